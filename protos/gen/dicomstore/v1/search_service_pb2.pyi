@@ -1,0 +1,70 @@
+from dicomstore.v1 import resources_pb2 as _resources_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class QueryLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    QUERY_LEVEL_UNSPECIFIED: _ClassVar[QueryLevel]
+    QUERY_LEVEL_STUDY: _ClassVar[QueryLevel]
+    QUERY_LEVEL_SERIES: _ClassVar[QueryLevel]
+    QUERY_LEVEL_INSTANCE: _ClassVar[QueryLevel]
+QUERY_LEVEL_UNSPECIFIED: QueryLevel
+QUERY_LEVEL_STUDY: QueryLevel
+QUERY_LEVEL_SERIES: QueryLevel
+QUERY_LEVEL_INSTANCE: QueryLevel
+
+class Term(_message.Message):
+    __slots__ = ("attribute", "values")
+    ATTRIBUTE_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    attribute: str
+    values: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, attribute: _Optional[str] = ..., values: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SearchRequest(_message.Message):
+    __slots__ = ("level", "scope", "terms", "fuzzy_matching", "include_attributes", "include_all", "page_size", "page_token", "skip", "strict")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    FUZZY_MATCHING_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_ALL_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
+    STRICT_FIELD_NUMBER: _ClassVar[int]
+    level: QueryLevel
+    scope: _resources_pb2.ResourceRef
+    terms: _containers.RepeatedCompositeFieldContainer[Term]
+    fuzzy_matching: bool
+    include_attributes: _containers.RepeatedScalarFieldContainer[str]
+    include_all: bool
+    page_size: int
+    page_token: str
+    skip: int
+    strict: bool
+    def __init__(self, level: _Optional[_Union[QueryLevel, str]] = ..., scope: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., fuzzy_matching: _Optional[bool] = ..., include_attributes: _Optional[_Iterable[str]] = ..., include_all: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., skip: _Optional[int] = ..., strict: _Optional[bool] = ...) -> None: ...
+
+class SearchMatch(_message.Message):
+    __slots__ = ("resource", "dicom_json")
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
+    DICOM_JSON_FIELD_NUMBER: _ClassVar[int]
+    resource: _resources_pb2.ResourceRef
+    dicom_json: bytes
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., dicom_json: _Optional[bytes] = ...) -> None: ...
+
+class SearchResponse(_message.Message):
+    __slots__ = ("matches", "next_page_token", "ignored_attributes")
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    matches: _containers.RepeatedCompositeFieldContainer[SearchMatch]
+    next_page_token: str
+    ignored_attributes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, matches: _Optional[_Iterable[_Union[SearchMatch, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., ignored_attributes: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -1,0 +1,71 @@
+"""Settings of the core: the only place that reads flags' effects, the environment and the settings file."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+TABLE = "server"
+
+
+class Settings(BaseSettings):
+    """Each setting is a `DICOMSTORE_<NAME>` variable or a key of table `[server]` in the settings file.
+
+    Environment beats file beats default. The file is `dicomstore.toml` in the working directory,
+    or what `DICOMSTORE_CONFIG` names.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DICOMSTORE_", frozen=True, extra="ignore")
+
+    data: Path = Field(Path("data"), description="Directory of the blobs and of the embedded index.")
+    database: str = Field(
+        "",
+        description="SQLAlchemy URL of the index, e.g. postgresql+psycopg://user@host/name; "
+        "empty is SQLite in the data directory.",
+    )
+    grpc: str = Field("127.0.0.1:50051", description="Address the core listens on.")
+    partitions: bool = Field(False, description="Data partitions; can't be switched off once a second one exists.")
+    migrate: bool = Field(False, description="Bring the database up to date at start instead of refusing to serve.")
+    reflection: bool = Field(True, description="Offer gRPC server reflection.")
+    max_instance_bytes: int = Field(4 * 2**30, gt=0, description="Largest instance that can be stored.")
+    max_header_bytes: int = Field(64 * 2**20, gt=0, description="Largest data set without bulk data.")
+    retention_hours: float = Field(72, ge=0, description="Time between deleting an instance and erasing its bytes.")
+    erase_interval_seconds: float = Field(180, gt=0, description="Time between two looks for bytes to erase.")
+    shutdown_seconds: float = Field(10, ge=0, description="Time that calls in flight get to finish when stopping.")
+    log_level: str = Field("info", description="debug, info, warning or error.")
+
+    @property
+    def database_url(self) -> str:
+        """The index to use, with the embedded default filled in."""
+        return self.database or f"sqlite:///{self.data.absolute() / 'index.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Constructor, environment, then the table of the settings file."""
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _file_table(set(cls.model_fields)))
+
+
+def _file_table(known: set[str]) -> dict[str, Any]:
+    """Return our table of the settings file, which need not exist unless `DICOMSTORE_CONFIG` names it.
+
+    Raises:
+        ValueError: the table has a key that is no setting; a misspelt limit must not be a silent default.
+    """
+    named = os.environ.get("DICOMSTORE_CONFIG")
+    path = Path(named or "dicomstore.toml")
+    if not named and not path.exists():
+        return {}
+    table: dict[str, Any] = tomllib.loads(path.read_text()).get(TABLE, {})
+    if unknown := sorted(set(table) - known):
+        raise ValueError(f"{path}: unknown settings in [{TABLE}]: {', '.join(unknown)}")
+    return table

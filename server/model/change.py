@@ -1,0 +1,49 @@
+"""Entries of the change feed."""
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+from server.model.ids import InstanceId, Version
+
+
+class ChangeAction(enum.IntEnum):
+    """What happened. The numbers are those of the contract and of the database."""
+
+    CREATE = 1
+    UPDATE = 2
+    DELETE = 3
+
+
+class ChangeState(enum.IntEnum):
+    """How the entry's version stands to the instance now."""
+
+    CURRENT = 1
+    REPLACED = 2
+    DELETED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry."""
+
+    sequence: int
+    instance: InstanceId
+    action: ChangeAction
+    state: ChangeState
+    time: datetime
+    version: Version
+    dicom_json: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeWindow:
+    """Which entries: all conditions hold, in ascending order of sequence, after skipping `skip`."""
+
+    limit: int
+    after_sequence: int = 0
+    through_sequence: int | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    skip: int = 0
+    metadata: bool = False

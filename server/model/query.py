@@ -1,0 +1,104 @@
+"""A search, parsed: nothing here needs looking up or checking any more.
+
+Text in matchers is normalised like `LevelAttributes.keys` (see `server.dicom.attributes`), so an index compares
+code points and nothing else.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from server.model.ids import ResourceRef
+
+
+class Level(enum.IntEnum):
+    """What a match is, from the outside in."""
+
+    STUDY = 1
+    SERIES = 2
+    INSTANCE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """The key is one of `values`."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """`low <= key <= high`, compared as text; None is open."""
+
+    low: str | None
+    high: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """The key has the form of `pattern`: `*` stands for any run of characters, `?` for one (PS3.4 C.2.2.2.4)."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class NameMatches:
+    """A person name: any of its component groups has the form of one of the patterns (`*` and `?` as in `Like`)."""
+
+    patterns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NameWords:
+    """A person name has adjacent words, in order, that begin with `prefixes`."""
+
+    prefixes: tuple[str, ...]
+
+
+Matcher = Equals | Between | Like | NameMatches | NameWords
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """The search key `key` (a keyword listed in `server.dicom.attributes`) matches any of `matchers`."""
+
+    key: str
+    matchers: tuple[Matcher, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What an index is asked for.
+
+    after: key of the last match of the page before; matches have smaller keys.
+    metadata: also return each match's newest matching instance's DICOM JSON.
+    """
+
+    level: Level
+    scope: ResourceRef
+    conditions: tuple[Condition, ...]
+    limit: int
+    skip: int = 0
+    after: int | None = None
+    metadata: bool = False
+    counts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One study, series or instance.
+
+    key: position in the immutable order; greater was stored later.
+    elements: DICOM JSON elements kept at the match's level and the levels above it, merged.
+    metadata: DICOM JSON of its newest matching instance, if asked for.
+    modalities, series_count, instance_count: of the study (or series: instance_count), if `Query.counts`.
+    """
+
+    key: int
+    resource: ResourceRef
+    elements: Mapping[str, Any]
+    metadata: bytes | None = None
+    modalities: tuple[str, ...] = ()
+    series_count: int = 0
+    instance_count: int = 0

@@ -1,0 +1,82 @@
+"""Where the bytes of instances live."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from server.model.instance import Locator
+
+
+class BlobWriter(Protocol):
+    """One blob in the making."""
+
+    async def write(self, data: bytes) -> None:
+        """Append `data`. Returns when the store has taken it, which is the caller's back-pressure.
+
+        Raises:
+            Exhausted: STORAGE_FULL.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        ...
+
+    async def commit(self) -> Locator:
+        """Make the blob durable and readable, and return where it is.
+
+        When this returns, the bytes and their name survive a power cut. The blob counts as unsettled
+        until `BlobStore.settle`. Committing ends the writer.
+
+        Raises: as `write`.
+        """
+        ...
+
+
+class BlobStore(Protocol):
+    """Write-once blobs behind opaque locators.
+
+    A blob goes through: open (invisible) → committed (durable, readable, unsettled) → settled (the index has it).
+    A blob that is never committed disappears. One that is committed but not settled when its process dies is handed
+    out by `recover`, so that its fate can be decided by asking the index.
+    Locators never derive from what a client sent and are never used twice.
+    Several processes may use the same store at once.
+    """
+
+    def open_write(self, size_hint: int | None = None) -> AbstractAsyncContextManager[BlobWriter]:
+        """Start a blob. Leaving the context without a commit discards it, in every case, including cancellation."""
+        ...
+
+    async def settle(self, locators: Sequence[Locator]) -> None:
+        """Say that the index has committed these blobs. Unknown and already settled ones are ignored."""
+        ...
+
+    def read(self, locator: Locator, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes from `offset`, `length` of them or to the end, in pieces of at most 1 MiB.
+
+        A blob that was opened for reading stays readable to its end even if it is deleted meanwhile.
+
+        Raises:
+            DataLoss: BLOB_MISSING, before the first piece; BLOB_DAMAGED when it is shorter than asked for.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        ...
+
+    async def delete(self, locators: Sequence[Locator]) -> None:
+        """Erase these blobs for good. Unknown ones are ignored."""
+        ...
+
+    def recover(self) -> AsyncIterator[Locator]:
+        """Sweep what dead processes left: discard blobs that were never committed, yield the unsettled ones.
+
+        The caller settles or deletes each. Never touches the work of a living process.
+        """
+        ...
+
+    def walk(self) -> AsyncIterator[tuple[Locator, int]]:
+        """Yield all committed blobs and their sizes, in no order; for audits."""
+        ...
+
+    async def check(self) -> None:
+        """Prove that a blob can be written and made durable now.
+
+        Raises: as `BlobWriter.write`.
+        """
+        ...

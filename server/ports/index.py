@@ -1,0 +1,126 @@
+"""What is stored, and how to find it."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from server.model.change import Change, ChangeWindow
+from server.model.ids import InstanceId, PartitionName, ResourceRef
+from server.model.instance import (
+    AddOutcome,
+    BulkElement,
+    Locator,
+    NewInstance,
+    PixelLayout,
+    ResourceState,
+    StoredInstance,
+)
+from server.model.partition import Partition
+from server.model.query import Match, Query
+
+
+class InstanceIndex(Protocol):
+    """The one authority on what exists. Each call is one transaction; a call that returned is durable.
+
+    All calls raise Unavailable (DATABASE_UNAVAILABLE) when the database can't be reached and
+    Exhausted (STORAGE_FULL) when its disk is full. Calls with a partition that does not exist behave as if it
+    were empty, except `add`, which raises NotFound (PARTITION_NOT_FOUND).
+    """
+
+    async def add(self, instances: Sequence[NewInstance], now: datetime) -> list[AddOutcome]:
+        """Make instances visible, all in one transaction; one outcome each, in order.
+
+        For each: instance, series and study rows, counters, metadata, frame and bulk index and the change-feed entry.
+        Study and series attributes follow "latest wins": each non-empty value overwrites, an empty one never does.
+        The first of two instances with the same identity is added, the second is AlreadyStored.
+        """
+        ...
+
+    async def delete(self, resource: ResourceRef, now: datetime, erase_after: datetime) -> int:
+        """Delete a study, series or instance in one transaction and return the number of instances.
+
+        Writes a change-feed entry for each, removes emptied series and studies, and queues the blobs to be
+        erased at `erase_after`.
+        """
+        ...
+
+    async def find(self, resource: ResourceRef, after: int = 0, limit: int = 500) -> list[StoredInstance]:
+        """Return the instances of a resource with a version greater than `after`, ascending, at most `limit`."""
+        ...
+
+    async def state(self, resource: ResourceRef) -> ResourceState | None:
+        """Return the state of a study, series or instance; None if it does not exist."""
+        ...
+
+    async def metadata(self, resource: ResourceRef, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Return (version, DICOM JSON) of a resource's instances with a version greater than `after`, ascending."""
+        ...
+
+    async def frames(
+        self, instance: InstanceId, frames: Sequence[int]
+    ) -> tuple[StoredInstance, PixelLayout | None, dict[int, tuple[int, int]]] | None:
+        """Return the instance, its pixel layout with an empty table, and the table records of the frames asked for.
+
+        Frames count from 1; those beyond the last are left out. The records are empty for native pixel data.
+        Reads in proportion to the frames asked for, not to the frames there are. None if there is no such instance.
+        """
+        ...
+
+    async def bulk(self, instance: InstanceId, path: str) -> tuple[StoredInstance, BulkElement | None] | None:
+        """Return the instance and the bulk element at `path`; None if there is no such instance."""
+        ...
+
+    async def search(self, query: Query) -> list[Match]:
+        """Return the matches of a query, in descending order of key."""
+        ...
+
+    async def known(self, locators: Collection[Locator]) -> set[Locator]:
+        """Return those locators that a visible instance or a queued erasure names."""
+        ...
+
+    async def erasable(self, now: datetime, limit: int) -> list[Locator]:
+        """Return blobs whose time to be erased has come, oldest first."""
+        ...
+
+    async def erased(self, locators: Sequence[Locator]) -> None:
+        """Take blobs off the queue of `erasable`."""
+        ...
+
+    async def locators(self, after: int, limit: int) -> list[StoredInstance]:
+        """Return all visible instances of all partitions by version, ascending from `after`; for audits."""
+        ...
+
+    async def check(self) -> None:
+        """Prove that the database answers and has the schema this program needs."""
+        ...
+
+
+class ChangeLog(Protocol):
+    """The change feed. Written by `InstanceIndex.add` and `delete` in their transactions.
+
+    Sequences and times ascend together, and no entry appears below one that could already be read.
+    """
+
+    async def list(self, window: ChangeWindow) -> list[Change]:
+        """Return the entries of a window, ascending."""
+        ...
+
+    async def latest(self, metadata: bool) -> Change | None:
+        """Return the entry with the highest sequence; None when the feed is empty."""
+        ...
+
+
+class Partitions(Protocol):
+    """The partitions. The default one always exists."""
+
+    async def list(self) -> list[Partition]:
+        """Return all, in order of creation."""
+        ...
+
+    async def get(self, name: PartitionName) -> Partition | None:
+        """Return one; None if it does not exist."""
+        ...
+
+    async def create(self, name: PartitionName, now: datetime) -> Partition | None:
+        """Create one and return it; None if it exists already."""
+        ...
