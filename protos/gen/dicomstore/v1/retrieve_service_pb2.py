@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from dicomstore.v1 import resources_pb2 as dicomstore_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dicomstore/v1/retrieve_service.proto\x12\rdicomstore.v1\x1a\x1d\x64icomstore/v1/resources.proto\"\x9a\x01\n\x18RetrieveInstancesRequest\x12,\n\x08resource\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.ResourceRef\x12\'\n\x1f\x61\x63\x63\x65ptable_transfer_syntax_uids\x18\x02 \x03(\t\x12\'\n\x05range\x18\x03 \x01(\x0b\x32\x18.dicomstore.v1.ByteRange\"\xa2\x01\n\x0cInstanceHead\x12%\n\x02id\x18\x01 \x01(\x0b\x32\x19.dicomstore.v1.InstanceId\x12\x15\n\rsop_class_uid\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x1b\n\x13transfer_syntax_uid\x18\x04 \x01(\t\x12\x17\n\nsize_bytes\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_size_bytes\"\x81\x01\n\x0eRetrievedPiece\x12)\n\x04head\x18\x01 \x01(\x0b\x32\x1b.dicomstore.v1.InstanceHead\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12(\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x18.dicomstore.v1.ItemError\"J\n\x19RetrieveInstancesResponse\x12-\n\x06pieces\x18\x01 \x03(\x0b\x32\x1d.dicomstore.v1.RetrievedPiece\"}\n\x15RetrieveFramesRequest\x12+\n\x08instance\x18\x01 \x01(\x0b\x32\x19.dicomstore.v1.InstanceId\x12\x0e\n\x06\x66rames\x18\x02 \x03(\x05\x12\'\n\x1f\x61\x63\x63\x65ptable_transfer_syntax_uids\x18\x03 \x03(\t\"K\n\tFrameHead\x12\r\n\x05\x66rame\x18\x01 \x01(\x05\x12\x1b\n\x13transfer_syntax_uid\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\"P\n\nFramePiece\x12&\n\x04head\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.FrameHead\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\"C\n\x16RetrieveFramesResponse\x12)\n\x06pieces\x18\x01 \x03(\x0b\x32\x19.dicomstore.v1.FramePiece\"}\n\x17RetrieveBulkDataRequest\x12+\n\x08instance\x18\x01 \x01(\x0b\x32\x19.dicomstore.v1.InstanceId\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\'\n\x05range\x18\x03 \x01(\x0b\x32\x18.dicomstore.v1.ByteRange\"t\n\x0c\x42ulkDataHead\x12\n\n\x02vr\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\'\n\x05range\x18\x03 \x01(\x0b\x32\x18.dicomstore.v1.ByteRange\x12\x1b\n\x13transfer_syntax_uid\x18\x04 \x01(\t\"S\n\x18RetrieveBulkDataResponse\x12)\n\x04head\x18\x01 \x01(\x0b\x32\x1b.dicomstore.v1.BulkDataHead\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"z\n\x17RetrieveMetadataRequest\x12,\n\x08resource\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.ResourceRef\x12\x31\n\x0bknown_state\x18\x02 \x01(\x0b\x32\x1c.dicomstore.v1.ResourceState\"<\n\rResourceState\x12\x13\n\x0bmax_version\x18\x01 \x01(\x03\x12\x16\n\x0einstance_count\x18\x02 \x01(\x03\"3\n\x0cMetadataItem\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x12\n\ndicom_json\x18\x02 \x01(\x0c\"s\n\x18RetrieveMetadataResponse\x12+\n\x05state\x18\x01 \x01(\x0b\x32\x1c.dicomstore.v1.ResourceState\x12*\n\x05items\x18\x02 \x03(\x0b\x32\x1b.dicomstore.v1.MetadataItem2\xaa\x03\n\x0fRetrieveService\x12h\n\x11RetrieveInstances\x12\'.dicomstore.v1.RetrieveInstancesRequest\x1a(.dicomstore.v1.RetrieveInstancesResponse0\x01\x12_\n\x0eRetrieveFrames\x12$.dicomstore.v1.RetrieveFramesRequest\x1a%.dicomstore.v1.RetrieveFramesResponse0\x01\x12\x65\n\x10RetrieveBulkData\x12&.dicomstore.v1.RetrieveBulkDataRequest\x1a\'.dicomstore.v1.RetrieveBulkDataResponse0\x01\x12\x65\n\x10RetrieveMetadata\x12&.dicomstore.v1.RetrieveMetadataRequest\x1a\'.dicomstore.v1.RetrieveMetadataResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dicomstore/v1/retrieve_service.proto\x12\rdicomstore.v1\x1a\x1d\x64icomstore/v1/resources.proto\"\x9a\x01\n\x18RetrieveInstancesRequest\x12,\n\x08resource\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.ResourceRef\x12\'\n\x1f\x61\x63\x63\x65ptable_transfer_syntax_uids\x18\x02 \x03(\t\x12\'\n\x05range\x18\x03 \x01(\x0b\x32\x18.dicomstore.v1.ByteRange\"\xa2\x01\n\x0cInstanceHead\x12%\n\x02id\x18\x01 \x01(\x0b\x32\x19.dicomstore.v1.InstanceId\x12\x15\n\rsop_class_uid\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x1b\n\x13transfer_syntax_uid\x18\x04 \x01(\t\x12\x17\n\nsize_bytes\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_size_bytes\"\x81\x01\n\x0eRetrievedPiece\x12)\n\x04head\x18\x01 \x01(\x0b\x32\x1b.dicomstore.v1.InstanceHead\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12(\n\x06\x66\x61iled\x18\x04 \x01(\x0b\x32\x18.dicomstore.v1.ItemError\"J\n\x19RetrieveInstancesResponse\x12-\n\x06pieces\x18\x01 \x03(\x0b\x32\x1d.dicomstore.v1.RetrievedPiece\"}\n\x15RetrieveFramesRequest\x12+\n\x08instance\x18\x01 \x01(\x0b\x32\x19.dicomstore.v1.InstanceId\x12\x0e\n\x06\x66rames\x18\x02 \x03(\x05\x12\'\n\x1f\x61\x63\x63\x65ptable_transfer_syntax_uids\x18\x03 \x03(\t\"_\n\tFrameHead\x12\r\n\x05\x66rame\x18\x01 \x01(\x05\x12\x1b\n\x13transfer_syntax_uid\x18\x02 \x01(\t\x12\x17\n\nsize_bytes\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_size_bytes\"P\n\nFramePiece\x12&\n\x04head\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.FrameHead\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\"C\n\x16RetrieveFramesResponse\x12)\n\x06pieces\x18\x01 \x03(\x0b\x32\x19.dicomstore.v1.FramePiece\"}\n\x17RetrieveBulkDataRequest\x12+\n\x08instance\x18\x01 \x01(\x0b\x32\x19.dicomstore.v1.InstanceId\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\'\n\x05range\x18\x03 \x01(\x0b\x32\x18.dicomstore.v1.ByteRange\"\x88\x01\n\x0c\x42ulkDataHead\x12\n\n\x02vr\x18\x01 \x01(\t\x12\x17\n\nsize_bytes\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\'\n\x05range\x18\x03 \x01(\x0b\x32\x18.dicomstore.v1.ByteRange\x12\x1b\n\x13transfer_syntax_uid\x18\x04 \x01(\tB\r\n\x0b_size_bytes\"S\n\x18RetrieveBulkDataResponse\x12)\n\x04head\x18\x01 \x01(\x0b\x32\x1b.dicomstore.v1.BulkDataHead\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"z\n\x17RetrieveMetadataRequest\x12,\n\x08resource\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.ResourceRef\x12\x31\n\x0bknown_state\x18\x02 \x01(\x0b\x32\x1c.dicomstore.v1.ResourceState\"<\n\rResourceState\x12\x13\n\x0bmax_version\x18\x01 \x01(\x03\x12\x16\n\x0einstance_count\x18\x02 \x01(\x03\"3\n\x0cMetadataItem\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x12\n\ndicom_json\x18\x02 \x01(\x0c\"s\n\x18RetrieveMetadataResponse\x12+\n\x05state\x18\x01 \x01(\x0b\x32\x1c.dicomstore.v1.ResourceState\x12*\n\x05items\x18\x02 \x03(\x0b\x32\x1b.dicomstore.v1.MetadataItem2\xaa\x03\n\x0fRetrieveService\x12h\n\x11RetrieveInstances\x12\'.dicomstore.v1.RetrieveInstancesRequest\x1a(.dicomstore.v1.RetrieveInstancesResponse0\x01\x12_\n\x0eRetrieveFrames\x12$.dicomstore.v1.RetrieveFramesRequest\x1a%.dicomstore.v1.RetrieveFramesResponse0\x01\x12\x65\n\x10RetrieveBulkData\x12&.dicomstore.v1.RetrieveBulkDataRequest\x1a\'.dicomstore.v1.RetrieveBulkDataResponse0\x01\x12\x65\n\x10RetrieveMetadata\x12&.dicomstore.v1.RetrieveMetadataRequest\x1a\'.dicomstore.v1.RetrieveMetadataResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,25 +43,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRIEVEFRAMESREQUEST']._serialized_start=616
   _globals['_RETRIEVEFRAMESREQUEST']._serialized_end=741
   _globals['_FRAMEHEAD']._serialized_start=743
-  _globals['_FRAMEHEAD']._serialized_end=818
-  _globals['_FRAMEPIECE']._serialized_start=820
-  _globals['_FRAMEPIECE']._serialized_end=900
-  _globals['_RETRIEVEFRAMESRESPONSE']._serialized_start=902
-  _globals['_RETRIEVEFRAMESRESPONSE']._serialized_end=969
-  _globals['_RETRIEVEBULKDATAREQUEST']._serialized_start=971
-  _globals['_RETRIEVEBULKDATAREQUEST']._serialized_end=1096
-  _globals['_BULKDATAHEAD']._serialized_start=1098
-  _globals['_BULKDATAHEAD']._serialized_end=1214
-  _globals['_RETRIEVEBULKDATARESPONSE']._serialized_start=1216
-  _globals['_RETRIEVEBULKDATARESPONSE']._serialized_end=1299
-  _globals['_RETRIEVEMETADATAREQUEST']._serialized_start=1301
-  _globals['_RETRIEVEMETADATAREQUEST']._serialized_end=1423
-  _globals['_RESOURCESTATE']._serialized_start=1425
-  _globals['_RESOURCESTATE']._serialized_end=1485
-  _globals['_METADATAITEM']._serialized_start=1487
-  _globals['_METADATAITEM']._serialized_end=1538
-  _globals['_RETRIEVEMETADATARESPONSE']._serialized_start=1540
-  _globals['_RETRIEVEMETADATARESPONSE']._serialized_end=1655
-  _globals['_RETRIEVESERVICE']._serialized_start=1658
-  _globals['_RETRIEVESERVICE']._serialized_end=2084
+  _globals['_FRAMEHEAD']._serialized_end=838
+  _globals['_FRAMEPIECE']._serialized_start=840
+  _globals['_FRAMEPIECE']._serialized_end=920
+  _globals['_RETRIEVEFRAMESRESPONSE']._serialized_start=922
+  _globals['_RETRIEVEFRAMESRESPONSE']._serialized_end=989
+  _globals['_RETRIEVEBULKDATAREQUEST']._serialized_start=991
+  _globals['_RETRIEVEBULKDATAREQUEST']._serialized_end=1116
+  _globals['_BULKDATAHEAD']._serialized_start=1119
+  _globals['_BULKDATAHEAD']._serialized_end=1255
+  _globals['_RETRIEVEBULKDATARESPONSE']._serialized_start=1257
+  _globals['_RETRIEVEBULKDATARESPONSE']._serialized_end=1340
+  _globals['_RETRIEVEMETADATAREQUEST']._serialized_start=1342
+  _globals['_RETRIEVEMETADATAREQUEST']._serialized_end=1464
+  _globals['_RESOURCESTATE']._serialized_start=1466
+  _globals['_RESOURCESTATE']._serialized_end=1526
+  _globals['_METADATAITEM']._serialized_start=1528
+  _globals['_METADATAITEM']._serialized_end=1579
+  _globals['_RETRIEVEMETADATARESPONSE']._serialized_start=1581
+  _globals['_RETRIEVEMETADATARESPONSE']._serialized_end=1696
+  _globals['_RETRIEVESERVICE']._serialized_start=1699
+  _globals['_RETRIEVESERVICE']._serialized_end=2125
 # @@protoc_insertion_point(module_scope)

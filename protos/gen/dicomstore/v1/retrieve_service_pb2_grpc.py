@@ -101,7 +101,7 @@ class RetrieveServiceServicer:
     def RetrieveBulkData(self, request, context):
         """Sends the value of one attribute that metadata shows as a BulkDataURI, or a range of it.
 
-        Values are little endian. Encapsulated pixel data is sent as its frames' bytes joined.
+        Values are little endian. Encapsulated pixel data is sent as its frames' bytes joined, and always whole.
         The first message has the head; an empty value has a head and no data.
 
         Errors: INVALID_UID, INVALID_FIELD (path), the partition reasons, STUDY_NOT_FOUND, SERIES_NOT_FOUND,

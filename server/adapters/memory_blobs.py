@@ -1,0 +1,72 @@
+"""Blobs in memory: for trying things out and for tests. Holds everything, survives nothing."""
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from server.model.errors import DataLoss, Reason
+from server.model.instance import Locator
+
+_PIECE_BYTES = 1 << 20
+
+
+class MemoryBlobs:
+    """BlobStore (see `server.ports.blobs`) that lives as long as the object."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[Locator, bytes] = {}
+
+    @asynccontextmanager
+    async def open_write(self, size_hint: int | None = None) -> AsyncIterator["_Writer"]:
+        """See the port."""
+        yield _Writer(self._blobs)
+
+    async def settle(self, locators: Sequence[Locator]) -> None:
+        """See the port: nothing outlives the process, so nothing is ever left behind."""
+
+    async def read(self, locator: Locator, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """See the port."""
+        if locator not in self._blobs:
+            raise DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.")
+        blob = self._blobs[locator]
+        end = len(blob) if length is None else offset + length
+        if end > len(blob):
+            raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
+        for start in range(offset, end, _PIECE_BYTES):
+            yield blob[start : min(start + _PIECE_BYTES, end)]
+
+    async def delete(self, locators: Sequence[Locator]) -> None:
+        """See the port."""
+        for locator in locators:
+            self._blobs.pop(locator, None)
+
+    async def recover(self) -> AsyncIterator[Locator]:
+        """See the port: there is nobody to inherit from."""
+        for locator in list[Locator]():
+            yield locator
+
+    async def walk(self) -> AsyncIterator[tuple[Locator, int]]:
+        """See the port."""
+        for locator, blob in list(self._blobs.items()):
+            yield locator, len(blob)
+
+    async def check(self) -> None:
+        """See the port."""
+
+
+class _Writer:
+    """BlobWriter (see `server.ports.blobs`)."""
+
+    def __init__(self, blobs: dict[Locator, bytes]) -> None:
+        self._blobs = blobs
+        self._pieces: list[bytes] = []
+
+    async def write(self, data: bytes) -> None:
+        """See the port."""
+        self._pieces.append(data)
+
+    async def commit(self) -> Locator:
+        """See the port."""
+        locator = uuid.uuid4().hex
+        self._blobs[locator] = b"".join(self._pieces)
+        return locator

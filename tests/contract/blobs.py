@@ -1,0 +1,126 @@
+"""What every BlobStore does. Adapters join by a fixture `store`; see test_file_blobs.py."""
+
+import asyncio
+
+import pytest
+
+from server.model.errors import DataLoss, Reason
+from server.ports.blobs import BlobStore
+
+
+async def put(store: BlobStore, *pieces: bytes) -> str:
+    async with store.open_write() as writer:
+        for piece in pieces:
+            await writer.write(piece)
+        return await writer.commit()
+
+
+async def get(store: BlobStore, locator: str, offset: int = 0, length: int | None = None) -> bytes:
+    return b"".join([piece async for piece in store.read(locator, offset, length)])
+
+
+async def all_blobs(store: BlobStore) -> dict[str, int]:
+    return {locator: size async for locator, size in store.walk()}
+
+
+class BlobStoreContract:
+    async def test_a_committed_blob_reads_back_byte_for_byte(self, store: BlobStore) -> None:
+        body = bytes(range(256)) * 20_000  # several pieces
+        locator = await put(store, body[:1], body[1:70_000], b"", body[70_000:])
+        assert await get(store, locator) == body
+
+    async def test_pieces_are_at_most_one_mebibyte(self, store: BlobStore) -> None:
+        locator = await put(store, b"x" * (3 << 20))
+        assert max([len(piece) async for piece in store.read(locator)]) <= 1 << 20
+
+    async def test_an_empty_blob_reads_back_empty(self, store: BlobStore) -> None:
+        assert await get(store, await put(store)) == b""
+
+    @pytest.mark.parametrize(("offset", "length"), [(0, 10), (5, 1), (1_500_000, 700_000), (2_999_999, 1), (7, None)])
+    async def test_a_range_reads_exactly_that_range(self, store: BlobStore, offset: int, length: int | None) -> None:
+        body = bytes(i * 7 % 251 for i in range(3_000_000))
+        locator = await put(store, body)
+        end = len(body) if length is None else offset + length
+        assert await get(store, locator, offset, length) == body[offset:end]
+
+    async def test_a_range_beyond_the_end_is_damage(self, store: BlobStore) -> None:
+        locator = await put(store, b"short")
+        with pytest.raises(DataLoss) as caught:
+            await get(store, locator, 0, 6)
+        assert caught.value.reason is Reason.BLOB_DAMAGED
+
+    async def test_an_uncommitted_blob_leaves_nothing(self, store: BlobStore) -> None:
+        async with store.open_write() as writer:
+            await writer.write(b"x" * 2_000_000)
+        assert await all_blobs(store) == {}
+
+    async def test_a_blob_given_up_by_an_error_leaves_nothing(self, store: BlobStore) -> None:
+        async def fail_halfway() -> None:
+            async with store.open_write() as writer:
+                await writer.write(b"x" * 2_000_000)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fail_halfway()
+        assert await all_blobs(store) == {}
+
+    async def test_a_cancelled_writer_leaves_nothing(self, store: BlobStore) -> None:
+        wrote = asyncio.Event()
+
+        async def write_forever() -> None:
+            async with store.open_write() as writer:
+                while True:
+                    await writer.write(b"x" * 500_000)
+                    wrote.set()
+                    await asyncio.sleep(0)
+
+        task = asyncio.create_task(write_forever())
+        await wrote.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await all_blobs(store) == {}
+
+    async def test_locators_are_never_the_same(self, store: BlobStore) -> None:
+        assert len({await put(store, b"same bytes") for _ in range(20)}) == 20
+
+    @pytest.mark.parametrize("locator", ["0" * 32, "", "../../etc/passwd", "f" * 31, "x\x00y"])
+    async def test_an_unknown_locator_is_missing(self, store: BlobStore, locator: str) -> None:
+        with pytest.raises(DataLoss) as caught:
+            await get(store, locator)
+        assert caught.value.reason is Reason.BLOB_MISSING
+
+    async def test_a_deleted_blob_is_gone(self, store: BlobStore) -> None:
+        keep, drop = await put(store, b"keep"), await put(store, b"drop")
+        await store.settle([keep])
+        await store.delete([drop])
+        with pytest.raises(DataLoss):
+            await get(store, drop)
+        assert await all_blobs(store) == {keep: 4}
+
+    async def test_deleting_and_settling_are_idempotent(self, store: BlobStore) -> None:
+        locator = await put(store, b"x")
+        for _ in range(2):
+            await store.settle([locator, "0" * 32, "not a locator"])
+        assert await get(store, locator) == b"x"
+        for _ in range(2):
+            await store.delete([locator, "0" * 32, "../x"])
+        assert await all_blobs(store) == {}
+
+    async def test_a_blob_deleted_while_it_is_read_is_read_to_its_end(self, store: BlobStore) -> None:
+        body = b"y" * (2 << 20) + b"end"
+        locator = await put(store, body)
+        reader = store.read(locator)
+        first = await anext(reader)
+        await store.delete([locator])
+        assert first + b"".join([piece async for piece in reader]) == body
+
+    async def test_many_writers_at_once_do_not_mix(self, store: BlobStore) -> None:
+        bodies = [bytes([i]) * (300_000 + i) for i in range(20)]
+        locators = await asyncio.gather(*(put(store, body[:1000], body[1000:]) for body in bodies))
+        for body, locator in zip(bodies, locators, strict=True):
+            assert await get(store, locator) == body
+
+    async def test_a_check_leaves_nothing_behind(self, store: BlobStore) -> None:
+        await store.check()
+        assert await all_blobs(store) == {}

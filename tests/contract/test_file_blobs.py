@@ -1,0 +1,122 @@
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from server.adapters.file_blobs import FileBlobs
+from server.model.errors import Exhausted, Reason, Unavailable
+from server.ports.blobs import BlobStore
+from tests.contract.blobs import BlobStoreContract, all_blobs, get, put
+
+
+class TestFileBlobs(BlobStoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[BlobStore]:
+        async with FileBlobs(tmp_path) as store:
+            yield store
+
+
+DIES = """
+import asyncio, os, sys
+from pathlib import Path
+from server.adapters.file_blobs import FileBlobs
+
+async def main():
+    store = await FileBlobs(Path(sys.argv[1])).__aenter__()
+    async def put(data):
+        async with store.open_write() as writer:
+            await writer.write(data)
+            return await writer.commit()
+    settled, unsettled = await put(b"settled"), await put(b"unsettled")
+    await store.settle([settled])
+    async with store.open_write() as writer:
+        await writer.write(b"x" * 2_000_000)
+        print(settled, unsettled, flush=True)
+        os.kill(os.getpid(), 9)
+
+asyncio.run(main())
+"""
+
+
+def die_in_the_middle(root: Path) -> tuple[str, str]:
+    """Run a process that dies with one settled, one unsettled and one open blob; return the first two."""
+    died = subprocess.run([sys.executable, "-c", DIES, str(root)], capture_output=True, check=False, timeout=30)
+    assert died.returncode == -9, died.stderr
+    settled, unsettled = died.stdout.decode().split()
+    return settled, unsettled
+
+
+async def test_recover_hands_out_only_what_a_dead_process_left_unsettled(tmp_path: Path) -> None:
+    settled, unsettled = die_in_the_middle(tmp_path)
+    async with FileBlobs(tmp_path) as store:
+        assert [locator async for locator in store.recover()] == [unsettled]
+        assert await all_blobs(store) == {settled: 7, unsettled: 9}
+
+
+async def test_a_recovered_blob_stays_when_it_is_settled_and_is_not_handed_out_again(tmp_path: Path) -> None:
+    _, unsettled = die_in_the_middle(tmp_path)
+    async with FileBlobs(tmp_path) as store:
+        async for locator in store.recover():
+            await store.settle([locator])
+        assert [locator async for locator in store.recover()] == []
+        assert await get(store, unsettled) == b"unsettled"
+
+
+async def test_a_recovered_blob_is_gone_when_it_is_deleted(tmp_path: Path) -> None:
+    settled, _ = die_in_the_middle(tmp_path)
+    async with FileBlobs(tmp_path) as store:
+        async for locator in store.recover():
+            await store.delete([locator])
+        assert await all_blobs(store) == {settled: 7}
+    assert sorted(path.name for path in (tmp_path / "ingest").iterdir()) == [".lock"]
+
+
+async def test_recover_leaves_a_living_process_alone(tmp_path: Path) -> None:
+    async with FileBlobs(tmp_path) as living, FileBlobs(tmp_path) as other, living.open_write() as writer:
+        await writer.write(b"x" * 2_000_000)
+        unsettled = await put(living, b"unsettled")
+        assert [locator async for locator in other.recover()] == []
+        await other.check()
+        locator = await writer.commit()
+        assert await get(other, locator) == b"x" * 2_000_000
+        assert await get(other, unsettled) == b"unsettled"
+
+
+async def test_a_clean_exit_leaves_no_trace_in_the_ingest_directory(tmp_path: Path) -> None:
+    async with FileBlobs(tmp_path) as store:
+        await store.settle([await put(store, b"x")])
+    assert sorted(path.name for path in (tmp_path / "ingest").iterdir()) == [".lock"]
+
+
+@contextmanager
+def no_file_larger_than(size_bytes: int) -> Iterator[None]:
+    """Make this process's disk "full" for larger files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_full_disk_is_storage_full_and_leaves_nothing(tmp_path: Path) -> None:
+    async with FileBlobs(tmp_path) as store:
+        with no_file_larger_than(1_000_000), pytest.raises(Exhausted) as caught:
+            await put(store, b"x" * 1_500_000)
+        assert caught.value.reason is Reason.STORAGE_FULL
+        assert await all_blobs(store) == {}
+        assert await get(store, await put(store, b"room again")) == b"room again"
+
+
+async def test_a_store_that_has_vanished_is_unavailable(tmp_path: Path) -> None:
+    async with FileBlobs(tmp_path) as store:
+        os.rename(tmp_path / "blobs", tmp_path / "elsewhere")
+        with pytest.raises(Unavailable) as caught:
+            await put(store, b"x")
+        assert caught.value.reason is Reason.STORAGE_UNAVAILABLE
+        os.rename(tmp_path / "elsewhere", tmp_path / "blobs")
