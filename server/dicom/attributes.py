@@ -1,0 +1,178 @@
+"""Which attributes the index keeps: to search by, and to answer with.
+
+Search keys are those of spec/search.md section 3 and the required matching keys of PS3.18 Table 10.6.1-5.
+Kept elements are the default and `all` return sets of spec/search.md section 5, so that no default answer needs
+an instance's metadata.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from server.dicom import normalise
+from server.dicom.keywords import Path, path_of, tags_of
+from server.model.instance import LevelAttributes
+from server.model.query import Level
+
+AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
+VALUES_SEPARATOR = "\\"
+"""Between the values of a key that keeps more than one; a condition holds if any of them matches."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchKey:
+    """An attribute that terms may name.
+
+    keyword: its name in `LevelAttributes.keys` and `Condition.key`; dotted for a member of a sequence.
+    is_virtual: no value is kept; conditions are about the level below (Modalities in Study: any series' Modality).
+    """
+
+    keyword: str
+    path: Path
+    vr: str
+    level: Level
+    is_virtual: bool = False
+
+
+_KEYS = {
+    Level.STUDY: {
+        "StudyInstanceUID": "UI",
+        "PatientName": "PN",
+        "PatientID": "LO",
+        "PatientBirthDate": "DA",
+        "AccessionNumber": "SH",
+        "ReferringPhysicianName": "PN",
+        "StudyDate": "DA",
+        "StudyTime": "TM",
+        "StudyID": "SH",
+        "StudyDescription": "LO",
+        "ModalitiesInStudy": "CS",
+    },
+    Level.SERIES: {
+        "SeriesInstanceUID": "UI",
+        "Modality": "CS",
+        "SeriesNumber": "IS",
+        "PerformedProcedureStepStartDate": "DA",
+        "PerformedProcedureStepStartTime": "TM",
+        "ManufacturerModelName": "LO",
+        "SeriesDescription": "LO",
+        "RequestAttributesSequence.ScheduledProcedureStepID": "SH",
+        "RequestAttributesSequence.RequestedProcedureID": "SH",
+    },
+    Level.INSTANCE: {
+        "SOPInstanceUID": "UI",
+        "SOPClassUID": "UI",
+        "InstanceNumber": "IS",
+    },
+}
+
+
+def _search_keys() -> Iterator[SearchKey]:
+    for level, vrs in _KEYS.items():
+        for keyword, vr in vrs.items():
+            path = path_of(keyword)
+            assert path is not None, f"{keyword} is not in the dictionary"
+            yield SearchKey(keyword, path, vr, level, is_virtual=keyword == "ModalitiesInStudy")
+
+
+SEARCH_KEYS: Mapping[str, SearchKey] = MappingProxyType({key.keyword: key for key in _search_keys()})
+"""By keyword."""
+
+KEPT_TAGS: Mapping[Level, frozenset[str]] = MappingProxyType(
+    {
+        Level.STUDY: tags_of(
+            "SpecificCharacterSet StudyDate StudyTime AccessionNumber ReferringPhysicianName TimezoneOffsetFromUTC "
+            "PatientName PatientID PatientBirthDate PatientSex StudyInstanceUID StudyID StudyDescription "
+            "AnatomicRegionsInStudyCodeSequence ProcedureCodeSequence NameOfPhysiciansReadingStudy "
+            "AdmittingDiagnosesDescription ReferencedStudySequence PatientAge PatientSize PatientWeight Occupation "
+            "AdditionalPatientHistory"
+        ),
+        Level.SERIES: tags_of(
+            "SpecificCharacterSet Modality TimezoneOffsetFromUTC SeriesDescription SeriesInstanceUID "
+            "PerformedProcedureStepStartDate PerformedProcedureStepStartTime RequestAttributesSequence "
+            "ManufacturerModelName SeriesNumber Laterality SeriesDate SeriesTime"
+        ),
+        Level.INSTANCE: tags_of(
+            "SpecificCharacterSet SOPClassUID SOPInstanceUID TimezoneOffsetFromUTC InstanceNumber Rows Columns "
+            "BitsAllocated NumberOfFrames"
+        )
+        | {AVAILABLE_TRANSFER_SYNTAX_UID},
+    }
+)
+"""Tags of the elements that the index keeps at each level."""
+
+
+def level_attributes(elements: Mapping[str, Any]) -> tuple[LevelAttributes, LevelAttributes, LevelAttributes]:
+    """Return what the index keeps of one data set at the study, the series and the instance level.
+
+    Args:
+        elements: tag → DICOM JSON element; others than the kept ones may be there, invalid ones may not.
+    """
+    return (
+        _attributes_of(Level.STUDY, elements),
+        _attributes_of(Level.SERIES, elements),
+        _attributes_of(Level.INSTANCE, elements),
+    )
+
+
+def is_empty(element: Mapping[str, Any]) -> bool:
+    """Say whether a DICOM JSON element has no value; a sequence of empty items has none either."""
+    if "InlineBinary" in element or "BulkDataURI" in element:
+        return False
+    return not any(_has_content(value) for value in element.get("Value", ()))
+
+
+def _attributes_of(level: Level, elements: Mapping[str, Any]) -> LevelAttributes:
+    kept = {tag: elements[tag] for tag in sorted(KEPT_TAGS[level]) if tag in elements and not is_empty(elements[tag])}
+    keys: dict[str, str] = {}
+    for key in _KEYS_OF_LEVEL[level]:
+        if key.path[0] in kept and (normal := _normal_value(key, kept)) is not None:
+            keys[key.keyword] = normal
+    return LevelAttributes(keys, kept)
+
+
+_KEYS_OF_LEVEL = {
+    level: tuple(key for key in SEARCH_KEYS.values() if key.level is level and not key.is_virtual) for level in Level
+}
+
+
+def _normal_value(key: SearchKey, elements: Mapping[str, Any]) -> str | None:
+    if len(key.path) == 1:
+        return _normal_first(key.vr, elements[key.path[0]])
+    sequence, member = key.path
+    items = [item for item in elements[sequence].get("Value", ()) if isinstance(item, Mapping) and member in item]
+    values = dict.fromkeys(_normal_first(key.vr, item[member]) for item in items)
+    return VALUES_SEPARATOR.join(value for value in values if value is not None) or None
+
+
+def _normal_first(vr: str, element: Mapping[str, Any]) -> str | None:
+    """Return the normal form of an element's first value; further values are not indexed (spec/store.md section 3)."""
+    values = element.get("Value", ())
+    if not values or values[0] is None:
+        return None
+    if vr == "PN":
+        return normalise.name(_joined_name(values[0]))
+    return _NORMAL_FORMS.get(vr, normalise.text)(str(values[0]))
+
+
+_NORMAL_FORMS = {
+    "UI": normalise.uid,
+    "DA": normalise.day,
+    "TM": normalise.first_moment,
+    "IS": normalise.integer,
+}
+
+
+def _joined_name(value: Any) -> str:
+    """Return a name of the DICOM JSON model (PS3.18 section F.2.2) as the one text of PS3.5."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    groups = (value.get(group) or "" for group in ("Alphabetic", "Ideographic", "Phonetic"))
+    return normalise.GROUP_SEPARATOR.join(groups)
+
+
+def _has_content(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return bool(value)
+    return value is not None and value != ""

@@ -1,0 +1,114 @@
+"""The one form in which searchable text is stored and looked for.
+
+Stored values and the values of a query go through the same functions, so an index compares code points and needs to
+know nothing about languages, padding or precision. Each function is idempotent, and returns None for a value
+that has nothing to compare.
+
+Rules: spec/search.md section 4 (case is ignored, for person names accents too; padding never counts).
+"""
+
+import re
+import unicodedata
+from datetime import date
+
+GROUP_SEPARATOR = "="
+"""Between the component groups of a person name (PS3.5 section 6.2.1)."""
+
+COMPONENT_SEPARATOR = "^"
+"""Between the components of one group."""
+
+_PADDING = " \0"
+_DATE = re.compile(r"[0-9]{8}")
+_TIME = re.compile(r"([0-9]{2})(?:([0-9]{2})(?:([0-9]{2})(?:\.([0-9]{1,6}))?)?)?")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
+
+
+def text(value: str) -> str | None:
+    """Return the form of AE, CS, LO, SH and the other character VRs."""
+    composed = unicodedata.normalize("NFC", value.strip(_PADDING))
+    return unicodedata.normalize("NFC", composed.casefold()).strip(_PADDING) or None
+
+
+def uid(value: str) -> str | None:
+    """Return a UID without padding; its case is meaningless, as it has digits only."""
+    return value.strip(_PADDING) or None
+
+
+def name(value: str) -> str | None:
+    """Return the form of a person name: its folded groups joined with "=".
+
+    "Yamada^Tarou^^=山田^太郎" becomes "yamada^tarou=山田^太郎".
+    """
+    groups = [name_group(group) for group in value.split(GROUP_SEPARATOR)]
+    return GROUP_SEPARATOR.join(groups).rstrip(GROUP_SEPARATOR) or None
+
+
+def name_group(group: str) -> str:
+    """Return the form of one component group, "" if nothing is in it.
+
+    Compatibility forms (full width, half width, ligatures) become plain ones, accents and case go, components lose
+    their padding, and missing components at the end leave no trace.
+    """
+    # A full-width "＝" is a letter of the name, but its plain form would end the group.
+    folded = _without_accents(_without_accents(group).casefold()).replace(GROUP_SEPARATOR, " ")
+    # Composing again keeps a Hangul syllable one character, which "?" can stand for.
+    components = unicodedata.normalize("NFC", folded.replace("\0", "")).split(COMPONENT_SEPARATOR)
+    return COMPONENT_SEPARATOR.join(" ".join(part.split()) for part in components).rstrip(COMPONENT_SEPARATOR)
+
+
+def name_words(value: str) -> tuple[str, ...]:
+    """Return the words of a person name in order: what lies between "^", "=" and spaces."""
+    folded = name(value) or ""
+    return tuple(re.split(r"[\^= ]+", folded.strip("^= "))) if folded.strip("^= ") else ()
+
+
+def day(value: str) -> str | None:
+    """Return a DA as YYYYMMDD; None unless it is a day of the calendar."""
+    stripped = value.strip(_PADDING)
+    if not _DATE.fullmatch(stripped):
+        return None
+    try:
+        date(int(stripped[:4]), int(stripped[4:6]), int(stripped[6:]))
+    except ValueError:
+        return None
+    return stripped
+
+
+def first_moment(value: str) -> str | None:
+    """Return a TM as HHMMSS.ffffff with what it leaves out at its least; None unless it is a time of day."""
+    return _time(value, minutes="00", seconds="00", fill="0")
+
+
+def last_moment(value: str) -> str | None:
+    """Return a TM as HHMMSS.ffffff with what it leaves out at its greatest; None unless it is a time of day."""
+    return _time(value, minutes="59", seconds="59", fill="9")
+
+
+def integer(value: str) -> str | None:
+    """Return an IS without plus sign and leading zeros; None unless it is an integer."""
+    stripped = value.strip(_PADDING)
+    return str(int(stripped)) if _INTEGER.fullmatch(stripped) else None
+
+
+def _without_accents(value: str) -> str:
+    return "".join(char for char in unicodedata.normalize("NFKD", value) if not _is_accent(unicodedata.combining(char)))
+
+
+def _is_accent(combining_class: int) -> bool:
+    """Say whether marks of a canonical combining class only qualify the letter they stand on.
+
+    Overlays, the points of Hebrew, Arabic and Syriac, and what stands above or below a letter do. Nuktas, kana voicing
+    marks, viramas and the marks of Indic and Thai scripts make another letter: だ is not た.
+    """
+    return combining_class == 1 or 10 <= combining_class <= 36 or combining_class >= 200
+
+
+def _time(value: str, *, minutes: str, seconds: str, fill: str) -> str | None:
+    match = _TIME.fullmatch(value.strip(_PADDING))
+    if match is None:
+        return None
+    hour, minute, second, fraction = match[1], match[2] or minutes, match[3] or seconds, match[4] or ""
+    # Second 60 is a leap second (PS3.5 section 6.2, TM).
+    if hour > "23" or minute > "59" or second > "60":
+        return None
+    return f"{hour}{minute}{second}.{fraction.ljust(6, fill)}"
