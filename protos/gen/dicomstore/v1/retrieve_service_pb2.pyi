@@ -132,12 +132,14 @@ class ResourceState(_message.Message):
     def __init__(self, max_version: _Optional[int] = ..., instance_count: _Optional[int] = ...) -> None: ...
 
 class MetadataItem(_message.Message):
-    __slots__ = ("version", "dicom_json")
+    __slots__ = ("version", "dicom_json", "id")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DICOM_JSON_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
     version: int
     dicom_json: bytes
-    def __init__(self, version: _Optional[int] = ..., dicom_json: _Optional[bytes] = ...) -> None: ...
+    id: _resources_pb2.InstanceId
+    def __init__(self, version: _Optional[int] = ..., dicom_json: _Optional[bytes] = ..., id: _Optional[_Union[_resources_pb2.InstanceId, _Mapping]] = ...) -> None: ...
 
 class RetrieveMetadataResponse(_message.Message):
     __slots__ = ("state", "items")
