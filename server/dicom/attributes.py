@@ -103,6 +103,15 @@ KEPT_TAGS: Mapping[Level, frozenset[str]] = MappingProxyType(
 """Tags of the elements that the index keeps at each level."""
 
 
+_BY_PATH = {key.path: key for key in SEARCH_KEYS.values()}
+
+
+def search_key(attribute: str) -> SearchKey | None:
+    """Return the search key that a keyword, tag or dotted path means; None if it means none."""
+    path = path_of(attribute)
+    return None if path is None else _BY_PATH.get(path)
+
+
 def level_attributes(elements: Mapping[str, Any]) -> tuple[LevelAttributes, LevelAttributes, LevelAttributes]:
     """Return what the index keeps of one data set at the study, the series and the instance level.
 
