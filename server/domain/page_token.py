@@ -1,0 +1,45 @@
+"""The opaque text that says where the next page of a search starts.
+
+It holds the key of the last match, so a page costs the same wherever it lies, and a digest of the query, so that a
+token is not mistaken for one of another query. It grants nothing and hides nothing but what the digest digests.
+"""
+
+import base64
+import binascii
+import hashlib
+import struct
+
+from server.model.errors import InvalidRequest, Reason
+
+_FORM = struct.Struct(">Q8s")
+_TEXT_LENGTH = 22
+
+
+def make(key: int, query: bytes) -> str:
+    """Return the token for the page after the match with `key`."""
+    return base64.urlsafe_b64encode(_FORM.pack(key, _digest(query))).rstrip(b"=").decode()
+
+
+def read(token: str, query: bytes) -> int:
+    """Return the key that `make` was given.
+
+    Raises:
+        InvalidRequest: INVALID_PAGE_TOKEN, when it was made for another query or is damaged.
+    """
+    try:
+        if len(token) != _TEXT_LENGTH:
+            raise _invalid()
+        key, digest = _FORM.unpack(base64.b64decode(token + "==", altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError) as broken:
+        raise _invalid() from broken
+    if digest != _digest(query) or key >= 2**63:
+        raise _invalid()
+    return int(key)
+
+
+def _digest(query: bytes) -> bytes:
+    return hashlib.blake2b(query, digest_size=8).digest()
+
+
+def _invalid() -> InvalidRequest:
+    return InvalidRequest(Reason.INVALID_PAGE_TOKEN, "The page token does not belong to this query.")

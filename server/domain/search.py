@@ -1,0 +1,78 @@
+"""Finding studies, series and instances (spec/search.md, PS3.18 section 10.6)."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from server.domain import page_token
+from server.domain.partitions import PartitionGate
+from server.domain.search_answer import Selection, dicom_json
+from server.domain.search_request import SearchRequest, understand
+from server.model.ids import ResourceRef
+from server.model.query import Match, Query
+from server.ports.index import InstanceIndex
+
+_METADATA_AT_ONCE = 16
+"""Matches whose metadata is in memory at the same time; one may be as large as the largest data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchMatch:
+    """A study, series or instance, and those of its attributes that were asked for."""
+
+    resource: ResourceRef
+    dicom_json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """One page. An empty token says that there are no more."""
+
+    matches: tuple[SearchMatch, ...]
+    next_page_token: str
+    ignored_attributes: tuple[str, ...]
+
+
+class Search:
+    """Answers searches from the index."""
+
+    def __init__(self, index: InstanceIndex, partitions: PartitionGate) -> None:
+        self._index = index
+        self._partitions = partitions
+
+    async def search(self, request: SearchRequest) -> SearchResult:
+        """Return one page of matches, newest first.
+
+        Raises:
+            InvalidRequest: as `understand` does.
+            DicomStoreError: what `PartitionGate.resolve` and `InstanceIndex.search` raise.
+        """
+        wanted = understand(request, await self._partitions.resolve(request.partition))
+        found = await self._find(wanted.query, wanted.selection)
+        page = found[: wanted.page_size]
+        has_more = len(found) > len(page)
+        return SearchResult(
+            matches=tuple(match for _, match in page),
+            next_page_token=page_token.make(page[-1][0], wanted.identity) if has_more else "",
+            ignored_attributes=wanted.ignored,
+        )
+
+    async def _find(self, query: Query, selection: Selection) -> list[tuple[int, SearchMatch]]:
+        """Return the matches of a query with their keys, holding the metadata of a few at a time."""
+        if not query.metadata:
+            return _render(await self._index.search(query), selection)
+        found: list[tuple[int, SearchMatch]] = []
+        while len(found) < query.limit:
+            part = replace(query, limit=min(_METADATA_AT_ONCE, query.limit - len(found)))
+            if found:
+                part = replace(part, after=found[-1][0], skip=0)
+            matches = await self._index.search(part)
+            # Parsing whole data sets takes longer than the event loop should wait.
+            found += await asyncio.to_thread(_render, matches, selection)
+            if len(matches) < part.limit:
+                break
+        return found
+
+
+def _render(matches: Iterable[Match], selection: Selection) -> list[tuple[int, SearchMatch]]:
+    return [(match.key, SearchMatch(match.resource, dicom_json(match, selection))) for match in matches]

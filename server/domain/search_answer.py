@@ -1,0 +1,104 @@
+"""Which attributes a search answers with, and where they come from (spec/search.md section 5).
+
+Most are kept by the index. Some are computed, and only at their own level. Any other comes from the metadata of the
+newest matching instance, which costs reading it.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from server.dicom.attributes import KEPT_TAGS, is_empty
+from server.model.query import Level, Match
+
+INSTANCE_AVAILABILITY = "00080056"
+MODALITIES_IN_STUDY = "00080061"
+NUMBER_OF_STUDY_RELATED_SERIES = "00201206"
+NUMBER_OF_STUDY_RELATED_INSTANCES = "00201208"
+NUMBER_OF_SERIES_RELATED_INSTANCES = "00201209"
+
+_COUNTED: Mapping[str, Level] = {
+    MODALITIES_IN_STUDY: Level.STUDY,
+    NUMBER_OF_STUDY_RELATED_SERIES: Level.STUDY,
+    NUMBER_OF_STUDY_RELATED_INSTANCES: Level.STUDY,
+    NUMBER_OF_SERIES_RELATED_INSTANCES: Level.SERIES,
+}
+
+_RETRIEVE_URL = "00081190"
+_PIXEL_DATA = "7FE00010"
+_NEVER_IN_METADATA = frozenset({*_COUNTED, INSTANCE_AVAILABILITY, _RETRIEVE_URL, _PIXEL_DATA})
+"""Not worth reading metadata for: values of the moment, addresses, which the core does not know, and pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The attributes to answer with, by where they come from."""
+
+    level: Level
+    kept: frozenset[str]
+    counted: frozenset[str]
+    from_metadata: frozenset[str]
+    availability: bool
+
+
+def select(level: Level, tags: Collection[str], all_of: Iterable[Level]) -> Selection:
+    """Return where the attributes `tags` of matches at `level` come from, with all that is kept at levels `all_of`."""
+    kept_here = frozenset().union(*(KEPT_TAGS[kept] for kept in Level if kept <= level))
+    everything = [KEPT_TAGS[kept] for kept in all_of]
+    return Selection(
+        level=level,
+        kept=kept_here.intersection(tags).union(*everything),
+        counted=frozenset(tag for tag in tags if _COUNTED.get(tag) is level),
+        from_metadata=frozenset(tags).union(_creators(tags)) - kept_here - _NEVER_IN_METADATA,
+        availability=INSTANCE_AVAILABILITY in tags or bool(everything),
+    )
+
+
+def _creators(tags: Iterable[str]) -> Iterator[str]:
+    """Yield the tags that say whose the private ones among `tags` are (PS3.5 section 7.8.1)."""
+    for tag in tags:
+        if int(tag[3], 16) % 2 and tag[4:6] != "00":
+            yield f"{tag[:4]}00{tag[4:6]}"
+
+
+def dicom_json(match: Match, selection: Selection) -> bytes:
+    """Return the selected attributes that a match has as canonical DICOM JSON."""
+    elements: dict[str, Any] = {tag: match.elements[tag] for tag in selection.kept if tag in match.elements}
+    elements.update(_counted(match, selection))
+    if selection.availability:
+        elements[INSTANCE_AVAILABILITY] = {"vr": "CS", "Value": ["ONLINE"]}
+    if selection.from_metadata and match.metadata is not None:
+        metadata: dict[str, Any] = orjson.loads(match.metadata)
+        for tag in selection.from_metadata:
+            if tag in metadata and (element := _without_bulk(metadata[tag])) is not None:
+                elements[tag] = element
+    # Not OPT_SORT_KEYS: tags ascend, while "vr" stays before the value inside an element.
+    return orjson.dumps({tag: elements[tag] for tag in sorted(elements) if not is_empty(elements[tag])})
+
+
+def _counted(match: Match, selection: Selection) -> Iterator[tuple[str, Any]]:
+    values: dict[str, tuple[str, list[Any]]] = {
+        MODALITIES_IN_STUDY: ("CS", sorted(set(match.modalities))),
+        NUMBER_OF_STUDY_RELATED_SERIES: ("IS", [match.series_count]),
+        NUMBER_OF_STUDY_RELATED_INSTANCES: ("IS", [match.instance_count]),
+        NUMBER_OF_SERIES_RELATED_INSTANCES: ("IS", [match.instance_count]),
+    }
+    for tag in selection.counted:
+        vr, value = values[tag]
+        yield tag, {"vr": vr, "Value": value}
+
+
+def _without_bulk(element: dict[str, Any]) -> dict[str, Any] | None:
+    """Return an element of metadata without bulk values at any depth; None if it is one."""
+    if "BulkDataURI" in element:
+        return None
+    if element.get("vr") != "SQ":
+        return element
+    return {**element, "Value": [_item_without_bulk(item) for item in element.get("Value", ())]}
+
+
+def _item_without_bulk(item: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    slim = ((tag, _without_bulk(element)) for tag, element in item.items())
+    return {tag: element for tag, element in slim if element is not None}

@@ -1,0 +1,190 @@
+"""What a search request means (spec/search.md sections 1 to 5, PS3.18 section 10.6).
+
+A request is understood as far as an index needs it and no further: names become search keys, values become
+conditions, and the attributes to return become a selection. What can't be used is left out and reported, or
+refused when the caller is strict.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from server.dicom.attributes import SearchKey, search_key
+from server.dicom.keywords import path_of
+from server.dicom.matching import conditions
+from server.domain import page_token
+from server.domain.search_answer import Selection, select
+from server.model.errors import InvalidRequest, Reason
+from server.model.ids import PartitionName, ResourceRef, parse_uid
+from server.model.query import Condition, Level, Query
+
+DEFAULT_PAGE_SIZE = 100
+"""Matches on a page when the request leaves it open."""
+
+MAX_PAGE_SIZE = 200
+"""Most matches on a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An attribute and the values of which any may match, as the caller wrote them."""
+
+    attribute: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """A search as the caller wrote it; fields are those of `SearchRequest` in search_service.proto.
+
+    partition, study, series: the scope; empty is "not given".
+    """
+
+    level: Level
+    partition: str = ""
+    study: str = ""
+    series: str = ""
+    terms: tuple[Term, ...] = ()
+    fuzzy_matching: bool = False
+    include_attributes: tuple[str, ...] = ()
+    include_all: bool = False
+    page_size: int = 0
+    page_token: str = ""
+    skip: int = 0
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A request with nothing left to look up or check.
+
+    query: asks for one match more than `page_size`, to know whether there is a next page.
+    selection: what to return of each match.
+    ignored: attributes that can't be used, as the caller wrote them.
+    identity: equal for two requests if a page token of one is good for the other.
+    """
+
+    query: Query
+    page_size: int
+    selection: Selection
+    ignored: tuple[str, ...]
+    identity: bytes
+
+
+def understand(request: SearchRequest, partition: PartitionName) -> Understood:
+    """Return what a request means in a partition.
+
+    With a page token, `skip` has been served by the first page and is not looked at again.
+
+    Raises:
+        InvalidRequest: INVALID_UID, INVALID_FIELD, INVALID_QUERY, INVALID_PAGE_TOKEN,
+            UNSUPPORTED_ATTRIBUTE (when strict).
+    """
+    page_size = _page_size(request)
+    scope = _scope(request, partition)
+    ignored: dict[str, None] = {}
+    terms = _usable_terms(request, scope, ignored)
+    tags = _included_tags(request, scope, ignored) | {key.path[0] for key in terms}
+    selection = select(request.level, tags, _levels(request.level, scope) if request.include_all else ())
+    identity = _identity(request, scope)
+    query = Query(
+        level=request.level,
+        scope=scope,
+        conditions=_conditions(terms, fuzzy=request.fuzzy_matching),
+        limit=page_size + 1,
+        skip=0 if request.page_token else request.skip,
+        after=page_token.read(request.page_token, identity) if request.page_token else None,
+        metadata=bool(selection.from_metadata),
+        counts=bool(selection.counted),
+    )
+    return Understood(query, page_size, selection, tuple(ignored), identity)
+
+
+def _page_size(request: SearchRequest) -> int:
+    if not 0 <= request.page_size <= MAX_PAGE_SIZE:
+        raise _invalid_field("page_size", f"page_size must be between 1 and {MAX_PAGE_SIZE}, or 0 for the default.")
+    if request.skip < 0:
+        raise _invalid_field("skip", "skip must not be negative.")
+    return request.page_size or DEFAULT_PAGE_SIZE
+
+
+def _scope(request: SearchRequest, partition: PartitionName) -> ResourceRef:
+    """Return where to look: nothing deeper than what is looked for, which may be the one thing named."""
+    if request.series and not request.study:
+        raise _invalid_field("series_instance_uid", "A series needs its study.")
+    if request.series and request.level is Level.STUDY:
+        raise _invalid_field("series_instance_uid", "Studies can't be looked for inside a series.")
+    return ResourceRef(
+        partition,
+        parse_uid(request.study, "study_instance_uid") if request.study else None,
+        parse_uid(request.series, "series_instance_uid") if request.series else None,
+    )
+
+
+def _levels(level: Level, scope: ResourceRef) -> frozenset[Level]:
+    """Return the levels a query reaches: below what its scope fixes, down to its own (spec/search.md section 1)."""
+    fixed = Level.SERIES if scope.series else Level.STUDY if scope.study else 0
+    return frozenset(reached for reached in Level if fixed < reached <= level) | {level}
+
+
+def _fixed_by(scope: ResourceRef) -> tuple[str, ...]:
+    """Return the keywords of the UIDs that the scope states."""
+    return (*(["StudyInstanceUID"] if scope.study else []), *(["SeriesInstanceUID"] if scope.series else []))
+
+
+def _usable_terms(request: SearchRequest, scope: ResourceRef, ignored: dict[str, None]) -> dict[SearchKey, list[str]]:
+    """Return the values wanted of each search key; several terms about one attribute are one list."""
+    levels, fixed = _levels(request.level, scope), _fixed_by(scope)
+    values: dict[SearchKey, list[str]] = {}
+    for term in request.terms:
+        key = search_key(term.attribute)
+        if key is None or key.level not in levels or key.keyword in fixed:
+            _ignore(term.attribute, ignored, strict=request.strict)
+            continue
+        if key in values and request.strict:
+            message = "An attribute occurs in more than one term."
+            raise InvalidRequest(Reason.INVALID_QUERY, message, attribute=term.attribute)
+        values.setdefault(key, []).extend(term.values)
+    return values
+
+
+def _included_tags(request: SearchRequest, scope: ResourceRef, ignored: dict[str, None]) -> set[str]:
+    """Return the tags asked for by name or fixed by the scope; a member of a sequence comes with all of it."""
+    tags = set()
+    for attribute in (*request.include_attributes, *_fixed_by(scope)):
+        path = path_of(attribute)
+        if path is None:
+            _ignore(attribute, ignored, strict=request.strict)
+        else:
+            tags.add(path[0])
+    return tags
+
+
+def _conditions(terms: Mapping[SearchKey, Sequence[str]], *, fuzzy: bool) -> tuple[Condition, ...]:
+    return tuple(condition for key, values in terms.items() for condition in conditions(key, values, fuzzy=fuzzy))
+
+
+def _ignore(attribute: str, ignored: dict[str, None], *, strict: bool) -> None:
+    if strict:
+        message = "An attribute of the query is unknown or not searchable here."
+        raise InvalidRequest(Reason.UNSUPPORTED_ATTRIBUTE, message, attribute=attribute)
+    ignored[attribute] = None
+
+
+def _identity(request: SearchRequest, scope: ResourceRef) -> bytes:
+    """Return bytes that are equal for two requests if a page token of one is good for the other."""
+    return orjson.dumps(
+        [
+            request.level,
+            [scope.partition, scope.study, scope.series],
+            [[term.attribute, *term.values] for term in request.terms],
+            request.fuzzy_matching,
+            request.include_attributes,
+            request.include_all,
+        ]
+    )
+
+
+def _invalid_field(field: str, message: str) -> InvalidRequest:
+    return InvalidRequest(Reason.INVALID_FIELD, message, field=field)
