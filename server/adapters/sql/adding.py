@@ -1,0 +1,333 @@
+"""The transaction that makes instances visible.
+
+It costs a dozen statements however many instances there are: what exists already is looked up together, everything
+else is decided in memory, and rows are written table by table.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, insert, select, update
+
+from server.adapters.sql.counters import Counters
+from server.adapters.sql.keys import columns_of, several_of
+from server.adapters.sql.partitions import PartitionKeys
+from server.adapters.sql.rows import STORED, stored_instance
+from server.adapters.sql.tables import (
+    FRAMES_PER_CHUNK,
+    bulk_elements,
+    changes,
+    frame_chunks,
+    instances,
+    metadata,
+    series,
+    series_values,
+    studies,
+)
+from server.model.change import ChangeAction
+from server.model.errors import NotFound, Reason
+from server.model.ids import InstanceId, PartitionName, Version
+from server.model.instance import (
+    Added,
+    AddOutcome,
+    AlreadyStored,
+    LevelAttributes,
+    NewInstance,
+    PixelLayout,
+    StoredInstance,
+)
+from server.model.query import Level
+
+Row = dict[str, Any]
+
+_CHUNK_BYTES = FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
+_MODALITY = "00080060"
+
+
+def add(
+    connection: Connection, partition_keys: PartitionKeys, new: Sequence[NewInstance], now: datetime
+) -> list[AddOutcome]:
+    """Do what `InstanceIndex.add` promises."""
+    if not new:
+        return []
+    last = Counters.lock(connection)
+    batch = _Batch(_keys_of_partitions(connection, partition_keys, new), last, last.advance_time(now))
+    batch.load(connection, new)
+    outcomes = [batch.add(instance) for instance in new]
+    if any(isinstance(outcome, Added) for outcome in outcomes):
+        batch.write(connection)
+        last.save(connection)
+    return outcomes
+
+
+def _keys_of_partitions(
+    connection: Connection, partition_keys: PartitionKeys, new: Sequence[NewInstance]
+) -> dict[PartitionName, int]:
+    names = {instance.id.partition for instance in new}
+    keys = partition_keys.of(connection, names)
+    if missing := names - keys.keys():
+        name = min(missing)
+        raise NotFound(Reason.PARTITION_NOT_FOUND, f"There is no partition {name}.", partition=name)
+    return keys
+
+
+@dataclass(slots=True)
+class _Group:
+    """A study or series on its way into the database.
+
+    columns: what differs from the row there; of a new one, all of the row.
+    """
+
+    key: int
+    is_new: bool
+    row: Row
+    elements: dict[str, Any]
+    columns: Row = field(default_factory=dict)
+    several: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def merge(self, level: Level, attributes: LevelAttributes) -> None:
+        """Let non-empty values overwrite (spec/store.md section 13)."""
+        for name, value in columns_of(level, attributes.keys).items():
+            self.set(name, value)
+        self.several.update(several_of(level, attributes.keys))
+        changed = {tag: element for tag, element in attributes.elements.items() if self.elements.get(tag) != element}
+        if changed:
+            self.elements |= changed
+            self.columns["elements"] = self.elements
+
+    def set(self, name: str, value: Any) -> None:
+        """Change a column."""
+        if self.row.get(name) != value:
+            self.row[name] = self.columns[name] = value
+
+    def count(self, name: str) -> None:
+        """Add one to a counter."""
+        self.set(name, self.row.get(name, 0) + 1)
+
+
+StudyIdentity = tuple[PartitionName, str]
+SeriesIdentity = tuple[PartitionName, str, str]
+
+
+class _Batch:
+    """Everything one transaction writes."""
+
+    def __init__(self, partition_keys: Mapping[PartitionName, int], last: Counters, time: int) -> None:
+        self._partition_keys = partition_keys
+        self._last = last
+        self._time = time
+        self._stored: dict[InstanceId, StoredInstance] = {}
+        self._studies: dict[StudyIdentity, _Group] = {}
+        self._series: dict[SeriesIdentity, _Group] = {}
+        self._rows: dict[Table, list[Row]] = {
+            table: [] for table in (instances, metadata, frame_chunks, bulk_elements, changes)
+        }
+
+    def load(self, connection: Connection, new: Sequence[NewInstance]) -> None:
+        """Look up which studies, series and instances of the batch exist."""
+        for name, partition_key in self._partition_keys.items():
+            ids = [instance.id for instance in new if instance.id.partition == name]
+            self._load_studies(connection, name, partition_key, {id_.study for id_ in ids})
+            self._load_series(connection, name, {id_.series for id_ in ids})
+            if self._series:  # else there can't be any
+                self._load_instances(connection, name, partition_key, {id_.instance for id_ in ids})
+
+    def _load_studies(
+        self, connection: Connection, name: PartitionName, partition_key: int, uids: Iterable[str]
+    ) -> None:
+        rows = connection.execute(
+            select(studies).where(studies.c.partition_key == partition_key, studies.c.uid.in_(uids))
+        )
+        for row in rows.mappings():
+            self._studies[name, row["uid"]] = _existing(row)
+
+    def _load_series(self, connection: Connection, name: PartitionName, uids: Iterable[str]) -> None:
+        study_uids = {group.key: uid for (partition, uid), group in self._studies.items() if partition == name}
+        if not study_uids:
+            return
+        rows = connection.execute(select(series).where(series.c.study_key.in_(study_uids), series.c.uid.in_(uids)))
+        for row in rows.mappings():
+            self._series[name, study_uids[row["study_key"]], row["uid"]] = _existing(row)
+
+    def _load_instances(
+        self, connection: Connection, name: PartitionName, partition_key: int, uids: Iterable[str]
+    ) -> None:
+        rows = connection.execute(STORED.where(instances.c.partition_key == partition_key, instances.c.uid.in_(uids)))
+        for row in rows:
+            stored = stored_instance(row)
+            self._stored[stored.id] = stored
+
+    def add(self, new: NewInstance) -> AddOutcome:
+        """Take up one instance."""
+        if existing := self._stored.get(new.id):
+            return AlreadyStored(existing)
+        study = self._study(new)
+        series_ = self._series_of(new, study)
+        version = self._last.next_version()
+        study.merge(Level.STUDY, new.study)
+        series_.merge(Level.SERIES, new.series)
+        if modality := new.series.elements.get(_MODALITY, {}).get("Value"):
+            series_.set("modality_as_stored", str(modality[0]))
+        for group in (study, series_):
+            group.count("instance_count")
+            group.set("max_version", version)
+        self._add_rows(new, version, study, series_)
+        self._stored[new.id] = _as_stored(new, version)
+        return Added(Version(version))
+
+    def _study(self, new: NewInstance) -> _Group:
+        identity = (new.id.partition, new.id.study)
+        group = self._studies.get(identity)
+        if group is None:
+            fixed: Row = {
+                "key": self._last.next_study_key(),
+                "partition_key": self._partition_keys[new.id.partition],
+                "uid": new.id.study,
+                "series_count": 0,
+            }
+            group = self._studies[identity] = _Group(fixed["key"], True, fixed, {})
+        return group
+
+    def _series_of(self, new: NewInstance, study: _Group) -> _Group:
+        identity = (new.id.partition, new.id.study, new.id.series)
+        group = self._series.get(identity)
+        if group is None:
+            fixed: Row = {
+                "key": self._last.next_series_key(),
+                "partition_key": self._partition_keys[new.id.partition],
+                "study_key": study.key,
+                "uid": new.id.series,
+            }
+            group = self._series[identity] = _Group(fixed["key"], True, fixed, {})
+            study.count("series_count")
+        return group
+
+    def _add_rows(self, new: NewInstance, version: int, study: _Group, series_: _Group) -> None:
+        partition_key = self._partition_keys[new.id.partition]
+        self._last.sequence += 1
+        self._rows[instances].append(
+            {
+                "version": version,
+                "partition_key": partition_key,
+                "study_key": study.key,
+                "series_key": series_.key,
+                "uid": new.id.instance,
+                "sop_class_uid": new.sop_class_uid,
+                "transfer_syntax_uid": new.transfer_syntax_uid,
+                "size_bytes": new.size_bytes,
+                "crc32c": new.crc32c,
+                "locator": new.locator,
+                "created": self._time,
+                "elements": _json(new.instance.elements),
+                **_pixel_columns(new.pixels),
+                "instance_number": columns_of(Level.INSTANCE, new.instance.keys).get("instance_number"),
+            }
+        )
+        self._rows[metadata].append({"version": version, "dicom_json": new.dicom_json})
+        self._rows[frame_chunks] += [
+            {"version": version, "chunk": chunk, "records": records} for chunk, records in _chunks(new.pixels)
+        ]
+        self._rows[bulk_elements] += [
+            {"version": version, "path": bulk.path, "vr": bulk.vr, "offset": bulk.offset, "length": bulk.length}
+            for bulk in new.bulk
+        ]
+        self._rows[changes].append(
+            {
+                "sequence": self._last.sequence,
+                "time": self._time,
+                "action": int(ChangeAction.CREATE),
+                "version": version,
+                "partition_key": partition_key,
+                "study_uid": new.id.study,
+                "series_uid": new.id.series,
+                "sop_uid": new.id.instance,
+            }
+        )
+
+    def write(self, connection: Connection) -> None:
+        """Write it all."""
+        _write_groups(connection, studies, self._studies.values())
+        _write_groups(connection, series, self._series.values())
+        _write_several(connection, self._series.values())
+        for table, rows in self._rows.items():
+            if rows:
+                connection.execute(insert(table), rows)
+
+
+def _existing(row: RowMapping) -> _Group:
+    return _Group(row["key"], False, dict(row), orjson.loads(row["elements"]))
+
+
+def _write_groups(connection: Connection, table: Table, groups: Iterable[_Group]) -> None:
+    new = []
+    for group in groups:
+        if group.is_new:
+            new.append({column.name: None for column in table.c} | group.row | {"elements": _json(group.elements)})
+        elif group.columns:
+            values = dict(group.columns)
+            if "elements" in values:
+                values["elements"] = _json(group.elements)
+            connection.execute(update(table).where(table.c.key == bindparam("of_key")), {"of_key": group.key, **values})
+    if new:
+        connection.execute(insert(table), new)
+
+
+def _write_several(connection: Connection, groups: Iterable[_Group]) -> None:
+    """Replace the values of search keys that may have several."""
+    given = [(group, keyword, values) for group in groups for keyword, values in group.several.items()]
+    if not given:
+        return
+    present: dict[tuple[int, str], set[str]] = {}
+    existing = {group.key for group, _, _ in given if not group.is_new}
+    if existing:
+        for row in connection.execute(select(series_values).where(series_values.c.series_key.in_(existing))):
+            present.setdefault((row.series_key, row.keyword), set()).add(row.value)
+    rows: list[Row] = []
+    for group, keyword, values in given:
+        before = present.get((group.key, keyword), set())
+        if before == set(values):
+            continue
+        if before:
+            connection.execute(
+                delete(series_values).where(series_values.c.series_key == group.key, series_values.c.keyword == keyword)
+            )
+        rows += [{"series_key": group.key, "keyword": keyword, "value": value} for value in dict.fromkeys(values)]
+    if rows:
+        connection.execute(insert(series_values), rows)
+
+
+def _pixel_columns(pixels: PixelLayout | None) -> Row:
+    if pixels is None:
+        return dict.fromkeys(("number_of_frames", "pixel_offset", "pixel_length", "bits_allocated", "frame_bits"))
+    return {
+        "number_of_frames": pixels.number_of_frames,
+        "pixel_offset": pixels.offset,
+        "pixel_length": pixels.length,
+        "bits_allocated": pixels.bits_allocated,
+        "frame_bits": pixels.frame_bits,
+    }
+
+
+def _chunks(pixels: PixelLayout | None) -> Iterator[tuple[int, bytes]]:
+    if pixels is not None:
+        for chunk, start in enumerate(range(0, len(pixels.table), _CHUNK_BYTES)):
+            yield chunk, pixels.table[start : start + _CHUNK_BYTES]
+
+
+def _as_stored(new: NewInstance, version: int) -> StoredInstance:
+    return StoredInstance(
+        id=new.id,
+        version=Version(version),
+        sop_class_uid=new.sop_class_uid,
+        transfer_syntax_uid=new.transfer_syntax_uid,
+        size_bytes=new.size_bytes,
+        crc32c=new.crc32c,
+        locator=new.locator,
+    )
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()

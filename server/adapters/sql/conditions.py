@@ -1,0 +1,132 @@
+"""What a condition of a query means in SQL.
+
+Text compares by code point on both databases, since it is normalised on both sides before it comes here.
+"""
+
+import re
+
+from sqlalchemy import ColumnElement, and_, exists, false, or_, true
+
+from server.adapters.sql.keys import COLUMNS, NAMES, SEVERAL, kept
+from server.adapters.sql.tables import LONGEST_TEXT, NAME_GROUPS, instances, series, series_values, studies
+from server.model.query import Between, Condition, Equals, Level, Like, Matcher, NameMatches, NameWords
+
+Text = ColumnElement[str]
+
+_ESCAPE = "!"
+_STARS = re.compile(r"\*+")
+_STUDY_KEYS = {Level.STUDY: studies.c.key, Level.SERIES: series.c.study_key, Level.INSTANCE: instances.c.study_key}
+
+
+def level_of(key: str) -> Level:
+    """Return the level whose table a search key is kept in.
+
+    Raises:
+        KeyError: not a search key.
+    """
+    if key in NAMES:
+        return Level.STUDY
+    if key in SEVERAL:
+        return Level.SERIES
+    table = COLUMNS[key].table
+    return Level.STUDY if table is studies else Level.SERIES if table is series else Level.INSTANCE
+
+
+def is_of_any_level(key: str) -> bool:
+    """Say whether a search key needs no table but the one that is searched."""
+    return key == "ModalitiesInStudy"
+
+
+def holds(condition: Condition, level: Level) -> ColumnElement[bool]:
+    """Return the condition for rows at `level`; the table of `level_of` must be joined."""
+    return or_(false(), *(_holds(condition.key, matcher, level) for matcher in condition.matchers))
+
+
+def _holds(key: str, matcher: Matcher, level: Level) -> ColumnElement[bool]:
+    if prefix := NAMES.get(key):
+        return _name_holds(prefix, matcher)
+    if key == "ModalitiesInStudy":
+        other = series.alias("any_series")
+        return exists().where(other.c.study_key == _STUDY_KEYS[level], _compare(other.c.modality, matcher))
+    if key in SEVERAL:
+        return exists().where(
+            series_values.c.series_key == series.c.key,
+            series_values.c.keyword == key,
+            _compare(series_values.c.value, matcher),
+        )
+    return _compare(COLUMNS[key], matcher)
+
+
+def _name_holds(prefix: str, matcher: Matcher) -> ColumnElement[bool]:
+    groups = [studies.c[f"{prefix}_{group}"] for group in range(1, NAME_GROUPS + 1)]
+    match matcher:
+        case NameMatches(patterns):
+            return or_(false(), *(_like(group, pattern) for pattern in patterns for group in groups))
+        case NameWords(prefixes):
+            return _adjacent_words(studies.c[f"{prefix}_words"], prefixes)
+        case _:
+            return or_(*(_compare(group, matcher) for group in groups))
+
+
+def _compare(column: Text, matcher: Matcher) -> ColumnElement[bool]:
+    match matcher:
+        case Equals(values):
+            return column.in_([kept(value) for value in values])
+        case Between(low, high):
+            return and_(
+                column.is_not(None),
+                true() if low is None else column >= kept(low),
+                true() if high is None else column <= kept(high),
+            )
+        case Like(pattern):
+            return _like(column, pattern)
+        case _:
+            raise TypeError(f"{type(matcher).__name__} is for person names only")
+
+
+def _like(column: Text, pattern: str) -> ColumnElement[bool]:
+    """Match `*` and `?`; without them, the whole value. An index serves what comes before the first of them."""
+    pattern = _STARS.sub("*", pattern.replace("\0", " "))
+    beginning = re.split(r"[*?]", pattern, maxsplit=1)[0]
+    if beginning == pattern:
+        return column == kept(pattern)
+    if len(pattern.replace("*", "")) > LONGEST_TEXT:
+        return false()
+    like = _escaped(pattern).replace("*", "%").replace("?", "_")
+    return and_(_begins(column, beginning), column.like(like, escape=_ESCAPE))
+
+
+def _begins(column: Text, beginning: str) -> ColumnElement[bool]:
+    """Return the range in which all values with this beginning are."""
+    if not beginning:
+        return column.is_not(None)
+    after = _next_character(beginning[-1])
+    if after is None:
+        return column >= beginning
+    return and_(column >= beginning, column < beginning[:-1] + after)
+
+
+def _next_character(character: str) -> str | None:
+    """Return the character after this one, in the order of code points; None after the last. Surrogates are none."""
+    point = ord(character) + 1
+    if point > 0x10FFFF:
+        return None
+    return chr(0xE000 if 0xD800 <= point <= 0xDFFF else point)
+
+
+def _escaped(text: str) -> str:
+    for special in (_ESCAPE, "%", "_"):
+        text = text.replace(special, _ESCAPE + special)
+    return text
+
+
+def _adjacent_words(column: Text, prefixes: tuple[str, ...]) -> ColumnElement[bool]:
+    """Match a run of words that begin with the prefixes, in order. LIKE alone would let words lie between."""
+    if not prefixes or sum(map(len, prefixes)) > LONGEST_TEXT:
+        return false()
+    candidates = "%".join(f" {_escaped(prefix)}" for prefix in prefixes)
+    like = column.like(f"%{candidates}%", escape=_ESCAPE)
+    if len(prefixes) == 1:
+        return like
+    words = "[^ ]* ".join(re.escape(prefix) for prefix in prefixes)
+    return and_(like, column.regexp_match(f" {words}"))

@@ -1,0 +1,95 @@
+"""Where search keys are kept, and in which form."""
+
+import re
+from collections.abc import Mapping
+
+from sqlalchemy import Column, Table
+
+from server.adapters.sql.tables import LONGEST_TEXT, NAME_GROUPS, instances, series, studies
+from server.model.query import Level
+
+COLUMNS: Mapping[str, Column[str]] = {
+    "StudyInstanceUID": studies.c.uid,
+    "PatientID": studies.c.patient_id,
+    "PatientBirthDate": studies.c.patient_birth_date,
+    "AccessionNumber": studies.c.accession_number,
+    "StudyDate": studies.c.study_date,
+    "StudyTime": studies.c.study_time,
+    "StudyID": studies.c.study_id,
+    "StudyDescription": studies.c.study_description,
+    "SeriesInstanceUID": series.c.uid,
+    "Modality": series.c.modality,
+    "SeriesNumber": series.c.series_number,
+    "PerformedProcedureStepStartDate": series.c.performed_procedure_step_start_date,
+    "PerformedProcedureStepStartTime": series.c.performed_procedure_step_start_time,
+    "ManufacturerModelName": series.c.manufacturer_model_name,
+    "SeriesDescription": series.c.series_description,
+    "SOPInstanceUID": instances.c.uid,
+    "SOPClassUID": instances.c.sop_class_uid,
+    "InstanceNumber": instances.c.instance_number,
+}
+"""Search keys with one value, and their columns."""
+
+NAMES: Mapping[str, str] = {"PatientName": "patient_name", "ReferringPhysicianName": "referring_physician_name"}
+"""Person names, all of studies, and how their columns' names begin."""
+
+SEVERAL = frozenset(
+    {
+        "RequestAttributesSequence.ScheduledProcedureStepID",
+        "RequestAttributesSequence.RequestedProcedureID",
+    }
+)
+"""Search keys of series that may have several values, kept in `series_values`."""
+
+_TABLES: Mapping[Level, Table] = {Level.STUDY: studies, Level.SERIES: series, Level.INSTANCE: instances}
+_ADDRESSES = frozenset({"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"})
+_VALUES: Mapping[Level, Mapping[str, str]] = {
+    level: {
+        keyword: column.name
+        for keyword, column in COLUMNS.items()
+        if column.table is table and keyword not in _ADDRESSES
+    }
+    for level, table in _TABLES.items()
+}
+_BETWEEN_WORDS = re.compile(r"[\s^]+")
+
+WORD_BREAK = "="
+"""Stands as a word between the component groups of a name, so that no words are adjacent across groups."""
+
+
+def kept(text: str) -> str:
+    """Return a value as its column holds it. PostgreSQL can't hold NUL."""
+    return text[:LONGEST_TEXT].replace("\0", " ")
+
+
+def columns_of(level: Level, keys: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the columns for the keys of a study, series or instance. UIDs are not among them."""
+    columns: dict[str, str | None] = {
+        name: kept(keys[keyword]) for keyword, name in _VALUES[level].items() if keys.get(keyword)
+    }
+    if level is Level.STUDY:
+        for keyword, prefix in NAMES.items():
+            if name_ := keys.get(keyword):
+                columns |= _name_columns(prefix, name_)
+    return columns
+
+
+def several_of(level: Level, keys: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return the values of those keys that may have several."""
+    if level is not Level.SERIES:
+        return {}
+    values = {
+        keyword: tuple(kept(value) for value in keys[keyword].split("\\") if value) for keyword in SEVERAL & keys.keys()
+    }
+    return {keyword: given for keyword, given in values.items() if given}
+
+
+def _name_columns(prefix: str, name: str) -> dict[str, str | None]:
+    groups = name.split("=", NAME_GROUPS - 1)
+    groups += [""] * (NAME_GROUPS - len(groups))
+    columns: dict[str, str | None] = {
+        f"{prefix}_{number}": kept(group) or None for number, group in enumerate(groups, start=1)
+    }
+    words = [" ".join(filter(None, _BETWEEN_WORDS.split(kept(group)))) for group in groups]
+    columns[f"{prefix}_words"] = f" {f' {WORD_BREAK} '.join(filter(None, words))} "
+    return columns

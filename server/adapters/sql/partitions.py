@@ -1,0 +1,72 @@
+"""Data partitions."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+
+from server.adapters.sql.counters import Counters
+from server.adapters.sql.tables import partitions
+from server.adapters.sql.times import to_datetime, to_microseconds
+from server.adapters.sql.transactions import Transactions
+from server.model.ids import PartitionName
+from server.model.partition import Partition
+
+
+class PartitionKeys:
+    """Keys of partitions by name. They never change, so what was read once is remembered."""
+
+    def __init__(self) -> None:
+        self._known: dict[PartitionName, int] = {}
+
+    def of(self, connection: Connection, names: Collection[PartitionName]) -> dict[PartitionName, int]:
+        """Return the keys of those partitions that exist."""
+        unknown = [name for name in set(names) if name not in self._known]
+        if unknown:
+            rows = connection.execute(select(partitions.c.name, partitions.c.key).where(partitions.c.name.in_(unknown)))
+            self._known.update((PartitionName(name), key) for name, key in rows)
+        return {name: self._known[name] for name in names if name in self._known}
+
+    def one(self, connection: Connection, name: PartitionName) -> int | None:
+        """Return the key of a partition; None if it does not exist."""
+        return self.of(connection, (name,)).get(name)
+
+
+class SqlPartitions:
+    """`server.ports.index.Partitions` in a database."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    async def list(self) -> list[Partition]:
+        """See the port."""
+        return await self._transactions.read(_list)
+
+    async def get(self, name: PartitionName) -> Partition | None:
+        """See the port."""
+        return await self._transactions.read(lambda connection: _get(connection, name))
+
+    async def create(self, name: PartitionName, now: datetime) -> Partition | None:
+        """See the port."""
+        return await self._transactions.write(lambda connection: _create(connection, name, now))
+
+
+def _list(connection: Connection) -> list[Partition]:
+    rows = connection.execute(select(partitions).order_by(partitions.c.key))
+    return [Partition(row.key, PartitionName(row.name), to_datetime(row.created)) for row in rows]
+
+
+def _get(connection: Connection, name: PartitionName) -> Partition | None:
+    row = connection.execute(select(partitions).where(partitions.c.name == name)).one_or_none()
+    return None if row is None else Partition(row.key, name, to_datetime(row.created))
+
+
+def _create(connection: Connection, name: PartitionName, now: datetime) -> Partition | None:
+    last = Counters.lock(connection)
+    if _get(connection, name):
+        return None
+    created = to_microseconds(now)
+    key = last.next_partition_key()
+    connection.execute(insert(partitions), {"key": key, "name": name, "created": created})
+    last.save(connection)
+    return Partition(key, name, to_datetime(created))

@@ -1,0 +1,96 @@
+"""Rows as values of the model, and which rows a reference means."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, select
+
+from server.adapters.sql.tables import instances, partitions, series, studies
+from server.model.ids import InstanceId, PartitionName, ResourceRef, Uid, Version
+from server.model.instance import PixelLayout, StoredInstance
+
+AnyRow = Row[*tuple[Any, ...]]
+
+STORED = (
+    select(
+        instances.c.version,
+        partitions.c.name.label("partition"),
+        studies.c.uid.label("study_uid"),
+        series.c.uid.label("series_uid"),
+        instances.c.uid,
+        instances.c.sop_class_uid,
+        instances.c.transfer_syntax_uid,
+        instances.c.size_bytes,
+        instances.c.crc32c,
+        instances.c.locator,
+    )
+    .join_from(instances, series, series.c.key == instances.c.series_key)
+    .join(studies, studies.c.key == instances.c.study_key)
+    .join(partitions, partitions.c.key == instances.c.partition_key)
+)
+"""What `stored_instance` needs of instances."""
+
+PIXELS = (
+    instances.c.number_of_frames,
+    instances.c.pixel_offset,
+    instances.c.pixel_length,
+    instances.c.bits_allocated,
+    instances.c.frame_bits,
+)
+"""What `pixel_layout` needs."""
+
+
+def instance_id(row: AnyRow) -> InstanceId:
+    """Return the identity in a row of `STORED`."""
+    return InstanceId(PartitionName(row.partition), Uid(row.study_uid), Uid(row.series_uid), Uid(row.uid))
+
+
+def stored_instance(row: AnyRow) -> StoredInstance:
+    """Return a row of `STORED` as a value."""
+    return StoredInstance(
+        id=instance_id(row),
+        version=Version(row.version),
+        sop_class_uid=row.sop_class_uid,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        size_bytes=row.size_bytes,
+        crc32c=row.crc32c,
+        locator=row.locator,
+    )
+
+
+def pixel_layout(row: AnyRow) -> PixelLayout | None:
+    """Return the layout in a row, with an empty table; None if the instance has no pixel data."""
+    if row.number_of_frames is None:
+        return None
+    return PixelLayout(
+        number_of_frames=row.number_of_frames,
+        offset=row.pixel_offset,
+        length=row.pixel_length,
+        bits_allocated=row.bits_allocated,
+        frame_bits=row.frame_bits,
+    )
+
+
+def study_key(partition_key: int, resource: ResourceRef) -> Select[int]:
+    """Return the query for the key of a reference's study."""
+    return select(studies.c.key).where(studies.c.partition_key == partition_key, studies.c.uid == resource.study)
+
+
+def series_key(partition_key: int, resource: ResourceRef) -> Select[int]:
+    """Return the query for the key of a reference's series."""
+    of_study = series.c.study_key == study_key(partition_key, resource).scalar_subquery()
+    return select(series.c.key).where(of_study, series.c.uid == resource.series)
+
+
+def within(partition_key: int, resource: ResourceRef) -> list[ColumnElement[bool]]:
+    """Return the conditions for the instances of a partition, study or series, or for one instance.
+
+    The narrowest level alone picks the rows, so that an index on it gives them in order of version.
+    """
+    if resource.study is None:
+        return [instances.c.partition_key == partition_key]
+    if resource.series is None:
+        return [instances.c.study_key == study_key(partition_key, resource).scalar_subquery()]
+    of_series = instances.c.series_key == series_key(partition_key, resource).scalar_subquery()
+    if resource.instance is None:
+        return [of_series]
+    return [of_series, instances.c.partition_key == partition_key, instances.c.uid == resource.instance]

@@ -1,0 +1,236 @@
+"""The one description of the schema.
+
+How it is meant:
+
+- Keys of studies and series and versions of instances come from `counters`, ascend with first storage and are never
+  used again. They are the order of search results.
+- `counters` has one row. A transaction that adds or deletes locks it first, so on every database such transactions
+  follow each other. Sequences therefore become visible in ascending order, with no gaps between them.
+- Rows of `instances` are narrow, since searches walk them. What is read for one instance at a time has its own tables.
+- Search columns hold normalised text (see `server.dicom.attributes`), NULL when there is none, at most
+  `LONGEST_TEXT` characters: PostgreSQL indexes no more than about 2,700 bytes. They compare by code point.
+- Times are microseconds since 1970-01-01 UTC: exact, and alike on all databases.
+- Counts and newest versions are kept up to date by whoever adds or deletes; nothing ever counts rows to answer.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+REVISION = "0001"
+"""The migration that makes this schema."""
+
+LONGEST_TEXT = 512
+"""Characters of a value that searches look at."""
+
+FRAMES_PER_CHUNK = 1024
+
+NAME_GROUPS = 3
+"""Alphabetic, ideographic and phonetic (PS3.5 section 6.2.1)."""
+
+Key = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER is the rowid itself there
+Label = Text().with_variant(Text(collation="C"), "postgresql")  # SQLite's default collation is by code point already
+
+tables = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+def _key(name: str) -> Column[int]:
+    return Column(name, Key, primary_key=True, autoincrement=False)
+
+
+def _name(keyword: str) -> list[Column[str]]:
+    """Return the columns of a person name: its component groups, and all words between spaces."""
+    groups = [Column(f"{keyword}_{group}", Label) for group in range(1, NAME_GROUPS + 1)]
+    return [*groups, Column(f"{keyword}_words", Label)]
+
+
+counters = Table(
+    "counters",
+    tables,
+    _key("id"),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("study_key", BigInteger, nullable=False),
+    Column("series_key", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("change_time", BigInteger, nullable=False),
+    comment="one row: the last of each that was given out",
+)
+
+partitions = Table(
+    "partitions",
+    tables,
+    _key("key"),
+    Column("name", Label, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    UniqueConstraint("name"),
+)
+
+studies = Table(
+    "studies",
+    tables,
+    _key("key"),
+    Column("partition_key", BigInteger, ForeignKey("partitions.key"), nullable=False),
+    Column("uid", Label, nullable=False),
+    *_name("patient_name"),
+    Column("patient_id", Label),
+    Column("patient_birth_date", Label),
+    Column("accession_number", Label),
+    *_name("referring_physician_name"),
+    Column("study_date", Label),
+    Column("study_time", Label),
+    Column("study_id", Label),
+    Column("study_description", Label),
+    Column("elements", Text, nullable=False, comment="DICOM JSON"),
+    Column("series_count", BigInteger, nullable=False),
+    Column("instance_count", BigInteger, nullable=False),
+    Column("max_version", BigInteger, nullable=False),
+    UniqueConstraint("partition_key", "uid"),
+    Index(None, "partition_key", "key"),
+    Index(None, "partition_key", "patient_id", "key"),
+    Index(None, "partition_key", "accession_number", "key"),
+    Index(None, "partition_key", "study_date", "key"),
+    Index(None, "partition_key", "patient_birth_date", "key"),
+    Index(None, "partition_key", "study_id", "key"),
+    *(Index(None, "partition_key", f"patient_name_{group}", "key") for group in range(1, NAME_GROUPS + 1)),
+)
+
+series = Table(
+    "series",
+    tables,
+    _key("key"),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("study_key", BigInteger, ForeignKey("studies.key"), nullable=False),
+    Column("uid", Label, nullable=False),
+    Column("modality", Label),
+    Column("modality_as_stored", Label, comment="for Modalities in Study"),
+    Column("series_number", Label),
+    Column("performed_procedure_step_start_date", Label),
+    Column("performed_procedure_step_start_time", Label),
+    Column("manufacturer_model_name", Label),
+    Column("series_description", Label),
+    Column("elements", Text, nullable=False, comment="DICOM JSON"),
+    Column("instance_count", BigInteger, nullable=False),
+    Column("max_version", BigInteger, nullable=False),
+    UniqueConstraint("study_key", "uid"),
+    Index(None, "study_key", "key"),
+    Index(None, "partition_key", "key"),
+    Index(None, "partition_key", "uid"),
+    Index(None, "partition_key", "modality", "key"),
+    Index(None, "partition_key", "performed_procedure_step_start_date", "key"),
+)
+
+series_values = Table(
+    "series_values",
+    tables,
+    Column("series_key", Key, ForeignKey("series.key", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("keyword", Label, primary_key=True),
+    Column("value", Label, primary_key=True),
+    Index(None, "keyword", "value"),
+    comment="search keys that may have several values, each of which counts",
+    sqlite_with_rowid=False,
+)
+
+instances = Table(
+    "instances",
+    tables,
+    _key("version"),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("study_key", BigInteger, nullable=False),
+    Column("series_key", BigInteger, ForeignKey("series.key"), nullable=False),
+    Column("uid", Label, nullable=False),
+    Column("sop_class_uid", Label, nullable=False),
+    Column("transfer_syntax_uid", Label, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("crc32c", BigInteger, nullable=False),
+    Column("locator", Label, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("instance_number", Label),
+    Column("elements", Text, nullable=False, comment="DICOM JSON"),
+    Column("number_of_frames", BigInteger, comment="NULL: no pixel data"),
+    Column("pixel_offset", BigInteger),
+    Column("pixel_length", BigInteger),
+    Column("bits_allocated", BigInteger),
+    Column("frame_bits", BigInteger),
+    UniqueConstraint("partition_key", "uid", "series_key"),
+    UniqueConstraint("locator"),
+    Index(None, "partition_key", "version"),
+    Index(None, "study_key", "version"),
+    Index(None, "series_key", "version"),
+)
+
+
+def _of_instance() -> Column[int]:
+    return Column(
+        "version", Key, ForeignKey("instances.version", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+
+
+metadata = Table(
+    "metadata",
+    tables,
+    _of_instance(),
+    Column("dicom_json", LargeBinary, nullable=False),
+)
+
+frame_chunks = Table(
+    "frame_chunks",
+    tables,
+    _of_instance(),
+    Column("chunk", Integer, primary_key=True, autoincrement=False),
+    Column("records", LargeBinary, nullable=False, comment="of FRAMES_PER_CHUNK frames, see PixelLayout.table"),
+)
+
+bulk_elements = Table(
+    "bulk_elements",
+    tables,
+    _of_instance(),
+    Column("path", Label, primary_key=True),
+    Column("vr", Label, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+changes = Table(
+    "changes",
+    tables,
+    _key("sequence"),
+    Column("time", BigInteger, nullable=False),
+    Column("action", SmallInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("study_uid", Label, nullable=False),
+    Column("series_uid", Label, nullable=False),
+    Column("sop_uid", Label, nullable=False),
+    Index(None, "time", "sequence"),
+    comment="kept for ever; names what it is about, since that may be gone",
+)
+
+erasures = Table(
+    "erasures",
+    tables,
+    Column("locator", Label, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("erase_after", BigInteger, nullable=False),
+    Index(None, "erase_after", "version"),
+    comment="blobs of deleted instances that still have to be erased",
+    sqlite_with_rowid=False,
+)
