@@ -104,17 +104,29 @@ class FileBlobs:
                     return
                 piece = await self.run(lambda: _pread(file, min(left, PIECE_BYTES), offset))  # noqa: B023 - awaited
 
+    async def size(self, locator: Locator) -> int:
+        """See the port."""
+
+        def look() -> int:
+            with self._open(locator) as file:
+                return os.fstat(file.fileno()).st_size
+
+        return await self.run(look)
+
+    def _open(self, locator: Locator) -> FileIO:
+        try:
+            if not _LOCATOR.fullmatch(locator):
+                raise FileNotFoundError(locator)
+            return FileIO(self.path(locator))
+        except FileNotFoundError as missing:
+            raise DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.") from missing
+
     def _open_read(self, locator: Locator, offset: int, length: int | None) -> tuple[FileIO, bytes, int]:
         """Open a blob and read its first piece in one go; return file, piece, and bytes wanted in all.
 
         A file object, not a descriptor: if the caller was cancelled meanwhile, it closes itself.
         """
-        try:
-            if not _LOCATOR.fullmatch(locator):
-                raise FileNotFoundError(locator)
-            file = FileIO(self.path(locator))
-        except FileNotFoundError as missing:
-            raise DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.") from missing
+        file = self._open(locator)
         try:
             wanted = os.fstat(file.fileno()).st_size - offset if length is None else length
             return file, _pread(file, min(wanted, PIECE_BYTES), offset) if wanted > 0 else b"", wanted

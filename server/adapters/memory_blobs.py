@@ -26,14 +26,16 @@ class MemoryBlobs:
 
     async def read(self, locator: Locator, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """See the port."""
-        if locator not in self._blobs:
-            raise DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.")
-        blob = self._blobs[locator]
+        blob = self._existing(locator)
         end = len(blob) if length is None else offset + length
         if end > len(blob):
             raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
         for start in range(offset, end, _PIECE_BYTES):
             yield blob[start : min(start + _PIECE_BYTES, end)]
+
+    async def size(self, locator: Locator) -> int:
+        """See the port."""
+        return len(self._existing(locator))
 
     async def delete(self, locators: Sequence[Locator]) -> None:
         """See the port."""
@@ -52,6 +54,11 @@ class MemoryBlobs:
 
     async def check(self) -> None:
         """See the port."""
+
+    def _existing(self, locator: Locator) -> bytes:
+        if locator not in self._blobs:
+            raise DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.")
+        return self._blobs[locator]
 
 
 class _Writer:

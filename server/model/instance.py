@@ -96,6 +96,15 @@ class StoredInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceMetadata:
+    """The canonical DICOM JSON of one instance."""
+
+    id: InstanceId
+    version: Version
+    dicom_json: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Added:
     """The instance is visible now."""
 

@@ -59,6 +59,14 @@ class BlobStore(Protocol):
         """
         ...
 
+    async def size(self, locator: Locator) -> int:
+        """Return the size in bytes.
+
+        Raises:
+            DataLoss: BLOB_MISSING.
+        """
+        ...
+
     async def delete(self, locators: Sequence[Locator]) -> None:
         """Erase these blobs for good. Unknown ones are ignored."""
         ...

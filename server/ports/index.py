@@ -9,6 +9,7 @@ from server.model.ids import InstanceId, PartitionName, ResourceRef
 from server.model.instance import (
     AddOutcome,
     BulkElement,
+    InstanceMetadata,
     Locator,
     NewInstance,
     PixelLayout,
@@ -52,8 +53,8 @@ class InstanceIndex(Protocol):
         """Return the state of a study, series or instance; None if it does not exist."""
         ...
 
-    async def metadata(self, resource: ResourceRef, after: int, limit: int) -> list[tuple[int, bytes]]:
-        """Return (version, DICOM JSON) of a resource's instances with a version greater than `after`, ascending."""
+    async def metadata(self, resource: ResourceRef, after: int, limit: int) -> list[InstanceMetadata]:
+        """Return the metadata of a resource's instances with a version greater than `after`, ascending."""
         ...
 
     async def frames(

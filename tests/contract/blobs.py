@@ -28,6 +28,7 @@ class BlobStoreContract:
         body = bytes(range(256)) * 20_000  # several pieces
         locator = await put(store, body[:1], body[1:70_000], b"", body[70_000:])
         assert await get(store, locator) == body
+        assert await store.size(locator) == len(body)
 
     async def test_pieces_are_at_most_one_mebibyte(self, store: BlobStore) -> None:
         locator = await put(store, b"x" * (3 << 20))
@@ -86,9 +87,10 @@ class BlobStoreContract:
 
     @pytest.mark.parametrize("locator", ["0" * 32, "", "../../etc/passwd", "f" * 31, "x\x00y"])
     async def test_an_unknown_locator_is_missing(self, store: BlobStore, locator: str) -> None:
-        with pytest.raises(DataLoss) as caught:
-            await get(store, locator)
-        assert caught.value.reason is Reason.BLOB_MISSING
+        for look in (get(store, locator), store.size(locator)):
+            with pytest.raises(DataLoss) as caught:
+                await look
+            assert caught.value.reason is Reason.BLOB_MISSING
 
     async def test_a_deleted_blob_is_gone(self, store: BlobStore) -> None:
         keep, drop = await put(store, b"keep"), await put(store, b"drop")

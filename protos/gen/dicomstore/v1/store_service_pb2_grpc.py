@@ -61,6 +61,7 @@ class StoreServiceServicer:
         ERROR_REASON_INSTANCE_ALREADY_EXISTS with `identical` set; items that did not end leave nothing behind.
 
         The server reads only as fast as it can store, so a client that writes ahead is slowed by flow control.
+        The client must read outcomes while it sends; after some thousand unread ones the server stops reading.
 
         Errors of the call: MALFORMED_STREAM, INVALID_UID (expected study), INVALID_PARTITION_NAME,
         PARTITIONS_DISABLED, PARTITION_REQUIRED, PARTITION_NOT_FOUND, SHUTTING_DOWN, DATABASE_UNAVAILABLE.

@@ -1,0 +1,59 @@
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONPATH := .:protos/gen
+
+.PHONY: run test unit check format protos bench setup clean
+
+# Start the archive: DICOMweb on :8080, gRPC on :50051, data in ./data.
+run: .venv/runtime
+	$(BIN)/dicomstore up
+
+# The whole suite, PostgreSQL included.
+test: .venv/dev
+	$(BIN)/pytest
+
+# The fast part: no network, no database server.
+unit: .venv/dev
+	$(BIN)/pytest tests/unit
+
+# Linters, types, layers and the contract.
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+
+# Put the code in its house style.
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/buf format --write
+
+# Make the generated stubs from the contract.
+protos: .venv/dev
+	$(BIN)/python protos/generate.py
+
+# Measure: see bench/README.md.
+bench: .venv/dev
+	$(BIN)/python -m bench
+
+# A virtual environment with everything for development.
+setup: .venv/dev
+
+.venv/pip:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
+	touch $@
+
+.venv/runtime: .venv/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+.venv/dev: .venv/runtime pyproject.toml
+	$(BIN)/pip install --quiet --group dev
+	touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist

@@ -1,0 +1,154 @@
+"""`python -m server`: run the core, migrate its database, show its settings, or check what it stores."""
+
+import asyncio
+import json
+import logging
+import re
+import shutil
+import signal
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from server import bootstrap
+from server.bootstrap import StartError, auditing, running
+from server.config import Settings
+from server.model.errors import DicomStoreError
+
+app = typer.Typer(add_completion=False, help=__doc__)
+_log = logging.getLogger("dicomstore")
+
+
+@app.callback(invoke_without_command=True)
+def _default(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        serve()
+
+
+@app.command()
+def serve() -> None:
+    """Run until SIGTERM or SIGINT."""
+    settings = _settings()
+    _log_to_stderr(settings.log_level)
+    try:
+        asyncio.run(_serve(settings))
+    except (StartError, DicomStoreError) as error:
+        _give_up(str(error))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database up to date."""
+    settings = _settings()
+    try:
+        bootstrap.migrate(settings)
+        present, _ = bootstrap.schema_state(settings)
+    except (DicomStoreError, ValueError) as error:
+        _give_up(str(error))
+    typer.echo(f"schema {present}")
+
+
+@app.command()
+def config() -> None:
+    """Print the effective settings as JSON, passwords masked."""
+    settings = _settings().model_dump(mode="json")
+    settings["database"] = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", _settings().database_url)
+    typer.echo(json.dumps(settings, indent=2))
+
+
+@app.command()
+def check(deep: Annotated[bool, typer.Option(help="Read all bytes and compare their checksums.")] = False) -> None:
+    """Check settings, disk, database and whether index, blobs and change feed agree; print JSON."""
+    checks = asyncio.run(_checks(_settings(), deep=deep))
+    typer.echo(json.dumps({"version": version("dicomstore"), "checks": checks}, indent=2))
+    raise typer.Exit(any(entry["status"] == "failed" for entry in checks))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings) as core:
+        _log.info("dicomstore core listening on %s", core.address)
+        await stop.wait()
+        _log.info("dicomstore core stopping")
+
+
+async def _checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
+    results = [_disk(settings), await asyncio.to_thread(_schema, settings)]
+    if results[-1]["status"] == "ok":
+        results += await _agreement(settings, deep=deep)
+    return results
+
+
+def _disk(settings: Settings) -> dict[str, Any]:
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        usage = shutil.disk_usage(settings.data)
+    except OSError as error:
+        return _entry("disk", "failed", f"The data directory can't be used: {error.strerror}.")
+    free = f"{usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB"
+    return _entry("disk", "ok" if usage.free > usage.total * 0.05 else "warning", free)
+
+
+def _schema(settings: Settings) -> dict[str, Any]:
+    try:
+        present, wanted = bootstrap.schema_state(settings)
+    except (DicomStoreError, ValueError) as error:
+        return _entry("database", "failed", str(error))
+    if present != wanted:
+        return _entry("database", "failed", f"schema {present or 'none'}, wanted {wanted}: run `dicomstore migrate`")
+    return _entry("database", "ok", f"schema {present}")
+
+
+async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
+    try:
+        async with auditing(settings) as audit:
+            report = await audit.run(deep=deep)
+    except DicomStoreError as error:
+        return [_entry("agreement", "failed", error.message)]
+    found = (
+        f"{report.instances} instances, {report.missing} without bytes, {report.damaged} damaged, "
+        f"{report.current_changes} current entries in the change feed"
+    )
+    return [
+        _entry("agreement", "ok" if report.agrees else "failed", found, report.examples),
+        _entry(
+            "unused blobs",
+            "warning" if report.unused else "ok",
+            f"{report.blobs} blobs, {report.unused} unused",
+        ),
+    ]
+
+
+def _entry(name: str, status: str, detail: str, examples: list[str] | None = None) -> dict[str, Any]:
+    return {"name": name, "status": status, "detail": detail, **({"examples": examples} if examples else {})}
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except (ValidationError, ValueError) as error:
+        _give_up(f"Settings: {error}")
+
+
+def _give_up(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+
+def main() -> None:
+    """Entry point of `dicomstore-server`."""
+    app(prog_name="dicomstore-server")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Settings → adapters → domain → servicers → server: the one place where the parts meet, in the order they start.
+
+They stop in the opposite order: nothing new is taken, calls in flight finish, then blobs and database are let go.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import grpc
+from dicomstore.v1 import (
+    capabilities_service_pb2,
+    capabilities_service_pb2_grpc,
+    change_feed_service_pb2,
+    change_feed_service_pb2_grpc,
+    delete_service_pb2,
+    delete_service_pb2_grpc,
+    partition_service_pb2,
+    partition_service_pb2_grpc,
+    retrieve_service_pb2,
+    retrieve_service_pb2_grpc,
+    search_service_pb2,
+    search_service_pb2_grpc,
+    store_service_pb2,
+    store_service_pb2_grpc,
+)
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from server.adapters.file_blobs import FileBlobs
+from server.adapters.sql import engine
+from server.config import Settings
+from server.domain.audit import Audit
+from server.domain.change_feed import ChangeFeed
+from server.domain.commit import Committer
+from server.domain.delete import Delete
+from server.domain.housekeeping import Housekeeping
+from server.domain.limits import MAX_MESSAGE_BYTES
+from server.domain.partitions import PartitionGate
+from server.domain.retrieve import Retrieve
+from server.domain.search import Search
+from server.domain.store import Store
+from server.rpc.capabilities import CapabilitiesServicer
+from server.rpc.change_feed import ChangeFeedServicer
+from server.rpc.delete import DeleteServicer
+from server.rpc.health import Health
+from server.rpc.observe import Boundary
+from server.rpc.partition import PartitionServicer
+from server.rpc.retrieve import RetrieveServicer
+from server.rpc.search import SearchServicer
+from server.rpc.store import StoreServicer
+
+SERVICES = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (store_service_pb2, "StoreService"),
+        (retrieve_service_pb2, "RetrieveService"),
+        (search_service_pb2, "SearchService"),
+        (delete_service_pb2, "DeleteService"),
+        (change_feed_service_pb2, "ChangeFeedService"),
+        (partition_service_pb2, "PartitionService"),
+        (capabilities_service_pb2, "CapabilitiesService"),
+    )
+)
+
+_OPTIONS = (
+    # Two cores on one port by accident would share its calls and both seem to work.
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+)
+
+_log = logging.getLogger("dicomstore")
+
+
+class StartError(Exception):
+    """The core can't start as it is set up; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """A running core."""
+
+    address: str
+
+
+def now() -> datetime:
+    """Return the time, in UTC."""
+    return datetime.now(UTC)
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database up to date; blocking. Raises: as `engine.migrate`."""
+    engine.migrate(settings.database_url)
+
+
+def schema_state(settings: Settings) -> tuple[str | None, str]:
+    """Return the schema that the database has and the one that is wanted; blocking."""
+    return engine.schema_state(settings.database_url)
+
+
+def prepare_schema(settings: Settings) -> None:
+    """Migrate if the settings say so; blocking.
+
+    Raises:
+        StartError: the database has another schema than this program needs.
+        Unavailable, Exhausted
+    """
+    if settings.migrate:
+        migrate(settings)
+    present, wanted = schema_state(settings)
+    if present != wanted:
+        raise StartError(
+            f"The database has schema {present or 'none'}, this program needs {wanted}: run `dicomstore migrate`."
+        )
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Core]:
+    """Run the core until the context is left.
+
+    Raises:
+        StartError: see the message.
+        DicomStoreError: database or data directory can't be used.
+    """
+    await asyncio.to_thread(prepare_schema, settings)
+    async with AsyncExitStack() as stack:
+        database = engine.open_database(settings.database_url)
+        stack.push_async_callback(database.close)
+        blobs = await stack.enter_async_context(FileBlobs(settings.data))
+        await _require_partitions_if_used(settings, database)
+
+        gate = PartitionGate(database.partitions, enabled=settings.partitions, now=now)
+        feed = ChangeFeed(database.changes)
+        committer = Committer(blobs, database.instances, now, feed.ring)
+        housekeeping = Housekeeping(blobs=blobs, index=database.instances, committer=committer, now=now)
+        if recovered := await housekeeping.recover():
+            _log.info("recovered what an unfinished run left count=%d", recovered)
+        watch = Health(SERVICES, {"index": database.instances.check, "blobs": blobs.check})
+
+        server = grpc.aio.server(interceptors=[Boundary()], options=_OPTIONS)
+        store_service_pb2_grpc.add_StoreServiceServicer_to_server(
+            StoreServicer(
+                Store(
+                    blobs=blobs,
+                    committer=committer,
+                    gate=gate,
+                    max_instance_bytes=settings.max_instance_bytes,
+                    max_header_bytes=settings.max_header_bytes,
+                ),
+                MAX_MESSAGE_BYTES,
+            ),
+            server,
+        )
+        retrieve_service_pb2_grpc.add_RetrieveServiceServicer_to_server(
+            RetrieveServicer(Retrieve(blobs=blobs, index=database.instances, gate=gate)), server
+        )
+        search_service_pb2_grpc.add_SearchServiceServicer_to_server(
+            SearchServicer(Search(database.instances, gate)), server
+        )
+        delete_service_pb2_grpc.add_DeleteServiceServicer_to_server(
+            DeleteServicer(
+                Delete(
+                    index=database.instances,
+                    gate=gate,
+                    now=now,
+                    retention=timedelta(hours=settings.retention_hours),
+                    on_change=feed.ring,
+                )
+            ),
+            server,
+        )
+        change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(ChangeFeedServicer(feed), server)
+        partition_service_pb2_grpc.add_PartitionServiceServicer_to_server(PartitionServicer(gate), server)
+        capabilities_service_pb2_grpc.add_CapabilitiesServiceServicer_to_server(CapabilitiesServicer(settings), server)
+        health_pb2_grpc.add_HealthServicer_to_server(watch.servicer, server)
+        if settings.reflection:
+            reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+
+        address = _bind(server, settings.grpc)
+        await server.start()
+        await watch.check()
+        chores = [
+            asyncio.create_task(housekeeping.run(settings.erase_interval_seconds)),
+            asyncio.create_task(watch.run()),
+        ]
+        try:
+            yield Core(address)
+        finally:
+            await watch.leave()
+            feed.close()
+            await server.stop(settings.shutdown_seconds)
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+
+
+@asynccontextmanager
+async def auditing(settings: Settings) -> AsyncIterator[Audit]:
+    """Open index and blobs for an audit, beside a running core or alone."""
+    async with AsyncExitStack() as stack:
+        database = engine.open_database(settings.database_url)
+        stack.push_async_callback(database.close)
+        blobs = await stack.enter_async_context(FileBlobs(settings.data))
+        yield Audit(blobs=blobs, index=database.instances, changes=database.changes)
+
+
+async def _require_partitions_if_used(settings: Settings, database: engine.Database) -> None:
+    if not settings.partitions and len(await database.partitions.list()) > 1:
+        raise StartError("The store has data partitions, which can't be switched off: set DICOMSTORE_PARTITIONS=true.")
+
+
+def _bind(server: grpc.aio.Server, address: str) -> str:
+    """Listen on HOST:PORT and return it with the real port. Port 0 takes any free one."""
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise StartError(f"Can't listen on {address}: is it in use?") from error
+    return f"{address.rpartition(':')[0]}:{port}"

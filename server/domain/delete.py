@@ -1,0 +1,39 @@
+"""Deleting (spec: delete.md)."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from server.domain.partitions import PartitionGate
+from server.domain.resources import parse_resource
+from server.ports.index import InstanceIndex
+
+
+class Delete:
+    """Takes instances out: invisible at once, erased after the retention time by `server.domain.housekeeping`."""
+
+    def __init__(
+        self,
+        *,
+        index: InstanceIndex,
+        gate: PartitionGate,
+        now: Callable[[], datetime],
+        retention: timedelta,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._index = index
+        self._gate = gate
+        self._now = now
+        self._retention = retention
+        self._on_change = on_change
+
+    async def delete(self, *, partition: str, study: str, series: str, instance: str) -> int:
+        """Delete a study, series or instance and return how many instances that were; 0 when there is none.
+
+        Raises: as `parse_resource`.
+        """
+        ref = await parse_resource(self._gate, partition, study, series, instance)
+        now = self._now()
+        deleted = await self._index.delete(ref, now, now + self._retention)
+        if deleted:
+            self._on_change()
+        return deleted

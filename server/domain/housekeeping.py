@@ -1,0 +1,57 @@
+"""What the core does by itself: finish what a crash interrupted, erase what was deleted long enough ago."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from server.domain.commit import Committer
+from server.model.errors import DicomStoreError
+from server.ports.blobs import BlobStore
+from server.ports.index import InstanceIndex
+
+_BATCH = 200
+_log = logging.getLogger("dicomstore.housekeeping")
+
+
+class Housekeeping:
+    """Idempotent chores; several processes may do them at once."""
+
+    def __init__(
+        self, *, blobs: BlobStore, index: InstanceIndex, committer: Committer, now: Callable[[], datetime]
+    ) -> None:
+        self._blobs = blobs
+        self._index = index
+        self._committer = committer
+        self._now = now
+
+    async def recover(self) -> int:
+        """Decide about every blob that a dead process left unsettled: the index has it, or it is erased.
+
+        Returns how many there were. Raises: Unavailable when index or blobs can't be reached.
+        """
+        count = 0
+        async for locator in self._blobs.recover():
+            await self._committer.resolve([locator])
+            count += 1
+        return count
+
+    async def erase(self) -> int:
+        """Erase the blobs whose time has come; return how many."""
+        count = 0
+        while locators := await self._index.erasable(self._now(), _BATCH):
+            await self._blobs.delete(locators)
+            await self._index.erased(locators)
+            count += len(locators)
+        return count
+
+    async def run(self, interval_seconds: float) -> None:
+        """Do the regular chores until cancelled. A failure is logged and tried again at the next turn."""
+        while True:
+            try:
+                await self._committer.settle_doubts()
+                if erased := await self.erase():
+                    _log.info("erased blobs count=%d", erased)
+            except DicomStoreError as error:
+                _log.warning("housekeeping failed reason=%s", error.reason)
+            await asyncio.sleep(interval_seconds)

@@ -1,0 +1,296 @@
+"""Receiving instances (spec: store.md).
+
+One instance: bytes go to the blob store and to the reader at once, so nothing is held but the header. At its end it
+is judged, its blob made durable, then its rows committed; only then is it answered.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import google_crc32c
+
+from server.dicom.reader import Description, InstanceReader
+from server.domain.commit import Committer
+from server.domain.partitions import PartitionGate
+from server.model.errors import Aborted, AlreadyExists, DicomStoreError, Exhausted, InvalidRequest, Reason
+from server.model.ids import InstanceId, PartitionName, Uid, Version, parse_uid
+from server.model.instance import AlreadyStored, Finding, Locator, NewInstance, ValidationMode
+from server.ports.blobs import BlobStore, BlobWriter
+
+# Failure Reason (0008,1197) and Warning Reason (0008,1196) values: PS3.18 Annex I, spec/store.md section 10.
+PROCESSING_FAILURE = 272
+CANNOT_UNDERSTAND = 43264
+DUPLICATE = 45070
+DATA_SET_DOES_NOT_MATCH = 45063
+ATTRIBUTES_LEFT_OUT = 1
+
+_FAILURE_REASONS = {
+    Reason.UNREADABLE_INSTANCE: CANNOT_UNDERSTAND,
+    Reason.INVALID_INSTANCE: CANNOT_UNDERSTAND,
+    Reason.STUDY_MISMATCH: CANNOT_UNDERSTAND,
+    Reason.TRANSFER_DAMAGED: CANNOT_UNDERSTAND,
+    Reason.INSTANCE_ALREADY_EXISTS: DUPLICATE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTarget:
+    """What holds for all instances of a call."""
+
+    partition: PartitionName
+    expected_study: Uid | None
+    mode: ValidationMode
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The instance is durable and visible."""
+
+    id: InstanceId
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    version: Version
+    size_bytes: int
+    warning_reason: int
+    findings: tuple[Finding, ...]
+    first_value_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Nothing of the instance is visible. UIDs are as read, or empty."""
+
+    reason: Reason
+    message: str
+    failure_reason: int
+    study_uid: str = ""
+    series_uid: str = ""
+    sop_uid: str = ""
+    sop_class_uid: str = ""
+    findings: tuple[Finding, ...] = ()
+    identical: bool = False
+
+
+StoreResult = Stored | Failed
+
+
+class Store:
+    """Takes instances in."""
+
+    def __init__(
+        self,
+        *,
+        blobs: BlobStore,
+        committer: Committer,
+        gate: PartitionGate,
+        max_instance_bytes: int,
+        max_header_bytes: int,
+    ) -> None:
+        self._blobs = blobs
+        self._committer = committer
+        self._gate = gate
+        self._max_instance_bytes = max_instance_bytes
+        self._max_header_bytes = max_header_bytes
+
+    async def target(
+        self, *, partition: str, expected_study: str, create_partition: bool, mode: ValidationMode
+    ) -> StoreTarget:
+        """Check what a call says of all its instances.
+
+        Raises: INVALID_UID, and the partition reasons of `PartitionGate.resolve`.
+        """
+        study = parse_uid(expected_study, "expected_study_instance_uid") if expected_study else None
+        return StoreTarget(await self._gate.resolve(partition, create=create_partition), study, mode)
+
+    def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> "Receiver":
+        """Begin one instance. The caller must `close` the receiver in every case."""
+        reader = InstanceReader(target.mode, self._max_header_bytes)
+        return Receiver(self._blobs, self._committer, reader, target, declared_size_bytes, self._max_instance_bytes)
+
+
+class Receiver:
+    """One instance on its way in. After a failure the rest of its bytes is let pass and `finish` says what it was."""
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        committer: Committer,
+        reader: InstanceReader,
+        target: StoreTarget,
+        declared_size_bytes: int | None,
+        max_instance_bytes: int,
+    ) -> None:
+        self._blobs = blobs
+        self._committer = committer
+        self._reader = reader
+        self._target = target
+        self._declared_size_bytes = declared_size_bytes
+        self._max_instance_bytes = max_instance_bytes
+        self._resources = AsyncExitStack()
+        self._writer: BlobWriter | None = None
+        self._failure: DicomStoreError | None = None
+        self._size_bytes = 0
+        self._crc32c = 0
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes; returns when there is room for more. Never raises for what is wrong with the item."""
+        if self._failure is not None or not data:
+            return
+        self._size_bytes += len(data)
+        try:
+            if self._size_bytes > self._max_instance_bytes:
+                raise Exhausted(
+                    Reason.INSTANCE_TOO_LARGE, f"The instance is larger than {self._max_instance_bytes} bytes."
+                )
+            self._reader.feed(data)
+            self._crc32c = google_crc32c.extend(self._crc32c, data)
+            if self._writer is None:
+                self._writer = await self._resources.enter_async_context(
+                    self._blobs.open_write(self._declared_size_bytes)
+                )
+            await self._writer.write(data)
+        except DicomStoreError as error:
+            await self._fail(error)
+
+    async def finish(self, crc32c: int | None = None) -> StoreResult:
+        """Judge the instance, make it durable and visible, and say what became of it."""
+        description: Description | None = None
+        try:
+            if self._failure is not None:
+                raise self._failure
+            self._check_transfer(crc32c)
+            description = self._reader.finish()
+            self._check_content(description)
+            return await self._commit(description)
+        except DicomStoreError as error:
+            return _failed(error, description)
+        finally:
+            await self.close()
+
+    async def abort(self) -> StoreResult:
+        """Give the instance up."""
+        await self.close()
+        return _failed(Aborted(Reason.ITEM_ABORTED, "The instance was given up by the client."), None)
+
+    async def close(self) -> None:
+        """Let go of everything; what is not committed disappears."""
+        await self._resources.aclose()
+
+    async def _fail(self, error: DicomStoreError) -> None:
+        self._failure = error
+        await self.close()  # at once: a client may go on sending gigabytes of what has failed already
+
+    def _check_transfer(self, crc32c: int | None) -> None:
+        if self._declared_size_bytes is not None and self._declared_size_bytes != self._size_bytes:
+            raise InvalidRequest(Reason.TRANSFER_DAMAGED, "The instance has not the size that was declared.")
+        if crc32c is not None and crc32c != self._crc32c:
+            raise InvalidRequest(Reason.TRANSFER_DAMAGED, "The bytes received do not match their checksum.")
+
+    def _check_content(self, description: Description) -> None:
+        if description.errors:
+            raise InvalidRequest(Reason.INVALID_INSTANCE, "The instance failed validation.")
+        expected = self._target.expected_study
+        if expected is not None and expected != description.study_uid:
+            raise InvalidRequest(Reason.STUDY_MISMATCH, _MISMATCH.message)
+
+    async def _commit(self, description: Description) -> StoreResult:
+        assert self._writer is not None, "an empty instance is unreadable"
+        instance = _new_instance(
+            description,
+            partition=self._target.partition,
+            size_bytes=self._size_bytes,
+            crc32c=self._crc32c,
+            locator=await self._writer.commit(),
+        )
+        outcome = await self._committer.add(instance)
+        if isinstance(outcome, AlreadyStored):
+            identical = await self._same_bytes(outcome, instance.locator)
+            await self._committer.discard([instance.locator])
+            return _failed(_ALREADY_EXISTS, description, identical=identical)
+        return Stored(
+            id=instance.id,
+            sop_class_uid=description.sop_class_uid,
+            transfer_syntax_uid=description.transfer_syntax_uid,
+            version=outcome.version,
+            size_bytes=self._size_bytes,
+            warning_reason=_warning_reason(description),
+            findings=description.findings,
+            first_value_only=description.has_multiple_values,
+        )
+
+    async def _same_bytes(self, outcome: AlreadyStored, locator: Locator) -> bool:
+        """Compare with the stored bytes, so that "identical" is a fact and not the word of a checksum."""
+        existing = outcome.existing
+        if (existing.size_bytes, existing.crc32c) != (self._size_bytes, self._crc32c):
+            return False
+        try:
+            return await _equal(self._blobs.read(existing.locator), self._blobs.read(locator))
+        except DicomStoreError:
+            return False  # the answer stays "already exists"; the damage shows when it is retrieved
+
+
+_ALREADY_EXISTS = AlreadyExists(Reason.INSTANCE_ALREADY_EXISTS, "The instance is stored already.")
+_MISMATCH = Finding(
+    tag="0020000D",
+    keyword="StudyInstanceUID",
+    vr="UI",
+    message="The StudyInstanceUid in the payload differs from the requested StudyInstanceUid.",
+)
+
+
+def _new_instance(
+    description: Description, *, partition: PartitionName, size_bytes: int, crc32c: int, locator: Locator
+) -> NewInstance:
+    return NewInstance(
+        id=InstanceId(
+            partition, Uid(description.study_uid), Uid(description.series_uid), Uid(description.sop_uid)
+        ),  # legal: the reader reports an illegal one as an error
+        sop_class_uid=description.sop_class_uid,
+        transfer_syntax_uid=description.transfer_syntax_uid,
+        size_bytes=size_bytes,
+        crc32c=crc32c,
+        locator=locator,
+        dicom_json=description.dicom_json,
+        study=description.study,
+        series=description.series,
+        instance=description.instance,
+        pixels=description.pixels,
+        bulk=description.bulk,
+    )
+
+
+def _warning_reason(description: Description) -> int:
+    if description.is_implicit:
+        return DATA_SET_DOES_NOT_MATCH
+    return ATTRIBUTES_LEFT_OUT if description.findings else 0
+
+
+def _failed(error: DicomStoreError, description: Description | None, identical: bool = False) -> Failed:
+    failure_reason = _FAILURE_REASONS.get(error.reason, PROCESSING_FAILURE)
+    if description is None:
+        return Failed(error.reason, error.message, failure_reason)
+    findings: tuple[Finding, ...] = ()
+    if error.reason is Reason.INVALID_INSTANCE:
+        findings = description.errors
+    elif error.reason is Reason.STUDY_MISMATCH:
+        findings = (_MISMATCH,)
+    return Failed(
+        error.reason,
+        error.message,
+        failure_reason,
+        study_uid=description.study_uid,
+        series_uid=description.series_uid,
+        sop_uid=description.sop_uid,
+        sop_class_uid=description.sop_class_uid,
+        findings=findings,
+        identical=identical,
+    )
+
+
+async def _equal(one: AsyncIterator[bytes], other: AsyncIterator[bytes]) -> bool:
+    """Compare two blobs of the same size; a store cuts both into the same pieces."""
+    async for piece in one:
+        if piece != await anext(other, None):
+            return False
+    return await anext(other, None) is None

@@ -1,0 +1,36 @@
+"""CapabilitiesService."""
+
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+from dicomstore.v1 import capabilities_service_pb2 as pb
+from dicomstore.v1 import capabilities_service_pb2_grpc
+
+from server.config import Settings
+from server.domain import limits
+from server.domain.retrieve import ENCODABLE
+
+
+class CapabilitiesServicer(capabilities_service_pb2_grpc.CapabilitiesServiceServicer):
+    """Speaks CapabilitiesService; the answer is made once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._answer = pb.GetCapabilitiesResponse(
+            server_version=version("dicomstore"),
+            limits=pb.Limits(
+                max_instance_bytes=settings.max_instance_bytes,
+                max_header_bytes=settings.max_header_bytes,
+                max_message_bytes=limits.MAX_MESSAGE_BYTES,
+                max_page_size=limits.MAX_PAGE_SIZE,
+                default_page_size=limits.DEFAULT_PAGE_SIZE,
+            ),
+            features=pb.Features(partitions=settings.partitions),
+            encodable_transfer_syntax_uids=ENCODABLE,
+        )
+
+    async def GetCapabilities(
+        self, request: pb.GetCapabilitiesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.GetCapabilitiesResponse:
+        """See the contract."""
+        return self._answer

@@ -1,0 +1,58 @@
+"""ChangeFeedService."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from dicomstore.v1 import change_feed_service_pb2 as pb
+from dicomstore.v1 import change_feed_service_pb2_grpc
+
+from server.domain.change_feed import DEFAULT_CHECKPOINT_SECONDS, ChangeFeed
+from server.domain.limits import page_size
+from server.model.change import ChangeWindow
+from server.rpc import convert
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ChangeFeedServicer(change_feed_service_pb2_grpc.ChangeFeedServiceServicer):
+    """Speaks ChangeFeedService for `ChangeFeed`."""
+
+    def __init__(self, feed: ChangeFeed) -> None:
+        self._feed = feed
+
+    async def ListChanges(self, request: pb.ListChangesRequest, context: _Context) -> pb.ListChangesResponse:
+        """See the contract."""
+        entries = await self._feed.list(
+            ChangeWindow(
+                limit=page_size(request.page_size),
+                after_sequence=request.after_sequence,
+                through_sequence=request.through_sequence if request.HasField("through_sequence") else None,
+                start=convert.moment(request.start_time) if request.HasField("start_time") else None,
+                end=convert.moment(request.end_time) if request.HasField("end_time") else None,
+                skip=request.skip,
+                metadata=request.include_metadata,
+            )
+        )
+        return pb.ListChangesResponse(entries=map(convert.change_entry, entries))
+
+    async def GetLatestChange(
+        self, request: pb.GetLatestChangeRequest, context: _Context
+    ) -> pb.GetLatestChangeResponse:
+        """See the contract."""
+        return pb.GetLatestChangeResponse(entry=convert.change_entry(await self._feed.latest(request.include_metadata)))
+
+    async def WatchChanges(
+        self, request: pb.WatchChangesRequest, context: _Context
+    ) -> AsyncIterator[pb.WatchChangesResponse]:
+        """See the contract."""
+        interval = request.checkpoint_interval
+        seconds = (
+            interval.seconds + interval.nanos / 1e9
+            if request.HasField("checkpoint_interval")
+            else DEFAULT_CHECKPOINT_SECONDS
+        )
+        async for entries, checkpoint in self._feed.watch(
+            request.after_sequence, metadata=request.include_metadata, checkpoint_seconds=seconds
+        ):
+            yield pb.WatchChangesResponse(entries=map(convert.change_entry, entries), checkpoint_sequence=checkpoint)

@@ -1,0 +1,160 @@
+"""Between the messages of the contract and the values of the model, both directions side by side."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import cast
+
+from dicomstore.v1 import change_feed_service_pb2 as change_feed
+from dicomstore.v1 import errors_pb2 as errors
+from dicomstore.v1 import partition_service_pb2 as partitions
+from dicomstore.v1 import resources_pb2 as resources
+from dicomstore.v1 import retrieve_service_pb2 as retrieve
+from dicomstore.v1 import store_service_pb2 as store
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from server.domain.store import Failed, Stored, StoreResult
+from server.model.change import Change
+from server.model.errors import DicomStoreError, InvalidRequest, Reason
+from server.model.ids import InstanceId, ResourceRef
+from server.model.instance import Finding, InstanceMetadata, ResourceState, StoredInstance, ValidationMode
+from server.model.partition import Partition
+
+_MODES = {
+    store.VALIDATION_MODE_UNSPECIFIED: ValidationMode.LENIENT,
+    store.VALIDATION_MODE_LENIENT: ValidationMode.LENIENT,
+    store.VALIDATION_MODE_INDEXED_STRICT: ValidationMode.INDEXED_STRICT,
+}
+
+
+def validation_mode(value: store.ValidationMode) -> ValidationMode:
+    """Return the mode. Raises InvalidRequest (INVALID_FIELD) for one this server does not know."""
+    try:
+        return _MODES[value]
+    except KeyError:
+        raise InvalidRequest(Reason.INVALID_FIELD, "Unknown validation mode.", field="header.validation") from None
+
+
+def reason(value: Reason) -> errors.ErrorReason:
+    """Return the reason as the contract's enum."""
+    return cast(errors.ErrorReason, errors.ErrorReason.Value(f"ERROR_REASON_{value}"))
+
+
+def instance_id(value: InstanceId) -> resources.InstanceId:
+    """Return the identity; the default partition is named."""
+    return resources.InstanceId(
+        partition=value.partition,
+        study_instance_uid=value.study,
+        series_instance_uid=value.series,
+        sop_instance_uid=value.instance,
+    )
+
+
+def resource_ref(value: ResourceRef) -> resources.ResourceRef:
+    """Return the address; the default partition is named."""
+    return resources.ResourceRef(
+        partition=value.partition,
+        study_instance_uid=value.study or "",
+        series_instance_uid=value.series or "",
+        sop_instance_uid=value.instance or "",
+    )
+
+
+def findings(values: Iterable[Finding]) -> list[resources.AttributeFinding]:
+    """Return findings."""
+    return [
+        resources.AttributeFinding(tag=value.tag, keyword=value.keyword, vr=value.vr, message=value.message)
+        for value in values
+    ]
+
+
+def store_outcome(item: int, result: StoreResult) -> store.StoreOutcome:
+    """Return what became of an item."""
+    if isinstance(result, Stored):
+        return store.StoreOutcome(item=item, stored=_stored(result))
+    return store.StoreOutcome(item=item, failed=_failed(result))
+
+
+def _stored(result: Stored) -> store.StoredInstance:
+    return store.StoredInstance(
+        id=instance_id(result.id),
+        sop_class_uid=result.sop_class_uid,
+        transfer_syntax_uid=result.transfer_syntax_uid,
+        version=result.version,
+        size_bytes=result.size_bytes,
+        dicom_warning_reason=result.warning_reason,
+        findings=findings(result.findings),
+        indexed_first_value_only=result.first_value_only,
+    )
+
+
+def _failed(result: Failed) -> resources.ItemError:
+    return resources.ItemError(
+        reason=reason(result.reason),
+        message=result.message,
+        dicom_failure_reason=result.failure_reason,
+        study_instance_uid=result.study_uid,
+        series_instance_uid=result.series_uid,
+        sop_instance_uid=result.sop_uid,
+        sop_class_uid=result.sop_class_uid,
+        findings=findings(result.findings),
+        identical=result.identical,
+    )
+
+
+def retrieval_error(stored: StoredInstance, error: DicomStoreError) -> resources.ItemError:
+    """Return why a stored instance could not be sent."""
+    return resources.ItemError(
+        reason=reason(error.reason),
+        message=error.message,
+        study_instance_uid=stored.id.study,
+        series_instance_uid=stored.id.series,
+        sop_instance_uid=stored.id.instance,
+        sop_class_uid=stored.sop_class_uid,
+    )
+
+
+def metadata_item(value: InstanceMetadata) -> retrieve.MetadataItem:
+    """Return one data set and whose it is."""
+    return retrieve.MetadataItem(version=value.version, dicom_json=value.dicom_json, id=instance_id(value.id))
+
+
+def state(value: ResourceState) -> retrieve.ResourceState:
+    """Return a resource's state."""
+    return retrieve.ResourceState(max_version=value.max_version, instance_count=value.instance_count)
+
+
+def known_state(request: retrieve.RetrieveMetadataRequest) -> ResourceState | None:
+    """Return the state that the client knows, if it says so."""
+    if not request.HasField("known_state"):
+        return None
+    return ResourceState(request.known_state.max_version, request.known_state.instance_count)
+
+
+def change_entry(value: Change) -> change_feed.ChangeEntry:
+    """Return an entry. The enums of model and contract have the same numbers."""
+    return change_feed.ChangeEntry(
+        sequence=value.sequence,
+        instance=instance_id(value.instance),
+        action=change_feed.ChangeAction.Name(value.action),
+        state=change_feed.ChangeState.Name(value.state),
+        time=timestamp(value.time),
+        version=value.version,
+        dicom_json=value.dicom_json or b"",
+    )
+
+
+def partition(value: Partition) -> partitions.Partition:
+    """Return a partition."""
+    return partitions.Partition(name=value.name, key=value.key, create_time=timestamp(value.created))
+
+
+def timestamp(value: datetime) -> Timestamp:
+    """Return a time."""
+    result = Timestamp()
+    result.FromDatetime(value)
+    return result
+
+
+def moment(value: Timestamp) -> datetime:
+    """Return a time, in UTC."""
+    return value.ToDatetime(tzinfo=UTC)

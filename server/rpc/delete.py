@@ -1,0 +1,29 @@
+"""DeleteService."""
+
+from typing import Any
+
+import grpc
+from dicomstore.v1 import delete_service_pb2 as pb
+from dicomstore.v1 import delete_service_pb2_grpc
+
+from server.domain.delete import Delete
+
+
+class DeleteServicer(delete_service_pb2_grpc.DeleteServiceServicer):
+    """Speaks DeleteService for `Delete`."""
+
+    def __init__(self, delete: Delete) -> None:
+        self._delete = delete
+
+    async def DeleteInstances(
+        self, request: pb.DeleteInstancesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.DeleteInstancesResponse:
+        """See the contract."""
+        resource = request.resource
+        deleted = await self._delete.delete(
+            partition=resource.partition,
+            study=resource.study_instance_uid,
+            series=resource.series_instance_uid,
+            instance=resource.sop_instance_uid,
+        )
+        return pb.DeleteInstancesResponse(deleted_instances=deleted)

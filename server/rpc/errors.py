@@ -1,0 +1,78 @@
+"""The one map from our errors to gRPC statuses.
+
+A status carries `google.rpc.ErrorInfo{reason, domain, metadata}`; protos/dicomstore/v1/errors.proto is the catalogue.
+"""
+
+import logging
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
+
+from server.domain.store import PROCESSING_FAILURE, Failed
+from server.model.errors import (
+    Aborted,
+    AlreadyExists,
+    DataLoss,
+    DicomStoreError,
+    Exhausted,
+    InvalidRequest,
+    NotFound,
+    OutOfRange,
+    Reason,
+    Unavailable,
+    WrongState,
+)
+
+DOMAIN = "dicomstore"
+_RETRY_SECONDS = 1
+
+CODES: dict[type[DicomStoreError], grpc.StatusCode] = {
+    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    WrongState: grpc.StatusCode.FAILED_PRECONDITION,
+    OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
+    Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    Aborted: grpc.StatusCode.CANCELLED,
+    DataLoss: grpc.StatusCode.DATA_LOSS,
+    DicomStoreError: grpc.StatusCode.INTERNAL,
+}
+
+_log = logging.getLogger("dicomstore.rpc")
+
+
+def to_status(error: DicomStoreError) -> grpc.Status:
+    """Return the status of a failed call."""
+    code = CODES[type(error)]
+    status = Status(code=code.value[0], message=error.message)
+    _pack(status, ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))
+    if isinstance(error, InvalidRequest) and "field" in error.metadata:
+        violation = BadRequest.FieldViolation(field=error.metadata["field"], description=error.message)
+        _pack(status, BadRequest(field_violations=[violation]))
+    if isinstance(error, Unavailable):
+        retry = RetryInfo()
+        retry.retry_delay.seconds = _RETRY_SECONDS
+        _pack(status, retry)
+    return rpc_status.to_status(status)
+
+
+def unexpected(error: Exception, request_id: str) -> DicomStoreError:
+    """Log a fault of ours and return the error that tells nothing of it."""
+    _log.error("unexpected fault request_id=%s", request_id, exc_info=error)
+    return DicomStoreError(Reason.INTERNAL, "An unexpected error occurred.")
+
+
+def unexpected_item(error: Exception, request_id: str) -> Failed:
+    """The same for one item of a stream, whose neighbours go on."""
+    fault = unexpected(error, request_id)
+    return Failed(fault.reason, fault.message, PROCESSING_FAILURE)
+
+
+def _pack(status: Status, detail: ErrorInfo | BadRequest | RetryInfo) -> None:
+    packed = Any()
+    packed.Pack(detail)
+    status.details.append(packed)

@@ -1,0 +1,109 @@
+"""The edge of every call: request id, the one log line, and errors turned into statuses.
+
+The log says who asked for what kind of thing and how it went: method, status, reason, time, request id. Never values.
+"""
+
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+
+from server.model.errors import DicomStoreError
+from server.rpc.errors import to_status, unexpected
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+"""The id of the call at hand: the client's `x-request-id`, or one made here."""
+
+_MOST_ID_CHARACTERS = 64
+_log = logging.getLogger("dicomstore.access")
+
+_Context = Any  # the stubs of grpc.aio do not know abort_with_status
+_Details = grpc.HandlerCallDetails
+_Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time
+    """Stands around all handlers of our services; leaves health and reflection alone."""
+
+    async def intercept_service(
+        self, continuation: Callable[[_Details], Awaitable[_Handler]], details: _Details
+    ) -> _Handler:
+        """Wrap the handler of a call."""
+        handler = await continuation(details)
+        if handler is None or not details.method.startswith("/dicomstore."):
+            return handler
+        call_id = _request_id(details)
+        if handler.response_streaming:
+            wrapped = _streaming(_behaviour(handler), details.method, call_id)
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+        else:
+            wrapped = _unary(_behaviour(handler), details.method, call_id)
+            make = grpc.unary_unary_rpc_method_handler
+        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+
+
+def _behaviour(handler: Any) -> Any:
+    return handler.unary_unary or handler.unary_stream or handler.stream_stream
+
+
+def _unary(behaviour: Any, method: str, call_id: str) -> Any:
+    async def call(request: Any, context: _Context) -> Any:
+        async with _Call(method, call_id, context):
+            return await behaviour(request, context)
+
+    return call
+
+
+def _streaming(behaviour: Any, method: str, call_id: str) -> Any:
+    async def call(request: Any, context: _Context) -> AsyncIterator[Any]:
+        async with _Call(method, call_id, context):
+            async for response in behaviour(request, context):
+                yield response
+
+    return call
+
+
+class _Call:
+    """One call from begin to end."""
+
+    def __init__(self, method: str, call_id: str, context: _Context) -> None:
+        self._method = method
+        self._call_id = call_id
+        self._context = context
+        self._began = time.perf_counter()
+
+    async def __aenter__(self) -> None:
+        request_id.set(self._call_id)
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
+            ours = error if isinstance(error, DicomStoreError) else unexpected(error, self._call_id)
+            self._record(to_status(ours).code.name, ours.reason)
+            await self._context.abort_with_status(to_status(ours))
+        self._record("CANCELLED" if error is not None else "OK", "-")
+
+    def _record(self, code: str, reason: str) -> None:
+        milliseconds = (time.perf_counter() - self._began) * 1000
+        _log.info(
+            "call method=%s code=%s reason=%s ms=%.1f request_id=%s",
+            self._method,
+            code,
+            reason,
+            milliseconds,
+            self._call_id,
+        )
+
+
+def _request_id(details: _Details) -> str:
+    for key, value in details.invocation_metadata or ():
+        if key == "x-request-id" and isinstance(value, str) and value.isascii() and value.isprintable():
+            return value[:_MOST_ID_CHARACTERS]
+    return uuid.uuid4().hex

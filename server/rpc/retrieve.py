@@ -1,0 +1,178 @@
+"""RetrieveService: packs pieces into messages. Small items share a message, large ones take several."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from dicomstore.v1 import retrieve_service_pb2 as pb
+from dicomstore.v1 import retrieve_service_pb2_grpc
+
+from server.domain.retrieve import NotAcceptable, OpenFrame, OpenInstance, Retrieve
+from server.model.errors import DicomStoreError
+from server.rpc import convert
+
+_MESSAGE_BYTES = 1 << 20
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
+    """Speaks RetrieveService for `Retrieve`."""
+
+    def __init__(self, retrieve: Retrieve) -> None:
+        self._retrieve = retrieve
+
+    async def RetrieveInstances(
+        self, request: pb.RetrieveInstancesRequest, context: _Context
+    ) -> AsyncIterator[pb.RetrieveInstancesResponse]:
+        """See the contract."""
+        resource = request.resource
+        opened = self._retrieve.instances(
+            partition=resource.partition,
+            study=resource.study_instance_uid,
+            series=resource.series_instance_uid,
+            instance=resource.sop_instance_uid,
+            acceptable=request.acceptable_transfer_syntax_uids,
+            offset=request.range.offset_bytes,
+            length=request.range.length_bytes or None,
+        )
+        message = pb.RetrieveInstancesResponse()
+        size = 0
+        async with aclosing(opened):
+            async for item in opened:
+                async for piece in _instance_pieces(item):
+                    if message.pieces and size + len(piece.data) > _MESSAGE_BYTES:
+                        yield message
+                        message, size = pb.RetrieveInstancesResponse(), 0
+                    message.pieces.append(piece)
+                    size += len(piece.data)
+        if message.pieces:
+            yield message
+
+    async def RetrieveFrames(
+        self, request: pb.RetrieveFramesRequest, context: _Context
+    ) -> AsyncIterator[pb.RetrieveFramesResponse]:
+        """See the contract."""
+        instance = request.instance
+        opened = self._retrieve.frames(
+            partition=instance.partition,
+            study=instance.study_instance_uid,
+            series=instance.series_instance_uid,
+            instance=instance.sop_instance_uid,
+            frames=request.frames,
+            acceptable=request.acceptable_transfer_syntax_uids,
+        )
+        message = pb.RetrieveFramesResponse()
+        size = 0
+        async with aclosing(opened):
+            async for frame in opened:
+                async for piece in _frame_pieces(frame):
+                    if message.pieces and size + len(piece.data) > _MESSAGE_BYTES:
+                        yield message
+                        message, size = pb.RetrieveFramesResponse(), 0
+                    message.pieces.append(piece)
+                    size += len(piece.data)
+        if message.pieces:
+            yield message
+
+    async def RetrieveBulkData(
+        self, request: pb.RetrieveBulkDataRequest, context: _Context
+    ) -> AsyncIterator[pb.RetrieveBulkDataResponse]:
+        """See the contract."""
+        instance = request.instance
+        opened = await self._retrieve.bulk_data(
+            partition=instance.partition,
+            study=instance.study_instance_uid,
+            series=instance.series_instance_uid,
+            instance=instance.sop_instance_uid,
+            path=request.path,
+            offset=request.range.offset_bytes,
+            length=request.range.length_bytes or None,
+        )
+        head = pb.BulkDataHead(
+            vr=opened.vr, size_bytes=opened.size_bytes, transfer_syntax_uid=opened.transfer_syntax_uid
+        )
+        if opened.length is not None and opened.length != opened.size_bytes:
+            head.range.offset_bytes = opened.offset
+            head.range.length_bytes = opened.length
+        message = pb.RetrieveBulkDataResponse(head=head)
+        async for chunk in opened.chunks:
+            message.data = chunk
+            yield message
+            message = pb.RetrieveBulkDataResponse()
+        if message.HasField("head"):
+            yield message
+
+    async def RetrieveMetadata(
+        self, request: pb.RetrieveMetadataRequest, context: _Context
+    ) -> AsyncIterator[pb.RetrieveMetadataResponse]:
+        """See the contract."""
+        resource = request.resource
+        opened = await self._retrieve.metadata(
+            partition=resource.partition,
+            study=resource.study_instance_uid,
+            series=resource.series_instance_uid,
+            instance=resource.sop_instance_uid,
+            known=convert.known_state(request),
+        )
+        message = pb.RetrieveMetadataResponse(state=convert.state(opened.state))
+        size = 0
+        async for item in opened.items:
+            if message.items and size + len(item.dicom_json) > _MESSAGE_BYTES:
+                yield message
+                message, size = pb.RetrieveMetadataResponse(), 0
+            message.items.append(convert.metadata_item(item))
+            size += len(item.dicom_json)
+        yield message
+
+
+async def _instance_pieces(item: OpenInstance | NotAcceptable) -> AsyncIterator[pb.RetrievedPiece]:
+    """Yield an instance's pieces; one with `head` first, one with `last` or `failed` at the end."""
+    if isinstance(item, NotAcceptable):
+        yield pb.RetrievedPiece(failed=convert.retrieval_error(item.stored, item.error))
+        return
+    stored = item.stored
+    piece = pb.RetrievedPiece(
+        head=pb.InstanceHead(
+            id=convert.instance_id(stored.id),
+            sop_class_uid=stored.sop_class_uid,
+            version=stored.version,
+            transfer_syntax_uid=item.transfer_syntax_uid,
+            size_bytes=item.size_bytes,
+        )
+    )
+    began = False
+    try:
+        async for chunk in item.chunks:
+            if began:
+                yield piece
+                piece = pb.RetrievedPiece()
+            piece.data = chunk
+            began = True
+    except DicomStoreError as error:
+        if began:
+            piece.ClearField("data")
+        piece.failed.CopyFrom(convert.retrieval_error(stored, error))
+        yield piece
+        return
+    piece.last = True
+    yield piece
+
+
+async def _frame_pieces(frame: OpenFrame) -> AsyncIterator[pb.FramePiece]:
+    """Yield a frame's pieces; one with `head` first, one with `last` at the end."""
+    piece = pb.FramePiece(
+        head=pb.FrameHead(
+            frame=frame.number, transfer_syntax_uid=frame.transfer_syntax_uid, size_bytes=frame.size_bytes
+        )
+    )
+    began = False
+    async for chunk in frame.chunks:
+        if began:
+            yield piece
+            piece = pb.FramePiece()
+        piece.data = chunk
+        began = True
+    piece.last = True
+    yield piece

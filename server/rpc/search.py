@@ -1,0 +1,61 @@
+"""SearchService."""
+
+from typing import Any
+
+import grpc
+from dicomstore.v1 import search_service_pb2 as pb
+from dicomstore.v1 import search_service_pb2_grpc
+
+from server.domain.search import Search
+from server.domain.search_request import SearchRequest, Term
+from server.model.errors import InvalidRequest, Reason
+from server.model.query import Level
+from server.rpc import convert
+
+_LEVELS = {
+    pb.QUERY_LEVEL_STUDY: Level.STUDY,
+    pb.QUERY_LEVEL_SERIES: Level.SERIES,
+    pb.QUERY_LEVEL_INSTANCE: Level.INSTANCE,
+}
+
+
+class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
+    """Speaks SearchService for `Search`."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+
+    async def Search(self, request: pb.SearchRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.SearchResponse:
+        """See the contract."""
+        result = await self._search.search(_request(request))
+        return pb.SearchResponse(
+            matches=[
+                pb.SearchMatch(resource=convert.resource_ref(match.resource), dicom_json=match.dicom_json)
+                for match in result.matches
+            ],
+            next_page_token=result.next_page_token,
+            ignored_attributes=result.ignored_attributes,
+        )
+
+
+def _request(request: pb.SearchRequest) -> SearchRequest:
+    if request.level not in _LEVELS:
+        raise InvalidRequest(Reason.INVALID_FIELD, "level is required.", field="level")
+    if request.scope.sop_instance_uid:
+        raise InvalidRequest(
+            Reason.INVALID_FIELD, "A search can't be within an instance.", field="scope.sop_instance_uid"
+        )
+    return SearchRequest(
+        level=_LEVELS[request.level],
+        partition=request.scope.partition,
+        study=request.scope.study_instance_uid,
+        series=request.scope.series_instance_uid,
+        terms=tuple(Term(term.attribute, tuple(term.values)) for term in request.terms),
+        fuzzy_matching=request.fuzzy_matching,
+        include_attributes=tuple(request.include_attributes),
+        include_all=request.include_all,
+        page_size=request.page_size,
+        page_token=request.page_token,
+        skip=request.skip,
+        strict=request.strict,
+    )
