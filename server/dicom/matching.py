@@ -105,9 +105,13 @@ def _name_conditions(key: SearchKey, values: Iterable[str], *, fuzzy: bool) -> t
 
     Each name is a conjunction of alternatives; "any of" them, multiplied out, is a conjunction again.
     """
+    alternatives_of = _fuzzy_group if fuzzy else _exact_group
     names: list[list[tuple[Matcher, ...]]] = []
     for value in values:
-        name = _fuzzy_name(key, value) if fuzzy else _exact_name(value)
+        if fuzzy and '"' in value:
+            raise _invalid(key, "quotation marks are not allowed with fuzzy matching.")
+        groups = value.split(normalise.GROUP_SEPARATOR)
+        name = [alternatives for group in groups if (alternatives := alternatives_of(group))]
         if not name:
             return ()
         names.append(name)
@@ -122,14 +126,20 @@ def _name_conditions(key: SearchKey, values: Iterable[str], *, fuzzy: bool) -> t
     )
 
 
-def _exact_name(value: str) -> list[tuple[Matcher, ...]]:
-    return [(matcher,) for matcher in _name_groups(value)]
+def _exact_group(group: str) -> tuple[Matcher, ...]:
+    """Return what a component group must match; nothing if that is everything."""
+    patterns = _name_patterns(group)
+    return (NameMatches(patterns),) if patterns and "*" not in patterns else ()
 
 
-def _name_groups(value: str) -> list[NameMatches]:
-    """Return one matcher for each group of `value` that narrows anything."""
-    groups = (_name_patterns(group) for group in value.split(normalise.GROUP_SEPARATOR))
-    return [NameMatches(patterns) for patterns in groups if patterns and "*" not in patterns]
+def _fuzzy_group(group: str) -> tuple[Matcher, ...]:
+    """Return the alternatives for a fuzzy search, which finds all that a wildcard finds and more."""
+    words = tuple(word for written in normalise.name_words(group) if (word := written.rstrip("*")))
+    by_words = (NameWords(words),) if words and not _wildcards(words) else ()
+    if not _wildcards(_name_patterns(group)):
+        return by_words
+    by_form = _exact_group(group)
+    return (*by_form, *by_words) if by_form else ()
 
 
 def _name_patterns(group: str) -> tuple[str, ...]:
@@ -141,17 +151,6 @@ def _name_patterns(group: str) -> tuple[str, ...]:
         if pattern:
             patterns.append(pattern)
     return tuple(patterns)
-
-
-def _fuzzy_name(key: SearchKey, value: str) -> list[tuple[Matcher, ...]]:
-    """Return the alternatives for a fuzzy search, which finds all that a wildcard finds and more."""
-    if '"' in value:
-        raise _invalid(key, "quotation marks are not allowed with fuzzy matching.")
-    words = tuple(word for written in normalise.name_words(value) if (word := written.rstrip("*")))
-    by_words: tuple[Matcher, ...] = (NameWords(words),) if words and not _wildcards(words) else ()
-    if not _wildcards((normalise.name(value) or "",)):
-        return [by_words] if by_words else []
-    return [(matcher, *by_words) for matcher in _name_groups(value)]
 
 
 def _bounded(key: SearchKey, matchers: Iterable[Matcher]) -> tuple[Matcher, ...]:
