@@ -5,7 +5,7 @@ Rows move from table to table inside the database, so that a study of any size c
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, delete, func, insert, literal, select, update
 
 from server.adapters.sql.counters import Counters
 from server.adapters.sql.rows import series_key, study_key, within
@@ -29,11 +29,12 @@ def delete_resource(
         if one_series is None:
             return 0
     deleted = within(partition_key, resource)
-    count = _write_changes(connection, deleted, last, now)
+    _write_changes(connection, deleted, last, now)
+    _queue_erasures(connection, deleted, erase_after)
+    count = connection.execute(delete(instances).where(*deleted)).rowcount
     if count == 0:
         return 0
-    _queue_erasures(connection, deleted, erase_after)
-    connection.execute(delete(instances).where(*deleted))
+    last.sequence += count
     if one_series is None:
         _delete_all_series(connection, study)
         emptied = 0  # the study goes too
@@ -44,12 +45,12 @@ def delete_resource(
     return count
 
 
-def _write_changes(connection: Connection, deleted: list[ColumnElement[bool]], last: Counters, now: datetime) -> int:
-    """Write an entry for each instance, in order of version, and return how many."""
+def _write_changes(connection: Connection, deleted: list[ColumnElement[bool]], last: Counters, now: datetime) -> None:
+    """Write an entry for each instance, in order of version."""
     entries = (
         select(
-            literal(last.sequence) + func.row_number().over(order_by=instances.c.version),
-            literal(last.advance_time(now)),
+            literal(last.sequence, BigInteger) + func.row_number().over(order_by=instances.c.version),
+            literal(last.advance_time(now), BigInteger),
             literal(int(ChangeAction.DELETE)),
             instances.c.version,
             instances.c.partition_key,
@@ -62,13 +63,13 @@ def _write_changes(connection: Connection, deleted: list[ColumnElement[bool]], l
         .where(*deleted)
     )
     columns = ("sequence", "time", "action", "version", "partition_key", "study_uid", "series_uid", "sop_uid")
-    count = connection.execute(insert(changes).from_select(columns, entries)).rowcount
-    last.sequence += count
-    return count
+    connection.execute(insert(changes).from_select(columns, entries))
 
 
 def _queue_erasures(connection: Connection, deleted: list[ColumnElement[bool]], erase_after: datetime) -> None:
-    blobs = select(instances.c.locator, instances.c.version, literal(to_microseconds(erase_after))).where(*deleted)
+    blobs = select(instances.c.locator, instances.c.version, literal(to_microseconds(erase_after), BigInteger)).where(
+        *deleted
+    )
     connection.execute(insert(erasures).from_select(("locator", "version", "erase_after"), blobs))
 
 

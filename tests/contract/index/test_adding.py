@@ -1,0 +1,194 @@
+"""What `InstanceIndex.add` promises."""
+
+import pytest
+
+from server.model.errors import NotFound, Reason
+from server.model.ids import DEFAULT_PARTITION, InstanceId, PartitionName
+from server.model.instance import Added, AlreadyStored, ResourceState, StoredInstance
+from server.model.query import Condition, Equals, Level, Match, Query
+from server.ports.index import ChangeLog, InstanceIndex
+from tests.contract.index.samples import (
+    EVERYTHING,
+    NOON,
+    identity,
+    modality,
+    sample,
+    series_ref,
+    study_ref,
+    text,
+    uid,
+)
+
+
+async def only_study(index: InstanceIndex) -> Match:
+    (match,) = await index.search(Query(Level.STUDY, EVERYTHING, (), limit=2, counts=True))
+    return match
+
+
+async def has_study(index: InstanceIndex, key: str, value: str) -> bool:
+    condition = Condition(key, (Equals((value,)),))
+    return bool(await index.search(Query(Level.STUDY, EVERYTHING, (condition,), limit=1)))
+
+
+async def test_an_added_instance_is_found_with_all_that_was_said_about_its_bytes(index: InstanceIndex) -> None:
+    new = sample()
+    (outcome,) = await index.add([new], NOON)
+    assert isinstance(outcome, Added)
+    assert await index.find(new.id.ref) == [
+        StoredInstance(
+            id=new.id,
+            version=outcome.version,
+            sop_class_uid=new.sop_class_uid,
+            transfer_syntax_uid=new.transfer_syntax_uid,
+            size_bytes=new.size_bytes,
+            crc32c=new.crc32c,
+            locator=new.locator,
+        )
+    ]
+
+
+async def test_outcomes_come_in_the_order_of_the_instances_and_versions_ascend(index: InstanceIndex) -> None:
+    outcomes = await index.add([sample(instance=n) for n in (3, 1, 2)], NOON)
+    versions = [outcome.version for outcome in outcomes if isinstance(outcome, Added)]
+    assert len(versions) == 3
+    assert versions == sorted(versions)
+    stored = await index.find(study_ref())
+    assert [instance.id for instance in stored] == [identity(instance=n) for n in (3, 1, 2)]
+
+
+async def test_adding_nothing_changes_nothing(index: InstanceIndex, changes: ChangeLog) -> None:
+    assert await index.add([], NOON) == []
+    assert await changes.latest(metadata=False) is None
+
+
+async def test_an_identity_that_is_there_already_is_reported_and_kept(index: InstanceIndex) -> None:
+    first = sample(study_keys={"PatientID": "first"})
+    await index.add([first], NOON)
+    (before,) = await index.find(first.id.ref)
+    outcomes = await index.add([sample(study_keys={"PatientID": "second"})], NOON)
+    assert outcomes == [AlreadyStored(before)]
+    assert await index.find(first.id.ref) == [before]
+    assert await has_study(index, "PatientID", "first")
+    assert not await has_study(index, "PatientID", "second")
+
+
+async def test_of_two_instances_with_one_identity_in_a_batch_the_first_is_added(index: InstanceIndex) -> None:
+    first, second = sample(), sample()
+    added, refused = await index.add([first, second], NOON)
+    assert isinstance(added, Added)
+    assert isinstance(refused, AlreadyStored)
+    assert refused.existing.version == added.version
+    assert refused.existing.locator == first.locator
+
+
+async def test_a_repeated_batch_leaves_no_trace(index: InstanceIndex, changes: ChangeLog) -> None:
+    batch = [sample(instance=n) for n in range(1, 4)]
+    await index.add(batch, NOON)
+    latest, state = await changes.latest(metadata=True), await index.state(study_ref())
+    await index.add([sample(instance=n) for n in range(1, 4)], NOON)
+    assert await changes.latest(metadata=True) == latest
+    assert await index.state(study_ref()) == state
+
+
+async def test_new_and_known_instances_may_share_a_batch(index: InstanceIndex) -> None:
+    await index.add([sample(instance=1)], NOON)
+    outcomes = await index.add([sample(instance=2), sample(instance=1), sample(2)], NOON)
+    assert [type(outcome) for outcome in outcomes] == [Added, AlreadyStored, Added]
+
+
+async def test_an_instance_uid_may_occur_in_two_series_and_two_studies(index: InstanceIndex) -> None:
+    ids = [InstanceId(DEFAULT_PARTITION, uid(study), uid(series), uid(7)) for study, series in ((1, 1), (1, 2), (2, 1))]
+    outcomes = await index.add([sample(id=id) for id in ids], NOON)
+    assert all(isinstance(outcome, Added) for outcome in outcomes)
+    for id in ids:
+        assert [stored.id for stored in await index.find(id.ref)] == [id]
+
+
+async def test_an_unknown_partition_is_refused_and_nothing_of_the_batch_is_added(index: InstanceIndex) -> None:
+    with pytest.raises(NotFound) as caught:
+        await index.add([sample(), sample(partition=PartitionName("nowhere"))], NOON)
+    assert caught.value.reason is Reason.PARTITION_NOT_FOUND
+    assert await index.find(study_ref()) == []
+
+
+async def test_a_later_value_overwrites_and_a_missing_one_never_does(index: InstanceIndex) -> None:
+    await index.add([sample(instance=1)], NOON)
+    await index.add([sample(instance=2, study_keys={"PatientID": "p1", "StudyID": "s1"})], NOON)
+    await index.add([sample(instance=3, study_keys={"PatientID": "p2"})], NOON)
+    assert await has_study(index, "PatientID", "p2")
+    assert not await has_study(index, "PatientID", "p1")
+    assert await has_study(index, "StudyID", "s1")
+
+
+async def test_latest_wins_within_a_batch_too(index: InstanceIndex) -> None:
+    await index.add(
+        [sample(instance=n, study_keys={"PatientID": f"p{n}"} if n < 3 else {}) for n in range(1, 4)],
+        NOON,
+    )
+    assert await has_study(index, "PatientID", "p2")
+    assert not await has_study(index, "PatientID", "p1")
+
+
+async def test_an_overwritten_name_leaves_nothing_of_the_one_before(index: InstanceIndex) -> None:
+    await index.add([sample(instance=1, study_keys={"PatientName": "yamada^tarou=山田^太郎"})], NOON)
+    await index.add([sample(instance=2, study_keys={"PatientName": "doe^john"})], NOON)
+    assert await has_study(index, "PatientName", "doe^john")
+    assert not await has_study(index, "PatientName", "山田^太郎")
+
+
+async def test_kept_elements_of_study_and_series_follow_latest_wins(index: InstanceIndex) -> None:
+    await index.add(
+        [
+            sample(instance=1, study_elements={"00100020": text("LO", "P1"), "00200010": text("SH", "S1")}),
+            sample(instance=2, study_elements={"00100020": text("LO", "P2")}, **modality("CT")),
+        ],
+        NOON,
+    )
+    await index.add([sample(instance=3, series_elements={"00200011": {"vr": "IS", "Value": [3]}})], NOON)
+    (match,) = await index.search(Query(Level.SERIES, EVERYTHING, (), limit=2))
+    assert match.elements == {
+        "00100020": text("LO", "P2"),
+        "00200010": text("SH", "S1"),
+        "00080060": text("CS", "CT"),
+        "00200011": {"vr": "IS", "Value": [3]},
+    }
+
+
+async def test_counts_grow_with_every_added_instance(index: InstanceIndex) -> None:
+    await index.add([sample(1, 1, 1), sample(1, 1, 2), sample(1, 2, 1)], NOON)
+    await index.add([sample(1, 2, 2), sample(1, 3, 1), sample(1, 1, 1)], NOON)
+    study = await only_study(index)
+    assert (study.series_count, study.instance_count) == (3, 5)
+    series = await index.search(Query(Level.SERIES, EVERYTHING, (), limit=9, counts=True))
+    assert [match.instance_count for match in series] == [1, 2, 2]
+
+
+async def test_state_names_the_newest_version_and_the_count(index: InstanceIndex) -> None:
+    outcomes = await index.add([sample(1, 1, 1), sample(1, 1, 2), sample(1, 2, 1)], NOON)
+    first, second, third = (outcome.version for outcome in outcomes if isinstance(outcome, Added))
+    assert await index.state(study_ref()) == ResourceState(max_version=third, instance_count=3)
+    assert await index.state(series_ref()) == ResourceState(max_version=second, instance_count=2)
+    assert await index.state(identity().ref) == ResourceState(max_version=first, instance_count=1)
+
+
+@pytest.mark.parametrize(
+    "resource", [study_ref(9), series_ref(1, 9), identity(1, 1, 9).ref, study_ref(1, PartitionName("nowhere"))]
+)
+async def test_what_does_not_exist_has_no_state(index: InstanceIndex, resource: object) -> None:
+    await index.add([sample()], NOON)
+    assert await index.state(resource) is None  # type: ignore[arg-type]
+
+
+async def test_a_value_with_nul_or_of_any_length_harms_nothing(index: InstanceIndex) -> None:
+    long = "".join(chr(0x4E00 + n) for n in range(20_000))
+    await index.add([sample(study_keys={"PatientID": "a\0b", "StudyDescription": long, "PatientName": long})], NOON)
+    assert await has_study(index, "PatientID", "a\0b")
+    assert await has_study(index, "StudyDescription", long)
+    assert await has_study(index, "PatientName", long)
+
+
+async def test_json_comes_back_byte_for_byte(index: InstanceIndex) -> None:
+    json = '{"00100010":{"vr":"PN","Value":[{"Alphabetic":"Äneas\\u0000😀"}]}}'.encode()
+    await index.add([sample(dicom_json=json)], NOON)
+    (item,) = await index.metadata(identity().ref, after=0, limit=10)
+    assert (item.id, item.dicom_json) == (identity(), json)
