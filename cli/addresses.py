@@ -1,0 +1,53 @@
+"""HOST:PORT as people write it, and whether something may listen there."""
+
+import socket
+from dataclasses import dataclass
+
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with, never bound
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A TCP address; `host` has no brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def to_connect(self) -> "Address":
+        """Return the address a client on this machine uses for a server that listens on `self`."""
+        return Address(_WILDCARDS.get(self.host, self.host), self.port)
+
+
+def parse_address(text: str) -> Address:
+    """Return `HOST:PORT` or `[IPV6]:PORT` as an address.
+
+    Raises:
+        ValueError: it is neither, or the port is not 0 to 65535.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{text!r} is not HOST:PORT; write an IPv6 address as [::1]:PORT")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    return Address(host, int(port))
+
+
+def claim(address: Address) -> Address:
+    """Return `address`, with a port that is free now in place of port 0.
+
+    Raises:
+        OSError: nothing can listen there: the port is taken, or the host is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As servers do, so that connections of a server that just stopped are no obstacle.
+        # SO_REUSEPORT is not set: gRPC sets it, and two cores on one port would share the calls silently.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((address.host, address.port))
+        probe.listen(1)  # SO_REUSEADDR lets bind() succeed beside a listener on another address of this port
+        return Address(address.host, probe.getsockname()[1])

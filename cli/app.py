@@ -1,0 +1,62 @@
+"""The command tree, and the options that may stand before any command."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from cli.commands.changes import changes
+from cli.commands.config import config
+from cli.commands.delete import delete
+from cli.commands.doctor import doctor
+from cli.commands.get import get
+from cli.commands.programs import facade, migrate, server
+from cli.commands.search import search
+from cli.commands.store import store
+from cli.commands.up import up
+from cli.connection import CoreOption, GlobalOptions, PartitionOption, QuietOption
+
+app = typer.Typer(
+    name="dicomstore",
+    help="A self-hosted archive for medical images.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def own_version() -> str:
+    """Return the version of this installation."""
+    try:
+        return version("dicomstore")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dicomstore {own_version()}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_any_command(
+    ctx: typer.Context,
+    core: CoreOption = None,
+    partition: PartitionOption = None,
+    quiet: QuietOption = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    ctx.obj = GlobalOptions(core, partition, quiet)
+
+
+for _panel, _commands in (
+    ("Run the archive", (up, server, facade, migrate)),
+    ("Use the archive", (store, search, get, delete, changes)),
+    ("Look after it", (doctor, config)),
+):
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)

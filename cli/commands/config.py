@@ -1,0 +1,83 @@
+"""`dicomstore config`: the settings as they are in effect here."""
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from rich.markup import escape
+
+from cli.config import TABLE, Settings, origin_of, settings_file
+from cli.connection import JsonOption
+from cli.environment import without_password
+from cli.errors import NOT_ASKED, Failure, run
+from cli.output import data, problems, table
+from cli.programs import Module, settings_of
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of one program."""
+
+    program: str
+    name: str
+    value: Any
+    origin: str
+    """The variable or file it comes from; empty is the default."""
+
+    @property
+    def variable(self) -> str:
+        """Name of the variable that sets it."""
+        return f"DICOMSTORE_{self.name.upper()}"
+
+
+def config(as_json: JsonOption = False) -> None:
+    """Show the effective settings of the core, the facade and this command, and where each comes from.
+
+    A setting is a DICOMSTORE_* variable or a key of table [server], [facade] or [cli] in dicomstore.toml in the
+    working directory, or in the file that DICOMSTORE_CONFIG names. Variables beat the file. Passwords are not shown.
+    """
+    run(_config(as_json))
+
+
+async def _config(as_json: bool) -> int:
+    settings = await effective(os.environ)
+    if as_json:
+        programs: dict[str, dict[str, object]] = {}
+        for setting in settings:
+            entry = {"value": setting.value, "variable": setting.variable, "origin": setting.origin or "default"}
+            programs.setdefault(setting.program, {})[setting.name] = entry
+        typer.echo(json.dumps(programs, indent=2))
+        return 0
+    rows = table("", "Program", "Setting", "Value", "From", "Variable")
+    for setting in settings:
+        cells = (setting.program, setting.name, str(setting.value), setting.origin or "default", setting.variable)
+        rows.add_row(*(escape(cell) for cell in cells), style="" if setting.origin else "dim")
+    data.print(rows)
+    problems.print(f"settings file: {settings_file() or 'none'}", soft_wrap=True)
+    return 0
+
+
+async def effective(environment: Mapping[str, str]) -> list[Setting]:
+    """Return the settings of all three programs.
+
+    Raises:
+        Failure: one of them does not accept its settings.
+    """
+    core, facade = await asyncio.gather(settings_of(Module.CORE, environment), settings_of(Module.FACADE, environment))
+    try:
+        own = Settings().model_dump(mode="json")
+        return [
+            Setting(program, name, _shown(value), origin_of(program, name, environment))
+            for program, values in (("server", core), ("facade", facade), (TABLE, own))
+            for name, value in values.items()
+        ]
+    except (ValueError, OSError) as error:
+        raise Failure(f"settings: {error}", exit_code=NOT_ASKED) from error
+
+
+def _shown(value: Any) -> Any:
+    return without_password(value) if isinstance(value, str) else value

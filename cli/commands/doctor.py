@@ -1,0 +1,217 @@
+"""`dicomstore doctor`: is everything well, and what to do if not."""
+
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import grpc
+import typer
+from dicomstore.v1 import capabilities_service_pb2, capabilities_service_pb2_grpc
+from rich.markup import escape
+
+from cli.addresses import claim, parse_address
+from cli.commands.config import Setting, effective
+from cli.connection import JsonOption
+from cli.environment import DatabaseOption, DataOption, GrpcOption, HttpOption, environment_of
+from cli.errors import FAILED, Failure, run
+from cli.health import PROBE_S, core_status, facade_status
+from cli.output import data, in_bytes, table
+from cli.programs import Module, answer, last_lines
+
+FREE_BYTES_WARNING = 10 * 10**9
+FREE_BYTES_FAILED = 10**9
+PACKAGES = ("dicomstore", "grpcio", "protobuf", "pydicom", "sqlalchemy", "starlette", "uvicorn")
+
+
+class Status(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+_STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    status: Status
+    detail: str
+    hint: str = ""
+
+
+def doctor(
+    deep: Annotated[bool, typer.Option("--deep", help="Read every stored byte and compare checksums.")] = False,
+    data_directory: DataOption = None,
+    http: HttpOption = None,
+    grpc_address: GrpcOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check settings, versions, disk, database, both programs, and that index, files and change feed agree.
+
+    Works with the archive running or not; run it where the core runs, with the same settings. While instances are being
+    stored or deleted the counts may differ for a moment: repeat it before believing that.
+
+    Exit code: 0 all is well or nearly, 1 something failed.
+    """
+    environment = environment_of(data=data_directory, http=http, grpc=grpc_address, database=database)
+    run(_doctor(environment, deep=deep, as_json=as_json))
+
+
+async def _doctor(environment: Mapping[str, str], *, deep: bool, as_json: bool) -> int:
+    checks = [check async for check in examine(environment, deep=deep)]
+    if as_json:
+        typer.echo(json.dumps({"checks": [_to_json(check) for check in checks]}, indent=2))
+    else:
+        rows = table("", "", "Check", "Found")
+        for check in checks:
+            hint = f"\n[dim]hint: {escape(check.hint)}[/]" if check.hint else ""
+            status = f"[{_STYLES[check.status]}]{check.status}[/]"
+            rows.add_row(status, escape(check.name), f"{escape(check.detail)}{hint}")
+        data.print(rows)
+    return FAILED if any(check.status is Status.FAILED for check in checks) else 0
+
+
+def _to_json(check: Check) -> dict[str, str]:
+    return {"name": check.name, "status": check.status.value, "detail": check.detail, "hint": check.hint}
+
+
+async def examine(environment: Mapping[str, str], *, deep: bool) -> AsyncIterator[Check]:
+    """Yield the checks, one after the other; later ones are left out when the settings are not even readable."""
+    yield _versions()
+    try:
+        settings = await effective(environment)
+    except Failure as failure:
+        yield Check("settings", Status.FAILED, failure.message, "correct the variable or the line that is named")
+        return
+    yield _settings(settings)
+    values = {(setting.program, setting.name): str(setting.value) for setting in settings}
+    yield _disk(Path(values["server", "data"]))
+    yield await _core(values["server", "grpc"])
+    yield await _facade(values["facade", "http"])
+    if values["facade", "core"] != values["server", "grpc"]:
+        yield Check(
+            "facade's core",
+            Status.WARNING,
+            f"the facade asks {values['facade', 'core']}, the core here listens on {values['server', 'grpc']}",
+            "fine if the facade uses a core elsewhere; `dicomstore up` connects both by itself",
+        )
+    for check in await _stored(environment, deep=deep):
+        yield check
+
+
+def _versions() -> Check:
+    found: dict[str, str] = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "missing"
+    detail = ", ".join(f"{package} {number}" for package, number in found.items())
+    if "missing" in found.values():
+        return Check(
+            "versions", Status.FAILED, detail, "install dicomstore into this environment, e.g. `pip install -e .`"
+        )
+    return Check("versions", Status.OK, detail)
+
+
+def _settings(settings: list[Setting]) -> Check:
+    changed = [f"{setting.program} {setting.name} from {setting.origin}" for setting in settings if setting.origin]
+    return Check("settings", Status.OK, ", ".join(changed) or "all defaults")
+
+
+def _disk(directory: Path) -> Check:
+    existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        hint = "give the user that runs the core the right to write there, or choose another with DICOMSTORE_DATA"
+        return Check("disk", Status.FAILED, f"{existing} can't be written to", hint)
+    free_bytes = shutil.disk_usage(existing).free
+    detail = f"{in_bytes(free_bytes)} free at {directory.absolute()}"
+    hint = "make room, or move the data directory with DICOMSTORE_DATA"
+    if free_bytes < FREE_BYTES_FAILED:
+        return Check("disk", Status.FAILED, detail, hint)
+    if free_bytes < FREE_BYTES_WARNING:
+        return Check("disk", Status.WARNING, detail, hint)
+    return Check("disk", Status.OK, detail)
+
+
+async def _core(listens_on: str) -> Check:
+    address = str(parse_address(listens_on).to_connect())
+    async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            status = await core_status(channel)
+            running = (
+                await capabilities_service_pb2_grpc.CapabilitiesServiceStub(channel).GetCapabilities(
+                    capabilities_service_pb2.GetCapabilitiesRequest(), timeout=PROBE_S
+                )
+            ).server_version
+        except grpc.aio.AioRpcError:
+            return _silent("core", listens_on, "DICOMSTORE_GRPC")
+    if status != "SERVING":
+        hint = "look at its log; most often database or disk can't be reached"
+        return Check("core", Status.FAILED, f"answers {status} at {address}", hint)
+    detail = f"serves at {address}, version {running}"
+    try:
+        if running != version("dicomstore"):
+            return Check("core", Status.WARNING, f"{detail}; here it is {version('dicomstore')}", "restart the core")
+    except PackageNotFoundError:
+        pass  # the check of versions has said so
+    return Check("core", Status.OK, detail)
+
+
+async def _facade(listens_on: str) -> Check:
+    url = f"http://{parse_address(listens_on).to_connect()}"
+    status = await facade_status(url)
+    if status is None:
+        return _silent("facade", listens_on, "DICOMSTORE_HTTP")
+    if status != 200:
+        hint = "see the core's state above, then the facade's log"
+        return Check("facade", Status.FAILED, f"answers {status} to {url}/health/check", hint)
+    return Check("facade", Status.OK, f"serves at {url}")
+
+
+def _silent(name: str, listens_on: str, variable: str) -> Check:
+    """Tell a program that is not running from a stranger on its port."""
+    try:
+        claim(parse_address(listens_on))
+    except OSError as error:
+        hint = f"stop what uses it (`ss -ltnp` shows it), or choose another with {variable}"
+        return Check(name, Status.FAILED, f"not running, and {listens_on} can't be used: {error.strerror}", hint)
+    return Check(name, Status.WARNING, f"not running; {listens_on} is free", "start it with `dicomstore up`")
+
+
+_HINTS = {
+    "disk": "make room, or correct DICOMSTORE_DATA",
+    "database": "correct DICOMSTORE_DATABASE, start the database server, or run `dicomstore migrate`",
+    "agreement": "repeat it while nothing is stored or deleted; if it stays, restore the named instances from a backup",
+    "unused blobs": "left by interrupted work or not yet erased; the core removes them by itself",
+}
+
+
+async def _stored(environment: Mapping[str, str], *, deep: bool) -> list[Check]:
+    """Have the core's own audit look at database, blobs and change feed; it takes as long as it takes."""
+    arguments = ("check", "--deep") if deep else ("check",)
+    _, output, errors = await answer(Module.CORE, *arguments, environment=environment, timeout_s=None)
+    try:
+        entries = json.loads(output)["checks"]
+    except (ValueError, KeyError):
+        return [Check("stored data", Status.FAILED, f"can't be checked: {last_lines(errors)}", "see the message")]
+    return [_stored_check(entry) for entry in entries if entry["name"] != "disk"]
+
+
+def _stored_check(entry: dict[str, object]) -> Check:
+    name, status = str(entry["name"]), Status(str(entry["status"]))
+    examples = entry.get("examples")
+    detail = "\n".join([str(entry["detail"]), *(examples if isinstance(examples, list) else [])])
+    return Check(name, status, detail, "" if status is Status.OK else _HINTS.get(name, "see the core's log"))

@@ -1,0 +1,83 @@
+"""`dicomstore get`: fetch instances into files, or their metadata to the screen."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from dicomstore.v1 import resources_pb2, retrieve_service_pb2, retrieve_service_pb2_grpc
+
+from cli.connection import CoreOption, PartitionOption, QuietOption, Target, target
+from cli.download import Download, progress_of
+from cli.errors import FAILED, run
+from cli.output import problems
+from cli.resources import InstanceArgument, SeriesArgument, StudyArgument, reference
+
+
+def get(
+    ctx: typer.Context,
+    study: StudyArgument,
+    series: SeriesArgument = "",
+    instance: InstanceArgument = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write STUDY/SERIES/INSTANCE.dcm below DIR.")
+    ] = None,
+    transfer_syntax: Annotated[
+        list[str] | None,
+        typer.Option(metavar="UID", help="Transfer syntax wanted, '*' for the stored one; may be repeated."),
+    ] = None,
+    metadata: Annotated[bool, typer.Option("--metadata", help="Print the metadata as a JSON array instead.")] = False,
+    core: CoreOption = None,
+    partition: PartitionOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Fetch a study, a series or an instance, byte for byte as stored unless another transfer syntax is asked for.
+
+    A file appears under its name only when it is complete; one of the same name is replaced.
+    """
+    if metadata == (output is not None):
+        raise typer.BadParameter("say either --output DIR or --metadata", param_hint="--output")
+    chosen = target(ctx, core, partition, quiet)
+    resource = reference(chosen.partition, study, series, instance)
+    if output is None:
+        run(_print_metadata(chosen, resource), core=chosen.core)
+    run(_fetch(chosen, resource, output, transfer_syntax or []), core=chosen.core)
+
+
+async def _print_metadata(chosen: Target, resource: resources_pb2.ResourceRef) -> int:
+    request = retrieve_service_pb2.RetrieveMetadataRequest(resource=resource)
+    async with chosen.channel() as channel:
+        stub = retrieve_service_pb2_grpc.RetrieveServiceStub(channel)
+        before = "["
+        async for response in stub.RetrieveMetadata(request, metadata=chosen.metadata()):
+            for item in response.items:
+                typer.echo(f"{before}{item.dicom_json.decode()}", nl=False)
+                before = ",\n"
+    typer.echo("]" if before != "[" else "[]")
+    return 0
+
+
+async def _fetch(
+    chosen: Target, resource: resources_pb2.ResourceRef, output: Path, transfer_syntaxes: list[str]
+) -> int:
+    request = retrieve_service_pb2.RetrieveInstancesRequest(
+        resource=resource, acceptable_transfer_syntax_uids=transfer_syntaxes
+    )
+    started = time.monotonic()
+    async with chosen.channel() as channel:
+        stub = retrieve_service_pb2_grpc.RetrieveServiceStub(channel)
+        call = stub.RetrieveInstances(request, metadata=chosen.metadata())
+        with progress_of(problems, quiet=chosen.quiet) as advance:
+            download = Download(output, advance)
+            try:
+                async for response in call:
+                    for piece in response.pieces:
+                        await download.take(piece)
+                await download.finish()
+            finally:
+                await download.discard()
+                if not chosen.quiet:
+                    problems.print(download.summary(time.monotonic() - started), soft_wrap=True)
+    if failed := download.failure_table():
+        problems.print(failed)
+    return FAILED if download.failures else 0

@@ -1,0 +1,45 @@
+"""`dicomstore server`, `facade` and `migrate`: one program in the foreground, in place of this one."""
+
+import os
+from typing import NoReturn
+
+from cli.environment import (
+    DatabaseOption,
+    DataOption,
+    GrpcOption,
+    HttpOption,
+    MigrateOption,
+    PartitionsOption,
+    UpstreamOption,
+    WorkersOption,
+    environment_of,
+)
+from cli.programs import Module, command
+
+
+def server(
+    data_directory: DataOption = None,
+    grpc_address: GrpcOption = None,
+    database: DatabaseOption = None,
+    partitions: PartitionsOption = None,
+    migrate_first: MigrateOption = None,
+) -> None:
+    """Run only the core. It refuses to start on a database that is not up to date, unless --migrate."""
+    environment = environment_of(
+        data=data_directory, grpc=grpc_address, database=database, partitions=partitions, migrate=migrate_first
+    )
+    _become(command(Module.CORE, "serve"), environment)
+
+
+def facade(http: HttpOption = None, core: UpstreamOption = None, workers: WorkersOption = None) -> None:
+    """Run only the DICOMweb facade, in front of a core that may be elsewhere."""
+    _become(command(Module.FACADE), environment_of(http=http, core=core, workers=workers))
+
+
+def migrate(data_directory: DataOption = None, database: DatabaseOption = None) -> None:
+    """Bring the database of the core up to date. Running it again changes nothing."""
+    _become(command(Module.CORE, "migrate"), environment_of(data=data_directory, database=database))
+
+
+def _become(program: list[str], environment: dict[str, str]) -> NoReturn:
+    os.execve(program[0], program, environment)  # noqa: S606 - the command is ours, not input

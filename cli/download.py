@@ -1,0 +1,163 @@
+"""Writes the pieces of RetrieveInstances to files, each of which appears under its name only when it is complete."""
+
+import asyncio
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiofiles
+from aiofiles.threadpool.binary import AsyncBufferedIOBase
+from dicomstore.v1 import resources_pb2
+from dicomstore.v1 import retrieve_service_pb2 as pb
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from cli.errors import Failure
+from cli.output import counted, in_bytes, in_time, table
+from cli.resources import is_uid
+from cli.upload.results import reason_name
+
+Advance = Callable[[int, int], None]
+"""Is told files and bytes that were written."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """An instance that could not be fetched whole."""
+
+    instance: str
+    reason: str
+    message: str
+
+
+@dataclass(slots=True)
+class _Open:
+    """The file being written."""
+
+    head: pb.InstanceHead
+    temporary: Path
+    file: AsyncBufferedIOBase
+    written_bytes: int = 0
+
+
+class Download:
+    """One stream of instances on its way to a folder. Call `take` for each piece, then `finish`; always `discard`."""
+
+    def __init__(self, folder: Path, advance: Advance) -> None:
+        """Write below `folder`, which is made when the first instance comes."""
+        self._folder = folder
+        self._advance = advance
+        self._open: _Open | None = None
+        self._files = 0
+        self._bytes = 0
+        self.failures: list[FailedItem] = []
+
+    async def take(self, piece: pb.RetrievedPiece) -> None:
+        """Handle one piece.
+
+        Raises:
+            Failure: the disk refuses, or the stream is not what the contract says.
+        """
+        try:
+            if piece.HasField("head"):
+                await self._begin(piece.head)
+            current = self._open
+            if piece.HasField("failed"):
+                await self._fail(current.head.id if current else None, piece)
+                return
+            if current is None:
+                raise Failure("the core sent bytes of no instance")
+            if piece.data:
+                await current.file.write(piece.data)
+                current.written_bytes += len(piece.data)
+                self._advance(0, len(piece.data))
+            if piece.last:
+                await self._end(current)
+        except OSError as error:
+            raise Failure(f"can't write below {self._folder}: {error.strerror or error}") from error
+
+    async def finish(self) -> None:
+        """Make sure that the stream ended between two instances.
+
+        Raises:
+            Failure: it did not.
+        """
+        if self._open is not None:
+            raise Failure("the core ended the stream in the middle of an instance")
+
+    async def discard(self) -> None:
+        """Remove what is not complete."""
+        if self._open is not None:
+            current, self._open = self._open, None
+            await current.file.close()
+            with contextlib.suppress(FileNotFoundError):
+                await asyncio.to_thread(os.unlink, current.temporary)
+
+    def summary(self, elapsed_s: float) -> str:
+        """Return what was fetched, in one line."""
+        done = f"{counted(self._files, 'instance')} fetched ({in_bytes(self._bytes)} in {in_time(elapsed_s)})"
+        return f"{done}, {counted(len(self.failures), 'failure')}" if self.failures else done
+
+    def failure_table(self) -> Table | None:
+        """Return what failed and why, or None."""
+        if not self.failures:
+            return None
+        failed = table("Failed", "Instance", "Reason", "Message")
+        for item in self.failures:
+            failed.add_row(escape(item.instance), item.reason, escape(item.message))
+        return failed
+
+    async def _begin(self, head: pb.InstanceHead) -> None:
+        if self._open is not None:
+            raise Failure("the core began an instance in the middle of another")
+        folder = self._path(head.id).parent
+        await asyncio.to_thread(os.makedirs, folder, exist_ok=True)
+        # Beside its final place, so that the rename stays within one file system.
+        temporary = folder / f".{uuid.uuid4().hex}.part"
+        self._open = _Open(head, temporary, await aiofiles.open(temporary, "xb"))
+
+    async def _end(self, current: _Open) -> None:
+        if current.head.HasField("size_bytes") and current.written_bytes != current.head.size_bytes:
+            raise Failure(f"instance {current.head.id.sop_instance_uid} came with another size than announced")
+        await current.file.close()
+        await asyncio.to_thread(os.replace, current.temporary, self._path(current.head.id))
+        self._open = None
+        self._files += 1
+        self._bytes += current.written_bytes
+        self._advance(1, 0)
+
+    async def _fail(self, identity: resources_pb2.InstanceId | None, piece: pb.RetrievedPiece) -> None:
+        await self.discard()
+        instance = piece.failed.sop_instance_uid or (identity.sop_instance_uid if identity else "")
+        self.failures.append(FailedItem(instance, reason_name(piece.failed.reason), piece.failed.message))
+
+    def _path(self, identity: resources_pb2.InstanceId) -> Path:
+        uids = (identity.study_instance_uid, identity.series_instance_uid, identity.sop_instance_uid)
+        if not all(is_uid(uid) for uid in uids):  # they become a path on our disk
+            raise Failure("the core named an instance by what is not a UID")
+        return self._folder / uids[0] / uids[1] / f"{uids[2]}.dcm"
+
+
+@contextmanager
+def progress_of(console: Console, *, quiet: bool) -> Iterator[Advance]:
+    """Show on a terminal how much has come. The size of the whole is unknown, so there is no bar."""
+    if quiet or not console.is_terminal:
+        yield lambda files, size_bytes: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.fields[files]} instances"), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("get", total=None, files=0)
+        count = 0
+
+        def advance(files: int, size_bytes: int) -> None:
+            nonlocal count
+            count += files
+            progress.update(task, advance=size_bytes, files=count)
+
+        yield advance

@@ -1,0 +1,42 @@
+"""Where output goes: data to stdout, everything about it to stderr."""
+
+from rich.console import Console
+from rich.table import Table
+
+data = Console(highlight=False)
+"""Results that were asked for."""
+
+problems = Console(stderr=True, highlight=False)
+"""Failures, notes and progress."""
+
+
+def table(title: str, *columns: str) -> Table:
+    """Return an empty table; cells wrap rather than lose text, because UIDs are of no use when cut."""
+    empty = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        empty.add_column(column, overflow="fold")
+    return empty
+
+
+def in_bytes(size_bytes: float) -> str:
+    """Return a size for people: `999 B`, `1.5 kB`, `2.0 GB`; powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.0f} B" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} TB"
+
+
+def in_time(seconds: float) -> str:
+    """Return a duration for people: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 file`, `2,000 files`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,104 @@
+"""Files as messages of StoreInstances: small ones together in one, a large one over several."""
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+
+import aiofiles
+import google_crc32c
+from dicomstore.v1 import store_service_pb2 as pb
+
+from cli.upload.files import PIECE_BYTES, PREFIX_BYTES, LocalFile, is_index_file, looks_like_dicom
+
+
+class NotDicom(Exception):
+    """The file is not DICOM and was not named by the user, so it is none of our business."""
+
+
+class Unsendable(Exception):
+    """The file could not be read to its end; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A whole small file, read."""
+
+    data: bytes
+    crc32c: int
+
+
+def read_all(batch: Iterable[LocalFile]) -> list[Content | NotDicom | Unsendable]:
+    """Read small files, in order; one thread hop for all of them. Reads at most one byte more than each size says."""
+    return [_read(file) for file in batch]
+
+
+def _read(file: LocalFile) -> Content | NotDicom | Unsendable:
+    try:
+        with open(file.path, "rb") as opened:
+            prefix = opened.read(PREFIX_BYTES)
+            if is_foreign(file, prefix):
+                return NotDicom()
+            data = prefix + opened.read(max(0, file.size_bytes - len(prefix)) + 1)
+    except OSError as error:
+        return Unsendable(error.strerror or str(error))
+    if len(data) != file.size_bytes:
+        return Unsendable(CHANGED)
+    return Content(data, google_crc32c.value(data))
+
+
+CHANGED = "changed while it was read"
+
+
+def is_foreign(file: LocalFile, prefix: bytes) -> bool:
+    """Say whether a file that begins with `prefix` is to be passed over."""
+    return not file.named and (not looks_like_dicom(prefix) or is_index_file(file.path))
+
+
+def whole(item: int, content: Content) -> pb.InstancePiece:
+    """Return a small file as its only piece."""
+    return pb.InstancePiece(
+        item=item,
+        data=content.data,
+        last=True,
+        declared_size_bytes=len(content.data),
+        crc32c=content.crc32c,
+    )
+
+
+def given_up(item: int) -> pb.InstancePiece:
+    """Return the piece that takes back an item which was begun."""
+    return pb.InstancePiece(item=item, last=True, aborted=True)
+
+
+async def pieces(item: int, file: LocalFile) -> AsyncIterator[pb.InstancePiece]:
+    """Yield a large file piece by piece, one in memory at a time. The size is declared first, the checksum sent last.
+
+    Raises:
+        NotDicom: before the first piece.
+        Unsendable: at any time; if a piece was yielded, the item must be given up.
+    """
+    crc32c = sent_bytes = 0
+    try:
+        async with aiofiles.open(file.path, "rb") as opened:
+            while data := await opened.read(PIECE_BYTES):
+                first = sent_bytes == 0
+                if first and is_foreign(file, data):
+                    raise NotDicom
+                sent_bytes += len(data)
+                crc32c = google_crc32c.extend(crc32c, data)
+                if sent_bytes > file.size_bytes:
+                    break
+                last = sent_bytes == file.size_bytes
+                if last and await opened.read(1):
+                    break
+                yield pb.InstancePiece(
+                    item=item,
+                    data=data,
+                    last=last,
+                    declared_size_bytes=file.size_bytes if first else None,
+                    crc32c=crc32c if last else None,
+                )
+                if last:
+                    return
+    except OSError as error:
+        raise Unsendable(error.strerror or str(error)) from error
+    raise Unsendable(CHANGED)

@@ -1,0 +1,150 @@
+"""What became of each file, counted and reported."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from dicomstore.v1 import errors_pb2, store_service_pb2
+from rich.markup import escape
+from rich.table import Table
+
+from cli.output import counted, in_bytes, in_time, table
+
+KEPT_FAILURES = 1000
+"""Failures that are kept for the table; the rest is counted."""
+
+
+class Status(StrEnum):
+    """Outcome of one file."""
+
+    STORED = "stored"
+    IDENTICAL = "identical"
+    """The archive had it already, byte for byte."""
+    SKIPPED = "skipped"
+    """Not DICOM, and not named by the user."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Outcome of one file; UIDs as far as they are known."""
+
+    path: Path
+    status: Status
+    size_bytes: int = 0
+    reason: str = ""
+    message: str = ""
+    study: str = ""
+    series: str = ""
+    instance: str = ""
+    findings: tuple[str, ...] = ()
+    """What the archive left out of index and metadata: keyword or tag, then why. The stored bytes keep it."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return what `--json` prints, without what is empty."""
+        fields: dict[str, object] = {
+            "path": str(self.path),
+            "status": self.status.value,
+            "size_bytes": self.size_bytes,
+            "reason": self.reason,
+            "message": self.message,
+            "study_instance_uid": self.study,
+            "series_instance_uid": self.series,
+            "sop_instance_uid": self.instance,
+            "findings": list(self.findings),
+        }
+        return {name: value for name, value in fields.items() if value or name == "size_bytes"}
+
+
+class Listener(Protocol):
+    """Is told everything, as it happens."""
+
+    def sent(self, size_bytes: int) -> None:
+        """Note bytes that left, or, if negative, that have to leave again."""
+
+    def ended(self, result: Result) -> None:
+        """Note that a file is done; each file ends once."""
+
+
+def result_of(path: Path, size_bytes: int, outcome: store_service_pb2.StoreOutcome) -> Result:
+    """Return the core's outcome of the file that was sent."""
+    if outcome.HasField("stored"):
+        identity = outcome.stored.id
+        return Result(
+            path,
+            Status.STORED,
+            size_bytes,
+            study=identity.study_instance_uid,
+            series=identity.series_instance_uid,
+            instance=identity.sop_instance_uid,
+            findings=tuple(f"{found.keyword or found.tag}: {found.message}" for found in outcome.stored.findings),
+        )
+    failed = outcome.failed
+    return Result(
+        path,
+        Status.IDENTICAL if failed.identical else Status.FAILED,
+        size_bytes,
+        reason=reason_name(failed.reason),
+        message=failed.message,
+        study=failed.study_instance_uid,
+        series=failed.series_instance_uid,
+        instance=failed.sop_instance_uid,
+        findings=tuple(f"{found.keyword or found.tag}: {found.message}" for found in failed.findings),
+    )
+
+
+def reason_name(reason: int) -> str:
+    """Return a reason's name without its prefix; a reason newer than this program keeps its number."""
+    try:
+        return errors_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+    except ValueError:
+        return f"REASON_{reason}"
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of an upload that grow while it runs; memory does not grow with the number of files."""
+
+    counts: Counter[Status] = field(default_factory=Counter)
+    stored_bytes: int = 0
+    with_findings: int = 0
+    failures: list[Result] = field(default_factory=list)
+
+    def ended(self, result: Result) -> None:
+        """Count one file."""
+        self.counts[result.status] += 1
+        if result.status is Status.STORED:
+            self.stored_bytes += result.size_bytes
+            self.with_findings += bool(result.findings)
+        if result.status is Status.FAILED and len(self.failures) < KEPT_FAILURES:
+            self.failures.append(result)
+
+    def summary(self, elapsed_s: float) -> str:
+        """Return the whole upload in one line."""
+        stored, rate = self.counts[Status.STORED], self.stored_bytes / max(elapsed_s, 0.001)
+        parts = [
+            f"{counted(stored, 'file')} stored ({in_bytes(self.stored_bytes)} in {in_time(elapsed_s)}, "
+            f"{in_bytes(rate)}/s)"
+        ]
+        if self.counts[Status.IDENTICAL]:
+            parts.append(f"{self.counts[Status.IDENTICAL]:,} already there")
+        if self.counts[Status.SKIPPED]:
+            parts.append(f"{self.counts[Status.SKIPPED]:,} skipped (not DICOM instances)")
+        if self.with_findings:
+            parts.append(f"{self.with_findings:,} with invalid attributes that can't be searched")
+        parts.append(f"{self.counts[Status.FAILED]:,} failed")
+        return ", ".join(parts)
+
+    def failure_table(self) -> Table | None:
+        """Return what failed and why, or None."""
+        if not self.failures:
+            return None
+        failed = table("Failed", "File", "Reason", "Message")
+        for result in self.failures:
+            message = "; ".join((result.message, *result.findings))
+            failed.add_row(escape(str(result.path)), escape(result.reason), escape(message))
+        if more := self.counts[Status.FAILED] - len(self.failures):
+            failed.add_row(f"… and {counted(more, 'more file')}", "", "")
+        return failed
