@@ -1,0 +1,175 @@
+"""What tests ask of a core: the generated stubs, and the shortest ways to use them."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+from dicomstore.v1 import (
+    capabilities_service_pb2_grpc,
+    change_feed_service_pb2,
+    change_feed_service_pb2_grpc,
+    delete_service_pb2,
+    delete_service_pb2_grpc,
+    partition_service_pb2_grpc,
+    resources_pb2,
+    retrieve_service_pb2,
+    retrieve_service_pb2_grpc,
+    search_service_pb2_grpc,
+    store_service_pb2,
+    store_service_pb2_grpc,
+)
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+from grpc_status._async import from_call
+
+from server.config import Settings
+
+Ref = resources_pb2.ResourceRef
+
+
+def settings_for(data: Path, **settings: Any) -> Settings:
+    """Settings of a core on a free port that migrates its own database."""
+    return Settings(data=data, grpc="127.0.0.1:0", migrate=True, shutdown_seconds=1, **settings)
+
+
+class CoreClient:
+    """The stubs of one core. `data` is its data directory."""
+
+    def __init__(self, channel: grpc.aio.Channel, data: Path) -> None:
+        self.channel = channel
+        self.data = data
+        self.store_stub = store_service_pb2_grpc.StoreServiceStub(channel)
+        self.retrieve_stub = retrieve_service_pb2_grpc.RetrieveServiceStub(channel)
+        self.search_stub = search_service_pb2_grpc.SearchServiceStub(channel)
+        self.delete_stub = delete_service_pb2_grpc.DeleteServiceStub(channel)
+        self.change_feed_stub = change_feed_service_pb2_grpc.ChangeFeedServiceStub(channel)
+        self.partition_stub = partition_service_pb2_grpc.PartitionServiceStub(channel)
+        self.capabilities_stub = capabilities_service_pb2_grpc.CapabilitiesServiceStub(channel)
+
+    async def store(self, *files: bytes, piece_bytes: int = 1 << 20, **header: Any) -> list[Any]:
+        """Store files as items 1, 2, …; return their outcomes in that order."""
+        return await self.send(store_requests(files, piece_bytes=piece_bytes, **header))
+
+    async def send(self, requests: Iterable[Any]) -> list[Any]:
+        """Send raw messages; return the outcomes by item."""
+        outcomes: list[Any] = []
+        async for response in self.store_stub.StoreInstances(requests):
+            outcomes += response.outcomes
+        return sorted(outcomes, key=lambda outcome: outcome.item)
+
+    async def stored(self, *files: bytes, **header: Any) -> list[Any]:
+        """Store files that must all be stored; return the `StoredInstance`s."""
+        outcomes = await self.store(*files, **header)
+        assert [outcome.WhichOneof("outcome") for outcome in outcomes] == ["stored"] * len(files), outcomes
+        return [outcome.stored for outcome in outcomes]
+
+    async def retrieve(self, resource: Any, *acceptable: str, **fields: Any) -> list[tuple[Any, bytes]]:
+        """Return (head, bytes) of each instance; head is an ItemError for one that failed."""
+        request = retrieve_service_pb2.RetrieveInstancesRequest(
+            resource=resource, acceptable_transfer_syntax_uids=acceptable, **fields
+        )
+        found: list[tuple[Any, bytes]] = []
+        async for response in self.retrieve_stub.RetrieveInstances(request):
+            for piece in response.pieces:
+                if piece.HasField("head"):
+                    found.append((piece.head, b""))
+                if piece.HasField("failed"):
+                    found.append((piece.failed, b""))
+                elif piece.data:
+                    found[-1] = (found[-1][0], found[-1][1] + piece.data)
+        return found
+
+    async def frames(self, instance: Any, frames: Sequence[int], *acceptable: str) -> list[tuple[Any, bytes]]:
+        """Return (head, bytes) of each frame."""
+        request = retrieve_service_pb2.RetrieveFramesRequest(
+            instance=instance, frames=frames, acceptable_transfer_syntax_uids=acceptable
+        )
+        found: list[tuple[Any, bytes]] = []
+        async for response in self.retrieve_stub.RetrieveFrames(request):
+            for piece in response.pieces:
+                if piece.HasField("head"):
+                    found.append((piece.head, b""))
+                found[-1] = (found[-1][0], found[-1][1] + piece.data)
+        return found
+
+    async def bulk_data(self, instance: Any, path: str, **fields: Any) -> tuple[Any, bytes]:
+        """Return (head, bytes) of a value."""
+        request = retrieve_service_pb2.RetrieveBulkDataRequest(instance=instance, path=path, **fields)
+        head, body = None, b""
+        async for response in self.retrieve_stub.RetrieveBulkData(request):
+            head = response.head if response.HasField("head") else head
+            body += response.data
+        return head, body
+
+    async def metadata(self, resource: Any, **fields: Any) -> tuple[Any, list[bytes]]:
+        """Return the state of a resource and its data sets."""
+        request = retrieve_service_pb2.RetrieveMetadataRequest(resource=resource, **fields)
+        state, items = None, []
+        async for response in self.retrieve_stub.RetrieveMetadata(request):
+            state = response.state if response.HasField("state") else state
+            items += [item.dicom_json for item in response.items]
+        return state, items
+
+    async def delete(self, resource: Any) -> int:
+        """Delete; return how many instances that were."""
+        response = await self.delete_stub.DeleteInstances(delete_service_pb2.DeleteInstancesRequest(resource=resource))
+        return response.deleted_instances
+
+    async def changes(self, **fields: Any) -> list[Any]:
+        """Return a page of the change feed."""
+        response = await self.change_feed_stub.ListChanges(change_feed_service_pb2.ListChangesRequest(**fields))
+        return list(response.entries)
+
+
+def store_requests(files: Sequence[bytes], *, piece_bytes: int = 1 << 20, **header: Any) -> Iterable[Any]:
+    """Yield the messages that store `files`, one piece a message."""
+    yield store_service_pb2.StoreInstancesRequest(header=store_service_pb2.StoreHeader(**header))
+    for item, body in enumerate(files, 1):
+        for start in range(0, max(len(body), 1), piece_bytes):
+            piece = store_service_pb2.InstancePiece(
+                item=item, data=body[start : start + piece_bytes], last=start + piece_bytes >= len(body)
+            )
+            yield store_service_pb2.StoreInstancesRequest(pieces=[piece])
+
+
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """Return the reason in the details of a failed unary call."""
+    return _reason(rpc_status.from_call(error))
+
+
+async def stream_reason(call: AsyncIterator[Any] | Any) -> str:
+    """Read a stream to its failure and return the reason."""
+    try:
+        async for _ in call:
+            pass
+    except grpc.aio.AioRpcError:
+        return _reason(await from_call(call))
+    raise AssertionError("the call did not fail")
+
+
+def _reason(status: Any) -> str:
+    info = ErrorInfo()
+    assert status is not None
+    assert status.details[0].Unpack(info)
+    assert info.domain == "dicomstore"
+    return info.reason
+
+
+def ref_of(stored: Any) -> Any:
+    """Return the address of a stored instance."""
+    return Ref(
+        partition="",
+        study_instance_uid=stored.id.study_instance_uid,
+        series_instance_uid=stored.id.series_instance_uid,
+        sop_instance_uid=stored.id.sop_instance_uid,
+    )
+
+
+def id_of(stored: Any) -> Any:
+    """Return the identity of a stored instance in a store without partitions."""
+    return resources_pb2.InstanceId(
+        study_instance_uid=stored.id.study_instance_uid,
+        series_instance_uid=stored.id.series_instance_uid,
+        sop_instance_uid=stored.id.sop_instance_uid,
+    )
