@@ -3,7 +3,7 @@
     single value    PatientID=A1             the whole value, without case; person names also without accents
     list            0020000E=1.2,1.3         any of them; "," for UIDs only, "\\" and several values for all
     wildcard        PatientName=*doe*        "*" any run of characters, "?" one; AE CS LO LT PN SH ST UC UR UT only
-    range           StudyDate=20200101-     DA and TM, inclusive, either end may be open
+    range           StudyDate=20200101-      DA and TM, inclusive, either end may be open
     universal       PatientID=  or  *        no condition
     fuzzy words     PatientName=jo do        on request, person names only: adjacent words by their beginnings
 
