@@ -1,0 +1,117 @@
+"""What became of each file: cli/upload/results.py and the meter of cli/upload/progress.py."""
+
+import io
+from pathlib import Path
+
+import pytest
+from dicomstore.v1 import errors_pb2, resources_pb2
+from dicomstore.v1 import store_service_pb2 as pb
+from rich.console import Console
+
+from cli.upload.progress import Meter
+from cli.upload.results import KEPT_FAILURES, Result, Status, Tally, reason_name, result_of
+
+FILE = Path("folder/file.dcm")
+
+
+def failure(number: int = 0) -> Result:
+    return Result(Path(f"file{number}"), Status.FAILED, 10, reason="UNREADABLE_INSTANCE", message="Cut off.")
+
+
+def shown(tally: Tally) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    if table := tally.failure_table():
+        console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_stored_outcome_names_the_instance_and_its_findings() -> None:
+    finding = resources_pb2.AttributeFinding(tag="00100030", keyword="PatientBirthDate", vr="DA", message="no date")
+    identity = resources_pb2.InstanceId(study_instance_uid="1", series_instance_uid="2", sop_instance_uid="3")
+    result = result_of(FILE, 5, pb.StoreOutcome(item=1, stored=pb.StoredInstance(id=identity, findings=[finding])))
+    assert (result.status, result.study, result.series, result.instance) == (Status.STORED, "1", "2", "3")
+    assert result.findings == ("PatientBirthDate: no date",)
+
+
+def test_an_identical_duplicate_is_already_there_and_another_one_failed() -> None:
+    exists = errors_pb2.ERROR_REASON_INSTANCE_ALREADY_EXISTS
+    same = pb.StoreOutcome(failed=resources_pb2.ItemError(reason=exists, identical=True))
+    other = pb.StoreOutcome(failed=resources_pb2.ItemError(reason=exists, message="Stored with other bytes."))
+    assert result_of(FILE, 5, same).status is Status.IDENTICAL
+    assert result_of(FILE, 5, other) == Result(
+        FILE, Status.FAILED, 5, reason="INSTANCE_ALREADY_EXISTS", message="Stored with other bytes."
+    )
+
+
+def test_a_reason_newer_than_this_program_keeps_its_number() -> None:
+    assert reason_name(98765) == "REASON_98765"
+
+
+def test_json_of_a_result_has_no_empty_fields() -> None:
+    assert Result(FILE, Status.SKIPPED, 5).to_json() == {"path": str(FILE), "status": "skipped", "size_bytes": 5}
+
+
+def test_the_summary_counts_each_outcome_and_only_stored_bytes() -> None:
+    tally = Tally()
+    for result in (
+        Result(FILE, Status.STORED, 3_000_000, findings=("x",)),
+        Result(FILE, Status.IDENTICAL, 1),
+        Result(FILE, Status.SKIPPED, 1),
+        Result(FILE, Status.SKIPPED, 1),
+        failure(),
+    ):
+        tally.ended(result)
+    assert tally.summary(2.0) == (
+        "1 file stored (3.0 MB in 2 s, 1.5 MB/s), 1 already there, 2 skipped (not DICOM instances), "
+        "1 with invalid attributes that can't be searched, 1 failed"
+    )
+
+
+def test_the_failure_table_says_which_file_failed_and_why() -> None:
+    tally = Tally()
+    tally.ended(failure())
+    assert "file0" in shown(tally)
+    assert "UNREADABLE_INSTANCE" in shown(tally)
+    assert "Cut off." in shown(tally)
+
+
+def test_there_is_no_failure_table_without_failures() -> None:
+    tally = Tally()
+    tally.ended(Result(FILE, Status.STORED, 1))
+    assert tally.failure_table() is None
+
+
+def test_the_failure_table_keeps_a_bounded_number_and_counts_the_rest() -> None:
+    tally = Tally()
+    for number in range(KEPT_FAILURES + 5):
+        tally.ended(failure(number))
+    assert len(tally.failures) == KEPT_FAILURES
+    assert "and 5 more files" in shown(tally)
+
+
+def test_square_brackets_in_a_file_name_are_printed_as_they_are() -> None:
+    tally = Tally()
+    tally.ended(Result(Path("[bold]x"), Status.FAILED))
+    assert "[bold]x" in shown(tally)
+
+
+def test_the_meter_guesses_the_time_left_from_the_average_rate() -> None:
+    meter = Meter(Tally(), total_files=10, total_bytes=1000_000, is_total_known=True)
+    meter.sent(250_000)
+    meter.ended(Result(FILE, Status.STORED, 250_000))
+    assert meter.line(10.0) == "1 of 10 files, 250.0 kB of 1.0 MB, 25.0 kB/s, about 30 s left"
+
+
+@pytest.mark.parametrize("sent_bytes", [0, 1000_000])
+def test_the_meter_guesses_nothing_before_the_start_and_after_the_end(sent_bytes: int) -> None:
+    meter = Meter(Tally(), total_files=1, total_bytes=1000_000, is_total_known=True)
+    meter.sent(sent_bytes)
+    assert "left" not in meter.line(1.0)
+
+
+def test_bytes_that_must_be_sent_again_are_taken_off_the_meter() -> None:
+    meter = Meter(Tally())
+    meter.sent(500)
+    meter.sent(-200)
+    assert meter.done_bytes == 300

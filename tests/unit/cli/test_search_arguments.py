@@ -1,0 +1,103 @@
+"""What `dicomstore search` understands and shows: cli/commands/search.py and cli/dicom_json.py."""
+
+import io
+
+import pytest
+import typer
+from dicomstore.v1 import search_service_pb2 as pb
+from rich.console import Console
+
+from cli.commands.search import Level, match_table, parse_words
+from cli.dicom_json import cell, tag_of
+
+
+def text_of(level: Level, matches: list[dict[str, object]], *include: str) -> str:
+    console = Console(file=io.StringIO(), width=300)
+    console.print(match_table(level, matches, include))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_studies_are_searched_when_no_level_is_named() -> None:
+    assert parse_words([]) == (Level.STUDIES, [])
+    assert parse_words(["PatientID=1"])[0] is Level.STUDIES
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_the_level_is_the_first_word(level: Level) -> None:
+    assert parse_words([level.value, "Modality=CT"]) == (level, [pb.Term(attribute="Modality", values=["CT"])])
+
+
+def test_a_value_may_contain_equals_signs_and_be_empty() -> None:
+    assert parse_words(["PatientName=A=B", "PatientID="])[1] == [
+        pb.Term(attribute="PatientName", values=["A=B"]),
+        pb.Term(attribute="PatientID", values=[""]),
+    ]
+
+
+def test_a_key_given_twice_matches_either_value() -> None:
+    assert parse_words(["Modality=CT", "PatientID=1", "Modality=MR"])[1] == [
+        pb.Term(attribute="Modality", values=["CT", "MR"]),
+        pb.Term(attribute="PatientID", values=["1"]),
+    ]
+
+
+@pytest.mark.parametrize("words", [["patients"], ["PatientID"], ["=1"], ["PatientID=1", "studies"]])
+def test_a_word_that_is_neither_level_nor_term_is_refused(words: list[str]) -> None:
+    with pytest.raises(typer.BadParameter):
+        parse_words(words)
+
+
+@pytest.mark.parametrize(
+    ("element", "text"),
+    [
+        (None, ""),
+        ({"vr": "LO"}, ""),
+        ({"vr": "CS", "Value": ["CT", "SR"]}, "CT\\SR"),
+        ({"vr": "IS", "Value": [3]}, "3"),
+        ({"vr": "LO", "Value": [None, "b"]}, "\\b"),
+        ({"vr": "PN", "Value": [{"Alphabetic": "Yamada^Tarou", "Ideographic": "山田^太郎"}]}, "Yamada^Tarou=山田^太郎"),
+        ({"vr": "SQ", "Value": [{}, {}]}, "(2 items)"),
+        ({"vr": "OB", "InlineBinary": "AAA="}, "(binary)"),
+    ],
+)
+def test_elements_are_shown_as_text(element: dict[str, object] | None, text: str) -> None:
+    assert cell(element) == text
+
+
+@pytest.mark.parametrize(
+    ("attribute", "tag"),
+    [("PatientID", "00100020"), ("0008103e", "0008103E"), ("(0010,0020)", "00100020"), ("NoSuchKeyword", None)],
+)
+def test_tags_are_known_by_keyword_and_by_any_spelling(attribute: str, tag: str | None) -> None:
+    assert tag_of(attribute) == tag
+
+
+def test_the_table_shows_patient_and_uid_of_a_study() -> None:
+    match: dict[str, object] = {
+        "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Doe^Jane"}]},
+        "0020000D": {"vr": "UI", "Value": ["1.2.3"]},
+    }
+    assert "Doe^Jane" in text_of(Level.STUDIES, [match])
+    assert "1.2.3" in text_of(Level.STUDIES, [match])
+
+
+def test_an_included_attribute_has_its_own_column() -> None:
+    match: dict[str, object] = {"00180050": {"vr": "DS", "Value": [2.5]}}
+    assert "00180050" in text_of(Level.SERIES, [match], "00180050")
+    assert "2.5" in text_of(Level.SERIES, [match], "00180050")
+
+
+def test_an_included_attribute_of_unknown_keyword_is_shown_under_its_tag() -> None:
+    match: dict[str, object] = {"00180050": {"vr": "DS", "Value": [2.5]}}
+    assert "00180050" in text_of(Level.SERIES, [match], "SliceThickness")
+
+
+def test_what_was_not_asked_for_is_not_shown() -> None:
+    match: dict[str, object] = {"00180050": {"vr": "DS", "Value": [2.5]}}
+    assert "2.5" not in text_of(Level.SERIES, [match])
+
+
+def test_square_brackets_in_a_value_are_printed_as_they_are() -> None:
+    match: dict[str, object] = {"00100020": {"vr": "LO", "Value": ["[red]7"]}}
+    assert "[red]7" in text_of(Level.STUDIES, [match])
