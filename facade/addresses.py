@@ -1,0 +1,132 @@
+"""Resources as URLs name them: from the path of a request to a reference of the contract, and back to absolute URLs."""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from dicomstore.v1.resources_pb2 import InstanceId, ResourceRef
+from starlette.requests import Request
+
+from facade.config import Settings, comma_list
+from facade.errors import Refusal
+
+_UID = re.compile(r"[0-9.]{0,63}[0-9]")
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
+_FORWARDED_PAIR = re.compile(r'\s*(\w+)=(?:"([^"]*)"|([^;,"\s]*))\s*(?:;|$)')
+
+_UID_NAMES = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID"}
+
+
+def resource_of(request: Request) -> ResourceRef:
+    """Return what the path names; what it leaves out stays empty.
+
+    Raises:
+        Refusal: 400, an identifier is not a UID (spec/store.md section 5).
+    """
+    uids = {key: _uid(request.path_params[key], name) for key, name in _UID_NAMES.items() if key in request.path_params}
+    return ResourceRef(
+        partition=partition_of(request),
+        study_instance_uid=uids.get("study", ""),
+        series_instance_uid=uids.get("series", ""),
+        sop_instance_uid=uids.get("instance", ""),
+    )
+
+
+def partition_of(request: Request) -> str:
+    """Return the partition of the path, empty when it has none. The core knows whether that is right."""
+    partition: str = request.path_params.get("partition", "")
+    return partition
+
+
+def instance_of(resource: ResourceRef) -> InstanceId:
+    """Return a reference that names an instance as an instance."""
+    return InstanceId(
+        partition=resource.partition,
+        study_instance_uid=resource.study_instance_uid,
+        series_instance_uid=resource.series_instance_uid,
+        sop_instance_uid=resource.sop_instance_uid,
+    )
+
+
+def _uid(text: str, name: str) -> str:
+    trimmed = text.rstrip(" ")
+    if not _UID.fullmatch(trimmed):
+        raise Refusal(400, f"{name} is not a valid UID.")
+    return trimmed
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Absolute URLs below one base, which ends with the version and, if there is one, the partition."""
+
+    base: str
+
+    def study(self, study: str) -> str:
+        """Return the URL of a study."""
+        return f"{self.base}/studies/{study}"
+
+    def series(self, study: str, series: str) -> str:
+        """Return the URL of a series."""
+        return f"{self.base}/studies/{study}/series/{series}"
+
+    def instance(self, study: str, series: str, instance: str) -> str:
+        """Return the URL of an instance."""
+        return f"{self.base}/studies/{study}/series/{series}/instances/{instance}"
+
+
+def urls_of(request: Request) -> Urls:
+    """Return the URLs that the client of this request can use, with its version and partition."""
+    return urls_in(request, partition_of(request))
+
+
+def urls_in(request: Request, partition: str) -> Urls:
+    """Return the URLs of resources in another partition than the request's; empty is the only one there is."""
+    settings: Settings = request.app.state.settings
+    root = settings.public_url.rstrip("/") or _visible_root(request, comma_list(settings.trusted_proxies))
+    base = f"{root}/{request.path_params['version'].name}"
+    return Urls(f"{base}/partitions/{quote(partition, safe='')}" if partition else base)
+
+
+def _visible_root(request: Request, trusted: list[str]) -> str:
+    """Return scheme, host and prefix as the client sees them; what it says about itself must look like a host."""
+    scheme, host, prefix = request.scope["scheme"], request.headers.get("host", ""), ""
+    if _is_trusted(request.client.host if request.client else "", trusted):
+        forwarded = _forwarded(request.headers)
+        scheme = forwarded.get("proto", scheme)
+        host = forwarded.get("host", host)
+        prefix = forwarded.get("prefix", "").rstrip("/")
+    if scheme not in ("http", "https"):
+        scheme = request.scope["scheme"]
+    if not _HOST.fullmatch(host):
+        address, port = request.scope.get("server") or ("localhost", None)
+        host = f"{address}:{port}" if port else address
+    return f"{scheme}://{host}{prefix}"
+
+
+def _is_trusted(client: str, trusted: list[str]) -> bool:
+    if "*" in trusted:
+        return True
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return False
+    return any(address in ipaddress.ip_network(network, strict=False) for network in trusted)
+
+
+def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return `proto`, `host` and `prefix` as the outermost proxy wrote them: RFC 7239, or the X- headers before it."""
+    first = headers.get("forwarded", "").split(",")[0]
+    found = {key.lower(): quoted or bare for key, quoted, bare in _FORWARDED_PAIR.findall(first)}
+    for key in ("proto", "host", "prefix"):
+        if value := headers.get(f"x-forwarded-{key}", "").split(",")[0].strip():
+            found.setdefault(key, value)
+    port = headers.get("x-forwarded-port", "").strip()
+    if "host" in found and port.isdecimal() and ":" not in found["host"]:
+        default = {"http": "80", "https": "443"}.get(found.get("proto", ""))
+        found["host"] += "" if port == default else f":{port}"
+    if not _PREFIX.fullmatch(found.get("prefix", "")):
+        del found["prefix"]
+    return found

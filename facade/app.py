@@ -1,0 +1,78 @@
+"""The application: settings in, ASGI out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from facade.channel import Core
+from facade.config import Settings, comma_list
+from facade.endpoints.health import HealthCache
+from facade.errors import CoreFailure, Refusal, UnexpectedErrors, core_failed, http_failed, refused
+from facade.observe import Observe
+from facade.routes import routes
+
+_CORS_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_CORS_EXPOSED = [
+    "Content-Type",
+    "Content-Length",
+    "Content-Range",
+    "Content-Location",
+    "Accept-Ranges",
+    "ETag",
+    "Location",
+    "Warning",
+    "Link",
+    "Retry-After",
+    "X-Request-Id",
+    "X-Total-Count",
+    "api-supported-versions",
+]
+_CORS_MAX_AGE_S = 600
+
+
+def create_app(settings: Settings | None = None) -> Starlette:
+    """Return the application; without settings it reads them itself, as each worker process does."""
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        core = Core(settings.core, settings.call_seconds, settings.idle_seconds)
+        app.state.core = core
+        try:
+            yield
+        finally:
+            await core.close()
+
+    app = Starlette(
+        routes=routes(),
+        middleware=_middleware(settings),
+        exception_handlers={Refusal: refused, CoreFailure: core_failed, HTTPException: http_failed},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.settings = settings
+    app.state.health = HealthCache()
+    return app
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    """Return the middleware, outermost first: whatever goes wrong further in, a browser may read the answer."""
+    origins = comma_list(settings.cors_origins)
+    observe = Middleware(Observe, headers={"Cross-Origin-Resource-Policy": "cross-origin"} if origins else {})
+    inner = [observe, Middleware(UnexpectedErrors)]
+    if not origins:
+        return inner
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=_CORS_METHODS,
+        # "X-*" can't be said; with "*" the middleware repeats whatever the browser asks for.
+        allow_headers=["*"],
+        expose_headers=_CORS_EXPOSED,
+        max_age=_CORS_MAX_AGE_S,
+    )
+    return [cors, *inner]

@@ -1,0 +1,158 @@
+"""The connection to the core: stubs over one channel, deadlines, and errors that say why.
+
+Every failed call raises `CoreFailure`. Calls that only read and answer once are repeated by the channel when the
+core is away for a moment; streams never are, because their start may have been seen already.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import grpc
+from dicomstore.v1 import (
+    capabilities_service_pb2_grpc,
+    change_feed_service_pb2_grpc,
+    delete_service_pb2_grpc,
+    partition_service_pb2_grpc,
+    retrieve_service_pb2_grpc,
+    search_service_pb2_grpc,
+    store_service_pb2_grpc,
+)
+from dicomstore.v1.capabilities_service_pb2 import GetCapabilitiesRequest, GetCapabilitiesResponse
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2_grpc
+from grpc_status import rpc_status
+
+from facade.errors import CoreFailure
+
+DOMAIN = "dicomstore"
+
+CAPABILITIES_SECONDS = 10.0
+
+Metadata = tuple[tuple[str, str], ...]
+
+_READS = {
+    "SearchService": ["Search"],
+    "ChangeFeedService": ["ListChanges", "GetLatestChange"],
+    "PartitionService": ["ListPartitions", "GetPartition"],
+    "CapabilitiesService": ["GetCapabilities"],
+}
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [
+                {"service": f"dicomstore.v1.{service}", "method": method}
+                for service, methods in _READS.items()
+                for method in methods
+            ],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    # Messages are about 1 MiB, but one data set without bulk data travels whole and may be as large as the core's
+    # `max_header_bytes`; the default of 4 MiB would make large enhanced multi-frame metadata unreadable.
+    ("grpc.max_receive_message_length", 256 * 2**20),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # The address was named in the settings; a web proxy of the environment has no part in it.
+    ("grpc.enable_http_proxy", 0),
+]
+
+
+class Core:
+    """The core's services. Open as long as the application runs; safe to use from any number of requests."""
+
+    def __init__(self, address: str, call_seconds: float, idle_seconds: float) -> None:
+        self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self.call_seconds = call_seconds
+        self.idle_seconds = idle_seconds
+        self._capabilities = GetCapabilitiesResponse()
+        self._capabilities_at = float("-inf")
+        # The generated stubs have no types; their methods take and return the typed messages.
+        self.store: Any = store_service_pb2_grpc.StoreServiceStub(self.channel)
+        self.retrieve: Any = retrieve_service_pb2_grpc.RetrieveServiceStub(self.channel)
+        self.search: Any = search_service_pb2_grpc.SearchServiceStub(self.channel)
+        self.delete: Any = delete_service_pb2_grpc.DeleteServiceStub(self.channel)
+        self.changes: Any = change_feed_service_pb2_grpc.ChangeFeedServiceStub(self.channel)
+        self.partitions: Any = partition_service_pb2_grpc.PartitionServiceStub(self.channel)
+        self.capabilities: Any = capabilities_service_pb2_grpc.CapabilitiesServiceStub(self.channel)
+        self.health: Any = health_pb2_grpc.HealthStub(self.channel)
+
+    async def close(self) -> None:
+        """Close the channel; calls in flight are cancelled."""
+        await self.channel.close(None)
+
+    async def ask(self, method: Any, request: Any, metadata: Metadata, *, seconds: float | None = None) -> Any:
+        """Make a call that answers once.
+
+        Raises:
+            CoreFailure: it did not answer OK within `seconds`, by default `call_seconds`.
+        """
+        try:
+            return await method(request, metadata=metadata, timeout=seconds or self.call_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise failure(error) from error
+
+    async def get_capabilities(self, metadata: Metadata) -> GetCapabilitiesResponse:
+        """Return what the core can do, looked up at most every `CAPABILITIES_SECONDS`.
+
+        It does not change while the core runs, but the core may be restarted with other settings.
+        """
+        if time.monotonic() - self._capabilities_at > CAPABILITIES_SECONDS:
+            request = GetCapabilitiesRequest()
+            self._capabilities = await self.ask(self.capabilities.GetCapabilities, request, metadata)
+            self._capabilities_at = time.monotonic()
+        return self._capabilities
+
+    def messages(self, call: Any) -> AsyncGenerator[Any, None]:
+        """Yield the messages of a call that streams; see `messages`."""
+        return messages(call, first_seconds=self.call_seconds, idle_seconds=self.idle_seconds)
+
+
+def failure(error: grpc.aio.AioRpcError) -> CoreFailure:
+    """Return a failed call as an error with the contract's reason, if the core gave one."""
+    code, message = error.code().name, error.details() or ""
+    try:
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    except ValueError:  # details that contradict the status: not written by our core
+        status = None
+    for detail in status.details if status else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            return CoreFailure(info.reason, code, message, info.metadata)
+    return CoreFailure("", code, message)
+
+
+async def messages(call: Any, *, first_seconds: float, idle_seconds: float) -> AsyncGenerator[Any, None]:
+    """Yield the messages of a stream. The call is cancelled when the reader stops early.
+
+    Raises:
+        CoreFailure: the stream failed, or stayed silent for too long.
+    """
+    seconds = first_seconds
+    try:
+        while True:
+            async with asyncio.timeout(seconds):
+                message = await call.read()
+            if message is grpc.aio.EOF:  # type: ignore[attr-defined]
+                return
+            yield message
+            seconds = idle_seconds
+    except grpc.aio.AioRpcError as error:
+        raise failure(error) from error
+    except TimeoutError as error:
+        raise CoreFailure("", "DEADLINE_EXCEEDED", "the core is silent") from error
+    finally:
+        call.cancel()  # does nothing to a call that has ended

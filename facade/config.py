@@ -1,0 +1,78 @@
+"""Settings of the facade: the only place that reads its environment and settings file."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+TABLE = "facade"
+
+
+class Settings(BaseSettings):
+    """Each setting is a `DICOMSTORE_<NAME>` variable or a key of table `[facade]` in the settings file.
+
+    Environment beats file beats default. The file is `dicomstore.toml` in the working directory,
+    or what `DICOMSTORE_CONFIG` names. Lists are written with commas.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DICOMSTORE_", frozen=True, extra="ignore")
+
+    http: str = Field(
+        "127.0.0.1:8080",
+        pattern=r"^[^\s/]+:\d{1,5}$",
+        description="Address the facade listens on; port 0 takes a free one.",
+    )
+    core: str = Field("127.0.0.1:50051", description="Address of the core.")
+    workers: int = Field(1, ge=1, description="Processes that serve HTTP.")
+    public_url: str = Field(
+        "",
+        description="Base of all URLs in answers, e.g. https://pacs.example/dicom; "
+        "empty takes scheme and host from the request.",
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1,::1",
+        description="Addresses or networks whose Forwarded and X-Forwarded-* headers are believed; * is everybody.",
+    )
+    cors_origins: str = Field(
+        "", description="Web origins that browsers may call from, e.g. https://viewer.example; * is all, empty none."
+    )
+    call_seconds: float = Field(60, gt=0, description="Time the core has for an answer or for the start of a stream.")
+    idle_seconds: float = Field(300, gt=0, description="Longest silence of a client or the core within a transfer.")
+    shutdown_seconds: int = Field(10, ge=0, description="Time that requests in flight get to finish when stopping.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Constructor, environment, then the table of the settings file."""
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _file_table(set(cls.model_fields)))
+
+
+def comma_list(text: str) -> list[str]:
+    """Return the entries of a setting written with commas."""
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
+
+
+def _file_table(known: set[str]) -> dict[str, Any]:
+    """Return our table of the settings file, which need not exist unless `DICOMSTORE_CONFIG` names it.
+
+    Raises:
+        ValueError: the table has a key that is no setting; a misspelt limit must not be a silent default.
+    """
+    named = os.environ.get("DICOMSTORE_CONFIG")
+    path = Path(named or "dicomstore.toml")
+    if not named and not path.exists():
+        return {}
+    table: dict[str, Any] = tomllib.loads(path.read_text()).get(TABLE, {})
+    if unknown := sorted(set(table) - known):
+        raise ValueError(f"{path}: unknown settings in [{TABLE}]: {', '.join(unknown)}")
+    return table

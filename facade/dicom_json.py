@@ -1,0 +1,98 @@
+"""DICOM JSON as bytes (PS3.18 Annex F): joined, completed with URLs, and made for the answer to a store.
+
+Data sets of the core are canonical and are never parsed here, with one exception: `with_retrieve_url`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+from dicomstore.v1.errors_pb2 import ErrorReason
+from dicomstore.v1.resources_pb2 import AttributeFinding, ItemError
+from dicomstore.v1.store_service_pb2 import StoredInstance, StoreOutcome
+
+from facade.addresses import Urls
+from facade.versions import ApiVersion
+
+_RELATIVE = b'"BulkDataURI":"bulkdata:'
+_RETRIEVE_URL = "00081190"
+
+DataSet = dict[str, dict[str, Any]]
+"""A data set as Python values of DICOM JSON, keys ascending."""
+
+
+def array(data_sets: Iterable[bytes]) -> bytes:
+    """Return data sets as one JSON array."""
+    return b"[" + b",".join(data_sets) + b"]"
+
+
+def with_bulk_data_urls(data_set: bytes, instance_url: str) -> bytes:
+    """Make the BulkDataURIs of an instance's data set absolute.
+
+    Sound without parsing: a quotation mark inside a JSON string is always escaped, so the needle is only found
+    where it is a key.
+    """
+    return data_set.replace(_RELATIVE, b'"BulkDataURI":"' + instance_url.encode() + b"/bulkdata/")
+
+
+def with_retrieve_url(data_set: bytes, url: str) -> bytes:
+    """Add Retrieve URL (0008,1190) in its place; names in a data set must ascend (PS3.18 section F.2.2)."""
+    elements: DataSet = orjson.loads(data_set)
+    elements[_RETRIEVE_URL] = _element("UR", url)
+    return orjson.dumps(elements, option=orjson.OPT_SORT_KEYS)
+
+
+def store_response(outcomes: Sequence[StoreOutcome], version: ApiVersion, urls: Urls, study: str = "") -> DataSet:
+    """Return the Store Instances Response Module (PS3.18 section 10.5.3, spec/store.md section 11).
+
+    study: Study Instance UID of the request's URL, if it had one.
+    """
+    stored = [_stored(outcome.stored, version, urls) for outcome in outcomes if outcome.HasField("stored")]
+    failed = [_failed(outcome.failed) for outcome in outcomes if outcome.HasField("failed")]
+    response: DataSet = {}
+    if study and stored:
+        response[_RETRIEVE_URL] = _element("UR", urls.study(study))
+    if failed:
+        response["00081198"] = _element("SQ", *failed)
+    if stored:
+        response["00081199"] = _element("SQ", *stored)
+    return response
+
+
+def _stored(instance: StoredInstance, version: ApiVersion, urls: Urls) -> DataSet:
+    uids = instance.id
+    url = urls.instance(uids.study_instance_uid, uids.series_instance_uid, uids.sop_instance_uid)
+    item: DataSet = {
+        "00081150": _element("UI", instance.sop_class_uid),
+        "00081155": _element("UI", uids.sop_instance_uid),
+        _RETRIEVE_URL: _element("UR", url),
+    }
+    if instance.dicom_warning_reason:
+        item["00081196"] = _element("US", instance.dicom_warning_reason)
+    if version.lists_findings_of_stored:
+        item["00741048"] = _element("SQ", *map(_comment, instance.findings))
+    return item
+
+
+def _failed(error: ItemError) -> DataSet:
+    item: DataSet = {}
+    if error.sop_class_uid:
+        item["00081150"] = _element("UI", error.sop_class_uid)
+    if error.sop_instance_uid:
+        item["00081155"] = _element("UI", error.sop_instance_uid)
+    item["00081197"] = _element("US", error.dicom_failure_reason or 272)
+    findings = list(error.findings)
+    if not findings and error.reason == ErrorReason.ERROR_REASON_STUDY_MISMATCH:
+        findings = [AttributeFinding(tag="0020000D", message=error.message)]
+    if findings:
+        item["00741048"] = _element("SQ", *map(_comment, findings))
+    return item
+
+
+def _comment(finding: AttributeFinding) -> DataSet:
+    tag = f"({finding.tag[:4]},{finding.tag[4:]})".lower()
+    return {"00000902": _element("LO", f"DICOM100: {tag} - {finding.message}")}
+
+
+def _element(vr: str, *values: Any) -> dict[str, Any]:
+    return {"vr": vr, "Value": list(values)} if values else {"vr": vr}

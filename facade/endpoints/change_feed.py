@@ -1,0 +1,129 @@
+"""The change feed (spec/change-feed.md): what happened to instances of all partitions, in order."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import orjson
+from dicomstore.v1.change_feed_service_pb2 import (
+    ChangeAction,
+    ChangeEntry,
+    ChangeState,
+    GetLatestChangeRequest,
+    GetLatestChangeResponse,
+    ListChangesRequest,
+    ListChangesResponse,
+)
+from google.protobuf.timestamp_pb2 import Timestamp
+from starlette.requests import Request
+from starlette.responses import Response
+
+from facade.addresses import urls_in
+from facade.channel import Core
+from facade.dicom_json import array, with_bulk_data_urls
+from facade.observe import call_metadata
+from facade.query import Parameter, boolean, first, integer, invalid, parameters_of
+from facade.versions import ApiVersion
+
+JSON = "application/json; charset=utf-8"
+
+# Values that a newer core may send and this program does not know are shown as such.
+_ACTIONS = {value: name.removeprefix("CHANGE_ACTION_").capitalize() for name, value in ChangeAction.items()}
+_STATES = {value: name.removeprefix("CHANGE_STATE_").capitalize() for name, value in ChangeState.items()}
+
+
+async def changes(request: Request) -> Response:
+    """GET /changefeed: one page, oldest first."""
+    wanted = parse_window(parameters_of(request), request.path_params["version"])
+    core: Core = request.app.state.core
+    answer: ListChangesResponse = await core.ask(core.changes.ListChanges, wanted, call_metadata(request))
+    partitioned = await _is_partitioned(request)
+    body = array(_entry(request, entry, partitioned) for entry in answer.entries)
+    return Response(body, 200, {"Content-Type": JSON})
+
+
+async def latest_change(request: Request) -> Response:
+    """GET /changefeed/latest: the newest entry, 204 when nothing ever happened."""
+    metadata = boolean(parameters_of(request), "includeMetadata", True)
+    core: Core = request.app.state.core
+    answer: GetLatestChangeResponse = await core.ask(
+        core.changes.GetLatestChange, GetLatestChangeRequest(include_metadata=metadata), call_metadata(request)
+    )
+    return Response(_entry(request, answer.entry, await _is_partitioned(request)), 200, {"Content-Type": JSON})
+
+
+def parse_window(parameters: Sequence[Parameter], version: ApiVersion) -> ListChangesRequest:
+    """Return which entries a query string asks for.
+
+    Raises:
+        Refusal: 400.
+    """
+    offset = integer(parameters, "offset", 0, 0)
+    limit = integer(parameters, "limit", version.feed_limit_default, 1, version.feed_limit_maximum)
+    metadata = boolean(parameters, "includeMetadata", True)
+    if not version.feed_is_paged_by_rows:
+        return ListChangesRequest(
+            after_sequence=offset, through_sequence=offset + limit, page_size=limit, include_metadata=metadata
+        )
+    start, end = _time(parameters, "startTime"), _time(parameters, "endTime")
+    if start is not None and end is not None and end <= start:
+        raise invalid("endTime", "The end time must be later than the start time.")
+    return ListChangesRequest(
+        start_time=_timestamp(start),
+        end_time=_timestamp(end),
+        skip=offset,
+        page_size=limit,
+        include_metadata=metadata,
+    )
+
+
+def _time(parameters: Sequence[Parameter], name: str) -> datetime | None:
+    text = first(parameters, name)
+    if text is None:
+        return None
+    try:
+        # A "+" before the zone, written as such in a URL, arrives as a space.
+        time = datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", text.strip()))
+    except ValueError:
+        raise invalid(name, "The value is not a date and time.") from None
+    if time.tzinfo is None:
+        raise invalid(name, "The date and time must carry a time zone.")
+    return time.astimezone(UTC)
+
+
+def _timestamp(time: datetime | None) -> Timestamp | None:
+    if time is None:
+        return None
+    timestamp = Timestamp()
+    timestamp.FromDatetime(time)
+    return timestamp
+
+
+def _entry(request: Request, entry: ChangeEntry, partitioned: bool) -> bytes:
+    """Return one entry as JSON; the metadata in it is not parsed."""
+    uids = entry.instance
+    fields = orjson.dumps(
+        {
+            "sequence": entry.sequence,
+            "partitionName": uids.partition,
+            "studyInstanceUid": uids.study_instance_uid,
+            "seriesInstanceUid": uids.series_instance_uid,
+            "sopInstanceUid": uids.sop_instance_uid,
+            "action": _ACTIONS.get(entry.action, "Unknown"),
+            "timestamp": entry.time.ToDatetime(UTC),
+            "state": _STATES.get(entry.state, "Unknown"),
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+    if not entry.dicom_json:
+        return fields
+    urls = urls_in(request, uids.partition if partitioned else "")
+    url = urls.instance(uids.study_instance_uid, uids.series_instance_uid, uids.sop_instance_uid)
+    return fields[:-1] + b',"metadata":' + with_bulk_data_urls(entry.dicom_json, url) + b"}"
+
+
+async def _is_partitioned(request: Request) -> bool:
+    """Say whether URLs need a partition; the feed's own have none, so only the core can tell."""
+    core: Core = request.app.state.core
+    capabilities = await core.get_capabilities(call_metadata(request))
+    return bool(capabilities.features.partitions)

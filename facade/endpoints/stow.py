@@ -1,0 +1,269 @@
+"""STOW-RS: store instances (PS3.18 section 10.5, spec/store.md).
+
+The body is passed on while it arrives, as pieces of at most `MESSAGE_BYTES`; small instances share a message. Nothing
+of an instance is kept beyond that, and the core's pace is the client's pace. Instances stand for themselves: what is
+stored stays stored, whatever becomes of its neighbours or of the connection.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import orjson
+from dicomstore.v1.errors_pb2 import ErrorReason
+from dicomstore.v1.resources_pb2 import ItemError
+from dicomstore.v1.store_service_pb2 import InstancePiece, StoreHeader, StoreInstancesRequest, StoreOutcome
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+
+from facade.accept import DICOM_JSON, DICOM_XML, accepts_json, parse_media_type, prefers_xml
+from facade.addresses import resource_of, urls_of
+from facade.channel import Core, failure
+from facade.dicom_json import store_response
+from facade.dicom_xml import native_xml
+from facade.errors import RETRY_AFTER_S, CoreFailure, Refusal, answer_of
+from facade.multipart import MalformedMultipart, MultipartReader, PartBegin, PartEnd
+from facade.observe import call_metadata
+from facade.query import wishes_of
+from facade.versions import ApiVersion
+
+MESSAGE_BYTES = 512 * 1024
+"""Size at which a message to the core is full."""
+
+_INSTANCE = "application/dicom"
+_SEVERAL_VALUES = "One or more indexed Dicom tag(s) have multiple values, only first value is indexed."
+
+
+async def store(request: Request) -> Response:
+    """POST /studies[/{study}]."""
+    wishes = wishes_of(request)
+    as_xml = prefers_xml(wishes)
+    if not as_xml and not accepts_json(wishes):
+        raise Refusal(406, f"Only {DICOM_JSON} and {DICOM_XML} can be returned.")
+    resource = resource_of(request)
+    version: ApiVersion = request.path_params["version"]
+    header = StoreHeader(
+        partition=resource.partition,
+        expected_study_instance_uid=resource.study_instance_uid,
+        create_partition=bool(resource.partition),
+        validation=version.validation,
+    )
+    pieces = _pieces(request)
+    try:
+        outcomes = await _exchange(request, header, pieces)
+    except ClientDisconnect:
+        raise Refusal(400, "The client went away.") from None
+    except MalformedMultipart as error:
+        raise Refusal(400, str(error)) from error
+    if not outcomes:
+        return Response(status_code=204)
+    status = status_of(outcomes, version)
+    if status >= 400 and status != 409:
+        return _nothing_stored(status, outcomes)
+    data_set = store_response(outcomes, version, urls_of(request), resource.study_instance_uid)
+    body, media_type = (native_xml(data_set), DICOM_XML) if as_xml else (orjson.dumps(data_set), DICOM_JSON)
+    # No charset: a widely used client takes "application/dicom+json; charset=utf-8" for an empty answer.
+    response = Response(body, status, {"Content-Type": media_type})
+    if any(outcome.stored.indexed_first_value_only for outcome in outcomes):
+        response.headers["Warning"] = f'299 {request.headers.get("host", "dicomstore")}: "{_SEVERAL_VALUES}"'
+    return response
+
+
+def status_of(outcomes: list[StoreOutcome], version: ApiVersion) -> int:
+    """Return the status for outcomes, of which there is at least one (spec/store.md section 11).
+
+    When nothing could be stored for one reason that is not the instances' fault, the status says which.
+    """
+    failures = [outcome.failed for outcome in outcomes if outcome.HasField("failed")]
+    if not failures:
+        warned = any(outcome.stored.dicom_warning_reason for outcome in outcomes)
+        return version.status_with_warnings if warned else 200
+    if len(failures) < len(outcomes):
+        return 202
+    statuses = {_answer_status(failed) for failed in failures}
+    return statuses.pop() if len(statuses) == 1 and not statuses & {400, 500} else 409
+
+
+def _answer_status(failed: ItemError) -> int:
+    return answer_of(_reason_name(failed)).status
+
+
+def _reason_name(failed: ItemError) -> str:
+    try:
+        return ErrorReason.Name(failed.reason).removeprefix("ERROR_REASON_")
+    except ValueError:  # a reason newer than this program
+        return "INTERNAL"
+
+
+def _nothing_stored(status: int, outcomes: list[StoreOutcome]) -> Response:
+    answer = answer_of(_reason_name(outcomes[0].failed))
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if answer.retry else {}
+    return PlainTextResponse(answer.text, status, headers)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From the body to pieces
+
+
+def _pieces(request: Request) -> AsyncGenerator[InstancePiece, None]:
+    """Return the pieces of all instances of a request.
+
+    Raises:
+        Refusal: 415, the body is neither one instance nor a multipart of instances; 400, it has a `start` parameter.
+        MalformedMultipart: the boundary can't be used.
+    """
+    media_type = parse_media_type(request.headers.get("content-type", ""))
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refusal(415, "The body must not have a content encoding.")
+    if media_type is not None and media_type.name == _INSTANCE:
+        return _single_part(request)
+    root = media_type.parameters.get("type", "").lower() if media_type else ""
+    if media_type is None or media_type.name != "multipart/related" or root not in ("", _INSTANCE):
+        raise Refusal(415, f'The body must be {_INSTANCE} or multipart/related; type="{_INSTANCE}".')
+    if not media_type.parameters.get("boundary"):
+        raise Refusal(415, "The multipart boundary is missing.")
+    if "start" in media_type.parameters:
+        raise Refusal(400, "The start parameter of multipart/related is not supported.")
+    return _multipart(request, MultipartReader(media_type.parameters["boundary"]), root)
+
+
+async def _single_part(request: Request) -> AsyncGenerator[InstancePiece, None]:
+    length = request.headers.get("content-length", "")
+    yield InstancePiece(item=1, declared_size_bytes=int(length) if length.isdecimal() else None)
+    async with aclosing(_body(request)) as body:
+        async for data in body:
+            yield InstancePiece(item=1, data=data)
+    yield InstancePiece(item=1, last=True)
+
+
+async def _multipart(request: Request, reader: MultipartReader, root_type: str) -> AsyncGenerator[InstancePiece, None]:
+    item, is_open = 0, False
+    async with aclosing(_body(request)) as body:
+        async for data in body:
+            for event in reader.feed(data):
+                if isinstance(event, bytes):
+                    yield InstancePiece(item=item, data=event)
+                elif isinstance(event, PartBegin):
+                    _check_part(event.headers, root_type)
+                    item, is_open = item + 1, True
+                else:
+                    yield InstancePiece(item=item, last=True)
+                    is_open = False
+    for event in reader.close():
+        if isinstance(event, PartEnd):
+            yield InstancePiece(item=item, last=True)
+            is_open = False
+    if is_open:  # the body ended before the part did
+        yield InstancePiece(item=item, last=True, aborted=True)
+
+
+def _check_part(headers: dict[str, str], root_type: str) -> None:
+    media_type = parse_media_type(headers.get("content-type", root_type))
+    if media_type is None or media_type.name != _INSTANCE:
+        raise Refusal(415, f"All parts must be {_INSTANCE}.")
+
+
+async def _body(request: Request) -> AsyncGenerator[bytes, None]:
+    """Yield the body in runs of at most `MESSAGE_BYTES`.
+
+    Raises:
+        ClientDisconnect: the client went away before the end.
+        Refusal: 408, it sent nothing for too long.
+    """
+    core: Core = request.app.state.core
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(core.idle_seconds):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise Refusal(408, "The request body stopped arriving.") from None
+        if chunk is None:
+            return
+        for start in range(0, len(chunk), MESSAGE_BYTES):
+            yield chunk if len(chunk) <= MESSAGE_BYTES else chunk[start : start + MESSAGE_BYTES]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The conversation with the core
+
+
+async def _exchange(
+    request: Request, header: StoreHeader, pieces: AsyncGenerator[InstancePiece, None]
+) -> list[StoreOutcome]:
+    """Send all pieces and return the outcomes in the order of the items.
+
+    However this ends, the call is over: an instance that did not arrive whole leaves nothing behind.
+
+    Raises:
+        CoreFailure: the call failed as a whole.
+    """
+    core: Core = request.app.state.core
+    call = core.store.StoreInstances(metadata=call_metadata(request))
+    outcomes: dict[int, StoreOutcome] = {}
+    reader = asyncio.create_task(_read_outcomes(call, outcomes))
+    items = 0
+    try:
+        async with aclosing(pieces):
+            async for message in _messages(header, pieces):
+                items = max([items, *(piece.item for piece in message.pieces)])
+                if reader.done() or not await _write(core, call, message):
+                    break
+            else:
+                await call.done_writing()
+        await _finish(core, reader, outcomes)
+    finally:
+        call.cancel()  # does nothing to a call that has ended
+        await asyncio.gather(reader, return_exceptions=True)
+    return [outcomes.get(item) or _unanswered(item) for item in range(1, items + 1)]
+
+
+async def _messages(header: StoreHeader, pieces: AsyncIterator[InstancePiece]) -> AsyncIterator[StoreInstancesRequest]:
+    """Gather pieces into messages; the first has the header."""
+    message, size = StoreInstancesRequest(header=header), 0
+    async for piece in pieces:
+        if size + len(piece.data) > MESSAGE_BYTES:
+            yield message
+            message, size = StoreInstancesRequest(), 0
+        message.pieces.append(piece)
+        size += len(piece.data)
+    yield message
+
+
+async def _write(core: Core, call: Any, message: StoreInstancesRequest) -> bool:
+    """Send a message as soon as the core takes it; return whether the call goes on."""
+    try:
+        async with asyncio.timeout(core.idle_seconds):
+            await call.write(message)
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        return False  # the call has ended; whoever reads it learns why
+    except TimeoutError:
+        raise CoreFailure("", "DEADLINE_EXCEEDED", "the core takes no more data") from None
+    return True
+
+
+async def _read_outcomes(call: Any, outcomes: dict[int, StoreOutcome]) -> None:
+    try:
+        while (response := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+            for outcome in response.outcomes:
+                outcomes[outcome.item] = outcome
+    except grpc.aio.AioRpcError as error:
+        raise failure(error) from error
+
+
+async def _finish(core: Core, reader: "asyncio.Task[None]", outcomes: dict[int, StoreOutcome]) -> None:
+    """Wait for the remaining outcomes as long as they keep coming."""
+    known = -1
+    while not reader.done():
+        if known == len(outcomes):
+            raise CoreFailure("", "DEADLINE_EXCEEDED", "the core does not answer")
+        known = len(outcomes)
+        await asyncio.wait({reader}, timeout=core.idle_seconds)
+    reader.result()
+
+
+def _unanswered(item: int) -> StoreOutcome:
+    """Return the outcome of an item that the core left without one."""
+    return StoreOutcome(item=item, failed=ItemError(reason=ErrorReason.ERROR_REASON_INTERNAL, dicom_failure_reason=272))

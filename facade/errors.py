@@ -1,0 +1,178 @@
+"""What a failure looks like over HTTP: the only map from the contract's reasons to statuses and texts.
+
+    Refusal        an answer the facade gives by itself: status, text, headers
+    CoreFailure    a call to the core failed: reason of the contract (or a gRPC code), message, metadata
+
+Endpoints raise one of the two; everything else is a fault of this program and becomes a 500 whose text says nothing.
+Bodies are plain text for people and carry no patient data; the request id leads to the log.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 2
+"""What a client is told to wait when the core is away or full of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and text of one reason; without a text the core's own message is passed on."""
+
+    status: int
+    text: str = ""
+    retry: bool = False
+
+
+ANSWERS: Mapping[str, Answer] = MappingProxyType(
+    {
+        "INTERNAL": Answer(500, "An unexpected error occurred."),
+        "INVALID_UID": Answer(400),
+        "INVALID_PARTITION_NAME": Answer(400),
+        "INVALID_FIELD": Answer(400),
+        "INVALID_QUERY": Answer(400),
+        "INVALID_PAGE_TOKEN": Answer(400),
+        "UNSUPPORTED_ATTRIBUTE": Answer(400),
+        "INVALID_FRAME_NUMBER": Answer(400),
+        "MALFORMED_STREAM": Answer(500, "An unexpected error occurred."),  # we made the stream: our fault
+        "STUDY_NOT_FOUND": Answer(404, "The specified study does not exist."),
+        "SERIES_NOT_FOUND": Answer(404, "The specified series does not exist."),
+        "INSTANCE_NOT_FOUND": Answer(404, "The specified instance does not exist."),
+        "FRAME_NOT_FOUND": Answer(404, "The specified frame does not exist."),
+        "NO_PIXEL_DATA": Answer(404, "The specified instance has no pixel data."),
+        "BULK_DATA_NOT_FOUND": Answer(404, "The specified bulk data does not exist."),
+        "PARTITION_NOT_FOUND": Answer(400, "Specified PartitionName does not exist."),
+        "NO_CHANGES": Answer(204),
+        "INSTANCE_ALREADY_EXISTS": Answer(409),
+        "PARTITION_ALREADY_EXISTS": Answer(409),
+        "PARTITIONS_DISABLED": Answer(400, "Data partitions feature is disabled."),
+        "PARTITION_REQUIRED": Answer(400, "PartitionName value is missing in the route segment."),
+        "NOT_ACCEPTABLE_TRANSFER_SYNTAX": Answer(
+            406, "The resource can't be returned in any of the transfer syntaxes asked for."
+        ),
+        "UNREADABLE_INSTANCE": Answer(409),
+        "INVALID_INSTANCE": Answer(409),
+        "STUDY_MISMATCH": Answer(409),
+        "TRANSFER_DAMAGED": Answer(409),
+        "ITEM_ABORTED": Answer(409),
+        "INSTANCE_TOO_LARGE": Answer(413, "The instance is larger than this service stores."),
+        "HEADER_TOO_LARGE": Answer(413, "The instance has larger attributes than this service stores."),
+        "STORAGE_FULL": Answer(507, "The service has no room left."),
+        "BUSY": Answer(503, "The service is busy. Please try again later.", retry=True),
+        "RANGE_NOT_SATISFIABLE": Answer(416, "The range lies outside the resource."),
+        "DATABASE_UNAVAILABLE": Answer(503, "The service is unavailable. Please try again later.", retry=True),
+        "STORAGE_UNAVAILABLE": Answer(503, "The service is unavailable. Please try again later.", retry=True),
+        "SHUTTING_DOWN": Answer(503, "The service is restarting. Please try again later.", retry=True),
+        "BLOB_MISSING": Answer(500, "The stored object can't be read."),
+        "BLOB_DAMAGED": Answer(500, "The stored object can't be read."),
+    }
+)
+"""By `ErrorReason` without its prefix. A test walks the enum."""
+
+CODES: Mapping[str, Answer] = MappingProxyType(
+    {
+        "UNAVAILABLE": Answer(503, "The service is unavailable. Please try again later.", retry=True),
+        "DEADLINE_EXCEEDED": Answer(503, "The service did not answer in time. Please try again later.", retry=True),
+        "UNAUTHENTICATED": Answer(401, "Authentication is required."),
+        "PERMISSION_DENIED": Answer(403, "This is not permitted."),
+        "UNIMPLEMENTED": Answer(501, "This service does not offer this."),
+    }
+)
+"""For failures without a reason of ours: the connection itself, or a core older than the facade."""
+
+_UNEXPECTED = ANSWERS["INTERNAL"]
+
+
+class Refusal(Exception):
+    """The request is answered with `status` and `text` without, or in spite of, the core."""
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.headers = dict(headers or {})
+
+
+class CoreFailure(Exception):
+    """A call to the core failed.
+
+    Args:
+        reason: of the contract, without prefix; empty when the failure is not of the core's making.
+        code: name of the gRPC status code.
+        message: for people.
+        metadata: as the contract lists for the reason.
+    """
+
+    def __init__(self, reason: str, code: str, message: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"{reason or code}: {message}")
+        self.reason = reason
+        self.code = code
+        self.message = message
+        self.metadata = dict(metadata or {})
+
+
+def answer_of(reason: str, code: str = "") -> Answer:
+    """Return what a reason, or else a gRPC code, means over HTTP."""
+    return ANSWERS.get(reason) or CODES.get(code) or _UNEXPECTED
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """Answer a `Refusal`."""
+    assert isinstance(error, Refusal)
+    return PlainTextResponse(error.text, error.status, error.headers)
+
+
+async def core_failed(request: Request, error: Exception) -> Response:
+    """Answer a `CoreFailure`."""
+    assert isinstance(error, CoreFailure)
+    answer = answer_of(error.reason, error.code)
+    if answer.status == 204:
+        return Response(status_code=204)
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if answer.retry else {}
+    if answer.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if answer.status == 416 and "size_bytes" in error.metadata:
+        headers["Content-Range"] = f"bytes */{error.metadata['size_bytes']}"
+    return PlainTextResponse(answer.text or error.message, answer.status, headers)
+
+
+async def http_failed(request: Request, error: Exception) -> Response:
+    """Answer what the router refuses: 404 for an unknown path, 405 with `Allow` for a method it does not have."""
+    assert isinstance(error, HTTPException)
+    return PlainTextResponse(error.detail, error.status_code, error.headers)
+
+
+class UnexpectedErrors:
+    """ASGI middleware: a fault of this program becomes a 500 that says nothing, and a traceback in the log.
+
+    An answer that has begun is broken off instead, so that the client sees that it is not whole.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        begun = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched_send)
+        except Exception:
+            if scope["type"] != "http":
+                raise
+            log.exception("unexpected error request_id=%s", scope["state"]["request_id"])
+            if not begun:
+                await PlainTextResponse(_UNEXPECTED.text, _UNEXPECTED.status)(scope, receive, send)

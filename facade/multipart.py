@@ -1,0 +1,199 @@
+"""multipart/related (RFC 2387, RFC 2046 section 5.1) as it streams by, reading and writing; no I/O of its own.
+
+Reading holds back no more than one delimiter's length of a body, and at most `MAX_HEADER_BYTES` of part headers.
+A preamble and an epilogue are skipped, spaces after a delimiter are allowed, and a line that only begins like
+the delimiter is data, as binary parts may contain anything.
+"""
+
+import enum
+import uuid
+from dataclasses import dataclass
+
+MAX_HEADER_BYTES = 16 * 1024
+"""Most bytes of all headers of one part."""
+
+MAX_BOUNDARY_CHARS = 256
+"""RFC 2046 allows 70; some clients take more."""
+
+_MAX_PADDING_BYTES = 256
+
+
+class MalformedMultipart(Exception):
+    """The body does not follow the framing that its Content-Type announced. The text is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartBegin:
+    """A part begins; header names are in lower case."""
+
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PartEnd:
+    """The part is complete: its closing delimiter was seen."""
+
+
+Event = PartBegin | bytes | PartEnd
+"""What a body consists of: for each part its beginning, any number of runs of bytes, its end."""
+
+
+class _State(enum.Enum):
+    TEXT = enum.auto()  # the preamble or a body
+    HEADERS = enum.auto()
+    EPILOGUE = enum.auto()
+
+
+class MultipartReader:
+    """Turns pieces of a body, cut anywhere, into events.
+
+    Raises:
+        MalformedMultipart: on construction for an impossible boundary; while reading for headers that are none.
+    """
+
+    def __init__(self, boundary: str) -> None:
+        if not 0 < len(boundary) <= MAX_BOUNDARY_CHARS or not boundary.isascii() or not boundary.isprintable():
+            raise MalformedMultipart("The multipart boundary is not usable.")
+        self._delimiter = b"\r\n--" + boundary.encode()
+        self._state = _State.TEXT
+        self._in_part = False
+        self._empty = True
+        # The first delimiter needs no line break before it; pretending one makes it like all others.
+        self._held = b"\r\n"
+        # Bytes in front of the next run that belong to the framing.
+        self._skip = 0
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that `data` brings about."""
+        if not data or self._state is _State.EPILOGUE:
+            return []
+        self._empty = False
+        buffer = self._held + data if self._held else data
+        self._held = b""
+        events: list[Event] = []
+        position = 0
+        while position < len(buffer):
+            if self._state is _State.TEXT:
+                position = self._text(buffer, position, events)
+            elif self._state is _State.HEADERS:
+                position = self._headers(buffer, position, events)
+            else:
+                break
+        return events
+
+    def close(self) -> list[Event]:
+        """Return the last events, when the body is over.
+
+        A body that ends right behind a boundary is taken as complete. One that ends within a part leaves that part
+        without a PartEnd.
+
+        Raises:
+            MalformedMultipart: there was a body, but no delimiter in it.
+        """
+        events: list[Event] = []
+        if self._state is _State.TEXT:
+            if self._held.startswith(self._delimiter):
+                self._end_part(events)
+            elif not self._in_part and not self._empty:
+                raise MalformedMultipart("The body does not contain the multipart boundary.")
+        return events
+
+    def _text(self, buffer: bytes, position: int, events: list[Event]) -> int:
+        """Take text up to and with the next delimiter line; return where to go on."""
+        delimiter = self._delimiter
+        found = buffer.find(delimiter, position)
+        if found < 0:
+            # Only the last CR can begin a delimiter that is not complete yet: a boundary contains none.
+            end = buffer.rfind(b"\r", max(position, len(buffer) - len(delimiter) + 1))
+            if end < 0 or not delimiter.startswith(buffer[end:]):
+                end = len(buffer)
+            return self._hold(buffer, position, end, events)
+        after = found + len(delimiter)
+        rest = buffer[after : after + _MAX_PADDING_BYTES]
+        line, line_break, _ = rest.partition(b"\r\n")
+        if rest.startswith(b"--"):
+            self._state = _State.EPILOGUE
+            end = len(buffer)
+        elif line_break and not line.strip(b" \t"):
+            self._state = _State.HEADERS
+            end = after + len(line) + len(line_break)
+        elif len(rest) < _MAX_PADDING_BYTES and (rest == b"-" or not rest.removesuffix(b"\r").strip(b" \t")):
+            return self._hold(buffer, position, found, events)  # more is needed to tell
+        else:
+            self._emit(buffer, position, after, events)  # a longer line that only begins like a delimiter
+            return after
+        self._emit(buffer, position, found, events)
+        self._end_part(events)
+        return end
+
+    def _headers(self, buffer: bytes, position: int, events: list[Event]) -> int:
+        """Take the headers of a part; return where its body begins."""
+        if buffer.startswith(b"\r\n", position):
+            block, end = b"", position
+        else:
+            end = buffer.find(b"\r\n\r\n", position)
+            if (end if end >= 0 else len(buffer)) - position > MAX_HEADER_BYTES:
+                raise MalformedMultipart("The headers of a part are too long.")
+            if end < 0:
+                self._held = buffer[position:]
+                return len(buffer)
+            block, end = buffer[position:end], end + 2
+        events.append(PartBegin(_parse_headers(block)))
+        self._in_part = True
+        self._state = _State.TEXT
+        # The line break that ends the headers may already be that of the next delimiter, if there is no body.
+        self._skip = 2
+        return end
+
+    def _hold(self, buffer: bytes, position: int, end: int, events: list[Event]) -> int:
+        """Emit up to `end` and keep the rest until more comes."""
+        self._emit(buffer, position, end, events)
+        self._held = buffer[end:]
+        return len(buffer)
+
+    def _emit(self, buffer: bytes, start: int, end: int, events: list[Event]) -> None:
+        if not self._in_part or end <= start:
+            return
+        start += self._skip
+        self._skip = 0
+        if end > start:
+            events.append(buffer[start:end])
+
+    def _end_part(self, events: list[Event]) -> None:
+        if self._in_part:
+            events.append(PartEnd())
+            self._in_part = False
+
+
+def _parse_headers(block: bytes) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    unfolded = block.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
+    for line in unfolded.split(b"\r\n") if unfolded else ():
+        name, colon, value = line.partition(b":")
+        if not colon or not name.strip():
+            raise MalformedMultipart("A part has a malformed header.")
+        headers[name.strip().lower().decode("latin-1")] = value.strip().decode("latin-1")
+    return headers
+
+
+class MultipartWriter:
+    """Frames parts for an answer. The boundary is made of hex digits only, so that every client can quote or not."""
+
+    def __init__(self) -> None:
+        self._boundary = uuid.uuid4().hex
+        self._begun = False
+
+    def content_type(self, media_type: str) -> str:
+        """Return the Content-Type of the whole body, whose parts are of `media_type`."""
+        return f'multipart/related; type="{media_type}"; boundary={self._boundary}'
+
+    def begin(self, content_type: str) -> bytes:
+        """Return what comes before the bytes of a part."""
+        lead = "\r\n--" if self._begun else "--"
+        self._begun = True
+        return f"{lead}{self._boundary}\r\nContent-Type: {content_type}\r\n\r\n".encode()
+
+    def end(self) -> bytes:
+        """Return what comes after the last part."""
+        lead = "\r\n--" if self._begun else "--"
+        return f"{lead}{self._boundary}--\r\n".encode()

@@ -1,0 +1,81 @@
+"""The edge of every request: its id, the headers all answers have, one line in the log, and no traceback outside.
+
+The log line has the route, not the path or the query: those may hold patient data.
+"""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from facade.channel import Metadata
+from facade.versions import SUPPORTED, VERSIONS
+
+log = logging.getLogger("facade.access")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_PASSED_ON = ("authorization", "traceparent", "tracestate")
+_VERSIONED = tuple(f"/{version}/" for version in VERSIONS)
+
+
+class Observe:
+    """ASGI middleware: gives each request an id and writes one line when it is over."""
+
+    def __init__(self, app: ASGIApp, headers: Mapping[str, str]) -> None:
+        """Wrap `app`; every answer gets `headers`."""
+        self.app = app
+        self.headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope))
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = time.perf_counter()
+        status, sent_bytes = 0, 0
+
+        async def observed_send(message: Message) -> None:
+            nonlocal status, sent_bytes
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(raw=message["headers"])
+                headers.update(self.headers)
+                headers["X-Request-Id"] = request_id
+                if scope["path"].startswith(_VERSIONED):
+                    headers["api-supported-versions"] = SUPPORTED
+            elif message["type"] == "http.response.body":
+                sent_bytes += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self.app(scope, receive, observed_send)
+        finally:
+            route = scope.get("template", "-")
+            log.log(
+                logging.DEBUG if route == "/health/check" else logging.INFO,
+                "method=%s route=%s status=%d bytes=%d ms=%.1f request_id=%s",
+                scope["method"],
+                route,
+                status,
+                sent_bytes,
+                (time.perf_counter() - started) * 1000,
+                request_id,
+            )
+
+
+def call_metadata(request: Request) -> Metadata:
+    """Return what the core is told about the request besides its fields: id, trace and credentials."""
+    passed = tuple((name, value) for name in _PASSED_ON if (value := request.headers.get(name)))
+    return (("x-request-id", request.state.request_id), *passed)
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

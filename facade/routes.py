@@ -1,0 +1,110 @@
+"""Every URL there is, on one screen."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
+
+from facade.endpoints import bulk_data, change_feed, delete, health, metadata, openapi, partitions, qido, stow, wado
+from facade.versions import VersionConvertor
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One path below a base, and what each method does there."""
+
+    path: str
+    methods: Mapping[str, Endpoint]
+
+
+_STUDY = "/studies/{study}"
+_SERIES = "/studies/{study}/series/{series}"
+_INSTANCE = "/studies/{study}/series/{series}/instances/{instance}"
+
+# Below /v1 and /v2, and below /v1/partitions/{partition} and /v2/partitions/{partition}.
+DICOM = (
+    Row(_INSTANCE + "/frames/{frames:frames}", {"GET": wado.frames}),
+    Row(_INSTANCE + "/metadata", {"GET": metadata.metadata}),
+    Row(_INSTANCE + "/bulkdata/{path:path}", {"GET": bulk_data.bulk_data}),
+    Row(_INSTANCE, {"GET": wado.instances, "DELETE": delete.delete}),
+    Row(_SERIES + "/metadata", {"GET": metadata.metadata}),
+    Row(_SERIES + "/instances", {"GET": qido.instances_of_series}),
+    Row(_SERIES, {"GET": wado.instances, "DELETE": delete.delete}),
+    Row(_STUDY + "/metadata", {"GET": metadata.metadata}),
+    Row(_STUDY + "/series", {"GET": qido.series_of_study}),
+    Row(_STUDY + "/instances", {"GET": qido.instances_of_study}),
+    Row(_STUDY, {"GET": wado.instances, "POST": stow.store, "DELETE": delete.delete}),
+    Row("/studies", {"GET": qido.all_studies, "POST": stow.store}),
+    Row("/series", {"GET": qido.all_series}),
+    Row("/instances", {"GET": qido.all_instances}),
+)
+
+# Below /v1 and /v2 only: these know no partitions.
+SERVICE = (
+    Row("/changefeed", {"GET": change_feed.changes}),
+    Row("/changefeed/latest", {"GET": change_feed.latest_change}),
+    Row("/partitions", {"GET": partitions.partitions}),
+    Row("/api.json", {"GET": openapi.as_json}),
+    Row("/api.yaml", {"GET": openapi.as_yaml}),
+)
+
+# Without a version.
+BARE = (Row("/health/check", {"GET": health.health}),)
+
+
+class FramesConvertor(Convertor[str]):
+    """A frame list; an empty one is for its endpoint to refuse."""
+
+    regex = "[^/]*"
+
+    def convert(self, value: str) -> str:
+        """Return the list as written."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return the list as written."""
+        return value
+
+
+class Path(Route):
+    """A path with all its methods; a closing slash makes no difference. Leaves its template in the scope for the log.
+
+    Guarantees: another method is 405 with all that are allowed in `Allow`; HEAD is where GET is.
+    """
+
+    def __init__(self, base: str, row: Row) -> None:
+        """Serve `row` below `base`."""
+
+        self.row = row
+
+        async def endpoint(request: Request) -> Response:
+            return await row.methods["GET" if request.method == "HEAD" else request.method](request)
+
+        super().__init__(base + row.path, endpoint, methods=list(row.methods))
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + "/?$")
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Say whether the path, and the method too, is this one's."""
+        match, child_scope = super().matches(scope)
+        if match is not Match.NONE:
+            scope["template"] = self.path_format
+        return match, child_scope
+
+
+def routes() -> list[Path]:
+    """Return all routes."""
+    register_url_convertor("api", VersionConvertor())
+    register_url_convertor("frames", FramesConvertor())
+    version = "/{version:api}"
+    return [
+        *(Path(base, row) for base in (version, version + "/partitions/{partition}") for row in DICOM),
+        *(Path(version, row) for row in SERVICE),
+        *(Path("", row) for row in BARE),
+    ]

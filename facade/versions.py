@@ -1,0 +1,157 @@
+"""What differs between the API versions, as data (spec/versions.md). Everything else is the same in all of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dicomstore.v1.search_service_pb2 import QueryLevel
+from dicomstore.v1.store_service_pb2 import ValidationMode
+from starlette.convertors import Convertor
+
+SUPPORTED = "1.0, 2.0"
+"""Value of the `api-supported-versions` header."""
+
+STUDY = QueryLevel.QUERY_LEVEL_STUDY
+SERIES = QueryLevel.QUERY_LEVEL_SERIES
+INSTANCE = QueryLevel.QUERY_LEVEL_INSTANCE
+
+Attributes = Mapping[int, tuple[str, ...]]
+"""Keywords by query level."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiVersion:
+    """One version of the API.
+
+    name: the URL segment.
+    validation: how strictly values are checked when stored.
+    status_with_warnings: of a store in which everything was stored, but something with a warning reason.
+    lists_findings_of_stored: a stored instance always has a Failed Attributes Sequence, perhaps empty.
+    returned_attributes: what a search returns of each level in its scope without being asked.
+    feed_limit_default, feed_limit_maximum: page size of the change feed.
+    feed_is_paged_by_rows: offset and limit count entries; if not, they are a window of sequence numbers.
+    """
+
+    name: str
+    validation: ValidationMode
+    status_with_warnings: int
+    lists_findings_of_stored: bool
+    returned_attributes: Attributes
+    feed_limit_default: int
+    feed_limit_maximum: int
+    feed_is_paged_by_rows: bool
+
+
+_V1_ATTRIBUTES: Attributes = {
+    STUDY: (
+        "SpecificCharacterSet",
+        "StudyDate",
+        "StudyTime",
+        "AccessionNumber",
+        "InstanceAvailability",
+        "ReferringPhysicianName",
+        "TimezoneOffsetFromUTC",
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "StudyInstanceUID",
+        "StudyID",
+    ),
+    SERIES: (
+        "SpecificCharacterSet",
+        "Modality",
+        "TimezoneOffsetFromUTC",
+        "SeriesDescription",
+        "SeriesInstanceUID",
+        "PerformedProcedureStepStartDate",
+        "PerformedProcedureStepStartTime",
+        "RequestAttributesSequence",
+    ),
+    INSTANCE: (
+        "SpecificCharacterSet",
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "InstanceAvailability",
+        "TimezoneOffsetFromUTC",
+        "InstanceNumber",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "NumberOfFrames",
+    ),
+}
+
+_V2_ATTRIBUTES: Attributes = {
+    STUDY: (
+        "StudyInstanceUID",
+        "StudyDate",
+        "StudyDescription",
+        "AccessionNumber",
+        "ReferringPhysicianName",
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+    ),
+    SERIES: ("SeriesInstanceUID", "Modality", "PerformedProcedureStepStartDate", "ManufacturerModelName"),
+    INSTANCE: ("SOPInstanceUID",),
+}
+
+ALL_ATTRIBUTES: Attributes = {
+    STUDY: (
+        *_V1_ATTRIBUTES[STUDY],
+        "StudyDescription",
+        "AnatomicRegionsInStudyCodeSequence",
+        "ProcedureCodeSequence",
+        "NameOfPhysiciansReadingStudy",
+        "AdmittingDiagnosesDescription",
+        "ReferencedStudySequence",
+        "PatientAge",
+        "PatientSize",
+        "PatientWeight",
+        "Occupation",
+        "AdditionalPatientHistory",
+    ),
+    SERIES: (*_V1_ATTRIBUTES[SERIES], "SeriesNumber", "Laterality", "SeriesDate", "SeriesTime"),
+    INSTANCE: _V1_ATTRIBUTES[INSTANCE],
+}
+"""What `includefield=all` means, in every version (spec/search.md section 5)."""
+
+VERSIONS: Mapping[str, ApiVersion] = {
+    version.name: version
+    for version in (
+        ApiVersion(
+            name="v1",
+            validation=ValidationMode.VALIDATION_MODE_INDEXED_STRICT,
+            status_with_warnings=200,
+            lists_findings_of_stored=False,
+            returned_attributes=_V1_ATTRIBUTES,
+            feed_limit_default=10,
+            feed_limit_maximum=100,
+            feed_is_paged_by_rows=False,
+        ),
+        ApiVersion(
+            name="v2",
+            validation=ValidationMode.VALIDATION_MODE_LENIENT,
+            status_with_warnings=202,
+            lists_findings_of_stored=True,
+            returned_attributes=_V2_ATTRIBUTES,
+            feed_limit_default=100,
+            feed_limit_maximum=200,
+            feed_is_paged_by_rows=True,
+        ),
+    )
+}
+
+
+class VersionConvertor(Convertor[ApiVersion]):
+    """The version segment of a path; no other version exists, so its URLs are unknown (404)."""
+
+    regex = "|".join(VERSIONS)
+
+    def convert(self, value: str) -> ApiVersion:
+        """Return the version that a segment names."""
+        return VERSIONS[value]
+
+    def to_string(self, value: ApiVersion) -> str:
+        """Return the segment of a version."""
+        return value.name
