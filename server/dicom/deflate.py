@@ -1,0 +1,49 @@
+"""The deflated transfer syntax (PS3.5 section A.5)."""
+
+import zlib
+from collections.abc import Iterator
+
+from server.model.errors import Exhausted, InvalidRequest, Reason
+
+MAX_INFLATED_BYTES = 1 << 32
+_STEP_BYTES = 1 << 18
+
+
+class Inflater:
+    """Turns a deflated data set back, in pieces of bounded size."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+        self._room = MAX_INFLATED_BYTES
+
+    def inflate(self, data: bytes) -> Iterator[bytes]:
+        """Yield the bytes that `data` makes; what follows the end of the stream is padding.
+
+        Raises:
+            InvalidRequest: UNREADABLE_INSTANCE, not a deflated stream.
+            Exhausted: INSTANCE_TOO_LARGE, more than `MAX_INFLATED_BYTES` came out.
+        """
+        while data and not self._stream.eof:
+            try:
+                piece = self._stream.decompress(data, _STEP_BYTES)
+            except zlib.error as error:
+                raise _not_deflated() from error
+            data = self._stream.unconsumed_tail
+            self._room -= len(piece)
+            if self._room < 0:
+                raise Exhausted(Reason.INSTANCE_TOO_LARGE, "The inflated data set is larger than the server takes.")
+            if piece:
+                yield piece
+
+    def finish(self) -> None:
+        """Check that the stream is whole.
+
+        Raises:
+            InvalidRequest: UNREADABLE_INSTANCE.
+        """
+        if not self._stream.eof:
+            raise _not_deflated()
+
+
+def _not_deflated() -> InvalidRequest:
+    return InvalidRequest(Reason.UNREADABLE_INSTANCE, "The data set is not a whole deflated stream.")

@@ -1,0 +1,162 @@
+"""What a scanned instance is: its identity, findings, metadata, index values and pixel layout."""
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from server.dicom import validate
+from server.dicom.attributes import AVAILABLE_TRANSFER_SYNTAX_UID, KEPT_TAGS, level_attributes
+from server.dicom.pixels import frame_table, native_layout
+from server.dicom.scan import PixelData, Scanner, unreadable
+from server.dicom.values import quoted
+from server.model.instance import BulkElement, Finding, LevelAttributes, PixelLayout, ValidationMode
+
+_SAMPLES_PER_PIXEL = "00280002"
+_PHOTOMETRIC_INTERPRETATION = "00280004"
+_NUMBER_OF_FRAMES = "00280008"
+_ROWS = "00280010"
+_COLUMNS = "00280011"
+_BITS_ALLOCATED = "00280100"
+_LAYOUT_TAGS = {_SAMPLES_PER_PIXEL, _PHOTOMETRIC_INTERPRETATION, _NUMBER_OF_FRAMES, _ROWS, _COLUMNS, _BITS_ALLOCATED}
+
+_LOOKED_AT = frozenset[str]().union(*KEPT_TAGS.values(), _LAYOUT_TAGS, validate.REQUIRED, validate.INDEXED)
+_FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
+_NOT_IN_METADATA = "0002"
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an instance is, as far as storing it goes.
+
+    study_uid, series_uid, sop_uid, sop_class_uid: as read, without padding; "" if absent; maybe not legal.
+    errors: make the instance fail. findings: reported, stored all the same. One a tag; no values in texts.
+    is_implicit: the data set is encoded with implicit VR.
+    has_multiple_values: of some indexed attribute only the first value is indexed.
+    dicom_json: canonical (RetrieveMetadata in retrieve_service.proto), without attributes found invalid.
+    """
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    errors: tuple[Finding, ...]
+    findings: tuple[Finding, ...]
+    is_implicit: bool
+    has_multiple_values: bool
+    dicom_json: bytes
+    study: LevelAttributes
+    series: LevelAttributes
+    instance: LevelAttributes
+    pixels: PixelLayout | None
+    bulk: tuple[BulkElement, ...]
+
+
+def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: ValidationMode) -> Description:
+    """Return the description of a data set.
+
+    Args:
+        scanner: has seen all of it.
+        json: its top-level elements in ascending order of tag.
+        transfer_syntax_uid: named by the file, or guessed.
+
+    Raises:
+        InvalidRequest: UNREADABLE_INSTANCE, pixel data is cut off within its frames.
+    """
+    notes = scanner.notes
+    if mode is ValidationMode.LENIENT:
+        dropped = notes.dropped - validate.REQUIRED
+        if dropped:
+            json = [element for element in json if element[1:9] not in dropped]
+    syntax = f'"{AVAILABLE_TRANSFER_SYNTAX_UID}":{{"vr":"UI","Value":[{quoted(transfer_syntax_uid)}]}}'
+    json = _with_element(json, syntax)
+    text = f"{{{','.join(json)}}}"
+    looked_at: Mapping[str, Any] = orjson.loads(
+        f"{{{','.join([element for element in json if element[1:9] in _LOOKED_AT])}}}"
+    )
+    errors, findings = _judge(scanner, looked_at, mode)
+    study, series, instance = level_attributes(looked_at)
+    return Description(
+        study_uid=validate.first_uid(looked_at, validate.STUDY_INSTANCE_UID),
+        series_uid=validate.first_uid(looked_at, validate.SERIES_INSTANCE_UID),
+        sop_uid=validate.first_uid(looked_at, validate.SOP_INSTANCE_UID),
+        sop_class_uid=validate.first_uid(looked_at, validate.SOP_CLASS_UID),
+        transfer_syntax_uid=transfer_syntax_uid,
+        errors=errors,
+        findings=findings,
+        is_implicit=scanner.is_implicit,
+        has_multiple_values=validate.has_multiple_values(looked_at),
+        dicom_json=text.encode("utf-8", "replace"),
+        study=study,
+        series=series,
+        instance=instance,
+        pixels=_layout(scanner.pixel_data, looked_at, scanner.extended_offsets),
+        bulk=tuple(scanner.bulk.values()),
+    )
+
+
+def _with_element(json: list[str], added: str) -> list[str]:
+    """Return the elements with one more in its place, instead of one with the same tag, and without group 2."""
+    at = bisect_left(json, added[:10])
+    rest = json[at + 1 :] if json[at : at + 1] and json[at].startswith(added[:10]) else json[at:]
+    before = json[:at]
+    if any(element.startswith(_NOT_IN_METADATA, 1) for element in before[:64]):
+        before = [element for element in before if not element.startswith(_NOT_IN_METADATA, 1)]
+    return [*before, added, *rest]
+
+
+def _judge(
+    scanner: Scanner, elements: Mapping[str, Any], mode: ValidationMode
+) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """Return errors and findings."""
+    notes = scanner.notes
+    required = validate.required_error(elements, mode)
+    if mode is ValidationMode.LENIENT:
+        broken = list(validate.lenient_errors(notes))
+        findings = list(validate.lenient_findings(elements, notes))
+    else:
+        broken = list(validate.indexed_errors(scanner.raw, elements))
+        findings = list(validate.other_findings(notes))
+    errors = {finding.tag: finding for finding in reversed([required, *broken]) if finding is not None}
+    ordered = tuple(errors[tag] for tag in sorted(errors))
+    return ordered, tuple(finding for finding in findings if finding.tag not in errors)
+
+
+def _layout(
+    pixel_data: PixelData | None, elements: Mapping[str, Any], extended_offsets: tuple[int, ...]
+) -> PixelLayout | None:
+    if pixel_data is None or not pixel_data.length:
+        return None
+    number_of_frames = max(_number(elements, _NUMBER_OF_FRAMES), 1)
+    bits_allocated = _FLOAT_BITS.get(pixel_data.tag) or _number(elements, _BITS_ALLOCATED)
+    if pixel_data.walk is not None:
+        table = frame_table(pixel_data.walk, number_of_frames, extended_offsets)
+        return PixelLayout(number_of_frames, pixel_data.offset, pixel_data.length, bits_allocated, 0, table)
+    frame_bits = _pixels(elements) * bits_allocated
+    if pixel_data.is_cut and not 0 < frame_bits * number_of_frames <= pixel_data.length * 8:
+        raise unreadable("The data set ends in the frames of its pixel data.")
+    return native_layout(
+        number_of_frames=number_of_frames,
+        offset=pixel_data.offset,
+        length=pixel_data.length,
+        bits_allocated=bits_allocated,
+        frame_bits=frame_bits,
+    )
+
+
+def _pixels(elements: Mapping[str, Any]) -> int:
+    """Return the number of samples of a frame."""
+    pixels = _number(elements, _ROWS) * _number(elements, _COLUMNS)
+    samples = max(_number(elements, _SAMPLES_PER_PIXEL), 1)
+    photometric = elements.get(_PHOTOMETRIC_INTERPRETATION, {}).get("Value", ("",))[0]
+    if photometric == "YBR_FULL_422" and samples == 3:
+        return pixels * 2  # two pixels share their chrominance (PS3.3 section C.7.6.3.1.2)
+    return pixels * samples
+
+
+def _number(elements: Mapping[str, Any], tag: str) -> int:
+    value = elements.get(tag, {}).get("Value", (0,))[0]
+    return value if isinstance(value, int) and value > 0 else 0

@@ -1,0 +1,146 @@
+"""Reads a Part 10 file from a stream: all that is needed to check, describe and index the instance.
+
+Nothing but the header is held, and bytes are looked at once. Bulk values and pixel data are passed over; where they lie
+is remembered.
+"""
+
+from functools import cache
+
+from server.dicom import meta, validate
+from server.dicom.deflate import Inflater
+from server.dicom.describe import Description, describe
+from server.dicom.elements import ElementTable
+from server.dicom.meta import FileMeta
+from server.dicom.scan import Scanner, unreadable
+from server.dicom.syntax import TransferSyntax, transfer_syntax
+from server.model.errors import Exhausted, Reason
+from server.model.instance import ValidationMode
+
+__all__ = ["Description", "InstanceReader"]
+
+
+class InstanceReader:
+    """Takes a file in pieces of any size.
+
+    Args:
+        mode: how values are checked.
+        max_header_bytes: of everything but bulk values; also bounds the memory held, up to a small factor.
+    """
+
+    def __init__(self, mode: ValidationMode, max_header_bytes: int) -> None:
+        self._mode = mode
+        self._max_header_bytes = max_header_bytes
+        self._end = 0
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._needed = meta.PREFIX_END
+        self._syntax: TransferSyntax | None = None
+        self._scanner: Scanner | None = None
+        self._inflater: Inflater | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            InvalidRequest: UNREADABLE_INSTANCE, as soon as it is certain.
+            Exhausted: HEADER_TOO_LARGE; INSTANCE_TOO_LARGE for what inflates beyond bounds.
+        """
+        if self._inflater is not None:
+            for piece in self._inflater.inflate(data):
+                self._scan(self._scanner_of(), piece)
+        elif self._scanner is not None:
+            self._scan(self._scanner, data)
+        else:
+            self._hold(data)
+            if self._held_bytes >= self._needed:
+                self._begin(self._released(), is_whole=False)
+
+    def finish(self) -> Description:
+        """Return what was read, after the last byte was fed.
+
+        Raises:
+            InvalidRequest: UNREADABLE_INSTANCE, the file is empty, cut off or not DICOM.
+            Exhausted: HEADER_TOO_LARGE; INSTANCE_TOO_LARGE for what inflates beyond bounds.
+        """
+        if self._scanner is None:
+            self._begin(self._released(), is_whole=True)
+        if self._inflater is not None:
+            self._inflater.finish()
+        scanner, syntax = self._scanner_of(), self._syntax
+        assert syntax is not None
+        return describe(scanner, scanner.finish(self._end), syntax.uid, self._mode)
+
+    def _begin(self, data: bytes, *, is_whole: bool) -> None:
+        """Read the meta information, if it is there, and start on the data set."""
+        if not meta.has_prefix(data):
+            raise unreadable("The file has no DICOM prefix after a preamble of 128 bytes.")
+        found = meta.read_meta(data, is_whole=is_whole)
+        if isinstance(found, FileMeta):
+            self._begin_data_set(data, found)
+        elif is_whole:
+            raise unreadable("The file ends in its meta information.")
+        elif found > self._max_header_bytes:
+            raise Exhausted(Reason.HEADER_TOO_LARGE, "The file meta information is larger than the server takes.")
+        else:
+            # At least twice as much each time, so that beginning again stays cheap.
+            self._needed = max(found, min(2 * len(data), self._max_header_bytes))
+            self._hold(data)
+
+    def _begin_data_set(self, data: bytes, found: FileMeta) -> None:
+        uid = found.transfer_syntax_uid or meta.guessed_transfer_syntax(data[found.end : found.end + 8])
+        self._syntax = syntax = transfer_syntax(uid)
+        is_watching = self._mode is ValidationMode.INDEXED_STRICT
+        self._scanner = Scanner(
+            found.end,
+            explicit=_table(is_implicit=False, is_big_endian=syntax.is_big_endian, is_watching=is_watching),
+            implicit=_table(is_implicit=True, is_big_endian=syntax.is_big_endian, is_watching=is_watching),
+            is_implicit=syntax.is_implicit,
+            frame_starts=syntax.frame_starts,
+            max_header_bytes=self._max_header_bytes,
+        )
+        self._end = found.end
+        if syntax.is_deflated:
+            self._inflater = Inflater()
+            for piece in self._inflater.inflate(data[found.end :]):
+                self._scan(self._scanner, piece)
+        else:
+            self._scan_from(self._scanner, data, 0)
+
+    def _scan(self, scanner: Scanner, data: bytes) -> None:
+        """Take bytes of the data set that follow those before."""
+        base = self._end
+        self._end += len(data)
+        if self._held:
+            self._hold(data)
+            if self._held_bytes >= scanner.needed:
+                self._scan_from(scanner, self._released(), scanner.at)
+        elif scanner.at < self._end:
+            self._scan_from(scanner, data, base)
+
+    def _scan_from(self, scanner: Scanner, data: bytes, base: int) -> None:
+        """Let the scanner at bytes that begin at `base` of the file, and hold those it could not take yet."""
+        self._end = base + len(data)
+        scanner.feed(data, base)
+        if scanner.at < self._end:
+            self._hold(data[scanner.at - base :])
+
+    def _scanner_of(self) -> Scanner:
+        assert self._scanner is not None
+        return self._scanner
+
+    def _hold(self, data: bytes) -> None:
+        if data:
+            self._held.append(data)
+            self._held_bytes += len(data)
+
+    def _released(self) -> bytes:
+        data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        self._held, self._held_bytes = [], 0
+        return data
+
+
+@cache
+def _table(*, is_implicit: bool, is_big_endian: bool, is_watching: bool) -> ElementTable:
+    """Return the table of an encoding; it is shared, as what it learns of one file holds for all."""
+    watched = validate.INDEXED_NUMBERS if is_watching else frozenset[int]()
+    return ElementTable(is_implicit=is_implicit, is_big_endian=is_big_endian, watched=watched)

@@ -1,0 +1,319 @@
+"""From encoded values to DICOM JSON (PS3.18 Annex F), one function for each value representation.
+
+An emitter takes the opening of an element, `"00100010":{"vr":"PN"`, the encoded value and the notes of the data
+set, and returns the element's whole text. Common values are recognised by one pattern, which shows that a value is
+valid, has one item and needs no escapes; everything else takes the long way with the same result. An empty value is
+a `vr` only. Differences from pydicom's `to_json_dict` are those it can't say: numbers that are none stay strings, empty
+ones among several are null, and FL and FD that are not finite are "NaN", "Infinity" or "-Infinity".
+"""
+
+import re
+from binascii import b2a_base64
+from collections.abc import Callable, Iterable, Mapping
+from json.encoder import encode_basestring
+from math import isfinite
+from struct import Struct, unpack
+
+from server.dicom import charset, rules
+from server.dicom.charset import Codecs
+
+Emitter = Callable[[str, bytes, "Notes"], str]
+
+quoted: Callable[[str], str] = encode_basestring
+"""A JSON string; everything but quotes, backslashes and control characters stands for itself."""
+
+_LUT_DESCRIPTORS = ('"00281101"', '"00281102"', '"00281103"', '"00283002"')
+_PADDING = "\0 "
+_EXACT_INTEGER = 2**53
+
+
+class Notes:
+    """What is noticed while values become JSON, and the character sets that hold at the moment."""
+
+    __slots__ = ("codecs", "dropped", "found")
+
+    def __init__(self) -> None:
+        self.codecs: Codecs = charset.DEFAULT_CODECS
+        self.found: dict[str, tuple[str, str]] = {}
+        self.dropped: set[str] = set()
+
+    def invalid(self, head: str, rule: str) -> None:
+        """The value of an element breaks a rule of its VR; the first such finding of a tag stands."""
+        vr = head[18:20]
+        self.found.setdefault(head[1:9], (vr, f"Content does not validate VR {vr}: {rule}"))
+        self.dropped.add(head[1:9])
+
+    def odd(self, head: str, message: str) -> None:
+        """Something about an element is not as it should be, but its value can be told."""
+        self.found.setdefault(head[1:9], (head[18:20], message))
+
+
+def inline_binary(head: str, raw: bytes) -> str:
+    """Return an element whose value is bytes."""
+    return f'{head},"InlineBinary":"{b2a_base64(raw, newline=False).decode()}"}}' if raw else head + "}"
+
+
+def _decoded(head: str, raw: bytes, notes: Notes) -> str:
+    text, is_clean = charset.decode(raw, notes.codecs)
+    if not is_clean:
+        notes.odd(head, "Content has bytes that its character set does not have; they were replaced")
+    return text
+
+
+def _strings(head: str, values: list[str], notes: Notes) -> str:
+    """Return an element of string values, after checking each against the rule of its VR."""
+    if values == [""]:
+        return head + "}"
+    _check(head, values, notes)
+    return f'{head},"Value":[{",".join(map(quoted, values))}]}}'
+
+
+def _check(head: str, values: Iterable[str], notes: Notes) -> None:
+    rule = rules.LENIENT.get(head[18:20])
+    if rule is None:
+        return
+    for value in values:
+        text = value.rstrip(_PADDING)
+        if text and (broken := rule(text)):
+            notes.invalid(head, broken)
+            return
+
+
+def _text(limit: int) -> Emitter:
+    """SH, LO, UC: several values, any character set."""
+    plain = re.compile(rb"([ !#-\[\]-~]{0,%d}[!#-\[\]-~]) *\0?" % (limit - 1)).fullmatch
+
+    def emit(head: str, raw: bytes, notes: Notes) -> str:
+        if match := plain(raw):
+            return f'{head},"Value":["{match[1].decode()}"]}}'
+        values = _decoded(head, raw, notes).split("\\")
+        return _strings(head, [value.rstrip(_PADDING) for value in values], notes)
+
+    return emit
+
+
+def _paragraph(limit: int) -> Emitter:
+    """LT, ST, UT: one value in which the backslash is a character."""
+    plain = re.compile(rb"([ !#-\[\]-~]{0,%d}[!#-\[\]-~]) *\0?" % (limit - 1)).fullmatch
+
+    def emit(head: str, raw: bytes, notes: Notes) -> str:
+        if match := plain(raw):
+            return f'{head},"Value":["{match[1].decode()}"]}}'
+        return _strings(head, [_decoded(head, raw, notes).rstrip(_PADDING)], notes)
+
+    return emit
+
+
+_PLAIN_NAME = re.compile(rb"[ !#-<>-\[\]_-~]+(?:\^[ !#-<>-\[\]_-~]*){0,4}").fullmatch
+
+
+def _name(head: str, raw: bytes, notes: Notes) -> str:
+    raw = raw.rstrip(b"\0 ")
+    if len(raw) <= 64 and _PLAIN_NAME(raw):
+        return f'{head},"Value":[{{"Alphabetic":"{raw.decode()}"}}]}}'
+    names = _decoded(head, raw, notes).split("\\")
+    values = [_name_object(name) for name in names]
+    if values == ["null"]:
+        return head + "}"
+    _check(head, names, notes)
+    return f'{head},"Value":[{",".join(values)}]}}'
+
+
+def _name_object(name: str) -> str:
+    groups = name.rstrip("=").split("=")
+    members = (
+        f'"{group}":{quoted(text)}'
+        for group, text in zip(("Alphabetic", "Ideographic", "Phonetic"), groups, strict=False)
+    )
+    return f"{{{','.join(members)}}}" if groups != [""] else "null"
+
+
+def _default_repertoire(common: str) -> Emitter:
+    """AS, CS, DA, DT, TM, UI: several values of the default character set; `common` is the form that needs no look."""
+    is_common = re.compile(common).fullmatch
+
+    def emit(head: str, raw: bytes, notes: Notes) -> str:
+        text = raw.rstrip(b"\0 ").decode("latin-1")
+        if is_common(text):
+            return f'{head},"Value":["{text}"]}}'
+        if "\\" in text:
+            values = text.split("\\")
+            if all(map(is_common, values)):
+                return f'{head},"Value":["{text.replace(chr(92), _BETWEEN_STRINGS)}"]}}'
+            return _strings(head, values, notes)
+        return _strings(head, [text], notes)
+
+    return emit
+
+
+_BETWEEN_STRINGS = '","'
+
+
+def _entity(head: str, raw: bytes, notes: Notes) -> str:
+    """AE: spaces on either side mean nothing."""
+    return _strings(head, [value.strip() for value in raw.decode("latin-1").split("\\")], notes)
+
+
+def _uri(head: str, raw: bytes, notes: Notes) -> str:
+    return _strings(head, [raw.decode("latin-1").rstrip()], notes)
+
+
+_COMMON_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,8}").fullmatch
+_COMMON_DECIMAL = re.compile(r"-?[0-9]{1,10}(?:\.[0-9]{0,5})?|-?[0-9]{1,4}\.[0-9]{6,10}").fullmatch
+
+
+def _integer_string(head: str, raw: bytes, notes: Notes) -> str:
+    text = raw.strip(b"\0 ").decode("latin-1")
+    if _COMMON_INTEGER(text):
+        return f'{head},"Value":[{text}]}}'
+    return _number_strings(head, text, notes, _integer)
+
+
+def _decimal_string(head: str, raw: bytes, notes: Notes) -> str:
+    text = raw.strip(b"\0 ").decode("latin-1")
+    if _COMMON_DECIMAL(text):
+        return f'{head},"Value":[{float(text)!r}]}}'
+    values = text.split("\\")
+    if len(values) > 1 and all(map(_COMMON_DECIMAL, values)):
+        return f'{head},"Value":[{",".join([repr(float(value)) for value in values])}]}}'
+    return _number_strings(head, text, notes, _decimal)
+
+
+def _number_strings(head: str, text: str, notes: Notes, number: Callable[[str], str]) -> str:
+    values = text.split("\\")
+    if not text.strip():
+        return head + "}"
+    _check(head, values, notes)
+    return f'{head},"Value":[{",".join(number(value) for value in values)}]}}'
+
+
+def _integer(text: str) -> str:
+    """Return the JSON form of an IS: a number if it is one that readers of JSON take exactly."""
+    if not text.strip(_PADDING):
+        return "null"
+    try:
+        number = int(text) if len(text) <= 32 else _EXACT_INTEGER
+    except ValueError:
+        return _whole(text)
+    return str(number) if -_EXACT_INTEGER < number < _EXACT_INTEGER else quoted(text)
+
+
+def _whole(text: str) -> str:
+    """Return the JSON form of an IS that is written like a DS; "1.0" is a number, "1.5" is not an integer."""
+    number = _finite(text)
+    is_whole = number is not None and number.is_integer() and abs(number) < _EXACT_INTEGER
+    return str(int(number)) if is_whole and number is not None else quoted(text)
+
+
+def _decimal(text: str) -> str:
+    if not text.strip(_PADDING):
+        return "null"
+    number = _finite(text)
+    return quoted(text) if number is None else repr(number)
+
+
+def _finite(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
+
+
+def _tags(order: str) -> Emitter:
+    def emit(head: str, raw: bytes, notes: Notes) -> str:
+        count, rest = divmod(len(raw), 4)
+        if rest:
+            notes.invalid(head, "length is not a multiple of 4 bytes")
+            if not count:
+                return _unreadable(head, raw)
+        halves = unpack(f"{order}{2 * count}H", raw[: 4 * count])
+        tags = [f'"{group:04X}{number:04X}"' for group, number in zip(halves[::2], halves[1::2], strict=True)]
+        return f'{head},"Value":[{",".join(tags)}]}}'
+
+    return emit
+
+
+def _integers(order: str, code: str) -> Emitter:
+    one = Struct(order + code)
+    size, unpack_one = one.size, one.unpack
+
+    def emit(head: str, raw: bytes, notes: Notes) -> str:
+        if len(raw) == size:
+            return f'{head},"Value":[{unpack_one(raw)[0]}]}}'
+        count, rest = divmod(len(raw), size)
+        if rest:
+            notes.invalid(head, f"length is not a multiple of {size} bytes")
+            return _unreadable(head, raw)
+        numbers = unpack(f"{order}{count}{code}", raw)
+        if numbers[0] < 0 and head[:10] in _LUT_DESCRIPTORS:
+            # The number of entries is unsigned whatever the VR says (PS3.3 section C.11.1.1.1).
+            numbers = (numbers[0] + 65536, *numbers[1:])
+        return f'{head},"Value":[{",".join(map(str, numbers))}]}}'
+
+    return emit
+
+
+def _floats(order: str, code: str) -> Emitter:
+    size = Struct(order + code).size
+
+    def emit(head: str, raw: bytes, notes: Notes) -> str:
+        count, rest = divmod(len(raw), size)
+        if rest:
+            notes.invalid(head, f"length is not a multiple of {size} bytes")
+            return _unreadable(head, raw)
+        numbers = unpack(f"{order}{count}{code}", raw)
+        return f'{head},"Value":[{",".join([repr(n) if isfinite(n) else _not_finite(n) for n in numbers])}]}}'
+
+    return emit
+
+
+def _not_finite(number: float) -> str:
+    if number != number:
+        return '"NaN"'
+    return '"Infinity"' if number > 0 else '"-Infinity"'
+
+
+def _unreadable(head: str, raw: bytes) -> str:
+    """Return an element whose bytes are no values of its VR: as bytes, then."""
+    return inline_binary(f'{head[:18]}UN"', raw)
+
+
+def _emitters(order: str) -> Mapping[str, Emitter]:
+    return {
+        "AE": _entity,
+        "AS": _default_repertoire(r"[0-9]{3}[DWMY]"),
+        "AT": _tags(order),
+        "CS": _default_repertoire(r"[A-Z0-9_ ]{1,16}"),
+        "DA": _default_repertoire(r"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])"),
+        "DS": _decimal_string,
+        "DT": _default_repertoire(
+            r"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9](?:\.[0-9]{1,6})?"
+        ),
+        "FD": _floats(order, "d"),
+        "FL": _floats(order, "f"),
+        "IS": _integer_string,
+        "LO": _text(64),
+        "LT": _paragraph(10240),
+        "PN": _name,
+        "SH": _text(16),
+        "SL": _integers(order, "i"),
+        "SS": _integers(order, "h"),
+        "ST": _paragraph(1024),
+        "SV": _integers(order, "q"),
+        "TM": _default_repertoire(r"(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9](?:\.[0-9]{1,6})?"),
+        "UC": _text(2**31),
+        "UI": _default_repertoire(r"[0-9.]{0,63}[0-9]"),
+        "UL": _integers(order, "I"),
+        "UR": _uri,
+        "US": _integers(order, "H"),
+        "UT": _paragraph(2**31),
+        "UV": _integers(order, "Q"),
+    }
+
+
+LITTLE_ENDIAN_EMITTERS: Mapping[str, Emitter] = _emitters("<")
+BIG_ENDIAN_EMITTERS: Mapping[str, Emitter] = _emitters(">")
+
+BINARY_UNITS: Mapping[str, int] = {"OB": 1, "UN": 1, "OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}
+"""VRs whose value is bytes, and the size of the words in them that have a byte order."""
