@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := .:protos/gen
 
-.PHONY: run test unit check format protos bench setup clean
+.PHONY: run test unit check format protos docs release-protos bench setup clean
 
 # Start the archive: DICOMweb on :8080, gRPC on :50051, data in ./data.
 run: .venv/runtime
@@ -34,6 +34,14 @@ format: .venv/dev
 # Make the generated stubs from the contract.
 protos: .venv/dev
 	$(BIN)/python protos/generate.py
+
+# Make the pages that come from code.
+docs: .venv/dev
+	$(BIN)/python docs/generate.py
+
+# Declare the contract as it is now to be released: later changes must not break it.
+release-protos: .venv/dev
+	$(BIN)/buf build -o protos/released.binpb
 
 # Measure: see bench/README.md.
 bench: .venv/dev

@@ -1,0 +1,46 @@
+"""Documentation says what is true."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from facade.config import Settings as FacadeSettings
+from server.config import Settings as ServerSettings
+from server.model.errors import Reason
+
+ROOT = Path(__file__).parents[2]
+_spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs/generate.py")
+assert _spec is not None
+assert _spec.loader is not None
+generate = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(generate)
+
+
+@pytest.mark.parametrize("path", ["docs/errors.md", "docs/settings.md"])
+def test_a_generated_page_is_fresh(path: str) -> None:
+    assert (ROOT / path).read_text() == generate.PAGES[path]()
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_is_documented(reason: Reason) -> None:
+    assert f"| `{reason}` |" in (ROOT / "docs/errors.md").read_text()
+
+
+@pytest.mark.parametrize("settings", [ServerSettings, FacadeSettings])
+def test_every_setting_is_documented_and_described(settings: type[BaseSettings]) -> None:
+    page = (ROOT / "docs/settings.md").read_text()
+    for name, field in settings.model_fields.items():
+        assert f"`DICOMSTORE_{name.upper()}`" in page
+        assert field.description
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    assert len(pages) > 5
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
