@@ -1,13 +1,15 @@
 """The channel to the core, and what every command may be told about it."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, cast
 
 import grpc
 import typer
+from google.protobuf.message import Message
 
 from cli.addresses import parse_address
 from cli.config import Settings
@@ -15,6 +17,11 @@ from cli.errors import NOT_ASKED, Failure, fail
 
 CALL_TIMEOUT_S = 60
 """Deadline of calls that answer once. Streams have none; they watch for progress instead."""
+
+SILENT_S = 60.0
+"""Longest wait for the next message of a streamed answer."""
+
+Answer = TypeVar("Answer")
 
 _OPTIONS = [
     # A data set without bulk data travels in one message and may have up to 64 MiB by default.
@@ -24,6 +31,25 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
+
+
+async def messages_of(call: grpc.aio.UnaryStreamCall[Any, Answer], silent_s: float = SILENT_S) -> AsyncIterator[Answer]:
+    """Yield the messages of a streamed answer, and end the call however this ends.
+
+    Raises:
+        TimeoutError: the core was silent for `silent_s`.
+        grpc.aio.AioRpcError: the call failed.
+    """
+    try:
+        while True:
+            async with asyncio.timeout(silent_s):
+                answer = await call.read()
+            if not isinstance(answer, Message):  # the mark of the end
+                return
+            yield cast(Answer, answer)
+    finally:
+        call.cancel()
+
 
 CoreOption = Annotated[
     str | None,

@@ -65,6 +65,9 @@ class Download:
             Failure: the disk refuses, or the stream is not what the contract says.
         """
         try:
+            if piece.HasField("head") and piece.last and not piece.HasField("failed"):
+                await self._write_whole(piece)
+                return
             if piece.HasField("head"):
                 await self._begin(piece.head)
             current = self._open
@@ -82,7 +85,7 @@ class Download:
         except OSError as error:
             raise Failure(f"can't write below {self._folder}: {error.strerror or error}") from error
 
-    async def finish(self) -> None:
+    def finish(self) -> None:
         """Make sure that the stream ended between two instances.
 
         Raises:
@@ -113,24 +116,41 @@ class Download:
             failed.add_row(escape(item.instance), item.reason, escape(item.message))
         return failed
 
+    async def _write_whole(self, piece: pb.RetrievedPiece) -> None:
+        """Write an instance that came in one piece, in one thread hop."""
+        self._check_begin()
+        self._check_size(piece.head, len(piece.data))
+        path = self._path(piece.head.id)
+        await asyncio.to_thread(_write_file, path, _temporary_for(path), piece.data)
+        self._count(len(piece.data))
+        self._advance(0, len(piece.data))
+
     async def _begin(self, head: pb.InstanceHead) -> None:
-        if self._open is not None:
-            raise Failure("the core began an instance in the middle of another")
+        self._check_begin()
         folder = self._path(head.id).parent
         await asyncio.to_thread(os.makedirs, folder, exist_ok=True)
-        # Beside its final place, so that the rename stays within one file system.
-        temporary = folder / f".{uuid.uuid4().hex}.part"
+        temporary = _temporary_for(self._path(head.id))
         self._open = _Open(head, temporary, await aiofiles.open(temporary, "xb"))
 
     async def _end(self, current: _Open) -> None:
-        if current.head.HasField("size_bytes") and current.written_bytes != current.head.size_bytes:
-            raise Failure(f"instance {current.head.id.sop_instance_uid} came with another size than announced")
+        self._check_size(current.head, current.written_bytes)
         await current.file.close()
         await asyncio.to_thread(os.replace, current.temporary, self._path(current.head.id))
         self._open = None
+        self._count(current.written_bytes)
+
+    def _count(self, size_bytes: int) -> None:
         self._files += 1
-        self._bytes += current.written_bytes
+        self._bytes += size_bytes
         self._advance(1, 0)
+
+    def _check_begin(self) -> None:
+        if self._open is not None:
+            raise Failure("the core began an instance in the middle of another")
+
+    def _check_size(self, head: pb.InstanceHead, written_bytes: int) -> None:
+        if head.HasField("size_bytes") and written_bytes != head.size_bytes:
+            raise Failure(f"instance {head.id.sop_instance_uid} came with another size than announced")
 
     async def _fail(self, identity: resources_pb2.InstanceId | None, piece: pb.RetrievedPiece) -> None:
         await self.discard()
@@ -142,6 +162,24 @@ class Download:
         if not all(is_uid(uid) for uid in uids):  # they become a path on our disk
             raise Failure("the core named an instance by what is not a UID")
         return self._folder / uids[0] / uids[1] / f"{uids[2]}.dcm"
+
+
+def _temporary_for(path: Path) -> Path:
+    """Return a new name beside the final one, so that the rename stays within one file system."""
+    return path.with_name(f".{uuid.uuid4().hex}.part")
+
+
+def _write_file(path: Path, temporary: Path, data: bytes) -> None:
+    """Write a whole file that appears at once; blocking."""
+    os.makedirs(path.parent, exist_ok=True)
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 @contextmanager

@@ -85,6 +85,8 @@ def run(work: Coroutine[Any, Any, int], *, core: str = "", interrupted: int = IN
         fail(explain(error, core))
     except Failure as failure:
         fail(failure)
+    except TimeoutError:
+        fail(Failure(f"the core at {core} fell silent", exit_code=NOT_ASKED))
     except KeyboardInterrupt:
         exit_code = interrupted
     raise typer.Exit(exit_code)

@@ -11,7 +11,7 @@ import typer
 from dicomstore.v1 import change_feed_service_pb2 as pb
 from dicomstore.v1 import change_feed_service_pb2_grpc
 
-from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, QuietOption, Target, target
+from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, QuietOption, Target, messages_of, target
 from cli.errors import INTERRUPTED, reason_of, run
 from cli.output import data, problems, table
 
@@ -121,18 +121,11 @@ async def _messages(chosen: Target, channel: grpc.aio.Channel, after: int) -> As
     stub = change_feed_service_pb2_grpc.ChangeFeedServiceStub(channel)
     request = pb.WatchChangesRequest(after_sequence=after)
     request.checkpoint_interval.FromSeconds(CHECKPOINT_S)
-    call = stub.WatchChanges(request, metadata=chosen.metadata())
     try:
-        while True:
-            async with asyncio.timeout(SILENT_S):
-                response = await call.read()
-            if not isinstance(response, pb.WatchChangesResponse):  # the end of the stream
-                return
+        async for response in messages_of(stub.WatchChanges(request, metadata=chosen.metadata()), SILENT_S):
             yield response
     except TimeoutError:
         return
-    finally:
-        call.cancel()
 
 
 def to_json(entry: pb.ChangeEntry) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from dicomstore.v1 import resources_pb2, retrieve_service_pb2, retrieve_service_pb2_grpc
 
-from cli.connection import CoreOption, PartitionOption, QuietOption, Target, target
+from cli.connection import CoreOption, PartitionOption, QuietOption, Target, messages_of, target
 from cli.download import Download, progress_of
 from cli.errors import FAILED, run
 from cli.output import problems
@@ -49,7 +49,7 @@ async def _print_metadata(chosen: Target, resource: resources_pb2.ResourceRef) -
     async with chosen.channel() as channel:
         stub = retrieve_service_pb2_grpc.RetrieveServiceStub(channel)
         before = "["
-        async for response in stub.RetrieveMetadata(request, metadata=chosen.metadata()):
+        async for response in messages_of(stub.RetrieveMetadata(request, metadata=chosen.metadata())):
             for item in response.items:
                 typer.echo(f"{before}{item.dicom_json.decode()}", nl=False)
                 before = ",\n"
@@ -70,10 +70,10 @@ async def _fetch(
         with progress_of(problems, quiet=chosen.quiet) as advance:
             download = Download(output, advance)
             try:
-                async for response in call:
+                async for response in messages_of(call):
                     for piece in response.pieces:
                         await download.take(piece)
-                await download.finish()
+                download.finish()
             finally:
                 await download.discard()
                 if not chosen.quiet:
