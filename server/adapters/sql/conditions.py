@@ -65,7 +65,7 @@ def _name_holds(prefix: str, matcher: Matcher) -> ColumnElement[bool]:
         case NameWords(prefixes):
             return _adjacent_words(studies.c[f"{prefix}_words"], prefixes)
         case _:
-            return or_(*(_compare(group, matcher) for group in groups))
+            raise TypeError(f"{type(matcher).__name__} is not for person names")
 
 
 def _compare(column: Text, matcher: Matcher) -> ColumnElement[bool]:

@@ -53,8 +53,8 @@ _VALUES: Mapping[Level, Mapping[str, str]] = {
 }
 _BETWEEN_WORDS = re.compile(r"[\s^]+")
 
-WORD_BREAK = "="
-"""Stands as a word between the component groups of a name, so that no words are adjacent across groups."""
+WORD_BREAK = "\n"
+"""Stands as a word between the component groups of a name, so that words are never adjacent across groups."""
 
 
 def kept(text: str) -> str:

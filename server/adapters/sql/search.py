@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Column, Connection, Select, Table, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, Table, select
 
 from server.adapters.sql.conditions import holds, is_of_any_level, level_of
-from server.adapters.sql.rows import AnyRow, series_key, study_key
+from server.adapters.sql.rows import AnyRow, series_key, study_key, within
 from server.adapters.sql.tables import instances, metadata, series, studies
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import ResourceRef, Uid
@@ -68,8 +68,8 @@ def search(connection: Connection, partition_key: int, query: Query) -> list[Mat
 def _page(partition_key: int, query: Query) -> Select[int]:
     """Return the query for the keys of the matches."""
     key = _KEYS[query.level]
-    statement = _scoped(_joined(query), partition_key, query.level, query.scope)
-    statement = statement.where(*(holds(condition, query.level) for condition in query.conditions))
+    conditions = (holds(condition, query.level) for condition in query.conditions)
+    statement = _joined(query).where(*_scope(partition_key, query.level, query.scope), *conditions)
     if query.after is not None:
         statement = statement.where(key < query.after)
     statement = statement.order_by(key.desc()).limit(query.limit)
@@ -90,18 +90,22 @@ def _joined(query: Query) -> Select[int]:
     return statement
 
 
-def _scoped(statement: Select[int], partition_key: int, level: Level, scope: ResourceRef) -> Select[int]:
-    """Keep what lies in the scope: the narrowest level alone decides, so that one index gives rows and order."""
+def _scope(partition_key: int, level: Level, scope: ResourceRef) -> list[ColumnElement[bool]]:
+    """Return the conditions for lying in the scope, or around it where it is narrower than the level.
+
+    The narrowest one alone picks the rows, so that an index on it gives them in order.
+    """
+    if level is Level.INSTANCE:
+        return within(partition_key, scope)
     table = _TABLES[level]
     if scope.study is None:
-        return statement.where(table.c.partition_key == partition_key)
+        return [table.c.partition_key == partition_key]
     study = study_key(partition_key, scope).scalar_subquery()
     if level is Level.STUDY:
-        return statement.where(table.c.key == study)
+        return [studies.c.key == study]
     if scope.series is None:
-        return statement.where(table.c.study_key == study)
-    series_ = series_key(partition_key, scope).scalar_subquery()
-    return statement.where((table.c.key if level is Level.SERIES else table.c.series_key) == series_)
+        return [series.c.study_key == study]
+    return [series.c.key == series_key(partition_key, scope).scalar_subquery()]
 
 
 def _studies(connection: Connection, query: Query, keys: Sequence[int]) -> list[Match]:

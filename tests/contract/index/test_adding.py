@@ -5,7 +5,7 @@ import pytest
 from server.model.errors import NotFound, Reason
 from server.model.ids import DEFAULT_PARTITION, InstanceId, PartitionName
 from server.model.instance import Added, AlreadyStored, ResourceState, StoredInstance
-from server.model.query import Condition, Equals, Level, Match, Query
+from server.model.query import Condition, Equals, Level, Match, NameMatches, Query
 from server.ports.index import ChangeLog, InstanceIndex
 from tests.contract.index.samples import (
     EVERYTHING,
@@ -26,7 +26,8 @@ async def only_study(index: InstanceIndex) -> Match:
 
 
 async def has_study(index: InstanceIndex, key: str, value: str) -> bool:
-    condition = Condition(key, (Equals((value,)),))
+    matcher = NameMatches((value,)) if key == "PatientName" else Equals((value,))
+    condition = Condition(key, (matcher,))
     return bool(await index.search(Query(Level.STUDY, EVERYTHING, (condition,), limit=1)))
 
 

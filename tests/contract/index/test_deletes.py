@@ -1,0 +1,174 @@
+"""Deleting, and what becomes of the blobs."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import create_engine, func, make_url, select
+
+from server.adapters.sql.tables import tables
+from server.model.ids import PartitionName, ResourceRef
+from server.model.instance import Added, BulkElement, PixelLayout, ResourceState
+from server.model.query import Level, Query
+from server.ports.index import ChangeLog, InstanceIndex
+from tests.contract.index.samples import EVERYTHING, NOON, identity, modality, sample, series_ref, study_ref, uid
+
+LATER = NOON + timedelta(days=3)
+
+
+async def remaining(index: InstanceIndex) -> list[ResourceRef]:
+    return [stored.id.ref for stored in await index.find(EVERYTHING)]
+
+
+async def store_eight(index: InstanceIndex) -> None:
+    await index.add([sample(s, e, i) for s in (1, 2) for e in (1, 2) for i in (1, 2)], NOON)
+
+
+@pytest.mark.parametrize(
+    ("resource", "count"),
+    [
+        (study_ref(1), 4),
+        (series_ref(1, 2), 2),
+        (identity(1, 2, 1).ref, 1),
+        (study_ref(3), 0),
+        (series_ref(1, 3), 0),
+        (identity(1, 2, 3).ref, 0),
+        (study_ref(1, PartitionName("nowhere")), 0),
+    ],
+)
+async def test_a_delete_takes_what_it_names_and_leaves_the_rest(
+    index: InstanceIndex, resource: ResourceRef, count: int
+) -> None:
+    await store_eight(index)
+    before = await remaining(index)
+    gone = [stored.id.ref for stored in await index.find(resource)]
+    assert await index.delete(resource, NOON, LATER) == count
+    assert await remaining(index) == [ref for ref in before if ref not in gone]
+    assert await index.state(resource) is None
+    assert await index.find(resource) == []
+    assert await index.metadata(resource, after=0, limit=9) == []
+
+
+async def test_what_was_deleted_can_not_be_deleted_again(index: InstanceIndex, changes: ChangeLog) -> None:
+    await store_eight(index)
+    await index.delete(study_ref(1), NOON, LATER)
+    latest = await changes.latest(metadata=False)
+    assert await index.delete(study_ref(1), NOON, LATER) == 0
+    assert await index.delete(identity(1, 1, 1).ref, NOON, LATER) == 0
+    assert await changes.latest(metadata=False) == latest
+
+
+async def test_counts_and_state_shrink_and_emptied_series_and_studies_vanish(index: InstanceIndex) -> None:
+    outcomes = await index.add([sample(1, 1, 1), sample(1, 1, 2), sample(1, 2, 1)], NOON)
+    first, _, third = (outcome.version for outcome in outcomes if isinstance(outcome, Added))
+
+    async def counts() -> list[tuple[int, int]]:
+        matches = await index.search(Query(Level.STUDY, EVERYTHING, (), limit=2, counts=True))
+        return [(match.series_count, match.instance_count) for match in matches]
+
+    await index.delete(identity(1, 1, 2).ref, NOON, LATER)
+    assert await counts() == [(2, 2)]
+    assert await index.state(series_ref(1, 1)) == ResourceState(max_version=first, instance_count=1)
+    assert await index.state(study_ref(1)) == ResourceState(max_version=third, instance_count=2)
+    await index.delete(series_ref(1, 2), NOON, LATER)
+    assert await counts() == [(1, 1)]
+    assert await index.state(study_ref(1)) == ResourceState(max_version=first, instance_count=1)
+    await index.delete(identity(1, 1, 1).ref, NOON, LATER)
+    assert await counts() == []
+    assert await index.search(Query(Level.SERIES, EVERYTHING, (), limit=2)) == []
+
+
+async def test_the_last_series_to_be_emptied_takes_its_study_along(index: InstanceIndex) -> None:
+    await index.add([sample(1, 1, 1, **modality("CT")), sample(1, 2, 1, **modality("SR"))], NOON)
+    await index.delete(series_ref(1, 2), NOON, LATER)
+    (match,) = await index.search(Query(Level.STUDY, EVERYTHING, (), limit=2, counts=True))
+    assert match.modalities == ("CT",)
+    await index.delete(series_ref(1, 1), NOON, LATER)
+    assert await index.search(Query(Level.STUDY, EVERYTHING, (), limit=2)) == []
+    assert await index.state(study_ref(1)) is None
+
+
+async def test_values_of_a_study_stay_when_the_instance_that_set_them_goes(index: InstanceIndex) -> None:
+    await index.add(
+        [sample(1, 1, n, study_elements={"00100020": {"vr": "LO", "Value": [f"P{n}"]}}) for n in (1, 2)], NOON
+    )
+    await index.delete(identity(1, 1, 2).ref, NOON, LATER)
+    (match,) = await index.search(Query(Level.STUDY, EVERYTHING, (), limit=2))
+    assert match.elements == {"00100020": {"vr": "LO", "Value": ["P2"]}}
+
+
+async def test_values_of_a_study_do_not_survive_the_study(index: InstanceIndex) -> None:
+    await index.add([sample(1, study_elements={"00100020": {"vr": "LO", "Value": ["P1"]}})], NOON)
+    await index.delete(study_ref(1), NOON, LATER)
+    await index.add([sample(1)], NOON)
+    (match,) = await index.search(Query(Level.STUDY, EVERYTHING, (), limit=2))
+    assert match.elements == {}
+
+
+async def test_an_instance_can_be_stored_again_at_once_and_gets_a_new_version(index: InstanceIndex) -> None:
+    (first,) = await index.add([sample()], NOON)
+    await index.delete(identity().ref, NOON, LATER)
+    (second,) = await index.add([sample()], NOON)
+    assert isinstance(first, Added)
+    assert isinstance(second, Added)
+    assert second.version > first.version
+
+
+async def test_blobs_of_deleted_instances_wait_for_their_time(index: InstanceIndex) -> None:
+    new = [sample(1, 1, n) for n in (1, 2, 3)]
+    await index.add(new, NOON)
+    await index.delete(identity(1, 1, 2).ref, NOON, LATER)
+    await index.delete(study_ref(1), NOON, LATER - timedelta(microseconds=1))
+    assert await index.erasable(LATER - timedelta(seconds=1), limit=10) == []
+    assert await index.erasable(LATER - timedelta(microseconds=1), limit=10) == [new[0].locator, new[2].locator]
+    assert await index.erasable(LATER, limit=2) == [new[0].locator, new[2].locator]
+    assert await index.erasable(LATER, limit=10) == [new[0].locator, new[2].locator, new[1].locator]
+
+
+async def test_erased_blobs_leave_the_queue(index: InstanceIndex) -> None:
+    new = [sample(1, 1, n) for n in (1, 2)]
+    await index.add(new, NOON)
+    await index.delete(study_ref(1), NOON, NOON)
+    await index.erased([new[0].locator, "never heard of"])
+    assert await index.erasable(NOON, limit=10) == [new[1].locator]
+    await index.erased([])
+    assert await index.known([instance.locator for instance in new]) == {new[1].locator}
+
+
+async def test_locators_are_known_while_visible_or_waiting_to_be_erased(index: InstanceIndex) -> None:
+    visible, waiting = sample(1), sample(2)
+    await index.add([visible, waiting], NOON)
+    await index.delete(study_ref(2), NOON, LATER)
+    asked = [visible.locator, waiting.locator, *(f"other-{n}" for n in range(1200))]
+    assert await index.known(asked) == {visible.locator, waiting.locator}
+    assert await index.known([]) == set()
+
+
+async def test_nothing_of_a_deleted_study_stays_but_its_history(index: InstanceIndex, url: str) -> None:
+    layout = PixelLayout(3000, 1, 2, 8, 0, bytes(16 * 3000))
+    keys = {"RequestAttributesSequence.RequestedProcedureID": "a\\b"}
+    await index.add(
+        [sample(1, 1, n, pixels=layout, bulk=(BulkElement("7FE00010", "OB", 1, 2),), series_keys=keys) for n in (1, 2)],
+        NOON,
+    )
+    await index.delete(study_ref(1), NOON, LATER)
+    engine = create_engine(make_url(url))
+    with engine.connect() as connection:
+        counts = {
+            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in tables.sorted_tables
+        }
+    engine.dispose()
+    assert {name: count for name, count in counts.items() if count} == {
+        "counters": 1,
+        "partitions": 1,
+        "changes": 4,
+        "erasures": 2,
+    }
+
+
+async def test_a_delete_stays_within_its_partition_and_study(index: InstanceIndex) -> None:
+    shared = identity(1, 1, 1)
+    other = type(shared)(shared.partition, uid(2), shared.series, shared.instance)
+    await index.add([sample(id=shared), sample(id=other)], NOON)
+    assert await index.delete(other.ref, NOON, LATER) == 1
+    assert await remaining(index) == [shared.ref]

@@ -1,0 +1,96 @@
+"""Data partitions: the list of them, and that nothing crosses from one to another."""
+
+from datetime import timedelta
+
+from server.model.change import ChangeState, ChangeWindow
+from server.model.ids import DEFAULT_PARTITION, PartitionName, ResourceRef
+from server.model.instance import Added, ResourceState
+from server.model.partition import Partition
+from server.model.query import Condition, Equals, Level, Query
+from server.ports.index import ChangeLog, InstanceIndex, Partitions
+from tests.contract.index.samples import NOON, identity, sample, series_ref, study_ref
+
+WARD = PartitionName("ward-1")
+
+
+async def test_the_default_partition_always_exists_and_has_key_1(partitions: Partitions) -> None:
+    (default,) = await partitions.list()
+    assert (default.key, default.name) == (1, DEFAULT_PARTITION)
+    assert default.created.tzinfo is not None
+    assert await partitions.get(DEFAULT_PARTITION) == default
+    assert await partitions.create(DEFAULT_PARTITION, NOON) is None
+
+
+async def test_a_created_partition_is_listed_after_those_before_it(partitions: Partitions) -> None:
+    names = [PartitionName(name) for name in ("z", "a", "Z", "m.-_9")]
+    created = [await partitions.create(name, NOON + timedelta(microseconds=1)) for name in names]
+    assert created == [Partition(n, name, NOON + timedelta(microseconds=1)) for n, name in enumerate(names, start=2)]
+    assert (await partitions.list())[1:] == created
+    assert [await partitions.get(name) for name in names] == created
+
+
+async def test_creating_a_partition_again_changes_nothing(partitions: Partitions) -> None:
+    first = await partitions.create(WARD, NOON)
+    assert await partitions.create(WARD, NOON + timedelta(days=1)) is None
+    assert await partitions.get(WARD) == first
+    another = await partitions.create(PartitionName("next"), NOON)
+    assert first is not None
+    assert another is not None
+    assert another.key == first.key + 1
+
+
+async def test_an_unknown_partition_is_none(partitions: Partitions) -> None:
+    assert await partitions.get(WARD) is None
+
+
+async def test_a_partition_is_found_though_it_was_looked_for_before_it_existed(
+    index: InstanceIndex, partitions: Partitions
+) -> None:
+    assert await index.find(study_ref(1, WARD)) == []
+    await partitions.create(WARD, NOON)
+    (outcome,) = await index.add([sample(partition=WARD)], NOON)
+    assert isinstance(outcome, Added)
+    assert len(await index.find(study_ref(1, WARD))) == 1
+
+
+async def test_the_same_uids_may_exist_in_two_partitions_and_live_apart(
+    index: InstanceIndex, partitions: Partitions, changes: ChangeLog
+) -> None:
+    await partitions.create(WARD, NOON)
+    outcomes = await index.add([sample(), sample(partition=WARD), sample(1, 1, 2, partition=WARD)], NOON)
+    assert all(isinstance(outcome, Added) for outcome in outcomes)
+    assert (await index.state(study_ref(1, WARD))) == ResourceState(max_version=3, instance_count=2)
+    assert (await index.state(study_ref(1))) == ResourceState(max_version=1, instance_count=1)
+    assert await index.delete(study_ref(1, WARD), NOON, NOON) == 2
+    assert [stored.id for stored in await index.find(study_ref(1))] == [identity()]
+    entries = await changes.list(ChangeWindow(limit=9))
+    assert [(entry.instance.partition, entry.state) for entry in entries] == [
+        (DEFAULT_PARTITION, ChangeState.CURRENT),
+        *[(WARD, ChangeState.DELETED)] * 4,
+    ]
+
+
+async def test_searches_never_cross_partitions(index: InstanceIndex, partitions: Partitions) -> None:
+    await partitions.create(WARD, NOON)
+    keys = {"PatientID": "p"}
+    await index.add([sample(1, study_keys=keys), sample(1, 1, 2, partition=WARD, study_keys=keys)], NOON)
+    condition = Condition("PatientID", (Equals(("p",)),))
+    for level in Level:
+        for name, instance in ((DEFAULT_PARTITION, 1), (WARD, 2)):
+            (match,) = await index.search(Query(level, ResourceRef(name), (condition,), limit=9, counts=True))
+            assert match.resource.partition == name
+            if level is Level.INSTANCE:
+                assert match.resource == identity(1, 1, instance, name).ref
+    for scope in (study_ref(1, WARD), series_ref(1, 1, WARD)):
+        (match,) = await index.search(Query(Level.INSTANCE, scope, (), limit=9))
+        assert match.resource == identity(1, 1, 2, WARD).ref
+
+
+async def test_a_batch_may_be_for_several_partitions(index: InstanceIndex, partitions: Partitions) -> None:
+    await partitions.create(WARD, NOON)
+    batch = [sample(1, 1, n, partition=name) for n in (1, 2) for name in (DEFAULT_PARTITION, WARD)]
+    outcomes = await index.add(batch, NOON)
+    assert all(isinstance(outcome, Added) for outcome in outcomes)
+    for name in (DEFAULT_PARTITION, WARD):
+        assert [s.id for s in await index.find(study_ref(1, name))] == [identity(1, 1, n, name) for n in (1, 2)]
+    assert [stored.id for stored in await index.locators(after=0, limit=9)] == [new.id for new in batch]
