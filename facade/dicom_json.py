@@ -39,7 +39,7 @@ def with_retrieve_url(data_set: bytes, url: str) -> bytes:
     """Add Retrieve URL (0008,1190) in its place; names in a data set must ascend (PS3.18 section F.2.2)."""
     elements: DataSet = orjson.loads(data_set)
     elements[_RETRIEVE_URL] = _element("UR", url)
-    return orjson.dumps(elements, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(dict(sorted(elements.items())))
 
 
 def store_response(outcomes: Sequence[StoreOutcome], version: ApiVersion, urls: Urls, study: str = "") -> DataSet:

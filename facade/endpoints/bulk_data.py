@@ -32,16 +32,25 @@ async def bulk_data(request: Request) -> Response:
     if offers[0].multipart:
         return await _multipart(request, wanted)
     byte_range = await _byte_range(request, wanted)
-    if byte_range is not None:
-        wanted.range.CopyFrom(byte_range)
-    first, stream = await _start(request, wanted)
+    try:
+        first, stream = await _start(request, wanted, byte_range)
+    except CoreFailure as failure:
+        if failure.reason != "RANGE_NOT_SATISFIABLE" or failure.metadata.get("size_bytes") != "0":
+            raise
+        # Empty, or of unknown size: a range has no meaning, and may then be ignored (RFC 9110 section 14.2).
+        byte_range = None
+        first, stream = await _start(request, wanted)
     head: BulkDataHead = first.head
-    size = head.range.length_bytes if byte_range is not None else head.size_bytes
-    headers = {"Content-Type": _labelled(head), "Content-Length": str(size), "Accept-Ranges": "bytes"}
-    if byte_range is not None:
-        offset = head.range.offset_bytes
-        headers["Content-Range"] = f"bytes {offset}-{offset + size - 1}/{head.size_bytes}"
-    return _streamed(request, _data(first, stream), headers, stream, 200 if byte_range is None else 206)
+    headers = {"Content-Type": _labelled(head)}
+    if not head.HasField("size_bytes"):
+        return _streamed(request, _data(first, stream), headers, stream, 200)
+    headers |= {"Content-Length": str(head.size_bytes), "Accept-Ranges": "bytes"}
+    if byte_range is None:
+        return _streamed(request, _data(first, stream), headers, stream, 200)
+    offset, length = head.range.offset_bytes, head.range.length_bytes if head.HasField("range") else head.size_bytes
+    headers["Content-Length"] = str(length)
+    headers["Content-Range"] = f"bytes {offset}-{offset + length - 1}/{head.size_bytes}"
+    return _streamed(request, _data(first, stream), headers, stream, 206)
 
 
 async def _multipart(request: Request, wanted: RetrieveBulkDataRequest) -> Response:
@@ -68,9 +77,12 @@ def _streamed(
     return StreamedResponse(chunks, headers, source=source, status_code=status, idle_seconds=core.idle_seconds)
 
 
-async def _start(request: Request, wanted: RetrieveBulkDataRequest) -> tuple[Any, AsyncGenerator[Any, None]]:
+async def _start(
+    request: Request, wanted: RetrieveBulkDataRequest, byte_range: ByteRange | None = None
+) -> tuple[Any, AsyncGenerator[Any, None]]:
     """Begin to retrieve; return the first message, which has the head, and the stream of the others."""
     core: Core = request.app.state.core
+    wanted = RetrieveBulkDataRequest(instance=wanted.instance, path=wanted.path, range=byte_range)
     stream = core.messages(core.retrieve.RetrieveBulkData(wanted, metadata=call_metadata(request)))
     first = await anext(stream, None)
     if first is None:
@@ -98,7 +110,9 @@ async def _byte_range(request: Request, wanted: RetrieveBulkDataRequest) -> Byte
         answer, stream = await _start(request, wanted)  # "the last n bytes" needs the size
         await stream.aclose()
         size: int = answer.head.size_bytes
-        if not size or not int(last):
+        if not size:
+            return None
+        if not int(last):
             raise CoreFailure("RANGE_NOT_SATISFIABLE", "", "", {"size_bytes": str(size)})
         return ByteRange(offset_bytes=max(0, size - int(last)))
     if last and int(last) < int(first):

@@ -1,0 +1,130 @@
+"""How a query string becomes a search (spec/search.md section 2, clients.md rules 13, 14, 19, 20)."""
+
+import pytest
+from starlette.requests import Request
+
+from facade.endpoints.qido import (
+    _ALL_SERIES,
+    _ALL_STUDIES,
+    _INSTANCES_OF_SERIES,
+    Search,
+    parse_search,
+    prefers_strict,
+    returned_attributes,
+)
+from facade.errors import Refusal
+from facade.query import parameters_of
+from facade.versions import ALL_ATTRIBUTES, SERIES, STUDY, VERSIONS
+
+V1, V2 = VERSIONS["v1"], VERSIONS["v2"]
+
+
+def parse(query: str, *, strict: bool = False) -> Search:
+    request = Request({"type": "http", "query_string": query.encode(), "headers": []})
+    return parse_search(parameters_of(request), strict=strict)
+
+
+def test_the_study_list_of_a_viewer_is_understood() -> None:
+    query = parse(
+        "PatientName=*x*&00100020=*y*&ModalitiesInStudy=CT&limit=101&offset=0&fuzzymatching=false"
+        "&includefield=00081030%2C00080060%2C00080090&StudyDate=20200101-20201231"
+    )
+
+    assert query.terms == {
+        "PatientName": ["*x*"],
+        "00100020": ["*y*"],
+        "ModalitiesInStudy": ["CT"],
+        "StudyDate": ["20200101-20201231"],
+    }
+    assert query.include == ["00081030", "00080060", "00080090"]
+    assert (query.limit, query.offset, query.fuzzy) == (101, 0, False)
+
+
+def test_repeated_attributes_are_alternatives() -> None:
+    assert parse("0020000E=1.2&0020000E=1.3&SOPClassUID=1").terms == {"0020000E": ["1.2", "1.3"], "SOPClassUID": ["1"]}
+
+
+def test_include_fields_add_up() -> None:
+    assert parse("includefield=StudyID&IncludeField=StudyTime,%20Rows").include == ["StudyID", "StudyTime", "Rows"]
+
+
+def test_the_names_of_attributes_are_case_sensitive_and_others_are_not() -> None:
+    query = parse("patientname=x&LIMIT=3&OffSet=4&FuzzyMatching=true")
+
+    assert query.terms == {"patientname": ["x"]}
+    assert (query.limit, query.offset, query.fuzzy) == (3, 4, True)
+
+
+def test_an_empty_value_is_passed_on() -> None:
+    assert parse("PatientName=").terms == {"PatientName": [""]}
+
+
+def test_parameters_of_the_protocol_are_no_attributes() -> None:
+    assert parse("accept=*/*&charset=utf-8").terms == {}
+
+
+def test_matching_options_that_are_not_supported_are_reported() -> None:
+    query = parse("emptyvaluematching=true&multiplevaluematching=true")
+
+    assert query.terms == {}
+    assert query.ignored == ["emptyvaluematching", "multiplevaluematching"]
+
+
+def test_defaults() -> None:
+    assert parse("") == Search(limit=100, offset=0)
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "offset=-1", "fuzzymatching=1", "limit=", "offset=x"])
+def test_options_that_make_no_sense_are_refused(query: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        parse(query)
+
+    assert refusal.value.status == 400
+
+
+@pytest.mark.parametrize("query", ["StudyID=1&StudyID=2", "StudyID=", "StudyID=%20", "includefield=all,StudyID"])
+def test_a_strict_client_has_leniency_refused(query: str) -> None:
+    parse(query)
+    with pytest.raises(Refusal) as refusal:
+        parse(query, strict=True)
+
+    assert refusal.value.status == 400
+
+
+def test_a_match_has_the_defaults_of_the_levels_in_scope() -> None:
+    assert returned_attributes(Search(), _ALL_STUDIES, V2) == list(V2.returned_attributes[STUDY])
+    assert returned_attributes(Search(), _ALL_SERIES, V2) == [
+        *V2.returned_attributes[STUDY],
+        *V2.returned_attributes[SERIES],
+    ]
+    assert returned_attributes(Search(), _INSTANCES_OF_SERIES, V2) == ["SOPInstanceUID"]
+
+
+def test_what_is_asked_for_is_added_once() -> None:
+    query = parse("includefield=StudyDate&includefield=StudyTime")
+
+    assert returned_attributes(query, _ALL_STUDIES, V2) == [*V2.returned_attributes[STUDY], "StudyTime"]
+
+
+def test_all_is_the_same_in_both_versions() -> None:
+    query = parse("includefield=ALL")
+
+    assert returned_attributes(query, _ALL_STUDIES, V1) == list(ALL_ATTRIBUTES[STUDY])
+    assert returned_attributes(query, _ALL_STUDIES, V2) == list(ALL_ATTRIBUTES[STUDY])
+
+
+def test_the_retrieve_url_is_not_the_business_of_the_core() -> None:
+    query = parse("includefield=00081190&includefield=StudyTime")
+
+    assert query.wants_retrieve_url
+    assert "00081190" not in returned_attributes(query, _ALL_STUDIES, V2)
+
+
+@pytest.mark.parametrize(
+    ("prefer", "strict"),
+    [("handling=strict", True), ('respond-async, Handling="strict"', True), ("handling=lenient", False), ("", False)],
+)
+def test_a_client_may_prefer_strictness(prefer: str, strict: bool) -> None:
+    request = Request({"type": "http", "query_string": b"", "headers": [(b"prefer", prefer.encode())]})
+
+    assert prefers_strict(request) is strict

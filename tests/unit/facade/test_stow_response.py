@@ -1,0 +1,177 @@
+"""The answer to a store (spec/store.md section 11)."""
+
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from dicomstore.v1.errors_pb2 import ErrorReason
+from dicomstore.v1.resources_pb2 import AttributeFinding, InstanceId, ItemError
+from dicomstore.v1.store_service_pb2 import StoredInstance, StoreOutcome
+
+from facade.addresses import Urls
+from facade.dicom_json import store_response, with_bulk_data_urls, with_retrieve_url
+from facade.dicom_xml import native_xml
+from facade.endpoints.stow import status_of
+from facade.versions import VERSIONS
+
+V1, V2 = VERSIONS["v1"], VERSIONS["v2"]
+URLS = Urls("http://h/v2")
+FINDING = AttributeFinding(tag="00080020", keyword="StudyDate", vr="DA", message="does not validate VR DA")
+
+
+def stored(**fields: Any) -> StoreOutcome:
+    identity = InstanceId(study_instance_uid="1", series_instance_uid="2", sop_instance_uid="3")
+    return StoreOutcome(item=1, stored=StoredInstance(id=identity, sop_class_uid="1.9", **fields))
+
+
+def failed(reason: str, **fields: Any) -> StoreOutcome:
+    return StoreOutcome(item=1, failed=ItemError(reason=ErrorReason.Value(f"ERROR_REASON_{reason}"), **fields))
+
+
+DUPLICATE = failed("INSTANCE_ALREADY_EXISTS", dicom_failure_reason=45070)
+WARNED = stored(dicom_warning_reason=1, findings=[FINDING])
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "v1", "v2"),
+    [
+        ([stored()], 200, 200),
+        ([stored(), WARNED], 200, 202),
+        ([stored(dicom_warning_reason=45063)], 200, 202),
+        ([stored(), DUPLICATE], 202, 202),
+        ([DUPLICATE], 409, 409),
+        ([DUPLICATE, failed("UNREADABLE_INSTANCE")], 409, 409),
+        ([failed("INSTANCE_TOO_LARGE")], 413, 413),
+        ([stored(), failed("INSTANCE_TOO_LARGE")], 202, 202),
+        ([DUPLICATE, failed("INSTANCE_TOO_LARGE")], 409, 409),
+        ([failed("DATABASE_UNAVAILABLE"), failed("STORAGE_UNAVAILABLE")], 503, 503),
+        ([failed("STORAGE_FULL")], 507, 507),
+        ([failed("INTERNAL")], 409, 409),
+    ],
+)
+def test_the_status_sums_the_outcomes_up(outcomes: list[StoreOutcome], v1: int, v2: int) -> None:
+    assert status_of(outcomes, V1) == v1
+    assert status_of(outcomes, V2) == v2
+
+
+def test_a_stored_instance_is_referenced_with_its_url() -> None:
+    assert store_response([stored()], V2, URLS) == {
+        "00081199": {
+            "vr": "SQ",
+            "Value": [
+                {
+                    "00081150": {"vr": "UI", "Value": ["1.9"]},
+                    "00081155": {"vr": "UI", "Value": ["3"]},
+                    "00081190": {"vr": "UR", "Value": ["http://h/v2/studies/1/series/2/instances/3"]},
+                    "00741048": {"vr": "SQ"},
+                }
+            ],
+        }
+    }
+
+
+def test_v1_has_no_attribute_list_for_what_was_stored() -> None:
+    item = store_response([stored()], V1, URLS)["00081199"]["Value"][0]
+
+    assert "00741048" not in item
+
+
+def test_warnings_name_the_attributes() -> None:
+    item = store_response([WARNED], V2, URLS)["00081199"]["Value"][0]
+
+    assert item["00081196"] == {"vr": "US", "Value": [1]}
+    assert item["00741048"]["Value"] == [
+        {"00000902": {"vr": "LO", "Value": ["DICOM100: (0008,0020) - does not validate VR DA"]}}
+    ]
+
+
+def test_the_study_url_is_given_when_the_request_named_the_study_and_something_was_stored() -> None:
+    assert store_response([stored()], V2, URLS, "1")["00081190"] == {"vr": "UR", "Value": ["http://h/v2/studies/1"]}
+    assert "00081190" not in store_response([DUPLICATE], V2, URLS, "1")
+
+
+def test_a_failure_says_why_and_of_what_if_that_was_read() -> None:
+    response = store_response(
+        [
+            failed("UNREADABLE_INSTANCE", dicom_failure_reason=43264),
+            failed("INSTANCE_ALREADY_EXISTS", dicom_failure_reason=45070, sop_instance_uid="3", sop_class_uid="1.9"),
+        ],
+        V2,
+        URLS,
+    )
+
+    assert response == {
+        "00081198": {
+            "vr": "SQ",
+            "Value": [
+                {"00081197": {"vr": "US", "Value": [43264]}},
+                {
+                    "00081150": {"vr": "UI", "Value": ["1.9"]},
+                    "00081155": {"vr": "UI", "Value": ["3"]},
+                    "00081197": {"vr": "US", "Value": [45070]},
+                },
+            ],
+        }
+    }
+
+
+def test_a_validation_failure_names_the_attributes() -> None:
+    outcome = failed("INVALID_INSTANCE", dicom_failure_reason=43264, findings=[FINDING])
+    item = store_response([outcome], V1, URLS)["00081198"]["Value"][0]
+
+    assert item["00741048"]["Value"][0]["00000902"]["Value"] == ["DICOM100: (0008,0020) - does not validate VR DA"]
+
+
+def test_a_study_mismatch_names_the_study_even_without_findings() -> None:
+    outcome = failed("STUDY_MISMATCH", dicom_failure_reason=43264, message="They differ.")
+    item = store_response([outcome], V2, URLS)["00081198"]["Value"][0]
+
+    assert item["00741048"]["Value"][0]["00000902"]["Value"] == ["DICOM100: (0020,000d) - They differ."]
+
+
+def test_names_ascend_everywhere() -> None:
+    def check(data_set: dict[str, Any]) -> None:
+        assert list(data_set) == sorted(data_set)
+        for element in data_set.values():
+            for item in element.get("Value", []):
+                if isinstance(item, dict):
+                    check(item)
+
+    check(store_response([WARNED, failed("INVALID_INSTANCE", sop_instance_uid="3", findings=[FINDING])], V2, URLS, "1"))
+
+
+def test_the_answer_may_be_xml() -> None:
+    document = native_xml(store_response([WARNED, failed("UNREADABLE_INSTANCE", dicom_failure_reason=43264)], V2, URLS))
+
+    assert document.startswith(b"<?xml version='1.0' encoding='UTF-8'?>")
+    dicom = "{http://dicom.nema.org/PS3.19/models/NativeDICOM}"
+    root = ElementTree.fromstring(document)
+    assert root.tag == f"{dicom}NativeDicomModel"
+    failure = root.find(f"{dicom}DicomAttribute[@keyword='FailedSOPSequence']/{dicom}Item/{dicom}DicomAttribute")
+    assert failure is not None
+    assert failure.attrib == {"keyword": "FailureReason", "tag": "00081197", "vr": "US"}
+    assert failure.findtext(f"{dicom}Value[@number='1']") == "43264"
+
+
+def test_xml_holds_whatever_an_invalid_uid_was() -> None:
+    document = native_xml(store_response([failed("INVALID_INSTANCE", sop_instance_uid="1\x00<&")], V2, URLS))
+
+    assert "1\ufffd<&" in "".join(ElementTree.fromstring(document).itertext())
+
+
+def test_bulk_data_uris_become_absolute_without_parsing() -> None:
+    data_set = b'{"00081030":{"vr":"LO","Value":["\\"BulkDataURI\\":\\"bulkdata:x"]},' + (
+        b'"7FE00010":{"vr":"OW","BulkDataURI":"bulkdata:7FE00010"}}'
+    )
+
+    assert with_bulk_data_urls(data_set, "http://h/i") == data_set.replace(
+        b'"bulkdata:7FE00010"', b'"http://h/i/bulkdata/7FE00010"'
+    )
+
+
+def test_the_retrieve_url_is_put_in_its_place() -> None:
+    data_set = b'{"00080020":{"vr":"DA"},"00100020":{"vr":"LO"}}'
+
+    assert with_retrieve_url(data_set, "http://h/s") == (
+        b'{"00080020":{"vr":"DA"},"00081190":{"vr":"UR","Value":["http://h/s"]},"00100020":{"vr":"LO"}}'
+    )
