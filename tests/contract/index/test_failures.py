@@ -1,0 +1,234 @@
+"""What goes wrong with a database, and what a caller is told."""
+
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, event, make_url
+
+from server.adapters.sql import engine
+from server.adapters.sql.engine import Database, migrate, open_database, schema_state
+from server.model.change import ChangeWindow
+from server.model.errors import DicomStoreError, NotFound, Reason, Unavailable
+from server.model.ids import PartitionName
+from server.model.query import Level, Query
+from tests.conftest import PostgresDatabases
+from tests.contract.index.samples import EVERYTHING, NOON, identity, sample, study_ref
+
+CALLS: dict[str, Callable[[Database], Awaitable[object]]] = {
+    "add": lambda db: db.instances.add([sample()], NOON),
+    "delete": lambda db: db.instances.delete(study_ref(), NOON, NOON),
+    "find": lambda db: db.instances.find(study_ref()),
+    "state": lambda db: db.instances.state(study_ref()),
+    "metadata": lambda db: db.instances.metadata(study_ref(), 0, 1),
+    "frames": lambda db: db.instances.frames(identity(), [1]),
+    "bulk": lambda db: db.instances.bulk(identity(), "7FE00010"),
+    "search": lambda db: db.instances.search(Query(Level.STUDY, EVERYTHING, (), limit=1)),
+    "known": lambda db: db.instances.known(["x"]),
+    "erasable": lambda db: db.instances.erasable(NOON, 1),
+    "erased": lambda db: db.instances.erased(["x"]),
+    "locators": lambda db: db.instances.locators(0, 1),
+    "check": lambda db: db.instances.check(),
+    "changes.list": lambda db: db.changes.list(ChangeWindow(limit=1)),
+    "changes.latest": lambda db: db.changes.latest(metadata=True),
+    "partitions.list": lambda db: db.partitions.list(),
+    "partitions.get": lambda db: db.partitions.get(PartitionName("x")),
+    "partitions.create": lambda db: db.partitions.create(PartitionName("x"), NOON),
+}
+
+
+async def reason_of(call: Awaitable[object]) -> Reason:
+    with pytest.raises(DicomStoreError) as caught:
+        await call
+    return caught.value.reason
+
+
+def execute(url: str, statement: str) -> None:
+    """Do something to a database behind the back of the adapter."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        with sqlite3.connect(parsed.database or "") as connection:
+            connection.execute(statement)
+        connection.close()
+    else:
+        dsn = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(dsn) as postgres:
+            postgres.execute(statement.encode())
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_every_call_to_an_sqlite_file_that_is_not_there_is_unavailable(tmp_path: Path, call: str) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'gone.db'}")
+    assert await reason_of(CALLS[call](database)) is Reason.DATABASE_UNAVAILABLE
+    await database.close()
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_every_call_to_a_server_that_is_not_there_is_unavailable(tmp_path: Path, call: str) -> None:
+    database = open_database(f"postgresql://nobody@/none?host={tmp_path}")
+    assert await reason_of(CALLS[call](database)) is Reason.DATABASE_UNAVAILABLE
+    await database.close()
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_every_call_to_a_database_without_our_tables_is_unavailable(url: str, call: str) -> None:
+    for table in ("counters", "changes", "erasures", "bulk_elements", "frame_chunks", "metadata", "instances"):
+        execute(url, f"DROP TABLE {table}")
+    for table in ("series_values", "series", "studies", "partitions", "alembic_version"):
+        execute(url, f"DROP TABLE {table}")
+    database = open_database(url)
+    assert await reason_of(CALLS[call](database)) is Reason.DATABASE_UNAVAILABLE
+    await database.close()
+
+
+async def test_check_is_content_with_a_migrated_database(database: Database) -> None:
+    await database.instances.check()
+
+
+async def test_check_refuses_a_schema_of_another_release(database: Database, url: str) -> None:
+    execute(url, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(Unavailable, match="9999"):
+        await database.instances.check()
+
+
+async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    path.write_bytes(b"this is not a database, but long enough to look like one" * 100)
+    database = open_database(f"sqlite:///{path}")
+    assert await reason_of(database.instances.check()) is Reason.DATABASE_UNAVAILABLE
+    await database.close()
+    with pytest.raises(Unavailable):
+        migrate(f"sqlite:///{path}")
+    with pytest.raises(Unavailable):
+        schema_state(f"sqlite:///{path}")
+
+
+async def test_a_failed_batch_leaves_nothing_and_gives_out_nothing(database: Database, url: str) -> None:
+    with pytest.raises(NotFound):
+        await database.instances.add([sample(1), sample(2, partition=PartitionName("x"))], NOON)
+    execute(url, "ALTER TABLE changes RENAME TO elsewhere")
+    assert await reason_of(database.instances.add([sample(1)], NOON)) is Reason.DATABASE_UNAVAILABLE
+    execute(url, "ALTER TABLE elsewhere RENAME TO changes")
+    assert await database.instances.find(EVERYTHING) == []
+    await database.instances.add([sample(1)], NOON)
+    assert [entry.sequence for entry in await database.changes.list(ChangeWindow(limit=9))] == [1]
+
+
+async def test_a_full_disk_is_said_to_be_full_and_room_makes_it_work_again(url: str) -> None:
+    big = [sample(2, dicom_json=bytes(5_000_000))]
+    with full_disk(url):
+        database = open_database(url)
+        await database.instances.add([sample(1)], NOON)
+        assert await reason_of(database.instances.add(big, NOON)) is Reason.STORAGE_FULL
+        assert len(await database.instances.find(EVERYTHING)) == 1
+        await database.close()
+    database = open_database(url)
+    await database.instances.add(big, NOON)
+    assert len(await database.instances.find(EVERYTHING)) == 2
+    await database.close()
+
+
+async def test_no_patient_data_is_in_what_a_failure_says(database: Database, url: str) -> None:
+    execute(url, "ALTER TABLE changes RENAME TO elsewhere")
+    with pytest.raises(Unavailable) as caught:
+        await database.instances.add([sample(study_keys={"PatientName": "secret^name"})], NOON)
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "secret" not in str(error)
+        error = error.__cause__ or error.__context__
+
+
+async def test_a_writer_locked_out_for_too_long_is_unavailable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "LOCK_WAIT_SECONDS", 1)
+    database = open_database(url)
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        rival = sqlite3.connect(parsed.database or "", isolation_level=None)
+        rival.execute("BEGIN IMMEDIATE")
+        assert await reason_of(database.instances.add([sample()], NOON)) is Reason.DATABASE_UNAVAILABLE
+        rival.close()
+    else:
+        dsn = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(dsn) as postgres:
+            postgres.execute("UPDATE counters SET version = version")
+            assert await reason_of(database.instances.add([sample()], NOON)) is Reason.DATABASE_UNAVAILABLE
+    assert len(await database.instances.add([sample()], NOON)) == 1
+    await database.close()
+
+
+@pytest.mark.postgres
+async def test_a_restarted_server_costs_nobody_a_failed_call(
+    postgres_databases: PostgresDatabases, postgres_url: str
+) -> None:
+    migrate(postgres_url)
+    database = open_database(postgres_url)
+    await database.instances.add([sample(1)], NOON)
+    await database.instances.find(EVERYTHING)
+    execute(
+        postgres_databases.url("postgres"),
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{make_url(postgres_url).database}'",
+    )
+    await database.instances.add([sample(2)], NOON)
+    assert len(await database.instances.find(EVERYTHING)) == 2
+    await database.close()
+
+
+@pytest.mark.postgres
+async def test_a_transaction_that_was_given_up_for_another_is_tried_again(
+    postgres_url: str,
+) -> None:
+    migrate(postgres_url)
+    execute(postgres_url, "CREATE SEQUENCE attempts")
+    execute(postgres_url, DEADLOCK)
+    database = open_database(postgres_url)
+    assert len(await database.instances.add([sample()], NOON)) == 1
+    assert len(await database.instances.find(EVERYTHING)) == 1
+    await database.close()
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://u@h/d"])
+def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="must be sqlite"):
+        open_database(url)
+
+
+@contextmanager
+def full_disk(url: str) -> Iterator[None]:
+    """Give a database only as much room as it needs for small instances."""
+    if make_url(url).get_backend_name() == "sqlite":
+
+        def limit(connection: Any, _record: object) -> None:
+            connection.execute("PRAGMA max_page_count = 300")
+
+        event.listen(Engine, "connect", limit)
+        yield
+        event.remove(Engine, "connect", limit)
+    else:
+        execute(url, FULL_DISK)
+        yield
+        execute(url, "DROP TRIGGER disk_full ON metadata")
+
+
+FULL_DISK = """
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF length(NEW.dicom_json) > 1000 THEN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER disk_full BEFORE INSERT ON metadata FOR EACH ROW EXECUTE FUNCTION fail();
+"""
+
+DEADLOCK = """
+CREATE FUNCTION give_up() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF nextval('attempts') < 3 THEN RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER deadlock BEFORE INSERT ON instances FOR EACH ROW EXECUTE FUNCTION give_up();
+"""
