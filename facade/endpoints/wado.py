@@ -125,8 +125,9 @@ class _Objects:
         Raises:
             CoreFailure: the call failed; an object failed in its middle; all objects failed.
         """
-        head: Head | None = None  # of an object none of which has been handed on
-        begun = False
+        head: Head | None = None  # of an object none of which has been handed on yet
+        is_open = False  # part of an object has been handed on, and more is to come
+        is_empty = True
         last_failure: ItemError | None = None
         async with aclosing(self.stream):
             async for message in self.stream:
@@ -135,20 +136,22 @@ class _Objects:
                     if piece.HasField("head"):
                         head = piece.head
                     if (failed := _failure_in(piece)) is not None:
-                        if head is None:
+                        if is_open:
                             raise _as_core_failure(failed)
                         log.error("object left out reason=%s", ErrorReason.Name(failed.reason))
                         head, last_failure = None, failed
                         continue
                     if head is not None and (piece.data or piece.last):
                         batch.append(head)
-                        head, begun = None, True
+                        head, is_open, is_empty = None, True, False
                     if piece.data:
                         batch.append(piece.data)
-                    self.complete += piece.last
+                    if piece.last:
+                        self.complete += 1
+                        is_open = False
                 if batch:
                     yield batch
-        if not begun and last_failure is not None:
+        if is_empty and last_failure is not None:
             raise _as_core_failure(last_failure)
 
 

@@ -1,0 +1,49 @@
+"""A facade over real HTTP on a free port, in this process."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+
+from facade.app import create_app
+from facade.config import Settings
+
+
+@asynccontextmanager
+async def serving(core: str, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Run a facade of the core at address `core`; yield a client whose paths begin at its root."""
+    app = create_app(Settings(core=core, **settings))
+    config = uvicorn.Config(app, http="httptools", ws="none", log_config=None, access_log=False, lifespan="on")
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        await server.startup(sockets=[listener])
+        try:
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=20
+            ) as client:
+                yield client
+        finally:
+            await server.shutdown()
+            await server.lifespan.shutdown()
+
+
+def multipart(*files: bytes, boundary: str = "boundary", part_type: str | None = "application/dicom") -> bytes:
+    """Return files as a multipart/related body."""
+    head = "" if part_type is None else f"Content-Type: {part_type}\r\n"
+    parts = [f"--{boundary}\r\n{head}\r\n".encode() + file + b"\r\n" for file in files]
+    return b"".join(parts) + f"--{boundary}--\r\n".encode()
+
+
+MULTIPART = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=boundary'}
+JSON = {"Accept": "application/dicom+json"}
+STOW = MULTIPART | JSON
+
+
+async def stow(web: httpx.AsyncClient, *files: bytes, path: str = "/v2/studies") -> httpx.Response:
+    """Store files as one multipart request."""
+    return await web.post(path, content=multipart(*files), headers=STOW)
