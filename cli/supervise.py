@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections import deque
 from collections.abc import Mapping
 
@@ -18,10 +18,11 @@ _CLEAN_EXITS = {0, -signal.SIGTERM, 128 + signal.SIGTERM}
 class Program:
     """A running child, in a session of its own: a Ctrl-C on the terminal reaches only us, and we choose the order."""
 
-    def __init__(self, name: str, process: Process, *, echo: bool) -> None:
+    def __init__(self, name: str, process: Process, log: asyncio.StreamReader, *, echo: bool) -> None:
         """Take over a process that was started by `start`."""
         self.name = name
         self._process = process
+        self._log = log
         self._tail: deque[str] = deque(maxlen=STDERR_LINES)
         self._pump = asyncio.create_task(self._pass_on_log(echo))
         self._end = asyncio.create_task(self._wait_for_end())
@@ -29,15 +30,32 @@ class Program:
     @classmethod
     async def start(cls, name: str, command: list[str], environment: Mapping[str, str], *, echo: bool) -> "Program":
         """Start a command; its log appears on stderr, each line behind `name`, if `echo`."""
-        process = await asyncio.create_subprocess_exec(
-            *tethered(command), stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=dict(environment), start_new_session=True
-        )
-        return cls(name, process, echo=echo)
+        # Not PIPE: asyncio then reports the end of a process only when its pipe is closed, too, and workers that
+        # it left behind hold the pipe open.
+        read_end, write_end = os.pipe()
+        try:
+            log = await _reader(read_end)
+            process = await asyncio.create_subprocess_exec(
+                *tethered(command),
+                stdin=DEVNULL,
+                stdout=write_end,
+                stderr=STDOUT,
+                env=dict(environment),
+                start_new_session=True,
+            )
+        finally:
+            os.close(write_end)
+        return cls(name, process, log, echo=echo)
 
     @property
     def exit_code(self) -> int | None:
         """How it ended; None while it runs."""
         return self._process.returncode
+
+    @property
+    def process_group(self) -> int:
+        """The group of its processes, which is not ours."""
+        return self._process.pid
 
     @property
     def log_tail(self) -> str:
@@ -68,7 +86,7 @@ class Program:
     def kill(self) -> None:
         """Kill it and all its own children now."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self.process_group, signal.SIGKILL)
 
     async def _wait_for_end(self) -> None:
         await self._process.wait()
@@ -76,9 +94,8 @@ class Program:
         await self._pump
 
     async def _pass_on_log(self, echo: bool) -> None:
-        assert self._process.stdout is not None
         rest = b""
-        while chunk := await self._process.stdout.read(65536):
+        while chunk := await self._log.read(65536):
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > 65536:  # whoever writes such a line gets it broken
                 lines, rest = [*lines, rest], b""
@@ -94,6 +111,14 @@ class Program:
             # A terminal that is held up must not hold up supervision; one that is gone must not end it.
             with contextlib.suppress(OSError, ValueError):
                 await asyncio.to_thread(_print_to_stderr, block)
+
+
+async def _reader(read_end: int) -> asyncio.StreamReader:
+    """Return a reader that owns the descriptor."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", 0))
+    return reader
 
 
 def _print_to_stderr(text: str) -> None:
