@@ -10,8 +10,9 @@ import orjson
 from server.dicom import validate
 from server.dicom.attributes import AVAILABLE_TRANSFER_SYNTAX_UID, KEPT_TAGS, level_attributes
 from server.dicom.pixels import frame_table, native_layout
-from server.dicom.scan import PixelData, Scanner, unreadable
+from server.dicom.scan import PixelData, Scanner
 from server.dicom.values import quoted
+from server.dicom.walk import unreadable
 from server.model.instance import BulkElement, Finding, LevelAttributes, PixelLayout, ValidationMode
 
 _SAMPLES_PER_PIXEL = "00280002"
@@ -132,8 +133,8 @@ def _layout(
         return None
     number_of_frames = max(_number(elements, _NUMBER_OF_FRAMES), 1)
     bits_allocated = _FLOAT_BITS.get(pixel_data.tag) or _number(elements, _BITS_ALLOCATED)
-    if pixel_data.walk is not None:
-        table = frame_table(pixel_data.walk, number_of_frames, extended_offsets)
+    if pixel_data.fragments is not None:
+        table = frame_table(pixel_data.fragments, number_of_frames, extended_offsets)
         return PixelLayout(number_of_frames, pixel_data.offset, pixel_data.length, bits_allocated, 0, table)
     frame_bits = _pixels(elements) * bits_allocated
     if pixel_data.is_cut and not 0 < frame_bits * number_of_frames <= pixel_data.length * 8:

@@ -5,11 +5,12 @@ follows from them. This is what makes the pass over a data set one look-up an el
 """
 
 from collections.abc import Callable
+from functools import cache
 from struct import Struct
 from typing import Any, NamedTuple
 
 from server.dicom import dictionary
-from server.dicom.values import BIG_ENDIAN_EMITTERS, BINARY_UNITS, LITTLE_ENDIAN_EMITTERS, Emitter
+from server.dicom.values import BIG_ENDIAN_EMITTERS, LITTLE_ENDIAN_EMITTERS, Emitter
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
@@ -29,7 +30,7 @@ UNKNOWN = "UN"
 MISSING = ""
 """The VR of an element that is encoded without, where the dictionary of public elements doesn't know it."""
 
-_LONG = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
+LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 _SHORT = frozenset({"AE", "AS", "AT", "CS", "DA", "DS", "DT", "FL", "FD", "IS", "LO", "LT", "PN", "SH", "SL", "SS"}) | {
     *("ST", "TM", "UI", "UL", "US"),
 }
@@ -80,7 +81,7 @@ class ElementTable(dict[bytes, Entry]):
         tag = self.u16(key)[0] << 16 | self.u16(key, 2)[0]
         raw_vr = key[4:6]
         vr = raw_vr.decode("latin-1")
-        if vr in _LONG:
+        if vr in LONG_VRS:
             return self._remember(key, self._entry(tag, vr, self.u32, 8, 12))
         if vr in _SHORT:
             return self._remember(key, self._entry(tag, vr, self.u16, 6, 8))
@@ -116,6 +117,12 @@ class ElementTable(dict[bytes, Entry]):
         return entry
 
 
+@cache
+def table_of(*, is_implicit: bool, is_big_endian: bool, watched: frozenset[int] = frozenset()) -> ElementTable:
+    """Return the table of an encoding. It is shared, as what it learns of one file holds for all."""
+    return ElementTable(is_implicit=is_implicit, is_big_endian=is_big_endian, watched=watched)
+
+
 def element_head(tag: int, vr: str) -> str:
     """Return the opening of an element's JSON."""
     return f'"{tag:08X}":{{"vr":"{vr}"'
@@ -129,8 +136,3 @@ def is_private(tag: int) -> bool:
 def is_private_creator(tag: int) -> bool:
     """Say whether the element reserves a block of private elements."""
     return is_private(tag) and 0x10 <= tag & 0xFFFF <= 0xFF
-
-
-def is_binary(vr: str) -> bool:
-    """Say whether the value is bytes, not values."""
-    return vr in BINARY_UNITS

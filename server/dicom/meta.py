@@ -1,11 +1,21 @@
-"""The file meta information of a Part 10 file (PS3.10 section 7.1)."""
+"""The file meta information of a Part 10 file (PS3.10 section 7.1).
 
+The group length is not relied upon: the meta information ends where the first element of another group begins.
+Like pydicom, this also reads meta information with implicit VR, which the standard forbids and some writers make.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
-from struct import Struct
+from struct import Struct, pack
+
+from server.dicom import dictionary
+from server.dicom.elements import LONG_VRS
+from server.dicom.syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 
 PREFIX_END = 132
-_TRANSFER_SYNTAX_UID = 0x00020010
-_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_GROUP = 2
+_TRANSFER_SYNTAX_UID = 0x0010
+_LONG = frozenset(vr.encode() for vr in LONG_VRS)
 _head = Struct("<HH2sH").unpack_from
 _u32 = Struct("<I").unpack_from
 
@@ -26,39 +36,56 @@ def has_prefix(data: bytes) -> bool:
 def read_meta(data: bytes, *, is_whole: bool) -> FileMeta | int:
     """Return the meta information at the beginning of `data`, or how many bytes are needed to go on looking.
 
-    Ends where the first element of another group begins; the group length is not relied upon. Like pydicom, reads
-    meta information with implicit VR, too, which the standard forbids and some writers make.
-
     Args:
+        data: from the beginning of the file.
         is_whole: nothing comes after `data`.
     """
     position, uid = PREFIX_END, ""
-    while len(data) - position >= 12 or (is_whole and len(data) - position >= 8):
-        group, number, vr, length = _head(data, position)
-        if group != 2:
+    while len(data) - position >= (8 if is_whole else 12):
+        group, number, _, start, stop = _element(data, position)
+        if group != _GROUP:
             return FileMeta(position, uid)
-        start = position + 8
-        if not (vr.isalpha() and vr.isupper()):
-            length = _u32(data, position + 4)[0]
-        elif vr in _LONG_VRS:
-            if len(data) - position < 12:
-                break
-            length, start = _u32(data, position + 8)[0], position + 12
-        stop: int = start + length
         if stop > len(data):
             return stop
-        if number == _TRANSFER_SYNTAX_UID & 0xFFFF:
+        if number == _TRANSFER_SYNTAX_UID:
             uid = data[start:stop].decode("latin-1").strip("\0 ")
         position = stop
-    if is_whole:
-        return FileMeta(position, uid)
-    return position + 12
+    return FileMeta(position, uid) if is_whole else position + 12
+
+
+def meta_elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield element number, VR and value of the meta information that begins in `data` and ends with it."""
+    position = PREFIX_END
+    while position < len(data):
+        _, number, vr, start, stop = _element(data, position)
+        known = vr or (dictionary.public_vr(_GROUP << 16 | number) or "UN").encode()
+        yield number, known, data[start:stop]
+        position = stop
+
+
+def meta_element(number: int, vr: bytes, value: bytes) -> bytes:
+    """Return an encoded element of the meta information."""
+    head = pack("<HH", _GROUP, number) + vr
+    return head + (pack("<HI", 0, len(value)) if vr in _LONG else pack("<H", len(value))) + value
 
 
 def guessed_transfer_syntax(data: bytes) -> str:
     """Return the transfer syntax of a data set whose file doesn't name one, by its first six bytes, as pydicom does."""
     group, _, vr, _ = _head(data.ljust(8, b"\0"))
     if not (vr.isalpha() and vr.isupper()):
-        return "1.2.840.10008.1.2"
+        return IMPLICIT_LITTLE
     # Big endian groups look like large ones.
-    return "1.2.840.10008.1.2.2" if group >= 1024 else "1.2.840.10008.1.2.1"
+    return EXPLICIT_BIG if group >= 1024 else EXPLICIT_LITTLE
+
+
+def _element(data: bytes, position: int) -> tuple[int, int, bytes, int, int]:
+    """Return group, element number, VR (empty if implicit), and where the value of an element begins and ends."""
+    group, number, vr, length = _head(data, position)
+    start = position + 8
+    if not (vr.isalpha() and vr.isupper()):
+        vr, length = b"", _u32(data, position + 4)[0]
+    elif vr in _LONG:
+        # A head that is cut off here ends beyond the data.
+        start = position + 12
+        length = _u32(data, position + 8)[0] if start <= len(data) else 0
+    return group, number, vr, start, start + length

@@ -4,15 +4,14 @@ Nothing but the header is held, and bytes are looked at once. Bulk values and pi
 is remembered.
 """
 
-from functools import cache
-
 from server.dicom import meta, validate
 from server.dicom.deflate import Inflater
 from server.dicom.describe import Description, describe
-from server.dicom.elements import ElementTable
+from server.dicom.elements import table_of
 from server.dicom.meta import FileMeta
-from server.dicom.scan import Scanner, unreadable
+from server.dicom.scan import Scanner
 from server.dicom.syntax import TransferSyntax, transfer_syntax
+from server.dicom.walk import unreadable
 from server.model.errors import Exhausted, Reason
 from server.model.instance import ValidationMode
 
@@ -89,11 +88,11 @@ class InstanceReader:
     def _begin_data_set(self, data: bytes, found: FileMeta) -> None:
         uid = found.transfer_syntax_uid or meta.guessed_transfer_syntax(data[found.end : found.end + 8])
         self._syntax = syntax = transfer_syntax(uid)
-        is_watching = self._mode is ValidationMode.INDEXED_STRICT
+        watched = validate.INDEXED_NUMBERS if self._mode is ValidationMode.INDEXED_STRICT else frozenset[int]()
         self._scanner = Scanner(
             found.end,
-            explicit=_table(is_implicit=False, is_big_endian=syntax.is_big_endian, is_watching=is_watching),
-            implicit=_table(is_implicit=True, is_big_endian=syntax.is_big_endian, is_watching=is_watching),
+            explicit=table_of(is_implicit=False, is_big_endian=syntax.is_big_endian, watched=watched),
+            implicit=table_of(is_implicit=True, is_big_endian=syntax.is_big_endian, watched=watched),
             is_implicit=syntax.is_implicit,
             frame_starts=syntax.frame_starts,
             max_header_bytes=self._max_header_bytes,
@@ -137,10 +136,3 @@ class InstanceReader:
         data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         self._held, self._held_bytes = [], 0
         return data
-
-
-@cache
-def _table(*, is_implicit: bool, is_big_endian: bool, is_watching: bool) -> ElementTable:
-    """Return the table of an encoding; it is shared, as what it learns of one file holds for all."""
-    watched = validate.INDEXED_NUMBERS if is_watching else frozenset[int]()
-    return ElementTable(is_implicit=is_implicit, is_big_endian=is_big_endian, watched=watched)

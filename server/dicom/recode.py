@@ -1,0 +1,196 @@
+"""A data set in another uncompressed encoding (PS3.5 sections 7 and A.1 to A.3), element by element.
+
+Sequences and items become ones of undefined length, so that nothing has to be known before it is sent. Group
+lengths, which would be wrong, and command elements are left out.
+"""
+
+from collections.abc import Callable
+from struct import Struct, pack
+
+from server.dicom import dictionary, elements
+from server.dicom.elements import ElementTable, Entry
+from server.dicom.frames import swapped, word_bytes
+from server.dicom.walk import DataSet, Items, Walk, unreadable
+
+_LONG_VRS = elements.LONG_VRS
+_UNDEFINED = elements.UNDEFINED_LENGTH
+_MAX_HELD_BYTES = 1 << 16
+_MAX_SHORT_LENGTH = 0xFFFF
+_BITS_ALLOCATED = 0x00280100
+_VALUE_UNITS = {
+    **dict.fromkeys(("AT", "SS", "US"), 2),
+    **dict.fromkeys(("FL", "SL", "UL"), 4),
+    **dict.fromkeys(("FD", "SV", "UV"), 8),
+}
+
+
+class Recoder(Walk):
+    """The way through a data set that is written anew in little endian byte order.
+
+    Args:
+        at, explicit, implicit, is_implicit: how it is read, see `Walk`.
+        to_implicit: write implicit VR instead of explicit VR.
+    """
+
+    def __init__(
+        self, at: int, *, explicit: ElementTable, implicit: ElementTable, is_implicit: bool, to_implicit: bool
+    ) -> None:
+        super().__init__(at, explicit=explicit, implicit=implicit, is_implicit=is_implicit)
+        self._to_implicit = to_implicit
+        self._out: list[bytes] = []
+        self._bits_allocated = 0
+
+    def taken(self) -> bytes:
+        """Return what was written since the last call."""
+        written = b"".join(self._out)
+        self._out.clear()
+        return written
+
+    def finish(self, end: int) -> None:
+        """Check that the data set, of which the last byte is before `end`, is whole; a last value may be cut off.
+
+        Raises:
+            InvalidRequest: UNREADABLE_INSTANCE.
+        """
+        if isinstance(self._inner, _Copy) and self._open is self._top:
+            return
+        if self._inner is not None or self._open is not self._top or end - self.at >= 8:
+            raise unreadable("The data set ends before its last element does.")
+
+    def _run(self, data_set: DataSet) -> None:
+        """There is no quicker way."""
+
+    def _passed(self, count: int) -> None:
+        """Nothing is counted."""
+
+    def _odd(self, tag: int, vr: str, message: str) -> None:
+        """Findings were reported when the instance was stored."""
+
+    def _take_value(self, data_set: DataSet, entry: Entry, vr: str, length: int) -> bool:
+        start, tag = self._pos + entry.value_at, entry.tag
+        is_held = length <= _MAX_HELD_BYTES
+        if is_held and start + length > len(self._data):
+            return self._wait(entry.value_at + length)
+        is_left_out = not tag & 0xFFFF or not tag >> 16
+        vr = self._written_vr(data_set, entry, vr)
+        unit = self._unit(data_set, tag, vr)
+        write = _nothing if is_left_out else self._out.append
+        write(self._head(tag, vr, length))
+        self._pos = start
+        if is_held:
+            raw = self._data[start : start + length]
+            write(swapped(raw, unit))
+            self._learn(data_set, tag, raw)
+            self._pos += length
+        else:
+            self._inner = _Copy(length, unit, write)
+        return True
+
+    def _take_encapsulated(self, data_set: DataSet, entry: Entry, vr: str) -> None:
+        self._out.append(self._head(entry.tag, self._written_vr(data_set, entry, vr), _UNDEFINED))
+        self._inner = _CopyFragments(data_set.table, self._out.append)
+
+    def _inner_done(self) -> None:
+        """All is written."""
+
+    def _entered(self, opened: DataSet | Items) -> None:
+        if isinstance(opened, Items):
+            self._out.append(self._head(opened.tag, elements.SEQUENCE, _UNDEFINED))
+        else:
+            self._out.append(_delimiter(elements.ITEM, _UNDEFINED))
+
+    def _left(self, closed: DataSet | Items) -> None:
+        tag = elements.SEQUENCE_DELIMITER if isinstance(closed, Items) else elements.ITEM_DELIMITER
+        self._out.append(_delimiter(tag, 0))
+
+    def _learn(self, data_set: DataSet, tag: int, raw: bytes) -> None:
+        super()._learn(data_set, tag, raw)
+        if tag == _BITS_ALLOCATED and len(raw) == 2:
+            self._bits_allocated = data_set.table.u16(raw)[0]
+
+    def _written_vr(self, data_set: DataSet, entry: Entry, vr: str) -> str:
+        if entry.vr == elements.UNKNOWN:
+            return entry.vr  # what was declared unknown stays so, whatever the dictionary says
+        if vr == dictionary.US_OR_SS:
+            return "SS" if data_set.is_signed() else "US"
+        if vr == dictionary.US_OR_OW:
+            return "US" if data_set.lut_entries == 1 else "OW"
+        return vr
+
+    def _unit(self, data_set: DataSet, tag: int, vr: str) -> int:
+        """Return the size of the words of a value that have to be swapped; 1 for none."""
+        if not data_set.table.is_big_endian:
+            return 1
+        return _VALUE_UNITS.get(vr) or word_bytes(vr, self._bits_allocated if tag in elements.PIXEL_DATA else 0)
+
+    def _head(self, tag: int, vr: str, length: int) -> bytes:
+        head = pack("<HH", tag >> 16, tag & 0xFFFF)
+        if self._to_implicit:
+            return head + pack("<I", length)
+        if vr not in _LONG_VRS and length > _MAX_SHORT_LENGTH:
+            vr = elements.UNKNOWN  # PS3.5 section 6.2.2
+        if vr in _LONG_VRS:
+            return head + vr.encode() + b"\0\0" + pack("<I", length)
+        return head + vr.encode() + pack("<H", length)
+
+
+class _Copy:
+    """Writes the next `length` bytes as they come, in words of `unit` bytes turned round."""
+
+    def __init__(self, length: int, unit: int, write: Callable[[bytes], None]) -> None:
+        self.needed = unit
+        self.is_done = False
+        self._left = length
+        self._unit = unit
+        self._write = write
+
+    def advance(self, data: bytes, base: int, position: int) -> int:
+        """See `Inner`."""
+        count = min(len(data) - position, self._left)
+        if count < self._left:
+            count = count // self._unit * self._unit
+        self._write(swapped(data[position : position + count], self._unit))
+        self._left -= count
+        self.is_done = not self._left
+        self.needed = min(self._unit, self._left)
+        return position + count
+
+
+class _CopyFragments:
+    """Writes items as they come, with their heads in little endian byte order, until the sequence delimiter."""
+
+    def __init__(self, table: ElementTable, write: Callable[[bytes], None]) -> None:
+        self.needed = 8
+        self.is_done = False
+        self._head = Struct(">HHI" if table.is_big_endian else "<HHI")
+        self._fragment: _Copy | None = None
+        self._write = write
+
+    def advance(self, data: bytes, base: int, position: int) -> int:
+        """See `Inner`."""
+        while not self.is_done:
+            if self._fragment is not None:
+                position = self._fragment.advance(data, base, position)
+                if not self._fragment.is_done:
+                    self.needed = 1
+                    break
+                self._fragment = None
+            if len(data) - position < 8:
+                self.needed = 8
+                break
+            group, number, length = self._head.unpack_from(data, position)
+            self._write(pack("<HHI", group, number, length))
+            position += 8
+            if group << 16 | number == elements.ITEM:
+                self._fragment = _Copy(length, 1, self._write)
+            else:
+                self.is_done = True
+        return position
+
+
+def _delimiter(tag: int, length: int) -> bytes:
+    return pack("<HHI", tag >> 16, tag & 0xFFFF, length)
+
+
+def _nothing(written: bytes) -> None:
+    """Leave out what would be written."""

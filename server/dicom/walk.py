@@ -1,0 +1,373 @@
+"""The way through an encoded data set, incremental at any depth.
+
+A walk keeps a stack of open data sets and sequences, takes elements as soon as their bytes are there, and never
+goes back, so its work is linear in the bytes fed. What is made of the elements is for its subclasses: JSON
+(`server.dicom.scan`) or another encoding (`server.dicom.recode`).
+
+How encodings are judged follows pydicom: an item, or the whole data set, is taken for implicit or explicit VR by what
+its first element looks like, an element without a VR in explicit surroundings is read as an implicit one, a
+sequence ends where its length or its delimiter says, and what sticks out of it is cut off there.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from server.dicom import dictionary, elements
+from server.dicom.charset import DEFAULT_CODECS, Codecs
+from server.dicom.elements import UNDEFINED_LENGTH, ElementTable, Entry
+from server.dicom.values import BINARY_UNITS
+from server.model.errors import InvalidRequest, Reason
+
+MAX_DEPTH = 64
+NEVER = float("inf")
+_HEADER_BYTES = 8
+_PEEK_BYTES = 6
+
+
+def unreadable(message: str) -> InvalidRequest:
+    """Return the error for bytes that are not a DICOM file."""
+    return InvalidRequest(Reason.UNREADABLE_INSTANCE, message)
+
+
+class DataSet:
+    """An open data set: the whole one, or an item.
+
+    close_at: where it ends if its length is known. cut_at: where what holds it ends. Both from the start of the file.
+    json: its elements so far, for a scan.
+    """
+
+    __slots__ = (
+        "close_at",
+        "codecs",
+        "creators",
+        "cut_at",
+        "is_unordered",
+        "json",
+        "last_tag",
+        "lut_entries",
+        "parent",
+        "pixel_representation",
+        "table",
+    )
+
+    def __init__(self, parent: "Items | None", table: ElementTable, codecs: Codecs, end: float, cut_at: float) -> None:
+        self.parent = parent
+        self.table = table
+        self.codecs = codecs
+        self.close_at = min(end, cut_at)
+        self.cut_at = cut_at
+        self.json: list[str] = []
+        self.last_tag = -1
+        self.is_unordered = False
+        self.creators: dict[int, str] = {}
+        self.pixel_representation: int | None = None
+        self.lut_entries: int | None = None
+
+    def creator_of(self, tag: int) -> str:
+        """Return who reserved the block of a private element, "" if nobody did."""
+        return self.creators.get(tag & 0xFFFF0000 | (tag & 0xFFFF) >> 8, "") if tag & 0xFF00 else ""
+
+    def is_signed(self) -> bool:
+        """Say whether pixels are signed here: the nearest data set around that has Pixel Representation decides."""
+        data_set: DataSet | None = self
+        while data_set is not None:
+            if data_set.pixel_representation is not None:
+                return data_set.pixel_representation == 1
+            data_set = data_set.parent.parent if data_set.parent else None
+        return False
+
+
+class Items:
+    """An open sequence; `number` counts its items, `json` has those that are closed, for a scan."""
+
+    __slots__ = ("close_at", "cut_at", "depth", "json", "number", "parent", "table", "tag")
+
+    def __init__(self, parent: DataSet, tag: int, end: float) -> None:
+        self.parent = parent
+        self.tag = tag
+        self.table = parent.table
+        self.close_at = self.cut_at = min(parent.cut_at, end)
+        self.depth: int = parent.parent.depth + 1 if parent.parent else 1
+        self.number = 0
+        self.json: list[str] = []
+
+
+class Inner(Protocol):
+    """Takes the bytes of one large value; see `FragmentWalk`."""
+
+    needed: int
+    is_done: bool
+
+    def advance(self, data: bytes, base: int, position: int) -> int:
+        """Go on at `position` in `data`, which begins at `base` of the file; return how far it came."""
+        ...
+
+
+class Walk(ABC):
+    """The way through one data set.
+
+    Args:
+        at: where the data set begins, in bytes from the start of the file.
+        explicit, implicit: how element heads are read.
+        is_implicit: what the transfer syntax says.
+
+    Attributes:
+        at: the position reached: earlier bytes need not be fed again, and those it leaves out need not be fed at all.
+        needed: how many bytes must be there from `at` to get on.
+    """
+
+    def __init__(self, at: int, *, explicit: ElementTable, implicit: ElementTable, is_implicit: bool) -> None:
+        self.at = at
+        self.needed = 0
+        self._explicit = explicit
+        self._implicit = implicit
+        self._top = DataSet(None, implicit if is_implicit else explicit, DEFAULT_CODECS, NEVER, NEVER)
+        self._open: DataSet | Items = self._top
+        self._has_begun = False
+        self._inner: Inner | None = None
+        self._data = b""
+        self._base = 0
+        self._pos = 0
+
+    @property
+    def is_implicit(self) -> bool:
+        """Whether the data set is encoded with implicit VR."""
+        return self._top.table.is_implicit
+
+    def feed(self, data: bytes, base: int) -> None:
+        """Take what can be taken of `data`, which begins at `base` of the file, not after `at`.
+
+        Raises:
+            InvalidRequest: UNREADABLE_INSTANCE.
+        """
+        self._data, self._base, self._pos = data, base, self.at - base
+        try:
+            while self._pos <= len(data) and self._go_on():
+                pass
+        finally:
+            self.at = base + self._pos
+            self._data = b""
+
+    # -- what subclasses make of it -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def _take_value(self, data_set: DataSet, entry: Entry, vr: str, length: int) -> bool:
+        """Take an element of defined length that is no sequence, and move on; False if that needs more bytes."""
+
+    @abstractmethod
+    def _take_encapsulated(self, data_set: DataSet, entry: Entry, vr: str) -> None:
+        """Set `_inner` for a value in fragments that begins at the present position."""
+
+    @abstractmethod
+    def _inner_done(self) -> None:
+        """The value that `_inner` took ends at the present position."""
+
+    @abstractmethod
+    def _entered(self, opened: DataSet | Items) -> None:
+        """An item or a sequence has begun."""
+
+    @abstractmethod
+    def _left(self, closed: DataSet | Items) -> None:
+        """An item or a sequence has ended."""
+
+    @abstractmethod
+    def _run(self, data_set: DataSet) -> None:
+        """Take as many elements as possible in a quicker way, if there is one."""
+
+    @abstractmethod
+    def _passed(self, count: int) -> None:
+        """`_inner` has taken so many bytes."""
+
+    @abstractmethod
+    def _odd(self, tag: int, vr: str, message: str) -> None:
+        """Something about an element is not as it should be."""
+
+    # -- the way ------------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> bool:
+        """Take at least one element, item or delimiter; False if that needs more bytes."""
+        if self._inner is not None:
+            return self._step_inner(self._inner)
+        if self._base + self._pos >= self._open.close_at:
+            self._close()
+            return True
+        if isinstance(self._open, Items):
+            return self._step_item(self._open)
+        if not self._has_begun and self._open is self._top:
+            return self._begin()
+        self._run(self._open)
+        if self._pos > len(self._data) or self._base + self._pos >= self._open.close_at:
+            return True
+        return self._step_element(self._open)
+
+    def _begin(self) -> bool:
+        """Settle whether the data set is what its transfer syntax says (pydicom looks at the first VR, too)."""
+        data, position = self._data, self._pos
+        if len(data) - position < _PEEK_BYTES:
+            return self._wait(_PEEK_BYTES)
+        if data[position : position + 2] == b"\0\0":
+            # Command elements, which are always implicit (PS3.7 section 6.3), may come first.
+            self._top.table, table = self._implicit, self._top.table
+            is_taken = self._step_element(self._top)
+            self._top.table = table
+            return is_taken
+        self._top.table = self._implicit if _looks_implicit(data, position) else self._explicit
+        self._has_begun = True
+        return True
+
+    def _close(self) -> None:
+        """End the innermost data set or sequence."""
+        closed = self._open
+        assert closed.parent is not None, "the whole data set never closes"
+        self._open = closed.parent
+        self._left(closed)
+
+    def _step_inner(self, inner: Inner) -> bool:
+        before = self._pos
+        self._pos = inner.advance(self._data, self._base, before)
+        self._passed(self._pos - before)
+        if inner.is_done:
+            self._inner = None
+            self._inner_done()
+            return True
+        return self._pos > len(self._data) or self._wait(inner.needed)
+
+    def _step_item(self, sequence: Items) -> bool:
+        """Open the next item, or end the sequence."""
+        data, position = self._data, self._pos
+        room = sequence.cut_at - self._base - position
+        if room < _HEADER_BYTES:
+            self._pos += int(room)
+            return True
+        if len(data) - position < _HEADER_BYTES:
+            return self._wait(_HEADER_BYTES)
+        group, number = sequence.table.u16(data, position)[0], sequence.table.u16(data, position + 2)[0]
+        tag, length = group << 16 | number, sequence.table.u32(data, position + 4)[0]
+        if tag == elements.ITEM:
+            return self._open_item(sequence, length)
+        self._pos += _HEADER_BYTES
+        if tag == elements.SEQUENCE_DELIMITER:
+            self._close()
+        elif tag != elements.ITEM_DELIMITER:
+            raise unreadable("A sequence has something else than items.")
+        return True
+
+    def _open_item(self, sequence: Items, length: int) -> bool:
+        start, table = self._pos + _HEADER_BYTES, sequence.table
+        peek = min(_PEEK_BYTES, length)
+        if len(self._data) - start < peek:
+            return self._wait(_HEADER_BYTES + peek)
+        if not table.is_implicit and peek == _PEEK_BYTES and _looks_implicit(self._data, start):
+            table = self._implicit
+        end = NEVER if length == UNDEFINED_LENGTH else self._base + start + length
+        sequence.number += 1
+        opened = DataSet(sequence, table, sequence.parent.codecs, end, sequence.cut_at)
+        self._open = opened
+        self._pos = start
+        self._entered(opened)
+        return True
+
+    def _step_element(self, data_set: DataSet) -> bool:
+        """Take one element, whatever it is; False if that needs more bytes."""
+        data, position, table = self._data, self._pos, data_set.table
+        room = data_set.cut_at - self._base - position
+        left = len(data) - position
+        if room < _HEADER_BYTES:
+            self._pos += int(room)
+            return True
+        if left < _HEADER_BYTES:
+            return self._wait(_HEADER_BYTES)
+        entry = table[data[position : position + table.key_bytes]]
+        if room < entry.value_at:
+            self._pos += int(room)
+            return True
+        if left < entry.value_at:
+            return self._wait(entry.value_at)
+        length = entry.unpack(data, position + entry.length_at)[0]
+        if entry.tag >> 16 == 0xFFFE:
+            return self._delimiter(data_set, entry.tag)
+        vr = self._vr(data_set, entry, length)
+        if length == UNDEFINED_LENGTH:
+            return self._undefined(data_set, entry, vr)
+        if vr == elements.SEQUENCE:
+            self._open_sequence(data_set, entry, length)
+            return True
+        if length > room - entry.value_at:
+            length = int(room) - entry.value_at
+            self._odd(entry.tag, vr, "The element is longer than the sequence that holds it")
+        return self._take_value(data_set, entry, vr, length)
+
+    def _delimiter(self, data_set: DataSet, tag: int) -> bool:
+        if tag == elements.ITEM:
+            raise unreadable("An item is not in a sequence.")
+        if data_set.parent is None:
+            self._pos += _HEADER_BYTES  # a stray delimiter; pydicom ignores or ends at it
+        elif tag == elements.ITEM_DELIMITER:
+            self._pos += _HEADER_BYTES
+            self._close()
+        else:
+            self._close()  # the sequence ends here, and its item with it
+        return True
+
+    def _vr(self, data_set: DataSet, entry: Entry, length: int) -> str:
+        """Return the VR to read the value by, where the entry alone doesn't say."""
+        vr, tag = entry.vr, entry.tag
+        if vr not in (elements.MISSING, elements.UNKNOWN):
+            return vr
+        if vr == elements.UNKNOWN and entry.length_at == 6:
+            self._odd(tag, vr, "The value representation is not a defined one")
+            return vr
+        if elements.is_private(tag):
+            if elements.is_private_creator(tag):
+                return "LO"
+            creator = data_set.creator_of(tag)
+            return dictionary.private_vr(tag, creator) if creator else elements.UNKNOWN
+        if vr == elements.UNKNOWN and length < 0xFFFF:
+            return dictionary.public_vr(tag) or elements.UNKNOWN
+        return elements.UNKNOWN
+
+    def _undefined(self, data_set: DataSet, entry: Entry, vr: str) -> bool:
+        """Take the head of an element of undefined length: a sequence, or encapsulated."""
+        start = self._pos + entry.value_at
+        if entry.tag not in elements.PIXEL_DATA:
+            # UN of undefined length is a sequence (PS3.5 section 6.2.2).
+            is_sequence = vr == elements.SEQUENCE or entry.vr == elements.UNKNOWN
+            if entry.vr == elements.MISSING:
+                if len(self._data) - start < 4:
+                    return self._wait(entry.value_at + 4)
+                is_sequence = is_sequence or data_set.table.u16(self._data, start)[0] == 0xFFFE
+            if is_sequence:
+                self._open_sequence(data_set, entry, None)
+                return True
+            if vr not in BINARY_UNITS:
+                raise unreadable(f"An element of VR {vr} has undefined length.")
+        self._pos = start
+        self._take_encapsulated(data_set, entry, vr)
+        return True
+
+    def _open_sequence(self, data_set: DataSet, entry: Entry, length: int | None) -> None:
+        self._pos += entry.value_at
+        end = NEVER if length is None else self._base + self._pos + length
+        opened = Items(data_set, entry.tag, end)
+        if opened.depth > MAX_DEPTH:
+            raise unreadable(f"Sequences are nested more than {MAX_DEPTH} deep.")
+        self._open = opened
+        self._entered(opened)
+
+    def _learn(self, data_set: DataSet, tag: int, raw: bytes) -> None:
+        """Remember the values on which the reading of others depends."""
+        if elements.is_private_creator(tag):
+            data_set.creators[tag] = raw.decode("latin-1").rstrip(" \0")
+        elif tag == elements.PIXEL_REPRESENTATION and raw:
+            data_set.pixel_representation = int(b"\1" in raw)
+        elif tag == elements.LUT_DESCRIPTOR and len(raw) >= 2:
+            data_set.lut_entries = data_set.table.u16(raw)[0]
+
+    def _wait(self, needed: int) -> bool:
+        """Say how many bytes must be there from here on."""
+        self.needed = needed
+        return False
+
+
+def _looks_implicit(data: bytes, position: int) -> bool:
+    return not (0x40 < data[position + 4] < 0x5B and 0x40 < data[position + 5] < 0x5B)
