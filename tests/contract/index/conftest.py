@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, delete, update
 
 from server.adapters.sql.engine import Database, migrate, open_database
+from server.adapters.sql.tables import counters, tables
+from server.adapters.sql.tables import partitions as partition_table
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from tests.conftest import PostgresDatabases
 
@@ -20,24 +23,39 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_databases: PostgresDatabases) -> str:
-    name = postgres_databases.create()
-    migrate(postgres_databases.url(name))
-    return name
+def emptied_postgres_url(postgres_databases: PostgresDatabases) -> str:
+    """A migrated database for all tests, since making one takes longer than most of them."""
+    url = postgres_databases.url(postgres_databases.create())
+    migrate(url)
+    return url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """URL of a new, migrated, empty index."""
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of a migrated index with nothing in it."""
     if request.param == "sqlite":
-        file = request.getfixturevalue("tmp_path") / "index.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), file)
-        yield f"sqlite:///{file}"
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "index.db")
+        yield f"sqlite:///{tmp_path / 'index.db'}"
     else:
-        databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
-        name = databases.create(request.getfixturevalue("postgres_template"))
-        yield databases.url(name)
-        databases.drop(name)
+        url: str = request.getfixturevalue("emptied_postgres_url")
+        yield url
+        empty(url)
+
+
+FIRST = {column.name: 0 for column in counters.c if column.name != "id"} | {"partition_key": 1}
+
+
+def empty(url: str) -> None:
+    """Make a database as migrating left it."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        # Waits for what a killed process may have left running.
+        connection.execute(update(counters).values(FIRST))
+        for table in reversed(tables.sorted_tables):
+            if table not in (counters, partition_table):
+                connection.execute(delete(table))
+        connection.execute(delete(partition_table).where(partition_table.c.key > 1))
+    engine.dispose()
 
 
 @pytest.fixture

@@ -42,6 +42,16 @@ CALLS: dict[str, Callable[[Database], Awaitable[object]]] = {
 }
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a new, migrated index that may be damaged."""
+    url: str = (
+        f"sqlite:///{tmp_path / 'index.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    )
+    migrate(url)
+    return url
+
+
 async def reason_of(call: Awaitable[object]) -> Reason:
     with pytest.raises(DicomStoreError) as caught:
         await call
