@@ -4,7 +4,7 @@ It costs a dozen statements however many instances there are: what exists alread
 else is decided in memory, and rows are written table by table.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -45,6 +45,24 @@ Row = dict[str, Any]
 
 _CHUNK_BYTES = FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
 _MODALITY = "00080060"
+
+# Statements are made once: making one costs as much as running it.
+_STUDIES = select(studies).where(
+    studies.c.partition_key == bindparam("partition_key"), studies.c.uid.in_(bindparam("uids", expanding=True))
+)
+_SERIES = select(series).where(
+    series.c.study_key.in_(bindparam("study_keys", expanding=True)),
+    series.c.uid.in_(bindparam("uids", expanding=True)),
+)
+_INSTANCES = STORED.where(
+    instances.c.partition_key == bindparam("partition_key"), instances.c.uid.in_(bindparam("uids", expanding=True))
+)
+_VALUES = select(series_values).where(series_values.c.series_key.in_(bindparam("series_keys", expanding=True)))
+_INSERTS = {
+    table: insert(table)
+    for table in (studies, series, series_values, instances, metadata, frame_chunks, bulk_elements, changes)
+}
+_UPDATES = {table: update(table).where(table.c.key == bindparam("of_key")) for table in (studies, series)}
 
 
 def add(
@@ -136,27 +154,24 @@ class _Batch:
                 self._load_instances(connection, name, partition_key, {id_.instance for id_ in ids})
 
     def _load_studies(
-        self, connection: Connection, name: PartitionName, partition_key: int, uids: Iterable[str]
+        self, connection: Connection, name: PartitionName, partition_key: int, uids: Collection[str]
     ) -> None:
-        rows = connection.execute(
-            select(studies).where(studies.c.partition_key == partition_key, studies.c.uid.in_(uids))
-        )
+        rows = connection.execute(_STUDIES, {"partition_key": partition_key, "uids": uids})
         for row in rows.mappings():
             self._studies[name, row["uid"]] = _existing(row)
 
-    def _load_series(self, connection: Connection, name: PartitionName, uids: Iterable[str]) -> None:
+    def _load_series(self, connection: Connection, name: PartitionName, uids: Collection[str]) -> None:
         study_uids = {group.key: uid for (partition, uid), group in self._studies.items() if partition == name}
         if not study_uids:
             return
-        rows = connection.execute(select(series).where(series.c.study_key.in_(study_uids), series.c.uid.in_(uids)))
+        rows = connection.execute(_SERIES, {"study_keys": list(study_uids), "uids": uids})
         for row in rows.mappings():
             self._series[name, study_uids[row["study_key"]], row["uid"]] = _existing(row)
 
     def _load_instances(
-        self, connection: Connection, name: PartitionName, partition_key: int, uids: Iterable[str]
+        self, connection: Connection, name: PartitionName, partition_key: int, uids: Collection[str]
     ) -> None:
-        rows = connection.execute(STORED.where(instances.c.partition_key == partition_key, instances.c.uid.in_(uids)))
-        for row in rows:
+        for row in connection.execute(_INSTANCES, {"partition_key": partition_key, "uids": uids}):
             stored = stored_instance(row)
             self._stored[stored.id] = stored
 
@@ -254,7 +269,7 @@ class _Batch:
         _write_several(connection, self._series.values())
         for table, rows in self._rows.items():
             if rows:
-                connection.execute(insert(table), rows)
+                connection.execute(_INSERTS[table], rows)
 
 
 def _existing(row: RowMapping) -> _Group:
@@ -270,9 +285,9 @@ def _write_groups(connection: Connection, table: Table, groups: Iterable[_Group]
             values = dict(group.columns)
             if "elements" in values:
                 values["elements"] = _json(group.elements)
-            connection.execute(update(table).where(table.c.key == bindparam("of_key")), {"of_key": group.key, **values})
+            connection.execute(_UPDATES[table], {"of_key": group.key, **values})
     if new:
-        connection.execute(insert(table), new)
+        connection.execute(_INSERTS[table], new)
 
 
 def _write_several(connection: Connection, groups: Iterable[_Group]) -> None:
@@ -283,7 +298,7 @@ def _write_several(connection: Connection, groups: Iterable[_Group]) -> None:
     present: dict[tuple[int, str], set[str]] = {}
     existing = {group.key for group, _, _ in given if not group.is_new}
     if existing:
-        for row in connection.execute(select(series_values).where(series_values.c.series_key.in_(existing))):
+        for row in connection.execute(_VALUES, {"series_keys": existing}):
             present.setdefault((row.series_key, row.keyword), set()).add(row.value)
     rows: list[Row] = []
     for group, keyword, values in given:
@@ -296,7 +311,7 @@ def _write_several(connection: Connection, groups: Iterable[_Group]) -> None:
             )
         rows += [{"series_key": group.key, "keyword": keyword, "value": value} for value in dict.fromkeys(values)]
     if rows:
-        connection.execute(insert(series_values), rows)
+        connection.execute(_INSERTS[series_values], rows)
 
 
 def _pixel_columns(pixels: PixelLayout | None) -> Row:

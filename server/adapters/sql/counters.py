@@ -9,6 +9,7 @@ from server.adapters.sql.tables import counters
 from server.adapters.sql.times import to_microseconds
 
 _LOCKED = select(*(column for column in counters.c if column.name != "id")).with_for_update()
+_UPDATE = update(counters)
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ class Counters:
 
     def save(self, connection: Connection) -> None:
         """Write back what was given out."""
-        connection.execute(update(counters), asdict(self))
+        connection.execute(_UPDATE, asdict(self))
 
     def next_partition_key(self) -> int:
         """Give out a key."""
