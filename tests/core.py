@@ -34,10 +34,11 @@ def settings_for(data: Path, **settings: Any) -> Settings:
 
 
 class CoreClient:
-    """The stubs of one core. `data` is its data directory."""
+    """The stubs of one core, where it listens, and its data directory."""
 
-    def __init__(self, channel: grpc.aio.Channel, data: Path) -> None:
+    def __init__(self, channel: grpc.aio.Channel, data: Path, address: str = "") -> None:
         self.channel = channel
+        self.address = address
         self.data = data
         self.store_stub = store_service_pb2_grpc.StoreServiceStub(channel)
         self.retrieve_stub = retrieve_service_pb2_grpc.RetrieveServiceStub(channel)

@@ -21,6 +21,7 @@ IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 DEFLATED_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+PIXEL_DATA = "7FE00010"
 ENCODABLE = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
 
 _PAGE = 500
@@ -152,11 +153,12 @@ class Retrieve:
             raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
         _require_frames(layout, frames, records)
         syntax = _frame_syntax(stored.transfer_syntax_uid, layout, acceptable or (AS_STORED,))
+        unit = await self._word_bytes(stored, layout)
         for number in frames:
             if layout.is_encapsulated:
                 yield await self._encapsulated_frame(stored, number, records[number])
             else:
-                yield self._native_frame(stored, layout, number, syntax)
+                yield self._native_frame(stored, layout, number, syntax, unit)
 
     async def bulk_data(
         self,
@@ -183,7 +185,8 @@ class Retrieve:
         if element is None:
             raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The instance has no bulk data there.", path=path)
         layout = await self._pixel_layout(wanted)
-        if layout is not None and layout.is_encapsulated and element.offset == layout.offset:
+        of_pixels = layout is not None and element.offset == layout.offset
+        if layout is not None and layout.is_encapsulated and of_pixels:
             if offset or length is not None:
                 raise OutOfRange(
                     Reason.RANGE_NOT_SATISFIABLE, "Encapsulated pixel data is only sent whole.", size_bytes="0"
@@ -193,7 +196,7 @@ class Retrieve:
                 element.vr, None, 0, None, stored.transfer_syntax_uid, pixels.defragment(_without_offset_table(chunks))
             )
         offset, length = _range_within(element.length, offset, length)
-        unit = pixels.word_bytes(element.vr, layout.bits_allocated if layout else 16)
+        unit = pixels.word_bytes(element.vr, layout.bits_allocated if layout and of_pixels else 0)
         return OpenBulkData(
             element.vr,
             element.length,
@@ -248,14 +251,22 @@ class Retrieve:
             return OpenInstance(stored, target, stored.size_bytes, chunks)
         return OpenInstance(stored, target, None, reencode(chunks, stored.transfer_syntax_uid, target))
 
-    def _native_frame(self, stored: StoredInstance, layout: PixelLayout, number: int, syntax: str) -> OpenFrame:
-        start, length, drop_bits = pixels.frame_span(layout, number - 1)
+    def _native_frame(
+        self, stored: StoredInstance, layout: PixelLayout, number: int, syntax: str, unit: int
+    ) -> OpenFrame:
+        start, length, leading_bits = pixels.frame_span(layout, number - 1, unit)
+        chunks = self._values(stored, start, 0, length, unit)
         size = (layout.frame_bits + 7) // 8
-        if drop_bits == 0 and length == size:
-            unit = pixels.word_bytes("OW", layout.bits_allocated)
-            return OpenFrame(number, syntax, size, self._values(stored, start, 0, length, unit))
-        chunks = self._values(stored, start, 0, length, 1)
-        return OpenFrame(number, syntax, size, pixels.unpack_bits(chunks, drop_bits, layout.frame_bits))
+        if leading_bits or length != size:
+            chunks = pixels.realign(chunks, leading_bits, layout.frame_bits)
+        return OpenFrame(number, syntax, size, chunks)
+
+    async def _word_bytes(self, stored: StoredInstance, layout: PixelLayout) -> int:
+        """Return the size of the words of native pixel data that have to be swapped."""
+        if stored.transfer_syntax_uid != EXPLICIT_BIG_ENDIAN:
+            return 1
+        found = await self._index.bulk(stored.id, PIXEL_DATA)
+        return pixels.word_bytes(found[1].vr if found and found[1] else "OW", layout.bits_allocated)
 
     async def _encapsulated_frame(self, stored: StoredInstance, number: int, record: tuple[int, int]) -> OpenFrame:
         start, end = record

@@ -1,15 +1,14 @@
 """CapabilitiesService."""
 
 from importlib.metadata import version
-from typing import Any
 
-import grpc
 from dicomstore.v1 import capabilities_service_pb2 as pb
 from dicomstore.v1 import capabilities_service_pb2_grpc
 
 from server.config import Settings
 from server.domain import limits
 from server.domain.retrieve import ENCODABLE
+from server.rpc.observe import Context
 
 
 class CapabilitiesServicer(capabilities_service_pb2_grpc.CapabilitiesServiceServicer):
@@ -29,8 +28,6 @@ class CapabilitiesServicer(capabilities_service_pb2_grpc.CapabilitiesServiceServ
             encodable_transfer_syntax_uids=ENCODABLE,
         )
 
-    async def GetCapabilities(
-        self, request: pb.GetCapabilitiesRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> pb.GetCapabilitiesResponse:
+    async def GetCapabilities(self, request: pb.GetCapabilitiesRequest, context: Context) -> pb.GetCapabilitiesResponse:
         """See the contract."""
         return self._answer

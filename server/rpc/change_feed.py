@@ -1,9 +1,7 @@
 """ChangeFeedService."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
-import grpc
 from dicomstore.v1 import change_feed_service_pb2 as pb
 from dicomstore.v1 import change_feed_service_pb2_grpc
 
@@ -11,8 +9,7 @@ from server.domain.change_feed import DEFAULT_CHECKPOINT_SECONDS, ChangeFeed
 from server.domain.limits import page_size
 from server.model.change import ChangeWindow
 from server.rpc import convert
-
-_Context = grpc.aio.ServicerContext[Any, Any]
+from server.rpc.observe import Context
 
 
 class ChangeFeedServicer(change_feed_service_pb2_grpc.ChangeFeedServiceServicer):
@@ -21,7 +18,7 @@ class ChangeFeedServicer(change_feed_service_pb2_grpc.ChangeFeedServiceServicer)
     def __init__(self, feed: ChangeFeed) -> None:
         self._feed = feed
 
-    async def ListChanges(self, request: pb.ListChangesRequest, context: _Context) -> pb.ListChangesResponse:
+    async def ListChanges(self, request: pb.ListChangesRequest, context: Context) -> pb.ListChangesResponse:
         """See the contract."""
         entries = await self._feed.list(
             ChangeWindow(
@@ -36,14 +33,12 @@ class ChangeFeedServicer(change_feed_service_pb2_grpc.ChangeFeedServiceServicer)
         )
         return pb.ListChangesResponse(entries=map(convert.change_entry, entries))
 
-    async def GetLatestChange(
-        self, request: pb.GetLatestChangeRequest, context: _Context
-    ) -> pb.GetLatestChangeResponse:
+    async def GetLatestChange(self, request: pb.GetLatestChangeRequest, context: Context) -> pb.GetLatestChangeResponse:
         """See the contract."""
         return pb.GetLatestChangeResponse(entry=convert.change_entry(await self._feed.latest(request.include_metadata)))
 
     async def WatchChanges(
-        self, request: pb.WatchChangesRequest, context: _Context
+        self, request: pb.WatchChangesRequest, context: Context
     ) -> AsyncIterator[pb.WatchChangesResponse]:
         """See the contract."""
         interval = request.checkpoint_interval

@@ -1,12 +1,10 @@
 """DeleteService."""
 
-from typing import Any
-
-import grpc
 from dicomstore.v1 import delete_service_pb2 as pb
 from dicomstore.v1 import delete_service_pb2_grpc
 
 from server.domain.delete import Delete
+from server.rpc.observe import Context
 
 
 class DeleteServicer(delete_service_pb2_grpc.DeleteServiceServicer):
@@ -15,9 +13,7 @@ class DeleteServicer(delete_service_pb2_grpc.DeleteServiceServicer):
     def __init__(self, delete: Delete) -> None:
         self._delete = delete
 
-    async def DeleteInstances(
-        self, request: pb.DeleteInstancesRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> pb.DeleteInstancesResponse:
+    async def DeleteInstances(self, request: pb.DeleteInstancesRequest, context: Context) -> pb.DeleteInstancesResponse:
         """See the contract."""
         resource = request.resource
         deleted = await self._delete.delete(

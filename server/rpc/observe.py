@@ -21,9 +21,11 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 _MOST_ID_CHARACTERS = 64
 _log = logging.getLogger("dicomstore.access")
 
-_Context = Any  # the stubs of grpc.aio do not know abort_with_status
+Context = Any
+"""`grpc.aio.ServicerContext`, of which the type stubs do not know all."""
+
 _Details = grpc.HandlerCallDetails
-_Handler = grpc.RpcMethodHandler[Any, Any]
+_Handler = Any  # grpc.RpcMethodHandler is generic for type checkers only
 
 
 class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time
@@ -55,7 +57,7 @@ def _behaviour(handler: Any) -> Any:
 
 
 def _unary(behaviour: Any, method: str, call_id: str) -> Any:
-    async def call(request: Any, context: _Context) -> Any:
+    async def call(request: Any, context: Context) -> Any:
         async with _Call(method, call_id, context):
             return await behaviour(request, context)
 
@@ -63,7 +65,7 @@ def _unary(behaviour: Any, method: str, call_id: str) -> Any:
 
 
 def _streaming(behaviour: Any, method: str, call_id: str) -> Any:
-    async def call(request: Any, context: _Context) -> AsyncIterator[Any]:
+    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         async with _Call(method, call_id, context):
             async for response in behaviour(request, context):
                 yield response
@@ -74,7 +76,7 @@ def _streaming(behaviour: Any, method: str, call_id: str) -> Any:
 class _Call:
     """One call from begin to end."""
 
-    def __init__(self, method: str, call_id: str, context: _Context) -> None:
+    def __init__(self, method: str, call_id: str, context: Context) -> None:
         self._method = method
         self._call_id = call_id
         self._context = context

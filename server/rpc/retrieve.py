@@ -2,19 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any
 
-import grpc
 from dicomstore.v1 import retrieve_service_pb2 as pb
 from dicomstore.v1 import retrieve_service_pb2_grpc
 
 from server.domain.retrieve import NotAcceptable, OpenFrame, OpenInstance, Retrieve
 from server.model.errors import DicomStoreError
 from server.rpc import convert
+from server.rpc.observe import Context
 
 _MESSAGE_BYTES = 1 << 20
-
-_Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
@@ -24,7 +21,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         self._retrieve = retrieve
 
     async def RetrieveInstances(
-        self, request: pb.RetrieveInstancesRequest, context: _Context
+        self, request: pb.RetrieveInstancesRequest, context: Context
     ) -> AsyncIterator[pb.RetrieveInstancesResponse]:
         """See the contract."""
         resource = request.resource
@@ -51,7 +48,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             yield message
 
     async def RetrieveFrames(
-        self, request: pb.RetrieveFramesRequest, context: _Context
+        self, request: pb.RetrieveFramesRequest, context: Context
     ) -> AsyncIterator[pb.RetrieveFramesResponse]:
         """See the contract."""
         instance = request.instance
@@ -77,7 +74,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             yield message
 
     async def RetrieveBulkData(
-        self, request: pb.RetrieveBulkDataRequest, context: _Context
+        self, request: pb.RetrieveBulkDataRequest, context: Context
     ) -> AsyncIterator[pb.RetrieveBulkDataResponse]:
         """See the contract."""
         instance = request.instance
@@ -105,7 +102,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             yield message
 
     async def RetrieveMetadata(
-        self, request: pb.RetrieveMetadataRequest, context: _Context
+        self, request: pb.RetrieveMetadataRequest, context: Context
     ) -> AsyncIterator[pb.RetrieveMetadataResponse]:
         """See the contract."""
         resource = request.resource

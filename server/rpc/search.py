@@ -1,8 +1,5 @@
 """SearchService."""
 
-from typing import Any
-
-import grpc
 from dicomstore.v1 import search_service_pb2 as pb
 from dicomstore.v1 import search_service_pb2_grpc
 
@@ -11,6 +8,7 @@ from server.domain.search_request import SearchRequest, Term
 from server.model.errors import InvalidRequest, Reason
 from server.model.query import Level
 from server.rpc import convert
+from server.rpc.observe import Context
 
 _LEVELS = {
     pb.QUERY_LEVEL_STUDY: Level.STUDY,
@@ -25,7 +23,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
     def __init__(self, search: Search) -> None:
         self._search = search
 
-    async def Search(self, request: pb.SearchRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.SearchResponse:
+    async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         """See the contract."""
         result = await self._search.search(_request(request))
         return pb.SearchResponse(

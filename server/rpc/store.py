@@ -7,16 +7,14 @@ together with the receiver's own back-pressure bounds what a stream can hold. A 
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
-import grpc
 from dicomstore.v1 import store_service_pb2 as pb
 from dicomstore.v1 import store_service_pb2_grpc
 
 from server.domain.store import Receiver, Store, StoreTarget
 from server.model.errors import InvalidRequest, Reason
 from server.rpc import convert, errors
-from server.rpc.observe import request_id
+from server.rpc.observe import Context, request_id
 
 _IN_FLIGHT = 16
 _UNSENT = 4096
@@ -32,9 +30,7 @@ class StoreServicer(store_service_pb2_grpc.StoreServiceServicer):
         self._store = store
         self._max_message_bytes = max_message_bytes
 
-    async def StoreInstances(
-        self, requests: _Requests, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[pb.StoreInstancesResponse]:
+    async def StoreInstances(self, requests: _Requests, context: Context) -> AsyncIterator[pb.StoreInstancesResponse]:
         """See the contract."""
         first = await anext(aiter(requests), None)
         if first is None or not first.HasField("header"):

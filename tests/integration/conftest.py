@@ -18,7 +18,7 @@ async def a_core(data: Path, **settings: Any) -> AsyncIterator[CoreClient]:
         running(settings_for(data, **settings)) as started,
         grpc.aio.insecure_channel(started.address) as channel,
     ):
-        yield CoreClient(channel, data)
+        yield CoreClient(channel, data, started.address)
 
 
 @pytest.fixture

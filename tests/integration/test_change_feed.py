@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from dicomstore.v1 import change_feed_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tests.core import CoreClient, reason_of, ref_of, stream_reason
+from server.bootstrap import running
+from tests.core import CoreClient, reason_of, ref_of, settings_for, stream_reason
 from tests.data import part10
 from tests.integration.conftest import a_core
 
@@ -119,13 +121,16 @@ async def test_a_watch_sees_what_another_core_on_the_same_database_stores(tmp_pa
 
 
 async def test_a_watch_ends_when_the_core_stops(tmp_path: Path) -> None:
-    async with a_core(tmp_path) as core:
-        call = core.change_feed_stub.WatchChanges(pb.WatchChangesRequest(checkpoint_interval=Duration(seconds=1)))
-        assert (await call.read()).checkpoint_sequence == 0
-        reason = asyncio.create_task(stream_reason(call))
-        await asyncio.sleep(0)
-    # leaving the context stops the core
-    assert await reason == "SHUTTING_DOWN"
+    async with AsyncExitStack() as stopping:
+        started = await stopping.enter_async_context(running(settings_for(tmp_path)))
+        async with grpc.aio.insecure_channel(started.address) as channel:
+            call = CoreClient(channel, tmp_path).change_feed_stub.WatchChanges(
+                pb.WatchChangesRequest(checkpoint_interval=Duration(seconds=1))
+            )
+            await call.initial_metadata()
+            reason = asyncio.create_task(stream_reason(call))
+            await stopping.aclose()
+            assert await reason == "SHUTTING_DOWN"
 
 
 async def test_bad_watches(core: CoreClient) -> None:

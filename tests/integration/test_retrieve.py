@@ -98,7 +98,9 @@ async def test_uncompressed_instances_are_re_encoded_to_explicit_little_endian(
     core: CoreClient, stored_as: str
 ) -> None:
     frame = bytes(range(64)) * 2
-    body = part10(transfer_syntax=stored_as, frames=[frame], Rows=8, Columns=8, BitsAllocated=16)
+    body = part10(
+        transfer_syntax=stored_as, frames=[frame], Rows=8, Columns=8, BitsAllocated=16, BitsStored=16, HighBit=15
+    )
     [stored] = await core.stored(body)
     [(head, sent)] = await core.retrieve(ref_of(stored), EXPLICIT_LITTLE)
     assert head.transfer_syntax_uid == EXPLICIT_LITTLE
@@ -185,7 +187,9 @@ async def test_native_frames_come_in_the_order_asked_for(core: CoreClient) -> No
 @pytest.mark.parametrize("stored_as", [IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED])
 async def test_native_frames_are_little_endian_however_they_are_stored(core: CoreClient, stored_as: str) -> None:
     frames = [random.randbytes(2 * 9 * 7) for _ in range(3)]
-    body = part10(transfer_syntax=stored_as, frames=frames, Rows=9, Columns=7, BitsAllocated=16)
+    body = part10(
+        transfer_syntax=stored_as, frames=frames, Rows=9, Columns=7, BitsAllocated=16, BitsStored=16, HighBit=15
+    )
     [stored] = await core.stored(body)
     pixels = pydicom.dcmread(io.BytesIO(body)).pixel_array.astype("<u2")
     for number in (1, 2, 3):
@@ -293,7 +297,9 @@ async def test_an_attribute_found_invalid_is_left_out_of_metadata(core: CoreClie
 @pytest.mark.parametrize("stored_as", [EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED])
 async def test_bulk_data_is_the_little_endian_value(core: CoreClient, stored_as: str) -> None:
     frame = random.randbytes(2 * 30 * 20)
-    body = part10(transfer_syntax=stored_as, frames=[frame], Rows=30, Columns=20, BitsAllocated=16)
+    body = part10(
+        transfer_syntax=stored_as, frames=[frame], Rows=30, Columns=20, BitsAllocated=16, BitsStored=16, HighBit=15
+    )
     [stored] = await core.stored(body)
     expected = pydicom.dcmread(io.BytesIO(body)).pixel_array.astype("<u2").tobytes()
     head, value = await core.bulk_data(id_of(stored), "7FE00010")

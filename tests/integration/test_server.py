@@ -76,8 +76,7 @@ async def test_a_core_refuses_to_start_on_a_database_without_its_schema(tmp_path
 
 
 async def test_two_cores_can_not_listen_on_one_address(core: CoreClient, tmp_path: Path) -> None:
-    address = core.channel._channel.target().decode()  # type: ignore[attr-defined]
-    settings = settings_for(tmp_path).model_copy(update={"grpc": address})
+    settings = settings_for(tmp_path).model_copy(update={"grpc": core.address})
     with pytest.raises(StartError, match="Can't listen"):
         async with running(settings):
             pass
@@ -87,12 +86,12 @@ async def test_a_database_that_is_down_is_said_so_and_loses_nothing(core: CoreCl
     body = part10()
     [stored] = await core.stored(body)
     database = sqlite3.connect(core.data / "index.db")
-    database.execute("ALTER TABLE instances RENAME TO elsewhere")
+    database.execute("ALTER TABLE studies RENAME TO elsewhere")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await core.delete(Ref(study_instance_uid="1.2"))
     assert caught.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
     assert "elsewhere" not in str(caught.value.details())
-    database.execute("ALTER TABLE elsewhere RENAME TO instances")
+    database.execute("ALTER TABLE elsewhere RENAME TO studies")
     database.close()
     assert len(await core.changes()) == 1
     assert stored.version > 0

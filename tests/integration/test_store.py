@@ -238,7 +238,7 @@ async def test_an_invalid_expected_study_fails_the_call(core: CoreClient, study:
 
 
 async def test_a_cancelled_stream_leaves_no_half_done_item(core: CoreClient) -> None:
-    whole, half = part10(), part10(frames=[random.randbytes(2_000_000)])
+    whole, half = part10(), part10(frames=[random.randbytes(2_000_000)], Rows=2000, Columns=1000)
     sent = asyncio.Event()
 
     async def requests() -> AsyncIterator[Any]:

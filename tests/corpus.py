@@ -1,0 +1,22 @@
+"""Every DICOM-like file that pydicom ships: those bundled, and those of the package pydicom-data."""
+
+from functools import cache
+from pathlib import Path
+
+import data_store
+import pydicom.data
+
+
+@cache
+def corpus() -> tuple[Path, ...]:
+    """Return the files, bundled ones first. Broken ones and files that are no DICOM are among them."""
+    bundled = Path(pydicom.data.__file__).parent / "test_files"
+    downloaded = Path(data_store.__file__).parent / "data"
+    charset = Path(pydicom.data.__file__).parent / "charset_files"
+    files = [path for folder in (bundled, charset, downloaded) for path in folder.rglob("*") if path.is_file()]
+    return tuple(sorted(path for path in files if path.suffix not in {".py", ".pyc", ".json", ".txt", ".md"}))
+
+
+def name_of(path: Path) -> str:
+    """Return a test's name for a file."""
+    return path.name

@@ -1,0 +1,127 @@
+"""Both programs as a user runs them, each a process of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_START_SECONDS = 60
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Archive:
+    """A core and a facade on one data directory."""
+
+    def __init__(self, data: Path, **settings: str) -> None:
+        self.data = data
+        self.core_port, self.http_port = free_port(), free_port()
+        self.core_address = f"127.0.0.1:{self.core_port}"
+        self.http = f"http://127.0.0.1:{self.http_port}"
+        self._environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("DICOMSTORE_")},
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos/gen'}",
+            "DICOMSTORE_DATA": str(data),
+            "DICOMSTORE_GRPC": self.core_address,
+            "DICOMSTORE_CORE": self.core_address,
+            "DICOMSTORE_HTTP": f"127.0.0.1:{self.http_port}",
+            "DICOMSTORE_MIGRATE": "true",
+            "DICOMSTORE_SHUTDOWN_SECONDS": "3",
+            **{f"DICOMSTORE_{name.upper()}": value for name, value in settings.items()},
+        }
+        self._logs = data.parent / f"{data.name}-logs"
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self.core: subprocess.Popen[bytes] | None = None
+        self.facade: subprocess.Popen[bytes] | None = None
+
+    def start_core(self) -> None:
+        """Start the core and wait until it listens."""
+        self.core = self._start("server")
+        self._wait(self.core, self._listens)
+
+    def start_facade(self) -> None:
+        """Start the facade and wait until it and the core are healthy."""
+        self.facade = self._start("facade")
+        self._wait(self.facade, self._is_healthy)
+
+    def kill_core(self) -> None:
+        """End the core as a power cut would end it."""
+        assert self.core is not None
+        self.core.send_signal(signal.SIGKILL)
+        self.core.wait()
+
+    def stop(self) -> list[int]:
+        """Stop what runs, facade first; return the exit codes."""
+        codes = []
+        for process in (self.facade, self.core):
+            if process is not None and process.poll() is None:
+                process.terminate()
+                codes.append(process.wait(timeout=20))
+        return codes
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `python -m …` with the settings of this archive."""
+        return subprocess.run(
+            [sys.executable, "-m", *arguments],
+            env=self._environment,
+            cwd=self._logs,
+            capture_output=True,
+            text=True,
+            check=check,
+            timeout=120,
+        )
+
+    def logs(self) -> str:
+        """Return all that was logged."""
+        return "".join(path.read_text() for path in sorted(self._logs.glob("*.log")))
+
+    def _start(self, program: str) -> subprocess.Popen[bytes]:
+        with open(self._logs / f"{program}.log", "ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", program], env=self._environment, cwd=self._logs, stdout=log, stderr=log
+            )
+
+    def _wait(self, process: subprocess.Popen[bytes], ready: "object") -> None:
+        assert callable(ready)
+        deadline = time.monotonic() + _START_SECONDS
+        while not ready():
+            assert process.poll() is None, self.logs()
+            assert time.monotonic() < deadline, self.logs()
+            time.sleep(0.05)
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.core_port)) == 0
+
+    def _is_healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.http}/health/check", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+
+@contextmanager
+def running_archive(data: Path, **settings: str) -> Iterator[Archive]:
+    """Run core and facade until the context is left."""
+    archive = Archive(data, **settings)
+    try:
+        archive.start_core()
+        archive.start_facade()
+        yield archive
+    finally:
+        archive.stop()
