@@ -1,0 +1,247 @@
+"""`dicomstore up`: the whole archive as people run it, from start to Ctrl-C."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import urllib.request
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.data import part10
+
+REPOSITORY = Path(__file__).parents[2]
+START_S = 60
+
+
+def environment(**variables: str) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("DICOMSTORE_")}
+    return own | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'protos' / 'gen'}", "COLUMNS": "200"} | variables
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A running `dicomstore up`."""
+
+    process: Process
+    folder: Path
+    core: str
+    url: str
+
+    async def run(self, *arguments: object) -> tuple[int | None, str, str]:
+        """Run another command against it; return exit code, stdout and stderr."""
+        process = await started(self.folder, *arguments, DICOMSTORE_CORE=self.core)
+        output, errors = await process.communicate()
+        return process.returncode, output.decode(), errors.decode()
+
+    def programs(self) -> list[int]:
+        """Return the processes below `up`, and below these."""
+        return descendants(self.process.pid)
+
+    async def ended(self, *numbers: signal.Signals) -> tuple[int | None, str]:
+        """Send signals; return exit code and stderr of the end."""
+        for number in numbers:
+            self.process.send_signal(number)
+        _, errors = await asyncio.wait_for(self.process.communicate(), START_S)
+        return self.process.returncode, errors.decode()
+
+
+async def started(folder: Path, *arguments: object, **variables: str) -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cli", *(str(argument) for argument in arguments),
+        stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=folder, env=environment(**variables),
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def up(folder: Path, *arguments: object, **variables: str) -> AsyncIterator[Archive]:
+    """Run `dicomstore up` on free ports until the context is left; ready when its welcome is printed."""
+    ports = ("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+    process = await started(folder, "up", *ports, *arguments, **variables)
+    assert process.stdout is not None
+    welcome = ""
+    try:
+        async with asyncio.timeout(START_S):
+            while "Stop" not in welcome:
+                line = await process.stdout.readline()
+                if not line:
+                    _, errors = await process.communicate()
+                    raise AssertionError(f"up ended with {process.returncode}: {errors.decode()}")
+                welcome += line.decode()
+        url, core = re.search(r"(http://\S+)/v2", welcome), re.search(r"gRPC\s+(\S+)", welcome)
+        assert url is not None
+        assert core is not None
+        yield Archive(process, folder, core[1], url[1])
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await asyncio.wait_for(process.communicate(), START_S)
+
+
+def descendants(parent: int) -> list[int]:
+    """Return all processes below one, from /proc."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # it ended meanwhile
+                continue
+            if int(fields[1]) == parent and fields[0] != "Z":
+                found += [int(entry.name), *descendants(int(entry.name))]
+    return found
+
+
+def command_of(process: int) -> list[str]:
+    return Path(f"/proc/{process}/cmdline").read_text().split("\0")
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def gone(processes: list[int]) -> None:
+    """Return when none of the processes is alive; they need not be our children."""
+    async with asyncio.timeout(START_S):
+        for process in processes:
+            try:
+                descriptor = os.pidfd_open(process)
+            except ProcessLookupError:
+                continue
+            try:
+                readable = asyncio.Event()
+                asyncio.get_running_loop().add_reader(descriptor, readable.set)
+                await readable.wait()
+            finally:
+                asyncio.get_running_loop().remove_reader(descriptor)
+                os.close(descriptor)
+
+
+def get(url: str) -> tuple[int, bytes]:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=START_S) as response:
+        return response.status, response.read()
+
+
+async def test_a_folder_is_stored_found_fetched_and_deleted_and_one_ctrl_c_stops_it_all(tmp_path: Path) -> None:
+    bodies = {f"1.2.{number}": part10(StudyInstanceUID="1.2", SOPInstanceUID=f"1.2.{number}") for number in range(20)}
+    (tmp_path / "scans").mkdir()
+    for uid, body in bodies.items():
+        (tmp_path / "scans" / uid).write_bytes(body)
+
+    async with up(tmp_path, "--data", "archive") as archive:
+        programs = archive.programs()
+        assert len(programs) == 2
+
+        exit_code, _, errors = await archive.run("store", "scans")
+        assert exit_code == 0, errors
+        assert "20 files stored" in errors
+
+        exit_code, output, _ = await archive.run("search", "instances", "--study", "1.2", "--json")
+        assert {json.loads(line)["00080018"]["Value"][0] for line in output.splitlines()} == set(bodies)
+        status, answer = await asyncio.to_thread(get, f"{archive.url}/v2/studies/1.2/instances")
+        assert (status, len(json.loads(answer))) == (200, 20)
+
+        exit_code, _, errors = await archive.run("get", "1.2", "--output", "fetched")
+        assert exit_code == 0, errors
+        assert {path.stem: path.read_bytes() for path in (tmp_path / "fetched").rglob("*.dcm")} == bodies
+
+        assert (await archive.run("delete", "1.2", "--yes"))[0] == 0
+        _, output, _ = await archive.run("changes", "--json")
+        assert [json.loads(line)["action"] for line in output.splitlines()] == ["create"] * 20 + ["delete"] * 20
+
+        exit_code, errors = await archive.ended(signal.SIGINT)
+        assert exit_code == 0, errors
+        assert not any(is_alive(process) for process in programs)
+    assert (tmp_path / "archive" / "index.db").exists()
+
+
+async def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
+    (tmp_path / "one.dcm").write_bytes(part10(SOPInstanceUID="1.5"))
+    async with up(tmp_path) as archive:
+        await archive.run("store", "one.dcm")
+        assert (await archive.ended(signal.SIGTERM))[0] == 0
+    async with up(tmp_path) as archive:
+        _, output, _ = await archive.run("search", "instances", "--json")
+        assert json.loads(output)["00080018"]["Value"] == ["1.5"]
+
+
+async def test_killing_it_leaves_no_process_behind(tmp_path: Path) -> None:
+    async with up(tmp_path, "--workers", "2") as archive:
+        programs = archive.programs()
+        assert len(programs) >= 3
+        await archive.ended(signal.SIGKILL)
+        await gone(programs)
+
+
+@pytest.mark.parametrize("name", ["server", "facade"])
+async def test_when_one_program_dies_the_other_is_stopped_and_the_exit_code_says_so(tmp_path: Path, name: str) -> None:
+    async with up(tmp_path) as archive:
+        programs = archive.programs()
+        [victim] = [process for process in programs if name in command_of(process)]
+        os.kill(victim, signal.SIGKILL)
+        exit_code, errors = await archive.ended()
+        assert exit_code == 1
+        assert f"the {'core' if name == 'server' else 'facade'} ended by itself" in errors
+        assert not any(is_alive(process) for process in programs)
+
+
+async def test_a_port_that_is_taken_is_named_before_anything_is_started(tmp_path: Path) -> None:
+    async with up(tmp_path) as archive:
+        process = await started(tmp_path, "up", "--grpc", archive.core, "--http", "127.0.0.1:0")
+        _, errors = await process.communicate()
+        assert process.returncode == 2
+        assert f"the core can't listen on {archive.core}" in errors.decode()
+        assert "--grpc" in errors.decode()
+
+
+async def test_a_setting_that_is_not_accepted_is_named(tmp_path: Path) -> None:
+    process = await started(tmp_path, "up", DICOMSTORE_MAX_INSTANCE_BYTES="lots")
+    _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert "max_instance_bytes" in errors.decode()
+
+
+async def test_a_database_of_the_users_own_is_migrated_only_by_migrate(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'own.db'}"
+    ports = ("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+    process = await started(tmp_path, "up", *ports, "--database", url)
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert "dicomstore migrate" in errors.decode()
+
+    process = await started(tmp_path, "migrate", "--database", url)
+    assert (await process.communicate(), process.returncode)[1] == 0
+    async with up(tmp_path, "--database", url) as archive:
+        assert (await archive.run("search"))[0] == 0
+
+
+async def test_the_core_alone_runs_in_place_of_the_command_and_stops_on_sigterm(tmp_path: Path) -> None:
+    process = await started(tmp_path, "server", "--migrate", "--grpc", "127.0.0.1:0")
+    assert process.stderr is not None
+    async with asyncio.timeout(START_S):
+        while b"listening on" not in await process.stderr.readline():
+            pass
+    assert descendants(process.pid) == []
+    process.terminate()
+    await process.communicate()
+    assert process.returncode == 0
+
+
+async def test_quiet_prints_no_welcome_and_shows_the_last_words_of_a_dead_program(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where a folder is needed")
+    process = await started(tmp_path, "up", "-q", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+    output, errors = await process.communicate()
+    assert process.returncode == 1
+    assert output == b""
+    assert "the core ended by itself" in errors.decode()
+    assert "last words" in errors.decode()

@@ -1,0 +1,94 @@
+"""`dicomstore changes`, against a real core."""
+
+import asyncio
+import json
+import signal
+from asyncio.subprocess import Process
+from typing import Any
+
+from tests.core import CoreClient, Ref
+from tests.data import part10
+
+
+async def next_change(process: Process) -> Any:
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        return json.loads(await process.stdout.readline())
+
+
+async def interrupted(process: Process) -> tuple[int | None, bytes]:
+    """Press Ctrl-C; return exit code and stderr."""
+    process.send_signal(signal.SIGINT)
+    _, errors = await process.communicate()
+    return process.returncode, errors
+
+
+async def test_changes_are_listed_oldest_first(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(part10(StudyInstanceUID="1.2", SOPInstanceUID="1.2.3"))
+    await archive.delete(Ref(study_instance_uid="1.2"))
+    ran = await dicomstore("changes", "--json")
+    assert [(change["action"], change["state"], change["sop_instance_uid"]) for change in ran.lines] == [
+        ("create", "deleted", "1.2.3"),
+        ("delete", "deleted", "1.2.3"),
+    ]
+    assert ran.lines[0]["partition"] == "Microsoft.Default"
+
+
+async def test_the_table_names_action_and_instance(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(part10(SOPInstanceUID="1.2.3"))
+    ran = await dicomstore("changes")
+    assert "create" in ran.stdout
+    assert "1.2.3" in ran.stdout
+
+
+async def test_after_and_limit_cut_out_a_part_across_pages(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(*(part10() for _ in range(250)))
+    everything = (await dicomstore("changes", "--limit", "1000", "--json")).lines
+    assert len(everything) == 250
+    part = (await dicomstore("changes", "--after", everything[9]["sequence"], "--limit", "150", "--json")).lines
+    assert part == everything[10:160]
+
+
+async def test_an_empty_feed_is_no_failure(dicomstore: Any) -> None:
+    ran = await dicomstore("changes")
+    assert (ran.exit_code, ran.stdout) == (0, "")
+
+
+async def test_follow_shows_old_changes_then_new_ones_and_ends_well_with_ctrl_c(
+    archive: CoreClient, dicomstore: Any
+) -> None:
+    await archive.stored(part10(SOPInstanceUID="1.1"))
+    process = await dicomstore.start("changes", "--follow", "--json")
+    assert (await next_change(process))["sop_instance_uid"] == "1.1"
+    await archive.stored(part10(SOPInstanceUID="1.2"))
+    assert (await next_change(process))["sop_instance_uid"] == "1.2"
+    assert await interrupted(process) == (0, b"")
+
+
+async def test_follow_goes_on_after_a_break_and_repeats_nothing(
+    archive: CoreClient, dicomstore: Any, relay: Any
+) -> None:
+    await archive.stored(part10(SOPInstanceUID="1.1"))
+    process = await dicomstore.start("changes", "--follow", "--json")
+    first = await next_change(process)
+    await relay.close()
+    await archive.stored(part10(SOPInstanceUID="1.2"))
+    await relay.open()
+    second = await next_change(process)
+    assert [first["sop_instance_uid"], second["sop_instance_uid"]] == ["1.1", "1.2"]
+    exit_code, errors = await interrupted(process)
+    assert exit_code == 0
+    assert b"connection lost" in errors
+
+
+async def test_follow_ends_at_the_limit(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(part10(SOPInstanceUID="1.1"), part10(SOPInstanceUID="1.2"))
+    ran = await dicomstore("changes", "--follow", "--limit", "2")
+    assert ran.exit_code == 0
+    assert len(ran.stdout.splitlines()) == 2
+
+
+async def test_following_a_core_that_is_not_there_fails_at_once(dicomstore: Any) -> None:
+    ran = await dicomstore("changes", "--follow", "--core", "127.0.0.1:1")
+    assert ran.exit_code == 2
+    assert "no core answers" in ran.stderr

@@ -1,0 +1,108 @@
+"""`dicomstore doctor` and `dicomstore config`, against a real core."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.core import CoreClient
+from tests.data import part10
+
+
+@pytest.fixture
+def environment(archive: Any) -> dict[str, str]:
+    """Settings that the core in this process has."""
+    return {
+        "DICOMSTORE_DATA": str(archive.data),
+        "DICOMSTORE_GRPC": archive.address,
+        "DICOMSTORE_HTTP": "127.0.0.1:0",
+    }
+
+
+def check(ran: Any, name: str) -> dict[str, str]:
+    [found] = [check for check in json.loads(ran.stdout)["checks"] if check["name"] == name]
+    return found
+
+
+async def test_a_healthy_archive_passes(archive: CoreClient, dicomstore: Any, environment: dict[str, str]) -> None:
+    await archive.stored(part10(), part10())
+    ran = await dicomstore("doctor", "--deep", "--json", env=environment)
+    assert ran.exit_code == 0, ran.stdout
+    assert check(ran, "core")["status"] == "ok"
+    assert check(ran, "database")["status"] == "ok"
+    assert "2 instances, 0 without bytes, 0 damaged" in check(ran, "agreement")["detail"]
+
+
+async def test_the_table_has_a_hint_for_each_problem(dicomstore: Any, environment: dict[str, str]) -> None:
+    ran = await dicomstore("doctor", env=environment)
+    assert "not running" in ran.stdout
+    assert "hint: start it with `dicomstore up`" in ran.stdout
+
+
+async def test_a_lost_blob_is_found(archive: CoreClient, dicomstore: Any, environment: dict[str, str]) -> None:
+    body = part10(SOPInstanceUID="1.2.3")
+    await archive.stored(body)
+    blob_with(archive.data, body).unlink()
+    ran = await dicomstore("doctor", "--json", env=environment)
+    assert ran.exit_code == 1
+    assert check(ran, "agreement")["status"] == "failed"
+    assert "1.2.3" in check(ran, "agreement")["detail"]
+    assert check(ran, "agreement")["hint"]
+
+
+async def test_a_damaged_blob_is_found_by_a_deep_look(
+    archive: CoreClient, dicomstore: Any, environment: dict[str, str]
+) -> None:
+    body = part10(SOPInstanceUID="1.2.3")
+    await archive.stored(body)
+    blob_with(archive.data, body).write_bytes(body[:-1] + b"\xff")
+    assert (await dicomstore("doctor", env=environment)).exit_code == 0
+    ran = await dicomstore("doctor", "--deep", "--json", env=environment)
+    assert ran.exit_code == 1
+    assert "1 damaged" in check(ran, "agreement")["detail"]
+
+
+async def test_a_stranger_on_a_port_is_found(dicomstore: Any, environment: dict[str, str], relay: Any) -> None:
+    ran = await dicomstore("doctor", "--json", "--http", relay.address, env=environment)
+    assert ran.exit_code == 1
+    assert check(ran, "facade")["status"] == "failed"
+
+
+async def test_settings_that_can_not_be_read_are_named(dicomstore: Any, environment: dict[str, str]) -> None:
+    ran = await dicomstore("doctor", "--json", env=environment | {"DICOMSTORE_WORKERS": "many"})
+    assert ran.exit_code == 1
+    assert "workers" in check(ran, "settings")["detail"]
+
+
+async def test_config_shows_values_origins_and_variables_of_all_programs(
+    dicomstore: Any, environment: dict[str, str]
+) -> None:
+    (dicomstore.folder / "dicomstore.toml").write_text("[facade]\nworkers = 3\n")
+    ran = await dicomstore("config", "--json", env=environment)
+    settings = json.loads(ran.stdout)
+    assert settings["server"]["data"]["origin"] == "DICOMSTORE_DATA"
+    assert settings["facade"]["workers"] == {
+        "value": 3,
+        "variable": "DICOMSTORE_WORKERS",
+        "origin": "dicomstore.toml",
+    }
+    assert settings["cli"]["core"]["value"] == dicomstore.core
+
+
+async def test_config_shows_no_password(dicomstore: Any) -> None:
+    secret = {"DICOMSTORE_DATABASE": "postgresql+psycopg://user:secret@host/name"}
+    for arguments in (["config"], ["config", "--json"]):
+        ran = await dicomstore(*arguments, env=secret)
+        assert "user:***@host" in ran.stdout
+        assert "secret" not in ran.stdout + ran.stderr
+
+
+def blob_with(data: Path, body: bytes) -> Path:
+    """Return the file that holds an instance."""
+    [found] = [
+        path
+        for path in data.rglob("*")
+        if path.is_file() and path.stat().st_size == len(body) and path.read_bytes() == body
+    ]
+    return found

@@ -1,0 +1,101 @@
+"""`dicomstore get`, against a real core."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.core import CoreClient
+from tests.data import JPEG_BASELINE, part10
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """Return everything below a folder, hidden or not."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+async def bodies(archive: CoreClient) -> dict[str, bytes]:
+    """A study of two series, one of them with a large instance, by the paths they are written to."""
+    made = {
+        f"1.2/{series}/{instance}.dcm": part10(
+            StudyInstanceUID="1.2", SeriesInstanceUID=series, SOPInstanceUID=instance, frames=frames
+        )
+        for series, instance, frames in (
+            ("1.2.1", "1.2.1.1", [b"\1\2"]),
+            ("1.2.1", "1.2.1.2", [b"\3\4"]),
+            ("1.2.2", "1.2.2.1", [random.Random(number).randbytes(2**15) for number in range(96)]),
+        )
+    }
+    await archive.stored(*made.values())
+    return made
+
+
+async def test_a_study_is_written_byte_for_byte(dicomstore: Any, bodies: dict[str, bytes]) -> None:
+    ran = await dicomstore("get", "1.2", "--output", "out")
+    assert ran.exit_code == 0
+    assert written(dicomstore.folder / "out") == bodies
+    assert "3 instances fetched" in ran.stderr
+
+
+async def test_a_series_and_an_instance_are_written_alone(dicomstore: Any, bodies: dict[str, bytes]) -> None:
+    await dicomstore("get", "1.2", "1.2.1", "-o", "series")
+    assert set(written(dicomstore.folder / "series")) == {"1.2/1.2.1/1.2.1.1.dcm", "1.2/1.2.1/1.2.1.2.dcm"}
+    await dicomstore("get", "1.2", "1.2.1", "1.2.1.2", "-o", "instance")
+    assert set(written(dicomstore.folder / "instance")) == {"1.2/1.2.1/1.2.1.2.dcm"}
+
+
+async def test_a_file_of_the_same_name_is_replaced(dicomstore: Any, bodies: dict[str, bytes]) -> None:
+    for path in bodies:
+        old = dicomstore.folder / "out" / path
+        old.parent.mkdir(parents=True, exist_ok=True)
+        old.write_bytes(b"old")
+    await dicomstore("get", "1.2", "-o", "out")
+    assert written(dicomstore.folder / "out") == bodies
+
+
+async def test_what_is_not_there_is_named_with_its_reason_and_nothing_is_written(dicomstore: Any) -> None:
+    ran = await dicomstore("get", "1.99", "-o", "out")
+    assert ran.exit_code == 1
+    assert "STUDY_NOT_FOUND" in ran.stderr
+    assert not (dicomstore.folder / "out").exists()
+
+
+async def test_a_connection_that_breaks_leaves_only_whole_files(
+    dicomstore: Any, relay: Any, bodies: dict[str, bytes]
+) -> None:
+    relay.break_after_answer_bytes = 2 * 2**20
+    ran = await dicomstore("get", "1.2", "-o", "out")
+    assert ran.exit_code == 2
+    assert written(dicomstore.folder / "out").items() <= bodies.items()
+    assert len(written(dicomstore.folder / "out")) == 2
+
+
+async def test_a_transfer_syntax_that_can_not_be_had_is_refused(dicomstore: Any, bodies: dict[str, bytes]) -> None:
+    ran = await dicomstore("get", "1.2", "1.2.1", "1.2.1.1", "-o", "out", "--transfer-syntax", JPEG_BASELINE)
+    assert ran.exit_code == 1
+    assert "NOT_ACCEPTABLE_TRANSFER_SYNTAX" in ran.stderr
+    assert written(dicomstore.folder) == {}
+
+
+async def test_the_stored_form_is_the_last_resort_when_it_is_accepted(
+    dicomstore: Any, bodies: dict[str, bytes]
+) -> None:
+    preferred = ("--transfer-syntax", JPEG_BASELINE, "--transfer-syntax", "*")
+    assert (await dicomstore("get", "1.2", "-o", "out", *preferred)).exit_code == 0
+    assert written(dicomstore.folder / "out") == bodies
+
+
+async def test_a_folder_that_can_not_be_written_is_one_clear_line(dicomstore: Any, bodies: dict[str, bytes]) -> None:
+    (dicomstore.folder / "out").write_text("a file")
+    ran = await dicomstore("get", "1.2", "-o", "out")
+    assert ran.exit_code == 1
+    assert "can't write below out" in ran.stderr
+
+
+async def test_metadata_is_one_json_array(dicomstore: Any, bodies: dict[str, bytes]) -> None:
+    ran = await dicomstore("get", "1.2", "--metadata")
+    assert [item["00080018"]["Value"][0] for item in json.loads(ran.stdout)] == ["1.2.1.1", "1.2.1.2", "1.2.2.1"]
+    assert ran.exit_code == 0

@@ -1,0 +1,97 @@
+"""`dicomstore search`, against a real core."""
+
+from typing import Any
+
+import pytest
+
+from tests.core import CoreClient
+from tests.data import part10
+
+
+def uid_of(match: dict[str, Any], tag: str) -> str:
+    return str(match[tag]["Value"][0])
+
+
+async def test_studies_are_found_and_shown_with_patient_date_and_uid(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(
+        part10(StudyInstanceUID="1.2.3", PatientName="Doe^Jane", PatientID="P7", StudyDate="20240229", Modality="CT")
+    )
+    ran = await dicomstore("search", "PatientName=doe*")
+    assert ran.exit_code == 0
+    for text in ("Doe^Jane", "P7", "20240229", "CT", "1.2.3"):
+        assert text in ran.stdout
+    assert "1 match" in ran.stderr
+
+
+async def test_json_is_one_dicom_json_object_a_line(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(part10(StudyInstanceUID="1.1"), part10(StudyInstanceUID="1.2"))
+    ran = await dicomstore("search", "--json")
+    assert [uid_of(match, "0020000D") for match in ran.lines] == ["1.2", "1.1"]
+    assert ran.stderr == ""
+
+
+async def test_series_and_instances_are_found_within_a_study_and_a_series(archive: CoreClient, dicomstore: Any) -> None:
+    for study in ("1.1", "1.2"):
+        await archive.stored(
+            part10(StudyInstanceUID=study, SeriesInstanceUID=f"{study}.1", SOPInstanceUID=f"{study}.1.1"),
+            part10(StudyInstanceUID=study, SeriesInstanceUID=f"{study}.2", SOPInstanceUID=f"{study}.2.1"),
+        )
+    series = await dicomstore("search", "series", "--study", "1.1", "--json")
+    assert {uid_of(match, "0020000E") for match in series.lines} == {"1.1.1", "1.1.2"}
+    instances = await dicomstore("search", "instances", "--study", "1.2", "--series", "1.2.1", "--json")
+    assert [uid_of(match, "00080018") for match in instances.lines] == ["1.2.1.1"]
+
+
+async def test_pages_are_followed_up_to_the_limit(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(*(part10() for _ in range(230)))
+    ran = await dicomstore("search", "instances", "--limit", "220", "--json")
+    assert len({uid_of(match, "00080018") for match in ran.lines}) == 220
+
+
+@pytest.mark.parametrize(("limit", "note"), [(2, True), (3, False)])
+async def test_it_is_said_when_there_is_more_than_the_limit(
+    archive: CoreClient, dicomstore: Any, limit: int, note: bool
+) -> None:
+    await archive.stored(*(part10() for _ in range(3)))
+    ran = await dicomstore("search", "instances", "--limit", limit)
+    assert ("--limit" in ran.stderr) is note
+
+
+async def test_a_key_given_twice_finds_either_value(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(
+        *(part10(StudyInstanceUID=f"1.{number}", PatientID=f"P{number}") for number in range(3)),
+    )
+    ran = await dicomstore("search", "PatientID=P0", "PatientID=P2", "--json")
+    assert {uid_of(match, "0020000D") for match in ran.lines} == {"1.0", "1.2"}
+
+
+async def test_fuzzy_finds_beginnings_of_words(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(part10(PatientName="Doe^Jane"))
+    assert (await dicomstore("search", "PatientName=ja", "--json")).lines == []
+    assert len((await dicomstore("search", "PatientName=ja", "--fuzzy", "--json")).lines) == 1
+
+
+async def test_an_included_attribute_is_returned_and_shown(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(part10(AccessionNumber="ACC9"))
+    ran = await dicomstore("search", "--include", "AccessionNumber")
+    assert "ACC9" in ran.stdout
+    assert "AccessionNumber" in ran.stdout
+
+
+async def test_an_attribute_that_can_not_be_searched_is_reported(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(part10())
+    ran = await dicomstore("search", "NoSuchAttribute=1", "--json")
+    assert ran.exit_code == 0
+    assert "NoSuchAttribute" in ran.stderr
+
+
+async def test_a_malformed_value_is_refused_with_its_reason(dicomstore: Any) -> None:
+    ran = await dicomstore("search", "StudyDate=2024x")
+    assert ran.exit_code == 2
+    assert "INVALID_QUERY" in ran.stderr
+
+
+async def test_finding_nothing_is_no_failure(dicomstore: Any) -> None:
+    ran = await dicomstore("search", "PatientID=nobody")
+    assert (ran.exit_code, ran.stdout) == (0, "")
+    assert "0 matches" in ran.stderr

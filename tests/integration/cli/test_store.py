@@ -1,0 +1,213 @@
+"""`dicomstore store`, against a real core."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from dicomstore.v1 import store_service_pb2 as pb
+
+from cli.connection import Target
+from cli.errors import NOT_ASKED, Failure
+from cli.upload import streams
+from cli.upload.files import PIECE_BYTES
+from cli.upload.progress import Meter
+from cli.upload.results import Status, Tally
+from tests.core import CoreClient, Ref
+from tests.data import UID_ROOT, part10
+
+Files = Callable[..., list[Path]]
+STUDY = Ref(study_instance_uid=f"{UID_ROOT}.1")
+
+
+async def stored_bodies(archive: CoreClient) -> list[bytes]:
+    return sorted(body for _, body in await archive.retrieve(STUDY))
+
+
+def large(size_bytes: int, **attributes: Any) -> bytes:
+    """A file of about this size, never smaller."""
+    frame_bytes = 2**15
+    return part10(
+        frames=[random.Random(number).randbytes(frame_bytes) for number in range(-(-size_bytes // frame_bytes))],
+        **attributes,
+    )
+
+
+async def test_everything_below_a_folder_is_stored(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+    bodies = [part10() for _ in range(7)]
+    files(*bodies[:4], folder="in/a")
+    files(*bodies[4:], folder="in/a/b/c")
+    ran = await dicomstore("store", "in")
+    assert ran.exit_code == 0
+    assert "7 files stored" in ran.stderr
+    assert await stored_bodies(archive) == sorted(bodies)
+
+
+async def test_large_and_small_files_are_stored_byte_for_byte(
+    archive: CoreClient, dicomstore: Any, files: Files
+) -> None:
+    bodies = [part10(), large(PIECE_BYTES), large(3 * PIECE_BYTES), part10(), large(PIECE_BYTES // 2)]
+    files(*bodies)
+    assert (await dicomstore("store", "files", "--streams", "2")).exit_code == 0
+    assert await stored_bodies(archive) == sorted(bodies)
+
+
+async def test_more_files_than_may_be_unanswered_are_stored(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+    files(*(part10() for _ in range(streams.UNANSWERED_FILES + 100)))
+    ran = await dicomstore("store", "files", "--streams", "1")
+    assert (ran.exit_code, len(await stored_bodies(archive))) == (0, streams.UNANSWERED_FILES + 100)
+
+
+async def test_storing_again_changes_nothing_and_is_no_failure(
+    archive: CoreClient, dicomstore: Any, files: Files
+) -> None:
+    files(part10(), part10())
+    await dicomstore("store", "files")
+    ran = await dicomstore("store", "files")
+    assert ran.exit_code == 0
+    assert "0 files stored" in ran.stderr
+    assert "2 already there" in ran.stderr
+    assert len(await archive.changes()) == 2
+
+
+async def test_other_bytes_under_a_stored_identity_fail(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+    files(part10(SOPInstanceUID="1.5", PatientID="A"))
+    await dicomstore("store", "files")
+    [path] = files(part10(SOPInstanceUID="1.5", PatientID="B"))
+    ran = await dicomstore("store", "files")
+    assert ran.exit_code == 1
+    assert "INSTANCE_ALREADY_EXISTS" in ran.stderr
+    assert path.name in ran.stderr
+
+
+async def test_what_is_not_dicom_is_skipped_in_a_folder(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+    [first, *_] = files(part10(), b"text", b"", bytes(2 * PIECE_BYTES))
+    first.with_name("DICOMDIR").write_bytes(part10())
+    ran = await dicomstore("store", "files")
+    assert ran.exit_code == 0
+    assert "1 file stored" in ran.stderr
+    assert "4 skipped" in ran.stderr
+
+
+async def test_what_is_not_dicom_fails_when_it_is_named(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+    good, bad = files(part10(), b"text")
+    ran = await dicomstore("store", good, bad)
+    assert ran.exit_code == 1
+    assert "UNREADABLE_INSTANCE" in ran.stderr
+    assert bad.name in ran.stderr
+    assert "1 file stored" in ran.stderr
+
+
+async def test_a_bad_file_does_not_harm_its_neighbours(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+    body = part10()
+    files(part10(), body[:-20], part10(StudyInstanceUID=None), part10())
+    ran = await dicomstore("store", "files")
+    assert ran.exit_code == 1
+    assert "2 files stored" in ran.stderr
+    assert "2 failed" in ran.stderr
+
+
+async def test_json_has_one_line_for_each_file(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+    good, other, cut = files(part10(SOPInstanceUID="1.7"), b"text", part10()[:-20])
+    ran = await dicomstore("store", "files", "--json")
+    by_path = {line["path"]: line for line in ran.lines}
+    assert len(ran.lines) == 3
+    assert by_path[f"files/{good.name}"]["status"] == "stored"
+    assert by_path[f"files/{good.name}"]["sop_instance_uid"] == "1.7"
+    assert by_path[f"files/{other.name}"]["status"] == "skipped"
+    assert by_path[f"files/{cut.name}"]["reason"] == "UNREADABLE_INSTANCE"
+
+
+async def test_strict_refuses_what_is_otherwise_stored_with_a_finding(
+    archive: CoreClient, dicomstore: Any, files: Files
+) -> None:
+    files(part10(StudyDate="not a date"))
+    strict = await dicomstore("store", "files", "--strict")
+    assert strict.exit_code == 1
+    assert "StudyDate" in strict.stderr
+    lenient = await dicomstore("store", "files")
+    assert lenient.exit_code == 0
+    assert "1 with invalid attributes" in lenient.stderr
+
+
+async def test_quiet_prints_only_failures(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+    good, bad = files(part10(), b"text")
+    assert await dicomstore("store", "-q", good) == type(await dicomstore("--version"))(0, "", "")
+    assert "UNREADABLE_INSTANCE" in (await dicomstore("-q", "store", bad)).stderr
+
+
+async def test_a_partition_on_a_core_without_them_is_refused_with_its_reason(dicomstore: Any, files: Files) -> None:
+    files(part10())
+    ran = await dicomstore("store", "files", "--partition", "a", "--create-partition")
+    assert ran.exit_code == 1
+    assert "PARTITIONS_DISABLED" in ran.stderr
+
+
+@pytest.mark.parametrize("after_bytes", [0, 20_000, 200_000, 3_000_000])
+async def test_a_broken_connection_loses_and_doubles_nothing(
+    archive: CoreClient, dicomstore: Any, relay: Any, files: Files, after_bytes: int
+) -> None:
+    bodies = [*(part10() for _ in range(300)), large(2 * PIECE_BYTES), large(PIECE_BYTES + 5, SeriesInstanceUID="1.9")]
+    files(*bodies)
+    relay.break_after_bytes = after_bytes + 2_000  # the greeting must pass
+    ran = await dicomstore("store", "files", "--json")
+    assert (ran.exit_code, relay.break_after_bytes) == (0, None)
+    assert relay.connections == 2
+    assert Counter(line["path"] for line in ran.lines).most_common(1)[0][1] == 1
+    assert await stored_bodies(archive) == sorted(bodies)
+    assert len(await archive.changes(page_size=200)) == 200
+
+
+async def test_answers_that_got_lost_turn_up_as_already_there(
+    archive: CoreClient, dicomstore: Any, relay: Any, files: Files
+) -> None:
+    files(*(part10() for _ in range(200)))
+    relay.break_after_answer_bytes = 5_000
+    ran = await dicomstore("store", "files", "--streams", "1", "--json")
+    assert ran.exit_code == 0
+    assert {line["status"] for line in ran.lines} <= {"stored", "identical"}
+    assert len(ran.lines) == 200
+
+
+async def test_a_core_that_does_not_come_back_ends_the_upload(
+    archive: Any, relay: Any, files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files(*(part10() for _ in range(500)))
+    monkeypatch.setattr(streams, "RECONNECT_S", 0.2)
+    tally = Tally()
+
+    class ClosesTheRelay(Meter):
+        def ended(self, result: Any) -> None:
+            super().ended(result)
+            relay._server.close()
+            relay.break_now()
+
+    target = Target(relay.address, "", quiet=True)
+    async with target.channel() as channel:
+        with pytest.raises(Failure, match="lost the core") as raised:
+            await streams.upload(
+                target, channel, [tmp_path / "work"], header=pb.StoreHeader(), streams=2, listener=ClosesTheRelay(tally)
+            )
+    assert raised.value.exit_code == NOT_ASKED
+    assert 0 < tally.counts[Status.STORED] < 500
+
+
+async def test_a_core_that_is_not_there_is_noticed_before_anything_is_read(dicomstore: Any, files: Files) -> None:
+    files(part10())
+    ran = await dicomstore("--core", "127.0.0.1:1", "store", "files")
+    assert ran.exit_code == 2
+    assert "no core answers at 127.0.0.1:1" in ran.stderr
+
+
+async def test_a_stranger_on_the_port_is_told_from_a_core(dicomstore: Any, files: Files) -> None:
+    files(part10())
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    ran = await dicomstore("--core", f"127.0.0.1:{port}", "store", "files")
+    await server.stop(0)
+    assert ran.exit_code == 2
+    assert "not a dicomstore core" in ran.stderr
