@@ -128,7 +128,8 @@ async def gone(processes: list[int]) -> None:
 
 
 def get(url: str) -> tuple[int, bytes]:
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=START_S) as response:
+    request = urllib.request.Request(url, headers={"Accept": "application/dicom+json"})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=START_S) as response:
         return response.status, response.read()
 
 
