@@ -25,7 +25,6 @@ _LAYOUT_TAGS = {_SAMPLES_PER_PIXEL, _PHOTOMETRIC_INTERPRETATION, _NUMBER_OF_FRAM
 
 _LOOKED_AT = frozenset[str]().union(*KEPT_TAGS.values(), _LAYOUT_TAGS, validate.REQUIRED, validate.INDEXED)
 _FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
-_NOT_IN_METADATA = "0002"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +100,10 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
 
 def _with_element(json: list[str], added: str) -> list[str]:
     """Return the elements with one more in its place, instead of one with the same tag, and without group 2."""
-    at = bisect_left(json, added[:10])
-    rest = json[at + 1 :] if json[at : at + 1] and json[at].startswith(added[:10]) else json[at:]
-    before = json[:at]
-    if any(element.startswith(_NOT_IN_METADATA, 1) for element in before[:64]):
-        before = [element for element in before if not element.startswith(_NOT_IN_METADATA, 1)]
-    return [*before, added, *rest]
+    at, after_group = bisect_left(json, added[:10]), bisect_left(json, '"0003')
+    rest = at + 1 if json[at : at + 1] and json[at].startswith(added[:10]) else at
+    before = [element for element in json[:after_group] if not element.startswith('"0002')]
+    return [*before, *json[after_group:at], added, *json[rest:]]
 
 
 def _judge(

@@ -10,7 +10,7 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 from server.dicom import dictionary
-from server.dicom.values import BIG_ENDIAN_EMITTERS, LITTLE_ENDIAN_EMITTERS, Emitter
+from server.dicom.values import BIG_ENDIAN_EMITTERS, LITTLE_ENDIAN_EMITTERS, PLAIN_VALUES, Emitter, Plain
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
@@ -31,7 +31,9 @@ MISSING = ""
 """The VR of an element that is encoded without, where the dictionary of public elements doesn't know it."""
 
 LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
-_SHORT = frozenset({"AE", "AS", "AT", "CS", "DA", "DS", "DT", "FL", "FD", "IS", "LO", "LT", "PN", "SH", "SL", "SS"}) | {
+_SHORT_VRS = frozenset(
+    {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "FL", "FD", "IS", "LO", "LT", "PN", "SH", "SL", "SS"}
+) | {
     *("ST", "TM", "UI", "UL", "US"),
 }
 _ALWAYS_SPECIAL = {SPECIFIC_CHARACTER_SET, PIXEL_REPRESENTATION, LUT_DESCRIPTOR, EXTENDED_OFFSET_TABLE} | PIXEL_DATA
@@ -41,30 +43,50 @@ _MAX_ENTRIES = 1 << 15
 class Entry(NamedTuple):
     """What a tag and its encoding mean.
 
-    emit: makes the JSON of a value; None if the element needs more than its value.
-    head, empty: the opening of its JSON, and the JSON of the empty element.
+    vr: as encoded, or by the dictionary of public elements.
+    head: the opening of its JSON.
     unpack, length_at: read the length, from so many bytes after the start of the element.
     value_at: the value begins so many bytes after the start of the element.
     """
 
     tag: int
-    emit: Emitter | None
+    vr: str
     head: str
-    empty: str
     unpack: Callable[..., tuple[Any, ...]]
     length_at: int
     value_at: int
-    vr: str
 
 
-class ElementTable(dict[bytes, Entry]):
+Row = tuple[int, Plain | None, Emitter | None, str, str, str, int, Entry]
+"""Of one entry, what the loop over elements needs: tag, plain, emit, opening, closing, head, value_at; and the entry.
+
+A value of which `plain` likes the text, without padding, is written as opening, text and closing; otherwise `emit` is
+called with `head`. (Plain tuples unpack faster than named ones.)
+"""
+
+
+class ElementTable(dict[bytes, Row]):
     """Entries by encoded tag, or tag and VR.
 
     Args:
         watched: tags whose raw values are wanted, so that their entries have no emitter.
+
+    Attributes:
+        read_head: returns key and short length of the element at a position.
+        read_long: returns the length of a row whose `value_at` is 12.
     """
 
-    __slots__ = ("emitters", "is_big_endian", "is_implicit", "key_bytes", "u16", "u32", "watched")
+    __slots__ = (
+        "emitters",
+        "is_big_endian",
+        "is_implicit",
+        "key_bytes",
+        "read_head",
+        "read_long",
+        "u16",
+        "u32",
+        "watched",
+    )
 
     def __init__(self, *, is_implicit: bool, is_big_endian: bool, watched: frozenset[int]) -> None:
         super().__init__()
@@ -73,48 +95,52 @@ class ElementTable(dict[bytes, Entry]):
         self.is_big_endian = is_big_endian
         self.watched = watched
         self.key_bytes = 4 if is_implicit else 6
+        self.read_head = Struct(f"{order}4sI" if is_implicit else f"{order}6sH").unpack_from
+        self.read_long = Struct(f"{order}8xI").unpack_from
         self.u16 = Struct(f"{order}H").unpack_from
         self.u32 = Struct(f"{order}I").unpack_from
         self.emitters = BIG_ENDIAN_EMITTERS if is_big_endian else LITTLE_ENDIAN_EMITTERS
 
-    def __missing__(self, key: bytes) -> Entry:
+    def __missing__(self, key: bytes) -> Row:
+        entry, is_lasting = self._entry_of(key)
+        is_special = self._is_special(entry) or entry.length_at == 4 != self.key_bytes
+        emit = None if is_special else self.emitters[entry.vr]
+        plain, before, after = PLAIN_VALUES.get(entry.vr, (None, "", ""))
+        row = (entry.tag, plain, emit, entry.head + before, after, entry.head, entry.value_at, entry)
+        if is_lasting and len(self) < _MAX_ENTRIES:  # hostile files could name any tag
+            self[key] = row
+        return row
+
+    def _entry_of(self, key: bytes) -> tuple[Entry, bool]:
+        """Return the entry of a key, and whether it says all about an element that begins so."""
         tag = self.u16(key)[0] << 16 | self.u16(key, 2)[0]
         raw_vr = key[4:6]
         vr = raw_vr.decode("latin-1")
         if vr in LONG_VRS:
-            return self._remember(key, self._entry(tag, vr, self.u32, 8, 12))
-        if vr in _SHORT:
-            return self._remember(key, self._entry(tag, vr, self.u16, 6, 8))
-        if self.is_implicit:
-            return self._remember(key, self._without_vr(tag))
-        if tag >> 16 == 0xFFFE or not b"AA" <= raw_vr <= b"ZZ":
+            return _entry(tag, vr, self.u32, 8, 12), True
+        if vr in _SHORT_VRS:
+            return _entry(tag, vr, self.u16, 6, 8), True
+        if self.is_implicit or tag >> 16 == 0xFFFE or not b"AA" <= raw_vr <= b"ZZ":
             # Items have no VR, and some writers leave it out elsewhere; then these bytes are of the length.
-            return self._without_vr(tag)
+            missing = "UL" if tag & 0xFFFF == 0 else MISSING
+            return _entry(tag, dictionary.public_vr(tag) or missing, self.u32, 4, 8), raw_vr in (b"", b"\0\0")
         # A VR that we don't know: pydicom takes its length for a short one.
-        return self._entry(tag, UNKNOWN, self.u16, 6, 8)
+        return _entry(tag, UNKNOWN, self.u16, 6, 8), False
 
-    def _without_vr(self, tag: int) -> Entry:
-        vr = "UL" if tag & 0xFFFF == 0 else MISSING
-        return self._entry(tag, dictionary.public_vr(tag) or vr, self.u32, 4, 8)
-
-    def _entry(self, tag: int, vr: str, unpack: Callable[..., tuple[Any, ...]], length_at: int, value_at: int) -> Entry:
-        head = element_head(tag, vr)
-        emit = None if self._is_special(tag, vr) else self.emitters[vr]
-        return Entry(tag, emit, head, head + "}", unpack, length_at, value_at, vr)
-
-    def _is_special(self, tag: int, vr: str) -> bool:
+    def _is_special(self, entry: Entry) -> bool:
+        """Say whether an element needs more than its value to become JSON, or means something for others."""
+        tag = entry.tag
         return (
-            vr not in self.emitters
+            entry.vr not in self.emitters
             or tag in _ALWAYS_SPECIAL
             or tag in self.watched
             or tag >> 16 == 0xFFFE
             or is_private_creator(tag)
         )
 
-    def _remember(self, key: bytes, entry: Entry) -> Entry:
-        if len(self) < _MAX_ENTRIES:  # hostile files could name any tag
-            self[key] = entry
-        return entry
+
+def _entry(tag: int, vr: str, unpack: Callable[..., tuple[Any, ...]], length_at: int, value_at: int) -> Entry:
+    return Entry(tag, vr, element_head(tag, vr), unpack, length_at, value_at)
 
 
 @cache

@@ -11,7 +11,7 @@ from server.dicom import dictionary, elements
 from server.dicom.charset import codecs_of
 from server.dicom.elements import ElementTable, Entry, element_head
 from server.dicom.pixels import FragmentWalk
-from server.dicom.values import BINARY_UNITS, Notes, inline_binary
+from server.dicom.values import BINARY_UNITS, PADDING, Notes, inline_binary
 from server.dicom.walk import NEVER, DataSet, Items, Walk, unreadable
 from server.model.errors import Exhausted, Reason
 from server.model.instance import BulkElement
@@ -102,23 +102,32 @@ class Scanner(Walk):
         """Take elements as long as they are ordinary ones: the loop in which nearly all time is spent."""
         data, base, position = self._data, self._base, self._pos
         table, notes = data_set.table, self.notes
-        key_bytes, append, last_tag = table.key_bytes, data_set.json.append, data_set.last_tag
+        read_head, append, last_tag = table.read_head, data_set.json.append, data_set.last_tag
         size = len(data)
         end = size if data_set.cut_at is NEVER else min(size, int(data_set.cut_at) - base)
-        # From here on, a whole head fits in.
-        last_start = (end if data_set.close_at is NEVER else min(end, int(data_set.close_at) - base)) - 12
+        # A short head must fit into the data set, a long one into the data.
+        last_start = size - 12
+        if data_set.close_at is not NEVER:
+            last_start = min(last_start, int(data_set.close_at) - base - 8)
         while position <= last_start:
-            tag, emit, head, empty, unpack_length, length_at, value_at, _ = table[data[position : position + key_bytes]]
+            key, length = read_head(data, position)
+            tag, plain, emit, opening, closing, head, value_at, _ = table[key]
             if emit is None:
                 break
+            if value_at == 12:
+                (length,) = table.read_long(data, position)
             start = position + value_at
-            stop = start + unpack_length(data, position + length_at)[0]
+            stop = start + length
             if stop > end:
                 break
             if tag <= last_tag:
                 data_set.is_unordered = True
             last_tag = tag
-            append(emit(head, data[start:stop], notes) if stop > start else empty)
+            raw = data[start:stop]
+            if plain is not None and plain(text := raw.rstrip(PADDING).decode("latin-1")):
+                append(opening + text + closing)
+            else:
+                append(emit(head, raw, notes) if raw else head + "}")
             position = stop
         self._pos, data_set.last_tag = position, last_tag
 

@@ -1,10 +1,11 @@
 """From encoded values to DICOM JSON (PS3.18 Annex F), one function for each value representation.
 
 An emitter takes the opening of an element, `"00100010":{"vr":"PN"`, the encoded value and the notes of the data
-set, and returns the element's whole text. Common values are recognised by one pattern, which shows that a value is
-valid, has one item and needs no escapes; everything else takes the long way with the same result. An empty value is
-a `vr` only. Differences from pydicom's `to_json_dict` are those it can't say: numbers that are none stay strings, empty
-ones among several are null, and FL and FD that are not finite are "NaN", "Infinity" or "-Infinity".
+set, and returns the element's whole text. Common values don't come so far: one pattern shows that a value is valid,
+single and in need of no escapes (`PLAIN_VALUES`). An empty value is a `vr` only.
+
+Differences from pydicom's `to_json_dict` are those it can't say: numbers that are none stay strings, empty ones among
+several are null, and FL and FD that are not finite are "NaN", "Infinity" or "-Infinity".
 """
 
 import re
@@ -18,6 +19,9 @@ from server.dicom import charset, rules
 from server.dicom.charset import Codecs
 
 Emitter = Callable[[str, bytes, "Notes"], str]
+Plain = Callable[[str], re.Match[str] | None]
+
+PADDING = b"\0 "
 
 quoted: Callable[[str], str] = encode_basestring
 """A JSON string; everything but quotes, backslashes and control characters stands for itself."""
@@ -79,39 +83,19 @@ def _check(head: str, values: Iterable[str], notes: Notes) -> None:
             return
 
 
-def _text(limit: int) -> Emitter:
+def _text(head: str, raw: bytes, notes: Notes) -> str:
     """SH, LO, UC: several values, any character set."""
-    plain = re.compile(rb"([ !#-\[\]-~]{0,%d}[!#-\[\]-~]) *\0?" % (limit - 1)).fullmatch
-
-    def emit(head: str, raw: bytes, notes: Notes) -> str:
-        if match := plain(raw):
-            return f'{head},"Value":["{match[1].decode()}"]}}'
-        values = _decoded(head, raw, notes).split("\\")
-        return _strings(head, [value.rstrip(_PADDING) for value in values], notes)
-
-    return emit
+    values = _decoded(head, raw, notes).split("\\")
+    return _strings(head, [value.rstrip(_PADDING) for value in values], notes)
 
 
-def _paragraph(limit: int) -> Emitter:
+def _paragraph(head: str, raw: bytes, notes: Notes) -> str:
     """LT, ST, UT: one value in which the backslash is a character."""
-    plain = re.compile(rb"([ !#-\[\]-~]{0,%d}[!#-\[\]-~]) *\0?" % (limit - 1)).fullmatch
-
-    def emit(head: str, raw: bytes, notes: Notes) -> str:
-        if match := plain(raw):
-            return f'{head},"Value":["{match[1].decode()}"]}}'
-        return _strings(head, [_decoded(head, raw, notes).rstrip(_PADDING)], notes)
-
-    return emit
-
-
-_PLAIN_NAME = re.compile(rb"[ !#-<>-\[\]_-~]+(?:\^[ !#-<>-\[\]_-~]*){0,4}").fullmatch
+    return _strings(head, [_decoded(head, raw, notes).rstrip(_PADDING)], notes)
 
 
 def _name(head: str, raw: bytes, notes: Notes) -> str:
-    raw = raw.rstrip(b"\0 ")
-    if len(raw) <= 64 and _PLAIN_NAME(raw):
-        return f'{head},"Value":[{{"Alphabetic":"{raw.decode()}"}}]}}'
-    names = _decoded(head, raw, notes).split("\\")
+    names = _decoded(head, raw.rstrip(PADDING), notes).split("\\")
     values = [_name_object(name) for name in names]
     if values == ["null"]:
         return head + "}"
@@ -128,22 +112,14 @@ def _name_object(name: str) -> str:
     return f"{{{','.join(members)}}}" if groups != [""] else "null"
 
 
-def _default_repertoire(common: str) -> Emitter:
-    """AS, CS, DA, DT, TM, UI: several values of the default character set; `common` is the form that needs no look."""
-    is_common = re.compile(common).fullmatch
-
-    def emit(head: str, raw: bytes, notes: Notes) -> str:
-        text = raw.rstrip(b"\0 ").decode("latin-1")
-        if is_common(text):
-            return f'{head},"Value":["{text}"]}}'
-        if "\\" in text:
-            values = text.split("\\")
-            if all(map(is_common, values)):
-                return f'{head},"Value":["{text.replace(chr(92), _BETWEEN_STRINGS)}"]}}'
-            return _strings(head, values, notes)
-        return _strings(head, [text], notes)
-
-    return emit
+def _default_repertoire(head: str, raw: bytes, notes: Notes) -> str:
+    """AS, CS, DA, DT, TM, UI: several values of the default character set."""
+    text = raw.rstrip(PADDING).decode("latin-1")
+    plain, _, _ = PLAIN_VALUES[head[18:20]]
+    values = text.split("\\")
+    if all(map(plain, values)):
+        return f'{head},"Value":["{text.replace(chr(92), _BETWEEN_STRINGS)}"]}}'
+    return _strings(head, values, notes)
 
 
 _BETWEEN_STRINGS = '","'
@@ -158,23 +134,17 @@ def _uri(head: str, raw: bytes, notes: Notes) -> str:
     return _strings(head, [raw.decode("latin-1").rstrip()], notes)
 
 
-_COMMON_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,8}").fullmatch
 _COMMON_DECIMAL = re.compile(r"-?[0-9]{1,10}(?:\.[0-9]{0,5})?|-?[0-9]{1,4}\.[0-9]{6,10}").fullmatch
 
 
 def _integer_string(head: str, raw: bytes, notes: Notes) -> str:
-    text = raw.strip(b"\0 ").decode("latin-1")
-    if _COMMON_INTEGER(text):
-        return f'{head},"Value":[{text}]}}'
-    return _number_strings(head, text, notes, _integer)
+    return _number_strings(head, raw.strip(PADDING).decode("latin-1"), notes, _integer)
 
 
 def _decimal_string(head: str, raw: bytes, notes: Notes) -> str:
-    text = raw.strip(b"\0 ").decode("latin-1")
-    if _COMMON_DECIMAL(text):
-        return f'{head},"Value":[{float(text)!r}]}}'
+    text = raw.strip(PADDING).decode("latin-1")
     values = text.split("\\")
-    if len(values) > 1 and all(map(_COMMON_DECIMAL, values)):
+    if all(map(_COMMON_DECIMAL, values)):
         return f'{head},"Value":[{",".join([repr(float(value)) for value in values])}]}}'
     return _number_strings(head, text, notes, _decimal)
 
@@ -279,36 +249,56 @@ def _unreadable(head: str, raw: bytes) -> str:
     return inline_binary(f'{head[:18]}UN"', raw)
 
 
+_STRING = (',"Value":["', '"]}')
+_NUMBER = (',"Value":[', "]}")
+_NAME = (',"Value":[{"Alphabetic":"', '"}]}')
+_TEXT = r"[ !#-\[\]-~]{1,%d}"  # ASCII but for quote, backslash and control characters
+_DAY = r"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])"
+_TIME = r"(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9](?:\.[0-9]{1,6})?"
+
+PLAIN_VALUES: Mapping[str, tuple[Plain, str, str]] = {
+    vr: (re.compile(pattern).fullmatch, before, after)
+    for vr, pattern, (before, after) in (
+        ("AS", r"[0-9]{3}[DWMY]", _STRING),
+        ("CS", r"[A-Z0-9_ ]{1,16}", _STRING),
+        ("DA", _DAY, _STRING),
+        # As repr(float) writes them: these have no more than 15 digits, no needless ones, and no exponent.
+        ("DS", r"(?!-?0\.0000)-?(?:0|[1-9][0-9]{0,6})\.(?:0|[0-9]{0,7}[1-9])", _NUMBER),
+        ("DT", _DAY + _TIME, _STRING),
+        ("IS", r"0|-?[1-9][0-9]{0,8}", _NUMBER),
+        ("LO", _TEXT % 64, _STRING),
+        ("LT", _TEXT % 10240, _STRING),
+        ("PN", r"(?=.{1,64}$)[ !#-<>-\[\]_-~]+(?:\^[ !#-<>-\[\]_-~]*){0,4}", _NAME),
+        ("SH", _TEXT % 16, _STRING),
+        ("ST", _TEXT % 1024, _STRING),
+        ("TM", _TIME, _STRING),
+        ("UC", _TEXT % 2**31, _STRING),
+        ("UI", r"[0-9.]{0,63}[0-9]", _STRING),
+        ("UT", _TEXT % 2**31, _STRING),
+    )
+}
+"""Which texts, without padding, are one valid value that JSON can have as it is, and what stands around it."""
+
+
 def _emitters(order: str) -> Mapping[str, Emitter]:
     return {
         "AE": _entity,
-        "AS": _default_repertoire(r"[0-9]{3}[DWMY]"),
         "AT": _tags(order),
-        "CS": _default_repertoire(r"[A-Z0-9_ ]{1,16}"),
-        "DA": _default_repertoire(r"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])"),
         "DS": _decimal_string,
-        "DT": _default_repertoire(
-            r"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9](?:\.[0-9]{1,6})?"
-        ),
         "FD": _floats(order, "d"),
         "FL": _floats(order, "f"),
         "IS": _integer_string,
-        "LO": _text(64),
-        "LT": _paragraph(10240),
         "PN": _name,
-        "SH": _text(16),
         "SL": _integers(order, "i"),
         "SS": _integers(order, "h"),
-        "ST": _paragraph(1024),
         "SV": _integers(order, "q"),
-        "TM": _default_repertoire(r"(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9](?:\.[0-9]{1,6})?"),
-        "UC": _text(2**31),
-        "UI": _default_repertoire(r"[0-9.]{0,63}[0-9]"),
         "UL": _integers(order, "I"),
         "UR": _uri,
         "US": _integers(order, "H"),
-        "UT": _paragraph(2**31),
         "UV": _integers(order, "Q"),
+        **dict.fromkeys(("AS", "CS", "DA", "DT", "TM", "UI"), _default_repertoire),
+        **dict.fromkeys(("LO", "SH", "UC"), _text),
+        **dict.fromkeys(("LT", "ST", "UT"), _paragraph),
     }
 
 
