@@ -28,7 +28,10 @@ async def serving(core: str, **settings: Any) -> AsyncIterator[httpx.AsyncClient
             ) as client:
                 yield client
         finally:
-            await server.shutdown()
+            for connection in list(server.server_state.connections):
+                connection.shutdown()
+            for listening in server.servers:
+                listening.close()
             await server.lifespan.shutdown()
 
 
@@ -47,3 +50,27 @@ STOW = MULTIPART | JSON
 async def stow(web: httpx.AsyncClient, *files: bytes, path: str = "/v2/studies") -> httpx.Response:
     """Store files as one multipart request."""
     return await web.post(path, content=multipart(*files), headers=STOW)
+
+
+async def stored(web: httpx.AsyncClient, *files: bytes, base: str = "/v2") -> None:
+    """Store files one after the other, so that their order is known; all must be stored."""
+    for file in files:
+        response = await stow(web, file, path=f"{base}/studies")
+        assert response.status_code in (200, 202), response.text
+
+
+def parts_of(response: httpx.Response) -> list[tuple[str, bytes]]:
+    """Return Content-Type and bytes of each part of a multipart answer, found as viewers find them."""
+    content_type = response.headers["content-type"]
+    assert content_type.startswith("multipart/related; type=")
+    delimiter = b"--" + content_type.rpartition("boundary=")[2].encode()
+    head, *parts, end = (b"\r\n" + response.content).split(b"\r\n" + delimiter)
+    assert head == b""
+    assert end == b"--\r\n"
+    found = []
+    for part in parts:
+        headers, _, body = part.partition(b"\r\n\r\n")
+        name, _, value = headers.removeprefix(b"\r\n").partition(b": ")
+        assert name == b"Content-Type"
+        found.append((value.decode(), body))
+    return found

@@ -1,0 +1,68 @@
+"""Partitions over a real core (spec/partitions.md)."""
+
+import httpx
+import pytest
+
+from tests.data import part10
+from tests.integration.facade.serving import JSON, stored, stow
+
+STUDY = "1.2.826.0.1.3680043.10.1.1"
+FILE = part10(SOPInstanceUID="1.2.3", frames=[bytes(2000)])
+
+
+@pytest.mark.parametrize("path", ["/v2/partitions", "/v1/partitions/p1/studies", f"/v2/partitions/p1/studies/{STUDY}"])
+async def test_without_the_feature_there_are_no_partitions(web: httpx.AsyncClient, path: str) -> None:
+    response = await web.get(path, headers={"Accept": "*/*"})
+
+    assert (response.status_code, response.text) == (400, "Data partitions feature is disabled.")
+
+
+async def test_with_the_feature_each_request_names_one(partitioned_web: httpx.AsyncClient) -> None:
+    for response in (
+        await partitioned_web.get("/v2/studies", headers=JSON),
+        await partitioned_web.delete(f"/v2/studies/{STUDY}"),
+        await stow(partitioned_web, FILE),
+    ):
+        assert (response.status_code, response.text) == (400, "PartitionName value is missing in the route segment.")
+
+
+async def test_an_unknown_partition_is_refused_and_made_by_storing(partitioned_web: httpx.AsyncClient) -> None:
+    unknown = await partitioned_web.get("/v2/partitions/p1/studies", headers=JSON)
+    assert (unknown.status_code, unknown.text) == (400, "Specified PartitionName does not exist.")
+
+    await stored(partitioned_web, FILE, base="/v2/partitions/p1")
+    names = [row["partitionName"] for row in (await partitioned_web.get("/v1/partitions")).json()]
+    assert names == ["Microsoft.Default", "p1"]
+
+
+async def test_partitions_are_listed_with_key_and_date(partitioned_web: httpx.AsyncClient) -> None:
+    (row,) = (await partitioned_web.get("/v2/partitions")).json()
+
+    assert row["partitionKey"] == 1
+    assert row["partitionName"] == "Microsoft.Default"
+    assert row["createdDate"].endswith("Z")
+
+
+async def test_a_name_that_is_none_is_refused(partitioned_web: httpx.AsyncClient) -> None:
+    assert (await stow(partitioned_web, FILE, path="/v2/partitions/a%20b/studies")).status_code == 400
+
+
+async def test_the_same_instance_lives_in_two_partitions(partitioned_web: httpx.AsyncClient) -> None:
+    for name in ("p1", "p2"):
+        await stored(partitioned_web, FILE, base=f"/v2/partitions/{name}")
+    await partitioned_web.delete(f"/v2/partitions/p1/studies/{STUDY}")
+
+    assert (await partitioned_web.get("/v2/partitions/p1/studies", headers=JSON)).status_code == 204
+    assert (await partitioned_web.get("/v2/partitions/p2/studies", headers=JSON)).status_code == 200
+
+
+async def test_urls_name_the_partition(partitioned_web: httpx.AsyncClient) -> None:
+    answer = (await stow(partitioned_web, FILE, path="/v2/partitions/p1/studies")).json()
+    instance = f"{partitioned_web.base_url}/v2/partitions/p1/studies/{STUDY}/series/{STUDY}.1/instances/1.2.3"
+    assert answer["00081199"]["Value"][0]["00081190"]["Value"] == [instance]
+
+    (data_set,) = (await partitioned_web.get(f"{instance}/metadata", headers=JSON)).json()
+    assert data_set["7FE00010"]["BulkDataURI"] == f"{instance}/bulkdata/7FE00010"
+    (entry,) = (await partitioned_web.get("/v2/changefeed")).json()
+    assert entry["partitionName"] == "p1"
+    assert entry["metadata"]["7FE00010"]["BulkDataURI"] == f"{instance}/bulkdata/7FE00010"

@@ -1,0 +1,131 @@
+"""What holds for every request: versions, methods, ids, CORS, health, the description for machines, the log."""
+
+import logging
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.bootstrap import running
+from tests.core import settings_for
+from tests.integration.facade.serving import JSON, serving
+
+ORIGIN = {"Origin": "https://viewer.example"}
+
+
+async def test_health_says_that_the_core_serves(web: httpx.AsyncClient) -> None:
+    response = await web.get("/health/check")
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "overallStatus": "Healthy",
+        "details": [{"name": "core", "status": "Healthy", "description": "The core serves."}],
+    }
+    assert "api-supported-versions" not in response.headers
+
+
+async def test_health_notices_a_lost_core(tmp_path: Path) -> None:
+    async with running(settings_for(tmp_path)) as core:
+        address = core.address
+    async with serving(address) as web:
+        response = await web.get("/health/check")
+
+    assert response.status_code == 503
+    assert response.json()["overallStatus"] == "Unhealthy"
+
+
+@pytest.mark.parametrize("path", ["/v2/studies", "/v1/studies?limit=0", "/v2/nonsense", "/v2/studies/x"])
+async def test_every_versioned_answer_names_the_versions(web: httpx.AsyncClient, path: str) -> None:
+    assert (await web.get(path, headers=JSON)).headers["api-supported-versions"] == "1.0, 2.0"
+
+
+@pytest.mark.parametrize("path", ["/studies", "/v99/studies", "/v1.0-prerelease/studies", "/v2", "/v2/nonsense", "/"])
+async def test_there_are_no_other_paths(web: httpx.AsyncClient, path: str) -> None:
+    assert (await web.get(path, headers=JSON)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v2/studies", {"GET", "HEAD", "POST"}),
+        ("DELETE", "/v2/studies", {"GET", "HEAD", "POST"}),
+        ("PATCH", "/v2/studies/1.2", {"DELETE", "GET", "HEAD", "POST"}),
+        ("POST", "/v2/changefeed", {"GET", "HEAD"}),
+    ],
+)
+async def test_other_methods_are_refused_with_those_that_are_allowed(
+    web: httpx.AsyncClient, method: str, path: str, allowed: set[str]
+) -> None:
+    response = await web.request(method, path, headers=JSON)
+
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == allowed
+
+
+async def test_a_request_id_is_given_or_kept(web: httpx.AsyncClient) -> None:
+    given = await web.get("/v2/studies", headers=JSON | {"X-Request-Id": "abc-1"})
+    made = await web.get("/v2/studies", headers=JSON)
+    odd = await web.get("/v2/studies", headers=JSON | {"X-Request-Id": "a b"})
+
+    assert given.headers["x-request-id"] == "abc-1"
+    assert len(made.headers["x-request-id"]) == 32
+    assert len(odd.headers["x-request-id"]) == 32
+
+
+async def test_one_line_is_logged_without_what_was_searched_for(
+    web: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="facade.access"):
+        await web.get("/v2/studies?PatientName=Doe", headers=JSON | {"X-Request-Id": "abc-1"})
+
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "facade.access"]
+    assert line.startswith("method=GET route=/{version}/studies status=204 bytes=0 ms=")
+    assert line.endswith(" request_id=abc-1")
+
+
+async def test_the_service_describes_itself(web: httpx.AsyncClient) -> None:
+    described = await web.get("/v2/api.json")
+    document = described.json()
+
+    assert document["openapi"].startswith("3.0")
+    assert set(document["paths"]["/v2/studies"]) == {"parameters", "get", "post"}
+    frames = document["paths"]["/v2/studies/{study}/series/{series}/instances/{instance}/frames/{frames}"]
+    assert [parameter["name"] for parameter in frames["parameters"]] == ["study", "series", "instance", "frames"]
+    assert all(
+        operation["summary"]
+        for path in document["paths"].values()
+        for operation in path.values()
+        if isinstance(operation, dict)
+    )
+    assert (await web.get("/v2/api.yaml")).content == described.content
+
+
+async def test_browsers_of_other_sites_are_not_let_in_by_default(web: httpx.AsyncClient) -> None:
+    response = await web.get("/v2/studies", headers=JSON | ORIGIN)
+
+    assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+async def test_browsers_of_named_sites_may_read_everything_errors_too() -> None:
+    async with serving("127.0.0.1:1", cors_origins="https://viewer.example", call_seconds=2) as web:
+        for path in ("/v2/studies?limit=0", "/v2/studies", "/nonsense"):
+            response = await web.get(path, headers=JSON | ORIGIN)
+
+            assert response.status_code >= 400
+            assert response.headers["access-control-allow-origin"] == "https://viewer.example"
+            assert response.headers["cross-origin-resource-policy"] == "cross-origin"
+            exposed = response.headers["access-control-expose-headers"]
+            for name in ("Content-Range", "ETag", "Location", "Warning", "Link", "Retry-After", "X-Total-Count"):
+                assert name in exposed
+        stranger = await web.get("/nonsense", headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in stranger.headers
+
+
+async def test_preflight_requests_are_answered() -> None:
+    asked = {"Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "authorization,if-match,x-a"}
+    async with serving("127.0.0.1:1", cors_origins="*") as web:
+        response = await web.options("/v2/studies/1.2", headers=ORIGIN | asked)
+
+    assert response.status_code == 200
+    assert "DELETE" in response.headers["access-control-allow-methods"]
+    assert response.headers["access-control-allow-headers"] == asked["Access-Control-Request-Headers"]
