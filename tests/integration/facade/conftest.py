@@ -5,10 +5,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from server.bootstrap import running
 from tests.core import settings_for
 from tests.integration.facade.serving import serving
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_web(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
+    """A facade of a core that all tests of a module share, because they only read. They run in the module's loop."""
+    async with running(settings_for(tmp_path_factory.mktemp("core"))) as core, serving(core.address) as client:
+        yield client
 
 
 @pytest.fixture

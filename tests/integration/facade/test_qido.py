@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from tests.data import part10
 from tests.integration.facade.serving import JSON, stored
@@ -10,15 +11,18 @@ CT = {"StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1", "Modality": "CT",
 MR = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.1", "Modality": "MR", "PatientName": "Roe^Richard"}
 
 
-@pytest.fixture
-async def archive(web: httpx.AsyncClient) -> httpx.AsyncClient:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def archive(shared_web: httpx.AsyncClient) -> httpx.AsyncClient:
     await stored(
-        web,
+        shared_web,
         part10(SOPInstanceUID="1.1.1.1", StudyDate="20200101", InstanceNumber="1", **CT),
         part10(SOPInstanceUID="1.1.1.2", StudyDate="20200101", InstanceNumber="2", **CT),
         part10(SOPInstanceUID="1.2.1.1", StudyDate="20240615", InstanceNumber="3", **MR),
     )
-    return web
+    return shared_web
 
 
 async def uids(web: httpx.AsyncClient, path: str, tag: str) -> list[str]:

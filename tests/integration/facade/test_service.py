@@ -10,11 +10,13 @@ from server.bootstrap import running
 from tests.core import settings_for
 from tests.integration.facade.serving import JSON, serving
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 ORIGIN = {"Origin": "https://viewer.example"}
 
 
-async def test_health_says_that_the_core_serves(web: httpx.AsyncClient) -> None:
-    response = await web.get("/health/check")
+async def test_health_says_that_the_core_serves(shared_web: httpx.AsyncClient) -> None:
+    response = await shared_web.get("/health/check")
 
     assert response.status_code == 200
     assert response.json() == {
@@ -35,13 +37,13 @@ async def test_health_notices_a_lost_core(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2/studies", "/v1/studies?limit=0", "/v2/nonsense", "/v2/studies/x"])
-async def test_every_versioned_answer_names_the_versions(web: httpx.AsyncClient, path: str) -> None:
-    assert (await web.get(path, headers=JSON)).headers["api-supported-versions"] == "1.0, 2.0"
+async def test_every_versioned_answer_names_the_versions(shared_web: httpx.AsyncClient, path: str) -> None:
+    assert (await shared_web.get(path, headers=JSON)).headers["api-supported-versions"] == "1.0, 2.0"
 
 
 @pytest.mark.parametrize("path", ["/studies", "/v99/studies", "/v1.0-prerelease/studies", "/v2", "/v2/nonsense", "/"])
-async def test_there_are_no_other_paths(web: httpx.AsyncClient, path: str) -> None:
-    assert (await web.get(path, headers=JSON)).status_code == 404
+async def test_there_are_no_other_paths(shared_web: httpx.AsyncClient, path: str) -> None:
+    assert (await shared_web.get(path, headers=JSON)).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -54,18 +56,18 @@ async def test_there_are_no_other_paths(web: httpx.AsyncClient, path: str) -> No
     ],
 )
 async def test_other_methods_are_refused_with_those_that_are_allowed(
-    web: httpx.AsyncClient, method: str, path: str, allowed: set[str]
+    shared_web: httpx.AsyncClient, method: str, path: str, allowed: set[str]
 ) -> None:
-    response = await web.request(method, path, headers=JSON)
+    response = await shared_web.request(method, path, headers=JSON)
 
     assert response.status_code == 405
     assert set(response.headers["allow"].split(", ")) == allowed
 
 
-async def test_a_request_id_is_given_or_kept(web: httpx.AsyncClient) -> None:
-    given = await web.get("/v2/studies", headers=JSON | {"X-Request-Id": "abc-1"})
-    made = await web.get("/v2/studies", headers=JSON)
-    odd = await web.get("/v2/studies", headers=JSON | {"X-Request-Id": "a b"})
+async def test_a_request_id_is_given_or_kept(shared_web: httpx.AsyncClient) -> None:
+    given = await shared_web.get("/v2/studies", headers=JSON | {"X-Request-Id": "abc-1"})
+    made = await shared_web.get("/v2/studies", headers=JSON)
+    odd = await shared_web.get("/v2/studies", headers=JSON | {"X-Request-Id": "a b"})
 
     assert given.headers["x-request-id"] == "abc-1"
     assert len(made.headers["x-request-id"]) == 32
@@ -73,18 +75,18 @@ async def test_a_request_id_is_given_or_kept(web: httpx.AsyncClient) -> None:
 
 
 async def test_one_line_is_logged_without_what_was_searched_for(
-    web: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+    shared_web: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="facade.access"):
-        await web.get("/v2/studies?PatientName=Doe", headers=JSON | {"X-Request-Id": "abc-1"})
+        await shared_web.get("/v2/studies?PatientName=Doe", headers=JSON | {"X-Request-Id": "abc-1"})
 
     (line,) = [record.getMessage() for record in caplog.records if record.name == "facade.access"]
     assert line.startswith("method=GET route=/{version}/studies status=204 bytes=0 ms=")
     assert line.endswith(" request_id=abc-1")
 
 
-async def test_the_service_describes_itself(web: httpx.AsyncClient) -> None:
-    described = await web.get("/v2/api.json")
+async def test_the_service_describes_itself(shared_web: httpx.AsyncClient) -> None:
+    described = await shared_web.get("/v2/api.json")
     document = described.json()
 
     assert document["openapi"].startswith("3.0")
@@ -97,11 +99,11 @@ async def test_the_service_describes_itself(web: httpx.AsyncClient) -> None:
         for operation in path.values()
         if isinstance(operation, dict)
     )
-    assert (await web.get("/v2/api.yaml")).content == described.content
+    assert (await shared_web.get("/v2/api.yaml")).content == described.content
 
 
-async def test_browsers_of_other_sites_are_not_let_in_by_default(web: httpx.AsyncClient) -> None:
-    response = await web.get("/v2/studies", headers=JSON | ORIGIN)
+async def test_browsers_of_other_sites_are_not_let_in_by_default(shared_web: httpx.AsyncClient) -> None:
+    response = await shared_web.get("/v2/studies", headers=JSON | ORIGIN)
 
     assert not [name for name in response.headers if name.startswith("access-control")]
 

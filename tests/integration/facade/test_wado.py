@@ -18,7 +18,11 @@ def instance(uid: str) -> str:
 
 @pytest.mark.parametrize("path", [f"/v2/studies/{STUDY}", SERIES, f"{SERIES}/", SERIES.replace("v2", "v1")])
 async def test_instances_come_back_byte_by_byte(web: httpx.AsyncClient, path: str) -> None:
-    files = [part10(), part10(frames=[bytes(range(256)) * 8000], Rows=2000, Columns=1024), part10(transfer_syntax=IMPLICIT_LITTLE)]
+    files = [
+        part10(),
+        part10(frames=[bytes(range(256)) * 8000], Rows=2000, Columns=1024),
+        part10(transfer_syntax=IMPLICIT_LITTLE),
+    ]
     await stored(web, *files)
     response = await web.get(path, headers=AS_STORED)
 
