@@ -57,7 +57,9 @@ def test_upgrading_gives_the_same_schema_as_creating_the_tables(url: str, engine
 def described(engine: Engine) -> object:
     if engine.dialect.name == "sqlite":
         with engine.connect() as connection:
-            rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE name != 'alembic_version'"))
+            rows = connection.execute(
+                text("SELECT name, sql FROM sqlite_master WHERE name NOT IN ('alembic_version', 'sqlite_stat1')")
+            )
             return {name: normal(sql) for name, sql in rows if sql}
     inspector = inspect(engine)
     return {
@@ -101,6 +103,20 @@ def test_several_processes_may_migrate_at_once(url: str) -> None:
         for migrated in [executor.submit(migrate, url) for _ in range(6)]:
             migrated.result()
     assert schema_state(url) == (REVISION, REVISION)
+
+
+def test_the_statistics_for_sqlite_are_about_indexes_that_exist(tmp_path: Path) -> None:
+    migrate(f"sqlite:///{tmp_path / 'index.db'}")
+    engine = create_engine(f"sqlite:///{tmp_path / 'index.db'}")
+    with engine.connect() as connection:
+        described = connection.execute(text("SELECT tbl, idx, stat FROM sqlite_stat1")).all()
+        for table, index, statistics in described:
+            on = connection.execute(text("SELECT tbl_name FROM sqlite_master WHERE name = :name"), {"name": index})
+            assert on.scalar_one() == table
+            columns = connection.execute(text(f"PRAGMA index_info({index})")).all()
+            assert len(statistics.split()) == 1 + len(columns), index
+    engine.dispose()
+    assert described
 
 
 async def test_a_migrated_database_is_ready_for_use(url: str) -> None:

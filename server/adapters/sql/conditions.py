@@ -8,23 +8,23 @@ import re
 from sqlalchemy import ColumnElement, and_, exists, false, or_, true
 
 from server.adapters.sql.keys import COLUMNS, NAMES, SEVERAL, kept
-from server.adapters.sql.tables import LONGEST_TEXT, NAME_GROUPS, instances, series, series_values, studies
+from server.adapters.sql.tables import LONGEST_TEXT, NAME_GROUPS, series, series_values, studies
 from server.model.query import Between, Condition, Equals, Level, Like, Matcher, NameMatches, NameWords
 
 Text = ColumnElement[str]
 
 _ESCAPE = "!"
 _STARS = re.compile(r"\*+")
-_STUDY_KEYS = {Level.STUDY: studies.c.key, Level.SERIES: series.c.study_key, Level.INSTANCE: instances.c.study_key}
+MODALITIES_IN_STUDY = "ModalitiesInStudy"
 
 
 def level_of(key: str) -> Level:
-    """Return the level whose table a search key is kept in.
+    """Return the level that a search key is about.
 
     Raises:
         KeyError: not a search key.
     """
-    if key in NAMES:
+    if key in NAMES or key == MODALITIES_IN_STUDY:
         return Level.STUDY
     if key in SEVERAL:
         return Level.SERIES
@@ -32,22 +32,17 @@ def level_of(key: str) -> Level:
     return Level.STUDY if table is studies else Level.SERIES if table is series else Level.INSTANCE
 
 
-def is_of_any_level(key: str) -> bool:
-    """Say whether a search key needs no table but the one that is searched."""
-    return key == "ModalitiesInStudy"
+def holds(condition: Condition) -> ColumnElement[bool]:
+    """Return the condition; the table of `level_of` must be joined."""
+    return or_(false(), *(_holds(condition.key, matcher) for matcher in condition.matchers))
 
 
-def holds(condition: Condition, level: Level) -> ColumnElement[bool]:
-    """Return the condition for rows at `level`; the table of `level_of` must be joined."""
-    return or_(false(), *(_holds(condition.key, matcher, level) for matcher in condition.matchers))
-
-
-def _holds(key: str, matcher: Matcher, level: Level) -> ColumnElement[bool]:
+def _holds(key: str, matcher: Matcher) -> ColumnElement[bool]:
     if prefix := NAMES.get(key):
         return _name_holds(prefix, matcher)
-    if key == "ModalitiesInStudy":
-        other = series.alias("any_series")
-        return exists().where(other.c.study_key == _STUDY_KEYS[level], _compare(other.c.modality, matcher))
+    if key == MODALITIES_IN_STUDY:
+        any_series = series.alias("any_series")
+        return exists().where(any_series.c.study_key == studies.c.key, _compare(any_series.c.modality, matcher))
     if key in SEVERAL:
         return exists().where(
             series_values.c.series_key == series.c.key,

@@ -2,26 +2,35 @@
 
 The order is the primary key of the level, descending. It never changes, so a page begins with `key < after`, and an
 offset is skipped within an index.
+
+Conditions on the levels above the matches can be met in two ways. If few studies or series meet them, those are looked
+up first, and the rows in them sorted. If many do, walking all rows in order soon finds a page of them. Which
+way is better depends on the values, and databases guess badly at it; so it is found out by trying the first.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import orjson
 from sqlalchemy import Column, ColumnElement, Connection, Select, Table, select
 
-from server.adapters.sql.conditions import holds, is_of_any_level, level_of
-from server.adapters.sql.rows import AnyRow, series_key, study_key, within
-from server.adapters.sql.tables import instances, metadata, series, studies
+from server.adapters.sql.conditions import holds, level_of
+from server.adapters.sql.matches import matches
+from server.adapters.sql.rows import series_key, study_key, within
+from server.adapters.sql.tables import instances, series, studies
 from server.model.errors import InvalidRequest, Reason
-from server.model.ids import ResourceRef, Uid
-from server.model.query import Equals, Level, Match, NameMatches, Query
+from server.model.ids import ResourceRef
+from server.model.query import Condition, Equals, Level, Match, NameMatches, Query
 
 MOST_VALUES = 10_000
 """Values of a query that are compared as they are."""
 
 MOST_PATTERNS = 200
 """Patterns, ranges and lists of words in a query."""
+
+FEW_PARENTS = 1_000
+"""Studies or series that are looked up first."""
+
+FEW_ROWS = 20_000
+"""Rows in them that are sorted."""
 
 _TABLES: Mapping[Level, Table] = {Level.STUDY: studies, Level.SERIES: series, Level.INSTANCE: instances}
 _KEYS: Mapping[Level, Column[int]] = {
@@ -53,41 +62,71 @@ def check_size(query: Query) -> None:
 
 def search(connection: Connection, partition_key: int, query: Query) -> list[Match]:
     """Do what `InstanceIndex.search` promises."""
-    keys = list(connection.execute(_page(partition_key, query)).scalars())
-    if not keys:
-        return []
-    match query.level:
-        case Level.STUDY:
-            return _studies(connection, query, keys)
-        case Level.SERIES:
-            return _series(connection, query, keys)
-        case Level.INSTANCE:
-            return _instances(connection, query, keys)
+    keys = list(connection.execute(_page(connection, partition_key, query)).scalars())
+    return matches(connection, query, keys) if keys else []
 
 
-def _page(partition_key: int, query: Query) -> Select[int]:
+def _page(connection: Connection, partition_key: int, query: Query) -> Select[int]:
     """Return the query for the keys of the matches."""
+    if below := {level for condition in query.conditions if (level := level_of(condition.key)) > query.level}:
+        raise ValueError(f"conditions on {max(below).name} in a search for {query.level.name}")
     key = _KEYS[query.level]
-    conditions = (holds(condition, query.level) for condition in query.conditions)
-    statement = _joined(query).where(*_scope(partition_key, query.level, query.scope), *conditions)
+    statement, is_few = _within_few(connection, partition_key, query), True
+    if statement is None:
+        statement, is_few = _within_scope(partition_key, query), False
     if query.after is not None:
         statement = statement.where(key < query.after)
-    statement = statement.order_by(key.desc()).limit(query.limit)
+    # The sum keeps databases from walking through all rows in order, to save sorting a few.
+    statement = statement.order_by((key + 0 if is_few else key).desc()).limit(query.limit)
     return statement.offset(query.skip) if query.skip else statement
 
 
-def _joined(query: Query) -> Select[int]:
-    """Select keys from the table searched, joined with those above it that conditions are about."""
-    statement = select(_KEYS[query.level])
-    about = {level_of(condition.key) for condition in query.conditions if not is_of_any_level(condition.key)}
-    if below := {level for level in about if level > query.level}:
-        raise ValueError(f"conditions on {max(below).name} in a search for {query.level.name}")
+def _within_few(connection: Connection, partition_key: int, query: Query) -> Select[int] | None:
+    """Select the matches' keys from those few studies or series that meet the conditions on them.
+
+    None if there are no such conditions, or not few, or the scope is narrow anyway.
+    """
+    above = [condition for condition in query.conditions if level_of(condition.key) < query.level]
+    if not above or query.scope.study is not None:
+        return None
+    parent = max(level_of(condition.key) for condition in above)
+    parents = _few_parents(connection, partition_key, query.level, parent, above)
+    if parents is None:
+        return None
     table = _TABLES[query.level]
-    if Level.SERIES in about and query.level > Level.SERIES:
+    own = [condition for condition in query.conditions if level_of(condition.key) == query.level]
+    is_below = (table.c.study_key if parent is Level.STUDY else table.c.series_key).in_(parents)
+    return _meeting(query.level, own).where(is_below)
+
+
+def _few_parents(
+    connection: Connection, partition_key: int, level: Level, parent: Level, conditions: Sequence[Condition]
+) -> list[int] | None:
+    """Return the keys of the studies or series that meet conditions; None if they are not few."""
+    table = _TABLES[parent]
+    rows_below = studies.c.series_count if level is Level.SERIES else table.c.instance_count
+    statement = _meeting(parent, conditions).add_columns(rows_below).where(table.c.partition_key == partition_key)
+    found = connection.execute(statement.limit(FEW_PARENTS + 1)).all()
+    if len(found) > FEW_PARENTS or sum(count for _, count in found) > FEW_ROWS:
+        return None
+    return [key for key, _ in found]
+
+
+def _within_scope(partition_key: int, query: Query) -> Select[int]:
+    """Select the matches' keys by walking through the scope."""
+    return _meeting(query.level, query.conditions).where(*_scope(partition_key, query.level, query.scope))
+
+
+def _meeting(level: Level, conditions: Sequence[Condition]) -> Select[int]:
+    """Select keys of a level whose rows, and rows above them, meet conditions."""
+    table = _TABLES[level]
+    about = {level_of(condition.key) for condition in conditions}
+    statement = select(_KEYS[level])
+    if Level.SERIES in about and level > Level.SERIES:
         statement = statement.join_from(table, series, series.c.key == table.c.series_key)
-    if Level.STUDY in about and query.level > Level.STUDY:
+    if Level.STUDY in about and level > Level.STUDY:
         statement = statement.join_from(table, studies, studies.c.key == table.c.study_key)
-    return statement
+    return statement.where(*(holds(condition) for condition in conditions))
 
 
 def _scope(partition_key: int, level: Level, scope: ResourceRef) -> list[ColumnElement[bool]]:
@@ -106,108 +145,3 @@ def _scope(partition_key: int, level: Level, scope: ResourceRef) -> list[ColumnE
     if scope.series is None:
         return [series.c.study_key == study]
     return [series.c.key == series_key(partition_key, scope).scalar_subquery()]
-
-
-def _studies(connection: Connection, query: Query, keys: Sequence[int]) -> list[Match]:
-    rows = _by_key(connection, studies, keys)
-    jsons = _newest_metadata(connection, query, {key: row.max_version for key, row in rows.items()})
-    modalities = _modalities(connection, keys) if query.counts else {}
-    return [
-        Match(
-            key=key,
-            resource=ResourceRef(query.scope.partition, Uid(rows[key].uid)),
-            elements=orjson.loads(rows[key].elements),
-            metadata=jsons.get(key),
-            modalities=tuple(modalities.get(key, ())),
-            series_count=rows[key].series_count if query.counts else 0,
-            instance_count=rows[key].instance_count if query.counts else 0,
-        )
-        for key in keys
-    ]
-
-
-def _series(connection: Connection, query: Query, keys: Sequence[int]) -> list[Match]:
-    rows = _by_key(connection, series, keys)
-    study_rows = _by_key(connection, studies, {row.study_key for row in rows.values()})
-    study_elements = _elements(study_rows)
-    jsons = _newest_metadata(connection, query, {key: row.max_version for key, row in rows.items()})
-    return [
-        Match(
-            key=key,
-            resource=ResourceRef(query.scope.partition, Uid(study_rows[row.study_key].uid), Uid(row.uid)),
-            elements=study_elements[row.study_key] | orjson.loads(row.elements),
-            metadata=jsons.get(key),
-            instance_count=row.instance_count if query.counts else 0,
-        )
-        for key, row in ((key, rows[key]) for key in keys)
-    ]
-
-
-def _instances(connection: Connection, query: Query, keys: Sequence[int]) -> list[Match]:
-    rows = _by_key(connection, instances, keys)
-    series_rows = _by_key(connection, series, {row.series_key for row in rows.values()})
-    study_rows = _by_key(connection, studies, {row.study_key for row in rows.values()})
-    study_elements, series_elements = _elements(study_rows), _elements(series_rows)
-    jsons = _newest_metadata(connection, query, {key: key for key in keys})
-    return [
-        Match(
-            key=key,
-            resource=ResourceRef(
-                query.scope.partition,
-                Uid(study_rows[row.study_key].uid),
-                Uid(series_rows[row.series_key].uid),
-                Uid(row.uid),
-            ),
-            elements=study_elements[row.study_key] | series_elements[row.series_key] | orjson.loads(row.elements),
-            metadata=jsons.get(key),
-        )
-        for key, row in ((key, rows[key]) for key in keys)
-    ]
-
-
-def _by_key(connection: Connection, table: Table, keys: Collection[int]) -> dict[int, AnyRow]:
-    """Return what `Match` needs of some rows."""
-    names = (
-        "uid",
-        "elements",
-        "study_key",
-        "series_key",
-        "series_count",
-        "instance_count",
-        "max_version",
-    )
-    key = table.primary_key.columns[0]
-    columns = [table.c[name] for name in names if name in table.c]
-    return {row[0]: row for row in connection.execute(select(key, *columns).where(key.in_(keys)))}
-
-
-def _elements(rows: Mapping[int, AnyRow]) -> dict[int, dict[str, Any]]:
-    return {key: orjson.loads(row.elements) for key, row in rows.items()}
-
-
-def _newest_metadata(connection: Connection, query: Query, versions: Mapping[int, int]) -> dict[int, bytes]:
-    """Return DICOM JSON by key, given the version of each key's newest instance.
-
-    Conditions are never about a level below the matches', so all instances of a match match.
-    """
-    if not query.metadata:
-        return {}
-    rows = connection.execute(
-        select(metadata.c.version, metadata.c.dicom_json).where(metadata.c.version.in_(versions.values()))
-    )
-    jsons = {row.version: row.dicom_json for row in rows}
-    return {key: jsons[version] for key, version in versions.items()}
-
-
-def _modalities(connection: Connection, study_keys: Collection[int]) -> dict[int, list[str]]:
-    """Return the distinct modalities of the series of studies, in order of their first letters."""
-    rows = connection.execute(
-        select(series.c.study_key, series.c.modality_as_stored)
-        .where(series.c.study_key.in_(study_keys), series.c.modality_as_stored.is_not(None))
-        .distinct()
-        .order_by(series.c.modality_as_stored)
-    )
-    modalities: dict[int, list[str]] = {}
-    for key, modality in rows:
-        modalities.setdefault(key, []).append(modality)
-    return modalities
