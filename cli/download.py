@@ -111,7 +111,7 @@ class Download:
         """Return what failed and why, or None."""
         if not self.failures:
             return None
-        failed = table("Failed", "Instance", "Reason", "Message")
+        failed = table("Failed", "Instance", "Reason", "Message", folds={"Instance", "Message"})
         for item in self.failures:
             failed.add_row(escape(item.instance), item.reason, escape(item.message))
         return failed

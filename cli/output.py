@@ -1,20 +1,29 @@
 """Where output goes: data to stdout, everything about it to stderr."""
 
+import sys
+from collections.abc import Collection
+
 from rich.console import Console
 from rich.table import Table
 
-data = Console(highlight=False)
-"""Results that were asked for."""
+UNFOLDED = 10_000
+"""Width of a table that no terminal limits."""
+
+data = Console(highlight=False, width=None if sys.stdout.isatty() else UNFOLDED)
+"""Results that were asked for. In a pipe or file a row is one line, however long."""
 
 problems = Console(stderr=True, highlight=False)
 """Failures, notes and progress."""
 
 
-def table(title: str, *columns: str) -> Table:
-    """Return an empty table; cells wrap rather than lose text, because UIDs are of no use when cut."""
+def table(title: str, *columns: str, folds: Collection[str] = ()) -> Table:
+    """Return an empty table. Where room is short, the columns in `folds` give way first.
+
+    Cells fold rather than lose text, because a UID is of no use when cut.
+    """
     empty = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
-        empty.add_column(column, overflow="fold")
+        empty.add_column(column, overflow="fold", no_wrap=column not in folds)
     return empty
 
 

@@ -27,7 +27,7 @@ SILENT_S = 35.0
 _PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Between tries to get a broken feed back; the last one again and again."""
 
-_HEADINGS = ("Sequence", "Time", "Action", "State", "Version", "Study", "Series", "Instance")
+_HEADINGS = ("Sequence", "Time (UTC)", "Action", "State", "Version", "Study", "Series", "Instance")
 
 
 def changes(
@@ -52,7 +52,7 @@ def changes(
 
 
 async def _list(chosen: Target, after: int, limit: int, as_json: bool) -> int:
-    rows = table("", *_HEADINGS)
+    rows = table("", *_HEADINGS, folds={"Study", "Series", "Instance"})
     async for entry in _entries(chosen, after, limit):
         if as_json:
             typer.echo(json.dumps(to_json(entry)))
@@ -147,7 +147,7 @@ def to_row(entry: pb.ChangeEntry) -> tuple[str, ...]:
     """Return a change as cells under the headings."""
     return (
         str(entry.sequence),
-        entry.time.ToDatetime(UTC).isoformat(sep=" ", timespec="seconds"),
+        entry.time.ToDatetime().isoformat(sep=" ", timespec="seconds"),
         _word(pb.ChangeAction, entry.action),
         _word(pb.ChangeState, entry.state),
         str(entry.version),

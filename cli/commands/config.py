@@ -52,7 +52,7 @@ async def _config(as_json: bool) -> int:
             programs.setdefault(setting.program, {})[setting.name] = entry
         typer.echo(json.dumps(programs, indent=2))
         return 0
-    rows = table("", "Program", "Setting", "Value", "From", "Variable")
+    rows = table("", "Program", "Setting", "Value", "From", "Variable", folds={"Value", "From"})
     for setting in settings:
         cells = (setting.program, setting.name, str(setting.value), setting.origin or "default", setting.variable)
         rows.add_row(*(escape(cell) for cell in cells), style="" if setting.origin else "dim")

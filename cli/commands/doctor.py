@@ -74,7 +74,7 @@ async def _doctor(environment: Mapping[str, str], *, deep: bool, as_json: bool) 
     if as_json:
         typer.echo(json.dumps({"checks": [_to_json(check) for check in checks]}, indent=2))
     else:
-        rows = table("", "", "Check", "Found")
+        rows = table("", "", "Check", "Found", folds={"Found"})
         for check in checks:
             hint = f"\n[dim]hint: {escape(check.hint)}[/]" if check.hint else ""
             status = f"[{_STYLES[check.status]}]{check.status}[/]"
@@ -193,7 +193,8 @@ def _silent(name: str, listens_on: str, variable: str) -> Check:
 
 _HINTS = {
     "disk": "make room, or correct DICOMSTORE_DATA",
-    "database": "correct DICOMSTORE_DATABASE, start the database server, or run `dicomstore migrate`",
+    "database": "if it is behind, run `dicomstore migrate` (`dicomstore up` does so for the embedded one); "
+    "if it can't be reached, start it or correct DICOMSTORE_DATABASE",
     "agreement": "repeat it while nothing is stored or deleted; if it stays, restore the named instances from a backup",
     "unused blobs": "left by interrupted work or not yet erased; the core removes them by itself",
 }

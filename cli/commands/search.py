@@ -189,8 +189,8 @@ def match_table(level: Level, found: list[dict[str, Any]], include: Iterable[str
         unknown = {tag for match in found for tag in match if tag not in KEYWORDS and tag not in extra}
         extra += sorted(unknown)
     columns = [*extra, *standard] if extra else standard
-    keywords = [KEYWORDS.get(tag, tag) for tag in columns]
-    rows = table("", *(_SHORT.get(keyword, keyword) for keyword in keywords))
+    headings = [_SHORT.get(keyword, keyword) for keyword in (KEYWORDS.get(tag, tag) for tag in columns)]
+    rows = table("", *headings, folds={heading for heading in headings if heading.endswith(("UID", "Description"))})
     for match in found:
         rows.add_row(*(escape(cell(match.get(tag))) for tag in columns))
     return rows

@@ -123,11 +123,10 @@ class Tally:
 
     def summary(self, elapsed_s: float) -> str:
         """Return the whole upload in one line."""
-        stored, rate = self.counts[Status.STORED], self.stored_bytes / max(elapsed_s, 0.001)
-        parts = [
-            f"{counted(stored, 'file')} stored ({in_bytes(self.stored_bytes)} in {in_time(elapsed_s)}, "
-            f"{in_bytes(rate)}/s)"
-        ]
+        rate = self.stored_bytes / max(elapsed_s, 0.001)
+        parts = [f"{counted(self.counts[Status.STORED], 'file')} stored"]
+        if self.stored_bytes:
+            parts[0] += f" ({in_bytes(self.stored_bytes)} in {in_time(elapsed_s)}, {in_bytes(rate)}/s)"
         if self.counts[Status.IDENTICAL]:
             parts.append(f"{self.counts[Status.IDENTICAL]:,} already there")
         if self.counts[Status.SKIPPED]:
@@ -141,7 +140,7 @@ class Tally:
         """Return what failed and why, or None."""
         if not self.failures:
             return None
-        failed = table("Failed", "File", "Reason", "Message")
+        failed = table("Failed", "File", "Reason", "Message", folds={"File", "Message"})
         for result in self.failures:
             message = "; ".join((result.message, *result.findings))
             failed.add_row(escape(str(result.path)), escape(result.reason), escape(message))

@@ -166,6 +166,38 @@ async def test_a_folder_is_stored_found_fetched_and_deleted_and_one_ctrl_c_stops
     assert (tmp_path / "archive" / "index.db").exists()
 
 
+async def test_ctrl_c_while_it_starts_stops_what_has_started(tmp_path: Path) -> None:
+    process = await started(tmp_path, "up", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+    assert process.stderr is not None
+    async with asyncio.timeout(START_S):
+        assert (await process.stderr.readline()).startswith(b"core")
+        programs = descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        output, errors = await process.communicate()
+    assert (process.returncode, output) == (0, b""), errors.decode()
+    assert not any(is_alive(program) for program in programs)
+
+
+async def test_a_second_ctrl_c_kills_what_does_not_stop(tmp_path: Path) -> None:
+    async with up(tmp_path, DICOMSTORE_SHUTDOWN_SECONDS="600") as archive:
+        programs = archive.programs()
+        host, _, port = archive.url.removeprefix("http://").rpartition(":")
+        _, upload = await asyncio.open_connection(host, int(port))
+        upload.write(b"POST /v2/studies HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n")
+        upload.write(b"Content-Type: application/dicom\r\nAccept: application/dicom+json\r\n\r\n1")
+        await upload.drain()
+        await archive.run("changes")  # the upload is known to the facade by now
+        archive.process.send_signal(signal.SIGINT)
+        assert archive.process.stderr is not None
+        async with asyncio.timeout(START_S):
+            while b"Shutting down" not in await archive.process.stderr.readline():
+                pass
+        exit_code, _ = await archive.ended(signal.SIGINT)
+        assert exit_code == 1
+        assert not any(is_alive(process) for process in programs)
+        upload.close()
+
+
 async def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
     (tmp_path / "one.dcm").write_bytes(part10(SOPInstanceUID="1.5"))
     async with up(tmp_path) as archive:

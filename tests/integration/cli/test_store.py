@@ -1,6 +1,7 @@
 """`dicomstore store`, against a real core."""
 
 import random
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,8 @@ from cli.upload import streams
 from cli.upload.files import PIECE_BYTES
 from cli.upload.progress import Meter
 from cli.upload.results import Status, Tally
-from tests.core import CoreClient, Ref
+from server.bootstrap import running
+from tests.core import CoreClient, Ref, settings_for
 from tests.data import UID_ROOT, part10
 
 Files = Callable[..., list[Path]]
@@ -193,6 +195,28 @@ async def test_a_core_that_does_not_come_back_ends_the_upload(
             )
     assert raised.value.exit_code == NOT_ASKED
     assert 0 < tally.counts[Status.STORED] < 500
+
+
+async def test_ctrl_c_ends_an_upload_with_a_summary_of_what_was_stored(dicomstore: Any, files: Files) -> None:
+    files(*(part10() for _ in range(1000)))
+    process = await dicomstore.start("store", "files", "--streams", "1", "--json")
+    await process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = await process.communicate()
+    assert process.returncode == 130
+    assert "stored" in errors.decode().splitlines()[-1]
+    assert "Traceback" not in errors.decode()
+
+
+async def test_a_partition_is_created_when_asked_for_and_used(dicomstore: Any, files: Files, tmp_path: Path) -> None:
+    files(part10(SOPInstanceUID="1.5"))
+    async with running(settings_for(tmp_path / "other", partitions=True)) as core:
+        dicomstore.core = core.address
+        assert "PARTITION_NOT_FOUND" in (await dicomstore("store", "files", "--partition", "a")).stderr
+        assert (await dicomstore("store", "files", "--partition", "a", "--create-partition")).exit_code == 0
+        assert len((await dicomstore("--partition", "a", "search", "--json")).lines) == 1
+        assert (await dicomstore("search", "--json", "--partition", "Microsoft.Default")).lines == []
+        assert [change["partition"] for change in (await dicomstore("changes", "--json")).lines] == ["a"]
 
 
 async def test_a_core_that_is_not_there_is_noticed_before_anything_is_read(dicomstore: Any, files: Files) -> None:
