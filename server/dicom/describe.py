@@ -66,11 +66,8 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
     Raises:
         InvalidRequest: UNREADABLE_INSTANCE, pixel data is cut off within its frames.
     """
-    notes = scanner.notes
-    if mode is ValidationMode.LENIENT:
-        dropped = notes.dropped - validate.REQUIRED
-        if dropped:
-            json = [element for element in json if element[1:9] not in dropped]
+    if mode is ValidationMode.LENIENT and (dropped := validate.dropped_tags(scanner.notes)):
+        json = [element for element in json if element[1:9] not in dropped]
     syntax = f'"{AVAILABLE_TRANSFER_SYNTAX_UID}":{{"vr":"UI","Value":[{quoted(transfer_syntax_uid)}]}}'
     json = _with_element(json, syntax)
     text = f"{{{','.join(json)}}}"
@@ -117,7 +114,7 @@ def _judge(
         findings = list(validate.lenient_findings(elements, notes))
     else:
         broken = list(validate.indexed_errors(scanner.raw, elements))
-        findings = list(validate.other_findings(notes))
+        findings = list(validate.odd_findings(notes))
     errors = {finding.tag: finding for finding in reversed([required, *broken]) if finding is not None}
     ordered = tuple(errors[tag] for tag in sorted(errors))
     return ordered, tuple(finding for finding in findings if finding.tag not in errors)

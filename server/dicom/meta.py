@@ -50,7 +50,7 @@ def read_meta(data: bytes, *, is_whole: bool) -> FileMeta | int:
         if number == _TRANSFER_SYNTAX_UID:
             uid = data[start:stop].decode("latin-1").strip("\0 ")
         position = stop
-    return FileMeta(position, uid) if is_whole else position + 12
+    return FileMeta(position, uid) if is_whole and position == len(data) else position + 12
 
 
 def meta_elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:

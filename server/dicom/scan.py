@@ -180,7 +180,7 @@ class Scanner(Walk):
         data_set.json.append(element)
 
     def _odd(self, tag: int, vr: str, message: str) -> None:
-        self.notes.odd(element_head(tag, vr), message)
+        self.notes.add_odd(element_head(tag, vr), message)
 
     # -- items and sequences ------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 Texts say which rule is broken and never what the value is.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from server.dicom import dictionary, rules
@@ -20,7 +20,10 @@ SERIES_INSTANCE_UID = "0020000E"
 
 _UIDS = (SOP_CLASS_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
 REQUIRED = frozenset({*_UIDS, PATIENT_ID})
-"""Never left out of the JSON for being invalid, as the instance fails then."""
+"""Attributes without which an instance fails."""
+
+# An instance with invalid required attributes fails; the character set is needed to rebuild the data set.
+_NEVER_DROPPED = REQUIRED | {"00080005"}
 
 _CHECKED_KEYS = {key.path[0]: key for key in SEARCH_KEYS.values() if len(key.path) == 1 and not key.is_virtual}
 INDEXED = frozenset(_CHECKED_KEYS)
@@ -50,19 +53,24 @@ def required_error(elements: Mapping[str, Any], mode: ValidationMode) -> Finding
 
 def lenient_errors(notes: Notes) -> Iterator[Finding]:
     """Yield the invalid values of required attributes."""
-    yield from _noted(notes, notes.dropped & REQUIRED)
+    yield from _noted({tag: noted for tag, noted in notes.invalid.items() if tag in REQUIRED})
 
 
 def lenient_findings(elements: Mapping[str, Any], notes: Notes) -> Iterator[Finding]:
     """Yield what is reported of an instance that is stored all the same, one finding a tag."""
-    if PATIENT_ID in elements and PATIENT_ID not in notes.found and not _has_patient_id(elements):
+    if PATIENT_ID in elements and not _has_patient_id(elements):
         yield _missing(PATIENT_ID)
-    yield from _noted(notes, notes.found)
+    yield from _noted({**notes.odd, **notes.invalid})
 
 
-def other_findings(notes: Notes) -> Iterator[Finding]:
-    """Yield what is reported when values aren't checked: what could not be read as it should."""
-    yield from _noted(notes, notes.found.keys() - notes.dropped)
+def dropped_tags(notes: Notes) -> frozenset[str]:
+    """Return the tags of invalid attributes that are left out of metadata and index."""
+    return frozenset(notes.invalid) - _NEVER_DROPPED
+
+
+def odd_findings(notes: Notes) -> Iterator[Finding]:
+    """Yield what is reported when values aren't checked: what could be read only in part or by guessing."""
+    yield from _noted(notes.odd)
 
 
 def indexed_errors(raw: Mapping[int, bytes], elements: Mapping[str, Any]) -> Iterator[Finding]:
@@ -117,10 +125,9 @@ def _broken_rule(vr: str, raw: bytes, element: Mapping[str, Any]) -> str | None:
     return f"{broken[0].upper()}{broken[1:]}".rstrip(".") + "." if broken else None
 
 
-def _noted(notes: Notes, tags: Iterable[str]) -> Iterator[Finding]:
-    for tag in sorted(tags):
-        vr, message = notes.found[tag]
-        yield Finding(tag, dictionary.keyword(tag), vr, message)
+def _noted(noted: Mapping[str, tuple[str, str]]) -> Iterator[Finding]:
+    for tag in sorted(noted):
+        yield Finding(tag, dictionary.keyword(tag), *noted[tag])
 
 
 def _has_patient_id(elements: Mapping[str, Any]) -> bool:

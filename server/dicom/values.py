@@ -32,24 +32,27 @@ _EXACT_INTEGER = 2**53
 
 
 class Notes:
-    """What is noticed while values become JSON, and the character sets that hold at the moment."""
+    """What is noticed while values become JSON, and the character sets that hold at the moment.
 
-    __slots__ = ("codecs", "dropped", "found")
+    invalid, odd: tag → VR and message, of values that break a rule of their VR, and of those that could be read only
+    in part or by guessing. The first of a tag stands.
+    """
+
+    __slots__ = ("codecs", "invalid", "odd")
 
     def __init__(self) -> None:
         self.codecs: Codecs = charset.DEFAULT_CODECS
-        self.found: dict[str, tuple[str, str]] = {}
-        self.dropped: set[str] = set()
+        self.invalid: dict[str, tuple[str, str]] = {}
+        self.odd: dict[str, tuple[str, str]] = {}
 
-    def invalid(self, head: str, rule: str) -> None:
-        """The value of an element breaks a rule of its VR; the first such finding of a tag stands."""
+    def add_invalid(self, head: str, rule: str) -> None:
+        """The value of the element that opens with `head` breaks a rule."""
         vr = head[18:20]
-        self.found.setdefault(head[1:9], (vr, f"Content does not validate VR {vr}: {rule}"))
-        self.dropped.add(head[1:9])
+        self.invalid.setdefault(head[1:9], (vr, f"Content does not validate VR {vr}: {rule}"))
 
-    def odd(self, head: str, message: str) -> None:
-        """Something about an element is not as it should be, but its value can be told."""
-        self.found.setdefault(head[1:9], (head[18:20], message))
+    def add_odd(self, head: str, message: str) -> None:
+        """The element that opens with `head` is not as it should be, but its value can be told."""
+        self.odd.setdefault(head[1:9], (head[18:20], message))
 
 
 def inline_binary(head: str, raw: bytes) -> str:
@@ -60,7 +63,7 @@ def inline_binary(head: str, raw: bytes) -> str:
 def _decoded(head: str, raw: bytes, notes: Notes) -> str:
     text, is_clean = charset.decode(raw, notes.codecs)
     if not is_clean:
-        notes.odd(head, "Content has bytes that its character set does not have; they were replaced")
+        notes.add_odd(head, "Content has bytes that its character set does not have; they were replaced")
     return text
 
 
@@ -79,7 +82,7 @@ def _check(head: str, values: Iterable[str], notes: Notes) -> None:
     for value in values:
         text = value.rstrip(_PADDING)
         if text and (broken := rule(text)):
-            notes.invalid(head, broken)
+            notes.add_invalid(head, broken)
             return
 
 
@@ -194,7 +197,7 @@ def _tags(order: str) -> Emitter:
     def emit(head: str, raw: bytes, notes: Notes) -> str:
         count, rest = divmod(len(raw), 4)
         if rest:
-            notes.invalid(head, "length is not a multiple of 4 bytes")
+            notes.add_invalid(head, "length is not a multiple of 4 bytes")
             if not count:
                 return _unreadable(head, raw)
         halves = unpack(f"{order}{2 * count}H", raw[: 4 * count])
@@ -213,7 +216,7 @@ def _integers(order: str, code: str) -> Emitter:
             return f'{head},"Value":[{unpack_one(raw)[0]}]}}'
         count, rest = divmod(len(raw), size)
         if rest:
-            notes.invalid(head, f"length is not a multiple of {size} bytes")
+            notes.add_invalid(head, f"length is not a multiple of {size} bytes")
             return _unreadable(head, raw)
         numbers = unpack(f"{order}{count}{code}", raw)
         if numbers[0] < 0 and head[:10] in _LUT_DESCRIPTORS:
@@ -230,7 +233,7 @@ def _floats(order: str, code: str) -> Emitter:
     def emit(head: str, raw: bytes, notes: Notes) -> str:
         count, rest = divmod(len(raw), size)
         if rest:
-            notes.invalid(head, f"length is not a multiple of {size} bytes")
+            notes.add_invalid(head, f"length is not a multiple of {size} bytes")
             return _unreadable(head, raw)
         numbers = unpack(f"{order}{count}{code}", raw)
         return f'{head},"Value":[{",".join([repr(n) if isfinite(n) else _not_finite(n) for n in numbers])}]}}'

@@ -1,0 +1,63 @@
+"""Every file of pydicom and pydicom-data: read as pydicom reads it, or refused for a reason given here."""
+
+import zlib
+from importlib.metadata import files
+from pathlib import Path
+
+import pydicom.data
+import pytest
+
+from server.model.errors import DicomStoreError
+from tests.unit.server.dicom.reading import LENIENT, STRICT, differences, json_of, pydicom_json, read
+
+# Whatever the standard doesn't allow and pydicom still reads, with loss: we refuse a file that is cut off, …
+CUT_OFF = {"MR_truncated.dcm", "rtplan_truncated.dcm"}
+# … and read one whose fragments are whole, although its end is missing, of which pydicom keeps nothing.
+ONLY_OURS = {"emri_small_jpeg_2k_lossless_too_short.dcm"}
+
+
+def _corpus() -> list[Path]:
+    bundled = (Path(str(name)) for name in pydicom.data.get_testdata_files())
+    more = (Path(str(name.locate())) for name in files("pydicom-data") or () if "data_store/data/" in str(name))
+    return sorted({path for path in (*bundled, *more) if path.is_file() and path.suffix != ".py"})
+
+
+CORPUS = _corpus()
+
+
+def test_the_corpus_is_there() -> None:
+    assert len(CORPUS) > 230
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
+def test_json_equals_pydicoms(path: Path) -> None:
+    data = path.read_bytes()
+    theirs = pydicom_json(data)
+    if theirs is None or path.name in CUT_OFF:
+        with pytest.raises(DicomStoreError):
+            read(data, STRICT)
+        return
+    ours = json_of(read(data, STRICT))
+    if path.name in ONLY_OURS:
+        assert theirs == {}
+        assert "00100020" in ours
+    elif path.name == "badVR.dcm":
+        assert ours.pop("00280008") == {"vr": "IS", "Value": ["1A"]}  # pydicom can't say this
+        assert differences(ours, theirs) == []
+    else:
+        assert differences(ours, theirs) == []
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
+def test_chunks_make_no_difference(path: Path) -> None:
+    data = path.read_bytes()
+    small = 1 + zlib.crc32(path.name.encode()) % 29
+    outcomes = []
+    for chunk in (small, 4096, 1 << 30):
+        try:
+            outcomes.append(read(data[: 64 * 1024] if chunk == small else data, LENIENT, chunk=chunk))
+        except DicomStoreError as error:
+            outcomes.append(error.reason)
+    if len(data) > 64 * 1024:
+        del outcomes[0]
+    assert all(outcome == outcomes[0] for outcome in outcomes)
