@@ -40,6 +40,12 @@ class Archive(CoreClient):
         super().__init__(channel, data)
         self.address = address
 
+    def blob_of(self, body: bytes) -> Path:
+        """Return the file that holds an instance."""
+        sized = (path for path in self.data.rglob("*") if path.is_file() and path.stat().st_size == len(body))
+        [found] = [path for path in sized if path.read_bytes() == body]
+        return found
+
 
 class CommandLine:
     """`dicomstore`, with a core to talk to."""

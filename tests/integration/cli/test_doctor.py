@@ -1,12 +1,10 @@
 """`dicomstore doctor` and `dicomstore config`, against a real core."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.core import CoreClient
 from tests.data import part10
 
 
@@ -25,7 +23,7 @@ def check(ran: Any, name: str) -> dict[str, str]:
     return found
 
 
-async def test_a_healthy_archive_passes(archive: CoreClient, dicomstore: Any, environment: dict[str, str]) -> None:
+async def test_a_healthy_archive_passes(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:
     await archive.stored(part10(), part10())
     ran = await dicomstore("doctor", "--deep", "--json", env=environment)
     assert ran.exit_code == 0, ran.stdout
@@ -40,10 +38,10 @@ async def test_the_table_has_a_hint_for_each_problem(dicomstore: Any, environmen
     assert "hint: start it with `dicomstore up`" in ran.stdout
 
 
-async def test_a_lost_blob_is_found(archive: CoreClient, dicomstore: Any, environment: dict[str, str]) -> None:
+async def test_a_lost_blob_is_found(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:
     body = part10(SOPInstanceUID="1.2.3")
     await archive.stored(body)
-    blob_with(archive.data, body).unlink()
+    archive.blob_of(body).unlink()
     ran = await dicomstore("doctor", "--json", env=environment)
     assert ran.exit_code == 1
     assert check(ran, "agreement")["status"] == "failed"
@@ -52,11 +50,11 @@ async def test_a_lost_blob_is_found(archive: CoreClient, dicomstore: Any, enviro
 
 
 async def test_a_damaged_blob_is_found_by_a_deep_look(
-    archive: CoreClient, dicomstore: Any, environment: dict[str, str]
+    archive: Any, dicomstore: Any, environment: dict[str, str]
 ) -> None:
     body = part10(SOPInstanceUID="1.2.3")
     await archive.stored(body)
-    blob_with(archive.data, body).write_bytes(body[:-1] + b"\xff")
+    archive.blob_of(body).write_bytes(body[:-1] + b"\xff")
     assert (await dicomstore("doctor", env=environment)).exit_code == 0
     ran = await dicomstore("doctor", "--deep", "--json", env=environment)
     assert ran.exit_code == 1
@@ -96,13 +94,3 @@ async def test_config_shows_no_password(dicomstore: Any) -> None:
         ran = await dicomstore(*arguments, env=secret)
         assert "user:***@host" in ran.stdout
         assert "secret" not in ran.stdout + ran.stderr
-
-
-def blob_with(data: Path, body: bytes) -> Path:
-    """Return the file that holds an instance."""
-    [found] = [
-        path
-        for path in data.rglob("*")
-        if path.is_file() and path.stat().st_size == len(body) and path.read_bytes() == body
-    ]
-    return found
