@@ -77,30 +77,43 @@ def test_a_file_is_stored_and_comes_back_or_is_refused_with_the_right_code(archi
     )
     assert retrieved.content == path.read_bytes()
 
-    got = client.retrieve_instance(study, series, instance)
-    assert got.SOPInstanceUID == instance
+    found = read(path)
+    if found is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what pydicom thinks of the file is not the question
+            assert client.retrieve_instance(study, series, instance) == found
 
     [metadata] = client.retrieve_study_metadata(study)
     reported = set(re.findall(r"\((\w{4}),(\w{4})\)", json.dumps(stored.get("00741048", {}))))
     left_out = {(group + element).upper() for group, element in reported}
-    expected = expected_json(path)
-    assert set(metadata) - {"00083002"} <= set(expected)
+    expected = expected_json(found) if found is not None else {}
     for tag, element in expected.items():
         if tag not in metadata:
             assert tag in left_out, tag
-        elif not has_bulk(metadata[tag]):
+        elif not is_binary(metadata[tag]):
             assert metadata[tag] == element, tag
 
 
-def expected_json(path: Path) -> dict[str, Any]:
-    """Return pydicom's own JSON, without the values of large binary elements."""
+def read(path: Path) -> pydicom.Dataset | None:
+    """Return what pydicom reads; None if it can't go to the end."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what pydicom thinks of the file is not the question
-        found: dict[str, Any] = pydicom.dcmread(BytesIO(path.read_bytes())).to_json_dict(
-            bulk_data_threshold=1 << 40, suppress_invalid_tags=True
-        )
+        warnings.simplefilter("ignore")
+        try:
+            found = pydicom.dcmread(BytesIO(path.read_bytes()))
+            found.walk(lambda *_: None)
+        except EOFError:
+            return None
     return found
 
 
-def has_bulk(element: dict[str, Any]) -> bool:
-    return '"BulkDataURI"' in json.dumps(element)
+def expected_json(found: pydicom.Dataset) -> dict[str, Any]:
+    """Return pydicom's own JSON of all that it can convert."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return found.to_json_dict(bulk_data_threshold=1 << 40, suppress_invalid_tags=True)
+
+
+def is_binary(element: dict[str, Any]) -> bool:
+    """Say whether there are binary values in an element: large ones are URIs, and big endian ones become little."""
+    text = json.dumps(element)
+    return '"BulkDataURI"' in text or '"InlineBinary"' in text
