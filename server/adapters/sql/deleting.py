@@ -3,16 +3,25 @@
 Rows move from table to table inside the database, so that a study of any size costs a few statements and no memory.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, delete, func, insert, literal, select, update
 
 from server.adapters.sql.counters import Counters
-from server.adapters.sql.rows import series_key, study_key, within
+from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, depth, within
 from server.adapters.sql.tables import changes, erasures, instances, series, studies
 from server.adapters.sql.times import to_microseconds
 from server.model.change import ChangeAction
 from server.model.ids import ResourceRef
+
+
+@dataclass(frozen=True, slots=True)
+class _Deleted:
+    """Which instances go: conditions and their parameters."""
+
+    conditions: tuple[ColumnElement[bool], ...]
+    address: dict[str, int | str | None]
 
 
 def delete_resource(
@@ -20,18 +29,14 @@ def delete_resource(
 ) -> int:
     """Do what `InstanceIndex.delete` promises."""
     last = Counters.lock(connection)
-    study = connection.execute(study_key(partition_key, resource)).scalar()
-    if study is None:
+    what = address(partition_key, resource)
+    study, one_series = connection.execute(select(STUDY_KEY, SERIES_KEY), what).one()
+    if study is None or (one_series is None and resource.series is not None):
         return 0
-    one_series = None
-    if resource.series is not None:
-        one_series = connection.execute(series_key(partition_key, resource)).scalar()
-        if one_series is None:
-            return 0
-    deleted = within(partition_key, resource)
+    deleted = _Deleted(within(depth(resource)), what)
     _write_changes(connection, deleted, last, now)
     _queue_erasures(connection, deleted, erase_after)
-    count = connection.execute(delete(instances).where(*deleted)).rowcount
+    count = connection.execute(delete(instances).where(*deleted.conditions), what).rowcount
     if count == 0:
         return 0
     last.sequence += count
@@ -45,7 +50,7 @@ def delete_resource(
     return count
 
 
-def _write_changes(connection: Connection, deleted: list[ColumnElement[bool]], last: Counters, now: datetime) -> None:
+def _write_changes(connection: Connection, deleted: _Deleted, last: Counters, now: datetime) -> None:
     """Write an entry for each instance, in order of version."""
     entries = (
         select(
@@ -60,15 +65,18 @@ def _write_changes(connection: Connection, deleted: list[ColumnElement[bool]], l
         )
         .join_from(instances, series, series.c.key == instances.c.series_key)
         .join(studies, studies.c.key == instances.c.study_key)
-        .where(*deleted)
+        .where(*deleted.conditions)
+        .params(deleted.address)
     )
     columns = ("sequence", "time", "action", "version", "partition_key", "study_uid", "series_uid", "sop_uid")
     connection.execute(insert(changes).from_select(columns, entries))
 
 
-def _queue_erasures(connection: Connection, deleted: list[ColumnElement[bool]], erase_after: datetime) -> None:
-    blobs = select(instances.c.locator, instances.c.version, literal(to_microseconds(erase_after), BigInteger)).where(
-        *deleted
+def _queue_erasures(connection: Connection, deleted: _Deleted, erase_after: datetime) -> None:
+    blobs = (
+        select(instances.c.locator, instances.c.version, literal(to_microseconds(erase_after), BigInteger))
+        .where(*deleted.conditions)
+        .params(deleted.address)
     )
     connection.execute(insert(erasures).from_select(("locator", "version", "erase_after"), blobs))
 

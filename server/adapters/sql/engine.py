@@ -138,7 +138,8 @@ def _sqlite(url: URL, *, writing: bool, migrating: bool) -> Engine:
         for pragma in (
             "journal_mode = WAL",
             "synchronous = FULL",  # a commit survives a power cut
-            "foreign_keys = ON",
+            # A migration that rebuilds a table would delete all that refers to it.
+            f"foreign_keys = {'OFF' if migrating else 'ON'}",
             "case_sensitive_like = ON",
             "cache_size = -32768",  # 32 MiB
             "temp_store = MEMORY",

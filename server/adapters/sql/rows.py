@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, select
+from sqlalchemy import ColumnElement, Row, bindparam, select
 
 from server.adapters.sql.tables import instances, partitions, series, studies
 from server.model.ids import InstanceId, PartitionName, ResourceRef, Uid, Version
@@ -70,27 +70,47 @@ def pixel_layout(row: AnyRow) -> PixelLayout | None:
     )
 
 
-def study_key(partition_key: int, resource: ResourceRef) -> Select[int]:
-    """Return the query for the key of a reference's study."""
-    return select(studies.c.key).where(studies.c.partition_key == partition_key, studies.c.uid == resource.study)
+STUDY_KEY = (
+    select(studies.c.key)
+    .where(studies.c.partition_key == bindparam("of_partition"), studies.c.uid == bindparam("of_study"))
+    .scalar_subquery()
+)
+"""The key of the study that `address` names."""
+
+SERIES_KEY = (
+    select(series.c.key)
+    .where(series.c.study_key == STUDY_KEY, series.c.uid == bindparam("of_series"))
+    .scalar_subquery()
+)
+"""The key of the series that `address` names."""
+
+_OF_SERIES = instances.c.series_key == SERIES_KEY
+_WITHIN = (
+    (instances.c.partition_key == bindparam("of_partition"),),
+    (instances.c.study_key == STUDY_KEY,),
+    (_OF_SERIES,),
+    (_OF_SERIES, instances.c.partition_key == bindparam("of_partition"), instances.c.uid == bindparam("of_instance")),
+)
 
 
-def series_key(partition_key: int, resource: ResourceRef) -> Select[int]:
-    """Return the query for the key of a reference's series."""
-    of_study = series.c.study_key == study_key(partition_key, resource).scalar_subquery()
-    return select(series.c.key).where(of_study, series.c.uid == resource.series)
+def address(partition_key: int, resource: ResourceRef) -> dict[str, int | str | None]:
+    """Return a reference as parameters of statements that use `within`, `STUDY_KEY` or `SERIES_KEY`."""
+    return {
+        "of_partition": partition_key,
+        "of_study": resource.study,
+        "of_series": resource.series,
+        "of_instance": resource.instance,
+    }
 
 
-def within(partition_key: int, resource: ResourceRef) -> list[ColumnElement[bool]]:
-    """Return the conditions for the instances of a partition, study or series, or for one instance.
+def depth(resource: ResourceRef) -> int:
+    """Return how far a reference goes: 0 is a partition, 3 an instance."""
+    return sum(uid is not None for uid in (resource.study, resource.series, resource.instance))
+
+
+def within(depth: int) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions for the instances of a reference that goes so far; its `address` are their parameters.
 
     The narrowest level alone picks the rows, so that an index on it gives them in order of version.
     """
-    if resource.study is None:
-        return [instances.c.partition_key == partition_key]
-    if resource.series is None:
-        return [instances.c.study_key == study_key(partition_key, resource).scalar_subquery()]
-    of_series = instances.c.series_key == series_key(partition_key, resource).scalar_subquery()
-    if resource.instance is None:
-        return [of_series]
-    return [of_series, instances.c.partition_key == partition_key, instances.c.uid == resource.instance]
+    return _WITHIN[depth]

@@ -10,11 +10,11 @@ way is better depends on the values, and databases guess badly at it; so it is f
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, Table, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, Table, bindparam, select
 
 from server.adapters.sql.conditions import holds, level_of
 from server.adapters.sql.matches import matches
-from server.adapters.sql.rows import series_key, study_key, within
+from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, depth, within
 from server.adapters.sql.tables import instances, series, studies
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import ResourceRef
@@ -62,7 +62,8 @@ def check_size(query: Query) -> None:
 
 def search(connection: Connection, partition_key: int, query: Query) -> list[Match]:
     """Do what `InstanceIndex.search` promises."""
-    keys = list(connection.execute(_page(connection, partition_key, query)).scalars())
+    page = _page(connection, partition_key, query)
+    keys = list(connection.execute(page, address(partition_key, query.scope)).scalars())
     return matches(connection, query, keys) if keys else []
 
 
@@ -73,7 +74,7 @@ def _page(connection: Connection, partition_key: int, query: Query) -> Select[in
     key = _KEYS[query.level]
     statement, is_few = _within_few(connection, partition_key, query), True
     if statement is None:
-        statement, is_few = _within_scope(partition_key, query), False
+        statement, is_few = _within_scope(query), False
     if query.after is not None:
         statement = statement.where(key < query.after)
     # The sum keeps databases from walking through all rows in order, to save sorting a few.
@@ -112,9 +113,9 @@ def _few_parents(
     return [key for key, _ in found]
 
 
-def _within_scope(partition_key: int, query: Query) -> Select[int]:
+def _within_scope(query: Query) -> Select[int]:
     """Select the matches' keys by walking through the scope."""
-    return _meeting(query.level, query.conditions).where(*_scope(partition_key, query.level, query.scope))
+    return _meeting(query.level, query.conditions).where(*_scope(query.level, query.scope))
 
 
 def _meeting(level: Level, conditions: Sequence[Condition]) -> Select[int]:
@@ -129,19 +130,15 @@ def _meeting(level: Level, conditions: Sequence[Condition]) -> Select[int]:
     return statement.where(*(holds(condition) for condition in conditions))
 
 
-def _scope(partition_key: int, level: Level, scope: ResourceRef) -> list[ColumnElement[bool]]:
+def _scope(level: Level, scope: ResourceRef) -> Sequence[ColumnElement[bool]]:
     """Return the conditions for lying in the scope, or around it where it is narrower than the level.
 
     The narrowest one alone picks the rows, so that an index on it gives them in order.
     """
     if level is Level.INSTANCE:
-        return within(partition_key, scope)
-    table = _TABLES[level]
+        return within(depth(scope))
     if scope.study is None:
-        return [table.c.partition_key == partition_key]
-    study = study_key(partition_key, scope).scalar_subquery()
+        return [_TABLES[level].c.partition_key == bindparam("of_partition")]
     if level is Level.STUDY:
-        return [studies.c.key == study]
-    if scope.series is None:
-        return [series.c.study_key == study]
-    return [series.c.key == series_key(partition_key, scope).scalar_subquery()]
+        return [studies.c.key == STUDY_KEY]
+    return [series.c.study_key == STUDY_KEY] if scope.series is None else [series.c.key == SERIES_KEY]

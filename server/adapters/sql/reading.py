@@ -1,0 +1,117 @@
+"""Reading what is stored: instances, their metadata, frames and bulk data."""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import BigInteger, Connection, Select, and_, bindparam, literal_column, select
+
+from server.adapters.sql.locators import slices
+from server.adapters.sql.rows import (
+    PIXELS,
+    SERIES_KEY,
+    STORED,
+    STUDY_KEY,
+    address,
+    depth,
+    instance_id,
+    pixel_layout,
+    stored_instance,
+    within,
+)
+from server.adapters.sql.tables import (
+    FRAMES_PER_CHUNK,
+    bulk_elements,
+    frame_chunks,
+    instances,
+    metadata,
+    series,
+    studies,
+)
+from server.model.ids import InstanceId, ResourceRef
+from server.model.instance import BulkElement, InstanceMetadata, PixelLayout, ResourceState, StoredInstance
+
+# Statements are made once: making one costs as much as running it. Those for a reference come by its depth.
+_AFTER = instances.c.version > bindparam("after")
+_FIND = [
+    STORED.where(*within(depth), _AFTER).order_by(instances.c.version).limit(bindparam("limit")) for depth in range(4)
+]
+_METADATA = [
+    find.add_columns(metadata.c.dicom_json).join(metadata, metadata.c.version == instances.c.version) for find in _FIND
+]
+_STATE: dict[int, Select[int, int]] = {
+    1: select(studies.c.max_version, studies.c.instance_count).where(studies.c.key == STUDY_KEY),
+    2: select(series.c.max_version, series.c.instance_count).where(series.c.key == SERIES_KEY),
+    3: select(instances.c.version, literal_column("1", BigInteger)).where(*within(3)),
+}
+_WITH_PIXELS = STORED.add_columns(*PIXELS).where(*within(3))
+_WITH_BULK = (
+    STORED.add_columns(bulk_elements.c.vr, bulk_elements.c.offset, bulk_elements.c.length)
+    .outerjoin(
+        bulk_elements,
+        and_(bulk_elements.c.version == instances.c.version, bulk_elements.c.path == bindparam("path")),
+    )
+    .where(*within(3))
+)
+_CHUNKS = select(frame_chunks.c.chunk, frame_chunks.c.records).where(
+    frame_chunks.c.version == bindparam("version"), frame_chunks.c.chunk.in_(bindparam("chunks", expanding=True))
+)
+
+
+def find(
+    connection: Connection, partition_key: int, resource: ResourceRef, after: int, limit: int
+) -> list[StoredInstance]:
+    page = address(partition_key, resource) | {"after": after, "limit": limit}
+    return [stored_instance(row) for row in connection.execute(_FIND[depth(resource)], page)]
+
+
+def state(connection: Connection, partition_key: int, resource: ResourceRef) -> ResourceState | None:
+    row = connection.execute(_STATE[depth(resource)], address(partition_key, resource)).one_or_none()
+    return None if row is None else ResourceState(max_version=row[0], instance_count=row[1])
+
+
+def metadata_of(
+    connection: Connection, partition_key: int, resource: ResourceRef, after: int, limit: int
+) -> list[InstanceMetadata]:
+    page = address(partition_key, resource) | {"after": after, "limit": limit}
+    rows = connection.execute(_METADATA[depth(resource)], page)
+    return [InstanceMetadata(instance_id(row), row.version, row.dicom_json) for row in rows]
+
+
+def frames_of(
+    connection: Connection, partition_key: int, instance: InstanceId, frames: Sequence[int]
+) -> tuple[StoredInstance, PixelLayout | None, dict[int, tuple[int, int]]] | None:
+    row = connection.execute(_WITH_PIXELS, address(partition_key, instance.ref)).one_or_none()
+    if row is None:
+        return None
+    layout = pixel_layout(row)
+    if layout is None or not layout.is_encapsulated:
+        return stored_instance(row), layout, {}
+    wanted = {frame for frame in frames if 1 <= frame <= layout.number_of_frames}
+    return stored_instance(row), layout, _records(connection, row.version, wanted)
+
+
+def _records(connection: Connection, version: int, frames: Collection[int]) -> dict[int, tuple[int, int]]:
+    """Return offsets of the starts and ends of frames."""
+    of_chunk: dict[int, list[int]] = {}
+    for frame in frames:
+        of_chunk.setdefault((frame - 1) // FRAMES_PER_CHUNK, []).append(frame)
+    found: dict[int, tuple[int, int]] = {}
+    for chunks in slices(of_chunk):
+        rows = connection.execute(_CHUNKS, {"version": version, "chunks": chunks})
+        for chunk, records in rows:
+            for frame in of_chunk[chunk]:
+                start = (frame - 1) % FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
+                record = records[start : start + PixelLayout.RECORD_BYTES]
+                if record:  # the table may be shorter than the number of frames says
+                    found[frame] = (int.from_bytes(record[:8], "little"), int.from_bytes(record[8:], "little"))
+    return found
+
+
+def bulk_of(
+    connection: Connection, partition_key: int, instance: InstanceId, path: str
+) -> tuple[StoredInstance, BulkElement | None] | None:
+    row = connection.execute(_WITH_BULK, address(partition_key, instance.ref) | {"path": path}).one_or_none()
+    if row is None:
+        return None
+    if row.vr is None:
+        return stored_instance(row), None
+    return stored_instance(row), BulkElement(path=path, vr=row.vr, offset=row.offset, length=row.length)
