@@ -4,16 +4,14 @@ It costs a dozen statements however many instances there are: what exists alread
 else is decided in memory, and rows are written table by table.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
-import orjson
-from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, insert, select
 
 from server.adapters.sql.counters import Counters
-from server.adapters.sql.keys import columns_of, several_of
+from server.adapters.sql.keys import columns_of
+from server.adapters.sql.merging import Group, Row, existing, json_text, write_groups, write_several
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.rows import STORED, stored_instance
 from server.adapters.sql.tables import (
@@ -24,24 +22,13 @@ from server.adapters.sql.tables import (
     instances,
     metadata,
     series,
-    series_values,
     studies,
 )
 from server.model.change import ChangeAction
 from server.model.errors import NotFound, Reason
 from server.model.ids import InstanceId, PartitionName, Version
-from server.model.instance import (
-    Added,
-    AddOutcome,
-    AlreadyStored,
-    LevelAttributes,
-    NewInstance,
-    PixelLayout,
-    StoredInstance,
-)
+from server.model.instance import Added, AddOutcome, AlreadyStored, NewInstance, PixelLayout, StoredInstance
 from server.model.query import Level
-
-Row = dict[str, Any]
 
 _CHUNK_BYTES = FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
 _MODALITY = "00080060"
@@ -57,12 +44,7 @@ _SERIES = select(series).where(
 _INSTANCES = STORED.where(
     instances.c.partition_key == bindparam("partition_key"), instances.c.uid.in_(bindparam("uids", expanding=True))
 )
-_VALUES = select(series_values).where(series_values.c.series_key.in_(bindparam("series_keys", expanding=True)))
-_INSERTS = {
-    table: insert(table)
-    for table in (studies, series, series_values, instances, metadata, frame_chunks, bulk_elements, changes)
-}
-_UPDATES = {table: update(table).where(table.c.key == bindparam("of_key")) for table in (studies, series)}
+_INSERTS = {table: insert(table) for table in (instances, metadata, frame_chunks, bulk_elements, changes)}
 
 
 def add(
@@ -92,40 +74,6 @@ def _keys_of_partitions(
     return keys
 
 
-@dataclass(slots=True)
-class _Group:
-    """A study or series on its way into the database.
-
-    columns: what differs from the row there; of a new one, all of the row.
-    """
-
-    key: int
-    is_new: bool
-    row: Row
-    elements: dict[str, Any]
-    columns: Row = field(default_factory=dict)
-    several: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def merge(self, level: Level, attributes: LevelAttributes) -> None:
-        """Let non-empty values overwrite (spec/store.md section 13)."""
-        for name, value in columns_of(level, attributes.keys).items():
-            self.set(name, value)
-        self.several.update(several_of(level, attributes.keys))
-        changed = {tag: element for tag, element in attributes.elements.items() if self.elements.get(tag) != element}
-        if changed:
-            self.elements |= changed
-            self.columns["elements"] = self.elements
-
-    def set(self, name: str, value: Any) -> None:
-        """Change a column."""
-        if self.row.get(name) != value:
-            self.row[name] = self.columns[name] = value
-
-    def count(self, name: str) -> None:
-        """Add one to a counter."""
-        self.set(name, self.row.get(name, 0) + 1)
-
-
 StudyIdentity = tuple[PartitionName, str]
 SeriesIdentity = tuple[PartitionName, str, str]
 
@@ -138,8 +86,8 @@ class _Batch:
         self._last = last
         self._time = time
         self._stored: dict[InstanceId, StoredInstance] = {}
-        self._studies: dict[StudyIdentity, _Group] = {}
-        self._series: dict[SeriesIdentity, _Group] = {}
+        self._studies: dict[StudyIdentity, Group] = {}
+        self._series: dict[SeriesIdentity, Group] = {}
         self._rows: dict[Table, list[Row]] = {
             table: [] for table in (instances, metadata, frame_chunks, bulk_elements, changes)
         }
@@ -158,7 +106,7 @@ class _Batch:
     ) -> None:
         rows = connection.execute(_STUDIES, {"partition_key": partition_key, "uids": uids})
         for row in rows.mappings():
-            self._studies[name, row["uid"]] = _existing(row)
+            self._studies[name, row["uid"]] = existing(row)
 
     def _load_series(self, connection: Connection, name: PartitionName, uids: Collection[str]) -> None:
         study_uids = {group.key: uid for (partition, uid), group in self._studies.items() if partition == name}
@@ -166,7 +114,7 @@ class _Batch:
             return
         rows = connection.execute(_SERIES, {"study_keys": list(study_uids), "uids": uids})
         for row in rows.mappings():
-            self._series[name, study_uids[row["study_key"]], row["uid"]] = _existing(row)
+            self._series[name, study_uids[row["study_key"]], row["uid"]] = existing(row)
 
     def _load_instances(
         self, connection: Connection, name: PartitionName, partition_key: int, uids: Collection[str]
@@ -193,7 +141,7 @@ class _Batch:
         self._stored[new.id] = _as_stored(new, version)
         return Added(Version(version))
 
-    def _study(self, new: NewInstance) -> _Group:
+    def _study(self, new: NewInstance) -> Group:
         identity = (new.id.partition, new.id.study)
         group = self._studies.get(identity)
         if group is None:
@@ -203,10 +151,10 @@ class _Batch:
                 "uid": new.id.study,
                 "series_count": 0,
             }
-            group = self._studies[identity] = _Group(fixed["key"], True, fixed, {})
+            group = self._studies[identity] = Group(fixed["key"], True, fixed, {})
         return group
 
-    def _series_of(self, new: NewInstance, study: _Group) -> _Group:
+    def _series_of(self, new: NewInstance, study: Group) -> Group:
         identity = (new.id.partition, new.id.study, new.id.series)
         group = self._series.get(identity)
         if group is None:
@@ -216,11 +164,11 @@ class _Batch:
                 "study_key": study.key,
                 "uid": new.id.series,
             }
-            group = self._series[identity] = _Group(fixed["key"], True, fixed, {})
+            group = self._series[identity] = Group(fixed["key"], True, fixed, {})
             study.count("series_count")
         return group
 
-    def _add_rows(self, new: NewInstance, version: int, study: _Group, series_: _Group) -> None:
+    def _add_rows(self, new: NewInstance, version: int, study: Group, series_: Group) -> None:
         partition_key = self._partition_keys[new.id.partition]
         self._last.sequence += 1
         self._rows[instances].append(
@@ -236,7 +184,7 @@ class _Batch:
                 "crc32c": new.crc32c,
                 "locator": new.locator,
                 "created": self._time,
-                "elements": _json(new.instance.elements),
+                "elements": json_text(new.instance.elements),
                 **_pixel_columns(new.pixels),
                 "instance_number": columns_of(Level.INSTANCE, new.instance.keys).get("instance_number"),
             }
@@ -264,54 +212,12 @@ class _Batch:
 
     def write(self, connection: Connection) -> None:
         """Write it all."""
-        _write_groups(connection, studies, self._studies.values())
-        _write_groups(connection, series, self._series.values())
-        _write_several(connection, self._series.values())
+        write_groups(connection, studies, self._studies.values())
+        write_groups(connection, series, self._series.values())
+        write_several(connection, self._series.values())
         for table, rows in self._rows.items():
             if rows:
                 connection.execute(_INSERTS[table], rows)
-
-
-def _existing(row: RowMapping) -> _Group:
-    return _Group(row["key"], False, dict(row), orjson.loads(row["elements"]))
-
-
-def _write_groups(connection: Connection, table: Table, groups: Iterable[_Group]) -> None:
-    new = []
-    for group in groups:
-        if group.is_new:
-            new.append({column.name: None for column in table.c} | group.row | {"elements": _json(group.elements)})
-        elif group.columns:
-            values = dict(group.columns)
-            if "elements" in values:
-                values["elements"] = _json(group.elements)
-            connection.execute(_UPDATES[table], {"of_key": group.key, **values})
-    if new:
-        connection.execute(_INSERTS[table], new)
-
-
-def _write_several(connection: Connection, groups: Iterable[_Group]) -> None:
-    """Replace the values of search keys that may have several."""
-    given = [(group, keyword, values) for group in groups for keyword, values in group.several.items()]
-    if not given:
-        return
-    present: dict[tuple[int, str], set[str]] = {}
-    existing = {group.key for group, _, _ in given if not group.is_new}
-    if existing:
-        for row in connection.execute(_VALUES, {"series_keys": existing}):
-            present.setdefault((row.series_key, row.keyword), set()).add(row.value)
-    rows: list[Row] = []
-    for group, keyword, values in given:
-        before = present.get((group.key, keyword), set())
-        if before == set(values):
-            continue
-        if before:
-            connection.execute(
-                delete(series_values).where(series_values.c.series_key == group.key, series_values.c.keyword == keyword)
-            )
-        rows += [{"series_key": group.key, "keyword": keyword, "value": value} for value in dict.fromkeys(values)]
-    if rows:
-        connection.execute(_INSERTS[series_values], rows)
 
 
 def _pixel_columns(pixels: PixelLayout | None) -> Row:
@@ -342,7 +248,3 @@ def _as_stored(new: NewInstance, version: int) -> StoredInstance:
         crc32c=new.crc32c,
         locator=new.locator,
     )
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()

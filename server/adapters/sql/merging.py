@@ -1,0 +1,102 @@
+"""What new instances change about their studies and series."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, insert, select, update
+
+from server.adapters.sql.keys import columns_of, several_of
+from server.adapters.sql.tables import series, series_values, studies
+from server.model.instance import LevelAttributes
+from server.model.query import Level
+
+Row = dict[str, Any]
+
+_VALUES = select(series_values).where(series_values.c.series_key.in_(bindparam("series_keys", expanding=True)))
+_INSERTS = {table: insert(table) for table in (studies, series, series_values)}
+_UPDATES = {table: update(table).where(table.c.key == bindparam("of_key")) for table in (studies, series)}
+
+
+@dataclass(slots=True)
+class Group:
+    """A study or series on its way into the database.
+
+    columns: what differs from the row there; of a new one, all of the row.
+    """
+
+    key: int
+    is_new: bool
+    row: Row
+    elements: dict[str, Any]
+    columns: Row = field(default_factory=dict)
+    several: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def merge(self, level: Level, attributes: LevelAttributes) -> None:
+        """Let non-empty values overwrite (spec/store.md section 13)."""
+        for name, value in columns_of(level, attributes.keys).items():
+            self.set(name, value)
+        self.several.update(several_of(level, attributes.keys))
+        changed = {tag: element for tag, element in attributes.elements.items() if self.elements.get(tag) != element}
+        if changed:
+            self.elements |= changed
+            self.columns["elements"] = self.elements
+
+    def set(self, name: str, value: Any) -> None:
+        """Change a column."""
+        if self.row.get(name) != value:
+            self.row[name] = self.columns[name] = value
+
+    def count(self, name: str) -> None:
+        """Add one to a counter."""
+        self.set(name, self.row.get(name, 0) + 1)
+
+
+def existing(row: RowMapping) -> Group:
+    """Return a study or series as it is in the database."""
+    return Group(row["key"], False, dict(row), orjson.loads(row["elements"]))
+
+
+def write_groups(connection: Connection, table: Table, groups: Iterable[Group]) -> None:
+    """Insert the new ones, and update what has changed of the others."""
+    new = []
+    for group in groups:
+        if group.is_new:
+            new.append({column.name: None for column in table.c} | group.row | {"elements": json_text(group.elements)})
+        elif group.columns:
+            values = dict(group.columns)
+            if "elements" in values:
+                values["elements"] = json_text(group.elements)
+            connection.execute(_UPDATES[table], {"of_key": group.key, **values})
+    if new:
+        connection.execute(_INSERTS[table], new)
+
+
+def write_several(connection: Connection, groups: Iterable[Group]) -> None:
+    """Replace the values of search keys that may have several."""
+    given = [(group, keyword, values) for group in groups for keyword, values in group.several.items()]
+    if not given:
+        return
+    present: dict[tuple[int, str], set[str]] = {}
+    old = {group.key for group, _, _ in given if not group.is_new}
+    if old:
+        for row in connection.execute(_VALUES, {"series_keys": old}):
+            present.setdefault((row.series_key, row.keyword), set()).add(row.value)
+    rows: list[Row] = []
+    for group, keyword, values in given:
+        before = present.get((group.key, keyword), set())
+        if before == set(values):
+            continue
+        if before:
+            connection.execute(
+                delete(series_values).where(series_values.c.series_key == group.key, series_values.c.keyword == keyword)
+            )
+        rows += [{"series_key": group.key, "keyword": keyword, "value": value} for value in dict.fromkeys(values)]
+    if rows:
+        connection.execute(_INSERTS[series_values], rows)
+
+
+def json_text(value: Any) -> str:
+    """Return JSON as its column holds it."""
+    return orjson.dumps(value).decode()
