@@ -63,7 +63,7 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any], path: str = "") ->
             if mine["BulkDataURI"] != f"bulkdata:{path}{tag}":
                 found.append(f"{path}{tag}: {mine}")
         elif mine["vr"] == other["vr"] == "SQ":
-            items, others = mine.get("Value", []), other["Value"]
+            items, others = mine.get("Value", []), other.get("Value", [])
             if len(items) != len(others):
                 found.append(f"{path}{tag}: {len(items)} items, not {len(others)}")
             for number, (item, its_other) in enumerate(zip(items, others, strict=False), 1):

@@ -12,7 +12,7 @@ from tests import data
 from tests.data import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, element, part10_of, sequence
 from tests.unit.server.dicom.reading import LENIENT, STRICT, differences, json_of, pydicom_json, read
 
-quick = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SYNTAXES = st.sampled_from([EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG])
 _OWN_MEANING = {0x00080005, 0x00280103, 0x00283002}

@@ -1,0 +1,160 @@
+"""Any bytes at all give a description or an error of ours: nothing else, and in bounded time."""
+
+import contextlib
+import struct
+import time
+import zlib
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.data import get_testdata_file
+
+from server.model.errors import DicomStoreError
+from tests import data
+from tests.data import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE, JPEG_BASELINE, element, part10, part10_of, sequence
+from tests.unit.server.dicom.reading import LENIENT, STRICT, read
+
+quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+NESTED = [
+    sequence(0x00081140, [sequence(0x00081140, [element(0x00080020, "DA", b"20200101")], undefined=True)]),
+    element(0x00090010, "LO", b"CREATOR "),
+    element(0x00091001, "UN", b"abcdef"),
+    element(0x00104000, "LT", b"some text " * 5),
+    element(0x00420011, "OB", b"x" * 40),
+]
+FILES = [
+    part10(frames=[b"abcd", b"efgh"], ImageType=["A", "B"], PatientWeight="70.5", PatientName="A^B=C"),
+    part10(transfer_syntax=IMPLICIT_LITTLE, frames=[b"abcd"], LargestImagePixelValue=3),
+    part10(transfer_syntax=JPEG_BASELINE, fragments=[[b"\xff\xd8\xff0", b"12"], [b"\xff\xd8\xff4"]]),
+    part10_of([*data.required_elements(), *NESTED]),
+    part10(transfer_syntax=DEFLATED, frames=[b"abcdefgh" * 9]),
+]
+REAL = ["CT_small.dcm", "MR_small_bigendian.dcm", "JPEG2000.dcm", "rtplan.dcm", "priv_SQ.dcm", "UN_sequence.dcm"]
+
+
+def _outcome(file: bytes, mode=LENIENT, chunk: int = 1 << 20):
+    """Return the description or the reason; other exceptions fail the test."""
+    try:
+        return read(file, mode, chunk=chunk, max_header_bytes=1 << 20)
+    except DicomStoreError as error:
+        return error.reason
+
+
+@pytest.mark.parametrize("file", FILES, ids=range(len(FILES)))
+def test_truncation_at_every_offset(file: bytes) -> None:
+    for end in range(len(file)):
+        assert _outcome(file[:end]) == _outcome(file[:end], chunk=61)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_truncation_of_real_files(name: str) -> None:
+    with open(str(get_testdata_file(name)), "rb") as stream:
+        file = stream.read(6000)
+    for end in range(0, len(file), 7):
+        _outcome(file[:end], STRICT)
+
+
+@pytest.mark.parametrize("file", FILES, ids=range(len(FILES)))
+def test_every_byte_replaced(file: bytes) -> None:
+    for at in range(128, len(file)):
+        for value in (0x00, 0xFF, 0x41):
+            _outcome(file[:at] + bytes([value]) + file[at + 1 :])
+
+
+@quick
+@given(
+    file=st.sampled_from(FILES),
+    edits=st.lists(st.tuples(st.integers(132, 900), st.integers(0, 12), st.binary(max_size=12)), max_size=5),
+    chunk=st.integers(1, 2000),
+    mode=st.sampled_from([LENIENT, STRICT]),
+)
+def test_mutations(file: bytes, edits: list[tuple[int, int, bytes]], chunk: int, mode) -> None:
+    for at, removed, added in edits:
+        file = file[:at] + added + file[at + removed :]
+    assert _outcome(file, mode) == _outcome(file, mode, chunk)
+
+
+@quick
+@given(
+    body=st.binary(max_size=600), syntax=st.sampled_from([EXPLICIT_LITTLE, IMPLICIT_LITTLE, data.EXPLICIT_BIG, "1.2.3"])
+)
+def test_any_data_set(body: bytes, syntax: str) -> None:
+    _outcome(data.file_head(syntax) + body)
+
+
+_HEADS = st.sampled_from(
+    [0x00080005, 0x00081140, 0x00280103, 0x00280106, 0x00283006, 0x7FE00010, 0x7FE00001, 0xFFFEE000]
+)
+_HEADS |= st.sampled_from(
+    [0xFFFEE00D, 0xFFFEE0DD, 0x00090010, 0x00091001, 0x00020010, 0x00100020, 0x0020000D, 0x00000002]
+)
+_LENGTHS = st.sampled_from([0, 1, 2, 4, 8, 14, 60, 0xFFFE, 0xFFFFFFFE, 0xFFFFFFFF])
+
+
+@st.composite
+def _soup(draw: st.DrawFn) -> bytes:
+    """Well-formed heads with lengths and contents that may not fit."""
+    form = draw(st.sampled_from([EXPLICIT_LITTLE, IMPLICIT_LITTLE]))
+    pieces = []
+    for tag in draw(st.lists(_HEADS, max_size=12)):
+        head = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+        length = draw(_LENGTHS)
+        if form == EXPLICIT_LITTLE and tag >> 16 != 0xFFFE:
+            head += draw(st.sampled_from([b"SQ", b"UN", b"OW", b"UT", b"OB"])) + b"\0\0"
+        pieces.append(head + struct.pack("<I", length) + draw(st.binary(max_size=min(length, 60))))
+    return data.file_head(form) + b"".join(pieces)
+
+
+@quick
+@given(file=_soup(), chunk=st.integers(1, 200))
+def test_any_structure(file: bytes, chunk: int) -> None:
+    assert _outcome(file) == _outcome(file, chunk=chunk)
+
+
+def _seconds(file: bytes, chunk: int = 1 << 20) -> float:
+    start = time.process_time()
+    with contextlib.suppress(DicomStoreError):
+        read(file, chunk=chunk, max_header_bytes=1 << 26)
+    return time.process_time() - start
+
+
+HOSTILE = {
+    "items": lambda n: part10_of([*data.required_elements(), sequence(0x00081140, [b""] * n, undefined=True)]),
+    "open sequences": lambda n: part10_of(
+        b"".join([b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"] * n)
+    ),
+    "elements of one tag": lambda n: part10_of([element(0x00280010, "US", b"\1\0")] * n),
+    "backslashes": lambda n: part10_of([*data.required_elements(), element(0x00104001, "UT", b"\\" * n)]),
+    "spaces": lambda n: part10_of([*data.required_elements(), element(0x00104001, "UT", b"a" + b" " * n + b"\n")]),
+    "escapes": lambda n: part10_of([*data.required_elements(), element(0x00104001, "UT", b"\x1b" * n)]),
+    "values": lambda n: part10_of([*data.required_elements(), element(0x00189900, "UC", b"1\\" * n)]),
+    "delimiters": lambda n: part10_of(b"\xfe\xff\x0d\xe0\0\0\0\0" * n),
+    "fragments": lambda n: part10_of(
+        [element(0x7FE00010, "OB", b"\xfe\xff\0\xe0\0\0\0\0" * n, length=0xFFFFFFFF), b"\xfe\xff\xdd\xe0\0\0\0\0"]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_time_grows_no_faster_than_the_file(kind: str) -> None:
+    shorter, longer = (min(_seconds(HOSTILE[kind](n), 4096) for _ in range(2)) for n in (4_000, 32_000))
+    assert longer < max(shorter, 0.002) * 30  # linear would be 8, quadratic 64
+
+
+def test_a_value_that_trickles_in_takes_linear_time() -> None:
+    file = part10_of([*data.required_elements(), element(0x00104001, "UT", b"a" * 200_000)])
+    assert _seconds(file, chunk=1) < 2.0
+
+
+def test_a_deflated_bomb_is_passed_through_in_bounded_memory() -> None:
+    deflate = zlib.compressobj(9, wbits=-15)
+    head = b"".join(data.required_elements()) + element(0x7FE00010, "OB", b"", length=200_000_000)
+    body = deflate.compress(head)
+    for _ in range(200):
+        body += deflate.compress(bytes(1_000_000))
+    body += deflate.flush()
+    found = _outcome(data.file_head(DEFLATED) + body)
+    assert found.pixels is not None
+    assert found.pixels.length == 200_000_000
