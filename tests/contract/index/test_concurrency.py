@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 
 from server.adapters.sql.engine import Database, open_database
-from server.model.change import ChangeWindow
+from server.model.change import ChangeState, ChangeWindow
 from server.model.ids import PartitionName
 from server.model.instance import Added, AlreadyStored, ResourceState
 from server.model.query import Condition, Equals, Level, Query
@@ -97,6 +97,28 @@ async def test_what_was_acknowledged_is_seen_by_every_later_call(database: Datab
         await database.instances.add([sample(1, 1, n)], NOON)
         state = await other_database.instances.state(study_ref())
         assert state == ResourceState(max_version=n, instance_count=n)
+
+
+async def test_each_read_is_of_one_moment(database: Database, other_database: Database) -> None:
+    """A search takes several statements; what it found must still be there for the next one."""
+
+    async def change() -> None:
+        for _ in range(15):
+            await other_database.instances.add([sample(n, dicom_json=b"{}") for n in range(10)], NOON)
+            for n in range(10):
+                await other_database.instances.delete(study_ref(n), NOON, NOON)
+
+    changing = asyncio.ensure_future(change())
+    reads = 0
+    while not changing.done():
+        query = Query(Level.INSTANCE, EVERYTHING, (), limit=20, metadata=True)
+        for match in await database.instances.search(query):
+            assert match.metadata == b"{}"
+        for entry in await database.changes.list(ChangeWindow(limit=1000, metadata=True)):
+            assert (entry.dicom_json is None) == (entry.state is ChangeState.DELETED)
+        reads += 1
+    await changing
+    assert reads > 1
 
 
 async def test_of_many_who_create_a_partition_one_does(database: Database, other_database: Database) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import Engine, event, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from server.adapters.sql import engine
 from server.adapters.sql.engine import Database, migrate, open_database, schema_state
@@ -145,8 +146,8 @@ async def test_a_full_disk_is_said_to_be_full_and_room_makes_it_work_again(url: 
 
 
 async def test_no_patient_data_is_in_what_a_failure_says(database: Database, url: str) -> None:
-    execute(url, "ALTER TABLE changes RENAME TO elsewhere")
-    with pytest.raises(Unavailable) as caught:
+    execute(url, REFUSE_IN_SQLITE if url.startswith("sqlite") else REFUSE_IN_POSTGRES)
+    with pytest.raises((DicomStoreError, SQLAlchemyError)) as caught:
         await database.instances.add([sample(study_keys={"PatientName": "secret^name"})], NOON)
     error: BaseException | None = caught.value
     while error is not None:
@@ -232,6 +233,12 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER disk_full BEFORE INSERT ON metadata FOR EACH ROW EXECUTE FUNCTION fail();
+"""
+
+REFUSE_IN_SQLITE = "CREATE TRIGGER refuse BEFORE INSERT ON studies BEGIN SELECT RAISE(ABORT, 'refused'); END"
+REFUSE_IN_POSTGRES = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON studies FOR EACH ROW EXECUTE FUNCTION refuse();
 """
 
 DEADLOCK = """
