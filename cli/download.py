@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiofiles
 from aiofiles.threadpool.binary import AsyncBufferedIOBase
 from dicomstore.v1 import resources_pb2
 from dicomstore.v1 import retrieve_service_pb2 as pb
@@ -19,6 +18,7 @@ from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, T
 from rich.table import Table
 
 from cli.errors import Failure
+from cli.opening import opened
 from cli.output import counted, in_bytes, in_time, table
 from cli.resources import is_uid
 from cli.upload.results import reason_name
@@ -130,7 +130,13 @@ class Download:
         folder = self._path(head.id).parent
         await asyncio.to_thread(os.makedirs, folder, exist_ok=True)
         temporary = _temporary_for(self._path(head.id))
-        self._open = _Open(head, temporary, await aiofiles.open(temporary, "xb"))
+        try:
+            file = await opened(temporary, "xb")
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        self._open = _Open(head, temporary, file)
 
     async def _end(self, current: _Open) -> None:
         self._check_size(current.head, current.written_bytes)

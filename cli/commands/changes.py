@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import UTC
 from typing import Annotated
 
@@ -83,16 +84,16 @@ async def _entries(chosen: Target, after: int, limit: int) -> AsyncIterator[pb.C
 
 async def _follow(chosen: Target, after: int, limit: int | None, as_json: bool) -> int:
     shown = 0
-    async for entry in _watched(chosen, after):
-        line = json.dumps(to_json(entry)) if as_json else "  ".join(to_row(entry))
-        typer.echo(line)
-        shown += 1
-        if shown == limit:
-            break
+    async with aclosing(_watched(chosen, after)) as entries:
+        async for entry in entries:
+            typer.echo(json.dumps(to_json(entry)) if as_json else "  ".join(to_row(entry)))
+            shown += 1
+            if shown == limit:
+                break
     return 0
 
 
-async def _watched(chosen: Target, after: int) -> AsyncIterator[pb.ChangeEntry]:
+async def _watched(chosen: Target, after: int) -> AsyncGenerator[pb.ChangeEntry, None]:
     """Yield entries for ever. Only the first connection must succeed; later ones are tried until they do."""
     failures = 0
     connected_once = False

@@ -1,12 +1,12 @@
 """Files as messages of StoreInstances: small ones together in one, a large one over several."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 
-import aiofiles
 import google_crc32c
 from dicomstore.v1 import store_service_pb2 as pb
 
+from cli.opening import opened
 from cli.upload.files import PIECE_BYTES, PREFIX_BYTES, LocalFile, is_index_file, looks_like_dicom
 
 
@@ -69,7 +69,7 @@ def given_up(item: int) -> pb.InstancePiece:
     return pb.InstancePiece(item=item, last=True, aborted=True)
 
 
-async def pieces(item: int, file: LocalFile) -> AsyncIterator[pb.InstancePiece]:
+async def pieces(item: int, file: LocalFile) -> AsyncGenerator[pb.InstancePiece, None]:
     """Yield a large file piece by piece, one in memory at a time. The size is declared first, the checksum sent last.
 
     Raises:
@@ -78,8 +78,9 @@ async def pieces(item: int, file: LocalFile) -> AsyncIterator[pb.InstancePiece]:
     """
     crc32c = sent_bytes = 0
     try:
-        async with aiofiles.open(file.path, "rb") as opened:
-            while data := await opened.read(PIECE_BYTES):
+        opened_file = await opened(file.path, "rb")
+        try:
+            while data := await opened_file.read(PIECE_BYTES):
                 first = sent_bytes == 0
                 if first and is_foreign(file, data):
                     raise NotDicom
@@ -88,7 +89,7 @@ async def pieces(item: int, file: LocalFile) -> AsyncIterator[pb.InstancePiece]:
                 if sent_bytes > file.size_bytes:
                     break
                 last = sent_bytes == file.size_bytes
-                if last and await opened.read(1):
+                if last and await opened_file.read(1):
                     break
                 yield pb.InstancePiece(
                     item=item,
@@ -99,6 +100,8 @@ async def pieces(item: int, file: LocalFile) -> AsyncIterator[pb.InstancePiece]:
                 )
                 if last:
                     return
+        finally:
+            await opened_file.close()
     except OSError as error:
         raise Unsendable(error.strerror or str(error)) from error
     raise Unsendable(CHANGED)

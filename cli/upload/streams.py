@@ -8,6 +8,7 @@ already answers as identical. When a stream breaks twice without one answer betw
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -271,10 +272,11 @@ class _Sender:
     async def _send_large(self, stream: _Stream, item: int, file: LocalFile) -> None:
         begun = False
         try:
-            async for piece in pieces(item, file):
-                await stream.write(pb.StoreInstancesRequest(pieces=[piece]))
-                begun = True
-                self._note_sent(stream, piece)
+            async with aclosing(pieces(item, file)) as all_pieces:
+                async for piece in all_pieces:
+                    await stream.write(pb.StoreInstancesRequest(pieces=[piece]))
+                    begun = True
+                    self._note_sent(stream, piece)
         except (NotDicom, Unsendable) as refusal:
             sending = stream.end(item)
             if begun:
