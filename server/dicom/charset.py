@@ -7,6 +7,7 @@ precedes them, to the ASCII characters; plain text can therefore skip decoding.
 import codecs
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pydicom.charset import CODES_TO_ENCODINGS, STAND_ALONE_ENCODINGS, default_encoding, handled_encodings
 from pydicom.charset import python_encoding as _CODEC_OF_TERM
@@ -16,6 +17,7 @@ Codecs = tuple[str, ...]
 
 DEFAULT_CODECS: Codecs = (default_encoding,)
 
+_MAX_CACHED_BYTES = 256
 _ESCAPE = b"\x1b"
 _RUNS = re.compile(rb"^[^\x1b]+|\x1b[^\x1b]*")
 _LINE_DELIMITERS = re.compile(rb"[\r\n\t\f]")
@@ -50,8 +52,16 @@ def decode(raw: bytes, codec_names: Codecs) -> tuple[str, bool]:
     """Return the text of a value, and whether all its bytes could be decoded; others become U+FFFD."""
     if _ESCAPE not in raw:
         return _decode_run(raw, codec_names[0])
+    # The names of a patient come with each of hundreds of instances, and take a while.
+    return _decode_runs_again(raw, codec_names) if len(raw) <= _MAX_CACHED_BYTES else _decode_runs(raw, codec_names)
+
+
+def _decode_runs(raw: bytes, codec_names: Codecs) -> tuple[str, bool]:
     texts = [_decode_escaped(run, codec_names) for run in _RUNS.findall(raw)]
     return "".join(text for text, _ in texts), all(is_clean for _, is_clean in texts)
+
+
+_decode_runs_again = lru_cache(maxsize=1024)(_decode_runs)
 
 
 def _codec_of(term: str) -> str | None:

@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 from server.dicom import dictionary
+from server.dicom.charset import Codecs
 from server.dicom.values import BIG_ENDIAN_EMITTERS, LITTLE_ENDIAN_EMITTERS, PLAIN_VALUES, Emitter, Plain
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -37,7 +38,7 @@ _SHORT_VRS = frozenset(
     *("ST", "TM", "UI", "UL", "US"),
 }
 _ALWAYS_SPECIAL = {SPECIFIC_CHARACTER_SET, PIXEL_REPRESENTATION, LUT_DESCRIPTOR, EXTENDED_OFFSET_TABLE} | PIXEL_DATA
-_MAX_ENTRIES = 1 << 15
+_MAX_ENTRIES = 1 << 13
 
 
 class Entry(NamedTuple):
@@ -72,6 +73,7 @@ class ElementTable(dict[bytes, Row]):
         watched: tags whose raw values are wanted, so that their entries have no emitter.
 
     Attributes:
+        sequences: what a scan made of the last sequence with a tag, see `server.dicom.scan`.
         read_head: returns key and short length of the element at a position.
         read_long: returns the length of a row whose `value_at` is 12.
     """
@@ -83,6 +85,7 @@ class ElementTable(dict[bytes, Row]):
         "key_bytes",
         "read_head",
         "read_long",
+        "sequences",
         "u16",
         "u32",
         "watched",
@@ -94,6 +97,7 @@ class ElementTable(dict[bytes, Row]):
         self.is_implicit = is_implicit
         self.is_big_endian = is_big_endian
         self.watched = watched
+        self.sequences: dict[int, tuple[bytes, Codecs, str]] = {}
         self.key_bytes = 4 if is_implicit else 6
         self.read_head = Struct(f"{order}4sI" if is_implicit else f"{order}6sH").unpack_from
         self.read_long = Struct(f"{order}8xI").unpack_from

@@ -76,10 +76,10 @@ class InstanceReader:
         found = meta.read_meta(data, is_whole=is_whole)
         if isinstance(found, FileMeta):
             self._begin_data_set(data, found)
-        elif is_whole:
-            raise unreadable("The file ends in its meta information.")
         elif found > self._max_header_bytes:
             raise Exhausted(Reason.HEADER_TOO_LARGE, "The file meta information is larger than the server takes.")
+        elif is_whole:
+            raise unreadable("The file ends in its meta information.")
         else:
             # At least twice as much each time, so that beginning again stays cheap.
             self._needed = max(found, min(2 * len(data), self._max_header_bytes))

@@ -86,6 +86,9 @@ class Recoder(Walk):
             self._inner = _Copy(length, unit, write)
         return True
 
+    def _take_sequence(self, data_set: DataSet, entry: Entry, length: int) -> bool:
+        return False
+
     def _take_encapsulated(self, data_set: DataSet, entry: Entry, vr: str) -> None:
         self._out.append(self._head(entry.tag, self._written_vr(data_set, entry, vr), _UNDEFINED))
         self._inner = _CopyFragments(data_set.table, self._out.append)

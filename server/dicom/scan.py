@@ -1,6 +1,9 @@
 """The one pass over a data set: encoded elements in, DICOM JSON out.
 
 Its memory is the JSON so far and the element it waits for; large binary values and all pixel data are passed over.
+
+The instances of a series share most of their sequences byte by byte. So the last small one of each tag is kept with its
+JSON, and one that is the same is not walked through again.
 """
 
 import re
@@ -17,6 +20,8 @@ from server.model.errors import Exhausted, Reason
 from server.model.instance import BulkElement
 
 MAX_INLINE_BYTES = 1024
+_MAX_KEPT_BYTES = 2048
+_MAX_KEPT_SEQUENCES = 256
 _PLACEHOLDER = re.compile("\0([0-9]+)\0")
 
 
@@ -68,6 +73,8 @@ class Scanner(Walk):
         self._budget_end = at + max_header_bytes
         self._encapsulated: PixelData | None = None
         self._ambiguous: list[tuple[int, bytes, DataSet]] = []
+        self._kept: bytes | None = None
+        self._kept_mark = (0, 0, 0)
 
     def feed(self, data: bytes, base: int) -> None:
         """Take what can be taken of `data`, which begins at `base` of the file, not after `at`.
@@ -184,6 +191,34 @@ class Scanner(Walk):
 
     # -- items and sequences ------------------------------------------------------------------------------------
 
+    def _take_sequence(self, data_set: DataSet, entry: Entry, length: int) -> bool:
+        if data_set is not self._top:
+            return False
+        start = self._pos + entry.value_at
+        stop = start + length
+        self._kept = None
+        if length > _MAX_KEPT_BYTES or stop > len(self._data):
+            return False
+        raw = self._data[start:stop]
+        known = data_set.table.sequences.get(entry.tag)
+        if known is None or known[0] != raw or known[1] != data_set.codecs:
+            self._kept, self._kept_mark = raw, self._mark()
+            return False
+        self._add(data_set, entry.tag, known[2])
+        self._pos = stop
+        return True
+
+    def _keep_sequence(self, data_set: DataSet, tag: int) -> None:
+        """Keep a sequence that was walked through, unless there is more to it than its JSON."""
+        raw, known = self._kept, data_set.table.sequences
+        has_room = tag in known or len(known) < _MAX_KEPT_SEQUENCES
+        if raw is not None and has_room and self._mark() == self._kept_mark:
+            known[tag] = (raw, data_set.codecs, data_set.json[-1])
+        self._kept = None
+
+    def _mark(self) -> tuple[int, int, int]:
+        return self.notes.count, len(self.bulk), len(self._ambiguous)
+
     def _entered(self, opened: DataSet | Items) -> None:
         if isinstance(opened, Items):
             if opened.tag <= opened.parent.last_tag:
@@ -194,6 +229,8 @@ class Scanner(Walk):
         if isinstance(closed, Items):
             head = element_head(closed.tag, elements.SEQUENCE)
             closed.parent.json.append(f'{head},"Value":[{",".join(closed.json)}]}}' if closed.json else head + "}")
+            if closed.parent is self._top:
+                self._keep_sequence(self._top, closed.tag)
         elif closed.parent is not None:
             closed.parent.json.append(f"{{{','.join(_ordered(closed))}}}")
             self.notes.codecs = closed.parent.parent.codecs

@@ -36,22 +36,26 @@ class Notes:
 
     invalid, odd: tag → VR and message, of values that break a rule of their VR, and of those that could be read only
     in part or by guessing. The first of a tag stands.
+    count: how often something was noticed.
     """
 
-    __slots__ = ("codecs", "invalid", "odd")
+    __slots__ = ("codecs", "count", "invalid", "odd")
 
     def __init__(self) -> None:
         self.codecs: Codecs = charset.DEFAULT_CODECS
+        self.count = 0
         self.invalid: dict[str, tuple[str, str]] = {}
         self.odd: dict[str, tuple[str, str]] = {}
 
     def add_invalid(self, head: str, rule: str) -> None:
         """The value of the element that opens with `head` breaks a rule."""
         vr = head[18:20]
+        self.count += 1
         self.invalid.setdefault(head[1:9], (vr, f"Content does not validate VR {vr}: {rule}"))
 
     def add_odd(self, head: str, message: str) -> None:
         """The element that opens with `head` is not as it should be, but its value can be told."""
+        self.count += 1
         self.odd.setdefault(head[1:9], (head[18:20], message))
 
 

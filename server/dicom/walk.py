@@ -155,6 +155,10 @@ class Walk(ABC):
         """Take an element of defined length that is no sequence, and move on; False if that needs more bytes."""
 
     @abstractmethod
+    def _take_sequence(self, data_set: DataSet, entry: Entry, length: int) -> bool:
+        """Take a sequence of defined length as a whole, and move on; False if it has to be walked through."""
+
+    @abstractmethod
     def _take_encapsulated(self, data_set: DataSet, entry: Entry, vr: str) -> None:
         """Set `_inner` for a value in fragments that begins at the present position."""
 
@@ -290,7 +294,8 @@ class Walk(ABC):
         if length == UNDEFINED_LENGTH:
             return self._undefined(data_set, entry, vr)
         if vr == elements.SEQUENCE:
-            self._open_sequence(data_set, entry, length)
+            if not self._take_sequence(data_set, entry, length):
+                self._open_sequence(data_set, entry, length)
             return True
         if length > room - entry.value_at:
             length = int(room) - entry.value_at

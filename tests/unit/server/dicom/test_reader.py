@@ -220,3 +220,33 @@ def test_elements_after_pixel_data_are_read() -> None:
 def test_padding_after_the_last_element_is_ignored() -> None:
     file = part10()
     assert read(file + b"\0" * 7).dicom_json == read(file).dicom_json
+
+
+def test_a_sequence_seen_before_is_told_again_with_all_that_belongs_to_it() -> None:
+    bulk = sequence(0x54000100, [element(0x54001010, "OW", bytes(1026))])
+    invalid = sequence(0x00081140, [element(0x00080020, "DA", b"bogus ")])
+    text = sequence(0x00081115, [element(0x00080104, "LO", b"\xc4\xe9")])
+    latin, greek = (element(0x00080005, "CS", term) for term in (b"ISO_IR 100", b"ISO_IR 126"))
+    required = data.required_elements()
+    files = [
+        part10_of([charset, *required[:2], text, invalid, *required[2:], bulk]) for charset in (latin, greek, latin)
+    ]
+    first, other, again = (read(file) for file in files)
+    assert first == again
+    assert json_of(first)["00081115"]["Value"][0]["00080104"]["Value"] == ["Äé"]
+    assert json_of(other)["00081115"]["Value"][0]["00080104"]["Value"] == ["Δι"]
+    assert [finding.tag for finding in again.findings] == ["00080020"]
+    assert [found.path for found in again.bulk] == ["54000100/1/54001010"]
+
+
+def test_the_number_of_entries_of_a_lookup_table_is_unsigned() -> None:
+    descriptor = element(0x00281101, "SS", struct.pack("<hhh", -256, -2, 16))
+    assert json_of(read(_with(descriptor)))["00281101"]["Value"] == [65280, -2, 16]
+
+
+def test_lookup_table_data_without_vr_is_one_number_or_words() -> None:
+    for entries, expected in ((1, {"vr": "US", "Value": [513]}), (2, {"vr": "OW", "InlineBinary": "AQI="})):
+        item = element(0x00283002, "US", struct.pack("<HHH", entries, 0, 16), IMPLICIT_LITTLE)
+        item += element(0x00283006, "OW", b"\1\2", IMPLICIT_LITTLE)
+        file = _with(sequence(0x00283000, [item], IMPLICIT_LITTLE), syntax=IMPLICIT_LITTLE)
+        assert json_of(read(file))["00283000"]["Value"][0]["00283006"] == expected
