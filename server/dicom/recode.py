@@ -52,6 +52,7 @@ class Recoder(Walk):
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE.
         """
+        self._end_at(end)
         if isinstance(self._inner, _Copy) and self._open is self._top:
             return
         if self._inner is not None or self._open is not self._top or end - self.at >= 8:

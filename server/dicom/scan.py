@@ -20,6 +20,7 @@ from server.model.errors import Exhausted, Reason
 from server.model.instance import BulkElement
 
 MAX_INLINE_BYTES = 1024
+_HEAD_BYTES = 16
 _MAX_KEPT_BYTES = 2048
 _MAX_KEPT_SEQUENCES = 256
 _PLACEHOLDER = re.compile("\0([0-9]+)\0")
@@ -94,6 +95,7 @@ class Scanner(Walk):
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE, the data set is cut off.
         """
+        self._end_at(end)
         if self._inner is not None and self.at == end and self._open is self._top:
             self._end_unfinished_fragments()
         if self._inner is not None or self._open is not self._top or end - self.at >= 8:
@@ -310,7 +312,8 @@ class Scanner(Walk):
         self._odd(pixel_data.tag, pixel_data.vr, "The value is shorter than its length says")
 
     def _wait(self, needed: int) -> bool:
-        self._check_budget(needed)
+        if needed > _HEAD_BYTES:  # there may be no more heads
+            self._check_budget(needed)
         return super()._wait(needed)
 
     def _check_budget(self, more: int) -> None:

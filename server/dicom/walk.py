@@ -148,6 +148,11 @@ class Walk(ABC):
             self.at = base + self._pos
             self._data = b""
 
+    def _end_at(self, end: int) -> None:
+        """Close what ends with the last byte, before `end`, if that was passed over and never fed."""
+        if self.at == end:
+            self.feed(b"", end)
+
     # -- what subclasses make of it -----------------------------------------------------------------------------
 
     @abstractmethod

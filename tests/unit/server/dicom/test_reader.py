@@ -217,6 +217,12 @@ def test_elements_after_pixel_data_are_read() -> None:
     assert found.pixels is not None
 
 
+@pytest.mark.parametrize("chunk", [1, 100, 3000])
+def test_a_file_may_end_with_a_bulk_value_in_an_item(chunk: int) -> None:
+    file = _with(sequence(0x54000100, [element(0x54001010, "OW", bytes(4000))]))
+    assert read(file, chunk=chunk) == read(file)
+
+
 def test_padding_after_the_last_element_is_ignored() -> None:
     file = part10()
     assert read(file + b"\0" * 7).dicom_json == read(file).dicom_json
