@@ -1,0 +1,69 @@
+"""A directory for each process that uses a store, so that what a dead one left is found without looking at all.
+
+    <parent>/.lock        held while a process enters or looks at the others
+    <parent>/<id>/        one for each process
+    <parent>/<id>/.lock   locked by the kernel as long as the process lives
+
+All functions block; call them on a thread.
+"""
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOCK = ".lock"
+
+
+class ProcessDirectory:
+    """This process's directory below `parent`, and the way to take over those of dead processes."""
+
+    def __init__(self, parent: Path) -> None:
+        self._parent = parent
+        self.path = parent / uuid.uuid4().hex
+        self._fd = -1
+
+    def enter(self) -> None:
+        """Make and lock the directory."""
+        self._parent.mkdir(parents=True, exist_ok=True)
+        with _locked(self._parent / LOCK):
+            self.path.mkdir()
+            self._fd = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def leave(self, *, nothing_left: bool) -> None:
+        """Unlock the directory; remove it if there is nothing for others to look at."""
+        if nothing_left:
+            shutil.rmtree(self.path)
+        os.close(self._fd)
+
+    def others(self) -> list[Path]:
+        """Return the directories of other processes, alive or dead."""
+        return sorted(path for path in self._parent.iterdir() if path.is_dir() and path != self.path)
+
+    def take_over(self, directory: Path) -> int | None:
+        """Lock the directory of a dead process; return a descriptor to close, or None if the process lives."""
+        with _locked(self._parent / LOCK):
+            try:
+                fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return None  # somebody else has taken it over, to its end
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+                return None
+        return fd
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
