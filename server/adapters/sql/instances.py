@@ -122,8 +122,8 @@ class SqlInstanceIndex:
         )
 
     async def known(self, locators: Collection[Locator]) -> set[Locator]:
-        """See the port."""
-        return await self._transactions.read(lambda connection: known(connection, locators))
+        """See the port. Waits for transactions that are under way, so that the answer is final."""
+        return await self._transactions.write(lambda connection: known(connection, locators))
 
     async def erasable(self, now: datetime, limit: int) -> list[Locator]:
         """See the port."""

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, delete, select
 
+from server.adapters.sql.counters import Counters
 from server.adapters.sql.rows import STORED, stored_instance
 from server.adapters.sql.tables import erasures, instances
 from server.adapters.sql.times import to_microseconds
@@ -19,6 +20,12 @@ Value = TypeVar("Value")
 
 
 def known(connection: Connection, locators: Collection[Locator]) -> set[Locator]:
+    """Return the locators that something names.
+
+    The answer is final: a transaction that its caller has lost sight of, because a connection broke or a process
+    died while it was committed, has ended before.
+    """
+    Counters.lock(connection)
     known: set[Locator] = set()
     for some in slices(locators):
         for column in (instances.c.locator, erasures.c.locator):

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from collections import Counter
 
+from sqlalchemy import create_engine, insert, update
+
 from server.adapters.sql.engine import Database, open_database
+from server.adapters.sql.tables import counters, erasures
 from server.model.change import ChangeState, ChangeWindow
 from server.model.ids import PartitionName
 from server.model.instance import Added, AlreadyStored, ResourceState
@@ -119,6 +122,21 @@ async def test_each_read_is_of_one_moment(database: Database, other_database: Da
         reads += 1
     await changing
     assert reads > 1
+
+
+async def test_known_waits_for_a_transaction_that_its_process_lost_sight_of(database: Database, url: str) -> None:
+    """Else a blob could be taken for unused and erased just before the instance that names it becomes visible."""
+    engine = create_engine(url)
+    with engine.connect() as lost:
+        lost.execute(update(counters).values(version=counters.c.version + 1))
+        lost.execute(insert(erasures), {"locator": "in doubt", "version": 1, "erase_after": 0})
+        asking = asyncio.ensure_future(database.instances.known(["in doubt"]))
+        for _ in range(20):
+            await database.partitions.list()
+        assert not asking.done()
+        lost.commit()
+    engine.dispose()
+    assert await asking == {"in doubt"}
 
 
 async def test_of_many_who_create_a_partition_one_does(database: Database, other_database: Database) -> None:
