@@ -164,9 +164,11 @@ def _starts_by_offsets(walk: FragmentWalk, number_of_frames: int, offsets: Seque
 
 
 def _records(starts: Sequence[int], stop: int) -> bytes:
-    table = array("Q", bytes(len(starts) * PixelLayout.RECORD_BYTES))
-    table[::2] = array("Q", starts)
-    table[1::2] = array("Q", [*starts[1:], stop])
+    firsts = array("Q", starts)
+    afters = firsts[1:]
+    afters.append(stop)
+    table = array("Q", bytes(len(firsts) * PixelLayout.RECORD_BYTES))
+    table[::2], table[1::2] = firsts, afters
     if sys.byteorder == "big":
         table.byteswap()
     return table.tobytes()

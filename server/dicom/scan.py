@@ -20,6 +20,8 @@ from server.model.errors import Exhausted, Reason
 from server.model.instance import BulkElement
 
 MAX_INLINE_BYTES = 1024
+_MAX_ELEMENTS = 1 << 17
+_BULK_COST = 512
 _HEAD_BYTES = 16
 _MAX_KEPT_BYTES = 2048
 _MAX_KEPT_SEQUENCES = 256
@@ -139,6 +141,8 @@ class Scanner(Walk):
                 append(emit(head, raw, notes) if raw else head + "}")
             position = stop
         self._pos, data_set.last_tag = position, last_tag
+        if len(data_set.json) > _MAX_ELEMENTS:
+            raise _too_large()
 
     def _take_value(self, data_set: DataSet, entry: Entry, vr: str, length: int) -> bool:
         start = self._pos + entry.value_at
@@ -234,7 +238,7 @@ class Scanner(Walk):
             if closed.parent is self._top:
                 self._keep_sequence(self._top, closed.tag)
         elif closed.parent is not None:
-            closed.parent.json.append(f"{{{','.join(_ordered(closed))}}}")
+            closed.parent.json.append(f"{{{','.join(_ordered(closed))}}}" if closed.json else "{}")
             self.notes.codecs = closed.parent.parent.codecs
 
     # -- bulk values --------------------------------------------------------------------------------------------
@@ -245,7 +249,8 @@ class Scanner(Walk):
         if data_set is self._top and tag in elements.PIXEL_DATA:
             self.pixel_data = PixelData(tag, vr, offset, length)
         self._pos = start + length
-        self._budget_end += length
+        # What is remembered of each bulk element takes room, too.
+        self._budget_end += max(length - _BULK_COST, 0)
 
     def _take_encapsulated(self, data_set: DataSet, entry: Entry, vr: str) -> None:
         fragments = FragmentWalk(
@@ -318,7 +323,11 @@ class Scanner(Walk):
 
     def _check_budget(self, more: int) -> None:
         if self._base + self._pos + more > self._budget_end:
-            raise Exhausted(Reason.HEADER_TOO_LARGE, "The data set without bulk data is larger than the server takes.")
+            raise _too_large()
+
+
+def _too_large() -> Exhausted:
+    return Exhausted(Reason.HEADER_TOO_LARGE, "The data set without bulk data is larger than the server takes.")
 
 
 def _ordered(data_set: DataSet) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from json.encoder import encode_basestring
 from math import isfinite
 from struct import Struct, unpack
+from typing import Any
 
 from server.dicom import charset, rules
 from server.dicom.charset import Codecs
@@ -28,6 +29,7 @@ quoted: Callable[[str], str] = encode_basestring
 
 _LUT_DESCRIPTORS = ('"00281101"', '"00281102"', '"00281103"', '"00283002"')
 _PADDING = "\0 "
+_BLOCK = 1 << 14
 _EXACT_INTEGER = 2**53
 
 
@@ -71,12 +73,30 @@ def _decoded(head: str, raw: bytes, notes: Notes) -> str:
     return text
 
 
-def _strings(head: str, values: list[str], notes: Notes) -> str:
-    """Return an element of string values, after checking each against the rule of its VR."""
-    if values == [""]:
+def _strings(head: str, text: str, notes: Notes) -> str:
+    """Return an element of string values between backslashes."""
+    if not text:
         return head + "}"
+    return _in_blocks(head, text, lambda block: _string_values(head, block, notes))
+
+
+def _string_values(head: str, text: str, notes: Notes) -> str:
+    values = text.split("\\")
     _check(head, values, notes)
-    return f'{head},"Value":[{",".join(map(quoted, values))}]}}'
+    return ",".join(map(quoted, values))
+
+
+def _in_blocks(head: str, text: str, json_of: Callable[[str], str]) -> str:
+    """Return an element whose values, between backslashes, become JSON some at a time.
+
+    A list of strings takes tens of times the memory of the text, which matters in a value of megabytes.
+    """
+    blocks, start = [], 0
+    while len(text) - start > _BLOCK and (stop := text.find("\\", start + _BLOCK)) >= 0:
+        blocks.append(json_of(text[start:stop]))
+        start = stop + 1
+    blocks.append(json_of(text[start:]))
+    return f'{head},"Value":[{",".join(blocks)}]}}'
 
 
 def _check(head: str, values: Iterable[str], notes: Notes) -> None:
@@ -90,24 +110,36 @@ def _check(head: str, values: Iterable[str], notes: Notes) -> None:
             return
 
 
+# Padding at the end of a value; looking behind keeps a long run of spaces from being tried at each of them.
+_VALUE_PADDING = re.compile(r"(?<![\0 ])[\0 ]+(?=\\|\Z)")
+
+
 def _text(head: str, raw: bytes, notes: Notes) -> str:
     """SH, LO, UC: several values, any character set."""
-    values = _decoded(head, raw, notes).split("\\")
-    return _strings(head, [value.rstrip(_PADDING) for value in values], notes)
+    text = _decoded(head, raw, notes)
+    return _strings(head, _VALUE_PADDING.sub("", text) if "\\" in text else text.rstrip(_PADDING), notes)
 
 
 def _paragraph(head: str, raw: bytes, notes: Notes) -> str:
     """LT, ST, UT: one value in which the backslash is a character."""
-    return _strings(head, [_decoded(head, raw, notes).rstrip(_PADDING)], notes)
+    text = _decoded(head, raw, notes).rstrip(_PADDING)
+    if not text:
+        return head + "}"
+    _check(head, [text], notes)
+    return f'{head},"Value":[{quoted(text)}]}}'
 
 
 def _name(head: str, raw: bytes, notes: Notes) -> str:
-    names = _decoded(head, raw.rstrip(PADDING), notes).split("\\")
-    values = [_name_object(name) for name in names]
-    if values == ["null"]:
+    text = _decoded(head, raw.rstrip(PADDING), notes)
+    if not text.strip("="):
         return head + "}"
+    return _in_blocks(head, text, lambda block: _name_values(head, block, notes))
+
+
+def _name_values(head: str, text: str, notes: Notes) -> str:
+    names = text.split("\\")
     _check(head, names, notes)
-    return f'{head},"Value":[{",".join(values)}]}}'
+    return ",".join(map(_name_object, names))
 
 
 def _name_object(name: str) -> str:
@@ -121,24 +153,17 @@ def _name_object(name: str) -> str:
 
 def _default_repertoire(head: str, raw: bytes, notes: Notes) -> str:
     """AS, CS, DA, DT, TM, UI: several values of the default character set."""
-    text = raw.rstrip(PADDING).decode("latin-1")
-    plain, _, _ = PLAIN_VALUES[head[18:20]]
-    values = text.split("\\")
-    if all(map(plain, values)):
-        return f'{head},"Value":["{text.replace(chr(92), _BETWEEN_STRINGS)}"]}}'
-    return _strings(head, values, notes)
-
-
-_BETWEEN_STRINGS = '","'
+    return _strings(head, raw.rstrip(PADDING).decode("latin-1"), notes)
 
 
 def _entity(head: str, raw: bytes, notes: Notes) -> str:
     """AE: spaces on either side mean nothing."""
-    return _strings(head, [value.strip() for value in raw.decode("latin-1").split("\\")], notes)
+    return _strings(head, "\\".join(value.strip() for value in raw.decode("latin-1").split("\\")), notes)
 
 
 def _uri(head: str, raw: bytes, notes: Notes) -> str:
-    return _strings(head, [raw.decode("latin-1").rstrip()], notes)
+    text = raw.decode("latin-1").rstrip()
+    return f'{head},"Value":[{quoted(text)}]}}' if text else head + "}"
 
 
 _COMMON_DECIMAL = re.compile(r"-?[0-9]{1,10}(?:\.[0-9]{0,5})?|-?[0-9]{1,4}\.[0-9]{6,10}").fullmatch
@@ -149,19 +174,21 @@ def _integer_string(head: str, raw: bytes, notes: Notes) -> str:
 
 
 def _decimal_string(head: str, raw: bytes, notes: Notes) -> str:
-    text = raw.strip(PADDING).decode("latin-1")
-    values = text.split("\\")
-    if all(map(_COMMON_DECIMAL, values)):
-        return f'{head},"Value":[{",".join([repr(float(value)) for value in values])}]}}'
-    return _number_strings(head, text, notes, _decimal)
+    return _number_strings(head, raw.strip(PADDING).decode("latin-1"), notes, _decimal)
 
 
 def _number_strings(head: str, text: str, notes: Notes, number: Callable[[str], str]) -> str:
-    values = text.split("\\")
     if not text.strip():
         return head + "}"
+    return _in_blocks(head, text, lambda block: _number_values(head, block, notes, number))
+
+
+def _number_values(head: str, text: str, notes: Notes, number: Callable[[str], str]) -> str:
+    values = text.split("\\")
+    if number is _decimal and all(map(_COMMON_DECIMAL, values)):
+        return ",".join([repr(float(value)) for value in values])
     _check(head, values, notes)
-    return f'{head},"Value":[{",".join(number(value) for value in values)}]}}'
+    return ",".join(map(number, values))
 
 
 def _integer(text: str) -> str:
@@ -198,49 +225,49 @@ def _finite(text: str) -> float | None:
 
 
 def _tags(order: str) -> Emitter:
-    def emit(head: str, raw: bytes, notes: Notes) -> str:
-        count, rest = divmod(len(raw), 4)
-        if rest:
-            notes.add_invalid(head, "length is not a multiple of 4 bytes")
-            if not count:
-                return _unreadable(head, raw)
-        halves = unpack(f"{order}{2 * count}H", raw[: 4 * count])
-        tags = [f'"{group:04X}{number:04X}"' for group, number in zip(halves[::2], halves[1::2], strict=True)]
-        return f'{head},"Value":[{",".join(tags)}]}}'
+    def json_of(words: tuple[int, ...]) -> str:
+        return ",".join([f'"{group:04X}{number:04X}"' for group, number in zip(words[::2], words[1::2], strict=True)])
 
-    return emit
+    return _numbers(Struct(order + "HH"), json_of)
 
 
 def _integers(order: str, code: str) -> Emitter:
+    several = _numbers(Struct(order + code), lambda numbers: ",".join(map(str, numbers)))
     one = Struct(order + code)
     size, unpack_one = one.size, one.unpack
 
     def emit(head: str, raw: bytes, notes: Notes) -> str:
         if len(raw) == size:
             return f'{head},"Value":[{unpack_one(raw)[0]}]}}'
-        count, rest = divmod(len(raw), size)
-        if rest:
-            notes.add_invalid(head, f"length is not a multiple of {size} bytes")
-            return _unreadable(head, raw)
-        numbers = unpack(f"{order}{count}{code}", raw)
-        if numbers[0] < 0 and head[:10] in _LUT_DESCRIPTORS:
+        if head[:10] in _LUT_DESCRIPTORS and code == "h" and len(raw) == 6:
             # The number of entries is unsigned whatever the VR says (PS3.3 section C.11.1.1.1).
-            numbers = (numbers[0] + 65536, *numbers[1:])
-        return f'{head},"Value":[{",".join(map(str, numbers))}]}}'
+            entries, first, bits = unpack(f"{order}Hhh", raw)
+            return f'{head},"Value":[{entries},{first},{bits}]}}'
+        return several(head, raw, notes)
 
     return emit
 
 
 def _floats(order: str, code: str) -> Emitter:
-    size = Struct(order + code).size
+    def json_of(numbers: tuple[float, ...]) -> str:
+        return ",".join([repr(number) if isfinite(number) else _not_finite(number) for number in numbers])
+
+    return _numbers(Struct(order + code), json_of)
+
+
+def _numbers(one: Struct, json_of: Callable[[tuple[Any, ...]], str]) -> Emitter:
+    """Return the emitter of binary numbers, which `one` unpacks and `json_of` writes, a block at a time."""
+    size = one.size
+    block_bytes = _BLOCK // size * size
+    order, code = one.format[0], one.format[1:]
 
     def emit(head: str, raw: bytes, notes: Notes) -> str:
-        count, rest = divmod(len(raw), size)
-        if rest:
+        if len(raw) % size:
             notes.add_invalid(head, f"length is not a multiple of {size} bytes")
-            return _unreadable(head, raw)
-        numbers = unpack(f"{order}{count}{code}", raw)
-        return f'{head},"Value":[{",".join([repr(n) if isfinite(n) else _not_finite(n) for n in numbers])}]}}'
+            return inline_binary(f'{head[:18]}UN"', raw)  # no values of the VR: bytes, then
+        blocks = (raw[start : start + block_bytes] for start in range(0, len(raw), block_bytes))
+        values = [json_of(unpack(order + code * (len(block) // size), block)) for block in blocks]
+        return f'{head},"Value":[{",".join(values)}]}}'
 
     return emit
 
@@ -249,11 +276,6 @@ def _not_finite(number: float) -> str:
     if number != number:
         return '"NaN"'
     return '"Infinity"' if number > 0 else '"-Infinity"'
-
-
-def _unreadable(head: str, raw: bytes) -> str:
-    """Return an element whose bytes are no values of its VR: as bytes, then."""
-    return inline_binary(f'{head[:18]}UN"', raw)
 
 
 _STRING = (',"Value":["', '"]}')

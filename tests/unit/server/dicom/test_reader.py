@@ -256,3 +256,37 @@ def test_lookup_table_data_without_vr_is_one_number_or_words() -> None:
         item += element(0x00283006, "OW", b"\1\2", IMPLICIT_LITTLE)
         file = _with(sequence(0x00283000, [item], IMPLICIT_LITTLE), syntax=IMPLICIT_LITTLE)
         assert json_of(read(file))["00283000"]["Value"][0]["00283006"] == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "values"),
+    [
+        (b"abc  \n", ["abc  \n"]),
+        (b"a  \\ b \0\\\\c\0 ", ["a", " b", "", "c"]),
+        (b"  \\  ", ["", ""]),
+        (b"a\\b" * 20_001, ["a", *["ba"] * 20_000, "b"]),
+    ],
+)
+def test_each_value_loses_its_padding(raw: bytes, values: list[str]) -> None:
+    found = read(_with(element(0x00189900, "UC", raw)))
+    assert json_of(found)["00189900"]["Value"] == values
+
+
+def test_large_arrays_are_told_whole() -> None:
+    numbers = list(range(-30_000, 30_000))
+    raw = struct.pack(f"<{len(numbers)}h", *numbers)
+    decimals = "\\".join(f"{number}.5" for number in range(20_000)).encode()
+    file = _with(
+        element(0x00189810, "SS", raw, IMPLICIT_LITTLE),
+        element(0x00280103, "US", b"\1\0", IMPLICIT_LITTLE),
+        element(0x30060050, "DS", decimals, IMPLICIT_LITTLE),
+        syntax=IMPLICIT_LITTLE,
+    )
+    parsed = json_of(read(file))
+    assert parsed["00189810"]["Value"] == numbers
+    assert parsed["30060050"]["Value"] == [number + 0.5 for number in range(20_000)]
+
+
+def test_more_elements_than_any_data_set_has_are_refused() -> None:
+    with pytest.raises(Exhausted):
+        read(part10_of(element(0x00280010, "US", b"") * 200_000))

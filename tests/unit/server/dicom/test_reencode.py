@@ -1,5 +1,6 @@
 """Files in another uncompressed transfer syntax: pydicom reads the same out of them."""
 
+import contextlib
 import warnings
 from collections.abc import AsyncIterator
 from io import BytesIO
@@ -10,10 +11,12 @@ from typing import Any
 import pydicom
 import pydicom.data
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from server.dicom.reencode import can_reencode, inflate, reencode
-from server.model.errors import InvalidRequest
+from server.model.errors import DicomStoreError, InvalidRequest
 from tests import data
 from tests.data import (
     DEFLATED,
@@ -171,3 +174,26 @@ def _forget_group_lengths(elements: dict[str, Any]) -> None:
     for element_ in elements.values():
         for item in element_.get("Value", []) if element_["vr"] == "SQ" else []:
             _forget_group_lengths(item)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    edits=st.lists(st.tuples(st.integers(300, 900), st.integers(0, 9), st.binary(max_size=9)), max_size=3),
+    source=st.sampled_from(SOURCES),
+    target=st.sampled_from(TARGETS),
+    chunk=st.integers(20, 900),
+)
+async def test_whatever_could_be_read_becomes_a_file_or_a_defined_error(
+    edits: list[tuple[int, int, bytes]], source: str, target: str, chunk: int
+) -> None:
+    item = data.dataset(PatientName="A^B", Rows=7, ReferencedImageSequence=[data.dataset()])
+    file = part10(
+        transfer_syntax=source, frames=[b"ABCDEFGH"], ReferencedImageSequence=[item, item], PatientWeight="1.5"
+    )
+    for at, removed, added in edits:
+        file = file[:at] + added + file[at + removed :]
+    with contextlib.suppress(DicomStoreError):
+        read(file)
+        new = await _reencoded(file, source, target, chunk)
+        assert new == await _reencoded(file, source, target, 1 << 20)
+        read(new)
