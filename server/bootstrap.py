@@ -30,7 +30,7 @@ from dicomstore.v1 import (
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from server.adapters.file_blobs import FileBlobs
+from server.adapters.packed_blobs import PackedBlobs
 from server.adapters.sql import engine
 from server.config import Settings
 from server.domain.audit import Audit
@@ -130,7 +130,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
     async with AsyncExitStack() as stack:
         database = engine.open_database(settings.database_url)
         stack.push_async_callback(database.close)
-        blobs = await stack.enter_async_context(FileBlobs(settings.data))
+        blobs = await stack.enter_async_context(PackedBlobs(settings.data))
         await _require_partitions_if_used(settings, database)
 
         gate = PartitionGate(database.partitions, enabled=settings.partitions, now=now)
@@ -204,7 +204,7 @@ async def auditing(settings: Settings) -> AsyncIterator[Audit]:
     async with AsyncExitStack() as stack:
         database = engine.open_database(settings.database_url)
         stack.push_async_callback(database.close)
-        blobs = await stack.enter_async_context(FileBlobs(settings.data))
+        blobs = await stack.enter_async_context(PackedBlobs(settings.data))
         yield Audit(blobs=blobs, index=database.instances, changes=database.changes)
 
 

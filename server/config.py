@@ -4,6 +4,7 @@ import os
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -40,7 +41,7 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str:
         """The index to use, with the embedded default filled in."""
-        return self.database or f"sqlite:///{self.data.absolute() / 'index.db'}"
+        return self.database or f"sqlite:///{quote(str(self.data.absolute() / 'index.db'))}"
 
     @classmethod
     def settings_customise_sources(

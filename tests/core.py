@@ -23,6 +23,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 from grpc_status._async import from_call
 
+from server.adapters.packed_blobs import PackedBlobs
 from server.config import Settings
 
 Ref = resources_pb2.ResourceRef
@@ -116,6 +117,11 @@ class CoreClient:
         """Delete; return how many instances that were."""
         response = await self.delete_stub.DeleteInstances(delete_service_pb2.DeleteInstancesRequest(resource=resource))
         return response.deleted_instances
+
+    async def blob_count(self) -> int:
+        """Return how many blobs there are on disk."""
+        async with PackedBlobs(self.data) as blobs:
+            return len([locator async for locator, _ in blobs.walk()])
 
     async def changes(self, **fields: Any) -> list[Any]:
         """Return a page of the change feed."""

@@ -127,16 +127,16 @@ class FileBlobs:
 
     # Keeping house
 
-    async def recover(self) -> AsyncIterator[Locator]:
+    async def recover(self) -> AsyncIterator[list[Locator]]:
         """See the port."""
         for directory in await self.threads.run(self._ingest.others):
             lock = await self.threads.run(lambda: self._ingest.take_over(directory))  # noqa: B023 - awaited here
             if lock is None:
                 continue
             try:
-                for left_behind in await self.threads.run(lambda: self._unsettled(directory)):  # noqa: B023
-                    self._left_behind[left_behind.name] = left_behind
-                    yield left_behind.name
+                left_behind = await self.threads.run(lambda: self._unsettled(directory))  # noqa: B023 - awaited here
+                self._left_behind.update({path.name: path for path in left_behind})
+                yield [path.name for path in left_behind]
                 await self.threads.run(lambda: shutil.rmtree(directory))  # noqa: B023 - awaited here
             finally:
                 os.close(lock)

@@ -42,10 +42,10 @@ class MemoryBlobs:
         for locator in locators:
             self._blobs.pop(locator, None)
 
-    async def recover(self) -> AsyncIterator[Locator]:
+    async def recover(self) -> AsyncIterator[list[Locator]]:
         """See the port: there is nobody to inherit from."""
-        for locator in list[Locator]():
-            yield locator
+        for batch in list[list[Locator]]():
+            yield batch
 
     async def walk(self) -> AsyncIterator[tuple[Locator, int]]:
         """See the port."""

@@ -31,9 +31,9 @@ class Housekeeping:
         Returns how many there were. Raises: Unavailable when index or blobs can't be reached.
         """
         count = 0
-        async for locator in self._blobs.recover():
-            await self._committer.resolve([locator])
-            count += 1
+        async for locators in self._blobs.recover():
+            await self._committer.resolve(locators)
+            count += len(locators)
         return count
 
     async def erase(self) -> int:

@@ -71,10 +71,11 @@ class BlobStore(Protocol):
         """Erase these blobs for good. Unknown ones are ignored."""
         ...
 
-    def recover(self) -> AsyncIterator[Locator]:
-        """Sweep what dead processes left: discard blobs that were never committed, yield the unsettled ones.
+    def recover(self) -> AsyncIterator[Sequence[Locator]]:
+        """Sweep what dead processes left: discard blobs that were never committed, yield those not settled for sure.
 
-        The caller settles or deletes each. Never touches the work of a living process.
+        The caller settles or deletes all of a batch before it asks for the next; to settle what was settled before
+        does no harm. Never touches the work of a living process.
         """
         ...
 

@@ -72,11 +72,18 @@ class InstanceIndex(Protocol):
         ...
 
     async def search(self, query: Query) -> list[Match]:
-        """Return the matches of a query, in descending order of key."""
+        """Return the matches of a query, in descending order of key.
+
+        Raises:
+            InvalidRequest: INVALID_QUERY, more than 10,000 values or 200 patterns.
+        """
         ...
 
     async def known(self, locators: Collection[Locator]) -> set[Locator]:
-        """Return those locators that a visible instance or a queued erasure names."""
+        """Return those locators that a visible instance or a queued erasure names.
+
+        The answer is final: a transaction of `add` that seemed to fail can't become visible after it.
+        """
         ...
 
     async def erasable(self, now: datetime, limit: int) -> list[Locator]:

@@ -51,27 +51,31 @@ def die_in_the_middle(root: Path) -> tuple[str, str]:
     return settled, unsettled
 
 
+async def recovered(store: BlobStore) -> list[str]:
+    return [locator async for batch in store.recover() for locator in batch]
+
+
 async def test_recover_hands_out_only_what_a_dead_process_left_unsettled(tmp_path: Path) -> None:
     settled, unsettled = die_in_the_middle(tmp_path)
     async with FileBlobs(tmp_path) as store:
-        assert [locator async for locator in store.recover()] == [unsettled]
+        assert await recovered(store) == [unsettled]
         assert await all_blobs(store) == {settled: 7, unsettled: 9}
 
 
 async def test_a_recovered_blob_stays_when_it_is_settled_and_is_not_handed_out_again(tmp_path: Path) -> None:
     _, unsettled = die_in_the_middle(tmp_path)
     async with FileBlobs(tmp_path) as store:
-        async for locator in store.recover():
-            await store.settle([locator])
-        assert [locator async for locator in store.recover()] == []
+        async for locators in store.recover():
+            await store.settle(locators)
+        assert await recovered(store) == []
         assert await get(store, unsettled) == b"unsettled"
 
 
 async def test_a_recovered_blob_is_gone_when_it_is_deleted(tmp_path: Path) -> None:
     settled, _ = die_in_the_middle(tmp_path)
     async with FileBlobs(tmp_path) as store:
-        async for locator in store.recover():
-            await store.delete([locator])
+        async for locators in store.recover():
+            await store.delete(locators)
         assert await all_blobs(store) == {settled: 7}
     assert sorted(path.name for path in (tmp_path / "ingest").iterdir()) == [".lock"]
 
@@ -80,7 +84,7 @@ async def test_recover_leaves_a_living_process_alone(tmp_path: Path) -> None:
     async with FileBlobs(tmp_path) as living, FileBlobs(tmp_path) as other, living.open_write() as writer:
         await writer.write(b"x" * 2_000_000)
         unsettled = await put(living, b"unsettled")
-        assert [locator async for locator in other.recover()] == []
+        assert await recovered(other) == []
         await other.check()
         locator = await writer.commit()
         assert await get(other, locator) == b"x" * 2_000_000

@@ -80,9 +80,9 @@ def test_every_class_of_error_has_a_code(kind: type[DicomStoreError]) -> None:
 def test_the_comment_of_a_reason_names_the_code_that_it_is_raised_with() -> None:
     """Each `Class(Reason.X` in the code must have the gRPC code that errors.proto promises for X."""
     proto = (ROOT / "protos/dicomstore/v1/errors.proto").read_text()
-    promised = dict(
-        (name, code) for code, name in re.findall(r"  // ([A-Z_]+)[.,][^=]*?\n  ERROR_REASON_([A-Z_]+) = ", proto)
-    )
+    promised = {
+        name: code for code, name in re.findall(r"  // ([A-Z_]+)[.,][^=]*?\n  ERROR_REASON_([A-Z_]+) = ", proto)
+    }
     assert set(promised) == contract_reasons()
     raised = {
         (kind, reason)

@@ -1,0 +1,172 @@
+"""Segment files: many small blobs one after another. Blocking functions; `packed_blobs` calls them on threads.
+
+    <directory>/<segment>.seg    records: a header of 16 bytes, then the blob
+
+A header is the mark (living or dead), the length and the CRC-32C of the blob. Bytes are only ever appended, and
+afterwards only ever erased.
+"""
+
+import ctypes
+import os
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import google_crc32c
+
+from server.adapters.disk import sync_directory
+from server.model.errors import DataLoss, Reason
+from server.model.instance import Locator
+
+HEADER_BYTES = 16
+_HEADER = struct.Struct("<4sIII")
+_LIVING, _DEAD = b"DSr1", b"DSx1"
+_LOCATOR = re.compile(r"([0-9a-f]{32})-([0-9a-f]{1,8})-([0-9a-f]{1,8})")
+_MOST_BUFFERS = 500  # of one writev; Linux takes 1024
+_PUNCH_HOLE_KEEP_SIZE = 3
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where a blob lies: the offset is that of its header."""
+
+    segment: str
+    offset: int
+    length: int
+
+    @property
+    def locator(self) -> Locator:
+        """The record as the index keeps it."""
+        return f"{self.segment}-{self.offset:x}-{self.length:x}"
+
+
+def record_of(locator: Locator) -> Record | None:
+    """Return the record that a locator names; None if it is not one of a segment."""
+    match = _LOCATOR.fullmatch(locator)
+    return Record(match[1], int(match[2], 16), int(match[3], 16)) if match else None
+
+
+def path_of(directory: Path, segment: str) -> Path:
+    """Return the file of a segment."""
+    return directory / f"{segment}.seg"
+
+
+class Segment:
+    """A segment that this process appends to."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.name = name
+        self.end = 0
+        self._fd = os.open(
+            path_of(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640
+        )
+        sync_directory(directory)
+
+    def append(self, blobs: Sequence[Sequence[bytes]]) -> list[Record]:
+        """Append blobs, each given in pieces, and make them durable together.
+
+        Raises:
+            OSError: nothing of them is in the segment, or the segment must not be used any more (`is_broken`).
+        """
+        records, buffers, end = [], [], self.end
+        for pieces in blobs:
+            length, crc = 0, 0
+            for piece in pieces:
+                length += len(piece)
+                crc = google_crc32c.extend(crc, piece)
+            records.append(Record(self.name, end, length))
+            buffers.append(_HEADER.pack(_LIVING, length, crc, 0))
+            buffers += pieces
+            end += HEADER_BYTES + length
+        try:
+            for first in range(0, len(buffers), _MOST_BUFFERS):
+                _write_all(self._fd, buffers[first : first + _MOST_BUFFERS])
+        except OSError:
+            os.ftruncate(self._fd, self.end)
+            raise
+        self.end = end  # from here on a failure leaves bytes of which nobody knows whether they are durable
+        os.fdatasync(self._fd)
+        return records
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._fd)
+
+
+def _write_all(fd: int, buffers: Sequence[bytes]) -> None:
+    written = os.writev(fd, buffers)
+    if written < sum(map(len, buffers)):
+        rest = memoryview(b"".join(buffers))[written:]
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+
+
+def living(fd: int) -> Iterator[tuple[int, int]]:
+    """Yield (offset, length) of the living records of a segment, up to its end or a torn tail."""
+    for offset, mark, length, _ in _headers(fd):
+        if mark == _LIVING:
+            yield offset, length
+
+
+def cut_torn_tail(fd: int) -> None:
+    """Cut off what a dead process did not finish writing."""
+    end = 0
+    for offset, mark, length, crc in _headers(fd):
+        data = os.pread(fd, length, offset + HEADER_BYTES)
+        if mark == _LIVING and google_crc32c.value(data) != crc:
+            break
+        end = offset + HEADER_BYTES + length
+    if end < os.fstat(fd).st_size:
+        os.ftruncate(fd, end)
+        os.fsync(fd)
+
+
+def _headers(fd: int) -> Iterator[tuple[int, bytes, int, int]]:
+    size, offset = os.fstat(fd).st_size, 0
+    while offset + HEADER_BYTES <= size:
+        mark, length, crc, _ = _HEADER.unpack(os.pread(fd, HEADER_BYTES, offset))
+        if mark not in (_LIVING, _DEAD) or offset + HEADER_BYTES + length > size:
+            return
+        yield offset, mark, length, crc
+        offset += HEADER_BYTES + length
+
+
+def blob_in(record: Record, header_and_data: bytes) -> bytes:
+    """Return the blob's bytes of what was read at a record.
+
+    Raises:
+        DataLoss: BLOB_MISSING when there is no such living record, BLOB_DAMAGED when its bytes have changed.
+    """
+    header = header_and_data[:HEADER_BYTES]
+    if len(header) < HEADER_BYTES or _HEADER.unpack(header)[:2] != (_LIVING, record.length):
+        raise missing()
+    data = header_and_data[HEADER_BYTES:]
+    if len(data) != record.length:
+        raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
+    return data
+
+
+def missing() -> DataLoss:
+    """Return the error for a blob that is not there."""
+    return DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.")
+
+
+def erase(fd: int, records: Sequence[Record]) -> None:
+    """Mark records dead, replace their bytes by zeros, and make that durable."""
+    for record in records:
+        header = os.pread(fd, HEADER_BYTES, record.offset)
+        if len(header) < HEADER_BYTES or _HEADER.unpack(header)[:2] != (_LIVING, record.length):
+            continue
+        os.pwrite(fd, _HEADER.pack(_DEAD, record.length, 0, 0), record.offset)
+        _zero(fd, record.offset + HEADER_BYTES, record.length)
+    os.fdatasync(fd)
+
+
+def _zero(fd: int, offset: int, length: int) -> None:
+    """Punch a hole, which reads as zeros and gives whole blocks back; write zeros where holes are not to be had."""
+    if length and _libc.fallocate(fd, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_longlong(offset), ctypes.c_longlong(length)):
+        os.pwrite(fd, bytes(length), offset)

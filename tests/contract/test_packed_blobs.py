@@ -1,0 +1,169 @@
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from server.adapters import packed_blobs
+from server.adapters.packed_blobs import PackedBlobs
+from server.adapters.segments import record_of
+from server.model.errors import DataLoss, Exhausted, Reason
+from server.ports.blobs import BlobStore
+from tests.contract.blobs import BlobStoreContract, all_blobs, get, put
+from tests.contract.test_file_blobs import no_file_larger_than, recovered
+
+
+class TestPackedBlobs(BlobStoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[BlobStore]:
+        async with PackedBlobs(tmp_path) as store:
+            yield store
+
+
+class TestPackedBlobsWithLargeOnesPackedToo(BlobStoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[BlobStore]:
+        async with PackedBlobs(tmp_path, small_bytes=600_000) as store:
+            yield store
+
+
+def segments(root: Path) -> list[Path]:
+    return sorted((root / "segments").glob("*.seg"))
+
+
+def overwrite(path: Path, offset: int, data: bytes) -> None:
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+async def test_small_blobs_share_a_file_and_large_ones_do_not(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path) as store:
+        small = [await put(store, bytes([i]) * 1000) for i in range(10)]
+        large = await put(store, b"x" * 100_000)
+        assert len(segments(tmp_path)) == 1
+        assert len(list((tmp_path / "blobs").glob("*/*"))) == 1
+        assert [await get(store, locator) for locator in small] == [bytes([i]) * 1000 for i in range(10)]
+        assert await get(store, large) == b"x" * 100_000
+
+
+async def test_a_deleted_small_blob_is_erased_from_the_disk(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path) as store:
+        keep, drop = await put(store, b"keep" * 3000), await put(store, b"secret" * 3000)
+        await store.delete([drop])
+        [segment] = segments(tmp_path)
+        assert b"secret" not in segment.read_bytes()
+        assert await get(store, keep) == b"keep" * 3000
+        with pytest.raises(DataLoss) as caught:
+            await get(store, drop)
+        assert caught.value.reason is Reason.BLOB_MISSING
+
+
+async def test_a_segment_in_which_nothing_lives_is_removed_when_it_is_closed(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path) as store:
+        locators = [await put(store, b"x" * 100) for _ in range(5)]
+        await store.settle(locators)
+    async with PackedBlobs(tmp_path) as store:
+        await store.delete(locators[:4])
+        assert len(segments(tmp_path)) == 1
+        await store.delete(locators[4:])
+        assert segments(tmp_path) == []
+
+
+async def test_a_full_segment_is_followed_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_blobs, "_SEGMENT_BYTES", 10_000)
+    async with PackedBlobs(tmp_path) as store:
+        locators = [await put(store, bytes([i]) * 4000) for i in range(10)]
+        assert len(segments(tmp_path)) > 2
+        assert [await get(store, locator) for locator in locators] == [bytes([i]) * 4000 for i in range(10)]
+        await store.settle(locators)
+    assert sorted(path.name for path in (tmp_path / "segments/ingest").iterdir()) == [".lock"]
+
+
+async def test_a_flipped_header_is_missing_and_a_cut_record_is_damage(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path) as store:
+        one, two = await put(store, b"a" * 100), await put(store, b"b" * 100)
+        [segment] = segments(tmp_path)
+        record = record_of(two)
+        assert record is not None
+        os.truncate(segment, record.offset + 50)
+        with pytest.raises(DataLoss) as caught:
+            await get(store, two)
+        assert caught.value.reason is Reason.BLOB_DAMAGED
+        overwrite(segment, 0, b"x")
+        with pytest.raises(DataLoss) as caught:
+            await get(store, one)
+        assert caught.value.reason is Reason.BLOB_MISSING
+
+
+async def test_a_full_disk_is_storage_full_and_the_segment_goes_on(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path) as store:
+        first = await put(store, b"first" * 1000)
+        with no_file_larger_than(20_000), pytest.raises(Exhausted) as caught:
+            await put(store, b"x" * 30_000)
+        assert caught.value.reason is Reason.STORAGE_FULL
+        second = await put(store, b"second" * 1000)
+        assert await all_blobs(store) == {first: 5000, second: 6000}
+        assert await get(store, second) == b"second" * 1000
+
+
+DIES = """
+import asyncio, os, sys
+from pathlib import Path
+from server.adapters.packed_blobs import PackedBlobs
+
+async def main():
+    store = await PackedBlobs(Path(sys.argv[1])).__aenter__()
+    async def put(data):
+        async with store.open_write() as writer:
+            await writer.write(data)
+            return await writer.commit()
+    settled, unsettled = await put(b"settled" * 100), await put(b"unsettled" * 100)
+    await store.settle([settled])
+    print(settled, unsettled, flush=True)
+    os.kill(os.getpid(), 9)
+
+asyncio.run(main())
+"""
+
+
+def die(root: Path) -> tuple[str, str]:
+    """Run a process that dies with a settled and an unsettled blob in its segment."""
+    died = subprocess.run([sys.executable, "-c", DIES, str(root)], capture_output=True, check=False, timeout=30)
+    assert died.returncode == -9, died.stderr
+    settled, unsettled = died.stdout.decode().split()
+    return settled, unsettled
+
+
+async def test_recover_hands_out_all_of_an_unsettled_segment_and_cuts_its_torn_tail(tmp_path: Path) -> None:
+    settled, unsettled = die(tmp_path)
+    [segment] = segments(tmp_path)
+    whole = segment.stat().st_size
+    overwrite(segment, whole, b"DSr1" + (900).to_bytes(4, "little") + bytes(8) + b"torn" * 50)
+    async with PackedBlobs(tmp_path) as store:
+        assert await recovered(store) == [settled, unsettled]
+        assert segment.stat().st_size == whole
+        assert await recovered(store) == []
+        assert await get(store, settled) == b"settled" * 100
+
+
+async def test_a_record_whose_bytes_did_not_reach_the_disk_is_cut(tmp_path: Path) -> None:
+    _, unsettled = die(tmp_path)
+    [segment] = segments(tmp_path)
+    record = record_of(unsettled)
+    assert record is not None
+    overwrite(segment, record.offset + 16, bytes(100))
+    async with PackedBlobs(tmp_path) as store:
+        assert unsettled not in await recovered(store)
+        with pytest.raises(DataLoss):
+            await get(store, unsettled)
+
+
+async def test_recover_leaves_a_living_process_alone(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path) as living, PackedBlobs(tmp_path) as other:
+        locator = await put(living, b"mine")
+        assert await recovered(other) == []
+        assert await get(other, locator) == b"mine"
+        assert await get(living, await put(living, b"still mine")) == b"still mine"
