@@ -18,7 +18,7 @@ from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, T
 from rich.table import Table
 
 from cli.errors import Failure
-from cli.opening import opened
+from cli.opening import closed, opened
 from cli.output import counted, in_bytes, in_time, table
 from cli.resources import is_uid
 from cli.upload.results import reason_name
@@ -98,7 +98,7 @@ class Download:
         """Remove what is not complete."""
         if self._open is not None:
             current, self._open = self._open, None
-            await current.file.close()
+            await closed(current.file)
             with contextlib.suppress(FileNotFoundError):
                 await asyncio.to_thread(os.unlink, current.temporary)
 
@@ -140,7 +140,7 @@ class Download:
 
     async def _end(self, current: _Open) -> None:
         self._check_size(current.head, current.written_bytes)
-        await current.file.close()
+        await closed(current.file)
         await asyncio.to_thread(os.replace, current.temporary, self._path(current.head.id))
         self._open = None
         self._count(current.written_bytes)

@@ -1,4 +1,4 @@
-"""Opens files in a thread so that no cancellation leaves one open."""
+"""Opens and closes files in threads so that no cancellation leaves one open."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from aiofiles.threadpool.binary import AsyncBufferedIOBase
 
 
 async def opened(path: Path, mode: Literal["rb", "xb"]) -> AsyncBufferedIOBase:
-    """Open a file; the caller closes it.
+    """Open a file; the caller closes it with `closed`.
 
     When this is cancelled the thread goes on opening. What it opens is waited for and closed, because nobody else
     will ever hear of it.
@@ -23,7 +23,21 @@ async def opened(path: Path, mode: Literal["rb", "xb"]) -> AsyncBufferedIOBase:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
         with contextlib.suppress(OSError):
-            await (await opening).close()
+            await closed(await opening)
+        raise
+
+
+async def closed(file: AsyncBufferedIOBase) -> None:
+    """Close a file, also when this is cancelled: a thread pool forgets work that is cancelled before its turn.
+
+    Raises:
+        OSError: what was written does not fit on the disk.
+    """
+    closing = asyncio.create_task(file.close())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await closing
         raise
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import google_crc32c
 from dicomstore.v1 import store_service_pb2 as pb
 
-from cli.opening import opened
+from cli.opening import closed, opened
 from cli.upload.files import PIECE_BYTES, PREFIX_BYTES, LocalFile, is_index_file, looks_like_dicom
 
 
@@ -101,7 +101,7 @@ async def pieces(item: int, file: LocalFile) -> AsyncGenerator[pb.InstancePiece,
                 if last:
                     return
         finally:
-            await opened_file.close()
+            await closed(opened_file)
     except OSError as error:
         raise Unsendable(error.strerror or str(error)) from error
     raise Unsendable(CHANGED)

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from server.bootstrap import running
+from tests.command_line import run_forked
 from tests.core import CoreClient, settings_for
 
 REPOSITORY = Path(__file__).parents[3]
@@ -54,27 +55,34 @@ class CommandLine:
         self.core = core
         self.folder = folder
 
-    async def start(self, *arguments: object, **options: Any) -> asyncio.subprocess.Process:
+    async def start(self, *arguments: object) -> asyncio.subprocess.Process:
         """Start a command; stdout and stderr are pipes."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith("DICOMSTORE_")}
-        environment = own | {
-            "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'protos' / 'gen'}",
-            "DICOMSTORE_CORE": self.core,
-            "COLUMNS": "400",
-        }
         return await asyncio.create_subprocess_exec(
             sys.executable, "-W", "error", "-m", "cli", *(str(argument) for argument in arguments),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=self.folder,
-            **({"stdin": asyncio.subprocess.DEVNULL} | options | {"env": environment | options.get("env", {})}),
+            stdin=asyncio.subprocess.DEVNULL, env=self._environment({}),
         )  # fmt: skip
 
-    async def __call__(self, *arguments: object, **options: Any) -> Ran:
+    async def __call__(self, *arguments: object, env: Mapping[str, str] | None = None, stdin: str = os.devnull) -> Ran:
         """Run a command to its end."""
-        process = await self.start(*arguments, **options)
-        output, errors = await process.communicate()
-        assert process.returncode is not None
+        exit_code, output, errors = await run_forked(
+            [str(argument) for argument in arguments],
+            folder=self.folder,
+            environment=self._environment(env or {}),
+            stdin=stdin,
+        )
         assert b"Traceback" not in errors, errors.decode()
-        return Ran(process.returncode, output.decode(), errors.decode())
+        return Ran(exit_code, output.decode(), errors.decode())
+
+    def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("DICOMSTORE_")}
+        return {
+            **own,
+            "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'protos' / 'gen'}",
+            "DICOMSTORE_CORE": self.core,
+            "COLUMNS": "400",
+            **variables,
+        }
 
 
 class Relay:

@@ -47,7 +47,7 @@ async def test_a_person_is_asked_first(dicomstore: Any, answer: bytes, exit_code
     person, terminal = os.openpty()
     os.write(person, answer)
     try:
-        ran = await dicomstore("delete", "1.2", stdin=terminal)
+        ran = await dicomstore("delete", "1.2", stdin=os.ttyname(terminal))
     finally:
         os.close(terminal)
         os.close(person)

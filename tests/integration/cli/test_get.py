@@ -30,7 +30,8 @@ async def bodies(archive: CoreClient) -> dict[str, bytes]:
             ("1.2.2", "1.2.2.1", [random.Random(number).randbytes(2**15) for number in range(96)]),
         )
     }
-    await archive.stored(*made.values())
+    for body in made.values():  # one after the other: this is the order in which they are sent back
+        await archive.stored(body)
     return made
 
 

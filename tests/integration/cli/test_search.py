@@ -24,7 +24,8 @@ async def test_studies_are_found_and_shown_with_patient_date_and_uid(archive: Co
 
 
 async def test_json_is_one_dicom_json_object_a_line(archive: CoreClient, dicomstore: Any) -> None:
-    await archive.stored(part10(StudyInstanceUID="1.1"), part10(StudyInstanceUID="1.2"))
+    await archive.stored(part10(StudyInstanceUID="1.1"))
+    await archive.stored(part10(StudyInstanceUID="1.2"))
     ran = await dicomstore("search", "--json")
     assert [uid_of(match, "0020000D") for match in ran.lines] == ["1.2", "1.1"]
     assert ran.stderr == ""

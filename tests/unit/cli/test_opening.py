@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from cli.opening import opened
+from cli.opening import closed, opened
 
 
 async def test_an_opened_file_can_be_read(tmp_path: Path) -> None:
@@ -36,3 +38,22 @@ async def test_a_file_that_opens_after_the_cancellation_is_closed(tmp_path: Path
             os.write(other_end, b"x")
     finally:
         os.close(other_end)
+
+
+async def test_a_file_is_closed_although_the_closing_is_cancelled_before_its_turn(tmp_path: Path) -> None:
+    # The pool's threads all wait, so closing waits for its turn when it is cancelled.
+    (tmp_path / "file").write_bytes(b"abc")
+    file = await opened(tmp_path / "file", "rb")
+    turn = threading.Event()
+    pool = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(pool)
+    busy = asyncio.create_task(asyncio.to_thread(turn.wait))
+    closing = asyncio.create_task(closed(file))
+    await asyncio.wait([closing], timeout=0)
+    closing.cancel()
+    await asyncio.wait([closing], timeout=0)
+    turn.set()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    await busy
+    assert file.closed
