@@ -1,4 +1,7 @@
-"""Make docs/errors.md and docs/settings.md from the contract and the code (`make docs`); a test keeps them fresh."""
+"""Make docs/errors.md, docs/settings.md and the tables of other pages from the contract and the code (`make docs`).
+
+A test keeps them fresh.
+"""
 
 import re
 import sys
@@ -6,6 +9,7 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings
 
+from docs.tables import filled
 from facade.config import Settings as FacadeSettings
 from facade.errors import ANSWERS
 from server.config import Settings as ServerSettings
@@ -83,7 +87,12 @@ def _table(settings: type[BaseSettings]) -> str:
     return "\n".join(rows)
 
 
-PAGES = {"docs/errors.md": errors_page, "docs/settings.md": settings_page}
+PAGES = {
+    "docs/errors.md": errors_page,
+    "docs/settings.md": settings_page,
+    "docs/api.md": lambda: filled(ROOT / "docs/api.md"),
+    "docs/conformance.md": lambda: filled(ROOT / "docs/conformance.md"),
+}
 
 if __name__ == "__main__":
     for path, page in PAGES.items():

@@ -19,7 +19,7 @@ generate = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(generate)
 
 
-@pytest.mark.parametrize("path", ["docs/errors.md", "docs/settings.md"])
+@pytest.mark.parametrize("path", generate.PAGES)
 def test_a_generated_page_is_fresh(path: str) -> None:
     assert (ROOT / path).read_text() == generate.PAGES[path]()
 
@@ -44,3 +44,19 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_links_to_a_heading_lead_to_one() -> None:
+    found = 0
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target, heading in re.findall(r"\]\(([^)#\s]*)#([^)]*)\)", page.read_text()):
+            if "://" not in target:
+                text = (page.parent / target if target else page).read_text()
+                assert heading in _anchors(text), f"{page.name}: {target}#{heading}"
+                found += 1
+    assert found > 5
+
+
+def _anchors(page: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,0 +1,116 @@
+"""The examples of docs/api.md work as they are written."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.dataset import FileDataset
+
+from tests.e2e.archive import ROOT, running_archive
+from tests.e2e.examples import Reader, blocks_of, json_in
+
+PAGE = ROOT / "docs/api.md"
+
+
+class Tried:
+    """A folder in which all examples have been run, and what they printed."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.folder = reader.folder
+        self._outputs = [(text, reader.run(language, text)) for language, text in blocks_of(PAGE, "bash")]
+
+    def output_of(self, words: str) -> str:
+        """Return what the one example with these words printed."""
+        [output] = [output for text, output in self._outputs if words in text]
+        return output
+
+    def file(self, name: str) -> bytes:
+        """Return a file that an example wrote."""
+        return (self.folder / name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
+    folder = tmp_path_factory.mktemp("api")
+    with running_archive(folder / "data") as archive:
+        yield Tried(Reader(archive, folder))
+
+
+@pytest.fixture(scope="module")
+def ct() -> FileDataset:
+    data_set = get_testdata_file("CT_small.dcm", read=True)
+    assert isinstance(data_set, FileDataset)
+    return data_set
+
+
+def test_one_instance_is_stored(tried: Tried) -> None:
+    [response] = json_in(tried.output_of("CT_small.dcm"))
+    assert len(response["00081199"]["Value"]) == 1
+
+
+def test_two_parts_are_stored(tried: Tried) -> None:
+    [response] = json_in(tried.output_of("MR_small.dcm"))
+    assert len(response["00081199"]["Value"]) == 2
+    assert "00081198" not in response
+
+
+def test_an_instance_and_a_study_are_retrieved_as_stored(tried: Tried, ct: FileDataset) -> None:
+    stored = Path(str(ct.filename)).read_bytes()
+    assert tried.file("one.dcm") == stored
+    assert stored in tried.file("study.multipart")
+
+
+def test_a_frame_is_retrieved_once_and_twice(tried: Tried, ct: FileDataset) -> None:
+    assert tried.file("frame.raw") == ct.PixelData
+    assert tried.file("frames.multipart").count(ct.PixelData) == 2
+
+
+def test_metadata_is_not_sent_again_to_who_has_it(tried: Tried, ct: FileDataset) -> None:
+    [[data_set]] = json_in(tried.file("metadata.json").decode())
+    assert data_set["00080018"]["Value"] == [ct.SOPInstanceUID]
+    assert tried.output_of("If-None-Match") == "304\n"
+
+
+def test_a_range_of_a_value_is_retrieved(tried: Tried, ct: FileDataset) -> None:
+    assert tried.output_of("/bulkdata/") == "206\n"
+    assert tried.file("first.raw") == ct.PixelData[:16]
+
+
+def test_the_search_finds_the_study_and_counts_its_instances(tried: Tried, ct: FileDataset) -> None:
+    [[study]] = json_in(tried.output_of("PatientName=compressed*ct?"))
+    assert study["0020000D"]["Value"] == [ct.StudyInstanceUID]
+    assert study["00201208"]["Value"] == [1]
+
+
+def test_an_attribute_of_another_level_is_ignored_with_a_warning_or_refused(tried: Tried) -> None:
+    warning, status = tried.output_of("handling=strict").splitlines()
+    assert "Modality" in warning
+    assert status == "400"
+
+
+def test_the_instance_is_deleted(tried: Tried) -> None:
+    assert tried.output_of("-X DELETE") == "204\n"
+
+
+def test_the_change_feed_shows_what_was_stored_and_deleted(tried: Tried) -> None:
+    changes, latest = json_in(tried.output_of("/changefeed/latest"))
+    assert [change["action"] for change in changes] == ["Create", "Create", "Create", "Delete"]
+    assert latest == changes[-1]
+
+
+def test_health_and_openapi_are_answered(tried: Tried) -> None:
+    assert json_in(tried.output_of("/health/check"))[0]["overallStatus"] == "Healthy"
+    assert "/v2/studies" in json_in(tried.file("api.json").decode())[0]["paths"]
+
+
+def test_partitions_are_made_searched_and_listed(tmp_path: Path) -> None:
+    blocks = blocks_of(PAGE, "bash", "sh")
+    with running_archive(tmp_path / "data", partitions="true") as archive:
+        reader = Reader(archive, tmp_path)
+        reader.run(*blocks[0])  # the variables
+        outputs = [reader.run(language, text) for language, text in blocks if language == "sh"]
+    stored, found, partitions = json_in("".join(outputs))
+    assert len(stored["00081199"]["Value"]) == 1
+    assert len(found) == 1
+    assert [partition["partitionName"] for partition in partitions] == ["Microsoft.Default", "radiology"]

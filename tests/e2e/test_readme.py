@@ -1,0 +1,92 @@
+"""The README's examples work as they are written."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+from pydicom.data import get_testdata_file
+
+from tests.e2e.archive import ROOT, Archive, running_archive
+from tests.e2e.examples import Reader, blocks_of, json_in
+
+CT_STUDY = "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+
+
+class Tried:
+    """An archive on which all examples have been run, and what they printed."""
+
+    def __init__(self, archive: Archive, folder: Path) -> None:
+        self.archive = archive
+        self.folder = folder
+        reader = Reader(archive, folder)
+        self.outputs = [(text, reader.run(language, text)) for language, text in blocks_of(README, "bash", "python")]
+
+    def output_of(self, words: str) -> str:
+        """Return what the one example with these words printed."""
+        [output] = [output for text, output in self.outputs if words in text]
+        return output
+
+
+README = ROOT / "README.md"
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
+    folder = tmp_path_factory.mktemp("readme")
+    with running_archive(folder / "data") as archive:
+        yield Tried(archive, folder)
+
+
+def test_the_readme_has_examples_for_the_command_line_curl_python_and_grpc(tried: Tried) -> None:
+    text = "".join(text for text, _ in tried.outputs)
+    assert all(words in text for words in ("dicomstore store", "curl ", "DICOMwebClient", "SearchServiceStub"))
+
+
+def test_the_search_for_studies_finds_doe(tried: Tried) -> None:
+    studies = json_in(tried.output_of("curl "))[0]
+    assert len(studies) == 2
+    assert all(study["00100010"]["Value"][0]["Alphabetic"].startswith("Doe^") for study in studies)
+
+
+def test_the_search_for_instances_finds_one_with_its_class(tried: Tried) -> None:
+    [instance] = json_in(tried.output_of("curl "))[1]
+    assert instance["00080016"]["Value"] == [CT_IMAGE_STORAGE]
+
+
+def test_the_store_is_answered_with_what_was_stored_and_no_failure(tried: Tried) -> None:
+    response = json_in(tried.output_of("curl "))[2]
+    assert len(response["00081199"]["Value"]) == 1
+    assert "00081198" not in response
+
+
+def test_the_metadata_is_that_of_the_stored_study(tried: Tried) -> None:
+    [data_set] = json_in(tried.output_of("curl "))[3]
+    assert data_set["0020000D"]["Value"] == [CT_STUDY]
+
+
+def test_the_retrieved_study_holds_the_stored_bytes(tried: Tried) -> None:
+    path = get_testdata_file("CT_small.dcm")
+    assert isinstance(path, str)
+    assert Path(path).read_bytes() in (tried.folder / "study.multipart").read_bytes()
+
+
+def test_the_delete_leaves_nothing_to_retrieve(tried: Tried) -> None:
+    with pytest.raises(HTTPError) as refused:
+        urlopen(f"{tried.archive.http}/v2/studies/{CT_STUDY}/metadata?accept=application/json", timeout=30)
+    with refused.value as answer:
+        assert answer.code == 404
+
+
+def test_the_change_feed_begins_with_what_was_stored_first(tried: Tried) -> None:
+    changes = json_in(tried.output_of("curl "))[-1]
+    assert [change["sequence"] for change in changes] == [1, 2, 3, 4, 5]
+    assert {change["action"] for change in changes} == {"Create"}
+
+
+def test_the_grpc_search_prints_studies_of_doe(tried: Tried) -> None:
+    matches = json_in(tried.output_of("SearchServiceStub"))
+    assert matches
+    assert all(match["00100010"]["Value"][0]["Alphabetic"].startswith("Doe^") for match in matches)
