@@ -16,6 +16,9 @@ log = logging.getLogger("facade")
 
 _APPLICATION = "facade.app:create_app"
 
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than proxies and pooled clients keep an idle connection, so that none is closed under a new request."""
+
 app = typer.Typer(add_completion=False, help="DICOMweb in front of a dicomstore core.", pretty_exceptions_enable=False)
 
 
@@ -42,9 +45,11 @@ def serve(context: typer.Context) -> None:
         access_log=False,  # one line per request is written where the route is known
         proxy_headers=False,  # read where URLs are made
         server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     listener = config.bind_socket()
+    listener.listen(config.backlog)  # who connects from now on waits until a worker takes the connection
     address, bound_port = listener.getsockname()[:2]
     log.info("facade listens on %s:%s, the core is %s", address, bound_port, settings.core)
     if settings.workers > 1:

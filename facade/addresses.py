@@ -17,6 +17,8 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 _FORWARDED_PAIR = re.compile(r'\s*(\w+)=(?:"([^"]*)"|([^;,"\s]*))\s*(?:;|$)')
 
+_PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+
 _UID_NAMES = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID"}
 
 
@@ -100,10 +102,23 @@ def _visible_root(request: Request, trusted: list[str]) -> str:
         prefix = forwarded.get("prefix", "").rstrip("/")
     if scheme not in ("http", "https"):
         scheme = request.scope["scheme"]
+    address, port = request.scope.get("server") or ("localhost", None)
     if not _HOST.fullmatch(host):
-        address, port = request.scope.get("server") or ("localhost", None)
         host = f"{address}:{port}" if port else address
+    elif _lost_its_port(host, address, request.headers):
+        host = f"{host}:{port}"
     return f"{scheme}://{host}{prefix}"
+
+
+def _lost_its_port(host: str, address: str, headers: Mapping[str, str]) -> bool:
+    """Say whether a direct client left the port out of Host, as the Python DICOMweb client does.
+
+    That is certain only if Host names the very socket that the request came in by: a name may as well be that of
+    a proxy, or of another port that is mapped to ours.
+    """
+    if any(name in headers for name in _PROXY_HEADERS):
+        return False
+    return host.strip("[]") == address or (host == "localhost" and address in ("127.0.0.1", "::1"))
 
 
 def _is_trusted(client: str, trusted: list[str]) -> bool:

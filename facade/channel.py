@@ -7,7 +7,7 @@ core is away for a moment; streams never are, because their start may have been 
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 import grpc
@@ -30,6 +30,8 @@ from facade.errors import CoreFailure
 DOMAIN = "dicomstore"
 
 CAPABILITIES_SECONDS = 10.0
+_STATUS_SECONDS = 1.0
+_STATUS_STEP_SECONDS = 0.01
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -133,6 +135,55 @@ def failure(error: grpc.aio.AioRpcError) -> CoreFailure:
         if detail.Unpack(info) and info.domain == DOMAIN:
             return CoreFailure(info.reason, code, message, info.metadata)
     return CoreFailure("", code, message)
+
+
+class CallStatus:
+    """The status that the core ended a call with, for calls that are written to.
+
+    A write that is under way when the core ends a call fails as well, and grpc.aio then puts an INTERNAL of its own in
+    the place of the core's status: either after that arrived, or just before. So the status is looked at the moment
+    the call is done, and again for a while if all there is then is the failed write.
+    """
+
+    def __init__(self, call: Any) -> None:
+        """Watch `call`, which must not have been written to yet."""
+        self._call = call
+        self._first: grpc.aio.AioRpcError | None = None
+        call.add_done_callback(self._keep)
+
+    async def failure(self) -> CoreFailure | None:
+        """Return why the call failed, after it is done; None if the core ended it with OK."""
+        await self._call.code()
+        error = self._first or _status_now(self._call)
+        waited_s = 0.0
+        while _is_failed_write(error) and waited_s < _STATUS_SECONDS:
+            await asyncio.sleep(_STATUS_STEP_SECONDS)
+            waited_s += _STATUS_STEP_SECONDS
+            error = _status_now(self._call)
+        return None if error.code() is grpc.StatusCode.OK else failure(error)
+
+    def _keep(self, call: Any) -> None:
+        self._first = _status_now(call)
+
+
+def _is_failed_write(error: grpc.aio.AioRpcError) -> bool:
+    # The core's own INTERNAL always comes with details in the trailer.
+    return error.code() is grpc.StatusCode.INTERNAL and not error.trailing_metadata()
+
+
+def _status_now(call: Any) -> grpc.aio.AioRpcError:
+    """Return the status of a call that is done, without giving anybody the chance to change it in between."""
+    code, details, trailer = map(_result, (call.code(), call.details(), call.trailing_metadata()))
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailer, details, None)
+
+
+def _result(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Return the result of a coroutine that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("the call is not done")
 
 
 async def messages(call: Any, *, first_seconds: float, idle_seconds: float) -> AsyncGenerator[Any, None]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from dicomstore.v1.errors_pb2 import ErrorReason
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -122,6 +123,13 @@ class CoreFailure(Exception):
 def answer_of(reason: str, code: str = "") -> Answer:
     """Return what a reason, or else a gRPC code, means over HTTP."""
     return ANSWERS.get(reason) or CODES.get(code) or _UNEXPECTED
+
+
+def reason_name(reason: int) -> str:
+    """Return the name of a reason without its prefix; one that is newer than this program is INTERNAL."""
+    if reason not in ErrorReason.values():
+        return "INTERNAL"
+    return ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
 
 
 async def refused(request: Request, error: Exception) -> Response:

@@ -44,27 +44,26 @@ class StreamedResponse(Response):
         # A generator that was never started does not close what it was given.
         async with aclosing(self._source), aclosing(self._chunks):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            if scope["method"] != "HEAD" and not await self._send_chunks(receive, send):
+            if scope["method"] != "HEAD" and (problem := await self._send_chunks(receive, send)):
+                log.error("answer broken off reason=%s request_id=%s", problem, scope["state"]["request_id"])
                 return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_chunks(self, receive: Receive, send: Send) -> bool:
-        """Send all chunks; return whether the client has them all."""
+    async def _send_chunks(self, receive: Receive, send: Send) -> str:
+        """Send all chunks; return why not, if the client does not have them all."""
         gone = asyncio.create_task(_disconnect(receive))
         try:
             async for chunk in self._chunks:
                 if gone.done():
-                    return False
+                    return "CLIENT_GONE"
                 async with asyncio.timeout(self._idle_seconds):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except CoreFailure as failure:
-            log.error("transfer broken off reason=%s", failure.reason or failure.code)
-            return False
+            return failure.reason or failure.code
         except TimeoutError:
-            log.warning("transfer broken off reason=client does not read")
-            return False
+            return "CLIENT_SILENT"
         else:
-            return True
+            return ""
         finally:
             gone.cancel()
 

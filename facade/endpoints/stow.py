@@ -20,10 +20,10 @@ from starlette.responses import PlainTextResponse, Response
 
 from facade.accept import DICOM_JSON, DICOM_XML, accepts_json, parse_media_type, prefers_xml
 from facade.addresses import resource_of, urls_of
-from facade.channel import Core, failure
+from facade.channel import CallStatus, Core
 from facade.dicom_json import store_response
 from facade.dicom_xml import native_xml
-from facade.errors import RETRY_AFTER_S, CoreFailure, Refusal, answer_of
+from facade.errors import RETRY_AFTER_S, CoreFailure, Refusal, answer_of, reason_name
 from facade.multipart import MalformedMultipart, MultipartReader, PartBegin, PartEnd
 from facade.observe import call_metadata
 from facade.query import wishes_of
@@ -87,18 +87,11 @@ def status_of(outcomes: list[StoreOutcome], version: ApiVersion) -> int:
 
 
 def _answer_status(failed: ItemError) -> int:
-    return answer_of(_reason_name(failed)).status
-
-
-def _reason_name(failed: ItemError) -> str:
-    try:
-        return ErrorReason.Name(failed.reason).removeprefix("ERROR_REASON_")
-    except ValueError:  # a reason newer than this program
-        return "INTERNAL"
+    return answer_of(reason_name(failed.reason)).status
 
 
 def _nothing_stored(status: int, outcomes: list[StoreOutcome]) -> Response:
-    answer = answer_of(_reason_name(outcomes[0].failed))
+    answer = answer_of(reason_name(outcomes[0].failed.reason))
     headers = {"Retry-After": str(RETRY_AFTER_S)} if answer.retry else {}
     return PlainTextResponse(answer.text, status, headers)
 
@@ -203,7 +196,7 @@ async def _exchange(
     core: Core = request.app.state.core
     call = core.store.StoreInstances(metadata=call_metadata(request))
     outcomes: dict[int, StoreOutcome] = {}
-    reader = asyncio.create_task(_read_outcomes(call, outcomes))
+    reader = asyncio.create_task(_read_outcomes(call, CallStatus(call), outcomes))
     items = 0
     try:
         async with aclosing(pieces):
@@ -244,13 +237,14 @@ async def _write(core: Core, call: Any, message: StoreInstancesRequest) -> bool:
     return True
 
 
-async def _read_outcomes(call: Any, outcomes: dict[int, StoreOutcome]) -> None:
+async def _read_outcomes(call: Any, status: CallStatus, outcomes: dict[int, StoreOutcome]) -> None:
     try:
         while (response := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
             for outcome in response.outcomes:
                 outcomes[outcome.item] = outcome
     except grpc.aio.AioRpcError as error:
-        raise failure(error) from error
+        if failure := await status.failure():
+            raise failure from error
 
 
 async def _finish(core: Core, reader: "asyncio.Task[None]", outcomes: dict[int, StoreOutcome]) -> None:

@@ -6,12 +6,12 @@ left out of a multipart answer, and one that breaks off in its middle breaks off
 """
 
 import logging
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from dicomstore.v1.errors_pb2 import ErrorReason
 from dicomstore.v1.resources_pb2 import ItemError
 from dicomstore.v1.retrieve_service_pb2 import (
     FrameHead,
@@ -27,7 +27,7 @@ from starlette.responses import Response
 from facade.accept import Offer, Resource, negotiate, offer_for
 from facade.addresses import instance_of, resource_of
 from facade.channel import Core
-from facade.errors import CoreFailure, Refusal
+from facade.errors import CoreFailure, Refusal, reason_name
 from facade.multipart import MultipartWriter
 from facade.observe import call_metadata
 from facade.query import wishes_of
@@ -35,7 +35,9 @@ from facade.streaming import StreamedResponse
 
 log = logging.getLogger(__name__)
 
-_MAX_FRAME = 2**31 - 1
+_NUMBER = re.compile("[0-9]+")
+_MAX_FRAME_DIGITS = 9
+"""No object has more frames than a 32-bit number can count."""
 
 Head = InstanceHead | FrameHead
 Run = Head | bytes
@@ -81,12 +83,15 @@ def parse_frames(text: str) -> list[int]:
     Raises:
         Refusal: 400, the list is empty or something in it is not a number from 1; 404, no object has so many frames.
     """
-    numbers = [int(entry) if entry.isascii() and entry.isdecimal() else 0 for entry in text.split(",")]
-    if min(numbers) < 1:
+    entries = text.split(",")
+    if not all(_NUMBER.fullmatch(entry) for entry in entries):
         raise Refusal(400, "The frame list must be numbers greater than 0, separated by commas.")
-    if max(numbers) > _MAX_FRAME:
+    significant = [entry.lstrip("0") for entry in entries]
+    if not all(significant):
+        raise Refusal(400, "Frame numbers begin at 1.")
+    if max(map(len, significant)) > _MAX_FRAME_DIGITS:
         raise Refusal(404, "The specified frame does not exist.")
-    return numbers
+    return [int(entry) for entry in significant]
 
 
 def _offers(request: Request, kind: Resource) -> list[Offer]:
@@ -117,6 +122,7 @@ class _Objects:
     """The objects of a stream, batch by batch, and how many of them are complete."""
 
     stream: AsyncGenerator[Any, None]
+    request_id: str
     complete: int = 0
 
     async def batches(self) -> AsyncGenerator[list[Run], None]:
@@ -138,7 +144,12 @@ class _Objects:
                     if (failed := _failure_in(piece)) is not None:
                         if is_open:
                             raise _as_core_failure(failed)
-                        log.error("object left out reason=%s", ErrorReason.Name(failed.reason))
+                        log.error(
+                            "instance left out sop_instance_uid=%s reason=%s request_id=%s",
+                            failed.sop_instance_uid,
+                            reason_name(failed.reason),
+                            self.request_id,
+                        )
                         head, last_failure = None, failed
                         continue
                     if head is not None and (piece.data or piece.last):
@@ -160,14 +171,14 @@ def _failure_in(piece: RetrievedPiece | FramePiece) -> ItemError | None:
 
 
 def _as_core_failure(failed: ItemError) -> CoreFailure:
-    return CoreFailure(ErrorReason.Name(failed.reason).removeprefix("ERROR_REASON_"), "", failed.message)
+    return CoreFailure(reason_name(failed.reason), "", failed.message)
 
 
 async def _answer(
     request: Request, stream: AsyncGenerator[Any, None], offers: Sequence[Offer], count: int | None
 ) -> Response:
     """Answer with the objects of `stream`, of which there are `count` if that is known."""
-    objects = _Objects(stream)
+    objects = _Objects(stream, request.state.request_id)
     batches = objects.batches()
     first = await anext(batches, None)
     if first is None:  # a study without instances is no study

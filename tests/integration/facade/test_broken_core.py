@@ -344,8 +344,11 @@ async def test_an_instance_without_an_outcome_is_a_failure() -> None:
 
 
 async def test_a_core_that_goes_down_during_an_upload_is_a_503() -> None:
+    # What the core says and the failing of writes that are under way race; the answer must not depend on it.
     async with playing(Storing(read_at_most=2)) as web:
-        assert (await stow(web, b"x" * (20 << 20))).status_code == 503
+        statuses = [(await stow(web, b"x" * (10 << 20))).status_code for _ in range(20)]
+
+    assert statuses == [503] * 20
 
 
 async def test_a_client_that_goes_away_takes_its_open_instance_with_it() -> None:

@@ -26,6 +26,12 @@ async def test_with_the_feature_each_request_names_one(partitioned_web: httpx.As
         assert (response.status_code, response.text) == (400, "PartitionName value is missing in the route segment.")
 
 
+async def test_an_upload_that_is_refused_while_it_arrives_learns_why(partitioned_web: httpx.AsyncClient) -> None:
+    answers = [await stow(partitioned_web, bytes(10 << 20)) for _ in range(10)]
+
+    assert {answer.text for answer in answers} == {"PartitionName value is missing in the route segment."}
+
+
 async def test_an_unknown_partition_is_refused_and_made_by_storing(partitioned_web: httpx.AsyncClient) -> None:
     unknown = await partitioned_web.get("/v2/partitions/p1/studies", headers=JSON)
     assert (unknown.status_code, unknown.text) == (400, "Specified PartitionName does not exist.")

@@ -98,6 +98,13 @@ async def test_the_comma_of_a_frame_list_may_be_encoded(web: httpx.AsyncClient, 
     assert [body for _, body in parts_of(response)] == [b"AAAA", b"BBBB"]
 
 
+async def test_a_frame_list_may_be_very_long(web: httpx.AsyncClient) -> None:
+    await stored(web, part10(SOPInstanceUID="1.2.3", frames=[b"AAAA", b"BBBB"]))
+    response = await web.get(f"{instance('1.2.3')}/frames/{','.join(['2'.zfill(600)] * 100)}", headers=FRAMES)
+
+    assert response.content.count(b"\r\n\r\nBBBB\r\n--") == 100
+
+
 async def test_one_frame_may_come_alone(web: httpx.AsyncClient) -> None:
     await stored(web, part10(SOPInstanceUID="1.2.3", frames=[b"AAAA", b"BBBB"]))
     accept = {"Accept": "application/octet-stream; transfer-syntax=*"}
@@ -144,7 +151,7 @@ async def test_a_malformed_frame_list_is_refused_whether_or_not_the_instance_exi
     assert response.status_code == 400
 
 
-@pytest.mark.parametrize("frames", ["3", "1,3", "99999999999999999999"])
+@pytest.mark.parametrize("frames", ["3", "1,3", "99999999999999999999", "9" * 5000])
 async def test_a_frame_beyond_the_last_is_not_found(web: httpx.AsyncClient, frames: str) -> None:
     await stored(web, part10(SOPInstanceUID="1.2.3", frames=[b"AAAA", b"BBBB"]))
 

@@ -99,6 +99,22 @@ def test_what_is_no_host_is_not_repeated(headers: dict[str, str]) -> None:
     assert base(headers) == "http://10.0.0.1:8080/v2"
 
 
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"host": "10.0.0.1"}, "http://10.0.0.1:8080/v2"),
+        ({"host": "10.0.0.1", "x-forwarded-for": "1.2.3.4"}, "http://10.0.0.1/v2"),
+        ({"host": "10.0.0.2"}, "http://10.0.0.2/v2"),
+        ({"host": "pacs.example"}, "http://pacs.example/v2"),
+        ({"host": "localhost"}, "http://localhost/v2"),
+    ],
+)
+def test_a_client_that_leaves_the_port_out_gets_it_back_if_it_surely_came_by_it(
+    headers: dict[str, str], expected: str
+) -> None:
+    assert base(headers) == expected
+
+
 @pytest.mark.parametrize("prefix", ["//evil.example", "/a?b", "a"])
 def test_what_is_no_prefix_is_not_repeated(prefix: str) -> None:
     assert base({"host": "h", "x-forwarded-prefix": prefix}) == "http://h/v2"

@@ -1,0 +1,76 @@
+"""`python -m facade`: starts, serves, stops, says what its settings are."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@asynccontextmanager
+async def program(*arguments: str, cwd: Path, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    environment = os.environ | {f"DICOMSTORE_{name.upper()}": value for name, value in settings.items()}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "facade", *arguments),
+        cwd=cwd,
+        env=environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos' / 'gen'}"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def address_of(process: asyncio.subprocess.Process) -> str:
+    """Read the log up to where it listens."""
+    assert process.stderr is not None
+    while line := (await process.stderr.readline()).decode():
+        if "facade listens on " in line:
+            return line.partition("facade listens on ")[2].partition(",")[0]
+    raise AssertionError("the program ended before it listened")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.Signals, workers: str) -> None:
+    async with program(cwd=tmp_path, http="127.0.0.1:0", core="127.0.0.1:1", workers=workers) as process:
+        address = await address_of(process)
+        async with httpx.AsyncClient(timeout=20) as client:
+            response = await client.get(f"http://{address}/health/check")
+        process.send_signal(stop)
+        async with asyncio.timeout(20):
+            _, log = await process.communicate()
+
+    assert response.status_code == 503
+    assert process.returncode == 0
+    assert b"Traceback" not in log
+
+
+async def test_it_prints_its_settings_as_json(tmp_path: Path) -> None:
+    async with program("config", cwd=tmp_path, public_url="https://h") as process:
+        printed, _ = await process.communicate()
+
+    assert process.returncode == 0
+    assert json.loads(printed)["public_url"] == "https://h"
+
+
+async def test_a_bad_setting_ends_it_with_one_message(tmp_path: Path) -> None:
+    async with program(cwd=tmp_path, workers="none") as process:
+        printed, log = await process.communicate()
+
+    assert process.returncode == 2
+    assert b"workers" in log
+    assert b"Traceback" not in log
+    assert printed == b""
