@@ -110,7 +110,10 @@ class Store:
 
 
 class Receiver:
-    """One instance on its way in. After a failure the rest of its bytes is let pass and `finish` says what it was."""
+    """One instance on its way in, of which `size_bytes` have come.
+
+    After a failure the rest of its bytes is let pass and `finish` says what it was.
+    """
 
     def __init__(
         self,
@@ -130,16 +133,16 @@ class Receiver:
         self._resources = AsyncExitStack()
         self._writer: BlobWriter | None = None
         self._failure: DicomStoreError | None = None
-        self._size_bytes = 0
+        self.size_bytes = 0
         self._crc32c = 0
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes; returns when there is room for more. Never raises for what is wrong with the item."""
         if self._failure is not None or not data:
             return
-        self._size_bytes += len(data)
+        self.size_bytes += len(data)
         try:
-            if self._size_bytes > self._max_instance_bytes:
+            if self.size_bytes > self._max_instance_bytes:
                 raise Exhausted(
                     Reason.INSTANCE_TOO_LARGE, f"The instance is larger than {self._max_instance_bytes} bytes."
                 )
@@ -182,7 +185,7 @@ class Receiver:
         await self.close()  # at once: a client may go on sending gigabytes of what has failed already
 
     def _check_transfer(self, crc32c: int | None) -> None:
-        if self._declared_size_bytes is not None and self._declared_size_bytes != self._size_bytes:
+        if self._declared_size_bytes is not None and self._declared_size_bytes != self.size_bytes:
             raise InvalidRequest(Reason.TRANSFER_DAMAGED, "The instance has not the size that was declared.")
         if crc32c is not None and crc32c != self._crc32c:
             raise InvalidRequest(Reason.TRANSFER_DAMAGED, "The bytes received do not match their checksum.")
@@ -199,7 +202,7 @@ class Receiver:
         instance = _new_instance(
             description,
             partition=self._target.partition,
-            size_bytes=self._size_bytes,
+            size_bytes=self.size_bytes,
             crc32c=self._crc32c,
             locator=await self._writer.commit(),
         )
@@ -213,7 +216,7 @@ class Receiver:
             sop_class_uid=description.sop_class_uid,
             transfer_syntax_uid=description.transfer_syntax_uid,
             version=outcome.version,
-            size_bytes=self._size_bytes,
+            size_bytes=self.size_bytes,
             warning_reason=_warning_reason(description),
             findings=description.findings,
             first_value_only=description.has_multiple_values,
@@ -222,7 +225,7 @@ class Receiver:
     async def _same_bytes(self, outcome: AlreadyStored, locator: Locator) -> bool:
         """Compare with the stored bytes, so that "identical" is a fact and not the word of a checksum."""
         existing = outcome.existing
-        if (existing.size_bytes, existing.crc32c) != (self._size_bytes, self._crc32c):
+        if (existing.size_bytes, existing.crc32c) != (self.size_bytes, self._crc32c):
             return False
         try:
             return await _equal(self._blobs.read(existing.locator), self._blobs.read(locator))

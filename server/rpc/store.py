@@ -1,8 +1,8 @@
 """StoreService: the framing loop of StoreInstances.
 
 One loop reads messages and hands bytes to the receiver of the open item. When an item ends, a task finishes it while
-the loop reads on. At most `_IN_FLIGHT` items are unfinished and at most `_UNSENT` outcomes wait to be sent, which
-together with the receiver's own back-pressure bounds what a stream can hold. A second loop sends the outcomes.
+the loop reads on. Unfinished items have `_Room` for so many items and bytes, and at most `_UNSENT` outcomes wait to be
+sent, which together with the receiver's own back-pressure bounds what a stream can hold. A second loop sends outcomes.
 """
 
 import asyncio
@@ -16,7 +16,9 @@ from server.model.errors import InvalidRequest, Reason
 from server.rpc import convert, errors
 from server.rpc.observe import Context, request_id
 
-_IN_FLIGHT = 16
+_IN_FLIGHT = 100
+_IN_FLIGHT_BYTES = 8 << 20
+_MOST_HELD_BYTES = 1 << 20  # of one item: a receiver passes on what is more
 _UNSENT = 4096
 _MOST_OUTCOMES = 100
 
@@ -55,7 +57,7 @@ class _Stream:
         self._target = target
         self._max_message_bytes = max_message_bytes
         self._outcomes: asyncio.Queue[pb.StoreOutcome | None] = asyncio.Queue()
-        self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
+        self._room = _Room()
         self._unsent = asyncio.Semaphore(_UNSENT)
         self._finishing: set[asyncio.Task[None]] = set()
         self._item = 0
@@ -111,8 +113,9 @@ class _Stream:
                 raise _malformed(f"Item {piece.item} begins before item {self._item} has ended.")
             if piece.last or piece.aborted:
                 self._receiver = None
-                await self._in_flight.acquire()
-                task = asyncio.create_task(self._finish(piece, receiver))
+                weight = min(receiver.size_bytes + len(piece.data), _MOST_HELD_BYTES)
+                await self._room.enter(weight)
+                task = asyncio.create_task(self._finish(piece, receiver, weight))
                 self._finishing.add(task)
                 task.add_done_callback(self._finishing.discard)
             else:
@@ -126,7 +129,7 @@ class _Stream:
         self._receiver = self._store.receive(self._target, declared)
         return self._receiver
 
-    async def _finish(self, piece: pb.InstancePiece, receiver: Receiver) -> None:
+    async def _finish(self, piece: pb.InstancePiece, receiver: Receiver, weight: int) -> None:
         try:
             if piece.aborted:
                 result = await receiver.abort()
@@ -137,9 +140,32 @@ class _Stream:
             result = errors.unexpected_item(error, request_id.get())
         finally:
             await receiver.close()
-            self._in_flight.release()
+            self._room.leave(weight)
         await self._unsent.acquire()
         self._outcomes.put_nowait(convert.store_outcome(piece.item, result))
+
+
+class _Room:
+    """Lets items in while there is room. Only the reading loop enters, so one event is queue enough."""
+
+    def __init__(self) -> None:
+        self._items = 0
+        self._bytes = 0
+        self._left = asyncio.Event()
+
+    async def enter(self, weight: int) -> None:
+        """Wait for room; one item always has it."""
+        while self._items and (self._items >= _IN_FLIGHT or self._bytes + weight > _IN_FLIGHT_BYTES):
+            self._left.clear()
+            await self._left.wait()
+        self._items += 1
+        self._bytes += weight
+
+    def leave(self, weight: int) -> None:
+        """Give the room back."""
+        self._items -= 1
+        self._bytes -= weight
+        self._left.set()
 
 
 def _malformed(message: str) -> InvalidRequest:
