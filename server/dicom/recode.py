@@ -10,7 +10,8 @@ from struct import Struct, pack
 from server.dicom import dictionary, elements
 from server.dicom.elements import ElementTable, Entry
 from server.dicom.frames import swapped, word_bytes
-from server.dicom.walk import DataSet, Items, Walk, unreadable
+from server.dicom.nesting import DataSet, Items
+from server.dicom.walk import Walk, unreadable
 
 _LONG_VRS = elements.LONG_VRS
 _UNDEFINED = elements.UNDEFINED_LENGTH

@@ -13,9 +13,10 @@ from struct import unpack
 from server.dicom import dictionary, elements
 from server.dicom.charset import codecs_of
 from server.dicom.elements import ElementTable, Entry, element_head
+from server.dicom.nesting import NEVER, DataSet, Items
 from server.dicom.pixels import FragmentWalk
 from server.dicom.values import BINARY_UNITS, PADDING, Notes, inline_binary
-from server.dicom.walk import NEVER, DataSet, Items, Walk, unreadable
+from server.dicom.walk import Walk, unreadable
 from server.model.errors import Exhausted, Reason
 from server.model.instance import BulkElement
 
