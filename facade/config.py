@@ -2,10 +2,11 @@
 
 import os
 import tomllib
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 TABLE = "facade"
@@ -29,6 +30,7 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, description="Processes that serve HTTP.")
     public_url: str = Field(
         "",
+        pattern=r"^(https?://[^\s?#]+)?$",
         description="Base of all URLs in answers, e.g. https://pacs.example/dicom; "
         "empty takes scheme and host from the request.",
     )
@@ -43,6 +45,14 @@ class Settings(BaseSettings):
     idle_seconds: float = Field(300, gt=0, description="Longest silence of a client or the core within a transfer.")
     shutdown_seconds: int = Field(10, ge=0, description="Time that requests in flight get to finish when stopping.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for entry in comma_list(value):
+            if entry != "*":
+                ip_network(entry, strict=False)
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -32,10 +32,7 @@ def parameters_of(request: Request) -> list[Parameter]:
     Raises:
         Refusal: 400, the query has a "<" in it (spec/endpoints.md section 5).
     """
-    raw: str = request.scope["query_string"].decode("latin-1")
-    if _FORBIDDEN.search(raw):
-        raise Refusal(400, "The query string included invalid characters.")
-    pairs = (pair.partition("=") for pair in raw.split("&") if pair)
+    pairs = (pair.partition("=") for pair in _raw(request).split("&") if pair)
     return [Parameter(unquote_plus(name), unquote_plus(value)) for name, _, value in pairs]
 
 
@@ -43,14 +40,23 @@ def wishes_of(request: Request) -> list[MediaRange]:
     """Return what the client accepts: its `accept` parameter, which overrules the header (PS3.18 section 8.3.3.1).
 
     Empty when it says nothing, or nothing that makes sense.
+
+    Raises:
+        Refusal: 400, the query has a "<" in it.
     """
-    raw: str = request.scope["query_string"].decode("latin-1")
-    for pair in raw.split("&"):
+    for pair in _raw(request).split("&"):
         name, _, value = pair.partition("=")
         if name.lower() == "accept":
             # Media types contain "+", which few clients encode; here it is never a space.
             return parse_accept(unquote(value))
     return parse_accept(", ".join(request.headers.getlist("accept")))
+
+
+def _raw(request: Request) -> str:
+    raw: str = request.scope["query_string"].decode("latin-1")
+    if _FORBIDDEN.search(raw):
+        raise Refusal(400, "The query string included invalid characters.")
+    return raw
 
 
 def integer(parameters: Sequence[Parameter], name: str, default: int, minimum: int, maximum: int = 2**63 - 1) -> int:

@@ -156,10 +156,14 @@ async def test_if_all_instances_fail_the_answer_says_why(reason: str, status: in
         [message(whole(1, b"A"), RetrievedPiece(head=head(2), data=b"B")), message(RetrievedPiece(failed=failure()))],
     ],
 )
-async def test_an_instance_that_breaks_off_breaks_the_connection_off(messages: list[Any]) -> None:
+async def test_an_instance_that_breaks_off_breaks_the_connection_off(
+    messages: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
     async with playing(Retrieving(*messages)) as web:
         with pytest.raises(httpx.RemoteProtocolError):
-            await web.get("/v2/studies/1", headers=ANYTHING)
+            await web.get("/v2/studies/1", headers=ANYTHING | {"X-Request-Id": "r1"})
+
+    assert "answer broken off reason=BLOB_MISSING request_id=r1" in caplog.messages
 
 
 async def test_a_stream_that_breaks_off_breaks_the_connection_off() -> None:

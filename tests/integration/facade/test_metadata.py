@@ -149,3 +149,11 @@ async def test_urls_are_those_a_proxy_shows(web_with_image: httpx.AsyncClient) -
     (data_set,) = (await web_with_image.get(f"{INSTANCE}/metadata", headers=headers)).json()
 
     assert data_set["7FE00010"]["BulkDataURI"] == f"https://pacs.example/dicom{INSTANCE}/bulkdata/7FE00010"
+
+
+async def test_head_has_the_entity_tag(web_with_image: httpx.AsyncClient) -> None:
+    for path in (f"/v2/studies/{STUDY}/metadata", f"{INSTANCE}/metadata"):
+        head, get = await web_with_image.head(path, headers=JSON), await web_with_image.get(path, headers=JSON)
+
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["etag"] == get.headers["etag"]

@@ -131,3 +131,11 @@ async def test_preflight_requests_are_answered() -> None:
     assert response.status_code == 200
     assert "DELETE" in response.headers["access-control-allow-methods"]
     assert response.headers["access-control-allow-headers"] == asked["Access-Control-Request-Headers"]
+
+
+@pytest.mark.parametrize("path", ["/v2/changefeed", "/v2/api.json", "/health/check"])
+async def test_head_is_where_get_is(shared_web: httpx.AsyncClient, path: str) -> None:
+    head, get = await shared_web.head(path), await shared_web.get(path)
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == get.headers["content-length"]

@@ -46,7 +46,15 @@ def test_a_misspelt_setting_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("http", "8080"), ("http", "http://h:1/"), ("workers", "0"), ("log_level", "loud")]
+    ("name", "value"),
+    [
+        ("public_url", "pacs"),
+        ("trusted_proxies", "10.0.0.0/8,proxy"),
+        ("http", "8080"),
+        ("http", "http://h:1/"),
+        ("workers", "0"),
+        ("log_level", "loud"),
+    ],
 )
 def test_a_setting_that_makes_no_sense_is_an_error(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"DICOMSTORE_{name.upper()}", value)

@@ -37,6 +37,8 @@ def test_a_value_may_be_empty_or_missing() -> None:
 def test_a_less_than_sign_is_refused(query: str) -> None:
     with pytest.raises(Refusal, match=r"^The query string included invalid characters\.$"):
         parameters_of(request(query))
+    with pytest.raises(Refusal):
+        wishes_of(request(query))
 
 
 def test_the_accept_parameter_overrules_the_header() -> None:
