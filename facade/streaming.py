@@ -13,6 +13,8 @@ from facade.errors import CoreFailure
 
 log = logging.getLogger(__name__)
 
+_CLIENT_GONE = "CLIENT_GONE"
+
 
 class StreamedResponse(Response):
     """Sends `chunks` as they come, never more than one at a time.
@@ -45,7 +47,8 @@ class StreamedResponse(Response):
         async with aclosing(self._source), aclosing(self._chunks):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             if scope["method"] != "HEAD" and (problem := await self._send_chunks(receive, send)):
-                log.error("answer broken off reason=%s request_id=%s", problem, scope["state"]["request_id"])
+                level = logging.INFO if problem == _CLIENT_GONE else logging.ERROR
+                log.log(level, "answer broken off reason=%s request_id=%s", problem, scope["state"]["request_id"])
                 return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -55,7 +58,7 @@ class StreamedResponse(Response):
         try:
             async for chunk in self._chunks:
                 if gone.done():
-                    return "CLIENT_GONE"
+                    return _CLIENT_GONE
                 async with asyncio.timeout(self._idle_seconds):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except CoreFailure as failure:

@@ -50,9 +50,8 @@ async def store(request: Request) -> Response:
         create_partition=bool(resource.partition),
         validation=version.validation,
     )
-    pieces = _pieces(request)
     try:
-        outcomes = await _exchange(request, header, pieces)
+        outcomes = await _exchange(request, header, _pieces(request))
     except ClientDisconnect:
         raise Refusal(400, "The client went away.") from None
     except MalformedMultipart as error:

@@ -215,6 +215,7 @@ async def test_parts_of_other_types_are_refused(web: httpx.AsyncClient) -> None:
     [
         ("/v2/studies/not-a-uid", STOW, multipart(b"")),
         ("/v2/studies", STOW | {"Content-Type": MULTIPART["Content-Type"] + "; start=x"}, multipart(b"")),
+        ("/v2/studies", JSON | {"Content-Type": f"multipart/related; boundary={'b' * 300}"}, multipart(b"")),
         ("/v2/studies", STOW, b"no boundary in here"),
         ("/v2/studies", STOW, b"--boundary\r\nno header\r\n\r\n"),
     ],
