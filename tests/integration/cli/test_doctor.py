@@ -18,6 +18,10 @@ def environment(archive: Any) -> dict[str, str]:
     }
 
 
+LARGE = [bytes(2**15)] * 32
+"""Pixel data of an instance that has a file of its own."""
+
+
 def check(ran: Any, name: str) -> dict[str, str]:
     [found] = [check for check in json.loads(ran.stdout)["checks"] if check["name"] == name]
     return found
@@ -39,7 +43,7 @@ async def test_the_table_has_a_hint_for_each_problem(dicomstore: Any, environmen
 
 
 async def test_a_lost_blob_is_found(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:
-    body = part10(SOPInstanceUID="1.2.3")
+    body = part10(SOPInstanceUID="1.2.3", frames=LARGE)
     await archive.stored(body)
     archive.blob_of(body).unlink()
     ran = await dicomstore("doctor", "--json", env=environment)
@@ -52,7 +56,7 @@ async def test_a_lost_blob_is_found(archive: Any, dicomstore: Any, environment: 
 async def test_a_damaged_blob_is_found_by_a_deep_look(
     archive: Any, dicomstore: Any, environment: dict[str, str]
 ) -> None:
-    body = part10(SOPInstanceUID="1.2.3")
+    body = part10(SOPInstanceUID="1.2.3", frames=LARGE)
     await archive.stored(body)
     archive.blob_of(body).write_bytes(body[:-1] + b"\xff")
     assert (await dicomstore("doctor", env=environment)).exit_code == 0

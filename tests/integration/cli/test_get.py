@@ -66,11 +66,11 @@ async def test_what_is_not_there_is_named_with_its_reason_and_nothing_is_written
 
 
 async def test_an_instance_without_bytes_fails_alone(archive: Any, dicomstore: Any, bodies: dict[str, bytes]) -> None:
-    lost = "1.2/1.2.1/1.2.1.2.dcm"
+    lost = "1.2/1.2.2/1.2.2.1.dcm"
     archive.blob_of(bodies[lost]).unlink()
     ran = await dicomstore("get", "1.2", "-o", "out")
     assert ran.exit_code == 1
-    assert "1.2.1.2" in ran.stderr
+    assert "1.2.2.1" in ran.stderr
     assert "BLOB_MISSING" in ran.stderr
     assert written(dicomstore.folder / "out") == {path: body for path, body in bodies.items() if path != lost}
 
