@@ -3,7 +3,7 @@
 Data sets of the core are canonical and are never parsed here, with one exception: `with_retrieve_url`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -24,6 +24,16 @@ DataSet = dict[str, dict[str, Any]]
 def array(data_sets: Iterable[bytes]) -> bytes:
     """Return data sets as one JSON array."""
     return b"[" + b",".join(data_sets) + b"]"
+
+
+async def array_chunks(pages: AsyncIterator[Sequence[bytes]]) -> AsyncGenerator[bytes, None]:
+    """Yield pages of data sets as one JSON array, page by page."""
+    lead = b"["
+    async for data_sets in pages:
+        if data_sets:
+            yield lead + b",".join(data_sets)
+            lead = b","
+    yield b"[]" if lead == b"[" else b"]"
 
 
 def with_bulk_data_urls(data_set: bytes, instance_url: str) -> bytes:

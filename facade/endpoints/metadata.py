@@ -16,7 +16,7 @@ from starlette.responses import Response
 from facade.accept import DICOM_JSON, accepts_json
 from facade.addresses import Urls, resource_of, urls_of
 from facade.channel import Core
-from facade.dicom_json import array, with_bulk_data_urls
+from facade.dicom_json import array, array_chunks, with_bulk_data_urls
 from facade.errors import CoreFailure, Refusal
 from facade.observe import call_metadata
 from facade.query import wishes_of
@@ -49,7 +49,9 @@ async def metadata(request: Request) -> Response:
     if resource.sop_instance_uid:
         items = [item for message in [first, *[each async for each in stream]] for item in message.items]
         return Response(array(_data_sets(items, urls)), 200, headers)
-    return StreamedResponse(_array(first, stream, urls), headers, source=stream, idle_seconds=core.idle_seconds)
+    return StreamedResponse(
+        array_chunks(_pages(first, stream, urls)), headers, source=stream, idle_seconds=core.idle_seconds
+    )
 
 
 def entity_tag(state: ResourceState, resource: ResourceRef) -> str:
@@ -70,17 +72,11 @@ def _state(known: list[str], resource: ResourceRef) -> ResourceState | None:
     return ResourceState(max_version=int(match[1]), instance_count=int(match[2] or 1))
 
 
-async def _array(first: Any, stream: AsyncGenerator[Any, None], urls: Urls) -> AsyncGenerator[bytes, None]:
-    """Yield a JSON array of all data sets, message by message."""
-    lead = b"["
-    if first.items:
-        yield lead + b",".join(_data_sets(first.items, urls))
-        lead = b","
+async def _pages(first: Any, stream: AsyncGenerator[Any, None], urls: Urls) -> AsyncGenerator[list[bytes], None]:
+    """Yield the data sets of each message."""
+    yield _data_sets(first.items, urls)
     async for message in stream:
-        if message.items:
-            yield lead + b",".join(_data_sets(message.items, urls))
-            lead = b","
-    yield b"[]" if lead == b"[" else b"]"
+        yield _data_sets(message.items, urls)
 
 
 def _data_sets(items: Iterable[MetadataItem], urls: Urls) -> list[bytes]:

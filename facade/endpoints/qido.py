@@ -5,7 +5,7 @@ ignored and reported in a Warning header, unless the client prefers to have it r
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 from dicomstore.v1.search_service_pb2 import QueryLevel, SearchMatch, SearchRequest, SearchResponse, Term
@@ -15,14 +15,20 @@ from starlette.responses import Response
 from facade.accept import DICOM_JSON, accepts_json
 from facade.addresses import Urls, resource_of, urls_of
 from facade.channel import Core
-from facade.dicom_json import array, with_bulk_data_urls, with_retrieve_url
+from facade.dicom_json import array, array_chunks, with_bulk_data_urls, with_retrieve_url
 from facade.errors import Refusal
 from facade.observe import call_metadata
-from facade.query import Parameter, boolean, integer, parameters_of, wishes_of
+from facade.query import Parameter, boolean, first, integer, parameters_of, wishes_of
+from facade.streaming import StreamedResponse
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, ApiVersion
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 200
+"""Matches that one call of the core may return, and the most that a strict client may ask for."""
+
+MOST_ROWS = 1_000_000
+"""Matches that one request may ask for; they are sent page by page."""
+
 
 _NO_ATTRIBUTES = {"limit", "offset", "includefield", "fuzzymatching", "accept", "charset"}
 _UNSUPPORTED = {"emptyvaluematching", "multiplevaluematching"}
@@ -101,51 +107,67 @@ async def instances_of_series(request: Request) -> Response:
 async def _search(request: Request, scope: Scope) -> Response:
     if not accepts_json(wishes_of(request)):
         raise Refusal(406, f"Only {DICOM_JSON} can be returned.")
-    resource = resource_of(request)
     strict = prefers_strict(request)
     query = parse_search(parameters_of(request), strict=strict)
     core: Core = request.app.state.core
-    answer: SearchResponse = await core.ask(
-        core.search.Search,
-        SearchRequest(
-            level=scope.level,
-            scope=resource,
-            terms=[Term(attribute=name, values=values) for name, values in query.terms.items()],
-            fuzzy_matching=query.fuzzy,
-            include_attributes=returned_attributes(query, scope, request.path_params["version"]),
-            page_size=query.limit,
-            skip=query.offset,
-            strict=strict,
-        ),
-        call_metadata(request),
+    question = SearchRequest(
+        level=scope.level,
+        scope=resource_of(request),
+        terms=[Term(attribute=name, values=values) for name, values in query.terms.items()],
+        fuzzy_matching=query.fuzzy,
+        include_attributes=returned_attributes(query, scope, request.path_params["version"]),
+        page_size=min(query.limit, MAX_LIMIT),
+        skip=query.offset,
+        strict=strict,
     )
+    answer: SearchResponse = await core.ask(core.search.Search, question, call_metadata(request))
     ignored = [*query.ignored, *answer.ignored_attributes]
     if strict and ignored:
         raise Refusal(400, f"The query has parameters that are not supported: {_names(ignored)}.")
+    more = bool(answer.next_page_token)
     response = Response(status_code=204)
-    if answer.matches:
-        urls = urls_of(request)
-        body = array(_data_set(match, urls, query.wants_retrieve_url) for match in answer.matches)
-        response = Response(body, 200, {"Content-Type": DICOM_JSON})
+    if more and query.limit > MAX_LIMIT:
+        pages = _pages(request, question, answer, query)
+        chunks = array_chunks(pages)
+        response = StreamedResponse(chunks, {"Content-Type": DICOM_JSON}, source=pages, idle_seconds=core.idle_seconds)
+    elif answer.matches:
+        response = Response(array(_data_sets(answer, request, query)), 200, {"Content-Type": DICOM_JSON})
     if ignored:
         response.headers.append("Warning", f'299 dicomstore "These parameters were ignored: {_names(ignored)}."')
-    if answer.next_page_token:
+    if more and query.limit <= MAX_LIMIT:
         response.headers.append("Warning", '299 dicomstore "There are additional results that can be requested."')
     return response
+
+
+async def _pages(
+    request: Request, question: SearchRequest, answer: SearchResponse, query: Search
+) -> AsyncGenerator[list[bytes], None]:
+    """Yield the matches of one page after the other, up to the limit; only one page is held at a time."""
+    core: Core = request.app.state.core
+    left = query.limit
+    while True:
+        yield _data_sets(answer, request, query)
+        left -= len(answer.matches)
+        if not left or not answer.next_page_token:
+            return
+        question.skip = 0
+        question.page_token = answer.next_page_token
+        question.page_size = min(left, MAX_LIMIT)
+        answer = await core.ask(core.search.Search, question, call_metadata(request))
 
 
 def parse_search(parameters: Sequence[Parameter], *, strict: bool) -> Search:
     """Return what a query string asks for.
 
-    Repeated attributes are alternatives, repeated and comma-separated include fields add up, and an empty value
-    matches everything; a strict client has none of these.
+    Repeated attributes are alternatives, repeated and comma-separated include fields add up, an empty value
+    matches everything, and a limit may go beyond `MAX_LIMIT`; a strict client has none of these.
 
     Raises:
         Refusal: 400.
     """
     query = Search(
         fuzzy=boolean(parameters, "fuzzymatching", False),
-        limit=integer(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT),
+        limit=_limit(parameters, strict=strict),
         offset=integer(parameters, "offset", 0, 0),
     )
     for parameter in parameters:
@@ -168,6 +190,14 @@ def parse_search(parameters: Sequence[Parameter], *, strict: bool) -> Search:
     return query
 
 
+def _limit(parameters: Sequence[Parameter], *, strict: bool) -> int:
+    """Return how many matches are wanted at most; PS3.18 section 8.3.4.4 knows no upper bound."""
+    text = first(parameters, "limit") or ""
+    if not strict and re.fullmatch("[0-9]{1,9}", text) and MAX_LIMIT < int(text) <= MOST_ROWS:
+        return int(text)
+    return integer(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+
+
 def returned_attributes(query: Search, scope: Scope, version: ApiVersion) -> list[str]:
     """Return what matches shall have: the defaults of the version, or all of them, and what is asked for."""
     source = ALL_ATTRIBUTES if query.include_all else version.returned_attributes
@@ -179,6 +209,11 @@ def prefers_strict(request: Request) -> bool:
     """Say whether the client prefers an error to an answer that ignores something (RFC 7240 section 4.4)."""
     preferences = ",".join(request.headers.getlist("prefer")).replace(" ", "").replace('"', "").lower()
     return "handling=strict" in re.split("[,;]", preferences)
+
+
+def _data_sets(answer: SearchResponse, request: Request, query: Search) -> list[bytes]:
+    urls = urls_of(request)
+    return [_data_set(match, urls, query.wants_retrieve_url) for match in answer.matches]
 
 
 def _data_set(match: SearchMatch, urls: Urls, with_url: bool) -> bytes:

@@ -235,7 +235,7 @@ class Scanner(Walk):
     def _left(self, closed: DataSet | Items) -> None:
         if isinstance(closed, Items):
             head = element_head(closed.tag, elements.SEQUENCE)
-            closed.parent.json.append(f'{head},"Value":[{",".join(closed.json)}]}}' if closed.json else head + "}")
+            closed.parent.json.append(f'{head},"Value":[{",".join(closed.json)}]}}')
             if closed.parent is self._top:
                 self._keep_sequence(self._top, closed.tag)
         elif closed.parent is not None:

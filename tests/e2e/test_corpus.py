@@ -34,13 +34,14 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 
 def is_storable(path: Path) -> bool:
     """Say, by pydicom and the rules of spec/store.md section 4, whether a file must be stored."""
+    names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             found = pydicom.dcmread(path, stop_before_pixels=True)
         except (InvalidDicomError, EOFError):
             return False
-    uids = [found.get(name) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")]
+        uids = [found.get(name) for name in names]
     legal = all(isinstance(uid, str) and _UID.fullmatch(uid) for uid in uids)
     return legal and "PatientID" in found and path.name not in CUT_OFF
 

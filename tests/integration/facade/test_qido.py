@@ -144,7 +144,7 @@ async def test_more_matches_are_announced(archive: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=201", "limit=x", "offset=-1", "fuzzymatching=x", "PatientName=<x", "PatientName=%3Cx",
+    ["limit=0", "limit=-5", "limit=x", "offset=-1", "fuzzymatching=x", "PatientName=<x", "PatientName=%3Cx",
      "StudyDate=yesterday", "StudyDate=20210101-20200101"],
 )  # fmt: skip
 async def test_bad_queries_are_refused(archive: httpx.AsyncClient, query: str) -> None:

@@ -74,7 +74,9 @@ def test_defaults() -> None:
     assert parse("") == Search(limit=100, offset=0)
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "offset=-1", "fuzzymatching=1", "limit=", "offset=x"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=-1", "limit=1000001", "limit=", "offset=-1", "offset=x", "fuzzymatching=1"]
+)
 def test_options_that_make_no_sense_are_refused(query: str) -> None:
     with pytest.raises(Refusal) as refusal:
         parse(query)
@@ -82,7 +84,9 @@ def test_options_that_make_no_sense_are_refused(query: str) -> None:
     assert refusal.value.status == 400
 
 
-@pytest.mark.parametrize("query", ["StudyID=1&StudyID=2", "StudyID=", "StudyID=%20", "includefield=all,StudyID"])
+@pytest.mark.parametrize(
+    "query", ["StudyID=1&StudyID=2", "StudyID=", "StudyID=%20", "includefield=all,StudyID", "limit=201"]
+)
 def test_a_strict_client_has_leniency_refused(query: str) -> None:
     parse(query)
     with pytest.raises(Refusal) as refusal:

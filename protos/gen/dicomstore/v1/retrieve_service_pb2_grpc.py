@@ -72,7 +72,8 @@ class RetrieveServiceServicer:
     def RetrieveInstances(self, request, context):
         """Sends the instances of a study, a series or one instance, in ascending order of version.
 
-        Each item starts with a piece that has `head` and ends with a piece that has `last` or `failed`.
+        Each item starts with a piece that has `head` and ends with a piece that has `last` or `failed`; an item that
+        can't be had in an acceptable form is one piece with only `failed`.
         Several small items may share a message. A failed item does not end the stream.
         An instance deleted while the stream runs is left out or sent whole, never cut.
 
@@ -120,6 +121,7 @@ class RetrieveServiceServicer:
         Canonical DICOM JSON (PS3.18 Annex F), fixed by this contract:
         * UTF-8, no white space between tokens, one object per data set, keys ascending, eight upper-case hex digits.
         * Group 0002 is left out; Available Transfer Syntax UID (0008,3002) is added.
+        * An empty element has only its vr; an empty sequence has an empty Value.
         * Numbers of IS, DS and binary VRs are JSON numbers; a DS or IS that JSON can't say stays a string.
         * Values of OB, OD, OF, OL, OV, OW and UN: up to 1024 bytes are InlineBinary. Longer ones and all pixel data
         are {"vr":..,"BulkDataURI":"bulkdata:<path>"}, where <path> is tags and item numbers from 1, separated by "/",

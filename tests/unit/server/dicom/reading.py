@@ -50,7 +50,7 @@ def pydicom_json(data: bytes) -> dict[str, Any] | None:
 def differences(ours: dict[str, Any], theirs: dict[str, Any], path: str = "") -> list[str]:
     """Return the paths at which two data sets differ, leaving out what is ours to decide.
 
-    That is bulk data, Available Transfer Syntax UID, group 2, and how an empty sequence looks.
+    That is bulk data, Available Transfer Syntax UID, and group 2.
     """
     found = []
     for tag in sorted((ours.keys() | theirs.keys()) - {"00083002"}):

@@ -89,7 +89,7 @@ def test_empty_values_are_a_vr_only() -> None:
     parsed = json_of(found)
     assert parsed["00080020"] == {"vr": "DA"}
     assert parsed["00100010"] == {"vr": "PN"}
-    assert parsed["00081140"] == {"vr": "SQ"}
+    assert parsed["00081140"] == {"vr": "SQ", "Value": []}
 
 
 def test_numbers_that_json_cannot_say_stay_strings() -> None:

@@ -1,0 +1,1 @@
+"""Measures an archive that it starts itself: see bench/README.md."""

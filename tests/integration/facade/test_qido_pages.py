@@ -1,0 +1,14 @@
+"""QIDO-RS answers of more than one page of the core (PS3.18 section 8.3.4.4)."""
+
+import httpx
+
+from tests.data import part10
+from tests.integration.facade.serving import JSON, stored
+
+
+async def test_a_limit_beyond_one_page_is_answered_page_by_page(web: httpx.AsyncClient) -> None:
+    await stored(web, *(part10(StudyInstanceUID="1.7") for _ in range(450)))
+    for limit, offset, expected in [(430, 0, 430), (100_000, 0, 450), (1000, 300, 150), (201, 400, 50)]:
+        answer = await web.get(f"/v2/instances?limit={limit}&offset={offset}", headers=JSON)
+        found = [match["00080018"]["Value"][0] for match in answer.json()]
+        assert len(found) == len(set(found)) == expected
