@@ -7,7 +7,7 @@ it refuses them, and asked about again when the database did not say what became
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from server.model.errors import DicomStoreError
@@ -39,17 +39,20 @@ class Committer:
         self._transaction = asyncio.Lock()
         self._in_doubt: set[Locator] = set()
 
-    async def add(self, instance: NewInstance) -> AddOutcome:
-        """Make one instance visible. When this returns Added, it is durable; a cancelled caller may find it stored.
+    def add(self, instance: NewInstance) -> Awaitable[AddOutcome]:
+        """Queue one instance at once; the result makes it visible, after those that were queued before.
 
-        For AlreadyStored the new blob is left to the caller, who may want to compare it; see `discard`.
+        When the result is Added, the instance is durable; a cancelled caller may find it stored. For AlreadyStored the
+        new blob is left to the caller, who may want to compare it; see `discard`.
 
-        Raises:
+        Raises, when awaited:
             Exhausted, Unavailable, NotFound: see `InstanceIndex.add`.
         """
         future: asyncio.Future[AddOutcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((instance, future))
-        work = asyncio.create_task(self._commit_when_free(future))
+        return self._added(future, asyncio.create_task(self._commit_when_free(future)))
+
+    async def _added(self, future: "asyncio.Future[AddOutcome]", work: "asyncio.Task[None]") -> AddOutcome:
         try:
             return await asyncio.shield(future)
         finally:

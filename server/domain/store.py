@@ -4,6 +4,7 @@ One instance: bytes go to the blob store and to the reader at once, so nothing i
 is judged, its blob made durable, then its rows committed; only then is it answered.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -109,6 +110,24 @@ class Store:
         return Receiver(self._blobs, self._committer, reader, target, declared_size_bytes, self._max_instance_bytes)
 
 
+class Turn:
+    """The order in which the instances of a stream are committed: a chain, each link waits for the one before."""
+
+    def __init__(self, before: "Turn | None" = None) -> None:
+        self._before = before
+        self._over = asyncio.Event()
+
+    async def come(self) -> None:
+        """Wait until the turn before is over."""
+        if self._before is not None:
+            await self._before._over.wait()
+            self._before = None
+
+    def over(self) -> None:
+        """Let the next one go on. Must be called in every case."""
+        self._over.set()
+
+
 class Receiver:
     """One instance on its way in, of which `size_bytes` have come.
 
@@ -156,8 +175,11 @@ class Receiver:
         except DicomStoreError as error:
             await self._fail(error)
 
-    async def finish(self, crc32c: int | None = None) -> StoreResult:
-        """Judge the instance, make it durable and visible, and say what became of it."""
+    async def finish(self, crc32c: int | None = None, turn: Turn | None = None) -> StoreResult:
+        """Judge the instance, make it durable and visible, and say what became of it.
+
+        With a `turn`, it becomes visible after the instance before it, whichever was durable first.
+        """
         description: Description | None = None
         try:
             if self._failure is not None:
@@ -165,7 +187,7 @@ class Receiver:
             self._check_transfer(crc32c)
             description = self._reader.finish()
             self._check_content(description)
-            return await self._commit(description)
+            return await self._commit(description, turn or Turn())
         except DicomStoreError as error:
             return _failed(error, description)
         finally:
@@ -197,7 +219,7 @@ class Receiver:
         if expected is not None and expected != description.study_uid:
             raise InvalidRequest(Reason.STUDY_MISMATCH, _MISMATCH.message)
 
-    async def _commit(self, description: Description) -> StoreResult:
+    async def _commit(self, description: Description, turn: Turn) -> StoreResult:
         assert self._writer is not None, "an empty instance is unreadable"
         instance = _new_instance(
             description,
@@ -206,7 +228,10 @@ class Receiver:
             crc32c=self._crc32c,
             locator=await self._writer.commit(),
         )
-        outcome = await self._committer.add(instance)
+        await turn.come()
+        added = self._committer.add(instance)
+        turn.over()
+        outcome = await added
         if isinstance(outcome, AlreadyStored):
             identical = await self._same_bytes(outcome, instance.locator)
             await self._committer.discard([instance.locator])

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dicomstore.v1 import store_service_pb2 as pb
 from dicomstore.v1 import store_service_pb2_grpc
 
-from server.domain.store import Receiver, Store, StoreTarget
+from server.domain.store import Receiver, Store, StoreTarget, Turn
 from server.model.errors import InvalidRequest, Reason
 from server.rpc import convert, errors
 from server.rpc.observe import Context, request_id
@@ -58,6 +58,7 @@ class _Stream:
         self._max_message_bytes = max_message_bytes
         self._outcomes: asyncio.Queue[pb.StoreOutcome | None] = asyncio.Queue()
         self._room = _Room()
+        self._turn: Turn | None = None
         self._unsent = asyncio.Semaphore(_UNSENT)
         self._finishing: set[asyncio.Task[None]] = set()
         self._item = 0
@@ -115,7 +116,8 @@ class _Stream:
                 self._receiver = None
                 weight = min(receiver.size_bytes + len(piece.data), _MOST_HELD_BYTES)
                 await self._room.enter(weight)
-                task = asyncio.create_task(self._finish(piece, receiver, weight))
+                self._turn = Turn(self._turn)
+                task = asyncio.create_task(self._finish(piece, receiver, weight, self._turn))
                 self._finishing.add(task)
                 task.add_done_callback(self._finishing.discard)
             else:
@@ -129,20 +131,27 @@ class _Stream:
         self._receiver = self._store.receive(self._target, declared)
         return self._receiver
 
-    async def _finish(self, piece: pb.InstancePiece, receiver: Receiver, weight: int) -> None:
+    async def _finish(self, piece: pb.InstancePiece, receiver: Receiver, weight: int, turn: Turn) -> None:
         try:
             if piece.aborted:
                 result = await receiver.abort()
             else:
                 await receiver.write(piece.data)
-                result = await receiver.finish(piece.crc32c if piece.HasField("crc32c") else None)
+                result = await receiver.finish(piece.crc32c if piece.HasField("crc32c") else None, turn)
         except Exception as error:  # noqa: BLE001 - a fault of ours with one item must not harm its neighbours
             result = errors.unexpected_item(error, request_id.get())
         finally:
-            await receiver.close()
-            self._room.leave(weight)
+            await self._leave(receiver, weight, turn)
         await self._unsent.acquire()
         self._outcomes.put_nowait(convert.store_outcome(piece.item, result))
+
+    async def _leave(self, receiver: Receiver, weight: int, turn: Turn) -> None:
+        await receiver.close()
+        self._room.leave(weight)
+        try:
+            await turn.come()  # a refused item must not let its followers overtake those before it
+        finally:
+            turn.over()
 
 
 class _Room:

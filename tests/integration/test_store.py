@@ -95,8 +95,17 @@ async def test_other_bytes_with_the_same_identity_are_not_identical_and_change_n
 async def test_an_instance_twice_in_one_stream_is_stored_once(core: CoreClient) -> None:
     body = part10()
     outcomes = await core.store(body, body)
-    assert sorted(str(outcome.WhichOneof("outcome")) for outcome in outcomes) == ["failed", "stored"]
+    assert [outcome.WhichOneof("outcome") for outcome in outcomes] == ["stored", "failed"]
     assert len(await core.changes()) == 1
+
+
+async def test_items_become_visible_in_the_order_in_which_they_were_sent(core: CoreClient) -> None:
+    large = {"Rows": 1000, "Columns": 1000, "frames": [bytes(1_000_000)]}  # slower to make durable than small ones
+    bodies = [part10(**(large if number % 5 == 0 else {})) for number in range(40)]
+    stored = await core.stored(*bodies)
+    assert [one.version for one in stored] == sorted(one.version for one in stored)
+    changes = await core.changes()
+    assert [change.instance for change in changes] == [one.id for one in stored]
 
 
 async def test_the_same_sop_instance_in_another_series_is_another_instance(core: CoreClient) -> None:

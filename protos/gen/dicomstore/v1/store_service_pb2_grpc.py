@@ -54,8 +54,8 @@ class StoreServiceServicer:
 
         When an outcome says `stored`, the bytes are synced to disk and the index row and the change-feed row
         are committed, both in one transaction. Items fail one by one: a bad item never harms its neighbours.
-        Every item that ended (with `last`) gets exactly one outcome. Outcomes may overtake each other;
-        `item` says whose they are. The stream ends with OK when all outcomes are sent.
+        Items become visible in the order in which they were sent. Every item that ended (with `last`) gets exactly one
+        outcome. Outcomes may overtake each other; `item` says whose they are. The stream ends with OK when all are sent.
 
         After a broken stream: send every unanswered item again. What was stored already answers
         ERROR_REASON_INSTANCE_ALREADY_EXISTS with `identical` set; items that did not end leave nothing behind.
