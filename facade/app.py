@@ -12,6 +12,7 @@ from facade.channel import Core
 from facade.config import Settings, comma_list
 from facade.endpoints.health import HealthCache
 from facade.errors import CoreFailure, Refusal, UnexpectedErrors, core_failed, http_failed, refused
+from facade.memory import keep_steady
 from facade.observe import Observe
 from facade.routes import routes
 
@@ -36,6 +37,7 @@ _CORS_MAX_AGE_S = 600
 
 def create_app(settings: Settings | None = None) -> Starlette:
     """Return the application; without settings it reads them itself, as each worker process does."""
+    keep_steady()
     settings = settings or Settings()
 
     @asynccontextmanager
