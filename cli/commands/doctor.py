@@ -196,7 +196,7 @@ _HINTS = {
     "database": "if it is behind, run `dicomstore migrate` (`dicomstore up` does so for the embedded one); "
     "if it can't be reached, start it or correct DICOMSTORE_DATABASE",
     "agreement": "repeat it while nothing is stored or deleted; if it stays, restore the named instances from a backup",
-    "unused blobs": "left by interrupted work or not yet erased; the core removes them by itself",
+    "unused blobs": "a core that is storing has some for a moment; what a crash left goes at the next start",
 }
 
 
