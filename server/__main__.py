@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
 import typer
+import uvloop
 from pydantic import ValidationError
 
 from server import bootstrap
@@ -38,7 +39,8 @@ def serve() -> None:
     settings = _settings()
     _log_to_stderr(settings.log_level)
     try:
-        asyncio.run(_serve(settings))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings))
     except (StartError, DicomStoreError) as error:
         _give_up(str(error))
 

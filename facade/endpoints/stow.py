@@ -14,7 +14,7 @@ import grpc
 import orjson
 from dicomstore.v1.errors_pb2 import ErrorReason
 from dicomstore.v1.resources_pb2 import ItemError
-from dicomstore.v1.store_service_pb2 import InstancePiece, StoreHeader, StoreInstancesRequest, StoreOutcome
+from dicomstore.v1.store_service_pb2 import StoreHeader, StoreInstancesRequest, StoreOutcome
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -33,6 +33,10 @@ MESSAGE_BYTES = 512 * 1024
 """Size at which a message to the core is full."""
 
 _INSTANCE = "application/dicom"
+
+_Piece = dict[str, Any]
+"""Fields of an InstancePiece: bytes are copied whenever a message is put into another, so there is only one."""
+
 _SEVERAL_VALUES = "One or more indexed Dicom tag(s) have multiple values, only first value is indexed."
 
 
@@ -99,7 +103,7 @@ def _nothing_stored(status: int, outcomes: list[StoreOutcome]) -> Response:
 # From the body to pieces
 
 
-def _pieces(request: Request) -> AsyncGenerator[InstancePiece, None]:
+def _pieces(request: Request) -> AsyncGenerator[_Piece, None]:
     """Return the pieces of all instances of a request.
 
     Raises:
@@ -121,34 +125,34 @@ def _pieces(request: Request) -> AsyncGenerator[InstancePiece, None]:
     return _multipart(request, MultipartReader(media_type.parameters["boundary"]), root)
 
 
-async def _single_part(request: Request) -> AsyncGenerator[InstancePiece, None]:
+async def _single_part(request: Request) -> AsyncGenerator[_Piece, None]:
     length = request.headers.get("content-length", "")
-    yield InstancePiece(item=1, declared_size_bytes=int(length) if length.isdecimal() else None)
+    yield {"item": 1, "declared_size_bytes": int(length) if length.isdecimal() else None}
     async with aclosing(_body(request)) as body:
         async for data in body:
-            yield InstancePiece(item=1, data=data)
-    yield InstancePiece(item=1, last=True)
+            yield {"item": 1, "data": data}
+    yield {"item": 1, "last": True}
 
 
-async def _multipart(request: Request, reader: MultipartReader, root_type: str) -> AsyncGenerator[InstancePiece, None]:
+async def _multipart(request: Request, reader: MultipartReader, root_type: str) -> AsyncGenerator[_Piece, None]:
     item, is_open = 0, False
     async with aclosing(_body(request)) as body:
         async for data in body:
             for event in reader.feed(data):
                 if isinstance(event, bytes):
-                    yield InstancePiece(item=item, data=event)
+                    yield {"item": item, "data": event}
                 elif isinstance(event, PartBegin):
                     _check_part(event.headers, root_type)
                     item, is_open = item + 1, True
                 else:
-                    yield InstancePiece(item=item, last=True)
+                    yield {"item": item, "last": True}
                     is_open = False
     for event in reader.close():
         if isinstance(event, PartEnd):
-            yield InstancePiece(item=item, last=True)
+            yield {"item": item, "last": True}
             is_open = False
     if is_open:  # the body ended before the part did
-        yield InstancePiece(item=item, last=True, aborted=True)
+        yield {"item": item, "last": True, "aborted": True}
 
 
 def _check_part(headers: dict[str, str], root_type: str) -> None:
@@ -182,9 +186,7 @@ async def _body(request: Request) -> AsyncGenerator[bytes, None]:
 # The conversation with the core
 
 
-async def _exchange(
-    request: Request, header: StoreHeader, pieces: AsyncGenerator[InstancePiece, None]
-) -> list[StoreOutcome]:
+async def _exchange(request: Request, header: StoreHeader, pieces: AsyncGenerator[_Piece, None]) -> list[StoreOutcome]:
     """Send all pieces and return the outcomes in the order of the items.
 
     However this ends, the call is over: an instance that did not arrive whole leaves nothing behind.
@@ -212,15 +214,16 @@ async def _exchange(
     return [outcomes.get(item) or _unanswered(item) for item in range(1, items + 1)]
 
 
-async def _messages(header: StoreHeader, pieces: AsyncIterator[InstancePiece]) -> AsyncIterator[StoreInstancesRequest]:
+async def _messages(header: StoreHeader, pieces: AsyncIterator[_Piece]) -> AsyncIterator[StoreInstancesRequest]:
     """Gather pieces into messages; the first has the header."""
     message, size = StoreInstancesRequest(header=header), 0
     async for piece in pieces:
-        if size + len(piece.data) > MESSAGE_BYTES:
+        length = len(piece.get("data", b""))
+        if size + length > MESSAGE_BYTES:
             yield message
             message, size = StoreInstancesRequest(), 0
-        message.pieces.append(piece)
-        size += len(piece.data)
+        message.pieces.add(**piece)
+        size += length
     yield message
 
 

@@ -139,6 +139,7 @@ class _Objects:
             async for message in self.stream:
                 batch: list[Run] = []
                 for piece in message.pieces:
+                    data = piece.data  # a copy each time it is asked for
                     if piece.HasField("head"):
                         head = piece.head
                     if (failed := _failure_in(piece)) is not None:
@@ -152,11 +153,11 @@ class _Objects:
                         )
                         head, last_failure = None, failed
                         continue
-                    if head is not None and (piece.data or piece.last):
+                    if head is not None and (data or piece.last):
                         batch.append(head)
                         head, is_open, is_empty = None, True, False
-                    if piece.data:
-                        batch.append(piece.data)
+                    if data:
+                        batch.append(data)
                     if piece.last:
                         self.complete += 1
                         is_open = False

@@ -119,9 +119,9 @@ def level_attributes(elements: Mapping[str, Any]) -> tuple[LevelAttributes, Leve
         elements: tag → DICOM JSON element; others than the kept ones may be there, invalid ones may not.
     """
     return (
-        _attributes_of(Level.STUDY, elements),
-        _attributes_of(Level.SERIES, elements),
-        _attributes_of(Level.INSTANCE, elements),
+        attributes_of(Level.STUDY, elements),
+        attributes_of(Level.SERIES, elements),
+        attributes_of(Level.INSTANCE, elements),
     )
 
 
@@ -132,7 +132,8 @@ def is_empty(element: Mapping[str, Any]) -> bool:
     return not any(_has_content(value) for value in element.get("Value", ()))
 
 
-def _attributes_of(level: Level, elements: Mapping[str, Any]) -> LevelAttributes:
+def attributes_of(level: Level, elements: Mapping[str, Any]) -> LevelAttributes:
+    """Return what the index keeps at one level; see `level_attributes`."""
     kept = {tag: elements[tag] for tag in sorted(KEPT_TAGS[level]) if tag in elements and not is_empty(elements[tag])}
     keys: dict[str, str] = {}
     for key in _KEYS_OF_LEVEL[level]:

@@ -3,17 +3,19 @@
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from server.dicom import validate
-from server.dicom.attributes import AVAILABLE_TRANSFER_SYNTAX_UID, KEPT_TAGS, level_attributes
+from server.dicom.attributes import AVAILABLE_TRANSFER_SYNTAX_UID, KEPT_TAGS, attributes_of
 from server.dicom.pixels import frame_table, native_layout
 from server.dicom.scan import PixelData, Scanner
 from server.dicom.values import quoted
 from server.dicom.walk import unreadable
 from server.model.instance import BulkElement, Finding, LevelAttributes, PixelLayout, ValidationMode
+from server.model.query import Level
 
 _SAMPLES_PER_PIXEL = "00280002"
 _PHOTOMETRIC_INTERPRETATION = "00280004"
@@ -75,7 +77,6 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
         f"{{{','.join([element for element in json if element[1:9] in _LOOKED_AT])}}}"
     )
     errors, findings = _judge(scanner, looked_at, mode)
-    study, series, instance = level_attributes(looked_at)
     return Description(
         study_uid=validate.first_uid(looked_at, validate.STUDY_INSTANCE_UID),
         series_uid=validate.first_uid(looked_at, validate.SERIES_INSTANCE_UID),
@@ -87,12 +88,23 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
         is_implicit=scanner.is_implicit,
         has_multiple_values=validate.has_multiple_values(looked_at),
         dicom_json=text.encode("utf-8", "replace"),
-        study=study,
-        series=series,
-        instance=instance,
+        study=_shared(Level.STUDY, _of_level(json, Level.STUDY)),
+        series=_shared(Level.SERIES, _of_level(json, Level.SERIES)),
+        instance=attributes_of(Level.INSTANCE, looked_at),
         pixels=_layout(scanner.pixel_data, looked_at, scanner.extended_offsets),
         bulk=tuple(scanner.bulk.values()),
     )
+
+
+def _of_level(json: list[str], level: Level) -> str:
+    kept = KEPT_TAGS[level]
+    return ",".join([element for element in json if element[1:9] in kept])
+
+
+@lru_cache(maxsize=256)
+def _shared(level: Level, elements: str) -> LevelAttributes:
+    """Return the attributes of a level that most instances of a study or series share, so they are made once."""
+    return attributes_of(level, orjson.loads(f"{{{elements}}}"))
 
 
 def _with_element(json: list[str], added: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 from dicomstore.v1 import retrieve_service_pb2 as pb
 from dicomstore.v1 import retrieve_service_pb2_grpc
@@ -12,6 +13,9 @@ from server.rpc import convert
 from server.rpc.observe import Context
 
 _MESSAGE_BYTES = 1 << 20
+_PIECE_BYTES = 200  # about what a piece needs besides its data
+
+_Fields = dict[str, Any]
 
 
 class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
@@ -38,12 +42,13 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         size = 0
         async with aclosing(opened):
             async for item in opened:
-                async for piece in _instance_pieces(item):
-                    if message.pieces and size + len(piece.data) > _MESSAGE_BYTES:
+                async for fields in _instance_pieces(item):
+                    data = fields.get("data", b"")
+                    if size and size + len(data) > _MESSAGE_BYTES:
                         yield message
                         message, size = pb.RetrieveInstancesResponse(), 0
-                    message.pieces.append(piece)
-                    size += len(piece.data)
+                    message.pieces.add(**fields)
+                    size += len(data) + _PIECE_BYTES
         if message.pieces:
             yield message
 
@@ -64,12 +69,13 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         size = 0
         async with aclosing(opened):
             async for frame in opened:
-                async for piece in _frame_pieces(frame):
-                    if message.pieces and size + len(piece.data) > _MESSAGE_BYTES:
+                async for fields in _frame_pieces(frame):
+                    data = fields.get("data", b"")
+                    if size and size + len(data) > _MESSAGE_BYTES:
                         yield message
                         message, size = pb.RetrieveFramesResponse(), 0
-                    message.pieces.append(piece)
-                    size += len(piece.data)
+                    message.pieces.add(**fields)
+                    size += len(data) + _PIECE_BYTES
         if message.pieces:
             yield message
 
@@ -124,52 +130,49 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         yield message
 
 
-async def _instance_pieces(item: OpenInstance | NotAcceptable) -> AsyncIterator[pb.RetrievedPiece]:
-    """Yield an instance's pieces; one with `head` first, one with `last` or `failed` at the end."""
+async def _instance_pieces(item: OpenInstance | NotAcceptable) -> AsyncIterator[_Fields]:
+    """Yield the fields of an instance's pieces; one with `head` first, one with `last` or `failed` at the end.
+
+    Fields instead of messages: bytes are copied whenever a message is put into another.
+    """
     if isinstance(item, NotAcceptable):
-        yield pb.RetrievedPiece(failed=convert.retrieval_error(item.stored, item.error))
+        yield {"failed": convert.retrieval_error(item.stored, item.error)}
         return
     stored = item.stored
-    piece = pb.RetrievedPiece(
-        head=pb.InstanceHead(
+    fields: _Fields = {
+        "head": pb.InstanceHead(
             id=convert.instance_id(stored.id),
             sop_class_uid=stored.sop_class_uid,
             version=stored.version,
             transfer_syntax_uid=item.transfer_syntax_uid,
             size_bytes=item.size_bytes,
         )
-    )
-    began = False
+    }
     try:
         async for chunk in item.chunks:
-            if began:
-                yield piece
-                piece = pb.RetrievedPiece()
-            piece.data = chunk
-            began = True
+            if "data" in fields:
+                yield fields
+                fields = {}
+            fields["data"] = chunk
     except DicomStoreError as error:
-        if began:
-            piece.ClearField("data")
-        piece.failed.CopyFrom(convert.retrieval_error(stored, error))
-        yield piece
-        return
-    piece.last = True
-    yield piece
+        fields.pop("data", None)
+        fields["failed"] = convert.retrieval_error(stored, error)
+    else:
+        fields["last"] = True
+    yield fields
 
 
-async def _frame_pieces(frame: OpenFrame) -> AsyncIterator[pb.FramePiece]:
-    """Yield a frame's pieces; one with `head` first, one with `last` at the end."""
-    piece = pb.FramePiece(
-        head=pb.FrameHead(
+async def _frame_pieces(frame: OpenFrame) -> AsyncIterator[_Fields]:
+    """Yield the fields of a frame's pieces; one with `head` first, one with `last` at the end."""
+    fields: _Fields = {
+        "head": pb.FrameHead(
             frame=frame.number, transfer_syntax_uid=frame.transfer_syntax_uid, size_bytes=frame.size_bytes
         )
-    )
-    began = False
+    }
     async for chunk in frame.chunks:
-        if began:
-            yield piece
-            piece = pb.FramePiece()
-        piece.data = chunk
-        began = True
-    piece.last = True
-    yield piece
+        if "data" in fields:
+            yield fields
+            fields = {}
+        fields["data"] = chunk
+    fields["last"] = True
+    yield fields

@@ -104,9 +104,12 @@ class _Stream:
             self._outcomes.put_nowait(None)
 
     async def _take(self, request: pb.StoreInstancesRequest) -> None:
-        if sum(len(piece.data) for piece in request.pieces) > self._max_message_bytes:
-            raise _malformed(f"A message may carry at most {self._max_message_bytes} bytes.")
+        size = 0
         for piece in request.pieces:
+            data = piece.data  # a copy each time it is asked for
+            size += len(data)
+            if size > self._max_message_bytes:
+                raise _malformed(f"A message may carry at most {self._max_message_bytes} bytes.")
             receiver = self._receiver
             if receiver is None:
                 receiver = await self._open(piece)
@@ -114,14 +117,14 @@ class _Stream:
                 raise _malformed(f"Item {piece.item} begins before item {self._item} has ended.")
             if piece.last or piece.aborted:
                 self._receiver = None
-                weight = min(receiver.size_bytes + len(piece.data), _MOST_HELD_BYTES)
+                weight = min(receiver.size_bytes + len(data), _MOST_HELD_BYTES)
                 await self._room.enter(weight)
                 self._turn = Turn(self._turn)
-                task = asyncio.create_task(self._finish(piece, receiver, weight, self._turn))
+                task = asyncio.create_task(self._finish(piece, data, receiver, weight, self._turn))
                 self._finishing.add(task)
                 task.add_done_callback(self._finishing.discard)
             else:
-                await receiver.write(piece.data)
+                await receiver.write(data)
 
     async def _open(self, piece: pb.InstancePiece) -> Receiver:
         if piece.item <= self._item:
@@ -131,12 +134,12 @@ class _Stream:
         self._receiver = self._store.receive(self._target, declared)
         return self._receiver
 
-    async def _finish(self, piece: pb.InstancePiece, receiver: Receiver, weight: int, turn: Turn) -> None:
+    async def _finish(self, piece: pb.InstancePiece, data: bytes, receiver: Receiver, weight: int, turn: Turn) -> None:
         try:
             if piece.aborted:
                 result = await receiver.abort()
             else:
-                await receiver.write(piece.data)
+                await receiver.write(data)
                 result = await receiver.finish(piece.crc32c if piece.HasField("crc32c") else None, turn)
         except Exception as error:  # noqa: BLE001 - a fault of ours with one item must not harm its neighbours
             result = errors.unexpected_item(error, request_id.get())

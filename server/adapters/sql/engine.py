@@ -26,6 +26,8 @@ LOCK_WAIT_SECONDS = 30
 """How long a transaction waits for another process's."""
 
 _CONNECT_SECONDS = 10
+_WRITER_CACHE_BYTES = 16 << 20
+_READER_CACHE_BYTES = 8 << 20  # each; behind it is the page cache of the system
 STATEMENT_SECONDS = 120
 """How long a statement may take; PostgreSQL only."""
 
@@ -141,7 +143,7 @@ def _sqlite(url: URL, *, writing: bool, migrating: bool) -> Engine:
             # A migration that rebuilds a table would delete all that refers to it.
             f"foreign_keys = {'OFF' if migrating else 'ON'}",
             "case_sensitive_like = ON",
-            "cache_size = -32768",  # 32 MiB
+            f"cache_size = -{(_WRITER_CACHE_BYTES if writing else _READER_CACHE_BYTES) >> 10}",
             "temp_store = MEMORY",
             "journal_size_limit = 67108864",
         ):
