@@ -112,19 +112,6 @@ def search_key(attribute: str) -> SearchKey | None:
     return None if path is None else _BY_PATH.get(path)
 
 
-def level_attributes(elements: Mapping[str, Any]) -> tuple[LevelAttributes, LevelAttributes, LevelAttributes]:
-    """Return what the index keeps of one data set at the study, the series and the instance level.
-
-    Args:
-        elements: tag → DICOM JSON element; others than the kept ones may be there, invalid ones may not.
-    """
-    return (
-        attributes_of(Level.STUDY, elements),
-        attributes_of(Level.SERIES, elements),
-        attributes_of(Level.INSTANCE, elements),
-    )
-
-
 def is_empty(element: Mapping[str, Any]) -> bool:
     """Say whether a DICOM JSON element has no value; a sequence of empty items has none either."""
     if "InlineBinary" in element or "BulkDataURI" in element:
@@ -133,7 +120,12 @@ def is_empty(element: Mapping[str, Any]) -> bool:
 
 
 def attributes_of(level: Level, elements: Mapping[str, Any]) -> LevelAttributes:
-    """Return what the index keeps at one level; see `level_attributes`."""
+    """Return what the index keeps of one data set at a level.
+
+    Args:
+        level: study, series or instance.
+        elements: tag → DICOM JSON element; others than the kept ones may be there, invalid ones may not.
+    """
     kept = {tag: elements[tag] for tag in sorted(KEPT_TAGS[level]) if tag in elements and not is_empty(elements[tag])}
     keys: dict[str, str] = {}
     for key in _KEYS_OF_LEVEL[level]:

@@ -19,14 +19,14 @@ from pydicom.data import get_charset_files
 from pydicom.dataset import Dataset
 
 from server.adapters.sql.engine import Database, migrate, open_database
-from server.dicom.attributes import SEARCH_KEYS, level_attributes
+from server.dicom.attributes import SEARCH_KEYS, attributes_of
 from server.dicom.matching import conditions
 from server.domain.partitions import PartitionGate
 from server.domain.search import Search, SearchResult
 from server.domain.search_request import SearchRequest, Term
 from server.model.errors import InvalidRequest, Reason, WrongState
 from server.model.ids import DEFAULT_PARTITION, InstanceId, Uid
-from server.model.instance import NewInstance
+from server.model.instance import LevelAttributes, NewInstance
 from server.model.query import Level
 from tests.data import EXPLICIT_LITTLE, dataset, new_uid
 from tests.reference_matcher import holds
@@ -35,12 +35,16 @@ NOW = datetime(2024, 1, 2, tzinfo=UTC)
 DELETED_LATER = datetime(2025, 1, 2, tzinfo=UTC)
 
 
+def at_all_levels(elements: dict[str, Any]) -> list[LevelAttributes]:
+    return [attributes_of(level, elements) for level in Level]
+
+
 def instance(made: Dataset) -> NewInstance:
     """Return a data set as the store hands it to the index, without a blob."""
     elements: dict[str, Any] = made.to_json_dict(bulk_data_threshold=2**20)
     elements["00083002"] = {"vr": "UI", "Value": [EXPLICIT_LITTLE]}
     elements = {tag: elements[tag] for tag in sorted(elements)}
-    study, series, instance = level_attributes(elements)
+    study, series, instance = at_all_levels(elements)
     return NewInstance(
         id=InstanceId(
             DEFAULT_PARTITION,

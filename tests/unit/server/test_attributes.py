@@ -2,9 +2,14 @@ from typing import Any
 
 import pytest
 
-from server.dicom.attributes import KEPT_TAGS, SEARCH_KEYS, is_empty, level_attributes, search_key
+from server.dicom.attributes import KEPT_TAGS, SEARCH_KEYS, attributes_of, is_empty, search_key
 from server.dicom.keywords import path_of, tags_of
+from server.model.instance import LevelAttributes
 from server.model.query import Level
+
+
+def at_all_levels(elements: dict[str, Any]) -> list[LevelAttributes]:
+    return [attributes_of(level, elements) for level in Level]
 
 
 def element(vr: str, *values: Any) -> dict[str, Any]:
@@ -84,7 +89,7 @@ def test_attributes_go_to_the_levels_they_belong_to() -> None:
         "00280030": element("DS", 0.5, 0.5),
     }
 
-    study, series, instance = level_attributes(elements)
+    study, series, instance = at_all_levels(elements)
 
     assert study.keys == {"StudyDate": "20240102", "StudyTime": "101500.000000", "PatientName": "buc^jerome=山田"}
     assert set(study.elements) == {"00080005", "00080020", "00080030", "00100010"}
@@ -95,14 +100,14 @@ def test_attributes_go_to_the_levels_they_belong_to() -> None:
 
 
 def test_only_the_first_value_is_searchable_and_all_are_returned() -> None:
-    study, _, _ = level_attributes({"00100020": element("LO", "P1", "P2")})
+    study, _, _ = at_all_levels({"00100020": element("LO", "P1", "P2")})
 
     assert study.keys == {"PatientID": "p1"}
     assert study.elements["00100020"]["Value"] == ["P1", "P2"]
 
 
 def test_an_ideographic_name_alone_keeps_its_place() -> None:
-    study, _, _ = level_attributes({"00100010": element("PN", {"Ideographic": "山田^太郎"})})
+    study, _, _ = at_all_levels({"00100010": element("PN", {"Ideographic": "山田^太郎"})})
 
     assert study.keys == {"PatientName": "=山田^太郎"}
 
@@ -114,7 +119,7 @@ def test_all_items_of_a_sequence_are_searchable() -> None:
         {"00400009": {"vr": "SH"}},
     ]
 
-    _, series, _ = level_attributes({"00400275": element("SQ", *items)})
+    _, series, _ = at_all_levels({"00400275": element("SQ", *items)})
 
     assert series.keys == {
         "RequestAttributesSequence.ScheduledProcedureStepID": "s1\\s2",
@@ -123,7 +128,7 @@ def test_all_items_of_a_sequence_are_searchable() -> None:
 
 
 def test_modalities_in_study_is_never_taken_from_an_instance() -> None:
-    study, _, _ = level_attributes({"00080061": element("CS", "CT")})
+    study, _, _ = at_all_levels({"00080061": element("CS", "CT")})
 
     assert study.keys == {}
     assert study.elements == {}
@@ -142,7 +147,7 @@ def test_modalities_in_study_is_never_taken_from_an_instance() -> None:
 )
 def test_empty_elements_are_not_kept(empty: dict[str, Any]) -> None:
     assert is_empty(empty)
-    assert level_attributes({"00081030": empty})[0].elements == {}
+    assert at_all_levels({"00081030": empty})[0].elements == {}
 
 
 def test_an_inline_value_is_a_value() -> None:
