@@ -1,7 +1,7 @@
 """Is the service well? Asked by people, load balancers and supervisors (spec/endpoints.md section 6)."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -17,42 +17,52 @@ CACHE_SECONDS = 1.0
 
 _CHECK_SECONDS = 5.0
 
+_COMPONENTS = {"core": "", "index": "index", "blobs": "blobs"}
+"""What is shown → what the core's health service calls it."""
+
 
 @dataclass(slots=True)
 class HealthCache:
-    """The last look at the core."""
+    """The last look at the core: component → what is wrong with it, "" if nothing is."""
 
-    description: str = ""
-    is_healthy: bool = False
+    faults: dict[str, str] = field(default_factory=dict)
     looked_at: float = float("-inf")
 
 
 async def health(request: Request) -> Response:
-    """GET /health/check: 200 when the core serves, 503 when not."""
+    """GET /health/check: 200 when the core and what it depends on serve, 503 when not."""
     cache: HealthCache = request.app.state.health
     if time.monotonic() - cache.looked_at > CACHE_SECONDS:
-        cache.is_healthy, cache.description = await _look(request)
+        cache.faults = await _look(request)
         cache.looked_at = time.monotonic()
-    status = "Healthy" if cache.is_healthy else "Unhealthy"
     body = {
-        "overallStatus": status,
-        "details": [{"name": "core", "status": status, "description": cache.description}],
+        "overallStatus": _status(any(cache.faults.values())),
+        "details": [
+            {"name": name, "status": _status(bool(fault)), "description": fault or "Serves."}
+            for name, fault in cache.faults.items()
+        ],
     }
     return Response(
         orjson.dumps(body),
-        200 if cache.is_healthy else 503,
+        503 if any(cache.faults.values()) else 200,
         {"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store"},
     )
 
 
-async def _look(request: Request) -> tuple[bool, str]:
+def _status(is_faulty: bool) -> str:
+    return "Unhealthy" if is_faulty else "Healthy"
+
+
+async def _look(request: Request) -> dict[str, str]:
+    """Ask for one component after the other; nothing more when the core itself can't be asked."""
     core: Core = request.app.state.core
-    try:
-        answer: HealthCheckResponse = await core.ask(
-            core.health.Check, HealthCheckRequest(), call_metadata(request), seconds=_CHECK_SECONDS
-        )
-    except CoreFailure:
-        return False, "The core can't be reached."
-    if answer.status == HealthCheckResponse.SERVING:
-        return True, "The core serves."
-    return False, "The core is there, but not ready to serve."
+    faults: dict[str, str] = {}
+    for name, service in _COMPONENTS.items():
+        try:
+            answer: HealthCheckResponse = await core.ask(
+                core.health.Check, HealthCheckRequest(service=service), call_metadata(request), seconds=_CHECK_SECONDS
+            )
+        except CoreFailure:
+            return faults | {name: "Can't be reached."}
+        faults[name] = "" if answer.status == HealthCheckResponse.SERVING else "Is there, but does not serve."
+    return faults

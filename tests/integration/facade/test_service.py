@@ -15,13 +15,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ORIGIN = {"Origin": "https://viewer.example"}
 
 
-async def test_health_says_that_the_core_serves(shared_web: httpx.AsyncClient) -> None:
+async def test_health_says_that_the_core_and_its_stores_serve(shared_web: httpx.AsyncClient) -> None:
     response = await shared_web.get("/health/check")
 
     assert response.status_code == 200
     assert response.json() == {
         "overallStatus": "Healthy",
-        "details": [{"name": "core", "status": "Healthy", "description": "The core serves."}],
+        "details": [
+            {"name": name, "status": "Healthy", "description": "Serves."} for name in ("core", "index", "blobs")
+        ],
     }
     assert "api-supported-versions" not in response.headers
 
