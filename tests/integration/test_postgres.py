@@ -1,0 +1,50 @@
+"""The core on PostgreSQL: what test_store, test_retrieve and their neighbours tell of SQLite, once through."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from dicomstore.v1 import search_service_pb2 as search
+
+from tests.core import CoreClient, Ref, ref_of
+from tests.data import new_uid, part10
+from tests.integration.conftest import a_core
+
+pytestmark = pytest.mark.postgres
+
+
+async def studies_of(core: CoreClient, name: str) -> list[str]:
+    request = search.SearchRequest(
+        level=search.QUERY_LEVEL_STUDY, terms=[search.Term(attribute="PatientName", values=[name])]
+    )
+    answer = await core.search_stub.Search(request)
+    return [match.resource.study_instance_uid for match in answer.matches]
+
+
+async def test_an_instance_goes_in_is_found_comes_out_and_goes(postgres_url: str, tmp_path: Path) -> None:
+    study = new_uid()
+    body = part10(StudyInstanceUID=study, PatientName="Müller^Jörg", SpecificCharacterSet="ISO_IR 192")
+    async with a_core(tmp_path, database=postgres_url) as core:
+        [stored] = await core.stored(body)
+        assert await studies_of(core, "muller*") == [study]
+        assert [data for _, data in await core.retrieve(ref_of(stored))] == [body]
+        assert await core.delete(ref_of(stored)) == 1
+        assert await studies_of(core, "muller*") == []
+        assert [change.action for change in await core.changes()] == [1, 3]
+
+
+async def test_several_cores_on_one_database_and_one_blob_store(postgres_url: str, tmp_path: Path) -> None:
+    study = new_uid()
+    bodies = [part10(StudyInstanceUID=study) for _ in range(60)]
+    async with a_core(tmp_path, database=postgres_url) as one, a_core(tmp_path, database=postgres_url) as other:
+        outcomes = await asyncio.gather(*(core.store(*bodies) for core in (one, other, one, other)))
+        stored = [outcome for of_call in outcomes for outcome in of_call if outcome.HasField("stored")]
+        assert len(stored) == len(bodies)
+        assert all(
+            outcome.failed.identical for of_call in outcomes for outcome in of_call if outcome.HasField("failed")
+        )
+        for core in (one, other):
+            found = await core.retrieve(Ref(study_instance_uid=study))
+            assert sorted(data for _, data in found) == sorted(bodies)
+        sequences = [change.sequence for change in await one.changes()]
+        assert sequences == list(range(1, len(bodies) + 1))
