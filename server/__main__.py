@@ -20,6 +20,8 @@ from server.bootstrap import StartError, auditing, running
 from server.config import Settings
 from server.model.errors import DicomStoreError
 
+_THIS_MACHINE = {"127.0.0.1", "localhost", "[::1]"}
+
 # From malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX.
 _MALLOC = {-3: 32 << 20, -1: 64 << 20, -8: 2}
 
@@ -80,6 +82,8 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     async with running(settings) as core:
         _log.info("dicomstore core listening on %s", core.address)
+        if core.address.rpartition(":")[0] not in _THIS_MACHINE:
+            _log.warning("this port is open to other machines and asks nobody who they are; see docs/security.md")
         await stop.wait()
         _log.info("dicomstore core stopping")
 
