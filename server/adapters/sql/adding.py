@@ -7,12 +7,13 @@ else is decided in memory, and rows are written table by table.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, Table, bindparam, insert, select
+from sqlalchemy import BindParameter, Connection, Table, bindparam, insert, select
 
 from server.adapters.sql.counters import Counters
 from server.adapters.sql.keys import columns_of
 from server.adapters.sql.merging import Group, Row, existing, json_text, write_groups, write_several
 from server.adapters.sql.partitions import PartitionKeys
+from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.rows import STORED, stored_instance
 from server.adapters.sql.tables import (
     FRAMES_PER_CHUNK,
@@ -34,17 +35,15 @@ _CHUNK_BYTES = FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
 _MODALITY = "00080060"
 
 # Statements are made once: making one costs as much as running it.
-_STUDIES = select(studies).where(
-    studies.c.partition_key == bindparam("partition_key"), studies.c.uid.in_(bindparam("uids", expanding=True))
+_UIDS: BindParameter[str] = bindparam("uids", expanding=True)
+_STUDIES = Prepared(
+    select(studies).where(studies.c.partition_key == bindparam("partition_key"), studies.c.uid.in_(_UIDS))
 )
-_SERIES = select(series).where(
-    series.c.study_key.in_(bindparam("study_keys", expanding=True)),
-    series.c.uid.in_(bindparam("uids", expanding=True)),
+_SERIES = Prepared(
+    select(series).where(series.c.study_key.in_(bindparam("study_keys", expanding=True)), series.c.uid.in_(_UIDS))
 )
-_INSTANCES = STORED.where(
-    instances.c.partition_key == bindparam("partition_key"), instances.c.uid.in_(bindparam("uids", expanding=True))
-)
-_INSERTS = {table: insert(table) for table in (instances, metadata, frame_chunks, bulk_elements, changes)}
+_INSTANCES = Prepared(STORED.where(instances.c.partition_key == bindparam("partition_key"), instances.c.uid.in_(_UIDS)))
+_INSERTS = {table: Prepared(insert(table)) for table in (instances, metadata, frame_chunks, bulk_elements, changes)}
 
 
 def add(
@@ -104,22 +103,20 @@ class _Batch:
     def _load_studies(
         self, connection: Connection, name: PartitionName, partition_key: int, uids: Collection[str]
     ) -> None:
-        rows = connection.execute(_STUDIES, {"partition_key": partition_key, "uids": uids})
-        for row in rows.mappings():
-            self._studies[name, row["uid"]] = existing(row)
+        for row in _STUDIES.rows(connection, {"partition_key": partition_key, "uids": uids}):
+            self._studies[name, row.uid] = existing(row)
 
     def _load_series(self, connection: Connection, name: PartitionName, uids: Collection[str]) -> None:
         study_uids = {group.key: uid for (partition, uid), group in self._studies.items() if partition == name}
         if not study_uids:
             return
-        rows = connection.execute(_SERIES, {"study_keys": list(study_uids), "uids": uids})
-        for row in rows.mappings():
-            self._series[name, study_uids[row["study_key"]], row["uid"]] = existing(row)
+        for row in _SERIES.rows(connection, {"study_keys": study_uids, "uids": uids}):
+            self._series[name, study_uids[row.study_key], row.uid] = existing(row)
 
     def _load_instances(
         self, connection: Connection, name: PartitionName, partition_key: int, uids: Collection[str]
     ) -> None:
-        for row in connection.execute(_INSTANCES, {"partition_key": partition_key, "uids": uids}):
+        for row in _INSTANCES.rows(connection, {"partition_key": partition_key, "uids": uids}):
             stored = stored_instance(row)
             self._stored[stored.id] = stored
 
@@ -217,7 +214,7 @@ class _Batch:
         write_several(connection, self._series.values())
         for table, rows in self._rows.items():
             if rows:
-                connection.execute(_INSERTS[table], rows)
+                _INSERTS[table].run(connection, rows)
 
 
 def _pixel_columns(pixels: PixelLayout | None) -> Row:

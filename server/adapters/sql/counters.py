@@ -5,11 +5,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select, update
 
+from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.tables import counters
 from server.adapters.sql.times import to_microseconds
 
-_LOCKED = select(*(column for column in counters.c if column.name != "id")).with_for_update()
-_UPDATE = update(counters)
+_LOCKED = Prepared(select(*(column for column in counters.c if column.name != "id")).with_for_update())
+_UPDATE = Prepared(update(counters))
 
 
 @dataclass(slots=True)
@@ -30,11 +31,11 @@ class Counters:
     @classmethod
     def lock(cls, connection: Connection) -> "Counters":
         """Wait for other transactions that add or delete, then lock. Must come first in a transaction."""
-        return cls(*connection.execute(_LOCKED).one())
+        return cls(*_LOCKED.row(connection, {}))
 
     def save(self, connection: Connection) -> None:
         """Write back what was given out."""
-        connection.execute(_UPDATE, asdict(self))
+        _UPDATE.run(connection, [asdict(self)])
 
     def next_partition_key(self) -> int:
         """Give out a key."""

@@ -19,6 +19,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from server.adapters.sql.changes import SqlChangeLog
 from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
+from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.transactions import READERS, Transactions, translated
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 
@@ -150,9 +151,11 @@ def _sqlite(url: URL, *, writing: bool, migrating: bool) -> Engine:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
+    beginning = Prepared(text("BEGIN IMMEDIATE" if writing else "BEGIN"))
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        beginning.run(connection, [{}])
 
     return engine
 

@@ -4,12 +4,31 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import BindParameter, Connection, Table, bindparam, select
 
+from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.rows import AnyRow
 from server.adapters.sql.tables import instances, metadata, series, studies
 from server.model.ids import ResourceRef, Uid
 from server.model.query import Level, Match, Query
+
+_KEYS: BindParameter[int] = bindparam("keys", expanding=True)
+_KEPT = ("uid", "elements", "study_key", "series_key", "series_count", "instance_count", "max_version")
+
+
+def _rows_of(table: Table) -> Prepared:
+    key = table.primary_key.columns[0]
+    return Prepared(select(key, *(table.c[name] for name in _KEPT if name in table.c)).where(key.in_(_KEYS)))
+
+
+_ROWS = {table: _rows_of(table) for table in (studies, series, instances)}
+_METADATA = Prepared(select(metadata.c.version, metadata.c.dicom_json).where(metadata.c.version.in_(_KEYS)))
+_MODALITIES = Prepared(
+    select(series.c.study_key, series.c.modality_as_stored)
+    .where(series.c.study_key.in_(_KEYS), series.c.modality_as_stored.is_not(None))
+    .distinct()
+    .order_by(series.c.modality_as_stored)
+)
 
 
 def matches(connection: Connection, query: Query, keys: Sequence[int]) -> list[Match]:
@@ -82,18 +101,7 @@ def _instances(connection: Connection, query: Query, keys: Sequence[int]) -> lis
 
 def _by_key(connection: Connection, table: Table, keys: Collection[int]) -> dict[int, AnyRow]:
     """Return what `Match` needs of some rows."""
-    names = (
-        "uid",
-        "elements",
-        "study_key",
-        "series_key",
-        "series_count",
-        "instance_count",
-        "max_version",
-    )
-    key = table.primary_key.columns[0]
-    columns = [table.c[name] for name in names if name in table.c]
-    return {row[0]: row for row in connection.execute(select(key, *columns).where(key.in_(keys)))}
+    return {row[0]: row for row in _ROWS[table].rows(connection, {"keys": keys})}
 
 
 def _elements(rows: Mapping[int, AnyRow]) -> dict[int, dict[str, Any]]:
@@ -107,22 +115,14 @@ def _newest_metadata(connection: Connection, query: Query, versions: Mapping[int
     """
     if not query.metadata:
         return {}
-    rows = connection.execute(
-        select(metadata.c.version, metadata.c.dicom_json).where(metadata.c.version.in_(versions.values()))
-    )
+    rows = _METADATA.rows(connection, {"keys": versions.values()})
     jsons = {row.version: row.dicom_json for row in rows}
     return {key: jsons[version] for key, version in versions.items()}
 
 
 def _modalities(connection: Connection, study_keys: Collection[int]) -> dict[int, list[str]]:
     """Return the distinct modalities of the series of studies, in order of their first letters."""
-    rows = connection.execute(
-        select(series.c.study_key, series.c.modality_as_stored)
-        .where(series.c.study_key.in_(study_keys), series.c.modality_as_stored.is_not(None))
-        .distinct()
-        .order_by(series.c.modality_as_stored)
-    )
     modalities: dict[int, list[str]] = {}
-    for key, modality in rows:
+    for key, modality in _MODALITIES.rows(connection, {"keys": study_keys}):
         modalities.setdefault(key, []).append(modality)
     return modalities

@@ -5,18 +5,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
 from server.adapters.sql.keys import columns_of, several_of
+from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.tables import series, series_values, studies
 from server.model.instance import LevelAttributes
 from server.model.query import Level
 
 Row = dict[str, Any]
 
-_VALUES = select(series_values).where(series_values.c.series_key.in_(bindparam("series_keys", expanding=True)))
-_INSERTS = {table: insert(table) for table in (studies, series, series_values)}
-_UPDATES = {table: update(table).where(table.c.key == bindparam("of_key")) for table in (studies, series)}
+_VALUES = Prepared(
+    select(series_values).where(series_values.c.series_key.in_(bindparam("series_keys", expanding=True)))
+)
+_INSERTS = {table: Prepared(insert(table)) for table in (studies, series, series_values)}
+_UPDATES = {table: Prepared(update(table).where(table.c.key == bindparam("of_key"))) for table in (studies, series)}
 
 
 @dataclass(slots=True)
@@ -53,9 +56,9 @@ class Group:
         self.set(name, self.row.get(name, 0) + 1)
 
 
-def existing(row: RowMapping) -> Group:
-    """Return a study or series as it is in the database."""
-    return Group(row["key"], False, dict(row), orjson.loads(row["elements"]))
+def existing(row: Any) -> Group:
+    """Return a study or series, all of its row, as it is in the database."""
+    return Group(row.key, False, row._asdict(), orjson.loads(row.elements))
 
 
 def write_groups(connection: Connection, table: Table, groups: Iterable[Group]) -> None:
@@ -68,9 +71,9 @@ def write_groups(connection: Connection, table: Table, groups: Iterable[Group]) 
             values = dict(group.columns)
             if "elements" in values:
                 values["elements"] = json_text(group.elements)
-            connection.execute(_UPDATES[table], {"of_key": group.key, **values})
+            _UPDATES[table].run(connection, [{"of_key": group.key, **values}])
     if new:
-        connection.execute(_INSERTS[table], new)
+        _INSERTS[table].run(connection, new)
 
 
 def write_several(connection: Connection, groups: Iterable[Group]) -> None:
@@ -81,7 +84,7 @@ def write_several(connection: Connection, groups: Iterable[Group]) -> None:
     present: dict[tuple[int, str], set[str]] = {}
     old = {group.key for group, _, _ in given if not group.is_new}
     if old:
-        for row in connection.execute(_VALUES, {"series_keys": old}):
+        for row in _VALUES.rows(connection, {"series_keys": old}):
             present.setdefault((row.series_key, row.keyword), set()).add(row.value)
     rows: list[Row] = []
     for group, keyword, values in given:
@@ -94,7 +97,7 @@ def write_several(connection: Connection, groups: Iterable[Group]) -> None:
             )
         rows += [{"series_key": group.key, "keyword": keyword, "value": value} for value in dict.fromkeys(values)]
     if rows:
-        connection.execute(_INSERTS[series_values], rows)
+        _INSERTS[series_values].run(connection, rows)
 
 
 def json_text(value: Any) -> str:

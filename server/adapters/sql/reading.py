@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import BigInteger, Connection, Select, and_, bindparam, literal_column, select
+from sqlalchemy import BigInteger, Connection, and_, bindparam, literal_column, select
 
 from server.adapters.sql.locators import slices
+from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.rows import (
     PIXELS,
     SERIES_KEY,
@@ -31,19 +32,21 @@ from server.model.instance import BulkElement, InstanceMetadata, PixelLayout, Re
 
 # Statements are made once: making one costs as much as running it. Those for a reference come by its depth.
 _AFTER = instances.c.version > bindparam("after")
-_FIND = [
+_PAGES = [
     STORED.where(*within(depth), _AFTER).order_by(instances.c.version).limit(bindparam("limit")) for depth in range(4)
 ]
+_FIND = [Prepared(page) for page in _PAGES]
 _METADATA = [
-    find.add_columns(metadata.c.dicom_json).join(metadata, metadata.c.version == instances.c.version) for find in _FIND
+    Prepared(page.add_columns(metadata.c.dicom_json).join(metadata, metadata.c.version == instances.c.version))
+    for page in _PAGES
 ]
-_STATE: dict[int, Select[int, int]] = {
-    1: select(studies.c.max_version, studies.c.instance_count).where(studies.c.key == STUDY_KEY),
-    2: select(series.c.max_version, series.c.instance_count).where(series.c.key == SERIES_KEY),
-    3: select(instances.c.version, literal_column("1", BigInteger)).where(*within(3)),
+_STATE = {
+    1: Prepared(select(studies.c.max_version, studies.c.instance_count).where(studies.c.key == STUDY_KEY)),
+    2: Prepared(select(series.c.max_version, series.c.instance_count).where(series.c.key == SERIES_KEY)),
+    3: Prepared(select(instances.c.version, literal_column("1", BigInteger)).where(*within(3))),
 }
-_WITH_PIXELS = STORED.add_columns(*PIXELS).where(*within(3))
-_WITH_BULK = (
+_WITH_PIXELS = Prepared(STORED.add_columns(*PIXELS).where(*within(3)))
+_WITH_BULK = Prepared(
     STORED.add_columns(bulk_elements.c.vr, bulk_elements.c.offset, bulk_elements.c.length)
     .outerjoin(
         bulk_elements,
@@ -51,8 +54,10 @@ _WITH_BULK = (
     )
     .where(*within(3))
 )
-_CHUNKS = select(frame_chunks.c.chunk, frame_chunks.c.records).where(
-    frame_chunks.c.version == bindparam("version"), frame_chunks.c.chunk.in_(bindparam("chunks", expanding=True))
+_CHUNKS = Prepared(
+    select(frame_chunks.c.chunk, frame_chunks.c.records).where(
+        frame_chunks.c.version == bindparam("version"), frame_chunks.c.chunk.in_(bindparam("chunks", expanding=True))
+    )
 )
 
 
@@ -60,11 +65,11 @@ def find(
     connection: Connection, partition_key: int, resource: ResourceRef, after: int, limit: int
 ) -> list[StoredInstance]:
     page = address(partition_key, resource) | {"after": after, "limit": limit}
-    return [stored_instance(row) for row in connection.execute(_FIND[depth(resource)], page)]
+    return [stored_instance(row) for row in _FIND[depth(resource)].rows(connection, page)]
 
 
 def state(connection: Connection, partition_key: int, resource: ResourceRef) -> ResourceState | None:
-    row = connection.execute(_STATE[depth(resource)], address(partition_key, resource)).one_or_none()
+    row = _STATE[depth(resource)].row(connection, address(partition_key, resource))
     return None if row is None else ResourceState(max_version=row[0], instance_count=row[1])
 
 
@@ -72,14 +77,14 @@ def metadata_of(
     connection: Connection, partition_key: int, resource: ResourceRef, after: int, limit: int
 ) -> list[InstanceMetadata]:
     page = address(partition_key, resource) | {"after": after, "limit": limit}
-    rows = connection.execute(_METADATA[depth(resource)], page)
+    rows = _METADATA[depth(resource)].rows(connection, page)
     return [InstanceMetadata(instance_id(row), row.version, row.dicom_json) for row in rows]
 
 
 def frames_of(
     connection: Connection, partition_key: int, instance: InstanceId, frames: Sequence[int]
 ) -> tuple[StoredInstance, PixelLayout | None, dict[int, tuple[int, int]]] | None:
-    row = connection.execute(_WITH_PIXELS, address(partition_key, instance.ref)).one_or_none()
+    row = _WITH_PIXELS.row(connection, address(partition_key, instance.ref))
     if row is None:
         return None
     layout = pixel_layout(row)
@@ -96,7 +101,7 @@ def _records(connection: Connection, version: int, frames: Collection[int]) -> d
         of_chunk.setdefault((frame - 1) // FRAMES_PER_CHUNK, []).append(frame)
     found: dict[int, tuple[int, int]] = {}
     for chunks in slices(of_chunk):
-        rows = connection.execute(_CHUNKS, {"version": version, "chunks": chunks})
+        rows = _CHUNKS.rows(connection, {"version": version, "chunks": chunks})
         for chunk, records in rows:
             for frame in of_chunk[chunk]:
                 start = (frame - 1) % FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
@@ -109,7 +114,7 @@ def _records(connection: Connection, version: int, frames: Collection[int]) -> d
 def bulk_of(
     connection: Connection, partition_key: int, instance: InstanceId, path: str
 ) -> tuple[StoredInstance, BulkElement | None] | None:
-    row = connection.execute(_WITH_BULK, address(partition_key, instance.ref) | {"path": path}).one_or_none()
+    row = _WITH_BULK.row(connection, address(partition_key, instance.ref) | {"path": path})
     if row is None:
         return None
     if row.vr is None:

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, bindparam, select
+from sqlalchemy import ColumnElement, bindparam, select
 
 from server.adapters.sql.tables import instances, partitions, series, studies
 from server.model.ids import InstanceId, PartitionName, ResourceRef, Uid, Version
 from server.model.instance import PixelLayout, StoredInstance
 
-AnyRow = Row[*tuple[Any, ...]]
+AnyRow = Any
+"""A row with the names of its columns: of SQLAlchemy, or of `prepared`."""
 
 STORED = (
     select(

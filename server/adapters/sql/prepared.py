@@ -1,0 +1,161 @@
+"""Statements that are run often: compiled once, then run by the driver itself.
+
+Running a statement through SQLAlchemy costs many times what SQLite needs for it, nearly all of it for finding out again
+what was known before. These are compiled once for each database and go to the driver's cursor, in the transaction that
+the connection is in. Their failures are SQLAlchemy's, so that nobody has to know two kinds of them.
+"""
+
+import collections
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Insert, Select, TextClause, Update
+from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import iterate
+
+Parameters = Mapping[str, Any]
+
+_STEP = 1024
+_row_type: Any = collections.namedtuple
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A statement as a driver takes it.
+
+    order: names of the parameters in their order; None where the driver takes them by name.
+    fixed: parameters that belong to the statement.
+    lists: names of parameters that are lists, and the names of their values.
+    row: makes a row of what the driver gives.
+    """
+
+    sql: str
+    order: Sequence[str] | None
+    fixed: Parameters
+    lists: Mapping[str, Sequence[str]]
+    row: Callable[[Iterable[Any]], Any]
+
+    def arguments(self, parameters: Parameters) -> Any:
+        """Return parameters as the driver takes them."""
+        if self.fixed or self.lists:
+            parameters = {**self.fixed, **parameters}
+            for name, names in self.lists.items():
+                parameters.update(zip(names, parameters[name], strict=True))
+        return parameters if self.order is None else [parameters[name] for name in self.order]
+
+
+class Prepared:
+    """A statement that is run again and again.
+
+    Its parameters and columns must be what drivers take and give as it is: integers, text, bytes. Parameters that are
+    lists (`expanding`) must not be empty; they are filled up with a value they have already, which changes nothing for
+    an IN and keeps the forms of a statement few.
+    """
+
+    def __init__(self, statement: Select[*tuple[Any, ...]] | Insert | Update | TextClause) -> None:
+        self._statement = statement
+        self._lists = sorted(
+            {part.key for part in iterate(statement) if isinstance(part, BindParameter) and part.expanding}
+        )
+        self._names_columns = isinstance(statement, Insert | Update)
+        self._forms: dict[tuple[object, ...], _Form] = {}
+
+    def rows(self, connection: Connection, parameters: Parameters) -> list[Any]:
+        """Run a query and return its rows, as tuples with names.
+
+        Raises:
+            DBAPIError
+        """
+        if self._lists:
+            parameters = {**parameters, **{name: _filled_up(parameters[name]) for name in self._lists}}
+        form = self._form(connection, parameters)
+        with _cursor(connection, form) as cursor:
+            cursor.execute(form.sql, form.arguments(parameters))
+            return list(map(form.row, cursor.fetchall()))
+
+    def row(self, connection: Connection, parameters: Parameters) -> Any:
+        """Run a query that has at most one row, and return that, or None.
+
+        Raises:
+            DBAPIError
+        """
+        rows = self.rows(connection, parameters)
+        return rows[0] if rows else None
+
+    def run(self, connection: Connection, rows: Sequence[Parameters]) -> None:
+        """Run a statement that changes something, once for each row of parameters. All rows have the same names.
+
+        Raises:
+            DBAPIError
+        """
+        form = self._form(connection, rows[0])
+        with _cursor(connection, form) as cursor:
+            if len(rows) == 1:
+                cursor.execute(form.sql, form.arguments(rows[0]))
+            else:
+                cursor.executemany(form.sql, [form.arguments(row) for row in rows])
+
+    def _form(self, connection: Connection, parameters: Parameters) -> _Form:
+        """Return the statement for a database, and for the lengths of lists or the columns to be changed."""
+        which: tuple[object, ...] = (connection.dialect.name,)
+        if self._names_columns:
+            which += tuple(parameters)
+        elif self._lists:
+            which += tuple(len(parameters[name]) for name in self._lists)
+        form = self._forms.get(which)
+        if form is None:
+            form = self._forms[which] = self._compiled(connection, parameters)
+        return form
+
+    def _compiled(self, connection: Connection, parameters: Parameters) -> _Form:
+        columns = list(parameters) if self._names_columns else None
+        compiled = self._statement.compile(dialect=connection.dialect, column_keys=columns)
+        assert isinstance(compiled, SQLCompiler)
+        expanded = compiled.construct_expanded_state(dict(parameters))
+        lists = expanded.parameter_expansion
+        given = {*parameters, *(name for names in lists.values() for name in names)}
+        selected = self._statement.selected_columns if isinstance(self._statement, Select) else ()
+        return _Form(
+            sql=expanded.statement,
+            order=expanded.positiontup,
+            fixed={name: value for name, value in expanded.parameters.items() if name not in given},
+            lists=lists,
+            row=_row_type("Row", [column.name for column in selected], rename=True)._make,
+        )
+
+
+def _filled_up(values: Iterable[Any]) -> list[Any]:
+    """Return values, filled up to a power of two, or to a multiple of `_STEP` if there are more than that."""
+    filled = list(values)
+    step = min(1 << (len(filled) - 1).bit_length(), _STEP)
+    return filled + [filled[-1]] * (-len(filled) % step)
+
+
+@contextmanager
+def _cursor(connection: Connection, form: _Form) -> Iterator[DBAPICursor]:
+    """Provide a cursor, and let its failures be those of SQLAlchemy, without the parameters."""
+    dialect: Any = connection.dialect
+    driver = connection.connection.dbapi_connection
+    assert driver is not None
+    cursor = driver.cursor()
+    try:
+        yield cursor
+    except dialect.loaded_dbapi.Error as error:
+        is_lost = dialect.is_disconnect(error, driver, cursor)
+        if is_lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            form.sql,
+            None,
+            error,
+            dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=is_lost,
+            dialect=dialect,
+        ) from error
+    finally:
+        cursor.close()
