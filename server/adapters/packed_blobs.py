@@ -13,11 +13,12 @@ in is removed.
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import uuid
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from io import FileIO
 from itertools import groupby
@@ -49,6 +50,8 @@ _MOST_AT_ONCE_BYTES = 4 << 20
 _OPEN_FILES = 64
 _RECOVERED_AT_ONCE = 500
 
+_log = logging.getLogger("dicomstore.blobs")
+
 _Waiting = tuple[list[bytes], "asyncio.Future[Locator]"]
 
 
@@ -61,7 +64,7 @@ class PackedBlobs:
         self._process = ProcessDirectory(self._directory / "ingest")
         self._small_bytes = small_bytes
         self._appending = DiskThreads(1)
-        self._turn = asyncio.Lock()
+        self._work: asyncio.Task[None] | None = None
         self._waiting: list[_Waiting] = []
         self._segment: Segment | None = None
         self._unsettled: Counter[str] = Counter()
@@ -75,6 +78,8 @@ class PackedBlobs:
 
     async def __aexit__(self, *_: object) -> None:
         """Leave. What is unsettled stays for the next `recover`."""
+        if self._work is not None:
+            await asyncio.wait([self._work])
         if self._segment is not None:
             await self._leave_segment(self._segment)
         self._open.clear()
@@ -95,32 +100,38 @@ class PackedBlobs:
         async with AsyncExitStack() as resources:
             yield _Writer(self, self._files, self._small_bytes, resources)
 
-    async def append(self, pieces: list[bytes]) -> Locator:
+    def append(self, pieces: list[bytes]) -> Awaitable[Locator]:
         """Make a small blob durable, together with those that are committed at the same time."""
         future: asyncio.Future[Locator] = asyncio.get_running_loop().create_future()
         self._waiting.append((pieces, future))
-        work = asyncio.create_task(self._append_when_free(future))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait([work])
-            if not future.cancelled() and future.exception() is None:
-                await self.delete([future.result()])  # nobody will ever hear of it
-            raise
+        if self._work is None or self._work.done():
+            self._work = asyncio.create_task(self._append_all())
+        return future
 
-    async def _append_when_free(self, future: "asyncio.Future[Locator]") -> None:
-        async with self._turn:
-            if future.done():
-                return  # went with an earlier batch
+    async def _append_all(self) -> None:
+        while self._waiting:
             batch = self._take_batch()
             try:
                 records = await self._append([pieces for pieces, _ in batch])
             except Exception as error:  # noqa: BLE001 - handed on to each of those who wait
-                for _, waiting in batch:
-                    waiting.set_exception(error)
-                return
-            for (_, waiting), record in zip(batch, records, strict=True):
-                waiting.set_result(record.locator)
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            unheard: list[Locator] = []  # their writers were cancelled
+            for (_, future), record in zip(batch, records, strict=True):
+                if future.done():
+                    unheard.append(record.locator)
+                else:
+                    future.set_result(record.locator)
+            if unheard:
+                await self._discard(unheard)
+
+    async def _discard(self, locators: Sequence[Locator]) -> None:
+        try:
+            await self.delete(locators)
+        except DicomStoreError as error:  # unsettled as they are, `recover` finds them after the next start
+            _log.warning("discarded blobs could not be erased count=%d reason=%s", len(locators), error.reason)
 
     def _take_batch(self) -> list[_Waiting]:
         count, size = 0, 0

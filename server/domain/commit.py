@@ -36,7 +36,7 @@ class Committer:
         self._now = now
         self._on_change = on_change
         self._waiting: list[_Waiting] = []
-        self._transaction = asyncio.Lock()
+        self._work: asyncio.Task[None] | None = None
         self._in_doubt: set[Locator] = set()
 
     def add(self, instance: NewInstance) -> Awaitable[AddOutcome]:
@@ -50,14 +50,9 @@ class Committer:
         """
         future: asyncio.Future[AddOutcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((instance, future))
-        return self._added(future, asyncio.create_task(self._commit_when_free(future)))
-
-    async def _added(self, future: "asyncio.Future[AddOutcome]", work: "asyncio.Task[None]") -> AddOutcome:
-        try:
-            return await asyncio.shield(future)
-        finally:
-            if future.done():
-                await work
+        if self._work is None or self._work.done():
+            self._work = asyncio.create_task(self._commit_all())
+        return future
 
     async def discard(self, locators: Sequence[Locator]) -> None:
         """Erase blobs that no instance will name; if that fails now, it is tried again by `settle_doubts`."""
@@ -83,43 +78,51 @@ class Committer:
         await self._blobs.delete([locator for locator in locators if locator not in known])
         self._in_doubt.difference_update(locators)
 
-    async def _commit_when_free(self, future: "asyncio.Future[AddOutcome]") -> None:
-        async with self._transaction:
-            if future.done():
-                return  # went with an earlier transaction
+    async def _commit_all(self) -> None:
+        while self._waiting:
             batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
             await self._commit(batch)
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
+        locators = [instance.locator for instance, _ in batch]
         try:
             outcomes = await self._index.add([instance for instance, _ in batch], self._now())
-        except DicomStoreError as error:
+        except Exception as error:  # noqa: BLE001 - handed on to each of those who wait
             for _, future in batch:
-                future.set_exception(error)
-            await self._after_failure([instance.locator for instance, _ in batch])
+                if not future.done():
+                    future.set_exception(error)
+            await self._after_failure(locators)
             return
-        except BaseException as error:
-            for _, future in batch:
-                future.set_exception(error)
-            self._in_doubt.update(instance.locator for instance, _ in batch)
-            raise
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
-            future.set_result(outcome)
+        unheard = [
+            locator
+            for locator, (_, future), outcome in zip(locators, batch, outcomes, strict=True)
+            if not _tell(future, outcome) and isinstance(outcome, AlreadyStored)
+        ]
         self._on_change()
         added = [
-            instance.locator
-            for (instance, _), outcome in zip(batch, outcomes, strict=True)
+            locator
+            for locator, outcome in zip(locators, outcomes, strict=True)
             if not isinstance(outcome, AlreadyStored)
         ]
         try:
             await self._blobs.settle(added)
         except DicomStoreError as error:  # they stay unsettled, which costs a question at the next start
             _log.warning("could not settle blobs count=%d reason=%s", len(added), error.reason)
+        if unheard:
+            await self.discard(unheard)
 
     async def _after_failure(self, locators: Sequence[Locator]) -> None:
         """A failed transaction may have been committed all the same: a lost connection does not say."""
-        self._in_doubt.update(locators)
+        self._in_doubt.update(locators)  # not earlier: a question before the transaction would have them erased
         try:
             await self.resolve(locators)
         except DicomStoreError as error:
             _log.warning("blobs in doubt count=%d reason=%s", len(self._in_doubt), error.reason)
+
+
+def _tell(future: "asyncio.Future[AddOutcome]", outcome: AddOutcome) -> bool:
+    """Hand an outcome to whoever waits for it; return false if nobody does any more."""
+    if future.done():
+        return False
+    future.set_result(outcome)
+    return True
