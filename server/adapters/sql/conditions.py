@@ -4,8 +4,9 @@ Text compares by code point on both databases, since it is normalised on both si
 """
 
 import re
+from collections.abc import Iterator
 
-from sqlalchemy import ColumnElement, and_, exists, false, or_, true
+from sqlalchemy import ColumnElement, and_, bindparam, exists, false, or_, true
 
 from server.adapters.sql.keys import COLUMNS, NAMES, SEVERAL, kept
 from server.adapters.sql.tables import LONGEST_TEXT, NAME_GROUPS, series, series_values, studies
@@ -32,24 +33,55 @@ def level_of(key: str) -> Level:
     return Level.STUDY if table is studies else Level.SERIES if table is series else Level.INSTANCE
 
 
-def holds(condition: Condition) -> ColumnElement[bool]:
-    """Return the condition; the table of `level_of` must be joined."""
-    return or_(false(), *(_holds(condition.key, matcher) for matcher in condition.matchers))
+def holds(condition: Condition, name: str) -> ColumnElement[bool]:
+    """Return the condition; the table of `level_of` must be joined, and parameters are called after `name`."""
+    matchers = enumerate(condition.matchers)
+    return or_(false(), *(_holds(condition.key, matcher, f"{name}_{number}") for number, matcher in matchers))
 
 
-def _holds(key: str, matcher: Matcher) -> ColumnElement[bool]:
+def form_of(condition: Condition) -> tuple[object, ...] | None:
+    """Return what a condition is without its values: of two that are equal, `holds` differs in `values_of` only.
+
+    None if its SQL depends on the values, as that of patterns does.
+    """
+    form: list[object] = [condition.key]
+    for matcher in condition.matchers:
+        match matcher:
+            case Equals(values) if values:
+                form.append("equals")
+            case Between(low, high):
+                form.append((low is None, high is None))
+            case _:
+                return None
+    return tuple(form)
+
+
+def values_of(condition: Condition, name: str) -> Iterator[tuple[str, str | list[str]]]:
+    """Generate the parameters of a condition that has a form."""
+    for number, matcher in enumerate(condition.matchers):
+        match matcher:
+            case Equals(values):
+                yield f"{name}_{number}", [kept(value) for value in values]
+            case Between(low, high):
+                if low is not None:
+                    yield f"{name}_{number}_low", kept(low)
+                if high is not None:
+                    yield f"{name}_{number}_high", kept(high)
+
+
+def _holds(key: str, matcher: Matcher, name: str) -> ColumnElement[bool]:
     if prefix := NAMES.get(key):
         return _name_holds(prefix, matcher)
     if key == MODALITIES_IN_STUDY:
         any_series = series.alias("any_series")
-        return exists().where(any_series.c.study_key == studies.c.key, _compare(any_series.c.modality, matcher))
+        return exists().where(any_series.c.study_key == studies.c.key, _compare(any_series.c.modality, matcher, name))
     if key in SEVERAL:
         return exists().where(
             series_values.c.series_key == series.c.key,
             series_values.c.keyword == key,
-            _compare(series_values.c.value, matcher),
+            _compare(series_values.c.value, matcher, name),
         )
-    return _compare(COLUMNS[key], matcher)
+    return _compare(COLUMNS[key], matcher, name)
 
 
 def _name_holds(prefix: str, matcher: Matcher) -> ColumnElement[bool]:
@@ -63,15 +95,15 @@ def _name_holds(prefix: str, matcher: Matcher) -> ColumnElement[bool]:
             raise TypeError(f"{type(matcher).__name__} is not for person names")
 
 
-def _compare(column: Text, matcher: Matcher) -> ColumnElement[bool]:
+def _compare(column: Text, matcher: Matcher, name: str) -> ColumnElement[bool]:
     match matcher:
         case Equals(values):
-            return column.in_([kept(value) for value in values])
+            return column.in_(bindparam(name, [kept(value) for value in values], expanding=True))
         case Between(low, high):
             return and_(
                 column.is_not(None),
-                true() if low is None else column >= kept(low),
-                true() if high is None else column <= kept(high),
+                true() if low is None else column >= bindparam(f"{name}_low", kept(low)),
+                true() if high is None else column <= bindparam(f"{name}_high", kept(high)),
             )
         case Like(pattern):
             return _like(column, pattern)

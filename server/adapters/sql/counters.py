@@ -1,6 +1,6 @@
 """Giving out keys, versions and sequences."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, select, update
@@ -35,7 +35,7 @@ class Counters:
 
     def save(self, connection: Connection) -> None:
         """Write back what was given out."""
-        _UPDATE.run(connection, [asdict(self)])
+        _UPDATE.run(connection, [{name: getattr(self, name) for name in self.__slots__}])
 
     def next_partition_key(self) -> int:
         """Give out a key."""

@@ -6,13 +6,11 @@ the connection is in. Their failures are SQLAlchemy's, so that nobody has to kno
 """
 
 import collections
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Insert, Select, TextClause, Update
-from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import iterate
@@ -73,9 +71,8 @@ class Prepared:
         if self._lists:
             parameters = {**parameters, **{name: _filled_up(parameters[name]) for name in self._lists}}
         form = self._form(connection, parameters)
-        with _cursor(connection, form) as cursor:
-            cursor.execute(form.sql, form.arguments(parameters))
-            return list(map(form.row, cursor.fetchall()))
+        found = _execute(connection, form, form.arguments(parameters))
+        return [form.row(row) for row in found]
 
     def row(self, connection: Connection, parameters: Parameters) -> Any:
         """Run a query that has at most one row, and return that, or None.
@@ -93,11 +90,10 @@ class Prepared:
             DBAPIError
         """
         form = self._form(connection, rows[0])
-        with _cursor(connection, form) as cursor:
-            if len(rows) == 1:
-                cursor.execute(form.sql, form.arguments(rows[0]))
-            else:
-                cursor.executemany(form.sql, [form.arguments(row) for row in rows])
+        if len(rows) == 1:
+            _execute(connection, form, form.arguments(rows[0]))
+        else:
+            _execute(connection, form, [form.arguments(row) for row in rows], many=True)
 
     def _form(self, connection: Connection, parameters: Parameters) -> _Form:
         """Return the statement for a database, and for the lengths of lists or the columns to be changed."""
@@ -135,15 +131,18 @@ def _filled_up(values: Iterable[Any]) -> list[Any]:
     return filled + [filled[-1]] * (-len(filled) % step)
 
 
-@contextmanager
-def _cursor(connection: Connection, form: _Form) -> Iterator[DBAPICursor]:
-    """Provide a cursor, and let its failures be those of SQLAlchemy, without the parameters."""
+def _execute(connection: Connection, form: _Form, arguments: Any, *, many: bool = False) -> Sequence[Any]:
+    """Run a statement and return what it selects. Failures are those of SQLAlchemy, without the parameters."""
     dialect: Any = connection.dialect
     driver = connection.connection.dbapi_connection
     assert driver is not None
     cursor = driver.cursor()
     try:
-        yield cursor
+        if many:
+            cursor.executemany(form.sql, arguments)
+        else:
+            cursor.execute(form.sql, arguments)
+        return cursor.fetchall() if cursor.description else ()
     except dialect.loaded_dbapi.Error as error:
         is_lost = dialect.is_disconnect(error, driver, cursor)
         if is_lost:

@@ -9,11 +9,13 @@ way is better depends on the values, and databases guess badly at it; so it is f
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, Table, bindparam, select
 
-from server.adapters.sql.conditions import holds, level_of
+from server.adapters.sql.conditions import form_of, holds, level_of, values_of
 from server.adapters.sql.matches import matches
+from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, depth, within
 from server.adapters.sql.tables import instances, series, studies
 from server.model.errors import InvalidRequest, Reason
@@ -31,6 +33,11 @@ FEW_PARENTS = 1_000
 
 FEW_ROWS = 20_000
 """Rows in them that are sorted."""
+
+_MOST_WALKS = 256
+
+_walks: dict[tuple[object, ...], Prepared] = {}
+"""Statements by the form of their query; making one costs as much as running it."""
 
 _TABLES: Mapping[Level, Table] = {Level.STUDY: studies, Level.SERIES: series, Level.INSTANCE: instances}
 _KEYS: Mapping[Level, Column[int]] = {
@@ -62,24 +69,40 @@ def check_size(query: Query) -> None:
 
 def search(connection: Connection, partition_key: int, query: Query) -> list[Match]:
     """Do what `InstanceIndex.search` promises."""
-    page = _page(connection, partition_key, query)
-    keys = list(connection.execute(page, address(partition_key, query.scope)).scalars())
+    if below := {level for condition in query.conditions if (level := level_of(condition.key)) > query.level}:
+        raise ValueError(f"conditions on {max(below).name} in a search for {query.level.name}")
+    where = address(partition_key, query.scope) | {"after": query.after, "limit": query.limit, "skip": query.skip}
+    few = _within_few(connection, partition_key, query)
+    if few is not None:
+        # The sum keeps databases from walking through all rows in order, to save sorting a few.
+        keys = list(connection.execute(_page(few, _KEYS[query.level] + 0, query), where).scalars())
+    else:
+        keys = _walk(connection, query, where)
     return matches(connection, query, keys) if keys else []
 
 
-def _page(connection: Connection, partition_key: int, query: Query) -> Select[int]:
-    """Return the query for the keys of the matches."""
-    if below := {level for condition in query.conditions if (level := level_of(condition.key)) > query.level}:
-        raise ValueError(f"conditions on {max(below).name} in a search for {query.level.name}")
-    key = _KEYS[query.level]
-    statement, is_few = _within_few(connection, partition_key, query), True
+def _walk(connection: Connection, query: Query, where: dict[str, Any]) -> list[int]:
+    """Return the matches' keys by walking through the scope."""
+    forms = tuple(form_of(condition) for condition in query.conditions)
+    if None in forms:
+        return list(connection.execute(_page(_within_scope(query), _KEYS[query.level], query), where).scalars())
+    form = (query.level, depth(query.scope), query.after is None, query.skip == 0, forms)
+    statement = _walks.get(form)
     if statement is None:
-        statement, is_few = _within_scope(query), False
+        if len(_walks) >= _MOST_WALKS:
+            _walks.clear()
+        statement = _walks[form] = Prepared(_page(_within_scope(query), _KEYS[query.level], query))
+    for number, condition in enumerate(query.conditions):
+        where.update(values_of(condition, f"value_{number}"))
+    return [key for (key,) in statement.rows(connection, where)]
+
+
+def _page(statement: Select[int], order: ColumnElement[int], query: Query) -> Select[int]:
+    """Select a page of keys."""
     if query.after is not None:
-        statement = statement.where(key < query.after)
-    # The sum keeps databases from walking through all rows in order, to save sorting a few.
-    statement = statement.order_by((key + 0 if is_few else key).desc()).limit(query.limit)
-    return statement.offset(query.skip) if query.skip else statement
+        statement = statement.where(_KEYS[query.level] < bindparam("after"))
+    statement = statement.order_by(order.desc()).limit(bindparam("limit"))
+    return statement.offset(bindparam("skip")) if query.skip else statement
 
 
 def _within_few(connection: Connection, partition_key: int, query: Query) -> Select[int] | None:
@@ -127,7 +150,7 @@ def _meeting(level: Level, conditions: Sequence[Condition]) -> Select[int]:
         statement = statement.join_from(table, series, series.c.key == table.c.series_key)
     if Level.STUDY in about and level > Level.STUDY:
         statement = statement.join_from(table, studies, studies.c.key == table.c.study_key)
-    return statement.where(*(holds(condition) for condition in conditions))
+    return statement.where(*(holds(condition, f"value_{number}") for number, condition in enumerate(conditions)))
 
 
 def _scope(level: Level, scope: ResourceRef) -> Sequence[ColumnElement[bool]]:
