@@ -191,6 +191,19 @@ async def test_a_restarted_server_costs_nobody_a_failed_call(
 
 
 @pytest.mark.postgres
+async def test_a_connection_lost_in_a_transaction_is_unavailable_and_the_next_call_works(postgres_url: str) -> None:
+    migrate(postgres_url)
+    execute(postgres_url, LOST)
+    database = open_database(postgres_url)
+    assert await reason_of(database.instances.add([sample()], NOON)) is Reason.DATABASE_UNAVAILABLE
+    execute(postgres_url, "DROP TRIGGER lost ON instances")
+    assert await database.instances.find(EVERYTHING) == []
+    assert len(await database.instances.add([sample()], NOON)) == 1
+    assert len(await database.instances.find(EVERYTHING)) == 1
+    await database.close()
+
+
+@pytest.mark.postgres
 async def test_a_transaction_that_was_given_up_for_another_is_tried_again(
     postgres_url: str,
 ) -> None:
@@ -239,6 +252,15 @@ REFUSE_IN_SQLITE = "CREATE TRIGGER refuse BEFORE INSERT ON studies BEGIN SELECT 
 REFUSE_IN_POSTGRES = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
 CREATE TRIGGER refuse BEFORE INSERT ON studies FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+
+LOST = """
+CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_terminate_backend(pg_backend_pid());
+    RETURN NEW;
+END $$;
+CREATE TRIGGER lost BEFORE INSERT ON instances FOR EACH ROW EXECUTE FUNCTION lose();
 """
 
 DEADLOCK = """
