@@ -114,9 +114,10 @@ def search_key(attribute: str) -> SearchKey | None:
 
 def is_empty(element: Mapping[str, Any]) -> bool:
     """Say whether a DICOM JSON element has no value; a sequence of empty items has none either."""
-    if "InlineBinary" in element or "BulkDataURI" in element:
-        return False
-    return not any(_has_content(value) for value in element.get("Value", ()))
+    values = element.get("Value")
+    if values is None:
+        return "InlineBinary" not in element and "BulkDataURI" not in element
+    return not any(map(_has_content, values))
 
 
 def attributes_of(level: Level, elements: Mapping[str, Any]) -> LevelAttributes:
@@ -175,6 +176,5 @@ def _joined_name(value: Any) -> str:
 
 
 def _has_content(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return bool(value)
-    return value is not None and value != ""
+    # Zero is content, an empty text or item is none. `dict`, not `Mapping`: asking an abstract class takes longer.
+    return bool(value) if isinstance(value, (str, dict)) else value is not None

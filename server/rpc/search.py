@@ -26,14 +26,12 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
     async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         """See the contract."""
         result = await self._search.search(_request(request))
-        return pb.SearchResponse(
-            matches=[
-                pb.SearchMatch(resource=convert.resource_ref(match.resource), dicom_json=match.dicom_json)
-                for match in result.matches
-            ],
-            next_page_token=result.next_page_token,
-            ignored_attributes=result.ignored_attributes,
+        response = pb.SearchResponse(
+            next_page_token=result.next_page_token, ignored_attributes=result.ignored_attributes
         )
+        for match in result.matches:  # a message is copied whenever it is put into another
+            response.matches.add(resource=convert.resource_ref(match.resource), dicom_json=match.dicom_json)
+        return response
 
 
 def _request(request: pb.SearchRequest) -> SearchRequest:
