@@ -27,8 +27,8 @@ LOCK_WAIT_SECONDS = 30
 """How long a transaction waits for another process's."""
 
 _CONNECT_SECONDS = 10
-_WRITER_CACHE_BYTES = 16 << 20
-_READER_CACHE_BYTES = 8 << 20  # each; behind it is the page cache of the system
+_WRITER_CACHE_BYTES = 8 << 20
+_READER_CACHE_BYTES = 4 << 20  # each; behind it is the page cache of the system
 STATEMENT_SECONDS = 120
 """How long a statement may take; PostgreSQL only."""
 
