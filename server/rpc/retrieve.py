@@ -1,8 +1,8 @@
 """RetrieveService: packs pieces into messages. Small items share a message, large ones take several."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from dicomstore.v1 import retrieve_service_pb2 as pb
 from dicomstore.v1 import retrieve_service_pb2_grpc
@@ -16,6 +16,7 @@ _MESSAGE_BYTES = 1 << 20
 _PIECE_BYTES = 200  # about what a piece needs besides its data
 
 _Fields = dict[str, Any]
+_Item = TypeVar("_Item")
 
 
 class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
@@ -38,19 +39,9 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             offset=request.range.offset_bytes,
             length=request.range.length_bytes or None,
         )
-        message = pb.RetrieveInstancesResponse()
-        size = 0
         async with aclosing(opened):
-            async for item in opened:
-                async for fields in _instance_pieces(item):
-                    data = fields.get("data", b"")
-                    if size and size + len(data) > _MESSAGE_BYTES:
-                        yield message
-                        message, size = pb.RetrieveInstancesResponse(), 0
-                    message.pieces.add(**fields)
-                    size += len(data) + _PIECE_BYTES
-        if message.pieces:
-            yield message
+            async for message in _packed(opened, _instance_pieces, pb.RetrieveInstancesResponse):
+                yield message
 
     async def RetrieveFrames(
         self, request: pb.RetrieveFramesRequest, context: Context
@@ -65,19 +56,9 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             frames=request.frames,
             acceptable=request.acceptable_transfer_syntax_uids,
         )
-        message = pb.RetrieveFramesResponse()
-        size = 0
         async with aclosing(opened):
-            async for frame in opened:
-                async for fields in _frame_pieces(frame):
-                    data = fields.get("data", b"")
-                    if size and size + len(data) > _MESSAGE_BYTES:
-                        yield message
-                        message, size = pb.RetrieveFramesResponse(), 0
-                    message.pieces.add(**fields)
-                    size += len(data) + _PIECE_BYTES
-        if message.pieces:
-            yield message
+            async for message in _packed(opened, _frame_pieces, pb.RetrieveFramesResponse):
+                yield message
 
     async def RetrieveBulkData(
         self, request: pb.RetrieveBulkDataRequest, context: Context
@@ -127,6 +108,23 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
                 message, size = pb.RetrieveMetadataResponse(), 0
             message.items.append(convert.metadata_item(item))
             size += len(item.dicom_json)
+        yield message
+
+
+async def _packed(
+    items: AsyncIterator[_Item], pieces_of: Callable[[_Item], AsyncIterator[_Fields]], new_message: Callable[[], Any]
+) -> AsyncIterator[Any]:
+    """Yield messages with the pieces of all items, as many in one as fit."""
+    message, size = new_message(), 0
+    async for item in items:
+        async for fields in pieces_of(item):
+            data = fields.get("data", b"")
+            if size and size + len(data) > _MESSAGE_BYTES:
+                yield message
+                message, size = new_message(), 0
+            message.pieces.add(**fields)
+            size += len(data) + _PIECE_BYTES
+    if size:
         yield message
 
 

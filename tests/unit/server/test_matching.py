@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.dicom.attributes import SEARCH_KEYS, level_attributes
+from server.dicom.attributes import SEARCH_KEYS, attributes_of
 from server.dicom.matching import MAX_EXACT_VALUES, MAX_PATTERNS, conditions
 from server.model.errors import InvalidRequest, Reason
 from server.model.query import Equals
@@ -23,9 +23,7 @@ def found(keyword: str, stored: str, *values: str, fuzzy: bool = False) -> bool:
     if key.vr == "PN":
         groups = zip(("Alphabetic", "Ideographic", "Phonetic"), stored.split("="), strict=False)
         value = {group: text for group, text in groups if text}
-    keys: dict[str, str] = {}
-    for attributes in level_attributes({key.path[0]: {"vr": key.vr, "Value": [value]}}):
-        keys |= attributes.keys
+    keys = attributes_of(key.level, {key.path[0]: {"vr": key.vr, "Value": [value]}}).keys
     return all(holds(condition, keys) for condition in conditions(key, values, fuzzy=fuzzy))
 
 
