@@ -17,7 +17,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from io import FileIO
@@ -34,6 +34,7 @@ from server.adapters.segments import (
     blob_in,
     cut_torn_tail,
     erase,
+    is_dead,
     living,
     missing,
     path_of,
@@ -49,6 +50,7 @@ _SEGMENT_BYTES = 64 << 20
 _MOST_AT_ONCE_BYTES = 4 << 20
 _OPEN_FILES = 64
 _RECOVERED_AT_ONCE = 500
+_TAIL = -1  # stands for what may or may not be durable behind the last record
 
 _log = logging.getLogger("dicomstore.blobs")
 
@@ -67,7 +69,7 @@ class PackedBlobs:
         self._work: asyncio.Task[None] | None = None
         self._waiting: list[_Waiting] = []
         self._segment: Segment | None = None
-        self._unsettled: Counter[str] = Counter()
+        self._unsettled: dict[str, set[int]] = {}  # segment → offsets
         self._open: OrderedDict[str, _OpenSegment] = OrderedDict()
 
     async def __aenter__(self) -> "PackedBlobs":
@@ -147,15 +149,15 @@ class PackedBlobs:
             await self._leave_segment(self._segment)
         if self._segment is None:
             self._segment = await run(self._new_segment)
-        segment, end = self._segment, self._segment.end
+        segment = self._segment
         try:
             records = await run(lambda: segment.append(blobs))
         except DicomStoreError:
-            if segment.end != end:
-                self._unsettled[segment.name] += 1  # its tail may or may not be durable: `recover` looks at it
+            if segment.is_broken:
+                self._unsettled.setdefault(segment.name, set()).add(_TAIL)  # for `recover` to look at
                 await self._leave_segment(segment)
             raise
-        self._unsettled[segment.name] += len(records)
+        self._unsettled.setdefault(segment.name, set()).update(record.offset for record in records)
         return records
 
     def _new_segment(self) -> Segment:
@@ -174,16 +176,17 @@ class PackedBlobs:
         records, others = _split(locators)
         if others:
             await self._files.settle(others)
-        counts = Counter(record.segment for record in records if record.segment in self._unsettled)
-        self._unsettled.subtract(counts)
-        await self._forget_settled(counts.keys())
+        ours = [record for record in records if record.segment in self._unsettled]
+        for record in ours:
+            self._unsettled[record.segment].discard(record.offset)
+        await self._forget_settled({record.segment for record in ours})
 
     async def _forget_settled(self, segments: Iterable[str]) -> None:
         """Take away the signs of segments that need no look after a crash any more."""
         appending_to = self._segment.name if self._segment else ""
-        settled = [name for name in segments if self._unsettled[name] <= 0 and name != appending_to]
+        settled = [name for name in segments if not self._unsettled.get(name) and name != appending_to]
         for name in settled:
-            del self._unsettled[name]
+            self._unsettled.pop(name, None)
         if settled:
             await self._files.threads.run(lambda: self._remove_signs(settled))
 
@@ -209,7 +212,7 @@ class PackedBlobs:
                 continue
             try:
                 erase(fd, list(of_segment))
-                if not self._is_appended_to(name) and next(living(fd), None) is None:
+                if not self._is_appended_to(name) and is_dead(fd):
                     path.unlink()
                     sync_directory(self._directory)
             finally:

@@ -2,8 +2,9 @@
 
     <directory>/<segment>.seg    records: a header of 16 bytes, then the blob
 
-A header is the mark (living or dead), the length and the CRC-32C of the blob. Bytes are only ever appended, and
-afterwards only ever erased.
+A header is the mark (living or dead), the length and the CRC-32C of the blob, and the CRC-32C of these three. Bytes
+are only ever appended, and afterwards only ever erased. Damage to one record never costs another: where a header can't
+be trusted nothing behind it is cut or removed, and records are read by their locators without it.
 """
 
 import ctypes
@@ -21,7 +22,7 @@ from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
 
 HEADER_BYTES = 16
-_HEADER = struct.Struct("<4sIII")
+_FACTS = struct.Struct("<4sII")
 _LIVING, _DEAD = b"DSr1", b"DSx1"
 _LOCATOR = re.compile(r"([0-9a-f]{32})-([0-9a-f]{1,8})-([0-9a-f]{1,8})")
 _MOST_BUFFERS = 500  # of one writev; Linux takes 1024
@@ -61,16 +62,15 @@ class Segment:
     def __init__(self, directory: Path, name: str) -> None:
         self.name = name
         self.end = 0
-        self._fd = os.open(
-            path_of(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640
-        )
+        self.is_broken = False
+        self._fd = os.open(path_of(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         sync_directory(directory)
 
     def append(self, blobs: Sequence[Sequence[bytes]]) -> list[Record]:
         """Append blobs, each given in pieces, and make them durable together.
 
         Raises:
-            OSError: nothing of them is in the segment, or the segment must not be used any more (`is_broken`).
+            OSError: none of them is in the segment. If it `is_broken` now, it must not be used any more.
         """
         records, buffers, end = [], [], self.end
         for pieces in blobs:
@@ -79,17 +79,19 @@ class Segment:
                 length += len(piece)
                 crc = google_crc32c.extend(crc, piece)
             records.append(Record(self.name, end, length))
-            buffers.append(_HEADER.pack(_LIVING, length, crc, 0))
+            buffers.append(_header(_LIVING, length, crc))
             buffers += pieces
             end += HEADER_BYTES + length
+        # At a place, not at the end: what a failed attempt left is overwritten.
+        position = self.end
+        for first in range(0, len(buffers), _MOST_BUFFERS):
+            position += _write_all(self._fd, buffers[first : first + _MOST_BUFFERS], position)
         try:
-            for first in range(0, len(buffers), _MOST_BUFFERS):
-                _write_all(self._fd, buffers[first : first + _MOST_BUFFERS])
+            os.fdatasync(self._fd)
         except OSError:
-            os.ftruncate(self._fd, self.end)
+            self.is_broken = True  # nobody knows what of it is durable
             raise
-        self.end = end  # from here on a failure leaves bytes of which nobody knows whether they are durable
-        os.fdatasync(self._fd)
+        self.end = end
         return records
 
     def close(self) -> None:
@@ -97,41 +99,57 @@ class Segment:
         os.close(self._fd)
 
 
-def _write_all(fd: int, buffers: Sequence[bytes]) -> None:
-    written = os.writev(fd, buffers)
-    if written < sum(map(len, buffers)):
-        rest = memoryview(b"".join(buffers))[written:]
-        while rest:
-            rest = rest[os.write(fd, rest) :]
+def _header(mark: bytes, length: int, crc: int) -> bytes:
+    facts = _FACTS.pack(mark, length, crc)
+    check: int = google_crc32c.value(facts)
+    return facts + check.to_bytes(4, "little")
+
+
+def _write_all(fd: int, buffers: Sequence[bytes], position: int) -> int:
+    size = sum(map(len, buffers))
+    written = os.pwritev(fd, buffers, position)
+    if written < size:
+        rest = memoryview(b"".join(buffers))
+        while written < size:
+            written += os.pwrite(fd, rest[written:], position + written)
+    return size
 
 
 def living(fd: int) -> Iterator[tuple[int, int]]:
-    """Yield (offset, length) of the living records of a segment, up to its end or a torn tail."""
-    for offset, mark, length, _ in _headers(fd):
-        if mark == _LIVING:
+    """Yield (offset, length) of the living records of a segment, up to its end or a header that can't be trusted."""
+    for offset, mark, length in _headers(fd):
+        if mark == _LIVING and offset + HEADER_BYTES + length <= os.fstat(fd).st_size:
             yield offset, length
 
 
-def cut_torn_tail(fd: int) -> None:
-    """Cut off what a dead process did not finish writing."""
+def is_dead(fd: int) -> bool:
+    """Say whether a segment certainly has no living record: all of its headers can be trusted and say so."""
     end = 0
-    for offset, mark, length, crc in _headers(fd):
-        data = os.pread(fd, length, offset + HEADER_BYTES)
-        if mark == _LIVING and google_crc32c.value(data) != crc:
-            break
+    for offset, mark, length in _headers(fd):
+        if mark == _LIVING:
+            return False
         end = offset + HEADER_BYTES + length
-    if end < os.fstat(fd).st_size:
-        os.ftruncate(fd, end)
-        os.fsync(fd)
+    return end == os.fstat(fd).st_size
 
 
-def _headers(fd: int) -> Iterator[tuple[int, bytes, int, int]]:
+def cut_torn_tail(fd: int) -> None:
+    """Cut off a last record that a dead process did not finish writing: its header is whole, its blob is not."""
+    size = os.fstat(fd).st_size
+    for offset, _, length in _headers(fd):
+        if offset + HEADER_BYTES + length > size:
+            os.ftruncate(fd, offset)
+            os.fsync(fd)
+
+
+def _headers(fd: int) -> Iterator[tuple[int, bytes, int]]:
+    """Yield (offset, mark, length) of one record after the other, as long as headers can be trusted."""
     size, offset = os.fstat(fd).st_size, 0
     while offset + HEADER_BYTES <= size:
-        mark, length, crc, _ = _HEADER.unpack(os.pread(fd, HEADER_BYTES, offset))
-        if mark not in (_LIVING, _DEAD) or offset + HEADER_BYTES + length > size:
+        header = os.pread(fd, HEADER_BYTES, offset)
+        mark, length, crc = _FACTS.unpack(header[:12])
+        if header != _header(mark, length, crc):
             return
-        yield offset, mark, length, crc
+        yield offset, mark, length
         offset += HEADER_BYTES + length
 
 
@@ -142,12 +160,16 @@ def blob_in(record: Record, header_and_data: bytes) -> bytes:
         DataLoss: BLOB_MISSING when there is no such living record, BLOB_DAMAGED when its bytes have changed.
     """
     header = header_and_data[:HEADER_BYTES]
-    if len(header) < HEADER_BYTES or _HEADER.unpack(header)[:2] != (_LIVING, record.length):
+    if not _is_living(header, record):
         raise missing()
     data = header_and_data[HEADER_BYTES:]
     if len(data) != record.length:
         raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
     return data
+
+
+def _is_living(header: bytes, record: Record) -> bool:
+    return len(header) == HEADER_BYTES and _FACTS.unpack(header[:12])[:2] == (_LIVING, record.length)
 
 
 def missing() -> DataLoss:
@@ -159,9 +181,9 @@ def erase(fd: int, records: Sequence[Record]) -> None:
     """Mark records dead, replace their bytes by zeros, and make that durable."""
     for record in records:
         header = os.pread(fd, HEADER_BYTES, record.offset)
-        if len(header) < HEADER_BYTES or _HEADER.unpack(header)[:2] != (_LIVING, record.length):
+        if not _is_living(header, record):
             continue
-        os.pwrite(fd, _HEADER.pack(_DEAD, record.length, 0, 0), record.offset)
+        os.pwrite(fd, _header(_DEAD, record.length, 0), record.offset)
         _zero(fd, record.offset + HEADER_BYTES, record.length)
     os.fdatasync(fd)
 

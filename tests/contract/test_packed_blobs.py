@@ -8,7 +8,7 @@ import pytest
 
 from server.adapters import packed_blobs
 from server.adapters.packed_blobs import PackedBlobs
-from server.adapters.segments import record_of
+from server.adapters.segments import _header, record_of
 from server.model.errors import DataLoss, Exhausted, Reason
 from server.ports.blobs import BlobStore
 from tests.contract.blobs import BlobStoreContract, all_blobs, get, put
@@ -141,7 +141,7 @@ async def test_recover_hands_out_all_of_an_unsettled_segment_and_cuts_its_torn_t
     settled, unsettled = die(tmp_path)
     [segment] = segments(tmp_path)
     whole = segment.stat().st_size
-    overwrite(segment, whole, b"DSr1" + (900).to_bytes(4, "little") + bytes(8) + b"torn" * 50)
+    overwrite(segment, whole, _header(b"DSr1", 900, 0) + b"torn" * 50)
     async with PackedBlobs(tmp_path) as store:
         assert await recovered(store) == [settled, unsettled]
         assert segment.stat().st_size == whole
@@ -149,16 +149,26 @@ async def test_recover_hands_out_all_of_an_unsettled_segment_and_cuts_its_torn_t
         assert await get(store, settled) == b"settled" * 100
 
 
-async def test_a_record_whose_bytes_did_not_reach_the_disk_is_cut(tmp_path: Path) -> None:
-    _, unsettled = die(tmp_path)
+@pytest.mark.parametrize("damage", [0, 5, 9, 13, 16, 100], ids=lambda byte: f"byte {byte}")
+async def test_damage_to_one_record_never_costs_another(tmp_path: Path, damage: int) -> None:
+    settled, unsettled = die(tmp_path)
     [segment] = segments(tmp_path)
-    record = record_of(unsettled)
-    assert record is not None
-    overwrite(segment, record.offset + 16, bytes(100))
+    overwrite(segment, damage, bytes([segment.read_bytes()[damage] ^ 0xFF]))
     async with PackedBlobs(tmp_path) as store:
-        assert unsettled not in await recovered(store)
-        with pytest.raises(DataLoss):
-            await get(store, unsettled)
+        await recovered(store)
+        assert await get(store, unsettled) == b"unsettled" * 100
+        await store.delete([settled])
+        assert await get(store, unsettled) == b"unsettled" * 100
+
+
+async def test_settling_and_deleting_one_blob_does_not_settle_another(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path) as store:
+        one, other = await put(store, b"one"), await put(store, b"other")
+        await store.settle([one])
+        await store.settle([one])
+        await store.delete([one])
+    async with PackedBlobs(tmp_path) as store:
+        assert await recovered(store) == [other]
 
 
 async def test_recover_leaves_a_living_process_alone(tmp_path: Path) -> None:
