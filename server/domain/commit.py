@@ -62,6 +62,10 @@ class Committer:
             _log.warning("could not erase unused blobs count=%d reason=%s", len(locators), error.reason)
             self._in_doubt.update(locators)
 
+    def abandon(self, locator: Locator) -> None:
+        """Leave a blob that was never added to `settle_doubts`; for those who are cancelled and can't wait."""
+        self._in_doubt.add(locator)
+
     async def settle_doubts(self) -> None:
         """Ask the index about blobs whose transaction ended without an answer; settle or erase them.
 

@@ -228,12 +228,20 @@ class Receiver:
             crc32c=self._crc32c,
             locator=await self._writer.commit(),
         )
-        await turn.come()
+        try:
+            await turn.come()
+        except asyncio.CancelledError:
+            self._committer.abandon(instance.locator)
+            raise
         added = self._committer.add(instance)
         turn.over()
         outcome = await added
         if isinstance(outcome, AlreadyStored):
-            identical = await self._same_bytes(outcome, instance.locator)
+            try:
+                identical = await self._same_bytes(outcome, instance.locator)
+            except asyncio.CancelledError:
+                self._committer.abandon(instance.locator)
+                raise
             await self._committer.discard([instance.locator])
             return _failed(_ALREADY_EXISTS, description, identical=identical)
         return Stored(

@@ -1,0 +1,40 @@
+"""An instance that is given up between its blob and its row leaves no blob (server/domain/store.py)."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from server.adapters.memory_blobs import MemoryBlobs
+from server.adapters.sql.engine import migrate, open_database
+from server.domain.commit import Committer
+from server.domain.partitions import PartitionGate
+from server.domain.store import Store, Turn
+from server.model.instance import ValidationMode
+from tests.data import part10
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def test_an_instance_cancelled_while_it_waits_for_its_turn_leaves_no_blob(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/index.db"
+    await asyncio.to_thread(migrate, url)
+    database, blobs = open_database(url), MemoryBlobs()
+    committer = Committer(blobs, database.instances, now, lambda: None)
+    gate = PartitionGate(database.partitions, enabled=False, now=now)
+    store = Store(blobs=blobs, committer=committer, gate=gate, max_instance_bytes=1 << 20, max_header_bytes=1 << 20)
+    target = await store.target(partition="", expected_study="", create_partition=False, mode=ValidationMode.LENIENT)
+    receiver = store.receive(target)
+    await receiver.write(part10())
+    finishing = asyncio.create_task(receiver.finish(turn=Turn(before=Turn())))
+    while not [locator async for locator, _ in blobs.walk()]:  # noqa: ASYNC110 - the store tells nobody
+        await asyncio.sleep(0)
+    finishing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await finishing
+    await committer.settle_doubts()
+    assert [locator async for locator, _ in blobs.walk()] == []
+    await database.close()
