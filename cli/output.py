@@ -12,8 +12,8 @@ UNFOLDED = 10_000
 data = Console(highlight=False, width=None if sys.stdout.isatty() else UNFOLDED)
 """Results that were asked for. In a pipe or file a row is one line, however long."""
 
-problems = Console(stderr=True, highlight=False)
-"""Failures, notes and progress."""
+problems = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else UNFOLDED)
+"""Failures, notes and progress; likewise one line a row in a pipe or file."""
 
 
 def table(title: str, *columns: str, folds: Collection[str] = ()) -> Table:
