@@ -3,7 +3,6 @@
 import logging
 import signal
 from types import FrameType
-from typing import Any
 
 import typer
 import uvicorn
@@ -11,13 +10,11 @@ from pydantic import ValidationError
 from uvicorn.supervisors import Multiprocess
 
 from facade.config import Settings
+from facade.http import listen, server_config
 
 log = logging.getLogger("facade")
 
 _APPLICATION = "facade.app:create_app"
-
-_KEEP_ALIVE_SECONDS = 75
-"""Longer than proxies and pooled clients keep an idle connection, so that none is closed under a new request."""
 
 app = typer.Typer(add_completion=False, help="DICOMweb in front of a dicomstore core.", pretty_exceptions_enable=False)
 
@@ -31,25 +28,12 @@ def serve(context: typer.Context) -> None:
     # uvicorn raises the signal again after it has stopped gracefully; that must not look like a crash.
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
-    host, _, port = settings.http.rpartition(":")
-    config = uvicorn.Config(
-        _APPLICATION,
-        factory=True,
-        host=host.strip("[]"),
-        port=int(port),
-        workers=settings.workers,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        log_config=_logging(settings.log_level),
-        access_log=False,  # one line per request is written where the route is known
-        proxy_headers=False,  # read where URLs are made
-        server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=settings.shutdown_seconds,
-    )
-    listener = config.bind_socket()
-    listener.listen(config.backlog)  # who connects from now on waits until a worker takes the connection
+    config = server_config(_APPLICATION, settings, factory=True)
+    try:
+        listener = listen(settings)
+    except OSError as error:
+        typer.echo(f"facade: can't listen on {settings.http}: {error.strerror}", err=True)
+        raise typer.Exit(2) from error
     address, bound_port = listener.getsockname()[:2]
     log.info("facade listens on %s:%s, the core is %s", address, bound_port, settings.core)
     if settings.workers > 1:
@@ -75,17 +59,6 @@ def _settings() -> Settings:
     except (ValidationError, ValueError, OSError) as error:
         typer.echo(f"facade: {error}", err=True)
         raise typer.Exit(2) from error
-
-
-def _logging(level: str) -> dict[str, Any]:
-    """Return the logging set-up; worker processes start from nothing, so it must travel as data."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
-        "root": {"level": level.upper(), "handlers": ["stderr"]},
-    }
 
 
 def _leave(signal_number: int, frame: FrameType | None) -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from facade.channel import Core
+from facade.channel import Core, channel_to
 from facade.config import Settings, comma_list
 from facade.endpoints.health import HealthCache
 from facade.errors import CoreFailure, Refusal, UnexpectedErrors, core_failed, http_failed, refused
@@ -35,14 +36,17 @@ _CORS_EXPOSED = [
 _CORS_MAX_AGE_S = 600
 
 
-def create_app(settings: Settings | None = None) -> Starlette:
-    """Return the application; without settings it reads them itself, as each worker process does."""
+def create_app(settings: Settings | None = None, channel: Any = None) -> Starlette:
+    """Return the application; without settings it reads them itself, as each worker process does.
+
+    A `channel` to the core is closed with the application; without one it makes its own.
+    """
     keep_steady()
     settings = settings or Settings()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        core = Core(settings.core, settings.call_seconds, settings.idle_seconds)
+        core = Core(channel or channel_to(settings.core), settings.call_seconds, settings.idle_seconds)
         app.state.core = core
         try:
             yield

@@ -73,11 +73,17 @@ _OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
+def channel_to(address: str) -> grpc.aio.Channel:
+    """Return a channel to a core that listens on HOST:PORT."""
+    return grpc.aio.insecure_channel(address, options=_OPTIONS)
+
+
 class Core:
     """The core's services. Open as long as the application runs; safe to use from any number of requests."""
 
-    def __init__(self, address: str, call_seconds: float, idle_seconds: float) -> None:
-        self.channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+    def __init__(self, channel: Any, call_seconds: float, idle_seconds: float) -> None:
+        """Take over a channel: a `grpc.aio.Channel`, or what makes the same calls (see `node.calls`)."""
+        self.channel = channel
         self.call_seconds = call_seconds
         self.idle_seconds = idle_seconds
         self._capabilities = GetCapabilitiesResponse()

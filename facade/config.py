@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     )
     core: str = Field("127.0.0.1:50051", description="Address of the core.")
     workers: int = Field(1, ge=1, description="Processes that serve HTTP.")
+    share_ports: bool = Field(
+        False, description="Let other processes listen on the same addresses; the system deals connections out."
+    )
     public_url: str = Field(
         "",
         pattern=r"^(https?://[^\s?#]+)?$",

@@ -5,10 +5,11 @@ They stop in the opposite order: nothing new is taken, calls in flight finish, t
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import grpc
 from dicomstore.v1 import (
@@ -67,8 +68,6 @@ SERVICES = tuple(
 )
 
 _OPTIONS = (
-    # Two cores on one port by accident would share its calls and both seem to work.
-    ("grpc.so_reuseport", 0),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
 )
@@ -82,9 +81,16 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """A running core."""
+    """A running core.
+
+    address: where it listens, with the real port.
+    interceptors: stand around every call.
+    register: adds its services to a server, which is `grpc.aio.Server` or like it; the core's own has them already.
+    """
 
     address: str
+    interceptors: Sequence[Boundary]
+    register: Callable[[Any], None]
 
 
 def now() -> datetime:
@@ -141,42 +147,33 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             _log.info("recovered what an unfinished run left count=%d", recovered)
         watch = Health(SERVICES, {"index": database.instances.check, "blobs": blobs.check})
 
-        server = grpc.aio.server(interceptors=[Boundary()], options=_OPTIONS)
-        store_service_pb2_grpc.add_StoreServiceServicer_to_server(
-            StoreServicer(
-                Store(
-                    blobs=blobs,
-                    committer=committer,
-                    gate=gate,
-                    max_instance_bytes=settings.max_instance_bytes,
-                    max_header_bytes=settings.max_header_bytes,
-                ),
-                MAX_MESSAGE_BYTES,
-            ),
-            server,
+        store = Store(
+            blobs=blobs,
+            committer=committer,
+            gate=gate,
+            max_instance_bytes=settings.max_instance_bytes,
+            max_header_bytes=settings.max_header_bytes,
         )
-        retrieve_service_pb2_grpc.add_RetrieveServiceServicer_to_server(
-            RetrieveServicer(Retrieve(blobs=blobs, index=database.instances, gate=gate)), server
+        delete = Delete(
+            index=database.instances,
+            gate=gate,
+            now=now,
+            retention=timedelta(hours=settings.retention_hours),
+            on_change=feed.ring,
         )
-        search_service_pb2_grpc.add_SearchServiceServicer_to_server(
-            SearchServicer(Search(database.instances, gate)), server
+        services = _Services(
+            store=StoreServicer(store, MAX_MESSAGE_BYTES),
+            retrieve=RetrieveServicer(Retrieve(blobs=blobs, index=database.instances, gate=gate)),
+            search=SearchServicer(Search(database.instances, gate)),
+            delete=DeleteServicer(delete),
+            change_feed=ChangeFeedServicer(feed),
+            partition=PartitionServicer(gate),
+            capabilities=CapabilitiesServicer(settings),
+            health=watch.servicer,
         )
-        delete_service_pb2_grpc.add_DeleteServiceServicer_to_server(
-            DeleteServicer(
-                Delete(
-                    index=database.instances,
-                    gate=gate,
-                    now=now,
-                    retention=timedelta(hours=settings.retention_hours),
-                    on_change=feed.ring,
-                )
-            ),
-            server,
-        )
-        change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(ChangeFeedServicer(feed), server)
-        partition_service_pb2_grpc.add_PartitionServiceServicer_to_server(PartitionServicer(gate), server)
-        capabilities_service_pb2_grpc.add_CapabilitiesServiceServicer_to_server(CapabilitiesServicer(settings), server)
-        health_pb2_grpc.add_HealthServicer_to_server(watch.servicer, server)
+        interceptors = [Boundary()]
+        server = grpc.aio.server(interceptors=interceptors, options=_options(settings))
+        services.register(server)
         if settings.reflection:
             reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
 
@@ -188,7 +185,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             asyncio.create_task(watch.run()),
         ]
         try:
-            yield Core(address)
+            yield Core(address, interceptors, services.register)
         finally:
             await watch.leave()
             feed.close()
@@ -206,6 +203,36 @@ async def auditing(settings: Settings) -> AsyncIterator[Audit]:
         stack.push_async_callback(database.close)
         blobs = await stack.enter_async_context(PackedBlobs(settings.data))
         yield Audit(blobs=blobs, index=database.instances, changes=database.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Services:
+    """The services of a core."""
+
+    store: StoreServicer
+    retrieve: RetrieveServicer
+    search: SearchServicer
+    delete: DeleteServicer
+    change_feed: ChangeFeedServicer
+    partition: PartitionServicer
+    capabilities: CapabilitiesServicer
+    health: Any
+
+    def register(self, server: Any) -> None:
+        """Add them to a server."""
+        store_service_pb2_grpc.add_StoreServiceServicer_to_server(self.store, server)
+        retrieve_service_pb2_grpc.add_RetrieveServiceServicer_to_server(self.retrieve, server)
+        search_service_pb2_grpc.add_SearchServiceServicer_to_server(self.search, server)
+        delete_service_pb2_grpc.add_DeleteServiceServicer_to_server(self.delete, server)
+        change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)
+        partition_service_pb2_grpc.add_PartitionServiceServicer_to_server(self.partition, server)
+        capabilities_service_pb2_grpc.add_CapabilitiesServiceServicer_to_server(self.capabilities, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    # Two cores on one port by accident would share its calls and both seem to work.
+    return [*_OPTIONS, ("grpc.so_reuseport", int(settings.share_ports))]
 
 
 async def _require_partitions_if_used(settings: Settings, database: engine.Database) -> None:

@@ -28,6 +28,9 @@ class Settings(BaseSettings):
         "empty is SQLite in the data directory.",
     )
     grpc: str = Field("127.0.0.1:50051", description="Address the core listens on.")
+    share_ports: bool = Field(
+        False, description="Let other processes listen on the same addresses; the system deals connections out."
+    )
     partitions: bool = Field(False, description="Data partitions; can't be switched off once a second one exists.")
     migrate: bool = Field(False, description="Bring the database up to date at start instead of refusing to serve.")
     reflection: bool = Field(True, description="Offer gRPC server reflection.")
