@@ -1,0 +1,221 @@
+"""`python -m bench.index_scale`: fill an index through its own way of adding, search it, print a table.
+
+Both happen in this process, without gRPC and HTTP: what a search costs here is what it costs the core beyond transport.
+Times are of one search after the other, nothing else running.
+"""
+
+import asyncio
+import gc
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import index_data
+from bench.index_data import StudyFacts, study_facts
+from server.adapters.sql import engine
+from server.domain.partitions import PartitionGate
+from server.domain.search import Search
+from server.domain.search_request import SearchRequest, Term
+from server.model.query import Level
+
+app = typer.Typer(add_completion=False)
+
+_STUDY = tuple(
+    "StudyInstanceUID StudyDate StudyDescription AccessionNumber ReferringPhysicianName PatientName PatientID "
+    "PatientBirthDate".split()
+)
+_SERIES = ("SeriesInstanceUID", "Modality", "PerformedProcedureStepStartDate", "ManufacturerModelName")
+_INSTANCE = ("SOPInstanceUID",)
+_BATCH = 1000
+_REPETITIONS = 5
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of query: requests of it, and how many matches the first page of each must have."""
+
+    name: str
+    requests: Sequence[SearchRequest]
+    least: int
+
+
+def _studies(*terms: tuple[str, str], page_size: int = 100, skip: int = 0, token: str = "") -> SearchRequest:
+    named = tuple(Term(name, (value,)) for name, value in terms)
+    return SearchRequest(
+        Level.STUDY, terms=named, include_attributes=_STUDY, page_size=page_size, skip=skip, page_token=token
+    )
+
+
+def kinds(instances: int, token: str) -> list[Kind]:
+    """Return the kinds of query for an archive of so many instances; `token` is one of a page far from the first."""
+    count = instances // index_data.INSTANCES_PER_STUDY
+    chance = random.Random(count)
+    some = [study_facts(chance.randrange(count)) for _ in range(100)]
+    cts = [study_facts(chance.randrange(0, count, index_data.STUDIES_PER_CT)) for _ in range(20)]
+    frequent = sorted({facts.family for facts in (study_facts(n) for n in range(min(count, 1000)))}, key=_rank)[:6]
+    rare = [facts for facts in map(study_facts, range(min(count, 3000))) if facts.family.startswith("Q")]
+
+    def each(make: Callable[[StudyFacts], SearchRequest], facts: Sequence[StudyFacts] = some) -> list[SearchRequest]:
+        return [make(one) for one in facts]
+
+    return [
+        Kind("patient_id", each(lambda s: _studies(("PatientID", s.patient_id))), 1),
+        Kind("accession_number", each(lambda s: _studies(("AccessionNumber", s.accession_number))), 1),
+        Kind("study_date_day", each(lambda s: _studies(("StudyDate", s.day))), 1),
+        Kind("study_date_two_days", each(lambda s: _studies(("StudyDate", f"{s.day}-{s.next_day}"))), 1),
+        Kind("name_begins_frequent", [_studies(("PatientName", f"{f}*"), page_size=20) for f in frequent], 5),
+        Kind("name_contains_frequent", [_studies(("PatientName", f"*{f[1:]}*"), page_size=20) for f in frequent], 5),
+        Kind("name_contains_rare", each(lambda s: _studies(("PatientName", f"*{s.family[2:]}*")), rare), 1),
+        Kind("name_given", each(lambda s: _studies(("PatientName", f"*^{s.given}*"), page_size=20)), 1),
+        Kind("name_contains_nothing", [_studies(("PatientName", "*qqqqq*")), _studies(("PatientName", "*^xyz*"))], 0),
+        Kind("first_page", [_studies(page_size=50)], 50),
+        Kind("deep_offset", [_studies(page_size=50, skip=int(count * f)) for f in (0.8, 0.85, 0.9)], 50),
+        Kind("page_token", [_studies(page_size=50, token=token)], 50),
+        Kind("modalities_in_study", [_studies(("ModalitiesInStudy", m), page_size=20) for m in ("CT", "MR")], 5),
+        Kind(
+            "patient_id_and_modality",
+            each(lambda s: _studies(("PatientID", s.patient_id), ("ModalitiesInStudy", s.modality))),
+            1,
+        ),
+        Kind("study_by_uid", each(lambda s: _studies(("StudyInstanceUID", s.uid))), 1),
+        Kind(
+            "series_of_study",
+            each(lambda s: SearchRequest(Level.SERIES, study=s.uid, include_attributes=_SERIES)),
+            1,
+        ),
+        Kind(
+            "instances_of_series_250",
+            each(
+                lambda s: SearchRequest(
+                    Level.INSTANCE,
+                    study=s.uid,
+                    series=s.series_uid(0),
+                    include_attributes=_INSTANCE,
+                    page_size=200,
+                ),
+                cts,
+            ),
+            200,
+        ),
+        Kind(
+            "instance_by_uid",
+            each(
+                lambda s: SearchRequest(
+                    Level.INSTANCE,
+                    terms=(Term("SOPInstanceUID", (s.sop_uid(0, 0),)),),
+                    include_attributes=(*_STUDY, *_SERIES, *_INSTANCE),
+                )
+            ),
+            1,
+        ),
+    ]
+
+
+def _rank(family: str) -> int:
+    return index_data.FAMILIES.index(family) if family in index_data.FAMILIES else len(index_data.FAMILIES)
+
+
+async def _measured(search: Search, kind: Kind) -> dict[str, float | str]:
+    """Return a row: percentiles of the time of a search, and its CPU, the best of some repetitions."""
+    times: list[float] = []
+    best_cpu = float("inf")
+    for repetition in range(_REPETITIONS + 1):
+        cpu = time.process_time()
+        for _ in range(max(1, 20 // len(kind.requests))):
+            for request in kind.requests:
+                start = time.perf_counter()
+                result = await search.search(request)
+                if repetition:  # the first fills caches
+                    times.append(time.perf_counter() - start)
+                if len(result.matches) < kind.least:
+                    raise AssertionError(f"{kind.name} found {len(result.matches)} matches")
+        runs = max(1, 20 // len(kind.requests)) * len(kind.requests)
+        best_cpu = min(best_cpu, (time.process_time() - cpu) / runs)
+    quantiles = statistics.quantiles(times, n=100)
+    return {
+        "kind": kind.name,
+        "p50_ms": round(quantiles[49] * 1000, 3),
+        "p95_ms": round(quantiles[94] * 1000, 3),
+        "cpu_ms": round(best_cpu * 1000, 3),
+    }
+
+
+async def _fill(database: engine.Database, instances: int) -> dict[str, float | str]:
+    """Add all instances; making them is not counted."""
+    spent = cpu = 0.0
+    added = 0
+    for batch in index_data.batches(instances, _BATCH):
+        start, start_cpu = time.perf_counter(), time.process_time()
+        await database.instances.add(batch, datetime.now(UTC))
+        spent, cpu = spent + time.perf_counter() - start, cpu + time.process_time() - start_cpu
+        added += len(batch)
+    return {"kind": "add", "per_second": round(added / spent), "cpu_ms": round(cpu / added * 1000, 4)}
+
+
+async def _run(instances: int, url: str, report: Callable[[dict[str, float | str]], None]) -> None:
+    await asyncio.to_thread(engine.migrate, url)
+    async with AsyncExitStack() as stack:
+        database = engine.open_database(url)
+        stack.push_async_callback(database.close)
+        search = Search(
+            database.instances, PartitionGate(database.partitions, enabled=False, now=lambda: datetime.now(UTC))
+        )
+        if not (await search.search(_studies(page_size=1))).matches:
+            report(await _fill(database, instances))
+        gc.collect()
+        gc.freeze()
+        count = instances // index_data.INSTANCES_PER_STUDY
+        far = await search.search(_studies(page_size=1, skip=int(count * 0.9)))
+        for kind in kinds(instances, far.next_page_token):
+            # A token is good for the query it was made for, which has another page size but is the same otherwise.
+            report(await _measured(search, kind))
+
+
+@app.command()
+def main(
+    instances: Annotated[int, typer.Option(help="Instances of the archive; at least 1,500.")] = 7000,
+    database: Annotated[
+        str, typer.Option(help="SQLAlchemy URL or SQLite path; an index that was filled before is measured as it is.")
+    ] = "",
+    output: Annotated[Path | None, typer.Option(help="Also append the rows here, a JSON object a line.")] = None,
+) -> None:
+    """Measure adding to and searching an index of some size."""
+    rows: list[dict[str, float | str]] = []
+
+    def report(row: dict[str, float | str]) -> None:
+        rows.append({"instances": instances, **row})
+        typer.echo(json.dumps(rows[-1]), err=True)
+
+    with tempfile.TemporaryDirectory() as directory:
+        url = database or f"{directory}/index.db"
+        work: Awaitable[None] = _run(instances, url if "://" in url else f"sqlite:///{url}", report)
+        asyncio.run(_awaited(work))
+    typer.echo("| kind | p50 ms | p95 ms | CPU ms |")
+    typer.echo("|---|--:|--:|--:|")
+    for row in rows:
+        if row["kind"] == "add":
+            typer.echo(f"| add | {row['per_second']} a second | | {row['cpu_ms']} |")
+        else:
+            typer.echo(f"| {row['kind']} | {row['p50_ms']} | {row['p95_ms']} | {row['cpu_ms']} |")
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("a") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work
+
+
+if __name__ == "__main__":
+    app()
