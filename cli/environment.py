@@ -20,7 +20,10 @@ GrpcOption = Annotated[
     typer.Option("--grpc", metavar="HOST:PORT", help="Where the core listens. \\[DICOMSTORE_GRPC; 127.0.0.1:50051]"),
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, metavar="N", help="Processes of the facade. \\[DICOMSTORE_WORKERS]")
+    int | None,
+    typer.Option(
+        "--workers", min=1, metavar="N", help="Processes. \\[DICOMSTORE_WORKERS; one for each CPU, at most 4]"
+    ),
 ]
 DatabaseOption = Annotated[
     str | None,

@@ -11,15 +11,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 PROBE_S = 2.0
 """Deadline of one question."""
 
-PAUSE_S = 0.1
-
-NOT_SERVING_S = 15.0
-"""Time a core may answer that it does not serve before waiting for it is given up."""
-
-
-class NotServing(Exception):
-    """It answers, and says that it does not serve."""
-
 
 async def core_status(channel: grpc.aio.Channel) -> str:
     """Return SERVING or NOT_SERVING, or another word of the health protocol.
@@ -32,37 +23,9 @@ async def core_status(channel: grpc.aio.Channel) -> str:
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
 
-async def core_serves(channel: grpc.aio.Channel) -> None:
-    """Return when the core serves; give it a deadline from outside.
-
-    Raises:
-        NotServing: it has been there for a while and does not serve.
-    """
-    loop = asyncio.get_running_loop()
-    refused_since: float | None = None
-    while True:
-        try:
-            if await core_status(channel) == "SERVING":
-                return
-            refused_since = loop.time() if refused_since is None else refused_since
-            if loop.time() - refused_since > NOT_SERVING_S:
-                raise NotServing
-        except grpc.aio.AioRpcError:
-            refused_since = None
-        await asyncio.sleep(PAUSE_S)
-
-
 async def facade_status(url: str) -> int | None:
     """Return the HTTP status of the health page below `url`, or None when nobody answers."""
     return await asyncio.to_thread(_http_status, f"{url}/health/check")
-
-
-async def facade_serves(url: str) -> None:
-    """Return when the facade says that it is healthy; give it a deadline from outside."""
-    while True:
-        if await facade_status(url) == http.client.OK:
-            return
-        await asyncio.sleep(PAUSE_S)
 
 
 def _http_status(url: str) -> int | None:

@@ -1,4 +1,5 @@
-"""The two programs of dicomstore as commands: the core (`python -m server`) and the facade (`python -m facade`)."""
+"""The programs of dicomstore as commands: the core (`python -m server`), the facade (`python -m facade`), and a node,
+which is both in one process (`python -m node`)."""
 
 import asyncio
 import json
@@ -22,6 +23,7 @@ class Module(StrEnum):
 
     CORE = "server"
     FACADE = "facade"
+    NODE = "node"
 
 
 def command(module: Module, *arguments: str) -> list[str]:

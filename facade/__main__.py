@@ -1,5 +1,6 @@
 """The program: `python -m facade` serves until SIGTERM or SIGINT, `python -m facade config` prints its settings."""
 
+import json
 import logging
 import signal
 from types import FrameType
@@ -36,7 +37,7 @@ def serve(context: typer.Context) -> None:
         raise typer.Exit(2) from error
     address, bound_port = listener.getsockname()[:2]
     log.info("facade listens on %s:%s, the core is %s", address, bound_port, settings.core)
-    if settings.workers > 1:
+    if settings.processes > 1:
         Multiprocess(config, sockets=[listener]).run()
     else:
         uvicorn.Server(config).run(sockets=[listener])
@@ -45,7 +46,8 @@ def serve(context: typer.Context) -> None:
 @app.command()
 def config() -> None:
     """Print the settings in effect as JSON."""
-    typer.echo(_settings().model_dump_json(indent=2))
+    settings = _settings()
+    typer.echo(json.dumps({**settings.model_dump(mode="json"), "workers": settings.processes}, indent=2))
 
 
 def main() -> None:

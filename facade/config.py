@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 TABLE = "facade"
 
+_MOST_BY_DEFAULT = 4
+
 
 class Settings(BaseSettings):
     """Each setting is a `DICOMSTORE_<NAME>` variable or a key of table `[facade]` in the settings file.
@@ -27,7 +29,9 @@ class Settings(BaseSettings):
         description="Address the facade listens on; port 0 takes a free one.",
     )
     core: str = Field("127.0.0.1:50051", description="Address of the core.")
-    workers: int = Field(1, ge=1, description="Processes that serve HTTP.")
+    workers: int = Field(
+        0, ge=0, description="Processes that serve; 0 is one for each CPU this program may use, at most 4."
+    )
     share_ports: bool = Field(
         False, description="Let other processes listen on the same addresses; the system deals connections out."
     )
@@ -47,7 +51,18 @@ class Settings(BaseSettings):
     call_seconds: float = Field(60, gt=0, description="Time the core has for an answer or for the start of a stream.")
     idle_seconds: float = Field(300, gt=0, description="Longest silence of a client or the core within a transfer.")
     shutdown_seconds: int = Field(10, ge=0, description="Time that requests in flight get to finish when stopping.")
+    metadata_cache_bytes: int = Field(
+        32 << 20,
+        ge=0,
+        description="Memory of each process for answers to earlier requests for metadata of studies and series; "
+        "0 keeps none.",
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+
+    @property
+    def processes(self) -> int:
+        """How many processes `workers` means on this machine."""
+        return self.workers or min(_MOST_BY_DEFAULT, len(os.sched_getaffinity(0)))
 
     @field_validator("trusted_proxies")
     @classmethod

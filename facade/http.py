@@ -17,7 +17,7 @@ def server_config(application: Any, settings: Settings, **options: Any) -> uvico
     """Return how `application` is served."""
     return uvicorn.Config(
         application,
-        workers=settings.workers,
+        workers=settings.processes,
         loop="uvloop",
         http="httptools",
         ws="none",

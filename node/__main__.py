@@ -18,6 +18,7 @@ from facade.app import create_app
 from facade.config import Settings as FacadeSettings
 from facade.http import listen, logging_config, server_config
 from node.calls import LocalChannel, LocalServer
+from node.notify import notify
 from server.bootstrap import StartError, running
 from server.config import Settings as CoreSettings
 from server.model.errors import DicomStoreError
@@ -27,6 +28,11 @@ _log = logging.getLogger("dicomstore")
 
 class _HttpServer(uvicorn.Server):
     """Leaves the signals to the node, which has more to end than this."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve, and say so."""
+        await super().startup(sockets)
+        notify("READY=1")
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -65,6 +71,7 @@ async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, l
         host, port = listener.getsockname()[:2]
         _log.info("dicomstore listens on %s (gRPC) and %s:%d (HTTP)", core.address, host, port)
         await server.serve(sockets=[listener])
+        notify("STOPPING=1")
         _log.info("dicomstore stops")
 
 

@@ -1,4 +1,8 @@
-"""`dicomstore up`: the core and the facade together, until Ctrl-C."""
+"""`dicomstore up`: the whole archive, until Ctrl-C.
+
+It runs nodes, each of which is a core and a facade in one process; several share the ports, the data directory and the
+database.
+"""
 
 import asyncio
 import signal
@@ -7,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
 import typer
 from rich.markup import escape
 
@@ -25,17 +28,17 @@ from cli.environment import (
     without_password,
 )
 from cli.errors import FAILED, NOT_ASKED, Failure, run
-from cli.health import NotServing, core_serves, facade_serves
+from cli.notices import VARIABLE as NOTIFY_SOCKET
+from cli.notices import listening
 from cli.output import data
 from cli.programs import Module, command, settings_of
 from cli.supervise import Program
 
-CORE_START_S = 300.0
-"""Time the core has to serve; bringing a large index up to date takes a while."""
+START_S = 300.0
+"""Time they have to serve; bringing a large index up to date takes a while."""
 
-FACADE_START_S = 60.0
 STOP_EXTRA_S = 5.0
-"""Time a program has to stop beyond what its own setting gives to calls in flight."""
+"""Time a program has to stop beyond what its own settings give to calls in flight."""
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -53,8 +56,8 @@ def up(
     """Run the whole archive, core and facade, until Ctrl-C.
 
     Options beat DICOMSTORE_* variables, which beat dicomstore.toml. The embedded database is brought up to date at
-    start; a database of your own is not, see `dicomstore migrate`. Port 0 picks a free one. If one program ends, the
-    other is stopped. A second Ctrl-C kills both.
+    start; a database of your own is not, see `dicomstore migrate`. Port 0 picks a free one. If one process ends by
+    itself, the others are stopped. A second Ctrl-C kills them all.
     """
     given = ctx.obj or GlobalOptions()
     environment = environment_of(
@@ -78,8 +81,8 @@ class Plan:
     data: Path
     database: str
     """URL of a database of the user's own, without password; empty is the embedded one."""
-    core_stop_s: float
-    facade_stop_s: float
+    processes: int
+    stop_s: float
 
     @property
     def core(self) -> str:
@@ -93,7 +96,7 @@ class Plan:
 
 
 async def plan_of(environment: Mapping[str, str]) -> Plan:
-    """Ask both programs for their settings, and make sure that their ports can be had.
+    """Ask core and facade for their settings, and make sure that their ports can be had.
 
     Raises:
         Failure: a setting is not accepted, or a port is taken.
@@ -108,6 +111,9 @@ async def plan_of(environment: Mapping[str, str]) -> Plan:
         "DICOMSTORE_HTTP": str(http_address),
         "DICOMSTORE_CORE": str(grpc_address.to_connect()),
     }
+    processes = int(facade["workers"])
+    if processes > 1:
+        complete["DICOMSTORE_SHARE_PORTS"] = "true"
     if not database:
         complete["DICOMSTORE_MIGRATE"] = "true"
     return Plan(
@@ -116,8 +122,8 @@ async def plan_of(environment: Mapping[str, str]) -> Plan:
         http=http_address,
         data=Path(str(core["data"])),
         database=database,
-        core_stop_s=float(core["shutdown_seconds"]) + STOP_EXTRA_S,
-        facade_stop_s=float(facade["shutdown_seconds"]) + STOP_EXTRA_S,
+        processes=processes,
+        stop_s=float(core["shutdown_seconds"]) + float(facade["shutdown_seconds"]) + STOP_EXTRA_S,
     )
 
 
@@ -157,57 +163,36 @@ async def _up(environment: Mapping[str, str], *, quiet: bool) -> int:
         if not signals.asked.is_set():
             raise _death(programs, quiet=quiet)
     finally:
-        # The facade first, so that what it still answers finds its core.
-        graces_s = (plan.core_stop_s, plan.facade_stop_s)
-        for program, grace_s in reversed(list(zip(programs, graces_s, strict=False))):
-            await program.stop(grace_s)
+        await asyncio.gather(*(program.stop(plan.stop_s) for program in programs))
     return 0 if all(program.ended_cleanly for program in programs) else FAILED
 
 
 async def _start(plan: Plan, programs: list[Program], signals: _Signals, *, quiet: bool) -> None:
-    """Start core, then facade; returns early when asked to stop.
+    """Start all nodes; returns when they serve, or when asked to stop.
 
     Raises:
         Failure: one of them did not come up.
     """
-    core = await Program.start("core", command(Module.CORE, "serve"), plan.environment, echo=not quiet)
-    programs.append(core)
-    async with grpc.aio.insecure_channel(
-        plan.core, options=[("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 200)]
-    ) as channel:
-        await _ready(core_serves(channel), programs, CORE_START_S, plan, signals, quiet=quiet)
-    if signals.asked.is_set():
-        return
-    facade = await Program.start("facade", command(Module.FACADE), plan.environment, echo=not quiet)
-    programs.append(facade)
-    await _ready(facade_serves(plan.url), programs, FACADE_START_S, plan, signals, quiet=quiet)
-    if not signals.asked.is_set() and not quiet:
-        _welcome(plan)
-
-
-async def _ready(
-    serves: Coroutine[Any, Any, None],
-    programs: list[Program],
-    timeout_s: float,
-    plan: Plan,
-    signals: _Signals,
-    *,
-    quiet: bool,
-) -> None:
-    """Wait until the newest program serves, all others living on, or we are asked to stop."""
     hint = "run `dicomstore doctor` with the same settings"
     if plan.database:
         hint = "a database of your own is not brought up to date here: run `dicomstore migrate` with the same settings"
-    name = programs[-1].name
-    try:
-        async with asyncio.timeout(timeout_s):
-            await _first(serves, *(program.wait() for program in programs), signals.asked.wait())
-    except TimeoutError:
-        raise Failure(f"the {name} does not answer after {timeout_s:.0f} s", hint=hint) from None
-    except NotServing:
-        raise Failure(f"the {name} is up but does not serve", hint=hint) from None
-    if not signals.asked.is_set() and any(program.exit_code is not None for program in programs):
+    async with listening() as notices:
+        environment = {**plan.environment, NOTIFY_SOCKET: notices.address}
+        for number in range(1, plan.processes + 1):
+            name = "node" if plan.processes == 1 else f"node {number}"
+            programs.append(await Program.start(name, command(Module.NODE), environment, echo=not quiet))
+        ends = [program.wait() for program in programs]
+        try:
+            async with asyncio.timeout(START_S):
+                await _first(notices.ready(plan.processes), *ends, signals.asked.wait())
+        except TimeoutError:
+            raise Failure(f"the archive does not answer after {START_S:.0f} s", hint=hint) from None
+    if signals.asked.is_set():
+        return
+    if any(program.exit_code is not None for program in programs):
         raise Failure(_death(programs, quiet=quiet).message, hint=hint)
+    if not quiet:
+        _welcome(plan)
 
 
 def _death(programs: list[Program], *, quiet: bool) -> Failure:

@@ -1,0 +1,19 @@
+"""Telling whoever started this program how it is: the protocol of systemd's `NOTIFY_SOCKET` (sd_notify(3))."""
+
+import contextlib
+import os
+import socket
+
+_VARIABLE = "NOTIFY_SOCKET"
+
+
+def notify(state: str) -> None:
+    """Send `READY=1` or the like, if somebody listens; one that has gone is no reason to fail."""
+    address = os.environ.get(_VARIABLE)
+    if not address:
+        return
+    if address.startswith("@"):  # systemd's way to write a name that is no file
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as end, contextlib.suppress(OSError):
+        end.connect(address)
+        end.sendall(state.encode())
