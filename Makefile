@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := .:protos/gen
 
-.PHONY: run test unit check format protos docs release-protos bench setup clean
+.PHONY: run test unit check format protos docs release-protos bench bench-grpc bench-memory setup clean
 
 # Start the archive: DICOMweb on :8080, gRPC on :50051, data in ./data.
 run: .venv/runtime
@@ -43,9 +43,15 @@ docs: .venv/dev
 release-protos: .venv/dev
 	$(BIN)/buf build -o protos/released.binpb
 
-# Measure: see bench/README.md.
+# Measure DICOMweb, gRPC (with ghz) and memory: see bench/README.md.
 bench: .venv/dev
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench web
+
+bench-grpc: .venv/dev
+	$(BIN)/python -m bench grpc
+
+bench-memory: .venv/dev
+	$(BIN)/python -m bench memory
 
 # A virtual environment with everything for development.
 setup: .venv/dev

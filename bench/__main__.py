@@ -1,4 +1,4 @@
-"""`python -m bench`: start an archive, measure it, print a table."""
+"""`python -m bench`: start an archive of its own, measure it, print a table."""
 
 import json
 from pathlib import Path
@@ -6,50 +6,83 @@ from typing import Annotated
 
 import typer
 
-from bench.archive import Archive, PeakMemory, running_archive
-from bench.workloads import WORKLOADS, Workload, load, run
+from bench import core, ghz, memory, web
+from bench.archive import running_archive
+from bench.figures import GRPC_COLUMNS, MEMORY_COLUMNS, WEB_COLUMNS, Row, table, write_rows
+from bench.scenarios import PARTITION, SCENARIOS
+from bench.sets import Sets, store
+from bench.workloads import WORKLOADS
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
-
-def measure(workload: Workload, archive: Archive, seconds: float) -> dict[str, float | str]:
-    """Return one row: units a second, CPU for each unit over all processes, largest process."""
-    cpu = archive.cpu_seconds()
-    with PeakMemory(archive) as memory:
-        units, taken = run(workload, archive, seconds)
-    cpu = archive.cpu_seconds() - cpu
-    return {
-        "workload": workload.name,
-        "unit": workload.unit,
-        "clients": workload.clients,
-        "per_second": round(units / taken, 1),
-        "cpu_ms_per_unit": round(cpu / units * 1000, 3),
-        "peak_rss_mb": round(memory.peak_bytes / 1e6, 1),
-    }
+Names = Annotated[list[str] | None, typer.Argument(help="What to measure; everything if nothing is named.")]
+Scale = Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances, 1.3 GB.")]
+Workers = Annotated[int, typer.Option(help="Worker processes.")]
+Output = Annotated[Path | None, typer.Option(help="Also write the rows here, a JSON object a line.")]
 
 
-@app.command()
-def main(
-    names: Annotated[list[str] | None, typer.Argument(help="Workloads; all if none is named.")] = None,
+@app.command("web")
+def measure_web(
+    names: Names = None,
     seconds: Annotated[float, typer.Option(help="Time of each workload.")] = 3.0,
-    workers: Annotated[int, typer.Option(help="Processes of the facade.")] = 1,
-    output: Annotated[Path | None, typer.Option(help="Also write the rows here, a JSON object a line.")] = None,
+    scale: Scale = 1.0,
+    workers: Workers = 1,
+    output: Output = None,
 ) -> None:
-    """Measure an archive on embedded defaults: SQLite, files, everything synced before it is acknowledged."""
-    rows = []
+    """Measure DICOMweb."""
+    size = Sets(scale)
+    chosen = [one for one in WORKLOADS if _is_named(one.name, names, [one.name for one in WORKLOADS])]
     with running_archive(workers) as archive:
-        load(archive)
-        for workload in WORKLOADS:
-            if not names or workload.name in names:
-                rows.append(measure(workload, archive, seconds))
-                typer.echo(json.dumps(rows[-1]), err=True)
-    typer.echo("| workload | unit | clients | per second | CPU ms/unit | largest process, MB |")
-    typer.echo("|---|---|--:|--:|--:|--:|")
-    for row in rows:
-        typer.echo("| " + " | ".join(str(value) for value in row.values()) + " |")
+        store(archive.core, "", size.instances())
+        rows = [_said(web.measure(workload, archive, size, seconds)) for workload in chosen]
+    _finish(rows, WEB_COLUMNS, output)
+
+
+@app.command("grpc")
+def measure_grpc(names: Names = None, scale: Scale = 1.0, workers: Workers = 1, output: Output = None) -> None:
+    """Measure every rpc of the contract with ghz."""
+    size = Sets(scale)
+    chosen = [one for one in SCENARIOS if _is_named(one.name, names, [one.name for one in SCENARIOS])]
+    try:
+        drive = ghz.driver(ghz.find())
+    except ghz.NotInstalled as exc:
+        typer.echo(str(exc), err=True)
+        raise typer.Exit(1) from exc
+    with running_archive(workers, DICOMSTORE_PARTITIONS="true") as archive:
+        store(archive.core, PARTITION, size.instances())
+        rows = [_said(core.measure(scenario, archive, size, drive)) for scenario in chosen]
+    _finish(rows, GRPC_COLUMNS, output)
+
+
+@app.command("memory")
+def measure_memory(
+    megabytes: Annotated[int, typer.Option(help="Size of the large instance, MiB.")] = 400,
+    instances: Annotated[int, typer.Option(help="Instances of the study.")] = 500,
+    seconds: Annotated[float, typer.Option(help="Time of the storm and of the slow readers.")] = 5.0,
+    workers: Workers = 1,
+    output: Output = None,
+) -> None:
+    """Measure the peak memory of each process."""
+    size = memory.Size(megabytes=megabytes, instances=instances, seconds=seconds)
+    _finish([_said(row) for row in memory.measure(size, lambda: running_archive(workers))], MEMORY_COLUMNS, output)
+
+
+def _is_named(name: str, names: list[str] | None, known: list[str]) -> bool:
+    unknown = set(names or []).difference(known)
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return not names or name in names
+
+
+def _said(row: Row) -> Row:
+    typer.echo(json.dumps(row), err=True)
+    return row
+
+
+def _finish(rows: list[Row], columns: dict[str, str], output: Path | None) -> None:
+    typer.echo("\n".join(table(rows, columns)))
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(output, rows)
 
 
 if __name__ == "__main__":

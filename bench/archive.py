@@ -1,18 +1,18 @@
-"""An archive of its own for a measurement, and what it costs: CPU and memory of all its processes."""
+"""An archive of its own for a measurement, and what it costs: CPU and memory of all its processes, read from /proc."""
 
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Archive:
     """Where a running archive listens, and the process that started it."""
 
@@ -29,58 +29,39 @@ class Archive:
     pid: int
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time of all processes of the archive so far."""
+        """Return the CPU time of all processes of the archive so far, ended ones included."""
         return sum(_cpu_seconds(pid) for pid in self._processes())
 
-    def rss_bytes(self) -> list[int]:
-        """Return the resident set of each process."""
-        page = os.sysconf("SC_PAGE_SIZE")
-        return [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page for pid in self._processes()]
+    def reset_peaks(self) -> None:
+        """Let the peak of each process begin anew at what it holds now."""
+        for pid in self._processes():
+            with suppress(OSError):
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def peaks(self) -> list[tuple[str, float]]:
+        """Return the name and the largest resident set (VmHWM, MB of 10^6 bytes) of each process."""
+        found = []
+        for pid in self._processes():
+            with suppress(OSError):
+                sizes = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+                found += [(_name(pid), round(int(size) * 1024 / 1e6, 1)) for size in sizes]
+        return found
 
     def _processes(self) -> list[int]:
+        """Return the process that started the archive and all below it. Any thread of a process may have children."""
         found, todo = [], [self.pid]
         while todo:
             pid = todo.pop()
-            try:
-                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            except OSError:
-                continue
             found.append(pid)
-            todo += map(int, children)
+            for task in Path(f"/proc/{pid}/task").glob("*/children"):
+                with suppress(OSError):
+                    todo += map(int, task.read_text().split())
         return found
-
-
-class PeakMemory(threading.Thread):
-    """Watches the largest resident set of any process of an archive."""
-
-    def __init__(self, archive: Archive) -> None:
-        super().__init__(daemon=True)
-        self._archive = archive
-        self._stop_now = threading.Event()
-        self.peak_bytes = 0
-
-    def run(self) -> None:
-        """Look every 20 ms."""
-        while not self._stop_now.wait(0.02):
-            try:
-                self.peak_bytes = max([self.peak_bytes, *self._archive.rss_bytes()])
-            except OSError:
-                continue
-
-    def __enter__(self) -> "PeakMemory":
-        """Begin to watch."""
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End."""
-        self._stop_now.set()
-        self.join()
 
 
 @contextmanager
 def running_archive(workers: int = 1, **settings: str) -> Iterator[Archive]:
-    """Run `dicomstore up` on free ports and a temporary data directory."""
+    """Run `dicomstore up` on free ports and a temporary data directory, below `BENCH_DIR` if that is set."""
     data = tempfile.mkdtemp(prefix="dicomstore-bench-", dir=os.environ.get("BENCH_DIR"))
     http_port, core_port = _free_port(), _free_port()
     command = [
@@ -115,11 +96,20 @@ def _wait_until_healthy(process: "subprocess.Popen[bytes]", port: int) -> None:
 
 
 def _cpu_seconds(pid: int) -> float:
-    try:
+    """Return what a process used by its own clock, in ns steps, and what its ended children used, in ticks."""
+    with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+        clock = (~pid << 3) | 2  # clock_getcpuclockid(3): CPUCLOCK_SCHED of that process
+        return time.clock_gettime(clock) + (int(fields[13]) + int(fields[14])) / _TICKS
+    return 0.0
+
+
+def _name(pid: int) -> str:
+    """Return what a process runs: the module of `python -m`, or the name of its script."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    if "-m" in words[:-1]:
+        return words[words.index("-m") + 1]
+    return next((Path(word).name for word in words[1:] if word and not word.startswith("-")), words[0])
 
 
 def _free_port() -> int:

@@ -1,210 +1,305 @@
-"""What is measured. Each workload does units of work until its time is over and checks every answer."""
+"""What is measured over DICOMweb. Each workload is a list of requests, and says what a good answer to each is."""
 
-import http.client
 import itertools
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import grpc
-import orjson
-from dicomstore.v1 import store_service_pb2, store_service_pb2_grpc
-
-from bench import data
+from bench import data, sets
 from bench.archive import Archive
+from bench.client import Answer, request
+from bench.sets import FRESH, SERIES, SMALL_PER_STUDY, Sets, store
 
-ALL_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-JSON = "application/dicom+json"
-STUDIES, SERIES_SIZE = 4, 50
-_FRESH = itertools.count(1_000_000)
+_BOUNDARY = "bench-boundary"
+_PART = f"--{_BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+_END = f"--{_BOUNDARY}--\r\n".encode()
+_STOW = {
+    "Content-Type": f'multipart/related; type="application/dicom"; boundary={_BOUNDARY}',
+    "Accept": "application/dicom+json",
+}
+JSON = {"Accept": "application/dicom+json"}
+_GZIP_JSON = {**JSON, "Accept-Encoding": "gzip"}
+STORED_FORM = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+_FRAME = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
+_TILE = {"Accept": 'multipart/related; type="image/jpeg"; transfer-syntax=*'}
+_PAGE = 50
+_BIG_FRAME = bytes(range(256)) * 4096  # 1 MiB
+_ONE_FRAME = b"\x28\x00\x08\x00IS\x02\x001 "  # Number of Frames, explicit little endian
+_DELETIONS = 400
 
-Unit = Callable[[http.client.HTTPConnection], int]
-"""Does one request and returns how many units that were."""
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request and what must come back."""
+
+    buffers: Sequence[bytes]
+    units: int
+    """What it is counted as."""
+    check: Callable[[Answer], bool]
+    """Whether a kept answer is right; looked at for a sample, after the time is over."""
+    least_bytes: int = 0
+    """Size of the body, known of every answer."""
+    status: int = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Workload:
-    """A name, what is counted, how many clients at once, and what each does."""
+    """A name, what is counted, how many connections at once, and the requests; they may end."""
 
     name: str
     unit: str
     clients: int
-    make: Callable[[Archive], Unit]
+    requests: Callable[[Archive, Sets], Iterator[Request]]
+    writes: bool = False
+    """Work that the archive puts off is waited for and counted."""
 
 
-def load(archive: Archive) -> None:
-    """Store what the reading workloads read."""
-    bodies = [
-        data.instance("ct", study, series, number)
-        for study in range(1, STUDIES + 1)
-        for series in (1, 2)
-        for number in range(1, SERIES_SIZE + 1)
-    ]
-    bodies += [data.instance("small", study) for study in range(100, 600)]
-    bodies.append(data.instance("multiframe", 50))
-    _store_over_grpc(archive, bodies)
+def big_instance(study: int, megabytes: int) -> list[bytes]:
+    """Return the buffers of an instance of so many frames of 1 MiB; they are one frame in memory."""
+    head, pixels = data.parts(data.Kind(1024, 512), study)
+    head = head.replace(_ONE_FRAME, b"\x28\x00\x08\x00IS\x08\x00%-8d" % megabytes)
+    length = (len(_BIG_FRAME) * megabytes).to_bytes(4, "little")
+    return [head + pixels[:8] + length, *itertools.repeat(_BIG_FRAME, megabytes)]
 
 
-def run(workload: Workload, archive: Archive, seconds: float) -> tuple[int, float]:
-    """Return units done and seconds taken."""
-    one = workload.make(archive)
-    end = time.perf_counter() + seconds
-    ready = threading.Barrier(workload.clients)
-
-    def client() -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", archive.http_port, timeout=60)
-        ready.wait()
-        done = 0
-        while time.perf_counter() < end or not done:
-            done += one(connection)
-        connection.close()
-        return done
-
-    began = time.perf_counter()
-    with ThreadPoolExecutor(workload.clients) as clients:
-        done = sum(clients.map(lambda _: client(), range(workload.clients)))
-    return done, time.perf_counter() - began
+def stow(parts: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """Return the buffers of one request that stores instances, each given as buffers."""
+    body = [buffer for part in parts for buffer in (_PART, *part, b"\r\n")]
+    return [request("POST", "/v2/studies", _STOW, sum(map(len, body)) + len(_END)), *body, _END]
 
 
-def _get(path: Callable[[], str], accept: str, least_bytes: int, units: int = 1) -> Callable[[Archive], Unit]:
-    def make(_: Archive) -> Unit:
-        def one(connection: http.client.HTTPConnection) -> int:
-            connection.request("GET", path(), headers={"Accept": accept})
-            answer = connection.getresponse()
-            size = len(answer.read())
-            if answer.status != 200 or size < least_bytes:
-                raise RuntimeError(f"GET answered {answer.status} with {size} bytes")
-            return units
-
-        return one
-
-    return make
-
-
-def _stow(kind: str, count: int) -> Callable[[Archive], Unit]:
-    def make(_: Archive) -> Unit:
-        def one(connection: http.client.HTTPConnection) -> int:
-            study = next(_FRESH)
-            parts = (
-                b"--bench\r\nContent-Type: application/dicom\r\n\r\n" + data.instance(kind, study, 1, number) + b"\r\n"
-                for number in range(1, count + 1)
-            )
-            headers = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=bench', "Accept": JSON}
-            connection.request("POST", "/v2/studies", b"".join(parts) + b"--bench--\r\n", headers)
-            answer = connection.getresponse()
-            stored = len(orjson.loads(answer.read())["00081199"]["Value"])
-            if stored != count:
-                raise RuntimeError(f"POST stored {stored} of {count}")
-            return count
-
-        return one
-
-    return make
-
-
-def _grpc_store(archive: Archive) -> Unit:
-    def one(_: http.client.HTTPConnection) -> int:
-        study = next(_FRESH)
-        bodies = [data.instance("small", study, 1, number) for number in range(1, 501)]
-        _store_over_grpc(archive, bodies)
-        return len(bodies)
-
-    return one
-
-
-def _delete(archive: Archive) -> Unit:
-    def one(connection: http.client.HTTPConnection) -> int:
-        study = next(_FRESH)
-        _store_over_grpc(archive, [data.instance("small", study, 1, number) for number in range(1, 21)])
-        connection.request("DELETE", f"/v2/studies/{data.study_uid(study)}")
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status != 204:
-            raise RuntimeError(f"DELETE answered {answer.status}")
-        return 20
-
-    return one
-
-
-def _store_over_grpc(archive: Archive, bodies: list[bytes]) -> None:
-    def requests() -> Iterator[store_service_pb2.StoreInstancesRequest]:
-        message = store_service_pb2.StoreInstancesRequest(header=store_service_pb2.StoreHeader())
-        size = 0
-        for item, body in enumerate(bodies, 1):
-            for start in range(0, len(body), 1 << 20):
-                piece = body[start : start + (1 << 20)]
-                if size + len(piece) > 1 << 20:
-                    yield message
-                    message, size = store_service_pb2.StoreInstancesRequest(), 0
-                message.pieces.add(item=item, data=piece, last=start + len(piece) == len(body))
-                size += len(piece)
-        yield message
-
-    with grpc.insecure_channel(archive.core) as channel:
-        responses = store_service_pb2_grpc.StoreServiceStub(channel).StoreInstances(requests())
-        stored = sum(outcome.HasField("stored") for response in responses for outcome in response.outcomes)
-    if stored != len(bodies):
-        raise RuntimeError(f"StoreInstances stored {stored} of {len(bodies)}")
-
-
-def _cycle(paths: list[str]) -> Callable[[], str]:
-    cycle = itertools.cycle(paths)
-    return lambda: next(cycle)
-
-
-def _study(study: int) -> str:
+def study_path(study: int) -> str:
+    """Return the resource of a study."""
     return f"/v2/studies/{data.study_uid(study)}"
 
 
-def _series(study: int) -> str:
-    return f"{_study(study)}/series/{data.series_uid(study)}"
+def get_study(study: int, instances: int) -> Request:
+    """Return the request for all instances of a study of CT slices."""
+    least = instances * 500_000
+    return Request(
+        [request("GET", study_path(study), STORED_FORM)], instances, _has_parts(instances), least_bytes=least
+    )
 
 
-def _instance(study: int, number: int = 1) -> str:
-    return f"{_series(study)}/instances/{data.instance_uid(study, 1, number)}"
+def get_metadata(path: str, instances: int, fields: dict[str, str] = JSON) -> Request:
+    """Return the request for the metadata of a study or series."""
+    return Request([request("GET", f"{path}/metadata", fields)], instances, _has_matches(instances))
 
 
-_FRAME = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
+def content(answer: Answer) -> bytes:
+    """Return the body of a kept answer as it was before compression."""
+    assert answer.body is not None
+    if answer.field("Content-Encoding") != "gzip":
+        return answer.body
+    left, whole = answer.body, b""
+    while left:  # members may follow one another
+        member = zlib.decompressobj(wbits=31)
+        whole += member.decompress(left) + member.flush()
+        left = member.unused_data
+    return whole
+
+
+def _has_matches(count: int) -> Callable[[Answer], bool]:
+    return lambda answer: len(json.loads(content(answer))) == count
+
+
+def _has_parts(count: int) -> Callable[[Answer], bool]:
+    def check(answer: Answer) -> bool:
+        assert answer.body is not None
+        boundary = b"--" + answer.body[2 : answer.body.index(b"\r\n")]
+        return answer.body.count(boundary) == count + 1 and answer.body.rstrip().endswith(boundary + b"--")
+
+    return check
+
+
+def _holds(bytes_wanted: bytes) -> Callable[[Answer], bool]:
+    return lambda answer: answer.body is not None and bytes_wanted in answer.body
+
+
+def _stored(count: int) -> Callable[[Answer], bool]:
+    return lambda answer: len(json.loads(content(answer))["00081199"]["Value"]) == count
+
+
+def _stow(kind: data.Kind, count: int) -> Callable[[Archive, Sets], Iterator[Request]]:
+    def requests(_: Archive, __: Sets) -> Iterator[Request]:
+        for study in FRESH:
+            instances = [data.parts(kind, study, 1, number) for number in range(1, count + 1)]
+            yield Request(stow(instances), count, _stored(count))
+
+    return requests
+
+
+def _stow_big(_: Archive, size: Sets) -> Iterator[Request]:
+    megabytes = math.ceil(400 * size.scale)
+    yield Request(stow([big_instance(next(FRESH), megabytes)]), megabytes, _stored(1))
+
+
+def _search(queries: Callable[[Sets], list[tuple[str, int]]]) -> Callable[[Archive, Sets], Iterator[Request]]:
+    """Make the requests of queries, each with the number of its matches."""
+
+    def requests(_: Archive, size: Sets) -> Iterator[Request]:
+        made = [
+            Request([request("GET", f"/v2{target}", JSON)], 1, _has_matches(count), least_bytes=2)
+            for target, count in queries(size)
+        ]
+        return itertools.cycle(made)
+
+    return requests
+
+
+def _by_patient(size: Sets) -> list[tuple[str, int]]:
+    return [(f"/studies?PatientID={data.patient_id(study)}", 1) for study in size.small_studies]
+
+
+def _by_date(size: Sets) -> list[tuple[str, int]]:
+    dates = sorted(data.study_date(study) for study in size.all_studies)
+    found = []
+    for first in size.small_studies:
+        begin = data.study_date(first)
+        end = data.study_date(first)[:4] + "1231"
+        matches = sum(begin <= date <= end for date in dates)
+        found.append((f"/studies?StudyDate={begin}-{end}&limit=100", min(100, matches)))
+    return found
+
+
+def _by_name(pattern: Callable[[str], str]) -> Callable[[Sets], list[tuple[str, int]]]:
+    def queries(size: Sets) -> list[tuple[str, int]]:
+        families = [data.family(study) for study in size.all_studies]
+        return [
+            (f"/studies?PatientName={pattern(family)}&limit=100", min(100, families.count(family)))
+            for family in sorted(set(families))
+        ]
+
+    return queries
+
+
+def _instances_of_series(size: Sets) -> list[tuple[str, int]]:
+    return [
+        (f"/studies/{data.study_uid(study)}/series/{data.series_uid(study, series)}/instances", len(size.slices))
+        for study in size.ct_studies
+        for series in SERIES
+    ]
+
+
+def _first_page(size: Sets) -> list[tuple[str, int]]:
+    return [(f"/studies?limit={_PAGE}&offset=0", min(_PAGE, len(size.all_studies)))]
+
+
+def _deep_offset(size: Sets) -> list[tuple[str, int]]:
+    count = len(size.all_studies)
+    offsets = [int(count * part) for part in (0.80, 0.85, 0.90)]
+    return [(f"/studies?limit={_PAGE}&offset={offset}", min(_PAGE, count - offset)) for offset in offsets]
+
+
+def _metadata_series(fields: dict[str, str]) -> Callable[[Archive, Sets], Iterator[Request]]:
+    def requests(_: Archive, size: Sets) -> Iterator[Request]:
+        resources = itertools.product(size.ct_studies, SERIES)
+        paths = [f"{study_path(study)}/series/{data.series_uid(study, series)}" for study, series in resources]
+        return itertools.cycle([get_metadata(path, len(size.slices), fields) for path in paths])
+
+    return requests
+
+
+def _metadata_study(fields: dict[str, str]) -> Callable[[Archive, Sets], Iterator[Request]]:
+    def requests(_: Archive, size: Sets) -> Iterator[Request]:
+        count = len(SERIES) * len(size.slices)
+        return itertools.cycle([get_metadata(study_path(study), count, fields) for study in size.ct_studies])
+
+    return requests
+
+
+def _metadata_rich(fields: dict[str, str]) -> Callable[[Archive, Sets], Iterator[Request]]:
+    def requests(_: Archive, size: Sets) -> Iterator[Request]:
+        return itertools.cycle(
+            [get_metadata(study_path(study), SMALL_PER_STUDY, fields) for study in size.small_studies]
+        )
+
+    return requests
+
+
+def _instance_request(kind: data.Kind, study: int, series: int, number: int) -> Request:
+    path = f"{study_path(study)}/series/{data.series_uid(study, series)}"
+    target = f"{path}/instances/{data.instance_uid(study, series, number)}"
+    least = sum(map(len, data.parts(kind, study, series, number)))
+    return Request(
+        [request("GET", target, STORED_FORM)],
+        1,
+        lambda answer: _holds(data.instance(kind, study, series, number))(answer),
+        least_bytes=least,
+    )
+
+
+def _wado_ct(_: Archive, size: Sets) -> Iterator[Request]:
+    resources = itertools.product(size.ct_studies, SERIES, size.slices)
+    return itertools.cycle([_instance_request(data.CT_SLICE, *resource) for resource in resources])
+
+
+def _wado_small(_: Archive, size: Sets) -> Iterator[Request]:
+    resources = itertools.product(range(1, SMALL_PER_STUDY + 1), size.small_studies)
+    return itertools.cycle([_instance_request(data.SMALL, study, 1, number) for number, study in resources])
+
+
+def _wado_study(_: Archive, size: Sets) -> Iterator[Request]:
+    return itertools.cycle([get_study(study, len(SERIES) * len(size.slices)) for study in size.ct_studies])
+
+
+def _frames(kind: data.Kind, studies: Sequence[int], accept: dict[str, str]) -> Iterator[Request]:
+    """Ask for one frame after the other, far apart."""
+    frames = data.frames(kind)
+    steps = range(0, 1000 * 7919, 7919)  # a prime, so that all frames get their turn
+    made = []
+    for study, step in zip(itertools.cycle(studies), steps, strict=False):
+        number = step % len(frames) + 1
+        path = f"{study_path(study)}/series/{data.series_uid(study)}/instances/{data.instance_uid(study)}"
+        target = f"{path}/frames/{number}"
+        frame = frames[number - 1]
+        made.append(Request([request("GET", target, accept)], 1, _holds(frame), least_bytes=len(frame)))
+    return itertools.cycle(made)
+
+
+def _frame_of_many(_: Archive, size: Sets) -> Iterator[Request]:
+    return _frames(size.multiframe, size.multiframe_studies, _FRAME)
+
+
+def _tile(_: Archive, size: Sets) -> Iterator[Request]:
+    return _frames(size.slide, [size.slide_study], _TILE)
+
+
+def _delete(archive: Archive, size: Sets) -> Iterator[Request]:
+    studies = list(itertools.islice(FRESH, max(4, round(_DELETIONS * size.scale))))
+    store(archive.core, "", (instance for study in studies for instance in sets.small_study(study)))
+    return (
+        Request([request("DELETE", study_path(study))], SMALL_PER_STUDY, lambda _: True, status=204)
+        for study in studies
+    )
+
 
 WORKLOADS = (
-    Workload("stow_ct_1", "instances", 4, _stow("ct", 1)),
-    Workload("stow_small_100", "instances", 2, _stow("small", 100)),
-    Workload("grpc_store_small", "instances", 2, _grpc_store),
-    Workload(
-        "qido_patient_id",
-        "requests",
-        4,
-        _get(_cycle([f"/v2/studies?PatientID=P{100000000 + n}" for n in range(100, 600)]), JSON, 100),
-    ),
-    Workload("qido_page", "requests", 4, _get(lambda: "/v2/studies?limit=100", JSON, 10_000)),
-    Workload(
-        "metadata_series",
-        "instances",
-        2,
-        _get(lambda: f"{_series(1)}/metadata", JSON, 50_000, SERIES_SIZE),
-    ),
-    Workload(
-        "wado_instance_ct",
-        "instances",
-        4,
-        _get(_cycle([_instance(1, n) for n in range(1, SERIES_SIZE + 1)]), ALL_DICOM, 520_000),
-    ),
-    Workload(
-        "wado_instance_small", "instances", 4, _get(_cycle([_instance(n) for n in range(100, 600)]), ALL_DICOM, 6000)
-    ),
-    Workload(
-        "wado_study_ct",
-        "instances",
-        1,
-        _get(_cycle([_study(n) for n in range(1, STUDIES + 1)]), ALL_DICOM, 50_000_000, 2 * SERIES_SIZE),
-    ),
-    Workload(
-        "frame_of_200",
-        "frames",
-        4,
-        _get(_cycle([f"{_instance(50)}/frames/{n}" for n in range(1, 201, 7)]), _FRAME, 131_072),
-    ),
-    Workload("store_and_delete_20", "instances", 1, _delete),
+    Workload("qido_study_by_pid", "requests", 4, _search(_by_patient)),
+    Workload("qido_study_daterange", "requests", 4, _search(_by_date)),
+    Workload("qido_study_wildcard_name", "requests", 4, _search(_by_name(lambda family: f"{family[:4]}*"))),
+    Workload("qido_study_leading_wildcard", "requests", 4, _search(_by_name(lambda family: f"*{family[2:]}*"))),
+    Workload("qido_instances_of_series", "requests", 4, _search(_instances_of_series)),
+    Workload("qido_studies_page1", "requests", 4, _search(_first_page)),
+    Workload("qido_deep_offset", "requests", 4, _search(_deep_offset)),
+    Workload("metadata_series", "instances", 2, _metadata_series(JSON)),
+    Workload("metadata_series_gzip", "instances", 2, _metadata_series(_GZIP_JSON)),
+    Workload("metadata_study", "instances", 1, _metadata_study(JSON)),
+    Workload("metadata_study_gzip", "instances", 1, _metadata_study(_GZIP_JSON)),
+    Workload("metadata_study_rich", "instances", 4, _metadata_rich(JSON)),
+    Workload("metadata_study_rich_gzip", "instances", 4, _metadata_rich(_GZIP_JSON)),
+    Workload("wado_instance", "instances", 8, _wado_ct),
+    Workload("wado_instance_small", "instances", 8, _wado_small),
+    Workload("wado_study", "instances", 1, _wado_study),
+    Workload("frame_1", "frames", 8, _frame_of_many),
+    Workload("frames_wsi", "frames", 16, _tile),
+    Workload("stow_ct_1", "instances", 8, _stow(data.CT_SLICE, 1), writes=True),
+    Workload("stow_ct_batch", "instances", 2, _stow(data.CT_SLICE, 50), writes=True),
+    Workload("stow_small_1", "instances", 16, _stow(data.SMALL, 1), writes=True),
+    Workload("stow_small_batch", "instances", 4, _stow(data.SMALL, 100), writes=True),
+    Workload("stow_big", "MiB", 1, _stow_big, writes=True),
+    Workload("delete_study", "instances", 1, _delete, writes=True),
 )
+"""In this order: those that read know what is there, those that write add to it."""

@@ -3,25 +3,110 @@
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
+import grpc
 import pytest
 
+from bench import core, ghz, memory, rpc
+from bench.archive import Archive, running_archive
+from bench.figures import GRPC_COLUMNS, table
+from bench.ghz import Outcome
+from bench.scenarios import PARTITION, SCENARIOS, Load, Scenario, received, sent
+from bench.sets import Sets, store
 from bench.workloads import WORKLOADS
 from tests.e2e.archive import ROOT
 
+SMOKE = 0.01
 
-@pytest.mark.timeout(300)
-def test_a_short_run_of_the_benchmark_measures_every_workload(tmp_path: Path) -> None:
-    rows = tmp_path / "rows.jsonl"
-    subprocess.run(
-        [sys.executable, "-m", "bench", "--seconds", "0.1", "--output", rows],
+
+def bench(*arguments: str | Path, folder: Path, path: str = "/usr/bin:/bin") -> subprocess.CompletedProcess[str]:
+    """Run `python -m bench` with its data in a folder."""
+    environment = {"BENCH_DIR": str(folder), "PATH": path, "PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"}
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
         cwd=ROOT,
-        env={"BENCH_DIR": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"},
-        check=True,
+        env=environment,
         capture_output=True,
-        timeout=280,
+        text=True,
+        timeout=110,
+        check=False,
     )
+
+
+def call_with_stubs(scenario: Scenario, loads: Sequence[Load], core: str) -> Outcome:
+    """Make the calls that ghz would make, one after the other, and count the items of each."""
+    began, latencies, statuses = time.perf_counter(), [], dict[str, int]()
+    with grpc.insecure_channel(core) as channel:
+        for load in loads:
+            for number in range(load.calls):
+                start = time.perf_counter()
+                received(scenario, rpc.call(channel, scenario.rpc, sent(scenario, load, number)))
+                latencies.append(time.perf_counter() - start)
+                statuses[scenario.status] = statuses.get(scenario.status, 0) + 1
+    return Outcome(time.perf_counter() - began, sorted(latencies), statuses, client_cpu_s=0.0)
+
+
+def test_a_short_run_over_dicomweb_measures_every_workload(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    done = bench("web", "--seconds", "0.02", "--scale", str(SMOKE), "--output", rows, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     measured = [json.loads(line) for line in rows.read_text().splitlines()]
     assert [row["workload"] for row in measured] == [workload.name for workload in WORKLOADS]
-    assert all(row["per_second"] > 0 for row in measured)
+    assert all(row["per_s"] > 0 and row["cpu_ms_per_unit"] > 0 and row["checked"] for row in measured)
+    assert all(f"| {workload.name} |" in done.stdout for workload in WORKLOADS)
+
+
+@pytest.fixture(scope="module")
+def partitioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("BENCH_DIR", str(tmp_path_factory.mktemp("bench")))
+        with running_archive(DICOMSTORE_PARTITIONS="true") as archive:
+            store(archive.core, PARTITION, Sets(SMOKE).instances())
+            yield archive
+
+
+def test_the_data_of_every_grpc_scenario_do_what_they_must(partitioned: Archive) -> None:
+    rows = [core.measure(scenario, partitioned, Sets(SMOKE), call_with_stubs) for scenario in SCENARIOS]
+    assert all(row["items_per_s"] and row["cpu_ms_per_item"] for row in rows)
+    assert len(table(rows, GRPC_COLUMNS)) == 2 + len(SCENARIOS)
+
+
+def test_every_rpc_of_the_contract_has_a_scenario() -> None:
+    assert {*rpc.contract(), rpc.HEALTH} == {scenario.rpc for scenario in SCENARIOS}
+
+
+def test_a_short_run_measures_the_memory_of_each_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_DIR", str(tmp_path))
+    small = memory.Size(megabytes=2, instances=4, storm_clients=2, slow_readers=4, seconds=0.1)
+    with running_archive() as archive:
+        rows = list(memory.measure(small, lambda: nullcontext(archive)))
+    assert [row["memory"] for row in rows] == ["nothing", "large_instance", "study", "metadata_storm", "slow_readers"]
+    peaks = [row["peak_mb"] for row in rows]
+    assert all(isinstance(peak, list) and all(size > 10 for _, size in peak) for peak in peaks)
+
+
+def test_without_ghz_and_go_the_benchmark_says_how_to_get_them(tmp_path: Path) -> None:
+    done = bench("grpc", folder=tmp_path, path=str(tmp_path))
+    assert done.returncode == 1
+    assert "go install github.com/bojand/ghz/cmd/ghz@" in done.stderr
+
+
+def test_reports_of_several_clients_count_from_the_first_begin_to_the_last_end() -> None:
+    def report(end: str, latency_ms: int, status: str) -> dict[str, object]:
+        details = [{"timestamp": f"2024-01-31T10:00:{end}Z", "latency": latency_ms * 1_000_000}]
+        return {"statusCodeDistribution": {status: 1}, "details": details}
+
+    found = ghz.outcome([report("02.500000001", 1500, "OK"), report("03.000000000", 500, "Unavailable")], 0.25)
+    assert found.taken_s == pytest.approx(2.0)
+    assert found.latencies_s == pytest.approx([0.5, 1.5])
+    assert found.statuses == {"OK": 1, "Unavailable": 1}
+
+
+def test_a_call_that_ends_otherwise_than_it_must_fails_the_measurement(partitioned: Archive) -> None:
+    [health] = [scenario for scenario in SCENARIOS if scenario.name == "health"]
+    with pytest.raises(RuntimeError, match=r"calls: .'Unavailable': 1."):
+        core.measure(health, partitioned, Sets(SMOKE), lambda *_: Outcome(1.0, [1.0], {"Unavailable": 1}, 0.0))

@@ -1,0 +1,107 @@
+"""How a DICOMweb workload is measured: clients in threads, every answer's status and size, the content of a sample."""
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from bench.archive import Archive
+from bench.client import Answer, Connection
+from bench.figures import Row, percentile_ms
+from bench.sets import Sets
+from bench.workloads import Request, Workload
+
+_SAMPLE = 16
+"""Of so many answers one is kept."""
+
+_KEPT_BYTES = 64 << 20
+_READY_SECONDS = 60
+SETTLE_SECONDS = 0.5
+"""CPU of so long after a workload that writes is counted with it."""
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What came of the requests of one client."""
+
+    units: int = 0
+    size_bytes: int = 0
+    whole_s: list[float] = field(default_factory=list)
+    first_byte_s: list[float] = field(default_factory=list)
+    kept: list[tuple[Request, Answer]] = field(default_factory=list)
+
+
+def measure(workload: Workload, archive: Archive, size: Sets, seconds: float) -> Row:
+    """Run a workload until its time or its requests are over and return its figures.
+
+    Raises:
+        RuntimeError: an answer was wrong.
+    """
+    requests = workload.requests(archive, size)
+    archive.reset_peaks()
+    cpu, own_cpu = archive.cpu_seconds(), time.process_time()
+    clients, taken_s = _run(workload.clients, archive.http_port, requests, seconds)
+    own_cpu = time.process_time() - own_cpu
+    if workload.writes:
+        time.sleep(min(SETTLE_SECONDS, seconds))
+    cpu = archive.cpu_seconds() - cpu
+    for kept, answer in itertools.chain.from_iterable(client.kept for client in clients):
+        if not kept.check(answer):
+            raise RuntimeError(f"{workload.name}: an answer has not the content it must have")
+    units = sum(client.units for client in clients)
+    whole = sorted(itertools.chain.from_iterable(client.whole_s for client in clients))
+    first = sorted(itertools.chain.from_iterable(client.first_byte_s for client in clients))
+    return {
+        "workload": workload.name,
+        "unit": workload.unit,
+        "clients": workload.clients,
+        "requests": len(whole),
+        "per_s": round(units / taken_s, 1),
+        "mb_s": round(sum(client.size_bytes for client in clients) / taken_s / 1e6, 1),
+        "p50_ms": percentile_ms(whole, 50),
+        "p95_ms": percentile_ms(whole, 95),
+        "p99_ms": percentile_ms(whole, 99),
+        "first_byte_p50_ms": percentile_ms(first, 50),
+        "cpu_ms_per_unit": round(cpu / units * 1e3, 4),
+        "client_cpu_ms_per_unit": round(own_cpu / units * 1e3, 4),
+        "peak_rss_mb": max(size for _, size in archive.peaks()),
+        "checked": sum(len(client.kept) for client in clients),
+    }
+
+
+def _run(count: int, port: int, requests: Iterator[Request], seconds: float) -> tuple[list[_Taken], float]:
+    turn = threading.Lock()
+    ready = threading.Barrier(count + 1)
+
+    def client() -> _Taken:
+        taken, kept_bytes = _Taken(), 0
+        with Connection(port) as connection:
+            ready.wait(_READY_SECONDS)
+            while time.perf_counter() < end or not taken.whole_s:
+                with turn:
+                    request = next(requests, None)
+                if request is None:
+                    break
+                keep = len(taken.whole_s) % _SAMPLE == 0 and (not taken.kept or kept_bytes < _KEPT_BYTES // count)
+                answer = connection.ask(request.buffers, keep=keep)
+                if answer.status != request.status or answer.size_bytes < request.least_bytes:
+                    raise RuntimeError(f"{request.buffers[0]!r} is answered {answer.status}, {answer.size_bytes} bytes")
+                taken.units += request.units
+                taken.size_bytes += sum(map(len, request.buffers)) + answer.size_bytes
+                taken.whole_s.append(answer.whole_s)
+                taken.first_byte_s.append(answer.first_byte_s)
+                if keep:
+                    kept_bytes += answer.size_bytes
+                    taken.kept.append((request, answer))
+        return taken
+
+    with ThreadPoolExecutor(count) as threads:
+        end = time.perf_counter() + seconds
+        running = [threads.submit(client) for _ in range(count)]
+        ready.wait(_READY_SECONDS)
+        began = time.perf_counter()
+        end = began + seconds
+        taken = [one.result() for one in running]
+        return taken, time.perf_counter() - began
