@@ -23,6 +23,7 @@ OCTET_STREAM = "application/octet-stream"
 
 _PARTS = re.compile(r'(?:[^,;"]|"(?:[^"\\]|\\.)*"?)+|[,;]')
 _UID = re.compile(r"[0-9.]{1,64}")
+_CODING = re.compile(r"(?:^|,)\s*([^\s;,]+)\s*(?:;\s*q\s*=\s*(0(?:\.\d*)?|1(?:\.0*)?))?\s*(?=,|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,3 +228,13 @@ def prefers_xml(wishes: Iterable[MediaRange]) -> bool:
         if accepts_json([wish]):
             return False
     return False
+
+
+def prefers_gzip(headers: Iterable[str]) -> bool:
+    """Say whether Accept-Encoding ranks gzip above no coding (RFC 9110 section 12.5.3). Saying nothing does not."""
+    qualities: dict[str, float] = {}
+    for name, quality in _CODING.findall(",".join(headers).lower()):
+        qualities.setdefault(name.removeprefix("x-"), float(quality or 1))
+    rest = qualities.get("*", 0.0)
+    gzip = qualities.get("gzip", rest)
+    return gzip > 0 and gzip >= qualities.get("identity", rest)

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from facade.body_cache import BodyCache
 from facade.channel import Core, channel_to
 from facade.config import Settings, comma_list
 from facade.endpoints.health import HealthCache
@@ -62,6 +63,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     app.router.redirect_slashes = False
     app.state.settings = settings
     app.state.health = HealthCache()
+    app.state.bodies = BodyCache(settings.metadata_cache_bytes)
     return app
 
 

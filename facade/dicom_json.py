@@ -31,7 +31,7 @@ async def array_chunks(pages: AsyncIterator[Sequence[bytes]]) -> AsyncGenerator[
     lead = b"["
     async for data_sets in pages:
         if data_sets:
-            yield lead + b",".join(data_sets)
+            yield b",".join([lead + data_sets[0], *data_sets[1:]])
             lead = b","
     yield b"[]" if lead == b"[" else b"]"
 

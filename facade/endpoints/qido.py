@@ -15,6 +15,7 @@ from starlette.responses import Response
 from facade.accept import DICOM_JSON, accepts_json
 from facade.addresses import Urls, resource_of, urls_of
 from facade.channel import Core
+from facade.content_coding import IDENTITY, WORTH_BYTES, coded, coded_chunks, coding_headers, coding_of
 from facade.dicom_json import array, array_chunks, with_bulk_data_urls, with_retrieve_url
 from facade.errors import Refusal
 from facade.observe import call_metadata
@@ -128,10 +129,15 @@ async def _search(request: Request, scope: Scope) -> Response:
     response = Response(status_code=204)
     if more and query.limit > MAX_LIMIT:
         pages = _pages(request, question, answer, query)
-        chunks = array_chunks(pages)
-        response = StreamedResponse(chunks, {"Content-Type": DICOM_JSON}, source=pages, idle_seconds=core.idle_seconds)
+        coding = coding_of(request)
+        headers = {"Content-Type": DICOM_JSON, **coding_headers(coding)}
+        chunks = coded_chunks(array_chunks(pages), coding)
+        response = StreamedResponse(chunks, headers, source=pages, idle_seconds=core.idle_seconds)
     elif answer.matches:
-        response = Response(array(_data_sets(answer, request, query)), 200, {"Content-Type": DICOM_JSON})
+        body = array(_data_sets(answer, request, query))
+        coding = coding_of(request) if len(body) >= WORTH_BYTES else IDENTITY
+        headers = {"Content-Type": DICOM_JSON, **coding_headers(coding)}
+        response = Response(await coded(body, coding), 200, headers)
     if ignored:
         response.headers.append("Warning", f'299 dicomstore "These parameters were ignored: {_names(ignored)}."')
     if more and query.limit <= MAX_LIMIT:

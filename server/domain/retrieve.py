@@ -25,7 +25,9 @@ PIXEL_DATA = "7FE00010"
 ENCODABLE = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
 
 _PAGE = 500
-_METADATA_PAGE = 50
+_FIRST_METADATA_PAGE = 20
+_MOST_METADATA_ROWS = 200
+_METADATA_PAGE_BYTES = 1 << 19
 _ITEM_HEADER_BYTES = 8
 
 
@@ -71,10 +73,10 @@ class OpenBulkData:
 
 @dataclass(frozen=True, slots=True)
 class OpenMetadata:
-    """The state of a resource and its data sets."""
+    """The state of a resource and its data sets, in pages that are never empty."""
 
     state: ResourceState
-    items: AsyncIterator[InstanceMetadata]
+    pages: AsyncIterator[Sequence[InstanceMetadata]]
 
 
 class Retrieve:
@@ -209,7 +211,10 @@ class Retrieve:
     async def metadata(
         self, *, partition: str, study: str, series: str, instance: str, known: ResourceState | None
     ) -> OpenMetadata:
-        """Open the metadata of a resource; there are no items if its state is the `known` one.
+        """Open the metadata of a resource; there are no pages if its state is the `known` one.
+
+        Instances come by version. What is stored after the state was read is left out; what is deleted meanwhile may be
+        missing.
 
         Raises:
             InvalidRequest, NotFound: for the address.
@@ -218,14 +223,19 @@ class Retrieve:
         state = await self._index.state(ref)
         if state is None:
             raise await not_found(self._index, ref)
-        return OpenMetadata(state, _nothing() if state == known else self._metadata(ref))
+        return OpenMetadata(state, _nothing() if state == known else self._metadata(ref, state))
 
-    async def _metadata(self, ref: ResourceRef) -> AsyncIterator[InstanceMetadata]:
-        after = 0
-        while page := await self._index.metadata(ref, after, _METADATA_PAGE):
-            for item in page:
-                yield item
+    async def _metadata(self, ref: ResourceRef, state: ResourceState) -> AsyncIterator[Sequence[InstanceMetadata]]:
+        """Yield pages: the first is small and soon there, the others have the number of rows that its size allows."""
+        after, limit = 0, _FIRST_METADATA_PAGE
+        while after < state.max_version and (page := await self._index.metadata(ref, after, limit)):
             after = page[-1].version
+            if after > state.max_version:
+                page = [item for item in page if item.version <= state.max_version]
+            if page:
+                yield page
+                mean_bytes = sum(len(item.dicom_json) for item in page) // len(page)
+                limit = max(1, min(_MOST_METADATA_ROWS, _METADATA_PAGE_BYTES // (mean_bytes + 1)))
 
     async def _all(self, ref: ResourceRef, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
         """Yield the instances of `page`, the first one, and of those that follow."""
@@ -386,6 +396,6 @@ async def _without_offset_table(chunks: AsyncIterator[bytes]) -> AsyncIterator[b
         skip = 0
 
 
-async def _nothing() -> AsyncIterator[InstanceMetadata]:
-    for item in list[InstanceMetadata]():
-        yield item
+async def _nothing() -> AsyncIterator[Sequence[InstanceMetadata]]:
+    for page in list[Sequence[InstanceMetadata]]():
+        yield page

@@ -113,9 +113,13 @@ def retrieval_error(stored: StoredInstance, error: DicomStoreError) -> resources
     )
 
 
-def metadata_item(value: InstanceMetadata) -> retrieve.MetadataItem:
-    """Return one data set and whose it is."""
-    return retrieve.MetadataItem(version=value.version, dicom_json=value.dicom_json, id=instance_id(value.id))
+def add_metadata_item(message: retrieve.RetrieveMetadataResponse, value: InstanceMetadata) -> None:
+    """Add one data set and whose it is. It is made in its place: a message put into another is copied."""
+    uids = message.items.add(version=value.version, dicom_json=value.dicom_json).id
+    uids.partition = value.id.partition
+    uids.study_instance_uid = value.id.study
+    uids.series_instance_uid = value.id.series
+    uids.sop_instance_uid = value.id.instance
 
 
 def state(value: ResourceState) -> retrieve.ResourceState:

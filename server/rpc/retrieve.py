@@ -102,13 +102,18 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         )
         message = pb.RetrieveMetadataResponse(state=convert.state(opened.state))
         size = 0
-        async for item in opened.items:
-            if message.items and size + len(item.dicom_json) > _MESSAGE_BYTES:
+        async for page in opened.pages:
+            for item in page:
+                if size and size + len(item.dicom_json) > _MESSAGE_BYTES:
+                    yield message
+                    message, size = pb.RetrieveMetadataResponse(), 0
+                convert.add_metadata_item(message, item)
+                size += len(item.dicom_json)
+            if message.HasField("state"):  # the first page does not wait for others
                 yield message
                 message, size = pb.RetrieveMetadataResponse(), 0
-            message.items.append(convert.metadata_item(item))
-            size += len(item.dicom_json)
-        yield message
+        if size or message.HasField("state"):
+            yield message
 
 
 async def _packed(

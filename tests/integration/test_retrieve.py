@@ -289,6 +289,33 @@ async def test_metadata_of_a_study_has_all_instances_and_a_state_that_changes(co
     assert len(items) == 121
 
 
+async def test_the_first_metadata_of_many_comes_with_the_state_and_does_not_wait_for_the_others(
+    core: CoreClient,
+) -> None:
+    study = new_uid()
+    await core.stored(*(part10(StudyInstanceUID=study) for _ in range(60)))
+    request = pb.RetrieveMetadataRequest(resource=Ref(study_instance_uid=study))
+    first, *others = [message async for message in core.retrieve_stub.RetrieveMetadata(request)]
+    assert first.state.instance_count == 60
+    assert len(first.items) == 20
+    assert [message.HasField("state") for message in others] == [False]
+    versions = [item.version for message in (first, *others) for item in message.items]
+    assert len(versions) == 60
+    assert versions == sorted(versions)
+    assert versions[-1] == first.state.max_version
+
+
+async def test_metadata_messages_are_of_about_a_mebibyte(core: CoreClient) -> None:
+    study = new_uid()
+    long = "x" * 10_000
+    await core.stored(*(part10(StudyInstanceUID=study, TextComments=long, ImageComments=long) for _ in range(250)))
+    request = pb.RetrieveMetadataRequest(resource=Ref(study_instance_uid=study))
+    messages = [message async for message in core.retrieve_stub.RetrieveMetadata(request)]
+    assert sum(len(message.items) for message in messages) == 250
+    assert max(message.ByteSize() for message in messages) < 1.1 * 2**20
+    assert len(messages) < 10
+
+
 async def test_an_attribute_found_invalid_is_left_out_of_metadata(core: CoreClient) -> None:
     [stored] = await core.stored(part10(StudyDate="NotADate"))
     _, [item] = await core.metadata(ref_of(stored))

@@ -13,7 +13,6 @@ from server.adapters.sql.rows import (
     STUDY_KEY,
     address,
     depth,
-    instance_id,
     pixel_layout,
     stored_instance,
     within,
@@ -37,8 +36,22 @@ _PAGES = [
 ]
 _FIND = [Prepared(page) for page in _PAGES]
 _METADATA = [
-    Prepared(page.add_columns(metadata.c.dicom_json).join(metadata, metadata.c.version == instances.c.version))
-    for page in _PAGES
+    Prepared(
+        select(
+            instances.c.version,
+            studies.c.uid.label("study_uid"),
+            series.c.uid.label("series_uid"),
+            instances.c.uid,
+            metadata.c.dicom_json,
+        )
+        .join_from(instances, metadata, metadata.c.version == instances.c.version)
+        .join(series, series.c.key == instances.c.series_key)
+        .join(studies, studies.c.key == instances.c.study_key)
+        .where(*within(depth), _AFTER)
+        .order_by(instances.c.version)
+        .limit(bindparam("limit"))
+    )
+    for depth in range(4)
 ]
 _STATE = {
     1: Prepared(select(studies.c.max_version, studies.c.instance_count).where(studies.c.key == STUDY_KEY)),
@@ -77,8 +90,11 @@ def metadata_of(
     connection: Connection, partition_key: int, resource: ResourceRef, after: int, limit: int
 ) -> list[InstanceMetadata]:
     page = address(partition_key, resource) | {"after": after, "limit": limit}
-    rows = _METADATA[depth(resource)].rows(connection, page)
-    return [InstanceMetadata(instance_id(row), row.version, row.dicom_json) for row in rows]
+    partition = resource.partition
+    return [
+        InstanceMetadata(InstanceId(partition, study, series, uid), version, dicom_json)
+        for version, study, series, uid, dicom_json in _METADATA[depth(resource)].rows(connection, page)
+    ]
 
 
 def frames_of(

@@ -107,12 +107,12 @@ async def test_the_entity_tag_holds_as_long_as_nothing_changes(web_with_image: h
 
 
 async def test_the_entity_tag_of_a_study_changes_with_its_instances(web_with_image: httpx.AsyncClient) -> None:
-    path = f"/v2/studies/{STUDY}/metadata"
-    tags = [(await web_with_image.get(path, headers=JSON)).headers["etag"]]
+    path, headers = f"/v2/studies/{STUDY}/metadata", JSON | {"Accept-Encoding": "identity"}
+    tags = [(await web_with_image.get(path, headers=headers)).headers["etag"]]
     await stored(web_with_image, part10(SOPInstanceUID="1.2.4", SeriesInstanceUID="1.5"))
-    tags.append((await web_with_image.get(path, headers=JSON)).headers["etag"])
+    tags.append((await web_with_image.get(path, headers=headers)).headers["etag"])
     await web_with_image.delete(f"/v2/studies/{STUDY}/series/1.5")
-    tags.append((await web_with_image.get(path, headers=JSON)).headers["etag"])
+    tags.append((await web_with_image.get(path, headers=headers)).headers["etag"])
 
     assert tags[0] != tags[1] != tags[2]
     assert tags[0].endswith('-1"')

@@ -11,6 +11,7 @@ from facade.accept import (
     offer_for,
     parse_accept,
     parse_media_type,
+    prefers_gzip,
     prefers_xml,
 )
 
@@ -246,3 +247,26 @@ def test_content_types_are_read_as_leniently(text: str, name: str, parameters: d
 @pytest.mark.parametrize("text", ["", ";", "nonsense", "a/b/c", "/"])
 def test_what_is_no_media_type_is_none(text: str) -> None:
     assert parse_media_type(text) is None
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["gzip", "gzip, deflate, br, zstd", "GZIP", "x-gzip", "*", "deflate, gzip;q=1.0, *;q=0.5", "gzip;q=0.1",
+     "identity;q=0.5, gzip;q=0.8", "identity;q=0, gzip ; q=0.2", "gzip, identity", "*;q=0, gzip", "br;q=7, gzip"],
+)  # fmt: skip
+def test_gzip_is_preferred_if_accept_encoding_ranks_it_first(header: str) -> None:
+    assert prefers_gzip([header])
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "identity", "gzip;q=0", "gzip;q=0.000, *", "*;q=0", "br, deflate", "identity, gzip;q=0.5", "gzip;q=0, x-gzip",
+     "gzip;q=2", "gzip;level=9", "gzipped", "gzip;q=0.5, *", "identity;q=0"],
+)  # fmt: skip
+def test_gzip_is_not_preferred_otherwise(header: str) -> None:
+    assert not prefers_gzip([header])
+
+
+def test_accept_encoding_may_come_in_several_headers_or_not_at_all() -> None:
+    assert prefers_gzip(["br", "gzip"])
+    assert not prefers_gzip([])

@@ -1,0 +1,73 @@
+"""What an answer with metadata shows while instances are stored and deleted."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from server.adapters.memory_blobs import MemoryBlobs
+from server.adapters.sql.engine import Database, migrate, open_database
+from server.domain.partitions import PartitionGate
+from server.domain.retrieve import OpenMetadata, Retrieve
+from server.model.instance import ResourceState
+from tests.contract.index.samples import NOON, identity, sample, study_ref
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    url = f"sqlite:///{tmp_path / 'index.db'}"
+    migrate(url)
+    database = open_database(url)
+    yield database
+    await database.close()
+
+
+async def opened(database: Database) -> OpenMetadata:
+    gate = PartitionGate(database.partitions, enabled=False, now=lambda: NOON)
+    retrieve = Retrieve(blobs=MemoryBlobs(), index=database.instances, gate=gate)
+    return await retrieve.metadata(partition="", study=study_ref().study or "", series="", instance="", known=None)
+
+
+async def store(database: Database, *numbers: int) -> None:
+    await database.instances.add([sample(instance=number) for number in numbers], NOON)
+
+
+async def delete(database: Database, number: int) -> None:
+    await database.instances.delete(identity(instance=number).ref, NOON, NOON)
+
+
+async def test_metadata_is_that_of_its_state_although_instances_are_stored_meanwhile(database: Database) -> None:
+    await store(database, *range(1, 61))
+    answer = await opened(database)
+    seen = list(await anext(answer.pages))
+    await store(database, *range(61, 300))
+    async for page in answer.pages:
+        seen += page
+
+    assert [item.id for item in seen] == [identity(instance=number) for number in range(1, 61)]
+    assert answer.state == ResourceState(seen[-1].version, len(seen))
+
+
+async def test_metadata_leaves_out_what_was_deleted_meanwhile_and_nothing_takes_its_place(database: Database) -> None:
+    await store(database, *range(1, 61))
+    answer = await opened(database)
+    seen = list(await anext(answer.pages))
+    for number in (1, 30, 60):
+        await delete(database, number)
+    await store(database, 30, 99)
+    async for page in answer.pages:
+        seen += page
+
+    assert [item.id for item in seen] == [identity(instance=n) for n in range(1, 60) if n != 30]
+    assert answer.state.instance_count == 60
+
+
+@pytest.mark.parametrize("size", [10, 30_000, 700_000])
+async def test_a_page_holds_few_instances_if_they_are_large(database: Database, size: int) -> None:
+    for number in range(1, 61):
+        await database.instances.add([sample(instance=number, dicom_json=b" " * size)], NOON)
+    pages = [page async for page in (await opened(database)).pages]
+
+    assert sum(map(len, pages)) == 60
+    assert all(len(page) == 1 or len(page) * size < 600_000 for page in pages[1:])
+    assert len(pages[0]) == 20
