@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,9 @@ PIECE_BYTES = 1 << 20
 """Most bytes that are read or written at once."""
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MOST_BUFFERS = 500  # of one pwritev; Linux takes 1024
+
+Buffer = bytes | memoryview
 _T = TypeVar("_T")
 
 
@@ -53,11 +56,18 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data` at the file's position."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+def write_all(fd: int, buffers: Sequence[Buffer], position: int) -> int:
+    """Write all of the buffers, one after the other and without joining them, at `position`; return where they end."""
+    left = [memoryview(buffer) for buffer in buffers]
+    left.reverse()
+    while left:
+        written = os.pwritev(fd, left[: -_MOST_BUFFERS - 1 : -1], position)
+        position += written
+        while left and written >= len(left[-1]):
+            written -= len(left.pop())
+        if written:
+            left[-1] = left[-1][written:]
+    return position
 
 
 def _translated(work: Callable[[], _T]) -> _T:

@@ -7,7 +7,7 @@ A blob is written in the process's own directory, linked to its final name, then
 journal commit serves both names (measured 10 % cheaper than sync, rename, sync). The first link stays until the
 index has committed, so what a crash left unsettled is found by looking at a few names instead of all blobs.
 
-Bytes are gathered to 1 MiB before a thread is asked to write them, so a small blob costs one hop to a thread in all.
+Bytes are gathered to 1 MiB, if memory allows it, before a thread is asked to write them: fewer hops to a thread.
 """
 
 import logging
@@ -15,28 +15,38 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from io import FileIO
 from pathlib import Path
 
+from server.adapters.allowance import Allowance
 from server.adapters.disk import PIECE_BYTES, DiskThreads, sync_directory, write_all
+from server.adapters.page_cache import PageCache
 from server.adapters.process_directory import LOCK, ProcessDirectory
 from server.model.errors import DataLoss, DicomStoreError, Reason
 from server.model.instance import Locator
 
 _THREADS = 8
+_HELD_BYTES = 32 << 20
 _LOCATOR = re.compile(r"[0-9a-f]{32}")
 _log = logging.getLogger("dicomstore.blobs")
 
 
 class FileBlobs:
-    """BlobStore (see `server.ports.blobs`) below one directory. Use as an async context manager."""
+    """BlobStore (see `server.ports.blobs`) below one directory. Use as an async context manager.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        allowance: of bytes that its writers may hold in memory.
+        cache: to read through.
+    """
+
+    def __init__(self, root: Path, *, allowance: Allowance | None = None, cache: PageCache | None = None) -> None:
         self._blobs = root / "blobs"
         self._ingest = ProcessDirectory(root / "ingest")
         self._left_behind: dict[Locator, Path] = {}
+        self._cache = cache or PageCache()
+        self.allowance = allowance or Allowance(_HELD_BYTES)
         self.threads = DiskThreads(_THREADS)
 
     async def __aenter__(self) -> "FileBlobs":
@@ -83,47 +93,40 @@ class FileBlobs:
 
     # Reading
 
-    async def read(self, locator: Locator, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    async def read(self, locator: Locator, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
         """See the port."""
-        file, piece, left = await self.threads.run(lambda: self._open_read(locator, offset, length))
-        with file:
-            while piece:
+        with await self._opened(locator) as file:
+            left = os.fstat(file.fileno()).st_size - offset if length is None else length
+            while left > 0:
+                size = min(left, PIECE_BYTES)
+                piece = self._cache.read(file.fileno(), size, offset)
+                if piece is None:
+                    piece = await self.threads.run(lambda: _pread(file, size, offset))  # noqa: B023 - awaited here
                 yield piece
-                offset += len(piece)
-                left -= len(piece)
-                if not left:
-                    return
-                piece = await self.threads.run(lambda: _pread(file, min(left, PIECE_BYTES), offset))  # noqa: B023
+                offset += size
+                left -= size
 
     async def size(self, locator: Locator) -> int:
         """See the port."""
 
-        def look() -> int:
-            with self._open(locator) as file:
-                return os.fstat(file.fileno()).st_size
+        with await self._opened(locator) as file:
+            return os.fstat(file.fileno()).st_size
 
-        return await self.threads.run(look)
+    async def _opened(self, locator: Locator) -> FileIO:
+        """Open a blob: at once if the system has all it takes in memory, by a thread if not."""
+        with _missing_if_not_found():
+            fd = self._cache.open(self._existing_path(locator))
+        return await self.threads.run(lambda: self._open(locator)) if fd is None else FileIO(fd)
 
     def _open(self, locator: Locator) -> FileIO:
-        try:
-            if not _LOCATOR.fullmatch(locator):
-                raise FileNotFoundError(locator)
-            return FileIO(self.path(locator))
-        except FileNotFoundError as missing:
-            raise DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.") from missing
+        """Open a blob; blocking. A file object, not a descriptor: it closes itself if its reader was cancelled."""
+        with _missing_if_not_found():
+            return FileIO(self._existing_path(locator))
 
-    def _open_read(self, locator: Locator, offset: int, length: int | None) -> tuple[FileIO, bytes, int]:
-        """Open a blob and read its first piece in one go; return file, piece, and bytes wanted in all.
-
-        A file object, not a descriptor: if the caller was cancelled meanwhile, it closes itself.
-        """
-        file = self._open(locator)
-        try:
-            wanted = os.fstat(file.fileno()).st_size - offset if length is None else length
-            return file, _pread(file, min(wanted, PIECE_BYTES), offset) if wanted > 0 else b"", wanted
-        except BaseException:
-            file.close()
-            raise
+    def _existing_path(self, locator: Locator) -> Path:
+        if not _LOCATOR.fullmatch(locator):
+            raise FileNotFoundError(locator)
+        return self.path(locator)
 
     # Keeping house
 
@@ -195,6 +198,8 @@ class FileWriter:
         self._name = name
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
+        self._allowed_bytes = 0
+        self._end = 0
         self._fd = -1
         self._handed_out = False
 
@@ -202,8 +207,12 @@ class FileWriter:
         """See the port."""
         self._gathered.append(data)
         self._gathered_bytes += len(data)
-        if self._gathered_bytes >= PIECE_BYTES:
+        is_allowed = self._store.allowance.take(len(data))
+        if is_allowed:
+            self._allowed_bytes += len(data)
+        if not is_allowed or self._gathered_bytes >= PIECE_BYTES:
             await self._store.threads.run(self._flush)
+            self._let_go()
 
     async def commit(self) -> Locator:
         """See the port."""
@@ -213,6 +222,7 @@ class FileWriter:
 
     async def close(self) -> None:
         """End the writer; erase the blob unless its locator was handed out."""
+        self._let_go()
         if self._fd < 0:
             return
         os.close(self._fd)
@@ -222,13 +232,17 @@ class FileWriter:
             except DicomStoreError as error:  # invisible as it is; `recover` finds it after the next start
                 _log.warning("a discarded blob could not be erased reason=%s", error.reason)
 
+    def _let_go(self) -> None:
+        """Give back what was allowed to be gathered."""
+        self._store.allowance.give_back(self._allowed_bytes)
+        self._allowed_bytes = 0
+
     def _flush(self) -> None:
         if self._fd < 0:
             path = self._store.ingest_path(self._name)
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
-        for data in gathered:
-            write_all(self._fd, data)
+        self._end = write_all(self._fd, gathered, self._end)
 
     def _make_durable(self) -> None:
         self._flush()
@@ -243,6 +257,14 @@ def _pread(file: FileIO, size: int, offset: int) -> bytes:
     if len(data) != size:
         raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
     return data
+
+
+@contextmanager
+def _missing_if_not_found() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.") from error
 
 
 def _unlink(path: Path) -> None:

@@ -11,13 +11,13 @@ import ctypes
 import os
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
 
-from server.adapters.disk import sync_directory
+from server.adapters.disk import Buffer, sync_directory, write_all
 from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
 
@@ -25,7 +25,6 @@ HEADER_BYTES = 16
 _FACTS = struct.Struct("<4sII")
 _LIVING, _DEAD = b"DSr1", b"DSx1"
 _LOCATOR = re.compile(r"([0-9a-f]{32})-([0-9a-f]{1,8})-([0-9a-f]{1,8})")
-_MOST_BUFFERS = 500  # of one writev; Linux takes 1024
 _PUNCH_HOLE_KEEP_SIZE = 3
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -72,7 +71,9 @@ class Segment:
         Raises:
             OSError: none of them is in the segment. If it `is_broken` now, it must not be used any more.
         """
-        records, buffers, end = [], [], self.end
+        records: list[Record] = []
+        buffers: list[Buffer] = []
+        end = self.end
         for pieces in blobs:
             length, crc = 0, 0
             for piece in pieces:
@@ -83,9 +84,7 @@ class Segment:
             buffers += pieces
             end += HEADER_BYTES + length
         # At a place, not at the end: what a failed attempt left is overwritten.
-        position = self.end
-        for first in range(0, len(buffers), _MOST_BUFFERS):
-            position += _write_all(self._fd, buffers[first : first + _MOST_BUFFERS], position)
+        write_all(self._fd, buffers, self.end)
         try:
             os.fdatasync(self._fd)
         except OSError:
@@ -105,31 +104,35 @@ def _header(mark: bytes, length: int, crc: int) -> bytes:
     return facts + check.to_bytes(4, "little")
 
 
-def _write_all(fd: int, buffers: Sequence[bytes], position: int) -> int:
-    size = sum(map(len, buffers))
-    written = os.pwritev(fd, buffers, position)
-    if written < size:
-        rest = memoryview(b"".join(buffers))
-        while written < size:
-            written += os.pwrite(fd, rest[written:], position + written)
-    return size
-
-
 def living(fd: int) -> Iterator[tuple[int, int]]:
     """Yield (offset, length) of the living records of a segment, up to its end or a header that can't be trusted."""
+    size = os.fstat(fd).st_size
     for offset, mark, length in _headers(fd):
-        if mark == _LIVING and offset + HEADER_BYTES + length <= os.fstat(fd).st_size:
+        if mark == _LIVING and offset + HEADER_BYTES + length <= size:
             yield offset, length
 
 
-def is_dead(fd: int) -> bool:
-    """Say whether a segment certainly has no living record: all of its headers can be trusted and say so."""
-    end = 0
-    for offset, mark, length in _headers(fd):
+def dead_until(fd: int, start: int = 0) -> int:
+    """Return where the first living record from the record at `start` begins, or the first that can't be trusted.
+
+    The size of the segment if there is none, which then certainly holds nothing any more.
+    """
+    end = start
+    for offset, mark, length in _headers(fd, start):
         if mark == _LIVING:
-            return False
+            return offset
         end = offset + HEADER_BYTES + length
-    return end == os.fstat(fd).st_size
+    return end
+
+
+def living_bytes(fd: int) -> int | None:
+    """Return the size of all living records with their headers; None if a header can't be trusted."""
+    size, end = 0, 0
+    for offset, mark, length in _headers(fd):
+        end = offset + HEADER_BYTES + length
+        if mark == _LIVING:
+            size += end - offset
+    return size if end == os.fstat(fd).st_size else None
 
 
 def cut_torn_tail(fd: int) -> None:
@@ -141,9 +144,9 @@ def cut_torn_tail(fd: int) -> None:
             os.fsync(fd)
 
 
-def _headers(fd: int) -> Iterator[tuple[int, bytes, int]]:
+def _headers(fd: int, offset: int = 0) -> Iterator[tuple[int, bytes, int]]:
     """Yield (offset, mark, length) of one record after the other, as long as headers can be trusted."""
-    size, offset = os.fstat(fd).st_size, 0
+    size = os.fstat(fd).st_size
     while offset + HEADER_BYTES <= size:
         header = os.pread(fd, HEADER_BYTES, offset)
         mark, length, crc = _FACTS.unpack(header[:12])
@@ -153,23 +156,41 @@ def _headers(fd: int) -> Iterator[tuple[int, bytes, int]]:
         offset += HEADER_BYTES + length
 
 
-def blob_in(record: Record, header_and_data: bytes) -> bytes:
-    """Return the blob's bytes of what was read at a record.
+def read_record(
+    read: Callable[[int, int], bytes | None], record: Record, offset: int = 0, length: int | None = None
+) -> bytes | None:
+    """Read a range of a blob, with `read(size, offset)` of its segment; None if that had None.
+
+    First the bytes, then the header: a record is marked dead before its bytes go, so a header that says living vouches
+    for the bytes that were read before. A whole blob is compared with its checksum; of a range nothing is but that the
+    record is the one that was written there.
 
     Raises:
-        DataLoss: BLOB_MISSING when there is no such living record, BLOB_DAMAGED when its bytes have changed.
+        DataLoss: BLOB_MISSING when there is no such living record, BLOB_DAMAGED when its bytes have changed or end
+            before the range does.
     """
-    header = header_and_data[:HEADER_BYTES]
+    wanted = max(0, record.length - offset) if length is None else length
+    is_within = offset + wanted <= record.length
+    data = read(wanted, record.offset + HEADER_BYTES + offset) if is_within and wanted else b""
+    header = read(HEADER_BYTES, record.offset)
+    if data is None or header is None:
+        return None
     if not _is_living(header, record):
         raise missing()
-    data = header_and_data[HEADER_BYTES:]
-    if len(data) != record.length:
-        raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
+    is_whole = wanted == record.length
+    if not is_within or len(data) != wanted or (is_whole and _has_changed(header, data)):
+        raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off or have changed.")
     return data
 
 
 def _is_living(header: bytes, record: Record) -> bool:
     return len(header) == HEADER_BYTES and _FACTS.unpack(header[:12])[:2] == (_LIVING, record.length)
+
+
+def _has_changed(header: bytes, data: bytes) -> bool:
+    """Compare a blob with the checksum in its header, if that can be trusted itself."""
+    crc = google_crc32c.value(data)
+    return header != _header(_LIVING, len(data), crc) and header == _header(*_FACTS.unpack(header[:12]))
 
 
 def missing() -> DataLoss:

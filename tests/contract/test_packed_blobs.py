@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from server.adapters import packed_blobs
+from server.adapters import appending
 from server.adapters.packed_blobs import PackedBlobs
-from server.adapters.segments import _header, record_of
+from server.adapters.segments import _header, erase, read_record, record_of
 from server.model.errors import DataLoss, Exhausted, Reason
 from server.ports.blobs import BlobStore
 from tests.contract.blobs import BlobStoreContract, all_blobs, get, put
@@ -22,10 +22,17 @@ class TestPackedBlobs(BlobStoreContract):
             yield store
 
 
-class TestPackedBlobsWithLargeOnesPackedToo(BlobStoreContract):
+class TestPackedBlobsOfWhichNoneIsSmall(BlobStoreContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[BlobStore]:
-        async with PackedBlobs(tmp_path, small_bytes=600_000) as store:
+        async with PackedBlobs(tmp_path, small_bytes=-1) as store:
+            yield store
+
+
+class TestPackedBlobsWithoutRoomInMemory(BlobStoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[BlobStore]:
+        async with PackedBlobs(tmp_path, held_bytes=0) as store:
             yield store
 
 
@@ -42,11 +49,110 @@ def overwrite(path: Path, offset: int, data: bytes) -> None:
 async def test_small_blobs_share_a_file_and_large_ones_do_not(tmp_path: Path) -> None:
     async with PackedBlobs(tmp_path) as store:
         small = [await put(store, bytes([i]) * 1000) for i in range(10)]
-        large = await put(store, b"x" * 100_000)
+        large = await put(store, b"x" * 1_100_000)
         assert len(segments(tmp_path)) == 1
         assert len(list((tmp_path / "blobs").glob("*/*"))) == 1
         assert [await get(store, locator) for locator in small] == [bytes([i]) * 1000 for i in range(10)]
-        assert await get(store, large) == b"x" * 100_000
+        assert await get(store, large) == b"x" * 1_100_000
+
+
+async def test_a_blob_declared_large_is_never_gathered_and_a_wrong_declaration_does_no_harm(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path) as store:
+        for declared, body in ((2_000_000, b"small"), (5, b"x" * 2_000_000)):
+            async with store.open_write(declared) as writer:
+                await writer.write(body)
+                locator = await writer.commit()
+            assert record_of(locator) is None
+            assert await get(store, locator) == body
+
+
+async def test_writers_that_find_no_room_in_memory_write_to_files_of_their_own(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path, held_bytes=1000) as store, store.open_write() as one, store.open_write() as other:
+        await one.write(b"1" * 800)
+        await other.write(b"2" * 800)
+        await other.write(b"3" * 800)
+        first, second = await one.commit(), await other.commit()
+        assert record_of(first) is not None
+        assert record_of(second) is None
+        assert await get(store, first) == b"1" * 800
+        assert await get(store, second) == b"2" * 800 + b"3" * 800
+
+
+async def test_room_in_memory_comes_back_however_a_writer_ends(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path, held_bytes=1000) as store:
+        for size in (900, 500, 1500):
+            await put(store, b"committed" * (size // 9))
+            async with store.open_write() as writer:
+                await writer.write(b"given up" * (size // 8))
+        assert record_of(await put(store, b"x" * 1000)) is not None
+
+
+@pytest.mark.parametrize("size", [1000, 700_000, 3_000_000])
+async def test_what_is_in_no_cache_is_read_from_the_disk(tmp_path: Path, size: int) -> None:
+    body = os.urandom(size)
+    async with PackedBlobs(tmp_path) as store:
+        locator = await put(store, body)
+        for offset, length in ((0, None), (size - 500, 500)):
+            forget_pages(tmp_path)
+            assert await get(store, locator, offset, length) == body[offset:]
+
+
+def forget_pages(root: Path) -> None:
+    for path in (*root.glob("blobs/*/*"), *root.glob("segments/*.seg")):
+        fd = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+
+
+async def test_a_range_of_a_blob_reads_little_more_than_the_range(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path) as store:
+        for size in (1_000_000, 3_000_000):
+            locator = await put(store, os.urandom(size))
+            before = bytes_read()
+            await get(store, locator, size // 2, 4096)
+            assert bytes_read() - before < 20_000
+
+
+def bytes_read() -> int:
+    """What this process has asked the system for so far (proc(5), rchar)."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+async def test_a_flipped_bit_is_damage_to_the_whole_but_not_to_a_range_without_it(tmp_path: Path) -> None:
+    body = bytes(100_000)
+    async with PackedBlobs(tmp_path) as store:
+        locator = await put(store, body)
+        [segment] = segments(tmp_path)
+        overwrite(segment, 50_000, b"\1")
+        with pytest.raises(DataLoss) as caught:
+            await get(store, locator)
+        assert caught.value.reason is Reason.BLOB_DAMAGED
+        assert await get(store, locator, 60_000) == body[60_000:]
+
+
+async def test_a_flipped_checksum_does_not_make_a_whole_blob_damaged(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path) as store:
+        locator = await put(store, b"whole")
+        overwrite(segments(tmp_path)[0], 8, b"\xff\xff")
+        assert await get(store, locator) == b"whole"
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+async def test_bytes_that_are_erased_while_they_are_read_are_missing_and_not_zeros(tmp_path: Path, size: int) -> None:
+    async with PackedBlobs(tmp_path) as store:
+        record = record_of(await put(store, b"x" * size))
+        assert record is not None
+        fd = os.open(segments(tmp_path)[0], os.O_RDWR)
+
+        def read(size: int, offset: int) -> bytes:
+            data = os.pread(fd, size, offset)
+            erase(fd, [record])
+            return data
+
+        with pytest.raises(DataLoss) as caught:
+            read_record(read, record)
+        os.close(fd)
+        assert caught.value.reason is Reason.BLOB_MISSING
 
 
 async def test_a_deleted_small_blob_is_erased_from_the_disk(tmp_path: Path) -> None:
@@ -73,7 +179,7 @@ async def test_a_segment_in_which_nothing_lives_is_removed_when_it_is_closed(tmp
 
 
 async def test_a_full_segment_is_followed_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_blobs, "_SEGMENT_BYTES", 10_000)
+    monkeypatch.setattr(appending, "SEGMENT_BYTES", 10_000)
     async with PackedBlobs(tmp_path) as store:
         locators = [await put(store, bytes([i]) * 4000) for i in range(10)]
         assert len(segments(tmp_path)) > 2

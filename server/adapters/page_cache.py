@@ -1,0 +1,57 @@
+"""Opening and reading what the system has in memory, without waiting: cheap enough for the event loop.
+
+A hop to a thread and back costs about 0.1 ms, several times what copying 100 KB out of the page cache takes. So reads
+are tried here first, and go to a thread only when they would wait for the disk (Linux: preadv2 with RWF_NOWAIT,
+openat2 with RESOLVE_CACHED).
+"""
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+from server.adapters.disk import PIECE_BYTES
+
+_SYS_OPENAT2 = 437  # on every architecture
+_AT_FDCWD = -100
+_RESOLVE_CACHED = 0x20
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_READ_ONLY_IF_CACHED = _OpenHow(os.O_RDONLY | os.O_CLOEXEC, 0, _RESOLVE_CACHED)
+
+
+class PageCache:
+    """For one event loop. Never waits for a disk, whatever it is asked."""
+
+    def __init__(self) -> None:
+        # One for all: a fresh one each time would have to be filled with zeros first.
+        self._buffer = memoryview(bytearray(PIECE_BYTES))
+
+    def read(self, fd: int, size: int, offset: int) -> bytes | None:
+        """Return `size` bytes, at most PIECE_BYTES; None if it takes a thread to read them or to say why not."""
+        buffer = self._buffer[:size]
+        try:
+            count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
+        except OSError:  # not in the cache, or a filesystem that can't say
+            return None
+        return buffer.tobytes() if count == size else None
+
+    def open(self, path: Path) -> int | None:
+        """Return a descriptor to read a file; None if it takes a thread to open it, or to say why not.
+
+        Raises:
+            FileNotFoundError
+        """
+        how = _READ_ONLY_IF_CACHED
+        fd: int = _libc.syscall(_SYS_OPENAT2, _AT_FDCWD, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+        if fd >= 0:
+            return fd
+        if ctypes.get_errno() == errno.ENOENT:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return None
