@@ -51,6 +51,7 @@ from server.rpc.health import Health
 from server.rpc.observe import Boundary
 from server.rpc.partition import PartitionServicer
 from server.rpc.retrieve import RetrieveServicer
+from server.rpc.room import Room
 from server.rpc.search import SearchServicer
 from server.rpc.store import StoreServicer
 
@@ -68,9 +69,24 @@ SERVICES = tuple(
 )
 
 _OPTIONS = (
+    # A peer that has vanished without a word is found out within 80 s, and its calls end.
     ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # Peers that ping more often than this are cut off after two warnings.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+    # A connection without calls is closed in the end; its peer makes another when it needs one. The age of one is not
+    # bounded, because an upload may take as long as it likes.
+    ("grpc.max_connection_idle_ms", 600_000),
+    # gRPC takes in this much of each stream before anybody reads it. Left to itself it takes in a megabyte and more of
+    # each, and no `Room` would bound that. A message that is being read has as much of a window as it needs.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 64 << 10),
+    # What the contract allows in a message, and room for what stands around the bytes.
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + (1 << 20)),
 )
+
+_CALLS_BESIDES = 20
+"""Calls of health and reflection on one connection, beside those of our services."""
 
 _log = logging.getLogger("dicomstore")
 
@@ -84,11 +100,13 @@ class Core:
     """A running core.
 
     address: where it listens, with the real port.
+    room: the memory for instances on their way to disk.
     interceptors: stand around every call.
     register: adds its services to a server, which is `grpc.aio.Server` or like it; the core's own has them already.
     """
 
     address: str
+    room: Room
     interceptors: Sequence[Boundary]
     register: Callable[[Any], None]
 
@@ -161,8 +179,9 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             retention=timedelta(hours=settings.retention_hours),
             on_change=feed.ring,
         )
+        room = Room(settings.max_ingest_bytes, settings.ingest_wait_seconds)
         services = _Services(
-            store=StoreServicer(store, MAX_MESSAGE_BYTES),
+            store=StoreServicer(store, MAX_MESSAGE_BYTES, room),
             retrieve=RetrieveServicer(Retrieve(blobs=blobs, index=database.instances, gate=gate)),
             search=SearchServicer(Search(database.instances, gate)),
             delete=DeleteServicer(delete),
@@ -171,7 +190,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             capabilities=CapabilitiesServicer(settings),
             health=watch.servicer,
         )
-        interceptors = [Boundary()]
+        interceptors = [Boundary(settings.max_calls, settings.max_watches)]
         server = grpc.aio.server(interceptors=interceptors, options=_options(settings))
         services.register(server)
         if settings.reflection:
@@ -185,7 +204,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             asyncio.create_task(watch.run()),
         ]
         try:
-            yield Core(address, interceptors, services.register)
+            yield Core(address, room, interceptors, services.register)
         finally:
             await watch.leave()
             feed.close()
@@ -231,8 +250,13 @@ class _Services:
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
-    # Two cores on one port by accident would share its calls and both seem to work.
-    return [*_OPTIONS, ("grpc.so_reuseport", int(settings.share_ports))]
+    return [
+        *_OPTIONS,
+        # Two cores on one port by accident would share its calls and both seem to work.
+        ("grpc.so_reuseport", int(settings.share_ports)),
+        # Calls beyond this wait at the client, so it is more than what `Boundary` lets in: that refuses and says so.
+        ("grpc.max_concurrent_streams", 2 * (settings.max_calls + settings.max_watches) + _CALLS_BESIDES),
+    ]
 
 
 async def _require_partitions_if_used(settings: Settings, database: engine.Database) -> None:

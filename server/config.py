@@ -36,6 +36,15 @@ class Settings(BaseSettings):
     reflection: bool = Field(True, description="Offer gRPC server reflection.")
     max_instance_bytes: int = Field(4 * 2**30, gt=0, description="Largest instance that can be stored.")
     max_header_bytes: int = Field(64 * 2**20, gt=0, description="Largest data set without bulk data.")
+    max_ingest_bytes: int = Field(
+        48 * 2**20,
+        ge=4 * 2**20,
+        description="Memory for instances on their way to disk, of all uploads together; an open upload needs 1 MiB. "
+        "With none left, uploads wait.",
+    )
+    ingest_wait_seconds: float = Field(30, gt=0, description="Longest wait of an upload for that memory.")
+    max_calls: int = Field(300, gt=0, description="Calls at once; more are refused.")
+    max_watches: int = Field(50, ge=0, description="Watches of the change feed at once, which don't count as calls.")
     retention_hours: float = Field(72, ge=0, description="Time between deleting an instance and erasing its bytes.")
     erase_interval_seconds: float = Field(180, gt=0, description="Time between two looks for bytes to erase.")
     shutdown_seconds: float = Field(10, ge=0, description="Time that calls in flight get to finish when stopping.")

@@ -37,6 +37,11 @@ class InstanceReader:
         self._scanner: Scanner | None = None
         self._inflater: Inflater | None = None
 
+    @property
+    def header_bytes(self) -> int:
+        """How many bytes were fed that count against `max_header_bytes`; memory held grows with them."""
+        return self._held_bytes + (self._scanner.header_bytes if self._scanner is not None else 0)
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes.
 

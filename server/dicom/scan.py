@@ -74,11 +74,17 @@ class Scanner(Walk):
         self.extended_offsets: tuple[int, ...] = ()
         self.raw: dict[int, bytes] = {}
         self._frame_starts = frame_starts
+        self._max_header_bytes = max_header_bytes
         self._budget_end = at + max_header_bytes
         self._encapsulated: PixelData | None = None
         self._ambiguous: list[tuple[int, bytes, DataSet]] = []
         self._kept: bytes | None = None
         self._kept_mark = (0, 0, 0)
+
+    @property
+    def header_bytes(self) -> int:
+        """How many bytes of the data set were read besides the values that were passed over."""
+        return max(self.at - self._budget_end + self._max_header_bytes, 0)
 
     def feed(self, data: bytes, base: int) -> None:
         """Take what can be taken of `data`, which begins at `base` of the file, not after `at`.

@@ -155,6 +155,11 @@ class Receiver:
         self.size_bytes = 0
         self._crc32c = 0
 
+    @property
+    def header_bytes(self) -> int:
+        """How many bytes have come that are held until the end: all but bulk values; 0 after a failure."""
+        return 0 if self._failure is not None else self._reader.header_bytes
+
     async def write(self, data: bytes) -> None:
         """Take the next bytes; returns when there is room for more. Never raises for what is wrong with the item."""
         if self._failure is not None or not data:

@@ -1,4 +1,4 @@
-"""The edge of every call: request id, the one log line, and errors turned into statuses.
+"""The edge of every call: request id, the one log line, errors turned into statuses, and a bound on calls at once.
 
 The log says who asked for what kind of thing and how it went: method, status, reason, time, request id. Never values.
 """
@@ -8,17 +8,19 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Any
 
 import grpc
 
-from server.model.errors import DicomStoreError
+from server.model.errors import DicomStoreError, Exhausted, Reason
 from server.rpc.errors import to_status, unexpected
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 """The id of the call at hand: the client's `x-request-id`, or one made here."""
 
 _MOST_ID_CHARACTERS = 64
+_WATCHES = "/dicomstore.v1.ChangeFeedService/WatchChanges"
 _log = logging.getLogger("dicomstore.access")
 
 Context = Any
@@ -29,7 +31,15 @@ _Handler = Any  # grpc.RpcMethodHandler is generic for type checkers only
 
 
 class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time
-    """Stands around all handlers of our services; leaves health and reflection alone."""
+    """Stands around all handlers of our services; leaves health and reflection alone.
+
+    At most `max_calls` go on at once; more are refused with BUSY before anything is read. Watches, which last, have
+    `max_watches` places of their own.
+    """
+
+    def __init__(self, max_calls: int, max_watches: int) -> None:
+        self._calls = _Places(max_calls)
+        self._watches = _Places(max_watches)
 
     async def intercept_service(
         self, continuation: Callable[[_Details], Awaitable[_Handler]], details: _Details
@@ -39,15 +49,16 @@ class Boundary(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not gene
         if handler is None or not details.method.startswith("/dicomstore."):
             return handler
         call_id = _request_id(details)
+        places = self._watches if details.method == _WATCHES else self._calls
         if handler.response_streaming:
-            wrapped = _streaming(_behaviour(handler), details.method, call_id)
+            wrapped = _streaming(_behaviour(handler), details.method, call_id, places)
             make = (
                 grpc.stream_stream_rpc_method_handler
                 if handler.request_streaming
                 else grpc.unary_stream_rpc_method_handler
             )
         else:
-            wrapped = _unary(_behaviour(handler), details.method, call_id)
+            wrapped = _unary(_behaviour(handler), details.method, call_id, places)
             make = grpc.unary_unary_rpc_method_handler
         return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
@@ -56,21 +67,42 @@ def _behaviour(handler: Any) -> Any:
     return handler.unary_unary or handler.unary_stream or handler.stream_stream
 
 
-def _unary(behaviour: Any, method: str, call_id: str) -> Any:
+def _unary(behaviour: Any, method: str, call_id: str, places: "_Places") -> Any:
     async def call(request: Any, context: Context) -> Any:
         async with _Call(method, call_id, context):
-            return await behaviour(request, context)
+            with places:
+                return await behaviour(request, context)
 
     return call
 
 
-def _streaming(behaviour: Any, method: str, call_id: str) -> Any:
+def _streaming(behaviour: Any, method: str, call_id: str, places: "_Places") -> Any:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         async with _Call(method, call_id, context):
-            async for response in behaviour(request, context):
-                yield response
+            with places:
+                async for response in behaviour(request, context):
+                    yield response
 
     return call
+
+
+class _Places:
+    """So many calls at once and no more."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+
+    def __enter__(self) -> None:
+        """Take a place. Raises Exhausted (BUSY)."""
+        if self._taken >= self._limit:
+            raise Exhausted(Reason.BUSY, "The server has too many calls in flight; try again later.")
+        self._taken += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._taken -= 1
 
 
 class _Call:

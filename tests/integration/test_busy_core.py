@@ -1,0 +1,312 @@
+"""A core with more to do than it takes at once refuses or lets wait, and holds no more than it may."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from dicomstore.v1 import change_feed_service_pb2, partition_service_pb2
+from dicomstore.v1 import store_service_pb2 as pb
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+from grpc_status._async import from_call
+
+from server.bootstrap import running
+from server.rpc.room import BASE_BYTES, Room
+from tests.core import CoreClient, settings_for
+from tests.data import new_uid, part10
+
+PIXELS = bytes(600_000)
+SMALL_ROOM = 4 * BASE_BYTES
+
+
+@asynccontextmanager
+async def busy_core(data: Path, **settings: Any) -> AsyncIterator[tuple[CoreClient, Room]]:
+    """Run a core; yield a client of it and the room that its uploads have."""
+    async with (
+        running(settings_for(data, **settings)) as core,
+        grpc.aio.insecure_channel(core.address) as channel,
+    ):
+        yield CoreClient(channel, data, core.address), core.room
+
+
+def instance(**attributes: Any) -> bytes:
+    return part10(frames=[PIXELS], Rows=600, Columns=1000, **attributes)
+
+
+def message(*pieces: pb.InstancePiece) -> pb.StoreInstancesRequest:
+    return pb.StoreInstancesRequest(pieces=pieces)
+
+
+def header() -> pb.StoreInstancesRequest:
+    return pb.StoreInstancesRequest(header=pb.StoreHeader())
+
+
+async def half_an_instance(core: CoreClient, body: bytes | None = None) -> Any:
+    """Begin an upload that sends half an instance and then nothing; return its call, which may not have sent it yet."""
+    call = core.store_stub.StoreInstances()
+    body = body or instance()
+    half = message(pb.InstancePiece(item=1, data=body[: len(body) // 2]))
+
+    async def send() -> None:
+        await call.write(header())
+        await call.write(half)
+
+    call.sending = asyncio.create_task(send())
+    return call
+
+
+async def finish(call: Any, body: bytes) -> list[Any]:
+    """Send the other half; return the outcomes."""
+    await call.sending
+    await call.write(message(pb.InstancePiece(item=1, data=body[len(body) // 2 :], last=True)))
+    await call.done_writing()
+    return [outcome async for response in call for outcome in response.outcomes]
+
+
+async def give_up(*calls: Any) -> None:
+    for call in calls:
+        call.sending.cancel()
+        call.cancel()
+    await asyncio.gather(*(call.sending for call in calls), return_exceptions=True)
+
+
+async def until(condition: Any) -> None:
+    while not condition():  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.01)
+
+
+async def reasons_of(call: Any) -> tuple[grpc.StatusCode, str, int]:
+    """Read a call to its failure; return code, reason, and the seconds after which to try again."""
+    with pytest.raises(grpc.aio.AioRpcError):
+        await _read_all(call)
+    return _reasons(await from_call(call))
+
+
+async def _read_all(call: Any) -> None:
+    while await call.read() is not grpc.aio.EOF:  # type: ignore[attr-defined] # unknown to the type stubs
+        pass
+
+
+def _reasons(status: Any) -> tuple[grpc.StatusCode, str, int]:
+    info, retry = ErrorInfo(), RetryInfo()
+    assert status.details[0].Unpack(info)
+    assert status.details[1].Unpack(retry)
+    [code] = [code for code in grpc.StatusCode if code.value[0] == status.code]
+    return code, info.reason, retry.retry_delay.seconds
+
+
+BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "BUSY", 1)
+
+
+async def test_hundreds_of_uploads_that_stop_half_way_hold_no_more_than_the_room(tmp_path: Path) -> None:
+    async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
+        calls = [await half_an_instance(core) for _ in range(200)]
+        await until(lambda: room.waiting == 196)
+        assert room.used_bytes == SMALL_ROOM
+        assert sum(call.sending.done() for call in calls) < 10  # flow control holds the others
+        await give_up(*calls)
+        await until(lambda: not room.used_bytes and not room.waiting)
+        assert await core.blob_count() == 0
+        await core.stored(instance())
+
+
+async def test_uploads_that_wait_go_on_when_there_is_room(tmp_path: Path) -> None:
+    async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
+        stalled = [await half_an_instance(core) for _ in range(4)]
+        await until(lambda: room.used_bytes == SMALL_ROOM)
+        bodies = [instance(SOPInstanceUID=new_uid()) for _ in range(20)]
+        waiting = [asyncio.create_task(core.stored(body)) for body in bodies]
+        await until(lambda: room.waiting == 20)
+        await give_up(*stalled)
+        assert len(await asyncio.gather(*waiting)) == 20
+        await until(lambda: not room.used_bytes)
+
+
+async def test_uploads_that_wait_are_served_in_the_order_in_which_they_came(tmp_path: Path) -> None:
+    async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
+        stalled = [await half_an_instance(core) for _ in range(4)]
+        await until(lambda: room.used_bytes == SMALL_ROOM)
+        order: list[int] = []
+
+        async def upload(number: int) -> None:
+            await core.stored(instance())
+            order.append(number)
+
+        tasks = []
+        for number in range(8):
+            tasks.append(asyncio.create_task(upload(number)))
+            await until(lambda: room.waiting == number + 1)  # noqa: B023 - awaited here
+        await give_up(stalled[0])
+        await asyncio.gather(*tasks)
+        assert order == list(range(8))
+        await give_up(*stalled[1:])
+
+
+async def test_an_upload_that_finds_no_room_in_time_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    settings = {"max_ingest_bytes": SMALL_ROOM, "ingest_wait_seconds": 1}
+    async with busy_core(tmp_path, **settings) as (core, room):
+        bodies = [instance(SOPInstanceUID=new_uid()) for _ in range(4)]
+        holders = [await half_an_instance(core, body) for body in bodies]
+        await until(lambda: room.used_bytes == SMALL_ROOM)
+
+        async def trickle(call: Any) -> None:  # who sends something is not evicted
+            while True:
+                await call.write(message(pb.InstancePiece(item=1)))
+                await asyncio.sleep(0.1)
+
+        trickling = [asyncio.create_task(trickle(call)) for call in holders]
+        assert await reasons_of(core.store_stub.StoreInstances()) == BUSY
+        for task in trickling:
+            task.cancel()
+        await asyncio.wait(trickling)
+        for call, body in zip(holders, bodies, strict=True):
+            [outcome] = await finish(call, body)
+            assert outcome.HasField("stored")
+        await until(lambda: not room.used_bytes)
+        assert await core.blob_count() == 4
+
+
+async def test_an_upload_that_stalls_makes_room_for_one_that_waits_and_what_it_stored_stays(tmp_path: Path) -> None:
+    settings = {"max_ingest_bytes": SMALL_ROOM, "ingest_wait_seconds": 0.5}
+    async with busy_core(tmp_path, **settings) as (core, room):
+        stalled = []
+        for _ in range(4):
+            call = core.store_stub.StoreInstances()
+            await call.write(header())
+            await call.write(message(pb.InstancePiece(item=1, data=instance(), last=True)))
+            first = await call.read()
+            assert first.outcomes[0].HasField("stored")
+            await call.write(message(pb.InstancePiece(item=2, data=instance()[:300_000])))
+            stalled.append(call)
+        await until(lambda: room.used_bytes == SMALL_ROOM)
+        await core.stored(instance())
+        assert [await reasons_of(call) for call in stalled] == [BUSY] * 4
+        await until(lambda: not room.used_bytes)
+        assert len(await core.changes()) == 5
+        assert await core.blob_count() == 5
+
+
+async def test_uploads_that_rest_between_instances_are_in_nobodys_way(tmp_path: Path) -> None:
+    async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
+        calls = [core.store_stub.StoreInstances() for _ in range(12)]
+        for call in calls:
+            await call.write(header())
+            await call.write(message(pb.InstancePiece(item=1, data=instance(), last=True)))
+        for call in calls:
+            assert (await call.read()).outcomes[0].HasField("stored")
+        for call in calls:
+            await call.write(message(pb.InstancePiece(item=2, data=instance(), last=True)))
+            await call.done_writing()
+            assert (await call.read()).outcomes[0].HasField("stored")
+        await until(lambda: not room.used_bytes)
+
+
+async def test_many_small_instances_pass_through_a_small_room(tmp_path: Path) -> None:
+    async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
+
+        async def upload() -> int:
+            pieces = [pb.InstancePiece(item=number, data=part10(), last=True) for number in range(1, 101)]
+            requests = [header(), *(message(*pieces[start : start + 20]) for start in range(0, 100, 20))]
+            return sum(outcome.HasField("stored") for outcome in await core.send(requests))
+
+        assert await asyncio.gather(*(upload() for _ in range(20))) == [100] * 20
+        await until(lambda: not room.used_bytes)
+
+
+async def test_large_headers_take_room_and_all_are_stored_in_the_end(tmp_path: Path) -> None:
+    async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
+        most = 0
+
+        async def upload() -> None:
+            nonlocal most
+            body = part10(TextValue="x" * (6 << 20))
+            sending = asyncio.create_task(core.stored(body, piece_bytes=200_000))
+            while not sending.done():
+                most = max(most, room.used_bytes)
+                await asyncio.sleep(0)
+            await sending
+
+        await asyncio.gather(*(upload() for _ in range(6)))
+        assert 6 << 20 < most <= SMALL_ROOM + (8 << 20)
+        await until(lambda: not room.used_bytes)
+
+
+async def test_a_client_that_reads_no_outcomes_is_not_read_either(tmp_path: Path) -> None:
+    async with busy_core(tmp_path) as (core, room):
+        call = core.store_stub.StoreInstances()
+        await call.write(header())
+        sent = 0
+
+        async def send() -> None:
+            nonlocal sent
+            while True:
+                pieces = [pb.InstancePiece(item=sent + 1 + number, last=True) for number in range(1000)]
+                await call.write(message(*pieces))
+                sent += 1000
+
+        sending = asyncio.create_task(send())
+        settled = -1
+        while settled != sent:
+            settled = sent
+            await asyncio.wait({sending}, timeout=1)
+        assert sent < 100_000
+        sending.cancel()
+        call.cancel()
+        await asyncio.wait([sending])
+        await until(lambda: not room.used_bytes)
+
+
+async def test_calls_beyond_the_limit_are_refused_at_once_and_health_still_answers(tmp_path: Path) -> None:
+    async with busy_core(tmp_path, max_calls=3) as (core, room):
+        calls = [await half_an_instance(core) for _ in range(3)]
+        await until(lambda: room.used_bytes == 3 * BASE_BYTES)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await core.partition_stub.ListPartitions(partition_service_pb2.ListPartitionsRequest())
+        assert _reasons(rpc_status.from_call(caught.value)) == BUSY
+        assert await reasons_of(core.store_stub.StoreInstances()) == BUSY
+        healthy = await health_pb2_grpc.HealthStub(core.channel).Check(health_pb2.HealthCheckRequest())
+        assert healthy.status == health_pb2.HealthCheckResponse.SERVING
+        await give_up(calls[0])
+        await until(lambda: room.used_bytes == 2 * BASE_BYTES)
+        await core.changes()
+        await give_up(*calls[1:])
+
+
+async def test_watches_have_places_of_their_own(tmp_path: Path) -> None:
+    async with busy_core(tmp_path, max_calls=1, max_watches=2) as (core, _):
+        await core.stored(part10())
+        request = change_feed_service_pb2.WatchChangesRequest()
+        watches = [core.change_feed_stub.WatchChanges(request) for _ in range(2)]
+        for watch in watches:
+            assert len((await watch.read()).entries) == 1
+        assert len(await core.changes()) == 1
+        assert await reasons_of(core.change_feed_stub.WatchChanges(request)) == BUSY
+        for watch in watches:
+            watch.cancel()
+
+
+async def test_a_refused_call_gives_its_place_back_to_nobody_twice(tmp_path: Path) -> None:
+    async with busy_core(tmp_path, max_calls=2) as (core, room):
+        held = await half_an_instance(core)
+        await until(lambda: room.used_bytes == BASE_BYTES)
+        for _ in range(5):
+            assert len(await core.changes()) == 0
+        second = await half_an_instance(core)
+        await until(lambda: room.used_bytes == 2 * BASE_BYTES)
+        for _ in range(5):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await core.changes()
+        await give_up(held, second)
+
+
+async def test_a_message_larger_than_the_contract_allows_ends_the_call(tmp_path: Path) -> None:
+    async with busy_core(tmp_path) as (core, room):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await core.send([header(), message(pb.InstancePiece(item=1, data=bytes(4 << 20), last=True))])
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await until(lambda: not room.used_bytes)
