@@ -7,6 +7,7 @@ an instance's metadata.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -103,6 +104,7 @@ KEPT_TAGS: Mapping[Level, frozenset[str]] = MappingProxyType(
 """Tags of the elements that the index keeps at each level."""
 
 
+_KEPT_IN_ORDER = {level: tuple(sorted(tags)) for level, tags in KEPT_TAGS.items()}
 _BY_PATH = {key.path: key for key in SEARCH_KEYS.values()}
 
 
@@ -127,7 +129,7 @@ def attributes_of(level: Level, elements: Mapping[str, Any]) -> LevelAttributes:
         level: study, series or instance.
         elements: tag → DICOM JSON element; others than the kept ones may be there, invalid ones may not.
     """
-    kept = {tag: elements[tag] for tag in sorted(KEPT_TAGS[level]) if tag in elements and not is_empty(elements[tag])}
+    kept = {tag: elements[tag] for tag in _KEPT_IN_ORDER[level] if tag in elements and not is_empty(elements[tag])}
     keys: dict[str, str] = {}
     for key in _KEYS_OF_LEVEL[level]:
         if key.path[0] in kept and (normal := _normal_value(key, kept)) is not None:
@@ -154,12 +156,17 @@ def _normal_first(vr: str, element: Mapping[str, Any]) -> str | None:
     values = element.get("Value", ())
     if not values or values[0] is None:
         return None
-    if vr == "PN":
-        return normalise.name(_joined_name(values[0]))
-    return _NORMAL_FORMS.get(vr, normalise.text)(str(values[0]))
+    return _normal_form(vr, _joined_name(values[0]) if vr == "PN" else str(values[0]))
+
+
+@lru_cache(maxsize=2048)
+def _normal_form(vr: str, value: str) -> str | None:
+    """Return the normal form of a value; the instances of a study have most of them in common."""
+    return _NORMAL_FORMS.get(vr, normalise.text)(value)
 
 
 _NORMAL_FORMS = {
+    "PN": normalise.name,
     "UI": normalise.uid,
     "DA": normalise.day,
     "TM": normalise.first_moment,

@@ -73,9 +73,8 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
     syntax = f'"{AVAILABLE_TRANSFER_SYNTAX_UID}":{{"vr":"UI","Value":[{quoted(transfer_syntax_uid)}]}}'
     json = _with_element(json, syntax)
     text = f"{{{','.join(json)}}}"
-    looked_at: Mapping[str, Any] = orjson.loads(
-        f"{{{','.join([element for element in json if element[1:9] in _LOOKED_AT])}}}"
-    )
+    elements = [element for element in json if element[1:9] in _LOOKED_AT]
+    looked_at: Mapping[str, Any] = orjson.loads(f"{{{','.join(elements)}}}")
     errors, findings = _judge(scanner, looked_at, mode)
     return Description(
         study_uid=validate.first_uid(looked_at, validate.STUDY_INSTANCE_UID),
@@ -88,17 +87,17 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
         is_implicit=scanner.is_implicit,
         has_multiple_values=validate.has_multiple_values(looked_at),
         dicom_json=text.encode("utf-8", "replace"),
-        study=_shared(Level.STUDY, _of_level(json, Level.STUDY)),
-        series=_shared(Level.SERIES, _of_level(json, Level.SERIES)),
+        study=_shared(Level.STUDY, _of_level(elements, Level.STUDY)),
+        series=_shared(Level.SERIES, _of_level(elements, Level.SERIES)),
         instance=attributes_of(Level.INSTANCE, looked_at),
         pixels=_layout(scanner.pixel_data, looked_at, scanner.extended_offsets),
         bulk=tuple(scanner.bulk.values()),
     )
 
 
-def _of_level(json: list[str], level: Level) -> str:
+def _of_level(elements: list[str], level: Level) -> str:
     kept = KEPT_TAGS[level]
-    return ",".join([element for element in json if element[1:9] in kept])
+    return ",".join([element for element in elements if element[1:9] in kept])
 
 
 @lru_cache(maxsize=256)

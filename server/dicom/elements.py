@@ -37,6 +37,9 @@ _SHORT_VRS = frozenset(
 ) | {
     *("ST", "TM", "UI", "UL", "US"),
 }
+CHARSET_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+"""VRs whose values are in the data set's character set (PS3.5 section 6.1.2.3)."""
+
 _ALWAYS_SPECIAL = {SPECIFIC_CHARACTER_SET, PIXEL_REPRESENTATION, LUT_DESCRIPTOR, EXTENDED_OFFSET_TABLE} | PIXEL_DATA
 _MAX_ENTRIES = 1 << 13
 
@@ -58,8 +61,25 @@ class Entry(NamedTuple):
     value_at: int
 
 
-Row = tuple[int, Plain | None, Emitter | None, str, str, str, int, Entry]
-"""Of one entry, what the loop over elements needs: tag, plain, emit, opening, closing, head, value_at; and the entry.
+class Last:
+    """The last value of an entry and what became of it: the instances of a series have most values in common.
+
+    is_kept: the value's meaning does not depend on the character set; else only one in ASCII is kept.
+    """
+
+    __slots__ = ("element", "is_kept", "raw")
+
+    def __init__(self, vr: str) -> None:
+        self.raw = b""
+        self.element = ""
+        self.is_kept = vr not in CHARSET_VRS
+
+
+MAX_LAST_BYTES = 256
+"""Longer values are not remembered."""
+
+Row = tuple[int, Plain | None, Emitter | None, str, str, str, int, Last, Entry]
+"""Of one entry, what the loop over elements needs: tag, plain, emit, opening, closing, head, value_at, last, entry.
 
 A value of which `plain` likes the text, without padding, is written as opening, text and closing; otherwise `emit` is
 called with `head`. (Plain tuples unpack faster than named ones.)
@@ -110,7 +130,7 @@ class ElementTable(dict[bytes, Row]):
         is_special = self._is_special(entry) or entry.length_at == 4 != self.key_bytes
         emit = None if is_special else self.emitters[entry.vr]
         plain, before, after = PLAIN_VALUES.get(entry.vr, (None, "", ""))
-        row = (entry.tag, plain, emit, entry.head + before, after, entry.head, entry.value_at, entry)
+        row = (entry.tag, plain, emit, entry.head + before, after, entry.head, entry.value_at, Last(entry.vr), entry)
         if is_lasting and len(self) < _MAX_ENTRIES:  # hostile files could name any tag
             self[key] = row
         return row

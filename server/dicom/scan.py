@@ -12,7 +12,7 @@ from struct import unpack
 
 from server.dicom import dictionary, elements
 from server.dicom.charset import codecs_of
-from server.dicom.elements import ElementTable, Entry, element_head
+from server.dicom.elements import MAX_LAST_BYTES, ElementTable, Entry, element_head
 from server.dicom.nesting import NEVER, DataSet, Items
 from server.dicom.pixels import FragmentWalk
 from server.dicom.values import BINARY_UNITS, PADDING, Notes, inline_binary
@@ -129,7 +129,7 @@ class Scanner(Walk):
             last_start = min(last_start, int(data_set.close_at) - base - 8)
         while position <= last_start:
             key, length = read_head(data, position)
-            tag, plain, emit, opening, closing, head, value_at, _ = table[key]
+            tag, plain, emit, opening, closing, head, value_at, last, _ = table[key]
             if emit is None:
                 break
             if value_at == 12:
@@ -142,10 +142,19 @@ class Scanner(Walk):
                 data_set.is_unordered = True
             last_tag = tag
             raw = data[start:stop]
-            if plain is not None and plain(text := raw.rstrip(PADDING).decode("latin-1")):
-                append(opening + text + closing)
+            if raw == last.raw and raw:
+                append(last.element)
+            elif plain is not None and plain(text := raw.rstrip(PADDING).decode("latin-1")):
+                append(element := opening + text + closing)
+                if length <= MAX_LAST_BYTES:
+                    last.raw, last.element = raw, element
+            elif not raw:
+                append(head + "}")
             else:
-                append(emit(head, raw, notes) if raw else head + "}")
+                noticed = notes.count
+                append(element := emit(head, raw, notes))
+                if last.is_kept and length <= MAX_LAST_BYTES and notes.count == noticed:
+                    last.raw, last.element = raw, element
             position = stop
         self._pos, data_set.last_tag = position, last_tag
         if len(data_set.json) > _MAX_ELEMENTS:

@@ -223,7 +223,7 @@ class Walk(ABC):
             return True
         if left < _HEADER_BYTES:
             return self._wait(_HEADER_BYTES)
-        entry = table[data[position : position + table.key_bytes]][7]
+        entry = table[data[position : position + table.key_bytes]][8]
         if room < entry.value_at:
             self._pos += int(room)
             return True

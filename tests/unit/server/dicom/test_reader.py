@@ -245,6 +245,25 @@ def test_a_sequence_seen_before_is_told_again_with_all_that_belongs_to_it() -> N
     assert [found.path for found in again.bulk] == ["54000100/1/54001010"]
 
 
+def test_a_value_seen_before_is_told_and_judged_again() -> None:
+    latin, greek = (element(0x00080005, "CS", term) for term in (b"ISO_IR 100", b"ISO_IR 126"))
+    required = data.required_elements()
+    text = element(0x00081030, "LO", b"\xc4\xe9")
+    bogus, day = (element(0x00080020, "DA", value) for value in (b"bogus ", b"20240229"))
+    numbers, other = (element(0x00280010, "US", struct.pack("<HH", 7, number)) for number in (8, 9))
+
+    def told(*elements: bytes) -> tuple[object, object, object, list[str]]:
+        found = read(part10_of(sorted([*required, *elements], key=lambda one: (one[1::-1], one[3:1:-1]))))
+        told = json_of(found)
+        values = (told.get(tag, {}).get("Value") for tag in ("00081030", "00080020", "00280010"))
+        return (*values, [finding.tag for finding in found.findings])  # type: ignore[return-value]
+
+    for _ in range(2):
+        assert told(latin, text, bogus, numbers) == (["Äé"], None, [7, 8], ["00080020"])
+        assert told(greek, text, bogus, numbers) == (["Δι"], None, [7, 8], ["00080020"])
+        assert told(greek, text, day, other) == (["Δι"], ["20240229"], [7, 9], [])
+
+
 def test_the_number_of_entries_of_a_lookup_table_is_unsigned() -> None:
     descriptor = element(0x00281101, "SS", struct.pack("<hhh", -256, -2, 16))
     assert json_of(read(_with(descriptor)))["00281101"]["Value"] == [65280, -2, 16]
