@@ -30,9 +30,15 @@ from server.model.query import Level
 
 app = typer.Typer(add_completion=False)
 
-_STUDY = tuple(
-    "StudyInstanceUID StudyDate StudyDescription AccessionNumber ReferringPhysicianName PatientName PatientID "
-    "PatientBirthDate".split()
+_STUDY = (
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyDescription",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
 )
 _SERIES = ("SeriesInstanceUID", "Modality", "PerformedProcedureStepStartDate", "ManufacturerModelName")
 _INSTANCE = ("SOPInstanceUID",)

@@ -68,6 +68,7 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "HEADER_TOO_LARGE": Answer(413, "The instance has larger attributes than this service stores."),
         "STORAGE_FULL": Answer(507, "The service has no room left."),
         "BUSY": Answer(503, "The service is busy. Please try again later.", retry=True),
+        "SEARCH_TOO_LONG": Answer(503, "The search took too long. Please state more of what you look for."),
         "RANGE_NOT_SATISFIABLE": Answer(416, "The range lies outside the resource."),
         "DATABASE_UNAVAILABLE": Answer(503, "The service is unavailable. Please try again later.", retry=True),
         "STORAGE_UNAVAILABLE": Answer(503, "The service is unavailable. Please try again later.", retry=True),
@@ -82,6 +83,7 @@ CODES: Mapping[str, Answer] = MappingProxyType(
     {
         "UNAVAILABLE": Answer(503, "The service is unavailable. Please try again later.", retry=True),
         "DEADLINE_EXCEEDED": Answer(503, "The service did not answer in time. Please try again later.", retry=True),
+        "RESOURCE_EXHAUSTED": Answer(503, "The service is busy. Please try again later.", retry=True),
         "UNAUTHENTICATED": Answer(401, "Authentication is required."),
         "PERMISSION_DENIED": Answer(403, "This is not permitted."),
         "UNIMPLEMENTED": Answer(501, "This service does not offer this."),

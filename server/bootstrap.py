@@ -152,7 +152,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
     """
     await asyncio.to_thread(prepare_schema, settings)
     async with AsyncExitStack() as stack:
-        database = engine.open_database(settings.database_url)
+        database = engine.open_database(settings.database_url, settings.search_seconds)
         stack.push_async_callback(database.close)
         blobs = await stack.enter_async_context(PackedBlobs(settings.data))
         await _require_partitions_if_used(settings, database)
@@ -218,7 +218,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
 async def auditing(settings: Settings) -> AsyncIterator[Audit]:
     """Open index and blobs for an audit, beside a running core or alone."""
     async with AsyncExitStack() as stack:
-        database = engine.open_database(settings.database_url)
+        database = engine.open_database(settings.database_url, settings.search_seconds)
         stack.push_async_callback(database.close)
         blobs = await stack.enter_async_context(PackedBlobs(settings.data))
         yield Audit(blobs=blobs, index=database.instances, changes=database.changes)

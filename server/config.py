@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     max_watches: int = Field(50, ge=0, description="Watches of the change feed at once, which don't count as calls.")
     retention_hours: float = Field(72, ge=0, description="Time between deleting an instance and erasing its bytes.")
     erase_interval_seconds: float = Field(180, gt=0, description="Time between two looks for bytes to erase.")
+    search_seconds: float = Field(30, gt=0, description="Time that the index may take to find something.")
     shutdown_seconds: float = Field(10, ge=0, description="Time that calls in flight get to finish when stopping.")
     log_level: str = Field("info", description="debug, info, warning or error.")
 

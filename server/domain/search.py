@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from server.domain import page_token
 from server.domain.partitions import PartitionGate
-from server.domain.search_answer import Selection, dicom_json
+from server.domain.search_answer import Answers, Selection
 from server.domain.search_request import SearchRequest, understand
 from server.model.ids import ResourceRef
 from server.model.query import Match, Query
@@ -75,4 +75,5 @@ class Search:
 
 
 def _render(matches: Iterable[Match], selection: Selection) -> list[tuple[int, SearchMatch]]:
-    return [(match.key, SearchMatch(match.resource, dicom_json(match, selection))) for match in matches]
+    answers = Answers(selection)
+    return [(match.key, SearchMatch(match.resource, answers.of(match))) for match in matches]

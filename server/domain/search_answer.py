@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from server.dicom.attributes import KEPT_TAGS, is_empty
+from server.model.kept import TAG, Kept, line_of
 from server.model.query import Level, Match
 
 INSTANCE_AVAILABILITY = "00080056"
@@ -63,19 +64,52 @@ def _creators(tags: Iterable[str]) -> Iterator[str]:
             yield f"{tag[:4]}00{tag[4:6]}"
 
 
-def dicom_json(match: Match, selection: Selection) -> bytes:
-    """Return the selected attributes that a match has as canonical DICOM JSON."""
-    elements: dict[str, Any] = {tag: match.elements[tag] for tag in selection.kept if tag in match.elements}
-    elements.update(_counted(match, selection))
-    if selection.availability:
-        elements[INSTANCE_AVAILABILITY] = {"vr": "CS", "Value": ["ONLINE"]}
-    if selection.from_metadata and match.metadata is not None:
-        metadata: dict[str, Any] = orjson.loads(match.metadata)
-        for tag in selection.from_metadata:
-            if tag in metadata and (element := _without_bulk(metadata[tag])) is not None:
-                elements[tag] = element
-    # Not OPT_SORT_KEYS: tags ascend, while "vr" stays before the value inside an element.
-    return orjson.dumps({tag: elements[tag] for tag in sorted(elements) if not is_empty(elements[tag])})
+class Answers:
+    """Makes the answers of one search: the selected attributes that a match has, as canonical DICOM JSON.
+
+    Elements that the index keeps are copied as they are. Those of a level above are looked at once for all matches
+    that share them.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._computes = bool(selection.counted or selection.availability or selection.from_metadata)
+        self._above: dict[tuple[Kept, ...], dict[str, str]] = {}
+
+    def of(self, match: Match) -> bytes:
+        """Return the answer for a match."""
+        wanted = self._selection.kept
+        if len(match.kept) == 1 and not self._computes:
+            lines = [line for line in match.kept[0].split("\n") if line[TAG] in wanted]
+            return f"{{{','.join(lines)}}}".encode()
+        by_tag = {line[TAG]: line for line in match.kept[-1].split("\n") if line[TAG] in wanted}
+        if above := match.kept[:-1]:
+            by_tag = self._lines_above(above) | by_tag
+        if self._computes:
+            by_tag.update((tag, line_of(tag, element)) for tag, element in self._computed(match))
+        return f"{{{','.join([by_tag[tag] for tag in sorted(by_tag)])}}}".encode()
+
+    def _lines_above(self, kept: tuple[Kept, ...]) -> dict[str, str]:
+        lines = self._above.get(kept)
+        if lines is None:
+            wanted = self._selection.kept
+            lines = {line[TAG]: line for text in kept for line in text.split("\n") if line[TAG] in wanted}
+            self._above[kept] = lines
+        return lines
+
+    def _computed(self, match: Match) -> Iterator[tuple[str, Any]]:
+        """Generate the elements that are not kept, none of them empty."""
+        selection = self._selection
+        for tag, element in _counted(match, selection):
+            if not is_empty(element):
+                yield tag, element
+        if selection.availability:
+            yield INSTANCE_AVAILABILITY, {"vr": "CS", "Value": ["ONLINE"]}
+        if selection.from_metadata and match.metadata is not None:
+            metadata: dict[str, Any] = orjson.loads(match.metadata)
+            for tag in selection.from_metadata & metadata.keys():
+                if (element := _without_bulk(metadata[tag])) is not None and not is_empty(element):
+                    yield tag, element
 
 
 def _counted(match: Match, selection: Selection) -> Iterator[tuple[str, Any]]:

@@ -5,11 +5,11 @@ code points and nothing else.
 """
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from server.model.ids import ResourceRef
+from server.model.kept import Kept, kept_elements
 
 
 class Level(enum.IntEnum):
@@ -90,15 +90,20 @@ class Match:
     """One study, series or instance.
 
     key: position in the immutable order; greater was stored later.
-    elements: DICOM JSON elements kept at the match's level and the levels above it, merged.
+    kept: DICOM JSON elements kept at its study, its series and itself, as far as it is that deep.
     metadata: DICOM JSON of its newest matching instance, if asked for.
     modalities, series_count, instance_count: of the study (or series: instance_count), if `Query.counts`.
     """
 
     key: int
     resource: ResourceRef
-    elements: Mapping[str, Any]
+    kept: tuple[Kept, ...]
     metadata: bytes | None = None
     modalities: tuple[str, ...] = ()
     series_count: int = 0
     instance_count: int = 0
+
+    @property
+    def elements(self) -> dict[str, Any]:
+        """The kept elements, merged: those of a level hide those of the levels above it."""
+        return {tag: element for kept in self.kept for tag, element in kept_elements(kept).items()}

@@ -40,8 +40,14 @@ def engine(url: str) -> Iterator[Engine]:
 def test_upgrading_from_nothing_gives_exactly_the_tables(url: str, engine: Engine) -> None:
     migrate(url)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        opts = {"compare_type": True, "compare_server_default": True, "include_name": is_not_of_the_text_index}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, tables) == []
+
+
+def is_not_of_the_text_index(name: str | None, kind: str, _parents: object) -> bool:
+    """SQLite keeps it in tables of its own, which are compared by their SQL in the next test."""
+    return kind != "table" or not (name or "").startswith("study_text")
 
 
 def test_upgrading_gives_the_same_schema_as_creating_the_tables(url: str, engine: Engine) -> None:

@@ -4,19 +4,21 @@ It costs a dozen statements however many instances there are: what exists alread
 else is decided in memory, and rows are written table by table.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import BindParameter, Connection, Table, bindparam, insert, select
+from sqlalchemy import BindParameter, Connection, Table, bindparam, insert, select, text
 
 from server.adapters.sql.counters import Counters
 from server.adapters.sql.keys import columns_of
-from server.adapters.sql.merging import Group, Row, existing, json_text, write_groups, write_several
+from server.adapters.sql.merging import Group, Row, existing, write_groups, write_several
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.rows import STORED, stored_instance
 from server.adapters.sql.tables import (
     FRAMES_PER_CHUNK,
+    STUDIES_PER_BLOCK,
     bulk_elements,
     changes,
     frame_chunks,
@@ -29,6 +31,7 @@ from server.model.change import ChangeAction
 from server.model.errors import NotFound, Reason
 from server.model.ids import InstanceId, PartitionName, Version
 from server.model.instance import Added, AddOutcome, AlreadyStored, NewInstance, PixelLayout, StoredInstance
+from server.model.kept import kept_text
 from server.model.query import Level
 
 _CHUNK_BYTES = FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
@@ -43,6 +46,12 @@ _SERIES = Prepared(
     select(series).where(series.c.study_key.in_(bindparam("study_keys", expanding=True)), series.c.uid.in_(_UIDS))
 )
 _INSTANCES = Prepared(STORED.where(instances.c.partition_key == bindparam("partition_key"), instances.c.uid.in_(_UIDS)))
+_COUNT_STUDIES = Prepared(
+    text(
+        "INSERT INTO study_blocks (partition_key, block, studies) VALUES (:partition_key, :block, :studies) "
+        "ON CONFLICT (partition_key, block) DO UPDATE SET studies = study_blocks.studies + excluded.studies"
+    )
+)
 _INSERTS = {table: Prepared(insert(table)) for table in (instances, metadata, frame_chunks, bulk_elements, changes)}
 
 
@@ -181,7 +190,7 @@ class _Batch:
                 "crc32c": new.crc32c,
                 "locator": new.locator,
                 "created": self._time,
-                "elements": json_text(new.instance.elements),
+                "elements": kept_text(new.instance.elements),
                 **_pixel_columns(new.pixels),
                 "instance_number": columns_of(Level.INSTANCE, new.instance.keys).get("instance_number"),
             }
@@ -210,11 +219,22 @@ class _Batch:
     def write(self, connection: Connection) -> None:
         """Write it all."""
         write_groups(connection, studies, self._studies.values())
+        _count_new_studies(connection, self._studies.values())
         write_groups(connection, series, self._series.values())
         write_several(connection, self._series.values())
         for table, rows in self._rows.items():
             if rows:
                 _INSERTS[table].run(connection, rows)
+
+
+def _count_new_studies(connection: Connection, groups: Iterable[Group]) -> None:
+    blocks = Counter((group.row["partition_key"], group.key // STUDIES_PER_BLOCK) for group in groups if group.is_new)
+    if blocks:
+        rows = [
+            {"partition_key": partition_key, "block": block, "studies": count}
+            for (partition_key, block), count in blocks.items()
+        ]
+        _COUNT_STUDIES.run(connection, rows)
 
 
 def _pixel_columns(pixels: PixelLayout | None) -> Row:

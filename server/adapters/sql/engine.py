@@ -2,12 +2,12 @@
 
 SQLite: write-ahead log, every commit synced, one writing connection that takes the write lock when it begins, so that
 it can't fail halfway because another process was faster. PostgreSQL: psycopg, the same in transactions of isolation
-level READ COMMITTED (they begin by locking `counters`), reads in REPEATABLE READ, which is one snapshot.
+level READ COMMITTED (they begin by locking `counters`), reads in REPEATABLE READ, which is one snapshot. On both,
+the driver begins nothing by itself: see `transactions`.
 """
 
 import importlib.util
 import os
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -15,12 +15,14 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from server.adapters.sql.changes import SqlChangeLog
+from server.adapters.sql.deadlines import Deadline
 from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
 from server.adapters.sql.prepared import Prepared
-from server.adapters.sql.transactions import READERS, Transactions, translated
+from server.adapters.sql.transactions import READERS, Kind, Transactions, translated
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 
 LOCK_WAIT_SECONDS = 30
@@ -29,8 +31,21 @@ LOCK_WAIT_SECONDS = 30
 _CONNECT_SECONDS = 10
 _WRITER_CACHE_BYTES = 8 << 20
 _READER_CACHE_BYTES = 4 << 20  # each; behind it is the page cache of the system
+_STATEMENTS = 512  # prepared by SQLite and kept, for each connection
 STATEMENT_SECONDS = 120
-"""How long a statement may take; PostgreSQL only."""
+"""How long a statement that changes something may take; PostgreSQL only."""
+
+SEARCH_SECONDS = 30.0
+"""How long reading may take, unless a setting says otherwise."""
+
+_READS = {
+    "sqlite": Kind(Prepared(text("BEGIN")), only_reads=True),
+    "postgresql": Kind(Prepared(text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")), only_reads=True),
+}
+_WRITES = {
+    "sqlite": Kind(Prepared(text("BEGIN IMMEDIATE")), only_reads=False),
+    "postgresql": Kind(Prepared(text("BEGIN ISOLATION LEVEL READ COMMITTED")), only_reads=False),
+}
 
 _MIGRATION_LOCK = 0x64696F6D  # a number of our own, for pg_advisory_xact_lock
 
@@ -50,13 +65,19 @@ class Database:
         await self._transactions.close()
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, search_seconds: float = SEARCH_SECONDS) -> Database:
     """Return the database at an SQLAlchemy URL. Nothing is connected or created yet.
+
+    Args:
+        url: of an SQLite file or a PostgreSQL database.
+        search_seconds: how long reading may take: on SQLite all of a call, on PostgreSQL each statement.
 
     Raises:
         ValueError: neither SQLite in a file nor PostgreSQL.
     """
-    return Database(Transactions(_engine(url, writing=False), _engine(url, writing=True)))
+    reading, writing = _engine(url, reading_seconds=search_seconds), _engine(url)
+    name = reading.dialect.name
+    return Database(Transactions(reading, _READS[name], writing, _WRITES[name]))
 
 
 def migrate(url: str) -> None:
@@ -68,12 +89,14 @@ def migrate(url: str) -> None:
         ValueError, Unavailable, Exhausted
     """
     _make_directory(make_url(url))
-    engine = _engine(url, writing=True, migrating=True)
+    engine = _engine(url, migrating=True)
     try:
-        with translated(), engine.begin() as connection:
+        with translated(), engine.connect() as connection:
+            _WRITES[connection.dialect.name].begin.run(connection, [{}])
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             command.upgrade(_alembic(connection), "head")
+            connection.commit()
     finally:
         engine.dispose()
 
@@ -88,9 +111,9 @@ def schema_state(url: str) -> tuple[str | None, str]:
     path = make_url(url).database
     if make_url(url).get_backend_name() == "sqlite" and not (path and os.path.exists(path)):
         return None, wanted
-    engine = _engine(url, writing=False)
+    engine = _engine(url, reading_seconds=SEARCH_SECONDS)
     try:
-        with translated(), engine.begin() as connection:
+        with translated(), engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision(), wanted
     finally:
         engine.dispose()
@@ -110,32 +133,32 @@ def _make_directory(url: URL) -> None:
         os.makedirs(os.path.dirname(os.path.abspath(url.database)), exist_ok=True)
 
 
-def _engine(url: str, *, writing: bool, migrating: bool = False) -> Engine:
-    """Return an engine for one writing thread, or for all reading threads."""
+def _engine(url: str, *, reading_seconds: float | None = None, migrating: bool = False) -> Engine:
+    """Return an engine for one writing thread, or, with a time for it, for all reading threads."""
     parsed = make_url(url)
     match parsed.get_backend_name():
         case "sqlite" if parsed.database and parsed.database != ":memory:":
-            return _sqlite(parsed, writing=writing, migrating=migrating)
+            return _sqlite(parsed, reading_seconds, migrating=migrating)
         case "postgresql":
-            return _postgresql(parsed, writing=writing, statement_seconds=0 if migrating else STATEMENT_SECONDS)
+            return _postgresql(parsed, reading_seconds, 0 if migrating else reading_seconds or STATEMENT_SECONDS)
         case _:
             raise ValueError("The database must be sqlite:///<file> or postgresql+psycopg://<...>.")
 
 
-def _sqlite(url: URL, *, writing: bool, migrating: bool) -> Engine:
+def _sqlite(url: URL, reading_seconds: float | None, *, migrating: bool) -> Engine:
     # A file that vanished must be an error, not a new, empty index.
     mode = "rwc" if migrating else "rw"
     file = url.set(database=f"file:{_quoted(url.database or '')}", query={"mode": mode, "uri": "true"})
     engine = create_engine(
         file,
-        connect_args={"timeout": LOCK_WAIT_SECONDS, "check_same_thread": False},
-        pool_size=1 if writing else READERS,
+        connect_args={"timeout": LOCK_WAIT_SECONDS, "check_same_thread": False, "cached_statements": _STATEMENTS},
+        pool_size=READERS if reading_seconds else 1,
         max_overflow=0,
         hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
-    def prepare(connection: DBAPIConnection, _record: Any) -> None:
+    def prepare(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself
         cursor = connection.cursor()
         for pragma in (
@@ -144,18 +167,15 @@ def _sqlite(url: URL, *, writing: bool, migrating: bool) -> Engine:
             # A migration that rebuilds a table would delete all that refers to it.
             f"foreign_keys = {'OFF' if migrating else 'ON'}",
             "case_sensitive_like = ON",
-            f"cache_size = -{(_WRITER_CACHE_BYTES if writing else _READER_CACHE_BYTES) >> 10}",
+            f"cache_size = -{(_READER_CACHE_BYTES if reading_seconds else _WRITER_CACHE_BYTES) >> 10}",
             "temp_store = MEMORY",
             "journal_size_limit = 67108864",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
-
-    beginning = Prepared(text("BEGIN IMMEDIATE" if writing else "BEGIN"))
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        beginning.run(connection, [{}])
+        if reading_seconds:
+            deadline = record.info["deadline"] = Deadline(reading_seconds)
+            deadline.watch(connection)
 
     return engine
 
@@ -167,14 +187,13 @@ def _quoted(path: str) -> str:
     return path
 
 
-def _postgresql(url: URL, *, writing: bool, statement_seconds: int) -> Engine:
-    limits = f"-c statement_timeout={statement_seconds}s -c lock_timeout={LOCK_WAIT_SECONDS}s"
+def _postgresql(url: URL, reading_seconds: float | None, statement_seconds: float) -> Engine:
+    limits = f"-c statement_timeout={round(statement_seconds * 1000)} -c lock_timeout={LOCK_WAIT_SECONDS}s"
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
-        pool_size=1 if writing else READERS,
+        pool_size=READERS if reading_seconds else 1,
         max_overflow=0,
-        pool_pre_ping=True,  # a restarted server costs nobody a failed call
-        isolation_level="READ COMMITTED" if writing else "REPEATABLE READ",
+        isolation_level="AUTOCOMMIT",  # the driver begins nothing by itself
         connect_args={
             "connect_timeout": _CONNECT_SECONDS,
             "keepalives_idle": 30,

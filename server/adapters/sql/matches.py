@@ -1,27 +1,27 @@
-"""From the keys of matches to the matches: what the index keeps about them, read by primary key."""
+"""From rows of matches to the matches, with what the index keeps about the levels above them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import orjson
-from sqlalchemy import BindParameter, Connection, Table, bindparam, select
+from sqlalchemy import BindParameter, Connection, Select, Subquery, bindparam, select
 
 from server.adapters.sql.prepared import Prepared
-from server.adapters.sql.rows import AnyRow
 from server.adapters.sql.tables import instances, metadata, series, studies
 from server.model.ids import ResourceRef, Uid
+from server.model.kept import Kept
 from server.model.query import Level, Match, Query
 
 _KEYS: BindParameter[int] = bindparam("keys", expanding=True)
-_KEPT = ("uid", "elements", "study_key", "series_key", "series_count", "instance_count", "max_version")
-
-
-def _rows_of(table: Table) -> Prepared:
-    key = table.primary_key.columns[0]
-    return Prepared(select(key, *(table.c[name] for name in _KEPT if name in table.c)).where(key.in_(_KEYS)))
-
-
-_ROWS = {table: _rows_of(table) for table in (studies, series, instances)}
+_COLUMNS = {
+    Level.STUDY: [studies.c[name] for name in ("uid", "elements", "series_count", "instance_count", "max_version")],
+    Level.SERIES: [series.c[name] for name in ("uid", "elements", "study_key", "instance_count", "max_version")],
+    Level.INSTANCE: [instances.c[name] for name in ("uid", "elements", "study_key", "series_key")],
+}
+_KEY_OF = {Level.STUDY: studies.c.key, Level.SERIES: series.c.key, Level.INSTANCE: instances.c.version}
+_ABOVE = {
+    table: Prepared(select(table.c.key, table.c.uid, table.c.elements).where(table.c.key.in_(_KEYS)))
+    for table in (studies, series)
+}
 _METADATA = Prepared(select(metadata.c.version, metadata.c.dicom_json).where(metadata.c.version.in_(_KEYS)))
 _MODALITIES = Prepared(
     select(series.c.study_key, series.c.modality_as_stored)
@@ -30,82 +30,90 @@ _MODALITIES = Prepared(
     .order_by(series.c.modality_as_stored)
 )
 
+AnyTuple = tuple[Any, ...]
 
-def matches(connection: Connection, query: Query, keys: Sequence[int]) -> list[Match]:
-    """Return the matches that have these keys, in this order."""
+
+def rows_of(level: Level, page: Subquery) -> Select[*tuple[Any, ...]]:
+    """Select what `matches` needs of those rows of a level whose keys are in a page, in descending order of key."""
+    (page_key,) = page.c
+    key = _KEY_OF[level]
+    return select(page_key, *_COLUMNS[level]).join_from(page, key.table, key == page_key).order_by(page_key.desc())
+
+
+def matches(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
+    """Return the matches in rows of `rows_of`, in their order."""
     match query.level:
         case Level.STUDY:
-            return _studies(connection, query, keys)
+            return _studies(connection, query, rows)
         case Level.SERIES:
-            return _series(connection, query, keys)
+            return _series(connection, query, rows)
         case Level.INSTANCE:
-            return _instances(connection, query, keys)
+            return _instances(connection, query, rows)
 
 
-def _studies(connection: Connection, query: Query, keys: Sequence[int]) -> list[Match]:
-    rows = _by_key(connection, studies, keys)
-    jsons = _newest_metadata(connection, query, {key: row.max_version for key, row in rows.items()})
-    modalities = _modalities(connection, keys) if query.counts else {}
+def _studies(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
+    partition = query.scope.partition
+    if not query.metadata and not query.counts:
+        return [Match(key, ResourceRef(partition, uid), (kept,)) for key, uid, kept, _, _, _ in rows]
+    jsons = _newest_metadata(connection, query, {row[0]: row[5] for row in rows})
+    modalities = _modalities(connection, [row[0] for row in rows]) if query.counts else {}
     return [
         Match(
             key=key,
-            resource=ResourceRef(query.scope.partition, Uid(rows[key].uid)),
-            elements=orjson.loads(rows[key].elements),
+            resource=ResourceRef(partition, uid),
+            kept=(kept,),
             metadata=jsons.get(key),
             modalities=tuple(modalities.get(key, ())),
-            series_count=rows[key].series_count if query.counts else 0,
-            instance_count=rows[key].instance_count if query.counts else 0,
+            series_count=series_count if query.counts else 0,
+            instance_count=instance_count if query.counts else 0,
         )
-        for key in keys
+        for key, uid, kept, series_count, instance_count, _ in rows
     ]
 
 
-def _series(connection: Connection, query: Query, keys: Sequence[int]) -> list[Match]:
-    rows = _by_key(connection, series, keys)
-    study_rows = _by_key(connection, studies, {row.study_key for row in rows.values()})
-    study_elements = _elements(study_rows)
-    jsons = _newest_metadata(connection, query, {key: row.max_version for key, row in rows.items()})
-    return [
-        Match(
-            key=key,
-            resource=ResourceRef(query.scope.partition, Uid(study_rows[row.study_key].uid), Uid(row.uid)),
-            elements=study_elements[row.study_key] | orjson.loads(row.elements),
-            metadata=jsons.get(key),
-            instance_count=row.instance_count if query.counts else 0,
+def _series(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
+    partition = query.scope.partition
+    jsons = _newest_metadata(connection, query, {row[0]: row[5] for row in rows})
+    above = _above(connection, studies, (row[3] for row in rows))
+    found = []
+    for key, uid, kept, study_key, instance_count, _ in rows:
+        study_uid, study_kept = above[study_key]
+        found.append(
+            Match(
+                key=key,
+                resource=ResourceRef(partition, study_uid, uid),
+                kept=(study_kept, kept),
+                metadata=jsons.get(key),
+                instance_count=instance_count if query.counts else 0,
+            )
         )
-        for key, row in ((key, rows[key]) for key in keys)
-    ]
+    return found
 
 
-def _instances(connection: Connection, query: Query, keys: Sequence[int]) -> list[Match]:
-    rows = _by_key(connection, instances, keys)
-    series_rows = _by_key(connection, series, {row.series_key for row in rows.values()})
-    study_rows = _by_key(connection, studies, {row.study_key for row in rows.values()})
-    study_elements, series_elements = _elements(study_rows), _elements(series_rows)
-    jsons = _newest_metadata(connection, query, {key: key for key in keys})
-    return [
-        Match(
-            key=key,
-            resource=ResourceRef(
-                query.scope.partition,
-                Uid(study_rows[row.study_key].uid),
-                Uid(series_rows[row.series_key].uid),
-                Uid(row.uid),
-            ),
-            elements=study_elements[row.study_key] | series_elements[row.series_key] | orjson.loads(row.elements),
-            metadata=jsons.get(key),
+def _instances(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
+    partition = query.scope.partition
+    jsons = _newest_metadata(connection, query, {row[0]: row[0] for row in rows})
+    studies_above = _above(connection, studies, (row[3] for row in rows))
+    series_above = _above(connection, series, (row[4] for row in rows))
+    found = []
+    for key, uid, kept, study_key, series_key in rows:
+        study_uid, study_kept = studies_above[study_key]
+        series_uid, series_kept = series_above[series_key]
+        found.append(
+            Match(
+                key=key,
+                resource=ResourceRef(partition, study_uid, series_uid, uid),
+                kept=(study_kept, series_kept, kept),
+                metadata=jsons.get(key),
+            )
         )
-        for key, row in ((key, rows[key]) for key in keys)
-    ]
+    return found
 
 
-def _by_key(connection: Connection, table: Table, keys: Collection[int]) -> dict[int, AnyRow]:
-    """Return what `Match` needs of some rows."""
-    return {row[0]: row for row in _ROWS[table].rows(connection, {"keys": keys})}
-
-
-def _elements(rows: Mapping[int, AnyRow]) -> dict[int, dict[str, Any]]:
-    return {key: orjson.loads(row.elements) for key, row in rows.items()}
+def _above(connection: Connection, table: Any, keys: Iterable[int]) -> dict[int, tuple[Uid, Kept]]:
+    """Return UID and kept elements of the studies or series that matches are in."""
+    rows = _ABOVE[table].tuples(connection, {"keys": set(keys)})
+    return {key: (uid, kept) for key, uid, kept in rows}
 
 
 def _newest_metadata(connection: Connection, query: Query, versions: Mapping[int, int]) -> dict[int, bytes]:
@@ -115,14 +123,13 @@ def _newest_metadata(connection: Connection, query: Query, versions: Mapping[int
     """
     if not query.metadata:
         return {}
-    rows = _METADATA.rows(connection, {"keys": versions.values()})
-    jsons = {row.version: row.dicom_json for row in rows}
+    jsons: dict[int, bytes] = dict(_METADATA.tuples(connection, {"keys": versions.values()}))
     return {key: jsons[version] for key, version in versions.items()}
 
 
 def _modalities(connection: Connection, study_keys: Collection[int]) -> dict[int, list[str]]:
     """Return the distinct modalities of the series of studies, in order of their first letters."""
     modalities: dict[int, list[str]] = {}
-    for key, modality in _MODALITIES.rows(connection, {"keys": study_keys}):
+    for key, modality in _MODALITIES.tuples(connection, {"keys": study_keys}):
         modalities.setdefault(key, []).append(modality)
     return modalities

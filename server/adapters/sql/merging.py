@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
 from server.adapters.sql.keys import columns_of, several_of
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.tables import series, series_values, studies
 from server.model.instance import LevelAttributes
+from server.model.kept import kept_elements, kept_text
 from server.model.query import Level
 
 Row = dict[str, Any]
@@ -58,7 +58,7 @@ class Group:
 
 def existing(row: Any) -> Group:
     """Return a study or series, all of its row, as it is in the database."""
-    return Group(row.key, False, row._asdict(), orjson.loads(row.elements))
+    return Group(row.key, False, row._asdict(), kept_elements(row.elements))
 
 
 def write_groups(connection: Connection, table: Table, groups: Iterable[Group]) -> None:
@@ -66,11 +66,11 @@ def write_groups(connection: Connection, table: Table, groups: Iterable[Group]) 
     new = []
     for group in groups:
         if group.is_new:
-            new.append({column.name: None for column in table.c} | group.row | {"elements": json_text(group.elements)})
+            new.append({column.name: None for column in table.c} | group.row | {"elements": kept_text(group.elements)})
         elif group.columns:
             values = dict(group.columns)
             if "elements" in values:
-                values["elements"] = json_text(group.elements)
+                values["elements"] = kept_text(group.elements)
             _UPDATES[table].run(connection, [{"of_key": group.key, **values}])
     if new:
         _INSERTS[table].run(connection, new)
@@ -98,8 +98,3 @@ def write_several(connection: Connection, groups: Iterable[Group]) -> None:
         rows += [{"series_key": group.key, "keyword": keyword, "value": value} for value in dict.fromkeys(values)]
     if rows:
         _INSERTS[series_values].run(connection, rows)
-
-
-def json_text(value: Any) -> str:
-    """Return JSON as its column holds it."""
-    return orjson.dumps(value).decode()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Insert, Select, TextClause, Update
+from sqlalchemy import BindParameter, Connection, Delete, Insert, Select, TextClause, Update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import iterate
@@ -25,25 +25,38 @@ _row_type: Any = collections.namedtuple
 class _Form:
     """A statement as a driver takes it.
 
-    order: names of the parameters in their order; None where the driver takes them by name.
+    order: names of the parameters in their order, with whether it is a list; None where the driver takes them by name.
     fixed: parameters that belong to the statement.
     lists: names of parameters that are lists, and the names of their values.
     row: makes a row of what the driver gives.
     """
 
     sql: str
-    order: Sequence[str] | None
+    order: Sequence[tuple[str, bool]] | None
     fixed: Parameters
     lists: Mapping[str, Sequence[str]]
     row: Callable[[Iterable[Any]], Any]
 
     def arguments(self, parameters: Parameters) -> Any:
         """Return parameters as the driver takes them."""
-        if self.fixed or self.lists:
+        if self.fixed:
             parameters = {**self.fixed, **parameters}
+        if self.order is None:
+            if not self.lists:
+                return parameters
+            parameters = dict(parameters)
             for name, names in self.lists.items():
                 parameters.update(zip(names, parameters[name], strict=True))
-        return parameters if self.order is None else [parameters[name] for name in self.order]
+            return parameters
+        if not self.lists:
+            return [parameters[name] for name, _ in self.order]
+        arguments: list[Any] = []
+        for name, is_list in self.order:
+            if is_list:
+                arguments += parameters[name]
+            else:
+                arguments.append(parameters[name])
+        return arguments
 
 
 class Prepared:
@@ -54,12 +67,15 @@ class Prepared:
     an IN and keeps the forms of a statement few.
     """
 
-    def __init__(self, statement: Select[*tuple[Any, ...]] | Insert | Update | TextClause) -> None:
+    def __init__(self, statement: Select[*tuple[Any, ...]] | Insert | Update | Delete | TextClause) -> None:
         self._statement = statement
         self._lists = sorted(
             {part.key for part in iterate(statement) if isinstance(part, BindParameter) and part.expanding}
         )
-        self._names_columns = isinstance(statement, Insert | Update)
+        # What is inserted or set is what parameters are given for, unless the statement says it all.
+        self._names_columns = isinstance(statement, Update) or (
+            isinstance(statement, Insert) and statement.select is None
+        )
         self._forms: dict[tuple[object, ...], _Form] = {}
 
     def rows(self, connection: Connection, parameters: Parameters) -> list[Any]:
@@ -68,11 +84,22 @@ class Prepared:
         Raises:
             DBAPIError
         """
+        form, found = self._found(connection, parameters)
+        return [form.row(row) for row in found]
+
+    def tuples(self, connection: Connection, parameters: Parameters) -> Sequence[tuple[Any, ...]]:
+        """Run a query and return its rows, as tuples without names, which cost less.
+
+        Raises:
+            DBAPIError
+        """
+        return self._found(connection, parameters)[1]
+
+    def _found(self, connection: Connection, parameters: Parameters) -> tuple[_Form, Sequence[tuple[Any, ...]]]:
         if self._lists:
             parameters = {**parameters, **{name: _filled_up(parameters[name]) for name in self._lists}}
         form = self._form(connection, parameters)
-        found = _execute(connection, form, form.arguments(parameters))
-        return [form.row(row) for row in found]
+        return form, _execute(connection, form, form.arguments(parameters))[0]
 
     def row(self, connection: Connection, parameters: Parameters) -> Any:
         """Run a query that has at most one row, and return that, or None.
@@ -83,17 +110,19 @@ class Prepared:
         rows = self.rows(connection, parameters)
         return rows[0] if rows else None
 
-    def run(self, connection: Connection, rows: Sequence[Parameters]) -> None:
+    def run(self, connection: Connection, rows: Sequence[Parameters]) -> int:
         """Run a statement that changes something, once for each row of parameters. All rows have the same names.
+
+        Returns:
+            How many rows it changed.
 
         Raises:
             DBAPIError
         """
         form = self._form(connection, rows[0])
         if len(rows) == 1:
-            _execute(connection, form, form.arguments(rows[0]))
-        else:
-            _execute(connection, form, [form.arguments(row) for row in rows], many=True)
+            return _execute(connection, form, form.arguments(rows[0]))[1]
+        return _execute(connection, form, [form.arguments(row) for row in rows], many=True)[1]
 
     def _form(self, connection: Connection, parameters: Parameters) -> _Form:
         """Return the statement for a database, and for the lengths of lists or the columns to be changed."""
@@ -117,11 +146,23 @@ class Prepared:
         selected = self._statement.selected_columns if isinstance(self._statement, Select) else ()
         return _Form(
             sql=expanded.statement,
-            order=expanded.positiontup,
+            order=None if expanded.positiontup is None else _order(expanded.positiontup, lists),
             fixed={name: value for name, value in expanded.parameters.items() if name not in given},
             lists=lists,
             row=_row_type("Row", [column.name for column in selected], rename=True)._make,
         )
+
+
+def _order(names: Sequence[str], lists: Mapping[str, Sequence[str]]) -> list[tuple[str, bool]]:
+    """Return parameters in order, with whether it is a list; the values of one follow each other."""
+    list_of = {name: of for of, names_of in lists.items() for name in names_of}
+    order: list[tuple[str, bool]] = []
+    for name in names:
+        entry = (list_of.get(name, name), name in list_of)
+        # A list may occur twice in a statement, but never right after itself.
+        if not entry[1] or name == lists[entry[0]][0]:
+            order.append(entry)
+    return order
 
 
 def _filled_up(values: Iterable[Any]) -> list[Any]:
@@ -131,8 +172,13 @@ def _filled_up(values: Iterable[Any]) -> list[Any]:
     return filled + [filled[-1]] * (-len(filled) % step)
 
 
-def _execute(connection: Connection, form: _Form, arguments: Any, *, many: bool = False) -> Sequence[Any]:
-    """Run a statement and return what it selects. Failures are those of SQLAlchemy, without the parameters."""
+def _execute(
+    connection: Connection, form: _Form, arguments: Any, *, many: bool = False
+) -> tuple[Sequence[tuple[Any, ...]], int]:
+    """Run a statement; return what it selects, and how many rows it changed.
+
+    Failures are those of SQLAlchemy, without the parameters.
+    """
     dialect: Any = connection.dialect
     driver = connection.connection.dbapi_connection
     assert driver is not None
@@ -142,7 +188,7 @@ def _execute(connection: Connection, form: _Form, arguments: Any, *, many: bool 
             cursor.executemany(form.sql, arguments)
         else:
             cursor.execute(form.sql, arguments)
-        return cursor.fetchall() if cursor.description else ()
+        return (cursor.fetchall() if cursor.description else ()), cursor.rowcount
     except dialect.loaded_dbapi.Error as error:
         is_lost = dialect.is_disconnect(error, driver, cursor)
         if is_lost:

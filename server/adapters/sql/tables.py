@@ -6,14 +6,17 @@ How it is meant:
   used again. They are the order of search results.
 - `counters` has one row. A transaction that adds or deletes locks it first, so on every database such transactions
   follow each other. Sequences therefore become visible in ascending order, with no gaps between them.
+- `elements` holds lines, see `server.model.kept`.
 - Rows of `instances` are narrow, since searches walk them. What is read for one instance at a time has its own tables.
 - Search columns hold normalised text (see `server.dicom.attributes`), NULL when there is none, at most
   `LONGEST_TEXT` characters: PostgreSQL indexes no more than about 2,700 bytes. They compare by code point.
 - Times are microseconds since 1970-01-01 UTC: exact, and alike on all databases.
 - Counts and newest versions are kept up to date by whoever adds or deletes; nothing ever counts rows to answer.
+- On SQLite there is a text index beside `studies`, which triggers keep in step; see `trigrams`.
 """
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Column,
     ForeignKey,
@@ -25,9 +28,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
 )
+from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that makes this schema."""
 
 LONGEST_TEXT = 512
@@ -110,6 +115,55 @@ studies = Table(
     Index(None, "partition_key", "patient_birth_date", "key"),
     Index(None, "partition_key", "study_id", "key"),
     *(Index(None, "partition_key", f"patient_name_{group}", "key") for group in range(1, NAME_GROUPS + 1)),
+)
+
+STUDY_TEXT = (
+    *(
+        f"{name}_{group}"
+        for name in ("patient_name", "referring_physician_name")
+        for group in range(1, NAME_GROUPS + 1)
+    ),
+    "patient_id",
+    "accession_number",
+    "study_description",
+)
+"""Columns of studies whose text is indexed by runs of three characters; see `trigrams`."""
+
+
+def _study_text() -> tuple[str, ...]:
+    """Return the statements that make the text index of SQLite and keep it in step."""
+    names, old, new = (", ".join(prefix + name for name in STUDY_TEXT) for prefix in ("", "old.", "new."))
+    # An index whose content is elsewhere must be told what was there, to forget it (sqlite.org/fts5.html, 4.4.3).
+    forget = f"INSERT INTO study_text(study_text, rowid, {names}) VALUES ('delete', old.key, {old});"  # noqa: S608 - our names
+    take_up = f"INSERT INTO study_text(rowid, {names}) VALUES (new.key, {new});"  # noqa: S608 - our names
+    return (
+        f"CREATE VIRTUAL TABLE study_text USING fts5({names}, content='studies', content_rowid='key', "
+        "tokenize='trigram case_sensitive 1', detail=column, columnsize=0)",
+        f"CREATE TRIGGER study_text_insert AFTER INSERT ON studies BEGIN {take_up} END",
+        f"CREATE TRIGGER study_text_delete AFTER DELETE ON studies BEGIN {forget} END",
+        f"CREATE TRIGGER study_text_update AFTER UPDATE OF {names} ON studies BEGIN {forget} {take_up} END",
+    )
+
+
+def _in_sqlite(statement: str) -> ExecutableDDLElement:
+    made: ExecutableDDLElement = DDL(statement).execute_if(dialect="sqlite")  # type: ignore[no-untyped-call]
+    return made
+
+
+for statement in _study_text():
+    event.listen(studies, "after_create", _in_sqlite(statement))
+event.listen(studies, "before_drop", _in_sqlite("DROP TABLE study_text"))
+
+STUDIES_PER_BLOCK = 1024
+
+study_blocks = Table(
+    "study_blocks",
+    tables,
+    Column("partition_key", Key, ForeignKey("partitions.key"), primary_key=True, autoincrement=False),
+    Column("block", Key, primary_key=True, autoincrement=False, comment="key of a study / STUDIES_PER_BLOCK"),
+    Column("studies", BigInteger, nullable=False, comment="how many of this partition are in the block"),
+    comment="for large offsets",
+    sqlite_with_rowid=False,
 )
 
 series = Table(

@@ -2,20 +2,26 @@
 
 The event loop never waits for the database: one thread writes, a few read. One writer is all that can be used, since
 transactions that add or delete follow each other anyway (see `tables.counters`), and SQLite has a single writer.
+
+Each thread keeps its connection. Taking one from SQLAlchemy's pool and beginning through SQLAlchemy costs as much as a
+search by key, so drivers are in autocommit mode and transactions begin and end with statements like any other.
 """
 
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import psycopg
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from server.adapters.sql.deadlines import Deadline
+from server.adapters.sql.prepared import Prepared
+from server.adapters.sql.threads import Threads
 from server.model.errors import Exhausted, Reason, Unavailable
 
 READERS = 4
@@ -27,9 +33,20 @@ ATTEMPTS = 3
 _GIVEN_UP = {"40001", "40P01"}  # serialization failure, deadlock
 _DISK_FULL = "53100"
 _NO_TABLE = "42P01"
+_TIMED_OUT = "57014"
+
+_COMMIT = Prepared(text("COMMIT"))
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How transactions of a kind begin, and whether they only read."""
+
+    begin: Prepared
+    only_reads: bool
 
 
 class Transactions:
@@ -40,19 +57,19 @@ class Transactions:
     A caller that is cancelled, or gets Unavailable from `write`, can't know whether the transaction took place.
     """
 
-    def __init__(self, reading: Engine, writing: Engine) -> None:
-        self._reading = reading
-        self._writing = writing
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="index-reader")
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="index-writer")
+    def __init__(self, reading: Engine, reads: Kind, writing: Engine, writes: Kind) -> None:
+        self._readers = Threads(READERS, "index-reader", lambda: _Session(reading, reads))
+        self._writer = Threads(1, "index-writer", lambda: _Session(writing, writes))
+        self._engines = (writing, reading)
 
     async def read(self, work: Work[Result]) -> Result:
         """Run `work` on one consistent view of the database. It sees every transaction that was acknowledged.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
+            Exhausted: SEARCH_TOO_LONG.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._readers, _run, self._reading, work)
+        return await self._readers.run(lambda session: session.run(work))
 
     async def write(self, work: Work[Result]) -> Result:
         """Run `work`, which may change things.
@@ -61,37 +78,79 @@ class Transactions:
             Unavailable: DATABASE_UNAVAILABLE.
             Exhausted: STORAGE_FULL.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._writer, _run, self._writing, work)
+        return await self._writer.run(lambda session: session.run(work))
 
     async def close(self) -> None:
         """Let what has begun end, then close all connections."""
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        for executor in (self._writer, self._readers):
-            executor.shutdown()
-        for engine in (self._writing, self._reading):
+        for threads in (self._writer, self._readers):
+            threads.close()
+        for engine in self._engines:
             engine.dispose()
 
 
-def _run(engine: Engine, work: Work[Result]) -> Result:
-    with translated():
-        for _ in range(ATTEMPTS - 1):
+class _Session:
+    """A thread's connection: made when it is first needed, and anew after anything went wrong with it."""
+
+    def __init__(self, engine: Engine, kind: Kind) -> None:
+        self._engine = engine
+        self._kind = kind
+        self._connection: Connection | None = None
+        self._deadline: Deadline | None = None
+
+    def run(self, work: Work[Result]) -> Result:
+        with translated(only_reads=self._kind.only_reads):
+            for _ in range(ATTEMPTS - 1):
+                try:
+                    return self._once(work)
+                except DBAPIError as error:
+                    if _sqlstate(error) not in _GIVEN_UP:
+                        raise
+            return self._once(work)
+
+    def close(self) -> None:
+        """Give the connection back, rolling back what it was doing."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _once(self, work: Work[Result]) -> Result:
+        try:
+            connection = self._begun()
+            result = work(connection)
+            if connection.in_transaction():  # it was used through SQLAlchemy, which commits the driver's transaction
+                connection.commit()
+            else:
+                _COMMIT.run(connection, [{}])
+        except BaseException:
+            self.close()
+            raise
+        return result
+
+    def _begun(self) -> Connection:
+        """Return the connection with a transaction that has begun, once more if it was lost since the last one."""
+        if self._connection is not None:
             try:
-                return _once(engine, work)
+                return self._begin(self._connection)
             except DBAPIError as error:
-                if _sqlstate(error) not in _GIVEN_UP:
+                if not error.connection_invalidated:
                     raise
-        return _once(engine, work)
+                self.close()
+        self._connection = self._engine.connect()
+        self._deadline = self._connection.info.get("deadline")
+        return self._begin(self._connection)
 
-
-def _once(engine: Engine, work: Work[Result]) -> Result:
-    with engine.connect() as connection, connection.begin():
-        return work(connection)
+    def _begin(self, connection: Connection) -> Connection:
+        if self._deadline is not None:
+            self._deadline.start()
+        self._kind.begin.run(connection, [{}])
+        return connection
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(*, only_reads: bool = False) -> Iterator[None]:
     """Turn failures of the database into errors of the model. Mistakes of ours in its use stay what they are."""
     try:
         yield
@@ -100,6 +159,8 @@ def translated() -> Iterator[None]:
     except SQLAlchemyError as error:
         if not isinstance(error, DBAPIError):
             raise
+        if only_reads and _is_timed_out(error):
+            raise Exhausted(Reason.SEARCH_TOO_LONG, "The database took too long to find it.") from error
         if _is_disk_full(error):
             raise Exhausted(Reason.STORAGE_FULL, "The disk of the database is full.") from error
         if _is_out_of_order(error):
@@ -109,6 +170,10 @@ def translated() -> Iterator[None]:
 
 def _unavailable() -> Unavailable:
     return Unavailable(Reason.DATABASE_UNAVAILABLE, "The database can't be used at the moment.")
+
+
+def _is_timed_out(error: DBAPIError) -> bool:
+    return _sqlite_code(error) == sqlite3.SQLITE_INTERRUPT or _sqlstate(error) == _TIMED_OUT
 
 
 def _is_disk_full(error: DBAPIError) -> bool:

@@ -91,7 +91,7 @@ async def test_every_call_to_a_server_that_is_not_there_is_unavailable(tmp_path:
 async def test_every_call_to_a_database_without_our_tables_is_unavailable(url: str, call: str) -> None:
     for table in ("counters", "changes", "erasures", "bulk_elements", "frame_chunks", "metadata", "instances"):
         execute(url, f"DROP TABLE {table}")
-    for table in ("series_values", "series", "studies", "partitions", "alembic_version"):
+    for table in ("series_values", "series", "study_blocks", "studies", "partitions", "alembic_version"):
         execute(url, f"DROP TABLE {table}")
     database = open_database(url)
     assert await reason_of(CALLS[call](database)) is Reason.DATABASE_UNAVAILABLE

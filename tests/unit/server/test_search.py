@@ -7,10 +7,11 @@ import pytest
 
 from server.dicom.keywords import path_of
 from server.domain import page_token
-from server.domain.search_answer import dicom_json, select
+from server.domain.search_answer import Answers, Selection, select
 from server.domain.search_request import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, SearchRequest, Term, Understood, understand
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import DEFAULT_PARTITION, PartitionName, ResourceRef, Uid
+from server.model.kept import kept_text
 from server.model.query import Condition, Equals, Level, Match
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
@@ -51,8 +52,13 @@ def refusal(level: Level, **fields: Any) -> InvalidRequest:
     return caught.value
 
 
-def match(**fields: Any) -> Match:
-    return Match(1, ResourceRef(DEFAULT_PARTITION, Uid(STUDY)), **{"elements": {}, **fields})
+def match(*levels: dict[str, Any], **fields: Any) -> Match:
+    """Return a match that has these elements, from the study down."""
+    return Match(1, ResourceRef(DEFAULT_PARTITION, Uid(STUDY)), tuple(map(kept_text, levels or ({},))), **fields)
+
+
+def dicom_json(found: Match, selection: Selection) -> bytes:
+    return Answers(selection).of(found)
 
 
 # --- Which attributes can be searched where
@@ -317,18 +323,39 @@ def test_all_means_what_is_kept_at_the_levels_below_the_scope(
     assert selection.availability
 
 
-def test_answers_hold_what_was_asked_for_in_ascending_order_and_nothing_empty() -> None:
+def test_answers_hold_what_was_asked_for_in_ascending_order() -> None:
     elements = {
         "0020000D": {"vr": "UI", "Value": [STUDY]},
         "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Buc^Jérôme"}]},
-        "00080020": {"vr": "DA"},
         "00100040": {"vr": "CS", "Value": ["F"]},
     }
     selection = select(Level.STUDY, {"0020000D", "00100010", "00080020"}, ())
 
-    assert dicom_json(match(elements=elements), selection) == (
+    assert dicom_json(match(elements), selection) == (
         '{"00100010":{"vr":"PN","Value":[{"Alphabetic":"Buc^Jérôme"}]},"0020000D":{"vr":"UI","Value":["1.2.3"]}}'.encode()
     )
+
+
+def test_elements_of_a_level_hide_those_of_the_levels_above() -> None:
+    levels = [{"00080005": {"vr": "CS", "Value": [name]}, f"0020000{name}": {"vr": "UI"}} for name in "DE"]
+    found = match(*levels, {"00080018": {"vr": "UI", "Value": ["1.2"]}})
+    selection = select(Level.INSTANCE, {"00080005", "00080018", "0020000D", "0020000E"}, ())
+
+    expected = b'{"00080005":{"vr":"CS","Value":["E"]},"00080018":{"vr":"UI","Value":["1.2"]},'
+    expected += b'"0020000D":{"vr":"UI"},"0020000E":{"vr":"UI"}}'
+    answers = Answers(selection)
+    assert [answers.of(found), answers.of(found)] == [expected, expected]
+    assert dicom_json(match({}, {}, {}), selection) == b"{}"
+
+
+def test_values_that_look_like_lines_and_elements_are_copied_as_they_are() -> None:
+    odd = {"vr": "LO", "Value": ['\n"00100010":{"vr":"PN"}\n', "\r\u2028\\"]}
+    item = {"vr": "SQ", "Value": [{"00100010": {"vr": "PN", "Value": [{"Alphabetic": "x"}]}}]}
+    elements = {"00081110": item, "00100020": odd}
+    selection = select(Level.STUDY, {"00100010", "00100020", "00081110"}, ())
+
+    assert orjson.loads(dicom_json(match(elements), selection)) == elements
+    assert match(elements).elements == elements
 
 
 def test_computed_attributes_are_of_the_moment() -> None:
