@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
 Names = Annotated[list[str] | None, typer.Argument(help="What to measure; everything if nothing is named.")]
 Scale = Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances, 1.3 GB.")]
-Workers = Annotated[int, typer.Option(help="Worker processes.")]
+Workers = Annotated[int | None, typer.Option(help="Processes that serve, if not as many as by default.")]
 Output = Annotated[Path | None, typer.Option(help="Also write the rows here, a JSON object a line.")]
 
 
@@ -26,7 +26,7 @@ def measure_web(
     names: Names = None,
     seconds: Annotated[float, typer.Option(help="Time of each workload.")] = 3.0,
     scale: Scale = 1.0,
-    workers: Workers = 1,
+    workers: Workers = None,
     output: Output = None,
 ) -> None:
     """Measure DICOMweb."""
@@ -39,7 +39,7 @@ def measure_web(
 
 
 @app.command("grpc")
-def measure_grpc(names: Names = None, scale: Scale = 1.0, workers: Workers = 1, output: Output = None) -> None:
+def measure_grpc(names: Names = None, scale: Scale = 1.0, workers: Workers = None, output: Output = None) -> None:
     """Measure every rpc of the contract with ghz."""
     size = Sets(scale)
     chosen = [one for one in SCENARIOS if _is_named(one.name, names, [one.name for one in SCENARIOS])]
@@ -59,7 +59,7 @@ def measure_memory(
     megabytes: Annotated[int, typer.Option(help="Size of the large instance, MiB.")] = 400,
     instances: Annotated[int, typer.Option(help="Instances of the study.")] = 500,
     seconds: Annotated[float, typer.Option(help="Time of the storm and of the slow readers.")] = 5.0,
-    workers: Workers = 1,
+    workers: Workers = None,
     output: Output = None,
 ) -> None:
     """Measure the peak memory of each process."""

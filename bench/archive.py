@@ -60,8 +60,14 @@ class Archive:
 
 
 @contextmanager
-def running_archive(workers: int = 1, **settings: str) -> Iterator[Archive]:
-    """Run `dicomstore up` on free ports and a temporary data directory, below `BENCH_DIR` if that is set."""
+def running_archive(workers: int | None = None, **settings: str) -> Iterator[Archive]:
+    """Run `dicomstore up` on free ports and a temporary data directory, below `BENCH_DIR` if that is set.
+
+    It runs with its defaults but for `workers` and `settings`, which are environment variables.
+
+    Raises:
+        RuntimeError: it does not start; has the end of its log.
+    """
     data = tempfile.mkdtemp(prefix="dicomstore-bench-", dir=os.environ.get("BENCH_DIR"))
     http_port, core_port = _free_port(), _free_port()
     command = [
@@ -70,7 +76,7 @@ def running_archive(workers: int = 1, **settings: str) -> Iterator[Archive]:
         f"--data={data}",
         f"--http=127.0.0.1:{http_port}",
         f"--grpc=127.0.0.1:{core_port}",
-        f"--workers={workers}",
+        *([f"--workers={workers}"] if workers else []),
     ]
     environment = {**os.environ, "DICOMSTORE_LOG_LEVEL": "warning", **settings}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

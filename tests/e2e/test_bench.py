@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from xml.etree import ElementTree
 
 import grpc
 import pytest
 
-from bench import core, ghz, memory, rpc
+from bench import core, ghz, memory, report, rpc
 from bench.archive import Archive, running_archive
 from bench.figures import GRPC_COLUMNS, table
 from bench.ghz import Outcome
@@ -52,7 +53,7 @@ def call_with_stubs(scenario: Scenario, loads: Sequence[Load], core: str) -> Out
 
 def test_a_short_run_over_dicomweb_measures_every_workload(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
-    done = bench("web", "--seconds", "0.02", "--scale", str(SMOKE), "--output", rows, folder=tmp_path)
+    done = bench("web", "--seconds=0.02", f"--scale={SMOKE}", "--workers=1", "--output", rows, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     measured = [json.loads(line) for line in rows.read_text().splitlines()]
     assert [row["workload"] for row in measured] == [workload.name for workload in WORKLOADS]
@@ -64,7 +65,7 @@ def test_a_short_run_over_dicomweb_measures_every_workload(tmp_path: Path) -> No
 def partitioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("BENCH_DIR", str(tmp_path_factory.mktemp("bench")))
-        with running_archive(DICOMSTORE_PARTITIONS="true") as archive:
+        with running_archive(workers=1, DICOMSTORE_PARTITIONS="true") as archive:
             store(archive.core, PARTITION, Sets(SMOKE).instances())
             yield archive
 
@@ -82,7 +83,7 @@ def test_every_rpc_of_the_contract_has_a_scenario() -> None:
 def test_a_short_run_measures_the_memory_of_each_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_DIR", str(tmp_path))
     small = memory.Size(megabytes=2, instances=4, storm_clients=2, slow_readers=4, seconds=0.1)
-    with running_archive() as archive:
+    with running_archive(workers=1) as archive:
         rows = list(memory.measure(small, lambda: nullcontext(archive)))
     assert [row["memory"] for row in rows] == ["nothing", "large_instance", "study", "metadata_storm", "slow_readers"]
     peaks = [row["peak_mb"] for row in rows]
@@ -110,3 +111,34 @@ def test_a_call_that_ends_otherwise_than_it_must_fails_the_measurement(partition
     [health] = [scenario for scenario in SCENARIOS if scenario.name == "health"]
     with pytest.raises(RuntimeError, match=r"calls: .'Unavailable': 1."):
         core.measure(health, partitioned, Sets(SMOKE), lambda *_: Outcome(1.0, [1.0], {"Unavailable": 1}, 0.0))
+
+
+def test_the_report_compares_medians_of_pairs_and_leaves_failed_runs_out(tmp_path: Path) -> None:
+    def run(server: str, pair: int, per_s: float, errors: int = 0) -> dict[str, object]:
+        figures = {"per_s": per_s, "srv_cpu_ms_per_unit": 1000 / per_s, "srv_peak_rss_mb": 100.0}
+        return {"server": server, "workload": "qido", "pair": pair, "unit": "requests", "units": 9, **figures} | {
+            "errors": errors
+        }
+
+    rows = [run("orthanc", pair, 10) for pair in range(4)]
+    rows += [run("dicomstore", pair, per_s) for pair, per_s in enumerate((20, 30, 40))] + [run("dicomstore", 3, 900, 1)]
+    lines = report.markdown(rows, ours="dicomstore", figures=tmp_path, link="figures")
+    assert "| qido | requests | 10 | 30 | 3 | 100 | 33.3 | 3 | 100 | 100 |" in lines
+    assert any("(figures/orthanc.svg)" in line for line in lines)
+
+
+def test_the_report_plots_searches_over_the_size_of_the_index(tmp_path: Path) -> None:
+    sizes = ((7_000, 1.5), (1_000_000, 3.0))
+    rows = [{"instances": size, "kind": kind, "p50_ms": p50} for kind in ("page", "name<") for size, p50 in sizes]
+    lines = report.markdown(rows, ours="dicomstore", figures=tmp_path, link="figures")
+    assert "| page | 1.50 | 3 | 2 |" in lines
+    drawn = "".join(ElementTree.fromstring((tmp_path / "index-scale.svg").read_text()).itertext())
+    for text in ("name<", "1,000,000", "instances in the index (log scale)", "p50 of a search, ms (log scale)"):
+        assert text in drawn
+
+
+def test_the_report_refuses_a_line_that_is_no_result(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"workload": "qido"}\n{"other": 1}\n')
+    with pytest.raises(ValueError, match=r"rows\.jsonl:2: not a row of results"):
+        report.read_rows([file])
