@@ -39,6 +39,8 @@ _NUMBER = re.compile("[0-9]+")
 _MAX_FRAME_DIGITS = 9
 """No object has more frames than a 32-bit number can count."""
 
+_LARGE_BYTES = 64 * 1024
+
 Head = InstanceHead | FrameHead
 Run = Head | bytes
 """What a stream consists of: a head for each object, then its bytes."""
@@ -212,16 +214,24 @@ async def _body(
     writer: MultipartWriter | None,
     offers: Sequence[Offer],
 ) -> AsyncGenerator[bytes, None]:
-    yield _joined(first, writer, offers)
-    async for batch in batches:
-        yield _joined(batch, writer, offers)
+    """Yield the body; small things together, while large ones are not copied once more to be joined with them."""
+    batch: list[Run] | None = first
+    while batch is not None:
+        small: list[bytes] = []
+        for run in batch:
+            data = _framed(run, writer, offers)
+            if len(data) < _LARGE_BYTES:
+                small.append(data)
+                continue
+            if small:
+                yield b"".join(small)
+                small = []
+            yield data
+        if small:
+            yield b"".join(small)
+        batch = await anext(batches, None)
     if writer is not None:
         yield writer.end()
-
-
-def _joined(batch: list[Run], writer: MultipartWriter | None, offers: Sequence[Offer]) -> bytes:
-    parts = [_framed(run, writer, offers) for run in batch]
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _framed(run: Run, writer: MultipartWriter | None, offers: Sequence[Offer]) -> bytes:

@@ -4,9 +4,10 @@ The log says who asked for what kind of thing and how it went: method, status, r
 """
 
 import logging
+import random
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
@@ -80,8 +81,10 @@ def _streaming(behaviour: Any, method: str, call_id: str, places: "_Places") -> 
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         async with _Call(method, call_id, context):
             with places:
-                async for response in behaviour(request, context):
-                    yield response
+                # Closed at once, not when it is collected: a call may be given up between two messages.
+                async with aclosing(behaviour(request, context)) as responses:
+                    async for response in responses:
+                        yield response
 
     return call
 
@@ -140,4 +143,4 @@ def _request_id(details: _Details) -> str:
     for key, value in details.invocation_metadata or ():
         if key == "x-request-id" and isinstance(value, str) and value.isascii() and value.isprintable():
             return value[:_MOST_ID_CHARACTERS]
-    return uuid.uuid4().hex
+    return f"{random.getrandbits(128):032x}"
