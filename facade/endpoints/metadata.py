@@ -59,7 +59,8 @@ async def metadata(request: Request) -> Response:
     name, form = _name(resource), Form(urls.base, coding)
     kept = cache.find(name, form)
     question = RetrieveMetadataRequest(resource=resource)
-    if has_state := kept.state if kept else _state(known, resource):
+    has_state = kept.state if kept else _state(known, resource)
+    if has_state:
         question.known_state.max_version, question.known_state.instance_count = has_state
     stream = core.messages(core.retrieve.RetrieveMetadata(question, metadata=call_metadata(request)))
     first = await _first(stream, cache, name)
@@ -67,11 +68,12 @@ async def metadata(request: Request) -> Response:
     cache.learn(name, state)
     tag = entity_tag(state, resource)
     headers = {"Content-Type": DICOM_JSON, "ETag": f'"{_in_coding(tag, coding)}"', **coding_headers(coding)}
+    if state == has_state:
+        await anext(stream, None)  # there is no more to come; the call shall end well and not by being cancelled
     if has := [each for each in known if each == "*" or each.removesuffix(_CODED) == tag]:
         await stream.aclose()
         return _not_modified(headers, has[0])
-    if kept and kept.state == state:
-        await stream.aclose()
+    if kept and state == has_state:
         return _answer(kept, headers, stream, core)
     if resource.sop_instance_uid:
         items = [item for message in [first, *[each async for each in stream]] for item in message.items]

@@ -12,6 +12,9 @@ import pytest
 from dicomstore.v1 import retrieve_service_pb2_grpc
 from dicomstore.v1.retrieve_service_pb2 import MetadataItem, ResourceState, RetrieveMetadataResponse
 
+from facade.app import create_app
+from facade.config import Settings
+from node.calls import LocalChannel, LocalServer
 from server.bootstrap import running
 from tests.core import settings_for
 from tests.data import part10
@@ -214,6 +217,7 @@ class Core(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         self._answers = list(answers)
         self.known: list[tuple[int, int] | None] = []
         self.credentials: list[str | None] = []
+        self.ended_well = 0
 
     async def RetrieveMetadata(self, request: Any, context: Any) -> AsyncIterator[Any]:
         state = request.known_state
@@ -223,6 +227,7 @@ class Core(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             if isinstance(step, grpc.StatusCode):
                 await context.abort(step, "no")
             yield step
+        self.ended_well += 1
 
 
 def message(state: tuple[int, int] | None, *versions: int, size: int = 2) -> RetrieveMetadataResponse:
@@ -257,6 +262,21 @@ async def test_the_core_is_told_what_is_kept_and_sends_no_more() -> None:
 
     assert await asked(core, PLAIN, PLAIN, GZIP, GZIP) == [200] * 4
     assert core.known == [None, (3, 2), None, (3, 2)]
+
+
+async def test_a_call_that_brings_nothing_new_is_not_cancelled() -> None:
+    core = Core([message((1, 1), 1)], [message((1, 1))], [message((1, 1))])
+    server = LocalServer()
+    retrieve_service_pb2_grpc.add_RetrieveServiceServicer_to_server(core, server)
+    app = create_app(Settings(), LocalChannel(server))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://facade") as web,
+    ):
+        for headers, status in ((PLAIN, 200), (PLAIN, 200), (PLAIN | {"If-None-Match": '"1-1"'}, 304)):
+            assert (await web.get("/v2/studies/1.2/metadata", headers=headers)).status_code == status
+
+    assert core.ended_well == 3
 
 
 async def test_every_request_shows_the_core_its_own_credentials() -> None:
