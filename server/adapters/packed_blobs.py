@@ -15,20 +15,21 @@ Of a packed blob that is read whole, the checksum is verified; of ranges, and of
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from io import FileIO
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 
 from server.adapters.allowance import Allowance
-from server.adapters.appending import Appender
+from server.adapters.appending import SEGMENT_BYTES, Appender
 from server.adapters.disk import PIECE_BYTES, sync_directory
 from server.adapters.file_blobs import FileBlobs, FileWriter
 from server.adapters.open_segments import OpenSegments
 from server.adapters.page_cache import PageCache
 from server.adapters.process_directory import LOCK
-from server.adapters.segments import Record, cut_torn_tail, dead_until, erase, living, path_of, record_of
+from server.adapters.segments import SUFFIX, Record, cut_torn_tail, dead_until, erase, living, path_of, record_of
+from server.adapters.sparse_segments import SparseSegments
 from server.model.instance import Locator
 
 SMALL_BYTES = PIECE_BYTES
@@ -39,6 +40,7 @@ Not more than a piece, so that a packed blob is read in one go: nobody can erase
 
 _HELD_BYTES = 32 << 20
 _RECORDS_AT_ONCE = 500
+_SPARSE_BYTES = 4 << 20  # of a batch of `sparse`
 
 
 class PackedBlobs:
@@ -58,6 +60,7 @@ class PackedBlobs:
         self._small_bytes = small_bytes
         self._appender = Appender(self._directory, self._files.threads, self.delete)
         self._reading = OpenSegments(self._directory, self._files.threads, cache)
+        self._sparse = SparseSegments(self._directory, self._appender)
         self._dead_until: dict[str, int] = {}  # segment → where its first living record was last seen
 
     async def __aenter__(self) -> "PackedBlobs":
@@ -179,24 +182,38 @@ class PackedBlobs:
         except FileNotFoundError:
             return  # never begun, or all erased
 
+    async def sparse(self) -> AsyncGenerator[list[Locator]]:
+        """See the port. Segments are taken one after the other; what can't be trusted is left alone."""
+        run = self._files.threads.run
+        lock = await run(self._sparse.lock)
+        if lock is None:
+            return
+        try:
+            for segment in await run(self._sparse.find):
+                async for records in self._living(segment, most_bytes=_SPARSE_BYTES):
+                    yield [record.locator for record in records]
+                self._sparse.emptied(segment)
+        finally:
+            os.close(lock)
+
     async def walk(self) -> AsyncIterator[tuple[Locator, int]]:
         """See the port."""
         async for found in self._files.walk():
             yield found
-        for path in await self._files.threads.run(lambda: sorted(self._directory.glob("*.seg"))):
+        for path in await self._files.threads.run(lambda: sorted(self._directory.glob(f"*{SUFFIX}"))):
             async for records in self._living(path.stem):
                 for record in records:
                     yield record.locator, record.length
 
-    async def _living(self, segment: str) -> AsyncIterator[list[Record]]:
-        """Yield the living records of a segment, some at a time; nothing if it was removed."""
+    async def _living(self, segment: str, most_bytes: int = SEGMENT_BYTES) -> AsyncGenerator[list[Record]]:
+        """Yield the living records of a segment, some at a time, and so many bytes; nothing if it was removed."""
         run = self._files.threads.run
         file = await run(lambda: _open(path_of(self._directory, segment)))
         if file is None:
             return
         with file:
             found = (Record(segment, offset, length) for offset, length in living(file.fileno()))
-            while records := await run(lambda: list(islice(found, _RECORDS_AT_ONCE))):
+            while records := await run(lambda: _some(found, most_bytes)):
                 yield records
 
     async def check(self) -> None:
@@ -266,6 +283,17 @@ def _split(locators: Iterable[Locator]) -> tuple[list[Record], list[Locator]]:
         else:
             records.append(record)
     return records, others
+
+
+def _some(records: Iterator[Record], most_bytes: int) -> list[Record]:
+    some: list[Record] = []
+    size = 0
+    for record in records:
+        some.append(record)
+        size += record.length
+        if len(some) == _RECORDS_AT_ONCE or size >= most_bytes:
+            break
+    return some
 
 
 def _names(directory: Path) -> list[str]:

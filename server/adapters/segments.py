@@ -22,6 +22,7 @@ from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
 
 HEADER_BYTES = 16
+SUFFIX = ".seg"
 _FACTS = struct.Struct("<4sII")
 _LIVING, _DEAD = b"DSr1", b"DSx1"
 _LOCATOR = re.compile(r"([0-9a-f]{32})-([0-9a-f]{1,8})-([0-9a-f]{1,8})")
@@ -52,7 +53,7 @@ def record_of(locator: Locator) -> Record | None:
 
 def path_of(directory: Path, segment: str) -> Path:
     """Return the file of a segment."""
-    return directory / f"{segment}.seg"
+    return directory / f"{segment}{SUFFIX}"
 
 
 class Segment:

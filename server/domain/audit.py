@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import google_crc32c
 
 from server.model.change import ChangeAction, ChangeState, ChangeWindow
-from server.model.errors import DataLoss
+from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator, StoredInstance
 from server.ports.blobs import BlobStore
 from server.ports.index import ChangeLog, InstanceIndex
@@ -64,16 +64,18 @@ class Audit:
 
     async def _check(self, stored: StoredInstance, report: Report, *, deep: bool) -> None:
         try:
-            damaged = (
+            is_damaged = (
                 await self._crc32c(stored.locator) != stored.crc32c
                 if deep
                 else await self._blobs.size(stored.locator) != stored.size_bytes
             )
-        except DataLoss:
-            report.missing += 1
-            _name(report, f"missing: {stored.id.instance} version {stored.version}")
-            return
-        if damaged:
+        except DataLoss as loss:
+            if loss.reason is not Reason.BLOB_DAMAGED:
+                report.missing += 1
+                _name(report, f"missing: {stored.id.instance} version {stored.version}")
+                return
+            is_damaged = True
+        if is_damaged:
             report.damaged += 1
             _name(report, f"damaged: {stored.id.instance} version {stored.version}")
 

@@ -1,4 +1,6 @@
-"""What the core does by itself: finish what a crash interrupted, erase what was deleted long enough ago."""
+"""What the core does by itself: finish what a crash interrupted, erase what was deleted long enough ago, move together
+what is left.
+"""
 
 import asyncio
 import logging
@@ -6,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from server.domain.commit import Committer
+from server.domain.compaction import Compaction
 from server.model.errors import DicomStoreError
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
@@ -24,6 +27,7 @@ class Housekeeping:
         self._index = index
         self._committer = committer
         self._now = now
+        self._compaction = Compaction(blobs=blobs, index=index, committer=committer, now=now)
 
     async def recover(self) -> int:
         """Decide about every blob that a dead process left unsettled: the index has it, or it is erased.
@@ -48,10 +52,13 @@ class Housekeeping:
     async def run(self, interval_seconds: float) -> None:
         """Do the regular chores until cancelled. A failure is logged and tried again at the next turn."""
         while True:
+            is_more = False
             try:
                 await self._committer.settle_doubts()
                 if erased := await self.erase():
                     _log.info("erased blobs count=%d", erased)
+                is_more = await self._compaction.turn()
             except DicomStoreError as error:
                 _log.warning("housekeeping failed reason=%s", error.reason)
-            await asyncio.sleep(interval_seconds)
+            if not is_more:
+                await asyncio.sleep(interval_seconds)

@@ -1,6 +1,6 @@
 """Where the bytes of instances live."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -52,9 +52,11 @@ class BlobStore(Protocol):
         """Yield the bytes from `offset`, `length` of them or to the end, in pieces of at most 1 MiB.
 
         A blob that was opened for reading stays readable to its end even if it is deleted meanwhile.
+        Damage is found where a store keeps checksums and the whole blob is read in one piece; see the adapters.
 
         Raises:
-            DataLoss: BLOB_MISSING, before the first piece; BLOB_DAMAGED when it is shorter than asked for.
+            DataLoss: BLOB_MISSING, before the first piece; BLOB_DAMAGED when it is shorter than asked for or, as far
+                as that was looked at, has changed.
             Unavailable: STORAGE_UNAVAILABLE.
         """
         ...
@@ -76,6 +78,18 @@ class BlobStore(Protocol):
 
         The caller settles or deletes all of a batch before it asks for the next; to settle what was settled before
         does no harm. Never touches the work of a living process.
+        """
+        ...
+
+    def sparse(self) -> AsyncGenerator[Sequence[Locator]]:
+        """Yield blobs that stand in the way of giving back the space of deleted ones, in batches of a few MiB.
+
+        Whoever stores them anew, and some time later deletes these, makes the store smaller. Those that wait to be
+        erased anyway should be left alone. A blob is yielded again by a later call only if something else was deleted
+        beside it, or if the call before was not read to its end. While one process reads this, others get nothing.
+
+        Raises:
+            Unavailable: STORAGE_UNAVAILABLE.
         """
         ...
 

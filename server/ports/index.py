@@ -1,6 +1,6 @@
 """What is stored, and how to find it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -83,6 +83,19 @@ class InstanceIndex(Protocol):
         """Return those locators that a visible instance or a queued erasure names.
 
         The answer is final: a transaction of `add` that seemed to fail can't become visible after it.
+        """
+        ...
+
+    async def named(self, locators: Collection[Locator]) -> set[Locator]:
+        """Return those locators that a visible instance names."""
+        ...
+
+    async def relocate(self, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
+        """Let instances name copies of their blobs, in one transaction; `moves` is old locator → new one.
+
+        Queues the old blobs to be erased at `erase_after`, so that whoever has found them may still read them.
+        Returns the old locators of those that were moved. Others have no visible instance any more: nothing names
+        their copies then, and what is queued for them stays as it is.
         """
         ...
 

@@ -143,7 +143,7 @@ async def test_one_instance_that_cannot_be_had_does_not_harm_the_others(core: Co
 
 async def test_a_missing_blob_fails_its_item_and_the_rest_arrives(core: CoreClient) -> None:
     study = new_uid()
-    large = {"frames": [bytes(100_000)], "Rows": 1000, "Columns": 100}  # a file of its own
+    large = {"frames": [bytes(1_200_000)], "Rows": 12_000, "Columns": 100}  # a file of its own
     bodies = [part10(StudyInstanceUID=study, PatientName=name, **large) for name in ("A", "BB", "CCC")]
     await core.stored(*bodies)
     [damaged] = [path for path in (core.data / "blobs").glob("*/*") if path.read_bytes() == bodies[1]]

@@ -1,6 +1,6 @@
 """The index: what is stored, and where its bytes are. Each call is one transaction of a function elsewhere."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from server.adapters.sql import reading
 from server.adapters.sql.adding import add
 from server.adapters.sql.deleting import delete_resource
-from server.adapters.sql.locators import erasable, erased, known, visible
+from server.adapters.sql.locators import erasable, erased, known, named, relocate, visible
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.search import check_size, search
 from server.adapters.sql.tables import REVISION
@@ -124,6 +124,14 @@ class SqlInstanceIndex:
     async def known(self, locators: Collection[Locator]) -> set[Locator]:
         """See the port. Waits for transactions that are under way, so that the answer is final."""
         return await self._transactions.write(lambda connection: known(connection, locators))
+
+    async def named(self, locators: Collection[Locator]) -> set[Locator]:
+        """See the port."""
+        return await self._transactions.read(lambda connection: named(connection, locators))
+
+    async def relocate(self, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
+        """See the port."""
+        return await self._transactions.write(lambda connection: relocate(connection, moves, erase_after))
 
     async def erasable(self, now: datetime, limit: int) -> list[Locator]:
         """See the port."""

@@ -1,11 +1,11 @@
 """Blobs by where they lie: which ones something still needs, and which ones are to be erased."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from server.adapters.sql.counters import Counters
 from server.adapters.sql.rows import STORED, stored_instance
@@ -31,6 +31,41 @@ def known(connection: Connection, locators: Collection[Locator]) -> set[Locator]
         for column in (instances.c.locator, erasures.c.locator):
             known.update(connection.execute(select(column).where(column.in_(some))).scalars())
     return known
+
+
+def named(connection: Connection, locators: Collection[Locator]) -> set[Locator]:
+    """Return the locators that a visible instance names."""
+    return set(_versions(connection, locators))
+
+
+def relocate(connection: Connection, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
+    """Do what `InstanceIndex.relocate` promises."""
+    Counters.lock(connection)  # nobody deletes an instance while it moves
+    moved = _versions(connection, moves)
+    if moved:
+        connection.execute(
+            update(instances).where(instances.c.locator == bindparam("old")).values(locator=bindparam("new")),
+            [{"old": old, "new": moves[old]} for old in moved],
+        )
+        connection.execute(
+            insert(erasures),
+            [
+                {"locator": old, "version": version, "erase_after": to_microseconds(erase_after)}
+                for old, version in moved.items()
+            ],
+        )
+    return set(moved)
+
+
+def _versions(connection: Connection, locators: Iterable[Locator]) -> dict[Locator, int]:
+    """Return the versions of the visible instances that name these locators."""
+    versions: dict[Locator, int] = {}
+    for some in slices(locators):
+        found = connection.execute(
+            select(instances.c.locator, instances.c.version).where(instances.c.locator.in_(some))
+        )
+        versions.update((row.locator, row.version) for row in found)
+    return versions
 
 
 def erasable(connection: Connection, now: datetime, limit: int) -> list[Locator]:

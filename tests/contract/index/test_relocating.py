@@ -1,0 +1,104 @@
+"""Instances whose blobs move: `InstanceIndex.named` and `relocate`."""
+
+import asyncio
+from datetime import timedelta
+
+from server.adapters.sql.engine import Database
+from server.ports.index import ChangeLog, InstanceIndex
+from tests.contract.index.samples import EVERYTHING, NOON, identity, sample, study_ref
+
+LATER = NOON + timedelta(hours=1)
+MUCH_LATER = NOON + timedelta(days=3)
+
+
+async def locators(index: InstanceIndex) -> list[str]:
+    return [stored.locator for stored in await index.find(EVERYTHING)]
+
+
+async def test_a_moved_instance_names_the_copy_and_its_old_blob_is_erased_later(index: InstanceIndex) -> None:
+    one, other = sample(instance=1), sample(instance=2)
+    await index.add([one, other], NOON)
+    assert await index.relocate({one.locator: "copy"}, LATER) == {one.locator}
+    assert await locators(index) == ["copy", other.locator]
+    assert await index.erasable(NOON, 10) == []
+    assert await index.erasable(LATER, 10) == [one.locator]
+
+
+async def test_a_moved_instance_is_the_same_in_all_else(index: InstanceIndex, changes: ChangeLog) -> None:
+    one = sample()
+    await index.add([one], NOON)
+    [before], latest = await index.find(EVERYTHING), await changes.latest(metadata=False)
+    await index.relocate({one.locator: "copy"}, LATER)
+    [after] = await index.find(EVERYTHING)
+    assert (after.id, after.version, after.size_bytes, after.crc32c) == (
+        before.id,
+        before.version,
+        before.size_bytes,
+        before.crc32c,
+    )
+    assert await changes.latest(metadata=False) == latest
+
+
+async def test_the_old_blob_and_the_copy_of_a_moved_instance_are_known_and_only_the_copy_is_named(
+    index: InstanceIndex,
+) -> None:
+    one = sample()
+    await index.add([one], NOON)
+    await index.relocate({one.locator: "copy"}, LATER)
+    both = [one.locator, "copy", "neither"]
+    assert await index.known(both) == {one.locator, "copy"}
+    assert await index.named(both) == {"copy"}
+
+
+async def test_a_deleted_instance_does_not_move_and_its_blob_is_erased_when_it_was_to_be(index: InstanceIndex) -> None:
+    one = sample()
+    await index.add([one], NOON)
+    await index.delete(study_ref(1), NOON, MUCH_LATER)
+    assert await index.named([one.locator]) == set()
+    assert await index.relocate({one.locator: "copy", "unknown": "copy too"}, LATER) == set()
+    assert await index.known(["copy", "copy too", "unknown"]) == set()
+    assert await index.erasable(LATER, 10) == []
+    assert await index.erasable(MUCH_LATER, 10) == [one.locator]
+
+
+async def test_an_instance_deleted_after_it_moved_has_both_blobs_erased(index: InstanceIndex) -> None:
+    one = sample()
+    await index.add([one], NOON)
+    await index.relocate({one.locator: "copy"}, LATER)
+    await index.delete(study_ref(1), NOON, MUCH_LATER)
+    assert await index.erasable(MUCH_LATER, 10) == [one.locator, "copy"]
+
+
+async def test_a_blob_may_move_again(index: InstanceIndex) -> None:
+    one = sample()
+    await index.add([one], NOON)
+    await index.relocate({one.locator: "copy"}, LATER)
+    assert await index.relocate({one.locator: "late copy"}, LATER) == set()
+    assert await index.relocate({"copy": "second copy"}, LATER) == {"copy"}
+    assert await locators(index) == ["second copy"]
+    assert set(await index.erasable(LATER, 10)) == {one.locator, "copy"}
+
+
+async def test_moving_nothing_moves_nothing(index: InstanceIndex) -> None:
+    assert await index.relocate({}, LATER) == set()
+    assert await index.named([]) == set()
+
+
+async def test_many_move_in_one_call(index: InstanceIndex) -> None:
+    many = [sample(instance=number) for number in range(1, 1201)]
+    await index.add(many, NOON)
+    moves = {one.locator: f"copy of {one.locator}" for one in many}
+    assert await index.relocate(moves, LATER) == set(moves)
+    assert await index.named([*moves.values(), *moves]) == set(moves.values())
+
+
+async def test_a_move_and_a_delete_at_the_same_time_leave_no_blob_without_an_owner(
+    index: InstanceIndex, other_database: Database
+) -> None:
+    many = [sample(instance=number) for number in range(1, 21)]
+    await index.add(many, NOON)
+    deleting = [other_database.instances.delete(identity(instance=n).ref, NOON, LATER) for n in range(1, 21)]
+    moving = [index.relocate({one.locator: f"copy of {one.locator}"}, LATER) for one in many]
+    moved, _ = await asyncio.gather(asyncio.gather(*moving), asyncio.gather(*deleting))
+    expected = {one.locator for one in many} | {f"copy of {old}" for old in set[str]().union(*moved)}
+    assert set(await index.erasable(LATER, 100)) == expected

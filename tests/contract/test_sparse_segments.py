@@ -1,0 +1,168 @@
+"""Which blobs PackedBlobs wants to have moved; see `BlobStore.sparse`."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from server.adapters import appending, sparse_segments
+from server.adapters.packed_blobs import PackedBlobs
+from server.adapters.segments import record_of
+from server.ports.blobs import BlobStore
+from tests.contract.blobs import all_blobs, get, put
+from tests.contract.test_packed_blobs import overwrite, segments
+
+SIZE = 20_000
+
+
+async def fill(root: Path, count: int, size: int = SIZE) -> list[str]:
+    """Fill a segment of its own with settled blobs."""
+    async with PackedBlobs(root) as store:
+        locators = [await put(store, bytes([number]) * size) for number in range(count)]
+        await store.settle(locators)
+    return locators
+
+
+async def sparse(store: BlobStore) -> list[str]:
+    return [locator async for batch in store.sparse() for locator in batch]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[PackedBlobs]:
+    async with PackedBlobs(tmp_path) as store:
+        yield store
+
+
+async def test_what_lives_in_a_mostly_full_segment_stays(tmp_path: Path, store: PackedBlobs) -> None:
+    locators = await fill(tmp_path, 10)
+    await store.delete(locators[:4])
+    assert await sparse(store) == []
+
+
+@pytest.mark.parametrize("has_holes", [True, False])
+async def test_what_lives_in_a_mostly_dead_segment_is_to_be_moved(
+    tmp_path: Path, store: PackedBlobs, has_holes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_holes:
+        monkeypatch.setattr("server.adapters.segments._PUNCH_HOLE_KEEP_SIZE", -1)  # which no filesystem knows
+    size = 6000 if has_holes else SIZE  # whole blocks come back, their rests do not
+    locators = await fill(tmp_path, 100, size)
+    await store.delete(locators[:-10])
+    [segment] = segments(tmp_path)
+    assert has_holes == (segment.stat().st_blocks * 512 < segment.stat().st_size * 0.9)
+    assert await sparse(store) == locators[-10:]
+
+
+async def test_where_holes_gave_the_space_back_nothing_is_to_be_moved(tmp_path: Path, store: PackedBlobs) -> None:
+    locators = await fill(tmp_path, 20, 500_000)
+    await store.delete(locators[:-5])
+    assert await sparse(store) == []
+
+
+async def test_what_was_to_be_moved_is_not_named_again_until_more_is_deleted(
+    tmp_path: Path, store: PackedBlobs
+) -> None:
+    locators = await fill(tmp_path, 100, 3000)
+    await store.delete(locators[:-10])
+    assert await sparse(store) == locators[-10:]
+    assert await sparse(store) == []
+    await store.delete(locators[-10:-5])
+    assert await sparse(store) == locators[-5:]
+
+
+async def test_a_segment_that_was_not_looked_through_is_looked_at_again(tmp_path: Path, store: PackedBlobs) -> None:
+    locators = await fill(tmp_path, 100, 3000)
+    await store.delete(locators[:-10])
+    batches = store.sparse()
+    await anext(batches)
+    await batches.aclose()
+    assert await sparse(store) == locators[-10:]
+
+
+async def test_batches_are_a_few_mebibytes(tmp_path: Path, store: PackedBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.adapters.segments._PUNCH_HOLE_KEEP_SIZE", -1)
+    locators = await fill(tmp_path, 40, 900_000)
+    await store.delete(locators[:-15])
+    batches = [batch async for batch in store.sparse()]
+    assert [locator for batch in batches for locator in batch] == locators[-15:]
+    assert max(map(len, batches)) == 5
+
+
+async def test_a_segment_with_unsettled_blobs_or_that_is_appended_to_is_left_alone(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path) as writing, PackedBlobs(tmp_path) as store:
+        locators = [await put(writing, b"x" * 3000) for _ in range(50)]
+        await writing.settle(locators)
+        await writing.delete(locators[1:])
+        assert await sparse(store) == []
+        assert await sparse(writing) == []
+    async with PackedBlobs(tmp_path) as store:
+        assert await sparse(store) == locators[:1]
+
+
+async def test_a_segment_emptied_while_it_was_appended_to_is_removed_afterwards(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path) as store:
+        await store.delete([await put(store, b"x")])
+    assert len(segments(tmp_path)) == 1
+    async with PackedBlobs(tmp_path) as store:
+        assert await sparse(store) == []
+        assert segments(tmp_path) == []
+
+
+async def test_many_small_segments_are_to_be_moved_together_and_few_are_not(tmp_path: Path) -> None:
+    locators: list[str] = []
+    for _ in range(7):
+        locators += await fill(tmp_path, 1)
+    async with PackedBlobs(tmp_path) as store:
+        assert await sparse(store) == []
+        locators += await fill(tmp_path, 1)
+        assert sorted(await sparse(store)) == sorted(locators)
+        assert await sparse(store) == []
+
+
+async def test_full_segments_are_never_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appending, "SEGMENT_BYTES", 50_000)
+    monkeypatch.setattr(sparse_segments, "_SMALL_BYTES", 50_000)
+    async with PackedBlobs(tmp_path) as store:
+        await store.settle([await put(store, b"x" * SIZE) for _ in range(40)])
+        assert len(segments(tmp_path)) > 8
+        assert await sparse(store) == []
+
+
+async def test_only_one_process_moves_blobs_at_a_time(tmp_path: Path, store: PackedBlobs) -> None:
+    locators = await fill(tmp_path, 100, 3000)
+    await store.delete(locators[:-10])
+    async with PackedBlobs(tmp_path) as other:
+        batches = store.sparse()
+        assert await anext(batches) == locators[-10:]
+        assert await sparse(other) == []
+        await batches.aclose()
+        assert await sparse(other) == locators[-10:]
+
+
+async def test_a_segment_with_a_damaged_header_is_left_alone(
+    tmp_path: Path, store: PackedBlobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    locators = await fill(tmp_path, 100, 3000)
+    await store.delete(locators[:-10])
+    record = record_of(locators[-5])
+    assert record is not None
+    overwrite(segments(tmp_path)[0], record.offset + 12, b"\0\0\0\0")
+    assert await sparse(store) == []
+    assert "damaged header" in caplog.text
+    assert await get(store, locators[-1]) == bytes([99]) * 3000
+    assert await get(store, locators[-5]) == bytes([95]) * 3000
+
+
+async def test_looks_are_few_at_a_time_and_get_round_in_the_end(
+    tmp_path: Path, store: PackedBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparse_segments, "_LOOKS_A_CALL", 2)
+    kept: list[str] = []
+    for _ in range(5):
+        locators = await fill(tmp_path, 50, 3000)
+        await store.delete(locators[:-2])
+        kept += locators[-2:]
+    found = [await sparse(store) for _ in range(4)]
+    assert [len(locators) for locators in found] == [4, 4, 2, 0]
+    assert sorted(locator for some in found for locator in some) == sorted(kept)
+    assert set(await all_blobs(store)) == set(kept)
