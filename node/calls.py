@@ -64,7 +64,7 @@ class _Context:
         return self._metadata
 
     def peer(self) -> str:
-        return "local"
+        return "inproc"
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> None:
         self.status = _Status(code, details, trailing_metadata)
