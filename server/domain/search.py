@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from server.domain import page_token
 from server.domain.partitions import PartitionGate
@@ -16,8 +17,7 @@ _METADATA_AT_ONCE = 16
 """Matches whose metadata is in memory at the same time; one may be as large as the largest data set."""
 
 
-@dataclass(frozen=True, slots=True)
-class SearchMatch:
+class SearchMatch(NamedTuple):
     """A study, series or instance, and those of its attributes that were asked for."""
 
     resource: ResourceRef

@@ -4,6 +4,7 @@ Most are kept by the index. Some are computed, and only at their own level. Any 
 newest matching instance, which costs reading it.
 """
 
+import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,9 @@ _PIXEL_DATA = "7FE00010"
 _NEVER_IN_METADATA = frozenset({*_COUNTED, INSTANCE_AVAILABILITY, _RETRIEVE_URL, _PIXEL_DATA})
 """Not worth reading metadata for: values of the moment, addresses, which the core does not know, and pixels."""
 
+_MANY_TAGS = 64
+"""Selections of more are not remembered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -46,15 +50,23 @@ class Selection:
 
 def select(level: Level, tags: Collection[str], all_of: Iterable[Level]) -> Selection:
     """Return where the attributes `tags` of matches at `level` come from, with all that is kept at levels `all_of`."""
+    choose = _selection if len(tags) > _MANY_TAGS else _known_selection
+    return choose(level, frozenset(tags), frozenset(all_of))
+
+
+def _selection(level: Level, tags: frozenset[str], all_of: frozenset[Level]) -> Selection:
     kept_here = frozenset().union(*(KEPT_TAGS[kept] for kept in Level if kept <= level))
     everything = [KEPT_TAGS[kept] for kept in all_of]
     return Selection(
         level=level,
-        kept=kept_here.intersection(tags).union(*everything),
+        kept=(kept_here & tags).union(*everything),
         counted=frozenset(tag for tag in tags if _COUNTED.get(tag) is level),
-        from_metadata=frozenset(tags).union(_creators(tags)) - kept_here - _NEVER_IN_METADATA,
+        from_metadata=tags.union(_creators(tags)) - kept_here - _NEVER_IN_METADATA,
         availability=INSTANCE_AVAILABILITY in tags or bool(everything),
     )
+
+
+_known_selection = functools.lru_cache(maxsize=256)(_selection)  # most requests ask for the same
 
 
 def _creators(tags: Iterable[str]) -> Iterator[str]:

@@ -123,7 +123,7 @@ def _rows(connection: Connection, query: Query, where: dict[str, Any]) -> Sequen
         if not query.conditions and query.skip >= FAR and query.after is None:
             return _far_walk(connection, query, where)
         if _looks_for_text(connection, query.conditions, where):
-            return _run(connection, ("text", *_form(query)), lambda: _page(_containing(query.conditions), query), where)
+            return _run(connection, ("text", *_form(query)), lambda: _page_containing(query), where)
         return _walk(connection, query, where)
     few = _few_parents(connection, query, where)
     if few is None:
@@ -199,6 +199,15 @@ def _page_within(parent: Level, query: Query) -> Select[*tuple[Any, ...]]:
     # The sum keeps databases from walking through all rows in order, to save sorting a few.
     order = _KEYS[query.level] + 0
     return _page(_meeting(query.level, query.conditions, parent).where(is_within), query, order)
+
+
+def _page_containing(query: Query) -> Select[*tuple[Any, ...]]:
+    """Select a page of studies from the candidates of the text index, which gives them in order."""
+    key = trigrams.study_text.c.rowid
+    keys = _containing(query.conditions)
+    if query.after is not None:
+        keys = keys.where(key < bindparam("after"))
+    return _page(keys, query, key)
 
 
 def _containing(conditions: Sequence[Condition]) -> Select[int]:
