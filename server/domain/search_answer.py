@@ -85,21 +85,19 @@ class Answers:
 
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
-        self._computes = bool(selection.counted or selection.availability or selection.from_metadata)
+        self._is_plain = not (selection.counted or selection.availability or selection.from_metadata)
         self._above: dict[tuple[Kept, ...], dict[str, str]] = {}
 
     def of(self, match: Match) -> bytes:
         """Return the answer for a match."""
         wanted = self._selection.kept
-        if len(match.kept) == 1 and not self._computes:
-            lines = [line for line in match.kept[0].split("\n") if line[TAG] in wanted]
-            return f"{{{','.join(lines)}}}".encode()
-        by_tag = {line[TAG]: line for line in match.kept[-1].split("\n") if line[TAG] in wanted}
-        if above := match.kept[:-1]:
-            by_tag = self._lines_above(above) | by_tag
-        if self._computes:
-            by_tag.update((tag, line_of(tag, element)) for tag, element in self._computed(match))
-        return f"{{{','.join([by_tag[tag] for tag in sorted(by_tag)])}}}".encode()
+        lines = [line for line in match.kept[-1].split("\n") if line[TAG] in wanted]
+        if len(match.kept) > 1 or not self._is_plain:
+            by_tag = self._lines_above(match.kept[:-1]) | {line[TAG]: line for line in lines}
+            if not self._is_plain:
+                by_tag.update((tag, line_of(tag, element)) for tag, element in self._computed(match))
+            lines = sorted(by_tag.values())  # as the tags they begin with
+        return f"{{{','.join(lines)}}}".encode()
 
     def _lines_above(self, kept: tuple[Kept, ...]) -> dict[str, str]:
         lines = self._above.get(kept)

@@ -1,6 +1,7 @@
 """From rows of matches to the matches, with what the index keeps about the levels above them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Select, Subquery, bindparam, select
@@ -31,17 +32,20 @@ _MODALITIES = Prepared(
 )
 
 AnyTuple = tuple[Any, ...]
+_key = itemgetter(0)
 
 
 def rows_of(level: Level, page: Subquery) -> Select[*tuple[Any, ...]]:
-    """Select what `matches` needs of those rows of a level whose keys are in a page, in descending order of key."""
+    """Select what `matches` needs of those rows of a level whose keys are in a page, in any order."""
     (page_key,) = page.c
     key = _KEY_OF[level]
-    return select(page_key, *_COLUMNS[level]).join_from(page, key.table, key == page_key).order_by(page_key.desc())
+    return select(page_key, *_COLUMNS[level]).join_from(page, key.table, key == page_key)
 
 
 def matches(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
-    """Return the matches in rows of `rows_of`, in their order."""
+    """Return the matches in rows of `rows_of`, in descending order of key."""
+    # They are in order already, nearly always; having the database sort them means copying all that they hold.
+    rows = sorted(rows, key=_key, reverse=True)
     match query.level:
         case Level.STUDY:
             return _studies(connection, query, rows)
