@@ -13,7 +13,7 @@ from bench.scenarios import PARTITION, SCENARIOS
 from bench.sets import Sets, store
 from bench.workloads import WORKLOADS
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 Names = Annotated[list[str] | None, typer.Argument(help="What to measure; everything if nothing is named.")]
 Scale = Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances, 1.3 GB.")]

@@ -16,8 +16,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 60
+_LOG_CHARACTERS = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def running_archive(workers: int | None = None, **settings: str) -> Iterator[Arc
     It runs with its defaults but for `workers` and `settings`, which are environment variables.
 
     Raises:
-        RuntimeError: it does not start; has the end of its log.
+        RuntimeError: it does not start. This and what fails while it runs gets a note with the end of its log.
     """
     data = tempfile.mkdtemp(prefix="dicomstore-bench-", dir=os.environ.get("BENCH_DIR"))
     http_port, core_port = _free_port(), _free_port()
@@ -79,25 +82,31 @@ def running_archive(workers: int | None = None, **settings: str) -> Iterator[Arc
         *([f"--workers={workers}"] if workers else []),
     ]
     environment = {**os.environ, "DICOMSTORE_LOG_LEVEL": "warning", **settings}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = Path(data, "bench.log")
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
-        _wait_until_healthy(process, http_port)
+        if not _becomes_healthy(process, http_port):
+            raise RuntimeError("the archive did not start")
         yield Archive(http_port, f"127.0.0.1:{core_port}", process.pid)
+    except (OSError, RuntimeError, grpc.RpcError) as exc:
+        exc.add_note(f"The archive said last:\n{log.read_text()[-_LOG_CHARACTERS:]}")
+        raise
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
         shutil.rmtree(data, ignore_errors=True)
 
 
-def _wait_until_healthy(process: "subprocess.Popen[bytes]", port: int) -> None:
+def _becomes_healthy(process: "subprocess.Popen[bytes]", port: int) -> bool:
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/check", timeout=5):
-                return
+                return True
         except (urllib.error.URLError, ConnectionError):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("the archive did not start") from None
+                return False
             time.sleep(0.05)
 
 

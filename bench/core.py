@@ -47,7 +47,7 @@ def measure(scenario: Scenario, archive: Archive, size: Sets, drive: Driver) -> 
         "unit": scenario.unit,
         "clients": sum(load.clients for load in loads),
         "calls": calls,
-        "calls_per_s": round(calls / made.taken_s, 1),
+        "calls_per_s": round(calls / made.taken_s, 3),
         "items_per_call": items,
         "items_per_s": round(calls * items / made.taken_s, 1),
         "p50_ms": percentile_ms(made.latencies_s, 50),

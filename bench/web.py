@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from bench.archive import Archive
@@ -17,7 +18,6 @@ _SAMPLE = 16
 """Of so many answers one is kept."""
 
 _KEPT_BYTES = 64 << 20
-_READY_SECONDS = 60
 SETTLE_SECONDS = 0.5
 """CPU of so long after a workload that writes is counted with it."""
 
@@ -73,35 +73,30 @@ def measure(workload: Workload, archive: Archive, size: Sets, seconds: float) ->
 
 def _run(count: int, port: int, requests: Iterator[Request], seconds: float) -> tuple[list[_Taken], float]:
     turn = threading.Lock()
-    ready = threading.Barrier(count + 1)
 
-    def client() -> _Taken:
+    def client(connection: Connection) -> _Taken:
         taken, kept_bytes = _Taken(), 0
-        with Connection(port) as connection:
-            ready.wait(_READY_SECONDS)
-            while time.perf_counter() < end or not taken.whole_s:
-                with turn:
-                    request = next(requests, None)
-                if request is None:
-                    break
-                keep = len(taken.whole_s) % _SAMPLE == 0 and (not taken.kept or kept_bytes < _KEPT_BYTES // count)
-                answer = connection.ask(request.buffers, keep=keep)
-                if answer.status != request.status or answer.size_bytes < request.least_bytes:
-                    raise RuntimeError(f"{request.buffers[0]!r} is answered {answer.status}, {answer.size_bytes} bytes")
-                taken.units += request.units
-                taken.size_bytes += sum(map(len, request.buffers)) + answer.size_bytes
-                taken.whole_s.append(answer.whole_s)
-                taken.first_byte_s.append(answer.first_byte_s)
-                if keep:
-                    kept_bytes += answer.size_bytes
-                    taken.kept.append((request, answer))
+        while time.perf_counter() < end or not taken.whole_s:
+            with turn:
+                request = next(requests, None)
+            if request is None:
+                break
+            keep = len(taken.whole_s) % _SAMPLE == 0 and (not taken.kept or kept_bytes < _KEPT_BYTES // count)
+            answer = connection.ask(request.buffers, keep=keep)
+            if answer.status != request.status or answer.size_bytes < request.least_bytes:
+                raise RuntimeError(f"{request.buffers[0]!r} is answered {answer.status}, {answer.size_bytes} bytes")
+            taken.units += request.units
+            taken.size_bytes += sum(map(len, request.buffers)) + answer.size_bytes
+            taken.whole_s.append(answer.whole_s)
+            taken.first_byte_s.append(answer.first_byte_s)
+            if keep:
+                kept_bytes += answer.size_bytes
+                taken.kept.append((request, answer))
         return taken
 
-    with ThreadPoolExecutor(count) as threads:
-        end = time.perf_counter() + seconds
-        running = [threads.submit(client) for _ in range(count)]
-        ready.wait(_READY_SECONDS)
+    with ExitStack() as opened, ThreadPoolExecutor(count) as threads:
+        connections = [opened.enter_context(Connection(port)) for _ in range(count)]
         began = time.perf_counter()
         end = began + seconds
-        taken = [one.result() for one in running]
+        taken = list(threads.map(client, connections))
         return taken, time.perf_counter() - began

@@ -25,6 +25,7 @@ STORED_FORM = {"Accept": 'multipart/related; type="application/dicom"; transfer-
 _FRAME = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
 _TILE = {"Accept": 'multipart/related; type="image/jpeg"; transfer-syntax=*'}
 _PAGE = 50
+_MOST = 200  # the largest page there is
 _BIG_FRAME = bytes(range(256)) * 4096  # 1 MiB
 _ONE_FRAME = b"\x28\x00\x08\x00IS\x02\x001 "  # Number of Frames, explicit little endian
 _DELETIONS = 400
@@ -177,7 +178,10 @@ def _by_name(pattern: Callable[[str], str]) -> Callable[[Sets], list[tuple[str, 
 
 def _instances_of_series(size: Sets) -> list[tuple[str, int]]:
     return [
-        (f"/studies/{data.study_uid(study)}/series/{data.series_uid(study, series)}/instances", len(size.slices))
+        (
+            f"/studies/{data.study_uid(study)}/series/{data.series_uid(study, series)}/instances?limit={_MOST}",
+            min(_MOST, len(size.slices)),
+        )
         for study in size.ct_studies
         for series in SERIES
     ]
