@@ -33,7 +33,7 @@ from server.adapters.sparse_segments import SparseSegments
 from server.model.instance import Locator
 
 SMALL_BYTES = PIECE_BYTES
-"""Blobs up to this size are packed; above, a file of its own costs no more (docs/performance.md).
+"""Blobs up to this size are packed; above, a file of its own costs no more (docs/decisions/0011-segments.md).
 
 Not more than a piece, so that a packed blob is read in one go: nobody can erase the rest of it under a reader.
 """

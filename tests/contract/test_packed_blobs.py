@@ -1,3 +1,4 @@
+import asyncio
 import os
 import subprocess
 import sys
@@ -275,6 +276,18 @@ async def test_settling_and_deleting_one_blob_does_not_settle_another(tmp_path: 
         await store.delete([one])
     async with PackedBlobs(tmp_path) as store:
         assert await recovered(store) == [other]
+
+
+async def test_recover_reads_headers_only_and_hands_out_few_blobs_at_a_time(tmp_path: Path) -> None:
+    async with PackedBlobs(tmp_path) as left_behind:
+        locators = [await put(left_behind, bytes(100_000)) for _ in range(60)]
+        locators += await asyncio.gather(*(put(left_behind, bytes([i % 256])) for i in range(1200)))
+    async with PackedBlobs(tmp_path) as store:
+        before = bytes_read()
+        batches = [batch async for batch in store.recover()]
+        assert bytes_read() - before < 200_000
+    assert max(map(len, batches)) == 500
+    assert sorted(locator for batch in batches for locator in batch) == sorted(locators)
 
 
 async def test_recover_leaves_a_living_process_alone(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def instances_of(study: str) -> list[bytes]:
     """Small and large ones, so that a kill finds blobs in all states."""
     return [
         part10(StudyInstanceUID=study, Rows=rows, Columns=100, frames=[random.randbytes(rows * 100)])
-        for rows in random.choices([1, 100, 15_000], k=INSTANCES)
+        for rows in random.choices([1, 100, 6000, 15_000], k=INSTANCES)
     ]
 
 

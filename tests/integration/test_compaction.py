@@ -1,0 +1,336 @@
+"""Moving blobs together, with a real index and real segments (server/domain/compaction.py)."""
+
+import asyncio
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import google_crc32c
+import pytest
+
+from server.adapters.packed_blobs import PackedBlobs
+from server.adapters.segments import path_of, record_of
+from server.adapters.sql.engine import Database, migrate, open_database
+from server.domain.audit import Audit, Report
+from server.domain.commit import Committer
+from server.domain.compaction import GRACE, Compaction
+from server.domain.housekeeping import Housekeeping
+from server.model.errors import DataLoss, Reason
+from server.model.ids import DEFAULT_PARTITION, InstanceId, ResourceRef, Uid
+from server.model.instance import Added, LevelAttributes, NewInstance
+
+RETENTION = timedelta(hours=3)
+EVERYTHING = ResourceRef(DEFAULT_PARTITION)
+NOTHING = LevelAttributes({}, {})
+
+
+@dataclass
+class Clock:
+    """Time that passes when it is told to."""
+
+    time: datetime = field(default_factory=lambda: datetime(2026, 3, 1, tzinfo=UTC))
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def pass_by(self, time: timedelta) -> None:
+        self.time += time
+
+
+class Archive:
+    """Blobs, an index, and those who look after them."""
+
+    def __init__(self, blobs: PackedBlobs, database: Database, now: Clock) -> None:
+        self.now = now
+        self.blobs = blobs
+        self.index = database.instances
+        self.committer = Committer(blobs, self.index, now, lambda: None)
+        self.housekeeping = Housekeeping(blobs=blobs, index=self.index, committer=self.committer, now=now)
+        self.compaction = Compaction(blobs=blobs, index=self.index, committer=self.committer, now=now)
+        self._audit = Audit(blobs=blobs, index=self.index, changes=database.changes)
+
+    async def store(self, uid: str, body: bytes) -> None:
+        async with self.blobs.open_write() as writer:
+            await writer.write(body)
+            locator = await writer.commit()
+        outcome = await self.committer.add(
+            NewInstance(
+                id=InstanceId(DEFAULT_PARTITION, Uid("1"), Uid("1.1"), Uid(uid)),
+                sop_class_uid="1.2",
+                transfer_syntax_uid="1.2.840.10008.1.2.1",
+                size_bytes=len(body),
+                crc32c=google_crc32c.value(body),
+                locator=locator,
+                dicom_json=b"{}",
+                study=NOTHING,
+                series=NOTHING,
+                instance=NOTHING,
+                pixels=None,
+                bulk=(),
+            )
+        )
+        assert isinstance(outcome, Added)
+
+    async def delete(self, uid: str) -> None:
+        resource = ResourceRef(DEFAULT_PARTITION, Uid("1"), Uid("1.1"), Uid(uid))
+        assert await self.index.delete(resource, self.now(), self.now() + RETENTION) == 1
+
+    async def locators(self) -> dict[str, str]:
+        """Return where the instances lie, by UID."""
+        return {stored.id.instance: stored.locator for stored in await self.index.find(EVERYTHING, limit=10_000)}
+
+    async def read(self, locator: str) -> bytes:
+        return b"".join([piece async for piece in self.blobs.read(locator)])
+
+    async def contents(self) -> dict[str, bytes]:
+        return {uid: await self.read(locator) for uid, locator in (await self.locators()).items()}
+
+    async def compact(self) -> None:
+        while await self.compaction.turn():
+            pass
+
+    async def audit(self) -> Report:
+        return await self._audit.run(deep=True)
+
+
+@asynccontextmanager
+async def opened(root: Path, now: Clock) -> AsyncIterator[Archive]:
+    """Start a process's worth of an archive, as the core does."""
+    url = f"sqlite:///{root / 'index.db'}"
+    if not (root / "index.db").exists():
+        await asyncio.to_thread(migrate, url)
+    database = open_database(url)
+    try:
+        async with PackedBlobs(root) as blobs:
+            archive = Archive(blobs, database, now)
+            await archive.housekeeping.recover()
+            yield archive
+            await archive.committer.settle_doubts()
+    finally:
+        await database.close()
+
+
+def disk_bytes(root: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in root.glob("segments/*.seg"))
+
+
+async def mostly_dead(root: Path, now: Clock, *, size: int = 3000, count: int = 60) -> dict[str, bytes]:
+    """Make an archive with a closed segment of which every tenth blob lives; return what is in it."""
+    bodies = {f"1.1.{number}": random.randbytes(size) for number in range(1, count + 1)}
+    async with opened(root, now) as archive:
+        for uid, body in bodies.items():
+            await archive.store(uid, body)
+    async with opened(root, now) as archive:
+        for uid in list(bodies):
+            if not uid.endswith("0"):
+                await archive.delete(uid)
+                del bodies[uid]
+        now.pass_by(RETENTION)
+        await archive.housekeeping.erase()
+    return bodies
+
+
+async def test_living_blobs_move_and_the_space_of_the_dead_comes_back(tmp_path: Path) -> None:
+    now = Clock()
+    bodies = await mostly_dead(tmp_path, now)
+    before = disk_bytes(tmp_path)
+    async with opened(tmp_path, now) as archive:
+        old = await archive.locators()
+        await archive.compact()
+        assert set((await archive.locators()).values()).isdisjoint(old.values())
+        assert await archive.contents() == bodies
+        now.pass_by(GRACE)
+        await archive.housekeeping.erase()
+        assert await archive.contents() == bodies
+        assert disk_bytes(tmp_path) < before / 3
+        assert (await archive.audit()) == Report(instances=6, blobs=6, current_changes=6)
+
+
+async def test_who_has_found_a_blob_before_it_moved_can_read_it_for_the_time_of_grace(tmp_path: Path) -> None:
+    now = Clock()
+    bodies = await mostly_dead(tmp_path, now)
+    async with opened(tmp_path, now) as archive:
+        old = await archive.locators()
+        await archive.compact()
+        now.pass_by(GRACE - timedelta(seconds=1))
+        await archive.housekeeping.erase()
+        assert {uid: await archive.read(locator) for uid, locator in old.items()} == bodies
+        now.pass_by(timedelta(seconds=1))
+        await archive.housekeeping.erase()
+        with pytest.raises(DataLoss) as caught:
+            await archive.read(old["1.1.10"])
+        assert caught.value.reason is Reason.BLOB_MISSING
+
+
+async def test_the_audit_is_right_while_both_copies_are_there(tmp_path: Path) -> None:
+    now = Clock()
+    await mostly_dead(tmp_path, now)
+    async with opened(tmp_path, now) as archive:
+        await archive.compact()
+        assert (await archive.audit()) == Report(instances=6, blobs=12, current_changes=6)
+
+
+async def test_what_has_moved_is_not_moved_again_and_not_after_a_restart(tmp_path: Path) -> None:
+    now = Clock()
+    await mostly_dead(tmp_path, now)
+    async with opened(tmp_path, now) as archive:
+        await archive.compact()
+        moved = await archive.locators()
+        await archive.compact()
+        assert await archive.locators() == moved
+    async with opened(tmp_path, now) as archive:
+        await archive.compact()
+        assert await archive.locators() == moved
+
+
+@pytest.mark.parametrize("turns", [0, 5, 10, 20, 30])
+async def test_instances_deleted_while_their_blobs_move_have_both_copies_erased(tmp_path: Path, turns: int) -> None:
+    now = Clock()
+    bodies = await mostly_dead(tmp_path, now)
+    async with opened(tmp_path, now) as archive:
+        compacting = asyncio.create_task(archive.compact())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for uid in ("1.1.10", "1.1.20"):
+            await archive.delete(uid)
+            del bodies[uid]
+        await compacting
+        assert await archive.contents() == bodies
+        now.pass_by(GRACE)
+        await archive.housekeeping.erase()
+        assert (await archive.audit()) == Report(instances=4, blobs=4, current_changes=4)
+
+
+async def test_a_damaged_blob_stays_where_it_is_and_the_others_move(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = Clock()
+    bodies = await mostly_dead(tmp_path, now)
+    async with opened(tmp_path, now) as archive:
+        old = await archive.locators()
+        record = record_of(old["1.1.30"])
+        assert record is not None
+        damage(path_of(tmp_path / "segments", record.segment), record.offset + 500)
+        await archive.compact()
+        assert {uid for uid, locator in (await archive.locators()).items() if locator == old[uid]} == {"1.1.30"}
+        now.pass_by(GRACE)
+        await archive.housekeeping.erase()
+        report = await archive.audit()
+        assert (report.instances, report.damaged, report.missing, report.unused) == (6, 1, 0, 0)
+        del bodies["1.1.30"]
+        assert {uid: await archive.read((await archive.locators())[uid]) for uid in bodies} == bodies
+    assert "can't be moved" in caplog.text
+
+
+def damage(path: Path, offset: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte[0] ^ 0xFF]))
+
+
+async def test_a_compaction_that_is_cancelled_loses_nothing(tmp_path: Path) -> None:
+    now = Clock()
+    bodies = await mostly_dead(tmp_path, now, count=200)
+    for turns in range(12):
+        async with opened(tmp_path, now) as archive:
+            compacting = asyncio.create_task(archive.compact())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            compacting.cancel()
+            await asyncio.gather(compacting, return_exceptions=True)
+        async with opened(tmp_path, now) as archive:
+            assert await archive.contents() == bodies
+            report = await archive.audit()
+            assert (report.agrees, report.unused) == (True, 0)
+
+
+DIES = """
+import asyncio, os, sys, threading
+from datetime import UTC, datetime
+from pathlib import Path
+from server.adapters.packed_blobs import PackedBlobs
+from server.adapters.sql.engine import open_database
+from server.domain.commit import Committer
+from server.domain.compaction import Compaction
+
+root, after_s = Path(sys.argv[1]), float(sys.argv[2])
+now = lambda: datetime(2026, 3, 2, tzinfo=UTC)
+
+async def main():
+    database = open_database(f"sqlite:///{root / 'index.db'}")
+    blobs = await PackedBlobs(root).__aenter__()
+    committer = Committer(blobs, database.instances, now, lambda: None)
+    compaction = Compaction(blobs=blobs, index=database.instances, committer=committer, now=now)
+    threading.Timer(after_s, os.kill, (os.getpid(), 9)).start()
+    while await compaction.turn():
+        pass
+    os.kill(os.getpid(), 9)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("after_ms", [0, 5, 10, 15, 20, 40, 5000])
+async def test_kill_9_while_blobs_move_loses_nothing_and_leaves_nothing_twice(tmp_path: Path, after_ms: int) -> None:
+    now = Clock()
+    bodies = await mostly_dead(tmp_path, now, count=300)
+    arguments = [sys.executable, "-c", DIES, str(tmp_path), str(after_ms / 1000)]
+    died = await asyncio.to_thread(subprocess.run, arguments, capture_output=True, check=False, timeout=30)
+    assert died.returncode == -9, died.stderr
+    now.pass_by(timedelta(days=2))
+    async with opened(tmp_path, now) as archive:
+        assert await archive.contents() == bodies
+        await archive.compact()
+        now.pass_by(GRACE)
+        await archive.housekeeping.erase()
+        assert await archive.contents() == bodies
+        assert (await archive.audit()) == Report(instances=30, blobs=30, current_changes=30)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_is_stored_deleted_and_moved_the_archive_holds_what_it_should(tmp_path: Path, seed: int) -> None:
+    """Random work against a dictionary, with restarts, and with two processes that share the store."""
+    chance, now = random.Random(seed), Clock()
+    expected: dict[str, bytes] = {}
+    for _ in range(4):
+        async with opened(tmp_path, now) as one, opened(tmp_path, now) as other:
+            for _ in range(12):
+                archive = chance.choice([one, other])
+                await act(archive, expected, chance)
+                assert await chance.choice([one, other]).contents() == expected
+            report = await one.audit()
+            assert (report.agrees, report.unused, report.instances) == (True, 0, len(expected))
+    now.pass_by(GRACE)
+    async with opened(tmp_path, now) as archive:
+        await archive.housekeeping.erase()
+        await archive.compact()
+        now.pass_by(GRACE)
+        await archive.housekeeping.erase()
+        assert await archive.contents() == expected
+        assert (await archive.audit()).blobs == len(expected)
+
+
+async def act(archive: Archive, expected: dict[str, bytes], chance: random.Random) -> None:
+    """Do one thing, to an archive and to what is expected of it."""
+    match chance.choice(["store", "store", "delete", "delete", "erase", "compact"]):
+        case "store":
+            for _ in range(chance.randrange(1, 15)):
+                uid, size = f"1.1.{chance.randrange(1, 10**9)}", chance.choice([0, 100, 5000, 200_000, 1_100_000])
+                expected[uid] = chance.randbytes(chance.randrange(size + 1))
+                await archive.store(uid, expected[uid])
+        case "delete":
+            for uid in chance.sample(sorted(expected), len(expected) * 2 // 3):
+                await archive.delete(uid)
+                del expected[uid]
+        case "erase":
+            archive.now.pass_by(timedelta(hours=chance.randrange(8)))
+            await archive.housekeeping.erase()
+        case "compact":
+            await archive.compact()
