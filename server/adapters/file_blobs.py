@@ -28,7 +28,7 @@ from server.model.errors import DataLoss, DicomStoreError, Reason
 from server.model.instance import Locator
 
 _THREADS = 8
-_HELD_BYTES = 32 << 20
+_HELD_BYTES = 16 << 20
 _LOCATOR = re.compile(r"[0-9a-f]{32}")
 _log = logging.getLogger("dicomstore.blobs")
 
@@ -37,16 +37,16 @@ class FileBlobs:
     """BlobStore (see `server.ports.blobs`) below one directory. Use as an async context manager.
 
     Args:
-        allowance: of bytes that its writers may hold in memory.
+        held_bytes: what all writers together may hold in memory; above it they write at once.
         cache: to read through.
     """
 
-    def __init__(self, root: Path, *, allowance: Allowance | None = None, cache: PageCache | None = None) -> None:
+    def __init__(self, root: Path, *, held_bytes: int = _HELD_BYTES, cache: PageCache | None = None) -> None:
         self._blobs = root / "blobs"
         self._ingest = ProcessDirectory(root / "ingest")
         self._left_behind: dict[Locator, Path] = {}
         self._cache = cache or PageCache()
-        self.allowance = allowance or Allowance(_HELD_BYTES)
+        self.allowance = Allowance(held_bytes)
         self.threads = DiskThreads(_THREADS)
 
     async def __aenter__(self) -> "FileBlobs":

@@ -48,14 +48,14 @@ class PackedBlobs:
 
     Args:
         small_bytes: largest blob that is packed, at most PIECE_BYTES.
-        held_bytes: what all writers together may hold in memory; above it they write to files at once.
+        held_bytes: what may be held in memory of all blobs that may turn out small; above it they go to files.
     """
 
     def __init__(self, root: Path, *, small_bytes: int = SMALL_BYTES, held_bytes: int = _HELD_BYTES) -> None:
         assert small_bytes <= PIECE_BYTES
         self._allowance = Allowance(held_bytes)
         cache = PageCache()
-        self._files = FileBlobs(root, allowance=self._allowance, cache=cache)
+        self._files = FileBlobs(root, cache=cache)
         self._directory = root / "segments"
         self._small_bytes = small_bytes
         self._appender = Appender(self._directory, self._files.threads, self.delete)

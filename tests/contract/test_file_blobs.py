@@ -21,6 +21,13 @@ class TestFileBlobs(BlobStoreContract):
             yield store
 
 
+class TestFileBlobsWithoutRoomInMemory(BlobStoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[BlobStore]:
+        async with FileBlobs(tmp_path, held_bytes=0) as store:
+            yield store
+
+
 DIES = """
 import asyncio, os, sys
 from pathlib import Path
