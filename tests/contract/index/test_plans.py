@@ -1,0 +1,207 @@
+"""No search that is made often reads a whole table, however many rows there are.
+
+PostgreSQL plans by what is stored, so it is told that reading a whole table costs much, as it does in a large one.
+"""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, create_engine, event, make_url
+
+from server.adapters.sql.engine import Database, open_database
+from server.adapters.sql.search import FAR
+from server.adapters.sql.tables import STUDIES_PER_BLOCK, study_blocks
+from server.model.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords, Query
+from tests.contract.index.samples import EVERYTHING, NOON, identity, modality, sample, series_ref, study_ref, uid
+
+Statement = tuple[str, Any]
+
+BY_PATIENT_ID = Condition("PatientID", (Equals(("p1",)),))
+BY_MODALITY = Condition("Modality", (Equals(("ct",)),))
+IN_JANUARY = Condition("StudyDate", (Between("20260101", "20260131"),))
+NAMED_DOE = Condition("PatientName", (NameMatches(("*doe*",)),))
+
+IN_ORDER = {
+    "the first page of studies": Query(Level.STUDY, EVERYTHING, (), limit=50),
+    "a later page of studies": Query(Level.STUDY, EVERYTHING, (), limit=50, after=7),
+    "studies at a small offset": Query(Level.STUDY, EVERYTHING, (), limit=50, skip=FAR - 1),
+    "studies at a large offset": Query(Level.STUDY, EVERYTHING, (), limit=50, skip=FAR + 7),
+    "studies by patient ID": Query(Level.STUDY, EVERYTHING, (BY_PATIENT_ID,), limit=50),
+    "studies of a day": Query(Level.STUDY, EVERYTHING, (Condition("StudyDate", (Equals(("20260101",)),)),), limit=50),
+    "studies by accession number": Query(
+        Level.STUDY, EVERYTHING, (Condition("AccessionNumber", (Equals(("a1",)),)),), limit=50
+    ),
+    "studies by modality": Query(
+        Level.STUDY, EVERYTHING, (Condition("ModalitiesInStudy", (Equals(("ct",)),)),), limit=50
+    ),
+    "one study": Query(Level.STUDY, study_ref(), (), limit=50),
+    "the series of a study": Query(Level.SERIES, study_ref(), (), limit=50),
+    "the instances of a study": Query(Level.INSTANCE, study_ref(), (), limit=50),
+    "the instances of a series": Query(Level.INSTANCE, series_ref(), (), limit=50),
+    "the first page of series": Query(Level.SERIES, EVERYTHING, (), limit=50),
+    "the first page of instances": Query(Level.INSTANCE, EVERYTHING, (), limit=50),
+    "series by modality": Query(Level.SERIES, EVERYTHING, (BY_MODALITY,), limit=50),
+}
+"""These come from an index in the order of the answer."""
+
+OF_TEXT = {
+    "a name that contains something": Query(Level.STUDY, EVERYTHING, (NAMED_DOE,), limit=50),
+    "a name that begins so": Query(
+        Level.STUDY, EVERYTHING, (Condition("PatientName", (NameMatches(("doe*",)),)),), limit=50
+    ),
+    "words of a name": Query(
+        Level.STUDY, EVERYTHING, (Condition("PatientName", (NameWords(("john", "doe")),)),), limit=9
+    ),
+    "a later page of names": Query(Level.STUDY, EVERYTHING, (NAMED_DOE,), limit=50, after=7),
+    "a patient ID that contains something": Query(
+        Level.STUDY, EVERYTHING, (Condition("PatientID", (Like("*123*"),)),), limit=50
+    ),
+    "a description": Query(
+        Level.STUDY, EVERYTHING, (Condition("StudyDescription", (Equals(("chest pa",)),)),), limit=50
+    ),
+}
+"""These come from the text index in the order of the answer; PostgreSQL may have none."""
+
+SORTED = {
+    "studies by several UIDs": Query(
+        Level.STUDY, EVERYTHING, (Condition("StudyInstanceUID", (Equals((uid(1), uid(2))),)),), limit=50
+    ),
+    "studies of some days": Query(Level.STUDY, EVERYTHING, (IN_JANUARY,), limit=50),
+    "studies of some days by name": Query(Level.STUDY, EVERYTHING, (IN_JANUARY, NAMED_DOE), limit=50),
+    "studies of a patient by name": Query(Level.STUDY, EVERYTHING, (BY_PATIENT_ID, NAMED_DOE), limit=50),
+    "series by UID": Query(
+        Level.SERIES, EVERYTHING, (Condition("SeriesInstanceUID", (Equals((uid(1, 1),)),)),), limit=50
+    ),
+    "series of a patient": Query(Level.SERIES, EVERYTHING, (BY_PATIENT_ID,), limit=50),
+    "instances of a patient": Query(Level.INSTANCE, EVERYTHING, (BY_PATIENT_ID,), limit=50),
+    "an instance by UID": Query(
+        Level.INSTANCE, EVERYTHING, (Condition("SOPInstanceUID", (Equals((identity().instance,)),)),), limit=50
+    ),
+}
+"""An index leads to these; few have to be sorted."""
+
+ALL = IN_ORDER | OF_TEXT | SORTED
+
+
+@pytest.fixture
+def statements() -> Iterator[list[Statement]]:
+    """What runs on either database, with its parameters."""
+    ran: list[Statement] = []
+
+    class Noting(psycopg.Cursor[Any]):
+        def execute(self, query: Any, params: Any = None, **rest: Any) -> Any:
+            ran.append((query, params))
+            return super().execute(query, params, **rest)
+
+    def note(connection: Any, _record: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.set_trace_callback(lambda statement: ran.append((statement, ())))
+        else:
+            connection.cursor_factory = Noting
+
+    event.listen(Engine, "connect", note)
+    yield ran
+    event.remove(Engine, "connect", note)
+
+
+@pytest.fixture
+async def noted(url: str, statements: list[Statement]) -> Any:
+    """A database with a few instances, on which it is noted what runs."""
+    database = open_database(url)
+    keys = {"PatientID": "p1", "PatientName": "doe^john", "StudyDate": "20260101", "StudyDescription": "chest pa"}
+    await database.instances.add(
+        [sample(n, 1, m, study_keys=keys, **modality("CT")) for n in range(1, 4) for m in range(3)], NOON
+    )
+    engine = create_engine(url)
+    with engine.begin() as connection:  # as if there were many
+        connection.execute(study_blocks.update().values(studies=STUDIES_PER_BLOCK))
+        connection.execute(study_blocks.insert().values(partition_key=1, block=1, studies=STUDIES_PER_BLOCK))
+    engine.dispose()
+    yield database
+    await database.close()
+
+
+async def plans(database: Database, url: str, statements: list[Statement], query: Query) -> dict[str, list[str]]:
+    """Return the plans of the statements that a query takes, a step a line."""
+    await database.instances.search(query)
+    statements.clear()
+    await database.instances.search(query)
+    selects = {str(sql): parameters for sql, parameters in statements if str(sql).startswith("SELECT")}
+    assert selects
+    if url.startswith("sqlite"):
+        with sqlite3.connect(make_url(url).database or "") as connection:
+            connection.create_function("REGEXP", 2, lambda _pattern, _text: True)
+            # The text index also asks its own tables, by key.
+            ours = [sql for sql in selects if "'study_text_" not in sql]
+            explained = {sql: connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in ours}
+        connection.close()
+        return {sql: [row[3] for row in rows] for sql, rows in explained.items()}
+    dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(dsn) as postgres:
+        postgres.execute("SET enable_seqscan = off")
+        return {
+            sql: [row[0] for row in postgres.execute(f"EXPLAIN {sql}".encode(), parameters).fetchall()]
+            for sql, parameters in selects.items()
+        }
+
+
+sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+
+
+@sqlite_only
+@pytest.mark.parametrize("kind", ALL)
+async def test_no_search_reads_a_whole_table_of_sqlite(
+    noted: Database, url: str, statements: list[Statement], kind: str
+) -> None:
+    for sql, steps in (await plans(noted, url, statements, ALL[kind])).items():
+        # What a statement made itself is small, and of the text index only what it names is read.
+        mine = r"SCAN (page|anon_1|\(subquery-\d+\)|study_text VIRTUAL TABLE INDEX \d+:\S*M.*)"
+        assert not [step for step in steps if step.startswith("SCAN") and not re.fullmatch(mine, step)], (sql, steps)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("kind", ALL)
+async def test_no_search_reads_a_whole_table_of_postgresql(
+    noted: Database, url: str, statements: list[Statement], kind: str
+) -> None:
+    for sql, steps in (await plans(noted, url, statements, ALL[kind])).items():
+        assert not [step for step in steps if "Seq Scan" in step], (sql, steps)
+
+
+@sqlite_only
+@pytest.mark.parametrize("kind", IN_ORDER | OF_TEXT)
+async def test_an_index_gives_pages_in_order(noted: Database, url: str, statements: list[Statement], kind: str) -> None:
+    found = await plans(noted, url, statements, ALL[kind])
+    (page,) = [steps for steps in found.values() if "SCAN page" in steps]
+    assert not [step for step in page if "TEMP B-TREE" in step]
+
+
+@sqlite_only
+@pytest.mark.parametrize("kind", OF_TEXT)
+async def test_text_is_found_by_the_text_index(
+    noted: Database, url: str, statements: list[Statement], kind: str
+) -> None:
+    found = await plans(noted, url, statements, OF_TEXT[kind])
+    assert [step for steps in found.values() for step in steps if "SCAN study_text" in step]
+
+
+@sqlite_only
+async def test_a_large_offset_walks_through_one_block_at_most(
+    noted: Database, url: str, statements: list[Statement]
+) -> None:
+    await noted.instances.search(IN_ORDER["studies at a large offset"])
+    (page,) = [sql for sql, _ in statements if "AS page" in sql]
+    offset = re.search(r"OFFSET (\d+)", page)
+    assert offset
+    assert int(offset[1]) < STUDIES_PER_BLOCK
+
+
+@pytest.mark.parametrize("kind", ALL)
+async def test_no_search_counts_rows(noted: Database, statements: list[Statement], kind: str) -> None:
+    await noted.instances.search(ALL[kind])
+    assert not [sql for sql, _ in statements if "count(" in str(sql).lower()]

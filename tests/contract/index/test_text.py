@@ -1,0 +1,157 @@
+"""Text within text: an index of runs of three characters never changes what is found."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import create_engine, text
+
+from server.adapters.sql import search, trigrams
+from server.dicom import normalise
+from server.model.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords, Query
+from server.ports.index import InstanceIndex
+from tests.contract.index.samples import EVERYTHING, NOON, identity, sample, study_ref
+from tests.contract.index.searches import store_values, studies
+from tests.reference_matcher import holds
+
+# Few characters, so that values and patterns often have runs in common; quotes, escapes and wildcards of both databases
+# and of the text index; characters of two, three and four bytes, combining ones, and one that folds to two.
+CHARACTERS = "aab\"^%_!\\é山😀\u0301ß'*:"
+VALUES = st.text(CHARACTERS + " =", min_size=1, max_size=12).filter(lambda value: value.strip(" ="))
+PATTERNS = st.builds(
+    lambda before, runs, after: before + "*".join(runs) + after,
+    st.sampled_from(["", "*", "?"]),
+    st.lists(st.text(CHARACTERS + "?", min_size=1, max_size=6), min_size=1, max_size=3),
+    st.sampled_from(["", "*", "?"]),
+)
+WORDS = st.lists(st.text('ab"%é山', min_size=1, max_size=4), min_size=1, max_size=2)
+OF_NAME = st.one_of(
+    st.builds(lambda patterns: NameMatches(tuple(patterns)), st.lists(PATTERNS, min_size=1, max_size=3)),
+    st.builds(lambda words: NameWords(tuple(words)), WORDS),
+)
+OF_TEXT = st.one_of(
+    st.builds(Like, PATTERNS), st.builds(lambda value: Equals((value,)), VALUES), st.builds(Between, VALUES, st.none())
+)
+CONDITIONS = st.one_of(
+    st.builds(
+        lambda key, matchers: Condition(key, tuple(matchers)),
+        st.sampled_from(["PatientName", "ReferringPhysicianName"]),
+        st.lists(OF_NAME, min_size=1, max_size=2),
+    ),
+    st.builds(
+        lambda key, matchers: Condition(key, tuple(matchers)),
+        st.sampled_from(["PatientID", "StudyDescription", "AccessionNumber"]),
+        st.lists(OF_TEXT, min_size=1, max_size=2),
+    ),
+)
+KEYS = st.dictionaries(
+    st.sampled_from(["PatientName", "ReferringPhysicianName", "PatientID", "StudyDescription", "AccessionNumber"]),
+    VALUES,
+    min_size=1,
+)
+
+
+@pytest.mark.parametrize("few_candidates", [1000, 0])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
+@given(
+    given_keys=st.lists(KEYS, min_size=1, max_size=6),
+    wanted=st.lists(st.lists(CONDITIONS, min_size=1, max_size=2), min_size=1, max_size=4),
+    level=st.sampled_from(Level),
+    cut=st.integers(1, 12),
+)
+async def test_a_search_for_text_finds_what_the_model_says(
+    index: InstanceIndex,
+    few_candidates: int,
+    given_keys: list[dict[str, str]],
+    wanted: list[list[Condition]],
+    level: Level,
+    cut: int,
+) -> None:
+    """Patterns also come from the values themselves, or hardly any would match."""
+    for number, keys in enumerate(given_keys):
+        key, value = sorted(keys.items())[number % len(keys)]
+        middle = f"*{value[1:cut].replace('=', '?')}*"
+        of_value = NameMatches((middle,)) if key in ("PatientName", "ReferringPhysicianName") else Like(middle)
+        wanted.append([Condition(key, (of_value,))])
+    await index.add([sample(n, study_keys=keys) for n, keys in enumerate(given_keys, start=1)], NOON)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(search, "FEW_CANDIDATES", few_candidates)
+            for conditions in wanted:
+                found = await index.search(Query(level, EVERYTHING, tuple(conditions), limit=20))
+                expected = [
+                    n
+                    for n, keys in enumerate(given_keys, start=1)
+                    if all(holds(condition, keys) for condition in conditions)
+                ]
+                assert [match.resource.study for match in found] == [study_ref(n).study for n in reversed(expected)]
+    finally:
+        for n in range(1, len(given_keys) + 1):
+            await index.delete(study_ref(n), NOON, NOON)
+
+
+@pytest.mark.parametrize(
+    ("stored", "sought"),
+    [
+        ("Müller^Jürgen", "*ULLER^JUR*"),
+        ("STRASSE", "*straße*"),
+        ("Łukaszewicz^Żaneta", "*kaszewicz^z*"),
+        ("山田^太郎", "*田^太*"),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "*まだ^た*"),
+        ("Παπαδόπουλος^Γιώργος", "*ΠΑΔΟΠ*"),
+        ("ﬁscher^x", "*isch*"),
+    ],
+)
+async def test_names_are_found_within_without_case_and_accents(index: InstanceIndex, stored: str, sought: str) -> None:
+    name, pattern = normalise.name(stored), normalise.name_group(sought)
+    assert name is not None
+    await store_values(index, "PatientName", "somebody^else", name)
+    assert await studies(index, "PatientName", NameMatches((pattern,))) == [2]
+
+
+async def test_text_is_found_where_it_is_now_and_no_longer_where_it_was(index: InstanceIndex) -> None:
+    doe, roe = Like("*x-doe-x*"), Like("*x-roe-x*")
+    await index.add([sample(1, instance=1, study_keys={"PatientID": "x-doe-x"})], NOON)
+    await index.add([sample(1, instance=2, study_keys={"PatientID": "x-roe-x"})], NOON)
+    assert (await studies(index, "PatientID", doe), await studies(index, "PatientID", roe)) == ([], [1])
+    await index.add([sample(1, instance=3, study_keys={"StudyDate": "20260101"})], NOON)
+    assert await studies(index, "PatientID", roe) == [1]
+    await index.delete(identity(instance=1).ref, NOON, NOON)
+    assert await studies(index, "PatientID", roe) == [1]
+    await index.delete(study_ref(1), NOON, NOON)
+    assert await studies(index, "PatientID", roe) == []
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_the_text_index_agrees_with_the_studies_after_changes(index: InstanceIndex, url: str) -> None:
+    for n in range(1, 40):
+        await index.add(
+            [sample(n % 7, instance=n, study_keys={"PatientName": f"doe{n}^x", "PatientID": f"p{n}"})], NOON
+        )
+        if n % 5 == 0:
+            await index.delete(study_ref(n % 6), NOON, NOON)
+    engine = create_engine(url)
+    with engine.begin() as connection:  # fails if they differ
+        connection.execute(text("INSERT INTO study_text(study_text, rank) VALUES ('integrity-check', 1)"))
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expression"),
+    [
+        ([Condition("PatientID", (Like("*ab*c?de*"),))], None),
+        ([Condition("PatientID", (Like("*abcd*xyz"),))], '({patient_id} : (("abc" AND "bcd" AND "xyz")))'),
+        ([Condition("PatientID", (Like('*a"c*'),))], '({patient_id} : (("a""c")))'),
+        ([Condition("PatientID", (Like("*abc*"), Like("*d*")))], None),
+        ([Condition("PatientID", (Like("*abc*"), Between("a", "b")))], None),
+        ([Condition("StudyID", (Like("*abc*"),))], None),
+        ([Condition("PatientID", ())], None),
+        (
+            [Condition("PatientID", (Equals(("abc", "xyz")),)), Condition("StudyDescription", (Like("*k*"),))],
+            '({patient_id} : (("abc") OR ("xyz")))',
+        ),
+    ],
+)
+def test_what_is_sought_is_what_every_match_contains(conditions: list[Any], expression: str | None) -> None:
+    assert trigrams.sought(conditions) == expression
