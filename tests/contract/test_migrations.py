@@ -8,15 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, make_url, text
 
 from server.adapters.sql.engine import migrate, open_database, schema_state
 from server.adapters.sql.tables import REVISION, tables
-from server.model.ids import DEFAULT_PARTITION
+from server.model.ids import DEFAULT_PARTITION, ResourceRef
+from server.model.kept import kept_text
+from server.model.query import Condition, Level, NameMatches, Query
 
 MIGRATIONS = Path(__file__).parents[2] / "server" / "migrations"
 
@@ -135,6 +140,85 @@ async def test_a_migrated_database_is_ready_for_use(url: str) -> None:
     await database.close()
 
 
+async def test_what_was_stored_before_search_got_faster_is_found_and_answered(url: str, engine: Engine) -> None:
+    """From 0001 to 0002."""
+    migrate_to("0001", url, engine)
+    study, of_series = (
+        {"00100020": text_element("P1"), "00080020": text_element("20260101")},
+        {"0020000E": {"vr": "UI"}},
+    )
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO studies (key, partition_key, uid, patient_name_1, patient_id, elements, series_count, "
+                "instance_count, max_version) VALUES (:key, 1, :uid, :name, 'p1', :elements, 1, 1, :key)"
+            ),
+            [
+                {"key": key, "uid": f"1.{key}", "name": f"name{key}^of", "elements": orjson.dumps(study).decode()}
+                for key in range(1, 2051)
+            ],
+        )
+        connection.execute(
+            text(
+                "INSERT INTO series (key, partition_key, study_key, uid, elements, instance_count, max_version) "
+                "VALUES (1, 1, 7, '1.7.1', :elements, 1, 7)"
+            ),
+            {"elements": orjson.dumps(of_series).decode()},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO instances (version, partition_key, study_key, series_key, uid, sop_class_uid, "
+                "transfer_syntax_uid, size_bytes, crc32c, locator, created, elements) "
+                "VALUES (7, 1, 7, 1, '1.7.1.1', '1.2', '1.2', 1, 1, 'blob', 1, '{}')"
+            )
+        )
+    migrate(url)
+    database = open_database(url)
+    scope = ResourceRef(DEFAULT_PARTITION)
+    named = Condition("PatientName", (NameMatches(("*me2000^*",)),))
+    (found,) = await database.instances.search(Query(Level.STUDY, scope, (named,), limit=9))
+    assert (found.resource.study, found.elements) == ("1.2000", study)
+    assert found.kept == ('"00080020":{"vr":"LO","Value":["20260101"]}\n"00100020":{"vr":"LO","Value":["P1"]}',)
+    (instance,) = await database.instances.search(Query(Level.INSTANCE, scope, (), limit=9))
+    assert instance.elements == study | of_series
+    far = await database.instances.search(Query(Level.STUDY, scope, (), limit=2, skip=2000))
+    assert [match.resource.study for match in far] == ["1.50", "1.49"]
+    await database.close()
+
+
+def test_going_back_one_migration_keeps_what_is_stored(url: str, engine: Engine) -> None:
+    migrate_to("0001", url, engine)
+    before = described(engine)
+    migrate(url)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO studies (key, partition_key, uid, elements, series_count, instance_count, max_version) "
+                "VALUES (1, 1, '1.2', :elements, 0, 0, 0)"
+            ),
+            {"elements": kept_text({"00100020": text_element("P\n1"), "00080020": text_element("2")})},
+        )
+    migrate_to("0001", url, engine, back=True)
+    assert described(engine) == before
+    with engine.connect() as connection:
+        elements = connection.execute(text("SELECT elements FROM studies")).scalar_one()
+    assert orjson.loads(elements) == {"00080020": text_element("2"), "00100020": text_element("P\n1")}
+
+
+def text_element(value: str) -> dict[str, object]:
+    return {"vr": "LO", "Value": [value]}
+
+
+def migrate_to(revision: str, url: str, engine: Engine, *, back: bool = False) -> None:
+    path = make_url(url).database
+    if engine.dialect.name == "sqlite" and path:
+        Path(path).parent.mkdir(exist_ok=True)
+    with engine.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(MIGRATIONS))
+        (command.downgrade if back else command.upgrade)(config, revision)
+
+
 def test_migrations_import_nothing_of_ours() -> None:
     for version in (MIGRATIONS / "versions").glob("*.py"):
         assert "server" not in version.read_text()
@@ -144,7 +228,7 @@ def test_a_new_migration_can_be_made_from_the_template(tmp_path: Path) -> None:
     template = (MIGRATIONS / "script.py.mako").read_text()
     (tmp_path / "versions").mkdir()
     (tmp_path / "script.py.mako").write_text(template)
-    made = ScriptDirectory(str(tmp_path)).generate_revision("0002", "one more column")
+    made = ScriptDirectory(str(tmp_path)).generate_revision("9999", "one more column")
     assert made is not None
     compile(Path(made.path).read_text(), made.path, "exec")
 
