@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from facade.admission import Admission, Uploads
 from facade.body_cache import BodyCache
 from facade.channel import Core, channel_to
 from facade.config import Settings, comma_list
@@ -63,6 +64,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     app.router.redirect_slashes = False
     app.state.settings = settings
     app.state.health = HealthCache()
+    app.state.uploads = Uploads()
     app.state.bodies = BodyCache(settings.metadata_cache_bytes)
     return app
 
@@ -71,7 +73,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
     """Return the middleware, outermost first: whatever goes wrong further in, a browser may read the answer."""
     origins = comma_list(settings.cors_origins)
     observe = Middleware(Observe, headers={"Cross-Origin-Resource-Policy": "cross-origin"} if origins else {})
-    inner = [observe, Middleware(UnexpectedErrors)]
+    inner = [observe, Middleware(Admission, max_requests=settings.max_requests), Middleware(UnexpectedErrors)]
     if not origins:
         return inner
     cors = Middleware(

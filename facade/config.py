@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     )
     call_seconds: float = Field(60, gt=0, description="Time the core has for an answer or for the start of a stream.")
     idle_seconds: float = Field(300, gt=0, description="Longest silence of a client or the core within a transfer.")
+    max_requests: int = Field(500, gt=0, description="Requests at once in a process; more are answered 503.")
     shutdown_seconds: int = Field(10, ge=0, description="Time that requests in flight get to finish when stopping.")
     metadata_cache_bytes: int = Field(
         32 << 20,

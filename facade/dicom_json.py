@@ -3,7 +3,7 @@
 Data sets of the core are canonical and are never parsed here, with one exception: `with_retrieve_url`.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -57,16 +57,31 @@ def store_response(outcomes: Sequence[StoreOutcome], version: ApiVersion, urls: 
 
     study: Study Instance UID of the request's URL, if it had one.
     """
-    stored = [_stored(outcome.stored, version, urls) for outcome in outcomes if outcome.HasField("stored")]
-    failed = [_failed(outcome.failed) for outcome in outcomes if outcome.HasField("failed")]
-    response: DataSet = {}
+    return {name: orjson.loads(element) for name, element in _store_response(outcomes, version, urls, study)}
+
+
+def store_response_json(outcomes: Sequence[StoreOutcome], version: ApiVersion, urls: Urls, study: str = "") -> bytes:
+    """Return the same as JSON, without ever holding more than one item as Python values."""
+    elements = (
+        b'"%b":%b' % (name.encode(), element) for name, element in _store_response(outcomes, version, urls, study)
+    )
+    return b"{" + b",".join(elements) + b"}"
+
+
+def _store_response(
+    outcomes: Sequence[StoreOutcome], version: ApiVersion, urls: Urls, study: str
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the elements, names ascending, values as JSON."""
+    stored = [
+        orjson.dumps(_stored(outcome.stored, version, urls)) for outcome in outcomes if outcome.HasField("stored")
+    ]
+    failed = [orjson.dumps(_failed(outcome.failed)) for outcome in outcomes if outcome.HasField("failed")]
     if study and stored:
-        response[_RETRIEVE_URL] = _element("UR", urls.study(study))
+        yield _RETRIEVE_URL, orjson.dumps(_element("UR", urls.study(study)))
     if failed:
-        response["00081198"] = _element("SQ", *failed)
+        yield "00081198", b'{"vr":"SQ","Value":[%b]}' % b",".join(failed)
     if stored:
-        response["00081199"] = _element("SQ", *stored)
-    return response
+        yield "00081199", b'{"vr":"SQ","Value":[%b]}' % b",".join(stored)
 
 
 def _stored(instance: StoredInstance, version: ApiVersion, urls: Urls) -> DataSet:

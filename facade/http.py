@@ -6,6 +6,7 @@ from typing import Any
 import uvicorn
 
 from facade.config import Settings
+from facade.connections import Connection
 
 _KEEP_ALIVE_SECONDS = 75
 """Longer than proxies and pooled clients keep an idle connection, so that none is closed under a new request."""
@@ -19,7 +20,7 @@ def server_config(application: Any, settings: Settings, **options: Any) -> uvico
         application,
         workers=settings.processes,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="none",
         log_config=logging_config(settings.log_level),
         access_log=False,  # one line per request is written where the route is known

@@ -1,17 +1,19 @@
 """STOW-RS: store instances (PS3.18 section 10.5, spec/store.md).
 
-The body is passed on while it arrives, as pieces of at most `MESSAGE_BYTES`; small instances share a message. Nothing
-of an instance is kept beyond that, and the core's pace is the client's pace. Instances stand for themselves: what is
-stored stays stored, whatever becomes of its neighbours or of the connection.
+The body is passed on while it arrives, in messages of a bounded size; small instances share a message. Nothing of an
+instance is kept beyond that, and the core's pace is the client's pace. Of each instance its outcome is kept until the
+answer: 1 KiB, and 5 KiB while the answer is made. So a request may have `MOST_PARTS`.
+
+Instances stand for themselves: what is stored stays stored, whatever becomes of its neighbours or of the connection.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import orjson
 from dicomstore.v1.errors_pb2 import ErrorReason
 from dicomstore.v1.resources_pb2 import ItemError
 from dicomstore.v1.store_service_pb2 import StoreHeader, StoreInstancesRequest, StoreOutcome
@@ -20,8 +22,9 @@ from starlette.responses import PlainTextResponse, Response
 
 from facade.accept import DICOM_JSON, DICOM_XML, accepts_json, parse_media_type, prefers_xml
 from facade.addresses import resource_of, urls_of
+from facade.admission import Uploads
 from facade.channel import CallStatus, Core
-from facade.dicom_json import store_response
+from facade.dicom_json import store_response, store_response_json
 from facade.dicom_xml import native_xml
 from facade.errors import RETRY_AFTER_S, CoreFailure, Refusal, answer_of, reason_name
 from facade.multipart import MalformedMultipart, MultipartReader, PartBegin, PartEnd
@@ -29,15 +32,25 @@ from facade.observe import call_metadata
 from facade.query import wishes_of
 from facade.versions import ApiVersion
 
-MESSAGE_BYTES = 512 * 1024
-"""Size at which a message to the core is full."""
+MOST_PARTS = 10_000
+"""Most instances of one request. The answer to one that has more is 413, and says what was stored of the first ones."""
 
 _INSTANCE = "application/dicom"
 
 _Piece = dict[str, Any]
 """Fields of an InstancePiece: bytes are copied whenever a message is put into another, so there is only one."""
 
+_TOO_MANY_PARTS = (
+    f"Only the first {MOST_PARTS} instances were taken; this answer is about them. Send the others in another request."
+)
 _SEVERAL_VALUES = "One or more indexed Dicom tag(s) have multiple values, only first value is indexed."
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What is known of the parts of a body besides their pieces."""
+
+    too_many: bool = False
 
 
 async def store(request: Request) -> Response:
@@ -54,23 +67,33 @@ async def store(request: Request) -> Response:
         create_partition=bool(resource.partition),
         validation=version.validation,
     )
+    uploads: Uploads = request.app.state.uploads
+    parts = _Parts()
     try:
-        outcomes = await _exchange(request, header, _pieces(request))
+        with uploads:
+            outcomes = await _exchange(request, header, _pieces(request, parts))
     except ClientDisconnect:
         raise Refusal(400, "The client went away.") from None
     except MalformedMultipart as error:
         raise Refusal(400, str(error)) from error
     if not outcomes:
         return Response(status_code=204)
-    status = status_of(outcomes, version)
-    if status >= 400 and status != 409:
+    status = 413 if parts.too_many else status_of(outcomes, version)
+    if status >= 400 and status != 409 and not parts.too_many:
         return _nothing_stored(status, outcomes)
-    data_set = store_response(outcomes, version, urls_of(request), resource.study_instance_uid)
-    body, media_type = (native_xml(data_set), DICOM_XML) if as_xml else (orjson.dumps(data_set), DICOM_JSON)
+    about = (outcomes, version, urls_of(request), resource.study_instance_uid)
+    if as_xml:
+        body, media_type = native_xml(store_response(*about)), DICOM_XML
+    else:
+        body, media_type = store_response_json(*about), DICOM_JSON
     # No charset: a widely used client takes "application/dicom+json; charset=utf-8" for an empty answer.
     response = Response(body, status, {"Content-Type": media_type})
+    warnings = [_TOO_MANY_PARTS] if parts.too_many else []
     if any(outcome.stored.indexed_first_value_only for outcome in outcomes):
-        response.headers["Warning"] = f'299 {request.headers.get("host", "dicomstore")}: "{_SEVERAL_VALUES}"'
+        warnings.append(_SEVERAL_VALUES)
+    if warnings:
+        host = request.headers.get("host", "dicomstore")
+        response.headers["Warning"] = ", ".join(f'299 {host}: "{text}"' for text in warnings)
     return response
 
 
@@ -103,7 +126,7 @@ def _nothing_stored(status: int, outcomes: list[StoreOutcome]) -> Response:
 # From the body to pieces
 
 
-def _pieces(request: Request) -> AsyncGenerator[_Piece, None]:
+def _pieces(request: Request, parts: _Parts) -> AsyncGenerator[_Piece, None]:
     """Return the pieces of all instances of a request.
 
     Raises:
@@ -122,7 +145,7 @@ def _pieces(request: Request) -> AsyncGenerator[_Piece, None]:
         raise Refusal(415, "The multipart boundary is missing.")
     if "start" in media_type.parameters:
         raise Refusal(400, "The start parameter of multipart/related is not supported.")
-    return _multipart(request, MultipartReader(media_type.parameters["boundary"]), root)
+    return _multipart(request, MultipartReader(media_type.parameters["boundary"]), root, parts)
 
 
 async def _single_part(request: Request) -> AsyncGenerator[_Piece, None]:
@@ -134,7 +157,9 @@ async def _single_part(request: Request) -> AsyncGenerator[_Piece, None]:
     yield {"item": 1, "last": True}
 
 
-async def _multipart(request: Request, reader: MultipartReader, root_type: str) -> AsyncGenerator[_Piece, None]:
+async def _multipart(
+    request: Request, reader: MultipartReader, root_type: str, parts: _Parts
+) -> AsyncGenerator[_Piece, None]:
     item, is_open = 0, False
     async with aclosing(_body(request)) as body:
         async for data in body:
@@ -143,6 +168,9 @@ async def _multipart(request: Request, reader: MultipartReader, root_type: str) 
                     yield {"item": item, "data": event}
                 elif isinstance(event, PartBegin):
                     _check_part(event.headers, root_type)
+                    if item == MOST_PARTS:
+                        parts.too_many = True
+                        return
                     item, is_open = item + 1, True
                 else:
                     yield {"item": item, "last": True}
@@ -162,13 +190,14 @@ def _check_part(headers: dict[str, str], root_type: str) -> None:
 
 
 async def _body(request: Request) -> AsyncGenerator[bytes, None]:
-    """Yield the body in runs of at most `MESSAGE_BYTES`.
+    """Yield the body in runs that fit into a message.
 
     Raises:
         ClientDisconnect: the client went away before the end.
         Refusal: 408, it sent nothing for too long.
     """
     core: Core = request.app.state.core
+    uploads: Uploads = request.app.state.uploads
     stream = request.stream()
     while True:
         try:
@@ -178,8 +207,9 @@ async def _body(request: Request) -> AsyncGenerator[bytes, None]:
             raise Refusal(408, "The request body stopped arriving.") from None
         if chunk is None:
             return
-        for start in range(0, len(chunk), MESSAGE_BYTES):
-            yield chunk if len(chunk) <= MESSAGE_BYTES else chunk[start : start + MESSAGE_BYTES]
+        most = uploads.message_bytes
+        for start in range(0, len(chunk), most):
+            yield chunk if len(chunk) <= most else chunk[start : start + most]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -201,7 +231,7 @@ async def _exchange(request: Request, header: StoreHeader, pieces: AsyncGenerato
     items = 0
     try:
         async with aclosing(pieces):
-            async for message in _messages(header, pieces):
+            async for message in _messages(header, pieces, request.app.state.uploads):
                 items = max([items, *(piece.item for piece in message.pieces)])
                 if reader.done() or not await _write(core, call, message):
                     break
@@ -214,12 +244,14 @@ async def _exchange(request: Request, header: StoreHeader, pieces: AsyncGenerato
     return [outcomes.get(item) or _unanswered(item) for item in range(1, items + 1)]
 
 
-async def _messages(header: StoreHeader, pieces: AsyncIterator[_Piece]) -> AsyncIterator[StoreInstancesRequest]:
+async def _messages(
+    header: StoreHeader, pieces: AsyncIterator[_Piece], uploads: Uploads
+) -> AsyncIterator[StoreInstancesRequest]:
     """Gather pieces into messages; the first has the header."""
     message, size = StoreInstancesRequest(header=header), 0
     async for piece in pieces:
         length = len(piece.get("data", b""))
-        if size + length > MESSAGE_BYTES:
+        if size + length > uploads.message_bytes:
             yield message
             message, size = StoreInstancesRequest(), 0
         message.pieces.add(**piece)

@@ -10,13 +10,22 @@ import uvicorn
 
 from facade.app import create_app
 from facade.config import Settings
+from facade.connections import Connection
 
 
 @asynccontextmanager
 async def serving(core: str, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     """Run a facade of the core at address `core`; yield a client whose paths begin at its root."""
-    app = create_app(Settings(core=core, **settings))
-    config = uvicorn.Config(app, http="httptools", ws="none", log_config=None, access_log=False, lifespan="on")
+    async with serving_application(create_app(Settings(core=core, **settings))) as client:
+        yield client
+
+
+@asynccontextmanager
+async def serving_application(app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve an application as the facade is served."""
+    config = uvicorn.Config(
+        app, http=Connection, ws="none", log_config=None, access_log=False, proxy_headers=False, lifespan="on"
+    )
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

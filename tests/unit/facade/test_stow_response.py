@@ -3,13 +3,14 @@
 from typing import Any
 from xml.etree import ElementTree
 
+import orjson
 import pytest
 from dicomstore.v1.errors_pb2 import ErrorReason
 from dicomstore.v1.resources_pb2 import AttributeFinding, InstanceId, ItemError
 from dicomstore.v1.store_service_pb2 import StoredInstance, StoreOutcome
 
 from facade.addresses import Urls
-from facade.dicom_json import store_response, with_bulk_data_urls, with_retrieve_url
+from facade.dicom_json import store_response, store_response_json, with_bulk_data_urls, with_retrieve_url
 from facade.dicom_xml import native_xml
 from facade.endpoints.stow import status_of
 from facade.versions import VERSIONS
@@ -175,3 +176,9 @@ def test_the_retrieve_url_is_put_in_its_place() -> None:
     assert with_retrieve_url(data_set, "http://h/s") == (
         b'{"00080020":{"vr":"DA"},"00081190":{"vr":"UR","Value":["http://h/s"]},"00100020":{"vr":"LO"}}'
     )
+
+
+@pytest.mark.parametrize("outcomes", [[], [WARNED], [DUPLICATE], [stored(), DUPLICATE, WARNED, DUPLICATE]])
+@pytest.mark.parametrize("study", ["", "1"])
+def test_the_answer_as_json_is_made_item_by_item(outcomes: list[StoreOutcome], study: str) -> None:
+    assert orjson.loads(store_response_json(outcomes, V2, URLS, study)) == store_response(outcomes, V2, URLS, study)

@@ -1,0 +1,66 @@
+"""How much work a process takes on at once: a number of requests, and memory for bodies on their way to the core."""
+
+from types import TracebackType
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from facade.errors import ANSWERS, RETRY_AFTER_S
+
+_ALWAYS_ANSWERED = "/health/check"
+
+_MOST_MESSAGE_BYTES = 512 * 1024
+_LEAST_MESSAGE_BYTES = 64 * 1024
+_GATHERED_BYTES = 32 * 1024 * 1024
+
+
+class Admission:
+    """ASGI middleware: with `max_requests` in flight, more are answered 503 before anything of them is read.
+
+    Questions for health are always answered.
+    """
+
+    def __init__(self, app: ASGIApp, max_requests: int) -> None:
+        self.app = app
+        self._max_requests = max_requests
+        self._requests = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["path"] == _ALWAYS_ANSWERED:
+            await self.app(scope, receive, send)
+            return
+        if self._requests >= self._max_requests:
+            busy = ANSWERS["BUSY"]
+            await PlainTextResponse(busy.text, busy.status, {"Retry-After": str(RETRY_AFTER_S)})(scope, receive, send)
+            return
+        self._requests += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._requests -= 1
+
+
+class Uploads:
+    """How large the messages of an upload may be: the more uploads there are, the smaller.
+
+    Each upload gathers one message at a time, so all of them together hold about 32 MiB however many they are. Nobody
+    waits for it; large messages only cost less CPU.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __enter__(self) -> "Uploads":
+        self._count += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._count -= 1
+
+    @property
+    def message_bytes(self) -> int:
+        """Size at which a message to the core is full."""
+        return max(_LEAST_MESSAGE_BYTES, min(_MOST_MESSAGE_BYTES, _GATHERED_BYTES // max(self._count, 1)))

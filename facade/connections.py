@@ -1,0 +1,87 @@
+"""Connections that do not wait for ever: uvicorn's protocol, with bounds for heads of requests and for slow readers.
+
+uvicorn closes a connection that is idle after an answer, and stops reading and writing when its peer is slow. It
+waits for ever, and without bound, for the head of a request, and for a peer that reads nothing at all. A body is
+waited for where it is read (`idle_seconds`).
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_SECONDS = 30.0
+"""For a connection to bring the head of its first request, and for each further head from its first byte."""
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Most bytes of a request line and headers."""
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. What was written to a peer that has read nothing of it for `idle_seconds` is thrown away."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        application: Any = self.app
+        self._idle_seconds: float = application.state.settings.idle_seconds
+        self._in_body = False
+        self._head_bytes = 0
+        self._head_due: asyncio.TimerHandle | None = None
+        self._read_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget all time limits."""
+        self._end_head()
+        self._end_stall()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of a head or a body."""
+        if self._head_due is None and not self._in_body:
+            self._expect_head()
+        super().data_received(data)
+        if self._head_due is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("The request line and headers are too long.")
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._end_head()
+        self._in_body = True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body, if there is one, is there."""
+        self._in_body = False
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """The peer reads more slowly than we write."""
+        super().pause_writing()
+        self._end_stall()
+        self._read_due = self.loop.call_later(self._idle_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The peer has read most of what was written."""
+        super().resume_writing()
+        self._end_stall()
+
+    def _expect_head(self) -> None:
+        self._head_bytes = 0
+        self._head_due = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _end_head(self) -> None:
+        if self._head_due is not None:
+            self._head_due.cancel()
+            self._head_due = None
+
+    def _end_stall(self) -> None:
+        if self._read_due is not None:
+            self._read_due.cancel()
+            self._read_due = None
