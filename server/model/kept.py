@@ -23,7 +23,8 @@ def line_of(tag: str, element: Any) -> str:
 
 def kept_text(elements: Mapping[str, Any]) -> Kept:
     """Return elements (tag → DICOM JSON element) as text."""
-    return "\n".join([line_of(tag, elements[tag]) for tag in sorted(elements)])
+    dumps = orjson.dumps
+    return "\n".join([f'"{tag}":{dumps(elements[tag]).decode()}' for tag in sorted(elements)])
 
 
 def kept_elements(text: Kept) -> dict[str, Any]:

@@ -94,6 +94,7 @@ class _Batch:
         self._last = last
         self._time = time
         self._stored: dict[InstanceId, StoredInstance] = {}
+        self._added: dict[InstanceId, tuple[NewInstance, int]] = {}
         self._studies: dict[StudyIdentity, Group] = {}
         self._series: dict[SeriesIdentity, Group] = {}
         self._rows: dict[Table, list[Row]] = {
@@ -131,7 +132,7 @@ class _Batch:
 
     def add(self, new: NewInstance) -> AddOutcome:
         """Take up one instance."""
-        if existing := self._stored.get(new.id):
+        if existing := self._existing(new.id):
             return AlreadyStored(existing)
         study = self._study(new)
         series_ = self._series_of(new, study)
@@ -144,8 +145,14 @@ class _Batch:
             group.count("instance_count")
             group.set("max_version", version)
         self._add_rows(new, version, study, series_)
-        self._stored[new.id] = _as_stored(new, version)
+        self._added[new.id] = (new, version)
         return Added(Version(version))
+
+    def _existing(self, id_: InstanceId) -> StoredInstance | None:
+        """Return the instance with an identity, stored before or earlier in the batch."""
+        if added := self._added.get(id_):
+            return _as_stored(*added)
+        return self._stored.get(id_)
 
     def _study(self, new: NewInstance) -> Group:
         identity = (new.id.partition, new.id.study)
@@ -192,7 +199,7 @@ class _Batch:
                 "created": self._time,
                 "elements": kept_text(new.instance.elements),
                 **_pixel_columns(new.pixels),
-                "instance_number": columns_of(Level.INSTANCE, new.instance.keys).get("instance_number"),
+                **columns_of(Level.INSTANCE, new.instance.keys),
             }
         )
         self._rows[metadata].append({"version": version, "dicom_json": new.dicom_json})

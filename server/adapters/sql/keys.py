@@ -63,7 +63,13 @@ def kept(text: str) -> str:
 
 
 def columns_of(level: Level, keys: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the columns for the keys of a study, series or instance. UIDs are not among them."""
+    """Return the columns for the keys of a study, series or instance. UIDs are not among them.
+
+    Columns without a key are left out, except those of instances.
+    """
+    if level is Level.INSTANCE:
+        number = keys.get("InstanceNumber")
+        return {"instance_number": kept(number) if number else None}
     columns: dict[str, str | None] = {
         name: kept(keys[keyword]) for keyword, name in _VALUES[level].items() if keys.get(keyword)
     }

@@ -19,6 +19,7 @@ _VALUES = Prepared(
     select(series_values).where(series_values.c.series_key.in_(bindparam("series_keys", expanding=True)))
 )
 _INSERTS = {table: Prepared(insert(table)) for table in (studies, series, series_values)}
+_NOTHING: dict[Table, Row] = {table: dict.fromkeys(table.c.keys()) for table in (studies, series)}
 _UPDATES = {table: Prepared(update(table).where(table.c.key == bindparam("of_key"))) for table in (studies, series)}
 
 
@@ -27,6 +28,7 @@ class Group:
     """A study or series on its way into the database.
 
     columns: what differs from the row there; of a new one, all of the row.
+    last: what was merged last. The instances of a series mostly have the same to say about it and its study.
     """
 
     key: int
@@ -35,9 +37,13 @@ class Group:
     elements: dict[str, Any]
     columns: Row = field(default_factory=dict)
     several: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    last: LevelAttributes | None = None
 
     def merge(self, level: Level, attributes: LevelAttributes) -> None:
         """Let non-empty values overwrite (spec/store.md section 13)."""
+        if attributes == self.last:
+            return
+        self.last = attributes
         for name, value in columns_of(level, attributes.keys).items():
             self.set(name, value)
         self.several.update(several_of(level, attributes.keys))
@@ -66,7 +72,7 @@ def write_groups(connection: Connection, table: Table, groups: Iterable[Group]) 
     new = []
     for group in groups:
         if group.is_new:
-            new.append({column.name: None for column in table.c} | group.row | {"elements": kept_text(group.elements)})
+            new.append(_NOTHING[table] | group.row | {"elements": kept_text(group.elements)})
         elif group.columns:
             values = dict(group.columns)
             if "elements" in values:

@@ -8,6 +8,7 @@ the connection is in. Their failures are SQLAlchemy's, so that nobody has to kno
 import collections
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Delete, Insert, Select, TextClause, Update
@@ -26,6 +27,7 @@ class _Form:
     """A statement as a driver takes it.
 
     order: names of the parameters in their order, with whether it is a list; None where the driver takes them by name.
+    pick: takes parameters in their order, where none is a list and there are several.
     fixed: parameters that belong to the statement.
     lists: names of parameters that are lists, and the names of their values.
     row: makes a row of what the driver gives.
@@ -33,6 +35,7 @@ class _Form:
 
     sql: str
     order: Sequence[tuple[str, bool]] | None
+    pick: Callable[[Parameters], tuple[Any, ...]] | None
     fixed: Parameters
     lists: Mapping[str, Sequence[str]]
     row: Callable[[Iterable[Any]], Any]
@@ -48,8 +51,8 @@ class _Form:
             for name, names in self.lists.items():
                 parameters.update(zip(names, parameters[name], strict=True))
             return parameters
-        if not self.lists:
-            return [parameters[name] for name, _ in self.order]
+        if self.pick is not None:
+            return self.pick(parameters)
         arguments: list[Any] = []
         for name, is_list in self.order:
             if is_list:
@@ -144,9 +147,11 @@ class Prepared:
         lists = expanded.parameter_expansion
         given = {*parameters, *(name for names in lists.values() for name in names)}
         selected = self._statement.selected_columns if isinstance(self._statement, Select) else ()
+        names = expanded.positiontup
         return _Form(
             sql=expanded.statement,
-            order=None if expanded.positiontup is None else _order(expanded.positiontup, lists),
+            order=None if names is None else _order(names, lists),
+            pick=itemgetter(*names) if names is not None and len(names) > 1 and not lists else None,
             fixed={name: value for name, value in expanded.parameters.items() if name not in given},
             lists=lists,
             row=_row_type("Row", [column.name for column in selected], rename=True)._make,
