@@ -12,6 +12,7 @@ import os
 import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +85,12 @@ class Segment:
             buffers.append(_header(_LIVING, length, crc))
             buffers += pieces
             end += HEADER_BYTES + length
-        # At a place, not at the end: what a failed attempt left is overwritten.
-        write_all(self._fd, buffers, self.end)
+        try:
+            write_all(self._fd, buffers, self.end)
+        except OSError:
+            with suppress(OSError):  # what can't be cut off is overwritten by the next
+                os.ftruncate(self._fd, self.end)
+            raise
         try:
             os.fdatasync(self._fd)
         except OSError:

@@ -9,7 +9,7 @@ import pytest
 
 from server.adapters import appending
 from server.adapters.packed_blobs import PackedBlobs
-from server.adapters.segments import _header, erase, read_record, record_of
+from server.adapters.segments import HEADER_BYTES, _header, erase, read_record, record_of
 from server.model.errors import DataLoss, Exhausted, Reason
 from server.ports.blobs import BlobStore
 from tests.contract.blobs import BlobStoreContract, all_blobs, get, put
@@ -211,6 +211,7 @@ async def test_a_full_disk_is_storage_full_and_the_segment_goes_on(tmp_path: Pat
         with no_file_larger_than(20_000), pytest.raises(Exhausted) as caught:
             await put(store, b"x" * 30_000)
         assert caught.value.reason is Reason.STORAGE_FULL
+        assert segments(tmp_path)[0].stat().st_size == HEADER_BYTES + 5000
         second = await put(store, b"second" * 1000)
         assert await all_blobs(store) == {first: 5000, second: 6000}
         assert await get(store, second) == b"second" * 1000
