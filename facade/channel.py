@@ -64,6 +64,10 @@ _OPTIONS: list[tuple[str, Any]] = [
     # Messages are about 1 MiB, but one data set without bulk data travels whole and may be as large as the core's
     # `max_header_bytes`; the default of 4 MiB would make large enhanced multi-frame metadata unreadable.
     ("grpc.max_receive_message_length", 256 * 2**20),
+    # gRPC takes in this much of each answer before anybody reads it. Left to itself it takes in up to 8 MiB of each,
+    # which a slow client would make us hold.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 64 << 10),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.initial_reconnect_backoff_ms", 200),

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     max_instance_bytes: int = Field(4 * 2**30, gt=0, description="Largest instance that can be stored.")
     max_header_bytes: int = Field(64 * 2**20, gt=0, description="Largest data set without bulk data.")
     max_ingest_bytes: int = Field(
-        48 * 2**20,
+        32 * 2**20,
         ge=4 * 2**20,
         description="Memory for instances on their way to disk, of all uploads together; an open upload needs 1 MiB. "
         "With none left, uploads wait.",

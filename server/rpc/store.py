@@ -129,6 +129,12 @@ class _Stream:
     async def _take_all(self, messages: _Requests) -> None:
         await self._share.enter()
         requests = aiter(messages)  # not before: gRPC wants one to be read
+        target = await self._take_first(requests)
+        while await self._take_next(requests, target):
+            pass
+
+    async def _take_first(self, requests: _Requests) -> StoreTarget:
+        """Take the message with the header; return what holds for all items."""
         first = await self._next(requests)
         if first is None or not first.HasField("header"):
             raise _malformed("The first message must have the header.")
@@ -140,12 +146,18 @@ class _Stream:
             mode=convert.validation_mode(header.validation),
         )
         await self._take(first, target)
+        return target
+
+    async def _take_next(self, requests: _Requests, target: StoreTarget) -> bool:
+        """Take one more message, which nothing refers to afterwards; return whether there was one."""
         await self._settle()
-        while request := await self._next(requests):
-            if request.HasField("header"):
-                raise _malformed("Only the first message may have a header.")
-            await self._take(request, target)
-            await self._settle()
+        request = await self._next(requests)
+        if request is None:
+            return False
+        if request.HasField("header"):
+            raise _malformed("Only the first message may have a header.")
+        await self._take(request, target)
+        return True
 
     async def _next(self, requests: _Requests) -> pb.StoreInstancesRequest | None:
         self._share.rest(lend=self._open is None)
