@@ -64,7 +64,9 @@ class StoreServiceServicer:
         The client must read outcomes while it sends; after some thousand unread ones the server stops reading.
 
         Errors of the call: MALFORMED_STREAM, INVALID_UID (expected study), INVALID_PARTITION_NAME,
-        PARTITIONS_DISABLED, PARTITION_REQUIRED, PARTITION_NOT_FOUND, SHUTTING_DOWN, DATABASE_UNAVAILABLE.
+        PARTITIONS_DISABLED, PARTITION_REQUIRED, PARTITION_NOT_FOUND, SHUTTING_DOWN, DATABASE_UNAVAILABLE,
+        BUSY (at once when there are too many calls; after a wait when there is no room for more instances on their way
+        to disk; and to a client that sends nothing more of an instance while others wait for room).
         Errors of an item: UNREADABLE_INSTANCE, INVALID_INSTANCE, STUDY_MISMATCH, INSTANCE_ALREADY_EXISTS,
         TRANSFER_DAMAGED, ITEM_ABORTED, INSTANCE_TOO_LARGE, HEADER_TOO_LARGE, STORAGE_FULL,
         STORAGE_UNAVAILABLE, DATABASE_UNAVAILABLE, INTERNAL.
