@@ -245,7 +245,8 @@ class FileWriter:
     def _pass_on(self) -> None:
         begin = self._end
         self._flush()
-        start_writeback(self._fd, begin, self._end - begin)  # measured: 400 MB are durable 17 % earlier
+        if self._end - begin >= PIECE_BYTES:
+            start_writeback(self._fd, begin, self._end - begin)  # measured: 400 MB are durable 17 % earlier
 
     def _flush(self) -> None:
         if self._fd < 0:
