@@ -1,5 +1,6 @@
 """Settings of the facade: environment beats file beats default."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_misspelt_setting_is_an_error(tmp_path: Path) -> None:
         ("trusted_proxies", "10.0.0.0/8,proxy"),
         ("http", "8080"),
         ("http", "http://h:1/"),
-        ("workers", "0"),
+        ("workers", "-1"),
         ("log_level", "loud"),
     ],
 )
@@ -66,3 +67,9 @@ def test_a_setting_that_makes_no_sense_is_an_error(name: str, value: str, monkey
 def test_lists_are_written_with_commas() -> None:
     assert comma_list(" a, b,,c ") == ["a", "b", "c"]
     assert comma_list("") == []
+
+
+def test_as_many_processes_as_cpus_serve_unless_a_number_is_given() -> None:
+    cpus = len(os.sched_getaffinity(0))
+    assert Settings(workers=0).processes == min(cpus, 4)
+    assert Settings(workers=7).processes == 7
