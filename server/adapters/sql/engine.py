@@ -8,6 +8,7 @@ the driver begins nothing by itself: see `transactions`.
 
 import importlib.util
 import os
+from dataclasses import replace
 
 from alembic import command
 from alembic.config import Config
@@ -23,6 +24,7 @@ from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.transactions import READERS, Kind, Transactions, translated
+from server.adapters.sql.turns import FileTurns
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 
 LOCK_WAIT_SECONDS = 30
@@ -77,7 +79,10 @@ def open_database(url: str, search_seconds: float = SEARCH_SECONDS) -> Database:
     """
     reading, writing = _engine(url, reading_seconds=search_seconds), _engine(url)
     name = reading.dialect.name
-    return Database(Transactions(reading, _READS[name], writing, _WRITES[name]))
+    writes = _WRITES[name]
+    if name == "sqlite":
+        writes = replace(writes, turns=FileTurns(make_url(url).database or ""))
+    return Database(Transactions(reading, _READS[name], writing, writes))
 
 
 def migrate(url: str) -> None:

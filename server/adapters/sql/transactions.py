@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from server.adapters.sql.deadlines import Deadline
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.threads import Threads
+from server.adapters.sql.turns import Turns
 from server.model.errors import Exhausted, Reason, Unavailable
 
 READERS = 4
@@ -37,16 +38,19 @@ _TIMED_OUT = "57014"
 
 _COMMIT = Prepared(text("COMMIT"))
 
+_NO_TURNS = Turns()
+
 Result = TypeVar("Result")
 Work = Callable[[Connection], Result]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How transactions of a kind begin, and whether they only read."""
+    """How transactions of a kind begin, whether they only read, and who else must not be in one meanwhile."""
 
     begin: Prepared
     only_reads: bool
+    turns: Turns = _NO_TURNS
 
 
 class Transactions:
@@ -61,6 +65,7 @@ class Transactions:
         self._readers = Threads(READERS, "index-reader", lambda: _Session(reading, reads))
         self._writer = Threads(1, "index-writer", lambda: _Session(writing, writes))
         self._engines = (writing, reading)
+        self._turns = writes.turns
 
     async def read(self, work: Work[Result]) -> Result:
         """Run `work` on one consistent view of the database. It sees every transaction that was acknowledged.
@@ -89,6 +94,7 @@ class Transactions:
             threads.close()
         for engine in self._engines:
             engine.dispose()
+        self._turns.close()
 
 
 class _Session:
@@ -117,6 +123,10 @@ class _Session:
             self._connection = None
 
     def _once(self, work: Work[Result]) -> Result:
+        with self._kind.turns:
+            return self._transaction(work)
+
+    def _transaction(self, work: Work[Result]) -> Result:
         try:
             connection = self._begun()
             result = work(connection)

@@ -1,0 +1,82 @@
+"""Several processes that write to one SQLite file take turns."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server.adapters.sql.engine import open_database
+from server.adapters.sql.turns import FileTurns
+from server.model.errors import Reason, Unavailable
+from server.model.instance import Added
+from tests.contract.index.samples import NOON, sample
+
+sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+
+HOLDS = """
+import sys, time
+from server.adapters.sql.turns import FileTurns
+
+with FileTurns(sys.argv[1]):
+    print("in", flush=True)
+    time.sleep(600)
+"""
+
+
+def database_file(url: str) -> str:
+    return url.removeprefix("sqlite:///")
+
+
+@pytest.fixture
+def holder(url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process, whose turn it is."""
+    with subprocess.Popen([sys.executable, "-c", HOLDS, database_file(url)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"in\n"
+        yield process
+        process.kill()
+
+
+@sqlite_only
+async def test_a_writer_waits_for_its_turn_and_gets_it_when_the_other_process_dies(
+    url: str, holder: subprocess.Popen[bytes]
+) -> None:
+    database = open_database(url)
+    adding = asyncio.ensure_future(database.instances.add([sample()], NOON))
+    assert await asyncio.wait([adding], timeout=0.3) == (set(), {adding})
+    assert await database.instances.find(sample().id.ref) == []  # readers don't wait
+    holder.kill()
+    (outcome,) = await asyncio.wait_for(adding, 10)
+    assert isinstance(outcome, Added)
+    await database.close()
+
+
+@sqlite_only
+async def test_a_turn_ends_when_a_transaction_fails(url: str) -> None:
+    ours, theirs = open_database(url), open_database(url)
+    for _ in range(3):
+        with pytest.raises(AttributeError):
+            await ours.instances.add([None], NOON)  # type: ignore[list-item]
+        await asyncio.wait_for(theirs.instances.add([sample()], NOON), 10)
+    await ours.close()
+    await theirs.close()
+
+
+def test_without_a_database_nobody_waits_and_no_file_is_made(tmp_path: Path) -> None:
+    turns = FileTurns(str(tmp_path / "index.db"))
+    with turns:
+        pass
+    turns.close()
+    assert not os.listdir(tmp_path)
+
+
+def test_a_lock_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "index.db").touch()
+    (tmp_path / "index.db-turns").mkdir()
+    with pytest.raises(Unavailable) as caught, FileTurns(str(tmp_path / "index.db")):
+        pass
+    assert caught.value.reason is Reason.DATABASE_UNAVAILABLE
