@@ -160,7 +160,10 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         gate = PartitionGate(database.partitions, enabled=settings.partitions, now=now)
         feed = ChangeFeed(database.changes)
         committer = Committer(blobs, database.instances, now, feed.ring)
-        housekeeping = Housekeeping(blobs=blobs, index=database.instances, committer=committer, now=now)
+        retention = timedelta(hours=settings.retention_hours)
+        housekeeping = Housekeeping(
+            blobs=blobs, index=database.instances, committer=committer, now=now, retention=retention
+        )
         if recovered := await housekeeping.recover():
             _log.info("recovered what an unfinished run left count=%d", recovered)
         watch = Health(SERVICES, {"index": database.instances.check, "blobs": blobs.check})
@@ -176,7 +179,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             index=database.instances,
             gate=gate,
             now=now,
-            retention=timedelta(hours=settings.retention_hours),
+            retention=retention,
             on_change=feed.ring,
         )
         room = Room(settings.max_ingest_bytes, settings.ingest_wait_seconds)

@@ -16,8 +16,8 @@ from server.model.instance import Locator
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
 
-GRACE = timedelta(hours=6)
-"""How long a copy stays that was moved elsewhere.
+LEAST_GRACE = timedelta(hours=6)
+"""How long an old copy stays at least.
 
 Who retrieves a study has found where up to 500 instances lie before the first is read. At 1 MiB each, the most that is
 packed, a client that reads 24 KB a second has got them all by then.
@@ -29,15 +29,26 @@ _log = logging.getLogger("dicomstore.compaction")
 
 
 class Compaction:
-    """Any number of processes may try; the store lets one of them work."""
+    """Any number of processes may try; the store lets one of them work.
+
+    Old copies stay as long as the bytes of deleted instances, since a backup may still need them: its index was copied
+    before its blobs.
+    """
 
     def __init__(
-        self, *, blobs: BlobStore, index: InstanceIndex, committer: Committer, now: Callable[[], datetime]
+        self,
+        *,
+        blobs: BlobStore,
+        index: InstanceIndex,
+        committer: Committer,
+        now: Callable[[], datetime],
+        retention: timedelta,
     ) -> None:
         self._blobs = blobs
         self._index = index
         self._committer = committer
         self._now = now
+        self._grace = max(retention, LEAST_GRACE)
 
     async def turn(self) -> bool:
         """Move some blobs, resting as long as working; return whether there may be more to move.
@@ -67,7 +78,7 @@ class Compaction:
             for failure in await asyncio.gather(*copying, return_exceptions=True):
                 if failure is not None:
                     raise failure
-            moved = await self._index.relocate(moves, self._now() + GRACE) if moves else set[Locator]()
+            moved = await self._index.relocate(moves, self._now() + self._grace) if moves else set[Locator]()
         except BaseException:
             for copy in moves.values():
                 self._committer.abandon(copy)  # to ask later whether an instance names it

@@ -5,7 +5,7 @@ what is left.
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from server.domain.commit import Committer
 from server.domain.compaction import Compaction
@@ -21,13 +21,19 @@ class Housekeeping:
     """Idempotent chores; several processes may do them at once."""
 
     def __init__(
-        self, *, blobs: BlobStore, index: InstanceIndex, committer: Committer, now: Callable[[], datetime]
+        self,
+        *,
+        blobs: BlobStore,
+        index: InstanceIndex,
+        committer: Committer,
+        now: Callable[[], datetime],
+        retention: timedelta,
     ) -> None:
         self._blobs = blobs
         self._index = index
         self._committer = committer
         self._now = now
-        self._compaction = Compaction(blobs=blobs, index=index, committer=committer, now=now)
+        self._compaction = Compaction(blobs=blobs, index=index, committer=committer, now=now, retention=retention)
 
     async def recover(self) -> int:
         """Decide about every blob that a dead process left unsettled: the index has it, or it is erased.

@@ -18,13 +18,17 @@ from server.adapters.segments import path_of, record_of
 from server.adapters.sql.engine import Database, migrate, open_database
 from server.domain.audit import Audit, Report
 from server.domain.commit import Committer
-from server.domain.compaction import GRACE, Compaction
+from server.domain.compaction import LEAST_GRACE, Compaction
 from server.domain.housekeeping import Housekeeping
 from server.model.errors import DataLoss, Reason
 from server.model.ids import DEFAULT_PARTITION, InstanceId, ResourceRef, Uid
 from server.model.instance import Added, LevelAttributes, NewInstance
+from tests.core import Ref
+from tests.data import new_uid, part10
+from tests.integration.conftest import a_core
 
-RETENTION = timedelta(hours=3)
+RETENTION = timedelta(hours=8)
+GRACE = RETENTION
 EVERYTHING = ResourceRef(DEFAULT_PARTITION)
 NOTHING = LevelAttributes({}, {})
 
@@ -50,8 +54,12 @@ class Archive:
         self.blobs = blobs
         self.index = database.instances
         self.committer = Committer(blobs, self.index, now, lambda: None)
-        self.housekeeping = Housekeeping(blobs=blobs, index=self.index, committer=self.committer, now=now)
-        self.compaction = Compaction(blobs=blobs, index=self.index, committer=self.committer, now=now)
+        self.housekeeping = Housekeeping(
+            blobs=blobs, index=self.index, committer=self.committer, now=now, retention=RETENTION
+        )
+        self.compaction = Compaction(
+            blobs=blobs, index=self.index, committer=self.committer, now=now, retention=RETENTION
+        )
         self._audit = Audit(blobs=blobs, index=self.index, changes=database.changes)
 
     async def store(self, uid: str, body: bytes) -> None:
@@ -167,6 +175,30 @@ async def test_who_has_found_a_blob_before_it_moved_can_read_it_for_the_time_of_
         assert caught.value.reason is Reason.BLOB_MISSING
 
 
+async def test_without_a_retention_old_copies_stay_for_the_least_time_of_grace(tmp_path: Path) -> None:
+    now = Clock()
+    await mostly_dead(tmp_path, now)
+    async with opened(tmp_path, now) as archive:
+        compaction = Compaction(
+            blobs=archive.blobs, index=archive.index, committer=archive.committer, now=now, retention=timedelta(0)
+        )
+        await compaction.turn()
+        assert await archive.index.erasable(now() + LEAST_GRACE - timedelta(seconds=1), 10) == []
+        assert len(await archive.index.erasable(now() + LEAST_GRACE, 10)) == 6
+
+
+async def test_a_core_moves_blobs_by_itself(tmp_path: Path) -> None:
+    study, others = new_uid(), new_uid()
+    async with a_core(tmp_path) as core:
+        await core.stored(*(part10(StudyInstanceUID=study) for _ in range(4)))
+        await core.stored(*(part10(StudyInstanceUID=others) for _ in range(36)))
+    async with a_core(tmp_path, retention_hours=0, erase_interval_seconds=0.01) as core:
+        await core.delete(Ref(study_instance_uid=others))
+        while len(list((tmp_path / "segments").glob("*.seg"))) < 2 or await core.blob_count() != 8:
+            await core.changes()
+        assert len(await core.retrieve(Ref(study_instance_uid=study))) == 4
+
+
 async def test_the_audit_is_right_while_both_copies_are_there(tmp_path: Path) -> None:
     now = Clock()
     await mostly_dead(tmp_path, now)
@@ -253,7 +285,7 @@ async def test_a_compaction_that_is_cancelled_loses_nothing(tmp_path: Path) -> N
 
 DIES = """
 import asyncio, os, sys, threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from server.adapters.packed_blobs import PackedBlobs
 from server.adapters.sql.engine import open_database
@@ -267,7 +299,9 @@ async def main():
     database = open_database(f"sqlite:///{root / 'index.db'}")
     blobs = await PackedBlobs(root).__aenter__()
     committer = Committer(blobs, database.instances, now, lambda: None)
-    compaction = Compaction(blobs=blobs, index=database.instances, committer=committer, now=now)
+    compaction = Compaction(
+        blobs=blobs, index=database.instances, committer=committer, now=now, retention=timedelta(hours=8)
+    )
     threading.Timer(after_s, os.kill, (os.getpid(), 9)).start()
     while await compaction.turn():
         pass
@@ -330,7 +364,7 @@ async def act(archive: Archive, expected: dict[str, bytes], chance: random.Rando
                 await archive.delete(uid)
                 del expected[uid]
         case "erase":
-            archive.now.pass_by(timedelta(hours=chance.randrange(8)))
+            archive.now.pass_by(timedelta(hours=chance.randrange(12)))
             await archive.housekeeping.erase()
         case "compact":
             await archive.compact()
