@@ -6,6 +6,7 @@ so that without much to do one thread does it all, and what it keeps (a connecti
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -81,33 +82,36 @@ class Threads(Generic[Owned]):
         inbox: SimpleQueue[_Job | None] = SimpleQueue()
         job: _Job | None = first
         while job is not None:
-            _do(job, owned)
-            job = None  # results may be large: nothing holds them while waiting
-            job = self._next(inbox)
+            tell = _done(job, owned)
+            job = self._next(inbox)  # before its caller can come back with more
+            tell()
+            del tell  # results may be large: nothing holds them while waiting
+            if job is None:
+                job = inbox.get()
         owned.close()
 
     def _next(self, inbox: "SimpleQueue[_Job | None]") -> _Job | None:
-        """Wait for work; None when there will be no more."""
+        """Return work that waits. If there is none, have it sent to `inbox`, or None when there will be no more."""
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()
             if self._is_closing:
-                return None
-            self._idle.append(inbox)
-        return inbox.get()
+                inbox.put(None)
+            else:
+                self._idle.append(inbox)
+        return None
 
 
-def _do(job: _Job, owned: Any) -> None:
-    """Run one piece of work and tell its caller."""
+def _done(job: _Job, owned: Any) -> Callable[[], None]:
+    """Run one piece of work and return what tells its caller."""
     loop, done, work = job
     if done.cancelled():
-        return
+        return lambda: None
     try:
         result = work(owned)
     except BaseException as error:  # noqa: BLE001 - the caller raises it
-        _tell(loop, _fail, done, error)
-    else:
-        _tell(loop, _succeed, done, result)
+        return functools.partial(_tell, loop, _fail, done, error)
+    return functools.partial(_tell, loop, _succeed, done, result)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, how: Callable[..., None], done: "asyncio.Future[Any]", what: Any) -> None:
