@@ -16,7 +16,9 @@ _SYS_OPENAT2 = 437  # on every architecture
 _AT_FDCWD = -100
 _RESOLVE_CACHED = 0x20
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
+_syscall.restype = ctypes.c_long
 
 
 class _OpenHow(ctypes.Structure):
@@ -49,7 +51,7 @@ class PageCache:
             FileNotFoundError
         """
         how = _READ_ONLY_IF_CACHED
-        fd: int = _libc.syscall(_SYS_OPENAT2, _AT_FDCWD, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+        fd: int = _syscall(_SYS_OPENAT2, _AT_FDCWD, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
         if fd >= 0:
             return fd
         if ctypes.get_errno() == errno.ENOENT:

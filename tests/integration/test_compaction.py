@@ -20,9 +20,10 @@ from server.domain.audit import Audit, Report
 from server.domain.commit import Committer
 from server.domain.compaction import LEAST_GRACE, Compaction
 from server.domain.housekeeping import Housekeeping
-from server.model.errors import DataLoss, Reason
+from server.model.errors import DataLoss, Exhausted, Reason
 from server.model.ids import DEFAULT_PARTITION, InstanceId, ResourceRef, Uid
 from server.model.instance import Added, LevelAttributes, NewInstance
+from tests.contract.test_file_blobs import no_file_larger_than
 from tests.core import Ref
 from tests.data import new_uid, part10
 from tests.integration.conftest import a_core
@@ -265,6 +266,22 @@ def damage(path: Path, offset: int) -> None:
         byte = file.read(1)
         file.seek(offset)
         file.write(bytes([byte[0] ^ 0xFF]))
+
+
+async def test_a_full_disk_ends_a_compaction_and_the_next_one_does_the_work(tmp_path: Path) -> None:
+    now = Clock()
+    bodies = await mostly_dead(tmp_path, now, size=7000, count=100)
+    async with opened(tmp_path, now) as archive:
+        old = await archive.locators()
+        with no_file_larger_than(50_000), pytest.raises(Exhausted):
+            await archive.compact()
+        assert await archive.locators() == old
+        assert await archive.contents() == bodies
+        await archive.compact()
+        assert set((await archive.locators()).values()).isdisjoint(old.values())
+        assert await archive.contents() == bodies
+        report = await archive.audit()
+        assert (report.agrees, report.unused) == (True, 0)
 
 
 async def test_a_compaction_that_is_cancelled_loses_nothing(tmp_path: Path) -> None:
