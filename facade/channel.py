@@ -26,6 +26,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_status import rpc_status
 
 from facade.errors import CoreFailure
+from facade.patience import Patience
 
 DOMAIN = "dicomstore"
 
@@ -202,18 +203,19 @@ async def messages(call: Any, *, first_seconds: float, idle_seconds: float) -> A
     Raises:
         CoreFailure: the stream failed, or stayed silent for too long.
     """
-    seconds = first_seconds
+    patience = Patience(first_seconds)
     try:
         while True:
-            async with asyncio.timeout(seconds):
+            with patience:
                 message = await call.read()
             if message is grpc.aio.EOF:  # type: ignore[attr-defined]
                 return
             yield message
-            seconds = idle_seconds
+            patience.seconds = idle_seconds
     except grpc.aio.AioRpcError as error:
         raise failure(error) from error
     except TimeoutError as error:
         raise CoreFailure("", "DEADLINE_EXCEEDED", "the core is silent") from error
     finally:
+        patience.close()
         call.cancel()  # does nothing to a call that has ended

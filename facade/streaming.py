@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from facade.errors import CoreFailure
+from facade.patience import Patience
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +56,12 @@ class StreamedResponse(Response):
     async def _send_chunks(self, receive: Receive, send: Send) -> str:
         """Send all chunks; return why not, if the client does not have them all."""
         gone = asyncio.create_task(_disconnect(receive))
+        patience = Patience(self._idle_seconds)
         try:
             async for chunk in self._chunks:
                 if gone.done():
                     return _CLIENT_GONE
-                async with asyncio.timeout(self._idle_seconds):
+                with patience:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except CoreFailure as failure:
             return failure.reason or failure.code
@@ -68,6 +70,7 @@ class StreamedResponse(Response):
         else:
             return ""
         finally:
+            patience.close()
             gone.cancel()
 
 

@@ -29,6 +29,7 @@ from facade.dicom_xml import native_xml
 from facade.errors import RETRY_AFTER_S, CoreFailure, Refusal, answer_of, reason_name
 from facade.multipart import MalformedMultipart, MultipartReader, PartBegin, PartEnd
 from facade.observe import call_metadata
+from facade.patience import Patience
 from facade.query import wishes_of
 from facade.versions import ApiVersion
 
@@ -199,17 +200,20 @@ async def _body(request: Request) -> AsyncGenerator[bytes, None]:
     core: Core = request.app.state.core
     uploads: Uploads = request.app.state.uploads
     stream = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(core.idle_seconds):
+    patience = Patience(core.idle_seconds)
+    try:
+        while True:
+            with patience:
                 chunk = await anext(stream, None)
-        except TimeoutError:
-            raise Refusal(408, "The request body stopped arriving.") from None
-        if chunk is None:
-            return
-        most = uploads.message_bytes
-        for start in range(0, len(chunk), most):
-            yield chunk if len(chunk) <= most else chunk[start : start + most]
+            if chunk is None:
+                return
+            most = uploads.message_bytes
+            for start in range(0, len(chunk), most):
+                yield chunk if len(chunk) <= most else chunk[start : start + most]
+    except TimeoutError:
+        raise Refusal(408, "The request body stopped arriving.") from None
+    finally:
+        patience.close()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -229,16 +233,19 @@ async def _exchange(request: Request, header: StoreHeader, pieces: AsyncGenerato
     outcomes: dict[int, StoreOutcome] = {}
     reader = asyncio.create_task(_read_outcomes(call, CallStatus(call), outcomes))
     items = 0
+    patience = Patience(core.idle_seconds)
     try:
         async with aclosing(pieces):
             async for message in _messages(header, pieces, request.app.state.uploads):
-                items = max([items, *(piece.item for piece in message.pieces)])
-                if reader.done() or not await _write(core, call, message):
+                if message.pieces:
+                    items = message.pieces[-1].item
+                if reader.done() or not await _write(patience, call, message):
                     break
             else:
                 await call.done_writing()
         await _finish(core, reader, outcomes)
     finally:
+        patience.close()
         call.cancel()  # does nothing to a call that has ended
         await asyncio.gather(reader, return_exceptions=True)
     return [outcomes.get(item) or _unanswered(item) for item in range(1, items + 1)]
@@ -259,10 +266,10 @@ async def _messages(
     yield message
 
 
-async def _write(core: Core, call: Any, message: StoreInstancesRequest) -> bool:
+async def _write(patience: Patience, call: Any, message: StoreInstancesRequest) -> bool:
     """Send a message as soon as the core takes it; return whether the call goes on."""
     try:
-        async with asyncio.timeout(core.idle_seconds):
+        with patience:
             await call.write(message)
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         return False  # the call has ended; whoever reads it learns why
