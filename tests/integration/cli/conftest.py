@@ -43,7 +43,8 @@ class Archive(CoreClient):
 
     def blob_of(self, body: bytes) -> Path:
         """Return the file that holds an instance, which must be large: small ones share files."""
-        sized = (path for path in self.data.rglob("*") if path.is_file() and path.stat().st_size == len(body))
+        files = (path for path in self.data.rglob("*") if path.is_file() and "ingest" not in path.parts)
+        sized = (path for path in files if path.stat().st_size == len(body))
         [found] = [path for path in sized if path.read_bytes() == body]
         return found
 
