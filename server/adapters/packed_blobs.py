@@ -39,6 +39,8 @@ Not more than a piece, so that a packed blob is read in one go: nobody can erase
 """
 
 _HELD_BYTES = 32 << 20
+_LANES = 2  # segments that are appended to, so that one is written while another is synced
+_SHARED_SYNC_BYTES = 64 << 10  # smaller ones gain more from sharing a sync than from a lane without a queue
 _RECORDS_AT_ONCE = 500
 _SPARSE_BYTES = 4 << 20  # of a batch of `sparse`
 
@@ -58,7 +60,8 @@ class PackedBlobs:
         self._files = FileBlobs(root, cache=cache)
         self._directory = root / "segments"
         self._small_bytes = small_bytes
-        self._appender = Appender(self._directory, self._files.threads, self.delete)
+        self._lanes = [Appender(self._directory, self._files.threads, self.delete) for _ in range(_LANES)]
+        self._appender = self._lanes[0]
         self._reading = OpenSegments(self._directory, self._files.threads, cache)
         self._sparse = SparseSegments(self._directory, self._appender)
         self._dead_until: dict[str, int] = {}  # segment → where its first living record was last seen
@@ -71,12 +74,14 @@ class PackedBlobs:
 
     async def __aexit__(self, *_: object) -> None:
         """Leave. What is unsettled stays for the next `recover`."""
-        await self._appender.close()
+        for lane in self._lanes:
+            await lane.close()
         self._reading.close()
         await self._files.__aexit__()
 
     def _enter(self) -> None:
-        self._appender.process.enter()
+        for lane in self._lanes:
+            lane.process.enter()
         sync_directory(self._directory)
 
     # Writing
@@ -85,7 +90,7 @@ class PackedBlobs:
     async def open_write(self, size_hint: int | None = None) -> AsyncIterator["_Writer"]:
         """See the port."""
         async with AsyncExitStack() as resources:
-            writer = _Writer(self._appender, self._files, self._allowance, self._small_bytes, resources)
+            writer = _Writer(self._lanes, self._files, self._allowance, self._small_bytes, resources)
             if size_hint is not None and size_hint > self._small_bytes:
                 await writer.spill()
             try:
@@ -99,7 +104,11 @@ class PackedBlobs:
         if others:
             await self._files.settle(others)
         if records:
-            await self._appender.settle(records)
+            await self._settle(records)
+
+    async def _settle(self, records: Sequence[Record]) -> None:
+        for lane in self._lanes:
+            await lane.settle(records)
 
     async def delete(self, locators: Sequence[Locator]) -> None:
         """See the port."""
@@ -108,7 +117,7 @@ class PackedBlobs:
             await self._files.delete(others)
         if records:
             await self._files.threads.run(lambda: self._erase(records))
-            await self._appender.settle(records)
+            await self._settle(records)
 
     def _erase(self, records: Sequence[Record]) -> None:
         for name, of_segment in groupby(sorted(records, key=lambda record: record.segment), lambda r: r.segment):
@@ -226,13 +235,13 @@ class _Writer:
 
     def __init__(
         self,
-        appender: Appender,
+        lanes: Sequence[Appender],
         files: FileBlobs,
         allowance: Allowance,
         small_bytes: int,
         resources: AsyncExitStack,
     ) -> None:
-        self._appender = appender
+        self._lanes = lanes
         self._files = files
         self._allowance = allowance
         self._small_bytes = small_bytes
@@ -265,7 +274,10 @@ class _Writer:
         """See the port."""
         if self._file is not None:
             return await self._file.commit()
-        return await self._appender.append(self._gathered)
+        lane = self._lanes[0]
+        if self._gathered_bytes > _SHARED_SYNC_BYTES:
+            lane = min(self._lanes, key=lambda lane: lane.backlog_bytes)
+        return await lane.append(self._gathered)
 
     def let_go(self) -> None:
         """Give back what was allowed to be gathered."""
