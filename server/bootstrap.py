@@ -40,6 +40,7 @@ from server.domain.commit import Committer
 from server.domain.delete import Delete
 from server.domain.housekeeping import Housekeeping
 from server.domain.limits import MAX_MESSAGE_BYTES
+from server.domain.pace import Pace
 from server.domain.partitions import PartitionGate
 from server.domain.retrieve import Retrieve
 from server.domain.search import Search
@@ -183,9 +184,10 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             on_change=feed.ring,
         )
         room = Room(settings.max_ingest_bytes, settings.ingest_wait_seconds)
+        pace = Pace(settings.max_answer_bytes)
         services = _Services(
             store=StoreServicer(store, MAX_MESSAGE_BYTES, room),
-            retrieve=RetrieveServicer(Retrieve(blobs=blobs, index=database.instances, gate=gate)),
+            retrieve=RetrieveServicer(Retrieve(blobs=blobs, index=database.instances, gate=gate, pace=pace), pace),
             search=SearchServicer(Search(database.instances, gate)),
             delete=DeleteServicer(delete),
             change_feed=ChangeFeedServicer(feed),

@@ -42,6 +42,11 @@ class Settings(BaseSettings):
         description="Memory for instances on their way to disk, of all uploads together; an open upload needs 1 MiB. "
         "With none left, uploads wait.",
     )
+    max_answer_bytes: int = Field(
+        48 * 2**20,
+        gt=0,
+        description="Memory for the pieces of all answers on their way; with more of them, they get smaller.",
+    )
     ingest_wait_seconds: float = Field(30, gt=0, description="Longest wait of an upload for that memory.")
     max_calls: int = Field(300, gt=0, description="Calls at once; more are refused.")
     max_watches: int = Field(50, ge=0, description="Watches of the change feed at once, which don't count as calls.")

@@ -93,12 +93,14 @@ class FileBlobs:
 
     # Reading
 
-    async def read(self, locator: Locator, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
+    async def read(
+        self, locator: Locator, offset: int = 0, length: int | None = None, piece_bytes: int = PIECE_BYTES
+    ) -> AsyncGenerator[bytes]:
         """See the port."""
         with await self._opened(locator) as file:
             left = os.fstat(file.fileno()).st_size - offset if length is None else length
             while left > 0:
-                size = min(left, PIECE_BYTES)
+                size = min(left, piece_bytes)
                 piece = self._cache.read(file.fileno(), size, offset)
                 if piece is None:
                     piece = await self.threads.run(lambda: _pread(file, size, offset))  # noqa: B023 - awaited here

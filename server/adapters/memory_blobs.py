@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 
 from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
-
-_PIECE_BYTES = 1 << 20
+from server.ports.blobs import MOST_PIECE_BYTES
 
 
 class MemoryBlobs:
@@ -24,14 +23,16 @@ class MemoryBlobs:
     async def settle(self, locators: Sequence[Locator]) -> None:
         """See the port: nothing outlives the process, so nothing is ever left behind."""
 
-    async def read(self, locator: Locator, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    async def read(
+        self, locator: Locator, offset: int = 0, length: int | None = None, piece_bytes: int = MOST_PIECE_BYTES
+    ) -> AsyncIterator[bytes]:
         """See the port."""
         blob = self._existing(locator)
         end = len(blob) if length is None else offset + length
         if end > len(blob):
             raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
-        for start in range(offset, end, _PIECE_BYTES):
-            yield blob[start : min(start + _PIECE_BYTES, end)]
+        for start in range(offset, end, piece_bytes):
+            yield blob[start : min(start + piece_bytes, end)]
 
     async def size(self, locator: Locator) -> int:
         """See the port."""

@@ -145,15 +145,26 @@ class PackedBlobs:
 
     # Reading
 
-    async def read(self, locator: Locator, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    async def read(
+        self, locator: Locator, offset: int = 0, length: int | None = None, piece_bytes: int = PIECE_BYTES
+    ) -> AsyncIterator[bytes]:
         """See the port."""
         record = record_of(locator)
         if record is None:
-            async with aclosing(self._files.read(locator, offset, length)) as pieces:
+            async with aclosing(self._files.read(locator, offset, length, piece_bytes)) as pieces:
                 async for piece in pieces:
                     yield piece
-        elif data := await self._reading.read(record, offset, length):
-            yield data
+            return
+        left = record.length - offset if length is None else length
+        if left <= piece_bytes:
+            if data := await self._reading.read(record, offset, length):
+                yield data
+            return
+        while left > 0:
+            size = min(left, piece_bytes)
+            yield await self._reading.read(record, offset, size)
+            offset += size
+            left -= size
 
     async def size(self, locator: Locator) -> int:
         """See the port."""

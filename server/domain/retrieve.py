@@ -6,8 +6,11 @@ Everything is an iterator over pieces of at most about 1 MiB. What is not there 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 
+import google_crc32c
+
 from server.dicom import frames as pixels
 from server.dicom.reencode import can_reencode, inflate, reencode
+from server.domain.pace import Pace
 from server.domain.partitions import PartitionGate
 from server.domain.resources import not_found, parse_instance, parse_resource
 from server.model.errors import DataLoss, InvalidRequest, NotFound, OutOfRange, Reason, WrongState
@@ -82,10 +85,11 @@ class OpenMetadata:
 class Retrieve:
     """Reads what is stored."""
 
-    def __init__(self, *, blobs: BlobStore, index: InstanceIndex, gate: PartitionGate) -> None:
+    def __init__(self, *, blobs: BlobStore, index: InstanceIndex, gate: PartitionGate, pace: Pace) -> None:
         self._blobs = blobs
         self._index = index
         self._gate = gate
+        self._pace = pace
 
     async def instances(
         self,
@@ -124,7 +128,7 @@ class Retrieve:
                 stored,
                 opened.transfer_syntax_uid,
                 stored.size_bytes,
-                self._blobs.read(stored.locator, offset, length),
+                self._read(stored, offset, length),
             )
 
     async def frames(
@@ -193,7 +197,7 @@ class Retrieve:
                 raise OutOfRange(
                     Reason.RANGE_NOT_SATISFIABLE, "Encapsulated pixel data is only sent whole.", size_bytes="0"
                 )
-            chunks = self._blobs.read(stored.locator, element.offset, element.length)
+            chunks = self._read(stored, element.offset, element.length)
             return OpenBulkData(
                 element.vr, None, 0, None, stored.transfer_syntax_uid, pixels.defragment(_without_offset_table(chunks))
             )
@@ -256,7 +260,7 @@ class Retrieve:
         target = _choose(stored.transfer_syntax_uid, acceptable)
         if target is None:
             return NotAcceptable(stored, _not_acceptable(stored.transfer_syntax_uid))
-        chunks = self._blobs.read(stored.locator)
+        chunks = self._whole(stored)
         if target == stored.transfer_syntax_uid:
             return OpenInstance(stored, target, stored.size_bytes, chunks)
         return OpenInstance(stored, target, None, reencode(chunks, stored.transfer_syntax_uid, target))
@@ -280,7 +284,7 @@ class Retrieve:
 
     async def _encapsulated_frame(self, stored: StoredInstance, number: int, record: tuple[int, int]) -> OpenFrame:
         start, end = record
-        chunks = self._blobs.read(stored.locator, start, end - start)
+        chunks = self._read(stored, start, end - start)
         first = await anext(chunks, b"")
         if len(first) < _ITEM_HEADER_BYTES:
             raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the frame are cut off.")
@@ -296,12 +300,27 @@ class Retrieve:
     def _values(self, stored: StoredInstance, start: int, offset: int, length: int, unit: int) -> AsyncIterator[bytes]:
         """Read `length` bytes from `offset` of the value at `start`, little endian whatever they are stored as."""
         if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
-            return _slice(inflate(self._blobs.read(stored.locator)), start + offset, length)
+            return _slice(inflate(self._read(stored)), start + offset, length)
         if stored.transfer_syntax_uid != EXPLICIT_BIG_ENDIAN or unit == 1:
-            return self._blobs.read(stored.locator, start + offset, length)
+            return self._read(stored, start + offset, length)
         lead = offset % unit
-        words = self._blobs.read(stored.locator, start + offset - lead, -(-(lead + length) // unit) * unit)
+        words = self._read(stored, start + offset - lead, -(-(lead + length) // unit) * unit)
         return _slice(pixels.swap_bytes(words, unit), lead, length)
+
+    def _read(self, stored: StoredInstance, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        return self._blobs.read(stored.locator, offset, length, self._pace.piece_bytes)
+
+    async def _whole(self, stored: StoredInstance) -> AsyncIterator[bytes]:
+        """Read all of an instance; its last piece is handed out only if the bytes are those that were stored."""
+        crc32c, left = 0, stored.size_bytes
+        async for piece in self._read(stored):
+            crc32c = google_crc32c.extend(crc32c, piece)
+            left -= len(piece)
+            if left <= 0 and (left < 0 or crc32c != stored.crc32c):
+                raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance have changed since they were stored.")
+            yield piece
+        if left > 0:
+            raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
 
     async def _pixel_layout(self, instance: InstanceId) -> PixelLayout | None:
         found = await self._index.frames(instance, [])

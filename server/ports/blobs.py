@@ -6,6 +6,9 @@ from typing import Protocol
 
 from server.model.instance import Locator
 
+MOST_PIECE_BYTES = 1 << 20
+"""Largest piece that may be asked for."""
+
 
 class BlobWriter(Protocol):
     """One blob in the making."""
@@ -48,10 +51,13 @@ class BlobStore(Protocol):
         """Say that the index has committed these blobs. Unknown and already settled ones are ignored."""
         ...
 
-    def read(self, locator: Locator, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the bytes from `offset`, `length` of them or to the end, in pieces of at most 1 MiB.
+    def read(
+        self, locator: Locator, offset: int = 0, length: int | None = None, piece_bytes: int = MOST_PIECE_BYTES
+    ) -> AsyncIterator[bytes]:
+        """Yield the bytes from `offset`, `length` of them or to the end, in pieces of at most `piece_bytes`.
 
-        A blob that was opened for reading stays readable to its end even if it is deleted meanwhile.
+        A blob that was opened for reading stays readable to its end even if it is deleted meanwhile, or fails with
+        BLOB_MISSING; it never just ends.
         Damage is found where a store keeps checksums and the whole blob is read in one piece; see the adapters.
 
         Raises:

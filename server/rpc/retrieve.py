@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 from dicomstore.v1 import retrieve_service_pb2 as pb
 from dicomstore.v1 import retrieve_service_pb2_grpc
 
-from server.domain.retrieve import NotAcceptable, OpenFrame, OpenInstance, Retrieve
+from server.domain.pace import Pace
+from server.domain.retrieve import NotAcceptable, OpenFrame, OpenInstance, OpenMetadata, Retrieve
 from server.model.errors import DicomStoreError
 from server.rpc import convert
 from server.rpc.observe import Context
 
-_MESSAGE_BYTES = 1 << 20
 _PIECE_BYTES = 200  # about what a piece needs besides its data
 
 _Fields = dict[str, Any]
@@ -22,8 +22,9 @@ _Item = TypeVar("_Item")
 class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
     """Speaks RetrieveService for `Retrieve`."""
 
-    def __init__(self, retrieve: Retrieve) -> None:
+    def __init__(self, retrieve: Retrieve, pace: Pace) -> None:
         self._retrieve = retrieve
+        self._pace = pace
 
     async def RetrieveInstances(
         self, request: pb.RetrieveInstancesRequest, context: Context
@@ -39,9 +40,10 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             offset=request.range.offset_bytes,
             length=request.range.length_bytes or None,
         )
-        async with aclosing(opened):
-            async for message in _packed(opened, _instance_pieces, pb.RetrieveInstancesResponse):
-                yield message
+        with self._pace.answering():
+            async with aclosing(opened):
+                async for message in self._packed(opened, _instance_pieces, pb.RetrieveInstancesResponse):
+                    yield message
 
     async def RetrieveFrames(
         self, request: pb.RetrieveFramesRequest, context: Context
@@ -56,9 +58,10 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             frames=request.frames,
             acceptable=request.acceptable_transfer_syntax_uids,
         )
-        async with aclosing(opened):
-            async for message in _packed(opened, _frame_pieces, pb.RetrieveFramesResponse):
-                yield message
+        with self._pace.answering():
+            async with aclosing(opened):
+                async for message in self._packed(opened, _frame_pieces, pb.RetrieveFramesResponse):
+                    yield message
 
     async def RetrieveBulkData(
         self, request: pb.RetrieveBulkDataRequest, context: Context
@@ -81,12 +84,13 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             head.range.offset_bytes = opened.offset
             head.range.length_bytes = opened.length
         message = pb.RetrieveBulkDataResponse(head=head)
-        async for chunk in opened.chunks:
-            message.data = chunk
-            yield message
-            message = pb.RetrieveBulkDataResponse()
-        if message.HasField("head"):
-            yield message
+        with self._pace.answering():
+            async for chunk in opened.chunks:
+                message.data = chunk
+                yield message
+                message = pb.RetrieveBulkDataResponse()
+            if message.HasField("head"):
+                yield message
 
     async def RetrieveMetadata(
         self, request: pb.RetrieveMetadataRequest, context: Context
@@ -100,11 +104,16 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             instance=resource.sop_instance_uid,
             known=convert.known_state(request),
         )
+        with self._pace.answering():
+            async for message in self._metadata(opened):
+                yield message
+
+    async def _metadata(self, opened: OpenMetadata) -> AsyncIterator[pb.RetrieveMetadataResponse]:
         message = pb.RetrieveMetadataResponse(state=convert.state(opened.state))
         size = 0
         async for page in opened.pages:
             for item in page:
-                if size and size + len(item.dicom_json) > _MESSAGE_BYTES:
+                if size and size + len(item.dicom_json) > self._pace.piece_bytes:
                     yield message
                     message, size = pb.RetrieveMetadataResponse(), 0
                 convert.add_metadata_item(message, item)
@@ -115,22 +124,24 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         if size or message.HasField("state"):
             yield message
 
-
-async def _packed(
-    items: AsyncIterator[_Item], pieces_of: Callable[[_Item], AsyncIterator[_Fields]], new_message: Callable[[], Any]
-) -> AsyncIterator[Any]:
-    """Yield messages with the pieces of all items, as many in one as fit."""
-    message, size = new_message(), 0
-    async for item in items:
-        async for fields in pieces_of(item):
-            data = fields.get("data", b"")
-            if size and size + len(data) > _MESSAGE_BYTES:
-                yield message
-                message, size = new_message(), 0
-            message.pieces.add(**fields)
-            size += len(data) + _PIECE_BYTES
-    if size:
-        yield message
+    async def _packed(
+        self,
+        items: AsyncIterator[_Item],
+        pieces_of: Callable[[_Item], AsyncIterator[_Fields]],
+        new_message: Callable[[], Any],
+    ) -> AsyncIterator[Any]:
+        """Yield messages with the pieces of all items, as many in one as fit."""
+        message, size = new_message(), 0
+        async for item in items:
+            async for fields in pieces_of(item):
+                data = fields.get("data", b"")
+                if size and size + len(data) > self._pace.piece_bytes:
+                    yield message
+                    message, size = new_message(), 0
+                message.pieces.add(**fields)
+                size += len(data) + _PIECE_BYTES
+        if size:
+            yield message
 
 
 async def _instance_pieces(item: OpenInstance | NotAcceptable) -> AsyncIterator[_Fields]:

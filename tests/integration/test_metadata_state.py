@@ -7,6 +7,7 @@ import pytest
 
 from server.adapters.memory_blobs import MemoryBlobs
 from server.adapters.sql.engine import Database, migrate, open_database
+from server.domain.pace import Pace
 from server.domain.partitions import PartitionGate
 from server.domain.retrieve import OpenMetadata, Retrieve
 from server.model.instance import ResourceState
@@ -24,7 +25,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def opened(database: Database) -> OpenMetadata:
     gate = PartitionGate(database.partitions, enabled=False, now=lambda: NOON)
-    retrieve = Retrieve(blobs=MemoryBlobs(), index=database.instances, gate=gate)
+    retrieve = Retrieve(blobs=MemoryBlobs(), index=database.instances, gate=gate, pace=Pace(1 << 20))
     return await retrieve.metadata(partition="", study=study_ref().study or "", series="", instance="", known=None)
 
 

@@ -154,6 +154,17 @@ async def test_a_missing_blob_fails_its_item_and_the_rest_arrives(core: CoreClie
     assert error.reason == errors_pb2.ERROR_REASON_BLOB_MISSING
 
 
+async def test_bytes_that_have_changed_since_they_were_stored_are_never_handed_out_whole(core: CoreClient) -> None:
+    body = part10(frames=[bytes(3_600_000)], Rows=12_000, Columns=300)  # a file of its own, several pieces
+    [stored] = await core.stored(body)
+    [path] = [path for path in (core.data / "blobs").glob("*/*") if path.stat().st_size == len(body)]
+    with path.open("r+b") as file:
+        file.seek(len(body) - 5000)
+        file.write(b"\1")
+    *_, (head, _) = await core.retrieve(ref_of(stored))
+    assert head.reason == errors_pb2.ERROR_REASON_BLOB_DAMAGED
+
+
 @pytest.mark.parametrize(("offset", "length"), [(0, 10), (100, 0), (128, 4), (5, 10**9)])
 async def test_a_range_of_one_instance(core: CoreClient, offset: int, length: int) -> None:
     body = part10()
