@@ -12,8 +12,9 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, event, make_url
 
+from server.adapters.sql import study_search
 from server.adapters.sql.engine import Database, open_database
-from server.adapters.sql.search import FAR
+from server.adapters.sql.study_search import FAR
 from server.adapters.sql.tables import STUDIES_PER_BLOCK, study_blocks
 from server.model.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords, Query
 from tests.contract.index.samples import EVERYTHING, NOON, identity, modality, sample, series_ref, study_ref, uid
@@ -34,9 +35,6 @@ IN_ORDER = {
     "studies of a day": Query(Level.STUDY, EVERYTHING, (Condition("StudyDate", (Equals(("20260101",)),)),), limit=50),
     "studies by accession number": Query(
         Level.STUDY, EVERYTHING, (Condition("AccessionNumber", (Equals(("a1",)),)),), limit=50
-    ),
-    "studies by modality": Query(
-        Level.STUDY, EVERYTHING, (Condition("ModalitiesInStudy", (Equals(("ct",)),)),), limit=50
     ),
     "one study": Query(Level.STUDY, study_ref(), (), limit=50),
     "the series of a study": Query(Level.SERIES, study_ref(), (), limit=50),
@@ -70,7 +68,14 @@ SORTED = {
     "studies by several UIDs": Query(
         Level.STUDY, EVERYTHING, (Condition("StudyInstanceUID", (Equals((uid(1), uid(2))),)),), limit=50
     ),
+    "studies by modality": Query(
+        Level.STUDY, EVERYTHING, (Condition("ModalitiesInStudy", (Equals(("ct",)),)),), limit=50
+    ),
     "studies of some days": Query(Level.STUDY, EVERYTHING, (IN_JANUARY,), limit=50),
+    "a name that begins with one letter": Query(
+        Level.STUDY, EVERYTHING, (Condition("PatientName", (NameMatches(("d*",)),)),), limit=50
+    ),
+    "a patient ID that begins so": Query(Level.STUDY, EVERYTHING, (Condition("PatientID", (Like("p12*"),)),), limit=50),
     "studies of some days by name": Query(Level.STUDY, EVERYTHING, (IN_JANUARY, NAMED_DOE), limit=50),
     "studies of a patient by name": Query(Level.STUDY, EVERYTHING, (BY_PATIENT_ID, NAMED_DOE), limit=50),
     "series by UID": Query(
@@ -188,6 +193,17 @@ async def test_text_is_found_by_the_text_index(
 ) -> None:
     found = await plans(noted, url, statements, OF_TEXT[kind])
     assert [step for steps in found.values() for step in steps if "SCAN study_text" in step]
+
+
+@sqlite_only
+@pytest.mark.parametrize("kind", SORTED)
+async def test_what_leads_to_many_is_looked_for_among_the_newest_and_then_in_order(
+    noted: Database, url: str, statements: list[Statement], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FEW", "NEWEST", "MOST_SORTED"):
+        monkeypatch.setattr(study_search, name, 0)
+    for sql, steps in (await plans(noted, url, statements, SORTED[kind])).items():
+        assert not [step for step in steps if re.match(r"SCAN (studies|series|instances)", step)], (sql, steps)
 
 
 @sqlite_only

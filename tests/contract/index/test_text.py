@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
-from server.adapters.sql import search, trigrams
+from server.adapters.sql import study_search, trigrams
 from server.dicom import normalise
 from server.model.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords, Query
 from server.ports.index import InstanceIndex
@@ -44,6 +44,16 @@ CONDITIONS = st.one_of(
         st.sampled_from(["PatientID", "StudyDescription", "AccessionNumber"]),
         st.lists(OF_TEXT, min_size=1, max_size=2),
     ),
+    st.builds(
+        lambda values: Condition("ModalitiesInStudy", (Equals(tuple(values)),)),
+        st.lists(st.sampled_from(["ct", "mr", "us", "zz"]), min_size=1, max_size=2),
+    ),
+    st.builds(lambda pattern: Condition("PatientID", (Like(pattern),)), st.sampled_from(["a*", "ab*", '"*', "a*b"])),
+    st.builds(lambda low: Condition("StudyDate", (Between(low, None),)), st.sampled_from(["1", "3", "5"])),
+    st.builds(
+        lambda patterns: Condition("PatientName", (NameMatches(tuple(patterns)),)),
+        st.lists(st.sampled_from(["a*", "b?*", "山*", "aa"]), min_size=1, max_size=2),
+    ),
 )
 KEYS = st.dictionaries(
     st.sampled_from(["PatientName", "ReferringPhysicianName", "PatientID", "StudyDescription", "AccessionNumber"]),
@@ -52,7 +62,9 @@ KEYS = st.dictionaries(
 )
 
 
-@pytest.mark.parametrize("few_candidates", [1000, 0])
+@pytest.mark.parametrize(
+    ("few", "newest", "most_sorted"), [(1000, 2000, 20_000), (0, 2000, 20_000), (0, 0, 20_000), (0, 0, 0), (1, 4, 1)]
+)
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
 @given(
     given_keys=st.lists(KEYS, min_size=1, max_size=6),
@@ -62,7 +74,9 @@ KEYS = st.dictionaries(
 )
 async def test_a_search_for_text_finds_what_the_model_says(
     index: InstanceIndex,
-    few_candidates: int,
+    few: int,
+    newest: int,
+    most_sorted: int,
     given_keys: list[dict[str, str]],
     wanted: list[list[Condition]],
     level: Level,
@@ -74,18 +88,39 @@ async def test_a_search_for_text_finds_what_the_model_says(
         middle = f"*{value[1:cut].replace('=', '?')}*"
         of_value = NameMatches((middle,)) if key in ("PatientName", "ReferringPhysicianName") else Like(middle)
         wanted.append([Condition(key, (of_value,))])
-    await index.add([sample(n, study_keys=keys) for n, keys in enumerate(given_keys, start=1)], NOON)
+    modalities = ["ct", "mr", "us"]
+    given_keys = [{**keys, "StudyDate": str(number)} for number, keys in enumerate(given_keys)]
+    await index.add(
+        [
+            sample(n, series, study_keys=keys, series_keys={"Modality": modalities[n % (1 + series)]})
+            for n, keys in enumerate(given_keys, start=1)
+            for series in (1, 2)
+        ],
+        NOON,
+    )
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(search, "FEW_CANDIDATES", few_candidates)
+            patch.setattr(study_search, "FEW", few)
+            patch.setattr(study_search, "NEWEST", newest)
+            patch.setattr(study_search, "MOST_SORTED", most_sorted)
             for conditions in wanted:
-                found = await index.search(Query(level, EVERYTHING, tuple(conditions), limit=20))
                 expected = [
-                    n
+                    (study_ref(n).study, series)
                     for n, keys in enumerate(given_keys, start=1)
-                    if all(holds(condition, keys) for condition in conditions)
+                    for series in ((1,) if level is Level.STUDY else (1, 2))
+                    if all(holds(condition, keys, [modalities[n % 2], modalities[n % 3]]) for condition in conditions)
                 ]
-                assert [match.resource.study for match in found] == [study_ref(n).study for n in reversed(expected)]
+                expected.reverse()
+                for limit, skip in ((20, 0), (2, 0), (2, 1)):
+                    found = await index.search(Query(level, EVERYTHING, tuple(conditions), limit=limit, skip=skip))
+                    assert [match.resource.study for match in found] == [
+                        study for study, _ in expected[skip : skip + limit]
+                    ]
+                    if len(found) == limit:
+                        rest = Query(level, EVERYTHING, tuple(conditions), limit=20, after=found[-1].key)
+                        assert [match.resource.study for match in await index.search(rest)] == [
+                            study for study, _ in expected[skip + limit :]
+                        ]
     finally:
         for n in range(1, len(given_keys) + 1):
             await index.delete(study_ref(n), NOON, NOON)

@@ -1,0 +1,222 @@
+"""Searching all studies of a partition.
+
+An index may lead to few studies, or to many, and that depends on the values: a range may be a day or ten years, a
+modality frequent or unheard of. So it is found out, by asking for a few more keys than are few:
+
+1. A key given as it is (patient ID, date, ...) leads to few: whatever index the database chooses is good.
+2. Text within text is looked up in `trigrams`, which gives candidates in the order of the answer.
+3. Of a range, a beginning, a modality, and of text beside one of those, the first that leads to few is used.
+4. If all lead to many, a page of them is likely to be among the newest studies, which are looked through.
+5. If it is not: text in order, a range if it can still be sorted, else all studies in order until there is a page.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Select, bindparam, func, select
+
+from server.adapters.sql import likes, pages, trigrams
+from server.adapters.sql.conditions import MODALITIES_IN_STUDY, form_of, holds, values_of
+from server.adapters.sql.keys import COLUMNS
+from server.adapters.sql.pages import Rows
+from server.adapters.sql.prepared import Prepared
+from server.adapters.sql.tables import STUDIES_PER_BLOCK, series, studies, study_blocks
+from server.model.query import Between, Condition, Equals, Like, Matcher, NameMatches, Query
+
+FEW = 1_000
+"""Studies that are looked at one by one."""
+
+NEWEST = 2_000
+"""Keys of studies that are looked through before anything dearer."""
+
+MOST_SORTED = 20_000
+"""Studies in a range that are sorted; of more, all are looked through in order."""
+
+FAR = STUDIES_PER_BLOCK
+"""From this offset on, blocks are skipped."""
+
+_IN_ORDER = "INDEXED BY ix_studies_partition_key_key"
+_BY_KEY = "NOT INDEXED"  # but by the primary key, which SQLite does not call an index
+
+_INDEXED = frozenset(key for key, column in COLUMNS.items() if column.table is studies) - {
+    "StudyDescription",
+    "StudyTime",
+}
+"""Search keys of studies with an index of their values."""
+
+_OF_PARTITION = studies.c.partition_key == bindparam("of_partition")
+_CANDIDATES = Prepared(select(trigrams.study_text.c.rowid).where(trigrams.CONTAINS).limit(bindparam("limit")))
+
+
+def search_studies(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
+    """Return a page of rows of the studies that meet the conditions; `where` are their values."""
+    conditions = query.conditions
+    if not conditions:
+        is_far = query.skip >= FAR and query.after is None
+        return _far_page(connection, query, where) if is_far else _any_way(connection, query, where)
+    if any(map(_leads_to_few, conditions)):
+        return _any_way(connection, query, where)
+    spread = [condition for condition in conditions if _is_spread(condition)]
+    text = _sought(connection, conditions)
+    if text is not None:
+        where["trigrams"] = text
+        if not spread:
+            return _by_text(connection, query, where)
+    elif not spread:
+        return _any_way(connection, query, where)
+    for keys in _candidates(connection, spread, where):
+        if len(keys) <= FEW:
+            return _among(connection, query, where, keys)
+    if query.skip + query.limit <= NEWEST:
+        rows = _among_newest(connection, query, where)
+        if len(rows) == query.limit:
+            return rows
+    if text is not None:
+        return _by_text(connection, query, where)
+    ranges = [condition for condition in spread if condition.key != MODALITIES_IN_STUDY]
+    if any(not _keys(connection, condition, where, 1, MOST_SORTED) for condition in ranges):
+        return _any_way(connection, query, where)
+    return _in_order(connection, query, where)
+
+
+def _sought(connection: Connection, conditions: Sequence[Condition]) -> str | None:
+    """Return what to look up in the text index, if there is one and anything to look up."""
+    if connection.dialect.name != "sqlite" or any(map(_leads_to_few, conditions)):
+        return None
+    return trigrams.sought([condition for condition in conditions if not _is_spread(condition)])
+
+
+def text_leading_to(connection: Connection, conditions: Sequence[Condition]) -> str | None:
+    """Return what to look up in the text index, if that is the best way to the studies that meet conditions."""
+    text = _sought(connection, conditions)
+    if text is None or not any(map(_is_spread, conditions)):
+        return text
+    return text if len(_CANDIDATES.tuples(connection, {"trigrams": text, "limit": FEW + 1})) <= FEW else None
+
+
+def _leads_to_few(condition: Condition) -> bool:
+    """Say whether an index leads to what meets a condition, and to little else."""
+    return condition.key in _INDEXED and all(isinstance(matcher, Equals) for matcher in condition.matchers)
+
+
+def _is_spread(condition: Condition) -> bool:
+    """Say whether an index leads to what meets a condition, but maybe to much."""
+    if condition.key == MODALITIES_IN_STUDY:
+        return all(isinstance(matcher, Equals) for matcher in condition.matchers)
+    if condition.key == "PatientName":
+        # What is longer is found by text, which is in order.
+        return all(map(_is_range, condition.matchers)) and trigrams.sought([condition]) is None
+    return condition.key in _INDEXED and all(map(_is_range, condition.matchers))
+
+
+def _is_range(matcher: Matcher) -> bool:
+    match matcher:
+        case Like(pattern):
+            return likes.form(pattern) in ("begins", "whole")
+        case NameMatches(patterns):
+            return all(likes.form(pattern) in ("begins", "whole") for pattern in patterns)
+        case _:
+            return isinstance(matcher, Between | Equals)
+
+
+def _candidates(connection: Connection, spread: Sequence[Condition], where: dict[str, Any]) -> Iterator[list[int]]:
+    """Generate the keys of studies that each way leads to, not more than one above `FEW`."""
+    for condition in spread:
+        yield _keys(connection, condition, where, FEW + 1)
+    if "trigrams" in where:
+        yield [key for (key,) in _CANDIDATES.tuples(connection, where | {"limit": FEW + 1})]
+
+
+def _keys(connection: Connection, condition: Condition, where: dict[str, Any], limit: int, skip: int = 0) -> list[int]:
+    """Return keys of studies that meet a condition, in any order, at most `limit`, some maybe more than once."""
+    parameters: dict[str, Any] = dict(values_of(condition, "value"))
+    parameters |= {"of_partition": where["of_partition"], "limit": limit, "skip": skip}
+
+    def statement() -> Select[int]:
+        keys = select(studies.c.key).where(_OF_PARTITION, holds(condition, "value"))
+        if condition.key == MODALITIES_IN_STUDY:
+            of_series = Condition("Modality", condition.matchers)
+            keys = select(series.c.study_key).where(
+                series.c.partition_key == bindparam("of_partition"), holds(of_series, "value")
+            )
+        return keys.limit(bindparam("limit")).offset(bindparam("skip"))
+
+    return [key for (key,) in pages.run(connection, ("keys", form_of(condition)), statement, parameters)]
+
+
+def _any_way(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
+    """Return a page in the way that the database thinks best."""
+    return pages.run(
+        connection, ("walk", *pages.form(query)), lambda: pages.page(pages.within_scope(query), query), where
+    )
+
+
+def _by_text(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
+    return pages.run(connection, ("text", *pages.form(query)), lambda: pages.page_containing(query), where)
+
+
+def _among(connection: Connection, query: Query, where: dict[str, Any], keys: list[int]) -> Rows:
+    """Return a page of the studies that have these keys."""
+    if not keys:
+        return []
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        among = pages.within_scope(query).where(studies.c.key.in_(bindparam("among", expanding=True)))
+        return pages.page(among.with_hint(studies, _BY_KEY, "sqlite"), query, studies.c.key + 0)
+
+    return pages.run(connection, ("among", *pages.form(query)), statement, where | {"among": sorted(set(keys))})
+
+
+def _among_newest(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
+    """Return what a page has of the newest studies."""
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        newest = select(func.max(studies.c.key)).where(_OF_PARTITION).scalar_subquery()
+        last = newest if query.after is None else bindparam("after")
+        keys = pages.within_scope(query).where(studies.c.key > last - bindparam("newest", type_=BigInteger))
+        return pages.page(keys.with_hint(studies, _IN_ORDER, "sqlite"), query)
+
+    return pages.run(connection, ("newest", *pages.form(query)), statement, where | {"newest": NEWEST})
+
+
+def _in_order(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
+    """Return a page by looking through all studies in order."""
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        return pages.page(pages.within_scope(query).with_hint(studies, _IN_ORDER, "sqlite"), query)
+
+    return pages.run(connection, ("in order", *pages.form(query)), statement, where)
+
+
+def _starts_of_blocks() -> Prepared:
+    """Return what finds the block that an offset leads to, and how many studies are in the blocks before."""
+    through = func.sum(study_blocks.c.studies).over(order_by=study_blocks.c.block.desc())
+    blocks = (
+        select(study_blocks.c.block, study_blocks.c.studies, through.label("through"))
+        .where(study_blocks.c.partition_key == bindparam("of_partition"))
+        .subquery()
+    )
+    return Prepared(
+        select(blocks.c.block, (blocks.c.through - blocks.c.studies).label("before"))
+        .where(blocks.c.through > bindparam("skip"))
+        .order_by(blocks.c.block.desc())
+        .limit(1)
+    )
+
+
+_BLOCK = _starts_of_blocks()
+
+
+def _far_page(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
+    """Return a page of all studies, far from the first."""
+    found = _BLOCK.tuples(connection, where)
+    if not found:
+        return []
+    block, before = found[0]
+    where |= {"after": (block + 1) * STUDIES_PER_BLOCK, "skip": query.skip - int(before)}
+    return pages.run(
+        connection,
+        ("far", *pages.form(query)),
+        lambda: pages.page(pages.within_scope(query), query, is_after=True),
+        where,
+    )
