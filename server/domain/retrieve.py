@@ -30,7 +30,6 @@ ENCODABLE = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
 _PAGE = 500
 _FIRST_METADATA_PAGE = 20
 _MOST_METADATA_ROWS = 200
-_METADATA_PAGE_BYTES = 1 << 19
 _ITEM_HEADER_BYTES = 8
 
 
@@ -239,7 +238,7 @@ class Retrieve:
             if page:
                 yield page
                 mean_bytes = sum(len(item.dicom_json) for item in page) // len(page)
-                limit = max(1, min(_MOST_METADATA_ROWS, _METADATA_PAGE_BYTES // (mean_bytes + 1)))
+                limit = max(1, min(_MOST_METADATA_ROWS, self._pace.piece_bytes // 2 // (mean_bytes + 1)))
 
     async def _all(self, ref: ResourceRef, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
         """Yield the instances of `page`, the first one, and of those that follow."""
