@@ -189,7 +189,7 @@ async def _run(instances: int, url: str, report: Callable[[dict[str, float | str
 
 @app.command()
 def main(
-    instances: Annotated[int, typer.Option(help="Instances of the archive; at least 1,500.")] = 7000,
+    instances: Annotated[int, typer.Option(help="Instances of the archive; at least 3,000.")] = 7000,
     database: Annotated[
         str, typer.Option(help="SQLAlchemy URL or SQLite path; an index that was filled before is measured as it is.")
     ] = "",
