@@ -33,7 +33,7 @@ LOCK_WAIT_SECONDS = 30
 _CONNECT_SECONDS = 10
 _WRITER_CACHE_BYTES = 8 << 20
 _READER_CACHE_BYTES = 4 << 20  # each; behind it is the page cache of the system
-_STATEMENTS = 512  # prepared by SQLite and kept, for each connection
+_STATEMENTS = 256  # prepared by SQLite and kept, for each connection
 STATEMENT_SECONDS = 120
 """How long a statement that changes something may take; PostgreSQL only."""
 

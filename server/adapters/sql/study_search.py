@@ -6,14 +6,14 @@ modality frequent or unheard of. So it is found out, by asking for a few more ke
 1. A key given as it is (patient ID, date, ...) leads to few: whatever index the database chooses is good.
 2. Text within text is looked up in `trigrams`, which gives candidates in the order of the answer.
 3. Of a range, a beginning, a modality, and of text beside one of those, the first that leads to few is used.
-4. If all lead to many, a page of them is likely to be among the newest studies, which are looked through.
+4. If all lead to many, and a range is among them, a page is likely to be among the newest studies.
 5. If it is not: text in order, a range if it can still be sorted, else all studies in order until there is a page.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, bindparam, func, select
+from sqlalchemy import BigInteger, Column, Connection, Select, bindparam, func, select
 
 from server.adapters.sql import likes, pages, trigrams
 from server.adapters.sql.conditions import MODALITIES_IN_STUDY, form_of, holds, values_of
@@ -21,7 +21,7 @@ from server.adapters.sql.keys import COLUMNS
 from server.adapters.sql.pages import Rows
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.tables import STUDIES_PER_BLOCK, series, studies, study_blocks
-from server.model.query import Between, Condition, Equals, Like, Matcher, NameMatches, Query
+from server.model.query import Between, Condition, Equals, Level, Like, Matcher, NameMatches, Query
 
 FEW = 1_000
 """Studies that are looked at one by one."""
@@ -34,9 +34,6 @@ MOST_SORTED = 20_000
 
 FAR = STUDIES_PER_BLOCK
 """From this offset on, blocks are skipped."""
-
-_IN_ORDER = "INDEXED BY ix_studies_partition_key_key"
-_BY_KEY = "NOT INDEXED"  # but by the primary key, which SQLite does not call an index
 
 _INDEXED = frozenset(key for key, column in COLUMNS.items() if column.table is studies) - {
     "StudyDescription",
@@ -64,17 +61,19 @@ def search_studies(connection: Connection, query: Query, where: dict[str, Any]) 
             return _by_text(connection, query, where)
     elif not spread:
         return _any_way(connection, query, where)
-    for keys in _candidates(connection, spread, where):
-        if len(keys) <= FEW:
-            return _among(connection, query, where, keys)
-    if query.skip + query.limit <= NEWEST:
+    for condition in spread:
+        if not _has_more(connection, condition, where, FEW):
+            return _among(connection, query, where, _keys(connection, condition, where))
+    if text is not None and len(keys := _containing(connection, text)) <= FEW:
+        return _among(connection, query, where, keys)
+    ranges = [condition for condition in spread if condition.key != MODALITIES_IN_STUDY]
+    if ranges and query.skip + query.limit <= NEWEST:
         rows = _among_newest(connection, query, where)
         if len(rows) == query.limit:
             return rows
     if text is not None:
         return _by_text(connection, query, where)
-    ranges = [condition for condition in spread if condition.key != MODALITIES_IN_STUDY]
-    if any(not _keys(connection, condition, where, 1, MOST_SORTED) for condition in ranges):
+    if not ranges or not all(_has_more(connection, condition, where, MOST_SORTED) for condition in ranges):
         return _any_way(connection, query, where)
     return _in_order(connection, query, where)
 
@@ -91,7 +90,7 @@ def text_leading_to(connection: Connection, conditions: Sequence[Condition]) -> 
     text = _sought(connection, conditions)
     if text is None or not any(map(_is_spread, conditions)):
         return text
-    return text if len(_CANDIDATES.tuples(connection, {"trigrams": text, "limit": FEW + 1})) <= FEW else None
+    return text if len(_containing(connection, text)) <= FEW else None
 
 
 def _leads_to_few(condition: Condition) -> bool:
@@ -119,29 +118,42 @@ def _is_range(matcher: Matcher) -> bool:
             return isinstance(matcher, Between | Equals)
 
 
-def _candidates(connection: Connection, spread: Sequence[Condition], where: dict[str, Any]) -> Iterator[list[int]]:
-    """Generate the keys of studies that each way leads to, not more than one above `FEW`."""
-    for condition in spread:
-        yield _keys(connection, condition, where, FEW + 1)
-    if "trigrams" in where:
-        yield [key for (key,) in _CANDIDATES.tuples(connection, where | {"limit": FEW + 1})]
+def _containing(connection: Connection, text: str) -> list[int]:
+    """Return keys of studies that the text index names, not more than one above `FEW`."""
+    return [key for (key,) in _CANDIDATES.tuples(connection, {"trigrams": text, "limit": FEW + 1})]
 
 
-def _keys(connection: Connection, condition: Condition, where: dict[str, Any], limit: int, skip: int = 0) -> list[int]:
-    """Return keys of studies that meet a condition, in any order, at most `limit`, some maybe more than once."""
-    parameters: dict[str, Any] = dict(values_of(condition, "value"))
-    parameters |= {"of_partition": where["of_partition"], "limit": limit, "skip": skip}
+def _has_more(connection: Connection, condition: Condition, where: dict[str, Any], than: int) -> bool:
+    """Say whether an index leads to more rows than so many for a condition. Reads nothing but the index."""
 
     def statement() -> Select[int]:
-        keys = select(studies.c.key).where(_OF_PARTITION, holds(condition, "value"))
-        if condition.key == MODALITIES_IN_STUDY:
-            of_series = Condition("Modality", condition.matchers)
-            keys = select(series.c.study_key).where(
-                series.c.partition_key == bindparam("of_partition"), holds(of_series, "value")
-            )
-        return keys.limit(bindparam("limit")).offset(bindparam("skip"))
+        key = series.c.key if condition.key == MODALITIES_IN_STUDY else studies.c.key
+        return _leading(condition, key).limit(1).offset(bindparam("than"))
 
-    return [key for (key,) in pages.run(connection, ("keys", form_of(condition)), statement, parameters)]
+    parameters = _parameters(condition, where) | {"than": than}
+    return bool(pages.run(connection, ("more", form_of(condition)), statement, parameters))
+
+
+def _keys(connection: Connection, condition: Condition, where: dict[str, Any]) -> list[int]:
+    """Return the keys of all studies that meet a condition, which are few."""
+
+    def statement() -> Select[int]:
+        return _leading(condition, series.c.study_key if condition.key == MODALITIES_IN_STUDY else studies.c.key)
+
+    found = pages.run(connection, ("keys", form_of(condition)), statement, _parameters(condition, where))
+    return [key for (key,) in found]
+
+
+def _leading(condition: Condition, key: Column[int]) -> Select[int]:
+    """Select a column of the studies that meet a condition, or of their series, if it is about those."""
+    if condition.key == MODALITIES_IN_STUDY:
+        condition = Condition("Modality", condition.matchers)
+    in_partition = key.table.c.partition_key == bindparam("of_partition")
+    return select(key).where(in_partition, holds(condition, "value"))
+
+
+def _parameters(condition: Condition, where: dict[str, Any]) -> dict[str, Any]:
+    return {**dict(values_of(condition, "value")), "of_partition": where["of_partition"]}
 
 
 def _any_way(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
@@ -161,8 +173,8 @@ def _among(connection: Connection, query: Query, where: dict[str, Any], keys: li
         return []
 
     def statement() -> Select[*tuple[Any, ...]]:
-        among = pages.within_scope(query).where(studies.c.key.in_(bindparam("among", expanding=True)))
-        return pages.page(among.with_hint(studies, _BY_KEY, "sqlite"), query, studies.c.key + 0)
+        among = _by_key(query).where(studies.c.key.in_(bindparam("among", expanding=True)))
+        return pages.page(among, query, studies.c.key + 0)
 
     return pages.run(connection, ("among", *pages.form(query)), statement, where | {"among": sorted(set(keys))})
 
@@ -173,19 +185,23 @@ def _among_newest(connection: Connection, query: Query, where: dict[str, Any]) -
     def statement() -> Select[*tuple[Any, ...]]:
         newest = select(func.max(studies.c.key)).where(_OF_PARTITION).scalar_subquery()
         last = newest if query.after is None else bindparam("after")
-        keys = pages.within_scope(query).where(studies.c.key > last - bindparam("newest", type_=BigInteger))
-        return pages.page(keys.with_hint(studies, _IN_ORDER, "sqlite"), query)
+        return pages.page(_by_key(query).where(studies.c.key > last - bindparam("newest", type_=BigInteger)), query)
 
     return pages.run(connection, ("newest", *pages.form(query)), statement, where | {"newest": NEWEST})
 
 
 def _in_order(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
     """Return a page by looking through all studies in order."""
+    return pages.run(connection, ("in order", *pages.form(query)), lambda: pages.page(_by_key(query), query), where)
 
-    def statement() -> Select[*tuple[Any, ...]]:
-        return pages.page(pages.within_scope(query).with_hint(studies, _IN_ORDER, "sqlite"), query)
 
-    return pages.run(connection, ("in order", *pages.form(query)), statement, where)
+def _by_key(query: Query) -> Select[int]:
+    """Select keys of studies that meet conditions; nothing but the primary key can lead to them.
+
+    All other indexes begin with the partition, and the sum is in none.
+    """
+    in_partition = studies.c.partition_key + 0 == bindparam("of_partition")
+    return pages.meeting(Level.STUDY, query.conditions).where(in_partition)
 
 
 def _starts_of_blocks() -> Prepared:

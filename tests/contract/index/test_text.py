@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
 from server.adapters.sql import study_search, trigrams
+from server.adapters.sql.tables import NAME_GROUPS
 from server.dicom import normalise
 from server.model.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords, Query
 from server.ports.index import InstanceIndex
@@ -18,7 +19,9 @@ from tests.reference_matcher import holds
 # Few characters, so that values and patterns often have runs in common; quotes, escapes and wildcards of both databases
 # and of the text index; characters of two, three and four bytes, combining ones, and one that folds to two.
 CHARACTERS = "aab\"^%_!\\é山😀\u0301ß'*:"
-VALUES = st.text(CHARACTERS + " =", min_size=1, max_size=12).filter(lambda value: value.strip(" ="))
+VALUES = st.text(CHARACTERS + " =", min_size=1, max_size=12).filter(
+    lambda value: value.strip(" =") and value.count("=") < NAME_GROUPS
+)
 PATTERNS = st.builds(
     lambda before, runs, after: before + "*".join(runs) + after,
     st.sampled_from(["", "*", "?"]),
@@ -63,7 +66,7 @@ KEYS = st.dictionaries(
 
 
 @pytest.mark.parametrize(
-    ("few", "newest", "most_sorted"), [(1000, 2000, 20_000), (0, 2000, 20_000), (0, 0, 20_000), (0, 0, 0), (1, 4, 1)]
+    ("few", "newest", "most_sorted"), [(1000, 2000, 20_000), (0, 2000, 20_000), (0, 0, 20_000), (0, 0, 0), (0, 2, 1)]
 )
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
 @given(
