@@ -11,7 +11,8 @@ send, and how bytes in it are presented. What can be offered is the table `CATAL
 import enum
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 STORED = "*"
 """In place of a transfer syntax: whichever the object is stored in."""
@@ -26,6 +27,10 @@ _UID = re.compile(r"[0-9.]{1,64}")
 _CODING = re.compile(r"(?:^|,)\s*([^\s;,]+)\s*(?:;\s*q\s*=\s*(0(?:\.\d*)?|1(?:\.0*)?))?\s*(?=,|$)")
 
 
+_REMEMBERED = 256
+"""Different headers of which what they mean is remembered; few programs send more than a handful."""
+
+
 @dataclass(frozen=True, slots=True)
 class MediaRange:
     """One entry of an Accept header.
@@ -35,7 +40,7 @@ class MediaRange:
     """
 
     name: str
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str] = field(hash=False)
     quality: float = 1.0
 
     @property
@@ -49,6 +54,11 @@ def parse_accept(text: str) -> list[MediaRange]:
 
     Entries that are malformed, or whose quality is not within 0 to 1, are left out; so are those with quality 0.
     """
+    return list(_accepted(text))
+
+
+@lru_cache(_REMEMBERED)
+def _accepted(text: str) -> tuple[MediaRange, ...]:
     entries: list[list[str]] = [[]]
     for part in _PARTS.findall(text):
         if part == ",":
@@ -56,7 +66,7 @@ def parse_accept(text: str) -> list[MediaRange]:
         elif part != ";":
             entries[-1].append(part)
     ranges = [parsed for entry in entries if (parsed := _media_range(entry)) is not None]
-    return sorted(ranges, key=lambda wish: -wish.quality)
+    return tuple(sorted(ranges, key=lambda wish: -wish.quality))
 
 
 def parse_media_type(text: str) -> MediaRange | None:
@@ -168,12 +178,17 @@ def negotiate(resource: Resource, wishes: Iterable[MediaRange]) -> list[Offer]:
 
     Among wishes of equal quality one that names the stored form comes first.
     """
+    return list(_negotiated(resource, tuple(wishes)))
+
+
+@lru_cache(_REMEMBERED)
+def _negotiated(resource: Resource, wishes: tuple[MediaRange, ...]) -> tuple[Offer, ...]:
     ranked = sorted(wishes, key=lambda wish: (-wish.quality, wish.parameters.get("transfer-syntax") != STORED))
     offers: dict[Offer, None] = {}
     for wish in ranked:
         for offer in _offers(resource, wish):
             offers.setdefault(offer)
-    return list(offers)
+    return tuple(offers)
 
 
 def _offers(resource: Resource, wish: MediaRange) -> list[Offer]:

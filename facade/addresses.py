@@ -4,6 +4,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 from dicomstore.v1.resources_pb2 import InstanceId, ResourceRef
@@ -87,12 +88,12 @@ def urls_of(request: Request) -> Urls:
 def urls_in(request: Request, partition: str) -> Urls:
     """Return the URLs of resources in another partition than the request's; empty is the only one there is."""
     settings: Settings = request.app.state.settings
-    root = settings.public_url.rstrip("/") or _visible_root(request, comma_list(settings.trusted_proxies))
+    root = settings.public_url.rstrip("/") or _visible_root(request, settings.trusted_proxies)
     base = f"{root}/{request.path_params['version'].name}"
     return Urls(f"{base}/partitions/{quote(partition, safe='')}" if partition else base)
 
 
-def _visible_root(request: Request, trusted: list[str]) -> str:
+def _visible_root(request: Request, trusted: str) -> str:
     """Return scheme, host and prefix as the client sees them; what it says about itself must look like a host."""
     scheme, host, prefix = request.scope["scheme"], request.headers.get("host", ""), ""
     if _is_trusted(request.client.host if request.client else "", trusted):
@@ -121,14 +122,16 @@ def _lost_its_port(host: str, address: str, headers: Mapping[str, str]) -> bool:
     return host.strip("[]") == address or (host == "localhost" and address in ("127.0.0.1", "::1"))
 
 
-def _is_trusted(client: str, trusted: list[str]) -> bool:
-    if "*" in trusted:
+@lru_cache(1024)
+def _is_trusted(client: str, trusted: str) -> bool:
+    networks = comma_list(trusted)
+    if "*" in networks:
         return True
     try:
         address = ipaddress.ip_address(client)
     except ValueError:
         return False
-    return any(address in ipaddress.ip_network(network, strict=False) for network in trusted)
+    return any(address in ipaddress.ip_network(network, strict=False) for network in networks)
 
 
 def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
