@@ -3,6 +3,7 @@
 import socket
 from dataclasses import dataclass
 
+_BACKLOG = 2048
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with, never bound
 
 
@@ -43,11 +44,25 @@ def claim(address: Address) -> Address:
     Raises:
         OSError: nothing can listen there: the port is taken, or the host is not this machine's.
     """
+    with listening_at(address) as probe:
+        return Address(address.host, probe.getsockname()[1])
+
+
+def listening_at(address: Address) -> socket.socket:
+    """Return a socket that listens there.
+
+    Raises:
+        OSError: nothing can: the port is taken, or the host is not this machine's.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
         # As servers do, so that connections of a server that just stopped are no obstacle.
         # SO_REUSEPORT is not set: gRPC sets it, and two cores on one port would share the calls silently.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((address.host, address.port))
-        probe.listen(1)  # SO_REUSEADDR lets bind() succeed beside a listener on another address of this port
-        return Address(address.host, probe.getsockname()[1])
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+        listener.listen(_BACKLOG)  # SO_REUSEADDR lets bind() succeed beside a listener on another address of this port
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -7,7 +7,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cli.programs import STDERR_LINES, tethered
 
@@ -28,8 +28,16 @@ class Program:
         self._end = asyncio.create_task(self._wait_for_end())
 
     @classmethod
-    async def start(cls, name: str, command: list[str], environment: Mapping[str, str], *, echo: bool) -> "Program":
-        """Start a command; its log appears on stderr, each line behind `name`, if `echo`."""
+    async def start(
+        cls,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str],
+        *,
+        echo: bool,
+        descriptors: Sequence[int] = (),
+    ) -> "Program":
+        """Start a command; its log appears on stderr, each line behind `name`, if `echo`. It gets the `descriptors`."""
         # Not PIPE: asyncio then reports the end of a process only when its pipe is closed, too, and workers that
         # it left behind hold the pipe open.
         read_end, write_end = os.pipe()
@@ -42,6 +50,7 @@ class Program:
                 stderr=STDOUT,
                 env=dict(environment),
                 start_new_session=True,
+                pass_fds=descriptors,
             )
         finally:
             os.close(write_end)

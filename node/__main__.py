@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import logging.config
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -16,23 +17,50 @@ from pydantic import ValidationError
 
 from facade.app import create_app
 from facade.config import Settings as FacadeSettings
+from facade.connections import Connection
 from facade.http import listen, logging_config, server_config
 from node.calls import LocalChannel, LocalServer
+from node.door import Door
 from node.notify import notify
 from server.bootstrap import StartError, running
 from server.config import Settings as CoreSettings
 from server.model.errors import DicomStoreError
 
+HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
+"""Names the descriptor of a socket that listens already; what `dicomstore up` passes on, not a setting."""
+
 _log = logging.getLogger("dicomstore")
 
 
 class _HttpServer(uvicorn.Server):
-    """Leaves the signals to the node, which has more to end than this."""
+    """Serves the connections of one socket; leaves the signals to the node, which has more to end than this."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, *, is_shared: bool) -> None:
+        super().__init__(config)
+        self._listener = listener
+        self._is_shared = is_shared
+        self._door: Door | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve, and say so."""
-        await super().startup(sockets)
+        await super().startup(sockets=[])
+        self._door = Door(self._listener, self._connection, self.server_state.connections, is_shared=self._is_shared)
         notify("READY=1")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, then end those there are."""
+        notify("STOPPING=1")
+        if self._door is not None:
+            self._door.close()
+        await super().shutdown()
+
+    def _connection(self) -> asyncio.Protocol:
+        return Connection(
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            _loop=asyncio.get_running_loop(),
+        )
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -48,7 +76,7 @@ def main() -> None:
         _give_up(f"Settings: {error}")
     logging.config.dictConfig(logging_config(core.log_level))
     try:
-        listener = listen(facade)
+        listener = _inherited() or listen(facade)
     except OSError as error:
         _give_up(f"Can't listen on {facade.http}: {error.strerror}.")
     try:
@@ -64,15 +92,22 @@ async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, l
         local = LocalServer(core.interceptors)
         core.register(local)
         application = create_app(facade_settings, LocalChannel(local))
-        server = _HttpServer(server_config(application, facade_settings))
+        server = _HttpServer(
+            server_config(application, facade_settings), listener, is_shared=facade_settings.share_ports
+        )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.handle_exit, number, None)
         host, port = listener.getsockname()[:2]
         _log.info("dicomstore listens on %s (gRPC) and %s:%d (HTTP)", core.address, host, port)
-        await server.serve(sockets=[listener])
-        notify("STOPPING=1")
+        await server.serve()
         _log.info("dicomstore stops")
+
+
+def _inherited() -> socket.socket | None:
+    """Return the listening socket that whoever started us has opened for all nodes, if so."""
+    descriptor = os.environ.get(HTTP_SOCKET)
+    return socket.socket(fileno=int(descriptor)) if descriptor else None
 
 
 def _give_up(message: str) -> NoReturn:

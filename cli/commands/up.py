@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from rich.markup import escape
 
-from cli.addresses import Address, claim, parse_address
+from cli.addresses import Address, claim, listening_at, parse_address
 from cli.config import origin_of
 from cli.connection import GlobalOptions, QuietOption
 from cli.environment import (
@@ -36,6 +36,9 @@ from cli.supervise import Program
 
 START_S = 300.0
 """Time they have to serve; bringing a large index up to date takes a while."""
+
+HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
+"""Tells a node the descriptor of the socket that it shall take connections from."""
 
 STOP_EXTRA_S = 5.0
 """Time a program has to stop beyond what its own settings give to calls in flight."""
@@ -176,17 +179,29 @@ async def _start(plan: Plan, programs: list[Program], signals: _Signals, *, quie
     hint = "run `dicomstore doctor` with the same settings"
     if plan.database:
         hint = "a database of your own is not brought up to date here: run `dicomstore migrate` with the same settings"
-    async with listening() as notices:
-        environment = {**plan.environment, NOTIFY_SOCKET: notices.address}
-        for number in range(1, plan.processes + 1):
-            name = "node" if plan.processes == 1 else f"node {number}"
-            programs.append(await Program.start(name, command(Module.NODE), environment, echo=not quiet))
-        ends = [program.wait() for program in programs]
-        try:
-            async with asyncio.timeout(START_S):
-                await _first(notices.ready(plan.processes), *ends, signals.asked.wait())
-        except TimeoutError:
-            raise Failure(f"the archive does not answer after {START_S:.0f} s", hint=hint) from None
+    # One socket for all: who connects from now on waits until a node takes the connection.
+    with listening_at(plan.http) as listener:
+        async with listening() as notices:
+            environment = {
+                **plan.environment,
+                NOTIFY_SOCKET: notices.address,
+                HTTP_SOCKET: str(listener.fileno()),
+            }
+            for number in range(1, plan.processes + 1):
+                program = await Program.start(
+                    "node" if plan.processes == 1 else f"node {number}",
+                    command(Module.NODE),
+                    environment,
+                    echo=not quiet,
+                    descriptors=[listener.fileno()],
+                )
+                programs.append(program)
+            ends = [program.wait() for program in programs]
+            try:
+                async with asyncio.timeout(START_S):
+                    await _first(notices.ready(plan.processes), *ends, signals.asked.wait())
+            except TimeoutError:
+                raise Failure(f"the archive does not answer after {START_S:.0f} s", hint=hint) from None
     if signals.asked.is_set():
         return
     if any(program.exit_code is not None for program in programs):
