@@ -7,6 +7,7 @@ it refuses them, and asked about again when the database did not say what became
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
@@ -35,7 +36,7 @@ class Committer:
         self._index = index
         self._now = now
         self._on_change = on_change
-        self._waiting: list[_Waiting] = []
+        self._waiting: deque[_Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
         self._in_doubt: set[Locator] = set()
 
@@ -84,22 +85,23 @@ class Committer:
 
     async def _commit_all(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
-            await self._commit(batch)
+            await self._commit()
 
-    async def _commit(self, batch: Sequence[_Waiting]) -> None:
-        locators = [instance.locator for instance, _ in batch]
+    async def _commit(self) -> None:
+        batch = _Batch(self._waiting)
         try:
-            outcomes = await self._index.add([instance for instance, _ in batch], self._now())
+            outcomes = await self._index.add(batch.take, self._now())
         except Exception as error:  # noqa: BLE001 - handed on to each of those who wait
-            for _, future in batch:
+            instances = batch.take()  # the index may have failed before it did
+            for future in batch.futures:
                 if not future.done():
                     future.set_exception(error)
-            await self._after_failure(locators)
+            await self._after_failure([instance.locator for instance in instances])
             return
+        locators = [instance.locator for instance in batch.take()]
         unheard = [
             locator
-            for locator, (_, future), outcome in zip(locators, batch, outcomes, strict=True)
+            for locator, future, outcome in zip(locators, batch.futures, outcomes, strict=True)
             if not _tell(future, outcome) and isinstance(outcome, AlreadyStored)
         ]
         self._on_change()
@@ -122,6 +124,29 @@ class Committer:
             await self.resolve(locators)
         except DicomStoreError as error:
             _log.warning("blobs in doubt count=%d reason=%s", len(self._in_doubt), error.reason)
+
+
+class _Batch:
+    """Those of the waiting who are committed together: who they are is settled when the index can begin.
+
+    Others write meanwhile, in this process and elsewhere; whoever comes in that time comes along.
+    """
+
+    def __init__(self, waiting: deque[_Waiting]) -> None:
+        self._waiting = waiting
+        self._taken: list[_Waiting] | None = None
+
+    def take(self) -> list[NewInstance]:
+        """Return the instances, the same each time. Called in a thread of the index, the only one that takes any."""
+        if self._taken is None:
+            count = min(len(self._waiting), _MOST_AT_ONCE)
+            self._taken = [self._waiting.popleft() for _ in range(count)]
+        return [instance for instance, _ in self._taken]
+
+    @property
+    def futures(self) -> list["asyncio.Future[AddOutcome]"]:
+        """Where their outcomes are waited for."""
+        return [future for _, future in self._taken or ()]
 
 
 def _tell(future: "asyncio.Future[AddOutcome]", outcome: AddOutcome) -> bool:

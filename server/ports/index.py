@@ -1,6 +1,6 @@
 """What is stored, and how to find it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -19,6 +19,9 @@ from server.model.instance import (
 from server.model.partition import Partition
 from server.model.query import Match, Query
 
+Batch = Sequence[NewInstance] | Callable[[], Sequence[NewInstance]]
+"""Instances, or a function that returns them."""
+
 
 class InstanceIndex(Protocol):
     """The one authority on what exists. Each call is one transaction; a call that returned is durable.
@@ -28,8 +31,11 @@ class InstanceIndex(Protocol):
     were empty, except `add`, which raises NotFound (PARTITION_NOT_FOUND).
     """
 
-    async def add(self, instances: Sequence[NewInstance], now: datetime) -> list[AddOutcome]:
+    async def add(self, instances: Batch, now: datetime) -> list[AddOutcome]:
         """Make instances visible, all in one transaction; one outcome each, in order.
+
+        A function says which instances when nobody else writes any more, so that it can name those that came while
+        others did. It is called in any thread, and must return the same if it is called again.
 
         For each: instance, series and study rows, counters, metadata, frame and bulk index and the change-feed entry.
         Study and series attributes follow "latest wins": each non-empty value overwrites, an empty one never does.

@@ -33,6 +33,7 @@ from server.model.ids import InstanceId, PartitionName, Version
 from server.model.instance import Added, AddOutcome, AlreadyStored, NewInstance, PixelLayout, StoredInstance
 from server.model.kept import kept_text
 from server.model.query import Level
+from server.ports.index import Batch
 
 _CHUNK_BYTES = FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
 _MODALITY = "00080060"
@@ -55,13 +56,12 @@ _COUNT_STUDIES = Prepared(
 _INSERTS = {table: Prepared(insert(table)) for table in (instances, metadata, frame_chunks, bulk_elements, changes)}
 
 
-def add(
-    connection: Connection, partition_keys: PartitionKeys, new: Sequence[NewInstance], now: datetime
-) -> list[AddOutcome]:
+def add(connection: Connection, partition_keys: PartitionKeys, wanted: Batch, now: datetime) -> list[AddOutcome]:
     """Do what `InstanceIndex.add` promises."""
+    last = Counters.lock(connection)
+    new = wanted() if callable(wanted) else wanted
     if not new:
         return []
-    last = Counters.lock(connection)
     batch = _Batch(_keys_of_partitions(connection, partition_keys, new), last, last.advance_time(now))
     batch.load(connection, new)
     outcomes = [batch.add(instance) for instance in new]

@@ -21,12 +21,12 @@ from server.model.instance import (
     BulkElement,
     InstanceMetadata,
     Locator,
-    NewInstance,
     PixelLayout,
     ResourceState,
     StoredInstance,
 )
 from server.model.query import Match, Query
+from server.ports.index import Batch
 
 Result = TypeVar("Result")
 
@@ -38,7 +38,7 @@ class SqlInstanceIndex:
         self._transactions = transactions
         self._partition_keys = partition_keys
 
-    async def add(self, instances: Sequence[NewInstance], now: datetime) -> list[AddOutcome]:
+    async def add(self, instances: Batch, now: datetime) -> list[AddOutcome]:
         """See the port."""
         return await self._transactions.write(
             lambda connection: add(connection, self._partition_keys, instances, now),

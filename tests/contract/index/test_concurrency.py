@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import threading
 from collections import Counter
 
 from sqlalchemy import create_engine, insert, update
@@ -11,7 +12,7 @@ from server.adapters.sql.engine import Database, open_database
 from server.adapters.sql.tables import counters, erasures
 from server.model.change import ChangeState, ChangeWindow
 from server.model.ids import PartitionName
-from server.model.instance import Added, AlreadyStored, ResourceState
+from server.model.instance import Added, AlreadyStored, NewInstance, ResourceState
 from server.model.query import Condition, Equals, Level, Query
 from server.ports.index import ChangeLog, InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, identity, sample, series_ref, study_ref
@@ -26,6 +27,28 @@ async def test_of_many_who_add_the_same_instance_exactly_one_wins(database: Data
     (stored,) = await database.instances.find(identity().ref)
     assert stored.locator == winner.locator
     assert [outcome.existing for outcome in outcomes if isinstance(outcome, AlreadyStored)] == [stored] * 19
+
+
+async def test_who_is_added_may_be_said_when_nobody_else_writes_any_more(
+    database: Database, other_database: Database
+) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> list[NewInstance]:
+        entered.set()
+        leave.wait(20)
+        return [sample(1, 1, 1)]
+
+    waiting = [sample(1, 1, 2)]
+    other = asyncio.ensure_future(other_database.instances.add(hold, NOON))
+    await asyncio.to_thread(entered.wait, 20)
+    ours = asyncio.ensure_future(database.instances.add(lambda: waiting, NOON))
+    assert await asyncio.wait([ours], timeout=0.1) == (set(), {ours})
+    waiting.append(sample(1, 1, 3))
+    leave.set()
+    assert len(await other) == 1
+    assert [isinstance(outcome, Added) for outcome in await ours] == [True, True]
+    assert len(await database.instances.find(study_ref())) == 3
 
 
 async def test_counts_are_right_after_many_add_to_one_study(database: Database, other_database: Database) -> None:
