@@ -28,7 +28,7 @@ def memory(process: subprocess.Popen[bytes] | None, name: str) -> int:
 @pytest.mark.timeout(300)
 async def test_hundreds_of_uploads_that_stop_within_an_instance_leave_the_core_small(tmp_path: Path) -> None:
     half = part10(frames=[bytes(2 << 20)], Rows=1024, Columns=2048)[: 1 << 20]
-    with running_archive(tmp_path / "data") as archive:
+    with running_archive(tmp_path / "data", ingest_wait_seconds="600") as archive:  # nobody is evicted meanwhile
         async with grpc.aio.insecure_channel(archive.core_address) as channel:
             calls = [store_service_pb2_grpc.StoreServiceStub(channel).StoreInstances() for _ in range(UPLOADS)]
 
