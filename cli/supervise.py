@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import sys
@@ -13,6 +14,11 @@ from cli.programs import STDERR_LINES, tethered
 
 _CLEAN_EXITS = {0, -signal.SIGTERM, 128 + signal.SIGTERM}
 """How a program may end that was told to; some die of the signal once they have cleaned up."""
+
+
+_LOG_BYTES = 1 << 20
+_LONGEST_LINE_BYTES = 1 << 16
+_GATHER_S = 0.1
 
 
 class Program:
@@ -41,6 +47,7 @@ class Program:
         # Not PIPE: asyncio then reports the end of a process only when its pipe is closed, too, and workers that
         # it left behind hold the pipe open.
         read_end, write_end = os.pipe()
+        _widen(write_end)
         try:
             log = await _reader(read_end)
             process = await asyncio.create_subprocess_exec(
@@ -104,32 +111,43 @@ class Program:
 
     async def _pass_on_log(self, echo: bool) -> None:
         rest = b""
-        while chunk := await self._log.read(65536):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > 65536:  # whoever writes such a line gets it broken
-                lines, rest = [*lines, rest], b""
-            await self._write(lines, echo)
+        while chunk := await self._log.read(_LOG_BYTES):
+            block, newline, rest = (rest + chunk).rpartition(b"\n")
+            if len(rest) > _LONGEST_LINE_BYTES:  # whoever writes such a line gets it broken
+                block, newline, rest = block + newline + rest, b"\n", b""
+            if newline:
+                await self._write(block, echo)
+            # Waking up for each line would cost a fifth of what it takes to answer a request.
+            await asyncio.sleep(_GATHER_S)
         if rest:
-            await self._write([rest], echo)
+            await self._write(rest, echo)
 
-    async def _write(self, lines: list[bytes], echo: bool) -> None:
-        texts = [line.decode(errors="replace") for line in lines]
-        self._tail.extend(texts)
-        if echo and texts:
-            block = "".join(f"{self.name:6} | {text}\n" for text in texts)
+    async def _write(self, block: bytes, echo: bool) -> None:
+        """Pass whole lines on; the last has no end yet."""
+        last = block.rsplit(b"\n", STDERR_LINES)[-STDERR_LINES:]
+        self._tail.extend(line[:_LONGEST_LINE_BYTES].decode(errors="replace") for line in last)
+        if echo:
+            name = f"{self.name:6} | ".encode()
+            text = name + block.replace(b"\n", b"\n" + name) + b"\n"
             # A terminal that is held up must not hold up supervision; one that is gone must not end it.
             with contextlib.suppress(OSError, ValueError):
-                await asyncio.to_thread(_print_to_stderr, block)
+                await asyncio.to_thread(_print_to_stderr, text)
 
 
 async def _reader(read_end: int) -> asyncio.StreamReader:
     """Return a reader that owns the descriptor."""
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
+    reader = asyncio.StreamReader(limit=_LOG_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", 0))
     return reader
 
 
-def _print_to_stderr(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
+def _print_to_stderr(text: bytes) -> None:
+    sys.stderr.buffer.write(text)
+    sys.stderr.buffer.flush()
+
+
+def _widen(pipe: int) -> None:
+    """Let a pipe hold what is written while nobody reads; Linux only, and only up to a limit of the system."""
+    with contextlib.suppress(AttributeError, OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _LOG_BYTES)
