@@ -43,10 +43,13 @@ class Scope:
 
     level: what a match is.
     returned: the levels whose default attributes a match has.
+    default_limit: of who says nothing and is not strict. Who lists what is in a study or series wants all of it, and
+        a viewer that gets a part shows a part; clients are known that ask without a limit and never again.
     """
 
     level: QueryLevel
     returned: tuple[QueryLevel, ...]
+    default_limit: int = DEFAULT_LIMIT
 
 
 @dataclass(slots=True)
@@ -70,9 +73,9 @@ class Search:
 _ALL_STUDIES = Scope(STUDY, (STUDY,))
 _ALL_SERIES = Scope(SERIES, (STUDY, SERIES))
 _ALL_INSTANCES = Scope(INSTANCE, (STUDY, SERIES, INSTANCE))
-_SERIES_OF_STUDY = Scope(SERIES, (SERIES,))
-_INSTANCES_OF_STUDY = Scope(INSTANCE, (SERIES, INSTANCE))
-_INSTANCES_OF_SERIES = Scope(INSTANCE, (INSTANCE,))
+_SERIES_OF_STUDY = Scope(SERIES, (SERIES,), MOST_ROWS)
+_INSTANCES_OF_STUDY = Scope(INSTANCE, (SERIES, INSTANCE), MOST_ROWS)
+_INSTANCES_OF_SERIES = Scope(INSTANCE, (INSTANCE,), MOST_ROWS)
 
 
 async def all_studies(request: Request) -> Response:
@@ -109,7 +112,7 @@ async def _search(request: Request, scope: Scope) -> Response:
     if not accepts_json(wishes_of(request)):
         raise Refusal(406, f"Only {DICOM_JSON} can be returned.")
     strict = prefers_strict(request)
-    query = parse_search(parameters_of(request), strict=strict)
+    query = parse_search(parameters_of(request), strict=strict, default_limit=scope.default_limit)
     core: Core = request.app.state.core
     question = SearchRequest(
         level=scope.level,
@@ -162,7 +165,7 @@ async def _pages(
         answer = await core.ask(core.search.Search, question, call_metadata(request))
 
 
-def parse_search(parameters: Sequence[Parameter], *, strict: bool) -> Search:
+def parse_search(parameters: Sequence[Parameter], *, strict: bool, default_limit: int = DEFAULT_LIMIT) -> Search:
     """Return what a query string asks for.
 
     Repeated attributes are alternatives, repeated and comma-separated include fields add up, an empty value
@@ -173,7 +176,7 @@ def parse_search(parameters: Sequence[Parameter], *, strict: bool) -> Search:
     """
     query = Search(
         fuzzy=boolean(parameters, "fuzzymatching", False),
-        limit=_limit(parameters, strict=strict),
+        limit=_limit(parameters, strict=strict, default=default_limit),
         offset=integer(parameters, "offset", 0, 0),
     )
     for parameter in parameters:
@@ -196,9 +199,12 @@ def parse_search(parameters: Sequence[Parameter], *, strict: bool) -> Search:
     return query
 
 
-def _limit(parameters: Sequence[Parameter], *, strict: bool) -> int:
+def _limit(parameters: Sequence[Parameter], *, strict: bool, default: int) -> int:
     """Return how many matches are wanted at most; PS3.18 section 8.3.4.4 knows no upper bound."""
-    text = first(parameters, "limit") or ""
+    text = first(parameters, "limit")
+    if text is None and not strict:
+        return default
+    text = text or ""
     if not strict and re.fullmatch("[0-9]{1,9}", text) and MAX_LIMIT < int(text) <= MOST_ROWS:
         return int(text)
     return integer(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)

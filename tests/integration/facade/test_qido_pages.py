@@ -12,3 +12,17 @@ async def test_a_limit_beyond_one_page_is_answered_page_by_page(web: httpx.Async
         answer = await web.get(f"/v2/instances?limit={limit}&offset={offset}", headers=JSON)
         found = [match["00080018"]["Value"][0] for match in answer.json()]
         assert len(found) == len(set(found)) == expected
+
+
+async def test_who_lists_a_series_or_study_and_names_no_limit_gets_all_of_it(web: httpx.AsyncClient) -> None:
+    await stored(web, *(part10(StudyInstanceUID="1.7", SeriesInstanceUID="1.7.1") for _ in range(250)))
+    for path in ("/v2/studies/1.7/series/1.7.1/instances", "/v1/studies/1.7/instances"):
+        answer = await web.get(path, headers=JSON)
+        assert len({match["00080018"]["Value"][0] for match in answer.json()}) == 250
+        assert "warning" not in answer.headers
+        strict = await web.get(path, headers=JSON | {"Prefer": "handling=strict"})
+        assert len(strict.json()) == 100
+        assert "additional results" in strict.headers["warning"]
+    everywhere = await web.get("/v2/instances", headers=JSON)
+    assert len(everywhere.json()) == 100
+    assert "additional results" in everywhere.headers["warning"]
