@@ -36,6 +36,11 @@ async def array_chunks(pages: AsyncIterator[Sequence[bytes]]) -> AsyncGenerator[
     yield b"[]" if lead == b"[" else b"]"
 
 
+def has_bulk_data(data_set: bytes) -> bool:
+    """Say whether `with_bulk_data_urls` would change anything."""
+    return _RELATIVE in data_set
+
+
 def with_bulk_data_urls(data_set: bytes, instance_url: str) -> bytes:
     """Make the BulkDataURIs of an instance's data set absolute.
 

@@ -16,7 +16,7 @@ from facade.accept import DICOM_JSON, accepts_json
 from facade.addresses import Urls, resource_of, urls_of
 from facade.channel import Core
 from facade.content_coding import IDENTITY, WORTH_BYTES, coded, coded_chunks, coding_headers, coding_of
-from facade.dicom_json import array, array_chunks, with_bulk_data_urls, with_retrieve_url
+from facade.dicom_json import array, array_chunks, has_bulk_data, with_bulk_data_urls, with_retrieve_url
 from facade.errors import Refusal
 from facade.observe import call_metadata
 from facade.query import Parameter, boolean, first, integer, parameters_of, wishes_of
@@ -229,8 +229,10 @@ def _data_sets(answer: SearchResponse, request: Request, query: Search) -> list[
 
 
 def _data_set(match: SearchMatch, urls: Urls, with_url: bool) -> bytes:
-    uids = match.resource
     data_set: bytes = match.dicom_json
+    if not with_url and not has_bulk_data(data_set):
+        return data_set
+    uids = match.resource
     url = urls.study(uids.study_instance_uid)
     if uids.sop_instance_uid:
         url = urls.instance(uids.study_instance_uid, uids.series_instance_uid, uids.sop_instance_uid)
