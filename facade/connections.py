@@ -8,13 +8,32 @@ waited for where it is read (`idle_seconds`).
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_SECONDS = 30.0
 """For a connection to bring the head of its first request, and for each further head from its first byte."""
 
+_LARGE_BYTES = 64 * 1024
+
 MAX_HEAD_BYTES = 64 * 1024
 """Most bytes of a request line and headers."""
+
+
+class _Cycle(RequestResponseCycle):
+    """A request and its answer. Large chunks are not copied to put their frames around."""
+
+    async def send(self, message: Any) -> None:
+        """Send a part of the answer."""
+        body = message.get("body", b"")
+        if len(body) < _LARGE_BYTES or not self.chunked_encoding or not message["more_body"]:
+            await super().send(message)
+            return
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if not self.disconnected:
+            self.transport.write(b"%x\r\n" % len(body))
+            self.transport.write(body)
+            self.transport.write(b"\r\n")
 
 
 class Connection(HttpToolsProtocol):
@@ -55,6 +74,7 @@ class Connection(HttpToolsProtocol):
         self._end_head()
         self._in_body = True
         super().on_headers_complete()
+        self.cycle.__class__ = _Cycle  # uvicorn has no way to say which class to make; it has not begun yet
 
     def on_message_complete(self) -> None:
         """The body, if there is one, is there."""
