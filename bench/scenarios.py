@@ -399,7 +399,7 @@ SCENARIOS = (
         f"{_V1}StoreService/StoreInstances",
         "instances",
         lambda size: _scaled(_STREAM_OF_SMALL, size),
-        _streams(data.SMALL, 4, _STREAM_OF_SMALL),
+        _streams(data.SMALL, 8, _STREAM_OF_SMALL),
         writes=True,
     ),
     Scenario(
