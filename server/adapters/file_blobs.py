@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from io import FileIO
 from pathlib import Path
@@ -26,6 +26,7 @@ from server.adapters.page_cache import PageCache
 from server.adapters.process_directory import LOCK, ProcessDirectory
 from server.model.errors import DataLoss, DicomStoreError, Reason
 from server.model.instance import Locator
+from server.ports.blobs import most_piece_bytes
 
 _THREADS = 8
 _HELD_BYTES = 16 << 20
@@ -94,13 +95,17 @@ class FileBlobs:
     # Reading
 
     async def read(
-        self, locator: Locator, offset: int = 0, length: int | None = None, piece_bytes: int = PIECE_BYTES
+        self,
+        locator: Locator,
+        offset: int = 0,
+        length: int | None = None,
+        piece_bytes: Callable[[], int] = most_piece_bytes,
     ) -> AsyncGenerator[bytes]:
         """See the port."""
         with await self._opened(locator) as file:
             left = os.fstat(file.fileno()).st_size - offset if length is None else length
             while left > 0:
-                size = min(left, piece_bytes)
+                size = min(left, piece_bytes())
                 piece = self._cache.read(file.fileno(), size, offset)
                 if piece is None:
                     piece = await self.threads.run(lambda: _pread(file, size, offset))  # noqa: B023 - awaited here

@@ -1,12 +1,12 @@
 """Blobs in memory: for trying things out and for tests. Holds everything, survives nothing."""
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
-from server.ports.blobs import MOST_PIECE_BYTES
+from server.ports.blobs import most_piece_bytes
 
 
 class MemoryBlobs:
@@ -24,15 +24,21 @@ class MemoryBlobs:
         """See the port: nothing outlives the process, so nothing is ever left behind."""
 
     async def read(
-        self, locator: Locator, offset: int = 0, length: int | None = None, piece_bytes: int = MOST_PIECE_BYTES
+        self,
+        locator: Locator,
+        offset: int = 0,
+        length: int | None = None,
+        piece_bytes: Callable[[], int] = most_piece_bytes,
     ) -> AsyncIterator[bytes]:
         """See the port."""
         blob = self._existing(locator)
         end = len(blob) if length is None else offset + length
         if end > len(blob):
             raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
-        for start in range(offset, end, piece_bytes):
-            yield blob[start : min(start + piece_bytes, end)]
+        while offset < end:
+            piece = blob[offset : min(offset + piece_bytes(), end)]
+            yield piece
+            offset += len(piece)
 
     async def size(self, locator: Locator) -> int:
         """See the port."""

@@ -15,7 +15,7 @@ Of a packed blob that is read whole, the checksum is verified; of ranges, and of
 
 import os
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from io import FileIO
 from itertools import groupby
@@ -31,6 +31,7 @@ from server.adapters.process_directory import LOCK
 from server.adapters.segments import SUFFIX, Record, cut_torn_tail, dead_until, erase, living, path_of, record_of
 from server.adapters.sparse_segments import SparseSegments
 from server.model.instance import Locator
+from server.ports.blobs import most_piece_bytes
 
 SMALL_BYTES = PIECE_BYTES
 """Blobs up to this size are packed; above, a file of its own costs no more (docs/decisions/0011-segments.md).
@@ -146,7 +147,11 @@ class PackedBlobs:
     # Reading
 
     async def read(
-        self, locator: Locator, offset: int = 0, length: int | None = None, piece_bytes: int = PIECE_BYTES
+        self,
+        locator: Locator,
+        offset: int = 0,
+        length: int | None = None,
+        piece_bytes: Callable[[], int] = most_piece_bytes,
     ) -> AsyncIterator[bytes]:
         """See the port."""
         record = record_of(locator)
@@ -156,12 +161,12 @@ class PackedBlobs:
                     yield piece
             return
         left = record.length - offset if length is None else length
-        if left <= piece_bytes:
+        if left <= piece_bytes():
             if data := await self._reading.read(record, offset, length):
                 yield data
             return
         while left > 0:
-            size = min(left, piece_bytes)
+            size = min(left, piece_bytes())
             yield await self._reading.read(record, offset, size)
             offset += size
             left -= size

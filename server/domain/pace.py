@@ -33,8 +33,7 @@ class Pace:
         finally:
             self._answers -= 1
 
-    @property
     def piece_bytes(self) -> int:
-        """The size of a piece that is read now."""
+        """Return the size of a piece that is read now."""
         share = self._budget_bytes // (_HELD * max(self._answers, 1))
         return max(LEAST_BYTES, min(MOST_BYTES, share))

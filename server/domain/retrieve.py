@@ -238,7 +238,7 @@ class Retrieve:
             if page:
                 yield page
                 mean_bytes = sum(len(item.dicom_json) for item in page) // len(page)
-                limit = max(1, min(_MOST_METADATA_ROWS, self._pace.piece_bytes // 2 // (mean_bytes + 1)))
+                limit = max(1, min(_MOST_METADATA_ROWS, self._pace.piece_bytes() // 2 // (mean_bytes + 1)))
 
     async def _all(self, ref: ResourceRef, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
         """Yield the instances of `page`, the first one, and of those that follow."""

@@ -1,6 +1,6 @@
 """Where the bytes of instances live."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -8,6 +8,11 @@ from server.model.instance import Locator
 
 MOST_PIECE_BYTES = 1 << 20
 """Largest piece that may be asked for."""
+
+
+def most_piece_bytes() -> int:
+    """Return the size of pieces for who does not care."""
+    return MOST_PIECE_BYTES
 
 
 class BlobWriter(Protocol):
@@ -52,9 +57,15 @@ class BlobStore(Protocol):
         ...
 
     def read(
-        self, locator: Locator, offset: int = 0, length: int | None = None, piece_bytes: int = MOST_PIECE_BYTES
+        self,
+        locator: Locator,
+        offset: int = 0,
+        length: int | None = None,
+        piece_bytes: Callable[[], int] = most_piece_bytes,
     ) -> AsyncIterator[bytes]:
-        """Yield the bytes from `offset`, `length` of them or to the end, in pieces of at most `piece_bytes`.
+        """Yield the bytes from `offset`, `length` of them or to the end, in pieces of at most `piece_bytes()`.
+
+        That is asked before each piece, and says at most `MOST_PIECE_BYTES`.
 
         A blob that was opened for reading stays readable to its end even if it is deleted meanwhile, or fails with
         BLOB_MISSING; it never just ends.

@@ -113,7 +113,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         size = 0
         async for page in opened.pages:
             for item in page:
-                if size and size + len(item.dicom_json) > self._pace.piece_bytes:
+                if size and size + len(item.dicom_json) > self._pace.piece_bytes():
                     yield message
                     message, size = pb.RetrieveMetadataResponse(), 0
                 convert.add_metadata_item(message, item)
@@ -135,7 +135,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         async for item in items:
             async for fields in pieces_of(item):
                 data = fields.get("data", b"")
-                if size and size + len(data) > self._pace.piece_bytes:
+                if size and size + len(data) > self._pace.piece_bytes():
                     yield message
                     message, size = new_message(), 0
                 message.pieces.add(**fields)
