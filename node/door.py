@@ -12,6 +12,8 @@ from collections.abc import Callable, Sized
 _STEP_SECONDS = 0.00025
 _MOST_STEPS = 8
 _AT_ONCE_ALONE = 64
+_STARVED_SECONDS = 1.0
+"""How long to let those wait for whom there is no descriptor left; they would knock without a pause."""
 
 
 class Door:
@@ -57,21 +59,27 @@ class Door:
         if not self._is_shared:
             self._take(_AT_ONCE_ALONE)
         elif steps := min(len(self._connections) + len(self._greeting), _MOST_STEPS):
-            self._loop.remove_reader(self._listener)
-            self._pause = self._loop.call_later(steps * _STEP_SECONDS, self._take_late)
+            self._wait(steps * _STEP_SECONDS)
         else:
             self._take(1)
 
-    def _take_late(self) -> None:
+    def _wait(self, seconds: float) -> None:
+        self._loop.remove_reader(self._listener)
+        self._pause = self._loop.call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
         self._pause = None
-        self._take(1)
         self._open()
+        self._take(1)
 
     def _take(self, most: int) -> None:
         for _ in range(most):
             try:
                 connection, _address = self._listener.accept()
-            except OSError:  # another process was faster, the peer has gone again, or there are too many open files
+            except (BlockingIOError, ConnectionError):  # another process was faster, or the peer has gone again
+                return
+            except OSError:  # too many open files, or no memory
+                self._wait(_STARVED_SECONDS)
                 return
             greeting = self._loop.create_task(self._greet(connection))
             self._greeting.add(greeting)

@@ -1,7 +1,9 @@
 """Several processes take connections of one port; here they are two doors in one loop."""
 
 import asyncio
+import resource
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -93,3 +95,28 @@ async def test_behind_a_closed_door_nobody_is_let_in(listener: socket.socket) ->
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.read(1), 0.05)
     await leave([*writers, late], room)
+
+
+async def test_without_a_descriptor_left_it_rests_instead_of_spinning_and_takes_who_waits_later(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.door._STARVED_SECONDS", 0.2)
+    room = Guests()
+    door = Door(listener.dup(), room, room, is_shared=False)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connecting = socket.socket()
+    connecting.setblocking(False)
+    loop = asyncio.get_running_loop()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limit[1]))  # new descriptors would be above
+    try:
+        await loop.sock_connect(connecting, listener.getsockname())
+        used = time.process_time()
+        await asyncio.sleep(0.1)
+        assert time.process_time() - used < 0.05
+        assert len(room) == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert await asyncio.wait_for(loop.sock_recv(connecting, 1), SECONDS) == b"!"
+    connecting.close()
+    await leave([], room)
+    door.close()
