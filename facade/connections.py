@@ -25,7 +25,7 @@ class _Cycle(RequestResponseCycle):
     async def send(self, message: Any) -> None:
         """Send a part of the answer."""
         body = message.get("body", b"")
-        if len(body) < _LARGE_BYTES or not self.chunked_encoding or not message["more_body"]:
+        if len(body) < _LARGE_BYTES or not self.chunked_encoding or not message.get("more_body"):
             await super().send(message)
             return
         if self.flow.write_paused and not self.disconnected:
