@@ -182,9 +182,9 @@ class Share:
                 await self._room.wait(self)
         self.moved_at = asyncio.get_running_loop().time()
 
-    def rest(self, *, lend: bool) -> None:
-        """The client has the word. If asked to, the base is lent to others when it lets us wait."""
-        self.moved_at = asyncio.get_running_loop().time()
+    def rest(self, *, lend: bool, grace_seconds: float = 0.0) -> None:
+        """The client has the word. If asked to, the base is lent to others when it lets us wait, but not before."""
+        self.moved_at = asyncio.get_running_loop().time() + grace_seconds
         self.is_idle = lend
 
     async def pass_on(self) -> None:

@@ -29,6 +29,9 @@ _USUAL_HEADER_BYTES = 256 << 10
 
 _GROWTH_BYTES = 256 << 10
 
+_FIRST_MESSAGE_SECONDS = 1.0
+"""A first message is usually on its way. Who lends its room meanwhile to others gets the message without."""
+
 _Requests = AsyncIterator[pb.StoreInstancesRequest]
 
 
@@ -135,7 +138,7 @@ class _Stream:
 
     async def _take_first(self, requests: _Requests) -> StoreTarget:
         """Take the message with the header; return what holds for all items."""
-        first = await self._next(requests)
+        first = await self._next(requests, grace_seconds=_FIRST_MESSAGE_SECONDS)
         if first is None or not first.HasField("header"):
             raise _malformed("The first message must have the header.")
         header = first.header
@@ -159,8 +162,8 @@ class _Stream:
         await self._take(request, target)
         return True
 
-    async def _next(self, requests: _Requests) -> pb.StoreInstancesRequest | None:
-        self._share.rest(lend=self._open is None)
+    async def _next(self, requests: _Requests, grace_seconds: float = 0.0) -> pb.StoreInstancesRequest | None:
+        self._share.rest(lend=self._open is None, grace_seconds=grace_seconds)
         request = await anext(requests, None)
         await self._share.enter()
         return request

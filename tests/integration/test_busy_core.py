@@ -154,16 +154,17 @@ async def test_an_upload_that_finds_no_room_in_time_is_refused_and_leaves_nothin
         holders = [await half_an_instance(core, body) for body in bodies]
         await until(lambda: room.used_bytes == SMALL_ROOM)
 
+        enough = asyncio.Event()
+
         async def trickle(call: Any) -> None:  # who sends something is not evicted
-            while True:
+            while not enough.is_set():
                 await call.write(message(pb.InstancePiece(item=1)))
                 await asyncio.sleep(0.1)
 
         trickling = [asyncio.create_task(trickle(call)) for call in holders]
         assert await reasons_of(core.store_stub.StoreInstances()) == BUSY
-        for task in trickling:
-            task.cancel()
-        await asyncio.wait(trickling)
+        enough.set()  # a write that is cancelled would cancel its call
+        await asyncio.gather(*trickling)
         for call, body in zip(holders, bodies, strict=True):
             [outcome] = await finish(call, body)
             assert outcome.HasField("stored")
