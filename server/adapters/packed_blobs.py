@@ -10,7 +10,8 @@ what is settled; a torn tail is cut off first.
 Deleting overwrites the bytes with zeros and gives whole blocks back. A segment that nobody appends to and nothing lives
 in is removed.
 
-Of a packed blob that is read whole, the checksum is verified; of ranges, and of files, it is not.
+Of a packed blob that is read in one piece, the checksum is verified here; of parts, and of files, it is not. (Whoever
+hands out a whole instance compares it with the index's checksum.)
 """
 
 import os
@@ -36,7 +37,8 @@ from server.ports.blobs import most_piece_bytes
 SMALL_BYTES = PIECE_BYTES
 """Blobs up to this size are packed; above, a file of its own costs no more (docs/decisions/0011-segments.md).
 
-Not more than a piece, so that a packed blob is read in one go: nobody can erase the rest of it under a reader.
+Not more than a piece, so that a packed blob is read in one go, unless the reader wants smaller pieces: then one that is
+erased under it fails.
 """
 
 _HELD_BYTES = 32 << 20

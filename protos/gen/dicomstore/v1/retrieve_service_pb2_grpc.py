@@ -75,7 +75,8 @@ class RetrieveServiceServicer:
         Each item starts with a piece that has `head` and ends with a piece that has `last` or `failed`; an item that
         can't be had in an acceptable form is one piece with only `failed`.
         Several small items may share a message. A failed item does not end the stream.
-        An instance deleted while the stream runs is left out or sent whole, never cut.
+        An instance deleted while the stream runs is left out, sent whole, or fails; it is never just cut.
+        The bytes of a whole instance as stored are compared with their checksum before its last piece is sent.
 
         Errors of the call: INVALID_UID, INVALID_PARTITION_NAME, PARTITIONS_DISABLED, PARTITION_REQUIRED,
         PARTITION_NOT_FOUND, STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND,
