@@ -27,9 +27,14 @@ def matches(matcher: Matcher, value: str) -> bool:
         case Like(pattern):
             return _has_form(value, pattern)
         case NameMatches(patterns):
-            return any(_has_form(group, pattern) for group in value.split("=") if group for pattern in patterns)
+            return any(_has_form(group, pattern) for group in _groups(value) if group for pattern in patterns)
         case NameWords(prefixes):
-            return any(_has_words(group, prefixes) for group in value.split("="))
+            return any(_has_words(group, prefixes) for group in _groups(value))
+
+
+def _groups(name: str) -> list[str]:
+    """Return the component groups of a person name, of which there are three: what follows belongs to the third."""
+    return name.split("=", 2)
 
 
 def _has_form(value: str, pattern: str) -> bool:

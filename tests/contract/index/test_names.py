@@ -44,6 +44,13 @@ async def test_a_name_is_found_by_any_of_its_component_groups(
     assert await studies(index, "PatientName", NameMatches((pattern,))) == found
 
 
+async def test_what_follows_the_third_component_group_belongs_to_it(index: InstanceIndex) -> None:
+    await store_values(index, "PatientName", "a=b=c=d", "===")
+    assert await studies(index, "PatientName", NameMatches(("c=d",))) == [1]
+    assert await studies(index, "PatientName", NameMatches(("d",))) == []
+    assert await studies(index, "PatientName", NameMatches(("?",))) == [1, 2]
+
+
 async def test_any_pattern_for_a_name_may_hold(index: InstanceIndex) -> None:
     await store_values(index, "ReferringPhysicianName", *NAMES)
     assert await studies(index, "ReferringPhysicianName", NameMatches(("buc*", "*小東"))) == [3, 7]
