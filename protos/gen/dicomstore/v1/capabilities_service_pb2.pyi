@@ -31,13 +31,17 @@ class Features(_message.Message):
     def __init__(self, partitions: _Optional[bool] = ...) -> None: ...
 
 class GetCapabilitiesResponse(_message.Message):
-    __slots__ = ("server_version", "limits", "features", "encodable_transfer_syntax_uids")
+    __slots__ = ("server_version", "limits", "features", "encodable_transfer_syntax_uids", "decodable_transfer_syntax_uids", "rendered_media_types")
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     ENCODABLE_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
+    DECODABLE_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
+    RENDERED_MEDIA_TYPES_FIELD_NUMBER: _ClassVar[int]
     server_version: str
     limits: Limits
     features: Features
     encodable_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, server_version: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ..., encodable_transfer_syntax_uids: _Optional[_Iterable[str]] = ...) -> None: ...
+    decodable_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
+    rendered_media_types: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, server_version: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., features: _Optional[_Union[Features, _Mapping]] = ..., encodable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., decodable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., rendered_media_types: _Optional[_Iterable[str]] = ...) -> None: ...

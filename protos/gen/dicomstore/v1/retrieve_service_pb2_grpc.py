@@ -31,6 +31,14 @@ class RetrieveServiceStub:
     All rpcs stream and hold no whole instance in memory; a slow reader slows the server by flow control.
     A look-up error is sent before the first message, so a client that has a first message knows the resource exists.
     Deleted and half-stored instances are never visible. Reads may be repeated freely.
+
+    Choice of the transfer syntax, wherever a request has `acceptable_transfer_syntax_uids`:
+    * "*" is the stored form. An empty list means "*".
+    * Entries are in order of preference. `acceptable_qualities`, if given, has one number for each: entries of equal
+    quality are equally good, and the one that needs no re-encoding is taken; if none is such, the first that can be
+    had. Without qualities each entry is better than those after it.
+    * What is re-encoded has pixels, pixel description and lossy-compression attributes that agree with one another.
+    `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
     """
 
     def __init__(self, channel):
@@ -54,10 +62,20 @@ class RetrieveServiceStub:
                 request_serializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveBulkDataRequest.SerializeToString,
                 response_deserializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveBulkDataResponse.FromString,
                 _registered_method=True)
+        self.RetrieveAllBulkData = channel.unary_stream(
+                '/dicomstore.v1.RetrieveService/RetrieveAllBulkData',
+                request_serializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveAllBulkDataRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveAllBulkDataResponse.FromString,
+                _registered_method=True)
         self.RetrieveMetadata = channel.unary_stream(
                 '/dicomstore.v1.RetrieveService/RetrieveMetadata',
                 request_serializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveMetadataRequest.SerializeToString,
                 response_deserializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveMetadataResponse.FromString,
+                _registered_method=True)
+        self.RetrieveRendered = channel.unary_stream(
+                '/dicomstore.v1.RetrieveService/RetrieveRendered',
+                request_serializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveRenderedRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveRenderedResponse.FromString,
                 _registered_method=True)
 
 
@@ -67,6 +85,14 @@ class RetrieveServiceServicer:
     All rpcs stream and hold no whole instance in memory; a slow reader slows the server by flow control.
     A look-up error is sent before the first message, so a client that has a first message knows the resource exists.
     Deleted and half-stored instances are never visible. Reads may be repeated freely.
+
+    Choice of the transfer syntax, wherever a request has `acceptable_transfer_syntax_uids`:
+    * "*" is the stored form. An empty list means "*".
+    * Entries are in order of preference. `acceptable_qualities`, if given, has one number for each: entries of equal
+    quality are equally good, and the one that needs no re-encoding is taken; if none is such, the first that can be
+    had. Without qualities each entry is better than those after it.
+    * What is re-encoded has pixels, pixel description and lossy-compression attributes that agree with one another.
+    `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
     """
 
     def RetrieveInstances(self, request, context):
@@ -81,7 +107,8 @@ class RetrieveServiceServicer:
         Errors of the call: INVALID_UID, INVALID_PARTITION_NAME, PARTITIONS_DISABLED, PARTITION_REQUIRED,
         PARTITION_NOT_FOUND, STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND,
         NOT_ACCEPTABLE_TRANSFER_SYNTAX (one instance, or all of them), RANGE_NOT_SATISFIABLE, DATABASE_UNAVAILABLE.
-        Errors of an item: NOT_ACCEPTABLE_TRANSFER_SYNTAX, BLOB_MISSING, BLOB_DAMAGED, STORAGE_UNAVAILABLE.
+        Errors of an item: NOT_ACCEPTABLE_TRANSFER_SYNTAX, PIXEL_DATA_UNREADABLE, BLOB_MISSING, BLOB_DAMAGED,
+        STORAGE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,11 +117,13 @@ class RetrieveServiceServicer:
     def RetrieveFrames(self, request, context):
         """Sends frames of one instance in the order asked for; a number asked for twice is sent twice.
 
-        Only the bytes of those frames are read. A frame of encapsulated pixel data is the concatenation of its
-        fragments (PS3.5 section A.4), without item tags. Native frames are little endian.
+        Only the bytes of those frames are read, and only those frames are re-encoded. A frame of encapsulated pixel data
+        is the concatenation of its fragments (PS3.5 section A.4), without item tags. Native frames are little endian.
+        A frame that can't be read or decoded fails; the others arrive. If the first one fails, the call does.
 
-        Errors: INVALID_UID, INVALID_FRAME_NUMBER, the partition reasons, STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND,
-        NO_PIXEL_DATA, FRAME_NOT_FOUND, NOT_ACCEPTABLE_TRANSFER_SYNTAX, BLOB_MISSING, DATABASE_UNAVAILABLE.
+        Errors: INVALID_UID, INVALID_FRAME_NUMBER, INVALID_FIELD (range), the partition reasons, STUDY_NOT_FOUND,
+        SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, NO_PIXEL_DATA, FRAME_NOT_FOUND, NOT_ACCEPTABLE_TRANSFER_SYNTAX,
+        PIXEL_DATA_UNREADABLE, RANGE_NOT_SATISFIABLE, BLOB_MISSING, BLOB_DAMAGED, DATABASE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,11 +132,26 @@ class RetrieveServiceServicer:
     def RetrieveBulkData(self, request, context):
         """Sends the value of one attribute that metadata shows as a BulkDataURI, or a range of it.
 
-        Values are little endian. Encapsulated pixel data is sent as its frames' bytes joined, and always whole.
-        The first message has the head; an empty value has a head and no data.
+        Values are little endian. Encapsulated pixel data is sent as its fragments' bytes joined, which is how a video is
+        played. The first message has the head; an empty value has a head and no data.
 
         Errors: INVALID_UID, INVALID_FIELD (path), the partition reasons, STUDY_NOT_FOUND, SERIES_NOT_FOUND,
         INSTANCE_NOT_FOUND, BULK_DATA_NOT_FOUND, RANGE_NOT_SATISFIABLE, BLOB_MISSING, DATABASE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetrieveAllBulkData(self, request, context):
+        """Sends all values of a study, a series or one instance that metadata shows as a BulkDataURI, in ascending order of
+        version, within an instance of path. Pixel data comes frame by frame, as `RetrieveFrames` sends it.
+
+        An item that can't be had is one piece with only `failed`, which does not end the stream.
+
+        Errors of the call: INVALID_UID, the partition reasons, STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND,
+        BULK_DATA_NOT_FOUND (there is none in the whole resource), NO_PIXEL_DATA (likewise, with `pixel_data_only`),
+        DATABASE_UNAVAILABLE.
+        Errors of an item: NOT_ACCEPTABLE_TRANSFER_SYNTAX, PIXEL_DATA_UNREADABLE, BLOB_MISSING, BLOB_DAMAGED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,7 +173,31 @@ class RetrieveServiceServicer:
         and is what RetrieveBulkData takes. The needle `"BulkDataURI":"bulkdata:` matches nothing else.
         * Attributes found invalid when stored under VALIDATION_MODE_LENIENT are left out.
 
-        Errors: INVALID_UID, the partition reasons, STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, DATABASE_UNAVAILABLE.
+        Errors: INVALID_UID, INVALID_FIELD (limit, offset, a field that is no attribute), the partition reasons,
+        STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, DATABASE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetrieveRendered(self, request, context):
+        """Sends what a person looks at: an image, an animation, a document or a film (PS3.18 section 8.3.5, 10.4.1.1.3).
+
+        Without frames, one item for each instance of the resource, in ascending order of version; with frames, one item
+        for each of them in the order asked for; with `thumbnail`, exactly one item for the resource, of a representative
+        instance and frame, or an icon for what has no picture.
+        What each kind of object can be rendered as:
+        images: image/jpeg (default), image/png; several frames also image/gif and image/apng, one picture a frame.
+        A still picture of a whole multi-frame instance shows its first frame.
+        Structured Reports: text/html. Encapsulated documents: their own media type. Video: its own media type.
+        All others have only a thumbnail.
+        An item that can't be had in an acceptable form is one piece with only `failed`, which does not end the stream.
+
+        Errors of the call: INVALID_UID, INVALID_FRAME_NUMBER, INVALID_FIELD, the partition reasons, STUDY_NOT_FOUND,
+        SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, FRAME_NOT_FOUND, NO_PIXEL_DATA (frames of what has none),
+        RANGE_NOT_SATISFIABLE, DATABASE_UNAVAILABLE; and, when they hold for all items, the following.
+        Errors of an item: NOT_ACCEPTABLE_MEDIA_TYPE, NOT_RENDERABLE, PIXEL_DATA_UNREADABLE, BLOB_MISSING, BLOB_DAMAGED,
+        STORAGE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,10 +221,20 @@ def add_RetrieveServiceServicer_to_server(servicer, server):
                     request_deserializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveBulkDataRequest.FromString,
                     response_serializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveBulkDataResponse.SerializeToString,
             ),
+            'RetrieveAllBulkData': grpc.unary_stream_rpc_method_handler(
+                    servicer.RetrieveAllBulkData,
+                    request_deserializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveAllBulkDataRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveAllBulkDataResponse.SerializeToString,
+            ),
             'RetrieveMetadata': grpc.unary_stream_rpc_method_handler(
                     servicer.RetrieveMetadata,
                     request_deserializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveMetadataRequest.FromString,
                     response_serializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveMetadataResponse.SerializeToString,
+            ),
+            'RetrieveRendered': grpc.unary_stream_rpc_method_handler(
+                    servicer.RetrieveRendered,
+                    request_deserializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveRenderedRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveRenderedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -172,6 +250,14 @@ class RetrieveService:
     All rpcs stream and hold no whole instance in memory; a slow reader slows the server by flow control.
     A look-up error is sent before the first message, so a client that has a first message knows the resource exists.
     Deleted and half-stored instances are never visible. Reads may be repeated freely.
+
+    Choice of the transfer syntax, wherever a request has `acceptable_transfer_syntax_uids`:
+    * "*" is the stored form. An empty list means "*".
+    * Entries are in order of preference. `acceptable_qualities`, if given, has one number for each: entries of equal
+    quality are equally good, and the one that needs no re-encoding is taken; if none is such, the first that can be
+    had. Without qualities each entry is better than those after it.
+    * What is re-encoded has pixels, pixel description and lossy-compression attributes that agree with one another.
+    `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
     """
 
     @staticmethod
@@ -256,6 +342,33 @@ class RetrieveService:
             _registered_method=True)
 
     @staticmethod
+    def RetrieveAllBulkData(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dicomstore.v1.RetrieveService/RetrieveAllBulkData',
+            dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveAllBulkDataRequest.SerializeToString,
+            dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveAllBulkDataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RetrieveMetadata(request,
             target,
             options=(),
@@ -272,6 +385,33 @@ class RetrieveService:
             '/dicomstore.v1.RetrieveService/RetrieveMetadata',
             dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveMetadataRequest.SerializeToString,
             dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveMetadataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetrieveRendered(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dicomstore.v1.RetrieveService/RetrieveRendered',
+            dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveRenderedRequest.SerializeToString,
+            dicomstore_dot_v1_dot_retrieve__service__pb2.RetrieveRenderedResponse.FromString,
             options,
             channel_credentials,
             insecure,
