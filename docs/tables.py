@@ -23,7 +23,7 @@ from server.dicom.attributes import SEARCH_KEYS, SearchKey
 from server.dicom.keywords import path_of
 from server.dicom.matching import WILDCARD_VRS
 from server.dicom.reencode import can_reencode
-from server.domain.retrieve import ENCODABLE
+from server.domain.retrieve_instances import ENCODABLE
 
 _CONVERTOR = re.compile(r":\w+}")
 _PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

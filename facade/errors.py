@@ -59,6 +59,9 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "NOT_ACCEPTABLE_TRANSFER_SYNTAX": Answer(
             406, "The resource can't be returned in any of the transfer syntaxes asked for."
         ),
+        "NOT_ACCEPTABLE_MEDIA_TYPE": Answer(406),
+        "NOT_RENDERABLE": Answer(406),
+        "PIXEL_DATA_UNREADABLE": Answer(406, "The pixel data of the instance can't be decoded."),
         "UNREADABLE_INSTANCE": Answer(409),
         "INVALID_INSTANCE": Answer(409),
         "STUDY_MISMATCH": Answer(409),

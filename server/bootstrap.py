@@ -42,7 +42,11 @@ from server.domain.housekeeping import Housekeeping
 from server.domain.limits import MAX_MESSAGE_BYTES
 from server.domain.pace import Pace
 from server.domain.partitions import PartitionGate
-from server.domain.retrieve import Retrieve
+from server.domain.reading import Reading
+from server.domain.retrieve_bulk_data import RetrieveBulkData
+from server.domain.retrieve_frames import RetrieveFrames
+from server.domain.retrieve_instances import RetrieveInstances
+from server.domain.retrieve_metadata import RetrieveMetadata
 from server.domain.search import Search
 from server.domain.store import Store
 from server.rpc.capabilities import CapabilitiesServicer
@@ -185,9 +189,16 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         )
         room = Room(settings.max_ingest_bytes, settings.ingest_wait_seconds)
         pace = Pace(settings.max_answer_bytes)
+        reading = Reading(blobs, pace)
         services = _Services(
             store=StoreServicer(store, MAX_MESSAGE_BYTES, room),
-            retrieve=RetrieveServicer(Retrieve(blobs=blobs, index=database.instances, gate=gate, pace=pace), pace),
+            retrieve=RetrieveServicer(
+                instances=RetrieveInstances(reading=reading, index=database.instances, gate=gate),
+                frames=RetrieveFrames(reading=reading, index=database.instances, gate=gate),
+                bulk_data=RetrieveBulkData(reading=reading, index=database.instances, gate=gate),
+                metadata=RetrieveMetadata(reading=reading, index=database.instances, gate=gate),
+                pace=pace,
+            ),
             search=SearchServicer(Search(database.instances, gate)),
             delete=DeleteServicer(delete),
             change_feed=ChangeFeedServicer(feed),

@@ -7,7 +7,7 @@ from dicomstore.v1 import capabilities_service_pb2_grpc
 
 from server.config import Settings
 from server.domain import limits
-from server.domain.retrieve import ENCODABLE
+from server.domain.retrieve_instances import ENCODABLE
 from server.rpc.observe import Context
 
 

@@ -8,7 +8,10 @@ from dicomstore.v1 import retrieve_service_pb2 as pb
 from dicomstore.v1 import retrieve_service_pb2_grpc
 
 from server.domain.pace import Pace
-from server.domain.retrieve import NotAcceptable, OpenFrame, OpenInstance, OpenMetadata, Retrieve
+from server.domain.retrieve_bulk_data import RetrieveBulkData
+from server.domain.retrieve_frames import OpenFrame, RetrieveFrames
+from server.domain.retrieve_instances import NotAcceptable, OpenInstance, RetrieveInstances
+from server.domain.retrieve_metadata import OpenMetadata, RetrieveMetadata
 from server.model.errors import DicomStoreError
 from server.rpc import convert
 from server.rpc.observe import Context
@@ -20,10 +23,21 @@ _Item = TypeVar("_Item")
 
 
 class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
-    """Speaks RetrieveService for `Retrieve`."""
+    """Speaks RetrieveService."""
 
-    def __init__(self, retrieve: Retrieve, pace: Pace) -> None:
-        self._retrieve = retrieve
+    def __init__(
+        self,
+        *,
+        instances: RetrieveInstances,
+        frames: RetrieveFrames,
+        bulk_data: RetrieveBulkData,
+        metadata: RetrieveMetadata,
+        pace: Pace,
+    ) -> None:
+        self._instances = instances
+        self._frames = frames
+        self._bulk_data = bulk_data
+        self._metadata = metadata
         self._pace = pace
 
     async def RetrieveInstances(
@@ -31,7 +45,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
     ) -> AsyncIterator[pb.RetrieveInstancesResponse]:
         """See the contract."""
         resource = request.resource
-        opened = self._retrieve.instances(
+        opened = self._instances.open(
             partition=resource.partition,
             study=resource.study_instance_uid,
             series=resource.series_instance_uid,
@@ -50,7 +64,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
     ) -> AsyncIterator[pb.RetrieveFramesResponse]:
         """See the contract."""
         instance = request.instance
-        opened = self._retrieve.frames(
+        opened = self._frames.open(
             partition=instance.partition,
             study=instance.study_instance_uid,
             series=instance.series_instance_uid,
@@ -68,7 +82,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
     ) -> AsyncIterator[pb.RetrieveBulkDataResponse]:
         """See the contract."""
         instance = request.instance
-        opened = await self._retrieve.bulk_data(
+        opened = await self._bulk_data.open(
             partition=instance.partition,
             study=instance.study_instance_uid,
             series=instance.series_instance_uid,
@@ -97,7 +111,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
     ) -> AsyncIterator[pb.RetrieveMetadataResponse]:
         """See the contract."""
         resource = request.resource
-        opened = await self._retrieve.metadata(
+        opened = await self._metadata.open(
             partition=resource.partition,
             study=resource.study_instance_uid,
             series=resource.series_instance_uid,
@@ -105,10 +119,10 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             known=convert.known_state(request),
         )
         with self._pace.answering():
-            async for message in self._metadata(opened):
+            async for message in self._metadata_messages(opened):
                 yield message
 
-    async def _metadata(self, opened: OpenMetadata) -> AsyncIterator[pb.RetrieveMetadataResponse]:
+    async def _metadata_messages(self, opened: OpenMetadata) -> AsyncIterator[pb.RetrieveMetadataResponse]:
         message = pb.RetrieveMetadataResponse(state=convert.state(opened.state))
         size = 0
         async for page in opened.pages:

@@ -9,7 +9,8 @@ from server.adapters.memory_blobs import MemoryBlobs
 from server.adapters.sql.engine import Database, migrate, open_database
 from server.domain.pace import Pace
 from server.domain.partitions import PartitionGate
-from server.domain.retrieve import OpenMetadata, Retrieve
+from server.domain.reading import Reading
+from server.domain.retrieve_metadata import OpenMetadata, RetrieveMetadata
 from server.model.instance import ResourceState
 from tests.contract.index.samples import NOON, identity, sample, study_ref
 
@@ -25,8 +26,9 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def opened(database: Database) -> OpenMetadata:
     gate = PartitionGate(database.partitions, enabled=False, now=lambda: NOON)
-    retrieve = Retrieve(blobs=MemoryBlobs(), index=database.instances, gate=gate, pace=Pace(1 << 20))
-    return await retrieve.metadata(partition="", study=study_ref().study or "", series="", instance="", known=None)
+    reading = Reading(MemoryBlobs(), Pace(1 << 20))
+    retrieve = RetrieveMetadata(reading=reading, index=database.instances, gate=gate)
+    return await retrieve.open(partition="", study=study_ref().study or "", series="", instance="", known=None)
 
 
 async def store(database: Database, *numbers: int) -> None:

@@ -1,0 +1,99 @@
+"""The bytes of stored instances: whole and checked, in parts, and as little-endian values.
+
+Everything is an iterator over pieces of at most about 1 MiB.
+"""
+
+from collections.abc import AsyncIterator
+
+import google_crc32c
+
+from server.dicom import frames as pixels
+from server.dicom.reencode import inflate
+from server.domain.pace import Pace
+from server.model.errors import DataLoss, OutOfRange, Reason, WrongState
+from server.model.instance import StoredInstance
+from server.ports.blobs import BlobStore
+
+AS_STORED = "*"
+IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+DEFLATED_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
+EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+
+
+class Reading:
+    """Reads blobs at the pace that all answers share."""
+
+    def __init__(self, blobs: BlobStore, pace: Pace) -> None:
+        self._blobs = blobs
+        self._pace = pace
+
+    def piece_bytes(self) -> int:
+        """Return the size that a piece may have now."""
+        return self._pace.piece_bytes()
+
+    def read(self, stored: StoredInstance, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """Read bytes as they are stored, from `offset` of the file."""
+        return self._blobs.read(stored.locator, offset, length, self._pace.piece_bytes)
+
+    async def whole(self, stored: StoredInstance) -> AsyncIterator[bytes]:
+        """Read all of an instance; its last piece is handed out only if the bytes are those that were stored."""
+        crc32c, left = 0, stored.size_bytes
+        async for piece in self.read(stored):
+            crc32c = google_crc32c.extend(crc32c, piece)
+            left -= len(piece)
+            if left <= 0 and (left < 0 or crc32c != stored.crc32c):
+                raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance have changed since they were stored.")
+            yield piece
+        if left > 0:
+            raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
+
+    def values(self, stored: StoredInstance, start: int, offset: int, length: int, unit: int) -> AsyncIterator[bytes]:
+        """Read `length` bytes from `offset` of the value at `start`, little endian whatever they are stored as."""
+        if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
+            return part_of(inflate(self.read(stored)), start + offset, length)
+        if stored.transfer_syntax_uid != EXPLICIT_BIG_ENDIAN or unit == 1:
+            return self.read(stored, start + offset, length)
+        lead = offset % unit
+        words = self.read(stored, start + offset - lead, -(-(lead + length) // unit) * unit)
+        return part_of(pixels.swap_bytes(words, unit), lead, length)
+
+
+def not_acceptable(stored: str) -> WrongState:
+    """Return what an instance in transfer syntax `stored` is refused with."""
+    return WrongState(
+        Reason.NOT_ACCEPTABLE_TRANSFER_SYNTAX,
+        f"The instance is stored in transfer syntax {stored} and can't be had in an acceptable one.",
+        stored=stored,
+    )
+
+
+def range_within(size_bytes: int, offset: int, length: int | None) -> tuple[int, int]:
+    """Return offset and length of the part of a range that exists (RFC 9110 section 14.1.2)."""
+    if offset < 0 or (length is not None and length < 1) or (offset >= size_bytes and offset > 0):
+        raise OutOfRange(Reason.RANGE_NOT_SATISFIABLE, "The range lies outside the object.", size_bytes=str(size_bytes))
+    rest = size_bytes - offset
+    return offset, rest if length is None else min(length, rest)
+
+
+async def part_of(chunks: AsyncIterator[bytes], offset: int, length: int) -> AsyncIterator[bytes]:
+    """Yield `length` bytes from `offset` of a stream."""
+    async for chunk in chunks:
+        if offset >= len(chunk):
+            offset -= len(chunk)
+            continue
+        piece = chunk[offset : offset + length]
+        offset = 0
+        length -= len(piece)
+        yield piece
+        if not length:
+            return
+    if length:
+        raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
+
+
+async def chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield `first`, then the rest."""
+    yield first
+    async for chunk in rest:
+        yield chunk
