@@ -48,6 +48,17 @@ class Settings(BaseSettings):
     cors_origins: str = Field(
         "", description="Web origins that browsers may call from, e.g. https://viewer.example; * is all, empty none."
     )
+    cache_seconds: int = Field(
+        0,
+        ge=0,
+        description="Time that a browser may show instances, frames, values and pictures it has without asking whether "
+        "they are still there; 0 lets it ask each time, which is cheap.",
+    )
+    viewer: str = Field(
+        "",
+        description="Folder of a built web viewer (the `dist` of OHIF's npm package `@ohif/app`) to serve at `/`; "
+        "empty serves none.",
+    )
     call_seconds: float = Field(60, gt=0, description="Time the core has for an answer or for the start of a stream.")
     idle_seconds: float = Field(300, gt=0, description="Longest silence of a client or the core within a transfer.")
     max_requests: int = Field(500, gt=0, description="Requests at once in a process; more are answered 503.")
@@ -71,6 +82,13 @@ class Settings(BaseSettings):
         for entry in comma_list(value):
             if entry != "*":
                 ip_network(entry, strict=False)
+        return value
+
+    @field_validator("viewer")
+    @classmethod
+    def _has_a_page(cls, value: str) -> str:
+        if value and not Path(value, "index.html").is_file():
+            raise ValueError(f"{value} is no built viewer: it has no index.html")
         return value
 
     @classmethod
