@@ -33,6 +33,7 @@ from grpc_reflection.v1alpha import reflection
 
 from server.adapters.packed_blobs import PackedBlobs
 from server.adapters.sql import engine
+from server.adapters.worker_pool import WorkerPool
 from server.config import Settings
 from server.domain.audit import Audit
 from server.domain.change_feed import ChangeFeed
@@ -49,6 +50,7 @@ from server.domain.retrieve_instances import RetrieveInstances
 from server.domain.retrieve_metadata import RetrieveMetadata
 from server.domain.search import Search
 from server.domain.store import Store
+from server.ports.workers import Workers
 from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
 from server.rpc.delete import DeleteServicer
@@ -92,6 +94,15 @@ _OPTIONS = (
 
 _CALLS_BESIDES = 20
 """Calls of health and reflection on one connection, beside those of our services."""
+
+_PERFORM = "server.dicom.work.perform"
+"""What worker processes do with a job. Only they import it."""
+
+_WORKER_FRAMES = 8
+"""A worker may need the memory of so many frames of the largest size."""
+
+_WORKER_BYTES = 256 << 20
+"""What it may need besides, to import codecs among others."""
 
 _log = logging.getLogger("dicomstore")
 
@@ -190,6 +201,14 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         room = Room(settings.max_ingest_bytes, settings.ingest_wait_seconds)
         pace = Pace(settings.max_answer_bytes)
         reading = Reading(blobs, pace)
+        workers: Workers = await stack.enter_async_context(
+            WorkerPool(
+                _PERFORM,
+                count=settings.pixel_worker_count,
+                job_seconds=settings.pixel_seconds,
+                memory_bytes=_WORKER_BYTES + _WORKER_FRAMES * settings.max_frame_bytes,
+            )
+        )
         services = _Services(
             store=StoreServicer(store, MAX_MESSAGE_BYTES, room),
             retrieve=RetrieveServicer(

@@ -47,6 +47,22 @@ class Settings(BaseSettings):
         gt=0,
         description="Memory for the pieces of all answers on their way; with more of them, they get smaller.",
     )
+    pixel_workers: int = Field(
+        0,
+        ge=0,
+        description="Most processes that decode, encode and render; they run while there is something to do. "
+        "0 is one for each processor, or one alone if `share_ports` is on: then there are other cores beside this one.",
+    )
+    pixel_seconds: float = Field(
+        30, gt=0, description="Longest time that one frame may take to be decoded, encoded or rendered."
+    )
+    max_frame_bytes: int = Field(
+        128 * 2**20,
+        gt=0,
+        description="Largest frame that is decoded, encoded or rendered, in its uncompressed form. "
+        "A process that does that may need eight times as much.",
+    )
+    frame_cache_bytes: int = Field(32 * 2**20, ge=0, description="Memory for re-encoded frames that are kept.")
     ingest_wait_seconds: float = Field(30, gt=0, description="Longest wait of an upload for that memory.")
     max_calls: int = Field(300, gt=0, description="Calls at once; more are refused.")
     max_watches: int = Field(50, ge=0, description="Watches of the change feed at once, which don't count as calls.")
@@ -55,6 +71,11 @@ class Settings(BaseSettings):
     search_seconds: float = Field(30, gt=0, description="Time that the index may take to find something.")
     shutdown_seconds: float = Field(10, ge=0, description="Time that calls in flight get to finish when stopping.")
     log_level: str = Field("info", description="debug, info, warning or error.")
+
+    @property
+    def pixel_worker_count(self) -> int:
+        """Most worker processes of this core."""
+        return self.pixel_workers or (1 if self.share_ports else len(os.sched_getaffinity(0)))
 
     @property
     def database_url(self) -> str:
