@@ -12,6 +12,7 @@ class PixelDescription:
 
     sample_format: "integer" for Pixel Data, "float" for Float Pixel Data, "double" for Double Float Pixel Data.
     planar_configuration: 0, colour by pixel; 1, colour by plane. Of no meaning with one sample per pixel.
+    has_embedded_overlays: bits beyond the stored ones are overlay planes (retired), which not every codec can carry.
     """
 
     rows: int
@@ -24,6 +25,7 @@ class PixelDescription:
     is_signed: bool
     planar_configuration: int
     sample_format: str = "integer"
+    has_embedded_overlays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
