@@ -39,6 +39,7 @@ from server.domain.audit import Audit
 from server.domain.change_feed import ChangeFeed
 from server.domain.commit import Committer
 from server.domain.delete import Delete
+from server.domain.fragments import FragmentReader
 from server.domain.housekeeping import Housekeeping
 from server.domain.limits import MAX_MESSAGE_BYTES
 from server.domain.pace import Pace
@@ -214,7 +215,9 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             retrieve=RetrieveServicer(
                 instances=RetrieveInstances(reading=reading, index=database.instances, gate=gate),
                 frames=RetrieveFrames(reading=reading, index=database.instances, gate=gate),
-                bulk_data=RetrieveBulkData(reading=reading, index=database.instances, gate=gate),
+                bulk_data=RetrieveBulkData(
+                    reading=reading, fragments=FragmentReader(reading), index=database.instances, gate=gate
+                ),
                 metadata=RetrieveMetadata(reading=reading, index=database.instances, gate=gate),
                 pace=pace,
             ),

@@ -1,37 +1,66 @@
 """Handing out the values that metadata leaves out (PS3.18 section 10.4.1.1.5)."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from server.dicom import frames as pixels
+from server.dicom.fields import first_value
+from server.domain.fragments import FragmentReader
 from server.domain.partitions import PartitionGate
-from server.domain.reading import EXPLICIT_LITTLE_ENDIAN, Reading, chained, range_within
+from server.domain.reading import DEFLATED_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, Reading, chained, range_within
 from server.domain.resources import not_found, parse_instance
-from server.model.errors import NotFound, OutOfRange, Reason
-from server.model.ids import InstanceId
-from server.model.instance import PixelLayout
+from server.model.errors import NotFound, Reason
+from server.model.instance import BulkElement, PixelLayout, StoredInstance
 from server.ports.index import InstanceIndex
 
+PIXELS = ("7FE00008", "7FE00009", "7FE00010")
+"""Float Pixel Data, Double Float Pixel Data, Pixel Data: what frames are of."""
+
+_ENCAPSULATED_DOCUMENT = "00420011"
+_MIME_TYPE = "00420012"
+_FILM = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10([0-8])(\.1)?")
+"""MPEG-2 and MPEG-4, all in one fragment or fragmentable (PS3.5 sections 10.6 to 10.17)."""
+
+_STILL = {
+    "1.2.840.10008.1.2.4.50": "image/jpeg",
+    "1.2.840.10008.1.2.4.51": "image/jpeg",
+}
+"""Of pixel data with one frame: those that any program shows."""
+
+_UNDEFINED = b"\xff\xff\xff\xff"
+_LENGTH_BYTES = 4
 _ITEM_HEADER_BYTES = 8
+_SMALL_FRAMES = 4096
+"""Encapsulated pixel data of more frames is sent whole without its size being found out before."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenBulkData:
-    """A value, or the range of it that `offset` and `length` say. The size is None for encapsulated pixel data."""
+    """A value, or the range of it that `offset` and `length` say.
 
+    size_bytes: of the whole value; None where to find out would mean to read it all first, which is then sent whole.
+    media_type: of the value itself; empty where nothing is known of it.
+    """
+
+    stored: StoredInstance
     vr: str
     size_bytes: int | None
     offset: int
     length: int | None
     transfer_syntax_uid: str
+    media_type: str
     chunks: AsyncIterator[bytes]
 
 
 class RetrieveBulkData:
     """Reads values."""
 
-    def __init__(self, *, reading: Reading, index: InstanceIndex, gate: PartitionGate) -> None:
+    def __init__(
+        self, *, reading: Reading, fragments: FragmentReader, index: InstanceIndex, gate: PartitionGate
+    ) -> None:
         self._reading = reading
+        self._fragments = fragments
         self._index = index
         self._gate = gate
 
@@ -51,6 +80,7 @@ class RetrieveBulkData:
         Raises:
             InvalidRequest, NotFound: for the address; BULK_DATA_NOT_FOUND.
             OutOfRange: RANGE_NOT_SATISFIABLE.
+            WrongState: PIXEL_DATA_UNREADABLE.
         """
         wanted = await parse_instance(self._gate, partition, study, series, instance)
         found = await self._index.bulk(wanted, path)
@@ -59,31 +89,78 @@ class RetrieveBulkData:
         stored, element = found
         if element is None:
             raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The instance has no bulk data there.", path=path)
-        layout = await self._pixel_layout(wanted)
-        of_pixels = layout is not None and element.offset == layout.offset
-        if layout is not None and layout.is_encapsulated and of_pixels:
-            if offset or length is not None:
-                raise OutOfRange(
-                    Reason.RANGE_NOT_SATISFIABLE, "Encapsulated pixel data is only sent whole.", size_bytes="0"
-                )
-            chunks = self._reading.read(stored, element.offset, element.length)
-            return OpenBulkData(
-                element.vr, None, 0, None, stored.transfer_syntax_uid, pixels.defragment(_without_offset_table(chunks))
-            )
+        return await self.open_element(stored, element, offset, length)
+
+    async def open_element(
+        self, stored: StoredInstance, element: BulkElement, offset: int = 0, length: int | None = None
+    ) -> OpenBulkData:
+        """Open a value that is known to the index, or a range of it.
+
+        Raises:
+            OutOfRange: RANGE_NOT_SATISFIABLE.
+            WrongState: PIXEL_DATA_UNREADABLE.
+        """
+        layout = await self._pixel_layout(stored, element)
+        if await self._is_encapsulated(stored, element, layout):
+            return await self._encapsulated(stored, element, layout, offset, length)
         offset, length = range_within(element.length, offset, length)
-        unit = pixels.word_bytes(element.vr, layout.bits_allocated if layout and of_pixels else 0)
+        unit = pixels.word_bytes(element.vr, layout.bits_allocated if layout else 0)
         return OpenBulkData(
+            stored,
             element.vr,
             element.length,
             offset,
             length,
             EXPLICIT_LITTLE_ENDIAN,
+            await self._document_type(stored) if element.path == _ENCAPSULATED_DOCUMENT else "",
             self._reading.values(stored, element.offset, offset, length, unit),
         )
 
-    async def _pixel_layout(self, instance: InstanceId) -> PixelLayout | None:
-        found = await self._index.frames(instance, [])
-        return found[1] if found else None
+    async def _encapsulated(
+        self, stored: StoredInstance, element: BulkElement, layout: PixelLayout | None, offset: int, length: int | None
+    ) -> OpenBulkData:
+        syntax = stored.transfer_syntax_uid
+        media_type = film_type(syntax)
+        if not media_type and layout and layout.number_of_frames == 1:
+            media_type = _STILL.get(syntax, "")
+        is_whole = offset == 0 and length is None
+        known = self._fragments.known(stored, element.offset)
+        if known is None and is_whole and layout and layout.number_of_frames > _SMALL_FRAMES and not media_type:
+            items = self._reading.read(stored, element.offset, element.length)
+            chunks = pixels.defragment(_without_offset_table(items))
+            return OpenBulkData(stored, element.vr, None, 0, None, syntax, media_type, chunks)
+        fragments = known or await self._fragments.find(stored, element.offset, element.length)
+        offset, length = range_within(fragments.size_bytes, offset, length)
+        chunks = self._fragments.read(stored, fragments, offset, length)
+        return OpenBulkData(stored, element.vr, fragments.size_bytes, offset, length, syntax, media_type, chunks)
+
+    async def _is_encapsulated(self, stored: StoredInstance, element: BulkElement, layout: PixelLayout | None) -> bool:
+        """Say whether a value is cut into fragments: then its length, which stands before it, is undefined."""
+        if layout is not None:
+            return layout.is_encapsulated
+        if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
+            return False
+        before = self._reading.read(stored, element.offset - _LENGTH_BYTES, _LENGTH_BYTES)
+        return b"".join([chunk async for chunk in before]) == _UNDEFINED
+
+    async def _pixel_layout(self, stored: StoredInstance, element: BulkElement) -> PixelLayout | None:
+        """Return the layout of the pixel data, if the element is that."""
+        found = await self._index.frames(stored.id, []) if element.path in PIXELS else None
+        layout = found[1] if found else None
+        return layout if layout and layout.offset == element.offset else None
+
+    async def _document_type(self, stored: StoredInstance) -> str:
+        """Return what the data set says of its encapsulated document (PS3.3 section C.24.2)."""
+        found = await self._index.metadata(stored.id.ref, 0, 1)
+        return first_value(found[0].dicom_json, _MIME_TYPE) if found else ""
+
+
+def film_type(transfer_syntax_uid: str) -> str:
+    """Return the media type of what is a film (PS3.18 Table 8.7.3-6); empty for all others."""
+    film = _FILM.fullmatch(transfer_syntax_uid)
+    if film is None:
+        return ""
+    return "video/mpeg" if film[1] < "2" else "video/mp4"
 
 
 async def _without_offset_table(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

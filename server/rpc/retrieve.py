@@ -92,7 +92,11 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             length=request.range.length_bytes or None,
         )
         head = pb.BulkDataHead(
-            vr=opened.vr, size_bytes=opened.size_bytes, transfer_syntax_uid=opened.transfer_syntax_uid
+            vr=opened.vr,
+            size_bytes=opened.size_bytes,
+            transfer_syntax_uid=opened.transfer_syntax_uid,
+            version=opened.stored.version,
+            media_type=opened.media_type,
         )
         if opened.length is not None and opened.length != opened.size_bytes:
             head.range.offset_bytes = opened.offset

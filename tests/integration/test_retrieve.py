@@ -355,7 +355,7 @@ async def test_encapsulated_pixel_data_as_bulk_data_is_the_frames_joined(core: C
     [stored] = await core.stored(part10(transfer_syntax=JPEG_BASELINE, fragments=fragments))
     head, value = await core.bulk_data(id_of(stored), "7FE00010")
     assert value == b"\xff\xd8a1a2\xff\xd8b1"
-    assert not head.HasField("size_bytes")
+    assert head.size_bytes == 10
     assert head.transfer_syntax_uid == JPEG_BASELINE
 
 
