@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := .:protos/gen
 
-.PHONY: run test unit check format protos docs release-protos bench bench-grpc bench-memory setup clean
+.PHONY: run test unit check format protos docs release-protos bench bench-grpc bench-memory setup viewer clean
 
 # Start the archive: DICOMweb on :8080, gRPC on :50051, data in ./data.
 run: .venv/runtime
@@ -52,6 +52,18 @@ bench-grpc: .venv/dev
 
 bench-memory: .venv/dev
 	$(BIN)/python -m bench memory
+
+# OHIF as npm has it, for `dicomstore up --viewer .viewer` and for the tests with a browser.
+VIEWER := @ohif/app@3.13.2
+
+viewer: .viewer/index.html
+
+.viewer/index.html:
+	rm -rf .viewer.new && mkdir .viewer.new
+	cd .viewer.new && npm pack --silent $(VIEWER) && tar -xzf *.tgz package/dist
+	cd .viewer.new/package/dist && find . -size +8k \( -name '*.js' -o -name '*.css' -o -name '*.wasm' \) -exec gzip -k {} +
+	rm -rf .viewer && mv .viewer.new/package/dist .viewer && rm -rf .viewer.new
+	touch $@
 
 # A virtual environment with everything for development.
 setup: .venv/dev

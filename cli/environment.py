@@ -36,6 +36,10 @@ DatabaseOption = Annotated[
 PartitionsOption = Annotated[
     bool | None, typer.Option("--partitions", help="Switch data partitions on. \\[DICOMSTORE_PARTITIONS]")
 ]
+ViewerOption = Annotated[
+    Path | None,
+    typer.Option("--viewer", metavar="DIR", help="Folder of a built web viewer to serve at /. \\[DICOMSTORE_VIEWER]"),
+]
 MigrateOption = Annotated[
     bool | None, typer.Option("--migrate", help="Bring the database up to date first. \\[DICOMSTORE_MIGRATE]")
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -18,6 +19,7 @@ from facade.errors import CoreFailure, Refusal, UnexpectedErrors, core_failed, h
 from facade.memory import keep_steady
 from facade.observe import Observe
 from facade.routes import routes
+from facade.viewer import ISOLATION, Viewer
 
 _CORS_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _CORS_EXPOSED = [
@@ -56,7 +58,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
             await core.close()
 
     app = Starlette(
-        routes=routes(),
+        routes=[*routes(), *([Viewer(Path(settings.viewer))] if settings.viewer else [])],
         middleware=_middleware(settings),
         exception_handlers={Refusal: refused, CoreFailure: core_failed, HTTPException: http_failed},
         lifespan=lifespan,
@@ -72,7 +74,10 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
 def _middleware(settings: Settings) -> list[Middleware]:
     """Return the middleware, outermost first: whatever goes wrong further in, a browser may read the answer."""
     origins = comma_list(settings.cors_origins)
-    observe = Middleware(Observe, headers={"Cross-Origin-Resource-Policy": "cross-origin"} if origins else {})
+    headers = {"Cross-Origin-Resource-Policy": "cross-origin"} if origins else {}
+    if settings.viewer:
+        headers |= ISOLATION
+    observe = Middleware(Observe, headers=headers)
     inner = [observe, Middleware(Admission, max_requests=settings.max_requests), Middleware(UnexpectedErrors)]
     if not origins:
         return inner

@@ -23,6 +23,7 @@ from cli.environment import (
     GrpcOption,
     HttpOption,
     PartitionsOption,
+    ViewerOption,
     WorkersOption,
     environment_of,
     without_password,
@@ -54,6 +55,7 @@ def up(
     workers: WorkersOption = None,
     database: DatabaseOption = None,
     partitions: PartitionsOption = None,
+    viewer: ViewerOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run the whole archive, core and facade, until Ctrl-C.
@@ -70,6 +72,7 @@ def up(
         workers=workers,
         database=database,
         partitions=partitions,
+        viewer=viewer,
     )
     run(_up(environment, quiet=quiet or given.quiet))
 
@@ -84,6 +87,7 @@ class Plan:
     data: Path
     database: str
     """URL of a database of the user's own, without password; empty is the embedded one."""
+    has_viewer: bool
     processes: int
     stop_s: float
 
@@ -125,6 +129,7 @@ async def plan_of(environment: Mapping[str, str]) -> Plan:
         http=http_address,
         data=Path(str(core["data"])),
         database=database,
+        has_viewer=bool(facade["viewer"]),
         processes=processes,
         stop_s=float(core["shutdown_seconds"]) + float(facade["shutdown_seconds"]) + STOP_EXTRA_S,
     )
@@ -233,10 +238,11 @@ async def _first(*awaitables: Coroutine[Any, Any, Any]) -> None:
 def _welcome(plan: Plan) -> None:
     core = "" if plan.core == "127.0.0.1:50051" else f" --core {plan.core}"
     index = f"\n  Index      {plan.database}" if plan.database else ""
+    viewer = f"  Viewer     {plan.url}/\n" if plan.has_viewer else ""
     data.print(
         "\n[bold green]dicomstore is running[/]\n"
         + escape(
-            f"  DICOMweb   {plan.url}/v2  (and /v1)\n"
+            f"  DICOMweb   {plan.url}/v2  (and /v1)\n{viewer}"
             f"  gRPC       {plan.core}\n"
             f"  Data       {plan.data.absolute()}{index}\n"
             f"  Upload     dicomstore store{core} FOLDER\n"

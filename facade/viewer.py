@@ -1,0 +1,201 @@
+"""A web viewer beside the archive it shows: the files of a built viewer, and the settings that lead it to `/v2`.
+
+Made for OHIF, whose npm package `@ohif/app` is the complete viewer; it expects to be at the root of its host. Paths of
+the API and of the health check are never the viewer's.
+
+Guarantees: only files below the folder are ever sent; symbolic links do not lead out of it.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+from dicomstore.v1.partition_service_pb2 import ListPartitionsRequest
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Match
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
+from starlette.types import Receive, Scope, Send
+
+from facade.accept import prefers_gzip
+from facade.channel import Core
+from facade.errors import CoreFailure
+from facade.observe import call_metadata
+
+ISOLATION = MappingProxyType(
+    {
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Embedder-Policy": "require-corp",
+    }
+)
+"""What a browser wants to see before a page may share memory with its workers, which decode in parallel then. Whatever
+is shown in a frame of that page needs it too, a rendered PDF for example, so all answers of the service have it."""
+
+INDEX = "index.html"
+CONFIG = "app-config.js"
+
+_OURS = re.compile(r"/(v\d+|health)(/|$)")
+_HASHED = re.compile(r"[.-][0-9a-f]{16,}\.\w+$|/[0-9a-f]{16,}\.\w+$")
+_FOREVER = "public, max-age=31536000, immutable"
+_ASK_EACH_TIME = "no-cache"
+
+# Browsers refuse modules and WebAssembly of another type, so what the system's tables say must not matter.
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".jsonc": "application/json",
+    ".map": "application/json",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+    ".webapp": "application/manifest+json",
+    ".woff2": "font/woff2",
+    ".xml": "application/xml",
+}
+_OTHER_TYPE = "application/octet-stream"
+
+
+class Viewer(BaseRoute):
+    """Every path that is not the API's: a file of the viewer, its settings, or its one page.
+
+    A path that names no file is a place within the viewer if a page is asked for (`Accept` names HTML), and is
+    otherwise unknown (404). A `name.gz` beside a file is sent in its stead to those who accept gzip; it must be there
+    when the program starts.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._files = _Files(folder)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Say whether the path is the viewer's."""
+        if scope["type"] != "http" or _OURS.match(scope["path"]):
+            return Match.NONE, {}
+        # The path and the query of a viewer may name patients; the log gets this.
+        scope["template"] = "viewer"
+        return Match.FULL, {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        response = await self._answer(scope)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope) -> Response:
+        path = self._files.get_path(scope)
+        if path == CONFIG and scope["method"] in ("GET", "HEAD"):
+            text = config(await _partitions(Request(scope)))
+            return Response(text, 200, {"Content-Type": _TYPES[".js"], "Cache-Control": _ASK_EACH_TIME})
+        try:
+            return await self._files.get_response(INDEX if path == "." else path, scope)
+        except HTTPException as error:
+            if error.status_code != 404 or "text/html" not in Headers(scope=scope).get("accept", ""):
+                raise
+        return await self._files.get_response(INDEX, scope)
+
+
+class _Files(StaticFiles):
+    """The files of a folder, with the types, codings and lifetimes that browsers need."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(directory=folder)
+        root = folder.resolve()
+        self._compressed = {str(path.with_suffix("")): path.stat() for path in root.rglob("*.gz")}
+
+    def file_response(
+        self, full_path: Any, stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """Return a file, or 304 to whoever has it."""
+        name, request = str(full_path), Headers(scope=scope)
+        headers = {
+            "Content-Type": _TYPES.get(os.path.splitext(name)[1], _OTHER_TYPE),
+            "Cache-Control": _FOREVER if _HASHED.search(name) else _ASK_EACH_TIME,
+        }
+        if compressed := self._compressed.get(name):
+            headers["Vary"] = "Accept-Encoding"
+            if prefers_gzip(request.getlist("accept-encoding")):
+                headers["Content-Encoding"] = "gzip"
+                name, stat_result = f"{name}.gz", compressed
+        response = FileResponse(name, status_code, headers, stat_result=stat_result)
+        return NotModifiedResponse(response.headers) if self.is_not_modified(response.headers, request) else response
+
+
+def config(partitions: list[str]) -> bytes:
+    """Return OHIF's settings: a source for each data partition, or one if there are none.
+
+    The addresses are put together in the browser, so they are right behind any proxy that keeps paths.
+    """
+    sources = [_source(f"partition-{name}", name, f"/v2/partitions/{name}") for name in partitions] or [
+        _source("dicomstore", "dicomstore", "/v2")
+    ]
+    settings = {
+        "name": "dicomstore",
+        "routerBasename": None,
+        "extensions": [],
+        "modes": [],
+        "customizationService": {},
+        "showStudyList": True,
+        "maxNumberOfWebWorkers": 3,
+        "showWarningMessageForCrossOrigin": True,
+        "showCPUFallbackMessage": True,
+        "showLoadingIndicator": True,
+        "strictZSpacingForVolumeViewport": True,
+        "groupEnabledModesFirst": True,
+        "maxNumRequests": {"interaction": 100, "thumbnail": 5, "prefetch": 25},
+        "defaultDataSourceName": sources[0]["sourceName"],
+        "dataSources": sources,
+    }
+    return b"window.config = " + orjson.dumps(settings, option=orjson.OPT_INDENT_2) + b";\n" + _ABSOLUTE
+
+
+_ABSOLUTE = b"""for (const { configuration } of window.config.dataSources) {
+  for (const root of ["qidoRoot", "wadoRoot", "wadoUriRoot"]) {
+    configuration[root] = window.location.origin + configuration[root];
+  }
+}
+"""
+
+
+def _source(name: str, title: str, base: str) -> Mapping[str, Any]:
+    """Return one data source of OHIF: all that its flags can switch on here, and bodies without a multipart wrapper."""
+    return {
+        "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
+        "sourceName": name,
+        "configuration": {
+            "friendlyName": title,
+            "name": name,
+            "qidoRoot": base,
+            "wadoRoot": base,
+            "wadoUriRoot": base,
+            "qidoSupportsIncludeField": True,
+            "supportsFuzzyMatching": True,
+            "supportsWildcard": True,
+            "imageRendering": "wadors",
+            "thumbnailRendering": "wadors",
+            "enableStudyLazyLoad": True,
+            "singlepart": "bulkdata,video,pdf",
+            "bulkDataURI": {"enabled": True},
+            "dicomUploadEnabled": True,
+        },
+    }
+
+
+async def _partitions(request: Request) -> list[str]:
+    """Return the names of the data partitions, none if the archive is not divided."""
+    core: Core = request.app.state.core
+    try:
+        answer = await core.ask(core.partitions.ListPartitions, ListPartitionsRequest(), call_metadata(request))
+    except CoreFailure as failure:
+        if failure.reason == "PARTITIONS_DISABLED":
+            return []
+        raise
+    return [partition.name for partition in answer.partitions]

@@ -1,0 +1,168 @@
+"""A folder with a built viewer at the root of the service."""
+
+import gzip
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from facade.config import Settings
+from server.bootstrap import running
+from tests.core import settings_for
+from tests.integration.facade.serving import JSON, serving
+
+PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+HASHED = "app.bundle.0f6159c501addfe9.js"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    built = tmp_path / "dist"
+    (built / "assets").mkdir(parents=True)
+    (built / "index.html").write_text("<!doctype html><title>viewer</title>")
+    (built / HASHED).write_text("let big = 1;")
+    (built / f"{HASHED}.gz").write_bytes(gzip.compress(b"let big = 1;"))
+    (built / "0ddf166f7a343eda.wasm").write_bytes(b"\0asm")
+    (built / "logo.svg").write_text("<svg/>")
+    (built / "app-config.js").write_text("window.config = {wrong: true};")
+    (tmp_path / "secret.txt").write_text("not the viewer's")
+    (built / "link.txt").symlink_to(tmp_path / "secret.txt")
+    return built
+
+
+@pytest.fixture
+async def web(tmp_path: Path, folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+    async with (
+        running(settings_for(tmp_path / "data")) as core,
+        serving(core.address, viewer=str(folder)) as client,
+    ):
+        yield client
+
+
+def config_in(answer: httpx.Response) -> dict[str, object]:
+    text = answer.text.removeprefix("window.config = ")
+    found: dict[str, object] = json.loads(text[: text.index(";\n")])
+    return found
+
+
+async def test_the_root_and_every_place_within_the_viewer_are_its_page(web: httpx.AsyncClient) -> None:
+    for path in ("/", "/viewer?StudyInstanceUIDs=1.2.3", "/segmentation/deep/down", "/index.html"):
+        answer = await web.get(path, headers=PAGE)
+        assert answer.status_code == 200, path
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert "<title>viewer</title>" in answer.text
+
+
+async def test_a_file_that_is_not_there_is_unknown_to_those_who_want_no_page(web: httpx.AsyncClient) -> None:
+    assert (await web.get("/missing.js")).status_code == 404
+
+
+async def test_api_and_health_check_win(web: httpx.AsyncClient) -> None:
+    assert (await web.get("/v2/studies", headers=JSON)).status_code == 204
+    assert (await web.get("/health/check")).json()["overallStatus"] == "Healthy"
+    assert (await web.put("/v2/studies")).status_code == 405
+    for path in ("/v2/nothing", "/v3/studies", "/v1", "/health"):
+        assert (await web.get(path, headers=PAGE)).status_code == 404, path
+
+
+async def test_the_viewer_is_only_read(web: httpx.AsyncClient) -> None:
+    answer = await web.post("/index.html")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        (HASHED, "text/javascript; charset=utf-8"),
+        ("0ddf166f7a343eda.wasm", "application/wasm"),
+        ("logo.svg", "image/svg+xml"),
+        ("app-config.js", "text/javascript; charset=utf-8"),
+    ],
+)
+async def test_files_have_the_types_that_browsers_insist_on(web: httpx.AsyncClient, path: str, media_type: str) -> None:
+    answer = await web.get(f"/{path}")
+    assert answer.headers["content-type"] == media_type
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_name_with_a_hash_is_kept_for_ever_and_others_are_asked_for_again(web: httpx.AsyncClient) -> None:
+    for path in (HASHED, "0ddf166f7a343eda.wasm"):
+        assert "immutable" in (await web.get(f"/{path}")).headers["cache-control"]
+    page = await web.get("/", headers=PAGE)
+    assert page.headers["cache-control"] == "no-cache"
+    again = await web.get("/", headers=PAGE | {"If-None-Match": page.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+async def test_a_compressed_file_beside_another_is_sent_to_those_who_accept_gzip(web: httpx.AsyncClient) -> None:
+    compressed = await web.get(f"/{HASHED}", headers={"Accept-Encoding": "gzip, br"})
+    plain = await web.get(f"/{HASHED}", headers={"Accept-Encoding": "identity"})
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert compressed.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert "content-encoding" not in plain.headers
+    assert compressed.text == plain.text == "let big = 1;"
+    assert compressed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+    assert compressed.headers["etag"] != plain.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/../secret.txt", "/%2e%2e/secret.txt", "/assets/..%2f..%2fsecret.txt", "//etc/passwd", "/link.txt", "/x%00"],
+)
+async def test_nothing_outside_the_folder_is_sent(web: httpx.AsyncClient, path: str) -> None:
+    url = web.base_url.copy_with(raw_path=path.encode())
+    assert (await web.send(web.build_request("GET", url))).status_code == 404
+
+
+async def test_pages_and_answers_of_the_api_let_a_browser_share_memory(web: httpx.AsyncClient) -> None:
+    for path in ("/", f"/{HASHED}", "/v2/studies", "/v2/nothing"):
+        answer = await web.get(path, headers=PAGE | JSON)
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+        assert answer.headers["cross-origin-embedder-policy"] == "require-corp"
+
+
+async def test_the_settings_lead_to_this_archive(web: httpx.AsyncClient) -> None:
+    answer = await web.get("/app-config.js")
+    [source] = config_in(answer)["dataSources"]  # type: ignore[misc]
+    configuration = source["configuration"]
+    assert {configuration[root] for root in ("qidoRoot", "wadoRoot", "wadoUriRoot")} == {"/v2"}
+    assert configuration["imageRendering"] == "wadors"
+    assert configuration["singlepart"] == "bulkdata,video,pdf"
+    assert configuration["bulkDataURI"] == {"enabled": True}
+    assert "window.location.origin + configuration[root]" in answer.text
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+async def test_each_data_partition_is_a_source_of_its_own(tmp_path: Path, folder: Path) -> None:
+    settings = settings_for(tmp_path / "data", partitions=True)
+    async with running(settings) as core, serving(core.address, viewer=str(folder)) as web:
+        await web.post("/v2/partitions/north/studies", content=b"", headers={"Content-Type": "application/dicom"})
+        config = config_in(await web.get("/app-config.js"))
+        partitions = (await web.get("/v2/partitions")).json()
+    roots = [source["configuration"]["wadoRoot"] for source in config["dataSources"]]  # type: ignore[attr-defined]
+    assert roots == [f"/v2/partitions/{partition['partitionName']}" for partition in partitions]
+    assert len(roots) >= 1
+
+
+async def test_the_log_has_no_query_of_the_viewer(web: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "facade.access"):
+        await web.get("/app-config.js?PatientName=Doe")
+    [line] = [record.getMessage() for record in caplog.records if record.name == "facade.access"]
+    assert "route=viewer " in line
+    assert "Doe" not in line
+
+
+async def test_without_a_folder_there_is_no_viewer(tmp_path: Path) -> None:
+    async with running(settings_for(tmp_path)) as core, serving(core.address) as web:
+        answer = await web.get("/", headers=PAGE)
+    assert answer.status_code == 404
+    assert "cross-origin-embedder-policy" not in answer.headers
+
+
+@pytest.mark.parametrize("name", ["assets", "missing", "logo.svg"])
+def test_a_folder_without_a_page_is_refused_at_the_start(folder: Path, name: str) -> None:
+    with pytest.raises(ValidationError, match="it has no index"):
+        Settings(viewer=str(folder / name))
