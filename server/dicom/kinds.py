@@ -1,0 +1,118 @@
+"""What kind of object an instance is, as far as looking at it goes: pictures, films, texts, or none of these.
+
+Pixel data decides first, then the SOP class, and at last, for private and newer classes, what the data set holds.
+"""
+
+import enum
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from server.model.instance import PixelLayout
+
+
+class Kind(enum.Enum):
+    """Kinds that are looked at in different ways. Each has an icon of the same name (`IconKind`)."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    REPORT = "report"
+    DOCUMENT = "document"
+    WAVEFORM = "waveform"
+    PRESENTATION = "presentation"
+    RT_PLAN = "rt-plan"
+    RT_STRUCTURE = "rt-structure"
+    SEGMENTATION = "segmentation"
+    OTHER = "other"
+
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+
+KIND_OF_CLASS: Mapping[str, Kind] = {
+    f"{_STORAGE}8": Kind.PRESENTATION,  # Standalone Overlay
+    f"{_STORAGE}9": Kind.WAVEFORM,
+    f"{_STORAGE}11": Kind.PRESENTATION,
+    f"{_STORAGE}66.4": Kind.SEGMENTATION,  # one without pixel data
+    f"{_STORAGE}66.5": Kind.SEGMENTATION,  # of surfaces
+    f"{_STORAGE}66.6": Kind.SEGMENTATION,  # Tractography Results
+    f"{_STORAGE}68": Kind.SEGMENTATION,  # surface scans
+    f"{_STORAGE}91.1": Kind.SEGMENTATION,  # Microscopy Bulk Simple Annotations
+    f"{_STORAGE}88": Kind.REPORT,
+    f"{_STORAGE}104": Kind.DOCUMENT,
+    f"{_STORAGE}131": Kind.PRESENTATION,  # Basic Structured Display
+    f"{_STORAGE}481": Kind.RT_PLAN,
+    f"{_STORAGE}481.3": Kind.RT_STRUCTURE,
+    "1.2.840.10008.5.1.4.34": Kind.RT_PLAN,
+    "1.2.840.10008.5.1.4.38": Kind.PRESENTATION,  # Hanging Protocol
+}
+"""By SOP Class UID or the root of a family of them; the longest one holds. Classes of images show by their pixels."""
+
+_ENCAPSULATED_DOCUMENT = "00420011"
+_KIND_OF_ATTRIBUTE: Mapping[str, Kind] = {
+    _ENCAPSULATED_DOCUMENT: Kind.DOCUMENT,
+    "0040A730": Kind.REPORT,  # Content Sequence
+    "54000100": Kind.WAVEFORM,  # Waveform Sequence
+    "300A00B0": Kind.RT_PLAN,  # Beam Sequence
+    "30060020": Kind.RT_STRUCTURE,  # Structure Set ROI Sequence
+}
+
+SLIDE_CLASSES = frozenset({f"{_STORAGE}77.1.6", f"{_STORAGE}77.1.9"})
+"""Whole slides: a series has one image at several resolutions, cut into tiles."""
+
+IMAGELESS_MODALITIES = frozenset(
+    [
+        *("ANN", "ASMT", "AU", "DOC", "ECG", "EEG", "EMG", "EOG", "EPS", "FID", "HC", "HD", "KER", "KO", "LEN", "M3D"),
+        *("OAM", "OPV", "OSS", "PLAN", "POS", "PR", "RAR", "REG", "RESP", "RTDOSE", "RTINTENT", "RTPLAN", "RTRAD"),
+        *("RTRECORD", "RTSEGANN", "RTSTRUCT", "RWV", "SEG", "SMR", "SR", "SRF", "STAIN", "TEXTUREMAP", "VA"),
+    ]
+)
+"""Modalities (PS3.3 section C.7.3.1.1.1) whose series have no picture, or none that stands for a study."""
+
+_VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(100|101|102|103|104|105|106|107|108)(\.1)?")
+
+FILM_MEDIA_TYPES: Mapping[str, str] = {
+    **dict.fromkeys(("100", "101"), "video/mpeg"),
+    **dict.fromkeys(("102", "103", "104", "105", "106", "107", "108"), "video/mp4"),
+}
+"""By the last component of `1.2.840.10008.1.2.4…`; the same if a film is in fragments (`….1`)."""
+
+_DOCUMENT_MEDIA_TYPES: Mapping[str, str] = {
+    f"{_STORAGE}104.1": "application/pdf",
+    f"{_STORAGE}104.2": "text/xml",
+    f"{_STORAGE}104.3": "model/stl",
+    f"{_STORAGE}104.4": "model/obj",
+    f"{_STORAGE}104.5": "model/mtl",
+}
+_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
+
+
+def kind_of(
+    sop_class_uid: str, transfer_syntax_uid: str, layout: PixelLayout | None, tags: Collection[str] = ()
+) -> Kind:
+    """Return the kind of an instance; `tags` are those at the top level of its data set, as far as they are known."""
+    if layout is not None:
+        return Kind.IMAGE if film_media_type(transfer_syntax_uid) is None else Kind.VIDEO
+    root = sop_class_uid
+    while root:
+        if root in KIND_OF_CLASS:
+            return KIND_OF_CLASS[root]
+        root = root.rpartition(".")[0]
+    return next((kind for tag, kind in _KIND_OF_ATTRIBUTE.items() if tag in tags), Kind.OTHER)
+
+
+def film_media_type(transfer_syntax_uid: str) -> str | None:
+    """Return the media type of pixel data in a transfer syntax of films; None for any other."""
+    match = _VIDEO.fullmatch(transfer_syntax_uid)
+    return FILM_MEDIA_TYPES[match[1]] if match else None
+
+
+def document_media_type(sop_class_uid: str, elements: Mapping[str, Any]) -> str:
+    """Return the media type of an encapsulated document: what the data set says, if that is one, or its class does.
+
+    elements: of the data set, as DICOM JSON.
+    """
+    values = elements.get("00420012", {}).get("Value") or [""]
+    named = str(values[0]).partition(";")[0].strip().lower()
+    if _MEDIA_TYPE.fullmatch(named):
+        return named
+    return _DOCUMENT_MEDIA_TYPES.get(sop_class_uid, "application/octet-stream")
