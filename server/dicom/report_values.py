@@ -96,9 +96,9 @@ def _object(reference: Attributes) -> str:
     class_uid, uid = text_of(reference, "00081150"), text_of(reference, "00081155")
     name = UID(class_uid).name if class_uid else "Object"
     parts = [
-        f"{label} {numbers_text(values, _MOST_NUMBERS)}"
+        f"{label} {numbers_text(found, _MOST_NUMBERS)}"
         for label, tag in (("frame", "00081160"), ("segment", "0062000B"), ("channel", "0040A0B0"))
-        if (values := values(reference, tag))
+        if (found := values(reference, tag))
     ]
     shown = ", ".join([name.removesuffix(" Storage"), *parts])
     return f'{safe(shown)} <span class="uid">{safe(uid)}</span>'
@@ -119,18 +119,18 @@ def _coordinates(item: Attributes) -> str:
 def _moments(item: Attributes) -> str:
     """Points or spans of time: by sample, by offset in seconds, or by date."""
     kinds = (("samples", "0040A132"), ("seconds", "0040A138"), ("at", "0040A13A"))
-    found = [f"{label} {numbers_text(values, _MOST_NUMBERS)}" for label, tag in kinds if (values := values(item, tag))]
-    return safe(" ".join([text_of(item, "0040A130").capitalize(), *found]))
+    parts = [f"{label} {numbers_text(found, _MOST_NUMBERS)}" for label, tag in kinds if (found := values(item, tag))]
+    return safe(" ".join([text_of(item, "0040A130").capitalize(), *parts]))
 
 
 def _table(item: Attributes) -> str:
     """Cells by row and column; a table that is too large for a page says so."""
-    values = first_item(item, "0040A801")
-    cells = items(values, "0040A808")
-    columns = [_defined(column) for column in items(values, "0040A807")]
-    rows = [_defined(row) for row in items(values, "0040A806")]
+    table = first_item(item, "0040A801")
+    cells = items(table, "0040A808")
+    columns = [_defined(column) for column in items(table, "0040A807")]
+    rows = [_defined(row) for row in items(table, "0040A806")]
     if not cells or len(cells) > _MOST_CELLS:
-        return safe(f"Table of {text_of(values, '0040A802')} rows and {text_of(values, '0040A803')} columns")
+        return safe(f"Table of {text_of(table, '0040A802')} rows and {text_of(table, '0040A803')} columns")
     of_row: dict[str, list[str]] = {}
     for cell in cells:
         of_row.setdefault(text_of(cell, "0040A804"), []).append(f"<td>{value_html(cell) or _code(cell)}</td>")
