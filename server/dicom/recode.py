@@ -1,10 +1,10 @@
-"""A data set in another uncompressed encoding (PS3.5 sections 7 and A.1 to A.3), element by element.
+"""A data set in another encoding (PS3.5 sections 7 and A.1 to A.4), element by element; pixel data is for its caller.
 
 Sequences and items become ones of undefined length, so that nothing has to be known before it is sent. Group
 lengths, which would be wrong, and command elements are left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from struct import Struct, pack
 
 from server.dicom import dictionary, elements
@@ -18,6 +18,7 @@ _UNDEFINED = elements.UNDEFINED_LENGTH
 _MAX_HELD_BYTES = 1 << 16
 _MAX_SHORT_LENGTH = 0xFFFF
 _BITS_ALLOCATED = 0x00280100
+_LAST_TAG = 0xFFFFFFFF
 _VALUE_UNITS = {
     **dict.fromkeys(("AT", "SS", "US"), 2),
     **dict.fromkeys(("FL", "SL", "UL"), 4),
@@ -31,13 +32,32 @@ class Recoder(Walk):
     Args:
         at, explicit, implicit, is_implicit: how it is read, see `Walk`.
         to_implicit: write implicit VR instead of explicit VR.
+        changes: elements of the top level by tag, as VR and little endian value, that take the place of what is there,
+            or are put in; None leaves one out. Sequences can't be changed.
+        stop_at: the pixel data that is written anew: at this element of the top level the way stops, until `resume`.
+            Pixel data of icons is emptied then if it is compressed: it could not stay as it is.
+
+    Attributes:
+        has_stopped: the element `stop_at` was met.
     """
 
     def __init__(
-        self, at: int, *, explicit: ElementTable, implicit: ElementTable, is_implicit: bool, to_implicit: bool
+        self,
+        at: int,
+        *,
+        explicit: ElementTable,
+        implicit: ElementTable,
+        is_implicit: bool,
+        to_implicit: bool,
+        changes: Mapping[int, tuple[str, bytes] | None] | None = None,
+        stop_at: int | None = None,
     ) -> None:
         super().__init__(at, explicit=explicit, implicit=implicit, is_implicit=is_implicit)
+        self.has_stopped = False
         self._to_implicit = to_implicit
+        self._changed = frozenset(changes or ())
+        self._coming = sorted((changes or {}).items(), reverse=True)
+        self._stop_at = stop_at
         self._out: list[bytes] = []
         self._bits_allocated = 0
 
@@ -47,6 +67,16 @@ class Recoder(Walk):
         self._out.clear()
         return written
 
+    def write_pixels(self, vr: str, length: int | None) -> None:
+        """Write the head of the pixel data that takes the place of what is there; None is for compressed ones."""
+        assert self._stop_at is not None, "there are pixels to write"
+        self._out.append(self._head(self._stop_at, vr, _UNDEFINED if length is None else length))
+
+    def resume(self, at: int) -> None:
+        """Go on with what is fed next, from the position `at` of the file."""
+        self._inner = None
+        self.at = at
+
     def finish(self, end: int) -> None:
         """Check that the data set, of which the last byte is before `end`, is whole; a last value may be cut off.
 
@@ -54,6 +84,7 @@ class Recoder(Walk):
             InvalidRequest: UNREADABLE_INSTANCE.
         """
         self._end_at(end)
+        self._write_changes(_LAST_TAG)
         if isinstance(self._inner, _Copy) and self._open is self._top:
             return
         if self._inner is not None or self._open is not self._top or end - self.at >= 8:
@@ -70,10 +101,15 @@ class Recoder(Walk):
 
     def _take_value(self, data_set: DataSet, entry: Entry, vr: str, length: int) -> bool:
         start, tag = self._pos + entry.value_at, entry.tag
+        if data_set is self._top:
+            self._write_changes(tag)
+            if tag == self._stop_at:
+                self._stop()
+                return True
         is_held = length <= _MAX_HELD_BYTES
         if is_held and start + length > len(self._data):
             return self._wait(entry.value_at + length)
-        is_left_out = not tag & 0xFFFF or not tag >> 16
+        is_left_out = not tag & 0xFFFF or not tag >> 16 or (data_set is self._top and tag in self._changed)
         vr = self._written_vr(data_set, entry, vr)
         unit = self._unit(data_set, tag, vr)
         write = _nothing if is_left_out else self._out.append
@@ -92,6 +128,15 @@ class Recoder(Walk):
         return False
 
     def _take_encapsulated(self, data_set: DataSet, entry: Entry, vr: str) -> None:
+        if data_set is self._top:
+            self._write_changes(entry.tag)
+            if entry.tag == self._stop_at:
+                self._stop()
+                return
+        elif self._stop_at is not None:
+            self._out.append(self._head(entry.tag, self._written_vr(data_set, entry, vr), 0))
+            self._inner = _CopyFragments(data_set.table, _nothing)
+            return
         self._out.append(self._head(entry.tag, self._written_vr(data_set, entry, vr), _UNDEFINED))
         self._inner = _CopyFragments(data_set.table, self._out.append)
 
@@ -100,6 +145,8 @@ class Recoder(Walk):
 
     def _entered(self, opened: DataSet | Items) -> None:
         if isinstance(opened, Items):
+            if opened.parent is self._top:
+                self._write_changes(opened.tag)
             self._out.append(self._head(opened.tag, elements.SEQUENCE, _UNDEFINED))
         else:
             self._out.append(_delimiter(elements.ITEM, _UNDEFINED))
@@ -107,6 +154,17 @@ class Recoder(Walk):
     def _left(self, closed: DataSet | Items) -> None:
         tag = elements.SEQUENCE_DELIMITER if isinstance(closed, Items) else elements.ITEM_DELIMITER
         self._out.append(_delimiter(tag, 0))
+
+    def _write_changes(self, before: int) -> None:
+        """Write the changed elements up to the one that comes now; its own change is written in its place."""
+        while self._coming and self._coming[-1][0] <= before:
+            tag, new = self._coming.pop()
+            if new is not None:
+                self._out.append(self._head(tag, new[0], len(new[1])) + new[1])
+
+    def _stop(self) -> None:
+        self.has_stopped = True
+        self._inner = _Stop()
 
     def _learn(self, data_set: DataSet, tag: int, raw: bytes) -> None:
         super()._learn(data_set, tag, raw)
@@ -159,6 +217,17 @@ class _Copy:
         self.is_done = not self._left
         self.needed = min(self._unit, self._left)
         return position + count
+
+
+class _Stop:
+    """Takes nothing; see `Recoder.resume`."""
+
+    needed = 1
+    is_done = False
+
+    def advance(self, data: bytes, base: int, position: int) -> int:
+        """See `Inner`."""
+        return position
 
 
 class _CopyFragments:

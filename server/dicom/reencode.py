@@ -1,6 +1,6 @@
-"""Part 10 files in another uncompressed transfer syntax, as streams."""
+"""Part 10 files in another transfer syntax, as streams."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from struct import pack
 
 from server.dicom import meta, syntax
@@ -12,6 +12,10 @@ from server.dicom.walk import unreadable
 
 _SOURCES = frozenset({syntax.IMPLICIT_LITTLE, syntax.EXPLICIT_LITTLE, syntax.DEFLATED, syntax.EXPLICIT_BIG})
 _TARGETS = frozenset({syntax.IMPLICIT_LITTLE, syntax.EXPLICIT_LITTLE})
+_IMPLEMENTATION_UID = b"2.25.152405951230771313210763692461971624025"
+"""Implementation Class UID (PS3.7 section D.3.3.2) of files that were written anew, made of a random number."""
+
+_NAME = b"DICOMSTORE"
 _PREAMBLE = bytes(128) + b"DICM"
 
 
@@ -30,35 +34,99 @@ async def reencode(chunks: AsyncIterator[bytes], source_uid: str, target_uid: st
         InvalidRequest: UNREADABLE_INSTANCE, the file is not what it was when it was stored.
     """
     assert can_reencode(source_uid, target_uid), f"{source_uid} can't become {target_uid}"
-    source = syntax.transfer_syntax(source_uid)
-    recoder: Recoder | None = None
-    end = 0
-    held = b""
-    async for piece in inflate(chunks) if source.is_deflated else chunks:
-        end += len(piece)
-        held += piece
-        if recoder is None:
-            found = meta.read_meta(held, is_whole=False)
-            if not isinstance(found, FileMeta):
-                continue
-            yield _new_meta(held[: found.end], target_uid)
-            recoder = Recoder(
-                found.end,
-                explicit=table_of(is_implicit=False, is_big_endian=source.is_big_endian),
-                implicit=table_of(is_implicit=True, is_big_endian=source.is_big_endian),
-                is_implicit=source.is_implicit,
-                to_implicit=target_uid == syntax.IMPLICIT_LITTLE,
-            )
-            held = held[found.end :]
-        elif len(held) < recoder.needed:
-            continue
-        recoder.feed(held, end - len(held))
-        held = held[len(held) - (end - recoder.at) :] if recoder.at < end else b""
-        if written := recoder.taken():
+    rewriter = Rewriter(source_uid, target_uid)
+    async for piece in inflate(chunks) if source_uid == syntax.DEFLATED else chunks:
+        if written := rewriter.feed(piece):
             yield written
-    if recoder is None:
-        raise unreadable("The file ends in its meta information.")
-    recoder.finish(end)
+    if written := rewriter.finish():
+        yield written
+
+
+class Rewriter:
+    """A Part 10 file, as it is fed (deflated ones inflated), in another transfer syntax.
+
+    Args:
+        source_uid, target_uid: compressed transfer syntaxes are explicit little endian but for pixel data.
+        changes, stop_at: see `Recoder`.
+    """
+
+    def __init__(
+        self,
+        source_uid: str,
+        target_uid: str,
+        *,
+        changes: Mapping[int, tuple[str, bytes] | None] | None = None,
+        stop_at: int | None = None,
+    ) -> None:
+        self._source = syntax.transfer_syntax(source_uid)
+        self._target_uid = target_uid
+        self._changes = changes
+        self._stop_at = stop_at
+        self._recoder: Recoder | None = None
+        self._held = b""
+        self._end = 0
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it waits for `resume`."""
+        return self._recoder is not None and self._recoder.has_stopped
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take the next bytes of the file and return what comes of them.
+
+        Raises:
+            InvalidRequest: UNREADABLE_INSTANCE, the file is not what it was when it was stored.
+        """
+        self._end += len(piece)
+        self._held += piece
+        written = b""
+        if self._recoder is None:
+            found = meta.read_meta(self._held, is_whole=False)
+            if not isinstance(found, FileMeta):
+                return b""
+            written = _new_meta(self._held[: found.end], self._target_uid)
+            self._recoder = self._new_recoder(found.end)
+            self._held = self._held[found.end :]
+        elif len(self._held) < self._recoder.needed:
+            return b""
+        recoder = self._recoder
+        recoder.feed(self._held, self._end - len(self._held))
+        self._held = self._held[len(self._held) - (self._end - recoder.at) :] if recoder.at < self._end else b""
+        return written + recoder.taken()
+
+    def resume(self, vr: str, length: int | None, at: int) -> bytes:
+        """Return the head of new pixel data, whose value comes next; then go on with the position `at` of the file.
+
+        length: of the value in bytes; None for compressed pixel data, whose items and delimiter are its value.
+        """
+        assert self._recoder is not None, "it has stopped"
+        self._recoder.write_pixels(vr, length)
+        self._recoder.resume(at)
+        self._held, self._end = b"", at
+        return self._recoder.taken()
+
+    def finish(self) -> bytes:
+        """Return what is left when all is fed.
+
+        Raises:
+            InvalidRequest: UNREADABLE_INSTANCE, the file is cut off.
+        """
+        if self._recoder is None:
+            raise unreadable("The file ends in its meta information.")
+        self._recoder.finish(self._end)
+        return self._recoder.taken()
+
+    def _new_recoder(self, at: int) -> Recoder:
+        source = self._source
+        return Recoder(
+            at,
+            explicit=table_of(is_implicit=False, is_big_endian=source.is_big_endian),
+            implicit=table_of(is_implicit=True, is_big_endian=source.is_big_endian),
+            is_implicit=source.is_implicit,
+            to_implicit=self._target_uid == syntax.IMPLICIT_LITTLE,
+            changes=self._changes,
+            stop_at=self._stop_at,
+        )
 
 
 async def inflate(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -86,11 +154,13 @@ async def inflate(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     inflater.finish()
 
 
+def _padded_uid(uid: str) -> bytes:
+    return uid.encode() + b"\0" * (len(uid) % 2)
+
+
 def _new_meta(old: bytes, target_uid: str) -> bytes:
-    """Return preamble and meta information with another transfer syntax."""
-    uid = target_uid.encode() + b"\0" * (len(target_uid) % 2)
-    written = {0x0010: (b"UI", uid)} | {
-        number: (vr, value) for number, vr, value in meta.meta_elements(old) if number not in (0x0000, 0x0010)
-    }
+    """Return preamble and meta information with another transfer syntax, and with the name of who wrote it: us."""
+    ours = {0x0010: (b"UI", _padded_uid(target_uid)), 0x0012: (b"UI", _IMPLEMENTATION_UID), 0x0013: (b"SH", _NAME)}
+    written = {number: (vr, value) for number, vr, value in meta.meta_elements(old) if number} | ours
     body = b"".join(meta.meta_element(number, *written[number]) for number in sorted(written))
     return _PREAMBLE + meta.meta_element(0x0000, b"UL", pack("<I", len(body))) + body
