@@ -1,4 +1,4 @@
-"""Text to burn into a picture (PS3.18 section 8.3.5.1.1), line by line. It has patient data in it: that is its purpose."""
+"""Text to burn into a picture, line by line (PS3.18 section 8.3.5.1.1). That it is patient data is its purpose."""
 
 from server.dicom.canonical import Attributes
 from server.dicom.readable import date_of, moment_of, text_of
