@@ -45,6 +45,7 @@ from server.domain.limits import MAX_MESSAGE_BYTES
 from server.domain.pace import Pace
 from server.domain.partitions import PartitionGate
 from server.domain.reading import Reading
+from server.domain.retrieve_all_bulk_data import RetrieveAllBulkData
 from server.domain.retrieve_bulk_data import RetrieveBulkData
 from server.domain.retrieve_frames import RetrieveFrames
 from server.domain.retrieve_instances import RetrieveInstances
@@ -210,14 +211,16 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
                 memory_bytes=_WORKER_BYTES + _WORKER_FRAMES * settings.max_frame_bytes,
             )
         )
+        fragments = FragmentReader(reading)
+        frames = RetrieveFrames(reading=reading, index=database.instances, gate=gate)
+        bulk_data = RetrieveBulkData(reading=reading, fragments=fragments, index=database.instances, gate=gate)
         services = _Services(
             store=StoreServicer(store, MAX_MESSAGE_BYTES, room),
             retrieve=RetrieveServicer(
                 instances=RetrieveInstances(reading=reading, index=database.instances, gate=gate),
-                frames=RetrieveFrames(reading=reading, index=database.instances, gate=gate),
-                bulk_data=RetrieveBulkData(
-                    reading=reading, fragments=FragmentReader(reading), index=database.instances, gate=gate
-                ),
+                frames=frames,
+                bulk_data=bulk_data,
+                all_bulk_data=RetrieveAllBulkData(values=bulk_data, frames=frames, index=database.instances, gate=gate),
                 metadata=RetrieveMetadata(reading=reading, index=database.instances, gate=gate),
                 pace=pace,
             ),

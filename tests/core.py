@@ -104,6 +104,22 @@ class CoreClient:
             body += response.data
         return head, body
 
+    async def all_bulk_data(self, resource: Any, *acceptable: str, **fields: Any) -> list[tuple[Any, bytes]]:
+        """Return (head, bytes) of each value or frame; head is an ItemError for one that failed."""
+        request = retrieve_service_pb2.RetrieveAllBulkDataRequest(
+            resource=resource, acceptable_transfer_syntax_uids=acceptable, **fields
+        )
+        found: list[tuple[Any, bytes]] = []
+        async for response in self.retrieve_stub.RetrieveAllBulkData(request):
+            for piece in response.pieces:
+                if piece.HasField("head"):
+                    found.append((piece.head, b""))
+                if piece.HasField("failed"):
+                    found.append((piece.failed, b""))
+                elif piece.data:
+                    found[-1] = (found[-1][0], found[-1][1] + piece.data)
+        return found
+
     async def metadata(self, resource: Any, **fields: Any) -> tuple[Any, list[bytes]]:
         """Return the state of a resource and its data sets."""
         request = retrieve_service_pb2.RetrieveMetadataRequest(resource=resource, **fields)

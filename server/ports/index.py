@@ -77,6 +77,20 @@ class InstanceIndex(Protocol):
         """Return the instance and the bulk element at `path`; None if there is no such instance."""
         ...
 
+    async def bulk_elements(self, version: int, after: str, limit: int) -> list[BulkElement]:
+        """Return the bulk elements of the instance with that version whose path is greater than `after`, ascending.
+
+        Paths are compared by their characters. Empty when the instance is gone.
+        """
+        ...
+
+    async def version_at(self, resource: ResourceRef, position: int) -> int | None:
+        """Return the version of one of a resource's instances in ascending order, from 0; None if there is none.
+
+        Reads nothing else of it and of those before it.
+        """
+        ...
+
     async def search(self, query: Query) -> list[Match]:
         """Return the matches of a query, in descending order of key.
 

@@ -8,6 +8,7 @@ from dicomstore.v1 import retrieve_service_pb2 as pb
 from dicomstore.v1 import retrieve_service_pb2_grpc
 
 from server.domain.pace import Pace
+from server.domain.retrieve_all_bulk_data import BulkItem, FailedBulkItem, RetrieveAllBulkData
 from server.domain.retrieve_bulk_data import RetrieveBulkData
 from server.domain.retrieve_frames import OpenFrame, RetrieveFrames
 from server.domain.retrieve_instances import NotAcceptable, OpenInstance, RetrieveInstances
@@ -31,12 +32,14 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         instances: RetrieveInstances,
         frames: RetrieveFrames,
         bulk_data: RetrieveBulkData,
+        all_bulk_data: RetrieveAllBulkData,
         metadata: RetrieveMetadata,
         pace: Pace,
     ) -> None:
         self._instances = instances
         self._frames = frames
         self._bulk_data = bulk_data
+        self._all_bulk_data = all_bulk_data
         self._metadata = metadata
         self._pace = pace
 
@@ -110,6 +113,25 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             if message.HasField("head"):
                 yield message
 
+    async def RetrieveAllBulkData(
+        self, request: pb.RetrieveAllBulkDataRequest, context: Context
+    ) -> AsyncIterator[pb.RetrieveAllBulkDataResponse]:
+        """See the contract."""
+        resource = request.resource
+        opened = self._all_bulk_data.open(
+            partition=resource.partition,
+            study=resource.study_instance_uid,
+            series=resource.series_instance_uid,
+            instance=resource.sop_instance_uid,
+            pixels_only=request.pixel_data_only,
+            acceptable=request.acceptable_transfer_syntax_uids,
+            qualities=request.acceptable_qualities,
+        )
+        with self._pace.answering():
+            async with aclosing(opened):
+                async for message in self._packed(opened, _bulk_pieces, pb.RetrieveAllBulkDataResponse):
+                    yield message
+
     async def RetrieveMetadata(
         self, request: pb.RetrieveMetadataRequest, context: Context
     ) -> AsyncIterator[pb.RetrieveMetadataResponse]:
@@ -121,6 +143,10 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             series=resource.series_instance_uid,
             instance=resource.sop_instance_uid,
             known=convert.known_state(request),
+            include_fields=request.include_fields,
+            exclude_fields=request.exclude_fields,
+            limit=request.limit,
+            offset=request.offset,
         )
         with self._pace.answering():
             async for message in self._metadata_messages(opened):
@@ -207,4 +233,34 @@ async def _frame_pieces(frame: OpenFrame) -> AsyncIterator[_Fields]:
             fields = {}
         fields["data"] = chunk
     fields["last"] = True
+    yield fields
+
+
+async def _bulk_pieces(item: BulkItem) -> AsyncIterator[_Fields]:
+    """Yield the fields of a value's pieces; one with `head` first, one with `last` or `failed` at the end."""
+    if isinstance(item, FailedBulkItem):
+        yield {"failed": convert.retrieval_error(item.stored, item.error)}
+        return
+    fields: _Fields = {
+        "head": pb.BulkDataItemHead(
+            id=convert.instance_id(item.stored.id),
+            path=item.path,
+            frame=item.frame,
+            vr=item.vr,
+            transfer_syntax_uid=item.transfer_syntax_uid,
+            size_bytes=item.size_bytes,
+            version=item.stored.version,
+        )
+    }
+    try:
+        async for chunk in item.chunks:
+            if "data" in fields:
+                yield fields
+                fields = {}
+            fields["data"] = chunk
+    except DicomStoreError as error:
+        fields.pop("data", None)
+        fields["failed"] = convert.retrieval_error(item.stored, error)
+    else:
+        fields["last"] = True
     yield fields

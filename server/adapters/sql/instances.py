@@ -106,6 +106,22 @@ class SqlInstanceIndex:
             )
         )
 
+    async def bulk_elements(self, version: int, after: str, limit: int) -> list[BulkElement]:
+        """See the port."""
+        return await self._transactions.read(
+            lambda connection: reading.bulk_elements_of(connection, version, after, limit)
+        )
+
+    async def version_at(self, resource: ResourceRef, position: int) -> int | None:
+        """See the port."""
+        return await self._transactions.read(
+            self._in_partition(
+                resource.partition,
+                lambda connection, key: reading.version_at(connection, key, resource, position),
+                missing=None,
+            )
+        )
+
     async def search(self, query: Query) -> list[Match]:
         """See the port.
 

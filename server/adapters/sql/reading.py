@@ -67,6 +67,22 @@ _WITH_BULK = Prepared(
     )
     .where(*within(3))
 )
+_BULK_PAGE = Prepared(
+    select(bulk_elements.c.path, bulk_elements.c.vr, bulk_elements.c.offset, bulk_elements.c.length)
+    .where(bulk_elements.c.version == bindparam("version"), bulk_elements.c.path > bindparam("after"))
+    .order_by(bulk_elements.c.path)
+    .limit(bindparam("limit"))
+)
+_VERSION_AT = [
+    Prepared(
+        select(instances.c.version)
+        .where(*within(depth))
+        .order_by(instances.c.version)
+        .limit(1)
+        .offset(bindparam("position"))
+    )
+    for depth in range(4)
+]
 _CHUNKS = Prepared(
     select(frame_chunks.c.chunk, frame_chunks.c.records).where(
         frame_chunks.c.version == bindparam("version"), frame_chunks.c.chunk.in_(bindparam("chunks", expanding=True))
@@ -136,3 +152,14 @@ def bulk_of(
     if row.vr is None:
         return stored_instance(row), None
     return stored_instance(row), BulkElement(path=path, vr=row.vr, offset=row.offset, length=row.length)
+
+
+def bulk_elements_of(connection: Connection, version: int, after: str, limit: int) -> list[BulkElement]:
+    page = {"version": version, "after": after, "limit": limit}
+    return [BulkElement(*row) for row in _BULK_PAGE.tuples(connection, page)]
+
+
+def version_at(connection: Connection, partition_key: int, resource: ResourceRef, position: int) -> int | None:
+    wanted = address(partition_key, resource) | {"position": position}
+    row = _VERSION_AT[depth(resource)].row(connection, wanted)
+    return None if row is None else int(row[0])

@@ -132,3 +132,25 @@ async def test_an_unknown_path_is_not_an_unknown_instance(index: InstanceIndex) 
     assert (found[0].id, found[1]) == (identity(), None)
     assert await index.bulk(identity(1, 1, 2), "7FE00010") is None
     assert await index.bulk(identity(partition=NOWHERE), "7FE00010") is None
+
+
+async def test_bulk_elements_of_an_instance_come_in_pages_by_path(index: InstanceIndex) -> None:
+    paths = ["54000100/1/54001010", "54000100/10/54001010", "54000100/2/54001010", "7FE00010", "00282000"]
+    elements = tuple(BulkElement(path, "OW", number, 5_000_000_000) for number, path in enumerate(paths))
+    await index.add([sample(bulk=elements), sample(instance=2, bulk=(BulkElement("00282000", "OB", 1, 2),))], NOON)
+    [stored] = await index.find(identity().ref)
+    first = await index.bulk_elements(stored.version, "", 3)
+    rest = await index.bulk_elements(stored.version, first[-1].path, 3)
+    assert first + rest == sorted(elements, key=lambda element: element.path)
+    await index.delete(identity().ref, NOON, NOON)
+    assert await index.bulk_elements(stored.version, "", 3) == []
+
+
+async def test_the_version_at_a_position_is_that_of_the_instance_there(index: InstanceIndex) -> None:
+    await index.add([sample(1, n % 2, n) for n in (5, 3, 4, 1)] + [sample(2)], NOON)
+    for resource in (study_ref(), series_ref(1, 1), identity(1, 0, 4).ref, EVERYTHING):
+        versions = [stored.version for stored in await index.find(resource)]
+        found = [await index.version_at(resource, position) for position in range(len(versions) + 1)]
+        assert found == [*versions, None]
+    for nowhere in (study_ref(9), study_ref(1, NOWHERE)):
+        assert await index.version_at(nowhere, 0) is None

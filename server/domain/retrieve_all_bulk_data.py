@@ -1,0 +1,173 @@
+"""Handing out all bulk data of a study, a series or an instance (PS3.18 sections 10.4.1.1.5 and 10.4.1.1.6)."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from server.domain.partitions import PartitionGate
+from server.domain.reading import AS_STORED, not_acceptable
+from server.domain.resources import not_found, parse_resource
+from server.domain.retrieve_bulk_data import PIXELS, RetrieveBulkData
+from server.domain.retrieve_frames import OpenFrame, RetrieveFrames
+from server.model.errors import DicomStoreError, NotFound, Reason
+from server.model.ids import ResourceRef
+from server.model.instance import BulkElement, PixelLayout, StoredInstance
+from server.ports.index import InstanceIndex
+
+_INSTANCES_PAGE = 200
+_ELEMENTS_PAGE = 500
+_FRAMES_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBulkItem:
+    """A value, or a frame of pixel data. `frame` is 0 for what is not sent frame by frame."""
+
+    stored: StoredInstance
+    path: str
+    frame: int
+    vr: str
+    transfer_syntax_uid: str
+    size_bytes: int | None
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedBulkItem:
+    """A value, or a frame, that can't be had."""
+
+    stored: StoredInstance
+    error: DicomStoreError
+
+
+BulkItem = OpenBulkItem | FailedBulkItem
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What is asked for, of each instance."""
+
+    partition: str
+    pixels_only: bool
+    acceptable: Sequence[str]
+    qualities: Sequence[float]
+
+
+class RetrieveAllBulkData:
+    """Reads the values and frames of whole resources."""
+
+    def __init__(
+        self, *, values: RetrieveBulkData, frames: RetrieveFrames, index: InstanceIndex, gate: PartitionGate
+    ) -> None:
+        self._values = values
+        self._frames = frames
+        self._index = index
+        self._gate = gate
+
+    async def open(
+        self,
+        *,
+        partition: str,
+        study: str,
+        series: str,
+        instance: str,
+        pixels_only: bool,
+        acceptable: Sequence[str],
+        qualities: Sequence[float] = (),
+    ) -> AsyncGenerator[BulkItem]:
+        """Yield all values by version and path, each to be read before the next.
+
+        Raises, all before the first item:
+            InvalidRequest, NotFound: for the address; BULK_DATA_NOT_FOUND, NO_PIXEL_DATA.
+        """
+        ref = await parse_resource(self._gate, partition, study, series, instance)
+        if await self._index.state(ref) is None:
+            raise await not_found(self._index, ref)
+        wish = _Wish(partition, pixels_only, acceptable, qualities)
+        are_any = False
+        async for stored in self._instances(ref):
+            async for element in self._elements(stored, pixels_only):
+                async with aclosing(self._items(stored, element, wish)) as items:
+                    async for item in items:
+                        are_any = True
+                        yield item
+        if not are_any and pixels_only:
+            raise NotFound(Reason.NO_PIXEL_DATA, "The resource has no pixel data.")
+        if not are_any:
+            raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The resource has no bulk data.", path="")
+
+    async def _instances(self, ref: ResourceRef) -> AsyncIterator[StoredInstance]:
+        after = 0
+        while page := await self._index.find(ref, after, _INSTANCES_PAGE):
+            for stored in page:
+                yield stored
+            after = page[-1].version
+            if len(page) < _INSTANCES_PAGE:
+                return
+
+    async def _elements(self, stored: StoredInstance, pixels_only: bool) -> AsyncIterator[BulkElement]:
+        if pixels_only:
+            for path in PIXELS:
+                found = await self._index.bulk(stored.id, path)
+                if found and found[1] and found[0].version == stored.version:
+                    yield found[1]
+            return
+        after = ""
+        while page := await self._index.bulk_elements(stored.version, after, _ELEMENTS_PAGE):
+            for element in page:
+                yield element
+            after = page[-1].path
+            if len(page) < _ELEMENTS_PAGE:
+                return
+
+    async def _items(self, stored: StoredInstance, element: BulkElement, wish: _Wish) -> AsyncGenerator[BulkItem]:
+        """Yield the frames of pixel data that has any, else the value."""
+        layout = await self._layout_of_frames(stored, element)
+        try:
+            if layout is not None:
+                async for item in self._each_frame(stored, element, layout, wish):
+                    yield item
+            else:
+                yield await self._value(stored, element, wish)
+        except DicomStoreError as error:
+            yield FailedBulkItem(stored, error)
+
+    async def _layout_of_frames(self, stored: StoredInstance, element: BulkElement) -> PixelLayout | None:
+        """Return the layout of pixel data whose frames can be told apart, which those of a film can't."""
+        found = await self._index.frames(stored.id, [1]) if element.path in PIXELS else None
+        layout = found[1] if found else None
+        if found is None or layout is None or layout.offset != element.offset:
+            return None
+        return layout if found[2] or not layout.is_encapsulated else None
+
+    async def _each_frame(
+        self, stored: StoredInstance, element: BulkElement, layout: PixelLayout, wish: _Wish
+    ) -> AsyncGenerator[BulkItem]:
+        for first in range(1, layout.number_of_frames + 1, _FRAMES_AT_ONCE):
+            opened = self._frames.open(
+                partition=wish.partition,
+                study=stored.id.study,
+                series=stored.id.series,
+                instance=stored.id.instance,
+                frames=range(first, min(first + _FRAMES_AT_ONCE, layout.number_of_frames + 1)),
+                acceptable=wish.acceptable,
+            )
+            async with aclosing(opened):
+                async for frame in opened:
+                    yield _frame(stored, element, frame)
+
+    async def _value(self, stored: StoredInstance, element: BulkElement, wish: _Wish) -> BulkItem:
+        opened = await self._values.open_element(stored, element)
+        if element.path in PIXELS and not {AS_STORED, opened.transfer_syntax_uid} & set(
+            wish.acceptable or (AS_STORED,)
+        ):
+            raise not_acceptable(opened.transfer_syntax_uid)
+        return OpenBulkItem(
+            stored, element.path, 0, element.vr, opened.transfer_syntax_uid, opened.size_bytes, opened.chunks
+        )
+
+
+def _frame(stored: StoredInstance, element: BulkElement, frame: OpenFrame) -> BulkItem:
+    return OpenBulkItem(
+        stored, element.path, frame.number, element.vr, frame.transfer_syntax_uid, frame.size_bytes, frame.chunks
+    )
