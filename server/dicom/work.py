@@ -1,16 +1,22 @@
 """What worker processes do. Only there are arrays and codecs imported, and only when the first job needs them."""
 
 from server.model.pixels import TranscodeFrame
+from server.model.rendering import RenderFrame
 
 
 def perform(job: object) -> bytes:
     """Do a job of `server/model` and return its result.
 
     Raises:
-        WrongState: PIXEL_DATA_UNREADABLE, the pixel data is damaged or contradicts its description.
+        WrongState: PIXEL_DATA_UNREADABLE, the pixel data is damaged or contradicts its description. NOT_RENDERABLE, it
+            can't be shown.
     """
     if isinstance(job, TranscodeFrame):
         from server.dicom.codecs.transcode import transcode_frame
 
         return transcode_frame(job)
+    if isinstance(job, RenderFrame):
+        from server.dicom.rendering import render
+
+        return render(job)
     raise TypeError(f"nobody here does {type(job).__name__}")

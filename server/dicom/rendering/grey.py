@@ -1,0 +1,143 @@
+"""Frames of one sample per pixel as shades of grey, or in the colours that the look gives to values.
+
+Words of up to 16 bits go through a table of all words, which for a window is kept and serves all frames of an instance
+and, mostly, of a series. Longer ones and floats are calculated, a block at a time.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.dicom.rendering.meanings import (
+    Encoding,
+    Meanings,
+    Modality,
+    Words,
+    encoding_of,
+    meanings_of,
+    modality_of,
+    padding_of,
+    values_of,
+)
+from server.dicom.rendering.tables import palette_colors
+from server.dicom.rendering.voi import Range, Voi, chosen_voi, shades
+from server.model.pixels import PixelDescription
+from server.model.rendering import Look, Output, Palette, PixelPresentation
+
+Pixels = NDArray[np.uint8]
+"""8-bit samples: (rows, columns) grey, (rows, columns, 3) RGB."""
+
+_BLOCK = 1 << 17
+_NO_RANGE = (0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Coloring:
+    """What happens after the VOI LUT."""
+
+    is_inverse: bool
+    palette: Palette | None
+    tint: tuple[int, int, int] | None
+    label_colors: tuple[tuple[int, int, int, int], ...]
+
+    @property
+    def is_of_numbers(self) -> bool:
+        """Colours belong to stored numbers; windows have no part in it."""
+        is_palette = self.palette is not None and self.palette.presentation is PixelPresentation.PALETTE
+        return is_palette or bool(self.label_colors)
+
+
+def painted_words(words: Words, description: PixelDescription, look: Look, output: Output) -> Pixels:
+    """Return the picture of a frame of integers in words of 8 or 16 bits, as they are stored."""
+    coloring = _coloring_of(look)
+    meanings = meanings_of(encoding_of(description), modality_of(look))
+    voi = _NO_RANGE if coloring.is_of_numbers else chosen_voi(look, output)
+    if voi is None:
+        table = _table(meanings, meanings.range_of(words), coloring)
+    else:
+        table = _kept_table(meanings.encoding, meanings.modality, voi, coloring)
+    if table.ndim == 1 and words.itemsize == 1:
+        return np.frombuffer(words.tobytes().translate(table.tobytes()), np.uint8).reshape(words.shape)
+    return np.take(table, words, axis=0)
+
+
+def painted_numbers(numbers: NDArray[Any], look: Look, output: Output) -> Pixels:
+    """Return the picture of a frame of long integers or floats."""
+    coloring, modality = _coloring_of(look), modality_of(look)
+    flat = np.ascontiguousarray(numbers).ravel()
+    blocks = [flat[start : start + _BLOCK] for start in range(0, flat.size, _BLOCK)]
+    voi = _NO_RANGE if coloring.is_of_numbers else chosen_voi(look, output) or _range_of(blocks, modality)
+    pictures = [
+        _paint(block, values_of(block, modality), padding_of(block, modality), voi, coloring) for block in blocks
+    ]
+    picture = np.concatenate(pictures)
+    return picture.reshape(*numbers.shape, *picture.shape[1:])
+
+
+def _coloring_of(look: Look) -> _Coloring:
+    return _Coloring(look.is_inverse, look.palette, look.tint, look.label_colors)
+
+
+@lru_cache(maxsize=16)
+def _kept_table(encoding: Encoding, modality: Modality, voi: Voi, coloring: _Coloring) -> Pixels:
+    return _table(meanings_of(encoding, modality), voi, coloring)
+
+
+def _table(meanings: Meanings, voi: Voi, coloring: _Coloring) -> Pixels:
+    return _paint(meanings.numbers, meanings.values, meanings.is_padding, voi, coloring)
+
+
+def _range_of(blocks: list[NDArray[Any]], modality: Modality) -> Range:
+    """Return the lowest and the highest value that is finite and no padding."""
+    low, high = inf, -inf
+    for block in blocks:
+        values, padding = values_of(block, modality), padding_of(block, modality)
+        is_of_image = np.isfinite(values)
+        if padding is not None:
+            is_of_image &= ~padding
+        low = float(np.min(values, where=is_of_image, initial=low))
+        high = float(np.max(values, where=is_of_image, initial=high))
+    return (low, high) if low < high else (0.0, 0.0)
+
+
+def _paint(
+    numbers: NDArray[Any],
+    values: NDArray[np.float64],
+    is_padding: NDArray[np.bool_] | None,
+    voi: Voi,
+    coloring: _Coloring,
+) -> Pixels:
+    """Return the shade or colour of each number."""
+    if coloring.label_colors:
+        return _labelled(numbers, coloring.label_colors)
+    palette = coloring.palette
+    if palette is not None and palette.presentation is PixelPresentation.PALETTE:
+        return _palette_colored(numbers, palette)
+    grey = shades(values, voi)
+    if coloring.is_inverse:
+        grey = np.subtract(255, grey)
+    if is_padding is not None:
+        grey[is_padding] = 0
+    if palette is not None:
+        is_colored = numbers >= palette.red.first
+        return np.where(is_colored[:, None], _palette_colored(numbers, palette), grey[:, None])
+    if coloring.tint is not None:
+        return (grey[:, None] * np.array(coloring.tint, np.uint16) // 255).astype(np.uint8)
+    return grey
+
+
+def _palette_colored(numbers: NDArray[Any], palette: Palette) -> Pixels:
+    colors, first = palette_colors(palette)
+    return colors[np.clip(numbers.astype(np.int64) - first, 0, len(colors) - 1)]
+
+
+def _labelled(numbers: NDArray[Any], label_colors: tuple[tuple[int, int, int, int], ...]) -> Pixels:
+    """Return the colours of labels, black for all other numbers."""
+    known = np.array([color[0] for color in label_colors], np.int64)
+    colors = np.array([color[1:] for color in label_colors], np.uint8)
+    place = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
+    return np.where((known[place] == numbers)[:, None], colors[place], np.uint8(0))

@@ -1,0 +1,60 @@
+"""Look-up tables of the data set as arrays."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.dicom.rendering.segmented import Segments
+from server.model.rendering import LookupTable, Palette
+
+_FULL_BITS = 16
+
+
+def entries_of(table: LookupTable) -> NDArray[np.uint16]:
+    """Return the entries, at least one; a table that is cut off ends earlier, a longer one is as long as it says."""
+    if len(table.data) < 2 * table.entries and table.bits <= 8:
+        entries = np.frombuffer(table.data, np.uint8, min(table.entries, len(table.data))).astype(np.uint16)
+    else:
+        entries = np.frombuffer(table.data, "<u2", min(table.entries, len(table.data) // 2)).astype(np.uint16)
+    return entries if entries.size else np.zeros(1, np.uint16)
+
+
+def fractions_of(table: LookupTable) -> NDArray[np.float64]:
+    """Return the entries between 0 and 1, of the largest that their bits allow."""
+    entries = entries_of(table)
+    bits = max(table.bits, int(entries.max()).bit_length())
+    return entries / ((1 << bits) - 1)
+
+
+def looked_up(entries: NDArray[Any], first: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the entries for values; those outside have the first or the last one (PS3.3 section C.11.1.1.1)."""
+    index = np.fmin(np.fmax(np.rint(values) - first, 0), entries.size - 1).astype(np.intp)
+    return np.asarray(entries[index], np.float64)
+
+
+@lru_cache(maxsize=8)
+def palette_colors(palette: Palette) -> tuple[NDArray[np.uint8], int]:
+    """Return colours, one row each, and the value that the first is for."""
+    tables = [palette.red, palette.green, palette.blue]
+    columns = [_segmented(table) if palette.is_segmented else entries_of(table) for table in tables]
+    size = min(column.size for column in columns)
+    most = max(int(column[:size].max()) for column in columns)
+    # Some write entries of 8 bits into words and call them 16, or put them into the upper halves and call them 8.
+    shift = max(palette.red.bits - 8, 0) if most > 0xFF else 0
+    if most > 0xFF and palette.red.bits <= 8:
+        shift = _FULL_BITS - 8
+    shifted = [np.minimum(column[:size] >> shift, 0xFF) for column in columns]
+    return np.stack(shifted, axis=1).astype(np.uint8), palette.red.first
+
+
+def _segmented(table: LookupTable) -> NDArray[np.uint16]:
+    """Return the entries that segments stand for; those that are missing are 0."""
+    is_narrow = table.bits <= 8
+    data = table.data if is_narrow else table.data[: len(table.data) // 2 * 2]
+    words = np.frombuffer(data, np.uint8 if is_narrow else "<u2").tolist()
+    found = Segments(words, is_narrow=is_narrow, limit=table.entries).expand()
+    entries = np.zeros(table.entries, np.uint16)
+    entries[: len(found)] = found
+    return entries
