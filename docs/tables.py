@@ -14,7 +14,8 @@ from dicomstore.v1.store_service_pb2 import ValidationMode
 from pydicom.charset import python_encoding
 from pydicom.uid import UID
 
-from facade.accept import CATALOGUE, STORED, Offer, Resource, negotiate, parse_accept
+from facade.accept import STORED, Offer, negotiate, parse_accept
+from facade.catalogue import CATALOGUE, Resource
 from facade.endpoints import bulk_data, change_feed, delete, health, metadata, openapi, partitions, qido, stow, wado
 from facade.routes import BARE, DICOM, SERVICE, Row
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS, ApiVersion

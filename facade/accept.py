@@ -8,19 +8,15 @@ Negotiation (PS3.18 section 8.7) turns the wishes into an ordered list of offers
 send, and how bytes in it are presented. What can be offered is the table `CATALOGUE`, and nothing else.
 """
 
-import enum
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from facade.catalogue import CATALOGUE, DICOM_JSON, DICOM_XML, Product, Resource, Shape, media_type_of
+
 STORED = "*"
 """In place of a transfer syntax: whichever the object is stored in."""
-
-EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-DICOM_JSON = "application/dicom+json"
-DICOM_XML = "application/dicom+xml"
-OCTET_STREAM = "application/octet-stream"
 
 _PARTS = re.compile(r'(?:[^,;"]|"(?:[^"\\]|\\.)*"?)+|[,;]')
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -76,8 +72,8 @@ def parse_media_type(text: str) -> MediaRange | None:
 
 def _media_range(parts: Sequence[str]) -> MediaRange | None:
     name = parts[0].strip().lower() if parts else ""
-    if name in ("*", "image/"):  # the second is what a Python client sends for "any image"
-        name = "*/*" if name == "*" else "image/*"
+    if name == "*" or re.fullmatch(r"[a-z]+/", name):  # "image/" is what a Python client sends for "any image"
+        name = "*/*" if name == "*" else f"{name}*"
     if not re.fullmatch(r"[^\s/]+/[^\s/]+", name):
         return None
     parameters: dict[str, str] = {}
@@ -96,138 +92,126 @@ def _unquoted(value: str) -> str:
     return re.sub(r"\\(.)", r"\1", value[1:].removesuffix('"'))
 
 
-class Resource(enum.Enum):
-    """Kinds of resources that negotiate differently."""
+ANY = "*/*"
 
-    STUDY = enum.auto()  # and series
-    INSTANCE = enum.auto()
-    FRAMES = enum.auto()
-    BULK_DATA = enum.auto()
+_WILDCARD_IS_SINGLE = frozenset(Resource) - {Resource.STUDY, Resource.INSTANCE, Resource.FRAMES}
+"""Resources whose answer to `*/*` has no envelope."""
 
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """One row of the catalogue: a media type, and what can be inside.
-
-    syntaxes: the transfer syntaxes it may hold, the default first; empty is any.
-    default: what a client gets that names no transfer syntax.
-    """
-
-    media_type: str
-    syntaxes: tuple[str, ...]
-    default: tuple[str, ...]
-
-
-def _product(media_type: str, *syntaxes: str) -> Product:
-    family = tuple(f"1.2.840.10008.1.2.{suffix}" for suffix in syntaxes)
-    return Product(media_type, family, family)
-
-
-# Without a transfer syntax the standard's default is Explicit VR Little Endian, and what can't be re-encoded is sent as
-# it is stored (PS3.18 section 8.7.3.3): clients that name none would otherwise never see compressed objects.
-_DICOM = Product("application/dicom", (), (EXPLICIT_LITTLE_ENDIAN, STORED))
-_OCTETS = Product(OCTET_STREAM, (), (EXPLICIT_LITTLE_ENDIAN, STORED))
-
-_PIXELS = (
-    # PS3.18 Table 8.7.3-5 and -6, and the names that clients use for the same thing.
-    _product("image/jpeg", "4.70", "4.50", "4.51", "4.57"),
-    _product("image/jll", "4.70", "4.57"),
-    _product("image/dicom+jpeg", "4.51", "4.50"),
-    _product("image/dicom-rle", "5"),
-    _product("image/x-dicom-rle", "5"),
-    _product("image/jls", "4.80", "4.81"),
-    _product("image/x-jls", "4.80", "4.81"),
-    _product("image/jp2", "4.90", "4.91"),
-    _product("image/jpx", "4.92", "4.93"),
-    _product("image/jphc", "4.201", "4.202", "4.203"),
-    _product("image/jhc", "4.201", "4.202", "4.203"),
-    _product("image/jph", "4.201", "4.202", "4.203"),
-    _product("image/jxl", "4.110", "4.111", "4.112"),
-    _product("video/mpeg2", "4.100", "4.101"),
-    _product("video/mpeg", "4.100", "4.101"),
-    _product("video/mp4", "4.102", "4.103", "4.104", "4.105", "4.106", "4.107", "4.108"),
-    _product("video/h265", "4.107", "4.108"),
-)
-
-CATALOGUE: Mapping[Resource, tuple[Product, ...]] = {
-    Resource.STUDY: (_DICOM,),
-    Resource.INSTANCE: (_DICOM,),
-    Resource.FRAMES: (_OCTETS, *_PIXELS),
-    Resource.BULK_DATA: (_OCTETS,),
-}
-"""What can be had of each resource; the first row is what `*/*` means."""
-
-_SINGLE = {Resource.INSTANCE, Resource.FRAMES, Resource.BULK_DATA}
-"""Resources that may be asked for outside a multipart envelope."""
-
-_WILDCARD_IS_SINGLE = {Resource.BULK_DATA}
-"""Resources whose answer to `*/*` has no envelope; all others have one."""
+# How much less than what is asked for its substitutes are worth. Qualities have three decimals (RFC 9110 section
+# 12.4.2), so none of these comes behind what the client itself likes less.
+_SUBSTITUTE, _WILDCARD = 0.0001, 0.0002
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One way to answer: bytes in `transfer_syntax` (or as stored), labelled `media_type`, in an envelope or not."""
+    """One way to answer: bytes in `transfer_syntax` (or as stored), labelled `media_type`, in an envelope or not.
+
+    media_type: "*/*" is whichever belongs to the transfer syntax.
+    quality: offers of equal quality are equally welcome.
+    only: the transfer syntaxes that may be sent as stored; empty is any.
+    """
 
     transfer_syntax: str
     media_type: str
     multipart: bool
+    quality: float = 1.0
+    only: tuple[str, ...] = ()
+
+    def covers(self, transfer_syntax: str) -> bool:
+        """Say whether bytes in this transfer syntax are what is offered."""
+        if self.transfer_syntax != STORED:
+            return self.transfer_syntax == transfer_syntax
+        return not self.only or transfer_syntax in self.only
+
+    def label(self, transfer_syntax: str) -> str:
+        """Return the media type that bytes in this transfer syntax get."""
+        return media_type_of(transfer_syntax) if self.media_type == ANY else self.media_type
 
 
 def negotiate(resource: Resource, wishes: Iterable[MediaRange]) -> list[Offer]:
-    """Return what may be sent, in order of preference; empty means 406.
+    """Return what may be sent, best first; empty means 406.
 
-    Among wishes of equal quality one that names the stored form comes first.
+    Of equal quality one that names the stored form comes first. What is sent in place of something that can't be had,
+    and what only a wildcard allows, is worth a little less than what is named.
     """
     return list(_negotiated(resource, tuple(wishes)))
 
 
 @lru_cache(_REMEMBERED)
 def _negotiated(resource: Resource, wishes: tuple[MediaRange, ...]) -> tuple[Offer, ...]:
-    ranked = sorted(wishes, key=lambda wish: (-wish.quality, wish.parameters.get("transfer-syntax") != STORED))
-    offers: dict[Offer, None] = {}
-    for wish in ranked:
+    found: dict[tuple[str, str, bool, tuple[str, ...]], Offer] = {}
+    for wish in wishes:
         for offer in _offers(resource, wish):
-            offers.setdefault(offer)
-    return tuple(offers)
+            key = (offer.transfer_syntax, offer.media_type, offer.multipart, offer.only)
+            if key not in found or found[key].quality < offer.quality:
+                found[key] = offer
+    return tuple(sorted(found.values(), key=lambda offer: (-offer.quality, offer.transfer_syntax != STORED)))
 
 
 def _offers(resource: Resource, wish: MediaRange) -> list[Offer]:
-    if wish.name == "*/*":
-        product = CATALOGUE[resource][0]
-        return [Offer(STORED, product.media_type, resource not in _WILDCARD_IS_SINGLE)]
-    if wish.is_multipart:
-        name = wish.parameters.get("type", "").lower() or CATALOGUE[resource][0].media_type
-    elif resource in _SINGLE:
-        name = wish.name
-    else:
-        return []
-    if name in ("*/*", "application/*"):
-        syntax = wish.parameters.get("transfer-syntax", STORED)
-        return _of_product(CATALOGUE[resource][0], syntax, wish.is_multipart)
+    products = CATALOGUE[resource]
+    name = (wish.parameters.get("type", "").lower() or products[0].media_type) if wish.is_multipart else wish.name
+    if name == ANY:
+        return _of_any(resource, wish)
+    if name == "application/*":
+        name = products[0].media_type
     kind = name.removesuffix("*") if name.endswith("/*") else None
     return [
         offer
-        for product in CATALOGUE[resource]
-        if product.media_type == name or (kind and product.media_type.startswith(kind))
-        for offer in _of_product(product, wish.parameters.get("transfer-syntax", ""), wish.is_multipart)
+        for product in products
+        if (product.media_type == name or (kind and product.media_type.startswith(kind)))
+        and product.shape is not (Shape.SINGLE if wish.is_multipart else Shape.MULTIPART)
+        for offer in _of_product(product, wish)
     ]
 
 
-def _of_product(product: Product, syntax: str, multipart: bool) -> list[Offer]:
-    if not syntax:
-        syntaxes = product.default
-    elif syntax == STORED:
-        syntaxes = product.syntaxes or (STORED,)
-    elif _UID.fullmatch(syntax) and (not product.syntaxes or syntax in product.syntaxes):
-        syntaxes = (syntax,)
-    else:
-        syntaxes = ()
-    return [Offer(each, product.media_type, multipart) for each in syntaxes]
+def _of_any(resource: Resource, wish: MediaRange) -> list[Offer]:
+    """Return what is meant by any type: what comes first in the catalogue, as stored unless it is said otherwise.
+
+    Parts of any type are labelled by what they are; without a type, as the service we follow does it.
+    """
+    name = CATALOGUE[resource][0].media_type
+    if wish.is_multipart and resource is Resource.FRAMES:
+        name = ANY
+    syntax = wish.parameters.get("transfer-syntax", STORED)
+    multipart = wish.is_multipart or resource not in _WILDCARD_IS_SINGLE
+    is_possible = syntax == STORED or _UID.fullmatch(syntax)
+    return [Offer(syntax, name, multipart, wish.quality - _WILDCARD)] if is_possible else []
+
+
+def _of_product(product: Product, wish: MediaRange) -> list[Offer]:
+    name, multipart = product.media_type, wish.is_multipart
+    exact, substitute = wish.quality, wish.quality - _SUBSTITUTE
+    syntax = wish.parameters.get("transfer-syntax", "")
+    if syntax == STORED:
+        return [Offer(STORED, name, multipart, exact, product.syntaxes)]
+    if syntax:
+        is_possible = _UID.fullmatch(syntax) and (not product.syntaxes or syntax in product.syntaxes)
+        return [Offer(syntax, name, multipart, exact)] if is_possible else []
+    if product.default:
+        return [Offer(product.default, name, multipart, exact), Offer(STORED, name, multipart, substitute)]
+    if not product.syntaxes:
+        return [Offer(STORED, name, multipart, exact)]
+    offers = [Offer(each, name, multipart, exact) for each in product.syntaxes if each not in product.if_named]
+    if product.if_named:
+        offers.append(Offer(STORED, name, multipart, substitute, product.if_named))
+    return offers
 
 
 def offer_for(offers: Sequence[Offer], transfer_syntax: str) -> Offer | None:
-    """Return the offer that the core took when it sends `transfer_syntax`; None if none covers it."""
-    return next((offer for offer in offers if offer.transfer_syntax in (transfer_syntax, STORED)), None)
+    """Return the best offer that covers what the core sends in `transfer_syntax`; None if none does."""
+    return next((offer for offer in offers if offer.covers(transfer_syntax)), None)
+
+
+def acceptable(offers: Sequence[Offer]) -> tuple[list[str], list[float]]:
+    """Return the transfer syntaxes of offers as the core takes them: best first, and a quality for each.
+
+    What has the same quality is equally good, and the core takes what needs no re-encoding.
+    """
+    qualities: dict[str, float] = {}
+    for offer in offers:
+        qualities.setdefault(offer.transfer_syntax, offer.quality)
+    return list(qualities), list(qualities.values())
 
 
 def accepts_json(wishes: Iterable[MediaRange]) -> bool:
@@ -246,10 +230,19 @@ def prefers_xml(wishes: Iterable[MediaRange]) -> bool:
 
 
 def prefers_gzip(headers: Iterable[str]) -> bool:
-    """Say whether Accept-Encoding ranks gzip above no coding (RFC 9110 section 12.5.3). Saying nothing does not."""
+    """Say whether Accept-Encoding ranks gzip above no coding. Saying nothing does not."""
+    return preferred_coding(headers, ("gzip",)) != ""
+
+
+def preferred_coding(headers: Iterable[str], codings: Sequence[str]) -> str:
+    """Return which of `codings` Accept-Encoding ranks highest; empty is none (RFC 9110 section 12.5.3).
+
+    One that is ranked as high as no coding comes before it; of those ranked equally the first. Saying nothing is none.
+    """
     qualities: dict[str, float] = {}
     for name, quality in _CODING.findall(",".join(headers).lower()):
         qualities.setdefault(name.removeprefix("x-"), float(quality or 1))
     rest = qualities.get("*", 0.0)
-    gzip = qualities.get("gzip", rest)
-    return gzip > 0 and gzip >= qualities.get("identity", rest)
+    best = max(codings, key=lambda coding: qualities.get(coding, rest))
+    quality = qualities.get(best, rest)
+    return best if quality > 0 and quality >= qualities.get("identity", rest) else ""

@@ -9,8 +9,9 @@ from dicomstore.v1.retrieve_service_pb2 import BulkDataHead, RetrieveBulkDataReq
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import OCTET_STREAM, Resource, negotiate, parse_accept
+from facade.accept import negotiate, parse_accept
 from facade.addresses import instance_of, resource_of
+from facade.catalogue import OCTET_STREAM, Resource
 from facade.channel import Core
 from facade.errors import CoreFailure, Refusal
 from facade.multipart import MultipartWriter

@@ -15,9 +15,10 @@ from dicomstore.v1.retrieve_service_pb2 import MetadataItem, RetrieveMetadataReq
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import DICOM_JSON, accepts_json
+from facade.accept import accepts_json
 from facade.addresses import Urls, resource_of, urls_of
 from facade.body_cache import Body, BodyCache, Form, Resource, State
+from facade.catalogue import DICOM_JSON
 from facade.channel import Core
 from facade.content_coding import coded, coded_chunks, coding_headers, coding_of
 from facade.dicom_json import array, array_chunks, with_bulk_data_urls

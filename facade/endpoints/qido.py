@@ -12,8 +12,9 @@ from dicomstore.v1.search_service_pb2 import QueryLevel, SearchMatch, SearchRequ
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import DICOM_JSON, accepts_json
+from facade.accept import accepts_json
 from facade.addresses import Urls, resource_of, urls_of
+from facade.catalogue import DICOM_JSON
 from facade.channel import Core
 from facade.content_coding import IDENTITY, WORTH_BYTES, coded, coded_chunks, coding_headers, coding_of
 from facade.dicom_json import array, array_chunks, has_bulk_data, with_bulk_data_urls, with_retrieve_url

@@ -20,9 +20,10 @@ from dicomstore.v1.store_service_pb2 import StoreHeader, StoreInstancesRequest, 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
-from facade.accept import DICOM_JSON, DICOM_XML, accepts_json, parse_media_type, prefers_xml
+from facade.accept import accepts_json, parse_media_type, prefers_xml
 from facade.addresses import resource_of, urls_of
 from facade.admission import Uploads
+from facade.catalogue import DICOM_JSON, DICOM_XML
 from facade.channel import CallStatus, Core
 from facade.dicom_json import store_response, store_response_json
 from facade.dicom_xml import native_xml

@@ -24,8 +24,9 @@ from dicomstore.v1.retrieve_service_pb2 import (
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import Offer, Resource, negotiate, offer_for
+from facade.accept import Offer, negotiate, offer_for
 from facade.addresses import instance_of, resource_of
+from facade.catalogue import Resource
 from facade.channel import Core
 from facade.errors import CoreFailure, Refusal, reason_name
 from facade.multipart import MultipartWriter

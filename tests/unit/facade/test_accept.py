@@ -5,7 +5,7 @@ import pytest
 from facade.accept import (
     MediaRange,
     Offer,
-    Resource,
+    acceptable,
     accepts_json,
     negotiate,
     offer_for,
@@ -14,6 +14,7 @@ from facade.accept import (
     prefers_gzip,
     prefers_xml,
 )
+from facade.catalogue import Resource
 
 ELE = "1.2.840.10008.1.2.1"
 JPEG = "1.2.840.10008.1.2.4.50"
@@ -49,7 +50,6 @@ FRAMES_BY_DEFAULT = [(ELE, OCTETS, True), ("*", OCTETS, True)]
         ("ez-wsi", FRAMES, 'multipart/related; transfer-syntax=*; type="application/octet-stream"', "stored"),
         ("no spaces", FRAMES, 'multipart/related;type="application/octet-stream";transfer-syntax=*', "stored"),
         ("capitals", FRAMES, 'Multipart/Related; Type="Application/Octet-Stream"; Transfer-Syntax=*', "stored"),
-        ("python", FRAMES, 'multipart/related; type="*/*"', "stored"),
         ("any", FRAMES, "*/*", "stored"),
         ("dcmjs", FRAMES, 'multipart/related; type="application/octet-stream"', "default"),
         ("no type", FRAMES, "multipart/related", "default"),
@@ -77,11 +77,70 @@ def test_frame_requests_of_clients_are_understood(client: str, resource: Resourc
         ('multipart/related; type="image/jp2"',
          [(J2K, "image/jp2", True), ("1.2.840.10008.1.2.4.91", "image/jp2", True)]),
         ('multipart/related; type="image/jp2"; transfer-syntax=*',
-         [(J2K, "image/jp2", True), ("1.2.840.10008.1.2.4.91", "image/jp2", True)]),
+         [("*", "image/jp2", True)]),
     ],
 )  # fmt: skip
 def test_a_frame_may_be_asked_for_in_a_compressed_form(accept: str, expected: list[tuple[str, str, bool]]) -> None:
     assert offers(FRAMES, accept) == expected
+
+
+@pytest.mark.parametrize(
+    ("syntax", "label"),
+    [
+        (ELE, OCTETS),
+        ("1.2.840.10008.1.2", OCTETS),
+        ("1.2.840.10008.1.2.5", "image/dicom-rle"),
+        (JPEG, "image/jpeg"),
+        ("1.2.840.10008.1.2.4.51", "image/jpeg"),
+        ("1.2.840.10008.1.2.4.70", "image/jpeg"),
+        ("1.2.840.10008.1.2.4.81", "image/jls"),
+        (J2K, "image/jp2"),
+        ("1.2.840.10008.1.2.4.202", "image/jphc"),
+        ("1.2.840.10008.1.2.4.102", "video/mp4"),
+        ("1.2.3", OCTETS),
+    ],
+)
+def test_parts_of_any_type_are_labelled_by_what_they_are(syntax: str, label: str) -> None:
+    (offer,) = negotiate(FRAMES, parse_accept('multipart/related; type="*/*"'))
+
+    assert (offer.covers(syntax), offer.label(syntax)) == (True, label)
+
+
+def test_what_is_stored_with_loss_is_no_reason_to_lose_something_of_others() -> None:
+    offered = negotiate(FRAMES, parse_accept('multipart/related; type="image/jpeg"'))
+    syntaxes, qualities = acceptable(offered)
+    as_stored = offered[-1]
+
+    assert syntaxes == [f"1.2.840.10008.1.2.4.{suffix}" for suffix in ("70", "51", "57")] + ["*"]
+    assert qualities == pytest.approx([1, 1, 1, 0.9999], abs=1e-9)
+    assert (as_stored.covers(JPEG), as_stored.covers(ELE), as_stored.covers(J2K)) == (True, False, False)
+
+
+def test_media_types_of_equal_quality_are_equally_good_to_the_core() -> None:
+    accept = 'multipart/related; type="image/jpeg"; transfer-syntax=1.2.840.10008.1.2.4.50, '
+    accept += 'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.90'
+
+    assert acceptable(negotiate(FRAMES, parse_accept(accept))) == ([JPEG, J2K], [1.0, 1.0])
+
+
+def test_substitutes_come_after_what_was_named_and_before_what_is_liked_less() -> None:
+    accept = f"application/dicom;q=0.5, */*;q=0.5, application/dicom; transfer-syntax={J2K}; q=0.499"
+    syntaxes, qualities = acceptable(negotiate(INSTANCE, parse_accept(accept)))
+
+    assert syntaxes == [ELE, "*", J2K]
+    assert qualities == pytest.approx([0.5, 0.4999, 0.499], abs=1e-9)
+
+
+@pytest.mark.parametrize("resource", [STUDY, INSTANCE])
+def test_any_type_may_be_asked_for_in_one_transfer_syntax(resource: Resource) -> None:
+    assert offers(resource, f"*/*; transfer-syntax={ELE}") == [(ELE, DICOM, True)]
+
+
+@pytest.mark.parametrize("resource", [STUDY, INSTANCE])
+def test_whole_objects_come_as_an_archive_too(resource: Resource) -> None:
+    assert offers(resource, "application/zip") == [("*", "application/zip", False)]
+    assert offers(resource, f"application/zip; transfer-syntax={ELE}") == [(ELE, "application/zip", False)]
+    assert offers(resource, 'multipart/related; type="application/zip"') == []
 
 
 @pytest.mark.parametrize("name", ["image/jphc", "image/jhc"])
@@ -124,6 +183,7 @@ def test_one_instance_may_be_asked_for_without_an_envelope() -> None:
         ("application/octet-stream; transfer-syntax=*", [("*", OCTETS, False)]),
         ('multipart/related; type="application/octet-stream"', FRAMES_BY_DEFAULT),
         ('multipart/related; type="*/*"', FRAMES_AS_STORED),
+        ("", []),
     ],
 )
 def test_bulk_data_comes_alone_unless_a_multipart_is_asked_for(
@@ -154,7 +214,7 @@ def test_what_cannot_be_had_is_not_offered(resource: Resource, accept: str) -> N
 
 
 def test_one_acceptable_entry_of_a_list_is_enough() -> None:
-    assert offers(FRAMES, 'image/png, nonsense/, ;;, */*;q=2, multipart/related; type="*/*"') == FRAMES_AS_STORED
+    assert offers(FRAMES, 'image/png, nonsense/, ;;, */*;q=2, multipart/related; type="*/*"') == [("*", "*/*", True)]
 
 
 def test_a_list_is_offered_in_the_order_of_quality() -> None:
