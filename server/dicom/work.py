@@ -1,7 +1,7 @@
 """What worker processes do. Only there are arrays and codecs imported, and only when the first job needs them."""
 
 from server.model.pixels import TranscodeFrame
-from server.model.rendering import RenderFrame
+from server.model.rendering import DrawIcon, RenderFrame
 
 
 def perform(job: object) -> bytes:
@@ -19,4 +19,8 @@ def perform(job: object) -> bytes:
         from server.dicom.rendering import render
 
         return render(job)
+    if isinstance(job, DrawIcon):
+        from server.dicom.rendering import draw_icon
+
+        return draw_icon(job)
     raise TypeError(f"nobody here does {type(job).__name__}")
