@@ -6,11 +6,11 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+from server.dicom.codecs.syntaxes import SUBSAMPLED
 from server.model.errors import Reason, WrongState
 from server.model.pixels import PixelDescription
 
 _FLOATS = {"float": "<f4", "double": "<f8"}
-_MAX_WORD_BITS = 64
 
 
 def unreadable(message: str) -> WrongState:
@@ -43,8 +43,17 @@ def number_type(description: PixelDescription) -> numpy.dtype[Any]:
     return numpy.dtype(f"<i{words.itemsize}") if description.is_signed and words.kind == "u" else words
 
 
+def frame_bytes(description: PixelDescription) -> int:
+    """Return the number of bytes of a native frame; two pixels of subsampled colour have four samples."""
+    samples = description.samples_per_pixel
+    if samples == 3 and description.photometric_interpretation in SUBSAMPLED:
+        samples = 2
+    bits = description.rows * description.columns * samples * description.bits_allocated
+    return -(-bits // 8)
+
+
 def words_from_bytes(data: bytes, description: PixelDescription) -> NDArray[Any]:
-    """Return native bytes as an array of words, colour by pixel; chroma that is subsampled stays so.
+    """Return native bytes as an array of words, colour by pixel, with all samples for each pixel.
 
     Bytes beyond the frame, as of padding, are ignored.
 

@@ -47,7 +47,13 @@ ENCODABLE: tuple[str, ...] = (
     HTJ2K_LOSSLESS,
     JPEG_2000_LOSSLESS,
     JPEG_LS,
+    JPEG_LOSSLESS_SV1,
     RLE,
+    JPEG_XL_LOSSLESS,
+    # These may be lossy; what is written here is lossless none the less.
+    HTJ2K,
+    JPEG_2000,
+    # Only this one is lossy.
     JPEG_BASELINE,
 )
 
@@ -59,7 +65,11 @@ _SINGLE = _MONOCHROME | {"PALETTE COLOR"}
 _COLOURS = frozenset({"RGB", "YBR_FULL", "YBR_RCT", "YBR_ICT"}) | SUBSAMPLED
 _TRANSFORMED = frozenset({"YBR_RCT", "YBR_ICT"})
 _WORD_BITS = frozenset({8, 16, 32, 64})
-_CODEC_BITS = {JPEG_LS: range(2, 17), JPEG_BASELINE: range(8, 9)}
+_CODEC_BITS = {
+    JPEG_LS: range(2, 17),
+    JPEG_LOSSLESS_SV1: range(2, 17),
+    JPEG_BASELINE: range(8, 9),
+}
 _USUAL_CODEC_BITS = range(1, 17)
 
 
@@ -74,7 +84,7 @@ def can_transcode(description: PixelDescription, source: str, target: str) -> bo
         return True
     if description.sample_format != "integer":
         return source in UNCODED and target in NATIVE
-    if not _is_known(description):
+    if not is_known(description):
         return False
     if description.has_embedded_overlays and not (source in UNCODED | {RLE} and target in NATIVE | {RLE}):
         return False
@@ -87,8 +97,12 @@ def can_transcode(description: PixelDescription, source: str, target: str) -> bo
         return description.bits_allocated // 8 * description.samples_per_pixel <= 15
     if description.bits_stored not in _CODEC_BITS.get(target, _USUAL_CODEC_BITS):
         return False
+    if description.bits_allocated > 16:
+        return False
     if target == JPEG_BASELINE:
         return not description.is_signed and description.photometric_interpretation in _MONOCHROME | _COLOURS
+    if target == JPEG_XL_LOSSLESS:
+        return not description.is_signed and decoded_photometric(description) != "YBR_FULL"
     return True
 
 
@@ -99,7 +113,7 @@ def described(description: PixelDescription, source: str, target: str) -> PixelD
     """
     if source == target or (source in UNCODED and target in NATIVE):
         return description
-    photometric = decoded_photometric(description, source)
+    photometric = decoded_photometric(description)
     if target in NATIVE or target == RLE:
         if source in UNCODED or source == RLE:
             return replace(description, photometric_interpretation=photometric)
@@ -119,7 +133,7 @@ def described(description: PixelDescription, source: str, target: str) -> PixelD
     )
 
 
-def decoded_photometric(description: PixelDescription, source: str) -> str:
+def decoded_photometric(description: PixelDescription) -> str:
     """Return the photometric interpretation of decoded samples, which are there for every pixel.
 
     A label that can stay stays: YBR_FULL is not made RGB. What a codec undoes by itself (YBR_RCT, YBR_ICT) and what is
@@ -131,8 +145,8 @@ def decoded_photometric(description: PixelDescription, source: str) -> str:
     return "RGB" if photometric in SUBSAMPLED | _TRANSFORMED else photometric
 
 
-def _is_known(description: PixelDescription) -> bool:
-    """Say whether these are words and colours that decoders understand."""
+def is_known(description: PixelDescription) -> bool:
+    """Say whether these are words and colours that codecs understand."""
     if description.samples_per_pixel == 1:
         is_known = description.photometric_interpretation in _SINGLE
     else:

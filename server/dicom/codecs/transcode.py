@@ -1,18 +1,32 @@
 """Single frames from one transfer syntax to another."""
 
-from server.dicom.codecs.decode import decode
+from dataclasses import replace
+
+from server.dicom.codecs.decode import decode, decode_words, native_bytes
 from server.dicom.codecs.encode import encode
-from server.dicom.codecs.syntaxes import described
+from server.dicom.codecs.rle import encode_rle
+from server.dicom.codecs.samples import words_to_bytes
+from server.dicom.codecs.syntaxes import NATIVE, RLE, UNCODED, decoded_photometric, described
 from server.model.pixels import TranscodeFrame
 
 
 def transcode_frame(job: TranscodeFrame) -> bytes:
     """Return the frame in its new transfer syntax, described by `described`.
 
+    What is native or RLE in both stays as it is, bit by bit, whatever unused bits hold.
+
     Raises:
         WrongState: PIXEL_DATA_UNREADABLE, see `decode`.
     """
-    if job.source == job.target:
+    source, target = job.source, job.target
+    if source == target or (source in NATIVE and target in NATIVE):
         return job.data
-    array, _ = decode(job.data, job.source, job.description)
-    return encode(array, described(job.description, job.source, job.target), job.target)
+    if source in UNCODED and target in NATIVE:
+        return native_bytes(job.data, source, job.description)
+    after = described(job.description, source, target)
+    keeps_words = job.description.photometric_interpretation == decoded_photometric(job.description)
+    if keeps_words and source in UNCODED | {RLE} and target in NATIVE | {RLE}:
+        words = decode_words(job.data, source, job.description)
+        return encode_rle(words) if target == RLE else words_to_bytes(words, after)
+    array, description = decode(job.data, source, job.description)
+    return encode(array, replace(description, planar_configuration=after.planar_configuration), target)
