@@ -35,6 +35,8 @@ MOST_ROWS = 1_000_000
 _NO_ATTRIBUTES = {"limit", "offset", "includefield", "fuzzymatching", "accept", "charset"}
 _UNSUPPORTED = {"emptyvaluematching", "multiplevaluematching"}
 _RETRIEVE_URL = {"RetrieveURL", "00081190"}
+_MODALITY = {"Modality", "00080060"}
+_OF_A_LIST_OF_STUDIES = ("ModalitiesInStudy", "NumberOfStudyRelatedInstances")
 _SHOWN_NAME = re.compile(r"[A-Za-z0-9._]{1,64}")
 
 
@@ -212,9 +214,15 @@ def _limit(parameters: Sequence[Parameter], *, strict: bool, default: int) -> in
 
 
 def returned_attributes(query: Search, scope: Scope, version: ApiVersion) -> list[str]:
-    """Return what matches shall have: the defaults of the version, or all of them, and what is asked for."""
+    """Return what matches shall have: the defaults of the version, or all of them, and what is asked for.
+
+    A study has no modality of its own. Who asks for it makes a list of studies, as OHIF does, and gets what PS3.18
+    Table 10.6.3-3 has for that, too.
+    """
     source = ALL_ATTRIBUTES if query.include_all else version.returned_attributes
     names = [name for level in scope.returned for name in source[level]]
+    if scope.level == STUDY and not _MODALITY.isdisjoint(query.include):
+        names += _OF_A_LIST_OF_STUDIES
     return list(dict.fromkeys([*names, *(name for name in query.include if name not in _RETRIEVE_URL)]))
 
 

@@ -110,6 +110,15 @@ def test_what_is_asked_for_is_added_once() -> None:
     assert returned_attributes(query, _ALL_STUDIES, V2) == [*V2.returned_attributes[STUDY], "StudyTime"]
 
 
+def test_who_asks_for_the_modality_of_studies_gets_all_modalities_and_the_number_of_instances() -> None:
+    query = parse("includefield=00081030%2C00080060%2C00080090%2C00100030")
+
+    assert {"00080060", "ModalitiesInStudy", "NumberOfStudyRelatedInstances"} <= {
+        *returned_attributes(query, _ALL_STUDIES, V2)
+    }
+    assert "ModalitiesInStudy" not in returned_attributes(query, _ALL_SERIES, V2)
+
+
 def test_all_is_the_same_in_both_versions() -> None:
     query = parse("includefield=ALL")
 
