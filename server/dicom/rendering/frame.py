@@ -1,14 +1,14 @@
 """From a frame of pixel data to a picture of it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.dicom.codecs.decode import decode
-from server.dicom.codecs.samples import words_from_bytes
-from server.dicom.codecs.syntaxes import NATIVE
-from server.dicom.picture import placement
+from server.dicom.codecs.decode import decode, decode_words
+from server.dicom.codecs.syntaxes import RLE, UNCODED
+from server.dicom.picture import Placement, placement
 from server.dicom.rendering import gif, png
 from server.dicom.rendering.color import rgb_of
 from server.dicom.rendering.grey import Pixels, painted_numbers, painted_words
@@ -16,9 +16,14 @@ from server.dicom.rendering.jpeg import jpeg_of
 from server.dicom.rendering.overlays import draw_overlays
 from server.dicom.rendering.profiles import in_colors
 from server.dicom.rendering.shape import annotated, placed
+from server.dicom.rendering.shortcut import stored_jpeg
+from server.model.pixels import PixelDescription
 from server.model.rendering import IccProfile, Output, PictureFormat, RenderFrame
 
 _TABLE_BITS = (8, 16)
+_LONGEST_WORD_BYTES = 2
+_PIXELS_FOR_ONE = 2
+"""From side to side and from top to bottom, in thumbnails: fewer would show stairs, more would show nothing."""
 
 
 def render(job: RenderFrame) -> bytes:
@@ -29,12 +34,12 @@ def render(job: RenderFrame) -> bytes:
             can't be shown, or there is nothing in the part that was asked for.
     """
     place = placement(job.description, job.look, job.output)
+    if (stored := stored_jpeg(job, place)) is not None:
+        return stored
+    step = _step(job, place)
     with np.errstate(all="ignore"):  # numbers that make no sense become black or white
-        picture = _picture(job)
-    if job.look.overlays:
-        picture = np.require(picture, requirements="W")
-        draw_overlays(picture, job.look.overlays, _stored_words(job))
-    picture = annotated(placed(picture, place), job.output.annotations)
+        picture = _picture(job, step)
+    picture = annotated(placed(picture, _thinned(place, step, picture)), job.output.annotations)
     return encoded(np.ascontiguousarray(picture), job.look.icc_profile, job.output)
 
 
@@ -53,23 +58,49 @@ def encoded(picture: Pixels, icc_profile: bytes, output: Output) -> bytes:
     return gif.frame_blocks(picture) if output.format is PictureFormat.GIF else png.image_data(picture)
 
 
-def _picture(job: RenderFrame) -> Pixels:
-    """Return a picture of all of the image, in its own size."""
-    words, description = _stored_words(job), job.description
-    if words is None:
+def _step(job: RenderFrame, place: Placement) -> int:
+    """Return which rows and columns a thumbnail is made of: all, or each so manieth."""
+    if not job.output.is_thumbnail or job.look.overlays:
+        return 1
+    ratio = min((place.right - place.left) / place.width, (place.lower - place.upper) / place.height)
+    return max(int(ratio / _PIXELS_FOR_ONE), 1)
+
+
+def _thinned(place: Placement, step: int, picture: Pixels) -> Placement:
+    """Return a placement for a picture of which there are only some rows and columns."""
+    if step == 1:
+        return place
+    left, upper, right, lower = (edge / step for edge in (place.left, place.upper, place.right, place.lower))
+    height, width = picture.shape[:2]
+    return replace(place, left=left, upper=upper, right=min(right, width), lower=min(lower, height))
+
+
+def _picture(job: RenderFrame, step: int) -> Pixels:
+    """Return a picture of all of the image, in its own size, or of each so manieth row and column."""
+    words = _stored_words(job)
+    if words is not None:
+        picture = painted_words(words[::step, ::step], job.description, job.look, job.output)
+    else:
         array, description = decode(job.data, job.source, job.description)
-        if array.ndim == 3:
-            return rgb_of(array, description)
-        if array.dtype.kind == "f" or array.itemsize > 2:
-            return painted_numbers(array, job.look, job.output)
-        words = array.view(f"<u{array.itemsize}")
-    return painted_words(words, description, job.look, job.output)
+        picture = _picture_of_numbers(array[::step, ::step], description, job)
+    if job.look.overlays:
+        picture = np.require(picture, requirements="W")
+        draw_overlays(picture, job.look.overlays, words)
+    return picture
+
+
+def _picture_of_numbers(array: NDArray[Any], description: PixelDescription, job: RenderFrame) -> Pixels:
+    if array.ndim == 3:
+        return rgb_of(array, description)
+    if array.dtype.kind == "f" or array.itemsize > _LONGEST_WORD_BYTES:
+        return painted_numbers(array, job.look, job.output)
+    return painted_words(array.view(f"<u{array.itemsize}"), description, job.look, job.output)
 
 
 def _stored_words(job: RenderFrame) -> NDArray[Any] | None:
     """Return words as they are stored, overlays and all; None of those that have to be decoded, or are too long."""
     description = job.description
     is_short = description.sample_format == "integer" and description.bits_allocated in _TABLE_BITS
-    if job.source in NATIVE and is_short and description.samples_per_pixel == 1:
-        return words_from_bytes(job.data, description)
+    if job.source in UNCODED | {RLE} and is_short and description.samples_per_pixel == 1:
+        return decode_words(job.data, job.source, description)
     return None

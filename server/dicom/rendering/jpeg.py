@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 _START = b"\xff\xd8"
 _APP0, _APP2 = b"\xff\xe0", b"\xff\xe2"
-_PROFILE_HEAD = b"ICC_PROFILE\0"
-_MOST_SEGMENT_BYTES = 65533 - len(_PROFILE_HEAD) - 2
+PROFILE_HEAD = b"ICC_PROFILE\0"
+_MOST_SEGMENT_BYTES = 65533 - len(PROFILE_HEAD) - 2
 _MOST_SEGMENTS = 255
 
 
@@ -31,7 +31,7 @@ def with_profile(jpeg: bytes, profile: bytes) -> bytes:
         return jpeg
     parts = [profile[at : at + _MOST_SEGMENT_BYTES] for at in range(0, len(profile), _MOST_SEGMENT_BYTES)]
     segments = [
-        _APP2 + pack(">H", 2 + len(_PROFILE_HEAD) + 2 + len(part)) + _PROFILE_HEAD + bytes((index, len(parts))) + part
+        _APP2 + pack(">H", 2 + len(PROFILE_HEAD) + 2 + len(part)) + PROFILE_HEAD + bytes((index, len(parts))) + part
         for index, part in enumerate(parts, 1)
     ]
     at = len(_START)

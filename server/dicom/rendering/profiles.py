@@ -63,14 +63,24 @@ def in_colors(picture: NDArray[np.uint8], wanted: IccProfile, own: bytes) -> tup
         wanted: which colours.
         own: the object's profile; one that is none, or not of RGB, counts for nothing.
     """
-    own = own if _is_rgb_profile(own) else b""
+    if wanted not in _SPACES:
+        return picture, own_profile(wanted, own)
+    source, target = own_profile(IccProfile.YES, own), made_profile(wanted)
+    return (picture if source == target else _converted(picture, source, target)), target
+
+
+def own_profile(wanted: IccProfile, own: bytes) -> bytes:
+    """Return the profile that goes with colours that stay as they are; b"" is none.
+
+    Args:
+        wanted: IF_PRESENT, NO or YES.
+        own: see `in_colors`.
+    """
     if wanted is IccProfile.NO:
-        return picture, b""
-    if wanted in _SPACES:
-        source = own or made_profile(IccProfile.SRGB)
-        target = made_profile(wanted)
-        return (picture if source == target else _converted(picture, source, target)), target
-    return picture, own or (made_profile(IccProfile.SRGB) if wanted is IccProfile.YES else b"")
+        return b""
+    if _is_rgb_profile(own):
+        return own
+    return made_profile(IccProfile.SRGB) if wanted is IccProfile.YES else b""
 
 
 @lru_cache(maxsize=3)
