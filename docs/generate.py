@@ -1,5 +1,7 @@
 """Make docs/errors.md, docs/settings.md and the tables of other pages from the contract and the code (`make docs`).
 
+And facade/keywords.txt, from the data dictionary that the core uses.
+
 A test keeps them fresh.
 """
 
@@ -8,6 +10,7 @@ import sys
 from pathlib import Path
 
 from pydantic_settings import BaseSettings
+from pydicom.datadict import DicomDictionary, RepeatersDictionary
 
 from docs.tables import filled
 from facade.config import Settings as FacadeSettings
@@ -87,7 +90,15 @@ def _table(settings: type[BaseSettings]) -> str:
     return "\n".join(rows)
 
 
+def keywords() -> str:
+    """Return the keywords of PS3.6 by tag; in those of repeating groups, x is any digit."""
+    names = {f"{tag:08X}": row[4] for tag, row in DicomDictionary.items()}
+    names |= {tag.upper().replace("X", "x"): row[4] for tag, row in RepeatersDictionary.items()}
+    return "".join(f"{tag} {keyword}\n" for tag, keyword in sorted(names.items()) if keyword)
+
+
 PAGES = {
+    "facade/keywords.txt": keywords,
     "docs/errors.md": errors_page,
     "docs/settings.md": settings_page,
     "docs/api.md": lambda: filled(ROOT / "docs/api.md"),
