@@ -1,10 +1,12 @@
 """Which attributes the index keeps: to search by, and to answer with.
 
-Search keys are those of spec/search.md section 3 and the required matching keys of PS3.18 Table 10.6.1-5.
+Search keys are those of spec/search.md section 3, the required matching keys of PS3.18 Table 10.6.1-5, and what else
+the Request Attributes Sequence says in text (PS3.3 Table 10-9).
 Kept elements are the default and `all` return sets of spec/search.md section 5, so that no default answer needs
 an instance's metadata.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,8 +19,18 @@ from server.model.instance import LevelAttributes
 from server.model.query import Level
 
 AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
-VALUES_SEPARATOR = "\\"
-"""Between the values of a key that keeps more than one; a condition holds if any of them matches."""
+TIMEZONE_OFFSET_FROM_UTC = "00080201"
+
+ITEMS_SEPARATOR = "\\"
+"""Between what the items of a sequence have for a key about its members; nothing where an item has no value."""
+
+VALUES_SEPARATOR = "\n"
+"""Between the values that one item has, as a sequence within it may have several items; any of them may match."""
+
+DATES_AND_TIMES: Mapping[str, str] = MappingProxyType(
+    {"StudyDate": "StudyTime", "PerformedProcedureStepStartDate": "PerformedProcedureStepStartTime"}
+)
+"""Search keys that are days, and those that are the times of these days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,17 @@ _KEYS = {
         "SeriesDescription": "LO",
         "RequestAttributesSequence.ScheduledProcedureStepID": "SH",
         "RequestAttributesSequence.RequestedProcedureID": "SH",
+        "RequestAttributesSequence.AccessionNumber": "SH",
+        "RequestAttributesSequence.StudyInstanceUID": "UI",
+        "RequestAttributesSequence.ScheduledProcedureStepDescription": "LO",
+        "RequestAttributesSequence.RequestedProcedureDescription": "LO",
+        "RequestAttributesSequence.ReasonForTheRequestedProcedure": "LO",
+        "RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeValue": "SH",
+        "RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeMeaning": "LO",
+        "RequestAttributesSequence.RequestedProcedureCodeSequence.CodeValue": "SH",
+        "RequestAttributesSequence.RequestedProcedureCodeSequence.CodeMeaning": "LO",
+        "RequestAttributesSequence.ReasonForRequestedProcedureCodeSequence.CodeValue": "SH",
+        "RequestAttributesSequence.ReasonForRequestedProcedureCodeSequence.CodeMeaning": "LO",
     },
     Level.INSTANCE: {
         "SOPInstanceUID": "UI",
@@ -131,24 +154,53 @@ def attributes_of(level: Level, elements: Mapping[str, Any]) -> LevelAttributes:
     """
     kept = {tag: elements[tag] for tag in _KEPT_IN_ORDER[level] if tag in elements and not is_empty(elements[tag])}
     keys: dict[str, str] = {}
-    for key in _KEYS_OF_LEVEL[level]:
-        if key.path[0] in kept and (normal := _normal_value(key, kept)) is not None:
-            keys[key.keyword] = normal
+    for tag, named in _KEYS_BY_TAG[level].items():
+        if tag in kept:
+            for key in named:
+                if (normal := _normal_value(key, kept)) is not None:
+                    keys[key.keyword] = normal
+    if TIMEZONE_OFFSET_FROM_UTC in kept and level is not Level.INSTANCE:
+        offset = _normal_first("offset", kept[TIMEZONE_OFFSET_FROM_UTC])
+        if offset is not None:
+            keys["TimezoneOffsetFromUTC"] = offset
     return LevelAttributes(keys, kept)
 
 
-_KEYS_OF_LEVEL = {
-    level: tuple(key for key in SEARCH_KEYS.values() if key.level is level and not key.is_virtual) for level in Level
-}
+def _keys_by_tag(level: Level) -> dict[str, list[SearchKey]]:
+    """Return the search keys of a level that keep values, by the tag of the element that has them."""
+    named: dict[str, list[SearchKey]] = {}
+    for key in SEARCH_KEYS.values():
+        if key.level is level and not key.is_virtual:
+            named.setdefault(key.path[0], []).append(key)
+    return named
+
+
+_KEYS_BY_TAG = {level: _keys_by_tag(level) for level in Level}
 
 
 def _normal_value(key: SearchKey, elements: Mapping[str, Any]) -> str | None:
     if len(key.path) == 1:
         return _normal_first(key.vr, elements[key.path[0]])
-    sequence, member = key.path
-    items = [item for item in elements[sequence].get("Value", ()) if isinstance(item, Mapping) and member in item]
-    values = dict.fromkeys(_normal_first(key.vr, item[member]) for item in items)
-    return VALUES_SEPARATOR.join(value for value in values if value is not None) or None
+    of_items = (_members(key, item, key.path[1:]) for item in _items(elements[key.path[0]]))
+    return (
+        ITEMS_SEPARATOR.join(VALUES_SEPARATOR.join(dict.fromkeys(values)) for values in of_items).rstrip("\\") or None
+    )
+
+
+def _members(key: SearchKey, item: Mapping[str, Any], path: Path) -> Iterator[str]:
+    """Generate the values that an item has at the path within it."""
+    tag, *rest = path
+    if tag not in item:
+        return
+    if rest:
+        for inner in _items(item[tag]):
+            yield from _members(key, inner, tuple(rest))
+    elif (value := _normal_first(key.vr, item[tag])) is not None:
+        yield _SEPARATORS.sub(" ", value)
+
+
+def _items(sequence: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    return (item for item in sequence.get("Value", ()) if isinstance(item, Mapping))
 
 
 def _normal_first(vr: str, element: Mapping[str, Any]) -> str | None:
@@ -170,8 +222,11 @@ _NORMAL_FORMS = {
     "UI": normalise.uid,
     "DA": normalise.day,
     "TM": normalise.first_moment,
+    "DT": normalise.first_instant,
     "IS": normalise.integer,
+    "offset": normalise.offset,
 }
+_SEPARATORS = re.compile(r"[\\\n]+")
 
 
 def _joined_name(value: Any) -> str:

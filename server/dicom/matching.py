@@ -1,28 +1,30 @@
 """From the values of a search term to conditions on normalised keys (PS3.4 section C.2.2.2, spec/search.md section 4).
 
     single value    PatientID=A1             the whole value, without case; person names also without accents
-    list            0020000E=1.2,1.3         any of them; "," for UIDs only, "\\" and several values for all
+    list            0020000E=1.2,1.3         any of them: several values and "\\" for all, "," if no value can have it
     wildcard        PatientName=*doe*        "*" any run of characters, "?" one; AE CS LO LT PN SH ST UC UR UT only
-    range           StudyDate=20200101-      DA and TM, inclusive, either end may be open
+    range           StudyDate=20200101-      DA, TM and DT, inclusive, either end may be open
     universal       PatientID=  or  *        no condition
+    empty           PatientID=""             on request: those without a value
     fuzzy words     PatientName=jo do        on request, person names only: adjacent words by their beginnings
 
 Person names are compared one component group at a time, so that each way of writing a name finds it. A value with "="
 needs each of its groups to match some group of the name.
 
-A TM that leaves out minutes, seconds or parts of a second stands for every moment it may mean: "10-12" ends with the
-last moment of twelve o'clock's hour, and "101530" finds 10:15:30.25.
+A TM or DT that leaves out minutes, seconds or parts of a second stands for every moment it may mean: "10-12" ends with
+the last moment of twelve o'clock's hour, and "101530" finds 10:15:30.25. A date and its time in one range, and time
+zones: see `server.dicom.moments`.
 """
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from server.dicom import normalise
 from server.dicom.attributes import SearchKey
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import is_uid
-from server.model.query import Between, Condition, Equals, Like, Matcher, NameMatches, NameWords
+from server.model.query import Between, Condition, Empty, Equals, Like, Matcher, NameMatches, NameWords
 
 MAX_EXACT_VALUES = 2000
 """Most exact values of one term."""
@@ -36,27 +38,55 @@ MAX_NAME_COMBINATIONS = 64
 WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 """PS3.4 section C.2.2.2.4."""
 
-_UID_LIST = re.compile(r"[,\\]")
+EMPTY_VALUE = '""'
+"""Two quotation marks: the value that stands for none (PS3.4 section C.2.2.2.7)."""
+
+_COMMA_LIST_VRS = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
+"""No value of these has a comma in it (PS3.5 section 6.2), so that it can only part values, as clients have it."""
+
+_KINDS = {"DA": "a date YYYYMMDD", "TM": "a time HH[MM[SS[.F]]]", "DT": "a date and time YYYY[MM[DD[HH[MM[SS[.F]]]]]]"}
+_FIRST = {"DA": normalise.day, "TM": normalise.first_moment, "DT": normalise.first_instant}
+_LAST = {"DA": normalise.day, "TM": normalise.last_moment, "DT": normalise.last_instant}
+
+_LIST = re.compile(r"[,\\]")
+_DATE_TIMES = re.compile(r"([0-9.]*(?:[+-][0-9]{4})?)\s*-\s*([0-9.]*(?:[+-][0-9]{4})?)")
 _STARS = re.compile(r"\*+")
 
-_Parse = Callable[[str], str | None]
+
+Ends = tuple[str | None, str | None]
+"""The ends of a range, both inclusive; None is open."""
 
 
-def conditions(key: SearchKey, values: Sequence[str], *, fuzzy: bool) -> tuple[Condition, ...]:
+def conditions(key: SearchKey, values: Sequence[str], *, fuzzy: bool, empty: bool = False) -> tuple[Condition, ...]:
     """Return what must hold for `key` to match any of `values`; nothing if they match everything.
+
+    Args:
+        key: the attribute.
+        values: as the caller wrote them.
+        fuzzy: match names by the beginnings of their words.
+        empty: two quotation marks stand for "no value".
 
     Raises:
         InvalidRequest: INVALID_QUERY, naming the attribute and never a value.
     """
-    singles = _singles(key, values)
+    singles = values_of_list(key, values)
     if not singles:
         return ()
+    matches_empty = empty and EMPTY_VALUE in singles
+    if matches_empty:
+        singles.remove(EMPTY_VALUE)
+        if not singles:
+            return (Condition(key.keyword, (Empty(),)),)
+    found = _conditions(key, singles, fuzzy=fuzzy)
+    return tuple(Condition(key.keyword, (*one.matchers, Empty())) for one in found) if matches_empty else found
+
+
+def _conditions(key: SearchKey, singles: Sequence[str], *, fuzzy: bool) -> tuple[Condition, ...]:
+    matchers: list[Matcher]
     if key.vr == "PN":
         return _name_conditions(key, singles, fuzzy=fuzzy)
-    if key.vr == "DA":
-        matchers = _ranges(key, singles, normalise.day, normalise.day)
-    elif key.vr == "TM":
-        matchers = _ranges(key, singles, normalise.first_moment, normalise.last_moment)
+    if key.vr in _KINDS:
+        matchers = [_range(key, value) for value in singles]
     elif key.vr == "IS":
         matchers = [Equals((_checked(key, normalise.integer(value), "an integer"),)) for value in singles]
     elif key.vr == "UI":
@@ -69,31 +99,54 @@ def conditions(key: SearchKey, values: Sequence[str], *, fuzzy: bool) -> tuple[C
     return (Condition(key.keyword, _bounded(key, matchers)),)
 
 
-def _singles(key: SearchKey, values: Sequence[str]) -> list[str]:
+def values_of_list(key: SearchKey, values: Sequence[str]) -> list[str]:
     """Return the values of all lists without padding; blank ones say nothing beside others."""
-    parts = (_UID_LIST.split(value) if key.vr == "UI" else value.split("\\") for value in values)
+    parts = (_LIST.split(value) if key.vr in _COMMA_LIST_VRS else value.split("\\") for value in values)
     return list(dict.fromkeys(stripped for part in parts for value in part if (stripped := value.strip(" \0"))))
 
 
-def _ranges(key: SearchKey, values: Iterable[str], first: _Parse, last: _Parse) -> list[Matcher]:
-    kind = "a date YYYYMMDD" if key.vr == "DA" else "a time HH[MM[SS[.F]]]"
+def ends_of(key: SearchKey, value: str) -> Ends:
+    """Return the ends of a DA, TM or DT range, of which a single value is one, in the form of stored values.
 
-    def between(low: str, high: str) -> Matcher:
-        bounds = Between(
-            _checked(key, first(low), kind) if low else None,
-            _checked(key, last(high), kind) if high else None,
-        )
-        if bounds.low is None and bounds.high is None:
-            raise _invalid(key, "a range needs at least one end.")
-        if bounds.low is not None and bounds.high is not None and bounds.low > bounds.high:
-            raise _invalid(key, "a range must not end before it starts.")
-        return Equals((bounds.low,)) if bounds.low is not None and bounds.low == bounds.high else bounds
+    The first may be greater than the last.
 
-    matchers = []
-    for value in values:
-        low, dash, high = (part.strip() for part in value.partition("-"))
-        matchers.append(between(low, high if dash else low))
-    return matchers
+    Raises:
+        InvalidRequest: INVALID_QUERY, it is none, or both ends are open.
+    """
+    low, is_range, high = _parted(key, value)
+    ends = (
+        _checked(key, _FIRST[key.vr](low), _KINDS[key.vr]) if low else None,
+        _checked(key, _LAST[key.vr](high if is_range else low), _KINDS[key.vr]) if high or not is_range else None,
+    )
+    if ends == (None, None):
+        raise invalid(key, "a range needs at least one end.")
+    return ends
+
+
+def is_range(key: SearchKey, value: str) -> bool:
+    """Say whether a value of a DA, TM or DT is a range and not a single value."""
+    return _parted(key, value)[1]
+
+
+def _parted(key: SearchKey, value: str) -> tuple[str, bool, str]:
+    if key.vr == "DT":
+        # A hyphen may also be the sign of an offset: what can be one value is.
+        between = None if normalise.first_instant(value) else _DATE_TIMES.fullmatch(value)
+        return (between[1].strip(), True, between[2].strip()) if between else (value, False, "")
+    low, dash, high = (part.strip() for part in value.partition("-"))
+    return low, bool(dash), high
+
+
+def _range(key: SearchKey, value: str) -> Matcher:
+    low, high = ends_of(key, value)
+    check_order(key, low, high)
+    return Equals((low,)) if low is not None and low == high else Between(low, high)
+
+
+def check_order(key: SearchKey, low: str | None, high: str | None) -> None:
+    """Raise InvalidRequest (INVALID_QUERY) if a range ends before it starts."""
+    if low is not None and high is not None and low > high:
+        raise invalid(key, "a range must not end before it starts.")
 
 
 def _text_matcher(vr: str, text: str) -> Matcher:
@@ -109,7 +162,7 @@ def _name_conditions(key: SearchKey, values: Iterable[str], *, fuzzy: bool) -> t
     names: list[list[tuple[Matcher, ...]]] = []
     for value in values:
         if fuzzy and '"' in value:
-            raise _invalid(key, "quotation marks are not allowed with fuzzy matching.")
+            raise invalid(key, "quotation marks are not allowed with fuzzy matching.")
         groups = value.split(normalise.GROUP_SEPARATOR)
         name = [alternatives for group in groups if (alternatives := alternatives_of(group))]
         if not name:
@@ -119,7 +172,7 @@ def _name_conditions(key: SearchKey, values: Iterable[str], *, fuzzy: bool) -> t
     for name in names:
         combinations *= len(name)
         if combinations > MAX_NAME_COMBINATIONS:
-            raise _invalid(key, "too many names with several component groups in one list.")
+            raise invalid(key, "too many names with several component groups in one list.")
     return tuple(
         Condition(key.keyword, _bounded(key, itertools.chain.from_iterable(alternatives)))
         for alternatives in itertools.product(*names)
@@ -159,7 +212,7 @@ def _bounded(key: SearchKey, matchers: Iterable[Matcher]) -> tuple[Matcher, ...]
     exact = [value for matcher in distinct if isinstance(matcher, Equals) for value in matcher.values]
     others = [matcher for matcher in distinct if not isinstance(matcher, Equals)]
     if len(exact) > MAX_EXACT_VALUES or len(others) > MAX_PATTERNS:
-        raise _invalid(key, "too many values.")
+        raise invalid(key, "too many values.")
     return (*([Equals(tuple(exact))] if exact else []), *others)
 
 
@@ -173,9 +226,10 @@ def _wildcards(texts: Iterable[str]) -> bool:
 
 def _checked(key: SearchKey, parsed: str | None, kind: str) -> str:
     if parsed is None:
-        raise _invalid(key, f"a value is not {kind}.")
+        raise invalid(key, f"a value is not {kind}.")
     return parsed
 
 
-def _invalid(key: SearchKey, what: str) -> InvalidRequest:
+def invalid(key: SearchKey, what: str) -> InvalidRequest:
+    """Return the refusal of a value of `key`."""
     return InvalidRequest(Reason.INVALID_QUERY, f"{key.keyword}: {what}", attribute=key.keyword)

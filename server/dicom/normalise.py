@@ -11,6 +11,8 @@ import re
 import unicodedata
 from datetime import date
 
+from server.model.moment import in_utc
+
 GROUP_SEPARATOR = "="
 """Between the component groups of a person name (PS3.5 section 6.2.1)."""
 
@@ -20,6 +22,10 @@ COMPONENT_SEPARATOR = "^"
 _PADDING = " \0"
 _DATE = re.compile(r"[0-9]{8}")
 _TIME = re.compile(r"([0-9]{2})(?:([0-9]{2})(?:([0-9]{2})(?:\.([0-9]{1,6}))?)?)?")
+_DATE_TIME = re.compile(
+    r"([0-9]{4})(?:([0-9]{2})(?:([0-9]{2})(?:([0-9]{2}(?:[0-9]{2}(?:[0-9]{2}(?:\.[0-9]{1,6})?)?)?)?)?)?)?([+-][0-9]{4})?"
+)
+_OFFSET = re.compile(r"([+-]?)([0-9]{4})")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 
 
@@ -84,6 +90,30 @@ def last_moment(value: str) -> str | None:
     return _time(value, minutes="59", seconds="59", fill="9")
 
 
+def first_instant(value: str) -> str | None:
+    """Return a DT as a moment with what it leaves out at its least: in UTC if it has an offset, else as it is.
+
+    None unless it is a date and time.
+    """
+    return _date_time(value, month="01", is_last=False)
+
+
+def last_instant(value: str) -> str | None:
+    """Return a DT as a moment with what it leaves out at its greatest; otherwise as `first_instant`."""
+    return _date_time(value, month="12", is_last=True)
+
+
+def offset(value: str) -> str | None:
+    """Return a Timezone Offset From UTC as +HHMM or -HHMM; None unless it is one (PS3.3 section C.12.1.1).
+
+    A missing sign is a plus, which a query string turns into a space.
+    """
+    match = _OFFSET.fullmatch(value.strip(_PADDING))
+    if match is None or match[2][2:] > "59" or match[2] > ("1200" if match[1] == "-" else "1400"):
+        return None
+    return f"{match[1] if match[2] != '0000' and match[1] else '+'}{match[2]}"
+
+
 def integer(value: str) -> str | None:
     """Return an IS without plus sign and leading zeros; None unless it is an integer."""
     stripped = value.strip(_PADDING)
@@ -112,3 +142,19 @@ def _time(value: str, *, minutes: str, seconds: str, fill: str) -> str | None:
     if hour > "23" or minute > "59" or second > "60":
         return None
     return f"{hour}{minute}{second}.{fraction.ljust(6, fill)}"
+
+
+def _date_time(value: str, *, month: str, is_last: bool) -> str | None:
+    match = _DATE_TIME.fullmatch(value.strip(_PADDING))
+    if match is None:
+        return None
+    year, month, zone = match[1], match[2] or month, match[5]
+    days = [match[3]] if match[3] else ["31", "30", "29", "28"] if is_last else ["01"]
+    moment = (last_moment if is_last else first_moment)(match[4] or ("23" if is_last else "00"))
+    found = next((found for last in days if (found := day(f"{year}{month}{last}"))), None)
+    if found is None or moment is None:
+        return None
+    if zone is None:
+        return found + moment
+    known = offset(zone)
+    return None if known is None else in_utc(found + moment, known)

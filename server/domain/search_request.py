@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import orjson
 
-from server.dicom.attributes import SearchKey, search_key
+from server.dicom import normalise
+from server.dicom.attributes import TIMEZONE_OFFSET_FROM_UTC, SearchKey, search_key
 from server.dicom.keywords import Path, path_of
 from server.dicom.matching import conditions
+from server.dicom.moments import take_moments
 from server.domain import page_token
 from server.domain.search_answer import Selection, select
 from server.model.errors import InvalidRequest, Reason
@@ -25,6 +27,8 @@ DEFAULT_PAGE_SIZE = 100
 
 MAX_PAGE_SIZE = 200
 """Most matches on a page."""
+
+_DATES_AND_TIMES = frozenset({"DA", "TM", "DT"})
 
 _LONGEST_KNOWN = 64
 """Characters of names that are remembered."""
@@ -51,12 +55,15 @@ class SearchRequest:
     series: str = ""
     terms: tuple[Term, ...] = ()
     fuzzy_matching: bool = False
+    empty_value_matching: bool = False
     include_attributes: tuple[str, ...] = ()
     include_all: bool = False
     page_size: int = 0
     page_token: str = ""
     skip: int = 0
     strict: bool = False
+    total_count: bool = False
+    retrieve_url_base: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +95,16 @@ def understand(request: SearchRequest, partition: PartitionName) -> Understood:
     page_size = _page_size(request)
     scope = _scope(request, partition)
     ignored: dict[str, None] = {}
-    terms = _usable_terms(request, scope, ignored)
+    terms, offset = _usable_terms(request, scope, ignored)
     tags = _included_tags(request, scope, ignored) | {key.path[0] for key in terms}
+    if offset is not None:
+        tags.add(TIMEZONE_OFFSET_FROM_UTC)
     selection = select(request.level, tags, _levels(request.level, scope) if request.include_all else ())
     identity = _identity(request, scope)
     query = Query(
         level=request.level,
         scope=scope,
-        conditions=_conditions(terms, fuzzy=request.fuzzy_matching),
+        conditions=_conditions(terms, offset, fuzzy=request.fuzzy_matching, empty=request.empty_value_matching),
         limit=page_size + 1,
         skip=0 if request.page_token else request.skip,
         after=page_token.read(request.page_token, identity) if request.page_token else None,
@@ -141,12 +150,21 @@ def _fixed_by(scope: ResourceRef) -> tuple[str, ...]:
     return (*(["StudyInstanceUID"] if scope.study else []), *(["SeriesInstanceUID"] if scope.series else []))
 
 
-def _usable_terms(request: SearchRequest, scope: ResourceRef, ignored: dict[str, None]) -> dict[SearchKey, list[str]]:
-    """Return the values wanted of each search key; several terms about one attribute are one list."""
+def _usable_terms(
+    request: SearchRequest, scope: ResourceRef, ignored: dict[str, None]
+) -> tuple[dict[SearchKey, list[str]], str | None]:
+    """Return the values wanted of each search key, and the time zone that dates and times of them are in.
+
+    Several terms about one attribute are one list.
+    """
     levels, fixed = _levels(request.level, scope), _fixed_by(scope)
     values: dict[SearchKey, list[str]] = {}
+    zones: list[Term] = []
     for term in request.terms:
         key = search_key(term.attribute)
+        if key is None and _path_of(term.attribute) == (TIMEZONE_OFFSET_FROM_UTC,):
+            zones.append(term)
+            continue
         if key is None or key.level not in levels or key.keyword in fixed:
             _ignore(term.attribute, ignored, strict=request.strict)
             continue
@@ -154,7 +172,20 @@ def _usable_terms(request: SearchRequest, scope: ResourceRef, ignored: dict[str,
             message = "An attribute occurs in more than one term."
             raise InvalidRequest(Reason.INVALID_QUERY, message, attribute=term.attribute)
         values.setdefault(key, []).extend(term.values)
-    return values
+    if zones and not any(key.vr in _DATES_AND_TIMES for key in values):
+        _ignore(zones[0].attribute, ignored, strict=request.strict)
+        zones = []
+    return values, _offset(zones)
+
+
+def _offset(zones: Sequence[Term]) -> str | None:
+    """Return the time zone that the terms about Timezone Offset From UTC say; None if they say none."""
+    values = {value for term in zones for value in term.values if value.strip()}
+    offsets = {normalise.offset(value) for value in values}
+    if None in offsets or len(offsets) > 1:
+        message = "TimezoneOffsetFromUTC: the value is not one offset +HHMM or -HHMM."
+        raise InvalidRequest(Reason.INVALID_QUERY, message, attribute=zones[0].attribute)
+    return offsets.pop() if offsets else None
 
 
 def _included_tags(request: SearchRequest, scope: ResourceRef, ignored: dict[str, None]) -> set[str]:
@@ -179,8 +210,13 @@ def _known_path(attribute: str) -> Path | None:
     return path_of(attribute)
 
 
-def _conditions(terms: Mapping[SearchKey, Sequence[str]], *, fuzzy: bool) -> tuple[Condition, ...]:
-    return tuple(condition for key, values in terms.items() for condition in conditions(key, values, fuzzy=fuzzy))
+def _conditions(
+    terms: Mapping[SearchKey, list[str]], offset: str | None, *, fuzzy: bool, empty: bool
+) -> tuple[Condition, ...]:
+    left = dict(terms)
+    moments = tuple(take_moments(left, offset))
+    others = (one for key, values in left.items() for one in conditions(key, values, fuzzy=fuzzy, empty=empty))
+    return (*moments, *others)
 
 
 def _ignore(attribute: str, ignored: dict[str, None], *, strict: bool) -> None:
@@ -198,6 +234,7 @@ def _identity(request: SearchRequest, scope: ResourceRef) -> bytes:
             [scope.partition, scope.study, scope.series],
             [[term.attribute, *term.values] for term in request.terms],
             request.fuzzy_matching,
+            request.empty_value_matching,
             request.include_attributes,
             request.include_all,
         ]

@@ -56,12 +56,35 @@ class NameWords:
     prefixes: tuple[str, ...]
 
 
-Matcher = Equals | Between | Like | NameMatches | NameWords
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """The key has no value (PS3.4 section C.2.2.2.7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class During:
+    """A day (the condition's key) and the time of day that belongs to it lie in one span (PS3.4 section C.2.2.2.5).
+
+    A day without a time does if the span covers all of it.
+
+    local: the ends as moments (`server.model.moment`), both inclusive; None is open.
+    utc: the ends in UTC, for those values whose offset from UTC is known; None: offsets are not looked at.
+    """
+
+    local: Between
+    utc: Between | None = None
+
+
+Matcher = Equals | Between | Like | NameMatches | NameWords | Empty | During
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The search key `key` (a keyword listed in `server.dicom.attributes`) matches any of `matchers`."""
+    """The search key `key` (a keyword listed in `server.dicom.attributes`) matches any of `matchers`.
+
+    Conditions of one query about members of one sequence hold for the same item of it (PS3.4 section C.2.2.2.6),
+    except those that have `Empty` among their matchers: these say that no item has a value.
+    """
 
     key: str
     matchers: tuple[Matcher, ...]

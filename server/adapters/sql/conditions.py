@@ -3,14 +3,15 @@
 Text compares by code point on both databases, since it is normalised on both sides before it comes here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, false, or_, true
+from sqlalchemy import ColumnElement, Exists, FromClause, and_, bindparam, exists, false, or_, select, true
 
 from server.adapters.sql import likes
-from server.adapters.sql.keys import COLUMNS, NAMES, SEVERAL, kept
+from server.adapters.sql.keys import COLUMNS, MOMENTS, NAMES, SEQUENCE, kept
 from server.adapters.sql.tables import NAME_GROUPS, series, series_values, studies
-from server.model.query import Between, Condition, Equals, Level, Like, Matcher, NameMatches, NameWords
+from server.model.moment import DAY, FIRST_TIME, LAST_TIME, TIME
+from server.model.query import Between, Condition, During, Empty, Equals, Level, Like, Matcher, NameMatches, NameWords
 
 Text = ColumnElement[str]
 
@@ -25,10 +26,22 @@ def level_of(key: str) -> Level:
     """
     if key in NAMES or key == MODALITIES_IN_STUDY:
         return Level.STUDY
-    if key in SEVERAL:
+    if key.startswith(SEQUENCE):
         return Level.SERIES
     table = COLUMNS[key].table
     return Level.STUDY if table is studies else Level.SERIES if table is series else Level.INSTANCE
+
+
+def all_hold(conditions: Sequence[tuple[Condition, str]]) -> list[ColumnElement[bool]]:
+    """Return conditions, each with the name for its parameters, as `holds` does; one item meets those of a sequence."""
+    of_items = [(one, name) for one, name in conditions if is_of_item(one)]
+    others = [holds(one, name) for one, name in conditions if not is_of_item(one)]
+    return [*others, _item_holds(of_items)] if of_items else others
+
+
+def is_of_item(condition: Condition) -> bool:
+    """Say whether an item of a sequence has to meet a condition, and not the sequence as a whole."""
+    return condition.key.startswith(SEQUENCE) and Empty() not in condition.matchers
 
 
 def holds(condition: Condition, name: str) -> ColumnElement[bool]:
@@ -60,6 +73,11 @@ def _form(matcher: Matcher) -> object:
             return ("name", *map(likes.form, patterns))
         case NameWords(prefixes):
             return ("words", likes.form_of_words(prefixes))
+        case Empty():
+            return "empty"
+        case During(local, utc):
+            ends = (_form_of_end(local.low, FIRST_TIME), _form_of_end(local.high, LAST_TIME))
+            return ("during", *ends, utc and (utc.low is None, utc.high is None))
 
 
 def _values(matcher: Matcher, name: str) -> Iterator[tuple[str, str | list[str]]]:
@@ -78,21 +96,87 @@ def _values(matcher: Matcher, name: str) -> Iterator[tuple[str, str | list[str]]
                 yield from likes.values(pattern, f"{name}_{number}")
         case NameWords(prefixes):
             yield from likes.values_of_words(prefixes, name)
+        case During(local, utc):
+            for end, moment, whole in (("low", local.low, FIRST_TIME), ("high", local.high, LAST_TIME)):
+                if moment is not None:
+                    yield f"{name}_{end}_day", moment[DAY]
+                    if _form_of_end(moment, whole) == "within":
+                        yield f"{name}_{end}_time", moment[TIME]
+            if utc is not None:
+                yield from _values(utc, f"{name}_utc")
 
 
 def _holds(key: str, matcher: Matcher, name: str) -> ColumnElement[bool]:
+    if isinstance(matcher, During):
+        return _during(key, matcher, name)
     if prefix := NAMES.get(key):
         return _name_holds(prefix, matcher, name)
     if key == MODALITIES_IN_STUDY:
         any_series = series.alias("any_series")
-        return exists().where(any_series.c.study_key == studies.c.key, _compare(any_series.c.modality, matcher, name))
-    if key in SEVERAL:
-        return exists().where(
-            series_values.c.series_key == series.c.key,
-            series_values.c.keyword == key,
-            _compare(series_values.c.value, matcher, name),
-        )
+        of_study = exists().where(any_series.c.study_key == studies.c.key)
+        if isinstance(matcher, Empty):
+            return ~of_study.where(any_series.c.modality.is_not(None))
+        return of_study.where(_compare(any_series.c.modality, matcher, name))
+    if key.startswith(SEQUENCE):
+        if isinstance(matcher, Empty):
+            values = series_values.alias(f"{name}_values")
+            return ~_of_series(values, key)
+        return _item_matches(series_values.alias(f"{name}_values"), key, matcher, name)
     return _compare(COLUMNS[key], matcher, name)
+
+
+def _of_series(values: FromClause, key: str) -> Exists:
+    return exists().where(values.c.series_key == series.c.key, values.c.keyword == key)
+
+
+def _item_matches(values: FromClause, key: str, matcher: Matcher, name: str) -> ColumnElement[bool]:
+    return _of_series(values, key).where(_compare(values.c.value, matcher, name))
+
+
+def _item_holds(conditions: Sequence[tuple[Condition, str]]) -> ColumnElement[bool]:
+    """Return that one item of a sequence meets all of the conditions."""
+    of_condition = [series_values.alias(f"{name}_item") for _, name in conditions]
+    same_item = [values.c.item == of_condition[0].c.item for values in of_condition[1:]]
+    matching = [
+        and_(
+            values.c.series_key == series.c.key,
+            values.c.keyword == condition.key,
+            or_(
+                false(),
+                *(
+                    _compare(values.c.value, matcher, f"{name}_{number}")
+                    for number, matcher in enumerate(condition.matchers)
+                ),
+            ),
+        )
+        for values, (condition, name) in zip(of_condition, conditions, strict=True)
+    ]
+    found = select(true()).select_from(*of_condition).where(*same_item, *matching)
+    return found.correlate_except(*of_condition).exists()
+
+
+def _form_of_end(moment: str | None, whole: str) -> str:
+    """Return what has to be compared at an end of a span: nothing, the day alone if the time is `whole`, or both."""
+    if moment is None:
+        return "open"
+    return "day" if moment[TIME] == whole else "within"
+
+
+def _during(key: str, matcher: During, name: str) -> ColumnElement[bool]:
+    day, time, moment = MOMENTS[key]
+    low, high = matcher.local.low, matcher.local.high
+    parts: list[ColumnElement[bool]] = [day.is_not(None)]
+    if low is not None:
+        parts.append(day >= bindparam(f"{name}_low_day"))
+        if _form_of_end(low, FIRST_TIME) == "within":
+            parts.append(or_(day > bindparam(f"{name}_low_day"), time >= bindparam(f"{name}_low_time")))
+    if high is not None:
+        parts.append(day <= bindparam(f"{name}_high_day"))
+        if _form_of_end(high, LAST_TIME) == "within":
+            parts.append(or_(day < bindparam(f"{name}_high_day"), time <= bindparam(f"{name}_high_time")))
+    if matcher.utc is None:
+        return and_(*parts)
+    return or_(_compare(moment, matcher.utc, f"{name}_utc"), and_(moment.is_(None), *parts))
 
 
 def _name_holds(prefix: str, matcher: Matcher, name: str) -> ColumnElement[bool]:
@@ -109,6 +193,8 @@ def _name_holds(prefix: str, matcher: Matcher, name: str) -> ColumnElement[bool]
             )
         case NameWords(prefixes):
             return likes.words_hold(studies.c[f"{prefix}_words"], prefixes, name)
+        case Empty():
+            return and_(*(group.is_(None) for group in groups))
         case _:
             raise TypeError(f"{type(matcher).__name__} is not for person names")
 
@@ -125,5 +211,7 @@ def _compare(column: Text, matcher: Matcher, name: str) -> ColumnElement[bool]:
             )
         case Like(pattern):
             return likes.holds(column, pattern, name)
+        case Empty():
+            return column.is_(None)
         case _:
             raise TypeError(f"{type(matcher).__name__} is for person names only")

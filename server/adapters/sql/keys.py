@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import Column, Table
 
 from server.adapters.sql.tables import LONGEST_TEXT, NAME_GROUPS, instances, series, studies
+from server.model.moment import in_utc
 from server.model.query import Level
 
 COLUMNS: Mapping[str, Column[str]] = {
@@ -33,13 +35,22 @@ COLUMNS: Mapping[str, Column[str]] = {
 NAMES: Mapping[str, str] = {"PatientName": "patient_name", "ReferringPhysicianName": "referring_physician_name"}
 """Person names, all of studies, and how their columns' names begin."""
 
-SEVERAL = frozenset(
-    {
-        "RequestAttributesSequence.ScheduledProcedureStepID",
-        "RequestAttributesSequence.RequestedProcedureID",
-    }
-)
-"""Search keys of series that may have several values, kept in `series_values`."""
+SEQUENCE = "RequestAttributesSequence."
+"""How search keys about members of a sequence begin. It is one of series; their values are in `series_values`."""
+
+MOMENTS: Mapping[str, tuple[Column[str], Column[str], Column[str]]] = {
+    "StudyDate": (studies.c.study_date, studies.c.study_time, studies.c.study_moment),
+    "PerformedProcedureStepStartDate": (
+        series.c.performed_procedure_step_start_date,
+        series.c.performed_procedure_step_start_time,
+        series.c.performed_procedure_step_start_moment,
+    ),
+}
+"""Search keys that are days, with the columns of the day, its time, and both in UTC."""
+
+_MOMENTS_OF: Mapping[Table, tuple[str, str, str]] = {
+    date.table: (date.name, time.name, moment.name) for date, time, moment in MOMENTS.values()
+}
 
 _TABLES: Mapping[Level, Table] = {Level.STUDY: studies, Level.SERIES: series, Level.INSTANCE: instances}
 _ADDRESSES = frozenset({"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"})
@@ -73,6 +84,8 @@ def columns_of(level: Level, keys: Mapping[str, str]) -> dict[str, str | None]:
     columns: dict[str, str | None] = {
         name: kept(keys[keyword]) for keyword, name in _VALUES[level].items() if keys.get(keyword)
     }
+    if offset := keys.get("TimezoneOffsetFromUTC"):
+        columns["utc_offset"] = offset
     if level is Level.STUDY:
         for keyword, prefix in NAMES.items():
             if name_ := keys.get(keyword):
@@ -80,12 +93,24 @@ def columns_of(level: Level, keys: Mapping[str, str]) -> dict[str, str | None]:
     return columns
 
 
-def several_of(level: Level, keys: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Return the values of those keys that may have several."""
+def moment_of(table: Table, row: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return the column for the moment in UTC of a study or series, and its value, which the rest of the row says."""
+    date, time, moment = _MOMENTS_OF[table]
+    if not (row.get(date) and row.get(time) and row.get("utc_offset")):
+        return moment, None
+    return moment, in_utc(row[date] + row[time], row["utc_offset"])
+
+
+def several_of(level: Level, keys: Mapping[str, str]) -> dict[str, tuple[tuple[int, str], ...]]:
+    """Return the values of keys about members of a sequence, each with the number of its item."""
     if level is not Level.SERIES:
         return {}
     values = {
-        keyword: tuple(kept(value) for value in keys[keyword].split("\\") if value) for keyword in SEVERAL & keys.keys()
+        keyword: tuple(
+            (item, kept(value)) for item, values in enumerate(text.split("\\")) for value in values.split("\n") if value
+        )
+        for keyword, text in keys.items()
+        if keyword.startswith(SEQUENCE)
     }
     return {keyword: given for keyword, given in values.items() if given}
 

@@ -1,12 +1,12 @@
 """What new instances change about their studies and series."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
-from server.adapters.sql.keys import columns_of, several_of
+from server.adapters.sql.keys import columns_of, moment_of, several_of
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.tables import series, series_values, studies
 from server.model.instance import LevelAttributes
@@ -15,6 +15,7 @@ from server.model.query import Level
 
 Row = dict[str, Any]
 
+_TABLES: Mapping[Level, Table] = {Level.STUDY: studies, Level.SERIES: series}
 _VALUES = Prepared(
     select(series_values).where(series_values.c.series_key.in_(bindparam("series_keys", expanding=True)))
 )
@@ -36,7 +37,7 @@ class Group:
     row: Row
     elements: dict[str, Any]
     columns: Row = field(default_factory=dict)
-    several: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    several: dict[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
     last: LevelAttributes | None = None
 
     def merge(self, level: Level, attributes: LevelAttributes) -> None:
@@ -46,6 +47,8 @@ class Group:
         self.last = attributes
         for name, value in columns_of(level, attributes.keys).items():
             self.set(name, value)
+        if self.row.get("utc_offset"):
+            self.set(*moment_of(_TABLES[level], self.row))
         self.several.update(several_of(level, attributes.keys))
         changed = {tag: element for tag, element in attributes.elements.items() if self.elements.get(tag) != element}
         if changed:
@@ -87,11 +90,11 @@ def write_several(connection: Connection, groups: Iterable[Group]) -> None:
     given = [(group, keyword, values) for group in groups for keyword, values in group.several.items()]
     if not given:
         return
-    present: dict[tuple[int, str], set[str]] = {}
+    present: dict[tuple[int, str], set[tuple[int, str]]] = {}
     old = {group.key for group, _, _ in given if not group.is_new}
     if old:
         for row in _VALUES.rows(connection, {"series_keys": old}):
-            present.setdefault((row.series_key, row.keyword), set()).add(row.value)
+            present.setdefault((row.series_key, row.keyword), set()).add((row.item, row.value))
     rows: list[Row] = []
     for group, keyword, values in given:
         before = present.get((group.key, keyword), set())
@@ -101,6 +104,9 @@ def write_several(connection: Connection, groups: Iterable[Group]) -> None:
             connection.execute(
                 delete(series_values).where(series_values.c.series_key == group.key, series_values.c.keyword == keyword)
             )
-        rows += [{"series_key": group.key, "keyword": keyword, "value": value} for value in dict.fromkeys(values)]
+        rows += [
+            {"series_key": group.key, "keyword": keyword, "item": item, "value": value}
+            for item, value in dict.fromkeys(values)
+        ]
     if rows:
         _INSERTS[series_values].run(connection, rows)

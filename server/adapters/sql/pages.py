@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Select, Table, bindparam, select
 
 from server.adapters.sql import trigrams
-from server.adapters.sql.conditions import form_of, holds, level_of, values_of
+from server.adapters.sql.conditions import all_hold, form_of, level_of, values_of
 from server.adapters.sql.matches import rows_of
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, depth, within
@@ -111,11 +111,13 @@ def meeting(level: Level, conditions: Sequence[Condition], met: Level | None = N
 
 def _all(conditions: Sequence[Condition], about: Collection[Level] = tuple(Level)) -> list[ColumnElement[bool]]:
     """Return those conditions that are about some levels, with parameters named by their position among all."""
-    return [
-        holds(condition, f"value_{number}")
-        for number, condition in enumerate(conditions)
-        if level_of(condition.key) in about
-    ]
+    return all_hold(
+        [
+            (condition, f"value_{number}")
+            for number, condition in enumerate(conditions)
+            if level_of(condition.key) in about
+        ]
+    )
 
 
 def _scope(level: Level, scope: ResourceRef) -> Sequence[ColumnElement[bool]]:

@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0002"
+REVISION = "0003"
 """The migration that makes this schema."""
 
 LONGEST_TEXT = 512
@@ -107,6 +107,8 @@ studies = Table(
     Column("series_count", BigInteger, nullable=False),
     Column("instance_count", BigInteger, nullable=False),
     Column("max_version", BigInteger, nullable=False),
+    Column("utc_offset", Label, comment="+HHMM or -HHMM"),
+    Column("study_moment", Label, comment="date and time in UTC, if the offset is known; see model/moment.py"),
     UniqueConstraint("partition_key", "uid"),
     Index(None, "partition_key", "key"),
     Index(None, "partition_key", "patient_id", "key"),
@@ -183,6 +185,8 @@ series = Table(
     Column("elements", Text, nullable=False, comment="DICOM JSON"),
     Column("instance_count", BigInteger, nullable=False),
     Column("max_version", BigInteger, nullable=False),
+    Column("utc_offset", Label, comment="+HHMM or -HHMM"),
+    Column("performed_procedure_step_start_moment", Label, comment="as study_moment"),
     UniqueConstraint("study_key", "uid"),
     Index(None, "study_key", "key"),
     Index(None, "partition_key", "key"),
@@ -196,9 +200,10 @@ series_values = Table(
     tables,
     Column("series_key", Key, ForeignKey("series.key", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("keyword", Label, primary_key=True),
+    Column("item", Integer, primary_key=True, autoincrement=False, comment="of the sequence, from 0"),
     Column("value", Label, primary_key=True),
     Index(None, "keyword", "value"),
-    comment="search keys that may have several values, each of which counts",
+    comment="what the items of a sequence have for search keys about its members",
     sqlite_with_rowid=False,
 )
 

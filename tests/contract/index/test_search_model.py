@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from server.adapters.sql import search
 from server.model.instance import LevelAttributes
-from server.model.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords, Query
+from server.model.moment import FIRST_TIME, LAST_TIME
+from server.model.query import Between, Condition, During, Empty, Equals, Level, Like, NameMatches, NameWords, Query
 from server.ports.index import InstanceIndex
-from tests.contract.index.samples import EVERYTHING, NOON, sample, study_ref
+from tests.contract.index.samples import EVERYTHING, NOON, sample, study_ref, uid
 from tests.contract.index.searches import studies
-from tests.reference_matcher import holds
+from tests.reference_matcher import all_hold, holds
 
 LETTERS = st.text("ab^= *?%_\\山", max_size=6)
 PATTERN = st.text("ab^ *?%_山", min_size=1, max_size=5)
@@ -29,6 +30,8 @@ NAME_MATCHERS = st.one_of(
         st.lists(st.text("ab%_.山", min_size=1, max_size=2), min_size=1, max_size=3),
     ),
 )
+MATCHERS = st.one_of(MATCHERS, st.just(Empty()))
+NAME_MATCHERS = st.one_of(NAME_MATCHERS, st.just(Empty()))
 CONDITIONS = st.one_of(
     st.builds(
         lambda key, matchers: Condition(key, tuple(matchers)), st.just("PatientID"), st.lists(MATCHERS, max_size=3)
@@ -41,9 +44,25 @@ CONDITIONS = st.one_of(
 )
 KEYS = st.fixed_dictionaries({}, optional={"PatientID": LETTERS.filter(bool), "PatientName": LETTERS.filter(bool)})
 OF_SERIES = st.builds(
-    lambda key, values: Condition(key, (Equals(tuple(values)),)),
+    lambda key, values, more: Condition(key, (Equals(tuple(values)), *more)),
     st.sampled_from(["Modality", "ModalitiesInStudy"]),
     st.lists(st.sampled_from("xyz"), min_size=1, max_size=2),
+    st.sampled_from([(), (Empty(),)]),
+)
+DAYS = st.sampled_from(["20231231", "20240101", "20240102", "20240103"])
+TIMES = st.sampled_from([FIRST_TIME, "013000.000000", "120000.000000", "235959.999999", LAST_TIME])
+ENDS = st.none() | st.builds(str.__add__, DAYS, TIMES)
+SPANS = st.builds(Between, ENDS, ENDS)
+DURING = st.builds(lambda local, utc: (During(local, utc),), SPANS, st.none() | SPANS)
+WHEN = st.fixed_dictionaries({}, optional={"date": DAYS, "time": TIMES, "offset": st.sampled_from(["+0200", "-1130"])})
+MEMBERS = ("RequestAttributesSequence.ScheduledProcedureStepID", "RequestAttributesSequence.RequestedProcedureID")
+ITEMS = st.lists(st.sampled_from(["", "a", "b", "a\nb"]), max_size=3).map("\\".join)
+OF_ITEMS = st.builds(
+    Condition,
+    st.sampled_from(MEMBERS),
+    st.lists(
+        st.sampled_from([Equals(("a",)), Equals(("a", "b")), Like("b*"), Empty()]), min_size=1, max_size=2, unique=True
+    ).map(tuple),
 )
 OF_INSTANCE = st.builds(
     lambda values: Condition("InstanceNumber", (Equals(tuple(values)),)),
@@ -103,12 +122,50 @@ async def test_both_ways_to_search_below_studies_find_what_the_model_says(
         expected = [
             one.id.ref
             for one in reversed(new)
-            if all(
-                holds(condition, {**one.study.keys, **one.series.keys, **one.instance.keys}, modalities)
-                for condition in conditions
-            )
+            if all_hold(conditions, {**one.study.keys, **one.series.keys, **one.instance.keys}, modalities)
         ]
         assert found == expected[skip : skip + 5]
+    finally:
+        for n in range(1, len(given_keys) + 1):
+            await index.delete(study_ref(n), NOON, NOON)
+
+
+@pytest.mark.parametrize("keyword", ["StudyDate", "PerformedProcedureStepStartDate"])
+@ONCE_PER_DATABASE
+@given(when=st.lists(WHEN, min_size=1, max_size=6), matchers=DURING)
+async def test_a_span_of_time_holds_what_the_model_says(
+    index: InstanceIndex, keyword: str, when: list[dict[str, str]], matchers: tuple[During]
+) -> None:
+    time = {"StudyDate": "StudyTime"}.get(keyword, "PerformedProcedureStepStartTime")
+    names = {"date": keyword, "time": time, "offset": "TimezoneOffsetFromUTC"}
+    given_keys = [{names[part]: value for part, value in one.items()} for one in when]
+    level = Level.STUDY if keyword == "StudyDate" else Level.SERIES
+    kind = "study_keys" if level is Level.STUDY else "series_keys"
+    await index.add([sample(n, **{kind: keys}) for n, keys in enumerate(given_keys, start=1)], NOON)
+    try:
+        condition = Condition(keyword, matchers)
+        found = await index.search(Query(level, EVERYTHING, (condition,), limit=9))
+        expected = [uid(n) for n, keys in enumerate(given_keys, start=1) if holds(condition, keys)]
+        assert sorted(str(match.resource.study) for match in found) == expected
+    finally:
+        for n in range(1, len(given_keys) + 1):
+            await index.delete(study_ref(n), NOON, NOON)
+
+
+@ONCE_PER_DATABASE
+@given(
+    items=st.lists(st.tuples(ITEMS, ITEMS), min_size=1, max_size=6),
+    conditions=st.lists(OF_ITEMS, min_size=1, max_size=3),
+)
+async def test_items_of_a_sequence_match_as_the_model_says(
+    index: InstanceIndex, items: list[tuple[str, str]], conditions: list[Condition]
+) -> None:
+    given_keys = [{name: text for name, text in zip(MEMBERS, texts, strict=True) if text} for texts in items]
+    await index.add([sample(n, series_keys=keys) for n, keys in enumerate(given_keys, start=1)], NOON)
+    try:
+        found = await index.search(Query(Level.SERIES, EVERYTHING, tuple(conditions), limit=9))
+        expected = [uid(n) for n, keys in enumerate(given_keys, start=1) if all_hold(conditions, keys)]
+        assert sorted(str(match.resource.study) for match in found) == expected
     finally:
         for n in range(1, len(given_keys) + 1):
             await index.delete(study_ref(n), NOON, NOON)

@@ -112,18 +112,21 @@ def test_an_ideographic_name_alone_keeps_its_place() -> None:
     assert study.keys == {"PatientName": "=山田^太郎"}
 
 
-def test_all_items_of_a_sequence_are_searchable() -> None:
+def test_all_items_of_a_sequence_are_searchable_and_known_by_their_place() -> None:
+    codes = element("SQ", {"00080100": element("SH", "C1")}, {"00080100": element("SH", "C2")})
     items = [
         {"00400009": element("SH", "S1"), "00401001": element("SH", "R1")},
-        {"00400009": element("SH", "S2"), "00401001": element("SH", "R1")},
         {"00400009": {"vr": "SH"}},
+        {"00400009": element("SH", "S2"), "00401001": element("SH", "R1"), "00400008": codes},
+        {},
     ]
 
     _, series, _ = at_all_levels({"00400275": element("SQ", *items)})
 
     assert series.keys == {
-        "RequestAttributesSequence.ScheduledProcedureStepID": "s1\\s2",
-        "RequestAttributesSequence.RequestedProcedureID": "r1",
+        "RequestAttributesSequence.ScheduledProcedureStepID": "s1\\\\s2",
+        "RequestAttributesSequence.RequestedProcedureID": "r1\\\\r1",
+        "RequestAttributesSequence.ScheduledProtocolCodeSequence.CodeValue": "\\\\c1\nc2",
     }
 
 

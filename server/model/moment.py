@@ -1,0 +1,40 @@
+"""Moments as text: a day and a time of day in one, `YYYYMMDDHHMMSS.ffffff`, so that later is greater by code point.
+
+A moment is local unless it is said to be in UTC. Offsets from UTC are `+HHMM` or `-HHMM` (PS3.3 section C.12.1.1,
+Timezone Offset From UTC).
+"""
+
+from datetime import date, timedelta
+
+DAY = slice(8)
+TIME = slice(8, None)
+
+FIRST_TIME = "000000.000000"
+LAST_TIME = "235960.999999"
+"""With a leap second (PS3.5 section 6.2, TM)."""
+
+MOST_DAYS_APART = 2
+"""Days by which the local dates of one moment may differ: the sun rises up to 26 hours earlier elsewhere."""
+
+_MINUTES_OF_DAY = 24 * 60
+
+
+def in_utc(moment: str, offset: str) -> str | None:
+    """Return a local moment as a moment in UTC; None before the first day of the calendar and after the last."""
+    minutes = int(moment[8:10]) * 60 + int(moment[10:12]) - _minutes(offset)
+    days, minutes = divmod(minutes, _MINUTES_OF_DAY)
+    day = day_after(moment[DAY], days)
+    return None if day is None else f"{day}{minutes // 60:02d}{minutes % 60:02d}{moment[12:]}"
+
+
+def day_after(day: str, days: int) -> str | None:
+    """Return the day so many days later; None outside of the calendar."""
+    try:
+        return (date(int(day[:4]), int(day[4:6]), int(day[6:8])) + timedelta(days)).isoformat().replace("-", "")
+    except (OverflowError, ValueError):
+        return None
+
+
+def _minutes(offset: str) -> int:
+    minutes = int(offset[1:3]) * 60 + int(offset[3:5])
+    return -minutes if offset[0] == "-" else minutes
