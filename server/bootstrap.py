@@ -39,11 +39,14 @@ from server.domain.audit import Audit
 from server.domain.change_feed import ChangeFeed
 from server.domain.commit import Committer
 from server.domain.delete import Delete
+from server.domain.descriptions import Descriptions
 from server.domain.fragments import FragmentReader
+from server.domain.frame_cache import FrameCache
 from server.domain.housekeeping import Housekeeping
 from server.domain.limits import MAX_MESSAGE_BYTES
 from server.domain.pace import Pace
 from server.domain.partitions import PartitionGate
+from server.domain.pixels import PixelReader
 from server.domain.reading import Reading
 from server.domain.retrieve_all_bulk_data import RetrieveAllBulkData
 from server.domain.retrieve_bulk_data import RetrieveBulkData
@@ -52,6 +55,8 @@ from server.domain.retrieve_instances import RetrieveInstances
 from server.domain.retrieve_metadata import RetrieveMetadata
 from server.domain.search import Search
 from server.domain.store import Store
+from server.domain.transcode import Transcoder
+from server.domain.transcode_instance import InstanceTranscoder
 from server.ports.workers import Workers
 from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
@@ -212,12 +217,26 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             )
         )
         fragments = FragmentReader(reading)
-        frames = RetrieveFrames(reading=reading, index=database.instances, gate=gate)
+        pixels = PixelReader(reading, database.instances)
+        transcoder = Transcoder(
+            workers=workers,
+            descriptions=Descriptions(database.instances),
+            cache=FrameCache(settings.frame_cache_bytes),
+            max_frame_bytes=settings.max_frame_bytes,
+        )
+        frames = RetrieveFrames(
+            reading=reading, pixels=pixels, transcoder=transcoder, index=database.instances, gate=gate
+        )
         bulk_data = RetrieveBulkData(reading=reading, fragments=fragments, index=database.instances, gate=gate)
         services = _Services(
             store=StoreServicer(store, MAX_MESSAGE_BYTES, room),
             retrieve=RetrieveServicer(
-                instances=RetrieveInstances(reading=reading, index=database.instances, gate=gate),
+                instances=RetrieveInstances(
+                    reading=reading,
+                    transcoder=InstanceTranscoder(reading=reading, pixels=pixels, transcoder=transcoder),
+                    index=database.instances,
+                    gate=gate,
+                ),
                 frames=frames,
                 bulk_data=bulk_data,
                 all_bulk_data=RetrieveAllBulkData(values=bulk_data, frames=frames, index=database.instances, gate=gate),

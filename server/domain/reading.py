@@ -3,7 +3,7 @@
 Everything is an iterator over pieces of at most about 1 MiB.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import google_crc32c
 
@@ -59,12 +59,15 @@ class Reading:
         return part_of(pixels.swap_bytes(words, unit), lead, length)
 
 
-def not_acceptable(stored: str) -> WrongState:
-    """Return what an instance in transfer syntax `stored` is refused with."""
+def not_acceptable(stored: str, possible: Sequence[str] = ()) -> WrongState:
+    """Return what an instance in transfer syntax `stored`, which can also be had in `possible`, is refused with."""
+    offered = [stored, *(uid for uid in possible if uid != stored)]
     return WrongState(
         Reason.NOT_ACCEPTABLE_TRANSFER_SYNTAX,
-        f"The instance is stored in transfer syntax {stored} and can't be had in an acceptable one.",
+        f"The instance is stored in transfer syntax {stored} and can't be had in an acceptable one, "
+        f"but in these: {', '.join(offered)}.",
         stored=stored,
+        possible=",".join(offered),
     )
 
 
@@ -76,14 +79,17 @@ def range_within(size_bytes: int, offset: int, length: int | None) -> tuple[int,
     return offset, rest if length is None else min(length, rest)
 
 
-async def part_of(chunks: AsyncIterator[bytes], offset: int, length: int) -> AsyncIterator[bytes]:
-    """Yield `length` bytes from `offset` of a stream."""
+async def part_of(chunks: AsyncIterator[bytes], offset: int, length: int | None) -> AsyncIterator[bytes]:
+    """Yield `length` bytes from `offset` of a stream, or all from there."""
     async for chunk in chunks:
         if offset >= len(chunk):
             offset -= len(chunk)
             continue
-        piece = chunk[offset : offset + length]
+        piece = chunk[offset:] if length is None else chunk[offset : offset + length]
         offset = 0
+        if length is None:
+            yield piece
+            continue
         length -= len(piece)
         yield piece
         if not length:

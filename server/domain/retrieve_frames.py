@@ -1,45 +1,67 @@
 """Handing out single frames (PS3.18 section 10.4.1.1.7, spec: retrieve.md section 5): only their bytes are read."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
-from server.dicom import frames as pixels
+from server.domain.acceptable import Acceptable, choose, ranked
 from server.domain.partitions import PartitionGate
+from server.domain.pixels import PixelReader, Pixels
 from server.domain.reading import (
     AS_STORED,
-    EXPLICIT_BIG_ENDIAN,
     EXPLICIT_LITTLE_ENDIAN,
     IMPLICIT_LITTLE_ENDIAN,
     Reading,
     chained,
     not_acceptable,
+    range_within,
 )
 from server.domain.resources import not_found, parse_instance
-from server.domain.retrieve_instances import ENCODABLE
-from server.model.errors import DataLoss, InvalidRequest, NotFound, Reason
-from server.model.instance import PixelLayout, StoredInstance
+from server.domain.transcode import Transcoder
+from server.model.errors import DicomStoreError, InvalidRequest, NotFound, Reason
+from server.model.instance import StoredInstance
 from server.ports.index import InstanceIndex
-
-PIXEL_DATA = "7FE00010"
-
-_ITEM_HEADER_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFrame:
-    """A frame in the form it will be sent in. The size is None for several fragments."""
+    """A frame in the form it will be sent in; `chunks` raises what becomes of it on the way.
 
+    size_bytes: of the whole frame, even if only a range follows; None if that is not known before.
+    """
+
+    stored: StoredInstance
     number: int
     transfer_syntax_uid: str
     size_bytes: int | None
     chunks: AsyncIterator[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class _Range:
+    offset: int
+    length: int | None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.offset == 0 and self.length is None
+
+
 class RetrieveFrames:
     """Reads frames."""
 
-    def __init__(self, *, reading: Reading, index: InstanceIndex, gate: PartitionGate) -> None:
+    def __init__(
+        self,
+        *,
+        reading: Reading,
+        pixels: PixelReader,
+        transcoder: Transcoder,
+        index: InstanceIndex,
+        gate: PartitionGate,
+    ) -> None:
         self._reading = reading
+        self._pixels = pixels
+        self._transcoder = transcoder
         self._index = index
         self._gate = gate
 
@@ -52,84 +74,123 @@ class RetrieveFrames:
         instance: str,
         frames: Sequence[int],
         acceptable: Sequence[str],
+        qualities: Sequence[float] = (),
+        offset: int = 0,
+        length: int | None = None,
     ) -> AsyncGenerator[OpenFrame]:
         """Yield frames of one instance in the order asked for, each to be read before the next.
 
+        A range is for one frame.
+
         Raises, all before the first frame:
-            InvalidRequest: INVALID_FRAME_NUMBER, and for the address.
+            InvalidRequest: INVALID_FRAME_NUMBER, INVALID_FIELD, and for the address.
             NotFound: for the address; NO_PIXEL_DATA; FRAME_NOT_FOUND.
             WrongState: NOT_ACCEPTABLE_TRANSFER_SYNTAX.
+            OutOfRange: RANGE_NOT_SATISFIABLE.
+            and what the first frame fails with.
         """
         if not frames or min(frames) < 1:
             raise InvalidRequest(Reason.INVALID_FRAME_NUMBER, "Frame numbers must be 1 or greater.", field="frames")
+        part = _Range(offset, length)
+        if not part.is_whole and len(frames) > 1:
+            raise InvalidRequest(Reason.INVALID_FIELD, "A range needs one frame.", field="range")
+        choices = ranked(acceptable, qualities)
         wanted = await parse_instance(self._gate, partition, study, series, instance)
-        found = await self._index.frames(wanted, sorted(set(frames)))
+        found = await self._pixels.find(wanted, frames)
         if found is None:
             raise await not_found(self._index, wanted.ref)
-        stored, layout, records = found
-        if layout is None:
+        pixels = found[1]
+        if pixels is None:
             raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
-        _require_frames(layout, frames, records)
-        syntax = _frame_syntax(stored.transfer_syntax_uid, layout, acceptable or (AS_STORED,))
-        unit = await self._word_bytes(stored, layout)
-        for number in frames:
-            if layout.is_encapsulated:
-                yield await self._encapsulated_frame(stored, number, records[number])
-            else:
-                yield self._native_frame(stored, layout, number, syntax, unit)
+        await pixels.require(frames)
+        target = await self._choose(pixels, choices)
+        is_stored = target in _stored_forms(pixels)
+        opened = self._stored(pixels, frames, target, part) if is_stored else self._made(pixels, frames, target, part)
+        async with aclosing(opened):
+            async for frame in opened:
+                yield frame
 
-    def _native_frame(
-        self, stored: StoredInstance, layout: PixelLayout, number: int, syntax: str, unit: int
-    ) -> OpenFrame:
-        start, length, leading_bits = pixels.frame_span(layout, number - 1, unit)
-        chunks = self._reading.values(stored, start, 0, length, unit)
-        size = (layout.frame_bits + 7) // 8
-        if leading_bits or length != size:
-            chunks = pixels.realign(chunks, leading_bits, layout.frame_bits)
-        return OpenFrame(number, syntax, size, chunks)
+    async def _choose(self, pixels: Pixels, choices: Acceptable) -> str:
+        """Return the transfer syntax of frames to send."""
+        free = _stored_forms(pixels)
 
-    async def _word_bytes(self, stored: StoredInstance, layout: PixelLayout) -> int:
-        """Return the size of the words of native pixel data that have to be swapped."""
-        if stored.transfer_syntax_uid != EXPLICIT_BIG_ENDIAN:
-            return 1
-        found = await self._index.bulk(stored.id, PIXEL_DATA)
-        return pixels.word_bytes(found[1].vr if found and found[1] else "OW", layout.bits_allocated)
+        async def can_be_had(uid: str) -> bool:
+            return await self._transcoder.can_become(pixels, uid)
 
-    async def _encapsulated_frame(self, stored: StoredInstance, number: int, record: tuple[int, int]) -> OpenFrame:
-        start, end = record
-        chunks = self._reading.read(stored, start, end - start)
-        first = await anext(chunks, b"")
-        if len(first) < _ITEM_HEADER_BYTES:
-            raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the frame are cut off.")
-        fragment_bytes = int.from_bytes(first[4:8], "little")
-        alone = start + _ITEM_HEADER_BYTES + fragment_bytes == end
-        return OpenFrame(
-            number,
-            stored.transfer_syntax_uid,
-            fragment_bytes if alone else None,
-            pixels.defragment(chained(first, chunks)),
-        )
+        chosen = await choose(choices, lambda uid: uid == AS_STORED or uid in free, can_be_had)
+        if chosen is None:
+            raise not_acceptable(pixels.stored.transfer_syntax_uid, await self._transcoder.targets(pixels))
+        return free.get(chosen, pixels.syntax if chosen == AS_STORED else chosen)
+
+    async def _stored(
+        self, pixels: Pixels, numbers: Sequence[int], target: str, part: _Range
+    ) -> AsyncGenerator[OpenFrame]:
+        """Yield frames as they are stored; the first one is known to be there."""
+        if not part.is_whole:
+            number = numbers[0]
+            size = await pixels.size(number)
+            chunks = await pixels.open_part(number, *range_within(size, part.offset, part.length))
+            yield OpenFrame(pixels.stored, number, target, size, await _begun(chunks))
+            return
+        for at, number in enumerate(numbers):
+            try:
+                opened = await pixels.open(number)
+            except DicomStoreError as error:
+                if at == 0:
+                    raise
+                yield OpenFrame(pixels.stored, number, target, None, _failing(error))
+                continue
+            chunks = opened.chunks if at else await _begun(opened.chunks)
+            yield OpenFrame(pixels.stored, number, target, opened.size_bytes, chunks)
+
+    async def _made(
+        self, pixels: Pixels, numbers: Sequence[int], target: str, part: _Range
+    ) -> AsyncGenerator[OpenFrame]:
+        """Yield frames that are re-encoded; the first one has been."""
+        description = await self._transcoder.description(pixels.stored)
+        made = self._transcoder.frames(pixels, description, numbers, target, keep=True)
+        is_first = True
+        async with aclosing(made):
+            for number in numbers:
+                frame = await anext(made)
+                if isinstance(frame, DicomStoreError):
+                    if is_first:
+                        raise frame
+                    yield OpenFrame(pixels.stored, number, target, None, _failing(frame))
+                else:
+                    start, length = range_within(len(frame), part.offset, part.length)
+                    chunks = self._pieces(frame, start, start + length)
+                    yield OpenFrame(pixels.stored, number, target, len(frame), chunks)
+                is_first = False
+
+    async def _pieces(self, frame: bytes, start: int, stop: int) -> AsyncIterator[bytes]:
+        while start < stop:
+            end = min(start + self._reading.piece_bytes(), stop)
+            yield frame if end - start == len(frame) else frame[start:end]
+            start = end
 
 
-def _frame_syntax(stored: str, layout: PixelLayout, acceptable: Sequence[str]) -> str:
-    """Return the transfer syntax of frames to send. Native frames are little endian in every native syntax."""
-    native = stored if stored == IMPLICIT_LITTLE_ENDIAN else EXPLICIT_LITTLE_ENDIAN
-    for wanted in acceptable:
-        if layout.is_encapsulated and wanted in (AS_STORED, stored):
-            return stored
-        if not layout.is_encapsulated and wanted in (AS_STORED, stored):
-            return native
-        if not layout.is_encapsulated and wanted in ENCODABLE:
-            return wanted
-    raise not_acceptable(stored)
+def _stored_forms(pixels: Pixels) -> dict[str, str]:
+    """Return the transfer syntaxes that need no re-encoding, and what each is sent as.
+
+    Native frames are little endian in every native transfer syntax.
+    """
+    stored = pixels.stored.transfer_syntax_uid
+    if pixels.layout.is_encapsulated:
+        return {stored: stored}
+    return {
+        stored: pixels.syntax,
+        IMPLICIT_LITTLE_ENDIAN: IMPLICIT_LITTLE_ENDIAN,
+        EXPLICIT_LITTLE_ENDIAN: EXPLICIT_LITTLE_ENDIAN,
+    }
 
 
-def _require_frames(layout: PixelLayout, frames: Sequence[int], records: dict[int, tuple[int, int]]) -> None:
-    for number in frames:
-        if number > layout.number_of_frames or (layout.is_encapsulated and number not in records):
-            raise NotFound(
-                Reason.FRAME_NOT_FOUND,
-                "The specified frame was not found.",
-                frame=str(number),
-                number_of_frames=str(layout.number_of_frames),
-            )
+async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Return a stream of which the first piece has been read."""
+    first = await anext(chunks, b"")
+    return chained(first, chunks)
+
+
+async def _failing(error: DicomStoreError) -> AsyncIterator[bytes]:
+    raise error
+    yield b""

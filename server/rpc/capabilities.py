@@ -7,7 +7,7 @@ from dicomstore.v1 import capabilities_service_pb2_grpc
 
 from server.config import Settings
 from server.domain import limits
-from server.domain.retrieve_instances import ENCODABLE
+from server.domain.transcode import DECODABLE, ENCODABLE
 from server.rpc.observe import Context
 
 
@@ -26,6 +26,7 @@ class CapabilitiesServicer(capabilities_service_pb2_grpc.CapabilitiesServiceServ
             ),
             features=pb.Features(partitions=settings.partitions),
             encodable_transfer_syntax_uids=ENCODABLE,
+            decodable_transfer_syntax_uids=DECODABLE,
         )
 
     async def GetCapabilities(self, request: pb.GetCapabilitiesRequest, context: Context) -> pb.GetCapabilitiesResponse:

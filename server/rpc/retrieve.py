@@ -11,7 +11,7 @@ from server.domain.pace import Pace
 from server.domain.retrieve_all_bulk_data import BulkItem, FailedBulkItem, RetrieveAllBulkData
 from server.domain.retrieve_bulk_data import RetrieveBulkData
 from server.domain.retrieve_frames import OpenFrame, RetrieveFrames
-from server.domain.retrieve_instances import NotAcceptable, OpenInstance, RetrieveInstances
+from server.domain.retrieve_instances import FailedInstance, OpenInstance, RetrieveInstances
 from server.domain.retrieve_metadata import OpenMetadata, RetrieveMetadata
 from server.model.errors import DicomStoreError
 from server.rpc import convert
@@ -54,6 +54,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             series=resource.series_instance_uid,
             instance=resource.sop_instance_uid,
             acceptable=request.acceptable_transfer_syntax_uids,
+            qualities=request.acceptable_qualities,
             offset=request.range.offset_bytes,
             length=request.range.length_bytes or None,
         )
@@ -74,6 +75,9 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             instance=instance.sop_instance_uid,
             frames=request.frames,
             acceptable=request.acceptable_transfer_syntax_uids,
+            qualities=request.acceptable_qualities,
+            offset=request.range.offset_bytes,
+            length=request.range.length_bytes or None,
         )
         with self._pace.answering():
             async with aclosing(opened):
@@ -188,12 +192,12 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             yield message
 
 
-async def _instance_pieces(item: OpenInstance | NotAcceptable) -> AsyncIterator[_Fields]:
+async def _instance_pieces(item: OpenInstance | FailedInstance) -> AsyncIterator[_Fields]:
     """Yield the fields of an instance's pieces; one with `head` first, one with `last` or `failed` at the end.
 
     Fields instead of messages: bytes are copied whenever a message is put into another.
     """
-    if isinstance(item, NotAcceptable):
+    if isinstance(item, FailedInstance):
         yield {"failed": convert.retrieval_error(item.stored, item.error)}
         return
     stored = item.stored
@@ -221,18 +225,26 @@ async def _instance_pieces(item: OpenInstance | NotAcceptable) -> AsyncIterator[
 
 
 async def _frame_pieces(frame: OpenFrame) -> AsyncIterator[_Fields]:
-    """Yield the fields of a frame's pieces; one with `head` first, one with `last` at the end."""
+    """Yield the fields of a frame's pieces; one with `head` first, one with `last` or `failed` at the end."""
     fields: _Fields = {
         "head": pb.FrameHead(
-            frame=frame.number, transfer_syntax_uid=frame.transfer_syntax_uid, size_bytes=frame.size_bytes
+            frame=frame.number,
+            transfer_syntax_uid=frame.transfer_syntax_uid,
+            size_bytes=frame.size_bytes,
+            version=frame.stored.version,
         )
     }
-    async for chunk in frame.chunks:
-        if "data" in fields:
-            yield fields
-            fields = {}
-        fields["data"] = chunk
-    fields["last"] = True
+    try:
+        async for chunk in frame.chunks:
+            if "data" in fields:
+                yield fields
+                fields = {}
+            fields["data"] = chunk
+    except DicomStoreError as error:
+        fields.pop("data", None)
+        fields["failed"] = convert.retrieval_error(frame.stored, error)
+    else:
+        fields["last"] = True
     yield fields
 
 

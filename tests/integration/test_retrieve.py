@@ -22,6 +22,7 @@ from tests.data import (
 )
 
 Range = resources_pb2.ByteRange
+MPEG2 = "1.2.840.10008.1.2.4.100"
 
 
 async def retrieval_reason(core: CoreClient, resource: Any, *acceptable: str, **fields: Any) -> str:
@@ -126,16 +127,14 @@ async def test_the_first_acceptable_syntax_is_taken(core: CoreClient) -> None:
 
 
 async def test_an_instance_that_cannot_be_had_otherwise_is_not_acceptable(core: CoreClient) -> None:
-    [stored] = await core.stored(part10(transfer_syntax=JPEG_BASELINE, fragments=[[b"\xff\xd8jpeg"]]))
+    [stored] = await core.stored(part10(transfer_syntax=MPEG2, fragments=[[b"film"]]))
     assert await retrieval_reason(core, ref_of(stored), EXPLICIT_LITTLE) == "NOT_ACCEPTABLE_TRANSFER_SYNTAX"
 
 
 async def test_one_instance_that_cannot_be_had_does_not_harm_the_others(core: CoreClient) -> None:
     study = new_uid()
     native = part10(StudyInstanceUID=study)
-    await core.stored(
-        part10(StudyInstanceUID=study, transfer_syntax=JPEG_BASELINE, fragments=[[b"\xff\xd8jpeg"]]), native
-    )
+    await core.stored(part10(StudyInstanceUID=study, transfer_syntax=MPEG2, fragments=[[b"film"]]), native)
     (error, _), (_, sent) = await core.retrieve(Ref(study_instance_uid=study), EXPLICIT_LITTLE)
     assert error.reason == errors_pb2.ERROR_REASON_NOT_ACCEPTABLE_TRANSFER_SYNTAX
     assert sent == native
@@ -258,8 +257,8 @@ async def test_an_instance_without_pixel_data_has_no_frames(core: CoreClient) ->
     assert await frames_reason(core, id_of(stored), [1]) == "NO_PIXEL_DATA"
 
 
-async def test_a_compressed_frame_is_not_acceptable_uncompressed(core: CoreClient) -> None:
-    [stored] = await core.stored(part10(transfer_syntax=JPEG_BASELINE, fragments=[[b"\xff\xd8jpeg"]]))
+async def test_a_film_is_not_acceptable_uncompressed(core: CoreClient) -> None:
+    [stored] = await core.stored(part10(transfer_syntax=MPEG2, fragments=[[b"film"]]))
     assert await frames_reason(core, id_of(stored), [1], EXPLICIT_LITTLE) == "NOT_ACCEPTABLE_TRANSFER_SYNTAX"
 
 

@@ -1,0 +1,62 @@
+"""What data sets say of their pixels, out of metadata that may have many megabytes."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from server.dicom.fields import Fields
+from server.model.errors import NotFound, Reason
+from server.model.ids import Version
+from server.model.instance import StoredInstance
+from server.ports.index import InstanceIndex
+
+Attributes = Mapping[str, Any]
+"""Elements of DICOM JSON by tag."""
+
+_TAGS = frozenset(
+    [
+        *("00280002", "00280004", "00280006", "00280010", "00280011"),
+        *("00280100", "00280101", "00280102", "00280103", "00282110", "00282112", "00282114"),
+        *("7FE00001", "7FE00002", "7FE00008", "7FE00009", "7FE00010"),
+        *(f"60{group:02X}{element}" for group in range(0, 0x20, 2) for element in ("0100", "3000")),
+    ]
+)
+"""What `server.dicom.transcode` looks at."""
+
+_FIELDS = Fields(_TAGS, frozenset())
+_KEPT = 1000
+_LARGE_BYTES = 1 << 16
+
+
+class Descriptions:
+    """Reads them, and keeps those of the last thousand instances, which never change."""
+
+    def __init__(self, index: InstanceIndex) -> None:
+        self._index = index
+        self._kept: OrderedDict[Version, Attributes] = OrderedDict()
+
+    async def of(self, stored: StoredInstance) -> Attributes:
+        """Return the elements of a data set that matter for its pixels.
+
+        Raises:
+            NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
+        """
+        if stored.version not in self._kept:
+            found = await self._index.metadata(stored.id.ref, stored.version - 1, 1)
+            if not found or found[0].version != stored.version:
+                raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
+            metadata = found[0].dicom_json
+            is_large = len(metadata) > _LARGE_BYTES
+            self._kept[stored.version] = await asyncio.to_thread(_picked, metadata) if is_large else _picked(metadata)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(stored.version)
+        return self._kept[stored.version]
+
+
+def _picked(metadata: bytes) -> Attributes:
+    picked: dict[str, Any] = orjson.loads(_FIELDS.of(metadata))
+    return {tag: element for tag, element in picked.items() if tag in _TAGS}

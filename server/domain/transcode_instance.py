@@ -1,0 +1,211 @@
+"""Whole instances in another transfer syntax, as streams: a few frames are in memory, never all."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from struct import pack
+
+from server.dicom.codecs import syntaxes
+from server.dicom.reencode import Rewriter, inflate
+from server.dicom.transcode import header_changes, pixel_data_vr
+from server.domain.pixels import NATIVE, PixelReader, Pixels
+from server.domain.reading import DEFLATED_LITTLE_ENDIAN, Reading, part_of
+from server.domain.transcode import ENCODABLE, Transcoder, frame_bytes
+from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
+from server.model.instance import StoredInstance
+from server.model.pixels import PixelDescription
+
+_STANDARD = "1.2.840.10008.1.2"
+_MAX_VALUE_BYTES = 0xFFFFFFFE
+_PIXEL_DATA = {"integer": 0x7FE00010, "float": 0x7FE00008, "double": 0x7FE00009}
+_FLOAT_VRS = {"float": "OF", "double": "OD"}
+_NO_OFFSETS = pack("<HHI", 0xFFFE, 0xE000, 0)
+_END = pack("<HHI", 0xFFFE, 0xE0DD, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What becomes of pixel data: described so before and after, in frames of so many bytes if they are native."""
+
+    pixels: Pixels
+    target: str
+    before: PixelDescription
+    after: PixelDescription
+
+    @property
+    def is_native(self) -> bool:
+        return self.target in NATIVE
+
+    @property
+    def value_bytes(self) -> int:
+        """Return the size of the value of native pixel data."""
+        return frame_bytes(self.after) * self.pixels.layout.number_of_frames
+
+
+class InstanceTranscoder:
+    """Makes instances."""
+
+    def __init__(self, *, reading: Reading, pixels: PixelReader, transcoder: Transcoder) -> None:
+        self._reading = reading
+        self._pixels = pixels
+        self._transcoder = transcoder
+
+    async def targets(self, stored: StoredInstance) -> list[str]:
+        """Return the transfer syntaxes that an instance can be had in, beside the one it is stored in."""
+        return [target for target in ENCODABLE if await self.can_become(stored, target)]
+
+    async def can_become(self, stored: StoredInstance, target: str) -> bool:
+        """Say whether an instance can be had in the transfer syntax `target`, as far as that shows without decoding.
+
+        Raises:
+            NotFound: it was deleted meanwhile.
+        """
+        if target not in ENCODABLE or not _is_standard(stored):
+            return False
+        if stored.transfer_syntax_uid in NATIVE and target in NATIVE:
+            return True
+        pixels = await self._find(stored)
+        if pixels is None:
+            return target in NATIVE
+        if not await self._transcoder.can_become(pixels, target):
+            return False
+        plan = await self._plan(pixels, target)
+        return not plan.is_native or plan.value_bytes <= _MAX_VALUE_BYTES
+
+    async def can_be_named(self, stored: StoredInstance, target: str) -> bool:
+        """Say whether an instance has no pixel data, so that it may as well be said to be in a compressed syntax.
+
+        Its data set is explicit little endian then, as in all of them (PS3.5 section A.4). For those who accept nothing
+        else of a study that also has reports.
+        """
+        return target in ENCODABLE and _is_standard(stored) and await self._find(stored) is None
+
+    async def open(self, stored: StoredInstance, target: str) -> AsyncGenerator[bytes]:
+        """Return an instance in a transfer syntax that it `can_become` or `can_be_named`, as a Part 10 file.
+
+        The first frame is made before this returns.
+
+        Raises:
+            WrongState: PIXEL_DATA_UNREADABLE, also on the way.
+            InvalidRequest, DataLoss, Unavailable: the stored bytes are not what they were, also on the way.
+            Exhausted: BUSY, also on the way.
+            NotFound: it was deleted meanwhile.
+        """
+        is_native = stored.transfer_syntax_uid in NATIVE and target in NATIVE
+        pixels = None if is_native else await self._find(stored)
+        if pixels is None:
+            return self._rewritten(stored, target)
+        plan = await self._plan(pixels, target)
+        numbers = range(1, pixels.layout.number_of_frames + 1)
+        frames = self._transcoder.frames(pixels, plan.before, numbers, target, keep=False)
+        try:
+            first = _checked(plan, await anext(frames))
+        except BaseException:
+            await frames.aclose()
+            raise
+        return self._transcoded(plan, first, frames)
+
+    async def _plan(self, pixels: Pixels, target: str) -> _Plan:
+        before = await self._transcoder.description(pixels.stored)
+        return _Plan(pixels, target, before, syntaxes.described(before, pixels.syntax, target))
+
+    async def _find(self, stored: StoredInstance) -> Pixels | None:
+        found = await self._pixels.find(stored.id)
+        if found is None or found[0].version != stored.version:
+            raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
+        return found[1]
+
+    async def _rewritten(self, stored: StoredInstance, target: str) -> AsyncGenerator[bytes]:
+        """Yield an instance whose pixel data, if it has any, stays as it is but for its byte order."""
+        chunks = self._reading.whole(stored)
+        rewriter = Rewriter(stored.transfer_syntax_uid, target)
+        async for piece in inflate(chunks) if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN else chunks:
+            if written := rewriter.feed(piece):
+                yield written
+        if written := rewriter.finish():
+            yield written
+
+    async def _transcoded(
+        self, plan: _Plan, first: bytes, frames: AsyncGenerator[bytes | DicomStoreError]
+    ) -> AsyncGenerator[bytes]:
+        async with aclosing(frames):
+            stored, layout = plan.pixels.stored, plan.pixels.layout
+            rewriter = await self._rewriter(plan, len(first))
+            async for piece in self._bytes(stored, 0, layout.offset):
+                if written := rewriter.feed(piece):
+                    yield written
+                if rewriter.has_stopped:
+                    break
+            if not rewriter.has_stopped:
+                raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "The pixel data is not where it was.")
+            end = layout.offset + layout.length
+            async for piece in self._pixel_data(plan, rewriter, end, first, frames):
+                yield piece
+            async for piece in self._bytes(stored, end, None):
+                if written := rewriter.feed(piece):
+                    yield written
+            if written := rewriter.finish():
+                yield written
+
+    async def _rewriter(self, plan: _Plan, first_bytes: int) -> Rewriter:
+        stored = plan.pixels.stored
+        attributes = await self._transcoder.attributes(stored)
+        # The ratio has to be said before all frames are there: the first one stands for them.
+        ratio = frame_bytes(plan.before) / max(first_bytes, 1)
+        changes = header_changes(attributes, plan.pixels.syntax, plan.target, compression_ratio=ratio)
+        tag = _PIXEL_DATA[plan.before.sample_format]
+        return Rewriter(stored.transfer_syntax_uid, plan.target, changes=changes, stop_at=tag)
+
+    async def _pixel_data(
+        self,
+        plan: _Plan,
+        rewriter: Rewriter,
+        end: int,
+        first: bytes,
+        frames: AsyncGenerator[bytes | DicomStoreError],
+    ) -> AsyncIterator[bytes]:
+        vr = _FLOAT_VRS.get(plan.before.sample_format) or pixel_data_vr(plan.before, plan.target)
+        padding = plan.value_bytes % 2 if plan.is_native else 0
+        head = rewriter.resume(vr, plan.value_bytes + padding if plan.is_native else None, end)
+        yield head if plan.is_native else head + _NO_OFFSETS
+        async for piece in self._pieces(plan, first):
+            yield piece
+        async for made in frames:
+            async for piece in self._pieces(plan, _checked(plan, made)):
+                yield piece
+        if not plan.is_native:
+            yield _END
+        elif padding:
+            yield b"\0"
+
+    async def _pieces(self, plan: _Plan, frame: bytes) -> AsyncIterator[bytes]:
+        """Yield a frame as it stands in pixel data, in pieces of the size that they may have."""
+        if not plan.is_native:
+            yield pack("<HHI", 0xFFFE, 0xE000, len(frame) + len(frame) % 2)
+        at = 0
+        while at < len(frame):
+            size = self._reading.piece_bytes()
+            yield frame[at : at + size] if size < len(frame) else frame
+            at += size
+        if not plan.is_native and len(frame) % 2:
+            yield b"\0"
+
+    def _bytes(self, stored: StoredInstance, start: int, stop: int | None) -> AsyncIterator[bytes]:
+        """Read a part of the file, inflated if it is deflated."""
+        if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
+            return part_of(inflate(self._reading.read(stored)), start, None if stop is None else stop - start)
+        return self._reading.read(stored, start, (stored.size_bytes if stop is None else stop) - start)
+
+
+def _is_standard(stored: StoredInstance) -> bool:
+    """Say whether it is known how the data set is encoded: private transfer syntaxes may do anything."""
+    return stored.transfer_syntax_uid.startswith(_STANDARD)
+
+
+def _checked(plan: _Plan, made: bytes | DicomStoreError) -> bytes:
+    """Return a frame, certain that it fits."""
+    if isinstance(made, DicomStoreError):
+        raise made
+    if plan.is_native and len(made) != frame_bytes(plan.after):
+        raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "A frame is not of the size that the data set says.")
+    return made
