@@ -16,7 +16,6 @@ from server.model.pixels import PixelDescription
 # Decoders hold four bytes and more for each sample.
 _MAX_SAMPLES = 1 << 28
 _COLOUR_SPACES = {"RGB": "RGB", "YBR_FULL": "YCBCR"}
-_MAX_HT_BITS = 24
 
 
 def decode_codestream(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDArray[Any], str]:
@@ -61,24 +60,14 @@ def _decode_jpeg_ls(data: bytes, description: PixelDescription) -> tuple[NDArray
 
 
 def _decode_jpeg_2000(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], str]:
-    return _decode_wavelets(imagecodecs.jpeg2k_decode, data, description, numthreads=1)
-
-
-def _decode_htj2k(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], str]:
-    return _decode_wavelets(imagecodecs.htj2k_decode, data, description, planar=False)
-
-
-def _decode_wavelets(
-    decoder: Callable[..., NDArray[Any]], data: bytes, description: PixelDescription, **options: Any
-) -> tuple[NDArray[Any], str]:
+    """The same decoder knows the block coder of HTJ2K; that of the HTJ2K package swallows its errors."""
     codestream = headers.jpeg_2000_codestream(data)
     coded = headers.read_jpeg_2000(codestream)
     _check(coded, description)
-    if decoder is imagecodecs.htj2k_decode and coded.precision > _MAX_HT_BITS:
-        raise unreadable("The frame's codestream has more bits than are decoded.")
-    numbers = _numbers(_run(decoder, codestream, **options), coded, description, coded.precision)
+    array = _run(imagecodecs.jpeg2k_decode, codestream, numthreads=1)
     is_rgb = coded.is_subsampled or (coded.is_transformed and description.photometric_interpretation != "YBR_FULL")
-    return numbers, "RGB" if is_rgb and coded.samples == 3 else _label(description)
+    colour = "RGB" if is_rgb and coded.samples == 3 else _label(description)
+    return _numbers(array, coded, description, coded.precision), colour
 
 
 def _decode_jpeg_xl(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], str]:
@@ -106,8 +95,7 @@ def _decode_jpeg_xl(data: bytes, description: PixelDescription) -> tuple[NDArray
 _DECODERS = (
     dict.fromkeys(syntaxes.DCT | syntaxes.LOSSLESS_JPEG, _decode_jpeg)
     | dict.fromkeys(syntaxes.LS, _decode_jpeg_ls)
-    | dict.fromkeys(syntaxes.J2K, _decode_jpeg_2000)
-    | dict.fromkeys(syntaxes.HT, _decode_htj2k)
+    | dict.fromkeys(syntaxes.J2K | syntaxes.HT, _decode_jpeg_2000)
     | dict.fromkeys(syntaxes.XL, _decode_jpeg_xl)
 )
 
