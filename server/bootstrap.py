@@ -43,9 +43,11 @@ from server.domain.descriptions import Descriptions
 from server.domain.fragments import FragmentReader
 from server.domain.frame_cache import FrameCache
 from server.domain.housekeeping import Housekeeping
+from server.domain.images import Images
 from server.domain.limits import MAX_MESSAGE_BYTES
 from server.domain.pace import Pace
 from server.domain.partitions import PartitionGate
+from server.domain.pictures import Pictures
 from server.domain.pixels import PixelReader
 from server.domain.reading import Reading
 from server.domain.retrieve_all_bulk_data import RetrieveAllBulkData
@@ -53,8 +55,11 @@ from server.domain.retrieve_bulk_data import RetrieveBulkData
 from server.domain.retrieve_frames import RetrieveFrames
 from server.domain.retrieve_instances import RetrieveInstances
 from server.domain.retrieve_metadata import RetrieveMetadata
+from server.domain.retrieve_rendered import RetrieveRendered
 from server.domain.search import Search
 from server.domain.store import Store
+from server.domain.texts import Texts
+from server.domain.thumbnails import Thumbnails
 from server.domain.transcode import Transcoder
 from server.domain.transcode_instance import InstanceTranscoder
 from server.ports.workers import Workers
@@ -228,6 +233,8 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             reading=reading, pixels=pixels, transcoder=transcoder, index=database.instances, gate=gate
         )
         bulk_data = RetrieveBulkData(reading=reading, fragments=fragments, index=database.instances, gate=gate)
+        images = Images(reading=reading, index=database.instances)
+        pictures = Pictures(images=images, workers=workers, max_frame_bytes=settings.max_frame_bytes)
         services = _Services(
             store=StoreServicer(store, MAX_MESSAGE_BYTES, room),
             retrieve=RetrieveServicer(
@@ -241,6 +248,22 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
                 bulk_data=bulk_data,
                 all_bulk_data=RetrieveAllBulkData(values=bulk_data, frames=frames, index=database.instances, gate=gate),
                 metadata=RetrieveMetadata(reading=reading, index=database.instances, gate=gate),
+                rendered=RetrieveRendered(
+                    index=database.instances,
+                    gate=gate,
+                    pixels=pixels,
+                    images=images,
+                    pictures=pictures,
+                    texts=Texts(reading=reading, index=database.instances, images=images, bulk_data=bulk_data),
+                    thumbnails=Thumbnails(
+                        index=database.instances,
+                        pixels=pixels,
+                        images=images,
+                        pictures=pictures,
+                        workers=workers,
+                        cache=FrameCache(settings.thumbnail_cache_bytes),
+                    ),
+                ),
                 pace=pace,
             ),
             search=SearchServicer(Search(database.instances, gate)),

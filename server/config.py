@@ -63,6 +63,7 @@ class Settings(BaseSettings):
         "A process that does that may need eight times as much.",
     )
     frame_cache_bytes: int = Field(32 * 2**20, ge=0, description="Memory for re-encoded frames that are kept.")
+    thumbnail_cache_bytes: int = Field(32 * 2**20, ge=0, description="Memory for thumbnails that are kept.")
     ingest_wait_seconds: float = Field(30, gt=0, description="Longest wait of an upload for that memory.")
     max_calls: int = Field(300, gt=0, description="Calls at once; more are refused.")
     max_watches: int = Field(50, ge=0, description="Watches of the change feed at once, which don't count as calls.")

@@ -26,6 +26,9 @@ class Kind(enum.Enum):
     OTHER = "other"
 
 
+STANDARD_CLASSES = "1.2.840.10008."
+"""What the UIDs of classes of the standard begin with."""
+
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
 KIND_OF_CLASS: Mapping[str, Kind] = {
@@ -47,9 +50,9 @@ KIND_OF_CLASS: Mapping[str, Kind] = {
 }
 """By SOP Class UID or the root of a family of them; the longest one holds. Classes of images show by their pixels."""
 
-_ENCAPSULATED_DOCUMENT = "00420011"
+ENCAPSULATED_DOCUMENT = "00420011"
 _KIND_OF_ATTRIBUTE: Mapping[str, Kind] = {
-    _ENCAPSULATED_DOCUMENT: Kind.DOCUMENT,
+    ENCAPSULATED_DOCUMENT: Kind.DOCUMENT,
     "0040A730": Kind.REPORT,  # Content Sequence
     "54000100": Kind.WAVEFORM,  # Waveform Sequence
     "300A00B0": Kind.RT_PLAN,  # Beam Sequence

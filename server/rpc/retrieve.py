@@ -13,9 +13,11 @@ from server.domain.retrieve_bulk_data import RetrieveBulkData
 from server.domain.retrieve_frames import OpenFrame, RetrieveFrames
 from server.domain.retrieve_instances import FailedInstance, OpenInstance, RetrieveInstances
 from server.domain.retrieve_metadata import OpenMetadata, RetrieveMetadata
+from server.domain.retrieve_rendered import RetrieveRendered
 from server.model.errors import DicomStoreError
 from server.rpc import convert
 from server.rpc.observe import Context
+from server.rpc.rendered import rendered_messages, rendered_request
 
 _PIECE_BYTES = 200  # about what a piece needs besides its data
 
@@ -34,6 +36,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         bulk_data: RetrieveBulkData,
         all_bulk_data: RetrieveAllBulkData,
         metadata: RetrieveMetadata,
+        rendered: RetrieveRendered,
         pace: Pace,
     ) -> None:
         self._instances = instances
@@ -41,6 +44,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         self._bulk_data = bulk_data
         self._all_bulk_data = all_bulk_data
         self._metadata = metadata
+        self._rendered = rendered
         self._pace = pace
 
     async def RetrieveInstances(
@@ -154,6 +158,15 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         )
         with self._pace.answering():
             async for message in self._metadata_messages(opened):
+                yield message
+
+    async def RetrieveRendered(
+        self, request: pb.RetrieveRenderedRequest, context: Context
+    ) -> AsyncIterator[pb.RetrieveRenderedResponse]:
+        """See the contract."""
+        opened = self._rendered.open(rendered_request(request))
+        with self._pace.answering():
+            async for message in rendered_messages(opened):
                 yield message
 
     async def _metadata_messages(self, opened: OpenMetadata) -> AsyncIterator[pb.RetrieveMetadataResponse]:

@@ -1,0 +1,53 @@
+"""Things that take a while, made a few at a time and handed on in order."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from server.model.errors import DicomStoreError
+
+Thing = TypeVar("Thing")
+
+
+async def made_ahead(
+    works: AsyncGenerator[Coroutine[Any, Any, Thing]], ahead: int
+) -> AsyncGenerator[Thing | DicomStoreError]:
+    """Yield what each of `works` returns, in their order, or the error that it raised.
+
+    While one is awaited, at most `ahead` others are under way or done. Closing this ends all of them.
+    """
+    tasks: deque[asyncio.Task[Thing]] = deque()
+    try:
+        async with aclosing(works):
+            async for work in works:
+                tasks.append(asyncio.create_task(work))
+                if len(tasks) > ahead:
+                    yield await _outcome(tasks.popleft())
+        while tasks:
+            yield await _outcome(tasks.popleft())
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _outcome(task: "asyncio.Task[Thing]") -> Thing | DicomStoreError:
+    try:
+        return await task
+    except DicomStoreError as error:
+        return error
+    finally:
+        task.cancel()  # of no effect but when whoever awaits it is cancelled
+
+
+async def once(data: bytes) -> AsyncGenerator[bytes]:
+    """Yield bytes that are there already."""
+    yield data
+
+
+async def closable(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield chunks. It can be closed before they end, which any iterator need not."""
+    async for chunk in chunks:
+        yield chunk

@@ -1,0 +1,157 @@
+"""Pictures of frames: one, or many of them as an animation. Workers make them, and no pixel is touched here."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from server.dicom.animation import Animation, delays_ms
+from server.dicom.annotation import patient_lines, technique_lines
+from server.dicom.picture import is_color, placement
+from server.domain.ahead import made_ahead
+from server.domain.images import Image, Images
+from server.domain.pixels import Pixels
+from server.domain.rendered import Annotation, Style, WindowWish
+from server.domain.transcode import frame_bytes
+from server.model.errors import DicomStoreError, Reason, WrongState
+from server.model.rendering import IccProfile, Look, Output, PictureFormat, RenderFrame, Window, WindowFunction
+from server.ports.workers import Workers
+
+_WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A picture of one frame, as it is asked for.
+
+    like: the look of the first frame of an animation, whose frames have one size and one kind of pixels.
+    """
+
+    number: int
+    format: PictureFormat
+    style: Style
+    like: Look | None = None
+
+
+class Pictures:
+    """Makes pictures, for all requests of a process.
+
+    Args:
+        max_frame_bytes: largest frame, uncompressed, that is worked on.
+    """
+
+    def __init__(self, *, images: Images, workers: Workers, max_frame_bytes: int) -> None:
+        self._images = images
+        self._workers = workers
+        self._max_frame_bytes = max_frame_bytes
+        # Who waits for a worker holds no frame yet.
+        self._turns = asyncio.Semaphore(2 * workers.count)
+
+    @property
+    def ahead(self) -> int:
+        """How many pictures are worth making before their turn comes."""
+        return self._workers.count
+
+    async def picture(self, pixels: Pixels, wish: Wish) -> bytes:
+        """Return the picture of a frame; of an animation its blocks.
+
+        Raises:
+            WrongState: PIXEL_DATA_UNREADABLE; NOT_RENDERABLE, of such a kind or size.
+            Exhausted: BUSY.
+            NotFound, DataLoss, Unavailable: as `Images.of` and `Pixels.read`.
+        """
+        async with self._turns:
+            image = await self._images.of(pixels.stored)
+            self._require_size(frame_bytes(image.description))
+            look = _fitting(await self._images.look(image, wish.number), image, wish.like)
+            output = _output(image, look, wish, pixels.layout.number_of_frames)
+            if output.icc_profile is IccProfile.NO:
+                look = replace(look, icc_profile=b"")
+            data = await pixels.read(wish.number)
+            self._require_size(len(data))
+            return await self._workers.perform(RenderFrame(data, image.description, pixels.syntax, look, output))
+
+    async def animation(self, pixels: Pixels, wish: Wish) -> AsyncGenerator[bytes]:
+        """Open an animation of all frames, of which a few are made ahead; the first is made before this returns.
+
+        wish: its number is that of the first frame.
+
+        Raises: as `picture`, also on the way.
+        """
+        image = await self._images.of(pixels.stored)
+        numbers = range(1, pixels.layout.number_of_frames + 1)
+        look = await self._images.look(image, 1)
+        place = placement(image.description, look, _output(image, look, wish, len(numbers)))
+        has_colors = is_color(image.description, look)
+        animation = Animation(wish.format, place.width, place.height, has_colors, len(numbers))
+        wish = replace(wish, like=look)
+        frames = made_ahead(self._works(pixels, wish), self.ahead)
+        try:
+            first = await anext(frames)
+            if isinstance(first, DicomStoreError):
+                raise first
+        except BaseException:
+            await frames.aclose()
+            raise
+        return _animated(animation, first, frames, delays_ms(image.attributes, numbers))
+
+    async def _works(self, pixels: Pixels, wish: Wish) -> AsyncGenerator[Coroutine[Any, Any, bytes]]:
+        for number in range(1, pixels.layout.number_of_frames + 1):
+            yield self.picture(pixels, replace(wish, number=number))
+
+    def _require_size(self, size_bytes: int) -> None:
+        if size_bytes > self._max_frame_bytes:
+            raise WrongState(Reason.NOT_RENDERABLE, "The frame is larger than what is rendered here.")
+
+
+async def _animated(
+    animation: Animation, first: bytes, frames: AsyncGenerator[bytes | DicomStoreError], delays: list[float]
+) -> AsyncGenerator[bytes]:
+    async with aclosing(frames):
+        yield animation.head() + animation.frame(0, first, delays[0])
+        index = 0
+        async for blocks in frames:
+            if isinstance(blocks, DicomStoreError):
+                raise blocks
+            index += 1
+            yield animation.frame(index, blocks, delays[index])
+        yield animation.tail()
+
+
+def _fitting(look: Look, image: Image, like: Look | None) -> Look:
+    """Return a look that gives pictures of the same size, with colours or without, as another one."""
+    if like is None:
+        return look
+    look = replace(look, pixel_aspect=like.pixel_aspect)
+    if is_color(image.description, like) == is_color(image.description, look):
+        return look
+    return replace(look, tint=None if look.tint else _WHITE)
+
+
+def _output(image: Image, look: Look, wish: Wish, number_of_frames: int) -> Output:
+    style = wish.style
+    window = _window(style.window, look) if style.window else None
+    shown = window or next(iter(look.windows), None)
+    lines: list[str] = []
+    if Annotation.PATIENT in style.annotations:
+        lines += patient_lines(image.attributes)
+    if Annotation.TECHNIQUE in style.annotations:
+        lines += technique_lines(image.attributes, wish.number if number_of_frames > 1 else 0, shown)
+    return Output(
+        format=wish.format,
+        quality=style.quality,
+        viewport=style.viewport,
+        window=window,
+        annotations=tuple(lines),
+        icc_profile=style.icc_profile,
+        is_thumbnail=style.is_thumbnail,
+    )
+
+
+def _window(wish: WindowWish, look: Look) -> Window:
+    """Return the window that is meant. The data set's own function holds if none is named, as far as it is defined."""
+    function = wish.function or next((window.function for window in look.windows), WindowFunction.LINEAR)
+    if function is WindowFunction.LINEAR and wish.width < 1:
+        function = WindowFunction.LINEAR_EXACT
+    return Window(wish.center, wish.width, function)

@@ -1,0 +1,166 @@
+"""What a client wants rendered, whether that makes sense, and what it gets; see `RetrieveRendered` in the contract."""
+
+import enum
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from server.model.errors import DicomStoreError, InvalidRequest, Reason, WrongState
+from server.model.instance import StoredInstance
+from server.model.rendering import IccProfile, PictureFormat, Viewport, WindowFunction
+
+ANY = "*/*"
+
+PICTURES = (PictureFormat.JPEG, PictureFormat.PNG)
+ANIMATIONS = (PictureFormat.GIF, PictureFormat.APNG)
+REPORT_MEDIA_TYPE = "text/html"
+
+_OTHER_NAMES = {"image/jpg": "image/jpeg", "video/mpeg2": "video/mpeg"}
+_LONGEST_SIDE = 32767
+_LARGEST_SOURCE = 1e7
+_THUMBNAIL = Viewport(256, 256)
+_PICTURE_QUALITY, _THUMBNAIL_QUALITY = 100, 80
+
+
+class Annotation(enum.Enum):
+    """Text that may be burnt in."""
+
+    PATIENT = enum.auto()
+    TECHNIQUE = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class WindowWish:
+    """A window; without a function the data set's own holds."""
+
+    center: float
+    width: float
+    function: WindowFunction | None
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How any picture of the request is to be made; its format follows from the object."""
+
+    quality: int
+    viewport: Viewport | None
+    window: WindowWish | None
+    annotations: frozenset[Annotation]
+    icc_profile: IccProfile
+    is_thumbnail: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedRequest:
+    """A request as the caller wrote it; empty, zero and None are "not given"."""
+
+    partition: str
+    study: str
+    series: str
+    instance: str
+    frames: tuple[int, ...] = ()
+    media_types: tuple[str, ...] = ()
+    window: WindowWish | None = None
+    viewport: Viewport | None = None
+    quality: int = 0
+    annotations: frozenset[Annotation] = frozenset()
+    icc_profile: IccProfile = IccProfile.IF_PRESENT
+    thumbnail: bool = False
+    offset: int = 0
+    length: int | None = None
+
+    @property
+    def has_range(self) -> bool:
+        """Say whether only a part is wanted."""
+        return self.offset != 0 or self.length is not None
+
+    def check(self) -> None:
+        """Make sure that the request makes sense, as far as it shows without looking anything up.
+
+        Raises:
+            InvalidRequest: INVALID_FRAME_NUMBER, INVALID_FIELD.
+        """
+        if self.frames and min(self.frames) < 1:
+            raise InvalidRequest(Reason.INVALID_FRAME_NUMBER, "Frame numbers must be 1 or greater.", field="frames")
+        _require(not self.frames or bool(self.instance), "frames", "Frames need an instance.")
+        _require(not self.thumbnail or len(self.frames) < 2, "frames", "A thumbnail shows one frame.")
+        is_one = bool(self.instance) and len(self.frames) < 2 and not self.thumbnail
+        _require(is_one or not self.has_range, "range", "A range needs one instance or frame.")
+        _require(0 <= self.quality <= 100, "quality", "The quality must be between 1 and 100.")
+        if self.window is not None:
+            _check_window(self.window)
+        if self.viewport is not None:
+            _check_viewport(self.viewport)
+
+    def style(self) -> Style:
+        """Return how pictures are to be made."""
+        return Style(
+            quality=self.quality or (_THUMBNAIL_QUALITY if self.thumbnail else _PICTURE_QUALITY),
+            viewport=_THUMBNAIL if self.thumbnail and self.viewport is None else self.viewport,
+            window=self.window,
+            annotations=self.annotations,
+            icc_profile=self.icc_profile,
+            is_thumbnail=self.thumbnail,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRendered:
+    """A picture or document, or the part of it that `offset` and `length` say.
+
+    frame: 0 for the instance as a whole. size_bytes: of the whole; None for animations. length: None means the whole.
+    chunks: to be read to the end or closed.
+    """
+
+    stored: StoredInstance
+    frame: int
+    media_type: str
+    size_bytes: int | None
+    chunks: AsyncGenerator[bytes]
+    offset: int = 0
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotRendered:
+    """An item that can't be had in an acceptable form."""
+
+    stored: StoredInstance
+    error: DicomStoreError
+
+
+def choose(acceptable: Sequence[str], possible: Sequence[str]) -> str:
+    """Return the media type to send: of the first acceptable one that is possible; the first possible is the default.
+
+    Raises:
+        WrongState: NOT_ACCEPTABLE_MEDIA_TYPE.
+    """
+    for name in acceptable or (ANY,):
+        family = "" if name == ANY else name.removesuffix("*") if name.endswith("/*") else None
+        for media_type in possible:
+            if media_type == _OTHER_NAMES.get(name, name) or (family is not None and media_type.startswith(family)):
+                return media_type
+    raise WrongState(
+        Reason.NOT_ACCEPTABLE_MEDIA_TYPE,
+        f"The resource can be rendered as {', '.join(possible)} only.",
+        possible=",".join(possible),
+    )
+
+
+def _check_window(window: WindowWish) -> None:
+    is_number = isfinite(window.center) and isfinite(window.width)
+    least = 1.0 if window.function is WindowFunction.LINEAR else 0.0
+    _require(is_number and window.width > 0 and window.width >= least, "window", "The window must have a width.")
+
+
+def _check_viewport(viewport: Viewport) -> None:
+    sides = (viewport.width, viewport.height)
+    _require(all(0 <= side <= _LONGEST_SIDE for side in sides), "viewport", "The viewport is too large, or negative.")
+    source = (viewport.source_x, viewport.source_y, viewport.source_width, viewport.source_height)
+    is_sensible = all(isfinite(value) and abs(value) <= _LARGEST_SOURCE for value in source)
+    _require(is_sensible, "viewport", "The part of the image makes no sense.")
+
+
+def _require(condition: bool, field: str, message: str) -> None:
+    if not condition:
+        raise InvalidRequest(Reason.INVALID_FIELD, message, field=field)

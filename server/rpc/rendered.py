@@ -1,0 +1,128 @@
+"""RetrieveRendered: between its messages and what the domain understands."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import TypeVar
+
+from dicomstore.v1 import retrieve_service_pb2 as pb
+
+from server.domain.rendered import Annotation, NotRendered, OpenRendered, RenderedRequest, WindowWish
+from server.domain.retrieve_rendered import Item
+from server.model.errors import DicomStoreError, InvalidRequest, Reason
+from server.model.rendering import IccProfile, Viewport, WindowFunction
+from server.rpc import convert
+
+_FUNCTIONS: Mapping[int, WindowFunction | None] = {
+    pb.WINDOW_FUNCTION_UNSPECIFIED: None,
+    pb.WINDOW_FUNCTION_LINEAR: WindowFunction.LINEAR,
+    pb.WINDOW_FUNCTION_LINEAR_EXACT: WindowFunction.LINEAR_EXACT,
+    pb.WINDOW_FUNCTION_SIGMOID: WindowFunction.SIGMOID,
+}
+_ANNOTATIONS: Mapping[int, Annotation] = {
+    pb.ANNOTATION_PATIENT: Annotation.PATIENT,
+    pb.ANNOTATION_TECHNIQUE: Annotation.TECHNIQUE,
+}
+_PROFILES: Mapping[int, IccProfile] = {
+    pb.ICC_PROFILE_UNSPECIFIED: IccProfile.IF_PRESENT,
+    pb.ICC_PROFILE_NO: IccProfile.NO,
+    pb.ICC_PROFILE_YES: IccProfile.YES,
+    pb.ICC_PROFILE_SRGB: IccProfile.SRGB,
+    pb.ICC_PROFILE_ADOBE_RGB: IccProfile.ADOBE_RGB,
+    pb.ICC_PROFILE_ROMM_RGB: IccProfile.ROMM_RGB,
+}
+
+Known = TypeVar("Known")
+
+
+def rendered_request(request: pb.RetrieveRenderedRequest) -> RenderedRequest:
+    """Return a request as the domain takes it.
+
+    Raises:
+        InvalidRequest: INVALID_FIELD, a value of an enum that this server does not know.
+    """
+    resource = request.resource
+    return RenderedRequest(
+        partition=resource.partition,
+        study=resource.study_instance_uid,
+        series=resource.series_instance_uid,
+        instance=resource.sop_instance_uid,
+        frames=tuple(request.frames),
+        media_types=tuple(name.strip().lower() for name in request.acceptable_media_types),
+        window=_window(request.window) if request.HasField("window") else None,
+        viewport=_viewport(request.viewport) if request.HasField("viewport") else None,
+        quality=request.quality,
+        annotations=frozenset(_known(_ANNOTATIONS, value, "annotations") for value in request.annotations),
+        icc_profile=_known(_PROFILES, request.icc_profile, "icc_profile"),
+        thumbnail=request.thumbnail,
+        offset=request.range.offset_bytes,
+        length=request.range.length_bytes or None,
+    )
+
+
+async def rendered_messages(items: AsyncGenerator[Item]) -> AsyncIterator[pb.RetrieveRenderedResponse]:
+    """Yield the pieces of all items, each in a message of its own: who makes a picture takes longer than a message."""
+    async with aclosing(items):
+        async for item in items:
+            if isinstance(item, NotRendered):
+                failed = convert.retrieval_error(item.stored, item.error)
+                yield pb.RetrieveRenderedResponse(pieces=[pb.RenderedPiece(failed=failed)])
+                continue
+            async with aclosing(item.chunks):
+                async for piece in _pieces(item):
+                    yield pb.RetrieveRenderedResponse(pieces=[piece])
+
+
+async def _pieces(item: OpenRendered) -> AsyncIterator[pb.RenderedPiece]:
+    """Yield the pieces of an item: `head` in the first, `last` or `failed` in the last."""
+    piece = pb.RenderedPiece(head=_head(item))
+    try:
+        async for chunk in item.chunks:
+            for start in range(0, len(chunk), _MOST_BYTES):
+                if piece.data:
+                    yield piece
+                    piece = pb.RenderedPiece()
+                piece.data = chunk[start : start + _MOST_BYTES]
+    except DicomStoreError as error:
+        piece.ClearField("data")
+        piece.failed.CopyFrom(convert.retrieval_error(item.stored, error))
+    else:
+        piece.last = True
+    yield piece
+
+
+_MOST_BYTES = 1 << 20
+
+
+def _head(item: OpenRendered) -> pb.RenderedHead:
+    head = pb.RenderedHead(
+        id=convert.instance_id(item.stored.id),
+        frame=item.frame,
+        version=item.stored.version,
+        media_type=item.media_type,
+        size_bytes=item.size_bytes,
+    )
+    if item.length is not None and item.length != item.size_bytes:
+        head.range.offset_bytes = item.offset
+        head.range.length_bytes = item.length
+    return head
+
+
+def _window(window: pb.Window) -> WindowWish:
+    return WindowWish(window.center, window.width, _known(_FUNCTIONS, window.function, "window.function"))
+
+
+def _viewport(viewport: pb.Viewport) -> Viewport:
+    return Viewport(
+        width=viewport.width,
+        height=viewport.height,
+        source_x=viewport.source_x,
+        source_y=viewport.source_y,
+        source_width=viewport.source_width,
+        source_height=viewport.source_height,
+    )
+
+
+def _known(values: Mapping[int, Known], value: int, field: str) -> Known:
+    if value not in values:
+        raise InvalidRequest(Reason.INVALID_FIELD, f"{field} has a value that this server does not know.", field=field)
+    return values[value]
