@@ -10,7 +10,7 @@ from server.domain.partitions import PartitionGate
 from server.domain.search_answer import Answers, Selection
 from server.domain.search_request import SearchRequest, understand
 from server.model.ids import ResourceRef
-from server.model.query import Match, Query
+from server.model.query import Level, Match, Query
 from server.ports.index import InstanceIndex
 
 _METADATA_AT_ONCE = 16
@@ -26,11 +26,15 @@ class SearchMatch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """One page. An empty token says that there are no more."""
+    """One page. An empty token says that there are no more.
+
+    total_count: matches on all pages; None if nobody asked and it would have to be counted.
+    """
 
     matches: tuple[SearchMatch, ...]
     next_page_token: str
     ignored_attributes: tuple[str, ...]
+    total_count: int | None = None
 
 
 class Search:
@@ -51,10 +55,12 @@ class Search:
         found = await self._find(wanted.query, wanted.selection)
         page = found[: wanted.page_size]
         has_more = len(found) > len(page)
+        is_counted = request.total_count or (has_more and _is_known(wanted.query))
         return SearchResult(
             matches=tuple(match for _, match in page),
             next_page_token=page_token.make(page[-1][0], wanted.identity) if has_more else "",
             ignored_attributes=wanted.ignored,
+            total_count=await self._index.count(wanted.query) if is_counted else None,
         )
 
     async def _find(self, query: Query, selection: Selection) -> list[tuple[int, SearchMatch]]:
@@ -72,6 +78,11 @@ class Search:
             if len(matches) < part.limit:
                 break
         return found
+
+
+def _is_known(query: Query) -> bool:
+    """Say whether the index knows how many matches there are without counting them."""
+    return not query.conditions and (query.level is Level.STUDY or query.scope.study is not None)
 
 
 def _render(matches: Iterable[Match], selection: Selection) -> list[tuple[int, SearchMatch]]:

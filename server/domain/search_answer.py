@@ -1,7 +1,7 @@
 """Which attributes a search answers with, and where they come from (spec/search.md section 5).
 
-Most are kept by the index. Some are computed, and only at their own level. Any other comes from the metadata of the
-newest matching instance, which costs reading it.
+Most are kept by the index; of those about a level below the matches, the newest instance decides. Some are computed,
+and only at their own level. Any other comes from the metadata of the newest matching instance, which costs reading it.
 """
 
 import functools
@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from server.dicom.attributes import KEPT_TAGS, is_empty
+from server.model.ids import ResourceRef
 from server.model.kept import TAG, Kept, line_of
 from server.model.query import Level, Match
 
@@ -31,7 +32,7 @@ _COUNTED: Mapping[str, Level] = {
 _RETRIEVE_URL = "00081190"
 _PIXEL_DATA = "7FE00010"
 _NEVER_IN_METADATA = frozenset({*_COUNTED, INSTANCE_AVAILABILITY, _RETRIEVE_URL, _PIXEL_DATA})
-"""Not worth reading metadata for: values of the moment, addresses, which the core does not know, and pixels."""
+"""Not worth reading metadata for: values of the moment, addresses, which are the caller's, and pixels."""
 
 _MANY_TAGS = 64
 """Selections of more are not remembered."""
@@ -39,30 +40,42 @@ _MANY_TAGS = 64
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The attributes to answer with, by where they come from."""
+    """The attributes to answer with, by where they come from.
+
+    newest: of the newest instance of the match; they are kept at a level below it.
+    retrieve_url_base: what Retrieve URL begins with; empty without it.
+    """
 
     level: Level
     kept: frozenset[str]
     counted: frozenset[str]
+    newest: frozenset[str]
     from_metadata: frozenset[str]
     availability: bool
+    retrieve_url_base: str
 
 
-def select(level: Level, tags: Collection[str], all_of: Iterable[Level]) -> Selection:
-    """Return where the attributes `tags` of matches at `level` come from, with all that is kept at levels `all_of`."""
+def select(level: Level, tags: Collection[str], all_of: Iterable[Level], retrieve_url_base: str = "") -> Selection:
+    """Return where the attributes `tags` of matches at `level` come from, with all that is kept at levels `all_of`.
+
+    Without a base there is no Retrieve URL.
+    """
     choose = _selection if len(tags) > _MANY_TAGS else _known_selection
-    return choose(level, frozenset(tags), frozenset(all_of))
+    return choose(level, frozenset(tags), frozenset(all_of), retrieve_url_base if _RETRIEVE_URL in tags else "")
 
 
-def _selection(level: Level, tags: frozenset[str], all_of: frozenset[Level]) -> Selection:
+def _selection(level: Level, tags: frozenset[str], all_of: frozenset[Level], retrieve_url_base: str) -> Selection:
     kept_here = frozenset().union(*(KEPT_TAGS[kept] for kept in Level if kept <= level))
+    kept_below = frozenset().union(*(KEPT_TAGS[kept] for kept in Level if kept > level)) - kept_here
     everything = [KEPT_TAGS[kept] for kept in all_of]
     return Selection(
         level=level,
         kept=(kept_here & tags).union(*everything),
         counted=frozenset(tag for tag in tags if _COUNTED.get(tag) is level),
-        from_metadata=tags.union(_creators(tags)) - kept_here - _NEVER_IN_METADATA,
+        newest=tags & kept_below,
+        from_metadata=tags.union(_creators(tags)) - kept_here - kept_below - _NEVER_IN_METADATA,
         availability=INSTANCE_AVAILABILITY in tags or bool(everything),
+        retrieve_url_base=retrieve_url_base,
     )
 
 
@@ -85,7 +98,13 @@ class Answers:
 
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
-        self._is_plain = not (selection.counted or selection.availability or selection.from_metadata)
+        self._is_plain = not (
+            selection.counted
+            or selection.availability
+            or selection.from_metadata
+            or selection.newest
+            or selection.retrieve_url_base
+        )
         self._above: dict[tuple[Kept, ...], dict[str, str]] = {}
 
     def of(self, match: Match) -> bytes:
@@ -95,6 +114,8 @@ class Answers:
         if len(match.kept) > 1 or not self._is_plain:
             by_tag = self._lines_above(match.kept[:-1]) | {line[TAG]: line for line in lines}
             if not self._is_plain:
+                if self._selection.newest:
+                    by_tag |= self._lines_below(match.newest)
                 by_tag.update((tag, line_of(tag, element)) for tag, element in self._computed(match))
             lines = sorted(by_tag.values())  # as the tags they begin with
         return f"{{{','.join(lines)}}}".encode()
@@ -107,6 +128,10 @@ class Answers:
             self._above[kept] = lines
         return lines
 
+    def _lines_below(self, newest: tuple[Kept, ...]) -> dict[str, str]:
+        wanted = self._selection.newest
+        return {line[TAG]: line for text in newest for line in text.split("\n") if line[TAG] in wanted}
+
     def _computed(self, match: Match) -> Iterator[tuple[str, Any]]:
         """Generate the elements that are not kept, none of them empty."""
         selection = self._selection
@@ -115,11 +140,19 @@ class Answers:
                 yield tag, element
         if selection.availability:
             yield INSTANCE_AVAILABILITY, {"vr": "CS", "Value": ["ONLINE"]}
+        if selection.retrieve_url_base:
+            yield _RETRIEVE_URL, {"vr": "UR", "Value": [_url(selection.retrieve_url_base, match.resource)]}
         if selection.from_metadata and match.metadata is not None:
             metadata: dict[str, Any] = orjson.loads(match.metadata)
             for tag in selection.from_metadata & metadata.keys():
                 if (element := _without_bulk(metadata[tag])) is not None and not is_empty(element):
                     yield tag, element
+
+
+def _url(base: str, resource: ResourceRef) -> str:
+    """Return where a match can be retrieved (PS3.18 section 10.4.1)."""
+    named = (("/studies/", resource.study), ("/series/", resource.series), ("/instances/", resource.instance))
+    return base + "".join(level + uid for level, uid in named if uid is not None)
 
 
 def _counted(match: Match, selection: Selection) -> Iterator[tuple[str, Any]]:

@@ -99,7 +99,8 @@ def understand(request: SearchRequest, partition: PartitionName) -> Understood:
     tags = _included_tags(request, scope, ignored) | {key.path[0] for key in terms}
     if offset is not None:
         tags.add(TIMEZONE_OFFSET_FROM_UTC)
-    selection = select(request.level, tags, _levels(request.level, scope) if request.include_all else ())
+    all_of = _levels(request.level, scope) if request.include_all else ()
+    selection = select(request.level, tags, all_of, request.retrieve_url_base)
     identity = _identity(request, scope)
     query = Query(
         level=request.level,
@@ -110,6 +111,7 @@ def understand(request: SearchRequest, partition: PartitionName) -> Understood:
         after=page_token.read(request.page_token, identity) if request.page_token else None,
         metadata=bool(selection.from_metadata),
         counts=bool(selection.counted),
+        newest=bool(selection.newest),
     )
     return Understood(query, page_size, selection, tuple(ignored), identity)
 

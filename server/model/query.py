@@ -96,6 +96,7 @@ class Query:
 
     after: key of the last match of the page before; matches have smaller keys.
     metadata: also return each match's newest matching instance's DICOM JSON.
+    newest: also return what is kept at the levels below each match, of its newest matching instance.
     """
 
     level: Level
@@ -106,6 +107,7 @@ class Query:
     after: int | None = None
     metadata: bool = False
     counts: bool = False
+    newest: bool = False
 
 
 class Match(NamedTuple):
@@ -114,6 +116,7 @@ class Match(NamedTuple):
     key: position in the immutable order; greater was stored later.
     kept: DICOM JSON elements kept at its study, its series and itself, as far as it is that deep.
     metadata: DICOM JSON of its newest matching instance, if asked for.
+    newest: elements kept at the levels below it, from the outside in, if asked for.
     modalities, series_count, instance_count: of the study (or series: instance_count), if `Query.counts`.
     """
 
@@ -124,6 +127,7 @@ class Match(NamedTuple):
     modalities: tuple[str, ...] = ()
     series_count: int = 0
     instance_count: int = 0
+    newest: tuple[Kept, ...] = ()
 
     @property
     def elements(self) -> dict[str, Any]:

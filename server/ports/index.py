@@ -99,6 +99,17 @@ class InstanceIndex(Protocol):
         """
         ...
 
+    async def count(self, query: Query) -> int:
+        """Return how many matches a query has on all its pages; limit, skip and position are not looked at.
+
+        Exact when it was counted. Costs next to nothing without conditions on studies, or within a study or series;
+        else it costs what it takes to walk through the matches.
+
+        Raises:
+            InvalidRequest: as `search`.
+        """
+        ...
+
     async def known(self, locators: Collection[Locator]) -> set[Locator]:
         """Return those locators that a visible instance or a queued erasure names.
 

@@ -29,6 +29,8 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         response = pb.SearchResponse(
             next_page_token=result.next_page_token, ignored_attributes=result.ignored_attributes
         )
+        if result.total_count is not None:
+            response.total_count = result.total_count
         for match in result.matches:  # a message is copied whenever it is put into another
             response.matches.add(resource=convert.resource_ref(match.resource), dicom_json=match.dicom_json)
         return response
@@ -54,4 +56,7 @@ def _request(request: pb.SearchRequest) -> SearchRequest:
         page_token=request.page_token,
         skip=request.skip,
         strict=request.strict,
+        empty_value_matching=request.empty_value_matching,
+        total_count=request.total_count,
+        retrieve_url_base=request.retrieve_url_base,
     )

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from server.adapters.sql import reading
 from server.adapters.sql.adding import add
+from server.adapters.sql.counting import count
 from server.adapters.sql.deleting import delete_resource
 from server.adapters.sql.locators import erasable, erased, known, named, relocate, visible
 from server.adapters.sql.partitions import PartitionKeys
@@ -134,6 +135,17 @@ class SqlInstanceIndex:
                 query.scope.partition,
                 lambda connection, key: search(connection, key, query),
                 missing=[],
+            )
+        )
+
+    async def count(self, query: Query) -> int:
+        """See the port."""
+        check_size(query)
+        return await self._transactions.read(
+            self._in_partition(
+                query.scope.partition,
+                lambda connection, key: count(connection, key, query),
+                missing=0,
             )
         )
 

@@ -31,6 +31,17 @@ _MODALITIES = Prepared(
     .order_by(series.c.modality_as_stored)
 )
 
+_NEWEST_SERIES = Prepared(
+    select(series.c.study_key, series.c.elements).where(
+        series.c.study_key.in_(_KEYS), series.c.max_version.in_(bindparam("versions", expanding=True))
+    )
+)
+_NEWEST_INSTANCES = Prepared(
+    select(instances.c.version, instances.c.elements).where(
+        instances.c.version.in_(bindparam("versions", expanding=True))
+    )
+)
+
 AnyTuple = tuple[Any, ...]
 _key = itemgetter(0)
 
@@ -57,10 +68,11 @@ def matches(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> l
 
 def _studies(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
     partition = query.scope.partition
-    if not query.metadata and not query.counts:
+    if not query.metadata and not query.counts and not query.newest:
         return [Match(key, ResourceRef(partition, uid), (kept,)) for key, uid, kept, _, _, _ in rows]
     jsons = _newest_metadata(connection, query, {row[0]: row[5] for row in rows})
     modalities = _modalities(connection, [row[0] for row in rows]) if query.counts else {}
+    newest = _newest(connection, query, {row[0]: row[5] for row in rows})
     return [
         Match(
             key=key,
@@ -70,6 +82,7 @@ def _studies(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> 
             modalities=tuple(modalities.get(key, ())),
             series_count=series_count if query.counts else 0,
             instance_count=instance_count if query.counts else 0,
+            newest=newest.get(key, ()),
         )
         for key, uid, kept, series_count, instance_count, _ in rows
     ]
@@ -78,6 +91,7 @@ def _studies(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> 
 def _series(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
     partition = query.scope.partition
     jsons = _newest_metadata(connection, query, {row[0]: row[5] for row in rows})
+    newest = _newest(connection, query, {row[0]: row[5] for row in rows})
     above = _above(connection, studies, (row[3] for row in rows))
     found = []
     for key, uid, kept, study_key, instance_count, _ in rows:
@@ -89,6 +103,7 @@ def _series(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> l
                 kept=(study_kept, kept),
                 metadata=jsons.get(key),
                 instance_count=instance_count if query.counts else 0,
+                newest=newest.get(key, ()),
             )
         )
     return found
@@ -129,6 +144,18 @@ def _newest_metadata(connection: Connection, query: Query, versions: Mapping[int
         return {}
     jsons: dict[int, bytes] = dict(_METADATA.tuples(connection, {"keys": versions.values()}))
     return {key: jsons[version] for key, version in versions.items()}
+
+
+def _newest(connection: Connection, query: Query, versions: Mapping[int, int]) -> dict[int, tuple[Kept, ...]]:
+    """Return what is kept below each match, by key, given the version of each key's newest instance."""
+    if not query.newest:
+        return {}
+    given = {"keys": versions.keys(), "versions": versions.values()}
+    of_instances: dict[int, Kept] = dict(_NEWEST_INSTANCES.tuples(connection, given))
+    if query.level is Level.SERIES:
+        return {key: (of_instances[version],) for key, version in versions.items()}
+    of_series: dict[int, Kept] = dict(_NEWEST_SERIES.tuples(connection, given))
+    return {key: (of_series[key], of_instances[version]) for key, version in versions.items()}
 
 
 def _modalities(connection: Connection, study_keys: Collection[int]) -> dict[int, list[str]]:

@@ -57,6 +57,10 @@ def match(*levels: dict[str, Any], **fields: Any) -> Match:
     return Match(1, ResourceRef(DEFAULT_PARTITION, Uid(STUDY)), tuple(map(kept_text, levels or ({},))), **fields)
 
 
+def text(vr: str, value: Any) -> dict[str, Any]:
+    return {"vr": vr, "Value": [value]}
+
+
 def dicom_json(found: Match, selection: Selection) -> bytes:
     return Answers(selection).of(found)
 
@@ -274,10 +278,46 @@ def test_default_answers_need_no_metadata(level: Level, attributes: str) -> None
 
 @pytest.mark.parametrize(
     ("level", "attribute"),
-    [(Level.STUDY, "Modality"), (Level.STUDY, "EthnicGroup"), (Level.SERIES, "Rows"), (Level.INSTANCE, "00091001")],
+    [(Level.STUDY, "EthnicGroup"), (Level.SERIES, "SliceThickness"), (Level.INSTANCE, "00091001")],
 )
-def test_what_the_index_does_not_keep_at_the_level_comes_from_metadata(level: Level, attribute: str) -> None:
+def test_what_the_index_does_not_keep_comes_from_metadata(level: Level, attribute: str) -> None:
     assert meaning(level, include_attributes=(attribute,)).query.metadata is True
+
+
+@pytest.mark.parametrize(("level", "attribute"), [(Level.STUDY, "Modality"), (Level.SERIES, "Rows")])
+def test_what_is_kept_below_the_level_needs_no_metadata(level: Level, attribute: str) -> None:
+    query = meaning(level, include_attributes=(attribute,)).query
+
+    assert (query.newest, query.metadata) == (True, False)
+
+
+def test_of_what_is_kept_below_a_match_the_newest_instance_decides() -> None:
+    found = match(
+        {"00100020": text("LO", "P")},
+        newest=tuple(map(kept_text, ({"00080060": text("CS", "MR")}, {"00280010": text("US", 3)}))),
+    )
+    selection = select(Level.STUDY, {"00100020", "00080060", "00280010"}, ())
+
+    assert dicom_json(found, selection) == (
+        b'{"00080060":{"vr":"CS","Value":["MR"]},"00100020":{"vr":"LO","Value":["P"]},"00280010":{"vr":"US","Value":[3]}}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "path"),
+    [
+        (Level.STUDY, "/studies/1.2.3"),
+        (Level.SERIES, "/studies/1.2.3/series/1.2.3.4"),
+        (Level.INSTANCE, "/studies/1.2.3/series/1.2.3.4/instances/1.2.3.5"),
+    ],
+)
+def test_a_retrieve_url_is_made_of_the_base_of_the_caller(level: Level, path: str) -> None:
+    uids = [Uid(STUDY), Uid(SERIES), Uid("1.2.3.5")][:level]
+    found = Match(1, ResourceRef(DEFAULT_PARTITION, *uids), (kept_text({}),) * level)
+
+    url = orjson.loads(dicom_json(found, select(level, {"00081190"}, (), 'http://h/"v2'))).get("00081190")
+    assert url == {"vr": "UR", "Value": [f'http://h/"v2{path}']}
+    assert dicom_json(found, select(level, {"00081190"}, ())) == b"{}"
 
 
 def test_everything_kept_needs_no_metadata() -> None:

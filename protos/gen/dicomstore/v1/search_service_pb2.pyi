@@ -28,7 +28,7 @@ class Term(_message.Message):
     def __init__(self, attribute: _Optional[str] = ..., values: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("level", "scope", "terms", "fuzzy_matching", "include_attributes", "include_all", "page_size", "page_token", "skip", "strict")
+    __slots__ = ("level", "scope", "terms", "fuzzy_matching", "include_attributes", "include_all", "page_size", "page_token", "skip", "strict", "empty_value_matching", "total_count", "retrieve_url_base")
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,9 @@ class SearchRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     SKIP_FIELD_NUMBER: _ClassVar[int]
     STRICT_FIELD_NUMBER: _ClassVar[int]
+    EMPTY_VALUE_MATCHING_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RETRIEVE_URL_BASE_FIELD_NUMBER: _ClassVar[int]
     level: QueryLevel
     scope: _resources_pb2.ResourceRef
     terms: _containers.RepeatedCompositeFieldContainer[Term]
@@ -49,7 +52,10 @@ class SearchRequest(_message.Message):
     page_token: str
     skip: int
     strict: bool
-    def __init__(self, level: _Optional[_Union[QueryLevel, str]] = ..., scope: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., fuzzy_matching: _Optional[bool] = ..., include_attributes: _Optional[_Iterable[str]] = ..., include_all: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., skip: _Optional[int] = ..., strict: _Optional[bool] = ...) -> None: ...
+    empty_value_matching: bool
+    total_count: bool
+    retrieve_url_base: str
+    def __init__(self, level: _Optional[_Union[QueryLevel, str]] = ..., scope: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., fuzzy_matching: _Optional[bool] = ..., include_attributes: _Optional[_Iterable[str]] = ..., include_all: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., skip: _Optional[int] = ..., strict: _Optional[bool] = ..., empty_value_matching: _Optional[bool] = ..., total_count: _Optional[bool] = ..., retrieve_url_base: _Optional[str] = ...) -> None: ...
 
 class SearchMatch(_message.Message):
     __slots__ = ("resource", "dicom_json")
@@ -60,11 +66,13 @@ class SearchMatch(_message.Message):
     def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., dicom_json: _Optional[bytes] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("matches", "next_page_token", "ignored_attributes")
+    __slots__ = ("matches", "next_page_token", "ignored_attributes", "total_count")
     MATCHES_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     IGNORED_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
     matches: _containers.RepeatedCompositeFieldContainer[SearchMatch]
     next_page_token: str
     ignored_attributes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, matches: _Optional[_Iterable[_Union[SearchMatch, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., ignored_attributes: _Optional[_Iterable[str]] = ...) -> None: ...
+    total_count: int
+    def __init__(self, matches: _Optional[_Iterable[_Union[SearchMatch, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., ignored_attributes: _Optional[_Iterable[str]] = ..., total_count: _Optional[int] = ...) -> None: ...
