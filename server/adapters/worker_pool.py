@@ -37,6 +37,8 @@ _APART_BYTES = 1 << 14
 _USUAL_BYTES = 1 << 20
 """Room for an answer of usual size, and for what is on its way between the processes."""
 
+Part = bytes | memoryview
+
 _log = logging.getLogger("dicomstore")
 
 
@@ -58,6 +60,7 @@ class WorkerPool:
         self._idle_seconds = idle_seconds
         self._new_worker: Callable[[], _Worker] = lambda: _Worker(perform, job_seconds, memory_bytes)
         self._lanes: set[asyncio.Task[None]] = set()
+        self._active = 0  # lanes but for those that only end their process
         self._idle: list[asyncio.Future[_Task]] = []
         self._waiting: deque[_Task] = deque()
         self._waiting_bytes = 0
@@ -79,10 +82,11 @@ class WorkerPool:
         """See `Workers`."""
         if self._is_closed:
             raise _stopping()
-        task = _Task(job, _size(job), asyncio.get_running_loop().create_future())
+        task = _Task(type(job).__name__, _pickled(job), asyncio.get_running_loop().create_future())
         if self._idle:
             self._idle.pop().set_result(task)  # the last that worked; others may end
-        elif len(self._lanes) < self.count:
+        elif self._active < self.count:
+            self._active += 1
             lane = asyncio.create_task(self._work(task))
             self._lanes.add(lane)
             lane.add_done_callback(self._lanes.discard)
@@ -113,11 +117,10 @@ class WorkerPool:
             while task is not None:
                 await worker.do(task)
                 task = await self._next()
-        except asyncio.CancelledError:
+        finally:
             if task is not None:
                 task.fail(_stopping())
-            raise
-        finally:
+            self._active -= 1
             await worker.end()
 
     async def _next(self) -> "_Task | None":
@@ -137,11 +140,15 @@ class WorkerPool:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Task:
-    """A job, what it holds in memory, and what comes of it."""
+    """A job as it is sent, and what comes of it."""
 
-    job: object
-    size_bytes: int
+    kind: str
+    parts: list[Part]
     result: asyncio.Future[bytes]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(len, self.parts))
 
     def succeed(self, result: bytes) -> None:
         if not self.result.done():
@@ -175,7 +182,7 @@ class _Worker:
             return
         try:
             async with asyncio.timeout(self._job_seconds):
-                await _send(connection, task.job)
+                await _send(connection, task.parts)
                 kind, answer = await _receive(connection, self._usual, most_bytes=self._memory_bytes)
         except TimeoutError:
             await self.end()
@@ -221,11 +228,7 @@ class _Worker:
         return ours
 
 
-async def _send(connection: socket.socket, job: object) -> None:
-    buffers: list[pickle.PickleBuffer] = []
-    file = BytesIO()
-    _JobPickler(file, 5, buffer_callback=buffers.append).dump(job)
-    parts: list[Any] = [file.getvalue(), *(buffer.raw() for buffer in buffers)]
+async def _send(connection: socket.socket, parts: list[Part]) -> None:
     head = b"".join(NUMBER.pack(number) for number in (len(parts), *map(len, parts)))
     loop = asyncio.get_running_loop()
     for part in (head + parts[0], *parts[1:]):
@@ -257,6 +260,14 @@ async def _read(connection: socket.socket, size: int, usual: bytearray) -> bytes
         return bytes(data)
 
 
+def _pickled(job: object) -> list[Part]:
+    """Return a job's pickle, and the large values that it refers to."""
+    buffers: list[pickle.PickleBuffer] = []
+    file = BytesIO()
+    _JobPickler(file, 5, buffer_callback=buffers.append).dump(job)
+    return [file.getvalue(), *(buffer.raw() for buffer in buffers)]
+
+
 class _JobPickler(pickle.Pickler):
     """Pickles a job without copying its large values."""
 
@@ -275,17 +286,6 @@ def _apart(value: Any) -> Any:
     return value
 
 
-def _size(value: object) -> int:
-    """Return the size of the bytes in a job."""
-    if isinstance(value, bytes):
-        return len(value)
-    if isinstance(value, tuple):
-        return sum(map(_size, value))
-    if is_dataclass(value):
-        return sum(_size(getattr(value, field.name)) for field in fields(value))
-    return 0
-
-
 def _settle(task: _Task, kind: int, answer: bytes) -> None:
     if kind == worker_process.OK:
         task.succeed(answer)
@@ -296,7 +296,7 @@ def _settle(task: _Task, kind: int, answer: bytes) -> None:
     elif kind == worker_process.OUT_OF_MEMORY:
         task.fail(_unreadable("needs more memory than it may have"))
     else:
-        _log.warning("a job failed in an unforeseen way job=%s\n%s", type(task.job).__name__, answer.decode())
+        _log.warning("a job failed in an unforeseen way job=%s\n%s", task.kind, answer.decode())
         task.fail(_unreadable("can't be worked on"))
 
 
