@@ -63,6 +63,11 @@ class Settings(BaseSettings):
     idle_seconds: float = Field(300, gt=0, description="Longest silence of a client or the core within a transfer.")
     max_requests: int = Field(500, gt=0, description="Requests at once in a process; more are answered 503.")
     shutdown_seconds: int = Field(10, ge=0, description="Time that requests in flight get to finish when stopping.")
+    omit_bulk_data_in: str = Field(
+        "",
+        description="API versions, with commas, whose metadata leaves out every element of VR OB, OD, OF, OL, OV, OW "
+        "and UN, as v1 of Azure's service does; empty leaves out nothing.",
+    )
     metadata_cache_bytes: int = Field(
         32 << 20,
         ge=0,
@@ -89,6 +94,13 @@ class Settings(BaseSettings):
     def _has_a_page(cls, value: str) -> str:
         if value and not Path(value, "index.html").is_file():
             raise ValueError(f"{value} is no built viewer: it has no index.html")
+        return value
+
+    @field_validator("omit_bulk_data_in")
+    @classmethod
+    def _are_versions(cls, value: str) -> str:
+        if unknown := set(comma_list(value)) - {"v1", "v2"}:
+            raise ValueError(f"there is no API version {', '.join(sorted(unknown))}")
         return value
 
     @classmethod

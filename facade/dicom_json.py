@@ -3,6 +3,7 @@
 Data sets of the core are canonical and are never parsed here, with one exception: `with_retrieve_url`.
 """
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from facade.addresses import Urls
 from facade.versions import ApiVersion
 
 _RELATIVE = b'"BulkDataURI":"bulkdata:'
+_BINARY = rb'"[0-9A-F]{8}":\{"vr":"(?:O[BDFLVW]|UN)"(?:,"(?:InlineBinary|BulkDataURI)":"[^"]*+")?+\}'  # canonical JSON
+_BINARIES = re.compile(rb"(?<=\{)(?:" + _BINARY + rb",?)++|," + _BINARY)
 _RETRIEVE_URL = "00081190"
 
 DataSet = dict[str, dict[str, Any]]
@@ -48,6 +51,14 @@ def with_bulk_data_urls(data_set: bytes, instance_url: str) -> bytes:
     where it is a key.
     """
     return data_set.replace(_RELATIVE, b'"BulkDataURI":"' + instance_url.encode() + b"/bulkdata/")
+
+
+def without_bulk_data(data_set: bytes) -> bytes:
+    """Leave out the elements whose values are bytes, in items of sequences too (spec/retrieve.md section 6).
+
+    Sound without parsing, as `with_bulk_data_urls` is.
+    """
+    return _BINARIES.sub(b"", data_set)
 
 
 def with_retrieve_url(data_set: bytes, url: str) -> bytes:

@@ -1,12 +1,14 @@
 """WADO-RS: metadata of studies, series and instances (PS3.18 section 10.4.1.1.2, spec/retrieve.md section 6).
 
-Data sets pass through unparsed; only their BulkDataURIs are made absolute. The entity tag changes whenever an
+Data sets in JSON pass through unparsed; only their BulkDataURIs are made absolute. The entity tag changes whenever an
 instance of the resource is stored, updated or deleted. Bodies of studies and series are kept (`body_cache`): each
 request asks the core, and tells it the state of the body that is kept; if that is current, the core sends no more.
+Bodies in XML, and parts of metadata, are made anew each time.
 """
 
+import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,21 +17,24 @@ from dicomstore.v1.retrieve_service_pb2 import MetadataItem, RetrieveMetadataReq
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import accepts_json
 from facade.addresses import Urls, resource_of, urls_of
 from facade.body_cache import Body, BodyCache, Form, Resource, State
-from facade.catalogue import DICOM_JSON
+from facade.caching import known_tags
+from facade.catalogue import DICOM_JSON, DICOM_XML
 from facade.channel import Core
-from facade.content_coding import coded, coded_chunks, coding_headers, coding_of
-from facade.dicom_json import array, array_chunks, with_bulk_data_urls
+from facade.config import Settings, comma_list
+from facade.content_coding import CODINGS, coded, coded_chunks, coding_headers, coding_of
+from facade.dicom_json import array, array_chunks, with_bulk_data_urls, without_bulk_data
+from facade.dicom_xml import native_xml_of
+from facade.endpoints.metadata_request import Selection, Shape, selection_of, shape_of
 from facade.errors import CoreFailure, Refusal
+from facade.multipart import MultipartWriter
 from facade.observe import call_metadata
-from facade.query import wishes_of
+from facade.query import parameters_of, wishes_of
 from facade.streaming import StreamedResponse
 
-_TAG = re.compile(r'(?:W/)?"([^"]*)"|([^\s,"]+)')
 _STATE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
-_CODED = "-gzip"
+_SUFFIXES = tuple(f"-{coding}" for coding in CODINGS)
 
 
 @dataclass(slots=True)
@@ -49,40 +54,82 @@ class _Passed:
         return (self.newest, self.count) == state
 
 
+@dataclass(frozen=True, slots=True)
+class _Tags:
+    """The entity tags of a resource in one shape and selection, and what the client says it has of them."""
+
+    resource: ResourceRef
+    form: str
+    known: Sequence[str]
+
+    def of(self, state: State) -> str:
+        """Return the opaque part of the tag, as it is without a content coding."""
+        return entity_tag(state, self.resource) + self.form
+
+    def known_as(self, state: State) -> str | None:
+        """Return the tag by which the client has this state, in whichever coding; None if it has another."""
+        return next((each for each in self.known if each == "*" or _uncoded(each) == self.of(state)), None)
+
+    def known_state(self) -> State | None:
+        """Return the state that the client has, so that the core need not send it again."""
+        tag = _uncoded(self.known[0]) if len(self.known) == 1 else ""
+        if not tag.endswith(self.form) or not (match := _STATE.fullmatch(tag.removesuffix(self.form))):
+            return None
+        state = State(max_version=int(match[1]), instance_count=int(match[2] or 1))
+        return state if self.of(state) == tag else None
+
+
 async def metadata(request: Request) -> Response:
     """GET …/metadata."""
-    if not accepts_json(wishes_of(request)):
-        raise Refusal(406, f"Only {DICOM_JSON} can be returned.")
+    shape = shape_of(wishes_of(request), is_instance="instance" in request.path_params)
+    if shape is None:
+        raise Refusal(406, f'Only {DICOM_JSON} and multipart/related; type="{DICOM_XML}" can be returned.')
     resource, urls, coding = resource_of(request), urls_of(request), coding_of(request)
-    known = known_tags(request.headers.getlist("if-none-match"))
+    selection = selection_of(parameters_of(request))
     core: Core = request.app.state.core
     cache: BodyCache = request.app.state.bodies
+    tags = _Tags(resource, shape.tag + selection.tag, known_tags(request.headers.getlist("if-none-match")))
     name, form = _name(resource), Form(urls.base, coding)
-    kept = cache.find(name, form)
-    question = RetrieveMetadataRequest(resource=resource)
-    has_state = kept.state if kept else _state(known, resource)
-    if has_state:
+    kept = cache.find(name, form) if not tags.form else None
+    question = RetrieveMetadataRequest(resource=resource, **selection.fields())
+    if has_state := kept.state if kept else tags.known_state():
         question.known_state.max_version, question.known_state.instance_count = has_state
     stream = core.messages(core.retrieve.RetrieveMetadata(question, metadata=call_metadata(request)))
     first = await _first(stream, cache, name)
     state = State(first.state.max_version, first.state.instance_count)
     cache.learn(name, state)
-    tag = entity_tag(state, resource)
-    headers = {"Content-Type": DICOM_JSON, "ETag": f'"{_in_coding(tag, coding)}"', **coding_headers(coding)}
+    headers = _headers(shape, tags.of(state), coding, selection, state)
     if state == has_state:
         await anext(stream, None)  # there is no more to come; the call shall end well and not by being cancelled
-    if has := [each for each in known if each == "*" or each.removesuffix(_CODED) == tag]:
+    if has := tags.known_as(state):
         await stream.aclose()
-        return _not_modified(headers, has[0])
+        return _not_modified(headers, has)
     if kept and state == has_state:
         return _answer(kept, headers, stream, core)
+    complete = _completed(request, urls)
+    if shape is Shape.XML_PARTS:
+        writer = MultipartWriter()
+        headers["Content-Type"] = writer.content_type(DICOM_XML)
+        parts = coded_chunks(_xml_parts(first, stream, complete, writer), coding)
+        return StreamedResponse(parts, headers, source=stream, idle_seconds=core.idle_seconds)
     if resource.sop_instance_uid:
         items = [item for message in [first, *[each async for each in stream]] for item in message.items]
-        return Response(await coded(array(_data_sets(items, urls)), coding), 200, headers)
+        if shape is Shape.XML and not items:
+            raise Refusal(404, "There is no such data set.")
+        body = array(map(complete, items)) if shape is Shape.JSON else await _xml(items[0], complete)
+        return Response(await coded(body, coding), 200, headers)
     passed = _Passed()
-    chunks = coded_chunks(array_chunks(_pages(first, stream, urls, passed)), coding)
-    filled = cache.filled(name, form, state, chunks, lambda: passed.is_all_of(state))
-    return StreamedResponse(filled, headers, source=stream, idle_seconds=core.idle_seconds)
+    chunks = coded_chunks(array_chunks(_pages(first, stream, complete, passed)), coding)
+    if not tags.form:
+        chunks = cache.filled(name, form, state, chunks, lambda: passed.is_all_of(state))
+    return StreamedResponse(chunks, headers, source=stream, idle_seconds=core.idle_seconds)
+
+
+def _headers(shape: Shape, tag: str, coding: str, selection: Selection, state: State) -> dict[str, str]:
+    # Equal strong tags promise equal bytes, and boundaries differ (RFC 9110 section 8.8.1).
+    weak = "W/" if shape is Shape.XML_PARTS else ""
+    headers = {"Content-Type": shape.media_type, "ETag": f'{weak}"{_in_coding(tag, coding)}"', **coding_headers(coding)}
+    return headers | {"X-Total-Count": str(state.instance_count)} if selection.is_page else headers
 
 
 async def _first(stream: AsyncGenerator[Any, None], cache: BodyCache, name: Resource) -> Any:
@@ -100,7 +147,8 @@ async def _first(stream: AsyncGenerator[Any, None], cache: BodyCache, name: Reso
 
 def _not_modified(headers: Mapping[str, str], tag: str) -> Response:
     """Return 304 with the tag that the client has, in whichever coding it has the body (RFC 9111 section 4.3.4)."""
-    tag = headers["ETag"] if tag == "*" else f'"{tag}"'
+    weak = headers["ETag"].partition('"')[0]
+    tag = headers["ETag"] if tag == "*" else f'{weak}"{tag}"'
     return Response(status_code=304, headers={"ETag": tag, "Vary": headers["Vary"]})
 
 
@@ -117,27 +165,17 @@ async def _each(pieces: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
 
 
 def entity_tag(state: State, resource: ResourceRef) -> str:
-    """Return the opaque part of a resource's entity tag, as it is without a content coding."""
+    """Return the opaque part of the entity tag of all of a resource's metadata in JSON, without a content coding."""
     return str(state.max_version) if resource.sop_instance_uid else f"{state.max_version}-{state.instance_count}"
-
-
-def known_tags(headers: Iterable[str]) -> list[str]:
-    """Return what If-None-Match names: entity tags, weak or strong, with or without quotes, and perhaps "*"."""
-    return [quoted or bare for header in headers for quoted, bare in _TAG.findall(header)]
 
 
 def _in_coding(tag: str, coding: str) -> str:
     """Return the tag of a body in a coding: other bytes, so another tag (RFC 9110 section 8.8.3)."""
-    return tag + _CODED if coding else tag
+    return f"{tag}-{coding}" if coding else tag
 
 
-def _state(known: list[str], resource: ResourceRef) -> State | None:
-    """Return the state that the client has, so that the core need not send it again."""
-    tag = known[0].removesuffix(_CODED) if len(known) == 1 else ""
-    if not (match := _STATE.fullmatch(tag)):
-        return None
-    state = State(max_version=int(match[1]), instance_count=int(match[2] or 1))
-    return state if entity_tag(state, resource) == tag else None
+def _uncoded(tag: str) -> str:
+    return next((tag.removesuffix(suffix) for suffix in _SUFFIXES if tag.endswith(suffix)), tag)
 
 
 def _name(resource: ResourceRef) -> Resource:
@@ -146,21 +184,47 @@ def _name(resource: ResourceRef) -> Resource:
     )
 
 
+Complete = Callable[[MetadataItem], bytes]
+"""Returns the data set of an item as this client gets it."""
+
+
+def _completed(request: Request, urls: Urls) -> Complete:
+    settings: Settings = request.app.state.settings
+    omits = request.path_params["version"].name in comma_list(settings.omit_bulk_data_in)
+
+    def complete(item: MetadataItem) -> bytes:
+        if omits:
+            return without_bulk_data(item.dicom_json)
+        uids = item.id
+        url = urls.instance(uids.study_instance_uid, uids.series_instance_uid, uids.sop_instance_uid)
+        return with_bulk_data_urls(item.dicom_json, url)
+
+    return complete
+
+
 async def _pages(
-    first: Any, stream: AsyncGenerator[Any, None], urls: Urls, passed: _Passed
+    first: Any, stream: AsyncGenerator[Any, None], complete: Complete, passed: _Passed
 ) -> AsyncGenerator[list[bytes], None]:
     """Yield the data sets of each message."""
     passed.add(first.items)
-    yield _data_sets(first.items, urls)
+    yield list(map(complete, first.items))
     async for message in stream:
         passed.add(message.items)
-        yield _data_sets(message.items, urls)
+        yield list(map(complete, message.items))
 
 
-def _data_sets(items: Iterable[MetadataItem], urls: Urls) -> list[bytes]:
-    data_sets = []
-    for item in items:
-        uids = item.id
-        url = urls.instance(uids.study_instance_uid, uids.series_instance_uid, uids.sop_instance_uid)
-        data_sets.append(with_bulk_data_urls(item.dicom_json, url))
-    return data_sets
+async def _xml_parts(
+    first: Any, stream: AsyncGenerator[Any, None], complete: Complete, writer: MultipartWriter
+) -> AsyncGenerator[bytes, None]:
+    """Yield a part for each data set."""
+    for item in first.items:
+        yield writer.begin(DICOM_XML) + await _xml(item, complete)
+    async for message in stream:
+        for item in message.items:
+            yield writer.begin(DICOM_XML) + await _xml(item, complete)
+    yield writer.end()
+
+
+async def _xml(item: MetadataItem, complete: Complete) -> bytes:
+    """Return a data set as XML; that takes a while, so others run meanwhile."""
+    return await asyncio.to_thread(native_xml_of, complete(item))

@@ -9,7 +9,7 @@ from server.domain.reading import AS_STORED, not_acceptable
 from server.domain.resources import not_found, parse_resource
 from server.domain.retrieve_bulk_data import PIXELS, RetrieveBulkData
 from server.domain.retrieve_frames import OpenFrame, RetrieveFrames
-from server.model.errors import DicomStoreError, NotFound, Reason
+from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
 from server.model.ids import ResourceRef
 from server.model.instance import BulkElement, PixelLayout, StoredInstance
 from server.ports.index import InstanceIndex
@@ -143,18 +143,28 @@ class RetrieveAllBulkData:
     async def _each_frame(
         self, stored: StoredInstance, element: BulkElement, layout: PixelLayout, wish: _Wish
     ) -> AsyncGenerator[BulkItem]:
-        for first in range(1, layout.number_of_frames + 1, _FRAMES_AT_ONCE):
+        """Yield all frames, some at once; one that can't be decoded fails alone."""
+        first, end = 1, layout.number_of_frames + 1
+        while first < end:
             opened = self._frames.open(
                 partition=wish.partition,
                 study=stored.id.study,
                 series=stored.id.series,
                 instance=stored.id.instance,
-                frames=range(first, min(first + _FRAMES_AT_ONCE, layout.number_of_frames + 1)),
+                frames=range(first, min(first + _FRAMES_AT_ONCE, end)),
                 acceptable=wish.acceptable,
+                qualities=wish.qualities,
             )
-            async with aclosing(opened):
-                async for frame in opened:
-                    yield _frame(stored, element, frame)
+            try:
+                async with aclosing(opened):
+                    async for frame in opened:
+                        first = frame.number + 1
+                        yield _frame(stored, element, frame)
+            except WrongState as error:
+                if error.reason != Reason.PIXEL_DATA_UNREADABLE:
+                    raise
+                first += 1
+                yield FailedBulkItem(stored, error)
 
     async def _value(self, stored: StoredInstance, element: BulkElement, wish: _Wish) -> BulkItem:
         opened = await self._values.open_element(stored, element)

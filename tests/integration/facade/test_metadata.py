@@ -80,12 +80,13 @@ async def test_a_range_outside_is_not_satisfiable(web_with_image: httpx.AsyncCli
     assert response.headers["content-range"] == "bytes */2000"
 
 
-async def test_compressed_pixels_are_sent_whole_whatever_the_range(web: httpx.AsyncClient) -> None:
+async def test_a_range_of_compressed_pixels_is_one_of_their_joined_fragments(web: httpx.AsyncClient) -> None:
     jpeg = b"\xff\xd8 pixels \xff\xd9"
-    await stored(web, part10(SOPInstanceUID="1.2.3", transfer_syntax="1.2.840.10008.1.2.4.50", fragments=[[jpeg]]))
-    response = await web.get(f"{INSTANCE}/bulkdata/7FE00010", headers={"Range": "bytes=2-3"})
+    await stored(web, part10(SOPInstanceUID="1.2.3", transfer_syntax="1.2.840.10008.1.2.4.50", fragments=[[jpeg[:6], jpeg[6:]]]))
+    response = await web.get(f"{INSTANCE}/bulkdata/7FE00010", headers={"Range": "bytes=4-7"})
 
-    assert (response.status_code, response.content) == (200, jpeg)
+    assert (response.status_code, response.content) == (206, jpeg[4:8])
+    assert response.headers["content-range"] == f"bytes 4-7/{len(jpeg)}"
     assert response.headers["content-type"].endswith("transfer-syntax=1.2.840.10008.1.2.4.50")
 
 

@@ -1,6 +1,7 @@
 """Metadata that was asked for before: equal bytes whatever they came from, and never those of another state."""
 
 import gzip
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from backports import zstd
 from dicomstore.v1 import retrieve_service_pb2_grpc
 from dicomstore.v1.retrieve_service_pb2 import MetadataItem, ResourceState, RetrieveMetadataResponse
 
@@ -27,7 +29,9 @@ INSTANCE_PATH = f"/v2/studies/{STUDY}/series/{STUDY}.1/instances/1.2.3/metadata"
 PATHS = [STUDY_PATH, SERIES_PATH, INSTANCE_PATH]
 PLAIN = JSON | {"Accept-Encoding": "identity"}
 GZIP = JSON | {"Accept-Encoding": "gzip"}
-ENCODINGS = [PLAIN, GZIP, JSON | {"Accept-Encoding": "gzip, deflate, br, zstd"}]
+ZSTD = JSON | {"Accept-Encoding": "gzip, deflate, br, zstd"}
+ENCODINGS = [PLAIN, GZIP, ZSTD]
+UNPACKED = {None: bytes, "gzip": gzip.decompress, "zstd": zstd.decompress}
 
 
 def image(sop_instance_uid: str, **attributes: Any) -> bytes:
@@ -66,6 +70,9 @@ async def test_bodies_are_equal_cached_or_not_and_packed_or_not(
         assert headers["content-encoding"] == "gzip"
         assert len(packed) < len(expected)
         assert gzip.decompress(packed) == expected
+        headers, packed = await sent(cached, path, ZSTD)
+        assert headers["content-encoding"] == "zstd"
+        assert zstd.decompress(packed) == expected
     assert gzip.decompress((await sent(uncached, path, GZIP))[1]) == expected
 
 
@@ -150,16 +157,16 @@ async def test_a_tag_that_only_looks_alike_gets_the_whole(web: httpx.AsyncClient
     await stored(web, image("1.2.3"))
     assert (await web.get(path, headers=PLAIN)).headers["etag"] == '"1-1"'
     for headers in ENCODINGS:
-        response = await web.get(path, headers=headers | {"If-None-Match": known})
-        assert (response.status_code, len(response.json())) == (200, 1)
+        its_headers, body = await sent(web, path, headers | {"If-None-Match": known})
+        assert len(json.loads(UNPACKED[its_headers.get("content-encoding")](body))) == 1
 
 
 async def test_codings_have_tags_of_their_own(web: httpx.AsyncClient) -> None:
     await stored(web, image("1.2.3"))
     for path in PATHS:
         for _ in range(2):
-            tags = [(await web.get(path, headers=headers)).headers["etag"] for headers in (PLAIN, GZIP)]
-            assert tags[1] == f'{tags[0][:-1]}-gzip"'
+            tags = [(await sent(web, path, headers))[0]["etag"] for headers in ENCODINGS]
+            assert tags[1:] == [f'{tags[0][:-1]}-{coding}"' for coding in ("gzip", "zstd")]
 
 
 @pytest.mark.parametrize("path", PATHS)

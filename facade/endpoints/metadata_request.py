@@ -1,0 +1,109 @@
+"""What a request for metadata asks for: JSON or XML, and how much of it.
+
+The parameters `includefield`, `excludefield`, `limit` and `offset` are an extension of PS3.18 (docs/conformance.md).
+"""
+
+import enum
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from facade.accept import MediaRange, accepts_json
+from facade.catalogue import DICOM_JSON, DICOM_XML
+from facade.query import Parameter, integer
+
+_XML_NAMES = (DICOM_XML, "application/xml", "text/xml")
+_ANY = ("", "*/*", "application/*")
+_NAME = re.compile("[A-Za-z0-9.]{1,200}")
+
+
+class Shape(enum.Enum):
+    """What a body is."""
+
+    JSON = enum.auto()
+    XML = enum.auto()
+    """One document, of one instance."""
+    XML_PARTS = enum.auto()
+    """A part of multipart/related for each instance."""
+
+    @property
+    def media_type(self) -> str:
+        """The media type of the body; of parts their own."""
+        return DICOM_JSON if self is Shape.JSON else DICOM_XML
+
+    @property
+    def tag(self) -> str:
+        """What it adds to an entity tag."""
+        return {Shape.JSON: "", Shape.XML: "-xml", Shape.XML_PARTS: "-parts"}[self]
+
+
+def shape_of(wishes: Iterable[MediaRange], *, is_instance: bool) -> Shape | None:
+    """Return what to answer to who accepts this, best first; None if nothing of it can be had.
+
+    XML comes in parts (PS3.18 section 8.7.3.2); of an instance also alone, for who asks without multipart/related.
+    """
+    for wish in wishes:
+        if wish.is_multipart:
+            if wish.parameters.get("type", "").lower() in (*_XML_NAMES, *_ANY):
+                return Shape.XML_PARTS
+        elif accepts_json([wish]):
+            return Shape.JSON
+        elif wish.name in _XML_NAMES:
+            return Shape.XML if is_instance else Shape.XML_PARTS
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which attributes and which data sets. A limit of 0 is none."""
+
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    limit: int
+    offset: int
+
+    @property
+    def is_page(self) -> bool:
+        """Say whether data sets may be left out."""
+        return bool(self.limit or self.offset)
+
+    @property
+    def tag(self) -> str:
+        """What it adds to an entity tag; nothing for everything."""
+        if self == Selection((), (), 0, 0):
+            return ""
+        return "-" + hashlib.blake2b(repr(self).encode(), digest_size=8).hexdigest()
+
+    def fields(self) -> dict[str, Any]:
+        """Return it as fields of the core's request."""
+        return {
+            "include_fields": self.include,
+            "exclude_fields": self.exclude,
+            "limit": self.limit,
+            "offset": self.offset,
+        }
+
+
+def selection_of(parameters: Sequence[Parameter]) -> Selection:
+    """Return what the parameters of a request select.
+
+    Names may be repeated or in lists with commas, keywords or tags; those that can't be either mean nothing, and
+    `includefield=all` means everything.
+
+    Raises:
+        Refusal: 400, limit or offset is not a number that makes sense.
+    """
+    include = _names(parameters, "includefield")
+    return Selection(
+        () if "all" in include else include,
+        _names(parameters, "excludefield"),
+        integer(parameters, "limit", 0, minimum=1),
+        integer(parameters, "offset", 0, minimum=0),
+    )
+
+
+def _names(parameters: Sequence[Parameter], key: str) -> tuple[str, ...]:
+    names = (name.strip() for each in parameters if each.key == key for name in each.value.split(","))
+    return tuple(sorted({name for name in names if _NAME.fullmatch(name)}))
