@@ -99,7 +99,7 @@ _WILDCARD_IS_SINGLE = frozenset(Resource) - {Resource.STUDY, Resource.INSTANCE, 
 
 # How much less than what is asked for its substitutes are worth. Qualities have three decimals (RFC 9110 section
 # 12.4.2), so none of these comes behind what the client itself likes less.
-_SUBSTITUTE, _WILDCARD = 0.0001, 0.0002
+_SUBSTITUTE, _WILDCARD, _LEAST = 0.0001, 0.0002, 0.00001
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +176,12 @@ def _of_any(resource: Resource, wish: MediaRange) -> list[Offer]:
     syntax = wish.parameters.get("transfer-syntax", STORED)
     multipart = wish.is_multipart or resource not in _WILDCARD_IS_SINGLE
     is_possible = syntax == STORED or _UID.fullmatch(syntax)
-    return [Offer(syntax, name, multipart, wish.quality - _WILDCARD)] if is_possible else []
+    return [Offer(syntax, name, multipart, _less(wish, _WILDCARD))] if is_possible else []
 
 
 def _of_product(product: Product, wish: MediaRange) -> list[Offer]:
     name, multipart = product.media_type, wish.is_multipart
-    exact, substitute = wish.quality, wish.quality - _SUBSTITUTE
+    exact, substitute = wish.quality, _less(wish, _SUBSTITUTE)
     syntax = wish.parameters.get("transfer-syntax", "")
     if syntax == STORED:
         return [Offer(STORED, name, multipart, exact, product.syntaxes)]
@@ -192,10 +192,11 @@ def _of_product(product: Product, wish: MediaRange) -> list[Offer]:
         return [Offer(product.default, name, multipart, exact), Offer(STORED, name, multipart, substitute)]
     if not product.syntaxes:
         return [Offer(STORED, name, multipart, exact)]
-    offers = [Offer(each, name, multipart, exact) for each in product.syntaxes if each not in product.if_named]
-    if product.if_named:
-        offers.append(Offer(STORED, name, multipart, substitute, product.if_named))
-    return offers
+    return [Offer(each, name, multipart, exact) for each in product.syntaxes]
+
+
+def _less(wish: MediaRange, by: float) -> float:
+    return max(wish.quality - by, _LEAST)
 
 
 def offer_for(offers: Sequence[Offer], transfer_syntax: str) -> Offer | None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
 DICOM_XML = "application/dicom+xml"
@@ -43,27 +42,24 @@ class Shape(enum.Enum):
 class Product:
     """One row of the catalogue: a media type, and what can be inside.
 
-    syntaxes: the transfer syntaxes it may hold, the default first; empty is any, or that it has none.
-    if_named: of these, what others are turned into only for who names it, because that loses something.
+    syntaxes: the transfer syntaxes it may hold, the default first; empty is any, or that it has none. What loses
+        something comes behind what does not, so that it is made only for who names it, or where nothing else can be.
     default: what who names none gets if it can be had; empty is any of `syntaxes`.
     """
 
     media_type: str
     shape: Shape = Shape.EITHER
     syntaxes: tuple[str, ...] = ()
-    if_named: tuple[str, ...] = ()
     default: str = ""
 
 
 def _pixels(media_type: str, *suffixes: str) -> Product:
-    syntaxes = tuple(f"1.2.840.10008.1.2.{suffix}" for suffix in suffixes)
-    lossy = tuple(syntax for syntax in syntaxes if syntax == JPEG_BASELINE)
-    return Product(media_type, Shape.EITHER, syntaxes, lossy)
+    return Product(media_type, Shape.EITHER, tuple(f"1.2.840.10008.1.2.{suffix}" for suffix in suffixes))
 
 
 PIXELS = (
     # PS3.18 Table 8.7.3-5 and -6, each type before the other names that clients have for it.
-    _pixels("image/jpeg", "4.70", "4.50", "4.51", "4.57"),
+    _pixels("image/jpeg", "4.70", "4.57", "4.51", "4.50"),
     _pixels("image/jll", "4.70", "4.57"),
     _pixels("image/dicom+jpeg", "4.51", "4.50"),
     _pixels("image/dicom-rle", "5"),

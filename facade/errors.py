@@ -57,7 +57,8 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "PARTITIONS_DISABLED": Answer(400, "Data partitions feature is disabled."),
         "PARTITION_REQUIRED": Answer(400, "PartitionName value is missing in the route segment."),
         "NOT_ACCEPTABLE_TRANSFER_SYNTAX": Answer(
-            406, "The resource can't be returned in any of the transfer syntaxes asked for."
+            406,
+            "The resource can't be had in any transfer syntax that was asked for, but with transfer-syntax=*.",
         ),
         "NOT_ACCEPTABLE_MEDIA_TYPE": Answer(406),
         "NOT_RENDERABLE": Answer(406),
@@ -154,7 +155,10 @@ async def core_failed(request: Request, error: Exception) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if answer.status == 416 and "size_bytes" in error.metadata:
         headers["Content-Range"] = f"bytes */{error.metadata['size_bytes']}"
-    return PlainTextResponse(answer.text or error.message, answer.status, headers)
+    text = answer.text or error.message
+    if possible := error.metadata.get("possible"):
+        text += f" Possible are {', '.join(possible.split(','))}."
+    return PlainTextResponse(text, answer.status, headers)
 
 
 async def http_failed(request: Request, error: Exception) -> Response:

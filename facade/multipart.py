@@ -187,11 +187,15 @@ class MultipartWriter:
         """Return the Content-Type of the whole body, whose parts are of `media_type`."""
         return f'multipart/related; type="{media_type}"; boundary={self._boundary}'
 
-    def begin(self, content_type: str) -> bytes:
-        """Return what comes before the bytes of a part."""
+    def begin(self, content_type: str, location: str = "") -> bytes:
+        """Return what comes before the bytes of a part: its type, and the URL that it has by itself if it has one.
+
+        Viewers find the type by its first thirteen letters, spelt like this.
+        """
         lead = "\r\n--" if self._begun else "--"
         self._begun = True
-        return f"{lead}{self._boundary}\r\nContent-Type: {content_type}\r\n\r\n".encode()
+        located = f"\r\nContent-Location: {location}" if location else ""
+        return f"{lead}{self._boundary}\r\nContent-Type: {content_type}{located}\r\n\r\n".encode()
 
     def end(self) -> bytes:
         """Return what comes after the last part."""

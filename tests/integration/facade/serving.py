@@ -79,7 +79,8 @@ def parts_of(response: httpx.Response) -> list[tuple[str, bytes]]:
     found = []
     for part in parts:
         headers, _, body = part.partition(b"\r\n\r\n")
-        name, _, value = headers.removeprefix(b"\r\n").partition(b": ")
+        first_line = headers.removeprefix(b"\r\n").partition(b"\r\n")[0]
+        name, _, value = first_line.partition(b": ")
         assert name == b"Content-Type"
         found.append((value.decode(), body))
     return found

@@ -9,6 +9,7 @@ from tests.integration.facade.serving import parts_of, stored
 STUDY = "1.2.826.0.1.3680043.10.1.1"
 SERIES = f"/v2/studies/{STUDY}/series/{STUDY}.1"
 AS_STORED = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+MPEG2 = "1.2.840.10008.1.2.4.100"
 FRAMES = {"Accept": "multipart/related; type=application/octet-stream; transfer-syntax=*"}
 
 
@@ -63,13 +64,13 @@ async def test_without_a_transfer_syntax_native_instances_become_explicit(web: h
     assert label == f"application/dicom; transfer-syntax={EXPLICIT_LITTLE}"
 
 
-async def test_without_a_transfer_syntax_compressed_instances_come_as_stored(web: httpx.AsyncClient) -> None:
-    files = [part10(), part10(transfer_syntax=JPEG_BASELINE, fragments=[[b"\xff\xd8\xff\xd9"]])]
+async def test_without_a_transfer_syntax_what_cannot_be_decoded_comes_as_stored(web: httpx.AsyncClient) -> None:
+    files = [part10(), part10(transfer_syntax=MPEG2, fragments=[[b"\x00\x00\x01\xb3"]])]
     await stored(web, *files)
     response = await web.get(SERIES, headers={"Accept": 'multipart/related; type="application/dicom"'})
 
     assert [body for _, body in parts_of(response)] == files
-    assert parts_of(response)[1][0] == f"application/dicom; transfer-syntax={JPEG_BASELINE}"
+    assert parts_of(response)[1][0] == f"application/dicom; transfer-syntax={MPEG2}"
 
 
 async def test_a_transfer_syntax_that_cannot_be_had_is_a_406(web: httpx.AsyncClient) -> None:
@@ -134,10 +135,12 @@ async def test_a_frame_is_labelled_with_the_image_type_asked_for(web: httpx.Asyn
 
     typed = await web.get(path, headers={"Accept": 'multipart/related; type="image/jpeg"'})
     any_type = await web.get(path, headers={"Accept": 'multipart/related; type="*/*"'})
+    anything = await web.get(path, headers={"Accept": "*/*"})
     by_parameter = await web.get(f"{path}?accept=image/jpeg", headers={"Accept": "text/html"})
 
     assert parts_of(typed) == [(f"image/jpeg; transfer-syntax={JPEG_BASELINE}", jpeg)]
-    assert parts_of(any_type) == [(f"application/octet-stream; transfer-syntax={JPEG_BASELINE}", jpeg)]
+    assert parts_of(any_type) == [(f"image/jpeg; transfer-syntax={JPEG_BASELINE}", jpeg)]
+    assert parts_of(anything) == [(f"application/octet-stream; transfer-syntax={JPEG_BASELINE}", jpeg)]
     assert by_parameter.headers["content-type"] == f"image/jpeg; transfer-syntax={JPEG_BASELINE}"
     assert by_parameter.content == jpeg
 

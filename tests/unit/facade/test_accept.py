@@ -106,14 +106,18 @@ def test_parts_of_any_type_are_labelled_by_what_they_are(syntax: str, label: str
     assert (offer.covers(syntax), offer.label(syntax)) == (True, label)
 
 
-def test_what_is_stored_with_loss_is_no_reason_to_lose_something_of_others() -> None:
-    offered = negotiate(FRAMES, parse_accept('multipart/related; type="image/jpeg"'))
-    syntaxes, qualities = acceptable(offered)
-    as_stored = offered[-1]
+def test_all_forms_of_a_media_type_are_equally_good_and_the_lossy_ones_come_last() -> None:
+    syntaxes, qualities = acceptable(negotiate(FRAMES, parse_accept('multipart/related; type="image/jpeg"')))
 
-    assert syntaxes == [f"1.2.840.10008.1.2.4.{suffix}" for suffix in ("70", "51", "57")] + ["*"]
-    assert qualities == pytest.approx([1, 1, 1, 0.9999], abs=1e-9)
-    assert (as_stored.covers(JPEG), as_stored.covers(ELE), as_stored.covers(J2K)) == (True, False, False)
+    assert syntaxes == [f"1.2.840.10008.1.2.4.{suffix}" for suffix in ("70", "57", "51", "50")]
+    assert qualities == [1.0] * 4
+
+
+def test_as_stored_means_the_media_type_that_was_named() -> None:
+    (offer,) = negotiate(FRAMES, parse_accept('multipart/related; type="image/jpeg"; transfer-syntax=*'))
+
+    assert offer.transfer_syntax == "*"
+    assert (offer.covers(JPEG), offer.covers(ELE), offer.covers(J2K)) == (True, False, False)
 
 
 def test_media_types_of_equal_quality_are_equally_good_to_the_core() -> None:

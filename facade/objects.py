@@ -1,0 +1,171 @@
+"""From a stream of the core to the bytes of an answer: objects one after the other, in an envelope or without.
+
+The messages of RetrieveInstances and RetrieveFrames have pieces of the same shape, and so may others.
+"""
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dicomstore.v1.resources_pb2 import ItemError
+from dicomstore.v1.retrieve_service_pb2 import FrameHead, InstanceHead
+
+from facade.errors import CoreFailure, reason_name
+from facade.multipart import MultipartWriter
+
+log = logging.getLogger(__name__)
+
+_LARGE_BYTES = 64 * 1024
+_MOST_FAILURES = 1000
+
+Head = InstanceHead | FrameHead
+Run = Head | bytes
+"""What a stream consists of: a head for each object, then its bytes."""
+
+
+@dataclass(slots=True)
+class Objects:
+    """The objects of a stream, batch by batch.
+
+    complete: how many have been handed on to their end.
+    failures: those that were left out, the first thousand of them.
+    """
+
+    stream: AsyncGenerator[Any, None]
+    request_id: str
+    complete: int = 0
+    failures: list[ItemError] = field(default_factory=list)
+
+    async def batches(self) -> AsyncGenerator[list[Run], None]:
+        """Yield what each message brings; no batch is empty. Objects that fail before their first byte are left out.
+
+        Raises:
+            CoreFailure: the call failed; an object failed in its middle; all objects failed.
+        """
+        head: Head | None = None  # of an object none of which has been handed on yet
+        is_open = False  # part of an object has been handed on, and more is to come
+        is_empty = True
+        async with aclosing(self.stream):
+            async for message in self.stream:
+                batch: list[Run] = []
+                for piece in message.pieces:
+                    data = piece.data  # a copy each time it is asked for
+                    if piece.HasField("head"):
+                        head = piece.head
+                    if piece.HasField("failed"):
+                        if is_open:
+                            raise _as_core_failure(piece.failed)
+                        self._leave_out(piece.failed)
+                        head = None
+                        continue
+                    if head is not None and (data or piece.last):
+                        batch.append(head)
+                        head, is_open, is_empty = None, True, False
+                    if data:
+                        batch.append(data)
+                    if piece.last:
+                        self.complete += 1
+                        is_open = False
+                if batch:
+                    yield batch
+        if is_empty and self.failures:
+            raise _as_core_failure(self.failures[0])
+
+    def _leave_out(self, failed: ItemError) -> None:
+        log.error(
+            "object left out sop_instance_uid=%s reason=%s request_id=%s",
+            failed.sop_instance_uid,
+            reason_name(failed.reason),
+            self.request_id,
+        )
+        if len(self.failures) < _MOST_FAILURES:
+            self.failures.append(failed)
+
+
+def _as_core_failure(failed: ItemError) -> CoreFailure:
+    return CoreFailure(reason_name(failed.reason), "", failed.message)
+
+
+class Envelope(Protocol):
+    """What objects are put in. Methods are called in the order of the objects."""
+
+    def begin(self, head: Any) -> bytes:
+        """Return what comes before the bytes of an object."""
+
+    def data(self, data: bytes) -> bytes:
+        """Return what a run of bytes of the object becomes."""
+
+    def end(self) -> bytes:
+        """Return what comes after the last object."""
+
+
+class Bare:
+    """No envelope: one object is the whole body."""
+
+    def begin(self, head: Any) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def data(self, data: bytes) -> bytes:
+        """Return the bytes."""
+        return data
+
+    def end(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+
+class Parts:
+    """multipart/related; each part says what it is and where it can be had alone."""
+
+    def __init__(self, label: Callable[[Any], str], location: Callable[[Any], str]) -> None:
+        """Make an envelope; `label` and `location` tell Content-Type and URL of an object by its head."""
+        self._writer = MultipartWriter()
+        self._label = label
+        self._location = location
+
+    def content_type(self, media_type: str) -> str:
+        """Return the Content-Type of the whole body."""
+        return self._writer.content_type(media_type)
+
+    def begin(self, head: Any) -> bytes:
+        """Return delimiter and headers."""
+        return self._writer.begin(self._label(head), self._location(head))
+
+    def data(self, data: bytes) -> bytes:
+        """Return the bytes."""
+        return data
+
+    def end(self) -> bytes:
+        """Return the closing delimiter."""
+        return self._writer.end()
+
+    def size_bytes(self, head: Any) -> int:
+        """Return how many bytes an envelope adds to a single object."""
+        alone = Parts(self._label, self._location)
+        return len(alone.begin(head)) + len(alone.end())
+
+
+async def body(
+    first: list[Run], batches: AsyncGenerator[list[Run], None], envelope: Envelope
+) -> AsyncGenerator[bytes, None]:
+    """Yield the body; small things together, while large ones are not copied once more to be joined with them."""
+    batch: list[Run] | None = first
+    while batch is not None:
+        small: list[bytes] = []
+        for run in batch:
+            data = envelope.data(run) if isinstance(run, bytes) else envelope.begin(run)
+            if len(data) < _LARGE_BYTES:
+                small.append(data)
+                continue
+            if small:
+                yield b"".join(small)
+                small = []
+            yield data
+        if small:
+            yield b"".join(small)
+        batch = await anext(batches, None)
+    if end := envelope.end():
+        yield end
