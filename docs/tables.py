@@ -16,7 +16,19 @@ from pydicom.uid import UID
 
 from facade.accept import STORED, Offer, negotiate, parse_accept
 from facade.catalogue import CATALOGUE, Resource
-from facade.endpoints import bulk_data, change_feed, delete, health, metadata, openapi, partitions, qido, stow, wado
+from facade.endpoints import (
+    bulk_data,
+    change_feed,
+    delete,
+    health,
+    metadata,
+    openapi,
+    partitions,
+    qido,
+    rendered,
+    stow,
+    wado,
+)
 from facade.routes import BARE, DICOM, SERVICE, Row
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS, ApiVersion
 from server.dicom import syntax
@@ -48,6 +60,9 @@ _MEANINGS: Mapping[Any, str] = {
     stow.store: "[store](#storing)",
     wado.instances: "[retrieve](#retrieving-instances)",
     wado.frames: "[retrieve frames](#frames)",
+    rendered.rendered: "[render](#pictures-and-documents)",
+    rendered.rendered_frames: "[render frames](#pictures-and-documents)",
+    rendered.thumbnail: "[thumbnail](#pictures-and-documents)",
     metadata.metadata: "[retrieve metadata](#metadata)",
     bulk_data.bulk_data: "[retrieve a value](#bulk-data)",
     qido.all_studies: "[search](#searching) studies",

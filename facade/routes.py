@@ -10,7 +10,19 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from facade.endpoints import bulk_data, change_feed, delete, health, metadata, openapi, partitions, qido, stow, wado
+from facade.endpoints import (
+    bulk_data,
+    change_feed,
+    delete,
+    health,
+    metadata,
+    openapi,
+    partitions,
+    qido,
+    rendered,
+    stow,
+    wado,
+)
 from facade.versions import VersionConvertor
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -31,12 +43,22 @@ _INSTANCE = "/studies/{study}/series/{series}/instances/{instance}"
 # Below /v1 and /v2, and below /v1/partitions/{partition} and /v2/partitions/{partition}.
 DICOM = (
     Row(_INSTANCE + "/frames/{frames:frames}", {"GET": wado.frames}),
+    Row(_INSTANCE + "/frames/{frames:frames}/rendered", {"GET": rendered.rendered_frames}),
+    Row(_INSTANCE + "/frames/{frames:frames}/thumbnail", {"GET": rendered.thumbnail}),
+    Row(_INSTANCE + "/rendered", {"GET": rendered.rendered}),
+    Row(_INSTANCE + "/thumbnail", {"GET": rendered.thumbnail}),
+    Row(_INSTANCE + "/rendered/{frames:frames}", {"GET": rendered.rendered_frames}),
+    Row(_INSTANCE + "/thumbnail/{frames:frames}", {"GET": rendered.thumbnail}),
     Row(_INSTANCE + "/metadata", {"GET": metadata.metadata}),
     Row(_INSTANCE + "/bulkdata/{path:path}", {"GET": bulk_data.bulk_data}),
     Row(_INSTANCE, {"GET": wado.instances, "DELETE": delete.delete}),
+    Row(_SERIES + "/rendered", {"GET": rendered.rendered}),
+    Row(_SERIES + "/thumbnail", {"GET": rendered.thumbnail}),
     Row(_SERIES + "/metadata", {"GET": metadata.metadata}),
     Row(_SERIES + "/instances", {"GET": qido.instances_of_series}),
     Row(_SERIES, {"GET": wado.instances, "DELETE": delete.delete}),
+    Row(_STUDY + "/rendered", {"GET": rendered.rendered}),
+    Row(_STUDY + "/thumbnail", {"GET": rendered.thumbnail}),
     Row(_STUDY + "/metadata", {"GET": metadata.metadata}),
     Row(_STUDY + "/series", {"GET": qido.series_of_study}),
     Row(_STUDY + "/instances", {"GET": qido.instances_of_study}),

@@ -1,0 +1,252 @@
+"""WADO-RS: rendered resources and thumbnails (PS3.18 sections 10.4.1.1.3 and 10.4.1.1.4, spec/retrieve.md section 7).
+
+A rendering of one instance or frame is a body of its own, of several they are parts. A body of its own has an entity
+tag, which changes with the instance and with what is asked for; documents and films may be had in parts.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from dicomstore.v1.resources_pb2 import ByteRange
+from dicomstore.v1.retrieve_service_pb2 import (
+    RenderedHead,
+    ResourceState,
+    RetrieveMetadataRequest,
+    RetrieveRenderedRequest,
+)
+from starlette.requests import Request
+from starlette.responses import Response
+
+from facade.accept import MediaRange
+from facade.addresses import resource_of, urls_of
+from facade.caching import cache_control, cached, known_tags
+from facade.channel import Core
+from facade.endpoints.wado import parse_frames
+from facade.errors import CoreFailure
+from facade.objects import Bare, Envelope, Objects, Parts, Run, body
+from facade.observe import call_metadata
+from facade.ranges import content_range, range_of, still_wanted
+from facade.rendering import (
+    MOVING,
+    STILL,
+    TEXTS,
+    acceptable_media_types,
+    form_of,
+    rendered_request,
+    wants_envelope,
+)
+from facade.streaming import StreamedResponse
+
+_HEAD_ONLY = ByteRange(offset_bytes=0, length_bytes=1)
+"""The core can't be asked for a head alone; of documents and films this is next to nothing."""
+
+_MAX_VERSION_DIGITS = 18
+_NOSNIFF = {"X-Content-Type-Options": "nosniff"}
+
+_SUFFIXES: Mapping[str, str] = {
+    "application/pdf": "pdf",
+    "text/xml": "xml",
+    "application/xml": "xml",
+    "model/stl": "stl",
+    "model/obj": "obj",
+    "model/mtl": "mtl",
+    "video/mpeg": "mpg",
+    "video/mp4": "mp4",
+}
+
+_SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; sandbox"
+"""For what a browser might run: it comes from whoever stored it. A PDF is not shown by browsers under this."""
+
+_WITHOUT_SANDBOX = (*STILL, *MOVING, "application/pdf", "video/mpeg", "video/mp4")
+
+
+async def rendered(request: Request) -> Response:
+    """GET …/rendered of a study, a series or an instance."""
+    return await _answer(request, [])
+
+
+async def rendered_frames(request: Request) -> Response:
+    """GET …/frames/{list}/rendered: pictures in the order asked for."""
+    return await _answer(request, parse_frames(request.path_params["frames"]))
+
+
+async def thumbnail(request: Request) -> Response:
+    """GET …/thumbnail of a study, a series, an instance or a frame: one small picture, or an icon."""
+    resource = resource_of(request)
+    wanted = rendered_request(request)
+    wanted.resource.CopyFrom(resource)
+    wanted.thumbnail = True
+    if "frames" in request.path_params:
+        wanted.frames.append(parse_frames(request.path_params["frames"])[0])
+    names, wishes = acceptable_media_types(request, STILL)
+    wanted.acceptable_media_types.extend(names)
+    return await _alone(request, wanted, wishes)
+
+
+async def _answer(request: Request, frames: list[int]) -> Response:
+    resource = resource_of(request)
+    wanted = rendered_request(request)
+    wanted.resource.CopyFrom(resource)
+    wanted.frames.extend(frames)
+    names, wishes = acceptable_media_types(request, STILL if frames else (*STILL, *MOVING, *TEXTS))
+    wanted.acceptable_media_types.extend(names)
+    if resource.sop_instance_uid and len(frames) < 2:
+        return await _alone(request, wanted, wishes)
+    return await _in_parts(request, wanted)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One body
+
+
+async def _alone(request: Request, wanted: RetrieveRenderedRequest, wishes: list[MediaRange]) -> Response:
+    form = form_of(wanted)
+    if (unchanged := await _unchanged(request, wanted, form)) is not None:
+        return unchanged
+    wish = None if wanted.thumbnail else range_of(request)
+    is_probe = wish is not None and (wish.needs_size or "if-range" in request.headers)
+    opened = await _open(request, wanted, _HEAD_ONLY if is_probe else wish.as_asked() if wish else None)
+    head = opened.head
+    if wants_envelope(wishes, head.media_type):
+        return await _sent(request, opened if not wish else await opened.again(None), _parts(request), 200)
+    said = cached(request, head.version, form)
+    if said.is_known:
+        await opened.batches.aclose()
+        return said.not_modified()
+    headers = {"Content-Type": _labelled(head), **said.headers, **_guard(head), **_disposition(head)}
+    if not opened.has_parts:
+        return await _sent(request, opened, Bare(), 200, headers)
+    headers["Accept-Ranges"] = "bytes"
+    if wish is None or not still_wanted(request, said.tag):
+        return await _sent(request, opened if not is_probe else await opened.again(None), Bare(), 200, headers)
+    part = wish.within(head.size_bytes)
+    if part is None:
+        await opened.batches.aclose()
+        raise CoreFailure("RANGE_NOT_SATISFIABLE", "", "", {"size_bytes": str(head.size_bytes)})
+    if is_probe:
+        opened = await opened.again(part)
+    headers["Content-Range"] = content_range(part, head.size_bytes)
+    return await _sent(request, opened, Bare(), 206, headers | {"Content-Length": str(part.length_bytes)})
+
+
+async def _unchanged(request: Request, wanted: RetrieveRenderedRequest, form: str) -> Response | None:
+    """Return 304 if the client has this very rendering of an instance; that is found out without making it."""
+    named = [tag for tag in known_tags(request.headers.getlist("if-none-match")) if tag.endswith(f"-{form}")]
+    version = named[0].removesuffix(f"-{form}") if named else ""
+    if not wanted.resource.sop_instance_uid or not version.isdecimal() or len(version) > _MAX_VERSION_DIGITS:
+        return None
+    state = ResourceState(max_version=int(version), instance_count=1)
+    core: Core = request.app.state.core
+    question = RetrieveMetadataRequest(
+        resource=wanted.resource, known_state=state, include_fields=["SOPInstanceUID"], limit=1
+    )
+    stream = core.messages(core.retrieve.RetrieveMetadata(question, metadata=call_metadata(request)))
+    async with aclosing(stream):
+        first = await anext(stream, None)
+        said = cached(request, version, form)
+        return said.not_modified() if first is not None and first.state == state and said.is_known else None
+
+
+def _labelled(head: RenderedHead) -> str:
+    return "text/html; charset=utf-8" if head.media_type == "text/html" else str(head.media_type)
+
+
+def _guard(head: RenderedHead) -> dict[str, str]:
+    """Return the headers that keep browsers from running what somebody stored."""
+    return _NOSNIFF if head.media_type in _WITHOUT_SANDBOX else _NOSNIFF | {"Content-Security-Policy": _SANDBOX}
+
+
+def _disposition(head: RenderedHead) -> dict[str, str]:
+    """Return how a document or film is to be shown, and what a file of it is to be called."""
+    suffix = _SUFFIXES.get(head.media_type)
+    return {"Content-Disposition": f'inline; filename="{head.id.sop_instance_uid}.{suffix}"'} if suffix else {}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parts
+
+
+async def _in_parts(request: Request, wanted: RetrieveRenderedRequest) -> Response:
+    return await _sent(request, await _open(request, wanted, None), _parts(request), 200)
+
+
+def _parts(request: Request) -> Parts:
+    urls = urls_of(request)
+
+    def locate(head: RenderedHead) -> str:
+        url = urls.instance(head.id.study_instance_uid, head.id.series_instance_uid, head.id.sop_instance_uid)
+        return f"{url}/frames/{head.frame}/rendered" if head.frame else f"{url}/rendered"
+
+    return Parts(_labelled, locate)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From the core to the client
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An answer of the core that has begun."""
+
+    request: Request
+    wanted: RetrieveRenderedRequest
+    objects: Objects
+    batches: AsyncGenerator[list[Run], None]
+    first: list[Run]
+
+    @property
+    def head(self) -> Any:
+        return self.first[0]
+
+    @property
+    def has_parts(self) -> bool:
+        """Say whether it is a document or film, of which the core sends ranges."""
+        head = self.head
+        return head.HasField("range") or head.media_type not in (*STILL, *MOVING, "text/html")
+
+    async def again(self, part: ByteRange | None) -> "_Opened":
+        """Ask once more, for another part or for the whole."""
+        await self.batches.aclose()
+        return await _open(self.request, self.wanted, part)
+
+
+async def _open(request: Request, wanted: RetrieveRenderedRequest, part: ByteRange | None) -> _Opened:
+    core: Core = request.app.state.core
+    question = RetrieveRenderedRequest()
+    question.CopyFrom(wanted)
+    if part is not None:
+        question.range.CopyFrom(part)
+    stream = core.messages(core.retrieve.RetrieveRendered(question, metadata=call_metadata(request)))
+    objects = Objects(stream, request.state.request_id)
+    batches = objects.batches()
+    first = await anext(batches, None)
+    if first is None:
+        raise CoreFailure("INTERNAL", "", "the stream has no objects")
+    return _Opened(request, wanted, objects, batches, first)
+
+
+async def _sent(
+    request: Request, opened: _Opened, envelope: Envelope, status: int, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answer with what was opened; what is there as a whole already need not be streamed."""
+    said = dict(headers or {"Cache-Control": cache_control(request), "Vary": "Accept", **_NOSNIFF})
+    head, is_one = opened.head, bool(opened.wanted.resource.sop_instance_uid) and len(opened.wanted.frames) < 2
+    if isinstance(envelope, Parts):
+        said["Content-Type"] = envelope.content_type(head.media_type)
+    elif head.HasField("size_bytes"):
+        said.setdefault("Content-Length", str(head.size_bytes))
+    if is_one and opened.objects.complete and request.method != "HEAD":
+        runs = [run for batch in [opened.first, *[batch async for batch in opened.batches]] for run in batch]
+        pieces = [envelope.data(run) if isinstance(run, bytes) else envelope.begin(run) for run in runs]
+        whole = b"".join([*pieces, envelope.end()])
+        return Response(whole, status, said | {"Content-Length": str(len(whole))})
+    core: Core = request.app.state.core
+    return StreamedResponse(
+        body(opened.first, opened.batches, envelope),
+        said,
+        source=opened.batches,
+        idle_seconds=core.idle_seconds,
+        status_code=status,
+    )
