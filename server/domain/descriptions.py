@@ -26,6 +26,9 @@ _TAGS = frozenset(
 )
 """What `server.dicom.transcode` looks at."""
 
+_PER_FRAME_GROUPS = b',"52009230":{"vr":"SQ","Value":['
+_END_OF_SEQUENCE = b'}]},"'
+
 _FIELDS = Fields(_TAGS, frozenset())
 _KEPT = 1000
 _LARGE_BYTES = 1 << 16
@@ -58,5 +61,22 @@ class Descriptions:
 
 
 def _picked(metadata: bytes) -> Attributes:
-    picked: dict[str, Any] = orjson.loads(_FIELDS.of(metadata))
+    picked = _around_frames(metadata) or orjson.loads(_FIELDS.of(metadata))
     return {tag: element for tag, element in picked.items() if tag in _TAGS}
+
+
+def _around_frames(metadata: bytes) -> dict[str, Any] | None:
+    """Return a data set without the groups of single frames, which may be nearly all of it, and perhaps more without
+    sequences next to them; None if it isn't cut so easily.
+
+    Tags ascend, so what is wanted lies before and after. A cut within something else leaves what is no JSON.
+    """
+    start, stop = metadata.find(_PER_FRAME_GROUPS), metadata.rfind(_END_OF_SEQUENCE)
+    if not 0 <= start < stop:
+        return None
+    try:
+        before: dict[str, Any] = orjson.loads(metadata[:start] + b"}")
+        after: dict[str, Any] = orjson.loads(b"{" + metadata[stop + len(_END_OF_SEQUENCE) - 1 :])
+    except orjson.JSONDecodeError:
+        return None
+    return before | after
