@@ -3,12 +3,15 @@
 They are complete enough for clients that insist on the mandatory attributes of their IODs; nobody was ever scanned.
 """
 
+import zlib
 from io import BytesIO
 from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageDraw
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -182,7 +185,8 @@ def padded(value: bytes) -> bytes:
 
 def pdf(text: str) -> bytes:
     """Return a PDF of one page with one line of text."""
-    content = f"BT /F1 24 Tf 72 700 Td ({text}) Tj ET 1 0 0 rg 72 560 200 100 re f".encode()
+    # Longer than what metadata has within.
+    content = f"BT /F1 24 Tf 72 700 Td ({text}) Tj ET 1 0 0 rg 72 560 200 100 re f".encode() + b"\n% nothing" * 300
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
@@ -302,3 +306,22 @@ def _tiles(picture: Image.Image) -> list[bytes]:
             picture.crop((left, top, left + TILE, top + TILE)).save(out, "JPEG", quality=85)
             found.append(out.getvalue())
     return found
+
+
+def study_of(name: str) -> str:
+    """Return the study that one of pydicom's files gets, since some of them share their UIDs."""
+    return f"{UID_ROOT}.71.{zlib.crc32(name.encode())}"
+
+
+def in_own_study(name: str) -> bytes:
+    """Return one of pydicom's files with a study, a series and an instance of its own."""
+    path = get_testdata_file(name)
+    assert isinstance(path, str)
+    found = pydicom.dcmread(path)
+    study = study_of(name)
+    found.StudyInstanceUID, found.SeriesInstanceUID, found.SOPInstanceUID = study, f"{study}.1", f"{study}.1.1"
+    found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID
+    found.PatientName, found.PatientID = "Test^File", name[:16]
+    out = BytesIO()
+    pydicom.dcmwrite(out, found)
+    return out.getvalue()

@@ -17,16 +17,22 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import pydicom
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
-from pydicom.data import get_testdata_file
 
-from tests.data import UID_ROOT
 from tests.e2e.archive import ROOT
-from tests.e2e.studies import DOCUMENT_STUDY, PHANTOM_STUDY, SLIDE_STUDY, document_study, phantom_study, slide_study
+from tests.e2e.studies import (
+    DOCUMENT_STUDY,
+    PHANTOM_STUDY,
+    SLIDE_STUDY,
+    document_study,
+    in_own_study,
+    phantom_study,
+    slide_study,
+    study_of,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -34,7 +40,6 @@ START_S, PAINT_S = 60, 40
 SIZE = {"width": 1280, "height": 800}
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 
-# Each gets a study of its own, since some of them share their UIDs.
 REAL_FILES = {
     "emri_small.dcm": "explicit little endian",
     "emri_small_RLE.dcm": "RLE",
@@ -47,24 +52,6 @@ REAL_FILES = {
     "waveform_ecg.dcm": "an ECG",
 }
 REPORT = "reportsi.dcm"
-
-
-def study_of(name: str) -> str:
-    return f"{UID_ROOT}.71.{1 + [*REAL_FILES, REPORT].index(name)}"
-
-
-def in_own_study(name: str) -> bytes:
-    """Return one of pydicom's files with a study, a series and an instance of its own."""
-    path = get_testdata_file(name)
-    assert isinstance(path, str)
-    found = pydicom.dcmread(path)
-    study = study_of(name)
-    found.StudyInstanceUID, found.SeriesInstanceUID, found.SOPInstanceUID = study, f"{study}.1", f"{study}.1.1"
-    found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID
-    found.PatientName, found.PatientID = "Test^File", name[:16]
-    out = io.BytesIO()
-    pydicom.dcmwrite(out, found)
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
