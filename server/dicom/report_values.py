@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from html import escape
 
+from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 from server.dicom.canonical import Attributes, items, values
@@ -94,7 +95,7 @@ def _reference(item: Attributes) -> str:
 
 def _object(reference: Attributes) -> str:
     class_uid, uid = text_of(reference, "00081150"), text_of(reference, "00081155")
-    name = UID(class_uid).name if class_uid else "Object"
+    name = UID(class_uid, IGNORE).name if class_uid else "Object"
     parts = [
         f"{label} {numbers_text(found, _MOST_NUMBERS)}"
         for label, tag in (("frame", "00081160"), ("segment", "0062000B"), ("channel", "0040A0B0"))
