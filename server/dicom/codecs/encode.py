@@ -51,8 +51,7 @@ def _encode_jpeg(array: NDArray[Any], description: PixelDescription) -> bytes:
 
 
 def _encode_lossless_jpeg(array: NDArray[Any], description: PixelDescription) -> bytes:
-    """Signed numbers go as their whole words, so that decoders which know no sign need not extend it."""
-    bits = description.bits_allocated if description.is_signed else description.bits_stored
+    bits = _precision(description)
     space = None if array.ndim == 2 else "RGB"
     return bytes(
         imagecodecs.jpeg8_encode(
@@ -67,15 +66,12 @@ def _encode_lossless_jpeg(array: NDArray[Any], description: PixelDescription) ->
 
 
 def _encode_jpeg_ls(array: NDArray[Any], description: PixelDescription) -> bytes:
-    """As for lossless JPEG, signed numbers go as their whole words.
-
-    The encoder that can be told a precision has no room for frames which grow by a factor of two, as very small ones
-    do. They go as whole words too, without the SPIFF header of the encoder for these.
+    """The encoder that can be told a precision has no room for frames which grow by a factor of two, as very small ones
+    do. These go as whole words, without the SPIFF header of the encoder for these.
     """
-    precision = description.bits_allocated if description.is_signed else description.bits_stored
     size = (description.rows, description.columns, description.samples_per_pixel)
     try:
-        return bytes(encode_buffer(array.tobytes(), *size, precision, interleave_mode=_BY_PIXEL))
+        return bytes(encode_buffer(array.tobytes(), *size, _precision(description), interleave_mode=_BY_PIXEL))
     except RuntimeError:
         spiff = imagecodecs.jpegls_encode(array.view(f"u{array.itemsize}"))
         return bytes(spiff[:2] + spiff[spiff.index(_JPEG_LS_FRAME) :])
@@ -143,6 +139,15 @@ _ENCODERS: dict[str, Callable[[NDArray[Any], PixelDescription], bytes]] = {
     syntaxes.HTJ2K: _encode_htj2k,
     syntaxes.JPEG_XL_LOSSLESS: _encode_jpeg_xl,
 }
+
+
+def _precision(description: PixelDescription) -> int:
+    """Return the precision of codestreams that know no sign.
+
+    Signed numbers go as their whole words, so that readers which forget to extend the sign need not. Less than eight
+    bits go as eight, since many readers know no less.
+    """
+    return description.bits_allocated if description.is_signed else max(description.bits_stored, 8)
 
 
 def _words(array: NDArray[Any], bits: int) -> NDArray[Any]:

@@ -65,12 +65,7 @@ _SINGLE = _MONOCHROME | {"PALETTE COLOR"}
 _COLOURS = frozenset({"RGB", "YBR_FULL", "YBR_RCT", "YBR_ICT"}) | SUBSAMPLED
 _TRANSFORMED = frozenset({"YBR_RCT", "YBR_ICT"})
 _WORD_BITS = frozenset({8, 16, 32, 64})
-_CODEC_BITS = {
-    JPEG_LS: range(2, 17),
-    JPEG_LOSSLESS_SV1: range(2, 17),
-    JPEG_BASELINE: range(8, 9),
-}
-_USUAL_CODEC_BITS = range(1, 17)
+_MAX_CODEC_BITS = 16
 
 
 def can_transcode(description: PixelDescription, source: str, target: str) -> bool:
@@ -95,12 +90,11 @@ def can_transcode(description: PixelDescription, source: str, target: str) -> bo
         return True
     if target == RLE:
         return description.bits_allocated // 8 * description.samples_per_pixel <= 15
-    if description.bits_stored not in _CODEC_BITS.get(target, _USUAL_CODEC_BITS):
-        return False
-    if description.bits_allocated > 16:
+    if description.bits_allocated > _MAX_CODEC_BITS:
         return False
     if target == JPEG_BASELINE:
-        return not description.is_signed and description.photometric_interpretation in _MONOCHROME | _COLOURS
+        is_plain = description.bits_stored == 8 and not description.is_signed
+        return is_plain and description.photometric_interpretation in _MONOCHROME | _COLOURS
     if target == JPEG_XL_LOSSLESS:
         return not description.is_signed and decoded_photometric(description) != "YBR_FULL"
     return True
