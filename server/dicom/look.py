@@ -50,10 +50,7 @@ _OVERLAY_GROUPS = tuple(f"{group:04X}" for group in range(0x6000, 0x6020, 2))
 _BULK_TAGS = frozenset(
     {_LUT_DATA, _ICC_PROFILE, *_PALETTE_DATA, *_SEGMENTED_PALETTE_DATA, *(f"{group}3000" for group in _OVERLAY_GROUPS)}
 )
-_BULK_SEQUENCES = (
-    *(_MODALITY_LUT_SEQUENCE, _VOI_LUT_SEQUENCE, _OPTICAL_PATHS),
-    *(_SHARED_GROUPS, _PER_FRAME_GROUPS, _FRAME_VOI_LUT),
-)
+_BULK_SEQUENCES = (_MODALITY_LUT_SEQUENCE, _VOI_LUT_SEQUENCE, _OPTICAL_PATHS)
 
 
 def bulk_needed(attributes: Attributes) -> tuple[str, ...]:
@@ -101,6 +98,10 @@ def _bulk_paths(attributes: Attributes) -> Iterator[str]:
     for sequence in _BULK_SEQUENCES:
         for item in items(attributes, sequence):
             yield from _bulk_paths(item)
+    for groups in (_SHARED_GROUPS, _PER_FRAME_GROUPS):
+        for group in items(attributes, groups):
+            for voi in items(group, _FRAME_VOI_LUT):
+                yield from _bulk_paths(voi)
 
 
 def _functional_groups(attributes: Attributes, frame: int) -> dict[str, Attributes]:

@@ -33,7 +33,7 @@ def shades(values: NDArray[np.float64], voi: Voi) -> NDArray[np.uint8]:
         bright = looked_up(fractions_of(voi), voi.first, values) * WHITE
     else:
         low, high = voi
-        bright = (values - low) * (WHITE / (high - low)) if high > low else np.where(values > low, WHITE, 0.0)
+        bright = (values - low) * WHITE / (high - low) if high > low else np.where(values > low, WHITE, 0.0)
     # fmax and fmin prefer what is a number
     return np.rint(np.fmin(np.fmax(bright, 0.0), WHITE)).astype(np.uint8)
 
@@ -49,4 +49,4 @@ def _windowed(values: NDArray[np.float64], window: Window) -> NDArray[np.float64
         if width == 0:
             return np.where(values > center, WHITE, 0.0)
     # LINEAR_EXACT; also for widths that LINEAR doesn't allow, which are met in images of floats
-    return (values - center) * (WHITE / width) + WHITE / 2
+    return (values - center) * WHITE / width + WHITE / 2
