@@ -1,6 +1,6 @@
 """DICOM JSON as bytes (PS3.18 Annex F): joined, completed with URLs, and made for the answer to a store.
 
-Data sets of the core are canonical and are never parsed here, with one exception: `with_retrieve_url`.
+Data sets of the core are canonical and are never parsed here.
 """
 
 import re
@@ -59,13 +59,6 @@ def without_bulk_data(data_set: bytes) -> bytes:
     Sound without parsing, as `with_bulk_data_urls` is.
     """
     return _BINARIES.sub(b"", data_set)
-
-
-def with_retrieve_url(data_set: bytes, url: str) -> bytes:
-    """Add Retrieve URL (0008,1190) in its place; names in a data set must ascend (PS3.18 section F.2.2)."""
-    elements: DataSet = orjson.loads(data_set)
-    elements[_RETRIEVE_URL] = _element("UR", url)
-    return orjson.dumps(dict(sorted(elements.items())))
 
 
 def store_response(outcomes: Sequence[StoreOutcome], version: ApiVersion, urls: Urls, study: str = "") -> DataSet:

@@ -26,7 +26,8 @@ class ApiVersion:
     validation: how strictly values are checked when stored.
     status_with_warnings: of a store in which everything was stored, but something with a warning reason.
     lists_findings_of_stored: a stored instance always has a Failed Attributes Sequence, perhaps empty.
-    returned_attributes: what a search returns of each level in its scope without being asked.
+    returned_attributes: what a search returns of each level in its scope without being asked: what the service we
+        follow does in this version, and what PS3.18 requires.
     feed_limit_default, feed_limit_maximum: page size of the change feed.
     feed_is_paged_by_rows: offset and limit count entries; if not, they are a window of sequence numbers.
     """
@@ -40,6 +41,55 @@ class ApiVersion:
     feed_limit_maximum: int
     feed_is_paged_by_rows: bool
 
+
+_STANDARD: Attributes = {
+    STUDY: (
+        "SpecificCharacterSet",
+        "StudyDate",
+        "StudyTime",
+        "AccessionNumber",
+        "InstanceAvailability",
+        "ModalitiesInStudy",
+        "ReferringPhysicianName",
+        "TimezoneOffsetFromUTC",
+        "RetrieveURL",
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "StudyInstanceUID",
+        "StudyID",
+        "NumberOfStudyRelatedSeries",
+        "NumberOfStudyRelatedInstances",
+    ),
+    SERIES: (
+        "SpecificCharacterSet",
+        "Modality",
+        "TimezoneOffsetFromUTC",
+        "SeriesDescription",
+        "RetrieveURL",
+        "SeriesInstanceUID",
+        "SeriesNumber",
+        "NumberOfSeriesRelatedInstances",
+        "PerformedProcedureStepStartDate",
+        "PerformedProcedureStepStartTime",
+        "RequestAttributesSequence",
+    ),
+    INSTANCE: (
+        "SpecificCharacterSet",
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "InstanceAvailability",
+        "TimezoneOffsetFromUTC",
+        "RetrieveURL",
+        "InstanceNumber",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "NumberOfFrames",
+    ),
+}
+"""What PS3.18 Tables 10.6.3-3, 10.6.3-4 and 10.6.3-5 require of a search."""
 
 _V1_ATTRIBUTES: Attributes = {
     STUDY: (
@@ -96,6 +146,11 @@ _V2_ATTRIBUTES: Attributes = {
     INSTANCE: ("SOPInstanceUID",),
 }
 
+
+def _with_the_standard(attributes: Attributes) -> Attributes:
+    return {level: tuple(dict.fromkeys((*names, *_STANDARD[level]))) for level, names in attributes.items()}
+
+
 ALL_ATTRIBUTES: Attributes = {
     STUDY: (
         *_V1_ATTRIBUTES[STUDY],
@@ -114,7 +169,7 @@ ALL_ATTRIBUTES: Attributes = {
     SERIES: (*_V1_ATTRIBUTES[SERIES], "SeriesNumber", "Laterality", "SeriesDate", "SeriesTime"),
     INSTANCE: _V1_ATTRIBUTES[INSTANCE],
 }
-"""What `includefield=all` means, in every version (spec/search.md section 5)."""
+"""What `includefield=all` adds to the defaults, in every version (spec/search.md section 5)."""
 
 VERSIONS: Mapping[str, ApiVersion] = {
     version.name: version
@@ -124,7 +179,7 @@ VERSIONS: Mapping[str, ApiVersion] = {
             validation=ValidationMode.VALIDATION_MODE_INDEXED_STRICT,
             status_with_warnings=200,
             lists_findings_of_stored=False,
-            returned_attributes=_V1_ATTRIBUTES,
+            returned_attributes=_with_the_standard(_V1_ATTRIBUTES),
             feed_limit_default=10,
             feed_limit_maximum=100,
             feed_is_paged_by_rows=False,
@@ -134,7 +189,7 @@ VERSIONS: Mapping[str, ApiVersion] = {
             validation=ValidationMode.VALIDATION_MODE_LENIENT,
             status_with_warnings=202,
             lists_findings_of_stored=True,
-            returned_attributes=_V2_ATTRIBUTES,
+            returned_attributes=_with_the_standard(_V2_ATTRIBUTES),
             feed_limit_default=100,
             feed_limit_maximum=200,
             feed_is_paged_by_rows=True,

@@ -30,6 +30,7 @@ _COUNTED: Mapping[str, Level] = {
 }
 
 _RETRIEVE_URL = "00081190"
+_ONLINE = line_of(INSTANCE_AVAILABILITY, {"vr": "CS", "Value": ["ONLINE"]})
 _PIXEL_DATA = "7FE00010"
 _NEVER_IN_METADATA = frozenset({*_COUNTED, INSTANCE_AVAILABILITY, _RETRIEVE_URL, _PIXEL_DATA})
 """Not worth reading metadata for: values of the moment, addresses, which are the caller's, and pixels."""
@@ -42,7 +43,7 @@ _MANY_TAGS = 64
 class Selection:
     """The attributes to answer with, by where they come from.
 
-    newest: of the newest instance of the match; they are kept at a level below it.
+    newest, newest_levels: of the newest instance of the match; they are kept at these levels below it.
     retrieve_url_base: what Retrieve URL begins with; empty without it.
     """
 
@@ -50,6 +51,7 @@ class Selection:
     kept: frozenset[str]
     counted: frozenset[str]
     newest: frozenset[str]
+    newest_levels: frozenset[Level]
     from_metadata: frozenset[str]
     availability: bool
     retrieve_url_base: str
@@ -66,13 +68,15 @@ def select(level: Level, tags: Collection[str], all_of: Iterable[Level], retriev
 
 def _selection(level: Level, tags: frozenset[str], all_of: frozenset[Level], retrieve_url_base: str) -> Selection:
     kept_here = frozenset().union(*(KEPT_TAGS[kept] for kept in Level if kept <= level))
-    kept_below = frozenset().union(*(KEPT_TAGS[kept] for kept in Level if kept > level)) - kept_here
+    newest = {kept: (KEPT_TAGS[kept] & tags) - kept_here for kept in Level if kept > level}
+    kept_below = frozenset().union(*newest.values())
     everything = [KEPT_TAGS[kept] for kept in all_of]
     return Selection(
         level=level,
         kept=(kept_here & tags).union(*everything),
         counted=frozenset(tag for tag in tags if _COUNTED.get(tag) is level),
-        newest=tags & kept_below,
+        newest=kept_below,
+        newest_levels=frozenset(kept for kept, below in newest.items() if below),
         from_metadata=tags.union(_creators(tags)) - kept_here - kept_below - _NEVER_IN_METADATA,
         availability=INSTANCE_AVAILABILITY in tags or bool(everything),
         retrieve_url_base=retrieve_url_base,
@@ -106,18 +110,19 @@ class Answers:
             or selection.retrieve_url_base
         )
         self._above: dict[tuple[Kept, ...], dict[str, str]] = {}
+        self._modalities: dict[tuple[str, ...], str] = {}
 
     def of(self, match: Match) -> bytes:
         """Return the answer for a match."""
         wanted = self._selection.kept
         lines = [line for line in match.kept[-1].split("\n") if line[TAG] in wanted]
-        if len(match.kept) > 1 or not self._is_plain:
-            by_tag = self._lines_above(match.kept[:-1]) | {line[TAG]: line for line in lines}
-            if not self._is_plain:
-                if self._selection.newest:
-                    by_tag |= self._lines_below(match.newest)
-                by_tag.update((tag, line_of(tag, element)) for tag, element in self._computed(match))
-            lines = sorted(by_tag.values())  # as the tags they begin with
+        if len(match.kept) > 1:
+            lines = list((self._lines_above(match.kept[:-1]) | {line[TAG]: line for line in lines}).values())
+        elif self._is_plain:
+            return f"{{{','.join(lines)}}}".encode()
+        if not self._is_plain:
+            lines += self._lines_not_kept(match)
+        lines.sort()  # as the tags they begin with
         return f"{{{','.join(lines)}}}".encode()
 
     def _lines_above(self, kept: tuple[Kept, ...]) -> dict[str, str]:
@@ -128,43 +133,46 @@ class Answers:
             self._above[kept] = lines
         return lines
 
-    def _lines_below(self, newest: tuple[Kept, ...]) -> dict[str, str]:
-        wanted = self._selection.newest
-        return {line[TAG]: line for text in newest for line in text.split("\n") if line[TAG] in wanted}
-
-    def _computed(self, match: Match) -> Iterator[tuple[str, Any]]:
-        """Generate the elements that are not kept, none of them empty."""
+    def _lines_not_kept(self, match: Match) -> Iterator[str]:
+        """Generate what is not kept at the level of the match or above, none of it empty."""
         selection = self._selection
-        for tag, element in _counted(match, selection):
-            if not is_empty(element):
-                yield tag, element
+        yield from self._lines_below(match.newest)
+        yield from self._lines_counted(match)
         if selection.availability:
-            yield INSTANCE_AVAILABILITY, {"vr": "CS", "Value": ["ONLINE"]}
+            yield _ONLINE
         if selection.retrieve_url_base:
-            yield _RETRIEVE_URL, {"vr": "UR", "Value": [_url(selection.retrieve_url_base, match.resource)]}
+            yield line_of(_RETRIEVE_URL, {"vr": "UR", "Value": [_url(selection.retrieve_url_base, match.resource)]})
         if selection.from_metadata and match.metadata is not None:
             metadata: dict[str, Any] = orjson.loads(match.metadata)
             for tag in selection.from_metadata & metadata.keys():
                 if (element := _without_bulk(metadata[tag])) is not None and not is_empty(element):
-                    yield tag, element
+                    yield line_of(tag, element)
+
+    def _lines_below(self, newest: tuple[Kept, ...]) -> Iterable[str]:
+        wanted = self._selection.newest
+        return {line[TAG]: line for text in newest for line in text.split("\n") if line[TAG] in wanted}.values()
+
+    def _lines_counted(self, match: Match) -> Iterator[str]:
+        for tag in self._selection.counted:
+            if tag == MODALITIES_IN_STUDY:
+                if match.modalities:
+                    yield self._modalities_line(match.modalities)
+            else:
+                count = match.series_count if tag == NUMBER_OF_STUDY_RELATED_SERIES else match.instance_count
+                yield f'"{tag}":{{"vr":"IS","Value":[{count}]}}'
+
+    def _modalities_line(self, modalities: tuple[str, ...]) -> str:
+        line = self._modalities.get(modalities)
+        if line is None:
+            line = line_of(MODALITIES_IN_STUDY, {"vr": "CS", "Value": sorted(set(modalities))})
+            self._modalities[modalities] = line
+        return line
 
 
 def _url(base: str, resource: ResourceRef) -> str:
     """Return where a match can be retrieved (PS3.18 section 10.4.1)."""
     named = (("/studies/", resource.study), ("/series/", resource.series), ("/instances/", resource.instance))
     return base + "".join(level + uid for level, uid in named if uid is not None)
-
-
-def _counted(match: Match, selection: Selection) -> Iterator[tuple[str, Any]]:
-    values: dict[str, tuple[str, list[Any]]] = {
-        MODALITIES_IN_STUDY: ("CS", sorted(set(match.modalities))),
-        NUMBER_OF_STUDY_RELATED_SERIES: ("IS", [match.series_count]),
-        NUMBER_OF_STUDY_RELATED_INSTANCES: ("IS", [match.instance_count]),
-        NUMBER_OF_SERIES_RELATED_INSTANCES: ("IS", [match.instance_count]),
-    }
-    for tag in selection.counted:
-        vr, value = values[tag]
-        yield tag, {"vr": vr, "Value": value}
 
 
 def _without_bulk(element: dict[str, Any]) -> dict[str, Any] | None:

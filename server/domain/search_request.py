@@ -111,7 +111,7 @@ def understand(request: SearchRequest, partition: PartitionName) -> Understood:
         after=page_token.read(request.page_token, identity) if request.page_token else None,
         metadata=bool(selection.from_metadata),
         counts=bool(selection.counted),
-        newest=bool(selection.newest),
+        newest=selection.newest_levels,
     )
     return Understood(query, page_size, selection, tuple(ignored), identity)
 

@@ -96,7 +96,7 @@ class Query:
 
     after: key of the last match of the page before; matches have smaller keys.
     metadata: also return each match's newest matching instance's DICOM JSON.
-    newest: also return what is kept at the levels below each match, of its newest matching instance.
+    newest: also return what is kept at these levels, which are below the matches, of each one's newest instance.
     """
 
     level: Level
@@ -107,7 +107,7 @@ class Query:
     after: int | None = None
     metadata: bool = False
     counts: bool = False
-    newest: bool = False
+    newest: frozenset[Level] = frozenset()
 
 
 class Match(NamedTuple):
@@ -116,7 +116,7 @@ class Match(NamedTuple):
     key: position in the immutable order; greater was stored later.
     kept: DICOM JSON elements kept at its study, its series and itself, as far as it is that deep.
     metadata: DICOM JSON of its newest matching instance, if asked for.
-    newest: elements kept at the levels below it, from the outside in, if asked for.
+    newest: elements kept at the levels asked for by `Query.newest`, from the outside in.
     modalities, series_count, instance_count: of the study (or series: instance_count), if `Query.counts`.
     """
 

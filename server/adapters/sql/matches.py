@@ -25,10 +25,9 @@ _ABOVE = {
 }
 _METADATA = Prepared(select(metadata.c.version, metadata.c.dicom_json).where(metadata.c.version.in_(_KEYS)))
 _MODALITIES = Prepared(
-    select(series.c.study_key, series.c.modality_as_stored)
-    .where(series.c.study_key.in_(_KEYS), series.c.modality_as_stored.is_not(None))
-    .distinct()
-    .order_by(series.c.modality_as_stored)
+    select(series.c.study_key, series.c.modality_as_stored).where(
+        series.c.study_key.in_(_KEYS), series.c.modality_as_stored.is_not(None)
+    )
 )
 
 _NEWEST_SERIES = Prepared(
@@ -79,7 +78,7 @@ def _studies(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> 
             resource=ResourceRef(partition, uid),
             kept=(kept,),
             metadata=jsons.get(key),
-            modalities=tuple(modalities.get(key, ())),
+            modalities=modalities.get(key, ()),
             series_count=series_count if query.counts else 0,
             instance_count=instance_count if query.counts else 0,
             newest=newest.get(key, ()),
@@ -151,16 +150,18 @@ def _newest(connection: Connection, query: Query, versions: Mapping[int, int]) -
     if not query.newest:
         return {}
     given = {"keys": versions.keys(), "versions": versions.values()}
-    of_instances: dict[int, Kept] = dict(_NEWEST_INSTANCES.tuples(connection, given))
-    if query.level is Level.SERIES:
-        return {key: (of_instances[version],) for key, version in versions.items()}
-    of_series: dict[int, Kept] = dict(_NEWEST_SERIES.tuples(connection, given))
-    return {key: (of_series[key], of_instances[version]) for key, version in versions.items()}
+    found: dict[int, tuple[Kept, ...]] = {}
+    if Level.SERIES in query.newest:
+        found = {key: (kept,) for key, kept in _NEWEST_SERIES.tuples(connection, given)}
+    if Level.INSTANCE in query.newest:
+        of_instances: dict[int, Kept] = dict(_NEWEST_INSTANCES.tuples(connection, given))
+        found = {key: (*found.get(key, ()), of_instances[version]) for key, version in versions.items()}
+    return found
 
 
-def _modalities(connection: Connection, study_keys: Collection[int]) -> dict[int, list[str]]:
+def _modalities(connection: Connection, study_keys: Collection[int]) -> dict[int, tuple[str, ...]]:
     """Return the distinct modalities of the series of studies, in order of their first letters."""
-    modalities: dict[int, list[str]] = {}
+    modalities: dict[int, set[str]] = {}
     for key, modality in _MODALITIES.tuples(connection, {"keys": study_keys}):
-        modalities.setdefault(key, []).append(modality)
-    return modalities
+        modalities.setdefault(key, set()).add(modality)
+    return {key: tuple(sorted(found)) for key, found in modalities.items()}

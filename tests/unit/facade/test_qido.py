@@ -7,14 +7,13 @@ from facade.endpoints.qido import (
     _ALL_SERIES,
     _ALL_STUDIES,
     _INSTANCES_OF_SERIES,
-    Search,
-    parse_search,
     prefers_strict,
     returned_attributes,
 )
 from facade.errors import Refusal
 from facade.query import parameters_of
-from facade.versions import ALL_ATTRIBUTES, SERIES, STUDY, VERSIONS
+from facade.search_query import Search, parse_search
+from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS
 
 V1, V2 = VERSIONS["v1"], VERSIONS["v2"]
 
@@ -63,11 +62,17 @@ def test_parameters_of_the_protocol_are_no_attributes() -> None:
     assert parse("accept=*/*&charset=utf-8").terms == {}
 
 
-def test_matching_options_that_are_not_supported_are_reported() -> None:
-    query = parse("emptyvaluematching=true&multiplevaluematching=true")
+def test_matching_options_of_the_standard_are_no_attributes() -> None:
+    query = parse("emptyvaluematching=true&multiplevaluematching=true&totalcount=true&pagetoken=abc")
 
     assert query.terms == {}
-    assert query.ignored == ["emptyvaluematching", "multiplevaluematching"]
+    assert (query.matches_empty, query.wants_total, query.page_token) == (True, True, "abc")
+
+
+def test_a_strict_client_may_repeat_attributes_if_it_says_so() -> None:
+    query = parse("StudyID=1&StudyID=2&multiplevaluematching=true", strict=True)
+
+    assert query.terms == {"StudyID": ["1", "2"]}
 
 
 def test_defaults() -> None:
@@ -75,7 +80,19 @@ def test_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=-1", "limit=1000001", "limit=", "offset=-1", "offset=x", "fuzzymatching=1"]
+    "query",
+    [
+        "limit=0",
+        "limit=-1",
+        "limit=1000001",
+        "limit=",
+        "offset=-1",
+        "offset=x",
+        "fuzzymatching=1",
+        "emptyvaluematching=",
+        "multiplevaluematching=2",
+        "totalcount=maybe",
+    ],
 )
 def test_options_that_make_no_sense_are_refused(query: str) -> None:
     with pytest.raises(Refusal) as refusal:
@@ -97,40 +114,34 @@ def test_a_strict_client_has_leniency_refused(query: str) -> None:
 
 def test_a_match_has_the_defaults_of_the_levels_in_scope() -> None:
     assert returned_attributes(Search(), _ALL_STUDIES, V2) == list(V2.returned_attributes[STUDY])
-    assert returned_attributes(Search(), _ALL_SERIES, V2) == [
-        *V2.returned_attributes[STUDY],
-        *V2.returned_attributes[SERIES],
-    ]
-    assert returned_attributes(Search(), _INSTANCES_OF_SERIES, V2) == ["SOPInstanceUID"]
+    assert returned_attributes(Search(), _ALL_SERIES, V2) == list(
+        dict.fromkeys([*V2.returned_attributes[STUDY], *V2.returned_attributes[SERIES]])
+    )
+    assert returned_attributes(Search(), _INSTANCES_OF_SERIES, V2) == list(V2.returned_attributes[INSTANCE])
 
 
 def test_what_is_asked_for_is_added_once() -> None:
-    query = parse("includefield=StudyDate&includefield=StudyTime")
+    query = parse("includefield=StudyDate&includefield=PatientAge")
 
-    assert returned_attributes(query, _ALL_STUDIES, V2) == [*V2.returned_attributes[STUDY], "StudyTime"]
-
-
-def test_who_asks_for_the_modality_of_studies_gets_all_modalities_and_the_number_of_instances() -> None:
-    query = parse("includefield=00081030%2C00080060%2C00080090%2C00100030")
-
-    assert {"00080060", "ModalitiesInStudy", "NumberOfStudyRelatedInstances"} <= {
-        *returned_attributes(query, _ALL_STUDIES, V2)
-    }
-    assert "ModalitiesInStudy" not in returned_attributes(query, _ALL_SERIES, V2)
+    assert returned_attributes(query, _ALL_STUDIES, V2) == [*V2.returned_attributes[STUDY], "PatientAge"]
 
 
-def test_all_is_the_same_in_both_versions() -> None:
+def test_a_viewer_s_list_of_studies_is_complete_without_being_asked_for() -> None:
+    """OHIF asks for some and shows these too (clients.md section 1)."""
+    shown = {"ModalitiesInStudy", "NumberOfStudyRelatedInstances", "StudyTime", "StudyDate", "PatientName", "PatientID"}
+
+    assert shown <= {*returned_attributes(Search(), _ALL_STUDIES, V2)}
+    assert shown <= {*returned_attributes(Search(), _ALL_STUDIES, V1)}
+
+
+def test_all_adds_the_same_in_both_versions() -> None:
     query = parse("includefield=ALL")
 
-    assert returned_attributes(query, _ALL_STUDIES, V1) == list(ALL_ATTRIBUTES[STUDY])
-    assert returned_attributes(query, _ALL_STUDIES, V2) == list(ALL_ATTRIBUTES[STUDY])
-
-
-def test_the_retrieve_url_is_not_the_business_of_the_core() -> None:
-    query = parse("includefield=00081190&includefield=StudyTime")
-
-    assert query.wants_retrieve_url
-    assert "00081190" not in returned_attributes(query, _ALL_STUDIES, V2)
+    for version in (V1, V2):
+        assert {*returned_attributes(query, _ALL_STUDIES, version)} == {
+            *version.returned_attributes[STUDY],
+            *ALL_ATTRIBUTES[STUDY],
+        }
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from dicomstore.v1.resources_pb2 import AttributeFinding, InstanceId, ItemError
 from dicomstore.v1.store_service_pb2 import StoredInstance, StoreOutcome
 
 from facade.addresses import Urls
-from facade.dicom_json import store_response, store_response_json, with_bulk_data_urls, with_retrieve_url
+from facade.dicom_json import store_response, store_response_json, with_bulk_data_urls
 from facade.dicom_xml import native_xml
 from facade.endpoints.stow import status_of
 from facade.versions import VERSIONS
@@ -167,14 +167,6 @@ def test_bulk_data_uris_become_absolute_without_parsing() -> None:
 
     assert with_bulk_data_urls(data_set, "http://h/i") == data_set.replace(
         b'"bulkdata:7FE00010"', b'"http://h/i/bulkdata/7FE00010"'
-    )
-
-
-def test_the_retrieve_url_is_put_in_its_place() -> None:
-    data_set = b'{"00080020":{"vr":"DA"},"00100020":{"vr":"LO"}}'
-
-    assert with_retrieve_url(data_set, "http://h/s") == (
-        b'{"00080020":{"vr":"DA"},"00081190":{"vr":"UR","Value":["http://h/s"]},"00100020":{"vr":"LO"}}'
     )
 
 

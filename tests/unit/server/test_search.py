@@ -288,7 +288,7 @@ def test_what_the_index_does_not_keep_comes_from_metadata(level: Level, attribut
 def test_what_is_kept_below_the_level_needs_no_metadata(level: Level, attribute: str) -> None:
     query = meaning(level, include_attributes=(attribute,)).query
 
-    assert (query.newest, query.metadata) == (True, False)
+    assert (bool(query.newest), query.metadata) == (True, False)
 
 
 def test_of_what_is_kept_below_a_match_the_newest_instance_decides() -> None:
