@@ -1,127 +1,242 @@
-"""WADO-RS: the value of one attribute that metadata refers to (PS3.18 section 10.4.1.1.5), or a range of it."""
+"""WADO-RS: the values that metadata refers to (PS3.18 sections 10.4.1.1.5 and 10.4.1.1.6).
 
-import re
-from collections.abc import AsyncGenerator
+One value is one body or one part, whole or a range of it. All values of a resource, or all its pixel data, are parts:
+a value each, or a frame each.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from dicomstore.v1.resources_pb2 import ByteRange
-from dicomstore.v1.retrieve_service_pb2 import BulkDataHead, RetrieveBulkDataRequest
+from dicomstore.v1.resources_pb2 import ByteRange, InstanceId
+from dicomstore.v1.retrieve_service_pb2 import (
+    BulkDataHead,
+    BulkDataItemHead,
+    RetrieveAllBulkDataRequest,
+    RetrieveBulkDataRequest,
+)
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import negotiate, parse_accept
-from facade.addresses import instance_of, resource_of
+from facade.accept import MediaRange, Offer, acceptable, negotiate, offer_for, parse_accept
+from facade.addresses import Urls, instance_of, resource_of, urls_of
+from facade.caching import cache_control, cached
 from facade.catalogue import OCTET_STREAM, Resource
 from facade.channel import Core
 from facade.errors import CoreFailure, Refusal
-from facade.multipart import MultipartWriter
+from facade.objects import Objects, Parts, body
 from facade.observe import call_metadata
 from facade.query import wishes_of
+from facade.ranges import content_range, range_of, still_wanted
 from facade.streaming import StreamedResponse
 
-_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
+_PIXELS = ("7FE00010", "7FE00008", "7FE00009")
+_NOT_ACCEPTABLE = f"Only {OCTET_STREAM} and the value's own media type can be returned, with multipart/related or not."
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a value is presented."""
+
+    content_type: str
+    multipart: bool
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A value whose head is there. `part` is what of it was asked for; None is the whole."""
+
+    head: BulkDataHead
+    first: Any
+    stream: AsyncGenerator[Any, None]
+    part: ByteRange | None
+
+    async def data(self) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes."""
+        if self.first.data:
+            yield self.first.data
+        async for message in self.stream:
+            if message.data:
+                yield message.data
 
 
 async def bulk_data(request: Request) -> Response:
     """GET …/bulkdata/{path}: as one body, or with multipart/related as one part."""
-    resource = resource_of(request)
-    # This resource is ours alone, and links to it are followed by plain downloads: no wish is any wish.
-    offers = negotiate(Resource.BULK_DATA, wishes_of(request) or parse_accept("*/*"))
-    if not offers:
-        raise Refusal(406, f"Only {OCTET_STREAM} can be returned, with or without multipart/related.")
-    wanted = RetrieveBulkDataRequest(instance=instance_of(resource), path=request.path_params["path"])
-    if offers[0].multipart:
-        return await _multipart(request, wanted)
-    byte_range = await _byte_range(request, wanted)
+    # Links to this resource are followed by plain downloads: no wish is any wish.
+    return await _value(request, request.path_params["path"], wishes_of(request) or parse_accept("*/*"))
+
+
+async def all_bulk_data(request: Request) -> Response:
+    """GET …/bulkdata: all values of a study, series or instance."""
+    return await _all(request, wishes_of(request) or parse_accept("*/*"), pixels_only=False)
+
+
+async def pixel_data(request: Request) -> Response:
+    """GET …/pixeldata: all frames of a study, series or instance; of an instance also as one body, as a film is.
+
+    Viewers play films from here if metadata shows no BulkDataURI: `…/pixeldata?accept=video/mp4`.
+    """
+    wishes = wishes_of(request) or parse_accept("*/*")
+    if "instance" in request.path_params and not wishes[0].is_multipart and wishes[0].name != "*/*":
+        for path in _PIXELS[:-1]:
+            try:
+                return await _value(request, path, wishes)
+            except CoreFailure as failure:
+                if failure.reason != "BULK_DATA_NOT_FOUND":
+                    raise
+        return await _value(request, _PIXELS[-1], wishes)
+    return await _all(request, wishes, pixels_only=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One value
+
+
+async def _value(request: Request, path: str, wishes: Sequence[MediaRange]) -> Response:
+    instance = instance_of(resource_of(request))
+    if not any(_may_be(wish) for wish in wishes):
+        raise Refusal(406, _NOT_ACCEPTABLE)
+    wish = range_of(request)
+    needs_head = wish is not None and (wish.needs_size or "if-range" in request.headers)
+    opened = await _open(request, instance, path, None if wish is None or needs_head else wish.as_asked())
+    form = _form(opened.head, wishes)
+    if form is None:
+        await opened.stream.aclose()
+        raise Refusal(406, _NOT_ACCEPTABLE)
+    head = opened.head
+    said = cached(request, head.version, form.content_type)
+    if said.is_known and not form.multipart:
+        await opened.stream.aclose()
+        return said.not_modified()
+    size_bytes = head.size_bytes if head.HasField("size_bytes") else None
+    part = None
+    if wish is not None and size_bytes and still_wanted(request, said.tag):
+        if (part := wish.within(size_bytes)) is None:
+            await opened.stream.aclose()
+            raise CoreFailure("RANGE_NOT_SATISFIABLE", "", "", {"size_bytes": str(size_bytes)})
+        if opened.part is None:
+            await opened.stream.aclose()
+            opened = await _open(request, instance, path, part)
+    url = f"{_instance_url(urls_of(request), instance)}/bulkdata/{path}"
+    parts = Parts(lambda _: form.content_type, lambda _: url)
+    headers = dict(said.headers)
+    length = part.length_bytes if part else size_bytes
+    if form.multipart:
+        del headers["ETag"]  # boundaries differ
+        headers["Content-Type"] = parts.content_type(form.content_type.partition(";")[0])
+        length = None if length is None else length + parts.size_bytes(None)
+    else:
+        headers["Content-Type"] = form.content_type
+        headers |= {"Accept-Ranges": "bytes"} if size_bytes is not None else {}
+    if length is not None:
+        headers["Content-Length"] = str(length)
+    if part is not None and size_bytes is not None:
+        headers["Content-Range"] = content_range(part, size_bytes)
+    core: Core = request.app.state.core
+    return StreamedResponse(
+        _framed(opened, parts) if form.multipart else opened.data(),
+        headers,
+        source=opened.stream,
+        status_code=206 if part else 200,
+        idle_seconds=core.idle_seconds,
+    )
+
+
+async def _framed(opened: _Opened, parts: Parts) -> AsyncGenerator[bytes, None]:
+    yield parts.begin(None)
+    async for data in opened.data():
+        yield data
+    yield parts.end()
+
+
+def _instance_url(urls: Urls, uids: InstanceId) -> str:
+    return urls.instance(uids.study_instance_uid, uids.series_instance_uid, uids.sop_instance_uid)
+
+
+async def _open(request: Request, instance: InstanceId, path: str, part: ByteRange | None) -> _Opened:
+    """Begin to retrieve; what has no parts is asked for as a whole."""
+    core: Core = request.app.state.core
+    wanted = RetrieveBulkDataRequest(instance=instance, path=path, range=part)
+    stream = core.messages(core.retrieve.RetrieveBulkData(wanted, metadata=call_metadata(request)))
     try:
-        first, stream = await _start(request, wanted, byte_range)
+        first = await anext(stream, None)
     except CoreFailure as failure:
+        # Of what is empty a range has no meaning, and may be ignored (RFC 9110 section 14.2).
         if failure.reason != "RANGE_NOT_SATISFIABLE" or failure.metadata.get("size_bytes") != "0":
             raise
-        # Empty, or of unknown size: a range has no meaning, and may then be ignored (RFC 9110 section 14.2).
-        byte_range = None
-        first, stream = await _start(request, wanted)
-    head: BulkDataHead = first.head
-    headers = {"Content-Type": _labelled(head)}
-    if not head.HasField("size_bytes"):
-        return _streamed(request, _data(first, stream), headers, stream, 200)
-    headers |= {"Content-Length": str(head.size_bytes), "Accept-Ranges": "bytes"}
-    if byte_range is None:
-        return _streamed(request, _data(first, stream), headers, stream, 200)
-    offset, length = head.range.offset_bytes, head.range.length_bytes if head.HasField("range") else head.size_bytes
-    headers["Content-Length"] = str(length)
-    headers["Content-Range"] = f"bytes {offset}-{offset + length - 1}/{head.size_bytes}"
-    return _streamed(request, _data(first, stream), headers, stream, 206)
-
-
-async def _multipart(request: Request, wanted: RetrieveBulkDataRequest) -> Response:
-    first, stream = await _start(request, wanted)
-    writer = MultipartWriter()
-
-    async def framed() -> AsyncGenerator[bytes, None]:
-        yield writer.begin(_labelled(first.head))
-        async for data in _data(first, stream):
-            yield data
-        yield writer.end()
-
-    return _streamed(request, framed(), {"Content-Type": writer.content_type(OCTET_STREAM)}, stream, 200)
-
-
-def _streamed(
-    request: Request,
-    chunks: AsyncGenerator[bytes, None],
-    headers: dict[str, str],
-    source: AsyncGenerator[Any, None],
-    status: int,
-) -> Response:
-    core: Core = request.app.state.core
-    return StreamedResponse(chunks, headers, source=source, status_code=status, idle_seconds=core.idle_seconds)
-
-
-async def _start(
-    request: Request, wanted: RetrieveBulkDataRequest, byte_range: ByteRange | None = None
-) -> tuple[Any, AsyncGenerator[Any, None]]:
-    """Begin to retrieve; return the first message, which has the head, and the stream of the others."""
-    core: Core = request.app.state.core
-    wanted = RetrieveBulkDataRequest(instance=wanted.instance, path=wanted.path, range=byte_range)
-    stream = core.messages(core.retrieve.RetrieveBulkData(wanted, metadata=call_metadata(request)))
-    first = await anext(stream, None)
+        return await _open(request, instance, path, None)
     if first is None:
         raise CoreFailure("INTERNAL", "", "the stream has no head")
-    return first, stream
+    return _Opened(first.head, first, stream, part)
 
 
-async def _data(first: Any, stream: AsyncGenerator[Any, None]) -> AsyncGenerator[bytes, None]:
-    if first.data:
-        yield first.data
-    async for message in stream:
-        if message.data:
-            yield message.data
+def _name(wish: MediaRange) -> str:
+    return wish.parameters.get("type", "").lower() if wish.is_multipart else wish.name
 
 
-async def _byte_range(request: Request, wanted: RetrieveBulkDataRequest) -> ByteRange | None:
-    """Return the one range that the request asks for; anything else means the whole (RFC 9110 section 14.2)."""
-    match = _RANGE.fullmatch(request.headers.get("range", ""))
-    if match is None or "if-range" in request.headers:
-        return None
-    first, last = match[1], match[2]
-    if not first:
-        if not last:
-            return None
-        answer, stream = await _start(request, wanted)  # "the last n bytes" needs the size
-        await stream.aclose()
-        size: int = answer.head.size_bytes
-        if not size:
-            return None
-        if not int(last):
-            raise CoreFailure("RANGE_NOT_SATISFIABLE", "", "", {"size_bytes": str(size)})
-        return ByteRange(offset_bytes=max(0, size - int(last)))
-    if last and int(last) < int(first):
-        return None
-    return ByteRange(offset_bytes=int(first), length_bytes=int(last) - int(first) + 1 if last else 0)
+def _may_be(wish: MediaRange) -> bool:
+    """Say whether a wish might be met by some value; of which type that is, only the core knows."""
+    kind = _name(wish).partition("/")[0]
+    return bool(negotiate(Resource.BULK_DATA, [wish])) or kind in ("image", "video", "text", "application", "model")
 
 
-def _labelled(head: BulkDataHead) -> str:
-    if not head.transfer_syntax_uid:
-        return OCTET_STREAM
-    return f"{OCTET_STREAM}; transfer-syntax={head.transfer_syntax_uid}"
+def _form(head: BulkDataHead, wishes: Sequence[MediaRange]) -> _Form | None:
+    """Return the best form that a value can be had in: as bytes, or as what it is for who names that."""
+    own = head.media_type
+    for wish in wishes:
+        if own and _name(wish) in (own, f"{own.partition('/')[0]}/*"):
+            return _Form(own, wish.is_multipart)
+        if offer := offer_for(negotiate(Resource.BULK_DATA, [wish]), head.transfer_syntax_uid):
+            return _Form(f"{OCTET_STREAM}; transfer-syntax={head.transfer_syntax_uid}", offer.multipart)
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# All values
+
+
+async def _all(request: Request, wishes: Sequence[MediaRange], *, pixels_only: bool) -> Response:
+    offers = [offer for offer in negotiate(Resource.FRAMES, wishes) if offer.multipart]
+    if not offers:
+        raise Refusal(406, 'Only multipart/related can be returned, e.g. with type="application/octet-stream".')
+    if not pixels_only:
+        # These are the values that the metadata is about: of all that is welcome, what is stored comes first.
+        offers = [replace(offer, quality=1.0) for offer in offers]
+    core: Core = request.app.state.core
+    syntaxes, qualities = acceptable(offers)
+    call = core.retrieve.RetrieveAllBulkData(
+        RetrieveAllBulkDataRequest(
+            resource=resource_of(request),
+            pixel_data_only=pixels_only,
+            acceptable_transfer_syntax_uids=syntaxes,
+            acceptable_qualities=qualities,
+        ),
+        metadata=call_metadata(request),
+    )
+    batches = Objects(core.messages(call), request.state.request_id).batches()
+    first = await anext(batches, None)
+    if first is None:
+        raise CoreFailure("INTERNAL", "", "the stream has no values")
+    urls = urls_of(request)
+
+    def label(head: BulkDataItemHead) -> str:
+        return _item_label(offers, head)
+
+    def location(head: BulkDataItemHead) -> str:
+        url = _instance_url(urls, head.id)
+        return f"{url}/frames/{head.frame}" if pixels_only and head.frame else f"{url}/bulkdata/{head.path}"
+
+    parts = Parts(label, location)
+    headers = {
+        "Content-Type": parts.content_type(label(first[0]).partition(";")[0]),  # type: ignore[arg-type]
+        "Cache-Control": cache_control(request),
+        "Vary": "Accept",
+    }
+    return StreamedResponse(body(first, batches, parts), headers, source=batches, idle_seconds=core.idle_seconds)
+
+
+def _item_label(offers: Sequence[Offer], head: BulkDataItemHead) -> str:
+    """Return the media type of a part: of pixel data what was asked for, of all others bytes."""
+    syntax = head.transfer_syntax_uid
+    offer = offer_for(offers, syntax) if head.path in _PIXELS else None
+    return f"{offer.label(syntax) if offer else OCTET_STREAM}; transfer-syntax={syntax}"
