@@ -1,17 +1,19 @@
 """Pictures as PNG.
 
-One filter for all lines (the difference to the pixel on the left) and run lengths with Huffman codes instead of a
-search for repetitions: see docs/decisions/0021-rendering.md for what it costs and saves.
+One filter for all lines, the difference to the line above, and the quickest level of libdeflate: a third of the time of
+libpng's quickest, and smaller (docs/decisions/0021-rendering.md).
 """
 
 import zlib
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
 from server.dicom.png import IMAGE_END, SIGNATURE, chunk, image_header
 
-_SUB = 1
+_UP = 2
+_LEVEL = 1
 
 
 def png_of(picture: NDArray[np.uint8], profile: bytes) -> bytes:
@@ -24,12 +26,10 @@ def png_of(picture: NDArray[np.uint8], profile: bytes) -> bytes:
 
 def image_data(picture: NDArray[np.uint8]) -> bytes:
     """Return filtered and compressed lines, the content of IDAT chunks."""
-    height, width = picture.shape[:2]
-    samples = picture.shape[2] if picture.ndim == 3 else 1
-    pixels = picture.reshape(height, width * samples)
-    lines = np.empty((height, 1 + width * samples), np.uint8)
-    lines[:, 0] = _SUB
-    lines[:, 1 : 1 + samples] = pixels[:, :samples]
-    np.subtract(pixels[:, samples:], pixels[:, :-samples], out=lines[:, 1 + samples :])
-    compressor = zlib.compressobj(1, strategy=zlib.Z_RLE)
-    return compressor.compress(lines.data) + compressor.flush()
+    height, bytes_ = len(picture), picture[0].size
+    pixels = picture.reshape(height, bytes_)
+    lines = np.empty((height, 1 + bytes_), np.uint8)
+    lines[:, 0] = _UP
+    lines[0, 1:] = pixels[0]
+    np.subtract(pixels[1:], pixels[:-1], out=lines[1:, 1:])
+    return bytes(imagecodecs.deflate_encode(lines.tobytes(), level=_LEVEL))
