@@ -28,6 +28,7 @@ from facade.endpoints import (
     rendered,
     stow,
     wado,
+    wado_uri,
 )
 from facade.routes import BARE, DICOM, SERVICE, Row
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS, ApiVersion
@@ -60,6 +61,7 @@ _MEANINGS: Mapping[Any, str] = {
     stow.store: "[store](#storing)",
     wado.instances: "[retrieve](#retrieving-instances)",
     wado.frames: "[retrieve frames](#frames)",
+    wado_uri.retrieve: "[one object by query](#wado-uri)",
     rendered.rendered: "[render](#pictures-and-documents)",
     rendered.rendered_frames: "[render frames](#pictures-and-documents)",
     rendered.thumbnail: "[thumbnail](#pictures-and-documents)",

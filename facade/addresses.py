@@ -29,7 +29,8 @@ def resource_of(request: Request) -> ResourceRef:
     Raises:
         Refusal: 400, an identifier is not a UID (spec/store.md section 5).
     """
-    uids = {key: _uid(request.path_params[key], name) for key, name in _UID_NAMES.items() if key in request.path_params}
+    path = request.path_params
+    uids = {key: parse_uid(path[key], name) for key, name in _UID_NAMES.items() if key in path}
     return ResourceRef(
         partition=partition_of(request),
         study_instance_uid=uids.get("study", ""),
@@ -54,7 +55,12 @@ def instance_of(resource: ResourceRef) -> InstanceId:
     )
 
 
-def _uid(text: str, name: str) -> str:
+def parse_uid(text: str, name: str) -> str:
+    """Return a UID of a URL, without spaces at its end.
+
+    Raises:
+        Refusal: 400, it is none; the text says which, by `name`.
+    """
     trimmed = text.rstrip(" ")
     if not _UID.fullmatch(trimmed):
         raise Refusal(400, f"{name} is not a valid UID.")

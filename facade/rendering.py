@@ -39,7 +39,7 @@ _PROFILES: Mapping[str, pb.IccProfile] = {
     "adobergb": pb.ICC_PROFILE_ADOBE_RGB,
     "rommrgb": pb.ICC_PROFILE_ROMM_RGB,
 }
-_ANNOTATIONS: Mapping[str, pb.Annotation] = {
+ANNOTATIONS: Mapping[str, pb.Annotation] = {
     "patient": pb.ANNOTATION_PATIENT,
     "technique": pb.ANNOTATION_TECHNIQUE,
 }
@@ -59,9 +59,9 @@ def rendered_request(request: Request) -> pb.RetrieveRenderedRequest:
     parameters = parameters_of(request)
     wanted = pb.RetrieveRenderedRequest(
         quality=integer(parameters, "quality", 0, 1, 100),
-        annotations=_chosen(parameters, "annotation", _ANNOTATIONS),
+        annotations=chosen(parameters, "annotation", ANNOTATIONS),
     )
-    if profiles := _chosen(parameters, "iccprofile", _PROFILES):
+    if profiles := chosen(parameters, "iccprofile", _PROFILES):
         wanted.icc_profile = profiles[0]
     if text := first(parameters, "window"):
         wanted.window.CopyFrom(parse_window(text))
@@ -161,7 +161,12 @@ def _is_possible(name: str, possible: Sequence[str]) -> bool:
     return "text/html" in possible and (name in _ALSO or name.startswith(_FAMILIES))
 
 
-def _chosen(parameters: Sequence[Parameter], name: str, values: Mapping[str, Choice]) -> list[Choice]:
+def chosen(parameters: Sequence[Parameter], name: str, values: Mapping[str, Choice]) -> list[Choice]:
+    """Return what the words of a parameter mean, each once.
+
+    Raises:
+        Refusal: 400, one of them means nothing.
+    """
     names = [text.strip().lower() for text in (first(parameters, name) or "").split(",") if text.strip()]
     if not all(text in values for text in names):
         raise invalid(name, f"The value must be among {', '.join(values)}.")

@@ -22,6 +22,7 @@ from facade.endpoints import (
     rendered,
     stow,
     wado,
+    wado_uri,
 )
 from facade.versions import VersionConvertor
 
@@ -69,6 +70,7 @@ DICOM = (
     Row(_STUDY + "/series", {"GET": qido.series_of_study}),
     Row(_STUDY + "/instances", {"GET": qido.instances_of_study}),
     Row(_STUDY, {"GET": wado.instances, "POST": stow.store, "DELETE": delete.delete}),
+    Row("/wado", {"GET": wado_uri.retrieve}),
     Row("/studies", {"GET": qido.all_studies, "POST": stow.store}),
     Row("/series", {"GET": qido.all_series}),
     Row("/instances", {"GET": qido.all_instances}),

@@ -82,7 +82,7 @@ async def thumbnail(request: Request) -> Response:
         wanted.frames.append(parse_frames(request.path_params["frames"])[0])
     names, wishes = acceptable_media_types(request, STILL)
     wanted.acceptable_media_types.extend(names)
-    return await _alone(request, wanted, wishes)
+    return await alone(request, wanted, wishes)
 
 
 async def _answer(request: Request, frames: list[int]) -> Response:
@@ -93,7 +93,7 @@ async def _answer(request: Request, frames: list[int]) -> Response:
     names, wishes = acceptable_media_types(request, STILL if frames else (*STILL, *MOVING, *TEXTS))
     wanted.acceptable_media_types.extend(names)
     if resource.sop_instance_uid and len(frames) < 2:
-        return await _alone(request, wanted, wishes)
+        return await alone(request, wanted, wishes)
     return await _in_parts(request, wanted)
 
 
@@ -101,7 +101,8 @@ async def _answer(request: Request, frames: list[int]) -> Response:
 # One body
 
 
-async def _alone(request: Request, wanted: RetrieveRenderedRequest, wishes: list[MediaRange]) -> Response:
+async def alone(request: Request, wanted: RetrieveRenderedRequest, wishes: list[MediaRange]) -> Response:
+    """Answer with one rendering: of an instance, of a frame, or a thumbnail."""
     form = form_of(wanted)
     if (unchanged := await _unchanged(request, wanted, form)) is not None:
         return unchanged

@@ -1,0 +1,145 @@
+"""WADO-URI: one object by the query of a URL (PS3.18 chapter 9), `GET {base}/wado?requestType=WADO&studyUID=…`.
+
+A second door to what `wado` and `rendered` answer; it has no rules of its own beyond names. The media type is taken
+from `contentType` only: whoever made the link meant that one, and a browser that follows it accepts anything. Names of
+parameters are read in any case, unknown ones are ignored.
+"""
+
+import json
+from collections.abc import Sequence
+
+from dicomstore.v1.resources_pb2 import ResourceRef
+from dicomstore.v1.retrieve_service_pb2 import RetrieveMetadataRequest, RetrieveRenderedRequest, Viewport
+from starlette.requests import Request
+from starlette.responses import Response
+
+from facade.accept import ANY, MediaRange, negotiate, parse_accept
+from facade.addresses import parse_uid, partition_of
+from facade.catalogue import DICOM, Resource
+from facade.channel import Core
+from facade.endpoints.rendered import alone
+from facade.endpoints.wado import instances_question
+from facade.errors import CoreFailure, Refusal
+from facade.observe import call_metadata
+from facade.query import Parameter, first, integer, invalid, parameters_of
+from facade.rendering import ANNOTATIONS, chosen, parse_window
+from facade.retrieval import answer
+
+_UIDS = ("studyUID", "seriesUID", "objectUID")
+_MOST_FRAMES = 2**31 - 1
+_LONGEST_SIDE = 32767
+
+_PICTURES = ("image/", "video/", "text/", "model/", "application/pdf", ANY)
+
+
+async def retrieve(request: Request) -> Response:
+    """GET /wado: an instance as `application/dicom`, or what a person looks at.
+
+    Raises:
+        Refusal: 400, a parameter is missing or can't be understood; 406, it is one that is not offered.
+    """
+    parameters = parameters_of(request)
+    if (first(parameters, "requestType") or "").upper() != "WADO":
+        raise invalid("requestType", "The value must be WADO.")
+    resource = _resource(request, parameters)
+    _refuse_what_is_not_offered(parameters)
+    wishes = [wish for wish in parse_accept(first(parameters, "contentType") or ANY) if not wish.is_multipart]
+    if wishes and wishes[0].name == DICOM:
+        return await _instance(request, resource, parameters)
+    names = [wish.name for wish in wishes if wish.name.startswith(_PICTURES)]
+    if not names:
+        raise Refusal(406, "Possible for contentType are application/dicom and the media types of rendered resources.")
+    wanted = await _rendering(request, resource, parameters)
+    wanted.acceptable_media_types.extend(name for name in names if name != ANY)
+    return await alone(request, wanted, wishes)
+
+
+def _resource(request: Request, parameters: Sequence[Parameter]) -> ResourceRef:
+    uids = [first(parameters, name) for name in _UIDS]
+    for name, uid in zip(_UIDS, uids, strict=True):
+        if not uid:
+            raise invalid(name, "The parameter is required.")
+    study, series, instance = (parse_uid(uid or "", name) for name, uid in zip(_UIDS, uids, strict=True))
+    return ResourceRef(
+        partition=partition_of(request),
+        study_instance_uid=study,
+        series_instance_uid=series,
+        sop_instance_uid=instance,
+    )
+
+
+def _refuse_what_is_not_offered(parameters: Sequence[Parameter]) -> None:
+    """Refuse what would be wrong to ignore: a client that asks for a de-identified object must not get another."""
+    if (anonymize := first(parameters, "anonymize")) is not None:
+        if anonymize.lower() != "yes":
+            raise invalid("anonymize", "The value must be yes.")
+        raise Refusal(406, "De-identified objects are not offered (anonymize=yes).")
+    if first(parameters, "presentationUID") is not None:
+        raise Refusal(406, "Rendering with a presentation state is not offered (presentationUID).")
+
+
+async def _instance(request: Request, resource: ResourceRef, parameters: Sequence[Parameter]) -> Response:
+    syntax = (first(parameters, "transferSyntax") or "").strip()
+    wish = MediaRange(DICOM, {"transfer-syntax": syntax} if syntax else {})
+    offers = negotiate(Resource.INSTANCE, [wish])
+    if not offers:
+        raise invalid("transferSyntax", "The value must be the UID of a transfer syntax, or * for the stored one.")
+    return await answer(instances_question(request, resource, offers))
+
+
+async def _rendering(
+    request: Request, resource: ResourceRef, parameters: Sequence[Parameter]
+) -> RetrieveRenderedRequest:
+    wanted = RetrieveRenderedRequest(resource=resource, quality=integer(parameters, "imageQuality", 0, 1, 100))
+    for name in ("frameNumber", "frame"):
+        if first(parameters, name) is not None:
+            wanted.frames[:] = [integer(parameters, name, 1, 1, _MOST_FRAMES)]
+            break
+    center, width = first(parameters, "windowCenter"), first(parameters, "windowWidth")
+    if (center is None) != (width is None):
+        raise invalid("windowCenter" if center is None else "windowWidth", "Both or none must be given.")
+    if center is not None:
+        wanted.window.CopyFrom(parse_window(f"{center},{width}"))
+    wanted.annotations.extend(chosen(parameters, "annotation", ANNOTATIONS))
+    columns = integer(parameters, "columns", 0, 1, _LONGEST_SIDE)
+    rows = integer(parameters, "rows", 0, 1, _LONGEST_SIDE)
+    region = first(parameters, "region")
+    if columns or rows or region is not None:
+        wanted.viewport.CopyFrom(Viewport(width=columns, height=rows))
+    if region is not None:
+        await _show_only(request, wanted, _parse_region(region))
+    return wanted
+
+
+def _parse_region(text: str) -> tuple[float, float, float, float]:
+    """Return left, upper, right and lower edge as fractions of the image (PS3.18 section 9)."""
+    try:
+        left, upper, right, lower = map(float, text.split(","))
+    except ValueError:
+        raise invalid("region", "The value must be four numbers.") from None
+    if not (0 <= left < right <= 1 and 0 <= upper < lower <= 1):
+        raise invalid("region", "The numbers must be left, upper, right and lower edge, from 0.0 to 1.0.")
+    return left, upper, right, lower
+
+
+async def _show_only(
+    request: Request, wanted: RetrieveRenderedRequest, region: tuple[float, float, float, float]
+) -> None:
+    """Put a region into the viewport, which counts in pixels of the image; so how many there are is looked up."""
+    core: Core = request.app.state.core
+    question = RetrieveMetadataRequest(resource=wanted.resource, include_fields=["Rows", "Columns"])
+    stream = core.messages(core.retrieve.RetrieveMetadata(question, metadata=call_metadata(request)))
+    items = [item async for message in stream for item in message.items]
+    if not items:
+        raise CoreFailure("INTERNAL", "", "the stream has no data set")
+    data_set = json.loads(items[0].dicom_json)
+    try:
+        rows, columns = (int(data_set[tag]["Value"][0]) for tag in ("00280010", "00280011"))
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise CoreFailure("NO_PIXEL_DATA", "", "") from None
+    left, upper, right, lower = region
+    viewport = wanted.viewport
+    viewport.source_x, viewport.source_y = left * columns, upper * rows
+    viewport.source_width, viewport.source_height = (right - left) * columns, (lower - upper) * rows
+    if not viewport.width and not viewport.height:
+        viewport.width = max(round(viewport.source_width), 1)
