@@ -20,8 +20,7 @@ MOVING = ("image/gif", "image/apng")
 TEXTS = ("text/html", "application/pdf", "text/xml", "model/stl", "model/obj", "model/mtl", "video/mpeg", "video/mp4")
 """Reports, which become pages, and what is sent as it is stored."""
 
-_ALSO = ("image/jpg", "video/mpeg2")
-"""Other names of these."""
+_OTHER_NAMES = {"image/jpg": "image/jpeg", "video/mpeg2": "video/mpeg"}
 
 _FAMILIES = ("text/", "model/")
 """Encapsulated documents have any type that whoever made them says; these are let through to the core."""
@@ -132,7 +131,8 @@ def acceptable_media_types(request: Request, possible: Sequence[str]) -> tuple[l
 
 def media_type_of(wish: MediaRange) -> str:
     """Return what a wish is for, in an envelope or not."""
-    return (wish.parameters.get("type", "").lower() or ANY) if wish.is_multipart else wish.name
+    name = (wish.parameters.get("type", "").lower() or ANY) if wish.is_multipart else wish.name
+    return _OTHER_NAMES.get(name, name)
 
 
 def wants_envelope(wishes: Sequence[MediaRange], media_type: str) -> bool:
@@ -158,7 +158,7 @@ def _is_possible(name: str, possible: Sequence[str]) -> bool:
         return True
     if name.endswith("/*"):
         return any(each.startswith(name[:-1]) for each in possible)
-    return "text/html" in possible and (name in _ALSO or name.startswith(_FAMILIES))
+    return "text/html" in possible and name.startswith(_FAMILIES)
 
 
 def chosen(parameters: Sequence[Parameter], name: str, values: Mapping[str, Choice]) -> list[Choice]:
