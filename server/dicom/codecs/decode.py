@@ -32,7 +32,8 @@ def decode(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDA
         return _decode_subsampled(native_bytes(data, syntax, description), description)
     if syntax in syntaxes.UNCODED | {syntaxes.RLE}:
         array, described = numbers_of(decode_words(data, syntax, description), description)
-        colour = described.photometric_interpretation
+        # RLE has whole chroma, whatever the label says.
+        colour = "YBR_FULL" if _is_subsampled(description) else description.photometric_interpretation
     else:
         if description.sample_format != "integer":
             raise unreadable("Float pixel data can't be compressed.")
