@@ -165,17 +165,19 @@ class Pixels:
     async def _record(self, number: int) -> tuple[int, int] | None:
         if number not in self._records:
             found = await self._index.frames(self.stored.id, range(number, number + _RECORDS))
-            self._records = found[2] if found else {}
-        return self._records.get(number)
+            records = found[2] if found else {}
+            self._records = records
+            return records.get(number)
+        return self._records[number]
 
     async def _word_bytes(self) -> int:
         """Return the size of the words of native pixel data that have to be swapped."""
+        if self.stored.transfer_syntax_uid != EXPLICIT_BIG_ENDIAN:
+            return 1
         if self._unit is None:
-            self._unit = 1
-            if self.stored.transfer_syntax_uid == EXPLICIT_BIG_ENDIAN:
-                found = await self._index.bulk(self.stored.id, PIXEL_DATA)
-                vr = found[1].vr if found and found[1] else "OW"
-                self._unit = frames.word_bytes(vr, self.layout.bits_allocated)
+            found = await self._index.bulk(self.stored.id, PIXEL_DATA)
+            vr = found[1].vr if found and found[1] else "OW"
+            self._unit = frames.word_bytes(vr, self.layout.bits_allocated)
         return self._unit
 
 

@@ -204,6 +204,8 @@ def _is_standard(stored: StoredInstance) -> bool:
 
 def _checked(plan: _Plan, made: bytes | DicomStoreError) -> bytes:
     """Return a frame, certain that it fits."""
+    if isinstance(made, NotFound) and made.reason is Reason.FRAME_NOT_FOUND:
+        raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "There are fewer frames than the data set says.") from made
     if isinstance(made, DicomStoreError):
         raise made
     if plan.is_native and len(made) != frame_bytes(plan.after):
