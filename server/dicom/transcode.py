@@ -144,7 +144,9 @@ def _values(attributes: Mapping[str, Any], tag: str) -> list[Any]:
 
 
 def _texts(attributes: Mapping[str, Any], tag: str) -> list[str]:
-    return ["" if value is None else str(value) for value in _values(attributes, tag)]
+    """Return values as text; a decimal string may have 16 characters."""
+    values = ("" if value is None else value for value in _values(attributes, tag))
+    return [f"{value:.8g}" if isinstance(value, float) else str(value) for value in values]
 
 
 def _text(attributes: Mapping[str, Any], tag: str) -> str:

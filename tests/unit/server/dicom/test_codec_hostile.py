@@ -120,14 +120,15 @@ def _bombs() -> list[tuple[str, bytes]]:
     """Return small frames that announce some gigabytes."""
     grey = picture(describe())
     j2k = imagecodecs.jpeg2k_encode(grey, level=0, codecformat="J2K", reversible=True)
+    j2k = _patched(_patched(j2k, 8, ">2I", 60000, 60000), 24, ">2I", 60000, 60000)
     jpeg, lossless = imagecodecs.jpeg8_encode(grey), imagecodecs.jpeg8_encode(grey, lossless=True)
     jls = imagecodecs.jpegls_encode(grey)
     xl = imagecodecs.jpegxl_encode(numpy.zeros((8, 8), numpy.uint8), lossless=True)
     # not small, height in 30 bits, no ratio, width in 30 bits
     size = 0 | 3 << 1 | 60000 << 3 | 0 << 33 | 3 << 36 | 60000 << 38
     return [
-        (syntaxes.JPEG_2000, _patched(j2k, 8, ">2I", 60000, 60000)),
-        (syntaxes.HTJ2K, _patched(j2k, 8, ">2I", 60000, 60000)),
+        (syntaxes.JPEG_2000, j2k),
+        (syntaxes.HTJ2K, j2k),
         (syntaxes.JPEG_BASELINE, _patched(jpeg, jpeg.index(b"\xff\xc0") + 5, ">2H", 60000, 60000)),
         (syntaxes.JPEG_LOSSLESS, _patched(lossless, lossless.index(b"\xff\xc3") + 5, ">2H", 60000, 60000)),
         (syntaxes.JPEG_LS, _patched(jls, jls.index(b"\xff\xf7") + 5, ">2H", 60000, 60000)),
