@@ -112,9 +112,10 @@ class RetrieveRendered:
         """Return the pixel data that frames are to be shown of."""
         if pixels is None:
             raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
-        await pixels.require(request.frames)
+        # Where the frames of a film begin is nowhere said.
         if await self._images.kind(stored, pixels.layout) is Kind.VIDEO:
             raise WrongState(Reason.NOT_RENDERABLE, "A film can only be had as a whole.")
+        await pixels.require(request.frames)
         return pixels
 
     async def _frames(

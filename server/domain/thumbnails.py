@@ -119,12 +119,12 @@ class Thumbnails:
         found = await self._pixels.find(_instance(ref), [frame] if frame else [])
         if found is None:
             return None
-        if frame is not None:
-            if found[1] is None:
-                raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
-            await found[1].require([frame])
         chosen = await self._chosen(*found)
         if frame is not None:
+            if chosen.pixels is None:
+                raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
+            if chosen.kind is Kind.IMAGE:
+                await chosen.pixels.require([frame])
             return _Chosen(chosen.stored, chosen.pixels, chosen.kind, frame)
         if _is_tiled(chosen):
             series = ResourceRef(ref.partition, ref.study, ref.series)
