@@ -8,36 +8,18 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from facade.admission import Admission, Uploads
 from facade.body_cache import BodyCache
 from facade.channel import Core, channel_to
 from facade.config import Settings, comma_list
+from facade.cors import Cors
 from facade.endpoints.health import HealthCache
 from facade.errors import CoreFailure, Refusal, UnexpectedErrors, core_failed, http_failed, refused
 from facade.memory import keep_steady
 from facade.observe import Observe
 from facade.routes import routes
 from facade.viewer import ISOLATION, Viewer
-
-_CORS_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_CORS_EXPOSED = [
-    "Content-Type",
-    "Content-Length",
-    "Content-Range",
-    "Content-Location",
-    "Accept-Ranges",
-    "ETag",
-    "Location",
-    "Warning",
-    "Link",
-    "Retry-After",
-    "X-Request-Id",
-    "X-Total-Count",
-    "api-supported-versions",
-]
-_CORS_MAX_AGE_S = 600
 
 
 def create_app(settings: Settings | None = None, channel: Any = None) -> Starlette:
@@ -74,20 +56,9 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
 def _middleware(settings: Settings) -> list[Middleware]:
     """Return the middleware, outermost first: whatever goes wrong further in, a browser may read the answer."""
     origins = comma_list(settings.cors_origins)
-    headers = {"Cross-Origin-Resource-Policy": "cross-origin"} if origins else {}
+    headers = {"Cross-Origin-Resource-Policy": "cross-origin" if origins else "same-origin"}
     if settings.viewer:
         headers |= ISOLATION
     observe = Middleware(Observe, headers=headers)
     inner = [observe, Middleware(Admission, max_requests=settings.max_requests), Middleware(UnexpectedErrors)]
-    if not origins:
-        return inner
-    cors = Middleware(
-        CORSMiddleware,
-        allow_origins=origins,
-        allow_methods=_CORS_METHODS,
-        # "X-*" can't be said; with "*" the middleware repeats whatever the browser asks for.
-        allow_headers=["*"],
-        expose_headers=_CORS_EXPOSED,
-        max_age=_CORS_MAX_AGE_S,
-    )
-    return [cors, *inner]
+    return [Middleware(Cors, origins=origins), *inner] if origins else inner

@@ -46,7 +46,9 @@ class Settings(BaseSettings):
         description="Addresses or networks whose Forwarded and X-Forwarded-* headers are believed; * is everybody.",
     )
     cors_origins: str = Field(
-        "", description="Web origins that browsers may call from, e.g. https://viewer.example; * is all, empty none."
+        "*",
+        description="Web origins whose pages may call, e.g. https://viewer.example; * is all, empty none. See "
+        "[security](security.md#browsers).",
     )
     cache_seconds: int = Field(
         0,

@@ -1,4 +1,4 @@
-"""What holds for every request: versions, methods, ids, CORS, health, the description for machines, the log."""
+"""What holds for every request: versions, methods, ids, health, the description for machines, the log."""
 
 import logging
 from pathlib import Path
@@ -11,8 +11,6 @@ from tests.core import settings_for
 from tests.integration.facade.serving import JSON, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-ORIGIN = {"Origin": "https://viewer.example"}
 
 
 async def test_health_says_that_the_core_and_its_stores_serve(shared_web: httpx.AsyncClient) -> None:
@@ -102,37 +100,6 @@ async def test_the_service_describes_itself(shared_web: httpx.AsyncClient) -> No
         if isinstance(operation, dict)
     )
     assert (await shared_web.get("/v2/api.yaml")).content == described.content
-
-
-async def test_browsers_of_other_sites_are_not_let_in_by_default(shared_web: httpx.AsyncClient) -> None:
-    response = await shared_web.get("/v2/studies", headers=JSON | ORIGIN)
-
-    assert not [name for name in response.headers if name.startswith("access-control")]
-
-
-async def test_browsers_of_named_sites_may_read_everything_errors_too() -> None:
-    async with serving("127.0.0.1:1", cors_origins="https://viewer.example", call_seconds=2) as web:
-        for path in ("/v2/studies?limit=0", "/v2/studies", "/nonsense"):
-            response = await web.get(path, headers=JSON | ORIGIN)
-
-            assert response.status_code >= 400
-            assert response.headers["access-control-allow-origin"] == "https://viewer.example"
-            assert response.headers["cross-origin-resource-policy"] == "cross-origin"
-            exposed = response.headers["access-control-expose-headers"]
-            for name in ("Content-Range", "ETag", "Location", "Warning", "Link", "Retry-After", "X-Total-Count"):
-                assert name in exposed
-        stranger = await web.get("/nonsense", headers={"Origin": "https://evil.example"})
-        assert "access-control-allow-origin" not in stranger.headers
-
-
-async def test_preflight_requests_are_answered() -> None:
-    asked = {"Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "authorization,if-match,x-a"}
-    async with serving("127.0.0.1:1", cors_origins="*") as web:
-        response = await web.options("/v2/studies/1.2", headers=ORIGIN | asked)
-
-    assert response.status_code == 200
-    assert "DELETE" in response.headers["access-control-allow-methods"]
-    assert response.headers["access-control-allow-headers"] == asked["Access-Control-Request-Headers"]
 
 
 @pytest.mark.parametrize("path", ["/v2/changefeed", "/v2/api.json", "/health/check"])

@@ -1,0 +1,91 @@
+"""What browsers may read that show pages of other origins (Fetch standard, CORS protocol).
+
+The outermost layer, so that every answer has these headers: errors, refusals for lack of room or of rights, 304. They
+do not depend on whether this request named an origin, since a browser may keep an answer that `<img>` fetched without
+one and give it to a script that has one. A preflight is answered here, before anything asks who is calling: browsers
+send it without credentials.
+
+Credentials of the browser (cookies, client certificates) are never allowed to be sent along; a viewer that has a token
+sends it in a header.
+"""
+
+from collections.abc import Collection
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ALL = "*"
+
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+ALLOWED = "Authorization, Accept, Content-Type, Prefer, Range, If-Range, If-None-Match, If-Match, X-Request-Id"
+"""For a preflight that names no headers. One that does is allowed what it names: `X-*` can't be said otherwise."""
+
+EXPOSED = (
+    "Content-Type, Content-Length, Content-Range, Content-Location, Content-Disposition, Content-Encoding, "
+    "Accept-Ranges, ETag, Location, Warning, Link, Retry-After, X-Request-Id, X-Total-Count, api-supported-versions"
+)
+_MAX_AGE_S = 600
+
+_ORIGIN = b"access-control-allow-origin"
+_EXPOSE = (b"access-control-expose-headers", EXPOSED.encode())
+_VARY = (b"vary", b"Origin")
+
+
+class Cors:
+    """ASGI middleware: lets pages of some origins read answers."""
+
+    def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
+        """Let pages of `origins` read what `app` answers; "*" among them is all pages."""
+        self.app = app
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._has_all = ALL in self._origins
+        self._for_all = [(_ORIGIN, b"*"), _EXPOSE]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if scope["method"] == "OPTIONS":
+            headers = Headers(scope=scope)
+            if "origin" in headers and "access-control-request-method" in headers:
+                await self._preflight(headers)(scope, receive, send)
+                return
+        added = self._for_all if self._has_all else self._for_one(scope)
+
+        async def readable_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *added]}
+            await send(message)
+
+        await self.app(scope, receive, readable_send)
+
+    def _for_one(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """Return the headers of an answer that depends on the origin, which caches must know in any case."""
+        origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
+        if origin.decode("latin-1").lower() not in self._origins:
+            return [_VARY]
+        return [(_ORIGIN, origin), _EXPOSE, _VARY]
+
+    def _preflight(self, asked: Headers) -> Response:
+        """Answer what a browser asks before it sends a request that forms could not send.
+
+        A page of the internet may reach into a private network (Private Network Access) only if its origin is named:
+        with "*" a browser on that network would be a door for everybody.
+        """
+        origin = asked["origin"]
+        is_named = origin.lower() in self._origins
+        vary = {} if self._has_all else {"Vary": "Origin"}
+        if not is_named and not self._has_all:
+            return PlainTextResponse("This origin may not call.", 403, vary)
+        headers = {
+            "Access-Control-Allow-Origin": ALL if self._has_all else origin,
+            "Access-Control-Allow-Methods": METHODS,
+            "Access-Control-Allow-Headers": asked.get("access-control-request-headers") or ALLOWED,
+            "Access-Control-Max-Age": str(_MAX_AGE_S),
+            **vary,
+        }
+        if is_named and asked.get("access-control-request-private-network") == "true":
+            headers["Access-Control-Allow-Private-Network"] = "true"
+        return Response(status_code=200, headers=headers)

@@ -1,0 +1,144 @@
+"""What browsers may read that show pages of other origins (clients.md rule 22)."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.bootstrap import running
+from tests.core import settings_for
+from tests.data import part10
+from tests.integration.facade.serving import JSON, serving, stored
+
+VIEWER = "https://viewer.example"
+ORIGIN = {"Origin": VIEWER}
+ASKED = {"Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "authorization,if-match,x-a"}
+NO_CORE = "127.0.0.1:1"
+EXPOSED = (
+    "Content-Type, Content-Length, Content-Range, Content-Location, ETag, Location, Warning, Link, Retry-After, "
+    "X-Total-Count"
+)
+STUDY = "1.2.826.0.1.3680043.10.1.1"
+INSTANCE = f"/v2/studies/{STUDY}/series/{STUDY}.1/instances/1.2.3"
+ALONE = {"Accept": "application/dicom; transfer-syntax=*"}
+
+
+def is_readable(response: httpx.Response, origin: str = "*") -> bool:
+    exposed = response.headers.get("access-control-expose-headers", "").split(", ")
+    return response.headers.get("access-control-allow-origin") == origin and set(EXPOSED.split(", ")) <= set(exposed)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v2/studies?limit=0", 400),
+        ("GET", "/nonsense", 404),
+        ("PUT", "/v2/studies", 405),
+        ("OPTIONS", "/v2/studies", 405),
+        ("GET", "/v2/studies/1.2", 406),
+        ("GET", "/v2/studies", 503),
+    ],
+)
+async def test_every_page_may_read_errors_by_default(method: str, path: str, status: int) -> None:
+    async with serving(NO_CORE, call_seconds=2) as web:
+        accept = JSON if status != 406 else {"Accept": "text/html"}
+        response = await web.request(method, path, headers=accept | ORIGIN)
+
+    assert response.status_code == status
+    assert is_readable(response)
+    assert response.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert "access-control-allow-credentials" not in response.headers
+
+
+async def test_every_page_may_read_answers_and_parts_of_them(tmp_path: Path) -> None:
+    async with running(settings_for(tmp_path)) as core, serving(core.address) as web:
+        await stored(web, part10(SOPInstanceUID="1.2.3"))
+        whole = await web.get(INSTANCE, headers=ALONE)  # as <img> would, without an origin
+        part = await web.get(INSTANCE, headers=ALONE | ORIGIN | {"Range": "bytes=0-9"})
+        known = await web.get(INSTANCE, headers=ALONE | ORIGIN | {"If-None-Match": whole.headers["etag"]})
+
+    assert [each.status_code for each in (whole, part, known)] == [200, 206, 304]
+    assert all(is_readable(each) for each in (whole, part, known))
+    assert whole.headers["vary"] == "Accept"
+
+
+async def test_a_refusal_for_lack_of_room_may_be_read() -> None:
+    async with serving(NO_CORE, max_requests=1, call_seconds=1) as web:
+        requests = (web.get("/v2/studies", headers=JSON | ORIGIN) for _ in range(5))
+        responses = await asyncio.gather(*requests)
+
+    assert all(response.status_code == 503 and is_readable(response) for response in responses)
+    assert any("busy" in response.text for response in responses)
+
+
+async def test_only_pages_of_named_origins_may_read_if_there_are_any() -> None:
+    async with serving(NO_CORE, cors_origins=f"https://other.example, {VIEWER}/") as web:
+        friend = await web.get("/nonsense", headers=ORIGIN)
+        stranger = await web.get("/nonsense", headers={"Origin": "https://evil.example"})
+        nobody = await web.get("/nonsense")
+
+    assert is_readable(friend, VIEWER)
+    for response in (stranger, nobody):
+        assert not [name for name in response.headers if name.startswith("access-control")]
+    assert [response.headers["vary"] for response in (friend, stranger, nobody)] == ["Origin"] * 3
+
+
+async def test_answers_that_depend_on_more_than_the_origin_say_so(tmp_path: Path) -> None:
+    async with running(settings_for(tmp_path)) as core, serving(core.address, cors_origins=VIEWER) as web:
+        await stored(web, part10(SOPInstanceUID="1.2.3"))
+        response = await web.get(INSTANCE, headers=ALONE | ORIGIN)
+
+    assert {name.strip() for name in response.headers["vary"].split(",")} == {"Accept", "Origin"}
+
+
+async def test_no_page_may_read_if_no_origin_is_set() -> None:
+    async with serving(NO_CORE, cors_origins="") as web:
+        response = await web.get("/nonsense", headers=ORIGIN)
+        preflight = await web.options("/v2/studies/1.2", headers=ORIGIN | ASKED)
+
+    assert not [name for name in response.headers if name.startswith("access-control")]
+    assert response.headers["cross-origin-resource-policy"] == "same-origin"
+    assert preflight.status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/v2/studies/1.2", "/nonsense", "/health/check"])
+async def test_a_preflight_is_answered_before_anything_else(path: str) -> None:
+    async with serving(NO_CORE, max_requests=1) as web:
+        response = await web.options(path, headers=ORIGIN | ASKED)
+
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert set(response.headers["access-control-allow-methods"].split(", ")) >= {
+        *("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+    }
+    assert response.headers["access-control-allow-headers"] == ASKED["Access-Control-Request-Headers"]
+    assert int(response.headers["access-control-max-age"]) > 0
+
+
+async def test_a_preflight_without_headers_learns_which_are_allowed() -> None:
+    async with serving(NO_CORE) as web:
+        response = await web.options("/v2/studies", headers=ORIGIN | {"Access-Control-Request-Method": "GET"})
+
+    allowed = response.headers["access-control-allow-headers"].split(", ")
+    assert {"Authorization", "Accept", "Content-Type", "Range", "If-None-Match", "If-Match"} <= set(allowed)
+
+
+async def test_a_preflight_of_a_stranger_is_refused() -> None:
+    async with serving(NO_CORE, cors_origins=VIEWER) as web:
+        friend = await web.options("/v2/studies", headers=ORIGIN | ASKED)
+        stranger = await web.options("/v2/studies", headers={"Origin": "https://evil.example"} | ASKED)
+
+    assert (friend.status_code, friend.headers["access-control-allow-origin"]) == (200, VIEWER)
+    assert stranger.status_code == 403
+    assert "access-control-allow-origin" not in stranger.headers
+    assert friend.headers["vary"] == stranger.headers["vary"] == "Origin"
+
+
+@pytest.mark.parametrize(("origins", "allowed"), [(VIEWER, "true"), (f"*, {VIEWER}", "true"), ("*", None)])
+async def test_only_named_origins_may_reach_into_a_private_network(origins: str, allowed: str | None) -> None:
+    private = {"Access-Control-Request-Private-Network": "true"}
+    async with serving(NO_CORE, cors_origins=origins) as web:
+        response = await web.options("/v2/studies", headers=ORIGIN | ASKED | private)
+
+    assert response.headers.get("access-control-allow-private-network") == allowed
