@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.dicom.attributes import SEARCH_KEYS, attributes_of
+from server.dicom import normalise
+from server.dicom.attributes import SEARCH_KEYS, SearchKey, attributes_of
 from server.dicom.matching import MAX_EXACT_VALUES, MAX_PATTERNS, conditions
 from server.model.errors import InvalidRequest, Reason
-from server.model.query import Equals
-from tests.reference_matcher import holds
+from server.model.query import Condition, Empty, Equals, Level
+from tests.reference_matcher import all_hold, holds
 
 FULL_WIDTH_STAR = "＊"
 
@@ -133,6 +134,20 @@ def test_any_value_of_a_list_matches() -> None:
     assert found("StudyDate", "20240102", "20230101", "20240101-20240131")
     assert found("PatientName", "Doe^Jane", "Roe^*\\Doe^*")
     assert not found("AccessionNumber", "A2", "A1\\A3")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "stored", "values"),
+    [
+        ("Modality", "MR", "CT,MR"),
+        ("Modality", "MR", "CT, M*"),
+        ("SeriesNumber", "3", "2,3"),
+        ("StudyDate", "20240102", "20230101,20240101-20240131"),
+        ("StudyTime", "101500", "09,10"),
+    ],
+)
+def test_a_comma_parts_values_that_can_have_none(keyword: str, stored: str, values: str) -> None:
+    assert found(keyword, stored, values)
 
 
 def test_a_comma_is_part_of_a_text() -> None:
@@ -411,3 +426,78 @@ def test_time_ranges_are_inclusive(moment: time, one: time, other: time) -> None
     written = [f"{value:%H%M%S.%f}" for value in (moment, low, high)]
 
     assert found("StudyTime", written[0], f"{written[1]}-{written[2]}") is (low <= moment <= high)
+
+
+# --- Empty value (PS3.4 section C.2.2.2.7)
+
+
+@pytest.mark.parametrize("keyword", sorted(SEARCH_KEYS))
+def test_two_quotation_marks_match_what_has_no_value(keyword: str) -> None:
+    (condition,) = conditions(SEARCH_KEYS[keyword], ['""'], fuzzy=False, empty=True)
+
+    assert condition == Condition(keyword, (Empty(),))
+    assert holds(condition, {})
+
+
+def test_an_empty_value_in_a_list_is_one_of_several() -> None:
+    for values in (['""', "A"], ['A\\""']):
+        (condition,) = conditions(SEARCH_KEYS["PatientID"], values, fuzzy=False, empty=True)
+        assert [holds(condition, keys) for keys in ({}, {"PatientID": "a"}, {"PatientID": "b"})] == [True, True, False]
+
+
+def test_names_of_several_groups_may_be_listed_with_an_empty_value() -> None:
+    found = conditions(SEARCH_KEYS["PatientName"], ["Doe=山", '""'], fuzzy=False, empty=True)
+
+    assert [all_hold(found, keys) for keys in ({}, {"PatientName": "doe=山"}, {"PatientName": "doe"})] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_two_quotation_marks_are_text_unless_asked_for() -> None:
+    assert found("PatientID", '""', '""')
+    refused("StudyDate", '""')
+    refused("PatientName", '""', fuzzy=True)
+
+
+# --- DT: exact and range (PS3.4 section C.2.2.2.5, PS3.5 section 6.2)
+
+DATE_TIME = SearchKey("FrameAcquisitionDateTime", ("00189074",), "DT", Level.INSTANCE)
+
+
+@pytest.mark.parametrize(
+    ("stored", "value", "is_found"),
+    [
+        ("20240229101530.25", "20240229101530.25", True),
+        ("20240229101530.25", "2024022910", True),
+        ("20240229101530", "2024", True),
+        ("20240229101530", "202402", True),
+        ("20240229101530", "202403", False),
+        ("20240229101530", "202401-202402", True),
+        ("20240229101530", "20240229-20240301", True),
+        ("20240229101530", "20240229101531-", False),
+        ("20240229101530", "-2024022910", True),
+        ("20240229101530+0900", "20240229011530+0000", True),
+        ("20240229101530+0900", "2024022901-0000", True),
+        ("20240229233000-0500", "20240301", True),
+        ("20240229101530+0900", "20240229010000+0000-20240229020000+0000", True),
+        ("20240229101530+0900", "20240229101530-", False),
+        ("20240229101530", "19970701-0500", False),
+    ],
+)
+def test_dates_with_times_match_with_what_they_leave_out_and_where_they_are(
+    stored: str, value: str, is_found: bool
+) -> None:
+    (condition,) = conditions(DATE_TIME, [value], fuzzy=False)
+
+    assert holds(condition, {DATE_TIME.keyword: normalise.first_instant(stored) or ""}) is is_found
+
+
+@pytest.mark.parametrize(
+    "value", ["20241301", "20240230", "2024022925", "-", "now", "2024+1500", "2025-2024", "2024-1300-"]
+)
+def test_other_text_for_a_date_with_time_is_refused(value: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        conditions(DATE_TIME, [value], fuzzy=False)
+    assert caught.value.metadata == {"attribute": DATE_TIME.keyword}
