@@ -126,7 +126,10 @@ ROWS = [
     Row("ohif", f"{DOC}/rendered", PAGE, PDF),
     Row("ohif", f"{VID}/rendered", "*/*", MP4),
     Row("ohif", f"{VID}/rendered", "*/*", MP4, status=206, range="bytes=0-99"),
+    Row("ohif", f"{VID}/pixeldata?accept=video/mp4", "*/*", MP4),
     Row("ohif", f"{SR}/rendered", PAGE, "text/html"),
+    Row("ohif", f"wado?requestType=WADO&studyUID={_MR_STUDY}&seriesUID={_MR_STUDY}.1&objectUID={_MR_STUDY}.1.1"
+        "&contentType=application/dicom&transferSyntax=*", "*/*", DICOM),
     *(Row("ohif", f"{base}/thumbnail?accept=image/jpeg", IMG, JPEG)
       for base in (f"studies/{PHANTOM_STUDY}", CT, CT1, TILES, SEG, DOC, SR, VID)),
     Row("ohif", f"{CT}/thumbnail?accept=image%2Fjpeg", 'multipart/related; type="application/octet-stream"', JPEG),
@@ -204,6 +207,9 @@ ROWS = [
     Row("dicomtrolley", "studies?PatientID=PHANTOM&includefield=NumberOfStudyRelatedInstances&includefield=StudyTime",
         "*/*", JSON),
     Row("dicomtrolley", f"{CT}/metadata", "*/*", JSON),
+    Row("dicomtrolley", f"wado?requestType=WADO&studyUID={PHANTOM_STUDY}&seriesUID={PHANTOM_STUDY}.1"
+        f"&objectUID={PHANTOM_STUDY}.1.3&contentType=application/dicom", "*/*", DICOM),
+    Row("postman", f"{CT1}/rendered", None, JPEG),
     # 3D Slicer, adapters, collections of requests
     Row("slicer", CT1, 'multipart/related; type="application/dicom"; transfer-syntax=*', DICOM, dicom(ELE)),
     Row("google adapter", CT1, "application/dicom; transfer-syntax=*", dicom(ELE)),

@@ -128,7 +128,7 @@ async def test_the_settings_lead_to_this_archive(web: httpx.AsyncClient) -> None
     answer = await web.get("/app-config.js")
     [source] = config_in(answer)["dataSources"]  # type: ignore[misc]
     configuration = source["configuration"]
-    assert {configuration[root] for root in ("qidoRoot", "wadoRoot", "wadoUriRoot")} == {"/v2"}
+    assert [configuration[root] for root in ("qidoRoot", "wadoRoot", "wadoUriRoot")] == ["/v2", "/v2", "/v2/wado"]
     assert configuration["imageRendering"] == "wadors"
     assert configuration["singlepart"] == "bulkdata,video,pdf"
     assert configuration["bulkDataURI"] == {"enabled": True}
