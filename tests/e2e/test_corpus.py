@@ -5,8 +5,10 @@ Each file gets a partition of its own, because many of them share their UIDs.
 
 import json
 import re
+import shutil
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ import httpx
 import pydicom
 import pytest
 from dicomweb_client.api import DICOMwebClient
+from pydicom.encaps import generate_frames
 from pydicom.errors import InvalidDicomError
+from requests import HTTPError
 
 from tests.corpus import corpus, name_of
 from tests.e2e.archive import Archive, running_archive
@@ -118,3 +122,134 @@ def is_binary(element: dict[str, Any]) -> bool:
     """Say whether there are binary values in an element: large ones are URIs, and big endian ones become little."""
     text = json.dumps(element)
     return '"BulkDataURI"' in text or '"InlineBinary"' in text
+
+
+STORABLE = [path for path in corpus() if is_storable(path)]
+
+# Of these pydicom does not say what the frames are: too few of them, or no number.
+UNCLEAR_FRAMES = {"emri_small_jpeg_2k_lossless_too_short.dcm", "badVR.dcm"}
+
+# Pixels that nobody can decode: who does not accept them as they are stored gets nothing.
+UNDECODABLE = {"JPEG2000-embedded-sequence-delimiter.dcm"}
+
+Address = tuple[DICOMwebClient, str, str, str]
+
+
+@pytest.fixture(scope="module")
+def addressed() -> Iterator[Callable[[Path, str], Address]]:
+    """A client for the partition of a file in an archive of all, in a version of the API, and the UIDs of the file."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        with running_archive(folder / "data", partitions="true") as archive:
+            for path in STORABLE:
+                store(archive, path)
+
+            def address(path: Path, version: str) -> Address:
+                client = DICOMwebClient(f"{archive.http}/{version}/partitions/{partition_of(path)}")
+                [found] = client.search_for_instances(fields=["StudyInstanceUID", "SeriesInstanceUID"])
+                study, series, instance = (found[tag]["Value"][0] for tag in ("0020000D", "0020000E", "00080018"))
+                return client, study, series, instance
+
+            yield address
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["v1", "v2"])
+def version(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.mark.parametrize("path", STORABLE, ids=name_of)
+def test_instance_series_and_study_are_the_same_one(
+    addressed: Callable[[Path, str], Address], path: Path, version: str
+) -> None:
+    client, study, series, instance = addressed(path, version)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what pydicom thinks of the file is not the question
+        if path.name in UNDECODABLE:
+            with pytest.raises(HTTPError, match="406"):
+                client.retrieve_study(study)
+            return
+        [by_series], [by_study] = client.retrieve_series(study, series), client.retrieve_study(study)
+        by_instance = client.retrieve_instance(study, series, instance, media_types=("application/dicom",))
+        assert by_series == by_study == by_instance
+        assert by_study.file_meta.TransferSyntaxUID == by_instance.file_meta.TransferSyntaxUID
+    assert str(by_study.SOPInstanceUID) == instance
+
+    [metadata] = client.retrieve_study_metadata(study)
+    assert client.retrieve_series_metadata(study, series) == [metadata]
+    assert client.retrieve_instance_metadata(study, series, instance) == metadata
+
+
+@pytest.mark.parametrize("path", STORABLE, ids=name_of)
+def test_all_that_metadata_leaves_out_is_where_it_says(
+    addressed: Callable[[Path, str], Address], path: Path, version: str
+) -> None:
+    client, study, series, instance = addressed(path, version)
+    metadata = client.retrieve_instance_metadata(study, series, instance)
+    for uri in re.findall(r'"BulkDataURI": "([^"]+)"', json.dumps(metadata)):
+        values = client.retrieve_bulkdata(uri)
+        assert sum(map(len, values)) > 0, uri
+
+
+@pytest.mark.parametrize("path", STORABLE, ids=name_of)
+def test_frames_are_those_of_the_file(addressed: Callable[[Path, str], Address], path: Path, version: str) -> None:
+    client, study, series, instance = addressed(path, version)
+    if path.name in UNCLEAR_FRAMES:
+        assert client.retrieve_instance_frames(study, series, instance, [1])
+        return
+    expected = frames_of(path)
+    if expected is None:
+        with pytest.raises(HTTPError) as refused:
+            client.retrieve_instance_frames(study, series, instance, [1])
+        assert refused.value.response.status_code == 404
+        return
+    numbers = [*range(1, len(expected) + 1)][:5]
+    found = client.retrieve_instance_frames(study, series, instance, numbers)
+    assert [frame.rstrip(b"\0") for frame in found] == [frame.rstrip(b"\0") for frame in expected[: len(numbers)]]
+
+
+@pytest.mark.parametrize("path", STORABLE, ids=name_of)
+def test_an_instance_has_a_picture_or_a_reason_why_not(
+    addressed: Callable[[Path, str], Address], path: Path, version: str
+) -> None:
+    client, study, series, instance = addressed(path, version)
+    try:
+        assert client.retrieve_instance_rendered(study, series, instance)
+        return
+    except HTTPError as refused:
+        answer = refused.response
+    assert answer.status_code == 406
+    assert len(answer.text) > 10
+
+
+def frames_of(path: Path) -> list[bytes] | None:
+    """Return the frames of a file as they are stored, but never in big endian; None if it has none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = pydicom.dcmread(path)
+        pixels = next((found.get(name) for name in PIXELS if found.get(name)), None)
+        if not pixels:
+            return None
+        count = int(found.get("NumberOfFrames") or 1)
+        if found.file_meta.TransferSyntaxUID.is_encapsulated:
+            return list(generate_frames(pixels, number_of_frames=count))
+        if not found.file_meta.TransferSyntaxUID.is_little_endian:
+            pixels = in_little_endian(pixels, found.BitsAllocated, found["PixelData"].VR)
+        bits = found.Rows * found.Columns * found.SamplesPerPixel * found.BitsAllocated
+    if found.get("PhotometricInterpretation") == "YBR_FULL_422":
+        bits = bits // 3 * 2
+    if bits % 8:
+        return None
+    return [pixels[number * bits // 8 : (number + 1) * bits // 8] for number in range(count)]
+
+
+def in_little_endian(pixels: bytes, bits_allocated: int, vr: str) -> bytes:
+    """Return native pixels of big endian files with the bytes of each word turned around."""
+    size = max(bits_allocated // 8, 2 if vr == "OW" else 1)
+    return b"".join(pixels[start : start + size][::-1] for start in range(0, len(pixels), size))
+
+
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
