@@ -15,8 +15,9 @@ from server.dicom.rendering.grey import Pixels, painted_numbers, painted_words
 from server.dicom.rendering.jpeg import jpeg_of
 from server.dicom.rendering.overlays import draw_overlays
 from server.dicom.rendering.profiles import in_colors
-from server.dicom.rendering.shape import annotated, placed
+from server.dicom.rendering.shape import placed
 from server.dicom.rendering.shortcut import stored_jpeg
+from server.dicom.rendering.text import annotated
 from server.model.pixels import PixelDescription
 from server.model.rendering import IccProfile, Output, PictureFormat, RenderFrame
 

@@ -129,6 +129,22 @@ def test_text_can_be_read_on_white_and_on_colours() -> None:
     assert pixels_of(render(job)).min() < 50
 
 
+@pytest.mark.parametrize(
+    ("line", "shown_as"),
+    [
+        ("Doe^Jane", "Doe^Jane"),
+        ("Müller^Zoë", "Muller^Zoe"),
+        ("Weiß^Søren", "Weiss^Soren"),
+        ("Mu\u0308ller", "Muller"),
+        ("Yamada=山田", "Yamada=??"),
+    ],
+)
+def test_letters_that_the_font_has_not_are_shown_without_their_marks(line: str, shown_as: str) -> None:
+    black = np.zeros((60, 200), np.uint8)
+    assert np.array_equal(shown(black, annotations=(line,)), shown(black, annotations=(shown_as,)))
+    assert not np.array_equal(shown(black, annotations=(line,)), shown(black, annotations=("X",)))
+
+
 def test_text_is_drawn_on_the_picture_not_on_the_image() -> None:
     black = np.zeros((400, 400), np.uint8)
     small = shown(black, annotations=("X",), viewport=Viewport(100, 100))
