@@ -29,7 +29,7 @@ START_SECONDS = 60.0
 """Longest time that a process may take for its imports; a busy machine has others to do."""
 
 MAX_WAITING_JOBS = 256
-MAX_WAITING_BYTES = 128 << 20
+MAX_WAITING_BYTES = 64 << 20
 
 _APART_BYTES = 1 << 14
 """Values from this size on are sent as they lie in memory instead of being copied into a pickle."""
