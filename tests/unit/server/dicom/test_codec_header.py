@@ -1,5 +1,7 @@
 """What a data set says of its pixels, before and after they are written anew."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -238,3 +240,10 @@ def test_what_is_described_is_a_thing_that_can_be_described_again() -> None:
                     after = described(before, source, target)
                     assert can_transcode(after, target, EXPLICIT_LITTLE)
                     assert after.bits_allocated == 8
+
+
+def test_negotiation_and_headers_need_neither_arrays_nor_codecs() -> None:
+    heavy = "{'numpy', 'imagecodecs', 'PIL', 'jpeg_ls', 'pydicom'}"
+    modules = "server.dicom.codecs.syntaxes, server.dicom.transcode, server.dicom.work"
+    program = f"import sys, {modules}; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
