@@ -1,5 +1,7 @@
 """Text of DICOM character sets (PS3.3 section C.12.1.1.2, PS3.5 section 6.1), the way pydicom reads it.
 
+One difference: of ISO 2022 IR 58 (PS3.5 annex K) pydicom leaves the escape sequences in the text.
+
 Names of Python codecs stand for character sets. All that are admitted decode the bytes 0x20 to 0x7E, when no escape
 precedes them, to the ASCII characters; plain text can therefore skip decoding.
 """
@@ -9,13 +11,16 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from pydicom.charset import CODES_TO_ENCODINGS, STAND_ALONE_ENCODINGS, default_encoding, handled_encodings
+from pydicom.charset import CODES_TO_ENCODINGS, STAND_ALONE_ENCODINGS, default_encoding
 from pydicom.charset import python_encoding as _CODEC_OF_TERM
 
 Codecs = tuple[str, ...]
 """The first decodes what no escape sequence precedes; the others may be switched to."""
 
 DEFAULT_CODECS: Codecs = (default_encoding,)
+
+_WITH_ESCAPES = frozenset({"iso2022_jp", "iso2022_jp_2"})
+"""Codecs that need the escape sequences to be there; others know nothing of them."""
 
 _MAX_CACHED_BYTES = 256
 _ESCAPE = b"\x1b"
@@ -94,7 +99,7 @@ def _decode_escaped(run: bytes, codec_names: Codecs) -> tuple[str, bool]:
     if codec != default_encoding and codec not in codec_names:
         return run.decode(codec_names[0], "replace"), False
     try:
-        if codec in handled_encodings:
+        if codec in _WITH_ESCAPES:
             return run.decode(codec), True
         # The end of a line switches back to the first character set (PS3.5 section 6.1.2.5.3).
         text = run[len(code) :]

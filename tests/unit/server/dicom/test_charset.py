@@ -54,6 +54,13 @@ def test_names_are_decoded_as_pydicom_does(terms: bytes, raw: bytes, name: str) 
     assert found.findings == ()
 
 
+def test_simplified_chinese_with_code_extensions_is_text_without_escapes() -> None:
+    """PS3.5 section K.2."""
+    name = b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab="
+
+    assert decode(name, codecs_of(["", "ISO 2022 IR 58"])[0]) == ("Zhang^XiaoDong=张^小东=", True)
+
+
 def test_the_stored_character_set_stays_in_the_metadata() -> None:
     parsed = json_of(read(_file(b"\\ISO 2022 IR 87")))
     assert parsed["00080005"] == {"vr": "CS", "Value": ["", "ISO 2022 IR 87"]}
