@@ -272,6 +272,8 @@ class Scanner(Walk):
         fragments = FragmentWalk(
             data_set.cut_at, is_big_endian=data_set.table.is_big_endian, frame_starts=self._frame_starts
         )
+        if data_set.table.is_implicit and vr == "OW":
+            vr = "OB"  # what is compressed has no words (PS3.5 section A.4)
         self._encapsulated = PixelData(entry.tag, vr, self._base + self._pos, 0, fragments)
         self._inner = fragments
 
