@@ -1,23 +1,41 @@
 """RetrieveRendered: protos/dicomstore/v1/retrieve_service.proto, over a real core with real worker processes."""
 
 import io
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy
 import pytest
+import pytest_asyncio
 from dicomstore.v1 import resources_pb2
 from dicomstore.v1 import retrieve_service_pb2 as pb
 from PIL import Image
 
 from tests.core import CoreClient, Ref, ref_of, stream_reason
-from tests.data import EXPLICIT_BIG, dataset, file_of, new_uid, part10
+from tests.data import EXPLICIT_BIG, UID_ROOT, dataset, file_of, new_uid, part10
 from tests.integration.conftest import a_core
 
 Range = resources_pb2.ByteRange
 STORAGE = "1.2.840.10008.5.1.4.1.1"
 MPEG4 = "1.2.840.10008.1.2.4.102"
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_core(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CoreClient]:
+    """A core that all tests share, and with it the processes that make pictures."""
+    async with a_core(tmp_path_factory.mktemp("core")) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def core(shared_core: CoreClient) -> AsyncIterator[CoreClient]:
+    """The same without what the test before stored in the usual study."""
+    yield shared_core
+    await shared_core.delete(Ref(study_instance_uid=f"{UID_ROOT}.1"))
 
 
 async def render(core: CoreClient, resource: Any, **fields: Any) -> list[tuple[Any, bytes]]:
