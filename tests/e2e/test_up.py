@@ -32,6 +32,7 @@ class Archive:
     folder: Path
     core: str
     url: str
+    welcome: str
 
     async def run(self, *arguments: object) -> tuple[int | None, str, str]:
         """Run another command against it; return exit code, stdout and stderr."""
@@ -76,7 +77,7 @@ async def up(folder: Path, *arguments: object, **variables: str) -> AsyncIterato
         url, core = re.search(r"(http://\S+)/v2", welcome), re.search(r"gRPC\s+(\S+)", welcome)
         assert url is not None
         assert core is not None
-        yield Archive(process, folder, core[1], url[1])
+        yield Archive(process, folder, core[1], url[1], welcome)
     finally:
         if process.returncode is None:
             process.terminate()
@@ -244,6 +245,24 @@ async def test_a_setting_that_is_not_accepted_is_named(tmp_path: Path) -> None:
     _, errors = await process.communicate()
     assert process.returncode == 2
     assert "max_instance_bytes" in errors.decode()
+
+
+async def test_a_built_viewer_is_served_and_its_address_printed(tmp_path: Path) -> None:
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist/index.html").write_text("<title>a viewer</title>")
+    async with up(tmp_path, "--viewer", "dist", "--workers", "2") as archive:
+        assert re.search(r"Viewer +http", archive.welcome)
+        for path in ("/", "/viewer"):
+            request = urllib.request.Request(archive.url + path, headers={"Accept": "text/html"})
+            with await asyncio.to_thread(urllib.request.urlopen, request) as answer:
+                assert b"a viewer" in answer.read()
+
+
+async def test_a_folder_that_is_no_viewer_is_named_before_anything_is_started(tmp_path: Path) -> None:
+    process = await started(tmp_path, "up", "--viewer", ".", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+    output, errors = await process.communicate()
+    assert (process.returncode, output) == (2, b"")
+    assert "it has no index.html" in errors.decode()
 
 
 async def test_a_database_of_the_users_own_is_migrated_only_by_migrate(tmp_path: Path) -> None:
