@@ -72,7 +72,7 @@ def read_jpeg(data: bytes) -> CodedFrame:
     if frame is None:
         raise unreadable("The frame is of a JPEG process that can't be decoded.")
     # Decoders fill up what is missing with grey, so that a cut is only seen here.
-    if _EOI not in data[at:]:
+    if data.find(_EOI, at) < 0:
         raise unreadable("The frame's codestream is cut off.")
     return frame if frame.is_lossless or frame.samples != 3 else _with_colour(frame, is_jfif=is_jfif, adobe=adobe)
 

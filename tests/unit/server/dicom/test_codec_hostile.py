@@ -21,7 +21,7 @@ from server.model.errors import Reason, WrongState
 from server.model.pixels import PixelDescription, TranscodeFrame
 from tests.unit.server.dicom.second_decoders import describe, picture
 
-thorough = settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+thorough = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 
 
 def _frames() -> list[tuple[str, PixelDescription, bytes]]:
