@@ -22,7 +22,7 @@ from server.adapters.sql.engine import migrate, open_database, schema_state
 from server.adapters.sql.tables import REVISION, tables
 from server.model.ids import DEFAULT_PARTITION, ResourceRef
 from server.model.kept import kept_text
-from server.model.query import Condition, Level, NameMatches, Query
+from server.model.query import Between, Condition, During, Equals, Level, NameMatches, Query
 
 MIGRATIONS = Path(__file__).parents[2] / "server" / "migrations"
 
@@ -189,7 +189,65 @@ async def test_what_was_stored_before_search_got_faster_is_found_and_answered(ur
     await database.close()
 
 
-def test_going_back_one_migration_keeps_what_is_stored(url: str, engine: Engine) -> None:
+async def test_what_was_stored_before_is_found_by_moments_and_by_items_of_requests(url: str, engine: Engine) -> None:
+    """From 0002 to 0003."""
+    migrate_to("0002", url, engine)
+    items = [
+        {"00400009": text_element("S1"), "00401001": text_element("R1")},
+        {
+            "00400009": text_element(" S2 "),
+            "00400008": {"vr": "SQ", "Value": [{"00080100": text_element("Knee")}, {"00080100": {"vr": "SH"}}]},
+        },
+    ]
+    kept = kept_text({"00080201": text_element("+0900"), "00400275": {"vr": "SQ", "Value": items}})
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO studies (key, partition_key, uid, study_date, study_time, elements, series_count, "
+                "instance_count, max_version) VALUES (:key, 1, :uid, '20260102', :time, :kept, 1, 1, :key)"
+            ),
+            [
+                {"key": 1, "uid": "1.1", "time": "083000.000000", "kept": kept},
+                {"key": 2, "uid": "1.2", "time": "083000.000000", "kept": ""},
+                {"key": 3, "uid": "1.3", "time": None, "kept": kept},
+            ],
+        )
+        connection.execute(
+            text(
+                "INSERT INTO series (key, partition_key, study_key, uid, elements, instance_count, max_version) "
+                "VALUES (1, 1, 1, '1.1.1', :kept, 1, 1)"
+            ),
+            {"kept": kept},
+        )
+        connection.execute(
+            text("INSERT INTO series_values (series_key, keyword, value) VALUES (1, :keyword, 's1')"),
+            {"keyword": "RequestAttributesSequence.ScheduledProcedureStepID"},
+        )
+    migrate(url)
+    database = open_database(url)
+    scope = ResourceRef(DEFAULT_PARTITION)
+
+    async def found(level: Level, *conditions: Condition) -> list[str | None]:
+        matches = await database.instances.search(Query(level, scope, conditions, limit=9))
+        return [match.resource.study for match in matches]
+
+    first_of_january = Between("20260101000000.000000", "20260101235960.999999")
+    assert await found(Level.STUDY, Condition("StudyDate", (During(first_of_january, first_of_january),))) == ["1.1"]
+    prefix = "RequestAttributesSequence."
+    step = Condition(f"{prefix}ScheduledProcedureStepID", (Equals(("s2",)),))
+    code = Condition(f"{prefix}ScheduledProtocolCodeSequence.CodeValue", (Equals(("knee",)),))
+    requested = Condition(f"{prefix}RequestedProcedureID", (Equals(("r1",)),))
+    assert await found(Level.SERIES, step, code) == ["1.1"]
+    assert await found(Level.SERIES, step, requested) == []
+    assert await found(Level.SERIES, requested) == ["1.1"]
+    await database.close()
+    migrate_to("0002", url, engine, back=True)
+    with engine.connect() as connection:
+        values = connection.execute(text("SELECT value FROM series_values ORDER BY value")).scalars().all()
+    assert values == ["r1", "s1", "s2"]
+
+
+def test_going_back_to_the_first_migration_keeps_what_is_stored(url: str, engine: Engine) -> None:
     migrate_to("0001", url, engine)
     before = described(engine)
     migrate(url)

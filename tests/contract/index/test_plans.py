@@ -16,7 +16,7 @@ from server.adapters.sql import study_search
 from server.adapters.sql.engine import Database, open_database
 from server.adapters.sql.study_search import FAR
 from server.adapters.sql.tables import STUDIES_PER_BLOCK, study_blocks
-from server.model.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords, Query
+from server.model.query import Between, Condition, During, Empty, Equals, Level, Like, NameMatches, NameWords, Query
 from tests.contract.index.samples import EVERYTHING, NOON, identity, modality, sample, series_ref, study_ref, uid
 
 Statement = tuple[str, Any]
@@ -24,6 +24,15 @@ Statement = tuple[str, Any]
 BY_PATIENT_ID = Condition("PatientID", (Equals(("p1",)),))
 BY_MODALITY = Condition("Modality", (Equals(("ct",)),))
 IN_JANUARY = Condition("StudyDate", (Between("20260101", "20260131"),))
+IN_A_SPAN = Condition(
+    "StudyDate",
+    (
+        During(
+            Between("20260101220000.000000", "20260131060000.000000"),
+            Between("20260101120000.000000", "20260130200000.000000"),
+        ),
+    ),
+)
 NAMED_DOE = Condition("PatientName", (NameMatches(("*doe*",)),))
 
 IN_ORDER = {
@@ -43,6 +52,13 @@ IN_ORDER = {
     "the first page of series": Query(Level.SERIES, EVERYTHING, (), limit=50),
     "the first page of instances": Query(Level.INSTANCE, EVERYTHING, (), limit=50),
     "series by modality": Query(Level.SERIES, EVERYTHING, (BY_MODALITY,), limit=50),
+    "studies with no patient ID": Query(Level.STUDY, EVERYTHING, (Condition("PatientID", (Empty(),)),), limit=50),
+    "the study list of a viewer": Query(
+        Level.STUDY, EVERYTHING, (), limit=102, counts=True, newest=frozenset({Level.SERIES})
+    ),
+    "the series of a study, with what its newest instances have": Query(
+        Level.SERIES, study_ref(), (), limit=50, counts=True, newest=frozenset({Level.INSTANCE})
+    ),
 }
 """These come from an index in the order of the answer."""
 
@@ -78,6 +94,7 @@ SORTED = {
     "a patient ID that begins so": Query(Level.STUDY, EVERYTHING, (Condition("PatientID", (Like("p1*"),)),), limit=50),
     "studies of some days by name": Query(Level.STUDY, EVERYTHING, (IN_JANUARY, NAMED_DOE), limit=50),
     "studies of a patient by name": Query(Level.STUDY, EVERYTHING, (BY_PATIENT_ID, NAMED_DOE), limit=50),
+    "studies of a span of time": Query(Level.STUDY, EVERYTHING, (IN_JANUARY, IN_A_SPAN), limit=50),
     "series by UID": Query(
         Level.SERIES, EVERYTHING, (Condition("SeriesInstanceUID", (Equals((uid(1, 1),)),)),), limit=50
     ),
@@ -89,7 +106,12 @@ SORTED = {
 }
 """An index leads to these; few have to be sorted."""
 
-SPREAD = {"studies of some days", "a name that begins with one letter", "a patient ID that begins so"}
+SPREAD = {
+    "studies of some days",
+    "studies of a span of time",
+    "a name that begins with one letter",
+    "a patient ID that begins so",
+}
 """Of these, an index may lead to many, and nothing else leads to fewer."""
 
 ALL = IN_ORDER | OF_TEXT | SORTED
