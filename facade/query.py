@@ -10,6 +10,8 @@ from starlette.requests import Request
 from facade.accept import MediaRange, parse_accept
 from facade.errors import Refusal
 
+_CHARSET = re.compile(r"([^,;]+)(?:;\s*q\s*=\s*(\d(?:\.\d*)?))?")
+_UTF8 = {"utf-8", "utf8", "iso_ir 192", "*"}
 _FORBIDDEN = re.compile("<|%3c", re.IGNORECASE)
 
 
@@ -37,19 +39,47 @@ def parameters_of(request: Request) -> list[Parameter]:
 
 
 def wishes_of(request: Request) -> list[MediaRange]:
-    """Return what the client accepts: its `accept` parameter, which overrules the header (PS3.18 section 8.3.3.1).
+    """Return what the client accepts: its `accept` parameters, which overrule the header (PS3.18 section 8.3.3.1).
 
-    Empty when it says nothing, or nothing that makes sense.
+    A parameter may be given several times, and each may be a list. Empty when the client says nothing, or nothing that
+    makes sense.
 
     Raises:
-        Refusal: 400, the query has a "<" in it.
+        Refusal: 400, the query has a "<" in it; 406, a client that is strict wants another character set than ours.
     """
-    for pair in _raw(request).split("&"):
-        name, _, value = pair.partition("=")
-        if name.lower() == "accept":
-            # Media types contain "+", which few clients encode; here it is never a space.
-            return parse_accept(unquote(value))
-    return parse_accept(", ".join(request.headers.getlist("accept")))
+    raw = _raw(request)
+    require_utf8(request, raw)
+    # Media types contain "+", which few clients encode; here it is never a space.
+    given = [unquote(value) for name, value in _pairs(raw) if name.lower() == "accept" and value]
+    return parse_accept(", ".join(given or request.headers.getlist("accept")))
+
+
+def require_utf8(request: Request, raw: str) -> None:
+    """Refuse a strict client that takes text in other character sets only (PS3.18 sections 8.3.3.2 and 8.8).
+
+    Text is always UTF-8. Who is not strict gets it whatever he says, and with it a Content-Type or a format that says
+    so; the parameter overrules the header.
+
+    Raises:
+        Refusal: 406.
+    """
+    if "prefer" not in request.headers or not prefers_strict(request):
+        return
+    given = [unquote_plus(value) for name, value in _pairs(raw) if name.lower() == "charset" and value]
+    wanted = ",".join(given or request.headers.getlist("accept-charset"))
+    names = {name.strip().lower() for name, quality in _CHARSET.findall(wanted) if not quality or float(quality) > 0}
+    if wanted.strip() and names.isdisjoint(_UTF8):
+        raise Refusal(406, "Text can be returned in the character set utf-8 only.")
+
+
+def prefers_strict(request: Request) -> bool:
+    """Say whether the client prefers an error to an answer that ignores something (RFC 7240 section 4.4)."""
+    preferences = ",".join(request.headers.getlist("prefer")).replace(" ", "").replace('"', "").lower()
+    return "handling=strict" in re.split("[,;]", preferences)
+
+
+def _pairs(raw: str) -> list[tuple[str, str]]:
+    return [(name, value) for name, _, value in (pair.partition("=") for pair in raw.split("&"))] if raw else []
 
 
 def _raw(request: Request) -> str:

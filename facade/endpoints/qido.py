@@ -4,7 +4,6 @@ The core knows the attributes and how they match; this room splits the query str
 ignored and reported in a Warning header, unless the client prefers to have it refused (`Prefer: handling=strict`).
 """
 
-import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from facade.content_coding import IDENTITY, WORTH_BYTES, coded, coded_chunks, co
 from facade.dicom_json import array, array_chunks, has_bulk_data, with_bulk_data_urls
 from facade.errors import Refusal
 from facade.observe import call_metadata
-from facade.query import parameters_of, wishes_of
+from facade.query import parameters_of, prefers_strict, wishes_of
 from facade.search_pages import next_page, remaining
 from facade.search_query import DEFAULT_LIMIT, MAX_LIMIT, MOST_ROWS, Search, parse_search, shown_names
 from facade.streaming import StreamedResponse
@@ -153,12 +152,6 @@ def returned_attributes(query: Search, scope: Scope, version: ApiVersion) -> lis
     sources = (version.returned_attributes, ALL_ATTRIBUTES) if query.include_all else (version.returned_attributes,)
     names = [name for source in sources for level in scope.returned for name in source[level]]
     return list(dict.fromkeys([*names, *query.include]))
-
-
-def prefers_strict(request: Request) -> bool:
-    """Say whether the client prefers an error to an answer that ignores something (RFC 7240 section 4.4)."""
-    preferences = ",".join(request.headers.getlist("prefer")).replace(" ", "").replace('"', "").lower()
-    return "handling=strict" in re.split("[,;]", preferences)
 
 
 def _data_sets(answer: SearchResponse, urls: Urls) -> list[bytes]:

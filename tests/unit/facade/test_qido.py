@@ -7,11 +7,10 @@ from facade.endpoints.qido import (
     _ALL_SERIES,
     _ALL_STUDIES,
     _INSTANCES_OF_SERIES,
-    prefers_strict,
     returned_attributes,
 )
 from facade.errors import Refusal
-from facade.query import parameters_of
+from facade.query import parameters_of, prefers_strict
 from facade.search_query import Search, parse_search
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS
 

@@ -53,6 +53,54 @@ def test_the_accept_parameter_may_be_encoded() -> None:
     assert (wishes[0].name, wishes[0].parameters) == ("multipart/related", {"type": "application/dicom"})
 
 
+def test_accept_parameters_add_up_and_may_be_lists() -> None:
+    wishes = wishes_of(request("accept=image/png;q=0.5,image/jpeg&Accept=image/jhc&accept=", "text/html"))
+
+    assert [wish.name for wish in wishes] == ["image/jpeg", "image/jhc", "image/png"]
+
+
+def test_an_empty_accept_parameter_says_nothing() -> None:
+    assert [wish.name for wish in wishes_of(request("accept=", "text/html"))] == ["text/html"]
+
+
+def charset_request(query: str, accept_charset: str, prefer: str) -> Request:
+    headers = [(b"accept", b"a/b"), (b"accept-charset", accept_charset.encode()), (b"prefer", prefer.encode())]
+    return Request({"type": "http", "query_string": query.encode(), "headers": headers})
+
+
+@pytest.mark.parametrize(
+    ("query", "header"),
+    [
+        ("", ""),
+        ("", "utf-8"),
+        ("", "ISO-8859-1, UTF-8;q=0.1"),
+        ("", "latin1;q=0.5, *"),
+        ("charset=utf-8", "latin1"),
+        ("charset=latin1,utf8", ""),
+        ("charset=latin1&charset=ISO_IR+192", ""),
+    ],
+)
+def test_who_takes_utf_8_gets_it(query: str, header: str) -> None:
+    assert wishes_of(charset_request(query, header, "handling=strict"))
+
+
+@pytest.mark.parametrize(
+    ("query", "header"),
+    [
+        ("", "latin1"),
+        ("", "utf-8;q=0, latin1"),
+        ("charset=latin1", "utf-8"),
+        ("charset=utf-8;q=0", ""),
+        ("", "*;q=0.0"),
+    ],
+)
+def test_who_takes_no_utf_8_gets_it_all_the_same_unless_strict(query: str, header: str) -> None:
+    assert wishes_of(charset_request(query, header, "handling=lenient"))
+    with pytest.raises(Refusal, match="utf-8") as refused:
+        wishes_of(charset_request(query, header, "handling=strict"))
+    assert refused.value.status == 406
+
+
 def test_accept_headers_add_up() -> None:
     found = Request({"type": "http", "query_string": b"", "headers": [(b"accept", b"a/b"), (b"accept", b"c/d")]})
 
