@@ -1,0 +1,72 @@
+"""An answer of any length is streamed: memory does not grow with it."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bench import index_data
+from server.adapters.sql.engine import migrate, open_database
+from tests.e2e.archive import Archive, running_archive
+
+ROWS = 100_000
+MOST_GROWTH_BYTES = 32 << 20
+JSON = {"Accept": "application/dicom+json"}
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Archive]:
+    """An archive of 100,000 instances, of which there are no files."""
+    data = tmp_path / "data"
+    data.mkdir()
+    asyncio.run(filled(f"sqlite:///{data / 'index.db'}"))
+    with running_archive(data) as archive:
+        yield archive
+
+
+async def filled(url: str) -> None:
+    await asyncio.to_thread(migrate, url)
+    database = open_database(url)
+    for batch in index_data.batches(ROWS, 2000):
+        await database.instances.add(batch, datetime.now(UTC))
+    await database.close()
+
+
+def peaks(archive: Archive) -> list[int]:
+    """Return the peak resident set of core and facade, in bytes."""
+    found = []
+    for process in (archive.core, archive.facade):
+        assert process is not None
+        [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+        found.append(int(kilobytes) << 10)
+    return found
+
+
+async def rows_of(http: httpx.AsyncClient, url: str) -> int:
+    """Return how many matches an answer has, without holding it."""
+    needle, count, tail = b'"00081190":', 0, b""
+    async with http.stream("GET", url, headers=JSON) as answer:
+        assert answer.status_code == 200
+        async for piece in answer.aiter_bytes():
+            count += (tail + piece).count(needle)
+            tail = piece[-len(needle) + 1 :]
+    return count
+
+
+@pytest.mark.timeout(300)
+async def test_an_answer_of_100_000_rows_keeps_memory_flat(archive: Archive) -> None:
+    async with httpx.AsyncClient(timeout=120) as http:
+        url = f"{archive.http}/v2/instances"
+        assert await rows_of(http, f"{url}?limit=2000") == 2000
+        before = peaks(archive)
+
+        answer = await http.get(f"{url}?limit=1&totalcount=true", headers=JSON)
+        total = int(answer.headers["x-total-count"])
+        assert await rows_of(http, f"{url}?limit=1000000") == total >= ROWS * 0.95
+
+        growth = [after - peak for peak, after in zip(before, peaks(archive), strict=True)]
+    assert max(growth) < MOST_GROWTH_BYTES, growth
