@@ -40,7 +40,7 @@ def render(job: RenderFrame) -> bytes:
     step = _step(job, place)
     with np.errstate(all="ignore"):  # numbers that make no sense become black or white
         picture = _picture(job, step)
-    picture = annotated(placed(picture, _thinned(place, step, picture)), job.output.annotations)
+    picture = annotated(placed(picture, _thinned(place, step)), job.output.annotations)
     return encoded(np.ascontiguousarray(picture), job.look.icc_profile, job.output)
 
 
@@ -60,24 +60,21 @@ def encoded(picture: Pixels, icc_profile: bytes, output: Output) -> bytes:
 
 
 def _step(job: RenderFrame, place: Placement) -> int:
-    """Return which rows and columns a thumbnail is made of: all, or each so manieth."""
+    """Return which rows and columns a thumbnail is made of: all, or every n-th."""
     if not job.output.is_thumbnail or job.look.overlays:
         return 1
     ratio = min((place.right - place.left) / place.width, (place.lower - place.upper) / place.height)
     return max(int(ratio / _PIXELS_FOR_ONE), 1)
 
 
-def _thinned(place: Placement, step: int, picture: Pixels) -> Placement:
-    """Return a placement for a picture of which there are only some rows and columns."""
-    if step == 1:
-        return place
+def _thinned(place: Placement, step: int) -> Placement:
+    """Return the same placement on an image of which there is only every n-th row and column."""
     left, upper, right, lower = (edge / step for edge in (place.left, place.upper, place.right, place.lower))
-    height, width = picture.shape[:2]
-    return replace(place, left=left, upper=upper, right=min(right, width), lower=min(lower, height))
+    return replace(place, left=left, upper=upper, right=right, lower=lower)
 
 
 def _picture(job: RenderFrame, step: int) -> Pixels:
-    """Return a picture of all of the image, in its own size, or of each so manieth row and column."""
+    """Return a picture of all of the image, in its own size, or of every n-th row and column."""
     words = _stored_words(job)
     if words is not None:
         picture = painted_words(words[::step, ::step], job.description, job.look, job.output)

@@ -102,6 +102,7 @@ def test_indirect_segments_repeat_others() -> None:
     # The offset 3 is in bytes: of the linear segment, which goes on from the value before.
     assert Segments([0, 1, 10, 1, 2, 20, 2, 1, 3, 0, 0, 0], is_narrow=True, limit=99).expand() == [10, 15, 20, 20, 20]
     assert Segments([0, 1, 10, 1, 2, 20, 2, 1, 0, 0], is_narrow=False, limit=99).expand() == [10, 15, 20, 10]
+    assert Segments([0, 1, 10, 1, 2, 20, 2, 1, 6, 0], is_narrow=False, limit=99).expand() == [10, 15, 20, 20, 20]
 
 
 def test_segments_that_make_no_sense_end_the_table() -> None:

@@ -293,6 +293,10 @@ def test_regions_of_interest_are_not_drawn() -> None:
     assert overlays(changes={0x60020040: ("CS", "R")}) == ()
 
 
+def test_a_single_overlay_lies_on_all_frames() -> None:
+    assert overlays(1) == overlays(7) != ()
+
+
 def test_frames_of_an_overlay_lie_on_frames_of_the_image() -> None:
     changes = {0x60020015: ("IS", "2"), 0x60020051: ("US", 3)}
     assert overlays(2, changes=changes) == ()
