@@ -7,6 +7,7 @@ import zlib
 from io import BytesIO
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ SLIDE_IMAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 PHANTOM_STUDY = f"{UID_ROOT}.70.1"
 DOCUMENT_STUDY = f"{UID_ROOT}.70.2"
 SLIDE_STUDY = f"{UID_ROOT}.70.3"
+HTJ2K_STUDY = f"{UID_ROOT}.70.4"
+
+HTJ2K_LOSSLESS = "1.2.840.10008.1.2.4.201"
 
 SLICES, SIZE = 24, 256
 _SPACING_MM, _THICKNESS_MM = 1.5, 5.0
@@ -47,7 +51,8 @@ def item(**attributes: Any) -> Dataset:
 def phantom_study(study: str = PHANTOM_STUDY) -> list[bytes]:
     """Return a head-like phantom as CT slices and a segmentation of what is in it."""
     slices, inside = zip(*(_slice(number) for number in range(SLICES)), strict=True)
-    files = [_ct(study, number, values) for number, values in enumerate(slices)]
+    pixels = [{"frames": [(values + 1024).astype("<u2").tobytes()]} for values in slices]
+    files = [_ct(study, number, frame) for number, frame in enumerate(pixels)]
     return [*files, _segmentation(study, inside)]
 
 
@@ -70,10 +75,16 @@ def _slice(number: int) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
     return (values + noise).astype(np.int16), lesion & (radius < 0.9)
 
 
-def _ct(study: str, number: int, values: NDArray[np.int16]) -> bytes:
+def htj2k_study(study: str = HTJ2K_STUDY) -> bytes:
+    """Return a slice of the phantom in High-Throughput JPEG 2000, lossless."""
+    values, _ = _slice(SLICES // 2)
+    codestream = imagecodecs.htj2k_encode((values + 1024).astype(np.uint16), reversible=True)
+    return _ct(study, SLICES // 2, {"transfer_syntax": HTJ2K_LOSSLESS, "fragments": [[bytes(codestream)]]})
+
+
+def _ct(study: str, number: int, pixels: dict[str, Any]) -> bytes:
     return part10(
-        frames=[(values + 1024).astype("<u2").tobytes()],
-        SOPClassUID=CT_IMAGE, SOPInstanceUID=_ct_uid(study, number), StudyInstanceUID=study,
+        **pixels, SOPClassUID=CT_IMAGE, SOPInstanceUID=_ct_uid(study, number), StudyInstanceUID=study,
         SeriesInstanceUID=f"{study}.1", FrameOfReferenceUID=_FRAME_OF_REFERENCE, Modality="CT",
         **_patient("Phantom^Head", "PHANTOM"), StudyDescription="Phantom of a head", SeriesDescription="Axial 5 mm",
         StudyDate="20240102", StudyTime="101500", SeriesDate="20240102", SeriesTime="101500", StudyID="1",

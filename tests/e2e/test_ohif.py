@@ -22,12 +22,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.data import UID_ROOT, part10
 from tests.e2e.archive import ROOT
 from tests.e2e.studies import (
     DOCUMENT_STUDY,
+    HTJ2K_STUDY,
     PHANTOM_STUDY,
     SLIDE_STUDY,
     document_study,
+    htj2k_study,
     in_own_study,
     phantom_study,
     slide_study,
@@ -75,7 +78,13 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             welcome += line
         address = re.search(r"Viewer +(http://\S+)/", welcome)
         assert address is not None
-        files = [*phantom_study(), document_study(), *slide_study(), *map(in_own_study, [*REAL_FILES, REPORT])]
+        files = [
+            *phantom_study(),
+            document_study(),
+            htj2k_study(),
+            *slide_study(),
+            *map(in_own_study, [*REAL_FILES, REPORT]),
+        ]
         with httpx.Client(base_url=address[1], trust_env=False, timeout=START_S) as client:
             for file in files:
                 answer = client.post(
@@ -204,6 +213,11 @@ def test_an_object_is_painted(ohif: Watched, name: str) -> None:
     ohif.paints(is_an_image)
 
 
+def test_high_throughput_jpeg_2000_is_painted(ohif: Watched) -> None:
+    ohif.open(f"/viewer?StudyInstanceUIDs={HTJ2K_STUDY}")
+    ohif.paints(is_an_image)
+
+
 def test_a_report_is_shown_as_text(ohif: Watched) -> None:
     ohif.open(f"/viewer?StudyInstanceUIDs={study_of(REPORT)}")
     ohif.page.get_by_text("Recording Observer's Name").wait_for()
@@ -218,3 +232,15 @@ def test_a_slide_is_painted_from_its_tiles(ohif: Watched) -> None:
     ohif.open(f"/microscopy?StudyInstanceUIDs={SLIDE_STUDY}")
     ohif.paints(lambda pixels: amount(pixels, red=226, green=160, blue=196) > 50_000)
     ohif.keep("slide")
+
+
+def test_a_file_is_uploaded_from_the_list_and_then_in_it(ohif: Watched, tmp_path: Path) -> None:
+    file = tmp_path / "new.dcm"
+    file.write_bytes(part10(StudyInstanceUID=f"{UID_ROOT}.73", StudyDescription="Just uploaded", frames=[bytes(64)]))
+    ohif.open("/")
+    ohif.page.get_by_text("Upload").first.click()
+    with ohif.page.expect_response(lambda answer: answer.request.method == "POST") as answered:
+        ohif.page.locator("input[type=file]").first.set_input_files(file)
+    assert answered.value.status == 200
+    ohif.open("/")
+    ohif.page.get_by_role("row").filter(has_text="Just uploaded").wait_for()
