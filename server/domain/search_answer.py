@@ -111,6 +111,9 @@ class Answers:
         )
         self._above: dict[tuple[Kept, ...], dict[str, str]] = {}
         self._modalities: dict[tuple[str, ...], str] = {}
+        self._url_line = line_of(_RETRIEVE_URL, {"vr": "UR", "Value": [selection.retrieve_url_base]}).removesuffix(
+            '"]}'
+        )
 
     def of(self, match: Match) -> bytes:
         """Return the answer for a match."""
@@ -141,7 +144,7 @@ class Answers:
         if selection.availability:
             yield _ONLINE
         if selection.retrieve_url_base:
-            yield line_of(_RETRIEVE_URL, {"vr": "UR", "Value": [_url(selection.retrieve_url_base, match.resource)]})
+            yield f'{self._url_line}{_path(match.resource)}"]}}'
         if selection.from_metadata and match.metadata is not None:
             metadata: dict[str, Any] = orjson.loads(match.metadata)
             for tag in selection.from_metadata & metadata.keys():
@@ -169,10 +172,13 @@ class Answers:
         return line
 
 
-def _url(base: str, resource: ResourceRef) -> str:
-    """Return where a match can be retrieved (PS3.18 section 10.4.1)."""
-    named = (("/studies/", resource.study), ("/series/", resource.series), ("/instances/", resource.instance))
-    return base + "".join(level + uid for level, uid in named if uid is not None)
+def _path(resource: ResourceRef) -> str:
+    """Return where a match is below the base of URLs (PS3.18 section 10.4.1); UIDs need no escapes."""
+    if resource.instance is not None:
+        return f"/studies/{resource.study}/series/{resource.series}/instances/{resource.instance}"
+    if resource.series is not None:
+        return f"/studies/{resource.study}/series/{resource.series}"
+    return f"/studies/{resource.study}"
 
 
 def _without_bulk(element: dict[str, Any]) -> dict[str, Any] | None:
