@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -35,11 +36,16 @@ _LARGE_BYTES = 1 << 16
 
 
 class Descriptions:
-    """Reads them, and keeps those of the last thousand instances, which never change."""
+    """Reads them, and keeps those of the last thousand instances, which never change.
+
+    Metadata is read once for all who wait for it: a viewer asks for many tiles of a slide at once. All use is from one
+    event loop.
+    """
 
     def __init__(self, index: InstanceIndex) -> None:
         self._index = index
         self._kept: OrderedDict[Version, Attributes] = OrderedDict()
+        self._finding: WeakValueDictionary[Version, asyncio.Lock] = WeakValueDictionary()
 
     async def of(self, stored: StoredInstance) -> Attributes:
         """Return the elements of a data set that matter for its pixels.
@@ -47,17 +53,23 @@ class Descriptions:
         Raises:
             NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
         """
-        if stored.version not in self._kept:
-            found = await self._index.metadata(stored.id.ref, stored.version - 1, 1)
-            if not found or found[0].version != stored.version:
-                raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
-            metadata = found[0].dicom_json
-            is_large = len(metadata) > _LARGE_BYTES
-            self._kept[stored.version] = await asyncio.to_thread(_picked, metadata) if is_large else _picked(metadata)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(stored.version)
-        return self._kept[stored.version]
+        lock = self._finding.get(stored.version)
+        if lock is None:
+            self._finding[stored.version] = lock = asyncio.Lock()
+        async with lock:
+            if stored.version not in self._kept:
+                self._kept[stored.version] = await self._find(stored)
+                if len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(stored.version)
+            return self._kept[stored.version]
+
+    async def _find(self, stored: StoredInstance) -> Attributes:
+        found = await self._index.metadata(stored.id.ref, stored.version - 1, 1)
+        if not found or found[0].version != stored.version:
+            raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
+        metadata = found[0].dicom_json
+        return await asyncio.to_thread(_picked, metadata) if len(metadata) > _LARGE_BYTES else _picked(metadata)
 
 
 def _picked(metadata: bytes) -> Attributes:
