@@ -71,11 +71,10 @@ def _decode_jpeg_2000(data: bytes, description: PixelDescription) -> tuple[NDArr
 
 
 def _decode_jpeg_xl(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], str]:
-    """The decoder gives bytes or words, by the precision of the codestream, into what is prepared for it."""
-    coded = headers.read_jpeg_xl(data)
+    """The decoder reads bytes or words, by the precision of the codestream, into what is prepared for it, and refuses
+    what doesn't fit in there before it decodes.
+    """
     shape = shape_of(description)
-    if (coded.rows, coded.columns) != shape[:2]:
-        raise _contradiction()
     if description.is_signed:
         raise unreadable("JPEG XL has no signed numbers.")
     types = [numpy.uint8, numpy.uint16] if description.bits_stored <= 8 else [numpy.uint16, numpy.uint8]

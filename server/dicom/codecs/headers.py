@@ -13,9 +13,6 @@ _SOF = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xF7})
 _LOSSLESS = frozenset({0xC3, 0xF7})
 _SOS, _APP0, _APP14, _COD, _SOT = 0xDA, 0xE0, 0xEE, 0xFF52, 0xFF90
 _RGB_NAMES = ((82, 71, 66), (114, 103, 98))
-_JXL_CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
-_JXL_CODESTREAM = b"\xff\x0a"
-_JXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 _MAX_TILES = 1 << 14
 
 
@@ -23,7 +20,7 @@ _MAX_TILES = 1 << 14
 class CodedFrame:
     """The header of a codestream.
 
-    precision: bits of a sample; 0 where it can't be told before decoding.
+    precision: bits of a sample.
     colour: "RGB" or "YBR_FULL" if the codestream says so itself, or "".
     is_transformed: JPEG 2000 undoes a transformation of the first three components.
     is_subsampled: JPEG 2000 has less of the second component than of the first.
@@ -117,61 +114,6 @@ def jpeg_2000_codestream(data: bytes) -> bytes:
     if data.startswith(_SIZ):
         return data
     return data[max(data.find(_SIZ), 0) :]
-
-
-def read_jpeg_xl(data: bytes) -> CodedFrame:
-    """Return the dimensions that a JPEG XL codestream begins with (ISO 18181-1 Annex D); samples and precision are 0.
-
-    Raises:
-        WrongState: PIXEL_DATA_UNREADABLE, it is none.
-    """
-    start = _jxl_start(data)
-    if not start.startswith(_JXL_CODESTREAM) or len(start) < 12:
-        raise unreadable("The frame is not a JPEG XL codestream.")
-    bits = _Bits(int.from_bytes(start[2:12], "little"))
-    is_small = bits.take(1)
-    rows = _jxl_size(bits, is_small=is_small)
-    ratio = bits.take(3)
-    if ratio:
-        numerator, denominator = _JXL_RATIOS[ratio - 1]
-        columns = rows * numerator // denominator
-    else:
-        columns = _jxl_size(bits, is_small=is_small)
-    return CodedFrame(rows=rows, columns=columns, samples=0, precision=0)
-
-
-class _Bits:
-    def __init__(self, value: int) -> None:
-        self._value = value
-
-    def take(self, count: int) -> int:
-        taken = self._value & ((1 << count) - 1)
-        self._value >>= count
-        return taken
-
-
-def _jxl_size(bits: _Bits, *, is_small: int) -> int:
-    if is_small:
-        return (bits.take(5) + 1) * 8
-    return bits.take((9, 13, 18, 30)[bits.take(2)]) + 1
-
-
-def _jxl_start(data: bytes) -> bytes:
-    """Return the beginning of the codestream, taken out of its container if there is one."""
-    if not data.startswith(_JXL_CONTAINER):
-        return data[:16]
-    at = len(_JXL_CONTAINER)
-    while at + 8 <= len(data):
-        size, kind, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
-        if size == 1:
-            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        if kind in (b"jxlc", b"jxlp"):
-            first = at + head + 4 * (kind == b"jxlp")
-            return data[first : first + 16]
-        if size < head:
-            break
-        at += size
-    return b""
 
 
 def _next_marker(data: bytes, at: int) -> tuple[int, int]:
