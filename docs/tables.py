@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from dicomstore.v1.store_service_pb2 import ValidationMode
 from pydicom.charset import python_encoding
 from pydicom.uid import UID
 
-from facade.accept import STORED, Offer, negotiate, parse_accept
-from facade.catalogue import CATALOGUE, Resource
+from facade.accept import ANY, STORED, Offer, negotiate, parse_accept
+from facade.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.endpoints import (
     bulk_data,
     change_feed,
@@ -32,12 +33,10 @@ from facade.endpoints import (
 )
 from facade.routes import BARE, DICOM, SERVICE, Row
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS, ApiVersion
-from server.dicom import syntax
 from server.dicom.attributes import SEARCH_KEYS, SearchKey
+from server.dicom.codecs import syntaxes
 from server.dicom.keywords import path_of
 from server.dicom.matching import WILDCARD_VRS
-from server.dicom.reencode import can_reencode
-from server.domain.retrieve_instances import ENCODABLE
 
 _CONVERTOR = re.compile(r":\w+}")
 _PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -67,6 +66,8 @@ _MEANINGS: Mapping[Any, str] = {
     rendered.thumbnail: "[thumbnail](#pictures-and-documents)",
     metadata.metadata: "[retrieve metadata](#metadata)",
     bulk_data.bulk_data: "[retrieve a value](#bulk-data)",
+    bulk_data.all_bulk_data: "[retrieve all values](#bulk-data)",
+    bulk_data.pixel_data: "[retrieve pixel data](#bulk-data)",
     qido.all_studies: "[search](#searching) studies",
     qido.all_series: "[search](#searching) series",
     qido.all_instances: "[search](#searching) instances",
@@ -96,6 +97,16 @@ def _paths(rows: Iterable[Row]) -> str:
             for row in rows
         ),
     )
+
+
+def _methods() -> str:
+    """Return all paths with their methods."""
+    rows = [
+        [f"`{base}{_CONVERTOR.sub('}', row.path)}`", ", ".join(row.methods)]
+        for base, below in (("{base}", DICOM), ("{base}", SERVICE), ("", BARE))
+        for row in below
+    ]
+    return _table(["resource", "methods"], rows)
 
 
 _VALIDATION = {
@@ -143,6 +154,7 @@ def _versions() -> str:
 # What can be retrieved
 
 _LINE = 140
+_UID_ROOT = "1.2.840.10008.1.2"
 _DICOM_PARTS = 'multipart/related; type="application/dicom"'
 _OCTET_PARTS = 'multipart/related; type="application/octet-stream"'
 _EXPLICIT = "; transfer-syntax=1.2.840.10008.1.2.1"
@@ -150,21 +162,21 @@ _JPEG_2000 = "; transfer-syntax=1.2.840.10008.1.2.4.90"
 _ACCEPTS = {
     Resource.STUDY: (
         *(_DICOM_PARTS, f"{_DICOM_PARTS}; transfer-syntax=*", f"{_DICOM_PARTS}{_EXPLICIT}"),
-        *(f"{_DICOM_PARTS}{_JPEG_2000}", "*/*", "application/dicom"),
+        *(f"{_DICOM_PARTS}{_JPEG_2000}", "*/*", "application/zip", f"application/zip{_EXPLICIT}", "application/dicom"),
     ),
-    Resource.INSTANCE: ("application/dicom", "application/dicom; transfer-syntax=*", _DICOM_PARTS, "*/*"),
+    Resource.INSTANCE: (
+        *("application/dicom", "application/dicom; transfer-syntax=*", _DICOM_PARTS, "*/*", "application/zip"),
+        f"application/dicom{_JPEG_2000}, application/dicom{_EXPLICIT}",
+        f"application/dicom{_JPEG_2000}, application/dicom{_EXPLICIT}; q=0.5",
+    ),
     Resource.FRAMES: (
         *(_OCTET_PARTS, f"{_OCTET_PARTS}; transfer-syntax=*", "application/octet-stream"),
-        *('multipart/related; type="image/jp2"', "image/jp2", "*/*"),
+        *('multipart/related; type="image/jp2"', "image/jp2", "image/jp2; transfer-syntax=*"),
+        *('multipart/related; type="*/*"', "*/*"),
     ),
     Resource.BULK_DATA: ("*/*", "application/octet-stream", _OCTET_PARTS, "image/jpeg"),
 }
-_RESOURCES = {
-    Resource.STUDY: "study, series",
-    Resource.INSTANCE: "instance",
-    Resource.FRAMES: "frames",
-    Resource.BULK_DATA: "bulk data",
-}
+_SHAPES = {Shape.SINGLE: "body", Shape.MULTIPART: "parts", Shape.EITHER: "body, parts"}
 
 
 def _accepts() -> str:
@@ -172,7 +184,7 @@ def _accepts() -> str:
     for resource, texts in _ACCEPTS.items():
         for text in texts:
             answer = _answered(negotiate(resource, parse_accept(text)), named=resource is not Resource.BULK_DATA)
-            rows.append([_RESOURCES[resource], f"`{text}`", answer])
+            rows.append([resource.value, f"`{text}`", answer])
     return _table(["resource", "Accept", "answer"], rows)
 
 
@@ -180,19 +192,69 @@ def _answered(offers: list[Offer], *, named: bool) -> str:
     """Say what `offers` lead to; values of bulk data have one encoding whatever is asked for."""
     if not offers:
         return "406"
-    [shape] = {f"{'parts' if offer.multipart else 'one body'} of `{offer.media_type}`" for offer in offers}
+    [shape] = {f"{'parts' if offer.multipart else 'one body'} of {_label(offer)}" for offer in offers}
     if not named:
         return shape
-    return f"{shape}: {', else '.join(_syntax_name(offer.transfer_syntax) for offer in offers)}"
+    choices = [list(equals) for _, equals in groupby(offers, key=lambda offer: offer.quality)]
+    return f"{shape}: {', else '.join(map(_one_of, choices))}"
 
 
-def _syntax_name(uid: str) -> str:
-    return "as stored" if uid == STORED else UID(uid).name
+def _label(offer: Offer) -> str:
+    return "the type that belongs to the transfer syntax" if offer.media_type == ANY else f"`{offer.media_type}`"
+
+
+def _one_of(equals: list[Offer]) -> str:
+    """Name offers of equal quality: what is stored in one of them stays as it is."""
+    names = [_syntax_name(offer) for offer in equals]
+    return f"as stored if in {' or '.join(names)}, else {names[0]}" if len(names) > 1 else names[0]
+
+
+def _syntax_name(offer: Offer) -> str:
+    if offer.transfer_syntax != STORED:
+        return _name(offer.transfer_syntax)
+    return f"as stored if in {' or '.join(map(_name, offer.only))}" if offer.only else "as stored"
+
+
+# Newer than pydicom's dictionary.
+_NEW_NAMES = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
+}
+
+
+def _name(uid: str) -> str:
+    return _NEW_NAMES.get(uid, UID(uid).name)
+
+
+def _catalogue() -> str:
+    """Return all there is to negotiate: resource, media type, envelope, transfer syntaxes."""
+    rows = (
+        [
+            resource.value,
+            f"`{product.media_type}`",
+            _SHAPES[product.shape],
+            _contents(resource, product),
+        ]
+        for resource, products in CATALOGUE.items()
+        for product in products
+    )
+    return _table(["resource", "media type", "as", "transfer syntaxes `1.2.840.10008.1.2…`"], rows)
+
+
+def _contents(resource: Resource, product: Product) -> str:
+    if resource not in (Resource.STUDY, Resource.INSTANCE, Resource.FRAMES):
+        return ""
+    if product.syntaxes:
+        return ", ".join(f"`{uid.removeprefix(_UID_ROOT)}`" for uid in product.syntaxes)
+    default = f"`{product.default.removeprefix(_UID_ROOT)}`, else as stored" if product.default else "as stored"
+    return f"any; without the parameter {default}"
 
 
 def _pixel_media_types() -> str:
     rows = (
-        [f"`{product.media_type}`", ", ".join(f"`{uid.removeprefix('1.2.840.10008.1.2')}`" for uid in product.syntaxes)]
+        [f"`{product.media_type}`", ", ".join(f"`{uid.removeprefix(_UID_ROOT)}`" for uid in product.syntaxes)]
         for product in CATALOGUE[Resource.FRAMES]
         if product.syntaxes
     )
@@ -200,14 +262,16 @@ def _pixel_media_types() -> str:
 
 
 def _reencoding() -> str:
-    uncompressed = (syntax.IMPLICIT_LITTLE, syntax.EXPLICIT_LITTLE, syntax.DEFLATED, syntax.EXPLICIT_BIG)
+    both = {*syntaxes.ENCODABLE, *syntaxes.DECODABLE}
     rows = (
-        [f"{UID(source).name} `{source}`", *("yes" if can_reencode(source, target) else "no" for target in ENCODABLE)]
-        for source in (*uncompressed, "1.2.840.10008.1.2.4.90")
+        [
+            f"{_name(uid)} `{uid}`",
+            "yes" if uid in syntaxes.DECODABLE else "",
+            "yes" if uid in syntaxes.ENCODABLE else "",
+        ]
+        for uid in sorted(both, key=lambda uid: [int(part) for part in uid.split(".")])
     )
-    names = [f"to {UID(target).name} `{target}`" for target in ENCODABLE]
-    table = _table(["stored in", *names], rows)
-    return table.replace(f"{UID('1.2.840.10008.1.2.4.90').name} `1.2.840.10008.1.2.4.90`", "any other")
+    return _table(["transfer syntax", "can be decoded", "can be made"], rows)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -263,8 +327,10 @@ def _character_sets() -> str:
 TABLES: Mapping[str, Callable[[], str]] = {
     "dicom-paths": lambda: _paths(DICOM),
     "service-paths": lambda: _paths((*SERVICE, *BARE)),
+    "methods": _methods,
     "versions": _versions,
     "accepts": _accepts,
+    "catalogue": _catalogue,
     "pixel-media-types": _pixel_media_types,
     "reencoding": _reencoding,
     "search-attributes": _search_attributes,

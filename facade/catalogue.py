@@ -83,9 +83,11 @@ PIXELS = (
 # (PS3.18 section 8.7.3.3): clients that name none would otherwise never see what can't be decoded.
 _OCTETS = Product(OCTET_STREAM, default=EXPLICIT_LITTLE_ENDIAN)
 
-_PICTURES = tuple(
-    Product(name, Shape.EITHER)
-    for name in ("image/jpeg", "image/png", "image/gif", "image/apng", "text/html", "application/pdf", "video/mp4")
+_STILL = ("image/jpeg", "image/png")
+_MOVING = ("image/gif", "image/apng")
+_DOCUMENTS = (
+    *("text/html", "application/pdf", "text/xml", "model/stl", "model/obj", "model/mtl"),
+    *("video/mpeg", "video/mp4"),
 )
 
 CATALOGUE: Mapping[Resource, tuple[Product, ...]] = {
@@ -96,9 +98,9 @@ CATALOGUE: Mapping[Resource, tuple[Product, ...]] = {
     Resource.INSTANCE: (Product(DICOM, Shape.EITHER, default=EXPLICIT_LITTLE_ENDIAN), Product(ZIP, Shape.SINGLE)),
     Resource.FRAMES: (_OCTETS, *PIXELS),
     Resource.BULK_DATA: (_OCTETS,),
-    Resource.METADATA: (Product(DICOM_JSON, Shape.SINGLE), Product(DICOM_XML, Shape.MULTIPART)),
-    Resource.RENDERED: _PICTURES,
-    Resource.THUMBNAIL: tuple(Product(name, Shape.SINGLE) for name in ("image/jpeg", "image/png")),
+    Resource.METADATA: (Product(DICOM_JSON, Shape.SINGLE), Product(DICOM_XML, Shape.EITHER)),
+    Resource.RENDERED: tuple(map(Product, (*_STILL, *_MOVING, *_DOCUMENTS))),
+    Resource.THUMBNAIL: tuple(Product(name, Shape.SINGLE) for name in _STILL),
 }
 """What can be had of each resource; the first row is what `*/*` means."""
 
