@@ -41,7 +41,7 @@ def render(job: RenderFrame) -> bytes:
     with np.errstate(all="ignore"):  # numbers that make no sense become black or white
         picture = _picture(job, step)
     picture = annotated(placed(picture, _thinned(place, step)), job.output.annotations)
-    return encoded(np.ascontiguousarray(picture), job.look.icc_profile, job.output)
+    return encoded(picture, job.look.icc_profile, job.output)
 
 
 def encoded(picture: Pixels, icc_profile: bytes, output: Output) -> bytes:
@@ -50,6 +50,8 @@ def encoded(picture: Pixels, icc_profile: bytes, output: Output) -> bytes:
     if output.format in (PictureFormat.GIF, PictureFormat.APNG) and wanted in (IccProfile.IF_PRESENT, IccProfile.YES):
         wanted = IccProfile.SRGB  # there is no room for a profile
     profile = b""
+    # Of one row or column, a flipped array counts as contiguous, with strides that encoders refuse.
+    picture = np.ascontiguousarray(picture).reshape(-1).reshape(picture.shape)
     if picture.ndim == 3:
         picture, profile = in_colors(picture, wanted, icc_profile)
     if output.format is PictureFormat.JPEG:

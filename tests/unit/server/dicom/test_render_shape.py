@@ -64,6 +64,15 @@ def test_negative_extents_flip_the_picture() -> None:
     assert shown(RAMP, viewport=Viewport(0, 0, 2, 1, -3, -4)).tolist() == RAMP[1:5, 2:5][::-1, ::-1].tolist()
 
 
+@pytest.mark.parametrize("format_", list(PictureFormat))
+@pytest.mark.parametrize("extent", [(-1, 0), (0, -1), (-1, -1), (1, 1)])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_single_rows_and_columns_can_be_flipped(format_: PictureFormat, extent: tuple[int, int], samples: int) -> None:
+    array = RAMP if samples == 1 else np.stack([RAMP] * 3, -1)
+    output = Output(format=format_, viewport=Viewport(0, 0, 0, 0, *extent))
+    assert render(frame_of(array, WHOLE, output, photometric="MONOCHROME2" if samples == 1 else "RGB"))
+
+
 def test_a_smaller_picture_averages_its_pixels() -> None:
     stripes = np.tile(np.array([[0, 200]], np.uint8), (64, 32))
     assert abs(int(shown(stripes, viewport=Viewport(8, 8))[4, 4]) - 100) <= 6
