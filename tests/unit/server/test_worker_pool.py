@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -276,3 +277,18 @@ async def _outcome(doing: Any) -> bytes | DicomStoreError:
     except DicomStoreError as error:
         return error
     return result
+
+
+def test_what_the_workers_of_a_core_import_leaves_out_the_core() -> None:
+    imports = "server.adapters.worker_process, server.dicom.work, server.dicom.codecs.transcode"
+    program = f"import sys, {imports}; print(' '.join(sys.modules))"
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    modules = set(answer.stdout.split())
+    assert {"numpy", "imagecodecs"} <= modules
+    assert not modules & {"grpc", "sqlalchemy", "starlette", "pydantic", "pydicom", "asyncio", "server.domain"}
