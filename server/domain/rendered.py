@@ -142,7 +142,7 @@ def choose(acceptable: Sequence[str], possible: Sequence[str]) -> str:
                 return media_type
     raise WrongState(
         Reason.NOT_ACCEPTABLE_MEDIA_TYPE,
-        f"The resource can be rendered as {', '.join(possible)} only.",
+        "The resource can't be rendered as any media type that was asked for.",
         possible=",".join(possible),
     )
 
