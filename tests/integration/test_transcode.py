@@ -296,6 +296,17 @@ async def test_frames_too_large_to_be_worked_on_are_only_had_as_stored(tmp_path:
         assert set(await _possible(core.retrieve_stub.RetrieveInstances(request))) == {EXPLICIT_LITTLE, IMPLICIT_LITTLE}
 
 
+async def test_uncompressed_pixel_data_that_no_length_can_say_is_not_acceptable(core: CoreClient) -> None:
+    frame_bytes = 1 << 27
+    body = part10(transfer_syntax=RLE_LOSSLESS, fragments=[[b"run"]] * 32, Rows=1 << 13, Columns=1 << 14)
+    assert 31 * frame_bytes < 0xFFFFFFFE < 32 * frame_bytes
+    [stored] = await core.stored(body)
+    request = pb.RetrieveInstancesRequest(resource=ref_of(stored), acceptable_transfer_syntax_uids=[EXPLICIT_LITTLE])
+    possible = await _possible(core.retrieve_stub.RetrieveInstances(request))
+    assert JPEG_2000_LOSSLESS in possible
+    assert not {EXPLICIT_LITTLE, IMPLICIT_LITTLE} & set(possible)
+
+
 # Qualities
 
 
