@@ -83,9 +83,9 @@ PIXELS = (
 # (PS3.18 section 8.7.3.3): clients that name none would otherwise never see what can't be decoded.
 _OCTETS = Product(OCTET_STREAM, default=EXPLICIT_LITTLE_ENDIAN)
 
-_STILL = ("image/jpeg", "image/png")
-_MOVING = ("image/gif", "image/apng")
-_DOCUMENTS = (
+STILL = ("image/jpeg", "image/png")
+MOVING = ("image/gif", "image/apng")
+DOCUMENTS = (
     *("text/html", "application/pdf", "text/xml", "model/stl", "model/obj", "model/mtl"),
     *("video/mpeg", "video/mp4"),
 )
@@ -99,8 +99,8 @@ CATALOGUE: Mapping[Resource, tuple[Product, ...]] = {
     Resource.FRAMES: (_OCTETS, *PIXELS),
     Resource.BULK_DATA: (_OCTETS,),
     Resource.METADATA: (Product(DICOM_JSON, Shape.SINGLE), Product(DICOM_XML, Shape.EITHER)),
-    Resource.RENDERED: tuple(map(Product, (*_STILL, *_MOVING, *_DOCUMENTS))),
-    Resource.THUMBNAIL: tuple(Product(name, Shape.SINGLE) for name in _STILL),
+    Resource.RENDERED: tuple(map(Product, (*STILL, *MOVING, *DOCUMENTS))),
+    Resource.THUMBNAIL: tuple(Product(name, Shape.SINGLE) for name in STILL),
 }
 """What can be had of each resource; the first row is what `*/*` means."""
 

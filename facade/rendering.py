@@ -15,11 +15,6 @@ from facade.accept import ANY, MediaRange
 from facade.errors import Refusal
 from facade.query import Parameter, first, integer, invalid, parameters_of, wishes_of
 
-STILL = ("image/jpeg", "image/png")
-MOVING = ("image/gif", "image/apng")
-TEXTS = ("text/html", "application/pdf", "text/xml", "model/stl", "model/obj", "model/mtl", "video/mpeg", "video/mp4")
-"""Reports, which become pages, and what is sent as it is stored."""
-
 _OTHER_NAMES = {"image/jpg": "image/jpeg", "video/mpeg2": "video/mpeg"}
 
 _FAMILIES = ("text/", "model/")

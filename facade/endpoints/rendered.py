@@ -22,21 +22,14 @@ from starlette.responses import Response
 from facade.accept import MediaRange
 from facade.addresses import resource_of, urls_of
 from facade.caching import cache_control, cached, known_tags
+from facade.catalogue import DOCUMENTS, MOVING, STILL
 from facade.channel import Core
 from facade.endpoints.wado import parse_frames
 from facade.errors import CoreFailure
 from facade.objects import Bare, Envelope, Objects, Parts, Run, body
 from facade.observe import call_metadata
 from facade.ranges import content_range, range_of, still_wanted
-from facade.rendering import (
-    MOVING,
-    STILL,
-    TEXTS,
-    acceptable_media_types,
-    form_of,
-    rendered_request,
-    wants_envelope,
-)
+from facade.rendering import acceptable_media_types, form_of, rendered_request, wants_envelope
 from facade.streaming import StreamedResponse
 
 _HEAD_ONLY = ByteRange(offset_bytes=0, length_bytes=1)
@@ -90,7 +83,7 @@ async def _answer(request: Request, frames: list[int]) -> Response:
     wanted = rendered_request(request)
     wanted.resource.CopyFrom(resource)
     wanted.frames.extend(frames)
-    names, wishes = acceptable_media_types(request, STILL if frames else (*STILL, *MOVING, *TEXTS))
+    names, wishes = acceptable_media_types(request, STILL if frames else (*STILL, *MOVING, *DOCUMENTS))
     wanted.acceptable_media_types.extend(names)
     if resource.sop_instance_uid and len(frames) < 2:
         return await alone(request, wanted, wishes)

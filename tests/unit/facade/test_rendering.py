@@ -5,11 +5,9 @@ from dicomstore.v1 import retrieve_service_pb2 as pb
 from starlette.requests import Request
 
 from facade.accept import parse_accept
+from facade.catalogue import DOCUMENTS, MOVING, STILL
 from facade.errors import Refusal
 from facade.rendering import (
-    MOVING,
-    STILL,
-    TEXTS,
     acceptable_media_types,
     form_of,
     parse_viewport,
@@ -18,7 +16,7 @@ from facade.rendering import (
     wants_envelope,
 )
 
-ALL = (*STILL, *MOVING, *TEXTS)
+ALL = (*STILL, *MOVING, *DOCUMENTS)
 
 
 def request(query: str = "", accept: str | None = None) -> Request:
