@@ -16,8 +16,9 @@ from facade.addresses import Urls
 from facade.versions import ApiVersion
 
 _RELATIVE = b'"BulkDataURI":"bulkdata:'
-_BINARY = rb'"[0-9A-F]{8}":\{"vr":"(?:O[BDFLVW]|UN)"(?:,"(?:InlineBinary|BulkDataURI)":"[^"]*+")?+\}'  # canonical JSON
-_BINARIES = re.compile(rb"(?<=\{)(?:" + _BINARY + rb",?)++|," + _BINARY)
+_BINARY = re.compile(rb':\{"vr":"(?:O[BDFLVW]|UN)"(?:,"(?:InlineBinary|BulkDataURI)":"[^"]*+")?+\}')
+_KEY_BYTES = len('"7FE00010"')
+_BRACE = ord("{")
 _RETRIEVE_URL = "00081190"
 
 DataSet = dict[str, dict[str, Any]]
@@ -58,7 +59,18 @@ def without_bulk_data(data_set: bytes) -> bytes:
 
     Sound without parsing, as `with_bulk_data_urls` is.
     """
-    return _BINARIES.sub(b"", data_set)
+    kept: list[bytes] = []
+    position, is_first = 0, False
+    for found in _BINARY.finditer(data_set):
+        start, end = found.start() - _KEY_BYTES, found.end()
+        is_first = data_set[start - 1] == _BRACE or (is_first and start == position)
+        if not is_first:
+            start -= 1  # with the comma before it
+        elif data_set.startswith(b",", end):
+            end += 1
+        kept.append(data_set[position:start])
+        position = end
+    return b"".join([*kept, data_set[position:]])
 
 
 def store_response(outcomes: Sequence[StoreOutcome], version: ApiVersion, urls: Urls, study: str = "") -> DataSet:

@@ -192,9 +192,10 @@ def _completed(request: Request, urls: Urls) -> Complete:
     settings: Settings = request.app.state.settings
     omits = request.path_params["version"].name in comma_list(settings.omit_bulk_data_in)
 
+    if omits:
+        return lambda item: without_bulk_data(item.dicom_json)
+
     def complete(item: MetadataItem) -> bytes:
-        if omits:
-            return without_bulk_data(item.dicom_json)
         uids = item.id
         url = urls.instance(uids.study_instance_uid, uids.series_instance_uid, uids.sop_instance_uid)
         return with_bulk_data_urls(item.dicom_json, url)

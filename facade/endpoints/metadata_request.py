@@ -72,7 +72,7 @@ class Selection:
     @property
     def tag(self) -> str:
         """What it adds to an entity tag; nothing for everything."""
-        if self == Selection((), (), 0, 0):
+        if self == EVERYTHING:
             return ""
         return "-" + hashlib.blake2b(repr(self).encode(), digest_size=8).hexdigest()
 
@@ -86,6 +86,9 @@ class Selection:
         }
 
 
+EVERYTHING = Selection((), (), 0, 0)
+
+
 def selection_of(parameters: Sequence[Parameter]) -> Selection:
     """Return what the parameters of a request select.
 
@@ -95,6 +98,8 @@ def selection_of(parameters: Sequence[Parameter]) -> Selection:
     Raises:
         Refusal: 400, limit or offset is not a number that makes sense.
     """
+    if not parameters:
+        return EVERYTHING
     include = _names(parameters, "includefield")
     return Selection(
         () if "all" in include else include,

@@ -10,7 +10,7 @@ from dicomstore.v1.resources_pb2 import AttributeFinding, InstanceId, ItemError
 from dicomstore.v1.store_service_pb2 import StoredInstance, StoreOutcome
 
 from facade.addresses import Urls
-from facade.dicom_json import store_response, store_response_json, with_bulk_data_urls
+from facade.dicom_json import store_response, store_response_json, with_bulk_data_urls, without_bulk_data
 from facade.dicom_xml import native_xml
 from facade.endpoints.stow import status_of
 from facade.versions import VERSIONS
@@ -174,3 +174,33 @@ def test_bulk_data_uris_become_absolute_without_parsing() -> None:
 @pytest.mark.parametrize("study", ["", "1"])
 def test_the_answer_as_json_is_made_item_by_item(outcomes: list[StoreOutcome], study: str) -> None:
     assert orjson.loads(store_response_json(outcomes, V2, URLS, study)) == store_response(outcomes, V2, URLS, study)
+
+
+@pytest.mark.parametrize(
+    ("data_set", "left"),
+    [
+        ("{}", "{}"),
+        ("{#}", "{}"),
+        ("{#,#}", "{}"),
+        ("{#,#,~}", "{~}"),
+        ("{~,#}", "{~}"),
+        ("{~,#,#,~}", "{~,~}"),
+        ("{#,~,#,~,#}", "{~,~}"),
+        ('{"00081140":{"vr":"SQ","Value":[{#},{#,~},{~,#}]},#}', '{"00081140":{"vr":"SQ","Value":[{},{~},{~}]}}'),
+    ],
+)
+@pytest.mark.parametrize(
+    "binary",
+    [
+        '"00282000":{"vr":"OB"}',
+        '"7FE00010":{"vr":"OW","BulkDataURI":"bulkdata:7FE00010"}',
+        '"00091001":{"vr":"UN","InlineBinary":"AAAA"}',
+    ],
+)
+def test_elements_of_bytes_can_be_left_out_anywhere(data_set: str, left: str, binary: str) -> None:
+    text = r'"00081030":{"vr":"LO","Value":["\"00282000\":{\"vr\":\"OB\"}"]}'
+
+    def filled(form: str) -> bytes:
+        return form.replace("#", binary).replace("~", text).encode()
+
+    assert without_bulk_data(filled(data_set)) == filled(left)
