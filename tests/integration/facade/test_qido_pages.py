@@ -26,3 +26,17 @@ async def test_who_lists_a_series_or_study_and_names_no_limit_gets_all_of_it(web
     everywhere = await web.get("/v2/instances", headers=JSON)
     assert len(everywhere.json()) == 100
     assert "additional results" in everywhere.headers["warning"]
+
+
+async def test_an_answer_of_several_pages_tells_the_total_and_what_remains_if_asked(web: httpx.AsyncClient) -> None:
+    await stored(web, *(part10(StudyInstanceUID="1.7") for _ in range(250)))
+
+    answer = await web.get("/v2/instances?limit=230&offset=5&totalcount=true", headers=JSON)
+
+    assert len(answer.json()) == 230
+    assert answer.headers["x-total-count"] == "250"
+    assert answer.headers["warning"] == '299 dicomstore "There are 15 additional results that can be requested."'
+    assert "warning" not in (await web.get("/v2/instances?limit=230", headers=JSON)).headers
+    rest = await web.get("/v2/studies/1.7/instances?limit=230", headers=JSON)
+    assert rest.headers["warning"] == '299 dicomstore "There are 20 additional results that can be requested."'
+    assert "link" not in rest.headers
