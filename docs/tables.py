@@ -36,7 +36,9 @@ from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS, A
 from server.dicom.attributes import SEARCH_KEYS, SearchKey
 from server.dicom.codecs import syntaxes
 from server.dicom.keywords import path_of
+from server.dicom.kinds import KIND_OF_CLASS, Kind
 from server.dicom.matching import WILDCARD_VRS
+from server.domain.retrieve_rendered import ANIMATED, FORMS
 
 _CONVERTOR = re.compile(r":\w+}")
 _PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -274,6 +276,34 @@ def _reencoding() -> str:
     return _table(["transfer syntax", "can be decoded", "can be made"], rows)
 
 
+_KINDS: Mapping[Kind, str] = {
+    Kind.IMAGE: "whatever has pixel data: images, segmentations, doses, maps, whole slides",
+    Kind.VIDEO: "pixel data in a transfer syntax `1.2.840.10008.1.2.4.100` to `.108`",
+    Kind.REPORT: "Structured Reports, Key Object Selections, and private classes with a Content Sequence",
+    Kind.DOCUMENT: "encapsulated PDF, CDA, STL, OBJ, MTL, and private classes with an Encapsulated Document",
+    Kind.WAVEFORM: "waveforms",
+    Kind.PRESENTATION: "presentation states, hanging protocols, structured displays",
+    Kind.RT_PLAN: "radiotherapy plans, records and instructions",
+    Kind.RT_STRUCTURE: "RT Structure Sets",
+    Kind.SEGMENTATION: "surfaces, tracts, point clouds, annotations",
+    Kind.OTHER: "all others, images without pixel data among them",
+}
+
+
+def _rendered_forms() -> str:
+    assert set(KIND_OF_CLASS.values()) < set(Kind) == set(_KINDS)
+    rows = ([_KINDS[kind], _forms(kind), "a picture" if kind is Kind.IMAGE else "an icon"] for kind in Kind)
+    return _table(["objects", "`/rendered`", "`/thumbnail`"], rows)
+
+
+def _forms(kind: Kind) -> str:
+    names = FORMS.get(kind, ())
+    if kind is Kind.DOCUMENT:
+        return "its MIME Type of Encapsulated Document (0042,0012)"
+    several = " (several frames)" if kind is Kind.IMAGE else ""
+    return ", ".join(f"`{name}`{several if name in ANIMATED else ''}" for name in names) or "406"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Searching
 
@@ -325,6 +355,7 @@ def _character_sets() -> str:
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
+    "rendered-forms": _rendered_forms,
     "dicom-paths": lambda: _paths(DICOM),
     "service-paths": lambda: _paths((*SERVICE, *BARE)),
     "methods": _methods,

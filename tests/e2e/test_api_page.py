@@ -66,6 +66,12 @@ def test_a_frame_is_retrieved_once_and_twice(tried: Tried, ct: FileDataset) -> N
     assert tried.file("frames.multipart").count(ct.PixelData) == 2
 
 
+def test_pictures_are_rendered_in_the_form_and_size_asked_for(tried: Tried) -> None:
+    assert tried.file("look.jpg").startswith(b"\xff\xd8\xff")
+    assert tried.file("look.png").startswith(b"\x89PNG")
+    assert tried.file("small.jpg").startswith(b"\xff\xd8\xff")
+
+
 def test_metadata_is_not_sent_again_to_who_has_it(tried: Tried, ct: FileDataset) -> None:
     [[data_set]] = json_in(tried.file("metadata.json").decode())
     assert data_set["00080018"]["Value"] == [ct.SOPInstanceUID]
