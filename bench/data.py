@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from io import BytesIO
 
 import pydicom
+from PIL import Image
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -22,6 +23,7 @@ _SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _ROOT = "1.2.826.0.1.3680043.10.1.77"
 _MORE_ATTRIBUTES = 140
 _PIXEL_DATA = b"\xe0\x7f\x10\x00O"
+_PICTURES = 64
 _FIRST_DATE, _DAYS = date(2015, 1, 1), 3000
 _NO_DATE = "19001231"
 
@@ -101,12 +103,26 @@ def family(study: int) -> str:
 
 @functools.cache
 def frames(kind: Kind) -> list[bytes]:
-    """Return the frames that all instances of a kind have; the tiles only look like JPEG from outside."""
+    """Return the frames that all instances of a kind have."""
     made_up = random.Random(7)
     if kind.tiles:
-        sizes = [made_up.randrange(3000, 5000, 2) for _ in range(kind.frames)]
-        return [b"\xff\xd8%b\xff\xd9" % made_up.randbytes(size) for size in sizes]
+        pictures = [_tile(kind, made_up) for _ in range(_PICTURES)]
+        return [_with_comment(pictures[number % _PICTURES], number) for number in range(kind.frames)]
     return [made_up.randbytes(kind.rows * kind.columns * 2) for _ in range(kind.frames)]
+
+
+def _tile(kind: Kind, made_up: random.Random) -> bytes:
+    """Return a picture as JPEG with colours by halves (YBR_FULL_422), smooth enough to take about 4 KB."""
+    noise = Image.frombytes("RGB", (8, 8), made_up.randbytes(8 * 8 * 3))
+    out = BytesIO()
+    noise.resize((kind.columns, kind.rows), Image.Resampling.BICUBIC).save(out, "JPEG", quality=60, subsampling="4:2:2")
+    return out.getvalue()
+
+
+def _with_comment(picture: bytes, number: int) -> bytes:
+    """Return a JPEG picture that differs from all others, of even length."""
+    text = b"%08d" % number + b" " * (len(picture) % 2)
+    return picture[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + picture[2:]
 
 
 @functools.cache

@@ -24,6 +24,8 @@ _GZIP_JSON = {**JSON, "Accept-Encoding": "gzip"}
 STORED_FORM = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
 _FRAME = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
 _TILE = {"Accept": 'multipart/related; type="image/jpeg"; transfer-syntax=*'}
+_NATIVE_TILE = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1'}
+_PICTURE = {"Accept": "image/jpeg"}
 _PAGE = 50
 _MOST = 200  # the largest page there is
 _BIG_FRAME = bytes(range(256)) * 4096  # 1 MiB
@@ -271,6 +273,56 @@ def _tile(_: Archive, size: Sets) -> Iterator[Request]:
     return _frames(size.slide, [size.slide_study], _TILE)
 
 
+def _rendered_ct(_: Archive, size: Sets) -> Iterator[Request]:
+    resources = itertools.product(size.ct_studies, SERIES, size.slices)
+    return itertools.cycle([_picture(*resource) for resource in resources])
+
+
+def _rendered_frame(_: Archive, size: Sets) -> Iterator[Request]:
+    """Ask for one frame after the other, as those who look at a film do."""
+    numbers = itertools.product(range(1, 1 + size.multiframe.frames), size.multiframe_studies)
+    return itertools.cycle([_picture(study, 1, 1, f"/frames/{number}") for number, study in numbers])
+
+
+def _thumbnail(_: Archive, size: Sets) -> Iterator[Request]:
+    """Ask for what a list of series shows."""
+    resources = itertools.product(size.ct_studies, SERIES)
+    paths = [f"{study_path(study)}/series/{data.series_uid(study, series)}" for study, series in resources]
+    return itertools.cycle([_jpeg(f"{path}/thumbnail") for path in paths])
+
+
+def _picture(study: int, series: int, number: int, frame: str = "") -> Request:
+    path = f"{study_path(study)}/series/{data.series_uid(study, series)}"
+    return _jpeg(f"{path}/instances/{data.instance_uid(study, series, number)}{frame}/rendered")
+
+
+def _jpeg(target: str) -> Request:
+    return Request([request("GET", target, _PICTURE)], 1, _is_jpeg, least_bytes=1000)
+
+
+def _is_jpeg(answer: Answer) -> bool:
+    return answer.body is not None and answer.body.startswith(b"\xff\xd8") and answer.body.endswith(b"\xff\xd9")
+
+
+def _native_tile(_: Archive, size: Sets) -> Iterator[Request]:
+    """Ask for tiles far apart, as pixels; each is asked for once in 5,000, so that none is remembered."""
+    kind = size.slide
+    steps = range(0, kind.frames * 7919, 7919)
+    path = f"{study_path(size.slide_study)}/series/{data.series_uid(size.slide_study)}"
+    target = f"{path}/instances/{data.instance_uid(size.slide_study)}/frames"
+    return itertools.cycle(
+        [
+            Request(
+                [request("GET", f"{target}/{step % kind.frames + 1}", _NATIVE_TILE)],
+                1,
+                lambda _: True,
+                least_bytes=kind.rows * kind.columns * 3,
+            )
+            for step in steps
+        ]
+    )
+
+
 def _delete(archive: Archive, size: Sets) -> Iterator[Request]:
     studies = list(itertools.islice(FRESH, max(4, round(_DELETIONS * size.scale))))
     store(archive.core, "", (instance for study in studies for instance in sets.small_study(study)))
@@ -299,6 +351,10 @@ WORKLOADS = (
     Workload("wado_study", "instances", 1, _wado_study),
     Workload("frame_1", "frames", 8, _frame_of_many),
     Workload("frames_wsi", "frames", 16, _tile),
+    Workload("frame_transcoded", "frames", 4, _native_tile),
+    Workload("rendered_ct", "frames", 4, _rendered_ct),
+    Workload("rendered_frame", "frames", 4, _rendered_frame),
+    Workload("thumbnail_series", "pictures", 4, _thumbnail),
     Workload("stow_ct_1", "instances", 8, _stow(data.CT_SLICE, 1), writes=True),
     Workload("stow_ct_batch", "instances", 2, _stow(data.CT_SLICE, 50), writes=True),
     Workload("stow_small_1", "instances", 16, _stow(data.SMALL, 1), writes=True),
