@@ -66,13 +66,15 @@ class SearchMatch(_message.Message):
     def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., dicom_json: _Optional[bytes] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("matches", "next_page_token", "ignored_attributes", "total_count")
+    __slots__ = ("matches", "next_page_token", "ignored_attributes", "erroneous_attributes", "total_count")
     MATCHES_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     IGNORED_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    ERRONEOUS_ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
     matches: _containers.RepeatedCompositeFieldContainer[SearchMatch]
     next_page_token: str
     ignored_attributes: _containers.RepeatedScalarFieldContainer[str]
+    erroneous_attributes: _containers.RepeatedScalarFieldContainer[str]
     total_count: int
-    def __init__(self, matches: _Optional[_Iterable[_Union[SearchMatch, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., ignored_attributes: _Optional[_Iterable[str]] = ..., total_count: _Optional[int] = ...) -> None: ...
+    def __init__(self, matches: _Optional[_Iterable[_Union[SearchMatch, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., ignored_attributes: _Optional[_Iterable[str]] = ..., erroneous_attributes: _Optional[_Iterable[str]] = ..., total_count: _Optional[int] = ...) -> None: ...
