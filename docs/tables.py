@@ -21,9 +21,11 @@ from facade.endpoints import (
     bulk_data,
     change_feed,
     delete,
+    extended_query_tags,
     health,
     metadata,
     openapi,
+    operations,
     partitions,
     qido,
     rendered,
@@ -79,6 +81,13 @@ _MEANINGS: Mapping[Any, str] = {
     delete.delete: "[delete](#deleting)",
     change_feed.changes: "[list changes](#change-feed)",
     change_feed.latest_change: "[newest change](#change-feed)",
+    extended_query_tags.tags: "[list tags](#extended-query-tags)",
+    extended_query_tags.add: "[add tags](#extended-query-tags)",
+    extended_query_tags.tag: "[one tag](#extended-query-tags)",
+    extended_query_tags.update: "[enable, disable](#extended-query-tags)",
+    extended_query_tags.delete: "[delete](#extended-query-tags)",
+    extended_query_tags.errors: "[what could not be indexed](#extended-query-tags)",
+    operations.operation: "[how far it is](#operations)",
     partitions.partitions: "[list partitions](#partitions)",
     health.health: "[health](#health)",
     openapi.as_json: "[OpenAPI](#openapi) as JSON",
@@ -87,7 +96,7 @@ _MEANINGS: Mapping[Any, str] = {
 
 
 def _paths(rows: Iterable[Row]) -> str:
-    methods = ("GET", "POST", "DELETE")
+    methods = ("GET", "POST", "PATCH", "DELETE")
     assert all(set(row.methods) <= set(methods) for row in (*DICOM, *SERVICE, *BARE))
     return _table(
         ["path", *methods],

@@ -15,6 +15,8 @@ from dicomstore.v1 import (
     capabilities_service_pb2_grpc,
     change_feed_service_pb2_grpc,
     delete_service_pb2_grpc,
+    extended_query_tag_service_pb2_grpc,
+    operation_service_pb2_grpc,
     partition_service_pb2_grpc,
     retrieve_service_pb2_grpc,
     search_service_pb2_grpc,
@@ -39,6 +41,8 @@ Metadata = tuple[tuple[str, str], ...]
 _READS = {
     "SearchService": ["Search"],
     "ChangeFeedService": ["ListChanges", "GetLatestChange"],
+    "ExtendedQueryTagService": ["ListExtendedQueryTags", "GetExtendedQueryTag", "ListExtendedQueryTagErrors"],
+    "OperationService": ["GetOperation", "ListOperations", "WaitOperation"],
     "PartitionService": ["ListPartitions", "GetPartition"],
     "CapabilitiesService": ["GetCapabilities"],
 }
@@ -99,6 +103,8 @@ class Core:
         self.search: Any = search_service_pb2_grpc.SearchServiceStub(self.channel)
         self.delete: Any = delete_service_pb2_grpc.DeleteServiceStub(self.channel)
         self.changes: Any = change_feed_service_pb2_grpc.ChangeFeedServiceStub(self.channel)
+        self.tags: Any = extended_query_tag_service_pb2_grpc.ExtendedQueryTagServiceStub(self.channel)
+        self.operations: Any = operation_service_pb2_grpc.OperationServiceStub(self.channel)
         self.partitions: Any = partition_service_pb2_grpc.PartitionServiceStub(self.channel)
         self.capabilities: Any = capabilities_service_pb2_grpc.CapabilitiesServiceStub(self.channel)
         self.health: Any = health_pb2_grpc.HealthStub(self.channel)

@@ -14,9 +14,11 @@ from facade.endpoints import (
     bulk_data,
     change_feed,
     delete,
+    extended_query_tags,
     health,
     metadata,
     openapi,
+    operations,
     partitions,
     qido,
     rendered,
@@ -80,6 +82,20 @@ DICOM = (
 SERVICE = (
     Row("/changefeed", {"GET": change_feed.changes}),
     Row("/changefeed/latest", {"GET": change_feed.latest_change}),
+    Row(
+        "/extendedquerytags",
+        {"GET": extended_query_tags.tags, "POST": extended_query_tags.add},
+    ),
+    Row(
+        "/extendedquerytags/{tag}",
+        {
+            "GET": extended_query_tags.tag,
+            "PATCH": extended_query_tags.update,
+            "DELETE": extended_query_tags.delete,
+        },
+    ),
+    Row("/extendedquerytags/{tag}/errors", {"GET": extended_query_tags.errors}),
+    Row("/operations/{operation}", {"GET": operations.operation}),
     Row("/partitions", {"GET": partitions.partitions}),
     Row("/api.json", {"GET": openapi.as_json}),
     Row("/api.yaml", {"GET": openapi.as_yaml}),

@@ -28,6 +28,7 @@ class ApiVersion:
     lists_findings_of_stored: a stored instance always has a Failed Attributes Sequence, perhaps empty.
     returned_attributes: what a search returns of each level in its scope without being asked: what the service we
         follow does in this version, and what PS3.18 requires.
+    status_of_success: of an operation that has succeeded.
     feed_limit_default, feed_limit_maximum: page size of the change feed.
     feed_is_paged_by_rows: offset and limit count entries; if not, they are a window of sequence numbers.
     """
@@ -37,6 +38,7 @@ class ApiVersion:
     status_with_warnings: int
     lists_findings_of_stored: bool
     returned_attributes: Attributes
+    status_of_success: str
     feed_limit_default: int
     feed_limit_maximum: int
     feed_is_paged_by_rows: bool
@@ -180,6 +182,7 @@ VERSIONS: Mapping[str, ApiVersion] = {
             status_with_warnings=200,
             lists_findings_of_stored=False,
             returned_attributes=_with_the_standard(_V1_ATTRIBUTES),
+            status_of_success="completed",
             feed_limit_default=10,
             feed_limit_maximum=100,
             feed_is_paged_by_rows=False,
@@ -190,6 +193,7 @@ VERSIONS: Mapping[str, ApiVersion] = {
             status_with_warnings=202,
             lists_findings_of_stored=True,
             returned_attributes=_with_the_standard(_V2_ATTRIBUTES),
+            status_of_success="succeeded",
             feed_limit_default=100,
             feed_limit_maximum=200,
             feed_is_paged_by_rows=True,

@@ -5,11 +5,12 @@ They stop in the opposite order: nothing new is taken, calls in flight finish, t
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from dicomstore.v1 import (
@@ -19,6 +20,10 @@ from dicomstore.v1 import (
     change_feed_service_pb2_grpc,
     delete_service_pb2,
     delete_service_pb2_grpc,
+    extended_query_tag_service_pb2,
+    extended_query_tag_service_pb2_grpc,
+    operation_service_pb2,
+    operation_service_pb2_grpc,
     partition_service_pb2,
     partition_service_pb2_grpc,
     retrieve_service_pb2,
@@ -35,16 +40,19 @@ from server.adapters.packed_blobs import PackedBlobs
 from server.adapters.sql import engine
 from server.adapters.worker_pool import WorkerPool
 from server.config import Settings
+from server.dicom.tags import extract
 from server.domain.audit import Audit
 from server.domain.change_feed import ChangeFeed
 from server.domain.commit import Committer
 from server.domain.delete import Delete
 from server.domain.descriptions import Descriptions
+from server.domain.extended_query_tags import ExtendedQueryTags
 from server.domain.fragments import FragmentReader
 from server.domain.frame_cache import FrameCache
 from server.domain.housekeeping import Housekeeping
 from server.domain.images import Images
 from server.domain.limits import MAX_MESSAGE_BYTES
+from server.domain.operations import Operations, Work
 from server.domain.pace import Pace
 from server.domain.partitions import PartitionGate
 from server.domain.pictures import Pictures
@@ -66,13 +74,18 @@ from server.ports.workers import Workers
 from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
 from server.rpc.delete import DeleteServicer
+from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
 from server.rpc.observe import Boundary
+from server.rpc.operations import OperationServicer
 from server.rpc.partition import PartitionServicer
 from server.rpc.retrieve import RetrieveServicer
 from server.rpc.room import Room
 from server.rpc.search import SearchServicer
 from server.rpc.store import StoreServicer
+
+if TYPE_CHECKING:
+    from server.jobs.engine import Engine
 
 SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
@@ -82,6 +95,8 @@ SERVICES = tuple(
         (search_service_pb2, "SearchService"),
         (delete_service_pb2, "DeleteService"),
         (change_feed_service_pb2, "ChangeFeedService"),
+        (extended_query_tag_service_pb2, "ExtendedQueryTagService"),
+        (operation_service_pb2, "OperationService"),
         (partition_service_pb2, "PartitionService"),
         (capabilities_service_pb2, "CapabilitiesService"),
     )
@@ -180,7 +195,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
     """
     await asyncio.to_thread(prepare_schema, settings)
     async with AsyncExitStack() as stack:
-        database = engine.open_database(settings.database_url, settings.search_seconds)
+        database = engine.open_database(settings.database_url, settings.search_seconds, extract)
         stack.push_async_callback(database.close)
         blobs = await stack.enter_async_context(PackedBlobs(settings.data))
         await _require_partitions_if_used(settings, database)
@@ -196,12 +211,14 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             _log.info("recovered what an unfinished run left count=%d", recovered)
         watch = Health(SERVICES, {"index": database.instances.check, "blobs": blobs.check})
 
+        tags = ExtendedQueryTags(tags=database.tags, now=now)
         store = Store(
             blobs=blobs,
             committer=committer,
             gate=gate,
             max_instance_bytes=settings.max_instance_bytes,
             max_header_bytes=settings.max_header_bytes,
+            faults=tags.faults,
         )
         delete = Delete(
             index=database.instances,
@@ -266,9 +283,11 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
                 ),
                 pace=pace,
             ),
-            search=SearchServicer(Search(database.instances, gate)),
+            search=SearchServicer(Search(database.instances, gate, database.tags)),
             delete=DeleteServicer(delete),
             change_feed=ChangeFeedServicer(feed),
+            tags=ExtendedQueryTagServicer(tags),
+            operations=OperationServicer(Operations(record=database.operations, now=now)),
             partition=PartitionServicer(gate),
             capabilities=CapabilitiesServicer(settings),
             health=watch.servicer,
@@ -298,6 +317,24 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
 
 
 @asynccontextmanager
+async def working(settings: Settings) -> AsyncIterator["Engine"]:
+    """Work on operations until the context is left. Raises: as `running`."""
+    from server.jobs import engine as jobs  # not above: processes that serve do without the engine's memory
+
+    await asyncio.to_thread(prepare_schema, settings)
+    async with AsyncExitStack() as stack:
+        database = engine.open_database(settings.database_url, settings.search_seconds, extract)
+        stack.push_async_callback(database.close)
+        await ExtendedQueryTags(tags=database.tags, now=now).finish_deletions()
+        work = Work(
+            record=database.operations, tags=database.tags, now=now, keep=timedelta(days=settings.operation_days)
+        )
+        # Whoever restarts on this machine with this data is the one that was killed.
+        name = f"{socket.gethostname()}:{settings.data.absolute()}"
+        yield await stack.enter_async_context(jobs.engine(work, database_url=settings.operations_url, executor=name))
+
+
+@asynccontextmanager
 async def auditing(settings: Settings) -> AsyncIterator[Audit]:
     """Open index and blobs for an audit, beside a running core or alone."""
     async with AsyncExitStack() as stack:
@@ -316,6 +353,8 @@ class _Services:
     search: SearchServicer
     delete: DeleteServicer
     change_feed: ChangeFeedServicer
+    tags: ExtendedQueryTagServicer
+    operations: OperationServicer
     partition: PartitionServicer
     capabilities: CapabilitiesServicer
     health: Any
@@ -327,6 +366,8 @@ class _Services:
         search_service_pb2_grpc.add_SearchServiceServicer_to_server(self.search, server)
         delete_service_pb2_grpc.add_DeleteServiceServicer_to_server(self.delete, server)
         change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)
+        extended_query_tag_service_pb2_grpc.add_ExtendedQueryTagServiceServicer_to_server(self.tags, server)
+        operation_service_pb2_grpc.add_OperationServiceServicer_to_server(self.operations, server)
         partition_service_pb2_grpc.add_PartitionServiceServicer_to_server(self.partition, server)
         capabilities_service_pb2_grpc.add_CapabilitiesServiceServicer_to_server(self.capabilities, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)

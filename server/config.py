@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     max_watches: int = Field(50, ge=0, description="Watches of the change feed at once, which don't count as calls.")
     retention_hours: float = Field(72, ge=0, description="Time between deleting an instance and erasing its bytes.")
     erase_interval_seconds: float = Field(180, gt=0, description="Time between two looks for bytes to erase.")
+    operation_days: float = Field(7, gt=0, description="Time that operations are remembered after they are finished.")
     search_seconds: float = Field(30, gt=0, description="Time that the index may take to find something.")
     shutdown_seconds: float = Field(10, ge=0, description="Time that calls in flight get to finish when stopping.")
     log_level: str = Field("info", description="debug, info, warning or error.")
@@ -77,6 +78,12 @@ class Settings(BaseSettings):
     def pixel_worker_count(self) -> int:
         """Most worker processes of this core."""
         return self.pixel_workers or (1 if self.share_ports else len(os.sched_getaffinity(0)))
+
+    @property
+    def operations_url(self) -> str:
+        """Where the engine keeps how far operations have come: beside an SQLite index, inside a PostgreSQL one."""
+        url = self.database_url
+        return f"{url.partition('?')[0].removesuffix('.db')}-operations.db" if url.startswith("sqlite") else url
 
     @property
     def database_url(self) -> str:

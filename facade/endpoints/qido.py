@@ -120,6 +120,8 @@ async def _search(request: Request, scope: Scope) -> Response:
     total = answer.total_count if answer.HasField("total_count") else None
     if query.wants_total:
         response.headers["X-Total-Count"] = str(total)
+    if answer.erroneous_attributes:
+        response.headers["erroneous-dicom-attributes"] = ",".join(answer.erroneous_attributes)
     if ignored:
         response.headers.append("Warning", f'299 dicomstore "These parameters were ignored: {shown_names(ignored)}."')
     if left := more and remaining(query, total):

@@ -38,6 +38,7 @@ class SearchKey:
     """An attribute that terms may name.
 
     keyword: its name in `LevelAttributes.keys` and `Condition.key`; dotted for a member of a sequence.
+    kept_as: name in `Condition.key`, if that is another.
     is_virtual: no value is kept; conditions are about the level below (Modalities in Study: any series' Modality).
     """
 
@@ -46,6 +47,12 @@ class SearchKey:
     vr: str
     level: Level
     is_virtual: bool = False
+    kept_as: str = ""
+
+    @property
+    def index_key(self) -> str:
+        """What the index calls it."""
+        return self.kept_as or self.keyword
 
 
 _KEYS = {
@@ -208,7 +215,7 @@ def _normal_first(vr: str, element: Mapping[str, Any]) -> str | None:
     values = element.get("Value", ())
     if not values or values[0] is None:
         return None
-    return _normal_form(vr, _joined_name(values[0]) if vr == "PN" else str(values[0]))
+    return _normal_form(vr, joined_name(values[0]) if vr == "PN" else str(values[0]))
 
 
 @lru_cache(maxsize=2048)
@@ -229,7 +236,7 @@ _NORMAL_FORMS = {
 _SEPARATORS = re.compile(r"[\\\n]+")
 
 
-def _joined_name(value: Any) -> str:
+def joined_name(value: Any) -> str:
     """Return a name of the DICOM JSON model (PS3.18 section F.2.2) as the one text of PS3.5."""
     if not isinstance(value, Mapping):
         return str(value)

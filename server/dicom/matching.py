@@ -17,6 +17,7 @@ zones: see `server.dicom.moments`.
 """
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -24,7 +25,7 @@ from server.dicom import normalise
 from server.dicom.attributes import SearchKey
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import is_uid
-from server.model.query import Between, Condition, Empty, Equals, Like, Matcher, NameMatches, NameWords
+from server.model.query import Between, Condition, Empty, Equals, Like, Matcher, NameMatches, NameWords, Numbers
 
 MAX_EXACT_VALUES = 2000
 """Most exact values of one term."""
@@ -41,7 +42,10 @@ WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", 
 EMPTY_VALUE = '""'
 """Two quotation marks: the value that stands for none (PS3.4 section C.2.2.2.7)."""
 
-_COMMA_LIST_VRS = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
+NUMBER_VRS = frozenset({"FD", "FL", "IS", "SL", "SS", "UL", "US"})
+"""Values of these are numbers, which are compared as such where they are kept as such."""
+
+_COMMA_LIST_VRS = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"}) | NUMBER_VRS
 """No value of these has a comma in it (PS3.5 section 6.2), so that it can only part values, as clients have it."""
 
 _KINDS = {"DA": "a date YYYYMMDD", "TM": "a time HH[MM[SS[.F]]]", "DT": "a date and time YYYY[MM[DD[HH[MM[SS[.F]]]]]]"}
@@ -76,9 +80,9 @@ def conditions(key: SearchKey, values: Sequence[str], *, fuzzy: bool, empty: boo
     if matches_empty:
         singles.remove(EMPTY_VALUE)
         if not singles:
-            return (Condition(key.keyword, (Empty(),)),)
+            return (Condition(key.index_key, (Empty(),)),)
     found = _conditions(key, singles, fuzzy=fuzzy)
-    return tuple(Condition(key.keyword, (*one.matchers, Empty())) for one in found) if matches_empty else found
+    return tuple(Condition(key.index_key, (*one.matchers, Empty())) for one in found) if matches_empty else found
 
 
 def _conditions(key: SearchKey, singles: Sequence[str], *, fuzzy: bool) -> tuple[Condition, ...]:
@@ -87,6 +91,8 @@ def _conditions(key: SearchKey, singles: Sequence[str], *, fuzzy: bool) -> tuple
         return _name_conditions(key, singles, fuzzy=fuzzy)
     if key.vr in _KINDS:
         matchers = [_range(key, value) for value in singles]
+    elif key.kept_as and key.vr in NUMBER_VRS:
+        matchers = [Numbers((_number(key, value),)) for value in singles]
     elif key.vr == "IS":
         matchers = [Equals((_checked(key, normalise.integer(value), "an integer"),)) for value in singles]
     elif key.vr == "UI":
@@ -96,7 +102,7 @@ def _conditions(key: SearchKey, singles: Sequence[str], *, fuzzy: bool) -> tuple
         matchers = [_text_matcher(key.vr, text) for text in texts]
         if Like("*") in matchers:
             return ()
-    return (Condition(key.keyword, _bounded(key, matchers)),)
+    return (Condition(key.index_key, _bounded(key, matchers)),)
 
 
 def values_of_list(key: SearchKey, values: Sequence[str]) -> list[str]:
@@ -174,7 +180,7 @@ def _name_conditions(key: SearchKey, values: Iterable[str], *, fuzzy: bool) -> t
         if combinations > MAX_NAME_COMBINATIONS:
             raise invalid(key, "too many names with several component groups in one list.")
     return tuple(
-        Condition(key.keyword, _bounded(key, itertools.chain.from_iterable(alternatives)))
+        Condition(key.index_key, _bounded(key, itertools.chain.from_iterable(alternatives)))
         for alternatives in itertools.product(*names)
     )
 
@@ -228,6 +234,17 @@ def _checked(key: SearchKey, parsed: str | None, kind: str) -> str:
     if parsed is None:
         raise invalid(key, f"a value is not {kind}.")
     return parsed
+
+
+def _number(key: SearchKey, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    is_whole = key.vr in ("FD", "FL") or number.is_integer()
+    if not math.isfinite(number) or not is_whole:
+        raise invalid(key, "a value is not a number, or not a whole one.")
+    return number
 
 
 def invalid(key: SearchKey, what: str) -> InvalidRequest:

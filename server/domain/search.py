@@ -5,13 +5,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from server.dicom.tags import key_of, tag_in
 from server.domain import page_token
 from server.domain.partitions import PartitionGate
 from server.domain.search_answer import Answers, Selection
-from server.domain.search_request import SearchRequest, understand
+from server.domain.search_request import SearchRequest, understand, unknown_attributes
+from server.model.errors import Reason, WrongState
 from server.model.ids import ResourceRef
 from server.model.query import Level, Match, Query
+from server.model.tag import QueryStatus, Tag, TagStatus
 from server.ports.index import InstanceIndex
+from server.ports.tags import Tags
 
 _METADATA_AT_ONCE = 16
 """Matches whose metadata is in memory at the same time; one may be as large as the largest data set."""
@@ -28,21 +32,25 @@ class SearchMatch(NamedTuple):
 class SearchResult:
     """One page. An empty token says that there are no more.
 
+    erroneous_attributes: extended query tags of the terms, as written, by which some instances could not be indexed;
+        some that match may be missing.
     total_count: matches on all pages; None if nobody asked and it would have to be counted.
     """
 
     matches: tuple[SearchMatch, ...]
     next_page_token: str
     ignored_attributes: tuple[str, ...]
+    erroneous_attributes: tuple[str, ...] = ()
     total_count: int | None = None
 
 
 class Search:
     """Answers searches from the index."""
 
-    def __init__(self, index: InstanceIndex, partitions: PartitionGate) -> None:
+    def __init__(self, index: InstanceIndex, partitions: PartitionGate, tags: Tags) -> None:
         self._index = index
         self._partitions = partitions
+        self._tags = tags
 
     async def search(self, request: SearchRequest) -> SearchResult:
         """Return one page of matches, newest first.
@@ -51,7 +59,9 @@ class Search:
             InvalidRequest: as `understand` does.
             DicomStoreError: what `PartitionGate.resolve` and `InstanceIndex.search` raise.
         """
-        wanted = understand(request, await self._partitions.resolve(request.partition))
+        tags = await self._tags_in(request)
+        keys = {path: key_of(tag) for path, tag in tags.items()}
+        wanted = understand(request, await self._partitions.resolve(request.partition), keys)
         found = await self._find(wanted.query, wanted.selection)
         page = found[: wanted.page_size]
         has_more = len(found) > len(page)
@@ -60,8 +70,26 @@ class Search:
             matches=tuple(match for _, match in page),
             next_page_token=page_token.make(page[-1][0], wanted.identity) if has_more else "",
             ignored_attributes=wanted.ignored,
+            erroneous_attributes=tuple(attribute for attribute, tag in tags.items() if tag.error_count),
             total_count=await self._index.count(wanted.query) if is_counted else None,
         )
+
+    async def _tags_in(self, request: SearchRequest) -> dict[str, Tag]:
+        """Return the extended query tags that terms are about, by their names as written.
+
+        Raises:
+            WrongState: TAG_QUERY_DISABLED.
+        """
+        tags: dict[str, Tag] = {}
+        for attribute in unknown_attributes(request):
+            tag = await self._tags.get(tag_in(attribute))
+            if tag is None:
+                continue
+            if tag.status is not TagStatus.READY or tag.query_status is not QueryStatus.ENABLED:
+                message = "The extended query tag is not ready, or searching by it is disabled."
+                raise WrongState(Reason.TAG_QUERY_DISABLED, message, attribute=attribute)
+            tags[attribute] = tag
+        return tags
 
     async def _find(self, query: Query, selection: Selection) -> list[tuple[int, SearchMatch]]:
         """Return the matches of a query with their keys, holding the metadata of a few at a time."""

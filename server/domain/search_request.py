@@ -6,8 +6,9 @@ refused when the caller is strict.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import orjson
 
@@ -32,6 +33,9 @@ _DATES_AND_TIMES = frozenset({"DA", "TM", "DT"})
 
 _LONGEST_KNOWN = 64
 """Characters of names that are remembered."""
+
+
+_NO_TAGS: Mapping[str, SearchKey] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,18 @@ class Understood:
     identity: bytes
 
 
-def understand(request: SearchRequest, partition: PartitionName) -> Understood:
-    """Return what a request means in a partition.
+def unknown_attributes(request: SearchRequest) -> Iterator[str]:
+    """Yield the attributes of terms that may be extended query tags, once each, as written."""
+    for attribute in dict.fromkeys(term.attribute for term in request.terms):
+        path = _path_of(attribute)
+        if path is not None and len(path) == 1 and search_key(attribute) is None:
+            yield attribute
+
+
+def understand(
+    request: SearchRequest, partition: PartitionName, tags: Mapping[str, SearchKey] = _NO_TAGS
+) -> Understood:
+    """Return what a request means in a partition, with the keys of the `tags` that its terms are about.
 
     With a page token, `skip` has been served by the first page and is not looked at again.
 
@@ -95,12 +109,12 @@ def understand(request: SearchRequest, partition: PartitionName) -> Understood:
     page_size = _page_size(request)
     scope = _scope(request, partition)
     ignored: dict[str, None] = {}
-    terms, offset = _usable_terms(request, scope, ignored)
-    tags = _included_tags(request, scope, ignored) | {key.path[0] for key in terms}
+    terms, offset = _usable_terms(request, scope, tags, ignored)
+    returned = _included_tags(request, scope, ignored) | {key.path[0] for key in terms}
     if offset is not None:
-        tags.add(TIMEZONE_OFFSET_FROM_UTC)
+        returned.add(TIMEZONE_OFFSET_FROM_UTC)
     all_of = _levels(request.level, scope) if request.include_all else ()
-    selection = select(request.level, tags, all_of, request.retrieve_url_base)
+    selection = select(request.level, returned, all_of, request.retrieve_url_base)
     identity = _identity(request, scope)
     query = Query(
         level=request.level,
@@ -153,7 +167,7 @@ def _fixed_by(scope: ResourceRef) -> tuple[str, ...]:
 
 
 def _usable_terms(
-    request: SearchRequest, scope: ResourceRef, ignored: dict[str, None]
+    request: SearchRequest, scope: ResourceRef, tags: Mapping[str, SearchKey], ignored: dict[str, None]
 ) -> tuple[dict[SearchKey, list[str]], str | None]:
     """Return the values wanted of each search key, and the time zone that dates and times of them are in.
 
@@ -163,7 +177,7 @@ def _usable_terms(
     values: dict[SearchKey, list[str]] = {}
     zones: list[Term] = []
     for term in request.terms:
-        key = search_key(term.attribute)
+        key = search_key(term.attribute) or tags.get(term.attribute)
         if key is None and _path_of(term.attribute) == (TIMEZONE_OFFSET_FROM_UTC,):
             zones.append(term)
             continue

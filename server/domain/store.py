@@ -5,9 +5,9 @@ is judged, its blob made durable, then its rows committed; only then is it answe
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import google_crc32c
 
@@ -76,6 +76,13 @@ class Failed:
 StoreResult = Stored | Failed
 
 
+Faults = Callable[[bytes], Awaitable[Sequence[Finding]]]
+
+
+async def _no_faults(dicom_json: bytes) -> Sequence[Finding]:
+    return ()
+
+
 class Store:
     """Takes instances in."""
 
@@ -87,12 +94,15 @@ class Store:
         gate: PartitionGate,
         max_instance_bytes: int,
         max_header_bytes: int,
+        faults: Faults = _no_faults,
     ) -> None:
+        """Begin. `faults` says what is wrong with what a data set has for extended query tags."""
         self._blobs = blobs
         self._committer = committer
         self._gate = gate
         self._max_instance_bytes = max_instance_bytes
         self._max_header_bytes = max_header_bytes
+        self._faults = faults
 
     async def target(
         self, *, partition: str, expected_study: str, create_partition: bool, mode: ValidationMode
@@ -107,7 +117,10 @@ class Store:
     def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> "Receiver":
         """Begin one instance. The caller must `close` the receiver in every case."""
         reader = InstanceReader(target.mode, self._max_header_bytes)
-        return Receiver(self._blobs, self._committer, reader, target, declared_size_bytes, self._max_instance_bytes)
+        faults = self._faults if target.mode is ValidationMode.INDEXED_STRICT else _no_faults
+        return Receiver(
+            self._blobs, self._committer, reader, target, declared_size_bytes, self._max_instance_bytes, faults
+        )
 
 
 class Turn:
@@ -142,9 +155,11 @@ class Receiver:
         target: StoreTarget,
         declared_size_bytes: int | None,
         max_instance_bytes: int,
+        faults: Faults,
     ) -> None:
         self._blobs = blobs
         self._committer = committer
+        self._faults = faults
         self._reader = reader
         self._target = target
         self._declared_size_bytes = declared_size_bytes
@@ -191,6 +206,8 @@ class Receiver:
                 raise self._failure
             self._check_transfer(crc32c)
             description = self._reader.finish()
+            if not description.errors and (faults := await self._faults(description.dicom_json)):
+                description = replace(description, errors=tuple(faults))
             self._check_content(description)
             return await self._commit(description, turn or Turn())
         except DicomStoreError as error:

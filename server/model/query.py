@@ -57,6 +57,13 @@ class NameWords:
 
 
 @dataclass(frozen=True, slots=True)
+class Numbers:
+    """The key, which is a number, is one of `values`."""
+
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Empty:
     """The key has no value (PS3.4 section C.2.2.2.7)."""
 
@@ -75,12 +82,15 @@ class During:
     utc: Between | None = None
 
 
-Matcher = Equals | Between | Like | NameMatches | NameWords | Empty | During
+Matcher = Equals | Between | Like | NameMatches | NameWords | Numbers | Empty | During
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The search key `key` (a keyword listed in `server.dicom.attributes`) matches any of `matchers`.
+    """The search key `key` matches any of `matchers`.
+
+    A key is a keyword listed in `server.dicom.attributes`, or what `server.model.tag.index_key` makes of an extended
+    query tag.
 
     Conditions of one query about members of one sequence hold for the same item of it (PS3.4 section C.2.2.2.6),
     except those that have `Empty` among their matchers: these say that no item has a value.

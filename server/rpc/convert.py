@@ -6,19 +6,30 @@ from typing import cast
 
 from dicomstore.v1 import change_feed_service_pb2 as change_feed
 from dicomstore.v1 import errors_pb2 as errors
+from dicomstore.v1 import extended_query_tag_service_pb2 as tags
+from dicomstore.v1 import operation_service_pb2 as operations
 from dicomstore.v1 import partition_service_pb2 as partitions
 from dicomstore.v1 import resources_pb2 as resources
 from dicomstore.v1 import retrieve_service_pb2 as retrieve
 from dicomstore.v1 import store_service_pb2 as store
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from server.domain.extended_query_tags import WantedTag
 from server.domain.store import Failed, Stored, StoreResult
 from server.model.change import Change
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.model.ids import InstanceId, ResourceRef
 from server.model.instance import Finding, InstanceMetadata, ResourceState, StoredInstance, ValidationMode
+from server.model.operation import Operation, OperationState
 from server.model.partition import Partition
+from server.model.query import Level
+from server.model.tag import QueryStatus, Tag, TagError
 
+_LEVELS = {
+    tags.TAG_LEVEL_STUDY: Level.STUDY,
+    tags.TAG_LEVEL_SERIES: Level.SERIES,
+    tags.TAG_LEVEL_INSTANCE: Level.INSTANCE,
+}
 _MODES = {
     store.VALIDATION_MODE_UNSPECIFIED: ValidationMode.LENIENT,
     store.VALIDATION_MODE_LENIENT: ValidationMode.LENIENT,
@@ -162,3 +173,60 @@ def timestamp(value: datetime) -> Timestamp:
 def moment(value: Timestamp) -> datetime:
     """Return a time, in UTC."""
     return value.ToDatetime(tzinfo=UTC)
+
+
+def operation(value: Operation) -> operations.Operation:
+    """Return an operation. One that has succeeded is done, whatever was deleted meanwhile."""
+    part = 100 * value.done // value.total if value.total else 0
+    return operations.Operation(
+        id=value.id,
+        type=cast(operations.OperationType, int(value.type)),
+        state=cast(operations.OperationState, int(value.state)),
+        created=timestamp(value.created),
+        updated=timestamp(value.updated),
+        percent_complete=100 if value.state is OperationState.SUCCEEDED else min(part, 99),
+        tags=value.subject,
+        errors=value.errors,
+        done=value.done,
+        total=value.total,
+    )
+
+
+def wanted_tag(value: tags.NewExtendedQueryTag) -> WantedTag:
+    """Return a tag as it is asked for."""
+    return WantedTag(value.path, value.vr, value.private_creator, _LEVELS.get(value.level))
+
+
+def tag(value: Tag) -> tags.ExtendedQueryTag:
+    """Return a tag."""
+    return tags.ExtendedQueryTag(
+        tag=value.new.tag,
+        keyword=value.new.keyword,
+        vr=value.new.vr,
+        private_creator=value.new.private_creator,
+        level=cast(tags.TagLevel, int(value.new.level)),
+        status=cast(tags.TagStatus, int(value.status)),
+        query_status=cast(tags.QueryStatus, int(value.query_status)),
+        error_count=value.error_count,
+        operation_id=value.operation_id,
+    )
+
+
+def query_status(value: tags.QueryStatus) -> QueryStatus:
+    """Return the status. Raises InvalidRequest (INVALID_FIELD) for one this server does not know."""
+    try:
+        return QueryStatus(value)
+    except ValueError:
+        raise InvalidRequest(Reason.INVALID_FIELD, "Unknown query status.", field="query_status") from None
+
+
+def tag_error(value: TagError) -> tags.ExtendedQueryTagError:
+    """Return what could not be indexed."""
+    return tags.ExtendedQueryTagError(
+        partition=value.id.partition,
+        study_instance_uid=value.id.study,
+        series_instance_uid=value.id.series,
+        sop_instance_uid=value.id.instance,
+        time=timestamp(value.time),
+        message=value.message,
+    )

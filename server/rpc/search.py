@@ -27,7 +27,9 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         """See the contract."""
         result = await self._search.search(_request(request))
         response = pb.SearchResponse(
-            next_page_token=result.next_page_token, ignored_attributes=result.ignored_attributes
+            next_page_token=result.next_page_token,
+            ignored_attributes=result.ignored_attributes,
+            erroneous_attributes=result.erroneous_attributes,
         )
         if result.total_count is not None:
             response.total_count = result.total_count

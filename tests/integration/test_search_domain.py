@@ -76,7 +76,9 @@ class Archive:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._search = Search(database.instances, PartitionGate(database.partitions, enabled=False, now=lambda: NOW))
+        self._search = Search(
+            database.instances, PartitionGate(database.partitions, enabled=False, now=lambda: NOW), database.tags
+        )
 
     async def store(self, *made: Dataset) -> None:
         await self.database.instances.add([instance(one) for one in made], NOW)

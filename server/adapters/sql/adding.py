@@ -27,6 +27,7 @@ from server.adapters.sql.tables import (
     series,
     studies,
 )
+from server.adapters.sql.tag_values import Indexing, Owners, living
 from server.model.change import ChangeAction
 from server.model.errors import NotFound, Reason
 from server.model.ids import InstanceId, PartitionName, Version
@@ -34,6 +35,7 @@ from server.model.instance import Added, AddOutcome, AlreadyStored, NewInstance,
 from server.model.kept import kept_text
 from server.model.query import Level
 from server.ports.index import Batch
+from server.ports.tags import Extract
 
 _CHUNK_BYTES = FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
 _MODALITY = "00080060"
@@ -56,7 +58,9 @@ _COUNT_STUDIES = Prepared(
 _INSERTS = {table: Prepared(insert(table)) for table in (instances, metadata, frame_chunks, bulk_elements, changes)}
 
 
-def add(connection: Connection, partition_keys: PartitionKeys, wanted: Batch, now: datetime) -> list[AddOutcome]:
+def add(
+    connection: Connection, partition_keys: PartitionKeys, wanted: Batch, now: datetime, extract: Extract
+) -> list[AddOutcome]:
     """Do what `InstanceIndex.add` promises."""
     last = Counters.lock(connection)
     new = wanted() if callable(wanted) else wanted
@@ -67,6 +71,7 @@ def add(connection: Connection, partition_keys: PartitionKeys, wanted: Batch, no
     outcomes = [batch.add(instance) for instance in new]
     if any(isinstance(outcome, Added) for outcome in outcomes):
         batch.write(connection)
+        batch.index_by_tags(connection, extract)
         last.save(connection)
     return outcomes
 
@@ -232,6 +237,18 @@ class _Batch:
         for table, rows in self._rows.items():
             if rows:
                 _INSERTS[table].run(connection, rows)
+
+    def index_by_tags(self, connection: Connection, extract: Extract) -> None:
+        """Index what was added by the extended query tags there are."""
+        if not (tags := living(connection)):
+            return
+        indexing = Indexing(connection, tags, extract, self._time)
+        for new, version in reversed(self._added.values()):  # the latest counts
+            id_ = new.id
+            study = self._studies[id_.partition, id_.study].key
+            series_ = self._series[id_.partition, id_.study, id_.series].key
+            indexing.take(new.dicom_json, Owners(study, series_, version))
+        indexing.write_over()
 
 
 def _count_new_studies(connection: Connection, groups: Iterable[Group]) -> None:

@@ -4,14 +4,28 @@ Text compares by code point on both databases, since it is normalised on both si
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sqlalchemy import ColumnElement, Exists, FromClause, and_, bindparam, exists, false, or_, select, true
 
 from server.adapters.sql import likes
 from server.adapters.sql.keys import COLUMNS, MOMENTS, NAMES, SEQUENCE, kept
-from server.adapters.sql.tables import NAME_GROUPS, series, series_values, studies
+from server.adapters.sql.tables import NAME_GROUPS, instances, series, series_values, studies, tag_values
 from server.model.moment import DAY, FIRST_TIME, LAST_TIME, TIME
-from server.model.query import Between, Condition, During, Empty, Equals, Level, Like, Matcher, NameMatches, NameWords
+from server.model.query import (
+    Between,
+    Condition,
+    During,
+    Empty,
+    Equals,
+    Level,
+    Like,
+    Matcher,
+    NameMatches,
+    NameWords,
+    Numbers,
+)
+from server.model.tag import tag_in_index_key
 
 Text = ColumnElement[str]
 
@@ -26,6 +40,8 @@ def level_of(key: str) -> Level:
     """
     if key in NAMES or key == MODALITIES_IN_STUDY:
         return Level.STUDY
+    if tag := tag_in_index_key(key):
+        return tag[1]
     if key.startswith(SEQUENCE):
         return Level.SERIES
     table = COLUMNS[key].table
@@ -55,7 +71,7 @@ def form_of(condition: Condition) -> tuple[object, ...]:
     return (condition.key, *map(_form, condition.matchers))
 
 
-def values_of(condition: Condition, name: str) -> Iterator[tuple[str, str | list[str]]]:
+def values_of(condition: Condition, name: str) -> Iterator[tuple[str, Any]]:
     """Generate the parameters of a condition."""
     for number, matcher in enumerate(condition.matchers):
         yield from _values(matcher, f"{name}_{number}")
@@ -73,6 +89,8 @@ def _form(matcher: Matcher) -> object:
             return ("name", *map(likes.form, patterns))
         case NameWords(prefixes):
             return ("words", likes.form_of_words(prefixes))
+        case Numbers():
+            return "numbers"
         case Empty():
             return "empty"
         case During(local, utc):
@@ -80,8 +98,10 @@ def _form(matcher: Matcher) -> object:
             return ("during", *ends, utc and (utc.low is None, utc.high is None))
 
 
-def _values(matcher: Matcher, name: str) -> Iterator[tuple[str, str | list[str]]]:
+def _values(matcher: Matcher, name: str) -> Iterator[tuple[str, Any]]:
     match matcher:
+        case Numbers(numbers):
+            yield name, list(numbers)
         case Equals(values) if values:
             yield name, [kept(value) for value in values]
         case Between(low, high):
@@ -109,6 +129,8 @@ def _values(matcher: Matcher, name: str) -> Iterator[tuple[str, str | list[str]]
 def _holds(key: str, matcher: Matcher, name: str) -> ColumnElement[bool]:
     if isinstance(matcher, During):
         return _during(key, matcher, name)
+    if tag := tag_in_index_key(key):
+        return _tag_holds(*tag, matcher, name)
     if prefix := NAMES.get(key):
         return _name_holds(prefix, matcher, name)
     if key == MODALITIES_IN_STUDY:
@@ -123,6 +145,32 @@ def _holds(key: str, matcher: Matcher, name: str) -> ColumnElement[bool]:
             return ~_of_series(values, key)
         return _item_matches(series_values.alias(f"{name}_values"), key, matcher, name)
     return _compare(COLUMNS[key], matcher, name)
+
+
+def _tag_holds(key: int, level: Level, matcher: Matcher, name: str) -> ColumnElement[bool]:
+    """Match what the study, series or instance has for an extended query tag."""
+    values = tag_values.alias(f"{name}_values")
+    owner = {Level.STUDY: studies.c.key, Level.SERIES: series.c.key, Level.INSTANCE: instances.c.version}[level]
+    of_owner = exists().where(values.c.tag_key == key, values.c.owner == owner)
+    if isinstance(matcher, Empty):
+        return ~of_owner
+    return of_owner.where(tag_matches(values, matcher, name))
+
+
+def tag_matches(values: FromClause, matcher: Matcher, name: str) -> ColumnElement[bool]:
+    """Return that a row of the values of a tag matches; see `tag_values`."""
+    match matcher:
+        case NameMatches(patterns):
+            any_form = [
+                likes.holds(values.c.text, pattern, f"{name}_{number}") for number, pattern in enumerate(patterns)
+            ]
+            return and_(values.c.part < NAME_GROUPS, or_(false(), *any_form))
+        case NameWords(prefixes):
+            return and_(values.c.part == NAME_GROUPS, likes.words_hold(values.c.text, prefixes, name))
+        case Numbers():
+            return values.c.number.in_(bindparam(name, expanding=True))
+        case _:
+            return and_(values.c.part == 0, _compare(values.c.text, matcher, name))
 
 
 def _of_series(values: FromClause, key: str) -> Exists:

@@ -12,6 +12,7 @@ from server.adapters.sql.counters import Counters
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, depth, within
 from server.adapters.sql.tables import STUDIES_PER_BLOCK, changes, erasures, instances, series, studies, study_blocks
+from server.adapters.sql.tag_values import forget_orphans, forget_values
 from server.adapters.sql.times import to_microseconds
 from server.model.change import ChangeAction
 from server.model.ids import ResourceRef
@@ -100,10 +101,12 @@ def delete_resource(
     if count == 0:
         return 0
     _QUEUE[how_deep].run(connection, [what | {"erasing_time": to_microseconds(erase_after)}])
+    forget_values(connection, what, how_deep)
     _DELETE[how_deep].run(connection, [what])
     last.sequence += count
     if one_series is None or not _shrink(connection, study, one_series, count):
         _delete_study(connection, partition_key, study)
+    forget_orphans(connection, study, one_series)
     last.save(connection)
     return count
 

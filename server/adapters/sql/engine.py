@@ -8,6 +8,7 @@ the driver begins nothing by itself: see `transactions`.
 
 import importlib.util
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from alembic import command
@@ -21,11 +22,16 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from server.adapters.sql.changes import SqlChangeLog
 from server.adapters.sql.deadlines import Deadline
 from server.adapters.sql.instances import SqlInstanceIndex
+from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
 from server.adapters.sql.prepared import Prepared
+from server.adapters.sql.tags import SqlTags
 from server.adapters.sql.transactions import READERS, Kind, Transactions, translated
 from server.adapters.sql.turns import FileTurns
+from server.model.tag import Tag, TagFault, TagValue
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
+from server.ports.operations import Operations
+from server.ports.tags import Extract, Tags
 
 LOCK_WAIT_SECONDS = 30
 """How long a transaction waits for another process's."""
@@ -52,12 +58,19 @@ _WRITES = {
 _MIGRATION_LOCK = 0x64696F6D  # a number of our own, for pg_advisory_xact_lock
 
 
+def nothing_for_tags(dicom_json: bytes, tags: Sequence[Tag]) -> Mapping[int, TagValue | TagFault]:
+    """Return nothing; for those who never store anything."""
+    return {}
+
+
 class Database:
     """An open database. The attributes are the adapters of the ports in `server.ports.index`."""
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, extract: Extract) -> None:
         keys = PartitionKeys()
-        self.instances: InstanceIndex = SqlInstanceIndex(transactions, keys)
+        self.instances: InstanceIndex = SqlInstanceIndex(transactions, keys, extract)
+        self.tags: Tags = SqlTags(transactions, extract)
+        self.operations: Operations = SqlOperations(transactions)
         self.changes: ChangeLog = SqlChangeLog(transactions)
         self.partitions: Partitions = SqlPartitions(transactions)
         self._transactions = transactions
@@ -67,11 +80,12 @@ class Database:
         await self._transactions.close()
 
 
-def open_database(url: str, search_seconds: float = SEARCH_SECONDS) -> Database:
+def open_database(url: str, search_seconds: float = SEARCH_SECONDS, extract: Extract = nothing_for_tags) -> Database:
     """Return the database at an SQLAlchemy URL. Nothing is connected or created yet.
 
     Args:
         url: of an SQLite file or a PostgreSQL database.
+        extract: what instances have for extended query tags; without it, nothing.
         search_seconds: how long reading may take: on SQLite all of a call, on PostgreSQL each statement.
 
     Raises:
@@ -82,7 +96,7 @@ def open_database(url: str, search_seconds: float = SEARCH_SECONDS) -> Database:
     writes = _WRITES[name]
     if name == "sqlite":
         writes = replace(writes, turns=FileTurns(make_url(url).database or ""))
-    return Database(Transactions(reading, _READS[name], writing, writes))
+    return Database(Transactions(reading, _READS[name], writing, writes), extract)
 
 
 def migrate(url: str) -> None:

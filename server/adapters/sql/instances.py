@@ -28,6 +28,7 @@ from server.model.instance import (
 )
 from server.model.query import Match, Query
 from server.ports.index import Batch
+from server.ports.tags import Extract
 
 Result = TypeVar("Result")
 
@@ -35,14 +36,15 @@ Result = TypeVar("Result")
 class SqlInstanceIndex:
     """`server.ports.index.InstanceIndex` in a database."""
 
-    def __init__(self, transactions: Transactions, partition_keys: PartitionKeys) -> None:
+    def __init__(self, transactions: Transactions, partition_keys: PartitionKeys, extract: Extract) -> None:
         self._transactions = transactions
         self._partition_keys = partition_keys
+        self._extract = extract
 
     async def add(self, instances: Batch, now: datetime) -> list[AddOutcome]:
         """See the port."""
         return await self._transactions.write(
-            lambda connection: add(connection, self._partition_keys, instances, now),
+            lambda connection: add(connection, self._partition_keys, instances, now, self._extract),
         )
 
     async def delete(self, resource: ResourceRef, now: datetime, erase_after: datetime) -> int:

@@ -116,11 +116,20 @@ def several_of(level: Level, keys: Mapping[str, str]) -> dict[str, tuple[tuple[i
 
 
 def _name_columns(prefix: str, name: str) -> dict[str, str | None]:
-    groups = name.split("=", NAME_GROUPS - 1)
-    groups += [""] * (NAME_GROUPS - len(groups))
     columns: dict[str, str | None] = {
-        f"{prefix}_{number}": kept(group) or None for number, group in enumerate(groups, start=1)
+        f"{prefix}_{number}": group or None for number, group in enumerate(groups_of(name), start=1)
     }
-    words = [" ".join(filter(None, _BETWEEN_WORDS.split(kept(group)))) for group in groups]
-    columns[f"{prefix}_words"] = f" {f' {WORD_BREAK} '.join(filter(None, words))} "
+    columns[f"{prefix}_words"] = words_of(name)
     return columns
+
+
+def groups_of(name: str) -> list[str]:
+    """Return the component groups of a name as columns hold them, empty ones for those it has not."""
+    groups = [kept(group) for group in name.split("=", NAME_GROUPS - 1)]
+    return groups + [""] * (NAME_GROUPS - len(groups))
+
+
+def words_of(name: str) -> str:
+    """Return all words of a name, each between spaces."""
+    words = [" ".join(filter(None, _BETWEEN_WORDS.split(group))) for group in groups_of(name)]
+    return f" {f' {WORD_BREAK} '.join(filter(None, words))} "

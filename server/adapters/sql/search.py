@@ -20,8 +20,9 @@ from server.adapters.sql.pages import KEYS, TABLES, Rows
 from server.adapters.sql.rows import address
 from server.adapters.sql.study_search import search_studies, text_leading_to
 from server.adapters.sql.tables import studies
+from server.adapters.sql.tag_search import page_by_tag
 from server.model.errors import InvalidRequest, Reason
-from server.model.query import Equals, Level, Match, NameMatches, Query
+from server.model.query import Equals, Level, Match, NameMatches, Numbers, Query
 
 MOST_VALUES = 10_000
 """Values of a query that are compared as they are."""
@@ -48,7 +49,7 @@ def check_size(query: Query) -> None:
     for condition in query.conditions:
         for matcher in condition.matchers:
             match matcher:
-                case Equals(given):
+                case Equals(given) | Numbers(given):
                     values += len(given)
                 case NameMatches(given):
                     patterns += len(given)
@@ -70,6 +71,8 @@ def search(connection: Connection, partition_key: int, query: Query) -> list[Mat
 
 def _rows(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
     """Return a page of rows of the matches."""
+    if (found := page_by_tag(connection, query, where)) is not None:
+        return found
     if query.scope.study is None:
         if query.level is Level.STUDY:
             return search_studies(connection, query, where)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     DDL,
     BigInteger,
     Column,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -32,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0003"
+REVISION = "0004"
 """The migration that makes this schema."""
 
 LONGEST_TEXT = 512
@@ -291,5 +292,66 @@ erasures = Table(
     Column("erase_after", BigInteger, nullable=False),
     Index(None, "erase_after", "version"),
     comment="blobs of deleted instances that still have to be erased",
+    sqlite_with_rowid=False,
+)
+
+operations = Table(
+    "operations",
+    tables,
+    _key("key"),
+    Column("id", Label, nullable=False),
+    Column("request_id", Label, comment="what the client calls the request that started it"),
+    Column("type", SmallInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("rest", BigInteger, nullable=False, comment="instances with lower versions are still to be done"),
+    Column("subject", Text, nullable=False, comment="a line each"),
+    Column("errors", Text, nullable=False, comment="a line each"),
+    UniqueConstraint("id"),
+    UniqueConstraint("request_id"),
+    Index(None, "state", "updated"),
+)
+
+tags = Table(
+    "extended_query_tags",
+    tables,
+    _key("key"),
+    Column("tag", Label, nullable=False),
+    Column("keyword", Label, nullable=False),
+    Column("vr", Label, nullable=False),
+    Column("private_creator", Label, nullable=False),
+    Column("level", SmallInteger, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("query_status", SmallInteger, nullable=False),
+    Column("operation_id", Label, nullable=False),
+    Column("last_error", BigInteger, nullable=False, comment="number of the last error that was given one"),
+    UniqueConstraint("tag"),
+)
+
+tag_values = Table(
+    "extended_query_tag_values",
+    tables,
+    Column("tag_key", Key, primary_key=True, autoincrement=False),
+    Column("owner", Key, primary_key=True, autoincrement=False, comment="key of a study or series, or version"),
+    Column("part", SmallInteger, primary_key=True, autoincrement=False, comment="see tag_values"),
+    Column("text", Label),
+    Column("number", Double),
+    Index(None, "tag_key", "text", "owner"),
+    Index(None, "tag_key", "number", "owner"),
+    sqlite_with_rowid=False,
+)
+
+tag_errors = Table(
+    "extended_query_tag_errors",
+    tables,
+    Column("tag_key", Key, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("message", Text, nullable=False),
+    UniqueConstraint("version", "tag_key"),
     sqlite_with_rowid=False,
 )

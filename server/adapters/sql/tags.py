@@ -1,0 +1,260 @@
+"""Extended query tags."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
+
+from server.adapters.sql import operations
+from server.adapters.sql.counters import Counters
+from server.adapters.sql.tables import (
+    instances,
+    metadata,
+    partitions,
+    series,
+    studies,
+    tag_errors,
+    tag_values,
+    tags,
+)
+from server.adapters.sql.tables import operations as OPERATIONS
+from server.adapters.sql.tag_values import TAGS, Indexing, Owners, living, tag_of
+from server.adapters.sql.times import to_datetime, to_microseconds
+from server.adapters.sql.transactions import Transactions
+from server.model.errors import AlreadyExists, Exhausted, Reason, WrongState
+from server.model.ids import InstanceId, PartitionName
+from server.model.operation import Operation, OperationState, OperationType
+from server.model.tag import NewTag, QueryStatus, Tag, TagError, TagStatus
+from server.ports.tags import Extract
+
+_ROWS_AT_ONCE = 5_000
+"""Rows of a deleted tag that go in one transaction."""
+
+_BYTES_AT_ONCE = 16 << 20
+"""Metadata that is in memory at the same time; one may be as large as the largest data set."""
+
+_THERE = tags.c.status != int(TagStatus.DELETING)
+
+
+class SqlTags:
+    """`server.ports.tags.Tags` in a database."""
+
+    def __init__(self, transactions: Transactions, extract: Extract) -> None:
+        self._transactions = transactions
+        self._extract = extract
+
+    async def add(
+        self, new: Sequence[NewTag], operation_id: str, request_id: str, most: int, now: datetime
+    ) -> Operation:
+        """See the port."""
+        return await self._transactions.write(
+            lambda connection: _add(connection, new, operation_id, request_id, most, now)
+        )
+
+    async def list(self, after: int, skip: int, limit: int) -> Sequence[Tag]:
+        """See the port."""
+        page = TAGS.where(tags.c.key > after).order_by(tags.c.key).offset(skip).limit(limit)
+        return await self._transactions.read(
+            lambda connection: [tag_of(row, row.error_count) for row in connection.execute(page)]
+        )
+
+    async def get(self, tag: str) -> Tag | None:
+        """See the port."""
+        return await self._transactions.read(lambda connection: _get(connection, tag))
+
+    async def set_query_status(self, tag: str, status: QueryStatus) -> Tag | None:
+        """See the port."""
+
+        def work(connection: Connection) -> Tag | None:
+            Counters.lock(connection)
+            connection.execute(update(tags).where(tags.c.tag == tag).values(query_status=int(status)))
+            return _get(connection, tag)
+
+        return await self._transactions.write(work)
+
+    async def delete(self, tag: str) -> bool:
+        """See the port."""
+        key = await self._transactions.write(lambda connection: _mark(connection, tag))
+        if key is None:
+            return False
+        while await self._transactions.write(lambda connection: _delete_some(connection, key)):
+            pass
+        return True
+
+    async def errors(self, key: int, after: int, skip: int, limit: int) -> Sequence[tuple[int, TagError]]:
+        """See the port."""
+        return await self._transactions.read(lambda connection: _errors(connection, key, after, skip, limit))
+
+    async def index(self, operation_id: str, most: int, now: datetime) -> bool:
+        """See the port."""
+        return await self._transactions.write(
+            lambda connection: _index(connection, self._extract, operation_id, most, now)
+        )
+
+
+def _add(
+    connection: Connection, new: Sequence[NewTag], operation_id: str, request_id: str, most: int, now: datetime
+) -> Operation:
+    last = Counters.lock(connection)
+    if request_id and (known := _started_by(connection, request_id)):
+        return known
+    names = {one.tag for one in new}
+    if there := connection.execute(select(tags.c.tag).where(tags.c.tag.in_(names)).order_by(tags.c.key)).scalar():
+        raise AlreadyExists(Reason.TAG_ALREADY_EXISTS, "The attribute is an extended query tag already.", path=there)
+    if running := operations.unfinished(connection, OperationType.REINDEX):
+        raise WrongState(
+            Reason.OPERATION_RUNNING, "Another operation is indexing by new tags.", operation=running[0].id
+        )
+    if connection.execute(select(func.count()).select_from(tags)).scalar_one() + len(new) > most:
+        raise Exhausted(Reason.TOO_MANY_TAGS, f"There can't be more than {most} extended query tags.")
+    last_key = connection.execute(select(func.coalesce(func.max(tags.c.key), 0))).scalar_one()
+    rows = [
+        {
+            "key": key,
+            "tag": one.tag,
+            "keyword": one.keyword,
+            "vr": one.vr,
+            "private_creator": one.private_creator,
+            "level": int(one.level),
+            "status": int(TagStatus.ADDING),
+            "query_status": int(QueryStatus.ENABLED),
+            "operation_id": operation_id,
+            "last_error": 0,
+        }
+        for key, one in enumerate(new, start=last_key + 1)
+    ]
+    connection.execute(insert(tags), rows)
+    operation = Operation(
+        id=operation_id,
+        type=OperationType.REINDEX,
+        state=OperationState.NOT_STARTED,
+        created=now,
+        updated=now,
+        done=0,
+        total=connection.execute(select(func.coalesce(func.sum(studies.c.instance_count), 0))).scalar_one(),
+        subject=tuple(one.tag for one in new),
+        errors=(),
+    )
+    operations.add(connection, operation, request_id=request_id, rest=last.version + 1)
+    return operation
+
+
+def _started_by(connection: Connection, request_id: str) -> Operation | None:
+    row = connection.execute(select(OPERATIONS).where(OPERATIONS.c.request_id == request_id)).one_or_none()
+    return None if row is None else operations.operation_of(row)
+
+
+def _get(connection: Connection, tag: str) -> Tag | None:
+    row = connection.execute(TAGS.where(tags.c.tag == tag)).one_or_none()
+    return None if row is None else tag_of(row, row.error_count)
+
+
+def _mark(connection: Connection, tag: str) -> int | None:
+    """Let a tag be gone for everybody but who deletes it; return its key."""
+    Counters.lock(connection)
+    key: int | None = connection.execute(select(tags.c.key).where(tags.c.tag == tag)).scalar()
+    if key is not None:
+        connection.execute(update(tags).where(tags.c.key == key).values(status=int(TagStatus.DELETING)))
+    return key
+
+
+def _delete_some(connection: Connection, key: int) -> bool:
+    """Delete some of a tag's rows, and the tag with the last of them; say whether there is more."""
+    for table, column in ((tag_values, tag_values.c.owner), (tag_errors, tag_errors.c.number)):
+        some = (
+            select(column)
+            .where(table.c.tag_key == key)
+            .order_by(column)
+            .limit(1)
+            .offset(_ROWS_AT_ONCE)
+            .scalar_subquery()
+        )
+        upto = connection.execute(select(some)).scalar()
+        of_tag = delete(table).where(table.c.tag_key == key)
+        connection.execute(of_tag if upto is None else of_tag.where(column < upto))
+        if upto is not None:
+            return True
+    connection.execute(delete(tags).where(tags.c.key == key))
+    return False
+
+
+def _errors(connection: Connection, key: int, after: int, skip: int, limit: int) -> list[tuple[int, TagError]]:
+    rows = connection.execute(
+        select(
+            tag_errors.c.number,
+            tag_errors.c.time,
+            tag_errors.c.message,
+            partitions.c.name.label("partition"),
+            studies.c.uid.label("study"),
+            series.c.uid.label("series"),
+            instances.c.uid.label("instance"),
+        )
+        .join_from(tag_errors, instances, instances.c.version == tag_errors.c.version)
+        .join(series, series.c.key == instances.c.series_key)
+        .join(studies, studies.c.key == instances.c.study_key)
+        .join(partitions, partitions.c.key == instances.c.partition_key)
+        .where(tag_errors.c.tag_key == key, tag_errors.c.number > after)
+        .order_by(tag_errors.c.number)
+        .offset(skip)
+        .limit(limit)
+    )
+    return [(row.number, _error(key, row)) for row in rows]
+
+
+def _error(key: int, row: Any) -> TagError:
+    id_ = InstanceId(PartitionName(row.partition), row.study, row.series, row.instance)
+    return TagError(key, id_, to_datetime(row.time), row.message)
+
+
+def _index(connection: Connection, extract: Extract, operation_id: str, most: int, now: datetime) -> bool:
+    Counters.lock(connection)
+    row = connection.execute(select(OPERATIONS).where(OPERATIONS.c.id == operation_id)).one_or_none()
+    if row is None or OperationState(row.state).is_final:
+        return False
+    wanted = [tag for tag in living(connection) if tag.operation_id == operation_id]
+    found, is_last = _newest_below(connection, row.rest, most) if wanted else ([], True)
+    time = to_microseconds(now)
+    indexing = Indexing(connection, wanted, extract, time)
+    for one in found:
+        indexing.take(one.dicom_json, Owners(one.study_key, one.series_key, one.version))
+    indexing.write_beside()
+    progress: dict[str, Any] = {
+        "state": int(OperationState.SUCCEEDED if is_last else OperationState.RUNNING),
+        "updated": time,
+        "done": row.done + len(found),
+        "rest": found[-1].version if found else row.rest,
+    }
+    connection.execute(update(OPERATIONS).where(OPERATIONS.c.id == operation_id).values(progress))
+    if is_last:
+        connection.execute(
+            update(tags)
+            .where(and_(tags.c.operation_id == operation_id, _THERE))
+            .values(status=int(TagStatus.READY), operation_id="")
+        )
+    return not is_last
+
+
+def _newest_below(connection: Connection, version: int, most: int) -> tuple[Sequence[Any], bool]:
+    """Return the newest instances with lower versions, with their metadata, and whether there are no more below."""
+    sizes = connection.execute(
+        select(metadata.c.version, func.length(metadata.c.dicom_json).label("size_bytes"))
+        .where(metadata.c.version < version)
+        .order_by(metadata.c.version.desc())
+        .limit(most)
+    ).all()
+    room, count = _BYTES_AT_ONCE, 0
+    for row in sizes:
+        room -= row.size_bytes
+        if room < 0 and count:
+            break
+        count += 1
+    if not count:
+        return [], True
+    found = connection.execute(
+        select(instances.c.version, instances.c.study_key, instances.c.series_key, metadata.c.dicom_json)
+        .join_from(instances, metadata, metadata.c.version == instances.c.version)
+        .where(instances.c.version < version, instances.c.version >= sizes[count - 1].version)
+        .order_by(instances.c.version.desc())
+    ).all()
+    return found, count == len(sizes) < most

@@ -1,0 +1,148 @@
+"""Extended query tags: what may be one, and what a data set has for one (spec/extended-query-tags.md)."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from server.dicom import dictionary, normalise, rules
+from server.dicom.attributes import SearchKey, joined_name, search_key
+from server.dicom.keywords import path_of
+from server.dicom.matching import NUMBER_VRS
+from server.model.errors import InvalidRequest, Reason
+from server.model.query import Level
+from server.model.tag import NewTag, Tag, TagFault, TagValue, index_key
+
+TEXT_VRS = frozenset({"AE", "AS", "CS", "LO", "SH", "UI", "PN"})
+MOMENT_VRS = frozenset({"DA", "DT", "TM"})
+TAG_VRS = TEXT_VRS | MOMENT_VRS | NUMBER_VRS
+"""Value representations that can be searched by."""
+
+_US_OR_SS = frozenset({"US", "SS"})
+_FIRST_BLOCK, _LAST_BLOCK = 0x10, 0xFF
+_INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
+_MOMENTS = {"DA": normalise.day, "TM": normalise.first_moment, "DT": normalise.first_instant}
+
+
+def tag_in(path: str) -> str:
+    """Return the eight hex digits of what a path names.
+
+    Raises:
+        InvalidRequest: INVALID_TAG, it names no attribute, or one inside a sequence.
+    """
+    found = path_of(path) if path else None
+    if found is None:
+        raise _invalid("The path is not the keyword or the eight hex digits of an attribute.", "path")
+    if len(found) > 1:
+        raise _invalid("Attributes inside a sequence can't be extended query tags.", "path")
+    return found[0]
+
+
+def new_tag(path: str, vr: str, private_creator: str, level: Level) -> NewTag:
+    """Return a tag to add.
+
+    Raises:
+        InvalidRequest: INVALID_TAG.
+    """
+    tag = tag_in(path)
+    number = int(tag, 16)
+    is_private, is_creator = bool(number >> 16 & 1), number >> 16 & 1 and number & 0xFFFF <= _LAST_BLOCK
+    if private_creator and (not is_private or is_creator):
+        raise _invalid("Only private attributes have a private creator.", "private_creator")
+    if is_private and not is_creator and not private_creator:
+        raise _invalid("A private attribute needs its private creator.", "private_creator")
+    if private_creator and (rules.STRICT["LO"](private_creator) or "\\" in private_creator):
+        raise _invalid("The private creator is not a valid LO value.", "private_creator")
+    known = _known_vr(number, private_creator, is_private=is_private, is_creator=bool(is_creator))
+    if search_key(tag) is not None:
+        raise _invalid("The attribute is searchable without being an extended query tag.", "path")
+    if not vr and known is None:
+        raise _invalid("The VR is missing, and the dictionary does not know the attribute.", "vr")
+    if vr and known is not None and vr != known and not (known == dictionary.US_OR_SS and vr in _US_OR_SS):
+        raise _invalid(f"The VR of the attribute is {known}.", "vr")
+    wanted = vr or known or ""
+    if wanted not in TAG_VRS:
+        raise _invalid("Attributes of this VR can't be searched by.", "vr")
+    return NewTag(tag, dictionary.keyword(tag), wanted, private_creator, level)
+
+
+def _known_vr(number: int, creator: str, *, is_private: bool, is_creator: bool) -> str | None:
+    if is_creator:
+        return "LO"
+    if is_private:  # what is known of private attributes is not binding
+        return None
+    return dictionary.public_vr(number)
+
+
+def key_of(tag: Tag) -> SearchKey:
+    """Return what terms about a tag that is there mean."""
+    return SearchKey(tag.new.keyword or tag.new.tag, (tag.new.tag,), tag.new.vr, tag.new.level, kept_as=index_key(tag))
+
+
+def extract(dicom_json: bytes, tags: Sequence[Tag]) -> Mapping[int, TagValue | TagFault]:
+    """Return what a data set has for tags, by their keys; see `server.ports.tags.Extract`."""
+    elements: dict[str, Any] = orjson.loads(dicom_json)
+    found: dict[int, TagValue | TagFault] = {}
+    for tag in tags:
+        place = _place(tag.new, elements)
+        element = elements.get(place) if place else None
+        if element is not None and (value := _value(tag.new.vr, element)) is not None:
+            found[tag.key] = value
+    return found
+
+
+def _place(tag: NewTag, elements: Mapping[str, Any]) -> str | None:
+    """Return where a data set has a tag. A private one lies in the block that its creator has there."""
+    if not tag.private_creator:
+        return tag.tag
+    group, element = tag.tag[:4], tag.tag[6:]
+    for block in range(_FIRST_BLOCK, _LAST_BLOCK + 1):
+        creator = elements.get(f"{group}00{block:02X}", {}).get("Value") or [None]
+        if isinstance(creator[0], str) and creator[0].strip(" \0") == tag.private_creator:
+            return f"{group}{block:02X}{element}"
+    return None
+
+
+def _value(vr: str, element: Mapping[str, Any]) -> TagValue | TagFault | None:
+    """Return what an element has, of which the first value counts; None for nothing."""
+    if element.get("vr") != vr:
+        return TagFault(f"The value representation is {element.get('vr')}, not {vr}.")
+    first = (element.get("Value") or [None])[0]
+    if first is None or first == "":
+        return None
+    if vr in NUMBER_VRS:
+        return _number(vr, first)
+    text = joined_name(first) if vr == "PN" else str(first)
+    if not text.strip(" \0"):
+        return None
+    rule = rules.STRICT.get(vr)
+    if rule is not None and (broken := rule(text.strip(" \0") if vr == "UI" else text)):
+        return TagFault(f"{broken[0].upper()}{broken[1:]}".rstrip(".") + ".")
+    normal = _normal(vr, text)
+    return TagValue(normal) if normal else None
+
+
+def _normal(vr: str, text: str) -> str | None:
+    if vr in _MOMENTS:
+        return _MOMENTS[vr](text)
+    if vr == "PN":
+        return normalise.name(text)
+    return normalise.uid(text) if vr == "UI" else normalise.text(text)
+
+
+def _number(vr: str, value: Any) -> TagValue | TagFault:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return TagFault("The value is not a number.")
+    if not math.isfinite(number):
+        return TagFault("The value is not a finite number.")
+    if vr == "IS" and not _INTEGER.fullmatch(str(value).strip()):
+        return TagFault("The value is not an integer.")
+    return TagValue("", number)
+
+
+def _invalid(message: str, field: str) -> InvalidRequest:
+    return InvalidRequest(Reason.INVALID_TAG, message, field=field)

@@ -1,0 +1,60 @@
+"""ExtendedQueryTagService."""
+
+from dicomstore.v1 import extended_query_tag_service_pb2 as pb
+from dicomstore.v1 import extended_query_tag_service_pb2_grpc
+
+from server.domain.extended_query_tags import ExtendedQueryTags
+from server.rpc import convert
+from server.rpc.observe import Context
+
+
+class ExtendedQueryTagServicer(extended_query_tag_service_pb2_grpc.ExtendedQueryTagServiceServicer):
+    """Speaks ExtendedQueryTagService for `ExtendedQueryTags`."""
+
+    def __init__(self, tags: ExtendedQueryTags) -> None:
+        self._tags = tags
+
+    async def AddExtendedQueryTags(
+        self, request: pb.AddExtendedQueryTagsRequest, context: Context
+    ) -> pb.AddExtendedQueryTagsResponse:
+        """See the contract."""
+        operation = await self._tags.add([convert.wanted_tag(tag) for tag in request.tags], request.request_id)
+        return pb.AddExtendedQueryTagsResponse(operation=convert.operation(operation))
+
+    async def ListExtendedQueryTags(
+        self, request: pb.ListExtendedQueryTagsRequest, context: Context
+    ) -> pb.ListExtendedQueryTagsResponse:
+        """See the contract."""
+        page, token = await self._tags.list(
+            page_size=request.page_size, page_token=request.page_token, skip=request.skip
+        )
+        return pb.ListExtendedQueryTagsResponse(tags=map(convert.tag, page), next_page_token=token)
+
+    async def GetExtendedQueryTag(
+        self, request: pb.GetExtendedQueryTagRequest, context: Context
+    ) -> pb.GetExtendedQueryTagResponse:
+        """See the contract."""
+        return pb.GetExtendedQueryTagResponse(tag=convert.tag(await self._tags.get(request.path)))
+
+    async def UpdateExtendedQueryTag(
+        self, request: pb.UpdateExtendedQueryTagRequest, context: Context
+    ) -> pb.UpdateExtendedQueryTagResponse:
+        """See the contract."""
+        tag = await self._tags.set_query_status(request.path, convert.query_status(request.query_status))
+        return pb.UpdateExtendedQueryTagResponse(tag=convert.tag(tag))
+
+    async def DeleteExtendedQueryTag(
+        self, request: pb.DeleteExtendedQueryTagRequest, context: Context
+    ) -> pb.DeleteExtendedQueryTagResponse:
+        """See the contract."""
+        await self._tags.delete(request.path)
+        return pb.DeleteExtendedQueryTagResponse()
+
+    async def ListExtendedQueryTagErrors(
+        self, request: pb.ListExtendedQueryTagErrorsRequest, context: Context
+    ) -> pb.ListExtendedQueryTagErrorsResponse:
+        """See the contract."""
+        page, token = await self._tags.errors(
+            request.path, page_size=request.page_size, page_token=request.page_token, skip=request.skip
+        )
+        return pb.ListExtendedQueryTagErrorsResponse(errors=map(convert.tag_error, page), next_page_token=token)

@@ -1,0 +1,242 @@
+"""Extended query tags and the operation that indexes by them (spec/extended-query-tags.md)."""
+
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+
+import orjson
+import pytest
+from sqlalchemy import create_engine, text
+
+from server.adapters.sql.engine import Database, open_database
+from server.model.errors import AlreadyExists, Exhausted, Reason, WrongState
+from server.model.ids import PartitionName
+from server.model.instance import NewInstance
+from server.model.operation import OperationState, OperationType
+from server.model.query import Level
+from server.model.tag import NewTag, QueryStatus, Tag, TagFault, TagStatus, TagValue
+from tests.contract.index.samples import NOON, identity, sample, series_ref, study_ref
+
+LATER = NOON + timedelta(minutes=1)
+WEIGHT = NewTag("00101030", "PatientWeight", "FL", "", Level.STUDY)
+STATION = NewTag("00081010", "StationName", "SH", "", Level.SERIES)
+KVP = NewTag("00180060", "KVP", "SL", "", Level.INSTANCE)
+NURSE = NewTag("00081070", "OperatorsName", "PN", "", Level.INSTANCE)
+
+
+def extract(dicom_json: bytes, tags: Sequence[Tag]) -> Mapping[int, TagValue | TagFault]:
+    """Take numbers for numbers, text for text, and "bad" for a fault."""
+    data = orjson.loads(dicom_json)
+    found: dict[int, TagValue | TagFault] = {}
+    for tag in tags:
+        value = data.get(tag.new.tag)
+        if value == "bad":
+            found[tag.key] = TagFault("The value breaks a rule.")
+        elif isinstance(value, str):
+            found[tag.key] = TagValue(value)
+        elif value is not None:
+            found[tag.key] = TagValue("", float(value))
+    return found
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    database = open_database(url, extract=extract)
+    yield database
+    await database.close()
+
+
+def having(study: int = 1, series: int = 1, instance: int = 1, /, **values: object) -> NewInstance:
+    """Return an instance with values by tag, "t" before each."""
+    return sample(
+        study,
+        series,
+        instance,
+        dicom_json=orjson.dumps({tag.removeprefix("t"): value for tag, value in values.items()}),
+    )
+
+
+async def add(database: Database, *new: NewTag, operation: str = "a" * 32, request: str = "") -> str:
+    return (await database.tags.add(new, operation, request, 128, NOON)).id
+
+
+async def run(database: Database, operation: str = "a" * 32, most: int = 100) -> int:
+    """Do all steps and return how many there were."""
+    for steps in itertools.count(1):
+        if not await database.tags.index(operation, most, LATER):
+            return steps
+    raise AssertionError
+
+
+def values(url: str) -> list[tuple[object, ...]]:
+    """Return tag, owner, part, text and number of everything that is indexed."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT t.tag, v.owner, v.part, v.text, v.number FROM extended_query_tag_values v "
+                "JOIN extended_query_tags t ON t.key = v.tag_key ORDER BY t.tag, v.owner, v.part"
+            )
+        ).all()
+    engine.dispose()
+    return [tuple(row) for row in rows]
+
+
+async def test_what_was_stored_before_is_indexed_by_the_operation_and_what_comes_later_at_once(
+    database: Database, url: str
+) -> None:
+    await database.instances.add([having(t00180060=80)], NOON)
+    await add(database, KVP)
+    await database.instances.add([having(1, 1, 2, t00180060=120)], NOON)
+    assert values(url) == [("00180060", 2, 0, None, 120.0)]
+    await run(database)
+    assert values(url) == [("00180060", 1, 0, None, 80.0), ("00180060", 2, 0, None, 120.0)]
+
+
+async def test_a_tag_becomes_ready_with_its_operation(database: Database) -> None:
+    await database.instances.add([having(1, 1, n) for n in (1, 2, 3)], NOON)
+    await add(database, KVP)
+    tag = await database.tags.get("00180060")
+    assert tag is not None
+    assert (tag.status, tag.query_status, tag.operation_id) == (TagStatus.ADDING, QueryStatus.ENABLED, "a" * 32)
+    assert await database.tags.index("a" * 32, 2, LATER)
+    running = await database.operations.get("a" * 32)
+    assert running is not None
+    assert (running.state, running.done, running.total) == (OperationState.RUNNING, 2, 3)
+    assert not await database.tags.index("a" * 32, 2, LATER)
+    done = await database.operations.get("a" * 32)
+    assert done is not None
+    assert (done.state, done.done, done.updated) == (OperationState.SUCCEEDED, 3, LATER)
+    tag = await database.tags.get("00180060")
+    assert tag is not None
+    assert (tag.status, tag.operation_id) == (TagStatus.READY, "")
+
+
+async def test_the_newest_instance_with_a_value_speaks_for_its_study_and_series(database: Database, url: str) -> None:
+    await database.instances.add([having(1, 1, 1, t00101030=70, t00081010="old")], NOON)
+    await database.instances.add([having(1, 1, 2, t00101030=71)], NOON)
+    await add(database, WEIGHT, STATION)
+    await database.instances.add([having(1, 1, 3)], NOON)
+    await run(database, most=1)
+    assert values(url) == [("00081010", 1, 0, "old", None), ("00101030", 1, 0, None, 71.0)]
+    await database.instances.add([having(1, 1, 4, t00081010="x"), having(1, 1, 5, t00081010="new")], NOON)
+    assert values(url) == [("00081010", 1, 0, "new", None), ("00101030", 1, 0, None, 71.0)]
+
+
+async def test_a_name_is_kept_by_component_groups_and_by_words(database: Database, url: str) -> None:
+    await add(database, NURSE)
+    await database.instances.add([having(t00081070="yamada^tarou=山田^太郎")], NOON)
+    assert [row[2:4] for row in values(url)] == [
+        (0, "yamada^tarou"),
+        (1, "山田^太郎"),
+        (3, " yamada tarou \n 山田 太郎 "),
+    ]
+
+
+async def test_what_cannot_be_indexed_is_reported_and_disables_the_tag(database: Database) -> None:
+    await database.instances.add([having(1, 1, 1, t00180060=80), having(2, t00180060="bad")], NOON)
+    await add(database, KVP)
+    await run(database)
+    tag = await database.tags.get("00180060")
+    assert tag is not None
+    assert (tag.status, tag.query_status, tag.error_count) == (TagStatus.READY, QueryStatus.DISABLED, 1)
+    ((number, error),) = await database.tags.errors(tag.key, 0, 0, 10)
+    assert (error.id, error.time, error.message) == (identity(2), LATER, "The value breaks a rule.")
+    assert await database.tags.errors(tag.key, number, 0, 10) == []
+    enabled = await database.tags.set_query_status("00180060", QueryStatus.ENABLED)
+    assert enabled is not None
+    assert enabled.query_status is QueryStatus.ENABLED
+
+
+async def test_what_is_deleted_takes_its_values_and_errors_along(database: Database, url: str) -> None:
+    await add(database, WEIGHT, STATION, KVP)
+    new = [having(n, 1, m, t00101030=70, t00081010="s", t00180060=80) for n in (1, 2) for m in (1, 2)]
+    await database.instances.add([*new, having(1, 1, 3, t00180060="bad")], NOON)
+    assert len(values(url)) == 8
+    await database.instances.delete(new[0].id.ref, NOON, NOON)
+    assert len(values(url)) == 7
+    await database.instances.delete(series_ref(1), NOON, NOON)
+    assert [row[1] for row in values(url)] == [2, 2, 3, 4]
+    kvp = await database.tags.get("00180060")
+    assert kvp is not None
+    assert kvp.error_count == 0
+    await database.instances.delete(study_ref(2), NOON, NOON)
+    assert values(url) == []
+
+
+async def test_tags_are_added_all_or_none(database: Database) -> None:
+    await add(database, KVP)
+    await run(database)
+    with pytest.raises(AlreadyExists) as refused:
+        await add(database, STATION, KVP, operation="b" * 32)
+    assert (refused.value.reason, refused.value.metadata) == (Reason.TAG_ALREADY_EXISTS, {"path": "00180060"})
+    assert await database.tags.get("00081010") is None
+    assert await database.operations.get("b" * 32) is None
+
+
+async def test_only_one_operation_indexes_at_a_time(database: Database) -> None:
+    await add(database, KVP)
+    with pytest.raises(WrongState) as refused:
+        await add(database, STATION, operation="b" * 32)
+    assert (refused.value.reason, refused.value.metadata) == (Reason.OPERATION_RUNNING, {"operation": "a" * 32})
+
+
+async def test_there_are_no_more_tags_than_allowed(database: Database) -> None:
+    with pytest.raises(Exhausted) as refused:
+        await database.tags.add([KVP, STATION], "a" * 32, "", 1, NOON)
+    assert refused.value.reason is Reason.TOO_MANY_TAGS
+
+
+async def test_a_request_sent_again_starts_nothing_new(database: Database) -> None:
+    first = await add(database, KVP, request="r1")
+    assert await add(database, KVP, operation="b" * 32, request="r1") == first
+    assert await database.operations.get("b" * 32) is None
+
+
+async def test_a_tag_that_is_deleted_while_it_is_indexed_leaves_nothing(database: Database, url: str) -> None:
+    await database.instances.add([having(1, 1, n, t00180060=80, t00081010="s") for n in (1, 2, 3)], NOON)
+    await add(database, KVP, STATION)
+    await database.tags.index("a" * 32, 1, LATER)
+    assert await database.tags.delete("00180060")
+    await run(database)
+    assert [row[0] for row in values(url)] == ["00081010"]
+    assert await database.tags.get("00180060") is None
+    assert not await database.tags.delete("00180060")
+
+
+async def test_a_cancelled_operation_does_nothing_more(database: Database, url: str) -> None:
+    await database.instances.add([having(t00180060=80)], NOON)
+    await add(database, KVP)
+    canceled = await database.operations.cancel("a" * 32, LATER)
+    assert canceled is not None
+    assert canceled.state is OperationState.CANCELED
+    assert not await database.tags.index("a" * 32, 10, LATER)
+    assert values(url) == []
+    again = await database.operations.cancel("a" * 32, LATER + timedelta(days=1))
+    assert again == canceled
+
+
+async def test_operations_are_listed_newest_first_and_forgotten_when_they_are_old(database: Database) -> None:
+    await add(database, KVP)
+    assert [one.id for one in await database.operations.unfinished(OperationType.REINDEX)] == ["a" * 32]
+    await run(database)
+    await add(database, STATION, operation="b" * 32)
+    await database.operations.fail("b" * 32, "It could not be done.", LATER + timedelta(days=1))
+    page = await database.operations.list(None, 10)
+    assert [(one.id, one.state) for _, one in page] == [
+        ("b" * 32, OperationState.FAILED),
+        ("a" * 32, OperationState.SUCCEEDED),
+    ]
+    assert page[0][1].errors == ("It could not be done.",)
+    assert [one.id for _, one in await database.operations.list(page[0][0], 10)] == ["a" * 32]
+    assert await database.operations.forget(LATER + timedelta(seconds=1)) == 1
+    assert [one.id for _, one in await database.operations.list(None, 10)] == ["b" * 32]
+
+
+async def test_instances_of_all_partitions_are_indexed(database: Database, url: str) -> None:
+    clinic = PartitionName("clinic")
+    await database.partitions.create(clinic, NOON)
+    await database.instances.add([sample(partition=clinic, dicom_json=b'{"00180060":1}'), having(t00180060=2)], NOON)
+    await add(database, KVP)
+    await run(database)
+    assert [row[4] for row in values(url)] == [1.0, 2.0]

@@ -1,0 +1,279 @@
+"""Extended query tags and operations over a real core (spec/extended-query-tags.md, spec/operations.md)."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from server.adapters.sql.engine import open_database
+from server.bootstrap import running
+from server.dicom.tags import extract
+from tests.core import settings_for
+from tests.data import part10
+from tests.integration.facade.serving import JSON, serving, stored, stow
+
+STATION = {"path": "StationName", "level": "Series"}
+TYPES = {"Content-Type": "application/json"}
+
+
+@asynccontextmanager
+async def archive(data: Path) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(settings_for(data)) as core, serving(core.address) as client:
+        yield client
+
+
+async def work_off(data: Path) -> None:
+    """Do what a worker does."""
+    database = open_database(settings_for(data).database_url, extract=extract)
+    for _, operation in await database.operations.list(None, 100):
+        while await database.tags.index(operation.id, 2, datetime.now(UTC)):
+            pass
+    await database.close()
+
+
+async def add(web: httpx.AsyncClient, tags: object, version: str = "v2") -> httpx.Response:
+    return await web.post(f"/{version}/extendedquerytags", json=tags)
+
+
+async def ready(web: httpx.AsyncClient, data: Path, *tags: dict[str, Any]) -> None:
+    assert (await add(web, tags)).status_code == 202
+    await work_off(data)
+
+
+def file(number: int = 1, **elements: Any) -> bytes:
+    return part10(SOPInstanceUID=f"1.2.3.{number}", **elements)
+
+
+async def found(web: httpx.AsyncClient, query: str) -> Sequence[str]:
+    """Return the SOP Instance UIDs of a search."""
+    answer = await web.get(f"/v2/instances?{query}", headers=JSON)
+    assert answer.status_code in (200, 204), answer.text
+    return [match["00080018"]["Value"][0] for match in answer.json()] if answer.content else []
+
+
+async def test_adding_starts_an_operation_that_can_be_followed(tmp_path: Path) -> None:
+    async with archive(tmp_path) as web:
+        await stored(web, file(StationName="A"))
+        started = await add(web, [STATION])
+        reference = started.json()
+        assert started.status_code == 202
+        assert started.headers["location"] == reference["href"]
+        assert len(reference["id"]) == 32
+
+        running_ = await web.get(reference["href"])
+        assert (running_.status_code, running_.headers["location"]) == (202, reference["href"])
+        assert running_.json()["status"] == "notStarted"
+        (tag,) = (await web.get("/v2/extendedquerytags")).json()
+        assert tag == {
+            "path": "00081010",
+            "vr": "SH",
+            "level": "series",
+            "status": "adding",
+            "queryStatus": "enabled",
+            "operation": reference,
+        }
+
+        await work_off(tmp_path)
+        done = await web.get(reference["href"])
+        assert done.status_code == 200
+        assert done.json() | {"createdTime": 0, "lastUpdatedTime": 0} == {
+            "operationId": reference["id"],
+            "type": "reindex",
+            "createdTime": 0,
+            "lastUpdatedTime": 0,
+            "status": "succeeded",
+            "percentComplete": 100,
+            "resources": [str(web.base_url.join("/v2/extendedquerytags/00081010"))],
+        }
+        assert (await web.get(f"/v1/operations/{reference['id']}")).json()["status"] == "completed"
+        tag = (await web.get("/v2/extendedquerytags/StationName")).json()
+        assert (tag["status"], "operation" in tag) == ("ready", False)
+
+
+async def test_an_operation_that_is_unknown_or_has_no_id(web: httpx.AsyncClient) -> None:
+    assert (await web.get(f"/v2/operations/{'0' * 32}")).status_code == 404
+    assert (await web.get("/v2/operations/xyz")).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ([], "The field '$' in request body is invalid: It must be a list of tags that is not empty."),
+        ({}, "The field '$' in request body is invalid: It must be a list of tags that is not empty."),
+        (
+            [{"level": "study"}],
+            "The field '[0].Path' in request body is invalid: "
+            "The Dicom Tag Property Path must be specified and must not be null, empty or whitespace",
+        ),
+        (
+            [{"path": "StationName"}],
+            "The field '[0].Level' in request body is invalid: "
+            "The Dicom Tag Property Level must be specified and must not be null, empty or whitespace",
+        ),
+        (
+            [STATION, {"path": "KVP", "level": "patient"}],
+            "The field '$[1].Level' in request body is invalid: "
+            "Expected value to be one of the following values: ['Instance', 'Series', 'Study']",
+        ),
+        (
+            [STATION | {"colour": "red"}],
+            "The field '$[0]' in request body is invalid: Only path, vr, privateCreator, level are allowed.",
+        ),
+        (
+            [STATION, STATION],
+            "The field '[1].Path' in request body is invalid: The attribute is in the list twice.",
+        ),
+        (
+            [{"path": "PatientName", "level": "study"}],
+            "The field '[0].Path' in request body is invalid: "
+            "The attribute is searchable without being an extended query tag.",
+        ),
+    ],
+)
+async def test_what_is_wrong_with_a_list_of_tags_is_said(web: httpx.AsyncClient, body: Any, message: str) -> None:
+    answer = await add(web, body)
+    assert (answer.status_code, answer.text) == (400, message)
+    assert (await web.get("/v2/extendedquerytags")).json() == []
+
+
+async def test_bodies_may_have_comments_closing_commas_and_any_case(web: httpx.AsyncClient) -> None:
+    body = b'[ // one\n {"Path": "StationName", "LEVEL": "sErIeS", /* two */ },]'
+    answer = await web.post("/v2/extendedquerytags", content=body, headers=TYPES)
+    assert answer.status_code == 202
+    assert (await web.post("/v2/extendedquerytags", content=b"[", headers=TYPES)).text == (
+        "The syntax of the request body is invalid."
+    )
+    assert (await web.post("/v2/extendedquerytags", content=b"[]")).status_code == 415
+
+
+async def test_a_tag_that_is_there_or_is_being_added_is_a_conflict(tmp_path: Path) -> None:
+    async with archive(tmp_path) as web:
+        first = await add(web, [STATION])
+        other = await add(web, [{"path": "DeviceSerialNumber", "level": "series"}])
+        assert (other.status_code, other.headers["location"]) == (409, first.headers["location"])
+        assert first.json()["id"] in other.text
+        await work_off(tmp_path)
+        assert (await add(web, [STATION])).status_code == 409
+
+
+async def test_instances_stored_before_and_after_are_found(tmp_path: Path) -> None:
+    async with archive(tmp_path) as web:
+        await stored(web, file(1, DeviceSerialNumber="old 1"))
+        await ready(web, tmp_path, {"path": "DeviceSerialNumber", "level": "instance"})
+        await stored(web, file(2, DeviceSerialNumber="NEW 2"))
+        assert await found(web, "DeviceSerialNumber=OLD 1") == ["1.2.3.1"]
+        assert await found(web, "00181000=new*") == ["1.2.3.2"]
+        assert await found(web, "DeviceSerialNumber=nothing") == []
+
+
+async def test_a_tag_that_is_not_ready_or_disabled_cannot_be_searched_by(tmp_path: Path) -> None:
+    async with archive(tmp_path) as web:
+        await add(web, [STATION])
+        assert (await web.get("/v2/series?StationName=A", headers=JSON)).status_code == 400
+        await work_off(tmp_path)
+        assert (await web.get("/v2/series?StationName=A", headers=JSON)).status_code == 204
+        disabled = await web.patch("/v2/extendedquerytags/StationName", json={"queryStatus": "Disabled"})
+        assert disabled.json()["queryStatus"] == "disabled"
+        refused = await web.get("/v2/series?StationName=A", headers=JSON)
+        assert (refused.status_code, refused.text) == (400, "Query is disabled on specified attribute.")
+
+
+async def test_an_old_value_that_breaks_a_rule_is_an_error_of_the_tag(tmp_path: Path) -> None:
+    async with archive(tmp_path) as web:
+        await stored(web, file(1, PerformedLocation="x" * 20), base="/v1")
+        await stored(web, file(2, PerformedLocation="room 2"), base="/v1")
+        await ready(web, tmp_path, {"path": "PerformedLocation", "level": "instance"})
+        tag = (await web.get("/v2/extendedquerytags/PerformedLocation")).json()
+        assert (tag["queryStatus"], tag["errors"]["count"]) == ("disabled", 1)
+        (error,) = (await web.get(tag["errors"]["href"])).json()
+        assert error["sopInstanceUid"] == "1.2.3.1"
+        assert "xxx" not in error["errorMessage"]
+        await web.patch("/v2/extendedquerytags/PerformedLocation", json={"queryStatus": "enabled"})
+        answer = await web.get("/v2/instances?PerformedLocation=room 2", headers=JSON)
+        assert answer.headers["erroneous-dicom-attributes"] == "PerformedLocation"
+        assert len(answer.json()) == 1
+
+
+async def test_a_bad_value_is_refused_by_v1_and_left_out_by_v2(tmp_path: Path) -> None:
+    async with archive(tmp_path) as web:
+        await ready(web, tmp_path, {"path": "PerformedLocation", "level": "instance"})
+        refused = await stow(web, file(1, PerformedLocation="x" * 20), path="/v1/studies")
+        assert refused.status_code == 409
+        assert (await stow(web, file(1, PerformedLocation="x" * 20))).status_code == 202
+        tag = (await web.get("/v2/extendedquerytags/PerformedLocation")).json()
+        assert "errors" not in tag
+
+
+@pytest.mark.parametrize("path", ["KVP", "00180060"])
+async def test_a_tag_that_is_not_there(web: httpx.AsyncClient, path: str) -> None:
+    for answer in (
+        await web.get(f"/v2/extendedquerytags/{path}"),
+        await web.delete(f"/v2/extendedquerytags/{path}"),
+        await web.patch(f"/v2/extendedquerytags/{path}", json={"queryStatus": "enabled"}),
+        await web.get(f"/v2/extendedquerytags/{path}/errors"),
+    ):
+        assert answer.status_code == 404
+    assert (await web.get("/v2/extendedquerytags/A.B")).status_code == 400
+
+
+@pytest.mark.parametrize("body", [{}, {"queryStatus": "maybe"}, {"queryStatus": "enabled", "level": "study"}, []])
+async def test_only_the_query_status_can_be_changed(tmp_path: Path, body: Any) -> None:
+    async with archive(tmp_path) as web:
+        await ready(web, tmp_path, STATION)
+        assert (await web.patch("/v2/extendedquerytags/StationName", json=body)).status_code == 400
+
+
+async def test_a_deleted_tag_is_gone(tmp_path: Path) -> None:
+    async with archive(tmp_path) as web:
+        await stored(web, file(StationName="A"))
+        await ready(web, tmp_path, STATION)
+        assert (await web.delete("/v2/extendedquerytags/StationName")).status_code == 204
+        assert (await web.get("/v2/extendedquerytags")).json() == []
+        strict = await web.get("/v2/series?StationName=A", headers=JSON | {"Prefer": "handling=strict"})
+        assert strict.status_code == 400
+        await ready(web, tmp_path, STATION)
+
+
+async def test_tags_and_errors_come_in_pages(tmp_path: Path) -> None:
+    async with archive(tmp_path) as web:
+        await ready(web, tmp_path, STATION)
+        assert len((await web.get("/v2/extendedquerytags?limit=1&offset=0")).json()) == 1
+        assert (await web.get("/v2/extendedquerytags?offset=1")).json() == []
+        assert (await web.get("/v2/extendedquerytags?limit=0")).status_code == 400
+        assert (await web.get("/v2/extendedquerytags/StationName/errors?limit=201")).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("tag", "stored_value", "queries", "misses"),
+    [
+        ("DateOfLastCalibration", "20240115", ["20240115", "20240101-20240131", "-20240115"], ["20240116-"]),
+        ("TimeOfLastCalibration", "1015", ["1015", "10-11"], ["1016-"]),
+        ("AcquisitionDateTime", "20240115101530", ["2024", "20240115-20240116"], ["2025-"]),
+        ("OperatorsName", "Müller^Jörg", ["muller^jorg", "Mül*"], ["jorg"]),
+        ("Exposure", "0012", ["12", "012"], ["13"]),
+        ("SamplesPerPixel", 3, ["3"], ["1"]),
+    ],
+)
+async def test_values_match_by_the_rules_of_their_vr(
+    tmp_path: Path, tag: str, stored_value: Any, queries: list[str], misses: list[str]
+) -> None:
+    async with archive(tmp_path) as web:
+        await stored(web, file(1, **{tag: stored_value}))
+        await ready(web, tmp_path, {"path": tag, "level": "instance"})
+        for query in queries:
+            assert await found(web, f"{tag}={query}") == ["1.2.3.1"], query
+        for query in misses:
+            assert await found(web, f"{tag}={query}") == [], query
+
+
+async def test_names_are_found_by_words(tmp_path: Path) -> None:
+    async with archive(tmp_path) as web:
+        await stored(web, file(1, OperatorsName="Buc^Jérôme"))
+        await ready(web, tmp_path, {"path": "OperatorsName", "level": "study"})
+        query = "/v2/studies?OperatorsName=jer&fuzzymatching=true"
+        assert (await web.get(query, headers=JSON)).status_code == 200
+        assert (await web.get(query.replace("jer", "erome"), headers=JSON)).status_code == 204
