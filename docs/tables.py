@@ -138,6 +138,10 @@ _VERSION_ROWS: Mapping[str, tuple[str, Callable[[ApiVersion], str]]] = {
         "Failed Attributes Sequence (0074,1048) in stored items",
         lambda version: "always, perhaps empty" if version.lists_findings_of_stored else "never",
     ),
+    "status_of_success": (
+        "status of an [operation](#operations) that has succeeded",
+        lambda version: f"`{version.status_of_success}`",
+    ),
     "returned_attributes": (
         "attributes that a search returns",
         lambda version: "[many](#returned-attributes)" if version.name == "v1" else "[few](#returned-attributes)",

@@ -52,6 +52,17 @@ def serve() -> None:
 
 
 @app.command()
+def work() -> None:
+    """Work on operations, which the core starts but does not do, until SIGTERM or SIGINT."""
+    settings = _settings()
+    _log_to_stderr(settings.log_level)
+    try:
+        asyncio.run(_work(settings))
+    except (StartError, DicomStoreError) as error:
+        _give_up(str(error))
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database up to date."""
     settings = _settings()
@@ -92,6 +103,20 @@ async def _serve(settings: Settings) -> None:
             _log.warning("this port is open to other machines and asks nobody who they are; see docs/security.md")
         await stop.wait()
         _log.info("dicomstore core stopping")
+
+
+async def _work(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with bootstrap.working(settings) as engine:
+        _log.info("dicomstore works on operations")
+        task = asyncio.create_task(engine.run())
+        asked = asyncio.create_task(stop.wait())
+        await asyncio.wait((task, asked), return_when=asyncio.FIRST_COMPLETED)
+        task.cancel()
+        asked.cancel()
+        _log.info("dicomstore stops working on operations")
 
 
 async def _checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:

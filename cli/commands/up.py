@@ -1,7 +1,7 @@
 """`dicomstore up`: the whole archive, until Ctrl-C.
 
 It runs nodes, each of which is a core and a facade in one process; several share the ports, the data directory and the
-database.
+database. Beside them a worker does the long work that they start.
 """
 
 import asyncio
@@ -209,6 +209,9 @@ async def _start(plan: Plan, programs: list[Program], signals: _Signals, *, quie
                 raise Failure(f"the archive does not answer after {START_S:.0f} s", hint=hint) from None
     if signals.asked.is_set():
         return
+    if not any(program.exit_code is not None for program in programs):
+        worker = await Program.start("worker", command(Module.CORE, "work"), plan.environment, echo=not quiet)
+        programs.append(worker)
     if any(program.exit_code is not None for program in programs):
         raise Failure(_death(programs, quiet=quiet).message, hint=hint)
     if not quiet:

@@ -1,0 +1,135 @@
+"""`dicomstore operations`: long work that goes on in the archive."""
+
+import json
+from datetime import UTC
+from typing import Annotated, Any
+
+import typer
+from dicomstore.v1 import operation_service_pb2 as pb
+from dicomstore.v1 import operation_service_pb2_grpc
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, QuietOption, Target, target
+from cli.errors import FAILED, INTERRUPTED, run
+from cli.output import data, problems, table
+
+LIMIT = 100
+POLL_S = 1
+"""Time between two looks at an operation that is followed."""
+
+_HEADINGS = ("Operation", "Type", "State", "Done", "Started (UTC)", "Last progress (UTC)")
+_UNFINISHED = {pb.OPERATION_STATE_NOT_STARTED, pb.OPERATION_STATE_RUNNING}
+
+
+def operations(
+    ctx: typer.Context,
+    operation: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Show this one instead of the newest.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show its progress until it is finished.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Stop it before its next step; what is done stays.")] = False,
+    as_json: JsonOption = False,
+    core: CoreOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Show the newest operations, or one: how far it is, and with --follow until its end.
+
+    Leaves with exit code 1 if an operation that was followed has failed or was cancelled.
+    """
+    if operation is None and (follow or cancel):
+        raise typer.BadParameter("--follow and --cancel need the ID of an operation.")
+    chosen = target(ctx, core, None, quiet)
+    work = _list(chosen, as_json) if operation is None else _one(chosen, operation, follow, cancel, as_json)
+    run(work, core=chosen.core, interrupted=INTERRUPTED)
+
+
+async def _list(chosen: Target, as_json: bool) -> int:
+    async with chosen.channel() as channel:
+        stub = operation_service_pb2_grpc.OperationServiceStub(channel)
+        request = pb.ListOperationsRequest(page_size=LIMIT)
+        answer = await stub.ListOperations(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
+    _show(answer.operations, as_json)
+    return 0
+
+
+async def _one(chosen: Target, operation_id: str, follow: bool, cancel: bool, as_json: bool) -> int:
+    async with chosen.channel() as channel:
+        stub = operation_service_pb2_grpc.OperationServiceStub(channel)
+        if cancel:
+            request: Any = pb.CancelOperationRequest(id=operation_id)
+            answer = await stub.CancelOperation(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
+        else:
+            request = pb.GetOperationRequest(id=operation_id)
+            answer = await stub.GetOperation(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
+        found = answer.operation
+        if follow:
+            found = await _followed(chosen, stub, found)
+    _show([found], as_json)
+    return FAILED if follow and found.state != pb.OPERATION_STATE_SUCCEEDED else 0
+
+
+async def _followed(chosen: Target, stub: Any, found: pb.Operation) -> pb.Operation:
+    """Show progress until an operation is finished, and return it as it is then."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=problems, disable=chosen.quiet, transient=True) as progress:
+        task = progress.add_task(_word(pb.OperationType, found.type), total=None)
+        while True:
+            progress.update(task, completed=found.done, total=found.total or None)
+            if found.state not in _UNFINISHED:
+                return found
+            request = pb.WaitOperationRequest(id=found.id, timeout_seconds=POLL_S)
+            answer = await stub.WaitOperation(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
+            found = answer.operation
+
+
+def _show(found: Any, as_json: bool) -> None:
+    if as_json:
+        for operation in found:
+            typer.echo(json.dumps(to_json(operation)))
+        return
+    rows = table("", *_HEADINGS, folds={"Operation"})
+    for operation in found:
+        rows.add_row(*to_row(operation))
+    if rows.row_count:
+        data.print(rows)
+    for message in (message for operation in found for message in operation.errors):
+        problems.print(message)
+
+
+def to_json(operation: pb.Operation) -> dict[str, object]:
+    """Return what `--json` prints of an operation."""
+    return {
+        "id": operation.id,
+        "type": _word(pb.OperationType, operation.type),
+        "state": _word(pb.OperationState, operation.state),
+        "created": operation.created.ToDatetime(UTC).isoformat(),
+        "updated": operation.updated.ToDatetime(UTC).isoformat(),
+        "percent_complete": operation.percent_complete,
+        "done": operation.done,
+        "total": operation.total,
+        "tags": list(operation.tags),
+        "errors": list(operation.errors),
+    }
+
+
+def to_row(operation: pb.Operation) -> tuple[str, ...]:
+    """Return an operation as cells under the headings."""
+    return (
+        operation.id,
+        _word(pb.OperationType, operation.type),
+        _word(pb.OperationState, operation.state),
+        f"{operation.done} of {operation.total} ({operation.percent_complete} %)",
+        operation.created.ToDatetime().isoformat(sep=" ", timespec="seconds"),
+        operation.updated.ToDatetime().isoformat(sep=" ", timespec="seconds"),
+    )
+
+
+def _word(enum: object, value: int) -> str:
+    """Return `not started` of OPERATION_STATE_NOT_STARTED; a value newer than this program stays a number."""
+    try:
+        name: str = enum.Name(value)  # type: ignore[attr-defined]
+    except ValueError:
+        return str(value)
+    for prefix in ("OPERATION_STATE_", "OPERATION_TYPE_"):
+        name = name.removeprefix(prefix)
+    return name.replace("_", " ").lower()

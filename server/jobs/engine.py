@@ -1,0 +1,123 @@
+"""The engine that works on operations: DBOS, in a process of its own (docs/decisions/0027-operations.md).
+
+The record of operations in the index is what there is to do; DBOS sees to it that somebody does it. Each operation is a
+workflow with the operation's id, whose steps are kept in a database beside the index: a worker that was killed goes on
+behind the last step when it starts again, and another worker takes over what has made no progress for a while.
+A step records its progress with its effect (`Work`), so that one that is done twice, or by two at once, has it once.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from dbos import DBOS, SetWorkflowID
+
+from server.domain.operations import Work
+from server.model.errors import DicomStoreError
+from server.model.operation import Operation
+
+LOOK_SECONDS = 1.0
+"""Time between two looks for something to do."""
+
+STALE_SECONDS = 60.0
+"""Without progress for so long, an operation is taken over by whoever notices."""
+
+_FORGET_SECONDS = 3600.0
+_QUEUE = "operations"
+_VERSION = "1"
+"""Of the workflows below: a worker resumes those of its own version only. Raise it when their steps change."""
+
+_log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class Engine:
+    """Works on operations; at most one in a process."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._loop = asyncio.get_running_loop()
+        self._submitted: set[str] = set()
+
+        @DBOS.step(name="reindex_step", retries_allowed=True, interval_seconds=0.5, max_attempts=6, backoff_rate=2)
+        def step(operation_id: str) -> bool:
+            return self._wait(work.reindex_step(operation_id))
+
+        @DBOS.step(name="give_up", retries_allowed=True)
+        def give_up(operation_id: str) -> None:
+            self._wait(work.give_up(operation_id))
+
+        @DBOS.workflow(name="reindex", max_recovery_attempts=1000)
+        def reindex(operation_id: str) -> None:
+            try:
+                while step(operation_id):
+                    pass
+            except Exception:  # noqa: BLE001 - the job runner: whatever it was, the operation is over, and the log says why
+                _log.exception("operation given up operation=%s", operation_id)
+                give_up(operation_id)
+
+        self._reindex = reindex
+
+    def _wait(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Do what belongs to the event loop, from a thread of the engine."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def run(self) -> None:
+        """Look for something to do until cancelled. A failure is logged, and looked at again at the next turn."""
+        clock = self._loop.time
+        forget_at = clock()
+        while True:
+            try:
+                for operation in await self._work.unfinished():
+                    await asyncio.to_thread(self._see_to, operation)
+                if clock() >= forget_at:
+                    await self._work.forget()
+                    forget_at = clock() + _FORGET_SECONDS
+            except DicomStoreError as error:
+                _log.warning("operations can't be looked after reason=%s", error.reason)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _see_to(self, operation: Operation) -> None:
+        if operation.id not in self._submitted:
+            with SetWorkflowID(operation.id):
+                DBOS.enqueue_workflow(_QUEUE, self._reindex, operation.id)
+            self._submitted.add(operation.id)
+        elif datetime.now(UTC) - operation.updated > timedelta(seconds=STALE_SECONDS):
+            _log.warning("operation made no progress and is taken over operation=%s", operation.id)
+            DBOS.resume_workflow(operation.id)
+
+
+@asynccontextmanager
+async def engine(work: Work, *, database_url: str, executor: str) -> AsyncIterator[Engine]:
+    """Run the engine until the context is left; steps that have begun are finished.
+
+    Args:
+        work: what is done.
+        database_url: where DBOS keeps what it has done.
+        executor: name of this worker; one that starts under the name of one that was killed resumes its work at once.
+    """
+    DBOS(
+        config={
+            "name": "dicomstore",
+            "system_database_url": database_url,
+            "dbos_system_schema": "dicomstore_operations",
+            "application_version": _VERSION,
+            "executor_id": executor,
+            "log_level": "WARNING",
+        }
+    )
+    made = Engine(work)
+    await asyncio.to_thread(_launch)
+    try:
+        yield made
+    finally:
+        await asyncio.to_thread(DBOS.destroy)
+
+
+def _launch() -> None:
+    DBOS.launch()
+    DBOS.register_queue(_QUEUE, worker_concurrency=1)
