@@ -8,6 +8,7 @@ from functools import lru_cache
 from urllib.parse import quote
 
 from dicomstore.v1.resources_pb2 import InstanceId, ResourceRef
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from facade.config import Settings, comma_list
@@ -19,6 +20,9 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 _FORWARDED_PAIR = re.compile(r'\s*(\w+)=(?:"([^"]*)"|([^;,"\s]*))\s*(?:;|$)')
 
 _PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+
+_TELLING = {name.encode() for name in ("host", "x-forwarded-prefix", "x-forwarded-port", *_PROXY_HEADERS)}
+"""Headers that say under which address the client sees us."""
 
 _UID_NAMES = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID"}
 
@@ -101,18 +105,33 @@ def urls_in(request: Request, partition: str) -> Urls:
 
 def _visible_root(request: Request, trusted: str) -> str:
     """Return scheme, host and prefix as the client sees them; what it says about itself must look like a host."""
-    scheme, host, prefix = request.scope["scheme"], request.headers.get("host", ""), ""
-    if _is_trusted(request.client.host if request.client else "", trusted):
-        forwarded = _forwarded(request.headers)
+    scope = request.scope
+    telling = tuple(header for header in scope["headers"] if header[0] in _TELLING)
+    client = request.client.host if request.client else ""
+    return _root(scope["scheme"], client, tuple(scope.get("server") or ("localhost", None)), telling, trusted)
+
+
+@lru_cache(256)
+def _root(
+    own_scheme: str,
+    client: str,
+    server: tuple[str, int | None],
+    telling: tuple[tuple[bytes, bytes], ...],
+    trusted: str,
+) -> str:
+    headers = Headers(raw=list(telling))
+    scheme, host, prefix = own_scheme, headers.get("host", ""), ""
+    if _is_trusted(client, trusted):
+        forwarded = _forwarded(headers)
         scheme = forwarded.get("proto", scheme)
         host = forwarded.get("host", host)
         prefix = forwarded.get("prefix", "").rstrip("/")
     if scheme not in ("http", "https"):
-        scheme = request.scope["scheme"]
-    address, port = request.scope.get("server") or ("localhost", None)
+        scheme = own_scheme
+    address, port = server
     if not _HOST.fullmatch(host):
         host = f"{address}:{port}" if port else address
-    elif _lost_its_port(host, address, request.headers):
+    elif _lost_its_port(host, address, headers):
         host = f"{host}:{port}"
     return f"{scheme}://{host}{prefix}"
 

@@ -166,7 +166,8 @@ def _unwanted(transfer_syntax: str) -> str:
 async def _in_parts(question: Question, opened: _Opened) -> Response:
     parts = Parts(opened.label, question.locate)
     headers = _kept(question, parts.content_type(opened.offer.label(opened.head.transfer_syntax_uid)))
-    if question.count == 1 and opened.size_bytes is not None:
+    is_small = opened.objects.complete == question.count  # and then its size shows when it is put together
+    if question.count == 1 and opened.size_bytes is not None and (not is_small or question.request.method == "HEAD"):
         headers["Content-Length"] = str(opened.size_bytes + parts.size_bytes(opened.head))
     return await _sent(question, opened, parts, headers)
 
