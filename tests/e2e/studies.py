@@ -20,6 +20,7 @@ from tests.data import JPEG_BASELINE, UID_ROOT, part10
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 SLIDE_IMAGE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 
@@ -73,6 +74,50 @@ def _slice(number: int) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
     values[lesion & (radius < 0.9)] = 75
     noise = np.random.default_rng(number).normal(0, 4, values.shape)
     return (values + noise).astype(np.int16), lesion & (radius < 0.9)
+
+
+def structures(study: str = PHANTOM_STUDY) -> bytes:
+    """Return an RT Structure Set with a circle around the middle of each slice of the phantom."""
+    angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    contours = []
+    for number in range(SLICES):
+        z = _position(number)[2]
+        points = [[round(40 * np.cos(a), 2), round(40 * np.sin(a), 2), z] for a in angles]
+        contours.append(
+            item(
+                ContourImageSequence=Sequence([_reference(study, number)]), ContourGeometricType="CLOSED_PLANAR",
+                NumberOfContourPoints=len(points), ContourData=[value for point in points for value in point],
+            )
+        )  # fmt: skip
+    images = item(
+        SeriesInstanceUID=f"{study}.1",
+        ContourImageSequence=Sequence([_reference(study, number) for number in range(SLICES)]),
+    )
+    referenced_study = item(
+        ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1", ReferencedSOPInstanceUID=study,
+        RTReferencedSeriesSequence=Sequence([images]),
+    )  # fmt: skip
+    frame = item(
+        FrameOfReferenceUID=_FRAME_OF_REFERENCE, RTReferencedStudySequence=Sequence([referenced_study])
+    )  # fmt: skip
+    roi = item(
+        ROINumber=1,
+        ReferencedFrameOfReferenceUID=_FRAME_OF_REFERENCE,
+        ROIName="Middle",
+        ROIGenerationAlgorithm="MANUAL",
+    )
+    contour = item(ReferencedROINumber=1, ROIDisplayColor=[0, 255, 0], ContourSequence=Sequence(contours))
+    observation = item(ObservationNumber=1, ReferencedROINumber=1, RTROIInterpretedType="ORGAN", ROIInterpreter="")
+    return part10(
+        SOPClassUID=RT_STRUCTURE_SET, SOPInstanceUID=f"{study}.3.1", StudyInstanceUID=study,
+        SeriesInstanceUID=f"{study}.3", Modality="RTSTRUCT", **_patient("Phantom^Head", "PHANTOM"),
+        StudyDescription="Phantom of a head", SeriesDescription="Structures", StudyDate="20240102", StudyTime="101500",
+        SeriesDate="20240102", SeriesTime="110000", StudyID="1", AccessionNumber="A1", SeriesNumber=3, InstanceNumber=1,
+        Manufacturer="None", StructureSetLabel="MIDDLE", StructureSetDate="20240102", StructureSetTime="110000",
+        ReferencedFrameOfReferenceSequence=Sequence([frame]), StructureSetROISequence=Sequence([roi]),
+        ROIContourSequence=Sequence([contour]), RTROIObservationsSequence=Sequence([observation]),
+        ApprovalStatus="UNAPPROVED",
+    )  # fmt: skip
 
 
 def htj2k_study(study: str = HTJ2K_STUDY) -> bytes:

@@ -34,6 +34,7 @@ from tests.e2e.studies import (
     in_own_study,
     phantom_study,
     slide_study,
+    structures,
     study_of,
 )
 
@@ -80,6 +81,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert address is not None
         files = [
             *phantom_study(),
+            structures(),
             document_study(),
             htj2k_study(),
             *slide_study(),
@@ -179,12 +181,12 @@ def test_the_page_may_share_memory_with_its_workers(ohif: Watched) -> None:
 
 def test_the_study_list_shows_modalities_and_numbers_of_instances(ohif: Watched) -> None:
     ohif.open("/")
-    row = ohif.page.get_by_role("row").filter(has_text="Phantom of a head")
+    row = ohif.page.get_by_role("row").filter(has_text="Phantom of a head").filter(has_text="SEG")
     row.wait_for()
     text = row.inner_text()
     assert re.search(r"\bCT\b", text)
     assert re.search(r"\bSEG\b", text)
-    assert re.search(r"\b25\b", text)
+    assert re.search(r"\b26\b", text)
     ohif.keep("list")
 
 
@@ -205,6 +207,14 @@ def test_a_ct_series_is_painted_and_its_segmentation_laid_over_it(ohif: Watched)
     ohif.paints(lambda pixels: amount(pixels, red=255, green=0, blue=0) > 50)
     ohif.paints(is_an_image)
     ohif.keep("segmentation")
+
+
+def test_structures_are_drawn_over_a_ct_series(ohif: Watched) -> None:
+    ohif.open(f"/viewer?StudyInstanceUIDs={PHANTOM_STUDY}")
+    ohif.paints(is_an_image)
+    ohif.page.get_by_text("Structures").first.dblclick()
+    ohif.page.get_by_role("button", name="Yes").click()
+    ohif.paints(lambda pixels: amount(pixels, red=0, green=255, blue=0) > 50)
 
 
 @pytest.mark.parametrize("name", list(REAL_FILES), ids=list(REAL_FILES.values()))
