@@ -182,25 +182,31 @@ def _item_matches(values: FromClause, key: str, matcher: Matcher, name: str) -> 
 
 
 def _item_holds(conditions: Sequence[tuple[Condition, str]]) -> ColumnElement[bool]:
-    """Return that one item of a sequence meets all of the conditions."""
-    of_condition = [series_values.alias(f"{name}_item") for _, name in conditions]
-    same_item = [values.c.item == of_condition[0].c.item for values in of_condition[1:]]
-    matching = [
-        and_(
-            values.c.series_key == series.c.key,
-            values.c.keyword == condition.key,
-            or_(
-                false(),
-                *(
-                    _compare(values.c.value, matcher, f"{name}_{number}")
-                    for number, matcher in enumerate(condition.matchers)
-                ),
-            ),
-        )
-        for values, (condition, name) in zip(of_condition, conditions, strict=True)
-    ]
-    found = select(true()).select_from(*of_condition).where(*same_item, *matching)
-    return found.correlate_except(*of_condition).exists()
+    """Return that one item of a sequence meets all of the conditions.
+
+    Values given as they are lead to the few series that have them; patterns are looked at series by series.
+    """
+    exact = [one for one in conditions if all(isinstance(matcher, Equals) for matcher in one[0].matchers)]
+    first, *others = [*exact, *(one for one in conditions if one not in exact)]
+    values = series_values.alias(f"{first[1]}_item")
+    found = select(values.c.series_key).where(
+        _value_matches(values, first), *(_same_item_matches(values, other) for other in others)
+    )
+    if exact:
+        return series.c.key.in_(found)
+    return found.where(values.c.series_key == series.c.key).correlate(series).exists()
+
+
+def _same_item_matches(values: FromClause, condition: tuple[Condition, str]) -> ColumnElement[bool]:
+    other = series_values.alias(f"{condition[1]}_item")
+    same = (other.c.series_key == values.c.series_key, other.c.item == values.c.item)
+    return exists().where(*same, _value_matches(other, condition)).correlate(values)
+
+
+def _value_matches(values: FromClause, condition: tuple[Condition, str]) -> ColumnElement[bool]:
+    asked, name = condition
+    matching = (_compare(values.c.value, matcher, f"{name}_{number}") for number, matcher in enumerate(asked.matchers))
+    return and_(values.c.keyword == asked.key, or_(false(), *matching))
 
 
 def _form_of_end(moment: str | None, whole: str) -> str:

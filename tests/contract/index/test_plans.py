@@ -33,6 +33,8 @@ IN_A_SPAN = Condition(
         ),
     ),
 )
+OF_A_REQUEST = Condition("RequestAttributesSequence.RequestedProcedureID", (Equals(("r1",)),))
+A_STEP = Condition("RequestAttributesSequence.ScheduledProcedureStepID", (Like("s*"),))
 NAMED_DOE = Condition("PatientName", (NameMatches(("*doe*",)),))
 
 IN_ORDER = {
@@ -95,6 +97,8 @@ SORTED = {
     "studies of some days by name": Query(Level.STUDY, EVERYTHING, (IN_JANUARY, NAMED_DOE), limit=50),
     "studies of a patient by name": Query(Level.STUDY, EVERYTHING, (BY_PATIENT_ID, NAMED_DOE), limit=50),
     "studies of a span of time": Query(Level.STUDY, EVERYTHING, (IN_JANUARY, IN_A_SPAN), limit=50),
+    "series of a request": Query(Level.SERIES, EVERYTHING, (OF_A_REQUEST,), limit=50),
+    "series of a step of a request": Query(Level.SERIES, EVERYTHING, (A_STEP, OF_A_REQUEST), limit=50),
     "series by UID": Query(
         Level.SERIES, EVERYTHING, (Condition("SeriesInstanceUID", (Equals((uid(1, 1),)),)),), limit=50
     ),
@@ -251,3 +255,13 @@ async def test_a_large_offset_walks_through_one_block_at_most(
 async def test_no_search_counts_rows(noted: Database, statements: list[Statement], kind: str) -> None:
     await noted.instances.search(ALL[kind])
     assert not [sql for sql, _ in statements if "count(" in str(sql).lower()]
+
+
+@sqlite_only
+@pytest.mark.parametrize("kind", ["series of a request", "series of a step of a request"])
+async def test_an_index_of_values_leads_to_the_series_of_a_request(
+    noted: Database, url: str, statements: list[Statement], kind: str
+) -> None:
+    steps = [step for steps in (await plans(noted, url, statements, SORTED[kind])).values() for step in steps]
+    assert [step for step in steps if "ix_series_values_keyword_value (keyword=? AND value=?)" in step]
+    assert not [step for step in steps if step.endswith("ix_series_partition_key_key (partition_key=?)")]
