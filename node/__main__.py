@@ -1,5 +1,9 @@
 """The program: `python -m node` serves gRPC and DICOMweb from one process until SIGTERM or SIGINT."""
 
+import server.lean  # noqa: F401 - before anything imports pydicom
+
+# isort: split
+
 import asyncio
 import logging
 import logging.config

@@ -1,5 +1,9 @@
 """`python -m server`: run the core, migrate its database, show its settings, or check what it stores."""
 
+import server.lean  # noqa: F401 - before anything imports pydicom
+
+# isort: split
+
 import asyncio
 import ctypes
 import gc

@@ -1,9 +1,12 @@
 """The layers hold, and the generic top-level names are ours alone."""
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,3 +28,9 @@ def test_nobody_else_installs_a_package_with_one_of_our_names() -> None:
     owners = importlib.metadata.packages_distributions()
     for name in ("server", "facade", "cli", "dicomstore"):
         assert set(owners.get(name, ["dicomstore"])) == {"dicomstore"}
+
+
+@pytest.mark.parametrize("program", ["node.__main__", "server.__main__"])
+def test_a_process_that_serves_does_without_what_is_for_pixels(program: str) -> None:
+    check = f"import {program}, sys; sys.exit(any(map(sys.modules.get, ('numpy', 'PIL', 'imagecodecs', 'dbos'))))"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": ".:protos/gen"})
