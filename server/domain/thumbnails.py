@@ -49,12 +49,12 @@ _UNREADABLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """A representative: an instance, its pixels if it has any, and a frame if it is an image."""
+    """A representative: an instance, its pixels if it has any, and the frames of an image that will do, best first."""
 
     stored: StoredInstance
     pixels: Pixels | None
     kind: Kind
-    frame: int = 0
+    frames: tuple[int, ...] = ()
 
 
 class Thumbnails:
@@ -90,22 +90,21 @@ class Thumbnails:
         if chosen is None:
             raise await not_found(self._index, ref)
         form = PictureFormat(choose(media_types, PICTURES))
-        picture = await self._picture(chosen, form, style) or await self._icon(chosen.kind, form, style)
-        return OpenRendered(chosen.stored, chosen.frame, form, len(picture), once(picture))
+        frame, picture = await self._picture(chosen, form, style)
+        return OpenRendered(chosen.stored, frame, form, len(picture), once(picture))
 
-    async def _picture(self, chosen: _Chosen, form: PictureFormat, style: Style) -> bytes | None:
-        """Return the picture of the chosen frame, or else of the first; None if there is none."""
-        if chosen.pixels is None or chosen.kind is not Kind.IMAGE:
-            return None
-        for number in dict.fromkeys((chosen.frame, 1)):
+    async def _picture(self, chosen: _Chosen, form: PictureFormat, style: Style) -> tuple[int, bytes]:
+        """Return the first picture that can be made, with the number of its frame; or else 0 and an icon."""
+        for number in chosen.frames:
+            assert chosen.pixels is not None
             wish = Wish(number, form, style)
             key = chosen.stored.version, wish
             try:
-                return await self._cache.get(key, self._pictures.picture(chosen.pixels, wish))
+                return number, await self._cache.get(key, self._pictures.picture(chosen.pixels, wish))
             except DicomStoreError as error:
                 if error.reason not in _UNREADABLE:
                     raise
-        return None
+        return 0, await self._icon(chosen.kind, form, style)
 
     async def _icon(self, kind: Kind, form: PictureFormat, style: Style) -> bytes:
         job = DrawIcon(IconKind(kind.value), Output(form, style.quality, style.viewport, is_thumbnail=True))
@@ -123,9 +122,10 @@ class Thumbnails:
         if frame is not None:
             if chosen.pixels is None:
                 raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
-            if chosen.kind is Kind.IMAGE:
-                await chosen.pixels.require([frame])
-            return _Chosen(chosen.stored, chosen.pixels, chosen.kind, frame)
+            if chosen.kind is not Kind.IMAGE:
+                return chosen
+            await chosen.pixels.require([frame])
+            return _Chosen(chosen.stored, chosen.pixels, chosen.kind, (frame,))
         if _is_tiled(chosen):
             series = ResourceRef(ref.partition, ref.study, ref.series)
             return await self._of_slide(series) or chosen
@@ -200,10 +200,12 @@ class Thumbnails:
         return await self._chosen(*described) if described else None
 
     async def _chosen(self, stored: StoredInstance, pixels: Pixels | None) -> _Chosen:
-        """Return an instance with its middle frame."""
+        """Return an instance with its middle frame, or else its first."""
         kind = await self._images.kind(stored, pixels.layout if pixels else None)
-        frame = (pixels.layout.number_of_frames + 1) // 2 if pixels and kind is Kind.IMAGE else 0
-        return _Chosen(stored, pixels, kind, frame)
+        if pixels is None or kind is not Kind.IMAGE:
+            return _Chosen(stored, pixels, kind)
+        middle = (pixels.layout.number_of_frames + 1) // 2
+        return _Chosen(stored, pixels, kind, (middle, 1) if middle > 1 else (1,))
 
     async def _is_localizer(self, chosen: _Chosen) -> bool:
         return await self._flavor(chosen) == "LOCALIZER"

@@ -172,6 +172,25 @@ async def test_a_thumbnail_fits_into_256_pixels_or_the_viewport(web: httpx.Async
     )
 
 
+def jpeg(value: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("L", (16, 16), value).save(out, "JPEG")
+    return out.getvalue()
+
+
+async def test_an_animation_that_cannot_go_on_breaks_off_and_frames_are_left_out(web: httpx.AsyncClient) -> None:
+    fragments = [[jpeg(0)], [jpeg(9)], [jpeg(9)], [jpeg(9)], [b"\xff\xd8\xff broken"], [jpeg(9)]]
+    described = {"Rows": 16, "Columns": 16, "SOPInstanceUID": "1.2.3"}
+    await stored(web, part10(transfer_syntax="1.2.840.10008.1.2.4.50", fragments=fragments, **described))
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        await web.get(f"{INSTANCE}/rendered?accept=image/gif")
+    assert len(parts_of(await web.get(f"{INSTANCE}/frames/4,5,6/rendered"))) == 2
+    assert (await web.get(f"{INSTANCE}/frames/5/rendered")).status_code == 406
+    assert opened(await web.get(f"{INSTANCE}/frames/5/thumbnail")).size == (256, 256)  # an icon
+    assert opened(await web.get(f"{INSTANCE}/thumbnail")).size == (16, 16)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Which error wins (spec/retrieve.md section 9)
 
