@@ -23,7 +23,8 @@ ALLOWED = "Authorization, Accept, Content-Type, Prefer, Range, If-Range, If-None
 
 EXPOSED = (
     "Content-Type, Content-Length, Content-Range, Content-Location, Content-Disposition, Content-Encoding, "
-    "Accept-Ranges, ETag, Location, Warning, Link, Retry-After, X-Request-Id, X-Total-Count, api-supported-versions"
+    "Accept-Ranges, ETag, Location, Warning, Link, Retry-After, X-Request-Id, X-Total-Count, api-supported-versions, "
+    "erroneous-dicom-attributes"
 )
 _MAX_AGE_S = 600
 

@@ -126,6 +126,7 @@ async def _work(settings: Settings) -> None:
 async def _checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
     results = [_disk(settings), await asyncio.to_thread(_schema, settings)]
     if results[-1]["status"] == "ok":
+        results.append(await _operations(settings))
         results += await _agreement(settings, deep=deep)
     return results
 
@@ -148,6 +149,15 @@ def _schema(settings: Settings) -> dict[str, Any]:
     if present != wanted:
         return _entry("database", "failed", f"schema {present or 'none'}, wanted {wanted}: run `dicomstore migrate`")
     return _entry("database", "ok", f"schema {present}")
+
+
+async def _operations(settings: Settings) -> dict[str, Any]:
+    try:
+        backlog = await bootstrap.backlog(settings)
+    except DicomStoreError as error:
+        return _entry("operations", "failed", error.message)
+    detail = f"{backlog.unfinished} unfinished, {backlog.stuck} without progress"
+    return _entry("operations", "warning" if backlog.stuck else "ok", detail)
 
 
 async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:

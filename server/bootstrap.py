@@ -52,7 +52,7 @@ from server.domain.frame_cache import FrameCache
 from server.domain.housekeeping import Housekeeping
 from server.domain.images import Images
 from server.domain.limits import MAX_MESSAGE_BYTES
-from server.domain.operations import Operations, Work
+from server.domain.operations import Backlog, Operations, Work
 from server.domain.pace import Pace
 from server.domain.partitions import PartitionGate
 from server.domain.pictures import Pictures
@@ -209,7 +209,9 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         )
         if recovered := await housekeeping.recover():
             _log.info("recovered what an unfinished run left count=%d", recovered)
-        watch = Health(SERVICES, {"index": database.instances.check, "blobs": blobs.check})
+        operations = Operations(record=database.operations, now=now)
+        needed = {"index": database.instances.check, "blobs": blobs.check}
+        watch = Health(SERVICES, needed, {"operations": operations.check})
 
         tags = ExtendedQueryTags(tags=database.tags, now=now)
         store = Store(
@@ -287,7 +289,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             delete=DeleteServicer(delete),
             change_feed=ChangeFeedServicer(feed),
             tags=ExtendedQueryTagServicer(tags),
-            operations=OperationServicer(Operations(record=database.operations, now=now)),
+            operations=OperationServicer(operations),
             partition=PartitionServicer(gate),
             capabilities=CapabilitiesServicer(settings),
             health=watch.servicer,
@@ -332,6 +334,14 @@ async def working(settings: Settings) -> AsyncIterator["Engine"]:
         # Whoever restarts on this machine with this data is the one that was killed.
         name = f"{socket.gethostname()}:{settings.data.absolute()}"
         yield await stack.enter_async_context(jobs.engine(work, database_url=settings.operations_url, executor=name))
+
+
+async def backlog(settings: Settings) -> Backlog:
+    """Return how much there is to do for workers. Raises: DicomStoreError, as the index does."""
+    async with AsyncExitStack() as stack:
+        database = engine.open_database(settings.database_url, settings.search_seconds)
+        stack.push_async_callback(database.close)
+        return await Operations(record=database.operations, now=now).backlog()
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Is the service well? Asked by people, load balancers and supervisors (spec/endpoints.md section 6)."""
 
 import time
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 import orjson
@@ -17,8 +18,11 @@ CACHE_SECONDS = 1.0
 
 _CHECK_SECONDS = 5.0
 
-_COMPONENTS = {"core": "", "index": "index", "blobs": "blobs"}
+_COMPONENTS = {"core": "", "index": "index", "blobs": "blobs", "operations": "operations"}
 """What is shown → what the core's health service calls it."""
+
+_MINOR = frozenset({"operations"})
+"""Without these the service is degraded, and serves."""
 
 
 @dataclass(slots=True)
@@ -35,22 +39,25 @@ async def health(request: Request) -> Response:
     if time.monotonic() - cache.looked_at > CACHE_SECONDS:
         cache.faults = await _look(request)
         cache.looked_at = time.monotonic()
+    faulty = {name for name, fault in cache.faults.items() if fault}
     body = {
-        "overallStatus": _status(any(cache.faults.values())),
+        "overallStatus": _status(faulty),
         "details": [
-            {"name": name, "status": _status(bool(fault)), "description": fault or "Serves."}
+            {"name": name, "status": _status(faulty & {name}), "description": fault or "Serves."}
             for name, fault in cache.faults.items()
         ],
     }
     return Response(
         orjson.dumps(body),
-        503 if any(cache.faults.values()) else 200,
+        503 if faulty - _MINOR else 200,
         {"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store"},
     )
 
 
-def _status(is_faulty: bool) -> str:
-    return "Unhealthy" if is_faulty else "Healthy"
+def _status(faulty: Set[str]) -> str:
+    if not faulty:
+        return "Healthy"
+    return "Unhealthy" if faulty - _MINOR else "Degraded"
 
 
 async def _look(request: Request) -> dict[str, str]:

@@ -3,11 +3,12 @@
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from server.domain import page_token
 from server.domain.limits import page_size as size_of
-from server.model.errors import InvalidRequest, NotFound, Reason
+from server.model.errors import InvalidRequest, NotFound, Reason, Unavailable
 from server.model.operation import Operation, OperationType
 from server.ports.operations import Operations as Record
 from server.ports.tags import Tags
@@ -16,9 +17,20 @@ LONGEST_WAIT_SECONDS = 60
 STEP_INSTANCES = 500
 """Instances that one step of a reindexing goes through."""
 
+STUCK_SECONDS = 300
+"""Without progress for so long, an operation is stuck: no worker runs, or it can't do its work."""
+
 _ID = re.compile(r"[0-9a-fA-F]{32}")
 _POLL_SECONDS = 0.5
 _ALL = b"operations"
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Operations that are not finished, and how many of these make no progress."""
+
+    unfinished: int
+    stuck: int
 
 
 class Operations:
@@ -62,6 +74,23 @@ class Operations:
                 return operation
             # Whoever finishes it is another process.
             await asyncio.sleep(min(left, _POLL_SECONDS))
+
+    async def check(self) -> None:
+        """Look whether somebody works on what is unfinished.
+
+        Raises:
+            Unavailable: OPERATIONS_STUCK, something makes no progress.
+        """
+        backlog = await self.backlog()
+        if backlog.stuck:
+            message = f"{backlog.stuck} of {backlog.unfinished} unfinished operations make no progress."
+            raise Unavailable(Reason.OPERATIONS_STUCK, message)
+
+    async def backlog(self) -> Backlog:
+        """Return how much there is to do."""
+        unfinished = await self._record.unfinished(OperationType.REINDEX)
+        before = self._now() - timedelta(seconds=STUCK_SECONDS)
+        return Backlog(len(unfinished), sum(operation.updated < before for operation in unfinished))
 
     async def cancel(self, text: str) -> Operation:
         """Stop an operation before its next step; one that is final stays as it is. Raises: as `get`."""

@@ -1,6 +1,7 @@
 """The standard health service, fed by looking at what the core depends on.
 
 Names: "" and every service of ours are SERVING when index and blobs are; "index" and "blobs" stand for themselves.
+So does "operations", without which everything else goes on.
 """
 
 import asyncio
@@ -21,11 +22,13 @@ Check = Callable[[], Awaitable[None]]
 class Health:
     """Keeps the health servicer true."""
 
-    def __init__(self, services: Sequence[str], checks: Mapping[str, Check]) -> None:
+    def __init__(self, services: Sequence[str], checks: Mapping[str, Check], others: Mapping[str, Check]) -> None:
+        """Begin; the services depend on the `checks`, not on the `others`."""
         self.servicer = health.aio.HealthServicer()  # type: ignore[attr-defined] # set at run time
         self._services = services
-        self._checks = checks
-        self._healthy = dict.fromkeys(checks, True)
+        self._needed = tuple(checks)
+        self._checks = {**checks, **others}
+        self._healthy = dict.fromkeys(self._checks, True)
 
     async def check(self) -> None:
         """Look at everything once."""
@@ -42,7 +45,7 @@ class Health:
             self._healthy[name] = healthy
             await self._set(name, healthy)
         for service in ("", *self._services):
-            await self._set(service, all(self._healthy.values()))
+            await self._set(service, all(self._healthy[name] for name in self._needed))
 
     async def run(self) -> None:
         """Look again and again until cancelled."""

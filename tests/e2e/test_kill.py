@@ -85,6 +85,7 @@ async def test_what_was_acknowledged_survives_kill_9_and_nothing_half_done_remai
         assert agreement(archive) == {
             "disk": "ok",
             "database": "ok",
+            "operations": "ok",
             "agreement": "ok",
             "unused blobs": "ok",
         }

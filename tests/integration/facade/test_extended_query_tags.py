@@ -9,9 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from server.adapters.sql.engine import open_database
-from server.bootstrap import running
-from server.dicom.tags import extract
+from server.adapters.sql.engine import migrate, open_database
+from server.bootstrap import backlog, running
+from server.dicom.tags import extract, new_tag
+from server.domain.operations import Backlog
+from server.model.query import Level
 from tests.core import settings_for
 from tests.data import part10
 from tests.integration.facade.serving import JSON, serving, stored, stow
@@ -277,3 +279,17 @@ async def test_names_are_found_by_words(tmp_path: Path) -> None:
         query = "/v2/studies?OperatorsName=jer&fuzzymatching=true"
         assert (await web.get(query, headers=JSON)).status_code == 200
         assert (await web.get(query.replace("jer", "erome"), headers=JSON)).status_code == 204
+
+
+async def test_without_a_worker_the_archive_is_degraded_and_serves(tmp_path: Path) -> None:
+    migrate(settings_for(tmp_path).database_url)
+    database = open_database(settings_for(tmp_path).database_url)
+    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+    await database.tags.add([new_tag("StationName", "", "", Level.SERIES)], "a" * 32, "", 128, long_ago)
+    async with archive(tmp_path) as web:
+        health = await web.get("/health/check")
+        assert (health.status_code, health.json()["overallStatus"]) == (200, "Degraded")
+        (stuck,) = [entry for entry in health.json()["details"] if entry["status"] != "Healthy"]
+        assert (stuck["name"], stuck["status"]) == ("operations", "Degraded")
+    assert await backlog(settings_for(tmp_path)) == Backlog(1, 1)
+    await database.close()

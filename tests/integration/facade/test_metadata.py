@@ -82,7 +82,9 @@ async def test_a_range_outside_is_not_satisfiable(web_with_image: httpx.AsyncCli
 
 async def test_a_range_of_compressed_pixels_is_one_of_their_joined_fragments(web: httpx.AsyncClient) -> None:
     jpeg = b"\xff\xd8 pixels \xff\xd9"
-    await stored(web, part10(SOPInstanceUID="1.2.3", transfer_syntax="1.2.840.10008.1.2.4.50", fragments=[[jpeg[:6], jpeg[6:]]]))
+    await stored(
+        web, part10(SOPInstanceUID="1.2.3", transfer_syntax="1.2.840.10008.1.2.4.50", fragments=[[jpeg[:6], jpeg[6:]]])
+    )
     response = await web.get(f"{INSTANCE}/bulkdata/7FE00010", headers={"Range": "bytes=4-7"})
 
     assert (response.status_code, response.content) == (206, jpeg[4:8])

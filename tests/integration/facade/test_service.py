@@ -20,7 +20,8 @@ async def test_health_says_that_the_core_and_its_stores_serve(shared_web: httpx.
     assert response.json() == {
         "overallStatus": "Healthy",
         "details": [
-            {"name": name, "status": "Healthy", "description": "Serves."} for name in ("core", "index", "blobs")
+            {"name": name, "status": "Healthy", "description": "Serves."}
+            for name in ("core", "index", "blobs", "operations")
         ],
     }
     assert "api-supported-versions" not in response.headers
