@@ -1,0 +1,81 @@
+"""The services of the contract, all of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dicomstore.v1 import (
+    capabilities_service_pb2,
+    capabilities_service_pb2_grpc,
+    change_feed_service_pb2,
+    change_feed_service_pb2_grpc,
+    delete_service_pb2,
+    delete_service_pb2_grpc,
+    extended_query_tag_service_pb2,
+    extended_query_tag_service_pb2_grpc,
+    operation_service_pb2,
+    operation_service_pb2_grpc,
+    partition_service_pb2,
+    partition_service_pb2_grpc,
+    retrieve_service_pb2,
+    retrieve_service_pb2_grpc,
+    search_service_pb2,
+    search_service_pb2_grpc,
+    store_service_pb2,
+    store_service_pb2_grpc,
+)
+from grpc_health.v1 import health_pb2_grpc
+
+from server.rpc.capabilities import CapabilitiesServicer
+from server.rpc.change_feed import ChangeFeedServicer
+from server.rpc.delete import DeleteServicer
+from server.rpc.extended_query_tags import ExtendedQueryTagServicer
+from server.rpc.operations import OperationServicer
+from server.rpc.partition import PartitionServicer
+from server.rpc.retrieve import RetrieveServicer
+from server.rpc.search import SearchServicer
+from server.rpc.store import StoreServicer
+
+SERVICES = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (store_service_pb2, "StoreService"),
+        (retrieve_service_pb2, "RetrieveService"),
+        (search_service_pb2, "SearchService"),
+        (delete_service_pb2, "DeleteService"),
+        (change_feed_service_pb2, "ChangeFeedService"),
+        (extended_query_tag_service_pb2, "ExtendedQueryTagService"),
+        (operation_service_pb2, "OperationService"),
+        (partition_service_pb2, "PartitionService"),
+        (capabilities_service_pb2, "CapabilitiesService"),
+    )
+)
+"""Their full names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services of a core."""
+
+    store: StoreServicer
+    retrieve: RetrieveServicer
+    search: SearchServicer
+    delete: DeleteServicer
+    change_feed: ChangeFeedServicer
+    tags: ExtendedQueryTagServicer
+    operations: OperationServicer
+    partition: PartitionServicer
+    capabilities: CapabilitiesServicer
+    health: Any
+
+    def register(self, server: Any) -> None:
+        """Add them to a server."""
+        store_service_pb2_grpc.add_StoreServiceServicer_to_server(self.store, server)
+        retrieve_service_pb2_grpc.add_RetrieveServiceServicer_to_server(self.retrieve, server)
+        search_service_pb2_grpc.add_SearchServiceServicer_to_server(self.search, server)
+        delete_service_pb2_grpc.add_DeleteServiceServicer_to_server(self.delete, server)
+        change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)
+        extended_query_tag_service_pb2_grpc.add_ExtendedQueryTagServiceServicer_to_server(self.tags, server)
+        operation_service_pb2_grpc.add_OperationServiceServicer_to_server(self.operations, server)
+        partition_service_pb2_grpc.add_PartitionServiceServicer_to_server(self.partition, server)
+        capabilities_service_pb2_grpc.add_CapabilitiesServiceServicer_to_server(self.capabilities, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
