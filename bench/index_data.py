@@ -13,7 +13,10 @@ from datetime import date, timedelta
 from itertools import accumulate
 from typing import Any
 
+import orjson
+
 from server.dicom.attributes import attributes_of
+from server.dicom.tags import new_tag
 from server.model.ids import DEFAULT_PARTITION, InstanceId, Uid
 from server.model.instance import NewInstance, PixelLayout
 from server.model.query import Level
@@ -32,6 +35,16 @@ _GIVEN = tuple((a + b).capitalize() for a in _SYLLABLES for b in _SYLLABLES)
 _DESCRIPTIONS = ("Chest PA and lateral", "Abdomen with contrast", "Knee left", "Head without contrast", "Mammography")
 
 
+MAKERS = ("Bench", "Acme", "Nobody's")
+
+TAGS = (
+    new_tag("Manufacturer", "", "", Level.STUDY),
+    new_tag("DeviceSerialNumber", "", "", Level.STUDY),
+    new_tag("DateOfLastCalibration", "", "", Level.INSTANCE),
+)
+"""Attributes that are made searchable: one with few values, one with many, and dates of instances."""
+
+
 @dataclass(frozen=True, slots=True)
 class StudyFacts:
     """A study by number: what to search for to find it."""
@@ -46,6 +59,11 @@ class StudyFacts:
     next_day: str
     modality: str
     sizes: tuple[int, ...]
+
+    @property
+    def device(self) -> str:
+        """A serial number that a hundred studies in a row have."""
+        return f"D{self.number // 100:06d}"
 
     def series_uid(self, series: int) -> str:
         """Return the UID of a series, counted from 0."""
@@ -97,13 +115,24 @@ def instances_of(facts: StudyFacts) -> Iterator[NewInstance]:
                 size_bytes=525_000,
                 crc32c=facts.number,
                 locator=f"{facts.number:09d}-{number}-{instance}",
-                dicom_json=b'{"00080018":{"vr":"UI","Value":["%s"]}}' % sop_uid.encode(),
+                dicom_json=_dicom_json(facts, sop_uid),
                 study=study,
                 series=series,
                 instance=attributes_of(Level.INSTANCE, elements),
                 pixels=PixelLayout(1, 1_024, 524_288, 16, 524_288 * 8),
                 bulk=(),
             )
+
+
+def _dicom_json(facts: StudyFacts, sop_uid: str) -> bytes:
+    """Return what searches need besides what the index keeps: values of `TAGS`."""
+    elements = {
+        "00080018": _element("UI", sop_uid),
+        "00080070": _element("LO", MAKERS[facts.number % len(MAKERS)]),
+        "00181000": _element("LO", facts.device),
+        "00181200": _element("DA", facts.day),
+    }
+    return orjson.dumps(elements)
 
 
 def batches(instances: int, size: int) -> Iterator[Sequence[NewInstance]]:

@@ -22,7 +22,12 @@ import typer
 
 from bench import index_data
 from bench.index_data import StudyFacts, study_facts
+from facade.versions import INSTANCE as LEVEL_OF_INSTANCE
+from facade.versions import SERIES as LEVEL_OF_SERIES
+from facade.versions import STUDY as LEVEL_OF_STUDY
+from facade.versions import VERSIONS
 from server.adapters.sql import engine
+from server.dicom.tags import extract
 from server.domain.partitions import PartitionGate
 from server.domain.search import Search
 from server.domain.search_request import SearchRequest, Term
@@ -30,18 +35,11 @@ from server.model.query import Level
 
 app = typer.Typer(add_completion=False)
 
-_STUDY = (
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyDescription",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
+_STUDY, _SERIES, _INSTANCE = (
+    VERSIONS["v2"].returned_attributes[level] for level in (LEVEL_OF_STUDY, LEVEL_OF_SERIES, LEVEL_OF_INSTANCE)
 )
-_SERIES = ("SeriesInstanceUID", "Modality", "PerformedProcedureStepStartDate", "ManufacturerModelName")
-_INSTANCE = ("SOPInstanceUID",)
+_URL = "http://127.0.0.1/v2"
+_STEP = 500
 _BATCH = 1000
 _REPETITIONS = 5
 
@@ -58,8 +56,20 @@ class Kind:
 def _studies(*terms: tuple[str, str], page_size: int = 100, skip: int = 0, token: str = "") -> SearchRequest:
     named = tuple(Term(name, (value,)) for name, value in terms)
     return SearchRequest(
-        Level.STUDY, terms=named, include_attributes=_STUDY, page_size=page_size, skip=skip, page_token=token
+        Level.STUDY,
+        terms=named,
+        include_attributes=_STUDY,
+        page_size=page_size,
+        skip=skip,
+        page_token=token,
+        retrieve_url_base=_URL,
     )
+
+
+def _instances(*terms: tuple[str, str]) -> SearchRequest:
+    named = tuple(Term(name, (value,)) for name, value in terms)
+    every = (*_STUDY, *_SERIES, *_INSTANCE)
+    return SearchRequest(Level.INSTANCE, terms=named, include_attributes=every, page_size=20, retrieve_url_base=_URL)
 
 
 def kinds(instances: int, token: str) -> list[Kind]:
@@ -96,7 +106,9 @@ def kinds(instances: int, token: str) -> list[Kind]:
         Kind("study_by_uid", each(lambda s: _studies(("StudyInstanceUID", s.uid))), 1),
         Kind(
             "series_of_study",
-            each(lambda s: SearchRequest(Level.SERIES, study=s.uid, include_attributes=_SERIES)),
+            each(
+                lambda s: SearchRequest(Level.SERIES, study=s.uid, include_attributes=_SERIES, retrieve_url_base=_URL)
+            ),
             1,
         ),
         Kind(
@@ -108,6 +120,7 @@ def kinds(instances: int, token: str) -> list[Kind]:
                     series=s.series_uid(0),
                     include_attributes=_INSTANCE,
                     page_size=200,
+                    retrieve_url_base=_URL,
                 ),
                 cts,
             ),
@@ -115,15 +128,15 @@ def kinds(instances: int, token: str) -> list[Kind]:
         ),
         Kind(
             "instance_by_uid",
-            each(
-                lambda s: SearchRequest(
-                    Level.INSTANCE,
-                    terms=(Term("SOPInstanceUID", (s.sop_uid(0, 0),)),),
-                    include_attributes=(*_STUDY, *_SERIES, *_INSTANCE),
-                )
-            ),
+            each(lambda s: _instances(("SOPInstanceUID", s.sop_uid(0, 0)))),
             1,
         ),
+        Kind("tag_few_studies", each(lambda s: _studies(("DeviceSerialNumber", s.device), page_size=20)), 1),
+        Kind("tag_many_studies", [_studies(("Manufacturer", m), page_size=20) for m in index_data.MAKERS], 20),
+        Kind(
+            "tag_days_of_instances", each(lambda s: _instances(("DateOfLastCalibration", f"{s.day}-{s.next_day}"))), 1
+        ),
+        Kind("tag_many_instances", [_instances(("DateOfLastCalibration", "20000101-"))], 20),
     ]
 
 
@@ -168,16 +181,35 @@ async def _fill(database: engine.Database, instances: int) -> dict[str, float | 
     return {"kind": "add", "per_second": round(added / spent), "cpu_ms": round(cpu / added * 1000, 4)}
 
 
+async def _reindex(database: engine.Database, instances: int) -> dict[str, float | str]:
+    """Make attributes searchable and index by them what is there, in the steps that a worker does."""
+    operation = await database.tags.add(index_data.TAGS, "0" * 32, "", 128, datetime.now(UTC))
+    start, cpu = time.perf_counter(), time.process_time()
+    longest = 0.0
+    more = True
+    while more:
+        began = time.perf_counter()
+        more = await database.tags.index(operation.id, _STEP, datetime.now(UTC))
+        longest = max(longest, time.perf_counter() - began)
+    spent, cpu = time.perf_counter() - start, time.process_time() - cpu
+    return {
+        "kind": "reindex",
+        "per_second": round(instances / spent),
+        "cpu_ms": round(cpu / instances * 1000, 4),
+        "longest_step_ms": round(longest * 1000, 1),
+    }
+
+
 async def _run(instances: int, url: str, report: Callable[[dict[str, float | str]], None]) -> None:
     await asyncio.to_thread(engine.migrate, url)
     async with AsyncExitStack() as stack:
-        database = engine.open_database(url)
+        database = engine.open_database(url, extract=extract)
         stack.push_async_callback(database.close)
-        search = Search(
-            database.instances, PartitionGate(database.partitions, enabled=False, now=lambda: datetime.now(UTC))
-        )
+        gate = PartitionGate(database.partitions, enabled=False, now=lambda: datetime.now(UTC))
+        search = Search(database.instances, gate, database.tags)
         if not (await search.search(_studies(page_size=1))).matches:
             report(await _fill(database, instances))
+            report(await _reindex(database, instances))
         gc.collect()
         gc.freeze()
         count = instances // index_data.INSTANCES_PER_STUDY
@@ -209,8 +241,8 @@ def main(
     typer.echo("| kind | p50 ms | p95 ms | CPU ms |")
     typer.echo("|---|--:|--:|--:|")
     for row in rows:
-        if row["kind"] == "add":
-            typer.echo(f"| add | {row['per_second']} a second | | {row['cpu_ms']} |")
+        if "per_second" in row:
+            typer.echo(f"| {row['kind']} | {row['per_second']} a second | | {row['cpu_ms']} |")
         else:
             typer.echo(f"| {row['kind']} | {row['p50_ms']} | {row['p95_ms']} | {row['cpu_ms']} |")
     if output is not None:
