@@ -25,5 +25,5 @@ def test_a_small_index_is_filled_and_searched_in_every_way(tmp_path: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [row["kind"] for row in rows] == ["add", *(kind.name for kind in kinds(INSTANCES, ""))]
+    assert [row["kind"] for row in rows] == ["add", "reindex", *(kind.name for kind in kinds(INSTANCES, ""))]
     assert len(done.stdout.splitlines()) == 2 + len(rows)
