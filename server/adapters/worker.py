@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pickle
+import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
@@ -20,6 +21,9 @@ from server.model.errors import DicomStoreError, Reason, WrongState
 
 START_SECONDS = 60.0
 """Longest time that a process may take for its imports; a busy machine has others to do."""
+
+_LAST_SECONDS = 5.0
+"""How long after its last word a process may take to end."""
 
 _APART_BYTES = 1 << 14
 """Values from this size on are sent as they lie in memory instead of being copied into a pickle."""
@@ -65,15 +69,27 @@ class Worker:
         self._usual = bytearray(_USUAL_BYTES)
 
     async def do(self, task: Task) -> None:
-        """Do one job; nobody needs to wait for its end any more if its caller has gone before it begins."""
+        """Do one job; nobody needs to wait for its end any more if its caller has gone before it begins.
+
+        A process that was killed tells nothing about its job: the system needed memory, or it was somebody's mistake.
+        So the job is done once more, in another process; one that is killed again is not worth a third.
+        """
+        if not await self._is_done(task):
+            _log.warning("a worker process was killed; its job is done once more job=%s", task.kind)
+            if not await self._is_done(task):
+                _log.warning("a worker process was killed twice with the same job job=%s", task.kind)
+                task.fail(_unreadable("ended the process that worked on it"))
+
+    async def _is_done(self, task: Task) -> bool:
+        """Do a job, well or badly; false if the process was killed before it had an answer."""
         if task.result.done():
-            return
+            return True
         try:
             connection = await self._started()
         except (TimeoutError, OSError) as error:
             await self.end()
             task.fail(RuntimeError(f"A worker process could not be started: {error!r}"))
-            return
+            return True
         try:
             async with asyncio.timeout(self._job_seconds):
                 await _send(connection, task.parts)
@@ -83,9 +99,24 @@ class Worker:
             await self.end()
             task.fail(_unreadable("takes too long"))
         except (OSError, ValueError, LookupError, TypeError):  # gone, or not itself any more
-            await self.end()
-            _log.warning("a worker process died of its job exit_code=%s", self._process and self._process.returncode)
+            exit_code = await self._exit_code()
+            if exit_code == -signal.SIGKILL:
+                return False
+            _log.warning("a worker process died of its job exit_code=%s", exit_code)
             task.fail(_unreadable("ended the process that worked on it"))
+        return True
+
+    async def _exit_code(self) -> int | None:
+        """Return how a process ended that does not answer any more; None if it had to be ended."""
+        assert self._process is not None
+        try:
+            async with asyncio.timeout(_LAST_SECONDS):  # to kill what is dead already would lose its exit code
+                await self._process.wait()
+            return self._process.returncode
+        except TimeoutError:
+            return None
+        finally:
+            await self.end()
 
     async def end(self) -> None:
         """End the process, whatever it does."""

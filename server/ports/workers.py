@@ -21,7 +21,8 @@ class Workers(Protocol):
 
         Raises:
             DicomStoreError: what the job raised.
-            WrongState: PIXEL_DATA_UNREADABLE, the job ended its process, took too long, or needed too much memory.
+            WrongState: PIXEL_DATA_UNREADABLE, the job ended its process, took too long, or needed too much memory; or
+                its process was killed from outside, and so was the next one that tried.
             Exhausted: BUSY, too many jobs are waiting, or too large ones.
             Unavailable: SHUTTING_DOWN.
         """

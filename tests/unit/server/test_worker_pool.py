@@ -18,7 +18,7 @@ from server.model.errors import DicomStoreError, Exhausted, NotFound, Reason, Un
 from server.model.pixels import PixelDescription, TranscodeFrame
 
 JOBS = """
-import os, sys, time
+import os, signal, sys, time
 from server.model.errors import NotFound, Reason
 
 def perform(job):
@@ -31,6 +31,13 @@ def perform(job):
         return str(os.getpid()).encode()
     if what == "die":
         os.abort()
+    if what == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "killed-once":
+        if not os.path.exists(argument):
+            open(argument, "x").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return job.data
     if what == "hang":
         time.sleep(1000)
     if what == "wait":  # until a file is there
@@ -130,8 +137,20 @@ async def test_a_worker_that_died_while_it_had_nothing_to_do_is_replaced(pool_of
         gone = asyncio.create_task(ended(pid))
         os.kill(pid, signal.SIGKILL)
         await gone
-        outcomes = [await _outcome(pool.perform(job("echo", b"x"))) for _ in range(2)]
-    assert outcomes[1] == b"x"
+        assert await pool.perform(job("echo", b"x")) == b"x"
+
+
+async def test_a_job_whose_process_was_killed_is_done_in_another(pool_of: Pools, tmp_path: Path) -> None:
+    async with pool_of() as pool:
+        assert await pool.perform(job(f"killed-once {tmp_path / 'began'}", b"x")) == b"x"
+
+
+async def test_a_job_that_is_killed_each_time_fails_alone(pool_of: Pools) -> None:
+    async with pool_of() as pool:
+        with pytest.raises(WrongState) as failed:
+            await pool.perform(job("killed"))
+        assert failed.value.reason is Reason.PIXEL_DATA_UNREADABLE
+        assert await pool.perform(job("echo", b"x")) == b"x"
 
 
 async def test_a_job_that_can_not_cross_to_another_process_is_its_callers_fault(pool_of: Pools) -> None:
