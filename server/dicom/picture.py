@@ -11,6 +11,7 @@ MOST_PIXELS = 1 << 26
 """A picture that would have more is made smaller."""
 
 _MOST_SOURCE_SAMPLES = 1 << 29
+_LEAST_EXTENT = 1e-9  # pixels of the image: what is less is nothing, and can't be divided by
 _MOST_EXTENT = 32767
 
 
@@ -69,7 +70,7 @@ def placement(description: PixelDescription, look: Look, output: Output) -> Plac
 def _span(start: float, extent: float, edge: int) -> tuple[float, float]:
     stop = start + abs(extent) if extent else edge
     first, last = max(start, 0.0), min(stop, float(edge))
-    if first >= last:
+    if last - first < _LEAST_EXTENT:
         raise WrongState(Reason.NOT_RENDERABLE, "The part of the image to show lies outside of it.")
     return first, last
 

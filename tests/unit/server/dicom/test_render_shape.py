@@ -85,6 +85,14 @@ def test_a_part_outside_of_the_image_is_refused(viewport: Viewport) -> None:
     assert caught.value.reason is Reason.NOT_RENDERABLE
 
 
+@pytest.mark.parametrize("extent", [1e-300, -1e-12])
+def test_a_part_that_has_no_extent_is_refused(extent: float) -> None:
+    job = frame_of(RAMP, output=Output(viewport=Viewport(0, 0, 0, 0, extent, extent)))
+    with pytest.raises(DicomStoreError) as caught:
+        render(job)
+    assert caught.value.reason is Reason.NOT_RENDERABLE
+
+
 def test_a_huge_viewport_gives_the_largest_picture_there_is() -> None:
     job = frame_of(RAMP, output=Output(viewport=Viewport(32767, 32767)))
     place = placement(job.description, job.look, job.output)
