@@ -44,9 +44,9 @@ def coding_of(request: Request) -> str:
     return preferred_coding(request.headers.getlist("accept-encoding"), CODINGS)
 
 
-def coding_headers(coding: str) -> dict[str, str]:
-    """Return the headers of an answer that might have had another coding."""
-    headers = {"Vary": "Accept-Encoding"}
+def coding_headers(coding: str, *others: str) -> dict[str, str]:
+    """Return the headers of an answer that might have had another coding; `others` too choose among its forms."""
+    headers = {"Vary": ", ".join((*others, "Accept-Encoding"))}
     return headers | {"Content-Encoding": coding} if coding else headers
 
 

@@ -34,6 +34,9 @@ from facade.query import parameters_of, wishes_of
 from facade.streaming import StreamedResponse
 
 _STATE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
+_KEPT = {"Cache-Control": "private, no-cache"}
+"""A resource grows under its URL: whoever has its metadata asks each time whether that is still all."""
+
 _SUFFIXES = tuple(f"-{coding}" for coding in CODINGS)
 
 
@@ -128,7 +131,8 @@ async def metadata(request: Request) -> Response:
 def _headers(shape: Shape, tag: str, coding: str, selection: Selection, state: State) -> dict[str, str]:
     # Equal strong tags promise equal bytes, and boundaries differ (RFC 9110 section 8.8.1).
     weak = "W/" if shape is Shape.XML_PARTS else ""
-    headers = {"Content-Type": shape.media_type, "ETag": f'{weak}"{_in_coding(tag, coding)}"', **coding_headers(coding)}
+    headers = {"Content-Type": shape.media_type, "ETag": f'{weak}"{_in_coding(tag, coding)}"', **_KEPT}
+    headers |= coding_headers(coding, "Accept")
     return headers | {"X-Total-Count": str(state.instance_count)} if selection.is_page else headers
 
 
@@ -149,7 +153,7 @@ def _not_modified(headers: Mapping[str, str], tag: str) -> Response:
     """Return 304 with the tag that the client has, in whichever coding it has the body (RFC 9111 section 4.3.4)."""
     weak = headers["ETag"].partition('"')[0]
     tag = headers["ETag"] if tag == "*" else f'{weak}"{tag}"'
-    return Response(status_code=304, headers={"ETag": tag, "Vary": headers["Vary"]})
+    return Response(status_code=304, headers={"ETag": tag, "Vary": headers["Vary"], **_KEPT})
 
 
 def _answer(body: Body, headers: dict[str, str], stream: AsyncGenerator[Any, None], core: Core) -> Response:
