@@ -155,7 +155,8 @@ def _offers(resource: Resource, wish: MediaRange) -> list[Offer]:
         return _of_any(resource, wish)
     if name == "application/*":
         name = products[0].media_type
-    kind = name.removesuffix("*") if name.endswith("/*") else None
+    # In `type` too "image/" is any image.
+    kind = name.removesuffix("*") if name.endswith(("/*", "/")) else None
     return [
         offer
         for product in products

@@ -34,6 +34,7 @@ def offers(resource: Resource, accept: str) -> list[tuple[str, str, bool]]:
 
 MULTIPART_DICOM_AS_STORED = [("*", DICOM, True)]
 MULTIPART_DICOM_BY_DEFAULT = [(ELE, DICOM, True), ("*", DICOM, True)]
+IMAGES_AND_FILMS = 'multipart/related; type="image/*", multipart/related; type="video/*"'
 FRAMES_AS_STORED = [("*", OCTETS, True)]
 FRAMES_BY_DEFAULT = [(ELE, OCTETS, True), ("*", OCTETS, True)]
 
@@ -74,6 +75,7 @@ def test_frame_requests_of_clients_are_understood(client: str, resource: Resourc
         ('multipart/related; type="image/x-dicom-rle"; transfer-syntax=1.2.840.10008.1.2.5',
          [("1.2.840.10008.1.2.5", "image/x-dicom-rle", True)]),
         ('multipart/related; type="image/dicom-rle"', [("1.2.840.10008.1.2.5", "image/dicom-rle", True)]),
+        ('multipart/related; type="image/", multipart/related; type="video/"', offers(FRAMES, IMAGES_AND_FILMS)),
         ('multipart/related; type="image/jp2"',
          [(J2K, "image/jp2", True), ("1.2.840.10008.1.2.4.91", "image/jp2", True)]),
         ('multipart/related; type="image/jp2"; transfer-syntax=*',
