@@ -135,6 +135,7 @@ async def test_a_worker_that_died_while_it_had_nothing_to_do_is_replaced(pool_of
     async with pool_of() as pool:
         pid = await pid_of(pool)
         gone = asyncio.create_task(ended(pid))
+        await asyncio.wait([gone], timeout=0)  # it looks at the process before that is gone
         os.kill(pid, signal.SIGKILL)
         await gone
         assert await pool.perform(job("echo", b"x")) == b"x"
