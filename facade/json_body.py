@@ -12,8 +12,10 @@ from facade.errors import Refusal
 MOST_BYTES = 1 << 20
 """Largest body that is read."""
 
-_TOKENS = re.compile(rb'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
-_CLOSING_COMMAS = re.compile(rb'("(?:\\.|[^"\\])*")|,(?=\s*[\]}])', re.DOTALL)
+# What has no end goes up to the end of the text, which must not be read once for each of its characters.
+_STRING = rb'"(?:\\.|[^"\\])*+"?'
+_TOKENS = re.compile(rb"(" + _STRING + rb"|/\*(?:(?!\*/).)*+\Z)|//[^\n]*|/\*.*?\*/", re.DOTALL)
+_CLOSING_COMMAS = re.compile(rb"(" + _STRING + rb")|,(?=\s*+[\]}])", re.DOTALL)
 
 
 async def json_body(request: Request) -> Any:

@@ -103,9 +103,7 @@ class ExtendedQueryTags:
 
     async def finish_deletions(self) -> None:
         """Delete for good what somebody who was deleting it left behind."""
-        for tag in await self._tags.list(0, 0, MAX_TAGS):
-            if tag.status is TagStatus.DELETING:
-                await self._tags.delete(tag.new.tag)
+        await self._tags.finish_deletions()
 
 
 def _understood(wanted: Sequence[WantedTag]) -> list[NewTag]:

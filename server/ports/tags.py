@@ -55,6 +55,10 @@ class Tags(Protocol):
         """
         ...
 
+    async def finish_deletions(self) -> None:
+        """Delete for good the tags that are DELETING, which somebody who was deleting them may have left behind."""
+        ...
+
     async def errors(self, key: int, after: int, skip: int, limit: int) -> Sequence[tuple[int, TagError]]:
         """Return the errors of a tag with the number that pages are counted by, ascending from above `after`."""
         ...
@@ -62,6 +66,7 @@ class Tags(Protocol):
     async def index(self, operation_id: str, most: int, now: datetime) -> bool:
         """Index the next `most` instances of a reindexing operation, newest first; say whether that was not the last.
 
+        Fewer if there are many tags or much metadata, so that others who write wait for a moment only.
         Values, errors and the operation's progress are one transaction, so doing it again goes on behind it. A value
         that is there stays: it is from a newer instance. A fault disables the tag for searches (`QueryStatus`).
         With the last instances the tags become READY and the operation SUCCEEDED.

@@ -27,7 +27,7 @@ from server.adapters.sql.tables import (
     series,
     studies,
 )
-from server.adapters.sql.tag_values import Indexing, Owners, living
+from server.adapters.sql.tag_values import Indexing, Owners, living, tag_of
 from server.model.change import ChangeAction
 from server.model.errors import NotFound, Reason
 from server.model.ids import InstanceId, PartitionName, Version
@@ -240,14 +240,15 @@ class _Batch:
 
     def index_by_tags(self, connection: Connection, extract: Extract) -> None:
         """Index what was added by the extended query tags there are."""
-        if not (tags := living(connection)):
+        if not (rows := living(connection)):
             return
-        indexing = Indexing(connection, tags, extract, self._time)
+        tags = [tag_of(row) for row in rows]
+        indexing = Indexing(connection, rows, self._time)
         for new, version in reversed(self._added.values()):  # the latest counts
             id_ = new.id
             study = self._studies[id_.partition, id_.study].key
             series_ = self._series[id_.partition, id_.study, id_.series].key
-            indexing.take(new.dicom_json, Owners(study, series_, version))
+            indexing.take(extract(new.dicom_json, tags), Owners(study, series_, version))
         indexing.write_over()
 
 

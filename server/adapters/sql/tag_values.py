@@ -17,7 +17,6 @@ from server.adapters.sql.rows import STUDY_KEY, within
 from server.adapters.sql.tables import instances, series, studies, tag_errors, tag_values, tags
 from server.model.query import Level
 from server.model.tag import NewTag, QueryStatus, Tag, TagFault, TagStatus, TagValue
-from server.ports.tags import Extract
 
 Row = dict[str, Any]
 
@@ -111,18 +110,22 @@ def _forget_of(
 class Indexing:
     """Indexes instances by tags, in one transaction."""
 
-    def __init__(self, connection: Connection, rows: Sequence[Any], extract: Extract, time: int) -> None:
+    def __init__(self, connection: Connection, rows: Sequence[Any], time: int) -> None:
         self._connection = connection
         self._tags = {row.key: tag_of(row) for row in rows}
         self._last_errors = {row.key: row.last_error for row in rows}
-        self._extract = extract
         self._time = time
         self._values: dict[tuple[int, int], TagValue] = {}
         self._errors: list[Row] = []
 
-    def take(self, dicom_json: bytes, owners: Owners) -> None:
-        """Take up an instance. Of two with a value for the same study or series, the first that is taken counts."""
-        for key, found in self._extract(dicom_json, tuple(self._tags.values())).items():
+    def take(self, values: Mapping[int, TagValue | TagFault], owners: Owners) -> None:
+        """Take up what an instance has for tags; for those that are not among the rows, it has nothing.
+
+        Of two instances with a value for the same study or series, the first that is taken counts.
+        """
+        for key, found in values.items():
+            if key not in self._tags:
+                continue
             if isinstance(found, TagFault):
                 self._last_errors[key] += 1
                 number = self._last_errors[key]

@@ -1,6 +1,7 @@
 """Extended query tags."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +26,7 @@ from server.adapters.sql.transactions import Transactions
 from server.model.errors import AlreadyExists, Exhausted, Reason, WrongState
 from server.model.ids import InstanceId, PartitionName
 from server.model.operation import Operation, OperationState, OperationType
-from server.model.tag import NewTag, QueryStatus, Tag, TagError, TagStatus
+from server.model.tag import NewTag, QueryStatus, Tag, TagError, TagFault, TagStatus, TagValue
 from server.ports.tags import Extract
 
 _ROWS_AT_ONCE = 5_000
@@ -33,6 +34,9 @@ _ROWS_AT_ONCE = 5_000
 
 _BYTES_AT_ONCE = 16 << 20
 """Metadata that is in memory at the same time; one may be as large as the largest data set."""
+
+_VALUES_AT_ONCE = 2_000
+"""Values that are written in one transaction, while nobody else can write; of one instance there may be more."""
 
 _THERE = tags.c.status != int(TagStatus.DELETING)
 
@@ -78,9 +82,18 @@ class SqlTags:
         key = await self._transactions.write(lambda connection: _mark(connection, tag))
         if key is None:
             return False
+        await self._purge(key)
+        return True
+
+    async def finish_deletions(self) -> None:
+        """See the port."""
+        deleting = select(tags.c.key).where(tags.c.status == int(TagStatus.DELETING)).order_by(tags.c.key)
+        for key in await self._transactions.read(lambda connection: connection.execute(deleting).scalars().all()):
+            await self._purge(key)
+
+    async def _purge(self, key: int) -> None:
         while await self._transactions.write(lambda connection: _delete_some(connection, key)):
             pass
-        return True
 
     async def errors(self, key: int, after: int, skip: int, limit: int) -> Sequence[tuple[int, TagError]]:
         """See the port."""
@@ -88,9 +101,27 @@ class SqlTags:
 
     async def index(self, operation_id: str, most: int, now: datetime) -> bool:
         """See the port."""
-        return await self._transactions.write(
-            lambda connection: _index(connection, self._extract, operation_id, most, now)
+        step = await self._transactions.read(
+            lambda connection: _extracted(connection, self._extract, operation_id, most)
         )
+        if step is None:
+            return False
+        return await self._transactions.write(lambda connection: _index(connection, step, operation_id, now))
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What the next instances of an operation have for its tags; found out while others may write.
+
+    rest: where the operation was then.
+    next_rest: where it is when the step is done.
+    found: newest first.
+    """
+
+    rest: int
+    next_rest: int
+    is_last: bool
+    found: Sequence[tuple[Owners, Mapping[int, TagValue | TagFault]]]
 
 
 def _add(
@@ -160,7 +191,13 @@ def _mark(connection: Connection, tag: str) -> int | None:
 
 
 def _delete_some(connection: Connection, key: int) -> bool:
-    """Delete some of a tag's rows, and the tag with the last of them; say whether there is more."""
+    """Delete some of a tag's rows, and the tag with the last of them; say whether there is more.
+
+    When two delete the same tag, one is behind the other; by then, the key may be that of a tag that was added since.
+    """
+    Counters.lock(connection)
+    if connection.execute(select(tags.c.status).where(tags.c.key == key)).scalar() != int(TagStatus.DELETING):
+        return False
     for table, column in ((tag_values, tag_values.c.owner), (tag_errors, tag_errors.c.number)):
         some = (
             select(column)
@@ -207,32 +244,58 @@ def _error(key: int, row: Any) -> TagError:
     return TagError(key, id_, to_datetime(row.time), row.message)
 
 
-def _index(connection: Connection, extract: Extract, operation_id: str, most: int, now: datetime) -> bool:
+def _extracted(connection: Connection, extract: Extract, operation_id: str, most: int) -> _Step | None:
+    """Read the next step of an operation; None if it is final."""
+    row = connection.execute(select(OPERATIONS).where(OPERATIONS.c.id == operation_id)).one_or_none()
+    if row is None or OperationState(row.state).is_final:
+        return None
+    wanted = [tag_of(tag) for tag in _tags_of(connection, operation_id)]
+    if not wanted:
+        return _Step(row.rest, row.rest, True, ())
+    found, is_last = _newest_below(connection, row.rest, max(1, min(most, _VALUES_AT_ONCE // len(wanted))))
+    taken = [(Owners(one.study_key, one.series_key, one.version), extract(one.dicom_json, wanted)) for one in found]
+    return _Step(row.rest, found[-1].version if found else row.rest, is_last, taken)
+
+
+def _index(connection: Connection, step: _Step, operation_id: str, now: datetime) -> bool:
+    """Write what was extracted, of the instances and for the tags that are still there."""
     Counters.lock(connection)
     row = connection.execute(select(OPERATIONS).where(OPERATIONS.c.id == operation_id)).one_or_none()
     if row is None or OperationState(row.state).is_final:
         return False
-    wanted = [tag for tag in living(connection) if tag.operation_id == operation_id]
-    found, is_last = _newest_below(connection, row.rest, most) if wanted else ([], True)
+    if row.rest != step.rest:  # somebody else was faster
+        return True
     time = to_microseconds(now)
-    indexing = Indexing(connection, wanted, extract, time)
-    for one in found:
-        indexing.take(one.dicom_json, Owners(one.study_key, one.series_key, one.version))
+    indexing = Indexing(connection, _tags_of(connection, operation_id), time)
+    there = _there(connection, step)
+    for owners, values in step.found:
+        if owners.version in there:
+            indexing.take(values, owners)
     indexing.write_beside()
     progress: dict[str, Any] = {
-        "state": int(OperationState.SUCCEEDED if is_last else OperationState.RUNNING),
+        "state": int(OperationState.SUCCEEDED if step.is_last else OperationState.RUNNING),
         "updated": time,
-        "done": row.done + len(found),
-        "rest": found[-1].version if found else row.rest,
+        "done": row.done + len(step.found),
+        "rest": step.next_rest,
     }
     connection.execute(update(OPERATIONS).where(OPERATIONS.c.id == operation_id).values(progress))
-    if is_last:
+    if step.is_last:
         connection.execute(
             update(tags)
             .where(and_(tags.c.operation_id == operation_id, _THERE))
             .values(status=int(TagStatus.READY), operation_id="")
         )
-    return not is_last
+    return not step.is_last
+
+
+def _tags_of(connection: Connection, operation_id: str) -> list[Any]:
+    return [tag for tag in living(connection) if tag.operation_id == operation_id]
+
+
+def _there(connection: Connection, step: _Step) -> set[int]:
+    """Return the versions of a step that were not deleted meanwhile."""
+    of_step = select(instances.c.version).where(instances.c.version < step.rest, instances.c.version >= step.next_rest)
+    return set(connection.execute(of_step).scalars())
 
 
 def _newest_below(connection: Connection, version: int, most: int) -> tuple[Sequence[Any], bool]:

@@ -1,0 +1,196 @@
+"""Those who index by tags, delete them and store get along (spec/extended-query-tags.md section 3)."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+import pytest
+from sqlalchemy import text
+
+from server.adapters.sql import tags as sql_tags
+from server.adapters.sql.engine import Database, open_database
+from server.model.operation import OperationState
+from server.model.query import Level
+from server.model.tag import NewTag, Tag, TagFault, TagStatus, TagValue
+from tests.contract.index.samples import NOON, sample
+
+A, B = "a" * 32, "b" * 32
+KVP = NewTag("00180060", "KVP", "SL", "", Level.INSTANCE)
+STATION = NewTag("00081010", "StationName", "SH", "", Level.SERIES)
+OLD, NEW = orjson.dumps({"00180060": 80, "00081010": "s", "old": True}), orjson.dumps({"00180060": 120})
+
+
+@dataclass
+class Slow:
+    """Takes its time over what was stored before."""
+
+    begun: threading.Event = field(default_factory=threading.Event)
+    may_end: threading.Event = field(default_factory=threading.Event)
+
+    def extract(self, dicom_json: bytes, tags: Sequence[Tag]) -> Mapping[int, TagValue | TagFault]:
+        data = orjson.loads(dicom_json)
+        if "old" in data:
+            self.begun.set()
+            self.may_end.wait(30)
+        values = {tag.key: data.get(tag.new.tag) for tag in tags}
+        return {
+            key: TagValue(value) if isinstance(value, str) else TagValue("", value)
+            for key, value in values.items()
+            if value
+        }
+
+
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    slow = Slow()
+    yield slow
+    slow.may_end.set()
+
+
+@pytest.fixture
+async def database(url: str, slow: Slow) -> AsyncIterator[Database]:
+    """A database with three instances, and an operation that is to index them by two tags."""
+    database = open_database(url, extract=slow.extract)
+    await database.instances.add([sample(n, dicom_json=OLD) for n in (1, 2, 3)], NOON)
+    await database.tags.add([KVP, STATION], A, "", 128, NOON)
+    yield database
+    slow.may_end.set()
+    await database.close()
+
+
+async def values(database: Database, tag: str = "00180060") -> list[tuple[int, float | None]]:
+    """Return owner and number of what is indexed by a tag."""
+    found = await database.tags.get(tag)
+    rows = text("SELECT owner, number FROM extended_query_tag_values WHERE tag_key = :key ORDER BY owner")
+    return await database.tags._transactions.read(
+        lambda connection: [tuple(row) for row in connection.execute(rows, {"key": found.key if found else 0})]
+    )
+
+
+async def begin(database: Database, slow: Slow) -> "asyncio.Task[bool]":
+    """Begin a step and return when it is looking at instances."""
+    step = asyncio.create_task(database.tags.index(A, 100, NOON))
+    await asyncio.to_thread(slow.begun.wait, 30)
+    return step
+
+
+async def test_whoever_stores_does_not_wait_while_a_step_looks_at_instances(database: Database, slow: Slow) -> None:
+    step = await begin(database, slow)
+    async with asyncio.timeout(10):
+        await database.instances.add([sample(1, 1, 9, dicom_json=NEW)], NOON)
+    slow.may_end.set()
+    assert not await step
+    assert await values(database) == [(1, 80.0), (2, 80.0), (3, 80.0), (4, 120.0)]
+
+
+async def test_an_instance_deleted_during_a_step_leaves_nothing(database: Database, slow: Slow) -> None:
+    step = await begin(database, slow)
+    async with asyncio.timeout(10):
+        await database.instances.delete(sample(2).id.ref, NOON, NOON)
+    slow.may_end.set()
+    assert not await step
+    assert await values(database) == [(1, 80.0), (3, 80.0)]
+    assert [owner for owner, _ in await values(database, "00081010")] == [1, 3]
+
+
+async def test_a_tag_deleted_during_a_step_leaves_nothing(database: Database, slow: Slow) -> None:
+    step = await begin(database, slow)
+    async with asyncio.timeout(10):
+        await database.tags.delete("00180060")
+    slow.may_end.set()
+    assert not await step
+    rows = await database.tags._transactions.read(
+        lambda connection: connection.execute(text("SELECT DISTINCT tag_key FROM extended_query_tag_values")).all()
+    )
+    assert [row[0] for row in rows] == [2]
+
+
+async def test_an_operation_cancelled_during_a_step_has_no_effect_any_more(database: Database, slow: Slow) -> None:
+    step = await begin(database, slow)
+    async with asyncio.timeout(10):
+        await database.operations.cancel(A, NOON)
+    slow.may_end.set()
+    assert not await step
+    assert await values(database) == []
+
+
+async def test_two_workers_at_once_do_a_step_once(database: Database, slow: Slow, url: str) -> None:
+    other = open_database(url, extract=slow.extract)
+    steps = [asyncio.create_task(one.tags.index(A, 2, NOON)) for one in (database, other)]
+    await asyncio.to_thread(slow.begun.wait, 30)
+    slow.may_end.set()
+    assert await asyncio.gather(*steps) in ([True, True], [True, False], [False, True])
+    while await other.tags.index(A, 2, NOON):
+        pass
+    await other.close()
+    operation = await database.operations.get(A)
+    assert operation is not None
+    assert (operation.state, operation.done) == (OperationState.SUCCEEDED, 3)
+    assert await values(database) == [(1, 80.0), (2, 80.0), (3, 80.0)]
+
+
+async def test_who_deletes_a_tag_behind_another_spares_one_that_was_added_since(
+    database: Database, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow.may_end.set()
+    while await database.tags.index(A, 100, NOON):
+        pass
+    real = sql_tags._delete_some
+    states: list[TagStatus] = []
+
+    def with_somebody_in_between(connection: object, key: int) -> bool:
+        # Somebody else ends the deletion, and adds the tag again, which gets the key that is free.
+        again = real(connection, key)  # type: ignore[arg-type]
+        assert not again
+        sql_tags._add(connection, [STATION], B, "", 128, NOON)  # type: ignore[arg-type]
+        return real(connection, key)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sql_tags, "_delete_some", with_somebody_in_between)
+    assert await database.tags.delete("00081010")
+    found = await database.tags.get("00081010")
+    assert found is not None
+    states.append(found.status)
+    assert (found.key, states) == (2, [TagStatus.ADDING])
+
+
+async def test_finishing_deletions_finishes_what_somebody_began_and_nothing_else(
+    database: Database, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow.may_end.set()
+    while await database.tags.index(A, 100, NOON):
+        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(sql_tags, "_delete_some", lambda _connection, _key: False)
+        await database.tags.delete("00180060")
+    left = await database.tags.get("00180060")
+    assert left is not None
+    assert left.status is TagStatus.DELETING
+    await database.tags.finish_deletions()
+    assert await database.tags.get("00180060") is None
+    assert len(await values(database, "00081010")) == 3
+
+
+async def test_a_tag_with_more_rows_than_go_at_once_is_deleted_to_the_last(
+    database: Database, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow.may_end.set()
+    while await database.tags.index(A, 100, NOON):
+        pass
+    monkeypatch.setattr(sql_tags, "_ROWS_AT_ONCE", 1)
+    await database.tags.delete("00180060")
+    await database.tags.delete("00081010")
+    rows = await database.tags._transactions.read(
+        lambda connection: connection.execute(text("SELECT * FROM extended_query_tag_values")).all()
+    )
+    assert rows == []
+
+
+async def test_many_tags_make_steps_small(database: Database, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow.may_end.set()
+    monkeypatch.setattr(sql_tags, "_VALUES_AT_ONCE", 4)
+    assert await database.tags.index(A, 100, NOON)
+    operation = await database.operations.get(A)
+    assert operation is not None
+    assert operation.done == 2
