@@ -23,6 +23,7 @@ from server.adapters.sql.tables import studies
 from server.adapters.sql.tag_search import page_by_tag
 from server.model.errors import InvalidRequest, Reason
 from server.model.query import Equals, Level, Match, NameMatches, Numbers, Query
+from server.model.tag import tag_in_index_key
 
 MOST_VALUES = 10_000
 """Values of a query that are compared as they are."""
@@ -90,7 +91,7 @@ def _few_parents(connection: Connection, query: Query, where: dict[str, Any]) ->
     None if there are no such conditions, or they are not few.
     """
     above = [condition for condition in query.conditions if level_of(condition.key) < query.level]
-    if not above:
+    if all(tag_in_index_key(condition.key) for condition in above):  # which lead to many, as is known by now
         return None
     parent = max(level_of(condition.key) for condition in above)
     limited = where | {"limit": FEW_PARENTS + 1}

@@ -1,0 +1,54 @@
+"""How `dicomstore operations` shows an operation: cli/commands/operations.py."""
+
+from datetime import UTC, datetime
+
+from dicomstore.v1 import operation_service_pb2 as pb
+
+from cli.commands.operations import to_json, to_row
+
+
+def an_operation() -> pb.Operation:
+    operation = pb.Operation(
+        id="a" * 32,
+        type=pb.OPERATION_TYPE_REINDEX,
+        state=pb.OPERATION_STATE_RUNNING,
+        percent_complete=25,
+        tags=["00081010"],
+        done=1,
+        total=4,
+    )
+    operation.created.FromDatetime(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    operation.updated.FromDatetime(datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC))
+    return operation
+
+
+def test_json_has_all_of_it_with_times_in_utc() -> None:
+    assert to_json(an_operation()) == {
+        "id": "a" * 32,
+        "type": "reindex",
+        "state": "running",
+        "created": "2026-01-02T03:04:05+00:00",
+        "updated": "2026-01-02T03:04:06+00:00",
+        "percent_complete": 25,
+        "done": 1,
+        "total": 4,
+        "tags": ["00081010"],
+        "errors": [],
+    }
+
+
+def test_a_row_says_how_far_it_is() -> None:
+    assert to_row(an_operation()) == (
+        "a" * 32,
+        "reindex",
+        "running",
+        "1 of 4 (25 %)",
+        "2026-01-02 03:04:05",
+        "2026-01-02 03:04:06",
+    )
+
+
+def test_a_state_newer_than_this_program_is_a_number() -> None:
+    operation = an_operation()
+    operation.state = 99  # type: ignore[assignment]
+    assert to_row(operation)[2] == "99"
