@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.data import part10
 
@@ -128,6 +129,12 @@ def get(url: str) -> tuple[int, bytes]:
         return response.status, response.read()
 
 
+def post(url: str, body: bytes) -> Any:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=START_S) as response:
+        return json.loads(response.read())
+
+
 async def test_a_folder_is_stored_found_fetched_and_deleted_and_one_ctrl_c_stops_it_all(tmp_path: Path) -> None:
     bodies = {f"1.2.{number}": part10(StudyInstanceUID="1.2", SOPInstanceUID=f"1.2.{number}") for number in range(20)}
     (tmp_path / "scans").mkdir()
@@ -136,7 +143,7 @@ async def test_a_folder_is_stored_found_fetched_and_deleted_and_one_ctrl_c_stops
 
     async with up(tmp_path, "--data", "archive", "--workers", 1) as archive:
         programs = archive.programs()
-        assert len(programs) == 1
+        assert len(programs) == 2, "a node and a worker"
 
         exit_code, _, errors = await archive.run("store", "scans")
         assert exit_code == 0, errors
@@ -206,7 +213,7 @@ async def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
 async def test_killing_it_leaves_no_process_behind(tmp_path: Path) -> None:
     async with up(tmp_path, "--workers", "2") as archive:
         programs = archive.programs()
-        assert len(programs) == 2
+        assert len(programs) == 3, "two nodes and a worker"
         await archive.ended(signal.SIGKILL)
         await gone(programs)
 
@@ -218,6 +225,33 @@ async def test_when_one_process_dies_the_others_are_stopped_and_the_exit_code_sa
         exit_code, errors = await archive.ended()
         assert exit_code == 1
         assert re.search(r"the node \d ended by itself", errors)
+        assert not any(is_alive(process) for process in programs)
+
+
+async def test_a_worker_does_what_a_request_has_started_and_stops_with_the_rest(tmp_path: Path) -> None:
+    async with up(tmp_path, "--workers", 1) as archive:
+        programs = archive.programs()
+        (tmp_path / "one.dcm").write_bytes(part10(StationName="ROOM 1"))
+        assert (await archive.run("store", "one.dcm"))[0] == 0
+        tags = json.dumps([{"path": "StationName", "level": "series"}]).encode()
+        operation = (await asyncio.to_thread(post, f"{archive.url}/v2/extendedquerytags", tags))["id"]
+        async with asyncio.timeout(START_S):
+            exit_code, output, errors = await archive.run("operations", operation, "--follow", "--json")
+        assert (exit_code, json.loads(output)["state"]) == (0, "succeeded"), errors
+        status, answer = await asyncio.to_thread(get, f"{archive.url}/v2/series?StationName=ROOM%201")
+        assert (status, len(json.loads(answer))) == (200, 1)
+        exit_code, errors = await archive.ended(signal.SIGINT)
+        assert exit_code == 0, errors
+        assert not any(is_alive(process) for process in programs)
+
+
+async def test_when_the_worker_dies_the_nodes_are_stopped(tmp_path: Path) -> None:
+    async with up(tmp_path, "--workers", 1) as archive:
+        programs = archive.programs()
+        os.kill(programs[1], signal.SIGKILL)
+        exit_code, errors = await archive.ended()
+        assert exit_code == 1
+        assert "the worker ended by itself" in errors
         assert not any(is_alive(process) for process in programs)
 
 
