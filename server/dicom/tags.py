@@ -46,7 +46,7 @@ def new_tag(path: str, vr: str, private_creator: str, level: Level) -> NewTag:
     Raises:
         InvalidRequest: INVALID_TAG.
     """
-    tag = tag_in(path)
+    tag, private_creator = tag_in(path), private_creator.strip(" ")
     number = int(tag, 16)
     is_private, is_creator = bool(number >> 16 & 1), number >> 16 & 1 and number & 0xFFFF <= _LAST_BLOCK
     if private_creator and (not is_private or is_creator):
