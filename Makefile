@@ -8,9 +8,9 @@ export PYTHONPATH := .:protos/gen
 run: .venv/runtime
 	$(BIN)/dicomstore up
 
-# The whole suite, PostgreSQL included.
+# The whole suite, PostgreSQL included, on all processors.
 test: .venv/dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal
 
 # The fast part: no network, no database server.
 unit: .venv/dev
