@@ -22,7 +22,7 @@ HEALTH = "grpc.health.v1.Health/Check"
 
 
 def contract() -> list[str]:
-    """Return every rpc of the contract as `package.Service/Method`."""
+    """Return every rpc of the contract, but those for administrators, as `package.Service/Method`."""
     files = [module.DESCRIPTOR for name, module in globals().items() if name.endswith("_service_pb2")]
     services = [service for file in files for service in file.services_by_name.values()]
     return [f"{service.full_name}/{method.name}" for service in services for method in service.methods]

@@ -209,6 +209,20 @@ def _bulk_data(size: Sets) -> Iterator[Message]:
         yield retrieve_pb.RetrieveBulkDataRequest(instance=_id(study, number), path="7FE00010")
 
 
+def _all_bulk_data(size: Sets) -> Iterator[Message]:
+    return (
+        retrieve_pb.RetrieveAllBulkDataRequest(resource=_ref(study), pixel_data_only=True) for study in size.ct_studies
+    )
+
+
+def _rendered(size: Sets) -> Iterator[Message]:
+    """Ask for one picture of each slice."""
+    for study, number in itertools.product(size.ct_studies, size.slices):
+        yield retrieve_pb.RetrieveRenderedRequest(
+            resource=_ref(study, 1, number), acceptable_media_types=["image/jpeg"], quality=90
+        )
+
+
 def _search(attribute: str = "", value: str = "", page_size: int = _PAGE, skip: int = 0) -> Message:
     return search_pb.SearchRequest(
         level=search_pb.QUERY_LEVEL_STUDY,
@@ -275,6 +289,20 @@ SCENARIOS = (
         "values",
         lambda _: 1,
         _calls(_bulk_data, 1000, 8),
+    ),
+    Scenario(
+        "retrieve_all_bulk_data",
+        f"{_V1}RetrieveService/RetrieveAllBulkData",
+        "values",
+        lambda size: len(SERIES) * len(size.slices),
+        _calls(_all_bulk_data, 8, 1),
+    ),
+    Scenario(
+        "rendered_ct",
+        f"{_V1}RetrieveService/RetrieveRendered",
+        "pictures",
+        lambda _: 1,
+        _calls(_rendered, 1000, 4),
     ),
     Scenario(
         "metadata_series",

@@ -76,7 +76,7 @@ def test_the_data_of_every_grpc_scenario_do_what_they_must(partitioned: Archive)
     assert len(table(rows, GRPC_COLUMNS)) == 2 + len(SCENARIOS)
 
 
-def test_every_rpc_of_the_contract_has_a_scenario() -> None:
+def test_every_rpc_of_clients_has_a_scenario() -> None:
     assert {*rpc.contract(), rpc.HEALTH} == {scenario.rpc for scenario in SCENARIOS}
 
 
@@ -87,7 +87,7 @@ def test_a_short_run_measures_the_memory_of_each_process(tmp_path: Path, monkeyp
         rows = list(memory.measure(small, lambda: nullcontext(archive)))
     assert [row["memory"] for row in rows] == ["nothing", "large_instance", "study", "metadata_storm", "slow_readers"]
     peaks = [row["peak_mb"] for row in rows]
-    assert all(isinstance(peak, list) and all(size > 10 for _, size in peak) for peak in peaks)
+    assert all(isinstance(peak, list) and max(size for _, size in peak) > 50 for peak in peaks)
 
 
 def test_without_ghz_and_go_the_benchmark_says_how_to_get_them(tmp_path: Path) -> None:
