@@ -120,9 +120,12 @@ class Work:
         """Return what there is to do, oldest first."""
         return await self._record.unfinished(OperationType.REINDEX)
 
-    async def forget(self) -> None:
-        """Forget what was finished long ago."""
-        await self._record.forget(self._now() - self._keep)
+    async def forget(self) -> datetime:
+        """Forget what was finished long ago, and finish what deletions left; return before when that is."""
+        before = self._now() - self._keep
+        await self._record.forget(before)
+        await self._tags.finish_deletions()
+        return before
 
 
 def _id_in(text: str) -> str:

@@ -170,7 +170,9 @@ class RetrieveRendered:
             return await self._texts.report(stored, request)
         if kind is Kind.DOCUMENT:
             return await self._texts.document(stored, request)
-        if pixels is None or kind not in FORMS:
+        if pixels is None:
+            raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data, and is no document or report.")
+        if kind not in FORMS:
             raise WrongState(Reason.NOT_RENDERABLE, "The instance has nothing to look at but a thumbnail.")
         if kind is Kind.VIDEO:
             return await self._texts.film(stored, pixels.layout, request)

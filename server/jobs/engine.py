@@ -8,6 +8,7 @@ A step records its progress with its effect (`Work`), so that one that is done t
 
 import asyncio
 import logging
+import uuid
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,10 @@ _QUEUE = "operations"
 _VERSION = "1"
 """Of the workflows below: a worker resumes those of its own version only. Raise it when their steps change."""
 
+_MOST_FORGOTTEN = 1000
+_ALIVE = ("PENDING", "ENQUEUED", "DELAYED")
+_ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+
 _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -41,13 +46,14 @@ class Engine:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._loop = asyncio.get_running_loop()
-        self._submitted: set[str] = set()
+        self._runs: dict[str, str] = {}
 
-        @DBOS.step(name="reindex_step", retries_allowed=True, interval_seconds=0.5, max_attempts=6, backoff_rate=2)
+        # A database may be away for a quarter of an hour.
+        @DBOS.step(name="reindex_step", retries_allowed=True, interval_seconds=0.5, max_attempts=12, backoff_rate=2)
         def step(operation_id: str) -> bool:
             return self._wait(work.reindex_step(operation_id))
 
-        @DBOS.step(name="give_up", retries_allowed=True)
+        @DBOS.step(name="give_up", retries_allowed=True, interval_seconds=0.5, max_attempts=12, backoff_rate=2)
         def give_up(operation_id: str) -> None:
             self._wait(work.give_up(operation_id))
 
@@ -75,20 +81,29 @@ class Engine:
                 for operation in await self._work.unfinished():
                     await asyncio.to_thread(self._see_to, operation)
                 if clock() >= forget_at:
-                    await self._work.forget()
+                    await asyncio.to_thread(_forget, await self._work.forget())
                     forget_at = clock() + _FORGET_SECONDS
             except DicomStoreError as error:
                 _log.warning("operations can't be looked after reason=%s", error.reason)
             await asyncio.sleep(LOOK_SECONDS)
 
     def _see_to(self, operation: Operation) -> None:
-        if operation.id not in self._submitted:
-            with SetWorkflowID(operation.id):
-                DBOS.enqueue_workflow(_QUEUE, self._reindex, operation.id)
-            self._submitted.add(operation.id)
+        run = self._runs.get(operation.id)
+        if run is None:
+            self._begin(operation, operation.id)
         elif datetime.now(UTC) - operation.updated > timedelta(seconds=STALE_SECONDS):
-            _log.warning("operation made no progress and is taken over operation=%s", operation.id)
-            DBOS.resume_workflow(operation.id)
+            status = DBOS.get_workflow_status(run)
+            if status is not None and status.status in _ALIVE:
+                _log.warning("operation made no progress and is taken over operation=%s", operation.id)
+                DBOS.resume_workflow(run)
+            else:  # it ended, and could not even say so in the record
+                self._begin(operation, f"{operation.id}-{uuid.uuid4().hex}")
+
+    def _begin(self, operation: Operation, run: str) -> None:
+        """Begin a run of an operation, unless there is one of this name already."""
+        with SetWorkflowID(run):
+            DBOS.enqueue_workflow(_QUEUE, self._reindex, operation.id)
+        self._runs[operation.id] = run
 
 
 @asynccontextmanager
@@ -116,6 +131,15 @@ async def engine(work: Work, *, database_url: str, executor: str) -> AsyncIterat
         yield made
     finally:
         await asyncio.to_thread(DBOS.destroy)
+
+
+def _forget(before: datetime) -> None:
+    """Forget the runs that ended long ago."""
+    ended = DBOS.list_workflows(
+        status=_ENDED, completed_before=before.isoformat(), limit=_MOST_FORGOTTEN, load_input=False, load_output=False
+    )
+    if ended:
+        DBOS.delete_workflows([run.workflow_id for run in ended])
 
 
 def _launch() -> None:

@@ -77,13 +77,25 @@ def indexed(url: str) -> tuple[list[object], list[object]]:
     return list(map(tuple, values)), list(map(tuple, errors))
 
 
+def runs(url: str) -> int:
+    """Return how many runs of operations the engine remembers."""
+    is_sqlite = url.startswith("sqlite")
+    engine = create_engine(f"{url.removesuffix('.db')}-operations.db" if is_sqlite else url)
+    with engine.connect() as connection:
+        schema = "" if is_sqlite else "dicomstore_operations."
+        count: int = connection.execute(text(f"SELECT count(*) FROM {schema}workflow_status")).scalar_one()
+    engine.dispose()
+    return count
+
+
 @contextmanager
-def worker(url: str, data: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker(url: str, data: Path, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("DICOMSTORE_")},
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos/gen'}",
         "DICOMSTORE_DATABASE": url,
         "DICOMSTORE_DATA": str(data),
+        **{f"DICOMSTORE_{name.upper()}": value for name, value in settings.items()},
     }
     with subprocess.Popen([sys.executable, "-m", "server", "work"], env=environment) as process:
         try:
@@ -103,6 +115,14 @@ async def until(
             return
         assert process.poll() is None, "the worker ended by itself"
         await asyncio.sleep(0.002)
+
+
+async def until_forgotten(database: Database, url: str) -> None:
+    """Wait until nothing is remembered of the operation."""
+    while True:
+        if await database.operations.get(OPERATION) is None and not runs(url):
+            return
+        await asyncio.sleep(0.01)
 
 
 @pytest.mark.timeout(180)
@@ -127,6 +147,9 @@ async def test_a_worker_that_is_killed_three_times_leaves_what_an_undisturbed_on
     assert finished is not None
     assert (finished.state, finished.done) == (OperationState.SUCCEEDED, STUDIES * INSTANCES)
     disturbed = indexed(url)
+
+    with worker(url, tmp_path, operation_days="1e-9"):
+        await until_forgotten(database, url)
 
     for tag in TAGS:
         await database.tags.delete(tag.tag)

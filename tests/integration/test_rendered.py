@@ -206,8 +206,8 @@ async def test_a_series_has_one_item_an_instance_and_some_may_fail(core: CoreCli
 async def test_a_study_nothing_of_which_can_be_rendered_fails_as_a_whole(core: CoreClient) -> None:
     study = new_uid()
     await core.stored(part10(StudyInstanceUID=study), part10(StudyInstanceUID=study))
-    assert await reason(core, Ref(study_instance_uid=study)) == "NOT_RENDERABLE"
-    assert await reason(core, Ref(study_instance_uid=study), acceptable_media_types=["image/png"]) == "NOT_RENDERABLE"
+    assert await reason(core, Ref(study_instance_uid=study)) == "NO_PIXEL_DATA"
+    assert await reason(core, Ref(study_instance_uid=study), acceptable_media_types=["image/png"]) == "NO_PIXEL_DATA"
 
 
 async def test_animations_of_a_series_come_one_after_the_other(core: CoreClient) -> None:

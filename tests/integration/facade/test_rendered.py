@@ -231,7 +231,7 @@ async def test_a_frame_beyond_the_last_is_not_found(web: httpx.AsyncClient, fram
 async def test_what_has_no_pixels_has_no_frames_but_a_thumbnail(web: httpx.AsyncClient) -> None:
     await stored(web, part10(SOPInstanceUID="1.2.3"))
     assert (await web.get(f"{INSTANCE}/frames/1/rendered")).status_code == 404
-    assert (await web.get(f"{INSTANCE}/rendered")).status_code == 406
+    assert (await web.get(f"{INSTANCE}/rendered")).status_code == 404
     assert opened(await web.get(f"{INSTANCE}/thumbnail")).size == (256, 256)
 
 

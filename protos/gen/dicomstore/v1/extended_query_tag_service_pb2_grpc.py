@@ -84,7 +84,7 @@ class ExtendedQueryTagServiceServicer:
     def AddExtendedQueryTags(self, request, context):
         """Adds tags, all or none, and starts the operation that indexes what is stored.
 
-        Errors: INVALID_TAG, TAG_ALREADY_EXISTS, TOO_MANY_TAGS, OPERATION_RUNNING, DATABASE_UNAVAILABLE.
+        Errors: INVALID_TAG, INVALID_FIELD, TAG_ALREADY_EXISTS, TOO_MANY_TAGS, OPERATION_RUNNING, DATABASE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

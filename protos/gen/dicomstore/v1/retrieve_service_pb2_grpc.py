@@ -194,10 +194,10 @@ class RetrieveServiceServicer:
         An item that can't be had in an acceptable form is one piece with only `failed`, which does not end the stream.
 
         Errors of the call: INVALID_UID, INVALID_FRAME_NUMBER, INVALID_FIELD, the partition reasons, STUDY_NOT_FOUND,
-        SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, FRAME_NOT_FOUND, NO_PIXEL_DATA (frames of what has none),
-        RANGE_NOT_SATISFIABLE, DATABASE_UNAVAILABLE; and, when they hold for all items, the following.
-        Errors of an item: NOT_ACCEPTABLE_MEDIA_TYPE, NOT_RENDERABLE, PIXEL_DATA_UNREADABLE, BLOB_MISSING, BLOB_DAMAGED,
-        STORAGE_UNAVAILABLE.
+        SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, FRAME_NOT_FOUND, RANGE_NOT_SATISFIABLE,
+        DATABASE_UNAVAILABLE; and, when they hold for all items, the following.
+        Errors of an item: NO_PIXEL_DATA (and it is no document or report), NOT_ACCEPTABLE_MEDIA_TYPE, NOT_RENDERABLE,
+        PIXEL_DATA_UNREADABLE, BLOB_MISSING, BLOB_DAMAGED, STORAGE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
