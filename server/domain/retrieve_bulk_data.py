@@ -1,11 +1,11 @@
 """Handing out the values that metadata leaves out (PS3.18 section 10.4.1.1.5)."""
 
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from server.dicom import frames as pixels
 from server.dicom.fields import first_value
+from server.dicom.kinds import film_media_type
 from server.domain.fragments import FragmentReader
 from server.domain.partitions import PartitionGate
 from server.domain.reading import DEFLATED_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, Reading, chained, range_within
@@ -19,7 +19,6 @@ PIXELS = ("7FE00008", "7FE00009", "7FE00010")
 
 _ENCAPSULATED_DOCUMENT = "00420011"
 _MIME_TYPE = "00420012"
-_FILM = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10([0-8])(\.1)?")
 """MPEG-2 and MPEG-4, all in one fragment or fragmentable (PS3.5 sections 10.6 to 10.17)."""
 
 _STILL = {
@@ -120,7 +119,7 @@ class RetrieveBulkData:
         self, stored: StoredInstance, element: BulkElement, layout: PixelLayout | None, offset: int, length: int | None
     ) -> OpenBulkData:
         syntax = stored.transfer_syntax_uid
-        media_type = film_type(syntax)
+        media_type = film_media_type(syntax) or ""
         if not media_type and layout and layout.number_of_frames == 1:
             media_type = _STILL.get(syntax, "")
         is_whole = offset == 0 and length is None
@@ -153,14 +152,6 @@ class RetrieveBulkData:
         """Return what the data set says of its encapsulated document (PS3.3 section C.24.2)."""
         found = await self._index.metadata(stored.id.ref, 0, 1)
         return first_value(found[0].dicom_json, _MIME_TYPE) if found else ""
-
-
-def film_type(transfer_syntax_uid: str) -> str:
-    """Return the media type of what is a film (PS3.18 Table 8.7.3-6); empty for all others."""
-    film = _FILM.fullmatch(transfer_syntax_uid)
-    if film is None:
-        return ""
-    return "video/mpeg" if film[1] < "2" else "video/mp4"
 
 
 async def _without_offset_table(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
