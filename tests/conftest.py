@@ -14,6 +14,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # as `server.lean`, for cores in this process
+
 _numbers = itertools.count(1)
 
 

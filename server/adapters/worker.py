@@ -84,11 +84,8 @@ class Worker:
         """Do a job, well or badly; false if the process was killed before it had an answer."""
         if task.result.done():
             return True
-        try:
-            connection = await self._started()
-        except (TimeoutError, OSError) as error:
-            await self.end()
-            task.fail(RuntimeError(f"A worker process could not be started: {error!r}"))
+        connection = await self._ready(task)
+        if connection is None:
             return True
         try:
             async with asyncio.timeout(self._job_seconds):
@@ -105,6 +102,20 @@ class Worker:
             _log.warning("a worker process died of its job exit_code=%s", exit_code)
             task.fail(_unreadable("ended the process that worked on it"))
         return True
+
+    async def _ready(self, task: Task) -> socket.socket | None:
+        """Return the connection to a process that is ready, of which the start is tried twice; None if it failed."""
+        try:
+            return await self._started()
+        except (TimeoutError, OSError) as error:
+            _log.warning("a worker process did not start, another is tried error=%r", error)
+            await self.end()
+        try:
+            return await self._started()
+        except (TimeoutError, OSError) as error:
+            await self.end()
+            task.fail(RuntimeError(f"A worker process could not be started: {error!r}"))
+            return None
 
     async def _exit_code(self) -> int | None:
         """Return how a process ended that does not answer any more; None if it had to be ended."""
