@@ -32,6 +32,10 @@ STALLED_S = 120.0
 RECONNECT_S = 30.0
 """Time a core that went away has to come back."""
 
+MOST_FRUITLESS = 3
+"""Streams in a row that may break before anything is answered. A core that refuses a call while it is being written to
+may be heard to say only that the call is broken (gRPC's "Internal error from Core"): the next try tells the reason."""
+
 PAUSE_S = 0.5
 """Time between a break and the next try."""
 
@@ -150,16 +154,16 @@ class _Sender:
 
     async def run(self) -> None:
         """Work until the queue has ended and every file has its result."""
-        broke_without_answer = False
+        fruitless = 0
         while (first := await self._next()) is not None:
             stream = self._open()
             broken = await self._use(stream, first)
             if broken is None:
                 return
             self._take_back(stream)
-            if broken.is_final or (broke_without_answer and not stream.answered):
+            fruitless = 0 if stream.answered else fruitless + 1
+            if broken.is_final or fruitless == MOST_FRUITLESS:
                 raise broken.failure
-            broke_without_answer = not stream.answered
             await self._reconnect(broken.failure)
 
     async def _next(self) -> Batch | None:
