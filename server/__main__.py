@@ -118,8 +118,10 @@ async def _work(settings: Settings) -> None:
         task = asyncio.create_task(engine.run())
         asked = asyncio.create_task(stop.wait())
         await asyncio.wait((task, asked), return_when=asyncio.FIRST_COMPLETED)
-        task.cancel()
         asked.cancel()
+        if task.done():
+            task.result()  # it never ends by itself; if it does, that is not a good end
+        task.cancel()
         _log.info("dicomstore stops working on operations")
 
 

@@ -46,7 +46,8 @@ class Engine:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._loop = asyncio.get_running_loop()
-        self._runs: dict[str, str] = {}
+        self._runs: dict[str, tuple[str, datetime]] = {}
+        """By operation: the name of its run, and when that was begun or taken over here."""
 
         # A database may be away for a quarter of an hour.
         @DBOS.step(name="reindex_step", retries_allowed=True, interval_seconds=0.5, max_attempts=12, backoff_rate=2)
@@ -78,24 +79,30 @@ class Engine:
         forget_at = clock()
         while True:
             try:
-                for operation in await self._work.unfinished():
+                unfinished = {operation.id: operation for operation in await self._work.unfinished()}
+                self._runs = {id_: run for id_, run in self._runs.items() if id_ in unfinished}
+                for operation in unfinished.values():
                     await asyncio.to_thread(self._see_to, operation)
                 if clock() >= forget_at:
                     await asyncio.to_thread(_forget, await self._work.forget())
                     forget_at = clock() + _FORGET_SECONDS
             except DicomStoreError as error:
                 _log.warning("operations can't be looked after reason=%s", error.reason)
+            except Exception as error:  # noqa: BLE001 - the job runner: the engine's database may be away, and comes back
+                _log.warning("operations can't be looked after error=%s", type(error).__name__)
             await asyncio.sleep(LOOK_SECONDS)
 
     def _see_to(self, operation: Operation) -> None:
-        run = self._runs.get(operation.id)
+        now = datetime.now(UTC)
+        run, since = self._runs.get(operation.id, (None, now))
         if run is None:
             self._begin(operation, operation.id)
-        elif datetime.now(UTC) - operation.updated > timedelta(seconds=STALE_SECONDS):
+        elif now - max(operation.updated, since) > timedelta(seconds=STALE_SECONDS):
             status = DBOS.get_workflow_status(run)
             if status is not None and status.status in _ALIVE:
                 _log.warning("operation made no progress and is taken over operation=%s", operation.id)
                 DBOS.resume_workflow(run)
+                self._runs[operation.id] = (run, now)
             else:  # it ended, and could not even say so in the record
                 self._begin(operation, f"{operation.id}-{uuid.uuid4().hex}")
 
@@ -103,7 +110,7 @@ class Engine:
         """Begin a run of an operation, unless there is one of this name already."""
         with SetWorkflowID(run):
             DBOS.enqueue_workflow(_QUEUE, self._reindex, operation.id)
-        self._runs[operation.id] = run
+        self._runs[operation.id] = (run, datetime.now(UTC))
 
 
 @asynccontextmanager
