@@ -186,7 +186,6 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             gate=gate,
             max_instance_bytes=settings.max_instance_bytes,
             max_header_bytes=settings.max_header_bytes,
-            faults=tags.faults,
         )
         delete = Delete(
             index=database.instances,

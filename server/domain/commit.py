@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from server.model.errors import DicomStoreError
-from server.model.instance import AddOutcome, AlreadyStored, Locator, NewInstance
+from server.model.instance import Added, AddOutcome, Locator, NewInstance
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
 
@@ -43,8 +43,8 @@ class Committer:
     def add(self, instance: NewInstance) -> Awaitable[AddOutcome]:
         """Queue one instance at once; the result makes it visible, after those that were queued before.
 
-        When the result is Added, the instance is durable; a cancelled caller may find it stored. For AlreadyStored the
-        new blob is left to the caller, who may want to compare it; see `discard`.
+        When the result is Added, the instance is durable; a cancelled caller may find it stored. If it was not
+        added, the new blob is left to the caller, who may want to compare it; see `discard`.
 
         Raises, when awaited:
             Exhausted, Unavailable, NotFound: see `InstanceIndex.add`.
@@ -102,14 +102,10 @@ class Committer:
         unheard = [
             locator
             for locator, future, outcome in zip(locators, batch.futures, outcomes, strict=True)
-            if not _tell(future, outcome) and isinstance(outcome, AlreadyStored)
+            if not _tell(future, outcome) and not isinstance(outcome, Added)
         ]
         self._on_change()
-        added = [
-            locator
-            for locator, outcome in zip(locators, outcomes, strict=True)
-            if not isinstance(outcome, AlreadyStored)
-        ]
+        added = [locator for locator, outcome in zip(locators, outcomes, strict=True) if isinstance(outcome, Added)]
         try:
             await self._blobs.settle(added)
         except DicomStoreError as error:  # they stay unsettled, which costs a question at the next start

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from server.dicom.tags import extract, new_tag, tag_in
+from server.dicom.tags import new_tag, tag_in
 from server.domain import page_token
 from server.domain.limits import page_size as size_of
 from server.model.errors import InvalidRequest, NotFound, Reason
 from server.model.instance import Finding
 from server.model.operation import Operation
 from server.model.query import Level
-from server.model.tag import NewTag, QueryStatus, Tag, TagError, TagFault, TagStatus
+from server.model.tag import NewTag, QueryStatus, Tag, TagError, TagFault
 from server.ports.tags import Tags
 
 MAX_TAGS = 128
@@ -95,12 +95,6 @@ class ExtendedQueryTags:
         last = found[size - 1][0] if len(found) > size else None
         return [error for _, error in found[:size]], _next(last, identity)
 
-    async def faults(self, dicom_json: bytes) -> Sequence[Finding]:
-        """Return what is wrong with the values that a data set has for tags."""
-        tags = [tag for tag in await self._tags.list(0, 0, MAX_TAGS) if tag.status is not TagStatus.DELETING]
-        found = extract(dicom_json, tags) if tags else {}
-        return [_finding(tag.new, fault) for tag in tags if isinstance(fault := found.get(tag.key), TagFault)]
-
     async def finish_deletions(self) -> None:
         """Delete for good what somebody who was deleting it left behind."""
         await self._tags.finish_deletions()
@@ -155,6 +149,7 @@ def _not_found(path: str) -> NotFound:
     return NotFound(Reason.TAG_NOT_FOUND, "There is no such extended query tag.", path=path)
 
 
-def _finding(tag: NewTag, fault: TagFault) -> Finding:
+def finding(tag: NewTag, fault: TagFault) -> Finding:
+    """Return what is said of an instance that is refused because of what it has for a tag."""
     message = f"Dicom element '{tag.keyword or tag.tag}' failed validation for VR '{tag.vr}': {fault.message}"
     return Finding(tag.tag, tag.keyword, tag.vr, message)

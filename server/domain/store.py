@@ -5,7 +5,7 @@ is judged, its blob made durable, then its rows committed; only then is it answe
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
@@ -13,10 +13,11 @@ import google_crc32c
 
 from server.dicom.reader import Description, InstanceReader
 from server.domain.commit import Committer
+from server.domain.extended_query_tags import finding
 from server.domain.partitions import PartitionGate
 from server.model.errors import Aborted, AlreadyExists, DicomStoreError, Exhausted, InvalidRequest, Reason
 from server.model.ids import InstanceId, PartitionName, Uid, Version, parse_uid
-from server.model.instance import AlreadyStored, Finding, Locator, NewInstance, ValidationMode
+from server.model.instance import AlreadyStored, Faulty, Finding, Locator, NewInstance, ValidationMode
 from server.ports.blobs import BlobStore, BlobWriter
 
 # Failure Reason (0008,1197) and Warning Reason (0008,1196) values: PS3.18 Annex I, spec/store.md section 10.
@@ -76,13 +77,6 @@ class Failed:
 StoreResult = Stored | Failed
 
 
-Faults = Callable[[bytes], Awaitable[Sequence[Finding]]]
-
-
-async def _no_faults(dicom_json: bytes) -> Sequence[Finding]:
-    return ()
-
-
 class Store:
     """Takes instances in."""
 
@@ -94,15 +88,12 @@ class Store:
         gate: PartitionGate,
         max_instance_bytes: int,
         max_header_bytes: int,
-        faults: Faults = _no_faults,
     ) -> None:
-        """Begin. `faults` says what is wrong with what a data set has for extended query tags."""
         self._blobs = blobs
         self._committer = committer
         self._gate = gate
         self._max_instance_bytes = max_instance_bytes
         self._max_header_bytes = max_header_bytes
-        self._faults = faults
 
     async def target(
         self, *, partition: str, expected_study: str, create_partition: bool, mode: ValidationMode
@@ -117,10 +108,7 @@ class Store:
     def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> "Receiver":
         """Begin one instance. The caller must `close` the receiver in every case."""
         reader = InstanceReader(target.mode, self._max_header_bytes)
-        faults = self._faults if target.mode is ValidationMode.INDEXED_STRICT else _no_faults
-        return Receiver(
-            self._blobs, self._committer, reader, target, declared_size_bytes, self._max_instance_bytes, faults
-        )
+        return Receiver(self._blobs, self._committer, reader, target, declared_size_bytes, self._max_instance_bytes)
 
 
 class Turn:
@@ -155,11 +143,9 @@ class Receiver:
         target: StoreTarget,
         declared_size_bytes: int | None,
         max_instance_bytes: int,
-        faults: Faults,
     ) -> None:
         self._blobs = blobs
         self._committer = committer
-        self._faults = faults
         self._reader = reader
         self._target = target
         self._declared_size_bytes = declared_size_bytes
@@ -206,8 +192,6 @@ class Receiver:
                 raise self._failure
             self._check_transfer(crc32c)
             description = self._reader.finish()
-            if not description.errors and (faults := await self._faults(description.dicom_json)):
-                description = replace(description, errors=tuple(faults))
             self._check_content(description)
             return await self._commit(description, turn or Turn())
         except DicomStoreError as error:
@@ -236,7 +220,7 @@ class Receiver:
 
     def _check_content(self, description: Description) -> None:
         if description.errors:
-            raise InvalidRequest(Reason.INVALID_INSTANCE, "The instance failed validation.")
+            raise _INVALID
         expected = self._target.expected_study
         if expected is not None and expected != description.study_uid:
             raise InvalidRequest(Reason.STUDY_MISMATCH, _MISMATCH.message)
@@ -249,6 +233,7 @@ class Receiver:
             size_bytes=self.size_bytes,
             crc32c=self._crc32c,
             locator=await self._writer.commit(),
+            must_be_indexed=self._target.mode is ValidationMode.INDEXED_STRICT,
         )
         try:
             await turn.come()
@@ -258,6 +243,10 @@ class Receiver:
         added = self._committer.add(instance)
         turn.over()
         outcome = await added
+        if isinstance(outcome, Faulty):
+            await self._committer.discard([instance.locator])
+            found = tuple(finding(tag, fault) for tag, fault in outcome.faults)
+            return _failed(_INVALID, replace(description, errors=found))
         if isinstance(outcome, AlreadyStored):
             try:
                 identical = await self._same_bytes(outcome, instance.locator)
@@ -288,6 +277,7 @@ class Receiver:
             return False  # the answer stays "already exists"; the damage shows when it is retrieved
 
 
+_INVALID = InvalidRequest(Reason.INVALID_INSTANCE, "The instance failed validation.")
 _ALREADY_EXISTS = AlreadyExists(Reason.INSTANCE_ALREADY_EXISTS, "The instance is stored already.")
 _MISMATCH = Finding(
     tag="0020000D",
@@ -298,7 +288,13 @@ _MISMATCH = Finding(
 
 
 def _new_instance(
-    description: Description, *, partition: PartitionName, size_bytes: int, crc32c: int, locator: Locator
+    description: Description,
+    *,
+    partition: PartitionName,
+    size_bytes: int,
+    crc32c: int,
+    locator: Locator,
+    must_be_indexed: bool,
 ) -> NewInstance:
     return NewInstance(
         id=InstanceId(
@@ -315,6 +311,7 @@ def _new_instance(
         instance=description.instance,
         pixels=description.pixels,
         bulk=description.bulk,
+        must_be_indexed=must_be_indexed,
     )
 
 

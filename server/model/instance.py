@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.model.ids import InstanceId, Version
+from server.model.tag import NewTag, TagFault
 
 Locator = str
 """Where a blob lies. Opaque: made by the blob store, kept by the index, understood by the blob store alone."""
@@ -66,7 +67,10 @@ class LevelAttributes:
 
 @dataclass(frozen=True, slots=True)
 class NewInstance:
-    """An instance whose blob is durable and which is to become visible."""
+    """An instance whose blob is durable and which is to become visible.
+
+    must_be_indexed: not if it has something for an extended query tag that can't be indexed.
+    """
 
     id: InstanceId
     sop_class_uid: str
@@ -80,6 +84,7 @@ class NewInstance:
     instance: LevelAttributes
     pixels: PixelLayout | None
     bulk: tuple[BulkElement, ...]
+    must_be_indexed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,14 @@ class AlreadyStored:
     existing: StoredInstance
 
 
-AddOutcome = Added | AlreadyStored
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """What the instance has for these extended query tags can't be indexed, and it must be; nothing changed."""
+
+    faults: tuple[tuple[NewTag, TagFault], ...]
+
+
+AddOutcome = Added | AlreadyStored | Faulty
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ class InstanceIndex(Protocol):
 
         For each: instance, series and study rows, counters, metadata, frame and bulk index and the change-feed entry.
         Study and series attributes follow "latest wins": each non-empty value overwrites, an empty one never does.
-        The first of two instances with the same identity is added, the second is AlreadyStored.
+        The first of two instances with the same identity is added, the second is AlreadyStored. Faulty is one that
+        must be indexed by all extended query tags there are at that moment and can't be.
         """
         ...
 

@@ -27,11 +27,11 @@ from server.adapters.sql.tables import (
     series,
     studies,
 )
-from server.adapters.sql.tag_values import Indexing, Owners, living, tag_of
+from server.adapters.sql.tag_values import ByTags, Owners, living
 from server.model.change import ChangeAction
 from server.model.errors import NotFound, Reason
 from server.model.ids import InstanceId, PartitionName, Version
-from server.model.instance import Added, AddOutcome, AlreadyStored, NewInstance, PixelLayout, StoredInstance
+from server.model.instance import Added, AddOutcome, AlreadyStored, Faulty, NewInstance, PixelLayout, StoredInstance
 from server.model.kept import kept_text
 from server.model.query import Level
 from server.ports.index import Batch
@@ -66,12 +66,13 @@ def add(
     new = wanted() if callable(wanted) else wanted
     if not new:
         return []
-    batch = _Batch(_keys_of_partitions(connection, partition_keys, new), last, last.advance_time(now))
+    time = last.advance_time(now)
+    by_tags = ByTags(living(connection), extract, time)
+    batch = _Batch(_keys_of_partitions(connection, partition_keys, new), last, time, by_tags)
     batch.load(connection, new)
     outcomes = [batch.add(instance) for instance in new]
     if any(isinstance(outcome, Added) for outcome in outcomes):
         batch.write(connection)
-        batch.index_by_tags(connection, extract)
         last.save(connection)
     return outcomes
 
@@ -94,10 +95,11 @@ SeriesIdentity = tuple[PartitionName, str, str]
 class _Batch:
     """Everything one transaction writes."""
 
-    def __init__(self, partition_keys: Mapping[PartitionName, int], last: Counters, time: int) -> None:
+    def __init__(self, partition_keys: Mapping[PartitionName, int], last: Counters, time: int, by_tags: ByTags) -> None:
         self._partition_keys = partition_keys
         self._last = last
         self._time = time
+        self._by_tags = by_tags
         self._stored: dict[InstanceId, StoredInstance] = {}
         self._added: dict[InstanceId, tuple[NewInstance, int]] = {}
         self._studies: dict[StudyIdentity, Group] = {}
@@ -137,6 +139,9 @@ class _Batch:
 
     def add(self, new: NewInstance) -> AddOutcome:
         """Take up one instance."""
+        found = self._by_tags.of(new)
+        if new.must_be_indexed and (faults := self._by_tags.faults(found)):
+            return Faulty(faults)
         if existing := self._existing(new.id):
             return AlreadyStored(existing)
         study = self._study(new)
@@ -150,6 +155,7 @@ class _Batch:
             group.count("instance_count")
             group.set("max_version", version)
         self._add_rows(new, version, study, series_)
+        self._by_tags.take(found, Owners(study.key, series_.key, version))
         self._added[new.id] = (new, version)
         return Added(Version(version))
 
@@ -237,19 +243,7 @@ class _Batch:
         for table, rows in self._rows.items():
             if rows:
                 _INSERTS[table].run(connection, rows)
-
-    def index_by_tags(self, connection: Connection, extract: Extract) -> None:
-        """Index what was added by the extended query tags there are."""
-        if not (rows := living(connection)):
-            return
-        tags = [tag_of(row) for row in rows]
-        indexing = Indexing(connection, rows, self._time)
-        for new, version in reversed(self._added.values()):  # the latest counts
-            id_ = new.id
-            study = self._studies[id_.partition, id_.study].key
-            series_ = self._series[id_.partition, id_.study, id_.series].key
-            indexing.take(extract(new.dicom_json, tags), Owners(study, series_, version))
-        indexing.write_over()
+        self._by_tags.write(connection)
 
 
 def _count_new_studies(connection: Connection, groups: Iterable[Group]) -> None:

@@ -30,10 +30,11 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     event,
+    text,
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0004"
+REVISION = "0005"
 """The migration that makes this schema."""
 
 LONGEST_TEXT = 512
@@ -328,6 +329,7 @@ tags = Table(
     Column("query_status", SmallInteger, nullable=False),
     Column("operation_id", Label, nullable=False),
     Column("last_error", BigInteger, nullable=False, comment="number of the last error that was given one"),
+    Column("error_count", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("tag"),
 )
 

@@ -5,36 +5,40 @@ A value is a row with part 0 that has a text or a number. A person name has a ro
 The values of a study or series come from its newest instance that has any; `extract` of the port says which.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, insert, select, text, update
+from sqlalchemy import BigInteger, Connection, Select, bindparam, delete, func, insert, select, update
 
 from server.adapters.sql.keys import groups_of, kept, words_of
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.rows import STUDY_KEY, within
 from server.adapters.sql.tables import instances, series, studies, tag_errors, tag_values, tags
+from server.model.instance import NewInstance
 from server.model.query import Level
 from server.model.tag import NewTag, QueryStatus, Tag, TagFault, TagStatus, TagValue
+from server.ports.tags import Extract
 
 Row = dict[str, Any]
+Found = Mapping[int, TagValue | TagFault]
 
-ERROR_COUNT = (
-    select(text("count(*)")).select_from(tag_errors).where(tag_errors.c.tag_key == tags.c.key).scalar_subquery()
-)
-TAGS = select(tags, ERROR_COUNT.label("error_count"))
 _LIVING = Prepared(select(tags).where(tags.c.status != int(TagStatus.DELETING)).order_by(tags.c.key))
-_LEVELS = Prepared(select(tags.c.key, tags.c.level))
+_LEVELS = Prepared(select(tags.c.key, tags.c.level, tags.c.error_count))
 _SERIES_DEEP = 2
 _TAG, _OWNER = tag_values.c.tag_key == bindparam("of_tag"), tag_values.c.owner == bindparam("of_owner")
 _FORGET = Prepared(delete(tag_values).where(_TAG, _OWNER))
 _INSERT = Prepared(insert(tag_values))
 _INSERT_ERROR = Prepared(insert(tag_errors))
-_COUNT_ERROR = Prepared(
+_COUNT_ERRORS = Prepared(
     update(tags)
     .where(tags.c.key == bindparam("of_tag"))
-    .values(last_error=bindparam("number"), query_status=int(QueryStatus.DISABLED))
+    .values(
+        last_error=bindparam("number"),
+        error_count=tags.c.error_count + bindparam("more", type_=BigInteger),
+        query_status=int(QueryStatus.DISABLED),
+    )
 )
 _HAS = Prepared(
     select(tag_values.c.owner).where(_TAG, tag_values.c.owner.in_(bindparam("owners", expanding=True))).distinct()
@@ -54,10 +58,10 @@ class Owners:
         return {Level.STUDY: self.study, Level.SERIES: self.series, Level.INSTANCE: self.version}[level]
 
 
-def tag_of(row: Any, error_count: int = 0) -> Tag:
+def tag_of(row: Any) -> Tag:
     """Return the tag of a row of `tags`."""
     new = NewTag(row.tag, row.keyword, row.vr, row.private_creator, Level(row.level))
-    return Tag(row.key, new, TagStatus(row.status), QueryStatus(row.query_status), error_count, row.operation_id)
+    return Tag(row.key, new, TagStatus(row.status), QueryStatus(row.query_status), row.error_count, row.operation_id)
 
 
 def living(connection: Connection) -> list[Any]:
@@ -67,11 +71,12 @@ def living(connection: Connection) -> list[Any]:
 
 def forget_values(connection: Connection, what: Mapping[str, Any], how_deep: int) -> None:
     """Delete what instances have that are about to go; `what` names them, as deeply as `how_deep` says."""
-    keys = _keys_by_level(connection)
+    keys, have_errors = _keys_by_level(connection)
     if not keys:
         return
     versions = select(instances.c.version).where(*within(how_deep))
-    connection.execute(delete(tag_errors).where(tag_errors.c.version.in_(versions)), what)
+    if have_errors:
+        _forget_errors(connection, versions, what)
     _forget_of(connection, keys.get(Level.INSTANCE), versions, what)
     if how_deep < _SERIES_DEEP:
         _forget_of(
@@ -81,7 +86,7 @@ def forget_values(connection: Connection, what: Mapping[str, Any], how_deep: int
 
 def forget_orphans(connection: Connection, study: int, one_series: int | None) -> None:
     """Delete what a study and a series have, if they are gone."""
-    keys = _keys_by_level(connection)
+    keys, _ = _keys_by_level(connection)
     if not keys:
         return
     for level, table, owner in ((Level.STUDY, studies, study), (Level.SERIES, series, one_series)):
@@ -91,11 +96,27 @@ def forget_orphans(connection: Connection, study: int, one_series: int | None) -
             connection.execute(delete(tag_values).where(of_level, tag_values.c.owner == owner, ~is_there.exists()))
 
 
-def _keys_by_level(connection: Connection) -> dict[Level, list[int]]:
+def _keys_by_level(connection: Connection) -> tuple[dict[Level, list[int]], bool]:
+    """Return the keys of tags, and whether any tag has errors."""
     keys: dict[Level, list[int]] = {}
-    for key, level in _LEVELS.tuples(connection, {}):
+    have_errors = False
+    for key, level, error_count in _LEVELS.tuples(connection, {}):
         keys.setdefault(Level(level), []).append(key)
-    return keys
+        have_errors |= error_count > 0
+    return keys, have_errors
+
+
+def _forget_errors(connection: Connection, versions: Select[int], what: Mapping[str, Any]) -> None:
+    of_versions = tag_errors.c.version.in_(versions)
+    counts = select(tag_errors.c.tag_key, func.count()).where(of_versions).group_by(tag_errors.c.tag_key)
+    for key, count in connection.execute(counts, what).all():
+        count_errors_off(connection, key, count)
+    connection.execute(delete(tag_errors).where(of_versions), what)
+
+
+def count_errors_off(connection: Connection, key: int, count: int) -> None:
+    """Take errors that are deleted off the count of their tag."""
+    connection.execute(update(tags).where(tags.c.key == key).values(error_count=tags.c.error_count - count))
 
 
 def _forget_of(
@@ -107,6 +128,39 @@ def _forget_of(
         )
 
 
+class ByTags:
+    """What instances that are added have for the tags there are."""
+
+    def __init__(self, rows: Sequence[Any], extract: Extract, time: int) -> None:
+        self._rows = rows
+        self._tags = [tag_of(row) for row in rows]
+        self._extract = extract
+        self._time = time
+        self._taken: list[tuple[Found, Owners]] = []
+
+    def of(self, new: NewInstance) -> Found:
+        """Return what an instance has for tags, by their keys."""
+        return self._extract(new.dicom_json, self._tags) if self._tags else {}
+
+    def faults(self, found: Found) -> tuple[tuple[NewTag, TagFault], ...]:
+        """Return what of it can't be indexed."""
+        by_tag = ((tag.new, found.get(tag.key)) for tag in self._tags)
+        return tuple((tag, fault) for tag, fault in by_tag if isinstance(fault, TagFault))
+
+    def take(self, found: Found, owners: Owners) -> None:
+        """Take up what an added instance has."""
+        if found:
+            self._taken.append((found, owners))
+
+    def write(self, connection: Connection) -> None:
+        """Write what was taken up, instead of what is there."""
+        if self._taken:
+            indexing = Indexing(connection, self._rows, self._time)
+            for found, owners in reversed(self._taken):  # the latest counts
+                indexing.take(found, owners)
+            indexing.write_over()
+
+
 class Indexing:
     """Indexes instances by tags, in one transaction."""
 
@@ -116,9 +170,9 @@ class Indexing:
         self._last_errors = {row.key: row.last_error for row in rows}
         self._time = time
         self._values: dict[tuple[int, int], TagValue] = {}
-        self._errors: list[Row] = []
+        self._errors: list[tuple[int, int, str]] = []
 
-    def take(self, values: Mapping[int, TagValue | TagFault], owners: Owners) -> None:
+    def take(self, values: Found, owners: Owners) -> None:
         """Take up what an instance has for tags; for those that are not among the rows, it has nothing.
 
         Of two instances with a value for the same study or series, the first that is taken counts.
@@ -127,17 +181,7 @@ class Indexing:
             if key not in self._tags:
                 continue
             if isinstance(found, TagFault):
-                self._last_errors[key] += 1
-                number = self._last_errors[key]
-                self._errors.append(
-                    {
-                        "tag_key": key,
-                        "number": number,
-                        "version": owners.version,
-                        "time": self._time,
-                        "message": found.message,
-                    }
-                )
+                self._errors.append((owners.version, key, found.message))
             else:
                 self._values.setdefault((key, owners.of(self._tags[key].new.level)), found)
 
@@ -164,9 +208,22 @@ class Indexing:
         if rows:
             _INSERT.run(self._connection, rows)
         if self._errors:
-            _INSERT_ERROR.run(self._connection, self._errors)
-            numbers = {error["tag_key"]: error["number"] for error in self._errors}
-            _COUNT_ERROR.run(self._connection, [{"of_tag": key, "number": number} for key, number in numbers.items()])
+            _INSERT_ERROR.run(self._connection, list(self._numbered_errors()))
+            more = Counter(key for _, key, _ in self._errors)
+            counts = [{"of_tag": key, "number": self._last_errors[key], "more": count} for key, count in more.items()]
+            _COUNT_ERRORS.run(self._connection, counts)
+
+    def _numbered_errors(self) -> Iterator[Row]:
+        """Generate rows; of errors found at the same time, that of the older instance comes first."""
+        for version, key, message in sorted(self._errors):
+            self._last_errors[key] += 1
+            yield {
+                "tag_key": key,
+                "number": self._last_errors[key],
+                "version": version,
+                "time": self._time,
+                "message": message,
+            }
 
 
 def _rows(tag: Tag, owner: int, value: TagValue) -> Iterator[Row]:

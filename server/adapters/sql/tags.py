@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 
 from server.adapters.sql import operations
 from server.adapters.sql.counters import Counters
+from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.tables import (
     instances,
     metadata,
@@ -20,7 +21,7 @@ from server.adapters.sql.tables import (
     tags,
 )
 from server.adapters.sql.tables import operations as OPERATIONS
-from server.adapters.sql.tag_values import TAGS, Indexing, Owners, living, tag_of
+from server.adapters.sql.tag_values import Indexing, Owners, count_errors_off, living, tag_of
 from server.adapters.sql.times import to_datetime, to_microseconds
 from server.adapters.sql.transactions import Transactions
 from server.model.errors import AlreadyExists, Exhausted, Reason, WrongState
@@ -39,6 +40,7 @@ _VALUES_AT_ONCE = 2_000
 """Values that are written in one transaction, while nobody else can write; of one instance there may be more."""
 
 _THERE = tags.c.status != int(TagStatus.DELETING)
+_ONE = Prepared(select(tags).where(tags.c.tag == bindparam("of_tag")))
 
 
 class SqlTags:
@@ -58,10 +60,8 @@ class SqlTags:
 
     async def list(self, after: int, skip: int, limit: int) -> Sequence[Tag]:
         """See the port."""
-        page = TAGS.where(tags.c.key > after).order_by(tags.c.key).offset(skip).limit(limit)
-        return await self._transactions.read(
-            lambda connection: [tag_of(row, row.error_count) for row in connection.execute(page)]
-        )
+        page = select(tags).where(tags.c.key > after).order_by(tags.c.key).offset(skip).limit(limit)
+        return await self._transactions.read(lambda connection: [tag_of(row) for row in connection.execute(page)])
 
     async def get(self, tag: str) -> Tag | None:
         """See the port."""
@@ -152,6 +152,7 @@ def _add(
             "query_status": int(QueryStatus.ENABLED),
             "operation_id": operation_id,
             "last_error": 0,
+            "error_count": 0,
         }
         for key, one in enumerate(new, start=last_key + 1)
     ]
@@ -177,8 +178,8 @@ def _started_by(connection: Connection, request_id: str) -> Operation | None:
 
 
 def _get(connection: Connection, tag: str) -> Tag | None:
-    row = connection.execute(TAGS.where(tags.c.tag == tag)).one_or_none()
-    return None if row is None else tag_of(row, row.error_count)
+    row = _ONE.row(connection, {"of_tag": tag})
+    return None if row is None else tag_of(row)
 
 
 def _mark(connection: Connection, tag: str) -> int | None:
@@ -209,7 +210,9 @@ def _delete_some(connection: Connection, key: int) -> bool:
         )
         upto = connection.execute(select(some)).scalar()
         of_tag = delete(table).where(table.c.tag_key == key)
-        connection.execute(of_tag if upto is None else of_tag.where(column < upto))
+        gone = connection.execute(of_tag if upto is None else of_tag.where(column < upto)).rowcount
+        if table is tag_errors:
+            count_errors_off(connection, key, gone)
         if upto is not None:
             return True
     connection.execute(delete(tags).where(tags.c.key == key))
