@@ -18,7 +18,8 @@ _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in
 def next_page(request: Request, urls: Urls, token: str) -> str | None:
     """Return the `Link` header for the page that a token leads to; None if it would be too long.
 
-    It is the client's own query with another position, at the address by which the client reached this one.
+    It is the client's own query with another position, at the address by which the client reached this one. A Prior
+    Record Key stays: the token is good for the query with it only.
     """
     raw: str = request.scope["query_string"].decode("latin-1")
     kept = [pair for pair in raw.split("&") if pair and pair.partition("=")[0].lower() not in _POSITION]
@@ -32,7 +33,8 @@ def remaining(query: Search, total: int | None) -> str | None:
 
     To be asked only if the first page that the core gave is not all.
     """
-    if total is not None and not query.page_token:  # how many lie before a token, nobody counts
+    # How many lie before a token or key, nobody counts.
+    if total is not None and not query.page_token and not query.prior_record_key:
         left = total - query.offset - query.limit
         if left > 0:
             return f"{left} additional results"

@@ -1,15 +1,18 @@
 """What the query string of a search asks for (PS3.18 section 8.3.4, spec/search.md section 2).
 
 Beside the standard's parameters there are two of our own: `totalcount=true` asks for the number of all matches, and
-`pagetoken`, which only comes from the `Link` header of a page, says where the next one starts.
+`pagetoken`, which only comes from the `Link` header of a page, says where the next one starts. The standard's own way
+to say that is the Prior Record Key (PS3.4 section C.6.4).
 """
 
+import base64
+import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from facade.errors import Refusal
-from facade.query import Parameter, boolean, first, integer
+from facade.query import Parameter, boolean, first, integer, invalid
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 200
@@ -18,13 +21,18 @@ MAX_LIMIT = 200
 MOST_ROWS = 1_000_000
 """Matches that one request may ask for; they are sent page by page."""
 
+_PRIOR_RECORD_KEY = ("priorrecordkey", "0008041c")
+
 _OPTIONS = frozenset(
     {
+        *_PRIOR_RECORD_KEY,
         *("limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching", "multiplevaluematching"),
         *("accept", "charset", "totalcount", "pagetoken"),
     }
 )
 """Parameters that are no attributes."""
+
+_STANDARD_ALPHABET = str.maketrans("-_ ", "+/+")
 
 _SHOWN_NAME = re.compile(r"[A-Za-z0-9._]{1,64}")
 
@@ -41,6 +49,7 @@ class Search:
     limit: int = DEFAULT_LIMIT
     offset: int = 0
     page_token: str = ""
+    prior_record_key: bytes = b""
     wants_total: bool = False
 
 
@@ -78,7 +87,29 @@ def parse_search(parameters: Sequence[Parameter], *, strict: bool, default_limit
     if strict and query.include_all and names:
         raise Refusal(400, "The include field 'all' must be the only one.")
     query.include = names
+    query.prior_record_key = _prior_record_key(parameters)
+    if any(parameter.key in _PRIOR_RECORD_KEY for parameter in parameters):
+        query.include.append("RecordKey")  # who goes on needs the next one
     return query
+
+
+def _prior_record_key(parameters: Sequence[Parameter]) -> bytes:
+    """Return the bytes of the Record Key to go on behind; empty at the start.
+
+    They are base64, as they come in an answer, or in the alphabet for URLs, with or without padding. A "+" that the
+    client did not encode has come as a space.
+
+    Raises:
+        Refusal: 400.
+    """
+    texts = {parameter.value for parameter in parameters if parameter.key in _PRIOR_RECORD_KEY}
+    if len(texts) > 1:
+        raise invalid("PriorRecordKey", "There must be one value.")
+    text = next(iter(texts), "").rstrip("=").translate(_STANDARD_ALPHABET)
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError) as broken:
+        raise invalid("PriorRecordKey", "The value is not a Record Key in base64.") from broken
 
 
 def _limit(parameters: Sequence[Parameter], *, strict: bool, default: int) -> int:

@@ -95,6 +95,7 @@ async def _search(request: Request, scope: Scope) -> Response:
         include_attributes=returned_attributes(query, scope, request.path_params["version"]),
         page_size=min(query.limit, MAX_LIMIT),
         page_token=query.page_token,
+        prior_record_key=query.prior_record_key,
         skip=query.offset,
         strict=strict,
         total_count=query.wants_total,

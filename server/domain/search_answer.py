@@ -4,6 +4,7 @@ Most are kept by the index; of those about a level below the matches, the newest
 and only at their own level. Any other comes from the metadata of the newest matching instance, which costs reading it.
 """
 
+import base64
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import orjson
 
 from server.dicom.attributes import KEPT_TAGS, is_empty
+from server.domain import record_key
 from server.model.ids import ResourceRef
 from server.model.kept import TAG, Kept, line_of
 from server.model.query import Level, Match
@@ -30,10 +32,11 @@ _COUNTED: Mapping[str, Level] = {
 }
 
 _RETRIEVE_URL = "00081190"
+_RECORD_KEY = "0008041B"
 _ONLINE = line_of(INSTANCE_AVAILABILITY, {"vr": "CS", "Value": ["ONLINE"]})
 _PIXEL_DATA = "7FE00010"
-_NEVER_IN_METADATA = frozenset({*_COUNTED, INSTANCE_AVAILABILITY, _RETRIEVE_URL, _PIXEL_DATA})
-"""Not worth reading metadata for: values of the moment, addresses, which are the caller's, and pixels."""
+_NEVER_IN_METADATA = frozenset({*_COUNTED, INSTANCE_AVAILABILITY, _RETRIEVE_URL, _RECORD_KEY, _PIXEL_DATA})
+"""Not worth reading metadata for: values of the moment, the caller's addresses, places in the order, pixels."""
 
 _MANY_TAGS = 64
 """Selections of more are not remembered."""
@@ -54,6 +57,7 @@ class Selection:
     newest_levels: frozenset[Level]
     from_metadata: frozenset[str]
     availability: bool
+    record_key: bool
     retrieve_url_base: str
 
 
@@ -79,6 +83,7 @@ def _selection(level: Level, tags: frozenset[str], all_of: frozenset[Level], ret
         newest_levels=frozenset(kept for kept, below in newest.items() if below),
         from_metadata=tags.union(_creators(tags)) - kept_here - kept_below - _NEVER_IN_METADATA,
         availability=INSTANCE_AVAILABILITY in tags or bool(everything),
+        record_key=_RECORD_KEY in tags,
         retrieve_url_base=retrieve_url_base,
     )
 
@@ -105,6 +110,7 @@ class Answers:
         self._is_plain = not (
             selection.counted
             or selection.availability
+            or selection.record_key
             or selection.from_metadata
             or selection.newest
             or selection.retrieve_url_base
@@ -143,6 +149,8 @@ class Answers:
         yield from self._lines_counted(match)
         if selection.availability:
             yield _ONLINE
+        if selection.record_key:
+            yield self._record_key_line(match)
         if selection.retrieve_url_base:
             yield f'{self._url_line}{_path(match.resource)}"]}}'
         if selection.from_metadata and match.metadata is not None:
@@ -163,6 +171,10 @@ class Answers:
             else:
                 count = match.series_count if tag == NUMBER_OF_STUDY_RELATED_SERIES else match.instance_count
                 yield f'"{tag}":{{"vr":"IS","Value":[{count}]}}'
+
+    def _record_key_line(self, match: Match) -> str:
+        key = record_key.make(match.key, self._selection.level, match.resource.partition)
+        return f'"{_RECORD_KEY}":{{"vr":"OB","InlineBinary":"{base64.b64encode(key).decode()}"}}'
 
     def _modalities_line(self, modalities: tuple[str, ...]) -> str:
         line = self._modalities.get(modalities)

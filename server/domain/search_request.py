@@ -17,7 +17,7 @@ from server.dicom.attributes import TIMEZONE_OFFSET_FROM_UTC, SearchKey, search_
 from server.dicom.keywords import Path, path_of
 from server.dicom.matching import conditions
 from server.dicom.moments import take_moments
-from server.domain import page_token
+from server.domain import page_token, record_key
 from server.domain.search_answer import Selection, select
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import PartitionName, ResourceRef, parse_uid
@@ -64,6 +64,7 @@ class SearchRequest:
     include_all: bool = False
     page_size: int = 0
     page_token: str = ""
+    prior_record_key: bytes = b""
     skip: int = 0
     strict: bool = False
     total_count: bool = False
@@ -100,7 +101,8 @@ def understand(
 ) -> Understood:
     """Return what a request means in a partition, with the keys of the `tags` that its terms are about.
 
-    With a page token, `skip` has been served by the first page and is not looked at again.
+    With a page token, `skip` has been served by the first page and is not looked at again. A prior record key is part
+    of the query that a token belongs to: it says where the first page starts.
 
     Raises:
         InvalidRequest: INVALID_UID, INVALID_FIELD, INVALID_QUERY, INVALID_PAGE_TOKEN,
@@ -115,14 +117,15 @@ def understand(
         returned.add(TIMEZONE_OFFSET_FROM_UTC)
     all_of = _levels(request.level, scope) if request.include_all else ()
     selection = select(request.level, returned, all_of, request.retrieve_url_base)
-    identity = _identity(request, scope)
+    prior = record_key.read(request.prior_record_key, request.level, partition) if request.prior_record_key else None
+    identity = _identity(request, scope, prior)
     query = Query(
         level=request.level,
         scope=scope,
         conditions=_conditions(terms, offset, fuzzy=request.fuzzy_matching, empty=request.empty_value_matching),
         limit=page_size + 1,
         skip=0 if request.page_token else request.skip,
-        after=page_token.read(request.page_token, identity) if request.page_token else None,
+        after=page_token.read(request.page_token, identity) if request.page_token else prior,
         metadata=bool(selection.from_metadata),
         counts=bool(selection.counted),
         newest=selection.newest_levels,
@@ -242,7 +245,7 @@ def _ignore(attribute: str, ignored: dict[str, None], *, strict: bool) -> None:
     ignored[attribute] = None
 
 
-def _identity(request: SearchRequest, scope: ResourceRef) -> bytes:
+def _identity(request: SearchRequest, scope: ResourceRef, prior: int | None) -> bytes:
     """Return bytes that are equal for two requests if a page token of one is good for the other."""
     return orjson.dumps(
         [
@@ -253,6 +256,7 @@ def _identity(request: SearchRequest, scope: ResourceRef) -> bytes:
             request.empty_value_matching,
             request.include_attributes,
             request.include_all,
+            *([] if prior is None else [prior]),
         ]
     )
 

@@ -56,6 +56,7 @@ def _request(request: pb.SearchRequest) -> SearchRequest:
         include_all=request.include_all,
         page_size=request.page_size,
         page_token=request.page_token,
+        prior_record_key=request.prior_record_key,
         skip=request.skip,
         strict=request.strict,
         empty_value_matching=request.empty_value_matching,

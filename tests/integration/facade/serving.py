@@ -1,5 +1,6 @@
 """A facade over real HTTP on a free port, in this process."""
 
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -84,3 +85,13 @@ def parts_of(response: httpx.Response) -> list[tuple[str, bytes]]:
         assert name == b"Content-Type"
         found.append((value.decode(), body))
     return found
+
+
+def next_of(response: httpx.Response) -> str | None:
+    """Return the address of the next page of a search; None if there is none."""
+    link = response.headers.get("link")
+    if link is None:
+        return None
+    found = re.fullmatch(r'<([^<>\s]+)>; rel="next"', link)
+    assert found, link
+    return found[1]

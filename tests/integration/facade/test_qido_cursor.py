@@ -1,6 +1,5 @@
 """Pages that are followed by their Link header, and totals (PS3.18 section 8.3.4.4, RFC 8288)."""
 
-import re
 from pathlib import Path
 
 import httpx
@@ -9,18 +8,7 @@ import pytest
 from server.bootstrap import running
 from tests.core import settings_for
 from tests.data import part10
-from tests.integration.facade.serving import JSON, serving, stored
-
-NEXT = re.compile(r'<([^<>\s]+)>; rel="next"')
-
-
-def next_of(response: httpx.Response) -> str | None:
-    link = response.headers.get("link")
-    if link is None:
-        return None
-    found = NEXT.fullmatch(link)
-    assert found, link
-    return found[1]
+from tests.integration.facade.serving import JSON, next_of, serving, stored
 
 
 async def walked(web: httpx.AsyncClient, path: str, tag: str, *others: bytes) -> list[str]:

@@ -151,3 +151,42 @@ def test_a_client_may_prefer_strictness(prefer: str, strict: bool) -> None:
     request = Request({"type": "http", "query_string": b"", "headers": [(b"prefer", prefer.encode())]})
 
     assert prefers_strict(request) is strict
+
+
+RECORD_KEY = bytes.fromhex("7ffffffffffffffefbefbeff")  # in base64 it has "+" and "/"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "PriorRecordKey=f%2F%2F%2F%2F%2F%2F%2F%2F%2F77777%2F",
+        "PriorRecordKey=f///////%2F%2F77777/",
+        "priorrecordkey=f_________77777_",
+        "0008041C=f_________77777_&0008041c=f_________77777_",
+        "PriorRecordKey=f_________77777_%3D%3D&includefield=RecordKey",
+    ],
+)
+def test_a_prior_record_key_is_read_as_it_may_be_written(query: str) -> None:
+    assert parse(query).prior_record_key == RECORD_KEY
+    assert parse(query).terms == {}
+    assert "RecordKey" in parse(query).include
+
+
+@pytest.mark.parametrize("value", ["++++", "%2B%2B%2B%2B", "----", "%2D%2D%2D%2D"])
+def test_a_plus_in_a_prior_record_key_need_not_be_encoded(value: str) -> None:
+    assert parse(f"PriorRecordKey={value}").prior_record_key == bytes.fromhex("fbefbe")
+
+
+def test_an_empty_prior_record_key_is_the_start() -> None:
+    query = parse("PriorRecordKey=")
+
+    assert query.prior_record_key == b""
+    assert query.include == ["RecordKey"]
+
+
+@pytest.mark.parametrize("query", ["PriorRecordKey=a", "PriorRecordKey=!!!!", "PriorRecordKey=AAAA&0008041C=BBBB"])
+def test_a_prior_record_key_that_is_none_is_refused_by_name(query: str) -> None:
+    with pytest.raises(Refusal, match="'PriorRecordKey' is invalid") as refusal:
+        parse(query)
+
+    assert refusal.value.status == 400

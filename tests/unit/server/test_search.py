@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from server.dicom.keywords import path_of
-from server.domain import page_token
+from server.domain import page_token, record_key
 from server.domain.search_answer import Answers, Selection, select
 from server.domain.search_request import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, SearchRequest, Term, Understood, understand
 from server.model.errors import InvalidRequest, Reason
@@ -253,6 +253,55 @@ def test_a_damaged_page_token_is_refused(damage: str) -> None:
     token = damage or token_after(42)[:-1]
 
     assert refusal(Level.STUDY, page_token=token).reason is Reason.INVALID_PAGE_TOKEN
+
+
+# --- Record keys
+
+
+def record_key_of(key: int, level: Level = Level.STUDY, partition: str = DEFAULT_PARTITION) -> bytes:
+    return record_key.make(key, level, PartitionName(partition))
+
+
+def test_a_prior_record_key_continues_below_its_match_whatever_the_query() -> None:
+    query = meaning(Level.STUDY, prior_record_key=record_key_of(42), skip=7, **BASE).query
+
+    assert query.after == 42
+    assert query.skip == 7
+
+
+def test_record_keys_ascend_as_matches_come() -> None:
+    keys = [record_key_of(key) for key in (2**62, 300, 256, 2, 1)]
+
+    assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"x",
+        b"\x00" * 12,
+        b"\xff" * 12,
+        record_key_of(42)[:-1],
+        record_key_of(42) + b"\x00",
+        record_key_of(42, Level.SERIES),
+        record_key_of(42, partition="other"),
+    ],
+)
+def test_a_record_key_of_something_else_is_refused(value: bytes) -> None:
+    error = refusal(Level.STUDY, prior_record_key=value)
+
+    assert error.reason is Reason.INVALID_FIELD
+    assert error.metadata == {"field": "prior_record_key"}
+
+
+def test_a_page_token_goes_on_behind_the_prior_record_key_it_came_from() -> None:
+    prior = record_key_of(42)
+    token = token_after(40, prior_record_key=prior)
+
+    assert meaning(Level.STUDY, prior_record_key=prior, page_token=token).query.after == 40
+    for other in (b"", record_key_of(41)):
+        error = refusal(Level.STUDY, prior_record_key=other, page_token=token)
+        assert error.reason is Reason.INVALID_PAGE_TOKEN
 
 
 # --- Returned attributes
