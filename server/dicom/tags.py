@@ -21,7 +21,11 @@ TAG_VRS = TEXT_VRS | MOMENT_VRS | NUMBER_VRS
 """Value representations that can be searched by."""
 
 _US_OR_SS = frozenset({"US", "SS"})
-_FIRST_BLOCK, _LAST_BLOCK = 0x10, 0xFF
+_FIRST_BLOCK = "10"
+_LAST_BLOCK = 0xFF
+_Owned = tuple[str, str]
+"""A group and a private creator."""
+
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 _MOMENTS = {"DA": normalise.day, "TM": normalise.first_moment, "DT": normalise.first_instant}
 
@@ -85,24 +89,32 @@ def extract(dicom_json: bytes, tags: Sequence[Tag]) -> Mapping[int, TagValue | T
     """Return what a data set has for tags, by their keys; see `server.ports.tags.Extract`."""
     elements: dict[str, Any] = orjson.loads(dicom_json)
     found: dict[int, TagValue | TagFault] = {}
+    blocks = _blocks(elements) if any(tag.new.private_creator for tag in tags) else {}
     for tag in tags:
-        place = _place(tag.new, elements)
-        element = elements.get(place) if place else None
+        element = _element(tag.new, elements, blocks)
         if element is not None and (value := _value(tag.new.vr, element)) is not None:
             found[tag.key] = value
     return found
 
 
-def _place(tag: NewTag, elements: Mapping[str, Any]) -> str | None:
-    """Return where a data set has a tag. A private one lies in the block that its creator has there."""
+def _blocks(elements: Mapping[str, Any]) -> Mapping[_Owned, Sequence[str]]:
+    """Return the blocks that each private creator has in a group of a data set (PS3.5 section 7.8.1)."""
+    blocks: dict[_Owned, list[str]] = {}
+    for place, element in elements.items():
+        if place[4:6] == "00" and place[6:] >= _FIRST_BLOCK:
+            creator = (element.get("Value") or [None])[0]
+            if isinstance(creator, str):
+                blocks.setdefault((place[:4], creator.strip(" \0")), []).append(place[6:])
+    return blocks
+
+
+def _element(tag: NewTag, elements: Mapping[str, Any], blocks: Mapping[_Owned, Sequence[str]]) -> Any:
+    """Return what a data set has as a tag, if anything. A private one lies in a block that its creator has there."""
     if not tag.private_creator:
-        return tag.tag
+        return elements.get(tag.tag)
     group, element = tag.tag[:4], tag.tag[6:]
-    for block in range(_FIRST_BLOCK, _LAST_BLOCK + 1):
-        creator = elements.get(f"{group}00{block:02X}", {}).get("Value") or [None]
-        if isinstance(creator[0], str) and creator[0].strip(" \0") == tag.private_creator:
-            return f"{group}{block:02X}{element}"
-    return None
+    places = (f"{group}{block}{element}" for block in blocks.get((group, tag.private_creator), ()))
+    return next((elements[place] for place in places if place in elements), None)
 
 
 def _value(vr: str, element: Mapping[str, Any]) -> TagValue | TagFault | None:

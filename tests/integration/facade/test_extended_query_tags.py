@@ -15,7 +15,7 @@ from server.dicom.tags import extract, new_tag
 from server.domain.operations import Backlog
 from server.model.query import Level
 from tests.core import settings_for
-from tests.data import part10
+from tests.data import dataset, file_of, part10
 from tests.integration.facade.serving import JSON, serving, stored, stow
 
 STATION = {"path": "StationName", "level": "Series"}
@@ -270,6 +270,32 @@ async def test_values_match_by_the_rules_of_their_vr(
             assert await found(web, f"{tag}={query}") == ["1.2.3.1"], query
         for query in misses:
             assert await found(web, f"{tag}={query}") == [], query
+
+
+def private(number: int, block: int, creator: str, value: str, *, reserved: str = "") -> bytes:
+    """Return a file in which a creator has a block; `reserved` has the first then."""
+    made = dataset(SOPInstanceUID=f"1.2.3.{number}")
+    if reserved:
+        made.add_new(0x00090010, "LO", reserved)
+        made.add_new(0x00091005, "SH", value)
+    made.add_new(0x00090000 + block, "LO", creator)
+    made.add_new(0x00090005 + (block << 8), "SH", value)
+    return file_of(made)
+
+
+async def test_a_private_attribute_is_found_in_whichever_block_its_creator_has(tmp_path: Path) -> None:
+    async with archive(tmp_path) as web:
+        await stored(web, private(1, 0x10, "ACME", "A"), private(2, 0x11, "ACME", "A", reserved="OTHER"))
+        await stored(web, private(3, 0x10, "OTHER", "A"), private(4, 0x12, "ACME", "B", reserved="OTHER"))
+        await ready(web, tmp_path, {"path": "00091005", "vr": "SH", "privateCreator": "ACME", "level": "instance"})
+        await stored(web, private(5, 0x42, "ACME", "A"), private(6, 0x11, "THIRD", "A", reserved="OTHER"))
+        assert await found(web, "00091005=A") == ["1.2.3.5", "1.2.3.2", "1.2.3.1"]
+        assert await found(web, "00091005=B") == ["1.2.3.4"]
+        tag = (await web.get("/v2/extendedquerytags/00091005")).json()
+        assert (tag["path"], tag["privateCreator"]) == ("00091005", "ACME")
+        # Another block is another path, under which nothing is registered.
+        strict = await web.get("/v2/instances?00091105=A", headers=JSON | {"Prefer": "handling=strict"})
+        assert strict.status_code == 400
 
 
 async def test_names_are_found_by_words(tmp_path: Path) -> None:
