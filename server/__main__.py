@@ -158,8 +158,9 @@ async def _operations(settings: Settings) -> dict[str, Any]:
         backlog = await bootstrap.backlog(settings)
     except DicomStoreError as error:
         return _entry("operations", "failed", error.message)
-    detail = f"{backlog.unfinished} unfinished, {backlog.stuck} without progress"
-    return _entry("operations", "warning" if backlog.stuck else "ok", detail)
+    return _entry(
+        "operations", "warning" if backlog.trouble else "ok", backlog.trouble or f"{backlog.unfinished} unfinished"
+    )
 
 
 async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:

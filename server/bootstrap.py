@@ -175,7 +175,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         )
         if recovered := await housekeeping.recover():
             _log.info("recovered what an unfinished run left count=%d", recovered)
-        operations = Operations(record=database.operations, now=now)
+        operations = Operations(record=database.operations, tags=database.tags, now=now)
         needed = {"index": database.instances.check, "blobs": blobs.check}
         watch = Health(SERVICES, needed, {"operations": operations.check})
 
@@ -306,7 +306,7 @@ async def backlog(settings: Settings) -> Backlog:
     async with AsyncExitStack() as stack:
         database = engine.open_database(settings.database_url, settings.search_seconds)
         stack.push_async_callback(database.close)
-        return await Operations(record=database.operations, now=now).backlog()
+        return await Operations(record=database.operations, tags=database.tags, now=now).backlog()
 
 
 @asynccontextmanager

@@ -195,7 +195,8 @@ _HINTS = {
     "disk": "make room, or correct DICOMSTORE_DATA",
     "database": "if it is behind, run `dicomstore migrate` (`dicomstore up` does so for the embedded one); "
     "if it can't be reached, start it or correct DICOMSTORE_DATABASE",
-    "operations": "see that a worker runs (`dicomstore up` has one, else `dicomstore-server work`), and what it logs",
+    "operations": "see that a worker runs (`dicomstore up` has one, else `dicomstore-server work`), and what it logs; "
+    "a tag whose operation was cancelled or failed is deleted and added again",
     "agreement": "repeat it while nothing is stored or deleted; if it stays, restore the named instances from a backup",
     "unused blobs": "a core that is storing has some for a moment; what a crash left goes at the next start",
 }

@@ -27,17 +27,34 @@ _ALL = b"operations"
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Operations that are not finished, and how many of these make no progress."""
+    """What there is to do, and what stays undone.
+
+    unfinished: operations.
+    stuck: how many of these make no progress.
+    abandoned: tags that will never be ready, as their operation was cancelled or failed; eight hex digits each.
+    """
 
     unfinished: int
     stuck: int
+    abandoned: tuple[str, ...]
+
+    @property
+    def trouble(self) -> str:
+        """What somebody should look at; empty if nothing is."""
+        parts = []
+        if self.stuck:
+            parts.append(f"{self.stuck} of {self.unfinished} unfinished operations make no progress")
+        if self.abandoned:
+            parts.append(f"nobody indexes by the extended query tags {', '.join(self.abandoned)} any more")
+        return "; ".join(parts)
 
 
 class Operations:
     """Tells about operations, and cancels them."""
 
-    def __init__(self, *, record: Record, now: Callable[[], datetime]) -> None:
+    def __init__(self, *, record: Record, tags: Tags, now: Callable[[], datetime]) -> None:
         self._record = record
+        self._tags = tags
         self._now = now
 
     async def get(self, text: str) -> Operation:
@@ -76,21 +93,20 @@ class Operations:
             await asyncio.sleep(min(left, _POLL_SECONDS))
 
     async def check(self) -> None:
-        """Look whether somebody works on what is unfinished.
+        """Look whether somebody works on what is unfinished, and will.
 
         Raises:
-            Unavailable: OPERATIONS_STUCK, something makes no progress.
+            Unavailable: OPERATIONS_STUCK, something makes no progress or never will.
         """
-        backlog = await self.backlog()
-        if backlog.stuck:
-            message = f"{backlog.stuck} of {backlog.unfinished} unfinished operations make no progress."
-            raise Unavailable(Reason.OPERATIONS_STUCK, message)
+        if trouble := (await self.backlog()).trouble:
+            raise Unavailable(Reason.OPERATIONS_STUCK, f"{trouble[0].upper()}{trouble[1:]}.")
 
     async def backlog(self) -> Backlog:
         """Return how much there is to do."""
         unfinished = await self._record.unfinished(OperationType.REINDEX)
         before = self._now() - timedelta(seconds=STUCK_SECONDS)
-        return Backlog(len(unfinished), sum(operation.updated < before for operation in unfinished))
+        stuck = sum(operation.updated < before for operation in unfinished)
+        return Backlog(len(unfinished), stuck, tuple(await self._tags.abandoned()))
 
     async def cancel(self, text: str) -> Operation:
         """Stop an operation before its next step; one that is final stays as it is. Raises: as `get`."""

@@ -37,5 +37,8 @@ class Operations(Protocol):
         ...
 
     async def forget(self, finished_before: datetime) -> int:
-        """Delete the records of final operations that were last updated before, and return how many."""
+        """Delete the records of final operations that were last updated before, and return how many.
+
+        Those that a tag still refers to stay: of an operation that was cancelled or failed, until its tags are deleted.
+        """
         ...

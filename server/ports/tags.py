@@ -59,6 +59,10 @@ class Tags(Protocol):
         """Delete for good the tags that are DELETING, which somebody who was deleting them may have left behind."""
         ...
 
+    async def abandoned(self) -> Sequence[str]:
+        """Return the tags that stay ADDING, as nobody will index by them: their operation was cancelled or failed."""
+        ...
+
     async def errors(self, key: int, after: int, skip: int, limit: int) -> Sequence[tuple[int, TagError]]:
         """Return the errors of a tag with the number that pages are counted by, ascending from above `after`."""
         ...

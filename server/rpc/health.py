@@ -39,7 +39,7 @@ class Health:
             except DicomStoreError as error:
                 healthy = False
                 if self._healthy[name]:
-                    _log.error("component is down name=%s reason=%s", name, error.reason)
+                    _log.error("component is down name=%s reason=%s detail=%s", name, error.reason, error.message)
             if healthy and not self._healthy[name]:
                 _log.info("component is back name=%s", name)
             self._healthy[name] = healthy

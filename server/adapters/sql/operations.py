@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from server.adapters.sql.counters import Counters
-from server.adapters.sql.tables import operations
+from server.adapters.sql.tables import operations, tags
 from server.adapters.sql.times import to_datetime, to_microseconds
 from server.adapters.sql.transactions import Transactions
 from server.model.operation import Operation, OperationState, OperationType
@@ -53,7 +53,9 @@ class SqlOperations:
     async def forget(self, finished_before: datetime) -> int:
         """See the port."""
         old = delete(operations).where(
-            operations.c.state >= _FIRST_FINAL, operations.c.updated < to_microseconds(finished_before)
+            operations.c.state >= _FIRST_FINAL,
+            operations.c.updated < to_microseconds(finished_before),
+            ~select(tags.c.key).where(tags.c.operation_id == operations.c.id).exists(),
         )
         return await self._transactions.write(lambda connection: int(connection.execute(old).rowcount))
 

@@ -95,6 +95,13 @@ class SqlTags:
         while await self._transactions.write(lambda connection: _delete_some(connection, key)):
             pass
 
+    async def abandoned(self) -> Sequence[str]:
+        """See the port."""
+        unfinished = select(OPERATIONS.c.id).where(OPERATIONS.c.state < int(OperationState.SUCCEEDED))
+        adding = select(tags.c.tag).where(tags.c.status == int(TagStatus.ADDING)).order_by(tags.c.key)
+        left = adding.where(tags.c.operation_id.not_in(unfinished))
+        return await self._transactions.read(lambda connection: connection.execute(left).scalars().all())
+
     async def errors(self, key: int, after: int, skip: int, limit: int) -> Sequence[tuple[int, TagError]]:
         """See the port."""
         return await self._transactions.read(lambda connection: _errors(connection, key, after, skip, limit))

@@ -230,7 +230,13 @@ async def test_operations_are_listed_newest_first_and_forgotten_when_they_are_ol
     assert page[0][1].errors == ("It could not be done.",)
     assert [one.id for _, one in await database.operations.list(page[0][0], 10)] == ["a" * 32]
     assert await database.operations.forget(LATER + timedelta(seconds=1)) == 1
+    # The tag of the one that failed still leads to it.
+    assert await database.operations.forget(LATER + timedelta(days=2)) == 0
+    assert await database.tags.abandoned() == ["00081010"]
     assert [one.id for _, one in await database.operations.list(None, 10)] == ["b" * 32]
+    await database.tags.delete("00081010")
+    assert await database.tags.abandoned() == []
+    assert await database.operations.forget(LATER + timedelta(days=2)) == 1
 
 
 async def test_instances_of_all_partitions_are_indexed(database: Database, url: str) -> None:

@@ -1,10 +1,15 @@
 """`dicomstore doctor` and `dicomstore config`, against a real core."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from server.adapters.sql.engine import open_database
+from server.dicom.tags import new_tag
+from server.model.query import Level
+from tests.core import settings_for
 from tests.data import part10
 
 
@@ -16,6 +21,20 @@ def environment(archive: Any) -> dict[str, str]:
         "DICOMSTORE_GRPC": archive.address,
         "DICOMSTORE_HTTP": "127.0.0.1:0",
     }
+
+
+async def test_tags_that_nobody_indexes_by_are_named(
+    archive: Any, dicomstore: Any, environment: dict[str, str]
+) -> None:
+    database = open_database(settings_for(archive.data).database_url)
+    await database.tags.add([new_tag("StationName", "", "", Level.SERIES)], "a" * 32, "", 128, datetime.now(UTC))
+    assert check(await dicomstore("doctor", "--json", env=environment), "operations")["detail"] == "1 unfinished"
+    await database.operations.cancel("a" * 32, datetime.now(UTC))
+    await database.close()
+    found = check(await dicomstore("doctor", "--json", env=environment), "operations")
+    assert found["status"] == "warning"
+    assert found["detail"] == "nobody indexes by the extended query tags 00081010 any more"
+    assert "deleted and added again" in found["hint"]
 
 
 LARGE = [bytes(2**15)] * 32

@@ -307,6 +307,41 @@ async def test_names_are_found_by_words(tmp_path: Path) -> None:
         assert (await web.get(query.replace("jer", "erome"), headers=JSON)).status_code == 204
 
 
+async def test_tags_of_a_cancelled_operation_stay_as_they_are_and_lead_to_it_until_they_are_deleted(
+    tmp_path: Path,
+) -> None:
+    async with archive(tmp_path) as web:
+        await stored(web, file(1, DeviceSerialNumber="A"))
+        started = (await add(web, [STATION, {"path": "DeviceSerialNumber", "level": "instance"}])).json()
+        database = open_database(settings_for(tmp_path).database_url)
+        await database.operations.cancel(started["id"], datetime.now(UTC))
+        assert await backlog(settings_for(tmp_path)) == Backlog(0, 0, ("00081010", "00181000"))
+        await web.delete("/v2/extendedquerytags/StationName")
+        assert await database.operations.forget(datetime.now(UTC)) == 0
+        tag = (await web.get("/v2/extendedquerytags/DeviceSerialNumber")).json()
+        assert (tag["status"], tag["operation"]) == ("adding", started)
+        operation = await web.get(started["href"])
+        assert (operation.status_code, operation.json()["status"]) == (200, "canceled")
+        await web.delete("/v2/extendedquerytags/DeviceSerialNumber")
+        assert await database.operations.forget(datetime.now(UTC)) == 1
+        assert (await web.get(started["href"])).status_code == 404
+        await database.close()
+
+        await ready(web, tmp_path, {"path": "DeviceSerialNumber", "level": "instance"})
+        assert await found(web, "DeviceSerialNumber=A") == ["1.2.3.1"]
+        assert await backlog(settings_for(tmp_path)) == Backlog(0, 0, ())
+
+
+async def test_tags_that_nobody_indexes_by_are_a_fault_that_health_tells(tmp_path: Path) -> None:
+    migrate(settings_for(tmp_path).database_url)
+    database = open_database(settings_for(tmp_path).database_url)
+    await database.tags.add([new_tag("StationName", "", "", Level.SERIES)], "a" * 32, "", 128, datetime.now(UTC))
+    await database.operations.fail("a" * 32, "It could not be done.", datetime.now(UTC))
+    async with archive(tmp_path) as web:
+        assert (await web.get("/health/check")).json()["overallStatus"] == "Degraded"
+    await database.close()
+
+
 async def test_without_a_worker_the_archive_is_degraded_and_serves(tmp_path: Path) -> None:
     migrate(settings_for(tmp_path).database_url)
     database = open_database(settings_for(tmp_path).database_url)
@@ -317,5 +352,5 @@ async def test_without_a_worker_the_archive_is_degraded_and_serves(tmp_path: Pat
         assert (health.status_code, health.json()["overallStatus"]) == (200, "Degraded")
         (stuck,) = [entry for entry in health.json()["details"] if entry["status"] != "Healthy"]
         assert (stuck["name"], stuck["status"]) == ("operations", "Degraded")
-    assert await backlog(settings_for(tmp_path)) == Backlog(1, 1)
+    assert await backlog(settings_for(tmp_path)) == Backlog(1, 1, ())
     await database.close()
