@@ -1,7 +1,10 @@
 """An answer of any length is streamed: memory does not grow with it."""
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,17 +14,17 @@ import pytest
 
 from bench import index_data
 from server.adapters.sql.engine import migrate, open_database
-from tests.e2e.archive import Archive, running_archive
+from tests.e2e.archive import ROOT, Archive, running_archive
 
 ROWS = 100_000
 MOST_GROWTH_BYTES = 32 << 20
 JSON = {"Accept": "application/dicom+json"}
 
 
-@pytest.fixture
-def archive(tmp_path: Path) -> Iterator[Archive]:
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     """An archive of 100,000 instances, of which there are no files."""
-    data = tmp_path / "data"
+    data = tmp_path_factory.mktemp("archive") / "data"
     data.mkdir()
     asyncio.run(filled(f"sqlite:///{data / 'index.db'}"))
     with running_archive(data) as archive:
@@ -70,3 +73,27 @@ async def test_an_answer_of_100_000_rows_keeps_memory_flat(archive: Archive) -> 
 
         growth = [after - peak for peak, after in zip(before, peaks(archive), strict=True)]
     assert max(growth) < MOST_GROWTH_BYTES, growth
+
+
+def printed(archive: Archive, *arguments: str) -> tuple[int, int]:
+    """Return how many lines `dicomstore search` prints and its peak resident set in bytes."""
+    command = [sys.executable, "-m", "cli", "search", "instances", "--json", "--core", archive.core_address, *arguments]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos/gen'}"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        lines = sum(1 for _ in process.stdout)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return lines, usage.ru_maxrss << 10
+
+
+@pytest.mark.timeout(300)
+def test_the_command_line_prints_100_000_rows_with_flat_memory(archive: Archive) -> None:
+    few, before = printed(archive, "--limit", "2000")
+    assert few == 2000
+
+    all_of_them, after = printed(archive, "--limit", "1000000", "--quiet")
+
+    assert all_of_them >= ROWS * 0.95
+    assert after - before < MOST_GROWTH_BYTES

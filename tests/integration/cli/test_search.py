@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
 from tests.core import CoreClient
 from tests.data import part10
@@ -96,3 +97,64 @@ async def test_finding_nothing_is_no_failure(dicomstore: Any) -> None:
     ran = await dicomstore("search", "PatientID=nobody")
     assert (ran.exit_code, ran.stdout) == (0, "")
     assert "0 matches" in ran.stderr
+
+
+async def test_what_has_no_value_is_found(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(
+        part10(StudyInstanceUID="1.1", AccessionNumber="A1"),
+        part10(StudyInstanceUID="1.2", AccessionNumber="A2"),
+        part10(StudyInstanceUID="1.3", AccessionNumber=""),
+    )
+    ran = await dicomstore("search", "--empty", "AccessionNumber", "--json")
+    assert [uid_of(match, "0020000D") for match in ran.lines] == ["1.3"]
+    ran = await dicomstore("search", "AccessionNumber=A1", "--empty", "AccessionNumber", "--json")
+    assert [uid_of(match, "0020000D") for match in ran.lines] == ["1.3", "1.1"]
+
+
+async def test_members_of_a_sequence_are_found_by_their_path(archive: CoreClient, dicomstore: Any) -> None:
+    request = Dataset()
+    request.ScheduledProcedureStepID = "S7"
+    await archive.stored(part10(SeriesInstanceUID="1.1", RequestAttributesSequence=[request]), part10())
+    ran = await dicomstore("search", "series", "RequestAttributesSequence.ScheduledProcedureStepID=S7", "--json")
+    assert [uid_of(match, "0020000E") for match in ran.lines] == ["1.1"]
+
+
+async def test_all_brings_what_is_kept(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(part10(AccessionNumber="ACC9", Modality="CT"))
+    [match] = (await dicomstore("search", "series", "--include", "all", "--json")).lines
+    assert match["00080050"]["Value"] == ["ACC9"]
+    assert "ACC9" in (await dicomstore("search", "--include", "ALL")).stdout
+
+
+@pytest.mark.parametrize("output", [(), ("--json",)])
+async def test_how_many_there_are_is_said_on_request(
+    archive: CoreClient, dicomstore: Any, output: tuple[str, ...]
+) -> None:
+    await archive.stored(*(part10(InstanceNumber=number) for number in range(5)))
+    ran = await dicomstore("search", "instances", "InstanceNumber=1", "InstanceNumber=2", "--total", *output)
+    assert ran.stderr == "2 of 2 matches\n"
+    ran = await dicomstore("search", "instances", "--total", "--limit", 3, *output)
+    assert ran.stderr.startswith("3 of 5 matches; there are more")
+    assert (await dicomstore("search", "instances", "--total", "--quiet", "--json")).stderr == ""
+
+
+async def test_a_search_goes_on_where_the_one_before_stopped(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(*(part10() for _ in range(230)))
+    search = ("search", "instances", "Modality=OT", "--json")
+    first = await dicomstore(*search, "--limit", 215)
+    token = first.stderr.split()[-1]
+    await archive.stored(part10())
+    rest = await dicomstore(*search, "--page-token", token)
+    assert len(first.lines) == 215
+    assert len({uid_of(match, "00080018") for match in first.lines + rest.lines}) == 230
+    assert rest.stderr == ""
+    other = await dicomstore("search", "instances", "--json", "--page-token", token)
+    assert other.exit_code == 2
+    assert "INVALID_PAGE_TOKEN" in other.stderr
+
+
+async def test_an_attribute_that_is_ignored_is_reported_once(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(*(part10() for _ in range(210)))
+    ran = await dicomstore("search", "instances", "NoSuchAttribute=1", "--limit", 300, "--json")
+    assert len(ran.lines) == 210
+    assert ran.stderr.count("NoSuchAttribute") == 1

@@ -7,7 +7,7 @@ import typer
 from dicomstore.v1 import search_service_pb2 as pb
 from rich.console import Console
 
-from cli.commands.search import Level, match_table, parse_words
+from cli.commands.search import Level, match_table, parse_words, summary
 from cli.dicom_json import cell, tag_of
 
 
@@ -40,6 +40,33 @@ def test_a_key_given_twice_matches_either_value() -> None:
         pb.Term(attribute="Modality", values=["CT", "MR"]),
         pb.Term(attribute="PatientID", values=["1"]),
     ]
+
+
+def test_a_key_may_be_a_path_to_a_member_of_a_sequence() -> None:
+    path = "RequestAttributesSequence.ScheduledProcedureStepID"
+    assert parse_words(["series", f"{path}=S1"]) == (Level.SERIES, [pb.Term(attribute=path, values=["S1"])])
+
+
+def test_a_key_may_be_empty_or_else_have_a_value() -> None:
+    assert parse_words(["StudyID=1"], ["AccessionNumber", "StudyID"])[1] == [
+        pb.Term(attribute="StudyID", values=["1", '""']),
+        pb.Term(attribute="AccessionNumber", values=['""']),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "token", "text"),
+    [
+        (1, None, "", "1 match"),
+        (0, None, "", "0 matches"),
+        (1200, None, "", "1,200 matches"),
+        (1, 1, "", "1 of 1 match"),
+        (1, 2000, "abc", "1 of 2,000 matches; there are more, see --limit, or go on with --page-token abc"),
+        (0, 0, "", "0 of 0 matches"),
+    ],
+)
+def test_the_last_line_says_how_many_of_how_many(count: int, total: int | None, token: str, text: str) -> None:
+    assert summary(count, total, token) == text
 
 
 @pytest.mark.parametrize("words", [["patients"], ["PatientID"], ["=1"], ["PatientID=1", "studies"]])
@@ -91,6 +118,16 @@ def test_an_included_attribute_has_its_own_column() -> None:
 def test_an_included_attribute_of_unknown_keyword_is_shown_under_its_tag() -> None:
     match: dict[str, object] = {"00180050": {"vr": "DS", "Value": [2.5]}}
     assert "00180050" in text_of(Level.SERIES, [match], "SliceThickness")
+
+
+def test_all_shows_whatever_a_match_has() -> None:
+    match: dict[str, object] = {
+        "00080050": {"vr": "SH", "Value": ["ACC9"]},
+        "00180050": {"vr": "DS", "Value": [2.5]},
+        "00100020": {"vr": "LO", "Value": ["P7"]},
+    }
+    text = text_of(Level.STUDIES, [match], "All")
+    assert [text.count(value) for value in ("ACC9", "AccessionNumber", "2.5", "00180050", "P7")] == [1] * 5
 
 
 def test_what_was_not_asked_for_is_not_shown() -> None:
