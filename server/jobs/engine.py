@@ -14,17 +14,23 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from dbos import DBOS, SetWorkflowID
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos import error as dbos_errors
 
 from server.domain.operations import Work
-from server.model.errors import DicomStoreError
+from server.model.errors import DicomStoreError, Exhausted, Unavailable
 from server.model.operation import Operation
 
 LOOK_SECONDS = 1.0
 """Time between two looks for something to do."""
 
 STALE_SECONDS = 60.0
-"""Without progress for so long, an operation is taken over by whoever notices."""
+"""Without progress for so long, an operation is taken over by whoever notices.
+
+An engine that can't use its database for so long begins anew: another may be in its place."""
+
+_RETRY: dict[str, Any] = {"retries_allowed": True, "interval_seconds": 1, "backoff_rate": 2, "max_attempts": 6}
+"""Half a minute in all. Who fails then because of a database begins anew; see `_Failed`."""
 
 _FORGET_SECONDS = 3600.0
 _QUEUE = "operations"
@@ -40,30 +46,47 @@ _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
+class _Failed(Exception):
+    """A step has failed as the model says; the engine keeps it, so it must be made of what it is given.
+
+    reason: of the model's error.
+    may_pass: a database is away or full.
+    """
+
+    def __init__(self, reason: str, may_pass: bool) -> None:
+        super().__init__(reason, may_pass)
+        self.may_pass = may_pass
+
+
 class Engine:
     """Works on operations; at most one in a process."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, config: DBOSConfig, stale_seconds: float) -> None:
         self._work = work
+        self._config = config
+        self._stale = timedelta(seconds=stale_seconds)
         self._loop = asyncio.get_running_loop()
         self._runs: dict[str, tuple[str, datetime]] = {}
         """By operation: the name of its run, and when that was begun or taken over here."""
 
-        # A database may be away for a quarter of an hour.
-        @DBOS.step(name="reindex_step", retries_allowed=True, interval_seconds=0.5, max_attempts=12, backoff_rate=2)
+        @DBOS.step(name="reindex_step", **_RETRY)
         def step(operation_id: str) -> bool:
             return self._wait(work.reindex_step(operation_id))
 
-        @DBOS.step(name="give_up", retries_allowed=True, interval_seconds=0.5, max_attempts=12, backoff_rate=2)
+        @DBOS.step(name="give_up", **_RETRY)
         def give_up(operation_id: str) -> None:
             self._wait(work.give_up(operation_id))
 
+        # Whatever else is raised is the engine's own trouble, or a dependency's: the run ends, and another begins.
         @DBOS.workflow(name="reindex", max_recovery_attempts=1000)
         def reindex(operation_id: str) -> None:
             try:
                 while step(operation_id):
                     pass
-            except Exception:  # noqa: BLE001 - the job runner: whatever it was, the operation is over, and the log says why
+            except dbos_errors.DBOSMaxStepRetriesExceeded as exceeded:
+                last = exceeded.errors[-1]
+                if isinstance(last, _Failed) and last.may_pass:
+                    raise
                 _log.exception("operation given up operation=%s", operation_id)
                 give_up(operation_id)
 
@@ -71,14 +94,22 @@ class Engine:
 
     def _wait(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Do what belongs to the event loop, from a thread of the engine."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        except DicomStoreError as error:
+            raise _Failed(str(error.reason), isinstance(error, Unavailable | Exhausted)) from error
 
     async def run(self) -> None:
         """Look for something to do until cancelled. A failure is logged, and looked at again at the next turn."""
         clock = self._loop.time
         forget_at = clock()
+        failing_since: float | None = None
         while True:
             try:
+                if failing_since is not None and clock() - failing_since > self._stale.total_seconds():
+                    failing_since = clock()
+                    await asyncio.to_thread(_launch_again, self._config)
+                    self._runs.clear()
                 unfinished = {operation.id: operation for operation in await self._work.unfinished()}
                 self._runs = {id_: run for id_, run in self._runs.items() if id_ in unfinished}
                 for operation in unfinished.values():
@@ -86,10 +117,12 @@ class Engine:
                 if clock() >= forget_at:
                     await asyncio.to_thread(_forget, await self._work.forget())
                     forget_at = clock() + _FORGET_SECONDS
+                failing_since = None
             except DicomStoreError as error:
                 _log.warning("operations can't be looked after reason=%s", error.reason)
             except Exception as error:  # noqa: BLE001 - the job runner: the engine's database may be away, and comes back
                 _log.warning("operations can't be looked after error=%s", type(error).__name__)
+                failing_since = clock() if failing_since is None else failing_since
             await asyncio.sleep(LOOK_SECONDS)
 
     def _see_to(self, operation: Operation) -> None:
@@ -97,7 +130,7 @@ class Engine:
         run, since = self._runs.get(operation.id, (None, now))
         if run is None:
             self._begin(operation, operation.id)
-        elif now - max(operation.updated, since) > timedelta(seconds=STALE_SECONDS):
+        elif now - max(operation.updated, since) > self._stale:
             status = DBOS.get_workflow_status(run)
             if status is not None and status.status in _ALIVE:
                 _log.warning("operation made no progress and is taken over operation=%s", operation.id)
@@ -114,25 +147,25 @@ class Engine:
 
 
 @asynccontextmanager
-async def engine(work: Work, *, database_url: str, executor: str) -> AsyncIterator[Engine]:
+async def engine(work: Work, *, database_url: str, executor: str, stale_seconds: float) -> AsyncIterator[Engine]:
     """Run the engine until the context is left; steps that have begun are finished.
 
     Args:
         work: what is done.
         database_url: where DBOS keeps what it has done.
         executor: name of this worker; one that starts under the name of one that was killed resumes its work at once.
+        stale_seconds: without progress for so long, an operation is taken over.
     """
-    DBOS(
-        config={
-            "name": "dicomstore",
-            "system_database_url": database_url,
-            "dbos_system_schema": "dicomstore_operations",
-            "application_version": _VERSION,
-            "executor_id": executor,
-            "log_level": "WARNING",
-        }
-    )
-    made = Engine(work)
+    config: DBOSConfig = {
+        "name": "dicomstore",
+        "system_database_url": database_url,
+        "dbos_system_schema": "dicomstore_operations",
+        "application_version": _VERSION,
+        "executor_id": executor,
+        "log_level": "WARNING",
+    }
+    DBOS(config=config)
+    made = Engine(work, config, stale_seconds)
     await asyncio.to_thread(_launch)
     try:
         yield made
@@ -152,3 +185,10 @@ def _forget(before: datetime) -> None:
 def _launch() -> None:
     DBOS.launch()
     DBOS.register_queue(_QUEUE, worker_concurrency=1)
+
+
+def _launch_again(config: DBOSConfig) -> None:
+    """Begin with a database that is there again, or another in its place."""
+    DBOS.destroy()
+    DBOS(config=config)
+    _launch()

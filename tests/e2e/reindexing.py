@@ -1,0 +1,159 @@
+"""What tests of long work share: an index to fill, workers to kill, and what they leave behind."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+from sqlalchemy import create_engine, text
+
+from server.adapters.sql.engine import Database
+from server.dicom.tags import new_tag
+from server.model.operation import Operation, OperationState
+from server.model.query import Level
+from tests.contract.index.samples import NOON, sample
+from tests.e2e.archive import ROOT
+
+STUDIES, INSTANCES = 60, 100
+TAGS = [
+    new_tag("StationName", "", "", Level.SERIES),
+    new_tag("OperatorsName", "", "", Level.INSTANCE),
+    new_tag("ExposureTime", "", "", Level.INSTANCE),
+]
+OPERATION = "a" * 32
+
+_WORK = """
+import asyncio, sys
+from server import bootstrap
+from server.config import Settings
+from server.jobs import engine
+
+engine.LOOK_SECONDS = float(sys.argv[2])
+
+async def work():
+    async with bootstrap.working(Settings(), stale_seconds=float(sys.argv[1])) as engine:
+        print("works", file=sys.stderr, flush=True)
+        await engine.run()
+
+asyncio.run(work())
+"""
+
+
+async def fill(database: Database) -> None:
+    """Store instances of which every seventh has a value that can't be indexed."""
+    for study in range(1, STUDIES + 1):
+        new = [
+            sample(
+                study,
+                number % 3 + 1,
+                number,
+                dicom_json=orjson.dumps(
+                    {
+                        "00081010": {"vr": "SH", "Value": [f"ROOM {study}-{number}"]},
+                        "00081070": {"vr": "PN", "Value": [{"Alphabetic": f"Nurse^{number}"}]},
+                        "00181150": {"vr": "IS", "Value": ["x" if number % 7 == 0 else number]},
+                    }
+                ),
+            )
+            for number in range(1, INSTANCES + 1)
+        ]
+        await database.instances.add(new, NOON)
+
+
+def indexed(url: str) -> tuple[list[object], list[object]]:
+    """Return all values and all errors of tags."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        values = connection.execute(
+            text('SELECT tag_key, owner, part, "text", number FROM extended_query_tag_values ORDER BY 1, 2, 3')
+        ).all()
+        errors = connection.execute(
+            text("SELECT tag_key, version, message FROM extended_query_tag_errors ORDER BY 1, 2")
+        ).all()
+    engine.dispose()
+    return list(map(tuple, values)), list(map(tuple, errors))
+
+
+async def indexed_undisturbed(database: Database, url: str) -> tuple[list[object], list[object]]:
+    """Add the tags again, work in this process, and return what that leaves; keys of tags are as before."""
+    for tag in TAGS:
+        await database.tags.delete(tag.tag)
+    await database.tags.add(TAGS, "b" * 32, "", 128, NOON)
+    while await database.tags.index("b" * 32, 1_000, NOON):
+        pass
+    values, errors = indexed(url)
+    assert len(values) > STUDIES * INSTANCES
+    assert len(errors) == STUDIES * (INSTANCES // 7)
+    return values, errors
+
+
+def runs(url: str) -> int:
+    """Return how many runs of operations the engine remembers."""
+    is_sqlite = url.startswith("sqlite")
+    engine = create_engine(f"{url.removesuffix('.db')}-operations.db" if is_sqlite else url)
+    with engine.connect() as connection:
+        schema = "" if is_sqlite else "dicomstore_operations."
+        count: int = connection.execute(text(f"SELECT count(*) FROM {schema}workflow_status")).scalar_one()
+    engine.dispose()
+    return count
+
+
+@contextmanager
+def worker(
+    url: str, data: Path, *, stale_seconds: float | None = None, look_seconds: float = 0.1, **settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker; its name is that of its data directory. With a time, it takes over what is stale for so long."""
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("DICOMSTORE_")},
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos/gen'}",
+        "DICOMSTORE_DATABASE": url,
+        "DICOMSTORE_DATA": str(data),
+        **{f"DICOMSTORE_{name.upper()}": value for name, value in settings.items()},
+    }
+    program = (
+        ["-m", "server", "work"] if stale_seconds is None else ["-c", _WORK, str(stale_seconds), str(look_seconds)]
+    )
+    data.mkdir(exist_ok=True)
+    with (
+        open(log_of(data), "ab") as log,
+        subprocess.Popen([sys.executable, *program], env=environment, stderr=log) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def log_of(data: Path) -> Path:
+    """Return where a worker logs."""
+    return data / "worker.log"
+
+
+async def until_logged(data: Path, text: str, *processes: subprocess.Popen[bytes]) -> None:
+    """Wait until a worker has logged something."""
+    while text not in log_of(data).read_text():
+        assert all(process.poll() is None for process in processes), log_of(data).read_text()
+        await asyncio.sleep(0.02)
+
+
+async def until(
+    database: Database, is_so: Callable[[Operation], bool], *processes: subprocess.Popen[bytes]
+) -> Operation:
+    """Wait until the operation is as it should be; the test's time-out ends a wait that has no end."""
+    while True:
+        operation = await database.operations.get(OPERATION)
+        assert operation is not None
+        if is_so(operation):
+            return operation
+        assert all(process.poll() is None for process in processes), "a worker ended by itself"
+        await asyncio.sleep(0.002)
+
+
+def is_done(operation: Operation) -> bool:
+    """Say whether an operation is over; it must have succeeded then."""
+    assert operation.state not in (OperationState.FAILED, OperationState.CANCELED), operation.errors
+    return operation.state is OperationState.SUCCEEDED

@@ -1,0 +1,154 @@
+"""Operations are finished though the engine's database goes away, or the worker that had begun them."""
+
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from server.adapters.sql.engine import Database, migrate, open_database
+from server.dicom.tags import extract
+from server.model.operation import Operation, OperationState
+from tests.contract.index.samples import NOON
+from tests.e2e.reindexing import (
+    INSTANCES,
+    OPERATION,
+    STUDIES,
+    TAGS,
+    fill,
+    indexed,
+    indexed_undisturbed,
+    is_done,
+    log_of,
+    until,
+    until_logged,
+    worker,
+)
+
+pytestmark = pytest.mark.timeout(180)
+
+STALE_SECONDS = 1.0
+TROUBLE = "operations can't be looked after"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path / 'index.db'}"
+    migrate(url)
+    return url
+
+
+async def begun(url: str) -> Database:
+    """Return a database with instances, and an operation that is to index them."""
+    database = open_database(url, extract=extract)
+    await fill(database)
+    await database.tags.add(TAGS, OPERATION, "", 128, NOON)
+    return database
+
+
+def is_under_way(operation: Operation) -> bool:
+    assert operation.state in (OperationState.NOT_STARTED, OperationState.RUNNING), "it was over too early"
+    return operation.done >= 500
+
+
+async def has_effect_once(database: Database, url: str) -> None:
+    """The operation has done all, and nothing twice."""
+    operation = await database.operations.get(OPERATION)
+    assert operation is not None
+    assert (operation.state, operation.done) == (OperationState.SUCCEEDED, STUDIES * INSTANCES)
+    left = indexed(url)
+    assert await indexed_undisturbed(database, url) == left
+    await database.close()
+
+
+async def test_the_engines_database_is_damaged_for_a_while(url: str, tmp_path: Path) -> None:
+    of_engine = tmp_path / "index-operations.db"
+    database = await begun(url)
+    with worker(url, tmp_path, stale_seconds=STALE_SECONDS) as process:
+        await until(database, is_under_way, process)
+        content = of_engine.read_bytes()
+        of_engine.write_bytes(bytes(len(content)))
+        await until_logged(tmp_path, TROUBLE, process)
+        of_engine.write_bytes(content)
+        await until(database, is_done, process)
+    await has_effect_once(database, url)
+
+
+async def test_the_engines_database_is_lost(url: str, tmp_path: Path) -> None:
+    database = await begun(url)
+    with worker(url, tmp_path, stale_seconds=STALE_SECONDS) as process:
+        await until(database, is_under_way, process)
+        (tmp_path / "index-operations.db").unlink()
+        await until(database, is_done, process)
+    await has_effect_once(database, url)
+
+
+@pytest.mark.postgres
+async def test_the_database_server_is_stopped_and_started(postgres_to_stop: Any, tmp_path: Path) -> None:
+    url = make_url(postgres_to_stop.get_uri()).set(drivername="postgresql+psycopg").render_as_string(False)
+    migrate(url)
+    database = await begun(url)
+    with worker(url, tmp_path, stale_seconds=STALE_SECONDS) as process:
+        await until(database, is_under_way, process)
+        postgres_to_stop.stop()
+        await until_logged(tmp_path, TROUBLE, process)
+        postgres_to_stop.start()
+        await until(database, is_done, process)
+    await has_effect_once(database, url)
+
+
+def runner(url: str) -> str:
+    """Return the name of the worker that has the operation."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        name: str = connection.execute(
+            text("SELECT executor_id FROM dicomstore_operations.workflow_status WHERE workflow_uuid = :id"),
+            {"id": OPERATION},
+        ).scalar_one()
+    engine.dispose()
+    return name
+
+
+@pytest.mark.postgres
+async def test_what_a_killed_worker_had_begun_is_taken_over_by_another(postgres_url: str, tmp_path: Path) -> None:
+    migrate(postgres_url)
+    database = open_database(postgres_url, extract=extract)
+    await fill(database)
+    names = [tmp_path / "one", tmp_path / "other"]
+    with (
+        worker(postgres_url, names[0], stale_seconds=STALE_SECONDS) as one,
+        worker(postgres_url, names[1], stale_seconds=STALE_SECONDS) as other,
+    ):
+        for name in names:
+            await until_logged(name, "works", one, other)
+        await database.tags.add(TAGS, OPERATION, "", 128, datetime.now(UTC))
+        await until(database, is_under_way, one, other)
+        has_it = runner(postgres_url).endswith(str(names[0]))
+        killed, left = (one, other) if has_it else (other, one)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        operation = await database.operations.get(OPERATION)
+        assert operation is not None
+        assert operation.state is OperationState.RUNNING
+        await until(database, is_done, left)
+    assert "taken over" in log_of(names[1] if has_it else names[0]).read_text()
+    await has_effect_once(database, postgres_url)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def test_workers_that_take_an_operation_from_each_other_all_the_time_do_no_step_twice(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url: str = request.getfixturevalue({"sqlite": "url", "postgres": "postgres_url"}[kind])
+    migrate(url)
+    database = await begun(url)
+    names = [tmp_path / "one", tmp_path / "other"]
+    with (
+        worker(url, names[0], stale_seconds=0, look_seconds=0.01) as one,
+        worker(url, names[1], stale_seconds=0, look_seconds=0.01) as other,
+    ):
+        await until(database, is_done, one, other)
+    assert "taken over" in "".join(log_of(name).read_text() for name in names)
+    await has_effect_once(database, url)
