@@ -34,7 +34,7 @@ _OPTIONS = frozenset(
 
 _STANDARD_ALPHABET = str.maketrans("-_ ", "+/+")
 
-_SHOWN_NAME = re.compile(r"[A-Za-z0-9._]{1,64}")
+_SHOWN_NAME = re.compile(r"[A-Za-z0-9._(),*-]{1,64}")
 
 
 @dataclass(slots=True)
@@ -113,13 +113,13 @@ def _prior_record_key(parameters: Sequence[Parameter]) -> bytes:
 
 
 def _limit(parameters: Sequence[Parameter], *, strict: bool, default: int) -> int:
-    """Return how many matches are wanted at most; PS3.18 section 8.3.4.4 knows no upper bound."""
+    """Return how many matches are wanted at most. PS3.18 section 8.3.4.4 knows no upper bound: above ours is ours."""
     text = first(parameters, "limit")
     if text is None and not strict:
         return default
     text = text or ""
-    if not strict and re.fullmatch("[0-9]{1,9}", text) and MAX_LIMIT < int(text) <= MOST_ROWS:
-        return int(text)
+    if not strict and re.fullmatch("[0-9]{3,18}", text) and int(text) > MAX_LIMIT:
+        return min(int(text), MOST_ROWS)
     return integer(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
 
 

@@ -11,15 +11,14 @@ from dicomstore.v1.search_service_pb2 import QueryLevel, SearchMatch, SearchRequ
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import accepts_json
 from facade.addresses import Urls, resource_of, urls_of
-from facade.catalogue import DICOM_JSON
 from facade.channel import Core
 from facade.content_coding import IDENTITY, WORTH_BYTES, coded, coded_chunks, coding_headers, coding_of
-from facade.dicom_json import array, array_chunks, has_bulk_data, with_bulk_data_urls
+from facade.dicom_json import has_bulk_data, with_bulk_data_urls
 from facade.errors import Refusal
 from facade.observe import call_metadata
 from facade.query import parameters_of, prefers_strict, wishes_of
+from facade.search_bodies import form_for
 from facade.search_pages import next_page, remaining
 from facade.search_query import DEFAULT_LIMIT, MAX_LIMIT, MOST_ROWS, Search, parse_search, shown_names
 from facade.streaming import StreamedResponse
@@ -80,8 +79,7 @@ async def instances_of_series(request: Request) -> Response:
 
 
 async def _search(request: Request, scope: Scope) -> Response:
-    if not accepts_json(wishes_of(request)):
-        raise Refusal(406, f"Only {DICOM_JSON} can be returned.")
+    form = form_for(wishes_of(request))
     strict = prefers_strict(request)
     query = parse_search(parameters_of(request), strict=strict, default_limit=scope.default_limit)
     core: Core = request.app.state.core
@@ -110,13 +108,13 @@ async def _search(request: Request, scope: Scope) -> Response:
     if more and query.limit > MAX_LIMIT:
         pages = _pages(request, question, answer, query)
         coding = coding_of(request)
-        headers = {"Content-Type": DICOM_JSON, **coding_headers(coding)}
-        chunks = coded_chunks(array_chunks(pages), coding)
+        headers = {"Content-Type": form.content_type, **coding_headers(coding, "Accept")}
+        chunks = coded_chunks(form.chunks(pages), coding)
         response = StreamedResponse(chunks, headers, source=pages, idle_seconds=core.idle_seconds)
     elif answer.matches:
-        body = array(_data_sets(answer, urls))
+        body = await form.whole(_data_sets(answer, urls))
         coding = coding_of(request) if len(body) >= WORTH_BYTES else IDENTITY
-        headers = {"Content-Type": DICOM_JSON, **coding_headers(coding)}
+        headers = {"Content-Type": form.content_type, **coding_headers(coding, "Accept")}
         response = Response(await coded(body, coding), 200, headers)
     total = answer.total_count if answer.HasField("total_count") else None
     if query.wants_total:

@@ -6,6 +6,7 @@ refused when the caller is strict.
 """
 
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,7 +16,7 @@ import orjson
 from server.dicom import normalise
 from server.dicom.attributes import TIMEZONE_OFFSET_FROM_UTC, SearchKey, search_key
 from server.dicom.keywords import Path, path_of
-from server.dicom.matching import conditions
+from server.dicom.matching import WILDCARD_VRS, conditions
 from server.dicom.moments import take_moments
 from server.domain import page_token, record_key
 from server.domain.search_answer import Selection, select
@@ -34,6 +35,8 @@ _DATES_AND_TIMES = frozenset({"DA", "TM", "DT"})
 _LONGEST_KNOWN = 64
 """Characters of names that are remembered."""
 
+
+_SHOWN_NAME = re.compile(r"[A-Za-z0-9._(),*-]{1,64}")
 
 _NO_TAGS: Mapping[str, SearchKey] = MappingProxyType({})
 
@@ -188,13 +191,22 @@ def _usable_terms(
             _ignore(term.attribute, ignored, strict=request.strict)
             continue
         if key in values and request.strict:
-            message = "An attribute occurs in more than one term."
+            message = f"{_shown(term.attribute)}: an attribute occurs in more than one term."
             raise InvalidRequest(Reason.INVALID_QUERY, message, attribute=term.attribute)
         values.setdefault(key, []).extend(term.values)
+    if not request.strict:
+        _take_stars(values)
     if zones and not any(key.vr in _DATES_AND_TIMES for key in values):
         _ignore(zones[0].attribute, ignored, strict=request.strict)
         zones = []
     return values, _offset(zones)
+
+
+def _take_stars(values: dict[SearchKey, list[str]]) -> None:
+    """Let "*" match everything also where PS3.4 section C.2.2.2.4 has no wildcards: it can't mean anything else."""
+    for key, given in values.items():
+        if key.vr not in WILDCARD_VRS and "*" in map(str.strip, given):
+            given.clear()
 
 
 def _offset(zones: Sequence[Term]) -> str | None:
@@ -240,9 +252,14 @@ def _conditions(
 
 def _ignore(attribute: str, ignored: dict[str, None], *, strict: bool) -> None:
     if strict:
-        message = "An attribute of the query is unknown or not searchable here."
+        message = f"{_shown(attribute)}: the attribute is unknown, or can't be searched here."
         raise InvalidRequest(Reason.UNSUPPORTED_ATTRIBUTE, message, attribute=attribute)
     ignored[attribute] = None
+
+
+def _shown(attribute: str) -> str:
+    """Return a name for a text; what does not look like an attribute is not repeated."""
+    return attribute if _SHOWN_NAME.fullmatch(attribute) else "?"
 
 
 def _identity(request: SearchRequest, scope: ResourceRef, prior: int | None) -> bytes:

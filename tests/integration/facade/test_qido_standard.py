@@ -282,6 +282,27 @@ async def test_a_mistake_is_refused_and_named(archive: httpx.AsyncClient, query:
     assert named in response.text
 
 
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("bogus=1", "bogus"),
+        ("(0010,0020)=1", "(0010,0020)"),
+        ("Modality=CT", "Modality"),
+        ("PatientID=1&00100020=1", "00100020"),
+        ("PatientID=1&PatientID=2", "PatientID"),
+        ("includefield=bogus", "bogus"),
+        ("StudyDate=*", "StudyDate"),
+        ("limit=201", "Limit"),
+    ],
+)
+async def test_a_strict_client_is_told_what_is_refused(archive: httpx.AsyncClient, query: str, named: str) -> None:
+    response = await archive.get(f"/v2/studies?{query}", headers=JSON | {"Prefer": "handling=strict"})
+
+    assert response.status_code == 400
+    assert named in response.text
+    assert (await archive.get(f"/v2/studies?{query}", headers=JSON)).status_code in (200, 204)
+
+
 # --- PS3.18 section 8.3.4.3, includefield
 
 

@@ -11,7 +11,7 @@ from facade.endpoints.qido import (
 )
 from facade.errors import Refusal
 from facade.query import parameters_of, prefers_strict
-from facade.search_query import Search, parse_search
+from facade.search_query import MOST_ROWS, Search, parse_search
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS
 
 V1, V2 = VERSIONS["v1"], VERSIONS["v2"]
@@ -83,7 +83,7 @@ def test_defaults() -> None:
     [
         "limit=0",
         "limit=-1",
-        "limit=1000001",
+        "limit=1e6",
         "limit=",
         "offset=-1",
         "offset=x",
@@ -151,6 +151,13 @@ def test_a_client_may_prefer_strictness(prefer: str, strict: bool) -> None:
     request = Request({"type": "http", "query_string": b"", "headers": [(b"prefer", prefer.encode())]})
 
     assert prefers_strict(request) is strict
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows"), [("200", 200), ("201", 201), ("1000001", MOST_ROWS), ("2147483647", MOST_ROWS)]
+)
+def test_a_limit_above_ours_is_ours(limit: str, rows: int) -> None:
+    assert parse(f"limit={limit}").limit == rows
 
 
 RECORD_KEY = bytes.fromhex("7ffffffffffffffefbefbeff")  # in base64 it has "+" and "/"

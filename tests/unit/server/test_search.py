@@ -255,6 +255,27 @@ def test_a_damaged_page_token_is_refused(damage: str) -> None:
     assert refusal(Level.STUDY, page_token=token).reason is Reason.INVALID_PAGE_TOKEN
 
 
+# --- Universal matching
+
+
+@pytest.mark.parametrize("keyword", ["StudyDate", "StudyTime", "StudyInstanceUID", "PatientBirthDate", "PatientID"])
+def test_a_star_alone_matches_everything_whatever_the_vr(keyword: str) -> None:
+    assert meaning(Level.STUDY, terms=(Term(keyword, (" * ",)),)).query.conditions == ()
+    assert meaning(Level.STUDY, terms=(Term(keyword, ("*", "1")),)).query.conditions == ()
+
+
+def test_a_date_that_is_a_star_leaves_the_time_beside_it() -> None:
+    terms = (Term("StudyDate", ("*",)), Term("StudyTime", ("10-11",)))
+    assert [condition.key for condition in meaning(Level.STUDY, terms=terms).query.conditions] == ["StudyTime"]
+
+
+@pytest.mark.parametrize(("keyword", "value"), [("StudyDate", "*"), ("StudyInstanceUID", "*"), ("StudyDate", "2024*")])
+def test_a_strict_caller_may_have_wildcards_only_where_the_standard_has_them(keyword: str, value: str) -> None:
+    error = refusal(Level.STUDY, terms=(Term(keyword, (value,)),), strict=True)
+    assert error.reason is Reason.INVALID_QUERY
+    assert keyword in str(error)
+
+
 # --- Record keys
 
 
