@@ -36,7 +36,7 @@ _LONGEST_KNOWN = 64
 """Characters of names that are remembered."""
 
 
-_SHOWN_NAME = re.compile(r"[A-Za-z0-9._(),*-]{1,64}")
+_SHOWN_NAME = re.compile(r"[A-Za-z0-9._(),]{1,64}")
 
 _NO_TAGS: Mapping[str, SearchKey] = MappingProxyType({})
 
@@ -191,7 +191,7 @@ def _usable_terms(
             _ignore(term.attribute, ignored, strict=request.strict)
             continue
         if key in values and request.strict:
-            message = f"{_shown(term.attribute)}: an attribute occurs in more than one term."
+            message = f"{_shown(term.attribute)}: the attribute occurs in more than one term."
             raise InvalidRequest(Reason.INVALID_QUERY, message, attribute=term.attribute)
         values.setdefault(key, []).extend(term.values)
     if not request.strict:
@@ -225,7 +225,7 @@ def _included_tags(request: SearchRequest, scope: ResourceRef, ignored: dict[str
     for attribute in (*request.include_attributes, *_fixed_by(scope)):
         path = _path_of(attribute)
         if path is None:
-            _ignore(attribute, ignored, strict=request.strict)
+            _ignore(attribute, ignored, strict=request.strict, what="no attribute to return")
         else:
             tags.add(path[0])
     return tags
@@ -250,9 +250,9 @@ def _conditions(
     return (*moments, *others)
 
 
-def _ignore(attribute: str, ignored: dict[str, None], *, strict: bool) -> None:
+def _ignore(attribute: str, ignored: dict[str, None], *, strict: bool, what: str = "nothing to search by here") -> None:
     if strict:
-        message = f"{_shown(attribute)}: the attribute is unknown, or can't be searched here."
+        message = f"{_shown(attribute)}: this is {what}."
         raise InvalidRequest(Reason.UNSUPPORTED_ATTRIBUTE, message, attribute=attribute)
     ignored[attribute] = None
 
