@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import NamedTuple
 
 from server.dicom.tags import key_of, tag_in
@@ -17,8 +18,8 @@ from server.model.tag import QueryStatus, Tag, TagStatus
 from server.ports.index import InstanceIndex
 from server.ports.tags import Tags
 
-_METADATA_AT_ONCE = 16
-"""Matches whose metadata is in memory at the same time; one may be as large as the largest data set."""
+_SMALL = 64 << 10
+"""Bytes of metadata that are parsed at once; more takes longer than the event loop should wait."""
 
 
 class SearchMatch(NamedTuple):
@@ -92,20 +93,20 @@ class Search:
         return tags
 
     async def _find(self, query: Query, selection: Selection) -> list[tuple[int, SearchMatch]]:
-        """Return the matches of a query with their keys, holding the metadata of a few at a time."""
+        """Return the matches of a query with their keys, holding some of their metadata at a time."""
         if not query.metadata:
             return _render(await self._index.search(query), selection)
         found: list[tuple[int, SearchMatch]] = []
-        while len(found) < query.limit:
-            part = replace(query, limit=min(_METADATA_AT_ONCE, query.limit - len(found)))
-            if found:
-                part = replace(part, after=found[-1][0], skip=0)
-            matches = await self._index.search(part)
-            # Parsing whole data sets takes longer than the event loop should wait.
-            found += await asyncio.to_thread(_render, matches, selection)
-            if len(matches) < part.limit:
-                break
-        return found
+        while True:
+            matches = await self._index.search(query)
+            taken = list(takewhile(lambda match: match.metadata is not None, matches))
+            if sum(len(match.metadata or b"") for match in taken) <= _SMALL:
+                found += _render(taken, selection)
+            else:
+                found += await asyncio.to_thread(_render, taken, selection)
+            if len(taken) == len(matches):
+                return found
+            query = replace(query, after=taken[-1].key, skip=0, limit=query.limit - len(taken))
 
 
 def _is_known(query: Query) -> bool:

@@ -100,12 +100,16 @@ class Condition:
     matchers: tuple[Matcher, ...]
 
 
+MOST_METADATA = 4 << 20
+"""Bytes of metadata that one answer of an index may hold, unless that of a single instance is more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """What an index is asked for.
 
     after: key of the last match of the page before; matches have smaller keys.
-    metadata: also return each match's newest matching instance's DICOM JSON.
+    metadata: also return the DICOM JSON of each match's newest matching instance, as far as `MOST_METADATA` goes.
     newest: also return what is kept at these levels, which are below the matches, of each one's newest instance.
     """
 
@@ -125,7 +129,8 @@ class Match(NamedTuple):
 
     key: position in the immutable order; greater was stored later.
     kept: DICOM JSON elements kept at its study, its series and itself, as far as it is that deep.
-    metadata: DICOM JSON of its newest matching instance, if asked for.
+    metadata: DICOM JSON of its newest matching instance, if asked for. None: there is too much of it with that of the
+        matches before, and the query has to go on after the one before. The first match has always its own.
     newest: elements kept at the levels asked for by `Query.newest`, from the outside in.
     modalities, series_count, instance_count: of the study (or series: instance_count), if `Query.counts`.
     """

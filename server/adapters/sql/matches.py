@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Select, Subquery, bindparam, select
+from sqlalchemy import BindParameter, Connection, Select, Subquery, bindparam, func, select
 
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.tables import instances, metadata, series, studies
 from server.model.ids import ResourceRef, Uid
 from server.model.kept import Kept
-from server.model.query import Level, Match, Query
+from server.model.query import MOST_METADATA, Level, Match, Query
 
 _KEYS: BindParameter[int] = bindparam("keys", expanding=True)
 _COLUMNS = {
@@ -23,6 +23,9 @@ _ABOVE = {
     table: Prepared(select(table.c.key, table.c.uid, table.c.elements).where(table.c.key.in_(_KEYS)))
     for table in (studies, series)
 }
+_SIZES = Prepared(
+    select(metadata.c.version, func.length(metadata.c.dicom_json)).where(metadata.c.version.in_(_KEYS))
+)
 _METADATA = Prepared(select(metadata.c.version, metadata.c.dicom_json).where(metadata.c.version.in_(_KEYS)))
 _MODALITIES = Prepared(
     select(series.c.study_key, series.c.modality_as_stored).where(
@@ -135,14 +138,21 @@ def _above(connection: Connection, table: Any, keys: Iterable[int]) -> dict[int,
 
 
 def _newest_metadata(connection: Connection, query: Query, versions: Mapping[int, int]) -> dict[int, bytes]:
-    """Return DICOM JSON by key, given the version of each key's newest instance.
+    """Return DICOM JSON by key, given the version of each key's newest instance, of the first as far as there is room.
 
     Conditions are never about a level below the matches', so all instances of a match match.
     """
     if not query.metadata:
         return {}
-    jsons: dict[int, bytes] = dict(_METADATA.tuples(connection, {"keys": versions.values()}))
-    return {key: jsons[version] for key, version in versions.items()}
+    sizes: dict[int, int] = dict(_SIZES.tuples(connection, {"keys": versions.values()}))
+    room, fit = MOST_METADATA, dict[int, int]()
+    for key, version in versions.items():
+        room -= sizes[version]
+        if room < 0 and fit:
+            break
+        fit[key] = version
+    jsons: dict[int, bytes] = dict(_METADATA.tuples(connection, {"keys": fit.values()}))
+    return {key: jsons[version] for key, version in fit.items()}
 
 
 def _newest(connection: Connection, query: Query, versions: Mapping[int, int]) -> dict[int, tuple[Kept, ...]]:

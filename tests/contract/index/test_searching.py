@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from server.model.ids import PartitionName, ResourceRef
-from server.model.query import Condition, Equals, Level, Like, Matcher
+from server.model.query import MOST_METADATA, Condition, Equals, Level, Like, Matcher
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, identity, modality, sample, series_ref, study_ref, text, uid
 from tests.contract.index.searches import search, studies
@@ -118,6 +118,14 @@ async def test_metadata_is_that_of_the_newest_instance_of_the_match(index: Insta
     instances = await search(index, level=Level.INSTANCE, metadata=True)
     assert [m.metadata for m in instances] == [b"{12}", b"{21}", b"{11}"]
     assert [m.metadata for m in await search(index)] == [None]
+
+
+async def test_only_as_many_matches_have_their_metadata_as_there_is_room_for(index: InstanceIndex) -> None:
+    half, too_much = b" " * (MOST_METADATA // 2), b" " * (MOST_METADATA + 1)
+    await index.add([sample(n, dicom_json=json) for n, json in enumerate((b"{}", too_much, half, half), 1)], NOON)
+    assert [m.metadata for m in await search(index, metadata=True)] == [half, half, None, None]
+    beyond = await search(index, metadata=True, after=(await search(index))[1].key)
+    assert [m.metadata for m in beyond] == [too_much, None]
 
 
 async def test_metadata_and_counts_follow_a_delete(index: InstanceIndex) -> None:
