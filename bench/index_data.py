@@ -3,7 +3,7 @@
 The archive grows over time: fifty studies a day, so that a day finds as much in a large archive as in a small one. Of a
 hundred studies, one is a CT of 250 slices and the others have one to four images; that is five instances a study.
 Family names are as frequent as in life (the second most frequent is half as frequent as the first, and so on), and one
-name in fifty occurs once only.
+name in fifty occurs once only, and is as other names are: letters.
 """
 
 import random
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import accumulate
+from string import ascii_lowercase
 from typing import Any
 
 import orjson
@@ -27,13 +28,17 @@ STUDIES_PER_CT = 100
 SLICES = 250
 
 _ROOT = "1.2.826.0.1.3680043.10.1.88"
-_CLASSES = {"CT": "2", "MR": "4", "CR": "1", "US": "6.1", "MG": "1.2"}
+CLASSES = {
+    modality: f"1.2.840.10008.5.1.4.1.1.{which}"
+    for modality, which in (("CT", "2"), ("MR", "4"), ("CR", "1"), ("US", "6.1"), ("MG", "1.2"))
+}
+"""SOP classes, by modality."""
+
 _SYLLABLES = ("ka", "mo", "re", "ti", "su", "na", "vo", "li", "ber", "dan", "gul", "hoff", "mar", "sen", "ton", "win")
 FAMILIES = tuple((a + b + c).capitalize() for a in _SYLLABLES for b in _SYLLABLES for c in _SYLLABLES[:8])
 _WEIGHTS = tuple(accumulate(1 / rank for rank in range(1, len(FAMILIES) + 1)))
 _GIVEN = tuple((a + b).capitalize() for a in _SYLLABLES for b in _SYLLABLES)
 _DESCRIPTIONS = ("Chest PA and lateral", "Abdomen with contrast", "Knee left", "Head without contrast", "Mammography")
-
 
 MAKERS = ("Bench", "Acme", "Nobody's")
 
@@ -80,7 +85,7 @@ def study_facts(number: int) -> StudyFacts:
     person = random.Random(number // 2 + 7_000_000_000)  # a patient has two studies
     family = person.choices(FAMILIES, cum_weights=_WEIGHTS)[0]
     if person.random() < 0.02:
-        family = f"Q{number // 2:07d}x"  # like no other
+        family = "Q" + "".join(person.choices(ascii_lowercase, k=7))  # like no other
     is_ct = number % STUDIES_PER_CT == 0
     images = chance.choice((1, 2, 3, 4))
     sizes = (SLICES,) if is_ct else (images,) if images < 3 else (1, images - 1)
@@ -102,7 +107,7 @@ def study_facts(number: int) -> StudyFacts:
 def instances_of(facts: StudyFacts) -> Iterator[NewInstance]:
     """Generate the instances of a study."""
     study = attributes_of(Level.STUDY, _study_elements(facts))
-    sop_class = f"1.2.840.10008.5.1.4.1.1.{_CLASSES[facts.modality]}"
+    sop_class = CLASSES[facts.modality]
     for number, size in enumerate(facts.sizes):
         series = attributes_of(Level.SERIES, _series_elements(facts, number))
         for instance in range(size):

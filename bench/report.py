@@ -141,24 +141,30 @@ def _ratio_table(ratios: Sequence[_Ratio], ours: str, other: str) -> list[str]:
     return table([asdict(ratio) for ratio in ratios], columns)
 
 
-def _searches(rows: Rows) -> dict[str, list[tuple[float, float]]]:
-    """Return p50 in ms over instances, by kind of search; of the same size the newest."""
+def _searches(rows: Rows, figure: str = "p50_ms") -> dict[str, list[tuple[float, float]]]:
+    """Return a figure over instances, by kind of search; of the same size the newest."""
     found: dict[str, dict[float, float]] = {}
     for row in rows:
-        if "p50_ms" in row:
-            found.setdefault(row["kind"], {})[row["instances"]] = row["p50_ms"]
+        if figure in row:
+            found.setdefault(row["kind"], {})[row["instances"]] = row[figure]
     return {kind: sorted(points.items()) for kind, points in found.items()}
 
 
 def _scale_table(searches: dict[str, list[tuple[float, float]]], rows: Rows, database: str) -> list[str]:
     sizes = sorted({size for points in searches.values() for size, _ in points})
+    slow = _searches([row for row in rows if str(row.get("database", "")) == database], "p95_ms")
     columns = {
-        "kind": "search, p50 ms",
-        **{str(size): f"{size:,} instances" for size in sizes},
-        "growth": "largest / smallest",
+        "kind": "search",
+        **{f"{size} {name}": f"{size:,}: {name}, ms" for size in sizes for name in ("p50", "p95")},
+        "growth": "p50, largest / smallest",
     }
     body: list[Row] = [
-        {"kind": kind, **{str(size): p50 for size, p50 in points}, "growth": points[-1][1] / points[0][1]}
+        {
+            "kind": kind,
+            **{f"{size} p50": p50 for size, p50 in points},
+            **{f"{size} p95": p95 for size, p95 in slow.get(kind, [])},
+            "growth": points[-1][1] / points[0][1],
+        }
         for kind, points in searches.items()
     ]
     added = {

@@ -129,9 +129,13 @@ def test_the_report_compares_medians_of_pairs_and_leaves_failed_runs_out(tmp_pat
 
 def test_the_report_plots_searches_over_the_size_of_the_index(tmp_path: Path) -> None:
     sizes = ((7_000, 1.5), (1_000_000, 3.0))
-    rows = [{"instances": size, "kind": kind, "p50_ms": p50} for kind in ("page", "name<") for size, p50 in sizes]
+    rows = [
+        {"instances": size, "kind": kind, "p50_ms": p50, "p95_ms": 2 * p50}
+        for kind in ("page", "name<")
+        for size, p50 in sizes
+    ]
     lines = report.markdown(rows, ours="dicomstore", figures=tmp_path, link="figures")
-    assert "| page | 1.50 | 3 | 2 |" in lines
+    assert "| page | 1.50 | 3 | 3 | 6 | 2 |" in lines
     drawn = "".join(ElementTree.fromstring((tmp_path / "index-scale.svg").read_text()).itertext())
     for text in ("name<", "1,000,000", "instances in the index (log scale)", "p50 of a search, ms (log scale)"):
         assert text in drawn

@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.index_scale import kinds
 from tests.e2e.archive import ROOT
 
-INSTANCES = 3000
+INSTANCES = 5000
 
 
 def test_a_small_index_is_filled_and_searched_in_every_way(tmp_path: Path) -> None:
