@@ -25,15 +25,16 @@ def count(connection: Connection, partition_key: int, query: Query) -> int:
     pages.add_values(where, query.conditions)
     everywhere = query.level is Level.STUDY and query.scope.study is None
     where["trigrams"] = text_leading_to(connection, query.conditions) if everywhere and query.conditions else None
-    by_text = where["trigrams"] is not None
+    by_text = connection.dialect.name if where["trigrams"] is not None else None
     form = ("count", by_text, query.level, depth(query.scope), *map(form_of, query.conditions))
     rows = pages.run(connection, form, lambda: _statement(query, by_text=by_text), where)
     return int(rows[0][0]) if rows else 0
 
 
-def _statement(query: Query, *, by_text: bool) -> _Count:
+def _statement(query: Query, *, by_text: str | None) -> _Count:
+    """Return what counts, by the text index of this kind of database or without it."""
     if by_text:
-        return _rows_of(pages.containing(query.conditions))
+        return _rows_of(pages.containing(query.conditions, by_text))
     counters = _counters_in_scope(query) if query.scope.study is not None else _counters_of_parents(query)
     return _rows_of(pages.within_scope(query)) if counters is None else counters
 

@@ -23,9 +23,7 @@ _ABOVE = {
     table: Prepared(select(table.c.key, table.c.uid, table.c.elements).where(table.c.key.in_(_KEYS)))
     for table in (studies, series)
 }
-_SIZES = Prepared(
-    select(metadata.c.version, func.length(metadata.c.dicom_json)).where(metadata.c.version.in_(_KEYS))
-)
+_SIZES = Prepared(select(metadata.c.version, func.length(metadata.c.dicom_json)).where(metadata.c.version.in_(_KEYS)))
 _METADATA = Prepared(select(metadata.c.version, metadata.c.dicom_json).where(metadata.c.version.in_(_KEYS)))
 _MODALITIES = Prepared(
     select(series.c.study_key, series.c.modality_as_stored).where(

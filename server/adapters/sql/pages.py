@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, Table, bindparam, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, Table, bindparam, literal_column, select
 
 from server.adapters.sql import trigrams
 from server.adapters.sql.conditions import all_hold, form_of, level_of, values_of
@@ -72,29 +72,50 @@ def page(
     return rows_of(query.level, keys.subquery("page"))
 
 
-def page_containing(query: Query) -> Select[*tuple[Any, ...]]:
-    """Select a page of studies from the candidates of the text index, which gives them in order."""
+def page_containing(query: Query, dialect: str) -> Select[*tuple[Any, ...]]:
+    """Select a page of studies from the candidates of the text index."""
+    keys = containing(query.conditions, dialect)
+    if not trigrams.is_in_order(dialect):
+        return page(keys, query, studies.c.key + 0)
     key = trigrams.study_text.c.rowid
-    keys = containing(query.conditions)
     if query.after is not None:
         keys = keys.where(key < bindparam("after"))
     return page(keys, query, key)
 
 
-def containing(conditions: Sequence[Condition]) -> Select[int]:
-    """Select keys of studies that meet conditions, from the candidates of the text index."""
-    text = trigrams.study_text
-    return (
-        select(studies.c.key)
-        .join_from(text, studies, studies.c.key == text.c.rowid)
-        .where(trigrams.CONTAINS, studies.c.partition_key == bindparam("of_partition"))
-        .where(*_all(conditions))
-    )
+def containing(conditions: Sequence[Condition], dialect: str) -> Select[int]:
+    """Select keys of studies that meet conditions, from the candidates of the text index.
+
+    All other indexes begin with the partition, and the sum is in none.
+    """
+    in_partition = studies.c.partition_key + 0 == bindparam("of_partition")
+    return trigrams.candidates(dialect).where(in_partition, *_all(conditions))
 
 
 def within_scope(query: Query) -> Select[int]:
     """Select the matches' keys by walking through the scope."""
     return meeting(query.level, query.conditions).where(*_scope(query.level, query.scope))
+
+
+def in_order(query: Query) -> Select[int]:
+    """Select the matches' keys by walking through the scope; the rows above each are looked up, and lead to nothing.
+
+    Where many rows above meet the conditions, databases are tempted to begin with those, and have to sort all below,
+    or to read them all for a Bloom filter.
+    """
+    table = TABLES[query.level]
+    parents = {Level.STUDY: (studies, "study_key"), Level.SERIES: (series, "series_key")}
+    is_met = [
+        select(literal_column("1"))
+        .where(KEYS[level] == table.c[name], *_all(query.conditions, {level}))
+        .select_from(parent)
+        .scalar_subquery()
+        == literal_column("1")
+        for level, (parent, name) in parents.items()
+        if level < query.level and level in {level_of(condition.key) for condition in query.conditions}
+    ]
+    of_level = _all(query.conditions, {query.level})
+    return select(KEYS[query.level]).where(*_scope(query.level, query.scope), *of_level, *is_met)
 
 
 def meeting(level: Level, conditions: Sequence[Condition], met: Level | None = None) -> Select[int]:

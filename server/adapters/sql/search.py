@@ -9,6 +9,7 @@ way is better depends on the values, and databases guess badly at it; so it is f
 `study_search` does the like for studies.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Select, bindparam
@@ -22,7 +23,7 @@ from server.adapters.sql.study_search import search_studies, text_leading_to
 from server.adapters.sql.tables import studies
 from server.adapters.sql.tag_search import page_by_tag
 from server.model.errors import InvalidRequest, Reason
-from server.model.query import Equals, Level, Match, NameMatches, Numbers, Query
+from server.model.query import Condition, Equals, Level, Match, NameMatches, Numbers, Query
 from server.model.tag import tag_in_index_key
 
 MOST_VALUES = 10_000
@@ -80,6 +81,9 @@ def _rows(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
         if few := _few_parents(connection, query, where):
             parent, parents = few
             return _within_parents(connection, query, where, parent, parents)
+        return pages.run(
+            connection, ("in order", *pages.form(query)), lambda: pages.page(pages.in_order(query), query), where
+        )
     return pages.run(
         connection, ("walk", *pages.form(query)), lambda: pages.page(pages.within_scope(query), query), where
     )
@@ -97,19 +101,31 @@ def _few_parents(connection: Connection, query: Query, where: dict[str, Any]) ->
     limited = where | {"limit": FEW_PARENTS + 1}
     pages.add_values(limited, above)
     limited["trigrams"] = text_leading_to(connection, above) if parent is Level.STUDY else None
-    by_text = limited["trigrams"] is not None
+    by_text, dialect = limited["trigrams"] is not None, connection.dialect.name
 
     def statement() -> Select[*tuple[Any, ...]]:
-        keys = pages.containing(above) if by_text else pages.meeting(parent, above)
+        keys = pages.containing(above, dialect) if by_text else pages.meeting(parent, above)
         rows_below = studies.c.series_count if query.level is Level.SERIES else TABLES[parent].c.instance_count
         in_partition = TABLES[parent].c.partition_key == bindparam("of_partition")
         return keys.add_columns(rows_below).where(in_partition).limit(bindparam("limit"))
 
-    form = ("parents", by_text, query.level, parent, *map(form_of, above))
+    form = ("parents", by_text and dialect, query.level, parent, *map(form_of, above))
+    if not by_text and _are_many(connection, parent, above, limited):
+        return None
     found = pages.run(connection, form, statement, limited)
     if len(found) > FEW_PARENTS or sum(count for _, count in found) > FEW_ROWS:
         return None
     return parent, [key for key, _ in found]
+
+
+def _are_many(connection: Connection, parent: Level, above: Sequence[Condition], where: dict[str, Any]) -> bool:
+    """Say whether more than few studies or series meet conditions. Where an index says it, nothing else is read."""
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        in_partition = TABLES[parent].c.partition_key == bindparam("of_partition")
+        return pages.meeting(parent, above).where(in_partition).limit(1).offset(bindparam("few"))
+
+    return bool(pages.run(connection, ("many", parent, *map(form_of, above)), statement, where | {"few": FEW_PARENTS}))
 
 
 def _within_parents(

@@ -12,7 +12,7 @@ How it is meant:
   `LONGEST_TEXT` characters: PostgreSQL indexes no more than about 2,700 bytes. They compare by code point.
 - Times are microseconds since 1970-01-01 UTC: exact, and alike on all databases.
 - Counts and newest versions are kept up to date by whoever adds or deletes; nothing ever counts rows to answer.
-- On SQLite there is a text index beside `studies`, which triggers keep in step; see `trigrams`.
+- There is a text index beside `studies`, which SQLite keeps in step by triggers; see `trigrams`.
 """
 
 from sqlalchemy import (
@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0005"
+REVISION = "0006"
 """The migration that makes this schema."""
 
 LONGEST_TEXT = 512
@@ -121,17 +121,15 @@ studies = Table(
     *(Index(None, "partition_key", f"patient_name_{group}", "key") for group in range(1, NAME_GROUPS + 1)),
 )
 
-STUDY_TEXT = (
-    *(
-        f"{name}_{group}"
-        for name in ("patient_name", "referring_physician_name")
-        for group in range(1, NAME_GROUPS + 1)
-    ),
-    "patient_id",
-    "accession_number",
-    "study_description",
-)
-"""Columns of studies whose text is indexed by runs of three characters; see `trigrams`."""
+_NAME_LETTERS = {"patient_name": "p", "referring_physician_name": "r"}
+STUDY_TEXT = {
+    **{f"{name}_{group}": letter for name, letter in _NAME_LETTERS.items() for group in range(1, NAME_GROUPS + 1)},
+    "patient_id": "i",
+    "accession_number": "a",
+    "study_description": "d",
+}
+"""Columns of studies whose text is indexed by runs of three characters, and what these begin with in PostgreSQL's
+index, so that it knows one kind of text from another; see `trigrams`."""
 
 
 def _study_text() -> tuple[str, ...]:
@@ -149,14 +147,31 @@ def _study_text() -> tuple[str, ...]:
     )
 
 
-def _in_sqlite(statement: str) -> ExecutableDDLElement:
-    made: ExecutableDDLElement = DDL(statement).execute_if(dialect="sqlite")  # type: ignore[no-untyped-call]
+def _only_in(dialect: str, statement: str) -> ExecutableDDLElement:
+    made: ExecutableDDLElement = DDL(statement).execute_if(dialect=dialect)  # type: ignore[no-untyped-call]
     return made
 
 
 for statement in _study_text():
-    event.listen(studies, "after_create", _in_sqlite(statement))
-event.listen(studies, "before_drop", _in_sqlite("DROP TABLE study_text"))
+    event.listen(studies, "after_create", _only_in("sqlite", statement))
+event.listen(studies, "before_drop", _only_in("sqlite", "DROP TABLE study_text"))
+
+_LETTERED = (f"'{letter}' || studies.{name}" for name, letter in STUDY_TEXT.items())
+STUDY_TRIGRAMS = f"dicomstore_trigrams(ARRAY[{', '.join(_LETTERED)}])"
+"""The trigrams of a study's text, in PostgreSQL. A statement that has this in it can use the index."""
+
+_FUNCTION = """
+CREATE FUNCTION dicomstore_trigrams(parts text[]) RETURNS tsvector LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+SELECT array_to_tsvector(coalesce(array_agg(DISTINCT left(part, 1) || substr(part, start, 3)), '{}'))
+FROM unnest(parts) AS part, generate_series(2, length(part) - 2) AS start $$
+"""
+_TEXT_INDEX = (
+    f"CREATE INDEX ix_studies_text ON studies USING gin ({STUDY_TRIGRAMS.replace('studies.', '')}) "
+    "WITH (fastupdate = off)"
+)
+for statement in (_FUNCTION, _TEXT_INDEX):
+    event.listen(studies, "after_create", _only_in("postgresql", statement))
+event.listen(studies, "after_drop", _only_in("postgresql", "DROP FUNCTION dicomstore_trigrams"))
 
 STUDIES_PER_BLOCK = 1024
 
@@ -194,6 +209,9 @@ series = Table(
     Index(None, "partition_key", "key"),
     Index(None, "partition_key", "uid"),
     Index(None, "partition_key", "modality", "key"),
+    Index(None, "partition_key", "modality", "study_key"),
+    Index(None, "partition_key", "series_number", "key"),
+    Index(None, "partition_key", "manufacturer_model_name", "key"),
     Index(None, "partition_key", "performed_procedure_step_start_date", "key"),
 )
 
@@ -233,6 +251,7 @@ instances = Table(
     UniqueConstraint("partition_key", "uid", "series_key"),
     UniqueConstraint("locator"),
     Index(None, "partition_key", "version"),
+    Index(None, "partition_key", "sop_class_uid", "version"),
     Index(None, "study_key", "version"),
     Index(None, "series_key", "version"),
 )

@@ -66,7 +66,8 @@ KEYS = st.dictionaries(
 
 
 @pytest.mark.parametrize(
-    ("few", "newest", "most_sorted"), [(1000, 2000, 20_000), (0, 2000, 20_000), (0, 0, 20_000), (0, 0, 0), (0, 2, 1)]
+    ("few", "newest", "most_sorted", "frequent"),
+    [(1000, 2000, 20_000, 10), (0, 2000, 20_000, 1), (0, 0, 20_000, 10), (0, 0, 0, 10), (0, 2, 1, 1)],
 )
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
 @given(
@@ -80,6 +81,7 @@ async def test_a_search_for_text_finds_what_the_model_says(
     few: int,
     newest: int,
     most_sorted: int,
+    frequent: int,
     given_keys: list[dict[str, str]],
     wanted: list[list[Condition]],
     level: Level,
@@ -106,6 +108,8 @@ async def test_a_search_for_text_finds_what_the_model_says(
             patch.setattr(study_search, "FEW", few)
             patch.setattr(study_search, "NEWEST", newest)
             patch.setattr(study_search, "MOST_SORTED", most_sorted)
+            patch.setattr(study_search, "SAMPLE", newest)
+            patch.setattr(study_search, "FREQUENT", frequent)
             for conditions in wanted:
                 expected = [
                     (study_ref(n).study, series)
@@ -176,20 +180,40 @@ async def test_the_text_index_agrees_with_the_studies_after_changes(index: Insta
 
 
 @pytest.mark.parametrize(
-    ("conditions", "expression"),
+    ("conditions", "in_sqlite", "in_postgresql"),
     [
-        ([Condition("PatientID", (Like("*ab*c?de*"),))], None),
-        ([Condition("PatientID", (Like("*abcd*xyz"),))], '({patient_id} : (("abc" AND "bcd" AND "xyz")))'),
-        ([Condition("PatientID", (Like('*a"c*'),))], '({patient_id} : (("a""c")))'),
-        ([Condition("PatientID", (Like("*abc*"), Like("*d*")))], None),
-        ([Condition("PatientID", (Like("*abc*"), Between("a", "b")))], None),
-        ([Condition("StudyID", (Like("*abc*"),))], None),
-        ([Condition("PatientID", ())], None),
+        ([Condition("PatientID", (Like("*ab*c?de*"),))], None, None),
+        (
+            [Condition("PatientID", (Like("*abcd*xyz"),))],
+            '({patient_id} : (("abc" AND "bcd" AND "xyz")))',
+            "(('iabc' & 'ibcd' & 'ixyz'))",
+        ),
+        ([Condition("PatientID", (Like('*a"c*'),))], '({patient_id} : (("a""c")))', "(('ia\"c'))"),
+        (
+            [Condition("PatientID", (Like("*'c\\*"),))],
+            """({patient_id} : (("'c\\")))""",
+            "(('i''c\\\\'))",
+        ),
+        ([Condition("PatientID", (Like("*abc*"), Like("*d*")))], None, None),
+        ([Condition("PatientID", (Like("*abc*"), Between("a", "b")))], None, None),
+        ([Condition("StudyID", (Like("*abc*"),))], None, None),
+        ([Condition("PatientID", ())], None, None),
         (
             [Condition("PatientID", (Equals(("abc", "xyz")),)), Condition("StudyDescription", (Like("*k*"),))],
             '({patient_id} : (("abc") OR ("xyz")))',
+            "(('iabc') | ('ixyz'))",
+        ),
+        ([Condition("PatientID", (Like("*0012*"),))], '({patient_id} : (("012")))', "(('i012'))"),
+        ([Condition("PatientID", (Like("*000*"),))], '({patient_id} : (("000")))', "(('i000'))"),
+        (
+            [Condition("PatientName", (NameMatches(("*doe*",)),)), Condition("StudyDescription", (Like("*abc*"),))],
+            '({patient_name_1 patient_name_2 patient_name_3} : (("doe"))) AND ({study_description} : (("abc")))',
+            "(('pdoe')) & (('dabc'))",
         ),
     ],
 )
-def test_what_is_sought_is_what_every_match_contains(conditions: list[Any], expression: str | None) -> None:
-    assert trigrams.sought(conditions) == expression
+def test_what_is_sought_is_what_every_match_contains(
+    conditions: list[Any], in_sqlite: str | None, in_postgresql: str | None
+) -> None:
+    assert trigrams.sought(conditions, "sqlite") == in_sqlite
+    assert trigrams.sought(conditions, "postgresql") == in_postgresql
