@@ -171,7 +171,8 @@ def _add(
         created=now,
         updated=now,
         done=0,
-        total=connection.execute(select(func.coalesce(func.sum(studies.c.instance_count), 0))).scalar_one(),
+        # PostgreSQL sums such columns as decimals.
+        total=int(connection.execute(select(func.coalesce(func.sum(studies.c.instance_count), 0))).scalar_one()),
         subject=tuple(one.tag for one in new),
         errors=(),
     )

@@ -93,6 +93,13 @@ async def test_what_was_stored_before_is_indexed_by_the_operation_and_what_comes
     assert values(url) == [("00180060", 1, 0, None, 80.0), ("00180060", 2, 0, None, 120.0)]
 
 
+async def test_an_operation_is_the_same_when_it_is_started_and_when_it_is_asked_for(database: Database) -> None:
+    await database.instances.add([having(1, 1, n) for n in (1, 2, 3)], NOON)
+    started = await database.tags.add([KVP], "a" * 32, "", 128, NOON)
+    assert started == await database.operations.get("a" * 32)
+    assert type(started.total) is int
+
+
 async def test_a_tag_becomes_ready_with_its_operation(database: Database) -> None:
     await database.instances.add([having(1, 1, n) for n in (1, 2, 3)], NOON)
     await add(database, KVP)
