@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, event, make_url
 
-from server.adapters.sql import study_search
+from server.adapters.sql import search, study_search
 from server.adapters.sql.engine import Database, open_database
 from server.adapters.sql.study_search import FAR
 from server.adapters.sql.tables import STUDIES_PER_BLOCK, study_blocks
@@ -54,6 +54,13 @@ IN_ORDER = {
     "the first page of series": Query(Level.SERIES, EVERYTHING, (), limit=50),
     "the first page of instances": Query(Level.INSTANCE, EVERYTHING, (), limit=50),
     "series by modality": Query(Level.SERIES, EVERYTHING, (BY_MODALITY,), limit=50),
+    "series by number": Query(Level.SERIES, EVERYTHING, (Condition("SeriesNumber", (Equals(("1",)),)),), limit=50),
+    "series by model": Query(
+        Level.SERIES, EVERYTHING, (Condition("ManufacturerModelName", (Equals(("m1",)),)),), limit=50
+    ),
+    "instances by SOP class": Query(
+        Level.INSTANCE, EVERYTHING, (Condition("SOPClassUID", (Equals(("1.2",)),)),), limit=50
+    ),
     "studies with no patient ID": Query(Level.STUDY, EVERYTHING, (Condition("PatientID", (Empty(),)),), limit=50),
     "the study list of a viewer": Query(
         Level.STUDY, EVERYTHING, (), limit=102, counts=True, newest=frozenset({Level.SERIES})
@@ -253,6 +260,33 @@ async def test_what_leads_to_many_is_looked_for_among_the_newest_and_then_in_ord
         assert page[:3] == ["MATERIALIZE page", "SCAN studies", "SCAN page"]
     else:
         assert not [step for step in page if step.startswith("SCAN studies")]
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    ("query", "order"),
+    [
+        (Query(Level.INSTANCE, EVERYTHING, (BY_MODALITY,), limit=9), "ix_instances_partition_key_version"),
+        (Query(Level.INSTANCE, EVERYTHING, (IN_JANUARY, BY_MODALITY), limit=9), "ix_instances_partition_key_version"),
+        (Query(Level.SERIES, EVERYTHING, (IN_JANUARY,), limit=9), "ix_series_partition_key_key"),
+    ],
+)
+async def test_what_lies_in_many_parents_is_walked_to_in_order(
+    noted: Database, url: str, statements: list[Statement], query: Query, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "FEW_PARENTS", 0)
+    found = await plans(noted, url, statements, query)
+    (page,) = [steps for steps in found.values() if "SCAN page" in steps]
+    assert f"USING INDEX {order} (partition_key=?)" in page[1]
+    assert not [step for step in page if "BLOOM" in step or "TEMP B-TREE" in step]
+
+
+@sqlite_only
+async def test_a_modality_leads_to_its_studies_in_order(noted: Database, url: str, statements: list[Statement]) -> None:
+    found = await plans(noted, url, statements, SORTED["studies by modality"])
+    assert [
+        "SEARCH series USING COVERING INDEX ix_series_partition_key_modality_study_key (partition_key=? AND modality=?)"
+    ] in found.values()
 
 
 @sqlite_only
