@@ -56,17 +56,13 @@ def add_values(where: dict[str, Any], conditions: Sequence[Condition]) -> None:
 
 
 def page(
-    keys: Select[int],
-    query: Query,
-    order: ColumnElement[int] | None = None,
-    *,
-    is_after: bool = False,
+    keys: Select[int], query: Query, order: ColumnElement[int] | None = None, *, is_after: bool = False
 ) -> Select[*tuple[Any, ...]]:
     """Select a page of what is in the order of its key, or in another that comes to the same."""
-    key = KEYS[query.level]
+    key = KEYS[query.level] if order is None else order
     if is_after or query.after is not None:
         keys = keys.where(key < bindparam("after"))
-    keys = keys.order_by((key if order is None else order).desc()).limit(bindparam("limit"))
+    keys = keys.order_by(key.desc()).limit(bindparam("limit"))
     if query.skip:
         keys = keys.offset(bindparam("skip"))
     return rows_of(query.level, keys.subquery("page"))
@@ -74,13 +70,8 @@ def page(
 
 def page_containing(query: Query, dialect: str) -> Select[*tuple[Any, ...]]:
     """Select a page of studies from the candidates of the text index."""
-    keys = containing(query.conditions, dialect)
-    if not trigrams.is_in_order(dialect):
-        return page(keys, query, studies.c.key + 0)
-    key = trigrams.study_text.c.rowid
-    if query.after is not None:
-        keys = keys.where(key < bindparam("after"))
-    return page(keys, query, key)
+    key = trigrams.study_text.c.rowid if trigrams.is_in_order(dialect) else studies.c.key + 0
+    return page(containing(query.conditions, dialect), query, key)
 
 
 def containing(conditions: Sequence[Condition], dialect: str) -> Select[int]:

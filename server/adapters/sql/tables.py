@@ -167,7 +167,7 @@ FROM unnest(parts) AS part, generate_series(2, length(part) - 2) AS start $$
 """
 _TEXT_INDEX = (
     f"CREATE INDEX ix_studies_text ON studies USING gin ({STUDY_TRIGRAMS.replace('studies.', '')}) "
-    "WITH (fastupdate = off)"
+    "WITH (gin_pending_list_limit = 256)"
 )
 for statement in (_FUNCTION, _TEXT_INDEX):
     event.listen(studies, "after_create", _only_in("postgresql", statement))

@@ -20,7 +20,7 @@ TEXT_INDEX = """
 CREATE INDEX ix_studies_text ON studies USING gin (dicomstore_trigrams(ARRAY[
     'p' || patient_name_1, 'p' || patient_name_2, 'p' || patient_name_3,
     'r' || referring_physician_name_1, 'r' || referring_physician_name_2, 'r' || referring_physician_name_3,
-    'i' || patient_id, 'a' || accession_number, 'd' || study_description])) WITH (fastupdate = off)
+    'i' || patient_id, 'a' || accession_number, 'd' || study_description])) WITH (gin_pending_list_limit = 256)
 """
 INDEXES = {
     "ix_series_partition_key_modality_study_key": ("series", ["partition_key", "modality", "study_key"]),
