@@ -44,6 +44,18 @@ def tag_in(path: str) -> str:
     return found[0]
 
 
+def registered_tag(path: str) -> str:
+    """Return the eight hex digits of what a path names, which may be an extended query tag.
+
+    Raises:
+        InvalidRequest: INVALID_TAG, as `tag_in`, and for a sequence.
+    """
+    tag = tag_in(path)
+    if dictionary.public_vr(int(tag, 16)) == "SQ":
+        raise _invalid("Sequences can't be extended query tags.", "path")
+    return tag
+
+
 def new_tag(path: str, vr: str, private_creator: str, level: Level) -> NewTag:
     """Return a tag to add.
 

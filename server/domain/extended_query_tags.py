@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from server.dicom.tags import new_tag, tag_in
+from server.dicom.tags import new_tag, registered_tag
 from server.domain import page_token
 from server.domain.limits import page_size as size_of
 from server.model.errors import InvalidRequest, NotFound, Reason
@@ -67,17 +67,17 @@ class ExtendedQueryTags:
 
     async def get(self, path: str) -> Tag:
         """Return one. Raises InvalidRequest (INVALID_TAG), NotFound (TAG_NOT_FOUND)."""
-        tag = tag_in(path)
+        tag = registered_tag(path)
         return _there(await self._tags.get(tag), tag)
 
     async def set_query_status(self, path: str, status: QueryStatus) -> Tag:
         """Set whether searches may use a tag. Raises: as `get`."""
-        tag = tag_in(path)
+        tag = registered_tag(path)
         return _there(await self._tags.set_query_status(tag, status), tag)
 
     async def delete(self, path: str) -> None:
         """Delete a tag and all that is indexed by it. Raises: as `get`."""
-        tag = tag_in(path)
+        tag = registered_tag(path)
         if not await self._tags.delete(tag):
             raise _not_found(tag)
 

@@ -1,11 +1,17 @@
 """The core on PostgreSQL: what test_store, test_retrieve and their neighbours tell of SQLite, once through."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dicomstore.v1 import extended_query_tag_service_pb2 as tags
+from dicomstore.v1 import extended_query_tag_service_pb2_grpc, operation_service_pb2, operation_service_pb2_grpc
 from dicomstore.v1 import search_service_pb2 as search
 
+from server.adapters.sql.engine import open_database
+from server.dicom.tags import extract
 from tests.core import CoreClient, Ref, ref_of
 from tests.data import new_uid, part10
 from tests.integration.conftest import a_core
@@ -48,3 +54,23 @@ async def test_several_cores_on_one_database_and_one_blob_store(postgres_url: st
             assert sorted(data for _, data in found) == sorted(bodies)
         sequences = [change.sequence for change in await one.changes()]
         assert sequences == list(range(1, len(bodies) + 1))
+
+
+async def test_an_attribute_becomes_searchable(postgres_url: str, tmp_path: Path) -> None:
+    async with a_core(tmp_path, database=postgres_url) as core:
+        await core.stored(part10(StationName="A"), part10(StationName="B"))
+        stub: Any = extended_query_tag_service_pb2_grpc.ExtendedQueryTagServiceStub(core.channel)
+        new = tags.NewExtendedQueryTag(path="StationName", level=tags.TAG_LEVEL_INSTANCE)
+        started = (await stub.AddExtendedQueryTags(tags.AddExtendedQueryTagsRequest(tags=[new]))).operation
+        assert started.total == 2
+        database = open_database(postgres_url, extract=extract)
+        while await database.tags.index(started.id, 1, datetime.now(UTC)):
+            pass
+        await database.close()
+        operations: Any = operation_service_pb2_grpc.OperationServiceStub(core.channel)
+        ended = await operations.GetOperation(operation_service_pb2.GetOperationRequest(id=started.id))
+        assert (ended.operation.done, ended.operation.percent_complete) == (2, 100)
+        request = search.SearchRequest(
+            level=search.QUERY_LEVEL_INSTANCE, terms=[search.Term(attribute="StationName", values=["b"])]
+        )
+        assert len((await core.search_stub.Search(request)).matches) == 1

@@ -219,7 +219,19 @@ async def test_a_tag_that_is_not_there(web: httpx.AsyncClient, path: str) -> Non
         await web.get(f"/v2/extendedquerytags/{path}/errors"),
     ):
         assert answer.status_code == 404
-    assert (await web.get("/v2/extendedquerytags/A.B")).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["Nonsense", "0018006", "00400275.00400009", "RequestAttributesSequence", "00400275", "A.B"]
+)
+async def test_what_can_never_be_a_tag_is_a_mistake(web: httpx.AsyncClient, path: str) -> None:
+    for answer in (
+        await web.get(f"/v1/extendedquerytags/{path}"),
+        await web.delete(f"/v2/extendedquerytags/{path}"),
+        await web.patch(f"/v1/extendedquerytags/{path}", json={"queryStatus": "enabled"}),
+        await web.get(f"/v2/extendedquerytags/{path}/errors"),
+    ):
+        assert answer.status_code == 400
 
 
 @pytest.mark.parametrize("body", [{}, {"queryStatus": "maybe"}, {"queryStatus": "enabled", "level": "study"}, []])
