@@ -44,6 +44,7 @@ class Connection(HttpToolsProtocol):
         application: Any = self.app
         self._idle_seconds: float = application.state.settings.idle_seconds
         self._in_body = False
+        self._in_request_line = False
         self._head_bytes = 0
         self._head_due: asyncio.TimerHandle | None = None
         self._read_due: asyncio.TimerHandle | None = None
@@ -63,7 +64,7 @@ class Connection(HttpToolsProtocol):
         """Take bytes of a head or a body."""
         if self._head_due is None and not self._in_body:
             self._expect_head()
-        super().data_received(data)
+        super().data_received(self._with_ascii_line(data) if self._in_request_line else data)
         if self._head_due is not None:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -92,7 +93,19 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
         self._end_stall()
 
+    def _with_ascii_line(self, data: bytes) -> bytes:
+        """Percent-encode what is not ASCII in a request line: curl sends it as typed, and the parser refuses it.
+
+        RFC 3986 wants the client to do so.
+        """
+        line, end, rest = data.partition(b"\n")
+        self._in_request_line = not end
+        if line.isascii():
+            return data
+        return b"".join(b"%c" % byte if byte < 0x80 else b"%%%02X" % byte for byte in line) + end + rest
+
     def _expect_head(self) -> None:
+        self._in_request_line = True
         self._head_bytes = 0
         self._head_due = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 

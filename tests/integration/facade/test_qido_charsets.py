@@ -1,5 +1,8 @@
 """Names in every character set are found by their Unicode text and returned right (PS3.5 annexes H to K)."""
 
+import asyncio
+import json
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -99,6 +102,27 @@ async def test_a_name_of_a_charset_file_is_found_and_returned(
     shared_web: httpx.AsyncClient, studies: dict[str, str], path: str
 ) -> None:
     await assert_found(shared_web, studies[path], str(pydicom.dcmread(path).PatientName))
+
+
+async def test_a_name_that_is_typed_into_curl_is_found(shared_web: httpx.AsyncClient, studies: dict[str, str]) -> None:
+    """Such a client sends the bytes as they are, here cut within a character, and again on the same connection."""
+    url = shared_web.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    try:
+        for _ in range(2):
+            head = "GET /v2/studies?PatientName=*王^小東* HTTP/1.1\r\nHost: a\r\nAccept: application/dicom+json\r\n\r\n"
+            sent = head.encode()
+            cut = sent.index("小".encode()) + 1
+            for part in (sent[:cut], sent[cut:]):
+                writer.write(part)
+                await writer.drain()
+            answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            [length] = re.findall(rb"(?i)content-length: ([0-9]+)", answer)
+            found = json.loads(await reader.readexactly(int(length)))
+            assert studies["J.1"] in [match["0020000D"]["Value"][0] for match in found]
+    finally:
+        writer.close()
 
 
 async def test_the_files_are_there() -> None:
