@@ -27,7 +27,7 @@ from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.tags import SqlTags
 from server.adapters.sql.transactions import READERS, Kind, Transactions, translated
-from server.adapters.sql.turns import FileTurns
+from server.adapters.sql.turns import FileTurns, Turns
 from server.model.tag import Tag, TagFault, TagValue
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.operations import Operations
@@ -109,14 +109,17 @@ def migrate(url: str) -> None:
     """
     _make_directory(make_url(url))
     engine = _engine(url, migrating=True)
+    # Two that make a file at once trip over each other's change to WAL, for which SQLite does not wait.
+    turns = FileTurns(make_url(url).database or "", makes=True) if engine.dialect.name == "sqlite" else Turns()
     try:
-        with translated(), engine.connect() as connection:
+        with turns, translated(), engine.connect() as connection:
             _WRITES[connection.dialect.name].begin.run(connection, [{}])
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             command.upgrade(_alembic(connection), "head")
             connection.commit()
     finally:
+        turns.close()
         engine.dispose()
 
 

@@ -33,16 +33,18 @@ class FileTurns(Turns):
 
     Args:
         database: file that there is to be; without it, nobody waits and nothing is made.
+        makes: the file is made in this turn, so it need not be there.
     """
 
-    def __init__(self, database: str) -> None:
+    def __init__(self, database: str, *, makes: bool = False) -> None:
         self._database = database
+        self._makes = makes
         self._file: int | None = None
 
     def __enter__(self) -> None:
         """Wait for the turn; blocking. Raises: Unavailable (DATABASE_UNAVAILABLE)."""
         try:
-            if self._file is None and os.path.exists(self._database):
+            if self._file is None and (self._makes or os.path.exists(self._database)):
                 self._file = os.open(f"{self._database}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             if self._file is not None:
                 fcntl.flock(self._file, fcntl.LOCK_EX)
