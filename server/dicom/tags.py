@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -23,7 +23,10 @@ TAG_VRS = TEXT_VRS | MOMENT_VRS | NUMBER_VRS
 _US_OR_SS = frozenset({"US", "SS"})
 _FIRST_BLOCK = "10"
 _LAST_BLOCK = 0xFF
-_Owned = tuple[str, str]
+Owned = tuple[str, str]
+"""A private tag, of eight hex digits whose block says nothing, and its private creator."""
+
+_Owner = tuple[str, str]
 """A group and a private creator."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
@@ -109,9 +112,9 @@ def extract(dicom_json: bytes, tags: Sequence[Tag]) -> Mapping[int, TagValue | T
     return found
 
 
-def _blocks(elements: Mapping[str, Any]) -> Mapping[_Owned, Sequence[str]]:
+def _blocks(elements: Mapping[str, Any]) -> Mapping[_Owner, Sequence[str]]:
     """Return the blocks that each private creator has in a group of a data set (PS3.5 section 7.8.1)."""
-    blocks: dict[_Owned, list[str]] = {}
+    blocks: dict[_Owner, list[str]] = {}
     for place, element in elements.items():
         if place[4:6] == "00" and place[6:] >= _FIRST_BLOCK:
             creator = (element.get("Value") or [None])[0]
@@ -120,13 +123,34 @@ def _blocks(elements: Mapping[str, Any]) -> Mapping[_Owned, Sequence[str]]:
     return blocks
 
 
-def _element(tag: NewTag, elements: Mapping[str, Any], blocks: Mapping[_Owned, Sequence[str]]) -> Any:
-    """Return what a data set has as a tag, if anything. A private one lies in a block that its creator has there."""
+def is_private(tag: str) -> bool:
+    """Say whether a tag, as eight hex digits, is a private one that a creator has (PS3.5 section 7.8.1)."""
+    return bool(int(tag[3], 16) % 2) and tag[4:6] != "00"
+
+
+def places(owned: Collection[Owned], elements: Mapping[str, Any]) -> Iterator[str]:
+    """Yield where a data set has private tags, and the elements that say so; what it has not is left out."""
+    blocks = _blocks(elements)
+    for tag, creator in owned:
+        place = _place(tag, creator, elements, blocks)
+        if place is not None:
+            yield place
+            yield f"{place[:4]}00{place[4:6]}"
+
+
+def _element(tag: NewTag, elements: Mapping[str, Any], blocks: Mapping[_Owner, Sequence[str]]) -> Any:
+    """Return what a data set has as a tag, if anything."""
     if not tag.private_creator:
         return elements.get(tag.tag)
-    group, element = tag.tag[:4], tag.tag[6:]
-    places = (f"{group}{block}{element}" for block in blocks.get((group, tag.private_creator), ()))
-    return next((elements[place] for place in places if place in elements), None)
+    place = _place(tag.tag, tag.private_creator, elements, blocks)
+    return None if place is None else elements[place]
+
+
+def _place(tag: str, creator: str, elements: Mapping[str, Any], blocks: Mapping[_Owner, Sequence[str]]) -> str | None:
+    """Return where a private tag lies: in a block that its creator has in this data set."""
+    group, element = tag[:4], tag[6:]
+    possible = (f"{group}{block}{element}" for block in blocks.get((group, creator), ()))
+    return next((place for place in possible if place in elements), None)
 
 
 def _value(vr: str, element: Mapping[str, Any]) -> TagValue | TagFault | None:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from server.dicom.tags import new_tag, registered_tag
 from server.domain import page_token
+from server.domain.limits import MAX_TAGS
 from server.domain.limits import page_size as size_of
 from server.model.errors import InvalidRequest, NotFound, Reason
 from server.model.instance import Finding
@@ -14,9 +15,6 @@ from server.model.operation import Operation
 from server.model.query import Level
 from server.model.tag import NewTag, QueryStatus, Tag, TagError, TagFault
 from server.ports.tags import Tags
-
-MAX_TAGS = 128
-"""Most extended query tags (spec/config-and-limits.md)."""
 
 _LONGEST_REQUEST_ID = 64
 _ALL_TAGS = b"extended query tags"

@@ -5,6 +5,8 @@ from server.model.errors import InvalidRequest, Reason
 MAX_MESSAGE_BYTES = 2 << 20
 MAX_PAGE_SIZE = 200
 DEFAULT_PAGE_SIZE = 100
+MAX_TAGS = 128
+"""Most extended query tags (spec/config-and-limits.md)."""
 
 
 def page_size(requested: int) -> int:

@@ -6,11 +6,18 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import NamedTuple
 
-from server.dicom.tags import key_of, tag_in
+from server.dicom.tags import Owned, key_of, tag_in
 from server.domain import page_token
+from server.domain.limits import MAX_TAGS
 from server.domain.partitions import PartitionGate
 from server.domain.search_answer import Answers, Selection
-from server.domain.search_request import SearchRequest, understand, unknown_attributes
+from server.domain.search_request import (
+    SearchRequest,
+    levels_of,
+    private_attributes,
+    understand,
+    unknown_attributes,
+)
 from server.model.errors import Reason, WrongState
 from server.model.ids import ResourceRef
 from server.model.query import Level, Match, Query
@@ -62,7 +69,8 @@ class Search:
         """
         tags = await self._tags_in(request)
         keys = {path: key_of(tag) for path, tag in tags.items()}
-        wanted = understand(request, await self._partitions.resolve(request.partition), keys)
+        owners = await self._owners(request, tags.values())
+        wanted = understand(request, await self._partitions.resolve(request.partition), keys, owners)
         found = await self._find(wanted.query, wanted.selection)
         page = found[: wanted.page_size]
         has_more = len(found) > len(page)
@@ -78,19 +86,30 @@ class Search:
     async def _tags_in(self, request: SearchRequest) -> dict[str, Tag]:
         """Return the extended query tags that terms are about, by their names as written.
 
+        One of a level that the search does not reach is nothing to search by here.
+
         Raises:
             WrongState: TAG_QUERY_DISABLED.
         """
         tags: dict[str, Tag] = {}
+        levels = levels_of(request)
         for attribute in unknown_attributes(request):
             tag = await self._tags.get(tag_in(attribute))
-            if tag is None:
+            if tag is None or tag.new.level not in levels:
                 continue
             if tag.status is not TagStatus.READY or tag.query_status is not QueryStatus.ENABLED:
                 message = "The extended query tag is not ready, or searching by it is disabled."
                 raise WrongState(Reason.TAG_QUERY_DISABLED, message, attribute=attribute)
             tags[attribute] = tag
         return tags
+
+    async def _owners(self, request: SearchRequest, searched: Iterable[Tag]) -> list[Owned]:
+        """Return the private extended query tags that are returned: each data set may have them in another place."""
+        asked = set(private_attributes(request))
+        known = [tag for tag in await self._tags.list(0, 0, MAX_TAGS) if tag.new.tag in asked] if asked else []
+        return sorted(
+            {(tag.new.tag, tag.new.private_creator) for tag in (*searched, *known) if tag.new.private_creator}
+        )
 
     async def _find(self, query: Query, selection: Selection) -> list[tuple[int, SearchMatch]]:
         """Return the matches of a query with their keys, holding some of their metadata at a time."""

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from server.dicom.attributes import KEPT_TAGS, is_empty
+from server.dicom.tags import Owned, is_private, places
 from server.domain import record_key
 from server.model.ids import ResourceRef
 from server.model.kept import TAG, Kept, line_of
@@ -48,6 +49,7 @@ class Selection:
 
     newest, newest_levels: of the newest instance of the match; they are kept at these levels below it.
     retrieve_url_base: what Retrieve URL begins with; empty without it.
+    owners: private attributes that are looked for by their creator, as each data set may have them in another block.
     """
 
     level: Level
@@ -59,18 +61,33 @@ class Selection:
     availability: bool
     record_key: bool
     retrieve_url_base: str
+    owners: tuple[Owned, ...]
+
+    @property
+    def needs_metadata(self) -> bool:
+        """Whether something comes from metadata only."""
+        return bool(self.from_metadata or self.owners)
 
 
-def select(level: Level, tags: Collection[str], all_of: Iterable[Level], retrieve_url_base: str = "") -> Selection:
+def select(
+    level: Level,
+    tags: Collection[str],
+    all_of: Iterable[Level],
+    retrieve_url_base: str = "",
+    owners: Collection[Owned] = (),
+) -> Selection:
     """Return where the attributes `tags` of matches at `level` come from, with all that is kept at levels `all_of`.
 
-    Without a base there is no Retrieve URL.
+    Without a base there is no Retrieve URL. Of `owners`, each match has its own place.
     """
     choose = _selection if len(tags) > _MANY_TAGS else _known_selection
-    return choose(level, frozenset(tags), frozenset(all_of), retrieve_url_base if _RETRIEVE_URL in tags else "")
+    base = retrieve_url_base if _RETRIEVE_URL in tags else ""
+    return choose(level, frozenset(tags).difference(tag for tag, _ in owners), frozenset(all_of), base, tuple(owners))
 
 
-def _selection(level: Level, tags: frozenset[str], all_of: frozenset[Level], retrieve_url_base: str) -> Selection:
+def _selection(
+    level: Level, tags: frozenset[str], all_of: frozenset[Level], retrieve_url_base: str, owners: tuple[Owned, ...]
+) -> Selection:
     kept_here = frozenset().union(*(KEPT_TAGS[kept] for kept in Level if kept <= level))
     newest = {kept: (KEPT_TAGS[kept] & tags) - kept_here for kept in Level if kept > level}
     kept_below = frozenset().union(*newest.values())
@@ -85,6 +102,7 @@ def _selection(level: Level, tags: frozenset[str], all_of: frozenset[Level], ret
         availability=INSTANCE_AVAILABILITY in tags or bool(everything),
         record_key=_RECORD_KEY in tags,
         retrieve_url_base=retrieve_url_base,
+        owners=owners,
     )
 
 
@@ -94,7 +112,7 @@ _known_selection = functools.lru_cache(maxsize=256)(_selection)  # most requests
 def _creators(tags: Iterable[str]) -> Iterator[str]:
     """Yield the tags that say whose the private ones among `tags` are (PS3.5 section 7.8.1)."""
     for tag in tags:
-        if int(tag[3], 16) % 2 and tag[4:6] != "00":
+        if is_private(tag):
             yield f"{tag[:4]}00{tag[4:6]}"
 
 
@@ -111,7 +129,7 @@ class Answers:
             selection.counted
             or selection.availability
             or selection.record_key
-            or selection.from_metadata
+            or selection.needs_metadata
             or selection.newest
             or selection.retrieve_url_base
         )
@@ -153,9 +171,10 @@ class Answers:
             yield self._record_key_line(match)
         if selection.retrieve_url_base:
             yield f'{self._url_line}{_path(match.resource)}"]}}'
-        if selection.from_metadata and match.metadata is not None:
+        if selection.needs_metadata and match.metadata is not None:
             metadata: dict[str, Any] = orjson.loads(match.metadata)
-            for tag in selection.from_metadata & metadata.keys():
+            wanted = selection.from_metadata.union(places(selection.owners, metadata) if selection.owners else ())
+            for tag in wanted & metadata.keys():
                 if (element := _without_bulk(metadata[tag])) is not None and not is_empty(element):
                     yield line_of(tag, element)
 

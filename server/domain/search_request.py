@@ -7,7 +7,7 @@ refused when the caller is strict.
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -18,6 +18,7 @@ from server.dicom.attributes import TIMEZONE_OFFSET_FROM_UTC, SearchKey, search_
 from server.dicom.keywords import Path, path_of
 from server.dicom.matching import WILDCARD_VRS, conditions
 from server.dicom.moments import take_moments
+from server.dicom.tags import Owned, is_private
 from server.domain import page_token, record_key
 from server.domain.search_answer import Selection, select
 from server.model.errors import InvalidRequest, Reason
@@ -91,6 +92,23 @@ class Understood:
     identity: bytes
 
 
+def levels_of(request: SearchRequest) -> frozenset[Level]:
+    """Return the levels a query reaches: below what its scope fixes, down to its own (spec/search.md section 1)."""
+    return _between(Level.SERIES if request.series else Level.STUDY if request.study else None, request.level)
+
+
+@functools.cache
+def _between(fixed: Level | None, level: Level) -> frozenset[Level]:
+    return frozenset(reached for reached in Level if (fixed or 0) < reached <= level) | {level}
+
+
+def private_attributes(request: SearchRequest) -> Iterator[str]:
+    """Yield the private attributes to return, as eight hex digits; one may be an extended query tag with a creator."""
+    for path in map(_path_of, request.include_attributes):
+        if path is not None and is_private(path[0]):
+            yield path[0]
+
+
 def unknown_attributes(request: SearchRequest) -> Iterator[str]:
     """Yield the attributes of terms that may be extended query tags, once each, as written."""
     for attribute in dict.fromkeys(term.attribute for term in request.terms):
@@ -100,9 +118,14 @@ def unknown_attributes(request: SearchRequest) -> Iterator[str]:
 
 
 def understand(
-    request: SearchRequest, partition: PartitionName, tags: Mapping[str, SearchKey] = _NO_TAGS
+    request: SearchRequest,
+    partition: PartitionName,
+    tags: Mapping[str, SearchKey] = _NO_TAGS,
+    owners: Collection[Owned] = (),
 ) -> Understood:
     """Return what a request means in a partition, with the keys of the `tags` that its terms are about.
+
+    `owners` are the private tags among what is returned whose creator is known.
 
     With a page token, `skip` has been served by the first page and is not looked at again. A prior record key is part
     of the query that a token belongs to: it says where the first page starts.
@@ -118,8 +141,8 @@ def understand(
     returned = _included_tags(request, scope, ignored) | {key.path[0] for key in terms}
     if offset is not None:
         returned.add(TIMEZONE_OFFSET_FROM_UTC)
-    all_of = _levels(request.level, scope) if request.include_all else ()
-    selection = select(request.level, returned, all_of, request.retrieve_url_base)
+    all_of = levels_of(request) if request.include_all else ()
+    selection = select(request.level, returned, all_of, request.retrieve_url_base, owners)
     prior = record_key.read(request.prior_record_key, request.level, partition) if request.prior_record_key else None
     identity = _identity(request, scope, prior)
     query = Query(
@@ -129,7 +152,7 @@ def understand(
         limit=page_size + 1,
         skip=0 if request.page_token else request.skip,
         after=page_token.read(request.page_token, identity) if request.page_token else prior,
-        metadata=bool(selection.from_metadata),
+        metadata=selection.needs_metadata,
         counts=bool(selection.counted),
         newest=selection.newest_levels,
     )
@@ -157,16 +180,6 @@ def _scope(request: SearchRequest, partition: PartitionName) -> ResourceRef:
     )
 
 
-def _levels(level: Level, scope: ResourceRef) -> frozenset[Level]:
-    """Return the levels a query reaches: below what its scope fixes, down to its own (spec/search.md section 1)."""
-    return _between(Level.SERIES if scope.series else Level.STUDY if scope.study else None, level)
-
-
-@functools.cache
-def _between(fixed: Level | None, level: Level) -> frozenset[Level]:
-    return frozenset(reached for reached in Level if (fixed or 0) < reached <= level) | {level}
-
-
 def _fixed_by(scope: ResourceRef) -> tuple[str, ...]:
     """Return the keywords of the UIDs that the scope states."""
     return (*(["StudyInstanceUID"] if scope.study else []), *(["SeriesInstanceUID"] if scope.series else []))
@@ -179,7 +192,7 @@ def _usable_terms(
 
     Several terms about one attribute are one list.
     """
-    levels, fixed = _levels(request.level, scope), _fixed_by(scope)
+    levels, fixed = levels_of(request), _fixed_by(scope)
     values: dict[SearchKey, list[str]] = {}
     zones: list[Term] = []
     for term in request.terms:

@@ -310,6 +310,35 @@ async def test_a_private_attribute_is_found_in_whichever_block_its_creator_has(t
         assert strict.status_code == 400
 
 
+async def test_a_private_attribute_is_returned_from_its_creators_block(tmp_path: Path) -> None:
+    """With the element that says whose it is, whether it was searched by or asked for; a stranger's is not returned."""
+    async with archive(tmp_path) as web:
+        await ready(web, tmp_path, {"path": "00091005", "vr": "SH", "privateCreator": "ACME", "level": "instance"})
+        await stored(web, private(1, 0x11, "ACME", "mine", reserved="OTHER"), private(2, 0x10, "OTHER", "theirs"))
+        searched, asked = "00091005=mine", "SOPInstanceUID=1.2.3.1&includefield=00091005"
+        for query in (searched, asked):
+            [match] = (await web.get(f"/v2/instances?{query}", headers=JSON)).json()
+            private_elements = {tag: element["Value"] for tag, element in match.items() if tag.startswith("0009")}
+            assert private_elements == {"00090011": ["ACME"], "00091105": ["mine"]}, query
+        [stranger] = (await web.get("/v2/instances?SOPInstanceUID=1.2.3.2&includefield=00091005", headers=JSON)).json()
+        assert not [tag for tag in stranger if tag.startswith("0009")]
+
+
+async def test_a_tag_of_a_level_below_is_nothing_to_search_by(tmp_path: Path) -> None:
+    """Nor does it matter then that searching by it is disabled, or that some instances could not be indexed."""
+    async with archive(tmp_path) as web:
+        await stored(web, file(1, DateOfLastCalibration="20240101"))
+        await ready(web, tmp_path, {"path": "DateOfLastCalibration", "level": "instance"})
+        disabled = await web.patch("/v2/extendedquerytags/DateOfLastCalibration", json={"queryStatus": "disabled"})
+        assert disabled.status_code == 200
+        answer = await web.get("/v2/studies?DateOfLastCalibration=20240101", headers=JSON)
+        assert answer.status_code == 200
+        assert "erroneous-dicom-attributes" not in answer.headers
+        assert "DateOfLastCalibration" in answer.headers["Warning"]
+        refused = await web.get("/v2/instances?DateOfLastCalibration=20240101", headers=JSON)
+        assert refused.status_code == 400
+
+
 async def test_names_are_found_by_words(tmp_path: Path) -> None:
     async with archive(tmp_path) as web:
         await stored(web, file(1, OperatorsName="Buc^Jérôme"))
