@@ -9,7 +9,6 @@ import ctypes
 import gc
 import json
 import logging
-import os
 import re
 import shutil
 import signal
@@ -30,9 +29,6 @@ _THIS_MACHINE = {"127.0.0.1", "localhost", "[::1]"}
 
 # From malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX.
 _MALLOC = {-3: 32 << 20, -1: 64 << 20, -8: 2}
-
-_WORK_NICENESS = 10
-"""Long work takes the processors when nobody waits for an answer."""
 
 _COLLECT_AFTER = 20_000
 """New containers until cycles are looked for. The default of 700 is reached by every search, where all are alive."""
@@ -62,7 +58,6 @@ def serve() -> None:
 @app.command()
 def work() -> None:
     """Work on operations, which the core starts but does not do, until SIGTERM or SIGINT."""
-    os.nice(_WORK_NICENESS)
     settings = _settings()
     _log_to_stderr(settings.log_level)
     try:

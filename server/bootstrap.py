@@ -88,6 +88,9 @@ _OPTIONS = (
 _CALLS_BESIDES = 20
 """Calls of health and reflection on one connection, beside those of our services."""
 
+_WORK_NICENESS = 10
+"""How far long work stands back from whoever waits for an answer."""
+
 _PERFORM = "server.dicom.work.perform"
 """What worker processes do with a job. Only they import it."""
 
@@ -293,7 +296,9 @@ async def working(settings: Settings, stale_seconds: float | None = None) -> Asy
 
     await asyncio.to_thread(prepare_schema, settings)
     async with AsyncExitStack() as stack:
-        database = engine.open_database(settings.database_url, settings.search_seconds, extract)
+        database = engine.open_database(
+            settings.database_url, settings.search_seconds, extract, reading_niceness=_WORK_NICENESS
+        )
         stack.push_async_callback(database.close)
         await ExtendedQueryTags(tags=database.tags, now=now).finish_deletions()
         work = Work(

@@ -80,13 +80,20 @@ class Database:
         await self._transactions.close()
 
 
-def open_database(url: str, search_seconds: float = SEARCH_SECONDS, extract: Extract = nothing_for_tags) -> Database:
+def open_database(
+    url: str,
+    search_seconds: float = SEARCH_SECONDS,
+    extract: Extract = nothing_for_tags,
+    *,
+    reading_niceness: int = 0,
+) -> Database:
     """Return the database at an SQLAlchemy URL. Nothing is connected or created yet.
 
     Args:
         url: of an SQLite file or a PostgreSQL database.
         extract: what instances have for extended query tags; without it, nothing.
         search_seconds: how long reading may take: on SQLite all of a call, on PostgreSQL each statement.
+        reading_niceness: how far those who read stand back. Who writes never does: others wait for it.
 
     Raises:
         ValueError: neither SQLite in a file nor PostgreSQL.
@@ -96,7 +103,8 @@ def open_database(url: str, search_seconds: float = SEARCH_SECONDS, extract: Ext
     writes = _WRITES[name]
     if name == "sqlite":
         writes = replace(writes, turns=FileTurns(make_url(url).database or ""))
-    return Database(Transactions(reading, _READS[name], writing, writes), extract)
+    reads = replace(_READS[name], niceness=reading_niceness)
+    return Database(Transactions(reading, reads, writing, writes), extract)
 
 
 def migrate(url: str) -> None:

@@ -8,6 +8,7 @@ search by key, so drivers are in autocommit mode and transactions begin and end 
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,11 +47,15 @@ Work = Callable[[Connection], Result]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How transactions of a kind begin, whether they only read, and who else must not be in one meanwhile."""
+    """How transactions of a kind begin, whether they only read, and who else must not be in one meanwhile.
+
+    niceness: how far the threads stand back from others who want a processor (nice(2), which on Linux is of a thread).
+    """
 
     begin: Prepared
     only_reads: bool
     turns: Turns = _NO_TURNS
+    niceness: int = 0
 
 
 class Transactions:
@@ -105,6 +110,8 @@ class _Session:
         self._kind = kind
         self._connection: Connection | None = None
         self._deadline: Deadline | None = None
+        if kind.niceness:
+            os.nice(kind.niceness)
 
     def run(self, work: Work[Result]) -> Result:
         with translated(only_reads=self._kind.only_reads):
