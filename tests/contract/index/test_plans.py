@@ -236,11 +236,11 @@ async def test_text_is_found_by_the_text_index(
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
-@pytest.mark.parametrize("kind", OF_TEXT)
+@pytest.mark.parametrize("kind", sorted(OF_TEXT.keys() - {"a name that begins so"}))
 async def test_text_can_be_found_by_the_text_index_of_postgresql(
     noted: Database, url: str, statements: list[Statement], kind: str
 ) -> None:
-    """Of three studies the server prefers others, so it is kept from using those."""
+    """Of three studies the server prefers others, so it is kept from using those. Beginnings have their own."""
     found = await plans(noted, url, statements, OF_TEXT[kind], off=("seqscan", "indexscan"))
     (steps,) = [steps for sql, steps in found.items() if "dicomstore_trigrams" in sql]
     assert [step for step in steps if "Bitmap Index Scan on ix_studies_text" in step], steps
