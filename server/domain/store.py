@@ -220,7 +220,7 @@ class Receiver:
 
     def _check_content(self, description: Description) -> None:
         if description.errors:
-            raise _INVALID
+            raise _invalid()
         expected = self._target.expected_study
         if expected is not None and expected != description.study_uid:
             raise InvalidRequest(Reason.STUDY_MISMATCH, _MISMATCH.message)
@@ -246,7 +246,7 @@ class Receiver:
         if isinstance(outcome, Faulty):
             await self._committer.discard([instance.locator])
             found = tuple(finding(tag, fault) for tag, fault in outcome.faults)
-            return _failed(_INVALID, replace(description, errors=found))
+            return _failed(_invalid(), replace(description, errors=found))
         if isinstance(outcome, AlreadyStored):
             try:
                 identical = await self._same_bytes(outcome, instance.locator)
@@ -277,7 +277,6 @@ class Receiver:
             return False  # the answer stays "already exists"; the damage shows when it is retrieved
 
 
-_INVALID = InvalidRequest(Reason.INVALID_INSTANCE, "The instance failed validation.")
 _ALREADY_EXISTS = AlreadyExists(Reason.INSTANCE_ALREADY_EXISTS, "The instance is stored already.")
 _MISMATCH = Finding(
     tag="0020000D",
@@ -285,6 +284,10 @@ _MISMATCH = Finding(
     vr="UI",
     message="The StudyInstanceUid in the payload differs from the requested StudyInstanceUid.",
 )
+
+
+def _invalid() -> InvalidRequest:
+    return InvalidRequest(Reason.INVALID_INSTANCE, "The instance failed validation.")
 
 
 def _new_instance(
