@@ -1,7 +1,7 @@
 """How the matches of a search are written: one JSON array, or a part of XML for each (PS3.18 section 8.7.3.2)."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Protocol
 
 from facade.accept import MediaRange, accepts_json
@@ -26,15 +26,17 @@ class Form(Protocol):
         ...
 
 
-def form_for(wishes: Iterable[MediaRange]) -> Form:
-    """Return what the client likes best; XML always comes in parts, and only for who names it or nothing but parts.
+def form_for(wishes: Sequence[MediaRange]) -> Form:
+    """Return what the client likes best. XML comes in parts, for who names it; who names parts of no type gets it
+    only if JSON would not do.
 
     Raises:
         Refusal: 406.
     """
     for wish in wishes:
         if wish.is_multipart:
-            if wish.parameters.get("type", "").lower() in (DICOM_XML, ""):
+            of_type = wish.parameters.get("type", "").lower()
+            if of_type == DICOM_XML or (not of_type and not accepts_json(wishes)):
                 return XmlParts()
         elif accepts_json([wish]):
             return JsonArray()

@@ -53,6 +53,7 @@ async def test_each_match_is_a_part_for_who_wants_xml(web: httpx.AsyncClient, ac
         "application/dicom+json, application/dicom+xml",
         "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8",
         "multipart/related; type=application/octet-stream; transfer-syntax=*, application/dicom+json",
+        "multipart/related, application/dicom+json",
         "*/*",
     ],
 )
