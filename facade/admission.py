@@ -2,10 +2,9 @@
 
 from types import TracebackType
 
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from facade.errors import ANSWERS, RETRY_AFTER_S
+from facade.errors import plain_response
 
 _ALWAYS_ANSWERED = "/health/check"
 
@@ -31,8 +30,7 @@ class Admission:
             await self.app(scope, receive, send)
             return
         if self._requests >= self._max_requests:
-            busy = ANSWERS["BUSY"]
-            await PlainTextResponse(busy.text, busy.status, {"Retry-After": str(RETRY_AFTER_S)})(scope, receive, send)
+            await plain_response("BUSY")(scope, receive, send)
             return
         self._requests += 1
         try:

@@ -7,6 +7,7 @@ Endpoints raise one of the two; everything else is a fault of this program and b
 Bodies are plain text for people and carry no patient data; the request id leads to the log.
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -147,6 +148,12 @@ def reason_name(reason: int) -> str:
     return ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
 
 
+def plain_response(reason: str) -> Response:
+    """Return the response for a reason whose text does not depend on the request."""
+    answer = ANSWERS[reason]
+    return PlainTextResponse(answer.text, answer.status, {"Retry-After": str(RETRY_AFTER_S)} if answer.retry else {})
+
+
 async def refused(request: Request, error: Exception) -> Response:
     """Answer a `Refusal`."""
     assert isinstance(error, Refusal)
@@ -177,9 +184,10 @@ async def http_failed(request: Request, error: Exception) -> Response:
 
 
 class UnexpectedErrors:
-    """ASGI middleware: a fault of this program becomes a 500 that says nothing, and a traceback in the log.
+    """ASGI middleware: a fault of this program becomes a 500 without details, and a traceback in the log.
 
-    An answer that has begun is broken off instead, so that the client sees that it is not whole.
+    A request that the server cancels because it is stopping is no fault: 503 with Retry-After, and one line in the log.
+    A response that has begun is cut off in both cases, so that the client sees that it is incomplete.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -196,9 +204,16 @@ class UnexpectedErrors:
 
         try:
             await self.app(scope, receive, watched_send)
+        except asyncio.CancelledError:
+            if scope["type"] != "http":
+                raise
+            # The cancellation ends here: only the HTTP server cancels requests, and it does not wait for them.
+            log.info("request cut off reason=SHUTTING_DOWN request_id=%s", scope["state"]["request_id"])
+            if not begun:
+                await plain_response("SHUTTING_DOWN")(scope, receive, send)
         except Exception:
             if scope["type"] != "http":
                 raise
             log.exception("unexpected error request_id=%s", scope["state"]["request_id"])
             if not begun:
-                await PlainTextResponse(_UNEXPECTED.text, _UNEXPECTED.status)(scope, receive, send)
+                await plain_response("INTERNAL")(scope, receive, send)

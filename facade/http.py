@@ -1,5 +1,6 @@
 """The HTTP server around the application: uvicorn, its limits, and the socket it listens on."""
 
+import logging
 import socket
 from typing import Any
 
@@ -51,12 +52,32 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
+class CutOffs(logging.Filter):
+    """Drops what uvicorn logs as errors when a response is cut off on purpose or by a shutdown.
+
+    One line of the facade's own gives the reason and the request id of each.
+    """
+
+    _MESSAGES = frozenset(
+        {
+            "ASGI callable returned without completing response.",
+            "Cancel %s running task(s), timeout graceful shutdown exceeded",
+        }
+    )
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return false for these messages."""
+        return record.msg not in self._MESSAGES
+
+
 def logging_config(level: str) -> dict[str, Any]:
     """Return the logging set-up; worker processes start from nothing, so it must travel as data."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
+        "filters": {"cut-offs": {"()": CutOffs}},
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
+        "loggers": {"uvicorn.error": {"filters": ["cut-offs"]}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
     }
