@@ -189,6 +189,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             gate=gate,
             max_instance_bytes=settings.max_instance_bytes,
             max_header_bytes=settings.max_header_bytes,
+            accepts_identical=settings.identical_instances == "accept",
         )
         delete = Delete(
             index=database.instances,

@@ -3,13 +3,15 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 TABLE = "server"
+
+IdenticalInstances = Literal["accept", "reject"]
 
 
 class Settings(BaseSettings):
@@ -36,6 +38,11 @@ class Settings(BaseSettings):
     reflection: bool = Field(True, description="Offer gRPC server reflection.")
     max_instance_bytes: int = Field(4 * 2**30, gt=0, description="Largest instance that can be stored.")
     max_header_bytes: int = Field(64 * 2**20, gt=0, description="Largest data set without bulk data.")
+    identical_instances: IdenticalInstances = Field(
+        "accept",
+        description="Answer to storing an instance again, byte for byte: `accept` is a success that changes nothing, "
+        "`reject` fails it as a duplicate. Other bytes under the same UIDs always fail.",
+    )
     max_ingest_bytes: int = Field(
         32 * 2**20,
         ge=4 * 2**20,

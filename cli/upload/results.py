@@ -74,7 +74,7 @@ def result_of(path: Path, size_bytes: int, outcome: store_service_pb2.StoreOutco
         identity = outcome.stored.id
         return Result(
             path,
-            Status.STORED,
+            Status.IDENTICAL if outcome.stored.identical else Status.STORED,
             size_bytes,
             study=identity.study_instance_uid,
             series=identity.series_instance_uid,

@@ -5,6 +5,7 @@ is judged, its blob made durable, then its rows committed; only then is it answe
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -15,9 +16,26 @@ from server.dicom.reader import Description, InstanceReader
 from server.domain.commit import Committer
 from server.domain.extended_query_tags import finding
 from server.domain.partitions import PartitionGate
-from server.model.errors import Aborted, AlreadyExists, DicomStoreError, Exhausted, InvalidRequest, Reason
+from server.model.errors import (
+    Aborted,
+    AlreadyExists,
+    DataLoss,
+    DicomStoreError,
+    Exhausted,
+    InvalidRequest,
+    Reason,
+    Unavailable,
+)
 from server.model.ids import InstanceId, PartitionName, Uid, Version, parse_uid
-from server.model.instance import AlreadyStored, Faulty, Finding, Locator, NewInstance, ValidationMode
+from server.model.instance import (
+    AlreadyStored,
+    Faulty,
+    Finding,
+    Locator,
+    NewInstance,
+    StoredInstance,
+    ValidationMode,
+)
 from server.ports.blobs import BlobStore, BlobWriter
 
 # Failure Reason (0008,1197) and Warning Reason (0008,1196) values: PS3.18 Annex I, spec/store.md section 10.
@@ -26,6 +44,8 @@ CANNOT_UNDERSTAND = 43264
 DUPLICATE = 45070
 DATA_SET_DOES_NOT_MATCH = 45063
 ATTRIBUTES_LEFT_OUT = 1
+
+_log = logging.getLogger("dicomstore.store")
 
 _FAILURE_REASONS = {
     Reason.UNREADABLE_INSTANCE: CANNOT_UNDERSTAND,
@@ -57,6 +77,8 @@ class Stored:
     warning_reason: int
     findings: tuple[Finding, ...]
     first_value_only: bool
+    identical: bool = False
+    """It was stored before with exactly these bytes; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +110,14 @@ class Store:
         gate: PartitionGate,
         max_instance_bytes: int,
         max_header_bytes: int,
+        accepts_identical: bool = True,
     ) -> None:
         self._blobs = blobs
         self._committer = committer
         self._gate = gate
         self._max_instance_bytes = max_instance_bytes
         self._max_header_bytes = max_header_bytes
+        self._accepts_identical = accepts_identical
 
     async def target(
         self, *, partition: str, expected_study: str, create_partition: bool, mode: ValidationMode
@@ -108,7 +132,15 @@ class Store:
     def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> "Receiver":
         """Begin one instance. The caller must `close` the receiver in every case."""
         reader = InstanceReader(target.mode, self._max_header_bytes)
-        return Receiver(self._blobs, self._committer, reader, target, declared_size_bytes, self._max_instance_bytes)
+        return Receiver(
+            self._blobs,
+            self._committer,
+            reader,
+            target,
+            declared_size_bytes,
+            max_instance_bytes=self._max_instance_bytes,
+            accepts_identical=self._accepts_identical,
+        )
 
 
 class Turn:
@@ -142,7 +174,9 @@ class Receiver:
         reader: InstanceReader,
         target: StoreTarget,
         declared_size_bytes: int | None,
+        *,
         max_instance_bytes: int,
+        accepts_identical: bool,
     ) -> None:
         self._blobs = blobs
         self._committer = committer
@@ -150,6 +184,7 @@ class Receiver:
         self._target = target
         self._declared_size_bytes = declared_size_bytes
         self._max_instance_bytes = max_instance_bytes
+        self._accepts_identical = accepts_identical
         self._resources = AsyncExitStack()
         self._writer: BlobWriter | None = None
         self._failure: DicomStoreError | None = None
@@ -249,35 +284,71 @@ class Receiver:
             return _failed(_invalid(), replace(description, errors=found))
         if isinstance(outcome, AlreadyStored):
             try:
-                identical = await self._same_bytes(outcome, instance.locator)
+                return await self._stored_before(outcome.existing, instance.locator, description)
             except asyncio.CancelledError:
                 self._committer.abandon(instance.locator)
                 raise
-            await self._committer.discard([instance.locator])
-            return _failed(_ALREADY_EXISTS, description, identical=identical)
+        return self._stored(description, instance.id, outcome.version)
+
+    async def _stored_before(self, existing: StoredInstance, locator: Locator, description: Description) -> StoreResult:
+        """Return the result for an identity that is stored already; the new blob at `locator` is erased.
+
+        An instance whose stored bytes are missing or damaged is a duplicate: "stored" would be untrue.
+        """
+        result: StoreResult
+        try:
+            identical = await self._is_identical(existing, locator)
+        except DataLoss:
+            _log.error(
+                "stored bytes are missing or damaged version=%d instance=%s", existing.version, existing.id.instance
+            )
+            result = _failed(_STORED_DAMAGED, description)
+        except Unavailable as error:  # whether it is identical is not known
+            result = _failed(error, description)
+        else:
+            if identical and self._accepts_identical:
+                result = self._stored(description, existing.id, existing.version, identical=True)
+            else:
+                result = _failed(_ALREADY_EXISTS, description, identical=identical)
+        await self._committer.discard([locator])
+        return result
+
+    def _stored(
+        self, description: Description, instance_id: InstanceId, version: Version, *, identical: bool = False
+    ) -> Stored:
         return Stored(
-            id=instance.id,
+            id=instance_id,
             sop_class_uid=description.sop_class_uid,
             transfer_syntax_uid=description.transfer_syntax_uid,
-            version=outcome.version,
+            version=version,
             size_bytes=self.size_bytes,
             warning_reason=_warning_reason(description),
             findings=description.findings,
             first_value_only=description.has_multiple_values,
+            identical=identical,
         )
 
-    async def _same_bytes(self, outcome: AlreadyStored, locator: Locator) -> bool:
-        """Compare with the stored bytes, so that "identical" is a fact and not the word of a checksum."""
-        existing = outcome.existing
+    async def _is_identical(self, existing: StoredInstance, locator: Locator) -> bool:
+        """Compare all bytes, so that "identical" is a fact and not the word of a checksum.
+
+        Raises:
+            DataLoss: the stored bytes are missing, or are not those that were stored.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
         if (existing.size_bytes, existing.crc32c) != (self.size_bytes, self._crc32c):
             return False
-        try:
-            return await _equal(self._blobs.read(existing.locator), self._blobs.read(locator))
-        except DicomStoreError:
-            return False  # the answer stays "already exists"; the damage shows when it is retrieved
+        if await _equal(self._blobs.read(existing.locator), self._blobs.read(locator)):
+            return True
+        if await _crc32c_of(self._blobs.read(existing.locator)) != existing.crc32c:
+            raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance have changed.")
+        return False
 
 
 _ALREADY_EXISTS = AlreadyExists(Reason.INSTANCE_ALREADY_EXISTS, "The instance is stored already.")
+_STORED_DAMAGED = AlreadyExists(
+    Reason.INSTANCE_ALREADY_EXISTS,
+    "The instance is stored already, but its stored bytes are missing or damaged: delete it, then store it again.",
+)
 _MISMATCH = Finding(
     tag="0020000D",
     keyword="StudyInstanceUID",
@@ -352,3 +423,10 @@ async def _equal(one: AsyncIterator[bytes], other: AsyncIterator[bytes]) -> bool
         if piece != await anext(other, None):
             return False
     return await anext(other, None) is None
+
+
+async def _crc32c_of(pieces: AsyncIterator[bytes]) -> int:
+    checksum = 0
+    async for piece in pieces:
+        checksum = google_crc32c.extend(checksum, piece)
+    return checksum

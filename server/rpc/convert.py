@@ -95,6 +95,7 @@ def _stored(result: Stored) -> store.StoredInstance:
         dicom_warning_reason=result.warning_reason,
         findings=findings(result.findings),
         indexed_first_value_only=result.first_value_only,
+        identical=result.identical,
     )
 
 

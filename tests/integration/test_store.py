@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -12,6 +13,7 @@ from dicomstore.v1 import store_service_pb2 as pb
 
 from tests.core import CoreClient, Ref, ref_of, stream_reason
 from tests.data import IMPLICIT_LITTLE, new_uid, part10
+from tests.integration.conftest import a_core
 
 Header = pb.StoreHeader
 Piece = pb.InstancePiece
@@ -72,14 +74,46 @@ async def test_a_bad_instance_does_not_harm_its_neighbours(core: CoreClient) -> 
     assert [data for _, data in await core.retrieve(ref_of(outcomes[5].stored))] == [last]
 
 
-async def test_the_same_instance_again_already_exists_and_is_identical(core: CoreClient) -> None:
-    body = part10()
+@pytest.mark.parametrize("frames", [1, 50], ids=["small", "large"])
+async def test_storing_identical_bytes_again_is_a_success_that_changes_nothing(core: CoreClient, frames: int) -> None:
+    body = part10(frames=[bytes(60_000)] * frames)
     [stored] = await core.stored(body)
-    [again] = await core.store(body)
+    [again] = await core.stored(body)
+    assert again.identical
+    again.identical = False
+    assert again == stored
+    assert len(await core.changes()) == 1
+
+
+async def test_identical_bytes_already_exist_where_they_are_rejected(tmp_path: Path) -> None:
+    body = part10()
+    async with a_core(tmp_path, identical_instances="reject") as core:
+        [stored] = await core.stored(body)
+        [again] = await core.store(body)
     assert reason(again) == "INSTANCE_ALREADY_EXISTS"
     assert failed(again).dicom_failure_reason == 45070
     assert failed(again).sop_instance_uid == stored.id.sop_instance_uid
     assert failed(again).identical
+
+
+@pytest.mark.parametrize("frames", [1, 50], ids=["small", "large"])
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+async def test_an_instance_whose_stored_bytes_are_damaged_is_no_success(
+    core: CoreClient, caplog: pytest.LogCaptureFixture, frames: int, damage: str
+) -> None:
+    body = part10(frames=[b"pixels" * 10_000] * frames)
+    [stored] = await core.stored(body)
+    for path in core.data.rglob("*"):
+        if path.is_file() and b"pixels" in (content := path.read_bytes()):
+            if damage == "changed":
+                path.write_bytes(content.replace(b"pixels", b"PIXELS", 1))
+            else:
+                path.unlink()
+    [again] = await core.store(body)
+    assert (reason(again), failed(again).dicom_failure_reason) == ("INSTANCE_ALREADY_EXISTS", 45070)
+    assert "damaged" in failed(again).message
+    assert not failed(again).identical
+    assert f"instance={stored.id.sop_instance_uid}" in caplog.text
 
 
 async def test_other_bytes_with_the_same_identity_are_not_identical_and_change_nothing(core: CoreClient) -> None:
@@ -94,8 +128,8 @@ async def test_other_bytes_with_the_same_identity_are_not_identical_and_change_n
 
 async def test_an_instance_twice_in_one_stream_is_stored_once(core: CoreClient) -> None:
     body = part10()
-    outcomes = await core.store(body, body)
-    assert [outcome.WhichOneof("outcome") for outcome in outcomes] == ["stored", "failed"]
+    first, second = await core.stored(body, body)
+    assert (first.identical, second.identical) == (False, True)
     assert len(await core.changes()) == 1
 
 
@@ -116,7 +150,8 @@ async def test_the_same_sop_instance_in_another_series_is_another_instance(core:
 async def test_many_streams_storing_the_same_instance_store_it_once(core: CoreClient) -> None:
     body = part10()
     results = await asyncio.gather(*(core.store(body) for _ in range(20)))
-    assert sorted(str(outcome.WhichOneof("outcome")) for [outcome] in results) == ["failed"] * 19 + ["stored"]
+    assert sorted(outcome.stored.identical for [outcome] in results) == [False] + [True] * 19
+    assert all(outcome.HasField("stored") for [outcome] in results)
     assert len(await core.retrieve(Ref(study_instance_uid="1.2.826.0.1.3680043.10.1.1"))) == 1
 
 

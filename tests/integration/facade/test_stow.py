@@ -81,21 +81,58 @@ async def test_an_unreadable_part_harms_nobody_else(web: httpx.AsyncClient) -> N
     assert len(response.json()["00081199"]["Value"]) == 2
 
 
-async def test_a_duplicate_is_a_conflict(web: httpx.AsyncClient) -> None:
-    file = part10()
-    await stow(web, file)
-    response = await stow(web, file)
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_a_request_can_be_repeated(web: httpx.AsyncClient, version: str) -> None:
+    files = [part10(), part10()]
+    responses = [await stow(web, *files, path=f"/{version}/studies") for _ in range(2)]
 
-    assert response.status_code == 409
-    assert reasons(response) == [45070]
+    assert [response.status_code for response in responses] == [200, 200]
+    assert responses[0].json() == responses[1].json()
+    assert len((await web.get("/v2/changefeed", headers=JSON)).json()) == 2
+
+
+async def test_a_repeated_request_gives_the_same_warnings(web: httpx.AsyncClient) -> None:
+    file = part10(StudyDate="NotADate")
+    responses = [await stow(web, file) for _ in range(2)]
+
+    assert [response.status_code for response in responses] == [202, 202]
+    assert responses[0].json() == responses[1].json()
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_other_bytes_under_stored_uids_are_a_conflict(web: httpx.AsyncClient, version: str) -> None:
+    file = part10(SOPInstanceUID="1.5", PatientID="A")
+    other = part10(SOPInstanceUID="1.5", PatientID="B")
+    await stow(web, file)
+    alone = await stow(web, other, path=f"/{version}/studies")
+    mixed = await stow(web, other, file, part10(), path=f"/{version}/studies")
+
+    assert (alone.status_code, reasons(alone)) == (409, [45070])
+    assert (mixed.status_code, reasons(mixed)) == (202, [45070])
+    assert len(mixed.json()["00081199"]["Value"]) == 2
 
 
 async def test_the_same_instance_twice_in_a_request_is_stored_once(web: httpx.AsyncClient) -> None:
     file = part10()
     response = await stow(web, file, file)
 
-    assert response.status_code == 202
-    assert reasons(response) == [45070]
+    assert response.status_code == 200
+    assert len(response.json()["00081199"]["Value"]) == 2
+    assert len((await web.get("/v2/changefeed", headers=JSON)).json()) == 1
+
+
+async def test_identical_instances_can_be_rejected(tmp_path: Path) -> None:
+    file = part10()
+    async with (
+        running(settings_for(tmp_path, identical_instances="reject")) as core,
+        serving(core.address) as web,
+    ):
+        await stow(web, file)
+        response = await stow(web, file)
+        both = await stow(web, file, part10())
+
+    assert (response.status_code, reasons(response)) == (409, [45070])
+    assert (both.status_code, reasons(both)) == (202, [45070])
 
 
 async def test_the_study_of_the_url_is_the_only_one(web: httpx.AsyncClient) -> None:

@@ -37,8 +37,10 @@ def test_a_stored_outcome_names_the_instance_and_its_findings() -> None:
 def test_an_identical_duplicate_is_already_there_and_another_one_failed() -> None:
     exists = errors_pb2.ERROR_REASON_INSTANCE_ALREADY_EXISTS
     same = pb.StoreOutcome(failed=resources_pb2.ItemError(reason=exists, identical=True))
+    accepted = pb.StoreOutcome(stored=pb.StoredInstance(identical=True))
     other = pb.StoreOutcome(failed=resources_pb2.ItemError(reason=exists, message="Stored with other bytes."))
     assert result_of(FILE, 5, same).status is Status.IDENTICAL
+    assert result_of(FILE, 5, accepted).status is Status.IDENTICAL
     assert result_of(FILE, 5, other) == Result(
         FILE, Status.FAILED, 5, reason="INSTANCE_ALREADY_EXISTS", message="Stored with other bytes."
     )

@@ -37,6 +37,8 @@ WARNED = stored(dicom_warning_reason=1, findings=[FINDING])
     ("outcomes", "v1", "v2"),
     [
         ([stored()], 200, 200),
+        ([stored(identical=True)], 200, 200),
+        ([stored(identical=True), DUPLICATE], 202, 202),
         ([stored(), WARNED], 200, 202),
         ([stored(dicom_warning_reason=45063)], 200, 202),
         ([stored(), DUPLICATE], 202, 202),

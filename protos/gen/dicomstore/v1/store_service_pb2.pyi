@@ -54,7 +54,7 @@ class StoreInstancesRequest(_message.Message):
     def __init__(self, header: _Optional[_Union[StoreHeader, _Mapping]] = ..., pieces: _Optional[_Iterable[_Union[InstancePiece, _Mapping]]] = ...) -> None: ...
 
 class StoredInstance(_message.Message):
-    __slots__ = ("id", "sop_class_uid", "transfer_syntax_uid", "version", "size_bytes", "dicom_warning_reason", "findings", "indexed_first_value_only")
+    __slots__ = ("id", "sop_class_uid", "transfer_syntax_uid", "version", "size_bytes", "dicom_warning_reason", "findings", "indexed_first_value_only", "identical")
     ID_FIELD_NUMBER: _ClassVar[int]
     SOP_CLASS_UID_FIELD_NUMBER: _ClassVar[int]
     TRANSFER_SYNTAX_UID_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +63,7 @@ class StoredInstance(_message.Message):
     DICOM_WARNING_REASON_FIELD_NUMBER: _ClassVar[int]
     FINDINGS_FIELD_NUMBER: _ClassVar[int]
     INDEXED_FIRST_VALUE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    IDENTICAL_FIELD_NUMBER: _ClassVar[int]
     id: _resources_pb2.InstanceId
     sop_class_uid: str
     transfer_syntax_uid: str
@@ -71,7 +72,8 @@ class StoredInstance(_message.Message):
     dicom_warning_reason: int
     findings: _containers.RepeatedCompositeFieldContainer[_resources_pb2.AttributeFinding]
     indexed_first_value_only: bool
-    def __init__(self, id: _Optional[_Union[_resources_pb2.InstanceId, _Mapping]] = ..., sop_class_uid: _Optional[str] = ..., transfer_syntax_uid: _Optional[str] = ..., version: _Optional[int] = ..., size_bytes: _Optional[int] = ..., dicom_warning_reason: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[_resources_pb2.AttributeFinding, _Mapping]]] = ..., indexed_first_value_only: _Optional[bool] = ...) -> None: ...
+    identical: bool
+    def __init__(self, id: _Optional[_Union[_resources_pb2.InstanceId, _Mapping]] = ..., sop_class_uid: _Optional[str] = ..., transfer_syntax_uid: _Optional[str] = ..., version: _Optional[int] = ..., size_bytes: _Optional[int] = ..., dicom_warning_reason: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[_resources_pb2.AttributeFinding, _Mapping]]] = ..., indexed_first_value_only: _Optional[bool] = ..., identical: _Optional[bool] = ...) -> None: ...
 
 class StoreOutcome(_message.Message):
     __slots__ = ("item", "stored", "failed")

@@ -57,8 +57,9 @@ class StoreServiceServicer:
         Items become visible in the order in which they were sent. Every item that ended (with `last`) gets exactly one
         outcome. Outcomes may overtake each other; `item` says whose they are. The stream ends with OK when all are sent.
 
-        After a broken stream: send every unanswered item again. What was stored already answers
-        ERROR_REASON_INSTANCE_ALREADY_EXISTS with `identical` set; items that did not end leave nothing behind.
+        After a broken stream: send every unanswered item again. What was stored already, byte for byte, is answered with
+        `stored` and its `identical` set, or, where the server's setting `identical_instances` is `reject`, with
+        ERROR_REASON_INSTANCE_ALREADY_EXISTS and `identical` set. Items that did not end leave nothing behind.
 
         The server reads only as fast as it can store, so a client that writes ahead is slowed by flow control.
         The client must read outcomes while it sends; after some thousand unread ones the server stops reading.
