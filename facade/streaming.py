@@ -15,6 +15,8 @@ from facade.patience import Patience
 log = logging.getLogger(__name__)
 
 _CLIENT_GONE = "CLIENT_GONE"
+_UNCHECKED_BYTES = 256 << 10
+"""Bytes sent before the event loop gets a turn, in which it notices that the client has closed the connection."""
 
 
 class StreamedResponse(Response):
@@ -57,12 +59,18 @@ class StreamedResponse(Response):
         """Send all chunks; return why not, if the client does not have them all."""
         gone = asyncio.create_task(_disconnect(receive))
         patience = Patience(self._idle_seconds)
+        unchecked = 0
         try:
             async for chunk in self._chunks:
                 if gone.done():
                     return _CLIENT_GONE
                 with patience:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                unchecked += len(chunk)
+                if unchecked >= _UNCHECKED_BYTES:
+                    # Neither reading from the page cache nor writing to a closed socket suspends this task.
+                    unchecked = 0
+                    await asyncio.sleep(0)
         except CoreFailure as failure:
             return failure.reason or failure.code
         except TimeoutError:
