@@ -7,7 +7,7 @@ from urllib.parse import unquote, unquote_plus
 
 from starlette.requests import Request
 
-from facade.accept import MediaRange, parse_accept
+from facade.accept import ANY, MediaRange, parse_accept
 from facade.errors import Refusal
 
 _CHARSET = re.compile(r"([^,;]+)(?:;\s*q\s*=\s*(\d(?:\.\d*)?))?")
@@ -41,8 +41,8 @@ def parameters_of(request: Request) -> list[Parameter]:
 def wishes_of(request: Request) -> list[MediaRange]:
     """Return what the client accepts: its `accept` parameters, which overrule the header (PS3.18 section 8.3.3.1).
 
-    A parameter may be given several times, and each may be a list. Empty when the client says nothing, or nothing that
-    makes sense.
+    A parameter may be given several times, and each may be a list. Neither parameter nor header, or an empty header,
+    means `*/*` (RFC 9110 section 12.5.1). The result is empty if all that the client names is malformed.
 
     Raises:
         Refusal: 400, the query has a "<" in it; 406, a client that is strict wants another character set than ours.
@@ -51,7 +51,8 @@ def wishes_of(request: Request) -> list[MediaRange]:
     require_utf8(request, raw)
     # Media types contain "+", which few clients encode; here it is never a space.
     given = [unquote(value) for name, value in _pairs(raw) if name.lower() == "accept" and value]
-    return parse_accept(", ".join(given or request.headers.getlist("accept")))
+    text = ", ".join(given or filter(str.strip, request.headers.getlist("accept")))
+    return parse_accept(text or ANY)
 
 
 def require_utf8(request: Request, raw: str) -> None:

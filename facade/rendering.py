@@ -104,8 +104,7 @@ def parse_viewport(text: str) -> pb.Viewport:
 def acceptable_media_types(request: Request, possible: Sequence[str]) -> tuple[list[str], list[MediaRange]]:
     """Return the media types that are welcome, best first, and the wishes that they come from.
 
-    Saying nothing leaves both empty, which means whatever the object is looked at as. Browsers say `image/apng` of all
-    pictures they ask for, next to wildcards; that does not mean an animation.
+    Browsers name `image/apng` for every image they request, next to wildcards; that does not mean an animation.
 
     possible: what can be had of the resource; documents may be had as others too.
 
@@ -113,9 +112,6 @@ def acceptable_media_types(request: Request, possible: Sequence[str]) -> tuple[l
         Refusal: 406, nothing that is welcome can be had of any object.
     """
     wishes = wishes_of(request)
-    said = first(parameters_of(request), "accept") or ",".join(request.headers.getlist("accept"))
-    if not said.strip():
-        return [], []
     has_wildcard = any(wish.name in (ANY, "image/*") for wish in wishes)
     names = dict.fromkeys(map(media_type_of, wishes))
     welcome = [name for name in names if _is_possible(name, possible) and not (has_wildcard and name == "image/apng")]

@@ -18,7 +18,7 @@ from dicomstore.v1.retrieve_service_pb2 import (
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import MediaRange, Offer, acceptable, negotiate, offer_for, parse_accept
+from facade.accept import MediaRange, Offer, acceptable, negotiate, offer_for
 from facade.addresses import Urls, instance_of, resource_of, urls_of
 from facade.caching import cache_control, cached
 from facade.catalogue import OCTET_STREAM, Resource
@@ -62,13 +62,12 @@ class _Opened:
 
 async def bulk_data(request: Request) -> Response:
     """GET …/bulkdata/{path}: as one body, or with multipart/related as one part."""
-    # Links to this resource are followed by plain downloads: no wish is any wish.
-    return await _value(request, request.path_params["path"], wishes_of(request) or parse_accept("*/*"))
+    return await _value(request, request.path_params["path"], wishes_of(request))
 
 
 async def all_bulk_data(request: Request) -> Response:
     """GET …/bulkdata: all values of a study, series or instance."""
-    return await _all(request, wishes_of(request) or parse_accept("*/*"), pixels_only=False)
+    return await _all(request, wishes_of(request), pixels_only=False)
 
 
 async def pixel_data(request: Request) -> Response:
@@ -76,8 +75,9 @@ async def pixel_data(request: Request) -> Response:
 
     Viewers play films from here if metadata shows no BulkDataURI: `…/pixeldata?accept=video/mp4`.
     """
-    wishes = wishes_of(request) or parse_accept("*/*")
-    if "instance" in request.path_params and not wishes[0].is_multipart and wishes[0].name != "*/*":
+    wishes = wishes_of(request)
+    is_single = bool(wishes) and not wishes[0].is_multipart and wishes[0].name != "*/*"
+    if "instance" in request.path_params and is_single:
         for path in _PIXELS[:-1]:
             try:
                 return await _value(request, path, wishes)

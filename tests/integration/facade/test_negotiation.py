@@ -124,7 +124,7 @@ FRAMES: dict[str, Rule] = {
     "application/jpeg": REFUSED,
     "application/jpeg, */*;q=0.1": parts(OCTETS, "*"),
     "application/dicom": REFUSED,
-    "": REFUSED,
+    "": parts(OCTETS, "*"),
     BROWSER: parts(OCTETS, "*"),
 }
 AS_STORED_ONLY = {'multipart/related; type="image/jpeg"; transfer-syntax=*'}
@@ -147,7 +147,7 @@ OBJECTS: dict[str, Rule] = {
     BROWSER: parts(DICOM, "*"),
     OCTET_PARTS: REFUSED,
     "application/dicom+json": REFUSED,
-    "": REFUSED,
+    "": parts(DICOM, "*"),
 }
 INSTANCES = OBJECTS | {
     "application/dicom": by_default(DICOM, multipart=False),
@@ -163,9 +163,9 @@ BULK: dict[str, str] = {
 }
 JSON = "application/dicom+json"
 METADATA: dict[str, int] = {
-    **dict.fromkeys((JSON, f"{JSON}, application/json", "application/json", "*/*"), 200),
+    **dict.fromkeys((JSON, f"{JSON}, application/json", "application/json", "*/*", ""), 200),
     f"{JSON}, multipart/related; type=application/octet-stream; transfer-syntax=*": 200,
-    **dict.fromkeys(("", "application/dicom", "application/data", "text/html"), 406),
+    **dict.fromkeys(("nonsense", "application/dicom", "application/data", "text/html"), 406),
 }
 RENDERED: dict[str, str] = {
     **dict.fromkeys(
@@ -310,3 +310,42 @@ async def test_the_query_decides_where_it_disagrees_with_the_header(archive: htt
     ):
         response = await archive.get(f"{path}?{query}", headers={"Accept": OCTET_PARTS})
         assert seen(response)[0::2] == (False, f"{J}202"), query
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_a_request_without_an_accept_header_accepts_everything(archive: httpx.AsyncClient, version: str) -> None:
+    """As Go's `net/http`, Java's `HttpClient` and `fetch` in Node send it (RFC 9110 section 12.5.1)."""
+    instance = instance_path(EXPLICIT_LITTLE).removeprefix("/v2")
+    series, study = instance.rpartition("/instances")[0], f"/studies/{study_of(EXPLICIT_LITTLE)}"
+    resources = (study, series, instance)
+    paths = [
+        *(f"{each}{rest}" for each in resources for rest in ("", "/metadata", "/rendered", "/thumbnail", "/bulkdata")),
+        *(f"{each}/pixeldata" for each in resources),
+        *(f"{instance}/frames/1{rest}" for rest in ("", "/rendered", "/thumbnail")),
+        *(f"{instance}/bulkdata/7FE00010", "/studies", "/series", "/instances"),
+        *(f"{study}/series", f"{study}/instances", f"{series}/instances"),
+        *("/changefeed", "/changefeed/latest", "/extendedquerytags", "/operations/" + "0" * 32, "/partitions"),
+    ]
+    for path in paths:
+        found: list[tuple[int, str]] = []
+        for accept in ("*/*", "", None):
+            request = archive.build_request("GET", f"/{version}{path}", headers={"Accept": accept or ""})
+            if accept is None:
+                del request.headers["Accept"]
+            answer = await archive.send(request)
+            found.append((answer.status_code, answer.headers.get("Content-Type", "").partition("; boundary")[0]))
+        assert found[0] == found[1] == found[2], (path, found)
+        assert found[0][0] != 406, (path, found)
+
+
+async def test_a_store_request_without_an_accept_header_is_answered_in_json(archive: httpx.AsyncClient) -> None:
+    for version in ("v1", "v2"):
+        request = archive.build_request(
+            "POST",
+            f"/{version}/studies",
+            content=part10(**uids_of(EXPLICIT_LITTLE)),
+            headers={"Content-Type": "application/dicom"},
+        )
+        del request.headers["Accept"]
+        answer = await archive.send(request)
+        assert answer.headers["Content-Type"] == JSON

@@ -107,8 +107,17 @@ def test_accept_headers_add_up() -> None:
     assert [wish.name for wish in wishes_of(found)] == ["a/b", "c/d"]
 
 
-def test_no_accept_header_is_no_wish() -> None:
-    assert wishes_of(request("")) == []
+@pytest.mark.parametrize("headers", [[], [(b"accept", b"")], [(b"accept", b" "), (b"accept", b"")]])
+def test_no_accept_header_or_an_empty_one_accepts_everything(headers: list[tuple[bytes, bytes]]) -> None:
+    found = Request({"type": "http", "query_string": b"accept=", "headers": headers})
+
+    assert [wish.name for wish in wishes_of(found)] == ["*/*"]
+
+
+def test_an_accept_header_without_a_valid_entry_accepts_nothing() -> None:
+    found = Request({"type": "http", "query_string": b"", "headers": [(b"accept", b"nonsense")]})
+
+    assert wishes_of(found) == []
 
 
 @pytest.mark.parametrize("value", ["0", "201", "-1"])
