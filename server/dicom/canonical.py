@@ -3,17 +3,29 @@
 What is missing, empty or of another type than asked for is None or left out: nothing here raises.
 """
 
+import re
 from binascii import Error as NotBase64
 from binascii import a2b_base64
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from struct import pack
+from struct import pack, unpack
 from typing import Any
 
 Attributes = Mapping[str, Any]
 """Elements by tag, eight upper-case hex digits."""
 
 BULK_PREFIX = "bulkdata:"
+
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_PADDING = " \0\t\r\n"
+_STRINGS = frozenset(
+    [
+        *("00280004", "20500020", "00281056"),
+        *("00280008", "00280030", "00280034", "00281050", "00281051", "00281052", "00281053"),
+        *("00082144", "00180040", "00181063", "00181065", "00181164", "00182010"),
+    ]
+)
+"""Attributes that describe pixels and are strings (CS, DS or IS in PS3.6); the others are words of 16 bits."""
 
 
 def values(attributes: Attributes, tag: str) -> Sequence[Any]:
@@ -24,20 +36,29 @@ def values(attributes: Attributes, tag: str) -> Sequence[Any]:
 
 
 def text(attributes: Attributes, tag: str) -> str:
-    """Return the first value, if it is a string; else ""."""
-    found = values(attributes, tag)
-    return found[0].strip() if found and isinstance(found[0], str) else ""
+    """Return the first value, if it is a string, without padding; else ""."""
+    found = values(attributes, tag) or _of_bytes(attributes, tag)
+    return found[0].strip(_PADDING) if found and isinstance(found[0], str) else ""
 
 
 def numbers(attributes: Attributes, tag: str) -> list[float]:
     """Return the values that are finite numbers."""
-    return [value for value in values(attributes, tag) if _is_number(value)]
+    return [value for value in numeric_values(attributes, tag) if value is not None]
+
+
+def numeric_values(attributes: Attributes, tag: str) -> list[float | None]:
+    """Return all values of an element, None for those that are no finite number.
+
+    A number may be written as a string, with any VR: an Integer String "512.0", a Decimal String of 18 characters, a
+    US element that was given the VR IS. What was given a VR of bytes (UN, OB, OW) is read as what its tag is.
+    """
+    return [_number(value) for value in values(attributes, tag) or _of_bytes(attributes, tag)]
 
 
 def number(attributes: Attributes, tag: str) -> float | None:
     """Return the first value, if it is a finite number."""
-    found = values(attributes, tag)
-    return found[0] if found and _is_number(found[0]) else None
+    found = values(attributes, tag) or _of_bytes(attributes, tag)
+    return _number(found[0]) if found else None
 
 
 def integer(attributes: Attributes, tag: str) -> int | None:
@@ -81,5 +102,21 @@ def data(attributes: Attributes, tag: str, bulk: Mapping[str, bytes]) -> bytes:
     return pack(f"<{len(words)}H", *[word & 0xFFFF for word in words])
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        text = value.strip(_PADDING)
+        if not _DECIMAL.fullmatch(text):
+            return None
+        value = float(text)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value) else None
+
+
+def _of_bytes(attributes: Attributes, tag: str) -> Sequence[Any]:
+    """Return the values of an attribute that describes pixels and has a VR of bytes."""
+    element = attributes.get(tag)
+    if not isinstance(element, Mapping) or "InlineBinary" not in element:
+        return ()
+    raw = data(attributes, tag, {})
+    if tag in _STRINGS:
+        return raw.decode("latin-1").split("\\")
+    return unpack(f"<{len(raw) // 2}H", raw[: len(raw) // 2 * 2])

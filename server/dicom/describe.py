@@ -10,6 +10,7 @@ import orjson
 
 from server.dicom import validate
 from server.dicom.attributes import AVAILABLE_TRANSFER_SYNTAX_UID, KEPT_TAGS, attributes_of
+from server.dicom.canonical import integer, text
 from server.dicom.pixels import frame_table, native_layout
 from server.dicom.scan import PixelData, Scanner
 from server.dicom.values import quoted
@@ -157,12 +158,11 @@ def _pixels(elements: Mapping[str, Any]) -> int:
     """Return the number of samples of a frame."""
     pixels = _number(elements, _ROWS) * _number(elements, _COLUMNS)
     samples = max(_number(elements, _SAMPLES_PER_PIXEL), 1)
-    photometric = elements.get(_PHOTOMETRIC_INTERPRETATION, {}).get("Value", ("",))[0]
+    photometric = text(elements, _PHOTOMETRIC_INTERPRETATION).upper()
     if photometric == "YBR_FULL_422" and samples == 3:
         return pixels * 2  # two pixels share their chrominance (PS3.3 section C.7.6.3.1.2)
     return pixels * samples
 
 
 def _number(elements: Mapping[str, Any], tag: str) -> int:
-    value = elements.get(tag, {}).get("Value", (0,))[0]
-    return value if isinstance(value, int) and value > 0 else 0
+    return max(integer(elements, tag) or 0, 0)

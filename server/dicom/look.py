@@ -6,7 +6,7 @@ No pixel is touched here, so that this can run where numpy may not be imported.
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
-from server.dicom.canonical import Attributes, bulk_path, data, integer, items, number, numbers, text, values
+from server.dicom.canonical import Attributes, bulk_path, data, integer, items, number, numbers, numeric_values, text
 from server.dicom.segment_colors import frame_tint, label_colors
 from server.model.rendering import Look, LookupTable, Overlay, Palette, PixelPresentation, Window, WindowFunction
 
@@ -47,6 +47,8 @@ _SEGMENTATION_TYPE, _MAXIMUM_FRACTIONAL_VALUE = "00620001", "0062000E"
 
 _OVERLAY_GROUPS = tuple(f"{group:04X}" for group in range(0x6000, 0x6020, 2))
 
+_MOST_SMALL_TABLE_BYTES = 512
+
 _BULK_TAGS = frozenset(
     {_LUT_DATA, _ICC_PROFILE, *_PALETTE_DATA, *_SEGMENTED_PALETTE_DATA, *(f"{group}3000" for group in _OVERLAY_GROUPS)}
 )
@@ -71,7 +73,7 @@ def look_of(attributes: Attributes, bulk: Mapping[str, bytes], frame: int = 1) -
     groups = _functional_groups(attributes, frame)
     transformation = groups.get(_PIXEL_VALUE_TRANSFORMATION, attributes)
     voi = groups.get(_FRAME_VOI_LUT, attributes)
-    photometric = text(attributes, _PHOTOMETRIC_INTERPRETATION)
+    photometric = text(attributes, _PHOTOMETRIC_INTERPRETATION).upper()
     tables = [_table(item, _LUT_DESCRIPTOR, _LUT_DATA, bulk) for item in items(attributes, _MODALITY_LUT_SEQUENCE)]
     return Look(
         slope=number(transformation, _RESCALE_SLOPE) or 1.0,
@@ -115,19 +117,23 @@ def _functional_groups(attributes: Attributes, frame: int) -> dict[str, Attribut
 
 
 def _table(item: Attributes, descriptor: str, tag: str, bulk: Mapping[str, bytes]) -> LookupTable | None:
-    described = values(item, descriptor)
+    described = numbers(item, descriptor)
     raw = data(item, tag, bulk)
-    if len(described) != 3 or not all(isinstance(value, int) for value in described) or not raw:
+    if len(described) != 3 or not raw:
         return None
-    entries, first, bits = described
-    return LookupTable(entries & 0xFFFF or 1 << 16, first, bits if 1 <= bits <= 16 else 16, raw)
+    entries, first, bits = map(int, described)
+    # 0 stands for 65536; of data that is far too short for that, for 256 in a byte.
+    most = 1 << 16 if len(raw) > _MOST_SMALL_TABLE_BYTES else 1 << 8
+    return LookupTable(entries & 0xFFFF or most, first, bits if 1 <= bits <= 16 else 16, raw)
 
 
 def _windows(voi: Attributes) -> tuple[Window, ...]:
     name = text(voi, _VOI_LUT_FUNCTION)
     function = WindowFunction(name) if name in set(WindowFunction) else WindowFunction.LINEAR
-    pairs = zip(numbers(voi, _WINDOW_CENTER), numbers(voi, _WINDOW_WIDTH), strict=False)
-    return tuple(Window(center, width, function) for center, width in pairs if width > 0)
+    pairs = zip(numeric_values(voi, _WINDOW_CENTER), numeric_values(voi, _WINDOW_WIDTH), strict=False)
+    return tuple(
+        Window(center, width, function) for center, width in pairs if center is not None and width and width > 0
+    )
 
 
 def _voi_luts(voi: Attributes, bulk: Mapping[str, bytes]) -> tuple[LookupTable, ...]:

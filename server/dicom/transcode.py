@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from struct import pack
 from typing import Any
 
+from server.dicom.canonical import integer, text
 from server.dicom.codecs import syntaxes
 from server.dicom.codecs.syntaxes import described
 from server.dicom.syntax import IMPLICIT_LITTLE
@@ -37,7 +38,7 @@ def describe_pixels(attributes: Mapping[str, Any]) -> PixelDescription:
         WrongState: PIXEL_DATA_UNREADABLE, a required attribute is missing or makes no sense.
     """
     sample_format = next((name for tag, name in _FORMATS.items() if tag in attributes), "integer")
-    photometric = _text(attributes, "00280004") or ("" if sample_format == "integer" else "MONOCHROME2")
+    photometric = text(attributes, "00280004").upper() or ("" if sample_format == "integer" else "MONOCHROME2")
     rows, columns = _number(attributes, "00280010"), _number(attributes, "00280011")
     bits_allocated = _number(attributes, "00280100", _FLOAT_BITS.get(sample_format))
     bits_stored = bits_allocated if sample_format != "integer" else _number(attributes, "00280101", bits_allocated)
@@ -122,7 +123,7 @@ def _lossy_changes(
         if ratio is not None:
             changes[_LOSSY_RATIO] = ("DS", _padded([*ratios, f"{ratio:.4g}"]))
         return changes
-    if source in syntaxes.DCT and source != target and _text(attributes, "00282110") != "01":
+    if source in syntaxes.DCT and source != target and text(attributes, "00282110") != "01":
         changes = {_LOSSY: ("CS", b"01")}
         if not methods:
             changes[_LOSSY_METHOD] = ("CS", _padded([_JPEG_METHOD]))
@@ -149,13 +150,10 @@ def _texts(attributes: Mapping[str, Any], tag: str) -> list[str]:
     return [f"{value:.8g}" if isinstance(value, float) else str(value) for value in values]
 
 
-def _text(attributes: Mapping[str, Any], tag: str) -> str:
-    return next(iter(_texts(attributes, tag)), "").strip()
-
-
 def _number(attributes: Mapping[str, Any], tag: str, default: int | None = None) -> int:
-    value = next(iter(_values(attributes, tag)), default)
-    if not isinstance(value, int):
+    is_absent = next(iter(_values(attributes, tag)), None) is None and not attributes.get(tag, {}).get("InlineBinary")
+    value = default if is_absent else integer(attributes, tag)
+    if value is None:
         raise _unreadable(f"The data set doesn't say what is needed to read its pixels: ({tag[:4]},{tag[4:]}).")
     return value
 

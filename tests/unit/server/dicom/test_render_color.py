@@ -84,6 +84,21 @@ def test_entries_of_16_bits_that_were_called_8_are_understood() -> None:
     assert rendered(np.array([[0, 1]], np.uint8), Look(palette=Palette(high, high, high))) == [[[0] * 3, [200] * 3]]
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("entries", [255, 256])
+def test_the_length_of_palette_data_decides_whether_entries_are_bytes(bits: int, entries: int) -> None:
+    ramp = bytes(range(entries))[::-1]
+    packed = LookupTable(entries, 0, bits, ramp + bytes(entries % 2))
+    shown = rendered(EVERY_BYTE, Look(palette=Palette(packed, packed, packed)))
+    assert np.array(shown)[:, :, 1].ravel().tolist()[:entries] == list(ramp)
+
+
+def test_a_palette_of_which_one_table_is_cut_off_keeps_the_colours_of_the_others() -> None:
+    whole, short = LookupTable(4, 0, 8, bytes([1, 2, 3, 4])), LookupTable(4, 0, 8, bytes([9, 8]))
+    shown = rendered(np.array([[0, 1, 2, 3]], np.uint8), Look(palette=Palette(whole, whole, short)))
+    assert shown == [[[1, 1, 9], [2, 2, 8], [3, 3, 8], [4, 4, 8]]]
+
+
 def test_a_supplemental_palette_colours_values_from_its_first_one_on() -> None:
     supplement = palette([(255, 0, 0), (0, 255, 0)], first=200, presentation=PixelPresentation.SUPPLEMENTAL)
     look = Look(palette=supplement, windows=(Window(100, 201),))

@@ -157,6 +157,16 @@ def test_a_voi_lut_may_have_entries_of_one_byte() -> None:
     assert rendered(np.array([[9, 10, 11, 12, 13]], np.uint8), look) == [[7, 7, 77, 177, 177]]
 
 
+def test_a_voi_lut_of_bytes_that_were_called_words_has_its_full_range() -> None:
+    look = Look(voi_luts=(LookupTable(4, 10, 16, bytes([0, 85, 170, 255])),))
+    assert rendered(np.array([[10, 11, 12, 13]], np.uint8), look) == [[0, 85, 170, 255]]
+
+
+def test_a_modality_lut_may_have_entries_of_one_byte() -> None:
+    look = Look(modality_lut=LookupTable(4, 0, 16, bytes([40, 30, 20, 10])), value_range=(0, 255))
+    assert rendered(np.array([[0, 1, 2, 3]], np.uint8), look) == [[40, 30, 20, 10]]
+
+
 def test_a_voi_lut_that_is_cut_off_ends_earlier() -> None:
     look = Look(voi_luts=(LookupTable(300, 0, 16, np.array([0, 65535], "<u2").tobytes()),))
     assert rendered(np.array([[0, 1, 2, 255]], np.uint8), look) == [[0, 255, 255, 255]]
