@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from dicomstore.v1.store_service_pb2 import ValidationMode
-from pydicom.charset import python_encoding
 from pydicom.uid import UID
 
 from facade.accept import ANY, STORED, Offer, negotiate, parse_accept
@@ -36,6 +35,7 @@ from facade.endpoints import (
 from facade.routes import BARE, DICOM, SERVICE, Row
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS, ApiVersion
 from server.dicom.attributes import SEARCH_KEYS, SearchKey
+from server.dicom.charset import EXTENSION_TERMS, PLAIN_TERMS
 from server.dicom.codecs import syntaxes
 from server.dicom.keywords import path_of
 from server.dicom.kinds import KIND_OF_CLASS, Kind
@@ -355,13 +355,10 @@ def _returned_attributes() -> str:
 
 
 def _character_sets() -> str:
-    terms = [term for term in python_encoding if term]
-    single = [term for term in terms if not term.startswith("ISO 2022")]
-    extended = [term for term in terms if term.startswith("ISO 2022")]
     kinds = (
         ("Default", ["none, read as ISO 8859-1, which has ISO_IR 6 in it"]),
-        ("Without code extensions", single),
-        ("With code extensions", extended),
+        ("Without code extensions", PLAIN_TERMS),
+        ("With code extensions", EXTENSION_TERMS),
     )
     lines = (textwrap.fill(f"* {kind}: {', '.join(names)}.", _LINE, subsequent_indent="  ") for kind, names in kinds)
     return "\n".join(lines)

@@ -1,33 +1,98 @@
-"""Text of DICOM character sets (PS3.3 section C.12.1.1.2, PS3.5 section 6.1), the way pydicom reads it.
+"""Text in the character sets of DICOM (PS3.3 section C.12.1.1.2, PS3.5 section 6.1).
 
-One difference: of ISO 2022 IR 58 (PS3.5 annex K) pydicom leaves the escape sequences in the text.
-
-Names of Python codecs stand for character sets. All that are admitted decode the bytes 0x20 to 0x7E, when no escape
+Python codecs stand for character sets. All that are admitted decode the bytes 0x20 to 0x7E, when no escape sequence
 precedes them, to the ASCII characters; plain text can therefore skip decoding.
+
+With code extensions (PS3.5 section 6.1.2.5) two sets are in use at a time, G0 for bytes below 0x80 and G1 for those
+above, and an escape sequence replaces one of them until the value, or a part of it, ends.
 """
 
 import codecs
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import NamedTuple
 
-from pydicom.charset import CODES_TO_ENCODINGS, STAND_ALONE_ENCODINGS, default_encoding
-from pydicom.charset import python_encoding as _CODEC_OF_TERM
+_DEFAULT = "latin-1"
+"""Of the default repertoire, ISO_IR 6: many files have ISO 8859-1 in its place."""
 
-Codecs = tuple[str, ...]
-"""The first decodes what no escape sequence precedes; the others may be switched to."""
+_CODECS = {
+    6: _DEFAULT,
+    13: "shift_jis",
+    100: "latin-1",
+    101: "iso8859-2",
+    109: "iso8859-3",
+    110: "iso8859-4",
+    126: "iso8859-7",
+    127: "iso8859-6",
+    138: "iso8859-8",
+    144: "iso8859-5",
+    148: "iso8859-9",
+    166: "tis-620",
+    203: "iso8859-15",
+    58: "gb2312",
+    87: "iso2022_jp",
+    149: "euc_kr",
+    159: "iso2022_jp_2",
+}
+"""Codecs of the sets that code extensions can use, by number in the ISO register."""
 
-DEFAULT_CODECS: Codecs = (default_encoding,)
+_SEQUENCES = {
+    b"\x1b(B": 6,
+    b"\x1b(J": 13,
+    b"\x1b)I": 13,
+    b"\x1b-A": 100,
+    b"\x1b-B": 101,
+    b"\x1b-C": 109,
+    b"\x1b-D": 110,
+    b"\x1b-F": 126,
+    b"\x1b-G": 127,
+    b"\x1b-H": 138,
+    b"\x1b-L": 144,
+    b"\x1b-M": 148,
+    b"\x1b-T": 166,
+    b"\x1b-b": 203,
+    b"\x1b$)A": 58,
+    b"\x1b$B": 87,
+    b"\x1b$)C": 149,
+    b"\x1b$(D": 159,
+}
+"""Numbers of the sets that escape sequences put in use (PS3.3 tables C.12-3 and C.12-4)."""
 
-_WITH_ESCAPES = frozenset({"iso2022_jp", "iso2022_jp_2"})
-"""Codecs that need the escape sequences to be there; others know nothing of them."""
+_MULTI_BYTE = (58, 87, 149, 159)
+_WHOLE = {"ISO_IR 192": "utf-8", "GB18030": "gb18030", "GBK": "gbk"}
+
+PLAIN_TERMS = (*(f"ISO_IR {number}" for number in _CODECS if number not in _MULTI_BYTE), *_WHOLE)
+"""Defined terms without code extensions."""
+
+EXTENSION_TERMS = tuple(f"ISO 2022 IR {number}" for number in _CODECS)
+"""Defined terms with code extensions."""
+
+_TERMS: dict[str, int | str] = {
+    "": 6,
+    **{f"{prefix} {number}": number for prefix in ("ISO_IR", "ISO 2022 IR") for number in _CODECS},
+    **_WHOLE,
+}
+_DEFINED = frozenset({"", *PLAIN_TERMS, *EXTENSION_TERMS})
+
+# The sets that an escape sequence puts into G0 and G1. The name is of a codec for G1, and of a sequence that the
+# codec `_TWO_BYTES` knows for a set of two bytes in G0; the others in G0 are ASCII.
+_TWO_BYTES = "iso2022_jp_2"
+_G0 = {b"\x1b(B": b"", b"\x1b(J": b"", b"\x1b$B": b"\x1b$B", b"\x1b$@": b"\x1b$B", b"\x1b$(D": b"\x1b$(D"}
+_G1 = {sequence: _CODECS[number] for sequence, number in _SEQUENCES.items() if sequence not in _G0}
+_WITH_G1 = frozenset(number for sequence, number in _SEQUENCES.items() if sequence in _G1)
+
+_ALWAYS = frozenset({b"\x1b(B", b"\x1b(J", b"\x1b$@"})
+"""Escape sequences that need no term of their own: both sets of one byte in G0, and the older form of ISO-IR 87."""
+
+_PREFIXES = {"UTF8": "utf-8", "GB18030": "gb18030", "GBK": "gbk"}
 
 _MAX_CACHED_BYTES = 256
 _ESCAPE = b"\x1b"
-_RUNS = re.compile(rb"^[^\x1b]+|\x1b[^\x1b]*")
-_LINE_DELIMITERS = re.compile(rb"[\r\n\t\f]")
-_MISSPELT_PLAIN = re.compile(r"ISO[^_]IR")
-_MISSPELT_EXTENSION = re.compile(r"(?!ISO 2022 IR )ISO.2022.IR.")
+_SEQUENCE = re.compile(rb"\x1b[\x20-\x2f]+[\x30-\x7e]")
+_TWO_BYTE_RUN = re.compile(rb"[^\x00-\x1f]+")
+_PARTS = re.compile(rb"[\x21-\x7e]+|[\x80-\xff]+|[ \x7f]+")
+_NUMBER = re.compile(r"(?:ISO)?[\W_]*(?:2022)?[\W_]*(?:IR)?[\W_]*([0-9]{1,3})(?![0-9])")
 
 # Files name these Python codecs instead of a defined term; other codecs would not keep ASCII as it is.
 _ADMITTED_CODECS = frozenset(
@@ -39,48 +104,121 @@ _ADMITTED_CODECS = frozenset(
     )
 )
 
+MISSPELT = "The character set is misspelt; it was read as the defined term that it resembles"
+UNKNOWN = "The character set is not a defined term"
 
-def codecs_of(terms: Sequence[str]) -> tuple[Codecs, bool]:
-    """Return the codecs of the values of Specific Character Set, and whether all of them are known.
 
-    Unknown ones are taken for the default character set. A character set without code extensions stands alone.
+class CharacterSet(NamedTuple):
+    """The meaning of Specific Character Set (0008,0005).
+
+    codec: of value 1, which is in use where a value begins.
+    has_g1: value 1 defines the bytes from 0x80 on.
+    sequences: escape sequences of the sets that the other values name; None without code extensions.
     """
-    found = [_codec_of(term) for term in terms or ("",)]
-    known = all(codec is not None for codec in found)
-    if len(found) == 1 or terms[0] in STAND_ALONE_ENCODINGS:
-        return (found[0] or default_encoding,), known
-    extensions = [codec for term, codec in zip(terms, found, strict=True) if term not in STAND_ALONE_ENCODINGS]
-    return tuple(codec or default_encoding for codec in extensions), known
+
+    codec: str
+    has_g1: bool = True
+    sequences: frozenset[bytes] | None = None
 
 
-def decode(raw: bytes, codec_names: Codecs) -> tuple[str, bool]:
-    """Return the text of a value, and whether all its bytes could be decoded; others become U+FFFD."""
+DEFAULT_REPERTOIRE = CharacterSet(_DEFAULT, has_g1=False)
+
+
+@lru_cache(maxsize=256)
+def character_set_of(terms: tuple[str, ...]) -> tuple[CharacterSet, str]:
+    """Return the character set that the values of Specific Character Set name, and what is wrong with them or "".
+
+    Unknown terms are taken for the default repertoire.
+    """
+    names = [term.strip(" \0") for term in terms] or [""]
+    found = [_resolved(name) for name in names]
+    whole = next((codec for codec in found if isinstance(codec, str)), None)
+    problem = UNKNOWN if None in found else "" if _DEFINED.issuperset(names) else MISSPELT
+    if isinstance(found[0], str):
+        return CharacterSet(found[0]), problem
+    if whole is not None and sum(map(bool, names)) == 1:
+        return CharacterSet(whole), MISSPELT  # an empty value 1 before it, as if it were an extension
+    return _of_numbers([number for number in found if isinstance(number, int)], found[0] or 6, names), problem
+
+
+def decode(raw: bytes, character_set: CharacterSet, delimiters: bytes = b"") -> tuple[str, bool]:
+    """Return the text of a value, and whether all of it could be decoded; other bytes become U+FFFD.
+
+    Args:
+        delimiters: characters before which the set of value 1 is in use again. Those that stand in the text that is
+            returned are delimiters; bytes of other characters that look alike are not among them.
+    """
     if _ESCAPE not in raw:
-        return _decode_run(raw, codec_names[0])
+        return _decode_run(raw, character_set.codec)
+    if character_set.sequences is None:
+        return _decode_run(raw, character_set.codec)[0], False
     # The names of a patient come with each of hundreds of instances, and take a while.
-    return _decode_runs_again(raw, codec_names) if len(raw) <= _MAX_CACHED_BYTES else _decode_runs(raw, codec_names)
+    is_short = len(raw) <= _MAX_CACHED_BYTES
+    return (_decode_extended_again if is_short else _decode_extended)(raw, character_set, delimiters)
 
 
-def _decode_runs(raw: bytes, codec_names: Codecs) -> tuple[str, bool]:
-    texts = [_decode_escaped(run, codec_names) for run in _RUNS.findall(raw)]
-    return "".join(text for text, _ in texts), all(is_clean for _, is_clean in texts)
+def _decode_extended(raw: bytes, character_set: CharacterSet, delimiters: bytes) -> tuple[str, bool]:
+    """Decode a value with escape sequences (PS3.5 section 6.1.2.5.3)."""
+    assert character_set.sequences is not None
+    two_bytes, g1 = b"", character_set.codec
+    texts: list[str] = []
+    is_clean, position = True, 0
+    while position < len(raw):
+        if sequence := _SEQUENCE.match(raw, position):
+            code, position = sequence[0], sequence.end()
+            is_clean = is_clean and code in character_set.sequences
+            if code in _G0:
+                two_bytes = _G0[code]
+            elif code in _G1:
+                g1 = _G1[code]
+            else:
+                texts.append(code.decode("latin-1"))
+            continue
+        pattern = _TWO_BYTE_RUN if two_bytes else _run_pattern(delimiters, is_shift_jis=g1 == "shift_jis")
+        if run := pattern.match(raw, position):
+            position = run.end()
+            text, is_whole = (
+                _decode_two_bytes(run[0], two_bytes, g1, delimiters) if two_bytes else _decode_run(run[0], g1)
+            )
+            texts.append(text)
+            is_clean = is_clean and is_whole
+        else:
+            # A delimiter, or a control character: the set of value 1 is in use again. Where that leaves bytes from
+            # 0x80 on undefined, some writers rely on the set before, without a new escape sequence.
+            texts.append(chr(raw[position]))
+            is_clean = is_clean and raw[position] != _ESCAPE[0]
+            two_bytes, g1 = b"", character_set.codec if character_set.has_g1 else g1
+            position += 1
+    return "".join(texts), is_clean
 
 
-_decode_runs_again = lru_cache(maxsize=1024)(_decode_runs)
+_decode_extended_again = lru_cache(maxsize=1024)(_decode_extended)
 
 
-def _codec_of(term: str) -> str | None:
-    if term in _CODEC_OF_TERM:
-        return _CODEC_OF_TERM[term]
-    if _MISSPELT_PLAIN.match(term):
-        return _CODEC_OF_TERM.get("ISO_IR" + term[6:])
-    if _MISSPELT_EXTENSION.match(term):
-        return _CODEC_OF_TERM.get("ISO 2022 IR " + term[12:])
+def _resolved(name: str) -> int | str | None:
+    """Return number or codec of the character set that is meant by a term; None if that is not clear."""
+    if name in _TERMS:
+        return _TERMS[name]
+    upper = name.upper()
+    if (found := _NUMBER.match(upper)) and (number := int(found[1])) in {*_CODECS, 14, 192}:
+        return "utf-8" if number == 192 else 13 if number == 14 else number
+    letters = re.sub(r"[\W_]", "", upper)
+    for prefix, codec in _PREFIXES.items():
+        if letters.startswith(prefix):
+            return codec
     try:
-        name = codecs.lookup(term).name
+        codec = codecs.lookup(name).name
     except (LookupError, ValueError):
         return None
-    return name if name in _ADMITTED_CODECS else None
+    return codec if codec in _ADMITTED_CODECS else None
+
+
+def _of_numbers(numbers: Sequence[int], first: int, names: Sequence[str]) -> CharacterSet:
+    codec, has_g1 = _CODECS[first], first in _WITH_G1
+    if len(names) == 1 and "2022" not in names[0] and first not in _MULTI_BYTE:
+        return CharacterSet(codec, has_g1)
+    named = {sequence for sequence, number in _SEQUENCES.items() if number in numbers}
+    return CharacterSet(codec, has_g1, frozenset(named | _ALWAYS))
 
 
 def _decode_run(raw: bytes, codec: str) -> tuple[str, bool]:
@@ -90,21 +228,29 @@ def _decode_run(raw: bytes, codec: str) -> tuple[str, bool]:
         return raw.decode(codec, "replace"), False
 
 
-def _decode_escaped(run: bytes, codec_names: Codecs) -> tuple[str, bool]:
-    """Decode a run of bytes that may begin with one escape sequence."""
-    if not run.startswith(_ESCAPE):
-        return _decode_run(run, codec_names[0])
-    code = run[: 4 if run[1:3] in (b"$(", b"$)") else 3]
-    codec = CODES_TO_ENCODINGS.get(code, "")
-    if codec != default_encoding and codec not in codec_names:
-        return run.decode(codec_names[0], "replace"), False
-    try:
-        if codec in _WITH_ESCAPES:
-            return run.decode(codec), True
-        # The end of a line switches back to the first character set (PS3.5 section 6.1.2.5.3).
-        text = run[len(code) :]
-        line_end = _LINE_DELIMITERS.search(text)
-        split = line_end.start() if line_end else len(text)
-        return text[:split].decode(codec) + text[split:].decode(codec_names[0]), True
-    except UnicodeError:
-        return run.decode(codec_names[0], "replace"), False
+def _decode_two_bytes(run: bytes, sequence: bytes, g1: str, delimiters: bytes) -> tuple[str, bool]:
+    """Decode a run in which G0 has a set of two bytes a character."""
+    texts: list[str] = []
+    is_clean = True
+    for part in _PARTS.findall(run):
+        last = ""
+        if part[0] >= 0x80:
+            text, is_whole = _decode_run(part, g1)
+        elif part[0] in b" \x7f":
+            text, is_whole = part.decode("ascii"), True
+        else:
+            if len(part) % 2 and part[-1] in delimiters:
+                # The writer did not leave the set before the delimiter, as it has to.
+                part, last = part[:-1], chr(part[-1])
+            text, is_whole = _decode_run(sequence + part, _TWO_BYTES)
+        texts += (text, last)
+        is_clean = is_clean and is_whole and not last
+    return "".join(texts), is_clean
+
+
+@cache
+def _run_pattern(delimiters: bytes, *, is_shift_jis: bool) -> re.Pattern[bytes]:
+    """Return the pattern of bytes among which are no delimiters, control characters and escape sequences."""
+    one = rb"[^\x00-\x1f%b]" % re.escape(delimiters)
+    # Writers that name JIS X 0201 may have Shift JIS, whose second bytes may look like delimiters.
+    return re.compile(rb"(?:[\x81-\x9f\xe0-\xfc][\x40-\x7e\x80-\xfc]|%b)+" % one if is_shift_jis else one + b"+")

@@ -10,7 +10,7 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 from server.dicom import dictionary
-from server.dicom.charset import Codecs
+from server.dicom.charset import CharacterSet
 from server.dicom.values import BIG_ENDIAN_EMITTERS, LITTLE_ENDIAN_EMITTERS, PLAIN_VALUES, Emitter, Plain
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -117,7 +117,7 @@ class ElementTable(dict[bytes, Row]):
         self.is_implicit = is_implicit
         self.is_big_endian = is_big_endian
         self.watched = watched
-        self.sequences: dict[int, tuple[bytes, Codecs, str]] = {}
+        self.sequences: dict[int, tuple[bytes, CharacterSet, str]] = {}
         self.key_bytes = 4 if is_implicit else 6
         self.read_head = Struct(f"{order}4sI" if is_implicit else f"{order}6sH").unpack_from
         self.read_long = Struct(f"{order}8xI").unpack_from

@@ -1,6 +1,6 @@
 """What is open on the way through a data set: data sets and sequences, one inside the other."""
 
-from server.dicom.charset import Codecs
+from server.dicom.charset import CharacterSet
 from server.dicom.elements import ElementTable
 
 NEVER = float("inf")
@@ -15,8 +15,8 @@ class DataSet:
     """
 
     __slots__ = (
+        "character_set",
         "close_at",
-        "codecs",
         "creators",
         "cut_at",
         "is_unordered",
@@ -28,10 +28,12 @@ class DataSet:
         "table",
     )
 
-    def __init__(self, parent: "Items | None", table: ElementTable, codecs: Codecs, end: float, cut_at: float) -> None:
+    def __init__(
+        self, parent: "Items | None", table: ElementTable, character_set: CharacterSet, end: float, cut_at: float
+    ) -> None:
         self.parent = parent
         self.table = table
-        self.codecs = codecs
+        self.character_set = character_set
         self.close_at = min(end, cut_at)
         self.cut_at = cut_at
         self.json: list[str] = []

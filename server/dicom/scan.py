@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from struct import unpack
 
 from server.dicom import dictionary, elements
-from server.dicom.charset import codecs_of
+from server.dicom.charset import character_set_of
 from server.dicom.elements import MAX_LAST_BYTES, ElementTable, Entry, element_head
 from server.dicom.nesting import NEVER, DataSet, Items
 from server.dicom.pixels import FragmentWalk
@@ -193,10 +193,11 @@ class Scanner(Walk):
     def _learn(self, data_set: DataSet, tag: int, raw: bytes) -> None:
         super()._learn(data_set, tag, raw)
         if tag == elements.SPECIFIC_CHARACTER_SET:
-            data_set.codecs, are_known = codecs_of(raw.decode("latin-1").rstrip(" \0").split("\\"))
-            self.notes.codecs = data_set.codecs
-            if not are_known:
-                self._odd(tag, "CS", "The character set is not a defined term")
+            terms = tuple(raw.decode("latin-1").rstrip(" \0").split("\\"))
+            data_set.character_set, problem = character_set_of(terms)
+            self.notes.character_set = data_set.character_set
+            if problem:
+                self._odd(tag, "CS", problem)
         elif tag == elements.EXTENDED_OFFSET_TABLE and data_set is self._top:
             self.extended_offsets = unpack(f"<{len(raw) // 8}Q", raw[: len(raw) // 8 * 8])
         if data_set is self._top and tag in data_set.table.watched:
@@ -223,7 +224,7 @@ class Scanner(Walk):
             return False
         raw = self._data[start:stop]
         known = data_set.table.sequences.get(entry.tag)
-        if known is None or known[0] != raw or known[1] != data_set.codecs:
+        if known is None or known[0] != raw or known[1] != data_set.character_set:
             self._kept, self._kept_mark = raw, self._mark()
             return False
         self._add(data_set, entry.tag, known[2])
@@ -235,7 +236,7 @@ class Scanner(Walk):
         raw, known = self._kept, data_set.table.sequences
         has_room = tag in known or len(known) < _MAX_KEPT_SEQUENCES
         if raw is not None and has_room and self._mark() == self._kept_mark:
-            known[tag] = (raw, data_set.codecs, data_set.json[-1])
+            known[tag] = (raw, data_set.character_set, data_set.json[-1])
         self._kept = None
 
     def _mark(self) -> tuple[int, int, int]:
@@ -255,7 +256,7 @@ class Scanner(Walk):
                 self._keep_sequence(self._top, closed.tag)
         elif closed.parent is not None:
             closed.parent.json.append(f"{{{','.join(_ordered(closed))}}}" if closed.json else "{}")
-            self.notes.codecs = closed.parent.parent.codecs
+            self.notes.character_set = closed.parent.parent.character_set
 
     # -- bulk values --------------------------------------------------------------------------------------------
 

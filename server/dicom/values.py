@@ -17,7 +17,7 @@ from struct import Struct, unpack
 from typing import Any
 
 from server.dicom import charset, rules
-from server.dicom.charset import Codecs
+from server.dicom.charset import CharacterSet
 
 Emitter = Callable[[str, bytes, "Notes"], str]
 Plain = Callable[[str], re.Match[str] | None]
@@ -41,10 +41,10 @@ class Notes:
     count: how often something was noticed.
     """
 
-    __slots__ = ("codecs", "count", "invalid", "odd")
+    __slots__ = ("character_set", "count", "invalid", "odd")
 
     def __init__(self) -> None:
-        self.codecs: Codecs = charset.DEFAULT_CODECS
+        self.character_set: CharacterSet = charset.DEFAULT_REPERTOIRE
         self.count = 0
         self.invalid: dict[str, tuple[str, str]] = {}
         self.odd: dict[str, tuple[str, str]] = {}
@@ -66,10 +66,10 @@ def inline_binary(head: str, raw: bytes) -> str:
     return f'{head},"InlineBinary":"{b2a_base64(raw, newline=False).decode()}"}}' if raw else head + "}"
 
 
-def _decoded(head: str, raw: bytes, notes: Notes) -> str:
-    text, is_clean = charset.decode(raw, notes.codecs)
+def _decoded(head: str, raw: bytes, notes: Notes, delimiters: bytes = b"") -> str:
+    text, is_clean = charset.decode(raw, notes.character_set, delimiters)
     if not is_clean:
-        notes.add_odd(head, "Content has bytes that its character set does not have; they were replaced")
+        notes.add_odd(head, "Content has bytes or escape sequences that its character set does not have")
     return text
 
 
@@ -116,7 +116,7 @@ _VALUE_PADDING = re.compile(r"(?<![\0 ])[\0 ]+(?=\\|\Z)")
 
 def _text(head: str, raw: bytes, notes: Notes) -> str:
     """SH, LO, UC: several values, any character set."""
-    text = _decoded(head, raw, notes)
+    text = _decoded(head, raw, notes, b"\\")
     return _strings(head, _VALUE_PADDING.sub("", text) if "\\" in text else text.rstrip(_PADDING), notes)
 
 
@@ -130,7 +130,7 @@ def _paragraph(head: str, raw: bytes, notes: Notes) -> str:
 
 
 def _name(head: str, raw: bytes, notes: Notes) -> str:
-    text = _decoded(head, raw.rstrip(PADDING), notes)
+    text = _decoded(head, raw.rstrip(PADDING), notes, b"\\^=")
     if not text.strip("="):
         return head + "}"
     return _in_blocks(head, text, lambda block: _name_values(head, block, notes))

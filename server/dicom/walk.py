@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from typing import Protocol
 
 from server.dicom import dictionary, elements
-from server.dicom.charset import DEFAULT_CODECS
+from server.dicom.charset import DEFAULT_REPERTOIRE
 from server.dicom.elements import UNDEFINED_LENGTH, ElementTable, Entry
 from server.dicom.nesting import NEVER, DataSet, Items
 from server.dicom.values import BINARY_UNITS
@@ -58,7 +58,7 @@ class Walk(ABC):
         self.needed = 0
         self._explicit = explicit
         self._implicit = implicit
-        self._top = DataSet(None, implicit if is_implicit else explicit, DEFAULT_CODECS, NEVER, NEVER)
+        self._top = DataSet(None, implicit if is_implicit else explicit, DEFAULT_REPERTOIRE, NEVER, NEVER)
         self._open: DataSet | Items = self._top
         self._has_begun = False
         self._inner: Inner | None = None
@@ -207,7 +207,7 @@ class Walk(ABC):
             table = self._implicit
         end = NEVER if length == UNDEFINED_LENGTH else self._base + start + length
         sequence.number += 1
-        opened = DataSet(sequence, table, sequence.parent.codecs, end, sequence.cut_at)
+        opened = DataSet(sequence, table, sequence.parent.character_set, end, sequence.cut_at)
         self._open = opened
         self._pos = start
         self._entered(opened)
