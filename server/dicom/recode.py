@@ -19,6 +19,10 @@ _MAX_HELD_BYTES = 1 << 16
 _MAX_SHORT_LENGTH = 0xFFFF
 _BITS_ALLOCATED = 0x00280100
 _LAST_TAG = 0xFFFFFFFF
+_ICON_IMAGE_SEQUENCE = 0x00880200
+_MAX_ICON_BYTES = 1 << 20
+"""A larger Icon Image Sequence is left out: it is held until its end shows whether it can stay."""
+
 _VALUE_UNITS = {
     **dict.fromkeys(("AT", "SS", "US"), 2),
     **dict.fromkeys(("FL", "SL", "UL"), 4),
@@ -35,7 +39,9 @@ class Recoder(Walk):
         changes: elements of the top level by tag, as VR and little endian value, that take the place of what is there,
             or are put in; None leaves one out. Sequences can't be changed.
         stop_at: the pixel data that is written anew: at this element of the top level the way stops, until `resume`.
-            Pixel data of icons is emptied then if it is compressed: it could not stay as it is.
+        keeps_compressed_icons: False leaves out compressed pixel data of items, which would not be in the transfer
+            syntax of the new file: an Icon Image Sequence as a whole (it is Type 3, PS3.3 section C.7.6.1), elsewhere
+            the element.
 
     Attributes:
         has_stopped: the element `stop_at` was met.
@@ -51,6 +57,7 @@ class Recoder(Walk):
         to_implicit: bool,
         changes: Mapping[int, tuple[str, bytes] | None] | None = None,
         stop_at: int | None = None,
+        keeps_compressed_icons: bool = False,
     ) -> None:
         super().__init__(at, explicit=explicit, implicit=implicit, is_implicit=is_implicit)
         self.has_stopped = False
@@ -58,7 +65,9 @@ class Recoder(Walk):
         self._changed = frozenset(changes or ())
         self._coming = sorted((changes or {}).items(), reverse=True)
         self._stop_at = stop_at
+        self._keeps_compressed_icons = keeps_compressed_icons
         self._out: list[bytes] = []
+        self._icon: _Icon | None = None
         self._bits_allocated = 0
 
     def taken(self) -> bytes:
@@ -70,7 +79,7 @@ class Recoder(Walk):
     def write_pixels(self, vr: str, length: int | None) -> None:
         """Write the head of the pixel data that takes the place of what is there; None is for compressed ones."""
         assert self._stop_at is not None, "there are pixels to write"
-        self._out.append(self._head(self._stop_at, vr, _UNDEFINED if length is None else length))
+        self._write(self._head(self._stop_at, vr, _UNDEFINED if length is None else length))
 
     def resume(self, at: int) -> None:
         """Go on with what is fed next, from the position `at` of the file."""
@@ -112,7 +121,7 @@ class Recoder(Walk):
         is_left_out = not tag & 0xFFFF or not tag >> 16 or (data_set is self._top and tag in self._changed)
         vr = self._written_vr(data_set, entry, vr)
         unit = self._unit(data_set, tag, vr)
-        write = _nothing if is_left_out else self._out.append
+        write = _nothing if is_left_out else self._write
         write(self._head(tag, vr, length))
         self._pos = start
         if is_held:
@@ -133,12 +142,14 @@ class Recoder(Walk):
             if entry.tag == self._stop_at:
                 self._stop()
                 return
-        elif self._stop_at is not None:
-            self._out.append(self._head(entry.tag, self._written_vr(data_set, entry, vr), 0))
+        elif not self._keeps_compressed_icons:
+            if self._icon is not None:
+                self._icon.is_left_out = True
             self._inner = _CopyFragments(data_set.table, _nothing)
             return
-        self._out.append(self._head(entry.tag, self._written_vr(data_set, entry, vr), _UNDEFINED))
-        self._inner = _CopyFragments(data_set.table, self._out.append)
+        written_vr = "OB" if entry.tag in elements.PIXEL_DATA else self._written_vr(data_set, entry, vr)
+        self._write(self._head(entry.tag, written_vr, _UNDEFINED))  # compressed values are OB (PS3.5 section A.4)
+        self._inner = _CopyFragments(data_set.table, self._write)
 
     def _inner_done(self) -> None:
         """All is written."""
@@ -147,20 +158,32 @@ class Recoder(Walk):
         if isinstance(opened, Items):
             if opened.parent is self._top:
                 self._write_changes(opened.tag)
-            self._out.append(self._head(opened.tag, elements.SEQUENCE, _UNDEFINED))
+            if opened.tag == _ICON_IMAGE_SEQUENCE and self._icon is None and not self._keeps_compressed_icons:
+                self._icon = _Icon(opened)
+            self._write(self._head(opened.tag, elements.SEQUENCE, _UNDEFINED))
         else:
-            self._out.append(_delimiter(elements.ITEM, _UNDEFINED))
+            self._write(_delimiter(elements.ITEM, _UNDEFINED))
 
     def _left(self, closed: DataSet | Items) -> None:
         tag = elements.SEQUENCE_DELIMITER if isinstance(closed, Items) else elements.ITEM_DELIMITER
-        self._out.append(_delimiter(tag, 0))
+        self._write(_delimiter(tag, 0))
+        if self._icon is not None and closed is self._icon.sequence:
+            icon, self._icon = self._icon, None
+            if not icon.is_left_out:
+                self._out += icon.written
+
+    def _write(self, written: bytes) -> None:
+        if self._icon is None:
+            self._out.append(written)
+        else:
+            self._icon.write(written)
 
     def _write_changes(self, before: int) -> None:
         """Write the changed elements up to the one that comes now; its own change is written in its place."""
         while self._coming and self._coming[-1][0] <= before:
             tag, new = self._coming.pop()
             if new is not None:
-                self._out.append(self._head(tag, new[0], len(new[1])) + new[1])
+                self._write(self._head(tag, new[0], len(new[1])) + new[1])
 
     def _stop(self) -> None:
         self.has_stopped = True
@@ -168,7 +191,7 @@ class Recoder(Walk):
 
     def _learn(self, data_set: DataSet, tag: int, raw: bytes) -> None:
         super()._learn(data_set, tag, raw)
-        if tag == _BITS_ALLOCATED and len(raw) == 2:
+        if tag == _BITS_ALLOCATED and len(raw) == 2 and data_set is self._top:
             self._bits_allocated = data_set.table.u16(raw)[0]
 
     def _written_vr(self, data_set: DataSet, entry: Entry, vr: str) -> str:
@@ -184,7 +207,8 @@ class Recoder(Walk):
         """Return the size of the words of a value that have to be swapped; 1 for none."""
         if not data_set.table.is_big_endian:
             return 1
-        return _VALUE_UNITS.get(vr) or word_bytes(vr, self._bits_allocated if tag in elements.PIXEL_DATA else 0)
+        has_pixels = tag in elements.PIXEL_DATA and data_set is self._top
+        return _VALUE_UNITS.get(vr) or word_bytes(vr, self._bits_allocated if has_pixels else 0)
 
     def _head(self, tag: int, vr: str, length: int) -> bytes:
         head = pack("<HH", tag >> 16, tag & 0xFFFF)
@@ -195,6 +219,25 @@ class Recoder(Walk):
         if vr in _LONG_VRS:
             return head + vr.encode() + b"\0\0" + pack("<I", length)
         return head + vr.encode() + pack("<H", length)
+
+
+class _Icon:
+    """What is written of an Icon Image Sequence, until its end shows whether it can stay."""
+
+    def __init__(self, sequence: Items) -> None:
+        self.sequence = sequence
+        self.is_left_out = False
+        self.written: list[bytes] = []
+        self._size_bytes = 0
+
+    def write(self, written: bytes) -> None:
+        """Hold what is written, unless the sequence is left out."""
+        self._size_bytes += len(written)
+        if self.is_left_out or self._size_bytes > _MAX_ICON_BYTES:
+            self.is_left_out = True
+            self.written.clear()
+        else:
+            self.written.append(written)
 
 
 class _Copy:

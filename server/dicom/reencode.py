@@ -1,7 +1,6 @@
 """Part 10 files in another transfer syntax, as streams."""
 
 from collections.abc import AsyncIterator, Mapping
-from struct import pack
 
 from server.dicom import meta, syntax
 from server.dicom.deflate import Inflater
@@ -10,43 +9,13 @@ from server.dicom.meta import FileMeta
 from server.dicom.recode import Recoder
 from server.dicom.walk import unreadable
 
-_SOURCES = frozenset({syntax.IMPLICIT_LITTLE, syntax.EXPLICIT_LITTLE, syntax.DEFLATED, syntax.EXPLICIT_BIG})
-_TARGETS = frozenset({syntax.IMPLICIT_LITTLE, syntax.EXPLICIT_LITTLE})
-_IMPLEMENTATION_UID = b"2.25.152405951230771313210763692461971624025"
-"""Implementation Class UID (PS3.7 section D.3.3.2) of files that were written anew, made of a random number."""
-
-_NAME = b"DICOMSTORE"
-_PREAMBLE = bytes(128) + b"DICM"
-
-
-def can_reencode(source_uid: str, target_uid: str) -> bool:
-    """Say whether `reencode` leads from one transfer syntax to the other."""
-    return source_uid in _SOURCES and target_uid in _TARGETS
-
-
-async def reencode(chunks: AsyncIterator[bytes], source_uid: str, target_uid: str) -> AsyncIterator[bytes]:
-    """Yield the file `chunks` is, in the transfer syntax `target_uid`.
-
-    Values stay as they are but for their byte order; sequences get undefined lengths. Holds a chunk and at most
-    some 64 KiB more.
-
-    Raises:
-        InvalidRequest: UNREADABLE_INSTANCE, the file is not what it was when it was stored.
-    """
-    assert can_reencode(source_uid, target_uid), f"{source_uid} can't become {target_uid}"
-    rewriter = Rewriter(source_uid, target_uid)
-    async for piece in inflate(chunks) if source_uid == syntax.DEFLATED else chunks:
-        if written := rewriter.feed(piece):
-            yield written
-    if written := rewriter.finish():
-        yield written
-
 
 class Rewriter:
     """A Part 10 file, as it is fed (deflated ones inflated), in another transfer syntax.
 
     Args:
         source_uid, target_uid: compressed transfer syntaxes are explicit little endian but for pixel data.
+        sop_class_uid, sop_instance_uid: of the data set, for the file meta information.
         changes, stop_at: see `Recoder`.
     """
 
@@ -55,11 +24,15 @@ class Rewriter:
         source_uid: str,
         target_uid: str,
         *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
         changes: Mapping[int, tuple[str, bytes] | None] | None = None,
         stop_at: int | None = None,
     ) -> None:
         self._source = syntax.transfer_syntax(source_uid)
         self._target_uid = target_uid
+        self._sop_class_uid = sop_class_uid
+        self._sop_instance_uid = sop_instance_uid
         self._changes = changes
         self._stop_at = stop_at
         self._recoder: Recoder | None = None
@@ -84,7 +57,12 @@ class Rewriter:
             found = meta.read_meta(self._held, is_whole=False)
             if not isinstance(found, FileMeta):
                 return b""
-            written = _new_meta(self._held[: found.end], self._target_uid)
+            written = meta.new_file_meta(
+                self._held[: found.end],
+                sop_class_uid=self._sop_class_uid,
+                sop_instance_uid=self._sop_instance_uid,
+                transfer_syntax_uid=self._target_uid,
+            )
             self._recoder = self._new_recoder(found.end)
             self._held = self._held[found.end :]
         elif len(self._held) < self._recoder.needed:
@@ -126,6 +104,7 @@ class Rewriter:
             to_implicit=self._target_uid == syntax.IMPLICIT_LITTLE,
             changes=self._changes,
             stop_at=self._stop_at,
+            keeps_compressed_icons=self._source.uid == self._target_uid,
         )
 
 
@@ -152,15 +131,3 @@ async def inflate(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     if inflater is None:
         raise unreadable("The file ends in its meta information.")
     inflater.finish()
-
-
-def _padded_uid(uid: str) -> bytes:
-    return uid.encode() + b"\0" * (len(uid) % 2)
-
-
-def _new_meta(old: bytes, target_uid: str) -> bytes:
-    """Return preamble and meta information with another transfer syntax, and with the name of who wrote it: us."""
-    ours = {0x0010: (b"UI", _padded_uid(target_uid)), 0x0012: (b"UI", _IMPLEMENTATION_UID), 0x0013: (b"SH", _NAME)}
-    written = {number: (vr, value) for number, vr, value in meta.meta_elements(old) if number} | ours
-    body = b"".join(meta.meta_element(number, *written[number]) for number in sorted(written))
-    return _PREAMBLE + meta.meta_element(0x0000, b"UL", pack("<I", len(body))) + body

@@ -7,7 +7,7 @@ from struct import pack
 
 from server.dicom.codecs import syntaxes
 from server.dicom.reencode import Rewriter, inflate
-from server.dicom.transcode import header_changes, pixel_data_vr
+from server.dicom.transcode import Changes, header_changes, pixel_data_vr
 from server.domain.pixels import NATIVE, PixelReader, Pixels
 from server.domain.reading import DEFLATED_LITTLE_ENDIAN, Reading, part_of
 from server.domain.transcode import ENCODABLE, Transcoder, frame_bytes
@@ -118,7 +118,7 @@ class InstanceTranscoder:
     async def _rewritten(self, stored: StoredInstance, target: str) -> AsyncGenerator[bytes]:
         """Yield an instance whose pixel data, if it has any, stays as it is but for its byte order."""
         chunks = self._reading.whole(stored)
-        rewriter = Rewriter(stored.transfer_syntax_uid, target)
+        rewriter = _rewriter(stored, target)
         async for piece in inflate(chunks) if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN else chunks:
             if written := rewriter.feed(piece):
                 yield written
@@ -154,7 +154,7 @@ class InstanceTranscoder:
         ratio = frame_bytes(plan.before) / max(first_bytes, 1)
         changes = header_changes(attributes, plan.pixels.syntax, plan.target, compression_ratio=ratio)
         tag = _PIXEL_DATA[plan.before.sample_format]
-        return Rewriter(stored.transfer_syntax_uid, plan.target, changes=changes, stop_at=tag)
+        return _rewriter(stored, plan.target, changes=changes, stop_at=tag)
 
     async def _pixel_data(
         self,
@@ -195,6 +195,19 @@ class InstanceTranscoder:
         if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
             return part_of(inflate(self._reading.read(stored)), start, None if stop is None else stop - start)
         return self._reading.read(stored, start, (stored.size_bytes if stop is None else stop) - start)
+
+
+def _rewriter(
+    stored: StoredInstance, target: str, *, changes: Changes | None = None, stop_at: int | None = None
+) -> Rewriter:
+    return Rewriter(
+        stored.transfer_syntax_uid,
+        target,
+        sop_class_uid=stored.sop_class_uid,
+        sop_instance_uid=stored.id.instance,
+        changes=changes,
+        stop_at=stop_at,
+    )
 
 
 def _is_standard(stored: StoredInstance) -> bool:
