@@ -1,12 +1,16 @@
-"""Finding segments whose living blobs should move elsewhere, so that the files can go.
+"""Finds segments whose living blobs should move elsewhere, so that the files can be removed.
 
-Deleting gives back whole blocks at best. What is left are headers, parts of blocks, and everything where the filesystem
-can't punch holes; and each start of a process leaves a segment that may hold next to nothing.
+Deleting gives back whole blocks at best. Headers, parts of blocks, and everything where the filesystem can't punch
+holes remain; and each start of a process leaves a segment that may be nearly empty.
+
+A segment all of whose blobs have moved stays until its old copies are erased, hours later. A file in `emptied/` with
+the name of the segment and its time of modification records this across restarts.
 """
 
 import fcntl
 import logging
 import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -18,6 +22,9 @@ from server.adapters.segments import SUFFIX, living_bytes, path_of
 _SMALL_BYTES = SEGMENT_BYTES // 8
 _MANY = 8
 _LOOKS_A_CALL = 50
+_SPARE_BYTES = 64 << 20
+"""Old copies may take this much disk space, and as much again as everything else in segments."""
+
 _BLOCK_BYTES = 512  # of st_blocks, see stat(2)
 _log = logging.getLogger("dicomstore.blobs")
 
@@ -27,6 +34,7 @@ class _Look:
     """What was seen of a segment when it had last been written to."""
 
     mtime_ns: int
+    living_bytes: int = 0
     is_sparse: bool = False
     is_small: bool = False
 
@@ -37,6 +45,7 @@ class SparseSegments:
     def __init__(self, directory: Path, appender: Appender) -> None:
         self._directory = directory
         self._appender = appender
+        self._markers = directory / "emptied"
         self._looks: dict[str, _Look] = {}
 
     def lock(self) -> int | None:
@@ -50,39 +59,71 @@ class SparseSegments:
         return fd
 
     def find(self) -> list[str]:
-        """Return segments that nobody appends to and less than half of which lives; and small ones, if there are many.
+        """Return sparse segments that no process appends to; and small ones, if there are many.
 
-        Removes those in which nothing lives. Looks at a few dozen a call: headers are read one by one.
+        Sparse is a segment less than half of which lives. There are as many as can be moved without their old copies
+        taking more disk space than everything else in segments, plus 64 MiB. Removes segments in which nothing lives.
+        Looks at a few dozen segments a call: headers are read one by one.
         """
-        written_to = self._last_writes()
-        self._looks = {name: look for name, look in self._looks.items() if name in written_to}
-        changed = [
-            name
-            for name, mtime_ns in written_to.items()
-            if name not in self._looks or self._looks[name].mtime_ns != mtime_ns
-        ]
+        found = self._segments()
+        emptied = self._emptied(found)
+        unmoved = {
+            name: _Look(found[name].st_mtime_ns)
+            for name, mtime_ns in emptied.items()
+            if mtime_ns == found[name].st_mtime_ns
+        }
+        self._looks = unmoved | {name: look for name, look in self._looks.items() if name in found}
+        changed = [name for name in found if self._is_changed(name, found[name].st_mtime_ns)]
         left = _LOOKS_A_CALL
-        for name in sorted(changed, key=written_to.__getitem__):
+        for name in sorted(changed, key=lambda name: found[name].st_mtime_ns):
             if left and not self._appender.is_in_use(name):
                 self._look(name)
                 left -= 1
         small = [name for name, look in self._looks.items() if look.is_small]
         sparse = [name for name, look in self._looks.items() if look.is_sparse]
-        return sparse + small if len(small) >= _MANY else sparse
+        old_copies = sum(_disk_bytes(found[name]) for name in emptied)
+        room = sum(map(_disk_bytes, found.values())) - 2 * old_copies + _SPARE_BYTES
+        return self._fitting(sparse + small if len(small) >= _MANY else sparse, room)
 
-    def _last_writes(self) -> dict[str, int]:
-        """Return all segments and when they were last written to."""
+    def _fitting(self, segments: Sequence[str], room: int) -> list[str]:
+        """Return the first segments whose living blobs take at most `room` bytes together."""
+        fitting = []
+        for name in segments:
+            room -= self._looks[name].living_bytes
+            if room < 0:
+                break
+            fitting.append(name)
+        return fitting
+
+    def _is_changed(self, segment: str, mtime_ns: int) -> bool:
+        return segment not in self._looks or self._looks[segment].mtime_ns != mtime_ns
+
+    def _segments(self) -> dict[str, os.stat_result]:
+        """Return all segments and their sizes and times."""
         with os.scandir(self._directory) as entries:
-            return {
-                entry.name.removesuffix(SUFFIX): entry.stat().st_mtime_ns
-                for entry in entries
-                if entry.name.endswith(SUFFIX)
-            }
+            return {entry.name.removesuffix(SUFFIX): entry.stat() for entry in entries if entry.name.endswith(SUFFIX)}
+
+    def _emptied(self, segments: Collection[str]) -> dict[str, int]:
+        """Return the segments of which only old copies are left, and when they had been modified last by then."""
+        emptied = {}
+        self._markers.mkdir(exist_ok=True)
+        with os.scandir(self._markers) as entries:
+            for entry in entries:
+                if entry.name in segments:
+                    emptied[entry.name] = entry.stat().st_mtime_ns
+                else:
+                    os.unlink(entry.path)
+        return emptied
 
     def emptied(self, segment: str) -> None:
-        """Remember that all that should move out of a segment has moved."""
-        if segment in self._looks:
-            self._looks[segment] = _Look(self._looks[segment].mtime_ns)
+        """Record that all blobs that an instance names have moved out of a segment."""
+        if segment not in self._looks:
+            return
+        mtime_ns = self._looks[segment].mtime_ns
+        self._looks[segment] = _Look(mtime_ns)
+        marker = self._markers / segment
+        marker.touch()
+        os.utime(marker, ns=(mtime_ns, mtime_ns))
 
     def _look(self, segment: str) -> None:
         """Look at the records of a segment; remove it if nothing lives in it."""
@@ -99,6 +140,11 @@ class SparseSegments:
         if alive is None:
             _log.warning("a segment has a damaged header and is left alone segment=%s", segment)
             return
-        occupied = min(found.st_size, found.st_blocks * _BLOCK_BYTES)  # all of it where there are no holes
+        look.living_bytes = alive
+        occupied = min(found.st_size, _disk_bytes(found))  # all of it where there are no holes
         look.is_sparse = 2 * alive < occupied
         look.is_small = not look.is_sparse and found.st_size < _SMALL_BYTES
+
+
+def _disk_bytes(found: os.stat_result) -> int:
+    return found.st_blocks * _BLOCK_BYTES

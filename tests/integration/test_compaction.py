@@ -13,6 +13,7 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
+from server.adapters import sparse_segments
 from server.adapters.packed_blobs import PackedBlobs
 from server.adapters.segments import path_of, record_of
 from server.adapters.sql.engine import Database, migrate, open_database
@@ -24,6 +25,7 @@ from server.model.errors import DataLoss, Exhausted, Reason
 from server.model.ids import DEFAULT_PARTITION, InstanceId, ResourceRef, Uid
 from server.model.instance import Added, LevelAttributes, NewInstance
 from tests.contract.test_file_blobs import no_file_larger_than
+from tests.contract.test_packed_blobs import segments
 from tests.core import Ref
 from tests.data import new_uid, part10
 from tests.integration.conftest import a_core
@@ -125,7 +127,7 @@ async def opened(root: Path, now: Clock) -> AsyncIterator[Archive]:
 
 
 def disk_bytes(root: Path) -> int:
-    return sum(path.stat().st_blocks * 512 for path in root.glob("segments/*.seg"))
+    return sum(path.stat().st_blocks * 512 for path in segments(root))
 
 
 async def mostly_dead(root: Path, now: Clock, *, size: int = 3000, count: int = 60) -> dict[str, bytes]:
@@ -219,6 +221,25 @@ async def test_what_has_moved_is_not_moved_again_and_not_after_a_restart(tmp_pat
     async with opened(tmp_path, now) as archive:
         await archive.compact()
         assert await archive.locators() == moved
+
+
+async def test_restarts_do_not_multiply_disk_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spare = 1 << 20
+    monkeypatch.setattr(sparse_segments, "_SPARE_BYTES", spare)
+    now, starts, size = Clock(), 40, 102_000
+    on_disk = 102_400  # in whole blocks
+    for start in range(starts):
+        async with opened(tmp_path, now) as archive:
+            await archive.store(f"1.1.{start}", random.randbytes(size))
+            await archive.compact()
+        assert disk_bytes(tmp_path) <= 2 * (start + 1) * on_disk + spare
+    for _ in range(3):
+        now.pass_by(GRACE)
+        async with opened(tmp_path, now) as archive:
+            await archive.housekeeping.erase()
+            await archive.compact()
+            assert len(await archive.contents()) == starts
+    assert len(segments(tmp_path)) < 10
 
 
 @pytest.mark.parametrize("turns", [0, 5, 10, 20, 30])
