@@ -59,5 +59,5 @@ def environment_of(**given: Path | str | int | bool | None) -> dict[str, str]:
 
 
 def without_password(text: str) -> str:
-    """Return a URL, or any text, with a password in it replaced by stars."""
-    return re.sub(r"(://[^:/@\s]*:)[^/\s]*@", r"\1***@", text)
+    """Return a URL, or any text, with passwords in it replaced by stars, also one whose @ or / is not escaped."""
+    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", re.sub(r"(://[^:/@\s]*:)\S*@", r"\1***@", text))

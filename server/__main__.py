@@ -82,7 +82,8 @@ def migrate() -> None:
 def config() -> None:
     """Print the effective settings as JSON, passwords masked."""
     settings = _settings().model_dump(mode="json")
-    settings["database"] = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", _settings().database_url)
+    url = re.sub(r"(://[^:/@\s]*:)\S*@", r"\1***@", _settings().database_url)
+    settings["database"] = re.sub(r"([?&]password=)[^&\s]*", r"\1***", url)
     typer.echo(json.dumps(settings, indent=2))
 
 

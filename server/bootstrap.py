@@ -142,12 +142,15 @@ def prepare_schema(settings: Settings) -> None:
     """Migrate if the settings say so; blocking.
 
     Raises:
-        StartError: the database has another schema than this program needs.
+        StartError: the database has another schema than this program needs, or its URL is not one.
         Unavailable, Exhausted
     """
-    if settings.migrate:
-        migrate(settings)
-    present, wanted = schema_state(settings)
+    try:
+        if settings.migrate:
+            migrate(settings)
+        present, wanted = schema_state(settings)
+    except ValueError as error:
+        raise StartError(str(error)) from error
     if present != wanted:
         raise StartError(
             f"The database has schema {present or 'none'}, this program needs {wanted}: run `dicomstore migrate`."

@@ -17,6 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from server.adapters.sql.changes import SqlChangeLog
@@ -115,7 +116,7 @@ def migrate(url: str) -> None:
     Raises:
         ValueError, Unavailable, Exhausted
     """
-    _make_directory(make_url(url))
+    _make_directory(_parsed(url))
     engine = _engine(url, migrating=True)
     # Two that make a file at once trip over each other's change to WAL, for which SQLite does not wait.
     turns = FileTurns(make_url(url).database or "", makes=True) if engine.dialect.name == "sqlite" else Turns()
@@ -138,8 +139,8 @@ def schema_state(url: str) -> tuple[str | None, str]:
         ValueError, Unavailable
     """
     wanted = ScriptDirectory.from_config(_alembic(None)).get_current_head() or ""
-    path = make_url(url).database
-    if make_url(url).get_backend_name() == "sqlite" and not (path and os.path.exists(path)):
+    path = _parsed(url).database
+    if _parsed(url).get_backend_name() == "sqlite" and not (path and os.path.exists(path)):
         return None, wanted
     engine = _engine(url, reading_seconds=SEARCH_SECONDS)
     try:
@@ -165,14 +166,26 @@ def _make_directory(url: URL) -> None:
 
 def _engine(url: str, *, reading_seconds: float | None = None, migrating: bool = False) -> Engine:
     """Return an engine for one writing thread, or, with a time for it, for all reading threads."""
-    parsed = make_url(url)
+    parsed = _parsed(url)
     match parsed.get_backend_name():
         case "sqlite" if parsed.database and parsed.database != ":memory:":
             return _sqlite(parsed, reading_seconds, migrating=migrating)
         case "postgresql":
             return _postgresql(parsed, reading_seconds, 0 if migrating else reading_seconds or STATEMENT_SECONDS)
         case _:
-            raise ValueError("The database must be sqlite:///<file> or postgresql+psycopg://<...>.")
+            raise _unknown_database()
+
+
+def _parsed(url: str) -> URL:
+    """Return the parts of a URL. Raises: ValueError, it is none."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # not passed on as the cause: its text may quote the password
+        raise _unknown_database() from None
+
+
+def _unknown_database() -> ValueError:
+    return ValueError("The database must be sqlite:///<file> or postgresql+psycopg://<user>@<host>/<name>.")
 
 
 def _sqlite(url: URL, reading_seconds: float | None, *, migrating: bool) -> Engine:

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from server.adapters.sql.causes import cause_of, failed_to_connect
 from server.adapters.sql.deadlines import Deadline
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.threads import Threads
@@ -34,7 +35,7 @@ ATTEMPTS = 3
 
 _GIVEN_UP = {"40001", "40P01"}  # serialization failure, deadlock
 _DISK_FULL = "53100"
-_NO_TABLE = "42P01"
+_NOT_SET_UP = {"42P01", "42501", "3F000"}  # no such table, insufficient privilege, no schema to create it in
 _TIMED_OUT = "57014"
 
 _COMMIT = Prepared(text("COMMIT"))
@@ -172,7 +173,7 @@ def translated(*, only_reads: bool = False) -> Iterator[None]:
     try:
         yield
     except PoolTimeout as error:
-        raise _unavailable() from error
+        raise _unavailable("all connections are in use") from error
     except SQLAlchemyError as error:
         if not isinstance(error, DBAPIError):
             raise
@@ -181,12 +182,12 @@ def translated(*, only_reads: bool = False) -> Iterator[None]:
         if _is_disk_full(error):
             raise Exhausted(Reason.STORAGE_FULL, "The disk of the database is full.") from error
         if _is_out_of_order(error):
-            raise _unavailable() from error
+            raise _unavailable(cause_of(error)) from error
         raise
 
 
-def _unavailable() -> Unavailable:
-    return Unavailable(Reason.DATABASE_UNAVAILABLE, "The database can't be used at the moment.")
+def _unavailable(cause: str) -> Unavailable:
+    return Unavailable(Reason.DATABASE_UNAVAILABLE, f"The database can't be used: {cause}.")
 
 
 def _is_timed_out(error: DBAPIError) -> bool:
@@ -198,12 +199,13 @@ def _is_disk_full(error: DBAPIError) -> bool:
 
 
 def _is_out_of_order(error: DBAPIError) -> bool:
-    """Say whether the database is to blame: unreachable, locked, damaged, without our tables, too slow."""
+    """Say whether the database is to blame: unreachable, locked, damaged, without our tables or rights, too slow."""
     if isinstance(error.orig, psycopg.Error):
         return (
             error.connection_invalidated
             or isinstance(error.orig, psycopg.OperationalError)
-            or _sqlstate(error) == _NO_TABLE
+            or failed_to_connect(error)
+            or _sqlstate(error) in _NOT_SET_UP
         )
     programming = (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError)
     return isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(error.orig, programming)

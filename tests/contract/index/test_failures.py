@@ -87,6 +87,65 @@ async def test_every_call_to_a_server_that_is_not_there_is_unavailable(tmp_path:
     await database.close()
 
 
+@pytest.fixture(scope="session")
+def postgres_with_password(postgres_server: str) -> str:
+    """SQLAlchemy URL of a server that wants a password of the user in it."""
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute("CREATE ROLE careful LOGIN PASSWORD 'right'")
+        [path] = connection.execute("SHOW hba_file").fetchone() or ()
+        rules = Path(path).read_text()
+        Path(path).write_text(f"local all careful scram-sha-256\n{rules}")
+        connection.execute("SELECT pg_reload_conf()")
+    return make_url(postgres_server).set(username="careful", password="right").render_as_string(hide_password=False)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"password": "wrong"}, 'password authentication failed for user "careful"'),
+        ({"database": "nothing"}, 'database "nothing" does not exist'),
+        ({"username": "nobody"}, 'role "nobody" does not exist'),
+        ({"host": "127.0.0.1", "port": 1}, 'connection to server at "127.0.0.1", port 1 failed: Connection refused'),
+        ({"host": "wrong@no.such.host.invalid"}, "host '***@no.such.host.invalid'"),
+        ({"host": "/nowhere"}, "No such file or directory"),
+        ({"query": {"sslmode": "wrongly"}}, 'invalid sslmode value: "wrongly"'),
+        ({"query": {"speling": "1"}}, 'invalid connection option "speling"'),
+    ],
+    ids=["password", "database", "user", "port", "host", "socket", "option-value", "option"],
+)
+def test_a_wrong_connection_to_postgresql_is_told_with_its_cause(
+    postgres_with_password: str, change: dict[str, Any], cause: str
+) -> None:
+    parsed = make_url(postgres_with_password)
+    if "host" in change:
+        parsed = parsed.set(query={})
+    url = parsed.set(**change).render_as_string(hide_password=False)
+    for connect in (migrate, schema_state):
+        with pytest.raises(Unavailable) as caught:
+            connect(url)
+        assert caught.value.reason is Reason.DATABASE_UNAVAILABLE
+        assert cause in caught.value.message
+        assert "\n" not in caught.value.message
+        for secret in ("right", "wrong@", " wrong"):
+            assert secret not in caught.value.message
+
+
+@pytest.mark.parametrize("url", ["there", "mysql://user:secret@host/name", "postgresql://user:secret@host:x/name"])
+def test_a_url_of_another_database_or_of_none_is_refused_without_its_password(url: str) -> None:
+    for connect in (migrate, schema_state):
+        with pytest.raises(ValueError, match="must be sqlite:///") as caught:
+            connect(url)
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.postgres
+def test_a_user_who_may_not_create_tables_is_told_so(postgres_with_password: str) -> None:
+    with pytest.raises(Unavailable) as caught:
+        migrate(postgres_with_password)
+    assert caught.value.message == "The database can't be used: permission denied for schema public."
+
+
 @pytest.mark.parametrize("call", CALLS)
 async def test_every_call_to_a_database_without_our_tables_is_unavailable(url: str, call: str) -> None:
     for table in ("counters", "changes", "erasures", "bulk_elements", "frame_chunks", "metadata", "instances"):

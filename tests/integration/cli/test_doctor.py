@@ -112,8 +112,30 @@ async def test_config_shows_values_origins_and_variables_of_all_programs(
 
 
 async def test_config_shows_no_password(dicomstore: Any) -> None:
-    secret = {"DICOMSTORE_DATABASE": "postgresql+psycopg://user:secret@host/name"}
+    secret = {"DICOMSTORE_DATABASE": "postgresql+psycopg://user:hide@this@host/name"}
     for arguments in (["config"], ["config", "--json"]):
         ran = await dicomstore(*arguments, env=secret)
         assert "user:***@host" in ran.stdout
-        assert "secret" not in ran.stdout + ran.stderr
+        assert "hide@" not in ran.stdout + ran.stderr
+        assert "this@" not in ran.stdout + ran.stderr
+
+
+UNREACHABLE = {"DICOMSTORE_DATABASE": "postgresql+psycopg://user:secret@127.0.0.1:1/name"}
+
+
+async def test_doctor_and_migrate_say_why_the_database_can_not_be_used(
+    dicomstore: Any, environment: dict[str, str]
+) -> None:
+    cause = 'connection to server at "127.0.0.1", port 1 failed: Connection refused'
+    examined = await dicomstore("doctor", "--json", env=environment | UNREACHABLE)
+    migrated = await dicomstore("migrate", env=environment | UNREACHABLE)
+    assert cause in check(examined, "database")["detail"]
+    assert (migrated.exit_code, cause in migrated.stderr) == (1, True)
+    assert "secret" not in examined.stdout + examined.stderr + migrated.stdout + migrated.stderr
+
+
+async def test_a_core_whose_database_is_none_is_refused_in_one_line(dicomstore: Any) -> None:
+    ran = await dicomstore("server", env={"DICOMSTORE_DATABASE": "mysql://user:secret@host/name"})
+    assert (ran.exit_code, ran.stderr.count("\n")) == (1, 1), ran.stderr
+    assert "must be sqlite:///" in ran.stderr
+    assert "secret" not in ran.stderr

@@ -63,6 +63,8 @@ def test_options_that_were_given_travel_as_variables(monkeypatch: pytest.MonkeyP
     [
         ("postgresql+psycopg://user:secret@host/name", "postgresql+psycopg://user:***@host/name"),
         ("postgresql+psycopg://user:se@cret@host/name", "postgresql+psycopg://user:***@host/name"),
+        ("postgresql+psycopg://user:se/cret@host/name", "postgresql+psycopg://user:***@host/name"),
+        ("postgresql://host/name?user=u&password=secret&x=1", "postgresql://host/name?user=u&password=***&x=1"),
         ("postgresql+psycopg://user@host/name", "postgresql+psycopg://user@host/name"),
         ("sqlite:////data/index.db", "sqlite:////data/index.db"),
     ],
