@@ -21,6 +21,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from struct import Struct
 from typing import BinaryIO
 
@@ -34,12 +35,19 @@ ANSWER_HEAD = Struct("<QQ")
 
 _PR_SET_PDEATHSIG = 1
 
+_OOM_SCORE = 500
+"""Added to the process's score, half of the most there is: short of memory, the kernel kills a worker before a node.
+
+A killed worker costs one job, which is repeated (see proc_pid_oom_score_adj(5)).
+"""
+
 
 def main(descriptor: int, perform: str, memory_bytes: int) -> None:
     """Answer jobs until there are no more."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; ours will tell us
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _offer_to_oom_killer()
     module, _, name = perform.rpartition(".")
     function = getattr(importlib.import_module(module), name)
     limit = _data_bytes() + memory_bytes
@@ -71,6 +79,14 @@ def _answer(function: Callable[[object], bytes], jobs: BinaryIO, count: int) -> 
     except Exception as error:  # noqa: BLE001 - the top of the process: whatever a codec raises ends its job alone
         # Where it happened and what kind it is; its message might have values of the data set.
         return FAILED, f"{''.join(traceback.format_tb(error.__traceback__))}{type(error).__name__}".encode()
+
+
+def _offer_to_oom_killer() -> None:
+    path = "/proc/self/oom_score_adj"
+    with suppress(OSError), open(path, "r+", encoding="ascii") as file:
+        score = int(file.read())
+        file.seek(0)
+        file.write(str(min(score + _OOM_SCORE, 1000)))
 
 
 def _data_bytes() -> int:

@@ -52,6 +52,8 @@ def perform(job):
         return " ".join(sorted(sys.modules)).encode()
     if what == "settings":
         return os.environ.get("DICOMSTORE_DATABASE", "none").encode()
+    if what == "oom-score":
+        return open("/proc/self/oom_score_adj", "rb").read()
     raise ValueError(what)
 """
 DESCRIPTION = PixelDescription(1, 1, 1, "MONOCHROME2", 8, 8, 7, False, 0)
@@ -283,6 +285,15 @@ async def test_a_worker_knows_neither_settings_nor_the_programs_around_it(
         assert await pool.perform(job("settings")) == b"none"
         modules = set((await pool.perform(job("modules"))).decode().split())
     assert not modules & {"grpc", "sqlalchemy", "starlette", "pydantic", "asyncio", "server.config"}
+
+
+async def test_the_kernel_kills_a_worker_before_the_core(pool_of: Pools) -> None:
+    async with pool_of() as pool:
+        assert int(await pool.perform(job("oom-score"))) == min(_oom_score() + 500, 1000)
+
+
+def _oom_score() -> int:
+    return int(Path("/proc/self/oom_score_adj").read_text())
 
 
 async def test_a_worker_that_can_not_start_is_an_internal_fault_and_not_the_datas(pool_of: Pools) -> None:
