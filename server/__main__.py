@@ -181,6 +181,12 @@ async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
             "warning" if report.unused else "ok",
             f"{report.blobs} blobs, {report.unused} unused",
         ),
+        _entry(
+            "quarantine",
+            "warning" if report.quarantined else "ok",
+            f"{report.quarantined} blobs, {report.quarantined_bytes} bytes that the index does not know"
+            + (f"; erased {settings.quarantine_hours:g} h after they were found" if report.quarantined else ""),
+        ),
     ]
 
 

@@ -177,7 +177,12 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         committer = Committer(blobs, database.instances, now, feed.ring)
         retention = timedelta(hours=settings.retention_hours)
         housekeeping = Housekeeping(
-            blobs=blobs, index=database.instances, committer=committer, now=now, retention=retention
+            blobs=blobs,
+            index=database.instances,
+            committer=committer,
+            now=now,
+            retention=retention,
+            quarantine=timedelta(hours=settings.quarantine_hours),
         )
         if recovered := await housekeeping.recover():
             _log.info("recovered what an unfinished run left count=%d", recovered)

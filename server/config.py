@@ -75,6 +75,12 @@ class Settings(BaseSettings):
     max_calls: int = Field(300, gt=0, description="Calls at once; more are refused.")
     max_watches: int = Field(50, ge=0, description="Watches of the change feed at once, which don't count as calls.")
     retention_hours: float = Field(72, ge=0, description="Time between deleting an instance and erasing its bytes.")
+    quarantine_hours: float = Field(
+        168,
+        ge=0,
+        description="Time that bytes are kept which the index does not know, as after a crash or with an index "
+        "restored from a backup, before they are erased; at least as long as `retention_hours`.",
+    )
     erase_interval_seconds: float = Field(180, gt=0, description="Time between two looks for bytes to erase.")
     operation_days: float = Field(7, gt=0, description="Time that operations are remembered after they are finished.")
     search_seconds: float = Field(30, gt=0, description="Time that the index may take to find something.")

@@ -198,7 +198,9 @@ _HINTS = {
     "operations": "see that a worker runs (`dicomstore up` has one, else `dicomstore-server work`), and what it logs; "
     "a tag whose operation was cancelled or failed is deleted and added again",
     "agreement": "repeat it while nothing is stored or deleted; if it stays, restore the named instances from a backup",
-    "unused blobs": "a core that is storing has some for a moment; what a crash left goes at the next start",
+    "unused blobs": "a core that is storing has some for a moment; what a crash left is quarantined at the next start",
+    "quarantine": "after a crash this is what was not acknowledged; if it is more than that, the index is not the one "
+    "that belongs to this data directory, or an older copy of it: see docs/operations.md, restore",
 }
 
 

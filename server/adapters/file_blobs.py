@@ -1,6 +1,7 @@
 """Blobs as files: one file a blob, below a directory that several processes may share.
 
     blobs/3f/3f0c…       committed blobs; the name is random and is the locator
+    quarantine/          notes of blobs that the index did not know; see `quarantine`
     ingest/<process>/    open blobs, and a second link to each unsettled one; see `process_directory`
 
 A blob is written in the process's own directory, linked to its final name, then file and directory are synced: one
@@ -17,6 +18,7 @@ import shutil
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from io import FileIO
 from pathlib import Path
 
@@ -24,12 +26,14 @@ from server.adapters.allowance import Allowance
 from server.adapters.disk import PIECE_BYTES, DiskThreads, start_writeback, sync_directory, write_all
 from server.adapters.page_cache import PageCache
 from server.adapters.process_directory import LOCK, ProcessDirectory
+from server.adapters.quarantine import Quarantine
 from server.model.errors import DataLoss, DicomStoreError, Reason
 from server.model.instance import Locator
 from server.ports.blobs import most_piece_bytes
 
 _THREADS = 8
 _HELD_BYTES = 16 << 20
+_NOTED_AT_ONCE = 500
 _LOCATOR = re.compile(r"[0-9a-f]{32}")
 _log = logging.getLogger("dicomstore.blobs")
 
@@ -45,6 +49,7 @@ class FileBlobs:
     def __init__(self, root: Path, *, held_bytes: int = _HELD_BYTES, cache: PageCache | None = None) -> None:
         self._blobs = root / "blobs"
         self._ingest = ProcessDirectory(root / "ingest")
+        self._quarantine = Quarantine(root / "quarantine")
         self._left_behind: dict[Locator, Path] = {}
         self._cache = cache or PageCache()
         self.allowance = Allowance(held_bytes)
@@ -163,6 +168,23 @@ class FileBlobs:
                 path.unlink()
         return committed
 
+    async def quarantine(self, locators: Sequence[Locator], now: datetime) -> None:
+        """See the port."""
+        for start in range(0, len(locators), _NOTED_AT_ONCE):
+            some = locators[start : start + _NOTED_AT_ONCE]
+            await self.threads.run(lambda: self._quarantine.note(some, now))  # noqa: B023 - awaited here
+        await self.settle(locators)
+
+    async def quarantined(self, until: datetime | None = None) -> AsyncIterator[list[Locator]]:
+        """See the port."""
+        for name in await self.threads.run(lambda: self._quarantine.names(until)):
+            if locators := await self.threads.run(lambda: self._quarantine.read(name)):  # noqa: B023 - awaited here
+                yield locators
+
+    async def release(self, locators: Sequence[Locator]) -> None:
+        """See the port."""
+        await self.threads.run(lambda: self._quarantine.forget(locators))
+
     async def sparse(self) -> AsyncGenerator[list[Locator]]:
         """See the port: the space of each blob comes back with it."""
         for batch in list[list[Locator]]():
@@ -198,6 +220,7 @@ class FileBlobs:
         for number in range(256):
             (self._blobs / f"{number:02x}").mkdir(parents=True, exist_ok=True)
         self._ingest.enter()
+        self._quarantine.enter()
         for directory in (self._blobs, self._blobs.parent):
             sync_directory(directory)
 

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
@@ -14,6 +15,7 @@ class MemoryBlobs:
 
     def __init__(self) -> None:
         self._blobs: dict[Locator, bytes] = {}
+        self._quarantined: dict[tuple[Locator, ...], datetime] = {}
 
     @asynccontextmanager
     async def open_write(self, size_hint: int | None = None) -> AsyncIterator["_Writer"]:
@@ -53,6 +55,21 @@ class MemoryBlobs:
         """See the port: there is nobody to inherit from."""
         for batch in list[list[Locator]]():
             yield batch
+
+    async def quarantine(self, locators: Sequence[Locator], now: datetime) -> None:
+        """See the port."""
+        if locators:
+            self._quarantined.setdefault(tuple(sorted(locators)), now)
+
+    async def quarantined(self, until: datetime | None = None) -> AsyncIterator[list[Locator]]:
+        """See the port."""
+        for locators, since in sorted(self._quarantined.items(), key=lambda note: note[1]):
+            if until is None or since <= until:
+                yield list(locators)
+
+    async def release(self, locators: Sequence[Locator]) -> None:
+        """See the port."""
+        self._quarantined.pop(tuple(sorted(locators)), None)
 
     async def sparse(self) -> AsyncGenerator[list[Locator]]:
         """See the port: the space of each blob comes back with it."""

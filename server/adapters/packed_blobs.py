@@ -1,6 +1,7 @@
 """Small blobs packed into segment files, large ones in files of their own.
 
     blobs/, ingest/            large ones; see `file_blobs`
+    quarantine/                notes of both kinds; see `quarantine`
     segments/<segment>.seg     small ones; see `segments`
     segments/ingest/<process>/ a file named as each segment in which the process has unsettled blobs; see `appending`
 
@@ -18,6 +19,7 @@ import os
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from datetime import datetime
 from io import FileIO
 from itertools import groupby
 from pathlib import Path
@@ -208,6 +210,19 @@ class PackedBlobs:
                 cut_torn_tail(file.fileno())
         except FileNotFoundError:
             return  # never begun, or all erased
+
+    async def quarantine(self, locators: Sequence[Locator], now: datetime) -> None:
+        """See the port."""
+        await self._files.quarantine(locators, now)
+        await self.settle(locators)
+
+    def quarantined(self, until: datetime | None = None) -> AsyncIterator[list[Locator]]:
+        """See the port."""
+        return self._files.quarantined(until)
+
+    async def release(self, locators: Sequence[Locator]) -> None:
+        """See the port."""
+        await self._files.release(locators)
 
     async def sparse(self) -> AsyncGenerator[list[Locator]]:
         """See the port. Segments are taken one after the other; what can't be trusted is left alone."""

@@ -25,6 +25,8 @@ class Report:
     missing: int = 0
     damaged: int = 0
     unused: int = 0
+    quarantined: int = 0
+    quarantined_bytes: int = 0
     examples: list[str] = field(default_factory=list)
 
     @property
@@ -52,6 +54,7 @@ class Audit:
             report.instances += 1
             await self._check(stored, report, deep=deep)
         await self._count_changes(report)
+        await self._count_quarantined(report)
         await self._count_unused(report)
         return report
 
@@ -93,8 +96,22 @@ class Audit:
             )
             after = page[-1].sequence
 
+    async def _count_quarantined(self, report: Report) -> None:
+        """Count quarantined blobs that the index still does not know."""
+        async for locators in self._blobs.quarantined():
+            known = await self._index.known(locators)
+            for locator in locators:
+                if locator in known:
+                    continue
+                try:
+                    report.quarantined_bytes += await self._blobs.size(locator)
+                except DataLoss as loss:
+                    if loss.reason is Reason.BLOB_MISSING:
+                        continue  # it was erased and its note is about to go
+                report.quarantined += 1
+
     async def _count_unused(self, report: Report) -> None:
-        """Count blobs that nothing names. A core that is storing right now has a few for a moment."""
+        """Count blobs that nothing names and no quarantine holds. A core that is storing has a few for a moment."""
         batch: list[Locator] = []
         async for locator, _ in self._blobs.walk():
             report.blobs += 1
@@ -103,6 +120,7 @@ class Audit:
                 await self._count_unknown(batch, report)
                 batch = []
         await self._count_unknown(batch, report)
+        report.unused = max(0, report.unused - report.quarantined)
 
     async def _count_unknown(self, batch: list[Locator], report: Report) -> None:
         known = await self._index.known(batch) if batch else set()

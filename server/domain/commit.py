@@ -2,7 +2,8 @@
 
 While one transaction runs, those who come meanwhile gather; the next transaction takes them together. A lone
 instance never waits. The blobs are looked after here in every outcome: settled when the index has them, erased when
-it refuses them, and asked about again when the database did not say what became of them.
+it refused them, and asked about again when the database did not say what became of them. That the index does not know
+a blob is no reason to erase it: it is quarantined then, see `BlobStore.quarantine`.
 """
 
 import asyncio
@@ -38,6 +39,7 @@ class Committer:
         self._on_change = on_change
         self._waiting: deque[_Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
+        self._unused: set[Locator] = set()  # to be erased
         self._in_doubt: set[Locator] = set()
 
     def add(self, instance: NewInstance) -> Awaitable[AddOutcome]:
@@ -61,27 +63,38 @@ class Committer:
             await self._blobs.delete(locators)
         except DicomStoreError as error:
             _log.warning("could not erase unused blobs count=%d reason=%s", len(locators), error.reason)
-            self._in_doubt.update(locators)
+            self._unused.update(locators)
 
     def abandon(self, locator: Locator) -> None:
-        """Leave a blob that was never added to `settle_doubts`; for those who are cancelled and can't wait."""
+        """Leave a blob that was refused or never added to `settle_doubts`; for a caller that was cancelled."""
+        self._unused.add(locator)
+
+    def doubt(self, locator: Locator) -> None:
+        """Leave a blob that an instance may or may not name to `settle_doubts`."""
         self._in_doubt.add(locator)
 
     async def settle_doubts(self) -> None:
-        """Ask the index about blobs whose transaction ended without an answer; settle or erase them.
+        """Erase what is unused; ask the index about blobs whose transaction ended without an answer.
 
         Raises: as `InstanceIndex.known` and `BlobStore.delete`; what is still in doubt stays so.
         """
+        if unused := sorted(self._unused):
+            await self._blobs.delete(unused)
+            self._unused.difference_update(unused)
         await self.resolve(sorted(self._in_doubt))
 
-    async def resolve(self, locators: Sequence[Locator]) -> None:
-        """Settle those of `locators` that the index names, erase the others."""
+    async def resolve(self, locators: Sequence[Locator]) -> int:
+        """Settle those of `locators` that the index names and quarantine the others; return how many these are."""
         if not locators:
-            return
+            return 0
         known = await self._index.known(locators)
         await self._blobs.settle([locator for locator in locators if locator in known])
-        await self._blobs.delete([locator for locator in locators if locator not in known])
+        unknown = [locator for locator in locators if locator not in known]
+        if unknown:
+            await self._blobs.quarantine(unknown, self._now())
+            _log.warning("quarantined blobs that the index does not know count=%d", len(unknown))
         self._in_doubt.difference_update(locators)
+        return len(unknown)
 
     async def _commit_all(self) -> None:
         while self._waiting:
@@ -96,7 +109,11 @@ class Committer:
             for future in batch.futures:
                 if not future.done():
                     future.set_exception(error)
-            await self._after_failure([instance.locator for instance in instances])
+            locators = [instance.locator for instance in instances]
+            if isinstance(error, DicomStoreError) and not error.may_have_happened:
+                await self.discard(locators)
+            else:
+                await self._after_failure(locators)
             return
         locators = [instance.locator for instance in batch.take()]
         unheard = [
@@ -114,8 +131,8 @@ class Committer:
             await self.discard(unheard)
 
     async def _after_failure(self, locators: Sequence[Locator]) -> None:
-        """A failed transaction may have been committed all the same: a lost connection does not say."""
-        self._in_doubt.update(locators)  # not earlier: a question before the transaction would have them erased
+        """Ask about a transaction that may have been committed: a connection that broke does not say."""
+        self._in_doubt.update(locators)  # not earlier: a question before the transaction would quarantine them
         try:
             await self.resolve(locators)
         except DicomStoreError as error:

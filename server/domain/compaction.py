@@ -1,7 +1,7 @@
 """Moving blobs together, so that the space of deleted ones between them comes back.
 
 A blob is stored anew, the index is told, and the old copy is erased when nobody can be reading it any more. The index
-decides: whatever a crash leaves is a copy that it names, or one that it does not and that `recover` erases.
+decides: whatever a crash leaves is a copy that it names, or one that it does not and that `recover` quarantines.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from contextlib import aclosing
 from datetime import datetime, timedelta
 
 from server.domain.commit import Committer
-from server.model.errors import DataLoss
+from server.model.errors import DataLoss, DicomStoreError
 from server.model.instance import Locator
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
@@ -73,15 +73,19 @@ class Compaction:
     async def _move(self, locators: Sequence[Locator]) -> int:
         """Move the blobs that an instance names; return how many were moved."""
         moves: dict[Locator, Locator] = {}
+        leave = self._committer.abandon
         try:
             copying = (self._copy(locator, moves) for locator in await self._index.named(locators))
             for failure in await asyncio.gather(*copying, return_exceptions=True):
                 if failure is not None:
                     raise failure
+            leave = self._committer.doubt
             moved = await self._index.relocate(moves, self._now() + self._grace) if moves else set[Locator]()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, DicomStoreError) and not error.may_have_happened:
+                leave = self._committer.abandon
             for copy in moves.values():
-                self._committer.abandon(copy)  # to ask later whether an instance names it
+                leave(copy)
             raise
         await self._blobs.settle([moves[locator] for locator in moved])
         await self._committer.discard([copy for locator, copy in moves.items() if locator not in moved])

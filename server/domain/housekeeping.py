@@ -28,15 +28,18 @@ class Housekeeping:
         committer: Committer,
         now: Callable[[], datetime],
         retention: timedelta,
+        quarantine: timedelta,
     ) -> None:
+        """Begin. What was deleted is kept for `retention`, what the index does not know for `quarantine` or longer."""
         self._blobs = blobs
         self._index = index
         self._committer = committer
         self._now = now
+        self._quarantine = max(quarantine, retention)
         self._compaction = Compaction(blobs=blobs, index=index, committer=committer, now=now, retention=retention)
 
     async def recover(self) -> int:
-        """Decide about every blob that a dead process left unsettled: the index has it, or it is erased.
+        """Decide about every blob that a dead process left unsettled: the index knows it, or it is quarantined.
 
         Returns how many there were. Raises: Unavailable when index or blobs can't be reached.
         """
@@ -55,6 +58,17 @@ class Housekeeping:
             count += len(locators)
         return count
 
+    async def end_quarantine(self) -> int:
+        """Ask the index again about blobs whose quarantine is over, erase what it still does not know; say how many."""
+        count = 0
+        async for locators in self._blobs.quarantined(self._now() - self._quarantine):
+            known = await self._index.known(locators)
+            unknown = [locator for locator in locators if locator not in known]
+            await self._blobs.delete(unknown)
+            await self._blobs.release(locators)
+            count += len(unknown)
+        return count
+
     async def run(self, interval_seconds: float) -> None:
         """Do the regular chores until cancelled. A failure is logged and tried again at the next turn."""
         while True:
@@ -63,6 +77,8 @@ class Housekeeping:
                 await self._committer.settle_doubts()
                 if erased := await self.erase():
                     _log.info("erased blobs count=%d", erased)
+                if erased := await self.end_quarantine():
+                    _log.warning("erased blobs after their quarantine count=%d", erased)
                 is_more = await self._compaction.turn()
             except DicomStoreError as error:
                 _log.warning("housekeeping failed reason=%s", error.reason)

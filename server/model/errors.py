@@ -81,7 +81,12 @@ class DicomStoreError(Exception):
         reason: the contract's name for what happened.
         message: for people; no patient data.
         metadata: the keys that the contract lists for the reason.
+
+    Attributes:
+        may_have_happened: what failed may have taken effect all the same, as when a connection breaks during a commit.
     """
+
+    may_have_happened = False
 
     def __init__(self, reason: Reason, message: str, **metadata: str) -> None:
         super().__init__(message)

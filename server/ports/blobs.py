@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Protocol
 
 from server.model.instance import Locator
@@ -43,7 +44,7 @@ class BlobStore(Protocol):
 
     A blob goes through: open (invisible) → committed (durable, readable, unsettled) → settled (the index has it).
     A blob that is never committed disappears. One that is committed but not settled when its process dies is handed
-    out by `recover`, so that its fate can be decided by asking the index.
+    out by `recover`, so that the index can be asked about it; what it does not know is quarantined.
     Locators never derive from what a client sent and are never used twice.
     Several processes may use the same store at once.
     """
@@ -93,9 +94,27 @@ class BlobStore(Protocol):
     def recover(self) -> AsyncIterator[Sequence[Locator]]:
         """Sweep what dead processes left: discard blobs that were never committed, yield those not settled for sure.
 
-        The caller settles or deletes all of a batch before it asks for the next; to settle what was settled before
-        does no harm. Never touches the work of a living process.
+        The caller settles, quarantines or deletes all of a batch before it asks for the next; to settle what was
+        settled before does no harm. Never touches the work of a living process.
         """
+        ...
+
+    async def quarantine(self, locators: Sequence[Locator], now: datetime) -> None:
+        """Note that the index does not know these blobs. Durable when it returns; they are settled and readable then.
+
+        That an index does not know a blob proves nothing: it may be restored from an old backup, damaged, or that of
+        another archive. What is quarantined stays until `delete`. Noting the same blobs again changes nothing.
+
+        Raises: as `BlobWriter.write`.
+        """
+        ...
+
+    def quarantined(self, until: datetime | None = None) -> AsyncIterator[Sequence[Locator]]:
+        """Yield the blobs that were quarantined at `until` or before, or all of them, in batches, oldest first."""
+        ...
+
+    async def release(self, locators: Sequence[Locator]) -> None:
+        """End the quarantine of a batch that `quarantined` has yielded, once it is known what becomes of its blobs."""
         ...
 
     def sparse(self) -> AsyncGenerator[Sequence[Locator]]:

@@ -1,6 +1,7 @@
 """What every BlobStore does. Adapters join by a fixture `store`; see test_file_blobs.py."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,6 +14,13 @@ async def put(store: BlobStore, *pieces: bytes) -> str:
         for piece in pieces:
             await writer.write(piece)
         return await writer.commit()
+
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+async def quarantined(store: BlobStore, until: datetime | None = None) -> list[list[str]]:
+    return [sorted(batch) async for batch in store.quarantined(until)]
 
 
 async def get(store: BlobStore, locator: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -135,3 +143,34 @@ class BlobStoreContract:
     async def test_a_check_leaves_nothing_behind(self, store: BlobStore) -> None:
         await store.check()
         assert await all_blobs(store) == {}
+
+    async def test_a_quarantined_blob_stays_and_is_named_until_it_is_released(self, store: BlobStore) -> None:
+        small, large = await put(store, b"small"), await put(store, b"x" * 2_000_000)
+        await store.quarantine([small, large], NOON)
+        assert await quarantined(store) == [sorted([small, large])]
+        assert await get(store, small) == b"small"
+        assert await all_blobs(store) == {small: 5, large: 2_000_000}
+        for batch in await quarantined(store):
+            await store.release(batch)
+        assert await quarantined(store) == []
+        assert await get(store, small) == b"small"
+
+    async def test_quarantined_blobs_are_named_by_the_time_they_were_noted_oldest_first(self, store: BlobStore) -> None:
+        one, other = await put(store, b"one"), await put(store, b"other")
+        await store.quarantine([other], NOON + timedelta(hours=1))
+        await store.quarantine([one], NOON)
+        assert await quarantined(store, NOON - timedelta(microseconds=1)) == []
+        assert await quarantined(store, NOON) == [[one]]
+        assert await quarantined(store, NOON + timedelta(hours=1)) == [[one], [other]]
+
+    async def test_noting_the_same_blobs_again_keeps_their_time(self, store: BlobStore) -> None:
+        locators = [await put(store, b"one"), await put(store, b"other")]
+        await store.quarantine(locators, NOON)
+        await store.quarantine(locators[::-1], NOON + timedelta(days=1))
+        assert await quarantined(store, NOON) == [sorted(locators)]
+        assert await quarantined(store) == [sorted(locators)]
+
+    async def test_nothing_to_quarantine_notes_nothing(self, store: BlobStore) -> None:
+        await store.quarantine([], NOON)
+        await store.release(["unknown"])
+        assert await quarantined(store) == []

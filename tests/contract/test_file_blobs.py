@@ -11,7 +11,7 @@ import pytest
 from server.adapters.file_blobs import FileBlobs
 from server.model.errors import Exhausted, Reason, Unavailable
 from server.ports.blobs import BlobStore
-from tests.contract.blobs import BlobStoreContract, all_blobs, get, put
+from tests.contract.blobs import NOON, BlobStoreContract, all_blobs, get, put, quarantined
 
 
 class TestFileBlobs(BlobStoreContract):
@@ -131,3 +131,24 @@ async def test_a_store_that_has_vanished_is_unavailable(tmp_path: Path) -> None:
             await put(store, b"x")
         assert caught.value.reason is Reason.STORAGE_UNAVAILABLE
         os.rename(tmp_path / "elsewhere", tmp_path / "blobs")
+
+
+async def test_what_is_quarantined_is_settled_and_outlives_the_process(tmp_path: Path) -> None:
+    _, unsettled = die_in_the_middle(tmp_path)
+    async with FileBlobs(tmp_path) as store:
+        async for locators in store.recover():
+            await store.quarantine(locators, NOON)
+    async with FileBlobs(tmp_path) as store:
+        assert await recovered(store) == []
+        assert await quarantined(store) == [[unsettled]]
+        assert await get(store, unsettled) == b"unsettled"
+
+
+async def test_a_note_that_was_not_finished_says_nothing(tmp_path: Path) -> None:
+    async with FileBlobs(tmp_path) as store:
+        await store.quarantine(["0" * 32], NOON)
+        [note] = (tmp_path / "quarantine").iterdir()
+        os.truncate(note, 10)
+        assert await quarantined(store) == []
+        await store.quarantine(["0" * 32], NOON)
+        assert await quarantined(store) == [["0" * 32]]

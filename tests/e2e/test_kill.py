@@ -82,7 +82,9 @@ async def test_what_was_acknowledged_survives_kill_9_and_nothing_half_done_remai
         assert len(acknowledged) >= kill_after
         await asyncio.to_thread(archive.start_core)
         await check(archive, study, bodies, acknowledged)
-        assert agreement(archive) == {
+        found = agreement(archive)
+        assert found.pop("quarantine") in ("ok", "warning")  # what was not acknowledged
+        assert found == {
             "disk": "ok",
             "database": "ok",
             "operations": "ok",

@@ -32,6 +32,7 @@ from tests.integration.conftest import a_core
 
 RETENTION = timedelta(hours=8)
 GRACE = RETENTION
+QUARANTINE = timedelta(days=7)
 EVERYTHING = ResourceRef(DEFAULT_PARTITION)
 NOTHING = LevelAttributes({}, {})
 
@@ -52,13 +53,13 @@ class Clock:
 class Archive:
     """Blobs, an index, and those who look after them."""
 
-    def __init__(self, blobs: PackedBlobs, database: Database, now: Clock) -> None:
+    def __init__(self, blobs: PackedBlobs, database: Database, now: Clock, quarantine: timedelta = QUARANTINE) -> None:
         self.now = now
         self.blobs = blobs
         self.index = database.instances
         self.committer = Committer(blobs, self.index, now, lambda: None)
         self.housekeeping = Housekeeping(
-            blobs=blobs, index=self.index, committer=self.committer, now=now, retention=RETENTION
+            blobs=blobs, index=self.index, committer=self.committer, now=now, retention=RETENTION, quarantine=quarantine
         )
         self.compaction = Compaction(
             blobs=blobs, index=self.index, committer=self.committer, now=now, retention=RETENTION
@@ -110,7 +111,7 @@ class Archive:
 
 
 @asynccontextmanager
-async def opened(root: Path, now: Clock) -> AsyncIterator[Archive]:
+async def opened(root: Path, now: Clock, quarantine: timedelta = QUARANTINE) -> AsyncIterator[Archive]:
     """Start a process's worth of an archive, as the core does."""
     url = f"sqlite:///{root / 'index.db'}"
     if not (root / "index.db").exists():
@@ -118,7 +119,7 @@ async def opened(root: Path, now: Clock) -> AsyncIterator[Archive]:
     database = open_database(url)
     try:
         async with PackedBlobs(root) as blobs:
-            archive = Archive(blobs, database, now)
+            archive = Archive(blobs, database, now, quarantine)
             await archive.housekeeping.recover()
             yield archive
             await archive.committer.settle_doubts()
@@ -360,8 +361,9 @@ async def test_kill_9_while_blobs_move_loses_nothing_and_leaves_nothing_twice(tm
     async with opened(tmp_path, now) as archive:
         assert await archive.contents() == bodies
         await archive.compact()
-        now.pass_by(GRACE)
+        now.pass_by(QUARANTINE)
         await archive.housekeeping.erase()
+        await archive.housekeeping.end_quarantine()
         assert await archive.contents() == bodies
         assert (await archive.audit()) == Report(instances=30, blobs=30, current_changes=30)
 

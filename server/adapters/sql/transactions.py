@@ -25,7 +25,7 @@ from server.adapters.sql.deadlines import Deadline
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.threads import Threads
 from server.adapters.sql.turns import Turns
-from server.model.errors import Exhausted, Reason, Unavailable
+from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
 
 READERS = 4
 """Threads and connections for reading, each process."""
@@ -64,7 +64,8 @@ class Transactions:
 
     A function gets a connection on which a transaction has begun; when it returns, the transaction is committed
     and durable, when it raises, nothing has happened. It may be called again if the database gave its transaction up.
-    A caller that is cancelled, or gets Unavailable from `write`, can't know whether the transaction took place.
+    A caller that is cancelled can't know whether the transaction took place; one that gets an error from `write` can,
+    see `DicomStoreError.may_have_happened`.
     """
 
     def __init__(self, reading: Engine, reads: Kind, writing: Engine, writes: Kind) -> None:
@@ -111,10 +112,19 @@ class _Session:
         self._kind = kind
         self._connection: Connection | None = None
         self._deadline: Deadline | None = None
+        self._is_committing = False
         if kind.niceness:
             os.nice(kind.niceness)
 
     def run(self, work: Work[Result]) -> Result:
+        self._is_committing = False
+        try:
+            return self._run(work)
+        except DicomStoreError as error:
+            error.may_have_happened = self._is_committing
+            raise
+
+    def _run(self, work: Work[Result]) -> Result:
         with translated(only_reads=self._kind.only_reads):
             for _ in range(ATTEMPTS - 1):
                 try:
@@ -135,9 +145,11 @@ class _Session:
             return self._transaction(work)
 
     def _transaction(self, work: Work[Result]) -> Result:
+        self._is_committing = False
         try:
             connection = self._begun()
             result = work(connection)
+            self._is_committing = True
             if connection.in_transaction():  # it was used through SQLAlchemy, which commits the driver's transaction
                 connection.commit()
             else:

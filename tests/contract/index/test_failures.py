@@ -263,6 +263,20 @@ async def test_a_connection_lost_in_a_transaction_is_unavailable_and_the_next_ca
 
 
 @pytest.mark.postgres
+async def test_only_a_connection_lost_during_the_commit_leaves_it_open_what_happened(postgres_url: str) -> None:
+    migrate(postgres_url)
+    execute(postgres_url, LOST)
+    database = open_database(postgres_url)
+    for during_commit in (False, True):
+        with pytest.raises(Unavailable) as caught:
+            await database.instances.add([sample()], NOON)
+        assert caught.value.may_have_happened is during_commit
+        execute(postgres_url, "DROP TRIGGER lost ON instances")
+        execute(postgres_url, LOST_IN_COMMIT)
+    await database.close()
+
+
+@pytest.mark.postgres
 async def test_a_transaction_that_was_given_up_for_another_is_tried_again(
     postgres_url: str,
 ) -> None:
@@ -320,6 +334,11 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER lost BEFORE INSERT ON instances FOR EACH ROW EXECUTE FUNCTION lose();
+"""
+
+LOST_IN_COMMIT = """
+CREATE CONSTRAINT TRIGGER lost AFTER INSERT ON instances DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION lose();
 """
 
 DEADLOCK = """
