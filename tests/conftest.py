@@ -1,9 +1,13 @@
-"""A real PostgreSQL for the tests that need one. It comes from PyPI, so none of them is ever skipped."""
+"""What all tests rely on: signals with their default effect, and a real PostgreSQL for those that need one.
+
+PostgreSQL comes from PyPI, so no test is ever skipped for lack of it.
+"""
 
 import fcntl
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -16,6 +20,12 @@ import pytest
 from sqlalchemy import make_url
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # as `server.lean`, for cores in this process
+
+# A shell starts its background jobs with SIGINT ignored, nohup starts with SIGHUP ignored, and programs inherit that.
+# The tests that send these signals to a program need a program that has not inherited it.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 _numbers = itertools.count(1)
 
