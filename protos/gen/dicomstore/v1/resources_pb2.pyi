@@ -40,16 +40,18 @@ class ByteRange(_message.Message):
     def __init__(self, offset_bytes: _Optional[int] = ..., length_bytes: _Optional[int] = ...) -> None: ...
 
 class AttributeFinding(_message.Message):
-    __slots__ = ("tag", "keyword", "vr", "message")
+    __slots__ = ("tag", "keyword", "vr", "message", "path")
     TAG_FIELD_NUMBER: _ClassVar[int]
     KEYWORD_FIELD_NUMBER: _ClassVar[int]
     VR_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
     tag: str
     keyword: str
     vr: str
     message: str
-    def __init__(self, tag: _Optional[str] = ..., keyword: _Optional[str] = ..., vr: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+    path: str
+    def __init__(self, tag: _Optional[str] = ..., keyword: _Optional[str] = ..., vr: _Optional[str] = ..., message: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
 
 class ItemError(_message.Message):
     __slots__ = ("reason", "message", "dicom_failure_reason", "study_instance_uid", "series_instance_uid", "sop_instance_uid", "sop_class_uid", "findings", "identical")

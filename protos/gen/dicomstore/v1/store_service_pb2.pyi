@@ -13,9 +13,11 @@ class ValidationMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VALIDATION_MODE_UNSPECIFIED: _ClassVar[ValidationMode]
     VALIDATION_MODE_LENIENT: _ClassVar[ValidationMode]
     VALIDATION_MODE_INDEXED_STRICT: _ClassVar[ValidationMode]
+    VALIDATION_MODE_STRICT: _ClassVar[ValidationMode]
 VALIDATION_MODE_UNSPECIFIED: ValidationMode
 VALIDATION_MODE_LENIENT: ValidationMode
 VALIDATION_MODE_INDEXED_STRICT: ValidationMode
+VALIDATION_MODE_STRICT: ValidationMode
 
 class StoreHeader(_message.Message):
     __slots__ = ("partition", "expected_study_instance_uid", "create_partition", "validation")
