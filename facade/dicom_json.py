@@ -136,8 +136,14 @@ def _failed(error: ItemError) -> DataSet:
 
 
 def _comment(finding: AttributeFinding) -> DataSet:
-    tag = f"({finding.tag[:4]},{finding.tag[4:]})".lower()
-    return {"00000902": _element("LO", f"DICOM100: {tag} - {finding.message}")}
+    return {"00000902": _element("LO", f"DICOM100: {_shown_path(finding.path or finding.tag)} - {finding.message}")}
+
+
+def _shown_path(path: str) -> str:
+    """Return a path as "(0040,0275)[1].(0008,0050)"."""
+    steps = path.split("/")
+    tags = [f"({tag[:4]},{tag[4:]})".lower() for tag in steps[::2]]
+    return ".".join([*(f"{tag}[{item}]" for tag, item in zip(tags, steps[1::2], strict=False)), tags[-1]])
 
 
 def _element(vr: str, *values: Any) -> dict[str, Any]:

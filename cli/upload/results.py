@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from dicomstore.v1 import errors_pb2, store_service_pb2
+from dicomstore.v1 import errors_pb2, resources_pb2, store_service_pb2
 from rich.markup import escape
 from rich.table import Table
 
@@ -40,7 +40,7 @@ class Result:
     series: str = ""
     instance: str = ""
     findings: tuple[str, ...] = ()
-    """What the archive left out of index and metadata: keyword or tag, then why. The stored bytes keep it."""
+    """What is wrong with attributes: keyword or tag, in a sequence item the path, then why."""
 
     def to_json(self) -> dict[str, object]:
         """Return what `--json` prints, without what is empty."""
@@ -79,7 +79,7 @@ def result_of(path: Path, size_bytes: int, outcome: store_service_pb2.StoreOutco
             study=identity.study_instance_uid,
             series=identity.series_instance_uid,
             instance=identity.sop_instance_uid,
-            findings=tuple(f"{found.keyword or found.tag}: {found.message}" for found in outcome.stored.findings),
+            findings=tuple(map(_text_of, outcome.stored.findings)),
         )
     failed = outcome.failed
     return Result(
@@ -91,8 +91,14 @@ def result_of(path: Path, size_bytes: int, outcome: store_service_pb2.StoreOutco
         study=failed.study_instance_uid,
         series=failed.series_instance_uid,
         instance=failed.sop_instance_uid,
-        findings=tuple(f"{found.keyword or found.tag}: {found.message}" for found in failed.findings),
+        findings=tuple(map(_text_of, failed.findings)),
     )
+
+
+def _text_of(finding: resources_pb2.AttributeFinding) -> str:
+    name = finding.keyword or finding.tag
+    is_nested = "/" in finding.path
+    return f"{name} ({finding.path}): {finding.message}" if is_nested else f"{name}: {finding.message}"
 
 
 def reason_name(reason: int) -> str:
@@ -132,7 +138,7 @@ class Tally:
         if self.counts[Status.SKIPPED]:
             parts.append(f"{self.counts[Status.SKIPPED]:,} skipped (not DICOM instances)")
         if self.with_findings:
-            parts.append(f"{self.with_findings:,} with invalid attributes that can't be searched")
+            parts.append(f"{self.with_findings:,} with invalid attributes")
         parts.append(f"{self.counts[Status.FAILED]:,} failed")
         return ", ".join(parts)
 

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 from dicomstore.v1.errors_pb2 import ErrorReason
 from dicomstore.v1.resources_pb2 import ItemError
-from dicomstore.v1.store_service_pb2 import StoreHeader, StoreInstancesRequest, StoreOutcome
+from dicomstore.v1.store_service_pb2 import StoreHeader, StoreInstancesRequest, StoreOutcome, ValidationMode
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -31,7 +31,7 @@ from facade.errors import RETRY_AFTER_S, CoreFailure, Refusal, answer_of, reason
 from facade.multipart import MalformedMultipart, MultipartReader, PartBegin, PartEnd
 from facade.observe import call_metadata
 from facade.patience import Patience
-from facade.query import wishes_of
+from facade.query import prefers_strict, wishes_of
 from facade.versions import ApiVersion
 
 MOST_PARTS = 10_000
@@ -67,7 +67,7 @@ async def store(request: Request) -> Response:
         partition=resource.partition,
         expected_study_instance_uid=resource.study_instance_uid,
         create_partition=bool(resource.partition),
-        validation=version.validation,
+        validation=ValidationMode.VALIDATION_MODE_STRICT if prefers_strict(request) else version.validation,
     )
     uploads: Uploads = request.app.state.uploads
     parts = _Parts()

@@ -152,12 +152,13 @@ def is_empty(element: Mapping[str, Any]) -> bool:
     return not any(map(_has_content, values))
 
 
-def attributes_of(level: Level, elements: Mapping[str, Any]) -> LevelAttributes:
+def attributes_of(level: Level, elements: Mapping[str, Any], invalid: frozenset[str] = frozenset()) -> LevelAttributes:
     """Return what the index keeps of one data set at a level.
 
     Args:
         level: study, series or instance.
-        elements: tag → DICOM JSON element; others than the kept ones may be there, invalid ones may not.
+        elements: tag → DICOM JSON element; others than the kept ones may be there.
+        invalid: tags of elements whose values break a rule of their VR; others may be there.
     """
     kept = {tag: elements[tag] for tag in _KEPT_IN_ORDER[level] if tag in elements and not is_empty(elements[tag])}
     keys: dict[str, str] = {}
@@ -170,7 +171,24 @@ def attributes_of(level: Level, elements: Mapping[str, Any]) -> LevelAttributes:
         offset = _normal_first("offset", kept[TIMEZONE_OFFSET_FROM_UTC])
         if offset is not None:
             keys["TimezoneOffsetFromUTC"] = offset
-    return LevelAttributes(keys, kept)
+    doubtful = {} if level is Level.INSTANCE else dict(_invalid(level, keys, kept, invalid))
+    return LevelAttributes(keys, kept, doubtful)
+
+
+def _invalid(
+    level: Level, keys: Mapping[str, str], kept: Mapping[str, Any], invalid: frozenset[str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Generate what `LevelAttributes.invalid` holds."""
+    single = _SINGLE_KEYS[level]
+    for tag in kept:
+        key = single.get(tag)
+        if key is None:
+            if tag in invalid or (tag == TIMEZONE_OFFSET_FROM_UTC and "TimezoneOffsetFromUTC" not in keys):
+                yield tag, ()
+        elif key.keyword not in keys:
+            yield tag, ()
+        elif tag in invalid and key.vr not in _LAX_VRS:
+            yield tag, (key.keyword,)
 
 
 def _keys_by_tag(level: Level) -> dict[str, list[SearchKey]]:
@@ -183,6 +201,12 @@ def _keys_by_tag(level: Level) -> dict[str, list[SearchKey]]:
 
 
 _KEYS_BY_TAG = {level: _keys_by_tag(level) for level in Level}
+_SINGLE_KEYS = {
+    level: {tag: keys[0] for tag, keys in named.items() if len(keys[0].path) == 1}
+    for level, named in _KEYS_BY_TAG.items()
+}
+_LAX_VRS = frozenset({"DA", "TM"})
+"""Values of these may be invalid and yet be understood."""
 
 
 def _normal_value(key: SearchKey, elements: Mapping[str, Any]) -> str | None:
@@ -227,9 +251,8 @@ def _normal_form(vr: str, value: str) -> str | None:
 _NORMAL_FORMS = {
     "PN": normalise.name,
     "UI": normalise.uid,
-    "DA": normalise.day,
-    "TM": normalise.first_moment,
-    "DT": normalise.first_instant,
+    "DA": normalise.stored_day,
+    "TM": normalise.stored_moment,
     "IS": normalise.integer,
     "offset": normalise.offset,
 }

@@ -35,10 +35,11 @@ class Description:
     """What an instance is, as far as storing it goes.
 
     study_uid, series_uid, sop_uid, sop_class_uid: as read, without padding; "" if absent; maybe not legal.
-    errors: make the instance fail. findings: reported, stored all the same. One a tag; no values in texts.
+    errors: make the instance fail. findings: reported, stored all the same. One an attribute; no values in texts.
     is_implicit: the data set is encoded with implicit VR.
     has_multiple_values: of some indexed attribute only the first value is indexed.
-    dicom_json: canonical (RetrieveMetadata in retrieve_service.proto), without attributes found invalid.
+    dicom_json: canonical (RetrieveMetadata in retrieve_service.proto).
+    invalid_tags: see `NewInstance`.
     """
 
     study_uid: str
@@ -51,6 +52,7 @@ class Description:
     is_implicit: bool
     has_multiple_values: bool
     dicom_json: bytes
+    invalid_tags: frozenset[str]
     study: LevelAttributes
     series: LevelAttributes
     instance: LevelAttributes
@@ -69,14 +71,13 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
     Raises:
         InvalidRequest: UNREADABLE_INSTANCE, pixel data is cut off within its frames.
     """
-    if mode is ValidationMode.LENIENT and (dropped := validate.dropped_tags(scanner.notes)):
-        json = [element for element in json if element[1:9] not in dropped]
     syntax = f'"{AVAILABLE_TRANSFER_SYNTAX_UID}":{{"vr":"UI","Value":[{quoted(transfer_syntax_uid)}]}}'
     json = _with_element(json, syntax)
     text = f"{{{','.join(json)}}}"
     elements = [element for element in json if element[1:9] in _LOOKED_AT]
     looked_at: Mapping[str, Any] = orjson.loads(f"{{{','.join(elements)}}}")
     errors, findings = _judge(scanner, looked_at, mode)
+    invalid = frozenset(path for path in scanner.notes.invalid if "/" not in path)
     return Description(
         study_uid=validate.first_uid(looked_at, validate.STUDY_INSTANCE_UID),
         series_uid=validate.first_uid(looked_at, validate.SERIES_INSTANCE_UID),
@@ -88,8 +89,9 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
         is_implicit=scanner.is_implicit,
         has_multiple_values=validate.has_multiple_values(looked_at),
         dicom_json=text.encode("utf-8", "replace"),
-        study=_shared(Level.STUDY, _of_level(elements, Level.STUDY)),
-        series=_shared(Level.SERIES, _of_level(elements, Level.SERIES)),
+        invalid_tags=invalid if mode is ValidationMode.LENIENT else frozenset(),
+        study=_shared(Level.STUDY, _of_level(elements, Level.STUDY), invalid),
+        series=_shared(Level.SERIES, _of_level(elements, Level.SERIES), invalid),
         instance=attributes_of(Level.INSTANCE, looked_at),
         pixels=_layout(scanner.pixel_data, looked_at, scanner.extended_offsets),
         bulk=tuple(scanner.bulk.values()),
@@ -102,9 +104,9 @@ def _of_level(elements: list[str], level: Level) -> str:
 
 
 @lru_cache(maxsize=256)
-def _shared(level: Level, elements: str) -> LevelAttributes:
+def _shared(level: Level, elements: str, invalid: frozenset[str]) -> LevelAttributes:
     """Return the attributes of a level that most instances of a study or series share, so they are made once."""
-    return attributes_of(level, orjson.loads(f"{{{elements}}}"))
+    return attributes_of(level, orjson.loads(f"{{{elements}}}"), invalid)
 
 
 def _with_element(json: list[str], added: str) -> list[str]:
@@ -121,15 +123,19 @@ def _judge(
     """Return errors and findings."""
     notes = scanner.notes
     required = validate.required_error(elements, mode)
-    if mode is ValidationMode.LENIENT:
-        broken = list(validate.lenient_errors(notes))
-        findings = list(validate.lenient_findings(elements, notes))
-    else:
-        broken = list(validate.indexed_errors(scanner.raw, elements))
+    broken: list[Finding] = []
+    if mode is not ValidationMode.LENIENT:
+        broken += validate.indexed_errors(scanner.raw, elements)
+    if mode is ValidationMode.INDEXED_STRICT:
         findings = list(validate.odd_findings(notes))
-    errors = {finding.tag: finding for finding in reversed([required, *broken]) if finding is not None}
-    ordered = tuple(errors[tag] for tag in sorted(errors))
-    return ordered, tuple(finding for finding in findings if finding.tag not in errors)
+    else:
+        broken += validate.lenient_errors(notes)
+        findings = list(validate.lenient_findings(elements, notes))
+    if mode is ValidationMode.STRICT:
+        broken += findings
+    errors = {finding.path: finding for finding in reversed([required, *broken]) if finding is not None}
+    ordered = tuple(errors[path] for path in sorted(errors))
+    return ordered, tuple(finding for finding in findings if finding.path not in errors)
 
 
 def _layout(

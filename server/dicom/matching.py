@@ -169,7 +169,7 @@ def _name_conditions(key: SearchKey, values: Iterable[str], *, fuzzy: bool) -> t
     for value in values:
         if fuzzy and '"' in value:
             raise invalid(key, "quotation marks are not allowed with fuzzy matching.")
-        groups = value.split(normalise.GROUP_SEPARATOR)
+        groups = normalise.name_groups(value)
         name = [alternatives for group in groups if (alternatives := alternatives_of(group))]
         if not name:
             return ()

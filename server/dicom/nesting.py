@@ -11,6 +11,7 @@ class DataSet:
     """An open data set: the whole one, or an item.
 
     close_at: where it ends if its length is known. cut_at: where what holds it ends. Both from the start of the file.
+    number: of an item, its place in the sequence, from 1.
     json: its elements so far, for a scan.
     """
 
@@ -23,6 +24,7 @@ class DataSet:
         "json",
         "last_tag",
         "lut_entries",
+        "number",
         "parent",
         "pixel_representation",
         "table",
@@ -32,6 +34,7 @@ class DataSet:
         self, parent: "Items | None", table: ElementTable, character_set: CharacterSet, end: float, cut_at: float
     ) -> None:
         self.parent = parent
+        self.number: int = parent.number if parent else 0
         self.table = table
         self.character_set = character_set
         self.close_at = min(end, cut_at)
@@ -46,6 +49,15 @@ class DataSet:
     def creator_of(self, tag: int) -> str:
         """Return who reserved the block of a private element, "" if nobody did."""
         return self.creators.get(tag & 0xFFFF0000 | (tag & 0xFFFF) >> 8, "") if tag & 0xFF00 else ""
+
+    def steps(self) -> list[str]:
+        """Return sequence tags and 1-based item numbers from the top level to this data set."""
+        steps: list[str] = []
+        data_set = self
+        while (sequence := data_set.parent) is not None:
+            steps[:0] = [f"{sequence.tag:08X}", str(data_set.number)]
+            data_set = sequence.parent
+        return steps
 
     def is_signed(self) -> bool:
         """Say whether pixels are signed here: the nearest data set around that has Pixel Representation decides."""
@@ -68,5 +80,5 @@ class Items:
         self.table = parent.table
         self.close_at = self.cut_at = min(parent.cut_at, end)
         self.depth: int = parent.parent.depth + 1 if parent.parent else 1
-        self.number = 0
+        self.number: int = 0
         self.json: list[str] = []

@@ -1,10 +1,11 @@
 """The one form in which searchable text is stored and looked for.
 
 Stored values and the values of a query go through the same functions, so an index compares code points and needs to
-know nothing about languages, padding or precision. Each function is idempotent, and returns None for a value
-that has nothing to compare.
+know nothing about languages, padding or precision. Only dates and times differ: stored ones may be in older or lax
+formats, which a query can't use, as a hyphen makes a range of it. Each function is idempotent, and returns None for a
+value that has nothing to compare.
 
-Rules: spec/search.md section 4 (case is ignored, for person names accents too; padding never counts).
+Case is ignored, for person names accents too; padding never counts.
 """
 
 import re
@@ -21,6 +22,8 @@ COMPONENT_SEPARATOR = "^"
 
 _PADDING = " \0"
 _DATE = re.compile(r"[0-9]{8}")
+_SEPARATED_DATE = re.compile(r"([0-9]{4})([./-])([0-9]{2})\2([0-9]{2})")
+_SEPARATED_TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})((?::[0-9]{2}(?:[.,][0-9]+)?)?)")
 _TIME = re.compile(r"([0-9]{2})(?:([0-9]{2})(?:([0-9]{2})(?:\.([0-9]{1,6}))?)?)?")
 _DATE_TIME = re.compile(
     r"([0-9]{4})(?:([0-9]{2})(?:([0-9]{2})(?:([0-9]{2}(?:[0-9]{2}(?:[0-9]{2}(?:\.[0-9]{1,6})?)?)?)?)?)?)?([+-][0-9]{4})?"
@@ -45,8 +48,13 @@ def name(value: str) -> str | None:
 
     "Yamada^Tarou^^=山田^太郎" becomes "yamada^tarou=山田^太郎".
     """
-    groups = [name_group(group) for group in value.split(GROUP_SEPARATOR)]
+    groups = [name_group(group) for group in name_groups(value)]
     return GROUP_SEPARATOR.join(groups).rstrip(GROUP_SEPARATOR) or None
+
+
+def name_groups(value: str) -> list[str]:
+    """Return the component groups of a name, at most three; one too many stays with the third."""
+    return value.split(GROUP_SEPARATOR, 2)
 
 
 def name_group(group: str) -> str:
@@ -78,6 +86,25 @@ def day(value: str) -> str | None:
     except ValueError:
         return None
     return stripped
+
+
+def stored_day(value: str) -> str | None:
+    """Return a stored DA as YYYYMMDD, also from YYYY.MM.DD (PS3.5 section 6.2, DA), YYYY-MM-DD and YYYY/MM/DD."""
+    separated = _SEPARATED_DATE.fullmatch(value.strip(_PADDING))
+    return day(separated[1] + separated[3] + separated[4] if separated else value)
+
+
+def stored_moment(value: str) -> str | None:
+    """Return a stored TM as `first_moment`.
+
+    Also from HH:MM[:SS[.F]] (PS3.5 section 6.2, TM), and with fractions of a second that are finer than microseconds.
+    """
+    stripped = value.strip(_PADDING)
+    if lax := _SEPARATED_TIME.fullmatch(stripped):
+        hour, minute, rest = lax.groups()
+        stripped = f"{hour:0>2}{minute}{rest.replace(':', '')}"
+    whole, _, fraction = stripped.replace(",", ".").partition(".")
+    return first_moment(f"{whole}.{fraction[:6]}" if fraction.isdecimal() else stripped)
 
 
 def first_moment(value: str) -> str | None:

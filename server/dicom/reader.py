@@ -93,7 +93,7 @@ class InstanceReader:
     def _begin_data_set(self, data: bytes, found: FileMeta) -> None:
         uid = found.transfer_syntax_uid or meta.guessed_transfer_syntax(data[found.end : found.end + 8])
         self._syntax = syntax = transfer_syntax(uid)
-        watched = validate.INDEXED_NUMBERS if self._mode is ValidationMode.INDEXED_STRICT else frozenset[int]()
+        watched = validate.INDEXED_NUMBERS if self._mode is not ValidationMode.LENIENT else frozenset[int]()
         self._scanner = Scanner(
             found.end,
             explicit=table_of(is_implicit=False, is_big_endian=syntax.is_big_endian, watched=watched),

@@ -68,7 +68,7 @@ class Scanner(Walk):
         max_header_bytes: int,
     ) -> None:
         super().__init__(at, explicit=explicit, implicit=implicit, is_implicit=is_implicit)
-        self.notes = Notes()
+        self.notes = Notes(self._top)
         self.bulk: dict[str, BulkElement] = {}
         self.pixel_data: PixelData | None = None
         self.extended_offsets: tuple[int, ...] = ()
@@ -247,6 +247,8 @@ class Scanner(Walk):
             if opened.tag <= opened.parent.last_tag:
                 opened.parent.is_unordered = True
             opened.parent.last_tag = opened.tag
+        else:
+            self.notes.within = opened
 
     def _left(self, closed: DataSet | Items) -> None:
         if isinstance(closed, Items):
@@ -256,6 +258,7 @@ class Scanner(Walk):
                 self._keep_sequence(self._top, closed.tag)
         elif closed.parent is not None:
             closed.parent.json.append(f"{{{','.join(_ordered(closed))}}}" if closed.json else "{}")
+            self.notes.within = closed.parent.parent
             self.notes.character_set = closed.parent.parent.character_set
 
     # -- bulk values --------------------------------------------------------------------------------------------
@@ -295,7 +298,7 @@ class Scanner(Walk):
         head = element_head(tag, vr)
         if not length:
             return head + "}"
-        path = "/".join([*_path(data_set), f"{tag:08X}"])
+        path = "/".join([*data_set.steps(), f"{tag:08X}"])
         self.bulk[path] = BulkElement(path, vr, offset, length)
         return f'{head},"BulkDataURI":"bulkdata:{path}"}}'
 
@@ -315,6 +318,7 @@ class Scanner(Walk):
 
     def _resolved(self, placeholder: re.Match[str]) -> str:
         tag, raw, data_set = self._ambiguous[int(placeholder[1])]
+        self.notes.within = data_set
         return self._with_sign(data_set, tag, raw)[10:]
 
     # -- bounds -------------------------------------------------------------------------------------------------
@@ -360,13 +364,3 @@ def _ordered(data_set: DataSet) -> list[str]:
 def _little_endian(raw: bytes, unit: int) -> bytes:
     words = (raw[i : i + unit] for i in range(0, len(raw), unit))
     return b"".join(word[::-1] if len(word) == unit else word for word in words)
-
-
-def _path(data_set: DataSet) -> list[str]:
-    """Return tags and item numbers on the way to a data set."""
-    steps: list[str] = []
-    sequence = data_set.parent
-    while sequence is not None:
-        steps[:0] = [f"{sequence.tag:08X}", str(sequence.number)]
-        sequence = sequence.parent.parent
-    return steps

@@ -100,9 +100,13 @@ def key_of(tag: Tag) -> SearchKey:
     return SearchKey(tag.new.keyword or tag.new.tag, (tag.new.tag,), tag.new.vr, tag.new.level, kept_as=index_key(tag))
 
 
-def extract(dicom_json: bytes, tags: Sequence[Tag]) -> Mapping[int, TagValue | TagFault]:
+def extract(
+    dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str] = frozenset()
+) -> Mapping[int, TagValue | TagFault]:
     """Return what a data set has for tags, by their keys; see `server.ports.tags.Extract`."""
     elements: dict[str, Any] = orjson.loads(dicom_json)
+    for place in invalid_tags:
+        elements.pop(place, None)
     found: dict[int, TagValue | TagFault] = {}
     blocks = _blocks(elements) if any(tag.new.private_creator for tag in tags) else {}
     for tag in tags:

@@ -1,6 +1,7 @@
-"""Which findings make an instance fail, and which are only reported (spec/store.md sections 3 to 8).
+"""Which faults make an instance fail, and which are only reported; see `ValidationMode` in store_service.proto.
 
-Texts say which rule is broken and never what the value is.
+What is wrong in an item of a sequence is never taken for a fault of the top-level attribute with the same tag. Texts
+say which rule is broken and never what the value is.
 """
 
 from collections.abc import Iterator, Mapping
@@ -8,7 +9,7 @@ from typing import Any
 
 from server.dicom import dictionary, rules
 from server.dicom.attributes import SEARCH_KEYS
-from server.dicom.values import Notes
+from server.dicom.values import Note, Notes
 from server.model.ids import is_uid
 from server.model.instance import Finding, ValidationMode
 
@@ -20,10 +21,7 @@ SERIES_INSTANCE_UID = "0020000E"
 
 _UIDS = (SOP_CLASS_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
 REQUIRED = frozenset({*_UIDS, PATIENT_ID})
-"""Attributes without which an instance fails."""
-
-# An instance with invalid required attributes fails; the character set is needed to rebuild the data set.
-_NEVER_DROPPED = REQUIRED | {"00080005"}
+"""Top-level attributes that make an instance fail when they are invalid."""
 
 _CHECKED_KEYS = {key.path[0]: key for key in SEARCH_KEYS.values() if len(key.path) == 1 and not key.is_virtual}
 INDEXED = frozenset(_CHECKED_KEYS)
@@ -36,7 +34,7 @@ def required_error(elements: Mapping[str, Any], mode: ValidationMode) -> Finding
 
     Args:
         elements: tag → DICOM JSON element.
-        mode: only INDEXED_STRICT demands a value of Patient ID.
+        mode: LENIENT demands no Patient ID, the others exactly one value.
     """
     for tag in _UIDS:
         values = elements.get(tag, {}).get("Value", ())
@@ -46,8 +44,12 @@ def required_error(elements: Mapping[str, Any], mode: ValidationMode) -> Finding
             return _finding(tag, "The attribute must have exactly one value.")
         if not is_uid(trimmed_uid(values[0])):
             return _finding(tag, "Content does not validate VR UI: value is not a valid UID")
-    if PATIENT_ID not in elements or (mode is ValidationMode.INDEXED_STRICT and not _has_patient_id(elements)):
+    if mode is ValidationMode.LENIENT:
+        return None
+    if not _has_patient_id(elements):
         return _missing(PATIENT_ID)
+    if len(elements[PATIENT_ID]["Value"]) > 1:
+        return _finding(PATIENT_ID, "The attribute must have exactly one value.")
     return None
 
 
@@ -57,15 +59,10 @@ def lenient_errors(notes: Notes) -> Iterator[Finding]:
 
 
 def lenient_findings(elements: Mapping[str, Any], notes: Notes) -> Iterator[Finding]:
-    """Yield what is reported of an instance that is stored all the same, one finding a tag."""
-    if PATIENT_ID in elements and not _has_patient_id(elements):
+    """Yield what is reported of an instance that is stored all the same, one finding an attribute."""
+    if not _has_patient_id(elements):
         yield _missing(PATIENT_ID)
     yield from _noted({**notes.odd, **notes.invalid})
-
-
-def dropped_tags(notes: Notes) -> frozenset[str]:
-    """Return the tags of invalid attributes that are left out of metadata and index."""
-    return frozenset(notes.invalid) - _NEVER_DROPPED
 
 
 def odd_findings(notes: Notes) -> Iterator[Finding]:
@@ -74,7 +71,7 @@ def odd_findings(notes: Notes) -> Iterator[Finding]:
 
 
 def indexed_errors(raw: Mapping[int, bytes], elements: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield the faults of the first values of indexed attributes (spec/store.md section 7).
+    """Yield the faults of the first values of indexed attributes.
 
     Args:
         raw: encoded values by tag.
@@ -125,9 +122,9 @@ def _broken_rule(vr: str, raw: bytes, element: Mapping[str, Any]) -> str | None:
     return f"{broken[0].upper()}{broken[1:]}".rstrip(".") + "." if broken else None
 
 
-def _noted(noted: Mapping[str, tuple[str, str]]) -> Iterator[Finding]:
-    for tag in sorted(noted):
-        yield Finding(tag, dictionary.keyword(tag), *noted[tag])
+def _noted(notes: Mapping[str, Note]) -> Iterator[Finding]:
+    for _, (path, vr, message) in sorted(notes.items()):
+        yield Finding(path, dictionary.keyword(path[-8:]), vr, message)
 
 
 def _has_patient_id(elements: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from json.encoder import encode_basestring
 from math import isfinite
 from struct import Struct, unpack
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from server.dicom import charset, rules
 from server.dicom.charset import CharacterSet
@@ -33,32 +33,52 @@ _BLOCK = 1 << 14
 _EXACT_INTEGER = 2**53
 
 
+class Located(Protocol):
+    """A data set that may be an item of a sequence."""
+
+    def steps(self) -> list[str]:
+        """Return sequence tags and 1-based item numbers from the top level to this data set."""
+        ...
+
+
+class Note(NamedTuple):
+    """What is wrong with an element: its path (`AttributeFinding.path` of the contract), its VR, and a message."""
+
+    path: str
+    vr: str
+    message: str
+
+
 class Notes:
     """What is noticed while values become JSON, and the character sets that hold at the moment.
 
-    invalid, odd: tag → VR and message, of values that break a rule of their VR, and of those that could be read only
-    in part or by guessing. The first of a tag stands.
+    within: the data set that holds the elements which become JSON.
+    invalid, odd: of values that break a rule of their VR, and of those that could be read only in part or by guessing.
+        By the tags of the path, without item numbers: of an attribute of many items the first note stands.
     count: how often something was noticed.
     """
 
-    __slots__ = ("character_set", "count", "invalid", "odd")
+    __slots__ = ("character_set", "count", "invalid", "odd", "within")
 
-    def __init__(self) -> None:
+    def __init__(self, within: Located) -> None:
+        self.within = within
         self.character_set: CharacterSet = charset.DEFAULT_REPERTOIRE
         self.count = 0
-        self.invalid: dict[str, tuple[str, str]] = {}
-        self.odd: dict[str, tuple[str, str]] = {}
+        self.invalid: dict[str, Note] = {}
+        self.odd: dict[str, Note] = {}
 
     def add_invalid(self, head: str, rule: str) -> None:
         """The value of the element that opens with `head` breaks a rule."""
-        vr = head[18:20]
-        self.count += 1
-        self.invalid.setdefault(head[1:9], (vr, f"Content does not validate VR {vr}: {rule}"))
+        self._add(self.invalid, head, f"Content does not validate VR {head[18:20]}: {rule}")
 
     def add_odd(self, head: str, message: str) -> None:
         """The element that opens with `head` is not as it should be, but its value can be told."""
+        self._add(self.odd, head, message)
+
+    def _add(self, notes: dict[str, Note], head: str, message: str) -> None:
         self.count += 1
-        self.odd.setdefault(head[1:9], (head[18:20], message))
+        path = [*self.within.steps(), head[1:9]]
+        notes.setdefault("/".join(path[::2]), Note("/".join(path), head[18:20], message))
 
 
 def inline_binary(head: str, raw: bytes) -> str:
@@ -143,7 +163,7 @@ def _name_values(head: str, text: str, notes: Notes) -> str:
 
 
 def _name_object(name: str) -> str:
-    groups = name.rstrip("=").split("=")
+    groups = name.rstrip("=").split("=", 2)  # one group too many stays with the third
     members = (
         f'"{group}":{quoted(text)}'
         for group, text in zip(("Alphabetic", "Ideographic", "Phonetic"), groups, strict=False)
@@ -158,11 +178,11 @@ def _default_repertoire(head: str, raw: bytes, notes: Notes) -> str:
 
 def _entity(head: str, raw: bytes, notes: Notes) -> str:
     """AE: spaces on either side mean nothing."""
-    return _strings(head, "\\".join(value.strip() for value in raw.decode("latin-1").split("\\")), notes)
+    return _strings(head, "\\".join(value.strip(_PADDING) for value in raw.decode("latin-1").split("\\")), notes)
 
 
 def _uri(head: str, raw: bytes, notes: Notes) -> str:
-    text = raw.decode("latin-1").rstrip()
+    text = raw.decode("latin-1").rstrip(_PADDING)
     return f'{head},"Value":[{quoted(text)}]}}' if text else head + "}"
 
 
@@ -196,7 +216,7 @@ def _integer(text: str) -> str:
     if not text.strip(_PADDING):
         return "null"
     try:
-        number = int(text) if len(text) <= 32 else _EXACT_INTEGER
+        number = int(text) if len(text) <= 32 and "_" not in text else _EXACT_INTEGER
     except ValueError:
         return _whole(text)
     return str(number) if -_EXACT_INTEGER < number < _EXACT_INTEGER else quoted(text)
@@ -221,7 +241,7 @@ def _finite(text: str) -> float | None:
         number = float(text)
     except ValueError:
         return None
-    return number if isfinite(number) else None
+    return number if isfinite(number) and "_" not in text else None  # "1_0" is a number in Python only
 
 
 def _tags(order: str) -> Emitter:

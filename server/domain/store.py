@@ -43,7 +43,7 @@ PROCESSING_FAILURE = 272
 CANNOT_UNDERSTAND = 43264
 DUPLICATE = 45070
 DATA_SET_DOES_NOT_MATCH = 45063
-ATTRIBUTES_LEFT_OUT = 1
+ATTRIBUTES_INVALID = 1
 
 _log = logging.getLogger("dicomstore.store")
 
@@ -268,7 +268,7 @@ class Receiver:
             size_bytes=self.size_bytes,
             crc32c=self._crc32c,
             locator=await self._writer.commit(),
-            must_be_indexed=self._target.mode is ValidationMode.INDEXED_STRICT,
+            must_be_indexed=self._target.mode is not ValidationMode.LENIENT,
         )
         try:
             await turn.come()
@@ -350,7 +350,7 @@ _STORED_DAMAGED = AlreadyExists(
     "The instance is stored already, but its stored bytes are missing or damaged: delete it, then store it again.",
 )
 _MISMATCH = Finding(
-    tag="0020000D",
+    path="0020000D",
     keyword="StudyInstanceUID",
     vr="UI",
     message="The StudyInstanceUid in the payload differs from the requested StudyInstanceUid.",
@@ -386,13 +386,14 @@ def _new_instance(
         pixels=description.pixels,
         bulk=description.bulk,
         must_be_indexed=must_be_indexed,
+        invalid_tags=description.invalid_tags,
     )
 
 
 def _warning_reason(description: Description) -> int:
     if description.is_implicit:
         return DATA_SET_DOES_NOT_MATCH
-    return ATTRIBUTES_LEFT_OUT if description.findings else 0
+    return ATTRIBUTES_INVALID if description.findings else 0
 
 
 def _failed(error: DicomStoreError, description: Description | None, identical: bool = False) -> Failed:

@@ -1,8 +1,8 @@
 """What the store knows about an instance."""
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from server.model.ids import InstanceId, Version
@@ -59,10 +59,22 @@ class LevelAttributes:
 
     keys: search key (keyword) → text to compare with, normalised by `server.dicom.attributes`; only non-empty ones.
     elements: tag → DICOM JSON element, as returned by searches; only non-empty ones.
+    invalid: tags of those elements whose values are invalid, or can't be compared → the keys made of them. At study
+        and series level they never replace what another instance has.
     """
 
     keys: Mapping[str, str]
     elements: Mapping[str, Any]
+    invalid: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def without(self, tags: Iterable[str]) -> "LevelAttributes":
+        """Return these without some of the invalid ones."""
+        left_out = set(tags)
+        keys = {key for tag in left_out for key in self.invalid[tag]}
+        return LevelAttributes(
+            {key: value for key, value in self.keys.items() if key not in keys},
+            {tag: element for tag, element in self.elements.items() if tag not in left_out},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,8 @@ class NewInstance:
     """An instance whose blob is durable and which is to become visible.
 
     must_be_indexed: not if it has something for an extended query tag that can't be indexed.
+    invalid_tags: top-level attributes that were stored although their values are invalid. Extended query tags take
+        them for absent.
     """
 
     id: InstanceId
@@ -85,6 +99,7 @@ class NewInstance:
     pixels: PixelLayout | None
     bulk: tuple[BulkElement, ...]
     must_be_indexed: bool = False
+    invalid_tags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +158,21 @@ class ResourceState:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something noticed about one attribute: tag as eight hex digits, keyword or "", VR, and a text without values."""
+    """Something wrong with one attribute.
 
-    tag: str
+    path: `AttributeFinding.path` of the contract; at the top level of the data set, the tag as eight hex digits.
+    keyword: or "". message: has no values in it.
+    """
+
+    path: str
     keyword: str
     vr: str
     message: str
+
+    @property
+    def tag(self) -> str:
+        """The attribute itself, wherever it is."""
+        return self.path[-8:]
 
 
 class ValidationMode(enum.Enum):
@@ -156,3 +180,4 @@ class ValidationMode(enum.Enum):
 
     LENIENT = enum.auto()
     INDEXED_STRICT = enum.auto()
+    STRICT = enum.auto()

@@ -7,8 +7,11 @@ from typing import Protocol
 from server.model.operation import Operation
 from server.model.tag import NewTag, QueryStatus, Tag, TagError, TagFault, TagValue
 
-Extract = Callable[[bytes, Sequence[Tag]], Mapping[int, TagValue | TagFault]]
-"""From canonical DICOM JSON and tags: what the data set has for them, by key; tags it has nothing for are left out."""
+Extract = Callable[[bytes, Sequence[Tag], frozenset[str]], Mapping[int, TagValue | TagFault]]
+"""From canonical DICOM JSON, tags and `NewInstance.invalid_tags`: what the data set has for the tags, by key.
+
+Tags that it has nothing for, or something invalid, are left out.
+"""
 
 
 class Tags(Protocol):

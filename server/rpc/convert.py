@@ -34,6 +34,7 @@ _MODES = {
     store.VALIDATION_MODE_UNSPECIFIED: ValidationMode.LENIENT,
     store.VALIDATION_MODE_LENIENT: ValidationMode.LENIENT,
     store.VALIDATION_MODE_INDEXED_STRICT: ValidationMode.INDEXED_STRICT,
+    store.VALIDATION_MODE_STRICT: ValidationMode.STRICT,
 }
 
 
@@ -73,7 +74,9 @@ def resource_ref(value: ResourceRef) -> resources.ResourceRef:
 def findings(values: Iterable[Finding]) -> list[resources.AttributeFinding]:
     """Return findings."""
     return [
-        resources.AttributeFinding(tag=value.tag, keyword=value.keyword, vr=value.vr, message=value.message)
+        resources.AttributeFinding(
+            tag=value.tag, keyword=value.keyword, vr=value.vr, message=value.message, path=value.path
+        )
         for value in values
     ]
 

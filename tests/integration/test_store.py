@@ -62,7 +62,7 @@ async def test_many_small_instances_travel_in_one_message(core: CoreClient) -> N
 
 async def test_a_bad_instance_does_not_harm_its_neighbours(core: CoreClient) -> None:
     first, last = part10(), part10()
-    outcomes = await core.store(first, b"this is no DICOM", b"", part10(PatientID=None), last[:-4], last)
+    outcomes = await core.store(first, b"this is no DICOM", b"", part10(SOPClassUID=None), last[:-4], last)
     assert [outcome.WhichOneof("outcome") for outcome in outcomes] == ["stored", *["failed"] * 4, "stored"]
     assert [reason(outcome) for outcome in outcomes[1:5]] == [
         "UNREADABLE_INSTANCE",

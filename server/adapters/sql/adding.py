@@ -149,7 +149,7 @@ class _Batch:
         version = self._last.next_version()
         study.merge(Level.STUDY, new.study)
         series_.merge(Level.SERIES, new.series)
-        if modality := new.series.elements.get(_MODALITY, {}).get("Value"):
+        if modality := series_.elements.get(_MODALITY, {}).get("Value"):
             series_.set("modality_as_stored", str(modality[0]))
         for group in (study, series_):
             group.count("instance_count")
@@ -213,7 +213,8 @@ class _Batch:
                 **columns_of(Level.INSTANCE, new.instance.keys),
             }
         )
-        self._rows[metadata].append({"version": version, "dicom_json": new.dicom_json})
+        invalid_tags = " ".join(sorted(new.invalid_tags)) or None
+        self._rows[metadata].append({"version": version, "dicom_json": new.dicom_json, "invalid_tags": invalid_tags})
         self._rows[frame_chunks] += [
             {"version": version, "chunk": chunk, "records": records} for chunk, records in _chunks(new.pixels)
         ]

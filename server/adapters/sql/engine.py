@@ -59,7 +59,9 @@ _WRITES = {
 _MIGRATION_LOCK = 0x64696F6D  # a number of our own, for pg_advisory_xact_lock
 
 
-def nothing_for_tags(dicom_json: bytes, tags: Sequence[Tag]) -> Mapping[int, TagValue | TagFault]:
+def nothing_for_tags(
+    dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str]
+) -> Mapping[int, TagValue | TagFault]:
     """Return nothing; for those who never store anything."""
     return {}
 

@@ -41,10 +41,12 @@ class Group:
     last: LevelAttributes | None = None
 
     def merge(self, level: Level, attributes: LevelAttributes) -> None:
-        """Let non-empty values overwrite (spec/store.md section 13)."""
+        """Let values overwrite those of earlier instances; an invalid one only takes a place that is empty."""
         if attributes == self.last:
             return
         self.last = attributes
+        if attributes.invalid:
+            attributes = attributes.without(attributes.invalid.keys() & self.elements.keys())
         for name, value in columns_of(level, attributes.keys).items():
             self.set(name, value)
         if self.row.get("utc_offset"):

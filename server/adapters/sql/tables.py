@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0006"
+REVISION = "0007"
 """The migration that makes this schema."""
 
 LONGEST_TEXT = 512
@@ -268,6 +268,7 @@ metadata = Table(
     tables,
     _of_instance(),
     Column("dicom_json", LargeBinary, nullable=False),
+    Column("invalid_tags", Text, comment="see NewInstance, separated by spaces; NULL: none"),
 )
 
 frame_chunks = Table(

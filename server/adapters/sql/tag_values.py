@@ -140,7 +140,7 @@ class ByTags:
 
     def of(self, new: NewInstance) -> Found:
         """Return what an instance has for tags, by their keys."""
-        return self._extract(new.dicom_json, self._tags) if self._tags else {}
+        return self._extract(new.dicom_json, self._tags, new.invalid_tags) if self._tags else {}
 
     def faults(self, found: Found) -> tuple[tuple[NewTag, TagFault], ...]:
         """Return what of it can't be indexed."""

@@ -264,7 +264,13 @@ def _extracted(connection: Connection, extract: Extract, operation_id: str, most
     if not wanted:
         return _Step(row.rest, row.rest, True, ())
     found, is_last = _newest_below(connection, row.rest, max(1, min(most, _VALUES_AT_ONCE // len(wanted))))
-    taken = [(Owners(one.study_key, one.series_key, one.version), extract(one.dicom_json, wanted)) for one in found]
+    taken = [
+        (
+            Owners(one.study_key, one.series_key, one.version),
+            extract(one.dicom_json, wanted, frozenset((one.invalid_tags or "").split())),
+        )
+        for one in found
+    ]
     return _Step(row.rest, found[-1].version if found else row.rest, is_last, taken)
 
 
@@ -326,7 +332,13 @@ def _newest_below(connection: Connection, version: int, most: int) -> tuple[Sequ
     if not count:
         return [], True
     found = connection.execute(
-        select(instances.c.version, instances.c.study_key, instances.c.series_key, metadata.c.dicom_json)
+        select(
+            instances.c.version,
+            instances.c.study_key,
+            instances.c.series_key,
+            metadata.c.dicom_json,
+            metadata.c.invalid_tags,
+        )
         .join_from(instances, metadata, metadata.c.version == instances.c.version)
         .where(instances.c.version < version, instances.c.version >= sizes[count - 1].version)
         .order_by(instances.c.version.desc())

@@ -1,10 +1,12 @@
 """What `InstanceIndex.add` promises."""
 
+from dataclasses import replace
+
 import pytest
 
 from server.model.errors import NotFound, Reason
 from server.model.ids import DEFAULT_PARTITION, InstanceId, PartitionName
-from server.model.instance import Added, AlreadyStored, ResourceState, StoredInstance
+from server.model.instance import Added, AlreadyStored, LevelAttributes, NewInstance, ResourceState, StoredInstance
 from server.model.query import Condition, Equals, Level, Match, NameMatches, Query
 from server.ports.index import ChangeLog, InstanceIndex
 from tests.contract.index.samples import (
@@ -153,6 +155,42 @@ async def test_kept_elements_of_study_and_series_follow_latest_wins(index: Insta
         "00080060": text("CS", "CT"),
         "00200011": {"vr": "IS", "Value": [3]},
     }
+
+
+def described(instance: int, element: str, key: str | None = None, *, invalid: bool = False) -> NewInstance:
+    """Return an instance with a study description."""
+    keys = {} if key is None else {"StudyDescription": key}
+    tags = {"00081030": tuple(keys)} if invalid else {}
+    return replace(sample(instance=instance), study=LevelAttributes(keys, {"00081030": text("LO", element)}, tags))
+
+
+async def test_an_invalid_value_is_taken_where_there_is_none(index: InstanceIndex) -> None:
+    await index.add([sample(instance=1)], NOON)
+    await index.add([described(2, "bad\t", "bad", invalid=True)], NOON)
+    assert (await only_study(index)).elements == {"00081030": text("LO", "bad\t")}
+    assert await has_study(index, "StudyDescription", "bad")
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("key", ["bad", None])
+async def test_an_invalid_value_never_replaces_another_and_is_replaced(
+    index: InstanceIndex, together: bool, key: str | None
+) -> None:
+    new = [
+        described(1, "bad 1\t", key, invalid=True),
+        described(2, "good", "good"),
+        described(3, "bad 3\t", key, invalid=True),
+    ]
+    for batch in [new] if together else [[one] for one in new]:
+        await index.add(batch, NOON)
+    assert (await only_study(index)).elements == {"00081030": text("LO", "good")}
+    assert await has_study(index, "StudyDescription", "good")
+
+
+async def test_an_invalid_modality_does_not_count_as_one_of_the_study(index: InstanceIndex) -> None:
+    bad = LevelAttributes({"Modality": "ct?"}, {"00080060": text("CS", "ct?")}, {"00080060": ("Modality",)})
+    await index.add([sample(instance=1, **modality("CT")), replace(sample(instance=2), series=bad)], NOON)
+    assert (await only_study(index)).modalities == ("CT",)
 
 
 async def test_counts_grow_with_every_added_instance(index: InstanceIndex) -> None:

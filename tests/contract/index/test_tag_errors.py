@@ -23,7 +23,7 @@ TAGS = {
 PLACES = [(study, series, instance) for study in (1, 2) for series in (1, 2) for instance in (1, 2, 3)]
 
 
-def extract(dicom_json: bytes, tags: Sequence[Tag]) -> Mapping[int, TagValue | TagFault]:
+def extract(dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str]) -> Mapping[int, TagValue | TagFault]:
     data = orjson.loads(dicom_json)
     found = {tag.key: data[tag.new.tag] for tag in tags if tag.new.tag in data}
     return {key: TagFault("It is bad.") if value == "bad" else TagValue(value) for key, value in found.items()}

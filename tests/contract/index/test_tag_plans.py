@@ -37,7 +37,7 @@ def new_tag(name: str, level: Level) -> NewTag:
     return NewTag(f"{LEVELS[level]}{list(TAGS).index(name):04}", "", TAGS[name], "", level)
 
 
-def extract(dicom_json: bytes, tags: Sequence[Tag]) -> Mapping[int, TagValue | TagFault]:
+def extract(dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str]) -> Mapping[int, TagValue | TagFault]:
     data = orjson.loads(dicom_json)
     values = {tag.key: data[tag.new.vr] for tag in tags}
     return {key: TagValue(value) if isinstance(value, str) else TagValue("", value) for key, value in values.items()}

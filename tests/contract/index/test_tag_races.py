@@ -29,7 +29,9 @@ class Slow:
     begun: threading.Event = field(default_factory=threading.Event)
     may_end: threading.Event = field(default_factory=threading.Event)
 
-    def extract(self, dicom_json: bytes, tags: Sequence[Tag]) -> Mapping[int, TagValue | TagFault]:
+    def extract(
+        self, dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str]
+    ) -> Mapping[int, TagValue | TagFault]:
         data = orjson.loads(dicom_json)
         if "old" in data:
             self.begun.set()

@@ -24,12 +24,12 @@ KVP = NewTag("00180060", "KVP", "SL", "", Level.INSTANCE)
 NURSE = NewTag("00081070", "OperatorsName", "PN", "", Level.INSTANCE)
 
 
-def extract(dicom_json: bytes, tags: Sequence[Tag]) -> Mapping[int, TagValue | TagFault]:
+def extract(dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str]) -> Mapping[int, TagValue | TagFault]:
     """Take numbers for numbers, text for text, and "bad" for a fault."""
     data = orjson.loads(dicom_json)
     found: dict[int, TagValue | TagFault] = {}
     for tag in tags:
-        value = data.get(tag.new.tag)
+        value = None if tag.new.tag in invalid_tags else data.get(tag.new.tag)
         if value == "bad":
             found[tag.key] = TagFault("The value breaks a rule.")
         elif isinstance(value, str):

@@ -200,7 +200,16 @@ async def test_an_old_value_that_breaks_a_rule_is_an_error_of_the_tag(tmp_path: 
         assert len(answer.json()) == 1
 
 
-async def test_a_bad_value_is_refused_by_v1_and_left_out_by_v2(tmp_path: Path) -> None:
+async def test_an_old_value_that_was_stored_although_it_is_invalid_is_passed_over(tmp_path: Path) -> None:
+    async with archive(tmp_path) as web:
+        assert (await stow(web, file(1, PerformedLocation="x" * 20))).status_code == 202
+        await ready(web, tmp_path, {"path": "PerformedLocation", "level": "instance"})
+        tag = (await web.get("/v2/extendedquerytags/PerformedLocation")).json()
+        assert (tag["queryStatus"], "errors" in tag) == ("enabled", False)
+        assert await found(web, "PerformedLocation=" + "x" * 20) == []
+
+
+async def test_a_bad_value_is_refused_by_v1_and_passed_over_by_v2(tmp_path: Path) -> None:
     async with archive(tmp_path) as web:
         await ready(web, tmp_path, {"path": "PerformedLocation", "level": "instance"})
         refused = await stow(web, file(1, PerformedLocation="x" * 20), path="/v1/studies")

@@ -88,6 +88,14 @@ def test_warnings_name_the_attributes() -> None:
     ]
 
 
+def test_an_attribute_in_a_sequence_is_named_with_its_path() -> None:
+    nested = AttributeFinding(tag="0008009A", path="00400275/2/0040A730/1/0008009A", vr="CS", message="is bad")
+    item = store_response([stored(findings=[nested])], V2, URLS)["00081199"]["Value"][0]
+
+    (comment,) = item["00741048"]["Value"][0]["00000902"]["Value"]
+    assert comment == "DICOM100: (0040,0275)[2].(0040,a730)[1].(0008,009a) - is bad"
+
+
 def test_the_study_url_is_given_when_the_request_named_the_study_and_something_was_stored() -> None:
     assert store_response([stored()], V2, URLS, "1")["00081190"] == {"vr": "UR", "Value": ["http://h/v2/studies/1"]}
     assert "00081190" not in store_response([DUPLICATE], V2, URLS, "1")

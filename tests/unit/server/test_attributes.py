@@ -106,6 +106,38 @@ def test_only_the_first_value_is_searchable_and_all_are_returned() -> None:
     assert study.elements["00100020"]["Value"] == ["P1", "P2"]
 
 
+def test_dates_and_times_in_older_formats_are_searchable_by_their_meaning() -> None:
+    lax = {"00080020": element("DA", "2004.01.19"), "00080030": element("TM", "12:30:15")}
+    study = attributes_of(Level.STUDY, lax, frozenset(lax))
+
+    assert study.keys == {"StudyDate": "20040119", "StudyTime": "123015.000000"}
+    assert study.elements == lax
+    assert study.invalid == {}
+
+
+def test_invalid_text_is_searchable_and_known_as_invalid() -> None:
+    study = attributes_of(
+        Level.STUDY, {"00081030": element("LO", "a\tB"), "00081010": element("SH", "x")}, frozenset({"00081030"})
+    )
+
+    assert study.keys == {"StudyDescription": "a\tb"}
+    assert study.invalid == {"00081030": ("StudyDescription",)}
+
+
+def test_what_can_not_be_compared_is_known_as_invalid_and_has_no_key() -> None:
+    elements = {
+        "00080020": element("DA", "20040101-20041231"),
+        "00080030": element("TM", "noon"),
+        "00080050": {"vr": "UN", "InlineBinary": "AAE="},
+        "00080201": element("SH", "Berlin"),
+    }
+    study = attributes_of(Level.STUDY, elements)
+
+    assert study.keys == {}
+    assert study.invalid == dict.fromkeys(elements, ())
+    assert study.without(["00080020"]).elements.keys() == elements.keys() - {"00080020"}
+
+
 def test_an_ideographic_name_alone_keeps_its_place() -> None:
     study, _, _ = at_all_levels({"00100010": element("PN", {"Ideographic": "山田^太郎"})})
 

@@ -89,6 +89,35 @@ def test_a_time_that_leaves_parts_out_is_a_span(written: str, first: str, last: 
     assert normalise.last_moment(written) == last
 
 
+@pytest.mark.parametrize(
+    ("written", "normal"),
+    [
+        *(
+            ("20040119", "20040119"),
+            ("2004.01.19", "20040119"),
+            ("2004-01-19 ", "20040119"),
+            ("2004/01/19", "20040119"),
+        ),
+        *((text, None) for text in ("2004.01-19", "2004.1.19", "2004.02.30", "19.01.2004", "20040101-20041231", "x")),
+    ],
+)
+def test_a_stored_date_may_have_separators(written: str, normal: str | None) -> None:
+    assert normalise.stored_day(written) == normal
+
+
+@pytest.mark.parametrize(
+    ("written", "normal"),
+    [
+        *(("12", "120000.000000"), ("123015.25", "123015.250000"), ("12:30", "123000.000000")),
+        *(("12:30:15", "123015.000000"), ("9:05:00 ", "090500.000000"), ("12:30:15,5", "123015.500000")),
+        *(("123015.1234567", "123015.123456"), ("12:30:15.123456789", "123015.123456")),
+        *((text, None) for text in ("25:00", "12:60:00", "12:30:15.", "123015.x", "12:30.5", "1000-1100", "noon", "")),
+    ],
+)
+def test_a_stored_time_may_have_colons_and_finer_fractions(written: str, normal: str | None) -> None:
+    assert normalise.stored_moment(written) == normal
+
+
 @pytest.mark.parametrize("written", ["", "1", "24", "1060", "101561", "101530.", "101530.1234567", "10:15", "101"])
 def test_other_text_is_no_time(written: str) -> None:
     assert normalise.first_moment(written) is None

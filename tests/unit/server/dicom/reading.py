@@ -13,7 +13,8 @@ from server.dicom.reader import Description, InstanceReader
 from server.model.instance import ValidationMode
 
 LENIENT = ValidationMode.LENIENT
-STRICT = ValidationMode.INDEXED_STRICT
+INDEXED_STRICT = ValidationMode.INDEXED_STRICT
+STRICT = ValidationMode.STRICT
 MAX_HEADER_BYTES = 1 << 24
 
 

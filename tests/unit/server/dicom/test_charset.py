@@ -7,7 +7,7 @@ import pytest
 from server.dicom.charset import character_set_of, decode
 from tests import data
 from tests.data import element, part10_of, sequence
-from tests.unit.server.dicom.reading import LENIENT, STRICT, differences, json_of, pydicom_json, read
+from tests.unit.server.dicom.reading import INDEXED_STRICT, LENIENT, differences, json_of, pydicom_json, read
 
 
 def _file(terms: bytes, *more: bytes) -> bytes:
@@ -48,7 +48,7 @@ NAMES = [
 @pytest.mark.parametrize(("terms", "raw", "name"), NAMES)
 def test_names_are_decoded_as_pydicom_does(terms: bytes, raw: bytes, name: str) -> None:
     file = _file(terms, element(0x00081050, "PN", raw + b" " * (len(raw) % 2)))
-    found = read(file, STRICT)
+    found = read(file, INDEXED_STRICT)
     groups = json_of(found)["00081050"]["Value"][0]
     assert differences(json_of(found), pydicom_json(file) or {}) == []
     if "144" not in terms.decode():
@@ -212,7 +212,7 @@ def test_a_misspelt_character_set_is_read_as_intended_and_reported_and_returned_
     terms: str, raw: bytes, text: str
 ) -> None:
     file = _file(terms.encode(), element(0x00081030, "LO", raw + b" " * (len(raw) % 2)))
-    for mode in (LENIENT, STRICT):
+    for mode in (LENIENT, INDEXED_STRICT):
         found = read(file, mode)
         assert json_of(found)["00081030"]["Value"] == [text]
         assert json_of(found)["00080005"]["Value"] == terms.split("\\")
@@ -226,7 +226,7 @@ def test_padding_of_a_character_set_is_no_fault() -> None:
 
 @pytest.mark.parametrize("term", [b"KLINGON", b"utf-16", b"rot13", b"unicode_escape", b"idna", b"a\0b"])
 def test_an_unknown_character_set_is_reported_and_taken_for_the_default(term: bytes) -> None:
-    found = read(_file(term, element(0x00081030, "LO", b"caf\xe9")), STRICT)
+    found = read(_file(term, element(0x00081030, "LO", b"caf\xe9")), INDEXED_STRICT)
     assert found.errors == ()
     assert [finding.tag for finding in found.findings] == ["00080005"]
     assert json_of(found)["00081030"]["Value"] == ["café"]

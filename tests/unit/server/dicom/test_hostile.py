@@ -13,7 +13,7 @@ from pydicom.data import get_testdata_file
 from server.model.errors import DicomStoreError
 from tests import data
 from tests.data import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE, JPEG_BASELINE, element, part10, part10_of, sequence
-from tests.unit.server.dicom.reading import LENIENT, STRICT, read
+from tests.unit.server.dicom.reading import INDEXED_STRICT, LENIENT, read
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -53,7 +53,7 @@ def test_truncation_of_real_files(name: str) -> None:
     with open(str(get_testdata_file(name)), "rb") as stream:
         file = stream.read(6000)
     for end in range(0, len(file), 7):
-        _outcome(file[:end], STRICT)
+        _outcome(file[:end], INDEXED_STRICT)
 
 
 @pytest.mark.parametrize("file", FILES, ids=range(len(FILES)))
@@ -68,7 +68,7 @@ def test_every_byte_replaced(file: bytes) -> None:
     file=st.sampled_from(FILES),
     edits=st.lists(st.tuples(st.integers(132, 900), st.integers(0, 12), st.binary(max_size=12)), max_size=5),
     chunk=st.integers(1, 2000),
-    mode=st.sampled_from([LENIENT, STRICT]),
+    mode=st.sampled_from([LENIENT, INDEXED_STRICT]),
 )
 def test_mutations(file: bytes, edits: list[tuple[int, int, bytes]], chunk: int, mode) -> None:
     for at, removed, added in edits:

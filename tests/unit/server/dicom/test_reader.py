@@ -259,8 +259,8 @@ def test_a_value_seen_before_is_told_and_judged_again() -> None:
         return (*values, [finding.tag for finding in found.findings])  # type: ignore[return-value]
 
     for _ in range(2):
-        assert told(latin, text, bogus, numbers) == (["Äé"], None, [7, 8], ["00080020"])
-        assert told(greek, text, bogus, numbers) == (["Δι"], None, [7, 8], ["00080020"])
+        assert told(latin, text, bogus, numbers) == (["Äé"], ["bogus"], [7, 8], ["00080020"])
+        assert told(greek, text, bogus, numbers) == (["Δι"], ["bogus"], [7, 8], ["00080020"])
         assert told(greek, text, day, other) == (["Δι"], ["20240229"], [7, 9], [])
 
 

@@ -1,11 +1,13 @@
-"""Validation in the same pass: spec/store.md sections 4, 5, 7, 8 and 13."""
+"""Validation in the same pass; see `ValidationMode` in store_service.proto."""
+
+from typing import Any
 
 import pytest
 
 from server.model.instance import Finding
 from tests import data
 from tests.data import element, part10, part10_of, sequence
-from tests.unit.server.dicom.reading import LENIENT, STRICT, json_of, read
+from tests.unit.server.dicom.reading import INDEXED_STRICT, LENIENT, STRICT, json_of, read
 
 MISSING_PATIENT_ID = Finding("00100020", "PatientID", "LO", "The required tag '(0010,0020)' is missing.")
 
@@ -14,28 +16,36 @@ def _with(*elements: bytes, **required: bytes) -> bytes:
     return part10_of(sorted([*data.required_elements(**required), *elements], key=lambda e: (e[1], e[0], e[3], e[2])))
 
 
-@pytest.mark.parametrize("mode", [LENIENT, STRICT])
-@pytest.mark.parametrize(
-    "keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID"]
-)
+@pytest.mark.parametrize("mode", [LENIENT, INDEXED_STRICT, STRICT])
+@pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"])
 def test_an_instance_without_a_required_attribute_fails(keyword: str, mode) -> None:
     (error,) = read(part10(**{keyword: None}), mode).errors
     assert error.keyword == keyword
     assert "is missing" in error.message
 
 
-def test_an_empty_patient_id_is_stored_with_a_finding() -> None:
-    found = read(part10(PatientID=""))
+@pytest.mark.parametrize("value", ["", None])
+def test_an_empty_or_missing_patient_id_is_stored_with_a_finding(value: str | None) -> None:
+    found = read(part10(PatientID=value))
     assert found.errors == ()
     assert found.findings == (MISSING_PATIENT_ID,)
-    assert json_of(found)["00100020"] == {"vr": "LO"}
+    assert json_of(found).get("00100020", {"vr": "LO"}) == {"vr": "LO"}
+    assert "PatientID" not in found.study.keys
 
 
-def test_an_empty_patient_id_fails_where_indexed_values_are_checked_strictly() -> None:
-    assert read(part10(PatientID=""), STRICT).errors == (MISSING_PATIENT_ID,)
+@pytest.mark.parametrize("mode", [INDEXED_STRICT, STRICT])
+@pytest.mark.parametrize("value", ["", None])
+def test_an_empty_or_missing_patient_id_fails_under_strict_validation(value: str | None, mode) -> None:
+    assert read(part10(PatientID=value), mode).errors == (MISSING_PATIENT_ID,)
 
 
-@pytest.mark.parametrize("mode", [LENIENT, STRICT])
+@pytest.mark.parametrize(("mode", "fails"), [(LENIENT, False), (INDEXED_STRICT, True), (STRICT, True)])
+def test_a_patient_id_with_several_values_fails_under_strict_validation(mode, fails: bool) -> None:
+    found = read(_with(PatientID=b"A1\\B2"), mode)
+    assert [error.message for error in found.errors] == ["The attribute must have exactly one value."] * fails
+
+
+@pytest.mark.parametrize("mode", [LENIENT, INDEXED_STRICT])
 @pytest.mark.parametrize("uid", ["1.2.", "abc", "1" * 65, "1 2", "1.2\\1.3"])
 def test_an_illegal_study_uid_fails(uid: str, mode) -> None:
     found = read(_with(StudyInstanceUID=uid.encode()), mode)
@@ -58,7 +68,7 @@ def test_a_nul_is_tolerated_at_the_end_only(raw: bytes, fails: bool) -> None:
 
 
 def test_a_trailing_nul_is_an_invalid_character_where_values_are_checked_strictly() -> None:
-    (error,) = read(_with(PatientID=b"123\0"), STRICT).errors
+    (error,) = read(_with(PatientID=b"123\0"), INDEXED_STRICT).errors
     assert error.message == "Dicom element 'PatientID' failed validation for VR 'LO': Value contains invalid character."
 
 
@@ -90,20 +100,57 @@ INVALID = [
 
 
 @pytest.mark.parametrize(("tag", "vr", "raw", "rule"), INVALID)
-def test_an_invalid_value_is_reported_and_left_out(tag: int, vr: str, raw: bytes, rule: str) -> None:
+def test_an_invalid_value_is_reported_and_returned(tag: int, vr: str, raw: bytes, rule: str) -> None:
     found = read(_with(element(tag, vr, raw)))
     assert found.errors == ()
     (finding,) = found.findings
-    assert (finding.tag, finding.vr) == (f"{tag:08X}", vr)
+    assert (finding.path, finding.vr) == (f"{tag:08X}", vr)
     assert finding.message.startswith(f"Content does not validate VR {vr}: {rule}")
-    assert f"{tag:08X}" not in json_of(found)
-    assert f"{tag:08X}" not in {**found.study.elements, **found.series.elements, **found.instance.elements}
+    assert json_of(found)[f"{tag:08X}"].keys() & {"Value", "InlineBinary"}
+
+
+@pytest.mark.parametrize(("tag", "vr", "raw", "rule"), INVALID)
+def test_an_invalid_value_fails_under_strict_validation(tag: int, vr: str, raw: bytes, rule: str) -> None:
+    for data_set in (_with(element(tag, vr, raw)), _with(sequence(0x00081140, [element(tag, vr, raw)]))):
+        assert [error.tag for error in read(data_set, STRICT).errors] == [f"{tag:08X}"]
+
+
+STORED: list[tuple[int, str, bytes, Any]] = [
+    (0x00080020, "DA", b"2004.01.19", ["2004.01.19"]),
+    (0x00080030, "TM", b"12:30:15", ["12:30:15"]),
+    (0x00080060, "CS", b"X\0X ", ["X\0X"]),
+    (0x00080008, "CS", b"ORIGINAL\\primary", ["ORIGINAL", "primary"]),
+    (0x00081030, "LO", b"a\tb ", ["a\tb"]),
+    (0x00100010, "PN", b"a=b=c=d ", [{"Alphabetic": "a", "Ideographic": "b", "Phonetic": "c=d"}]),
+    (0x00101030, "DS", b"seventy ", ["seventy"]),
+    (0x00101030, "DS", b"1_0 ", ["1_0"]),
+    (0x00101030, "DS", b"1,5 ", ["1,5"]),
+    (0x00281052, "DS", b"-1024.000000000000", [-1024.0]),
+    (0x00281050, "DS", b"0x28\\40.0000000000000001", ["0x28", 40.0]),
+    (0x00200013, "IS", b"1_0 ", ["1_0"]),
+    (0x00200013, "IS", b"1.5 ", ["1.5"]),
+    (0x00200013, "IS", b"1.0 ", [1]),
+    (0x00200013, "IS", b"2147483648", [2147483648]),
+]
+
+
+@pytest.mark.parametrize(("tag", "vr", "raw", "values"), STORED)
+def test_an_invalid_value_is_a_number_if_it_can_be_one_and_else_the_text(
+    tag: int, vr: str, raw: bytes, values: Any
+) -> None:
+    assert json_of(read(_with(element(tag, vr, raw))))[f"{tag:08X}"] == {"vr": vr, "Value": values}
+
+
+def test_a_binary_value_of_a_wrong_length_is_returned_as_bytes() -> None:
+    assert json_of(read(_with(element(0x00280010, "US", b"abc"))))["00280010"] == {"vr": "UN", "InlineBinary": "YWJj"}
 
 
 @pytest.mark.parametrize(("tag", "vr", "raw", "rule"), INVALID)
 def test_findings_never_repeat_the_value(tag: int, vr: str, raw: bytes, rule: str) -> None:
     texts = [
-        finding.message for mode in (LENIENT, STRICT) for finding in _all_findings(_with(element(tag, vr, raw)), mode)
+        finding.message
+        for mode in (LENIENT, INDEXED_STRICT)
+        for finding in _all_findings(_with(element(tag, vr, raw)), mode)
     ]
     assert not any(raw.decode().strip("\0 ") in text for text in texts)
 
@@ -142,22 +189,45 @@ def test_a_valid_value_is_kept_without_a_word(tag: int, vr: str, raw: bytes) -> 
     assert f"{tag:08X}" in json_of(found)
 
 
-def test_an_invalid_nested_value_is_reported_and_kept() -> None:
-    found = read(_with(sequence(0x00081140, [element(0x00080020, "DA", b"bogus ")])))
-    assert [finding.tag for finding in found.findings] == ["00080020"]
-    assert json_of(found)["00081140"]["Value"] == [{"00080020": {"vr": "DA", "Value": ["bogus"]}}]
+def test_an_invalid_nested_value_is_reported_with_its_path_and_leaves_the_top_level_alone() -> None:
+    inner = sequence(0x0040A730, [element(0x00080020, "DA", b"20200101") + element(0x00080050, "SH", b"A" * 20)])
+    nested = sequence(
+        0x00081140, [element(0x00080020, "DA", b"20200102"), element(0x00080020, "DA", b"bogus ") + inner]
+    )
+    found = read(_with(element(0x00080020, "DA", b"20200101"), element(0x00080050, "SH", b"ACC1"), nested))
+    assert [finding.path for finding in found.findings] == [
+        "00081140/2/00080020",
+        "00081140/2/0040A730/1/00080050",
+    ]
+    assert json_of(found)["00080020"] == {"vr": "DA", "Value": ["20200101"]}
+    assert json_of(found)["00081140"]["Value"][1]["00080020"] == {"vr": "DA", "Value": ["bogus"]}
+    assert (found.study.keys["StudyDate"], found.study.keys["AccessionNumber"]) == ("20200101", "acc1")
+    assert not found.study.invalid
 
 
-def test_an_invalid_nested_value_drops_the_element_of_its_tag_at_the_top() -> None:
+def test_what_follows_a_sequence_with_an_invalid_value_is_at_the_top_level() -> None:
     nested = sequence(0x00081140, [element(0x00080020, "DA", b"bogus ")])
-    found = read(_with(element(0x00080020, "DA", b"20200101"), nested))
-    assert "00080020" not in json_of(found)
-    assert "StudyDate" not in found.study.keys
+    found = read(_with(nested, element(0x00101030, "DS", b"seventy ")))
+    assert [finding.path for finding in found.findings] == ["00081140/1/00080020", "00101030"]
 
 
-def test_one_finding_a_tag() -> None:
-    items = [element(0x00080020, "DA", b"bogus "), element(0x00080020, "DA", b"20201301")]
-    assert len(read(_with(sequence(0x00081140, items))).findings) == 1
+NESTED_REQUIRED = [
+    (0x00100020, "LO", b"x" * 70),
+    (0x00100020, "LO", b"a\\b "),
+    *((tag, "UI", b"NOT-A-UID\0") for tag in (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)),
+]
+
+
+@pytest.mark.parametrize(("tag", "vr", "raw"), NESTED_REQUIRED)
+@pytest.mark.parametrize("mode", [LENIENT, INDEXED_STRICT])
+def test_what_is_in_a_sequence_never_makes_an_instance_fail(tag: int, vr: str, raw: bytes, mode) -> None:
+    assert read(_with(sequence(0x00400275, [element(tag, vr, raw)])), mode).errors == ()
+
+
+def test_one_finding_an_attribute_for_the_first_item_where_it_is_wrong() -> None:
+    items = [element(0x00080020, "DA", raw) for raw in (b"20200101", b"bogus ", b"20201301")]
+    found = read(_with(element(0x00080020, "DA", b"none"), sequence(0x00081140, items)))
+    assert [finding.path for finding in found.findings] == ["00080020", "00081140/2/00080020"]
 
 
 STRICTLY_INVALID = [
@@ -167,6 +237,7 @@ STRICTLY_INVALID = [
     (0x00080050, "SH", b"SEVENTEEN LETTERS "),
     (0x00081030, "LO", b"a\tb "),
     (0x00100010, "PN", b"a" * 66),
+    (0x00100010, "PN", b"a=b=c=d "),
     (0x00200013, "IS", b"99999999999 "),
     (0x00080060, "LO", b"CT"),
 ]
@@ -174,7 +245,7 @@ STRICTLY_INVALID = [
 
 @pytest.mark.parametrize(("tag", "vr", "raw"), STRICTLY_INVALID)
 def test_an_invalid_indexed_value_fails_where_they_are_checked_strictly(tag: int, vr: str, raw: bytes) -> None:
-    (error,) = read(_with(element(tag, vr, raw)), STRICT).errors
+    (error,) = read(_with(element(tag, vr, raw)), INDEXED_STRICT).errors
     assert (error.tag, error.vr) == (f"{tag:08X}", vr)
     assert error.message.startswith(f"Dicom element '{error.keyword}' failed validation for VR ")
 
@@ -191,6 +262,6 @@ def test_an_invalid_indexed_value_fails_where_they_are_checked_strictly(tag: int
     ],
 )
 def test_other_values_pass_where_indexed_ones_are_checked_strictly(tag: int, vr: str, raw: bytes) -> None:
-    found = read(_with(element(tag, vr, raw)), STRICT)
+    found = read(_with(element(tag, vr, raw)), INDEXED_STRICT)
     assert found.errors == found.findings == ()
     assert f"{tag:08X}" in json_of(found)
