@@ -37,6 +37,7 @@ class Description:
     study_uid, series_uid, sop_uid, sop_class_uid: as read, without padding; "" if absent; maybe not legal.
     errors: make the instance fail. findings: reported, stored all the same. One an attribute; no values in texts.
     is_implicit: the data set is encoded with implicit VR.
+    is_mislabelled: see `StoredInstance`.
     has_multiple_values: of some indexed attribute only the first value is indexed.
     dicom_json: canonical (RetrieveMetadata in retrieve_service.proto).
     invalid_tags: see `NewInstance`.
@@ -50,6 +51,7 @@ class Description:
     errors: tuple[Finding, ...]
     findings: tuple[Finding, ...]
     is_implicit: bool
+    is_mislabelled: bool
     has_multiple_values: bool
     dicom_json: bytes
     invalid_tags: frozenset[str]
@@ -87,6 +89,7 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
         errors=errors,
         findings=findings,
         is_implicit=scanner.is_implicit,
+        is_mislabelled=scanner.mislabelled > 0,
         has_multiple_values=validate.has_multiple_values(looked_at),
         dicom_json=text.encode("utf-8", "replace"),
         invalid_tags=invalid if mode is ValidationMode.LENIENT else frozenset(),

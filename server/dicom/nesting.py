@@ -70,13 +70,17 @@ class DataSet:
 
 
 class Items:
-    """An open sequence; `number` counts its items, `json` has those that are closed, for a scan."""
+    """An open sequence; `number` counts its items, `json` has those that are closed, for a scan.
 
-    __slots__ = ("close_at", "cut_at", "depth", "json", "number", "parent", "table", "tag")
+    is_unknown: it is encoded as UN, so that its items have implicit VR (PS3.5 section 6.2.2).
+    """
 
-    def __init__(self, parent: DataSet, tag: int, end: float) -> None:
+    __slots__ = ("close_at", "cut_at", "depth", "is_unknown", "json", "number", "parent", "table", "tag")
+
+    def __init__(self, parent: DataSet, tag: int, end: float, is_unknown: bool) -> None:
         self.parent = parent
         self.tag = tag
+        self.is_unknown = is_unknown
         self.table = parent.table
         self.close_at = self.cut_at = min(parent.cut_at, end)
         self.depth: int = parent.parent.depth + 1 if parent.parent else 1

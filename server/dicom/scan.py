@@ -79,7 +79,7 @@ class Scanner(Walk):
         self._encapsulated: PixelData | None = None
         self._ambiguous: list[tuple[int, bytes, DataSet]] = []
         self._kept: bytes | None = None
-        self._kept_mark = (0, 0, 0)
+        self._kept_mark: tuple[int, ...] = ()
 
     @property
     def header_bytes(self) -> int:
@@ -239,8 +239,8 @@ class Scanner(Walk):
             known[tag] = (raw, data_set.character_set, data_set.json[-1])
         self._kept = None
 
-    def _mark(self) -> tuple[int, int, int]:
-        return self.notes.count, len(self.bulk), len(self._ambiguous)
+    def _mark(self) -> tuple[int, ...]:
+        return self.notes.count, len(self.bulk), len(self._ambiguous), self.mislabelled
 
     def _entered(self, opened: DataSet | Items) -> None:
         if isinstance(opened, Items):

@@ -51,11 +51,14 @@ class Walk(ABC):
     Attributes:
         at: the position reached: earlier bytes need not be fed again, and those it leaves out need not be fed at all.
         needed: how many bytes must be there from `at` to get on.
+        mislabelled: how many times the VR encoding was not that of the transfer syntax: of the data set, of an item
+            that is not in a sequence of VR UN, or of a single element.
     """
 
     def __init__(self, at: int, *, explicit: ElementTable, implicit: ElementTable, is_implicit: bool) -> None:
         self.at = at
         self.needed = 0
+        self.mislabelled = 0
         self._explicit = explicit
         self._implicit = implicit
         self._top = DataSet(None, implicit if is_implicit else explicit, DEFAULT_REPERTOIRE, NEVER, NEVER)
@@ -157,7 +160,10 @@ class Walk(ABC):
             is_taken = self._step_element(self._top)
             self._top.table = table
             return is_taken
-        self._top.table = self._implicit if _looks_implicit(data, position) else self._explicit
+        found = self._implicit if _looks_implicit(data, position) else self._explicit
+        if found is not self._top.table:
+            self._top.table = found
+            self.mislabelled += 1
         self._has_begun = True
         return True
 
@@ -205,6 +211,7 @@ class Walk(ABC):
             return self._wait(_HEADER_BYTES + peek)
         if not table.is_implicit and peek == _PEEK_BYTES and _looks_implicit(self._data, start):
             table = self._implicit
+            self.mislabelled += not sequence.is_unknown
         end = NEVER if length == UNDEFINED_LENGTH else self._base + start + length
         sequence.number += 1
         opened = DataSet(sequence, table, sequence.parent.character_set, end, sequence.cut_at)
@@ -232,6 +239,8 @@ class Walk(ABC):
         length = entry.unpack(data, position + entry.length_at)[0]
         if entry.tag >> 16 == 0xFFFE:
             return self._delimiter(data_set, entry.tag)
+        if entry.length_at == 4 and not table.is_implicit:
+            self.mislabelled += 1
         vr = self._vr(data_set, entry, length)
         if length == UNDEFINED_LENGTH:
             return self._undefined(data_set, entry, vr)
@@ -295,7 +304,7 @@ class Walk(ABC):
     def _open_sequence(self, data_set: DataSet, entry: Entry, length: int | None) -> None:
         self._pos += entry.value_at
         end = NEVER if length is None else self._base + self._pos + length
-        opened = Items(data_set, entry.tag, end)
+        opened = Items(data_set, entry.tag, end, entry.vr == elements.UNKNOWN)
         if opened.depth > MAX_DEPTH:
             raise unreadable(f"Sequences are nested more than {MAX_DEPTH} deep.")
         self._open = opened

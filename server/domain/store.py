@@ -387,6 +387,7 @@ def _new_instance(
         bulk=description.bulk,
         must_be_indexed=must_be_indexed,
         invalid_tags=description.invalid_tags,
+        is_mislabelled=description.is_mislabelled,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from server.model.damage import NO_DAMAGE, Damage
 from server.model.ids import InstanceId, Version
 from server.model.tag import NewTag, TagFault
 
@@ -84,6 +85,7 @@ class NewInstance:
     must_be_indexed: not if it has something for an extended query tag that can't be indexed.
     invalid_tags: top-level attributes that were stored although their values are invalid. Extended query tags take
         them for absent.
+    is_mislabelled: see `StoredInstance`.
     """
 
     id: InstanceId
@@ -100,11 +102,17 @@ class NewInstance:
     bulk: tuple[BulkElement, ...]
     must_be_indexed: bool = False
     invalid_tags: frozenset[str] = frozenset()
+    is_mislabelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StoredInstance:
-    """A visible instance, as far as its bytes are concerned."""
+    """A visible instance, as far as its bytes are concerned.
+
+    is_mislabelled: the data set, or an item in it, has implicit VR where the transfer syntax says explicit, or the
+        reverse.
+    damage: what is known.
+    """
 
     id: InstanceId
     version: Version
@@ -113,6 +121,8 @@ class StoredInstance:
     size_bytes: int
     crc32c: int
     locator: Locator
+    is_mislabelled: bool = False
+    damage: Damage = NO_DAMAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Protocol
 
 from server.model.change import Change, ChangeWindow
-from server.model.ids import InstanceId, PartitionName, ResourceRef
+from server.model.damage import Damage
+from server.model.ids import InstanceId, PartitionName, ResourceRef, Version
 from server.model.instance import (
     AddOutcome,
     BulkElement,
@@ -54,6 +55,18 @@ class InstanceIndex(Protocol):
 
     async def find(self, resource: ResourceRef, after: int = 0, limit: int = 500) -> list[StoredInstance]:
         """Return the instances of a resource with a version greater than `after`, ascending, at most `limit`."""
+        ...
+
+    async def damaged(self, resource: ResourceRef, after: int, limit: int) -> list[StoredInstance]:
+        """Return those instances of `find` that are known to be damaged."""
+        ...
+
+    async def add_damage(self, version: Version, damage: Damage) -> None:
+        """Record damage of an instance, beside what is known already; nothing happens if there is no such instance."""
+        ...
+
+    async def remove_damage(self, version: Version, damage: Damage) -> None:
+        """Forget damage of an instance that turned out to be repaired."""
         ...
 
     async def state(self, resource: ResourceRef) -> ResourceState | None:

@@ -98,7 +98,7 @@ def described(engine: Engine) -> object:
 
 def normal(sql: str) -> list[str]:
     """Return the parts of a statement in an order of their own: its lines, and what was added to its last line."""
-    return sorted(part.strip(" \t,") for part in re.split(r"\n|, (?=\w+ (?:TEXT|BIGINT)\b)", sql))
+    return sorted(part.strip(" \t,") for part in re.split(r"\n|, (?=\w+ (?:TEXT|BIGINT|SMALLINT)\b)", sql))
 
 
 def test_migrating_again_changes_nothing(url: str) -> None:

@@ -209,6 +209,7 @@ class _Batch:
                 "locator": new.locator,
                 "created": self._time,
                 "elements": kept_text(new.instance.elements),
+                "is_mislabelled": 1 if new.is_mislabelled else None,
                 **_pixel_columns(new.pixels),
                 **columns_of(Level.INSTANCE, new.instance.keys),
             }
@@ -284,4 +285,5 @@ def _as_stored(new: NewInstance, version: int) -> StoredInstance:
         size_bytes=new.size_bytes,
         crc32c=new.crc32c,
         locator=new.locator,
+        is_mislabelled=new.is_mislabelled,
     )

@@ -9,14 +9,16 @@ from sqlalchemy import Connection
 from server.adapters.sql import reading
 from server.adapters.sql.adding import add
 from server.adapters.sql.counting import count
+from server.adapters.sql.damage import change_damage
 from server.adapters.sql.deleting import delete_resource
 from server.adapters.sql.locators import erasable, erased, known, named, relocate, visible
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.search import check_size, search
 from server.adapters.sql.tables import REVISION
 from server.adapters.sql.transactions import Transactions, Work
+from server.model.damage import Damage
 from server.model.errors import Reason, Unavailable
-from server.model.ids import InstanceId, PartitionName, ResourceRef
+from server.model.ids import InstanceId, PartitionName, ResourceRef, Version
 from server.model.instance import (
     AddOutcome,
     BulkElement,
@@ -65,6 +67,28 @@ class SqlInstanceIndex:
                 lambda connection, key: reading.find(connection, key, resource, after, limit),
                 missing=[],
             )
+        )
+
+    async def damaged(self, resource: ResourceRef, after: int, limit: int) -> list[StoredInstance]:
+        """See the port."""
+        return await self._transactions.read(
+            self._in_partition(
+                resource.partition,
+                lambda connection, key: reading.damaged(connection, key, resource, after, limit),
+                missing=[],
+            )
+        )
+
+    async def add_damage(self, version: Version, damage: Damage) -> None:
+        """See the port."""
+        await self._transactions.write(
+            lambda connection: change_damage(connection, version, lambda known: known.with_more(damage))
+        )
+
+    async def remove_damage(self, version: Version, damage: Damage) -> None:
+        """See the port."""
+        await self._transactions.write(
+            lambda connection: change_damage(connection, version, lambda known: known.without(damage))
         )
 
     async def state(self, resource: ResourceRef) -> ResourceState | None:

@@ -35,6 +35,7 @@ _PAGES = [
     STORED.where(*within(depth), _AFTER).order_by(instances.c.version).limit(bindparam("limit")) for depth in range(4)
 ]
 _FIND = [Prepared(page) for page in _PAGES]
+_DAMAGED = [Prepared(page.where(instances.c.damage.is_not(None))) for page in _PAGES]
 _METADATA = [
     Prepared(
         select(
@@ -95,6 +96,13 @@ def find(
 ) -> list[StoredInstance]:
     page = address(partition_key, resource) | {"after": after, "limit": limit}
     return [stored_instance(row) for row in _FIND[depth(resource)].rows(connection, page)]
+
+
+def damaged(
+    connection: Connection, partition_key: int, resource: ResourceRef, after: int, limit: int
+) -> list[StoredInstance]:
+    page = address(partition_key, resource) | {"after": after, "limit": limit}
+    return [stored_instance(row) for row in _DAMAGED[depth(resource)].rows(connection, page)]
 
 
 def state(connection: Connection, partition_key: int, resource: ResourceRef) -> ResourceState | None:

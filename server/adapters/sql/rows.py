@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, bindparam, select
 
 from server.adapters.sql.tables import instances, partitions, series, studies
+from server.model.damage import NO_DAMAGE, damage_of
 from server.model.ids import InstanceId, PartitionName, ResourceRef, Uid, Version
 from server.model.instance import PixelLayout, StoredInstance
 
@@ -23,6 +24,8 @@ STORED = (
         instances.c.size_bytes,
         instances.c.crc32c,
         instances.c.locator,
+        instances.c.is_mislabelled,
+        instances.c.damage,
     )
     .join_from(instances, series, series.c.key == instances.c.series_key)
     .join(studies, studies.c.key == instances.c.study_key)
@@ -55,6 +58,8 @@ def stored_instance(row: AnyRow) -> StoredInstance:
         size_bytes=row.size_bytes,
         crc32c=row.crc32c,
         locator=row.locator,
+        is_mislabelled=bool(row.is_mislabelled),
+        damage=NO_DAMAGE if row.damage is None else damage_of(row.damage),
     )
 
 

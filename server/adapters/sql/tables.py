@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0007"
+REVISION = "0008"
 """The migration that makes this schema."""
 
 LONGEST_TEXT = 512
@@ -248,12 +248,21 @@ instances = Table(
     Column("pixel_length", BigInteger),
     Column("bits_allocated", BigInteger),
     Column("frame_bits", BigInteger),
+    Column("is_mislabelled", SmallInteger, comment="1: the VR encoding is not that of the transfer syntax"),
+    Column("damage", Label, comment="see model/damage.py"),
     UniqueConstraint("partition_key", "uid", "series_key"),
     UniqueConstraint("locator"),
     Index(None, "partition_key", "version"),
     Index(None, "partition_key", "sop_class_uid", "version"),
     Index(None, "study_key", "version"),
     Index(None, "series_key", "version"),
+    Index(
+        "ix_instances_damaged",
+        "study_key",
+        "version",
+        sqlite_where=text("damage IS NOT NULL"),
+        postgresql_where=text("damage IS NOT NULL"),
+    ),
 )
 
 
