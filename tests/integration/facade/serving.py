@@ -30,7 +30,9 @@ async def serving_application(app: Any) -> AsyncIterator[httpx.AsyncClient]:
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    # asyncio switches Nagle's algorithm off only for sockets that name TCP; with it each response takes 40 ms more.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
         await server.startup(sockets=[listener])
         try:
             async with httpx.AsyncClient(
