@@ -82,7 +82,7 @@ Row = tuple[int, Plain | None, Emitter | None, str, str, str, int, Last, Entry]
 """Of one entry, what the loop over elements needs: tag, plain, emit, opening, closing, head, value_at, last, entry.
 
 A value of which `plain` likes the text, without padding, is written as opening, text and closing; otherwise `emit` is
-called with `head`. (Plain tuples unpack faster than named ones.)
+called with `head`. Without `emit` and `opening` the element is left out. (Plain tuples unpack faster than named ones.)
 """
 
 
@@ -127,10 +127,13 @@ class ElementTable(dict[bytes, Row]):
 
     def __missing__(self, key: bytes) -> Row:
         entry, is_lasting = self._entry_of(key)
-        is_special = self._is_special(entry) or entry.length_at == 4 != self.key_bytes
+        has_own_encoding = entry.length_at == 4 != self.key_bytes
+        is_special = self._is_special(entry) or has_own_encoding
+        is_left_out = is_group_length(entry.tag) and entry.tag != 0 and entry.value_at == 8 and not has_own_encoding
         emit = None if is_special else self.emitters[entry.vr]
         plain, before, after = PLAIN_VALUES.get(entry.vr, (None, "", ""))
-        row = (entry.tag, plain, emit, entry.head + before, after, entry.head, entry.value_at, Last(entry.vr), entry)
+        opening = "" if is_left_out else entry.head + before
+        row = (entry.tag, plain, emit, opening, after, entry.head, entry.value_at, Last(entry.vr), entry)
         if is_lasting and len(self) < _MAX_ENTRIES:  # hostile files could name any tag
             self[key] = row
         return row
@@ -160,6 +163,7 @@ class ElementTable(dict[bytes, Row]):
             or tag in self.watched
             or tag >> 16 == 0xFFFE
             or is_private_creator(tag)
+            or is_group_length(tag)
         )
 
 
@@ -181,6 +185,11 @@ def element_head(tag: int, vr: str) -> str:
 def is_private(tag: int) -> bool:
     """Say whether the group is odd (PS3.5 section 7.8)."""
     return bool(tag & 0x10000)
+
+
+def is_group_length(tag: int) -> bool:
+    """Say whether the element is a Group Length, which DICOM JSON and XML leave out (PS3.18 section F.2.2)."""
+    return not tag & 0xFFFF
 
 
 def is_private_creator(tag: int) -> bool:

@@ -11,6 +11,7 @@ from server.model.instance import PixelLayout
 _ITEM_HEADER_BYTES = 8
 _ITEM = b"\xfe\xff\x00\xe0"
 _ARRAY_CODES = {2: "H", 4: "I", 8: "Q"}
+_UNITS = {**BINARY_UNITS, "FL": 4, "FD": 8}
 _PIXEL_UNITS = {16: 2, 32: 4, 64: 8}
 
 
@@ -124,12 +125,12 @@ def swapped(data: bytes, unit: int) -> bytes:
 def word_bytes(vr: str, bits_allocated: int) -> int:
     """Return the size of the words that have a byte order, in a value of bytes.
 
-    For OW the standard says 16 bits; for pixels of 32 and 64 bits we follow pydicom and swap pixels. Pass 0 as
-    `bits_allocated` of other elements than pixel data.
+    FL and FD are among them where they are bulk data. For OW the standard says 16 bits; for pixels of 32 and 64 bits
+    we follow pydicom and swap pixels. Pass 0 as `bits_allocated` of other elements than pixel data.
     """
     if vr == "OW":
         return _PIXEL_UNITS.get(bits_allocated, 2)
-    return BINARY_UNITS.get(vr, 1)
+    return _UNITS.get(vr, 1)
 
 
 def _fragment_bytes(head: bytes) -> int:

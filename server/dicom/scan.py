@@ -15,7 +15,7 @@ from server.dicom.charset import character_set_of
 from server.dicom.elements import MAX_LAST_BYTES, ElementTable, Entry, element_head
 from server.dicom.nesting import NEVER, DataSet, Items
 from server.dicom.pixels import FragmentWalk
-from server.dicom.values import BINARY_UNITS, PADDING, Notes, inline_binary
+from server.dicom.values import BINARY_UNITS, PADDING, Notes, NotFinite, inline_binary
 from server.dicom.walk import Walk, unreadable
 from server.model.errors import Exhausted, Reason
 from server.model.instance import BulkElement
@@ -127,35 +127,40 @@ class Scanner(Walk):
         last_start = size - 12
         if data_set.close_at is not NEVER:
             last_start = min(last_start, int(data_set.close_at) - base - 8)
-        while position <= last_start:
-            key, length = read_head(data, position)
-            tag, plain, emit, opening, closing, head, value_at, last, _ = table[key]
-            if emit is None:
-                break
-            if value_at == 12:
-                (length,) = table.read_long(data, position)
-            start = position + value_at
-            stop = start + length
-            if stop > end:
-                break
-            if tag <= last_tag:
-                data_set.is_unordered = True
-            last_tag = tag
-            raw = data[start:stop]
-            if raw == last.raw and raw:
-                append(last.element)
-            elif plain is not None and plain(text := raw.rstrip(PADDING).decode("latin-1")):
-                append(element := opening + text + closing)
-                if length <= MAX_LAST_BYTES:
-                    last.raw, last.element = raw, element
-            elif not raw:
-                append(head + "}")
-            else:
-                noticed = notes.count
-                append(element := emit(head, raw, notes))
-                if last.is_kept and length <= MAX_LAST_BYTES and notes.count == noticed:
-                    last.raw, last.element = raw, element
-            position = stop
+        try:
+            while position <= last_start:
+                key, length = read_head(data, position)
+                tag, plain, emit, opening, closing, head, value_at, last, _ = table[key]
+                if emit is None:
+                    if opening or position + value_at + length > end:
+                        break
+                    position += value_at + length  # a group length
+                    continue
+                if value_at == 12:
+                    (length,) = table.read_long(data, position)
+                start = position + value_at
+                stop = start + length
+                if stop > end:
+                    break
+                if tag <= last_tag:
+                    data_set.is_unordered = True
+                raw = data[start:stop]
+                if raw == last.raw and raw:
+                    append(last.element)
+                elif plain is not None and plain(text := raw.rstrip(PADDING).decode("latin-1")):
+                    append(element := opening + text + closing)
+                    if length <= MAX_LAST_BYTES:
+                        last.raw, last.element = raw, element
+                elif not raw:
+                    append(head + "}")
+                else:
+                    noticed = notes.count
+                    append(element := emit(head, raw, notes))
+                    if last.is_kept and length <= MAX_LAST_BYTES and notes.count == noticed:
+                        last.raw, last.element = raw, element
+                position, last_tag = stop, tag
+        except NotFinite:
+            pass  # this element needs a place among the bulk data
         self._pos, data_set.last_tag = position, last_tag
         if len(data_set.json) > _MAX_ELEMENTS:
             raise _too_large()
@@ -163,6 +168,9 @@ class Scanner(Walk):
     def _take_value(self, data_set: DataSet, entry: Entry, vr: str, length: int) -> bool:
         start = self._pos + entry.value_at
         tag = entry.tag
+        if elements.is_group_length(tag):
+            self._pos = start + length
+            return True
         if vr == dictionary.US_OR_OW:
             vr = "US" if data_set.lut_entries == 1 else "OW"
         is_bulk = vr in BINARY_UNITS and length > MAX_INLINE_BYTES
@@ -184,10 +192,14 @@ class Scanner(Walk):
         head = entry.head if vr == entry.vr else element_head(entry.tag, vr)
         if vr == dictionary.US_OR_SS:
             return self._us_or_ss(data_set, entry.tag, raw)
+        offset = self._base + self._pos + entry.value_at
         if vr not in BINARY_UNITS:
-            return table.emitters[vr](head, raw, self.notes) if raw else head + "}"
+            try:
+                return table.emitters[vr](head, raw, self.notes) if raw else head + "}"
+            except NotFinite:
+                return self._bulk_element(data_set, entry.tag, vr, offset, len(raw))
         if len(raw) > MAX_INLINE_BYTES:
-            return self._bulk_element(data_set, entry.tag, vr, self._base + self._pos + entry.value_at, len(raw))
+            return self._bulk_element(data_set, entry.tag, vr, offset, len(raw))
         return inline_binary(head, _little_endian(raw, BINARY_UNITS[vr]) if table.is_big_endian else raw)
 
     def _learn(self, data_set: DataSet, tag: int, raw: bytes) -> None:
@@ -252,8 +264,10 @@ class Scanner(Walk):
 
     def _left(self, closed: DataSet | Items) -> None:
         if isinstance(closed, Items):
-            head = element_head(closed.tag, elements.SEQUENCE)
-            closed.parent.json.append(f'{head},"Value":[{",".join(closed.json)}]}}')
+            if elements.is_group_length(closed.tag):
+                return
+            value = f',"Value":[{",".join(closed.json)}]' if closed.json else ""
+            closed.parent.json.append(f"{element_head(closed.tag, elements.SEQUENCE)}{value}}}")
             if closed.parent is self._top:
                 self._keep_sequence(self._top, closed.tag)
         elif closed.parent is not None:
@@ -289,6 +303,8 @@ class Scanner(Walk):
         assert taken is not None
         assert taken.fragments is not None
         assert isinstance(data_set, DataSet)
+        if elements.is_group_length(taken.tag):
+            return
         taken.length = max(taken.fragments.stop - taken.offset, 0)
         self._add(data_set, taken.tag, self._bulk_element(data_set, taken.tag, taken.vr, taken.offset, taken.length))
         if taken.tag in elements.PIXEL_DATA and data_set is self._top:

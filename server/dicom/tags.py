@@ -161,6 +161,8 @@ def _value(vr: str, element: Mapping[str, Any]) -> TagValue | TagFault | None:
     """Return what an element has, of which the first value counts; None for nothing."""
     if element.get("vr") != vr:
         return TagFault(f"The value representation is {element.get('vr')}, not {vr}.")
+    if "BulkDataURI" in element:
+        return TagFault("The value is not a finite number.")
     first = (element.get("Value") or [None])[0]
     if first is None or first == "":
         return None

@@ -5,7 +5,7 @@ set, and returns the element's whole text. Common values don't come so far: one 
 single and in need of no escapes (`PLAIN_VALUES`). An empty value is a `vr` only.
 
 Differences from pydicom's `to_json_dict` are those it can't say: numbers that are none stay strings, empty ones among
-several are null, and FL and FD that are not finite are "NaN", "Infinity" or "-Infinity".
+several are null, and FL and FD with infinities or NaN have no JSON value.
 """
 
 import re
@@ -20,6 +20,8 @@ from server.dicom import charset, rules
 from server.dicom.charset import CharacterSet
 
 Emitter = Callable[[str, bytes, "Notes"], str]
+"""Raises `NotFinite`."""
+
 Plain = Callable[[str], re.Match[str] | None]
 
 PADDING = b"\0 "
@@ -47,6 +49,10 @@ class Note(NamedTuple):
     path: str
     vr: str
     message: str
+
+
+class NotFinite(Exception):
+    """A binary value has an infinity or NaN, for which JSON has no number."""
 
 
 class Notes:
@@ -215,6 +221,8 @@ def _integer(text: str) -> str:
     """Return the JSON form of an IS: a number if it is one that readers of JSON take exactly."""
     if not text.strip(_PADDING):
         return "null"
+    if "_" in text:  # which Python takes for a separator of digits
+        return quoted(text)
     try:
         number = int(text) if len(text) <= 32 and "_" not in text else _EXACT_INTEGER
     except ValueError:
@@ -237,6 +245,8 @@ def _decimal(text: str) -> str:
 
 
 def _finite(text: str) -> float | None:
+    if "_" in text:
+        return None
     try:
         number = float(text)
     except ValueError:
@@ -270,7 +280,9 @@ def _integers(order: str, code: str) -> Emitter:
 
 def _floats(order: str, code: str) -> Emitter:
     def json_of(numbers: tuple[float, ...]) -> str:
-        return ",".join([repr(number) if isfinite(number) else _not_finite(number) for number in numbers])
+        if not all(map(isfinite, numbers)):
+            raise NotFinite
+        return ",".join(map(repr, numbers))
 
     return _numbers(Struct(order + code), json_of)
 
@@ -290,12 +302,6 @@ def _numbers(one: Struct, json_of: Callable[[tuple[Any, ...]], str]) -> Emitter:
         return f'{head},"Value":[{",".join(values)}]}}'
 
     return emit
-
-
-def _not_finite(number: float) -> str:
-    if number != number:
-        return '"NaN"'
-    return '"Infinity"' if number > 0 else '"-Infinity"'
 
 
 _STRING = (',"Value":["', '"]}')

@@ -166,8 +166,10 @@ class RetrieveServiceServicer:
         Canonical DICOM JSON (PS3.18 Annex F), fixed by this contract:
         * UTF-8, no white space between tokens, one object per data set, keys ascending, eight upper-case hex digits.
         * Group 0002 is left out; Available Transfer Syntax UID (0008,3002) is added.
-        * An empty element has only its vr; an empty sequence has an empty Value.
+        * An empty element, also a sequence without items, has only its vr; an empty item is {}.
+        * Group Length elements (gggg,0000) are left out at every level.
         * Numbers of IS, DS and binary VRs are JSON numbers; a DS or IS that JSON can't say stays a string.
+        * An FL or FD element with an infinity or NaN among its values is a BulkDataURI, see below.
         * Values of OB, OD, OF, OL, OV, OW and UN: up to 1024 bytes are InlineBinary. Longer ones and all pixel data
         are {"vr":..,"BulkDataURI":"bulkdata:<path>"}, where <path> is tags and item numbers from 1, separated by "/",
         and is what RetrieveBulkData takes. The needle `"BulkDataURI":"bulkdata:` matches nothing else.

@@ -51,11 +51,11 @@ def pydicom_json(data: bytes) -> dict[str, Any] | None:
 def differences(ours: dict[str, Any], theirs: dict[str, Any], path: str = "") -> list[str]:
     """Return the paths at which two data sets differ, leaving out what is ours to decide.
 
-    That is bulk data, Available Transfer Syntax UID, and group 2.
+    That is bulk data, Available Transfer Syntax UID, and group 2. Group lengths are no part of our JSON.
     """
     found = []
     for tag in sorted((ours.keys() | theirs.keys()) - {"00083002"}):
-        if tag.startswith("0002"):
+        if tag.startswith("0002") or (tag.endswith("0000") and tag not in ours):
             continue
         mine, other = ours.get(tag), theirs.get(tag)
         if mine is None or other is None:

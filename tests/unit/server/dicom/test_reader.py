@@ -9,7 +9,7 @@ from server.dicom.reader import InstanceReader
 from server.model.errors import Exhausted, InvalidRequest, Reason
 from tests import data
 from tests.data import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, element, part10, part10_of, sequence
-from tests.unit.server.dicom.reading import LENIENT, json_of, read
+from tests.unit.server.dicom.reading import LENIENT, STRICT, json_of, read
 
 ALL_SYNTAXES = [EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED]
 
@@ -89,14 +89,89 @@ def test_empty_values_are_a_vr_only() -> None:
     parsed = json_of(found)
     assert parsed["00080020"] == {"vr": "DA"}
     assert parsed["00100010"] == {"vr": "PN"}
-    assert parsed["00081140"] == {"vr": "SQ", "Value": []}
+    assert parsed["00081140"] == {"vr": "SQ"}
 
 
-def test_numbers_that_json_cannot_say_stay_strings() -> None:
-    floats = struct.pack("<3d", float("nan"), float("inf"), float("-inf"))
-    parsed = json_of(read(_with(element(0x00189074, "FD", floats), element(0x00281050, "DS", b"1\\1e999"))))
-    assert parsed["00189074"]["Value"] == ["NaN", "Infinity", "-Infinity"]
-    assert parsed["00281050"]["Value"] == [1.0, "1e999"]
+def _sequence_head(tag: int, form: str, vr: bytes = b"SQ") -> bytes:
+    """Return the head of a sequence of undefined length."""
+    order = ">" if form == EXPLICIT_BIG else "<"
+    head = struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF)
+    return head + (b"" if form == IMPLICIT_LITTLE else vr + b"\0\0") + b"\xff\xff\xff\xff"
+
+
+@pytest.mark.parametrize("syntax", ALL_SYNTAXES)
+def test_an_empty_sequence_has_no_value_and_one_of_empty_items_has_them(syntax: str) -> None:
+    """PS3.18 section F.2.5."""
+    end = struct.pack(">HHI" if syntax == EXPLICIT_BIG else "<HHI", 0xFFFE, 0xE0DD, 0)
+    empty = [
+        sequence(0x00081110, [], syntax),
+        _sequence_head(0x00081111, syntax) + end,
+        element(0x00081115, "UN", b"", syntax),
+        *([_sequence_head(0x00081120, syntax, b"UN") + end] if syntax != EXPLICIT_BIG else []),
+    ]
+    full = [sequence(0x00081140, [b""], syntax), sequence(0x00081199, [b"", b""], syntax, undefined=True)]
+    nested = sequence(0x0040A730, [b"".join([*empty, *full])], syntax, undefined=True)
+    found = json_of(read(_with(*empty, *full, nested, syntax=syntax)))
+    for data_set in (found, found["0040A730"]["Value"][0]):
+        assert [data_set[f"{one:08X}"] for one in (0x00081110, 0x00081111, 0x00081115)] == [{"vr": "SQ"}] * 3
+        assert data_set.get("00081120", {"vr": "SQ"}) == {"vr": "SQ"}
+        assert data_set["00081140"] == {"vr": "SQ", "Value": [{}]}
+        assert data_set["00081199"] == {"vr": "SQ", "Value": [{}, {}]}
+
+
+@pytest.mark.parametrize("chunk", [1, 1 << 20])
+@pytest.mark.parametrize("syntax", ALL_SYNTAXES)
+def test_group_lengths_are_no_part_of_the_metadata(syntax: str, chunk: int) -> None:
+    """PS3.18 section F.2.2: at no depth, public or private, and whatever their value representation."""
+    lengths = [element(tag, "UL", b"\1\2\3\4", syntax) for tag in (0x00080000, 0x00090000, 0x00100000, 0x7FE00000)]
+    odd = [element(0x00110000, "OB", bytes(2000), syntax), sequence(0x00130000, [b""], syntax)]
+    other = element(0x00080050, "SH", b"A1", syntax)
+    nested = sequence(0x00081140, [b"".join([*lengths, *odd, other])], syntax)
+    found = read(_with(*lengths, *odd, other, nested, syntax=syntax), chunk=chunk)
+    plain = read(_with(other, sequence(0x00081140, [other], syntax), syntax=syntax))
+    assert (found.dicom_json, found.bulk, found.findings) == (plain.dicom_json, (), ())
+
+
+@pytest.mark.parametrize("syntax", ALL_SYNTAXES)
+@pytest.mark.parametrize("chunk", [7, 1 << 20])
+def test_floats_that_are_not_finite_are_bulk_data_at_any_depth(syntax: str, chunk: int) -> None:
+    order = ">" if syntax == EXPLICIT_BIG else "<"
+    doubles = struct.pack(f"{order}4d", 1.5, float("nan"), float("inf"), float("-inf"))
+    singles = struct.pack(f"{order}2f", float("-inf"), 2.5)
+    many = struct.pack(f"{order}9000f", *[0.5] * 8999, float("nan"))
+    finite = struct.pack(f"{order}2d", 1.5, 1.7976931348623157e308)
+    item = element(0x00189220, "FD", doubles, syntax) + element(0x00700022, "FL", singles, syntax)
+    file = _with(
+        element(0x00189220, "FD", doubles, syntax),
+        element(0x00189087, "FD", finite, syntax),
+        sequence(0x00189117, [item], syntax),
+        element(0x00700022, "FL", many, syntax),
+        syntax=syntax,
+    )
+    found = read(file, chunk=chunk)
+    parsed = json.loads(found.dicom_json, parse_constant=pytest.fail)
+    assert parsed["00189220"] == {"vr": "FD", "BulkDataURI": "bulkdata:00189220"}
+    assert parsed["00189087"]["Value"] == [1.5, 1.7976931348623157e308]
+    inner = parsed["00189117"]["Value"][0]
+    assert inner["00700022"] == {"vr": "FL", "BulkDataURI": "bulkdata:00189117/1/00700022"}
+    assert [(bulk.path, bulk.vr, bulk.length) for bulk in found.bulk] == [
+        ("00189220", "FD", 32),
+        ("00189117/1/00189220", "FD", 32),
+        ("00189117/1/00700022", "FL", 8),
+        ("00700022", "FL", 36_000),
+    ]
+    if syntax != DEFLATED:
+        values = [file[bulk.offset : bulk.offset + bulk.length] for bulk in found.bulk]
+        assert values == [doubles, doubles, singles, many]
+    assert found.findings == ()
+
+
+def test_number_strings_that_json_cannot_say_stay_strings() -> None:
+    decimals = element(0x00281050, "DS", b"1\\1e999\\NaN\\-Infinity\\1_0")
+    integers = element(0x00280008, "IS", b"1_0\\12")
+    parsed = json.loads(read(_with(integers, decimals), STRICT).dicom_json, parse_constant=pytest.fail)
+    assert parsed["00281050"]["Value"] == [1.0, "1e999", "NaN", "-Infinity", "1_0"]
+    assert parsed["00280008"]["Value"] == ["1_0", 12]
 
 
 def test_sign_of_an_implicit_element_may_be_told_later() -> None:

@@ -1,6 +1,7 @@
 """Files in another uncompressed transfer syntax: pydicom reads the same out of them."""
 
 import contextlib
+import re
 import warnings
 from collections.abc import AsyncIterator
 from io import BytesIO
@@ -26,6 +27,7 @@ from tests.data import (
     element,
     part10,
     part10_of,
+    sequence,
 )
 from tests.unit.server.dicom.reading import differences, json_of, read
 
@@ -98,8 +100,18 @@ async def test_real_files_keep_their_values(name: str, target: str) -> None:
     if target == IMPLICIT_LITTLE:
         _forget_private(before)
         _forget_private(after)
-    _forget_group_lengths(before)
     assert differences(before, after) == []
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+async def test_no_group_length_remains_at_any_depth(source: str, target: str) -> None:
+    lengths = [element(tag, "UL", b"\x8e\x8f\x90\x91", source) for tag in (0x00080000, 0x00090000)]
+    item = b"".join([*lengths, element(0x00081150, "UI", b"1.2\0", source)])
+    tail = [sequence(0x00081140, [item], source), element(0x00100000, "UL", b"\x8e\x8f\x90\x91", source)]
+    file = part10_of([lengths[0], *data.required_elements(source), *tail], source)
+    new = await _reencoded(file, source, target)
+    assert not re.search(rb"[\x8e-\x91]{4}", new)
+    assert json_of(read(new))["00081140"]["Value"] == [{"00081150": {"vr": "UI", "Value": ["1.2"]}}]
 
 
 async def test_a_value_too_long_for_its_vr_becomes_unknown() -> None:
@@ -160,14 +172,6 @@ def _forget_private(elements: dict[str, Any]) -> None:
         else:
             for item in elements[tag].get("Value", []) if elements[tag]["vr"] == "SQ" else []:
                 _forget_private(item)
-
-
-def _forget_group_lengths(elements: dict[str, Any]) -> None:
-    for tag in [tag for tag in elements if tag.endswith("0000")]:
-        del elements[tag]
-    for element_ in elements.values():
-        for item in element_.get("Value", []) if element_["vr"] == "SQ" else []:
-            _forget_group_lengths(item)
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])

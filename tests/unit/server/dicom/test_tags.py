@@ -105,7 +105,6 @@ def test_an_empty_value_is_not_indexed(element: dict[str, Any]) -> None:
         ("TM", {"vr": "TM", "Value": ["25"]}),
         ("UI", {"vr": "UI", "Value": ["1.2.abc"]}),
         ("IS", {"vr": "IS", "Value": ["1.5"]}),
-        ("FD", {"vr": "FD", "Value": ["NaN"]}),
         ("FD", {"vr": "FD", "Value": ["x"]}),
     ],
 )
@@ -113,6 +112,11 @@ def test_a_value_that_breaks_a_rule_is_a_fault_that_does_not_repeat_it(vr: str, 
     fault = found(tag(vr), t00181234=element)
     assert isinstance(fault, TagFault)
     assert str(element["Value"][0]) not in fault.message
+
+
+def test_a_number_that_is_not_finite_is_a_fault() -> None:
+    found_ = found(tag("FD"), t00181234={"vr": "FD", "BulkDataURI": "bulkdata:00181234"})
+    assert found_ == TagFault("The value is not a finite number.")
 
 
 def test_a_private_tag_is_found_in_the_block_of_its_creator() -> None:
