@@ -11,8 +11,11 @@ import orjson
 from server.dicom import validate
 from server.dicom.attributes import AVAILABLE_TRANSFER_SYNTAX_UID, KEPT_TAGS, attributes_of
 from server.dicom.canonical import integer, text
-from server.dicom.pixels import frame_table, native_layout
-from server.dicom.scan import PixelData, Scanner
+from server.dicom.elements import element_head
+from server.dicom.frame_table import frame_table
+from server.dicom.pixels import native_layout
+from server.dicom.scan import Scanner
+from server.dicom.syntax import ENCAPSULATED_UNCOMPRESSED
 from server.dicom.values import quoted
 from server.dicom.walk import unreadable
 from server.model.instance import BulkElement, Finding, LevelAttributes, PixelLayout, ValidationMode
@@ -27,6 +30,7 @@ _BITS_ALLOCATED = "00280100"
 _LAYOUT_TAGS = {_SAMPLES_PER_PIXEL, _PHOTOMETRIC_INTERPRETATION, _NUMBER_OF_FRAMES, _ROWS, _COLUMNS, _BITS_ALLOCATED}
 
 _LOOKED_AT = frozenset[str]().union(*KEPT_TAGS.values(), _LAYOUT_TAGS, validate.REQUIRED, validate.INDEXED)
+_OTHER_NUMBER = "The pixel data has another number of frames"
 _FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
 
 
@@ -78,6 +82,7 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
     text = f"{{{','.join(json)}}}"
     elements = [element for element in json if element[1:9] in _LOOKED_AT]
     looked_at: Mapping[str, Any] = orjson.loads(f"{{{','.join(elements)}}}")
+    pixels = _layout(scanner, looked_at, transfer_syntax_uid)
     errors, findings = _judge(scanner, looked_at, mode)
     invalid = frozenset(path for path in scanner.notes.invalid if "/" not in path)
     return Description(
@@ -96,7 +101,7 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
         study=_shared(Level.STUDY, _of_level(elements, Level.STUDY), invalid),
         series=_shared(Level.SERIES, _of_level(elements, Level.SERIES), invalid),
         instance=attributes_of(Level.INSTANCE, looked_at),
-        pixels=_layout(scanner.pixel_data, looked_at, scanner.extended_offsets),
+        pixels=pixels,
         bulk=tuple(scanner.bulk.values()),
     )
 
@@ -141,15 +146,21 @@ def _judge(
     return ordered, tuple(finding for finding in findings if finding.path not in errors)
 
 
-def _layout(
-    pixel_data: PixelData | None, elements: Mapping[str, Any], extended_offsets: tuple[int, ...]
-) -> PixelLayout | None:
+def _layout(scanner: Scanner, elements: Mapping[str, Any], syntax_uid: str) -> PixelLayout | None:
+    """Return the layout of the pixel data; what contradicts the data set is added to the scanner's notes."""
+    pixel_data = scanner.pixel_data
     if pixel_data is None or not pixel_data.length:
         return None
-    number_of_frames = max(_number(elements, _NUMBER_OF_FRAMES), 1)
+    stated = _number(elements, _NUMBER_OF_FRAMES)
+    number_of_frames = max(stated, 1)
     bits_allocated = _FLOAT_BITS.get(pixel_data.tag) or _number(elements, _BITS_ALLOCATED)
     if pixel_data.fragments is not None:
-        table = frame_table(pixel_data.fragments, number_of_frames, extended_offsets)
+        # Frames that are not compressed are told apart by their size.
+        frame_bytes = -(-_pixels(elements) * bits_allocated // 8) if syntax_uid == ENCAPSULATED_UNCOMPRESSED else 0
+        table = frame_table(pixel_data.fragments, stated, scanner.extended_offsets, frame_bytes)
+        number_of_frames = len(table) // PixelLayout.RECORD_BYTES or number_of_frames
+        if number_of_frames != max(stated, 1):
+            scanner.notes.add_odd(element_head(int(_NUMBER_OF_FRAMES, 16), "IS"), _OTHER_NUMBER)
         return PixelLayout(number_of_frames, pixel_data.offset, pixel_data.length, bits_allocated, 0, table)
     frame_bits = _pixels(elements) * bits_allocated
     if pixel_data.is_cut and not 0 < frame_bits * number_of_frames <= pixel_data.length * 8:

@@ -99,7 +99,7 @@ class InstanceReader:
             explicit=table_of(is_implicit=False, is_big_endian=syntax.is_big_endian, watched=watched),
             implicit=table_of(is_implicit=True, is_big_endian=syntax.is_big_endian, watched=watched),
             is_implicit=syntax.is_implicit,
-            frame_starts=syntax.frame_starts,
+            marks=syntax.marks,
             max_header_bytes=self._max_header_bytes,
         )
         self._end = found.end

@@ -13,8 +13,8 @@ from struct import unpack
 from server.dicom import dictionary, elements
 from server.dicom.charset import character_set_of
 from server.dicom.elements import MAX_LAST_BYTES, ElementTable, Entry, element_head
+from server.dicom.fragments import CodestreamMarks, FragmentWalk
 from server.dicom.nesting import NEVER, DataSet, Items
-from server.dicom.pixels import FragmentWalk
 from server.dicom.values import BINARY_UNITS, PADDING, Notes, NotFinite, inline_binary
 from server.dicom.walk import Walk, unreadable
 from server.model.errors import Exhausted, Reason
@@ -46,7 +46,7 @@ class Scanner(Walk):
 
     Args:
         at, explicit, implicit, is_implicit: see `Walk`.
-        frame_starts: see `TransferSyntax`.
+        marks: see `TransferSyntax`.
         max_header_bytes: how much may be read besides the values that are passed over.
 
     Attributes:
@@ -64,7 +64,7 @@ class Scanner(Walk):
         explicit: ElementTable,
         implicit: ElementTable,
         is_implicit: bool,
-        frame_starts: tuple[bytes, ...],
+        marks: CodestreamMarks,
         max_header_bytes: int,
     ) -> None:
         super().__init__(at, explicit=explicit, implicit=implicit, is_implicit=is_implicit)
@@ -73,7 +73,7 @@ class Scanner(Walk):
         self.pixel_data: PixelData | None = None
         self.extended_offsets: tuple[int, ...] = ()
         self.raw: dict[int, bytes] = {}
-        self._frame_starts = frame_starts
+        self._marks = marks
         self._max_header_bytes = max_header_bytes
         self._budget_end = at + max_header_bytes
         self._encapsulated: PixelData | None = None
@@ -287,9 +287,7 @@ class Scanner(Walk):
         self._budget_end += max(length - _BULK_COST, 0)
 
     def _take_encapsulated(self, data_set: DataSet, entry: Entry, vr: str) -> None:
-        fragments = FragmentWalk(
-            data_set.cut_at, is_big_endian=data_set.table.is_big_endian, frame_starts=self._frame_starts
-        )
+        fragments = FragmentWalk(data_set.cut_at, is_big_endian=data_set.table.is_big_endian, marks=self._marks)
         if data_set.table.is_implicit and vr == "OW":
             vr = "OB"  # what is compressed has no words (PS3.5 section A.4)
         self._encapsulated = PixelData(entry.tag, vr, self._base + self._pos, 0, fragments)

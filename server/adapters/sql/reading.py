@@ -146,7 +146,8 @@ def _records(connection: Connection, version: int, frames: Collection[int]) -> d
             for frame in of_chunk[chunk]:
                 start = (frame - 1) % FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
                 record = records[start : start + PixelLayout.RECORD_BYTES]
-                if record:  # the table may be shorter than the number of frames says
+                # The table may be shorter than the number of frames says, and have gaps of zeros.
+                if any(record):
                     found[frame] = (int.from_bytes(record[:8], "little"), int.from_bytes(record[8:], "little"))
     return found
 

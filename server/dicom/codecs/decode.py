@@ -12,6 +12,7 @@ from server.dicom.codecs.colour import spread_422, to_rgb, to_ybr_full
 from server.dicom.codecs.rle import decode_rle
 from server.dicom.codecs.samples import frame_bytes, numbers_of, unreadable, words_from_bytes
 from server.dicom.codecs.syntaxes import decoded_photometric
+from server.dicom.syntax import ENCAPSULATED_UNCOMPRESSED
 from server.model.pixels import PixelDescription
 
 
@@ -67,7 +68,7 @@ def native_bytes(data: bytes, syntax: str, description: PixelDescription) -> byt
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, wanted)
         except zlib.error as exc:
             raise unreadable("The deflated frame is damaged.") from exc
-    elif syntax == syntaxes.ENCAPSULATED_UNCOMPRESSED:
+    elif syntax == ENCAPSULATED_UNCOMPRESSED:
         data = data[:wanted]
     if len(data) < wanted:
         raise unreadable("The frame has fewer bytes than its description asks for.")

@@ -6,10 +6,9 @@ becomes of a description follows from the description alone, and as much of it a
 
 from dataclasses import replace
 
-from server.dicom.syntax import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from server.dicom.syntax import DEFLATED, ENCAPSULATED_UNCOMPRESSED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from server.model.pixels import PixelDescription
 
-ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 RLE = "1.2.840.10008.1.2.5"
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"

@@ -1,0 +1,221 @@
+"""The fragments of encapsulated pixel data: where they lie, and what their first and last bytes tell (PS3.5 A.4).
+
+They are met in a stream, and only their heads and ends are looked at.
+"""
+
+import re
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from struct import Struct, unpack
+
+from server.model.errors import InvalidRequest, Reason
+
+UNDEFINED_LENGTH = 0xFFFFFFFF
+MAX_FRAGMENTS = 1 << 22
+
+OTHER, START, BARE_START, FILLER = range(4)
+"""What a fragment is: something in the middle of a codestream (or unknown); the start of one, or nothing but its first
+marker; nothing of a codestream but at most its end marker: empty, or a few bytes of padding.
+"""
+
+_ITEM_HEADER_BYTES = 8
+_HEAD_BYTES = 12
+_TAIL_BYTES = 4
+_PADDING = b"\0\xff"
+_JPEG_MARKERS = (b"\xff\xd8", b"\xff\x4f")  # SOI, and SOC of JPEG 2000
+_JPEG_END = b"\xff\xd9"  # EOI, EOC
+_PADDED_JPEG_END = _JPEG_END + b"\0"
+_ENDS_JPEG = re.compile(rb"\xff\xd9[\0\xff]*\Z")
+# PS3.6 has no elements between Pixel Data and these; whoever forgets the delimiter may go on with them.
+_AFTER_PIXEL_DATA = ((0xFFFC, 0xFFFC), (0xFFFA, 0xFFFA))
+
+
+@dataclass(frozen=True, slots=True)
+class CodestreamMarks:
+    """By what codestreams of a transfer syntax are told apart.
+
+    starts: what their bytes begin with; empty where that can't be told.
+    has_end: their last bytes are an end marker of the JPEG families.
+    is_stream: all fragments are one stream, as of a video.
+    is_one_fragment: a frame never has several.
+    """
+
+    starts: tuple[bytes, ...] = ()
+    has_end: bool = False
+    is_stream: bool = False
+    is_one_fragment: bool = False
+
+
+class FragmentWalk:
+    """Steps over the items of an encapsulated value without holding them.
+
+    Feed it through `advance`. More than four million fragments are not remembered; their frames can't be addressed,
+    unless there is only one.
+
+    Attributes:
+        marks: of the transfer syntax.
+        needed: bytes that must be there from the position returned by `advance`.
+        is_done: the sequence delimiter, or `end`, was met.
+        first, stop: absolute positions of the first fragment's item and after the last fragment.
+        starts: positions of the items of fragments.
+        kinds: OTHER, START, BARE_START or FILLER of each.
+        ends: 1 for each that ends with the end of a codestream, if that can be told.
+        empty_count: how many have no bytes.
+        offsets: of the Basic Offset Table.
+    """
+
+    def __init__(self, end: float, *, is_big_endian: bool, marks: CodestreamMarks) -> None:
+        order = ">" if is_big_endian else "<"
+        header = Struct(f"{order}HH")
+        self.marks = marks
+        self.needed = _ITEM_HEADER_BYTES
+        self.is_done = False
+        self.first: int | None = None
+        self.stop = 0
+        self.starts = array("Q")
+        self.kinds = bytearray()
+        self.ends = bytearray()
+        self.empty_count = 0
+        self.offsets: Sequence[int] = ()
+        self._end = end
+        self._order = order
+        self._item = header.pack(0xFFFE, 0xE000)
+        self._delimiter = header.pack(0xFFFE, 0xE0DD)
+        self._after = tuple(header.pack(*tag) for tag in _AFTER_PIXEL_DATA)
+        self._length = Struct(f"{order}I").unpack_from
+        self._may_be_plain = bool(marks.starts) and end == inf
+        self._has_table = False
+        self._is_searching = False
+        self._tail = 0  # bytes of the last fragment that are still to be looked at
+
+    def advance(self, data: bytes, base: int, position: int) -> int:
+        """Go on at `position` in `data`, which begins at `base` of the file; return how far it came.
+
+        The result may lie after the end of `data`: what is between need not be fed.
+
+        Raises:
+            InvalidRequest: UNREADABLE_INSTANCE, a fragment of undefined length.
+        """
+        while not self.is_done:
+            if base + position >= self._end:
+                self.is_done = True
+                break
+            if self._is_searching:
+                return self._search(data, base, position)
+            if len(data) - position < self._tail:
+                self.needed = self._tail
+                break
+            if self._tail:
+                self._look_at_end(data[position : position + self._tail])
+                position, self._tail = position + self._tail, 0
+            if self._may_be_plain and self.first is not None:
+                position = self._take_plain(data, base, position)
+            if len(data) - position < _ITEM_HEADER_BYTES:
+                self.needed = _ITEM_HEADER_BYTES
+                break
+            tag = data[position : position + 4]
+            if tag == self._delimiter:
+                self.is_done = True
+                return position + _ITEM_HEADER_BYTES
+            if tag != self._item:
+                if self.first is not None and tag in self._after:
+                    self.is_done = True
+                    return position
+                self._search_from_here()
+                continue
+            length: int = self._length(data, position + 4)[0]
+            if length == UNDEFINED_LENGTH:
+                raise InvalidRequest(Reason.UNREADABLE_INSTANCE, "A fragment of pixel data has undefined length.")
+            head = length if not self._has_table else min(length, _HEAD_BYTES)
+            if len(data) - position < _ITEM_HEADER_BYTES + head:
+                self.needed = _ITEM_HEADER_BYTES + head
+                break
+            content = position + _ITEM_HEADER_BYTES
+            start, position = position, content + length
+            self.stop = base + position
+            if not self._has_table:
+                self._read_table(data[content:position])
+                continue
+            self._remember(base + start, data[content : content + head], length)
+            if self.marks.has_end:
+                tail = min(length, _TAIL_BYTES)
+                if position <= len(data):
+                    self._look_at_end(data[position - tail : position])
+                else:
+                    position, self._tail = position - tail, tail
+        return position
+
+    @property
+    def can_end(self) -> bool:
+        """Whether all bytes so far are whole fragments, so that only the delimiter may be missing."""
+        return self.first is not None and not self._is_searching and not self._tail
+
+    def _take_plain(self, data: bytes, base: int, position: int) -> int:
+        """Take fragments as long as each is in `data` as a whole and is a whole codestream, as nearly all are."""
+        item, length_at, starts, has_end = self._item, self._length, self.marks.starts, self.marks.has_end
+        taken, last = array("Q"), len(data) - _ITEM_HEADER_BYTES
+        while position <= last and data.startswith(item, position):
+            content = position + _ITEM_HEADER_BYTES
+            stop = content + length_at(data, position + 4)[0]
+            if stop > len(data) or not data.startswith(starts, content):
+                break
+            if has_end and data[stop - 2 : stop] != _JPEG_END and data[stop - 3 : stop] != _PADDED_JPEG_END:
+                break
+            taken.append(base + position)
+            position = stop
+        if taken and len(self.starts) + len(taken) <= MAX_FRAGMENTS:
+            self.starts.extend(taken)
+            self.kinds += bytes((START,)) * len(taken)
+            self.ends += bytes((has_end,)) * len(taken)
+            self.stop = base + position
+            return position
+        return position if not taken else taken[0] - base
+
+    def _read_table(self, raw: bytes) -> None:
+        self._has_table = True
+        self.offsets = unpack(f"{self._order}{len(raw) // 4}I", raw[: len(raw) // 4 * 4])
+
+    def _remember(self, start: int, head: bytes, length: int) -> None:
+        if self.first is None:
+            self.first = start
+        if len(self.starts) < MAX_FRAGMENTS:
+            self.starts.append(start)
+            self.kinds.append(_kind(head, length, self.marks))
+            self.ends.append(0)
+            self.empty_count += not length
+
+    def _look_at_end(self, tail: bytes) -> None:
+        if len(self.starts) < MAX_FRAGMENTS and (tail.endswith(_JPEG_END) or _ENDS_JPEG.search(tail)):
+            self.ends[-1] = 1
+
+    def _search_from_here(self) -> None:
+        # Something else than items: like pydicom, look for the bytes of the delimiter.
+        self._is_searching = True
+        self.first = None
+        del self.starts[:]
+
+    def _search(self, data: bytes, base: int, position: int) -> int:
+        found = data.find(self._delimiter, position)
+        if found < 0:
+            self.needed = 4
+            return max(position, len(data) - 3)
+        if len(data) - found < _ITEM_HEADER_BYTES:
+            self.needed = _ITEM_HEADER_BYTES
+            return found
+        self.is_done = True
+        self.stop = base + found
+        return found + _ITEM_HEADER_BYTES
+
+
+def _kind(head: bytes, length: int, marks: CodestreamMarks) -> int:
+    """Return what a fragment of `length` bytes is that begins with `head`."""
+    if marks.starts and head.startswith(marks.starts):
+        return START
+    if length <= len(head):
+        if marks.has_end and head.rstrip(b"\0") in _JPEG_MARKERS:
+            return BARE_START
+        if not (head.replace(_JPEG_END, b"") if marks.has_end else head).strip(_PADDING):
+            return FILLER
+    return OTHER
