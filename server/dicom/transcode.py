@@ -64,7 +64,12 @@ def describe_pixels(attributes: Mapping[str, Any]) -> PixelDescription:
 
 
 def header_changes(
-    attributes: Mapping[str, Any], source: str, target: str, *, compression_ratio: float | None = None
+    attributes: Mapping[str, Any],
+    source: str,
+    target: str,
+    *,
+    number_of_frames: int | None = None,
+    compression_ratio: float | None = None,
 ) -> Changes:
     """Return the top-level elements that change when pixel data goes from `source` to `target`.
 
@@ -72,6 +77,7 @@ def header_changes(
 
     Args:
         attributes: the data set in canonical DICOM JSON.
+        number_of_frames: those that are written, if that may not be what the data set says.
         compression_ratio: how much smaller lossy pixel data gets; without it the ratio is left out.
 
     Raises:
@@ -91,6 +97,8 @@ def header_changes(
     ):
         if old != new:
             changes[tag] = ("US", pack("<H", new))
+    if number_of_frames is not None and number_of_frames != (integer(attributes, "00280008") or 1):
+        changes[0x00280008] = ("IS", _padded([str(number_of_frames)]))
     changes |= _lossy_changes(attributes, source, target, compression_ratio)
     if source != target:
         for tag in (_EXTENDED_OFFSET_TABLE, _EXTENDED_OFFSET_TABLE_LENGTHS):

@@ -79,6 +79,7 @@ class Pictures:
 
         Raises: as `picture`, also on the way.
         """
+        await pixels.require_all()
         image = await self._images.of(pixels.stored)
         numbers = range(1, pixels.layout.number_of_frames + 1)
         look = await self._images.look(image, 1)

@@ -15,7 +15,7 @@ from server.domain.reading import (
     chained,
     part_of,
 )
-from server.model.errors import DataLoss, NotFound, Reason
+from server.model.errors import DataLoss, NotFound, Reason, WrongState
 from server.model.ids import InstanceId
 from server.model.instance import PixelLayout, StoredInstance
 from server.ports.index import InstanceIndex
@@ -94,6 +94,21 @@ class Pixels:
             is_there = number <= self.layout.number_of_frames
             if not is_there or (self.layout.is_encapsulated and await self._record(number) is None):
                 raise _no_frame(number, self.layout)
+
+    async def require_all(self) -> None:
+        """Make sure that no frame is missing between others.
+
+        Raises:
+            WrongState: PIXEL_DATA_UNREADABLE.
+        """
+        if not self.layout.is_encapsulated:
+            return
+        last = self.layout.number_of_frames
+        for first in range(1, last + 1, _RECORDS):
+            numbers = range(first, min(first + _RECORDS, last + 1))
+            found = await self._index.frames(self.stored.id, numbers)
+            if found is None or len(found[2]) < len(numbers):
+                raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "The pixel data does not have all frames.")
 
     async def open(self, number: int) -> OpenBytes:
         """Return the bytes of a frame: of its fragments joined, or little endian.

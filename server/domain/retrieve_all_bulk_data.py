@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import takewhile
 
 from server.domain.partitions import PartitionGate
 from server.domain.reading import AS_STORED, not_acceptable
@@ -146,12 +147,18 @@ class RetrieveAllBulkData:
         """Yield all frames, some at once; one that can't be decoded fails alone."""
         first, end = 1, layout.number_of_frames + 1
         while first < end:
+            numbers = range(first, min(first + _FRAMES_AT_ONCE, end))
+            there = await self._there(stored, numbers) if layout.is_encapsulated else numbers
+            if first not in there:
+                yield FailedBulkItem(stored, WrongState(Reason.PIXEL_DATA_UNREADABLE, "The frame has no pixel data."))
+                first += 1
+                continue
             opened = self._frames.open(
                 partition=wish.partition,
                 study=stored.id.study,
                 series=stored.id.series,
                 instance=stored.id.instance,
-                frames=range(first, min(first + _FRAMES_AT_ONCE, end)),
+                frames=there,
                 acceptable=wish.acceptable,
                 qualities=wish.qualities,
             )
@@ -165,6 +172,12 @@ class RetrieveAllBulkData:
                     raise
                 first += 1
                 yield FailedBulkItem(stored, error)
+
+    async def _there(self, stored: StoredInstance, numbers: Sequence[int]) -> Sequence[int]:
+        """Return the frames up to the first one that is missing between others."""
+        found = await self._index.frames(stored.id, numbers)
+        records = found[2] if found else {}
+        return list(takewhile(records.__contains__, numbers))
 
     async def _value(self, stored: StoredInstance, element: BulkElement, wish: _Wish) -> BulkItem:
         opened = await self._values.open_element(stored, element)

@@ -97,6 +97,7 @@ class InstanceTranscoder:
             return self._rewritten(stored, target)
         plan = await self._plan(pixels, target)
         numbers = range(1, pixels.layout.number_of_frames + 1)
+        await pixels.require_all()
         frames = self._transcoder.frames(pixels, plan.before, numbers, target, keep=False)
         try:
             first = _checked(plan, await anext(frames))
@@ -152,7 +153,13 @@ class InstanceTranscoder:
         attributes = await self._transcoder.attributes(stored)
         # The ratio has to be said before all frames are there: the first one stands for them.
         ratio = frame_bytes(plan.before) / max(first_bytes, 1)
-        changes = header_changes(attributes, plan.pixels.syntax, plan.target, compression_ratio=ratio)
+        changes = header_changes(
+            attributes,
+            plan.pixels.syntax,
+            plan.target,
+            number_of_frames=plan.pixels.layout.number_of_frames,
+            compression_ratio=ratio,
+        )
         tag = _PIXEL_DATA[plan.before.sample_format]
         return _rewriter(stored, plan.target, changes=changes, stop_at=tag)
 

@@ -21,6 +21,7 @@ from dicomstore.v1 import retrieve_service_pb2 as pb
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status._async import from_call
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import set_pixel_data
 from pydicom.uid import UID
@@ -270,12 +271,34 @@ async def test_one_instance_whose_first_frame_is_damaged_fails_before_anything_i
     assert await stream_reason(core.retrieve_stub.RetrieveInstances(request)) == "PIXEL_DATA_UNREADABLE"
 
 
-async def test_fewer_frames_than_the_data_set_says_are_a_damage(core: CoreClient) -> None:
-    rle = read(await _compressed(core, frames=2))
-    rle.NumberOfFrames = 3
+@pytest.mark.parametrize("number", [1, 2, 5])
+async def test_number_of_frames_of_re_encoded_instances_is_that_of_their_frames(core: CoreClient, number: int) -> None:
+    rle = read(await _compressed(core, frames=3))
+    whole = rle.pixel_array
+    rle.NumberOfFrames = number
     [stored] = await core.stored(file_of(rle, RLE_LOSSLESS))
+    for target in (EXPLICIT_LITTLE, JPEG_LS):
+        sent = await converted(core, stored, target)
+        assert read(sent).NumberOfFrames == 3
+        assert (pixels_of(sent) == whole).all()
+    assert len(await core.frames(id_of(stored), [1, 2, 3], EXPLICIT_LITTLE)) == 3
+    assert await frames_reason(core, id_of(stored), [1, 4], EXPLICIT_LITTLE) == "FRAME_NOT_FOUND"
+    assert await frames_reason(core, id_of(stored), [4], "*") == "FRAME_NOT_FOUND"
+
+
+async def test_an_instance_that_lacks_a_frame_between_others_is_not_re_encoded(core: CoreClient) -> None:
+    rle = read(await _compressed(core, frames=3))
+    first, _, third = generate_frames(rle.PixelData, number_of_frames=3)
+    file = part10(
+        transfer_syntax=RLE_LOSSLESS, Rows=13, Columns=11, BitsAllocated=16, fragments=[[first], [b""], [third]]
+    )
+    [stored] = await core.stored(file)
     request = pb.RetrieveInstancesRequest(resource=ref_of(stored), acceptable_transfer_syntax_uids=[EXPLICIT_LITTLE])
     assert await stream_reason(core.retrieve_stub.RetrieveInstances(request)) == "PIXEL_DATA_UNREADABLE"
+    assert [data for _, data in await core.frames(id_of(stored), [1, 3], "*")] == [first, third]
+    assert await frames_reason(core, id_of(stored), [2], "*") == "FRAME_NOT_FOUND"
+    whole = await core.all_bulk_data(ref_of(stored), "*")
+    assert [data for _, data in whole if data] == [first, third]
 
 
 async def test_a_refusal_says_what_can_be_had(core: CoreClient) -> None:
