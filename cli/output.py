@@ -1,9 +1,11 @@
 """Where output goes: data to stdout, everything about it to stderr."""
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 UNFOLDED = 10_000
@@ -27,6 +29,28 @@ def table(title: str, *columns: str, folds: Collection[str] = ()) -> Table:
     return empty
 
 
+def print_rows(
+    console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], folds: Collection[str]
+) -> None:
+    """Print rows as a table whose cells are whole but for the columns in `folds`, which may take several lines.
+
+    On a terminal that is too narrow for that, each row is a block with a line for each cell that is not empty.
+    """
+    for most in (None, 32, 16):
+        shown = table("", *headings, folds=folds)
+        for column in shown.columns:
+            column.max_width = most if column.header in folds else None
+        for row in rows:
+            shown.add_row(*map(escape, row))
+        natural = Measurement.get(console, console.options.update(max_width=UNFOLDED), shown).maximum
+        if not console.is_terminal or natural <= console.width:
+            console.print(shown)
+            return
+    for row in rows:
+        lines = (f"[bold]{escape(name)}[/]  {escape(text)}\n" for name, text in zip(headings, row, strict=True) if text)
+        console.print("".join(lines), soft_wrap=True)
+
+
 def in_bytes(size_bytes: float) -> str:
     """Return a size for people: `999 B`, `1.5 kB`, `2.0 GB`; powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
@@ -46,6 +70,6 @@ def in_time(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-def counted(number: int, noun: str) -> str:
-    """Return `1 file`, `2,000 files`."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return `1 file`, `2,000 files`; `plural` is needed where it is not just an s more."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

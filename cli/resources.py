@@ -9,8 +9,12 @@ from dicomstore.v1 import resources_pb2
 _UID = re.compile(r"[0-9.]{0,63}[0-9]")
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Study Instance UID.")]
-SeriesArgument = Annotated[str, typer.Argument(metavar="SERIES", help="Series Instance UID.", show_default=False)]
-InstanceArgument = Annotated[str, typer.Argument(metavar="INSTANCE", help="SOP Instance UID.", show_default=False)]
+SeriesArgument = Annotated[
+    str | None, typer.Argument(metavar="SERIES", help="Series Instance UID.", show_default=False)
+]
+InstanceArgument = Annotated[
+    str | None, typer.Argument(metavar="INSTANCE", help="SOP Instance UID.", show_default=False)
+]
 
 
 def is_uid(text: str) -> bool:
@@ -18,14 +22,17 @@ def is_uid(text: str) -> bool:
     return _UID.fullmatch(text) is not None
 
 
-def reference(partition: str, study: str, series: str, instance: str) -> resources_pb2.ResourceRef:
+def reference(
+    partition: str, study: str, series: str | None = None, instance: str | None = None
+) -> resources_pb2.ResourceRef:
     """Return what the UIDs name.
 
     Raises:
-        typer.BadParameter: one of them is no UID.
+        typer.BadParameter: one of them is no UID. An empty one, as from an unset variable of a script, must not
+            widen a series to its study.
     """
     for uid, name in ((study, "STUDY"), (series, "SERIES"), (instance, "INSTANCE")):
-        if (uid and not is_uid(uid)) or (name == "STUDY" and not uid):
+        if uid is not None and not is_uid(uid):
             raise typer.BadParameter(f"{uid!r} is not a UID", param_hint=name)
     if instance and not series:
         raise typer.BadParameter("needs the series", param_hint="INSTANCE")

@@ -14,7 +14,7 @@ from dicomstore.v1 import change_feed_service_pb2_grpc
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, QuietOption, Target, messages_of, target
 from cli.errors import INTERRUPTED, reason_of, run
-from cli.output import data, problems, table
+from cli.output import data, print_rows, problems
 
 PAGE_SIZE = 100
 LIMIT = 100
@@ -53,15 +53,15 @@ def changes(
 
 
 async def _list(chosen: Target, after: int, limit: int, as_json: bool) -> int:
-    rows = table("", *_HEADINGS, folds={"Study", "Series", "Instance"})
+    rows: list[tuple[str, ...]] = []
     async for entry in _entries(chosen, after, limit):
         if as_json:
             typer.echo(json.dumps(to_json(entry)))
         else:
-            rows.add_row(*to_row(entry))
-    if rows.row_count:
-        data.print(rows)
-    if not as_json and not chosen.quiet and rows.row_count == limit:
+            rows.append(to_row(entry))
+    if rows:
+        print_rows(data, _HEADINGS, rows, ())
+    if not as_json and not chosen.quiet and len(rows) == limit:
         problems.print("there may be more, see --limit and --after")
     return 0
 

@@ -1,45 +1,88 @@
-"""`dicomstore delete`: take a study, a series or an instance out of the archive."""
+"""`dicomstore delete`: take studies, series or instances out of the archive."""
 
 import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated
 
 import typer
-from dicomstore.v1 import delete_service_pb2, delete_service_pb2_grpc
+from dicomstore.v1 import delete_service_pb2 as pb
+from dicomstore.v1 import delete_service_pb2_grpc
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, PartitionOption, QuietOption, Target, target
 from cli.errors import NOT_ASKED, Failure, fail, run
 from cli.output import counted, problems
-from cli.resources import InstanceArgument, SeriesArgument, StudyArgument, described, reference
+from cli.resources import InstanceArgument, SeriesArgument, described, reference
+from cli.uid_list import Uids, checked
+
+STDIN = Path("-")
 
 
 def delete(
     ctx: typer.Context,
-    study: StudyArgument,
-    series: SeriesArgument = "",
-    instance: InstanceArgument = "",
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="Study Instance UID.", show_default=False)
+    ] = None,
+    series: SeriesArgument = None,
+    instance: InstanceArgument = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Delete what a list of `search --uids` names; - is stdin."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     core: CoreOption = None,
     partition: PartitionOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Delete a study, a series or an instance.
+    """Delete a study, a series or an instance, or all that a list names.
 
     It is invisible at once; the bytes are erased after the core's retention time. Deleting what is not there succeeds.
+    A list is read to its end first: of one that is empty, cut off or has a line that is not UIDs, nothing is deleted.
     """
     chosen = target(ctx, core, partition, quiet)
-    resource = reference(chosen.partition, study, series, instance)
-    if not yes:
-        if not sys.stdin.isatty():
-            fail(Failure("nobody is there to ask", hint="say --yes to delete without asking", exit_code=NOT_ASKED))
-        typer.confirm(f"Delete {described(resource)} and all that is in it?", abort=True, err=True)
-    run(_delete(chosen, delete_service_pb2.DeleteInstancesRequest(resource=resource)), core=chosen.core)
+    if (study is None) == (source is None):
+        raise typer.BadParameter("say either STUDY or --from FILE", param_hint="STUDY")
+    if study is not None:
+        resource = reference(chosen.partition, study, series, instance)
+        _confirm(f"{described(resource)} and all that is in it", yes=yes)
+        run(_delete(chosen, [tuple(uid for uid in (study, series, instance) if uid is not None)]), core=chosen.core)
+    with ExitStack() as stack:
+        try:
+            file = sys.stdin if source == STDIN else stack.enter_context(open(str(source)))
+            count, entries = stack.enter_context(checked(file, "the list" if source == STDIN else str(source)))
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "is not text"
+            fail(Failure(f"can't read {source}: {why}", exit_code=NOT_ASKED))
+        except Failure as failure:
+            fail(failure)
+        if count:
+            _confirm(f"{counted(count, 'entry', 'entries')} of {source} and all that is in them", yes=yes)
+        run(_delete(chosen, entries), core=chosen.core)
 
 
-async def _delete(chosen: Target, request: delete_service_pb2.DeleteInstancesRequest) -> int:
-    async with chosen.channel() as channel:
-        stub = delete_service_pb2_grpc.DeleteServiceStub(channel)
-        response = await stub.DeleteInstances(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
-    if not chosen.quiet:
-        number = response.deleted_instances
-        problems.print(f"deleted {counted(number, 'instance')}" if number else "nothing was there to delete")
+def _confirm(what: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail(Failure("nobody is there to ask", hint="say --yes to delete without asking", exit_code=NOT_ASKED))
+    typer.confirm(f"Delete {what}?", abort=True, err=True)
+
+
+async def _delete(chosen: Target, entries: Iterable[Uids]) -> int:
+    """Delete what the UIDs name, in order, up to the first failure; what was deleted is told in every case."""
+    deleted = done = 0
+    try:
+        async with chosen.channel() as channel:
+            stub = delete_service_pb2_grpc.DeleteServiceStub(channel)
+            for uids in entries:
+                request = pb.DeleteInstancesRequest(resource=reference(chosen.partition, *uids))
+                response = await stub.DeleteInstances(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
+                deleted += response.deleted_instances
+                done += 1
+    finally:
+        if done and not chosen.quiet:
+            problems.print(f"deleted {counted(deleted, 'instance')}" if deleted else "nothing was there to delete")
+    if not done and not chosen.quiet:
+        problems.print("the list has no entries; nothing was deleted")
     return 0

@@ -17,8 +17,8 @@ from cli.resources import InstanceArgument, SeriesArgument, StudyArgument, refer
 def get(
     ctx: typer.Context,
     study: StudyArgument,
-    series: SeriesArgument = "",
-    instance: InstanceArgument = "",
+    series: SeriesArgument = None,
+    instance: InstanceArgument = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write STUDY/SERIES/INSTANCE.dcm below DIR.")
     ] = None,

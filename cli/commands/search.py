@@ -1,22 +1,21 @@
 """`dicomstore search`: find studies, series and instances."""
 
-import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from dicomstore.v1 import resources_pb2, search_service_pb2_grpc
 from dicomstore.v1 import search_service_pb2 as pb
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, PartitionOption, QuietOption, Target, target
-from cli.dicom_json import KEYWORDS, TAGS, cell, tag_of
-from cli.errors import run
-from cli.output import data, problems, table
+from cli.dicom_json import TAGS
+from cli.errors import NOT_ASKED, Failure, run
+from cli.matches import COLUMNS, CsvOutput, JsonOutput, MatchOutput, TableOutput, UidOutput
+from cli.output import data, problems
+from cli.search_keys import Level, similar, suggestion
 
 PAGE_SIZE = 200
 """Matches of one call, the most there may be."""
@@ -25,52 +24,10 @@ _NO_VALUE = '""'
 """What empty value matching takes for no value (PS3.4 section C.2.2.2.7)."""
 
 
-class Level(StrEnum):
-    """What a match is."""
-
-    STUDIES = "studies"
-    SERIES = "series"
-    INSTANCES = "instances"
-
-
 _WIRE_LEVELS = {
     Level.STUDIES: pb.QUERY_LEVEL_STUDY,
     Level.SERIES: pb.QUERY_LEVEL_SERIES,
     Level.INSTANCES: pb.QUERY_LEVEL_INSTANCE,
-}
-COLUMNS = {
-    Level.STUDIES: (
-        "PatientID",
-        "PatientName",
-        "StudyDate",
-        "ModalitiesInStudy",
-        "StudyDescription",
-        "NumberOfStudyRelatedSeries",
-        "NumberOfStudyRelatedInstances",
-        "StudyInstanceUID",
-    ),
-    Level.SERIES: (
-        "Modality",
-        "SeriesNumber",
-        "SeriesDescription",
-        "NumberOfSeriesRelatedInstances",
-        "StudyInstanceUID",
-        "SeriesInstanceUID",
-    ),
-    Level.INSTANCES: (
-        "InstanceNumber",
-        "NumberOfFrames",
-        "SOPClassUID",
-        "StudyInstanceUID",
-        "SeriesInstanceUID",
-        "SOPInstanceUID",
-    ),
-}
-_SHORT = {
-    "ModalitiesInStudy": "Modalities",
-    "NumberOfStudyRelatedSeries": "Series",
-    "NumberOfStudyRelatedInstances": "Instances",
-    "NumberOfSeriesRelatedInstances": "Instances",
 }
 
 
@@ -100,15 +57,31 @@ def search(
     page_token: Annotated[
         str, typer.Option(metavar="TOKEN", help="Go on where a search like this one said that there are more.")
     ] = "",
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Ignore keys that can't be searched and fields that can't be returned.")
+    ] = False,
     as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values with a heading.")] = False,
+    as_uids: Annotated[
+        bool, typer.Option("--uids", help="Print only UIDs, as a list that `dicomstore delete --from` takes.")
+    ] = False,
     core: CoreOption = None,
     partition: PartitionOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Search the archive, newest first. With --json, one DICOM JSON object a line."""
+    """Search the archive, newest first.
+
+    A table on a terminal that is wide enough, else a block for each match; in a pipe, a line for each match.
+    With --json, one DICOM JSON object a line.
+
+    Exit code: 0 also if nothing matches, 2 a key can't be searched, a value is malformed, or no core.
+    """
     level, terms = parse_words(words or [], empty or [])
     if series and not study:
         raise typer.BadParameter("needs --study", param_hint="--series")
+    if as_json + as_csv + as_uids > 1:
+        raise typer.BadParameter("say only one of --json, --csv and --uids", param_hint="--csv")
+    output = _output(level, include or [], as_json=as_json, as_csv=as_csv, as_uids=as_uids)
     chosen = target(ctx, core, partition, quiet)
     named = [field for field in include or [] if field.lower() != "all"]
     request = pb.SearchRequest(
@@ -124,7 +97,7 @@ def search(
         total_count=total,
         page_token=page_token,
     )
-    run(_search(chosen, level, request, limit, include or [], as_json), core=chosen.core)
+    run(_search(chosen, level, request, limit, output, lenient=lenient), core=chosen.core)
 
 
 def parse_words(words: Iterable[str], empty: Iterable[str] = ()) -> tuple[Level, list[pb.Term]]:
@@ -148,27 +121,34 @@ def parse_words(words: Iterable[str], empty: Iterable[str] = ()) -> tuple[Level,
     return level, [pb.Term(attribute=key, values=alternatives) for key, alternatives in values.items()]
 
 
+def _output(level: Level, include: list[str], *, as_json: bool, as_csv: bool, as_uids: bool) -> MatchOutput:
+    if as_json:
+        return JsonOutput()
+    if as_uids:
+        return UidOutput()
+    if as_csv:
+        return CsvOutput(level, include)
+    return TableOutput(level, include)
+
+
 async def _search(
-    chosen: Target, level: Level, request: pb.SearchRequest, limit: int, include: list[str], as_json: bool
+    chosen: Target, level: Level, request: pb.SearchRequest, limit: int, output: MatchOutput, *, lenient: bool
 ) -> int:
-    kept: list[dict[str, Any]] = []
-    count, total, token = 0, None, ""
-    with _progress(chosen, limit, as_json) as advance:
+    count, total, token, is_first = 0, None, "", True
+    with _progress(chosen, limit, output) as advance:
         async for response in _pages(chosen, request, limit):
-            if not count:
-                _report_ignored(response, level)
+            if is_first:
+                is_first = False
+                _report_ignored(response, request, level, lenient=lenient)
                 total = response.total_count if request.total_count else None
+                output.begin()
             for match in response.matches:
-                if as_json:
-                    typer.echo(match.dicom_json.decode())
-                else:
-                    kept.append(json.loads(match.dicom_json) | _identity(match.resource))
+                output.add(match)
             count += len(response.matches)
             token = response.next_page_token
             advance(count, response.total_count)
-    if kept:
-        data.print(match_table(level, kept, include))
-    if not chosen.quiet and (token or total is not None or not as_json):
+    output.end()
+    if not chosen.quiet and (token or total is not None or output.is_for_people):
         problems.print(summary(count, total, token), soft_wrap=True)
     return 0
 
@@ -182,10 +162,10 @@ def summary(count: int, total: int | None, token: str) -> str:
 
 
 @contextmanager
-def _progress(chosen: Target, limit: int, as_json: bool) -> Iterator[Callable[[int, int], None]]:
+def _progress(chosen: Target, limit: int, output: MatchOutput) -> Iterator[Callable[[int, int], None]]:
     """Show how many matches there are so far, where the answer itself does not; yields what to tell it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    is_shown = limit > PAGE_SIZE and not chosen.quiet and not (as_json and data.is_terminal)
+    is_shown = limit > PAGE_SIZE and not chosen.quiet and (output.is_for_people or not data.is_terminal)
     with Progress(*columns, console=problems, disable=not is_shown, transient=True) as progress:
         task = progress.add_task("matches", total=None)
 
@@ -195,14 +175,44 @@ def _progress(chosen: Target, limit: int, as_json: bool) -> Iterator[Callable[[i
         yield advance
 
 
-def _report_ignored(response: pb.SearchResponse, level: Level) -> None:
-    for ignored in response.ignored_attributes:
-        if ignored not in COLUMNS[level]:
-            text = f"ignored, because it can't be searched or returned here: {escape(ignored)}"
-            problems.print(text, style="yellow")
+def _report_ignored(response: pb.SearchResponse, request: pb.SearchRequest, level: Level, *, lenient: bool) -> None:
+    """Tell what the core did not use of a request.
+
+    Raises:
+        Failure: unless `lenient`. A search without one of its conditions finds more than was meant.
+    """
+    unused = [name for name in response.ignored_attributes if name not in COLUMNS[level]]
+    if unused and not lenient:
+        raise not_usable(unused, {term.attribute for term in request.terms}, level, _fixed(request))
+    for name in unused:
+        text = f"ignored, because it can't be searched or returned here: {escape(name)}"
+        problems.print(text, style="yellow", soft_wrap=True)
     for attribute in response.erroneous_attributes:
         text = f"some instances could not be indexed by this and are not found: {escape(attribute)}"
-        problems.print(text, style="yellow")
+        problems.print(text, style="yellow", soft_wrap=True)
+
+
+def _fixed(request: pb.SearchRequest) -> frozenset[str]:
+    scope = request.scope
+    uids = {"StudyInstanceUID": scope.study_instance_uid, "SeriesInstanceUID": scope.series_instance_uid}
+    return frozenset(keyword for keyword, uid in uids.items() if uid)
+
+
+def not_usable(names: Collection[str], keys: Collection[str], level: Level, fixed: frozenset[str]) -> Failure:
+    """Return the failure of a search with keys that can't be searched, or fields that can't be returned."""
+    faults, hints = [], []
+    for name in names:
+        if name in keys:
+            faults.append(f"{name} can't be searched among {level}" if name not in fixed else f"{name} is given twice")
+            hints.append(
+                f"{name}: {suggestion(name, level, fixed)}" if len(names) > 1 else suggestion(name, level, fixed)
+            )
+        else:
+            faults.append(f"{name} can't be returned")
+            if meant := similar(name, TAGS):
+                hints.append(f"did you mean {meant}?")
+    hint = "; ".join([*hints, "--lenient ignores it, and may find more than you mean"])
+    return Failure("; ".join(faults), hint=hint, exit_code=NOT_ASKED)
 
 
 async def _pages(chosen: Target, request: pb.SearchRequest, limit: int) -> AsyncIterator[pb.SearchResponse]:
@@ -220,33 +230,3 @@ async def _pages(chosen: Target, request: pb.SearchRequest, limit: int) -> Async
             if not response.next_page_token or left <= 0:
                 return
             asked.page_token, asked.total_count = response.next_page_token, False
-
-
-def _identity(resource: resources_pb2.ResourceRef) -> dict[str, Any]:
-    """Return the UIDs of a match as DICOM JSON, whether or not the attributes have them."""
-    uids = {
-        "StudyInstanceUID": resource.study_instance_uid,
-        "SeriesInstanceUID": resource.series_instance_uid,
-        "SOPInstanceUID": resource.sop_instance_uid,
-    }
-    return {TAGS[keyword]: {"vr": "UI", "Value": [uid]} for keyword, uid in uids.items() if uid}
-
-
-def match_table(level: Level, found: list[dict[str, Any]], include: Collection[str]) -> Table:
-    """Return matches as a table: the level's columns, then the attributes that were asked for besides.
-
-    Of an attribute that was asked for by a keyword we don't know, or with 'all', the column is named by its tag.
-    """
-    standard = [TAGS[keyword] for keyword in COLUMNS[level]]
-    asked = [tag_of(attribute) for attribute in include]
-    extra = [tag for tag in asked if tag is not None and tag not in standard]
-    if None in asked:
-        wants_all = "all" in map(str.lower, include)
-        others = {tag for match in found for tag in match if wants_all or tag not in KEYWORDS}
-        extra += sorted(others.difference(extra, standard))
-    columns = [*extra, *standard] if extra else standard
-    headings = [_SHORT.get(keyword, keyword) for keyword in (KEYWORDS.get(tag, tag) for tag in columns)]
-    rows = table("", *headings, folds={heading for heading in headings if heading.endswith(("UID", "Description"))})
-    for match in found:
-        rows.add_row(*(escape(cell(match.get(tag))) for tag in columns))
-    return rows

@@ -56,12 +56,14 @@ class CommandLine:
         self.core = core
         self.folder = folder
 
-    async def start(self, *arguments: object) -> asyncio.subprocess.Process:
-        """Start a command; stdout and stderr are pipes."""
+    async def start(
+        self, *arguments: object, env: Mapping[str, str] | None = None, stdout: int = asyncio.subprocess.PIPE
+    ) -> asyncio.subprocess.Process:
+        """Start a command; stdout and stderr are pipes unless it is told otherwise."""
         return await asyncio.create_subprocess_exec(
             sys.executable, "-W", "error", "-m", "cli", *(str(argument) for argument in arguments),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=self.folder,
-            stdin=asyncio.subprocess.DEVNULL, env=self._environment({}),
+            stdout=stdout, stderr=asyncio.subprocess.PIPE, cwd=self.folder,
+            stdin=asyncio.subprocess.DEVNULL, env=self._environment(env or {}),
         )  # fmt: skip
 
     async def __call__(self, *arguments: object, env: Mapping[str, str] | None = None, stdin: str = os.devnull) -> Ran:

@@ -1,6 +1,7 @@
 """`dicomstore delete`, against a real core."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,3 +55,82 @@ async def test_a_person_is_asked_first(dicomstore: Any, answer: bytes, exit_code
     assert ran.exit_code == exit_code
     assert "study 1.2" in ran.stderr
     assert len((await dicomstore("search", "--json")).lines) == left
+
+
+async def studies(dicomstore: Any) -> list[str]:
+    return sorted(match["0020000D"]["Value"][0] for match in (await dicomstore("search", "--json")).lines)
+
+
+async def test_what_a_search_lists_is_deleted_and_nothing_else(
+    archive: CoreClient, dicomstore: Any, tmp_path: Path
+) -> None:
+    await archive.stored(*(part10(StudyInstanceUID=f"1.{number}", PatientID=f"P{number % 2}") for number in range(6)))
+    listed = tmp_path / "list"
+    listed.write_text((await dicomstore("search", "PatientID=P1", "--uids")).stdout)
+    ran = await dicomstore("delete", "--from", "-", "--yes", stdin=str(listed))
+    assert (ran.exit_code, ran.stderr) == (0, "deleted 3 instances\n")
+    assert await studies(dicomstore) == ["1.0", "1.2", "1.4"]
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("words", [["Modality=CT"], ["PatientNmae=Doe"], ["StudyDate=x"]])
+async def test_a_search_that_fails_deletes_nothing(dicomstore: Any, tmp_path: Path, words: list[str]) -> None:
+    listed = tmp_path / "list"
+    listed.write_text((await dicomstore("search", *words, "--uids")).stdout)
+    ran = await dicomstore("delete", "--from", "-", "--yes", stdin=str(listed))
+    assert ran.exit_code == 2
+    assert "is empty; nothing was deleted" in ran.stderr
+    assert await studies(dicomstore) == ["1.2"]
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("# dicomstore list\n1.2\n", "is not complete"),
+        ("# dicomstore list\n1.2\n# end 2\n", "is not complete"),
+        ("# dicomstore list\n1.2\n# end 1", "is not complete"),
+        ("1.2\n1.2 1.2.1\n1.2", "ends in the middle of a line"),
+        ("1.2\nStudyInstanceUID\n", "line 2 of"),
+        ("1.2 1.3 1.4 1.5\n", "line 1 of"),
+        ('{"0020000D": {"vr": "UI", "Value": ["1.2"]}}\n', "line 1 of"),
+        ("1" * 2000 + "\n", "line 1 of"),
+        ("1.2\n\0\n", "line 2 of"),
+        ("", "is empty"),
+    ],
+)
+async def test_nothing_is_deleted_of_a_list_that_is_not_whole(
+    dicomstore: Any, tmp_path: Path, text: str, fault: str
+) -> None:
+    listed = tmp_path / "list"
+    listed.write_text(text)
+    ran = await dicomstore("delete", "--from", listed, "--yes")
+    assert ran.exit_code == 2
+    assert fault in ran.stderr
+    assert await studies(dicomstore) == ["1.2"]
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("text", ["# dicomstore list\n# end 0\n", "# none today\n"])
+async def test_a_list_without_entries_is_no_failure(dicomstore: Any, tmp_path: Path, text: str) -> None:
+    listed = tmp_path / "list"
+    listed.write_text(text)
+    ran = await dicomstore("delete", "--from", listed)
+    assert (ran.exit_code, "nothing was deleted" in ran.stderr) == (0, True)
+    assert await studies(dicomstore) == ["1.2"]
+
+
+@pytest.mark.usefixtures("stored")
+async def test_a_list_written_by_hand_may_name_series_and_have_comments(dicomstore: Any, tmp_path: Path) -> None:
+    listed = tmp_path / "list"
+    listed.write_text("# by hand\n\n1.2 1.2.1\n")
+    assert (await dicomstore("delete", "--from", listed)).exit_code == 2
+    ran = await dicomstore("delete", "--from", listed, "--yes")
+    assert (ran.exit_code, ran.stderr) == (0, "deleted 1 instance\n")
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("uids", [["1.2", ""], ["1.2", "1.2.1", ""], [""], [], ["1.2", "--from", "x"]])
+async def test_an_empty_argument_never_widens_what_is_deleted(dicomstore: Any, uids: list[str]) -> None:
+    assert (await dicomstore("delete", *uids, "--yes")).exit_code == 2
+    assert await studies(dicomstore) == ["1.2"]

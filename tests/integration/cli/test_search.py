@@ -1,12 +1,14 @@
 """`dicomstore search`, against a real core."""
 
+import csv
+import os
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
 
 from tests.core import CoreClient
-from tests.data import part10
+from tests.data import new_uid, part10
 
 
 def uid_of(match: dict[str, Any], tag: str) -> str:
@@ -80,11 +82,65 @@ async def test_an_included_attribute_is_returned_and_shown(archive: CoreClient, 
     assert "AccessionNumber" in ran.stdout
 
 
-async def test_an_attribute_that_can_not_be_searched_is_reported(archive: CoreClient, dicomstore: Any) -> None:
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["Modality=CT"], "ModalitiesInStudy"),
+        (["PatientNmae=Doe"], "did you mean PatientName?"),
+        (["--include", "StudyDat"], "did you mean StudyDate?"),
+        (["--empty", "Modality"], "ModalitiesInStudy"),
+    ],
+)
+async def test_a_search_without_one_of_its_conditions_is_refused_with_a_suggestion(
+    archive: CoreClient, dicomstore: Any, words: list[str], hint: str
+) -> None:
     await archive.stored(part10())
-    ran = await dicomstore("search", "NoSuchAttribute=1", "--json")
-    assert ran.exit_code == 0
+    for output in ([], ["--json"], ["--csv"], ["--uids"]):
+        ran = await dicomstore("search", *words, *output)
+        assert (ran.exit_code, ran.stdout) == (2, "")
+        assert hint in ran.stderr
+
+
+async def test_lenient_ignores_a_key_that_can_not_be_searched_and_says_so(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(part10())
+    ran = await dicomstore("search", "NoSuchAttribute=1", "--json", "--lenient")
+    assert (ran.exit_code, len(ran.lines)) == (0, 1)
     assert "NoSuchAttribute" in ran.stderr
+
+
+async def test_csv_is_a_line_for_each_match_under_its_keywords(archive: CoreClient, dicomstore: Any) -> None:
+    await archive.stored(
+        part10(StudyInstanceUID="1.2", PatientName='Doe^"J", Dr.', StudyDescription="a,b", AccessionNumber="A")
+    )
+    ran = await dicomstore("search", "--csv", "--include", "AccessionNumber")
+    heading, match = csv.reader(ran.stdout.splitlines())
+    found = dict(zip(heading, match, strict=True))
+    assert (found["StudyInstanceUID"], found["PatientName"]) == ("1.2", 'Doe^"J", Dr.')
+    assert (found["StudyDescription"], found["AccessionNumber"]) == ("a,b", "A")
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("options", [["--json", "--csv"], ["--csv", "--include", "all"], ["--csv", "--include", "Foo"]])
+async def test_csv_needs_columns_that_are_known_beforehand(dicomstore: Any, options: list[str]) -> None:
+    ran = await dicomstore("search", *options)
+    assert (ran.exit_code, ran.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("columns", ["40", "300"])
+async def test_a_uid_is_never_broken_on_a_terminal(archive: CoreClient, dicomstore: Any, columns: str) -> None:
+    study = new_uid()
+    await archive.stored(part10(StudyInstanceUID=study, StudyDescription="word " * 12))
+    person, terminal = os.openpty()
+    try:
+        process = await dicomstore.start("search", env={"COLUMNS": columns, "TERM": "dumb"}, stdout=terminal)
+        await process.communicate()
+        shown = os.read(person, 65536).decode()
+    finally:
+        os.close(terminal)
+        os.close(person)
+    assert process.returncode == 0
+    assert study in shown
+    assert shown.startswith("PatientID")
 
 
 async def test_a_malformed_value_is_refused_with_its_reason(dicomstore: Any) -> None:
@@ -155,6 +211,6 @@ async def test_a_search_goes_on_where_the_one_before_stopped(archive: CoreClient
 
 async def test_an_attribute_that_is_ignored_is_reported_once(archive: CoreClient, dicomstore: Any) -> None:
     await archive.stored(*(part10() for _ in range(210)))
-    ran = await dicomstore("search", "instances", "NoSuchAttribute=1", "--limit", 300, "--json")
+    ran = await dicomstore("search", "instances", "NoSuchAttribute=1", "--limit", 300, "--json", "--lenient")
     assert len(ran.lines) == 210
     assert ran.stderr.count("NoSuchAttribute") == 1

@@ -1,8 +1,11 @@
 """Numbers for people: cli/output.py."""
 
-import pytest
+import io
 
-from cli.output import counted, in_bytes, in_time
+import pytest
+from rich.console import Console
+
+from cli.output import counted, in_bytes, in_time, print_rows
 
 
 @pytest.mark.parametrize(
@@ -22,3 +25,16 @@ def test_durations_have_at_most_two_units(seconds: float, text: str) -> None:
 
 def test_counts_agree_with_their_noun() -> None:
     assert [counted(number, "file") for number in (0, 1, 2000)] == ["0 files", "1 file", "2,000 files"]
+
+
+@pytest.mark.parametrize(("width", "lines", "is_table"), [(100, 2, True), (64, 3, True), (40, 3, False)])
+def test_rows_are_a_table_only_where_no_uid_is_broken(width: int, lines: int, is_table: bool) -> None:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    rows = [("1.2.826.0.1.3680043.10.1", "", "[b] one two three four five six seven eight")]
+    print_rows(console, ("UID", "", "Description"), rows, {"Description"})
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "1.2.826.0.1.3680043.10.1" in shown
+    assert "[b] one two" in shown
+    assert shown.count("\n") == lines
+    assert shown.startswith("UID  1.2") is not is_table

@@ -1,4 +1,4 @@
-"""What `dicomstore search` understands and shows: cli/commands/search.py and cli/dicom_json.py."""
+"""What `dicomstore search` understands and shows: cli/commands/search.py, cli/matches.py and their relatives."""
 
 import io
 
@@ -7,13 +7,21 @@ import typer
 from dicomstore.v1 import search_service_pb2 as pb
 from rich.console import Console
 
-from cli.commands.search import Level, match_table, parse_words, summary
-from cli.dicom_json import cell, tag_of
+from cli.commands.search import not_usable, parse_words, summary
+from cli.dicom_json import TAGS, cell, tag_of
+from cli.matches import heading, shown_columns
+from cli.output import print_rows
+from cli.search_keys import KEYS, Level, suggestion
+from server.dicom.attributes import KEPT_TAGS, SEARCH_KEYS
+from server.dicom.keywords import path_of
 
 
 def text_of(level: Level, matches: list[dict[str, object]], *include: str) -> str:
+    tags = shown_columns(level, matches, include)
     console = Console(file=io.StringIO(), width=300)
-    console.print(match_table(level, matches, include))
+    print_rows(
+        console, [heading(tag) for tag in tags], [[cell(match.get(tag)) for tag in tags] for match in matches], ()
+    )
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -86,6 +94,7 @@ def test_a_word_that_is_neither_level_nor_term_is_refused(words: list[str]) -> N
         ({"vr": "PN", "Value": [{"Alphabetic": "Yamada^Tarou", "Ideographic": "山田^太郎"}]}, "Yamada^Tarou=山田^太郎"),
         ({"vr": "SQ", "Value": [{}, {}]}, "(2 items)"),
         ({"vr": "OB", "InlineBinary": "AAA="}, "(binary)"),
+        ({"vr": "LT", "Value": ["two\r\nlines \x1b[2J"]}, "two  lines  [2J"),
     ],
 )
 def test_elements_are_shown_as_text(element: dict[str, object] | None, text: str) -> None:
@@ -138,3 +147,42 @@ def test_what_was_not_asked_for_is_not_shown() -> None:
 def test_square_brackets_in_a_value_are_printed_as_they_are() -> None:
     match: dict[str, object] = {"00100020": {"vr": "LO", "Value": ["[red]7"]}}
     assert "[red]7" in text_of(Level.STUDIES, [match])
+
+
+def test_the_keys_are_those_of_the_core() -> None:
+    levels = {keyword: ("studies", "series", "instances")[key.level.value - 1] for keyword, key in SEARCH_KEYS.items()}
+    assert {keyword: level.value for keyword, level in KEYS.items()} == levels
+
+
+def test_all_that_the_index_keeps_is_known_by_keyword() -> None:
+    assert set().union(*KEPT_TAGS.values()) <= set(TAGS.values())
+    assert {keyword: path_of(keyword) for keyword in TAGS} == {keyword: (tag,) for keyword, tag in TAGS.items()}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "level", "text"),
+    [
+        ("Modality", Level.STUDIES, "use ModalitiesInStudy, or search series by it"),
+        ("00080060", Level.STUDIES, "use ModalitiesInStudy, or search series by it"),
+        ("SeriesDescription", Level.STUDIES, "search series by it"),
+        ("SOPClassUID", Level.SERIES, "search instances by it"),
+        ("PatientNmae", Level.STUDIES, "did you mean PatientName?"),
+        ("patientid", Level.INSTANCES, "did you mean PatientID?"),
+        ("Modallity", Level.SERIES, "did you mean Modality?"),
+        ("StudyInstanceUID", Level.SERIES, "StudyInstanceUID is given by an option already"),
+        ("PatientSex", Level.STUDIES, "make it searchable with an extended query tag first (see docs/api.md)"),
+        ("00189004", Level.STUDIES, "make it searchable with an extended query tag first (see docs/api.md)"),
+    ],
+)
+def test_a_key_that_can_not_be_searched_comes_with_a_suggestion(attribute: str, level: Level, text: str) -> None:
+    assert suggestion(attribute, level, frozenset({"StudyInstanceUID"} if level is Level.SERIES else ())) == text
+
+
+def test_the_failure_names_each_key_and_field_that_can_not_be_used_but_no_value() -> None:
+    failure = not_usable(["Modality", "Foo", "StudyDat"], {"Modality", "Foo"}, Level.STUDIES, frozenset())
+    assert failure.exit_code == 2
+    assert failure.message == (
+        "Modality can't be searched among studies; Foo can't be searched among studies; StudyDat can't be returned"
+    )
+    assert "Modality: use ModalitiesInStudy" in failure.hint
+    assert "did you mean StudyDate?" in failure.hint

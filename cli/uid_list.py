@@ -1,0 +1,78 @@
+"""A list of studies, series or instances that one command writes and another acts on.
+
+    # dicomstore list
+    1.2.3
+    1.2.3 1.2.3.4
+    # end 2
+
+One UID names a study, two a series, three an instance. A list that was cut off is never taken for a whole one: one with
+this first line must have this last line and the right count, and one written by hand must end with a line break.
+Nothing is returned of a list that has a fault anywhere.
+"""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from cli.errors import NOT_ASKED, Failure
+from cli.resources import is_uid
+
+BEGIN = "# dicomstore list"
+_END = re.compile(r"# end (\d+)\n")
+_LONGEST_LINE = 1000
+_IN_MEMORY_BYTES = 1 << 20
+
+Uids = tuple[str, ...]
+"""Study, and perhaps series and instance."""
+
+
+def end_line(count: int) -> str:
+    """Return the last line of a list that a command writes."""
+    return f"# end {count}"
+
+
+@contextmanager
+def checked(source: IO[str], name: str) -> Iterator[tuple[int, Iterator[Uids]]]:
+    """Read a list to its end, and only then yield how many entries it has, and the entries.
+
+    It is kept in a temporary file, so its length does not matter.
+
+    Raises:
+        Failure: it is not a list, or not a whole one.
+    """
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, "w+") as kept:
+        count = 0
+        for uids in _entries(source, name):
+            kept.write(" ".join(uids) + "\n")
+            count += 1
+        kept.seek(0)
+        yield count, (tuple(line.split()) for line in kept)
+
+
+def _entries(source: IO[str], name: str) -> Iterator[Uids]:
+    count, number, last, is_made = 0, 0, "", False
+    while line := source.readline(_LONGEST_LINE):
+        number, last = number + 1, line
+        if number == 1:
+            is_made = line.rstrip("\n") == BEGIN
+        words = line.split()
+        if not words or line.startswith("#"):
+            continue
+        if len(words) > 3 or not all(map(is_uid, words)):
+            raise _refused(f"line {number} of {name} is not STUDY [SERIES [INSTANCE]]")
+        count += 1
+        yield tuple(words)
+    end = _END.fullmatch(last)
+    if is_made and (end is None or int(end[1]) != count):
+        raise _refused(f"{name} is not complete")
+    if not number:
+        raise _refused(f"{name} is empty")
+    if not last.endswith("\n"):
+        raise _refused(f"{name} ends in the middle of a line and may not be complete")
+
+
+def _refused(message: str) -> Failure:
+    hint = "make the list with `dicomstore search --uids`"
+    return Failure(f"{message}; nothing was deleted", hint=hint, exit_code=NOT_ASKED)
