@@ -145,7 +145,10 @@ def search_key(attribute: str) -> SearchKey | None:
 
 
 def is_empty(element: Mapping[str, Any]) -> bool:
-    """Say whether a DICOM JSON element has no value; a sequence of empty items has none either."""
+    """Say whether a DICOM JSON element has no value.
+
+    Padding, the delimiters of a person name, and empty items of a sequence are no value.
+    """
     values = element.get("Value")
     if values is None:
         return "InlineBinary" not in element and "BulkDataURI" not in element
@@ -268,5 +271,13 @@ def joined_name(value: Any) -> str:
 
 
 def _has_content(value: Any) -> bool:
-    # Zero is content, an empty text or item is none. `dict`, not `Mapping`: asking an abstract class takes longer.
-    return bool(value) if isinstance(value, (str, dict)) else value is not None
+    # Zero is content; an empty text, name or item is none. `dict`, not `Mapping`: an abstract class takes longer.
+    if isinstance(value, str):
+        return bool(value.strip(_BLANK))
+    if isinstance(value, dict):
+        return any(not isinstance(member, str) or member.strip(_BLANK_NAME) for member in value.values())
+    return value is not None
+
+
+_BLANK = " \0"
+_BLANK_NAME = _BLANK + normalise.COMPONENT_SEPARATOR + normalise.GROUP_SEPARATOR

@@ -4,7 +4,7 @@
     list            0020000E=1.2,1.3         any of them: several values and "\\" for all, "," if no value can have it
     wildcard        PatientName=*doe*        "*" any run of characters, "?" one; AE CS LO LT PN SH ST UC UR UT only
     range           StudyDate=20200101-      DA, TM and DT, inclusive, either end may be open
-    universal       PatientID=  or  *        no condition
+    universal       PatientID=  or  *        no condition; a value of nothing but blanks or NUL is an error
     empty           PatientID=""             on request: those without a value
     fuzzy words     PatientName=jo do        on request, person names only: adjacent words by their beginnings
 
@@ -106,9 +106,20 @@ def _conditions(key: SearchKey, singles: Sequence[str], *, fuzzy: bool) -> tuple
 
 
 def values_of_list(key: SearchKey, values: Sequence[str]) -> list[str]:
-    """Return the values of all lists without padding; blank ones say nothing beside others."""
-    parts = (_LIST.split(value) if key.vr in _COMMA_LIST_VRS else value.split("\\") for value in values)
-    return list(dict.fromkeys(stripped for part in parts for value in part if (stripped := value.strip(" \0"))))
+    """Return the values of all lists without padding; empty ones match everything, but say nothing beside others.
+
+    Raises:
+        InvalidRequest: INVALID_QUERY, there is a value or a list with nothing but blanks or NUL in it. That is not the
+            empty value that matches everything (PS3.4 section C.2.2.2.3), and no stored value has this form.
+    """
+    found: dict[str, None] = {}
+    for value in values:
+        parts = _LIST.split(value) if key.vr in _COMMA_LIST_VRS else value.split("\\")
+        singles = [stripped for part in parts if (stripped := part.strip(" \0"))]
+        if not singles and any(parts):
+            raise invalid(key, "a value has nothing but blanks in it.")
+        found |= dict.fromkeys(singles)
+    return list(found)
 
 
 def ends_of(key: SearchKey, value: str) -> Ends:

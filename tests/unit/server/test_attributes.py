@@ -178,6 +178,8 @@ def test_modalities_in_study_is_never_taken_from_an_instance() -> None:
         {"vr": "LO", "Value": [""]},
         {"vr": "PN", "Value": [{}]},
         {"vr": "SQ", "Value": [{}]},
+        {"vr": "LO", "Value": [" ", "\0\0"]},
+        {"vr": "PN", "Value": [{"Alphabetic": " ^ ", "Phonetic": "^"}]},
     ],
 )
 def test_empty_elements_are_not_kept(empty: dict[str, Any]) -> None:

@@ -226,8 +226,22 @@ def test_wildcards_are_refused_where_the_standard_has_none(keyword: str) -> None
 
 @pytest.mark.parametrize("keyword", sorted(SEARCH_KEYS))
 def test_an_empty_value_matches_everything(keyword: str) -> None:
-    for values in ([""], ["  "], []):
+    for values in ([""], ["", "\\"], []):
         assert conditions(SEARCH_KEYS[keyword], values, fuzzy=False) == ()
+
+
+@pytest.mark.parametrize("keyword", sorted(SEARCH_KEYS))
+@pytest.mark.parametrize("blank", [" ", "\0", " \0 ", "\0\\", " \\ "])
+def test_a_value_of_nothing_but_blanks_or_nul_is_refused(keyword: str, blank: str) -> None:
+    for values in ([blank], [blank, "1"], ["", blank]):
+        with pytest.raises(InvalidRequest) as refused:
+            conditions(SEARCH_KEYS[keyword], values, fuzzy=False)
+        assert refused.value.reason is Reason.INVALID_QUERY
+
+
+def test_a_blank_says_nothing_beside_other_values_of_a_list() -> None:
+    for value in ("A\\ ", "\0\\A", "A\\"):
+        assert conditions(SEARCH_KEYS["StudyID"], [value], fuzzy=False) == (Condition("StudyID", (Equals(("a",)),)),)
 
 
 @pytest.mark.parametrize("keyword", ["PatientName", "PatientID", "Modality", "ModalitiesInStudy"])
@@ -404,7 +418,7 @@ def test_every_name_is_found_by_the_beginnings_of_adjacent_words(name: str, data
 
 
 @settings(deadline=None)
-@given(NAMES, st.text(LETTERS + "^*?", min_size=1, max_size=8))
+@given(NAMES, st.text(LETTERS + "^*?", min_size=1, max_size=8).filter(str.strip))
 def test_fuzzy_matching_finds_all_that_literal_matching_finds(name: str, value: str) -> None:
     if found("PatientName", name, value):
         assert found("PatientName", name, value, fuzzy=True)
