@@ -108,6 +108,18 @@ CODES: Mapping[str, Answer] = MappingProxyType(
 _UNEXPECTED = ANSWERS["INTERNAL"]
 
 
+_MOST_SHOWN = 32
+
+
+def shown(value: str) -> str:
+    """Return a value that should have been one of a few, for a message: in quotation marks, printable, not long.
+
+    Only for words of the protocol. Values of attributes are never repeated.
+    """
+    text = "".join(character if character.isprintable() else "\ufffd" for character in value[:_MOST_SHOWN])
+    return f"'{text}…'" if len(value) > _MOST_SHOWN else f"'{text}'"
+
+
 class Refusal(Exception):
     """The request is answered with `status` and `text` without, or in spite of, the core."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
-from facade.errors import Refusal
+from facade.errors import Refusal, shown
 
 MOST_BYTES = 1 << 20
 """Largest body that is read."""
@@ -65,9 +65,10 @@ def _invalid(where: str, why: str) -> Refusal:
     return Refusal(400, f"The field '{where}' in request body is invalid: {why}")
 
 
-def invalid_choice(where: str, choices: list[str]) -> Refusal:
-    """Return the answer to a field that has none of the values it may have. What it has is not repeated."""
-    return _invalid(where, f"Expected value to be one of the following values: [{', '.join(map(repr, choices))}]")
+def invalid_choice(where: str, value: str, choices: list[str]) -> Refusal:
+    """Return the answer to a field that has none of the values it may have."""
+    possible = ", ".join(map(repr, choices))
+    return _invalid(where, f"Expected value {shown(value)} to be one of the following values: [{possible}]")
 
 
 async def _read(request: Request) -> bytes:

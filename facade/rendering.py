@@ -12,7 +12,7 @@ from dicomstore.v1 import retrieve_service_pb2 as pb
 from starlette.requests import Request
 
 from facade.accept import ANY, MediaRange
-from facade.errors import Refusal
+from facade.errors import Refusal, shown
 from facade.query import Parameter, first, integer, invalid, parameters_of, wishes_of
 
 _OTHER_NAMES = {"image/jpg": "image/jpeg", "video/mpeg2": "video/mpeg"}
@@ -75,7 +75,7 @@ def parse_window(text: str) -> pb.Window:
         raise invalid("window", "The value must be center,width,function.")
     name = parts[2].lower() if len(parts) == 3 else ""
     if name and name not in _FUNCTIONS:
-        raise invalid("window", "The function must be linear, linear-exact or sigmoid.")
+        raise invalid("window", f"The function {shown(name)} is not among {', '.join(_FUNCTIONS)}.")
     width, function = float(parts[1]), _FUNCTIONS.get(name, pb.WINDOW_FUNCTION_UNSPECIFIED)
     if width <= 0 or (function == pb.WINDOW_FUNCTION_LINEAR and width < 1):
         raise invalid("window", "The width is too small.")
@@ -159,6 +159,7 @@ def chosen(parameters: Sequence[Parameter], name: str, values: Mapping[str, Choi
         Refusal: 400, one of them means nothing.
     """
     names = [text.strip().lower() for text in (first(parameters, name) or "").split(",") if text.strip()]
-    if not all(text in values for text in names):
-        raise invalid(name, f"The value must be among {', '.join(values)}.")
+    for text in names:
+        if text not in values:
+            raise invalid(name, f"The value {shown(text)} is not among {', '.join(values)}.")
     return [values[text] for text in dict.fromkeys(names)]

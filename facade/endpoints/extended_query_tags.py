@@ -94,9 +94,10 @@ async def tag(request: Request) -> Response:
 async def update(request: Request) -> Response:
     """PATCH /extendedquerytags/{tag}: set whether searches may use it."""
     fields = fields_of(await json_body(request), _CHANGES, "$")
-    status = _QUERY_STATUSES.get(fields.get("queryStatus", "").lower())
+    written = fields.get("queryStatus", "")
+    status = _QUERY_STATUSES.get(written.lower())
     if status is None:
-        raise invalid_choice("$.QueryStatus", ["Enabled", "Disabled"])
+        raise invalid_choice("$.QueryStatus", written, ["Enabled", "Disabled"])
     core: Core = request.app.state.core
     wanted = UpdateExtendedQueryTagRequest(path=request.path_params["tag"], query_status=status)
     answer: UpdateExtendedQueryTagResponse = await core.ask(
@@ -130,7 +131,7 @@ def _new_tag(one: object, number: int) -> NewExtendedQueryTag:
     written = fields.get("level", "")
     level = _LEVELS.get(written.lower(), TagLevel.TAG_LEVEL_UNSPECIFIED)
     if written.strip() and not level:
-        raise invalid_choice(f"$[{number}].Level", ["Instance", "Series", "Study"])
+        raise invalid_choice(f"$[{number}].Level", written, ["Instance", "Series", "Study"])
     return NewExtendedQueryTag(
         path=fields.get("path", ""),
         vr=fields.get("vr", "").strip().upper(),

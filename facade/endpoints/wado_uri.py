@@ -19,7 +19,7 @@ from facade.catalogue import DICOM, Resource
 from facade.channel import Core
 from facade.endpoints.rendered import alone
 from facade.endpoints.wado import instances_question
-from facade.errors import CoreFailure, Refusal
+from facade.errors import CoreFailure, Refusal, shown
 from facade.observe import call_metadata
 from facade.query import Parameter, first, integer, invalid, parameters_of
 from facade.rendering import ANNOTATIONS, chosen, parse_window
@@ -39,8 +39,9 @@ async def retrieve(request: Request) -> Response:
         Refusal: 400, a parameter is missing or can't be understood; 406, it is one that is not offered.
     """
     parameters = parameters_of(request)
-    if (first(parameters, "requestType") or "").upper() != "WADO":
-        raise invalid("requestType", "The value must be WADO.")
+    request_type = first(parameters, "requestType") or ""
+    if request_type.upper() != "WADO":
+        raise invalid("requestType", f"The value {shown(request_type)} is not WADO.")
     resource = _resource(request, parameters)
     _refuse_what_is_not_offered(parameters)
     wishes = [wish for wish in parse_accept(first(parameters, "contentType") or ANY) if not wish.is_multipart]
@@ -72,7 +73,7 @@ def _refuse_what_is_not_offered(parameters: Sequence[Parameter]) -> None:
     """Refuse what would be wrong to ignore: a client that asks for a de-identified object must not get another."""
     if (anonymize := first(parameters, "anonymize")) is not None:
         if anonymize.lower() != "yes":
-            raise invalid("anonymize", "The value must be yes.")
+            raise invalid("anonymize", f"The value {shown(anonymize)} is not yes.")
         raise Refusal(406, "De-identified objects are not offered (anonymize=yes).")
     if first(parameters, "presentationUID") is not None:
         raise Refusal(406, "Rendering with a presentation state is not offered (presentationUID).")

@@ -80,11 +80,16 @@ def new_tag(path: str, vr: str, private_creator: str, level: Level) -> NewTag:
     if not vr and known is None:
         raise _invalid("The VR is missing, and the dictionary does not know the attribute.", "vr")
     if vr and known is not None and vr != known and not (known == dictionary.US_OR_SS and vr in _US_OR_SS):
-        raise _invalid(f"The VR of the attribute is {known}.", "vr")
+        raise _invalid(f"The VR of the attribute is {known}, not {_shown(vr)}.", "vr")
     wanted = vr or known or ""
     if wanted not in TAG_VRS:
-        raise _invalid("Attributes of this VR can't be searched by.", "vr")
+        possible = ", ".join(sorted(TAG_VRS))
+        raise _invalid(f"Attributes of VR {_shown(wanted)} can't be searched by. Possible are {possible}.", "vr")
     return NewTag(tag, dictionary.keyword(tag), wanted, private_creator, level)
+
+
+def _shown(vr: str) -> str:
+    return ascii(vr[:16])
 
 
 def _known_vr(number: int, creator: str, *, is_private: bool, is_creator: bool) -> str | None:

@@ -43,7 +43,8 @@ def validation_mode(value: store.ValidationMode) -> ValidationMode:
     try:
         return _MODES[value]
     except KeyError:
-        raise InvalidRequest(Reason.INVALID_FIELD, "Unknown validation mode.", field="header.validation") from None
+        message = f"The validation mode {value} is none that this server knows."
+        raise InvalidRequest(Reason.INVALID_FIELD, message, field="header.validation") from None
 
 
 def reason(value: Reason) -> errors.ErrorReason:
@@ -221,7 +222,8 @@ def query_status(value: tags.QueryStatus) -> QueryStatus:
     try:
         return QueryStatus(value)
     except ValueError:
-        raise InvalidRequest(Reason.INVALID_FIELD, "Unknown query status.", field="query_status") from None
+        message = f"The query status {value} is none that this server knows."
+        raise InvalidRequest(Reason.INVALID_FIELD, message, field="query_status") from None
 
 
 def tag_error(value: TagError) -> tags.ExtendedQueryTagError:

@@ -40,7 +40,8 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
 
 def _request(request: pb.SearchRequest) -> SearchRequest:
     if request.level not in _LEVELS:
-        raise InvalidRequest(Reason.INVALID_FIELD, "level is required.", field="level")
+        message = f"level {request.level} is none that this server knows." if request.level else "level is required."
+        raise InvalidRequest(Reason.INVALID_FIELD, message, field="level")
     if request.scope.sop_instance_uid:
         raise InvalidRequest(
             Reason.INVALID_FIELD, "A search can't be within an instance.", field="scope.sop_instance_uid"

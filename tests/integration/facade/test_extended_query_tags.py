@@ -119,7 +119,16 @@ async def test_an_operation_that_is_unknown_or_has_no_id(web: httpx.AsyncClient)
         (
             [STATION, {"path": "KVP", "level": "patient"}],
             "The field '$[1].Level' in request body is invalid: "
-            "Expected value to be one of the following values: ['Instance', 'Series', 'Study']",
+            "Expected value 'patient' to be one of the following values: ['Instance', 'Series', 'Study']",
+        ),
+        (
+            [{"path": "StationName", "level": "study", "vr": "OB\x07"}],
+            "The field '[0].VR' in request body is invalid: The VR of the attribute is SH, not 'OB\\x07'.",
+        ),
+        (
+            [{"path": "PixelData", "level": "study", "vr": "OW"}],
+            "The field '[0].VR' in request body is invalid: Attributes of VR 'OW' can't be searched by. "
+            "Possible are AE, AS, CS, DA, DT, FD, FL, IS, LO, PN, SH, SL, SS, TM, UI, UL, US.",
         ),
         (
             [STATION | {"colour": "red"}],

@@ -94,6 +94,35 @@ async def test_a_query_must_be_valid_all_the_same(web: httpx.AsyncClient, query:
     assert (await web.get(f"/v2/series?{query}", headers=JSON)).status_code == 400
 
 
+@pytest.mark.parametrize("path", ["/v1/studies", "/v2/series", "/v2/instances", f"/v2/studies/{STUDY}/series"])
+async def test_a_less_than_sign_that_is_percent_encoded_is_data(web: httpx.AsyncClient, path: str) -> None:
+    await stow(web, part10(StudyDescription="size <5 mm", SeriesDescription="size <5 mm"))
+    for query in ("SeriesDescription=size%20%3C5*", "StudyDescription=*%3c5+mm"):
+        assert (await web.get(f"{path}?{query}", headers=JSON)).status_code in (200, 204)
+    key = "StudyDescription" if path == "/v1/studies" else "SeriesDescription"
+    assert len((await web.get(f"{path}?{key}=size%20%3C5*", headers=JSON)).json()) == 1
+
+
+async def test_values_of_nothing_but_padding_are_empty(web: httpx.AsyncClient) -> None:
+    blank = [
+        element(0x00080020, "DA", b"        "),
+        element(0x00080050, "SH", b"\0\0"),
+        element(0x00080054, "AE", b"\0 \\ "),
+        element(0x00081030, "LO", b" \\\0\\"),
+        element(0x00081190, "UR", b"\0\0"),
+        element(0x00100010, "PN", b" \0"),
+        element(0x00200011, "IS", b"\0 "),
+    ]
+    assert (await stow(web, file(*blank))).status_code == 200
+    stored = await metadata(web)
+    for tag in ("00080020", "00080050", "00081190", "00100010", "00200011"):
+        assert stored[tag].keys() == {"vr"}
+    assert [stored[tag]["Value"] for tag in ("00080054", "00081030")] == [["", ""], ["", "", ""]]
+    for key in ("StudyDate", "AccessionNumber", "StudyDescription", "PatientName"):
+        found = await web.get(f"/v2/studies?emptyvaluematching=true&{key}=%22%22", headers=JSON)
+        assert found.status_code == 200, key
+
+
 async def test_a_date_that_means_nothing_is_returned_and_found_by_nothing(web: httpx.AsyncClient) -> None:
     await stow(web, file(element(0x00080020, "DA", b"bogus ")))
 

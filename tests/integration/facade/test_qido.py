@@ -150,7 +150,9 @@ async def test_more_matches_are_announced(archive: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=-5", "limit=x", "offset=-1", "fuzzymatching=x", "PatientName=<x", "PatientName=%3Cx",
+    ["limit=0", "limit=-5", "limit=x", "offset=-1", "fuzzymatching=x",
+     "PatientID=%20", "PatientID=%00", "PatientName=+%00",
+     "StudyDate=%20", "StudyInstanceUID=%00", "ModalitiesInStudy=%20%5C",
      "StudyDate=yesterday", "StudyDate=20210101-20200101"],
 )  # fmt: skip
 async def test_bad_queries_are_refused(archive: httpx.AsyncClient, query: str) -> None:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from facade.errors import ANSWERS, CoreFailure, Refusal, UnexpectedErrors, answer_of, core_failed, refused
+from facade.errors import ANSWERS, CoreFailure, Refusal, UnexpectedErrors, answer_of, core_failed, refused, shown
 from facade.observe import Observe
 
 REASONS = [name.removeprefix("ERROR_REASON_") for name, value in ErrorReason.items() if value]
@@ -20,6 +20,12 @@ REASONS = [name.removeprefix("ERROR_REASON_") for name, value in ErrorReason.ite
 @pytest.mark.parametrize("reason", REASONS)
 def test_every_reason_has_an_answer(reason: str) -> None:
     assert reason in ANSWERS
+
+
+def test_a_word_is_shown_printable_and_not_long() -> None:
+    assert shown("yes") == "'yes'"
+    assert shown("a\r\nb\x1b") == "'a\ufffd\ufffdb\ufffd'"
+    assert shown("x" * 1000) == f"'{'x' * 32}…'"
 
 
 def test_there_are_no_answers_to_reasons_that_do_not_exist() -> None:

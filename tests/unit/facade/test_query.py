@@ -33,12 +33,17 @@ def test_a_value_may_be_empty_or_missing() -> None:
     assert parameters("a=&b&&c==1") == [("a", ""), ("b", ""), ("c", "=1")]
 
 
-@pytest.mark.parametrize("query", ["PatientName=<b>", "PatientName=%3cb", "%3C=1"])
+@pytest.mark.parametrize("query", ["PatientName=<b>", "<=1", "a=%3C&b=<"])
 def test_a_less_than_sign_is_refused(query: str) -> None:
     with pytest.raises(Refusal, match=r"^The query string included invalid characters\.$"):
         parameters_of(request(query))
     with pytest.raises(Refusal):
         wishes_of(request(query))
+
+
+def test_a_less_than_sign_that_is_percent_encoded_is_data() -> None:
+    assert parameters("StudyDescription=%3C5%3c&%3C=1") == [("StudyDescription", "<5<"), ("<", "1")]
+    assert wishes_of(request("StudyDescription=%3C5&accept=image/png"))[0].name == "image/png"
 
 
 def test_the_accept_parameter_overrules_the_header() -> None:
@@ -144,5 +149,5 @@ def test_numbers_and_switches_have_defaults() -> None:
 
 
 def test_a_switch_that_is_neither_is_refused() -> None:
-    with pytest.raises(Refusal, match="'IncludeMetadata' is invalid"):
+    with pytest.raises(Refusal, match=r"'IncludeMetadata' is invalid\. The value 'yes' is neither true nor false\."):
         boolean([Parameter("includemetadata", "yes")], "includeMetadata", True)

@@ -102,6 +102,15 @@ def test_values_that_mean_nothing_are_refused(query: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "value"),
+    [("iccprofile=cmyk", "'cmyk'"), ("annotation=patient,physician", "'physician'"), ("window=1,2,cubic", "'cubic'")],
+)
+def test_a_refusal_names_a_word_that_means_nothing_and_those_that_do(query: str, value: str) -> None:
+    with pytest.raises(Refusal, match=f"{value} is not among "):
+        rendered_request(request(query))
+
+
+@pytest.mark.parametrize(
     ("accept", "names"),
     [
         (None, ["*/*"]),
