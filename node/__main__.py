@@ -26,9 +26,10 @@ from facade.http import listen, logging_config, server_config
 from node.calls import LocalChannel, LocalServer
 from node.door import Door
 from node.notify import notify
-from server.bootstrap import StartError, running
+from server.bootstrap import running
 from server.config import Settings as CoreSettings
 from server.model.errors import DicomStoreError
+from server.opening import StartError
 
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
 """Names the descriptor of a socket that listens already; what `dicomstore up` passes on, not a setting."""

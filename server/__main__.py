@@ -20,10 +20,12 @@ import typer
 import uvloop
 from pydantic import ValidationError
 
-from server import bootstrap
-from server.bootstrap import StartError, auditing, running
+from server import bootstrap, opening
+from server.bootstrap import auditing, running
 from server.config import Settings
+from server.domain.binding import Binding
 from server.model.errors import DicomStoreError
+from server.opening import StartError
 
 _THIS_MACHINE = {"127.0.0.1", "localhost", "[::1]"}
 
@@ -71,9 +73,9 @@ def migrate() -> None:
     """Bring the database up to date."""
     settings = _settings()
     try:
-        bootstrap.migrate(settings)
-        present, _ = bootstrap.schema_state(settings)
-    except (DicomStoreError, ValueError) as error:
+        opening.migrate(settings)
+        present, _ = opening.schema_state(settings)
+    except (StartError, DicomStoreError) as error:
         _give_up(str(error))
     typer.echo(f"schema {present}")
 
@@ -127,8 +129,8 @@ async def _work(settings: Settings) -> None:
 
 
 async def _checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
-    results = [_disk(settings), await asyncio.to_thread(_schema, settings)]
-    if results[-1]["status"] == "ok":
+    results = [_disk(settings), *await asyncio.to_thread(lambda: (_archive(settings), _schema(settings)))]
+    if all(entry["status"] == "ok" for entry in results[1:]):
         results.append(await _operations(settings))
         results += await _agreement(settings, deep=deep)
     return results
@@ -144,9 +146,23 @@ def _disk(settings: Settings) -> dict[str, Any]:
     return _entry("disk", "ok" if usage.free > usage.total * 0.05 else "warning", free)
 
 
+def _archive(settings: Settings) -> dict[str, Any]:
+    try:
+        binding = opening.check_binding(settings)
+    except (StartError, DicomStoreError) as error:
+        return _entry("archive", "failed", str(error))
+    return _entry(
+        "archive",
+        "ok",
+        "data directory and index belong together"
+        if binding is Binding.BOUND
+        else "data directory and index are bound at the next start",
+    )
+
+
 def _schema(settings: Settings) -> dict[str, Any]:
     try:
-        present, wanted = bootstrap.schema_state(settings)
+        present, wanted = opening.schema_state(settings)
     except (DicomStoreError, ValueError) as error:
         return _entry("database", "failed", str(error))
     if present != wanted:

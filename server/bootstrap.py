@@ -50,6 +50,7 @@ from server.domain.texts import Texts
 from server.domain.thumbnails import Thumbnails
 from server.domain.transcode import Transcoder
 from server.domain.transcode_instance import InstanceTranscoder
+from server.opening import StartError, prepare
 from server.ports.workers import Workers
 from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
@@ -103,10 +104,6 @@ _WORKER_BYTES = 256 << 20
 _log = logging.getLogger("dicomstore")
 
 
-class StartError(Exception):
-    """The core can't start as it is set up; the message says what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class Core:
     """A running core.
@@ -128,35 +125,6 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def migrate(settings: Settings) -> None:
-    """Bring the database up to date; blocking. Raises: as `engine.migrate`."""
-    engine.migrate(settings.database_url)
-
-
-def schema_state(settings: Settings) -> tuple[str | None, str]:
-    """Return the schema that the database has and the one that is wanted; blocking."""
-    return engine.schema_state(settings.database_url)
-
-
-def prepare_schema(settings: Settings) -> None:
-    """Migrate if the settings say so; blocking.
-
-    Raises:
-        StartError: the database has another schema than this program needs, or its URL is not one.
-        Unavailable, Exhausted
-    """
-    try:
-        if settings.migrate:
-            migrate(settings)
-        present, wanted = schema_state(settings)
-    except ValueError as error:
-        raise StartError(str(error)) from error
-    if present != wanted:
-        raise StartError(
-            f"The database has schema {present or 'none'}, this program needs {wanted}: run `dicomstore migrate`."
-        )
-
-
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Core]:
     """Run the core until the context is left.
@@ -165,7 +133,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         StartError: see the message.
         DicomStoreError: database or data directory can't be used.
     """
-    await asyncio.to_thread(prepare_schema, settings)
+    await asyncio.to_thread(prepare, settings)
     async with AsyncExitStack() as stack:
         database = engine.open_database(settings.database_url, settings.search_seconds, extract)
         stack.push_async_callback(database.close)
@@ -303,7 +271,7 @@ async def working(settings: Settings, stale_seconds: float | None = None) -> Asy
     """
     from server.jobs import engine as jobs  # not above: processes that serve do without the engine's memory
 
-    await asyncio.to_thread(prepare_schema, settings)
+    await asyncio.to_thread(prepare, settings, only_index=True)
     async with AsyncExitStack() as stack:
         database = engine.open_database(
             settings.database_url, settings.search_seconds, extract, reading_niceness=_WORK_NICENESS

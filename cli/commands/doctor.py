@@ -192,6 +192,7 @@ def _silent(name: str, listens_on: str, variable: str) -> Check:
 
 
 _HINTS = {
+    "archive": "see the message and docs/operations.md, When something fails; nothing is erased meanwhile",
     "disk": "make room, or correct DICOMSTORE_DATA",
     "database": "if it is behind, run `dicomstore migrate` (`dicomstore up` does so for the embedded one); "
     "if it can't be reached, start it or correct DICOMSTORE_DATABASE",

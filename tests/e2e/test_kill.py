@@ -86,6 +86,7 @@ async def test_what_was_acknowledged_survives_kill_9_and_nothing_half_done_remai
         assert found.pop("quarantine") in ("ok", "warning")  # what was not acknowledged
         assert found == {
             "disk": "ok",
+            "archive": "ok",
             "database": "ok",
             "operations": "ok",
             "agreement": "ok",

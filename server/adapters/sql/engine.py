@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from server.adapters.sql.changes import SqlChangeLog
 from server.adapters.sql.deadlines import Deadline
+from server.adapters.sql.identity import bind, identity
 from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
@@ -29,6 +30,7 @@ from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.tags import SqlTags
 from server.adapters.sql.transactions import READERS, Kind, Transactions, translated
 from server.adapters.sql.turns import FileTurns, Turns
+from server.model.archive import ArchiveId, IndexIdentity
 from server.model.tag import Tag, TagFault, TagValue
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.operations import Operations
@@ -131,6 +133,36 @@ def migrate(url: str) -> None:
             connection.commit()
     finally:
         turns.close()
+        engine.dispose()
+
+
+def identity_of(url: str) -> IndexIdentity:
+    """Return what a database says of the archive it belongs to, whatever its schema. Creates nothing.
+
+    Raises:
+        ValueError, Unavailable
+    """
+    engine = _engine(url, reading_seconds=SEARCH_SECONDS)
+    try:
+        return identity(_parsed(url), engine)
+    finally:
+        engine.dispose()
+
+
+def bind_to(url: str, archive: ArchiveId) -> ArchiveId:
+    """Give a migrated database the id of an archive if it has none, and return the one it has.
+
+    Raises:
+        ValueError, Unavailable, Exhausted
+    """
+    engine = _engine(url)
+    try:
+        with translated(), engine.connect() as connection:
+            _WRITES[connection.dialect.name].begin.run(connection, [{}])
+            bound = bind(connection, archive)
+            connection.commit()
+            return bound
+    finally:
         engine.dispose()
 
 

@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0008"
+REVISION = "0009"
 """The migration that makes this schema."""
 
 LONGEST_TEXT = 512
@@ -79,6 +79,14 @@ counters = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("change_time", BigInteger, nullable=False),
     comment="one row: the last of each that was given out",
+)
+
+archive = Table(
+    "archive",
+    tables,
+    _key("key"),
+    Column("id", Label, nullable=False, comment="the data directory has the same, in archive.json"),
+    comment="one row: the archive that this index belongs to",
 )
 
 partitions = Table(

@@ -223,6 +223,11 @@ def _is_out_of_order(error: DBAPIError) -> bool:
     return isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(error.orig, programming)
 
 
+def is_damaged(error: DBAPIError) -> bool:
+    """Say whether the database's file has been damaged, or is none of SQLite's."""
+    return _sqlite_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def _sqlite_code(error: DBAPIError) -> int | None:
     """Return the primary result code, without what SQLite adds in the higher bits."""
     code = getattr(error.orig, "sqlite_errorcode", None)

@@ -1,0 +1,65 @@
+"""Whether a data directory and a database are the two halves of one archive.
+
+Blobs without the index that names them look like leftovers, and an index without its blobs like damage. So both carry
+the id of their archive, and nothing is served, recovered or erased before they were compared.
+"""
+
+from enum import Enum
+
+from server.model.archive import BlobsIdentity, IndexIdentity
+
+
+class Refused(Exception):
+    """Data directory and database do not belong together; the message says why and what to do."""
+
+
+class Binding(Enum):
+    """What is to be done with a pair that may be used."""
+
+    BOUND = "both carry the same id"
+    TO_BIND = "both halves are new, or from before there were ids: give them one"
+
+
+def binding_of(blobs: BlobsIdentity, index: IndexIdentity) -> Binding:
+    """Compare the two halves.
+
+    Raises:
+        Refused
+    """
+    if index.damage and (blobs.id or blobs.has_blobs or not index.is_new):
+        raise Refused(_DAMAGED.format(blobs=blobs, index=index))
+    if index.id is not None:
+        if index.id == blobs.id:
+            return Binding.BOUND if blobs.is_bound else Binding.TO_BIND
+        raise Refused((_OTHER if blobs.id else _NO_ID).format(blobs=blobs, index=index))
+    if index.is_new:
+        if blobs.has_blobs:
+            raise Refused(_LOST_INDEX.format(blobs=blobs, index=index))
+        return Binding.TO_BIND
+    if blobs.id is not None and blobs.is_bound:
+        raise Refused(_OTHER.format(blobs=blobs, index=index))
+    if index.has_instances and not blobs.has_blobs:
+        raise Refused(_NO_ID.format(blobs=blobs, index=index))
+    return Binding.TO_BIND
+
+
+_CORRECT = "Correct DICOMSTORE_DATA or DICOMSTORE_DATABASE (`dicomstore config` shows both)"
+_RESTORE = "restore the index from a backup (docs/operations.md, Restore)"
+_UNTOUCHED = " Nothing was changed."
+
+_DAMAGED = (
+    "The index {index.place} can't be used: {index.damage}. The bytes in {blobs.place} are kept as they are. "
+    f"{_CORRECT} if it is the wrong file, or {_RESTORE}.{_UNTOUCHED}"
+)
+_LOST_INDEX = (
+    "The index {index.place} is empty, but there are instances in {blobs.place}: the index was lost, or is that of "
+    f"another archive. {_CORRECT} if it is the wrong one, or {_RESTORE}.{_UNTOUCHED}"
+)
+_OTHER = (
+    "The index {index.place} belongs to another archive than the data directory {blobs.place} "
+    f"({{index.id}} and {{blobs.id}}). {_CORRECT}.{_UNTOUCHED}"
+)
+_NO_ID = (
+    "The index {index.place} belongs to an archive whose data directory is not {blobs.place}: a database serves one "
+    f"data directory. {_CORRECT}, or restore the data directory with its archive.json from a backup.{_UNTOUCHED}"
+)

@@ -1,0 +1,40 @@
+"""What the two halves of an archive, blobs and index, say of the archive they belong to."""
+
+from dataclasses import dataclass
+
+ArchiveId = str
+"""Random, made with the archive; both halves carry it."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobsIdentity:
+    """What the data directory says.
+
+    place: the directory, for messages.
+    id: of the archive; None if there is none yet.
+    is_bound: the index is known to carry the same id; False while the two are being bound together.
+    has_blobs: there are bytes of instances.
+    """
+
+    place: str
+    id: ArchiveId | None
+    is_bound: bool
+    has_blobs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IndexIdentity:
+    """What the database says.
+
+    place: the file or URL without a password, for messages.
+    id: of the archive; None if there is none yet.
+    is_new: nothing was ever stored in it.
+    has_instances: it names blobs.
+    damage: why it can't be read, or is empty although its file is there; empty if neither.
+    """
+
+    place: str
+    id: ArchiveId | None = None
+    is_new: bool = True
+    has_instances: bool = False
+    damage: str = ""

@@ -1,0 +1,92 @@
+"""What happens before anything is served: data directory and database are compared, bound, and brought up to date."""
+
+import logging
+import uuid
+
+from server.adapters.archive_file import ArchiveFile
+from server.adapters.sql import engine
+from server.config import Settings
+from server.domain.binding import Binding, Refused, binding_of
+from server.model.archive import BlobsIdentity, IndexIdentity
+
+_log = logging.getLogger("dicomstore")
+
+
+class StartError(Exception):
+    """The program can't start as it is set up; the message says what to do."""
+
+
+def prepare(settings: Settings, *, only_index: bool = False) -> None:
+    """Check that data directory and database belong together, bind new ones, migrate if the settings say so; blocking.
+
+    Args:
+        only_index: this process uses no blobs, and may run where there are none.
+
+    Raises:
+        StartError: they don't, or the database has another schema than this program needs, or its URL is not one.
+        Unavailable, Exhausted
+    """
+    with ArchiveFile(settings.data).lock():
+        binding = check_binding(settings, only_index=only_index)
+        _prepare_schema(settings)
+        if binding is Binding.TO_BIND and not only_index:
+            _bind(settings)
+
+
+def check_binding(settings: Settings, *, only_index: bool = False) -> Binding:
+    """Compare data directory and database; blocking.
+
+    Raises:
+        StartError: they don't belong together, or the database's URL is not one.
+        Unavailable
+    """
+    blobs, index = _identities(settings)
+    if only_index and not blobs.has_blobs and blobs.id is None:
+        return Binding.BOUND
+    try:
+        return binding_of(blobs, index)
+    except Refused as refused:
+        raise StartError(str(refused)) from refused
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database up to date; blocking. Raises: as `prepare`."""
+    with ArchiveFile(settings.data).lock():
+        check_binding(settings, only_index=True)
+        engine.migrate(settings.database_url)
+
+
+def schema_state(settings: Settings) -> tuple[str | None, str]:
+    """Return the schema that the database has and the one that is wanted; blocking."""
+    return engine.schema_state(settings.database_url)
+
+
+def _identities(settings: Settings) -> tuple[BlobsIdentity, IndexIdentity]:
+    blobs = ArchiveFile(settings.data).read()
+    try:
+        return blobs, engine.identity_of(settings.database_url)
+    except ValueError as error:
+        raise StartError(str(error)) from error
+
+
+def _prepare_schema(settings: Settings) -> None:
+    if settings.migrate:
+        engine.migrate(settings.database_url)
+    present, wanted = schema_state(settings)
+    if present != wanted:
+        raise StartError(
+            f"The database has schema {present or 'none'}, this program needs {wanted}: run `dicomstore migrate`."
+        )
+
+
+def _bind(settings: Settings) -> None:
+    """Give both the same id: the data directory first, so that a crash in between leaves it "not bound yet"."""
+    file = ArchiveFile(settings.data)
+    blobs, index = _identities(settings)
+    archive = blobs.id or uuid.uuid4().hex
+    if blobs.id is None:
+        file.write(archive, is_bound=False)
+    if engine.bind_to(settings.database_url, archive) != archive:  # another data directory was faster
+        raise StartError(f"The index {index.place} was bound to another data directory meanwhile: start again.")
+    file.write(archive, is_bound=True)
+    _log.info("bound data directory and index archive=%s", archive)

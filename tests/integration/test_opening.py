@@ -1,0 +1,170 @@
+"""A core starts only on a data directory and an index that belong together (server/opening.py)."""
+
+import asyncio
+import json
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from server.bootstrap import working
+from server.opening import StartError, check_binding, migrate, prepare
+from tests.core import Ref, settings_for
+from tests.data import new_uid, part10
+from tests.integration.conftest import a_core
+
+Damage = Callable[[Path], None]
+STUDY = new_uid()
+EVERYTHING = Ref(study_instance_uid=STUDY)
+
+
+@pytest.fixture
+async def data(tmp_path: Path) -> AsyncIterator[Path]:
+    """The data directory of an archive with an instance in a segment and one in a file of its own."""
+    async with a_core(tmp_path / "data") as core:
+        large = part10(StudyInstanceUID=STUDY, Rows=1500, Columns=1000, frames=[bytes(1_500_000)])
+        await core.stored(part10(StudyInstanceUID=STUDY), large)
+    return tmp_path / "data"
+
+
+async def refusal(data: Path, **settings: str) -> str:
+    """Start a core that must refuse to start, and return why."""
+    with pytest.raises(StartError) as caught:
+        async with a_core(data, **settings):
+            pass
+    return str(caught.value)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    paths = [*root.glob("segments/*.seg"), *root.glob("blobs/*/*"), *root.glob("quarantine/*")]
+    return {str(path): path.read_bytes() for path in paths}
+
+
+def remove_index(data: Path) -> None:
+    for path in data.glob("index.db*"):
+        path.unlink()
+
+
+def empty_index(data: Path) -> None:
+    remove_index(data)
+    (data / "index.db").touch()
+
+
+def no_index(data: Path) -> None:
+    remove_index(data)
+    (data / "index.db").write_bytes(b"not a database" * 1000)
+
+
+def damaged_index(data: Path) -> None:
+    remove_wal(data)
+    with open(data / "index.db", "r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 4000)
+
+
+def remove_wal(data: Path) -> None:
+    sqlite3.connect(data / "index.db").close()
+
+
+def new_index(data: Path) -> None:
+    remove_index(data)
+    migrate(settings_for(data.parent / "elsewhere"))
+    shutil.copy(data.parent / "elsewhere" / "index.db", data / "index.db")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (remove_index, "index was lost"),
+        (new_index, "index was lost"),
+        (empty_index, "the file has 0 bytes"),
+        (no_index, "the file is not an SQLite database"),
+        (damaged_index, "malformed"),
+    ],
+)
+async def test_a_data_directory_without_its_index_is_refused_and_stays_as_it_is(
+    data: Path, damage: Damage, message: str
+) -> None:
+    shutil.copytree(data, data.parent / "right")
+    before = contents(data)
+    damage(data)
+    for _ in range(2):
+        assert message in await refusal(data)
+        with pytest.raises(StartError, match=message):
+            migrate(settings_for(data))
+        with pytest.raises(StartError, match=message):
+            check_binding(settings_for(data))
+    assert contents(data) == before
+    remove_index(data)
+    shutil.copy(data.parent / "right" / "index.db", data / "index.db")
+    async with a_core(data) as core:
+        assert len(await core.retrieve(EVERYTHING)) == 2
+
+
+async def test_the_index_of_another_archive_is_refused(data: Path, tmp_path: Path) -> None:
+    async with a_core(tmp_path / "other") as core:
+        await core.stored(part10())
+    before = contents(data)
+    assert "another archive" in await refusal(data, database=f"sqlite:///{tmp_path / 'other' / 'index.db'}")
+    assert contents(data) == before
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+async def test_a_second_data_directory_on_one_database_is_refused(tmp_path: Path, is_used: bool) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    async with a_core(tmp_path / "one", database=url) as core:
+        if is_used:
+            await core.stored(part10())
+    assert "one data directory" in await refusal(tmp_path / "other", database=url)
+
+
+@pytest.mark.postgres
+async def test_an_empty_postgresql_database_beside_blobs_is_refused_and_stays_empty(
+    data: Path, postgres_url: str
+) -> None:
+    assert "index was lost" in await refusal(data, database=postgres_url)
+    assert "index was lost" in await refusal(data, database=postgres_url)
+
+
+async def test_an_empty_file_in_an_empty_data_directory_is_a_new_archive(tmp_path: Path) -> None:
+    (tmp_path / "index.db").touch()
+    async with a_core(tmp_path) as core:
+        await core.stored(part10())
+
+
+async def test_an_archive_from_before_there_were_identities_is_bound(data: Path) -> None:
+    (data / "archive.json").unlink()
+    with sqlite3.connect(data / "index.db") as connection:
+        connection.execute("DROP TABLE archive")
+        connection.execute("UPDATE alembic_version SET version_num = '0008'")
+    connection.close()
+    async with a_core(data) as core:
+        assert len(await core.retrieve(EVERYTHING)) == 2
+    assert json.loads((data / "archive.json").read_text())["bound"] is True
+
+
+async def test_a_binding_that_was_interrupted_is_completed(data: Path) -> None:
+    facts = json.loads((data / "archive.json").read_text())
+    (data / "archive.json").write_text(json.dumps({**facts, "bound": False}))
+    async with a_core(data) as core:
+        assert len(await core.retrieve(EVERYTHING)) == 2
+    assert json.loads((data / "archive.json").read_text()) == facts
+
+
+async def test_processes_that_create_an_archive_together_agree_on_its_identity(tmp_path: Path) -> None:
+    await asyncio.gather(*(asyncio.to_thread(prepare, settings_for(tmp_path)) for _ in range(6)))
+    prepare(settings_for(tmp_path))
+
+
+async def test_a_worker_refuses_a_pair_that_does_not_belong_together_and_needs_no_blobs(
+    data: Path, tmp_path: Path
+) -> None:
+    async with working(settings_for(tmp_path / "elsewhere", database=f"sqlite:///{data / 'index.db'}")):
+        pass
+    async with a_core(tmp_path / "other") as core:
+        await core.stored(part10())
+    with pytest.raises(StartError, match="another archive"):
+        async with working(settings_for(tmp_path / "other", database=f"sqlite:///{data / 'index.db'}")):
+            pass
