@@ -8,6 +8,7 @@ waited for where it is read (`idle_seconds`).
 import asyncio
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_SECONDS = 30.0
@@ -36,11 +37,32 @@ class _Cycle(RequestResponseCycle):
             self.transport.write(b"\r\n")
 
 
+class _Parser(httptools.HttpRequestParser):
+    """Parses requests. An offer to change to another protocol is declined by reading on (RFC 9110 section 7.8).
+
+    The parser by itself ends such a request after its head, so that its body would be lost.
+    """
+
+    def __init__(self, connection: "Connection") -> None:
+        super().__init__(connection)
+        self._connection = connection
+
+    def feed_data(self, data: Any) -> None:
+        """Take bytes of a head or a body."""
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as offered:
+            if not self._connection.offers_upgrade:
+                raise
+            self._connection.decline_upgrade(data[offered.args[0] :])
+
+
 class Connection(HttpToolsProtocol):
     """One connection. What was written to a peer that has read nothing of it for `idle_seconds` is thrown away."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.parser = _Parser(self)
         application: Any = self.app
         self._idle_seconds: float = application.state.settings.idle_seconds
         self._in_body = False
@@ -70,8 +92,23 @@ class Connection(HttpToolsProtocol):
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.send_400_response("The request line and headers are too long.")
 
+    @property
+    def offers_upgrade(self) -> bool:
+        """Whether the client would also speak another protocol, as Java's HTTP client does in each request."""
+        return bool(self.parser.should_upgrade()) and any(name == b"upgrade" for name, _ in self.headers)
+
+    def decline_upgrade(self, rest: bytes) -> None:
+        """Read the request again without the offer, and then what follows its head."""
+        version = self.parser.get_http_version().encode()
+        kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (self.parser.get_method(), self.url, version, b"".join(kept))
+        self.parser = _Parser(self)
+        self.parser.feed_data(head + rest)
+
     def on_headers_complete(self) -> None:
         """The head is there."""
+        if self.offers_upgrade:
+            return
         self._end_head()
         self._in_body = True
         super().on_headers_complete()
@@ -79,6 +116,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The body, if there is one, is there."""
+        if self.offers_upgrade:
+            return
         self._in_body = False
         super().on_message_complete()
 
