@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := .:protos/gen
 
-.PHONY: run test unit check format protos docs release-protos bench bench-grpc bench-memory setup viewer clean
+.PHONY: run test unit check format protos docs release-protos bench bench-grpc bench-memory setup viewer clients clean
 
 # Start the archive: DICOMweb on :8080, gRPC on :50051, data in ./data.
 run: .venv/runtime
@@ -63,6 +63,14 @@ viewer: .viewer/index.html
 	cd .viewer.new && npm pack --silent $(VIEWER) && tar -xzf *.tgz package/dist
 	cd .viewer.new/package/dist && find . -size +8k \( -name '*.js' -o -name '*.css' -o -name '*.wasm' \) -exec gzip -k {} +
 	rm -rf .viewer && mv .viewer.new/package/dist .viewer && rm -rf .viewer.new
+	touch $@
+
+# JavaScript clients from npm, for the tests with Node.
+clients: .clients/package.json
+
+.clients/package.json:
+	mkdir -p .clients
+	npm install --silent --no-audit --no-fund --prefix .clients dicomweb-client@0.11.3 xhr2@0.2.1
 	touch $@
 
 # A virtual environment with everything for development.

@@ -1,19 +1,42 @@
 import shutil
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.archive import ROOT, Archive, running_archive
 
+ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests with a browser where there is none, or no viewer (`make viewer`)."""
-    has_browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if has_browser and (ROOT / ".viewer/index.html").exists():
-        return
-    left_out = [item for item in items if item.get_closest_marker("browser")]
-    items[:] = [item for item in items if not item.get_closest_marker("browser")]
+    """Leave out the tests whose browser, viewer (`make viewer`) or client (`make clients`) is missing."""
+    left_out = [item for item in items if not _is_possible(item)]
+    items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
+
+
+def _is_possible(item: pytest.Item) -> bool:
+    clients = item.get_closest_marker("clients")
+    if clients is not None:
+        return _has_client(clients.args[0])
+    return item.get_closest_marker("browser") is None or _has_browser()
+
+
+@cache
+def _has_browser() -> bool:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    return bool(chromium) and (ROOT / ".viewer/index.html").exists()
+
+
+@cache
+def _has_client(name: str) -> bool:
+    if name == "node":
+        return bool(shutil.which("node")) and (ROOT / ".clients/node_modules/dicomweb-client").exists()
+    if name == "orthanc":
+        return bool(shutil.which("Orthanc")) and ORTHANC_PLUGIN.exists()
+    return bool(shutil.which(name))
 
 
 @pytest.fixture(scope="module")

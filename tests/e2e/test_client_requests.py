@@ -75,6 +75,7 @@ class Row:
     path: below the version, with the query.
     accept: None is no such header.
     part: Content-Type of the first part; empty if the answer has none.
+    also: headers besides Accept and Range.
     """
 
     client: str
@@ -84,6 +85,7 @@ class Row:
     part: str = ""
     status: int = 200
     range: str = ""
+    also: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -99,6 +101,23 @@ def dicom(syntax: str) -> str:
 def octets(syntax: str) -> str:
     return f"{OCTETS}; transfer-syntax={syntax}"
 
+
+GO = (("User-Agent", "Go-http-client/1.1"), ("Accept-Encoding", "gzip"))
+JAVA = (
+    ("Connection", "Upgrade, HTTP2-Settings"), ("Content-Length", "0"),
+    ("HTTP2-Settings", "AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA"), ("Upgrade", "h2c"),
+    ("User-Agent", "Java-http-client/17.0.15"),
+)  # fmt: skip
+XHR2 = (
+    ("Connection", "keep-alive"), ("User-Agent", "Mozilla/5.0 (Linux x64) node.js/20.20.2 v8/11.3.244.8-node.38"),
+    ("Content-Length", "0"),
+)  # fmt: skip
+REQUESTS = (
+    ("User-Agent", "python-requests/2.32.5"),
+    ("Accept-Encoding", "gzip, deflate"),
+    ("Connection", "keep-alive"),
+)
+"""What HTTP libraries add to each request."""
 
 ROWS = [
     # OHIF 3.13
@@ -219,6 +238,46 @@ ROWS = [
     Row("postman", f"{CT1}/frames/1", "application/octet-stream; transfer-syntax=*", octets(ELE)),
     Row("postman", f"{CT1}/rendered", "image/jpeg", JPEG),
     Row("postman", f"{CT1}/rendered", "application/jpeg", "", status=406),
+    # HTTP libraries that send no Accept header: it means */* (RFC 9110 section 12.5.1)
+    *(
+        Row(client, path, None, media_type, part, also=also)
+        for client, also in (("go", GO), ("java", JAVA))
+        for path, media_type, part in (
+            (f"studies?StudyInstanceUID={PHANTOM_STUDY}", JSON, ""),
+            (f"{CT}/instances?limit=1", JSON, ""),
+            (f"{CT}/metadata", JSON, ""),
+            (f"{CT1}/metadata", JSON, ""),
+            (f"studies/{_MR_STUDY}", DICOM, dicom(RLE)),
+            (MR, DICOM, dicom(RLE)),
+            (f"{MR}/frames/1", OCTETS, octets(RLE)),
+            (f"{DOC}/bulkdata/00420011", PDF + "|" + OCTETS, ""),
+            (f"{DOC}/bulkdata", OCTETS, ""),
+            (f"{CT1}/rendered", JPEG, ""),
+            (f"{DOC}/rendered", PDF, ""),
+            (f"{CT1}/thumbnail", JPEG, ""),
+            ("changefeed?limit=1", "application/json", ""),
+            ("extendedquerytags", "application/json", ""),
+            ("api.json", "application/json", ""),
+        )
+    ),
+    # dicomweb-client for JavaScript under Node, with xhr2
+    Row("dicomweb-client.js node", f"studies?StudyInstanceUID={PHANTOM_STUDY}&limit=5", JSON, JSON, also=XHR2),
+    Row("dicomweb-client.js node", MR, 'multipart/related; type="application/dicom"', DICOM, dicom(ELE), also=XHR2),
+    Row("dicomweb-client.js node", f"{CT1}/rendered", None, JPEG, also=XHR2),
+    Row("dicomweb-client.js node", f"{CT1}/frames/1/rendered", None, JPEG, also=XHR2),
+    Row("dicomweb-client.js node", f"{CT1}/thumbnail", None, JPEG, also=XHR2),
+    Row("dicomweb-client.js node", f"{DOC}/bulkdata/00420011", None, PDF + "|" + OCTETS, also=XHR2),
+    # Orthanc's DICOMweb plugin as a client
+    Row("orthanc", f"studies?StudyInstanceUID={PHANTOM_STUDY}", "*/*", JSON),
+    Row("orthanc", MR, 'multipart/related; type="application/dicom"; transfer-syntax=*', DICOM, dicom(RLE)),
+    # Google's dcmweb
+    Row("dcmweb", "studies?limit=5000", "*/*", JSON, also=REQUESTS),
+    Row("dcmweb", f"studies/{PHANTOM_STUDY}/instances?includefield=0020000D&includefield=0020000E&limit=5000&offset=0",
+        "*/*", JSON, also=REQUESTS),
+    Row("dcmweb", MR, "application/dicom; transfer-syntax=*", dicom(RLE), also=REQUESTS),
+    Row("dcmweb", f"{TILES}/frames/1", 'multipart/related; type="image/jpeg"', JPEG, "image/jpeg",
+        also=REQUESTS),
+    Row("dcmweb", f"{CT1}/rendered", 'multipart/related; type="image/png"', PNG, PNG, also=REQUESTS),
 ]  # fmt: skip
 
 
@@ -265,6 +324,7 @@ def test_a_client_gets_what_it_can_use(stored: Archive, version: str, row: Row) 
     headers = {"Accept": row.accept} if row.accept is not None else {}
     if row.range:
         headers["Range"] = row.range
+    headers |= dict(row.also)
     status, content_type, body = ask(stored, f"/{version}/{row.path}", headers)
 
     assert status == row.status, body[:500]
@@ -308,27 +368,60 @@ STORES = {
         XML,
     ),
     "postman": ({"Content-Type": DICOM, "Accept": JSON}, "", JSON),
+    "go": (dict(GO) | {"Content-Type": DICOM}, "", JSON),
+    "go in chunks": (dict(GO) | {"Content-Type": DICOM, "Transfer-Encoding": "chunked"}, "", JSON),
+    "java": ({name: value for name, value in JAVA if name != "Content-Length"} | {"Content-Type": DICOM}, "", JSON),
+    "java in chunks": (
+        {name: value for name, value in JAVA if name != "Content-Length"}
+        | {"Content-Type": DICOM, "Transfer-encoding": "chunked"},
+        "",
+        JSON,
+    ),
+    "dicomweb-client.js node": (
+        {
+            "Content-Type": 'multipart/related; type="application/dicom"; '
+            'boundary="dc23b407-611d-2b49-8b9b-e8a635999c82"',
+            "Connection": "keep-alive",
+        },
+        "dc23b407-611d-2b49-8b9b-e8a635999c82",
+        JSON,
+    ),
+    "orthanc": (
+        {
+            "Accept": JSON,
+            "Content-Type": 'multipart/related; type="application/dicom"; '
+            "boundary=e28ca14c-05ea-426a-8459-c736c233db62-e28ca14c-05ea-426a-8459-c736c233db62",
+            "Transfer-Encoding": "chunked",
+        },
+        "e28ca14c-05ea-426a-8459-c736c233db62-e28ca14c-05ea-426a-8459-c736c233db62",
+        JSON,
+    ),
+    "dcmweb": (dict(REQUESTS) | {"Accept": "*/*", "Content-Type": DICOM}, "", JSON),
 }
 """What clients send with files: headers, the boundary in the body (none for a bare file), and what they can read."""
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("client", list(STORES))
-def test_a_client_stores_and_can_read_the_answer(archive: Archive, version: str, client: str) -> None:
+def test_a_client_stores_twice_and_can_read_the_answer(archive: Archive, version: str, client: str) -> None:
     headers, boundary, media_type = STORES[client]
-    body = part10(PatientID=f"{client}-{version}")
+    body = part10(PatientID=f"{client}-{version}"[:64])
     if boundary:
-        head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-        body = head + body + f"\r\n--{boundary}--".encode()
-    connection = http.client.HTTPConnection("127.0.0.1", archive.http_port, timeout=60)
-    connection.putrequest("POST", f"/{version}/studies", skip_accept_encoding=True)
-    is_chunked = "Transfer-Encoding" in headers
-    for name, value in (headers | ({} if is_chunked else {"Content-Length": str(len(body))})).items():
-        connection.putheader(name, value)
-    connection.endheaders(body, encode_chunked=is_chunked)
-    answer = connection.getresponse()
+        head = f"--{boundary}\r\nContent-Type: application/dicom\r\n"
+        if client == "orthanc":
+            head += f"Content-Length: {len(body)}\r\n"
+        start = "\r\n" if client == "dicomweb-client.js node" else ""
+        body = f"{start}{head}\r\n".encode() + body + f"\r\n--{boundary}--".encode()
+    is_chunked = any(name.lower() == "transfer-encoding" for name in headers)
+    for _ in range(2):
+        connection = http.client.HTTPConnection("127.0.0.1", archive.http_port, timeout=60)
+        connection.putrequest("POST", f"/{version}/studies", skip_accept_encoding=True)
+        for name, value in (headers | ({} if is_chunked else {"Content-Length": str(len(body))})).items():
+            connection.putheader(name, value)
+        connection.endheaders(body, encode_chunked=is_chunked)
+        answer = connection.getresponse()
 
-    # dicomweb-client takes an answer for empty if anything follows the media type.
-    assert (answer.status, answer.headers["Content-Type"]) == (200, media_type)
-    assert answer.read().startswith(b"{" if media_type == JSON else b"<?xml")
-    connection.close()
+        # dicomweb-client takes an answer for empty if anything follows the media type.
+        assert (answer.status, answer.headers["Content-Type"]) == (200, media_type)
+        assert answer.read().startswith(b"{" if media_type == JSON else b"<?xml")
+        connection.close()
