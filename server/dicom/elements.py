@@ -28,11 +28,14 @@ PIXEL_DATA = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
 
 SEQUENCE = "SQ"
 UNKNOWN = "UN"
+UNDEFINED = "??"
+"""A VR of two letters that PS3.5 does not define; see `server.dicom.unknown_vr`."""
+
 MISSING = ""
 """The VR of an element that is encoded without, where the dictionary of public elements doesn't know it."""
 
 LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
-_SHORT_VRS = frozenset(
+SHORT_VRS = frozenset(
     {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "FL", "FD", "IS", "LO", "LT", "PN", "SH", "SL", "SS"}
 ) | {
     *("ST", "TM", "UI", "UL", "US"),
@@ -129,7 +132,13 @@ class ElementTable(dict[bytes, Row]):
         entry, is_lasting = self._entry_of(key)
         has_own_encoding = entry.length_at == 4 != self.key_bytes
         is_special = self._is_special(entry) or has_own_encoding
-        is_left_out = is_group_length(entry.tag) and entry.tag != 0 and entry.value_at == 8 and not has_own_encoding
+        is_left_out = (
+            is_group_length(entry.tag)
+            and entry.tag != 0
+            and entry.vr != UNDEFINED
+            and entry.value_at == 8
+            and not has_own_encoding
+        )
         emit = None if is_special else self.emitters[entry.vr]
         plain, before, after = PLAIN_VALUES.get(entry.vr, (None, "", ""))
         opening = "" if is_left_out else entry.head + before
@@ -145,14 +154,13 @@ class ElementTable(dict[bytes, Row]):
         vr = raw_vr.decode("latin-1")
         if vr in LONG_VRS:
             return _entry(tag, vr, self.u32, 8, 12), True
-        if vr in _SHORT_VRS:
+        if vr in SHORT_VRS:
             return _entry(tag, vr, self.u16, 6, 8), True
-        if self.is_implicit or tag >> 16 == 0xFFFE or not b"AA" <= raw_vr <= b"ZZ":
+        if self.is_implicit or tag >> 16 == 0xFFFE or not _is_vr(raw_vr):
             # Items have no VR, and some writers leave it out elsewhere; then these bytes are of the length.
             missing = "UL" if tag & 0xFFFF == 0 else MISSING
             return _entry(tag, dictionary.public_vr(tag) or missing, self.u32, 4, 8), raw_vr in (b"", b"\0\0")
-        # A VR that we don't know: pydicom takes its length for a short one.
-        return _entry(tag, UNKNOWN, self.u16, 6, 8), False
+        return _entry(tag, UNDEFINED, self.u16, 6, 8), False
 
     def _is_special(self, entry: Entry) -> bool:
         """Say whether an element needs more than its value to become JSON, or means something for others."""
@@ -165,6 +173,11 @@ class ElementTable(dict[bytes, Row]):
             or is_private_creator(tag)
             or is_group_length(tag)
         )
+
+
+def _is_vr(raw: bytes) -> bool:
+    """Say whether two bytes are a VR, defined or not; "??" is what some toolkits write for one they don't know."""
+    return (raw.isalpha() and raw.isupper()) or raw == b"??"
 
 
 def _entry(tag: int, vr: str, unpack: Callable[..., tuple[Any, ...]], length_at: int, value_at: int) -> Entry:

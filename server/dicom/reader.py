@@ -72,7 +72,7 @@ class InstanceReader:
             self._inflater.finish()
         scanner, syntax = self._scanner_of(), self._syntax
         assert syntax is not None
-        return describe(scanner, scanner.finish(self._end), syntax.uid, self._mode)
+        return describe(scanner, scanner.finish(self._end, self._released()), syntax.uid, self._mode)
 
     def _begin(self, data: bytes, *, is_whole: bool) -> None:
         """Read the meta information, if it is there, and start on the data set."""

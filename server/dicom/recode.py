@@ -86,13 +86,17 @@ class Recoder(Walk):
         self._inner = None
         self.at = at
 
-    def finish(self, end: int) -> None:
-        """Check that the data set, of which the last byte is before `end`, is whole; a last value may be cut off.
+    def finish(self, end: int, rest: bytes) -> None:
+        """Check that the data set is whole; a last value may be cut off.
+
+        Args:
+            end: where the data set ends, from the start of the file.
+            rest: the last bytes before it, from `at` on; empty if `at` is beyond.
 
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE.
         """
-        self._end_at(end)
+        self._end_at(end, rest)
         self._write_changes(_LAST_TAG)
         if isinstance(self._inner, _Copy) and self._open is self._top:
             return
@@ -195,8 +199,8 @@ class Recoder(Walk):
             self._bits_allocated = data_set.table.u16(raw)[0]
 
     def _written_vr(self, data_set: DataSet, entry: Entry, vr: str) -> str:
-        if entry.vr == elements.UNKNOWN:
-            return entry.vr  # what was declared unknown stays so, whatever the dictionary says
+        if entry.vr in (elements.UNKNOWN, elements.UNDEFINED):
+            return elements.UNKNOWN  # what was declared unknown stays so, whatever the dictionary says
         if vr == dictionary.US_OR_SS:
             return "SS" if data_set.is_signed() else "US"
         if vr == dictionary.US_OR_OW:

@@ -91,7 +91,7 @@ class Rewriter:
         """
         if self._recoder is None:
             raise unreadable("The file ends in its meta information.")
-        self._recoder.finish(self._end)
+        self._recoder.finish(self._end, self._held)
         return self._recoder.taken()
 
     def _new_recoder(self, at: int) -> Recoder:

@@ -96,15 +96,19 @@ class Scanner(Walk):
         super().feed(data, base)
         self._check_budget(0)
 
-    def finish(self, end: int) -> list[str]:
-        """Return the JSON of the top-level elements in order, after the last byte, which is before `end`, was fed.
+    def finish(self, end: int, rest: bytes) -> list[str]:
+        """Return the JSON of the top-level elements in order.
+
+        Args:
+            end: where the data set ends, from the start of the file.
+            rest: the last bytes before it, from `at` on; empty if `at` is beyond.
 
         What is too short to be an element is padding. Only the delimiter of encapsulated pixel data may be missing.
 
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE, the data set is cut off.
         """
-        self._end_at(end)
+        self._end_at(end, rest)
         if self._inner is not None and self.at == end and self._open is self._top:
             self._end_unfinished_fragments()
         if self._inner is not None or self._open is not self._top or end - self.at >= 8:

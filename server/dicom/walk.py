@@ -16,6 +16,7 @@ from server.dicom import dictionary, elements
 from server.dicom.charset import DEFAULT_REPERTOIRE
 from server.dicom.elements import UNDEFINED_LENGTH, ElementTable, Entry
 from server.dicom.nesting import NEVER, DataSet, Items
+from server.dicom.unknown_vr import NeedsMore, UnknownVr
 from server.dicom.values import BINARY_UNITS
 from server.model.errors import InvalidRequest, Reason
 
@@ -64,6 +65,7 @@ class Walk(ABC):
         self._top = DataSet(None, implicit if is_implicit else explicit, DEFAULT_REPERTOIRE, NEVER, NEVER)
         self._open: DataSet | Items = self._top
         self._has_begun = False
+        self._is_last = False
         self._inner: Inner | None = None
         self._data = b""
         self._base = 0
@@ -88,10 +90,11 @@ class Walk(ABC):
             self.at = base + self._pos
             self._data = b""
 
-    def _end_at(self, end: int) -> None:
-        """Close what ends with the last byte, before `end`, if that was passed over and never fed."""
-        if self.at == end:
-            self.feed(b"", end)
+    def _end_at(self, end: int, rest: bytes) -> None:
+        """Take what waited for more: `rest`, the last bytes, which end before `end`."""
+        self._is_last = True
+        if self.at <= end:
+            self.feed(rest, end - len(rest))
 
     # -- what subclasses make of it -----------------------------------------------------------------------------
 
@@ -231,6 +234,11 @@ class Walk(ABC):
         if left < _HEADER_BYTES:
             return self._wait(_HEADER_BYTES)
         entry = table[data[position : position + table.key_bytes]][8]
+        if entry.vr == elements.UNDEFINED:
+            try:
+                entry = self._undefined_vr(data_set, entry)
+            except NeedsMore as more:
+                return self._wait(more.needed)
         if room < entry.value_at:
             self._pos += int(room)
             return True
@@ -268,10 +276,10 @@ class Walk(ABC):
     def _vr(self, data_set: DataSet, entry: Entry, length: int) -> str:
         """Return the VR to read the value by, where the entry alone doesn't say."""
         vr, tag = entry.vr, entry.tag
+        if vr == elements.UNDEFINED:
+            self._odd(tag, elements.UNKNOWN, "The value representation is not a defined one")
+            return elements.UNKNOWN
         if vr not in (elements.MISSING, elements.UNKNOWN):
-            return vr
-        if vr == elements.UNKNOWN and entry.length_at == 6:
-            self._odd(tag, vr, "The value representation is not a defined one")
             return vr
         if elements.is_private(tag):
             if elements.is_private_creator(tag):
@@ -282,12 +290,25 @@ class Walk(ABC):
             return dictionary.public_vr(tag) or elements.UNKNOWN
         return elements.UNKNOWN
 
+    def _undefined_vr(self, data_set: DataSet, entry: Entry) -> Entry:
+        """Return how an element of a VR that is not a defined one is read. Raises NeedsMore."""
+        element = UnknownVr(
+            entry,
+            self._data,
+            self._pos,
+            table=data_set.table,
+            room=data_set.close_at - self._base - self._pos,
+            is_item=data_set.parent is not None,
+            is_last=self._is_last,
+        )
+        return element.form() or entry
+
     def _undefined(self, data_set: DataSet, entry: Entry, vr: str) -> bool:
         """Take the head of an element of undefined length: a sequence, or encapsulated."""
         start = self._pos + entry.value_at
         if entry.tag not in elements.PIXEL_DATA:
             # UN of undefined length is a sequence (PS3.5 section 6.2.2).
-            is_sequence = vr == elements.SEQUENCE or entry.vr == elements.UNKNOWN
+            is_sequence = vr == elements.SEQUENCE or entry.vr in (elements.UNKNOWN, elements.UNDEFINED)
             if entry.vr == elements.MISSING:
                 if len(self._data) - start < 4:
                     return self._wait(entry.value_at + 4)
@@ -304,7 +325,7 @@ class Walk(ABC):
     def _open_sequence(self, data_set: DataSet, entry: Entry, length: int | None) -> None:
         self._pos += entry.value_at
         end = NEVER if length is None else self._base + self._pos + length
-        opened = Items(data_set, entry.tag, end, entry.vr == elements.UNKNOWN)
+        opened = Items(data_set, entry.tag, end, entry.vr in (elements.UNKNOWN, elements.UNDEFINED))
         if opened.depth > MAX_DEPTH:
             raise unreadable(f"Sequences are nested more than {MAX_DEPTH} deep.")
         self._open = opened
