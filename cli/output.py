@@ -51,6 +51,12 @@ def print_rows(
         console.print("".join(lines), soft_wrap=True)
 
 
+def printable(text: str) -> str:
+    """Return a text, such as a file's name, as one line that any terminal and any encoding can show."""
+    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in readable)
+
+
 def in_bytes(size_bytes: float) -> str:
     """Return a size for people: `999 B`, `1.5 kB`, `2.0 GB`; powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):

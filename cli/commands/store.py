@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +11,14 @@ import grpc
 import typer
 from dicomstore.v1 import capabilities_service_pb2, capabilities_service_pb2_grpc
 from dicomstore.v1 import store_service_pb2 as pb
+from rich.markup import escape
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, PartitionOption, QuietOption, Target, target
 from cli.errors import FAILED, run
-from cli.output import problems
+from cli.output import printable, problems
 from cli.upload.progress import Meter, shown
-from cli.upload.results import Result, Status, Tally
+from cli.upload.report import report_to
+from cli.upload.results import Listener, Result, Status, Tally
 from cli.upload.streams import upload
 
 
@@ -28,6 +32,11 @@ def store(
     create_partition: Annotated[
         bool, typer.Option("--create-partition", help="Create the partition if it does not exist.")
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell what became of each file.")] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what became of each file to FILE: CSV if it ends in .csv, else JSON."),
+    ] = None,
     as_json: JsonOption = False,
     core: CoreOption = None,
     partition: PartitionOption = None,
@@ -49,26 +58,53 @@ def store(
         create_partition=create_partition,
         validation=pb.VALIDATION_MODE_INDEXED_STRICT if strict else pb.VALIDATION_MODE_UNSPECIFIED,
     )
-    run(_store(chosen, paths, header, streams, as_json), core=chosen.core)
+    run(_store(chosen, paths, header, streams, as_json=as_json, verbose=verbose, report=report), core=chosen.core)
 
 
-async def _store(chosen: Target, paths: list[Path], header: pb.StoreHeader, streams: int, as_json: bool) -> int:
-    meter = Meter(tally := Tally())
+async def _store(
+    chosen: Target,
+    paths: list[Path],
+    header: pb.StoreHeader,
+    streams: int,
+    *,
+    as_json: bool,
+    verbose: bool,
+    report: Path | None,
+) -> int:
+    meter = Meter(tally := Tally(base=_base(paths)))
     started = time.monotonic()
-    async with chosen.channel() as channel:
+    async with AsyncExitStack() as stack:
+        channel = await stack.enter_async_context(chosen.channel())
         await _greet(chosen, channel)
+        listener: Listener = meter
+        if verbose:
+            listener = _Telling(listener, lambda result: problems.print(_told(result, tally), soft_wrap=True))
+        if as_json:
+            listener = _Telling(listener, _print_json)
+        if report is not None:
+            listener = _Telling(listener, stack.enter_context(report_to(report)).add)
         try:
             async with shown(meter, paths, problems, quiet=chosen.quiet):
-                listener = _Printing(meter) if as_json else meter
                 await upload(chosen, channel, paths, header=header, streams=streams, listener=listener)
         finally:  # also after Ctrl-C or a lost core: what happened until then is worth knowing
-            if failed := tally.failure_table():
-                problems.print(failed)
+            if tally.causes.count and tally.base != Path():
+                problems.print(f"files are named below {escape(printable(str(tally.base)))}", soft_wrap=True)
+            for line in tally.causes.lines():
+                problems.print(line, soft_wrap=True)
+            if not (tally.causes.are_complete or verbose or report):
+                problems.print("[dim]hint:[/] --verbose or --report FILE tells all of them", soft_wrap=True)
             if not chosen.quiet:
                 problems.print(tally.summary(time.monotonic() - started), soft_wrap=True)
     if not tally.counts:
         problems.print("no files found", style="yellow")
     return FAILED if tally.counts[Status.FAILED] else 0
+
+
+def _base(paths: list[Path]) -> Path:
+    """Return the folder that files are named below: the working directory, or the only PATH if elsewhere."""
+    [only, *others] = paths
+    is_elsewhere = only.is_absolute() and not only.is_relative_to(Path.cwd())
+    return only if is_elsewhere and not others and only.is_dir() else Path()
 
 
 async def _greet(chosen: Target, channel: grpc.aio.Channel) -> None:
@@ -78,15 +114,30 @@ async def _greet(chosen: Target, channel: grpc.aio.Channel) -> None:
     await stub.GetCapabilities(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
 
 
-class _Printing:
-    """Prints each result as a line of JSON on its way to the meter."""
+class _Telling:
+    """Tells each result on its way to another listener."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
+    def __init__(self, listener: Listener, tell: Callable[[Result], None]) -> None:
+        self._listener = listener
+        self._tell = tell
 
     def sent(self, size_bytes: int) -> None:
-        self._meter.sent(size_bytes)
+        self._listener.sent(size_bytes)
 
     def ended(self, result: Result) -> None:
-        self._meter.ended(result)
-        typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
+        self._tell(result)
+        self._listener.ended(result)
+
+
+def _print_json(result: Result) -> None:
+    typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
+
+
+_WORDS = {Status.IDENTICAL: "already there"}
+
+
+def _told(result: Result, tally: Tally) -> str:
+    reason = f" ({result.reason})" if result.reason and result.status is Status.FAILED else ""
+    why = f": {' '.join(result.why)}" if result.why and result.status is not Status.IDENTICAL else ""
+    word = _WORDS.get(result.status, result.status.value)
+    return f"{word:13}  {escape(tally.name_of(result.path) + why + reason)}"

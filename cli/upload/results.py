@@ -7,13 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from dicomstore.v1 import errors_pb2, resources_pb2, store_service_pb2
-from rich.markup import escape
-from rich.table import Table
 
-from cli.output import counted, in_bytes, in_time, table
-
-KEPT_FAILURES = 1000
-"""Failures that are kept for the table; the rest is counted."""
+from cli.causes import Causes
+from cli.output import counted, in_bytes, in_time, printable
 
 
 class Status(StrEnum):
@@ -42,10 +38,15 @@ class Result:
     findings: tuple[str, ...] = ()
     """What is wrong with attributes: keyword or tag, in a sequence item the path, then why."""
 
+    @property
+    def why(self) -> tuple[str, ...]:
+        """What to tell people about a failure: the attributes that are at fault, or else the archive's message."""
+        return self.findings or ((self.message,) if self.message else ())
+
     def to_json(self) -> dict[str, object]:
         """Return what `--json` prints, without what is empty."""
         fields: dict[str, object] = {
-            "path": str(self.path),
+            "path": printable(str(self.path)),
             "status": self.status.value,
             "size_bytes": self.size_bytes,
             "reason": self.reason,
@@ -116,7 +117,9 @@ class Tally:
     counts: Counter[Status] = field(default_factory=Counter)
     stored_bytes: int = 0
     with_findings: int = 0
-    failures: list[Result] = field(default_factory=list)
+    causes: Causes = field(default_factory=lambda: Causes("file"))
+    base: Path = Path()
+    """Folder that names are told below."""
 
     def ended(self, result: Result) -> None:
         """Count one file."""
@@ -124,8 +127,13 @@ class Tally:
         if result.status is Status.STORED:
             self.stored_bytes += result.size_bytes
             self.with_findings += bool(result.findings)
-        if result.status is Status.FAILED and len(self.failures) < KEPT_FAILURES:
-            self.failures.append(result)
+        if result.status is Status.FAILED:
+            self.causes.add(self.name_of(result.path), result.reason, result.why)
+
+    def name_of(self, path: Path) -> str:
+        """Return what to call a file: its path below the base, or else as it is."""
+        whole, base = path.absolute(), self.base.absolute()
+        return printable(str(whole.relative_to(base) if whole.is_relative_to(base) else path))
 
     def summary(self, elapsed_s: float) -> str:
         """Return the whole upload in one line."""
@@ -141,15 +149,3 @@ class Tally:
             parts.append(f"{self.with_findings:,} with invalid attributes")
         parts.append(f"{self.counts[Status.FAILED]:,} failed")
         return ", ".join(parts)
-
-    def failure_table(self) -> Table | None:
-        """Return what failed and why, or None."""
-        if not self.failures:
-            return None
-        failed = table("Failed", "File", "Reason", "Message", folds={"File", "Message"})
-        for result in self.failures:
-            message = "; ".join((result.message, *result.findings))
-            failed.add_row(escape(str(result.path)), escape(result.reason), escape(message))
-        if more := self.counts[Status.FAILED] - len(self.failures):
-            failed.add_row(f"… and {counted(more, 'more file')}", "", "")
-        return failed

@@ -1,5 +1,7 @@
 """`dicomstore store`, against a real core."""
 
+import csv
+import json
 import random
 import signal
 from collections import Counter
@@ -121,6 +123,59 @@ async def test_json_has_one_line_for_each_file(archive: CoreClient, dicomstore: 
     assert by_path[f"files/{good.name}"]["sop_instance_uid"] == "1.7"
     assert by_path[f"files/{other.name}"]["status"] == "skipped"
     assert by_path[f"files/{cut.name}"]["reason"] == "UNREADABLE_INSTANCE"
+
+
+async def test_refused_files_are_grouped_by_cause_and_named_below_the_working_directory(
+    archive: CoreClient, dicomstore: Any, files: Files
+) -> None:
+    paths = files(*(part10(StudyInstanceUID=None) for _ in range(5)), b"text", part10())
+    ran = await dicomstore("store", paths[0].parent, paths[5])
+    lines = ran.stderr.splitlines()
+    assert lines[0] == "5 files failed (INVALID_INSTANCE):"
+    assert lines[1].startswith("  StudyInstanceUID: ")
+    assert lines[2].startswith("    files/000")
+    assert lines[5] == "    … and 2 more"
+    assert "1 file failed (UNREADABLE_INSTANCE):" in lines
+    assert any(line.startswith("hint: --verbose") for line in lines)
+    assert "; " not in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["report.jsonl", "report.csv"])
+async def test_a_report_has_a_line_for_each_file(archive: CoreClient, dicomstore: Any, files: Files, name: str) -> None:
+    files(part10(SOPInstanceUID="1.7"), b"text", part10()[:-20], part10(PatientID="a" * 100))
+    ran = await dicomstore("store", "files", "--report", name)
+    text = (dicomstore.folder / name).read_text()
+    lines = (
+        list(csv.DictReader(text.splitlines())) if name.endswith("csv") else list(map(json.loads, text.splitlines()))
+    )
+    assert ran.exit_code == 1
+    by_path = {line["path"]: line for line in lines}
+    assert by_path["files/0000.dcm"]["sop_instance_uid"] == "1.7"
+    assert [by_path[f"files/{number:04}.dcm"]["status"] for number in range(3)] == ["stored", "skipped", "failed"]
+    assert by_path["files/0002.dcm"]["reason"] == "UNREADABLE_INSTANCE"
+
+
+async def test_a_report_that_can_not_be_written_stops_before_anything_is_sent(
+    archive: CoreClient, dicomstore: Any, files: Files
+) -> None:
+    files(part10())
+    ran = await dicomstore("store", "files", "--report", "no/such/folder")
+    assert (ran.exit_code, await archive.changes()) == (2, [])
+    assert "can't write the report no/such/folder: No such file or directory" in ran.stderr
+
+
+async def test_verbose_tells_of_each_file(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+    body = part10()
+    files(body, part10()[:-20], b"text")
+    await archive.stored(body)
+    ran = await dicomstore("store", "files", "--verbose")
+    assert ran.stdout == ""
+    for start, end in (
+        ("already there  files/0000.dcm", ""),
+        ("failed         files/0001.dcm: ", " (UNREADABLE_INSTANCE)"),
+        ("skipped        files/0002.dcm", ""),
+    ):
+        assert [line for line in ran.stderr.splitlines() if line.startswith(start) and line.endswith(end)]
 
 
 async def test_strict_refuses_what_is_otherwise_stored_with_a_finding(

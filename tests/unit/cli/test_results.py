@@ -1,15 +1,16 @@
 """What became of each file: cli/upload/results.py and the meter of cli/upload/progress.py."""
 
-import io
+import os
 from pathlib import Path
 
 import pytest
 from dicomstore.v1 import errors_pb2, resources_pb2
 from dicomstore.v1 import store_service_pb2 as pb
-from rich.console import Console
+from rich.text import Text
 
+from cli.causes import KEPT_CAUSES, KEPT_NAMES
 from cli.upload.progress import Meter
-from cli.upload.results import KEPT_FAILURES, Result, Status, Tally, reason_name, result_of
+from cli.upload.results import Result, Status, Tally, reason_name, result_of
 
 FILE = Path("folder/file.dcm")
 
@@ -18,12 +19,8 @@ def failure(number: int = 0) -> Result:
     return Result(Path(f"file{number}"), Status.FAILED, 10, reason="UNREADABLE_INSTANCE", message="Cut off.")
 
 
-def shown(tally: Tally) -> str:
-    console = Console(file=io.StringIO(), width=200)
-    if table := tally.failure_table():
-        console.print(table)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+def shown(tally: Tally) -> list[str]:
+    return [Text.from_markup(line).plain for line in tally.causes.lines()]
 
 
 def test_a_stored_outcome_names_the_instance_and_its_findings() -> None:
@@ -78,32 +75,59 @@ def test_the_summary_counts_each_outcome_and_only_stored_bytes() -> None:
     )
 
 
-def test_the_failure_table_says_which_file_failed_and_why() -> None:
+def test_failures_are_grouped_by_cause_the_most_frequent_first() -> None:
     tally = Tally()
-    tally.ended(failure())
-    assert "file0" in shown(tally)
-    assert "UNREADABLE_INSTANCE" in shown(tally)
-    assert "Cut off." in shown(tally)
+    invalid = Result(
+        Path("b"), Status.FAILED, reason="INVALID_INSTANCE", message="It is invalid.", findings=("A: x.", "B: y.")
+    )
+    for result in (failure(1), invalid, failure(2), Result(FILE, Status.STORED, 1)):
+        tally.ended(result)
+    assert shown(tally) == [
+        "2 files failed (UNREADABLE_INSTANCE):",
+        "  Cut off.",
+        "    file1",
+        "    file2",
+        "1 file failed (INVALID_INSTANCE):",
+        "  A: x.",
+        "  B: y.",
+        "    b",
+    ]
+    assert tally.causes.are_complete
 
 
-def test_there_is_no_failure_table_without_failures() -> None:
+def test_nothing_is_told_without_failures() -> None:
     tally = Tally()
     tally.ended(Result(FILE, Status.STORED, 1))
-    assert tally.failure_table() is None
+    assert shown(tally) == []
 
 
-def test_the_failure_table_keeps_a_bounded_number_and_counts_the_rest() -> None:
+def test_a_bounded_number_of_names_and_causes_is_kept_and_the_rest_counted() -> None:
     tally = Tally()
-    for number in range(KEPT_FAILURES + 5):
+    for number in range(KEPT_NAMES + 5):
         tally.ended(failure(number))
-    assert len(tally.failures) == KEPT_FAILURES
-    assert "and 5 more files" in shown(tally)
+    assert shown(tally)[-1] == "    … and 5 more"
+    assert not tally.causes.are_complete
+    for number in range(KEPT_CAUSES + 5):
+        tally.ended(Result(FILE, Status.FAILED, reason="R", message=str(number)))
+    assert shown(tally)[-1] == "6 files failed for other reasons"
+    assert tally.causes.count == KEPT_NAMES + 5 + KEPT_CAUSES + 5
 
 
-def test_square_brackets_in_a_file_name_are_printed_as_they_are() -> None:
+def test_files_are_named_below_the_working_directory_or_the_only_folder(tmp_path: Path) -> None:
+    assert Tally().name_of(Path("folder/file").absolute()) == "folder/file"
+    assert Tally().name_of(tmp_path / "file") == str(tmp_path / "file")
+    assert Tally(base=tmp_path).name_of(tmp_path / "folder" / "file") == "folder/file"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("[bold]x", "[bold]x"), ("a\nb\x1b[2J", "a\\nb\\x1b[2J"), (os.fsdecode(b"M\xfcller"), "M\\xfcller")],
+)
+def test_any_file_name_is_one_line_of_text(name: str, text: str) -> None:
     tally = Tally()
-    tally.ended(Result(Path("[bold]x"), Status.FAILED))
-    assert "[bold]x" in shown(tally)
+    tally.ended(Result(Path(name), Status.FAILED))
+    assert shown(tally)[-1] == f"    {text}"
+    assert Result(Path(name), Status.STORED).to_json()["path"] == text
 
 
 def test_the_meter_guesses_the_time_left_from_the_average_rate() -> None:
