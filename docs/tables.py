@@ -134,9 +134,9 @@ _VERSION_ROWS: Mapping[str, tuple[str, Callable[[ApiVersion], str]]] = {
         "status if all is stored, some with a Warning Reason",
         lambda version: str(version.status_with_warnings),
     ),
-    "lists_findings_of_stored": (
+    "reports_findings": (
         "Failed Attributes Sequence (0074,1048) in stored items",
-        lambda version: "always, perhaps empty" if version.lists_findings_of_stored else "never",
+        lambda version: "always, perhaps empty" if version.reports_findings else "never",
     ),
     "status_of_success": (
         "status of an [operation](#operations) that has succeeded",

@@ -20,6 +20,8 @@ _BINARY = re.compile(rb':\{"vr":"(?:O[BDFLVW]|UN)"(?:,"(?:InlineBinary|BulkDataU
 _KEY_BYTES = len('"7FE00010"')
 _BRACE = ord("{")
 _RETRIEVE_URL = "00081190"
+_HAS_FINDINGS = 1
+"""Warning Reason of an instance that was stored although it has faults."""
 
 DataSet = dict[str, dict[str, Any]]
 """A data set as Python values of DICOM JSON, keys ascending."""
@@ -113,9 +115,9 @@ def _stored(instance: StoredInstance, version: ApiVersion, urls: Urls) -> DataSe
         "00081155": _element("UI", uids.sop_instance_uid),
         _RETRIEVE_URL: _element("UR", url),
     }
-    if instance.dicom_warning_reason:
+    if instance.dicom_warning_reason and (version.reports_findings or instance.dicom_warning_reason != _HAS_FINDINGS):
         item["00081196"] = _element("US", instance.dicom_warning_reason)
-    if version.lists_findings_of_stored:
+    if version.reports_findings:
         item["00741048"] = _element("SQ", *map(_comment, instance.findings))
     return item
 

@@ -25,7 +25,8 @@ class ApiVersion:
     name: the URL segment.
     validation: how strictly values are checked when stored.
     status_with_warnings: of a store in which everything was stored, but something with a warning reason.
-    lists_findings_of_stored: a stored instance always has a Failed Attributes Sequence, perhaps empty.
+    reports_findings: a stored instance has its findings as a Warning Reason of 1 and in a Failed Attributes Sequence,
+        which is empty without any.
     returned_attributes: what a search returns of each level in its scope without being asked: what the service we
         follow does in this version, and what PS3.18 requires.
     status_of_success: of an operation that has succeeded.
@@ -36,7 +37,7 @@ class ApiVersion:
     name: str
     validation: ValidationMode
     status_with_warnings: int
-    lists_findings_of_stored: bool
+    reports_findings: bool
     returned_attributes: Attributes
     status_of_success: str
     feed_limit_default: int
@@ -180,7 +181,7 @@ VERSIONS: Mapping[str, ApiVersion] = {
             name="v1",
             validation=ValidationMode.VALIDATION_MODE_INDEXED_STRICT,
             status_with_warnings=200,
-            lists_findings_of_stored=False,
+            reports_findings=False,
             returned_attributes=_with_the_standard(_V1_ATTRIBUTES),
             status_of_success="completed",
             feed_limit_default=10,
@@ -191,7 +192,7 @@ VERSIONS: Mapping[str, ApiVersion] = {
             name="v2",
             validation=ValidationMode.VALIDATION_MODE_LENIENT,
             status_with_warnings=202,
-            lists_findings_of_stored=True,
+            reports_findings=True,
             returned_attributes=_with_the_standard(_V2_ATTRIBUTES),
             status_of_success="succeeded",
             feed_limit_default=100,

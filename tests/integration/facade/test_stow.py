@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import httpx
@@ -147,7 +148,7 @@ async def test_the_study_of_the_url_is_the_only_one(web: httpx.AsyncClient) -> N
     assert (await stow(web, other, path=f"/v2/studies/{STUDY}")).status_code == 409
 
 
-async def test_an_invalid_attribute_fails_v1_and_is_left_out_by_v2(web: httpx.AsyncClient) -> None:
+async def test_an_invalid_attribute_fails_v1_and_is_reported_by_v2(web: httpx.AsyncClient) -> None:
     file = part10(StudyDate="NotADate")
     refused = await stow(web, file, path="/v1/studies")
     accepted = await stow(web, file, path="/v2/studies")
@@ -159,6 +160,22 @@ async def test_an_invalid_attribute_fails_v1_and_is_left_out_by_v2(web: httpx.As
     item = accepted.json()["00081199"]["Value"][0]
     assert item["00081196"]["Value"] == [1]
     assert item["00741048"]["Value"][0]["00000902"]["Value"][0].startswith("DICOM100: (0008,0020) - ")
+
+
+@pytest.mark.parametrize(
+    "attribute", [{"PatientName": "A=B=C=D"}, {"PatientID": ["A1", "B2"]}, {"StudyDescription": "a\tb"}]
+)
+async def test_v1_refuses_what_an_indexed_attribute_may_not_have(
+    web: httpx.AsyncClient, attribute: dict[str, Any]
+) -> None:
+    assert (await stow(web, part10(**attribute), path="/v1/studies")).status_code == 409
+
+
+async def test_v1_takes_an_escape_character_without_a_word(web: httpx.AsyncClient) -> None:
+    response = await stow(web, part10(StudyDescription="a\x1bb"), path="/v1/studies")
+
+    assert response.status_code == 200
+    assert "00081196" not in response.json()["00081199"]["Value"][0]
 
 
 async def test_implicit_value_representations_are_a_warning(web: httpx.AsyncClient) -> None:

@@ -73,10 +73,11 @@ def test_a_stored_instance_is_referenced_with_its_url() -> None:
     }
 
 
-def test_v1_has_no_attribute_list_for_what_was_stored() -> None:
-    item = store_response([stored()], V1, URLS)["00081199"]["Value"][0]
+def test_v1_reports_no_findings_of_what_was_stored() -> None:
+    items = store_response([stored(), WARNED, stored(dicom_warning_reason=45063)], V1, URLS)["00081199"]["Value"]
 
-    assert "00741048" not in item
+    assert not any("00741048" in item for item in items)
+    assert [item.get("00081196") for item in items] == [None, None, {"vr": "US", "Value": [45063]}]
 
 
 def test_warnings_name_the_attributes() -> None:

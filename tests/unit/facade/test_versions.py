@@ -14,8 +14,8 @@ def test_v1_refuses_what_v2_leaves_out() -> None:
 
 
 def test_only_v2_answers_202_for_warnings_and_lists_findings_of_what_was_stored() -> None:
-    assert (V1.status_with_warnings, V1.lists_findings_of_stored) == (200, False)
-    assert (V2.status_with_warnings, V2.lists_findings_of_stored) == (202, True)
+    assert (V1.status_with_warnings, V1.reports_findings) == (200, False)
+    assert (V2.status_with_warnings, V2.reports_findings) == (202, True)
 
 
 def test_the_change_feed_is_a_window_in_v1_and_pages_in_v2() -> None:
