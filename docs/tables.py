@@ -135,8 +135,8 @@ _VERSION_ROWS: Mapping[str, tuple[str, Callable[[ApiVersion], str]]] = {
         lambda version: str(version.status_with_warnings),
     ),
     "reports_findings": (
-        "Failed Attributes Sequence (0074,1048) in stored items",
-        lambda version: "always, perhaps empty" if version.reports_findings else "never",
+        "findings of stored instances (Warning Reason 1, Failed Attributes Sequence)",
+        lambda version: "reported" if version.reports_findings else "not reported",
     ),
     "status_of_success": (
         "status of an [operation](#operations) that has succeeded",
