@@ -13,27 +13,17 @@ from aiofiles.threadpool.binary import AsyncBufferedIOBase
 from dicomstore.v1 import resources_pb2
 from dicomstore.v1 import retrieve_service_pb2 as pb
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
-from rich.table import Table
 
+from cli.causes import Causes
 from cli.errors import Failure
+from cli.layout import Layout
 from cli.opening import closed, opened
-from cli.output import counted, in_bytes, in_time, table
-from cli.resources import is_uid
+from cli.output import counted, in_bytes, in_time
 from cli.upload.results import reason_name
 
 Advance = Callable[[int, int], None]
 """Is told files and bytes that were written."""
-
-
-@dataclass(frozen=True, slots=True)
-class FailedItem:
-    """An instance that could not be fetched whole."""
-
-    instance: str
-    reason: str
-    message: str
 
 
 @dataclass(slots=True)
@@ -41,6 +31,7 @@ class _Open:
     """The file being written."""
 
     head: pb.InstanceHead
+    path: Path
     temporary: Path
     file: AsyncBufferedIOBase
     written_bytes: int = 0
@@ -49,14 +40,15 @@ class _Open:
 class Download:
     """One stream of instances on its way to a folder. Call `take` for each piece, then `finish`; always `discard`."""
 
-    def __init__(self, folder: Path, advance: Advance) -> None:
-        """Write below `folder`, which is made when the first instance comes."""
+    def __init__(self, folder: Path, advance: Advance, layout: Layout) -> None:
+        """Write below `folder`, which is made when the first instance comes, to the paths of `layout`."""
         self._folder = folder
+        self._layout = layout
         self._advance = advance
         self._open: _Open | None = None
         self._files = 0
         self._bytes = 0
-        self.failures: list[FailedItem] = []
+        self.failures = Causes("instance")
 
     async def take(self, piece: pb.RetrievedPiece) -> None:
         """Handle one piece.
@@ -105,43 +97,34 @@ class Download:
     def summary(self, elapsed_s: float) -> str:
         """Return what was fetched, in one line."""
         done = f"{counted(self._files, 'instance')} fetched ({in_bytes(self._bytes)} in {in_time(elapsed_s)})"
-        return f"{done}, {counted(len(self.failures), 'failure')}" if self.failures else done
-
-    def failure_table(self) -> Table | None:
-        """Return what failed and why, or None."""
-        if not self.failures:
-            return None
-        failed = table("Failed", "Instance", "Reason", "Message", folds={"Instance", "Message"})
-        for item in self.failures:
-            failed.add_row(escape(item.instance), item.reason, escape(item.message))
-        return failed
+        return f"{done}, {self.failures.count:,} failed" if self.failures.count else done
 
     async def _write_whole(self, piece: pb.RetrievedPiece) -> None:
         """Write an instance that came in one piece, in one thread hop."""
         self._check_begin()
         self._check_size(piece.head, len(piece.data))
-        path = self._path(piece.head.id)
+        path = await self._path(piece.head.id)
         await asyncio.to_thread(_write_file, path, _temporary_for(path), piece.data)
         self._count(len(piece.data))
         self._advance(0, len(piece.data))
 
     async def _begin(self, head: pb.InstanceHead) -> None:
         self._check_begin()
-        folder = self._path(head.id).parent
-        await asyncio.to_thread(os.makedirs, folder, exist_ok=True)
-        temporary = _temporary_for(self._path(head.id))
+        path = await self._path(head.id)
+        await asyncio.to_thread(os.makedirs, path.parent, exist_ok=True)
+        temporary = _temporary_for(path)
         try:
             file = await opened(temporary, "xb")
         except asyncio.CancelledError:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
-        self._open = _Open(head, temporary, file)
+        self._open = _Open(head, path, temporary, file)
 
     async def _end(self, current: _Open) -> None:
         self._check_size(current.head, current.written_bytes)
         await closed(current.file)
-        await asyncio.to_thread(os.replace, current.temporary, self._path(current.head.id))
+        await asyncio.to_thread(os.replace, current.temporary, current.path)
         self._open = None
         self._count(current.written_bytes)
 
@@ -161,13 +144,10 @@ class Download:
     async def _fail(self, identity: resources_pb2.InstanceId | None, piece: pb.RetrievedPiece) -> None:
         await self.discard()
         instance = piece.failed.sop_instance_uid or (identity.sop_instance_uid if identity else "")
-        self.failures.append(FailedItem(instance, reason_name(piece.failed.reason), piece.failed.message))
+        self.failures.add(instance, reason_name(piece.failed.reason), (piece.failed.message,))
 
-    def _path(self, identity: resources_pb2.InstanceId) -> Path:
-        uids = (identity.study_instance_uid, identity.series_instance_uid, identity.sop_instance_uid)
-        if not all(is_uid(uid) for uid in uids):  # they become a path on our disk
-            raise Failure("the core named an instance by what is not a UID")
-        return self._folder / uids[0] / uids[1] / f"{uids[2]}.dcm"
+    async def _path(self, identity: resources_pb2.InstanceId) -> Path:
+        return self._folder / await self._layout.path_of(identity)
 
 
 def _temporary_for(path: Path) -> Path:

@@ -10,6 +10,7 @@ from dicomstore.v1 import resources_pb2, retrieve_service_pb2, retrieve_service_
 from cli.connection import CoreOption, PartitionOption, QuietOption, Target, messages_of, target
 from cli.download import Download, progress_of
 from cli.errors import FAILED, run
+from cli.layout import LayoutName, ReadableLayout, UidLayout
 from cli.output import problems
 from cli.resources import InstanceArgument, SeriesArgument, StudyArgument, reference
 
@@ -19,9 +20,11 @@ def get(
     study: StudyArgument,
     series: SeriesArgument = None,
     instance: InstanceArgument = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write STUDY/SERIES/INSTANCE.dcm below DIR.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write files below DIR.")] = None,
+    layout: Annotated[
+        LayoutName,
+        typer.Option(help="Name files STUDY/SERIES/INSTANCE.dcm, or their folders by patient, study and series."),
+    ] = LayoutName.UIDS,
     transfer_syntax: Annotated[
         list[str] | None,
         typer.Option(metavar="UID", help="Transfer syntax wanted, '*' for the stored one; may be repeated."),
@@ -41,7 +44,7 @@ def get(
     resource = reference(chosen.partition, study, series, instance)
     if output is None:
         run(_print_metadata(chosen, resource), core=chosen.core)
-    run(_fetch(chosen, resource, output, transfer_syntax or []), core=chosen.core)
+    run(_fetch(chosen, resource, output, layout, transfer_syntax or []), core=chosen.core)
 
 
 async def _print_metadata(chosen: Target, resource: resources_pb2.ResourceRef) -> int:
@@ -58,7 +61,7 @@ async def _print_metadata(chosen: Target, resource: resources_pb2.ResourceRef) -
 
 
 async def _fetch(
-    chosen: Target, resource: resources_pb2.ResourceRef, output: Path, transfer_syntaxes: list[str]
+    chosen: Target, resource: resources_pb2.ResourceRef, output: Path, layout: LayoutName, transfer_syntaxes: list[str]
 ) -> int:
     request = retrieve_service_pb2.RetrieveInstancesRequest(
         resource=resource, acceptable_transfer_syntax_uids=transfer_syntaxes
@@ -68,7 +71,8 @@ async def _fetch(
         stub = retrieve_service_pb2_grpc.RetrieveServiceStub(channel)
         call = stub.RetrieveInstances(request, metadata=chosen.metadata())
         with progress_of(problems, quiet=chosen.quiet) as advance:
-            download = Download(output, advance)
+            named = ReadableLayout(chosen, channel) if layout is LayoutName.READABLE else UidLayout()
+            download = Download(output, advance, named)
             try:
                 async for response in messages_of(call):
                     for piece in response.pieces:
@@ -78,6 +82,6 @@ async def _fetch(
                 await download.discard()
                 if not chosen.quiet:
                     problems.print(download.summary(time.monotonic() - started), soft_wrap=True)
-    if failed := download.failure_table():
-        problems.print(failed)
-    return FAILED if download.failures else 0
+    for line in download.failures.lines():
+        problems.print(line, soft_wrap=True)
+    return FAILED if download.failures.count else 0

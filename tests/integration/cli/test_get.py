@@ -124,3 +124,26 @@ async def test_metadata_is_one_json_array(dicomstore: Any, bodies: dict[str, byt
     ran = await dicomstore("get", "1.2", "--metadata")
     assert {item["00080018"]["Value"][0] for item in json.loads(ran.stdout)} == {"1.2.1.1", "1.2.1.2", "1.2.2.1"}
     assert ran.exit_code == 0
+
+
+async def test_a_readable_layout_names_folders_by_patient_study_and_series(
+    archive: CoreClient, dicomstore: Any
+) -> None:
+    of_study = {"StudyInstanceUID": "1.7", "PatientID": "P/7", "PatientName": "Doe^Jane", "StudyDate": "20240229"}
+    large = [bytes(2**15)] * 96
+    for number, frames in ((3, [b"a"]), (3, large), (4, [b"b"])):
+        uid = f"1.7.{number}.{len(frames)}"
+        await archive.stored(
+            part10(**of_study, SeriesInstanceUID=uid, SeriesNumber=number, SOPInstanceUID=uid, frames=frames)
+        )
+    ran = await dicomstore("get", "1.7", "-o", "out", "--layout", "readable")
+    assert ran.exit_code == 0
+    found = sorted(path.split("/") for path in written(dicomstore.folder / "out"))
+    assert sorted((patient, study.split()[0], series.split()[0], file) for patient, study, series, file in found) == [
+        ("P_7 Doe Jane", "20240229", "3", "1.7.3.1.dcm"),
+        ("P_7 Doe Jane", "20240229", "3", "1.7.3.96.dcm"),
+        ("P_7 Doe Jane", "20240229", "4", "1.7.4.1.dcm"),
+    ]
+    assert len({series for _, _, series, _ in found}) == 3
+    again = await dicomstore("get", "1.7", "-o", "out", "--layout", "readable")
+    assert (again.exit_code, len(written(dicomstore.folder / "out"))) == (0, 3)
