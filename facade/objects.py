@@ -153,6 +153,7 @@ async def body(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the body; small things together, while large ones are not copied once more to be joined with them."""
     batch: list[Run] | None = first
+    del first  # or it would be held until the response ends
     while batch is not None:
         small: list[bytes] = []
         for run in batch:

@@ -34,7 +34,8 @@ class Reading:
 
     def read(self, stored: StoredInstance, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """Read bytes as they are stored, from `offset` of the file."""
-        return self._blobs.read(stored.locator, offset, length, self._pace.piece_bytes)
+        size_bytes = stored.size_bytes - offset if length is None else length
+        return self._blobs.read(stored.locator, offset, length, self._pace.pieces_of(size_bytes))
 
     async def whole(self, stored: StoredInstance) -> AsyncIterator[bytes]:
         """Read all of an instance; its last piece is handed out only if the bytes are those that were stored."""
