@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from server.bootstrap import running
+from tests.conftest import PostgresDatabases
 from tests.core import settings_for
 from tests.integration.facade.serving import serving
 
@@ -16,6 +17,22 @@ from tests.integration.facade.serving import serving
 async def shared_web(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
     """A facade of a core that all tests of a module share, because they only read. They run in the module's loop."""
     async with running(settings_for(tmp_path_factory.mktemp("core"))) as core, serving(core.address) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+)
+async def web_on_each_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
+    """As `shared_web`, once with an index in SQLite and once in PostgreSQL."""
+    database: dict[str, str] = {}
+    if request.param == "postgres":
+        databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
+        database["database"] = databases.url(databases.create())
+    settings = settings_for(tmp_path_factory.mktemp("core"), **database)
+    async with running(settings) as core, serving(core.address) as client:
         yield client
 
 
