@@ -31,6 +31,7 @@ _LAYOUT_TAGS = {_SAMPLES_PER_PIXEL, _PHOTOMETRIC_INTERPRETATION, _NUMBER_OF_FRAM
 
 _LOOKED_AT = frozenset[str]().union(*KEPT_TAGS.values(), _LAYOUT_TAGS, validate.REQUIRED, validate.INDEXED)
 _OTHER_NUMBER = "The pixel data has another number of frames"
+_LARGEST = 2**31 - 1
 _FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
 
 
@@ -185,4 +186,6 @@ def _pixels(elements: Mapping[str, Any]) -> int:
 
 
 def _number(elements: Mapping[str, Any], tag: str) -> int:
-    return max(integer(elements, tag) or 0, 0)
+    """Return a count or size; 0 if it is none, or more than any pixel data has."""
+    found = integer(elements, tag) or 0
+    return found if 0 < found <= _LARGEST else 0

@@ -265,3 +265,23 @@ def test_other_values_pass_where_indexed_ones_are_checked_strictly(tag: int, vr:
     found = read(_with(element(tag, vr, raw)), INDEXED_STRICT)
     assert found.errors == found.findings == ()
     assert f"{tag:08X}" in json_of(found)
+
+
+JUNK = [
+    *(("IS", b"9007199254740991"), ("DS", b"1e308 "), ("DS", b"-1e300\\nan"), ("DS", b"\\1"), ("UL", b"\xff" * 4)),
+    *(("US", b"abc"), ("UN", b"abcd"), ("PN", b"a=b "), ("FD", b"\xff" * 8), ("SQ", b""), ("LO", b"eight ")),
+]
+
+
+@pytest.mark.parametrize("tag", [0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280103])
+@pytest.mark.parametrize(("vr", "raw"), JUNK)
+def test_what_describes_pixel_data_may_be_anything(tag: int, vr: str, raw: bytes) -> None:
+    image = {
+        **{number: element(number, "US", b"\x08\0") for number in (0x00280010, 0x00280011, 0x00280100)},
+        0x7FE00010: element(0x7FE00010, "OW", bytes(64)),
+        tag: element(tag, vr, raw),
+    }
+    pixels = read(_with(*image.values())).pixels
+    assert pixels is not None
+    numbers = (pixels.number_of_frames, pixels.bits_allocated, pixels.frame_bits)
+    assert all(0 <= number < 2**31 for number in numbers)
