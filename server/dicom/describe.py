@@ -1,7 +1,7 @@
 """What a scanned instance is: its identity, findings, metadata, index values and pixel layout."""
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,11 +13,10 @@ from server.dicom.attributes import AVAILABLE_TRANSFER_SYNTAX_UID, KEPT_TAGS, at
 from server.dicom.canonical import integer, text
 from server.dicom.elements import element_head
 from server.dicom.frame_table import frame_table
-from server.dicom.pixels import native_layout
+from server.dicom.pixels import SampleForm, native_layout, sample_forms
 from server.dicom.scan import Scanner
 from server.dicom.syntax import ENCAPSULATED_UNCOMPRESSED
 from server.dicom.values import quoted
-from server.dicom.walk import unreadable
 from server.model.instance import BulkElement, Finding, LevelAttributes, PixelLayout, ValidationMode
 from server.model.query import Level
 
@@ -27,11 +26,17 @@ _NUMBER_OF_FRAMES = "00280008"
 _ROWS = "00280010"
 _COLUMNS = "00280011"
 _BITS_ALLOCATED = "00280100"
-_LAYOUT_TAGS = {_SAMPLES_PER_PIXEL, _PHOTOMETRIC_INTERPRETATION, _NUMBER_OF_FRAMES, _ROWS, _COLUMNS, _BITS_ALLOCATED}
+_BITS_STORED = "00280101"
+_LAYOUT_TAGS = {
+    *(_SAMPLES_PER_PIXEL, _PHOTOMETRIC_INTERPRETATION, _NUMBER_OF_FRAMES),
+    *(_ROWS, _COLUMNS, _BITS_ALLOCATED, _BITS_STORED),
+}
 
 _LOOKED_AT = frozenset[str]().union(*KEPT_TAGS.values(), _LAYOUT_TAGS, validate.REQUIRED, validate.INDEXED)
+_NUMBER_OF_FRAMES_TAG = int(_NUMBER_OF_FRAMES, 16)
 _OTHER_NUMBER = "The pixel data has another number of frames"
 _LARGEST = 2**31 - 1
+_OTHER_LENGTH = "The value has another length than the attributes that describe it ask for"
 _FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
 
 
@@ -74,9 +79,6 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
         scanner: has seen all of it.
         json: its top-level elements in ascending order of tag.
         transfer_syntax_uid: named by the file, or guessed.
-
-    Raises:
-        InvalidRequest: UNREADABLE_INSTANCE, pixel data is cut off within its frames.
     """
     syntax = f'"{AVAILABLE_TRANSFER_SYNTAX_UID}":{{"vr":"UI","Value":[{quoted(transfer_syntax_uid)}]}}'
     json = _with_element(json, syntax)
@@ -154,35 +156,42 @@ def _layout(scanner: Scanner, elements: Mapping[str, Any], syntax_uid: str) -> P
         return None
     stated = _number(elements, _NUMBER_OF_FRAMES)
     number_of_frames = max(stated, 1)
-    bits_allocated = _FLOAT_BITS.get(pixel_data.tag) or _number(elements, _BITS_ALLOCATED)
+    forms = _sample_forms(elements, pixel_data.tag)
+    size = _number(elements, _ROWS), _number(elements, _COLUMNS)
     if pixel_data.fragments is not None:
         # Frames that are not compressed are told apart by their size.
-        frame_bytes = -(-_pixels(elements) * bits_allocated // 8) if syntax_uid == ENCAPSULATED_UNCOMPRESSED else 0
+        form = next(forms)
+        frame_bytes = -(-form.frame_bits(*size) // 8) if syntax_uid == ENCAPSULATED_UNCOMPRESSED else 0
         table = frame_table(pixel_data.fragments, stated, scanner.extended_offsets, frame_bytes)
         number_of_frames = len(table) // PixelLayout.RECORD_BYTES or number_of_frames
-        if number_of_frames != max(stated, 1):
-            scanner.notes.add_odd(element_head(int(_NUMBER_OF_FRAMES, 16), "IS"), _OTHER_NUMBER)
-        return PixelLayout(number_of_frames, pixel_data.offset, pixel_data.length, bits_allocated, 0, table)
-    frame_bits = _pixels(elements) * bits_allocated
-    if pixel_data.is_cut and not 0 < frame_bits * number_of_frames <= pixel_data.length * 8:
-        raise unreadable("The data set ends in the frames of its pixel data.")
-    return native_layout(
-        number_of_frames=number_of_frames,
-        offset=pixel_data.offset,
-        length=pixel_data.length,
-        bits_allocated=bits_allocated,
-        frame_bits=frame_bits,
-    )
+        layout = PixelLayout(number_of_frames, pixel_data.offset, pixel_data.length, form.bits_allocated, 0, table)
+    else:
+        layout, fitting = native_layout(
+            forms,
+            size=size,
+            number_of_frames=number_of_frames,
+            offset=pixel_data.offset,
+            length=pixel_data.length,
+            missing=pixel_data.missing,
+        )
+        if all(size) and fitting != next(_sample_forms(elements, pixel_data.tag)):
+            _note(scanner, pixel_data.tag, pixel_data.vr, _OTHER_LENGTH)
+    if layout.is_understood and layout.number_of_frames != max(stated, 1):
+        _note(scanner, _NUMBER_OF_FRAMES_TAG, "IS", _OTHER_NUMBER)
+    return layout
 
 
-def _pixels(elements: Mapping[str, Any]) -> int:
-    """Return the number of samples of a frame."""
-    pixels = _number(elements, _ROWS) * _number(elements, _COLUMNS)
-    samples = max(_number(elements, _SAMPLES_PER_PIXEL), 1)
+def _sample_forms(elements: Mapping[str, Any], tag: int) -> Iterator[SampleForm]:
+    """Return the ways in which the samples of pixel data may be stored, that of the data set first."""
     photometric = text(elements, _PHOTOMETRIC_INTERPRETATION).upper()
-    if photometric == "YBR_FULL_422" and samples == 3:
-        return pixels * 2  # two pixels share their chrominance (PS3.3 section C.7.6.3.1.2)
-    return pixels * samples
+    samples = max(_number(elements, _SAMPLES_PER_PIXEL), 1)
+    if bits := _FLOAT_BITS.get(tag):
+        return iter((SampleForm(samples, photometric, bits),))
+    return sample_forms(samples, photometric, _number(elements, _BITS_ALLOCATED), _number(elements, _BITS_STORED))
+
+
+def _note(scanner: Scanner, tag: int, vr: str, message: str) -> None:
+    scanner.notes.add_odd(element_head(tag, vr), message)
 
 
 def _number(elements: Mapping[str, Any], tag: str) -> int:

@@ -1,12 +1,132 @@
-"""Where frames lie in native pixel data (PS3.5 sections 8.1.1 and 8.2; PS3.3 section C.7.6.3)."""
+"""Where frames lie in native pixel data, and what its samples are (PS3.5 sections 8.1.1 and 8.2; PS3.3 C.7.6.3).
+
+The length of native pixel data may contradict the attributes that describe it. If exactly one interpretation fits the
+length, it holds: the attributes as they are, one of them corrected, or another number of frames. Otherwise frames can't
+be told apart, and the pixel data is only returned as it is stored.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from server.model.instance import PixelLayout
 
+_SAMPLES_OF_TWO_PIXELS = {"YBR_FULL_422": 4, "YBR_PARTIAL_422": 4, "YBR_PARTIAL_420": 3}
+_SAMPLES_OF_COLOURS = {"ARGB": 4, "CMYK": 4}
+_WORD_BITS = (8, 16, 32, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleForm:
+    """How the pixels of a frame are stored.
+
+    has_whole_chroma: of a photometric interpretation that means less, there are three samples for every pixel.
+    is_likely: of an interpretation with one attribute corrected, this resolves a contradiction that is there anyway, or
+        is common; it is preferred to another number of frames.
+    """
+
+    samples_per_pixel: int
+    photometric_interpretation: str
+    bits_allocated: int
+    has_whole_chroma: bool = False
+    is_likely: bool = False
+
+    @property
+    def label(self) -> str:
+        """Return the photometric interpretation that the samples have."""
+        is_full = self.has_whole_chroma and self.photometric_interpretation == "YBR_FULL_422"
+        return "YBR_FULL" if is_full else self.photometric_interpretation
+
+    def frame_bits(self, rows: int, columns: int) -> int:
+        """Return the size of a frame in bits; 0 if that can't be told."""
+        of_two = 2 * self.samples_per_pixel
+        if self.samples_per_pixel == 3 and not self.has_whole_chroma:
+            of_two = _SAMPLES_OF_TWO_PIXELS.get(self.photometric_interpretation, of_two)
+        return rows * columns * self.bits_allocated * of_two // 2
+
+
+def sample_forms(
+    samples_per_pixel: int, photometric_interpretation: str, bits_allocated: int, bits_stored: int
+) -> Iterator[SampleForm]:
+    """Yield the form that the attributes say, then those with one of them corrected.
+
+    bits_stored: 0 if it isn't said.
+    """
+    said = SampleForm(samples_per_pixel, photometric_interpretation, bits_allocated)
+    yield said
+    if samples_per_pixel == 3 and photometric_interpretation in _SAMPLES_OF_TWO_PIXELS:
+        # Software that decompresses forgets the label.
+        yield replace(said, has_whole_chroma=True, is_likely=True)
+    if samples_per_pixel == 3 and photometric_interpretation == "YBR_FULL":
+        yield replace(said, photometric_interpretation="YBR_FULL_422")
+    samples = _samples_of(photometric_interpretation)
+    if samples not in (0, samples_per_pixel):
+        yield replace(said, samples_per_pixel=samples, is_likely=True)
+    for bits in _WORD_BITS:
+        is_contradiction = bits_stored > bits_allocated or bits_allocated not in (1, *_WORD_BITS)
+        if (
+            bits != bits_allocated
+            and bits >= bits_stored
+            and (bits < bits_allocated or is_contradiction or bits_allocated == 1)
+        ):
+            yield replace(said, bits_allocated=bits, is_likely=is_contradiction)
+
 
 def native_layout(
-    *, number_of_frames: int, offset: int, length: int, bits_allocated: int, frame_bits: int
-) -> PixelLayout:
-    """Return the layout of uncompressed pixel data; if no frame of the known size fits in, all of it is one frame."""
-    if not 0 < frame_bits <= length * 8:
-        return PixelLayout(1, offset, length, bits_allocated, length * 8)
-    return PixelLayout(number_of_frames, offset, length, bits_allocated, frame_bits)
+    forms: Iterator[SampleForm],
+    *,
+    size: tuple[int, int],
+    number_of_frames: int,
+    offset: int,
+    length: int,
+    missing: int = 0,
+) -> tuple[PixelLayout, SampleForm | None]:
+    """Return the layout of native pixel data, and the form that fits its length; None if none or several do.
+
+    Args:
+        forms: as `sample_forms` yields them.
+        size: rows and columns.
+        number_of_frames: as the data set says, at least 1.
+        offset, length: of the value, as far as it is there.
+        missing: how many bytes of the value are not there, as the file ends before.
+    """
+    said = next(forms)
+    frame_bits, whole = said.frame_bits(*size), length + missing
+    form, count = said, number_of_frames
+    if not _fits(frame_bits, count, whole):
+        fitting = [form for form in forms if _fits(form.frame_bits(*size), count, whole)]
+        fitting = [form for form in fitting if form.is_likely] or fitting
+        frames = whole * 8 // frame_bits if frame_bits else 0
+        has_whole_frames = bool(frames) and _fits(frame_bits, frames, whole)
+        if len(fitting) > 1 or (fitting and has_whole_frames and not fitting[0].is_likely):
+            return _opaque(offset, length), None
+        if fitting:
+            form = fitting[0]
+        else:
+            # Of more bytes than frames need, what is no whole frame, or not only frames, is padding.
+            count = frames if has_whole_frames else min(frames, number_of_frames)
+    frame_bits = form.frame_bits(*size)
+    if frame_bits:
+        count = min(count, length * 8 // frame_bits)
+    if not frame_bits or not count:
+        return _opaque(offset, length), None
+    return PixelLayout(count, offset, length, form.bits_allocated, frame_bits), form
+
+
+def _fits(frame_bits: int, number_of_frames: int, length: int) -> bool:
+    """Say whether so many frames fill a value, whose length is even (PS3.5 section 7.1.1) but not everywhere."""
+    wanted = -(-frame_bits * number_of_frames // 8)
+    return frame_bits > 0 and wanted <= length <= wanted + wanted % 2
+
+
+def _samples_of(photometric_interpretation: str) -> int:
+    """Return the samples per pixel that a photometric interpretation has; 0 if it is none that is known."""
+    if photometric_interpretation.startswith(("MONOCHROME", "PALETTE")):
+        return 1
+    if photometric_interpretation.startswith(("RGB", "YBR", "HSV")):
+        return 3
+    return _SAMPLES_OF_COLOURS.get(photometric_interpretation, 0)
+
+
+def _opaque(offset: int, length: int) -> PixelLayout:
+    """Return the layout of pixel data that is not understood: all of it is one frame."""
+    return PixelLayout(1, offset, length, 0, length * 8)

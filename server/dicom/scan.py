@@ -31,14 +31,14 @@ _PLACEHOLDER = re.compile("\0([0-9]+)\0")
 
 @dataclass(slots=True)
 class PixelData:
-    """Pixel data as met at the top level; `fragments` if it is encapsulated, `is_cut` if the file ends within it."""
+    """Pixel data as met at the top level: `fragments` if it is encapsulated, `missing` bytes if the file ends in it."""
 
     tag: int
     vr: str
     offset: int
     length: int
     fragments: FragmentWalk | None = None
-    is_cut: bool = False
+    missing: int = 0
 
 
 class Scanner(Walk):
@@ -348,11 +348,11 @@ class Scanner(Walk):
             self._inner_done()
 
     def _cut_pixel_data(self, end: int) -> None:
-        """Accept native pixel data that ends early; whether its frames are whole is seen later."""
+        """Accept native pixel data that ends early; which of its frames are whole is seen later."""
         pixel_data = self.pixel_data
         if pixel_data is None or pixel_data.fragments is not None or pixel_data.offset + pixel_data.length != self.at:
             raise unreadable("The data set ends before its last element does.")
-        pixel_data.length, pixel_data.is_cut = end - pixel_data.offset, True
+        pixel_data.length, pixel_data.missing = end - pixel_data.offset, self.at - end
         path = f"{pixel_data.tag:08X}"
         self.bulk[path] = BulkElement(path, pixel_data.vr, pixel_data.offset, pixel_data.length)
         self._odd(pixel_data.tag, pixel_data.vr, "The value is shorter than its length says")

@@ -4,15 +4,17 @@ Works on canonical DICOM JSON (docs/decisions/0004) and on values as they are in
 touched.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from struct import pack
 from typing import Any
 
 from server.dicom.canonical import integer, text
 from server.dicom.codecs import syntaxes
 from server.dicom.codecs.syntaxes import described
+from server.dicom.pixels import SampleForm, sample_forms
 from server.dicom.syntax import IMPLICIT_LITTLE
 from server.model.errors import Reason, WrongState
+from server.model.instance import PixelLayout
 from server.model.pixels import PixelDescription
 
 # By tag: VR and little endian value of even length, or None for an element that is to go.
@@ -28,22 +30,33 @@ _FORMATS = {"7FE00010": "integer", "7FE00008": "float", "7FE00009": "double"}
 _FLOAT_BITS = {"float": 32, "double": 64}
 
 
-def describe_pixels(attributes: Mapping[str, Any]) -> PixelDescription:
-    """Return the Image Pixel module of a data set in canonical DICOM JSON.
+def describe_pixels(attributes: Mapping[str, Any], layout: PixelLayout | None = None) -> PixelDescription:
+    """Return the Image Pixel module of a data set in canonical DICOM JSON, corrected where native pixel data decides.
 
     What is missing and has one sensible meaning is taken to have it: High Bit, Pixel Representation and Planar
     Configuration, and Samples per Pixel and Bits Stored if the other attributes leave no choice.
 
+    layout: of the pixel data; without one the attributes hold.
+
     Raises:
-        WrongState: PIXEL_DATA_UNREADABLE, a required attribute is missing or makes no sense.
+        WrongState: PIXEL_DATA_UNREADABLE, a required attribute is missing or makes no sense, or the pixel data
+            contradicts them.
     """
     sample_format = next((name for tag, name in _FORMATS.items() if tag in attributes), "integer")
     photometric = text(attributes, "00280004").upper() or ("" if sample_format == "integer" else "MONOCHROME2")
     rows, columns = _number(attributes, "00280010"), _number(attributes, "00280011")
-    bits_allocated = _number(attributes, "00280100", _FLOAT_BITS.get(sample_format))
+    is_native = layout is not None and not layout.is_encapsulated
+    has_one_sample = photometric.startswith(("MONOCHROME", "PALETTE"))
+    form = SampleForm(
+        _number(attributes, "00280002", 1 if has_one_sample or is_native else None),
+        photometric,
+        _number(attributes, "00280100", _FLOAT_BITS.get(sample_format, 0 if is_native else None)),
+    )
+    if layout is not None and is_native:
+        form = _form_of(layout, rows, columns, form, integer(attributes, "00280101") or 0, sample_format)
+    samples, bits_allocated = form.samples_per_pixel, form.bits_allocated
     bits_stored = bits_allocated if sample_format != "integer" else _number(attributes, "00280101", bits_allocated)
     high_bit = _number(attributes, "00280102", bits_stored - 1)
-    samples = _number(attributes, "00280002", 1 if photometric.startswith(("MONOCHROME", "PALETTE")) else None)
     if not (photometric and 0 < rows < 1 << 16 and 0 < columns < 1 << 16 and 0 < samples <= 4):
         raise _unreadable("Rows, Columns, Samples per Pixel or Photometric Interpretation make no sense.")
     if not 0 < bits_stored <= bits_allocated <= 64:
@@ -52,7 +65,7 @@ def describe_pixels(attributes: Mapping[str, Any]) -> PixelDescription:
         rows=rows,
         columns=columns,
         samples_per_pixel=samples,
-        photometric_interpretation=photometric,
+        photometric_interpretation=form.label,
         bits_allocated=bits_allocated,
         bits_stored=bits_stored,
         high_bit=high_bit if bits_stored <= high_bit + 1 <= bits_allocated else bits_stored - 1,
@@ -63,12 +76,25 @@ def describe_pixels(attributes: Mapping[str, Any]) -> PixelDescription:
     )
 
 
+def _form_of(
+    layout: PixelLayout, rows: int, columns: int, said: SampleForm, bits_stored: int, sample_format: str
+) -> SampleForm:
+    """Return the form that native pixel data was found to have when it was stored."""
+    forms: Iterable[SampleForm] = (said,)
+    if sample_format == "integer":
+        forms = sample_forms(said.samples_per_pixel, said.photometric_interpretation, said.bits_allocated, bits_stored)
+    for form in forms if layout.is_understood else ():
+        if form.frame_bits(rows, columns) == layout.frame_bits:
+            return form
+    raise _unreadable("The pixel data has another length than its description asks for.")
+
+
 def header_changes(
     attributes: Mapping[str, Any],
     source: str,
     target: str,
     *,
-    number_of_frames: int | None = None,
+    layout: PixelLayout | None = None,
     compression_ratio: float | None = None,
 ) -> Changes:
     """Return the top-level elements that change when pixel data goes from `source` to `target`.
@@ -77,28 +103,29 @@ def header_changes(
 
     Args:
         attributes: the data set in canonical DICOM JSON.
-        number_of_frames: those that are written, if that may not be what the data set says.
+        layout: of the pixel data, which may contradict the data set; what is written doesn't.
         compression_ratio: how much smaller lossy pixel data gets; without it the ratio is left out.
 
     Raises:
         WrongState: PIXEL_DATA_UNREADABLE, as `describe_pixels`.
     """
-    before = describe_pixels(attributes)
+    before = describe_pixels(attributes, layout)
     after = described(before, source, target)
     changes: dict[int, tuple[str, bytes] | None] = {}
-    if after.photometric_interpretation != before.photometric_interpretation:
+    if after.photometric_interpretation != text(attributes, "00280004").upper():
         changes[0x00280004] = ("CS", _padded([after.photometric_interpretation]))
     for tag, old, new in (
+        (0x00280002, before.samples_per_pixel, after.samples_per_pixel),
         (0x00280006, before.planar_configuration, after.planar_configuration),
         (0x00280100, before.bits_allocated, after.bits_allocated),
         (0x00280101, before.bits_stored, after.bits_stored),
         (0x00280102, before.high_bit, after.high_bit),
         (0x00280103, before.is_signed, after.is_signed),
     ):
-        if old != new:
+        if old != new or integer(attributes, f"{tag:08X}") not in (None, old):
             changes[tag] = ("US", pack("<H", new))
-    if number_of_frames is not None and number_of_frames != (integer(attributes, "00280008") or 1):
-        changes[0x00280008] = ("IS", _padded([str(number_of_frames)]))
+    if layout is not None and layout.number_of_frames != (integer(attributes, "00280008") or 1):
+        changes[0x00280008] = ("IS", _padded([str(layout.number_of_frames)]))
     changes |= _lossy_changes(attributes, source, target, compression_ratio)
     if source != target:
         for tag in (_EXTENDED_OFFSET_TABLE, _EXTENDED_OFFSET_TABLE_LENGTHS):

@@ -63,12 +63,12 @@ class Images:
         self._finding: WeakValueDictionary[Version, asyncio.Lock] = WeakValueDictionary()
         self._large = asyncio.Semaphore(1)
 
-    async def of(self, stored: StoredInstance) -> Image:
-        """Return the image of an instance with pixel data.
+    async def of(self, stored: StoredInstance, layout: PixelLayout) -> Image:
+        """Return the image of an instance with pixel data, whose layout is given.
 
         Raises:
             NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
-            WrongState: PIXEL_DATA_UNREADABLE, it doesn't say enough of its pixels.
+            WrongState: PIXEL_DATA_UNREADABLE, it doesn't say enough of its pixels, or they contradict it.
             DataLoss, Unavailable: as `BlobStore.read`.
         """
         lock = self._finding.get(stored.version)
@@ -78,7 +78,7 @@ class Images:
             if stored.version in self._kept:
                 self._kept.move_to_end(stored.version)
                 return self._kept[stored.version][0]
-            image, cost_bytes = await self._find(stored)
+            image, cost_bytes = await self._find(stored, layout)
             self._keep(image, cost_bytes)
             return image
 
@@ -112,7 +112,7 @@ class Images:
             raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
         return found[0].dicom_json
 
-    async def _find(self, stored: StoredInstance) -> tuple[Image, int]:
+    async def _find(self, stored: StoredInstance, layout: PixelLayout) -> tuple[Image, int]:
         dicom_json = await self.metadata(stored)
         if len(dicom_json) < _LARGE_BYTES:
             found = essentials(dicom_json)
@@ -130,7 +130,7 @@ class Images:
                 common.append(path)
         values = await self._values(stored, common)
         cost_bytes = found.cost_bytes + sum(map(len, values.values())) + _OVERHEAD_BYTES * (1 + len(of_frames))
-        return Image(stored, attributes, describe_pixels(attributes), values, of_frames), cost_bytes
+        return Image(stored, attributes, describe_pixels(attributes, layout), values, of_frames), cost_bytes
 
     async def _values(self, stored: StoredInstance, paths: "list[str] | tuple[str, ...]") -> dict[str, bytes]:
         values: dict[str, bytes] = {}

@@ -62,7 +62,7 @@ class Pictures:
             NotFound, DataLoss, Unavailable: as `Images.of` and `Pixels.read`.
         """
         async with self._turns:
-            image = await self._images.of(pixels.stored)
+            image = await self._images.of(pixels.stored, pixels.layout)
             self._require_size(frame_bytes(image.description))
             look = _fitting(await self._images.look(image, wish.number), image, wish.like)
             output = _output(image, look, wish, pixels.layout.number_of_frames)
@@ -80,7 +80,7 @@ class Pictures:
         Raises: as `picture`, also on the way.
         """
         await pixels.require_all()
-        image = await self._images.of(pixels.stored)
+        image = await self._images.of(pixels.stored, pixels.layout)
         numbers = range(1, pixels.layout.number_of_frames + 1)
         look = await self._images.look(image, 1)
         place = placement(image.description, look, _output(image, look, wish, len(numbers)))

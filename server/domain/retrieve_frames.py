@@ -147,7 +147,7 @@ class RetrieveFrames:
         self, pixels: Pixels, numbers: Sequence[int], target: str, part: _Range
     ) -> AsyncGenerator[OpenFrame]:
         """Yield frames that are re-encoded; the first one has been."""
-        description = await self._transcoder.description(pixels.stored)
+        description = await self._transcoder.description(pixels)
         made = self._transcoder.frames(pixels, description, numbers, target, keep=True)
         is_first = True
         async with aclosing(made):
@@ -176,6 +176,8 @@ def _stored_forms(pixels: Pixels) -> dict[str, str]:
     Native frames are little endian in every native transfer syntax.
     """
     stored = pixels.stored.transfer_syntax_uid
+    if not pixels.layout.is_understood:
+        return {}
     if pixels.layout.is_encapsulated:
         return {stored: stored}
     return {

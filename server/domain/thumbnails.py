@@ -212,8 +212,10 @@ class Thumbnails:
 
     async def _flavor(self, chosen: _Chosen) -> str:
         """Return the third value of Image Type (PS3.3 section C.7.6.1.1.2), empty for what can't be read."""
+        if chosen.pixels is None:
+            return ""
         try:
-            image = await self._images.of(chosen.stored)
+            image = await self._images.of(chosen.stored, chosen.pixels.layout)
         except WrongState:
             return ""
         image_type = [str(value).strip().upper() for value in values(image.attributes, _IMAGE_TYPE)]

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 from server.dicom.codecs import syntaxes
@@ -15,6 +16,7 @@ from server.model.instance import StoredInstance
 from server.model.pixels import PixelDescription, TranscodeFrame
 from server.ports.workers import Workers
 
+SUBSAMPLED = syntaxes.SUBSAMPLED
 ENCODABLE = syntaxes.ENCODABLE
 DECODABLE = tuple(sorted(syntaxes.DECODABLE))
 
@@ -48,21 +50,21 @@ class Transcoder:
         """Return what the data set says of its pixels. Raises: as `Descriptions.of`."""
         return await self._descriptions.of(stored)
 
-    async def description(self, stored: StoredInstance) -> PixelDescription:
-        """Return what the data set says of its pixels.
+    async def description(self, pixels: Pixels) -> PixelDescription:
+        """Return what the data set says of its pixels, corrected where these decide.
 
         Raises:
-            WrongState: PIXEL_DATA_UNREADABLE, it doesn't say enough.
+            WrongState: PIXEL_DATA_UNREADABLE, it doesn't say enough, or the pixel data contradicts it.
             NotFound: as `Descriptions.of`.
         """
-        return describe_pixels(await self._descriptions.of(stored))
+        return describe_pixels(await self._descriptions.of(pixels.stored), pixels.layout)
 
     async def can_become(self, pixels: Pixels, target: str) -> bool:
         """Say whether frames can be had in the transfer syntax `target`, as far as that shows without decoding."""
         if target not in ENCODABLE or pixels.syntax not in syntaxes.DECODABLE:
             return False
         try:
-            description = await self.description(pixels.stored)
+            description = await self.description(pixels)
         except WrongState:
             return False
         return frame_bytes(description) <= self._max_frame_bytes and syntaxes.can_transcode(
@@ -96,7 +98,7 @@ class Transcoder:
 
     async def _made(self, pixels: Pixels, number: int, target: str) -> bytes:
         async with self._turns:
-            description = await self.description(pixels.stored)
+            description = await self.description(pixels)
             data = await pixels.read(number)
             if len(data) > self._max_frame_bytes:
                 raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "The frame is larger than what is worked on here.")
@@ -131,6 +133,12 @@ def frame_bytes(description: PixelDescription) -> int:
     """Return the size of an uncompressed frame."""
     samples = description.rows * description.columns * description.samples_per_pixel
     return -(-samples * description.bits_allocated // 8)
+
+
+def native_frame_bytes(description: PixelDescription) -> int:
+    """Return the size of a frame in native pixel data, where two pixels of subsampled colour have four samples."""
+    is_subsampled = description.samples_per_pixel == 3 and description.photometric_interpretation in SUBSAMPLED
+    return frame_bytes(replace(description, samples_per_pixel=2) if is_subsampled else description)
 
 
 async def _outcome(task: "asyncio.Task[bytes]") -> bytes | DicomStoreError:

@@ -10,7 +10,7 @@ from server.dicom.reencode import Rewriter, inflate
 from server.dicom.transcode import Changes, header_changes, pixel_data_vr
 from server.domain.pixels import NATIVE, PixelReader, Pixels
 from server.domain.reading import DEFLATED_LITTLE_ENDIAN, Reading, part_of
-from server.domain.transcode import ENCODABLE, Transcoder, frame_bytes
+from server.domain.transcode import ENCODABLE, Transcoder, frame_bytes, native_frame_bytes
 from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
 from server.model.instance import StoredInstance
 from server.model.pixels import PixelDescription
@@ -39,7 +39,7 @@ class _Plan:
     @property
     def value_bytes(self) -> int:
         """Return the size of the value of native pixel data."""
-        return frame_bytes(self.after) * self.pixels.layout.number_of_frames
+        return native_frame_bytes(self.after) * self.pixels.layout.number_of_frames
 
 
 class InstanceTranscoder:
@@ -107,7 +107,7 @@ class InstanceTranscoder:
         return self._transcoded(plan, first, frames)
 
     async def _plan(self, pixels: Pixels, target: str) -> _Plan:
-        before = await self._transcoder.description(pixels.stored)
+        before = await self._transcoder.description(pixels)
         return _Plan(pixels, target, before, syntaxes.described(before, pixels.syntax, target))
 
     async def _find(self, stored: StoredInstance) -> Pixels | None:
@@ -157,7 +157,7 @@ class InstanceTranscoder:
             attributes,
             plan.pixels.syntax,
             plan.target,
-            number_of_frames=plan.pixels.layout.number_of_frames,
+            layout=plan.pixels.layout,
             compression_ratio=ratio,
         )
         tag = _PIXEL_DATA[plan.before.sample_format]
@@ -228,6 +228,6 @@ def _checked(plan: _Plan, made: bytes | DicomStoreError) -> bytes:
         raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "There are fewer frames than the data set says.") from made
     if isinstance(made, DicomStoreError):
         raise made
-    if plan.is_native and len(made) != frame_bytes(plan.after):
+    if plan.is_native and len(made) != native_frame_bytes(plan.after):
         raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "A frame is not of the size that the data set says.")
     return made

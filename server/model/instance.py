@@ -22,7 +22,11 @@ class PixelLayout:
     Native: frame i (from 0) has `frame_bits` bits and starts `i * frame_bits` bits after `offset`. `table` is empty.
     Encapsulated: `table` has one record a frame, two little-endian uint64: offset of the frame's first item tag and
     offset after its last fragment. Between them lie whole fragments, each behind its 8-byte item header
-    (PS3.5 section A.4). `frame_bits` is 0.
+    (PS3.5 section A.4); a frame that is missing between others has a record of zeros. `frame_bits` is 0.
+
+    number_of_frames: those that exist, whatever the data set says; where frames can't be told apart, what it says.
+    bits_allocated: of a sample; 0 if it isn't said, and if native pixel data contradicts what describes it: then all of
+        it is one frame, which is only returned as it is stored.
     """
 
     number_of_frames: int
@@ -38,6 +42,11 @@ class PixelLayout:
     def is_encapsulated(self) -> bool:
         """Frames are fragments behind item headers."""
         return self.frame_bits == 0
+
+    @property
+    def is_understood(self) -> bool:
+        """What the pixels are is known, or is a matter of their codestreams."""
+        return self.is_encapsulated or self.bits_allocated > 0
 
 
 @dataclass(frozen=True, slots=True)

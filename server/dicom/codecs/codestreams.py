@@ -46,7 +46,7 @@ def _decode_jpeg(data: bytes, description: PixelDescription) -> tuple[NDArray[An
         array, colour = _run(imagecodecs.jpeg8_decode, data, colorspace="RGB", outcolorspace="RGB"), _label(description)
     else:
         has = coded.colour or _label(description)
-        colour = has if has == "RGB" else decoded_photometric(description)
+        colour = has if has == "RGB" else decoded_photometric(description, syntaxes.JPEG_BASELINE)
         spaces = {"colorspace": _COLOUR_SPACES[has], "outcolorspace": _COLOUR_SPACES[colour]}
         array = _run(imagecodecs.jpeg8_decode, data, **spaces)
     return _numbers(array, coded, description, min(coded.precision, description.bits_stored)), colour

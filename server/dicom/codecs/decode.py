@@ -15,6 +15,8 @@ from server.dicom.codecs.syntaxes import decoded_photometric
 from server.dicom.syntax import ENCAPSULATED_UNCOMPRESSED
 from server.model.pixels import PixelDescription
 
+_SUBSAMPLED = syntaxes.SUBSAMPLED | {"YBR_PARTIAL_420"}
+
 
 def decode(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDArray[Any], PixelDescription]:
     """Return a frame as an array, and the description that holds for it.
@@ -40,7 +42,7 @@ def decode(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDA
             raise unreadable("Float pixel data can't be compressed.")
         array, colour = decode_codestream(data, syntax, description)
         described = replace(description, high_bit=description.bits_stored - 1)
-    wanted = decoded_photometric(description)
+    wanted = decoded_photometric(description, syntax)
     described = replace(described, photometric_interpretation=wanted, planar_configuration=0)
     return _coloured(array, colour, described), described
 
@@ -87,15 +89,20 @@ def _coloured(array: NDArray[Any], has: str, described: PixelDescription) -> NDA
 
 
 def _is_subsampled(description: PixelDescription) -> bool:
-    return description.samples_per_pixel == 3 and description.photometric_interpretation in syntaxes.SUBSAMPLED
+    return description.samples_per_pixel == 3 and description.photometric_interpretation in _SUBSAMPLED
 
 
 def _decode_subsampled(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], PixelDescription]:
-    """Native chroma for each second pixel; writers that leave it whole and change only the label are known too."""
+    """Native chroma for each second pixel; writers that leave it whole and change only the label are known too.
+
+    Chroma is repeated, so that no sample changes; only that of the studio range, which has no label then, becomes RGB.
+    """
     columns = description.columns
     whole = frame_bytes(replace(description, photometric_interpretation="YBR_FULL"))
     if len(data) >= whole:
         array = words_from_bytes(data, description)
+    elif description.photometric_interpretation not in syntaxes.SUBSAMPLED:
+        raise unreadable("Native pixels with chroma for every fourth pixel can't be decoded.")
     elif columns % 2:
         raise unreadable("Subsampled pixels come in pairs, but the frame has an odd number of columns.")
     else:
@@ -103,7 +110,11 @@ def _decode_subsampled(data: bytes, description: PixelDescription) -> tuple[NDAr
         array = spread_422(words_from_bytes(data, packed))
     array, _ = numbers_of(array, description)
     is_partial = description.photometric_interpretation.startswith("YBR_PARTIAL")
-    array = to_rgb(array, description.bits_stored, is_partial=is_partial)
+    if is_partial:
+        array = to_rgb(array, description.bits_stored, is_partial=True)
     return array, replace(
-        description, photometric_interpretation="RGB", planar_configuration=0, high_bit=description.bits_stored - 1
+        description,
+        photometric_interpretation="RGB" if is_partial else "YBR_FULL",
+        planar_configuration=0,
+        high_bit=description.bits_stored - 1,
     )

@@ -56,8 +56,11 @@ ENCODABLE: tuple[str, ...] = (
     JPEG_BASELINE,
 )
 
-# Chroma that is not there for every pixel; decoders fill it in and make RGB of it.
+# Chroma that is not there for every pixel; decoders fill it in.
 SUBSAMPLED = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
+
+# Transfer syntaxes whose decoders leave the colours of samples alone.
+_UNCONVERTED = UNCODED | {RLE} | LOSSLESS_JPEG | LS
 
 _MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
 _SINGLE = _MONOCHROME | {"PALETTE COLOR"}
@@ -85,6 +88,9 @@ def can_transcode(description: PixelDescription, source: str, target: str) -> bo
     if description.bits_allocated == 1:
         # Native frames follow each other bit by bit; frames that are written one by one can only do so byte by byte.
         return target in NATIVE and description.rows * description.columns % 8 == 0
+    is_partial = description.samples_per_pixel == 3 and description.photometric_interpretation.startswith("YBR_PARTIAL")
+    if is_partial and target != JPEG_BASELINE and not (source in UNCODED and target in NATIVE):
+        return False  # other samples than those that are stored would have to be written
     if target in NATIVE:
         return True
     if target == RLE:
@@ -95,7 +101,7 @@ def can_transcode(description: PixelDescription, source: str, target: str) -> bo
         is_plain = description.bits_stored == 8 and not description.is_signed
         return is_plain and description.photometric_interpretation in _MONOCHROME | _COLOURS
     if target == JPEG_XL_LOSSLESS:
-        return not description.is_signed and decoded_photometric(description) != "YBR_FULL"
+        return not description.is_signed and decoded_photometric(description, source) != "YBR_FULL"
     return True
 
 
@@ -106,7 +112,7 @@ def described(description: PixelDescription, source: str, target: str) -> PixelD
     """
     if source == target or (source in UNCODED and target in NATIVE):
         return description
-    photometric = decoded_photometric(description)
+    photometric = decoded_photometric(description, source)
     if target in NATIVE or target == RLE:
         if source in UNCODED or source == RLE:
             return replace(description, photometric_interpretation=photometric)
@@ -126,15 +132,17 @@ def described(description: PixelDescription, source: str, target: str) -> PixelD
     )
 
 
-def decoded_photometric(description: PixelDescription) -> str:
+def decoded_photometric(description: PixelDescription, source: str) -> str:
     """Return the photometric interpretation of decoded samples, which are there for every pixel.
 
-    A label that can stay stays: YBR_FULL is not made RGB. What a codec undoes by itself (YBR_RCT, YBR_ICT) and what is
-    subsampled becomes RGB.
+    A label that can stay stays: YBR_FULL is not made RGB, and chroma that is repeated for every pixel is YBR_FULL. What
+    a codec undoes by itself (YBR_RCT, YBR_ICT), and what decoders of JPEG fill in, becomes RGB.
     """
     photometric = description.photometric_interpretation
     if description.samples_per_pixel == 1:
         return photometric
+    if photometric == "YBR_FULL_422" and source in _UNCONVERTED:
+        return "YBR_FULL"
     return "RGB" if photometric in SUBSAMPLED | _TRANSFORMED else photometric
 
 

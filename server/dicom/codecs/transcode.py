@@ -24,7 +24,10 @@ def transcode_frame(job: TranscodeFrame) -> bytes:
     if source in UNCODED and target in NATIVE:
         return native_bytes(job.data, source, job.description)
     after = described(job.description, source, target)
-    keeps_words = job.description.photometric_interpretation == decoded_photometric(job.description)
+    has_whole_chroma = source == RLE and decoded_photometric(job.description, source) == "YBR_FULL"
+    keeps_words = has_whole_chroma or (
+        job.description.photometric_interpretation == decoded_photometric(job.description, source)
+    )
     if keeps_words and source in UNCODED | {RLE} and target in NATIVE | {RLE}:
         words = decode_words(job.data, source, job.description)
         return encode_rle(words) if target == RLE else words_to_bytes(words, after)

@@ -26,7 +26,7 @@ _UID = re.compile(r"[0-9.]{1,64}")
 _REPORTED = re.compile(r"\(([0-9a-f]{4}),([0-9a-f]{4})\)")
 
 # pydicom refuses to read a value, or reads a file only up to where it is damaged.
-_CUT_OFF = {"MR_truncated.dcm", "rtplan_truncated.dcm"}
+_CUT_OFF = {"rtplan_truncated.dcm"}
 _NOT_READ = {
     "emri_small_jpeg_2k_lossless_too_short.dcm",  # its end is missing: pydicom keeps nothing of it
     "badVR.dcm",  # an IS that is no number

@@ -81,7 +81,7 @@ def job_of(file: bytes, frame: int = 1, output: Output = PNG) -> RenderFrame:
     description = read(file)
     assert description.pixels is not None
     source = description.transfer_syntax_uid
-    pixels = describe_pixels(attributes_of(file))
+    pixels = describe_pixels(attributes_of(file), description.pixels)
     raw = next(data_set[keyword].value for keyword in _PIXELS if keyword in data_set)
     if transfer_syntax(source).is_encapsulated:
         frames = generate_frames(raw, number_of_frames=description.pixels.number_of_frames)

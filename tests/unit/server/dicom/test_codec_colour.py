@@ -96,11 +96,11 @@ def test_lossless_jpeg_is_not_converted() -> None:
 
 
 @pytest.mark.parametrize("syntax", [syntaxes.JPEG_LS, syntaxes.RLE, syntaxes.JPEG_LOSSLESS_SV1])
-def test_whole_chroma_under_a_label_of_subsampled_chroma_becomes_rgb(syntax: str) -> None:
+def test_whole_chroma_under_a_label_of_subsampled_chroma_stays_as_it_is(syntax: str) -> None:
     frame = perform(TranscodeFrame(YBR.tobytes(), describe("YBR_FULL"), EXPLICIT_LITTLE, syntax))
     array, description = decode(frame, syntax, describe("YBR_FULL_422"))
-    assert description.photometric_interpretation == "RGB"
-    assert farthest(array, RGB) <= NEAR
+    assert description.photometric_interpretation == "YBR_FULL"
+    assert numpy.array_equal(array, YBR)
 
 
 @pytest.mark.parametrize("label", ["RGB", "YBR_RCT", "YBR_ICT", "YBR_FULL_422"])
@@ -126,13 +126,14 @@ def test_jpeg_2000_in_boxes_is_read_nevertheless() -> None:
     assert numpy.array_equal(decode(frame, syntaxes.JPEG_2000_LOSSLESS, describe("YBR_RCT"))[0], RGB)
 
 
-def test_native_ybr_full_422_becomes_rgb() -> None:
+def test_the_chroma_of_native_ybr_full_422_is_repeated() -> None:
     packed = numpy.empty((21, 34 * 2), numpy.uint8)
     packed[:, 0::4], packed[:, 1::4] = YBR[:, 0::2, 0], YBR[:, 1::2, 0]
     packed[:, 2::4], packed[:, 3::4] = YBR[:, 0::2, 1], YBR[:, 0::2, 2]
     array, description = decode(packed.tobytes(), EXPLICIT_LITTLE, describe("YBR_FULL_422"))
-    assert description.photometric_interpretation == "RGB"
-    assert farthest(array, RGB) <= 2 * NEAR
+    assert description.photometric_interpretation == "YBR_FULL"
+    assert numpy.array_equal(array[:, :, 0], YBR[:, :, 0])
+    assert numpy.array_equal(array[:, :, 1:], YBR[:, 0::2, 1:].repeat(2, axis=1))
 
 
 def test_studio_range_is_spread() -> None:

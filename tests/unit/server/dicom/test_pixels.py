@@ -2,10 +2,13 @@
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from pydicom.encaps import generate_frames
 
+from server.dicom.transcode import describe_pixels
+from server.model.errors import Reason, WrongState
 from server.model.instance import PixelLayout
 from tests import data
 from tests.data import EXPLICIT_BIG, JPEG_BASELINE, RLE_LOSSLESS, element, encapsulated, part10, part10_of
@@ -55,7 +58,7 @@ def test_native_frames_follow_one_another() -> None:
     ],
 )
 def test_size_of_native_frames(attributes, bits: int) -> None:
-    assert _layout(part10(frames=[bytes(16)], **attributes)).frame_bits == bits
+    assert _layout(part10(frames=[bytes(-(-bits // 8))], **attributes)).frame_bits == bits
 
 
 @pytest.mark.parametrize(("tag", "vr", "bits"), [(0x7FE00008, "OF", 32), (0x7FE00009, "OD", 64)])
@@ -193,3 +196,150 @@ def _encapsulated(items: bytes, frames: int, syntax: str, *, extended: bytes = b
         ],
         syntax,
     )
+
+
+NATIVE = {"Rows": 4, "Columns": 6, "BitsStored": 8}
+PIXELS = 24
+
+
+def _native(length: int, frames: int | None = None, **attributes: Any) -> PixelLayout:
+    more = {"NumberOfFrames": frames} if frames is not None else {}
+    return _layout(part10(frames=[bytes(length)], **(NATIVE | more | attributes)))
+
+
+COLOUR = {"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL_422"}
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize(
+    ("attributes", "frame_bytes", "bits"),
+    [
+        # the attributes as they are
+        ({}, PIXELS, 8),
+        (COLOUR, 2 * PIXELS, 8),
+        ({**COLOUR, "PhotometricInterpretation": "YBR_PARTIAL_422"}, 2 * PIXELS, 8),
+        ({**COLOUR, "PhotometricInterpretation": "YBR_PARTIAL_420"}, PIXELS * 3 // 2, 8),
+        # Photometric Interpretation
+        (COLOUR, 3 * PIXELS, 8),
+        ({**COLOUR, "PhotometricInterpretation": "YBR_PARTIAL_422"}, 3 * PIXELS, 8),
+        ({**COLOUR, "PhotometricInterpretation": "YBR_PARTIAL_420"}, 3 * PIXELS, 8),
+        # Samples per Pixel
+        ({"SamplesPerPixel": 3}, PIXELS, 8),
+        ({"PhotometricInterpretation": "RGB"}, 3 * PIXELS, 8),
+        ({"PhotometricInterpretation": "YBR_FULL"}, 3 * PIXELS, 8),
+        # Bits Allocated
+        ({"BitsAllocated": 8, "BitsStored": 12}, 2 * PIXELS, 16),
+        ({"BitsAllocated": 12, "BitsStored": 12}, 2 * PIXELS, 16),
+    ],
+)
+@pytest.mark.parametrize("frames", [None, 1, 2, 7])
+def test_the_only_interpretation_that_fits_the_length_holds(
+    attributes: dict[str, Any], frame_bytes: int, bits: int, frames: int | None, padding: int
+) -> None:
+    attributes = {**attributes, "Rows": 4 + padding}
+    frame_bytes = frame_bytes // 4 * (4 + padding)
+    length = frame_bytes * (frames or 1)
+    layout = _native(length + length % 2 * padding, frames, **attributes)
+    assert (layout.number_of_frames, layout.frame_bits, layout.bits_allocated) == (frames or 1, 8 * frame_bytes, bits)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "length"),
+    [
+        ({"BitsAllocated": 16}, PIXELS),
+        ({**COLOUR, "PhotometricInterpretation": "YBR_FULL"}, 2 * PIXELS),
+    ],
+)
+def test_one_frame_of_less_bits_or_chroma_than_the_data_set_says(attributes: dict[str, Any], length: int) -> None:
+    layout = _native(length, 1, **attributes)
+    assert layout.number_of_frames == 1
+    assert layout.is_understood
+    assert layout.frame_bits == 8 * length
+
+
+@pytest.mark.parametrize(("said", "there"), [(5, 3), (3, 5), (None, 3), (1, 2), (0, 4)])
+@pytest.mark.parametrize(
+    "attributes",
+    [{}, {"BitsAllocated": 16, "BitsStored": 12}, {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}],
+)
+def test_whole_frames_are_frames_whatever_number_of_frames_says(
+    said: int | None, there: int, attributes: dict[str, Any]
+) -> None:
+    frame_bits = PIXELS * attributes.get("BitsAllocated", 8) * attributes.get("SamplesPerPixel", 1)
+    layout = _native(frame_bits // 8 * there, said, **attributes)
+    assert (layout.number_of_frames, layout.frame_bits) == (there, frame_bits)
+
+
+def test_what_follows_the_frames_is_padding_unless_it_is_whole_frames() -> None:
+    assert _native(PIXELS * 2 + 10, 2).number_of_frames == 2
+    assert _native(PIXELS * 4 + 10, 2).number_of_frames == 2
+    assert _native(PIXELS * 4, 2).number_of_frames == 4
+
+
+@pytest.mark.parametrize(
+    ("attributes", "length", "frames"),
+    [
+        ({"BitsAllocated": 16}, 2 * PIXELS, 2),  # two frames of 8 bits, or one of 16
+        ({**COLOUR, "PhotometricInterpretation": "YBR_FULL"}, 6 * PIXELS, 3),  # three of subsampled chroma, or two
+        ({"BitsAllocated": 1, "BitsStored": 1}, PIXELS, 1),  # eight frames of bits, or one of bytes
+        ({}, PIXELS - 4, 1),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, PIXELS, 1),
+    ],
+)
+def test_pixel_data_that_fits_no_single_interpretation_is_not_understood(
+    attributes: dict[str, Any], length: int, frames: int
+) -> None:
+    layout = _native(length, frames, **attributes)
+    assert not layout.is_understood
+    assert (layout.number_of_frames, layout.frame_bits) == (1, 8 * length)
+    with pytest.raises(WrongState) as refusal:
+        describe_pixels(json_of(read(part10(frames=[bytes(length)], **(NATIVE | attributes)))), layout)
+    assert refusal.value.reason is Reason.PIXEL_DATA_UNREADABLE
+
+
+@pytest.mark.parametrize(("missing", "there"), [(1, 2), (PIXELS, 2), (PIXELS + 1, 1), (3 * PIXELS - 1, None)])
+def test_of_pixel_data_that_is_cut_off_the_whole_frames_are_there(missing: int, there: int | None) -> None:
+    file = part10(frames=[bytes(PIXELS)] * 3, **NATIVE)
+    layout = _layout(file[:-missing])
+    assert (layout.number_of_frames if layout.is_understood else None) == there
+    assert layout.length == 3 * PIXELS - missing
+    assert "7FE00010" in [finding.tag for finding in read(file[:-missing]).findings]
+
+
+def test_the_length_that_is_said_tells_what_pixel_data_is_that_is_cut_off() -> None:
+    whole = {"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL_422", "NumberOfFrames": 2}
+    layout = _layout(part10(frames=[bytes(6 * PIXELS)], **(NATIVE | whole))[: -PIXELS * 2])
+    assert (layout.number_of_frames, layout.frame_bits) == (1, 24 * PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "length", "expected"),
+    [
+        (COLOUR, 3 * PIXELS, (3, "YBR_FULL", 8, 8)),
+        (COLOUR, 2 * PIXELS, (3, "YBR_FULL_422", 8, 8)),
+        ({"PhotometricInterpretation": "RGB"}, 3 * PIXELS, (3, "RGB", 8, 8)),
+        ({"BitsAllocated": 16, "HighBit": 7}, PIXELS, (1, "MONOCHROME2", 8, 8)),
+        ({"BitsStored": 12, "HighBit": 11}, 2 * PIXELS, (1, "MONOCHROME2", 16, 12)),
+    ],
+)
+def test_pixels_are_described_as_they_are(attributes: dict[str, Any], length: int, expected: tuple[Any, ...]) -> None:
+    file = part10(frames=[bytes(length)], **(NATIVE | attributes))
+    found = describe_pixels(json_of(read(file)), _layout(file))
+    described = found.samples_per_pixel, found.photometric_interpretation, found.bits_allocated, found.bits_stored
+    assert described == expected
+    assert found.high_bit == found.bits_stored - 1
+
+
+@pytest.mark.parametrize(
+    ("attributes", "length", "tags"),
+    [
+        ({}, PIXELS, []),
+        ({}, 2 * PIXELS, ["00280008"]),
+        (COLOUR, 3 * PIXELS, ["7FE00010"]),
+        ({}, 5, ["7FE00010"]),
+        ({"Rows": 0}, PIXELS, []),
+    ],
+)
+def test_another_length_is_reported(attributes: dict[str, Any], length: int, tags: list[str]) -> None:
+    found = read(part10(frames=[bytes(length)], **(NATIVE | attributes))).findings
+    assert [finding.tag for finding in found if finding.tag in ("00280008", "7FE00010")] == tags

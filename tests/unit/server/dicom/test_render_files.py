@@ -35,9 +35,10 @@ NO_PICTURE = {
 def _is_image(path: Path) -> bool:
     try:
         file = path.read_bytes()
-        if read(file).pixels is None:
+        layout = read(file).pixels
+        if layout is None:
             return False
-        describe_pixels(attributes_of(file))
+        describe_pixels(attributes_of(file), layout)
     except DicomStoreError:
         return False
     return path.name not in NO_PICTURE
