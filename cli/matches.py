@@ -46,6 +46,9 @@ COLUMNS = {
 """What is shown of a match at each level besides what is asked for."""
 
 _SHORT = {
+    "StudyDate": "Date",
+    "StudyDescription": "Description",
+    "SeriesDescription": "Description",
     "ModalitiesInStudy": "Modalities",
     "NumberOfStudyRelatedSeries": "Series",
     "NumberOfStudyRelatedInstances": "Instances",

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Collection, Sequence
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
@@ -34,7 +35,8 @@ def print_rows(
 ) -> None:
     """Print rows as a table whose cells are whole but for the columns in `folds`, which may take several lines.
 
-    On a terminal that is too narrow for that, each row is a block with a line for each cell that is not empty.
+    On a terminal that is too narrow for that, UIDs stand on lines of their own below the rest of their row. Where even
+    the rest does not fit, each row is a block with a line for each cell that is not empty.
     """
     for most in (None, 32, 16):
         shown = table("", *headings, folds=folds)
@@ -46,9 +48,25 @@ def print_rows(
         if not console.is_terminal or natural <= console.width:
             console.print(shown)
             return
+    if _print_above_uids(console, headings, rows):
+        return
     for row in rows:
         lines = (f"[bold]{escape(name)}[/]  {escape(text)}\n" for name, text in zip(headings, row, strict=True) if text)
         console.print("".join(lines), soft_wrap=True)
+
+
+def _print_above_uids(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Print rows with their UIDs on lines below them; return false, with nothing printed, if the rest does not fit."""
+    short = [index for index, name in enumerate(headings) if not name.endswith("UID")]
+    apart = [index for index, name in enumerate(headings) if name.endswith("UID")]
+    widths = [max(cell_len(row[index]) for row in (headings, *rows)) for index in short]
+    if not (short and apart) or sum(widths) + 2 * (len(widths) - 1) > console.width:
+        return False
+    for number, row in enumerate((headings, *rows)):
+        cells = (set_cell_size(row[index], width) for index, width in zip(short, widths, strict=True))
+        lines = ("  ".join(cells).rstrip(), *(f"  {row[index]}" for index in apart if row[index]))
+        console.print(escape("\n".join(lines)), style=None if number else "bold", soft_wrap=True)
+    return True
 
 
 def printable(text: str) -> str:

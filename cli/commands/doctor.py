@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -100,13 +100,8 @@ async def examine(environment: Mapping[str, str], *, deep: bool) -> AsyncIterato
     yield _disk(Path(values["server", "data"]))
     yield await _core(values["server", "grpc"])
     yield await _facade(values["facade", "http"])
-    if values["facade", "core"] != values["server", "grpc"]:
-        yield Check(
-            "facade's core",
-            Status.WARNING,
-            f"the facade asks {values['facade', 'core']}, the core here listens on {values['server', 'grpc']}",
-            "fine if the facade uses a core elsewhere; `dicomstore up` connects both by itself",
-        )
+    if told := core_of_facade(settings):
+        yield told
     for check in await _stored(environment, deep=deep):
         yield check
 
@@ -179,6 +174,23 @@ async def _facade(listens_on: str) -> Check:
         hint = "see the core's state above, then the facade's log"
         return Check("facade", Status.FAILED, f"answers {status} to {url}/health/check", hint)
     return Check("facade", Status.OK, f"serves at {url}")
+
+
+def core_of_facade(settings: Iterable[Setting]) -> Check | None:
+    """Return a warning if the facade was told to use another core than the one here.
+
+    One that was told nothing is connected by `dicomstore up`; started alone, it can't serve, which its own check finds.
+    """
+    by_name = {(setting.program, setting.name): setting for setting in settings}
+    core, listens_on = by_name["facade", "core"], str(by_name["server", "grpc"].value)
+    if not core.origin or parse_address(str(core.value)).to_connect() == parse_address(listens_on).to_connect():
+        return None
+    return Check(
+        "facade's core",
+        Status.WARNING,
+        f"the facade asks {core.value}, from {core.origin}; the core here listens on {listens_on}",
+        "fine if the facade uses a core elsewhere; `dicomstore up` connects both by itself",
+    )
 
 
 def _silent(name: str, listens_on: str, variable: str) -> Check:

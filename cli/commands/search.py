@@ -211,7 +211,8 @@ def not_usable(names: Collection[str], keys: Collection[str], level: Level, fixe
             faults.append(f"{name} can't be returned")
             if meant := similar(name, TAGS):
                 hints.append(f"did you mean {meant}?")
-    hint = "; ".join([*hints, "--lenient ignores it, and may find more than you mean"])
+    sentences = [hint if hint.endswith("?") else f"{hint};" for hint in hints]
+    hint = " ".join([*sentences, "--lenient ignores it, and may find more than you mean"])
     return Failure("; ".join(faults), hint=hint, exit_code=NOT_ASKED)
 
 

@@ -309,7 +309,7 @@ class Receiver:
             if identical and self._accepts_identical:
                 result = self._stored(description, existing.id, existing.version, identical=True)
             else:
-                result = _failed(_ALREADY_EXISTS, description, identical=identical)
+                result = _failed(_SAME_BYTES if identical else _OTHER_BYTES, description, identical=identical)
         await self._committer.discard([locator])
         return result
 
@@ -344,7 +344,10 @@ class Receiver:
         return False
 
 
-_ALREADY_EXISTS = AlreadyExists(Reason.INSTANCE_ALREADY_EXISTS, "The instance is stored already.")
+_OTHER_BYTES = AlreadyExists(
+    Reason.INSTANCE_ALREADY_EXISTS, "An instance with these UIDs is stored already, with other bytes."
+)
+_SAME_BYTES = AlreadyExists(Reason.INSTANCE_ALREADY_EXISTS, "The instance is stored already, with the same bytes.")
 _STORED_DAMAGED = AlreadyExists(
     Reason.INSTANCE_ALREADY_EXISTS,
     "The instance is stored already, but its stored bytes are missing or damaged: delete it, then store it again.",
