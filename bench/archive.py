@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import grpc
@@ -72,7 +73,7 @@ def running_archive(workers: int | None = None, **settings: str) -> Iterator[Arc
         RuntimeError: it does not start. This and what fails while it runs gets a note with the end of its log.
     """
     data = tempfile.mkdtemp(prefix="dicomstore-bench-", dir=os.environ.get("BENCH_DIR"))
-    http_port, core_port = _free_port(), _free_port()
+    http_port, core_port = free_port(), free_port()
     command = [
         str(Path(sys.executable).parent / "dicomstore"),
         "up",
@@ -120,14 +121,15 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _name(pid: int) -> str:
-    """Return what a process runs: the module of `python -m`, or the name of its script."""
+    """Return what a process runs: the last module of `python -m` (see `cli.tether`), or the name of its script."""
     words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    if "-m" in words[:-1]:
-        return words[words.index("-m") + 1]
+    if modules := [module for option, module in pairwise(words) if option == "-m"]:
+        return modules[-1]
     return next((Path(word).name for word in words[1:] if word and not word.startswith("-")), words[0])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -46,8 +46,7 @@ def serve(context: typer.Context) -> None:
 @app.command()
 def config() -> None:
     """Print the settings in effect as JSON."""
-    settings = _settings()
-    typer.echo(json.dumps({**settings.model_dump(mode="json"), "workers": settings.processes}, indent=2))
+    typer.echo(json.dumps(_settings().shown(), indent=2))
 
 
 def main() -> None:

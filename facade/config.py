@@ -83,6 +83,10 @@ class Settings(BaseSettings):
         """How many processes `workers` means on this machine."""
         return self.workers or min(_MOST_BY_DEFAULT, len(os.sched_getaffinity(0)))
 
+    def shown(self) -> dict[str, Any]:
+        """Return the settings in effect as JSON values, with the number of processes that `workers` means."""
+        return {**self.model_dump(mode="json"), "workers": self.processes}
+
     @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, value: str) -> str:

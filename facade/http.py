@@ -78,6 +78,12 @@ def logging_config(level: str) -> dict[str, Any]:
         "filters": {"cut-offs": {"()": CutOffs}},
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
-        "loggers": {"uvicorn.error": {"filters": ["cut-offs"]}},
+        "loggers": {
+            # Its remarks about its own start and end say nothing that a line of the program does not say.
+            "uvicorn.error": {
+                "filters": ["cut-offs"],
+                "level": level.upper() if level in ("debug", "error") else "WARNING",
+            }
+        },
         "root": {"level": level.upper(), "handlers": ["stderr"]},
     }

@@ -5,6 +5,7 @@ import server.lean  # noqa: F401 - before anything imports pydicom
 # isort: split
 
 import asyncio
+import gc
 import logging
 import logging.config
 import os
@@ -31,6 +32,8 @@ from server.config import Settings as CoreSettings
 from server.model.errors import DicomStoreError
 from server.opening import StartError
 
+gc.enable()
+
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
 """Names the descriptor of a socket that listens already; what `dicomstore up` passes on, not a setting."""
 
@@ -55,6 +58,7 @@ class _HttpServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, then end those there are."""
         notify("STOPPING=1")
+        _log.info("dicomstore stops")
         if self._door is not None:
             self._door.close()
         await super().shutdown()
@@ -106,7 +110,7 @@ async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, l
         host, port = listener.getsockname()[:2]
         _log.info("dicomstore listens on %s (gRPC) and %s:%d (HTTP)", core.address, host, port)
         await server.serve()
-        _log.info("dicomstore stops")
+        _log.info("dicomstore has stopped")
 
 
 def _inherited() -> socket.socket | None:

@@ -9,7 +9,6 @@ import ctypes
 import gc
 import json
 import logging
-import re
 import shutil
 import signal
 import sys
@@ -26,6 +25,8 @@ from server.config import Settings
 from server.domain.binding import Binding
 from server.model.errors import DicomStoreError
 from server.opening import StartError
+
+gc.enable()
 
 _THIS_MACHINE = {"127.0.0.1", "localhost", "[::1]"}
 
@@ -83,10 +84,7 @@ def migrate() -> None:
 @app.command()
 def config() -> None:
     """Print the effective settings as JSON, passwords masked."""
-    settings = _settings().model_dump(mode="json")
-    url = re.sub(r"(://[^:/@\s]*:)\S*@", r"\1***@", _settings().database_url)
-    settings["database"] = re.sub(r"([?&]password=)[^&\s]*", r"\1***", url)
-    typer.echo(json.dumps(settings, indent=2))
+    typer.echo(json.dumps(_settings().shown(), indent=2))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Settings of the core: the only place that reads flags' effects, the environment and the settings file."""
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -102,6 +103,11 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """The index to use, with the embedded default filled in."""
         return self.database or f"sqlite:///{quote(str(self.data.absolute() / 'index.db'))}"
+
+    def shown(self) -> dict[str, Any]:
+        """Return the settings in effect as JSON values; the database is complete and without password."""
+        url = re.sub(r"(://[^:/@\s]*:)\S*@", r"\1***@", self.database_url)
+        return {**self.model_dump(mode="json"), "database": re.sub(r"([?&]password=)[^&\s]*", r"\1***", url)}
 
     @classmethod
     def settings_customise_sources(

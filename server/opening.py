@@ -70,9 +70,11 @@ def _identities(settings: Settings) -> tuple[BlobsIdentity, IndexIdentity]:
 
 
 def _prepare_schema(settings: Settings) -> None:
-    if settings.migrate:
-        engine.migrate(settings.database_url)
     present, wanted = schema_state(settings)
+    if present != wanted and settings.migrate:
+        engine.migrate(settings.database_url)
+        _log.info("database migrated from=%s to=%s", present or "none", wanted)
+        present, wanted = schema_state(settings)
     if present != wanted:
         raise StartError(
             f"The database has schema {present or 'none'}, this program needs {wanted}: run `dicomstore migrate`."

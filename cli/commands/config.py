@@ -1,6 +1,5 @@
 """`dicomstore config`: the settings as they are in effect here."""
 
-import asyncio
 import json
 import os
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from cli.connection import JsonOption
 from cli.environment import without_password
 from cli.errors import NOT_ASKED, Failure, run
 from cli.output import data, problems, table
-from cli.programs import Module, settings_of
+from cli.programs import core_settings, facade_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ def config(as_json: JsonOption = False) -> None:
 
 
 async def _config(as_json: bool) -> int:
-    settings = await effective(os.environ)
+    settings = effective(os.environ)
     if as_json:
         programs: dict[str, dict[str, object]] = {}
         for setting in settings:
@@ -61,13 +60,13 @@ async def _config(as_json: bool) -> int:
     return 0
 
 
-async def effective(environment: Mapping[str, str]) -> list[Setting]:
+def effective(environment: Mapping[str, str]) -> list[Setting]:
     """Return the settings of all three programs.
 
     Raises:
         Failure: one of them does not accept its settings.
     """
-    core, facade = await asyncio.gather(settings_of(Module.CORE, environment), settings_of(Module.FACADE, environment))
+    core, facade = core_settings(environment), facade_settings(environment)
     try:
         own = Settings().model_dump(mode="json")
         return [

@@ -91,7 +91,7 @@ async def examine(environment: Mapping[str, str], *, deep: bool) -> AsyncIterato
     """Yield the checks, one after the other; later ones are left out when the settings are not even readable."""
     yield _versions()
     try:
-        settings = await effective(environment)
+        settings = effective(environment)
     except Failure as failure:
         yield Check("settings", Status.FAILED, failure.message, "correct the variable or the line that is named")
         return
@@ -220,7 +220,7 @@ _HINTS = {
 async def _stored(environment: Mapping[str, str], *, deep: bool) -> list[Check]:
     """Have the core's own audit look at database, blobs and change feed; it takes as long as it takes."""
     arguments = ("check", "--deep") if deep else ("check",)
-    _, output, errors = await answer(Module.CORE, *arguments, environment=environment, timeout_s=None)
+    _, output, errors = await answer(Module.CORE, *arguments, environment=environment)
     try:
         entries = json.loads(output)["checks"]
     except (ValueError, KeyError):

@@ -32,7 +32,7 @@ from cli.errors import FAILED, NOT_ASKED, Failure, run
 from cli.notices import VARIABLE as NOTIFY_SOCKET
 from cli.notices import listening
 from cli.output import data
-from cli.programs import Module, command, settings_of
+from cli.programs import Module, command, core_settings, facade_settings
 from cli.supervise import Program
 
 START_S = 300.0
@@ -102,13 +102,13 @@ class Plan:
         return f"http://{self.http.to_connect()}"
 
 
-async def plan_of(environment: Mapping[str, str]) -> Plan:
-    """Ask core and facade for their settings, and make sure that their ports can be had.
+def plan_of(environment: Mapping[str, str]) -> Plan:
+    """Read the settings of core and facade, and make sure that their ports are free.
 
     Raises:
         Failure: a setting is not accepted, or a port is taken.
     """
-    core, facade = await asyncio.gather(settings_of(Module.CORE, environment), settings_of(Module.FACADE, environment))
+    core, facade = core_settings(environment), facade_settings(environment)
     grpc_address = _claim(str(core["grpc"]), "the core", "--grpc HOST:PORT or DICOMSTORE_GRPC")
     http_address = _claim(str(facade["http"]), "the facade", "--http HOST:PORT or DICOMSTORE_HTTP")
     database = without_password(str(core["database"])) if origin_of("server", "database", environment) else ""
@@ -164,7 +164,7 @@ class _Signals:
 async def _up(environment: Mapping[str, str], *, quiet: bool) -> int:
     programs: list[Program] = []
     signals = _Signals(programs)
-    plan = await plan_of(environment)
+    plan = plan_of(environment)
     try:
         await _start(plan, programs, signals, quiet=quiet)
         await _first(signals.asked.wait(), *(program.wait() for program in programs))

@@ -2,7 +2,6 @@
 
 import re
 
-import psycopg
 from sqlalchemy.exc import DBAPIError
 
 _PART_OF_PASSWORD = re.compile(r"""((?:host|at|socket) ['"])[^'"]*@""")
@@ -16,8 +15,9 @@ def cause_of(error: DBAPIError) -> str:
     """
     original = error.orig
     text = str(original)
-    if isinstance(original, psycopg.Error) and original.diag.message_primary:
-        text = original.diag.message_primary
+    # Only psycopg's errors have it. To ask for their class, psycopg would have to be imported, which takes a while.
+    if diagnosis := getattr(original, "diag", None):
+        text = diagnosis.message_primary or text
     lines = text.strip().splitlines() or [type(original).__name__]
     line = " ".join(lines[0].split()).rstrip(".")
     return _PART_OF_PASSWORD.sub(

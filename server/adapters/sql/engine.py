@@ -7,15 +7,13 @@ the driver begins nothing by itself: see `transactions`.
 """
 
 import importlib.util
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -27,6 +25,7 @@ from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
 from server.adapters.sql.prepared import Prepared
+from server.adapters.sql.tables import REVISION
 from server.adapters.sql.tags import SqlTags
 from server.adapters.sql.transactions import READERS, Kind, Transactions, translated
 from server.adapters.sql.turns import FileTurns, Turns
@@ -35,6 +34,9 @@ from server.model.tag import Tag, TagFault, TagValue
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.operations import Operations
 from server.ports.tags import Extract, Tags
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 LOCK_WAIT_SECONDS = 30
 """How long a transaction waits for another process's."""
@@ -57,6 +59,8 @@ _WRITES = {
     "sqlite": Kind(Prepared(text("BEGIN IMMEDIATE")), only_reads=False),
     "postgresql": Kind(Prepared(text("BEGIN ISOLATION LEVEL READ COMMITTED")), only_reads=False),
 }
+
+_VERSION_TABLE = "alembic_version"
 
 _MIGRATION_LOCK = 0x64696F6D  # a number of our own, for pg_advisory_xact_lock
 
@@ -120,6 +124,10 @@ def migrate(url: str) -> None:
     Raises:
         ValueError, Unavailable, Exhausted
     """
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its remarks at level INFO are about its plugins
+    # Not above: importing it takes longer than the rest of a start that has nothing to migrate.
+    from alembic import command
+
     _make_directory(_parsed(url))
     engine = _engine(url, migrating=True)
     # Two that make a file at once trip over each other's change to WAL, for which SQLite does not wait.
@@ -172,19 +180,22 @@ def schema_state(url: str) -> tuple[str | None, str]:
     Raises:
         ValueError, Unavailable
     """
-    wanted = ScriptDirectory.from_config(_alembic(None)).get_current_head() or ""
     path = _parsed(url).database
     if _parsed(url).get_backend_name() == "sqlite" and not (path and os.path.exists(path)):
-        return None, wanted
+        return None, REVISION
     engine = _engine(url, reading_seconds=SEARCH_SECONDS)
     try:
         with translated(), engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision(), wanted
+            if not inspect(connection).has_table(_VERSION_TABLE):
+                return None, REVISION
+            return connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION_TABLE}").scalar(), REVISION  # noqa: S608
     finally:
         engine.dispose()
 
 
-def _alembic(connection: Connection | None) -> Config:
+def _alembic(connection: Connection) -> "Config":
+    from alembic.config import Config
+
     spec = importlib.util.find_spec("server.migrations")
     assert spec is not None
     assert spec.submodule_search_locations is not None

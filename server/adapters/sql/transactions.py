@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-import psycopg
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -212,15 +211,17 @@ def _is_disk_full(error: DBAPIError) -> bool:
 
 def _is_out_of_order(error: DBAPIError) -> bool:
     """Say whether the database is to blame: unreachable, locked, damaged, without our tables or rights, too slow."""
-    if isinstance(error.orig, psycopg.Error):
-        return (
-            error.connection_invalidated
-            or isinstance(error.orig, psycopg.OperationalError)
-            or failed_to_connect(error)
-            or _sqlstate(error) in _NOT_SET_UP
-        )
-    programming = (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError)
-    return isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(error.orig, programming)
+    if isinstance(error.orig, sqlite3.Error):
+        programming = (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError)
+        return isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(error.orig, programming)
+    import psycopg  # not above: an archive with SQLite starts faster without it
+
+    return isinstance(error.orig, psycopg.Error) and (
+        error.connection_invalidated
+        or isinstance(error.orig, psycopg.OperationalError)
+        or failed_to_connect(error)
+        or _sqlstate(error) in _NOT_SET_UP
+    )
 
 
 def is_damaged(error: DBAPIError) -> bool:

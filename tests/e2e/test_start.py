@@ -1,0 +1,82 @@
+"""The start of `dicomstore up`: what it says, starts and loads. `python -m bench.start` measures how long it takes."""
+
+import asyncio
+import re
+import signal
+import subprocess
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.test_up import environment, up
+
+
+async def test_the_start_says_only_what_an_operator_needs(tmp_path: Path) -> None:
+    for first_lines in (
+        ["database migrated", "bound data directory and index"],
+        [],
+    ):  # the database is new, then up to date
+        async with up(tmp_path, "--workers", 1) as archive:
+            exit_code, errors = await archive.ended(signal.SIGINT)
+        assert exit_code == 0, errors
+        expected = [*first_lines, "dicomstore listens on", "dicomstore stops", "dicomstore has stopped"]
+        lines = [line for line in errors.splitlines() if line.startswith("node")]
+        assert len(lines) == len(expected), errors
+        assert all(part in line for part, line in zip(expected, lines, strict=True)), errors
+        names = re.findall(r"^  (\w+)", archive.welcome, re.MULTILINE)
+        assert names == ["DICOMweb", "gRPC", "Data", "Upload", "Search", "Stop"]
+
+
+async def test_a_start_reads_settings_without_another_process_and_loads_no_library_of_the_nodes(tmp_path: Path) -> None:
+    """The parent is on the path to the first answer: what it imports and starts delays everything."""
+    script = """
+import sys
+from cli.commands import up
+up.plan_of({"DICOMSTORE_HTTP": "127.0.0.1:0", "DICOMSTORE_GRPC": "127.0.0.1:0"})
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=PIPE, cwd=tmp_path, env=environment()
+    )
+    output, _ = await process.communicate()
+    loaded = set(output.decode().split())
+    assert process.returncode == 0
+    assert loaded.isdisjoint({"sqlalchemy", "alembic", "pydicom", "starlette", "uvicorn", "numpy", "dbos", "node"})
+
+
+@pytest.mark.parametrize("program", ["node.__main__", "server.__main__"])
+async def test_a_program_that_serves_loads_what_it_seldom_needs_only_then(program: str) -> None:
+    """Each takes up to a fifth of the time of a start: migrations, the driver of PostgreSQL, pixels, the engine."""
+    script = f"import gc, sys, {program}\nassert gc.isenabled()\nprint(*filter(sys.modules.get, sys.modules))"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=PIPE, env=environment())
+    output, _ = await process.communicate()
+    loaded = {name.partition(".")[0] for name in output.decode().split()}
+    assert "sqlalchemy" in loaded
+    assert loaded.isdisjoint({"alembic", "psycopg", "dbos", "numpy", "PIL", "imagecodecs", "gdcm", "requests", "cli"})
+
+
+async def test_no_interpreter_is_started_but_those_that_serve_and_work(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(
+        f"import sys\nwith open({str(tmp_path / 'started')!r}, 'a') as file: print(*sys.orig_argv[1:], file=file)\n"
+    )
+    path = f"{tmp_path / 'site'}:{environment()['PYTHONPATH']}"
+    async with up(tmp_path, "--workers", 2, PYTHONPATH=path):
+        up_itself, *others = (tmp_path / "started").read_text().splitlines()
+    assert " up " in up_itself
+    programs = [line.rpartition(" -m ")[2] for line in others]
+    assert programs[:2] == ["node", "node"]
+    assert programs[2:] in ([], ["server work"])  # it is started after the nodes serve, and need not run yet
+
+
+def test_the_benchmark_of_the_start_measures_every_step(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.start", "--runs", "1"],
+        env=environment(BENCH_DIR=str(tmp_path)), capture_output=True, text=True, timeout=110, check=True,
+    )  # fmt: skip
+    rows = re.findall(r"^(.+?) +(\d+\.\d\d) +(\d+\.\d\d)$", done.stdout, re.MULTILINE)
+    assert len(rows) == 7
+    assert "first answer of `up`" in rows[-1][0]
+    assert list(tmp_path.iterdir()) == []
