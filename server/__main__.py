@@ -82,6 +82,16 @@ def migrate() -> None:
 
 
 @app.command()
+def accept_clock() -> None:
+    """Confirm that the system's clock is right although it is far ahead of the last recorded time."""
+    try:
+        recorded = asyncio.run(bootstrap.accept_clock(_settings()))
+    except (ValueError, DicomStoreError) as error:
+        _give_up(str(error))
+    typer.echo(f"recorded {recorded.isoformat(timespec='seconds')}")
+
+
+@app.command()
 def config() -> None:
     """Print the effective settings as JSON, passwords masked."""
     typer.echo(json.dumps(_settings().shown(), indent=2))
@@ -130,6 +140,7 @@ async def _checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
     results = [_disk(settings), *await asyncio.to_thread(lambda: (_archive(settings), _schema(settings)))]
     if all(entry["status"] == "ok" for entry in results[1:]):
         results.append(await _operations(settings))
+        results.append(await _clock(settings))
         results += await _agreement(settings, deep=deep)
     return results
 
@@ -176,6 +187,14 @@ async def _operations(settings: Settings) -> dict[str, Any]:
     return _entry(
         "operations", "warning" if backlog.trouble else "ok", backlog.trouble or f"{backlog.unfinished} unfinished"
     )
+
+
+async def _clock(settings: Settings) -> dict[str, Any]:
+    try:
+        problem = await bootstrap.check_clock(settings)
+    except DicomStoreError as error:
+        return _entry("clock", "failed", error.message)
+    return _entry("clock", "warning" if problem else "ok", problem or "agrees with the recorded time")
 
 
 async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:

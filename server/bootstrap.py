@@ -6,6 +6,7 @@ They stop in the opposite order: nothing new is taken, calls in flight finish, t
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ from server.domain.retrieve_instances import RetrieveInstances
 from server.domain.retrieve_metadata import RetrieveMetadata
 from server.domain.retrieve_rendered import RetrieveRendered
 from server.domain.search import Search
+from server.domain.steady_clock import SteadyClock, clock_problem
 from server.domain.store import Store
 from server.domain.texts import Texts
 from server.domain.thumbnails import Thumbnails
@@ -125,6 +127,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def elapsed() -> float:
+    """Return the seconds since the system started, including those in which it was suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Core]:
     """Run the core until the context is left.
@@ -142,13 +149,15 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
 
         gate = PartitionGate(database.partitions, enabled=settings.partitions, now=now)
         feed = ChangeFeed(database.changes)
-        committer = Committer(blobs, database.instances, now, feed.ring)
+        clock = SteadyClock(database.clock, now, elapsed, timedelta(hours=settings.clock_jump_hours))
+        await clock.start()
+        committer = Committer(blobs, database.instances, now, feed.ring, clock.now)
         retention = timedelta(hours=settings.retention_hours)
         housekeeping = Housekeeping(
             blobs=blobs,
             index=database.instances,
             committer=committer,
-            now=now,
+            clock=clock,
             retention=retention,
             quarantine=timedelta(hours=settings.quarantine_hours),
         )
@@ -171,6 +180,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             index=database.instances,
             gate=gate,
             now=now,
+            deadline_now=clock.now,
             retention=retention,
             on_change=feed.ring,
         )
@@ -299,6 +309,25 @@ async def backlog(settings: Settings) -> Backlog:
         database = engine.open_database(settings.database_url, settings.search_seconds)
         stack.push_async_callback(database.close)
         return await Operations(record=database.operations, tags=database.tags, now=now).backlog()
+
+
+async def check_clock(settings: Settings) -> str:
+    """Say how the system's clock contradicts the recorded time; "" if it does not. Raises: DicomStoreError."""
+    async with AsyncExitStack() as stack:
+        database = engine.open_database(settings.database_url, settings.search_seconds)
+        stack.push_async_callback(database.close)
+        return clock_problem(await database.clock.latest(), now(), timedelta(hours=settings.clock_jump_hours))
+
+
+async def accept_clock(settings: Settings) -> datetime:
+    """Record the system's time, unless a later one is recorded; return what is recorded then.
+
+    Raises: DicomStoreError.
+    """
+    async with AsyncExitStack() as stack:
+        database = engine.open_database(settings.database_url, settings.search_seconds)
+        stack.push_async_callback(database.close)
+        return await database.clock.advance(now())
 
 
 @asynccontextmanager

@@ -82,6 +82,12 @@ class Settings(BaseSettings):
         description="Time that bytes are kept which the index does not know, as after a crash or with an index "
         "restored from a backup, before they are erased; at least as long as `retention_hours`.",
     )
+    clock_jump_hours: float = Field(
+        48,
+        ge=0,
+        description="How far the system's clock may be ahead of the last recorded time at start. If it is further "
+        "ahead, nothing expires by it until `dicomstore accept-clock` confirms it.",
+    )
     erase_interval_seconds: float = Field(180, gt=0, description="Time between two looks for bytes to erase.")
     operation_days: float = Field(7, gt=0, description="Time that operations are remembered after they are finished.")
     search_seconds: float = Field(30, gt=0, description="Time that the index may take to find something.")

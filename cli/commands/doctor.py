@@ -210,6 +210,7 @@ _HINTS = {
     "if it can't be reached, start it or correct DICOMSTORE_DATABASE",
     "operations": "see that a worker runs (`dicomstore up` has one, else `dicomstore-server work`), and what it logs; "
     "a tag whose operation was cancelled or failed is deleted and added again",
+    "clock": "see docs/operations.md, Deleting and erasing",
     "agreement": "repeat it while nothing is stored or deleted; if it stays, restore the named instances from a backup",
     "unused blobs": "a core that is storing has some for a moment; what a crash left is quarantined at the next start",
     "quarantine": "after a crash this is what was not acknowledged; if it is more than that, the index is not the one "

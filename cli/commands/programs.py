@@ -1,4 +1,4 @@
-"""`dicomstore server`, `facade` and `migrate`: one program in the foreground, in place of this one."""
+"""`dicomstore server`, `facade`, `migrate` and `accept-clock`: one program in the foreground, in place of this one."""
 
 import os
 from typing import NoReturn
@@ -39,6 +39,11 @@ def facade(http: HttpOption = None, core: UpstreamOption = None, workers: Worker
 def migrate(data_directory: DataOption = None, database: DatabaseOption = None) -> None:
     """Bring the database of the core up to date. Running it again changes nothing."""
     _become(command(Module.CORE, "migrate"), environment_of(data=data_directory, database=database))
+
+
+def accept_clock(data_directory: DataOption = None, database: DatabaseOption = None) -> None:
+    """Confirm that the system's clock is right although it is far ahead of the last recorded time."""
+    _become(command(Module.CORE, "accept-clock"), environment_of(data=data_directory, database=database))
 
 
 def _become(program: list[str], environment: dict[str, str]) -> NoReturn:

@@ -32,11 +32,14 @@ class Committer:
         index: InstanceIndex,
         now: Callable[[], datetime],
         on_change: Callable[[], None],
+        quarantine_now: Callable[[], datetime],
     ) -> None:
+        """Begin; `now` is the time of changes, `quarantine_now` the time by which a quarantine begins and ends."""
         self._blobs = blobs
         self._index = index
         self._now = now
         self._on_change = on_change
+        self._quarantine_now = quarantine_now
         self._waiting: deque[_Waiting] = deque()
         self._work: asyncio.Task[None] | None = None
         self._unused: set[Locator] = set()  # to be erased
@@ -91,7 +94,7 @@ class Committer:
         await self._blobs.settle([locator for locator in locators if locator in known])
         unknown = [locator for locator in locators if locator not in known]
         if unknown:
-            await self._blobs.quarantine(unknown, self._now())
+            await self._blobs.quarantine(unknown, self._quarantine_now())
             _log.warning("quarantined blobs that the index does not know count=%d", len(unknown))
         self._in_doubt.difference_update(locators)
         return len(unknown)

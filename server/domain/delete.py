@@ -17,12 +17,14 @@ class Delete:
         index: InstanceIndex,
         gate: PartitionGate,
         now: Callable[[], datetime],
+        deadline_now: Callable[[], datetime],
         retention: timedelta,
         on_change: Callable[[], None],
     ) -> None:
         self._index = index
         self._gate = gate
         self._now = now
+        self._deadline_now = deadline_now
         self._retention = retention
         self._on_change = on_change
 
@@ -32,8 +34,7 @@ class Delete:
         Raises: as `parse_resource`.
         """
         ref = await parse_resource(self._gate, partition, study, series, instance)
-        now = self._now()
-        deleted = await self._index.delete(ref, now, now + self._retention)
+        deleted = await self._index.delete(ref, self._now(), self._deadline_now() + self._retention)
         if deleted:
             self._on_change()
         return deleted

@@ -4,11 +4,11 @@ what is left.
 
 import asyncio
 import logging
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from server.domain.commit import Committer
 from server.domain.compaction import Compaction
+from server.domain.steady_clock import SteadyClock
 from server.model.errors import DicomStoreError
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
@@ -26,7 +26,7 @@ class Housekeeping:
         blobs: BlobStore,
         index: InstanceIndex,
         committer: Committer,
-        now: Callable[[], datetime],
+        clock: SteadyClock,
         retention: timedelta,
         quarantine: timedelta,
     ) -> None:
@@ -34,9 +34,9 @@ class Housekeeping:
         self._blobs = blobs
         self._index = index
         self._committer = committer
-        self._now = now
+        self._clock = clock
         self._quarantine = max(quarantine, retention)
-        self._compaction = Compaction(blobs=blobs, index=index, committer=committer, now=now, retention=retention)
+        self._compaction = Compaction(blobs=blobs, index=index, committer=committer, now=clock.now, retention=retention)
 
     async def recover(self) -> int:
         """Decide about every blob that a dead process left unsettled: the index knows it, or it is quarantined.
@@ -52,7 +52,7 @@ class Housekeeping:
     async def erase(self) -> int:
         """Erase the blobs whose time has come; return how many."""
         count = 0
-        while locators := await self._index.erasable(self._now(), _BATCH):
+        while locators := await self._index.erasable(self._clock.now(), _BATCH):
             await self._blobs.delete(locators)
             await self._index.erased(locators)
             count += len(locators)
@@ -61,7 +61,7 @@ class Housekeeping:
     async def end_quarantine(self) -> int:
         """Ask the index again about blobs whose quarantine is over, erase what it still does not know; say how many."""
         count = 0
-        async for locators in self._blobs.quarantined(self._now() - self._quarantine):
+        async for locators in self._blobs.quarantined(self._clock.now() - self._quarantine):
             known = await self._index.known(locators)
             unknown = [locator for locator in locators if locator not in known]
             await self._blobs.delete(unknown)
@@ -74,6 +74,7 @@ class Housekeeping:
         while True:
             is_more = False
             try:
+                await self._clock.tick()
                 await self._committer.settle_doubts()
                 if erased := await self.erase():
                     _log.info("erased blobs count=%d", erased)

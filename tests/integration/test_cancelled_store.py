@@ -23,7 +23,7 @@ async def test_an_instance_cancelled_while_it_waits_for_its_turn_leaves_no_blob(
     url = f"sqlite:///{tmp_path}/index.db"
     await asyncio.to_thread(migrate, url)
     database, blobs = open_database(url), MemoryBlobs()
-    committer = Committer(blobs, database.instances, now, lambda: None)
+    committer = Committer(blobs, database.instances, now, lambda: None, now)
     gate = PartitionGate(database.partitions, enabled=False, now=now)
     store = Store(blobs=blobs, committer=committer, gate=gate, max_instance_bytes=1 << 20, max_header_bytes=1 << 20)
     target = await store.target(partition="", expected_study="", create_partition=False, mode=ValidationMode.LENIENT)

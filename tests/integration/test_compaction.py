@@ -21,6 +21,7 @@ from server.domain.audit import Audit, Report
 from server.domain.commit import Committer
 from server.domain.compaction import LEAST_GRACE, Compaction
 from server.domain.housekeeping import Housekeeping
+from server.domain.steady_clock import SteadyClock
 from server.model.errors import DataLoss, Exhausted, Reason
 from server.model.ids import DEFAULT_PARTITION, InstanceId, ResourceRef, Uid
 from server.model.instance import Added, LevelAttributes, NewInstance
@@ -46,6 +47,9 @@ class Clock:
     def __call__(self) -> datetime:
         return self.time
 
+    def elapsed(self) -> float:
+        return self.time.timestamp()
+
     def pass_by(self, time: timedelta) -> None:
         self.time += time
 
@@ -57,9 +61,14 @@ class Archive:
         self.now = now
         self.blobs = blobs
         self.index = database.instances
-        self.committer = Committer(blobs, self.index, now, lambda: None)
+        self.committer = Committer(blobs, self.index, now, lambda: None, now)
         self.housekeeping = Housekeeping(
-            blobs=blobs, index=self.index, committer=self.committer, now=now, retention=RETENTION, quarantine=quarantine
+            blobs=blobs,
+            index=self.index,
+            committer=self.committer,
+            clock=SteadyClock(database.clock, now, now.elapsed, largest_jump=timedelta(0)),
+            retention=RETENTION,
+            quarantine=quarantine,
         )
         self.compaction = Compaction(
             blobs=blobs, index=self.index, committer=self.committer, now=now, retention=RETENTION
@@ -337,7 +346,7 @@ now = lambda: datetime(2026, 3, 2, tzinfo=UTC)
 async def main():
     database = open_database(f"sqlite:///{root / 'index.db'}")
     blobs = await PackedBlobs(root).__aenter__()
-    committer = Committer(blobs, database.instances, now, lambda: None)
+    committer = Committer(blobs, database.instances, now, lambda: None, now)
     compaction = Compaction(
         blobs=blobs, index=database.instances, committer=committer, now=now, retention=timedelta(hours=8)
     )

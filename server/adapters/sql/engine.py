@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from server.adapters.sql.changes import SqlChangeLog
+from server.adapters.sql.clock import SqlClockRecord
 from server.adapters.sql.deadlines import Deadline
 from server.adapters.sql.identity import bind, identity
 from server.adapters.sql.instances import SqlInstanceIndex
@@ -31,6 +32,7 @@ from server.adapters.sql.transactions import READERS, Kind, Transactions, transl
 from server.adapters.sql.turns import FileTurns, Turns
 from server.model.archive import ArchiveId, IndexIdentity
 from server.model.tag import Tag, TagFault, TagValue
+from server.ports.clock import ClockRecord
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.operations import Operations
 from server.ports.tags import Extract, Tags
@@ -82,6 +84,7 @@ class Database:
         self.operations: Operations = SqlOperations(transactions)
         self.changes: ChangeLog = SqlChangeLog(transactions)
         self.partitions: Partitions = SqlPartitions(transactions)
+        self.clock: ClockRecord = SqlClockRecord(transactions)
         self._transactions = transactions
 
     async def close(self) -> None:

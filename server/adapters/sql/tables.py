@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0009"
+REVISION = "0010"
 """The migration that makes this schema."""
 
 LONGEST_TEXT = 512
@@ -87,6 +87,14 @@ archive = Table(
     _key("key"),
     Column("id", Label, nullable=False, comment="the data directory has the same, in archive.json"),
     comment="one row: the archive that this index belongs to",
+)
+
+clock = Table(
+    "clock",
+    tables,
+    _key("key"),
+    Column("time", BigInteger, nullable=False, comment="microseconds since 1970-01-01 UTC"),
+    comment="one row: the latest time by which deadlines for erasing are judged",
 )
 
 partitions = Table(

@@ -1,0 +1,83 @@
+"""The time by which deadlines for erasing are set and judged. It never jumps, whatever happens to the system's clock.
+
+Within a process it advances with the time since the system started, which nothing sets. Across restarts it continues
+from the last recorded time: never before it, and after it only if the system's clock is not ahead by more than is
+plausible. A clock that is far ahead may be wrong, so nothing expires by it until an operator confirms it.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from server.ports.clock import ClockRecord
+
+_NOTICEABLE = timedelta(minutes=5)
+_log = logging.getLogger("dicomstore.clock")
+
+
+class SteadyClock:
+    """Time in UTC that only advances.
+
+    Args:
+        record: keeps the latest time across restarts, for all processes.
+        wall: the system's clock.
+        elapsed: seconds since an arbitrary moment, without jumps.
+        largest_jump: how far the system's clock may be ahead of the recorded time at start.
+    """
+
+    def __init__(
+        self,
+        record: ClockRecord,
+        wall: Callable[[], datetime],
+        elapsed: Callable[[], float],
+        largest_jump: timedelta,
+    ) -> None:
+        self._record = record
+        self._wall = wall
+        self._elapsed = elapsed
+        self._largest_jump = largest_jump
+        self._base = wall()
+        self._base_elapsed = elapsed()
+
+    def now(self) -> datetime:
+        """Return the time. Call `start` first."""
+        return self._base + timedelta(seconds=self._elapsed() - self._base_elapsed)
+
+    async def start(self) -> None:
+        """Begin at the system's time, as far as the recorded one allows.
+
+        Raises: as `ClockRecord.latest`.
+        """
+        wall, recorded = self._wall(), await self._record.latest()
+        if problem := clock_problem(recorded, wall, self._largest_jump):
+            _log.warning("clock: %s", problem)
+            wall = recorded or wall
+        self._set(max(wall, recorded or wall))
+
+    async def tick(self) -> None:
+        """Record the time, and catch up with what other processes or an operator have recorded.
+
+        Raises: as `ClockRecord.advance`.
+        """
+        recorded = await self._record.advance(self.now())
+        if recorded > self.now():
+            self._set(recorded)
+
+    def _set(self, time: datetime) -> None:
+        self._base, self._base_elapsed = time, self._elapsed()
+
+
+def clock_problem(recorded: datetime | None, wall: datetime, largest_jump: timedelta) -> str:
+    """Say how the system's clock contradicts the recorded time; "" if it does not."""
+    if recorded is None or _NOTICEABLE >= recorded - wall >= -largest_jump:
+        return ""
+    if recorded > wall:
+        return f"the system's clock is behind the recorded time by {_rounded(recorded - wall)}: set it right"
+    return (
+        f"the system's clock is ahead of the recorded time by {_rounded(wall - recorded)}; nothing expires by it: "
+        "set it right, or confirm it with `dicomstore accept-clock`"
+    )
+
+
+def _rounded(time: timedelta) -> timedelta:
+    return timedelta(seconds=round(time.total_seconds()))
