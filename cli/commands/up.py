@@ -181,9 +181,7 @@ async def _start(plan: Plan, programs: list[Program], signals: _Signals, *, quie
     Raises:
         Failure: one of them did not come up.
     """
-    hint = "run `dicomstore doctor` with the same settings"
-    if plan.database:
-        hint = "a database of your own is not brought up to date here: run `dicomstore migrate` with the same settings"
+    hint = "the reason is in the log above; `dicomstore doctor` with the same settings tells more"
     # One socket for all: who connects from now on waits until a node takes the connection.
     with listening_at(plan.http) as listener:
         async with listening() as notices:

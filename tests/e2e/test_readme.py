@@ -1,5 +1,7 @@
 """The README's examples work as they are written."""
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
@@ -84,6 +86,15 @@ def test_the_change_feed_begins_with_what_was_stored_first(tried: Tried) -> None
     changes = json_in(tried.output_of("curl "))[-1]
     assert [change["sequence"] for change in changes] == [1, 2, 3, 4, 5]
     assert {change["action"] for change in changes} == {"Create"}
+
+
+def test_the_shown_doctor_has_the_checks_of_the_real_one(tried: Tried) -> None:
+    shown = README.read_text().partition("dicomstore doctor\n")[2].partition("\n```")[0].splitlines()[1:]
+    ran = tried.archive.run("cli", "doctor", "--json", check=False)
+    checks = json.loads(ran.stdout)["checks"]
+    assert [re.split(r"  +", line)[1] for line in shown] == [check["name"] for check in checks]
+    schema = next(check["detail"] for check in checks if check["name"] == "database")
+    assert any(line.endswith(schema) for line in shown)
 
 
 def test_the_grpc_search_prints_studies_of_doe(tried: Tried) -> None:
