@@ -42,6 +42,8 @@ class Recoder(Walk):
         keeps_compressed_icons: False leaves out compressed pixel data of items, which would not be in the transfer
             syntax of the new file: an Icon Image Sequence as a whole (it is Type 3, PS3.3 section C.7.6.1), elsewhere
             the element.
+        has_big_endian_pixels: words of pixel data are big endian.
+        size_bytes: of the file, if it is known: pixel data that is cut off there becomes as long as it is.
 
     Attributes:
         has_stopped: the element `stop_at` was met.
@@ -58,6 +60,8 @@ class Recoder(Walk):
         changes: Mapping[int, tuple[str, bytes] | None] | None = None,
         stop_at: int | None = None,
         keeps_compressed_icons: bool = False,
+        has_big_endian_pixels: bool = False,
+        size_bytes: int | None = None,
     ) -> None:
         super().__init__(at, explicit=explicit, implicit=implicit, is_implicit=is_implicit)
         self.has_stopped = False
@@ -66,6 +70,9 @@ class Recoder(Walk):
         self._coming = sorted((changes or {}).items(), reverse=True)
         self._stop_at = stop_at
         self._keeps_compressed_icons = keeps_compressed_icons
+        self._has_big_endian_pixels = has_big_endian_pixels
+        self._size_bytes = size_bytes
+        self._padding = b""
         self._out: list[bytes] = []
         self._icon: _Icon | None = None
         self._bits_allocated = 0
@@ -119,6 +126,7 @@ class Recoder(Walk):
             if tag == self._stop_at:
                 self._stop()
                 return True
+            length = self._existing(tag, start, length)
         is_held = length <= _MAX_HELD_BYTES
         if is_held and start + length > len(self._data):
             return self._wait(entry.value_at + length)
@@ -126,11 +134,12 @@ class Recoder(Walk):
         vr = self._written_vr(data_set, entry, vr)
         unit = self._unit(data_set, tag, vr)
         write = _nothing if is_left_out else self._write
-        write(self._head(tag, vr, length))
+        write(self._head(tag, vr, length + len(self._padding)))
         self._pos = start
         if is_held:
             raw = self._data[start : start + length]
             write(swapped(raw, unit))
+            self._inner_done()
             self._learn(data_set, tag, raw)
             self._pos += length
         else:
@@ -155,8 +164,18 @@ class Recoder(Walk):
         self._write(self._head(entry.tag, written_vr, _UNDEFINED))  # compressed values are OB (PS3.5 section A.4)
         self._inner = _CopyFragments(data_set.table, self._write)
 
+    def _existing(self, tag: int, start: int, length: int) -> int:
+        """Return how much there is of a value of the top level: of pixel data the file may end before."""
+        if self._size_bytes is None or tag not in elements.PIXEL_DATA:
+            return length
+        existing = min(length, self._size_bytes - self._base - start)
+        self._padding = bytes(existing % 2) if existing < length else b""
+        return existing
+
     def _inner_done(self) -> None:
-        """All is written."""
+        if self._padding:
+            self._write(self._padding)
+            self._padding = b""
 
     def _entered(self, opened: DataSet | Items) -> None:
         if isinstance(opened, Items):
@@ -209,9 +228,9 @@ class Recoder(Walk):
 
     def _unit(self, data_set: DataSet, tag: int, vr: str) -> int:
         """Return the size of the words of a value that have to be swapped; 1 for none."""
-        if not data_set.table.is_big_endian:
-            return 1
         has_pixels = tag in elements.PIXEL_DATA and data_set is self._top
+        if not (data_set.table.is_big_endian or (has_pixels and self._has_big_endian_pixels)):
+            return 1
         return _VALUE_UNITS.get(vr) or word_bytes(vr, self._bits_allocated if has_pixels else 0)
 
     def _head(self, tag: int, vr: str, length: int) -> bytes:

@@ -16,7 +16,7 @@ class Rewriter:
     Args:
         source_uid, target_uid: compressed transfer syntaxes are explicit little endian but for pixel data.
         sop_class_uid, sop_instance_uid: of the data set, for the file meta information.
-        changes, stop_at: see `Recoder`.
+        changes, stop_at, size_bytes: see `Recoder`.
     """
 
     def __init__(
@@ -28,6 +28,7 @@ class Rewriter:
         sop_instance_uid: str,
         changes: Mapping[int, tuple[str, bytes] | None] | None = None,
         stop_at: int | None = None,
+        size_bytes: int | None = None,
     ) -> None:
         self._source = syntax.transfer_syntax(source_uid)
         self._target_uid = target_uid
@@ -35,6 +36,7 @@ class Rewriter:
         self._sop_instance_uid = sop_instance_uid
         self._changes = changes
         self._stop_at = stop_at
+        self._size_bytes = size_bytes
         self._recoder: Recoder | None = None
         self._held = b""
         self._end = 0
@@ -105,6 +107,8 @@ class Rewriter:
             changes=self._changes,
             stop_at=self._stop_at,
             keeps_compressed_icons=self._source.uid == self._target_uid,
+            has_big_endian_pixels=source.has_big_endian_pixels,
+            size_bytes=self._size_bytes,
         )
 
 

@@ -9,6 +9,8 @@ IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+GE_BIG_ENDIAN_PIXELS = "1.2.840.113619.5.2"
+"""Private to GE: implicit VR little endian, but for Pixel Data, whose words are big endian."""
 ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 
 _JPEG_START = b"\xff\xd8\xff"
@@ -29,6 +31,7 @@ _ANY = CodestreamMarks(starts=(_JPEG_START, _JPEG_2000_START, _JPEG_2000_BOX, _J
 class TransferSyntax:
     """How a data set is encoded.
 
+    has_big_endian_pixels: the words of pixel data are big endian, whatever the data set is.
     is_encapsulated: pixel data is compressed and lies in fragments.
     marks: by what compressed frames are told apart.
     """
@@ -36,6 +39,7 @@ class TransferSyntax:
     uid: str
     is_implicit: bool = False
     is_big_endian: bool = False
+    has_big_endian_pixels: bool = False
     is_deflated: bool = False
     is_encapsulated: bool = False
     marks: CodestreamMarks = _ANY
@@ -45,7 +49,8 @@ _NATIVE = (
     TransferSyntax(IMPLICIT_LITTLE, is_implicit=True),
     TransferSyntax(EXPLICIT_LITTLE),
     TransferSyntax(DEFLATED, is_deflated=True),
-    TransferSyntax(EXPLICIT_BIG, is_big_endian=True),
+    TransferSyntax(EXPLICIT_BIG, is_big_endian=True, has_big_endian_pixels=True),
+    TransferSyntax(GE_BIG_ENDIAN_PIXELS, is_implicit=True, has_big_endian_pixels=True),
 )
 
 _STANDARD = "1.2.840.10008.1.2"
@@ -75,3 +80,8 @@ def transfer_syntax(uid: str) -> TransferSyntax:
         return known
     is_standard = uid.startswith(f"{_STANDARD}.")
     return TransferSyntax(uid, is_encapsulated=True, marks=_STREAM if is_standard else _ANY)
+
+
+def is_defined(uid: str) -> bool:
+    """Say whether it is known how data sets of a transfer syntax are encoded: private ones may do anything."""
+    return uid.startswith(_STANDARD) or uid in _KNOWN

@@ -124,6 +124,8 @@ def header_changes(
     ):
         if old != new or integer(attributes, f"{tag:08X}") not in (None, old):
             changes[tag] = ("US", pack("<H", new))
+    if after.samples_per_pixel > 1 and integer(attributes, "00280006") is None:
+        changes[0x00280006] = ("US", pack("<H", after.planar_configuration))
     if layout is not None and layout.number_of_frames != (integer(attributes, "00280008") or 1):
         changes[0x00280008] = ("IS", _padded([str(layout.number_of_frames)]))
     changes |= _lossy_changes(attributes, source, target, compression_ratio)

@@ -10,11 +10,10 @@ import orjson
 
 from server.dicom.canonical import Attributes
 from server.dicom.essentials import essentials
-from server.dicom.frames import word_bytes
 from server.dicom.kinds import STANDARD_CLASSES, Kind, kind_of
 from server.dicom.look import bulk_needed, look_of
 from server.dicom.transcode import describe_pixels
-from server.domain.reading import Reading
+from server.domain.reading import Reading, swapped_bytes
 from server.model.errors import NotFound, Reason
 from server.model.ids import Version
 from server.model.instance import PixelLayout, StoredInstance
@@ -138,7 +137,7 @@ class Images:
             found = await self._index.bulk(stored.id, path)
             element = found[1] if found and found[0].version == stored.version else None
             if element is not None and element.length <= _MOST_VALUE_BYTES:
-                unit = word_bytes(element.vr, 0)
+                unit = swapped_bytes(stored, path, element.vr)
                 chunks = self._reading.values(stored, element.offset, 0, element.length, unit)
                 values[path] = b"".join([chunk async for chunk in chunks])
         return values

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from server.dicom import frames
 from server.dicom.reencode import inflate
+from server.dicom.syntax import GE_BIG_ENDIAN_PIXELS, is_defined, transfer_syntax
 from server.domain.reading import (
     DEFLATED_LITTLE_ENDIAN,
     EXPLICIT_BIG_ENDIAN,
@@ -14,6 +15,7 @@ from server.domain.reading import (
     Reading,
     chained,
     part_of,
+    swapped_bytes,
 )
 from server.model.errors import DataLoss, NotFound, Reason, WrongState
 from server.model.ids import InstanceId
@@ -21,7 +23,12 @@ from server.model.instance import PixelLayout, StoredInstance
 from server.ports.index import InstanceIndex
 
 PIXEL_DATA = "7FE00010"
-NATIVE = frozenset({IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN})
+NATIVE = frozenset(
+    {
+        *(IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN),
+        GE_BIG_ENDIAN_PIXELS,
+    }
+)
 
 _ITEM_HEADER_BYTES = 8
 _RECORDS = 256
@@ -78,11 +85,14 @@ class Pixels:
 
     @property
     def syntax(self) -> str:
-        """Return the transfer syntax of frames as they are read: native ones are little endian, for one thing."""
+        """Return the transfer syntax of frames as they are read.
+
+        Native ones are little endian, unless nothing is known of a private transfer syntax.
+        """
         if self.layout.is_encapsulated:
             return self.stored.transfer_syntax_uid
-        is_implicit = self.stored.transfer_syntax_uid == IMPLICIT_LITTLE_ENDIAN
-        return IMPLICIT_LITTLE_ENDIAN if is_implicit else EXPLICIT_LITTLE_ENDIAN
+        stored = self.stored.transfer_syntax_uid
+        return stored if stored == IMPLICIT_LITTLE_ENDIAN or not is_defined(stored) else EXPLICIT_LITTLE_ENDIAN
 
     async def require(self, numbers: Collection[int]) -> None:
         """Make sure that there are frames.
@@ -187,12 +197,12 @@ class Pixels:
 
     async def _word_bytes(self) -> int:
         """Return the size of the words of native pixel data that have to be swapped."""
-        if self.stored.transfer_syntax_uid != EXPLICIT_BIG_ENDIAN:
+        if not transfer_syntax(self.stored.transfer_syntax_uid).has_big_endian_pixels:
             return 1
         if self._unit is None:
             found = await self._index.bulk(self.stored.id, PIXEL_DATA)
             vr = found[1].vr if found and found[1] else "OW"
-            self._unit = frames.word_bytes(vr, self.layout.bits_allocated)
+            self._unit = swapped_bytes(self.stored, PIXEL_DATA, vr, self.layout.bits_allocated)
         return self._unit
 
 

@@ -9,6 +9,7 @@ import google_crc32c
 
 from server.dicom import frames as pixels
 from server.dicom.reencode import inflate
+from server.dicom.syntax import transfer_syntax
 from server.domain.pace import Pace
 from server.model.errors import DataLoss, OutOfRange, Reason, WrongState
 from server.model.instance import StoredInstance
@@ -19,6 +20,9 @@ IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 DEFLATED_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+
+PIXELS = ("7FE00008", "7FE00009", "7FE00010")
+"""Float Pixel Data, Double Float Pixel Data, Pixel Data: what frames are of."""
 
 
 class Reading:
@@ -50,14 +54,27 @@ class Reading:
             raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
 
     def values(self, stored: StoredInstance, start: int, offset: int, length: int, unit: int) -> AsyncIterator[bytes]:
-        """Read `length` bytes from `offset` of the value at `start`, little endian whatever they are stored as."""
+        """Read `length` bytes from `offset` of the value at `start`, little endian.
+
+        unit: size of its words if they are stored big endian, as `swapped_bytes` says.
+        """
         if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
             return part_of(inflate(self.read(stored)), start + offset, length)
-        if stored.transfer_syntax_uid != EXPLICIT_BIG_ENDIAN or unit == 1:
+        if unit == 1:
             return self.read(stored, start + offset, length)
         lead = offset % unit
         words = self.read(stored, start + offset - lead, -(-(lead + length) // unit) * unit)
         return part_of(pixels.swap_bytes(words, unit), lead, length)
+
+
+def swapped_bytes(stored: StoredInstance, path: str, vr: str, bits_allocated: int = 0) -> int:
+    """Return the size of the words of a value that is stored big endian; 1 for what need not be swapped.
+
+    bits_allocated: of pixel data, see `server.dicom.frames.word_bytes`.
+    """
+    syntax = transfer_syntax(stored.transfer_syntax_uid)
+    is_big_endian = syntax.has_big_endian_pixels if path in PIXELS else syntax.is_big_endian
+    return pixels.word_bytes(vr, bits_allocated) if is_big_endian else 1
 
 
 def not_acceptable(stored: str, possible: Sequence[str] = ()) -> WrongState:

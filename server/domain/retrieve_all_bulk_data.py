@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from server.domain.partitions import PartitionGate
-from server.domain.reading import AS_STORED, not_acceptable
+from server.domain.reading import AS_STORED, PIXELS, not_acceptable
 from server.domain.resources import not_found, parse_resource
-from server.domain.retrieve_bulk_data import PIXELS, RetrieveBulkData
+from server.domain.retrieve_bulk_data import RetrieveBulkData
 from server.domain.retrieve_frames import OpenFrame, RetrieveFrames
 from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
 from server.model.ids import ResourceRef

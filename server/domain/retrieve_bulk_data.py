@@ -6,16 +6,22 @@ from dataclasses import dataclass
 from server.dicom import frames as pixels
 from server.dicom.fields import first_value
 from server.dicom.kinds import film_media_type
+from server.dicom.syntax import is_defined
 from server.domain.fragments import FragmentReader
 from server.domain.partitions import PartitionGate
-from server.domain.reading import DEFLATED_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, Reading, chained, range_within
+from server.domain.reading import (
+    DEFLATED_LITTLE_ENDIAN,
+    EXPLICIT_LITTLE_ENDIAN,
+    PIXELS,
+    Reading,
+    chained,
+    range_within,
+    swapped_bytes,
+)
 from server.domain.resources import not_found, parse_instance
 from server.model.errors import NotFound, Reason
 from server.model.instance import BulkElement, PixelLayout, StoredInstance
 from server.ports.index import InstanceIndex
-
-PIXELS = ("7FE00008", "7FE00009", "7FE00010")
-"""Float Pixel Data, Double Float Pixel Data, Pixel Data: what frames are of."""
 
 _ENCAPSULATED_DOCUMENT = "00420011"
 _MIME_TYPE = "00420012"
@@ -103,14 +109,15 @@ class RetrieveBulkData:
         if await self._is_encapsulated(stored, element, layout):
             return await self._encapsulated(stored, element, layout, offset, length)
         offset, length = range_within(element.length, offset, length)
-        unit = pixels.word_bytes(element.vr, layout.bits_allocated if layout else 0)
+        unit = swapped_bytes(stored, element.path, element.vr, layout.bits_allocated if layout else 0)
+        is_private = layout is not None and not is_defined(stored.transfer_syntax_uid)
         return OpenBulkData(
             stored,
             element.vr,
             element.length,
             offset,
             length,
-            EXPLICIT_LITTLE_ENDIAN,
+            stored.transfer_syntax_uid if is_private else EXPLICIT_LITTLE_ENDIAN,
             await self._document_type(stored) if element.path == _ENCAPSULATED_DOCUMENT else "",
             self._reading.values(stored, element.offset, offset, length, unit),
         )

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from server.dicom.syntax import is_defined
 from server.domain.acceptable import Acceptable, choose, ranked
 from server.domain.partitions import PartitionGate
 from server.domain.pixels import PixelReader, Pixels
@@ -104,7 +105,7 @@ class RetrieveFrames:
             raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
         await pixels.require(frames)
         target = await self._choose(pixels, choices)
-        is_stored = target in _stored_forms(pixels)
+        is_stored = target == pixels.syntax or target in _stored_forms(pixels)
         opened = self._stored(pixels, frames, target, part) if is_stored else self._made(pixels, frames, target, part)
         async with aclosing(opened):
             async for frame in opened:
@@ -173,12 +174,13 @@ class RetrieveFrames:
 def _stored_forms(pixels: Pixels) -> dict[str, str]:
     """Return the transfer syntaxes that need no re-encoding, and what each is sent as.
 
-    Native frames are little endian in every native transfer syntax.
+    Pixel data that is not understood has none: it is only sent as stored, whatever that is. Native frames are little
+    endian in every native transfer syntax that is known.
     """
     stored = pixels.stored.transfer_syntax_uid
     if not pixels.layout.is_understood:
         return {}
-    if pixels.layout.is_encapsulated:
+    if pixels.layout.is_encapsulated or not is_defined(stored):
         return {stored: stored}
     return {
         stored: pixels.syntax,

@@ -7,6 +7,7 @@ from struct import pack
 
 from server.dicom.codecs import syntaxes
 from server.dicom.reencode import Rewriter, inflate
+from server.dicom.syntax import is_defined
 from server.dicom.transcode import Changes, header_changes, pixel_data_vr
 from server.domain.pixels import NATIVE, PixelReader, Pixels
 from server.domain.reading import DEFLATED_LITTLE_ENDIAN, Reading, part_of
@@ -15,7 +16,6 @@ from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
 from server.model.instance import StoredInstance
 from server.model.pixels import PixelDescription
 
-_STANDARD = "1.2.840.10008.1.2"
 _MAX_VALUE_BYTES = 0xFFFFFFFE
 _PIXEL_DATA = {"integer": 0x7FE00010, "float": 0x7FE00008, "double": 0x7FE00009}
 _FLOAT_VRS = {"float": "OF", "double": "OD"}
@@ -60,7 +60,7 @@ class InstanceTranscoder:
         Raises:
             NotFound: it was deleted meanwhile.
         """
-        if target not in ENCODABLE or not _is_standard(stored):
+        if target not in ENCODABLE or not is_defined(stored.transfer_syntax_uid):
             return False
         if stored.transfer_syntax_uid in NATIVE and target in NATIVE:
             return True
@@ -78,7 +78,7 @@ class InstanceTranscoder:
         Its data set is explicit little endian then, as in all of them (PS3.5 section A.4). For those who accept nothing
         else of a study that also has reports.
         """
-        return target in ENCODABLE and _is_standard(stored) and await self._find(stored) is None
+        return target in ENCODABLE and is_defined(stored.transfer_syntax_uid) and await self._find(stored) is None
 
     async def open(self, stored: StoredInstance, target: str) -> AsyncGenerator[bytes]:
         """Return an instance in a transfer syntax that it `can_become` or `can_be_named`, as a Part 10 file.
@@ -214,12 +214,8 @@ def _rewriter(
         sop_instance_uid=stored.id.instance,
         changes=changes,
         stop_at=stop_at,
+        size_bytes=None if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN else stored.size_bytes,
     )
-
-
-def _is_standard(stored: StoredInstance) -> bool:
-    """Say whether it is known how the data set is encoded: private transfer syntaxes may do anything."""
-    return stored.transfer_syntax_uid.startswith(_STANDARD)
 
 
 def _checked(plan: _Plan, made: bytes | DicomStoreError) -> bytes:
