@@ -214,7 +214,7 @@ def _kind(head: bytes, length: int, marks: CodestreamMarks) -> int:
     if marks.starts and head.startswith(marks.starts):
         return START
     if length <= len(head):
-        if marks.has_end and head.rstrip(b"\0") in _JPEG_MARKERS:
+        if marks.has_end and head in _JPEG_MARKERS:
             return BARE_START
         if not (head.replace(_JPEG_END, b"") if marks.has_end else head).strip(_PADDING):
             return FILLER
