@@ -37,7 +37,11 @@ _NUMBER_OF_FRAMES_TAG = int(_NUMBER_OF_FRAMES, 16)
 _OTHER_NUMBER = "The pixel data has another number of frames"
 _LARGEST = 2**31 - 1
 _OTHER_LENGTH = "The value has another length than the attributes that describe it ask for"
+_NOTHING = frozenset[str]()
 _FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
+
+MOST_FINDINGS = 100
+"""Most errors, and most findings, of one instance; outcomes of many instances share a message and wait in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
     looked_at: Mapping[str, Any] = orjson.loads(f"{{{','.join(elements)}}}")
     pixels = _layout(scanner, looked_at, transfer_syntax_uid)
     errors, findings = _judge(scanner, looked_at, mode)
-    invalid = frozenset(path for path in scanner.notes.invalid if "/" not in path)
+    invalid = frozenset(scanner.notes.invalid)
     return Description(
         study_uid=validate.first_uid(looked_at, validate.STUDY_INSTANCE_UID),
         series_uid=validate.first_uid(looked_at, validate.SERIES_INSTANCE_UID),
@@ -100,13 +104,17 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
         is_mislabelled=scanner.mislabelled > 0,
         has_multiple_values=validate.has_multiple_values(looked_at),
         dicom_json=text.encode("utf-8", "replace"),
-        invalid_tags=invalid if mode is ValidationMode.LENIENT else frozenset(),
+        invalid_tags=_at_the_top(invalid) if invalid and mode is ValidationMode.LENIENT else _NOTHING,
         study=_shared(Level.STUDY, _of_level(elements, Level.STUDY), invalid),
         series=_shared(Level.SERIES, _of_level(elements, Level.SERIES), invalid),
         instance=attributes_of(Level.INSTANCE, looked_at),
         pixels=pixels,
         bulk=tuple(scanner.bulk.values()),
     )
+
+
+def _at_the_top(paths: frozenset[str]) -> frozenset[str]:
+    return frozenset(path for path in paths if "/" not in path)
 
 
 def _of_level(elements: list[str], level: Level) -> str:
@@ -145,8 +153,8 @@ def _judge(
     if mode is ValidationMode.STRICT:
         broken += findings
     errors = {finding.path: finding for finding in reversed([required, *broken]) if finding is not None}
-    ordered = tuple(errors[path] for path in sorted(errors))
-    return ordered, tuple(finding for finding in findings if finding.path not in errors)
+    ordered = tuple(errors[path] for path in sorted(errors)[:MOST_FINDINGS])
+    return ordered, tuple(finding for finding in findings if finding.path not in errors)[:MOST_FINDINGS]
 
 
 def _layout(scanner: Scanner, elements: Mapping[str, Any], syntax_uid: str) -> PixelLayout | None:

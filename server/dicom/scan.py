@@ -211,7 +211,6 @@ class Scanner(Walk):
         if tag == elements.SPECIFIC_CHARACTER_SET:
             terms = tuple(raw.decode("latin-1").rstrip(" \0").split("\\"))
             data_set.character_set, problem = character_set_of(terms)
-            self.notes.character_set = data_set.character_set
             if problem:
                 self._odd(tag, "CS", problem)
         elif tag == elements.EXTENDED_OFFSET_TABLE and data_set is self._top:
@@ -277,7 +276,6 @@ class Scanner(Walk):
         elif closed.parent is not None:
             closed.parent.json.append(f"{{{','.join(_ordered(closed))}}}" if closed.json else "{}")
             self.notes.within = closed.parent.parent
-            self.notes.character_set = closed.parent.parent.character_set
 
     # -- bulk values --------------------------------------------------------------------------------------------
 

@@ -36,7 +36,9 @@ _EXACT_INTEGER = 2**53
 
 
 class Located(Protocol):
-    """A data set that may be an item of a sequence."""
+    """A data set that may be an item of a sequence, and the character set of its text."""
+
+    character_set: CharacterSet
 
     def steps(self) -> list[str]:
         """Return sequence tags and 1-based item numbers from the top level to this data set."""
@@ -64,11 +66,10 @@ class Notes:
     count: how often something was noticed.
     """
 
-    __slots__ = ("character_set", "count", "invalid", "odd", "within")
+    __slots__ = ("count", "invalid", "odd", "within")
 
     def __init__(self, within: Located) -> None:
         self.within = within
-        self.character_set: CharacterSet = charset.DEFAULT_REPERTOIRE
         self.count = 0
         self.invalid: dict[str, Note] = {}
         self.odd: dict[str, Note] = {}
@@ -93,7 +94,7 @@ def inline_binary(head: str, raw: bytes) -> str:
 
 
 def _decoded(head: str, raw: bytes, notes: Notes, delimiters: bytes = b"") -> str:
-    text, is_clean = charset.decode(raw, notes.character_set, delimiters)
+    text, is_clean = charset.decode(raw, notes.within.character_set, delimiters)
     if not is_clean:
         notes.add_odd(head, "Content has bytes or escape sequences that its character set does not have")
     return text

@@ -230,6 +230,14 @@ def test_one_finding_an_attribute_for_the_first_item_where_it_is_wrong() -> None
     assert [finding.path for finding in found.findings] == ["00080020", "00081140/2/00080020"]
 
 
+def test_of_many_findings_the_first_are_reported_and_a_required_attribute_counts_all_the_same() -> None:
+    many = [element(0x00091000 + number, "DA", b"bogus ") for number in range(0x10, 0xFF)]
+    lenient, strict = (read(_with(*many, PatientID=b"x" * 70), mode) for mode in (LENIENT, STRICT))
+    assert [error.path for error in lenient.errors] == ["00100020"]
+    assert [finding.path for finding in lenient.findings] == [f"0009{number:04X}" for number in range(0x1010, 0x1074)]
+    assert len(strict.errors) == 100
+
+
 STRICTLY_INVALID = [
     (0x00080020, "DA", b"20200101-20201231 "),
     (0x00080020, "DA", b"20230229"),
