@@ -85,6 +85,7 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "RANGE_NOT_SATISFIABLE": Answer(416, "The range lies outside the resource."),
         "DATABASE_UNAVAILABLE": Answer(503, "The service is unavailable. Please try again later.", retry=True),
         "STORAGE_UNAVAILABLE": Answer(503, "The service is unavailable. Please try again later.", retry=True),
+        "ARCHIVE_READ_ONLY": Answer(503, "The service is read-only at the moment."),
         "OPERATIONS_STUCK": Answer(503, "Operations make no progress."),
         "SHUTTING_DOWN": Answer(503, "The service is restarting. Please try again later.", retry=True),
         "BLOB_MISSING": Answer(500, "The stored object can't be read."),

@@ -22,7 +22,6 @@ from pydantic import ValidationError
 from server import bootstrap, opening
 from server.bootstrap import auditing, running
 from server.config import Settings
-from server.domain.binding import Binding
 from server.model.errors import DicomStoreError
 from server.opening import StartError
 
@@ -125,6 +124,10 @@ async def _work(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with bootstrap.working(settings) as engine:
+        if engine is None:
+            _log.warning("operations wait: the archive is read-only")
+            await stop.wait()
+            return
         _log.info("dicomstore works on operations")
         task = asyncio.create_task(engine.run())
         asked = asyncio.create_task(stop.wait())
@@ -137,8 +140,9 @@ async def _work(settings: Settings) -> None:
 
 
 async def _checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
-    results = [_disk(settings), *await asyncio.to_thread(lambda: (_archive(settings), _schema(settings)))]
-    if all(entry["status"] == "ok" for entry in results[1:]):
+    archive, is_usable = await asyncio.to_thread(_archive, settings)
+    results = [_disk(settings), archive, await asyncio.to_thread(_schema, settings)]
+    if is_usable and results[-1]["status"] == "ok":
         results.append(await _operations(settings))
         results.append(await _clock(settings))
         results += await _agreement(settings, deep=deep)
@@ -155,18 +159,15 @@ def _disk(settings: Settings) -> dict[str, Any]:
     return _entry("disk", "ok" if usage.free > usage.total * 0.05 else "warning", free)
 
 
-def _archive(settings: Settings) -> dict[str, Any]:
+def _archive(settings: Settings) -> tuple[dict[str, Any], bool]:
+    """Compare data directory and index; say also whether what they hold can be looked at."""
     try:
-        binding = opening.check_binding(settings)
+        lost = opening.check_binding(settings)
     except (StartError, DicomStoreError) as error:
-        return _entry("archive", "failed", str(error))
-    return _entry(
-        "archive",
-        "ok",
-        "data directory and index belong together"
-        if binding is Binding.BOUND
-        else "data directory and index are bound at the next start",
-    )
+        return _entry("archive", "failed", str(error)), False
+    if lost:
+        return _entry("archive", "failed", f"read-only: {lost}"), True
+    return _entry("archive", "ok", "data directory and index belong together"), True
 
 
 def _schema(settings: Settings) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 
 from server.adapters.packed_blobs import PackedBlobs
 from server.adapters.sql import engine
+from server.adapters.sql.progress import Progress
 from server.adapters.worker_pool import WorkerPool
 from server.config import Settings
 from server.dicom.tags import extract
@@ -140,9 +141,19 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         StartError: see the message.
         DicomStoreError: database or data directory can't be used.
     """
-    await asyncio.to_thread(prepare, settings)
+    prepared = await asyncio.to_thread(prepare, settings)
+    access = prepared.access
     async with AsyncExitStack() as stack:
-        database = engine.open_database(settings.database_url, settings.search_seconds, extract)
+        marks = prepared.marks
+        assert marks is not None, "this process uses blobs"
+        stack.push_async_callback(asyncio.to_thread, marks.leave)
+        database = engine.open_database(
+            settings.database_url,
+            settings.search_seconds,
+            extract,
+            permit=access.require_writable,
+            progress=Progress(prepared.mark, marks.note, access.restrict),
+        )
         stack.push_async_callback(database.close)
         blobs = await stack.enter_async_context(PackedBlobs(settings.data))
         await _require_partitions_if_used(settings, database)
@@ -160,18 +171,20 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             clock=clock,
             retention=retention,
             quarantine=timedelta(hours=settings.quarantine_hours),
+            access=access,
         )
         if recovered := await housekeeping.recover():
             _log.info("recovered what an unfinished run left count=%d", recovered)
         operations = Operations(record=database.operations, tags=database.tags, now=now)
         needed = {"index": database.instances.check, "blobs": blobs.check}
-        watch = Health(SERVICES, needed, {"operations": operations.check})
+        watch = Health(SERVICES, needed, {"operations": operations.check, "changes": access.check})
 
         tags = ExtendedQueryTags(tags=database.tags, now=now)
         store = Store(
             blobs=blobs,
             committer=committer,
             gate=gate,
+            access=access,
             max_instance_bytes=settings.max_instance_bytes,
             max_header_bytes=settings.max_header_bytes,
             accepts_identical=settings.identical_instances == "accept",
@@ -179,6 +192,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         delete = Delete(
             index=database.instances,
             gate=gate,
+            access=access,
             now=now,
             deadline_now=clock.now,
             retention=retention,
@@ -274,14 +288,19 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
 
 
 @asynccontextmanager
-async def working(settings: Settings, stale_seconds: float | None = None) -> AsyncIterator["Engine"]:
+async def working(settings: Settings, stale_seconds: float | None = None) -> AsyncIterator["Engine | None"]:
     """Work on operations until the context is left; what made no progress for so long is taken over.
+
+    None if the archive is read-only: then there is nothing to do until it is started again.
 
     Raises: as `running`.
     """
     from server.jobs import engine as jobs  # not above: processes that serve do without the engine's memory
 
-    await asyncio.to_thread(prepare, settings, only_index=True)
+    prepared = await asyncio.to_thread(prepare, settings, only_index=True)
+    if prepared.access.cause:
+        yield None
+        return
     async with AsyncExitStack() as stack:
         database = engine.open_database(
             settings.database_url, settings.search_seconds, extract, reading_niceness=_WORK_NICENESS

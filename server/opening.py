@@ -2,12 +2,15 @@
 
 import logging
 import uuid
+from dataclasses import dataclass
 
 from server.adapters.archive_file import ArchiveFile
+from server.adapters.marks import Marks
 from server.adapters.sql import engine
 from server.config import Settings
-from server.domain.binding import Binding, Refused, binding_of
-from server.model.archive import BlobsIdentity, IndexIdentity
+from server.domain.access import Access
+from server.domain.binding import Binding, Refused, binding_of, lost_by
+from server.model.archive import BlobsIdentity, IndexIdentity, Mark
 
 _log = logging.getLogger("dicomstore")
 
@@ -16,7 +19,20 @@ class StartError(Exception):
     """The program can't start as it is set up; the message says what to do."""
 
 
-def prepare(settings: Settings, *, only_index: bool = False) -> None:
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a process may do with data directory and database.
+
+    marks: where it notes how far the index is; to be left when it ends. None if it uses no blobs.
+    mark: how far the index is at least.
+    """
+
+    access: Access
+    marks: Marks | None
+    mark: Mark
+
+
+def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
     """Check that data directory and database belong together, bind new ones, migrate if the settings say so; blocking.
 
     Args:
@@ -27,32 +43,36 @@ def prepare(settings: Settings, *, only_index: bool = False) -> None:
         Unavailable, Exhausted
     """
     with ArchiveFile(settings.data).lock():
-        binding = check_binding(settings, only_index=only_index)
-        _prepare_schema(settings)
-        if binding is Binding.TO_BIND and not only_index:
-            _bind(settings)
+        binding, lost = _compared(settings, only_index=only_index)
+        if lost:
+            _require_schema(settings, f"it can't be migrated: {lost}.")
+        else:
+            _prepare_schema(settings)
+            if binding is Binding.TO_BIND and not only_index:
+                _bind(settings)
+        marks, mark = None, Mark()
+        if not only_index:
+            marks = Marks(settings.data)
+            mark = marks.enter()
+        return Prepared(Access(lost), marks, mark)
 
 
-def check_binding(settings: Settings, *, only_index: bool = False) -> Binding:
-    """Compare data directory and database; blocking.
+def check_binding(settings: Settings) -> str:
+    """Compare data directory and database; return what the index has lost, empty if nothing; blocking.
 
     Raises:
         StartError: they don't belong together, or the database's URL is not one.
         Unavailable
     """
-    blobs, index = _identities(settings)
-    if only_index and not blobs.has_blobs and blobs.id is None:
-        return Binding.BOUND
-    try:
-        return binding_of(blobs, index)
-    except Refused as refused:
-        raise StartError(str(refused)) from refused
+    return _compared(settings, only_index=False)[1]
 
 
 def migrate(settings: Settings) -> None:
     """Bring the database up to date; blocking. Raises: as `prepare`."""
     with ArchiveFile(settings.data).lock():
-        check_binding(settings, only_index=True)
+        _, lost = _compared(settings, only_index=True)
+        if lost:
+            raise StartError(f"The database can't be migrated: {lost}.")
         engine.migrate(settings.database_url)
 
 
@@ -61,10 +81,20 @@ def schema_state(settings: Settings) -> tuple[str | None, str]:
     return engine.schema_state(settings.database_url)
 
 
+def _compared(settings: Settings, *, only_index: bool) -> tuple[Binding, str]:
+    blobs, index = _identities(settings)
+    if only_index and not blobs.has_blobs and blobs.id is None:
+        return Binding.BOUND, ""
+    try:
+        return binding_of(blobs, index), lost_by(blobs, index)
+    except Refused as refused:
+        raise StartError(str(refused)) from refused
+
+
 def _identities(settings: Settings) -> tuple[BlobsIdentity, IndexIdentity]:
     blobs = ArchiveFile(settings.data).read()
     try:
-        return blobs, engine.identity_of(settings.database_url)
+        return blobs, engine.identity_of(settings.database_url, blobs.mark)
     except ValueError as error:
         raise StartError(str(error)) from error
 
@@ -74,11 +104,13 @@ def _prepare_schema(settings: Settings) -> None:
     if present != wanted and settings.migrate:
         engine.migrate(settings.database_url)
         _log.info("database migrated from=%s to=%s", present or "none", wanted)
-        present, wanted = schema_state(settings)
+    _require_schema(settings, "run `dicomstore migrate`.")
+
+
+def _require_schema(settings: Settings, otherwise: str) -> None:
+    present, wanted = schema_state(settings)
     if present != wanted:
-        raise StartError(
-            f"The database has schema {present or 'none'}, this program needs {wanted}: run `dicomstore migrate`."
-        )
+        raise StartError(f"The database has schema {present or 'none'}, this program needs {wanted}: {otherwise}")
 
 
 def _bind(settings: Settings) -> None:

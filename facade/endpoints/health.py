@@ -18,10 +18,10 @@ CACHE_SECONDS = 1.0
 
 _CHECK_SECONDS = 5.0
 
-_COMPONENTS = {"core": "", "index": "index", "blobs": "blobs", "operations": "operations"}
+_COMPONENTS = {"core": "", "index": "index", "blobs": "blobs", "operations": "operations", "changes": "changes"}
 """What is shown → what the core's health service calls it."""
 
-_MINOR = frozenset({"operations"})
+_MINOR = frozenset({"operations", "changes"})
 """Without these the service is degraded, and serves."""
 
 

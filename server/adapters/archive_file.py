@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from server.adapters.disk import sync_directory
+from server.adapters.marks import Marks
 from server.adapters.segments import SUFFIX
-from server.model.archive import ArchiveId, BlobsIdentity
+from server.model.archive import ArchiveId, BlobsIdentity, Mark
 from server.model.errors import Reason, Unavailable
 
 _NAME = "archive.json"
@@ -46,13 +47,15 @@ class ArchiveFile:
         """
         place = str(self._root.absolute())
         with _translated():
+            mark = Marks(self._root).highest()
+            has_blobs = mark != Mark() or self._has_blobs()
             try:
                 text = self._path.read_bytes()
             except FileNotFoundError:
-                return BlobsIdentity(place, None, is_bound=False, has_blobs=self._has_blobs())
+                return BlobsIdentity(place, None, is_bound=False, has_blobs=has_blobs, mark=mark)
             try:
                 facts = json.loads(text)
-                return BlobsIdentity(place, str(facts["archive"]), bool(facts["bound"]), has_blobs=self._has_blobs())
+                return BlobsIdentity(place, str(facts["archive"]), bool(facts["bound"]), has_blobs, mark)
             except (ValueError, KeyError, TypeError) as error:
                 raise Unavailable(
                     Reason.STORAGE_UNAVAILABLE, f"{self._path} is damaged: restore it from a backup."

@@ -43,6 +43,13 @@ def binding_of(blobs: BlobsIdentity, index: IndexIdentity) -> Binding:
     return Binding.TO_BIND
 
 
+def lost_by(blobs: BlobsIdentity, index: IndexIdentity) -> str:
+    """Say what an index that belongs to a data directory has lost; empty if nothing."""
+    if not index.mark.is_behind(blobs.mark):
+        return ""
+    return (_DAMAGED_LOG if index.damaged_log else _OLDER).format(blobs=blobs, index=index) + _LOST
+
+
 _CORRECT = "Correct DICOMSTORE_DATA or DICOMSTORE_DATABASE (`dicomstore config` shows both)"
 _RESTORE = "restore the index from a backup (docs/operations.md, Restore)"
 _UNTOUCHED = " Nothing was changed."
@@ -59,6 +66,16 @@ _OTHER = (
     "The index {index.place} belongs to another archive than the data directory {blobs.place} "
     f"({{index.id}} and {{blobs.id}}). {_CORRECT}.{_UNTOUCHED}"
 )
+_LOST = (
+    " Reading goes on, nothing can be stored or deleted. Stop the archive, put the right index in its place and start "
+    "it again (docs/operations.md, When the index is lost, damaged or old)"
+)
+_BEHIND = (
+    "the index {index.place} is at version {index.mark.version} and sequence {index.mark.sequence}, the data directory "
+    "has seen {blobs.mark.version} and {blobs.mark.sequence}: "
+)
+_OLDER = _BEHIND + "it is an older copy, or has lost transactions."
+_DAMAGED_LOG = _BEHIND + "a frame of its write-ahead log is damaged, of which there is a copy in {index.damaged_log}."
 _NO_ID = (
     "The index {index.place} belongs to an archive whose data directory is not {blobs.place}: a database serves one "
     f"data directory. {_CORRECT}, or restore the data directory with its archive.json from a backup.{_UNTOUCHED}"

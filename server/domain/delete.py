@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from server.domain.access import Access
 from server.domain.partitions import PartitionGate
 from server.domain.resources import parse_resource
 from server.ports.index import InstanceIndex
@@ -16,6 +17,7 @@ class Delete:
         *,
         index: InstanceIndex,
         gate: PartitionGate,
+        access: Access,
         now: Callable[[], datetime],
         deadline_now: Callable[[], datetime],
         retention: timedelta,
@@ -23,6 +25,7 @@ class Delete:
     ) -> None:
         self._index = index
         self._gate = gate
+        self._access = access
         self._now = now
         self._deadline_now = deadline_now
         self._retention = retention
@@ -31,8 +34,9 @@ class Delete:
     async def delete(self, *, partition: str, study: str, series: str, instance: str) -> int:
         """Delete a study, series or instance and return how many instances that were; 0 when there is none.
 
-        Raises: as `parse_resource`.
+        Raises: ARCHIVE_READ_ONLY, and as `parse_resource`.
         """
+        self._access.require_writable()
         ref = await parse_resource(self._gate, partition, study, series, instance)
         deleted = await self._index.delete(ref, self._now(), self._deadline_now() + self._retention)
         if deleted:

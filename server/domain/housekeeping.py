@@ -6,6 +6,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
+from server.domain.access import Access
 from server.domain.commit import Committer
 from server.domain.compaction import Compaction
 from server.domain.steady_clock import SteadyClock
@@ -29,21 +30,26 @@ class Housekeeping:
         clock: SteadyClock,
         retention: timedelta,
         quarantine: timedelta,
+        access: Access,
     ) -> None:
         """Begin. What was deleted is kept for `retention`, what the index does not know for `quarantine` or longer."""
         self._blobs = blobs
         self._index = index
         self._committer = committer
         self._clock = clock
+        self._access = access
         self._quarantine = max(quarantine, retention)
         self._compaction = Compaction(blobs=blobs, index=index, committer=committer, now=clock.now, retention=retention)
 
     async def recover(self) -> int:
         """Decide about every blob that a dead process left unsettled: the index knows it, or it is quarantined.
 
-        Returns how many there were. Raises: Unavailable when index or blobs can't be reached.
+        Returns how many there were; 0 if the archive is read-only: nobody can be asked then. Raises: Unavailable when
+        index or blobs can't be reached.
         """
         count = 0
+        if self._access.cause:
+            return count
         async for locators in self._blobs.recover():
             await self._committer.resolve(locators)
             count += len(locators)
@@ -70,9 +76,11 @@ class Housekeeping:
         return count
 
     async def run(self, interval_seconds: float) -> None:
-        """Do the regular chores until cancelled. A failure is logged and tried again at the next turn."""
+        """Do the regular chores until cancelled or the archive is read-only. After a failure they are tried again."""
         while True:
             is_more = False
+            if self._access.cause:  # what the index says of blobs can't be trusted
+                return
             try:
                 await self._clock.tick()
                 await self._committer.settle_doubts()

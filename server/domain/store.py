@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import google_crc32c
 
 from server.dicom.reader import Description, InstanceReader
+from server.domain.access import Access
 from server.domain.commit import Committer
 from server.domain.extended_query_tags import finding
 from server.domain.partitions import PartitionGate
@@ -108,6 +109,7 @@ class Store:
         blobs: BlobStore,
         committer: Committer,
         gate: PartitionGate,
+        access: Access,
         max_instance_bytes: int,
         max_header_bytes: int,
         accepts_identical: bool = True,
@@ -115,6 +117,7 @@ class Store:
         self._blobs = blobs
         self._committer = committer
         self._gate = gate
+        self._access = access
         self._max_instance_bytes = max_instance_bytes
         self._max_header_bytes = max_header_bytes
         self._accepts_identical = accepts_identical
@@ -124,8 +127,9 @@ class Store:
     ) -> StoreTarget:
         """Check what a call says of all its instances.
 
-        Raises: INVALID_UID, and the partition reasons of `PartitionGate.resolve`.
+        Raises: INVALID_UID, ARCHIVE_READ_ONLY, and the partition reasons of `PartitionGate.resolve`.
         """
+        self._access.require_writable()
         study = parse_uid(expected_study, "expected_study_instance_uid") if expected_study else None
         return StoreTarget(await self._gate.resolve(partition, create=create_partition), study, mode)
 

@@ -28,7 +28,8 @@ class InstanceIndex(Protocol):
     """The one authority on what exists. Each call is one transaction; a call that returned is durable.
 
     All calls raise Unavailable (DATABASE_UNAVAILABLE) when the database can't be reached and
-    Exhausted (STORAGE_FULL) when its disk is full. Calls with a partition that does not exist behave as if it
+    Exhausted (STORAGE_FULL) when its disk is full; those that may change something, and `known`, raise Unavailable
+    (ARCHIVE_READ_ONLY) when nothing may be changed. Calls with a partition that does not exist behave as if it
     were empty, except `add`, which raises NotFound (PARTITION_NOT_FOUND).
     """
 
@@ -139,8 +140,8 @@ class InstanceIndex(Protocol):
         """Let instances name copies of their blobs, in one transaction; `moves` is old locator → new one.
 
         Queues the old blobs to be erased at `erase_after`, so that whoever has found them may still read them.
-        Returns the old locators of those that were moved. Others have no visible instance any more: nothing names
-        their copies then, and what is queued for them stays as it is.
+        Takes a version. Returns the old locators of those that were moved. Others have no visible instance any more:
+        nothing names their copies then, and what is queued for them stays as it is.
         """
         ...
 

@@ -53,7 +53,8 @@ def to_status(error: DicomStoreError) -> grpc.Status:
     if isinstance(error, InvalidRequest) and "field" in error.metadata:
         violation = BadRequest.FieldViolation(field=error.metadata["field"], description=error.message)
         _pack(status, BadRequest(field_violations=[violation]))
-    if isinstance(error, Unavailable) or error.reason is Reason.BUSY:
+    is_unavailable = isinstance(error, Unavailable) and error.reason is not Reason.ARCHIVE_READ_ONLY
+    if is_unavailable or error.reason is Reason.BUSY:
         retry = RetryInfo()
         retry.retry_delay.seconds = _RETRY_SECONDS
         _pack(status, retry)

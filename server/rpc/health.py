@@ -1,7 +1,7 @@
 """The standard health service, fed by looking at what the core depends on.
 
 Names: "" and every service of ours are SERVING when index and blobs are; "index" and "blobs" stand for themselves.
-So does "operations", without which everything else goes on.
+So do "operations" and "changes" (whether the archive may be changed), without which everything else goes on.
 """
 
 import asyncio

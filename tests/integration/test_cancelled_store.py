@@ -8,6 +8,7 @@ import pytest
 
 from server.adapters.memory_blobs import MemoryBlobs
 from server.adapters.sql.engine import migrate, open_database
+from server.domain.access import Access
 from server.domain.commit import Committer
 from server.domain.partitions import PartitionGate
 from server.domain.store import Store, Turn
@@ -25,7 +26,14 @@ async def test_an_instance_cancelled_while_it_waits_for_its_turn_leaves_no_blob(
     database, blobs = open_database(url), MemoryBlobs()
     committer = Committer(blobs, database.instances, now, lambda: None, now)
     gate = PartitionGate(database.partitions, enabled=False, now=now)
-    store = Store(blobs=blobs, committer=committer, gate=gate, max_instance_bytes=1 << 20, max_header_bytes=1 << 20)
+    store = Store(
+        blobs=blobs,
+        committer=committer,
+        gate=gate,
+        access=Access(),
+        max_instance_bytes=1 << 20,
+        max_header_bytes=1 << 20,
+    )
     target = await store.target(partition="", expected_study="", create_partition=False, mode=ValidationMode.LENIENT)
     receiver = store.receive(target)
     await receiver.write(part10())

@@ -17,6 +17,7 @@ from server.adapters import sparse_segments
 from server.adapters.packed_blobs import PackedBlobs
 from server.adapters.segments import path_of, record_of
 from server.adapters.sql.engine import Database, migrate, open_database
+from server.domain.access import Access
 from server.domain.audit import Audit, Report
 from server.domain.commit import Committer
 from server.domain.compaction import LEAST_GRACE, Compaction
@@ -69,6 +70,7 @@ class Archive:
             clock=SteadyClock(database.clock, now, now.elapsed, largest_jump=timedelta(0)),
             retention=RETENTION,
             quarantine=quarantine,
+            access=Access(),
         )
         self.compaction = Compaction(
             blobs=blobs, index=self.index, committer=self.committer, now=now, retention=RETENTION

@@ -20,7 +20,7 @@ from tests.integration.conftest import a_core
 
 async def test_every_service_is_serving(core: CoreClient) -> None:
     stub = health_pb2_grpc.HealthStub(core.channel)
-    for service in ("", "index", "blobs", "operations", *SERVICES):
+    for service in ("", "index", "blobs", "operations", "changes", *SERVICES):
         answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 
 from server.adapters.sql.prepared import Prepared
+from server.adapters.sql.progress import progress_of
 from server.adapters.sql.tables import counters
 from server.adapters.sql.times import to_microseconds
 
@@ -30,12 +31,20 @@ class Counters:
 
     @classmethod
     def lock(cls, connection: Connection) -> "Counters":
-        """Wait for other transactions that add or delete, then lock. Must come first in a transaction."""
-        return cls(*_LOCKED.row(connection, {}))
+        """Wait for other transactions that add or delete, then lock. Must come first in a transaction.
+
+        Raises: as `Progress.began`.
+        """
+        last = cls(*_LOCKED.row(connection, {}))
+        if progress := progress_of(connection.info):
+            progress.began(last.version, last.sequence)
+        return last
 
     def save(self, connection: Connection) -> None:
         """Write back what was given out."""
         _UPDATE.run(connection, [{name: getattr(self, name) for name in self.__slots__}])
+        if progress := progress_of(connection.info):
+            progress.reached(self.version, self.sequence)
 
     def next_partition_key(self) -> int:
         """Give out a key."""

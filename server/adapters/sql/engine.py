@@ -9,7 +9,7 @@ the driver begins nothing by itself: see `transactions`.
 import importlib.util
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,11 +26,12 @@ from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
 from server.adapters.sql.prepared import Prepared
+from server.adapters.sql.progress import Progress
 from server.adapters.sql.tables import REVISION
 from server.adapters.sql.tags import SqlTags
 from server.adapters.sql.transactions import READERS, Kind, Transactions, translated
 from server.adapters.sql.turns import FileTurns, Turns
-from server.model.archive import ArchiveId, IndexIdentity
+from server.model.archive import ArchiveId, IndexIdentity, Mark
 from server.model.tag import Tag, TagFault, TagValue
 from server.ports.clock import ClockRecord
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
@@ -98,6 +99,8 @@ def open_database(
     extract: Extract = nothing_for_tags,
     *,
     reading_niceness: int = 0,
+    permit: Callable[[], None] = lambda: None,
+    progress: Progress | None = None,
 ) -> Database:
     """Return the database at an SQLAlchemy URL. Nothing is connected or created yet.
 
@@ -106,13 +109,15 @@ def open_database(
         extract: what instances have for extended query tags; without it, nothing.
         search_seconds: how long reading may take: on SQLite all of a call, on PostgreSQL each statement.
         reading_niceness: how far those who read stand back. Who writes never does: others wait for it.
+        permit: raises if nothing may be changed.
+        progress: compared before changes, and told of commits; for an index whose data directory is at hand.
 
     Raises:
         ValueError: neither SQLite in a file nor PostgreSQL.
     """
     reading, writing = _engine(url, reading_seconds=search_seconds), _engine(url)
     name = reading.dialect.name
-    writes = _WRITES[name]
+    writes = replace(_WRITES[name], permit=permit, progress=progress)
     if name == "sqlite":
         writes = replace(writes, turns=FileTurns(make_url(url).database or ""))
     reads = replace(_READS[name], niceness=reading_niceness)
@@ -147,15 +152,17 @@ def migrate(url: str) -> None:
         engine.dispose()
 
 
-def identity_of(url: str) -> IndexIdentity:
+def identity_of(url: str, at_least: Mark) -> IndexIdentity:
     """Return what a database says of the archive it belongs to, whatever its schema. Creates nothing.
+
+    If it is not `at_least` there, a damaged write-ahead log is copied before SQLite removes it.
 
     Raises:
         ValueError, Unavailable
     """
     engine = _engine(url, reading_seconds=SEARCH_SECONDS)
     try:
-        return identity(_parsed(url), engine)
+        return identity(_parsed(url), engine, at_least)
     finally:
         engine.dispose()
 

@@ -1,6 +1,7 @@
 """The identity of the archive in its index, read before anything else is, whatever state the database is in."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, exists, inspect, select, text
@@ -9,13 +10,14 @@ from sqlalchemy.exc import DBAPIError
 from server.adapters.sql.causes import cause_of
 from server.adapters.sql.tables import archive, counters, erasures, instances
 from server.adapters.sql.transactions import is_damaged, translated
-from server.model.archive import ArchiveId, IndexIdentity
+from server.adapters.sql.wal import dropped_frames, keep_log, kept_log
+from server.model.archive import ArchiveId, IndexIdentity, Mark
 
 _MAGIC = b"SQLite format 3\x00"
 
 
-def identity(url: URL, engine: Engine) -> IndexIdentity:
-    """Return what a database says of its archive; see `engine.identity`."""
+def identity(url: URL, engine: Engine, at_least: Mark) -> IndexIdentity:
+    """Return what a database says of its archive; see `engine.identity_of`."""
     place = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite":
         place = os.path.abspath(url.database or "")
@@ -24,7 +26,12 @@ def identity(url: URL, engine: Engine) -> IndexIdentity:
     with translated():
         try:
             with engine.connect() as connection:
-                return _identity(connection, place)
+                found = _identity(connection, place)
+                if url.get_backend_name() == "sqlite":
+                    return replace(
+                        found, damaged_log=_damaged_log(Path(place), is_behind=found.mark.is_behind(at_least))
+                    )
+                return found
         except DBAPIError as error:
             if not is_damaged(error):
                 raise
@@ -51,9 +58,18 @@ def _identity(connection: Connection, place: str) -> IndexIdentity:
     if not {counters.name, instances.name, erasures.name} <= present:
         return IndexIdentity(place)
     id_ = connection.execute(select(archive.c.id)).scalar() if archive.name in present else None
-    sequence = connection.execute(select(counters.c.sequence)).scalar()
+    mark = Mark(*connection.execute(select(counters.c.version, counters.c.sequence)).one())
     named = connection.execute(select(exists().where(instances.c.version > 0) | exists().where(erasures.c.version > 0)))
-    return IndexIdentity(place, id_, is_new=not sequence, has_instances=bool(named.scalar()))
+    return IndexIdentity(place, id_, is_new=not mark.sequence, has_instances=bool(named.scalar()), mark=mark)
+
+
+def _damaged_log(database: Path, *, is_behind: bool) -> str:
+    if not is_behind:
+        kept_log(database).unlink(missing_ok=True)
+        return ""
+    if dropped_frames(database):
+        keep_log(database)
+    return str(kept_log(database)) if kept_log(database).exists() else ""
 
 
 def bind(connection: Connection, id_: ArchiveId) -> ArchiveId:

@@ -40,9 +40,11 @@ def named(connection: Connection, locators: Collection[Locator]) -> set[Locator]
 
 def relocate(connection: Connection, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
     """Do what `InstanceIndex.relocate` promises."""
-    Counters.lock(connection)  # nobody deletes an instance while it moves
+    last = Counters.lock(connection)  # nobody deletes an instance while it moves
     moved = _versions(connection, moves)
     if moved:
+        last.next_version()  # so that an index from before the move is known to be older
+        last.save(connection)
         connection.execute(
             update(instances).where(instances.c.locator == bindparam("old")).values(locator=bindparam("new")),
             [{"old": old, "new": moves[old]} for old in moved],

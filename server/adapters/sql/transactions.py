@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from server.adapters.sql.causes import cause_of, failed_to_connect
 from server.adapters.sql.deadlines import Deadline
 from server.adapters.sql.prepared import Prepared
+from server.adapters.sql.progress import Progress
 from server.adapters.sql.threads import Threads
 from server.adapters.sql.turns import Turns
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
@@ -50,12 +51,16 @@ class Kind:
     """How transactions of a kind begin, whether they only read, and who else must not be in one meanwhile.
 
     niceness: how far the threads stand back from others who want a processor (nice(2), which on Linux is of a thread).
+    permit: raises if such a transaction must not begin.
+    progress: told of commits.
     """
 
     begin: Prepared
     only_reads: bool
     turns: Turns = _NO_TURNS
     niceness: int = 0
+    permit: Callable[[], None] = lambda: None
+    progress: Progress | None = None
 
 
 class Transactions:
@@ -86,7 +91,7 @@ class Transactions:
         """Run `work`, which may change things.
 
         Raises:
-            Unavailable: DATABASE_UNAVAILABLE.
+            Unavailable: DATABASE_UNAVAILABLE, ARCHIVE_READ_ONLY.
             Exhausted: STORAGE_FULL.
         """
         return await self._writer.run(lambda session: session.run(work))
@@ -140,6 +145,7 @@ class _Session:
             self._connection = None
 
     def _once(self, work: Work[Result]) -> Result:
+        self._kind.permit()
         with self._kind.turns:
             return self._transaction(work)
 
@@ -156,6 +162,8 @@ class _Session:
         except BaseException:
             self.close()
             raise
+        if self._kind.progress is not None:
+            self._kind.progress.committed()
         return result
 
     def _begun(self) -> Connection:
@@ -169,6 +177,8 @@ class _Session:
                 self.close()
         self._connection = self._engine.connect()
         self._deadline = self._connection.info.get("deadline")
+        if self._kind.progress is not None:
+            self._kind.progress.accompany(self._connection.info)
         return self._begin(self._connection)
 
     def _begin(self, connection: Connection) -> Connection:

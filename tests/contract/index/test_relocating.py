@@ -102,3 +102,13 @@ async def test_a_move_and_a_delete_at_the_same_time_leave_no_blob_without_an_own
     moved, _ = await asyncio.gather(asyncio.gather(*moving), asyncio.gather(*deleting))
     expected = {one.locator for one in many} | {f"copy of {old}" for old in set[str]().union(*moved)}
     assert set(await index.erasable(LATER, 100)) == expected
+
+
+async def test_a_move_takes_a_version_so_that_an_index_from_before_it_is_known_to_be_older(
+    index: InstanceIndex,
+) -> None:
+    one, other = sample(instance=1), sample(instance=2)
+    await index.add([one], NOON)
+    await index.relocate({one.locator: "copy"}, LATER)
+    await index.add([other], NOON)
+    assert [stored.version for stored in await index.find(EVERYTHING)] == [1, 3]

@@ -1,0 +1,62 @@
+"""How far an index has come: noted after each commit, compared before each change.
+
+That finds an index that is exchanged or set back while the program runs, as by a restore or a replica that takes over.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from server.model.archive import Mark
+from server.model.errors import Reason, Unavailable
+
+_NAME = "progress"
+
+
+class Progress:
+    """For the one thread that writes.
+
+    Args:
+        mark: the index has been there at least.
+        note: told how far it is after each commit that changed something.
+        lost: told why the index can't be trusted any more.
+    """
+
+    def __init__(self, mark: Mark, note: Callable[[Mark], None], lost: Callable[[str], None]) -> None:
+        self._mark = mark
+        self._note = note
+        self._lost = lost
+        self._pending: Mark | None = None
+
+    def accompany(self, info: dict[Any, Any]) -> None:
+        """Make `progress_of` find this in what belongs to a connection."""
+        info[_NAME] = self
+
+    def began(self, version: int, sequence: int) -> None:
+        """Compare what a transaction has found.
+
+        Raises:
+            Unavailable: ARCHIVE_READ_ONLY.
+        """
+        self._pending = None
+        if version < self._mark.version or sequence < self._mark.sequence:
+            self._lost(
+                f"the index is at version {version} and sequence {sequence}, it was at {self._mark.version} and "
+                f"{self._mark.sequence}: it was exchanged or set back while the program ran"
+            )
+            raise Unavailable(Reason.ARCHIVE_READ_ONLY, "The archive is read-only: its index has lost transactions.")
+
+    def reached(self, version: int, sequence: int) -> None:
+        """Remember how far the index is if the transaction is committed."""
+        self._pending = Mark(version, sequence)
+
+    def committed(self) -> None:
+        """Note how far the index is."""
+        if self._pending is not None:
+            self._mark, self._pending = self._pending, None
+            self._note(self._mark)
+
+
+def progress_of(info: dict[Any, Any]) -> Progress | None:
+    """Return the progress that accompanies a connection, if any."""
+    progress: Progress | None = info.get(_NAME)
+    return progress

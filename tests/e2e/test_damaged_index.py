@@ -1,0 +1,78 @@
+"""An index that has lost transactions: both programs go on reading and say what is wrong."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.data import new_uid, part10
+from tests.e2e.archive import Archive, running_archive
+
+PART10 = {"Content-Type": "application/dicom", "Accept": "application/dicom+json"}
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Archive]:
+    with running_archive(tmp_path / "data") as archive:
+        yield archive
+
+
+def store(http: httpx.Client) -> str:
+    study = new_uid()
+    assert http.post("/v2/studies", content=part10(StudyInstanceUID=study), headers=PART10).status_code == 200
+    return study
+
+
+def overall(http: httpx.Client) -> tuple[int, str, dict[str, Any]]:
+    answer = http.get("/health/check")
+    body = answer.json()
+    return answer.status_code, body["overallStatus"], {part["name"]: part["status"] for part in body["details"]}
+
+
+def is_read_only(archive: Archive, http: httpx.Client, study: str) -> None:
+    assert http.get(f"/v2/studies/{study}/metadata", headers={"Accept": "*/*"}).status_code == 200
+    refused = http.post("/v2/studies", content=part10(), headers=PART10)
+    assert refused.status_code == 503
+    assert "read-only" in refused.text
+    assert http.delete(f"/v2/studies/{study}").status_code == 503
+    status, state, parts = overall(http)
+    assert (status, state, parts["changes"], parts["core"]) == (200, "Degraded", "Degraded", "Healthy")
+    doctor = archive.run("server", "check", check=False)
+    assert doctor.returncode == 1
+    assert "read-only" in doctor.stdout
+
+
+def test_a_damaged_frame_of_the_write_ahead_log_makes_the_archive_read_only_and_is_named(archive: Archive) -> None:
+    with httpx.Client(base_url=archive.http, timeout=60) as http:
+        first = store(http)
+        for _ in range(10):
+            store(http)
+        archive.kill_core()
+        log = archive.data / "index.db-wal"
+        damaged = bytearray(log.read_bytes())
+        damaged[len(damaged) * 3 // 4] ^= 0xFF
+        log.write_bytes(damaged)
+        archive.start_core()
+        is_read_only(archive, http, first)
+    assert "a frame of its write-ahead log is damaged" in archive.logs()
+    assert (archive.data / "index.db-wal-damaged").read_bytes() == bytes(damaged)
+
+
+def test_an_older_copy_of_the_index_makes_the_archive_read_only(archive: Archive) -> None:
+    with httpx.Client(base_url=archive.http, timeout=60) as http:
+        first = store(http)
+        with sqlite3.connect(archive.data / "index.db") as live, sqlite3.connect(archive.data / "copy.db") as copy:
+            live.backup(copy)
+        live.close()
+        copy.close()
+        store(http)
+        archive.kill_core()
+        for path in archive.data.glob("index.db*"):
+            path.unlink()
+        (archive.data / "copy.db").rename(archive.data / "index.db")
+        archive.start_core()
+        is_read_only(archive, http, first)
+    assert "is an older copy" in archive.logs()
