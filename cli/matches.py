@@ -12,7 +12,7 @@ from dicomstore.v1 import search_service_pb2 as pb
 
 from cli import uid_list
 from cli.dicom_json import KEYWORDS, TAGS, cell, tag_of
-from cli.output import data, print_rows
+from cli.output import HELD_ROWS, data, print_rows
 from cli.search_keys import Level, similar
 
 COLUMNS = {
@@ -148,6 +148,7 @@ class TableOutput:
         self._level = level
         self._include = include
         self._matches: list[dict[str, Any]] = []
+        self._tags: list[str] = []
 
     def begin(self) -> None:
         """See `MatchOutput`."""
@@ -155,14 +156,22 @@ class TableOutput:
     def add(self, match: pb.SearchMatch) -> None:
         """See `MatchOutput`."""
         self._matches.append(_elements(match))
+        if len(self._matches) == HELD_ROWS:
+            self._print()
 
     def end(self) -> None:
         """See `MatchOutput`."""
         if self._matches:
-            tags = shown_columns(self._level, self._matches, self._include)
-            headings = [heading(tag) for tag in tags]
-            rows = [[cell(match.get(tag)) for tag in tags] for match in self._matches]
-            print_rows(data, headings, rows, {name for name in headings if name.endswith("Description")})
+            self._print()
+
+    def _print(self) -> None:
+        """Print what is held, with headings if these are others than before."""
+        before, self._tags = self._tags, shown_columns(self._level, self._matches, self._include)
+        headings = [heading(tag) for tag in self._tags]
+        rows = [[cell(match.get(tag)) for tag in self._tags] for match in self._matches]
+        folds = {name for name in headings if name.endswith("Description")}
+        print_rows(data, headings, rows, folds, with_headings=self._tags != before)
+        self._matches.clear()
 
 
 def heading(tag: str) -> str:

@@ -30,16 +30,28 @@ def table(title: str, *columns: str, folds: Collection[str] = ()) -> Table:
     return empty
 
 
+HELD_ROWS = 1000
+"""Rows that are held to find the width of columns; longer tables are printed in parts."""
+
+
 def print_rows(
-    console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], folds: Collection[str]
+    console: Console,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    folds: Collection[str],
+    *,
+    with_headings: bool = True,
 ) -> None:
     """Print rows as a table whose cells are whole but for the columns in `folds`, which may take several lines.
 
     On a terminal that is too narrow for that, UIDs stand on lines of their own below the rest of their row. Where even
     the rest does not fit, each row is a block with a line for each cell that is not empty.
+
+    with_headings: not for further parts of a table.
     """
     for most in (None, 32, 16):
         shown = table("", *headings, folds=folds)
+        shown.show_header = with_headings
         for column in shown.columns:
             column.max_width = most if column.header in folds else None
         for row in rows:
@@ -48,14 +60,16 @@ def print_rows(
         if not console.is_terminal or natural <= console.width:
             console.print(shown)
             return
-    if _print_above_uids(console, headings, rows):
+    if _print_above_uids(console, headings, rows, with_headings=with_headings):
         return
     for row in rows:
         lines = (f"[bold]{escape(name)}[/]  {escape(text)}\n" for name, text in zip(headings, row, strict=True) if text)
         console.print("".join(lines), soft_wrap=True)
 
 
-def _print_above_uids(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+def _print_above_uids(
+    console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], *, with_headings: bool
+) -> bool:
     """Print rows with their UIDs on lines below them; return false, with nothing printed, if the rest does not fit."""
     short = [index for index, name in enumerate(headings) if not name.endswith("UID")]
     apart = [index for index, name in enumerate(headings) if name.endswith("UID")]
@@ -63,6 +77,8 @@ def _print_above_uids(console: Console, headings: Sequence[str], rows: Sequence[
     if not (short and apart) or sum(widths) + 2 * (len(widths) - 1) > console.width:
         return False
     for number, row in enumerate((headings, *rows)):
+        if not (number or with_headings):
+            continue
         cells = (set_cell_size(row[index], width) for index, width in zip(short, widths, strict=True))
         lines = ("  ".join(cells).rstrip(), *(f"  {row[index]}" for index in apart if row[index]))
         console.print(escape("\n".join(lines)), style=None if number else "bold", soft_wrap=True)

@@ -14,7 +14,7 @@ from dicomstore.v1 import change_feed_service_pb2_grpc
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, QuietOption, Target, messages_of, target
 from cli.errors import INTERRUPTED, reason_of, run
-from cli.output import data, print_rows, problems
+from cli.output import HELD_ROWS, data, print_rows, problems
 
 PAGE_SIZE = 100
 LIMIT = 100
@@ -54,14 +54,19 @@ def changes(
 
 async def _list(chosen: Target, after: int, limit: int, as_json: bool) -> int:
     rows: list[tuple[str, ...]] = []
+    count = 0
     async for entry in _entries(chosen, after, limit):
         if as_json:
             typer.echo(json.dumps(to_json(entry)))
         else:
             rows.append(to_row(entry))
+        count += 1
+        if len(rows) == HELD_ROWS:
+            print_rows(data, _HEADINGS, rows, (), with_headings=count == HELD_ROWS)
+            rows.clear()
     if rows:
-        print_rows(data, _HEADINGS, rows, ())
-    if not as_json and not chosen.quiet and len(rows) == limit:
+        print_rows(data, _HEADINGS, rows, (), with_headings=count == len(rows))
+    if not as_json and not chosen.quiet and count == limit:
         problems.print("there may be more, see --limit and --after")
     return 0
 

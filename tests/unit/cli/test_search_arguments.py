@@ -5,12 +5,14 @@ import io
 import pytest
 import typer
 from dicomstore.v1 import search_service_pb2 as pb
+from dicomstore.v1.resources_pb2 import ResourceRef
 from rich.console import Console
 
+from cli import matches
 from cli.commands.search import not_usable, parse_words, summary
 from cli.dicom_json import TAGS, cell, tag_of
 from cli.matches import heading, shown_columns
-from cli.output import print_rows
+from cli.output import HELD_ROWS, print_rows
 from cli.search_keys import KEYS, Level, suggestion
 from server.dicom.attributes import KEPT_TAGS, SEARCH_KEYS
 from server.dicom.keywords import path_of
@@ -186,3 +188,17 @@ def test_the_failure_names_each_key_and_field_that_can_not_be_used_but_no_value(
     )
     assert "Modality: use ModalitiesInStudy" in failure.hint
     assert "did you mean StudyDate?" in failure.hint
+
+
+def test_a_long_table_is_printed_in_parts_with_one_heading(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Console(file=io.StringIO(), width=300)
+    monkeypatch.setattr(matches, "data", out)
+    output = matches.TableOutput(Level.STUDIES, [])
+    for number in range(2 * HELD_ROWS + 1):
+        output.add(pb.SearchMatch(dicom_json=b"{}", resource=ResourceRef(study_instance_uid=f"1.{number}")))
+    output.end()
+    assert isinstance(out.file, io.StringIO)
+    lines = out.file.getvalue().splitlines()
+    assert len(lines) == 2 * HELD_ROWS + 2
+    assert [line.split()[0] for line in (lines[0], lines[1], lines[-1])] == ["PatientID", "1.0", "1.2000"]
+    assert sum(line.startswith("PatientID") for line in lines) == 1
