@@ -1,14 +1,17 @@
 """The core on PostgreSQL: what test_store, test_retrieve and their neighbours tell of SQLite, once through."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from dicomstore.v1 import extended_query_tag_service_pb2 as tags
 from dicomstore.v1 import extended_query_tag_service_pb2_grpc, operation_service_pb2, operation_service_pb2_grpc
 from dicomstore.v1 import search_service_pb2 as search
+from sqlalchemy import make_url
 
 from server.adapters.sql.engine import open_database
 from server.dicom.tags import extract
@@ -72,3 +75,26 @@ async def test_an_attribute_becomes_searchable(postgres_url: str, tmp_path: Path
             level=search.QUERY_LEVEL_INSTANCE, terms=[search.Term(attribute="StationName", values=["b"])]
         )
         assert len((await core.search_stub.Search(request)).matches) == 1
+
+
+@pytest.fixture
+def limited_url(postgres_url: str) -> Iterator[str]:
+    """URL of a database for a role that may have three connections."""
+    owner = make_url(postgres_url).set(drivername="postgresql").render_as_string(False)
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute("CREATE ROLE limited LOGIN CONNECTION LIMIT 3")
+        connection.execute(b"GRANT %b TO limited" % (make_url(postgres_url).username or "postgres").encode())
+        yield make_url(postgres_url).set(username="limited").render_as_string(False)
+        connection.execute("DROP ROLE limited")
+
+
+async def test_a_core_works_with_fewer_connections_than_it_would_use(
+    postgres_url: str, limited_url: str, tmp_path: Path
+) -> None:
+    study = new_uid()
+    async with a_core(tmp_path, database=postgres_url) as core:
+        await core.stored(part10(StudyInstanceUID=study, PatientName="Few"))
+    async with a_core(tmp_path, database=limited_url) as core:
+        await core.stored(part10(StudyInstanceUID=study, PatientName="Few"))
+        found = await asyncio.gather(*(studies_of(core, "few") for _ in range(40)))
+    assert found == [[study]] * 40

@@ -25,6 +25,16 @@ def cause_of(error: DBAPIError) -> str:
     )
 
 
+def has_too_many_connections(error: DBAPIError) -> bool:
+    """Say whether a server refused a connection because of its limit, a database's or a role's."""
+    text = str(error.orig)
+    return failed_to_connect(error) and any(words in text for words in _LIMITS)
+
+
+_LIMITS = ("too many clients", "too many connections", "remaining connection slots")
+"""In PostgreSQL's messages; errors of connecting carry no SQLSTATE."""
+
+
 def failed_to_connect(error: DBAPIError) -> bool:
     """Say whether there was no connection yet, so that no statement can be to blame."""
     return error.statement is None

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -21,6 +22,17 @@ class Closable(Protocol):
         """Let it go; called in the thread that used it."""
 
 
+class NoneLeft(Exception):
+    """Work raises this if there are no more of what its thread should own.
+
+    The thread ends and hands the work to another, unless it is the only one: then the work fails with `error`.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 Owned = TypeVar("Owned", bound=Closable)
 Result = TypeVar("Result")
 
@@ -28,10 +40,15 @@ _Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[Any], A
 
 
 class Threads(Generic[Owned]):
-    """At most `most` threads; each calls `own` for what it owns before its first work."""
+    """At most `most` threads; each calls `own` for what it owns before its first work.
 
-    def __init__(self, most: int, name: str, own: Callable[[], Owned]) -> None:
+    After a `NoneLeft` there are no more than those that remain, for `fewer_seconds`.
+    """
+
+    def __init__(self, most: int, name: str, own: Callable[[], Owned], fewer_seconds: float = 60.0) -> None:
         self._most = most
+        self._fewer_seconds = fewer_seconds
+        self._fewer_until = 0.0
         self._name = name
         self._own = own
         self._lock = threading.Lock()
@@ -54,7 +71,7 @@ class Threads(Generic[Owned]):
                 raise RuntimeError("closed")
             if self._idle:
                 self._idle.pop().put(job)
-            elif len(self._threads) < self._most:
+            elif len(self._threads) < self._most and (not self._threads or time.monotonic() >= self._fewer_until):
                 self._start(job)
             else:
                 self._waiting.append(job)
@@ -82,13 +99,31 @@ class Threads(Generic[Owned]):
         inbox: SimpleQueue[_Job | None] = SimpleQueue()
         job: _Job | None = first
         while job is not None:
-            tell = _done(job, owned)
+            try:
+                tell = _done(job, owned)
+            except NoneLeft as none_left:
+                if self._retire(job):
+                    break
+                tell = functools.partial(_tell, job[0], _fail, job[1], none_left.error)
             job = self._next(inbox)  # before its caller can come back with more
             tell()
             del tell  # results may be large: nothing holds them while waiting
             if job is None:
                 job = inbox.get()
         owned.close()
+
+    def _retire(self, job: _Job) -> bool:
+        """Hand work to another thread; false if there is none."""
+        with self._lock:
+            if len(self._threads) == 1:
+                return False
+            self._threads.remove(threading.current_thread())
+            self._fewer_until = time.monotonic() + self._fewer_seconds
+            if self._idle:
+                self._idle.pop().put(job)
+            else:
+                self._waiting.appendleft(job)
+        return True
 
     def _next(self, inbox: "SimpleQueue[_Job | None]") -> _Job | None:
         """Return work that waits. If there is none, have it sent to `inbox`, or None when there will be no more."""
@@ -109,6 +144,8 @@ def _done(job: _Job, owned: Any) -> Callable[[], None]:
         return lambda: None
     try:
         result = work(owned)
+    except NoneLeft:
+        raise
     except BaseException as error:  # noqa: BLE001 - the caller raises it
         return functools.partial(_tell, loop, _fail, done, error)
     return functools.partial(_tell, loop, _succeed, done, result)

@@ -19,11 +19,11 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from server.adapters.sql.causes import cause_of, failed_to_connect
+from server.adapters.sql.causes import cause_of, failed_to_connect, has_too_many_connections
 from server.adapters.sql.deadlines import Deadline
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.progress import Progress
-from server.adapters.sql.threads import Threads
+from server.adapters.sql.threads import NoneLeft, Threads
 from server.adapters.sql.turns import Turns
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
 
@@ -126,6 +126,8 @@ class _Session:
             return self._run(work)
         except DicomStoreError as error:
             error.may_have_happened = self._is_committing
+            if isinstance(error.__cause__, DBAPIError) and has_too_many_connections(error.__cause__):
+                raise NoneLeft(error) from error  # fewer threads can do the work, too
             raise
 
     def _run(self, work: Work[Result]) -> Result:

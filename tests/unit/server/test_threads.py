@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from server.adapters.sql.threads import Threads
+from server.adapters.sql.threads import NoneLeft, Threads
 
 
 @dataclass
@@ -86,4 +86,47 @@ def test_a_loop_that_has_ended_does_not_harm_its_threads() -> None:
 
     asyncio.run(leave())
     go.set()
+    threads.close()
+
+
+class Limited(Owned):
+    """There are only so many of these."""
+
+    left = 2
+
+    def use(self) -> int:
+        """Take one of those that are left, the first time."""
+        if not hasattr(self, "taken"):
+            if Limited.left == 0:
+                raise NoneLeft(LookupError("none left"))
+            Limited.left -= 1
+            self.taken = True
+        return threading.get_ident()
+
+
+async def test_threads_that_get_nothing_to_own_leave_the_work_to_the_others() -> None:
+    Limited.left = 2
+    threads = Threads(4, "worker", Limited)
+    idents = await asyncio.gather(*(threads.run(Limited.use) for _ in range(20)))
+    assert len(set(idents)) <= 2
+    threads.close()
+
+
+async def test_work_fails_if_the_only_thread_gets_nothing_to_own() -> None:
+    Limited.left = 0
+    threads = Threads(4, "worker", Limited)
+    with pytest.raises(LookupError, match="none left"):
+        await threads.run(Limited.use)
+    threads.close()
+
+
+async def test_there_are_more_threads_again_after_a_while() -> None:
+    Limited.left = 1
+    threads = Threads(2, "worker", Limited, fewer_seconds=0)
+    await asyncio.gather(*(threads.run(Limited.use) for _ in range(10)))
+    Limited.left = 1
+    go = threading.Event()
+    waiting = threads.run(lambda owned: (owned.use(), go.wait(10))[1])
+    _, waited = await asyncio.gather(threads.run(lambda owned: (owned.use(), go.set())), waiting)
+    assert waited
     threads.close()
