@@ -55,6 +55,14 @@ class RetrieveInstancesRequest(_message.Message):
     acceptable_qualities: _containers.RepeatedScalarFieldContainer[float]
     def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ...) -> None: ...
 
+class Omission(_message.Message):
+    __slots__ = ("count", "errors")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    errors: _containers.RepeatedCompositeFieldContainer[_resources_pb2.ItemError]
+    def __init__(self, count: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[_resources_pb2.ItemError, _Mapping]]] = ...) -> None: ...
+
 class InstanceHead(_message.Message):
     __slots__ = ("id", "sop_class_uid", "version", "transfer_syntax_uid", "size_bytes")
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -82,10 +90,12 @@ class RetrievedPiece(_message.Message):
     def __init__(self, head: _Optional[_Union[InstanceHead, _Mapping]] = ..., data: _Optional[bytes] = ..., last: _Optional[bool] = ..., failed: _Optional[_Union[_resources_pb2.ItemError, _Mapping]] = ...) -> None: ...
 
 class RetrieveInstancesResponse(_message.Message):
-    __slots__ = ("pieces",)
+    __slots__ = ("pieces", "omission")
     PIECES_FIELD_NUMBER: _ClassVar[int]
+    OMISSION_FIELD_NUMBER: _ClassVar[int]
     pieces: _containers.RepeatedCompositeFieldContainer[RetrievedPiece]
-    def __init__(self, pieces: _Optional[_Iterable[_Union[RetrievedPiece, _Mapping]]] = ...) -> None: ...
+    omission: Omission
+    def __init__(self, pieces: _Optional[_Iterable[_Union[RetrievedPiece, _Mapping]]] = ..., omission: _Optional[_Union[Omission, _Mapping]] = ...) -> None: ...
 
 class RetrieveFramesRequest(_message.Message):
     __slots__ = ("instance", "frames", "acceptable_transfer_syntax_uids", "acceptable_qualities", "range")
@@ -126,10 +136,12 @@ class FramePiece(_message.Message):
     def __init__(self, head: _Optional[_Union[FrameHead, _Mapping]] = ..., data: _Optional[bytes] = ..., last: _Optional[bool] = ..., failed: _Optional[_Union[_resources_pb2.ItemError, _Mapping]] = ...) -> None: ...
 
 class RetrieveFramesResponse(_message.Message):
-    __slots__ = ("pieces",)
+    __slots__ = ("pieces", "omission")
     PIECES_FIELD_NUMBER: _ClassVar[int]
+    OMISSION_FIELD_NUMBER: _ClassVar[int]
     pieces: _containers.RepeatedCompositeFieldContainer[FramePiece]
-    def __init__(self, pieces: _Optional[_Iterable[_Union[FramePiece, _Mapping]]] = ...) -> None: ...
+    omission: Omission
+    def __init__(self, pieces: _Optional[_Iterable[_Union[FramePiece, _Mapping]]] = ..., omission: _Optional[_Union[Omission, _Mapping]] = ...) -> None: ...
 
 class RetrieveBulkDataRequest(_message.Message):
     __slots__ = ("instance", "path", "range")
@@ -208,10 +220,12 @@ class BulkDataPiece(_message.Message):
     def __init__(self, head: _Optional[_Union[BulkDataItemHead, _Mapping]] = ..., data: _Optional[bytes] = ..., last: _Optional[bool] = ..., failed: _Optional[_Union[_resources_pb2.ItemError, _Mapping]] = ...) -> None: ...
 
 class RetrieveAllBulkDataResponse(_message.Message):
-    __slots__ = ("pieces",)
+    __slots__ = ("pieces", "omission")
     PIECES_FIELD_NUMBER: _ClassVar[int]
+    OMISSION_FIELD_NUMBER: _ClassVar[int]
     pieces: _containers.RepeatedCompositeFieldContainer[BulkDataPiece]
-    def __init__(self, pieces: _Optional[_Iterable[_Union[BulkDataPiece, _Mapping]]] = ...) -> None: ...
+    omission: Omission
+    def __init__(self, pieces: _Optional[_Iterable[_Union[BulkDataPiece, _Mapping]]] = ..., omission: _Optional[_Union[Omission, _Mapping]] = ...) -> None: ...
 
 class RetrieveMetadataRequest(_message.Message):
     __slots__ = ("resource", "known_state", "include_fields", "exclude_fields", "limit", "offset")
@@ -334,7 +348,9 @@ class RenderedPiece(_message.Message):
     def __init__(self, head: _Optional[_Union[RenderedHead, _Mapping]] = ..., data: _Optional[bytes] = ..., last: _Optional[bool] = ..., failed: _Optional[_Union[_resources_pb2.ItemError, _Mapping]] = ...) -> None: ...
 
 class RetrieveRenderedResponse(_message.Message):
-    __slots__ = ("pieces",)
+    __slots__ = ("pieces", "omission")
     PIECES_FIELD_NUMBER: _ClassVar[int]
+    OMISSION_FIELD_NUMBER: _ClassVar[int]
     pieces: _containers.RepeatedCompositeFieldContainer[RenderedPiece]
-    def __init__(self, pieces: _Optional[_Iterable[_Union[RenderedPiece, _Mapping]]] = ...) -> None: ...
+    omission: Omission
+    def __init__(self, pieces: _Optional[_Iterable[_Union[RenderedPiece, _Mapping]]] = ..., omission: _Optional[_Union[Omission, _Mapping]] = ...) -> None: ...

@@ -37,8 +37,18 @@ class RetrieveServiceStub:
     * Entries are in order of preference. `acceptable_qualities`, if given, has one number for each: entries of equal
     quality are equally good, and the one that needs no re-encoding is taken; if none is such, the first that can be
     had. Without qualities each entry is better than those after it.
+    * A transfer syntax is what the bytes are encoded in. If the data set of an instance contradicts the transfer syntax
+    of its file, naming that one re-encodes the instance; "*" sends it as stored.
+    * If "*" is among them, an instance or frame that cannot be re-encoded is sent as stored (PS3.18 section 8.7.3.3).
     * What is re-encoded has pixels, pixel description and lossy-compression attributes that agree with one another.
     `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
+
+    What is not sent, wherever a response has `omission`:
+    * Items that are known to be unavailable before the first byte are counted in the first message: no acceptable
+    transfer syntax or media type, or damage that was recorded earlier. Nothing else is sent of them.
+    * Damage that is found while the stream runs is a piece with `failed`; what was sent is then not all that was asked
+    for. It is recorded, and the next call counts it in its `omission`.
+    * If every item is unavailable the call fails with the error of the first.
     """
 
     def __init__(self, channel):
@@ -91,15 +101,25 @@ class RetrieveServiceServicer:
     * Entries are in order of preference. `acceptable_qualities`, if given, has one number for each: entries of equal
     quality are equally good, and the one that needs no re-encoding is taken; if none is such, the first that can be
     had. Without qualities each entry is better than those after it.
+    * A transfer syntax is what the bytes are encoded in. If the data set of an instance contradicts the transfer syntax
+    of its file, naming that one re-encodes the instance; "*" sends it as stored.
+    * If "*" is among them, an instance or frame that cannot be re-encoded is sent as stored (PS3.18 section 8.7.3.3).
     * What is re-encoded has pixels, pixel description and lossy-compression attributes that agree with one another.
     `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
+
+    What is not sent, wherever a response has `omission`:
+    * Items that are known to be unavailable before the first byte are counted in the first message: no acceptable
+    transfer syntax or media type, or damage that was recorded earlier. Nothing else is sent of them.
+    * Damage that is found while the stream runs is a piece with `failed`; what was sent is then not all that was asked
+    for. It is recorded, and the next call counts it in its `omission`.
+    * If every item is unavailable the call fails with the error of the first.
     """
 
     def RetrieveInstances(self, request, context):
         """Sends the instances of a study, a series or one instance, in ascending order of version.
 
-        Each item starts with a piece that has `head` and ends with a piece that has `last` or `failed`; an item that
-        can't be had in an acceptable form is one piece with only `failed`.
+        Each item starts with a piece that has `head` and ends with a piece that has `last` or `failed`; an item that fails
+        before its first byte is one piece with only `failed`.
         Several small items may share a message. A failed item does not end the stream.
         An instance deleted while the stream runs is left out, sent whole, or fails; it is never just cut.
         The bytes of a whole instance as stored are compared with their checksum before its last piece is sent.
@@ -119,7 +139,7 @@ class RetrieveServiceServicer:
 
         Only the bytes of those frames are read, and only those frames are re-encoded. A frame of encapsulated pixel data
         is the concatenation of its fragments (PS3.5 section A.4), without item tags. Native frames are little endian.
-        A frame that can't be read or decoded fails; the others arrive. If the first one fails, the call does.
+        A frame that can't be read or decoded fails; the others arrive.
 
         Errors: INVALID_UID, INVALID_FRAME_NUMBER, INVALID_FIELD (range), the partition reasons, STUDY_NOT_FOUND,
         SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, NO_PIXEL_DATA, FRAME_NOT_FOUND, NOT_ACCEPTABLE_TRANSFER_SYNTAX,
@@ -146,7 +166,8 @@ class RetrieveServiceServicer:
         """Sends all values of a study, a series or one instance that metadata shows as a BulkDataURI, in ascending order of
         version, within an instance of path. Pixel data comes frame by frame, as `RetrieveFrames` sends it.
 
-        An item that can't be had is one piece with only `failed`, which does not end the stream.
+        `omission` counts instances. Pixel data in one frame of which fails ends there with a piece `failed`, which does not
+        end the stream.
 
         Errors of the call: INVALID_UID, the partition reasons, STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND,
         BULK_DATA_NOT_FOUND (there is none in the whole resource), NO_PIXEL_DATA (likewise, with `pixel_data_only`),
@@ -193,7 +214,7 @@ class RetrieveServiceServicer:
         A still picture of a whole multi-frame instance shows its first frame.
         Structured Reports: text/html. Encapsulated documents: their own media type. Video: its own media type.
         All others have only a thumbnail.
-        An item that can't be had in an acceptable form is one piece with only `failed`, which does not end the stream.
+        An item that fails is one piece with only `failed`, which does not end the stream.
 
         Errors of the call: INVALID_UID, INVALID_FRAME_NUMBER, INVALID_FIELD, the partition reasons, STUDY_NOT_FOUND,
         SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, FRAME_NOT_FOUND, RANGE_NOT_SATISFIABLE,
@@ -258,8 +279,18 @@ class RetrieveService:
     * Entries are in order of preference. `acceptable_qualities`, if given, has one number for each: entries of equal
     quality are equally good, and the one that needs no re-encoding is taken; if none is such, the first that can be
     had. Without qualities each entry is better than those after it.
+    * A transfer syntax is what the bytes are encoded in. If the data set of an instance contradicts the transfer syntax
+    of its file, naming that one re-encodes the instance; "*" sends it as stored.
+    * If "*" is among them, an instance or frame that cannot be re-encoded is sent as stored (PS3.18 section 8.7.3.3).
     * What is re-encoded has pixels, pixel description and lossy-compression attributes that agree with one another.
     `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
+
+    What is not sent, wherever a response has `omission`:
+    * Items that are known to be unavailable before the first byte are counted in the first message: no acceptable
+    transfer syntax or media type, or damage that was recorded earlier. Nothing else is sent of them.
+    * Damage that is found while the stream runs is a piece with `failed`; what was sent is then not all that was asked
+    for. It is recorded, and the next call counts it in its `omission`.
+    * If every item is unavailable the call fails with the error of the first.
     """
 
     @staticmethod
