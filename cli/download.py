@@ -77,6 +77,13 @@ class Download:
         except OSError as error:
             raise Failure(f"can't write below {self._folder}: {error.strerror or error}") from error
 
+    def leave_out(self, omission: pb.Omission) -> None:
+        """Take up what the core does not send."""
+        for error in omission.errors:
+            self.failures.add(error.sop_instance_uid, reason_name(error.reason), (error.message,))
+        for _ in range(omission.count - len(omission.errors)):
+            self.failures.add("", "OMITTED", ())
+
     def finish(self) -> None:
         """Make sure that the stream ended between two instances.
 

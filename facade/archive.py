@@ -6,10 +6,9 @@ only. In memory is what the directory at the end needs, below a kilobyte for eac
 """
 
 import zipfile
-from collections.abc import Sequence
 from typing import Any
 
-from dicomstore.v1.resources_pb2 import ItemError
+from dicomstore.v1.retrieve_service_pb2 import Omission
 
 from facade.errors import reason_name
 
@@ -40,11 +39,10 @@ class _Sink:
 
 
 class Archive:
-    """Puts instances in a ZIP archive. Those that were left out are listed in its last member, `errors.txt`."""
+    """Puts instances in a ZIP archive. Those that are left out are listed in its last member, `errors.txt`."""
 
-    def __init__(self, failures: Sequence[ItemError]) -> None:
-        """Begin an archive; `failures` is looked at when it ends."""
-        self._failures = failures
+    def __init__(self, omission: Omission) -> None:
+        self._omission = omission
         self._sink = _Sink()
         self._zip = zipfile.ZipFile(self._sink, "w", zipfile.ZIP_STORED)
         self._member: Any = None
@@ -65,8 +63,11 @@ class Archive:
     def end(self) -> bytes:
         """Return the list of failures, if there are any, and the directory."""
         self._end_member()
-        if self._failures:
-            lines = [f"{each.sop_instance_uid} {reason_name(each.reason)}\r\n" for each in self._failures]
+        errors = self._omission.errors
+        if errors:
+            lines = [f"{each.sop_instance_uid} {reason_name(each.reason)}\r\n" for each in errors]
+            if (more := self._omission.count - len(errors)) > 0:
+                lines.append(f"and {more} more\r\n")
             self._zip.writestr(_member(ERRORS_NAME), "".join(lines))
         self._zip.close()
         return self._sink.take()

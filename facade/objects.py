@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dicomstore.v1.resources_pb2 import ItemError
-from dicomstore.v1.retrieve_service_pb2 import FrameHead, InstanceHead
+from dicomstore.v1.retrieve_service_pb2 import FrameHead, InstanceHead, Omission
 
 from facade.errors import CoreFailure, reason_name
 from facade.multipart import MultipartWriter
@@ -18,7 +18,7 @@ from facade.multipart import MultipartWriter
 log = logging.getLogger(__name__)
 
 _LARGE_BYTES = 64 * 1024
-_MOST_FAILURES = 1000
+_MOST_ERRORS = 100
 
 Head = InstanceHead | FrameHead
 Run = Head | bytes
@@ -30,58 +30,72 @@ class Objects:
     """The objects of a stream, batch by batch.
 
     complete: how many have been handed on to their end.
-    failures: those that were left out, the first thousand of them.
+    omission: what is left out; final when the first batch is there.
+    has_found_damage: something failed that was expected to be available, before the first batch was handed on.
     """
 
     stream: AsyncGenerator[Any, None]
     request_id: str
     complete: int = 0
-    failures: list[ItemError] = field(default_factory=list)
+    omission: Omission = field(default_factory=Omission)
+    has_found_damage: bool = False
 
     async def batches(self) -> AsyncGenerator[list[Run], None]:
-        """Yield what each message brings; no batch is empty. Objects that fail before their first byte are left out.
+        """Yield what each message brings; no batch is empty.
+
+        Objects that fail before the first batch is handed on are left out, which the status can still say. One that
+        fails later ends the stream: the response has begun, and would silently lack it.
 
         Raises:
-            CoreFailure: the call failed; an object failed in its middle; all objects failed.
+            CoreFailure: the call failed; an object failed; all objects failed.
         """
         head: Head | None = None  # of an object none of which has been handed on yet
-        is_open = False  # part of an object has been handed on, and more is to come
-        is_empty = True
+        start = 0  # where in the batch an object begins
+        has_begun = False
         async with aclosing(self.stream):
             async for message in self.stream:
+                if not has_begun and message.HasField("omission"):
+                    self.omission.CopyFrom(message.omission)
                 batch: list[Run] = []
                 for piece in message.pieces:
                     data = piece.data  # a copy each time it is asked for
                     if piece.HasField("head"):
-                        head = piece.head
+                        head, start = piece.head, len(batch)
                     if piece.HasField("failed"):
-                        if is_open:
+                        self._log(piece.failed)
+                        if has_begun:
                             raise _as_core_failure(piece.failed)
+                        del batch[start:]
                         self._leave_out(piece.failed)
                         head = None
                         continue
                     if head is not None and (data or piece.last):
                         batch.append(head)
-                        head, is_open, is_empty = None, True, False
+                        head = None
                     if data:
                         batch.append(data)
                     if piece.last:
                         self.complete += 1
-                        is_open = False
+                        start = len(batch)
                 if batch:
+                    has_begun = True
                     yield batch
-        if is_empty and self.failures:
-            raise _as_core_failure(self.failures[0])
+        if not has_begun and self.omission.errors:
+            raise _as_core_failure(self.omission.errors[0])
 
     def _leave_out(self, failed: ItemError) -> None:
+        self.has_found_damage = True
+        self.omission.count += 1
+        if len(self.omission.errors) < _MOST_ERRORS:
+            self.omission.errors.append(failed)
+
+    def _log(self, failed: ItemError) -> None:
         log.error(
-            "object left out sop_instance_uid=%s reason=%s request_id=%s",
+            "object failed sop_instance_uid=%s reason=%s request_id=%s",
             failed.sop_instance_uid,
             reason_name(failed.reason),
             self.request_id,
         )
-        if len(self.failures) < _MOST_FAILURES:
-            self.failures.append(failed)
 
 
 def _as_core_failure(failed: ItemError) -> CoreFailure:

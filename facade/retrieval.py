@@ -1,8 +1,8 @@
 """From a question for instances or frames to its answer: form, envelope, validators, ranges.
 
 What the client accepts becomes a ranked list of transfer syntaxes; the core picks, and says with each object which one
-it is. Errors found before the first byte are clean statuses. Afterwards an object that can't be read at all is left
-out of an answer that has several, and one that breaks off in its middle breaks off the connection.
+it is. Errors found before the first byte are clean statuses, and objects that are known to be unavailable then are left
+out of a response that has others, which says so (206). An object that fails afterwards breaks off the connection.
 
 An object that comes alone, without an envelope, has an entity tag and may be had in parts. Who asks with a condition,
 or with HEAD, or for the last bytes, is answered from the head of the object; its bytes are asked for afterwards, if
@@ -25,6 +25,7 @@ from facade.catalogue import OCTET_STREAM, ZIP, media_type_of
 from facade.channel import Core
 from facade.errors import CoreFailure, Refusal
 from facade.objects import Bare, Envelope, Objects, Parts, Run, body
+from facade.partial import PARTIAL_CONTENT, partial_headers, status_of
 from facade.ranges import content_range, range_of, still_wanted
 from facade.streaming import StreamedResponse
 
@@ -41,6 +42,7 @@ class Question:
     ask: begins the call: transfer syntaxes, their qualities, a range. A range is only asked for when `count` is 1.
     locate: URL of one object by its head.
     name: of a file that the answer is saved to, without suffix.
+    noun: what an object is, in the singular.
     """
 
     request: Request
@@ -49,6 +51,7 @@ class Question:
     ask: Callable[[list[str], list[float], ByteRange | None], AsyncGenerator[Any, None]]
     locate: Callable[[Any], str]
     name: str
+    noun: str = "instance"
 
     @property
     def is_bare(self) -> bool:
@@ -128,18 +131,27 @@ async def _open(question: Question, part: ByteRange | None) -> _Opened:
 
 
 async def _begin(
-    question: Question, offers: Sequence[Offer], part: ByteRange | None
+    question: Question, offers: Sequence[Offer], part: ByteRange | None, *, is_repeated: bool = False
 ) -> tuple[Objects, AsyncGenerator[list[Run], None], list[Run], ByteRange | None]:
-    """Make a call of the core up to its first object. What it has no parts of, it is asked for as a whole."""
+    """Make a call of the core up to its first object. What it has no parts of, it is asked for as a whole.
+
+    The core records damage that it finds, and chooses another form the next time if one is acceptable. So it is asked
+    again if it finds damage before anything is sent.
+    """
     syntaxes, qualities = acceptable(offers)
     objects = Objects(question.ask(syntaxes, qualities, part), question.request.state.request_id)
     batches = objects.batches()
     try:
         first = await anext(batches, None)
     except CoreFailure as failure:
+        if objects.has_found_damage and not is_repeated:
+            return await _begin(question, offers, part, is_repeated=True)
         if part is None or not _has_no_parts(failure):
             raise
         return await _begin(question, offers, None)
+    if objects.has_found_damage and not is_repeated:
+        await batches.aclose()
+        return await _begin(question, offers, part, is_repeated=True)
     if first is None:  # a study without instances is no study
         raise CoreFailure("INTERNAL", "", "the stream has no objects")
     return objects, batches, first, part
@@ -174,7 +186,7 @@ async def _in_parts(question: Question, opened: _Opened) -> Response:
 
 async def _archived(question: Question, opened: _Opened) -> Response:
     headers = _kept(question, ZIP) | {"Content-Disposition": f'attachment; filename="{question.name}.zip"'}
-    return await _streamed(question, opened, Archive(opened.objects.failures), headers)
+    return await _streamed(question, opened, Archive(opened.objects.omission), headers)
 
 
 def _kept(question: Question, content_type: str) -> dict[str, str]:
@@ -228,18 +240,22 @@ def _validators(request: Request, opened: _Opened) -> Cached | None:
     syntax = opened.head.transfer_syntax_uid
     kind = opened.offer.label(syntax)
     form = syntax if kind in (OCTET_STREAM, DICOM_TYPE) else f"{syntax}-{kind.rpartition('/')[2]}"
+    if opened.size_bytes is None:  # it is re-encoded, maybe into the transfer syntax that its file claims to have
+        form += "-re-encoded"
     return cached(request, opened.head.version, form)
 
 
 async def _sent(question: Question, opened: _Opened, envelope: Envelope, headers: dict[str, str]) -> Response:
-    """Answer whole. Small answers need not be streamed."""
+    """Answer with everything that is available. Small answers need not be streamed."""
     if question.request.method != "HEAD" and opened.objects.complete == question.count:
         batches = [opened.first, *[batch async for batch in opened.batches]]
         pieces = [
             envelope.data(run) if isinstance(run, bytes) else envelope.begin(run) for batch in batches for run in batch
         ]
         whole = b"".join([*pieces, envelope.end()])
-        return Response(whole, 200, {**headers, "Content-Length": str(len(whole))})
+        omission = opened.objects.omission
+        said = {**headers, **partial_headers(omission, question.noun), "Content-Length": str(len(whole))}
+        return Response(whole, status_of(omission), said)
     return await _streamed(question, opened, envelope, headers)
 
 
@@ -247,10 +263,11 @@ async def _streamed(
     question: Question, opened: _Opened, envelope: Envelope, headers: dict[str, str], status: int = 200
 ) -> Response:
     core: Core = question.request.app.state.core
+    omission = opened.objects.omission
     return StreamedResponse(
         body(opened.first, opened.batches, envelope),
-        headers,
+        {**headers, **partial_headers(omission, question.noun)},
         source=opened.batches,
         idle_seconds=core.idle_seconds,
-        status_code=status,
+        status_code=PARTIAL_CONTENT if omission.count else status,
     )

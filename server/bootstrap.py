@@ -26,6 +26,7 @@ from server.dicom.tags import extract
 from server.domain.audit import Audit
 from server.domain.change_feed import ChangeFeed
 from server.domain.commit import Committer
+from server.domain.damage import DamageRecord
 from server.domain.delete import Delete
 from server.domain.descriptions import Descriptions
 from server.domain.extended_query_tags import ExtendedQueryTags
@@ -200,7 +201,8 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         )
         room = Room(settings.max_ingest_bytes, settings.ingest_wait_seconds)
         pace = Pace(settings.max_answer_bytes)
-        reading = Reading(blobs, pace)
+        damage = DamageRecord(database.instances)
+        reading = Reading(blobs, pace, damage)
         workers: Workers = await stack.enter_async_context(
             WorkerPool(
                 _PERFORM,
@@ -215,6 +217,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             workers=workers,
             descriptions=Descriptions(database.instances),
             cache=FrameCache(settings.frame_cache_bytes),
+            damage=damage,
             max_frame_bytes=settings.max_frame_bytes,
         )
         frames = RetrieveFrames(
@@ -222,21 +225,24 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         )
         bulk_data = RetrieveBulkData(reading=reading, fragments=fragments, index=database.instances, gate=gate)
         images = Images(reading=reading, index=database.instances)
-        pictures = Pictures(images=images, workers=workers, max_frame_bytes=settings.max_frame_bytes)
+        pictures = Pictures(images=images, workers=workers, damage=damage, max_frame_bytes=settings.max_frame_bytes)
         services = Services(
             store=StoreServicer(store, MAX_MESSAGE_BYTES, room),
             retrieve=RetrieveServicer(
                 instances=RetrieveInstances(
                     reading=reading,
-                    transcoder=InstanceTranscoder(reading=reading, pixels=pixels, transcoder=transcoder),
+                    transcoder=InstanceTranscoder(reading=reading, pixels=pixels, transcoder=transcoder, damage=damage),
                     index=database.instances,
                     gate=gate,
                 ),
                 frames=frames,
                 bulk_data=bulk_data,
-                all_bulk_data=RetrieveAllBulkData(values=bulk_data, frames=frames, index=database.instances, gate=gate),
+                all_bulk_data=RetrieveAllBulkData(
+                    values=bulk_data, frames=frames, reading=reading, index=database.instances, gate=gate
+                ),
                 metadata=RetrieveMetadata(reading=reading, index=database.instances, gate=gate),
                 rendered=RetrieveRendered(
+                    reading=reading,
                     index=database.instances,
                     gate=gate,
                     pixels=pixels,

@@ -67,12 +67,13 @@ class CoreClient:
         return [outcome.stored for outcome in outcomes]
 
     async def retrieve(self, resource: Any, *acceptable: str, **fields: Any) -> list[tuple[Any, bytes]]:
-        """Return (head, bytes) of each instance; head is an ItemError for one that failed."""
+        """Return (head, bytes) of each instance; head is an ItemError for one that failed or is left out."""
         request = retrieve_service_pb2.RetrieveInstancesRequest(
             resource=resource, acceptable_transfer_syntax_uids=acceptable, **fields
         )
         found: list[tuple[Any, bytes]] = []
         async for response in self.retrieve_stub.RetrieveInstances(request):
+            found += [(error, b"") for error in response.omission.errors]
             for piece in response.pieces:
                 if piece.HasField("head"):
                     found.append((piece.head, b""))
@@ -105,12 +106,13 @@ class CoreClient:
         return head, body
 
     async def all_bulk_data(self, resource: Any, *acceptable: str, **fields: Any) -> list[tuple[Any, bytes]]:
-        """Return (head, bytes) of each value or frame; head is an ItemError for one that failed."""
+        """Return (head, bytes) of each value or frame; head is an ItemError for one that failed or is left out."""
         request = retrieve_service_pb2.RetrieveAllBulkDataRequest(
             resource=resource, acceptable_transfer_syntax_uids=acceptable, **fields
         )
         found: list[tuple[Any, bytes]] = []
         async for response in self.retrieve_stub.RetrieveAllBulkData(request):
+            found += [(error, b"") for error in response.omission.errors]
             for piece in response.pieces:
                 if piece.HasField("head"):
                     found.append((piece.head, b""))

@@ -75,6 +75,8 @@ async def _fetch(
             download = Download(output, advance, named)
             try:
                 async for response in messages_of(call):
+                    if response.HasField("omission"):
+                        download.leave_out(response.omission)
                     for piece in response.pieces:
                         await download.take(piece)
                 download.finish()

@@ -26,6 +26,7 @@ from facade.channel import Core
 from facade.errors import CoreFailure, Refusal
 from facade.objects import Objects, Parts, body
 from facade.observe import call_metadata
+from facade.partial import partial_headers, status_of
 from facade.query import wishes_of
 from facade.ranges import content_range, range_of, still_wanted
 from facade.streaming import StreamedResponse
@@ -213,7 +214,8 @@ async def _all(request: Request, wishes: Sequence[MediaRange], *, pixels_only: b
         ),
         metadata=call_metadata(request),
     )
-    batches = Objects(core.messages(call), request.state.request_id).batches()
+    objects = Objects(core.messages(call), request.state.request_id)
+    batches = objects.batches()
     first = await anext(batches, None)
     if first is None:
         raise CoreFailure("INTERNAL", "", "the stream has no values")
@@ -232,7 +234,13 @@ async def _all(request: Request, wishes: Sequence[MediaRange], *, pixels_only: b
         "Cache-Control": cache_control(request),
         "Vary": "Accept",
     }
-    return StreamedResponse(body(first, batches, parts), headers, source=batches, idle_seconds=core.idle_seconds)
+    return StreamedResponse(
+        body(first, batches, parts),
+        {**headers, **partial_headers(objects.omission)},
+        source=batches,
+        idle_seconds=core.idle_seconds,
+        status_code=status_of(objects.omission),
+    )
 
 
 def _item_label(offers: Sequence[Offer], head: BulkDataItemHead) -> str:

@@ -28,6 +28,7 @@ from facade.endpoints.wado import parse_frames
 from facade.errors import CoreFailure
 from facade.objects import Bare, Envelope, Objects, Parts, Run, body
 from facade.observe import call_metadata
+from facade.partial import PARTIAL_CONTENT, partial_headers
 from facade.ranges import content_range, range_of, still_wanted
 from facade.rendering import acceptable_media_types, form_of, rendered_request, wants_envelope
 from facade.streaming import StreamedResponse
@@ -226,6 +227,9 @@ async def _sent(
 ) -> Response:
     """Answer with what was opened; what is there as a whole already need not be streamed."""
     said = dict(headers or {"Cache-Control": cache_control(request), "Vary": "Accept", **_NOSNIFF})
+    if opened.objects.omission.count:
+        said |= partial_headers(opened.objects.omission, "frame" if opened.wanted.frames else "instance")
+        status = PARTIAL_CONTENT
     head, is_one = opened.head, bool(opened.wanted.resource.sop_instance_uid) and len(opened.wanted.frames) < 2
     if isinstance(envelope, Parts):
         said["Content-Type"] = envelope.content_type(head.media_type)

@@ -76,7 +76,7 @@ async def frames(request: Request) -> Response:
     def locate(head: Any) -> str:
         return f"{url}/frames/{head.frame}"
 
-    return await answer(Question(request, offers, len(numbers), ask, locate, resource.sop_instance_uid))
+    return await answer(Question(request, offers, len(numbers), ask, locate, resource.sop_instance_uid, "frame"))
 
 
 def parse_frames(text: str) -> list[int]:

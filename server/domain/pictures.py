@@ -10,11 +10,13 @@ from server.dicom.animation import Animation, delays_ms
 from server.dicom.annotation import patient_lines, technique_lines
 from server.dicom.picture import is_color, placement
 from server.domain.ahead import made_ahead
+from server.domain.damage import DamageRecord, of_rendering
 from server.domain.images import Image, Images
 from server.domain.pixels import Pixels
 from server.domain.rendered import Annotation, Style, WindowWish
 from server.domain.transcode import frame_bytes
-from server.model.errors import DicomStoreError, Reason, WrongState
+from server.model.damage import Damage
+from server.model.errors import DataLoss, DicomStoreError, Reason, WrongState
 from server.model.rendering import IccProfile, Look, Output, PictureFormat, RenderFrame, Window, WindowFunction
 from server.ports.workers import Workers
 
@@ -38,11 +40,13 @@ class Pictures:
     """Makes pictures, for all requests of a process.
 
     Args:
+        damage: where frames that cannot be rendered are recorded.
         max_frame_bytes: largest frame, uncompressed, that is worked on.
     """
 
-    def __init__(self, *, images: Images, workers: Workers, max_frame_bytes: int) -> None:
+    def __init__(self, *, images: Images, workers: Workers, damage: DamageRecord, max_frame_bytes: int) -> None:
         self._images = images
+        self._damage = damage
         self._workers = workers
         self._max_frame_bytes = max_frame_bytes
         # Who waits for a worker holds no frame yet.
@@ -62,15 +66,27 @@ class Pictures:
             NotFound, DataLoss, Unavailable: as `Images.of` and `Pixels.read`.
         """
         async with self._turns:
-            image = await self._images.of(pixels.stored, pixels.layout)
-            self._require_size(frame_bytes(image.description))
-            look = _fitting(await self._images.look(image, wish.number), image, wish.like)
-            output = _output(image, look, wish, pixels.layout.number_of_frames)
-            if output.icc_profile is IccProfile.NO:
-                look = replace(look, icc_profile=b"")
-            data = await pixels.read(wish.number)
-            self._require_size(len(data))
-            return await self._workers.perform(RenderFrame(data, image.description, pixels.syntax, look, output))
+            stored, found = pixels.stored, of_rendering(wish.number)
+            try:
+                picture = await self._render(pixels, wish)
+            except (WrongState, DataLoss) as error:
+                is_missing = error.reason is Reason.BLOB_MISSING
+                await self._damage.found(stored, Damage(is_missing=True) if is_missing else found)
+                raise
+            if stored.damage.is_of_rendering(wish.number):
+                await self._damage.repaired(stored, found)
+            return picture
+
+    async def _render(self, pixels: Pixels, wish: Wish) -> bytes:
+        image = await self._images.of(pixels.stored, pixels.layout)
+        self._require_size(frame_bytes(image.description))
+        look = _fitting(await self._images.look(image, wish.number), image, wish.like)
+        output = _output(image, look, wish, pixels.layout.number_of_frames)
+        if output.icc_profile is IccProfile.NO:
+            look = replace(look, icc_profile=b"")
+        data = await pixels.read(wish.number)
+        self._require_size(len(data))
+        return await self._workers.perform(RenderFrame(data, image.description, pixels.syntax, look, output))
 
     async def animation(self, pixels: Pixels, wish: Wish) -> AsyncGenerator[bytes]:
         """Open an animation of all frames, of which a few are made ahead; the first is made before this returns.

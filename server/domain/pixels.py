@@ -105,6 +105,10 @@ class Pixels:
             if not is_there or (self.layout.is_encapsulated and await self._record(number) is None):
                 raise _no_frame(number, self.layout)
 
+    async def has_frames(self) -> bool:
+        """Say whether frames can be told apart, which those of a video cannot."""
+        return not self.layout.is_encapsulated or await self._record(1) is not None
+
     async def require_all(self) -> None:
         """Make sure that no frame is missing between others.
 

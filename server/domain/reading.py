@@ -3,14 +3,16 @@
 Everything is an iterator over pieces of at most about 1 MiB.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import google_crc32c
 
 from server.dicom import frames as pixels
 from server.dicom.reencode import inflate
 from server.dicom.syntax import transfer_syntax
+from server.domain.damage import DamageRecord, of_bytes
 from server.domain.pace import Pace
+from server.model.damage import Damage
 from server.model.errors import DataLoss, OutOfRange, Reason, WrongState
 from server.model.instance import StoredInstance
 from server.ports.blobs import BlobStore
@@ -26,11 +28,15 @@ PIXELS = ("7FE00008", "7FE00009", "7FE00010")
 
 
 class Reading:
-    """Reads blobs at the pace that all answers share."""
+    """Reads blobs at the pace that all answers share.
 
-    def __init__(self, blobs: BlobStore, pace: Pace) -> None:
+    damage: where lost bytes are recorded; None records nothing.
+    """
+
+    def __init__(self, blobs: BlobStore, pace: Pace, damage: DamageRecord | None = None) -> None:
         self._blobs = blobs
         self._pace = pace
+        self._damage = damage
 
     def piece_bytes(self) -> int:
         """Return the size that a piece may have now."""
@@ -41,17 +47,47 @@ class Reading:
         size_bytes = stored.size_bytes - offset if length is None else length
         return self._blobs.read(stored.locator, offset, length, self._pace.pieces_of(size_bytes))
 
-    async def whole(self, stored: StoredInstance) -> AsyncIterator[bytes]:
-        """Read all of an instance; its last piece is handed out only if the bytes are those that were stored."""
+    async def whole(self, stored: StoredInstance) -> AsyncGenerator[bytes]:
+        """Read all of an instance; its last piece is handed out only if the bytes are those that were stored.
+
+        Raises:
+            DataLoss: BLOB_MISSING, BLOB_DAMAGED, which are recorded.
+            Unavailable: as `BlobStore.read`.
+        """
         crc32c, left = 0, stored.size_bytes
-        async for piece in self.read(stored):
-            crc32c = google_crc32c.extend(crc32c, piece)
-            left -= len(piece)
-            if left <= 0 and (left < 0 or crc32c != stored.crc32c):
-                raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance have changed since they were stored.")
-            yield piece
-        if left > 0:
-            raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
+        try:
+            async for piece in self.read(stored):
+                crc32c = google_crc32c.extend(crc32c, piece)
+                left -= len(piece)
+                if left <= 0 and (left < 0 or crc32c != stored.crc32c):
+                    raise _damaged("The bytes of the instance have changed since they were stored.")
+                yield piece
+            if left > 0:
+                raise _damaged("The bytes of the instance are cut off.")
+        except DataLoss as error:
+            if self._damage is not None:
+                await self._damage.found(stored, of_bytes(error))
+            raise
+        if self._damage is not None and stored.damage.is_of_bytes:
+            await self._damage.repaired(stored, Damage(is_missing=True, is_changed=True))
+
+    async def lost(self, stored: StoredInstance) -> DataLoss | None:
+        """Return why the bytes of an instance cannot be sent, as far as that was recorded.
+
+        Missing bytes may have come back, with a disk that was not mounted, so they are looked for.
+
+        Raises:
+            Unavailable: as `BlobStore.size`.
+        """
+        if stored.damage.is_changed:
+            return _damaged("The bytes of the instance have changed since they were stored.")
+        if not stored.damage.is_missing:
+            return None
+        try:
+            is_there = await self._blobs.size(stored.locator) == stored.size_bytes
+        except DataLoss as error:
+            return error
+        return None if is_there else _damaged("The bytes of the instance are cut off.")
 
     def values(self, stored: StoredInstance, start: int, offset: int, length: int, unit: int) -> AsyncIterator[bytes]:
         """Read `length` bytes from `offset` of the value at `start`, little endian.
@@ -75,6 +111,10 @@ def swapped_bytes(stored: StoredInstance, path: str, vr: str, bits_allocated: in
     syntax = transfer_syntax(stored.transfer_syntax_uid)
     is_big_endian = syntax.has_big_endian_pixels if path in PIXELS else syntax.is_big_endian
     return pixels.word_bytes(vr, bits_allocated) if is_big_endian else 1
+
+
+def _damaged(message: str) -> DataLoss:
+    return DataLoss(Reason.BLOB_DAMAGED, message)
 
 
 def not_acceptable(stored: str, possible: Sequence[str] = ()) -> WrongState:

@@ -3,14 +3,14 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import takewhile
 
+from server.domain.omission import Omission, announced
 from server.domain.partitions import PartitionGate
-from server.domain.reading import AS_STORED, PIXELS, not_acceptable
+from server.domain.reading import AS_STORED, PIXELS, Reading, not_acceptable
 from server.domain.resources import not_found, parse_resource
 from server.domain.retrieve_bulk_data import RetrieveBulkData
-from server.domain.retrieve_frames import OpenFrame, RetrieveFrames
-from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
+from server.domain.retrieve_frames import FailedFrame, OpenFrame, RetrieveFrames
+from server.model.errors import DicomStoreError, NotFound, Reason
 from server.model.ids import ResourceRef
 from server.model.instance import BulkElement, PixelLayout, StoredInstance
 from server.ports.index import InstanceIndex
@@ -58,8 +58,15 @@ class RetrieveAllBulkData:
     """Reads the values and frames of whole resources."""
 
     def __init__(
-        self, *, values: RetrieveBulkData, frames: RetrieveFrames, index: InstanceIndex, gate: PartitionGate
+        self,
+        *,
+        values: RetrieveBulkData,
+        frames: RetrieveFrames,
+        reading: Reading,
+        index: InstanceIndex,
+        gate: PartitionGate,
     ) -> None:
+        self._reading = reading
         self._values = values
         self._frames = frames
         self._index = index
@@ -75,27 +82,60 @@ class RetrieveAllBulkData:
         pixels_only: bool,
         acceptable: Sequence[str],
         qualities: Sequence[float] = (),
-    ) -> AsyncGenerator[BulkItem]:
+    ) -> AsyncGenerator[Omission | BulkItem]:
         """Yield all values by version and path, each to be read before the next.
+
+        First come the instances whose pixel data is left out, if there are any.
 
         Raises, all before the first item:
             InvalidRequest, NotFound: for the address; BULK_DATA_NOT_FOUND, NO_PIXEL_DATA.
+            and, if no value can be sent, what the first one fails with.
         """
         ref = await parse_resource(self._gate, partition, study, series, instance)
         if await self._index.state(ref) is None:
             raise await not_found(self._index, ref)
         wish = _Wish(partition, pixels_only, acceptable, qualities)
+        omission = await self._omission(ref, wish)
         are_any = False
-        async for stored in self._instances(ref):
-            async for element in self._elements(stored, pixels_only):
-                async with aclosing(self._items(stored, element, wish)) as items:
-                    async for item in items:
-                        are_any = True
-                        yield item
+        async with aclosing(announced(self._all(ref, wish, omission), FailedBulkItem, omission)) as items:
+            async for item in items:
+                are_any = True
+                yield item
         if not are_any and pixels_only:
             raise NotFound(Reason.NO_PIXEL_DATA, "The resource has no pixel data.")
         if not are_any:
             raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The resource has no bulk data.", path="")
+
+    async def _omission(self, ref: ResourceRef, wish: _Wish) -> Omission:
+        """Return the instances whose pixel data, or of which every byte, is known to be unavailable, or has gaps.
+
+        One instance alone is tried whatever is known of its bytes.
+        """
+        omission = Omission()
+        accepts_stored_form = not wish.acceptable or AS_STORED in wish.acceptable
+        async for stored in self._instances(ref):
+            refusal: DicomStoreError | None = None
+            if ref.instance is None:
+                refusal = await self._reading.lost(stored)
+            if refusal is None and not accepts_stored_form:
+                refusal = await self._frames.refusal(stored, wish.acceptable, wish.qualities)
+            if refusal is not None:
+                omission.add(stored, refusal)
+            elif (missing := await self._frames.missing(stored)) is not None:
+                omission.add(stored, missing, is_sent=True)
+        return omission
+
+    async def _all(self, ref: ResourceRef, wish: _Wish, omission: Omission) -> AsyncGenerator[BulkItem]:
+        async for stored in self._instances(ref):
+            is_left_out = stored in omission
+            if is_left_out and stored.damage.is_of_bytes:
+                continue
+            async for element in self._elements(stored, wish.pixels_only):
+                if is_left_out and element.path in PIXELS:
+                    continue
+                async with aclosing(self._items(stored, element, wish)) as items:
+                    async for item in items:
+                        yield item
 
     async def _instances(self, ref: ResourceRef) -> AsyncIterator[StoredInstance]:
         after = 0
@@ -144,14 +184,11 @@ class RetrieveAllBulkData:
     async def _each_frame(
         self, stored: StoredInstance, element: BulkElement, layout: PixelLayout, wish: _Wish
     ) -> AsyncGenerator[BulkItem]:
-        """Yield all frames, some at once; one that can't be decoded fails alone."""
-        first, end = 1, layout.number_of_frames + 1
-        while first < end:
-            numbers = range(first, min(first + _FRAMES_AT_ONCE, end))
+        """Yield the frames that are there, some at once, up to one that fails."""
+        for first in range(1, layout.number_of_frames + 1, _FRAMES_AT_ONCE):
+            numbers = range(first, min(first + _FRAMES_AT_ONCE, layout.number_of_frames + 1))
             there = await self._there(stored, numbers) if layout.is_encapsulated else numbers
-            if first not in there:
-                yield FailedBulkItem(stored, WrongState(Reason.PIXEL_DATA_UNREADABLE, "The frame has no pixel data."))
-                first += 1
+            if not there:
                 continue
             opened = self._frames.open(
                 partition=wish.partition,
@@ -162,22 +199,19 @@ class RetrieveAllBulkData:
                 acceptable=wish.acceptable,
                 qualities=wish.qualities,
             )
-            try:
-                async with aclosing(opened):
-                    async for frame in opened:
-                        first = frame.number + 1
-                        yield _frame(stored, element, frame)
-            except WrongState as error:
-                if error.reason != Reason.PIXEL_DATA_UNREADABLE:
-                    raise
-                first += 1
-                yield FailedBulkItem(stored, error)
+            async with aclosing(opened):
+                async for frame in opened:
+                    if not isinstance(frame, OpenFrame):
+                        error = frame.error if isinstance(frame, FailedFrame) else frame.errors[0][1]
+                        yield FailedBulkItem(stored, error)
+                        return
+                    yield _frame(stored, element, frame)
 
     async def _there(self, stored: StoredInstance, numbers: Sequence[int]) -> Sequence[int]:
-        """Return the frames up to the first one that is missing between others."""
+        """Return the frames that encapsulated pixel data has; some may be missing between others."""
         found = await self._index.frames(stored.id, numbers)
         records = found[2] if found else {}
-        return list(takewhile(records.__contains__, numbers))
+        return [number for number in numbers if number in records]
 
     async def _value(self, stored: StoredInstance, element: BulkElement, wish: _Wish) -> BulkItem:
         opened = await self._values.open_element(stored, element)

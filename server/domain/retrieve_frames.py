@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from server.dicom.syntax import is_defined
 from server.domain.acceptable import Acceptable, choose, ranked
+from server.domain.omission import Omission, announced
 from server.domain.partitions import PartitionGate
 from server.domain.pixels import PixelReader, Pixels
 from server.domain.reading import (
@@ -19,7 +20,7 @@ from server.domain.reading import (
 )
 from server.domain.resources import not_found, parse_instance
 from server.domain.transcode import Transcoder
-from server.model.errors import DicomStoreError, InvalidRequest, NotFound, Reason
+from server.model.errors import DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
 from server.model.instance import StoredInstance
 from server.ports.index import InstanceIndex
 
@@ -36,6 +37,15 @@ class OpenFrame:
     transfer_syntax_uid: str
     size_bytes: int | None
     chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedFrame:
+    """A frame that fails although it was expected to be available."""
+
+    stored: StoredInstance
+    number: int
+    error: DicomStoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +88,17 @@ class RetrieveFrames:
         qualities: Sequence[float] = (),
         offset: int = 0,
         length: int | None = None,
-    ) -> AsyncGenerator[OpenFrame]:
+    ) -> AsyncGenerator[Omission | OpenFrame | FailedFrame]:
         """Yield frames of one instance in the order asked for, each to be read before the next.
 
-        A range is for one frame.
+        First comes what is left out, if anything is. A range is for one frame.
 
         Raises, all before the first frame:
             InvalidRequest: INVALID_FRAME_NUMBER, INVALID_FIELD, and for the address.
             NotFound: for the address; NO_PIXEL_DATA; FRAME_NOT_FOUND.
             WrongState: NOT_ACCEPTABLE_TRANSFER_SYNTAX.
             OutOfRange: RANGE_NOT_SATISFIABLE.
-            and what the first frame fails with.
+            and, if there is no frame that can be sent, what the first one fails with.
         """
         if not frames or min(frames) < 1:
             raise InvalidRequest(Reason.INVALID_FRAME_NUMBER, "Frame numbers must be 1 or greater.", field="frames")
@@ -105,11 +115,47 @@ class RetrieveFrames:
             raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
         await pixels.require(frames)
         target = await self._choose(pixels, choices)
-        is_stored = target == pixels.syntax or target in _stored_forms(pixels)
-        opened = self._stored(pixels, frames, target, part) if is_stored else self._made(pixels, frames, target, part)
-        async with aclosing(opened):
-            async for frame in opened:
-                yield frame
+        omission = Omission()
+        if target == pixels.syntax or target in _stored_forms(pixels):
+            opened = self._stored(pixels, frames, target, part)
+        else:
+            substitute = _acceptable_as_stored(pixels, choices)
+            opened = self._made(pixels, frames, target, part, substitute, omission)
+        async with aclosing(announced(opened, FailedFrame, omission)) as items:
+            async for item in items:
+                yield item
+
+    async def missing(self, stored: StoredInstance) -> WrongState | None:
+        """Return what an instance has whose pixel data has not all of its frames; None for all others."""
+        found = await self._pixels.find(stored.id, [1])
+        pixels = found[1] if found and found[0].version == stored.version else None
+        if pixels is None or not await pixels.has_frames():
+            return None
+        try:
+            await pixels.require_all()
+        except WrongState as error:
+            return error
+        return None
+
+    async def refusal(
+        self, stored: StoredInstance, acceptable: Sequence[str], qualities: Sequence[float]
+    ) -> DicomStoreError | None:
+        """Return why some frame of an instance is known not to be available in an acceptable form; None if all are.
+
+        None also for an instance without pixel data, and for one that was deleted meanwhile.
+        """
+        choices = ranked(acceptable, qualities)
+        found = await self._pixels.find(stored.id)
+        pixels = found[1] if found and found[0].version == stored.version else None
+        if pixels is None:
+            return None
+        try:
+            target = await self._choose(pixels, choices)
+        except WrongState as error:
+            return error
+        if not stored.damage.frames or target == pixels.syntax or target in _stored_forms(pixels):
+            return None
+        return None if _acceptable_as_stored(pixels, choices) else _undecodable(min(stored.damage.frames))
 
     async def _choose(self, pixels: Pixels, choices: Acceptable) -> str:
         """Return the transfer syntax of frames to send."""
@@ -125,7 +171,7 @@ class RetrieveFrames:
 
     async def _stored(
         self, pixels: Pixels, numbers: Sequence[int], target: str, part: _Range
-    ) -> AsyncGenerator[OpenFrame]:
+    ) -> AsyncGenerator[OpenFrame | FailedFrame]:
         """Yield frames as they are stored; the first one is known to be there."""
         if not part.is_whole:
             number = numbers[0]
@@ -136,33 +182,45 @@ class RetrieveFrames:
         for at, number in enumerate(numbers):
             try:
                 opened = await pixels.open(number)
+                chunks = opened.chunks if at else await _begun(opened.chunks)
             except DicomStoreError as error:
-                if at == 0:
-                    raise
-                yield OpenFrame(pixels.stored, number, target, None, _failing(error))
-                continue
-            chunks = opened.chunks if at else await _begun(opened.chunks)
-            yield OpenFrame(pixels.stored, number, target, opened.size_bytes, chunks)
+                yield FailedFrame(pixels.stored, number, error)
+            else:
+                yield OpenFrame(pixels.stored, number, target, opened.size_bytes, chunks)
 
     async def _made(
-        self, pixels: Pixels, numbers: Sequence[int], target: str, part: _Range
-    ) -> AsyncGenerator[OpenFrame]:
-        """Yield frames that are re-encoded; the first one has been."""
+        self,
+        pixels: Pixels,
+        numbers: Sequence[int],
+        target: str,
+        part: _Range,
+        substitute: str | None,
+        omission: Omission,
+    ) -> AsyncGenerator[OpenFrame | FailedFrame]:
+        """Yield frames that are re-encoded.
+
+        One that cannot be decoded is sent as stored if `substitute`, the transfer syntax of that, is not None.
+        Otherwise it is left out if it is one of several and is known not to be decodable.
+        """
+        stored = pixels.stored
+        if substitute is None and len(numbers) > 1:
+            known = [number for number in numbers if stored.damage.is_of_frame(number)]
+            for number in known:
+                omission.add(stored, _undecodable(number))
+            numbers = [number for number in numbers if number not in known]
         description = await self._transcoder.description(pixels)
         made = self._transcoder.frames(pixels, description, numbers, target, keep=True)
-        is_first = True
         async with aclosing(made):
             for number in numbers:
                 frame = await anext(made)
-                if isinstance(frame, DicomStoreError):
-                    if is_first:
-                        raise frame
-                    yield OpenFrame(pixels.stored, number, target, None, _failing(frame))
-                else:
+                if isinstance(frame, bytes):
                     start, length = range_within(len(frame), part.offset, part.length)
-                    chunks = self._pieces(frame, start, start + length)
-                    yield OpenFrame(pixels.stored, number, target, len(frame), chunks)
-                is_first = False
+                    yield OpenFrame(stored, number, target, len(frame), self._pieces(frame, start, start + length))
+                elif substitute is not None and isinstance(frame, WrongState):
+                    async for item in self._stored(pixels, [number], substitute, part):
+                        yield item
+                else:
+                    yield FailedFrame(stored, number, frame)
 
     async def _pieces(self, frame: bytes, start: int, stop: int) -> AsyncIterator[bytes]:
         while start < stop:
@@ -189,12 +247,26 @@ def _stored_forms(pixels: Pixels) -> dict[str, str]:
     }
 
 
+def _acceptable_as_stored(pixels: Pixels, choices: Acceptable) -> str | None:
+    """Return the transfer syntax in which frames are sent as stored, if that is acceptable."""
+    free = _stored_forms(pixels)
+    for equals in choices:
+        for uid in equals:
+            if uid == AS_STORED and free:
+                return pixels.syntax
+            if uid in free:
+                return free[uid]
+    return None
+
+
+def _undecodable(number: int) -> WrongState:
+    return WrongState(
+        Reason.PIXEL_DATA_UNREADABLE,
+        f"Frame {number} cannot be decoded." if number else "The frames cannot be decoded.",
+    )
+
+
 async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Return a stream of which the first piece has been read."""
     first = await anext(chunks, b"")
     return chained(first, chunks)
-
-
-async def _failing(error: DicomStoreError) -> AsyncIterator[bytes]:
-    raise error
-    yield b""

@@ -10,9 +10,11 @@ from typing import Any
 from server.dicom.kinds import Kind
 from server.domain.ahead import made_ahead, once
 from server.domain.images import Images
+from server.domain.omission import Omission, announced
 from server.domain.partitions import PartitionGate
 from server.domain.pictures import Pictures, Wish
 from server.domain.pixels import PixelReader, Pixels
+from server.domain.reading import Reading
 from server.domain.rendered import (
     ANIMATIONS,
     PICTURES,
@@ -25,7 +27,7 @@ from server.domain.rendered import (
 from server.domain.resources import not_found, parse_resource
 from server.domain.texts import Texts
 from server.domain.thumbnails import Thumbnails
-from server.model.errors import DicomStoreError, Exhausted, NotFound, Reason, Unavailable, WrongState
+from server.model.errors import DataLoss, DicomStoreError, NotFound, Reason, WrongState
 from server.model.ids import InstanceId, ResourceRef
 from server.model.instance import StoredInstance
 from server.model.rendering import PictureFormat
@@ -43,7 +45,7 @@ ANIMATED = frozenset[str](ANIMATIONS)
 
 _PAGE = 500
 
-Item = OpenRendered | NotRendered
+Item = Omission | OpenRendered | NotRendered
 
 
 class RetrieveRendered:
@@ -59,7 +61,9 @@ class RetrieveRendered:
         pictures: Pictures,
         texts: Texts,
         thumbnails: Thumbnails,
+        reading: Reading,
     ) -> None:
+        self._reading = reading
         self._index = index
         self._gate = gate
         self._pixels = pixels
@@ -86,9 +90,10 @@ class RetrieveRendered:
         if request.instance and len(request.frames) < 2:
             yield await self._one(ref, request)
             return
-        items = self._frames(ref, request) if request.frames else self._instances(ref, request)
-        async with aclosing(items):
-            async for item in _if_any(items):
+        omission = Omission()
+        items = self._frames(ref, request, omission) if request.frames else self._instances(ref, request, omission)
+        async with aclosing(announced(items, NotRendered, omission)) as announced_items:
+            async for item in announced_items:
                 yield item
 
     async def _one(self, ref: ResourceRef, request: RenderedRequest) -> OpenRendered:
@@ -119,37 +124,91 @@ class RetrieveRendered:
         return pixels
 
     async def _frames(
-        self, ref: ResourceRef, request: RenderedRequest
-    ) -> AsyncGenerator[tuple[StoredInstance, OpenRendered | DicomStoreError]]:
+        self, ref: ResourceRef, request: RenderedRequest, omission: Omission
+    ) -> AsyncGenerator[OpenRendered | NotRendered]:
         stored, pixels = await self._find(ref, request)
         image = await self._image(stored, pixels, request)
+        numbers = [number for number in request.frames if not stored.damage.is_of_rendering(number)]
+        for _ in range(len(request.frames) - len(numbers)):
+            omission.add(stored, _UNRENDERABLE)
 
         async def works() -> AsyncGenerator[Coroutine[Any, Any, OpenRendered]]:
-            for number in request.frames:
+            for number in numbers:
                 yield self._frame(stored, image, number, request)
 
         async with aclosing(made_ahead(works(), self._pictures.ahead)) as made:
             async for item in made:
-                yield stored, item
+                yield NotRendered(stored, item) if isinstance(item, DicomStoreError) else item
 
     async def _instances(
-        self, ref: ResourceRef, request: RenderedRequest
-    ) -> AsyncGenerator[tuple[StoredInstance, OpenRendered | DicomStoreError]]:
+        self, ref: ResourceRef, request: RenderedRequest, omission: Omission
+    ) -> AsyncGenerator[OpenRendered | NotRendered]:
         page = await self._index.find(ref, 0, _PAGE)
         if not page:
             raise await not_found(self._index, ref)
+        last = await self._leave_out(ref, page, request, omission)
         begun: list[StoredInstance] = []
 
         async def works() -> AsyncGenerator[Coroutine[Any, Any, OpenRendered]]:
             async for stored in self._all(ref, page):
-                begun.append(stored)
-                yield self._instance(stored, request)
+                if stored.version <= last and stored not in omission:
+                    begun.append(stored)
+                    yield self._instance(stored, request)
 
         # An animation that is open makes frames itself, and must be read or closed.
         ahead = 0 if ANIMATED.intersection(request.media_types) else self._pictures.ahead
         async with aclosing(made_ahead(works(), ahead)) as made:
             async for item in made:
-                yield begun.pop(0), item
+                stored = begun.pop(0)
+                if not isinstance(item, DicomStoreError):
+                    yield item
+                elif item.reason is not Reason.INSTANCE_NOT_FOUND:  # it was deleted meanwhile
+                    yield NotRendered(stored, item)
+
+    async def _leave_out(
+        self, ref: ResourceRef, page: list[StoredInstance], request: RenderedRequest, omission: Omission
+    ) -> int:
+        """Count the instances that are known to have no acceptable rendering; return the last version looked at."""
+        last = 0
+        async for stored in self._all(ref, page):
+            last = stored.version
+            try:
+                if (lost := await self._reading.lost(stored)) is not None:
+                    raise lost
+                found = await self._pixels.find(stored.id, [1])
+                if found is not None and found[0].version == stored.version:
+                    await self._check(*found, request)
+            except NotFound as error:
+                if error.reason is not Reason.INSTANCE_NOT_FOUND:
+                    omission.add(stored, error)
+            except (WrongState, DataLoss) as error:
+                omission.add(stored, error)
+        return last
+
+    async def _check(self, stored: StoredInstance, pixels: Pixels | None, request: RenderedRequest) -> None:
+        """Raise what a rendering of a whole instance is known to fail with; nothing is rendered.
+
+        Raises:
+            NotFound, WrongState: as `_whole`.
+        """
+        kind = await self._images.kind(stored, pixels.layout if pixels else None)
+        if kind is Kind.REPORT:
+            choose(request.media_types, FORMS[kind])
+            return
+        if kind is Kind.DOCUMENT:
+            opened = await self._texts.document(stored, request)  # of which nothing is read yet
+            await opened.chunks.aclose()
+            return
+        if pixels is None:
+            raise _without_pixels()
+        if kind not in FORMS:
+            raise _without_rendering()
+        if kind is Kind.VIDEO:
+            self._texts.require_video(stored, request)
+            return
+        is_still = _form(pixels, request) in PICTURES
+        if stored.damage.is_of_rendering(1) if is_still else stored.damage.renderings:
+            raise _UNRENDERABLE
 
     async def _all(self, ref: ResourceRef, page: list[StoredInstance]) -> AsyncIterator[StoredInstance]:
         while page:
@@ -171,13 +230,12 @@ class RetrieveRendered:
         if kind is Kind.DOCUMENT:
             return await self._texts.document(stored, request)
         if pixels is None:
-            raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data, and is no document or report.")
+            raise _without_pixels()
         if kind not in FORMS:
-            raise WrongState(Reason.NOT_RENDERABLE, "The instance has nothing to look at but a thumbnail.")
+            raise _without_rendering()
         if kind is Kind.VIDEO:
             return await self._texts.film(stored, pixels.layout, request)
-        has_several = pixels.layout.number_of_frames > 1
-        media_type = choose(request.media_types, FORMS[kind] if has_several else PICTURES)
+        media_type = _form(pixels, request)
         if media_type in PICTURES:
             return await self._frame(stored, pixels, 1, request, is_whole=True)
         wish = Wish(1, PictureFormat(media_type), request.style())
@@ -191,25 +249,19 @@ class RetrieveRendered:
         return OpenRendered(stored, 0 if is_whole else number, form, len(picture), once(picture))
 
 
-async def _if_any(items: AsyncGenerator[tuple[StoredInstance, OpenRendered | DicomStoreError]]) -> AsyncIterator[Item]:
-    """Yield items, certain that at least one of all can be had.
+def _form(pixels: Pixels, request: RenderedRequest) -> str:
+    """Return the media type of a whole image. Raises: WrongState, none is acceptable."""
+    return choose(request.media_types, FORMS[Kind.IMAGE] if pixels.layout.number_of_frames > 1 else PICTURES)
 
-    Raises: what the first item failed with, if all failed; at once, if that is no fault of the item's.
-    """
-    failed: list[NotRendered] = []
-    has_one = False
-    async for stored, item in items:
-        if isinstance(item, OpenRendered):
-            has_one = True
-            for early in failed:
-                yield early
-            failed.clear()
-            yield item
-        elif has_one:
-            yield NotRendered(stored, item)
-        elif isinstance(item, (Exhausted, Unavailable)):
-            raise item
-        else:
-            failed.append(NotRendered(stored, item))
-    if failed:
-        raise failed[0].error
+
+_UNRENDERABLE = WrongState(Reason.PIXEL_DATA_UNREADABLE, "The pixel data could not be rendered before.")
+
+
+def _without_pixels() -> NotFound:
+    return NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data, and is no document or report.")
+
+
+def _without_rendering() -> WrongState:
+    return WrongState(
+        Reason.NOT_RENDERABLE, "This SOP Class has no rendered representation; only a thumbnail is available."
+    )

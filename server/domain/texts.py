@@ -40,11 +40,19 @@ class Texts:
             OutOfRange: RANGE_NOT_SATISFIABLE.
             DataLoss, Unavailable: as `BlobStore.read`.
         """
-        media_type = choose(request.media_types, (film_media_type(stored.transfer_syntax_uid) or "video/mp4",))
+        media_type = self.require_video(stored, request)
         element = BulkElement(_PIXEL_DATA, "OB", layout.offset, layout.length)
         opened = await self._bulk_data.open_element(stored, element, request.offset, request.length)
         length = opened.length if request.has_range else None
         return OpenRendered(stored, 0, media_type, opened.size_bytes, closable(opened.chunks), opened.offset, length)
+
+    def require_video(self, stored: StoredInstance, request: RenderedRequest) -> str:
+        """Return the media type of a video.
+
+        Raises:
+            WrongState: NOT_ACCEPTABLE_MEDIA_TYPE.
+        """
+        return choose(request.media_types, (film_media_type(stored.transfer_syntax_uid) or "video/mp4",))
 
     async def document(self, stored: StoredInstance, request: RenderedRequest) -> OpenRendered:
         """Open an encapsulated document, or a part of it.

@@ -8,10 +8,12 @@ from typing import Any
 
 from server.dicom.codecs import syntaxes
 from server.dicom.transcode import describe_pixels
+from server.domain.damage import DamageRecord, of_frame
 from server.domain.descriptions import Attributes, Descriptions
 from server.domain.frame_cache import FrameCache
 from server.domain.pixels import Pixels
-from server.model.errors import DicomStoreError, Reason, WrongState
+from server.model.damage import Damage
+from server.model.errors import DataLoss, DicomStoreError, Reason, WrongState
 from server.model.instance import StoredInstance
 from server.model.pixels import PixelDescription, TranscodeFrame
 from server.ports.workers import Workers
@@ -31,14 +33,22 @@ class Transcoder:
 
     Args:
         workers: do it.
+        damage: where frames that cannot be decoded are recorded.
         cache: for frames that are asked for one by one.
         max_frame_bytes: largest frame, uncompressed, that is worked on.
     """
 
     def __init__(
-        self, *, workers: Workers, descriptions: Descriptions, cache: FrameCache, max_frame_bytes: int
+        self,
+        *,
+        workers: Workers,
+        descriptions: Descriptions,
+        cache: FrameCache,
+        damage: DamageRecord,
+        max_frame_bytes: int,
     ) -> None:
         self._workers = workers
+        self._damage = damage
         self._descriptions = descriptions
         self._cache = cache
         self._max_frame_bytes = max_frame_bytes
@@ -98,11 +108,20 @@ class Transcoder:
 
     async def _made(self, pixels: Pixels, number: int, target: str) -> bytes:
         async with self._turns:
+            stored = pixels.stored
             description = await self.description(pixels)
-            data = await pixels.read(number)
-            if len(data) > self._max_frame_bytes:
-                raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "The frame is larger than what is worked on here.")
-            return await self._workers.perform(TranscodeFrame(data, description, pixels.syntax, target))
+            try:
+                data = await pixels.read(number)
+                if len(data) > self._max_frame_bytes:
+                    raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "The frame is larger than what is worked on here.")
+                made = await self._workers.perform(TranscodeFrame(data, description, pixels.syntax, target))
+            except (WrongState, DataLoss) as error:
+                is_missing = error.reason is Reason.BLOB_MISSING
+                await self._damage.found(stored, Damage(is_missing=True) if is_missing else of_frame(number))
+                raise
+            if stored.damage.is_of_frame(number):
+                await self._damage.repaired(stored, of_frame(number))
+            return made
 
     async def _in_order(
         self, make: _Making, numbers: Iterable[int], size_bytes: int

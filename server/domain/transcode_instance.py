@@ -9,10 +9,12 @@ from server.dicom.codecs import syntaxes
 from server.dicom.reencode import Rewriter, inflate
 from server.dicom.syntax import is_defined
 from server.dicom.transcode import Changes, header_changes, pixel_data_vr
+from server.domain.damage import DamageRecord, of_frame
 from server.domain.pixels import NATIVE, PixelReader, Pixels
-from server.domain.reading import DEFLATED_LITTLE_ENDIAN, Reading, part_of
+from server.domain.reading import DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN, Reading, part_of
 from server.domain.transcode import ENCODABLE, Transcoder, frame_bytes, native_frame_bytes
-from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
+from server.model.damage import EVERY_FRAME
+from server.model.errors import DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
 from server.model.instance import StoredInstance
 from server.model.pixels import PixelDescription
 
@@ -20,6 +22,9 @@ _MAX_VALUE_BYTES = 0xFFFFFFFE
 _PIXEL_DATA = {"integer": 0x7FE00010, "float": 0x7FE00008, "double": 0x7FE00009}
 _FLOAT_VRS = {"float": "OF", "double": "OD"}
 _NO_OFFSETS = pack("<HHI", 0xFFFE, 0xE000, 0)
+_ONLY_STORED = frozenset({DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN})
+"""Transfer syntaxes that are read but never written."""
+
 _END = pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
 
@@ -43,9 +48,10 @@ class _Plan:
 
 
 class InstanceTranscoder:
-    """Makes instances."""
+    """Re-encodes instances. Those that turn out not to be possible are recorded in `damage`."""
 
-    def __init__(self, *, reading: Reading, pixels: PixelReader, transcoder: Transcoder) -> None:
+    def __init__(self, *, reading: Reading, pixels: PixelReader, transcoder: Transcoder, damage: DamageRecord) -> None:
+        self._damage = damage
         self._reading = reading
         self._pixels = pixels
         self._transcoder = transcoder
@@ -60,14 +66,18 @@ class InstanceTranscoder:
         Raises:
             NotFound: it was deleted meanwhile.
         """
-        if target not in ENCODABLE or not is_defined(stored.transfer_syntax_uid):
+        if not is_defined(stored.transfer_syntax_uid) or EVERY_FRAME in stored.damage.frames:
+            return False
+        if target == stored.transfer_syntax_uid and stored.is_mislabelled:
+            return target not in _ONLY_STORED
+        if target not in ENCODABLE:
             return False
         if stored.transfer_syntax_uid in NATIVE and target in NATIVE:
             return True
         pixels = await self._find(stored)
         if pixels is None:
             return target in NATIVE
-        if not await self._transcoder.can_become(pixels, target):
+        if stored.damage.frames or not await self._transcoder.can_become(pixels, target):
             return False
         plan = await self._plan(pixels, target)
         return not plan.is_native or plan.value_bytes <= _MAX_VALUE_BYTES
@@ -91,16 +101,20 @@ class InstanceTranscoder:
             Exhausted: BUSY, also on the way.
             NotFound: it was deleted meanwhile.
         """
-        is_native = stored.transfer_syntax_uid in NATIVE and target in NATIVE
-        pixels = None if is_native else await self._find(stored)
+        keeps_pixels = target == stored.transfer_syntax_uid or {target, stored.transfer_syntax_uid} <= NATIVE
+        pixels = None if keeps_pixels else await self._find(stored)
         if pixels is None:
             return self._rewritten(stored, target)
         plan = await self._plan(pixels, target)
         numbers = range(1, pixels.layout.number_of_frames + 1)
-        await pixels.require_all()
+        try:
+            await pixels.require_all()
+        except WrongState:
+            await self._damage.found(stored, of_frame(EVERY_FRAME))
+            raise
         frames = self._transcoder.frames(pixels, plan.before, numbers, target, keep=False)
         try:
-            first = _checked(plan, await anext(frames))
+            first = await self._checked(plan, 1, await anext(frames))
         except BaseException:
             await frames.aclose()
             raise
@@ -120,11 +134,15 @@ class InstanceTranscoder:
         """Yield an instance whose pixel data, if it has any, stays as it is but for its byte order."""
         chunks = self._reading.whole(stored)
         rewriter = _rewriter(stored, target)
-        async for piece in inflate(chunks) if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN else chunks:
-            if written := rewriter.feed(piece):
+        try:
+            async for piece in inflate(chunks) if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN else chunks:
+                if written := rewriter.feed(piece):
+                    yield written
+            if written := rewriter.finish():
                 yield written
-        if written := rewriter.finish():
-            yield written
+        except InvalidRequest:
+            await self._damage.found(stored, of_frame(EVERY_FRAME))
+            raise
 
     async def _transcoded(
         self, plan: _Plan, first: bytes, frames: AsyncGenerator[bytes | DicomStoreError]
@@ -132,21 +150,25 @@ class InstanceTranscoder:
         async with aclosing(frames):
             stored, layout = plan.pixels.stored, plan.pixels.layout
             rewriter = await self._rewriter(plan, len(first))
-            async for piece in self._bytes(stored, 0, layout.offset):
-                if written := rewriter.feed(piece):
+            try:
+                async for piece in self._bytes(stored, 0, layout.offset):
+                    if written := rewriter.feed(piece):
+                        yield written
+                    if rewriter.has_stopped:
+                        break
+                if not rewriter.has_stopped:
+                    raise InvalidRequest(Reason.UNREADABLE_INSTANCE, "The pixel data is not where it was.")
+                end = layout.offset + layout.length
+                async for piece in self._pixel_data(plan, rewriter, end, first, frames):
+                    yield piece
+                async for piece in self._bytes(stored, end, None):
+                    if written := rewriter.feed(piece):
+                        yield written
+                if written := rewriter.finish():
                     yield written
-                if rewriter.has_stopped:
-                    break
-            if not rewriter.has_stopped:
-                raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "The pixel data is not where it was.")
-            end = layout.offset + layout.length
-            async for piece in self._pixel_data(plan, rewriter, end, first, frames):
-                yield piece
-            async for piece in self._bytes(stored, end, None):
-                if written := rewriter.feed(piece):
-                    yield written
-            if written := rewriter.finish():
-                yield written
+            except InvalidRequest:
+                await self._damage.found(stored, of_frame(EVERY_FRAME))
+                raise
 
     async def _rewriter(self, plan: _Plan, first_bytes: int) -> Rewriter:
         stored = plan.pixels.stored
@@ -177,8 +199,10 @@ class InstanceTranscoder:
         yield head if plan.is_native else head + _NO_OFFSETS
         async for piece in self._pieces(plan, first):
             yield piece
+        number = 1
         async for made in frames:
-            async for piece in self._pieces(plan, _checked(plan, made)):
+            number += 1
+            async for piece in self._pieces(plan, await self._checked(plan, number, made)):
                 yield piece
         if not plan.is_native:
             yield _END
@@ -196,6 +220,19 @@ class InstanceTranscoder:
             at += size
         if not plan.is_native and len(frame) % 2:
             yield b"\0"
+
+    async def _checked(self, plan: _Plan, number: int, made: bytes | DicomStoreError) -> bytes:
+        """Return a frame, certain that it fits. That it does not is recorded."""
+        if isinstance(made, NotFound) and made.reason is Reason.FRAME_NOT_FOUND:
+            error = WrongState(Reason.PIXEL_DATA_UNREADABLE, "There are fewer frames than the data set says.")
+        elif isinstance(made, DicomStoreError):
+            raise made
+        elif not plan.is_native or len(made) == native_frame_bytes(plan.after):
+            return made
+        else:
+            error = WrongState(Reason.PIXEL_DATA_UNREADABLE, "A frame is not of the size that the data set says.")
+        await self._damage.found(plan.pixels.stored, of_frame(number))
+        raise error
 
     def _bytes(self, stored: StoredInstance, start: int, stop: int | None) -> AsyncIterator[bytes]:
         """Read a part of the file, inflated if it is deflated."""
@@ -216,14 +253,3 @@ def _rewriter(
         stop_at=stop_at,
         size_bytes=None if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN else stored.size_bytes,
     )
-
-
-def _checked(plan: _Plan, made: bytes | DicomStoreError) -> bytes:
-    """Return a frame, certain that it fits."""
-    if isinstance(made, NotFound) and made.reason is Reason.FRAME_NOT_FOUND:
-        raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "There are fewer frames than the data set says.") from made
-    if isinstance(made, DicomStoreError):
-        raise made
-    if plan.is_native and len(made) != native_frame_bytes(plan.after):
-        raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "A frame is not of the size that the data set says.")
-    return made

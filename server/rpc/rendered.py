@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from dicomstore.v1 import retrieve_service_pb2 as pb
 
+from server.domain.omission import Omission
 from server.domain.rendered import Annotation, NotRendered, OpenRendered, RenderedRequest, WindowWish
 from server.domain.retrieve_rendered import Item
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
@@ -59,10 +60,20 @@ def rendered_request(request: pb.RetrieveRenderedRequest) -> RenderedRequest:
     )
 
 
+def omission_message(omission: Omission) -> pb.Omission:
+    """Return what a response leaves out as a message."""
+    return pb.Omission(
+        count=omission.count, errors=[convert.retrieval_error(stored, error) for stored, error in omission.errors]
+    )
+
+
 async def rendered_messages(items: AsyncGenerator[Item]) -> AsyncIterator[pb.RetrieveRenderedResponse]:
     """Yield the pieces of all items, each in a message of its own: who makes a picture takes longer than a message."""
     async with aclosing(items):
         async for item in items:
+            if isinstance(item, Omission):
+                yield pb.RetrieveRenderedResponse(omission=omission_message(item))
+                continue
             if isinstance(item, NotRendered):
                 failed = convert.retrieval_error(item.stored, item.error)
                 yield pb.RetrieveRenderedResponse(pieces=[pb.RenderedPiece(failed=failed)])

@@ -2,27 +2,27 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 
 from dicomstore.v1 import retrieve_service_pb2 as pb
 from dicomstore.v1 import retrieve_service_pb2_grpc
 
+from server.domain.omission import Omission
 from server.domain.pace import Pace
 from server.domain.retrieve_all_bulk_data import BulkItem, FailedBulkItem, RetrieveAllBulkData
 from server.domain.retrieve_bulk_data import RetrieveBulkData
-from server.domain.retrieve_frames import OpenFrame, RetrieveFrames
+from server.domain.retrieve_frames import FailedFrame, OpenFrame, RetrieveFrames
 from server.domain.retrieve_instances import FailedInstance, OpenInstance, RetrieveInstances
 from server.domain.retrieve_metadata import OpenMetadata, RetrieveMetadata
 from server.domain.retrieve_rendered import RetrieveRendered
 from server.model.errors import DicomStoreError
 from server.rpc import convert
 from server.rpc.observe import Context
-from server.rpc.rendered import rendered_messages, rendered_request
+from server.rpc.rendered import omission_message, rendered_messages, rendered_request
 
 _PIECE_BYTES = 200  # about what a piece needs besides its data
 
 _Fields = dict[str, Any]
-_Item = TypeVar("_Item")
 
 
 class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
@@ -187,13 +187,16 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
 
     async def _packed(
         self,
-        items: AsyncIterator[_Item],
-        pieces_of: Callable[[_Item], AsyncIterator[_Fields]],
+        items: AsyncIterator[Any],
+        pieces_of: Callable[[Any], AsyncIterator[_Fields]],
         new_message: Callable[[], Any],
     ) -> AsyncIterator[Any]:
         """Yield messages with the pieces of all items, as many in one as fit."""
         message, size = new_message(), 0
         async for item in items:
+            if isinstance(item, Omission):  # it comes first
+                message.omission.CopyFrom(omission_message(item))
+                continue
             async for fields in pieces_of(item):
                 data = fields.get("data", b"")
                 if size and size + len(data) > self._pace.piece_bytes():
@@ -237,8 +240,11 @@ async def _instance_pieces(item: OpenInstance | FailedInstance) -> AsyncIterator
     yield fields
 
 
-async def _frame_pieces(frame: OpenFrame) -> AsyncIterator[_Fields]:
+async def _frame_pieces(frame: OpenFrame | FailedFrame) -> AsyncIterator[_Fields]:
     """Yield the fields of a frame's pieces; one with `head` first, one with `last` or `failed` at the end."""
+    if isinstance(frame, FailedFrame):
+        yield {"failed": convert.retrieval_error(frame.stored, frame.error)}
+        return
     fields: _Fields = {
         "head": pb.FrameHead(
             frame=frame.number,

@@ -263,6 +263,9 @@ async def test_a_damaged_frame_ends_its_instance_and_the_others_arrive(core: Cor
     failed = [piece.failed.reason for piece in pieces if piece.HasField("failed")]
     assert failed == [errors_pb2.ERROR_REASON_PIXEL_DATA_UNREADABLE] * 2
     assert sum(piece.last for piece in pieces) == 1
+    again = [message async for message in core.retrieve_stub.RetrieveInstances(request)]
+    assert again[0].omission.count == 2
+    assert [piece.last for message in again for piece in message.pieces] == [True]
 
 
 async def test_one_instance_whose_first_frame_is_damaged_fails_before_anything_is_sent(core: CoreClient) -> None:
@@ -400,16 +403,23 @@ async def test_compressed_frames_are_had_uncompressed(core: CoreClient) -> None:
 async def test_a_damaged_frame_fails_and_the_others_arrive(core: CoreClient) -> None:
     [stored] = await core.stored(await _compressed(core, frames=4, damaged=2))
     pieces = await frame_pieces(core, id_of(stored), [1, 2, 3, 2, 4], EXPLICIT_LITTLE)
-    assert [piece.head.frame for piece in pieces] == [1, 2, 3, 2, 4]
+    assert [piece.head.frame for piece in pieces] == [1, 0, 3, 0, 4]
     assert [piece.last for piece in pieces] == [True, False, True, False, True]
     assert {piece.failed.reason for piece in pieces if not piece.last} == {
         errors_pb2.ERROR_REASON_PIXEL_DATA_UNREADABLE
     }
 
 
-async def test_if_the_first_frame_is_damaged_the_call_fails(core: CoreClient) -> None:
+async def test_a_frame_that_is_known_to_be_damaged_is_counted_before_the_others_are_sent(core: CoreClient) -> None:
     [stored] = await core.stored(await _compressed(core, damaged=2))
-    assert await frames_reason(core, id_of(stored), [2, 1], EXPLICIT_LITTLE) == "PIXEL_DATA_UNREADABLE"
+    assert await frames_reason(core, id_of(stored), [2], EXPLICIT_LITTLE) == "PIXEL_DATA_UNREADABLE"
+    for numbers in ([2, 1], [1, 2, 3]):
+        request = pb.RetrieveFramesRequest(
+            instance=id_of(stored), frames=numbers, acceptable_transfer_syntax_uids=[EXPLICIT_LITTLE]
+        )
+        messages = [message async for message in core.retrieve_stub.RetrieveFrames(request)]
+        assert messages[0].omission.count == 1
+        assert [piece.last for message in messages for piece in message.pieces] == [True] * (len(numbers) - 1)
 
 
 @pytest.mark.parametrize("target", [EXPLICIT_LITTLE, RLE_LOSSLESS, JPEG_LS])
