@@ -87,6 +87,7 @@ async def test_what_was_acknowledged_survives_kill_9_and_nothing_half_done_remai
         assert found == {
             "disk": "ok",
             "archive": "ok",
+            "clock": "ok",
             "database": "ok",
             "operations": "ok",
             "agreement": "ok",
