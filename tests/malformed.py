@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 
 from tests.data import (
+    EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
     JPEG_BASELINE,
@@ -49,6 +50,16 @@ def words(*values: int) -> bytes:
 def long(value: int) -> bytes:
     """Return one unsigned word of 32 bits."""
     return struct.pack("<I", value)
+
+
+def in_order(vr: str, value: bytes, form: str) -> bytes:
+    """Return a little endian value in the byte order of a transfer syntax."""
+    size = {"US": 2, "SS": 2, "OW": 2, "AT": 2, "UL": 4, "SL": 4, "FL": 4, "OF": 4, "OL": 4, "FD": 8, "OD": 8}.get(
+        vr, 1
+    )
+    if form != EXPLICIT_BIG or size == 1:
+        return value
+    return b"".join(value[at : at + size][::-1] for at in range(0, len(value), size))
 
 
 def grey_pixels(size: int = 8, *, bits: int = 8) -> dict[int, Element]:
@@ -96,9 +107,9 @@ def image(
         PIXEL_DATA: ("OW", bytes(range(64))),
         **(changes or {}),
     }
-    form = form or (IMPLICIT_LITTLE if transfer_syntax == IMPLICIT_LITTLE else EXPLICIT_LITTLE)
+    form = form or (transfer_syntax if transfer_syntax in (IMPLICIT_LITTLE, EXPLICIT_BIG) else EXPLICIT_LITTLE)
     body = b"".join(
-        part if isinstance(part, bytes) else element(tag, *part, form)
+        part if isinstance(part, bytes) else element(tag, part[0], in_order(*part, form), form)
         for tag, part in sorted(found.items())
         if part is not None
     )
