@@ -12,14 +12,14 @@ PROBE_S = 2.0
 """Deadline of one question."""
 
 
-async def core_status(channel: grpc.aio.Channel) -> str:
-    """Return SERVING or NOT_SERVING, or another word of the health protocol.
+async def core_status(channel: grpc.aio.Channel, service: str = "") -> str:
+    """Return SERVING or NOT_SERVING, or another word of the health protocol, about one service or the whole core.
 
     Raises:
         grpc.aio.AioRpcError: nobody answers, or not in this protocol.
     """
     stub = health_pb2_grpc.HealthStub(channel)
-    response = await stub.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_S)
+    response = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PROBE_S)
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
 

@@ -156,7 +156,7 @@ def _disk(settings: Settings) -> dict[str, Any]:
     except OSError as error:
         return _entry("disk", "failed", f"The data directory can't be used: {error.strerror}.")
     free = f"{usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB"
-    return _entry("disk", "ok" if usage.free > usage.total * 0.05 else "warning", free)
+    return _entry("disk", "ok" if usage.free >= settings.warn_free_bytes else "warning", free)
 
 
 def _archive(settings: Settings) -> tuple[dict[str, Any], bool]:

@@ -54,6 +54,7 @@ from server.domain.texts import Texts
 from server.domain.thumbnails import Thumbnails
 from server.domain.transcode import Transcoder
 from server.domain.transcode_instance import InstanceTranscoder
+from server.domain.writing import Writing
 from server.opening import StartError, prepare
 from server.ports.workers import Workers
 from server.rpc.capabilities import CapabilitiesServicer
@@ -177,13 +178,16 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         if recovered := await housekeeping.recover():
             _log.info("recovered what an unfinished run left count=%d", recovered)
         operations = Operations(record=database.operations, tags=database.tags, now=now)
+        writing = Writing(blobs, database.instances, settings.warn_free_bytes)
         needed = {"index": database.instances.check, "blobs": blobs.check}
-        watch = Health(SERVICES, needed, {"operations": operations.check, "changes": access.check})
+        others = {"writes": writing.check, "operations": operations.check, "changes": access.check}
+        watch = Health(SERVICES, needed, others, writing.noticed)
 
         tags = ExtendedQueryTags(tags=database.tags, now=now)
         store = Store(
             blobs=blobs,
             committer=committer,
+            writing=writing,
             gate=gate,
             access=access,
             max_instance_bytes=settings.max_instance_bytes,

@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         "ahead, nothing expires by it until `dicomstore accept-clock` confirms it.",
     )
     erase_interval_seconds: float = Field(180, gt=0, description="Time between two looks for bytes to erase.")
+    warn_free_bytes: int = Field(
+        10 * 10**9,
+        ge=0,
+        description="Free space of the data directory below which the log and `dicomstore doctor` warn; 0 never warns.",
+    )
     operation_days: float = Field(7, gt=0, description="Time that operations are remembered after they are finished.")
     search_seconds: float = Field(30, gt=0, description="Time that the index may take to find something.")
     shutdown_seconds: float = Field(10, ge=0, description="Time that calls in flight get to finish when stopping.")

@@ -24,8 +24,6 @@ from cli.health import PROBE_S, core_status, facade_status
 from cli.output import data, in_bytes, table
 from cli.programs import Module, answer, last_lines
 
-FREE_BYTES_WARNING = 10 * 10**9
-FREE_BYTES_FAILED = 10**9
 PACKAGES = ("dicomstore", "grpcio", "protobuf", "pydicom", "sqlalchemy", "starlette", "uvicorn")
 
 
@@ -97,7 +95,7 @@ async def examine(environment: Mapping[str, str], *, deep: bool) -> AsyncIterato
         return
     yield _settings(settings)
     values = {(setting.program, setting.name): str(setting.value) for setting in settings}
-    yield _disk(Path(values["server", "data"]))
+    yield _disk(Path(values["server", "data"]), int(values["server", "warn_free_bytes"]))
     yield await _core(values["server", "grpc"])
     yield await _facade(values["facade", "http"])
     if told := core_of_facade(settings):
@@ -126,7 +124,7 @@ def _settings(settings: list[Setting]) -> Check:
     return Check("settings", Status.OK, ", ".join(changed) or "all defaults")
 
 
-def _disk(directory: Path) -> Check:
+def _disk(directory: Path, warn_free_bytes: int) -> Check:
     existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
         hint = "give the user that runs the core the right to write there, or choose another with DICOMSTORE_DATA"
@@ -134,9 +132,7 @@ def _disk(directory: Path) -> Check:
     free_bytes = shutil.disk_usage(existing).free
     detail = f"{in_bytes(free_bytes)} free at {directory.absolute()}"
     hint = "make room, or move the data directory with DICOMSTORE_DATA"
-    if free_bytes < FREE_BYTES_FAILED:
-        return Check("disk", Status.FAILED, detail, hint)
-    if free_bytes < FREE_BYTES_WARNING:
+    if free_bytes < warn_free_bytes:
         return Check("disk", Status.WARNING, detail, hint)
     return Check("disk", Status.OK, detail)
 
@@ -145,7 +141,7 @@ async def _core(listens_on: str) -> Check:
     address = str(parse_address(listens_on).to_connect())
     async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
-            status = await core_status(channel)
+            status, writes = await core_status(channel), await core_status(channel, "writes")
             running = (
                 await capabilities_service_pb2_grpc.CapabilitiesServiceStub(channel).GetCapabilities(
                     capabilities_service_pb2.GetCapabilitiesRequest(), timeout=PROBE_S
@@ -156,6 +152,9 @@ async def _core(listens_on: str) -> Check:
     if status != "SERVING":
         hint = "look at its log; most often database or disk can't be reached"
         return Check("core", Status.FAILED, f"answers {status} at {address}", hint)
+    if writes != "SERVING":
+        hint = "make room on the disks of data directory and database; the core's log has the reason"
+        return Check("core", Status.FAILED, f"serves what is stored at {address}, but nothing can be stored", hint)
     detail = f"serves at {address}, version {running}"
     try:
         if running != version("dicomstore"):

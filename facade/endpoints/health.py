@@ -1,5 +1,6 @@
 """Is the service well? Asked by people, load balancers and supervisors (spec/endpoints.md section 6)."""
 
+import asyncio
 import time
 from collections.abc import Set
 from dataclasses import dataclass, field
@@ -16,13 +17,25 @@ from facade.observe import call_metadata
 CACHE_SECONDS = 1.0
 """For how long an answer is given again, so that probes do not reach the core each time."""
 
-_CHECK_SECONDS = 5.0
+_CHECK_SECONDS = 3.0
+"""Deadline of all questions to the core together. The core answers from memory, so this is long."""
 
-_COMPONENTS = {"core": "", "index": "index", "blobs": "blobs", "operations": "operations", "changes": "changes"}
+_COMPONENTS = {
+    "core": "",
+    "index": "index",
+    "blobs": "blobs",
+    "writes": "writes",
+    "operations": "operations",
+    "changes": "changes",
+}
 """What is shown → what the core's health service calls it."""
 
-_MINOR = frozenset({"operations", "changes"})
-"""Without these the service is degraded, and serves."""
+_MINOR = frozenset({"writes", "operations", "changes"})
+"""Without these the service is degraded, and serves: all that is stored can be read."""
+
+_FAULTS = {
+    "writes": "Nothing can be stored or deleted: look at the free space and the core's log.",
+}
 
 
 @dataclass(slots=True)
@@ -34,7 +47,7 @@ class HealthCache:
 
 
 async def health(request: Request) -> Response:
-    """GET /health/check: 200 when the core and what it depends on serve, 503 when not."""
+    """GET /health/check: 200 when what is stored can be read, "Degraded" when nothing can be stored; else 503."""
     cache: HealthCache = request.app.state.health
     if time.monotonic() - cache.looked_at > CACHE_SECONDS:
         cache.faults = await _look(request)
@@ -61,15 +74,20 @@ def _status(faulty: Set[str]) -> str:
 
 
 async def _look(request: Request) -> dict[str, str]:
-    """Ask for one component after the other; nothing more when the core itself can't be asked."""
+    """Ask for all components at once; nothing is known of the others when the core itself can't be asked."""
     core: Core = request.app.state.core
-    faults: dict[str, str] = {}
-    for name, service in _COMPONENTS.items():
-        try:
-            answer: HealthCheckResponse = await core.ask(
-                core.health.Check, HealthCheckRequest(service=service), call_metadata(request), seconds=_CHECK_SECONDS
-            )
-        except CoreFailure:
-            return faults | {name: "Can't be reached."}
-        faults[name] = "" if answer.status == HealthCheckResponse.SERVING else "Is there, but does not serve."
-    return faults
+    metadata = call_metadata(request)
+
+    async def ask(service: str) -> HealthCheckResponse:
+        question = HealthCheckRequest(service=service)
+        answer: HealthCheckResponse = await core.ask(core.health.Check, question, metadata, seconds=_CHECK_SECONDS)
+        return answer
+
+    try:
+        answers = await asyncio.gather(*map(ask, _COMPONENTS.values()))
+    except CoreFailure:
+        return {"core": "Can't be reached."}
+    return {
+        name: "" if answer.status == HealthCheckResponse.SERVING else _FAULTS.get(name, "Is there, but does not serve.")
+        for name, answer in zip(_COMPONENTS, answers, strict=True)
+    }

@@ -14,6 +14,9 @@ from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
 PIECE_BYTES = 1 << 20
 """Most bytes that are read or written at once."""
 
+_ROOM_BYTES = 4 << 20
+"""Less room than this counts as none: the next upload may need it."""
+
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MOST_BUFFERS = 500  # of one pwritev; Linux takes 1024
 
@@ -78,6 +81,37 @@ def write_all(fd: int, buffers: Sequence[Buffer], position: int) -> int:
 def start_writeback(fd: int, offset: int, size: int) -> None:
     """Let the system begin to write a range to disk, so that a later sync has less to wait for. Promises nothing."""
     _libc.sync_file_range(fd, ctypes.c_longlong(offset), ctypes.c_longlong(size), _SYNC_FILE_RANGE_WRITE)
+
+
+def require_directory(path: Path) -> None:
+    """Open a directory. Raises: OSError."""
+    os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+
+def free_bytes(directory: Path) -> int:
+    """Return how much this process may still write to the filesystem of a directory. Raises: OSError."""
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize
+
+
+def require_room(directory: Path, size_bytes: int) -> None:
+    """Prove that a file of a few megabytes can be made, and that `size_bytes` are free.
+
+    Raises:
+        OSError: ENOSPC, or what else the system says against it.
+    """
+    if free_bytes(directory) < max(size_bytes, _ROOM_BYTES):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    try:
+        fd = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR):  # this filesystem has no files without a name
+            return
+        raise
+    try:
+        os.posix_fallocate(fd, 0, _ROOM_BYTES)  # finds what a number of free blocks does not show, a quota for example
+    finally:
+        os.close(fd)
 
 
 def _translated(work: Callable[[], _T]) -> _T:

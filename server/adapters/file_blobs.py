@@ -23,7 +23,16 @@ from io import FileIO
 from pathlib import Path
 
 from server.adapters.allowance import Allowance
-from server.adapters.disk import PIECE_BYTES, DiskThreads, start_writeback, sync_directory, write_all
+from server.adapters.disk import (
+    PIECE_BYTES,
+    DiskThreads,
+    free_bytes,
+    require_directory,
+    require_room,
+    start_writeback,
+    sync_directory,
+    write_all,
+)
 from server.adapters.page_cache import PageCache
 from server.adapters.process_directory import LOCK, ProcessDirectory
 from server.adapters.quarantine import Quarantine
@@ -203,10 +212,19 @@ class FileBlobs:
 
     async def check(self) -> None:
         """See the port."""
+        await self.threads.run(lambda: require_directory(self._blobs))
+
+    async def check_writing(self, size_bytes: int = 0) -> None:
+        """See the port."""
+        await self.threads.run(lambda: require_room(self._ingest.path, size_bytes))
         async with self.open_write() as writer:
             await writer.write(b"check")
             locator = await writer.commit()
         await self.delete([locator])
+
+    async def free_bytes(self) -> int:
+        """See the port."""
+        return await self.threads.run(lambda: free_bytes(self._blobs))
 
     def path(self, locator: Locator) -> Path:
         """Return the final name of a blob."""

@@ -84,6 +84,13 @@ class MemoryBlobs:
     async def check(self) -> None:
         """See the port."""
 
+    async def check_writing(self, size_bytes: int = 0) -> None:
+        """See the port."""
+
+    async def free_bytes(self) -> int:
+        """See the port."""
+        return 1 << 40
+
     def _existing(self, locator: Locator) -> bytes:
         if locator not in self._blobs:
             raise DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.")

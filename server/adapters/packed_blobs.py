@@ -262,6 +262,14 @@ class PackedBlobs:
         """See the port."""
         await self._files.check()
 
+    async def check_writing(self, size_bytes: int = 0) -> None:
+        """See the port."""
+        await self._files.check_writing(size_bytes)
+
+    async def free_bytes(self) -> int:
+        """See the port."""
+        return await self._files.free_bytes()
+
 
 class _Writer:
     """BlobWriter (see `server.ports.blobs`): gathers until it is clear that the blob is not a small one."""

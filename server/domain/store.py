@@ -17,6 +17,7 @@ from server.domain.access import Access
 from server.domain.commit import Committer
 from server.domain.extended_query_tags import finding
 from server.domain.partitions import PartitionGate
+from server.domain.writing import Writing
 from server.model.errors import (
     Aborted,
     AlreadyExists,
@@ -108,6 +109,7 @@ class Store:
         *,
         blobs: BlobStore,
         committer: Committer,
+        writing: Writing,
         gate: PartitionGate,
         access: Access,
         max_instance_bytes: int,
@@ -116,6 +118,7 @@ class Store:
     ) -> None:
         self._blobs = blobs
         self._committer = committer
+        self._writing = writing
         self._gate = gate
         self._access = access
         self._max_instance_bytes = max_instance_bytes
@@ -139,6 +142,7 @@ class Store:
         return Receiver(
             self._blobs,
             self._committer,
+            self._writing,
             reader,
             target,
             declared_size_bytes,
@@ -175,6 +179,7 @@ class Receiver:
         self,
         blobs: BlobStore,
         committer: Committer,
+        writing: Writing,
         reader: InstanceReader,
         target: StoreTarget,
         declared_size_bytes: int | None,
@@ -184,6 +189,7 @@ class Receiver:
     ) -> None:
         self._blobs = blobs
         self._committer = committer
+        self._writing = writing
         self._reader = reader
         self._target = target
         self._declared_size_bytes = declared_size_bytes
@@ -234,6 +240,7 @@ class Receiver:
             self._check_content(description)
             return await self._commit(description, turn or Turn())
         except DicomStoreError as error:
+            self._writing.refused(error, self.size_bytes)
             return _failed(error, description)
         finally:
             await self.close()

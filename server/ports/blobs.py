@@ -134,8 +134,24 @@ class BlobStore(Protocol):
         ...
 
     async def check(self) -> None:
-        """Prove that a blob can be written and made durable now.
+        """Prove that blobs can be read now.
+
+        Raises:
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        ...
+
+    async def check_writing(self, size_bytes: int = 0) -> None:
+        """Prove that a blob can be written and made durable now, and that there is room for one of `size_bytes`.
 
         Raises: as `BlobWriter.write`.
+        """
+        ...
+
+    async def free_bytes(self) -> int:
+        """Return how much room there is.
+
+        Raises:
+            Unavailable: STORAGE_UNAVAILABLE.
         """
         ...

@@ -161,6 +161,10 @@ class InstanceIndex(Protocol):
         """Prove that the database answers and has the schema this program needs."""
         ...
 
+    async def check_writing(self) -> None:
+        """Prove that the database takes a change; it changes nothing."""
+        ...
+
 
 class ChangeLog(Protocol):
     """The change feed. Written by `InstanceIndex.add` and `delete` in their transactions.

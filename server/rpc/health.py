@@ -1,61 +1,108 @@
-"""The standard health service, fed by looking at what the core depends on.
+"""The standard health service, fed by probes of what the core depends on.
 
-Names: "" and every service of ours are SERVING when index and blobs are; "index" and "blobs" stand for themselves.
-So do "operations" and "changes" (whether the archive may be changed), without which everything else goes on.
+Names: "" and every service of ours are SERVING while index and blobs can be read; "index" and "blobs" stand for each
+alone. "writes" is SERVING while instances can be stored, "changes" while the archive is not read-only, "operations"
+while long work makes progress; without these everything else goes on.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any
 
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from server.model.errors import DicomStoreError
 
-CHECK_SECONDS = 15.0
+NEEDED_SECONDS = 1.5
+"""Time between two probes of what the services depend on."""
+
+OTHER_SECONDS = 15.0
+"""Time between two probes of the rest, one of which writes to the disk."""
+
+PROBE_SECONDS = 2.0
+"""Deadline of one probe. With the time between two and the facade's cache, clients hear of a fault within 5 s."""
+
 _log = logging.getLogger("dicomstore.health")
 
-Check = Callable[[], Awaitable[None]]
+Check = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Health:
     """Keeps the health servicer true."""
 
-    def __init__(self, services: Sequence[str], checks: Mapping[str, Check], others: Mapping[str, Check]) -> None:
-        """Begin; the services depend on the `checks`, not on the `others`."""
+    def __init__(
+        self, services: Sequence[str], needed: Mapping[str, Check], others: Mapping[str, Check], noticed: asyncio.Event
+    ) -> None:
+        """Begin; the services depend on what is `needed`. When `noticed` is set, the `others` are probed at once."""
         self.servicer = health.aio.HealthServicer()  # type: ignore[attr-defined] # set at run time
         self._services = services
-        self._needed = tuple(checks)
-        self._checks = {**checks, **others}
+        self._needed = tuple(needed)
+        self._others = tuple(others)
+        self._noticed = noticed
+        self._checks = {**needed, **others}
         self._healthy = dict.fromkeys(self._checks, True)
+        self._running: dict[str, asyncio.Task[None]] = {}
 
     async def check(self) -> None:
-        """Look at everything once."""
-        for name, look in self._checks.items():
-            try:
-                await look()
-                healthy = True
-            except DicomStoreError as error:
-                healthy = False
-                if self._healthy[name]:
-                    _log.error("component is down name=%s reason=%s detail=%s", name, error.reason, error.message)
-            if healthy and not self._healthy[name]:
-                _log.info("component is back name=%s", name)
-            self._healthy[name] = healthy
-            await self._set(name, healthy)
-        for service in ("", *self._services):
-            await self._set(service, all(self._healthy[name] for name in self._needed))
+        """Probe everything once."""
+        await self._probe(self._checks)
 
     async def run(self) -> None:
-        """Look again and again until cancelled."""
-        while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            await self.check()
+        """Probe again and again until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._run_needed())
+                both.create_task(self._run_others())
+        finally:
+            for task in self._running.values():
+                task.cancel()
 
     async def leave(self) -> None:
         """Say NOT_SERVING from now on, so that balancers send nothing new."""
         await self.servicer.enter_graceful_shutdown()
+
+    async def _run_needed(self) -> None:
+        while True:
+            await asyncio.sleep(NEEDED_SECONDS)
+            await self._probe(self._needed)
+
+    async def _run_others(self) -> None:
+        while True:
+            all_well = all(self._healthy[name] for name in self._others)
+            try:
+                async with asyncio.timeout(OTHER_SECONDS if all_well else NEEDED_SECONDS):
+                    await self._noticed.wait()
+            except TimeoutError:
+                pass
+            self._noticed.clear()
+            await self._probe(self._others)
+            await asyncio.sleep(NEEDED_SECONDS)  # a flood of refused uploads is no reason for a flood of probes
+
+    async def _probe(self, names: Iterable[str]) -> None:
+        await asyncio.gather(*map(self._probe_one, names))
+        for service in ("", *self._services):
+            await self._set(service, all(self._healthy[name] for name in self._needed))
+
+    async def _probe_one(self, name: str) -> None:
+        """Probe a component; one that does not answer in time is down, and is not asked again before it has."""
+        task = self._running.pop(name, None) or asyncio.create_task(self._checks[name]())
+        await asyncio.wait([task], timeout=PROBE_SECONDS)
+        fault = ""
+        if not task.done():
+            self._running[name] = task
+            fault = f"reason=TIMEOUT detail=No answer within {PROBE_SECONDS:g} s."
+        elif isinstance(error := task.exception(), DicomStoreError):
+            fault = f"reason={error.reason} detail={error.message}"
+        elif error is not None:
+            raise error
+        if fault and self._healthy[name]:
+            _log.error("component is down name=%s %s", name, fault)
+        if not fault and not self._healthy[name]:
+            _log.info("component is back name=%s", name)
+        self._healthy[name] = not fault
+        await self._set(name, not fault)
 
     async def _set(self, service: str, healthy: bool) -> None:
         status = HealthCheckResponse.SERVING if healthy else HealthCheckResponse.NOT_SERVING

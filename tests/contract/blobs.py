@@ -142,7 +142,12 @@ class BlobStoreContract:
 
     async def test_a_check_leaves_nothing_behind(self, store: BlobStore) -> None:
         await store.check()
+        await store.check_writing()
+        await store.check_writing(1_000_000)
         assert await all_blobs(store) == {}
+
+    async def test_room_is_counted(self, store: BlobStore) -> None:
+        assert await store.free_bytes() > 0
 
     async def test_a_quarantined_blob_stays_and_is_named_until_it_is_released(self, store: BlobStore) -> None:
         small, large = await put(store, b"small"), await put(store, b"x" * 2_000_000)

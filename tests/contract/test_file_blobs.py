@@ -124,6 +124,26 @@ async def test_a_full_disk_is_storage_full_and_leaves_nothing(tmp_path: Path) ->
         assert await get(store, await put(store, b"room again")) == b"room again"
 
 
+async def test_a_disk_without_room_for_the_next_upload_is_full_and_can_be_read(tmp_path: Path) -> None:
+    async with FileBlobs(tmp_path) as store:
+        with no_file_larger_than(1_000_000), pytest.raises(Exhausted) as caught:
+            await store.check_writing()
+        assert caught.value.reason is Reason.STORAGE_FULL
+        with pytest.raises(Exhausted):
+            await store.check_writing(await store.free_bytes() + (1 << 40))
+        await store.check()
+
+
+async def test_a_store_that_has_vanished_can_not_be_read(tmp_path: Path) -> None:
+    async with FileBlobs(tmp_path) as store:
+        os.rename(tmp_path / "blobs", tmp_path / "elsewhere")
+        for probe in (store.check, store.check_writing, store.free_bytes):
+            with pytest.raises(Unavailable) as caught:
+                await probe()
+            assert caught.value.reason is Reason.STORAGE_UNAVAILABLE
+        os.rename(tmp_path / "elsewhere", tmp_path / "blobs")
+
+
 async def test_a_store_that_has_vanished_is_unavailable(tmp_path: Path) -> None:
     async with FileBlobs(tmp_path) as store:
         os.rename(tmp_path / "blobs", tmp_path / "elsewhere")

@@ -12,6 +12,7 @@ from server.domain.access import Access
 from server.domain.commit import Committer
 from server.domain.partitions import PartitionGate
 from server.domain.store import Store, Turn
+from server.domain.writing import Writing
 from server.model.instance import ValidationMode
 from tests.data import part10
 
@@ -29,6 +30,7 @@ async def test_an_instance_cancelled_while_it_waits_for_its_turn_leaves_no_blob(
     store = Store(
         blobs=blobs,
         committer=committer,
+        writing=Writing(blobs, database.instances, low_bytes=0),
         gate=gate,
         access=Access(),
         max_instance_bytes=1 << 20,

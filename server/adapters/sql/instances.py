@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from server.adapters.sql import reading
 from server.adapters.sql.adding import add
+from server.adapters.sql.counters import Counters
 from server.adapters.sql.counting import count
 from server.adapters.sql.damage import change_damage
 from server.adapters.sql.deleting import delete_resource
@@ -202,6 +203,10 @@ class SqlInstanceIndex:
     async def check(self) -> None:
         """See the port."""
         await self._transactions.read(_check)
+
+    async def check_writing(self) -> None:
+        """See the port."""
+        await self._transactions.write(lambda connection: Counters.lock(connection).save(connection))
 
     def _in_partition(
         self, name: PartitionName, work: Callable[[Connection, int], Result], *, missing: Result
