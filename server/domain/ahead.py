@@ -42,6 +42,33 @@ async def _outcome(task: "asyncio.Task[Thing]") -> Thing | DicomStoreError:
         task.cancel()  # of no effect but when whoever awaits it is cancelled
 
 
+async def settled(chunks: AsyncGenerator[bytes], limit_bytes: int) -> AsyncGenerator[bytes]:
+    """Return chunks, of which the first ones, up to a number of bytes, are awaited before this returns.
+
+    Raises: what the first ones raise, so that it is known before anything has been sent.
+    """
+    held: deque[bytes] = deque()
+    size = 0
+    try:
+        async for chunk in chunks:
+            held.append(chunk)
+            size += len(chunk)
+            if size >= limit_bytes:
+                break
+    except BaseException:
+        await chunks.aclose()
+        raise
+    return _continued(held, chunks)
+
+
+async def _continued(held: deque[bytes], chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    async with aclosing(chunks):
+        while held:
+            yield held.popleft()
+        async for chunk in chunks:
+            yield chunk
+
+
 async def once(data: bytes) -> AsyncGenerator[bytes]:
     """Yield bytes that are there already."""
     yield data

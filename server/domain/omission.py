@@ -1,8 +1,9 @@
 """What a response leaves out, counted before its first byte; see `Omission` in retrieve_service.proto."""
 
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from server.model.errors import DicomStoreError, Exhausted, Unavailable
 from server.model.instance import StoredInstance
@@ -51,28 +52,58 @@ class Omission:
             self.errors.append((stored, error))
 
 
-Item = TypeVar("Item")
+class Sized(Protocol):
+    """An item that can be sent."""
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Return its size, if it is known."""
+
+
+AHEAD_BYTES = 4 << 20
+"""How much of a response of many frames is made before its first byte is sent, so that damage shows in its status."""
+
+Item = TypeVar("Item", bound=Sized)
 Failure = TypeVar("Failure", bound=Failed)
 
 
 async def announced(
-    items: AsyncGenerator[Item | Failure], failure: type[Failure], omission: Omission
+    items: AsyncGenerator[Item | Failure], failure: type[Failure], omission: Omission, *, ahead_bytes: int = 0
 ) -> AsyncGenerator[Omission | Item | Failure]:
     """Yield items, first of all what is left out, if anything is: `omission`, and what fails before the first success.
 
+    ahead_bytes: items of so many bytes together are awaited before the first is yielded. They must be readable then.
+
     Raises: the error of the first omission, if there is no success; at once, if it is not the item's fault.
     """
-    has_begun = False
+    held: deque[Item] = deque()
+    size, has_begun = 0, False
     async with aclosing(items):
         async for item in items:
-            if not has_begun and isinstance(item, failure):
+            if has_begun:
+                yield item
+            elif isinstance(item, failure):
                 if isinstance(item.error, (Exhausted, Unavailable)):
                     raise item.error
                 omission.add(item.stored, item.error)
-                continue
-            if not has_begun and omission.count:
-                yield omission
+            else:
+                success = cast("Item", item)
+                held.append(success)
+                size += success.size_bytes or 0
+                if size >= ahead_bytes:
+                    has_begun = True
+                    async for first in _beginning(omission, held):
+                        yield first
+        if held:
             has_begun = True
-            yield item
+            async for first in _beginning(omission, held):
+                yield first
     if not has_begun and omission.errors:
         raise omission.errors[0][1]
+
+
+async def _beginning(omission: Omission, held: deque[Item]) -> AsyncGenerator[Omission | Item]:
+    if omission.count:
+        yield omission
+    while held:
+        yield held.popleft()

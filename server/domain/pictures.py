@@ -9,9 +9,10 @@ from typing import Any
 from server.dicom.animation import Animation, delays_ms
 from server.dicom.annotation import patient_lines, technique_lines
 from server.dicom.picture import is_color, placement
-from server.domain.ahead import made_ahead
+from server.domain.ahead import made_ahead, settled
 from server.domain.damage import DamageRecord, of_rendering
 from server.domain.images import Image, Images
+from server.domain.omission import AHEAD_BYTES
 from server.domain.pixels import Pixels
 from server.domain.rendered import Annotation, Style, WindowWish
 from server.domain.transcode import frame_bytes
@@ -89,7 +90,7 @@ class Pictures:
         return await self._workers.perform(RenderFrame(data, image.description, pixels.syntax, look, output))
 
     async def animation(self, pixels: Pixels, wish: Wish) -> AsyncGenerator[bytes]:
-        """Open an animation of all frames, of which a few are made ahead; the first is made before this returns.
+        """Open an animation of all frames, of which a few are made ahead; a small one is made before this returns.
 
         wish: its number is that of the first frame.
 
@@ -111,7 +112,8 @@ class Pictures:
         except BaseException:
             await frames.aclose()
             raise
-        return _animated(animation, first, frames, delays_ms(image.attributes, numbers))
+        delays = delays_ms(image.attributes, numbers)
+        return await settled(_animated(animation, first, frames, delays), AHEAD_BYTES)
 
     async def _works(self, pixels: Pixels, wish: Wish) -> AsyncGenerator[Coroutine[Any, Any, bytes]]:
         for number in range(1, pixels.layout.number_of_frames + 1):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from server.dicom.syntax import is_defined
 from server.domain.acceptable import Acceptable, choose, ranked
-from server.domain.omission import Omission, announced
+from server.domain.omission import AHEAD_BYTES, Omission, announced
 from server.domain.partitions import PartitionGate
 from server.domain.pixels import PixelReader, Pixels
 from server.domain.reading import (
@@ -115,13 +115,14 @@ class RetrieveFrames:
             raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
         await pixels.require(frames)
         target = await self._choose(pixels, choices)
-        omission = Omission()
+        omission, ahead_bytes = Omission(), 0
         if target == pixels.syntax or target in _stored_forms(pixels):
             opened = self._stored(pixels, frames, target, part)
         else:
             substitute = _acceptable_as_stored(pixels, choices)
             opened = self._made(pixels, frames, target, part, substitute, omission)
-        async with aclosing(announced(opened, FailedFrame, omission)) as items:
+            ahead_bytes = AHEAD_BYTES
+        async with aclosing(announced(opened, FailedFrame, omission, ahead_bytes=ahead_bytes)) as items:
             async for item in items:
                 yield item
 

@@ -10,7 +10,7 @@ from typing import Any
 from server.dicom.kinds import Kind
 from server.domain.ahead import made_ahead, once
 from server.domain.images import Images
-from server.domain.omission import Omission, announced
+from server.domain.omission import AHEAD_BYTES, Omission, announced
 from server.domain.partitions import PartitionGate
 from server.domain.pictures import Pictures, Wish
 from server.domain.pixels import PixelReader, Pixels
@@ -92,7 +92,8 @@ class RetrieveRendered:
             return
         omission = Omission()
         items = self._frames(ref, request, omission) if request.frames else self._instances(ref, request, omission)
-        async with aclosing(announced(items, NotRendered, omission)) as announced_items:
+        ahead_bytes = AHEAD_BYTES if request.frames else 0
+        async with aclosing(announced(items, NotRendered, omission, ahead_bytes=ahead_bytes)) as announced_items:
             async for item in announced_items:
                 yield item
 

@@ -9,7 +9,7 @@ import grpc
 import numpy
 import pytest
 import pytest_asyncio
-from dicomstore.v1 import errors_pb2, resources_pb2
+from dicomstore.v1 import resources_pb2
 from dicomstore.v1 import retrieve_service_pb2 as pb
 from PIL import Image
 
@@ -225,19 +225,17 @@ def jpeg(value: int) -> bytes:
     return out.getvalue()
 
 
-async def test_a_frame_that_cannot_be_decoded_ends_an_animation_and_no_other_frame(core: CoreClient) -> None:
+async def test_a_frame_that_cannot_be_decoded_fails_an_animation_and_no_other_frame(core: CoreClient) -> None:
     frames = [jpeg(value) for value in range(0, 60, 10)]
     frames[3] = frames[2] = b"\xff\xd8\xff broken"
     body = part10(
         transfer_syntax="1.2.840.10008.1.2.4.50", fragments=[[frame] for frame in frames], Rows=16, Columns=16
     )
     [stored] = await core.stored(body)
-    moving = await render(core, ref_of(stored), acceptable_media_types=["image/gif"])
-    assert moving[0][0].media_type == "image/gif"
-    assert moving[0][1].startswith(b"GIF89a")
-    assert moving[1][0].reason == errors_pb2.ERROR_REASON_PIXEL_DATA_UNREADABLE
+    for media_type in ("image/gif", "image/apng"):
+        assert await reason(core, ref_of(stored), acceptable_media_types=[media_type]) == "PIXEL_DATA_UNREADABLE"
     still = await render(core, ref_of(stored), frames=[2, 4, 5])
-    assert [bool(data) for _, data in still] == [True, False, True]
+    assert sum(bool(data) for _, data in still) == 2
     assert (await thumbnail(core, ref_of(stored)))[0].frame == 1  # the one in the middle is broken
     assert (await thumbnail(core, ref_of(stored), frames=[4]))[0].frame == 0
     assert await reason(core, ref_of(stored), frames=[4]) == "PIXEL_DATA_UNREADABLE"

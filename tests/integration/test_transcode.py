@@ -400,14 +400,16 @@ async def test_compressed_frames_are_had_uncompressed(core: CoreClient) -> None:
     assert [data for _, data in found] == [pixels_of(body)[number].tobytes() for number in (1, 5)]
 
 
-async def test_a_damaged_frame_fails_and_the_others_arrive(core: CoreClient) -> None:
+async def test_a_damaged_frame_is_counted_before_the_others_are_sent(core: CoreClient) -> None:
     [stored] = await core.stored(await _compressed(core, frames=4, damaged=2))
-    pieces = await frame_pieces(core, id_of(stored), [1, 2, 3, 2, 4], EXPLICIT_LITTLE)
-    assert [piece.head.frame for piece in pieces] == [1, 0, 3, 0, 4]
-    assert [piece.last for piece in pieces] == [True, False, True, False, True]
-    assert {piece.failed.reason for piece in pieces if not piece.last} == {
-        errors_pb2.ERROR_REASON_PIXEL_DATA_UNREADABLE
-    }
+    request = pb.RetrieveFramesRequest(
+        instance=id_of(stored), frames=[1, 2, 3, 2, 4], acceptable_transfer_syntax_uids=[EXPLICIT_LITTLE]
+    )
+    messages = [message async for message in core.retrieve_stub.RetrieveFrames(request)]
+    assert messages[0].omission.count == 2
+    pieces = [piece for message in messages for piece in message.pieces]
+    assert [piece.head.frame for piece in pieces] == [1, 3, 4]
+    assert all(piece.last for piece in pieces)
 
 
 async def test_a_frame_that_is_known_to_be_damaged_is_counted_before_the_others_are_sent(core: CoreClient) -> None:

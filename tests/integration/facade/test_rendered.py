@@ -178,17 +178,33 @@ def jpeg(value: int) -> bytes:
     return out.getvalue()
 
 
-async def test_an_animation_that_cannot_go_on_breaks_off_and_frames_are_left_out(web: httpx.AsyncClient) -> None:
+async def test_a_frame_that_cannot_be_decoded_is_noticed_before_the_first_byte(web: httpx.AsyncClient) -> None:
     fragments = [[jpeg(0)], [jpeg(9)], [jpeg(9)], [jpeg(9)], [b"\xff\xd8\xff broken"], [jpeg(9)]]
     described = {"Rows": 16, "Columns": 16, "SOPInstanceUID": "1.2.3"}
     await stored(web, part10(transfer_syntax="1.2.840.10008.1.2.4.50", fragments=fragments, **described))
 
-    with pytest.raises(httpx.RemoteProtocolError):
-        await web.get(f"{INSTANCE}/rendered?accept=image/gif")
-    assert len(parts_of(await web.get(f"{INSTANCE}/frames/4,5,6/rendered"))) == 2
+    octets = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1'}
+    for path, headers in (("frames/4,5,6/rendered", {}), ("frames/4,5,6", octets)):
+        response = await web.get(f"{INSTANCE}/{path}", headers=headers)
+        assert response.status_code == 206
+        assert len(parts_of(response)) == 2
+    for media_type in ("image/gif", "image/apng"):
+        assert (await web.get(f"{INSTANCE}/rendered?accept={media_type}")).status_code == 406
     assert (await web.get(f"{INSTANCE}/frames/5/rendered")).status_code == 406
     assert opened(await web.get(f"{INSTANCE}/frames/5/thumbnail")).size == (256, 256)  # an icon
     assert opened(await web.get(f"{INSTANCE}/thumbnail")).size == (16, 16)
+
+
+async def test_a_large_animation_that_cannot_go_on_breaks_off(web: httpx.AsyncClient) -> None:
+    noise = numpy.random.default_rng(1).integers(0, 256, (900, 900), dtype=numpy.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).save(out, "JPEG")
+    fragments = [[out.getvalue()]] * 8 + [[b"\xff\xd8\xff broken"]]
+    described = {"Rows": 900, "Columns": 900, "SOPInstanceUID": "1.2.3"}
+    await stored(web, part10(transfer_syntax="1.2.840.10008.1.2.4.50", fragments=fragments, **described))
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        await web.get(f"{INSTANCE}/rendered?accept=image/gif")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -139,7 +139,8 @@ class RetrieveServiceServicer:
 
         Only the bytes of those frames are read, and only those frames are re-encoded. A frame of encapsulated pixel data
         is the concatenation of its fragments (PS3.5 section A.4), without item tags. Native frames are little endian.
-        A frame that can't be read or decoded fails; the others arrive.
+        A frame that can't be read or decoded fails; the others arrive. Re-encoded frames are made ahead, up to 4 MiB, so
+        that those of them that fail are counted in the first message.
 
         Errors: INVALID_UID, INVALID_FRAME_NUMBER, INVALID_FIELD (range), the partition reasons, STUDY_NOT_FOUND,
         SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, NO_PIXEL_DATA, FRAME_NOT_FOUND, NOT_ACCEPTABLE_TRANSFER_SYNTAX,
