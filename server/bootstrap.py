@@ -184,6 +184,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         watch = Health(SERVICES, needed, others, writing.noticed)
 
         tags = ExtendedQueryTags(tags=database.tags, now=now)
+        damage = DamageRecord(database.instances)
         store = Store(
             blobs=blobs,
             committer=committer,
@@ -192,6 +193,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             access=access,
             max_instance_bytes=settings.max_instance_bytes,
             max_header_bytes=settings.max_header_bytes,
+            damage=damage,
             accepts_identical=settings.identical_instances == "accept",
         )
         delete = Delete(
@@ -205,7 +207,6 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         )
         room = Room(settings.max_ingest_bytes, settings.ingest_wait_seconds)
         pace = Pace(settings.max_answer_bytes)
-        damage = DamageRecord(database.instances)
         reading = Reading(blobs, pace, damage)
         workers: Workers = await stack.enter_async_context(
             WorkerPool(

@@ -5,7 +5,6 @@ is judged, its blob made durable, then its rows committed; only then is it answe
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import google_crc32c
 from server.dicom.reader import Description, InstanceReader
 from server.domain.access import Access
 from server.domain.commit import Committer
+from server.domain.damage import DamageRecord, of_bytes
 from server.domain.extended_query_tags import finding
 from server.domain.partitions import PartitionGate
 from server.domain.writing import Writing
@@ -46,8 +46,6 @@ CANNOT_UNDERSTAND = 43264
 DUPLICATE = 45070
 DATA_SET_DOES_NOT_MATCH = 45063
 ATTRIBUTES_INVALID = 1
-
-_log = logging.getLogger("dicomstore.store")
 
 _FAILURE_REASONS = {
     Reason.UNREADABLE_INSTANCE: CANNOT_UNDERSTAND,
@@ -114,9 +112,11 @@ class Store:
         access: Access,
         max_instance_bytes: int,
         max_header_bytes: int,
+        damage: DamageRecord,
         accepts_identical: bool = True,
     ) -> None:
         self._blobs = blobs
+        self._damage = damage
         self._committer = committer
         self._writing = writing
         self._gate = gate
@@ -143,6 +143,7 @@ class Store:
             self._blobs,
             self._committer,
             self._writing,
+            self._damage,
             reader,
             target,
             declared_size_bytes,
@@ -180,6 +181,7 @@ class Receiver:
         blobs: BlobStore,
         committer: Committer,
         writing: Writing,
+        damage: DamageRecord,
         reader: InstanceReader,
         target: StoreTarget,
         declared_size_bytes: int | None,
@@ -190,6 +192,7 @@ class Receiver:
         self._blobs = blobs
         self._committer = committer
         self._writing = writing
+        self._damage = damage
         self._reader = reader
         self._target = target
         self._declared_size_bytes = declared_size_bytes
@@ -309,10 +312,8 @@ class Receiver:
         result: StoreResult
         try:
             identical = await self._is_identical(existing, locator)
-        except DataLoss:
-            _log.error(
-                "stored bytes are missing or damaged version=%d instance=%s", existing.version, existing.id.instance
-            )
+        except DataLoss as loss:
+            await self._damage.found(existing, of_bytes(loss))
             result = _failed(_STORED_DAMAGED, description)
         except Unavailable as error:  # whether it is identical is not known
             result = _failed(error, description)

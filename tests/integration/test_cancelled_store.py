@@ -10,6 +10,7 @@ from server.adapters.memory_blobs import MemoryBlobs
 from server.adapters.sql.engine import migrate, open_database
 from server.domain.access import Access
 from server.domain.commit import Committer
+from server.domain.damage import DamageRecord
 from server.domain.partitions import PartitionGate
 from server.domain.store import Store, Turn
 from server.domain.writing import Writing
@@ -35,6 +36,7 @@ async def test_an_instance_cancelled_while_it_waits_for_its_turn_leaves_no_blob(
         access=Access(),
         max_instance_bytes=1 << 20,
         max_header_bytes=1 << 20,
+        damage=DamageRecord(database.instances),
     )
     target = await store.target(partition="", expected_study="", create_partition=False, mode=ValidationMode.LENIENT)
     receiver = store.receive(target)

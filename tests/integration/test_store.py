@@ -113,7 +113,7 @@ async def test_an_instance_whose_stored_bytes_are_damaged_is_no_success(
     assert (reason(again), failed(again).dicom_failure_reason) == ("INSTANCE_ALREADY_EXISTS", 45070)
     assert "damaged" in failed(again).message
     assert not failed(again).identical
-    assert f"instance={stored.id.sop_instance_uid}" in caplog.text
+    assert f"instance={stored.id.sop_instance_uid} damage={damage}" in caplog.text
 
 
 async def test_other_bytes_with_the_same_identity_are_not_identical_and_change_nothing(core: CoreClient) -> None:
