@@ -10,9 +10,14 @@ _STEP_BYTES = 1 << 18
 
 
 class Inflater:
-    """Turns a deflated data set back, in pieces of bounded size."""
+    """Turns a deflated data set back, in pieces of bounded size.
+
+    Attributes:
+        has_trailing_bytes: other bytes than zeros followed the end of the stream.
+    """
 
     def __init__(self) -> None:
+        self.has_trailing_bytes = False
         self._stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
         self._room = MAX_INFLATED_BYTES
 
@@ -23,6 +28,9 @@ class Inflater:
             InvalidRequest: UNREADABLE_INSTANCE, not a deflated stream.
             Exhausted: INSTANCE_TOO_LARGE, more than `MAX_INFLATED_BYTES` came out.
         """
+        if self._stream.eof:
+            self._look_at(data)
+            return
         while data and not self._stream.eof:
             try:
                 piece = self._stream.decompress(data, _STEP_BYTES)
@@ -34,6 +42,10 @@ class Inflater:
                 raise Exhausted(Reason.INSTANCE_TOO_LARGE, "The inflated data set is larger than the server takes.")
             if piece:
                 yield piece
+        self._look_at(self._stream.unused_data)
+
+    def _look_at(self, trailing: bytes) -> None:
+        self.has_trailing_bytes = self.has_trailing_bytes or bool(trailing.strip(b"\0"))
 
     def finish(self) -> None:
         """Check that the stream is whole.

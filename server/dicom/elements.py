@@ -26,6 +26,9 @@ EXTENDED_OFFSET_TABLE = 0x7FE00001
 PIXEL_DATA = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
 """Pixel Data, Float Pixel Data, Double Float Pixel Data."""
 
+TRAILING_PADDING = 0xFFFCFFFC
+"""Data Set Trailing Padding."""
+
 SEQUENCE = "SQ"
 UNKNOWN = "UN"
 UNDEFINED = "??"
@@ -33,6 +36,14 @@ UNDEFINED = "??"
 
 MISSING = ""
 """The VR of an element that is encoded without, where the dictionary of public elements doesn't know it."""
+
+FILLER_TAGS = frozenset({0x00000000, 0xFFFFFFFF, 0x20202020})
+"""What bytes that are all zero, 0xFF or spaces look like."""
+
+LAST_ELEMENTS = PIXEL_DATA | {TRAILING_PADDING}
+"""After these hardly anything comes."""
+
+_UNCERTAIN_VRS = frozenset({UNKNOWN, UNDEFINED, MISSING})
 
 LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 SHORT_VRS = frozenset(
@@ -54,6 +65,7 @@ class Entry(NamedTuple):
     head: the opening of its JSON.
     unpack, length_at: read the length, from so many bytes after the start of the element.
     value_at: the value begins so many bytes after the start of the element.
+    is_certain: there is an element of this VR; otherwise more has to be looked at.
     """
 
     tag: int
@@ -62,6 +74,7 @@ class Entry(NamedTuple):
     unpack: Callable[..., tuple[Any, ...]]
     length_at: int
     value_at: int
+    is_certain: bool
 
 
 class Last:
@@ -181,7 +194,10 @@ def _is_vr(raw: bytes) -> bool:
 
 
 def _entry(tag: int, vr: str, unpack: Callable[..., tuple[Any, ...]], length_at: int, value_at: int) -> Entry:
-    return Entry(tag, vr, element_head(tag, vr), unpack, length_at, value_at)
+    is_certain = (
+        vr not in _UNCERTAIN_VRS and tag >> 16 != 0xFFFE and tag not in FILLER_TAGS and tag not in LAST_ELEMENTS
+    )
+    return Entry(tag, vr, element_head(tag, vr), unpack, length_at, value_at, is_certain)
 
 
 @cache

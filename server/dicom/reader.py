@@ -68,9 +68,11 @@ class InstanceReader:
         """
         if self._scanner is None:
             self._begin(self._released(), is_whole=True)
+        scanner, syntax = self._scanner_of(), self._syntax
         if self._inflater is not None:
             self._inflater.finish()
-        scanner, syntax = self._scanner_of(), self._syntax
+            if self._inflater.has_trailing_bytes:
+                scanner.add_trailing_bytes()
         assert syntax is not None
         return describe(scanner, scanner.finish(self._end, self._released()), syntax.uid, self._mode)
 

@@ -11,7 +11,8 @@ from server.dicom import dictionary, elements
 from server.dicom.elements import ElementTable, Entry
 from server.dicom.frames import swapped, word_bytes
 from server.dicom.nesting import DataSet, Items
-from server.dicom.walk import Walk, unreadable
+from server.dicom.trailing import TrailingBytes
+from server.dicom.walk import Walk
 
 _LONG_VRS = elements.LONG_VRS
 _UNDEFINED = elements.UNDEFINED_LENGTH
@@ -43,7 +44,8 @@ class Recoder(Walk):
             syntax of the new file: an Icon Image Sequence as a whole (it is Type 3, PS3.3 section C.7.6.1), elsewhere
             the element.
         has_big_endian_pixels: words of pixel data are big endian.
-        size_bytes: of the file, if it is known: pixel data that is cut off there becomes as long as it is.
+        size_bytes: of the file, if it is known: pixel data that is cut off there becomes as long as it is, and what
+            seems to be an element after it and is longer is left out.
 
     Attributes:
         has_stopped: the element `stop_at` was met.
@@ -105,10 +107,8 @@ class Recoder(Walk):
         """
         self._end_at(end, rest)
         self._write_changes(_LAST_TAG)
-        if isinstance(self._inner, _Copy) and self._open is self._top:
-            return
-        if self._inner is not None or self._open is not self._top or end - self.at >= 8:
-            raise unreadable("The data set ends before its last element does.")
+        if not (isinstance(self._inner, _Copy) and self._open is self._top):
+            self._check_end(end)
 
     def _run(self, data_set: DataSet) -> None:
         """There is no quicker way."""
@@ -122,6 +122,9 @@ class Recoder(Walk):
     def _take_value(self, data_set: DataSet, entry: Entry, vr: str, length: int) -> bool:
         start, tag = self._pos + entry.value_at, entry.tag
         if data_set is self._top:
+            if self._is_cut_trailer(tag, start + length):
+                self._inner = TrailingBytes(None)  # it only looks like an element
+                return True
             self._write_changes(tag)
             if tag == self._stop_at:
                 self._stop()
@@ -163,6 +166,11 @@ class Recoder(Walk):
         written_vr = "OB" if entry.tag in elements.PIXEL_DATA else self._written_vr(data_set, entry, vr)
         self._write(self._head(entry.tag, written_vr, _UNDEFINED))  # compressed values are OB (PS3.5 section A.4)
         self._inner = _CopyFragments(data_set.table, self._write)
+
+    def _is_cut_trailer(self, tag: int, stop: int) -> bool:
+        """Say whether an element after the pixel data is longer than the file."""
+        is_behind = bool(self._last_element) and tag not in elements.PIXEL_DATA
+        return is_behind and self._size_bytes is not None and self._base + stop > self._size_bytes
 
     def _existing(self, tag: int, start: int, length: int) -> int:
         """Return how much there is of a value of the top level: of pixel data the file may end before."""

@@ -15,6 +15,7 @@ from server.dicom.charset import character_set_of
 from server.dicom.elements import MAX_LAST_BYTES, ElementTable, Entry, element_head
 from server.dicom.fragments import CodestreamMarks, FragmentWalk
 from server.dicom.nesting import NEVER, DataSet, Items
+from server.dicom.trailing import TrailingBytes
 from server.dicom.values import BINARY_UNITS, PADDING, Notes, NotFinite, inline_binary
 from server.dicom.walk import Walk, unreadable
 from server.model.errors import Exhausted, Reason
@@ -103,7 +104,8 @@ class Scanner(Walk):
             end: where the data set ends, from the start of the file.
             rest: the last bytes before it, from `at` on; empty if `at` is beyond.
 
-        What is too short to be an element is padding. Only the delimiter of encapsulated pixel data may be missing.
+        What is too short to be an element is padding. Only the delimiter of encapsulated pixel data may be missing,
+        and what comes after pixel data may be cut off.
 
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE, the data set is cut off.
@@ -111,12 +113,17 @@ class Scanner(Walk):
         self._end_at(end, rest)
         if self._inner is not None and self.at == end and self._open is self._top:
             self._end_unfinished_fragments()
-        if self._inner is not None or self._open is not self._top or end - self.at >= 8:
-            raise unreadable("The data set ends before its last element does.")
+        self._check_end(end)
         if self.at > end:
-            self._cut_pixel_data(end)
+            self._end_early(end)
+        elif self._inner is not None or self.at < end:
+            self._look_at_trailing_bytes(rest[len(rest) - (end - self.at) :])
         json = _ordered(self._top)
         return [_PLACEHOLDER.sub(self._resolved, element) for element in json] if self._ambiguous else json
+
+    def add_trailing_bytes(self) -> None:
+        """Report that other bytes than zeros follow the data set."""
+        self._odd(elements.TRAILING_PADDING, "OB", "The data set is followed by bytes that are no element")
 
     # -- the pass -----------------------------------------------------------------------------------------------
 
@@ -345,15 +352,32 @@ class Scanner(Walk):
             self._inner = None
             self._inner_done()
 
-    def _cut_pixel_data(self, end: int) -> None:
+    def _look_at_trailing_bytes(self, rest: bytes) -> None:
+        """Report other bytes than zeros that came after the last element; `rest` of them were not taken."""
+        if rest.strip(b"\0") or (isinstance(self._inner, TrailingBytes) and self._inner.has_others):
+            self.add_trailing_bytes()
+
+    def _end_early(self, end: int) -> None:
+        """Cut the last value, which is longer than the file, or leave its element out: it may be none."""
+        if self._cut_pixel_data(end):
+            return
+        path, last = next(reversed(self.bulk.items()), ("", None))
+        if not self._last_element or last is None or "/" in path or last.offset + last.length != self.at:
+            raise unreadable("The data set ends before its last element does.")
+        del self.bulk[path]
+        self._top.json = [element for element in self._top.json if element[1:9] != path]
+        self.add_trailing_bytes()
+
+    def _cut_pixel_data(self, end: int) -> bool:
         """Accept native pixel data that ends early; which of its frames are whole is seen later."""
         pixel_data = self.pixel_data
         if pixel_data is None or pixel_data.fragments is not None or pixel_data.offset + pixel_data.length != self.at:
-            raise unreadable("The data set ends before its last element does.")
+            return False
         pixel_data.length, pixel_data.missing = end - pixel_data.offset, self.at - end
         path = f"{pixel_data.tag:08X}"
         self.bulk[path] = BulkElement(path, pixel_data.vr, pixel_data.offset, pixel_data.length)
         self._odd(pixel_data.tag, pixel_data.vr, "The value is shorter than its length says")
+        return True
 
     def _wait(self, needed: int) -> bool:
         if needed > _HEAD_BYTES:  # there may be no more heads

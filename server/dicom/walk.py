@@ -16,6 +16,7 @@ from server.dicom import dictionary, elements
 from server.dicom.charset import DEFAULT_REPERTOIRE
 from server.dicom.elements import UNDEFINED_LENGTH, ElementTable, Entry
 from server.dicom.nesting import NEVER, DataSet, Items
+from server.dicom.trailing import TrailingBytes, trailing_bytes
 from server.dicom.unknown_vr import NeedsMore, UnknownVr
 from server.dicom.values import BINARY_UNITS
 from server.model.errors import InvalidRequest, Reason
@@ -66,6 +67,7 @@ class Walk(ABC):
         self._open: DataSet | Items = self._top
         self._has_begun = False
         self._is_last = False
+        self._last_element = 0
         self._inner: Inner | None = None
         self._data = b""
         self._base = 0
@@ -93,8 +95,21 @@ class Walk(ABC):
     def _end_at(self, end: int, rest: bytes) -> None:
         """Take what waited for more: `rest`, the last bytes, which end before `end`."""
         self._is_last = True
+        if isinstance(self._inner, TrailingBytes):
+            self._inner.is_last = True
         if self.at <= end:
             self.feed(rest, end - len(rest))
+
+    def _check_end(self, end: int) -> None:
+        """Check that the data set ends after a whole element; after pixel data anything may follow.
+
+        Raises:
+            InvalidRequest: UNREADABLE_INSTANCE.
+        """
+        is_behind = isinstance(self._inner, TrailingBytes) or (self._inner is None and bool(self._last_element))
+        is_whole = self._inner is None and end - self.at < _HEADER_BYTES
+        if self._open is not self._top or not (is_behind or is_whole):
+            raise unreadable("The data set ends before its last element does.")
 
     # -- what subclasses make of it -----------------------------------------------------------------------------
 
@@ -183,7 +198,8 @@ class Walk(ABC):
         self._passed(self._pos - before)
         if inner.is_done:
             self._inner = None
-            self._inner_done()
+            if not isinstance(inner, TrailingBytes):
+                self._inner_done()
             return True
         return self._pos > len(self._data) or self._wait(inner.needed)
 
@@ -234,24 +250,29 @@ class Walk(ABC):
         if left < _HEADER_BYTES:
             return self._wait(_HEADER_BYTES)
         entry = table[data[position : position + table.key_bytes]][8]
-        if entry.vr == elements.UNDEFINED:
+        if not entry.is_certain:
+            if entry.tag >> 16 == 0xFFFE:
+                return self._delimiter(data_set, entry.tag)
             try:
-                entry = self._undefined_vr(data_set, entry)
+                settled = self._settled(data_set, entry)
             except NeedsMore as more:
                 return self._wait(more.needed)
+            if settled is None:
+                return True
+            entry = settled
         if room < entry.value_at:
             self._pos += int(room)
             return True
         if left < entry.value_at:
             return self._wait(entry.value_at)
         length = entry.unpack(data, position + entry.length_at)[0]
-        if entry.tag >> 16 == 0xFFFE:
-            return self._delimiter(data_set, entry.tag)
         if entry.length_at == 4 and not table.is_implicit:
             self.mislabelled += 1
-        vr = self._vr(data_set, entry, length)
+        vr = entry.vr if entry.is_certain else self._vr(data_set, entry, length)
         if length == UNDEFINED_LENGTH:
-            return self._undefined(data_set, entry, vr)
+            is_taken = self._undefined(data_set, entry, vr)
+            self._took(data_set, entry, is_taken=is_taken)
+            return is_taken
         if vr == elements.SEQUENCE:
             if not self._take_sequence(data_set, entry, length):
                 self._open_sequence(data_set, entry, length)
@@ -259,11 +280,22 @@ class Walk(ABC):
         if length > room - entry.value_at:
             length = int(room) - entry.value_at
             self._odd(entry.tag, vr, "The element is longer than the sequence that holds it")
-        return self._take_value(data_set, entry, vr, length)
+        is_taken = self._take_value(data_set, entry, vr, length)
+        if not entry.is_certain:
+            self._took(data_set, entry, is_taken=is_taken)
+        return is_taken
+
+    def _took(self, data_set: DataSet, entry: Entry, *, is_taken: bool) -> None:
+        """Remember an element that was taken if after it other bytes than elements may come."""
+        if is_taken and data_set is self._top and entry.tag in elements.LAST_ELEMENTS:
+            self._last_element = entry.tag
 
     def _delimiter(self, data_set: DataSet, tag: int) -> bool:
         if tag == elements.ITEM:
-            raise unreadable("An item is not in a sequence.")
+            if data_set is not self._top or not self._last_element:
+                raise unreadable("An item is not in a sequence.")
+            self._inner = TrailingBytes(None)
+            return True
         if data_set.parent is None:
             self._pos += _HEADER_BYTES  # a stray delimiter; pydicom ignores or ends at it
         elif tag == elements.ITEM_DELIMITER:
@@ -290,8 +322,23 @@ class Walk(ABC):
             return dictionary.public_vr(tag) or elements.UNKNOWN
         return elements.UNKNOWN
 
-    def _undefined_vr(self, data_set: DataSet, entry: Entry) -> Entry:
-        """Return how an element of a VR that is not a defined one is read. Raises NeedsMore."""
+    def _settled(self, data_set: DataSet, entry: Entry) -> Entry | None:
+        """Return how an element is read that is not certain; None if it is none. Raises NeedsMore."""
+        if data_set is self._top:
+            if entry.tag in elements.LAST_ELEMENTS:
+                return entry
+            self._inner = trailing_bytes(
+                self._data,
+                self._pos,
+                entry,
+                data_set=data_set,
+                last_tag=self._last_element,
+                is_last=self._is_last,
+            )
+            if self._inner is not None:
+                return None
+        if entry.vr != elements.UNDEFINED:
+            return entry
         element = UnknownVr(
             entry,
             self._data,
@@ -301,7 +348,11 @@ class Walk(ABC):
             is_item=data_set.parent is not None,
             is_last=self._is_last,
         )
-        return element.form() or entry
+        form = element.form()
+        if form is None and self._last_element:
+            self._inner = TrailingBytes(None)
+            return None
+        return form or entry
 
     def _undefined(self, data_set: DataSet, entry: Entry, vr: str) -> bool:
         """Take the head of an element of undefined length: a sequence, or encapsulated."""

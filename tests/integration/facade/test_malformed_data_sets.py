@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from tests import data
-from tests.data import EXPLICIT_BIG, EXPLICIT_LITTLE, element, part10_of, sequence
-from tests.integration.facade.serving import stored
+from tests.data import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, element, part10, part10_of, sequence
+from tests.integration.facade.serving import stored, stow
 
 INSTANCE = f"/studies/{data.UID_ROOT}.1/series/{data.UID_ROOT}.1.1/instances/{data.UID_ROOT}.1.1.1"
 JSON = {"Accept": "application/dicom+json"}
@@ -55,3 +55,19 @@ async def test_group_lengths_and_empty_sequences_are_in_no_response(web: httpx.A
     document = (await web.get(f"{base}{INSTANCE}/metadata", headers=XML)).text
     assert '0000"' not in document
     assert document.count("<Item ") == 2
+
+
+@pytest.mark.parametrize("base", ["/v1", "/v2"])
+@pytest.mark.parametrize(("filler", "status"), [(b"\0", 200), (b"\xff", 202), (b" ", 202)])
+async def test_trailing_bytes_are_stored_and_returned(
+    web: httpx.AsyncClient, base: str, filler: bytes, status: int
+) -> None:
+    file = part10(SOPInstanceUID="1.2.3", frames=[b"abcdefgh"]) + filler * 3_000_000
+    response = await stow(web, file, path=f"{base}/studies")
+    assert response.status_code == (status if base == "/v2" else 200), response.text
+    instance = f"{base}/studies/{data.UID_ROOT}.1/series/{data.UID_ROOT}.1.1/instances/1.2.3"
+    as_stored = await web.get(instance, headers={"Accept": "application/dicom; transfer-syntax=*"})
+    assert as_stored.content == file
+    implicit = f"application/dicom; transfer-syntax={IMPLICIT_LITTLE}"
+    reencoded = await web.get(instance, headers={"Accept": implicit})
+    assert (reencoded.status_code, reencoded.content[-8:]) == (200, b"abcdefgh")
