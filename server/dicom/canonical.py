@@ -119,4 +119,4 @@ def _of_bytes(attributes: Attributes, tag: str) -> Sequence[Any]:
     raw = data(attributes, tag, {})
     if tag in _STRINGS:
         return raw.decode("latin-1").split("\\")
-    return unpack(f"<{len(raw) // 2}H", raw[: len(raw) // 2 * 2])
+    return () if len(raw) % 2 else unpack(f"<{len(raw) // 2}H", raw)
