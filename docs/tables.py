@@ -22,6 +22,7 @@ from facade.endpoints import (
     delete,
     extended_query_tags,
     health,
+    home,
     metadata,
     openapi,
     operations,
@@ -90,6 +91,7 @@ _MEANINGS: Mapping[Any, str] = {
     operations.operation: "[how far it is](#operations)",
     partitions.partitions: "[list partitions](#partitions)",
     health.health: "[health](#health)",
+    home.home: "a page about the service, or [JSON](#openapi)",
     openapi.as_json: "[OpenAPI](#openapi) as JSON",
     openapi.as_yaml: "[OpenAPI](#openapi) as YAML",
 }
@@ -102,7 +104,7 @@ def _paths(rows: Iterable[Row]) -> str:
         ["path", *methods],
         (
             [
-                f"`{_CONVERTOR.sub('}', row.path)}`",
+                f"`{_CONVERTOR.sub('}', row.path)}`" if row.path else "the version itself",
                 *(_MEANINGS[row.methods[method]] if method in row.methods else "" for method in methods),
             ]
             for row in rows

@@ -97,10 +97,14 @@ def urls_of(request: Request) -> Urls:
 
 def urls_in(request: Request, partition: str) -> Urls:
     """Return the URLs of resources in another partition than the request's; empty is the only one there is."""
-    settings: Settings = request.app.state.settings
-    root = settings.public_url.rstrip("/") or _visible_root(request, settings.trusted_proxies)
-    base = f"{root}/{request.path_params['version'].name}"
+    base = f"{root_of(request)}/{request.path_params['version'].name}"
     return Urls(f"{base}/partitions/{quote(partition, safe='')}" if partition else base)
+
+
+def root_of(request: Request) -> str:
+    """Return the URL, without a slash at its end, below which the client sees this service."""
+    settings: Settings = request.app.state.settings
+    return settings.public_url.rstrip("/") or _visible_root(request, settings.trusted_proxies)
 
 
 def _visible_root(request: Request, trusted: str) -> str:

@@ -40,7 +40,10 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
             await core.close()
 
     app = Starlette(
-        routes=[*routes(), *([Viewer(Path(settings.viewer))] if settings.viewer else [])],
+        routes=[
+            *routes(has_viewer=bool(settings.viewer)),
+            *([Viewer(Path(settings.viewer))] if settings.viewer else []),
+        ],
         middleware=_middleware(settings),
         exception_handlers={Refusal: refused, CoreFailure: core_failed, HTTPException: http_failed},
         lifespan=lifespan,

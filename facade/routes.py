@@ -16,6 +16,7 @@ from facade.endpoints import (
     delete,
     extended_query_tags,
     health,
+    home,
     metadata,
     openapi,
     operations,
@@ -80,6 +81,7 @@ DICOM = (
 
 # Below /v1 and /v2 only: these know no partitions.
 SERVICE = (
+    Row("", {"GET": home.home}),
     Row("/changefeed", {"GET": change_feed.changes}),
     Row("/changefeed/latest", {"GET": change_feed.latest_change}),
     Row(
@@ -102,7 +104,11 @@ SERVICE = (
 )
 
 # Without a version.
-BARE = (Row("/health/check", {"GET": health.health}),)
+BARE = (
+    Row("/", {"GET": home.home}),
+    Row("/docs", {"GET": home.home}),
+    Row("/health/check", {"GET": health.health}),
+)
 
 
 class FramesConvertor(Convertor[str]):
@@ -144,13 +150,13 @@ class Path(Route):
         return match, child_scope
 
 
-def routes() -> list[Path]:
-    """Return all routes."""
+def routes(*, has_viewer: bool) -> list[Path]:
+    """Return all routes; the root is the viewer's if there is one."""
     register_url_convertor("api", VersionConvertor())
     register_url_convertor("frames", FramesConvertor())
     version = "/{version:api}"
     return [
         *(Path(base, row) for base in (version, version + "/partitions/{partition}") for row in DICOM),
         *(Path(version, row) for row in SERVICE),
-        *(Path("", row) for row in BARE),
+        *(Path("", row) for row in BARE if row.path != "/" or not has_viewer),
     ]

@@ -25,6 +25,8 @@ def _document(request: Request) -> bytes:
     version: str = request.path_params["version"].name
     paths: dict[str, Any] = {}
     for route in request.app.routes:
+        if not hasattr(route, "row"):  # the viewer, which is no part of the API
+            continue
         path = _PARAMETER.sub(r"{\1}", route.path).replace("/{version}", f"/{version}")
         names = _PARAMETER.findall(path)
         paths[path] = {

@@ -42,7 +42,7 @@ async def test_every_versioned_answer_names_the_versions(shared_web: httpx.Async
     assert (await shared_web.get(path, headers=JSON)).headers["api-supported-versions"] == "1.0, 2.0"
 
 
-@pytest.mark.parametrize("path", ["/studies", "/v99/studies", "/v1.0-prerelease/studies", "/v2", "/v2/nonsense", "/"])
+@pytest.mark.parametrize("path", ["/studies", "/v99/studies", "/v1.0-prerelease/studies", "/v3", "/v2/nonsense"])
 async def test_there_are_no_other_paths(shared_web: httpx.AsyncClient, path: str) -> None:
     assert (await shared_web.get(path, headers=JSON)).status_code == 404
 

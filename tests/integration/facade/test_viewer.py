@@ -64,7 +64,7 @@ async def test_api_and_health_check_win(web: httpx.AsyncClient) -> None:
     assert (await web.get("/v2/studies", headers=JSON)).status_code == 204
     assert (await web.get("/health/check")).json()["overallStatus"] == "Healthy"
     assert (await web.put("/v2/studies")).status_code == 405
-    for path in ("/v2/nothing", "/v3/studies", "/v1", "/health"):
+    for path in ("/v2/nothing", "/v3/studies", "/v3", "/health"):
         assert (await web.get(path, headers=PAGE)).status_code == 404, path
 
 
@@ -157,7 +157,7 @@ async def test_the_log_has_no_query_of_the_viewer(web: httpx.AsyncClient, caplog
 
 async def test_without_a_folder_there_is_no_viewer(tmp_path: Path) -> None:
     async with running(settings_for(tmp_path)) as core, serving(core.address) as web:
-        answer = await web.get("/", headers=PAGE)
+        answer = await web.get("/viewer", headers=PAGE)
     assert answer.status_code == 404
     assert "cross-origin-embedder-policy" not in answer.headers
 
