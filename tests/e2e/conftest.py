@@ -18,9 +18,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_possible(item: pytest.Item) -> bool:
-    clients = item.get_closest_marker("clients")
-    if clients is not None:
-        return _has_client(clients.args[0])
+    if not all(_has_client(marker.args[0]) for marker in item.iter_markers("clients")):
+        return False
     return item.get_closest_marker("browser") is None or _has_browser()
 
 

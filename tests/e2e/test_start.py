@@ -10,10 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_up import environment, up
+from tests.e2e.test_up import REPOSITORY, environment, up
 
 
-async def test_the_start_says_only_what_an_operator_needs(tmp_path: Path) -> None:
+def names_in(banner: str) -> list[str]:
+    """Return what stands before the values of a banner."""
+    return re.findall(r"^  (\w+)  ", banner, re.MULTILINE)
+
+
+async def test_the_start_says_only_what_an_operator_needs_and_the_readme_shows(tmp_path: Path) -> None:
+    shown = (REPOSITORY / "README.md").read_text().partition("dicomstore is running\n")[2].partition("\n\n")[0]
     for first_lines in (
         ["database migrated", "bound data directory and index"],
         [],
@@ -25,8 +31,7 @@ async def test_the_start_says_only_what_an_operator_needs(tmp_path: Path) -> Non
         lines = [line for line in errors.splitlines() if line.startswith("node")]
         assert len(lines) == len(expected), errors
         assert all(part in line for part, line in zip(expected, lines, strict=True)), errors
-        names = re.findall(r"^  (\w+)", archive.welcome, re.MULTILINE)
-        assert names == ["DICOMweb", "gRPC", "Data", "Upload", "Search", "Stop"]
+        assert names_in(archive.welcome) == names_in(shown) == ["DICOMweb", "gRPC", "Data", "Upload", "Search", "Stop"]
 
 
 async def test_a_start_reads_settings_without_another_process_and_loads_no_library_of_the_nodes(tmp_path: Path) -> None:
