@@ -46,15 +46,15 @@ def wishes_of(request: Request) -> list[MediaRange]:
     Raises:
         Refusal: 400, as `parameters_of`; 406, a client that is strict wants another character set than ours.
     """
+    require_utf8(request)
     raw = _raw(request)
-    require_utf8(request, raw)
     # Media types contain "+", which few clients encode; here it is never a space.
     given = [unquote(value) for name, value in _pairs(raw) if name.lower() == "accept" and value]
     text = ", ".join(given or filter(str.strip, request.headers.getlist("accept")))
     return parse_accept(text or ANY)
 
 
-def require_utf8(request: Request, raw: str) -> None:
+def require_utf8(request: Request) -> None:
     """Refuse a strict client that takes text in other character sets only (PS3.18 sections 8.3.3.2 and 8.8).
 
     Text is always UTF-8. Who is not strict gets it whatever he says, and with it a Content-Type or a format that says
@@ -65,7 +65,7 @@ def require_utf8(request: Request, raw: str) -> None:
     """
     if "prefer" not in request.headers or not prefers_strict(request):
         return
-    given = [unquote_plus(value) for name, value in _pairs(raw) if name.lower() == "charset" and value]
+    given = [unquote_plus(value) for name, value in _pairs(_raw(request)) if name.lower() == "charset" and value]
     wanted = ",".join(given or request.headers.getlist("accept-charset"))
     names = {name.strip().lower() for name, quality in _CHARSET.findall(wanted) if not quality or float(quality) > 0}
     if wanted.strip() and names.isdisjoint(_UTF8):

@@ -128,11 +128,13 @@ def media_type_of(wish: MediaRange) -> str:
 
 def wants_envelope(wishes: Sequence[MediaRange], media_type: str) -> bool:
     """Say whether the first wish that allows a media type asks for multipart/related."""
-    for wish in wishes:
-        name = media_type_of(wish)
-        if name in (ANY, media_type) or (name.endswith("/*") and media_type.startswith(name[:-1])):
-            return wish.is_multipart
-    return False
+    return next((wish.is_multipart for wish in wishes if covers(wish, media_type)), False)
+
+
+def covers(wish: MediaRange, media_type: str) -> bool:
+    """Say whether a wish allows a media type, in an envelope or not."""
+    name = media_type_of(wish)
+    return name in (ANY, media_type) or (name.endswith("/*") and media_type.startswith(name[:-1]))
 
 
 def form_of(wanted: pb.RetrieveRenderedRequest) -> str:

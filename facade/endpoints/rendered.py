@@ -6,7 +6,7 @@ tag, which changes with the instance and with what is asked for; documents and f
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dicomstore.v1.resources_pb2 import ByteRange
@@ -19,7 +19,7 @@ from dicomstore.v1.retrieve_service_pb2 import (
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import MediaRange
+from facade.accept import ANY, MediaRange
 from facade.addresses import resource_of, urls_of
 from facade.caching import cache_control, cached, known_tags
 from facade.catalogue import DOCUMENTS, MOVING, STILL
@@ -28,9 +28,9 @@ from facade.endpoints.wado import parse_frames
 from facade.errors import CoreFailure
 from facade.objects import Bare, Envelope, Objects, Parts, Run, body
 from facade.observe import call_metadata
-from facade.partial import PARTIAL_CONTENT, partial_headers
+from facade.partial import PARTIAL_CONTENT, partial_headers, status_of
 from facade.ranges import content_range, range_of, still_wanted
-from facade.rendering import acceptable_media_types, form_of, rendered_request, wants_envelope
+from facade.rendering import acceptable_media_types, covers, form_of, rendered_request, wants_envelope
 from facade.streaming import StreamedResponse
 
 _HEAD_ONLY = ByteRange(offset_bytes=0, length_bytes=1)
@@ -88,7 +88,7 @@ async def _answer(request: Request, frames: list[int]) -> Response:
     wanted.acceptable_media_types.extend(names)
     if resource.sop_instance_uid and len(frames) < 2:
         return await alone(request, wanted, wishes)
-    return await _in_parts(request, wanted)
+    return await _in_parts(request, wanted, wishes)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -163,8 +163,48 @@ def _disposition(head: RenderedHead) -> dict[str, str]:
 # Parts
 
 
-async def _in_parts(request: Request, wanted: RetrieveRenderedRequest) -> Response:
-    return await _sent(request, await _open(request, wanted, None), _parts(request), 200)
+async def _in_parts(request: Request, wanted: RetrieveRenderedRequest, wishes: list[MediaRange]) -> Response:
+    """Answer with a part for each rendering. One image alone is a body of its own for a client that names its type."""
+    opened = await _open(request, wanted, None)
+    if wanted.frames or not _names_single_part(wishes, opened.head.media_type):
+        return await _sent(request, opened, _parts(request), 200)
+    held, is_alone = await _one_image(opened)
+    if is_alone:
+        whole = b"".join(run for batch in held for run in batch if isinstance(run, bytes))
+        headers = {"Content-Type": opened.head.media_type, "Cache-Control": cache_control(request), "Vary": "Accept"}
+        headers |= {**_NOSNIFF, **partial_headers(opened.objects.omission)}
+        return Response(whole, status_of(opened.objects.omission), headers)
+    return await _sent(request, replace(opened, batches=_chained(held[1:], opened.batches)), _parts(request), 200)
+
+
+def _names_single_part(wishes: list[MediaRange], media_type: str) -> bool:
+    """Say whether the first entry that allows an image of a media type names it without multipart/related."""
+    if media_type not in (*STILL, *MOVING):
+        return False
+    first = next((wish for wish in wishes if wish.is_multipart or covers(wish, media_type)), None)
+    return first is not None and not first.is_multipart and first.name != ANY
+
+
+async def _one_image(opened: "_Opened") -> tuple[list[list[Run]], bool]:
+    """Return the batches up to the end of the stream or the head of a second image, and whether there is only one."""
+    held: list[list[Run]] = [opened.first]
+    heads = 0
+    batch: list[Run] | None = opened.first
+    while batch is not None:
+        heads += sum(not isinstance(run, bytes) for run in batch)
+        if heads > 1:
+            return held, False
+        if (batch := await anext(opened.batches, None)) is not None:
+            held.append(batch)
+    return held, True
+
+
+async def _chained(held: list[list[Run]], rest: AsyncGenerator[list[Run], None]) -> AsyncGenerator[list[Run], None]:
+    async with aclosing(rest):
+        for batch in held:
+            yield batch
+        async for batch in rest:
+            yield batch
 
 
 def _parts(request: Request) -> Parts:

@@ -104,9 +104,9 @@ def _offers(request: Request, kind: Resource) -> list[Offer]:
 
 _SERVED = {
     Resource.STUDY: 'Possible are multipart/related; type="application/dicom" and application/zip, '
-    "with an optional transfer-syntax.",
+    "with an optional transfer-syntax; images are at /rendered and /thumbnail.",
     Resource.INSTANCE: 'Possible are application/dicom, multipart/related; type="application/dicom" and '
-    "application/zip, with an optional transfer-syntax.",
+    "application/zip, with an optional transfer-syntax; images are at /rendered and /thumbnail.",
     Resource.FRAMES: 'Possible are multipart/related; type="application/octet-stream" and the media types of '
     "PS3.18 Table 8.7.3-5, with an optional transfer-syntax; one frame also without multipart/related.",
 }

@@ -2,7 +2,7 @@
 
 A second door to what `wado` and `rendered` answer; it has no rules of its own beyond names. The media type is taken
 from `contentType` only: whoever made the link meant that one, and a browser that follows it accepts anything. Names of
-parameters are read in any case, unknown ones are ignored.
+parameters are read in any case, unknown ones are ignored, or refused if the client prefers strict handling.
 """
 
 import json
@@ -21,11 +21,22 @@ from facade.endpoints.rendered import alone
 from facade.endpoints.wado import instances_question
 from facade.errors import CoreFailure, Refusal, shown
 from facade.observe import call_metadata
-from facade.query import Parameter, first, integer, invalid, parameters_of
+from facade.query import Parameter, first, integer, invalid, parameters_of, prefers_strict, require_utf8
 from facade.rendering import ANNOTATIONS, chosen, parse_window
 from facade.retrieval import answer
+from facade.search_query import shown_names
 
 _UIDS = ("studyUID", "seriesUID", "objectUID")
+_KNOWN = frozenset(
+    name.lower()
+    for name in (
+        *("requestType", *_UIDS, "contentType", "charset", "anonymize", "presentationUID", "transferSyntax"),
+        *("frameNumber", "frame", "imageQuality", "windowCenter", "windowWidth", "annotation", "columns", "rows"),
+        "region",
+    )
+)
+"""Parameters of PS3.18 chapter 9, and `frame`, which some clients send instead of `frameNumber`."""
+
 _MOST_FRAMES = 2**31 - 1
 _LONGEST_SIDE = 32767
 
@@ -38,7 +49,10 @@ async def retrieve(request: Request) -> Response:
     Raises:
         Refusal: 400, a parameter is missing or can't be understood; 406, it is one that is not offered.
     """
+    require_utf8(request)
     parameters = parameters_of(request)
+    if prefers_strict(request) and (unknown := [each.name for each in parameters if each.key not in _KNOWN]):
+        raise Refusal(400, f"The query has parameters that are not supported: {shown_names(unknown)}.")
     request_type = first(parameters, "requestType") or ""
     if request_type.upper() != "WADO":
         raise invalid("requestType", f"The value {shown(request_type)} is not WADO.")

@@ -253,3 +253,17 @@ async def test_what_cannot_be_rendered_is_counted(web: httpx.AsyncClient) -> Non
     response = await web.get(frames, headers={"Accept": "image/png"})
     assert said(response) == left_out(1)
     assert response.headers["Warning"].startswith('299 dicomstore "1 frame is missing or incomplete: ')
+
+
+async def test_one_image_of_a_study_is_a_body_of_its_own_for_who_names_its_type(web: httpx.AsyncClient) -> None:
+    await stored(web, image(1, rle(1)))
+    for level in (f"/v2/studies/{STUDY}", f"/v2/studies/{STUDY}/series/{SERIES}"):
+        for accept in ("image/png", "image/jpeg"):
+            alone = await web.get(f"{level}/rendered", headers={"Accept": accept})
+            assert (alone.status_code, alone.headers["Content-Type"]) == (200, accept)
+            assert alone.content[:4] in (b"\x89PNG", b"\xff\xd8\xff\xe0")
+        for accept in ("*/*", 'multipart/related; type="image/png"'):
+            assert len(parts_of(await web.get(f"{level}/rendered", headers={"Accept": accept}))) == 1
+    await stored(web, image(2, rle(2)), image(3, rle(3)))
+    several = await web.get(f"/v2/studies/{STUDY}/rendered", headers={"Accept": "image/png"})
+    assert [label for label, _ in parts_of(several)] == ["image/png"] * 3

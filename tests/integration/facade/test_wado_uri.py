@@ -164,3 +164,12 @@ async def test_it_has_an_address_in_each_version_and_partition_and_none_without(
     assert (await archive.get(f"/v1{query}")).status_code == 200
     assert (await partitioned_web.get(f"/v2/partitions/one{query}")).status_code == 200
     assert (await archive.get(query)).status_code == 404
+
+
+async def test_a_strict_client_is_told_of_unknown_parameters_and_other_character_sets(
+    archive: httpx.AsyncClient,
+) -> None:
+    strict = {"Prefer": "handling=strict"}
+    for query, status in (("", 200), ("&nonsense=1", 400), ("&charset=latin1", 406), ("&charset=utf-8", 200)):
+        assert (await archive.get(URL + query)).status_code == 200
+        assert (await archive.get(URL + query, headers=strict)).status_code == status
