@@ -55,6 +55,7 @@ from server.domain.thumbnails import Thumbnails
 from server.domain.transcode import Transcoder
 from server.domain.transcode_instance import InstanceTranscoder
 from server.domain.writing import Writing
+from server.model.receipt import Receipt
 from server.opening import StartError, prepare
 from server.ports.workers import Workers
 from server.rpc.capabilities import CapabilitiesServicer
@@ -191,6 +192,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
             writing=writing,
             gate=gate,
             access=access,
+            receipt=lambda partition: Receipt(partition, clock.now(), marks.latest.version),
             max_instance_bytes=settings.max_instance_bytes,
             max_header_bytes=settings.max_header_bytes,
             damage=damage,

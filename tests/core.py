@@ -147,6 +147,12 @@ class CoreClient:
         return list(response.entries)
 
 
+def file_of(data: Path, body: bytes) -> Path:
+    """Return the file that holds an instance, which must be large: small ones share files."""
+    [found] = [path for path in (data / "blobs").glob("*/*") if path.read_bytes().startswith(body)]
+    return found
+
+
 def store_requests(files: Sequence[bytes], *, piece_bytes: int = 1 << 20, **header: Any) -> Iterable[Any]:
     """Yield the messages that store `files`, one piece a message."""
     yield store_service_pb2.StoreInstancesRequest(header=store_service_pb2.StoreHeader(**header))

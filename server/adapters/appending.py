@@ -61,7 +61,7 @@ class Appender:
         await self._threads.run(lambda: self.process.leave(nothing_left=nothing_left))
 
     def append(self, pieces: list[bytes]) -> Awaitable[Locator]:
-        """Make a blob, given in pieces, durable and return where it is. It is unsettled then."""
+        """Make a blob, given in pieces and with its trailer, durable and return where it is. It is unsettled then."""
         future: asyncio.Future[Locator] = asyncio.get_running_loop().create_future()
         self._waiting.append((pieces, future))
         self.backlog_bytes += sum(map(len, pieces))

@@ -4,6 +4,9 @@
     quarantine/          notes of blobs that the index did not know; see `quarantine`
     ingest/<process>/    open blobs, and a second link to each unsettled one; see `process_directory`
 
+A file is the blob, its trailer (see `records`) and a foot of 16 bytes: a mark, the length of the blob, the CRC-32C of
+the two.
+
 A blob is written in the process's own directory, linked to its final name, then file and directory are synced: one
 journal commit serves both names (measured 10 % cheaper than sync, rename, sync). The first link stays until the
 index has committed, so what a crash left unsettled is found by looking at a few names instead of all blobs.
@@ -15,14 +18,18 @@ import logging
 import os
 import re
 import shutil
+import struct
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 
+import google_crc32c
+
 from server.adapters.allowance import Allowance
+from server.adapters.checksums import Checksums
 from server.adapters.disk import (
     PIECE_BYTES,
     DiskThreads,
@@ -36,13 +43,19 @@ from server.adapters.disk import (
 from server.adapters.page_cache import PageCache
 from server.adapters.process_directory import LOCK, ProcessDirectory
 from server.adapters.quarantine import Quarantine
+from server.adapters.records import parse_trailer, trailer, trailer_bytes, unknown_receipt
 from server.model.errors import DataLoss, DicomStoreError, Reason
+from server.model.ids import DEFAULT_PARTITION
 from server.model.instance import Locator
+from server.model.receipt import Receipt
 from server.ports.blobs import most_piece_bytes
 
 _THREADS = 8
 _HELD_BYTES = 16 << 20
 _NOTED_AT_ONCE = 500
+_MARK = b"DSf1"
+_FOOT = struct.Struct("<4sQ")
+_FOOT_BYTES = _FOOT.size + 4
 _LOCATOR = re.compile(r"[0-9a-f]{32}")
 _log = logging.getLogger("dicomstore.blobs")
 
@@ -79,9 +92,16 @@ class FileBlobs:
     # Writing
 
     @asynccontextmanager
-    async def open_write(self, size_hint: int | None = None) -> AsyncIterator["FileWriter"]:
+    async def open_write(self, size_hint: int | None = None) -> AsyncIterator["_FileBlobWriter"]:
         """See the port."""
-        writer = FileWriter(self, uuid.uuid4().hex)
+        checksums = Checksums()
+        async with self.open_file(checksums) as writer:
+            yield _FileBlobWriter(writer, checksums)
+
+    @asynccontextmanager
+    async def open_file(self, checksums: Checksums) -> AsyncIterator["FileWriter"]:
+        """Start a blob whose bytes somebody else adds to `checksums`."""
+        writer = FileWriter(self, uuid.uuid4().hex, checksums)
         try:
             yield writer
         finally:
@@ -117,7 +137,10 @@ class FileBlobs:
     ) -> AsyncGenerator[bytes]:
         """See the port."""
         with await self._opened(locator) as file:
-            left = os.fstat(file.fileno()).st_size - offset if length is None else length
+            size_bytes = await self._length(file)
+            left = size_bytes - offset if length is None else length
+            if offset + left > size_bytes:
+                raise _cut_off()
             while left > 0:
                 size = min(left, piece_bytes())
                 piece = self._cache.read(file.fileno(), size, offset)
@@ -131,7 +154,31 @@ class FileBlobs:
         """See the port."""
 
         with await self._opened(locator) as file:
-            return os.fstat(file.fileno()).st_size
+            return await self._length(file)
+
+    async def receipt(self, locator: Locator) -> Receipt:
+        """See the port."""
+        with await self._opened(locator) as file:
+            length = await self._length(file)
+            end = await self.threads.run(lambda: os.pread(file.fileno(), trailer_bytes(length), length))
+        parsed = parse_trailer(end, length)
+        if parsed is None:
+            raise unknown_receipt()
+        return parsed.receipt
+
+    async def _length(self, file: FileIO) -> int:
+        """Return the length of a blob: what its foot says."""
+        fd = file.fileno()
+        at = os.fstat(fd).st_size - _FOOT_BYTES
+        if at < 0:
+            raise _cut_off()
+        foot = self._cache.read(fd, _FOOT_BYTES, at)
+        if foot is None:
+            foot = await self.threads.run(lambda: os.pread(fd, _FOOT_BYTES, at))
+        length = _parse_foot(foot)
+        if length is None or length + trailer_bytes(length) != at:
+            raise _cut_off()
+        return length
 
     async def _opened(self, locator: Locator) -> FileIO:
         """Open a blob: at once if the system has all it takes in memory, by a thread if not."""
@@ -204,7 +251,7 @@ class FileBlobs:
 
         def sizes(directory: Path) -> list[tuple[Locator, int]]:
             with os.scandir(directory) as entries:
-                return [(entry.name, entry.stat().st_size) for entry in entries]
+                return [(entry.name, _size_of(entry)) for entry in entries if _LOCATOR.fullmatch(entry.name)]
 
         for directory in await self.threads.run(lambda: sorted(self._blobs.iterdir())):
             for found in await self.threads.run(lambda: sizes(directory)):  # noqa: B023 - awaited here
@@ -219,7 +266,7 @@ class FileBlobs:
         await self.threads.run(lambda: require_room(self._ingest.path, size_bytes))
         async with self.open_write() as writer:
             await writer.write(b"check")
-            locator = await writer.commit()
+            locator = await writer.commit(Receipt(DEFAULT_PARTITION, datetime.now(UTC), 0))
         await self.delete([locator])
 
     async def free_bytes(self) -> int:
@@ -244,11 +291,12 @@ class FileBlobs:
 
 
 class FileWriter:
-    """BlobWriter (see `server.ports.blobs`)."""
+    """Writes one file."""
 
-    def __init__(self, store: FileBlobs, name: str) -> None:
+    def __init__(self, store: FileBlobs, name: str, checksums: Checksums) -> None:
         self._store = store
         self._name = name
+        self._checksums = checksums
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._allowed_bytes = 0
@@ -257,7 +305,7 @@ class FileWriter:
         self._handed_out = False
 
     async def write(self, data: bytes) -> None:
-        """See the port."""
+        """See `BlobWriter`."""
         self._gathered.append(data)
         self._gathered_bytes += len(data)
         is_allowed = self._store.allowance.take(len(data))
@@ -267,8 +315,9 @@ class FileWriter:
             await self._store.threads.run(self._pass_on)
             self._let_go()
 
-    async def commit(self) -> Locator:
-        """See the port."""
+    async def commit(self, receipt: Receipt) -> Locator:
+        """See `BlobWriter`."""
+        self._gathered += [trailer(receipt, self._checksums.all_blocks), _foot(self._checksums.length)]
         await self._store.threads.run(self._make_durable)
         self._handed_out = True
         return self._name
@@ -311,10 +360,58 @@ class FileWriter:
         sync_directory(final.parent)
 
 
+class _FileBlobWriter:
+    """BlobWriter (see `server.ports.blobs`): a file and its checksums."""
+
+    def __init__(self, file: FileWriter, checksums: Checksums) -> None:
+        self._file = file
+        self._checksums = checksums
+
+    @property
+    def crc32c(self) -> int:
+        """See the port."""
+        return self._checksums.whole
+
+    async def write(self, data: bytes) -> None:
+        """See the port."""
+        self._checksums.update(data)
+        await self._file.write(data)
+
+    async def commit(self, receipt: Receipt) -> Locator:
+        """See the port."""
+        return await self._file.commit(receipt)
+
+
+def _foot(length: int) -> bytes:
+    facts = _FOOT.pack(_MARK, length)
+    check: int = google_crc32c.value(facts)
+    return facts + check.to_bytes(4, "little")
+
+
+def _parse_foot(foot: bytes) -> int | None:
+    """Return the length of a blob; None if its foot can't be trusted."""
+    if len(foot) != _FOOT_BYTES:
+        return None
+    length: int = _FOOT.unpack(foot[: _FOOT.size])[1]
+    return length if foot == _foot(length) else None
+
+
+def _size_of(entry: "os.DirEntry[str]") -> int:
+    """Return the size of a blob, or of its file if that is damaged."""
+    size = entry.stat().st_size
+    with FileIO(entry.path) as file:
+        length = _parse_foot(os.pread(file.fileno(), _FOOT_BYTES, max(0, size - _FOOT_BYTES)))
+    return size if length is None else length
+
+
+def _cut_off() -> DataLoss:
+    return DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
+
+
 def _pread(file: FileIO, size: int, offset: int) -> bytes:
     data = os.pread(file.fileno(), size, offset)
     if len(data) != size:
-        raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
+        raise _cut_off()
     return data
 
 

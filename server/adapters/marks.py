@@ -28,10 +28,11 @@ _log = logging.getLogger("dicomstore.blobs")
 
 
 class Marks:
-    """The marks of a data directory, and this process's own."""
+    """The marks of a data directory, and this process's own, of which `latest` is the last."""
 
     def __init__(self, root: Path) -> None:
         self._directory = root / "marks"
+        self.latest = Mark()
         self._fd = -1
         self._synced = 0.0
         self._is_synced = True
@@ -49,7 +50,7 @@ class Marks:
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         before = self._paths()
-        mark = self.highest()
+        mark = self.latest = self.highest()
         self._fd = os.open(self._directory / uuid.uuid4().hex, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         os.pwrite(self._fd, _packed(mark), 0)
@@ -61,6 +62,7 @@ class Marks:
 
     def note(self, mark: Mark) -> None:
         """Note what has been committed. Never fails: what can't be noted now is with the next."""
+        self.latest = mark
         try:
             os.pwrite(self._fd, _packed(mark), 0)
             self._is_synced = False

@@ -5,8 +5,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+import google_crc32c
+
 from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
+from server.model.receipt import Receipt
 from server.ports.blobs import most_piece_bytes
 
 
@@ -15,12 +18,13 @@ class MemoryBlobs:
 
     def __init__(self) -> None:
         self._blobs: dict[Locator, bytes] = {}
+        self._receipts: dict[Locator, Receipt] = {}
         self._quarantined: dict[tuple[Locator, ...], datetime] = {}
 
     @asynccontextmanager
     async def open_write(self, size_hint: int | None = None) -> AsyncIterator["_Writer"]:
         """See the port."""
-        yield _Writer(self._blobs)
+        yield _Writer(self._blobs, self._receipts)
 
     async def settle(self, locators: Sequence[Locator]) -> None:
         """See the port: nothing outlives the process, so nothing is ever left behind."""
@@ -46,10 +50,16 @@ class MemoryBlobs:
         """See the port."""
         return len(self._existing(locator))
 
+    async def receipt(self, locator: Locator) -> Receipt:
+        """See the port."""
+        self._existing(locator)
+        return self._receipts[locator]
+
     async def delete(self, locators: Sequence[Locator]) -> None:
         """See the port."""
         for locator in locators:
             self._blobs.pop(locator, None)
+            self._receipts.pop(locator, None)
 
     async def recover(self) -> AsyncIterator[list[Locator]]:
         """See the port: there is nobody to inherit from."""
@@ -100,16 +110,20 @@ class MemoryBlobs:
 class _Writer:
     """BlobWriter (see `server.ports.blobs`)."""
 
-    def __init__(self, blobs: dict[Locator, bytes]) -> None:
+    def __init__(self, blobs: dict[Locator, bytes], receipts: dict[Locator, Receipt]) -> None:
         self._blobs = blobs
+        self._receipts = receipts
+        self.crc32c = 0
         self._pieces: list[bytes] = []
 
     async def write(self, data: bytes) -> None:
         """See the port."""
         self._pieces.append(data)
+        self.crc32c = google_crc32c.extend(self.crc32c, data)
 
-    async def commit(self) -> Locator:
+    async def commit(self, receipt: Receipt) -> Locator:
         """See the port."""
         locator = uuid.uuid4().hex
         self._blobs[locator] = b"".join(self._pieces)
+        self._receipts[locator] = receipt
         return locator

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from server.adapters.disk import DiskThreads
 from server.adapters.page_cache import PageCache
-from server.adapters.segments import Record, missing, path_of, read_record
+from server.adapters.segments import Record, missing, path_of, read_receipt, read_record
+from server.model.receipt import Receipt
 
 _OPEN_FILES = 64
 
@@ -35,6 +36,11 @@ class OpenSegments:
         )
         assert data is not None, "a thread waits for its bytes"
         return data
+
+    async def receipt(self, record: Record) -> Receipt:
+        """Return what was recorded with a blob. Raises: as `read_receipt`, and Unavailable."""
+        file = await self._file(record.segment)
+        return await self._threads.run(lambda: read_receipt(file.fd, record))
 
     def close(self) -> None:
         """Let go of all files."""

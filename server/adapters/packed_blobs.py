@@ -26,14 +26,17 @@ from pathlib import Path
 
 from server.adapters.allowance import Allowance
 from server.adapters.appending import SEGMENT_BYTES, Appender
+from server.adapters.checksums import Checksums
 from server.adapters.disk import PIECE_BYTES, sync_directory
 from server.adapters.file_blobs import FileBlobs, FileWriter
 from server.adapters.open_segments import OpenSegments
 from server.adapters.page_cache import PageCache
 from server.adapters.process_directory import LOCK
+from server.adapters.records import trailer
 from server.adapters.segments import SUFFIX, Record, cut_torn_tail, dead_until, erase, living, path_of, record_of
 from server.adapters.sparse_segments import SparseSegments
 from server.model.instance import Locator
+from server.model.receipt import Receipt
 from server.ports.blobs import most_piece_bytes
 
 SMALL_BYTES = PIECE_BYTES
@@ -183,6 +186,11 @@ class PackedBlobs:
         await self._reading.read(record, record.length - min(record.length, 1))  # its end
         return record.length
 
+    async def receipt(self, locator: Locator) -> Receipt:
+        """See the port."""
+        record = record_of(locator)
+        return await (self._files.receipt(locator) if record is None else self._reading.receipt(record))
+
     # Keeping house
 
     async def recover(self) -> AsyncIterator[list[Locator]]:
@@ -290,9 +298,16 @@ class _Writer:
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._file: FileWriter | None = None
+        self._checksums = Checksums()
+
+    @property
+    def crc32c(self) -> int:
+        """See the port."""
+        return self._checksums.whole
 
     async def write(self, data: bytes) -> None:
         """See the port."""
+        self._checksums.update(data)
         if self._file is None:
             is_small = self._gathered_bytes + len(data) <= self._small_bytes
             if is_small and self._allowance.take(len(data)):
@@ -305,20 +320,20 @@ class _Writer:
 
     async def spill(self) -> None:
         """Go on in a file of its own."""
-        self._file = await self._resources.enter_async_context(self._files.open_write())
+        self._file = await self._resources.enter_async_context(self._files.open_file(self._checksums))
         gathered, self._gathered = self._gathered, []
         self.let_go()
         for piece in gathered:
             await self._file.write(piece)
 
-    async def commit(self) -> Locator:
+    async def commit(self, receipt: Receipt) -> Locator:
         """See the port."""
         if self._file is not None:
-            return await self._file.commit()
+            return await self._file.commit(receipt)
         lane = self._lanes[0]
         if self._gathered_bytes > _SHARED_SYNC_BYTES:
             lane = min(self._lanes, key=lambda lane: lane.backlog_bytes)
-        return await lane.append(self._gathered)
+        return await lane.append([*self._gathered, trailer(receipt, self._checksums.all_blocks)])
 
     def let_go(self) -> None:
         """Give back what was allowed to be gathered."""

@@ -1,10 +1,10 @@
 """Segment files: many small blobs one after another. Blocking functions; `packed_blobs` calls them on threads.
 
-    <directory>/<segment>.seg    records: a header of 16 bytes, then the blob
+    <directory>/<segment>.seg    records: a header of 12 bytes, the blob, its trailer (see `records`)
 
-A header is the mark (living or dead), the length and the CRC-32C of the blob, and the CRC-32C of these three. Bytes
-are only ever appended, and afterwards only ever erased. Damage to one record never costs another: where a header can't
-be trusted nothing behind it is cut or removed, and records are read by their locators without it.
+A header is the mark (living or dead), the length of the blob, and the CRC-32C of these two. Bytes are only ever
+appended, and afterwards only ever erased. Damage to one record never costs another: where a header can't be trusted
+nothing behind it is cut or removed, and records are read by their locators without it.
 """
 
 import ctypes
@@ -19,13 +19,15 @@ from pathlib import Path
 import google_crc32c
 
 from server.adapters.disk import Buffer, sync_directory, write_all
+from server.adapters.records import parse_trailer, trailer_bytes, unknown_receipt
 from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
+from server.model.receipt import Receipt
 
-HEADER_BYTES = 16
+HEADER_BYTES = 12
 SUFFIX = ".seg"
-_FACTS = struct.Struct("<4sII")
-_LIVING, _DEAD = b"DSr1", b"DSx1"
+_FACTS = struct.Struct("<4sI")
+LIVING, _DEAD = b"DSr2", b"DSx2"
 _LOCATOR = re.compile(r"([0-9a-f]{32})-([0-9a-f]{1,8})-([0-9a-f]{1,8})")
 _PUNCH_HOLE_KEEP_SIZE = 3
 
@@ -41,6 +43,11 @@ class Record:
     length: int
 
     @property
+    def end(self) -> int:
+        """Where the next record begins."""
+        return self.offset + record_bytes(self.length)
+
+    @property
     def locator(self) -> Locator:
         """The record as the index keeps it."""
         return f"{self.segment}-{self.offset:x}-{self.length:x}"
@@ -50,6 +57,11 @@ def record_of(locator: Locator) -> Record | None:
     """Return the record that a locator names; None if it is not one of a segment."""
     match = _LOCATOR.fullmatch(locator)
     return Record(match[1], int(match[2], 16), int(match[3], 16)) if match else None
+
+
+def record_bytes(length: int) -> int:
+    """Return the size of the record of a blob of `length` bytes."""
+    return HEADER_BYTES + length + trailer_bytes(length)
 
 
 def path_of(directory: Path, segment: str) -> Path:
@@ -68,7 +80,7 @@ class Segment:
         sync_directory(directory)
 
     def append(self, blobs: Sequence[Sequence[bytes]]) -> list[Record]:
-        """Append blobs, each given in pieces, and make them durable together.
+        """Append blobs, each given in pieces of which the last is its trailer, and make them durable together.
 
         Raises:
             OSError: none of them is in the segment. If it `is_broken` now, it must not be used any more.
@@ -77,14 +89,11 @@ class Segment:
         buffers: list[Buffer] = []
         end = self.end
         for pieces in blobs:
-            length, crc = 0, 0
-            for piece in pieces:
-                length += len(piece)
-                crc = google_crc32c.extend(crc, piece)
-            records.append(Record(self.name, end, length))
-            buffers.append(_header(_LIVING, length, crc))
+            record = Record(self.name, end, sum(map(len, pieces[:-1])))
+            records.append(record)
+            buffers.append(header(LIVING, record.length))
             buffers += pieces
-            end += HEADER_BYTES + length
+            end = record.end
         try:
             write_all(self._fd, buffers, self.end)
         except OSError:
@@ -104,8 +113,9 @@ class Segment:
         os.close(self._fd)
 
 
-def _header(mark: bytes, length: int, crc: int) -> bytes:
-    facts = _FACTS.pack(mark, length, crc)
+def header(mark: bytes, length: int) -> bytes:
+    """Return the header of a record."""
+    facts = _FACTS.pack(mark, length)
     check: int = google_crc32c.value(facts)
     return facts + check.to_bytes(4, "little")
 
@@ -114,7 +124,7 @@ def living(fd: int) -> Iterator[tuple[int, int]]:
     """Yield (offset, length) of the living records of a segment, up to its end or a header that can't be trusted."""
     size = os.fstat(fd).st_size
     for offset, mark, length in _headers(fd):
-        if mark == _LIVING and offset + HEADER_BYTES + length <= size:
+        if mark == LIVING and offset + record_bytes(length) <= size:
             yield offset, length
 
 
@@ -125,9 +135,9 @@ def dead_until(fd: int, start: int = 0) -> int:
     """
     end = start
     for offset, mark, length in _headers(fd, start):
-        if mark == _LIVING:
+        if mark == LIVING:
             return offset
-        end = offset + HEADER_BYTES + length
+        end = offset + record_bytes(length)
     return end
 
 
@@ -135,17 +145,17 @@ def living_bytes(fd: int) -> int | None:
     """Return the size of all living records with their headers; None if a header can't be trusted."""
     size, end = 0, 0
     for offset, mark, length in _headers(fd):
-        end = offset + HEADER_BYTES + length
-        if mark == _LIVING:
+        end = offset + record_bytes(length)
+        if mark == LIVING:
             size += end - offset
     return size if end == os.fstat(fd).st_size else None
 
 
 def cut_torn_tail(fd: int) -> None:
-    """Cut off a last record that a dead process did not finish writing: its header is whole, its blob is not."""
+    """Cut off a last record that a dead process did not finish writing: its header is whole, the rest is not."""
     size = os.fstat(fd).st_size
     for offset, _, length in _headers(fd):
-        if offset + HEADER_BYTES + length > size:
+        if offset + record_bytes(length) > size:
             os.ftruncate(fd, offset)
             os.fsync(fd)
 
@@ -154,12 +164,12 @@ def _headers(fd: int, offset: int = 0) -> Iterator[tuple[int, bytes, int]]:
     """Yield (offset, mark, length) of one record after the other, as long as headers can be trusted."""
     size = os.fstat(fd).st_size
     while offset + HEADER_BYTES <= size:
-        header = os.pread(fd, HEADER_BYTES, offset)
-        mark, length, crc = _FACTS.unpack(header[:12])
-        if header != _header(mark, length, crc):
+        found = os.pread(fd, HEADER_BYTES, offset)
+        mark, length = _FACTS.unpack(found[: _FACTS.size])
+        if found != header(mark, length):
             return
         yield offset, mark, length
-        offset += HEADER_BYTES + length
+        offset += record_bytes(length)
 
 
 def read_record(
@@ -168,7 +178,7 @@ def read_record(
     """Read a range of a blob, with `read(size, offset)` of its segment; None if that had None.
 
     First the bytes, then the header: a record is marked dead before its bytes go, so a header that says living vouches
-    for the bytes that were read before. A whole blob is compared with its checksum; of a range nothing is but that the
+    for the bytes that were read before. A whole blob is compared with its checksums; of a range nothing is but that the
     record is the one that was written there.
 
     Raises:
@@ -178,25 +188,45 @@ def read_record(
     wanted = max(0, record.length - offset) if length is None else length
     is_within = offset + wanted <= record.length
     data = read(wanted, record.offset + HEADER_BYTES + offset) if is_within and wanted else b""
-    header = read(HEADER_BYTES, record.offset)
-    if data is None or header is None:
-        return None
-    if not _is_living(header, record):
-        raise missing()
     is_whole = wanted == record.length
-    if not is_within or len(data) != wanted or (is_whole and _has_changed(header, data)):
+    end = read(trailer_bytes(record.length), _trailer_at(record)) if is_whole else b""
+    found = read(HEADER_BYTES, record.offset)
+    if data is None or end is None or found is None:
+        return None
+    if not _is_living(found, record):
+        raise missing()
+    if not is_within or len(data) != wanted or (is_whole and _has_changed(data, end)):
         raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off or have changed.")
     return data
 
 
-def _is_living(header: bytes, record: Record) -> bool:
-    return len(header) == HEADER_BYTES and _FACTS.unpack(header[:12])[:2] == (_LIVING, record.length)
+def read_receipt(fd: int, record: Record) -> Receipt:
+    """Read what was recorded with a blob.
+
+    Raises:
+        DataLoss: BLOB_MISSING when there is no such living record, BLOB_DAMAGED when its trailer can't be trusted.
+    """
+    end = os.pread(fd, trailer_bytes(record.length), _trailer_at(record))
+    if not _is_living(os.pread(fd, HEADER_BYTES, record.offset), record):
+        raise missing()
+    parsed = parse_trailer(end, record.length)
+    if parsed is None:
+        raise unknown_receipt()
+    return parsed.receipt
 
 
-def _has_changed(header: bytes, data: bytes) -> bool:
-    """Compare a blob with the checksum in its header, if that can be trusted itself."""
-    crc = google_crc32c.value(data)
-    return header != _header(_LIVING, len(data), crc) and header == _header(*_FACTS.unpack(header[:12]))
+def _trailer_at(record: Record) -> int:
+    return record.offset + HEADER_BYTES + record.length
+
+
+def _is_living(found: bytes, record: Record) -> bool:
+    return len(found) == HEADER_BYTES and _FACTS.unpack(found[: _FACTS.size]) == (LIVING, record.length)
+
+
+def _has_changed(data: bytes, end: bytes) -> bool:
+    """Compare a blob with the checksums in its trailer, if that can be trusted itself."""
+    parsed = parse_trailer(end, len(data))
+    return parsed is not None and not parsed.fits(data)
 
 
 def missing() -> DataLoss:
@@ -207,11 +237,10 @@ def missing() -> DataLoss:
 def erase(fd: int, records: Sequence[Record]) -> None:
     """Mark records dead, replace their bytes by zeros, and make that durable."""
     for record in records:
-        header = os.pread(fd, HEADER_BYTES, record.offset)
-        if not _is_living(header, record):
+        if not _is_living(os.pread(fd, HEADER_BYTES, record.offset), record):
             continue
-        os.pwrite(fd, _header(_DEAD, record.length, 0), record.offset)
-        _zero(fd, record.offset + HEADER_BYTES, record.length)
+        os.pwrite(fd, header(_DEAD, record.length), record.offset)
+        _zero(fd, record.offset + HEADER_BYTES, record_bytes(record.length) - HEADER_BYTES)
     os.fdatasync(fd)
 
 

@@ -5,7 +5,7 @@ is judged, its blob made durable, then its rows committed; only then is it answe
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
@@ -38,6 +38,7 @@ from server.model.instance import (
     StoredInstance,
     ValidationMode,
 )
+from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore, BlobWriter
 
 # Failure Reason (0008,1197) and Warning Reason (0008,1196) values: PS3.18 Annex I, spec/store.md section 10.
@@ -98,6 +99,9 @@ class Failed:
 
 StoreResult = Stored | Failed
 
+MakeReceipt = Callable[[PartitionName], Receipt]
+"""Returns the receipt of an instance that is received now."""
+
 
 class Store:
     """Takes instances in."""
@@ -110,6 +114,7 @@ class Store:
         writing: Writing,
         gate: PartitionGate,
         access: Access,
+        receipt: MakeReceipt,
         max_instance_bytes: int,
         max_header_bytes: int,
         damage: DamageRecord,
@@ -121,6 +126,7 @@ class Store:
         self._writing = writing
         self._gate = gate
         self._access = access
+        self._receipt = receipt
         self._max_instance_bytes = max_instance_bytes
         self._max_header_bytes = max_header_bytes
         self._accepts_identical = accepts_identical
@@ -147,6 +153,7 @@ class Store:
             reader,
             target,
             declared_size_bytes,
+            receipt=self._receipt,
             max_instance_bytes=self._max_instance_bytes,
             accepts_identical=self._accepts_identical,
         )
@@ -186,6 +193,7 @@ class Receiver:
         target: StoreTarget,
         declared_size_bytes: int | None,
         *,
+        receipt: MakeReceipt,
         max_instance_bytes: int,
         accepts_identical: bool,
     ) -> None:
@@ -196,13 +204,13 @@ class Receiver:
         self._reader = reader
         self._target = target
         self._declared_size_bytes = declared_size_bytes
+        self._receipt = receipt
         self._max_instance_bytes = max_instance_bytes
         self._accepts_identical = accepts_identical
         self._resources = AsyncExitStack()
         self._writer: BlobWriter | None = None
         self._failure: DicomStoreError | None = None
         self.size_bytes = 0
-        self._crc32c = 0
 
     @property
     def header_bytes(self) -> int:
@@ -220,7 +228,6 @@ class Receiver:
                     Reason.INSTANCE_TOO_LARGE, f"The instance is larger than {self._max_instance_bytes} bytes."
                 )
             self._reader.feed(data)
-            self._crc32c = google_crc32c.extend(self._crc32c, data)
             if self._writer is None:
                 self._writer = await self._resources.enter_async_context(
                     self._blobs.open_write(self._declared_size_bytes)
@@ -264,7 +271,7 @@ class Receiver:
     def _check_transfer(self, crc32c: int | None) -> None:
         if self._declared_size_bytes is not None and self._declared_size_bytes != self.size_bytes:
             raise InvalidRequest(Reason.TRANSFER_DAMAGED, "The instance has not the size that was declared.")
-        if crc32c is not None and crc32c != self._crc32c:
+        if crc32c is not None and crc32c != (self._writer.crc32c if self._writer else 0):
             raise InvalidRequest(Reason.TRANSFER_DAMAGED, "The bytes received do not match their checksum.")
 
     def _check_content(self, description: Description) -> None:
@@ -276,12 +283,12 @@ class Receiver:
 
     async def _commit(self, description: Description, turn: Turn) -> StoreResult:
         assert self._writer is not None, "an empty instance is unreadable"
-        instance = _new_instance(
+        instance = new_instance(
             description,
             partition=self._target.partition,
             size_bytes=self.size_bytes,
-            crc32c=self._crc32c,
-            locator=await self._writer.commit(),
+            crc32c=self._writer.crc32c,
+            locator=await self._writer.commit(self._receipt(self._target.partition)),
             must_be_indexed=self._target.mode is not ValidationMode.LENIENT,
         )
         try:
@@ -298,20 +305,20 @@ class Receiver:
             return _failed(_invalid(), replace(description, errors=found))
         if isinstance(outcome, AlreadyStored):
             try:
-                return await self._stored_before(outcome.existing, instance.locator, description)
+                return await self._stored_before(outcome.existing, instance, description)
             except asyncio.CancelledError:
                 self._committer.abandon(instance.locator)
                 raise
         return self._stored(description, instance.id, outcome.version)
 
-    async def _stored_before(self, existing: StoredInstance, locator: Locator, description: Description) -> StoreResult:
-        """Return the result for an identity that is stored already; the new blob at `locator` is erased.
+    async def _stored_before(self, existing: StoredInstance, new: NewInstance, description: Description) -> StoreResult:
+        """Return the result for an identity that is stored already; the new blob is erased.
 
         An instance whose stored bytes are missing or damaged is a duplicate: "stored" would be untrue.
         """
         result: StoreResult
         try:
-            identical = await self._is_identical(existing, locator)
+            identical = await self._is_identical(existing, new)
         except DataLoss as loss:
             await self._damage.found(existing, of_bytes(loss))
             result = _failed(_STORED_DAMAGED, description)
@@ -322,7 +329,7 @@ class Receiver:
                 result = self._stored(description, existing.id, existing.version, identical=True)
             else:
                 result = _failed(_SAME_BYTES if identical else _OTHER_BYTES, description, identical=identical)
-        await self._committer.discard([locator])
+        await self._committer.discard([new.locator])
         return result
 
     def _stored(
@@ -340,16 +347,16 @@ class Receiver:
             identical=identical,
         )
 
-    async def _is_identical(self, existing: StoredInstance, locator: Locator) -> bool:
+    async def _is_identical(self, existing: StoredInstance, new: NewInstance) -> bool:
         """Compare all bytes, so that "identical" is a fact and not the word of a checksum.
 
         Raises:
             DataLoss: the stored bytes are missing, or are not those that were stored.
             Unavailable: STORAGE_UNAVAILABLE.
         """
-        if (existing.size_bytes, existing.crc32c) != (self.size_bytes, self._crc32c):
+        if (existing.size_bytes, existing.crc32c) != (new.size_bytes, new.crc32c):
             return False
-        if await _equal(self._blobs.read(existing.locator), self._blobs.read(locator)):
+        if await _equal(self._blobs.read(existing.locator), self._blobs.read(new.locator)):
             return True
         if await _crc32c_of(self._blobs.read(existing.locator)) != existing.crc32c:
             raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance have changed.")
@@ -376,7 +383,7 @@ def _invalid() -> InvalidRequest:
     return InvalidRequest(Reason.INVALID_INSTANCE, "The instance failed validation.")
 
 
-def _new_instance(
+def new_instance(
     description: Description,
     *,
     partition: PartitionName,
@@ -385,6 +392,7 @@ def _new_instance(
     locator: Locator,
     must_be_indexed: bool,
 ) -> NewInstance:
+    """Return what the index needs to know of an instance whose blob is at `locator`."""
     return NewInstance(
         id=InstanceId(
             partition, Uid(description.study_uid), Uid(description.series_uid), Uid(description.sop_uid)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from server.model.instance import Locator
+from server.model.receipt import Receipt
 
 MOST_PIECE_BYTES = 1 << 20
 """Largest piece that may be asked for."""
@@ -19,6 +20,11 @@ def most_piece_bytes() -> int:
 class BlobWriter(Protocol):
     """One blob in the making."""
 
+    @property
+    def crc32c(self) -> int:
+        """CRC-32C of all that was written."""
+        ...
+
     async def write(self, data: bytes) -> None:
         """Append `data`. Returns when the store has taken it, which is the caller's back-pressure.
 
@@ -28,8 +34,8 @@ class BlobWriter(Protocol):
         """
         ...
 
-    async def commit(self) -> Locator:
-        """Make the blob durable and readable, and return where it is.
+    async def commit(self, receipt: Receipt) -> Locator:
+        """Make the blob durable and readable, with a receipt, and return where it is.
 
         When this returns, the bytes and their name survive a power cut. The blob counts as unsettled
         until `BlobStore.settle`. Committing ends the writer.
@@ -84,6 +90,15 @@ class BlobStore(Protocol):
 
         Raises:
             DataLoss: BLOB_MISSING.
+        """
+        ...
+
+    async def receipt(self, locator: Locator) -> Receipt:
+        """Return what was recorded with a blob.
+
+        Raises:
+            DataLoss: BLOB_MISSING; BLOB_DAMAGED when the record can't be trusted.
+            Unavailable: STORAGE_UNAVAILABLE.
         """
         ...
 

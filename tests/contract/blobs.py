@@ -1,11 +1,15 @@
 """What every BlobStore does. Adapters join by a fixture `store`; see test_file_blobs.py."""
 
 import asyncio
+import random
 from datetime import UTC, datetime, timedelta
 
+import google_crc32c
 import pytest
 
 from server.model.errors import DataLoss, Reason
+from server.model.ids import PartitionName
+from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore
 
 
@@ -13,9 +17,10 @@ async def put(store: BlobStore, *pieces: bytes) -> str:
     async with store.open_write() as writer:
         for piece in pieces:
             await writer.write(piece)
-        return await writer.commit()
+        return await writer.commit(RECEIPT)
 
 
+RECEIPT = Receipt(PartitionName("a.partition"), datetime(2026, 3, 1, 12, 34, 56, 789012, tzinfo=UTC), 2**40)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -179,3 +184,22 @@ class BlobStoreContract:
         await store.quarantine([], NOON)
         await store.release(["unknown"])
         assert await quarantined(store) == []
+
+    @pytest.mark.parametrize("size", [0, 1, 65_536, 500_000, 1_048_576, 3_000_001])
+    async def test_a_blob_keeps_its_receipt_and_its_writer_knows_the_checksum(
+        self, store: BlobStore, size: int
+    ) -> None:
+        body = random.randbytes(size)
+        async with store.open_write() as writer:
+            for start in range(0, size, 100_000):
+                await writer.write(body[start : start + 100_000])
+            assert writer.crc32c == google_crc32c.value(body)
+            locator = await writer.commit(RECEIPT)
+        assert await store.receipt(locator) == RECEIPT
+        assert await get(store, locator) == body
+
+    async def test_an_unknown_blob_has_no_receipt(self, store: BlobStore) -> None:
+        for locator in ("0" * 32, f"{'0' * 32}-0-5", "../x"):
+            with pytest.raises(DataLoss) as caught:
+                await store.receipt(locator)
+            assert caught.value.reason is Reason.BLOB_MISSING

@@ -11,7 +11,7 @@ import pytest
 from server.adapters.file_blobs import FileBlobs
 from server.model.errors import Exhausted, Reason, Unavailable
 from server.ports.blobs import BlobStore
-from tests.contract.blobs import NOON, BlobStoreContract, all_blobs, get, put, quarantined
+from tests.contract.blobs import NOON, RECEIPT, BlobStoreContract, all_blobs, get, put, quarantined
 
 
 class TestFileBlobs(BlobStoreContract):
@@ -30,7 +30,10 @@ class TestFileBlobsWithoutRoomInMemory(BlobStoreContract):
 
 DIES = """
 import asyncio, os, sys
+from datetime import UTC, datetime
 from pathlib import Path
+from server.model.ids import DEFAULT_PARTITION
+from server.model.receipt import Receipt
 from server.adapters.file_blobs import FileBlobs
 
 async def main():
@@ -38,7 +41,7 @@ async def main():
     async def put(data):
         async with store.open_write() as writer:
             await writer.write(data)
-            return await writer.commit()
+            return await writer.commit(Receipt(DEFAULT_PARTITION, datetime.now(UTC), 0))
     settled, unsettled = await put(b"settled"), await put(b"unsettled")
     await store.settle([settled])
     async with store.open_write() as writer:
@@ -93,7 +96,7 @@ async def test_recover_leaves_a_living_process_alone(tmp_path: Path) -> None:
         unsettled = await put(living, b"unsettled")
         assert await recovered(other) == []
         await other.check()
-        locator = await writer.commit()
+        locator = await writer.commit(RECEIPT)
         assert await get(other, locator) == b"x" * 2_000_000
         assert await get(other, unsettled) == b"unsettled"
 

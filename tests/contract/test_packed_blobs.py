@@ -9,10 +9,10 @@ import pytest
 
 from server.adapters import appending
 from server.adapters.packed_blobs import PackedBlobs
-from server.adapters.segments import HEADER_BYTES, _header, erase, read_record, record_of
+from server.adapters.segments import LIVING, erase, header, read_record, record_bytes, record_of
 from server.model.errors import DataLoss, Exhausted, Reason
 from server.ports.blobs import BlobStore
-from tests.contract.blobs import BlobStoreContract, all_blobs, get, put
+from tests.contract.blobs import RECEIPT, BlobStoreContract, all_blobs, get, put
 from tests.contract.test_file_blobs import no_file_larger_than, recovered
 
 
@@ -62,7 +62,7 @@ async def test_a_blob_declared_large_is_never_gathered_and_a_wrong_declaration_d
         for declared, body in ((2_000_000, b"small"), (5, b"x" * 2_000_000)):
             async with store.open_write(declared) as writer:
                 await writer.write(body)
-                locator = await writer.commit()
+                locator = await writer.commit(RECEIPT)
             assert record_of(locator) is None
             assert await get(store, locator) == body
 
@@ -72,7 +72,7 @@ async def test_writers_that_find_no_room_in_memory_write_to_files_of_their_own(t
         await one.write(b"1" * 800)
         await other.write(b"2" * 800)
         await other.write(b"3" * 800)
-        first, second = await one.commit(), await other.commit()
+        first, second = await one.commit(RECEIPT), await other.commit(RECEIPT)
         assert record_of(first) is not None
         assert record_of(second) is None
         assert await get(store, first) == b"1" * 800
@@ -134,7 +134,7 @@ async def test_a_flipped_bit_is_damage_to_the_whole_but_not_to_a_range_without_i
 async def test_a_flipped_checksum_does_not_make_a_whole_blob_damaged(tmp_path: Path) -> None:
     async with PackedBlobs(tmp_path) as store:
         locator = await put(store, b"whole")
-        overwrite(segments(tmp_path)[0], 8, b"\xff\xff")
+        overwrite(segments(tmp_path)[0], record_bytes(5) - 6, b"\xff\xff")
         assert await get(store, locator) == b"whole"
 
 
@@ -211,7 +211,7 @@ async def test_a_full_disk_is_storage_full_and_the_segment_goes_on(tmp_path: Pat
         with no_file_larger_than(20_000), pytest.raises(Exhausted) as caught:
             await put(store, b"x" * 30_000)
         assert caught.value.reason is Reason.STORAGE_FULL
-        assert segments(tmp_path)[0].stat().st_size == HEADER_BYTES + 5000
+        assert segments(tmp_path)[0].stat().st_size == record_bytes(5000)
         second = await put(store, b"second" * 1000)
         assert await all_blobs(store) == {first: 5000, second: 6000}
         assert await get(store, second) == b"second" * 1000
@@ -219,7 +219,10 @@ async def test_a_full_disk_is_storage_full_and_the_segment_goes_on(tmp_path: Pat
 
 DIES = """
 import asyncio, os, sys
+from datetime import UTC, datetime
 from pathlib import Path
+from server.model.ids import DEFAULT_PARTITION
+from server.model.receipt import Receipt
 from server.adapters.packed_blobs import PackedBlobs
 
 async def main():
@@ -227,7 +230,7 @@ async def main():
     async def put(data):
         async with store.open_write() as writer:
             await writer.write(data)
-            return await writer.commit()
+            return await writer.commit(Receipt(DEFAULT_PARTITION, datetime.now(UTC), 0))
     settled, unsettled = await put(b"settled" * 100), await put(b"unsettled" * 100)
     await store.settle([settled])
     print(settled, unsettled, flush=True)
@@ -249,7 +252,7 @@ async def test_recover_hands_out_all_of_an_unsettled_segment_and_cuts_its_torn_t
     settled, unsettled = die(tmp_path)
     [segment] = segments(tmp_path)
     whole = segment.stat().st_size
-    overwrite(segment, whole, _header(b"DSr1", 900, 0) + b"torn" * 50)
+    overwrite(segment, whole, header(LIVING, 900) + b"torn" * 50)
     async with PackedBlobs(tmp_path) as store:
         assert await recovered(store) == [settled, unsettled]
         assert segment.stat().st_size == whole

@@ -146,7 +146,7 @@ async def test_a_segment_with_a_damaged_header_is_left_alone(
     await store.delete(locators[:-10])
     record = record_of(locators[-5])
     assert record is not None
-    overwrite(segments(tmp_path)[0], record.offset + 12, b"\0\0\0\0")
+    overwrite(segments(tmp_path)[0], record.offset + 8, b"\0\0\0\0")
     assert await sparse(store) == []
     assert "damaged header" in caplog.text
     assert await get(store, locators[-1]) == bytes([99]) * 3000

@@ -15,6 +15,7 @@ from server.domain.partitions import PartitionGate
 from server.domain.store import Store, Turn
 from server.domain.writing import Writing
 from server.model.instance import ValidationMode
+from server.model.receipt import Receipt
 from tests.data import part10
 
 
@@ -34,6 +35,7 @@ async def test_an_instance_cancelled_while_it_waits_for_its_turn_leaves_no_blob(
         writing=Writing(blobs, database.instances, low_bytes=0),
         gate=gate,
         access=Access(),
+        receipt=lambda partition: Receipt(partition, now(), 0),
         max_instance_bytes=1 << 20,
         max_header_bytes=1 << 20,
         damage=DamageRecord(database.instances),

@@ -26,6 +26,7 @@ from server.domain.steady_clock import SteadyClock
 from server.model.errors import DataLoss, Exhausted, Reason
 from server.model.ids import DEFAULT_PARTITION, InstanceId, ResourceRef, Uid
 from server.model.instance import Added, LevelAttributes, NewInstance
+from server.model.receipt import Receipt
 from tests.contract.test_file_blobs import no_file_larger_than
 from tests.contract.test_packed_blobs import segments
 from tests.core import Ref
@@ -80,7 +81,7 @@ class Archive:
     async def store(self, uid: str, body: bytes) -> None:
         async with self.blobs.open_write() as writer:
             await writer.write(body)
-            locator = await writer.commit()
+            locator = await writer.commit(Receipt(DEFAULT_PARTITION, self.now(), 0))
         outcome = await self.committer.add(
             NewInstance(
                 id=InstanceId(DEFAULT_PARTITION, Uid("1"), Uid("1.1"), Uid(uid)),

@@ -8,6 +8,8 @@ import pytest
 
 from server.adapters.sql.engine import open_database
 from server.model.errors import DataLoss, Reason, Unavailable
+from server.model.ids import DEFAULT_PARTITION
+from server.model.receipt import Receipt
 from tests.integration.test_compaction import QUARANTINE, RETENTION, Archive, Clock, opened
 
 
@@ -46,7 +48,7 @@ async def test_one_start_with_an_empty_index_costs_no_blob(tmp_path: Path) -> No
 async def unknown_blob(archive: Archive) -> str:
     async with archive.blobs.open_write() as writer:
         await writer.write(b"unknown")
-        locator = await writer.commit()
+        locator = await writer.commit(Receipt(DEFAULT_PARTITION, archive.now(), 0))
     assert await archive.committer.resolve([locator]) == 1
     return locator
 

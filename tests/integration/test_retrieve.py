@@ -10,7 +10,7 @@ import pytest
 from dicomstore.v1 import errors_pb2, resources_pb2
 from dicomstore.v1 import retrieve_service_pb2 as pb
 
-from tests.core import CoreClient, Ref, id_of, ref_of, stream_reason
+from tests.core import CoreClient, Ref, file_of, id_of, ref_of, stream_reason
 from tests.data import (
     DEFLATED,
     EXPLICIT_BIG,
@@ -145,8 +145,7 @@ async def test_a_missing_blob_fails_its_item_and_the_rest_arrives(core: CoreClie
     large = {"frames": [bytes(1_200_000)], "Rows": 12_000, "Columns": 100}  # a file of its own
     bodies = [part10(StudyInstanceUID=study, PatientName=name, **large) for name in ("A", "BB", "CCC")]
     await core.stored(*bodies)
-    [damaged] = [path for path in (core.data / "blobs").glob("*/*") if path.read_bytes() == bodies[1]]
-    damaged.unlink()
+    file_of(core.data, bodies[1]).unlink()
     found = await core.retrieve(Ref(study_instance_uid=study))
     assert sorted(data for _, data in found if data) == sorted([bodies[0], bodies[2]])
     [error] = [head for head, _ in found if isinstance(head, resources_pb2.ItemError)]
@@ -156,8 +155,7 @@ async def test_a_missing_blob_fails_its_item_and_the_rest_arrives(core: CoreClie
 async def test_bytes_that_have_changed_since_they_were_stored_are_never_handed_out_whole(core: CoreClient) -> None:
     body = part10(frames=[bytes(3_600_000)], Rows=12_000, Columns=300)  # a file of its own, several pieces
     [stored] = await core.stored(body)
-    [path] = [path for path in (core.data / "blobs").glob("*/*") if path.stat().st_size == len(body)]
-    with path.open("r+b") as file:
+    with file_of(core.data, body).open("r+b") as file:
         file.seek(len(body) - 5000)
         file.write(b"\1")
     *_, (head, _) = await core.retrieve(ref_of(stored))

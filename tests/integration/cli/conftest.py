@@ -15,7 +15,7 @@ import pytest
 
 from server.bootstrap import running
 from tests.command_line import run_forked
-from tests.core import CoreClient, settings_for
+from tests.core import CoreClient, file_of, settings_for
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -43,10 +43,7 @@ class Archive(CoreClient):
 
     def blob_of(self, body: bytes) -> Path:
         """Return the file that holds an instance, which must be large: small ones share files."""
-        files = (path for path in self.data.rglob("*") if path.is_file() and "ingest" not in path.parts)
-        sized = (path for path in files if path.stat().st_size == len(body))
-        [found] = [path for path in sized if path.read_bytes() == body]
-        return found
+        return file_of(self.data, body)
 
 
 class CommandLine:

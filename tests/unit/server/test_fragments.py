@@ -14,6 +14,7 @@ from server.model.errors import WrongState
 from server.model.ids import DEFAULT_PARTITION, InstanceId, Uid, Version
 from server.model.instance import Locator, StoredInstance
 from server.ports.blobs import most_piece_bytes
+from tests.contract.blobs import RECEIPT
 from tests.data import JPEG_BASELINE, encapsulated
 
 ID = InstanceId(DEFAULT_PARTITION, Uid("1.2"), Uid("1.3"), Uid("1.4"))
@@ -41,7 +42,7 @@ class CountedBlobs(MemoryBlobs):
 async def stored(blobs: MemoryBlobs, lead: int, items: bytes) -> StoredInstance:
     async with blobs.open_write() as writer:
         await writer.write(bytes(lead) + items + b"\xfe\xff\xdd\xe0\0\0\0\0")
-        locator = await writer.commit()
+        locator = await writer.commit(RECEIPT)
     return StoredInstance(ID, Version(1), "1.5", JPEG_BASELINE, lead + len(items) + 8, 0, locator)
 
 

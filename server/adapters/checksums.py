@@ -1,0 +1,110 @@
+"""CRC-32C of a blob, and of each of its blocks of 64 KiB, in one pass.
+
+The blob's own is combined from those of its blocks: CRCs are linear, so appending n bytes to what has the CRC c changes
+c by a fixed matrix over GF(2), which depends on n alone (Koopman, "Cyclic Redundancy Codes"; zlib's crc32_combine).
+"""
+
+from array import array
+from functools import cache
+
+import google_crc32c
+
+BLOCK_BYTES = 64 << 10
+_POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
+_BLOCK_BITS = BLOCK_BYTES.bit_length() - 1
+
+
+class Checksums:
+    """Of bytes that come in pieces. `blocks` are those that are complete, see `all_blocks`."""
+
+    __slots__ = ("_current", "_current_bytes", "blocks")
+
+    def __init__(self) -> None:
+        self.blocks: list[int] = []
+        self._current = 0
+        self._current_bytes = 0
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes."""
+        if self._current_bytes + len(data) < BLOCK_BYTES:
+            self._current = google_crc32c.extend(self._current, data)
+            self._current_bytes += len(data)
+            return
+        end = BLOCK_BYTES - self._current_bytes
+        self.blocks.append(google_crc32c.extend(self._current, data[:end]))
+        start = end
+        while start + BLOCK_BYTES <= len(data):
+            self.blocks.append(google_crc32c.value(data[start : start + BLOCK_BYTES]))
+            start += BLOCK_BYTES
+        self._current = google_crc32c.value(data[start:])
+        self._current_bytes = len(data) - start
+
+    @property
+    def all_blocks(self) -> list[int]:
+        """The CRC of each block, the last of which may be shorter."""
+        return [*self.blocks, self._current] if self._current_bytes else list(self.blocks)
+
+    @property
+    def length(self) -> int:
+        """How many bytes have come."""
+        return len(self.blocks) * BLOCK_BYTES + self._current_bytes
+
+    @property
+    def whole(self) -> int:
+        """The CRC of all bytes together."""
+        if not self.blocks:
+            return self._current
+        whole = 0
+        for block in self.blocks:
+            whole = _appended(whole, _BLOCK_BITS) ^ block
+        for bit in range(_BLOCK_BITS):
+            if self._current_bytes >> bit & 1:
+                whole = _appended(whole, bit)
+        return whole ^ self._current
+
+
+def blocks_of(data: bytes) -> list[int]:
+    """Return the CRC of each block of a blob."""
+    return [google_crc32c.value(data[start : start + BLOCK_BYTES]) for start in range(0, len(data), BLOCK_BYTES)]
+
+
+def _appended(crc: int, bit: int) -> int:
+    """Return what a CRC contributes to that of its bytes and 2**bit more."""
+    table = _tables()[bit]
+    return (
+        table[crc & 0xFF] ^ table[256 + (crc >> 8 & 0xFF)] ^ table[512 + (crc >> 16 & 0xFF)] ^ table[768 + (crc >> 24)]
+    )
+
+
+@cache
+def _tables() -> "list[array[int]]":
+    """Return for each 2**bit bytes what each value of each of the four bytes of a CRC becomes."""
+    # The columns of the matrix of one zero bit, squared to that of one byte.
+    columns = [_POLYNOMIAL, *(1 << bit for bit in range(31))]
+    for _ in range(3):
+        columns = [_times(columns, column) for column in columns]
+    tables = []
+    for _ in range(_BLOCK_BITS + 1):
+        tables.append(_table(columns))
+        columns = [_times(columns, column) for column in columns]
+    return tables
+
+
+def _times(columns: list[int], vector: int) -> int:
+    product, bit = 0, 0
+    while vector:
+        if vector & 1:
+            product ^= columns[bit]
+        vector >>= 1
+        bit += 1
+    return product
+
+
+def _table(columns: list[int]) -> "array[int]":
+    table = array("I", bytes(4 * 1024))
+    for byte in range(4):
+        for value in range(1, 256):
+            lowest = value & -value
+            rest = table[256 * byte + (value ^ lowest)]
+            table[256 * byte + value] = rest ^ columns[8 * byte + lowest.bit_length() - 1]
+    return table
