@@ -1,7 +1,7 @@
 """What a scanned instance is: its identity, findings, metadata, index values and pixel layout."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -168,7 +168,7 @@ def _layout(scanner: Scanner, elements: Mapping[str, Any], syntax_uid: str) -> P
     size = _number(elements, _ROWS), _number(elements, _COLUMNS)
     if pixel_data.fragments is not None:
         # Frames that are not compressed are told apart by their size.
-        form = next(forms)
+        form = forms[0]
         frame_bytes = -(-form.frame_bits(*size) // 8) if syntax_uid == ENCAPSULATED_UNCOMPRESSED else 0
         table = frame_table(pixel_data.fragments, stated, scanner.extended_offsets, frame_bytes)
         number_of_frames = len(table) // PixelLayout.RECORD_BYTES or number_of_frames
@@ -182,19 +182,19 @@ def _layout(scanner: Scanner, elements: Mapping[str, Any], syntax_uid: str) -> P
             length=pixel_data.length,
             missing=pixel_data.missing,
         )
-        if all(size) and fitting != next(_sample_forms(elements, pixel_data.tag)):
+        if fitting is not forms[0] and all(size):
             _note(scanner, pixel_data.tag, pixel_data.vr, _OTHER_LENGTH)
     if layout.is_understood and layout.number_of_frames != max(stated, 1):
         _note(scanner, _NUMBER_OF_FRAMES_TAG, "IS", _OTHER_NUMBER)
     return layout
 
 
-def _sample_forms(elements: Mapping[str, Any], tag: int) -> Iterator[SampleForm]:
+def _sample_forms(elements: Mapping[str, Any], tag: int) -> tuple[SampleForm, ...]:
     """Return the ways in which the samples of pixel data may be stored, that of the data set first."""
     photometric = text(elements, _PHOTOMETRIC_INTERPRETATION).upper()
     samples = max(_number(elements, _SAMPLES_PER_PIXEL), 1)
     if bits := _FLOAT_BITS.get(tag):
-        return iter((SampleForm(samples, photometric, bits),))
+        return (SampleForm(samples, photometric, bits),)
     return sample_forms(samples, photometric, _number(elements, _BITS_ALLOCATED), _number(elements, _BITS_STORED))
 
 
@@ -204,5 +204,9 @@ def _note(scanner: Scanner, tag: int, vr: str, message: str) -> None:
 
 def _number(elements: Mapping[str, Any], tag: str) -> int:
     """Return a count or size; 0 if it is none, or more than any pixel data has."""
-    found = integer(elements, tag) or 0
+    element = elements.get(tag)
+    values = element.get("Value") if element else None
+    found = values[0] if values else 0
+    if type(found) is not int:
+        found = integer(elements, tag) or 0
     return found if 0 < found <= _LARGEST else 0

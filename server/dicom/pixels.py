@@ -5,8 +5,9 @@ length, it holds: the attributes as they are, one of them corrected, or another 
 be told apart, and the pixel data is only returned as it is stored.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from server.model.instance import PixelLayout
 
@@ -44,13 +45,20 @@ class SampleForm:
         return rows * columns * self.bits_allocated * of_two // 2
 
 
+@lru_cache(maxsize=256)
 def sample_forms(
     samples_per_pixel: int, photometric_interpretation: str, bits_allocated: int, bits_stored: int
-) -> Iterator[SampleForm]:
-    """Yield the form that the attributes say, then those with one of them corrected.
+) -> tuple[SampleForm, ...]:
+    """Return the form that the attributes say, then those with one of them corrected.
 
     bits_stored: 0 if it isn't said.
     """
+    return tuple(_sample_forms(samples_per_pixel, photometric_interpretation, bits_allocated, bits_stored))
+
+
+def _sample_forms(
+    samples_per_pixel: int, photometric_interpretation: str, bits_allocated: int, bits_stored: int
+) -> Iterator[SampleForm]:
     said = SampleForm(samples_per_pixel, photometric_interpretation, bits_allocated)
     yield said
     if samples_per_pixel == 3 and photometric_interpretation in _SAMPLES_OF_TWO_PIXELS:
@@ -72,7 +80,7 @@ def sample_forms(
 
 
 def native_layout(
-    forms: Iterator[SampleForm],
+    forms: Sequence[SampleForm],
     *,
     size: tuple[int, int],
     number_of_frames: int,
@@ -83,18 +91,17 @@ def native_layout(
     """Return the layout of native pixel data, and the form that fits its length; None if none or several do.
 
     Args:
-        forms: as `sample_forms` yields them.
+        forms: as `sample_forms` returns them.
         size: rows and columns.
         number_of_frames: as the data set says, at least 1.
         offset, length: of the value, as far as it is there.
         missing: how many bytes of the value are not there, as the file ends before.
     """
-    said = next(forms)
-    frame_bits, whole = said.frame_bits(*size), length + missing
-    form, count = said, number_of_frames
+    form, count, whole = forms[0], number_of_frames, length + missing
+    frame_bits = form.frame_bits(*size)
     if not _fits(frame_bits, count, whole):
-        fitting = [form for form in forms if _fits(form.frame_bits(*size), count, whole)]
-        fitting = [form for form in fitting if form.is_likely] or fitting
+        fitting = [other for other in forms[1:] if _fits(other.frame_bits(*size), count, whole)]
+        fitting = [other for other in fitting if other.is_likely] or fitting
         frames = whole * 8 // frame_bits if frame_bits else 0
         has_whole_frames = bool(frames) and _fits(frame_bits, frames, whole)
         if len(fitting) > 1 or (fitting and has_whole_frames and not fitting[0].is_likely):
@@ -104,8 +111,8 @@ def native_layout(
         else:
             # Of more bytes than frames need, what is no whole frame, or not only frames, is padding.
             count = frames if has_whole_frames else min(frames, number_of_frames)
-    frame_bits = form.frame_bits(*size)
-    if frame_bits:
+        frame_bits = form.frame_bits(*size)
+    if frame_bits and missing:
         count = min(count, length * 8 // frame_bits)
     if not frame_bits or not count:
         return _opaque(offset, length), None
