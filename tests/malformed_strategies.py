@@ -22,6 +22,7 @@ from tests.data import (
     SECONDARY_CAPTURE,
     UID_ROOT,
     element,
+    new_uid,
     padded_uid,
     sequence,
 )
@@ -469,6 +470,52 @@ def icons(draw: st.DrawFn) -> Malformed:
 
 
 @st.composite
+def truncated_pixels(draw: st.DrawFn) -> Malformed:
+    """Pixel data that is cut off: native data of fewer frames, the end of the file, damaged compressed frames."""
+    kind = draw(st.sampled_from(["native", "file", "compressed", "compressed file"]))
+    count = draw(st.integers(1, 4))
+    if kind == "native":
+        length = 2 * draw(st.integers(0, count * 32))
+        pixels = bytes(number % 251 for number in range(length))
+        whole = [pixels[at : at + 64] for at in range(0, length - length % 64, 64)]
+        return Malformed(
+            image({0x00280008: ("IS", text(str(count))), PIXEL_DATA: ("OW", pixels)}),
+            frames=whole if length % 64 == 0 and whole else None,
+        )
+    if kind == "file":
+        file = image({0x00280008: ("IS", text(str(count))), PIXEL_DATA: ("OW", bytes(64 * count))})
+        return Malformed(file[: -draw(st.integers(1, 64 * count + 4))], is_stored=False)
+    syntax = draw(st.sampled_from(COMPRESSED))
+    frames = [compressed_frame(syntax, value) for value in range(10, 10 + count)]
+    broken = draw(st.integers(0, count - 1))
+    frames[broken] = frames[broken][: 2 * draw(st.integers(2, len(frames[broken]) // 2))]
+    file = image({0x00280008: ("IS", text(str(count))), PIXEL_DATA: pixel_data(frames)}, transfer_syntax=syntax)
+    if kind == "compressed":
+        return Malformed(file, frames=frames)
+    return Malformed(file[: -draw(st.integers(1, 60))], is_stored=False)
+
+
+@st.composite
+def trailing_bytes(draw: st.DrawFn) -> Malformed:
+    """Bytes after the last element."""
+    end = draw(
+        st.one_of(
+            st.integers(1, 40).map(bytes),
+            st.integers(1, 40).map(lambda count: b"\xff" * count),
+            st.integers(1, 40).map(lambda count: b" " * count),
+            st.just(PREAMBLE),
+            st.just(PREAMBLE + element(0x00020010, "UI", padded_uid(EXPLICIT_LITTLE))),
+            st.sampled_from([bytes(3_000_000), b"\xff" * 3_000_000, b" " * 3_000_000]),
+        )
+    )
+    changes: dict[int, Any] = (
+        {} if draw(st.booleans()) else {PIXEL_DATA: pixel_data([compressed_frame(RLE_LOSSLESS, 9)])}
+    )
+    syntax = RLE_LOSSLESS if changes else EXPLICIT_LITTLE
+    return Malformed(image(changes, transfer_syntax=syntax, end=end), {"00100020": ["P1"]})
+
+
+@st.composite
 def misspelt_character_sets(draw: st.DrawFn) -> Malformed:
     """Specific Character Set as devices misspell it; the text is in what is meant."""
     term, codec = draw(
@@ -561,7 +608,35 @@ KINDS: dict[str, Callable[[], st.SearchStrategy[Malformed]]] = {
     "mislabelled encodings": mislabelled_encodings,
     "palettes": palettes,
     "icons": icons,
+    "truncated pixels": truncated_pixels,
+    "trailing bytes": trailing_bytes,
     "misspelt character sets": misspelt_character_sets,
     "non-finite numbers": non_finite_numbers,
     "odd structures": odd_structures,
 }
+
+
+_VIDEO = "1.2.840.10008.1.2.4.102"
+
+
+@st.composite
+def mixed_studies(draw: st.DrawFn) -> list[bytes]:
+    """One to four instances of one series, some of which cannot be decoded or rendered."""
+    study = new_uid()
+    same: dict[int, Any] = {0x0020000D: ("UI", padded_uid(study)), 0x0020000E: ("UI", padded_uid(f"{study}.1"))}
+    jpeg = [compressed_frame(JPEG_BASELINE, value) for value in (10, 20, 30)]
+    build: dict[str, Callable[[], bytes]] = {
+        "native": lambda: image(same),
+        "compressed": lambda: image({**same, PIXEL_DATA: pixel_data(jpeg[:1])}, transfer_syntax=JPEG_BASELINE),
+        "damaged": lambda: image({**same, PIXEL_DATA: pixel_data([b"not an image"])}, transfer_syntax=JPEG_BASELINE),
+        "damaged later": lambda: image(
+            {**same, 0x00280008: ("IS", b"3 "), PIXEL_DATA: pixel_data([jpeg[0], jpeg[1], jpeg[2][:300]])},
+            transfer_syntax=JPEG_BASELINE,
+        ),
+        "video": lambda: image({**same, PIXEL_DATA: pixel_data([b"video " * 20])}, transfer_syntax=_VIDEO),
+        "truncated": lambda: image({**same, 0x00280008: ("IS", b"3 "), PIXEL_DATA: ("OW", bytes(100))}),
+        "private": lambda: image(same, transfer_syntax="1.2.3.4", form=EXPLICIT_LITTLE),
+        "no pixels": lambda: image({**same, PIXEL_DATA: None}),
+    }
+    kinds = draw(st.lists(st.sampled_from(sorted(build)), min_size=1, max_size=4))
+    return [build[kind]() for kind in kinds]

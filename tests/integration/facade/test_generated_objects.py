@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
-from tests.data import EXPLICIT_LITTLE, IMPLICIT_LITTLE, RLE_LOSSLESS
+from tests.data import EXPLICIT_LITTLE, IMPLICIT_LITTLE, JPEG_BASELINE, RLE_LOSSLESS
 from tests.integration.facade.serving import JSON, parts_of, stow
-from tests.malformed_strategies import JPEG_2000_LOSSLESS, KINDS, Malformed
+from tests.malformed_strategies import JPEG_2000_LOSSLESS, KINDS, Malformed, mixed_studies
 from tests.unit.server.dicom.reading import json_of, read
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -52,6 +52,59 @@ async def test_a_malformed_object_is_refused_or_served_in_agreement(
     await check_object(shared_web, base, data.draw(KINDS[kind]()))
 
 
+@_generated
+@given(files=mixed_studies(), base=st.sampled_from(["/v2", "/v1"]))
+async def test_no_response_is_partial_without_saying_so(
+    shared_web: httpx.AsyncClient, files: list[bytes], base: str
+) -> None:
+    response = await stow(shared_web, *files, path=f"{base}/studies")
+    assert response.status_code in (200, 202)
+    url = response.json()["00081199"]["Value"][0]["00081190"]["Value"][0].partition("/series/")[0]
+    try:
+        for accept in ("*/*", 'multipart/related; type="application/dicom"; transfer-syntax=*'):
+            response = await shared_web.get(url, headers={"Accept": accept})
+            assert response.status_code == 200
+            assert sorted(body for _, body in parts_of(response)) == sorted(files)
+        response = await shared_web.get(url, headers={"Accept": 'multipart/related; type="application/dicom"'})
+        assert response.status_code == 200
+        assert len(parts_of(response)) == len(files)
+        for syntax in (EXPLICIT_LITTLE, JPEG_2000_LOSSLESS, JPEG_BASELINE, RLE_LOSSLESS):
+            parts = f'multipart/related; type="application/dicom"; transfer-syntax={syntax}'
+            found = await complete(shared_web, url, parts)
+            check_part_of(found, len(files), 0 if found.status_code == 406 else len(parts_of(found)))
+            found = await complete(shared_web, url, f"application/zip; transfer-syntax={syntax}")
+            names = [] if found.status_code == 406 else zipfile.ZipFile(io.BytesIO(found.content)).namelist()
+            check_part_of(found, len(files), sum(name.endswith(".dcm") for name in names))
+        for path in ("rendered", "pixeldata", "bulkdata"):
+            found = await complete(shared_web, f"{url}/{path}", "*/*")
+            assert found.status_code in (200, 206, 404, 406), found.text
+            if found.headers["content-type"].startswith("multipart/related"):
+                parts_of(found)
+    finally:
+        await shared_web.delete(url)
+
+
+async def complete(web: httpx.AsyncClient, url: str, accept: str) -> httpx.Response:
+    """Return a whole response. Damage found while the first one is sent ends it, and is known from then on."""
+    try:
+        return await web.get(url, headers={"Accept": accept})
+    except httpx.RemoteProtocolError:
+        return await web.get(url, headers={"Accept": accept})
+
+
+def check_part_of(response: httpx.Response, stored: int, returned: int) -> None:
+    """Check that a response with fewer instances than are stored is 206 and says how many, or 406 without any."""
+    if returned == stored:
+        assert response.status_code == 200
+    elif returned == 0:
+        assert response.status_code == 406
+    else:
+        assert response.status_code == 206
+        assert re.search(rf"\b{stored - returned}\b", response.headers["warning"])
+        assert response.headers["cache-control"] == "no-store"
+        assert "etag" not in response.headers
+
+
 async def check_object(web: httpx.AsyncClient, base: str, made: Malformed) -> None:
     response = await stow(web, made.file, path=f"{base}/studies")
     if response.status_code == 413:  # an element says that it is larger than any header may be
@@ -72,7 +125,7 @@ async def check_object(web: httpx.AsyncClient, base: str, made: Malformed) -> No
         metadata = await forms.check_metadata()
         await forms.check_bulk_data(metadata)
         frames = await forms.check_frames()
-        await forms.check_rendered(len(frames))
+        await forms.check_rendered(frames)
         await forms.check_reencoded(metadata)
         await forms.check_search(base)
     finally:
@@ -139,40 +192,47 @@ class Forms:
         if whole.status_code == 200:
             parts_of(whole)
 
-    async def check_frames(self) -> list[bytes]:
-        """All frames that there are can be retrieved one by one, in a list, and at /pixeldata."""
+    async def check_frames(self) -> list[int]:
+        """All frames that there are can be retrieved one by one, in a list, and at /pixeldata; return their numbers.
+
+        A frame without bytes does not exist; those after it keep their numbers.
+        """
         accept = f"{OCTETS}; transfer-syntax=*"
-        frames: list[bytes] = []
-        while (response := await self.get(f"/frames/{len(frames) + 1}", accept, 200, 404)).status_code == 200:
-            frames.append(response.content)
-            assert len(frames) < 1100
+        frames: dict[int, bytes] = {}
+        number = 1
+        while number <= max(frames, default=0) + 4:
+            response = await self.get(f"/frames/{number}", accept, 200, 404)
+            if response.status_code == 200:
+                frames[number] = response.content
+            number += 1
         if self.made.frames is not None:
-            assert frames == list(self.made.frames)
+            assert list(frames.values()) == list(self.made.frames)
         parts = f'multipart/related; type="{OCTETS}"; transfer-syntax=*'
         if not frames:
             await self.get("/pixeldata", parts, 404, 406)
-            return frames
-        numbers = ",".join(str(number + 1) for number in reversed(range(min(len(frames), 20))))
-        listed = parts_of(await self.get(f"/frames/{numbers}", parts, 200))
-        assert [body for _, body in listed] == frames[:20][::-1]
-        assert [body for _, body in parts_of(await self.get("/pixeldata", parts, 200))] == frames
-        await self.get(f"/frames/1,{len(frames) + 1}", parts, 404)
-        return frames
+            return []
+        wanted = list(frames)[:20][::-1]
+        listed = parts_of(await self.get(f"/frames/{','.join(map(str, wanted))}", parts, 200))
+        assert [body for _, body in listed] == [frames[number] for number in wanted]
+        assert [body for _, body in parts_of(await self.get("/pixeldata", parts, 200))] == list(frames.values())
+        await self.get(f"/frames/{wanted[0]},{max(frames) + 1}", parts, 404)
+        return list(frames)
 
-    async def check_rendered(self, count: int) -> None:
+    async def check_rendered(self, frames: list[int]) -> None:
         """Pictures are whole, and there are none of frames that there are not."""
-        allowed = (200, 406) if count else (404, 406)
+        allowed = {200, 404, 406} - ({404} if 1 in frames else set()) - (set() if frames else {200})
         for path in ("/rendered", "/frames/1/rendered"):
             for accept in ("image/png", None):
                 picture_of(await self.get(path, accept, *allowed))
         for accept in ("image/gif", "image/apng"):
             animation = picture_of(await self.get("/rendered", accept, *allowed))
             if animation is not None:
-                assert sum(1 for _ in ImageSequence.Iterator(animation)) <= count
+                assert sum(1 for _ in ImageSequence.Iterator(animation)) <= len(frames)
         picture_of(await self.get(self.wado_uri, "image/jpeg", *allowed))
-        for number in range(2, min(count, 4) + 1):
+        for number in frames[:4]:
             picture_of(await self.get(f"/frames/{number}/rendered", "image/png", 200, 406))
-        await self.get(f"/frames/{count + 1}/rendered", "image/png", 404, *(() if count else (406,)))
+        beyond = max(frames, default=0) + 1
+        await self.get(f"/frames/{beyond}/rendered", "image/png", 404, *(() if frames else (406,)))
         for url in (self.url, self.series, self.study):
             assert picture_of(await self.get(f"{url}/thumbnail", None, 200)) is not None
         for url in (self.series, self.study):

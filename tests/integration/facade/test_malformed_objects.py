@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from tests import malformed
 from tests.data import EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -127,6 +127,16 @@ async def test_the_length_decides_how_many_native_frames_there_are(web: httpx.As
     assert (await stored.get("/frames/4/rendered", "image/png")).status_code == 404
 
 
+@pytest.mark.parametrize("media_type", ["image/gif", "image/apng"])
+async def test_an_animation_has_the_frames_that_there_are(web: httpx.AsyncClient, base: str, media_type: str) -> None:
+    stored = await store(web, base, malformed.three_native_frames_of_five())
+    response = await stored.get("/rendered", media_type)
+    assert response.status_code == 200, response.text
+    animation = Image.open(io.BytesIO(response.content))
+    shown = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(animation)]
+    assert len(shown) == 3
+
+
 async def test_a_rescale_intercept_of_too_many_characters_is_applied(web: httpx.AsyncClient, base: str) -> None:
     short = await store(web, base, malformed.ct(b"-1024"))
     long = await store(web, base, malformed.ct(b"-1024.000000000000"))
@@ -238,6 +248,22 @@ async def test_the_file_meta_information_of_a_re_encoded_file_is_complete_and_fi
     assert meta.ImplementationClassUID
     assert meta.FileMetaInformationGroupLength
     assert found.PixelData == bytes(range(64))
+
+
+@pytest.mark.parametrize("transfer_syntax", [EXPLICIT_LITTLE, IMPLICIT_LITTLE])
+async def test_a_requested_transfer_syntax_is_the_encoding_of_the_data_set(
+    web: httpx.AsyncClient, base: str, transfer_syntax: str
+) -> None:
+    stored = await store(web, base, malformed.implicit_data_set_labelled_explicit())
+    assert (await stored.metadata())["00100010"]["Value"] == [{"Alphabetic": "Test^Malformed"}]
+    response = await stored.get("", f"application/dicom; transfer-syntax={transfer_syntax}")
+    assert response.status_code == 200
+    name = b"Test^Malformed"
+    length = b"PN\x0e\x00" if transfer_syntax == EXPLICIT_LITTLE else b"\x0e\x00\x00\x00"
+    assert b"\x10\x00\x10\x00" + length + name in response.content
+    read = await stored.reencoded(transfer_syntax)
+    assert read.PixelData == bytes(range(64))
+    assert await stored.frames() == [bytes(range(64))]
 
 
 async def test_the_length_of_palette_data_decides_how_wide_its_entries_are(web: httpx.AsyncClient, base: str) -> None:
