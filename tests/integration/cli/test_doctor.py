@@ -1,10 +1,13 @@
 """`dicomstore doctor` and `dicomstore config`, against a real core."""
 
+import asyncio
 import json
+import resource
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.adapters.sql.engine import open_database
 from server.dicom.tags import new_tag
@@ -36,6 +39,9 @@ async def test_tags_that_nobody_indexes_by_are_named(
     assert found["detail"] == "nobody indexes by the extended query tags 00081010 any more"
     assert "deleted and added again" in found["hint"]
 
+
+WRITES = health_pb2.HealthCheckRequest(service="writes")
+SERVING = health_pb2.HealthCheckResponse.SERVING
 
 LARGE = [bytes(2**15)] * 32
 """Pixel data of an instance that has a file of its own."""
@@ -84,6 +90,33 @@ async def test_a_damaged_blob_is_found_by_a_deep_look(
     ran = await dicomstore("doctor", "--deep", "--json", env=environment)
     assert ran.exit_code == 1
     assert "1 damaged" in check(ran, "agreement")["detail"]
+
+
+async def test_a_core_that_refuses_uploads_is_found(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:
+    body = part10(frames=LARGE * 3)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))  # of this process, in which the core runs
+    try:
+        [outcome] = await archive.store(body)
+        assert outcome.failed.message == "The blob store is full."
+        health = health_pb2_grpc.HealthStub(archive.channel)
+        async with asyncio.timeout(20):
+            async for seen in health.Watch(WRITES):
+                if seen.status != SERVING:
+                    break
+        ran = await dicomstore("doctor", "--json", env=environment)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ran.exit_code == 1
+    assert check(ran, "core")["status"] == "failed"
+    assert "nothing can be stored" in check(ran, "core")["detail"]
+
+
+async def test_little_free_space_is_a_warning(dicomstore: Any, environment: dict[str, str]) -> None:
+    ran = await dicomstore("doctor", "--json", env=environment | {"DICOMSTORE_WARN_FREE_BYTES": str(1 << 60)})
+    assert check(ran, "disk")["status"] == "warning"
+    ran = await dicomstore("doctor", "--json", env=environment | {"DICOMSTORE_WARN_FREE_BYTES": "0"})
+    assert check(ran, "disk")["status"] == "ok"
 
 
 async def test_a_stranger_on_a_port_is_found(dicomstore: Any, environment: dict[str, str], relay: Any) -> None:
