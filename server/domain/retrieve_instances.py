@@ -98,7 +98,10 @@ class RetrieveInstances:
         async for stored in self._all(ref, page):
             if last is not None and stored.version > last:
                 return
-            if stored in omission:
+            if omission.count and stored in omission:
+                continue
+            if stored.damage is NO_DAMAGE and _is_acceptable_as_stored(stored, choices[:1]):
+                yield self._as_stored(stored)
                 continue
             try:
                 opened = await self._open(stored, choices)
@@ -130,6 +133,9 @@ class RetrieveInstances:
                     raise
             else:
                 return OpenInstance(stored, target, None, chunks)
+        return self._as_stored(stored)
+
+    def _as_stored(self, stored: StoredInstance) -> OpenInstance:
         return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, self._reading.whole(stored))
 
     async def _part(
@@ -165,6 +171,8 @@ class RetrieveInstances:
             return omission, last
         async for stored in self._all(ref, page):
             last = stored.version
+            if stored.damage is NO_DAMAGE and _is_acceptable_as_stored(stored, choices):
+                continue
             try:
                 lost = await self._reading.lost(stored) if ref.instance is None else None
                 if lost is not None:
