@@ -207,8 +207,10 @@ def _note(scanner: Scanner, tag: int, vr: str, message: str) -> None:
 def _number(elements: Mapping[str, Any], tag: str) -> int:
     """Return a count or size; 0 if it is none, or more than any pixel data has."""
     element = elements.get(tag)
-    values = element.get("Value") if element else None
-    found = values[0] if values else 0
+    if element is None:
+        return 0
+    values = element.get("Value")
+    found = values[0] if values else None
     if type(found) is not int:
         found = integer(elements, tag) or 0
     return found if 0 < found <= _LARGEST else 0
