@@ -247,3 +247,8 @@ def compressed_icon() -> bytes:
     """Return a baseline JPEG image of value 120 whose Icon Image Sequence holds one of value 77."""
     icon = b"".join(element(tag, *part) for tag, part in grey_pixels().items()) + pixel_data([grey_jpeg(77)])
     return jpeg_image([120], changes={0x00880200: sequence(0x00880200, [icon], undefined=True)})
+
+
+def codestream_labelled_uncompressed() -> bytes:
+    """Return a baseline JPEG frame in fragments; the file meta information says Explicit VR Little Endian."""
+    return image({PIXEL_DATA: pixel_data([grey_jpeg(120)])})

@@ -61,6 +61,8 @@ def decode_words(data: bytes, syntax: str, description: PixelDescription) -> NDA
 def native_bytes(data: bytes, syntax: str, description: PixelDescription) -> bytes:
     """Return the bytes of an uncoded frame without what lies around them.
 
+    A frame of another size, as a codestream in fragments under an uncompressed transfer syntax, is not its samples.
+
     Raises:
         WrongState: PIXEL_DATA_UNREADABLE, see `decode`.
     """
@@ -74,7 +76,14 @@ def native_bytes(data: bytes, syntax: str, description: PixelDescription) -> byt
         data = data[:wanted]
     if len(data) < wanted:
         raise unreadable("The frame has fewer bytes than its description asks for.")
+    largest = wanted if not _is_subsampled(description) else _whole_chroma_bytes(description)
+    if len(data) > largest + largest % 2:
+        raise unreadable("The frame has more bytes than its description asks for.")
     return data
+
+
+def _whole_chroma_bytes(description: PixelDescription) -> int:
+    return frame_bytes(replace(description, photometric_interpretation="YBR_FULL"))
 
 
 def _coloured(array: NDArray[Any], has: str, described: PixelDescription) -> NDArray[Any]:
@@ -98,8 +107,7 @@ def _decode_subsampled(data: bytes, description: PixelDescription) -> tuple[NDAr
     Chroma is repeated, so that no sample changes; only that of the studio range, which has no label then, becomes RGB.
     """
     columns = description.columns
-    whole = frame_bytes(replace(description, photometric_interpretation="YBR_FULL"))
-    if len(data) >= whole:
+    if len(data) >= _whole_chroma_bytes(description):
         array = words_from_bytes(data, description)
     elif description.photometric_interpretation not in syntaxes.SUBSAMPLED:
         raise unreadable("Native pixels with chroma for every fourth pixel can't be decoded.")

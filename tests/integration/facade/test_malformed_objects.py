@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from tests import malformed
-from tests.data import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from tests.data import EXPLICIT_LITTLE, IMPLICIT_LITTLE, RLE_LOSSLESS
 from tests.integration.facade.serving import JSON, parts_of, stow
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -282,3 +282,16 @@ async def test_a_compressed_icon_is_decoded_or_removed_with_its_image(web: httpx
         assert (icon.Rows, icon.Columns, icon.BitsAllocated) == (8, 8, 8)
         assert icon["PixelData"].is_undefined_length is False
         assert icon.PixelData == bytes([77]) * 64
+
+
+async def test_a_codestream_is_not_taken_for_uncompressed_samples(web: httpx.AsyncClient, base: str) -> None:
+    stored = await store(web, base, malformed.codestream_labelled_uncompressed())
+    assert await stored.frames() == [malformed.grey_jpeg(120)]
+    for path, accept in (
+        ("/rendered", "image/png"),
+        ("/frames/1/rendered", "image/jpeg"),
+        ("", f"application/dicom; transfer-syntax={RLE_LOSSLESS}"),
+        ("/frames/1", f"{OCTETS}; transfer-syntax={RLE_LOSSLESS}"),
+    ):
+        assert (await stored.get(path, accept)).status_code == 406, path
+    assert (await stored.get("", "application/dicom")).content == stored.file
