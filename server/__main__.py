@@ -91,6 +91,33 @@ def accept_clock() -> None:
 
 
 @app.command()
+def recover() -> None:
+    """Make a lost index anew from the stored bytes, or complete one that is old or has lost transactions.
+
+    The archive must not run. An interrupted recovery is run again.
+    """
+    settings = _settings()
+    _log_to_stderr(settings.log_level)
+    try:
+        done = asyncio.run(bootstrap.recover(settings))
+    except (StartError, DicomStoreError) as error:
+        _give_up(str(error))
+    for count, what in (
+        (done.known, "blobs that the index knew"),
+        (done.added, "instances added"),
+        (done.damaged, "of these damaged"),
+        (done.deleted, "instances deleted again"),
+        (done.moved, "instances whose bytes had moved"),
+        (done.retired, "blobs of deleted instances, quarantined"),
+        (done.duplicates, "blobs of instances that are there already, quarantined"),
+        (done.unreadable, "blobs that could not be read, left as they are"),
+    ):
+        typer.echo(f"{count:>9} {what}")
+    for example in done.examples:
+        typer.echo(example)
+
+
+@app.command()
 def config() -> None:
     """Print the effective settings as JSON, passwords masked."""
     typer.echo(json.dumps(_settings().shown(), indent=2))

@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from server.adapters.packed_blobs import PackedBlobs
 from server.adapters.sql import engine
 from server.adapters.sql.progress import Progress
+from server.adapters.sqlite_spool import SqliteSpool
 from server.adapters.worker_pool import WorkerPool
 from server.config import Settings
 from server.dicom.tags import extract
@@ -41,6 +42,7 @@ from server.domain.partitions import PartitionGate
 from server.domain.pictures import Pictures
 from server.domain.pixels import PixelReader
 from server.domain.reading import Reading
+from server.domain.recovery import Recovered, Recovery
 from server.domain.retrieve_all_bulk_data import RetrieveAllBulkData
 from server.domain.retrieve_bulk_data import RetrieveBulkData
 from server.domain.retrieve_frames import RetrieveFrames
@@ -56,7 +58,7 @@ from server.domain.transcode import Transcoder
 from server.domain.transcode_instance import InstanceTranscoder
 from server.domain.writing import Writing
 from server.model.receipt import Receipt
-from server.opening import StartError, prepare
+from server.opening import StartError, prepare, recovering
 from server.ports.workers import Workers
 from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
@@ -150,12 +152,13 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         marks = prepared.marks
         assert marks is not None, "this process uses blobs"
         stack.push_async_callback(asyncio.to_thread, marks.leave)
+        stack.push_async_callback(asyncio.to_thread, prepared.journal.close)
         database = engine.open_database(
             settings.database_url,
             settings.search_seconds,
             extract,
             permit=access.require_writable,
-            progress=Progress(prepared.mark, marks.note, access.restrict),
+            progress=Progress(prepared.mark, marks.note, access.restrict, prepared.journal),
         )
         stack.push_async_callback(database.close)
         blobs = await stack.enter_async_context(PackedBlobs(settings.data))
@@ -360,6 +363,40 @@ async def accept_clock(settings: Settings) -> datetime:
         database = engine.open_database(settings.database_url, settings.search_seconds)
         stack.push_async_callback(database.close)
         return await database.clock.advance(now())
+
+
+async def recover(settings: Settings) -> Recovered:
+    """Make the index anew from the blobs, or complete it. Blocks others, and the event loop now and then.
+
+    Raises:
+        StartError: see the message.
+        DicomStoreError: database or data directory can't be used.
+    """
+    async with AsyncExitStack() as stack:
+        prepared = stack.enter_context(recovering(settings))
+        marks = prepared.marks
+        assert marks is not None, "a recovery uses blobs"
+        database = engine.open_database(
+            settings.database_url,
+            settings.search_seconds,
+            extract,
+            progress=Progress(prepared.mark, marks.note, prepared.access.restrict, prepared.journal),
+        )
+        stack.push_async_callback(database.close)
+        clock = SteadyClock(database.clock, now, elapsed, timedelta(hours=settings.clock_jump_hours))
+        await clock.start()
+        blobs = await stack.enter_async_context(PackedBlobs(settings.data))
+        spool = stack.enter_context(SqliteSpool(settings.data / "recovery.tmp"))
+        return await Recovery(
+            blobs=blobs,
+            index=database.instances,
+            partitions=database.partitions,
+            spool=spool,
+            retired=prepared.journal.entries(),
+            now=clock.now,
+            retention=timedelta(hours=settings.retention_hours),
+            max_header_bytes=settings.max_header_bytes,
+        ).run()
 
 
 @asynccontextmanager

@@ -2,14 +2,17 @@
 
 import logging
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from server.adapters.archive_file import ArchiveFile
+from server.adapters.journal import FileJournal
 from server.adapters.marks import Marks
 from server.adapters.sql import engine
 from server.config import Settings
 from server.domain.access import Access
-from server.domain.binding import Binding, Refused, binding_of, lost_by
+from server.domain.binding import Binding, Refused, binding_of, lost_by, require_recoverable
 from server.model.archive import BlobsIdentity, IndexIdentity, Mark
 
 _log = logging.getLogger("dicomstore")
@@ -25,11 +28,13 @@ class Prepared:
 
     marks: where it notes how far the index is; to be left when it ends. None if it uses no blobs.
     mark: how far the index is at least.
+    journal: where it notes blobs that no instance needs any more; to be closed when it ends.
     """
 
     access: Access
     marks: Marks | None
     mark: Mark
+    journal: FileJournal
 
 
 def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
@@ -50,11 +55,14 @@ def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
             _prepare_schema(settings)
             if binding is Binding.TO_BIND and not only_index:
                 _bind(settings)
+        journal = FileJournal(settings.data)
         marks, mark = None, Mark()
+        if not only_index and not lost:
+            journal.take_over(lambda locators: engine.named_of(settings.database_url, locators))
         if not only_index:
             marks = Marks(settings.data)
             mark = marks.enter()
-        return Prepared(Access(lost), marks, mark)
+        return Prepared(Access(lost), marks, mark, journal)
 
 
 def check_binding(settings: Settings) -> str:
@@ -65,6 +73,40 @@ def check_binding(settings: Settings) -> str:
         Unavailable
     """
     return _compared(settings, only_index=False)[1]
+
+
+@contextmanager
+def recovering(settings: Settings) -> Iterator[Prepared]:
+    """Prepare a recovery of the index and hold off all others meanwhile; blocking. It has ended when this is left.
+
+    Raises:
+        StartError: the archive is in use, or the database is that of another one.
+        Unavailable, Exhausted
+    """
+    file = ArchiveFile(settings.data)
+    with file.lock():
+        blobs, index = _identities(settings)
+        marks = Marks(settings.data)
+        if marks.is_in_use():
+            raise StartError(f"The archive in {blobs.place} is running: stop it first.")
+        try:
+            require_recoverable(blobs, index)
+        except Refused as refused:
+            raise StartError(str(refused)) from refused
+        archive = blobs.id or uuid.uuid4().hex
+        file.write(archive, is_bound=blobs.is_bound, is_recovering=True)
+        engine.migrate(settings.database_url)
+        if engine.bind_to(settings.database_url, archive) != archive:
+            raise StartError(f"The index {index.place} was bound to another data directory meanwhile.")
+        engine.raise_to(settings.database_url, blobs.mark)
+        mark = marks.enter()
+        journal = FileJournal(settings.data)
+        try:
+            yield Prepared(Access(), marks, mark, journal)
+        finally:
+            journal.close()
+            marks.leave()
+        file.write(archive, is_bound=True)
 
 
 def migrate(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""`dicomstore server`, `facade`, `migrate` and `accept-clock`: one program in the foreground, in place of this one."""
+"""`dicomstore server`, `facade`, `migrate` and others: one program in the foreground, in place of this one."""
 
 import os
 from typing import NoReturn
@@ -44,6 +44,11 @@ def migrate(data_directory: DataOption = None, database: DatabaseOption = None) 
 def accept_clock(data_directory: DataOption = None, database: DatabaseOption = None) -> None:
     """Confirm that the system's clock is right although it is far ahead of the last recorded time."""
     _become(command(Module.CORE, "accept-clock"), environment_of(data=data_directory, database=database))
+
+
+def recover(data_directory: DataOption = None, database: DatabaseOption = None) -> None:
+    """Make a lost index anew from the stored bytes, or complete one that is old. The archive must not run."""
+    _become(command(Module.CORE, "recover"), environment_of(data=data_directory, database=database))
 
 
 def _become(program: list[str], environment: dict[str, str]) -> NoReturn:

@@ -1,6 +1,7 @@
 """The identity of the archive in its data directory. All functions block.
 
-archive.json    {"archive": <id>, "bound": whether the index is known to carry the same id}
+archive.json    {"archive": <id>, "bound": whether the index is known to carry the same id,
+                 "recovering": whether a recovery of the index has begun and not ended}
 .archive-lock   held while a process compares and binds data directory and index
 """
 
@@ -55,18 +56,19 @@ class ArchiveFile:
                 return BlobsIdentity(place, None, is_bound=False, has_blobs=has_blobs, mark=mark)
             try:
                 facts = json.loads(text)
-                return BlobsIdentity(place, str(facts["archive"]), bool(facts["bound"]), has_blobs, mark)
-            except (ValueError, KeyError, TypeError) as error:
+                is_recovering = bool(facts.get("recovering"))
+                return BlobsIdentity(place, str(facts["archive"]), bool(facts["bound"]), has_blobs, mark, is_recovering)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise Unavailable(
                     Reason.STORAGE_UNAVAILABLE, f"{self._path} is damaged: restore it from a backup."
                 ) from error
 
-    def write(self, archive: ArchiveId, *, is_bound: bool) -> None:
+    def write(self, archive: ArchiveId, *, is_bound: bool, is_recovering: bool = False) -> None:
         """Write the file durably, whole or not at all."""
         temporary = self._path.with_suffix(".new")
         with _translated():
             with open(temporary, "w") as file:
-                json.dump({"archive": archive, "bound": is_bound}, file)
+                json.dump({"archive": archive, "bound": is_bound, "recovering": is_recovering}, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self._path)

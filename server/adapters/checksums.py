@@ -5,6 +5,7 @@ c by a fixed matrix over GF(2), which depends on n alone (Koopman, "Cyclic Redun
 """
 
 from array import array
+from collections.abc import Sequence
 from functools import cache
 
 import google_crc32c
@@ -52,15 +53,21 @@ class Checksums:
     @property
     def whole(self) -> int:
         """The CRC of all bytes together."""
-        if not self.blocks:
-            return self._current
-        whole = 0
-        for block in self.blocks:
-            whole = _appended(whole, _BLOCK_BITS) ^ block
-        for bit in range(_BLOCK_BITS):
-            if self._current_bytes >> bit & 1:
-                whole = _appended(whole, bit)
-        return whole ^ self._current
+        return combined([*self.blocks, self._current], self.length)
+
+
+def combined(blocks: Sequence[int], length: int) -> int:
+    """Return the CRC of `length` bytes from those of their blocks; a last one of no bytes does not matter."""
+    if len(blocks) <= 1:
+        return blocks[0] if blocks else 0
+    complete, rest_bytes = divmod(length, BLOCK_BYTES)
+    whole = 0
+    for block in blocks[:complete]:
+        whole = _appended(whole, _BLOCK_BITS) ^ block
+    for bit in range(_BLOCK_BITS):
+        if rest_bytes >> bit & 1:
+            whole = _appended(whole, bit)
+    return whole ^ blocks[complete] if rest_bytes else whole
 
 
 def blocks_of(data: bytes) -> list[int]:

@@ -4,8 +4,9 @@ import asyncio
 import ctypes
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -115,8 +116,15 @@ def require_room(directory: Path, size_bytes: int) -> None:
 
 
 def _translated(work: Callable[[], _T]) -> _T:
-    try:
+    with as_errors_of_the_store():
         return work()
+
+
+@contextmanager
+def as_errors_of_the_store() -> Iterator[None]:
+    """Turn errors of the operating system into STORAGE_FULL or STORAGE_UNAVAILABLE."""
+    try:
+        yield
     except OSError as error:
         raise _ours(error) from error
 

@@ -29,7 +29,7 @@ from pathlib import Path
 import google_crc32c
 
 from server.adapters.allowance import Allowance
-from server.adapters.checksums import Checksums
+from server.adapters.checksums import Checksums, combined
 from server.adapters.disk import (
     PIECE_BYTES,
     DiskThreads,
@@ -156,7 +156,7 @@ class FileBlobs:
         with await self._opened(locator) as file:
             return await self._length(file)
 
-    async def receipt(self, locator: Locator) -> Receipt:
+    async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
         """See the port."""
         with await self._opened(locator) as file:
             length = await self._length(file)
@@ -164,7 +164,7 @@ class FileBlobs:
         parsed = parse_trailer(end, length)
         if parsed is None:
             raise unknown_receipt()
-        return parsed.receipt
+        return parsed.receipt, combined(parsed.blocks, length)
 
     async def _length(self, file: FileIO) -> int:
         """Return the length of a blob: what its foot says."""

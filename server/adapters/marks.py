@@ -84,6 +84,10 @@ class Marks:
                 os.fsync(self._fd)
         os.close(self._fd)
 
+    def is_in_use(self) -> bool:
+        """Say whether a process that changes the archive runs."""
+        return any(_is_locked(path) for path in self._paths())
+
     def _paths(self) -> list[Path]:
         return sorted(self._directory.iterdir()) if self._directory.exists() else []
 
@@ -102,6 +106,20 @@ def _read(path: Path) -> Mark | None:
     if len(data) != _FACTS.size + _CHECK.size or data != facts + _CHECK.pack(google_crc32c.value(facts)):
         return None
     return Mark(*_FACTS.unpack(facts))
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _remove_if_dead(path: Path) -> None:

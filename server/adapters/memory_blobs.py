@@ -50,10 +50,10 @@ class MemoryBlobs:
         """See the port."""
         return len(self._existing(locator))
 
-    async def receipt(self, locator: Locator) -> Receipt:
+    async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
         """See the port."""
-        self._existing(locator)
-        return self._receipts[locator]
+        blob = self._existing(locator)
+        return self._receipts[locator], google_crc32c.value(blob)
 
     async def delete(self, locators: Sequence[Locator]) -> None:
         """See the port."""

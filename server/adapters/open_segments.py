@@ -37,8 +37,8 @@ class OpenSegments:
         assert data is not None, "a thread waits for its bytes"
         return data
 
-    async def receipt(self, record: Record) -> Receipt:
-        """Return what was recorded with a blob. Raises: as `read_receipt`, and Unavailable."""
+    async def receipt(self, record: Record) -> tuple[Receipt, int]:
+        """Return what was recorded with a blob, and its checksum. Raises: as `read_receipt`, and Unavailable."""
         file = await self._file(record.segment)
         return await self._threads.run(lambda: read_receipt(file.fd, record))
 

@@ -186,7 +186,7 @@ class PackedBlobs:
         await self._reading.read(record, record.length - min(record.length, 1))  # its end
         return record.length
 
-    async def receipt(self, locator: Locator) -> Receipt:
+    async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
         """See the port."""
         record = record_of(locator)
         return await (self._files.receipt(locator) if record is None else self._reading.receipt(record))

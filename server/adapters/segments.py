@@ -18,6 +18,7 @@ from pathlib import Path
 
 import google_crc32c
 
+from server.adapters.checksums import combined
 from server.adapters.disk import Buffer, sync_directory, write_all
 from server.adapters.records import parse_trailer, trailer_bytes, unknown_receipt
 from server.model.errors import DataLoss, Reason
@@ -200,8 +201,8 @@ def read_record(
     return data
 
 
-def read_receipt(fd: int, record: Record) -> Receipt:
-    """Read what was recorded with a blob.
+def read_receipt(fd: int, record: Record) -> tuple[Receipt, int]:
+    """Read what was recorded with a blob, and its checksum.
 
     Raises:
         DataLoss: BLOB_MISSING when there is no such living record, BLOB_DAMAGED when its trailer can't be trusted.
@@ -212,7 +213,7 @@ def read_receipt(fd: int, record: Record) -> Receipt:
     parsed = parse_trailer(end, record.length)
     if parsed is None:
         raise unknown_receipt()
-    return parsed.receipt
+    return parsed.receipt, combined(parsed.blocks, record.length)
 
 
 def _trailer_at(record: Record) -> int:

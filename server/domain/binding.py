@@ -43,20 +43,35 @@ def binding_of(blobs: BlobsIdentity, index: IndexIdentity) -> Binding:
     return Binding.TO_BIND
 
 
+def require_recoverable(blobs: BlobsIdentity, index: IndexIdentity) -> None:
+    """Compare the two halves for a recovery, which makes a new index, or completes one of the same archive.
+
+    Raises:
+        Refused
+    """
+    if not index.is_new or index.id is not None:
+        binding_of(blobs, index)
+
+
 def lost_by(blobs: BlobsIdentity, index: IndexIdentity) -> str:
     """Say what an index that belongs to a data directory has lost; empty if nothing."""
+    if blobs.is_recovering:
+        return _RECOVERING.format(blobs=blobs, index=index) + _LOST
     if not index.mark.is_behind(blobs.mark):
         return ""
     return (_DAMAGED_LOG if index.damaged_log else _OLDER).format(blobs=blobs, index=index) + _LOST
 
 
 _CORRECT = "Correct DICOMSTORE_DATA or DICOMSTORE_DATABASE (`dicomstore config` shows both)"
-_RESTORE = "restore the index from a backup (docs/operations.md, Restore)"
+_RESTORE = (
+    "restore the index from a backup, or make it anew from the data directory with `dicomstore recover` "
+    "(docs/operations.md, When the index is lost, damaged or old)"
+)
 _UNTOUCHED = " Nothing was changed."
 
 _DAMAGED = (
     "The index {index.place} can't be used: {index.damage}. The bytes in {blobs.place} are kept as they are. "
-    f"{_CORRECT} if it is the wrong file, or {_RESTORE}.{_UNTOUCHED}"
+    f"{_CORRECT} if it is the wrong file, or move it away and {_RESTORE}.{_UNTOUCHED}"
 )
 _LOST_INDEX = (
     "The index {index.place} is empty, but there are instances in {blobs.place}: the index was lost, or is that of "
@@ -67,9 +82,10 @@ _OTHER = (
     f"({{index.id}} and {{blobs.id}}). {_CORRECT}.{_UNTOUCHED}"
 )
 _LOST = (
-    " Reading goes on, nothing can be stored or deleted. Stop the archive, put the right index in its place and start "
-    "it again (docs/operations.md, When the index is lost, damaged or old)"
+    " Reading goes on, nothing can be stored or deleted. Stop the archive, put the right index in its place or run "
+    "`dicomstore recover`, and start it again (docs/operations.md, When the index is lost, damaged or old)"
 )
+_RECOVERING = "a recovery of the index {index.place} was begun and did not end."
 _BEHIND = (
     "the index {index.place} is at version {index.mark.version} and sequence {index.mark.sequence}, the data directory "
     "has seen {blobs.mark.version} and {blobs.mark.sequence}: "

@@ -94,7 +94,7 @@ class Compaction:
     async def _copy(self, locator: Locator, moves: dict[Locator, Locator]) -> None:
         """Store a blob anew and note it in `moves`; not if it is damaged or has been erased meanwhile."""
         try:
-            receipt = await self._blobs.receipt(locator)
+            receipt, _ = await self._blobs.receipt(locator)
             async with self._blobs.open_write() as writer:
                 async for piece in self._blobs.read(locator):
                     await writer.write(piece)

@@ -27,6 +27,7 @@ class BlobsIdentity:
     is_bound: the index is known to carry the same id; False while the two are being bound together.
     has_blobs: there are bytes of instances, or were.
     mark: the index has been there at least.
+    is_recovering: a recovery of the index has begun and not ended.
     """
 
     place: str
@@ -34,6 +35,7 @@ class BlobsIdentity:
     is_bound: bool
     has_blobs: bool
     mark: Mark = Mark()
+    is_recovering: bool = False
 
 
 @dataclass(frozen=True, slots=True)

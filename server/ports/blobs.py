@@ -93,8 +93,8 @@ class BlobStore(Protocol):
         """
         ...
 
-    async def receipt(self, locator: Locator) -> Receipt:
-        """Return what was recorded with a blob.
+    async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
+        """Return what was recorded with a blob, and the CRC-32C that its bytes had then.
 
         Raises:
             DataLoss: BLOB_MISSING; BLOB_DAMAGED when the record can't be trusted.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _START_SECONDS = 60
+_THERE = "/var/lib/dicomstore"
 
 
 def free_port() -> int:
@@ -86,6 +87,36 @@ class Archive:
             timeout=120,
         )
 
+    def shell(self, commands: str) -> str:
+        """Run commands of an operator with the settings of this archive, which is at /var/lib/dicomstore there."""
+        ran = subprocess.run(
+            [
+                "bash",
+                "-ec",
+                f'dicomstore() {{ "{sys.executable}" -m cli "$@"; }}\n{commands}'.replace(_THERE, str(self.data)),
+            ],
+            env=self._environment,
+            cwd=self._logs,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    def refusal(self) -> str:
+        """Start the core, which must refuse to start, and return what it says."""
+        ran = self.run("server", check=False)
+        assert ran.returncode == 1, ran.stderr
+        return ran.stderr
+
+    def stop_core(self) -> None:
+        """Stop the core and wait for its end."""
+        assert self.core is not None
+        self.core.terminate()
+        assert self.core.wait(timeout=20) == 0
+
     def logs(self) -> str:
         """Return all that was logged."""
         return "".join(path.read_text() for path in sorted(self._logs.glob("*.log")))
@@ -107,6 +138,11 @@ class Archive:
     def _listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.core_port)) == 0
+
+    def wait_until_healthy(self) -> None:
+        """Wait until the facade finds its core healthy."""
+        assert self.facade is not None
+        self._wait(self.facade, self._is_healthy)
 
     def _is_healthy(self) -> bool:
         try:

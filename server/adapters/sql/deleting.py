@@ -3,6 +3,7 @@
 Rows move from table to table inside the database, so that a study of any size costs a few statements and no memory.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -10,12 +11,16 @@ from sqlalchemy import BigInteger, Connection, bindparam, delete, func, insert, 
 
 from server.adapters.sql.counters import Counters
 from server.adapters.sql.prepared import Prepared
+from server.adapters.sql.progress import progress_of
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, depth, within
 from server.adapters.sql.tables import STUDIES_PER_BLOCK, changes, erasures, instances, series, studies, study_blocks
 from server.adapters.sql.tag_values import forget_orphans, forget_values
 from server.adapters.sql.times import to_microseconds
 from server.model.change import ChangeAction
 from server.model.ids import ResourceRef
+from server.model.instance import Locator
+
+_BLOBS_AT_ONCE = 1000
 
 
 def _value(name: str) -> Any:
@@ -53,6 +58,15 @@ def _queue(depth: int) -> Prepared:
 _KEYS = Prepared(select(STUDY_KEY.label("study"), SERIES_KEY.label("series")))
 _ENTRIES = [_entries(depth) for depth in range(4)]
 _QUEUE = [_queue(depth) for depth in range(4)]
+_LOCATORS = [
+    Prepared(
+        select(instances.c.version, instances.c.locator)
+        .where(*within(depth), instances.c.version > _value("after"))
+        .order_by(instances.c.version)
+        .limit(_BLOBS_AT_ONCE)
+    )
+    for depth in range(4)
+]
 _DELETE = [Prepared(delete(instances).where(*within(depth))) for depth in range(4)]
 
 _OF_STUDY, _OF_SERIES, _GONE = _value("of_study_key"), _value("of_series_key"), _value("gone")
@@ -96,6 +110,9 @@ def delete_resource(
     if study is None or (one_series is None and resource.series is not None):
         return 0
     how_deep = depth(resource)
+    if progress := progress_of(connection.info):
+        for locators in _locators(connection, what, how_deep):
+            progress.journal.deleted(locators)
     entry = {"last_sequence": last.sequence, "now": last.advance_time(now), "deleted": int(ChangeAction.DELETE)}
     count = _ENTRIES[how_deep].run(connection, [what | entry])
     if count == 0:
@@ -109,6 +126,14 @@ def delete_resource(
     forget_orphans(connection, study, one_series)
     last.save(connection)
     return count
+
+
+def _locators(connection: Connection, what: dict[str, Any], depth: int) -> Iterator[list[Locator]]:
+    """Yield the blobs of instances, some at a time."""
+    after = 0
+    while rows := _LOCATORS[depth].rows(connection, what | {"after": after}):
+        yield [row.locator for row in rows]
+        after = rows[-1].version
 
 
 def _shrink(connection: Connection, study: int, one_series: int, count: int) -> bool:

@@ -9,7 +9,7 @@ the driver begins nothing by itself: see `transactions`.
 import importlib.util
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,18 +20,21 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from server.adapters.sql.changes import SqlChangeLog
 from server.adapters.sql.clock import SqlClockRecord
+from server.adapters.sql.counters import Counters
 from server.adapters.sql.deadlines import Deadline
 from server.adapters.sql.identity import bind, identity
 from server.adapters.sql.instances import SqlInstanceIndex
+from server.adapters.sql.locators import named
 from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
 from server.adapters.sql.prepared import Prepared
 from server.adapters.sql.progress import Progress
 from server.adapters.sql.tables import REVISION
 from server.adapters.sql.tags import SqlTags
-from server.adapters.sql.transactions import READERS, Kind, Transactions, translated
+from server.adapters.sql.transactions import READERS, Kind, Transactions, commit, translated
 from server.adapters.sql.turns import FileTurns, Turns
 from server.model.archive import ArchiveId, IndexIdentity, Mark
+from server.model.instance import Locator
 from server.model.tag import Tag, TagFault, TagValue
 from server.ports.clock import ClockRecord
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
@@ -178,8 +181,41 @@ def bind_to(url: str, archive: ArchiveId) -> ArchiveId:
         with translated(), engine.connect() as connection:
             _WRITES[connection.dialect.name].begin.run(connection, [{}])
             bound = bind(connection, archive)
-            connection.commit()
+            commit(connection)
             return bound
+    finally:
+        engine.dispose()
+
+
+def raise_to(url: str, mark: Mark) -> None:
+    """Let a migrated database give out no version and sequence up to `mark`.
+
+    Raises:
+        ValueError, Unavailable, Exhausted
+    """
+    engine = _engine(url)
+    try:
+        with translated(), engine.connect() as connection:
+            _WRITES[connection.dialect.name].begin.run(connection, [{}])
+            last = Counters.lock(connection)
+            last.version = max(last.version, mark.version)
+            last.sequence = max(last.sequence, mark.sequence)
+            last.save(connection)
+            commit(connection)
+    finally:
+        engine.dispose()
+
+
+def named_of(url: str, locators: Collection[Locator]) -> set[Locator]:
+    """Return those locators that a visible instance names.
+
+    Raises:
+        ValueError, Unavailable
+    """
+    engine = _engine(url, reading_seconds=SEARCH_SECONDS)
+    try:
+        with translated(), engine.connect() as connection:
+            return named(connection, locators)
     finally:
         engine.dispose()
 

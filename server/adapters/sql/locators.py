@@ -8,6 +8,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from server.adapters.sql.counters import Counters
+from server.adapters.sql.progress import progress_of
 from server.adapters.sql.rows import STORED, stored_instance
 from server.adapters.sql.tables import erasures, instances
 from server.adapters.sql.times import to_microseconds
@@ -43,6 +44,8 @@ def relocate(connection: Connection, moves: Mapping[Locator, Locator], erase_aft
     last = Counters.lock(connection)  # nobody deletes an instance while it moves
     moved = _versions(connection, moves)
     if moved:
+        if progress := progress_of(connection.info):
+            progress.journal.moved({old: moves[old] for old in moved})
         last.next_version()  # so that an index from before the move is known to be older
         last.save(connection)
         connection.execute(

@@ -1,6 +1,7 @@
-"""How far an index has come: noted after each commit, compared before each change.
+"""How far an index has come: noted after each commit, compared before each change. And what a change makes needless.
 
-That finds an index that is exchanged or set back while the program runs, as by a restore or a replica that takes over.
+The comparison finds an index that is exchanged or set back while the program runs, as by a restore or by a replica that
+takes over.
 """
 
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 from server.model.archive import Mark
 from server.model.errors import Reason, Unavailable
+from server.ports.journal import Journal
 
 _NAME = "progress"
 
@@ -19,13 +21,15 @@ class Progress:
         mark: the index has been there at least.
         note: told how far it is after each commit that changed something.
         lost: told why the index can't be trusted any more.
+        journal: of blobs that no instance needs any more.
     """
 
-    def __init__(self, mark: Mark, note: Callable[[Mark], None], lost: Callable[[str], None]) -> None:
+    def __init__(self, mark: Mark, note: Callable[[Mark], None], lost: Callable[[str], None], journal: Journal) -> None:
         self._mark = mark
         self._note = note
         self._lost = lost
         self._pending: Mark | None = None
+        self.journal = journal
 
     def accompany(self, info: dict[Any, Any]) -> None:
         """Make `progress_of` find this in what belongs to a connection."""
@@ -49,8 +53,20 @@ class Progress:
         """Remember how far the index is if the transaction is committed."""
         self._pending = Mark(version, sequence)
 
+    def committing(self) -> None:
+        """Make durable what the transaction has in the journal. Raises: as `Journal.prepare`."""
+        self.journal.prepare()
+
+    def failed(self, *, may_have_happened: bool) -> None:
+        """Say that the transaction failed."""
+        if may_have_happened:
+            self.journal.ended()
+        else:
+            self.journal.rolled_back()
+
     def committed(self) -> None:
         """Note how far the index is."""
+        self.journal.committed()
         if self._pending is not None:
             self._mark, self._pending = self._pending, None
             self._note(self._mark)

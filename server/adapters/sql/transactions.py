@@ -153,19 +153,21 @@ class _Session:
 
     def _transaction(self, work: Work[Result]) -> Result:
         self._is_committing = False
+        progress = self._kind.progress
         try:
             connection = self._begun()
             result = work(connection)
+            if progress is not None:
+                progress.committing()
             self._is_committing = True
-            if connection.in_transaction():  # it was used through SQLAlchemy, which commits the driver's transaction
-                connection.commit()
-            else:
-                _COMMIT.run(connection, [{}])
+            commit(connection)
         except BaseException:
             self.close()
+            if progress is not None:
+                progress.failed(may_have_happened=self._is_committing)
             raise
-        if self._kind.progress is not None:
-            self._kind.progress.committed()
+        if progress is not None:
+            progress.committed()
         return result
 
     def _begun(self) -> Connection:
@@ -188,6 +190,14 @@ class _Session:
             self._deadline.start()
         self._kind.begin.run(connection, [{}])
         return connection
+
+
+def commit(connection: Connection) -> None:
+    """Commit a transaction that has begun with `Kind.begin`."""
+    if connection.in_transaction():  # it was used through SQLAlchemy, which commits the driver's transaction
+        connection.commit()
+    else:
+        _COMMIT.run(connection, [{}])
 
 
 @contextmanager

@@ -1,0 +1,76 @@
+"""Spool (see `server.ports.spool`) in a temporary SQLite file."""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from server.model.ids import PartitionName
+from server.model.instance import Locator
+from server.model.receipt import Receipt
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class SqliteSpool:
+    """Use as a context manager; the file is removed at the end, and what an earlier one left at the beginning."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> "SqliteSpool":
+        """Make the file."""
+        self._path.unlink(missing_ok=True)
+        self._connection = sqlite3.connect(self._path, isolation_level=None)
+        for statement in (
+            "PRAGMA journal_mode = OFF",
+            "PRAGMA synchronous = OFF",
+            "CREATE TABLE retired (old TEXT PRIMARY KEY, new TEXT) WITHOUT ROWID",
+            "CREATE TABLE blobs (time INTEGER, version INTEGER, locator TEXT, partition TEXT, "
+            "PRIMARY KEY (time, version, locator)) WITHOUT ROWID",
+            "BEGIN",
+        ):
+            self._connection.execute(statement)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the file."""
+        self._connection.close()
+        os.unlink(self._path)
+
+    def retire(self, entries: Iterable[tuple[Locator, Locator | None]]) -> None:
+        """See the port. What was deleted stays so."""
+        self._connection.executemany(
+            "INSERT INTO retired VALUES (?, ?) ON CONFLICT (old) DO UPDATE SET new = excluded.new "
+            "WHERE new IS NOT NULL",
+            entries,
+        )
+
+    def fate(self, locator: Locator) -> Locator | None:
+        """See the port."""
+        current: Locator | None = locator
+        while current is not None:
+            row = self._connection.execute("SELECT new FROM retired WHERE old = ?", (current,)).fetchone()
+            if row is None:
+                return current
+            current = row[0]
+        return None
+
+    def add(self, locator: Locator, receipt: Receipt) -> None:
+        """See the port."""
+        time = (receipt.time - _EPOCH) // _MICROSECOND
+        row = (time, receipt.version, locator, receipt.partition)
+        self._connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?)", row)
+
+    def in_order(self, count: int) -> Iterator[list[tuple[Locator, Receipt]]]:
+        """See the port."""
+        cursor = self._connection.execute(
+            "SELECT time, version, locator, partition FROM blobs ORDER BY time, version, locator"
+        )
+        while rows := cursor.fetchmany(count):
+            yield [
+                (locator, Receipt(PartitionName(partition), _EPOCH + time * _MICROSECOND, version))
+                for time, version, locator, partition in rows
+            ]

@@ -1,0 +1,251 @@
+"""Making a lost index anew from the blobs, and completing an old one (server/domain/recovery.py)."""
+
+import random
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dicomstore.v1 import change_feed_service_pb2 as feed
+from dicomstore.v1 import retrieve_service_pb2 as retrieve
+
+from server.adapters.packed_blobs import PackedBlobs
+from server.bootstrap import auditing, recover
+from server.domain.recovery import Recovered
+from server.model.errors import Reason, Unavailable
+from server.opening import StartError, check_binding
+from tests.core import CoreClient, Ref, file_of, ref_of, settings_for, store_requests, stream_reason
+from tests.data import new_uid, part10
+from tests.integration.conftest import a_core
+from tests.integration.test_opening import remove_index
+
+LARGE = {"frames": [bytes(1_500_000)], "Rows": 15_000, "Columns": 100}
+
+
+class Stored:
+    """What an archive is known to hold."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.bodies: dict[str, bytes] = {}
+        self.order: list[str] = []
+
+    async def store(self, core: CoreClient, count: int = 1, **attributes: Any) -> list[Any]:
+        """Store instances in a study each, one after the other."""
+        found = []
+        for _ in range(count):
+            study = new_uid()
+            body = part10(StudyInstanceUID=study, PatientID=f"P{random.random()}", **attributes)
+            found += await core.stored(body)
+            self.bodies[study] = body
+            self.order.append(study)
+        return found
+
+    async def delete(self, core: CoreClient, study: str) -> None:
+        assert await core.delete(Ref(study_instance_uid=study)) == 1
+        del self.bodies[study]
+        self.order.remove(study)
+
+    async def check(self, core: CoreClient, *deleted: str) -> None:
+        """Compare the archive with what it should hold, in order of storing."""
+        for study, body in self.bodies.items():
+            [(_, found)] = await core.retrieve(Ref(study_instance_uid=study))
+            assert found == body
+        current = [
+            change
+            for change in await core.changes(page_size=200)
+            if change.state == feed.CHANGE_STATE_CURRENT and change.action == feed.CHANGE_ACTION_CREATE
+        ]
+        assert {change.instance.study_instance_uid for change in current} == set(self.bodies)
+        for study in deleted:
+            with pytest.raises(Exception, match="NOT_FOUND"):
+                await core.retrieve(Ref(study_instance_uid=study))
+
+
+async def agreement(data: Path) -> tuple[bool, int]:
+    async with auditing(settings_for(data)) as audit:
+        report = await audit.run(deep=True)
+    return report.agrees, report.unused
+
+
+@pytest.fixture
+async def stored(tmp_path: Path) -> Stored:
+    stored = Stored(tmp_path / "data")
+    async with a_core(stored.data) as core:
+        await stored.store(core, 4)
+        await stored.store(core, 1, **LARGE)
+    return stored
+
+
+async def test_a_lost_index_is_made_anew_in_the_order_of_receipt_without_what_was_deleted(stored: Stored) -> None:
+    async with a_core(stored.data) as core:
+        deleted = stored.order[1]
+        await stored.delete(core, deleted)
+        await stored.store(core, 2)
+        latest = (await core.changes(page_size=200))[-1]
+    remove_index(stored.data)
+    done = await recover(settings_for(stored.data))
+    assert (done.added, done.retired, done.unreadable, done.duplicates) == (6, 1, 0, 0)
+    assert await agreement(stored.data) == (True, 0)
+    async with a_core(stored.data) as core:
+        await stored.check(core, deleted)
+        changes = await core.changes(page_size=200)
+        assert [change.instance.study_instance_uid for change in changes] == stored.order
+        assert min(change.sequence for change in changes) > latest.sequence
+        [new] = await stored.store(core)
+        assert new.version > max(change.version for change in changes)
+        await stored.check(core, deleted)
+
+
+async def test_an_older_index_is_completed(stored: Stored, tmp_path: Path) -> None:
+    shutil.copy(stored.data / "index.db", tmp_path / "older.db")
+    async with a_core(stored.data) as core:
+        deleted = stored.order[2]
+        await stored.delete(core, deleted)
+        await stored.store(core, 3)
+        last = (await core.changes(page_size=200))[-1].sequence
+    remove_index(stored.data)
+    shutil.copy(tmp_path / "older.db", stored.data / "index.db")
+    assert check_binding(settings_for(stored.data))
+    done = await recover(settings_for(stored.data))
+    assert (done.added, done.deleted, done.unreadable) == (3, 1, 0)
+    assert check_binding(settings_for(stored.data)) == ""
+    async with a_core(stored.data) as core:
+        await stored.check(core, deleted)
+        assert (await core.changes(page_size=200))[-1].sequence > last
+        await stored.store(core)
+
+
+async def test_recovering_again_changes_nothing(stored: Stored) -> None:
+    remove_index(stored.data)
+    assert (await recover(settings_for(stored.data))).added == 5
+    assert await recover(settings_for(stored.data)) == Recovered(known=5)
+    async with a_core(stored.data) as core:
+        await stored.check(core)
+
+
+@pytest.mark.postgres
+async def test_an_index_may_be_made_anew_in_another_database(stored: Stored, postgres_url: str) -> None:
+    assert (await recover(settings_for(stored.data, database=postgres_url))).added == 5
+    async with a_core(stored.data, database=postgres_url) as core:
+        await stored.check(core)
+        await stored.store(core)
+
+
+async def test_an_interrupted_recovery_leaves_the_archive_read_only_and_is_completed_by_another(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove_index(stored.data)
+    receipts = PackedBlobs.receipt
+    left = 3
+
+    async def broken(self: PackedBlobs, locator: str) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Unavailable(Reason.STORAGE_UNAVAILABLE, "The disk is gone.")
+        return await receipts(self, locator)
+
+    monkeypatch.setattr(PackedBlobs, "receipt", broken)
+    with pytest.raises(Unavailable):
+        await recover(settings_for(stored.data))
+    monkeypatch.undo()
+    assert "was begun and did not end" in check_binding(settings_for(stored.data))
+    async with a_core(stored.data) as core:
+        assert await stream_reason(core.store_stub.StoreInstances(store_requests([part10()]))) == "ARCHIVE_READ_ONLY"
+    assert (await recover(settings_for(stored.data))).added == 5
+    async with a_core(stored.data) as core:
+        await stored.check(core)
+
+
+async def test_a_running_archive_and_a_foreign_index_are_refused(stored: Stored, tmp_path: Path) -> None:
+    async with a_core(stored.data):
+        with pytest.raises(StartError, match="is running"):
+            await recover(settings_for(stored.data))
+    async with a_core(tmp_path / "other"):
+        pass
+    with pytest.raises(StartError, match="another archive"):
+        await recover(settings_for(stored.data, database=f"sqlite:///{tmp_path / 'other' / 'index.db'}"))
+    (stored.data / "index.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(StartError, match="not an SQLite database"):
+        await recover(settings_for(stored.data))
+
+
+async def test_moved_blobs_are_found_with_an_older_index_and_with_none(stored: Stored, tmp_path: Path) -> None:
+    async with a_core(stored.data) as core:
+        await stored.store(core, 20)
+    shutil.copy(stored.data / "index.db", tmp_path / "older.db")
+    async with a_core(stored.data, retention_hours=0, erase_interval_seconds=0.01) as core:
+        gone = [study for study in stored.order[:-3] if len(stored.bodies[study]) < 1_000_000]
+        for study in gone:
+            await stored.delete(core, study)
+        before = locators_in(stored.data)
+        while before & locators_in(stored.data):
+            await core.changes()
+        await stored.check(core)
+    for index in (tmp_path / "older.db", None):
+        remove_index(stored.data)
+        if index is not None:
+            shutil.copy(index, stored.data / "index.db")
+        done = await recover(settings_for(stored.data))
+        assert (done.unreadable, done.duplicates) == (0, 0)
+        async with a_core(stored.data) as core:
+            await stored.check(core, *gone)
+
+
+def locators_in(data: Path) -> set[str]:
+    """Return where the small instances are."""
+    with sqlite3.connect(data / "index.db") as connection:
+        found = {row[0] for row in connection.execute("SELECT locator FROM instances WHERE size_bytes < 1000000")}
+    connection.close()
+    return found
+
+
+async def test_an_instance_with_damaged_bytes_is_indexed_and_known_to_be_damaged(stored: Stored) -> None:
+    study = stored.order[-1]
+    body = stored.bodies[study]
+    with file_of(stored.data, body).open("r+b") as file:
+        file.seek(len(body) - 1000)
+        file.write(b"\1")
+    remove_index(stored.data)
+    done = await recover(settings_for(stored.data))
+    assert (done.added, done.damaged) == (5, 1)
+    async with a_core(stored.data) as core:
+        request = retrieve.RetrieveInstancesRequest(resource=Ref(study_instance_uid=study))
+        assert await stream_reason(core.retrieve_stub.RetrieveInstances(request)) == "BLOB_DAMAGED"
+
+
+async def test_partitions_are_made_anew(tmp_path: Path) -> None:
+    body = part10()
+    async with a_core(tmp_path, partitions=True) as core:
+        [one] = await core.stored(body, partition="one", create_partition=True)
+        await core.stored(body, partition="other", create_partition=True)
+    remove_index(tmp_path)
+    assert (await recover(settings_for(tmp_path))).added == 2
+    async with a_core(tmp_path, partitions=True) as core:
+        for partition in ("one", "other"):
+            ref = ref_of(one)
+            ref.partition = partition
+            [(_, found)] = await core.retrieve(ref)
+            assert found == body
+
+
+async def test_a_delete_whose_end_is_missing_in_the_journal_is_decided_by_the_index(stored: Stored) -> None:
+    kept, deleted = stored.order[0], stored.order[1]
+    async with a_core(stored.data) as core:
+        await stored.delete(core, deleted)
+    with sqlite3.connect(stored.data / "index.db") as connection:
+        [(locator,)] = connection.execute(
+            "SELECT locator FROM instances JOIN studies ON studies.key = study_key WHERE studies.uid = ?", (kept,)
+        )
+    connection.close()
+    [journal] = (stored.data / "journal").iterdir()
+    journal.write_text(f"{journal.read_text().removesuffix('C' + chr(10))}T\nD {locator}\nT\nD torn")
+    async with a_core(stored.data):
+        pass
+    assert locator not in (stored.data / "journal" / "history").read_text()
+    remove_index(stored.data)
+    await recover(settings_for(stored.data))
+    async with a_core(stored.data) as core:
+        await stored.check(core, deleted)
