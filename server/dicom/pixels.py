@@ -112,10 +112,10 @@ def native_layout(
             # Of more bytes than frames need, what is no whole frame, or not only frames, is padding.
             count = frames if has_whole_frames else min(frames, number_of_frames)
         frame_bits = form.frame_bits(*size)
-    if frame_bits and missing:
-        count = min(count, length * 8 // frame_bits)
     if not frame_bits or not count:
         return _opaque(offset, length), None
+    if missing:
+        count = min(count, length * 8 // frame_bits)  # perhaps none
     return PixelLayout(count, offset, length, form.bits_allocated, frame_bits), form
 
 

@@ -77,7 +77,9 @@ class InstanceTranscoder:
         pixels = await self._find(stored)
         if pixels is None:
             return target in NATIVE
-        if stored.damage.frames or not await self._transcoder.can_become(pixels, target):
+        if stored.damage.frames or not pixels.layout.number_of_frames:
+            return False
+        if not await self._transcoder.can_become(pixels, target):
             return False
         plan = await self._plan(pixels, target)
         return not plan.is_native or plan.value_bytes <= _MAX_VALUE_BYTES

@@ -222,6 +222,24 @@ async def test_what_fits_no_interpretation_is_only_returned_as_it_is_stored(web:
     assert stored.content == file
 
 
+@pytest.mark.parametrize(
+    ("path", "accept", "expected"),
+    [
+        ("/frames/1", "*/*", 404),
+        ("/rendered", "*/*", 404),
+        ("/thumbnail", "*/*", 200),
+        ("", "application/dicom", 200),
+        ("", "application/dicom; transfer-syntax=1.2.840.10008.1.2", 200),
+        ("", "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90", 406),
+    ],
+)
+async def test_a_frame_that_is_cut_off_is_no_frame(
+    web: httpx.AsyncClient, path: str, accept: str, expected: int
+) -> None:
+    await keep(web, native(1, [30])[:-10])
+    assert await status(web, path, accept) == expected
+
+
 async def test_pixel_data_that_is_cut_off_becomes_as_long_as_it_is(web: httpx.AsyncClient) -> None:
     await keep(web, native(4, [30, 70, 110, 150])[:-99])
 
