@@ -131,7 +131,7 @@ class RetrieveRendered:
         image = await self._image(stored, pixels, request)
         numbers = [number for number in request.frames if not stored.damage.is_of_rendering(number)]
         for _ in range(len(request.frames) - len(numbers)):
-            omission.add(stored, _UNRENDERABLE)
+            omission.add(stored, _unrenderable())
 
         async def works() -> AsyncGenerator[Coroutine[Any, Any, OpenRendered]]:
             for number in numbers:
@@ -209,7 +209,7 @@ class RetrieveRendered:
             return
         is_still = _form(pixels, request) in PICTURES
         if stored.damage.is_of_rendering(1) if is_still else stored.damage.renderings:
-            raise _UNRENDERABLE
+            raise _unrenderable()
 
     async def _all(self, ref: ResourceRef, page: list[StoredInstance]) -> AsyncIterator[StoredInstance]:
         while page:
@@ -255,7 +255,8 @@ def _form(pixels: Pixels, request: RenderedRequest) -> str:
     return choose(request.media_types, FORMS[Kind.IMAGE] if pixels.layout.number_of_frames > 1 else PICTURES)
 
 
-_UNRENDERABLE = WrongState(Reason.PIXEL_DATA_UNREADABLE, "The pixel data could not be rendered before.")
+def _unrenderable() -> WrongState:
+    return WrongState(Reason.PIXEL_DATA_UNREADABLE, "The pixel data could not be rendered before.")
 
 
 def _without_pixels() -> NotFound:

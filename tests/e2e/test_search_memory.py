@@ -25,7 +25,8 @@ JSON = {"Accept": "application/dicom+json"}
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     """An archive of 100,000 instances, of which there are no files."""
     data = tmp_path_factory.mktemp("archive") / "data"
-    data.mkdir()
+    with running_archive(data):
+        pass  # data directory and index are bound to each other
     asyncio.run(filled(f"sqlite:///{data / 'index.db'}"))
     with running_archive(data) as archive:
         yield archive
