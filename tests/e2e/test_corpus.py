@@ -229,7 +229,7 @@ def test_an_instance_has_a_picture_or_a_reason_why_not(
         return
     except HTTPError as refused:
         answer = refused.response
-    assert answer.status_code == (404 if frames_of(path) is None else 406)
+    assert answer.status_code == (406 if frames_of(path) else 404)
     assert len(answer.text) > 10
 
 
