@@ -11,7 +11,7 @@ import logging.config
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -26,16 +26,19 @@ from facade.connections import Connection
 from facade.http import listen, logging_config, server_config
 from node.calls import LocalChannel, LocalServer
 from node.door import Door
-from node.notify import notify
 from server.bootstrap import running
 from server.config import Settings as CoreSettings
 from server.model.errors import DicomStoreError
+from server.notify import notify
 from server.opening import StartError
 
 gc.enable()
 
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
 """Names the descriptor of a socket that listens already; what `dicomstore up` passes on, not a setting."""
+
+WORKER_STATE = "DICOMSTORE_WORKER_STATE"
+"""Names the descriptor of a file in which `dicomstore up` says whether the worker runs; not a setting either."""
 
 _log = logging.getLogger("dicomstore")
 
@@ -97,7 +100,7 @@ def main() -> None:
 
 async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, listener: socket.socket) -> None:
     """Serve both until a signal; HTTP begins last and ends first, so that it always finds its core."""
-    async with running(core_settings) as core:
+    async with running(core_settings, worker_runs=_worker_runs()) as core:
         local = LocalServer(core.interceptors)
         core.register(local)
         application = create_app(facade_settings, LocalChannel(local))
@@ -117,6 +120,13 @@ def _inherited() -> socket.socket | None:
     """Return the listening socket that whoever started us has opened for all nodes, if so."""
     descriptor = os.environ.get(HTTP_SOCKET)
     return socket.socket(fileno=int(descriptor)) if descriptor else None
+
+
+def _worker_runs() -> Callable[[], bool]:
+    """Return how to find out whether a worker runs; it always does if nobody started us who would know."""
+    if not (descriptor := os.environ.get(WORKER_STATE)):
+        return lambda: True
+    return lambda: os.pread(int(descriptor), 1, 0) != b"0"
 
 
 def _give_up(message: str) -> NoReturn:

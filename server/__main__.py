@@ -23,6 +23,7 @@ from server import bootstrap, opening
 from server.bootstrap import auditing, running
 from server.config import Settings
 from server.model.errors import DicomStoreError
+from server.notify import notify
 from server.opening import StartError
 
 gc.enable()
@@ -134,9 +135,9 @@ def check(deep: Annotated[bool, typer.Option(help="Read all bytes and compare th
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     async with running(settings) as core:
+        for number in (signal.SIGTERM, signal.SIGINT):  # before it serves, a signal may end it at once
+            loop.add_signal_handler(number, stop.set)
         gc.freeze()  # what start-up made stays
         gc.set_threshold(_COLLECT_AFTER)
         _log.info("dicomstore core listening on %s", core.address)
@@ -148,9 +149,10 @@ async def _serve(settings: Settings) -> None:
 
 async def _work(settings: Settings) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with bootstrap.working(settings) as engine:
+        for number in (signal.SIGTERM, signal.SIGINT):  # before it works, a signal may end it at once
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        notify("READY=1")
         if engine is None:
             _log.warning("operations wait: the archive is read-only")
             await stop.wait()

@@ -139,8 +139,11 @@ def elapsed() -> float:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Core]:
+async def running(settings: Settings, *, worker_runs: Callable[[], bool] = lambda: True) -> AsyncIterator[Core]:
     """Run the core until the context is left.
+
+    Args:
+        worker_runs: says whether the process runs that works on operations, if that is known.
 
     Raises:
         StartError: see the message.
@@ -181,7 +184,7 @@ async def running(settings: Settings) -> AsyncIterator[Core]:
         )
         if recovered := await housekeeping.recover():
             _log.info("recovered what an unfinished run left count=%d", recovered)
-        operations = Operations(record=database.operations, tags=database.tags, now=now)
+        operations = Operations(record=database.operations, tags=database.tags, now=now, worker_runs=worker_runs)
         writing = Writing(blobs, database.instances, settings.warn_free_bytes)
         needed = {"index": database.instances.check, "blobs": blobs.check}
         others = {"writes": writing.check, "operations": operations.check, "changes": access.check}

@@ -100,8 +100,13 @@ async def examine(environment: Mapping[str, str], *, deep: bool) -> AsyncIterato
     yield await _facade(values["facade", "http"])
     if told := core_of_facade(settings):
         yield told
+    has_worker = await _has_worker(values["server", "grpc"])
     for check in await _stored(environment, deep=deep):
-        yield check
+        if check.name == "operations" and check.status is Status.OK and not has_worker:
+            detail = f"{check.detail}, and the worker for operations does not run"
+            yield Check(check.name, Status.WARNING, detail, _HINTS[check.name])
+        else:
+            yield check
 
 
 def _versions() -> Check:
@@ -162,6 +167,16 @@ async def _core(listens_on: str) -> Check:
     except PackageNotFoundError:
         pass  # the check of versions has said so
     return Check("core", Status.OK, detail)
+
+
+async def _has_worker(listens_on: str) -> bool:
+    """Say whether the core, if it runs, finds that operations are worked on; what else may be wrong the index says."""
+    address = str(parse_address(listens_on).to_connect())
+    async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            return await core_status(channel, "operations") == "SERVING"
+        except grpc.aio.AioRpcError:
+            return True
 
 
 async def _facade(listens_on: str) -> Check:

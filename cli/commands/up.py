@@ -1,15 +1,15 @@
 """`dicomstore up`: the whole archive, until Ctrl-C.
 
 It runs nodes, each of which is a core and a facade in one process; several share the ports, the data directory and the
-database. Beside them a worker does the long work that they start.
+database. Beside them a worker does the long work that they start. Each of them is started again when it ends by itself.
 """
 
 import asyncio
+import os
 import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import typer
 from rich.markup import escape
@@ -29,17 +29,15 @@ from cli.environment import (
     without_password,
 )
 from cli.errors import FAILED, NOT_ASKED, Failure, run
-from cli.notices import VARIABLE as NOTIFY_SOCKET
-from cli.notices import listening
 from cli.output import data
 from cli.programs import Module, command, core_settings, facade_settings
-from cli.supervise import Program
-
-START_S = 300.0
-"""Time they have to serve; bringing a large index up to date takes a while."""
+from cli.restarts import Kept
 
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
 """Tells a node the descriptor of the socket that it shall take connections from."""
+
+WORKER_STATE = "DICOMSTORE_WORKER_STATE"
+"""Tells a node the descriptor of a file whose first byte says whether the worker runs: `1` or `0`."""
 
 STOP_EXTRA_S = 5.0
 """Time a program has to stop beyond what its own settings give to calls in flight."""
@@ -61,8 +59,9 @@ def up(
     """Run the whole archive, core and facade, until Ctrl-C.
 
     Options beat DICOMSTORE_* variables, which beat dicomstore.toml. The embedded database is brought up to date at
-    start; a database of your own is not, see `dicomstore migrate`. Port 0 picks a free one. If one process ends by
-    itself, the others are stopped. A second Ctrl-C kills them all.
+    start; a database of your own is not, see `dicomstore migrate`. Port 0 picks a free one. A process that ends by
+    itself is started again, after 1 s and then ever longer up to a minute, while the others go on. It ends with 1 if no
+    node can be started any more. A second Ctrl-C kills them all.
     """
     given = ctx.obj or GlobalOptions()
     environment = environment_of(
@@ -148,92 +147,92 @@ def _claim(text: str, whose: str, hint: str) -> Address:
 class _Signals:
     """The first signal asks to stop; the second kills."""
 
-    def __init__(self, programs: list[Program]) -> None:
-        self.asked = asyncio.Event()
+    def __init__(self, programs: Sequence[Kept], changed: asyncio.Event) -> None:
+        self.is_asked = False
         self._programs = programs
+        self._changed = changed
         for number in _STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._ask)
 
     def _ask(self) -> None:
-        if self.asked.is_set():
+        if self.is_asked:
             for program in self._programs:
                 program.kill()
-        self.asked.set()
+        self.is_asked = True
+        self._changed.set()
 
 
 async def _up(environment: Mapping[str, str], *, quiet: bool) -> int:
-    programs: list[Program] = []
-    signals = _Signals(programs)
+    programs: list[Kept] = []
+    changed = asyncio.Event()
+    signals = _Signals(programs, changed)
     plan = plan_of(environment)
-    try:
-        await _start(plan, programs, signals, quiet=quiet)
-        await _first(signals.asked.wait(), *(program.wait() for program in programs))
-        if not signals.asked.is_set():
-            raise _death(programs, quiet=quiet)
-    finally:
-        await asyncio.gather(*(program.stop(plan.stop_s) for program in programs))
+    # One socket for all: connections wait in it until a node takes them, also while one is started again.
+    with listening_at(plan.http) as listener, os.fdopen(os.memfd_create("worker-state"), "r+b", 0) as worker_state:
+        try:
+            await _run(plan, programs, [listener.fileno(), worker_state.fileno()], signals, changed, quiet=quiet)
+        finally:
+            listener.close()
+            await asyncio.gather(*(program.stop(plan.stop_s) for program in programs))
     return 0 if all(program.ended_cleanly for program in programs) else FAILED
 
 
-async def _start(plan: Plan, programs: list[Program], signals: _Signals, *, quiet: bool) -> None:
-    """Start all nodes; returns when they serve, or when asked to stop.
+async def _run(
+    plan: Plan, programs: list[Kept], descriptors: list[int], signals: _Signals, changed: asyncio.Event, *, quiet: bool
+) -> None:
+    """Run nodes, and then a worker, until asked to stop.
+
+    Args:
+        descriptors: of the socket for HTTP, and of the file with the state of the worker.
 
     Raises:
-        Failure: one of them did not come up.
+        Failure: no node can be started, or not any more.
     """
-    hint = "the reason is in the log above; `dicomstore doctor` with the same settings tells more"
-    # One socket for all: who connects from now on waits until a node takes the connection.
-    with listening_at(plan.http) as listener:
-        async with listening() as notices:
-            environment = {
-                **plan.environment,
-                NOTIFY_SOCKET: notices.address,
-                HTTP_SOCKET: str(listener.fileno()),
-            }
-            for number in range(1, plan.processes + 1):
-                program = await Program.start(
-                    "node" if plan.processes == 1 else f"node {number}",
-                    command(Module.NODE),
-                    environment,
-                    echo=not quiet,
-                    descriptors=[listener.fileno()],
-                )
-                programs.append(program)
-            ends = [program.wait() for program in programs]
-            try:
-                async with asyncio.timeout(START_S):
-                    await _first(notices.ready(plan.processes), *ends, signals.asked.wait())
-            except TimeoutError:
-                raise Failure(f"the archive does not answer after {START_S:.0f} s", hint=hint) from None
-    if signals.asked.is_set():
+    http_socket, worker_state = descriptors
+    os.pwrite(worker_state, b"1", 0)  # the nodes need not report one that is not started yet
+    environment = {**plan.environment, HTTP_SOCKET: str(http_socket), WORKER_STATE: str(worker_state)}
+    nodes = [
+        Kept(
+            "node" if plan.processes == 1 else f"node {number}",
+            command(Module.NODE),
+            environment,
+            echo=not quiet,
+            descriptors=descriptors,
+            on_change=changed.set,
+        )
+        for number in range(1, plan.processes + 1)
+    ]
+    programs += nodes
+
+    async def until(condition: Callable[[], bool]) -> None:
+        while not signals.is_asked and not condition():
+            if all(node.has_given_up and not node.is_ready for node in nodes):
+                raise _death(nodes, quiet=quiet)
+            changed.clear()
+            await changed.wait()
+
+    def note_worker() -> None:
+        os.pwrite(worker_state, b"1" if worker.is_ready else b"0", 0)
+
+    await until(lambda: all(node.is_ready or node.fault for node in nodes) and any(node.is_ready for node in nodes))
+    if signals.is_asked:
         return
-    if not any(program.exit_code is not None for program in programs):
-        worker = await Program.start("worker", command(Module.CORE, "work"), plan.environment, echo=not quiet)
-        programs.append(worker)
-    if any(program.exit_code is not None for program in programs):
-        raise Failure(_death(programs, quiet=quiet).message, hint=hint)
+    worker = Kept("worker", command(Module.CORE, "work"), plan.environment, echo=not quiet, on_change=note_worker)
+    programs.append(worker)
+    await worker.was_started.wait()
     if not quiet:
         _welcome(plan)
+    await until(lambda: False)
 
 
-def _death(programs: list[Program], *, quiet: bool) -> Failure:
-    """Return what to say about a program that ended by itself."""
-    dead = next(program for program in programs if program.exit_code is not None)
-    log = f"; its last words:\n{dead.log_tail}" if quiet and dead.log_tail else ""
-    return Failure(f"the {dead.name} ended by itself with exit code {dead.exit_code}{log}")
-
-
-async def _first(*awaitables: Coroutine[Any, Any, Any]) -> None:
-    """Return when the first is done, raise if it raises, and drop the others."""
-    tasks = [asyncio.create_task(awaitable) for awaitable in awaitables]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
+def _death(nodes: Sequence[Kept], *, quiet: bool) -> Failure:
+    """Return what to say about nodes that can't be started."""
+    node = nodes[0]
+    log = f"; its last words:\n{node.log_tail}" if quiet and node.log_tail else ""
+    return Failure(
+        f"the {node.name} {node.fault}{log}",
+        hint="the reason is in the log above; `dicomstore doctor` with the same settings tells more",
+    )
 
 
 def _welcome(plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""Long work that survives its process (spec/operations.md)."""
+"""Long work that survives its process."""
 
 import asyncio
 import re
@@ -32,16 +32,20 @@ class Backlog:
     unfinished: operations.
     stuck: how many of these make no progress.
     abandoned: tags that will never be ready, as their operation was cancelled or failed; eight hex digits each.
+    worker_runs: False if it is known that there is nobody to work on operations.
     """
 
     unfinished: int
     stuck: int
     abandoned: tuple[str, ...]
+    worker_runs: bool = True
 
     @property
     def trouble(self) -> str:
         """What somebody should look at; empty if nothing is."""
         parts = []
+        if not self.worker_runs:
+            parts.append("the worker for operations does not run")
         if self.stuck:
             parts.append(f"{self.stuck} of {self.unfinished} unfinished operations make no progress")
         if self.abandoned:
@@ -52,10 +56,13 @@ class Backlog:
 class Operations:
     """Tells about operations, and cancels them."""
 
-    def __init__(self, *, record: Record, tags: Tags, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, *, record: Record, tags: Tags, now: Callable[[], datetime], worker_runs: Callable[[], bool] = lambda: True
+    ) -> None:
         self._record = record
         self._tags = tags
         self._now = now
+        self._worker_runs = worker_runs
 
     async def get(self, text: str) -> Operation:
         """Return an operation. Raises InvalidRequest (INVALID_OPERATION_ID), NotFound (OPERATION_NOT_FOUND)."""
@@ -106,7 +113,7 @@ class Operations:
         unfinished = await self._record.unfinished(OperationType.REINDEX)
         before = self._now() - timedelta(seconds=STUCK_SECONDS)
         stuck = sum(operation.updated < before for operation in unfinished)
-        return Backlog(len(unfinished), stuck, tuple(await self._tags.abandoned()))
+        return Backlog(len(unfinished), stuck, tuple(await self._tags.abandoned()), self._worker_runs())
 
     async def cancel(self, text: str) -> Operation:
         """Stop an operation before its next step; one that is final stays as it is. Raises: as `get`."""

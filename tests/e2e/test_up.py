@@ -217,16 +217,6 @@ async def test_killing_it_leaves_no_process_behind(tmp_path: Path) -> None:
         await gone(programs)
 
 
-async def test_when_one_process_dies_the_others_are_stopped_and_the_exit_code_says_so(tmp_path: Path) -> None:
-    async with up(tmp_path, "--workers", 2) as archive:
-        programs = archive.programs()
-        os.kill(programs[1], signal.SIGKILL)
-        exit_code, errors = await archive.ended()
-        assert exit_code == 1
-        assert re.search(r"the node \d ended by itself", errors)
-        assert not any(is_alive(process) for process in programs)
-
-
 async def test_a_worker_does_what_a_request_has_started_and_stops_with_the_rest(tmp_path: Path) -> None:
     async with up(tmp_path, "--workers", 1) as archive:
         programs = archive.programs()
@@ -241,16 +231,6 @@ async def test_a_worker_does_what_a_request_has_started_and_stops_with_the_rest(
         assert (status, len(json.loads(answer))) == (200, 1)
         exit_code, errors = await archive.ended(signal.SIGINT)
         assert exit_code == 0, errors
-        assert not any(is_alive(process) for process in programs)
-
-
-async def test_when_the_worker_dies_the_nodes_are_stopped(tmp_path: Path) -> None:
-    async with up(tmp_path, "--workers", 1) as archive:
-        programs = archive.programs()
-        os.kill(programs[1], signal.SIGKILL)
-        exit_code, errors = await archive.ended()
-        assert exit_code == 1
-        assert "the worker ended by itself" in errors
         assert not any(is_alive(process) for process in programs)
 
 

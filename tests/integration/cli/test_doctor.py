@@ -4,12 +4,14 @@ import asyncio
 import json
 import resource
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.adapters.sql.engine import open_database
+from server.bootstrap import running
 from server.dicom.tags import new_tag
 from server.model.query import Level
 from tests.core import settings_for
@@ -110,6 +112,15 @@ async def test_a_core_that_refuses_uploads_is_found(archive: Any, dicomstore: An
     assert ran.exit_code == 1
     assert check(ran, "core")["status"] == "failed"
     assert "nothing can be stored" in check(ran, "core")["detail"]
+
+
+async def test_a_core_without_its_worker_for_operations_is_warned_of(tmp_path: Path, dicomstore: Any) -> None:
+    async with running(settings_for(tmp_path), worker_runs=lambda: False) as core:
+        environment = {"DICOMSTORE_DATA": str(tmp_path), "DICOMSTORE_GRPC": core.address}
+        ran = await dicomstore("doctor", "--json", env=environment | {"DICOMSTORE_HTTP": "127.0.0.1:0"})
+    found = check(ran, "operations")
+    assert (ran.exit_code, found["status"]) == (0, "warning")
+    assert found["detail"] == "0 unfinished, and the worker for operations does not run"
 
 
 async def test_little_free_space_is_a_warning(dicomstore: Any, environment: dict[str, str]) -> None:

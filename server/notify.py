@@ -1,4 +1,4 @@
-"""Telling whoever started this program how it is: the protocol of systemd's `NOTIFY_SOCKET` (sd_notify(3))."""
+"""Telling the program that started this one how it is: the protocol of systemd's `NOTIFY_SOCKET` (sd_notify(3))."""
 
 import contextlib
 import os
