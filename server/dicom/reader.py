@@ -30,6 +30,7 @@ class InstanceReader:
         self._mode = mode
         self._max_header_bytes = max_header_bytes
         self._end = 0
+        self._meta_end = 0
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._needed = meta.PREFIX_END
@@ -41,6 +42,14 @@ class InstanceReader:
     def header_bytes(self) -> int:
         """How many bytes were fed that count against `max_header_bytes`; memory held grows with them."""
         return self._held_bytes + (self._scanner.header_bytes if self._scanner is not None else 0)
+
+    def is_cut_off_at(self, size_bytes: int) -> bool:
+        """Say, after HEADER_TOO_LARGE, whether a file of that size lacks the end of the element that was too large.
+
+        The length of that element is then a false one, or the file is cut off. Always False for deflated data sets.
+        """
+        awaited_end = self._meta_end if self._scanner is None else self._scanner.awaited_end
+        return self._inflater is None and size_bytes < awaited_end
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes.
@@ -84,6 +93,7 @@ class InstanceReader:
         if isinstance(found, FileMeta):
             self._begin_data_set(data, found)
         elif found > self._max_header_bytes:
+            self._meta_end = found
             raise Exhausted(Reason.HEADER_TOO_LARGE, "The file meta information is larger than the server takes.")
         elif is_whole:
             raise unreadable("The file ends in its meta information.")

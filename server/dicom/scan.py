@@ -56,6 +56,7 @@ class Scanner(Walk):
         pixel_data: that of the top level.
         extended_offsets: the values of Extended Offset Table.
         raw: encoded values of the watched elements of the top level.
+        awaited_end: where the element last waited for ends, from the start of the file, if its length is true.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Scanner(Walk):
         self.pixel_data: PixelData | None = None
         self.extended_offsets: tuple[int, ...] = ()
         self.raw: dict[int, bytes] = {}
+        self.awaited_end = 0
         self._marks = marks
         self._max_header_bytes = max_header_bytes
         self._budget_end = at + max_header_bytes
@@ -381,6 +383,7 @@ class Scanner(Walk):
 
     def _wait(self, needed: int) -> bool:
         if needed > _HEAD_BYTES:  # there may be no more heads
+            self.awaited_end = self._base + self._pos + needed
             self._check_budget(needed)
         return super()._wait(needed)
 

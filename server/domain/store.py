@@ -180,7 +180,7 @@ class Turn:
 class Receiver:
     """One instance on its way in, of which `size_bytes` have come.
 
-    After a failure the rest of its bytes is let pass and `finish` says what it was.
+    After a failure the rest of its bytes is only counted and `finish` says what it was.
     """
 
     def __init__(
@@ -210,6 +210,7 @@ class Receiver:
         self._resources = AsyncExitStack()
         self._writer: BlobWriter | None = None
         self._failure: DicomStoreError | None = None
+        self._passed_bytes = 0
         self.size_bytes = 0
 
     @property
@@ -219,7 +220,10 @@ class Receiver:
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes; returns when there is room for more. Never raises for what is wrong with the item."""
-        if self._failure is not None or not data:
+        if self._failure is not None:
+            self._passed_bytes += len(data)
+            return
+        if not data:
             return
         self.size_bytes += len(data)
         try:
@@ -244,7 +248,7 @@ class Receiver:
         description: Description | None = None
         try:
             if self._failure is not None:
-                raise self._failure
+                raise self._cut_off_or(self._failure)
             self._check_transfer(crc32c)
             description = self._reader.finish()
             self._check_content(description)
@@ -267,6 +271,14 @@ class Receiver:
     async def _fail(self, error: DicomStoreError) -> None:
         self._failure = error
         await self.close()  # at once: a client may go on sending gigabytes of what has failed already
+
+    def _cut_off_or(self, failure: DicomStoreError) -> DicomStoreError:
+        """Return the failure; one because of a length that the whole instance does not have is UNREADABLE_INSTANCE."""
+        if failure.reason is Reason.HEADER_TOO_LARGE and self._reader.is_cut_off_at(
+            self.size_bytes + self._passed_bytes
+        ):
+            return InvalidRequest(Reason.UNREADABLE_INSTANCE, "The instance ends before its last element does.")
+        return failure
 
     def _check_transfer(self, crc32c: int | None) -> None:
         if self._declared_size_bytes is not None and self._declared_size_bytes != self.size_bytes:

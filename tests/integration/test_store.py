@@ -12,7 +12,7 @@ from dicomstore.v1 import errors_pb2
 from dicomstore.v1 import store_service_pb2 as pb
 
 from tests.core import CoreClient, Ref, ref_of, stream_reason
-from tests.data import IMPLICIT_LITTLE, new_uid, part10
+from tests.data import IMPLICIT_LITTLE, element, new_uid, part10, part10_of, required_elements
 from tests.integration.conftest import a_core
 
 Header = pb.StoreHeader
@@ -72,6 +72,16 @@ async def test_a_bad_instance_does_not_harm_its_neighbours(core: CoreClient) -> 
     ]
     assert [failed(outcome).dicom_failure_reason for outcome in outcomes[1:5]] == [43264] * 4
     assert [data for _, data in await core.retrieve(ref_of(outcomes[5].stored))] == [last]
+
+
+@pytest.mark.parametrize("piece_bytes", [200, 1 << 20])
+async def test_an_instance_with_a_false_length_of_a_gigabyte_is_unreadable(core: CoreClient, piece_bytes: int) -> None:
+    whole = part10()
+    false = part10_of([*required_elements(), element(0x00104000, "UT", bytes(1000), length=1 << 30)])
+    outcomes = await core.store(false, whole, piece_bytes=piece_bytes)
+    assert reason(outcomes[0]) == "UNREADABLE_INSTANCE"
+    assert failed(outcomes[0]).dicom_failure_reason == 43264
+    assert outcomes[1].HasField("stored")
 
 
 @pytest.mark.parametrize("frames", [1, 50], ids=["small", "large"])

@@ -266,6 +266,31 @@ def test_a_header_beyond_bounds_is_refused_before_it_arrives() -> None:
     assert refusal.value.reason is Reason.HEADER_TOO_LARGE
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        data.file_head() + element(0x00080001, "UT", b"", length=1 << 30),
+        data.file_head() + element(0x00080001, "LT", b"", IMPLICIT_LITTLE, length=1 << 30),
+        bytes(128) + b"DICM" + element(0x00020102, "OB", b"", length=1 << 30),
+    ],
+    ids=["explicit", "implicit", "file meta information"],
+)
+def test_a_header_beyond_bounds_is_cut_off_if_the_file_ends_before_the_length_of_its_element(start: bytes) -> None:
+    reader = InstanceReader(LENIENT, 10_000)
+    with pytest.raises(Exhausted):
+        reader.feed(start + bytes(100))
+    assert reader.is_cut_off_at(len(start) + (1 << 30) - 1)
+    assert not reader.is_cut_off_at(len(start) + (1 << 30))
+
+
+def test_many_elements_beyond_bounds_are_not_cut_off() -> None:
+    reader = InstanceReader(LENIENT, 5_000)
+    file = _with(*(element(0x00291000 + i, "LO", b"a" * 60) for i in range(200)))
+    with pytest.raises(Exhausted):
+        reader.feed(file)
+    assert not reader.is_cut_off_at(len(file))
+
+
 def test_bulk_values_do_not_count_as_header() -> None:
     file = _with(element(0x00420011, "OB", bytes(200_000)), element(0x7FE00010, "OW", bytes(300_000)))
     assert read(file, chunk=1000, max_header_bytes=2_000).pixels is not None
