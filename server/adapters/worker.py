@@ -17,7 +17,7 @@ from typing import Any
 from server.adapters import worker_process
 from server.adapters.worker_process import ANSWER_HEAD, NUMBER
 from server.model import errors
-from server.model.errors import DicomStoreError, Reason, WrongState
+from server.model.errors import DicomStoreError, Exhausted, Reason, WrongState
 
 START_SECONDS = 60.0
 """Longest time that a process may take for its imports; a busy machine has others to do."""
@@ -72,13 +72,14 @@ class Worker:
         """Do one job; nobody needs to wait for its end any more if its caller has gone before it begins.
 
         A process that was killed tells nothing about its job: the system needed memory, or it was somebody's mistake.
-        So the job is done once more, in another process; one that is killed again is not worth a third.
+        So the job is done once more, in another process. If that is killed, too, the client may try again later: the
+        pixel data must not count as unreadable, which is recorded, because memory is short.
         """
         if not await self._is_done(task):
             _log.warning("a worker process was killed; its job is done once more job=%s", task.kind)
             if not await self._is_done(task):
                 _log.warning("a worker process was killed twice with the same job job=%s", task.kind)
-                task.fail(_unreadable("ended the process that worked on it"))
+                task.fail(Exhausted(Reason.BUSY, "There is not enough memory for the image; try again later."))
 
     async def _is_done(self, task: Task) -> bool:
         """Do a job, well or badly; false if the process was killed before it had an answer."""

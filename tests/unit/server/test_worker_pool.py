@@ -148,11 +148,11 @@ async def test_a_job_whose_process_was_killed_is_done_in_another(pool_of: Pools,
         assert await pool.perform(job(f"killed-once {tmp_path / 'began'}", b"x")) == b"x"
 
 
-async def test_a_job_that_is_killed_each_time_fails_alone(pool_of: Pools) -> None:
+async def test_a_job_that_is_killed_each_time_fails_alone_and_is_not_called_unreadable(pool_of: Pools) -> None:
     async with pool_of() as pool:
-        with pytest.raises(WrongState) as failed:
+        with pytest.raises(Exhausted) as failed:
             await pool.perform(job("killed"))
-        assert failed.value.reason is Reason.PIXEL_DATA_UNREADABLE
+        assert failed.value.reason is Reason.BUSY
         assert await pool.perform(job("echo", b"x")) == b"x"
 
 
