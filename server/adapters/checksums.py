@@ -53,26 +53,23 @@ class Checksums:
     @property
     def whole(self) -> int:
         """The CRC of all bytes together."""
-        return combined([*self.blocks, self._current], self.length)
+        return combined(self.all_blocks, self.length)
 
 
 def combined(blocks: Sequence[int], length: int) -> int:
-    """Return the CRC of `length` bytes from those of their blocks; a last one of no bytes does not matter."""
-    if len(blocks) <= 1:
-        return blocks[0] if blocks else 0
-    complete, rest_bytes = divmod(length, BLOCK_BYTES)
+    """Return the CRC of `length` bytes, given those of their blocks, of which only the last may be shorter."""
+    if length <= BLOCK_BYTES:
+        return blocks[0] if length else 0
     whole = 0
-    for block in blocks[:complete]:
+    last_bytes = length % BLOCK_BYTES
+    for block in blocks[:-1] if last_bytes else blocks:
         whole = _appended(whole, _BLOCK_BITS) ^ block
+    if not last_bytes:
+        return whole
     for bit in range(_BLOCK_BITS):
-        if rest_bytes >> bit & 1:
+        if last_bytes >> bit & 1:
             whole = _appended(whole, bit)
-    return whole ^ blocks[complete] if rest_bytes else whole
-
-
-def blocks_of(data: bytes) -> list[int]:
-    """Return the CRC of each block of a blob."""
-    return [google_crc32c.value(data[start : start + BLOCK_BYTES]) for start in range(0, len(data), BLOCK_BYTES)]
+    return whole ^ blocks[-1]
 
 
 def _appended(crc: int, bit: int) -> int:

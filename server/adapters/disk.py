@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,8 +33,8 @@ _T = TypeVar("_T")
 class DiskThreads:
     """A few threads that belong to one store."""
 
-    def __init__(self, count: int) -> None:
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="disk")
+    def __init__(self, count: int, *, niceness: int = 0) -> None:
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="disk", initializer=_be_nice, initargs=(niceness,))
 
     async def run(self, work: Callable[[], _T]) -> _T:
         """Do work on a thread. A cancelled caller waits for its end, so that nobody closes a file under it.
@@ -54,6 +55,11 @@ class DiskThreads:
     def close(self) -> None:
         """End the threads when their work is done."""
         self._threads.shutdown()
+
+
+def _be_nice(niceness: int) -> None:
+    if niceness:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)  # on Linux, of this thread alone
 
 
 def sync_directory(path: Path) -> None:

@@ -20,8 +20,9 @@ import re
 import shutil
 import struct
 import uuid
+from array import array
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -29,7 +30,7 @@ from pathlib import Path
 import google_crc32c
 
 from server.adapters.allowance import Allowance
-from server.adapters.checksums import Checksums, combined
+from server.adapters.checksums import Checksums
 from server.adapters.disk import (
     PIECE_BYTES,
     DiskThreads,
@@ -40,17 +41,33 @@ from server.adapters.disk import (
     sync_directory,
     write_all,
 )
+from server.adapters.kept_blocks import KeptBlocks
 from server.adapters.page_cache import PageCache
+from server.adapters.past_cache import read_past_cache
 from server.adapters.process_directory import LOCK, ProcessDirectory
 from server.adapters.quarantine import Quarantine
-from server.adapters.records import parse_trailer, trailer, trailer_bytes, unknown_receipt
-from server.model.errors import DataLoss, DicomStoreError, Reason
+from server.adapters.records import (
+    Blocks,
+    Read,
+    Trailer,
+    damaged,
+    length_before,
+    missing,
+    parse_trailer,
+    piece_of,
+    read_verified,
+    trailer,
+    trailer_bytes,
+    unknown_receipt,
+)
+from server.model.errors import DicomStoreError
 from server.model.ids import DEFAULT_PARTITION
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 from server.ports.blobs import most_piece_bytes
 
 _THREADS = 8
+_BACKGROUND_NICENESS = 10
 _HELD_BYTES = 16 << 20
 _NOTED_AT_ONCE = 500
 _MARK = b"DSf1"
@@ -74,8 +91,10 @@ class FileBlobs:
         self._quarantine = Quarantine(root / "quarantine")
         self._left_behind: dict[Locator, Path] = {}
         self._cache = cache or PageCache()
+        self._kept = KeptBlocks()
         self.allowance = Allowance(held_bytes)
         self.threads = DiskThreads(_THREADS)
+        self.background = DiskThreads(1, niceness=_BACKGROUND_NICENESS)
 
     async def __aenter__(self) -> "FileBlobs":
         """Prepare the directories and enter. Raises Unavailable or Exhausted when they can't be written."""
@@ -88,6 +107,7 @@ class FileBlobs:
             lambda: self._ingest.leave(nothing_left=not self._unsettled(self._ingest.path)),
         )
         self.threads.close()
+        self.background.close()
 
     # Writing
 
@@ -134,51 +154,55 @@ class FileBlobs:
         offset: int = 0,
         length: int | None = None,
         piece_bytes: Callable[[], int] = most_piece_bytes,
+        crc32c: int | None = None,
     ) -> AsyncGenerator[bytes]:
         """See the port."""
         with await self._opened(locator) as file:
-            size_bytes = await self._length(file)
-            left = size_bytes - offset if length is None else length
-            if offset + left > size_bytes:
-                raise _cut_off()
+            fd = file.fileno()
+            found = await self._blocks(locator, file, crc32c)
+            left = found.length - offset if length is None else length
+            if offset + left > found.length or not found.is_of(crc32c):
+                raise damaged()
             while left > 0:
-                size = min(left, piece_bytes())
-                piece = self._cache.read(file.fileno(), size, offset)
+                size = piece_of(offset, left, piece_bytes())
+                piece = read_verified(lambda size, start: self._cache.read(fd, size, start), 0, found, offset, size)
                 if piece is None:
-                    piece = await self.threads.run(lambda: _pread(file, size, offset))  # noqa: B023 - awaited here
+                    piece = await self.threads.run(lambda: _read_verified(file, found, offset, size))  # noqa: B023
                 yield piece
                 offset += size
                 left -= size
+
+    async def _blocks(self, locator: Locator, file: FileIO, crc32c: int | None) -> Blocks:
+        """Return the checksums of a blob. Raises: as `_find_blocks`."""
+        fd = file.fileno()
+        found = self._kept.get(locator)
+        if found is None:
+            found = _cached_trailer(lambda size, start: self._cache.read(fd, size, start), os.fstat(fd).st_size)
+        if found is None:
+            found = await self.threads.run(lambda: _find_blocks(file, crc32c))
+        self._kept.keep(locator, found)
+        return found
+
+    async def read_unverified(self, locator: Locator) -> AsyncGenerator[bytes]:
+        """See the port."""
+        length = await self.size(locator)
+        async with aclosing(read_past_cache(self.background, self.path(locator), 0, length)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def size(self, locator: Locator) -> int:
         """See the port."""
 
         with await self._opened(locator) as file:
-            return await self._length(file)
+            return await self.threads.run(lambda: _length_of(file))
 
     async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
         """See the port."""
         with await self._opened(locator) as file:
-            length = await self._length(file)
-            end = await self.threads.run(lambda: os.pread(file.fileno(), trailer_bytes(length), length))
-        parsed = parse_trailer(end, length)
-        if parsed is None:
+            found = await self.threads.run(lambda: _trailer_of(file))
+        if found is None:
             raise unknown_receipt()
-        return parsed.receipt, combined(parsed.blocks, length)
-
-    async def _length(self, file: FileIO) -> int:
-        """Return the length of a blob: what its foot says."""
-        fd = file.fileno()
-        at = os.fstat(fd).st_size - _FOOT_BYTES
-        if at < 0:
-            raise _cut_off()
-        foot = self._cache.read(fd, _FOOT_BYTES, at)
-        if foot is None:
-            foot = await self.threads.run(lambda: os.pread(fd, _FOOT_BYTES, at))
-        length = _parse_foot(foot)
-        if length is None or length + trailer_bytes(length) != at:
-            raise _cut_off()
-        return length
+        return found.receipt, found.crc32c
 
     async def _opened(self, locator: Locator) -> FileIO:
         """Open a blob: at once if the system has all it takes in memory, by a thread if not."""
@@ -317,7 +341,10 @@ class FileWriter:
 
     async def commit(self, receipt: Receipt) -> Locator:
         """See `BlobWriter`."""
-        self._gathered += [trailer(receipt, self._checksums.all_blocks), _foot(self._checksums.length)]
+        self._gathered += [
+            trailer(receipt, self._checksums.all_blocks, self._checksums.length),
+            _foot(self._checksums.length),
+        ]
         await self._store.threads.run(self._make_durable)
         self._handed_out = True
         return self._name
@@ -404,14 +431,62 @@ def _size_of(entry: "os.DirEntry[str]") -> int:
     return size if length is None else length
 
 
-def _cut_off() -> DataLoss:
-    return DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
+def _length_of(file: FileIO) -> int:
+    """Return the length of a blob: what its foot says, or the size of the file if that is damaged.
+
+    Raises:
+        DataLoss: BLOB_DAMAGED when they contradict each other.
+    """
+    at = os.fstat(file.fileno()).st_size - _FOOT_BYTES
+    length = _parse_foot(os.pread(file.fileno(), _FOOT_BYTES, max(0, at)))
+    if length is None:
+        length = length_before(at)
+    if length is None or length + trailer_bytes(length) != at:
+        raise damaged()
+    return length
 
 
-def _pread(file: FileIO, size: int, offset: int) -> bytes:
-    data = os.pread(file.fileno(), size, offset)
-    if len(data) != size:
-        raise _cut_off()
+def _trailer_of(file: FileIO) -> Trailer | None:
+    """Return the trailer of a blob; None if it can't be trusted. Raises: as `_length_of`."""
+    length = _length_of(file)
+    return parse_trailer(os.pread(file.fileno(), trailer_bytes(length), length), length)
+
+
+def _cached_trailer(read: Read, end: int) -> Trailer | None:
+    """Return the trailer of a blob whose file ends at `end`; None if it can't be trusted or `read` had None."""
+    foot = read(_FOOT_BYTES, end - _FOOT_BYTES) if end >= _FOOT_BYTES else None
+    length = None if foot is None else _parse_foot(foot.tobytes())
+    if length is None or length + trailer_bytes(length) != end - _FOOT_BYTES:
+        return None
+    found = read(trailer_bytes(length), length)
+    return None if found is None else parse_trailer(found.tobytes(), length)
+
+
+def _find_blocks(file: FileIO, crc32c: int | None) -> Blocks:
+    """Return the checksums of a blob; blocking.
+
+    If its trailer can't be trusted, they are made anew of the bytes, provided that these have `crc32c` together.
+
+    Raises:
+        DataLoss: BLOB_DAMAGED
+    """
+    found = _trailer_of(file)
+    if found is not None:
+        return found
+    length, checksums = _length_of(file), Checksums()
+    while crc32c is not None and checksums.length < length:
+        piece = os.pread(file.fileno(), min(PIECE_BYTES, length - checksums.length), checksums.length)
+        if not piece:
+            break
+        checksums.update(piece)
+    if crc32c is None or checksums.whole != crc32c:
+        raise damaged()
+    return Blocks(length, crc32c, array("I", checksums.all_blocks))
+
+
+def _read_verified(file: FileIO, found: Blocks, offset: int, length: int) -> bytes:
+    data = read_verified(lambda size, start: memoryview(os.pread(file.fileno(), size, start)), 0, found, offset, length)
+    assert data is not None, "a thread waits for its bytes"
     return data
 
 
@@ -420,7 +495,7 @@ def _missing_if_not_found() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.") from error
+        raise missing() from error
 
 
 def _unlink(path: Path) -> None:

@@ -5,12 +5,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-import google_crc32c
-
-from server.model.errors import DataLoss, Reason
+from server.adapters.checksums import Checksums
+from server.adapters.records import Trailer, damaged, missing, piece_of, read_verified
 from server.model.instance import Locator
 from server.model.receipt import Receipt
-from server.ports.blobs import most_piece_bytes
+from server.ports.blobs import MOST_PIECE_BYTES, most_piece_bytes
 
 
 class MemoryBlobs:
@@ -18,13 +17,13 @@ class MemoryBlobs:
 
     def __init__(self) -> None:
         self._blobs: dict[Locator, bytes] = {}
-        self._receipts: dict[Locator, Receipt] = {}
+        self._trailers: dict[Locator, Trailer] = {}
         self._quarantined: dict[tuple[Locator, ...], datetime] = {}
 
     @asynccontextmanager
     async def open_write(self, size_hint: int | None = None) -> AsyncIterator["_Writer"]:
         """See the port."""
-        yield _Writer(self._blobs, self._receipts)
+        yield _Writer(self._blobs, self._trailers)
 
     async def settle(self, locators: Sequence[Locator]) -> None:
         """See the port: nothing outlives the process, so nothing is ever left behind."""
@@ -35,16 +34,26 @@ class MemoryBlobs:
         offset: int = 0,
         length: int | None = None,
         piece_bytes: Callable[[], int] = most_piece_bytes,
+        crc32c: int | None = None,
     ) -> AsyncIterator[bytes]:
         """See the port."""
-        blob = self._existing(locator)
-        end = len(blob) if length is None else offset + length
-        if end > len(blob):
-            raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
-        while offset < end:
-            piece = blob[offset : min(offset + piece_bytes(), end)]
+        blob, found = memoryview(self._existing(locator)), self._trailers[locator]
+        left = len(blob) - offset if length is None else length
+        if offset + left > len(blob) or not found.is_of(crc32c):
+            raise damaged()
+        while left > 0:
+            size = piece_of(offset, left, piece_bytes())
+            piece = read_verified(lambda size, start: blob[start : start + size], 0, found, offset, size)
+            assert piece is not None, "nothing to wait for"
             yield piece
-            offset += len(piece)
+            offset += size
+            left -= size
+
+    async def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
+        """See the port."""
+        blob = self._existing(locator)
+        for start in range(0, len(blob), MOST_PIECE_BYTES):
+            yield blob[start : start + MOST_PIECE_BYTES]
 
     async def size(self, locator: Locator) -> int:
         """See the port."""
@@ -52,14 +61,15 @@ class MemoryBlobs:
 
     async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
         """See the port."""
-        blob = self._existing(locator)
-        return self._receipts[locator], google_crc32c.value(blob)
+        self._existing(locator)
+        found = self._trailers[locator]
+        return found.receipt, found.crc32c
 
     async def delete(self, locators: Sequence[Locator]) -> None:
         """See the port."""
         for locator in locators:
             self._blobs.pop(locator, None)
-            self._receipts.pop(locator, None)
+            self._trailers.pop(locator, None)
 
     async def recover(self) -> AsyncIterator[list[Locator]]:
         """See the port: there is nobody to inherit from."""
@@ -103,27 +113,33 @@ class MemoryBlobs:
 
     def _existing(self, locator: Locator) -> bytes:
         if locator not in self._blobs:
-            raise DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.")
+            raise missing()
         return self._blobs[locator]
 
 
 class _Writer:
     """BlobWriter (see `server.ports.blobs`)."""
 
-    def __init__(self, blobs: dict[Locator, bytes], receipts: dict[Locator, Receipt]) -> None:
+    def __init__(self, blobs: dict[Locator, bytes], trailers: dict[Locator, Trailer]) -> None:
         self._blobs = blobs
-        self._receipts = receipts
-        self.crc32c = 0
+        self._trailers = trailers
+        self._checksums = Checksums()
         self._pieces: list[bytes] = []
+
+    @property
+    def crc32c(self) -> int:
+        """See the port."""
+        return self._checksums.whole
 
     async def write(self, data: bytes) -> None:
         """See the port."""
         self._pieces.append(data)
-        self.crc32c = google_crc32c.extend(self.crc32c, data)
+        self._checksums.update(data)
 
     async def commit(self, receipt: Receipt) -> Locator:
         """See the port."""
         locator = uuid.uuid4().hex
         self._blobs[locator] = b"".join(self._pieces)
-        self._receipts[locator] = receipt
+        checksums = self._checksums
+        self._trailers[locator] = Trailer(checksums.length, checksums.whole, checksums.all_blocks, receipt)
         return locator

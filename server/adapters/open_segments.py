@@ -6,8 +6,8 @@ from pathlib import Path
 
 from server.adapters.disk import DiskThreads
 from server.adapters.page_cache import PageCache
-from server.adapters.segments import Record, missing, path_of, read_receipt, read_record
-from server.model.receipt import Receipt
+from server.adapters.records import Trailer, missing
+from server.adapters.segments import Record, path_of, read_record, read_trailer
 
 _OPEN_FILES = 64
 
@@ -21,26 +21,30 @@ class OpenSegments:
         self._cache = cache
         self._open: OrderedDict[str, _OpenSegment] = OrderedDict()
 
-    async def read(self, record: Record, offset: int = 0, length: int | None = None) -> bytes:
+    async def read(
+        self, record: Record, offset: int = 0, length: int | None = None, crc32c: int | None = None
+    ) -> bytes:
         """Return a range of a blob: at once when it is in the page cache, by a thread when not.
 
         Raises: as `read_record`, and Unavailable.
         """
         file = await self._file(record.segment)
         fd = file.fd  # `file` stays until the end, and with it the descriptor
-        data = read_record(lambda size, start: self._cache.read(fd, size, start), record, offset, length)
+        data = read_record(lambda size, start: self._cache.read(fd, size, start), record, offset, length, crc32c)
         if data is not None:
             return data
         data = await self._threads.run(
-            lambda: read_record(lambda size, start: os.pread(file.fd, size, start), record, offset, length)
+            lambda: read_record(
+                lambda size, start: memoryview(os.pread(file.fd, size, start)), record, offset, length, crc32c
+            )
         )
         assert data is not None, "a thread waits for its bytes"
         return data
 
-    async def receipt(self, record: Record) -> tuple[Receipt, int]:
-        """Return what was recorded with a blob, and its checksum. Raises: as `read_receipt`, and Unavailable."""
+    async def trailer(self, record: Record) -> Trailer:
+        """Return what was recorded with a blob. Raises: as `read_trailer`, and Unavailable."""
         file = await self._file(record.segment)
-        return await self._threads.run(lambda: read_receipt(file.fd, record))
+        return await self._threads.run(lambda: read_trailer(file.fd, record))
 
     def close(self) -> None:
         """Let go of all files."""

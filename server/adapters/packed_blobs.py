@@ -11,8 +11,7 @@ what is settled; a torn tail is cut off first.
 Deleting overwrites the bytes with zeros and gives whole blocks back. A segment that nobody appends to and nothing lives
 in is removed.
 
-Of a packed blob that is read in one piece, the checksum is verified here; of parts, and of files, it is not. (Whoever
-hands out a whole instance compares it with the index's checksum.)
+Whatever is read is verified, see `records`.
 """
 
 import os
@@ -31,9 +30,20 @@ from server.adapters.disk import PIECE_BYTES, sync_directory
 from server.adapters.file_blobs import FileBlobs, FileWriter
 from server.adapters.open_segments import OpenSegments
 from server.adapters.page_cache import PageCache
+from server.adapters.past_cache import read_past_cache
 from server.adapters.process_directory import LOCK
-from server.adapters.records import trailer
-from server.adapters.segments import SUFFIX, Record, cut_torn_tail, dead_until, erase, living, path_of, record_of
+from server.adapters.records import piece_of, trailer
+from server.adapters.segments import (
+    HEADER_BYTES,
+    SUFFIX,
+    Record,
+    cut_torn_tail,
+    dead_until,
+    erase,
+    living,
+    path_of,
+    record_of,
+)
 from server.adapters.sparse_segments import SparseSegments
 from server.model.instance import Locator
 from server.model.receipt import Receipt
@@ -159,37 +169,53 @@ class PackedBlobs:
         offset: int = 0,
         length: int | None = None,
         piece_bytes: Callable[[], int] = most_piece_bytes,
+        crc32c: int | None = None,
     ) -> AsyncIterator[bytes]:
         """See the port."""
         record = record_of(locator)
         if record is None:
-            async with aclosing(self._files.read(locator, offset, length, piece_bytes)) as pieces:
+            async with aclosing(self._files.read(locator, offset, length, piece_bytes, crc32c)) as pieces:
                 async for piece in pieces:
                     yield piece
             return
         left = record.length - offset if length is None else length
         if left <= piece_bytes():
-            if data := await self._reading.read(record, offset, length):
+            if data := await self._reading.read(record, offset, length, crc32c):
                 yield data
             return
         while left > 0:
-            size = min(left, piece_bytes())
-            yield await self._reading.read(record, offset, size)
+            size = piece_of(offset, left, piece_bytes())
+            yield await self._reading.read(record, offset, size, crc32c)
             offset += size
             left -= size
+
+    async def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
+        """See the port."""
+        record = record_of(locator)
+        if record is None:
+            pieces = self._files.read_unverified(locator)
+        else:
+            await self._reading.trailer(record)
+            path = path_of(self._directory, record.segment)
+            pieces = read_past_cache(self._files.background, path, record.offset + HEADER_BYTES, record.length)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
 
     async def size(self, locator: Locator) -> int:
         """See the port."""
         record = record_of(locator)
         if record is None:
             return await self._files.size(locator)
-        await self._reading.read(record, record.length - min(record.length, 1))  # its end
-        return record.length
+        return (await self._reading.trailer(record)).length
 
     async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
         """See the port."""
         record = record_of(locator)
-        return await (self._files.receipt(locator) if record is None else self._reading.receipt(record))
+        if record is None:
+            return await self._files.receipt(locator)
+        found = await self._reading.trailer(record)
+        return found.receipt, found.crc32c
 
     # Keeping house
 
@@ -333,7 +359,7 @@ class _Writer:
         lane = self._lanes[0]
         if self._gathered_bytes > _SHARED_SYNC_BYTES:
             lane = min(self._lanes, key=lambda lane: lane.backlog_bytes)
-        return await lane.append([*self._gathered, trailer(receipt, self._checksums.all_blocks)])
+        return await lane.append([*self._gathered, trailer(receipt, self._checksums.all_blocks, self._gathered_bytes)])
 
     def let_go(self) -> None:
         """Give back what was allowed to be gathered."""

@@ -10,6 +10,7 @@ import errno
 import os
 from pathlib import Path
 
+from server.adapters.checksums import BLOCK_BYTES
 from server.adapters.disk import PIECE_BYTES
 
 _SYS_OPENAT2 = 437  # on every architecture
@@ -33,16 +34,21 @@ class PageCache:
 
     def __init__(self) -> None:
         # One for all: a fresh one each time would have to be filled with zeros first.
-        self._buffer = memoryview(bytearray(PIECE_BYTES))
+        self._buffer = memoryview(bytearray(PIECE_BYTES + 2 * BLOCK_BYTES))
 
-    def read(self, fd: int, size: int, offset: int) -> bytes | None:
-        """Return `size` bytes, at most PIECE_BYTES; None if it takes a thread to read them or to say why not."""
+    def read(self, fd: int, size: int, offset: int) -> memoryview | None:
+        """Return `size` bytes, valid until the next call; None if it takes a thread to read them or to say why not.
+
+        size: at most that of a piece and two blocks; more always takes a thread.
+        """
+        if size > len(self._buffer):
+            return None
         buffer = self._buffer[:size]
         try:
             count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
         except OSError:  # not in the cache, or a filesystem that can't say
             return None
-        return buffer.tobytes() if count == size else None
+        return buffer if count == size else None
 
     def open(self, path: Path) -> int | None:
         """Return a descriptor to read a file; None if it takes a thread to open it, or to say why not.

@@ -11,19 +11,26 @@ import ctypes
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
 
-from server.adapters.checksums import combined
 from server.adapters.disk import Buffer, sync_directory, write_all
-from server.adapters.records import parse_trailer, trailer_bytes, unknown_receipt
-from server.model.errors import DataLoss, Reason
+from server.adapters.records import (
+    Read,
+    Trailer,
+    damaged,
+    missing,
+    parse_trailer,
+    read_verified,
+    trailer_bytes,
+    unknown_receipt,
+)
+from server.model.errors import DataLoss
 from server.model.instance import Locator
-from server.model.receipt import Receipt
 
 HEADER_BYTES = 12
 SUFFIX = ".seg"
@@ -174,75 +181,104 @@ def _headers(fd: int, offset: int = 0) -> Iterator[tuple[int, bytes, int]]:
 
 
 def read_record(
-    read: Callable[[int, int], bytes | None], record: Record, offset: int = 0, length: int | None = None
+    read: Read, record: Record, offset: int = 0, length: int | None = None, crc32c: int | None = None
 ) -> bytes | None:
     """Read a range of a blob, with `read(size, offset)` of its segment; None if that had None.
 
-    First the bytes, then the header: a record is marked dead before its bytes go, so a header that says living vouches
-    for the bytes that were read before. A whole blob is compared with its checksums; of a range nothing is but that the
-    record is the one that was written there.
+    Bytes that agree with their checksums need no header. So a record that is being erased is read, or missing: it is
+    marked dead before its bytes go.
+
+    Args:
+        crc32c: of the whole blob, as the index has it. It alone proves a whole blob, and one whose trailer is damaged.
 
     Raises:
         DataLoss: BLOB_MISSING when there is no such living record, BLOB_DAMAGED when its bytes have changed or end
             before the range does.
     """
     wanted = max(0, record.length - offset) if length is None else length
-    is_within = offset + wanted <= record.length
-    data = read(wanted, record.offset + HEADER_BYTES + offset) if is_within and wanted else b""
-    is_whole = wanted == record.length
-    end = read(trailer_bytes(record.length), _trailer_at(record)) if is_whole else b""
-    found = read(HEADER_BYTES, record.offset)
-    if data is None or end is None or found is None:
+    if crc32c is not None and 0 < wanted == record.length:
+        return _read_whole(read, record, crc32c)
+    end = read(trailer_bytes(record.length), _trailer_at(record))
+    if end is None:
         return None
-    if not _is_living(found, record):
-        raise missing()
-    if not is_within or len(data) != wanted or (is_whole and _has_changed(data, end)):
-        raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off or have changed.")
-    return data
+    found = parse_trailer(end.tobytes(), record.length)
+    is_within = offset + wanted <= record.length
+    if found is not None and found.is_of(crc32c) and is_within:
+        try:
+            return read_verified(read, record.offset + HEADER_BYTES, found, offset, wanted) if wanted else b""
+        except DataLoss:
+            _lost(read, record)
+            return None
+    if crc32c is None or not record.length or not is_within:
+        _lost(read, record)
+        return None
+    whole = _read_whole(read, record, crc32c)
+    return None if whole is None else whole[offset : offset + wanted]
 
 
-def read_receipt(fd: int, record: Record) -> tuple[Receipt, int]:
-    """Read what was recorded with a blob, and its checksum.
+def _read_whole(read: Read, record: Record, crc32c: int) -> bytes | None:
+    view = read(record.length, record.offset + HEADER_BYTES)
+    if view is None:
+        return None
+    data = view.tobytes()
+    if google_crc32c.value(data) == crc32c and len(data) == record.length:
+        return data
+    _lost(read, record)
+    return None
+
+
+def _lost(read: Read, record: Record) -> None:
+    """Say why the bytes of a record can't be read; do nothing if `read` had None.
+
+    Raises:
+        DataLoss: BLOB_MISSING for an erased record and where there is none, BLOB_DAMAGED for all others.
+    """
+    view = read(HEADER_BYTES, record.offset)
+    found = None if view is None else view.tobytes()
+    end = read(trailer_bytes(record.length), _trailer_at(record))
+    if found is None or end is None:
+        return
+    is_record = parse_trailer(end.tobytes(), record.length) is not None
+    if found == header(LIVING, record.length) or (is_record and found != header(_DEAD, record.length)):
+        raise damaged()
+    raise missing()
+
+
+def read_trailer(fd: int, record: Record) -> Trailer:
+    """Read what was recorded with a blob; blocking.
 
     Raises:
         DataLoss: BLOB_MISSING when there is no such living record, BLOB_DAMAGED when its trailer can't be trusted.
     """
     end = os.pread(fd, trailer_bytes(record.length), _trailer_at(record))
-    if not _is_living(os.pread(fd, HEADER_BYTES, record.offset), record):
-        raise missing()
     parsed = parse_trailer(end, record.length)
-    if parsed is None:
+    if parsed is not None:
+        return parsed
+    if os.pread(fd, HEADER_BYTES, record.offset) == header(LIVING, record.length):
         raise unknown_receipt()
-    return parsed.receipt, combined(parsed.blocks, record.length)
+    raise missing()
 
 
 def _trailer_at(record: Record) -> int:
     return record.offset + HEADER_BYTES + record.length
 
 
-def _is_living(found: bytes, record: Record) -> bool:
-    return len(found) == HEADER_BYTES and _FACTS.unpack(found[: _FACTS.size]) == (LIVING, record.length)
-
-
-def _has_changed(data: bytes, end: bytes) -> bool:
-    """Compare a blob with the checksums in its trailer, if that can be trusted itself."""
-    parsed = parse_trailer(end, len(data))
-    return parsed is not None and not parsed.fits(data)
-
-
-def missing() -> DataLoss:
-    """Return the error for a blob that is not there."""
-    return DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.")
-
-
 def erase(fd: int, records: Sequence[Record]) -> None:
     """Mark records dead, replace their bytes by zeros, and make that durable."""
     for record in records:
-        if not _is_living(os.pread(fd, HEADER_BYTES, record.offset), record):
+        if not _is_erasable(fd, record):
             continue
         os.pwrite(fd, header(_DEAD, record.length), record.offset)
         _zero(fd, record.offset + HEADER_BYTES, record_bytes(record.length) - HEADER_BYTES)
     os.fdatasync(fd)
+
+
+def _is_erasable(fd: int, record: Record) -> bool:
+    """Say whether a record is there: its header, or its trailer if the header is damaged, proves it."""
+    found = os.pread(fd, HEADER_BYTES, record.offset)
+    if found in (header(LIVING, record.length), header(_DEAD, record.length)):
+        return found[:4] == LIVING
+    return parse_trailer(os.pread(fd, trailer_bytes(record.length), _trailer_at(record)), record.length) is not None
 
 
 def _zero(fd: int, offset: int, length: int) -> None:

@@ -1,18 +1,15 @@
-"""The bytes of stored instances: whole and checked, in parts, and as little-endian values.
+"""The bytes of stored instances: verified, whole or in parts, and as little-endian values.
 
 Everything is an iterator over pieces of at most about 1 MiB.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-import google_crc32c
-
 from server.dicom import frames as pixels
 from server.dicom.reencode import inflate
 from server.dicom.syntax import transfer_syntax
 from server.domain.damage import DamageRecord, of_bytes
 from server.domain.pace import Pace
-from server.model.damage import Damage
 from server.model.errors import DataLoss, OutOfRange, Reason, WrongState
 from server.model.instance import StoredInstance
 from server.ports.blobs import BlobStore
@@ -42,34 +39,36 @@ class Reading:
         """Return the size that a piece may have now."""
         return self._pace.piece_bytes()
 
-    def read(self, stored: StoredInstance, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """Read bytes as they are stored, from `offset` of the file."""
-        size_bytes = stored.size_bytes - offset if length is None else length
-        return self._blobs.read(stored.locator, offset, length, self._pace.pieces_of(size_bytes))
+    async def read(self, stored: StoredInstance, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
+        """Read bytes as they are stored, from `offset` of the file; no piece has other bytes than were acknowledged.
 
-    async def whole(self, stored: StoredInstance) -> AsyncGenerator[bytes]:
-        """Read all of an instance; its last piece is handed out only if the bytes are those that were stored.
+        If the instance is known to be damaged, all that is asked for is read once before the first piece is handed
+        out, so that damage shows there.
 
         Raises:
             DataLoss: BLOB_MISSING, BLOB_DAMAGED, which are recorded.
             Unavailable: as `BlobStore.read`.
         """
-        crc32c, left = 0, stored.size_bytes
+        length = stored.size_bytes - offset if length is None else length
+        if offset + length > stored.size_bytes:
+            raise _damaged("The bytes of the instance are cut off.")
+
+        def pieces() -> AsyncIterator[bytes]:
+            size = self._pace.pieces_of(length)
+            return self._blobs.read(stored.locator, offset, length, size, stored.crc32c)
+
         try:
-            async for piece in self.read(stored):
-                crc32c = google_crc32c.extend(crc32c, piece)
-                left -= len(piece)
-                if left <= 0 and (left < 0 or crc32c != stored.crc32c):
-                    raise _damaged("The bytes of the instance have changed since they were stored.")
+            if stored.damage.is_of_bytes:
+                async for _ in pieces():
+                    pass
+            async for piece in pieces():
                 yield piece
-            if left > 0:
-                raise _damaged("The bytes of the instance are cut off.")
         except DataLoss as error:
             if self._damage is not None:
                 await self._damage.found(stored, of_bytes(error))
             raise
-        if self._damage is not None and stored.damage.is_of_bytes:
-            await self._damage.repaired(stored, Damage(is_missing=True, is_changed=True))
+        if self._damage is not None and stored.damage.is_of_bytes and length == stored.size_bytes:
+            await self._damage.repaired(stored, stored.damage)  # frames that failed did so for the same reason
 
     async def lost(self, stored: StoredInstance) -> DataLoss | None:
         """Return why the bytes of an instance cannot be sent, as far as that was recorded.

@@ -20,7 +20,7 @@ from server.domain.reading import (
 )
 from server.domain.resources import not_found, parse_instance
 from server.domain.transcode import Transcoder
-from server.model.errors import DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
+from server.model.errors import DataLoss, DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
 from server.model.instance import StoredInstance
 from server.ports.index import InstanceIndex
 
@@ -117,6 +117,7 @@ class RetrieveFrames:
         target = await self._choose(pixels, choices)
         omission, ahead_bytes = Omission(), 0
         if target == pixels.syntax or target in _stored_forms(pixels):
+            frames = await self._readable(pixels, frames, omission)
             opened = self._stored(pixels, frames, target, part)
         else:
             substitute = _acceptable_as_stored(pixels, choices)
@@ -169,6 +170,29 @@ class RetrieveFrames:
         if chosen is None:
             raise not_acceptable(pixels.stored.transfer_syntax_uid, await self._transcoder.targets(pixels))
         return free.get(chosen, pixels.syntax if chosen == AS_STORED else chosen)
+
+    async def _readable(self, pixels: Pixels, numbers: Sequence[int], omission: Omission) -> Sequence[int]:
+        """Return which of several frames can be read, and count the others as left out.
+
+        If the bytes of the instance are known to be damaged, all frames are read for that, else none is.
+
+        Raises: what the first frame fails with, if none can be read.
+        """
+        if not pixels.stored.damage.is_of_bytes or len(numbers) == 1:
+            return numbers
+        readable = []
+        for number in numbers:
+            try:
+                opened = await pixels.open(number)
+                async for _ in opened.chunks:
+                    pass
+            except DataLoss as error:
+                omission.add(pixels.stored, error)
+            else:
+                readable.append(number)
+        if not readable:
+            raise omission.errors[0][1]
+        return readable
 
     async def _stored(
         self, pixels: Pixels, numbers: Sequence[int], target: str, part: _Range

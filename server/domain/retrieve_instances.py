@@ -136,7 +136,7 @@ class RetrieveInstances:
         return self._as_stored(stored)
 
     def _as_stored(self, stored: StoredInstance) -> OpenInstance:
-        return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, self._reading.whole(stored))
+        return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, self._reading.read(stored))
 
     async def _part(
         self, ref: ResourceRef, stored: StoredInstance, choices: Acceptable, offset: int, length: int | None

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
-import google_crc32c
-
 from server.dicom.reader import Description, InstanceReader
 from server.domain.access import Access
 from server.domain.commit import Committer
@@ -368,11 +366,8 @@ class Receiver:
         """
         if (existing.size_bytes, existing.crc32c) != (new.size_bytes, new.crc32c):
             return False
-        if await _equal(self._blobs.read(existing.locator), self._blobs.read(new.locator)):
-            return True
-        if await _crc32c_of(self._blobs.read(existing.locator)) != existing.crc32c:
-            raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance have changed.")
-        return False
+        stored = self._blobs.read(existing.locator, crc32c=existing.crc32c)
+        return await _equal(stored, self._blobs.read(new.locator))
 
 
 _OTHER_BYTES = AlreadyExists(
@@ -460,10 +455,3 @@ async def _equal(one: AsyncIterator[bytes], other: AsyncIterator[bytes]) -> bool
         if piece != await anext(other, None):
             return False
     return await anext(other, None) is None
-
-
-async def _crc32c_of(pieces: AsyncIterator[bytes]) -> int:
-    checksum = 0
-    async for piece in pieces:
-        checksum = google_crc32c.extend(checksum, piece)
-    return checksum

@@ -134,7 +134,7 @@ class InstanceTranscoder:
 
     async def _rewritten(self, stored: StoredInstance, target: str) -> AsyncGenerator[bytes]:
         """Yield an instance whose pixel data, if it has any, stays as it is but for its byte order."""
-        chunks = self._reading.whole(stored)
+        chunks = self._reading.read(stored)
         rewriter = _rewriter(stored, target)
         try:
             async for piece in inflate(chunks) if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN else chunks:

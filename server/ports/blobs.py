@@ -69,6 +69,7 @@ class BlobStore(Protocol):
         offset: int = 0,
         length: int | None = None,
         piece_bytes: Callable[[], int] = most_piece_bytes,
+        crc32c: int | None = None,
     ) -> AsyncIterator[bytes]:
         """Yield the bytes from `offset`, `length` of them or to the end, in pieces of at most `piece_bytes()`.
 
@@ -76,11 +77,23 @@ class BlobStore(Protocol):
 
         A blob that was opened for reading stays readable to its end even if it is deleted meanwhile, or fails with
         BLOB_MISSING; it never just ends.
-        Damage is found where a store keeps checksums and the whole blob is read in one piece; see the adapters.
+        No piece is yielded before all its bytes are known to be those that were written. With `crc32c`, the CRC-32C
+        that the caller knows of the whole blob, they are also known to be bytes of a blob that has it.
 
         Raises:
-            DataLoss: BLOB_MISSING, before the first piece; BLOB_DAMAGED when it is shorter than asked for or, as far
-                as that was looked at, has changed.
+            DataLoss: BLOB_MISSING, before the first piece; BLOB_DAMAGED when the blob is shorter than asked for, or the
+                bytes of the next piece have changed.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        ...
+
+    def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
+        """Yield all bytes as they are on the disk now, past the page cache where possible, in pieces of at most 1 MiB.
+
+        Nothing is compared with a checksum: this is for callers that look for damage, or read what is left.
+
+        Raises:
+            DataLoss: BLOB_MISSING, before the first piece; BLOB_DAMAGED when it is cut off.
             Unavailable: STORAGE_UNAVAILABLE.
         """
         ...
@@ -89,7 +102,7 @@ class BlobStore(Protocol):
         """Return the size in bytes.
 
         Raises:
-            DataLoss: BLOB_MISSING.
+            DataLoss: BLOB_MISSING; BLOB_DAMAGED when nothing tells the size any more.
         """
         ...
 

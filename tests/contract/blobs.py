@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import google_crc32c
 import pytest
@@ -36,7 +38,79 @@ async def all_blobs(store: BlobStore) -> dict[str, int]:
     return {locator: size async for locator, size in store.walk()}
 
 
+Flip = Callable[[bytes, int], None]
+"""Changes one byte, at an offset from the beginning of a blob, on the disk."""
+
+
+def flipped(data: bytes, offset: int) -> bytes:
+    return data[:offset] + bytes([data[offset] ^ 0x10]) + data[offset + 1 :]
+
+
+def flip_below(root: Path, body: bytes, offset: int) -> None:
+    """Change one byte of the file that holds `body`; the offset is from its beginning and may be negative."""
+    for path in (*root.glob("segments/*.seg"), *root.glob("blobs/*/*")):
+        at = path.read_bytes().find(body)
+        if at >= 0:
+            with path.open("r+b") as file:
+                file.seek(at + offset)
+                [byte] = file.read(1)
+                file.seek(at + offset)
+                file.write(bytes([byte ^ 0x10]))
+            return
+    raise AssertionError("no file holds the blob")
+
+
+async def noted(pieces: AsyncIterator[bytes], found: list[bytes]) -> AsyncIterator[bytes]:
+    """Yield pieces and add each to `found`."""
+    async for piece in pieces:
+        found.append(piece)
+        yield piece
+
+
+RANGES = [(0, None), (0, 100), (70_000, 4096), (65_536, 65_536), (100_000, 400_000), (250_000, None), (299_999, 1)]
+
+
 class BlobStoreContract:
+    @pytest.fixture
+    def flip(self, tmp_path: Path) -> Flip:
+        return lambda body, offset: flip_below(tmp_path, body, offset)
+
+    @pytest.mark.parametrize("knows_crc32c", [True, False])
+    @pytest.mark.parametrize("size", [300_000, 2_500_001])
+    async def test_no_range_with_a_changed_byte_is_ever_read_and_all_others_are(
+        self, store: BlobStore, flip: Flip, size: int, knows_crc32c: bool
+    ) -> None:
+        body = random.Random(size).randbytes(size)
+        locator = await put(store, body)
+        crc32c = google_crc32c.value(body) if knows_crc32c else None
+        for changed in (0, 65_535, 70_100, 131_072, size - 1):
+            flip(body, changed)
+            block = changed // 65_536 * 65_536
+            for offset, length in RANGES:
+                for piece in (1 << 20, 1 << 16):
+                    end = size if length is None else min(offset + length, size)
+                    read = store.read(locator, offset, min(length or size, size - offset), lambda: piece, crc32c)  # noqa: B023
+                    if end <= block or offset >= block + 65_536:
+                        assert b"".join([data async for data in read]) == body[offset:end]
+                        continue
+                    found: list[bytes] = []
+                    with pytest.raises(DataLoss) as caught:
+                        assert [data async for data in noted(read, found)] == []
+                    assert caught.value.reason is Reason.BLOB_DAMAGED
+                    assert body[offset:].startswith(b"".join(found))
+                    assert offset + sum(map(len, found)) <= max(block, offset)
+            flip(flipped(body, changed), changed)
+            assert await get(store, locator) == body
+
+    @pytest.mark.parametrize("size", [5, 300_000, 2_500_001])
+    async def test_a_blob_other_than_the_expected_one_is_damaged(self, store: BlobStore, size: int) -> None:
+        locator = await put(store, random.Random(size).randbytes(size))
+        for offset, length in ((0, None), (1, 3)):
+            with pytest.raises(DataLoss) as caught:
+                async for _ in store.read(locator, offset, length, crc32c=12345):
+                    pass
+            assert caught.value.reason is Reason.BLOB_DAMAGED
+
     async def test_a_committed_blob_reads_back_byte_for_byte(self, store: BlobStore) -> None:
         body = bytes(range(256)) * 20_000  # several pieces
         locator = await put(store, body[:1], body[1:70_000], b"", body[70_000:])

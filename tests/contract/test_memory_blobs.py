@@ -2,10 +2,18 @@ import pytest
 
 from server.adapters.memory_blobs import MemoryBlobs
 from server.ports.blobs import BlobStore
-from tests.contract.blobs import BlobStoreContract
+from tests.contract.blobs import BlobStoreContract, Flip, flipped
 
 
 class TestMemoryBlobs(BlobStoreContract):
     @pytest.fixture
     def store(self) -> BlobStore:
         return MemoryBlobs()
+
+    @pytest.fixture
+    def flip(self, store: MemoryBlobs) -> Flip:
+        def flip(body: bytes, offset: int) -> None:
+            [locator] = [locator for locator, blob in store._blobs.items() if blob == body]
+            store._blobs[locator] = flipped(body, offset)
+
+        return flip
