@@ -92,7 +92,11 @@ def accept_clock() -> None:
 
 
 @app.command()
-def recover() -> None:
+def recover(
+    with_quarantined: Annotated[
+        bool, typer.Option("--with-quarantined", help="Index bytes that a complete index did not know, too.")
+    ] = False,
+) -> None:
     """Make a lost index anew from the stored bytes, or complete one that is old or has lost transactions.
 
     The archive must not run. An interrupted recovery is run again.
@@ -100,7 +104,7 @@ def recover() -> None:
     settings = _settings()
     _log_to_stderr(settings.log_level)
     try:
-        done = asyncio.run(bootstrap.recover(settings))
+        done = asyncio.run(bootstrap.recover(settings, with_quarantined=with_quarantined))
     except (StartError, DicomStoreError) as error:
         _give_up(str(error))
     for count, what in (
@@ -110,6 +114,7 @@ def recover() -> None:
         (done.deleted, "instances deleted again"),
         (done.moved, "instances whose bytes had moved"),
         (done.retired, "blobs of deleted instances, quarantined"),
+        (done.quarantined, "blobs that were quarantined before"),
         (done.duplicates, "blobs of instances that are there already, quarantined"),
         (done.unreadable, "blobs that could not be read, left as they are"),
     ):

@@ -368,8 +368,8 @@ async def accept_clock(settings: Settings) -> datetime:
         return await database.clock.advance(now())
 
 
-async def recover(settings: Settings) -> Recovered:
-    """Make the index anew from the blobs, or complete it. Blocks others, and the event loop now and then.
+async def recover(settings: Settings, *, with_quarantined: bool = False) -> Recovered:
+    """Make the index anew from the blobs, or complete it; see `Recovery`. Blocks the event loop now and then.
 
     Raises:
         StartError: see the message.
@@ -399,6 +399,7 @@ async def recover(settings: Settings) -> Recovered:
             now=clock.now,
             retention=timedelta(hours=settings.retention_hours),
             max_header_bytes=settings.max_header_bytes,
+            with_quarantined=with_quarantined,
         ).run()
 
 

@@ -1,7 +1,9 @@
 """`dicomstore server`, `facade`, `migrate` and others: one program in the foreground, in place of this one."""
 
 import os
-from typing import NoReturn
+from typing import Annotated, NoReturn
+
+import typer
 
 from cli.environment import (
     DatabaseOption,
@@ -46,9 +48,16 @@ def accept_clock(data_directory: DataOption = None, database: DatabaseOption = N
     _become(command(Module.CORE, "accept-clock"), environment_of(data=data_directory, database=database))
 
 
-def recover(data_directory: DataOption = None, database: DatabaseOption = None) -> None:
+def recover(
+    data_directory: DataOption = None,
+    database: DatabaseOption = None,
+    with_quarantined: Annotated[
+        bool, typer.Option("--with-quarantined", help="Index bytes that a complete index did not know, too.")
+    ] = False,
+) -> None:
     """Make a lost index anew from the stored bytes, or complete one that is old. The archive must not run."""
-    _become(command(Module.CORE, "recover"), environment_of(data=data_directory, database=database))
+    arguments = ("recover", "--with-quarantined") if with_quarantined else ("recover",)
+    _become(command(Module.CORE, *arguments), environment_of(data=data_directory, database=database))
 
 
 def _become(program: list[str], environment: dict[str, str]) -> NoReturn:

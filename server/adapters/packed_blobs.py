@@ -147,7 +147,7 @@ class PackedBlobs:
             try:
                 erase(fd, list(of_segment))
                 if not self._appender.is_in_use(name) and self._is_dead(name, fd):
-                    path.unlink()
+                    path.unlink(missing_ok=True)  # another process may have erased the rest at the same time
                     sync_directory(self._directory)
             finally:
                 os.close(fd)

@@ -69,7 +69,8 @@ class Quarantine:
         return text.decode("ascii").split() if _digest(text) == name.partition("-")[2] else []
 
     def _notes_of(self, text: bytes) -> list[Path]:
-        return [path for path in self._directory.glob(f"*-{_digest(text)}") if path.read_bytes() == text]
+        wanted = text.decode("ascii").split()
+        return [path for path in self._directory.glob(f"*-{_digest(text)}") if self.read(path.name) == wanted]
 
 
 def _text(locators: Sequence[Locator]) -> bytes:

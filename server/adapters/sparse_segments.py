@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -100,8 +101,13 @@ class SparseSegments:
 
     def _segments(self) -> dict[str, os.stat_result]:
         """Return all segments and their sizes and times."""
+        found = {}
         with os.scandir(self._directory) as entries:
-            return {entry.name.removesuffix(SUFFIX): entry.stat() for entry in entries if entry.name.endswith(SUFFIX)}
+            for entry in entries:
+                if entry.name.endswith(SUFFIX):
+                    with suppress(FileNotFoundError):  # removed meanwhile
+                        found[entry.name.removesuffix(SUFFIX)] = entry.stat()
+        return found
 
     def _emptied(self, segments: Collection[str]) -> dict[str, int]:
         """Return the segments of which only old copies are left, and when they had been modified last by then."""
@@ -112,7 +118,7 @@ class SparseSegments:
                 if entry.name in segments:
                     emptied[entry.name] = entry.stat().st_mtime_ns
                 else:
-                    os.unlink(entry.path)
+                    Path(entry.path).unlink(missing_ok=True)
         return emptied
 
     def emptied(self, segment: str) -> None:
@@ -128,7 +134,12 @@ class SparseSegments:
     def _look(self, segment: str) -> None:
         """Look at the records of a segment; remove it if nothing lives in it."""
         path = path_of(self._directory, segment)
-        with FileIO(path) as file:
+        try:
+            file = FileIO(path)
+        except FileNotFoundError:  # removed meanwhile
+            self._looks.pop(segment, None)
+            return
+        with file:
             found = os.fstat(file.fileno())
             alive = living_bytes(file.fileno())
         if alive == 0:

@@ -28,6 +28,7 @@ class SqliteSpool:
             "PRAGMA journal_mode = OFF",
             "PRAGMA synchronous = OFF",
             "CREATE TABLE retired (old TEXT PRIMARY KEY, new TEXT) WITHOUT ROWID",
+            "CREATE TABLE aside (locator TEXT PRIMARY KEY) WITHOUT ROWID",
             "CREATE TABLE blobs (time INTEGER, version INTEGER, locator TEXT, partition TEXT, "
             "PRIMARY KEY (time, version, locator)) WITHOUT ROWID",
             "BEGIN",
@@ -57,6 +58,15 @@ class SqliteSpool:
                 return current
             current = row[0]
         return None
+
+    def set_aside(self, locators: Iterable[Locator]) -> None:
+        """See the port."""
+        self._connection.executemany("INSERT OR IGNORE INTO aside VALUES (?)", ((locator,) for locator in locators))
+
+    def is_set_aside(self, locator: Locator) -> bool:
+        """See the port."""
+        found = self._connection.execute("SELECT 1 FROM aside WHERE locator = ?", (locator,)).fetchone()
+        return found is not None
 
     def add(self, locator: Locator, receipt: Receipt) -> None:
         """See the port."""

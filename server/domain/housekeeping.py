@@ -83,6 +83,7 @@ class Housekeeping:
                 return
             try:
                 await self._clock.tick()
+                await self.recover()
                 await self._committer.settle_doubts()
                 if erased := await self.erase():
                     _log.info("erased blobs count=%d", erased)

@@ -41,6 +41,7 @@ class Recovered:
     moved: int = 0
     retired: int = 0
     duplicates: int = 0
+    quarantined: int = 0
     unreadable: int = 0
     examples: list[str] = field(default_factory=list)
 
@@ -60,6 +61,8 @@ class Recovery:
     Args:
         retired: blobs that no instance needs any more, each with its copy or None, from the journal.
         retention: how long deleted bytes are kept.
+        with_quarantined: index quarantined blobs, too. A complete index did not know them, so they are uploads
+            that were not acknowledged, and indexing them may bring back what was deleted.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Recovery:
         now: Callable[[], datetime],
         retention: timedelta,
         max_header_bytes: int,
+        with_quarantined: bool = False,
     ) -> None:
         self._blobs = blobs
         self._index = index
@@ -82,6 +86,7 @@ class Recovery:
         self._now = now
         self._retention = retention
         self._max_header_bytes = max_header_bytes
+        self._with_quarantined = with_quarantined
         self._made: set[PartitionName] = set()
         self._done = Recovered()
 
@@ -92,9 +97,12 @@ class Recovery:
         """
         self._spool.retire(self._retired)
         await self._repeat_changes()
+        if not self._with_quarantined:
+            async for batch in self._blobs.quarantined():
+                self._spool.set_aside(batch)
         await self._collect()
-        for batch in self._spool.in_order(_MOST_AT_ONCE):
-            await self._add_all(batch)
+        for to_add in self._spool.in_order(_MOST_AT_ONCE):
+            await self._add_all(to_add)
         return self._done
 
     async def _repeat_changes(self) -> None:
@@ -130,6 +138,9 @@ class Recovery:
         retired = []
         for locator in locators:
             if locator in known:
+                continue
+            if self._spool.is_set_aside(locator):
+                self._done.quarantined += 1
                 continue
             if self._spool.fate(locator) != locator:
                 retired.append(locator)

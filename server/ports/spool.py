@@ -8,7 +8,7 @@ from server.model.receipt import Receipt
 
 
 class Spool(Protocol):
-    """Blobs that no instance needs any more, and blobs in the order of their receipt. All calls block."""
+    """Blobs that no instance needs any more, quarantined ones, and blobs by time of receipt. All calls block."""
 
     def retire(self, entries: Iterable[tuple[Locator, Locator | None]]) -> None:
         """Take blobs, each with its copy, or None if its instance was deleted."""
@@ -16,6 +16,14 @@ class Spool(Protocol):
 
     def fate(self, locator: Locator) -> Locator | None:
         """Return where the bytes of a blob are now: itself if it was not retired; None if its instance was deleted."""
+        ...
+
+    def set_aside(self, locators: Iterable[Locator]) -> None:
+        """Take blobs that are not to be indexed."""
+        ...
+
+    def is_set_aside(self, locator: Locator) -> bool:
+        """Say whether a blob was set aside."""
         ...
 
     def add(self, locator: Locator, receipt: Receipt) -> None:

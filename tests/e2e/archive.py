@@ -139,11 +139,6 @@ class Archive:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.core_port)) == 0
 
-    def wait_until_healthy(self) -> None:
-        """Wait until the facade finds its core healthy."""
-        assert self.facade is not None
-        self._wait(self.facade, self._is_healthy)
-
     def _is_healthy(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.http}/health/check", timeout=5) as answer:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.e2e.archive import ROOT, Archive, running_archive
-from tests.e2e.test_damaged_index import overall, store
+from tests.e2e.test_damaged_index import becomes, store
 
 PAGE = ROOT / "docs" / "operations.md"
 CHAPTER = "### When the index is lost, damaged or old\n"
@@ -37,8 +37,7 @@ def remove_index(archive: Archive) -> None:
 def holds(archive: Archive, http: httpx.Client, stored: list[str], deleted: str) -> None:
     """Start the archive again, compare what it holds, and store something more."""
     archive.start_core()
-    archive.wait_until_healthy()
-    assert overall(http)[:2] == (200, "Healthy")
+    becomes(http, "Healthy")
     for study in stored:
         assert http.get(f"/v2/studies/{study}/metadata", headers={"Accept": "*/*"}).status_code == 200
     assert http.get(f"/v2/studies/{deleted}/metadata", headers={"Accept": "*/*"}).status_code == 404
@@ -73,8 +72,7 @@ def test_every_drill_brings_back_what_was_acknowledged_and_nothing_that_was_dele
         remove_index(archive)
         shutil.copy(archive.data / "older.db", archive.data / "index.db")
         archive.start_core()
-        archive.wait_until_healthy()
-        assert overall(http)[1] == "Degraded"
+        becomes(http, "Degraded")
         archive.stop_core()
         archive.shell(drill("Old, or"))
         holds(archive, http, stored, deleted)

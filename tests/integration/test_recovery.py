@@ -3,6 +3,7 @@
 import random
 import shutil
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from server.adapters.packed_blobs import PackedBlobs
 from server.bootstrap import auditing, recover
 from server.domain.recovery import Recovered
 from server.model.errors import Reason, Unavailable
+from server.model.ids import DEFAULT_PARTITION
+from server.model.receipt import Receipt
 from server.opening import StartError, check_binding
 from tests.core import CoreClient, Ref, file_of, ref_of, settings_for, store_requests, stream_reason
 from tests.data import new_uid, part10
@@ -249,3 +252,18 @@ async def test_a_delete_whose_end_is_missing_in_the_journal_is_decided_by_the_in
     await recover(settings_for(stored.data))
     async with a_core(stored.data) as core:
         await stored.check(core, deleted)
+
+
+async def test_what_a_complete_index_did_not_know_is_left_out_unless_it_is_asked_for(stored: Stored) -> None:
+    body = part10()
+    async with PackedBlobs(stored.data) as blobs:
+        async with blobs.open_write() as writer:
+            await writer.write(body)
+            locator = await writer.commit(Receipt(DEFAULT_PARTITION, datetime.now(UTC), 0))
+        await blobs.quarantine([locator], datetime.now(UTC))
+    remove_index(stored.data)
+    done = await recover(settings_for(stored.data))
+    assert (done.added, done.quarantined) == (5, 1)
+    assert await agreement(stored.data) == (True, 0)
+    done = await recover(settings_for(stored.data), with_quarantined=True)
+    assert (done.known, done.added, done.quarantined) == (5, 1, 0)

@@ -1,0 +1,241 @@
+"""Processes of an archive for the model test: each stores, deletes and tidies up at random, and may be killed.
+
+They are forked from a server that has imported the core, which takes a twentieth of the time of starting Python.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+from server import bootstrap
+from server.adapters.packed_blobs import PackedBlobs
+from server.adapters.sql import engine
+from server.adapters.sql.progress import Progress
+from server.domain.commit import Committer
+from server.domain.compaction import Compaction
+from server.domain.damage import DamageRecord
+from server.domain.housekeeping import Housekeeping
+from server.domain.partitions import PartitionGate
+from server.domain.steady_clock import SteadyClock
+from server.domain.store import Store, Stored
+from server.domain.writing import Writing
+from server.model.errors import DicomStoreError
+from server.model.ids import DEFAULT_PARTITION, InstanceId, ResourceRef
+from server.model.instance import ValidationMode
+from server.model.receipt import Receipt
+from server.opening import StartError, prepare
+from tests.core import settings_for
+from tests.data import part10
+
+Event = tuple[str, Any]
+
+TASKS = 4
+SIZES = (100, 100, 5_000, 200_000, 1_200_000)
+
+_forked = multiprocessing.get_context("forkserver")
+_forked.set_forkserver_preload(["tests.integration.archive_process", "alembic.command"])
+
+
+def in_a_process(target: Callable[..., None], *arguments: Any) -> list[Event]:
+    """Run a function in a process of its own until it ends or is killed; return what it has told until then."""
+    receiving, sending = _forked.Pipe(duplex=False)
+    process = _forked.Process(target=target, args=(sending, *arguments))
+    process.start()
+    sending.close()
+    events: list[Event] = []
+    try:
+        while True:
+            events.append(receiving.recv())
+    except EOFError:
+        pass
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL), events[-1:]
+    process.close()
+    return events
+
+
+def work(
+    events: Connection,
+    data: Path,
+    seed: float,
+    clock_offset: timedelta,
+    kill_after_s: float | None,
+    unanswered: Sequence[str] = (),
+) -> None:
+    """Start on a data directory; tell what it holds; store, delete and tidy up; end well or be killed.
+
+    Instances of which it is not known whether they were stored may be stored again.
+    """
+    _die_after(kill_after_s)
+    try:
+        asyncio.run(_Worker(events, data, random.Random(seed), clock_offset, unanswered).run())
+    except StartError as error:
+        events.send(("refused", str(error)))
+
+
+def recover(events: Connection, data: Path, kill_after_s: float | None) -> None:
+    """Recover the index."""
+    _die_after(kill_after_s)
+    try:
+        done = asyncio.run(bootstrap.recover(settings_for(data, retention_hours=0)))
+    except StartError as error:
+        events.send(("refused", str(error)))
+    else:
+        events.send(("recovered", done))
+
+
+def _die_after(seconds: float | None) -> None:
+    if seconds is not None:
+        timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
+        timer.daemon = True
+        timer.start()
+
+
+class _Worker:
+    def __init__(
+        self,
+        events: Connection,
+        data: Path,
+        chance: random.Random,
+        clock_offset: timedelta,
+        unanswered: Sequence[str],
+    ) -> None:
+        self._tell = events.send
+        self._chance = chance
+        self._clock_offset = clock_offset
+        self._settings = settings_for(data, retention_hours=0)
+        self._ids: list[InstanceId] = []
+        self._unanswered = list(unanswered)
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC) + self._clock_offset
+
+    async def run(self) -> None:
+        prepared = prepare(self._settings)
+        async with AsyncExitStack() as stack:
+            marks = prepared.marks
+            assert marks is not None
+            stack.callback(marks.leave)
+            stack.callback(prepared.journal.close)
+            database = engine.open_database(
+                self._settings.database_url,
+                permit=prepared.access.require_writable,
+                progress=Progress(prepared.mark, marks.note, prepared.access.restrict, prepared.journal),
+            )
+            stack.push_async_callback(database.close)
+            blobs = await stack.enter_async_context(PackedBlobs(self._settings.data))
+            clock = SteadyClock(database.clock, self._now, bootstrap.elapsed, timedelta(days=10_000))
+            await clock.start()
+            index = database.instances
+            committer = Committer(blobs, index, self._now, lambda: None, clock.now)
+            retention = timedelta(hours=self._settings.retention_hours)
+            self._housekeeping = Housekeeping(
+                blobs=blobs,
+                index=index,
+                committer=committer,
+                clock=clock,
+                retention=retention,
+                quarantine=timedelta(hours=self._settings.quarantine_hours),
+                access=prepared.access,
+            )
+            self._blobs, self._index, self._clock, self._committer = blobs, index, clock, committer
+            self._compaction = Compaction(
+                blobs=blobs, index=index, committer=committer, now=clock.now, retention=retention
+            )
+            self._store = Store(
+                blobs=blobs,
+                committer=committer,
+                writing=Writing(blobs, index, 0),
+                gate=PartitionGate(database.partitions, enabled=False, now=self._now),
+                access=prepared.access,
+                receipt=lambda partition: Receipt(partition, clock.now(), marks.latest.version),
+                max_instance_bytes=self._settings.max_instance_bytes,
+                max_header_bytes=self._settings.max_header_bytes,
+                damage=DamageRecord(index),
+            )
+            await self._housekeeping.recover()
+            if prepared.access.cause:
+                self._tell(("read-only", prepared.access.cause))
+            contents = await self._contents()
+            self._tell(("contents", contents))
+            self._unanswered = [uid for uid in self._unanswered if uid not in contents]
+            if not prepared.access.cause:
+                await asyncio.gather(*(self._act_often() for _ in range(TASKS)))
+                await self._tidy()
+            self._tell(("ended", None))
+
+    async def _contents(self) -> dict[str, int | None]:
+        """Return the checksum of each instance, by UID; None if it can't be read."""
+        contents: dict[str, int | None] = {}
+        after = 0
+        while page := await self._index.locators(after, 100):
+            for stored in page:
+                self._ids.append(stored.id)
+                contents[stored.id.instance] = await self._checksum(stored.locator)
+            after = page[-1].version
+        return contents
+
+    async def _checksum(self, locator: str) -> int | None:
+        crc = 0
+        try:
+            async for piece in self._blobs.read(locator):
+                crc = google_crc32c.extend(crc, piece)
+        except DicomStoreError:
+            return None
+        return crc
+
+    async def _act_often(self) -> None:
+        for _ in range(self._chance.randrange(8)):
+            action = self._chance.choice(
+                (self._store_one, self._store_one, self._delete_one, self._tidy, self._compact)
+            )
+            await action()
+
+    async def _store_one(self) -> None:
+        uid = f"1.2.{self._chance.getrandbits(60)}"
+        if self._unanswered and self._chance.random() < 0.7:
+            uid = self._unanswered.pop()
+        pixels = self._chance.randbytes(self._chance.choice(SIZES))
+        image = {"frames": [pixels], "Rows": len(pixels) // 100, "Columns": 100}
+        body = part10(SOPInstanceUID=uid, StudyInstanceUID="1.2", SeriesInstanceUID="1.2.1", **image)
+        checksum = google_crc32c.value(body)
+        self._tell(("storing", (uid, checksum)))
+        target = await self._store.target(
+            partition="", expected_study="", create_partition=False, mode=ValidationMode.LENIENT
+        )
+        receiver = self._store.receive(target)
+        await receiver.write(body)
+        result = await receiver.finish()
+        assert isinstance(result, Stored), result
+        self._tell(("stored", uid))
+        self._ids.append(result.id)
+
+    async def _delete_one(self) -> None:
+        if not self._ids:
+            return
+        instance = self._ids.pop(self._chance.randrange(len(self._ids)))
+        self._tell(("deleting", instance.instance))
+        resource = ResourceRef(DEFAULT_PARTITION, instance.study, instance.series, instance.instance)
+        deadline = self._clock.now() + timedelta(hours=self._settings.retention_hours)
+        assert await self._index.delete(resource, self._now(), deadline) == 1
+        self._tell(("deleted", instance.instance))
+
+    async def _tidy(self) -> None:
+        await self._clock.tick()
+        await self._committer.settle_doubts()
+        await self._housekeeping.erase()
+        await self._housekeeping.end_quarantine()
+
+    async def _compact(self) -> None:
+        await self._compaction.turn()

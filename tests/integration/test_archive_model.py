@@ -1,0 +1,186 @@
+"""Whatever happens to processes and to the index: nothing acknowledged is lost, and nothing deleted comes back.
+
+Random sequences of stores, deletes, kills, backups and restores of the index, wrong, lost and damaged indexes, and
+recoveries, which are killed, too. `DICOMSTORE_MODEL_SEEDS` and `DICOMSTORE_MODEL_STEPS` make it longer.
+"""
+
+import os
+import random
+import shutil
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.integration.archive_process import Event, in_a_process, recover, work
+
+SEEDS = int(os.environ.get("DICOMSTORE_MODEL_SEEDS", "2"))
+STEPS = int(os.environ.get("DICOMSTORE_MODEL_STEPS", "12"))
+
+
+class Model:
+    """An archive, and what it must, may and must not hold."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.data = root / "data"
+        self.backups = root / "backups"
+        self.backups.mkdir()
+        self.checksums: dict[str, set[int]] = {}  # of all that was ever begun to be stored
+        self.stored: set[str] = set()  # acknowledged
+        self.deleted: set[str] = set()  # acknowledged
+        self.deleting: set[str] = set()  # begun and not acknowledged
+        self.clock_offset = timedelta(0)
+        self.kept: Path | None = None  # the right index, while another is in its place
+        self.log: list[str] = []
+
+    # What may happen
+
+    def run(self) -> None:
+        self.started(kill_after_s=None)
+
+    def run_and_kill(self) -> None:
+        self.started(kill_after_s=self.chance.uniform(0.02, 0.25))
+
+    def time_passes(self) -> None:
+        self.clock_offset += timedelta(hours=self.chance.choice((1, 12, 200)))
+
+    def back_up(self) -> None:
+        if (self.data / "index.db").exists():
+            backup = self.backups / f"{len(list(self.backups.iterdir()))}.db"
+            with sqlite3.connect(self.data / "index.db") as live, sqlite3.connect(backup) as copy:
+                live.backup(copy)
+            live.close()
+            copy.close()
+
+    def restore(self) -> None:
+        backups = sorted(self.backups.glob("*.db"))
+        if backups:
+            self.put_aside()
+            shutil.copy(self.chance.choice(backups), self.data / "index.db")
+            self.wrong_index()
+
+    def lose(self) -> None:
+        self.put_aside()
+        match self.chance.randrange(3):
+            case 0:
+                (self.data / "index.db").touch()
+            case 1:
+                (self.data / "index.db").write_bytes(b"no database" * 1000)
+        self.wrong_index()
+
+    def confuse(self) -> None:
+        other = self.data.parent / "other"
+        in_a_process(work, other, self.chance.random(), timedelta(0), None)
+        self.put_aside()
+        shutil.copy(other / "index.db", self.data / "index.db")
+        self.wrong_index(is_foreign=True)
+
+    def damage_log(self) -> None:
+        log = self.data / "index.db-wal"
+        if log.exists() and log.stat().st_size > 5000:
+            damaged = bytearray(log.read_bytes())
+            damaged[self.chance.randrange(32, len(damaged))] ^= 0xFF
+            log.write_bytes(damaged)
+            self.started(kill_after_s=None)
+
+    # How it is put right
+
+    def put_aside(self) -> None:
+        self.kept = self.data.parent / "kept"
+        shutil.rmtree(self.kept, ignore_errors=True)
+        self.kept.mkdir()
+        for path in self.data.glob("index.db*"):
+            path.rename(self.kept / path.name)
+
+    def wrong_index(self, *, is_foreign: bool = False) -> None:
+        """Start with what is there now, which must do no harm; then put the right index back, or recover."""
+        assert self.kept is not None
+        if self.chance.random() < 0.7:
+            self.started(kill_after_s=None)
+        if is_foreign or self.chance.random() < 0.5:
+            for path in self.data.glob("index.db*"):
+                path.unlink()
+            for path in self.kept.iterdir():
+                path.rename(self.data / path.name)
+            self.started(kill_after_s=None)
+        else:
+            self.recover()
+
+    def recover(self) -> None:
+        if (self.data / "index.db").exists() and (self.data / "index.db").read_bytes().startswith(b"no database"):
+            (self.data / "index.db").unlink()
+        kill_after_s: float | None = self.chance.choice((None, self.chance.uniform(0.02, 0.4)))
+        events = in_a_process(recover, self.data, kill_after_s)
+        self.log.append(f"recover {kill_after_s} {events}")
+        if not events:
+            events = in_a_process(recover, self.data, None)
+            self.log.append(f"recover {events}")
+        assert events[-1][0] == "recovered"
+        assert self.started(kill_after_s=None)[0][0] == "contents"
+
+    # What is looked at
+
+    def started(self, *, kill_after_s: float | None) -> list[Event]:
+        """Let a process work, and compare what it finds and what it does with the model."""
+        unanswered = sorted(self.checksums.keys() - self.stored - self.deleted)
+        events = in_a_process(work, self.data, self.chance.random(), self.clock_offset, kill_after_s, unanswered)
+        self.log.append(f"work {kill_after_s} {[kind for kind, _ in events]}")
+        is_read_only = False
+        for kind, what in events:
+            match kind:
+                case "refused" | "read-only":
+                    is_read_only = True
+                    self.log.append(what)
+                case "contents" if not is_read_only:
+                    self.compare(what)
+                case "storing":
+                    self.checksums.setdefault(what[0], set()).add(what[1])
+                case "stored":
+                    self.stored.add(what)
+                case "deleting":
+                    self.deleting.add(what)
+                case "deleted":
+                    self.deleted.add(what)
+        if is_read_only and self.chance.random() < 0.5 and self.kept is None:
+            self.recover()
+        return events
+
+    def compare(self, contents: dict[str, int | None]) -> None:
+        must = self.stored - self.deleting
+        assert must <= contents.keys(), (must - contents.keys(), self.log)
+        assert not self.deleted & contents.keys(), (self.deleted & contents.keys(), self.log)
+        for uid, checksum in contents.items():
+            assert checksum in self.checksums[uid], (uid, self.log)
+        # A delete that was not acknowledged has happened or not, and that is final.
+        self.deleted |= self.deleting - contents.keys()
+        self.stored |= contents.keys()
+        self.deleting &= self.deleted
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_nothing_acknowledged_is_lost_and_nothing_deleted_comes_back(tmp_path: Path, seed: int) -> None:
+    model = Model(tmp_path, seed)
+    model.run()
+    for _ in range(STEPS):
+        action = model.chance.choice(
+            (
+                model.run,
+                model.run_and_kill,
+                model.run_and_kill,
+                model.time_passes,
+                model.back_up,
+                model.restore,
+                model.lose,
+                model.confuse,
+                model.damage_log,
+            )
+        )
+        model.log.append(action.__name__)
+        model.kept = None
+        action()
+    model.kept = None
+    if model.started(kill_after_s=None)[0][0] != "contents":
+        model.recover()
