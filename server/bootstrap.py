@@ -58,7 +58,7 @@ from server.domain.transcode import Transcoder
 from server.domain.transcode_instance import InstanceTranscoder
 from server.domain.writing import Writing
 from server.model.receipt import Receipt
-from server.opening import StartError, prepare, recovering
+from server.opening import StartError, prepare_when_there, recovering
 from server.ports.workers import Workers
 from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
@@ -149,7 +149,7 @@ async def running(settings: Settings, *, worker_runs: Callable[[], bool] = lambd
         StartError: see the message.
         DicomStoreError: database or data directory can't be used.
     """
-    prepared = await asyncio.to_thread(prepare, settings)
+    prepared = await prepare_when_there(settings)
     access = prepared.access
     async with AsyncExitStack() as stack:
         marks = prepared.marks
@@ -316,7 +316,7 @@ async def working(settings: Settings, stale_seconds: float | None = None) -> Asy
     """
     from server.jobs import engine as jobs  # not above: processes that serve do without the engine's memory
 
-    prepared = await asyncio.to_thread(prepare, settings, only_index=True)
+    prepared = await prepare_when_there(settings, only_index=True)
     if prepared.access.cause:
         yield None
         return

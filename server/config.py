@@ -30,6 +30,11 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL of the index, e.g. postgresql+psycopg://user@host/name; "
         "empty is SQLite in the data directory.",
     )
+    database_wait_seconds: float = Field(
+        30,
+        ge=0,
+        description="Time that a start waits for a PostgreSQL that can't be reached; the log tells of it meanwhile.",
+    )
     grpc: str = Field("127.0.0.1:50051", description="Address the core listens on.")
     share_ports: bool = Field(
         False, description="Let other processes listen on the same addresses; the system deals connections out."

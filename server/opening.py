@@ -1,5 +1,6 @@
 """What happens before anything is served: data directory and database are compared, bound, and brought up to date."""
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Iterator
@@ -9,11 +10,16 @@ from dataclasses import dataclass
 from server.adapters.archive_file import ArchiveFile
 from server.adapters.journal import FileJournal
 from server.adapters.marks import Marks
+from server.adapters.reserve import Reserve
 from server.adapters.sql import engine
 from server.config import Settings
 from server.domain.access import Access
 from server.domain.binding import Binding, Refused, binding_of, lost_by, require_recoverable
 from server.model.archive import BlobsIdentity, IndexIdentity, Mark
+from server.model.errors import Reason, Unavailable
+
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 5.0
 
 _log = logging.getLogger("dicomstore")
 
@@ -47,7 +53,10 @@ def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
         StartError: they don't, or the database has another schema than this program needs, or its URL is not one.
         Unavailable, Exhausted
     """
+    reserve = Reserve(settings.data)
     with ArchiveFile(settings.data).lock():
+        if not only_index:
+            reserve.draw()
         binding, lost = _compared(settings, only_index=only_index)
         if lost:
             _require_schema(settings, f"it can't be migrated: {lost}.")
@@ -62,7 +71,24 @@ def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
         if not only_index:
             marks = Marks(settings.data)
             mark = marks.enter()
+            reserve.fill()
         return Prepared(Access(lost), marks, mark, journal)
+
+
+async def prepare_when_there(settings: Settings, *, only_index: bool = False) -> Prepared:
+    """Prepare; a PostgreSQL that can't be used is waited for, up to `database_wait_seconds`. Raises: as `prepare`."""
+    clock = asyncio.get_running_loop().time
+    end, pause = clock() + settings.database_wait_seconds, _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return await asyncio.to_thread(prepare, settings, only_index=only_index)
+        except Unavailable as error:
+            is_away = error.reason is Reason.DATABASE_UNAVAILABLE and not settings.database_url.startswith("sqlite")
+            if not is_away or clock() + pause > end:
+                raise
+            _log.warning("waiting for the database seconds=%.0f detail=%s", end - clock(), error.message)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 def check_binding(settings: Settings) -> str:

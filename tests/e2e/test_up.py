@@ -8,7 +8,7 @@ import signal
 import sys
 import urllib.request
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,18 +53,19 @@ class Archive:
         return self.process.returncode, errors.decode()
 
 
-async def started(folder: Path, *arguments: object, **variables: str) -> Process:
+async def started(folder: Path, *arguments: object, within: Sequence[str] = (), **variables: str) -> Process:
+    """Start a command, through the command `within` if one is given."""
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cli", *(str(argument) for argument in arguments),
+        *within, sys.executable, "-m", "cli", *(str(argument) for argument in arguments),
         stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=folder, env=environment(**variables),
     )  # fmt: skip
 
 
 @asynccontextmanager
-async def up(folder: Path, *arguments: object, **variables: str) -> AsyncIterator[Archive]:
+async def up(folder: Path, *arguments: object, within: Sequence[str] = (), **variables: str) -> AsyncIterator[Archive]:
     """Run `dicomstore up` on free ports until the context is left; ready when its welcome is printed."""
     ports = ("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
-    process = await started(folder, "up", *ports, *arguments, **variables)
+    process = await started(folder, "up", *ports, *arguments, within=within, **variables)
     assert process.stdout is not None
     welcome = ""
     try:

@@ -1,0 +1,55 @@
+"""A filesystem of a few megabytes, which can be full."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """A mounted filesystem.
+
+    path: where it is mounted, for those who look from outside.
+    within: a command that runs another one where the filesystem is mounted at its folder.
+    """
+
+    path: Path
+    within: tuple[str, ...]
+
+
+@contextmanager
+def small_disk(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
+    """Mount a tmpfs at a folder, in a namespace of its own, for which one need not be root (unshare(1))."""
+    folder.mkdir()
+    script = 'mount -t tmpfs -o size="$1" none "$0" && echo mounted && exec cat'
+    holder = subprocess.Popen(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", script, str(folder), str(size_bytes)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    with holder:
+        assert holder.stdout.readline() == b"mounted\n"
+        enter = ("nsenter", f"--target={holder.pid}", "--user", "--preserve-credentials", "--mount")
+        try:
+            yield SmallDisk(Path(f"/proc/{holder.pid}/root{folder}"), enter)
+        finally:
+            holder.stdin.close()
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room at all; return the file that takes it."""
+    path = disk / "filler"
+    with open(path, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            file.flush()
+    found = os.statvfs(disk)
+    assert found.f_bavail == 0
+    return path
