@@ -67,7 +67,7 @@ def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
         journal = FileJournal(settings.data)
         marks, mark = None, Mark()
         if not only_index and not lost:
-            journal.take_over(lambda locators: engine.named_of(settings.database_url, locators))
+            _take_over(journal, settings)
         if not only_index:
             marks = Marks(settings.data)
             mark = marks.enter()
@@ -99,6 +99,13 @@ def check_binding(settings: Settings) -> str:
         Unavailable
     """
     return _compared(settings, only_index=False)[1]
+
+
+def _take_over(journal: FileJournal, settings: Settings) -> None:
+    try:
+        journal.take_over(lambda locators: engine.named_of(settings.database_url, locators))
+    except OSError as error:  # the disk is full, perhaps; another start does it
+        _log.warning("the journals of ended processes stay as they are error=%s", error.strerror)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ _MINOR = frozenset({"writes", "operations", "changes"})
 
 _FAULTS = {
     "writes": "Nothing can be stored or deleted: look at the free space and the core's log.",
+    "changes": "The archive is read-only, because its index has lost transactions: look at the core's log.",
 }
 
 

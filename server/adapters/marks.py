@@ -46,19 +46,27 @@ class Marks:
     def enter(self) -> Mark:
         """Begin this process's mark where all marks are, take over those of dead processes, and return it.
 
-        To be called while no other process enters, see `ArchiveFile.lock`. Raises: OSError.
+        To be called while no other process enters, see `ArchiveFile.lock`. Without room for another mark, the marks of
+        others stay, and this process does without.
         """
-        self._directory.mkdir(parents=True, exist_ok=True)
-        before = self._paths()
         mark = self.latest = self.highest()
+        try:
+            before = self._paths()
+            self._begin(mark)
+            for path in before:
+                _remove_if_dead(path)
+        except OSError as error:
+            _log.warning("this process notes no mark of the index error=%s", error.strerror)
+            self._is_failing = True
+        return mark
+
+    def _begin(self, mark: Mark) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self._directory / uuid.uuid4().hex, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         os.pwrite(self._fd, _packed(mark), 0)
         os.fsync(self._fd)
         sync_directory(self._directory)
-        for path in before:
-            _remove_if_dead(path)
-        return mark
 
     def note(self, mark: Mark) -> None:
         """Note what has been committed. Never fails: what can't be noted now is with the next."""
@@ -82,7 +90,8 @@ class Marks:
         with suppress(OSError):
             if not self._is_synced:
                 os.fsync(self._fd)
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
 
     def is_in_use(self) -> bool:
         """Say whether a process that changes the archive runs."""

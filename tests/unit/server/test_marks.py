@@ -5,6 +5,7 @@ from pathlib import Path
 
 from server.adapters.marks import Marks
 from server.model.archive import Mark
+from tests.contract.test_file_blobs import no_file_larger_than
 
 
 def files(root: Path) -> int:
@@ -54,3 +55,16 @@ def test_a_damaged_mark_says_nothing(tmp_path: Path) -> None:
 def test_a_directory_without_marks_has_seen_nothing(tmp_path: Path) -> None:
     assert Marks(tmp_path).highest() == Mark()
     assert not (tmp_path / "marks").exists()
+
+
+def test_where_there_is_no_room_for_a_mark_those_there_are_stay(tmp_path: Path) -> None:
+    first = Marks(tmp_path)
+    first.enter()
+    first.note(Mark(7, 8))
+    first.leave()
+    second = Marks(tmp_path)
+    with no_file_larger_than(0):
+        assert second.enter() == Mark(7, 8)
+        second.note(Mark(9, 9))
+    second.leave()
+    assert Marks(tmp_path).highest() == Mark(7, 8)
