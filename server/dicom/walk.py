@@ -398,4 +398,6 @@ class Walk(ABC):
 
 
 def _looks_implicit(data: bytes, position: int) -> bool:
-    return not (0x40 < data[position + 4] < 0x5B and 0x40 < data[position + 5] < 0x5B)
+    """Say whether the element at `position` has no VR; `??`, which some writers use as one, would be an odd length."""
+    first, second = data[position + 4], data[position + 5]
+    return not ((0x40 < first < 0x5B and 0x40 < second < 0x5B) or first == second == 0x3F)

@@ -75,6 +75,14 @@ def test_other_letters_are_unknown_too(vr: bytes) -> None:
     assert parsed["00091001"] == {"vr": "UN", "InlineBinary": "YWJjZA=="}
 
 
+@pytest.mark.parametrize("vr", [b"??", b"OX"])
+@pytest.mark.parametrize("length", ["short", "long"])
+def test_an_item_may_begin_with_an_element_of_an_unknown_vr(length: str, vr: bytes) -> None:
+    item = _unknown(b"abcd", EXPLICIT_LITTLE, length, vr) + element(0x00200010, "SH", b"S1")
+    [found] = json_of(read(_file([sequence(0x00081110, [item])], EXPLICIT_LITTLE)))["00081110"]["Value"]
+    assert found == {"00091001": {"vr": "UN", "InlineBinary": "YWJjZA=="}, "00200010": {"vr": "SH", "Value": ["S1"]}}
+
+
 @pytest.mark.parametrize("target", [EXPLICIT_LITTLE, IMPLICIT_LITTLE])
 @pytest.mark.parametrize("length", ["short", "long"])
 @pytest.mark.parametrize("form", [EXPLICIT_LITTLE, EXPLICIT_BIG])
