@@ -275,7 +275,7 @@ class Receiver:
         if failure.reason is Reason.HEADER_TOO_LARGE and self._reader.is_cut_off_at(
             self.size_bytes + self._passed_bytes
         ):
-            return InvalidRequest(Reason.UNREADABLE_INSTANCE, "The instance ends before its last element does.")
+            return InvalidRequest(Reason.UNREADABLE_INSTANCE, "The data set ends before its last element does.")
         return failure
 
     def _check_transfer(self, crc32c: int | None) -> None:
