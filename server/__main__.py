@@ -5,7 +5,6 @@ import server.lean  # noqa: F401 - before anything imports pydicom
 # isort: split
 
 import asyncio
-import ctypes
 import gc
 import json
 import logging
@@ -22,6 +21,7 @@ from pydantic import ValidationError
 from server import bootstrap, opening
 from server.bootstrap import auditing, running
 from server.config import Settings
+from server.memory import tune_malloc
 from server.model.errors import DicomStoreError
 from server.notify import notify
 from server.opening import StartError
@@ -29,9 +29,6 @@ from server.opening import StartError
 gc.enable()
 
 _THIS_MACHINE = {"127.0.0.1", "localhost", "[::1]"}
-
-# From malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX.
-_MALLOC = {-3: 32 << 20, -1: 64 << 20, -8: 2}
 
 _COLLECT_AFTER = 20_000
 """New containers until cycles are looked for. The default of 700 is reached by every search, where all are alive."""
@@ -278,20 +275,10 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
 
-def _keep_memory_steady() -> None:
-    """Tell glibc to keep freed megabyte buffers, and few heaps, instead of faulting new pages in for each buffer.
-
-    Measured in docs/performance.md. Other C libraries have no mallopt and need none.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, value in _MALLOC.items():
-            mallopt(option, value)
-
-
 def main() -> None:
     """Entry point of `dicomstore-server`."""
-    _keep_memory_steady()
+    # Freed megabyte buffers are kept instead of faulting new pages in for each; measured in docs/performance.md.
+    tune_malloc(mmap_threshold_bytes=32 << 20, trim_threshold_bytes=64 << 20, arenas=2)
     app(prog_name="dicomstore-server")
 
 

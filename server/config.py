@@ -56,7 +56,7 @@ class Settings(BaseSettings):
         "With none left, uploads wait.",
     )
     max_answer_bytes: int = Field(
-        48 * 2**20,
+        16 * 2**20,
         gt=0,
         description="Memory for the pieces of all answers on their way; with more of them, they get smaller.",
     )

@@ -92,6 +92,7 @@ class WorkerPool:
         try:
             while task is not None:
                 await worker.do(task)
+                task = None  # not kept while there is nothing to do: it has the frame
                 task = await self._next()
         finally:
             if task is not None:

@@ -25,6 +25,7 @@ from contextlib import suppress
 from struct import Struct
 from typing import BinaryIO
 
+from server.memory import return_frames
 from server.model.errors import DicomStoreError
 
 READY, OK, REFUSED, FAILED, OUT_OF_MEMORY = range(5)
@@ -48,6 +49,7 @@ def main(descriptor: int, perform: str, memory_bytes: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; ours will tell us
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _offer_to_oom_killer()
+    return_frames()
     module, _, name = perform.rpartition(".")
     function = getattr(importlib.import_module(module), name)
     limit = _data_bytes() + memory_bytes

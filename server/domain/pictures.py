@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,8 @@ from server.model.damage import Damage
 from server.model.errors import DataLoss, DicomStoreError, Reason, WrongState
 from server.model.rendering import IccProfile, Look, Output, PictureFormat, RenderFrame, Window, WindowFunction
 from server.ports.workers import Workers
+
+_LARGE_FRAME_BYTES = 4 << 20
 
 _WHITE = (255, 255, 255)
 
@@ -50,8 +52,9 @@ class Pictures:
         self._damage = damage
         self._workers = workers
         self._max_frame_bytes = max_frame_bytes
-        # Who waits for a worker holds no frame yet.
+        # A request that waits for a worker holds no frame yet.
         self._turns = asyncio.Semaphore(2 * workers.count)
+        self._large_turns = asyncio.Semaphore(workers.count)
 
     @property
     def ahead(self) -> int:
@@ -85,9 +88,12 @@ class Pictures:
         output = _output(image, look, wish, pixels.layout.number_of_frames)
         if output.icc_profile is IccProfile.NO:
             look = replace(look, icc_profile=b"")
-        data = await pixels.read(wish.number)
-        self._require_size(len(data))
-        return await self._workers.perform(RenderFrame(data, image.description, pixels.syntax, look, output))
+        # The next small frame is read while a worker has one; a large one would cost more memory than it saves time.
+        is_large = frame_bytes(image.description) > _LARGE_FRAME_BYTES
+        async with self._large_turns if is_large else nullcontext():
+            data = await pixels.read(wish.number)
+            self._require_size(len(data))
+            return await self._workers.perform(RenderFrame(data, image.description, pixels.syntax, look, output))
 
     async def animation(self, pixels: Pixels, wish: Wish) -> AsyncGenerator[bytes]:
         """Open an animation of all frames, of which a few are made ahead; a small one is made before this returns.

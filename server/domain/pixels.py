@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
+from io import BytesIO
 
 from server.dicom import frames
 from server.dicom.reencode import inflate
@@ -239,7 +240,10 @@ class _Inflated:
 
 
 async def _joined(chunks: AsyncIterator[bytes]) -> bytes:
-    return b"".join([chunk async for chunk in chunks])
+    joined = BytesIO()  # hands out what it has gathered without copying it
+    async for chunk in chunks:
+        joined.write(chunk)
+    return joined.getvalue()
 
 
 def _fragment_bytes(first: bytes, record_bytes: int) -> int | None:
