@@ -11,6 +11,7 @@ import logging
 import shutil
 import signal
 import sys
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
@@ -23,6 +24,7 @@ from server.bootstrap import auditing, running
 from server.config import Settings
 from server.memory import tune_malloc
 from server.model.errors import DicomStoreError
+from server.model.scrub import ScrubPosition
 from server.notify import notify
 from server.opening import StartError
 
@@ -233,6 +235,7 @@ async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
     try:
         async with auditing(settings) as audit:
             report = await audit.run(deep=deep)
+        position = await bootstrap.scrub_position(settings)
     except DicomStoreError as error:
         return [_entry("agreement", "failed", error.message)]
     found = (
@@ -241,6 +244,7 @@ async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
     )
     return [
         _entry("agreement", "ok" if report.agrees else "failed", found, report.examples),
+        _scrub(settings, report.known_damaged, position),
         _entry(
             "unused blobs",
             "warning" if report.unused else "ok",
@@ -253,6 +257,21 @@ async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
             + (f"; erased {settings.quarantine_hours:g} h after they were found" if report.quarantined else ""),
         ),
     ]
+
+
+def _scrub(settings: Settings, known_damaged: int, position: ScrubPosition | None) -> dict[str, Any]:
+    """Say how many instances are known to be damaged, and whether the scrub keeps to its time."""
+    damaged = f"{known_damaged} instances known to be damaged"
+    if not settings.scrub_days:
+        return _entry("scrub", "warning" if known_damaged else "ok", f"switched off, {damaged}")
+    complete = position.complete if position else None
+    since = complete or (position.began if position else None)
+    is_late = since is not None and datetime.now(UTC) - since > timedelta(days=2 * settings.scrub_days)
+    return _entry(
+        "scrub",
+        "warning" if known_damaged or is_late else "ok",
+        f"{f'last complete {complete:%Y-%m-%d}' if complete else 'not complete yet'}, {damaged}",
+    )
 
 
 def _entry(name: str, status: str, detail: str, examples: list[str] | None = None) -> dict[str, Any]:

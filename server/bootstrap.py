@@ -8,7 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from server.adapters.packed_blobs import PackedBlobs
+from server.adapters.scrub_file import ScrubFile
 from server.adapters.sql import engine
 from server.adapters.sql.progress import Progress
 from server.adapters.sqlite_spool import SqliteSpool
@@ -49,6 +50,7 @@ from server.domain.retrieve_frames import RetrieveFrames
 from server.domain.retrieve_instances import RetrieveInstances
 from server.domain.retrieve_metadata import RetrieveMetadata
 from server.domain.retrieve_rendered import RetrieveRendered
+from server.domain.scrub import Scrub
 from server.domain.search import Search
 from server.domain.steady_clock import SteadyClock, clock_problem
 from server.domain.store import Store
@@ -58,6 +60,7 @@ from server.domain.transcode import Transcoder
 from server.domain.transcode_instance import InstanceTranscoder
 from server.domain.writing import Writing
 from server.model.receipt import Receipt
+from server.model.scrub import ScrubPosition
 from server.opening import StartError, prepare_when_there, recovering
 from server.ports.workers import Workers
 from server.rpc.capabilities import CapabilitiesServicer
@@ -291,8 +294,21 @@ async def running(settings: Settings, *, worker_runs: Callable[[], bool] = lambd
         address = _bind(server, settings.grpc)
         await server.start()
         await watch.check()
+        scrub_file = ScrubFile(settings.data)
+        stack.callback(scrub_file.close)
+        scrub = Scrub(
+            blobs=blobs,
+            index=database.instances,
+            damage=damage,
+            record=scrub_file,
+            now=clock.now,
+            latest=lambda: marks.latest.version,
+            period=timedelta(days=settings.scrub_days),
+            access=access,
+        )
         chores = [
             asyncio.create_task(housekeeping.run(settings.erase_interval_seconds)),
+            asyncio.create_task(scrub.run()),
             asyncio.create_task(watch.run()),
         ]
         try:
@@ -411,6 +427,12 @@ async def auditing(settings: Settings) -> AsyncIterator[Audit]:
         stack.push_async_callback(database.close)
         blobs = await stack.enter_async_context(PackedBlobs(settings.data))
         yield Audit(blobs=blobs, index=database.instances, changes=database.changes)
+
+
+async def scrub_position(settings: Settings) -> ScrubPosition | None:
+    """Return how far the scrub has come; None if it has not begun. Raises: Unavailable."""
+    with closing(ScrubFile(settings.data)) as record:
+        return await record.load()
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

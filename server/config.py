@@ -87,6 +87,12 @@ class Settings(BaseSettings):
         description="Time that bytes are kept which the index does not know, as after a crash or with an index "
         "restored from a backup, before they are erased; at least as long as `retention_hours`.",
     )
+    scrub_days: float = Field(
+        30,
+        ge=0,
+        description="Time within which all stored bytes are read once and compared with their checksums, evenly "
+        "spread; 0 switches it off.",
+    )
     clock_jump_hours: float = Field(
         48,
         ge=0,

@@ -226,6 +226,8 @@ _HINTS = {
     "a tag whose operation was cancelled or failed is deleted and added again",
     "clock": "see docs/operations.md, Deleting and erasing",
     "agreement": "repeat it while nothing is stored or deleted; if it stays, restore the named instances from a backup",
+    "scrub": "restore damaged instances from a backup; if the scrub is late, the core was not running, or the disk is "
+    "too slow for `scrub_days`: see docs/operations.md, Scrub",
     "unused blobs": "a core that is storing has some for a moment; what a crash left is quarantined at the next start",
     "quarantine": "after a crash this is what was not acknowledged; if it is more than that, the index is not the one "
     "that belongs to this data directory, or an older copy of it: see docs/operations.md, restore",

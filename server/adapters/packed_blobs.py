@@ -45,6 +45,7 @@ from server.adapters.segments import (
     record_of,
 )
 from server.adapters.sparse_segments import SparseSegments
+from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 from server.ports.blobs import most_piece_bytes
@@ -195,7 +196,11 @@ class PackedBlobs:
         if record is None:
             pieces = self._files.read_unverified(locator)
         else:
-            await self._reading.trailer(record)
+            try:
+                await self._reading.trailer(record)
+            except DataLoss as loss:  # a damaged trailer says nothing of the bytes
+                if loss.reason is Reason.BLOB_MISSING:
+                    raise
             path = path_of(self._directory, record.segment)
             pieces = read_past_cache(self._files.background, path, record.offset + HEADER_BYTES, record.length)
         async with aclosing(pieces):

@@ -17,7 +17,10 @@ _MOST_NAMED = 20
 
 @dataclass
 class Report:
-    """What an audit found. Lists name at most `_MOST_NAMED` examples; counts are complete."""
+    """What an audit found. Lists name at most `_MOST_NAMED` examples; counts are complete.
+
+    known_damaged: instances whose bytes were found damaged when they were read before.
+    """
 
     instances: int = 0
     blobs: int = 0
@@ -27,6 +30,7 @@ class Report:
     unused: int = 0
     quarantined: int = 0
     quarantined_bytes: int = 0
+    known_damaged: int = 0
     examples: list[str] = field(default_factory=list)
 
     @property
@@ -52,6 +56,7 @@ class Audit:
         report = Report()
         async for stored in self._instances():
             report.instances += 1
+            report.known_damaged += stored.damage.is_of_bytes
             await self._check(stored, report, deep=deep)
         await self._count_changes(report)
         await self._count_quarantined(report)

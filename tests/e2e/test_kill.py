@@ -91,6 +91,7 @@ async def test_what_was_acknowledged_survives_kill_9_and_nothing_half_done_remai
             "database": "ok",
             "operations": "ok",
             "agreement": "ok",
+            "scrub": "ok",
             "unused blobs": "ok",
         }
 

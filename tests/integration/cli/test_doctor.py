@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from server.adapters.scrub_file import ScrubFile
 from server.adapters.sql.engine import open_database
 from server.bootstrap import running
 from server.dicom.tags import new_tag
 from server.model.query import Level
-from tests.core import settings_for
-from tests.data import part10
+from server.model.scrub import ScrubPosition
+from tests.core import Ref, settings_for
+from tests.data import UID_ROOT, part10
 
 
 @pytest.fixture
@@ -92,6 +94,33 @@ async def test_a_damaged_blob_is_found_by_a_deep_look(
     ran = await dicomstore("doctor", "--deep", "--json", env=environment)
     assert ran.exit_code == 1
     assert "1 damaged" in check(ran, "agreement")["detail"]
+
+
+async def test_known_damage_is_told(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:
+    body = part10(SOPInstanceUID="1.2.3", frames=LARGE)
+    await archive.stored(body)
+    assert check(await dicomstore("doctor", "--json", env=environment), "scrub")["status"] == "ok"
+    with archive.blob_of(body).open("r+b") as file:
+        file.seek(len(body) - 1)
+        file.write(b"\xff")
+    await archive.retrieve(Ref(study_instance_uid=f"{UID_ROOT}.1"), "*")
+    found = check(await dicomstore("doctor", "--json", env=environment), "scrub")
+    assert found["status"] == "warning"
+    assert found["detail"].endswith("1 instances known to be damaged")
+    found = check(await dicomstore("doctor", "--json", env=environment | {"DICOMSTORE_SCRUB_DAYS": "0"}), "scrub")
+    assert found["detail"] == "switched off, 1 instances known to be damaged"
+
+
+async def test_a_scrub_that_is_late_is_told(tmp_path: Path, dicomstore: Any) -> None:
+    async with running(settings_for(tmp_path, scrub_days=0)):
+        pass
+    record = ScrubFile(tmp_path)
+    await record.save(ScrubPosition(datetime(2020, 1, 1, tzinfo=UTC), 7, datetime(2019, 12, 1, tzinfo=UTC)))
+    record.close()
+    ports = {"DICOMSTORE_GRPC": "127.0.0.1:0", "DICOMSTORE_HTTP": "127.0.0.1:0"}
+    found = check(await dicomstore("doctor", "--json", env={"DICOMSTORE_DATA": str(tmp_path)} | ports), "scrub")
+    assert found["status"] == "warning"
+    assert found["detail"] == "last complete 2019-12-01, 0 instances known to be damaged"
 
 
 async def test_a_core_that_refuses_uploads_is_found(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:
