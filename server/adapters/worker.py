@@ -79,7 +79,7 @@ class Worker:
             _log.warning("a worker process was killed; its job is done once more job=%s", task.kind)
             if not await self._is_done(task):
                 _log.warning("a worker process was killed twice with the same job job=%s", task.kind)
-                task.fail(Exhausted(Reason.BUSY, "There is not enough memory for the image; try again later."))
+                task.fail(_killed())
 
     async def _is_done(self, task: Task) -> bool:
         """Do a job, well or badly; false if the process was killed before it had an answer."""
@@ -114,8 +114,13 @@ class Worker:
         try:
             return await self._started()
         except (TimeoutError, OSError) as error:
+            was_killed = self._process is not None and await self._exit_code() == -signal.SIGKILL
             await self.end()
-            task.fail(RuntimeError(f"A worker process could not be started: {error!r}"))
+            if was_killed:
+                _log.warning("a worker process was killed while it started job=%s", task.kind)
+                task.fail(_killed())
+            else:
+                task.fail(RuntimeError(f"A worker process could not be started: {error!r}"))
             return None
 
     async def _exit_code(self) -> int | None:
@@ -234,6 +239,10 @@ def _settle(task: Task, kind: int, answer: bytes) -> None:
     else:
         _log.warning("a job failed in an unforeseen way job=%s\n%s", task.kind, answer.decode())
         task.fail(_unreadable("can't be worked on"))
+
+
+def _killed() -> Exhausted:
+    return Exhausted(Reason.BUSY, "There is not enough memory for the image; try again later.")
 
 
 def _unreadable(what: str) -> WrongState:

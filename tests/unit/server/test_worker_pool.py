@@ -302,6 +302,16 @@ async def test_a_worker_that_can_not_start_is_an_internal_fault_and_not_the_data
             await pool.perform(job("echo"))
 
 
+async def test_a_job_whose_processes_are_killed_while_they_start_is_to_be_tried_again(
+    pool_of: Pools, tmp_path: Path
+) -> None:
+    (tmp_path / "killed_at_start.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    async with WorkerPool("killed_at_start.perform", count=1, job_seconds=1, memory_bytes=1 << 28) as pool:
+        with pytest.raises(Exhausted) as failed:
+            await pool.perform(job("echo"))
+        assert failed.value.reason is Reason.BUSY
+
+
 async def _outcome(doing: Any) -> bytes | DicomStoreError:
     try:
         result: bytes = await doing
