@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := .:protos/gen
 
-.PHONY: run test unit check format protos docs release-protos bench bench-grpc bench-memory setup viewer clients clean
+.PHONY: run test torture soak unit check format protos docs release-protos bench bench-grpc bench-memory setup viewer clients clean
 
 # Start the archive: DICOMweb on :8080, gRPC on :50051, data in ./data.
 run: .venv/runtime
@@ -11,6 +11,18 @@ run: .venv/runtime
 # The whole suite, PostgreSQL included, on all processors.
 test: .venv/dev
 	$(BIN)/pytest -n auto --dist worksteal
+
+# Torment an archive for some minutes on each database: see docs/reliability.md.
+MINUTES ?= 5
+DATABASE ?= both
+
+torture: .venv/dev
+	$(BIN)/python -m tests.torture --minutes $(MINUTES) --database $(DATABASE) $(if $(SEED),--seed $(SEED))
+
+# The same with several seeds, for an hour by default.
+soak: .venv/dev
+	$(BIN)/python -m tests.torture --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES)) --database $(DATABASE) \
+		--runs 3 $(if $(SEED),--seed $(SEED))
 
 # The fast part: no network, no database server.
 unit: .venv/dev

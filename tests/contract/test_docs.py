@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings
 from facade.config import Settings as FacadeSettings
 from server.config import Settings as ServerSettings
 from server.model.errors import Reason
+from tests.torture.events import events_for
 
 ROOT = Path(__file__).parents[2]
 _spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs/generate.py")
@@ -60,3 +61,17 @@ def test_links_to_a_heading_lead_to_one() -> None:
 def _anchors(page: str) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_guarantee_names_tests_that_exist() -> None:
+    page = (ROOT / "docs/reliability.md").read_text()
+    rows = re.findall(r"^\| .+ \| (`tests/.+) \|$", page.partition("## The torture run")[0], re.MULTILINE)
+    assert len(rows) > 20
+    for path, _, name in re.findall(r"`(tests/[\w/]+\.py)(::(\w+))?`", "\n".join(rows)):
+        assert re.search(rf"def {name}\(" if name else "def test_", (ROOT / path).read_text()), f"{path}::{name}"
+
+
+def test_every_event_of_the_torture_run_is_described() -> None:
+    page = (ROOT / "docs/reliability.md").read_text()
+    described = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.+?`) \|", page, re.MULTILINE))))
+    assert described == {event.__name__ for kind in ("sqlite", "postgres") for event in events_for(kind)}
