@@ -96,7 +96,7 @@ def recover(
         bool, typer.Option("--with-quarantined", help="Index bytes that a complete index did not know, too.")
     ] = False,
 ) -> None:
-    """Make a lost index anew from the stored bytes, or complete one that is old or has lost transactions.
+    """Rebuild a lost index from the stored bytes, or complete one that is old or has lost transactions.
 
     The archive must not run. An interrupted recovery is run again.
     """

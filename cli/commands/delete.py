@@ -65,7 +65,13 @@ def _confirm(what: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        fail(Failure("nobody is there to ask", hint="say --yes to delete without asking", exit_code=NOT_ASKED))
+        fail(
+            Failure(
+                "standard input is no terminal, so there is no confirmation",
+                hint="say --yes to delete without asking",
+                exit_code=NOT_ASKED,
+            )
+        )
     typer.confirm(f"Delete {what}?", abort=True, err=True)
 
 

@@ -55,7 +55,7 @@ def recover(
         bool, typer.Option("--with-quarantined", help="Index bytes that a complete index did not know, too.")
     ] = False,
 ) -> None:
-    """Make a lost index anew from the stored bytes, or complete one that is old. The archive must not run."""
+    """Rebuild a lost index from the stored bytes, or complete one that is old. The archive must not run."""
     arguments = ("recover", "--with-quarantined") if with_quarantined else ("recover",)
     _become(command(Module.CORE, *arguments), environment_of(data=data_directory, database=database))
 

@@ -465,7 +465,7 @@ def _cached_trailer(read: Read, end: int) -> Trailer | None:
 def _find_blocks(file: FileIO, crc32c: int | None) -> Blocks:
     """Return the checksums of a blob; blocking.
 
-    If its trailer can't be trusted, they are made anew of the bytes, provided that these have `crc32c` together.
+    If its trailer can't be trusted, they are computed again from the bytes, provided that these have `crc32c` together.
 
     Raises:
         DataLoss: BLOB_DAMAGED

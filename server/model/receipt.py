@@ -1,4 +1,4 @@
-"""What is kept beside the bytes of an instance, so that a lost index can be made anew from the blobs."""
+"""What is kept beside the bytes of an instance, so that a lost index can be rebuilt from the blobs."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Which blobs no instance needs any more, kept beside the blobs, so that an index made anew from them omits these."""
+"""Which blobs no instance needs any more, kept beside the blobs, so that an index rebuilt from them omits these."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol

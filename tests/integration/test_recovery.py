@@ -81,7 +81,7 @@ async def stored(tmp_path: Path) -> Stored:
     return stored
 
 
-async def test_a_lost_index_is_made_anew_in_the_order_of_receipt_without_what_was_deleted(stored: Stored) -> None:
+async def test_a_lost_index_is_rebuilt_in_the_order_of_receipt_without_what_was_deleted(stored: Stored) -> None:
     async with a_core(stored.data) as core:
         deleted = stored.order[1]
         await stored.delete(core, deleted)

@@ -49,7 +49,7 @@ class Consumer:
             raise Violation(f"the change feed lacks {len(self._ledger.expected_changes)} entries: {missing}")
 
     def begins_anew(self) -> None:
-        """Expect only that sequences go on: the index, and the feed with it, was made anew."""
+        """Expect only that sequences go on: the index, and the feed with it, was rebuilt."""
         self._seen = array("q")
 
 

@@ -165,7 +165,7 @@ async def damaged_log(scene: Scene) -> None:
 
 
 async def damaged_index(scene: Scene) -> None:
-    """The file of SQLite is no database any more: refused, then made anew."""
+    """The file of SQLite is no database any more: refused, then rebuilt."""
     await scene.at_rest()
     scene.installation.kill_all()
     (scene.installation.data / "index.db").write_bytes(b"not a database" * 1000)
@@ -177,7 +177,7 @@ async def damaged_index(scene: Scene) -> None:
 
 
 async def lost_index(scene: Scene) -> None:
-    """The index is gone or empty: refused, then made anew."""
+    """The index is gone or empty: refused, then rebuilt."""
     await scene.at_rest()
     scene.installation.kill_all()
     scene.database.lose()
