@@ -174,12 +174,13 @@ class RetrieveAllBulkData:
             yield FailedBulkItem(stored, error)
 
     async def _layout_of_frames(self, stored: StoredInstance, element: BulkElement) -> PixelLayout | None:
-        """Return the layout of pixel data whose frames can be told apart, which those of a film can't."""
+        """Return the layout of pixel data that has whole frames which can be told apart, unlike those of a video."""
         found = await self._index.frames(stored.id, [1]) if element.path in PIXELS else None
         layout = found[1] if found else None
         if found is None or layout is None or layout.offset != element.offset:
             return None
-        return layout if found[2] or not layout.is_encapsulated else None
+        has_frames = bool(found[2]) if layout.is_encapsulated else layout.number_of_frames > 0
+        return layout if has_frames else None
 
     async def _each_frame(
         self, stored: StoredInstance, element: BulkElement, layout: PixelLayout, wish: _Wish

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 
+import google_crc32c
 import pytest
 
 from server.adapters.memory_blobs import MemoryBlobs
@@ -33,17 +34,19 @@ class CountedBlobs(MemoryBlobs):
         offset: int = 0,
         length: int | None = None,
         piece_bytes: Callable[[], int] = most_piece_bytes,
+        crc32c: int | None = None,
     ) -> AsyncIterator[bytes]:
         self.reads.append(length or 0)
-        async for piece in super().read(locator, offset, length, piece_bytes):
+        async for piece in super().read(locator, offset, length, piece_bytes, crc32c):
             yield piece
 
 
 async def stored(blobs: MemoryBlobs, lead: int, items: bytes) -> StoredInstance:
+    body = bytes(lead) + items + b"\xfe\xff\xdd\xe0\0\0\0\0"
     async with blobs.open_write() as writer:
-        await writer.write(bytes(lead) + items + b"\xfe\xff\xdd\xe0\0\0\0\0")
+        await writer.write(body)
         locator = await writer.commit(RECEIPT)
-    return StoredInstance(ID, Version(1), "1.5", JPEG_BASELINE, lead + len(items) + 8, 0, locator)
+    return StoredInstance(ID, Version(1), "1.5", JPEG_BASELINE, len(body), google_crc32c.value(body), locator)
 
 
 async def value(reader: FragmentReader, blob: StoredInstance, found: Fragments, offset: int, length: int) -> bytes:

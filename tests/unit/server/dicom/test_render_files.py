@@ -36,7 +36,7 @@ def _is_image(path: Path) -> bool:
     try:
         file = path.read_bytes()
         layout = read(file).pixels
-        if layout is None:
+        if layout is None or not layout.number_of_frames:
             return False
         describe_pixels(attributes_of(file), layout)
     except DicomStoreError:
