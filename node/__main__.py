@@ -28,7 +28,6 @@ from node.calls import LocalChannel, LocalServer
 from node.door import Door
 from server.bootstrap import running
 from server.config import Settings as CoreSettings
-from server.memory import return_frames
 from server.model.errors import DicomStoreError
 from server.notify import notify
 from server.opening import StartError
@@ -83,7 +82,6 @@ class _HttpServer(uvicorn.Server):
 
 def main() -> None:
     """Run until SIGTERM or SIGINT; settings are those of the core and of the facade."""
-    return_frames()
     try:
         core, facade = CoreSettings(), FacadeSettings()
     except (ValidationError, ValueError, OSError) as error:
