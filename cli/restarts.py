@@ -17,7 +17,7 @@ START_S = 300.0
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
-"""Pause before a program is started again. It doubles each time, and begins anew after `SETTLED_S` of service."""
+"""Pause before a program is started again. It doubles each time, and is reset after `SETTLED_S` of service."""
 
 SETTLED_S = 60.0
 

@@ -385,7 +385,7 @@ async def accept_clock(settings: Settings) -> datetime:
 
 
 async def recover(settings: Settings, *, with_quarantined: bool = False) -> Recovered:
-    """Make the index anew from the blobs, or complete it; see `Recovery`. Blocks the event loop now and then.
+    """Rebuild the index from the blobs, or complete it; see `Recovery`. Blocks the event loop now and then.
 
     Raises:
         StartError: see the message.

@@ -1,4 +1,4 @@
-"""Making an index anew from the blobs, or completing one that has lost transactions.
+"""Rebuilds an index from the blobs, or completes one that has lost transactions.
 
 What the index lacks is read from the blobs and added in the order of receipt; what the journal says of deleted and
 moved blobs is done again in an index that does not know it. Nothing is erased: blobs that need no index entry are
