@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from bench import core, ghz, memory, web
+from bench import memory, web
 from bench.archive import running_archive
 from bench.figures import GRPC_COLUMNS, MEMORY_COLUMNS, WEB_COLUMNS, Row, table, write_rows
-from bench.scenarios import PARTITION, SCENARIOS
+from bench.rpc import core, ghz
+from bench.rpc.scenarios import PARTITION, SCENARIOS
 from bench.sets import Sets, store
 from bench.workloads import WORKLOADS
 

@@ -121,7 +121,7 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _name(pid: int) -> str:
-    """Return what a process runs: the last module of `python -m` (see `cli.tether`), or the name of its script."""
+    """Return the program of a process: its last module after `python -m`, or the name of its script."""
     words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     if modules := [module for option, module in pairwise(words) if option == "-m"]:
         return modules[-1]

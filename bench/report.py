@@ -1,6 +1,6 @@
 """`python -m bench.report RESULTS.jsonl ...`: tables in Markdown on stdout, plots as SVG in a folder.
 
-Takes what `python -m bench … --output`, `bench.index_scale --output` and a harness that compares two servers write.
+Takes what `python -m bench … --output`, `bench.index.scale --output` and a harness that compares two servers write.
 Rows of the latter have `server`, `workload`, `pair`, `per_s`, `srv_cpu_ms_per_unit`, `srv_peak_rss_mb` and `errors`.
 """
 

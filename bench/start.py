@@ -29,7 +29,9 @@ _LIBRARIES = (
 _STEPS = {
     "an interpreter that does nothing": "pass",
     "import the command line": "import cli.app",
-    "... and read the settings": "from cli.programs import *; core_settings(os.environ); facade_settings(os.environ)",
+    "... and read the settings": (
+        "from cli.processes.programs import *; core_settings(os.environ); facade_settings(os.environ)"
+    ),
     "import the libraries of a node": f"import server.lean, {_LIBRARIES}",
     "import a node": "import node.__main__",
 }

@@ -1,6 +1,6 @@
 """Make docs/errors.md, docs/settings.md and the tables of other pages from the contract and the code (`make docs`).
 
-And facade/keywords.txt, from the data dictionary that the core uses.
+And facade/response/keywords.txt, from the data dictionary that the core uses.
 
 A test keeps them fresh.
 """
@@ -98,7 +98,7 @@ def keywords() -> str:
 
 
 PAGES = {
-    "facade/keywords.txt": keywords,
+    "facade/response/keywords.txt": keywords,
     "docs/errors.md": errors_page,
     "docs/settings.md": settings_page,
     "docs/api.md": lambda: filled(ROOT / "docs/api.md"),

@@ -14,8 +14,6 @@ from typing import Any
 from dicomstore.v1.store_service_pb2 import ValidationMode
 from pydicom.uid import UID
 
-from facade.accept import ANY, STORED, Offer, negotiate, parse_accept
-from facade.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.endpoints import (
     bulk_data,
     change_feed,
@@ -33,15 +31,17 @@ from facade.endpoints import (
     wado,
     wado_uri,
 )
+from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
+from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS, ApiVersion
-from server.dicom.attributes import SEARCH_KEYS, SearchKey
-from server.dicom.charset import EXTENSION_TERMS, PLAIN_TERMS
-from server.dicom.codecs import syntaxes
-from server.dicom.keywords import path_of
-from server.dicom.kinds import KIND_OF_CLASS, Kind
-from server.dicom.matching import WILDCARD_VRS
-from server.domain.retrieve_rendered import ANIMATED, FORMS
+from server.dicom.elements.charset import EXTENSION_TERMS, PLAIN_TERMS
+from server.dicom.elements.keywords import path_of
+from server.dicom.matching.attributes import SEARCH_KEYS, SearchKey
+from server.dicom.matching.matching import WILDCARD_VRS
+from server.dicom.pixel_data.codecs import syntaxes
+from server.dicom.presentation.object_kinds import KIND_OF_CLASS, Kind
+from server.domain.render.rendered import ANIMATED, FORMS
 
 _CONVERTOR = re.compile(r":\w+}")
 _PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

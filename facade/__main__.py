@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from uvicorn.supervisors import Multiprocess
 
 from facade.config import Settings
-from facade.http import listen, server_config
+from facade.serving.http import listen, server_config
 
 log = logging.getLogger("facade")
 

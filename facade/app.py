@@ -9,16 +9,16 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from facade.admission import Admission, Uploads
-from facade.body_cache import BodyCache
 from facade.channel import Core, channel_to
 from facade.config import Settings, comma_list
-from facade.cors import Cors
 from facade.endpoints.health import HealthCache
 from facade.errors import CoreFailure, Refusal, UnexpectedErrors, core_failed, http_failed, refused
-from facade.memory import keep_steady
-from facade.observe import Observe
+from facade.response.body_cache import BodyCache
 from facade.routes import routes
+from facade.serving.admission import Admission, Uploads
+from facade.serving.cors import Cors
+from facade.serving.memory import keep_steady
+from facade.serving.observe import Observe
 from facade.viewer import ISOLATION, Viewer
 
 

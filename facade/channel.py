@@ -28,7 +28,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_status import rpc_status
 
 from facade.errors import CoreFailure
-from facade.patience import Patience
+from facade.timeouts import Patience
 
 DOMAIN = "dicomstore"
 

@@ -23,10 +23,10 @@ from starlette.routing import BaseRoute, Match
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from facade.accept import prefers_gzip
 from facade.channel import Core
 from facade.errors import CoreFailure
-from facade.observe import call_metadata
+from facade.request.accept import prefers_gzip
+from facade.serving.observe import call_metadata
 
 ISOLATION = MappingProxyType(
     {

@@ -22,8 +22,8 @@ from pydantic import ValidationError
 
 from facade.app import create_app
 from facade.config import Settings as FacadeSettings
-from facade.connections import Connection
-from facade.http import listen, logging_config, server_config
+from facade.serving.connections import Connection
+from facade.serving.http import listen, logging_config, server_config
 from node.calls import LocalChannel, LocalServer
 from node.door import Door
 from server.bootstrap import running

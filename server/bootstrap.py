@@ -17,48 +17,49 @@ import grpc
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
-from server.adapters.packed_blobs import PackedBlobs
-from server.adapters.scrub_file import ScrubFile
+from server.adapters.blobs.packed import PackedBlobs
+from server.adapters.blobs.scrub_file import ScrubFile
 from server.adapters.sql import engine
-from server.adapters.sql.progress import Progress
+from server.adapters.sql.core.progress import Progress
 from server.adapters.sqlite_spool import SqliteSpool
-from server.adapters.worker_pool import WorkerPool
+from server.adapters.workers.pool import WorkerPool
 from server.config import Settings
-from server.dicom.tags import extract
-from server.domain.audit import Audit
+from server.dicom.matching.query_tags import extract
 from server.domain.change_feed import ChangeFeed
-from server.domain.commit import Committer
 from server.domain.damage import DamageRecord
 from server.domain.delete import Delete
-from server.domain.descriptions import Descriptions
-from server.domain.extended_query_tags import ExtendedQueryTags
-from server.domain.fragments import FragmentReader
-from server.domain.frame_cache import FrameCache
-from server.domain.housekeeping import Housekeeping
-from server.domain.images import Images
+from server.domain.flow.ingest_budget import Room
+from server.domain.flow.response_budget import Pace
 from server.domain.limits import MAX_MESSAGE_BYTES
 from server.domain.operations import Backlog, Operations, Work
-from server.domain.pace import Pace
 from server.domain.partitions import PartitionGate
-from server.domain.pictures import Pictures
-from server.domain.pixels import PixelReader
-from server.domain.reading import Reading
-from server.domain.recovery import Recovered, Recovery
-from server.domain.retrieve_all_bulk_data import RetrieveAllBulkData
-from server.domain.retrieve_bulk_data import RetrieveBulkData
-from server.domain.retrieve_frames import RetrieveFrames
-from server.domain.retrieve_instances import RetrieveInstances
-from server.domain.retrieve_metadata import RetrieveMetadata
-from server.domain.retrieve_rendered import RetrieveRendered
-from server.domain.scrub import Scrub
-from server.domain.search import Search
-from server.domain.steady_clock import SteadyClock, clock_problem
-from server.domain.store import Store
-from server.domain.texts import Texts
-from server.domain.thumbnails import Thumbnails
-from server.domain.transcode import Transcoder
-from server.domain.transcode_instance import InstanceTranscoder
-from server.domain.writing import Writing
+from server.domain.render.documents import Texts
+from server.domain.render.image_info import Images
+from server.domain.render.images import Pictures
+from server.domain.render.rendered import RetrieveRendered
+from server.domain.render.thumbnails import Thumbnails
+from server.domain.retrieve.all_bulk_data import RetrieveAllBulkData
+from server.domain.retrieve.blob_reader import Reading
+from server.domain.retrieve.bulk_data import RetrieveBulkData
+from server.domain.retrieve.encapsulated_value import FragmentReader
+from server.domain.retrieve.frame_cache import FrameCache
+from server.domain.retrieve.frame_transcoder import Transcoder
+from server.domain.retrieve.frames import RetrieveFrames
+from server.domain.retrieve.instance_transcoder import InstanceTranscoder
+from server.domain.retrieve.instances import RetrieveInstances
+from server.domain.retrieve.metadata import RetrieveMetadata
+from server.domain.retrieve.pixel_descriptions import Descriptions
+from server.domain.retrieve.stored_frames import PixelReader
+from server.domain.search.query_tags import ExtendedQueryTags
+from server.domain.search.search import Search
+from server.domain.store.commit import Committer
+from server.domain.store.receive import Store
+from server.domain.store.writability import Writing
+from server.domain.upkeep.audit import Audit
+from server.domain.upkeep.garbage import Housekeeping
+from server.domain.upkeep.recovery import Recovered, Recovery
+from server.domain.upkeep.scrub import Scrub
+from server.domain.upkeep.steady_clock import SteadyClock, clock_problem
 from server.model.receipt import Receipt
 from server.model.scrub import ScrubPosition
 from server.opening import StartError, prepare_when_there, recovering
@@ -72,7 +73,6 @@ from server.rpc.observe import Boundary
 from server.rpc.operations import OperationServicer
 from server.rpc.partition import PartitionServicer
 from server.rpc.retrieve import RetrieveServicer
-from server.rpc.room import Room
 from server.rpc.search import SearchServicer
 from server.rpc.services import SERVICES, Services
 from server.rpc.store import StoreServicer
@@ -103,7 +103,7 @@ _CALLS_BESIDES = 20
 _WORK_NICENESS = 10
 """How far long work stands back from whoever waits for an answer."""
 
-_PERFORM = "server.dicom.work.perform"
+_PERFORM = "server.dicom.worker_jobs.perform"
 """What worker processes do with a job. Only they import it."""
 
 _WORKER_FRAMES = 8

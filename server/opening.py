@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from server.adapters.archive_file import ArchiveFile
-from server.adapters.journal import FileJournal
-from server.adapters.marks import Marks
-from server.adapters.reserve import Reserve
+from server.adapters.blobs.archive_file import ArchiveFile
+from server.adapters.blobs.disk.reserve import Reserve
+from server.adapters.blobs.journal import FileJournal
+from server.adapters.blobs.marks import Marks
 from server.adapters.sql import engine
 from server.config import Settings
 from server.domain.access import Access
-from server.domain.binding import Binding, Refused, binding_of, lost_by, require_recoverable
+from server.domain.upkeep.binding import Binding, Refused, binding_of, lost_by, require_recoverable
 from server.model.archive import BlobsIdentity, IndexIdentity, Mark
 from server.model.errors import Reason, Unavailable
 

@@ -23,7 +23,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 from grpc_status._async import from_call
 
-from server.adapters.packed_blobs import PackedBlobs
+from server.adapters.blobs.packed import PackedBlobs
 from server.config import Settings
 
 Ref = resources_pb2.ResourceRef

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from server.model.moment import DAY, FIRST_TIME, LAST_TIME, TIME, in_utc
-from server.model.query import Between, Condition, During, Empty, Equals, Like, Matcher, NameMatches, NameWords
+from server.model.search.date_time import DAY, FIRST_TIME, LAST_TIME, TIME, in_utc
+from server.model.search.query import Between, Condition, During, Empty, Equals, Like, Matcher, NameMatches, NameWords
 
 TIMES = {"StudyDate": "StudyTime", "PerformedProcedureStepStartDate": "PerformedProcedureStepStartTime"}
 

@@ -11,10 +11,10 @@ from rich.markup import escape
 
 from cli.config import TABLE, Settings, origin_of, settings_file
 from cli.connection import JsonOption
-from cli.environment import without_password
 from cli.errors import NOT_ASKED, Failure, run
 from cli.output import data, problems, table
-from cli.programs import core_settings, facade_settings
+from cli.processes.environment import without_password
+from cli.processes.programs import core_settings, facade_settings
 
 
 @dataclass(frozen=True, slots=True)

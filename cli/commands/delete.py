@@ -14,7 +14,7 @@ from cli.connection import CALL_TIMEOUT_S, CoreOption, PartitionOption, QuietOpt
 from cli.errors import NOT_ASKED, Failure, fail, run
 from cli.output import counted, problems
 from cli.resources import InstanceArgument, SeriesArgument, described, reference
-from cli.uid_list import Uids, checked
+from cli.results.uid_list import Uids, checked
 
 STDIN = Path("-")
 

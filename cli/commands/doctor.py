@@ -18,11 +18,11 @@ from rich.markup import escape
 from cli.addresses import claim, parse_address
 from cli.commands.config import Setting, effective
 from cli.connection import JsonOption
-from cli.environment import DatabaseOption, DataOption, GrpcOption, HttpOption, environment_of
 from cli.errors import FAILED, Failure, run
-from cli.health import PROBE_S, core_status, facade_status
 from cli.output import data, in_bytes, table
-from cli.programs import Module, answer, last_lines
+from cli.processes.environment import DatabaseOption, DataOption, GrpcOption, HttpOption, environment_of
+from cli.processes.health import PROBE_S, core_status, facade_status
+from cli.processes.programs import Module, answer, last_lines
 
 PACKAGES = ("dicomstore", "grpcio", "protobuf", "pydicom", "sqlalchemy", "starlette", "uvicorn")
 

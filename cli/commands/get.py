@@ -8,11 +8,11 @@ import typer
 from dicomstore.v1 import resources_pb2, retrieve_service_pb2, retrieve_service_pb2_grpc
 
 from cli.connection import CoreOption, PartitionOption, QuietOption, Target, messages_of, target
-from cli.download import Download, progress_of
 from cli.errors import FAILED, run
-from cli.layout import LayoutName, ReadableLayout, UidLayout
 from cli.output import problems
 from cli.resources import InstanceArgument, SeriesArgument, StudyArgument, reference
+from cli.results.download import Download, progress_of
+from cli.results.layout import LayoutName, ReadableLayout, UidLayout
 
 
 def get(

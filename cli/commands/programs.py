@@ -5,7 +5,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cli.environment import (
+from cli.processes.environment import (
     DatabaseOption,
     DataOption,
     GrpcOption,
@@ -16,7 +16,7 @@ from cli.environment import (
     WorkersOption,
     environment_of,
 )
-from cli.programs import Module, command
+from cli.processes.programs import Module, command
 
 
 def server(

@@ -11,11 +11,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, PartitionOption, QuietOption, Target, target
-from cli.dicom_json import TAGS
 from cli.errors import NOT_ASKED, Failure, run
-from cli.matches import COLUMNS, CsvOutput, JsonOutput, MatchOutput, TableOutput, UidOutput
 from cli.output import data, problems
-from cli.search_keys import Level, similar, suggestion
+from cli.results.dicom_json import TAGS
+from cli.results.matches import COLUMNS, CsvOutput, JsonOutput, MatchOutput, TableOutput, UidOutput
+from cli.results.search_keys import Level, similar, suggestion
 
 PAGE_SIZE = 200
 """Matches of one call, the most there may be."""

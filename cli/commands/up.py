@@ -17,7 +17,9 @@ from rich.markup import escape
 from cli.addresses import Address, claim, listening_at, parse_address
 from cli.config import origin_of
 from cli.connection import GlobalOptions, QuietOption
-from cli.environment import (
+from cli.errors import FAILED, NOT_ASKED, Failure, run
+from cli.output import data
+from cli.processes.environment import (
     DatabaseOption,
     DataOption,
     GrpcOption,
@@ -28,10 +30,8 @@ from cli.environment import (
     environment_of,
     without_password,
 )
-from cli.errors import FAILED, NOT_ASKED, Failure, run
-from cli.output import data
-from cli.programs import Module, command, core_settings, facade_settings
-from cli.restarts import Kept
+from cli.processes.programs import Module, command, core_settings, facade_settings
+from cli.processes.restarts import Kept
 
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
 """Tells a node the descriptor of the socket that it shall take connections from."""

@@ -18,18 +18,18 @@ from dicomstore.v1.retrieve_service_pb2 import (
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import MediaRange, Offer, acceptable, negotiate, offer_for
-from facade.addresses import Urls, instance_of, resource_of, urls_of
-from facade.caching import cache_control, cached
-from facade.catalogue import OCTET_STREAM, Resource
 from facade.channel import Core
 from facade.errors import CoreFailure, Refusal
-from facade.objects import Objects, Parts, body
-from facade.observe import call_metadata
-from facade.partial import partial_headers, status_of
-from facade.query import wishes_of
-from facade.ranges import content_range, range_of, still_wanted
-from facade.streaming import StreamedResponse
+from facade.request.accept import MediaRange, Offer, acceptable, negotiate, offer_for
+from facade.request.addresses import Urls, instance_of, resource_of, urls_of
+from facade.request.catalogue import OCTET_STREAM, Resource
+from facade.request.query import wishes_of
+from facade.request.ranges import content_range, range_of, still_wanted
+from facade.response.objects import Objects, Parts, body
+from facade.response.omissions import partial_headers, status_of
+from facade.response.streaming import StreamedResponse
+from facade.response.validators import cache_control, cached
+from facade.serving.observe import call_metadata
 
 _PIXELS = ("7FE00010", "7FE00008", "7FE00009")
 _NOT_ACCEPTABLE = f"Only {OCTET_STREAM} and the value's own media type can be returned, with multipart/related or not."

@@ -18,11 +18,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.addresses import urls_in
 from facade.channel import Core
-from facade.dicom_json import array, with_bulk_data_urls
-from facade.observe import call_metadata
-from facade.query import Parameter, boolean, first, integer, invalid, parameters_of
+from facade.request.addresses import urls_in
+from facade.request.query import Parameter, boolean, first, integer, invalid, parameters_of
+from facade.response.dicom_json import array, with_bulk_data_urls
+from facade.serving.observe import call_metadata
 from facade.versions import ApiVersion
 
 JSON = "application/json; charset=utf-8"

@@ -4,10 +4,10 @@ from dicomstore.v1.delete_service_pb2 import DeleteInstancesRequest, DeleteInsta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.addresses import resource_of
 from facade.channel import Core
 from facade.errors import CoreFailure
-from facade.observe import call_metadata
+from facade.request.addresses import resource_of
+from facade.serving.observe import call_metadata
 
 
 async def delete(request: Request) -> Response:

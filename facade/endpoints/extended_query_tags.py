@@ -26,13 +26,13 @@ from dicomstore.v1.extended_query_tag_service_pb2 import (
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.addresses import urls_in
 from facade.channel import Core
 from facade.endpoints.operations import reference, running_already, started
 from facade.errors import CoreFailure, Refusal
-from facade.json_body import fields_of, invalid_choice, json_body
-from facade.observe import call_metadata
-from facade.query import integer, parameters_of
+from facade.request.addresses import urls_in
+from facade.request.json_body import fields_of, invalid_choice, json_body
+from facade.request.query import integer, parameters_of
+from facade.serving.observe import call_metadata
 
 JSON = "application/json; charset=utf-8"
 DEFAULT_LIMIT = 100

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from facade.channel import Core
 from facade.errors import CoreFailure
-from facade.observe import call_metadata
+from facade.serving.observe import call_metadata
 
 CACHE_SECONDS = 1.0
 """For how long an answer is given again, so that probes do not reach the core each time."""

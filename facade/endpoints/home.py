@@ -9,9 +9,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import MediaRange, parse_accept
-from facade.addresses import root_of
 from facade.config import Settings
+from facade.request.accept import MediaRange, parse_accept
+from facade.request.addresses import root_of
 from facade.versions import VERSIONS
 
 _JSON_NAMES = ("application/json", "application/dicom+json")

@@ -17,21 +17,21 @@ from dicomstore.v1.retrieve_service_pb2 import MetadataItem, RetrieveMetadataReq
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.addresses import Urls, resource_of, urls_of
-from facade.body_cache import Body, BodyCache, Form, Resource, State
-from facade.caching import known_tags
-from facade.catalogue import DICOM_JSON, DICOM_XML
 from facade.channel import Core
 from facade.config import Settings, comma_list
-from facade.content_coding import CODINGS, coded, coded_chunks, coding_headers, coding_of
-from facade.dicom_json import array, array_chunks, with_bulk_data_urls, without_bulk_data
-from facade.dicom_xml import native_xml_of
 from facade.endpoints.metadata_request import Selection, Shape, selection_of, shape_of
 from facade.errors import CoreFailure, Refusal
 from facade.multipart import MultipartWriter
-from facade.observe import call_metadata
-from facade.query import parameters_of, wishes_of
-from facade.streaming import StreamedResponse
+from facade.request.addresses import Urls, resource_of, urls_of
+from facade.request.catalogue import DICOM_JSON, DICOM_XML
+from facade.request.query import parameters_of, wishes_of
+from facade.response.body_cache import Body, BodyCache, Form, Resource, State
+from facade.response.content_coding import CODINGS, coded, coded_chunks, coding_headers, coding_of
+from facade.response.dicom_json import array, array_chunks, with_bulk_data_urls, without_bulk_data
+from facade.response.dicom_xml import native_xml_of
+from facade.response.streaming import StreamedResponse
+from facade.response.validators import known_tags
+from facade.serving.observe import call_metadata
 
 _STATE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
 _KEPT = {"Cache-Control": "private, no-cache"}

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from facade.accept import MediaRange, accepts_json
-from facade.catalogue import DICOM_JSON, DICOM_XML
-from facade.query import Parameter, integer
+from facade.request.accept import MediaRange, accepts_json
+from facade.request.catalogue import DICOM_JSON, DICOM_XML
+from facade.request.query import Parameter, integer
 
 _XML_NAMES = (DICOM_XML, "application/xml", "text/xml")
 _ANY = ("", "*/*", "application/*")

@@ -14,10 +14,10 @@ from dicomstore.v1.operation_service_pb2 import (
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.addresses import urls_in
 from facade.channel import Core
 from facade.errors import Refusal
-from facade.observe import call_metadata
+from facade.request.addresses import urls_in
+from facade.serving.observe import call_metadata
 from facade.versions import ApiVersion
 
 JSON = "application/json; charset=utf-8"

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from facade.channel import Core
-from facade.observe import call_metadata
+from facade.serving.observe import call_metadata
 
 JSON = "application/json; charset=utf-8"
 

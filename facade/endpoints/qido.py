@@ -11,17 +11,17 @@ from dicomstore.v1.search_service_pb2 import QueryLevel, SearchMatch, SearchRequ
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.addresses import Urls, resource_of, urls_of
 from facade.channel import Core
-from facade.content_coding import IDENTITY, WORTH_BYTES, coded, coded_chunks, coding_headers, coding_of
-from facade.dicom_json import has_bulk_data, with_bulk_data_urls
 from facade.errors import Refusal
-from facade.observe import call_metadata
-from facade.query import parameters_of, prefers_strict, wishes_of
-from facade.search_bodies import form_for
-from facade.search_pages import next_page, remaining
-from facade.search_query import DEFAULT_LIMIT, MAX_LIMIT, MOST_ROWS, Search, parse_search, shown_names
-from facade.streaming import StreamedResponse
+from facade.request.addresses import Urls, resource_of, urls_of
+from facade.request.query import parameters_of, prefers_strict, wishes_of
+from facade.request.search_query import DEFAULT_LIMIT, MAX_LIMIT, MOST_ROWS, Search, parse_search, shown_names
+from facade.response.content_coding import IDENTITY, WORTH_BYTES, coded, coded_chunks, coding_headers, coding_of
+from facade.response.dicom_json import has_bulk_data, with_bulk_data_urls
+from facade.response.search_bodies import form_for
+from facade.response.search_pages import next_page, remaining
+from facade.response.streaming import StreamedResponse
+from facade.serving.observe import call_metadata
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, ApiVersion
 
 

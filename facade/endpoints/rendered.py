@@ -19,19 +19,19 @@ from dicomstore.v1.retrieve_service_pb2 import (
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import ANY, MediaRange
-from facade.addresses import resource_of, urls_of
-from facade.caching import cache_control, cached, known_tags
-from facade.catalogue import DOCUMENTS, MOVING, STILL
 from facade.channel import Core
 from facade.endpoints.wado import parse_frames
 from facade.errors import CoreFailure
-from facade.objects import Bare, Envelope, Objects, Parts, Run, body
-from facade.observe import call_metadata
-from facade.partial import PARTIAL_CONTENT, partial_headers, status_of
-from facade.ranges import content_range, range_of, still_wanted
-from facade.rendering import acceptable_media_types, covers, form_of, rendered_request, wants_envelope
-from facade.streaming import StreamedResponse
+from facade.request.accept import ANY, MediaRange
+from facade.request.addresses import resource_of, urls_of
+from facade.request.catalogue import DOCUMENTS, MOVING, STILL
+from facade.request.ranges import content_range, range_of, still_wanted
+from facade.request.rendering import acceptable_media_types, covers, form_of, rendered_request, wants_envelope
+from facade.response.objects import Bare, Envelope, Objects, Parts, Run, body
+from facade.response.omissions import PARTIAL_CONTENT, partial_headers, status_of
+from facade.response.streaming import StreamedResponse
+from facade.response.validators import cache_control, cached, known_tags
+from facade.serving.observe import call_metadata
 
 _HEAD_ONLY = ByteRange(offset_bytes=0, length_bytes=1)
 """The core can't be asked for a head alone; of documents and films this is next to nothing."""

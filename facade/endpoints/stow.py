@@ -20,18 +20,18 @@ from dicomstore.v1.store_service_pb2 import StoreHeader, StoreInstancesRequest, 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
-from facade.accept import accepts_json, parse_media_type, prefers_xml
-from facade.addresses import resource_of, urls_of
-from facade.admission import Uploads
-from facade.catalogue import DICOM_JSON, DICOM_XML
 from facade.channel import CallStatus, Core
-from facade.dicom_json import store_response, store_response_json
-from facade.dicom_xml import native_xml
 from facade.errors import RETRY_AFTER_S, CoreFailure, Refusal, answer_of, reason_name
 from facade.multipart import MalformedMultipart, MultipartReader, PartBegin, PartEnd
-from facade.observe import call_metadata
-from facade.patience import Patience
-from facade.query import prefers_strict, wishes_of
+from facade.request.accept import accepts_json, parse_media_type, prefers_xml
+from facade.request.addresses import resource_of, urls_of
+from facade.request.catalogue import DICOM_JSON, DICOM_XML
+from facade.request.query import prefers_strict, wishes_of
+from facade.response.dicom_json import store_response, store_response_json
+from facade.response.dicom_xml import native_xml
+from facade.serving.admission import Uploads
+from facade.serving.observe import call_metadata
+from facade.timeouts import Patience
 from facade.versions import ApiVersion
 
 MOST_PARTS = 10_000

@@ -9,14 +9,14 @@ from dicomstore.v1.retrieve_service_pb2 import RetrieveFramesRequest, RetrieveIn
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import Offer, negotiate
-from facade.addresses import instance_of, resource_of, urls_of
-from facade.catalogue import Resource
 from facade.channel import Core
 from facade.errors import Refusal
-from facade.observe import call_metadata
-from facade.query import wishes_of
-from facade.retrieval import Question, answer
+from facade.request.accept import Offer, negotiate
+from facade.request.addresses import instance_of, resource_of, urls_of
+from facade.request.catalogue import Resource
+from facade.request.query import wishes_of
+from facade.response.retrieval import Question, answer
+from facade.serving.observe import call_metadata
 
 _NUMBER = re.compile("[0-9]+")
 _MAX_FRAME_DIGITS = 9

@@ -13,18 +13,18 @@ from dicomstore.v1.retrieve_service_pb2 import RetrieveMetadataRequest, Retrieve
 from starlette.requests import Request
 from starlette.responses import Response
 
-from facade.accept import ANY, MediaRange, negotiate, parse_accept
-from facade.addresses import parse_uid, partition_of
-from facade.catalogue import DICOM, Resource
 from facade.channel import Core
 from facade.endpoints.rendered import alone
 from facade.endpoints.wado import instances_question
 from facade.errors import CoreFailure, Refusal, shown
-from facade.observe import call_metadata
-from facade.query import Parameter, first, integer, invalid, parameters_of, prefers_strict, require_utf8
-from facade.rendering import ANNOTATIONS, chosen, parse_window
-from facade.retrieval import answer
-from facade.search_query import shown_names
+from facade.request.accept import ANY, MediaRange, negotiate, parse_accept
+from facade.request.addresses import parse_uid, partition_of
+from facade.request.catalogue import DICOM, Resource
+from facade.request.query import Parameter, first, integer, invalid, parameters_of, prefers_strict, require_utf8
+from facade.request.rendering import ANNOTATIONS, chosen, parse_window
+from facade.request.search_query import shown_names
+from facade.response.retrieval import answer
+from facade.serving.observe import call_metadata
 
 _UIDS = ("studyUID", "seriesUID", "objectUID")
 _KNOWN = frozenset(

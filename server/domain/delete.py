@@ -10,7 +10,7 @@ from server.ports.index import InstanceIndex
 
 
 class Delete:
-    """Takes instances out: invisible at once, erased after the retention time by `server.domain.housekeeping`."""
+    """Takes instances out: invisible at once, erased after the retention time by `server.domain.upkeep.garbage`."""
 
     def __init__(
         self,

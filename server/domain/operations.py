@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from server.domain import page_token
 from server.domain.limits import page_size as size_of
+from server.domain.search import page_token
 from server.model.errors import InvalidRequest, NotFound, Reason, Unavailable
 from server.model.operation import Operation, OperationType
 from server.ports.operations import Operations as Record

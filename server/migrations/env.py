@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from server.adapters.sql.tables import tables
+from server.adapters.sql.core.tables import tables
 
 connection = context.config.attributes["connection"]
 context.configure(

@@ -7,7 +7,7 @@ from typing import Any
 
 from server.model.damage import NO_DAMAGE, Damage
 from server.model.ids import InstanceId, Version
-from server.model.tag import NewTag, TagFault
+from server.model.search.query_tag import NewTag, TagFault
 
 Locator = str
 """Where a blob lies. Opaque: made by the blob store, kept by the index, understood by the blob store alone."""
@@ -67,7 +67,7 @@ class BulkElement:
 class LevelAttributes:
     """What the index keeps of a data set at one level (study, series or instance).
 
-    keys: search key (keyword) → text to compare with, normalised by `server.dicom.attributes`; only non-empty ones.
+    keys: search key (keyword) → normalised text (see `server.dicom.matching.attributes`); only non-empty ones.
     elements: tag → DICOM JSON element, as returned by searches; only non-empty ones.
     invalid: tags of those elements whose values are invalid, or can't be compared → the keys made of them. At study
         and series level they never replace what another instance has.

@@ -1,7 +1,7 @@
 """What a picture of a frame depends on, and the work of making one.
 
 Plain values that cross to another process and can be keys of a cache; whoever makes pictures has numpy and codecs,
-whoever describes them (server/dicom/look.py) has not.
+whoever describes them (server/dicom/presentation/presentation.py) has not.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from server.model.pixels import PixelDescription
 class PictureFormat(StrEnum):
     """What a picture is written as; the value is the media type.
 
-    GIF and APNG are of animations: a job returns the blocks of one frame, which server/dicom/animation.py puts between
+    GIF and APNG are of animations: a job returns the blocks of one frame, which `presentation.animation` puts between
     others.
     """
 

@@ -1,4 +1,4 @@
-"""How far the scrub has come; see `server.domain.scrub`."""
+"""How far the scrub has come; see `server.domain.upkeep.scrub`."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -18,7 +18,7 @@ from server.model.instance import (
     StoredInstance,
 )
 from server.model.partition import Partition
-from server.model.query import Match, Query
+from server.model.search.query import Match, Query
 
 Batch = Sequence[NewInstance] | Callable[[], Sequence[NewInstance]]
 """Instances, or a function that returns them."""

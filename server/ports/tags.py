@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from server.model.operation import Operation
-from server.model.tag import NewTag, QueryStatus, Tag, TagError, TagFault, TagValue
+from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagError, TagFault, TagValue
 
 Extract = Callable[[bytes, Sequence[Tag], frozenset[str]], Mapping[int, TagValue | TagFault]]
 """From canonical DICOM JSON, tags and `NewInstance.invalid_tags`: what the data set has for the tags, by key.

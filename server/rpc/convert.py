@@ -14,16 +14,16 @@ from dicomstore.v1 import retrieve_service_pb2 as retrieve
 from dicomstore.v1 import store_service_pb2 as store
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from server.domain.extended_query_tags import WantedTag
-from server.domain.store import Failed, Stored, StoreResult
+from server.domain.search.query_tags import WantedTag
+from server.domain.store.receive import Failed, Stored, StoreResult
 from server.model.change import Change
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.model.ids import InstanceId, ResourceRef
 from server.model.instance import Finding, InstanceMetadata, ResourceState, StoredInstance, ValidationMode
 from server.model.operation import Operation, OperationState
 from server.model.partition import Partition
-from server.model.query import Level
-from server.model.tag import QueryStatus, Tag, TagError
+from server.model.search.query import Level
+from server.model.search.query_tag import QueryStatus, Tag, TagError
 
 _LEVELS = {
     tags.TAG_LEVEL_STUDY: Level.STUDY,

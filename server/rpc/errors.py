@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from server.domain.store import PROCESSING_FAILURE, Failed
+from server.domain.store.receive import PROCESSING_FAILURE, Failed
 from server.model.errors import (
     Aborted,
     AlreadyExists,

@@ -3,7 +3,7 @@
 from dicomstore.v1 import extended_query_tag_service_pb2 as pb
 from dicomstore.v1 import extended_query_tag_service_pb2_grpc
 
-from server.domain.extended_query_tags import ExtendedQueryTags
+from server.domain.search.query_tags import ExtendedQueryTags
 from server.rpc import convert
 from server.rpc.observe import Context
 

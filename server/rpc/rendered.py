@@ -6,9 +6,9 @@ from typing import TypeVar
 
 from dicomstore.v1 import retrieve_service_pb2 as pb
 
-from server.domain.omission import Omission
-from server.domain.rendered import Annotation, NotRendered, OpenRendered, RenderedRequest, WindowWish
-from server.domain.retrieve_rendered import Item
+from server.domain.render.rendered import Item
+from server.domain.render.request import Annotation, NotRendered, OpenRendered, RenderedRequest, WindowWish
+from server.domain.retrieve.omission import Omission
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.model.rendering import IccProfile, Viewport, WindowFunction
 from server.rpc import convert

@@ -7,14 +7,14 @@ from typing import Any
 from dicomstore.v1 import retrieve_service_pb2 as pb
 from dicomstore.v1 import retrieve_service_pb2_grpc
 
-from server.domain.omission import Omission
-from server.domain.pace import Pace
-from server.domain.retrieve_all_bulk_data import BulkItem, FailedBulkItem, RetrieveAllBulkData
-from server.domain.retrieve_bulk_data import RetrieveBulkData
-from server.domain.retrieve_frames import FailedFrame, OpenFrame, RetrieveFrames
-from server.domain.retrieve_instances import FailedInstance, OpenInstance, RetrieveInstances
-from server.domain.retrieve_metadata import OpenMetadata, RetrieveMetadata
-from server.domain.retrieve_rendered import RetrieveRendered
+from server.domain.flow.response_budget import Pace
+from server.domain.render.rendered import RetrieveRendered
+from server.domain.retrieve.all_bulk_data import BulkItem, FailedBulkItem, RetrieveAllBulkData
+from server.domain.retrieve.bulk_data import RetrieveBulkData
+from server.domain.retrieve.frames import FailedFrame, OpenFrame, RetrieveFrames
+from server.domain.retrieve.instances import FailedInstance, OpenInstance, RetrieveInstances
+from server.domain.retrieve.metadata import OpenMetadata, RetrieveMetadata
+from server.domain.retrieve.omission import Omission
 from server.model.errors import DicomStoreError
 from server.rpc import convert
 from server.rpc.observe import Context

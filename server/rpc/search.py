@@ -3,10 +3,10 @@
 from dicomstore.v1 import search_service_pb2 as pb
 from dicomstore.v1 import search_service_pb2_grpc
 
-from server.domain.search import Search
-from server.domain.search_request import SearchRequest, Term
+from server.domain.search.request import SearchRequest, Term
+from server.domain.search.search import Search
 from server.model.errors import InvalidRequest, Reason
-from server.model.query import Level
+from server.model.search.query import Level
 from server.rpc import convert
 from server.rpc.observe import Context
 

@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator
 from dicomstore.v1 import store_service_pb2 as pb
 from dicomstore.v1 import store_service_pb2_grpc
 
-from server.domain.store import Receiver, Store, StoreTarget, Turn
+from server.domain.flow.ingest_budget import BASE_BYTES, Room, Share, busy
+from server.domain.store.receive import Receiver, Store, StoreTarget, Turn
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.rpc import convert, errors
 from server.rpc.observe import Context, request_id
-from server.rpc.room import BASE_BYTES, Room, Share, busy
 
 _FINISHING = 100
 _UNSENT = 4096

@@ -18,11 +18,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, make_url, text
 
+from server.adapters.sql.core.tables import REVISION, tables
 from server.adapters.sql.engine import migrate, open_database, schema_state
-from server.adapters.sql.tables import REVISION, tables
 from server.model.ids import DEFAULT_PARTITION, ResourceRef
-from server.model.kept import kept_text
-from server.model.query import Between, Condition, During, Equals, Level, NameMatches, Query
+from server.model.search.query import Between, Condition, During, Equals, Level, NameMatches, Query
+from server.model.search.return_keys import kept_text
 
 MIGRATIONS = Path(__file__).parents[2] / "server" / "migrations"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from server.adapters import appending
-from server.adapters.packed_blobs import PackedBlobs
-from server.adapters.records import trailer_bytes
-from server.adapters.segments import LIVING, erase, header, read_record, record_bytes, record_of
+from server.adapters.blobs.packed import PackedBlobs
+from server.adapters.blobs.records import trailer_bytes
+from server.adapters.blobs.segment_files import appending
+from server.adapters.blobs.segment_files.segments import LIVING, erase, header, read_record, record_bytes, record_of
 from server.model.errors import DataLoss, Exhausted, Reason
 from server.ports.blobs import BlobStore
 from tests.contract.blobs import RECEIPT, BlobStoreContract, all_blobs, flip_below, get, put
@@ -238,7 +238,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from server.model.ids import DEFAULT_PARTITION
 from server.model.receipt import Receipt
-from server.adapters.packed_blobs import PackedBlobs
+from server.adapters.blobs.packed import PackedBlobs
 
 async def main():
     store = await PackedBlobs(Path(sys.argv[1])).__aenter__()

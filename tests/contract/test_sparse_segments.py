@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from server.adapters import appending, sparse_segments
-from server.adapters.packed_blobs import PackedBlobs
-from server.adapters.segments import record_of
+from server.adapters.blobs.packed import PackedBlobs
+from server.adapters.blobs.segment_files import appending, sparse_segments
+from server.adapters.blobs.segment_files.segments import record_of
 from server.ports.blobs import BlobStore
 from tests.contract.blobs import all_blobs, get, put
 from tests.contract.test_packed_blobs import overwrite, segments
@@ -44,7 +44,9 @@ async def test_what_lives_in_a_mostly_dead_segment_is_to_be_moved(
     tmp_path: Path, store: PackedBlobs, has_holes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not has_holes:
-        monkeypatch.setattr("server.adapters.segments._PUNCH_HOLE_KEEP_SIZE", -1)  # which no filesystem knows
+        monkeypatch.setattr(
+            "server.adapters.blobs.segment_files.segments._PUNCH_HOLE_KEEP_SIZE", -1
+        )  # which no filesystem knows
     size = 6000 if has_holes else SIZE  # whole blocks come back, their rests do not
     locators = await fill(tmp_path, 100, size)
     await store.delete(locators[:-10])
@@ -80,7 +82,7 @@ async def test_a_segment_that_was_not_looked_through_is_looked_at_again(tmp_path
 
 
 async def test_batches_are_a_few_mebibytes(tmp_path: Path, store: PackedBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.adapters.segments._PUNCH_HOLE_KEEP_SIZE", -1)
+    monkeypatch.setattr("server.adapters.blobs.segment_files.segments._PUNCH_HOLE_KEEP_SIZE", -1)
     locators = await fill(tmp_path, 40, 900_000)
     await store.delete(locators[:-15])
     batches = [batch async for batch in store.sparse()]

@@ -12,9 +12,9 @@ import orjson
 from sqlalchemy import create_engine, text
 
 from server.adapters.sql.engine import Database
-from server.dicom.tags import new_tag
+from server.dicom.matching.query_tags import new_tag
 from server.model.operation import Operation, OperationState
-from server.model.query import Level
+from server.model.search.query import Level
 from tests.contract.index.samples import NOON, sample
 from tests.e2e.archive import ROOT
 

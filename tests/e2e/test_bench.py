@@ -12,11 +12,12 @@ from xml.etree import ElementTree
 import grpc
 import pytest
 
-from bench import core, ghz, memory, report, rpc
+from bench import memory, report
 from bench.archive import Archive, running_archive
 from bench.figures import GRPC_COLUMNS, table
-from bench.ghz import Outcome
-from bench.scenarios import PARTITION, SCENARIOS, Load, Scenario, received, sent
+from bench.rpc import core, ghz, rpc
+from bench.rpc.ghz import Outcome
+from bench.rpc.scenarios import PARTITION, SCENARIOS, Load, Scenario, received, sent
 from bench.sets import Sets, store
 from bench.workloads import WORKLOADS
 from tests.e2e.archive import ROOT

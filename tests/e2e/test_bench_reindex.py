@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from bench import reindex
+from bench.index import reindex
 from tests.e2e.archive import ROOT
 
 
 @pytest.mark.timeout(180)
 def test_a_small_index_is_indexed_by_new_tags_as_one_that_had_them_from_the_start() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.reindex", "--instances", "6000"],
+        [sys.executable, "-m", "bench.index.reindex", "--instances", "6000"],
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"},
         capture_output=True,

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.index_scale import kinds
+from bench.index.scale import kinds
 from tests.e2e.archive import ROOT
 
 INSTANCES = 5000
@@ -15,7 +15,7 @@ def test_a_small_index_is_filled_and_searched_in_every_way(tmp_path: Path) -> No
     output = tmp_path / "rows.jsonl"
     arguments = ["--instances", str(INSTANCES), "--database", str(tmp_path / "index.db"), "--output", str(output)]
     done = subprocess.run(
-        [sys.executable, "-m", "bench.index_scale", *arguments],
+        [sys.executable, "-m", "bench.index.scale", *arguments],
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"},
         capture_output=True,

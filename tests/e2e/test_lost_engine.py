@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from server.adapters.sql.engine import Database, migrate, open_database
-from server.dicom.tags import extract
+from server.dicom.matching.query_tags import extract
 from server.model.operation import Operation, OperationState
 from tests.contract.index.samples import NOON
 from tests.e2e.reindexing import (

@@ -32,7 +32,7 @@ def mammogram() -> bytes:
 def held(archive: Archive) -> int:
     """Return the proportional set size (proc(5), smaps_rollup) of nodes and pixel workers."""
     size = 0
-    for process in (*of_kind(archive, "node"), *of_kind(archive, "server.adapters.worker_process")):
+    for process in (*of_kind(archive, "node"), *of_kind(archive, "server.adapters.workers.process")):
         try:
             [kilobytes] = re.findall(r"^Pss: +(\d+) kB", Path(f"/proc/{process}/smaps_rollup").read_text(), re.M)
         except (OSError, ValueError):  # it has ended

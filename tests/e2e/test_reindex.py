@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.adapters.sql.engine import Database, migrate, open_database
-from server.dicom.tags import extract
+from server.dicom.matching.query_tags import extract
 from server.model.operation import OperationState
 from tests.contract.index.samples import NOON
 from tests.e2e.reindexing import (

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench import index_data
+from bench.index import data as index_data
 from server.adapters.sql.engine import migrate, open_database
 from tests.e2e.archive import ROOT, Archive, running_archive
 

@@ -19,17 +19,17 @@ from typing import Any
 import google_crc32c
 
 from server import bootstrap
-from server.adapters.packed_blobs import PackedBlobs
+from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.sql import engine
-from server.adapters.sql.progress import Progress
-from server.domain.commit import Committer
-from server.domain.compaction import Compaction
+from server.adapters.sql.core.progress import Progress
 from server.domain.damage import DamageRecord
-from server.domain.housekeeping import Housekeeping
 from server.domain.partitions import PartitionGate
-from server.domain.steady_clock import SteadyClock
-from server.domain.store import Store, Stored
-from server.domain.writing import Writing
+from server.domain.store.commit import Committer
+from server.domain.store.receive import Store, Stored
+from server.domain.store.writability import Writing
+from server.domain.upkeep.compaction import Compaction
+from server.domain.upkeep.garbage import Housekeeping
+from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.errors import DicomStoreError
 from server.model.ids import DEFAULT_PARTITION, InstanceId, ResourceRef
 from server.model.instance import ValidationMode

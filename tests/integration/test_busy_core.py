@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from grpc_status._async import from_call
 
 from server.bootstrap import running
-from server.rpc.room import BASE_BYTES, Room
+from server.domain.flow.ingest_budget import BASE_BYTES, Room
 from tests.core import CoreClient, settings_for
 from tests.data import new_uid, part10
 

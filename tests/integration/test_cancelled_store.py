@@ -1,4 +1,4 @@
-"""An instance that is given up between its blob and its row leaves no blob (server/domain/store.py)."""
+"""An instance that is given up between its blob and its row leaves no blob (server/domain/store/receive.py)."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from server.adapters.memory_blobs import MemoryBlobs
+from server.adapters.blobs.memory import MemoryBlobs
 from server.adapters.sql.engine import migrate, open_database
 from server.domain.access import Access
-from server.domain.commit import Committer
 from server.domain.damage import DamageRecord
 from server.domain.partitions import PartitionGate
-from server.domain.store import Store, Turn
-from server.domain.writing import Writing
+from server.domain.store.commit import Committer
+from server.domain.store.receive import Store, Turn
+from server.domain.store.writability import Writing
 from server.model.instance import ValidationMode
 from server.model.receipt import Receipt
 from tests.data import part10

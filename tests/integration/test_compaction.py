@@ -1,4 +1,4 @@
-"""Moving blobs together, with a real index and real segments (server/domain/compaction.py)."""
+"""Moving blobs together, with a real index and real segments (server/domain/upkeep/compaction.py)."""
 
 import asyncio
 import random
@@ -13,16 +13,16 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from server.adapters import sparse_segments
-from server.adapters.packed_blobs import PackedBlobs
-from server.adapters.segments import path_of, record_of
+from server.adapters.blobs.packed import PackedBlobs
+from server.adapters.blobs.segment_files import sparse_segments
+from server.adapters.blobs.segment_files.segments import path_of, record_of
 from server.adapters.sql.engine import Database, migrate, open_database
 from server.domain.access import Access
-from server.domain.audit import Audit, Report
-from server.domain.commit import Committer
-from server.domain.compaction import LEAST_GRACE, Compaction
-from server.domain.housekeeping import Housekeeping
-from server.domain.steady_clock import SteadyClock
+from server.domain.store.commit import Committer
+from server.domain.upkeep.audit import Audit, Report
+from server.domain.upkeep.compaction import LEAST_GRACE, Compaction
+from server.domain.upkeep.garbage import Housekeeping
+from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.errors import DataLoss, Exhausted, Reason
 from server.model.ids import DEFAULT_PARTITION, InstanceId, ResourceRef, Uid
 from server.model.instance import Added, LevelAttributes, NewInstance
@@ -339,10 +339,10 @@ DIES = """
 import asyncio, os, sys, threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from server.adapters.packed_blobs import PackedBlobs
+from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.sql.engine import open_database
-from server.domain.commit import Committer
-from server.domain.compaction import Compaction
+from server.domain.store.commit import Committer
+from server.domain.upkeep.compaction import Compaction
 
 root, after_s = Path(sys.argv[1]), float(sys.argv[2])
 now = lambda: datetime(2026, 3, 2, tzinfo=UTC)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from server.adapters.memory_blobs import MemoryBlobs
+from server.adapters.blobs.memory import MemoryBlobs
 from server.adapters.sql.engine import Database, migrate, open_database
-from server.domain.pace import Pace
+from server.domain.flow.response_budget import Pace
 from server.domain.partitions import PartitionGate
-from server.domain.reading import Reading
-from server.domain.retrieve_metadata import OpenMetadata, RetrieveMetadata
+from server.domain.retrieve.blob_reader import Reading
+from server.domain.retrieve.metadata import OpenMetadata, RetrieveMetadata
 from server.model.instance import ResourceState
 from tests.contract.index.samples import NOON, identity, sample, study_ref
 

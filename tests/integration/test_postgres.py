@@ -14,7 +14,7 @@ from dicomstore.v1 import search_service_pb2 as search
 from sqlalchemy import make_url
 
 from server.adapters.sql.engine import open_database
-from server.dicom.tags import extract
+from server.dicom.matching.query_tags import extract
 from tests.core import CoreClient, Ref, ref_of
 from tests.data import new_uid, part10
 from tests.integration.conftest import a_core

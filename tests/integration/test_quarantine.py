@@ -1,4 +1,4 @@
-"""Blobs that the index does not know are kept (server/domain/housekeeping.py, server/domain/commit.py)."""
+"""Blobs that the index does not know are kept (server/domain/upkeep/garbage.py, server/domain/store/commit.py)."""
 
 import shutil
 from datetime import timedelta

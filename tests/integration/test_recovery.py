@@ -1,4 +1,4 @@
-"""Making a lost index anew from the blobs, and completing an old one (server/domain/recovery.py)."""
+"""Making a lost index anew from the blobs, and completing an old one (server/domain/upkeep/recovery.py)."""
 
 import random
 import shutil
@@ -11,9 +11,9 @@ import pytest
 from dicomstore.v1 import change_feed_service_pb2 as feed
 from dicomstore.v1 import retrieve_service_pb2 as retrieve
 
-from server.adapters.packed_blobs import PackedBlobs
+from server.adapters.blobs.packed import PackedBlobs
 from server.bootstrap import auditing, recover
-from server.domain.recovery import Recovered
+from server.domain.upkeep.recovery import Recovered
 from server.model.errors import Reason, Unavailable
 from server.model.ids import DEFAULT_PARTITION
 from server.model.receipt import Receipt

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from server.adapters.packed_blobs import PackedBlobs
-from server.adapters.scrub_file import ScrubFile
+from server.adapters.blobs.packed import PackedBlobs
+from server.adapters.blobs.scrub_file import ScrubFile
 from server.adapters.sql.engine import open_database
 from server.bootstrap import running
 from server.domain.access import Access
 from server.domain.damage import DamageRecord
-from server.domain.scrub import Scrub
+from server.domain.upkeep.scrub import Scrub
 from server.model.scrub import ScrubPosition
 from server.ports.index import InstanceIndex
 from tests.contract.blobs import flip_below, flipped

@@ -1,6 +1,6 @@
 """Search over the embedded index, with instances made by pydicom.
 
-What conditions mean one by one is told in tests/unit/server/test_matching.py; here is what only shows with an index.
+Single conditions are tested in tests/unit/server/dicom/matching/test_matching.py.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from pydicom.data import get_charset_files
 from pydicom.dataset import Dataset
 
 from server.adapters.sql.engine import Database, migrate, open_database
-from server.dicom.attributes import SEARCH_KEYS, attributes_of
-from server.dicom.matching import conditions
+from server.dicom.matching.attributes import SEARCH_KEYS, attributes_of
+from server.dicom.matching.matching import conditions
 from server.domain.partitions import PartitionGate
-from server.domain.search import Search, SearchResult
-from server.domain.search_request import SearchRequest, Term
+from server.domain.search.request import SearchRequest, Term
+from server.domain.search.search import Search, SearchResult
 from server.model.errors import InvalidRequest, Reason, WrongState
 from server.model.ids import DEFAULT_PARTITION, InstanceId, Uid
 from server.model.instance import LevelAttributes, NewInstance
-from server.model.query import MOST_METADATA, Level
+from server.model.search.query import MOST_METADATA, Level
 from tests.data import EXPLICIT_LITTLE, dataset, new_uid
 from tests.reference_matcher import holds
 

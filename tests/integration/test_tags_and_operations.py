@@ -15,7 +15,7 @@ from dicomstore.v1 import (
 from dicomstore.v1 import operation_service_pb2 as operation_pb
 
 from server.adapters.sql.engine import open_database
-from server.dicom.tags import extract
+from server.dicom.matching.query_tags import extract
 from tests.core import CoreClient, reason_of, settings_for
 from tests.data import part10
 

@@ -26,7 +26,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import set_pixel_data
 from pydicom.uid import UID
 
-from server.dicom.meta import FileMeta, read_meta
+from server.dicom.part10.file_meta import FileMeta, read_meta
 from tests.core import CoreClient, Ref, id_of, ref_of, stream_reason
 from tests.corpus import corpus, name_of
 from tests.data import (
@@ -50,7 +50,7 @@ MPEG2 = "1.2.840.10008.1.2.4.100"
 NATIVE = [IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED]
 COMPRESSED = [RLE_LOSSLESS, JPEG_LS, JPEG_2000_LOSSLESS]
 
-# Attributes that re-encoding may change (server/dicom/transcode.py).
+# Attributes that re-encoding may change (server/dicom/pixel_data/image_pixel_module.py).
 DESCRIBING = {
     "PhotometricInterpretation",
     "PlanarConfiguration",

@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
+from server.adapters.sql.core.tables import changes, instances, metadata, partitions, series, studies
+from server.adapters.sql.core.times import to_datetime, to_microseconds
+from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.rows import AnyRow
-from server.adapters.sql.tables import changes, instances, metadata, partitions, series, studies
-from server.adapters.sql.times import to_datetime, to_microseconds
-from server.adapters.sql.transactions import Transactions
 from server.model.change import Change, ChangeAction, ChangeState, ChangeWindow
 from server.model.ids import InstanceId, PartitionName, Uid, Version
 

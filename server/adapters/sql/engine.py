@@ -19,23 +19,23 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from server.adapters.sql.changes import SqlChangeLog
-from server.adapters.sql.clock import SqlClockRecord
-from server.adapters.sql.counters import Counters
-from server.adapters.sql.deadlines import Deadline
-from server.adapters.sql.identity import bind, identity
+from server.adapters.sql.core.clock import SqlClockRecord
+from server.adapters.sql.core.counters import Counters
+from server.adapters.sql.core.deadlines import Deadline
+from server.adapters.sql.core.identity import bind, identity
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.progress import Progress
+from server.adapters.sql.core.tables import REVISION
+from server.adapters.sql.core.transactions import READERS, Kind, Transactions, commit, translated
+from server.adapters.sql.core.write_order import FileTurns, Turns
 from server.adapters.sql.instances import SqlInstanceIndex
-from server.adapters.sql.locators import named
 from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
-from server.adapters.sql.prepared import Prepared
-from server.adapters.sql.progress import Progress
-from server.adapters.sql.tables import REVISION
-from server.adapters.sql.tags import SqlTags
-from server.adapters.sql.transactions import READERS, Kind, Transactions, commit, translated
-from server.adapters.sql.turns import FileTurns, Turns
+from server.adapters.sql.query_tags.tags import SqlTags
+from server.adapters.sql.writing.locators import named
 from server.model.archive import ArchiveId, IndexIdentity, Mark
 from server.model.instance import Locator
-from server.model.tag import Tag, TagFault, TagValue
+from server.model.search.query_tag import Tag, TagFault, TagValue
 from server.ports.clock import ClockRecord
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.operations import Operations

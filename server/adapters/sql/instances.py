@@ -7,16 +7,16 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from server.adapters.sql import reading
-from server.adapters.sql.adding import add
-from server.adapters.sql.counters import Counters
-from server.adapters.sql.counting import count
-from server.adapters.sql.damage import change_damage
-from server.adapters.sql.deleting import delete_resource
-from server.adapters.sql.locators import erasable, erased, known, named, relocate, visible
+from server.adapters.sql.core.counters import Counters
+from server.adapters.sql.core.tables import REVISION
+from server.adapters.sql.core.transactions import Transactions, Work
 from server.adapters.sql.partitions import PartitionKeys
-from server.adapters.sql.search import check_size, search
-from server.adapters.sql.tables import REVISION
-from server.adapters.sql.transactions import Transactions, Work
+from server.adapters.sql.search.counting import count
+from server.adapters.sql.search.search import check_size, search
+from server.adapters.sql.writing.adding import add
+from server.adapters.sql.writing.damage import change_damage
+from server.adapters.sql.writing.deleting import delete_resource
+from server.adapters.sql.writing.locators import erasable, erased, known, named, relocate, visible
 from server.model.damage import Damage
 from server.model.errors import Reason, Unavailable
 from server.model.ids import InstanceId, PartitionName, ResourceRef, Version
@@ -29,7 +29,7 @@ from server.model.instance import (
     ResourceState,
     StoredInstance,
 )
-from server.model.query import Match, Query
+from server.model.search.query import Match, Query
 from server.ports.index import Batch
 from server.ports.tags import Extract
 

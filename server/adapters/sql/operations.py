@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from server.adapters.sql.counters import Counters
-from server.adapters.sql.tables import operations, tags
-from server.adapters.sql.times import to_datetime, to_microseconds
-from server.adapters.sql.transactions import Transactions
+from server.adapters.sql.core.counters import Counters
+from server.adapters.sql.core.tables import operations, tags
+from server.adapters.sql.core.times import to_datetime, to_microseconds
+from server.adapters.sql.core.transactions import Transactions
 from server.model.operation import Operation, OperationState, OperationType
 
 _FIRST_FINAL = int(OperationState.SUCCEEDED)

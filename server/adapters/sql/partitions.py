@@ -5,10 +5,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
 
-from server.adapters.sql.counters import Counters
-from server.adapters.sql.tables import partitions
-from server.adapters.sql.times import to_datetime, to_microseconds
-from server.adapters.sql.transactions import Transactions
+from server.adapters.sql.core.counters import Counters
+from server.adapters.sql.core.tables import partitions
+from server.adapters.sql.core.times import to_datetime, to_microseconds
+from server.adapters.sql.core.transactions import Transactions
 from server.model.ids import PartitionName
 from server.model.partition import Partition
 

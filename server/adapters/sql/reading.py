@@ -4,8 +4,16 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import BigInteger, Connection, and_, bindparam, literal_column, select
 
-from server.adapters.sql.locators import slices
-from server.adapters.sql.prepared import Prepared
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.tables import (
+    FRAMES_PER_CHUNK,
+    bulk_elements,
+    frame_chunks,
+    instances,
+    metadata,
+    series,
+    studies,
+)
 from server.adapters.sql.rows import (
     PIXELS,
     SERIES_KEY,
@@ -17,15 +25,7 @@ from server.adapters.sql.rows import (
     stored_instance,
     within,
 )
-from server.adapters.sql.tables import (
-    FRAMES_PER_CHUNK,
-    bulk_elements,
-    frame_chunks,
-    instances,
-    metadata,
-    series,
-    studies,
-)
+from server.adapters.sql.writing.locators import slices
 from server.model.ids import InstanceId, ResourceRef
 from server.model.instance import BulkElement, InstanceMetadata, PixelLayout, ResourceState, StoredInstance
 

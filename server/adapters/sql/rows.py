@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, select
 
-from server.adapters.sql.tables import instances, partitions, series, studies
+from server.adapters.sql.core.tables import instances, partitions, series, studies
 from server.model.damage import NO_DAMAGE, damage_of
 from server.model.ids import InstanceId, PartitionName, ResourceRef, Uid, Version
 from server.model.instance import PixelLayout, StoredInstance

@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.dicom.codecs.decode import decode, decode_words
-from server.dicom.codecs.syntaxes import RLE, UNCODED
-from server.dicom.picture import Placement, placement
-from server.dicom.rendering import gif, png
+from server.dicom.pixel_data.codecs.decode import decode, decode_words
+from server.dicom.pixel_data.codecs.syntaxes import RLE, UNCODED
+from server.dicom.presentation.image_size import Placement, placement
 from server.dicom.rendering.color import rgb_of
+from server.dicom.rendering.formats import gif, png
+from server.dicom.rendering.formats.jpeg import jpeg_of
 from server.dicom.rendering.grey import Pixels, painted_numbers, painted_words
-from server.dicom.rendering.jpeg import jpeg_of
+from server.dicom.rendering.icc_profiles import in_colors
 from server.dicom.rendering.overlays import draw_overlays
-from server.dicom.rendering.profiles import in_colors
-from server.dicom.rendering.shape import placed
 from server.dicom.rendering.shortcut import stored_jpeg
 from server.dicom.rendering.text import annotated
+from server.dicom.rendering.viewport import placed
 from server.model.pixels import PixelDescription
 from server.model.rendering import IccProfile, Output, PictureFormat, RenderFrame
 

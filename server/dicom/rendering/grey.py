@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.dicom.rendering.meanings import (
+from server.dicom.rendering.lookup_tables import palette_colors
+from server.dicom.rendering.modality import (
     Encoding,
     Meanings,
     Modality,
@@ -23,7 +24,6 @@ from server.dicom.rendering.meanings import (
     padding_of,
     values_of,
 )
-from server.dicom.rendering.tables import palette_colors
 from server.dicom.rendering.voi import Range, Voi, chosen_voi, shades
 from server.model.pixels import PixelDescription
 from server.model.rendering import Look, Output, Palette, PixelPresentation

@@ -1,10 +1,10 @@
 """Frames that are stored as what is asked for."""
 
-from server.dicom.codecs.headers import read_jpeg
-from server.dicom.codecs.syntaxes import JPEG_BASELINE
-from server.dicom.picture import Placement
-from server.dicom.rendering.jpeg import PROFILE_HEAD, with_profile
-from server.dicom.rendering.profiles import own_profile
+from server.dicom.pixel_data.codecs.headers import read_jpeg
+from server.dicom.pixel_data.codecs.syntaxes import JPEG_BASELINE
+from server.dicom.presentation.image_size import Placement
+from server.dicom.rendering.formats.jpeg import PROFILE_HEAD, with_profile
+from server.dicom.rendering.icc_profiles import own_profile
 from server.model.rendering import IccProfile, PictureFormat, RenderFrame
 
 _BEST_QUALITY = 100

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from server.dicom.rendering.tables import fractions_of, looked_up
+from server.dicom.rendering.lookup_tables import fractions_of, looked_up
 from server.model.rendering import Look, LookupTable, Output, Window, WindowFunction
 
 Range = tuple[float, float]

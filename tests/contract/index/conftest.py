@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, delete, update
 
+from server.adapters.sql.core.tables import counters, tables
+from server.adapters.sql.core.tables import partitions as partition_table
 from server.adapters.sql.engine import Database, migrate, open_database
-from server.adapters.sql.tables import counters, tables
-from server.adapters.sql.tables import partitions as partition_table
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from tests.conftest import PostgresDatabases
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from server.model.ids import ResourceRef
-from server.model.query import Condition, Level, Match, Matcher, Query
+from server.model.search.query import Condition, Level, Match, Matcher, Query
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, sample
 

@@ -7,7 +7,7 @@ import pytest
 from server.model.errors import NotFound, Reason
 from server.model.ids import DEFAULT_PARTITION, InstanceId, PartitionName
 from server.model.instance import Added, AlreadyStored, LevelAttributes, NewInstance, ResourceState, StoredInstance
-from server.model.query import Condition, Equals, Level, Match, NameMatches, Query
+from server.model.search.query import Condition, Equals, Level, Match, NameMatches, Query
 from server.ports.index import ChangeLog, InstanceIndex
 from tests.contract.index.samples import (
     EVERYTHING,

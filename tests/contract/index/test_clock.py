@@ -1,4 +1,4 @@
-"""The recorded time (server/ports/clock.py), and the clock that continues from it (server/domain/steady_clock.py)."""
+"""The recorded time (server/ports/clock.py), and the clock that continues from it (steady_clock.py)."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from server.adapters.sql.engine import Database
-from server.domain.steady_clock import SteadyClock, clock_problem
+from server.domain.upkeep.steady_clock import SteadyClock, clock_problem
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

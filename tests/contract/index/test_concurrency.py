@@ -8,12 +8,12 @@ from collections import Counter
 
 from sqlalchemy import create_engine, insert, update
 
+from server.adapters.sql.core.tables import counters, erasures
 from server.adapters.sql.engine import Database, open_database
-from server.adapters.sql.tables import counters, erasures
 from server.model.change import ChangeState, ChangeWindow
 from server.model.ids import PartitionName
 from server.model.instance import Added, AlreadyStored, NewInstance, ResourceState
-from server.model.query import Condition, Equals, Level, Query
+from server.model.search.query import Condition, Equals, Level, Query
 from server.ports.index import ChangeLog, InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, identity, sample, series_ref, study_ref
 

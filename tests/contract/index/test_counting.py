@@ -2,9 +2,9 @@
 
 import pytest
 
-from server.adapters.sql import study_search
+from server.adapters.sql.search import study_search
 from server.model.ids import PartitionName, ResourceRef
-from server.model.query import Between, Condition, Empty, Equals, Level, Like, NameMatches, Query
+from server.model.search.query import Between, Condition, Empty, Equals, Level, Like, NameMatches, Query
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, modality, sample, series_ref, study_ref
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import create_engine, func, make_url, select
 
-from server.adapters.sql.tables import tables
+from server.adapters.sql.core.tables import tables
 from server.model.ids import PartitionName, ResourceRef
 from server.model.instance import Added, BulkElement, PixelLayout, ResourceState
-from server.model.query import Level, Query
+from server.model.search.query import Level, Query
 from server.ports.index import ChangeLog, InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, identity, modality, sample, series_ref, study_ref, uid
 

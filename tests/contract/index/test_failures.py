@@ -17,7 +17,7 @@ from server.adapters.sql.engine import Database, migrate, open_database, schema_
 from server.model.change import ChangeWindow
 from server.model.errors import DicomStoreError, NotFound, Reason, Unavailable
 from server.model.ids import PartitionName
-from server.model.query import Level, Query
+from server.model.search.query import Level, Query
 from tests.conftest import PostgresDatabases
 from tests.contract.index.samples import EVERYTHING, NOON, identity, sample, study_ref
 

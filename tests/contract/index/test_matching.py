@@ -6,7 +6,7 @@ import pytest
 
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import ResourceRef
-from server.model.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords
+from server.model.search.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import NOON, identity, sample, uid
 from tests.contract.index.searches import search, store_values, studies

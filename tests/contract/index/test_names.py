@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.model.query import NameMatches, NameWords
+from server.model.search.query import NameMatches, NameWords
 from server.ports.index import InstanceIndex
 from tests.contract.index.searches import store_values, studies
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from server.adapters.sql.engine import Database
-from server.model.query import Condition, Level, Like, Query
+from server.model.search.query import Condition, Level, Like, Query
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, identity, sample, series_ref, study_ref, uid
 

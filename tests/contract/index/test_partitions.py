@@ -6,7 +6,7 @@ from server.model.change import ChangeState, ChangeWindow
 from server.model.ids import DEFAULT_PARTITION, PartitionName, ResourceRef
 from server.model.instance import Added, ResourceState
 from server.model.partition import Partition
-from server.model.query import Condition, Equals, Level, Query
+from server.model.search.query import Condition, Equals, Level, Query
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from tests.contract.index.samples import NOON, identity, sample, series_ref, study_ref
 

@@ -12,11 +12,22 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, event, make_url
 
-from server.adapters.sql import search, study_search
+from server.adapters.sql.core.tables import STUDIES_PER_BLOCK, study_blocks
 from server.adapters.sql.engine import Database, open_database
-from server.adapters.sql.study_search import FAR
-from server.adapters.sql.tables import STUDIES_PER_BLOCK, study_blocks
-from server.model.query import Between, Condition, During, Empty, Equals, Level, Like, NameMatches, NameWords, Query
+from server.adapters.sql.search import search, study_search
+from server.adapters.sql.search.study_search import FAR
+from server.model.search.query import (
+    Between,
+    Condition,
+    During,
+    Empty,
+    Equals,
+    Level,
+    Like,
+    NameMatches,
+    NameWords,
+    Query,
+)
 from tests.contract.index.samples import EVERYTHING, NOON, identity, modality, sample, series_ref, study_ref, uid
 
 Statement = tuple[str, Any]

@@ -6,10 +6,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.adapters.sql import search
+from server.adapters.sql.search import search
 from server.model.instance import LevelAttributes
-from server.model.moment import FIRST_TIME, LAST_TIME
-from server.model.query import Between, Condition, During, Empty, Equals, Level, Like, NameMatches, NameWords, Query
+from server.model.search.date_time import FIRST_TIME, LAST_TIME
+from server.model.search.query import (
+    Between,
+    Condition,
+    During,
+    Empty,
+    Equals,
+    Level,
+    Like,
+    NameMatches,
+    NameWords,
+    Query,
+)
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, sample, study_ref, uid
 from tests.contract.index.searches import studies

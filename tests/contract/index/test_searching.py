@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from server.model.ids import PartitionName, ResourceRef
-from server.model.query import MOST_METADATA, Condition, Equals, Level, Like, Matcher
+from server.model.search.query import MOST_METADATA, Condition, Equals, Level, Like, Matcher
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, identity, modality, sample, series_ref, study_ref, text, uid
 from tests.contract.index.searches import search, studies

@@ -13,8 +13,8 @@ from server.adapters.sql.engine import Database, open_database
 from server.model.ids import ResourceRef
 from server.model.instance import Added, Faulty, NewInstance
 from server.model.operation import OperationType
-from server.model.query import Level
-from server.model.tag import NewTag, QueryStatus, Tag, TagFault, TagValue
+from server.model.search.query import Level
+from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagFault, TagValue
 from tests.contract.index.samples import NOON, sample, series_ref, study_ref
 
 TAGS = {

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from server.adapters.sql.engine import Database, open_database
-from server.model.query import Between, Condition, Equals, Level, Matcher, NameMatches, Numbers, Query
-from server.model.tag import NewTag, Tag, TagFault, TagValue, index_key
+from server.model.search.query import Between, Condition, Equals, Level, Matcher, NameMatches, Numbers, Query
+from server.model.search.query_tag import NewTag, Tag, TagFault, TagValue, index_key
 from tests.contract.index.samples import EVERYTHING, NOON, modality, sample
 from tests.contract.index.test_plans import Statement, plans, statements
 

@@ -9,11 +9,11 @@ import orjson
 import pytest
 from sqlalchemy import text
 
-from server.adapters.sql import tags as sql_tags
 from server.adapters.sql.engine import Database, open_database
+from server.adapters.sql.query_tags import tags as sql_tags
 from server.model.operation import OperationState
-from server.model.query import Level
-from server.model.tag import NewTag, Tag, TagFault, TagStatus, TagValue
+from server.model.search.query import Level
+from server.model.search.query_tag import NewTag, Tag, TagFault, TagStatus, TagValue
 from tests.contract.index.samples import NOON, sample
 
 A, B = "a" * 32, "b" * 32

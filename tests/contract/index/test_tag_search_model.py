@@ -8,10 +8,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.adapters.sql import tag_search
 from server.adapters.sql.engine import Database, open_database
-from server.model.query import Between, Condition, Empty, Equals, Level, Like, NameMatches, NameWords, Numbers, Query
-from server.model.tag import NewTag, Tag, TagFault, TagValue, index_key
+from server.adapters.sql.search import tag_search
+from server.model.search.query import (
+    Between,
+    Condition,
+    Empty,
+    Equals,
+    Level,
+    Like,
+    NameMatches,
+    NameWords,
+    Numbers,
+    Query,
+)
+from server.model.search.query_tag import NewTag, Tag, TagFault, TagValue, index_key
 from tests.contract.index.samples import EVERYTHING, NOON, modality, sample, study_ref
 from tests.reference_matcher import holds
 

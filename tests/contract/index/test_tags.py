@@ -13,8 +13,8 @@ from server.model.errors import AlreadyExists, Exhausted, Reason, WrongState
 from server.model.ids import PartitionName
 from server.model.instance import NewInstance
 from server.model.operation import OperationState, OperationType
-from server.model.query import Level
-from server.model.tag import NewTag, QueryStatus, Tag, TagFault, TagStatus, TagValue
+from server.model.search.query import Level
+from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagFault, TagStatus, TagValue
 from tests.contract.index.samples import NOON, identity, sample, series_ref, study_ref
 
 LATER = NOON + timedelta(minutes=1)

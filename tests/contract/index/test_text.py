@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
-from server.adapters.sql import study_search, trigrams
-from server.adapters.sql.tables import NAME_GROUPS
-from server.dicom import normalise
-from server.model.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords, Query
+from server.adapters.sql.core.tables import NAME_GROUPS
+from server.adapters.sql.search import study_search, trigrams
+from server.dicom.matching import normalise
+from server.model.search.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords, Query
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, identity, sample, study_ref
 from tests.contract.index.searches import store_values, studies

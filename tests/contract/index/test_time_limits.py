@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import Connection, text
 
-from server.adapters.sql import prepared
+from server.adapters.sql.core import prepared
 from server.adapters.sql.engine import Database, open_database
 from server.model.errors import Exhausted, Reason
-from server.model.query import Level, Query
+from server.model.search.query import Level, Query
 from tests.contract.index.samples import EVERYTHING, NOON, sample
 
 LIMIT_S = 0.3

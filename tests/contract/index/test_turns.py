@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from server.adapters.sql.core.write_order import FileTurns
 from server.adapters.sql.engine import open_database
-from server.adapters.sql.turns import FileTurns
 from server.model.errors import Reason, Unavailable
 from server.model.instance import Added
 from tests.contract.index.samples import NOON, sample
@@ -19,7 +19,7 @@ sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
 HOLDS = """
 import sys, time
-from server.adapters.sql.turns import FileTurns
+from server.adapters.sql.core.write_order import FileTurns
 
 with FileTurns(sys.argv[1]):
     print("in", flush=True)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from server.adapters.scrub_file import ScrubFile
+from server.adapters.blobs.scrub_file import ScrubFile
 from server.adapters.sql.engine import open_database
 from server.bootstrap import running
-from server.dicom.tags import new_tag
-from server.model.query import Level
+from server.dicom.matching.query_tags import new_tag
 from server.model.scrub import ScrubPosition
+from server.model.search.query import Level
 from tests.core import Ref, settings_for
 from tests.data import UID_ROOT, part10
 

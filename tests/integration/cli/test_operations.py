@@ -7,7 +7,7 @@ from dicomstore.v1 import extended_query_tag_service_pb2 as pb
 from dicomstore.v1 import extended_query_tag_service_pb2_grpc
 
 from server.adapters.sql.engine import open_database
-from server.dicom.tags import extract
+from server.dicom.matching.query_tags import extract
 from tests.core import CoreClient, settings_for
 from tests.data import part10
 

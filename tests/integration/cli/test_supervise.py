@@ -1,4 +1,4 @@
-"""Programs as children of `dicomstore up`: cli/supervise.py and cli/tether.py, with small programs in place of ours."""
+"""Child processes of `dicomstore up` (cli/processes: supervise.py, parent_watchdog.py)."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.supervise import Program
+from cli.processes.supervise import Program
 
 REPOSITORY = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'protos' / 'gen'}"}
@@ -108,7 +108,7 @@ async def test_a_program_does_not_outlive_a_parent_that_was_killed(tmp_path: Pat
     parent = f"""
 import os, signal, subprocess, sys
 subprocess.Popen(
-    [sys.executable, "-P", "-m", "cli.tether", str(os.getpid()), sys.executable, "-c", {program!r}],
+    [sys.executable, "-P", "-m", "cli.processes.parent_watchdog", str(os.getpid()), sys.executable, "-c", {program!r}],
     pass_fds=({write_end},), start_new_session=True,
 )
 signal.pause()
@@ -128,7 +128,7 @@ signal.pause()
 async def test_a_program_whose_parent_is_gone_already_does_not_start(tmp_path: Path) -> None:
     not_the_parent = os.getppid()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "cli.tether", str(not_the_parent), "/bin/echo", "started",
+        sys.executable, "-P", "-m", "cli.processes.parent_watchdog", str(not_the_parent), "/bin/echo", "started",
         stdout=asyncio.subprocess.PIPE, env=ENVIRONMENT, cwd=tmp_path,
     )  # fmt: skip
     output, _ = await process.communicate()

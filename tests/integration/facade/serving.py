@@ -11,7 +11,7 @@ import uvicorn
 
 from facade.app import create_app
 from facade.config import Settings
-from facade.connections import Connection
+from facade.serving.connections import Connection
 
 
 @asynccontextmanager

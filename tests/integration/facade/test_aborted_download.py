@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from facade.app import create_app
 from facade.config import Settings
-from facade.streaming import StreamedResponse
+from facade.response.streaming import StreamedResponse
 from tests.integration.facade.serving import serving_application
 
 PIECE = bytes(1 << 20)

@@ -14,11 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-import facade.connections
 import facade.endpoints.stow
+import facade.serving.connections
 from facade.config import Settings
 from server.bootstrap import running
-from server.rpc.room import BASE_BYTES
+from server.domain.flow.ingest_budget import BASE_BYTES
 from tests.core import settings_for
 from tests.data import part10
 from tests.integration.facade.serving import JSON, STOW, multipart, serving, serving_application, stow
@@ -159,7 +159,7 @@ async def write_for_ever(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 
 async def test_a_head_that_does_not_come_to_an_end_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facade.connections, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(facade.serving.connections, "HEAD_SECONDS", 0.2)
     async with serving("127.0.0.1:1") as web:
         for beginning in (b"", b"GET /v2/studies HTTP/1.1\r\nHost: h\r\n", b"\r\n"):
             reader, writer = await a_connection(web)
@@ -174,7 +174,7 @@ async def test_a_second_head_that_does_not_come_to_an_end_closes_the_connection(
 ) -> None:
     async with serving("127.0.0.1:1", call_seconds=1) as web:
         reader, writer = await a_connection(web)
-        monkeypatch.setattr(facade.connections, "HEAD_SECONDS", 0.2)
+        monkeypatch.setattr(facade.serving.connections, "HEAD_SECONDS", 0.2)
         writer.write(b"GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n")
         assert b" 404 " in await reader.readline()
         writer.write(b"GET /")

@@ -11,9 +11,9 @@ import pytest
 
 from server.adapters.sql.engine import migrate, open_database
 from server.bootstrap import backlog, running
-from server.dicom.tags import extract, new_tag
+from server.dicom.matching.query_tags import extract, new_tag
 from server.domain.operations import Backlog
-from server.model.query import Level
+from server.model.search.query import Level
 from tests.core import settings_for
 from tests.data import dataset, file_of, part10
 from tests.integration.facade.serving import JSON, serving, stored, stow

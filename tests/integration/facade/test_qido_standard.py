@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from pydicom.dataset import Dataset
 
-from server.dicom.keywords import path_of
+from server.dicom.elements.keywords import path_of
 from tests.data import dataset, file_of, part10
 from tests.integration.facade.serving import JSON, stored
 

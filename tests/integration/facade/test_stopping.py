@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from facade.app import create_app
 from facade.config import Settings
-from facade.http import server_config
+from facade.serving.http import server_config
 
 
 class Facade:

@@ -1,4 +1,4 @@
-"""Where the core's address comes from: cli/config.py, cli/connection.py; and how options travel: cli/environment.py."""
+"""Source of the core's address (cli/config.py, cli/connection.py), and options as variables (environment.py)."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from cli.app import app
 from cli.config import origin_of
-from cli.environment import environment_of, without_password
+from cli.processes.environment import environment_of, without_password
 
 
 def asked(*arguments: str) -> str:

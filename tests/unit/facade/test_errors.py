@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from facade.errors import ANSWERS, CoreFailure, Refusal, UnexpectedErrors, answer_of, core_failed, refused, shown
-from facade.observe import Observe
+from facade.serving.observe import Observe
 
 REASONS = [name.removeprefix("ERROR_REASON_") for name, value in ErrorReason.items() if value]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
-from server.dicom.reader import Description, InstanceReader
+from server.dicom.ingest.reader import Description, InstanceReader
 from server.model.instance import ValidationMode
 
 LENIENT = ValidationMode.LENIENT

@@ -12,10 +12,10 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 
-from server.dicom.look import bulk_needed, look_of
+from server.dicom.elements.transfer_syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, transfer_syntax
+from server.dicom.pixel_data.image_pixel_module import describe_pixels
+from server.dicom.presentation.presentation import bulk_needed, look_of
 from server.dicom.rendering import render
-from server.dicom.syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, transfer_syntax
-from server.dicom.transcode import describe_pixels
 from server.model.pixels import PixelDescription
 from server.model.rendering import Look, Output, PictureFormat, RenderFrame
 from tests.unit.server.dicom.reading import read

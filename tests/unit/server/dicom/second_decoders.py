@@ -12,7 +12,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from rle.utils import decode_frame as decode_rle_frame
 
-from server.dicom.codecs import syntaxes
+from server.dicom.pixel_data.codecs import syntaxes
 from server.model.pixels import PixelDescription
 
 # By transfer syntax: the plugins of pydicom that read it and share no code with ours.

@@ -1,0 +1,175 @@
+"""Programs that are started again whenever they end by themselves, until they are told to stop."""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from cli.processes.notices import VARIABLE as NOTIFY_SOCKET
+from cli.processes.notices import Notices, listening
+from cli.processes.supervise import Program
+
+START_S = 300.0
+"""Time a program has to be ready; bringing a large index up to date takes a while."""
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+"""Pause before a program is started again. It doubles each time, and is reset after `SETTLED_S` of service."""
+
+SETTLED_S = 60.0
+
+MOST_ATTEMPTS = 5
+"""Starts in a row that fail until a program counts as one that can't be started any more."""
+
+
+class Kept:
+    """One program, which says when it is ready (see `Notices`).
+
+    Args:
+        on_change: called when it has become ready, and when it has ended.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str],
+        *,
+        echo: bool,
+        descriptors: Sequence[int] = (),
+        on_change: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self.fault = ""
+        """How its last run ended; empty before the first end."""
+        self.is_ready = False
+        self.was_started = asyncio.Event()
+        """Set when its process was started for the first time, or could not be."""
+        self._command = command
+        self._environment = environment
+        self._echo = echo
+        self._descriptors = descriptors
+        self._on_change = on_change
+        self._program: Program | None = None
+        self._was_ready = False
+        self._refused = False
+        self._failed_starts = 0
+        self._stopping = asyncio.Event()
+        self._grace_s = 0.0
+        self.ended_cleanly = True
+        """False if it ended otherwise than a program does that is told to stop, once it was told."""
+        self._task = asyncio.create_task(self._run())
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether it can't be expected to become ready by itself.
+
+        That is so when it ended with an error code of its own before it was ever ready, as with wrong settings, or when
+        several starts in a row failed. It is started again even then, until it is stopped.
+        """
+        return self._refused or self._failed_starts >= MOST_ATTEMPTS
+
+    @property
+    def log_tail(self) -> str:
+        """The last lines of its log."""
+        return self._program.log_tail if self._program else ""
+
+    async def stop(self, grace_s: float) -> None:
+        """Have it stop, and not start again; after `grace_s` kill it. Returns when it has ended."""
+        self._grace_s = grace_s
+        self._stopping.set()
+        await self._task
+
+    def kill(self) -> None:
+        """Kill it now, and do not start it again."""
+        self._stopping.set()
+        if self._program:
+            self._program.kill()
+
+    async def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        async with listening() as notices:
+            environment = {**self._environment, NOTIFY_SOCKET: notices.address}
+            while not self._stopping.is_set():
+                notices.ready.clear()
+                served_s = await self._run_once(notices, environment)
+                if self._stopping.is_set():
+                    return
+                if served_s >= SETTLED_S:
+                    pause_s = FIRST_PAUSE_S
+                await self._report(pause_s)
+                self._on_change()
+                await _first(self._stopping.wait(), asyncio.sleep(pause_s))
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _run_once(self, notices: Notices, environment: Mapping[str, str]) -> float:
+        """Run it until it ends or has to stop; return for how many seconds it was ready."""
+        try:
+            program = self._program = await Program.start(
+                self.name, self._command, environment, echo=self._echo, descriptors=self._descriptors
+            )
+        except OSError as error:  # no memory, or too many processes
+            self._failed_starts += 1
+            self.fault = f"could not be started: {error.strerror}"
+            return 0.0
+        finally:
+            self.was_started.set()
+        fault = ""
+        try:
+            async with asyncio.timeout(START_S):
+                await _first(notices.ready.wait(), program.wait(), self._stopping.wait())
+        except TimeoutError:
+            fault = f"did not answer within {START_S:.0f} s"
+            program.kill()
+        began = time.monotonic()
+        became_ready = notices.ready.is_set()
+        if became_ready and program.exit_code is None:
+            self.is_ready = self._was_ready = True
+            self._failed_starts = 0
+            self._on_change()
+        await _first(program.wait(), self._stopping.wait())
+        self.is_ready = False
+        if self._stopping.is_set():
+            await program.stop(self._grace_s)
+            self.ended_cleanly = program.ended_cleanly
+            return 0.0
+        await program.wait()
+        if not became_ready:
+            self._failed_starts += 1
+        self._refused = not self._was_ready and (bool(fault) or (program.exit_code or 0) > 0)
+        self.fault = fault or f"ended by itself with exit code {_meaning(program.exit_code)}"
+        return time.monotonic() - began if became_ready else 0.0
+
+    async def _report(self, pause_s: float) -> None:
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        line = f"up     | {now} WARNING the {self.name} {self.fault}; it is started again in {pause_s:.0f} s\n"
+        with suppress(OSError, ValueError):  # a terminal that is gone
+            await asyncio.to_thread(_print_to_stderr, line)
+
+
+def _meaning(exit_code: int | None) -> str:
+    """Return an exit code for people: `-9 (SIGKILL)`."""
+    if exit_code is None or exit_code >= 0:
+        return str(exit_code)
+    with suppress(ValueError):
+        return f"{exit_code} ({signal.Signals(-exit_code).name})"
+    return str(exit_code)
+
+
+def _print_to_stderr(line: str) -> None:
+    sys.stderr.write(line)
+    sys.stderr.flush()
+
+
+async def _first(*awaitables: Coroutine[Any, Any, Any]) -> None:
+    """Return when the first is done, and drop the others."""
+    tasks = [asyncio.create_task(awaitable) for awaitable in awaitables]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,153 @@
+"""Programs as children: their logs are passed on, they are stopped in good order, and none is left behind."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, STDOUT, Process
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from cli.processes.programs import STDERR_LINES, tethered
+
+_CLEAN_EXITS = {0, -signal.SIGTERM, 128 + signal.SIGTERM}
+"""How a program may end that was told to; some die of the signal once they have cleaned up."""
+
+
+_LOG_BYTES = 1 << 20
+_LONGEST_LINE_BYTES = 1 << 16
+_GATHER_S = 0.1
+
+
+class Program:
+    """A running child, in a session of its own: a Ctrl-C on the terminal reaches only us, and we choose the order."""
+
+    def __init__(self, name: str, process: Process, log: asyncio.StreamReader, *, echo: bool) -> None:
+        """Take over a process that was started by `start`."""
+        self.name = name
+        self._process = process
+        self._log = log
+        self._tail: deque[str] = deque(maxlen=STDERR_LINES)
+        self._pump = asyncio.create_task(self._pass_on_log(echo))
+        self._end = asyncio.create_task(self._wait_for_end())
+
+    @classmethod
+    async def start(
+        cls,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str],
+        *,
+        echo: bool,
+        descriptors: Sequence[int] = (),
+    ) -> "Program":
+        """Start a command; its log appears on stderr, each line behind `name`, if `echo`. It gets the `descriptors`."""
+        # Not PIPE: asyncio then reports the end of a process only when its pipe is closed, too, and workers that
+        # it left behind hold the pipe open.
+        read_end, write_end = os.pipe()
+        _widen(write_end)
+        try:
+            log = await _reader(read_end)
+            process = await asyncio.create_subprocess_exec(
+                *tethered(command),
+                stdin=DEVNULL,
+                stdout=write_end,
+                stderr=STDOUT,
+                env=dict(environment),
+                start_new_session=True,
+                pass_fds=descriptors,
+            )
+        finally:
+            os.close(write_end)
+        return cls(name, process, log, echo=echo)
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.returncode
+
+    @property
+    def process_group(self) -> int:
+        """The group of its processes, which is not ours."""
+        return self._process.pid
+
+    @property
+    def log_tail(self) -> str:
+        """The last lines of its log."""
+        return "\n".join(self._tail)
+
+    @property
+    def ended_cleanly(self) -> bool:
+        """Whether it ended as a program does that is told to stop."""
+        return self.exit_code in _CLEAN_EXITS
+
+    async def wait(self) -> None:
+        """Return when it has ended, with all its own children, and its log is read."""
+        await asyncio.shield(self._end)
+
+    async def stop(self, grace_s: float) -> None:
+        """Ask it to stop and wait; after `grace_s` kill it."""
+        if self.exit_code is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self.wait()
+        except TimeoutError:
+            self.kill()
+            await self.wait()
+
+    def kill(self) -> None:
+        """Kill it and all its own children now."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process_group, signal.SIGKILL)
+
+    async def _wait_for_end(self) -> None:
+        await self._process.wait()
+        self.kill()  # workers that it left behind; they would hold its log open, too
+        await self._pump
+
+    async def _pass_on_log(self, echo: bool) -> None:
+        rest = b""
+        while chunk := await self._log.read(_LOG_BYTES):
+            block, newline, rest = (rest + chunk).rpartition(b"\n")
+            if len(rest) > _LONGEST_LINE_BYTES:  # whoever writes such a line gets it broken
+                block, newline, rest = block + newline + rest, b"\n", b""
+            if newline:
+                await self._write(block, echo)
+            # Waking up for each line would cost a fifth of what it takes to answer a request.
+            await asyncio.sleep(_GATHER_S)
+        if rest:
+            await self._write(rest, echo)
+
+    async def _write(self, block: bytes, echo: bool) -> None:
+        """Pass whole lines on; the last has no end yet."""
+        last = block.rsplit(b"\n", STDERR_LINES)[-STDERR_LINES:]
+        self._tail.extend(line[:_LONGEST_LINE_BYTES].decode(errors="replace") for line in last)
+        if echo:
+            name = f"{self.name:6} | ".encode()
+            text = name + block.replace(b"\n", b"\n" + name) + b"\n"
+            # A terminal that is held up must not hold up supervision; one that is gone must not end it.
+            with contextlib.suppress(OSError, ValueError):
+                await asyncio.to_thread(_print_to_stderr, text)
+
+
+async def _reader(read_end: int) -> asyncio.StreamReader:
+    """Return a reader that owns the descriptor."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=_LOG_BYTES)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", 0))
+    return reader
+
+
+def _print_to_stderr(text: bytes) -> None:
+    sys.stderr.buffer.write(text)
+    sys.stderr.buffer.flush()
+
+
+def _widen(pipe: int) -> None:
+    """Let a pipe hold what is written while nobody reads; Linux only, and only up to a limit of the system."""
+    with contextlib.suppress(AttributeError, OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _LOG_BYTES)

@@ -1,0 +1,148 @@
+"""Where `dicomstore get` puts an instance below its folder: by UIDs, or by what a person looks for.
+
+Text of a data set becomes the name of a folder here, and whoever sent the instance wrote it: see `safe_name`.
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections import OrderedDict
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc
+from dicomstore.v1 import resources_pb2
+from dicomstore.v1 import search_service_pb2 as pb
+from dicomstore.v1.search_service_pb2_grpc import SearchServiceStub
+
+from cli.connection import CALL_TIMEOUT_S, Target
+from cli.errors import Failure
+from cli.resources import is_uid
+from cli.results.dicom_json import TAGS, cell
+
+KEPT_SERIES = 1000
+"""Series whose folder is remembered; that of another is asked for again."""
+
+LONGEST_NAME = 40
+"""Most characters of a folder's name, without the digits that make it unique: three such folders and a file's name
+leave room for the folder of the download in the 260 characters that Windows allows."""
+
+LONGEST_NAME_BYTES = 120
+
+_RESERVED = re.compile(r'[<>:"/\\|?*]')
+_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
+_ATTRIBUTES = (
+    "PatientID",
+    "PatientName",
+    "StudyDate",
+    "StudyDescription",
+    "SeriesNumber",
+    "Modality",
+    "SeriesDescription",
+)
+
+
+class LayoutName(StrEnum):
+    """How files are named."""
+
+    UIDS = "uids"
+    READABLE = "readable"
+
+
+class Layout(Protocol):
+    """Names the file of an instance."""
+
+    async def path_of(self, identity: resources_pb2.InstanceId) -> Path:
+        """Return a path below the folder of the download: another for each instance, the same each time.
+
+        Raises:
+            Failure: the core names the instance by what is not a UID.
+        """
+
+
+class UidLayout:
+    """STUDY/SERIES/INSTANCE.dcm."""
+
+    async def path_of(self, identity: resources_pb2.InstanceId) -> Path:
+        """See `Layout`."""
+        study, series, instance = _uids(identity)
+        return Path(study, series, f"{instance}.dcm")
+
+
+class ReadableLayout:
+    """PATIENT/DATE STUDY/NUMBER SERIES/INSTANCE.dcm, from what the index has when a series' first instance comes."""
+
+    def __init__(self, target: Target, channel: grpc.aio.Channel) -> None:
+        self._target = target
+        self._stub = SearchServiceStub(channel)
+        self._folders: OrderedDict[tuple[str, str], Path] = OrderedDict()
+
+    async def path_of(self, identity: resources_pb2.InstanceId) -> Path:
+        """See `Layout`.
+
+        Raises:
+            grpc.aio.AioRpcError: the core can't be asked.
+        """
+        study, series, instance = _uids(identity)
+        folder = self._folders.get((study, series))
+        if folder is None:
+            folder = folder_of(study, series, await self._attributes(study, series))
+            if len(self._folders) == KEPT_SERIES:
+                self._folders.popitem(last=False)
+            self._folders[study, series] = folder
+        return folder / f"{instance}.dcm"
+
+    async def _attributes(self, study: str, series: str) -> dict[str, str]:
+        """Return what the index has of a series and its study, by keyword; nothing if it is gone by now."""
+        request = pb.SearchRequest(
+            level=pb.QUERY_LEVEL_SERIES,
+            scope=resources_pb2.ResourceRef(
+                partition=self._target.partition, study_instance_uid=study, series_instance_uid=series
+            ),
+            include_attributes=_ATTRIBUTES,
+            page_size=1,
+        )
+        response = await self._stub.Search(request, metadata=self._target.metadata(), timeout=CALL_TIMEOUT_S)
+        elements: dict[str, Any] = json.loads(response.matches[0].dicom_json) if response.matches else {}
+        return {keyword: cell(elements.get(TAGS[keyword])) for keyword in _ATTRIBUTES}
+
+
+def folder_of(study: str, series: str, attributes: dict[str, str]) -> Path:
+    """Return the folder of a series, of the values of its attributes by keyword.
+
+    Two studies of the same day, or two series of the same number, have folders of their own: the last eight digits
+    of a folder come from its UID. So they have on file systems that don't tell upper from lower case.
+    """
+
+    def named(*keywords: str, otherwise: str) -> str:
+        return safe_name(" ".join(filter(None, (attributes.get(keyword, "") for keyword in keywords)))) or otherwise
+
+    patient = named("PatientID", "PatientName", otherwise="no patient")
+    of_study = named("StudyDate", "StudyDescription", otherwise="study")
+    of_series = named("SeriesNumber", "Modality", "SeriesDescription", otherwise="series")
+    return Path(patient, f"{of_study} {_digits(study)}", f"{of_series} {_digits(series)}")
+
+
+def safe_name(text: str) -> str:
+    """Return a text as the name of a file on any system, or "" if nothing is left of it.
+
+    It has no separator, no reserved or invisible character, begins with none of `.-~`, ends with neither dot nor blank,
+    is no device of Windows, and is short. Letters of all languages stay, composed (NFC). Carets become blanks.
+    """
+    visible = "".join(character if character.isprintable() else "_" for character in unicodedata.normalize("NFC", text))
+    plain = " ".join(_RESERVED.sub("_", visible).replace("^", " ").split()).lstrip(".-~ ")
+    short = plain[:LONGEST_NAME].encode()[:LONGEST_NAME_BYTES].decode(errors="ignore").rstrip(". ")
+    return f"{short}_" if _DEVICES.fullmatch(short.partition(".")[0].rstrip()) else short
+
+
+def _digits(uid: str) -> str:
+    return hashlib.sha256(uid.encode()).hexdigest()[:8]
+
+
+def _uids(identity: resources_pb2.InstanceId) -> tuple[str, str, str]:
+    uids = (identity.study_instance_uid, identity.series_instance_uid, identity.sop_instance_uid)
+    if not all(map(is_uid, uids)):  # they become a path on our disk
+        raise Failure("the core named an instance by what is not a UID")
+    return uids

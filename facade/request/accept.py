@@ -1,0 +1,250 @@
+"""What a client wants: `Accept` headers and `accept` parameters, and what of it can be had.
+
+Reading is lenient, because clients are not: parameter values quoted or not (a bare `type=application/dicom` is not
+legal RFC 2045), any order, any case, spaces or none, repeated parameters (the first counts), entries that make no
+sense next to entries that do. One acceptable entry of a list is enough.
+
+Negotiation (PS3.18 section 8.7) turns the wishes into an ordered list of offers: a transfer syntax that the core may
+send, and how bytes in it are presented. What can be offered is the table `CATALOGUE`, and nothing else.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from facade.request.catalogue import CATALOGUE, DICOM_JSON, DICOM_XML, Product, Resource, Shape, media_type_of
+
+STORED = "*"
+"""In place of a transfer syntax: whichever the object is stored in."""
+
+_PARTS = re.compile(r'(?:[^,;"]|"(?:[^"\\]|\\.)*"?)+|[,;]')
+_UID = re.compile(r"[0-9.]{1,64}")
+_CODING = re.compile(r"(?:^|,)\s*([^\s;,]+)\s*(?:;\s*q\s*=\s*(0(?:\.\d*)?|1(?:\.0*)?))?\s*(?=,|$)")
+
+
+_REMEMBERED = 256
+"""Different headers of which what they mean is remembered; few programs send more than a handful."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRange:
+    """One entry of an Accept header.
+
+    name: lower case, "type/subtype"; either may be "*".
+    parameters: names in lower case, values without quotes, `q` left out.
+    """
+
+    name: str
+    parameters: Mapping[str, str] = field(hash=False)
+    quality: float = 1.0
+
+    @property
+    def is_multipart(self) -> bool:
+        """Say whether it asks for multipart/related."""
+        return self.name in ("multipart/related", "multipart/*")
+
+
+def parse_accept(text: str) -> list[MediaRange]:
+    """Return the entries of an Accept header, best first; equals keep their order.
+
+    Entries that are malformed, or whose quality is not within 0 to 1, are left out; so are those with quality 0.
+    """
+    return list(_accepted(text))
+
+
+@lru_cache(_REMEMBERED)
+def _accepted(text: str) -> tuple[MediaRange, ...]:
+    entries: list[list[str]] = [[]]
+    for part in _PARTS.findall(text):
+        if part == ",":
+            entries.append([])
+        elif part != ";":
+            entries[-1].append(part)
+    ranges = [parsed for entry in entries if (parsed := _media_range(entry)) is not None]
+    return tuple(sorted(ranges, key=lambda wish: -wish.quality))
+
+
+def parse_media_type(text: str) -> MediaRange | None:
+    """Return the media type of a Content-Type header, read as leniently as an Accept entry; None if there is none."""
+    return _media_range([part for part in _PARTS.findall(text) if part not in (",", ";")])
+
+
+def _media_range(parts: Sequence[str]) -> MediaRange | None:
+    name = parts[0].strip().lower() if parts else ""
+    if name == "*" or re.fullmatch(r"[a-z]+/", name):  # "image/" is what a Python client sends for "any image"
+        name = "*/*" if name == "*" else f"{name}*"
+    if not re.fullmatch(r"[^\s/]+/[^\s/]+", name):
+        return None
+    parameters: dict[str, str] = {}
+    for part in parts[1:]:
+        key, _, value = part.partition("=")
+        parameters.setdefault(key.strip().lower(), _unquoted(value.strip()))
+    quality = parameters.pop("q", "1")
+    if not re.fullmatch(r"0(\.\d*)?|1(\.0*)?|\.\d+", quality) or float(quality) == 0:
+        return None
+    return MediaRange(name, parameters, float(quality))
+
+
+def _unquoted(value: str) -> str:
+    if not value.startswith('"'):
+        return value
+    return re.sub(r"\\(.)", r"\1", value[1:].removesuffix('"'))
+
+
+ANY = "*/*"
+
+_WILDCARD_IS_SINGLE = frozenset(Resource) - {Resource.STUDY, Resource.INSTANCE, Resource.FRAMES}
+"""Resources whose answer to `*/*` has no envelope."""
+
+# How much less than what is asked for its substitutes are worth. Qualities have three decimals (RFC 9110 section
+# 12.4.2), so none of these comes behind what the client itself likes less.
+_SUBSTITUTE, _WILDCARD, _LEAST = 0.0001, 0.0002, 0.00001
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One way to answer: bytes in `transfer_syntax` (or as stored), labelled `media_type`, in an envelope or not.
+
+    media_type: "*/*" is whichever belongs to the transfer syntax.
+    quality: offers of equal quality are equally welcome.
+    only: the transfer syntaxes that may be sent as stored; empty is any.
+    """
+
+    transfer_syntax: str
+    media_type: str
+    multipart: bool
+    quality: float = 1.0
+    only: tuple[str, ...] = ()
+
+    def covers(self, transfer_syntax: str) -> bool:
+        """Say whether bytes in this transfer syntax are what is offered."""
+        if self.transfer_syntax != STORED:
+            return self.transfer_syntax == transfer_syntax
+        return not self.only or transfer_syntax in self.only
+
+    def label(self, transfer_syntax: str) -> str:
+        """Return the media type that bytes in this transfer syntax get."""
+        return media_type_of(transfer_syntax) if self.media_type == ANY else self.media_type
+
+
+def negotiate(resource: Resource, wishes: Iterable[MediaRange]) -> list[Offer]:
+    """Return what may be sent, best first; empty means 406.
+
+    Of equal quality one that names the stored form comes first. What is sent in place of something that can't be had,
+    and what only a wildcard allows, is worth a little less than what is named.
+    """
+    return list(_negotiated(resource, tuple(wishes)))
+
+
+@lru_cache(_REMEMBERED)
+def _negotiated(resource: Resource, wishes: tuple[MediaRange, ...]) -> tuple[Offer, ...]:
+    found: dict[tuple[str, str, bool, tuple[str, ...]], Offer] = {}
+    for wish in wishes:
+        for offer in _offers(resource, wish):
+            key = (offer.transfer_syntax, offer.media_type, offer.multipart, offer.only)
+            if key not in found or found[key].quality < offer.quality:
+                found[key] = offer
+    return tuple(sorted(found.values(), key=lambda offer: (-offer.quality, offer.transfer_syntax != STORED)))
+
+
+def _offers(resource: Resource, wish: MediaRange) -> list[Offer]:
+    products = CATALOGUE[resource]
+    name = (wish.parameters.get("type", "").lower() or products[0].media_type) if wish.is_multipart else wish.name
+    if name == ANY:
+        return _of_any(resource, wish)
+    if name == "application/*":
+        name = products[0].media_type
+    # In `type` too "image/" is any image.
+    kind = name.removesuffix("*") if name.endswith(("/*", "/")) else None
+    return [
+        offer
+        for product in products
+        if (product.media_type == name or (kind and product.media_type.startswith(kind)))
+        and product.shape is not (Shape.SINGLE if wish.is_multipart else Shape.MULTIPART)
+        for offer in _of_product(product, wish)
+    ]
+
+
+def _of_any(resource: Resource, wish: MediaRange) -> list[Offer]:
+    """Return what is meant by any type: what comes first in the catalogue, as stored unless it is said otherwise.
+
+    Parts of any type are labelled by what they are; without a type, as the service we follow does it.
+    """
+    name = CATALOGUE[resource][0].media_type
+    if wish.is_multipart and resource is Resource.FRAMES:
+        name = ANY
+    syntax = wish.parameters.get("transfer-syntax", STORED)
+    multipart = wish.is_multipart or resource not in _WILDCARD_IS_SINGLE
+    is_possible = syntax == STORED or _UID.fullmatch(syntax)
+    return [Offer(syntax, name, multipart, _less(wish, _WILDCARD))] if is_possible else []
+
+
+def _of_product(product: Product, wish: MediaRange) -> list[Offer]:
+    name, multipart = product.media_type, wish.is_multipart
+    exact, substitute = wish.quality, _less(wish, _SUBSTITUTE)
+    syntax = wish.parameters.get("transfer-syntax", "")
+    if syntax == STORED:
+        return [Offer(STORED, name, multipart, exact, product.syntaxes)]
+    if syntax:
+        is_possible = _UID.fullmatch(syntax) and (not product.syntaxes or syntax in product.syntaxes)
+        return [Offer(syntax, name, multipart, exact)] if is_possible else []
+    if product.default:
+        return [Offer(product.default, name, multipart, exact), Offer(STORED, name, multipart, substitute)]
+    if not product.syntaxes:
+        return [Offer(STORED, name, multipart, exact)]
+    return [Offer(each, name, multipart, exact) for each in product.syntaxes]
+
+
+def _less(wish: MediaRange, by: float) -> float:
+    return max(wish.quality - by, _LEAST)
+
+
+def offer_for(offers: Sequence[Offer], transfer_syntax: str) -> Offer | None:
+    """Return the best offer that covers what the core sends in `transfer_syntax`; None if none does."""
+    return next((offer for offer in offers if offer.covers(transfer_syntax)), None)
+
+
+def acceptable(offers: Sequence[Offer]) -> tuple[list[str], list[float]]:
+    """Return the transfer syntaxes of offers as the core takes them: best first, and a quality for each.
+
+    What has the same quality is equally good, and the core takes what needs no re-encoding.
+    """
+    qualities: dict[str, float] = {}
+    for offer in offers:
+        qualities.setdefault(offer.transfer_syntax, offer.quality)
+    return list(qualities), list(qualities.values())
+
+
+def accepts_json(wishes: Iterable[MediaRange]) -> bool:
+    """Say whether an answer in DICOM JSON is welcome."""
+    return any(wish.name in (DICOM_JSON, "application/json", "application/*", "*/*") for wish in wishes)
+
+
+def prefers_xml(wishes: Iterable[MediaRange]) -> bool:
+    """Say whether Native DICOM XML is welcome and nothing that allows JSON comes before it."""
+    for wish in wishes:
+        if wish.name in (DICOM_XML, "application/xml", "text/xml"):
+            return True
+        if accepts_json([wish]):
+            return False
+    return False
+
+
+def prefers_gzip(headers: Iterable[str]) -> bool:
+    """Say whether Accept-Encoding ranks gzip above no coding. Saying nothing does not."""
+    return preferred_coding(headers, ("gzip",)) != ""
+
+
+def preferred_coding(headers: Iterable[str], codings: Sequence[str]) -> str:
+    """Return which of `codings` Accept-Encoding ranks highest; empty is none (RFC 9110 section 12.5.3).
+
+    One that is ranked as high as no coding comes before it; of those ranked equally the first. Saying nothing is none.
+    """
+    qualities: dict[str, float] = {}
+    for name, quality in _CODING.findall(",".join(headers).lower()):
+        qualities.setdefault(name.removeprefix("x-"), float(quality or 1))
+    rest = qualities.get("*", 0.0)
+    best = max(codings, key=lambda coding: qualities.get(coding, rest))
+    quality = qualities.get(best, rest)
+    return best if quality > 0 and quality >= qualities.get("identity", rest) else ""

@@ -1,0 +1,31 @@
+"""Keywords of public attributes (PS3.6 chapter 6), which Native DICOM XML names beside their tags.
+
+The table is made from the data dictionary of the core (docs/generate.py) and read when it is first needed.
+"""
+
+import re
+from functools import cache, lru_cache
+from importlib.resources import files
+
+
+@lru_cache(4096)
+def keyword_of(tag: str) -> str:
+    """Return the keyword of a tag given as eight upper-case hex digits; empty for private and unknown ones."""
+    known, repeating = _table()
+    if keyword := known.get(tag):
+        return keyword
+    return next((keyword for pattern, keyword in repeating if pattern.fullmatch(tag)), "")
+
+
+@cache
+def _table() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
+    """Return the keywords of single tags, and those of repeating groups with what their tags look like."""
+    rows = [line.split(" ") for line in (files("facade.response") / "keywords.txt").read_text().splitlines()]
+    known = {tag: keyword for tag, keyword in rows if "x" not in tag}
+    # Groups repeat with even numbers (PS3.5 section 7.6).
+    repeating = [
+        (re.compile(re.sub("^(..)xx", r"\1[0-9A-F][02468ACE]", tag).replace("x", "[0-9A-F]")), keyword)
+        for tag, keyword in rows
+        if "x" in tag
+    ]
+    return known, repeating

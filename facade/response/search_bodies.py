@@ -1,0 +1,80 @@
+"""How the matches of a search are written: one JSON array, or a part of XML for each (PS3.18 section 8.7.3.2)."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Protocol
+
+from facade.errors import Refusal
+from facade.multipart import MultipartWriter
+from facade.request.accept import MediaRange, accepts_json
+from facade.request.catalogue import DICOM_JSON, DICOM_XML
+from facade.response.dicom_json import array, array_chunks
+from facade.response.dicom_xml import native_xml_of
+
+
+class Form(Protocol):
+    """Writes one body."""
+
+    content_type: str
+
+    async def whole(self, data_sets: Sequence[bytes]) -> bytes:
+        """Return the body of these data sets in DICOM JSON."""
+        ...
+
+    def chunks(self, pages: AsyncIterator[Sequence[bytes]]) -> AsyncGenerator[bytes, None]:
+        """Yield the body page by page."""
+        ...
+
+
+def form_for(wishes: Sequence[MediaRange]) -> Form:
+    """Return what the client likes best. XML comes in parts, for who names it; who names parts of no type gets it
+    only if JSON would not do.
+
+    Raises:
+        Refusal: 406.
+    """
+    for wish in wishes:
+        if wish.is_multipart:
+            of_type = wish.parameters.get("type", "").lower()
+            if of_type == DICOM_XML or (not of_type and not accepts_json(wishes)):
+                return XmlParts()
+        elif accepts_json([wish]):
+            return JsonArray()
+        elif wish.name == DICOM_XML:
+            return XmlParts()
+    raise Refusal(406, f'Only {DICOM_JSON} and multipart/related; type="{DICOM_XML}" can be returned.')
+
+
+class JsonArray:
+    """One array of objects; they are joined and never parsed."""
+
+    content_type = DICOM_JSON
+
+    async def whole(self, data_sets: Sequence[bytes]) -> bytes:
+        """Return the body of these data sets."""
+        return array(data_sets)
+
+    def chunks(self, pages: AsyncIterator[Sequence[bytes]]) -> AsyncGenerator[bytes, None]:
+        """Yield the body page by page."""
+        return array_chunks(pages)
+
+
+class XmlParts:
+    """A part in the Native DICOM Model for each match; making a page of them takes a while, so others run meanwhile."""
+
+    def __init__(self) -> None:
+        self._writer = MultipartWriter()
+        self.content_type = self._writer.content_type(DICOM_XML)
+
+    async def whole(self, data_sets: Sequence[bytes]) -> bytes:
+        """Return the body of these data sets."""
+        return await asyncio.to_thread(self._parts, data_sets) + self._writer.end()
+
+    async def chunks(self, pages: AsyncIterator[Sequence[bytes]]) -> AsyncGenerator[bytes, None]:
+        """Yield the body page by page."""
+        async for data_sets in pages:
+            yield await asyncio.to_thread(self._parts, data_sets)
+        yield self._writer.end()
+
+    def _parts(self, data_sets: Sequence[bytes]) -> bytes:
+        return b"".join(self._writer.begin(DICOM_XML) + native_xml_of(data_set) for data_set in data_sets)

@@ -1,0 +1,87 @@
+"""An answer that is sent while it is made, and whose maker is stopped when nobody wants it any more."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from facade.errors import CoreFailure
+from facade.timeouts import Patience
+
+log = logging.getLogger(__name__)
+
+_CLIENT_GONE = "CLIENT_GONE"
+_UNCHECKED_BYTES = 256 << 10
+"""Bytes sent before the event loop gets a turn, in which it notices that the client has closed the connection."""
+
+
+class StreamedResponse(Response):
+    """Sends `chunks` as they come, never more than one at a time.
+
+    Whatever happens, `chunks` and the `source` it draws from are closed before the request ends: a client that
+    goes away, or stops reading for longer than `idle_seconds`, ends the work behind it. If `chunks` fails after the
+    answer began, the connection is broken off without a proper end, so that the client sees that what it has
+    is not whole. HEAD sends no chunk.
+    """
+
+    def __init__(
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        headers: Mapping[str, str],
+        *,
+        source: AsyncGenerator[Any, None],
+        idle_seconds: float,
+        status_code: int = 200,
+    ) -> None:
+        self.status_code = status_code
+        self.background = None
+        self.init_headers(headers)
+        self._chunks = chunks
+        self._source = source
+        self._idle_seconds = idle_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        # A generator that was never started does not close what it was given.
+        async with aclosing(self._source), aclosing(self._chunks):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            if scope["method"] != "HEAD" and (problem := await self._send_chunks(receive, send)):
+                level = logging.INFO if problem == _CLIENT_GONE else logging.ERROR
+                log.log(level, "answer broken off reason=%s request_id=%s", problem, scope["state"]["request_id"])
+                return
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_chunks(self, receive: Receive, send: Send) -> str:
+        """Send all chunks; return why not, if the client does not have them all."""
+        gone = asyncio.create_task(_disconnect(receive))
+        patience = Patience(self._idle_seconds)
+        unchecked = 0
+        try:
+            async for chunk in self._chunks:
+                if gone.done():
+                    return _CLIENT_GONE
+                with patience:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                unchecked += len(chunk)
+                if unchecked >= _UNCHECKED_BYTES:
+                    # Neither reading from the page cache nor writing to a closed socket suspends this task.
+                    unchecked = 0
+                    await asyncio.sleep(0)
+        except CoreFailure as failure:
+            return failure.reason or failure.code
+        except TimeoutError:
+            return "CLIENT_SILENT"
+        else:
+            return ""
+        finally:
+            patience.close()
+            gone.cancel()
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

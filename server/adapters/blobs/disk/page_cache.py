@@ -1,0 +1,65 @@
+"""Opening and reading what the system has in memory, without waiting: cheap enough for the event loop.
+
+A hop to a thread and back costs about 0.1 ms, several times what copying 100 KB out of the page cache takes. So reads
+are tried here first, and go to a thread only when they would wait for the disk (Linux: preadv2 with RWF_NOWAIT,
+openat2 with RESOLVE_CACHED).
+"""
+
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+from server.adapters.blobs.checksums import BLOCK_BYTES
+from server.adapters.blobs.disk.threads import PIECE_BYTES
+
+_SYS_OPENAT2 = 437  # on every architecture
+_AT_FDCWD = -100
+_RESOLVE_CACHED = 0x20
+
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
+_syscall.restype = ctypes.c_long
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_READ_ONLY_IF_CACHED = _OpenHow(os.O_RDONLY | os.O_CLOEXEC, 0, _RESOLVE_CACHED)
+
+
+class PageCache:
+    """For one event loop. Never waits for a disk, whatever it is asked."""
+
+    def __init__(self) -> None:
+        # One for all: a fresh one each time would have to be filled with zeros first.
+        self._buffer = memoryview(bytearray(PIECE_BYTES + 2 * BLOCK_BYTES))
+
+    def read(self, fd: int, size: int, offset: int) -> memoryview | None:
+        """Return `size` bytes, valid until the next call; None if it takes a thread to read them or to say why not.
+
+        size: at most that of a piece and two blocks; more always takes a thread.
+        """
+        if size > len(self._buffer):
+            return None
+        buffer = self._buffer[:size]
+        try:
+            count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
+        except OSError:  # not in the cache, or a filesystem that can't say
+            return None
+        return buffer if count == size else None
+
+    def open(self, path: Path) -> int | None:
+        """Return a descriptor to read a file; None if it takes a thread to open it, or to say why not.
+
+        Raises:
+            FileNotFoundError
+        """
+        how = _READ_ONLY_IF_CACHED
+        fd: int = _syscall(_SYS_OPENAT2, _AT_FDCWD, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+        if fd >= 0:
+            return fd
+        if ctypes.get_errno() == errno.ENOENT:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return None

@@ -1,0 +1,196 @@
+"""The journal of blobs that no instance needs any more (see `server.ports.journal`). All functions block.
+
+    <root>/journal/<process>    lines, made by one process; `history` has those of processes that have ended:
+
+    T                 a transaction begins
+    D <locator>       it deletes the instance of this blob
+    M <old> <new>     its instance names a copy from now on
+    C                 it was committed
+    V                 it was rolled back
+
+What a transaction notes is synced before it commits, its end is not and may be missing. The index is then asked whether
+it still names the blobs; without an index the transaction counts as committed, since its client asked for it and was
+perhaps told that it was done.
+"""
+
+import fcntl
+import os
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_directory
+from server.model.instance import Locator
+
+_HISTORY = "history"
+_ASKED_AT_ONCE = 500
+
+Entry = tuple[Locator, Locator | None]
+"""A blob, and its copy; None if its instance was deleted."""
+
+
+class FileJournal:
+    """Journal (see `server.ports.journal`) below a data directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._directory = root / "journal"
+        self._path = self._directory / uuid.uuid4().hex
+        self._fd = -1
+        self._is_open = False  # a transaction has noted something
+        self._is_torn = False  # the last line may not be whole
+
+    # Writing
+
+    def deleted(self, locators: Sequence[Locator]) -> None:
+        """See the port."""
+        self._note(f"D {locator}\n" for locator in locators)
+
+    def moved(self, moves: Mapping[Locator, Locator]) -> None:
+        """See the port."""
+        self._note(f"M {old} {new}\n" for old, new in moves.items())
+
+    def prepare(self) -> None:
+        """See the port."""
+        if self._is_open:
+            with as_errors_of_the_store():
+                os.fsync(self._fd)
+
+    def committed(self) -> None:
+        """See the port."""
+        self._end(b"C\n")
+
+    def rolled_back(self) -> None:
+        """See the port."""
+        self._end(b"V\n")
+
+    def close(self) -> None:
+        """Let go of the file; the next process takes it over."""
+        if self._fd >= 0:
+            with suppress(OSError):
+                os.fsync(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def ended(self) -> None:
+        """See the port."""
+        self._is_open = False
+
+    def _note(self, lines: Iterator[str]) -> None:
+        with as_errors_of_the_store():
+            if self._fd < 0:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+                self._fd = os.open(self._path, flags, 0o640)
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
+                sync_directory(self._directory)
+                sync_directory(self._directory.parent)
+            begin = "" if self._is_open else "T\n"
+            self._is_open = True
+            self._write((begin + "".join(lines)).encode("ascii"))
+
+    def _end(self, line: bytes) -> None:
+        if self._is_open:
+            self._is_open = False
+            with suppress(OSError):
+                self._write(line)
+
+    def _write(self, data: bytes) -> None:
+        left = memoryview(b"\n" + data if self._is_torn else data)
+        self._is_torn = True
+        while left:
+            left = left[os.write(self._fd, left) :]
+        self._is_torn = False
+
+    # Reading
+
+    def take_over(self, named: Callable[[Sequence[Locator]], Collection[Locator]]) -> None:
+        """Move what processes that have ended noted to `history`, asking `named` which blobs an instance still names.
+
+        To be called while no other process does, with the right index. Raises: OSError, and as `named`.
+        """
+        for path in self._paths():
+            with _locked(path) as is_dead:
+                if is_dead and path.name != _HISTORY:
+                    self._append_to_history(_effective(path, lambda locators: not named(locators)))
+                    path.unlink()
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the blobs of all committed transactions, and of those of which that is not known."""
+        for path in self._paths():
+            yield from _effective(path, lambda _: True)
+
+    def _append_to_history(self, entries: Iterator[Entry]) -> None:
+        with open(self._directory / _HISTORY, "ab") as file:
+            for old, new in entries:
+                file.write(_line(old, new).encode("ascii"))
+            file.flush()
+            os.fsync(file.fileno())
+        sync_directory(self._directory)
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._directory.iterdir()) if self._directory.exists() else []
+
+
+def _line(old: Locator, new: Locator | None) -> str:
+    return f"D {old}\n" if new is None else f"M {old} {new}\n"
+
+
+def _effective(path: Path, is_committed: Callable[[Sequence[Locator]], bool]) -> Iterator[Entry]:
+    """Yield the entries of transactions that were committed; without an end, if `is_committed` says so."""
+    counts = [end == "C" or (end == "" and is_committed(locators)) for end, locators in _transactions(path)]
+    number = 0
+    for kind, entry in _lines(path):
+        if kind == "T":
+            number += 1
+        elif entry is not None and (number == 0 or counts[number - 1]):  # history has no transactions
+            yield entry
+
+
+def _transactions(path: Path) -> Iterator[tuple[str, list[Locator]]]:
+    """Yield how each transaction ended, C or V or not at all, and then the first of its blobs."""
+    is_any, end, locators = False, "", list[Locator]()
+    for kind, entry in _lines(path):
+        if kind == "T":
+            if is_any:
+                yield end, locators
+            is_any, end, locators = True, "", []
+        elif entry is None:
+            end, locators = kind, []
+        elif len(locators) < _ASKED_AT_ONCE:
+            locators.append(entry[0])
+    if is_any:
+        yield end, locators
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Entry | None]]:
+    """Yield each whole line as its kind and its entry; a torn last one says nothing."""
+    with open(path, encoding="ascii", errors="replace") as file:
+        for line in file:
+            words = line.split()
+            if not line.endswith("\n") or not words:
+                continue
+            match words:
+                case ["D", old]:
+                    yield "D", (old, None)
+                case ["M", old, new]:
+                    yield "M", (old, new)
+                case ["T" | "C" | "V" as kind]:
+                    yield kind, None
+                case _:  # damage
+                    continue
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Lock a file; says False if its process lives."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)

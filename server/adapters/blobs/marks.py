@@ -1,0 +1,143 @@
+"""How far the index has come, noted beside the blobs, so that an index that lost transactions is recognised.
+
+    <root>/marks/<process>    version and sequence as 64-bit little-endian integers, and the CRC-32C of the two
+
+A process overwrites its mark after each commit, before the answer. A mark survives the end of its process with the page
+cache, and a power cut as far as it was synced: once a second while there are changes, and when the process ends. An
+index that is older than a mark has lost what was acknowledged; the opposite proves nothing. All functions block.
+"""
+
+import fcntl
+import logging
+import os
+import struct
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+import google_crc32c
+
+from server.adapters.blobs.disk.threads import sync_directory
+from server.model.archive import Mark
+
+_FACTS = struct.Struct("<QQ")
+_CHECK = struct.Struct("<I")
+_SYNC_SECONDS = 1.0
+_log = logging.getLogger("dicomstore.blobs")
+
+
+class Marks:
+    """The marks of a data directory, and this process's own, of which `latest` is the last."""
+
+    def __init__(self, root: Path) -> None:
+        self._directory = root / "marks"
+        self.latest = Mark()
+        self._fd = -1
+        self._synced = 0.0
+        self._is_synced = True
+        self._is_failing = False
+
+    def highest(self) -> Mark:
+        """Return the highest version and sequence of all marks; zeros if there is none."""
+        marks = [mark for path in self._paths() if (mark := _read(path)) is not None]
+        return Mark(max((mark.version for mark in marks), default=0), max((mark.sequence for mark in marks), default=0))
+
+    def enter(self) -> Mark:
+        """Begin this process's mark where all marks are, take over those of dead processes, and return it.
+
+        To be called while no other process enters, see `ArchiveFile.lock`. Without room for another mark, the marks of
+        others stay, and this process does without.
+        """
+        mark = self.latest = self.highest()
+        try:
+            before = self._paths()
+            self._begin(mark)
+            for path in before:
+                _remove_if_dead(path)
+        except OSError as error:
+            _log.warning("this process notes no mark of the index error=%s", error.strerror)
+            self._is_failing = True
+        return mark
+
+    def _begin(self, mark: Mark) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(self._directory / uuid.uuid4().hex, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        os.pwrite(self._fd, _packed(mark), 0)
+        os.fsync(self._fd)
+        sync_directory(self._directory)
+
+    def note(self, mark: Mark) -> None:
+        """Note what has been committed. Never fails: what can't be noted now is with the next."""
+        self.latest = mark
+        try:
+            os.pwrite(self._fd, _packed(mark), 0)
+            self._is_synced = False
+            now = time.monotonic()
+            if now - self._synced >= _SYNC_SECONDS:
+                self._synced = now
+                os.fdatasync(self._fd)
+                self._is_synced = True
+            self._is_failing = False
+        except OSError as error:
+            if not self._is_failing:
+                _log.warning("the mark of the index can't be written error=%s", error.strerror)
+            self._is_failing = True
+
+    def leave(self) -> None:
+        """Make the mark durable; it stays for the next process to take over."""
+        with suppress(OSError):
+            if not self._is_synced:
+                os.fsync(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def is_in_use(self) -> bool:
+        """Say whether a process that changes the archive runs."""
+        return any(_is_locked(path) for path in self._paths())
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._directory.iterdir()) if self._directory.exists() else []
+
+
+def _packed(mark: Mark) -> bytes:
+    facts = _FACTS.pack(mark.version, mark.sequence)
+    return facts + _CHECK.pack(google_crc32c.value(facts))
+
+
+def _read(path: Path) -> Mark | None:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    facts = data[: _FACTS.size]
+    if len(data) != _FACTS.size + _CHECK.size or data != facts + _CHECK.pack(google_crc32c.value(facts)):
+        return None
+    return Mark(*_FACTS.unpack(facts))
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _remove_if_dead(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        except BlockingIOError:
+            pass  # its process lives
+        finally:
+            os.close(fd)

@@ -1,0 +1,145 @@
+"""Blobs in memory: for trying things out and for tests. Holds everything, survives nothing."""
+
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from server.adapters.blobs.checksums import Checksums
+from server.adapters.blobs.records import Trailer, damaged, missing, piece_of, read_verified
+from server.model.instance import Locator
+from server.model.receipt import Receipt
+from server.ports.blobs import MOST_PIECE_BYTES, most_piece_bytes
+
+
+class MemoryBlobs:
+    """BlobStore (see `server.ports.blobs`) that lives as long as the object."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[Locator, bytes] = {}
+        self._trailers: dict[Locator, Trailer] = {}
+        self._quarantined: dict[tuple[Locator, ...], datetime] = {}
+
+    @asynccontextmanager
+    async def open_write(self, size_hint: int | None = None) -> AsyncIterator["_Writer"]:
+        """See the port."""
+        yield _Writer(self._blobs, self._trailers)
+
+    async def settle(self, locators: Sequence[Locator]) -> None:
+        """See the port: nothing outlives the process, so nothing is ever left behind."""
+
+    async def read(
+        self,
+        locator: Locator,
+        offset: int = 0,
+        length: int | None = None,
+        piece_bytes: Callable[[], int] = most_piece_bytes,
+        crc32c: int | None = None,
+    ) -> AsyncIterator[bytes]:
+        """See the port."""
+        blob, found = memoryview(self._existing(locator)), self._trailers[locator]
+        left = len(blob) - offset if length is None else length
+        if offset + left > len(blob) or not found.is_of(crc32c):
+            raise damaged()
+        while left > 0:
+            size = piece_of(offset, left, piece_bytes())
+            piece = read_verified(lambda size, start: blob[start : start + size], 0, found, offset, size)
+            assert piece is not None, "nothing to wait for"
+            yield piece
+            offset += size
+            left -= size
+
+    async def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
+        """See the port."""
+        blob = self._existing(locator)
+        for start in range(0, len(blob), MOST_PIECE_BYTES):
+            yield blob[start : start + MOST_PIECE_BYTES]
+
+    async def size(self, locator: Locator) -> int:
+        """See the port."""
+        return len(self._existing(locator))
+
+    async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
+        """See the port."""
+        self._existing(locator)
+        found = self._trailers[locator]
+        return found.receipt, found.crc32c
+
+    async def delete(self, locators: Sequence[Locator]) -> None:
+        """See the port."""
+        for locator in locators:
+            self._blobs.pop(locator, None)
+            self._trailers.pop(locator, None)
+
+    async def recover(self) -> AsyncIterator[list[Locator]]:
+        """See the port: there is nobody to inherit from."""
+        for batch in list[list[Locator]]():
+            yield batch
+
+    async def quarantine(self, locators: Sequence[Locator], now: datetime) -> None:
+        """See the port."""
+        if locators:
+            self._quarantined.setdefault(tuple(sorted(locators)), now)
+
+    async def quarantined(self, until: datetime | None = None) -> AsyncIterator[list[Locator]]:
+        """See the port."""
+        for locators, since in sorted(self._quarantined.items(), key=lambda note: note[1]):
+            if until is None or since <= until:
+                yield list(locators)
+
+    async def release(self, locators: Sequence[Locator]) -> None:
+        """See the port."""
+        self._quarantined.pop(tuple(sorted(locators)), None)
+
+    async def sparse(self) -> AsyncGenerator[list[Locator]]:
+        """See the port: the space of each blob comes back with it."""
+        for batch in list[list[Locator]]():
+            yield batch
+
+    async def walk(self) -> AsyncIterator[tuple[Locator, int]]:
+        """See the port."""
+        for locator, blob in list(self._blobs.items()):
+            yield locator, len(blob)
+
+    async def check(self) -> None:
+        """See the port."""
+
+    async def check_writing(self, size_bytes: int = 0) -> None:
+        """See the port."""
+
+    async def free_bytes(self) -> int:
+        """See the port."""
+        return 1 << 40
+
+    def _existing(self, locator: Locator) -> bytes:
+        if locator not in self._blobs:
+            raise missing()
+        return self._blobs[locator]
+
+
+class _Writer:
+    """BlobWriter (see `server.ports.blobs`)."""
+
+    def __init__(self, blobs: dict[Locator, bytes], trailers: dict[Locator, Trailer]) -> None:
+        self._blobs = blobs
+        self._trailers = trailers
+        self._checksums = Checksums()
+        self._pieces: list[bytes] = []
+
+    @property
+    def crc32c(self) -> int:
+        """See the port."""
+        return self._checksums.whole
+
+    async def write(self, data: bytes) -> None:
+        """See the port."""
+        self._pieces.append(data)
+        self._checksums.update(data)
+
+    async def commit(self, receipt: Receipt) -> Locator:
+        """See the port."""
+        locator = uuid.uuid4().hex
+        self._blobs[locator] = b"".join(self._pieces)
+        checksums = self._checksums
+        self._trailers[locator] = Trailer(checksums.length, checksums.whole, checksums.all_blocks, receipt)
+        return locator

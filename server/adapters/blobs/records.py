@@ -1,0 +1,135 @@
+"""What stands behind the bytes of a blob, in a segment as in a file of its own, and reading bytes that it proves.
+
+    trailer    time of receipt in microseconds since 1970 UTC, version (64-bit little-endian integers), partition (64
+               bytes, padded with NUL), CRC-32C of the blob, CRC-32C of each block of 64 KiB, CRC-32C of the trailer
+
+Its size follows from the blob's. The CRC-32C of the blob ties the blocks to what the index has recorded.
+"""
+
+import struct
+import sys
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import google_crc32c
+
+from server.adapters.blobs.checksums import BLOCK_BYTES, combined
+from server.model.errors import DataLoss, Reason
+from server.model.ids import PartitionName
+from server.model.receipt import Receipt
+
+_FACTS = struct.Struct("<QQ64sI")
+_CHECK_BYTES = 4
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+Read = Callable[[int, int], memoryview | None]
+"""Reads (size, offset) of a file: fewer bytes at its end, None where it would have to wait for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The checksums of a blob.
+
+    length: of the blob.
+    crc32c: of the blob.
+    blocks: CRC-32C of each block.
+    """
+
+    length: int
+    crc32c: int
+    blocks: Sequence[int]
+
+    def is_of(self, crc32c: int | None) -> bool:
+        """Say whether they belong to the blob with this CRC-32C; None is any."""
+        return crc32c is None or crc32c == self.crc32c
+
+
+@dataclass(frozen=True, slots=True)
+class Trailer(Blocks):
+    """A trailer that can be trusted."""
+
+    receipt: Receipt
+
+
+def trailer_bytes(length: int) -> int:
+    """Return the size of the trailer of a blob of `length` bytes."""
+    return _FACTS.size + 4 * -(-length // BLOCK_BYTES) + _CHECK_BYTES
+
+
+def length_before(end: int) -> int | None:
+    """Return the length of the blob that ends, together with its trailer, at `end` of a file; None if none does."""
+    rest = end - _FACTS.size - _CHECK_BYTES
+    length = rest - 4 * -(-rest // (BLOCK_BYTES + 4))
+    return length if rest >= 0 and length + trailer_bytes(length) == end else None
+
+
+def trailer(receipt: Receipt, blocks: Sequence[int], length: int) -> bytes:
+    """Return the trailer of a blob of `length` bytes."""
+    time = (receipt.time - _EPOCH) // _MICROSECOND
+    facts = _FACTS.pack(time, receipt.version, receipt.partition.encode("ascii"), combined(blocks, length))
+    facts += struct.pack(f"<{len(blocks)}I", *blocks)
+    check: int = google_crc32c.value(facts)
+    return facts + check.to_bytes(_CHECK_BYTES, "little")
+
+
+def parse_trailer(data: bytes, length: int) -> Trailer | None:
+    """Return what the trailer of a blob of `length` bytes says; None if it can't be trusted."""
+    facts, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
+    if len(data) != trailer_bytes(length) or google_crc32c.value(facts) != int.from_bytes(check, "little"):
+        return None
+    time, version, partition, crc32c = _FACTS.unpack_from(facts)
+    blocks = array("I", facts[_FACTS.size :])
+    if sys.byteorder == "big":
+        blocks.byteswap()
+    name = PartitionName(partition.rstrip(b"\0").decode("ascii"))
+    return Trailer(length, crc32c, blocks, Receipt(name, _EPOCH + time * _MICROSECOND, version))
+
+
+def read_verified(read: Read, at: int, found: Blocks, offset: int, length: int) -> bytes | None:
+    """Read a range of a blob that begins at `at` of its file, with all blocks that it touches; None if `read` had none.
+
+    Raises:
+        DataLoss: BLOB_DAMAGED when the blocks have changed or are cut off.
+    """
+    lead = offset % BLOCK_BYTES
+    begin = offset - lead
+    end = min(-(-(offset + length) // BLOCK_BYTES) * BLOCK_BYTES, found.length)
+    view = read(end - begin, at + begin)
+    if view is None:
+        return None
+    if len(view) != end - begin:
+        raise damaged()
+    data = view[lead : lead + length].tobytes()  # the only copy: what stands before and behind is short
+    crc = google_crc32c.value(view[:lead].tobytes()) if lead else 0
+    crc = google_crc32c.extend(crc, data)
+    if lead + length < end - begin:
+        crc = google_crc32c.extend(crc, view[lead + length :].tobytes())
+    if crc != combined(found.blocks[begin // BLOCK_BYTES : -(-end // BLOCK_BYTES)], end - begin):
+        raise damaged()
+    return data
+
+
+def piece_of(offset: int, left: int, piece_bytes: int) -> int:
+    """Return how many of the `left` bytes from `offset` to read at once: where possible up to the end of a block."""
+    if left <= piece_bytes:
+        return left
+    end = (offset + piece_bytes) // BLOCK_BYTES * BLOCK_BYTES
+    return end - offset if end > offset else piece_bytes
+
+
+def damaged() -> DataLoss:
+    """Return the error for bytes that are not those that were written."""
+    return DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off or have changed.")
+
+
+def missing() -> DataLoss:
+    """Return the error for a blob that is not there."""
+    return DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.")
+
+
+def unknown_receipt() -> DataLoss:
+    """Return the error for a trailer that can't be trusted."""
+    return DataLoss(Reason.BLOB_DAMAGED, "What was recorded with the bytes of the instance has changed.")

@@ -1,0 +1,157 @@
+"""The segment that a process appends to, and the signs that tell others of it.
+
+A sign is a file named as the segment, in the process's own directory. It is there before the segment is, and as long as
+the process appends to it or has unsettled blobs in it. So a segment without a sign never changes but for erasures.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+
+from server.adapters.blobs.disk.process_directory import ProcessDirectory
+from server.adapters.blobs.disk.threads import DiskThreads, sync_directory
+from server.adapters.blobs.segment_files.segments import Record, Segment
+from server.model.errors import DicomStoreError
+from server.model.instance import Locator
+
+SEGMENT_BYTES = 256 << 20
+"""Where a segment ends and another is begun; the last blob may reach beyond."""
+
+_MOST_AT_ONCE_BYTES = 3 << 19  # what fits into a CPU's cache is copied at half the cost
+_TAIL = -1  # stands for what may or may not be durable behind the last record
+
+_log = logging.getLogger("dicomstore.blobs")
+
+_Waiting = tuple[list[bytes], "asyncio.Future[Locator]"]
+
+
+class Appender:
+    """Appends blobs: those that are committed at the same time are written with one call and synced with one call.
+
+    Args:
+        directory: of the segments.
+        threads: for what is short and must not wait for a sync.
+        erase: erases blobs whose writers were cancelled.
+    """
+
+    def __init__(
+        self, directory: Path, threads: DiskThreads, erase: Callable[[Sequence[Locator]], Awaitable[None]]
+    ) -> None:
+        self.process = ProcessDirectory(directory / "ingest")
+        self._directory = directory
+        self._threads = threads
+        self._erase = erase
+        self._appending = DiskThreads(1)
+        self._work: asyncio.Task[None] | None = None
+        self._waiting: list[_Waiting] = []
+        self.backlog_bytes = 0  # that wait or are being written
+        self._segment: Segment | None = None
+        self._unsettled: dict[str, set[int]] = {}  # segment → offsets
+
+    async def close(self) -> None:
+        """Leave the segment and the process's directory. Signs of what is unsettled stay for others to find."""
+        if self._work is not None:
+            await asyncio.wait([self._work])
+        if self._segment is not None:
+            await self._leave(self._segment)
+        self._appending.close()
+        nothing_left = not any(self._unsettled.values())
+        await self._threads.run(lambda: self.process.leave(nothing_left=nothing_left))
+
+    def append(self, pieces: list[bytes]) -> Awaitable[Locator]:
+        """Make a blob, given in pieces and with its trailer, durable and return where it is. It is unsettled then."""
+        future: asyncio.Future[Locator] = asyncio.get_running_loop().create_future()
+        self._waiting.append((pieces, future))
+        self.backlog_bytes += sum(map(len, pieces))
+        if self._work is None or self._work.done():
+            self._work = asyncio.create_task(self._append_all())
+        return future
+
+    async def settle(self, records: Iterable[Record]) -> None:
+        """Take blobs off the unsettled ones; those of others and unknown ones are ignored."""
+        ours = [record for record in records if record.segment in self._unsettled]
+        for record in ours:
+            self._unsettled[record.segment].discard(record.offset)
+        await self._forget_settled({record.segment for record in ours})
+
+    def is_in_use(self, segment: str) -> bool:
+        """Say whether a process appends to a segment or has unsettled blobs in it; blocking."""
+        return any((directory / segment).exists() for directory in (*self.process.others(), self.process.path))
+
+    async def _append_all(self) -> None:
+        while self._waiting:
+            batch = self._take_batch()
+            try:
+                records = await self._append([pieces for pieces, _ in batch])
+            except Exception as error:  # noqa: BLE001 - handed on to each of those who wait
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            finally:
+                self.backlog_bytes -= sum(len(piece) for pieces, _ in batch for piece in pieces)
+            unheard: list[Locator] = []  # their writers were cancelled
+            for (_, future), record in zip(batch, records, strict=True):
+                if future.done():
+                    unheard.append(record.locator)
+                else:
+                    future.set_result(record.locator)
+            if unheard:
+                await self._discard(unheard)
+
+    async def _discard(self, locators: Sequence[Locator]) -> None:
+        try:
+            await self._erase(locators)
+        except DicomStoreError as error:  # unsettled as they are, `recover` finds them after the next start
+            _log.warning("discarded blobs could not be erased count=%d reason=%s", len(locators), error.reason)
+
+    def _take_batch(self) -> list[_Waiting]:
+        count, size = 0, 0
+        while count < len(self._waiting) and size < _MOST_AT_ONCE_BYTES:
+            size += sum(map(len, self._waiting[count][0]))
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
+
+    async def _append(self, blobs: list[list[bytes]]) -> list[Record]:
+        run = self._appending.run
+        if self._segment is not None and self._segment.end >= SEGMENT_BYTES:
+            await self._leave(self._segment)
+        if self._segment is None:
+            self._segment = await run(self._new_segment)
+        segment = self._segment
+        try:
+            records = await run(lambda: segment.append(blobs))
+        except DicomStoreError:
+            if segment.is_broken:
+                self._unsettled.setdefault(segment.name, set()).add(_TAIL)  # for `recover` to look at
+                await self._leave(segment)
+            raise
+        self._unsettled.setdefault(segment.name, set()).update(record.offset for record in records)
+        return records
+
+    def _new_segment(self) -> Segment:
+        name = uuid.uuid4().hex
+        (self.process.path / name).touch()
+        sync_directory(self.process.path)
+        return Segment(self._directory, name)
+
+    async def _leave(self, segment: Segment) -> None:
+        self._segment = None
+        await self._appending.run(segment.close)
+        await self._forget_settled({segment.name})
+
+    async def _forget_settled(self, segments: Iterable[str]) -> None:
+        """Take away the signs of segments that need no look after a crash any more."""
+        appending_to = self._segment.name if self._segment else ""
+        settled = [name for name in segments if not self._unsettled.get(name) and name != appending_to]
+        for name in settled:
+            self._unsettled.pop(name, None)
+        if settled:
+            await self._threads.run(lambda: self._remove_signs(settled))
+
+    def _remove_signs(self, segments: Sequence[str]) -> None:
+        for name in segments:
+            (self.process.path / name).unlink(missing_ok=True)

@@ -1,0 +1,287 @@
+"""Segment files: many small blobs one after another. Blocking functions; `packed_blobs` calls them on threads.
+
+    <directory>/<segment>.seg    records: a header of 12 bytes, the blob, its trailer (see `records`)
+
+A header is the mark (living or dead), the length of the blob, and the CRC-32C of these two. Bytes are only ever
+appended, and afterwards only ever erased. Damage to one record never costs another: where a header can't be trusted
+nothing behind it is cut or removed, and records are read by their locators without it.
+"""
+
+import ctypes
+import os
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import google_crc32c
+
+from server.adapters.blobs.disk.threads import Buffer, sync_directory, write_all
+from server.adapters.blobs.records import (
+    Read,
+    Trailer,
+    damaged,
+    missing,
+    parse_trailer,
+    read_verified,
+    trailer_bytes,
+    unknown_receipt,
+)
+from server.model.errors import DataLoss
+from server.model.instance import Locator
+
+HEADER_BYTES = 12
+SUFFIX = ".seg"
+_FACTS = struct.Struct("<4sI")
+LIVING, _DEAD = b"DSr2", b"DSx2"
+_LOCATOR = re.compile(r"([0-9a-f]{32})-([0-9a-f]{1,8})-([0-9a-f]{1,8})")
+_PUNCH_HOLE_KEEP_SIZE = 3
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where a blob lies: the offset is that of its header."""
+
+    segment: str
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """Where the next record begins."""
+        return self.offset + record_bytes(self.length)
+
+    @property
+    def locator(self) -> Locator:
+        """The record as the index keeps it."""
+        return f"{self.segment}-{self.offset:x}-{self.length:x}"
+
+
+def record_of(locator: Locator) -> Record | None:
+    """Return the record that a locator names; None if it is not one of a segment."""
+    match = _LOCATOR.fullmatch(locator)
+    return Record(match[1], int(match[2], 16), int(match[3], 16)) if match else None
+
+
+def record_bytes(length: int) -> int:
+    """Return the size of the record of a blob of `length` bytes."""
+    return HEADER_BYTES + length + trailer_bytes(length)
+
+
+def path_of(directory: Path, segment: str) -> Path:
+    """Return the file of a segment."""
+    return directory / f"{segment}{SUFFIX}"
+
+
+class Segment:
+    """A segment that this process appends to."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.name = name
+        self.end = 0
+        self.is_broken = False
+        self._fd = os.open(path_of(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        sync_directory(directory)
+
+    def append(self, blobs: Sequence[Sequence[bytes]]) -> list[Record]:
+        """Append blobs, each given in pieces of which the last is its trailer, and make them durable together.
+
+        Raises:
+            OSError: none of them is in the segment. If it `is_broken` now, it must not be used any more.
+        """
+        records: list[Record] = []
+        buffers: list[Buffer] = []
+        end = self.end
+        for pieces in blobs:
+            record = Record(self.name, end, sum(map(len, pieces[:-1])))
+            records.append(record)
+            buffers.append(header(LIVING, record.length))
+            buffers += pieces
+            end = record.end
+        try:
+            write_all(self._fd, buffers, self.end)
+        except OSError:
+            with suppress(OSError):  # what can't be cut off is overwritten by the next
+                os.ftruncate(self._fd, self.end)
+            raise
+        try:
+            os.fdatasync(self._fd)
+        except OSError:
+            self.is_broken = True  # nobody knows what of it is durable
+            raise
+        self.end = end
+        return records
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._fd)
+
+
+def header(mark: bytes, length: int) -> bytes:
+    """Return the header of a record."""
+    facts = _FACTS.pack(mark, length)
+    check: int = google_crc32c.value(facts)
+    return facts + check.to_bytes(4, "little")
+
+
+def living(fd: int) -> Iterator[tuple[int, int]]:
+    """Yield (offset, length) of the living records of a segment, up to its end or a header that can't be trusted."""
+    size = os.fstat(fd).st_size
+    for offset, mark, length in _headers(fd):
+        if mark == LIVING and offset + record_bytes(length) <= size:
+            yield offset, length
+
+
+def dead_until(fd: int, start: int = 0) -> int:
+    """Return where the first living record from the record at `start` begins, or the first that can't be trusted.
+
+    The size of the segment if there is none, which then certainly holds nothing any more.
+    """
+    end = start
+    for offset, mark, length in _headers(fd, start):
+        if mark == LIVING:
+            return offset
+        end = offset + record_bytes(length)
+    return end
+
+
+def living_bytes(fd: int) -> int | None:
+    """Return the size of all living records with their headers; None if a header can't be trusted."""
+    size, end = 0, 0
+    for offset, mark, length in _headers(fd):
+        end = offset + record_bytes(length)
+        if mark == LIVING:
+            size += end - offset
+    return size if end == os.fstat(fd).st_size else None
+
+
+def cut_torn_tail(fd: int) -> None:
+    """Cut off a last record that a dead process did not finish writing: its header is whole, the rest is not."""
+    size = os.fstat(fd).st_size
+    for offset, _, length in _headers(fd):
+        if offset + record_bytes(length) > size:
+            os.ftruncate(fd, offset)
+            os.fsync(fd)
+
+
+def _headers(fd: int, offset: int = 0) -> Iterator[tuple[int, bytes, int]]:
+    """Yield (offset, mark, length) of one record after the other, as long as headers can be trusted."""
+    size = os.fstat(fd).st_size
+    while offset + HEADER_BYTES <= size:
+        found = os.pread(fd, HEADER_BYTES, offset)
+        mark, length = _FACTS.unpack(found[: _FACTS.size])
+        if found != header(mark, length):
+            return
+        yield offset, mark, length
+        offset += record_bytes(length)
+
+
+def read_record(
+    read: Read, record: Record, offset: int = 0, length: int | None = None, crc32c: int | None = None
+) -> bytes | None:
+    """Read a range of a blob, with `read(size, offset)` of its segment; None if that had None.
+
+    Bytes that agree with their checksums need no header. So a record that is being erased is read, or missing: it is
+    marked dead before its bytes go.
+
+    Args:
+        crc32c: of the whole blob, as the index has it. It alone proves a whole blob, and one whose trailer is damaged.
+
+    Raises:
+        DataLoss: BLOB_MISSING when there is no such living record, BLOB_DAMAGED when its bytes have changed or end
+            before the range does.
+    """
+    wanted = max(0, record.length - offset) if length is None else length
+    if crc32c is not None and 0 < wanted == record.length:
+        return _read_whole(read, record, crc32c)
+    end = read(trailer_bytes(record.length), _trailer_at(record))
+    if end is None:
+        return None
+    found = parse_trailer(end.tobytes(), record.length)
+    is_within = offset + wanted <= record.length
+    if found is not None and found.is_of(crc32c) and is_within:
+        try:
+            return read_verified(read, record.offset + HEADER_BYTES, found, offset, wanted) if wanted else b""
+        except DataLoss:
+            _lost(read, record)
+            return None
+    if crc32c is None or not record.length or not is_within:
+        _lost(read, record)
+        return None
+    whole = _read_whole(read, record, crc32c)
+    return None if whole is None else whole[offset : offset + wanted]
+
+
+def _read_whole(read: Read, record: Record, crc32c: int) -> bytes | None:
+    view = read(record.length, record.offset + HEADER_BYTES)
+    if view is None:
+        return None
+    data = view.tobytes()
+    if google_crc32c.value(data) == crc32c and len(data) == record.length:
+        return data
+    _lost(read, record)
+    return None
+
+
+def _lost(read: Read, record: Record) -> None:
+    """Say why the bytes of a record can't be read; do nothing if `read` had None.
+
+    Raises:
+        DataLoss: BLOB_MISSING for an erased record and where there is none, BLOB_DAMAGED for all others.
+    """
+    view = read(HEADER_BYTES, record.offset)
+    found = None if view is None else view.tobytes()
+    end = read(trailer_bytes(record.length), _trailer_at(record))
+    if found is None or end is None:
+        return
+    is_record = parse_trailer(end.tobytes(), record.length) is not None
+    if found == header(LIVING, record.length) or (is_record and found != header(_DEAD, record.length)):
+        raise damaged()
+    raise missing()
+
+
+def read_trailer(fd: int, record: Record) -> Trailer:
+    """Read what was recorded with a blob; blocking.
+
+    Raises:
+        DataLoss: BLOB_MISSING when there is no such living record, BLOB_DAMAGED when its trailer can't be trusted.
+    """
+    end = os.pread(fd, trailer_bytes(record.length), _trailer_at(record))
+    parsed = parse_trailer(end, record.length)
+    if parsed is not None:
+        return parsed
+    if os.pread(fd, HEADER_BYTES, record.offset) == header(LIVING, record.length):
+        raise unknown_receipt()
+    raise missing()
+
+
+def _trailer_at(record: Record) -> int:
+    return record.offset + HEADER_BYTES + record.length
+
+
+def erase(fd: int, records: Sequence[Record]) -> None:
+    """Mark records dead, replace their bytes by zeros, and make that durable."""
+    for record in records:
+        if not _is_erasable(fd, record):
+            continue
+        os.pwrite(fd, header(_DEAD, record.length), record.offset)
+        _zero(fd, record.offset + HEADER_BYTES, record_bytes(record.length) - HEADER_BYTES)
+    os.fdatasync(fd)
+
+
+def _is_erasable(fd: int, record: Record) -> bool:
+    """Say whether a record is there: its header, or its trailer if the header is damaged, proves it."""
+    found = os.pread(fd, HEADER_BYTES, record.offset)
+    if found in (header(LIVING, record.length), header(_DEAD, record.length)):
+        return found[:4] == LIVING
+    return parse_trailer(os.pread(fd, trailer_bytes(record.length), _trailer_at(record)), record.length) is not None
+
+
+def _zero(fd: int, offset: int, length: int) -> None:
+    """Punch a hole, which reads as zeros and gives whole blocks back; write zeros where holes are not to be had."""
+    if length and _libc.fallocate(fd, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_longlong(offset), ctypes.c_longlong(length)):
+        os.pwrite(fd, bytes(length), offset)

@@ -1,0 +1,161 @@
+"""Finds segments whose living blobs should move elsewhere, so that the files can be removed.
+
+Deleting gives back whole blocks at best. Headers, parts of blocks, and everything where the filesystem can't punch
+holes remain; and each start of a process leaves a segment that may be nearly empty.
+
+A segment all of whose blobs have moved stays until its old copies are erased, hours later. A file in `emptied/` with
+the name of the segment and its time of modification records this across restarts.
+"""
+
+import fcntl
+import logging
+import os
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from server.adapters.blobs.disk.threads import sync_directory
+from server.adapters.blobs.segment_files.appending import SEGMENT_BYTES, Appender
+from server.adapters.blobs.segment_files.segments import SUFFIX, living_bytes, path_of
+
+_SMALL_BYTES = SEGMENT_BYTES // 8
+_MANY = 8
+_LOOKS_A_CALL = 50
+_SPARE_BYTES = 64 << 20
+"""Old copies may take this much disk space, and as much again as everything else in segments."""
+
+_BLOCK_BYTES = 512  # of st_blocks, see stat(2)
+_log = logging.getLogger("dicomstore.blobs")
+
+
+@dataclass(slots=True)
+class _Look:
+    """What was seen of a segment when it had last been written to."""
+
+    mtime_ns: int
+    living_bytes: int = 0
+    is_sparse: bool = False
+    is_small: bool = False
+
+
+class SparseSegments:
+    """Looks for sparse segments, and again only at those that were written to since. All functions block."""
+
+    def __init__(self, directory: Path, appender: Appender) -> None:
+        self._directory = directory
+        self._appender = appender
+        self._markers = directory / "emptied"
+        self._looks: dict[str, _Look] = {}
+
+    def lock(self) -> int | None:
+        """Return a descriptor to close when done; None if another process is at it."""
+        fd = os.open(self._directory / ".compacting", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return fd
+
+    def find(self) -> list[str]:
+        """Return sparse segments that no process appends to; and small ones, if there are many.
+
+        Sparse is a segment less than half of which lives. There are as many as can be moved without their old copies
+        taking more disk space than everything else in segments, plus 64 MiB. Removes segments in which nothing lives.
+        Looks at a few dozen segments a call: headers are read one by one.
+        """
+        found = self._segments()
+        emptied = self._emptied(found)
+        unmoved = {
+            name: _Look(found[name].st_mtime_ns)
+            for name, mtime_ns in emptied.items()
+            if mtime_ns == found[name].st_mtime_ns
+        }
+        self._looks = unmoved | {name: look for name, look in self._looks.items() if name in found}
+        changed = [name for name in found if self._is_changed(name, found[name].st_mtime_ns)]
+        left = _LOOKS_A_CALL
+        for name in sorted(changed, key=lambda name: found[name].st_mtime_ns):
+            if left and not self._appender.is_in_use(name):
+                self._look(name)
+                left -= 1
+        small = [name for name, look in self._looks.items() if look.is_small]
+        sparse = [name for name, look in self._looks.items() if look.is_sparse]
+        old_copies = sum(_disk_bytes(found[name]) for name in emptied)
+        room = sum(map(_disk_bytes, found.values())) - 2 * old_copies + _SPARE_BYTES
+        return self._fitting(sparse + small if len(small) >= _MANY else sparse, room)
+
+    def _fitting(self, segments: Sequence[str], room: int) -> list[str]:
+        """Return the first segments whose living blobs take at most `room` bytes together."""
+        fitting = []
+        for name in segments:
+            room -= self._looks[name].living_bytes
+            if room < 0:
+                break
+            fitting.append(name)
+        return fitting
+
+    def _is_changed(self, segment: str, mtime_ns: int) -> bool:
+        return segment not in self._looks or self._looks[segment].mtime_ns != mtime_ns
+
+    def _segments(self) -> dict[str, os.stat_result]:
+        """Return all segments and their sizes and times."""
+        found = {}
+        with os.scandir(self._directory) as entries:
+            for entry in entries:
+                if entry.name.endswith(SUFFIX):
+                    with suppress(FileNotFoundError):  # removed meanwhile
+                        found[entry.name.removesuffix(SUFFIX)] = entry.stat()
+        return found
+
+    def _emptied(self, segments: Collection[str]) -> dict[str, int]:
+        """Return the segments of which only old copies are left, and when they had been modified last by then."""
+        emptied = {}
+        self._markers.mkdir(exist_ok=True)
+        with os.scandir(self._markers) as entries:
+            for entry in entries:
+                if entry.name in segments:
+                    emptied[entry.name] = entry.stat().st_mtime_ns
+                else:
+                    Path(entry.path).unlink(missing_ok=True)
+        return emptied
+
+    def emptied(self, segment: str) -> None:
+        """Record that all blobs that an instance names have moved out of a segment."""
+        if segment not in self._looks:
+            return
+        mtime_ns = self._looks[segment].mtime_ns
+        self._looks[segment] = _Look(mtime_ns)
+        marker = self._markers / segment
+        marker.touch()
+        os.utime(marker, ns=(mtime_ns, mtime_ns))
+
+    def _look(self, segment: str) -> None:
+        """Look at the records of a segment; remove it if nothing lives in it."""
+        path = path_of(self._directory, segment)
+        try:
+            file = FileIO(path)
+        except FileNotFoundError:  # removed meanwhile
+            self._looks.pop(segment, None)
+            return
+        with file:
+            found = os.fstat(file.fileno())
+            alive = living_bytes(file.fileno())
+        if alive == 0:
+            path.unlink(missing_ok=True)
+            sync_directory(self._directory)
+            self._looks.pop(segment, None)
+            return
+        look = self._looks[segment] = _Look(found.st_mtime_ns)
+        if alive is None:
+            _log.warning("a segment has a damaged header and is left alone segment=%s", segment)
+            return
+        look.living_bytes = alive
+        occupied = min(found.st_size, _disk_bytes(found))  # all of it where there are no holes
+        look.is_sparse = 2 * alive < occupied
+        look.is_small = not look.is_sparse and found.st_size < _SMALL_BYTES
+
+
+def _disk_bytes(found: os.stat_result) -> int:
+    return found.st_blocks * _BLOCK_BYTES

@@ -1,0 +1,79 @@
+"""The identity of the archive in its index, read before anything else is, whatever state the database is in."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, exists, inspect, select, text
+from sqlalchemy.exc import DBAPIError
+
+from server.adapters.sql.core.causes import cause_of
+from server.adapters.sql.core.tables import archive, counters, erasures, instances
+from server.adapters.sql.core.transactions import is_damaged, translated
+from server.adapters.sql.core.wal import dropped_frames, keep_log, kept_log
+from server.model.archive import ArchiveId, IndexIdentity, Mark
+
+_MAGIC = b"SQLite format 3\x00"
+
+
+def identity(url: URL, engine: Engine, at_least: Mark) -> IndexIdentity:
+    """Return what a database says of its archive; see `engine.identity_of`."""
+    place = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite":
+        place = os.path.abspath(url.database or "")
+        if (damage := _damage_of(Path(place))) is not None:
+            return IndexIdentity(place, is_new=not damage or damage == _NO_BYTES, damage=damage)
+    with translated():
+        try:
+            with engine.connect() as connection:
+                found = _identity(connection, place)
+                if url.get_backend_name() == "sqlite":
+                    return replace(
+                        found, damaged_log=_damaged_log(Path(place), is_behind=found.mark.is_behind(at_least))
+                    )
+                return found
+        except DBAPIError as error:
+            if not is_damaged(error):
+                raise
+            return IndexIdentity(place, is_new=False, damage=cause_of(error))
+
+
+_NO_BYTES = "the file has 0 bytes"
+
+
+def _damage_of(path: Path) -> str | None:
+    """Say what is wrong with a file of SQLite's; "" if there is none, None if it looks right."""
+    try:
+        with open(path, "rb") as file:
+            begin = file.read(len(_MAGIC))
+    except OSError:
+        return None if path.exists() else ""
+    if not begin:
+        return _NO_BYTES
+    return None if begin == _MAGIC else "the file is not an SQLite database"
+
+
+def _identity(connection: Connection, place: str) -> IndexIdentity:
+    present = set(inspect(connection).get_table_names())
+    if not {counters.name, instances.name, erasures.name} <= present:
+        return IndexIdentity(place)
+    id_ = connection.execute(select(archive.c.id)).scalar() if archive.name in present else None
+    mark = Mark(*connection.execute(select(counters.c.version, counters.c.sequence)).one())
+    named = connection.execute(select(exists().where(instances.c.version > 0) | exists().where(erasures.c.version > 0)))
+    return IndexIdentity(place, id_, is_new=not mark.sequence, has_instances=bool(named.scalar()), mark=mark)
+
+
+def _damaged_log(database: Path, *, is_behind: bool) -> str:
+    if not is_behind:
+        kept_log(database).unlink(missing_ok=True)
+        return ""
+    if dropped_frames(database):
+        keep_log(database)
+    return str(kept_log(database)) if kept_log(database).exists() else ""
+
+
+def bind(connection: Connection, id_: ArchiveId) -> ArchiveId:
+    """Give an index an id if it has none, and return the one it has."""
+    connection.execute(text("INSERT INTO archive (key, id) VALUES (1, :id) ON CONFLICT (key) DO NOTHING"), {"id": id_})
+    bound: ArchiveId = connection.execute(select(archive.c.id)).scalar_one()
+    return bound

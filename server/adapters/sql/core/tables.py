@@ -1,0 +1,404 @@
+"""The one description of the schema.
+
+How it is meant:
+
+- Keys of studies and series and versions of instances come from `counters`, ascend with first storage and are never
+  used again. They are the order of search results.
+- `counters` has one row. A transaction that adds or deletes locks it first, so on every database such transactions
+  follow each other. Sequences therefore become visible in ascending order, with no gaps between them.
+- `elements` holds lines, see `server.model.search.return_keys`.
+- Rows of `instances` are narrow, since searches walk them. What is read for one instance at a time has its own tables.
+- Search columns hold normalised text (see `server.dicom.matching.attributes`), NULL when there is none, at most
+  `LONGEST_TEXT` characters: PostgreSQL indexes no more than about 2,700 bytes. They compare by code point.
+- Times are microseconds since 1970-01-01 UTC: exact, and alike on all databases.
+- Counts and newest versions are kept up to date by whoever adds or deletes; nothing ever counts rows to answer.
+- There is a text index beside `studies`, which SQLite keeps in step by triggers; see `trigrams`.
+"""
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    event,
+    text,
+)
+from sqlalchemy.schema import ExecutableDDLElement
+
+REVISION = "0010"
+"""The migration that makes this schema."""
+
+LONGEST_TEXT = 512
+"""Characters of a value that searches look at."""
+
+FRAMES_PER_CHUNK = 1024
+
+NAME_GROUPS = 3
+"""Alphabetic, ideographic and phonetic (PS3.5 section 6.2.1)."""
+
+Key = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER is the rowid itself there
+Label = Text().with_variant(Text(collation="C"), "postgresql")  # SQLite's default collation is by code point already
+
+tables = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+def _key(name: str) -> Column[int]:
+    return Column(name, Key, primary_key=True, autoincrement=False)
+
+
+def _name(keyword: str) -> list[Column[str]]:
+    """Return the columns of a person name: its component groups, and all words between spaces."""
+    groups = [Column(f"{keyword}_{group}", Label) for group in range(1, NAME_GROUPS + 1)]
+    return [*groups, Column(f"{keyword}_words", Label)]
+
+
+counters = Table(
+    "counters",
+    tables,
+    _key("id"),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("study_key", BigInteger, nullable=False),
+    Column("series_key", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("change_time", BigInteger, nullable=False),
+    comment="one row: the last of each that was given out",
+)
+
+archive = Table(
+    "archive",
+    tables,
+    _key("key"),
+    Column("id", Label, nullable=False, comment="the data directory has the same, in archive.json"),
+    comment="one row: the archive that this index belongs to",
+)
+
+clock = Table(
+    "clock",
+    tables,
+    _key("key"),
+    Column("time", BigInteger, nullable=False, comment="microseconds since 1970-01-01 UTC"),
+    comment="one row: the latest time by which deadlines for erasing are judged",
+)
+
+partitions = Table(
+    "partitions",
+    tables,
+    _key("key"),
+    Column("name", Label, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    UniqueConstraint("name"),
+)
+
+studies = Table(
+    "studies",
+    tables,
+    _key("key"),
+    Column("partition_key", BigInteger, ForeignKey("partitions.key"), nullable=False),
+    Column("uid", Label, nullable=False),
+    *_name("patient_name"),
+    Column("patient_id", Label),
+    Column("patient_birth_date", Label),
+    Column("accession_number", Label),
+    *_name("referring_physician_name"),
+    Column("study_date", Label),
+    Column("study_time", Label),
+    Column("study_id", Label),
+    Column("study_description", Label),
+    Column("elements", Text, nullable=False, comment="DICOM JSON"),
+    Column("series_count", BigInteger, nullable=False),
+    Column("instance_count", BigInteger, nullable=False),
+    Column("max_version", BigInteger, nullable=False),
+    Column("utc_offset", Label, comment="+HHMM or -HHMM"),
+    Column("study_moment", Label, comment="date and time in UTC, if the offset is known; see model/moment.py"),
+    UniqueConstraint("partition_key", "uid"),
+    Index(None, "partition_key", "key"),
+    Index(None, "partition_key", "patient_id", "key"),
+    Index(None, "partition_key", "accession_number", "key"),
+    Index(None, "partition_key", "study_date", "key"),
+    Index(None, "partition_key", "patient_birth_date", "key"),
+    Index(None, "partition_key", "study_id", "key"),
+    *(Index(None, "partition_key", f"patient_name_{group}", "key") for group in range(1, NAME_GROUPS + 1)),
+)
+
+_NAME_LETTERS = {"patient_name": "p", "referring_physician_name": "r"}
+STUDY_TEXT = {
+    **{f"{name}_{group}": letter for name, letter in _NAME_LETTERS.items() for group in range(1, NAME_GROUPS + 1)},
+    "patient_id": "i",
+    "accession_number": "a",
+    "study_description": "d",
+}
+"""Columns of studies whose text is indexed by runs of three characters, and what these begin with in PostgreSQL's
+index, so that it knows one kind of text from another; see `trigrams`."""
+
+
+def _study_text() -> tuple[str, ...]:
+    """Return the statements that make the text index of SQLite and keep it in step."""
+    names, old, new = (", ".join(prefix + name for name in STUDY_TEXT) for prefix in ("", "old.", "new."))
+    # An index whose content is elsewhere must be told what was there, to forget it (sqlite.org/fts5.html, 4.4.3).
+    forget = f"INSERT INTO study_text(study_text, rowid, {names}) VALUES ('delete', old.key, {old});"  # noqa: S608 - our names
+    take_up = f"INSERT INTO study_text(rowid, {names}) VALUES (new.key, {new});"  # noqa: S608 - our names
+    return (
+        f"CREATE VIRTUAL TABLE study_text USING fts5({names}, content='studies', content_rowid='key', "
+        "tokenize='trigram case_sensitive 1', detail=column, columnsize=0)",
+        f"CREATE TRIGGER study_text_insert AFTER INSERT ON studies BEGIN {take_up} END",
+        f"CREATE TRIGGER study_text_delete AFTER DELETE ON studies BEGIN {forget} END",
+        f"CREATE TRIGGER study_text_update AFTER UPDATE OF {names} ON studies BEGIN {forget} {take_up} END",
+    )
+
+
+def _only_in(dialect: str, statement: str) -> ExecutableDDLElement:
+    made: ExecutableDDLElement = DDL(statement).execute_if(dialect=dialect)  # type: ignore[no-untyped-call]
+    return made
+
+
+for statement in _study_text():
+    event.listen(studies, "after_create", _only_in("sqlite", statement))
+event.listen(studies, "before_drop", _only_in("sqlite", "DROP TABLE study_text"))
+
+_LETTERED = (f"'{letter}' || studies.{name}" for name, letter in STUDY_TEXT.items())
+STUDY_TRIGRAMS = f"dicomstore_trigrams(ARRAY[{', '.join(_LETTERED)}])"
+"""The trigrams of a study's text, in PostgreSQL. A statement that has this in it can use the index."""
+
+_FUNCTION = """
+CREATE FUNCTION dicomstore_trigrams(parts text[]) RETURNS tsvector LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+SELECT array_to_tsvector(coalesce(array_agg(DISTINCT left(part, 1) || substr(part, start, 3)), '{}'))
+FROM unnest(parts) AS part, generate_series(2, length(part) - 2) AS start $$
+"""
+_TEXT_INDEX = (
+    f"CREATE INDEX ix_studies_text ON studies USING gin ({STUDY_TRIGRAMS.replace('studies.', '')}) "
+    "WITH (gin_pending_list_limit = 256)"
+)
+for statement in (_FUNCTION, _TEXT_INDEX):
+    event.listen(studies, "after_create", _only_in("postgresql", statement))
+event.listen(studies, "after_drop", _only_in("postgresql", "DROP FUNCTION dicomstore_trigrams"))
+
+STUDIES_PER_BLOCK = 1024
+
+study_blocks = Table(
+    "study_blocks",
+    tables,
+    Column("partition_key", Key, ForeignKey("partitions.key"), primary_key=True, autoincrement=False),
+    Column("block", Key, primary_key=True, autoincrement=False, comment="key of a study / STUDIES_PER_BLOCK"),
+    Column("studies", BigInteger, nullable=False, comment="how many of this partition are in the block"),
+    comment="for large offsets",
+    sqlite_with_rowid=False,
+)
+
+series = Table(
+    "series",
+    tables,
+    _key("key"),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("study_key", BigInteger, ForeignKey("studies.key"), nullable=False),
+    Column("uid", Label, nullable=False),
+    Column("modality", Label),
+    Column("modality_as_stored", Label, comment="for Modalities in Study"),
+    Column("series_number", Label),
+    Column("performed_procedure_step_start_date", Label),
+    Column("performed_procedure_step_start_time", Label),
+    Column("manufacturer_model_name", Label),
+    Column("series_description", Label),
+    Column("elements", Text, nullable=False, comment="DICOM JSON"),
+    Column("instance_count", BigInteger, nullable=False),
+    Column("max_version", BigInteger, nullable=False),
+    Column("utc_offset", Label, comment="+HHMM or -HHMM"),
+    Column("performed_procedure_step_start_moment", Label, comment="as study_moment"),
+    UniqueConstraint("study_key", "uid"),
+    Index(None, "study_key", "key"),
+    Index(None, "partition_key", "key"),
+    Index(None, "partition_key", "uid"),
+    Index(None, "partition_key", "modality", "key"),
+    Index(None, "partition_key", "modality", "study_key"),
+    Index(None, "partition_key", "series_number", "key"),
+    Index(None, "partition_key", "manufacturer_model_name", "key"),
+    Index(None, "partition_key", "performed_procedure_step_start_date", "key"),
+)
+
+series_values = Table(
+    "series_values",
+    tables,
+    Column("series_key", Key, ForeignKey("series.key", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("keyword", Label, primary_key=True),
+    Column("item", Integer, primary_key=True, autoincrement=False, comment="of the sequence, from 0"),
+    Column("value", Label, primary_key=True),
+    Index(None, "keyword", "value"),
+    comment="what the items of a sequence have for search keys about its members",
+    sqlite_with_rowid=False,
+)
+
+instances = Table(
+    "instances",
+    tables,
+    _key("version"),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("study_key", BigInteger, nullable=False),
+    Column("series_key", BigInteger, ForeignKey("series.key"), nullable=False),
+    Column("uid", Label, nullable=False),
+    Column("sop_class_uid", Label, nullable=False),
+    Column("transfer_syntax_uid", Label, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("crc32c", BigInteger, nullable=False),
+    Column("locator", Label, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("instance_number", Label),
+    Column("elements", Text, nullable=False, comment="DICOM JSON"),
+    Column("number_of_frames", BigInteger, comment="NULL: no pixel data"),
+    Column("pixel_offset", BigInteger),
+    Column("pixel_length", BigInteger),
+    Column("bits_allocated", BigInteger),
+    Column("frame_bits", BigInteger),
+    Column("is_mislabelled", SmallInteger, comment="1: the VR encoding is not that of the transfer syntax"),
+    Column("damage", Label, comment="see model/damage.py"),
+    UniqueConstraint("partition_key", "uid", "series_key"),
+    UniqueConstraint("locator"),
+    Index(None, "partition_key", "version"),
+    Index(None, "partition_key", "sop_class_uid", "version"),
+    Index(None, "study_key", "version"),
+    Index(None, "series_key", "version"),
+    Index(
+        "ix_instances_damaged",
+        "study_key",
+        "version",
+        sqlite_where=text("damage IS NOT NULL"),
+        postgresql_where=text("damage IS NOT NULL"),
+    ),
+)
+
+
+def _of_instance() -> Column[int]:
+    return Column(
+        "version", Key, ForeignKey("instances.version", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+
+
+metadata = Table(
+    "metadata",
+    tables,
+    _of_instance(),
+    Column("dicom_json", LargeBinary, nullable=False),
+    Column("invalid_tags", Text, comment="see NewInstance, separated by spaces; NULL: none"),
+)
+
+frame_chunks = Table(
+    "frame_chunks",
+    tables,
+    _of_instance(),
+    Column("chunk", Integer, primary_key=True, autoincrement=False),
+    Column("records", LargeBinary, nullable=False, comment="of FRAMES_PER_CHUNK frames, see PixelLayout.table"),
+)
+
+bulk_elements = Table(
+    "bulk_elements",
+    tables,
+    _of_instance(),
+    Column("path", Label, primary_key=True),
+    Column("vr", Label, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+changes = Table(
+    "changes",
+    tables,
+    _key("sequence"),
+    Column("time", BigInteger, nullable=False),
+    Column("action", SmallInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("study_uid", Label, nullable=False),
+    Column("series_uid", Label, nullable=False),
+    Column("sop_uid", Label, nullable=False),
+    Index(None, "time", "sequence"),
+    comment="kept for ever; names what it is about, since that may be gone",
+)
+
+erasures = Table(
+    "erasures",
+    tables,
+    Column("locator", Label, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("erase_after", BigInteger, nullable=False),
+    Index(None, "erase_after", "version"),
+    comment="blobs of deleted instances that still have to be erased",
+    sqlite_with_rowid=False,
+)
+
+operations = Table(
+    "operations",
+    tables,
+    _key("key"),
+    Column("id", Label, nullable=False),
+    Column("request_id", Label, comment="what the client calls the request that started it"),
+    Column("type", SmallInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("rest", BigInteger, nullable=False, comment="instances with lower versions are still to be done"),
+    Column("subject", Text, nullable=False, comment="a line each"),
+    Column("errors", Text, nullable=False, comment="a line each"),
+    UniqueConstraint("id"),
+    UniqueConstraint("request_id"),
+    Index(None, "state", "updated"),
+)
+
+tags = Table(
+    "extended_query_tags",
+    tables,
+    _key("key"),
+    Column("tag", Label, nullable=False),
+    Column("keyword", Label, nullable=False),
+    Column("vr", Label, nullable=False),
+    Column("private_creator", Label, nullable=False),
+    Column("level", SmallInteger, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("query_status", SmallInteger, nullable=False),
+    Column("operation_id", Label, nullable=False),
+    Column("last_error", BigInteger, nullable=False, comment="number of the last error that was given one"),
+    Column("error_count", BigInteger, nullable=False, server_default=text("0")),
+    UniqueConstraint("tag"),
+)
+
+tag_values = Table(
+    "extended_query_tag_values",
+    tables,
+    Column("tag_key", Key, primary_key=True, autoincrement=False),
+    Column("owner", Key, primary_key=True, autoincrement=False, comment="key of a study or series, or version"),
+    Column("part", SmallInteger, primary_key=True, autoincrement=False, comment="see tag_values"),
+    Column("text", Label),
+    Column("number", Double),
+    Index(None, "tag_key", "text", "owner"),
+    Index(None, "tag_key", "number", "owner"),
+    sqlite_with_rowid=False,
+)
+
+tag_errors = Table(
+    "extended_query_tag_errors",
+    tables,
+    Column("tag_key", Key, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("message", Text, nullable=False),
+    UniqueConstraint("version", "tag_key"),
+    sqlite_with_rowid=False,
+)

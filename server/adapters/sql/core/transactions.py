@@ -1,0 +1,261 @@
+"""Transactions in threads, and what becomes of their failures.
+
+The event loop never waits for the database: one thread writes, a few read. One writer is all that can be used, since
+transactions that add or delete follow each other anyway (see `tables.counters`), and SQLite has a single writer.
+
+Each thread keeps its connection. Taking one from SQLAlchemy's pool and beginning through SQLAlchemy costs as much as a
+search by key, so drivers are in autocommit mode and transactions begin and end with statements like any other.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from server.adapters.sql.core.causes import cause_of, failed_to_connect, has_too_many_connections
+from server.adapters.sql.core.deadlines import Deadline
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.progress import Progress
+from server.adapters.sql.core.threads import NoneLeft, Threads
+from server.adapters.sql.core.write_order import Turns
+from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
+
+READERS = 4
+"""Threads and connections for reading, each process."""
+
+ATTEMPTS = 3
+"""How often a transaction is tried when the database gives it up in favour of another."""
+
+_GIVEN_UP = {"40001", "40P01"}  # serialization failure, deadlock
+_DISK_FULL = "53100"
+_NOT_SET_UP = {"42P01", "42501", "3F000"}  # no such table, insufficient privilege, no schema to create it in
+_TIMED_OUT = "57014"
+
+_COMMIT = Prepared(text("COMMIT"))
+
+_NO_TURNS = Turns()
+
+Result = TypeVar("Result")
+Work = Callable[[Connection], Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How transactions of a kind begin, whether they only read, and who else must not be in one meanwhile.
+
+    niceness: how far the threads stand back from others who want a processor (nice(2), which on Linux is of a thread).
+    permit: raises if such a transaction must not begin.
+    progress: told of commits.
+    """
+
+    begin: Prepared
+    only_reads: bool
+    turns: Turns = _NO_TURNS
+    niceness: int = 0
+    permit: Callable[[], None] = lambda: None
+    progress: Progress | None = None
+
+
+class Transactions:
+    """Runs functions in transactions of one database.
+
+    A function gets a connection on which a transaction has begun; when it returns, the transaction is committed
+    and durable, when it raises, nothing has happened. It may be called again if the database gave its transaction up.
+    A caller that is cancelled can't know whether the transaction took place; one that gets an error from `write` can,
+    see `DicomStoreError.may_have_happened`.
+    """
+
+    def __init__(self, reading: Engine, reads: Kind, writing: Engine, writes: Kind) -> None:
+        self._readers = Threads(READERS, "index-reader", lambda: _Session(reading, reads))
+        self._writer = Threads(1, "index-writer", lambda: _Session(writing, writes))
+        self._engines = (writing, reading)
+        self._turns = writes.turns
+
+    async def read(self, work: Work[Result]) -> Result:
+        """Run `work` on one consistent view of the database. It sees every transaction that was acknowledged.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+            Exhausted: SEARCH_TOO_LONG.
+        """
+        return await self._readers.run(lambda session: session.run(work))
+
+    async def write(self, work: Work[Result]) -> Result:
+        """Run `work`, which may change things.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE, ARCHIVE_READ_ONLY.
+            Exhausted: STORAGE_FULL.
+        """
+        return await self._writer.run(lambda session: session.run(work))
+
+    async def close(self) -> None:
+        """Let what has begun end, then close all connections."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        for threads in (self._writer, self._readers):
+            threads.close()
+        for engine in self._engines:
+            engine.dispose()
+        self._turns.close()
+
+
+class _Session:
+    """A thread's connection: made when it is first needed, and anew after anything went wrong with it."""
+
+    def __init__(self, engine: Engine, kind: Kind) -> None:
+        self._engine = engine
+        self._kind = kind
+        self._connection: Connection | None = None
+        self._deadline: Deadline | None = None
+        self._is_committing = False
+        if kind.niceness:
+            os.nice(kind.niceness)
+
+    def run(self, work: Work[Result]) -> Result:
+        self._is_committing = False
+        try:
+            return self._run(work)
+        except DicomStoreError as error:
+            error.may_have_happened = self._is_committing
+            if isinstance(error.__cause__, DBAPIError) and has_too_many_connections(error.__cause__):
+                raise NoneLeft(error) from error  # fewer threads can do the work, too
+            raise
+
+    def _run(self, work: Work[Result]) -> Result:
+        with translated(only_reads=self._kind.only_reads):
+            for _ in range(ATTEMPTS - 1):
+                try:
+                    return self._once(work)
+                except DBAPIError as error:
+                    if _sqlstate(error) not in _GIVEN_UP:
+                        raise
+            return self._once(work)
+
+    def close(self) -> None:
+        """Give the connection back, rolling back what it was doing."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _once(self, work: Work[Result]) -> Result:
+        self._kind.permit()
+        with self._kind.turns:
+            return self._transaction(work)
+
+    def _transaction(self, work: Work[Result]) -> Result:
+        self._is_committing = False
+        progress = self._kind.progress
+        try:
+            connection = self._begun()
+            result = work(connection)
+            if progress is not None:
+                progress.committing()
+            self._is_committing = True
+            commit(connection)
+        except BaseException:
+            self.close()
+            if progress is not None:
+                progress.failed(may_have_happened=self._is_committing)
+            raise
+        if progress is not None:
+            progress.committed()
+        return result
+
+    def _begun(self) -> Connection:
+        """Return the connection with a transaction that has begun, once more if it was lost since the last one."""
+        if self._connection is not None:
+            try:
+                return self._begin(self._connection)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                self.close()
+        self._connection = self._engine.connect()
+        self._deadline = self._connection.info.get("deadline")
+        if self._kind.progress is not None:
+            self._kind.progress.accompany(self._connection.info)
+        return self._begin(self._connection)
+
+    def _begin(self, connection: Connection) -> Connection:
+        if self._deadline is not None:
+            self._deadline.start()
+        self._kind.begin.run(connection, [{}])
+        return connection
+
+
+def commit(connection: Connection) -> None:
+    """Commit a transaction that has begun with `Kind.begin`."""
+    if connection.in_transaction():  # it was used through SQLAlchemy, which commits the driver's transaction
+        connection.commit()
+    else:
+        _COMMIT.run(connection, [{}])
+
+
+@contextmanager
+def translated(*, only_reads: bool = False) -> Iterator[None]:
+    """Turn failures of the database into errors of the model. Mistakes of ours in its use stay what they are."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise _unavailable("all connections are in use") from error
+    except SQLAlchemyError as error:
+        if not isinstance(error, DBAPIError):
+            raise
+        if only_reads and _is_timed_out(error):
+            raise Exhausted(Reason.SEARCH_TOO_LONG, "The database took too long to find it.") from error
+        if _is_disk_full(error):
+            raise Exhausted(Reason.STORAGE_FULL, "The disk of the database is full.") from error
+        if _is_out_of_order(error):
+            raise _unavailable(cause_of(error)) from error
+        raise
+
+
+def _unavailable(cause: str) -> Unavailable:
+    return Unavailable(Reason.DATABASE_UNAVAILABLE, f"The database can't be used: {cause}.")
+
+
+def _is_timed_out(error: DBAPIError) -> bool:
+    return _sqlite_code(error) == sqlite3.SQLITE_INTERRUPT or _sqlstate(error) == _TIMED_OUT
+
+
+def _is_disk_full(error: DBAPIError) -> bool:
+    return _sqlite_code(error) == sqlite3.SQLITE_FULL or _sqlstate(error) == _DISK_FULL
+
+
+def _is_out_of_order(error: DBAPIError) -> bool:
+    """Say whether the database is to blame: unreachable, locked, damaged, without our tables or rights, too slow."""
+    if isinstance(error.orig, sqlite3.Error):
+        programming = (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError)
+        return isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(error.orig, programming)
+    import psycopg  # not above: an archive with SQLite starts faster without it
+
+    return isinstance(error.orig, psycopg.Error) and (
+        error.connection_invalidated
+        or isinstance(error.orig, psycopg.OperationalError)
+        or failed_to_connect(error)
+        or _sqlstate(error) in _NOT_SET_UP
+    )
+
+
+def is_damaged(error: DBAPIError) -> bool:
+    """Say whether the database's file has been damaged, or is none of SQLite's."""
+    return _sqlite_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _sqlite_code(error: DBAPIError) -> int | None:
+    """Return the primary result code, without what SQLite adds in the higher bits."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)

@@ -1,0 +1,233 @@
+"""What instances have for extended query tags, as rows.
+
+A value is a row with part 0 that has a text or a number. A person name has a row for each component group, parts 0 to
+2, and one with all its words, part 3: any group may match, or a run of words.
+The values of a study or series come from its newest instance that has any; `extract` of the port says which.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Select, bindparam, delete, func, insert, select, update
+
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.tables import instances, series, studies, tag_errors, tag_values, tags
+from server.adapters.sql.rows import STUDY_KEY, within
+from server.adapters.sql.search.keys import groups_of, kept, words_of
+from server.model.instance import NewInstance
+from server.model.search.query import Level
+from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagFault, TagStatus, TagValue
+from server.ports.tags import Extract
+
+Row = dict[str, Any]
+Found = Mapping[int, TagValue | TagFault]
+
+_LIVING = Prepared(select(tags).where(tags.c.status != int(TagStatus.DELETING)).order_by(tags.c.key))
+_LEVELS = Prepared(select(tags.c.key, tags.c.level, tags.c.error_count))
+_SERIES_DEEP = 2
+_TAG, _OWNER = tag_values.c.tag_key == bindparam("of_tag"), tag_values.c.owner == bindparam("of_owner")
+_FORGET = Prepared(delete(tag_values).where(_TAG, _OWNER))
+_INSERT = Prepared(insert(tag_values))
+_INSERT_ERROR = Prepared(insert(tag_errors))
+_COUNT_ERRORS = Prepared(
+    update(tags)
+    .where(tags.c.key == bindparam("of_tag"))
+    .values(
+        last_error=bindparam("number"),
+        error_count=tags.c.error_count + bindparam("more", type_=BigInteger),
+        query_status=int(QueryStatus.DISABLED),
+    )
+)
+_HAS = Prepared(
+    select(tag_values.c.owner).where(_TAG, tag_values.c.owner.in_(bindparam("owners", expanding=True))).distinct()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Whose values an instance brings: the keys of its study and series, and its version."""
+
+    study: int
+    series: int
+    version: int
+
+    def of(self, level: Level) -> int:
+        """Return the one at a level."""
+        return {Level.STUDY: self.study, Level.SERIES: self.series, Level.INSTANCE: self.version}[level]
+
+
+def tag_of(row: Any) -> Tag:
+    """Return the tag of a row of `tags`."""
+    new = NewTag(row.tag, row.keyword, row.vr, row.private_creator, Level(row.level))
+    return Tag(row.key, new, TagStatus(row.status), QueryStatus(row.query_status), row.error_count, row.operation_id)
+
+
+def living(connection: Connection) -> list[Any]:
+    """Return the rows of the tags that instances are indexed by."""
+    return _LIVING.rows(connection, {})
+
+
+def forget_values(connection: Connection, what: Mapping[str, Any], how_deep: int) -> None:
+    """Delete what instances have that are about to go; `what` names them, as deeply as `how_deep` says."""
+    keys, have_errors = _keys_by_level(connection)
+    if not keys:
+        return
+    versions = select(instances.c.version).where(*within(how_deep))
+    if have_errors:
+        _forget_errors(connection, versions, what)
+    _forget_of(connection, keys.get(Level.INSTANCE), versions, what)
+    if how_deep < _SERIES_DEEP:
+        _forget_of(
+            connection, keys.get(Level.SERIES), select(series.c.key).where(series.c.study_key == STUDY_KEY), what
+        )
+
+
+def forget_orphans(connection: Connection, study: int, one_series: int | None) -> None:
+    """Delete what a study and a series have, if they are gone."""
+    keys, _ = _keys_by_level(connection)
+    if not keys:
+        return
+    for level, table, owner in ((Level.STUDY, studies, study), (Level.SERIES, series, one_series)):
+        if keys.get(level) and owner is not None:
+            is_there = select(table.c.key).where(table.c.key == owner)
+            of_level = tag_values.c.tag_key.in_(keys[level])
+            connection.execute(delete(tag_values).where(of_level, tag_values.c.owner == owner, ~is_there.exists()))
+
+
+def _keys_by_level(connection: Connection) -> tuple[dict[Level, list[int]], bool]:
+    """Return the keys of tags, and whether any tag has errors."""
+    keys: dict[Level, list[int]] = {}
+    have_errors = False
+    for key, level, error_count in _LEVELS.tuples(connection, {}):
+        keys.setdefault(Level(level), []).append(key)
+        have_errors |= error_count > 0
+    return keys, have_errors
+
+
+def _forget_errors(connection: Connection, versions: Select[int], what: Mapping[str, Any]) -> None:
+    of_versions = tag_errors.c.version.in_(versions)
+    counts = select(tag_errors.c.tag_key, func.count()).where(of_versions).group_by(tag_errors.c.tag_key)
+    for key, count in connection.execute(counts, what).all():
+        count_errors_off(connection, key, count)
+    connection.execute(delete(tag_errors).where(of_versions), what)
+
+
+def count_errors_off(connection: Connection, key: int, count: int) -> None:
+    """Take errors that are deleted off the count of their tag."""
+    connection.execute(update(tags).where(tags.c.key == key).values(error_count=tags.c.error_count - count))
+
+
+def _forget_of(
+    connection: Connection, keys: Sequence[int] | None, owners: Select[int], what: Mapping[str, Any]
+) -> None:
+    if keys:
+        connection.execute(
+            delete(tag_values).where(tag_values.c.tag_key.in_(keys), tag_values.c.owner.in_(owners)), what
+        )
+
+
+class ByTags:
+    """What instances that are added have for the tags there are."""
+
+    def __init__(self, rows: Sequence[Any], extract: Extract, time: int) -> None:
+        self._rows = rows
+        self._tags = [tag_of(row) for row in rows]
+        self._extract = extract
+        self._time = time
+        self._taken: list[tuple[Found, Owners]] = []
+
+    def of(self, new: NewInstance) -> Found:
+        """Return what an instance has for tags, by their keys."""
+        return self._extract(new.dicom_json, self._tags, new.invalid_tags) if self._tags else {}
+
+    def faults(self, found: Found) -> tuple[tuple[NewTag, TagFault], ...]:
+        """Return what of it can't be indexed."""
+        by_tag = ((tag.new, found.get(tag.key)) for tag in self._tags)
+        return tuple((tag, fault) for tag, fault in by_tag if isinstance(fault, TagFault))
+
+    def take(self, found: Found, owners: Owners) -> None:
+        """Take up what an added instance has."""
+        if found:
+            self._taken.append((found, owners))
+
+    def write(self, connection: Connection) -> None:
+        """Write what was taken up, instead of what is there."""
+        if self._taken:
+            indexing = Indexing(connection, self._rows, self._time)
+            for found, owners in reversed(self._taken):  # the latest counts
+                indexing.take(found, owners)
+            indexing.write_over()
+
+
+class Indexing:
+    """Indexes instances by tags, in one transaction."""
+
+    def __init__(self, connection: Connection, rows: Sequence[Any], time: int) -> None:
+        self._connection = connection
+        self._tags = {row.key: tag_of(row) for row in rows}
+        self._last_errors = {row.key: row.last_error for row in rows}
+        self._time = time
+        self._values: dict[tuple[int, int], TagValue] = {}
+        self._errors: list[tuple[int, int, str]] = []
+
+    def take(self, values: Found, owners: Owners) -> None:
+        """Take up what an instance has for tags; for those that are not among the rows, it has nothing.
+
+        Of two instances with a value for the same study or series, the first that is taken counts.
+        """
+        for key, found in values.items():
+            if key not in self._tags:
+                continue
+            if isinstance(found, TagFault):
+                self._errors.append((owners.version, key, found.message))
+            else:
+                self._values.setdefault((key, owners.of(self._tags[key].new.level)), found)
+
+    def write_over(self) -> None:
+        """Write what was taken, instead of what is there."""
+        if self._values:
+            _FORGET.run(self._connection, [{"of_tag": key, "of_owner": owner} for key, owner in self._values])
+        self._write(self._values)
+
+    def write_beside(self) -> None:
+        """Write what was taken of those that have nothing yet."""
+        owners: dict[int, list[int]] = {}
+        for key, owner in self._values:
+            owners.setdefault(key, []).append(owner)
+        has = {
+            (key, owner)
+            for key, some in owners.items()
+            for (owner,) in _HAS.tuples(self._connection, {"of_tag": key, "owners": some})
+        }
+        self._write({which: value for which, value in self._values.items() if which not in has})
+
+    def _write(self, values: Mapping[tuple[int, int], TagValue]) -> None:
+        rows = [row for (key, owner), value in values.items() for row in _rows(self._tags[key], owner, value)]
+        if rows:
+            _INSERT.run(self._connection, rows)
+        if self._errors:
+            _INSERT_ERROR.run(self._connection, list(self._numbered_errors()))
+            more = Counter(key for _, key, _ in self._errors)
+            counts = [{"of_tag": key, "number": self._last_errors[key], "more": count} for key, count in more.items()]
+            _COUNT_ERRORS.run(self._connection, counts)
+
+    def _numbered_errors(self) -> Iterator[Row]:
+        """Generate rows; of errors found at the same time, that of the older instance comes first."""
+        for version, key, message in sorted(self._errors):
+            self._last_errors[key] += 1
+            yield {
+                "tag_key": key,
+                "number": self._last_errors[key],
+                "version": version,
+                "time": self._time,
+                "message": message,
+            }
+
+
+def _rows(tag: Tag, owner: int, value: TagValue) -> Iterator[Row]:
+    texts = [*groups_of(value.text), words_of(value.text)] if tag.new.vr == "PN" else [kept(value.text)]
+    for part, content in enumerate(texts):
+        if content or value.number is not None:
+            yield {"tag_key": tag.key, "owner": owner, "part": part, "text": content or None, "number": value.number}

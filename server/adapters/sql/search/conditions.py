@@ -1,0 +1,271 @@
+"""What a condition of a query means in SQL.
+
+Text compares by code point on both databases, since it is normalised on both sides before it comes here.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Exists, FromClause, and_, bindparam, exists, false, or_, select, true
+
+from server.adapters.sql.core.tables import NAME_GROUPS, instances, series, series_values, studies, tag_values
+from server.adapters.sql.search import likes
+from server.adapters.sql.search.keys import COLUMNS, MOMENTS, NAMES, SEQUENCE, kept
+from server.model.search.date_time import DAY, FIRST_TIME, LAST_TIME, TIME
+from server.model.search.query import (
+    Between,
+    Condition,
+    During,
+    Empty,
+    Equals,
+    Level,
+    Like,
+    Matcher,
+    NameMatches,
+    NameWords,
+    Numbers,
+)
+from server.model.search.query_tag import tag_in_index_key
+
+Text = ColumnElement[str]
+
+MODALITIES_IN_STUDY = "ModalitiesInStudy"
+
+
+def level_of(key: str) -> Level:
+    """Return the level that a search key is about.
+
+    Raises:
+        KeyError: not a search key.
+    """
+    if key in NAMES or key == MODALITIES_IN_STUDY:
+        return Level.STUDY
+    if tag := tag_in_index_key(key):
+        return tag[1]
+    if key.startswith(SEQUENCE):
+        return Level.SERIES
+    table = COLUMNS[key].table
+    return Level.STUDY if table is studies else Level.SERIES if table is series else Level.INSTANCE
+
+
+def all_hold(conditions: Sequence[tuple[Condition, str]]) -> list[ColumnElement[bool]]:
+    """Return conditions, each with the name for its parameters, as `holds` does; one item meets those of a sequence."""
+    of_items = [(one, name) for one, name in conditions if is_of_item(one)]
+    others = [holds(one, name) for one, name in conditions if not is_of_item(one)]
+    return [*others, _item_holds(of_items)] if of_items else others
+
+
+def is_of_item(condition: Condition) -> bool:
+    """Say whether an item of a sequence has to meet a condition, and not the sequence as a whole."""
+    return condition.key.startswith(SEQUENCE) and Empty() not in condition.matchers
+
+
+def holds(condition: Condition, name: str) -> ColumnElement[bool]:
+    """Return the condition; the table of `level_of` must be joined. `values_of` gives the parameters."""
+    matchers = enumerate(condition.matchers)
+    return or_(false(), *(_holds(condition.key, matcher, f"{name}_{number}") for number, matcher in matchers))
+
+
+def form_of(condition: Condition) -> tuple[object, ...]:
+    """Return what a condition is without its values: of two that are equal, `holds` differs in `values_of` only."""
+    return (condition.key, *map(_form, condition.matchers))
+
+
+def values_of(condition: Condition, name: str) -> Iterator[tuple[str, Any]]:
+    """Generate the parameters of a condition."""
+    for number, matcher in enumerate(condition.matchers):
+        yield from _values(matcher, f"{name}_{number}")
+
+
+def _form(matcher: Matcher) -> object:
+    match matcher:
+        case Equals(values):
+            return "equals" if values else "never"
+        case Between(low, high):
+            return (low is None, high is None)
+        case Like(pattern):
+            return likes.form(pattern)
+        case NameMatches(patterns):
+            return ("name", *map(likes.form, patterns))
+        case NameWords(prefixes):
+            return ("words", likes.form_of_words(prefixes))
+        case Numbers():
+            return "numbers"
+        case Empty():
+            return "empty"
+        case During(local, utc):
+            ends = (_form_of_end(local.low, FIRST_TIME), _form_of_end(local.high, LAST_TIME))
+            return ("during", *ends, utc and (utc.low is None, utc.high is None))
+
+
+def _values(matcher: Matcher, name: str) -> Iterator[tuple[str, Any]]:
+    match matcher:
+        case Numbers(numbers):
+            yield name, list(numbers)
+        case Equals(values) if values:
+            yield name, [kept(value) for value in values]
+        case Between(low, high):
+            if low is not None:
+                yield f"{name}_low", kept(low)
+            if high is not None:
+                yield f"{name}_high", kept(high)
+        case Like(pattern):
+            yield from likes.values(pattern, name)
+        case NameMatches(patterns):
+            for number, pattern in enumerate(patterns):
+                yield from likes.values(pattern, f"{name}_{number}")
+        case NameWords(prefixes):
+            yield from likes.values_of_words(prefixes, name)
+        case During(local, utc):
+            for end, moment, whole in (("low", local.low, FIRST_TIME), ("high", local.high, LAST_TIME)):
+                if moment is not None:
+                    yield f"{name}_{end}_day", moment[DAY]
+                    if _form_of_end(moment, whole) == "within":
+                        yield f"{name}_{end}_time", moment[TIME]
+            if utc is not None:
+                yield from _values(utc, f"{name}_utc")
+
+
+def _holds(key: str, matcher: Matcher, name: str) -> ColumnElement[bool]:
+    if isinstance(matcher, During):
+        return _during(key, matcher, name)
+    if tag := tag_in_index_key(key):
+        return _tag_holds(*tag, matcher, name)
+    if prefix := NAMES.get(key):
+        return _name_holds(prefix, matcher, name)
+    if key == MODALITIES_IN_STUDY:
+        any_series = series.alias("any_series")
+        of_study = exists().where(any_series.c.study_key == studies.c.key)
+        if isinstance(matcher, Empty):
+            return ~of_study.where(any_series.c.modality.is_not(None))
+        return of_study.where(_compare(any_series.c.modality, matcher, name))
+    if key.startswith(SEQUENCE):
+        if isinstance(matcher, Empty):
+            values = series_values.alias(f"{name}_values")
+            return ~_of_series(values, key)
+        return _item_matches(series_values.alias(f"{name}_values"), key, matcher, name)
+    return _compare(COLUMNS[key], matcher, name)
+
+
+def _tag_holds(key: int, level: Level, matcher: Matcher, name: str) -> ColumnElement[bool]:
+    """Match what the study, series or instance has for an extended query tag."""
+    values = tag_values.alias(f"{name}_values")
+    owner = {Level.STUDY: studies.c.key, Level.SERIES: series.c.key, Level.INSTANCE: instances.c.version}[level]
+    of_owner = exists().where(values.c.tag_key == key, values.c.owner == owner)
+    if isinstance(matcher, Empty):
+        return ~of_owner
+    return of_owner.where(tag_matches(values, matcher, name))
+
+
+def tag_matches(values: FromClause, matcher: Matcher, name: str) -> ColumnElement[bool]:
+    """Return that a row of the values of a tag matches; see `tag_values`."""
+    match matcher:
+        case NameMatches(patterns):
+            any_form = [
+                likes.holds(values.c.text, pattern, f"{name}_{number}") for number, pattern in enumerate(patterns)
+            ]
+            return and_(values.c.part < NAME_GROUPS, or_(false(), *any_form))
+        case NameWords(prefixes):
+            return and_(values.c.part == NAME_GROUPS, likes.words_hold(values.c.text, prefixes, name))
+        case Numbers():
+            return values.c.number.in_(bindparam(name, expanding=True))
+        case _:
+            return and_(values.c.part == 0, _compare(values.c.text, matcher, name))
+
+
+def _of_series(values: FromClause, key: str) -> Exists:
+    return exists().where(values.c.series_key == series.c.key, values.c.keyword == key)
+
+
+def _item_matches(values: FromClause, key: str, matcher: Matcher, name: str) -> ColumnElement[bool]:
+    return _of_series(values, key).where(_compare(values.c.value, matcher, name))
+
+
+def _item_holds(conditions: Sequence[tuple[Condition, str]]) -> ColumnElement[bool]:
+    """Return that one item of a sequence meets all of the conditions.
+
+    Values given as they are lead to the few series that have them; patterns are looked at series by series.
+    """
+    exact = [one for one in conditions if all(isinstance(matcher, Equals) for matcher in one[0].matchers)]
+    first, *others = [*exact, *(one for one in conditions if one not in exact)]
+    values = series_values.alias(f"{first[1]}_item")
+    found = select(values.c.series_key).where(
+        _value_matches(values, first), *(_same_item_matches(values, other) for other in others)
+    )
+    if exact:
+        return series.c.key.in_(found)
+    return found.where(values.c.series_key == series.c.key).correlate(series).exists()
+
+
+def _same_item_matches(values: FromClause, condition: tuple[Condition, str]) -> ColumnElement[bool]:
+    other = series_values.alias(f"{condition[1]}_item")
+    same = (other.c.series_key == values.c.series_key, other.c.item == values.c.item)
+    return exists().where(*same, _value_matches(other, condition)).correlate(values)
+
+
+def _value_matches(values: FromClause, condition: tuple[Condition, str]) -> ColumnElement[bool]:
+    asked, name = condition
+    matching = (_compare(values.c.value, matcher, f"{name}_{number}") for number, matcher in enumerate(asked.matchers))
+    return and_(values.c.keyword == asked.key, or_(false(), *matching))
+
+
+def _form_of_end(moment: str | None, whole: str) -> str:
+    """Return what has to be compared at an end of a span: nothing, the day alone if the time is `whole`, or both."""
+    if moment is None:
+        return "open"
+    return "day" if moment[TIME] == whole else "within"
+
+
+def _during(key: str, matcher: During, name: str) -> ColumnElement[bool]:
+    day, time, moment = MOMENTS[key]
+    low, high = matcher.local.low, matcher.local.high
+    parts: list[ColumnElement[bool]] = [day.is_not(None)]
+    if low is not None:
+        parts.append(day >= bindparam(f"{name}_low_day"))
+        if _form_of_end(low, FIRST_TIME) == "within":
+            parts.append(or_(day > bindparam(f"{name}_low_day"), time >= bindparam(f"{name}_low_time")))
+    if high is not None:
+        parts.append(day <= bindparam(f"{name}_high_day"))
+        if _form_of_end(high, LAST_TIME) == "within":
+            parts.append(or_(day < bindparam(f"{name}_high_day"), time <= bindparam(f"{name}_high_time")))
+    if matcher.utc is None:
+        return and_(*parts)
+    return or_(_compare(moment, matcher.utc, f"{name}_utc"), and_(moment.is_(None), *parts))
+
+
+def _name_holds(prefix: str, matcher: Matcher, name: str) -> ColumnElement[bool]:
+    groups = [studies.c[f"{prefix}_{group}"] for group in range(1, NAME_GROUPS + 1)]
+    match matcher:
+        case NameMatches(patterns):
+            return or_(
+                false(),
+                *(
+                    likes.holds(group, pattern, f"{name}_{number}")
+                    for number, pattern in enumerate(patterns)
+                    for group in groups
+                ),
+            )
+        case NameWords(prefixes):
+            return likes.words_hold(studies.c[f"{prefix}_words"], prefixes, name)
+        case Empty():
+            return and_(*(group.is_(None) for group in groups))
+        case _:
+            raise TypeError(f"{type(matcher).__name__} is not for person names")
+
+
+def _compare(column: Text, matcher: Matcher, name: str) -> ColumnElement[bool]:
+    match matcher:
+        case Equals(values):
+            return column.in_(bindparam(name, expanding=True)) if values else false()
+        case Between(low, high):
+            return and_(
+                column.is_not(None),
+                true() if low is None else column >= bindparam(f"{name}_low"),
+                true() if high is None else column <= bindparam(f"{name}_high"),
+            )
+        case Like(pattern):
+            return likes.holds(column, pattern, name)
+        case Empty():
+            return column.is_(None)
+        case _:
+            raise TypeError(f"{type(matcher).__name__} is for person names only")

@@ -1,0 +1,73 @@
+"""Counting what a search would find, exactly.
+
+Counters that are kept anyway are added up where they say it: blocks of studies, the series and instances of a study,
+the instances of a series. Only what they cannot say is counted row by row, in an index where one leads to it.
+"""
+
+from typing import Any
+
+from sqlalchemy import Column, Connection, Select, bindparam, func, select
+
+from server.adapters.sql.core.tables import series, studies, study_blocks
+from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, depth
+from server.adapters.sql.search import pages
+from server.adapters.sql.search.conditions import form_of, level_of
+from server.adapters.sql.search.pages import TABLES
+from server.adapters.sql.search.study_search import text_leading_to
+from server.model.search.query import Level, Query
+
+_Count = Select[*tuple[Any, ...]]
+
+
+def count(connection: Connection, partition_key: int, query: Query) -> int:
+    """Do what `InstanceIndex.count` promises."""
+    where: dict[str, Any] = dict(address(partition_key, query.scope))
+    pages.add_values(where, query.conditions)
+    everywhere = query.level is Level.STUDY and query.scope.study is None
+    where["trigrams"] = text_leading_to(connection, query.conditions) if everywhere and query.conditions else None
+    by_text = connection.dialect.name if where["trigrams"] is not None else None
+    form = ("count", by_text, query.level, depth(query.scope), *map(form_of, query.conditions))
+    rows = pages.run(connection, form, lambda: _statement(query, by_text=by_text), where)
+    return int(rows[0][0]) if rows else 0
+
+
+def _statement(query: Query, *, by_text: str | None) -> _Count:
+    """Return what counts, by the text index of this kind of database or without it."""
+    if by_text:
+        return _rows_of(pages.containing(query.conditions, by_text))
+    counters = _counters_in_scope(query) if query.scope.study is not None else _counters_of_parents(query)
+    return _rows_of(pages.within_scope(query)) if counters is None else counters
+
+
+def _counters_in_scope(query: Query) -> _Count | None:
+    """Select the counter of a study or series that says it; None if none does."""
+    if query.conditions or query.level is Level.STUDY:
+        return None
+    if query.scope.series is None:
+        counter = studies.c.series_count if query.level is Level.SERIES else studies.c.instance_count
+        return select(counter).where(studies.c.key == STUDY_KEY)
+    return None if query.level is Level.SERIES else select(series.c.instance_count).where(series.c.key == SERIES_KEY)
+
+
+def _counters_of_parents(query: Query) -> _Count | None:
+    """Select the sum of the counters of what lies above, if that decides; None if it does not."""
+    if not query.conditions:
+        blocks = study_blocks.c
+        of_partition = blocks.partition_key == bindparam("of_partition")
+        return _sum_of(select(blocks.studies.label("n")).where(of_partition)) if query.level is Level.STUDY else None
+    parent = max(level_of(condition.key) for condition in query.conditions)
+    if parent >= query.level:
+        return None
+    counter: Column[int] = studies.c.series_count if query.level is Level.SERIES else TABLES[parent].c.instance_count
+    in_partition = TABLES[parent].c.partition_key == bindparam("of_partition")
+    counters = pages.meeting(parent, query.conditions).add_columns(counter.label("n")).where(in_partition)
+    return _sum_of(counters)
+
+
+def _rows_of(keys: Select[int]) -> _Count:
+    return select(func.count()).select_from(keys.subquery())
+
+
+def _sum_of(counters: Select[*tuple[Any, ...]]) -> _Count:
+    found = counters.subquery()
+    return select(func.coalesce(func.sum(found.c.n), 0))

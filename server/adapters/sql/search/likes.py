@@ -1,0 +1,119 @@
+"""Patterns and beginnings of words in SQL.
+
+The SQL of a pattern depends on its form alone, its text comes as parameters: making a statement costs many times what
+running it does.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import ColumnElement, and_, bindparam, false
+
+from server.adapters.sql.core.tables import LONGEST_TEXT
+from server.adapters.sql.search.keys import kept
+
+Text = ColumnElement[str]
+
+_ESCAPE = "!"
+_STARS = re.compile(r"\*+")
+_WILDCARD = re.compile(r"[*?]")
+
+
+def form(pattern: str) -> str:
+    """Return the form of a pattern.
+
+    whole: no wildcard. never: longer than any value. any: matches every value. like: begins with a wildcard.
+    begins: not so; an index serves what comes before the first wildcard. begins_last: so, with the last character.
+    """
+    beginning = _beginning(pattern)
+    if beginning == pattern:
+        return "whole"
+    if len(pattern.replace("*", "")) > LONGEST_TEXT:
+        return "never"
+    if not beginning:
+        return "like" if pattern.strip("*") else "any"
+    return "begins" if _next_character(beginning[-1]) else "begins_last"
+
+
+def holds(column: Text, pattern: str, name: str) -> ColumnElement[bool]:
+    """Match `*` and `?`; without them, the whole value."""
+    like = column.like(bindparam(f"{name}_like"), escape=_ESCAPE)
+    match form(pattern):
+        case "whole":
+            return column == bindparam(f"{name}_whole")
+        case "never":
+            return false()
+        case "any":
+            return column.is_not(None)
+        case "like":
+            return like
+        case "begins_last":
+            return and_(column >= bindparam(f"{name}_low"), like)
+        case _:
+            return and_(column >= bindparam(f"{name}_low"), column < bindparam(f"{name}_high"), like)
+
+
+def values(pattern: str, name: str) -> Iterator[tuple[str, str]]:
+    """Generate the parameters of `holds`."""
+    pattern = pattern.replace("\0", " ")
+    match form(pattern):
+        case "whole":
+            yield f"{name}_whole", kept(pattern)
+        case "never" | "any":
+            return
+        case shape:
+            yield f"{name}_like", _escaped(_STARS.sub("*", pattern)).replace("*", "%").replace("?", "_")
+            beginning = _beginning(pattern)
+            if shape != "like":
+                yield f"{name}_low", beginning
+            if shape == "begins":
+                yield f"{name}_high", beginning[:-1] + (_next_character(beginning[-1]) or "")
+
+
+def form_of_words(prefixes: Sequence[str]) -> str:
+    """Return the form of beginnings of words: one, several, or never."""
+    if not prefixes or sum(map(len, prefixes)) > LONGEST_TEXT:
+        return "never"
+    return "one" if len(prefixes) == 1 else "several"
+
+
+def words_hold(column: Text, prefixes: Sequence[str], name: str) -> ColumnElement[bool]:
+    """Match a run of words that begin with the prefixes, in order. LIKE alone would let words lie between."""
+    like = column.like(bindparam(f"{name}_like"), escape=_ESCAPE)
+    match form_of_words(prefixes):
+        case "never":
+            return false()
+        case "one":
+            return like
+        case _:
+            return and_(like, column.regexp_match(bindparam(f"{name}_words")))
+
+
+def values_of_words(prefixes: Sequence[str], name: str) -> Iterator[tuple[str, str]]:
+    """Generate the parameters of `words_hold`."""
+    shape = form_of_words(prefixes)
+    if shape == "never":
+        return
+    candidates = "%".join(f" {_escaped(prefix)}" for prefix in prefixes)
+    yield f"{name}_like", f"%{candidates}%"
+    if shape == "several":
+        words = "[^ ]* ".join(re.escape(prefix) for prefix in prefixes)
+        yield f"{name}_words", f" {words}"
+
+
+def _beginning(pattern: str) -> str:
+    return _WILDCARD.split(pattern, maxsplit=1)[0]
+
+
+def _next_character(character: str) -> str | None:
+    """Return the character after this one, in the order of code points; None after the last. Surrogates are none."""
+    point = ord(character) + 1
+    if point > 0x10FFFF:
+        return None
+    return chr(0xE000 if 0xD800 <= point <= 0xDFFF else point)
+
+
+def _escaped(text: str) -> str:
+    for special in (_ESCAPE, "%", "_"):
+        text = text.replace(special, _ESCAPE + special)
+    return text

@@ -1,0 +1,175 @@
+"""From rows of matches to the matches, with what the index keeps about the levels above them."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Select, Subquery, bindparam, func, select
+
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.tables import instances, metadata, series, studies
+from server.model.ids import ResourceRef, Uid
+from server.model.search.query import MOST_METADATA, Level, Match, Query
+from server.model.search.return_keys import Kept
+
+_KEYS: BindParameter[int] = bindparam("keys", expanding=True)
+_COLUMNS = {
+    Level.STUDY: [studies.c[name] for name in ("uid", "elements", "series_count", "instance_count", "max_version")],
+    Level.SERIES: [series.c[name] for name in ("uid", "elements", "study_key", "instance_count", "max_version")],
+    Level.INSTANCE: [instances.c[name] for name in ("uid", "elements", "study_key", "series_key")],
+}
+_KEY_OF = {Level.STUDY: studies.c.key, Level.SERIES: series.c.key, Level.INSTANCE: instances.c.version}
+_ABOVE = {
+    table: Prepared(select(table.c.key, table.c.uid, table.c.elements).where(table.c.key.in_(_KEYS)))
+    for table in (studies, series)
+}
+_SIZES = Prepared(select(metadata.c.version, func.length(metadata.c.dicom_json)).where(metadata.c.version.in_(_KEYS)))
+_METADATA = Prepared(select(metadata.c.version, metadata.c.dicom_json).where(metadata.c.version.in_(_KEYS)))
+_MODALITIES = Prepared(
+    select(series.c.study_key, series.c.modality_as_stored).where(
+        series.c.study_key.in_(_KEYS), series.c.modality_as_stored.is_not(None)
+    )
+)
+
+_NEWEST_SERIES = Prepared(
+    select(series.c.study_key, series.c.elements).where(
+        series.c.study_key.in_(_KEYS), series.c.max_version.in_(bindparam("versions", expanding=True))
+    )
+)
+_NEWEST_INSTANCES = Prepared(
+    select(instances.c.version, instances.c.elements).where(
+        instances.c.version.in_(bindparam("versions", expanding=True))
+    )
+)
+
+AnyTuple = tuple[Any, ...]
+_key = itemgetter(0)
+
+
+def rows_of(level: Level, page: Subquery) -> Select[*tuple[Any, ...]]:
+    """Select what `matches` needs of those rows of a level whose keys are in a page, in any order."""
+    (page_key,) = page.c
+    key = _KEY_OF[level]
+    return select(page_key, *_COLUMNS[level]).join_from(page, key.table, key == page_key)
+
+
+def matches(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
+    """Return the matches in rows of `rows_of`, in descending order of key."""
+    # They are in order already, nearly always; having the database sort them means copying all that they hold.
+    rows = sorted(rows, key=_key, reverse=True)
+    match query.level:
+        case Level.STUDY:
+            return _studies(connection, query, rows)
+        case Level.SERIES:
+            return _series(connection, query, rows)
+        case Level.INSTANCE:
+            return _instances(connection, query, rows)
+
+
+def _studies(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
+    partition = query.scope.partition
+    if not query.metadata and not query.counts and not query.newest:
+        return [Match(key, ResourceRef(partition, uid), (kept,)) for key, uid, kept, _, _, _ in rows]
+    jsons = _newest_metadata(connection, query, {row[0]: row[5] for row in rows})
+    modalities = _modalities(connection, [row[0] for row in rows]) if query.counts else {}
+    newest = _newest(connection, query, {row[0]: row[5] for row in rows})
+    return [
+        Match(
+            key=key,
+            resource=ResourceRef(partition, uid),
+            kept=(kept,),
+            metadata=jsons.get(key),
+            modalities=modalities.get(key, ()),
+            series_count=series_count if query.counts else 0,
+            instance_count=instance_count if query.counts else 0,
+            newest=newest.get(key, ()),
+        )
+        for key, uid, kept, series_count, instance_count, _ in rows
+    ]
+
+
+def _series(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
+    partition = query.scope.partition
+    jsons = _newest_metadata(connection, query, {row[0]: row[5] for row in rows})
+    newest = _newest(connection, query, {row[0]: row[5] for row in rows})
+    above = _above(connection, studies, (row[3] for row in rows))
+    found = []
+    for key, uid, kept, study_key, instance_count, _ in rows:
+        study_uid, study_kept = above[study_key]
+        found.append(
+            Match(
+                key=key,
+                resource=ResourceRef(partition, study_uid, uid),
+                kept=(study_kept, kept),
+                metadata=jsons.get(key),
+                instance_count=instance_count if query.counts else 0,
+                newest=newest.get(key, ()),
+            )
+        )
+    return found
+
+
+def _instances(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
+    partition = query.scope.partition
+    jsons = _newest_metadata(connection, query, {row[0]: row[0] for row in rows})
+    studies_above = _above(connection, studies, (row[3] for row in rows))
+    series_above = _above(connection, series, (row[4] for row in rows))
+    found = []
+    for key, uid, kept, study_key, series_key in rows:
+        study_uid, study_kept = studies_above[study_key]
+        series_uid, series_kept = series_above[series_key]
+        found.append(
+            Match(
+                key=key,
+                resource=ResourceRef(partition, study_uid, series_uid, uid),
+                kept=(study_kept, series_kept, kept),
+                metadata=jsons.get(key),
+            )
+        )
+    return found
+
+
+def _above(connection: Connection, table: Any, keys: Iterable[int]) -> dict[int, tuple[Uid, Kept]]:
+    """Return UID and kept elements of the studies or series that matches are in."""
+    rows = _ABOVE[table].tuples(connection, {"keys": set(keys)})
+    return {key: (uid, kept) for key, uid, kept in rows}
+
+
+def _newest_metadata(connection: Connection, query: Query, versions: Mapping[int, int]) -> dict[int, bytes]:
+    """Return DICOM JSON by key, given the version of each key's newest instance, of the first as far as there is room.
+
+    Conditions are never about a level below the matches', so all instances of a match match.
+    """
+    if not query.metadata:
+        return {}
+    sizes: dict[int, int] = dict(_SIZES.tuples(connection, {"keys": versions.values()}))
+    room, fit = MOST_METADATA, dict[int, int]()
+    for key, version in versions.items():
+        room -= sizes[version]
+        if room < 0 and fit:
+            break
+        fit[key] = version
+    jsons: dict[int, bytes] = dict(_METADATA.tuples(connection, {"keys": fit.values()}))
+    return {key: jsons[version] for key, version in fit.items()}
+
+
+def _newest(connection: Connection, query: Query, versions: Mapping[int, int]) -> dict[int, tuple[Kept, ...]]:
+    """Return what is kept below each match, by key, given the version of each key's newest instance."""
+    if not query.newest:
+        return {}
+    given = {"keys": versions.keys(), "versions": versions.values()}
+    found: dict[int, tuple[Kept, ...]] = {}
+    if Level.SERIES in query.newest:
+        found = {key: (kept,) for key, kept in _NEWEST_SERIES.tuples(connection, given)}
+    if Level.INSTANCE in query.newest:
+        of_instances: dict[int, Kept] = dict(_NEWEST_INSTANCES.tuples(connection, given))
+        found = {key: (*found.get(key, ()), of_instances[version]) for key, version in versions.items()}
+    return found
+
+
+def _modalities(connection: Connection, study_keys: Collection[int]) -> dict[int, tuple[str, ...]]:
+    """Return the distinct modalities of the series of studies, in order of their first letters."""
+    modalities: dict[int, set[str]] = {}
+    for key, modality in _MODALITIES.tuples(connection, {"keys": study_keys}):
+        modalities.setdefault(key, set()).add(modality)
+    return {key: tuple(sorted(found)) for key, found in modalities.items()}

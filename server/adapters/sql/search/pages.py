@@ -1,0 +1,146 @@
+"""Pages of matches as statements: made once for each form of a query, and kept."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Select, Table, bindparam, literal_column, select
+
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.tables import instances, series, studies
+from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, depth, within
+from server.adapters.sql.search import trigrams
+from server.adapters.sql.search.conditions import all_hold, form_of, level_of, values_of
+from server.adapters.sql.search.matches import rows_of
+from server.model.ids import ResourceRef
+from server.model.search.query import Condition, Level, Query
+
+Rows = Sequence[tuple[Any, ...]]
+
+TABLES: Mapping[Level, Table] = {Level.STUDY: studies, Level.SERIES: series, Level.INSTANCE: instances}
+KEYS: Mapping[Level, Column[int]] = {
+    Level.STUDY: studies.c.key,
+    Level.SERIES: series.c.key,
+    Level.INSTANCE: instances.c.version,
+}
+
+_MOST_STATEMENTS = 256
+
+_statements: dict[tuple[object, ...], Prepared] = {}
+"""By the form of their query; making one costs many times what running it does."""
+
+
+def run(
+    connection: Connection,
+    form: tuple[object, ...],
+    make: Callable[[], Select[*tuple[Any, ...]]],
+    where: dict[str, Any],
+) -> Rows:
+    """Run the statement of a form, which is made if there is none yet."""
+    statement = _statements.get(form)
+    if statement is None:
+        if len(_statements) >= _MOST_STATEMENTS:
+            _statements.clear()
+        statement = _statements[form] = Prepared(make())
+    return statement.tuples(connection, where)
+
+
+def form(query: Query) -> tuple[object, ...]:
+    """Return what a query is without its values."""
+    forms = map(form_of, query.conditions)
+    return (query.level, depth(query.scope), query.after is None, query.skip == 0, *forms)
+
+
+def add_values(where: dict[str, Any], conditions: Sequence[Condition]) -> None:
+    for number, condition in enumerate(conditions):
+        where.update(values_of(condition, f"value_{number}"))
+
+
+def page(
+    keys: Select[int], query: Query, order: ColumnElement[int] | None = None, *, is_after: bool = False
+) -> Select[*tuple[Any, ...]]:
+    """Select a page of what is in the order of its key, or in another that comes to the same."""
+    key = KEYS[query.level] if order is None else order
+    if is_after or query.after is not None:
+        keys = keys.where(key < bindparam("after"))
+    keys = keys.order_by(key.desc()).limit(bindparam("limit"))
+    if query.skip:
+        keys = keys.offset(bindparam("skip"))
+    return rows_of(query.level, keys.subquery("page"))
+
+
+def page_containing(query: Query, dialect: str) -> Select[*tuple[Any, ...]]:
+    """Select a page of studies from the candidates of the text index."""
+    key = trigrams.study_text.c.rowid if trigrams.is_in_order(dialect) else studies.c.key + 0
+    return page(containing(query.conditions, dialect), query, key)
+
+
+def containing(conditions: Sequence[Condition], dialect: str) -> Select[int]:
+    """Select keys of studies that meet conditions, from the candidates of the text index.
+
+    All other indexes begin with the partition, and the sum is in none.
+    """
+    in_partition = studies.c.partition_key + 0 == bindparam("of_partition")
+    return trigrams.candidates(dialect).where(in_partition, *_all(conditions))
+
+
+def within_scope(query: Query) -> Select[int]:
+    """Select the matches' keys by walking through the scope."""
+    return meeting(query.level, query.conditions).where(*_scope(query.level, query.scope))
+
+
+def in_order(query: Query) -> Select[int]:
+    """Select the matches' keys by walking through the scope; the rows above each are looked up, and lead to nothing.
+
+    Where many rows above meet the conditions, databases are tempted to begin with those, and have to sort all below,
+    or to read them all for a Bloom filter.
+    """
+    table = TABLES[query.level]
+    parents = {Level.STUDY: (studies, "study_key"), Level.SERIES: (series, "series_key")}
+    is_met = [
+        select(literal_column("1"))
+        .where(KEYS[level] == table.c[name], *_all(query.conditions, {level}))
+        .select_from(parent)
+        .scalar_subquery()
+        == literal_column("1")
+        for level, (parent, name) in parents.items()
+        if level < query.level and level in {level_of(condition.key) for condition in query.conditions}
+    ]
+    of_level = _all(query.conditions, {query.level})
+    return select(KEYS[query.level]).where(*_scope(query.level, query.scope), *of_level, *is_met)
+
+
+def meeting(level: Level, conditions: Sequence[Condition], met: Level | None = None) -> Select[int]:
+    """Select keys of a level whose rows, and rows above them, meet conditions; those on `met` and above are met."""
+    table = TABLES[level]
+    about = {level_of(condition.key) for condition in conditions if met is None or level_of(condition.key) > met}
+    statement = select(KEYS[level])
+    if Level.SERIES in about and level > Level.SERIES:
+        statement = statement.join_from(table, series, series.c.key == table.c.series_key)
+    if Level.STUDY in about and level > Level.STUDY:
+        statement = statement.join_from(table, studies, studies.c.key == table.c.study_key)
+    return statement.where(*_all(conditions, about))
+
+
+def _all(conditions: Sequence[Condition], about: Collection[Level] = tuple(Level)) -> list[ColumnElement[bool]]:
+    """Return those conditions that are about some levels, with parameters named by their position among all."""
+    return all_hold(
+        [
+            (condition, f"value_{number}")
+            for number, condition in enumerate(conditions)
+            if level_of(condition.key) in about
+        ]
+    )
+
+
+def _scope(level: Level, scope: ResourceRef) -> Sequence[ColumnElement[bool]]:
+    """Return the conditions for lying in the scope, or around it where it is narrower than the level.
+
+    The narrowest one alone picks the rows, so that an index on it gives them in order.
+    """
+    if level is Level.INSTANCE:
+        return within(depth(scope))
+    if scope.study is None:
+        return [TABLES[level].c.partition_key == bindparam("of_partition")]
+    if level is Level.STUDY:
+        return [studies.c.key == STUDY_KEY]
+    return [series.c.study_key == STUDY_KEY] if scope.series is None else [series.c.key == SERIES_KEY]

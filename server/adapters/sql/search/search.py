@@ -1,0 +1,146 @@
+"""Searching: first the keys of a page of matches, from as few and narrow rows as possible, then their details.
+
+The order is the primary key of the level, descending. It never changes, so a page begins with `key < after`, and an
+offset is skipped within an index; where all studies are asked for, whole blocks of them (`tables.study_blocks`).
+
+Conditions on the levels above the matches can be met in two ways. If few studies or series meet them, those are looked
+up first, and the rows in them sorted. If many do, walking all rows in order soon finds a page of them. Which
+way is better depends on the values, and databases guess badly at it; so it is found out by trying the first.
+`study_search` does the like for studies.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Select, bindparam
+
+from server.adapters.sql.core.tables import studies
+from server.adapters.sql.rows import address
+from server.adapters.sql.search import pages
+from server.adapters.sql.search.conditions import form_of, level_of
+from server.adapters.sql.search.matches import matches
+from server.adapters.sql.search.pages import KEYS, TABLES, Rows
+from server.adapters.sql.search.study_search import search_studies, text_leading_to
+from server.adapters.sql.search.tag_search import page_by_tag
+from server.model.errors import InvalidRequest, Reason
+from server.model.search.query import Condition, Equals, Level, Match, NameMatches, Numbers, Query
+from server.model.search.query_tag import tag_in_index_key
+
+MOST_VALUES = 10_000
+"""Values of a query that are compared as they are."""
+
+MOST_PATTERNS = 200
+"""Patterns, ranges and lists of words in a query."""
+
+FEW_PARENTS = 1_000
+"""Studies or series that are looked up first."""
+
+FEW_ROWS = 20_000
+"""Rows in them that are sorted."""
+
+_PARENTS: BindParameter[int] = bindparam("parents", expanding=True)
+
+
+def check_size(query: Query) -> None:
+    """Refuse what is more than a statement can hold.
+
+    Raises:
+        InvalidRequest: INVALID_QUERY.
+    """
+    values = patterns = 0
+    for condition in query.conditions:
+        for matcher in condition.matchers:
+            match matcher:
+                case Equals(given) | Numbers(given):
+                    values += len(given)
+                case NameMatches(given):
+                    patterns += len(given)
+                case _:
+                    patterns += 1
+    if values > MOST_VALUES or patterns > MOST_PATTERNS:
+        raise InvalidRequest(Reason.INVALID_QUERY, "The query has too many values.")
+
+
+def search(connection: Connection, partition_key: int, query: Query) -> list[Match]:
+    """Do what `InstanceIndex.search` promises."""
+    if below := {level for condition in query.conditions if (level := level_of(condition.key)) > query.level}:
+        raise ValueError(f"conditions on {max(below).name} in a search for {query.level.name}")
+    where = address(partition_key, query.scope) | {"after": query.after, "limit": query.limit, "skip": query.skip}
+    pages.add_values(where, query.conditions)
+    rows = _rows(connection, query, where)
+    return matches(connection, query, rows) if rows else []
+
+
+def _rows(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
+    """Return a page of rows of the matches."""
+    if (found := page_by_tag(connection, query, where)) is not None:
+        return found
+    if query.scope.study is None:
+        if query.level is Level.STUDY:
+            return search_studies(connection, query, where)
+        if few := _few_parents(connection, query, where):
+            parent, parents = few
+            return _within_parents(connection, query, where, parent, parents)
+        return pages.run(
+            connection, ("in order", *pages.form(query)), lambda: pages.page(pages.in_order(query), query), where
+        )
+    return pages.run(
+        connection, ("walk", *pages.form(query)), lambda: pages.page(pages.within_scope(query), query), where
+    )
+
+
+def _few_parents(connection: Connection, query: Query, where: dict[str, Any]) -> tuple[Level, list[int]] | None:
+    """Return the keys of the studies or series that meet the conditions on them.
+
+    None if there are no such conditions, or they are not few.
+    """
+    above = [condition for condition in query.conditions if level_of(condition.key) < query.level]
+    if all(tag_in_index_key(condition.key) for condition in above):  # which lead to many, as is known by now
+        return None
+    parent = max(level_of(condition.key) for condition in above)
+    limited = where | {"limit": FEW_PARENTS + 1}
+    pages.add_values(limited, above)
+    limited["trigrams"] = text_leading_to(connection, above) if parent is Level.STUDY else None
+    by_text, dialect = limited["trigrams"] is not None, connection.dialect.name
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        keys = pages.containing(above, dialect) if by_text else pages.meeting(parent, above)
+        rows_below = studies.c.series_count if query.level is Level.SERIES else TABLES[parent].c.instance_count
+        in_partition = TABLES[parent].c.partition_key == bindparam("of_partition")
+        return keys.add_columns(rows_below).where(in_partition).limit(bindparam("limit"))
+
+    form = ("parents", by_text and dialect, query.level, parent, *map(form_of, above))
+    if not by_text and _are_many(connection, parent, above, limited):
+        return None
+    found = pages.run(connection, form, statement, limited)
+    if len(found) > FEW_PARENTS or sum(count for _, count in found) > FEW_ROWS:
+        return None
+    return parent, [key for key, _ in found]
+
+
+def _are_many(connection: Connection, parent: Level, above: Sequence[Condition], where: dict[str, Any]) -> bool:
+    """Say whether more than few studies or series meet conditions. Where an index says it, nothing else is read."""
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        in_partition = TABLES[parent].c.partition_key == bindparam("of_partition")
+        return pages.meeting(parent, above).where(in_partition).limit(1).offset(bindparam("few"))
+
+    return bool(pages.run(connection, ("many", parent, *map(form_of, above)), statement, where | {"few": FEW_PARENTS}))
+
+
+def _within_parents(
+    connection: Connection, query: Query, where: dict[str, Any], parent: Level, parents: list[int]
+) -> Rows:
+    """Return a page of what is in these studies or series, which meet the conditions on them."""
+    if not parents:
+        return []
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        table = TABLES[query.level]
+        is_within = (table.c.study_key if parent is Level.STUDY else table.c.series_key).in_(_PARENTS)
+        # The sum keeps databases from walking through all rows in order, to save sorting a few.
+        return pages.page(
+            pages.meeting(query.level, query.conditions, parent).where(is_within), query, KEYS[query.level] + 0
+        )
+
+    return pages.run(connection, (parent, *pages.form(query)), statement, where | {"parents": parents})

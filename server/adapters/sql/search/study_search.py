@@ -1,0 +1,306 @@
+"""Searching all studies of a partition.
+
+An index may lead to few studies, or to many, and that depends on the values: a range may be a day or ten years, a
+modality frequent or unheard of. So it is found out, by asking for a few more keys than are few:
+
+1. A key given as it is (patient ID, date, ...) leads to few: whatever index the database chooses is good.
+2. Text within text is looked up in `trigrams`. Where that does not give candidates in the order of the answer, a sample
+   of the newest studies says how frequent it is: enough of what is frequent is soon found in order, what is rare is
+   looked up and sorted.
+3. A modality leads to its studies in the order of the answer.
+4. Of a range, a beginning, a modality, and of text beside one of those, the first that leads to few is used.
+5. If all lead to many, and a range is among them, a page is likely to be among the newest studies.
+6. If it is not: text in order, a range if it can still be sorted, else all studies in order until there is a page.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Connection, Select, bindparam, func, select
+
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.tables import STUDIES_PER_BLOCK, series, studies, study_blocks
+from server.adapters.sql.search import likes, pages, trigrams
+from server.adapters.sql.search.conditions import MODALITIES_IN_STUDY, form_of, holds, values_of
+from server.adapters.sql.search.keys import COLUMNS, kept
+from server.adapters.sql.search.matches import rows_of
+from server.adapters.sql.search.pages import Rows
+from server.model.search.query import Between, Condition, Equals, Level, Like, Matcher, NameMatches, Query
+
+FEW = 1_000
+"""Studies that are looked at one by one."""
+
+NEWEST = 2_000
+"""Keys of studies that are looked through before anything dearer."""
+
+SAMPLE = 1_000
+"""Keys of studies that are looked through to see how frequent a text is."""
+
+FREQUENT = 10
+"""Matches in a sample from which on a page is sooner found in order: about as long as it takes to sort the rest."""
+
+MOST_SORTED = 20_000
+"""Studies in a range that are sorted; of more, all are looked through in order."""
+
+MOST_MODALITIES = 32
+"""Modalities that are asked for one by one."""
+
+FAR = STUDIES_PER_BLOCK
+"""From this offset on, blocks are skipped."""
+
+_INDEXED = frozenset(key for key, column in COLUMNS.items() if column.table is studies) - {
+    "StudyDescription",
+    "StudyTime",
+}
+"""Search keys of studies with an index of their values."""
+
+_OF_PARTITION = studies.c.partition_key == bindparam("of_partition")
+_CANDIDATES = {
+    dialect: Prepared(trigrams.bare_candidates(dialect).limit(bindparam("limit")))
+    for dialect in ("sqlite", "postgresql")
+}
+
+_OF_MODALITY_ALL = (
+    select(series.c.study_key)
+    .distinct()
+    .where(series.c.partition_key == bindparam("of_partition"), series.c.modality == bindparam("modality"))
+    .order_by(series.c.study_key.desc())
+    .limit(bindparam("limit"))
+)
+_OF_MODALITY = Prepared(_OF_MODALITY_ALL)
+_OF_MODALITY_AFTER = Prepared(_OF_MODALITY_ALL.where(series.c.study_key < bindparam("after")))
+_OF_PAGE = Prepared(
+    rows_of(
+        Level.STUDY,
+        select(studies.c.key).where(studies.c.key.in_(bindparam("of_page", expanding=True))).subquery("page"),
+    )
+)
+
+
+def search_studies(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
+    """Return a page of rows of the studies that meet the conditions; `where` are their values."""
+    conditions = query.conditions
+    if not conditions:
+        is_far = query.skip >= FAR and query.after is None
+        return _far_page(connection, query, where) if is_far else _any_way(connection, query, where)
+    if any(map(_leads_to_few, conditions)):
+        return _any_way(connection, query, where)
+    spread = [condition for condition in conditions if _is_spread(condition)]
+    if len(conditions) == 1 and spread and (modalities := _modalities(conditions[0])) and _is_near(query):
+        return _by_modality(connection, query, where, modalities)
+    text = _sought(connection, conditions)
+    if text is not None:
+        where["trigrams"] = text
+        if not spread:
+            return _by_text(connection, query, where)
+    elif not spread:
+        return _any_way(connection, query, where)
+    for condition in spread:
+        if not _has_more(connection, condition, where, FEW):
+            return _among(connection, query, where, _keys(connection, condition, where))
+    if text is not None and len(keys := _containing(connection, text)) <= FEW:
+        return _among(connection, query, where, keys)
+    ranges = [condition for condition in spread if condition.key != MODALITIES_IN_STUDY]
+    if ranges and query.skip + query.limit <= NEWEST:
+        rows = _among_newest(connection, query, where, NEWEST)
+        if len(rows) == query.limit:
+            return rows
+    if text is not None:
+        return _by_text(connection, query, where)
+    if not ranges or not all(_has_more(connection, condition, where, MOST_SORTED) for condition in ranges):
+        return _any_way(connection, query, where)
+    return _in_order(connection, query, where)
+
+
+def _sought(connection: Connection, conditions: Sequence[Condition]) -> str | None:
+    """Return what to look up in the text index, if there is one and anything to look up."""
+    if any(map(_leads_to_few, conditions)):
+        return None
+    return trigrams.sought([one for one in conditions if not _is_spread(one)], connection.dialect.name)
+
+
+def text_leading_to(connection: Connection, conditions: Sequence[Condition]) -> str | None:
+    """Return what to look up in the text index, if that is the best way to the studies that meet conditions."""
+    text = _sought(connection, conditions)
+    if text is None or not any(map(_is_spread, conditions)):
+        return text
+    return text if len(_containing(connection, text)) <= FEW else None
+
+
+def _leads_to_few(condition: Condition) -> bool:
+    """Say whether an index leads to what meets a condition, and to little else."""
+    return condition.key in _INDEXED and all(isinstance(matcher, Equals) for matcher in condition.matchers)
+
+
+def _is_spread(condition: Condition) -> bool:
+    """Say whether an index leads to what meets a condition, but maybe to much."""
+    if condition.key == MODALITIES_IN_STUDY:
+        return all(isinstance(matcher, Equals) for matcher in condition.matchers)
+    if condition.key == "PatientName":
+        # What is longer is found by text.
+        return all(map(_is_range, condition.matchers)) and not trigrams.helps(condition)
+    return condition.key in _INDEXED and all(map(_is_range, condition.matchers))
+
+
+def _is_range(matcher: Matcher) -> bool:
+    match matcher:
+        case Like(pattern):
+            return likes.form(pattern) in ("begins", "whole")
+        case NameMatches(patterns):
+            return all(likes.form(pattern) in ("begins", "whole") for pattern in patterns)
+        case _:
+            return isinstance(matcher, Between | Equals)
+
+
+def _containing(connection: Connection, text: str) -> list[int]:
+    """Return keys of studies that the text index names, not more than one above `FEW`."""
+    candidates = _CANDIDATES[connection.dialect.name]
+    return [key for (key,) in candidates.tuples(connection, {"trigrams": text, "limit": FEW + 1})]
+
+
+def _has_more(connection: Connection, condition: Condition, where: dict[str, Any], than: int) -> bool:
+    """Say whether an index leads to more rows than so many for a condition. Reads nothing but the index."""
+
+    def statement() -> Select[int]:
+        key = series.c.key if condition.key == MODALITIES_IN_STUDY else studies.c.key
+        return _leading(condition, key).limit(1).offset(bindparam("than"))
+
+    parameters = _parameters(condition, where) | {"than": than}
+    return bool(pages.run(connection, ("more", form_of(condition)), statement, parameters))
+
+
+def _keys(connection: Connection, condition: Condition, where: dict[str, Any]) -> list[int]:
+    """Return the keys of all studies that meet a condition, which are few."""
+
+    def statement() -> Select[int]:
+        return _leading(condition, series.c.study_key if condition.key == MODALITIES_IN_STUDY else studies.c.key)
+
+    found = pages.run(connection, ("keys", form_of(condition)), statement, _parameters(condition, where))
+    return [key for (key,) in found]
+
+
+def _leading(condition: Condition, key: Column[int]) -> Select[int]:
+    """Select a column of the studies that meet a condition, or of their series, if it is about those."""
+    if condition.key == MODALITIES_IN_STUDY:
+        condition = Condition("Modality", condition.matchers)
+    in_partition = key.table.c.partition_key == bindparam("of_partition")
+    return select(key).where(in_partition, holds(condition, "value"))
+
+
+def _parameters(condition: Condition, where: dict[str, Any]) -> dict[str, Any]:
+    return {**dict(values_of(condition, "value")), "of_partition": where["of_partition"]}
+
+
+def _any_way(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
+    """Return a page in the way that the database thinks best."""
+    return pages.run(
+        connection, ("walk", *pages.form(query)), lambda: pages.page(pages.within_scope(query), query), where
+    )
+
+
+def _by_text(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
+    dialect = connection.dialect.name
+    if not trigrams.is_in_order(dialect):
+        rows = _among_newest(connection, query, where, SAMPLE)
+        if len(rows) == query.limit:
+            return rows
+        if rows and query.skip + len(rows) >= FREQUENT:
+            return _in_order(connection, query, where)
+    return pages.run(
+        connection, ("text", dialect, *pages.form(query)), lambda: pages.page_containing(query, dialect), where
+    )
+
+
+def _among(connection: Connection, query: Query, where: dict[str, Any], keys: list[int]) -> Rows:
+    """Return a page of the studies that have these keys."""
+    if not keys:
+        return []
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        among = _by_key(query).where(studies.c.key.in_(bindparam("among", expanding=True)))
+        return pages.page(among, query, studies.c.key + 0)
+
+    return pages.run(connection, ("among", *pages.form(query)), statement, where | {"among": sorted(set(keys))})
+
+
+def _is_near(query: Query) -> bool:
+    """Say whether so few keys of studies come before the end of the page that they can be taken one by one."""
+    return query.skip + query.limit <= MOST_SORTED
+
+
+def _modalities(condition: Condition) -> set[str]:
+    """Return the modalities, as they are, that a condition asks for; none if they are too many to ask one by one."""
+    if condition.key != MODALITIES_IN_STUDY:
+        return set()
+    values = {value for matcher in condition.matchers if isinstance(matcher, Equals) for value in matcher.values}
+    return values if len(values) <= MOST_MODALITIES else set()
+
+
+def _by_modality(connection: Connection, query: Query, where: dict[str, Any], wanted: set[str]) -> Rows:
+    """Return a page of the studies that have a series of one of the modalities."""
+    given = {"of_partition": where["of_partition"], "after": query.after, "limit": query.skip + query.limit}
+    statement = _OF_MODALITY if query.after is None else _OF_MODALITY_AFTER
+    keys = {key for value in wanted for (key,) in statement.tuples(connection, given | {"modality": kept(value)})}
+    page = sorted(keys, reverse=True)[query.skip : query.skip + query.limit]
+    if not page:
+        return []
+    return _OF_PAGE.tuples(connection, {"of_page": page})
+
+
+def _among_newest(connection: Connection, query: Query, where: dict[str, Any], keys: int) -> Rows:
+    """Return what a page has of the studies with the newest so many keys, after that of the page before."""
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        newest = select(func.max(studies.c.key)).where(_OF_PARTITION).scalar_subquery()
+        last = newest if query.after is None else bindparam("after")
+        return pages.page(_by_key(query).where(studies.c.key > last - bindparam("newest", type_=BigInteger)), query)
+
+    return pages.run(connection, ("newest", *pages.form(query)), statement, where | {"newest": keys})
+
+
+def _in_order(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
+    """Return a page by looking through all studies in order."""
+    return pages.run(connection, ("in order", *pages.form(query)), lambda: pages.page(_by_key(query), query), where)
+
+
+def _by_key(query: Query) -> Select[int]:
+    """Select keys of studies that meet conditions; nothing but the primary key can lead to them.
+
+    All other indexes begin with the partition, and the sum is in none.
+    """
+    in_partition = studies.c.partition_key + 0 == bindparam("of_partition")
+    return pages.meeting(Level.STUDY, query.conditions).where(in_partition)
+
+
+def _starts_of_blocks() -> Prepared:
+    """Return what finds the block that an offset leads to, and how many studies are in the blocks before."""
+    through = func.sum(study_blocks.c.studies).over(order_by=study_blocks.c.block.desc())
+    blocks = (
+        select(study_blocks.c.block, study_blocks.c.studies, through.label("through"))
+        .where(study_blocks.c.partition_key == bindparam("of_partition"))
+        .subquery()
+    )
+    return Prepared(
+        select(blocks.c.block, (blocks.c.through - blocks.c.studies).label("before"))
+        .where(blocks.c.through > bindparam("skip"))
+        .order_by(blocks.c.block.desc())
+        .limit(1)
+    )
+
+
+_BLOCK = _starts_of_blocks()
+
+
+def _far_page(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
+    """Return a page of all studies, far from the first."""
+    found = _BLOCK.tuples(connection, where)
+    if not found:
+        return []
+    block, before = found[0]
+    where |= {"after": (block + 1) * STUDIES_PER_BLOCK, "skip": query.skip - int(before)}
+    return pages.run(
+        connection,
+        ("far", *pages.form(query)),
+        lambda: pages.page(pages.within_scope(query), query, is_after=True),
+        where,
+    )

@@ -1,0 +1,80 @@
+"""Searching by extended query tags: an index of their values leads to few studies, series or instances, or to many.
+
+As everywhere (see `search`), which it is depends on the values, and is found out by asking for a few more than are
+few. If they are few, they and what is in them are sorted; if they are many, walking through everything in order soon
+finds a page of them.
+"""
+
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Select, bindparam, false, func, or_, select
+
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.tables import tag_values
+from server.adapters.sql.search import pages
+from server.adapters.sql.search.conditions import form_of, tag_matches, values_of
+from server.adapters.sql.search.pages import KEYS, TABLES, Rows
+from server.model.search.query import Condition, Empty, Level, Query
+from server.model.search.query_tag import tag_in_index_key
+
+FEW = 1_000
+"""Studies, series or instances that are looked at one by one."""
+
+FEW_ROWS = 20_000
+"""Rows in them that are sorted."""
+
+_OWNERS: BindParameter[int] = bindparam("owners", expanding=True)
+_COUNTS = {
+    level: Prepared(select(func.sum(TABLES[level].c.instance_count)).where(KEYS[level].in_(_OWNERS)))
+    for level in (Level.STUDY, Level.SERIES)
+}
+
+
+def page_by_tag(connection: Connection, query: Query, where: dict[str, Any]) -> Rows | None:
+    """Return a page of rows of the matches, found by a tag that leads to few; None if none does."""
+    for condition in query.conditions:
+        tag = tag_in_index_key(condition.key)
+        if tag is None or Empty() in condition.matchers:
+            continue
+        owners = _owners(connection, condition, tag[0])
+        if owners is not None and _is_few(connection, query, tag[1], owners):
+            return _among(connection, query, where, tag[1], owners)
+    return None
+
+
+def _owners(connection: Connection, condition: Condition, key: int) -> list[int] | None:
+    """Return what has a value that matches, None if it is not few. Reads nothing but the index."""
+
+    def statement() -> Select[int]:
+        any_of = (
+            tag_matches(tag_values, matcher, f"value_{number}") for number, matcher in enumerate(condition.matchers)
+        )
+        matching = select(tag_values.c.owner).where(tag_values.c.tag_key == key, or_(false(), *any_of))
+        return matching.limit(bindparam("limit"))
+
+    parameters = {**dict(values_of(condition, "value")), "limit": FEW + 1}
+    found = pages.run(connection, ("owners", *form_of(condition)), statement, parameters)
+    return None if len(found) > FEW else sorted({owner for (owner,) in found})
+
+
+def _is_few(connection: Connection, query: Query, level: Level, owners: list[int]) -> bool:
+    """Say whether few rows of the query's level belong to what has the value."""
+    if level is query.level or not owners:
+        return True
+    ((count,),) = _COUNTS[level].tuples(connection, {"owners": owners})
+    return int(count or 0) <= FEW_ROWS
+
+
+def _among(connection: Connection, query: Query, where: dict[str, Any], level: Level, owners: list[int]) -> Rows:
+    """Return a page of what is among these studies, series or instances, or in them."""
+    if not owners:
+        return []
+
+    def statement() -> Select[*tuple[Any, ...]]:
+        table = TABLES[query.level]
+        names = {Level.STUDY: "study_key", Level.SERIES: "series_key"}
+        column = KEYS[level] if level is query.level else table.c[names[level]]
+        # The sum keeps databases from walking through all rows in order, to save sorting a few.
+        return pages.page(pages.within_scope(query).where(column.in_(_OWNERS)), query, KEYS[query.level] + 0)
+
+    return pages.run(connection, ("by tag", level, *pages.form(query)), statement, where | {"owners": owners})

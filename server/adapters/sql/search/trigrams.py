@@ -1,0 +1,144 @@
+"""Finding text within text: an index of runs of three characters, which narrows a search down to few candidates.
+
+SQLite: `study_text`, a full-text index (FTS5, sqlite.org/fts5.html) with the tokenizer "trigram" over columns of
+`studies`, kept in step by triggers, in the same transaction; it names candidates in the order of the answer.
+PostgreSQL: an inverted index of the same columns' trigrams, which a function of ours (`tables`) makes a `tsvector` of;
+no extension is needed. It names candidates all at once, in no order.
+Neither decides what matches: the conditions do, after.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, cast, column, literal_column, select, table
+from sqlalchemy.dialects.postgresql import TSQUERY
+
+from server.adapters.sql.core.tables import NAME_GROUPS, STUDY_TEXT, STUDY_TRIGRAMS, studies
+from server.adapters.sql.search.keys import NAMES, kept
+from server.model.search.query import Condition, Equals, Like, Matcher, NameMatches, NameWords
+
+_LENGTH = 3
+_MOST_OF_ONE = 12
+"""Trigrams of one run of characters that are looked up; more hardly narrow it down further."""
+
+_MOST_PATTERNS = 32
+"""Alternatives in a search; more are not looked up here."""
+
+_COLUMNS: Mapping[str, Sequence[str]] = {
+    **{key: [f"{prefix}_{group}" for group in range(1, NAME_GROUPS + 1)] for key, prefix in NAMES.items()},
+    "PatientID": ["patient_id"],
+    "AccessionNumber": ["accession_number"],
+    "StudyDescription": ["study_description"],
+}
+
+study_text = table("study_text", column("rowid"))
+"""The index of SQLite, seen as a table: `rowid` is the key of a study."""
+
+_SOUGHT: BindParameter[str] = bindparam("trigrams")
+_IN_SQLITE: ColumnElement[bool] = literal_column("study_text").op("MATCH", is_comparison=True)(_SOUGHT)
+_IN_POSTGRESQL: ColumnElement[bool] = literal_column(STUDY_TRIGRAMS).op("@@", is_comparison=True)(
+    cast(_SOUGHT, TSQUERY)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Language:
+    """How a database is told what to look up."""
+
+    both: str
+    either: str
+    quote: str
+    doubled: str
+
+    def quoted(self, text: str) -> str:
+        return f"{self.quote}{''.join(2 * one if one in self.doubled else one for one in text)}{self.quote}"
+
+
+_SQLITE, _POSTGRESQL = _Language(" AND ", " OR ", '"', '"'), _Language(" & ", " | ", "'", "'\\")
+
+
+def is_in_order(dialect: str) -> bool:
+    """Say whether candidates come in the order of the answer, so that who takes a page of them reads no more."""
+    return dialect == "sqlite"
+
+
+def candidates(dialect: str) -> Select[int]:
+    """Select the keys of the candidates, with their studies; parameter `trigrams` is what `sought` returns."""
+    if dialect == "sqlite":
+        return (
+            select(studies.c.key).join_from(study_text, studies, studies.c.key == study_text.c.rowid).where(_IN_SQLITE)
+        )
+    return select(studies.c.key).where(_IN_POSTGRESQL)
+
+
+def bare_candidates(dialect: str) -> Select[int]:
+    """Select the keys of the candidates, and read nothing else where that can be."""
+    return select(study_text.c.rowid).where(_IN_SQLITE) if dialect == "sqlite" else candidates(dialect)
+
+
+def sought(conditions: Sequence[Condition], dialect: str) -> str | None:
+    """Return what to look up for conditions: every study that meets them all contains it.
+
+    None if there is nothing to look up: no condition is about text that has three characters in a row.
+    """
+    of_condition = _of_condition_in_sqlite if dialect == "sqlite" else _of_condition_in_postgresql
+    language = _SQLITE if dialect == "sqlite" else _POSTGRESQL
+    return language.both.join(found for condition in conditions if (found := of_condition(condition))) or None
+
+
+def helps(condition: Condition) -> bool:
+    """Say whether there is anything to look up for a condition."""
+    return _either(condition, _SQLITE) is not None
+
+
+def _of_condition_in_sqlite(condition: Condition) -> str | None:
+    found = _either(condition, _SQLITE)
+    return f"({{{' '.join(_COLUMNS[condition.key])}}} : ({found}))" if found else None
+
+
+def _of_condition_in_postgresql(condition: Condition) -> str | None:
+    found = _either(condition, _POSTGRESQL, STUDY_TEXT[_COLUMNS[condition.key][0]] if condition.key in _COLUMNS else "")
+    return f"({found})" if found else None
+
+
+def _either(condition: Condition, language: _Language, prefix: str = "") -> str | None:
+    """Return what says that one of a condition's alternatives is there; None if that is nothing to look up."""
+    if condition.key not in _COLUMNS:
+        return None
+    alternatives = dict.fromkeys(runs for matcher in condition.matchers for runs in _alternatives(matcher))
+    parts = [_all_of(runs, language, prefix) for runs in alternatives]
+    if not parts or not all(parts) or len(parts) > _MOST_PATTERNS:
+        return None
+    return language.either.join(map(str, parts))
+
+
+def _alternatives(matcher: Matcher) -> Iterator[tuple[str, ...]]:
+    """Generate, for each way to match, the runs of characters that are in every value that matches so."""
+    match matcher:
+        case Equals(values):
+            yield from ((kept(value),) for value in values)
+        case Like(pattern):
+            yield _runs(pattern)
+        case NameMatches(patterns):
+            yield from map(_runs, patterns)
+        case NameWords(prefixes):
+            yield prefixes
+        case _:
+            yield ()
+
+
+def _runs(pattern: str) -> tuple[str, ...]:
+    return tuple(kept(run) for run in pattern.replace("?", "*").split("*") if run)
+
+
+def _all_of(runs: Sequence[str], language: _Language, prefix: str) -> str | None:
+    """Return what says that all runs are there; None if they are too short for it."""
+    trigrams = list(dict.fromkeys(trigram for run in runs for trigram in _trigrams(run)))
+    # Numbers are filled up with zeros: nearly all of them contain these, and reading that list costs most.
+    telling = [trigram for trigram in trigrams if not trigram.startswith("00")] or trigrams
+    return f"({language.both.join(language.quoted(prefix + trigram) for trigram in telling)})" if telling else None
+
+
+def _trigrams(run: str) -> Iterator[str]:
+    for start in range(min(len(run) - _LENGTH + 1, _MOST_OF_ONE)):
+        yield run[start : start + _LENGTH]

@@ -1,0 +1,289 @@
+"""The transaction that makes instances visible.
+
+It costs a dozen statements however many instances there are: what exists already is looked up together, everything
+else is decided in memory, and rows are written table by table.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import BindParameter, Connection, Table, bindparam, insert, select, text
+
+from server.adapters.sql.core.counters import Counters
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.tables import (
+    FRAMES_PER_CHUNK,
+    STUDIES_PER_BLOCK,
+    bulk_elements,
+    changes,
+    frame_chunks,
+    instances,
+    metadata,
+    series,
+    studies,
+)
+from server.adapters.sql.partitions import PartitionKeys
+from server.adapters.sql.query_tags.tag_values import ByTags, Owners, living
+from server.adapters.sql.rows import STORED, stored_instance
+from server.adapters.sql.search.keys import columns_of
+from server.adapters.sql.writing.merging import Group, Row, existing, write_groups, write_several
+from server.model.change import ChangeAction
+from server.model.errors import NotFound, Reason
+from server.model.ids import InstanceId, PartitionName, Version
+from server.model.instance import Added, AddOutcome, AlreadyStored, Faulty, NewInstance, PixelLayout, StoredInstance
+from server.model.search.query import Level
+from server.model.search.return_keys import kept_text
+from server.ports.index import Batch
+from server.ports.tags import Extract
+
+_CHUNK_BYTES = FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
+_MODALITY = "00080060"
+
+# Statements are made once: making one costs as much as running it.
+_UIDS: BindParameter[str] = bindparam("uids", expanding=True)
+_STUDIES = Prepared(
+    select(studies).where(studies.c.partition_key == bindparam("partition_key"), studies.c.uid.in_(_UIDS))
+)
+_SERIES = Prepared(
+    select(series).where(series.c.study_key.in_(bindparam("study_keys", expanding=True)), series.c.uid.in_(_UIDS))
+)
+_INSTANCES = Prepared(STORED.where(instances.c.partition_key == bindparam("partition_key"), instances.c.uid.in_(_UIDS)))
+_COUNT_STUDIES = Prepared(
+    text(
+        "INSERT INTO study_blocks (partition_key, block, studies) VALUES (:partition_key, :block, :studies) "
+        "ON CONFLICT (partition_key, block) DO UPDATE SET studies = study_blocks.studies + excluded.studies"
+    )
+)
+_INSERTS = {table: Prepared(insert(table)) for table in (instances, metadata, frame_chunks, bulk_elements, changes)}
+
+
+def add(
+    connection: Connection, partition_keys: PartitionKeys, wanted: Batch, now: datetime, extract: Extract
+) -> list[AddOutcome]:
+    """Do what `InstanceIndex.add` promises."""
+    last = Counters.lock(connection)
+    new = wanted() if callable(wanted) else wanted
+    if not new:
+        return []
+    time = last.advance_time(now)
+    by_tags = ByTags(living(connection), extract, time)
+    batch = _Batch(_keys_of_partitions(connection, partition_keys, new), last, time, by_tags)
+    batch.load(connection, new)
+    outcomes = [batch.add(instance) for instance in new]
+    if any(isinstance(outcome, Added) for outcome in outcomes):
+        batch.write(connection)
+        last.save(connection)
+    return outcomes
+
+
+def _keys_of_partitions(
+    connection: Connection, partition_keys: PartitionKeys, new: Sequence[NewInstance]
+) -> dict[PartitionName, int]:
+    names = {instance.id.partition for instance in new}
+    keys = partition_keys.of(connection, names)
+    if missing := names - keys.keys():
+        name = min(missing)
+        raise NotFound(Reason.PARTITION_NOT_FOUND, f"There is no partition {name}.", partition=name)
+    return keys
+
+
+StudyIdentity = tuple[PartitionName, str]
+SeriesIdentity = tuple[PartitionName, str, str]
+
+
+class _Batch:
+    """Everything one transaction writes."""
+
+    def __init__(self, partition_keys: Mapping[PartitionName, int], last: Counters, time: int, by_tags: ByTags) -> None:
+        self._partition_keys = partition_keys
+        self._last = last
+        self._time = time
+        self._by_tags = by_tags
+        self._stored: dict[InstanceId, StoredInstance] = {}
+        self._added: dict[InstanceId, tuple[NewInstance, int]] = {}
+        self._studies: dict[StudyIdentity, Group] = {}
+        self._series: dict[SeriesIdentity, Group] = {}
+        self._rows: dict[Table, list[Row]] = {
+            table: [] for table in (instances, metadata, frame_chunks, bulk_elements, changes)
+        }
+
+    def load(self, connection: Connection, new: Sequence[NewInstance]) -> None:
+        """Look up which studies, series and instances of the batch exist."""
+        for name, partition_key in self._partition_keys.items():
+            ids = [instance.id for instance in new if instance.id.partition == name]
+            self._load_studies(connection, name, partition_key, {id_.study for id_ in ids})
+            self._load_series(connection, name, {id_.series for id_ in ids})
+            if self._series:  # else there can't be any
+                self._load_instances(connection, name, partition_key, {id_.instance for id_ in ids})
+
+    def _load_studies(
+        self, connection: Connection, name: PartitionName, partition_key: int, uids: Collection[str]
+    ) -> None:
+        for row in _STUDIES.rows(connection, {"partition_key": partition_key, "uids": uids}):
+            self._studies[name, row.uid] = existing(row)
+
+    def _load_series(self, connection: Connection, name: PartitionName, uids: Collection[str]) -> None:
+        study_uids = {group.key: uid for (partition, uid), group in self._studies.items() if partition == name}
+        if not study_uids:
+            return
+        for row in _SERIES.rows(connection, {"study_keys": study_uids, "uids": uids}):
+            self._series[name, study_uids[row.study_key], row.uid] = existing(row)
+
+    def _load_instances(
+        self, connection: Connection, name: PartitionName, partition_key: int, uids: Collection[str]
+    ) -> None:
+        for row in _INSTANCES.rows(connection, {"partition_key": partition_key, "uids": uids}):
+            stored = stored_instance(row)
+            self._stored[stored.id] = stored
+
+    def add(self, new: NewInstance) -> AddOutcome:
+        """Take up one instance."""
+        found = self._by_tags.of(new)
+        if new.must_be_indexed and (faults := self._by_tags.faults(found)):
+            return Faulty(faults)
+        if existing := self._existing(new.id):
+            return AlreadyStored(existing)
+        study = self._study(new)
+        series_ = self._series_of(new, study)
+        version = self._last.next_version()
+        study.merge(Level.STUDY, new.study)
+        series_.merge(Level.SERIES, new.series)
+        if modality := series_.elements.get(_MODALITY, {}).get("Value"):
+            series_.set("modality_as_stored", str(modality[0]))
+        for group in (study, series_):
+            group.count("instance_count")
+            group.set("max_version", version)
+        self._add_rows(new, version, study, series_)
+        self._by_tags.take(found, Owners(study.key, series_.key, version))
+        self._added[new.id] = (new, version)
+        return Added(Version(version))
+
+    def _existing(self, id_: InstanceId) -> StoredInstance | None:
+        """Return the instance with an identity, stored before or earlier in the batch."""
+        if added := self._added.get(id_):
+            return _as_stored(*added)
+        return self._stored.get(id_)
+
+    def _study(self, new: NewInstance) -> Group:
+        identity = (new.id.partition, new.id.study)
+        group = self._studies.get(identity)
+        if group is None:
+            fixed: Row = {
+                "key": self._last.next_study_key(),
+                "partition_key": self._partition_keys[new.id.partition],
+                "uid": new.id.study,
+                "series_count": 0,
+            }
+            group = self._studies[identity] = Group(fixed["key"], True, fixed, {})
+        return group
+
+    def _series_of(self, new: NewInstance, study: Group) -> Group:
+        identity = (new.id.partition, new.id.study, new.id.series)
+        group = self._series.get(identity)
+        if group is None:
+            fixed: Row = {
+                "key": self._last.next_series_key(),
+                "partition_key": self._partition_keys[new.id.partition],
+                "study_key": study.key,
+                "uid": new.id.series,
+            }
+            group = self._series[identity] = Group(fixed["key"], True, fixed, {})
+            study.count("series_count")
+        return group
+
+    def _add_rows(self, new: NewInstance, version: int, study: Group, series_: Group) -> None:
+        partition_key = self._partition_keys[new.id.partition]
+        self._last.sequence += 1
+        self._rows[instances].append(
+            {
+                "version": version,
+                "partition_key": partition_key,
+                "study_key": study.key,
+                "series_key": series_.key,
+                "uid": new.id.instance,
+                "sop_class_uid": new.sop_class_uid,
+                "transfer_syntax_uid": new.transfer_syntax_uid,
+                "size_bytes": new.size_bytes,
+                "crc32c": new.crc32c,
+                "locator": new.locator,
+                "created": self._time,
+                "elements": kept_text(new.instance.elements),
+                "is_mislabelled": 1 if new.is_mislabelled else None,
+                **_pixel_columns(new.pixels),
+                **columns_of(Level.INSTANCE, new.instance.keys),
+            }
+        )
+        invalid_tags = " ".join(sorted(new.invalid_tags)) or None
+        self._rows[metadata].append({"version": version, "dicom_json": new.dicom_json, "invalid_tags": invalid_tags})
+        self._rows[frame_chunks] += [
+            {"version": version, "chunk": chunk, "records": records} for chunk, records in _chunks(new.pixels)
+        ]
+        self._rows[bulk_elements] += [
+            {"version": version, "path": bulk.path, "vr": bulk.vr, "offset": bulk.offset, "length": bulk.length}
+            for bulk in new.bulk
+        ]
+        self._rows[changes].append(
+            {
+                "sequence": self._last.sequence,
+                "time": self._time,
+                "action": int(ChangeAction.CREATE),
+                "version": version,
+                "partition_key": partition_key,
+                "study_uid": new.id.study,
+                "series_uid": new.id.series,
+                "sop_uid": new.id.instance,
+            }
+        )
+
+    def write(self, connection: Connection) -> None:
+        """Write it all."""
+        write_groups(connection, studies, self._studies.values())
+        _count_new_studies(connection, self._studies.values())
+        write_groups(connection, series, self._series.values())
+        write_several(connection, self._series.values())
+        for table, rows in self._rows.items():
+            if rows:
+                _INSERTS[table].run(connection, rows)
+        self._by_tags.write(connection)
+
+
+def _count_new_studies(connection: Connection, groups: Iterable[Group]) -> None:
+    blocks = Counter((group.row["partition_key"], group.key // STUDIES_PER_BLOCK) for group in groups if group.is_new)
+    if blocks:
+        rows = [
+            {"partition_key": partition_key, "block": block, "studies": count}
+            for (partition_key, block), count in blocks.items()
+        ]
+        _COUNT_STUDIES.run(connection, rows)
+
+
+def _pixel_columns(pixels: PixelLayout | None) -> Row:
+    if pixels is None:
+        return dict.fromkeys(("number_of_frames", "pixel_offset", "pixel_length", "bits_allocated", "frame_bits"))
+    return {
+        "number_of_frames": pixels.number_of_frames,
+        "pixel_offset": pixels.offset,
+        "pixel_length": pixels.length,
+        "bits_allocated": pixels.bits_allocated,
+        "frame_bits": pixels.frame_bits,
+    }
+
+
+def _chunks(pixels: PixelLayout | None) -> Iterator[tuple[int, bytes]]:
+    if pixels is not None:
+        for chunk, start in enumerate(range(0, len(pixels.table), _CHUNK_BYTES)):
+            yield chunk, pixels.table[start : start + _CHUNK_BYTES]
+
+
+def _as_stored(new: NewInstance, version: int) -> StoredInstance:
+    return StoredInstance(
+        id=new.id,
+        version=Version(version),
+        sop_class_uid=new.sop_class_uid,
+        transfer_syntax_uid=new.transfer_syntax_uid,
+        size_bytes=new.size_bytes,
+        crc32c=new.crc32c,
+        locator=new.locator,
+        is_mislabelled=new.is_mislabelled,
+    )

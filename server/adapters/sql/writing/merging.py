@@ -1,0 +1,114 @@
+"""What new instances change about their studies and series."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
+
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.tables import series, series_values, studies
+from server.adapters.sql.search.keys import columns_of, moment_of, several_of
+from server.model.instance import LevelAttributes
+from server.model.search.query import Level
+from server.model.search.return_keys import kept_elements, kept_text
+
+Row = dict[str, Any]
+
+_TABLES: Mapping[Level, Table] = {Level.STUDY: studies, Level.SERIES: series}
+_VALUES = Prepared(
+    select(series_values).where(series_values.c.series_key.in_(bindparam("series_keys", expanding=True)))
+)
+_INSERTS = {table: Prepared(insert(table)) for table in (studies, series, series_values)}
+_NOTHING: dict[Table, Row] = {table: dict.fromkeys(table.c.keys()) for table in (studies, series)}
+_UPDATES = {table: Prepared(update(table).where(table.c.key == bindparam("of_key"))) for table in (studies, series)}
+
+
+@dataclass(slots=True)
+class Group:
+    """A study or series on its way into the database.
+
+    columns: what differs from the row there; of a new one, all of the row.
+    last: what was merged last. The instances of a series mostly have the same to say about it and its study.
+    """
+
+    key: int
+    is_new: bool
+    row: Row
+    elements: dict[str, Any]
+    columns: Row = field(default_factory=dict)
+    several: dict[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
+    last: LevelAttributes | None = None
+
+    def merge(self, level: Level, attributes: LevelAttributes) -> None:
+        """Let values overwrite those of earlier instances; an invalid one only takes a place that is empty."""
+        if attributes == self.last:
+            return
+        self.last = attributes
+        if attributes.invalid:
+            attributes = attributes.without(attributes.invalid.keys() & self.elements.keys())
+        for name, value in columns_of(level, attributes.keys).items():
+            self.set(name, value)
+        if self.row.get("utc_offset"):
+            self.set(*moment_of(_TABLES[level], self.row))
+        self.several.update(several_of(level, attributes.keys))
+        changed = {tag: element for tag, element in attributes.elements.items() if self.elements.get(tag) != element}
+        if changed:
+            self.elements |= changed
+            self.columns["elements"] = self.elements
+
+    def set(self, name: str, value: Any) -> None:
+        """Change a column."""
+        if self.row.get(name) != value:
+            self.row[name] = self.columns[name] = value
+
+    def count(self, name: str) -> None:
+        """Add one to a counter."""
+        self.set(name, self.row.get(name, 0) + 1)
+
+
+def existing(row: Any) -> Group:
+    """Return a study or series, all of its row, as it is in the database."""
+    return Group(row.key, False, row._asdict(), kept_elements(row.elements))
+
+
+def write_groups(connection: Connection, table: Table, groups: Iterable[Group]) -> None:
+    """Insert the new ones, and update what has changed of the others."""
+    new = []
+    for group in groups:
+        if group.is_new:
+            new.append(_NOTHING[table] | group.row | {"elements": kept_text(group.elements)})
+        elif group.columns:
+            values = dict(group.columns)
+            if "elements" in values:
+                values["elements"] = kept_text(group.elements)
+            _UPDATES[table].run(connection, [{"of_key": group.key, **values}])
+    if new:
+        _INSERTS[table].run(connection, new)
+
+
+def write_several(connection: Connection, groups: Iterable[Group]) -> None:
+    """Replace the values of search keys that may have several."""
+    given = [(group, keyword, values) for group in groups for keyword, values in group.several.items()]
+    if not given:
+        return
+    present: dict[tuple[int, str], set[tuple[int, str]]] = {}
+    old = {group.key for group, _, _ in given if not group.is_new}
+    if old:
+        for row in _VALUES.rows(connection, {"series_keys": old}):
+            present.setdefault((row.series_key, row.keyword), set()).add((row.item, row.value))
+    rows: list[Row] = []
+    for group, keyword, values in given:
+        before = present.get((group.key, keyword), set())
+        if before == set(values):
+            continue
+        if before:
+            connection.execute(
+                delete(series_values).where(series_values.c.series_key == group.key, series_values.c.keyword == keyword)
+            )
+        rows += [
+            {"series_key": group.key, "keyword": keyword, "item": item, "value": value}
+            for item, value in dict.fromkeys(values)
+        ]
+    if rows:
+        _INSERTS[series_values].run(connection, rows)

@@ -1,0 +1,119 @@
+"""`Workers` as processes of this machine, started when there is work and ended when there is none.
+
+There is no pool in the standard library or among our dependencies that does all of this: `concurrent.futures` loses all
+jobs when one process dies and can't stop one that hangs; `anyio.to_process` has no bound on what waits, unpickles what
+the worker says, and ends no worker before five minutes. Both import the program's main module into the worker, and with
+it all that a node is.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Self
+
+from server.adapters.workers.worker import Task, Worker, pickled
+from server.model.errors import Exhausted, Reason, Unavailable
+
+MAX_WAITING_JOBS = 256
+MAX_WAITING_BYTES = 64 << 20
+
+
+class WorkerPool:
+    """A bounded number of worker processes; see `server.ports.workers`.
+
+    Args:
+        perform: dotted name of the function that does a job in a worker.
+        count: most processes.
+        job_seconds: longest time for one job, from when a worker begins it.
+        idle_seconds: a worker ends when it had nothing to do for so long.
+        memory_bytes: what a worker may need beyond what it has after its imports.
+    """
+
+    def __init__(
+        self, perform: str, *, count: int, job_seconds: float, memory_bytes: int, idle_seconds: float = 60.0
+    ) -> None:
+        self.count = count
+        self._idle_seconds = idle_seconds
+        self._new_worker: Callable[[], Worker] = lambda: Worker(perform, job_seconds, memory_bytes)
+        self._lanes: set[asyncio.Task[None]] = set()
+        self._active = 0  # lanes but for those that only end their process
+        self._idle: list[asyncio.Future[Task]] = []
+        self._waiting: deque[Task] = deque()
+        self._waiting_bytes = 0
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End all workers, whatever they do; jobs that wait are refused."""
+        self._is_closed = True
+        for task in self._waiting:
+            task.fail(_stopping())
+        for lane in self._lanes:
+            lane.cancel()
+        await asyncio.gather(*self._lanes, return_exceptions=True)
+
+    async def perform(self, job: object) -> bytes:
+        """See `Workers`."""
+        if self._is_closed:
+            raise _stopping()
+        task = Task(type(job).__name__, pickled(job), asyncio.get_running_loop().create_future())
+        if self._idle:
+            self._idle.pop().set_result(task)  # the last that worked; others may end
+        elif self._active < self.count:
+            self._active += 1
+            lane = asyncio.create_task(self._work(task))
+            self._lanes.add(lane)
+            lane.add_done_callback(self._lanes.discard)
+        else:
+            self._let_wait(task)
+        try:
+            return await task.result
+        except asyncio.CancelledError:
+            self._give_up(task)
+            raise
+
+    def _let_wait(self, task: Task) -> None:
+        is_too_much = self._waiting and self._waiting_bytes + task.size_bytes > MAX_WAITING_BYTES
+        if is_too_much or len(self._waiting) == MAX_WAITING_JOBS:
+            raise Exhausted(Reason.BUSY, "Too many images are being worked on; try again later.")
+        self._waiting.append(task)
+        self._waiting_bytes += task.size_bytes
+
+    def _give_up(self, task: Task) -> None:
+        if task in self._waiting:
+            self._waiting.remove(task)
+            self._waiting_bytes -= task.size_bytes
+
+    async def _work(self, task: Task | None) -> None:
+        """Do jobs, beginning with `task`, in one process or, should that die, its successors."""
+        worker = self._new_worker()
+        try:
+            while task is not None:
+                await worker.do(task)
+                task = None  # not kept while there is nothing to do: it has the frame
+                task = await self._next()
+        finally:
+            if task is not None:
+                task.fail(_stopping())
+            self._active -= 1
+            await worker.end()
+
+    async def _next(self) -> Task | None:
+        """Return the job to do next; None if there was none for long enough."""
+        if self._waiting:
+            task = self._waiting.popleft()
+            self._waiting_bytes -= task.size_bytes
+            return task
+        given: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
+        self._idle.append(given)
+        done, _ = await asyncio.wait({given}, timeout=self._idle_seconds)
+        if done:
+            return given.result()
+        self._idle.remove(given)
+        return None
+
+
+def _stopping() -> Unavailable:
+    return Unavailable(Reason.SHUTTING_DOWN, "The server is stopping.")

@@ -1,0 +1,226 @@
+"""How the head of an element is read: one table per encoding, filled as tags are met.
+
+The key is the encoded tag (implicit VR) or the encoded tag and VR (explicit VR); the entry says everything that
+follows from them. This is what makes the pass over a data set one look-up an element.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from struct import Struct
+from typing import Any, NamedTuple
+
+from server.dicom.elements import dictionary
+from server.dicom.elements.charset import CharacterSet
+from server.dicom.elements.values import BIG_ENDIAN_EMITTERS, LITTLE_ENDIAN_EMITTERS, PLAIN_VALUES, Emitter, Plain
+
+UNDEFINED_LENGTH = 0xFFFFFFFF
+
+ITEM = 0xFFFEE000
+ITEM_DELIMITER = 0xFFFEE00D
+SEQUENCE_DELIMITER = 0xFFFEE0DD
+
+SPECIFIC_CHARACTER_SET = 0x00080005
+PIXEL_REPRESENTATION = 0x00280103
+LUT_DESCRIPTOR = 0x00283002
+EXTENDED_OFFSET_TABLE = 0x7FE00001
+PIXEL_DATA = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
+"""Pixel Data, Float Pixel Data, Double Float Pixel Data."""
+
+TRAILING_PADDING = 0xFFFCFFFC
+"""Data Set Trailing Padding."""
+
+SEQUENCE = "SQ"
+UNKNOWN = "UN"
+UNDEFINED = "??"
+"""A VR of two letters that PS3.5 does not define; see `server.dicom.elements.unknown_vr`."""
+
+MISSING = ""
+"""The VR of an element that is encoded without, where the dictionary of public elements doesn't know it."""
+
+FILLER_TAGS = frozenset({0x00000000, 0xFFFFFFFF, 0x20202020})
+"""What bytes that are all zero, 0xFF or spaces look like."""
+
+LAST_ELEMENTS = PIXEL_DATA | {TRAILING_PADDING}
+"""After these hardly anything comes."""
+
+_UNCERTAIN_VRS = frozenset({UNKNOWN, UNDEFINED, MISSING})
+
+LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
+SHORT_VRS = frozenset(
+    {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "FL", "FD", "IS", "LO", "LT", "PN", "SH", "SL", "SS"}
+) | {
+    *("ST", "TM", "UI", "UL", "US"),
+}
+CHARSET_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+"""VRs whose values are in the data set's character set (PS3.5 section 6.1.2.3)."""
+
+_ALWAYS_SPECIAL = {SPECIFIC_CHARACTER_SET, PIXEL_REPRESENTATION, LUT_DESCRIPTOR, EXTENDED_OFFSET_TABLE} | PIXEL_DATA
+_MAX_ENTRIES = 1 << 13
+
+
+class Entry(NamedTuple):
+    """What a tag and its encoding mean.
+
+    vr: as encoded, or by the dictionary of public elements.
+    head: the opening of its JSON.
+    unpack, length_at: read the length, from so many bytes after the start of the element.
+    value_at: the value begins so many bytes after the start of the element.
+    is_certain: there is an element of this VR; otherwise more has to be looked at.
+    """
+
+    tag: int
+    vr: str
+    head: str
+    unpack: Callable[..., tuple[Any, ...]]
+    length_at: int
+    value_at: int
+    is_certain: bool
+
+
+class Last:
+    """The last value of an entry and what became of it: the instances of a series have most values in common.
+
+    is_kept: the value's meaning does not depend on the character set; else only one in ASCII is kept.
+    """
+
+    __slots__ = ("element", "is_kept", "raw")
+
+    def __init__(self, vr: str) -> None:
+        self.raw = b""
+        self.element = ""
+        self.is_kept = vr not in CHARSET_VRS
+
+
+MAX_LAST_BYTES = 256
+"""Longer values are not remembered."""
+
+Row = tuple[int, Plain | None, Emitter | None, str, str, str, int, Last, Entry]
+"""Of one entry, what the loop over elements needs: tag, plain, emit, opening, closing, head, value_at, last, entry.
+
+A value of which `plain` likes the text, without padding, is written as opening, text and closing; otherwise `emit` is
+called with `head`. Without `emit` and `opening` the element is left out. (Plain tuples unpack faster than named ones.)
+"""
+
+
+class ElementTable(dict[bytes, Row]):
+    """Entries by encoded tag, or tag and VR.
+
+    Args:
+        watched: tags whose raw values are wanted, so that their entries have no emitter.
+
+    Attributes:
+        sequences: what a scan made of the last sequence with a tag, see `server.dicom.part10.json_scanner`.
+        read_head: returns key and short length of the element at a position.
+        read_long: returns the length of a row whose `value_at` is 12.
+    """
+
+    __slots__ = (
+        "emitters",
+        "is_big_endian",
+        "is_implicit",
+        "key_bytes",
+        "read_head",
+        "read_long",
+        "sequences",
+        "u16",
+        "u32",
+        "watched",
+    )
+
+    def __init__(self, *, is_implicit: bool, is_big_endian: bool, watched: frozenset[int]) -> None:
+        super().__init__()
+        order = ">" if is_big_endian else "<"
+        self.is_implicit = is_implicit
+        self.is_big_endian = is_big_endian
+        self.watched = watched
+        self.sequences: dict[int, tuple[bytes, CharacterSet, str]] = {}
+        self.key_bytes = 4 if is_implicit else 6
+        self.read_head = Struct(f"{order}4sI" if is_implicit else f"{order}6sH").unpack_from
+        self.read_long = Struct(f"{order}8xI").unpack_from
+        self.u16 = Struct(f"{order}H").unpack_from
+        self.u32 = Struct(f"{order}I").unpack_from
+        self.emitters = BIG_ENDIAN_EMITTERS if is_big_endian else LITTLE_ENDIAN_EMITTERS
+
+    def __missing__(self, key: bytes) -> Row:
+        entry, is_lasting = self._entry_of(key)
+        has_own_encoding = entry.length_at == 4 != self.key_bytes
+        is_special = self._is_special(entry) or has_own_encoding
+        is_left_out = (
+            is_group_length(entry.tag)
+            and entry.tag != 0
+            and entry.vr != UNDEFINED
+            and entry.value_at == 8
+            and not has_own_encoding
+        )
+        emit = None if is_special else self.emitters[entry.vr]
+        plain, before, after = PLAIN_VALUES.get(entry.vr, (None, "", ""))
+        opening = "" if is_left_out else entry.head + before
+        row = (entry.tag, plain, emit, opening, after, entry.head, entry.value_at, Last(entry.vr), entry)
+        if is_lasting and len(self) < _MAX_ENTRIES:  # hostile files could name any tag
+            self[key] = row
+        return row
+
+    def _entry_of(self, key: bytes) -> tuple[Entry, bool]:
+        """Return the entry of a key, and whether it says all about an element that begins so."""
+        tag = self.u16(key)[0] << 16 | self.u16(key, 2)[0]
+        raw_vr = key[4:6]
+        vr = raw_vr.decode("latin-1")
+        if vr in LONG_VRS:
+            return _entry(tag, vr, self.u32, 8, 12), True
+        if vr in SHORT_VRS:
+            return _entry(tag, vr, self.u16, 6, 8), True
+        if self.is_implicit or tag >> 16 == 0xFFFE or not _is_vr(raw_vr):
+            # Items have no VR, and some writers leave it out elsewhere; then these bytes are of the length.
+            missing = "UL" if tag & 0xFFFF == 0 else MISSING
+            return _entry(tag, dictionary.public_vr(tag) or missing, self.u32, 4, 8), raw_vr in (b"", b"\0\0")
+        return _entry(tag, UNDEFINED, self.u16, 6, 8), False
+
+    def _is_special(self, entry: Entry) -> bool:
+        """Say whether an element needs more than its value to become JSON, or means something for others."""
+        tag = entry.tag
+        return (
+            entry.vr not in self.emitters
+            or tag in _ALWAYS_SPECIAL
+            or tag in self.watched
+            or tag >> 16 == 0xFFFE
+            or is_private_creator(tag)
+            or is_group_length(tag)
+        )
+
+
+def _is_vr(raw: bytes) -> bool:
+    """Say whether two bytes are a VR, defined or not; "??" is what some toolkits write for one they don't know."""
+    return (raw.isalpha() and raw.isupper()) or raw == b"??"
+
+
+def _entry(tag: int, vr: str, unpack: Callable[..., tuple[Any, ...]], length_at: int, value_at: int) -> Entry:
+    is_certain = (
+        vr not in _UNCERTAIN_VRS and tag >> 16 != 0xFFFE and tag not in FILLER_TAGS and tag not in LAST_ELEMENTS
+    )
+    return Entry(tag, vr, element_head(tag, vr), unpack, length_at, value_at, is_certain)
+
+
+@cache
+def table_of(*, is_implicit: bool, is_big_endian: bool, watched: frozenset[int] = frozenset()) -> ElementTable:
+    """Return the table of an encoding. It is shared, as what it learns of one file holds for all."""
+    return ElementTable(is_implicit=is_implicit, is_big_endian=is_big_endian, watched=watched)
+
+
+def element_head(tag: int, vr: str) -> str:
+    """Return the opening of an element's JSON."""
+    return f'"{tag:08X}":{{"vr":"{vr}"'
+
+
+def is_private(tag: int) -> bool:
+    """Say whether the group is odd (PS3.5 section 7.8)."""
+    return bool(tag & 0x10000)
+
+
+def is_group_length(tag: int) -> bool:
+    """Say whether the element is a Group Length, which DICOM JSON and XML leave out (PS3.18 section F.2.2)."""
+    return not tag & 0xFFFF
+
+
+def is_private_creator(tag: int) -> bool:
+    """Say whether the element reserves a block of private elements."""
+    return is_private(tag) and 0x10 <= tag & 0xFFFF <= 0xFF

@@ -1,0 +1,110 @@
+"""A date and the time beside it in one range, and dates and times in a time zone (PS3.4 section C.2.2.2.5).
+
+    StudyDate=20240101-20240102&StudyTime=2200-0600             from ten in the evening until six in the morning
+    StudyDate=20240101&TimezoneOffsetFromUTC=%2B0900            that day in Tokyo, wherever the study was made
+
+- Two ranges are one: from the first time of the first day to the last time of the last. An end with a time but no day
+  has no moment, so then each range is compared by itself; so is anything that is not two single ranges.
+- In a time zone, values whose own offset is known are compared in UTC. Others are taken to be in the zone asked for,
+  as nothing else is known of them. A time of day that belongs to no single day is compared as it is written.
+"""
+
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+
+from server.dicom.matching.attributes import DATES_AND_TIMES, SEARCH_KEYS, SearchKey
+from server.dicom.matching.matching import (
+    EMPTY_VALUE,
+    MAX_PATTERNS,
+    Ends,
+    check_order,
+    ends_of,
+    invalid,
+    is_range,
+    values_of_list,
+)
+from server.model.search.date_time import DAY, FIRST_TIME, LAST_TIME, MOST_DAYS_APART, day_after, in_utc
+from server.model.search.query import Between, Condition, During
+
+Terms = Mapping[SearchKey, Sequence[str]]
+
+
+def take_moments(terms: MutableMapping[SearchKey, list[str]], offset: str | None) -> Iterator[Condition]:
+    """Generate the conditions for those dates and times that belong together, and take them out of `terms`.
+
+    Args:
+        terms: the values of each attribute, as the caller wrote them.
+        offset: Timezone Offset From UTC of the values, "+HHMM" or "-HHMM"; None: they are compared as they are.
+
+    Raises:
+        InvalidRequest: INVALID_QUERY, naming the attribute and never a value.
+    """
+    for date, time in DATES_AND_TIMES.items():
+        day_key, time_key = SEARCH_KEYS[date], SEARCH_KEYS[time]
+        days = values_of_list(day_key, terms.get(day_key, ()))
+        times = values_of_list(time_key, terms.get(time_key, ()))
+        if not days or EMPTY_VALUE in (*days, *times):
+            continue
+        spans = _spans(day_key, days, time_key, times, is_zoned=offset is not None)
+        if not spans:
+            continue
+        if len(spans) > MAX_PATTERNS:
+            raise invalid(day_key, "too many values.")
+        yield from _conditions(day_key, spans, offset)
+        del terms[day_key]
+        if times and _are_met(day_key, days, time_key, times):
+            del terms[time_key]
+
+
+def _spans(
+    day_key: SearchKey, days: Sequence[str], time_key: SearchKey, times: Sequence[str], *, is_zoned: bool
+) -> list[Ends]:
+    """Return the spans, of which any may hold the moment; none if the two are not about moments."""
+    if times and _are_met(day_key, days, time_key, times):
+        if not is_zoned and not any(is_range(day_key, day) for day in days):
+            return []  # the two conditions say the same
+        spans = [_span(ends_of(day_key, day), ends_of(time_key, time)) for day in days for time in times]
+    elif is_zoned:
+        spans = [_span(ends_of(day_key, day), (None, None)) for day in days]
+    else:
+        return []
+    for low, high in spans:
+        check_order(day_key, low, high)
+    return spans
+
+
+def _are_met(day_key: SearchKey, days: Sequence[str], time_key: SearchKey, times: Sequence[str]) -> bool:
+    """Say whether days and times are moments together: single days, or one range of each with a day at each end."""
+    if not any(is_range(day_key, day) for day in days):
+        return True
+    if len(days) > 1 or len(times) > 1 or not is_range(time_key, times[0]):
+        return False
+    return all(
+        day is not None or time is None
+        for day, time in zip(ends_of(day_key, days[0]), ends_of(time_key, times[0]), strict=True)
+    )
+
+
+def _span(days: Ends, times: Ends) -> Ends:
+    (first_day, last_day), (first_time, last_time) = days, times
+    return (
+        None if first_day is None else first_day + (first_time or FIRST_TIME),
+        None if last_day is None else last_day + (last_time or LAST_TIME),
+    )
+
+
+def _conditions(key: SearchKey, spans: Sequence[Ends], offset: str | None) -> Iterator[Condition]:
+    """Generate the condition, and before it one that an index of days can lead to."""
+    apart = 0 if offset is None else MOST_DAYS_APART
+    yield Condition(key.keyword, tuple(Between(_day(low, -apart), _day(high, apart)) for low, high in spans))
+    yield Condition(key.keyword, tuple(During(Between(*span), _zoned(span, offset)) for span in spans))
+
+
+def _day(moment: str | None, days: int) -> str | None:
+    return None if moment is None else day_after(moment[DAY], days)
+
+
+def _zoned(span: Ends, offset: str | None) -> Between | None:
+    if offset is None:
+        return None
+    low, high = (None if end is None else in_utc(end, offset) for end in span)
+    return Between(low, high)

@@ -1,0 +1,187 @@
+"""The one form in which searchable text is stored and looked for.
+
+Stored values and the values of a query go through the same functions, so an index compares code points and needs to
+know nothing about languages, padding or precision. Only dates and times differ: stored ones may be in older or lax
+formats, which a query can't use, as a hyphen makes a range of it. Each function is idempotent, and returns None for a
+value that has nothing to compare.
+
+Case is ignored, for person names accents too; padding never counts.
+"""
+
+import re
+import unicodedata
+from datetime import date
+
+from server.model.search.date_time import in_utc
+
+GROUP_SEPARATOR = "="
+"""Between the component groups of a person name (PS3.5 section 6.2.1)."""
+
+COMPONENT_SEPARATOR = "^"
+"""Between the components of one group."""
+
+_PADDING = " \0"
+_DATE = re.compile(r"[0-9]{8}")
+_SEPARATED_DATE = re.compile(r"([0-9]{4})([./-])([0-9]{2})\2([0-9]{2})")
+_SEPARATED_TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})((?::[0-9]{2}(?:[.,][0-9]+)?)?)")
+_TIME = re.compile(r"([0-9]{2})(?:([0-9]{2})(?:([0-9]{2})(?:\.([0-9]{1,6}))?)?)?")
+_DATE_TIME = re.compile(
+    r"([0-9]{4})(?:([0-9]{2})(?:([0-9]{2})(?:([0-9]{2}(?:[0-9]{2}(?:[0-9]{2}(?:\.[0-9]{1,6})?)?)?)?)?)?)?([+-][0-9]{4})?"
+)
+_OFFSET = re.compile(r"([+-]?)([0-9]{4})")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
+
+
+def text(value: str) -> str | None:
+    """Return the form of AE, CS, LO, SH and the other character VRs."""
+    composed = unicodedata.normalize("NFC", value.strip(_PADDING))
+    return unicodedata.normalize("NFC", composed.casefold()).strip(_PADDING) or None
+
+
+def uid(value: str) -> str | None:
+    """Return a UID without padding; its case is meaningless, as it has digits only."""
+    return value.strip(_PADDING) or None
+
+
+def name(value: str) -> str | None:
+    """Return the form of a person name: its folded groups joined with "=".
+
+    "Yamada^Tarou^^=山田^太郎" becomes "yamada^tarou=山田^太郎".
+    """
+    groups = [name_group(group) for group in name_groups(value)]
+    return GROUP_SEPARATOR.join(groups).rstrip(GROUP_SEPARATOR) or None
+
+
+def name_groups(value: str) -> list[str]:
+    """Return the component groups of a name, at most three; one too many stays with the third."""
+    return value.split(GROUP_SEPARATOR, 2)
+
+
+def name_group(group: str) -> str:
+    """Return the form of one component group, "" if nothing is in it.
+
+    Compatibility forms (full width, half width, ligatures) become plain ones, accents and case go, components lose
+    their padding, and missing components at the end leave no trace.
+    """
+    # A full-width "＝" is a letter of the name, but its plain form would end the group.
+    folded = _without_accents(_without_accents(group).casefold()).replace(GROUP_SEPARATOR, " ")
+    # Composing again keeps a Hangul syllable one character, which "?" can stand for.
+    components = unicodedata.normalize("NFC", folded.replace("\0", "")).split(COMPONENT_SEPARATOR)
+    return COMPONENT_SEPARATOR.join(" ".join(part.split()) for part in components).rstrip(COMPONENT_SEPARATOR)
+
+
+def name_words(value: str) -> tuple[str, ...]:
+    """Return the words of a person name in order: what lies between "^", "=" and spaces."""
+    folded = name(value) or ""
+    return tuple(re.split(r"[\^= ]+", folded.strip("^= "))) if folded.strip("^= ") else ()
+
+
+def day(value: str) -> str | None:
+    """Return a DA as YYYYMMDD; None unless it is a day of the calendar."""
+    stripped = value.strip(_PADDING)
+    if not _DATE.fullmatch(stripped):
+        return None
+    try:
+        date(int(stripped[:4]), int(stripped[4:6]), int(stripped[6:]))
+    except ValueError:
+        return None
+    return stripped
+
+
+def stored_day(value: str) -> str | None:
+    """Return a stored DA as YYYYMMDD, also from YYYY.MM.DD (PS3.5 section 6.2, DA), YYYY-MM-DD and YYYY/MM/DD."""
+    separated = _SEPARATED_DATE.fullmatch(value.strip(_PADDING))
+    return day(separated[1] + separated[3] + separated[4] if separated else value)
+
+
+def stored_moment(value: str) -> str | None:
+    """Return a stored TM as `first_moment`.
+
+    Also from HH:MM[:SS[.F]] (PS3.5 section 6.2, TM), and with fractions of a second that are finer than microseconds.
+    """
+    stripped = value.strip(_PADDING)
+    if lax := _SEPARATED_TIME.fullmatch(stripped):
+        hour, minute, rest = lax.groups()
+        stripped = f"{hour:0>2}{minute}{rest.replace(':', '')}"
+    whole, _, fraction = stripped.replace(",", ".").partition(".")
+    return first_moment(f"{whole}.{fraction[:6]}" if fraction.isdecimal() else stripped)
+
+
+def first_moment(value: str) -> str | None:
+    """Return a TM as HHMMSS.ffffff with what it leaves out at its least; None unless it is a time of day."""
+    return _time(value, minutes="00", seconds="00", fill="0")
+
+
+def last_moment(value: str) -> str | None:
+    """Return a TM as HHMMSS.ffffff with what it leaves out at its greatest; None unless it is a time of day."""
+    return _time(value, minutes="59", seconds="59", fill="9")
+
+
+def first_instant(value: str) -> str | None:
+    """Return a DT as a moment with what it leaves out at its least: in UTC if it has an offset, else as it is.
+
+    None unless it is a date and time.
+    """
+    return _date_time(value, month="01", is_last=False)
+
+
+def last_instant(value: str) -> str | None:
+    """Return a DT as a moment with what it leaves out at its greatest; otherwise as `first_instant`."""
+    return _date_time(value, month="12", is_last=True)
+
+
+def offset(value: str) -> str | None:
+    """Return a Timezone Offset From UTC as +HHMM or -HHMM; None unless it is one (PS3.3 section C.12.1.1).
+
+    A missing sign is a plus, which a query string turns into a space.
+    """
+    match = _OFFSET.fullmatch(value.strip(_PADDING))
+    if match is None or match[2][2:] > "59" or match[2] > ("1200" if match[1] == "-" else "1400"):
+        return None
+    return f"{match[1] if match[2] != '0000' and match[1] else '+'}{match[2]}"
+
+
+def integer(value: str) -> str | None:
+    """Return an IS without plus sign and leading zeros; None unless it is an integer."""
+    stripped = value.strip(_PADDING)
+    return str(int(stripped)) if _INTEGER.fullmatch(stripped) else None
+
+
+def _without_accents(value: str) -> str:
+    return "".join(char for char in unicodedata.normalize("NFKD", value) if not _is_accent(unicodedata.combining(char)))
+
+
+def _is_accent(combining_class: int) -> bool:
+    """Say whether marks of a canonical combining class only qualify the letter they stand on.
+
+    Overlays, the points of Hebrew, Arabic and Syriac, and what stands above or below a letter do. Nuktas, kana voicing
+    marks, viramas and the marks of Indic and Thai scripts make another letter: だ is not た.
+    """
+    return combining_class == 1 or 10 <= combining_class <= 36 or combining_class >= 200
+
+
+def _time(value: str, *, minutes: str, seconds: str, fill: str) -> str | None:
+    match = _TIME.fullmatch(value.strip(_PADDING))
+    if match is None:
+        return None
+    hour, minute, second, fraction = match[1], match[2] or minutes, match[3] or seconds, match[4] or ""
+    # Second 60 is a leap second (PS3.5 section 6.2, TM).
+    if hour > "23" or minute > "59" or second > "60":
+        return None
+    return f"{hour}{minute}{second}.{fraction.ljust(6, fill)}"
+
+
+def _date_time(value: str, *, month: str, is_last: bool) -> str | None:
+    match = _DATE_TIME.fullmatch(value.strip(_PADDING))
+    if match is None:
+        return None
+    year, month, zone = match[1], match[2] or month, match[5]
+    days = [match[3]] if match[3] else ["31", "30", "29", "28"] if is_last else ["01"]
+    moment = (last_moment if is_last else first_moment)(match[4] or ("23" if is_last else "00"))
+    found = next((found for last in days if (found := day(f"{year}{month}{last}"))), None)
+    if found is None or moment is None:
+        return None
+    if zone is None:
+        return found + moment
+    known = offset(zone)
+    return None if known is None else in_utc(found + moment, known)

@@ -1,0 +1,208 @@
+"""Extended query tags: what may be one, and what a data set has for one (spec/extended-query-tags.md)."""
+
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from server.dicom.elements import dictionary, vr_rules
+from server.dicom.elements.keywords import path_of
+from server.dicom.matching import normalise
+from server.dicom.matching.attributes import SearchKey, joined_name, search_key
+from server.dicom.matching.matching import NUMBER_VRS
+from server.model.errors import InvalidRequest, Reason
+from server.model.search.query import Level
+from server.model.search.query_tag import NewTag, Tag, TagFault, TagValue, index_key
+
+TEXT_VRS = frozenset({"AE", "AS", "CS", "LO", "SH", "UI", "PN"})
+MOMENT_VRS = frozenset({"DA", "DT", "TM"})
+TAG_VRS = TEXT_VRS | MOMENT_VRS | NUMBER_VRS
+"""Value representations that can be searched by."""
+
+_US_OR_SS = frozenset({"US", "SS"})
+_FIRST_BLOCK = "10"
+_LAST_BLOCK = 0xFF
+Owned = tuple[str, str]
+"""A private tag, of eight hex digits whose block says nothing, and its private creator."""
+
+_Owner = tuple[str, str]
+"""A group and a private creator."""
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
+_MOMENTS = {"DA": normalise.day, "TM": normalise.first_moment, "DT": normalise.first_instant}
+
+
+def tag_in(path: str) -> str:
+    """Return the eight hex digits of what a path names.
+
+    Raises:
+        InvalidRequest: INVALID_TAG, it names no attribute, or one inside a sequence.
+    """
+    found = path_of(path) if path else None
+    if found is None:
+        raise _invalid("The path is not the keyword or the eight hex digits of an attribute.", "path")
+    if len(found) > 1:
+        raise _invalid("Attributes inside a sequence can't be extended query tags.", "path")
+    return found[0]
+
+
+def registered_tag(path: str) -> str:
+    """Return the eight hex digits of what a path names, which may be an extended query tag.
+
+    Raises:
+        InvalidRequest: INVALID_TAG, as `tag_in`, and for a sequence.
+    """
+    tag = tag_in(path)
+    if dictionary.public_vr(int(tag, 16)) == "SQ":
+        raise _invalid("Sequences can't be extended query tags.", "path")
+    return tag
+
+
+def new_tag(path: str, vr: str, private_creator: str, level: Level) -> NewTag:
+    """Return a tag to add.
+
+    Raises:
+        InvalidRequest: INVALID_TAG.
+    """
+    tag, private_creator = tag_in(path), private_creator.strip(" ")
+    number = int(tag, 16)
+    is_private, is_creator = bool(number >> 16 & 1), number >> 16 & 1 and number & 0xFFFF <= _LAST_BLOCK
+    if private_creator and (not is_private or is_creator):
+        raise _invalid("Only private attributes have a private creator.", "private_creator")
+    if is_private and not is_creator and not private_creator:
+        raise _invalid("A private attribute needs its private creator.", "private_creator")
+    if private_creator and (vr_rules.STRICT["LO"](private_creator) or "\\" in private_creator):
+        raise _invalid("The private creator is not a valid LO value.", "private_creator")
+    known = _known_vr(number, private_creator, is_private=is_private, is_creator=bool(is_creator))
+    if search_key(tag) is not None:
+        raise _invalid("The attribute is searchable without being an extended query tag.", "path")
+    if not vr and known is None:
+        raise _invalid("The VR is missing, and the dictionary does not know the attribute.", "vr")
+    if vr and known is not None and vr != known and not (known == dictionary.US_OR_SS and vr in _US_OR_SS):
+        raise _invalid(f"The VR of the attribute is {known}, not {_shown(vr)}.", "vr")
+    wanted = vr or known or ""
+    if wanted not in TAG_VRS:
+        possible = ", ".join(sorted(TAG_VRS))
+        raise _invalid(f"Attributes of VR {_shown(wanted)} can't be searched by. Possible are {possible}.", "vr")
+    return NewTag(tag, dictionary.keyword(tag), wanted, private_creator, level)
+
+
+def _shown(vr: str) -> str:
+    return ascii(vr[:16])
+
+
+def _known_vr(number: int, creator: str, *, is_private: bool, is_creator: bool) -> str | None:
+    if is_creator:
+        return "LO"
+    if is_private:  # what is known of private attributes is not binding
+        return None
+    return dictionary.public_vr(number)
+
+
+def key_of(tag: Tag) -> SearchKey:
+    """Return what terms about a tag that is there mean."""
+    return SearchKey(tag.new.keyword or tag.new.tag, (tag.new.tag,), tag.new.vr, tag.new.level, kept_as=index_key(tag))
+
+
+def extract(
+    dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str] = frozenset()
+) -> Mapping[int, TagValue | TagFault]:
+    """Return what a data set has for tags, by their keys; see `server.ports.tags.Extract`."""
+    elements: dict[str, Any] = orjson.loads(dicom_json)
+    for place in invalid_tags:
+        elements.pop(place, None)
+    found: dict[int, TagValue | TagFault] = {}
+    blocks = _blocks(elements) if any(tag.new.private_creator for tag in tags) else {}
+    for tag in tags:
+        element = _element(tag.new, elements, blocks)
+        if element is not None and (value := _value(tag.new.vr, element)) is not None:
+            found[tag.key] = value
+    return found
+
+
+def _blocks(elements: Mapping[str, Any]) -> Mapping[_Owner, Sequence[str]]:
+    """Return the blocks that each private creator has in a group of a data set (PS3.5 section 7.8.1)."""
+    blocks: dict[_Owner, list[str]] = {}
+    for place, element in elements.items():
+        if place[4:6] == "00" and place[6:] >= _FIRST_BLOCK:
+            creator = (element.get("Value") or [None])[0]
+            if isinstance(creator, str):
+                blocks.setdefault((place[:4], creator.strip(" \0")), []).append(place[6:])
+    return blocks
+
+
+def is_private(tag: str) -> bool:
+    """Say whether a tag, as eight hex digits, is a private one that a creator has (PS3.5 section 7.8.1)."""
+    return bool(int(tag[3], 16) % 2) and tag[4:6] != "00"
+
+
+def places(owned: Collection[Owned], elements: Mapping[str, Any]) -> Iterator[str]:
+    """Yield where a data set has private tags, and the elements that say so; what it has not is left out."""
+    blocks = _blocks(elements)
+    for tag, creator in owned:
+        place = _place(tag, creator, elements, blocks)
+        if place is not None:
+            yield place
+            yield f"{place[:4]}00{place[4:6]}"
+
+
+def _element(tag: NewTag, elements: Mapping[str, Any], blocks: Mapping[_Owner, Sequence[str]]) -> Any:
+    """Return what a data set has as a tag, if anything."""
+    if not tag.private_creator:
+        return elements.get(tag.tag)
+    place = _place(tag.tag, tag.private_creator, elements, blocks)
+    return None if place is None else elements[place]
+
+
+def _place(tag: str, creator: str, elements: Mapping[str, Any], blocks: Mapping[_Owner, Sequence[str]]) -> str | None:
+    """Return where a private tag lies: in a block that its creator has in this data set."""
+    group, element = tag[:4], tag[6:]
+    possible = (f"{group}{block}{element}" for block in blocks.get((group, creator), ()))
+    return next((place for place in possible if place in elements), None)
+
+
+def _value(vr: str, element: Mapping[str, Any]) -> TagValue | TagFault | None:
+    """Return what an element has, of which the first value counts; None for nothing."""
+    if element.get("vr") != vr:
+        return TagFault(f"The value representation is {element.get('vr')}, not {vr}.")
+    if "BulkDataURI" in element:
+        return TagFault("The value is not a finite number.")
+    first = (element.get("Value") or [None])[0]
+    if first is None or first == "":
+        return None
+    if vr in NUMBER_VRS:
+        return _number(vr, first)
+    text = joined_name(first) if vr == "PN" else str(first)
+    if not text.strip(" \0"):
+        return None
+    rule = vr_rules.STRICT.get(vr)
+    if rule is not None and (broken := rule(text.strip(" \0") if vr == "UI" else text)):
+        return TagFault(f"{broken[0].upper()}{broken[1:]}".rstrip(".") + ".")
+    normal = _normal(vr, text)
+    return TagValue(normal) if normal else None
+
+
+def _normal(vr: str, text: str) -> str | None:
+    if vr in _MOMENTS:
+        return _MOMENTS[vr](text)
+    if vr == "PN":
+        return normalise.name(text)
+    return normalise.uid(text) if vr == "UI" else normalise.text(text)
+
+
+def _number(vr: str, value: Any) -> TagValue | TagFault:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return TagFault("The value is not a number.")
+    if not math.isfinite(number):
+        return TagFault("The value is not a finite number.")
+    if vr == "IS" and not _INTEGER.fullmatch(str(value).strip()):
+        return TagFault("The value is not an integer.")
+    return TagValue("", number)
+
+
+def _invalid(message: str, field: str) -> InvalidRequest:
+    return InvalidRequest(Reason.INVALID_TAG, message, field=field)

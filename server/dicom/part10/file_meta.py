@@ -1,0 +1,131 @@
+"""The file meta information of a Part 10 file (PS3.10 section 7.1).
+
+The group length is not relied upon: the meta information ends where the first element of another group begins.
+Like pydicom, this also reads meta information with implicit VR, which the standard forbids and some writers make.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import Struct, pack
+
+from server.dicom.elements import dictionary
+from server.dicom.elements.element_headers import LONG_VRS
+from server.dicom.elements.transfer_syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+
+PREFIX_END = 132
+_GROUP = 2
+_TRANSFER_SYNTAX_UID = 0x0010
+_PRIVATE_INFORMATION = (0x0100, 0x0102)
+_MAX_SHORT_LENGTH = 0xFFFF
+_IMPLEMENTATION_CLASS_UID = b"2.25.152405951230771313210763692461971624025"
+"""Of files that this program writes (PS3.7 section D.3.3.2); made of a random number."""
+
+_IMPLEMENTATION_VERSION_NAME = b"DICOMSTORE"
+_LONG = frozenset(vr.encode() for vr in LONG_VRS)
+_head = Struct("<HH2sH").unpack_from
+_u32 = Struct("<I").unpack_from
+
+
+@dataclass(frozen=True, slots=True)
+class FileMeta:
+    """Where the data set begins, and the transfer syntax UID, "" if the file doesn't say."""
+
+    end: int
+    transfer_syntax_uid: str
+
+
+def has_prefix(data: bytes) -> bool:
+    """Say whether a file that begins with `data` has its preamble and prefix."""
+    return data[128:PREFIX_END] == b"DICM"
+
+
+def read_meta(data: bytes, *, is_whole: bool) -> FileMeta | int:
+    """Return the meta information at the beginning of `data`, or how many bytes are needed to go on looking.
+
+    Args:
+        data: from the beginning of the file.
+        is_whole: nothing comes after `data`.
+    """
+    position, uid = PREFIX_END, ""
+    while len(data) - position >= (8 if is_whole else 12):
+        group, number, _, start, stop = _element(data, position)
+        if group != _GROUP:
+            return FileMeta(position, uid)
+        if stop > len(data):
+            return stop
+        if number == _TRANSFER_SYNTAX_UID:
+            uid = data[start:stop].decode("latin-1").strip("\0 ")
+        position = stop
+    return FileMeta(position, uid) if is_whole and position == len(data) else position + 12
+
+
+def meta_elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield element number, VR and value of the meta information that begins in `data` and ends with it."""
+    position = PREFIX_END
+    while position < len(data):
+        _, number, vr, start, stop = _element(data, position)
+        known = vr or (dictionary.public_vr(_GROUP << 16 | number) or "UN").encode()
+        yield number, known, data[start:stop]
+        position = stop
+
+
+def new_file_meta(old: bytes, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    """Return preamble, prefix and file meta information for a data set that is re-encoded (PS3.10 section 7.1).
+
+    All Type 1 elements are there and agree with the data set. The other elements of Table 7.1-1 stay as they are, the
+    first of each; what the table does not define is left out, and so is half of the private information.
+
+    Args:
+        old: the stored file from its beginning to the end of its file meta information.
+        sop_class_uid, sop_instance_uid: of the data set.
+        transfer_syntax_uid: of the new file.
+    """
+    kept: dict[int, tuple[str, bytes]] = {}
+    for number, _, value in meta_elements(old):
+        vr = dictionary.public_vr(_GROUP << 16 | number)
+        if vr and number not in kept and (vr in LONG_VRS or len(value) <= _MAX_SHORT_LENGTH):
+            kept[number] = (vr, value)
+    if not all(number in kept for number in _PRIVATE_INFORMATION):
+        for number in _PRIVATE_INFORMATION:
+            kept.pop(number, None)
+    kept.pop(0x0000, None)
+    kept |= {
+        0x0001: ("OB", b"\0\1"),
+        0x0002: ("UI", sop_class_uid.encode()),
+        0x0003: ("UI", sop_instance_uid.encode()),
+        _TRANSFER_SYNTAX_UID: ("UI", transfer_syntax_uid.encode()),
+        0x0012: ("UI", _IMPLEMENTATION_CLASS_UID),
+        0x0013: ("SH", _IMPLEMENTATION_VERSION_NAME),
+    }
+    body = b"".join(_element_of(number, *kept[number]) for number in sorted(kept))
+    return bytes(128) + b"DICM" + _element_of(0x0000, "UL", pack("<I", len(body))) + body
+
+
+def guessed_transfer_syntax(data: bytes) -> str:
+    """Return the transfer syntax of a data set whose file doesn't name one, by its first six bytes, as pydicom does."""
+    group, _, vr, _ = _head(data.ljust(8, b"\0"))
+    if not (vr.isalpha() and vr.isupper()):
+        return IMPLICIT_LITTLE
+    # Big endian groups look like large ones.
+    return EXPLICIT_BIG if group >= 1024 else EXPLICIT_LITTLE
+
+
+def _element_of(number: int, vr: str, value: bytes) -> bytes:
+    """Return an encoded element, its value padded to an even length (PS3.5 section 6.2)."""
+    if len(value) % 2:
+        value += b"\0" if vr in ("UI", "OB", "UN") else b" "
+    head = pack("<HH", _GROUP, number) + vr.encode()
+    return head + (pack("<HI", 0, len(value)) if vr in LONG_VRS else pack("<H", len(value))) + value
+
+
+def _element(data: bytes, position: int) -> tuple[int, int, bytes, int, int]:
+    """Return group, element number, VR (empty if implicit), and where the value of an element begins and ends."""
+    group, number, vr, length = _head(data, position)
+    start = position + 8
+    if not (vr.isalpha() and vr.isupper()):
+        vr, length = b"", _u32(data, position + 4)[0]
+    elif vr in _LONG:
+        # A head that is cut off here ends beyond the data.
+        start = position + 12
+        length = _u32(data, position + 8)[0] if start <= len(data) else 0
+    return group, number, vr, start, start + length

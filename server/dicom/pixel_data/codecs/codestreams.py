@@ -1,0 +1,143 @@
+"""Compressed frames as arrays of numbers, in the colours that their decoders leave them in."""
+
+from collections.abc import Callable
+from typing import Any
+
+import imagecodecs
+import numpy
+from numpy.typing import NDArray
+
+from server.dicom.pixel_data.codecs import headers, syntaxes
+from server.dicom.pixel_data.codecs.headers import CodedFrame
+from server.dicom.pixel_data.codecs.samples import number_type, shape_of, unreadable
+from server.dicom.pixel_data.codecs.syntaxes import decoded_photometric, is_known
+from server.model.pixels import PixelDescription
+
+# Decoders hold four bytes and more for each sample.
+_MAX_SAMPLES = 1 << 28
+_COLOUR_SPACES = {"RGB": "RGB", "YBR_FULL": "YCBCR"}
+
+
+def decode_codestream(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDArray[Any], str]:
+    """Return a frame of the JPEG families as an array, and its colours: "RGB", "YBR_FULL", or what a single sample is.
+
+    Raises:
+        WrongState: PIXEL_DATA_UNREADABLE, see `decode`.
+    """
+    if not is_known(description):
+        raise unreadable("The frame has more samples, other colours or other words than can be decompressed.")
+    if description.rows * description.columns * description.samples_per_pixel > _MAX_SAMPLES:
+        raise unreadable("The frame is larger than what is decompressed.")
+    array, colour = _DECODERS[syntax](data, description)
+    if array.shape != shape_of(description):
+        raise unreadable("The frame's codestream has other dimensions than its description.")
+    return array, colour
+
+
+def _decode_jpeg(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], str]:
+    """Colours are those the codestream says it has, and only then those of the data set, which software forgets to
+    correct when it compresses and decompresses.
+    """
+    coded = headers.read_jpeg(data)
+    _check(coded, description)
+    if coded.samples == 1:
+        array, colour = _run(imagecodecs.jpeg8_decode, data), description.photometric_interpretation
+    elif coded.is_lossless:
+        array, colour = _run(imagecodecs.jpeg8_decode, data, colorspace="RGB", outcolorspace="RGB"), _label(description)
+    else:
+        has = coded.colour or _label(description)
+        colour = has if has == "RGB" else decoded_photometric(description, syntaxes.JPEG_BASELINE)
+        spaces = {"colorspace": _COLOUR_SPACES[has], "outcolorspace": _COLOUR_SPACES[colour]}
+        array = _run(imagecodecs.jpeg8_decode, data, **spaces)
+    return _numbers(array, coded, description, min(coded.precision, description.bits_stored)), colour
+
+
+def _decode_jpeg_ls(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], str]:
+    coded = headers.read_jpeg(data)
+    _check(coded, description)
+    array = _run(imagecodecs.jpegls_decode, data)
+    return _numbers(array, coded, description, min(coded.precision, description.bits_stored)), _label(description)
+
+
+def _decode_jpeg_2000(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], str]:
+    """The same decoder knows the block coder of HTJ2K; that of the HTJ2K package swallows its errors."""
+    codestream = headers.jpeg_2000_codestream(data)
+    coded = headers.read_jpeg_2000(codestream)
+    _check(coded, description)
+    array = _run(imagecodecs.jpeg2k_decode, codestream, numthreads=1)
+    is_rgb = coded.is_subsampled or (coded.is_transformed and description.photometric_interpretation != "YBR_FULL")
+    colour = "RGB" if is_rgb and coded.samples == 3 else _label(description)
+    return _numbers(array, coded, description, coded.precision), colour
+
+
+def _decode_jpeg_xl(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], str]:
+    """The decoder reads bytes or words, by the precision of the codestream, into what is prepared for it, and refuses
+    what doesn't fit in there before it decodes.
+    """
+    shape = shape_of(description)
+    if description.is_signed:
+        raise unreadable("JPEG XL has no signed numbers.")
+    types = [numpy.uint8, numpy.uint16] if description.bits_stored <= 8 else [numpy.uint16, numpy.uint8]
+    for word in types[: 1 if description.bits_allocated == 8 else 2]:
+        try:
+            array = imagecodecs.jpegxl_decode(
+                data, index=0, keeporientation=True, numthreads=1, out=numpy.empty(shape, word)
+            )
+        except ValueError:
+            continue
+        except RuntimeError as exc:
+            raise unreadable("The frame's codestream is damaged.") from exc
+        return array.astype(number_type(description), copy=False), _rgb_or_single(description)
+    raise _contradiction()
+
+
+_DECODERS = (
+    dict.fromkeys(syntaxes.DCT | syntaxes.LOSSLESS_JPEG, _decode_jpeg)
+    | dict.fromkeys(syntaxes.LS, _decode_jpeg_ls)
+    | dict.fromkeys(syntaxes.J2K | syntaxes.HT, _decode_jpeg_2000)
+    | dict.fromkeys(syntaxes.XL, _decode_jpeg_xl)
+)
+
+
+def _run(decoder: Callable[..., NDArray[Any]], data: bytes, **options: Any) -> NDArray[Any]:
+    try:
+        return decoder(data, **options)
+    except (RuntimeError, ValueError) as exc:
+        raise unreadable("The frame's codestream is damaged.") from exc
+
+
+def _check(coded: CodedFrame, description: PixelDescription) -> None:
+    """Refuse a codestream that isn't what the data set says, before memory is allocated for it."""
+    expected = (description.rows, description.columns, description.samples_per_pixel)
+    if (coded.rows, coded.columns, coded.samples) != expected or not 0 < coded.precision <= description.bits_allocated:
+        raise _contradiction()
+
+
+def _numbers(array: NDArray[Any], coded: CodedFrame, description: PixelDescription, bits: int) -> NDArray[Any]:
+    """Return decoded samples as the numbers that the data set means.
+
+    Only JPEG 2000 knows signed samples, and writers forget to say so; then the lowest `bits` are a signed number.
+    """
+    wanted = number_type(description)
+    if coded.is_signed == description.is_signed:
+        return array.astype(wanted, copy=False)
+    unused = 8 * wanted.itemsize - bits
+    shifted = array.astype(wanted) << wanted.type(unused)
+    numbers: NDArray[Any] = shifted >> wanted.type(unused)
+    return numbers
+
+
+def _label(description: PixelDescription) -> str:
+    """Return the colours of samples as the data set says them; transformations have been undone by the decoder."""
+    photometric = description.photometric_interpretation
+    if description.samples_per_pixel == 1 or photometric == "RGB":
+        return photometric
+    return "YBR_FULL" if photometric in {"YBR_FULL", *syntaxes.SUBSAMPLED} else "RGB"
+
+
+def _rgb_or_single(description: PixelDescription) -> str:
+    return "RGB" if description.samples_per_pixel > 1 else description.photometric_interpretation
+
+
+def _contradiction() -> Exception:
+    return unreadable("The frame's codestream has other dimensions or bits than its description.")

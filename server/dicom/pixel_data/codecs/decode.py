@@ -1,0 +1,128 @@
+"""Frames as arrays."""
+
+import zlib
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from server.dicom.elements.transfer_syntax import ENCAPSULATED_UNCOMPRESSED
+from server.dicom.pixel_data.codecs import syntaxes
+from server.dicom.pixel_data.codecs.codestreams import decode_codestream
+from server.dicom.pixel_data.codecs.colour import spread_422, to_rgb, to_ybr_full
+from server.dicom.pixel_data.codecs.rle import decode_rle
+from server.dicom.pixel_data.codecs.samples import frame_bytes, numbers_of, unreadable, words_from_bytes
+from server.dicom.pixel_data.codecs.syntaxes import decoded_photometric
+from server.model.pixels import PixelDescription
+
+_SUBSAMPLED = syntaxes.SUBSAMPLED | {"YBR_PARTIAL_420"}
+
+
+def decode(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDArray[Any], PixelDescription]:
+    """Return a frame as an array, and the description that holds for it.
+
+    The array has the shape (rows, columns) or (rows, columns, samples) and the numbers that are meant: shifted down,
+    with their sign, of the word's size. 1-bit images have a byte for each pixel. Colour is RGB or YBR_FULL, by pixel.
+    The array may be read-only.
+
+    Raises:
+        WrongState: PIXEL_DATA_UNREADABLE, the frame is damaged, contradicts its description, or is of a kind that
+            can't be decoded.
+    """
+    if syntax not in syntaxes.DECODABLE:
+        raise unreadable("Frames of this transfer syntax can't be decoded.")
+    if syntax in syntaxes.UNCODED and _is_subsampled(description):
+        return _decode_subsampled(native_bytes(data, syntax, description), description)
+    if syntax in syntaxes.UNCODED | {syntaxes.RLE}:
+        array, described = numbers_of(decode_words(data, syntax, description), description)
+        # RLE has whole chroma, whatever the label says.
+        colour = "YBR_FULL" if _is_subsampled(description) else description.photometric_interpretation
+    else:
+        if description.sample_format != "integer":
+            raise unreadable("Float pixel data can't be compressed.")
+        array, colour = decode_codestream(data, syntax, description)
+        described = replace(description, high_bit=description.bits_stored - 1)
+    wanted = decoded_photometric(description, syntax)
+    described = replace(described, photometric_interpretation=wanted, planar_configuration=0)
+    return _coloured(array, colour, described), described
+
+
+def decode_words(data: bytes, syntax: str, description: PixelDescription) -> NDArray[Any]:
+    """Return a frame that is uncoded or RLE as its stored words, colour by pixel, unused bits and all.
+
+    Raises:
+        WrongState: PIXEL_DATA_UNREADABLE, see `decode`.
+    """
+    if syntax == syntaxes.RLE:
+        return decode_rle(data, description)
+    return words_from_bytes(native_bytes(data, syntax, description), description)
+
+
+def native_bytes(data: bytes, syntax: str, description: PixelDescription) -> bytes:
+    """Return the bytes of an uncoded frame without what lies around them.
+
+    A frame of another size, as a codestream in fragments under an uncompressed transfer syntax, is not its samples.
+
+    Raises:
+        WrongState: PIXEL_DATA_UNREADABLE, see `decode`.
+    """
+    wanted = frame_bytes(description)
+    if syntax == syntaxes.DEFLATED_FRAMES:
+        try:
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, wanted)
+        except zlib.error as exc:
+            raise unreadable("The deflated frame is damaged.") from exc
+    elif syntax == ENCAPSULATED_UNCOMPRESSED:
+        data = data[:wanted]
+    if len(data) < wanted:
+        raise unreadable("The frame has fewer bytes than its description asks for.")
+    largest = wanted if not _is_subsampled(description) else _whole_chroma_bytes(description)
+    if len(data) > largest + largest % 2:
+        raise unreadable("The frame has more bytes than its description asks for.")
+    return data
+
+
+def _whole_chroma_bytes(description: PixelDescription) -> int:
+    return frame_bytes(replace(description, photometric_interpretation="YBR_FULL"))
+
+
+def _coloured(array: NDArray[Any], has: str, described: PixelDescription) -> NDArray[Any]:
+    """Return the array in the colours of its description."""
+    wanted = described.photometric_interpretation
+    if described.samples_per_pixel != 3 or (has == wanted) or {has, wanted} != {"RGB", "YBR_FULL"}:
+        return array
+    if described.is_signed:
+        raise unreadable("Colours that are signed numbers can't be converted.")
+    bits = described.bits_stored
+    return to_rgb(array, bits) if wanted == "RGB" else to_ybr_full(array, bits)
+
+
+def _is_subsampled(description: PixelDescription) -> bool:
+    return description.samples_per_pixel == 3 and description.photometric_interpretation in _SUBSAMPLED
+
+
+def _decode_subsampled(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], PixelDescription]:
+    """Native chroma for each second pixel; writers that leave it whole and change only the label are known too.
+
+    Chroma is repeated, so that no sample changes; only that of the studio range, which has no label then, becomes RGB.
+    """
+    columns = description.columns
+    if len(data) >= _whole_chroma_bytes(description):
+        array = words_from_bytes(data, description)
+    elif description.photometric_interpretation not in syntaxes.SUBSAMPLED:
+        raise unreadable("Native pixels with chroma for every fourth pixel can't be decoded.")
+    elif columns % 2:
+        raise unreadable("Subsampled pixels come in pairs, but the frame has an odd number of columns.")
+    else:
+        packed = replace(description, samples_per_pixel=1, columns=2 * columns)
+        array = spread_422(words_from_bytes(data, packed))
+    array, _ = numbers_of(array, description)
+    is_partial = description.photometric_interpretation.startswith("YBR_PARTIAL")
+    if is_partial:
+        array = to_rgb(array, description.bits_stored, is_partial=True)
+    return array, replace(
+        description,
+        photometric_interpretation="RGB" if is_partial else "YBR_FULL",
+        planar_configuration=0,
+        high_bit=description.bits_stored - 1,
+    )

@@ -1,0 +1,166 @@
+"""Arrays as frames."""
+
+from collections.abc import Callable
+from typing import Any
+
+import imagecodecs
+import numpy
+from jpeg_ls.CharLS import encode_buffer
+from numpy.typing import NDArray
+
+from server.dicom.pixel_data.codecs import syntaxes
+from server.dicom.pixel_data.codecs.rle import encode_rle
+from server.dicom.pixel_data.codecs.samples import unreadable, words_to_bytes
+from server.model.pixels import PixelDescription
+
+_JPEG_QUALITY = 90
+_BY_PIXEL = 2
+_JPEG_LS_FRAME = b"\xff\xf7"
+_LEVELS = 5
+_MAX_BASE = 64
+_FIRST_COMPONENT = 42
+
+
+def encode(array: NDArray[Any], description: PixelDescription, target: str) -> bytes:
+    """Return an array as a frame in the transfer syntax `target`.
+
+    Args:
+        array: numbers, colour by pixel, as `decode` returns them.
+        description: of the array, as `decode` returns it; its planar configuration is the one that native frames get.
+        target: one of `ENCODABLE`, into which `can_transcode` says such frames can go.
+
+    Raises:
+        WrongState: PIXEL_DATA_UNREADABLE, there are numbers that the stored bits can't hold.
+    """
+    if target in syntaxes.NATIVE:
+        return words_to_bytes(array, description)
+    if target == syntaxes.RLE:
+        return encode_rle(array)
+    _check_range(array, description)
+    return _ENCODERS[target](numpy.ascontiguousarray(array), description)
+
+
+def _encode_jpeg(array: NDArray[Any], description: PixelDescription) -> bytes:
+    """Baseline, with chroma for each second pixel; the JFIF header says that it is YCbCr."""
+    if array.ndim == 2:
+        return bytes(imagecodecs.jpeg8_encode(array, level=_JPEG_QUALITY))
+    space = "RGB" if description.photometric_interpretation == "RGB" else "YCBCR"
+    return bytes(
+        imagecodecs.jpeg8_encode(array, level=_JPEG_QUALITY, colorspace=space, outcolorspace="YCBCR", subsampling="422")
+    )
+
+
+def _encode_lossless_jpeg(array: NDArray[Any], description: PixelDescription) -> bytes:
+    bits = _precision(description)
+    space = None if array.ndim == 2 else "RGB"
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            _words(array, bits),
+            lossless=True,
+            predictor=1,
+            bitspersample=bits,
+            colorspace=space,
+            outcolorspace=space,
+        )
+    )
+
+
+def _encode_jpeg_ls(array: NDArray[Any], description: PixelDescription) -> bytes:
+    """The encoder that can be told a precision has no room for frames which grow by a factor of two, as very small ones
+    do. These go as whole words, without the SPIFF header of the encoder for these.
+    """
+    size = (description.rows, description.columns, description.samples_per_pixel)
+    try:
+        return bytes(encode_buffer(array.tobytes(), *size, _precision(description), interleave_mode=_BY_PIXEL))
+    except RuntimeError:
+        spiff = imagecodecs.jpegls_encode(array.view(f"u{array.itemsize}"))
+        return bytes(spiff[:2] + spiff[spiff.index(_JPEG_LS_FRAME) :])
+
+
+def _encode_jpeg_2000(array: NDArray[Any], description: PixelDescription) -> bytes:
+    return bytes(
+        imagecodecs.jpeg2k_encode(
+            array,
+            level=0,
+            codecformat="J2K",
+            reversible=True,
+            mct=description.photometric_interpretation == "RGB",
+            bitspersample=description.bits_stored,
+            numthreads=1,
+        )
+    )
+
+
+def _encode_htj2k(array: NDArray[Any], description: PixelDescription) -> bytes:
+    """Reversible, in the order resolution, position, component, layer, with lengths of tile-parts, and with a lowest
+    resolution of at most 64 pixels a side: what PS3.5 section A.4.9 asks of RPCL is good for all.
+
+    The encoder knows whole words only. So the shift to signed numbers, by which the codestream of unsigned ones begins,
+    is done here, and its header then says how many bits there really are.
+    """
+    bits = description.bits_stored
+    levels = _LEVELS
+    while -(-max(array.shape[:2]) >> levels) > _MAX_BASE:
+        levels += 1
+    is_whole = bits == 8 * array.itemsize
+    if not is_whole and not description.is_signed:
+        array = array.astype(f"i{array.itemsize}") - (1 << bits - 1)
+    encoded = bytearray(
+        imagecodecs.htj2k_encode(
+            array,
+            reversible=True,
+            tlm=True,
+            planar=False,
+            resolutions=levels,
+            rgb=description.photometric_interpretation == "RGB",
+        )
+    )
+    if not is_whole:
+        for number in range(description.samples_per_pixel):
+            encoded[_FIRST_COMPONENT + 3 * number] = bits - 1 | description.is_signed << 7
+    return bytes(encoded)
+
+
+def _encode_jpeg_xl(array: NDArray[Any], description: PixelDescription) -> bytes:
+    bits = description.bits_stored
+    return bytes(
+        imagecodecs.jpegxl_encode(_words(array, bits), lossless=True, bitspersample=bits, numthreads=1, effort=3)
+    )
+
+
+_ENCODERS: dict[str, Callable[[NDArray[Any], PixelDescription], bytes]] = {
+    syntaxes.JPEG_BASELINE: _encode_jpeg,
+    syntaxes.JPEG_LOSSLESS_SV1: _encode_lossless_jpeg,
+    syntaxes.JPEG_LS: _encode_jpeg_ls,
+    syntaxes.JPEG_2000_LOSSLESS: _encode_jpeg_2000,
+    syntaxes.JPEG_2000: _encode_jpeg_2000,
+    syntaxes.HTJ2K_LOSSLESS: _encode_htj2k,
+    syntaxes.HTJ2K_LOSSLESS_RPCL: _encode_htj2k,
+    syntaxes.HTJ2K: _encode_htj2k,
+    syntaxes.JPEG_XL_LOSSLESS: _encode_jpeg_xl,
+}
+
+
+def _precision(description: PixelDescription) -> int:
+    """Return the precision of codestreams that know no sign.
+
+    Signed numbers go as their whole words, so that readers which forget to extend the sign need not. Less than eight
+    bits go as eight, since many readers know no less.
+    """
+    return description.bits_allocated if description.is_signed else max(description.bits_stored, 8)
+
+
+def _words(array: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Return numbers without their sign, in bytes if they have no more bits."""
+    words = array.view(f"u{array.itemsize}")
+    return words.astype(numpy.uint8) if bits <= 8 else words
+
+
+def _check_range(array: NDArray[Any], description: PixelDescription) -> None:
+    """Codecs keep as many bits as the data set says are stored; numbers beyond would be lost."""
+    bits = description.bits_stored
+    if bits == 8 * array.itemsize:
+        return
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if description.is_signed else (0, (1 << bits) - 1)
+    if int(array.min()) < low or int(array.max()) > high:
+        raise unreadable("The frame has numbers that the bits its description says are stored can't hold.")

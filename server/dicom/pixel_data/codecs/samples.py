@@ -1,0 +1,96 @@
+"""Words of pixel data and the numbers they mean (PS3.5 sections 8.1 and 8.2)."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from server.dicom.pixel_data.codecs.syntaxes import SUBSAMPLED
+from server.model.errors import Reason, WrongState
+from server.model.pixels import PixelDescription
+
+_FLOATS = {"float": "<f4", "double": "<f8"}
+
+
+def unreadable(message: str) -> WrongState:
+    """Return the error of everything that can't be decoded."""
+    return WrongState(Reason.PIXEL_DATA_UNREADABLE, message)
+
+
+def shape_of(description: PixelDescription) -> tuple[int, ...]:
+    """Return the shape of a frame as an array, colour by pixel."""
+    size = (description.rows, description.columns)
+    return size if description.samples_per_pixel == 1 else (*size, description.samples_per_pixel)
+
+
+def word_type(description: PixelDescription) -> numpy.dtype[Any]:
+    """Return the type of a stored word, without its sign; a byte for 1-bit pixels.
+
+    Raises:
+        WrongState: PIXEL_DATA_UNREADABLE, words of that size are unknown.
+    """
+    if description.sample_format != "integer":
+        return numpy.dtype(_FLOATS[description.sample_format])
+    if description.bits_allocated not in (1, 8, 16, 32, 64):
+        raise unreadable(f"Words of {description.bits_allocated} bits can't be read.")
+    return numpy.dtype(f"<u{max(description.bits_allocated // 8, 1)}")
+
+
+def number_type(description: PixelDescription) -> numpy.dtype[Any]:
+    """Return the type of the numbers that words mean, sign and all."""
+    words = word_type(description)
+    return numpy.dtype(f"<i{words.itemsize}") if description.is_signed and words.kind == "u" else words
+
+
+def frame_bytes(description: PixelDescription) -> int:
+    """Return the number of bytes of a native frame; two pixels of subsampled colour have four samples."""
+    samples = description.samples_per_pixel
+    if samples == 3 and description.photometric_interpretation in SUBSAMPLED:
+        samples = 2
+    bits = description.rows * description.columns * samples * description.bits_allocated
+    return -(-bits // 8)
+
+
+def words_from_bytes(data: bytes, description: PixelDescription) -> NDArray[Any]:
+    """Return native bytes as an array of words, colour by pixel, with all samples for each pixel.
+
+    Bytes beyond the frame, as of padding, are ignored.
+
+    Raises:
+        WrongState: PIXEL_DATA_UNREADABLE, the frame is cut off.
+    """
+    words, shape = word_type(description), shape_of(description)
+    count = int(numpy.prod(shape))
+    wanted = -(-count // 8) if description.bits_allocated == 1 else count * words.itemsize
+    if len(data) < wanted:
+        raise unreadable("The frame has fewer bytes than its description asks for.")
+    if description.bits_allocated == 1:
+        bits = numpy.unpackbits(numpy.frombuffer(data, numpy.uint8, wanted), count=count, bitorder="little")
+        return bits.reshape(shape)
+    array = numpy.frombuffer(data, words, count)
+    if len(shape) == 3 and description.planar_configuration == 1:
+        return array.reshape(shape[2], *shape[:2]).transpose(1, 2, 0)
+    return array.reshape(shape)
+
+
+def words_to_bytes(array: NDArray[Any], description: PixelDescription) -> bytes:
+    """Return an array, colour by pixel, as native bytes in the planar configuration of `description`."""
+    if description.bits_allocated == 1:
+        return numpy.packbits(array.astype(numpy.uint8).ravel(), bitorder="little").tobytes()
+    if array.ndim == 3 and description.planar_configuration == 1:
+        array = array.transpose(2, 0, 1)
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def numbers_of(words: NDArray[Any], description: PixelDescription) -> tuple[NDArray[Any], PixelDescription]:
+    """Return the numbers that words mean: what lies beyond the stored bits is cut off, the sign extended."""
+    if description.sample_format != "integer" or description.bits_allocated == 1:
+        return words, description
+    above = description.bits_allocated - 1 - description.high_bit
+    unused = description.bits_allocated - description.bits_stored
+    described = replace(description, high_bit=description.bits_stored - 1)
+    if not unused:
+        return words.view(number_type(description)), described
+    shifted = (words << words.dtype.type(above)).view(number_type(description))
+    return shifted >> shifted.dtype.type(unused), described

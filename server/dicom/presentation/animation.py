@@ -1,0 +1,88 @@
+"""Animations that are sent while they are made, with one frame in memory: what comes before, between and after frames.
+
+The frames themselves are made elsewhere (`Output.format` GIF or APNG); each is whole in itself. An animation is shown
+again and again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from struct import pack
+
+from server.dicom.elements.canonical_json import Attributes, number, numbers
+from server.dicom.presentation.png_container import IMAGE_END, SIGNATURE, chunk, image_header
+from server.model.rendering import PictureFormat
+
+_RECOMMENDED_DISPLAY_FRAME_RATE = "00082144"
+_CINE_RATE = "00180040"
+_FRAME_TIME, _FRAME_TIME_VECTOR = "00181063", "00181065"
+
+_USUAL_DELAY_MS = 100.0
+_SHORTEST_DELAY_MS, _LONGEST_DELAY_MS = 20.0, 10_000.0
+"""Browsers show frames of less than 20 ms for 100 ms."""
+
+_GIF_TRAILER = b";"
+_LOOP_FOREVER = b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
+_KEEP = 1 << 2
+_MOST_GIF_DELAY = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Animation:
+    """What is around the frames of an animation, all of which have its size.
+
+    format: GIF or APNG. is_color: of APNG, which has one kind of pixels; a GIF frame has colours of its own.
+    """
+
+    format: PictureFormat
+    width: int
+    height: int
+    is_color: bool
+    number_of_frames: int
+
+    def head(self) -> bytes:
+        """Return what comes before the first frame."""
+        if self.format is PictureFormat.GIF:
+            return b"GIF89a" + pack("<2H3B", self.width, self.height, 0x70, 0, 0) + _LOOP_FOREVER
+        control = chunk(b"acTL", pack(">2I", self.number_of_frames, 0))
+        return SIGNATURE + image_header(self.width, self.height, is_color=self.is_color) + control
+
+    def frame(self, index: int, blocks: bytes, delay_ms: float) -> bytes:
+        """Return frame `index`, from 0, of the blocks that were made of it. It is shown for `delay_ms`."""
+        if self.format is PictureFormat.GIF:
+            hundredths = min(round(delay_ms / 10), _MOST_GIF_DELAY)
+            return b"!\xf9\x04" + pack("<BHBx", _KEEP, hundredths, 0) + blocks
+        # Control and data chunks count together; the data of the first frame, which any PNG reader sees, doesn't.
+        sequence = max(2 * index - 1, 0)
+        place = pack(">5I", sequence, self.width, self.height, 0, 0)
+        control = chunk(b"fcTL", place, pack(">2H2B", round(delay_ms), 1000, 0, 0))
+        data = chunk(b"fdAT", pack(">I", sequence + 1), blocks) if index else chunk(b"IDAT", blocks)
+        return control + data
+
+    def tail(self) -> bytes:
+        """Return what comes after the last frame."""
+        return _GIF_TRAILER if self.format is PictureFormat.GIF else IMAGE_END
+
+
+def delays_ms(attributes: Attributes, frames: Sequence[int]) -> list[float]:
+    """Return how long each frame is shown (PS3.3 sections C.7.6.5 and C.7.6.6): 20 ms to 10 s.
+
+    The rate that is recommended for display decides, then the cine rate, and the time between frames as they were made;
+    without any of these, there are ten a second.
+
+    Args:
+        attributes: canonical DICOM JSON of the instance.
+        frames: their numbers, from 1.
+    """
+    for tag in (_RECOMMENDED_DISPLAY_FRAME_RATE, _CINE_RATE):
+        if (rate := number(attributes, tag)) and rate > 0:
+            return [_bounded(1000 / rate)] * len(frames)
+    vector = numbers(attributes, _FRAME_TIME_VECTOR)
+    if vector and max(frames, default=0) <= len(vector):
+        # A value is the time that passed since the frame before; the last frame is shown as long as it took to come.
+        following = [*vector[1:], vector[-1]]
+        return [_bounded(following[frame - 1]) for frame in frames]
+    return [_bounded(number(attributes, _FRAME_TIME) or 0)] * len(frames)
+
+
+def _bounded(delay_ms: float) -> float:
+    return min(max(delay_ms, _SHORTEST_DELAY_MS), _LONGEST_DELAY_MS) if delay_ms > 0 else _USUAL_DELAY_MS

@@ -1,0 +1,29 @@
+"""Text to burn into a picture, line by line (PS3.18 section 8.3.5.1.1). That it is patient data is its purpose."""
+
+from server.dicom.elements.canonical_json import Attributes
+from server.dicom.elements.plain_text import date_of, moment_of, text_of
+from server.model.rendering import Window
+
+
+def patient_lines(attributes: Attributes) -> tuple[str, ...]:
+    """Return whose picture it is: name, identifier, birth date and sex."""
+    born = (date_of(attributes, "00100030"), text_of(attributes, "00100040"))
+    lines = (text_of(attributes, "00100010"), text_of(attributes, "00100020"), " ".join(filter(None, born)))
+    return tuple(filter(None, lines))
+
+
+def technique_lines(attributes: Attributes, frame: int, window: Window | None) -> tuple[str, ...]:
+    """Return what picture it is: modality, dates, numbers and window.
+
+    frame: its number if there are several, else 0.
+    """
+    study = (text_of(attributes, "00080060"), moment_of(attributes, "00080020", "00080030"))
+    taken = moment_of(attributes, "00080022", "00080032") or moment_of(attributes, "00080023", "00080033")
+    numbers = (("Se", text_of(attributes, "00200011")), ("Im", text_of(attributes, "00200013")), ("Fr", frame or ""))
+    lines = (
+        " ".join(filter(None, study)),
+        f"Acquired {taken}" if taken else "",
+        " ".join(f"{name} {number}" for name, number in numbers if number),
+        f"W {window.width:g} C {window.center:g}" if window else "",
+    )
+    return tuple(filter(None, lines))

@@ -1,0 +1,92 @@
+"""What pictures of an instance's frames depend on, out of its metadata, in little memory.
+
+The metadata of an enhanced multi-frame object may have tens of megabytes, nearly all of it in one item for each frame,
+and takes ten times as much when parsed. Here the items are parsed one by one, and of what frames have in common there
+is one copy.
+"""
+
+from dataclasses import dataclass
+from json import JSONDecoder
+from typing import Any
+
+import orjson
+
+from server.dicom.elements.canonical_json import Attributes, items
+
+_PER_FRAME_GROUPS = "52009230"
+_OPENING = f'"{_PER_FRAME_GROUPS}":{{"vr":"SQ","Value":['.encode()
+_EMPTY = f'"{_PER_FRAME_GROUPS}":{{"vr":"SQ"'.encode()
+_decode = JSONDecoder().raw_decode
+
+_LARGE_BYTES = 1 << 18
+"""Metadata from this size on is worth cutting up."""
+
+FRAME_GROUPS = (
+    "00089205",  # Pixel Presentation, which a group of its own may have
+    "00289110",  # Pixel Measures
+    "00289132",  # Frame VOI LUT
+    "00289145",  # Pixel Value Transformation
+    "00480207",  # Optical Path Identification
+    "0062000A",  # Segment Identification
+)
+"""Functional groups that say how a frame looks; see `server.dicom.presentation.presentation`."""
+
+_PLAIN_GROUPS = {"0008", "0010", "0018", "0020", "0042", "2050", "3004", "7FE0"}
+"""Groups of attributes of which those that are no sequences may matter: to looks, annotations or documents."""
+
+_WHOLE_GROUPS = {"0028", "0048", "0062", "5200"}
+
+_MEMORY_FACTOR = 6
+"""Python values take about this many bytes for each of their JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Essentials:
+    """Attributes as `look_of` takes them, and about how many bytes of memory they take."""
+
+    attributes: Attributes
+    cost_bytes: int
+
+
+def essentials(dicom_json: bytes) -> Essentials:
+    """Return what matters of a data set; it may be large, so that this may take seconds.
+
+    dicom_json: canonical (RetrieveMetadata in retrieve_service.proto).
+    """
+    known: dict[bytes, dict[str, Any]] = {}
+    data_set, per_frame = _cut(dicom_json, known)
+    kept = {tag: element for tag, element in data_set.items() if _matters(tag, element)}
+    cost_bytes = (len(orjson.dumps(kept)) + sum(map(len, known))) * _MEMORY_FACTOR + 8 * len(per_frame)
+    if per_frame:
+        kept[_PER_FRAME_GROUPS] = {"vr": "SQ", "Value": per_frame}
+    return Essentials(kept, cost_bytes)
+
+
+def _cut(dicom_json: bytes, known: dict[bytes, dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return a data set without the items for its frames, and what matters of each of these."""
+    start = dicom_json.find(_OPENING) if len(dicom_json) >= _LARGE_BYTES else -1
+    if start < 0:
+        data_set: dict[str, Any] = orjson.loads(dicom_json)
+        return data_set, [_slim(item, known) for item in items(data_set, _PER_FRAME_GROUPS)]
+    text = dicom_json[start + len(_OPENING) :].decode()
+    position, per_frame = 0, []
+    while text[position] == "{":  # canonical JSON has no white space
+        item, position = _decode(text, position)
+        per_frame.append(_slim(item, known))
+        position += text[position] == ","
+    assert text[position] == "]"
+    return orjson.loads(b"%b%b%b" % (dicom_json[:start], _EMPTY, text[position + 1 :].encode())), per_frame
+
+
+def _slim(item: Attributes, known: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
+    """Return what matters of a frame's item, the same object for all that have the same."""
+    slim = {tag: item[tag] for tag in FRAME_GROUPS if tag in item}
+    return known.setdefault(orjson.dumps(slim), slim)
+
+
+def _matters(tag: str, element: Any) -> bool:
+    if tag == _PER_FRAME_GROUPS:
+        return False
+    group = tag[:4]
+    is_overlay = "6000" <= group <= "601E"
+    return group in _WHOLE_GROUPS or ((group in _PLAIN_GROUPS or is_overlay) and element.get("vr") != "SQ")

@@ -1,0 +1,26 @@
+"""What worker processes do. Only there are arrays and codecs imported, and only when the first job needs them."""
+
+from server.model.pixels import TranscodeFrame
+from server.model.rendering import DrawIcon, RenderFrame
+
+
+def perform(job: object) -> bytes:
+    """Do a job of `server/model` and return its result.
+
+    Raises:
+        WrongState: PIXEL_DATA_UNREADABLE, the pixel data is damaged or contradicts its description. NOT_RENDERABLE, it
+            can't be shown.
+    """
+    if isinstance(job, TranscodeFrame):
+        from server.dicom.pixel_data.codecs.transcode import transcode_frame
+
+        return transcode_frame(job)
+    if isinstance(job, RenderFrame):
+        from server.dicom.rendering import render
+
+        return render(job)
+    if isinstance(job, DrawIcon):
+        from server.dicom.rendering import draw_icon
+
+        return draw_icon(job)
+    raise TypeError(f"nobody here does {type(job).__name__}")

@@ -1,0 +1,107 @@
+"""Documents, films and reports: what is looked at without a picture being made (PS3.18 section 8.7.4)."""
+
+import asyncio
+
+import orjson
+
+from server.dicom.elements.canonical_json import Attributes, data, integer
+from server.dicom.presentation.object_kinds import ENCAPSULATED_DOCUMENT, document_media_type, film_media_type
+from server.dicom.presentation.sr_html import page_bytes
+from server.domain.flow.prefetch import closable, once
+from server.domain.render.image_info import Images
+from server.domain.render.request import REPORT_MEDIA_TYPE, OpenRendered, RenderedRequest, choose
+from server.domain.retrieve.blob_reader import Reading, range_within
+from server.domain.retrieve.bulk_data import RetrieveBulkData
+from server.model.errors import NotFound, Reason, WrongState
+from server.model.instance import BulkElement, PixelLayout, StoredInstance
+from server.ports.index import InstanceIndex
+
+_DOCUMENT_LENGTH = "00420015"
+_PIXEL_DATA = "7FE00010"
+_LARGE_BYTES = 1 << 16
+"""Metadata from this size on is turned into a page elsewhere than on the event loop."""
+
+
+class Texts:
+    """Opens what can be sent as it is stored, and writes the pages of reports."""
+
+    def __init__(self, *, reading: Reading, index: InstanceIndex, images: Images, bulk_data: RetrieveBulkData) -> None:
+        self._reading = reading
+        self._index = index
+        self._images = images
+        self._bulk_data = bulk_data
+        self._large = asyncio.Semaphore(1)
+
+    async def film(self, stored: StoredInstance, layout: PixelLayout, request: RenderedRequest) -> OpenRendered:
+        """Open a film, or a part of it: the bytes of its fragments joined.
+
+        Raises:
+            WrongState: NOT_ACCEPTABLE_MEDIA_TYPE; PIXEL_DATA_UNREADABLE, it is not made of fragments.
+            OutOfRange: RANGE_NOT_SATISFIABLE.
+            DataLoss, Unavailable: as `BlobStore.read`.
+        """
+        media_type = self.require_video(stored, request)
+        element = BulkElement(_PIXEL_DATA, "OB", layout.offset, layout.length)
+        opened = await self._bulk_data.open_element(stored, element, request.offset, request.length)
+        length = opened.length if request.has_range else None
+        return OpenRendered(stored, 0, media_type, opened.size_bytes, closable(opened.chunks), opened.offset, length)
+
+    def require_video(self, stored: StoredInstance, request: RenderedRequest) -> str:
+        """Return the media type of a video.
+
+        Raises:
+            WrongState: NOT_ACCEPTABLE_MEDIA_TYPE.
+        """
+        return choose(request.media_types, (film_media_type(stored.transfer_syntax_uid) or "video/mp4",))
+
+    async def document(self, stored: StoredInstance, request: RenderedRequest) -> OpenRendered:
+        """Open an encapsulated document, or a part of it.
+
+        Raises:
+            WrongState: NOT_ACCEPTABLE_MEDIA_TYPE; NOT_RENDERABLE, there is none.
+            OutOfRange: RANGE_NOT_SATISFIABLE.
+            NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
+        """
+        attributes: Attributes = orjson.loads(await self._images.metadata(stored))
+        media_type = choose(request.media_types, (document_media_type(stored.sop_class_uid, attributes),))
+        element = await self._element(stored)
+        inline = data(attributes, ENCAPSULATED_DOCUMENT, {})
+        stored_bytes = element.length if element else len(inline)
+        if not stored_bytes:
+            raise WrongState(Reason.NOT_RENDERABLE, "The instance has no document in it.")
+        # The value is padded to an even length; how long the document is may be said apart.
+        said = integer(attributes, _DOCUMENT_LENGTH) or 0
+        size_bytes = said if 0 < said < stored_bytes else stored_bytes
+        offset, length = range_within(size_bytes, request.offset, request.length)
+        if element is None:
+            chunks = once(inline[offset : offset + length])
+        else:
+            chunks = closable(self._reading.values(stored, element.offset, offset, length, 1))
+        part = length if request.has_range else None
+        return OpenRendered(stored, 0, media_type, size_bytes, chunks, offset, part)
+
+    async def report(self, stored: StoredInstance, request: RenderedRequest) -> OpenRendered:
+        """Open the page of a Structured Report.
+
+        Raises:
+            WrongState: NOT_ACCEPTABLE_MEDIA_TYPE.
+            NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
+        """
+        media_type = choose(request.media_types, (REPORT_MEDIA_TYPE,))
+        dicom_json = await self._images.metadata(stored)
+        if len(dicom_json) < _LARGE_BYTES:
+            page = _page(dicom_json)
+        else:
+            async with self._large:  # the memory of one at a time
+                page = await asyncio.to_thread(_page, dicom_json)
+        return OpenRendered(stored, 0, media_type, len(page), once(page))
+
+    async def _element(self, stored: StoredInstance) -> BulkElement | None:
+        found = await self._index.bulk(stored.id, ENCAPSULATED_DOCUMENT)
+        if found is None or found[0].version != stored.version:
+            raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
+        return found[1]
+
+
+def _page(dicom_json: bytes) -> bytes:
+    return page_bytes(orjson.loads(dicom_json))

@@ -1,0 +1,152 @@
+"""What is known of images before a picture is made: how their frames are stored, and how they are to look."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+import orjson
+
+from server.dicom.elements.canonical_json import Attributes
+from server.dicom.pixel_data.image_pixel_module import describe_pixels
+from server.dicom.presentation.object_kinds import STANDARD_CLASSES, Kind, kind_of
+from server.dicom.presentation.presentation import bulk_needed, look_of
+from server.dicom.presentation.presentation_attributes import essentials
+from server.domain.retrieve.blob_reader import Reading, swapped_bytes
+from server.model.errors import NotFound, Reason
+from server.model.ids import Version
+from server.model.instance import PixelLayout, StoredInstance
+from server.model.pixels import PixelDescription
+from server.model.rendering import Look
+from server.ports.index import InstanceIndex
+
+_KEPT_BYTES = 32 << 20
+_OVERHEAD_BYTES = 2000
+_LARGE_BYTES = 1 << 16
+"""Metadata from this size on is parsed elsewhere than on the event loop."""
+
+_MOST_VALUE_BYTES = 16 << 20
+"""A palette, profile or overlay that is larger is left out."""
+
+_PER_FRAME = "52009230/"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The image of an instance.
+
+    attributes: those that matter.
+    values: by path, those that are not in the metadata and that any frame may need.
+    paths: of values that only one frame needs, by its number.
+    """
+
+    stored: StoredInstance
+    attributes: Attributes
+    description: PixelDescription
+    values: Mapping[str, bytes]
+    paths: Mapping[int, tuple[str, ...]]
+
+
+class Images:
+    """Reads what is known of images, and keeps it for the last ones, which never change.
+
+    All use is from one event loop.
+    """
+
+    def __init__(self, *, reading: Reading, index: InstanceIndex) -> None:
+        self._reading = reading
+        self._index = index
+        self._kept: OrderedDict[Version, tuple[Image, int]] = OrderedDict()
+        self._kept_bytes = 0
+        self._finding: WeakValueDictionary[Version, asyncio.Lock] = WeakValueDictionary()
+        self._large = asyncio.Semaphore(1)
+
+    async def of(self, stored: StoredInstance, layout: PixelLayout) -> Image:
+        """Return the image of an instance with pixel data, whose layout is given.
+
+        Raises:
+            NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
+            WrongState: PIXEL_DATA_UNREADABLE, it doesn't say enough of its pixels, or they contradict it.
+            DataLoss, Unavailable: as `BlobStore.read`.
+        """
+        lock = self._finding.get(stored.version)
+        if lock is None:
+            self._finding[stored.version] = lock = asyncio.Lock()
+        async with lock:
+            if stored.version in self._kept:
+                self._kept.move_to_end(stored.version)
+                return self._kept[stored.version][0]
+            image, cost_bytes = await self._find(stored, layout)
+            self._keep(image, cost_bytes)
+            return image
+
+    async def look(self, image: Image, frame: int) -> Look:
+        """Return how a frame is to look. Raises: as `of`."""
+        values = image.values
+        if frame in image.paths:
+            values = {**values, **await self._values(image.stored, image.paths[frame])}
+        return look_of(image.attributes, values, frame)
+
+    async def kind(self, stored: StoredInstance, layout: PixelLayout | None) -> Kind:
+        """Return what kind of object an instance is; its metadata is read only if nothing else tells.
+
+        Raises:
+            NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
+        """
+        kind = kind_of(stored.sop_class_uid, stored.transfer_syntax_uid, layout)
+        if kind is not Kind.OTHER or stored.sop_class_uid.startswith(STANDARD_CLASSES):
+            return kind
+        tags = orjson.loads(await self.metadata(stored))
+        return kind_of(stored.sop_class_uid, stored.transfer_syntax_uid, layout, tags)
+
+    async def metadata(self, stored: StoredInstance) -> bytes:
+        """Return the DICOM JSON of this version of an instance.
+
+        Raises:
+            NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
+        """
+        found = await self._index.metadata(stored.id.ref, stored.version - 1, 1)
+        if not found or found[0].version != stored.version:
+            raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
+        return found[0].dicom_json
+
+    async def _find(self, stored: StoredInstance, layout: PixelLayout) -> tuple[Image, int]:
+        dicom_json = await self.metadata(stored)
+        if len(dicom_json) < _LARGE_BYTES:
+            found = essentials(dicom_json)
+        else:
+            async with self._large:  # the memory of one at a time
+                found = await asyncio.to_thread(essentials, dicom_json)
+        attributes = found.attributes
+        common: list[str] = []
+        of_frames: dict[int, tuple[str, ...]] = {}
+        for path in bulk_needed(attributes):
+            if path.startswith(_PER_FRAME):
+                frame = int(path.split("/")[1])
+                of_frames[frame] = (*of_frames.get(frame, ()), path)
+            else:
+                common.append(path)
+        values = await self._values(stored, common)
+        cost_bytes = found.cost_bytes + sum(map(len, values.values())) + _OVERHEAD_BYTES * (1 + len(of_frames))
+        return Image(stored, attributes, describe_pixels(attributes, layout), values, of_frames), cost_bytes
+
+    async def _values(self, stored: StoredInstance, paths: "list[str] | tuple[str, ...]") -> dict[str, bytes]:
+        values: dict[str, bytes] = {}
+        for path in paths:
+            found = await self._index.bulk(stored.id, path)
+            element = found[1] if found and found[0].version == stored.version else None
+            if element is not None and element.length <= _MOST_VALUE_BYTES:
+                unit = swapped_bytes(stored, path, element.vr)
+                chunks = self._reading.values(stored, element.offset, 0, element.length, unit)
+                values[path] = b"".join([chunk async for chunk in chunks])
+        return values
+
+    def _keep(self, image: Image, cost_bytes: int) -> None:
+        if cost_bytes > _KEPT_BYTES // 2:
+            return
+        self._kept[image.stored.version] = image, cost_bytes
+        self._kept_bytes += cost_bytes
+        while self._kept_bytes > _KEPT_BYTES:
+            _, (_, dropped_bytes) = self._kept.popitem(last=False)
+            self._kept_bytes -= dropped_bytes

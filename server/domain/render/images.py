@@ -1,0 +1,182 @@
+"""Pictures of frames: one, or many of them as an animation. Workers make them, and no pixel is touched here."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+from server.dicom.presentation.animation import Animation, delays_ms
+from server.dicom.presentation.annotation import patient_lines, technique_lines
+from server.dicom.presentation.image_size import is_color, placement
+from server.domain.damage import DamageRecord, of_rendering
+from server.domain.flow.prefetch import made_ahead, settled
+from server.domain.render.image_info import Image, Images
+from server.domain.render.request import Annotation, Style, WindowWish
+from server.domain.retrieve.frame_transcoder import frame_bytes
+from server.domain.retrieve.omission import AHEAD_BYTES
+from server.domain.retrieve.stored_frames import Pixels
+from server.model.damage import Damage
+from server.model.errors import DataLoss, DicomStoreError, Reason, WrongState
+from server.model.rendering import IccProfile, Look, Output, PictureFormat, RenderFrame, Window, WindowFunction
+from server.ports.workers import Workers
+
+_LARGE_FRAME_BYTES = 4 << 20
+
+_WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A picture of one frame, as it is asked for.
+
+    like: the look of the first frame of an animation, whose frames have one size and one kind of pixels.
+    """
+
+    number: int
+    format: PictureFormat
+    style: Style
+    like: Look | None = None
+
+
+class Pictures:
+    """Makes pictures, for all requests of a process.
+
+    Args:
+        damage: where frames that cannot be rendered are recorded.
+        max_frame_bytes: largest frame, uncompressed, that is worked on.
+    """
+
+    def __init__(self, *, images: Images, workers: Workers, damage: DamageRecord, max_frame_bytes: int) -> None:
+        self._images = images
+        self._damage = damage
+        self._workers = workers
+        self._max_frame_bytes = max_frame_bytes
+        # A request that waits for a worker holds no frame yet.
+        self._turns = asyncio.Semaphore(2 * workers.count)
+        self._large_turns = asyncio.Semaphore(workers.count)
+
+    @property
+    def ahead(self) -> int:
+        """How many pictures are worth making before their turn comes."""
+        return self._workers.count
+
+    async def picture(self, pixels: Pixels, wish: Wish) -> bytes:
+        """Return the picture of a frame; of an animation its blocks.
+
+        Raises:
+            WrongState: PIXEL_DATA_UNREADABLE; NOT_RENDERABLE, of such a kind or size.
+            Exhausted: BUSY.
+            NotFound, DataLoss, Unavailable: as `Images.of` and `Pixels.read`.
+        """
+        async with self._turns:
+            stored, found = pixels.stored, of_rendering(wish.number)
+            try:
+                picture = await self._render(pixels, wish)
+            except (WrongState, DataLoss) as error:
+                is_missing = error.reason is Reason.BLOB_MISSING
+                await self._damage.found(stored, Damage(is_missing=True) if is_missing else found)
+                raise
+            if stored.damage.is_of_rendering(wish.number):
+                await self._damage.repaired(stored, found)
+            return picture
+
+    async def _render(self, pixels: Pixels, wish: Wish) -> bytes:
+        image = await self._images.of(pixels.stored, pixels.layout)
+        self._require_size(frame_bytes(image.description))
+        look = _fitting(await self._images.look(image, wish.number), image, wish.like)
+        output = _output(image, look, wish, pixels.layout.number_of_frames)
+        if output.icc_profile is IccProfile.NO:
+            look = replace(look, icc_profile=b"")
+        # The next small frame is read while a worker has one; a large one would cost more memory than it saves time.
+        is_large = frame_bytes(image.description) > _LARGE_FRAME_BYTES
+        async with self._large_turns if is_large else nullcontext():
+            data = await pixels.read(wish.number)
+            self._require_size(len(data))
+            return await self._workers.perform(RenderFrame(data, image.description, pixels.syntax, look, output))
+
+    async def animation(self, pixels: Pixels, wish: Wish) -> AsyncGenerator[bytes]:
+        """Open an animation of all frames, of which a few are made ahead; a small one is made before this returns.
+
+        wish: its number is that of the first frame.
+
+        Raises: as `picture`, also on the way.
+        """
+        await pixels.require_all()
+        image = await self._images.of(pixels.stored, pixels.layout)
+        numbers = range(1, pixels.layout.number_of_frames + 1)
+        look = await self._images.look(image, 1)
+        place = placement(image.description, look, _output(image, look, wish, len(numbers)))
+        has_colors = is_color(image.description, look)
+        animation = Animation(wish.format, place.width, place.height, has_colors, len(numbers))
+        wish = replace(wish, like=look)
+        frames = made_ahead(self._works(pixels, wish), self.ahead)
+        try:
+            first = await anext(frames)
+            if isinstance(first, DicomStoreError):
+                raise first
+        except BaseException:
+            await frames.aclose()
+            raise
+        delays = delays_ms(image.attributes, numbers)
+        return await settled(_animated(animation, first, frames, delays), AHEAD_BYTES)
+
+    async def _works(self, pixels: Pixels, wish: Wish) -> AsyncGenerator[Coroutine[Any, Any, bytes]]:
+        for number in range(1, pixels.layout.number_of_frames + 1):
+            yield self.picture(pixels, replace(wish, number=number))
+
+    def _require_size(self, size_bytes: int) -> None:
+        if size_bytes > self._max_frame_bytes:
+            raise WrongState(Reason.NOT_RENDERABLE, "The frame is larger than what is rendered here.")
+
+
+async def _animated(
+    animation: Animation, first: bytes, frames: AsyncGenerator[bytes | DicomStoreError], delays: list[float]
+) -> AsyncGenerator[bytes]:
+    async with aclosing(frames):
+        yield animation.head() + animation.frame(0, first, delays[0])
+        index = 0
+        async for blocks in frames:
+            if isinstance(blocks, DicomStoreError):
+                raise blocks
+            index += 1
+            yield animation.frame(index, blocks, delays[index])
+        yield animation.tail()
+
+
+def _fitting(look: Look, image: Image, like: Look | None) -> Look:
+    """Return a look that gives pictures of the same size, with colours or without, as another one."""
+    if like is None:
+        return look
+    look = replace(look, pixel_aspect=like.pixel_aspect)
+    if is_color(image.description, like) == is_color(image.description, look):
+        return look
+    return replace(look, tint=None if look.tint else _WHITE)
+
+
+def _output(image: Image, look: Look, wish: Wish, number_of_frames: int) -> Output:
+    style = wish.style
+    window = _window(style.window, look) if style.window else None
+    shown = window or next(iter(look.windows), None)
+    lines: list[str] = []
+    if Annotation.PATIENT in style.annotations:
+        lines += patient_lines(image.attributes)
+    if Annotation.TECHNIQUE in style.annotations:
+        lines += technique_lines(image.attributes, wish.number if number_of_frames > 1 else 0, shown)
+    return Output(
+        format=wish.format,
+        quality=style.quality,
+        viewport=style.viewport,
+        window=window,
+        annotations=tuple(lines),
+        icc_profile=style.icc_profile,
+        is_thumbnail=style.is_thumbnail,
+    )
+
+
+def _window(wish: WindowWish, look: Look) -> Window:
+    """Return the window that is meant. The data set's own function holds if none is named, as far as it is defined."""
+    function = wish.function or next((window.function for window in look.windows), WindowFunction.LINEAR)
+    if function is WindowFunction.LINEAR and wish.width < 1:
+        function = WindowFunction.LINEAR_EXACT
+    return Window(wish.center, wish.width, function)

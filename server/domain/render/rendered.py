@@ -1,0 +1,269 @@
+"""Handing out what a person looks at: pictures, animations, pages, documents and films (PS3.18 sections 8.7.4, 10.4).
+
+What each kind of object can be had as is data: `FORMS`.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from server.dicom.presentation.object_kinds import Kind
+from server.domain.flow.prefetch import made_ahead, once
+from server.domain.partitions import PartitionGate
+from server.domain.render.documents import Texts
+from server.domain.render.image_info import Images
+from server.domain.render.images import Pictures, Wish
+from server.domain.render.request import (
+    ANIMATIONS,
+    PICTURES,
+    REPORT_MEDIA_TYPE,
+    NotRendered,
+    OpenRendered,
+    RenderedRequest,
+    choose,
+)
+from server.domain.render.thumbnails import Thumbnails
+from server.domain.resources import not_found, parse_resource
+from server.domain.retrieve.blob_reader import Reading
+from server.domain.retrieve.omission import AHEAD_BYTES, Omission, announced
+from server.domain.retrieve.stored_frames import PixelReader, Pixels
+from server.model.errors import DataLoss, DicomStoreError, NotFound, Reason, WrongState
+from server.model.ids import InstanceId, ResourceRef
+from server.model.instance import StoredInstance
+from server.model.rendering import PictureFormat
+from server.ports.index import InstanceIndex
+
+FORMS: Mapping[Kind, tuple[str, ...]] = {
+    Kind.IMAGE: (*PICTURES, *ANIMATIONS),
+    Kind.REPORT: (REPORT_MEDIA_TYPE,),
+    Kind.DOCUMENT: ("its own",),
+    Kind.VIDEO: ("video/mpeg", "video/mp4"),
+}
+"""Media types by kind of object, the default first. Kinds that are not here have only a thumbnail."""
+
+ANIMATED = frozenset[str](ANIMATIONS)
+
+_PAGE = 500
+
+Item = Omission | OpenRendered | NotRendered
+
+
+class RetrieveRendered:
+    """Renders studies, series, instances and frames."""
+
+    def __init__(
+        self,
+        *,
+        index: InstanceIndex,
+        gate: PartitionGate,
+        pixels: PixelReader,
+        images: Images,
+        pictures: Pictures,
+        texts: Texts,
+        thumbnails: Thumbnails,
+        reading: Reading,
+    ) -> None:
+        self._reading = reading
+        self._index = index
+        self._gate = gate
+        self._pixels = pixels
+        self._images = images
+        self._pictures = pictures
+        self._texts = texts
+        self._thumbnails = thumbnails
+
+    async def open(self, request: RenderedRequest) -> AsyncGenerator[Item]:
+        """Yield what was asked for, in its order, each to be read before the next.
+
+        Raises, all before the first item:
+            InvalidRequest: INVALID_FRAME_NUMBER, INVALID_FIELD, and for the address.
+            NotFound: for the address; NO_PIXEL_DATA, FRAME_NOT_FOUND.
+            OutOfRange: RANGE_NOT_SATISFIABLE.
+            and, if no item can be had, what the first of them fails with.
+        """
+        request.check()
+        ref = await parse_resource(self._gate, request.partition, request.study, request.series, request.instance)
+        if request.thumbnail:
+            frame = request.frames[0] if request.frames else None
+            yield await self._thumbnails.open(ref, frame, request.media_types, request.style())
+            return
+        if request.instance and len(request.frames) < 2:
+            yield await self._one(ref, request)
+            return
+        omission = Omission()
+        items = self._frames(ref, request, omission) if request.frames else self._instances(ref, request, omission)
+        ahead_bytes = AHEAD_BYTES if request.frames else 0
+        async with aclosing(announced(items, NotRendered, omission, ahead_bytes=ahead_bytes)) as announced_items:
+            async for item in announced_items:
+                yield item
+
+    async def _one(self, ref: ResourceRef, request: RenderedRequest) -> OpenRendered:
+        stored, pixels = await self._find(ref, request)
+        if request.frames:
+            return await self._frame(stored, await self._image(stored, pixels, request), request.frames[0], request)
+        return await self._whole(stored, pixels, request)
+
+    async def _find(self, ref: ResourceRef, request: RenderedRequest) -> tuple[StoredInstance, Pixels | None]:
+        assert ref.study
+        assert ref.series
+        assert ref.instance
+        instance = InstanceId(ref.partition, ref.study, ref.series, ref.instance)
+        # A still picture of all of it shows the first frame.
+        found = await self._pixels.find(instance, request.frames or [1])
+        if found is None:
+            raise await not_found(self._index, ref)
+        return found
+
+    async def _image(self, stored: StoredInstance, pixels: Pixels | None, request: RenderedRequest) -> Pixels:
+        """Return the pixel data that frames are to be shown of."""
+        if pixels is None:
+            raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
+        # Where the frames of a film begin is nowhere said.
+        if await self._images.kind(stored, pixels.layout) is Kind.VIDEO:
+            raise WrongState(Reason.NOT_RENDERABLE, "A film can only be had as a whole.")
+        await pixels.require(request.frames)
+        return pixels
+
+    async def _frames(
+        self, ref: ResourceRef, request: RenderedRequest, omission: Omission
+    ) -> AsyncGenerator[OpenRendered | NotRendered]:
+        stored, pixels = await self._find(ref, request)
+        image = await self._image(stored, pixels, request)
+        numbers = [number for number in request.frames if not stored.damage.is_of_rendering(number)]
+        for _ in range(len(request.frames) - len(numbers)):
+            omission.add(stored, _unrenderable())
+
+        async def works() -> AsyncGenerator[Coroutine[Any, Any, OpenRendered]]:
+            for number in numbers:
+                yield self._frame(stored, image, number, request)
+
+        async with aclosing(made_ahead(works(), self._pictures.ahead)) as made:
+            async for item in made:
+                yield NotRendered(stored, item) if isinstance(item, DicomStoreError) else item
+
+    async def _instances(
+        self, ref: ResourceRef, request: RenderedRequest, omission: Omission
+    ) -> AsyncGenerator[OpenRendered | NotRendered]:
+        page = await self._index.find(ref, 0, _PAGE)
+        if not page:
+            raise await not_found(self._index, ref)
+        last = await self._leave_out(ref, page, request, omission)
+        begun: list[StoredInstance] = []
+
+        async def works() -> AsyncGenerator[Coroutine[Any, Any, OpenRendered]]:
+            async for stored in self._all(ref, page):
+                if stored.version <= last and stored not in omission:
+                    begun.append(stored)
+                    yield self._instance(stored, request)
+
+        # An animation that is open makes frames itself, and must be read or closed.
+        ahead = 0 if ANIMATED.intersection(request.media_types) else self._pictures.ahead
+        async with aclosing(made_ahead(works(), ahead)) as made:
+            async for item in made:
+                stored = begun.pop(0)
+                if not isinstance(item, DicomStoreError):
+                    yield item
+                elif item.reason is not Reason.INSTANCE_NOT_FOUND:  # it was deleted meanwhile
+                    yield NotRendered(stored, item)
+
+    async def _leave_out(
+        self, ref: ResourceRef, page: list[StoredInstance], request: RenderedRequest, omission: Omission
+    ) -> int:
+        """Count the instances that are known to have no acceptable rendering; return the last version looked at."""
+        last = 0
+        async for stored in self._all(ref, page):
+            last = stored.version
+            try:
+                if (lost := await self._reading.lost(stored)) is not None:
+                    raise lost
+                found = await self._pixels.find(stored.id, [1])
+                if found is not None and found[0].version == stored.version:
+                    await self._check(*found, request)
+            except NotFound as error:
+                if error.reason is not Reason.INSTANCE_NOT_FOUND:
+                    omission.add(stored, error)
+            except (WrongState, DataLoss) as error:
+                omission.add(stored, error)
+        return last
+
+    async def _check(self, stored: StoredInstance, pixels: Pixels | None, request: RenderedRequest) -> None:
+        """Raise what a rendering of a whole instance is known to fail with; nothing is rendered.
+
+        Raises:
+            NotFound, WrongState: as `_whole`.
+        """
+        kind = await self._images.kind(stored, pixels.layout if pixels else None)
+        if kind is Kind.REPORT:
+            choose(request.media_types, FORMS[kind])
+            return
+        if kind is Kind.DOCUMENT:
+            opened = await self._texts.document(stored, request)  # of which nothing is read yet
+            await opened.chunks.aclose()
+            return
+        if pixels is None:
+            raise _without_pixels()
+        if kind not in FORMS:
+            raise _without_rendering()
+        if kind is Kind.VIDEO:
+            self._texts.require_video(stored, request)
+            return
+        is_still = _form(pixels, request) in PICTURES
+        if stored.damage.is_of_rendering(1) if is_still else stored.damage.renderings:
+            raise _unrenderable()
+
+    async def _all(self, ref: ResourceRef, page: list[StoredInstance]) -> AsyncIterator[StoredInstance]:
+        while page:
+            for stored in page:
+                yield stored
+            page = await self._index.find(ref, page[-1].version, _PAGE) if len(page) == _PAGE else []
+
+    async def _instance(self, stored: StoredInstance, request: RenderedRequest) -> OpenRendered:
+        found = await self._pixels.find(stored.id, [1])
+        if found is None or found[0].version != stored.version:
+            raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
+        return await self._whole(*found, request)
+
+    async def _whole(self, stored: StoredInstance, pixels: Pixels | None, request: RenderedRequest) -> OpenRendered:
+        """Return an instance in the first acceptable form that its kind has."""
+        kind = await self._images.kind(stored, pixels.layout if pixels else None)
+        if kind is Kind.REPORT:
+            return await self._texts.report(stored, request)
+        if kind is Kind.DOCUMENT:
+            return await self._texts.document(stored, request)
+        if pixels is None:
+            raise _without_pixels()
+        if kind not in FORMS:
+            raise _without_rendering()
+        if kind is Kind.VIDEO:
+            return await self._texts.film(stored, pixels.layout, request)
+        media_type = _form(pixels, request)
+        if media_type in PICTURES:
+            return await self._frame(stored, pixels, 1, request, is_whole=True)
+        wish = Wish(1, PictureFormat(media_type), request.style())
+        return OpenRendered(stored, 0, media_type, None, await self._pictures.animation(pixels, wish))
+
+    async def _frame(
+        self, stored: StoredInstance, pixels: Pixels, number: int, request: RenderedRequest, *, is_whole: bool = False
+    ) -> OpenRendered:
+        form = PictureFormat(choose(request.media_types, PICTURES))
+        picture = await self._pictures.picture(pixels, Wish(number, form, request.style()))
+        return OpenRendered(stored, 0 if is_whole else number, form, len(picture), once(picture))
+
+
+def _form(pixels: Pixels, request: RenderedRequest) -> str:
+    """Return the media type of a whole image. Raises: WrongState, none is acceptable."""
+    return choose(request.media_types, FORMS[Kind.IMAGE] if pixels.layout.number_of_frames > 1 else PICTURES)
+
+
+def _unrenderable() -> WrongState:
+    return WrongState(Reason.PIXEL_DATA_UNREADABLE, "The pixel data could not be rendered before.")
+
+
+def _without_pixels() -> NotFound:
+    return NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data, and is no document or report.")
+
+
+def _without_rendering() -> WrongState:
+    return WrongState(
+        Reason.NOT_RENDERABLE, "This SOP Class has no rendered representation; only a thumbnail is available."
+    )

@@ -1,0 +1,243 @@
+"""One small picture for an instance, a series or a study: of a representative frame, or an icon.
+
+Which one it is follows from what is stored, with a few look-ups however many instances there are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.dicom.elements.canonical_json import integer, text, values
+from server.dicom.presentation.object_kinds import IMAGELESS_MODALITIES, SLIDE_CLASSES, Kind
+from server.domain.flow.prefetch import once
+from server.domain.render.image_info import Images
+from server.domain.render.images import Pictures, Wish
+from server.domain.render.request import PICTURES, OpenRendered, Style, choose
+from server.domain.resources import not_found
+from server.domain.retrieve.frame_cache import FrameCache
+from server.domain.retrieve.stored_frames import PixelReader, Pixels
+from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
+from server.model.ids import InstanceId, ResourceRef
+from server.model.instance import StoredInstance
+from server.model.rendering import DrawIcon, IconKind, Output, PictureFormat
+from server.model.search.query import Level, Match, Query
+from server.ports.index import InstanceIndex
+from server.ports.workers import Workers
+
+_MODALITY = "00080060"
+_SERIES_NUMBER = "00200011"
+_NUMBER_OF_FRAMES = "00280008"
+_SOP_CLASS_UID = "00080016"
+_IMAGE_TYPE = "00080008"
+
+_MOST_SERIES = 200
+"""Series of a study that are looked at in order of number."""
+
+_TRIED_SERIES = 6
+"""Of these, how many are looked into until there is a picture that is no localizer."""
+
+_MOST_LEVELS = 100
+"""Images of a slide that are looked at."""
+
+_SMALL_SLIDES = ("THUMBNAIL", "VOLUME", "OVERVIEW")
+"""Images of one frame that show a slide, best first; never the label, which may name the patient."""
+
+_UNREADABLE = frozenset(
+    {Reason.PIXEL_DATA_UNREADABLE, Reason.NOT_RENDERABLE, Reason.FRAME_NOT_FOUND, Reason.BLOB_DAMAGED}
+)
+"""What leads to an icon; other failures are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A representative: an instance, its pixels if it has any, and the frames of an image that will do, best first."""
+
+    stored: StoredInstance
+    pixels: Pixels | None
+    kind: Kind
+    frames: tuple[int, ...] = ()
+
+
+class Thumbnails:
+    """Chooses what represents a resource, and keeps the pictures that were made last."""
+
+    def __init__(
+        self,
+        *,
+        index: InstanceIndex,
+        pixels: PixelReader,
+        images: Images,
+        pictures: Pictures,
+        workers: Workers,
+        cache: FrameCache,
+    ) -> None:
+        self._index = index
+        self._pixels = pixels
+        self._images = images
+        self._pictures = pictures
+        self._workers = workers
+        self._cache = cache
+
+    async def open(self, ref: ResourceRef, frame: int | None, media_types: Sequence[str], style: Style) -> OpenRendered:
+        """Return the thumbnail of a resource, or of a frame of it.
+
+        Raises:
+            NotFound: for the address; with a frame NO_PIXEL_DATA and FRAME_NOT_FOUND.
+            WrongState: NOT_ACCEPTABLE_MEDIA_TYPE.
+            Exhausted: BUSY.
+            DataLoss, Unavailable: as `BlobStore.read`.
+        """
+        chosen = await self._choose(ref, frame)
+        if chosen is None:
+            raise await not_found(self._index, ref)
+        form = PictureFormat(choose(media_types, PICTURES))
+        frame, picture = await self._picture(chosen, form, style)
+        return OpenRendered(chosen.stored, frame, form, len(picture), once(picture))
+
+    async def _picture(self, chosen: _Chosen, form: PictureFormat, style: Style) -> tuple[int, bytes]:
+        """Return the first picture that can be made, with the number of its frame; or else 0 and an icon."""
+        for number in chosen.frames:
+            assert chosen.pixels is not None
+            wish = Wish(number, form, style)
+            key = chosen.stored.version, wish
+            try:
+                return number, await self._cache.get(key, self._pictures.picture(chosen.pixels, wish))
+            except DicomStoreError as error:
+                if error.reason not in _UNREADABLE:
+                    raise
+        return 0, await self._icon(chosen.kind, form, style)
+
+    async def _icon(self, kind: Kind, form: PictureFormat, style: Style) -> bytes:
+        job = DrawIcon(IconKind(kind.value), Output(form, style.quality, style.viewport, is_thumbnail=True))
+        return await self._cache.get(job, self._workers.perform(job))
+
+    async def _choose(self, ref: ResourceRef, frame: int | None) -> _Chosen | None:
+        if ref.series is None:
+            return await self._of_study(ref)
+        if ref.instance is None:
+            return await self._of_series(ref)
+        found = await self._pixels.find(_instance(ref), [frame] if frame else [])
+        if found is None:
+            return None
+        chosen = await self._chosen(*found)
+        if frame is not None:
+            if chosen.pixels is None:
+                raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
+            if chosen.kind is not Kind.IMAGE:
+                return chosen
+            await chosen.pixels.require([frame])
+            return _Chosen(chosen.stored, chosen.pixels, chosen.kind, (frame,))
+        if _is_tiled(chosen):
+            series = ResourceRef(ref.partition, ref.study, ref.series)
+            return await self._of_slide(series) or chosen
+        return chosen
+
+    async def _of_study(self, ref: ResourceRef) -> _Chosen | None:
+        """Return the representative of the first series with a picture; one of localizers only if there is no other."""
+        best: _Chosen | None = None
+        for series in (await self._series(ref))[:_TRIED_SERIES]:
+            chosen = await self._of_series(series)
+            if chosen is None:
+                continue
+            if chosen.kind is Kind.IMAGE and not await self._is_localizer(chosen):
+                return chosen
+            if best is None or (chosen.kind is Kind.IMAGE and best.kind is not Kind.IMAGE):
+                best = chosen
+        return best
+
+    async def _series(self, ref: ResourceRef) -> list[ResourceRef]:
+        """Return the series of a study: those that may have pictures first, by number, then as they were stored."""
+        found = await self._index.search(Query(Level.SERIES, ref, (), _MOST_SERIES))
+        return [match.resource for match in sorted(found, key=_series_order)]
+
+    async def _of_series(self, ref: ResourceRef) -> _Chosen | None:
+        """Return the image in the middle, or else one at either end, or else any object."""
+        state = await self._index.state(ref)
+        if state is None:
+            return None
+        last = state.instance_count - 1
+        any_object: _Chosen | None = None
+        for position in dict.fromkeys((state.instance_count // 2, 0, last)):
+            chosen = await self._at(ref, min(position, last))
+            if chosen is None:
+                continue
+            if _is_slide(chosen):
+                return await self._of_slide(ref) or chosen
+            if chosen.kind is Kind.IMAGE:
+                return chosen
+            any_object = any_object or chosen
+        return any_object
+
+    async def _of_slide(self, ref: ResourceRef) -> _Chosen | None:
+        """Return the image of one frame that shows a slide best, or else the one with the fewest tiles."""
+        found = await self._index.search(Query(Level.INSTANCE, ref, (), _MOST_LEVELS))
+        tiled: list[tuple[int, Match]] = []
+        small: dict[str, _Chosen] = {}
+        for match in reversed(found):  # as they were stored
+            elements = match.elements
+            if text(elements, _SOP_CLASS_UID) not in SLIDE_CLASSES:
+                continue
+            tiles = integer(elements, _NUMBER_OF_FRAMES) or 1
+            if tiles > 1:
+                tiled.append((tiles, match))
+            elif chosen := await self._of_match(match):
+                small.setdefault(await self._flavor(chosen), chosen)
+        for flavor in _SMALL_SLIDES:
+            if flavor in small:
+                return small[flavor]
+        fewest = min(tiled, key=lambda entry: entry[0], default=None)
+        return await self._of_match(fewest[1]) if fewest else None
+
+    async def _of_match(self, match: Match) -> _Chosen | None:
+        found = await self._pixels.find(_instance(match.resource))
+        return await self._chosen(*found) if found else None
+
+    async def _at(self, ref: ResourceRef, position: int) -> _Chosen | None:
+        version = await self._index.version_at(ref, position)
+        found = await self._index.find(ref, version - 1, 1) if version else []
+        if not found:
+            return None
+        described = await self._pixels.find(found[0].id)
+        return await self._chosen(*described) if described else None
+
+    async def _chosen(self, stored: StoredInstance, pixels: Pixels | None) -> _Chosen:
+        """Return an instance with its middle frame, or else its first."""
+        kind = await self._images.kind(stored, pixels.layout if pixels else None)
+        if pixels is None or kind is not Kind.IMAGE:
+            return _Chosen(stored, pixels, kind)
+        middle = (pixels.layout.number_of_frames + 1) // 2
+        return _Chosen(stored, pixels, kind, (middle, 1) if middle > 1 else (1,))
+
+    async def _is_localizer(self, chosen: _Chosen) -> bool:
+        return await self._flavor(chosen) == "LOCALIZER"
+
+    async def _flavor(self, chosen: _Chosen) -> str:
+        """Return the third value of Image Type (PS3.3 section C.7.6.1.1.2), empty for what can't be read."""
+        if chosen.pixels is None:
+            return ""
+        try:
+            image = await self._images.of(chosen.stored, chosen.pixels.layout)
+        except WrongState:
+            return ""
+        image_type = [str(value).strip().upper() for value in values(image.attributes, _IMAGE_TYPE)]
+        return image_type[2] if len(image_type) > 2 else ""
+
+
+def _is_slide(chosen: _Chosen) -> bool:
+    return chosen.stored.sop_class_uid in SLIDE_CLASSES
+
+
+def _is_tiled(chosen: _Chosen) -> bool:
+    return _is_slide(chosen) and chosen.pixels is not None and chosen.pixels.layout.number_of_frames > 1
+
+
+def _series_order(match: Match) -> tuple[bool, bool, int, int]:
+    elements = match.elements
+    number = integer(elements, _SERIES_NUMBER)
+    return text(elements, _MODALITY) in IMAGELESS_MODALITIES, number is None, number or 0, match.key
+
+
+def _instance(ref: ResourceRef) -> InstanceId:
+    assert ref.study
+    assert ref.series
+    assert ref.instance
+    return InstanceId(ref.partition, ref.study, ref.series, ref.instance)

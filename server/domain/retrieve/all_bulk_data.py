@@ -1,0 +1,231 @@
+"""Handing out all bulk data of a study, a series or an instance (PS3.18 sections 10.4.1.1.5 and 10.4.1.1.6)."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from server.domain.partitions import PartitionGate
+from server.domain.resources import not_found, parse_resource
+from server.domain.retrieve.blob_reader import AS_STORED, PIXELS, Reading, not_acceptable
+from server.domain.retrieve.bulk_data import RetrieveBulkData
+from server.domain.retrieve.frames import FailedFrame, OpenFrame, RetrieveFrames
+from server.domain.retrieve.omission import Omission, announced
+from server.model.errors import DicomStoreError, NotFound, Reason
+from server.model.ids import ResourceRef
+from server.model.instance import BulkElement, PixelLayout, StoredInstance
+from server.ports.index import InstanceIndex
+
+_INSTANCES_PAGE = 200
+_ELEMENTS_PAGE = 500
+_FRAMES_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBulkItem:
+    """A value, or a frame of pixel data. `frame` is 0 for what is not sent frame by frame."""
+
+    stored: StoredInstance
+    path: str
+    frame: int
+    vr: str
+    transfer_syntax_uid: str
+    size_bytes: int | None
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedBulkItem:
+    """A value, or a frame, that can't be had."""
+
+    stored: StoredInstance
+    error: DicomStoreError
+
+
+BulkItem = OpenBulkItem | FailedBulkItem
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What is asked for, of each instance."""
+
+    partition: str
+    pixels_only: bool
+    acceptable: Sequence[str]
+    qualities: Sequence[float]
+
+
+class RetrieveAllBulkData:
+    """Reads the values and frames of whole resources."""
+
+    def __init__(
+        self,
+        *,
+        values: RetrieveBulkData,
+        frames: RetrieveFrames,
+        reading: Reading,
+        index: InstanceIndex,
+        gate: PartitionGate,
+    ) -> None:
+        self._reading = reading
+        self._values = values
+        self._frames = frames
+        self._index = index
+        self._gate = gate
+
+    async def open(
+        self,
+        *,
+        partition: str,
+        study: str,
+        series: str,
+        instance: str,
+        pixels_only: bool,
+        acceptable: Sequence[str],
+        qualities: Sequence[float] = (),
+    ) -> AsyncGenerator[Omission | BulkItem]:
+        """Yield all values by version and path, each to be read before the next.
+
+        First come the instances whose pixel data is left out, if there are any.
+
+        Raises, all before the first item:
+            InvalidRequest, NotFound: for the address; BULK_DATA_NOT_FOUND, NO_PIXEL_DATA.
+            and, if no value can be sent, what the first one fails with.
+        """
+        ref = await parse_resource(self._gate, partition, study, series, instance)
+        if await self._index.state(ref) is None:
+            raise await not_found(self._index, ref)
+        wish = _Wish(partition, pixels_only, acceptable, qualities)
+        omission = await self._omission(ref, wish)
+        are_any = False
+        async with aclosing(announced(self._all(ref, wish, omission), FailedBulkItem, omission)) as items:
+            async for item in items:
+                are_any = True
+                yield item
+        if not are_any and pixels_only:
+            raise NotFound(Reason.NO_PIXEL_DATA, "The resource has no pixel data.")
+        if not are_any:
+            raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The resource has no bulk data.", path="")
+
+    async def _omission(self, ref: ResourceRef, wish: _Wish) -> Omission:
+        """Return the instances whose pixel data, or of which every byte, is known to be unavailable, or has gaps.
+
+        One instance alone is tried whatever is known of its bytes.
+        """
+        omission = Omission()
+        accepts_stored_form = not wish.acceptable or AS_STORED in wish.acceptable
+        async for stored in self._instances(ref):
+            refusal: DicomStoreError | None = None
+            if ref.instance is None:
+                refusal = await self._reading.lost(stored)
+            if refusal is None and not accepts_stored_form:
+                refusal = await self._frames.refusal(stored, wish.acceptable, wish.qualities)
+            if refusal is not None:
+                omission.add(stored, refusal)
+            elif (missing := await self._frames.missing(stored)) is not None:
+                omission.add(stored, missing, is_sent=True)
+        return omission
+
+    async def _all(self, ref: ResourceRef, wish: _Wish, omission: Omission) -> AsyncGenerator[BulkItem]:
+        async for stored in self._instances(ref):
+            is_left_out = stored in omission
+            if is_left_out and stored.damage.is_of_bytes:
+                continue
+            async for element in self._elements(stored, wish.pixels_only):
+                if is_left_out and element.path in PIXELS:
+                    continue
+                async with aclosing(self._items(stored, element, wish)) as items:
+                    async for item in items:
+                        yield item
+
+    async def _instances(self, ref: ResourceRef) -> AsyncIterator[StoredInstance]:
+        after = 0
+        while page := await self._index.find(ref, after, _INSTANCES_PAGE):
+            for stored in page:
+                yield stored
+            after = page[-1].version
+            if len(page) < _INSTANCES_PAGE:
+                return
+
+    async def _elements(self, stored: StoredInstance, pixels_only: bool) -> AsyncIterator[BulkElement]:
+        if pixels_only:
+            for path in PIXELS:
+                found = await self._index.bulk(stored.id, path)
+                if found and found[1] and found[0].version == stored.version:
+                    yield found[1]
+            return
+        after = ""
+        while page := await self._index.bulk_elements(stored.version, after, _ELEMENTS_PAGE):
+            for element in page:
+                yield element
+            after = page[-1].path
+            if len(page) < _ELEMENTS_PAGE:
+                return
+
+    async def _items(self, stored: StoredInstance, element: BulkElement, wish: _Wish) -> AsyncGenerator[BulkItem]:
+        """Yield the frames of pixel data that has any, else the value."""
+        layout = await self._layout_of_frames(stored, element)
+        try:
+            if layout is not None:
+                async for item in self._each_frame(stored, element, layout, wish):
+                    yield item
+            else:
+                yield await self._value(stored, element, wish)
+        except DicomStoreError as error:
+            yield FailedBulkItem(stored, error)
+
+    async def _layout_of_frames(self, stored: StoredInstance, element: BulkElement) -> PixelLayout | None:
+        """Return the layout of pixel data that has whole frames which can be told apart, unlike those of a video."""
+        found = await self._index.frames(stored.id, [1]) if element.path in PIXELS else None
+        layout = found[1] if found else None
+        if found is None or layout is None or layout.offset != element.offset:
+            return None
+        has_frames = bool(found[2]) if layout.is_encapsulated else layout.number_of_frames > 0
+        return layout if has_frames else None
+
+    async def _each_frame(
+        self, stored: StoredInstance, element: BulkElement, layout: PixelLayout, wish: _Wish
+    ) -> AsyncGenerator[BulkItem]:
+        """Yield the frames that are there, some at once, up to one that fails."""
+        for first in range(1, layout.number_of_frames + 1, _FRAMES_AT_ONCE):
+            numbers = range(first, min(first + _FRAMES_AT_ONCE, layout.number_of_frames + 1))
+            there = await self._there(stored, numbers) if layout.is_encapsulated else numbers
+            if not there:
+                continue
+            opened = self._frames.open(
+                partition=wish.partition,
+                study=stored.id.study,
+                series=stored.id.series,
+                instance=stored.id.instance,
+                frames=there,
+                acceptable=wish.acceptable,
+                qualities=wish.qualities,
+            )
+            async with aclosing(opened):
+                async for frame in opened:
+                    if not isinstance(frame, OpenFrame):
+                        error = frame.error if isinstance(frame, FailedFrame) else frame.errors[0][1]
+                        yield FailedBulkItem(stored, error)
+                        return
+                    yield _frame(stored, element, frame)
+
+    async def _there(self, stored: StoredInstance, numbers: Sequence[int]) -> Sequence[int]:
+        """Return the frames that encapsulated pixel data has; some may be missing between others."""
+        found = await self._index.frames(stored.id, numbers)
+        records = found[2] if found else {}
+        return [number for number in numbers if number in records]
+
+    async def _value(self, stored: StoredInstance, element: BulkElement, wish: _Wish) -> BulkItem:
+        opened = await self._values.open_element(stored, element)
+        if element.path in PIXELS and not {AS_STORED, opened.transfer_syntax_uid} & set(
+            wish.acceptable or (AS_STORED,)
+        ):
+            raise not_acceptable(opened.transfer_syntax_uid)
+        return OpenBulkItem(
+            stored, element.path, 0, element.vr, opened.transfer_syntax_uid, opened.size_bytes, opened.chunks
+        )
+
+
+def _frame(stored: StoredInstance, element: BulkElement, frame: OpenFrame) -> BulkItem:
+    return OpenBulkItem(
+        stored, element.path, frame.number, element.vr, frame.transfer_syntax_uid, frame.size_bytes, frame.chunks
+    )

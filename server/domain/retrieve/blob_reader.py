@@ -1,0 +1,162 @@
+"""The bytes of stored instances: verified, whole or in parts, and as little-endian values.
+
+Everything is an iterator over pieces of at most about 1 MiB.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+from server.dicom.elements.transfer_syntax import transfer_syntax
+from server.dicom.part10.rewriter import inflate
+from server.dicom.pixel_data import frames as pixels
+from server.domain.damage import DamageRecord, of_bytes
+from server.domain.flow.response_budget import Pace
+from server.model.errors import DataLoss, OutOfRange, Reason, WrongState
+from server.model.instance import StoredInstance
+from server.ports.blobs import BlobStore
+
+AS_STORED = "*"
+IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+DEFLATED_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
+EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+
+PIXELS = ("7FE00008", "7FE00009", "7FE00010")
+"""Float Pixel Data, Double Float Pixel Data, Pixel Data: what frames are of."""
+
+
+class Reading:
+    """Reads blobs at the pace that all answers share.
+
+    damage: where lost bytes are recorded; None records nothing.
+    """
+
+    def __init__(self, blobs: BlobStore, pace: Pace, damage: DamageRecord | None = None) -> None:
+        self._blobs = blobs
+        self._pace = pace
+        self._damage = damage
+
+    def piece_bytes(self) -> int:
+        """Return the size that a piece may have now."""
+        return self._pace.piece_bytes()
+
+    async def read(self, stored: StoredInstance, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
+        """Read bytes as they are stored, from `offset` of the file; no piece has other bytes than were acknowledged.
+
+        If the instance is known to be damaged, all that is asked for is read once before the first piece is handed
+        out, so that damage shows there.
+
+        Raises:
+            DataLoss: BLOB_MISSING, BLOB_DAMAGED, which are recorded.
+            Unavailable: as `BlobStore.read`.
+        """
+        length = stored.size_bytes - offset if length is None else length
+        if offset + length > stored.size_bytes:
+            raise _damaged("The bytes of the instance are cut off.")
+
+        def pieces() -> AsyncIterator[bytes]:
+            size = self._pace.pieces_of(length)
+            return self._blobs.read(stored.locator, offset, length, size, stored.crc32c)
+
+        try:
+            if stored.damage.is_of_bytes:
+                async for _ in pieces():
+                    pass
+            async for piece in pieces():
+                yield piece
+        except DataLoss as error:
+            if self._damage is not None:
+                await self._damage.found(stored, of_bytes(error))
+            raise
+        if self._damage is not None and stored.damage.is_of_bytes and length == stored.size_bytes:
+            await self._damage.repaired(stored, stored.damage)  # frames that failed did so for the same reason
+
+    async def lost(self, stored: StoredInstance) -> DataLoss | None:
+        """Return why the bytes of an instance cannot be sent, as far as that was recorded.
+
+        Missing bytes may have come back, with a disk that was not mounted, so they are looked for.
+
+        Raises:
+            Unavailable: as `BlobStore.size`.
+        """
+        if stored.damage.is_changed:
+            return _damaged("The bytes of the instance have changed since they were stored.")
+        if not stored.damage.is_missing:
+            return None
+        try:
+            is_there = await self._blobs.size(stored.locator) == stored.size_bytes
+        except DataLoss as error:
+            return error
+        return None if is_there else _damaged("The bytes of the instance are cut off.")
+
+    def values(self, stored: StoredInstance, start: int, offset: int, length: int, unit: int) -> AsyncIterator[bytes]:
+        """Read `length` bytes from `offset` of the value at `start`, little endian.
+
+        unit: size of its words if they are stored big endian, as `swapped_bytes` says.
+        """
+        if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
+            return part_of(inflate(self.read(stored)), start + offset, length)
+        if unit == 1:
+            return self.read(stored, start + offset, length)
+        lead = offset % unit
+        words = self.read(stored, start + offset - lead, -(-(lead + length) // unit) * unit)
+        return part_of(pixels.swap_bytes(words, unit), lead, length)
+
+
+def swapped_bytes(stored: StoredInstance, path: str, vr: str, bits_allocated: int = 0) -> int:
+    """Return the size of the words of a value that is stored big endian; 1 for what need not be swapped.
+
+    bits_allocated: of pixel data, see `server.dicom.pixel_data.frames.word_bytes`.
+    """
+    syntax = transfer_syntax(stored.transfer_syntax_uid)
+    is_big_endian = syntax.has_big_endian_pixels if path in PIXELS else syntax.is_big_endian
+    return pixels.word_bytes(vr, bits_allocated) if is_big_endian else 1
+
+
+def _damaged(message: str) -> DataLoss:
+    return DataLoss(Reason.BLOB_DAMAGED, message)
+
+
+def not_acceptable(stored: str, possible: Sequence[str] = ()) -> WrongState:
+    """Return what an instance in transfer syntax `stored`, which can also be had in `possible`, is refused with."""
+    offered = [stored, *(uid for uid in possible if uid != stored)]
+    return WrongState(
+        Reason.NOT_ACCEPTABLE_TRANSFER_SYNTAX,
+        f"The instance is stored in transfer syntax {stored} and can't be had in an acceptable one, "
+        f"but in these: {', '.join(offered)}.",
+        stored=stored,
+        possible=",".join(offered),
+    )
+
+
+def range_within(size_bytes: int, offset: int, length: int | None) -> tuple[int, int]:
+    """Return offset and length of the part of a range that exists (RFC 9110 section 14.1.2)."""
+    if offset < 0 or (length is not None and length < 1) or (offset >= size_bytes and offset > 0):
+        raise OutOfRange(Reason.RANGE_NOT_SATISFIABLE, "The range lies outside the object.", size_bytes=str(size_bytes))
+    rest = size_bytes - offset
+    return offset, rest if length is None else min(length, rest)
+
+
+async def part_of(chunks: AsyncIterator[bytes], offset: int, length: int | None) -> AsyncIterator[bytes]:
+    """Yield `length` bytes from `offset` of a stream, or all from there."""
+    async for chunk in chunks:
+        if offset >= len(chunk):
+            offset -= len(chunk)
+            continue
+        piece = chunk[offset:] if length is None else chunk[offset : offset + length]
+        offset = 0
+        if length is None:
+            yield piece
+            continue
+        length -= len(piece)
+        yield piece
+        if not length:
+            return
+    if length:
+        raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
+
+
+async def chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield `first`, then the rest."""
+    yield first
+    async for chunk in rest:
+        yield chunk

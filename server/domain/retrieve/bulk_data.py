@@ -1,0 +1,177 @@
+"""Handing out the values that metadata leaves out (PS3.18 section 10.4.1.1.5)."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from server.dicom.elements.fields import first_value
+from server.dicom.elements.transfer_syntax import is_defined
+from server.dicom.pixel_data import frames as pixels
+from server.dicom.presentation.object_kinds import film_media_type
+from server.domain.partitions import PartitionGate
+from server.domain.resources import not_found, parse_instance
+from server.domain.retrieve.blob_reader import (
+    DEFLATED_LITTLE_ENDIAN,
+    EXPLICIT_LITTLE_ENDIAN,
+    PIXELS,
+    Reading,
+    chained,
+    range_within,
+    swapped_bytes,
+)
+from server.domain.retrieve.encapsulated_value import FragmentReader
+from server.model.errors import NotFound, Reason
+from server.model.instance import BulkElement, PixelLayout, StoredInstance
+from server.ports.index import InstanceIndex
+
+_ENCAPSULATED_DOCUMENT = "00420011"
+_MIME_TYPE = "00420012"
+"""MPEG-2 and MPEG-4, all in one fragment or fragmentable (PS3.5 sections 10.6 to 10.17)."""
+
+_STILL = {
+    "1.2.840.10008.1.2.4.50": "image/jpeg",
+    "1.2.840.10008.1.2.4.51": "image/jpeg",
+}
+"""Of pixel data with one frame: those that any program shows."""
+
+_UNDEFINED = b"\xff\xff\xff\xff"
+_LENGTH_BYTES = 4
+_ITEM_HEADER_BYTES = 8
+_SMALL_FRAMES = 4096
+"""Encapsulated pixel data of more frames is sent whole without its size being found out before."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBulkData:
+    """A value, or the range of it that `offset` and `length` say.
+
+    size_bytes: of the whole value; None where to find out would mean to read it all first, which is then sent whole.
+    media_type: of the value itself; empty where nothing is known of it.
+    """
+
+    stored: StoredInstance
+    vr: str
+    size_bytes: int | None
+    offset: int
+    length: int | None
+    transfer_syntax_uid: str
+    media_type: str
+    chunks: AsyncIterator[bytes]
+
+
+class RetrieveBulkData:
+    """Reads values."""
+
+    def __init__(
+        self, *, reading: Reading, fragments: FragmentReader, index: InstanceIndex, gate: PartitionGate
+    ) -> None:
+        self._reading = reading
+        self._fragments = fragments
+        self._index = index
+        self._gate = gate
+
+    async def open(
+        self,
+        *,
+        partition: str,
+        study: str,
+        series: str,
+        instance: str,
+        path: str,
+        offset: int = 0,
+        length: int | None = None,
+    ) -> OpenBulkData:
+        """Open the value at `path`, or a range of it.
+
+        Raises:
+            InvalidRequest, NotFound: for the address; BULK_DATA_NOT_FOUND.
+            OutOfRange: RANGE_NOT_SATISFIABLE.
+            WrongState: PIXEL_DATA_UNREADABLE.
+        """
+        wanted = await parse_instance(self._gate, partition, study, series, instance)
+        found = await self._index.bulk(wanted, path)
+        if found is None:
+            raise await not_found(self._index, wanted.ref)
+        stored, element = found
+        if element is None:
+            raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The instance has no bulk data there.", path=path)
+        return await self.open_element(stored, element, offset, length)
+
+    async def open_element(
+        self, stored: StoredInstance, element: BulkElement, offset: int = 0, length: int | None = None
+    ) -> OpenBulkData:
+        """Open a value that is known to the index, or a range of it.
+
+        Raises:
+            OutOfRange: RANGE_NOT_SATISFIABLE.
+            WrongState: PIXEL_DATA_UNREADABLE.
+        """
+        layout = await self._pixel_layout(stored, element)
+        if await self._is_encapsulated(stored, element, layout):
+            return await self._encapsulated(stored, element, layout, offset, length)
+        offset, length = range_within(element.length, offset, length)
+        unit = swapped_bytes(stored, element.path, element.vr, layout.bits_allocated if layout else 0)
+        is_private = layout is not None and not is_defined(stored.transfer_syntax_uid)
+        return OpenBulkData(
+            stored,
+            element.vr,
+            element.length,
+            offset,
+            length,
+            stored.transfer_syntax_uid if is_private else EXPLICIT_LITTLE_ENDIAN,
+            await self._document_type(stored) if element.path == _ENCAPSULATED_DOCUMENT else "",
+            self._reading.values(stored, element.offset, offset, length, unit),
+        )
+
+    async def _encapsulated(
+        self, stored: StoredInstance, element: BulkElement, layout: PixelLayout | None, offset: int, length: int | None
+    ) -> OpenBulkData:
+        syntax = stored.transfer_syntax_uid
+        media_type = film_media_type(syntax) or ""
+        if not media_type and layout and layout.number_of_frames == 1:
+            media_type = _STILL.get(syntax, "")
+        is_whole = offset == 0 and length is None
+        known = self._fragments.known(stored, element.offset)
+        if known is None and is_whole and layout and layout.number_of_frames > _SMALL_FRAMES and not media_type:
+            items = self._reading.read(stored, element.offset, element.length)
+            chunks = pixels.defragment(_without_offset_table(items))
+            return OpenBulkData(stored, element.vr, None, 0, None, syntax, media_type, chunks)
+        fragments = known or await self._fragments.find(stored, element.offset, element.length)
+        offset, length = range_within(fragments.size_bytes, offset, length)
+        chunks = self._fragments.read(stored, fragments, offset, length)
+        return OpenBulkData(stored, element.vr, fragments.size_bytes, offset, length, syntax, media_type, chunks)
+
+    async def _is_encapsulated(self, stored: StoredInstance, element: BulkElement, layout: PixelLayout | None) -> bool:
+        """Say whether a value is cut into fragments: then its length, which stands before it, is undefined."""
+        if layout is not None:
+            return layout.is_encapsulated
+        if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
+            return False
+        before = self._reading.read(stored, element.offset - _LENGTH_BYTES, _LENGTH_BYTES)
+        return b"".join([chunk async for chunk in before]) == _UNDEFINED
+
+    async def _pixel_layout(self, stored: StoredInstance, element: BulkElement) -> PixelLayout | None:
+        """Return the layout of the pixel data, if the element is that."""
+        found = await self._index.frames(stored.id, []) if element.path in PIXELS else None
+        layout = found[1] if found else None
+        return layout if layout and layout.offset == element.offset else None
+
+    async def _document_type(self, stored: StoredInstance) -> str:
+        """Return what the data set says of its encapsulated document (PS3.3 section C.24.2)."""
+        found = await self._index.metadata(stored.id.ref, 0, 1)
+        return first_value(found[0].dicom_json, _MIME_TYPE) if found else ""
+
+
+async def _without_offset_table(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Leave out the first item of encapsulated pixel data, the basic offset table (PS3.5 section A.4)."""
+    head = b""
+    async for chunk in chunks:
+        head += chunk
+        if len(head) >= _ITEM_HEADER_BYTES:
+            break
+    skip = _ITEM_HEADER_BYTES + int.from_bytes(head[4:8], "little")
+    async for chunk in chained(head, chunks):
+        if skip >= len(chunk):
+            skip -= len(chunk)
+            continue
+        yield chunk[skip:]
+        skip = 0

@@ -1,0 +1,170 @@
+"""The bytes of encapsulated pixel data as one value: a film, above all, whose reader wants ranges (PS3.5 section A.4).
+
+A stored instance never changes, so where its fragments lie is found once and kept for a while.
+"""
+
+import asyncio
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from struct import Struct
+from weakref import WeakValueDictionary
+
+from server.domain.retrieve.blob_reader import EXPLICIT_BIG_ENDIAN, Reading
+from server.model.errors import Reason, WrongState
+from server.model.instance import Locator, StoredInstance
+
+_HEADER_BYTES = 8
+_FIRST_BYTES = 4 << 10
+"""Offset table and first item header of most films."""
+
+_WORTH_A_JUMP_BYTES = 256 << 10
+"""Fragments that are larger are jumped over; reading smaller ones costs less than many reads."""
+
+_MOST_FRAGMENTS = 1 << 20
+_KEPT_BYTES = 16 << 20
+_OVERHEAD_BYTES = 500
+
+_ITEM = (0xFFFE, 0xE000)
+_DELIMITER = (0xFFFE, 0xE0DD)
+
+
+@dataclass(frozen=True, slots=True)
+class Fragments:
+    """Where the bytes of a value lie that is cut into fragments; the offset table and empty fragments are left out.
+
+    starts: offsets in the file of the first byte of each fragment.
+    ends: offsets in the value after the last byte of each fragment.
+    """
+
+    starts: "array[int]"
+    ends: "array[int]"
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the size of the value."""
+        return self.ends[-1] if self.ends else 0
+
+    @property
+    def cost_bytes(self) -> int:
+        """Return about how much memory this takes."""
+        return _OVERHEAD_BYTES + self.starts.itemsize * len(self.starts) + self.ends.itemsize * len(self.ends)
+
+    def begin(self, number: int) -> int:
+        """Return the offset in the value of the first byte of fragment `number`, from 0."""
+        return self.ends[number - 1] if number else 0
+
+
+class FragmentReader:
+    """Reads encapsulated values as their fragments' bytes joined.
+
+    Guarantees: at most about 16 MiB are kept of where fragments lie; an instance is gone through once by all who wait
+    for that. All use is from one event loop.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._kept: OrderedDict[tuple[Locator, int], Fragments] = OrderedDict()
+        self._kept_bytes = 0
+        self._looking: WeakValueDictionary[tuple[Locator, int], asyncio.Lock] = WeakValueDictionary()
+
+    def known(self, stored: StoredInstance, offset: int) -> Fragments | None:
+        """Return the fragments of the value at `offset`, if they are known already."""
+        key = stored.locator, offset
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    async def find(self, stored: StoredInstance, offset: int, length: int) -> Fragments:
+        """Return where the fragments of a value lie.
+
+        offset, length: all items of the value, as `BulkElement` has them.
+
+        Raises:
+            WrongState: PIXEL_DATA_UNREADABLE, something else than items is there, or more than a million fragments.
+            DataLoss, Unavailable: as `BlobStore.read`.
+        """
+        key = stored.locator, offset
+        lock = self._looking.get(key)
+        if lock is None:
+            self._looking[key] = lock = asyncio.Lock()
+        async with lock:
+            found = self.known(stored, offset)
+            if found is None:
+                found = await self._walk(stored, offset, offset + length)
+                self._keep(key, found)
+        return found
+
+    async def read(
+        self, stored: StoredInstance, fragments: Fragments, offset: int, length: int
+    ) -> AsyncIterator[bytes]:
+        """Yield `length` bytes from `offset` of the value; both must lie within it."""
+        if not length:
+            return
+        number = bisect_right(fragments.ends, offset)
+        last = bisect_left(fragments.ends, offset + length)
+        position = fragments.starts[number] + offset - fragments.begin(number)
+        stop = fragments.starts[last] + offset + length - fragments.begin(last)
+        async for chunk in self._reading.read(stored, position, stop - position):
+            base, end = position, position + len(chunk)
+            pieces = []
+            while position < end:
+                fragment_stop = fragments.starts[number] + fragments.ends[number] - fragments.begin(number)
+                pieces.append((max(position, fragments.starts[number]) - base, min(end, fragment_stop) - base))
+                if end < fragment_stop:
+                    break
+                number += 1
+                position = fragments.starts[number] if number <= last else end
+            position = end
+            if pieces == [(0, len(chunk))]:
+                yield chunk
+            elif joined := b"".join([chunk[start:until] for start, until in pieces if start < until]):
+                yield joined
+
+    async def _walk(self, stored: StoredInstance, position: int, stop: int) -> Fragments:
+        """Step over the items between two offsets: from one to the next if they are large, else through all bytes."""
+        order = ">" if stored.transfer_syntax_uid == EXPLICIT_BIG_ENDIAN else "<"
+        header = Struct(f"{order}HHI").unpack_from
+        found = Fragments(array("Q"), array("Q"))
+        size, window, is_table = 0, _FIRST_BYTES, True
+        while position < stop:
+            data = await self._bytes(stored, position, min(window, stop - position))
+            at = 0
+            while len(data) - at >= _HEADER_BYTES:
+                group, element, length = header(data, at)
+                if (group, element) == _DELIMITER:
+                    return found
+                if (group, element) != _ITEM or position + at + _HEADER_BYTES + length > stop:
+                    raise _unreadable("It has something else than fragments.")
+                at += _HEADER_BYTES
+                if length and not is_table:
+                    size += length
+                    found.starts.append(position + at)
+                    found.ends.append(size)
+                    if len(found.ends) > _MOST_FRAGMENTS:
+                        raise _unreadable("It has too many fragments.")
+                at += length
+                is_table = False
+            if not at:
+                raise _unreadable("It ends within a fragment.")
+            window = _HEADER_BYTES if at - len(data) > _WORTH_A_JUMP_BYTES else self._reading.piece_bytes()
+            position += at
+        return found
+
+    async def _bytes(self, stored: StoredInstance, offset: int, length: int) -> bytes:
+        return b"".join([chunk async for chunk in self._reading.read(stored, offset, length)])
+
+    def _keep(self, key: tuple[Locator, int], fragments: Fragments) -> None:
+        if fragments.cost_bytes > _KEPT_BYTES // 2:
+            return
+        self._kept[key] = fragments
+        self._kept_bytes += fragments.cost_bytes
+        while self._kept_bytes > _KEPT_BYTES:
+            _, dropped = self._kept.popitem(last=False)
+            self._kept_bytes -= dropped.cost_bytes
+
+
+def _unreadable(why: str) -> WrongState:
+    return WrongState(Reason.PIXEL_DATA_UNREADABLE, f"The encapsulated value can't be read. {why}")

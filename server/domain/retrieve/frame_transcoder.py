@@ -1,0 +1,175 @@
+"""Frames in another transfer syntax: decoded and encoded by workers, a few at a time, in order."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from dataclasses import replace
+from typing import Any
+
+from server.dicom.pixel_data.codecs import syntaxes
+from server.dicom.pixel_data.image_pixel_module import describe_pixels
+from server.domain.damage import DamageRecord, of_frame
+from server.domain.retrieve.frame_cache import FrameCache
+from server.domain.retrieve.pixel_descriptions import Attributes, Descriptions
+from server.domain.retrieve.stored_frames import Pixels
+from server.model.damage import Damage
+from server.model.errors import DataLoss, DicomStoreError, Reason, WrongState
+from server.model.instance import StoredInstance
+from server.model.pixels import PixelDescription, TranscodeFrame
+from server.ports.workers import Workers
+
+SUBSAMPLED = syntaxes.SUBSAMPLED
+ENCODABLE = syntaxes.ENCODABLE
+DECODABLE = tuple(sorted(syntaxes.DECODABLE))
+
+_AHEAD_BYTES = 64 << 20
+"""What answers may hold together in frames that were made before their client took the one before them."""
+
+_Making = Callable[[int], Any]
+
+
+class Transcoder:
+    """Makes frames, for all requests of a process.
+
+    Args:
+        workers: do it.
+        damage: where frames that cannot be decoded are recorded.
+        cache: for frames that are asked for one by one.
+        max_frame_bytes: largest frame, uncompressed, that is worked on.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: Workers,
+        descriptions: Descriptions,
+        cache: FrameCache,
+        damage: DamageRecord,
+        max_frame_bytes: int,
+    ) -> None:
+        self._workers = workers
+        self._damage = damage
+        self._descriptions = descriptions
+        self._cache = cache
+        self._max_frame_bytes = max_frame_bytes
+        # Who waits for a worker holds no frame yet.
+        self._turns = asyncio.Semaphore(2 * workers.count)
+        self._ahead_bytes = 0
+
+    async def attributes(self, stored: StoredInstance) -> Attributes:
+        """Return what the data set says of its pixels. Raises: as `Descriptions.of`."""
+        return await self._descriptions.of(stored)
+
+    async def description(self, pixels: Pixels) -> PixelDescription:
+        """Return what the data set says of its pixels, corrected where these decide.
+
+        Raises:
+            WrongState: PIXEL_DATA_UNREADABLE, it doesn't say enough, or the pixel data contradicts it.
+            NotFound: as `Descriptions.of`.
+        """
+        return describe_pixels(await self._descriptions.of(pixels.stored), pixels.layout)
+
+    async def can_become(self, pixels: Pixels, target: str) -> bool:
+        """Say whether frames can be had in the transfer syntax `target`, as far as that shows without decoding."""
+        if target not in ENCODABLE or pixels.syntax not in syntaxes.DECODABLE:
+            return False
+        try:
+            description = await self.description(pixels)
+        except WrongState:
+            return False
+        return frame_bytes(description) <= self._max_frame_bytes and syntaxes.can_transcode(
+            description, pixels.syntax, target
+        )
+
+    async def targets(self, pixels: Pixels) -> list[str]:
+        """Return the transfer syntaxes that frames can be had in."""
+        return [target for target in ENCODABLE if await self.can_become(pixels, target)]
+
+    async def frame(self, pixels: Pixels, number: int, target: str) -> bytes:
+        """Return a frame in the transfer syntax `target`; it is kept for a while.
+
+        Raises:
+            WrongState: PIXEL_DATA_UNREADABLE.
+            Exhausted: BUSY.
+            NotFound, DataLoss, Unavailable: as `Pixels.read`.
+        """
+        key = pixels.stored.version, number, target
+        return await self._cache.get(key, self._made(pixels, number, target))
+
+    def frames(
+        self, pixels: Pixels, description: PixelDescription, numbers: Iterable[int], target: str, *, keep: bool
+    ) -> AsyncGenerator[bytes | DicomStoreError]:
+        """Yield frames in the order asked for, with some being made ahead; a frame that fails is its error.
+
+        keep: they may be asked for again.
+        """
+        make = self.frame if keep else self._made
+        return self._in_order(lambda number: make(pixels, number, target), numbers, frame_bytes(description))
+
+    async def _made(self, pixels: Pixels, number: int, target: str) -> bytes:
+        async with self._turns:
+            stored = pixels.stored
+            description = await self.description(pixels)
+            try:
+                data = await pixels.read(number)
+                if len(data) > self._max_frame_bytes:
+                    raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "The frame is larger than what is worked on here.")
+                made = await self._workers.perform(TranscodeFrame(data, description, pixels.syntax, target))
+            except (WrongState, DataLoss) as error:
+                is_missing = error.reason is Reason.BLOB_MISSING
+                await self._damage.found(stored, Damage(is_missing=True) if is_missing else of_frame(number))
+                raise
+            if stored.damage.is_of_frame(number):
+                await self._damage.repaired(stored, of_frame(number))
+            return made
+
+    async def _in_order(
+        self, make: _Making, numbers: Iterable[int], size_bytes: int
+    ) -> AsyncGenerator[bytes | DicomStoreError]:
+        tasks: deque[asyncio.Task[bytes]] = deque()
+        held = 0
+        try:
+            for number in numbers:
+                tasks.append(asyncio.create_task(make(number)))
+                self._ahead_bytes += size_bytes
+                held += size_bytes
+                if len(tasks) <= self._workers.count and self._ahead_bytes <= _AHEAD_BYTES:
+                    continue
+                while len(tasks) > (self._workers.count if self._ahead_bytes <= _AHEAD_BYTES else 0):
+                    yield await _outcome(tasks.popleft())
+                    self._ahead_bytes -= size_bytes
+                    held -= size_bytes
+            while tasks:
+                yield await _outcome(tasks.popleft())
+                self._ahead_bytes -= size_bytes
+                held -= size_bytes
+        finally:
+            self._ahead_bytes -= held
+            await _ended(tasks)
+
+
+def frame_bytes(description: PixelDescription) -> int:
+    """Return the size of an uncompressed frame."""
+    samples = description.rows * description.columns * description.samples_per_pixel
+    return -(-samples * description.bits_allocated // 8)
+
+
+def native_frame_bytes(description: PixelDescription) -> int:
+    """Return the size of a frame in native pixel data, where two pixels of subsampled colour have four samples."""
+    is_subsampled = description.samples_per_pixel == 3 and description.photometric_interpretation in SUBSAMPLED
+    return frame_bytes(replace(description, samples_per_pixel=2) if is_subsampled else description)
+
+
+async def _outcome(task: "asyncio.Task[bytes]") -> bytes | DicomStoreError:
+    try:
+        return await task
+    except DicomStoreError as error:
+        return error
+    finally:
+        task.cancel()
+
+
+async def _ended(tasks: "Collection[asyncio.Task[bytes]]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

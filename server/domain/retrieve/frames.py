@@ -1,0 +1,297 @@
+"""Handing out single frames (PS3.18 section 10.4.1.1.7, spec: retrieve.md section 5): only their bytes are read."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from server.dicom.elements.transfer_syntax import is_defined
+from server.domain.partitions import PartitionGate
+from server.domain.resources import not_found, parse_instance
+from server.domain.retrieve.blob_reader import (
+    AS_STORED,
+    EXPLICIT_LITTLE_ENDIAN,
+    IMPLICIT_LITTLE_ENDIAN,
+    Reading,
+    chained,
+    not_acceptable,
+    range_within,
+)
+from server.domain.retrieve.frame_transcoder import Transcoder
+from server.domain.retrieve.omission import AHEAD_BYTES, Omission, announced
+from server.domain.retrieve.stored_frames import PixelReader, Pixels
+from server.domain.retrieve.transfer_syntax_choice import Acceptable, choose, ranked
+from server.model.errors import DataLoss, DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
+from server.model.instance import StoredInstance
+from server.ports.index import InstanceIndex
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFrame:
+    """A frame in the form it will be sent in; `chunks` raises what becomes of it on the way.
+
+    size_bytes: of the whole frame, even if only a range follows; None if that is not known before.
+    """
+
+    stored: StoredInstance
+    number: int
+    transfer_syntax_uid: str
+    size_bytes: int | None
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedFrame:
+    """A frame that fails although it was expected to be available."""
+
+    stored: StoredInstance
+    number: int
+    error: DicomStoreError
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    offset: int
+    length: int | None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.offset == 0 and self.length is None
+
+
+class RetrieveFrames:
+    """Reads frames."""
+
+    def __init__(
+        self,
+        *,
+        reading: Reading,
+        pixels: PixelReader,
+        transcoder: Transcoder,
+        index: InstanceIndex,
+        gate: PartitionGate,
+    ) -> None:
+        self._reading = reading
+        self._pixels = pixels
+        self._transcoder = transcoder
+        self._index = index
+        self._gate = gate
+
+    async def open(
+        self,
+        *,
+        partition: str,
+        study: str,
+        series: str,
+        instance: str,
+        frames: Sequence[int],
+        acceptable: Sequence[str],
+        qualities: Sequence[float] = (),
+        offset: int = 0,
+        length: int | None = None,
+    ) -> AsyncGenerator[Omission | OpenFrame | FailedFrame]:
+        """Yield frames of one instance in the order asked for, each to be read before the next.
+
+        First comes what is left out, if anything is. A range is for one frame.
+
+        Raises, all before the first frame:
+            InvalidRequest: INVALID_FRAME_NUMBER, INVALID_FIELD, and for the address.
+            NotFound: for the address; NO_PIXEL_DATA; FRAME_NOT_FOUND.
+            WrongState: NOT_ACCEPTABLE_TRANSFER_SYNTAX.
+            OutOfRange: RANGE_NOT_SATISFIABLE.
+            and, if there is no frame that can be sent, what the first one fails with.
+        """
+        if not frames or min(frames) < 1:
+            raise InvalidRequest(Reason.INVALID_FRAME_NUMBER, "Frame numbers must be 1 or greater.", field="frames")
+        part = _Range(offset, length)
+        if not part.is_whole and len(frames) > 1:
+            raise InvalidRequest(Reason.INVALID_FIELD, "A range needs one frame.", field="range")
+        choices = ranked(acceptable, qualities)
+        wanted = await parse_instance(self._gate, partition, study, series, instance)
+        found = await self._pixels.find(wanted, frames)
+        if found is None:
+            raise await not_found(self._index, wanted.ref)
+        pixels = found[1]
+        if pixels is None:
+            raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
+        await pixels.require(frames)
+        target = await self._choose(pixels, choices)
+        omission, ahead_bytes = Omission(), 0
+        if target == pixels.syntax or target in _stored_forms(pixels):
+            frames = await self._readable(pixels, frames, omission)
+            opened = self._stored(pixels, frames, target, part)
+        else:
+            substitute = _acceptable_as_stored(pixels, choices)
+            opened = self._made(pixels, frames, target, part, substitute, omission)
+            ahead_bytes = AHEAD_BYTES
+        async with aclosing(announced(opened, FailedFrame, omission, ahead_bytes=ahead_bytes)) as items:
+            async for item in items:
+                yield item
+
+    async def missing(self, stored: StoredInstance) -> WrongState | None:
+        """Return what an instance has whose pixel data has not all of its frames; None for all others."""
+        found = await self._pixels.find(stored.id, [1])
+        pixels = found[1] if found and found[0].version == stored.version else None
+        if pixels is None or not await pixels.has_frames():
+            return None
+        try:
+            await pixels.require_all()
+        except WrongState as error:
+            return error
+        return None
+
+    async def refusal(
+        self, stored: StoredInstance, acceptable: Sequence[str], qualities: Sequence[float]
+    ) -> DicomStoreError | None:
+        """Return why some frame of an instance is known not to be available in an acceptable form; None if all are.
+
+        None also for an instance without pixel data, and for one that was deleted meanwhile.
+        """
+        choices = ranked(acceptable, qualities)
+        found = await self._pixels.find(stored.id)
+        pixels = found[1] if found and found[0].version == stored.version else None
+        if pixels is None:
+            return None
+        try:
+            target = await self._choose(pixels, choices)
+        except WrongState as error:
+            return error
+        if not stored.damage.frames or target == pixels.syntax or target in _stored_forms(pixels):
+            return None
+        return None if _acceptable_as_stored(pixels, choices) else _undecodable(min(stored.damage.frames))
+
+    async def _choose(self, pixels: Pixels, choices: Acceptable) -> str:
+        """Return the transfer syntax of frames to send."""
+        free = _stored_forms(pixels)
+
+        async def can_be_had(uid: str) -> bool:
+            return await self._transcoder.can_become(pixels, uid)
+
+        chosen = await choose(choices, lambda uid: uid == AS_STORED or uid in free, can_be_had)
+        if chosen is None:
+            raise not_acceptable(pixels.stored.transfer_syntax_uid, await self._transcoder.targets(pixels))
+        return free.get(chosen, pixels.syntax if chosen == AS_STORED else chosen)
+
+    async def _readable(self, pixels: Pixels, numbers: Sequence[int], omission: Omission) -> Sequence[int]:
+        """Return which of several frames can be read, and count the others as left out.
+
+        If the bytes of the instance are known to be damaged, all frames are read for that, else none is.
+
+        Raises: what the first frame fails with, if none can be read.
+        """
+        if not pixels.stored.damage.is_of_bytes or len(numbers) == 1:
+            return numbers
+        readable = []
+        for number in numbers:
+            try:
+                opened = await pixels.open(number)
+                async for _ in opened.chunks:
+                    pass
+            except DataLoss as error:
+                omission.add(pixels.stored, error)
+            else:
+                readable.append(number)
+        if not readable:
+            raise omission.errors[0][1]
+        return readable
+
+    async def _stored(
+        self, pixels: Pixels, numbers: Sequence[int], target: str, part: _Range
+    ) -> AsyncGenerator[OpenFrame | FailedFrame]:
+        """Yield frames as they are stored; the first one is known to be there."""
+        if not part.is_whole:
+            number = numbers[0]
+            size = await pixels.size(number)
+            chunks = await pixels.open_part(number, *range_within(size, part.offset, part.length))
+            yield OpenFrame(pixels.stored, number, target, size, await _begun(chunks))
+            return
+        for at, number in enumerate(numbers):
+            try:
+                opened = await pixels.open(number)
+                chunks = opened.chunks if at else await _begun(opened.chunks)
+            except DicomStoreError as error:
+                yield FailedFrame(pixels.stored, number, error)
+            else:
+                yield OpenFrame(pixels.stored, number, target, opened.size_bytes, chunks)
+
+    async def _made(
+        self,
+        pixels: Pixels,
+        numbers: Sequence[int],
+        target: str,
+        part: _Range,
+        substitute: str | None,
+        omission: Omission,
+    ) -> AsyncGenerator[OpenFrame | FailedFrame]:
+        """Yield frames that are re-encoded.
+
+        One that cannot be decoded is sent as stored if `substitute`, the transfer syntax of that, is not None.
+        Otherwise it is left out if it is one of several and is known not to be decodable.
+        """
+        stored = pixels.stored
+        if substitute is None and len(numbers) > 1:
+            known = [number for number in numbers if stored.damage.is_of_frame(number)]
+            for number in known:
+                omission.add(stored, _undecodable(number))
+            numbers = [number for number in numbers if number not in known]
+        description = await self._transcoder.description(pixels)
+        made = self._transcoder.frames(pixels, description, numbers, target, keep=True)
+        async with aclosing(made):
+            for number in numbers:
+                frame = await anext(made)
+                if isinstance(frame, bytes):
+                    start, length = range_within(len(frame), part.offset, part.length)
+                    yield OpenFrame(stored, number, target, len(frame), self._pieces(frame, start, start + length))
+                elif substitute is not None and isinstance(frame, WrongState):
+                    async for item in self._stored(pixels, [number], substitute, part):
+                        yield item
+                else:
+                    yield FailedFrame(stored, number, frame)
+
+    async def _pieces(self, frame: bytes, start: int, stop: int) -> AsyncIterator[bytes]:
+        while start < stop:
+            end = min(start + self._reading.piece_bytes(), stop)
+            yield frame if end - start == len(frame) else frame[start:end]
+            start = end
+
+
+def _stored_forms(pixels: Pixels) -> dict[str, str]:
+    """Return the transfer syntaxes that need no re-encoding, and what each is sent as.
+
+    Pixel data that is not understood has none: it is only sent as stored, whatever that is. Native frames are little
+    endian in every native transfer syntax that is known.
+    """
+    stored = pixels.stored.transfer_syntax_uid
+    if not pixels.layout.is_understood:
+        return {}
+    if pixels.layout.is_encapsulated or not is_defined(stored):
+        return {stored: stored}
+    return {
+        stored: pixels.syntax,
+        IMPLICIT_LITTLE_ENDIAN: IMPLICIT_LITTLE_ENDIAN,
+        EXPLICIT_LITTLE_ENDIAN: EXPLICIT_LITTLE_ENDIAN,
+    }
+
+
+def _acceptable_as_stored(pixels: Pixels, choices: Acceptable) -> str | None:
+    """Return the transfer syntax in which frames are sent as stored, if that is acceptable."""
+    free = _stored_forms(pixels)
+    for equals in choices:
+        for uid in equals:
+            if uid == AS_STORED and free:
+                return pixels.syntax
+            if uid in free:
+                return free[uid]
+    return None
+
+
+def _undecodable(number: int) -> WrongState:
+    return WrongState(
+        Reason.PIXEL_DATA_UNREADABLE,
+        f"Frame {number} cannot be decoded." if number else "The frames cannot be decoded.",
+    )
+
+
+async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Return a stream of which the first piece has been read."""
+    first = await anext(chunks, b"")
+    return chained(first, chunks)

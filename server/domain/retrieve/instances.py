@@ -1,0 +1,231 @@
+"""Retrieve Instances (PS3.18 section 10.4.1.1.1). What is left out is known before the first piece."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from server.domain.flow.prefetch import closable
+from server.domain.partitions import PartitionGate
+from server.domain.resources import not_found, parse_resource
+from server.domain.retrieve.blob_reader import AS_STORED, Reading, not_acceptable, range_within
+from server.domain.retrieve.instance_transcoder import InstanceTranscoder
+from server.domain.retrieve.omission import Omission, announced
+from server.domain.retrieve.transfer_syntax_choice import Acceptable, choose, ranked
+from server.model.damage import NO_DAMAGE
+from server.model.errors import DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
+from server.model.ids import ResourceRef
+from server.model.instance import StoredInstance
+from server.ports.index import InstanceIndex
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class OpenInstance:
+    """An instance in the form it will be sent in; `chunks` raises what becomes of it on the way."""
+
+    stored: StoredInstance
+    transfer_syntax_uid: str
+    size_bytes: int | None
+    chunks: AsyncGenerator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedInstance:
+    """An instance that fails although it was expected to be available."""
+
+    stored: StoredInstance
+    error: DicomStoreError
+
+
+class RetrieveInstances:
+    """Reads studies, series and instances."""
+
+    def __init__(
+        self, *, reading: Reading, transcoder: InstanceTranscoder, index: InstanceIndex, gate: PartitionGate
+    ) -> None:
+        self._reading = reading
+        self._transcoder = transcoder
+        self._index = index
+        self._gate = gate
+
+    async def open(
+        self,
+        *,
+        partition: str,
+        study: str,
+        series: str,
+        instance: str,
+        acceptable: Sequence[str],
+        qualities: Sequence[float] = (),
+        offset: int = 0,
+        length: int | None = None,
+    ) -> AsyncGenerator[Omission | OpenInstance | FailedInstance]:
+        """Find a study, series or instance and yield its instances by version, each to be read before the next.
+
+        First comes what is left out, if anything is. A range is for one instance as stored. What is re-encoded is begun
+        before it is yielded.
+
+        Raises, all before the first item:
+            InvalidRequest, NotFound: for the address.
+            WrongState: NOT_ACCEPTABLE_TRANSFER_SYNTAX when no instance is available.
+            OutOfRange: RANGE_NOT_SATISFIABLE.
+            and, if there is only one instance, what it fails with at its first frame.
+        """
+        choices = ranked(acceptable, qualities)
+        ref = await parse_resource(self._gate, partition, study, series, instance)
+        page = await self._index.find(ref, 0, _PAGE)
+        if not page:
+            raise await not_found(self._index, ref)
+        if offset or length is not None:
+            yield await self._part(ref, page[0], choices, offset, length)
+            return
+        omission, last = await self._omission(ref, page, choices)
+        items = announced(self._items(ref, page, choices, omission, last), FailedInstance, omission)
+        async with aclosing(items):
+            async for item in items:
+                yield item
+
+    async def _items(
+        self,
+        ref: ResourceRef,
+        page: Sequence[StoredInstance],
+        choices: Acceptable,
+        omission: Omission,
+        last: int | None,
+    ) -> AsyncGenerator[OpenInstance | FailedInstance]:
+        """Yield what is not left out, as far as the version `last`."""
+        async for stored in self._all(ref, page):
+            if last is not None and stored.version > last:
+                return
+            if omission.count and stored in omission:
+                continue
+            if stored.damage is NO_DAMAGE and _is_acceptable_as_stored(stored, choices[:1]):
+                yield self._as_stored(stored)
+                continue
+            try:
+                opened = await self._open(stored, choices)
+            except NotFound:  # it was deleted meanwhile, and is no part of the resource any more
+                if ref.instance is not None:
+                    raise
+                continue
+            except DicomStoreError as error:
+                yield FailedInstance(stored, error)
+                continue
+            async with aclosing(opened.chunks):
+                yield opened
+
+    async def _open(self, stored: StoredInstance, choices: Acceptable) -> OpenInstance:
+        """Return an instance in the best form. If it turns out that it cannot be re-encoded, that is the stored one.
+
+        Raises:
+            WrongState: NOT_ACCEPTABLE_TRANSFER_SYNTAX, PIXEL_DATA_UNREADABLE.
+            and as `InstanceTranscoder.open`.
+        """
+        target = await self._choose(stored, choices)
+        if target is None:
+            raise await self._refusal(stored)
+        if target != AS_STORED:
+            try:
+                chunks = await self._transcoder.open(stored, target)
+            except (WrongState, InvalidRequest):
+                if not _is_acceptable_as_stored(stored, choices):
+                    raise
+            else:
+                return OpenInstance(stored, target, None, chunks)
+        return self._as_stored(stored)
+
+    def _as_stored(self, stored: StoredInstance) -> OpenInstance:
+        return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, self._reading.read(stored))
+
+    async def _part(
+        self, ref: ResourceRef, stored: StoredInstance, choices: Acceptable, offset: int, length: int | None
+    ) -> OpenInstance:
+        if ref.instance is None or await self._choose(stored, choices) != AS_STORED:
+            raise InvalidRequest(Reason.INVALID_FIELD, "A range needs one instance in its stored form.", field="range")
+        offset, length = range_within(stored.size_bytes, offset, length)
+        chunks = closable(self._reading.read(stored, offset, length))
+        return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, chunks)
+
+    async def _all(self, ref: ResourceRef, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
+        """Yield the instances of `page`, the first one, and of those that follow."""
+        while page:
+            for stored in page:
+                yield stored
+            page = await self._index.find(ref, page[-1].version, _PAGE) if len(page) == _PAGE else ()
+
+    async def _omission(
+        self, ref: ResourceRef, page: Sequence[StoredInstance], choices: Acceptable
+    ) -> tuple[Omission, int | None]:
+        """Return what is known to be unavailable, and the version of the last instance looked at; None is any.
+
+        One instance alone is tried whatever is known of its bytes. If the stored form is acceptable, only instances
+        with recorded damage can be unavailable, and nothing else is looked at.
+        """
+        omission = Omission()
+        last: int | None = None
+        if _accepts_any_stored_form(choices):
+            async for stored in self._damaged(ref, page):
+                if ref.instance is None and (lost := await self._reading.lost(stored)) is not None:
+                    omission.add(stored, lost)
+            return omission, last
+        async for stored in self._all(ref, page):
+            last = stored.version
+            if stored.damage is NO_DAMAGE and _is_acceptable_as_stored(stored, choices):
+                continue
+            try:
+                lost = await self._reading.lost(stored) if ref.instance is None else None
+                if lost is not None:
+                    omission.add(stored, lost)
+                elif await self._choose(stored, choices) is None:
+                    omission.add(stored, await self._refusal(stored) if omission.needs_error else _UNAVAILABLE)
+            except NotFound:  # it was deleted meanwhile
+                if ref.instance is not None:
+                    raise
+        return omission, last
+
+    async def _damaged(self, ref: ResourceRef, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
+        """Yield the instances that are known to be damaged; `page` is the first one."""
+        for stored in page:
+            if stored.damage is not NO_DAMAGE:
+                yield stored
+        is_full = len(page) == _PAGE
+        while is_full:
+            page = await self._index.damaged(ref, page[-1].version, _PAGE)
+            for stored in page:
+                yield stored
+            is_full = len(page) == _PAGE
+
+    async def _choose(self, stored: StoredInstance, choices: Acceptable) -> str | None:
+        """Return the transfer syntax to re-encode an instance in, `AS_STORED`, or None if no form is acceptable.
+
+        Raises:
+            NotFound: it was deleted meanwhile.
+        """
+        transcoder = self._transcoder
+        chosen = await choose(
+            choices, lambda uid: _is_stored_form(stored, uid), lambda uid: transcoder.can_become(stored, uid)
+        ) or await choose(choices, lambda uid: False, lambda uid: transcoder.can_be_named(stored, uid))
+        return AS_STORED if chosen is not None and _is_stored_form(stored, chosen) else chosen
+
+    async def _refusal(self, stored: StoredInstance) -> DicomStoreError:
+        """Return why no acceptable form is available. Raises: as `_choose`."""
+        return not_acceptable(stored.transfer_syntax_uid, await self._transcoder.targets(stored))
+
+
+_UNAVAILABLE = WrongState(
+    Reason.NOT_ACCEPTABLE_TRANSFER_SYNTAX, "The instance is not available in an acceptable transfer syntax."
+)
+
+
+def _is_stored_form(stored: StoredInstance, uid: str) -> bool:
+    """Say whether a transfer syntax is what the stored bytes are encoded in."""
+    return uid == AS_STORED or (uid == stored.transfer_syntax_uid and not stored.is_mislabelled)
+
+
+def _accepts_any_stored_form(choices: Acceptable) -> bool:
+    return any(AS_STORED in equals for equals in choices)
+
+
+def _is_acceptable_as_stored(stored: StoredInstance, choices: Acceptable) -> bool:
+    return any(_is_stored_form(stored, uid) for equals in choices for uid in equals)

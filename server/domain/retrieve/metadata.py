@@ -1,0 +1,120 @@
+"""Handing out metadata (PS3.18 section 10.4.1.1.2, spec: retrieve.md section 6), in pages."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+
+from server.dicom.elements.fields import Fields, fields
+from server.domain.partitions import PartitionGate
+from server.domain.resources import not_found, parse_resource
+from server.domain.retrieve.blob_reader import Reading
+from server.model.errors import InvalidRequest, Reason
+from server.model.ids import ResourceRef
+from server.model.instance import InstanceMetadata, ResourceState
+from server.ports.index import InstanceIndex
+
+_FIRST_METADATA_PAGE = 20
+_MOST_METADATA_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class OpenMetadata:
+    """The state of a resource and its data sets, in pages that are never empty."""
+
+    state: ResourceState
+    pages: AsyncIterator[Sequence[InstanceMetadata]]
+
+
+class RetrieveMetadata:
+    """Reads metadata."""
+
+    def __init__(self, *, reading: Reading, index: InstanceIndex, gate: PartitionGate) -> None:
+        self._reading = reading
+        self._index = index
+        self._gate = gate
+
+    async def open(
+        self,
+        *,
+        partition: str,
+        study: str,
+        series: str,
+        instance: str,
+        known: ResourceState | None,
+        include_fields: Sequence[str] = (),
+        exclude_fields: Sequence[str] = (),
+        limit: int = 0,
+        offset: int = 0,
+    ) -> OpenMetadata:
+        """Open the metadata of a resource; there are no pages if its state is the `known` one.
+
+        Instances come by version. What is stored after the state was read is left out; what is deleted meanwhile may be
+        missing. Of data sets before `offset` only the versions are read.
+
+        Args:
+            include_fields, exclude_fields: see `server.dicom.elements.fields`.
+            limit: most data sets; 0 is all.
+            offset: data sets that are passed over first.
+
+        Raises:
+            InvalidRequest, NotFound: for the address; INVALID_FIELD, limit or offset is negative.
+        """
+        for name, number in (("limit", limit), ("offset", offset)):
+            if number < 0:
+                raise InvalidRequest(Reason.INVALID_FIELD, f"{name} must be 0 or greater.", field=name)
+        ref = await parse_resource(self._gate, partition, study, series, instance)
+        state = await self._index.state(ref)
+        if state is None:
+            raise await not_found(self._index, ref)
+        if state == known:
+            return OpenMetadata(state, _nothing())
+        after = await self._index.version_at(ref, offset - 1) if offset else 0
+        if after is None:
+            return OpenMetadata(state, _nothing())
+        pages = self._metadata(ref, state, after)
+        if limit:
+            pages = _at_most(limit, pages)
+        wanted = fields(include_fields, exclude_fields)
+        return OpenMetadata(state, _selected(wanted, pages) if wanted else pages)
+
+    async def _metadata(
+        self, ref: ResourceRef, state: ResourceState, after: int
+    ) -> AsyncIterator[Sequence[InstanceMetadata]]:
+        """Yield pages: the first is small and soon there, the others have the number of rows that its size allows."""
+        limit = _FIRST_METADATA_PAGE
+        while after < state.max_version and (page := await self._index.metadata(ref, after, limit)):
+            after = page[-1].version
+            if after > state.max_version:
+                page = [item for item in page if item.version <= state.max_version]
+            if page:
+                yield page
+                mean_bytes = sum(len(item.dicom_json) for item in page) // len(page)
+                limit = max(1, min(_MOST_METADATA_ROWS, self._reading.piece_bytes() // 2 // (mean_bytes + 1)))
+
+
+async def _at_most(
+    limit: int, pages: AsyncIterator[Sequence[InstanceMetadata]]
+) -> AsyncIterator[Sequence[InstanceMetadata]]:
+    """Yield so many data sets of pages."""
+    async for page in pages:
+        yield page[:limit]
+        limit -= len(page)
+        if limit <= 0:
+            return
+
+
+async def _selected(
+    wanted: Fields, pages: AsyncIterator[Sequence[InstanceMetadata]]
+) -> AsyncIterator[Sequence[InstanceMetadata]]:
+    """Yield pages of data sets with the wanted attributes only."""
+    async for page in pages:
+        yield await asyncio.to_thread(_select, wanted, page)
+
+
+def _select(wanted: Fields, page: Sequence[InstanceMetadata]) -> list[InstanceMetadata]:
+    return [replace(item, dicom_json=wanted.of(item.dicom_json)) for item in page]
+
+
+async def _nothing() -> AsyncIterator[Sequence[InstanceMetadata]]:
+    for page in list[Sequence[InstanceMetadata]]():
+        yield page

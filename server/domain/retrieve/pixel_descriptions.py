@@ -1,0 +1,94 @@
+"""What data sets say of their pixels, out of metadata that may have many megabytes."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakValueDictionary
+
+import orjson
+
+from server.dicom.elements.fields import Fields
+from server.model.errors import NotFound, Reason
+from server.model.ids import Version
+from server.model.instance import StoredInstance
+from server.ports.index import InstanceIndex
+
+Attributes = Mapping[str, Any]
+"""Elements of DICOM JSON by tag."""
+
+_TAGS = frozenset(
+    [
+        *("00280002", "00280004", "00280006", "00280008", "00280010", "00280011"),
+        *("00280100", "00280101", "00280102", "00280103", "00282110", "00282112", "00282114"),
+        *("7FE00001", "7FE00002", "7FE00008", "7FE00009", "7FE00010"),
+        *(f"60{group:02X}{element}" for group in range(0, 0x20, 2) for element in ("0100", "3000")),
+    ]
+)
+"""What `server.dicom.pixel_data.image_pixel_module` looks at."""
+
+_PER_FRAME_GROUPS = b',"52009230":{"vr":"SQ","Value":['
+_END_OF_SEQUENCE = b'}]},"'
+
+_FIELDS = Fields(_TAGS, frozenset())
+_KEPT = 1000
+_LARGE_BYTES = 1 << 16
+
+
+class Descriptions:
+    """Reads them, and keeps those of the last thousand instances, which never change.
+
+    Metadata is read once for all who wait for it: a viewer asks for many tiles of a slide at once. All use is from one
+    event loop.
+    """
+
+    def __init__(self, index: InstanceIndex) -> None:
+        self._index = index
+        self._kept: OrderedDict[Version, Attributes] = OrderedDict()
+        self._finding: WeakValueDictionary[Version, asyncio.Lock] = WeakValueDictionary()
+
+    async def of(self, stored: StoredInstance) -> Attributes:
+        """Return the elements of a data set that matter for its pixels.
+
+        Raises:
+            NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
+        """
+        lock = self._finding.get(stored.version)
+        if lock is None:
+            self._finding[stored.version] = lock = asyncio.Lock()
+        async with lock:
+            if stored.version not in self._kept:
+                self._kept[stored.version] = await self._find(stored)
+                if len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(stored.version)
+            return self._kept[stored.version]
+
+    async def _find(self, stored: StoredInstance) -> Attributes:
+        found = await self._index.metadata(stored.id.ref, stored.version - 1, 1)
+        if not found or found[0].version != stored.version:
+            raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
+        metadata = found[0].dicom_json
+        return await asyncio.to_thread(_picked, metadata) if len(metadata) > _LARGE_BYTES else _picked(metadata)
+
+
+def _picked(metadata: bytes) -> Attributes:
+    picked = _around_frames(metadata) or orjson.loads(_FIELDS.of(metadata))
+    return {tag: element for tag, element in picked.items() if tag in _TAGS}
+
+
+def _around_frames(metadata: bytes) -> dict[str, Any] | None:
+    """Return a data set without the groups of single frames, which may be nearly all of it, and perhaps more without
+    sequences next to them; None if it isn't cut so easily.
+
+    Tags ascend, so what is wanted lies before and after. A cut within something else leaves what is no JSON.
+    """
+    start, stop = metadata.find(_PER_FRAME_GROUPS), metadata.rfind(_END_OF_SEQUENCE)
+    if not 0 <= start < stop:
+        return None
+    try:
+        before: dict[str, Any] = orjson.loads(metadata[:start] + b"}")
+        after: dict[str, Any] = orjson.loads(b"{" + metadata[stop + len(_END_OF_SEQUENCE) - 1 :])
+    except orjson.JSONDecodeError:
+        return None
+    return before | after

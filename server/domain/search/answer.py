@@ -1,0 +1,226 @@
+"""Which attributes a search answers with, and where they come from (spec/search.md section 5).
+
+Most are kept by the index; of those about a level below the matches, the newest instance decides. Some are computed,
+and only at their own level. Any other comes from the metadata of the newest matching instance, which costs reading it.
+"""
+
+import base64
+import functools
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from server.dicom.matching.attributes import KEPT_TAGS, is_empty
+from server.dicom.matching.query_tags import Owned, is_private, places
+from server.domain.search import record_key
+from server.model.ids import ResourceRef
+from server.model.search.query import Level, Match
+from server.model.search.return_keys import TAG, Kept, line_of
+
+INSTANCE_AVAILABILITY = "00080056"
+MODALITIES_IN_STUDY = "00080061"
+NUMBER_OF_STUDY_RELATED_SERIES = "00201206"
+NUMBER_OF_STUDY_RELATED_INSTANCES = "00201208"
+NUMBER_OF_SERIES_RELATED_INSTANCES = "00201209"
+
+_COUNTED: Mapping[str, Level] = {
+    MODALITIES_IN_STUDY: Level.STUDY,
+    NUMBER_OF_STUDY_RELATED_SERIES: Level.STUDY,
+    NUMBER_OF_STUDY_RELATED_INSTANCES: Level.STUDY,
+    NUMBER_OF_SERIES_RELATED_INSTANCES: Level.SERIES,
+}
+
+_RETRIEVE_URL = "00081190"
+_RECORD_KEY = "0008041B"
+_ONLINE = line_of(INSTANCE_AVAILABILITY, {"vr": "CS", "Value": ["ONLINE"]})
+_PIXEL_DATA = "7FE00010"
+_NEVER_IN_METADATA = frozenset({*_COUNTED, INSTANCE_AVAILABILITY, _RETRIEVE_URL, _RECORD_KEY, _PIXEL_DATA})
+"""Not worth reading metadata for: values of the moment, the caller's addresses, places in the order, pixels."""
+
+_MANY_TAGS = 64
+"""Selections of more are not remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The attributes to answer with, by where they come from.
+
+    newest, newest_levels: of the newest instance of the match; they are kept at these levels below it.
+    retrieve_url_base: what Retrieve URL begins with; empty without it.
+    owners: private attributes that are looked for by their creator, as each data set may have them in another block.
+    """
+
+    level: Level
+    kept: frozenset[str]
+    counted: frozenset[str]
+    newest: frozenset[str]
+    newest_levels: frozenset[Level]
+    from_metadata: frozenset[str]
+    availability: bool
+    record_key: bool
+    retrieve_url_base: str
+    owners: tuple[Owned, ...]
+
+    @property
+    def needs_metadata(self) -> bool:
+        """Whether something comes from metadata only."""
+        return bool(self.from_metadata or self.owners)
+
+
+def select(
+    level: Level,
+    tags: Collection[str],
+    all_of: Iterable[Level],
+    retrieve_url_base: str = "",
+    owners: Collection[Owned] = (),
+) -> Selection:
+    """Return where the attributes `tags` of matches at `level` come from, with all that is kept at levels `all_of`.
+
+    Without a base there is no Retrieve URL. Of `owners`, each match has its own place.
+    """
+    choose = _selection if len(tags) > _MANY_TAGS else _known_selection
+    base = retrieve_url_base if _RETRIEVE_URL in tags else ""
+    return choose(level, frozenset(tags).difference(tag for tag, _ in owners), frozenset(all_of), base, tuple(owners))
+
+
+def _selection(
+    level: Level, tags: frozenset[str], all_of: frozenset[Level], retrieve_url_base: str, owners: tuple[Owned, ...]
+) -> Selection:
+    kept_here = frozenset().union(*(KEPT_TAGS[kept] for kept in Level if kept <= level))
+    newest = {kept: (KEPT_TAGS[kept] & tags) - kept_here for kept in Level if kept > level}
+    kept_below = frozenset().union(*newest.values())
+    everything = [KEPT_TAGS[kept] for kept in all_of]
+    return Selection(
+        level=level,
+        kept=(kept_here & tags).union(*everything),
+        counted=frozenset(tag for tag in tags if _COUNTED.get(tag) is level),
+        newest=kept_below,
+        newest_levels=frozenset(kept for kept, below in newest.items() if below),
+        from_metadata=tags.union(_creators(tags)) - kept_here - kept_below - _NEVER_IN_METADATA,
+        availability=INSTANCE_AVAILABILITY in tags or bool(everything),
+        record_key=_RECORD_KEY in tags,
+        retrieve_url_base=retrieve_url_base,
+        owners=owners,
+    )
+
+
+_known_selection = functools.lru_cache(maxsize=256)(_selection)  # most requests ask for the same
+
+
+def _creators(tags: Iterable[str]) -> Iterator[str]:
+    """Yield the tags that say whose the private ones among `tags` are (PS3.5 section 7.8.1)."""
+    for tag in tags:
+        if is_private(tag):
+            yield f"{tag[:4]}00{tag[4:6]}"
+
+
+class Answers:
+    """Makes the answers of one search: the selected attributes that a match has, as canonical DICOM JSON.
+
+    Elements that the index keeps are copied as they are. Those of a level above are looked at once for all matches
+    that share them.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._is_plain = not (
+            selection.counted
+            or selection.availability
+            or selection.record_key
+            or selection.needs_metadata
+            or selection.newest
+            or selection.retrieve_url_base
+        )
+        self._above: dict[tuple[Kept, ...], dict[str, str]] = {}
+        self._modalities: dict[tuple[str, ...], str] = {}
+        self._url_line = line_of(_RETRIEVE_URL, {"vr": "UR", "Value": [selection.retrieve_url_base]}).removesuffix(
+            '"]}'
+        )
+
+    def of(self, match: Match) -> bytes:
+        """Return the answer for a match."""
+        wanted = self._selection.kept
+        lines = [line for line in match.kept[-1].split("\n") if line[TAG] in wanted]
+        if len(match.kept) > 1:
+            lines = list((self._lines_above(match.kept[:-1]) | {line[TAG]: line for line in lines}).values())
+        elif self._is_plain:
+            return f"{{{','.join(lines)}}}".encode()
+        if not self._is_plain:
+            lines += self._lines_not_kept(match)
+        lines.sort()  # as the tags they begin with
+        return f"{{{','.join(lines)}}}".encode()
+
+    def _lines_above(self, kept: tuple[Kept, ...]) -> dict[str, str]:
+        lines = self._above.get(kept)
+        if lines is None:
+            wanted = self._selection.kept
+            lines = {line[TAG]: line for text in kept for line in text.split("\n") if line[TAG] in wanted}
+            self._above[kept] = lines
+        return lines
+
+    def _lines_not_kept(self, match: Match) -> Iterator[str]:
+        """Generate what is not kept at the level of the match or above, none of it empty."""
+        selection = self._selection
+        yield from self._lines_below(match.newest)
+        yield from self._lines_counted(match)
+        if selection.availability:
+            yield _ONLINE
+        if selection.record_key:
+            yield self._record_key_line(match)
+        if selection.retrieve_url_base:
+            yield f'{self._url_line}{_path(match.resource)}"]}}'
+        if selection.needs_metadata and match.metadata is not None:
+            metadata: dict[str, Any] = orjson.loads(match.metadata)
+            wanted = selection.from_metadata.union(places(selection.owners, metadata) if selection.owners else ())
+            for tag in wanted & metadata.keys():
+                if (element := _without_bulk(metadata[tag])) is not None and not is_empty(element):
+                    yield line_of(tag, element)
+
+    def _lines_below(self, newest: tuple[Kept, ...]) -> Iterable[str]:
+        wanted = self._selection.newest
+        return {line[TAG]: line for text in newest for line in text.split("\n") if line[TAG] in wanted}.values()
+
+    def _lines_counted(self, match: Match) -> Iterator[str]:
+        for tag in self._selection.counted:
+            if tag == MODALITIES_IN_STUDY:
+                if match.modalities:
+                    yield self._modalities_line(match.modalities)
+            else:
+                count = match.series_count if tag == NUMBER_OF_STUDY_RELATED_SERIES else match.instance_count
+                yield f'"{tag}":{{"vr":"IS","Value":[{count}]}}'
+
+    def _record_key_line(self, match: Match) -> str:
+        key = record_key.make(match.key, self._selection.level, match.resource.partition)
+        return f'"{_RECORD_KEY}":{{"vr":"OB","InlineBinary":"{base64.b64encode(key).decode()}"}}'
+
+    def _modalities_line(self, modalities: tuple[str, ...]) -> str:
+        line = self._modalities.get(modalities)
+        if line is None:
+            line = line_of(MODALITIES_IN_STUDY, {"vr": "CS", "Value": sorted(set(modalities))})
+            self._modalities[modalities] = line
+        return line
+
+
+def _path(resource: ResourceRef) -> str:
+    """Return where a match is below the base of URLs (PS3.18 section 10.4.1); UIDs need no escapes."""
+    if resource.instance is not None:
+        return f"/studies/{resource.study}/series/{resource.series}/instances/{resource.instance}"
+    if resource.series is not None:
+        return f"/studies/{resource.study}/series/{resource.series}"
+    return f"/studies/{resource.study}"
+
+
+def _without_bulk(element: dict[str, Any]) -> dict[str, Any] | None:
+    """Return an element of metadata without bulk values at any depth; None if it is one."""
+    if "BulkDataURI" in element:
+        return None
+    if element.get("vr") != "SQ":
+        return element
+    return {**element, "Value": [_item_without_bulk(item) for item in element.get("Value", ())]}
+
+
+def _item_without_bulk(item: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    slim = ((tag, _without_bulk(element)) for tag, element in item.items())
+    return {tag: element for tag, element in slim if element is not None}

@@ -1,0 +1,153 @@
+"""Attributes that an administrator makes searchable (spec/extended-query-tags.md)."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from server.dicom.matching.query_tags import new_tag, registered_tag
+from server.domain.limits import MAX_TAGS
+from server.domain.limits import page_size as size_of
+from server.domain.search import page_token
+from server.model.errors import InvalidRequest, NotFound, Reason
+from server.model.instance import Finding
+from server.model.operation import Operation
+from server.model.search.query import Level
+from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagError, TagFault
+from server.ports.tags import Tags
+
+_LONGEST_REQUEST_ID = 64
+_ALL_TAGS = b"extended query tags"
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTag:
+    """A tag as somebody asks for it; fields are those of `NewExtendedQueryTag`, `level` is None if it is no level."""
+
+    path: str
+    vr: str
+    private_creator: str
+    level: Level | None
+
+
+class ExtendedQueryTags:
+    """Adds, shows, changes and deletes tags."""
+
+    def __init__(self, *, tags: Tags, now: Callable[[], datetime]) -> None:
+        self._tags = tags
+        self._now = now
+
+    async def add(self, wanted: Sequence[WantedTag], request_id: str = "") -> Operation:
+        """Add tags, all or none, and start the operation that indexes what is stored.
+
+        Raises:
+            InvalidRequest: INVALID_TAG, INVALID_FIELD.
+            AlreadyExists: TAG_ALREADY_EXISTS.
+            WrongState: OPERATION_RUNNING.
+            Exhausted: TOO_MANY_TAGS.
+        """
+        if len(request_id) > _LONGEST_REQUEST_ID:
+            raise InvalidRequest(
+                Reason.INVALID_FIELD, f"A request_id has at most {_LONGEST_REQUEST_ID} characters.", field="request_id"
+            )
+        new = _understood(wanted)
+        return await self._tags.add(new, uuid.uuid4().hex, request_id, MAX_TAGS, self._now())
+
+    async def list(self, *, page_size: int, page_token: str, skip: int) -> tuple[Sequence[Tag], str]:
+        """Return a page of tags in the order they were added, and the token of the next, empty at the end.
+
+        Raises:
+            InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+        size, after = _page(page_size, page_token, skip, _ALL_TAGS)
+        found = await self._tags.list(after, 0 if page_token else skip, size + 1)
+        return found[:size], _next(found[size - 1].key if len(found) > size else None, _ALL_TAGS)
+
+    async def get(self, path: str) -> Tag:
+        """Return one. Raises InvalidRequest (INVALID_TAG), NotFound (TAG_NOT_FOUND)."""
+        tag = registered_tag(path)
+        return _there(await self._tags.get(tag), tag)
+
+    async def set_query_status(self, path: str, status: QueryStatus) -> Tag:
+        """Set whether searches may use a tag. Raises: as `get`."""
+        tag = registered_tag(path)
+        return _there(await self._tags.set_query_status(tag, status), tag)
+
+    async def delete(self, path: str) -> None:
+        """Delete a tag and all that is indexed by it. Raises: as `get`."""
+        tag = registered_tag(path)
+        if not await self._tags.delete(tag):
+            raise _not_found(tag)
+
+    async def errors(self, path: str, *, page_size: int, page_token: str, skip: int) -> tuple[Sequence[TagError], str]:
+        """Return a page of a tag's errors in the order they were found, and the token of the next.
+
+        Raises:
+            InvalidRequest: INVALID_TAG, INVALID_FIELD, INVALID_PAGE_TOKEN.
+            NotFound: TAG_NOT_FOUND.
+        """
+        tag = await self.get(path)
+        identity = b"errors of " + tag.new.tag.encode()
+        size, after = _page(page_size, page_token, skip, identity)
+        found = await self._tags.errors(tag.key, after, 0 if page_token else skip, size + 1)
+        last = found[size - 1][0] if len(found) > size else None
+        return [error for _, error in found[:size]], _next(last, identity)
+
+    async def finish_deletions(self) -> None:
+        """Delete for good what somebody who was deleting it left behind."""
+        await self._tags.finish_deletions()
+
+
+def _understood(wanted: Sequence[WantedTag]) -> list[NewTag]:
+    if not wanted:
+        raise InvalidRequest(Reason.INVALID_TAG, "There is no tag to add.", field="tags")
+    new: list[NewTag] = []
+    for number, one in enumerate(wanted):
+        try:
+            if not one.path.strip():
+                message = "The Dicom Tag Property Path must be specified and must not be null, empty or whitespace"
+                raise InvalidRequest(Reason.INVALID_TAG, message, field="path")
+            if one.level is None:
+                message = "The Dicom Tag Property Level must be specified and must not be null, empty or whitespace"
+                raise InvalidRequest(Reason.INVALID_TAG, message, field="level")
+            tag = new_tag(one.path, one.vr, one.private_creator, one.level)
+            if any(tag.tag == other.tag for other in new):
+                raise InvalidRequest(Reason.INVALID_TAG, "The attribute is in the list twice.", field="path")
+        except InvalidRequest as refused:
+            field = f"[{number}].{_named(refused.metadata.get('field', ''))}"
+            message = f"The field '{field}' in request body is invalid: {refused.message}"
+            raise InvalidRequest(refused.reason, message, field=field) from refused
+        new.append(tag)
+    return new
+
+
+def _named(field: str) -> str:
+    """Return a field's name as messages have it."""
+    return {"vr": "VR"}.get(field, "".join(part.capitalize() for part in field.split("_")))
+
+
+def _page(page_size: int, token: str, skip: int, identity: bytes) -> tuple[int, int]:
+    """Return the size of a page and the key it begins after."""
+    if skip < 0:
+        raise InvalidRequest(Reason.INVALID_FIELD, "skip must not be negative.", field="skip")
+    return size_of(page_size), page_token.read(token, identity) if token else 0
+
+
+def _next(last: int | None, identity: bytes) -> str:
+    return "" if last is None else page_token.make(last, identity)
+
+
+def _there(tag: Tag | None, path: str) -> Tag:
+    if tag is None:
+        raise _not_found(path)
+    return tag
+
+
+def _not_found(path: str) -> NotFound:
+    return NotFound(Reason.TAG_NOT_FOUND, "There is no such extended query tag.", path=path)
+
+
+def finding(tag: NewTag, fault: TagFault) -> Finding:
+    """Return what is said of an instance that is refused because of what it has for a tag."""
+    message = f"Dicom element '{tag.keyword or tag.tag}' failed validation for VR '{tag.vr}': {fault.message}"
+    return Finding(tag.tag, tag.keyword, tag.vr, message)

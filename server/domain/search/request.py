@@ -1,0 +1,295 @@
+"""What a search request means (spec/search.md sections 1 to 5, PS3.18 section 10.6).
+
+A request is understood as far as an index needs it and no further: names become search keys, values become
+conditions, and the attributes to return become a selection. What can't be used is left out and reported, or
+refused when the caller is strict.
+"""
+
+import functools
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import orjson
+
+from server.dicom.elements.keywords import Path, path_of
+from server.dicom.matching import normalise
+from server.dicom.matching.attributes import TIMEZONE_OFFSET_FROM_UTC, SearchKey, search_key
+from server.dicom.matching.date_time_ranges import take_moments
+from server.dicom.matching.matching import WILDCARD_VRS, conditions
+from server.dicom.matching.query_tags import Owned, is_private
+from server.domain.search import page_token, record_key
+from server.domain.search.answer import Selection, select
+from server.model.errors import InvalidRequest, Reason
+from server.model.ids import PartitionName, ResourceRef, parse_uid
+from server.model.search.query import Condition, Level, Query
+
+DEFAULT_PAGE_SIZE = 100
+"""Matches on a page when the request leaves it open."""
+
+MAX_PAGE_SIZE = 200
+"""Most matches on a page."""
+
+_DATES_AND_TIMES = frozenset({"DA", "TM", "DT"})
+
+_LONGEST_KNOWN = 64
+"""Characters of names that are remembered."""
+
+
+_SHOWN_NAME = re.compile(r"[A-Za-z0-9._(),]{1,64}")
+
+_NO_TAGS: Mapping[str, SearchKey] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An attribute and the values of which any may match, as the caller wrote them."""
+
+    attribute: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """A search as the caller wrote it; fields are those of `SearchRequest` in search_service.proto.
+
+    partition, study, series: the scope; empty is "not given".
+    """
+
+    level: Level
+    partition: str = ""
+    study: str = ""
+    series: str = ""
+    terms: tuple[Term, ...] = ()
+    fuzzy_matching: bool = False
+    empty_value_matching: bool = False
+    include_attributes: tuple[str, ...] = ()
+    include_all: bool = False
+    page_size: int = 0
+    page_token: str = ""
+    prior_record_key: bytes = b""
+    skip: int = 0
+    strict: bool = False
+    total_count: bool = False
+    retrieve_url_base: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """A request with nothing left to look up or check.
+
+    query: asks for one match more than `page_size`, to know whether there is a next page.
+    selection: what to return of each match.
+    ignored: attributes that can't be used, as the caller wrote them.
+    identity: equal for two requests if a page token of one is good for the other.
+    """
+
+    query: Query
+    page_size: int
+    selection: Selection
+    ignored: tuple[str, ...]
+    identity: bytes
+
+
+def levels_of(request: SearchRequest) -> frozenset[Level]:
+    """Return the levels a query reaches: below what its scope fixes, down to its own (spec/search.md section 1)."""
+    return _between(Level.SERIES if request.series else Level.STUDY if request.study else None, request.level)
+
+
+@functools.cache
+def _between(fixed: Level | None, level: Level) -> frozenset[Level]:
+    return frozenset(reached for reached in Level if (fixed or 0) < reached <= level) | {level}
+
+
+def private_attributes(request: SearchRequest) -> Iterator[str]:
+    """Yield the private attributes to return, as eight hex digits; one may be an extended query tag with a creator."""
+    for path in map(_path_of, request.include_attributes):
+        if path is not None and is_private(path[0]):
+            yield path[0]
+
+
+def unknown_attributes(request: SearchRequest) -> Iterator[str]:
+    """Yield the attributes of terms that may be extended query tags, once each, as written."""
+    for attribute in dict.fromkeys(term.attribute for term in request.terms):
+        path = _path_of(attribute)
+        if path is not None and len(path) == 1 and search_key(attribute) is None:
+            yield attribute
+
+
+def understand(
+    request: SearchRequest,
+    partition: PartitionName,
+    tags: Mapping[str, SearchKey] = _NO_TAGS,
+    owners: Collection[Owned] = (),
+) -> Understood:
+    """Return what a request means in a partition, with the keys of the `tags` that its terms are about.
+
+    `owners` are the private tags among what is returned whose creator is known.
+
+    With a page token, `skip` has been served by the first page and is not looked at again. A prior record key is part
+    of the query that a token belongs to: it says where the first page starts.
+
+    Raises:
+        InvalidRequest: INVALID_UID, INVALID_FIELD, INVALID_QUERY, INVALID_PAGE_TOKEN,
+            UNSUPPORTED_ATTRIBUTE (when strict).
+    """
+    page_size = _page_size(request)
+    scope = _scope(request, partition)
+    ignored: dict[str, None] = {}
+    terms, offset = _usable_terms(request, scope, tags, ignored)
+    returned = _included_tags(request, scope, ignored) | {key.path[0] for key in terms}
+    if offset is not None:
+        returned.add(TIMEZONE_OFFSET_FROM_UTC)
+    all_of = levels_of(request) if request.include_all else ()
+    selection = select(request.level, returned, all_of, request.retrieve_url_base, owners)
+    prior = record_key.read(request.prior_record_key, request.level, partition) if request.prior_record_key else None
+    identity = _identity(request, scope, prior)
+    query = Query(
+        level=request.level,
+        scope=scope,
+        conditions=_conditions(terms, offset, fuzzy=request.fuzzy_matching, empty=request.empty_value_matching),
+        limit=page_size + 1,
+        skip=0 if request.page_token else request.skip,
+        after=page_token.read(request.page_token, identity) if request.page_token else prior,
+        metadata=selection.needs_metadata,
+        counts=bool(selection.counted),
+        newest=selection.newest_levels,
+    )
+    return Understood(query, page_size, selection, tuple(ignored), identity)
+
+
+def _page_size(request: SearchRequest) -> int:
+    if not 0 <= request.page_size <= MAX_PAGE_SIZE:
+        raise _invalid_field("page_size", f"page_size must be between 1 and {MAX_PAGE_SIZE}, or 0 for the default.")
+    if request.skip < 0:
+        raise _invalid_field("skip", "skip must not be negative.")
+    return request.page_size or DEFAULT_PAGE_SIZE
+
+
+def _scope(request: SearchRequest, partition: PartitionName) -> ResourceRef:
+    """Return where to look: nothing deeper than what is looked for, which may be the one thing named."""
+    if request.series and not request.study:
+        raise _invalid_field("series_instance_uid", "A series needs its study.")
+    if request.series and request.level is Level.STUDY:
+        raise _invalid_field("series_instance_uid", "Studies can't be looked for inside a series.")
+    return ResourceRef(
+        partition,
+        parse_uid(request.study, "study_instance_uid") if request.study else None,
+        parse_uid(request.series, "series_instance_uid") if request.series else None,
+    )
+
+
+def _fixed_by(scope: ResourceRef) -> tuple[str, ...]:
+    """Return the keywords of the UIDs that the scope states."""
+    return (*(["StudyInstanceUID"] if scope.study else []), *(["SeriesInstanceUID"] if scope.series else []))
+
+
+def _usable_terms(
+    request: SearchRequest, scope: ResourceRef, tags: Mapping[str, SearchKey], ignored: dict[str, None]
+) -> tuple[dict[SearchKey, list[str]], str | None]:
+    """Return the values wanted of each search key, and the time zone that dates and times of them are in.
+
+    Several terms about one attribute are one list.
+    """
+    levels, fixed = levels_of(request), _fixed_by(scope)
+    values: dict[SearchKey, list[str]] = {}
+    zones: list[Term] = []
+    for term in request.terms:
+        key = search_key(term.attribute) or tags.get(term.attribute)
+        if key is None and _path_of(term.attribute) == (TIMEZONE_OFFSET_FROM_UTC,):
+            zones.append(term)
+            continue
+        if key is None or key.level not in levels or key.keyword in fixed:
+            _ignore(term.attribute, ignored, strict=request.strict)
+            continue
+        if key in values and request.strict:
+            message = f"{_shown(term.attribute)}: the attribute occurs in more than one term."
+            raise InvalidRequest(Reason.INVALID_QUERY, message, attribute=term.attribute)
+        values.setdefault(key, []).extend(term.values)
+    if not request.strict:
+        _take_stars(values)
+    if zones and not any(key.vr in _DATES_AND_TIMES for key in values):
+        _ignore(zones[0].attribute, ignored, strict=request.strict)
+        zones = []
+    return values, _offset(zones)
+
+
+def _take_stars(values: dict[SearchKey, list[str]]) -> None:
+    """Let "*" match everything also where PS3.4 section C.2.2.2.4 has no wildcards: it can't mean anything else."""
+    for key, given in values.items():
+        if key.vr not in WILDCARD_VRS and "*" in map(str.strip, given):
+            given.clear()
+
+
+def _offset(zones: Sequence[Term]) -> str | None:
+    """Return the time zone that the terms about Timezone Offset From UTC say; None if they say none."""
+    values = {value for term in zones for value in term.values if value.strip()}
+    offsets = {normalise.offset(value) for value in values}
+    if None in offsets or len(offsets) > 1:
+        message = "TimezoneOffsetFromUTC: the value is not one offset +HHMM or -HHMM."
+        raise InvalidRequest(Reason.INVALID_QUERY, message, attribute=zones[0].attribute)
+    return offsets.pop() if offsets else None
+
+
+def _included_tags(request: SearchRequest, scope: ResourceRef, ignored: dict[str, None]) -> set[str]:
+    """Return the tags asked for by name or fixed by the scope; a member of a sequence comes with all of it."""
+    tags = set()
+    for attribute in (*request.include_attributes, *_fixed_by(scope)):
+        path = _path_of(attribute)
+        if path is None:
+            _ignore(attribute, ignored, strict=request.strict, what="no attribute to return")
+        else:
+            tags.add(path[0])
+    return tags
+
+
+def _path_of(attribute: str) -> Path | None:
+    """Do as `path_of`, which takes longer than everything else here when a page of attributes is asked for."""
+    return _known_path(attribute) if len(attribute) <= _LONGEST_KNOWN else path_of(attribute)
+
+
+@functools.lru_cache(maxsize=1024)
+def _known_path(attribute: str) -> Path | None:
+    return path_of(attribute)
+
+
+def _conditions(
+    terms: Mapping[SearchKey, list[str]], offset: str | None, *, fuzzy: bool, empty: bool
+) -> tuple[Condition, ...]:
+    left = dict(terms)
+    moments = tuple(take_moments(left, offset))
+    others = (one for key, values in left.items() for one in conditions(key, values, fuzzy=fuzzy, empty=empty))
+    return (*moments, *others)
+
+
+def _ignore(attribute: str, ignored: dict[str, None], *, strict: bool, what: str = "nothing to search by here") -> None:
+    if strict:
+        message = f"{_shown(attribute)}: this is {what}."
+        raise InvalidRequest(Reason.UNSUPPORTED_ATTRIBUTE, message, attribute=attribute)
+    ignored[attribute] = None
+
+
+def _shown(attribute: str) -> str:
+    """Return a name for a text; what does not look like an attribute is not repeated."""
+    return attribute if _SHOWN_NAME.fullmatch(attribute) else "?"
+
+
+def _identity(request: SearchRequest, scope: ResourceRef, prior: int | None) -> bytes:
+    """Return bytes that are equal for two requests if a page token of one is good for the other."""
+    return orjson.dumps(
+        [
+            request.level,
+            [scope.partition, scope.study, scope.series],
+            [[term.attribute, *term.values] for term in request.terms],
+            request.fuzzy_matching,
+            request.empty_value_matching,
+            request.include_attributes,
+            request.include_all,
+            *([] if prior is None else [prior]),
+        ]
+    )
+
+
+def _invalid_field(field: str, message: str) -> InvalidRequest:
+    return InvalidRequest(Reason.INVALID_FIELD, message, field=field)

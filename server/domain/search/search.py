@@ -1,0 +1,138 @@
+"""Finding studies, series and instances (spec/search.md, PS3.18 section 10.6)."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import NamedTuple
+
+from server.dicom.matching.query_tags import Owned, key_of, tag_in
+from server.domain.limits import MAX_TAGS
+from server.domain.partitions import PartitionGate
+from server.domain.search import page_token
+from server.domain.search.answer import Answers, Selection
+from server.domain.search.request import (
+    SearchRequest,
+    levels_of,
+    private_attributes,
+    understand,
+    unknown_attributes,
+)
+from server.model.errors import Reason, WrongState
+from server.model.ids import ResourceRef
+from server.model.search.query import Level, Match, Query
+from server.model.search.query_tag import QueryStatus, Tag, TagStatus
+from server.ports.index import InstanceIndex
+from server.ports.tags import Tags
+
+_SMALL = 64 << 10
+"""Bytes of metadata that are parsed at once; more takes longer than the event loop should wait."""
+
+
+class SearchMatch(NamedTuple):
+    """A study, series or instance, and those of its attributes that were asked for."""
+
+    resource: ResourceRef
+    dicom_json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """One page. An empty token says that there are no more.
+
+    erroneous_attributes: extended query tags of the terms, as written, by which some instances could not be indexed;
+        some that match may be missing.
+    total_count: matches on all pages; None if nobody asked and it would have to be counted.
+    """
+
+    matches: tuple[SearchMatch, ...]
+    next_page_token: str
+    ignored_attributes: tuple[str, ...]
+    erroneous_attributes: tuple[str, ...] = ()
+    total_count: int | None = None
+
+
+class Search:
+    """Answers searches from the index."""
+
+    def __init__(self, index: InstanceIndex, partitions: PartitionGate, tags: Tags) -> None:
+        self._index = index
+        self._partitions = partitions
+        self._tags = tags
+
+    async def search(self, request: SearchRequest) -> SearchResult:
+        """Return one page of matches, newest first.
+
+        Raises:
+            InvalidRequest: as `understand` does.
+            DicomStoreError: what `PartitionGate.resolve` and `InstanceIndex.search` raise.
+        """
+        tags = await self._tags_in(request)
+        keys = {path: key_of(tag) for path, tag in tags.items()}
+        owners = await self._owners(request, tags.values())
+        wanted = understand(request, await self._partitions.resolve(request.partition), keys, owners)
+        found = await self._find(wanted.query, wanted.selection)
+        page = found[: wanted.page_size]
+        has_more = len(found) > len(page)
+        is_counted = request.total_count or (has_more and _is_known(wanted.query))
+        return SearchResult(
+            matches=tuple(match for _, match in page),
+            next_page_token=page_token.make(page[-1][0], wanted.identity) if has_more else "",
+            ignored_attributes=wanted.ignored,
+            erroneous_attributes=tuple(attribute for attribute, tag in tags.items() if tag.error_count),
+            total_count=await self._index.count(wanted.query) if is_counted else None,
+        )
+
+    async def _tags_in(self, request: SearchRequest) -> dict[str, Tag]:
+        """Return the extended query tags that terms are about, by their names as written.
+
+        One of a level that the search does not reach is nothing to search by here.
+
+        Raises:
+            WrongState: TAG_QUERY_DISABLED.
+        """
+        tags: dict[str, Tag] = {}
+        levels = levels_of(request)
+        for attribute in unknown_attributes(request):
+            tag = await self._tags.get(tag_in(attribute))
+            if tag is None or tag.new.level not in levels:
+                continue
+            if tag.status is not TagStatus.READY or tag.query_status is not QueryStatus.ENABLED:
+                message = "The extended query tag is not ready, or searching by it is disabled."
+                raise WrongState(Reason.TAG_QUERY_DISABLED, message, attribute=attribute)
+            tags[attribute] = tag
+        return tags
+
+    async def _owners(self, request: SearchRequest, searched: Iterable[Tag]) -> list[Owned]:
+        """Return the private extended query tags that are returned: each data set may have them in another place."""
+        asked = set(private_attributes(request))
+        known = [tag for tag in await self._tags.list(0, 0, MAX_TAGS) if tag.new.tag in asked] if asked else []
+        return sorted(
+            {(tag.new.tag, tag.new.private_creator) for tag in (*searched, *known) if tag.new.private_creator}
+        )
+
+    async def _find(self, query: Query, selection: Selection) -> list[tuple[int, SearchMatch]]:
+        """Return the matches of a query with their keys, holding some of their metadata at a time."""
+        if not query.metadata:
+            return _render(await self._index.search(query), selection)
+        found: list[tuple[int, SearchMatch]] = []
+        while True:
+            matches = await self._index.search(query)
+            taken = list(takewhile(lambda match: match.metadata is not None, matches))
+            if sum(len(match.metadata or b"") for match in taken) <= _SMALL:
+                found += _render(taken, selection)
+            else:
+                found += await asyncio.to_thread(_render, taken, selection)
+            if len(taken) == len(matches):
+                return found
+            query = replace(query, after=taken[-1].key, skip=0, limit=query.limit - len(taken))
+
+
+def _is_known(query: Query) -> bool:
+    """Say whether the index knows how many matches there are without counting them."""
+    return not query.conditions and (query.level is Level.STUDY or query.scope.study is not None)
+
+
+def _render(matches: Iterable[Match], selection: Selection) -> list[tuple[int, SearchMatch]]:
+    answers = Answers(selection)
+    return [(match.key, SearchMatch(match.resource, answers.of(match))) for match in matches]

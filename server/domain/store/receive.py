@@ -1,0 +1,457 @@
+"""Receiving instances (spec: store.md).
+
+One instance: bytes go to the blob store and to the reader at once, so nothing is held but the header. At its end it
+is judged, its blob made durable, then its rows committed; only then is it answered.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+
+from server.dicom.ingest.reader import Description, InstanceReader
+from server.domain.access import Access
+from server.domain.damage import DamageRecord, of_bytes
+from server.domain.partitions import PartitionGate
+from server.domain.search.query_tags import finding
+from server.domain.store.commit import Committer
+from server.domain.store.writability import Writing
+from server.model.errors import (
+    Aborted,
+    AlreadyExists,
+    DataLoss,
+    DicomStoreError,
+    Exhausted,
+    InvalidRequest,
+    Reason,
+    Unavailable,
+)
+from server.model.ids import InstanceId, PartitionName, Uid, Version, parse_uid
+from server.model.instance import (
+    AlreadyStored,
+    Faulty,
+    Finding,
+    Locator,
+    NewInstance,
+    StoredInstance,
+    ValidationMode,
+)
+from server.model.receipt import Receipt
+from server.ports.blobs import BlobStore, BlobWriter
+
+# Failure Reason (0008,1197) and Warning Reason (0008,1196) values: PS3.18 Annex I, spec/store.md section 10.
+PROCESSING_FAILURE = 272
+CANNOT_UNDERSTAND = 43264
+DUPLICATE = 45070
+DATA_SET_DOES_NOT_MATCH = 45063
+ATTRIBUTES_INVALID = 1
+
+_FAILURE_REASONS = {
+    Reason.UNREADABLE_INSTANCE: CANNOT_UNDERSTAND,
+    Reason.INVALID_INSTANCE: CANNOT_UNDERSTAND,
+    Reason.STUDY_MISMATCH: CANNOT_UNDERSTAND,
+    Reason.TRANSFER_DAMAGED: CANNOT_UNDERSTAND,
+    Reason.INSTANCE_ALREADY_EXISTS: DUPLICATE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTarget:
+    """What holds for all instances of a call."""
+
+    partition: PartitionName
+    expected_study: Uid | None
+    mode: ValidationMode
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The instance is durable and visible."""
+
+    id: InstanceId
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    version: Version
+    size_bytes: int
+    warning_reason: int
+    findings: tuple[Finding, ...]
+    first_value_only: bool
+    identical: bool = False
+    """It was stored before with exactly these bytes; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Nothing of the instance is visible. UIDs are as read, or empty."""
+
+    reason: Reason
+    message: str
+    failure_reason: int
+    study_uid: str = ""
+    series_uid: str = ""
+    sop_uid: str = ""
+    sop_class_uid: str = ""
+    findings: tuple[Finding, ...] = ()
+    identical: bool = False
+
+
+StoreResult = Stored | Failed
+
+MakeReceipt = Callable[[PartitionName], Receipt]
+"""Returns the receipt of an instance that is received now."""
+
+
+class Store:
+    """Takes instances in."""
+
+    def __init__(
+        self,
+        *,
+        blobs: BlobStore,
+        committer: Committer,
+        writing: Writing,
+        gate: PartitionGate,
+        access: Access,
+        receipt: MakeReceipt,
+        max_instance_bytes: int,
+        max_header_bytes: int,
+        damage: DamageRecord,
+        accepts_identical: bool = True,
+    ) -> None:
+        self._blobs = blobs
+        self._damage = damage
+        self._committer = committer
+        self._writing = writing
+        self._gate = gate
+        self._access = access
+        self._receipt = receipt
+        self._max_instance_bytes = max_instance_bytes
+        self._max_header_bytes = max_header_bytes
+        self._accepts_identical = accepts_identical
+
+    async def target(
+        self, *, partition: str, expected_study: str, create_partition: bool, mode: ValidationMode
+    ) -> StoreTarget:
+        """Check what a call says of all its instances.
+
+        Raises: INVALID_UID, ARCHIVE_READ_ONLY, and the partition reasons of `PartitionGate.resolve`.
+        """
+        self._access.require_writable()
+        study = parse_uid(expected_study, "expected_study_instance_uid") if expected_study else None
+        return StoreTarget(await self._gate.resolve(partition, create=create_partition), study, mode)
+
+    def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> "Receiver":
+        """Begin one instance. The caller must `close` the receiver in every case."""
+        reader = InstanceReader(target.mode, self._max_header_bytes)
+        return Receiver(
+            self._blobs,
+            self._committer,
+            self._writing,
+            self._damage,
+            reader,
+            target,
+            declared_size_bytes,
+            receipt=self._receipt,
+            max_instance_bytes=self._max_instance_bytes,
+            accepts_identical=self._accepts_identical,
+        )
+
+
+class Turn:
+    """The order in which the instances of a stream are committed: a chain, each link waits for the one before."""
+
+    def __init__(self, before: "Turn | None" = None) -> None:
+        self._before = before
+        self._over = asyncio.Event()
+
+    async def come(self) -> None:
+        """Wait until the turn before is over."""
+        if self._before is not None:
+            await self._before._over.wait()
+            self._before = None
+
+    def over(self) -> None:
+        """Let the next one go on. Must be called in every case."""
+        self._over.set()
+
+
+class Receiver:
+    """One instance on its way in, of which `size_bytes` have come.
+
+    After a failure the rest of its bytes is only counted and `finish` says what it was.
+    """
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        committer: Committer,
+        writing: Writing,
+        damage: DamageRecord,
+        reader: InstanceReader,
+        target: StoreTarget,
+        declared_size_bytes: int | None,
+        *,
+        receipt: MakeReceipt,
+        max_instance_bytes: int,
+        accepts_identical: bool,
+    ) -> None:
+        self._blobs = blobs
+        self._committer = committer
+        self._writing = writing
+        self._damage = damage
+        self._reader = reader
+        self._target = target
+        self._declared_size_bytes = declared_size_bytes
+        self._receipt = receipt
+        self._max_instance_bytes = max_instance_bytes
+        self._accepts_identical = accepts_identical
+        self._resources = AsyncExitStack()
+        self._writer: BlobWriter | None = None
+        self._failure: DicomStoreError | None = None
+        self._passed_bytes = 0
+        self.size_bytes = 0
+
+    @property
+    def header_bytes(self) -> int:
+        """How many bytes have come that are held until the end: all but bulk values; 0 after a failure."""
+        return 0 if self._failure is not None else self._reader.header_bytes
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes; returns when there is room for more. Never raises for what is wrong with the item."""
+        if self._failure is not None:
+            self._passed_bytes += len(data)
+            return
+        if not data:
+            return
+        self.size_bytes += len(data)
+        try:
+            if self.size_bytes > self._max_instance_bytes:
+                raise Exhausted(
+                    Reason.INSTANCE_TOO_LARGE, f"The instance is larger than {self._max_instance_bytes} bytes."
+                )
+            self._reader.feed(data)
+            if self._writer is None:
+                self._writer = await self._resources.enter_async_context(
+                    self._blobs.open_write(self._declared_size_bytes)
+                )
+            await self._writer.write(data)
+        except DicomStoreError as error:
+            await self._fail(error)
+
+    async def finish(self, crc32c: int | None = None, turn: Turn | None = None) -> StoreResult:
+        """Judge the instance, make it durable and visible, and say what became of it.
+
+        With a `turn`, it becomes visible after the instance before it, whichever was durable first.
+        """
+        description: Description | None = None
+        try:
+            if self._failure is not None:
+                raise self._cut_off_or(self._failure)
+            self._check_transfer(crc32c)
+            description = self._reader.finish()
+            self._check_content(description)
+            return await self._commit(description, turn or Turn())
+        except DicomStoreError as error:
+            self._writing.refused(error, self.size_bytes)
+            return _failed(error, description)
+        finally:
+            await self.close()
+
+    async def abort(self) -> StoreResult:
+        """Give the instance up."""
+        await self.close()
+        return _failed(Aborted(Reason.ITEM_ABORTED, "The instance was given up by the client."), None)
+
+    async def close(self) -> None:
+        """Let go of everything; what is not committed disappears."""
+        await self._resources.aclose()
+
+    async def _fail(self, error: DicomStoreError) -> None:
+        self._failure = error
+        await self.close()  # at once: a client may go on sending gigabytes of what has failed already
+
+    def _cut_off_or(self, failure: DicomStoreError) -> DicomStoreError:
+        """Return the failure; one because of a length that the whole instance does not have is UNREADABLE_INSTANCE."""
+        if failure.reason is Reason.HEADER_TOO_LARGE and self._reader.is_cut_off_at(
+            self.size_bytes + self._passed_bytes
+        ):
+            return InvalidRequest(Reason.UNREADABLE_INSTANCE, "The data set ends before its last element does.")
+        return failure
+
+    def _check_transfer(self, crc32c: int | None) -> None:
+        if self._declared_size_bytes is not None and self._declared_size_bytes != self.size_bytes:
+            raise InvalidRequest(Reason.TRANSFER_DAMAGED, "The instance has not the size that was declared.")
+        if crc32c is not None and crc32c != (self._writer.crc32c if self._writer else 0):
+            raise InvalidRequest(Reason.TRANSFER_DAMAGED, "The bytes received do not match their checksum.")
+
+    def _check_content(self, description: Description) -> None:
+        if description.errors:
+            raise _invalid()
+        expected = self._target.expected_study
+        if expected is not None and expected != description.study_uid:
+            raise InvalidRequest(Reason.STUDY_MISMATCH, _MISMATCH.message)
+
+    async def _commit(self, description: Description, turn: Turn) -> StoreResult:
+        assert self._writer is not None, "an empty instance is unreadable"
+        instance = new_instance(
+            description,
+            partition=self._target.partition,
+            size_bytes=self.size_bytes,
+            crc32c=self._writer.crc32c,
+            locator=await self._writer.commit(self._receipt(self._target.partition)),
+            must_be_indexed=self._target.mode is not ValidationMode.LENIENT,
+        )
+        try:
+            await turn.come()
+        except asyncio.CancelledError:
+            self._committer.abandon(instance.locator)
+            raise
+        added = self._committer.add(instance)
+        turn.over()
+        outcome = await added
+        if isinstance(outcome, Faulty):
+            await self._committer.discard([instance.locator])
+            found = tuple(finding(tag, fault) for tag, fault in outcome.faults)
+            return _failed(_invalid(), replace(description, errors=found))
+        if isinstance(outcome, AlreadyStored):
+            try:
+                return await self._stored_before(outcome.existing, instance, description)
+            except asyncio.CancelledError:
+                self._committer.abandon(instance.locator)
+                raise
+        return self._stored(description, instance.id, outcome.version)
+
+    async def _stored_before(self, existing: StoredInstance, new: NewInstance, description: Description) -> StoreResult:
+        """Return the result for an identity that is stored already; the new blob is erased.
+
+        An instance whose stored bytes are missing or damaged is a duplicate: "stored" would be untrue.
+        """
+        result: StoreResult
+        try:
+            identical = await self._is_identical(existing, new)
+        except DataLoss as loss:
+            await self._damage.found(existing, of_bytes(loss))
+            result = _failed(_STORED_DAMAGED, description)
+        except Unavailable as error:  # whether it is identical is not known
+            result = _failed(error, description)
+        else:
+            if identical and self._accepts_identical:
+                result = self._stored(description, existing.id, existing.version, identical=True)
+            else:
+                result = _failed(_SAME_BYTES if identical else _OTHER_BYTES, description, identical=identical)
+        await self._committer.discard([new.locator])
+        return result
+
+    def _stored(
+        self, description: Description, instance_id: InstanceId, version: Version, *, identical: bool = False
+    ) -> Stored:
+        return Stored(
+            id=instance_id,
+            sop_class_uid=description.sop_class_uid,
+            transfer_syntax_uid=description.transfer_syntax_uid,
+            version=version,
+            size_bytes=self.size_bytes,
+            warning_reason=_warning_reason(description),
+            findings=description.findings,
+            first_value_only=description.has_multiple_values,
+            identical=identical,
+        )
+
+    async def _is_identical(self, existing: StoredInstance, new: NewInstance) -> bool:
+        """Compare all bytes, so that "identical" is a fact and not the word of a checksum.
+
+        Raises:
+            DataLoss: the stored bytes are missing, or are not those that were stored.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        if (existing.size_bytes, existing.crc32c) != (new.size_bytes, new.crc32c):
+            return False
+        stored = self._blobs.read(existing.locator, crc32c=existing.crc32c)
+        return await _equal(stored, self._blobs.read(new.locator))
+
+
+_OTHER_BYTES = AlreadyExists(
+    Reason.INSTANCE_ALREADY_EXISTS, "An instance with these UIDs is stored already, with other bytes."
+)
+_SAME_BYTES = AlreadyExists(Reason.INSTANCE_ALREADY_EXISTS, "The instance is stored already, with the same bytes.")
+_STORED_DAMAGED = AlreadyExists(
+    Reason.INSTANCE_ALREADY_EXISTS,
+    "The instance is stored already, but its stored bytes are missing or damaged: delete it, then store it again.",
+)
+_MISMATCH = Finding(
+    path="0020000D",
+    keyword="StudyInstanceUID",
+    vr="UI",
+    message="The StudyInstanceUid in the payload differs from the requested StudyInstanceUid.",
+)
+
+
+def _invalid() -> InvalidRequest:
+    return InvalidRequest(Reason.INVALID_INSTANCE, "The instance failed validation.")
+
+
+def new_instance(
+    description: Description,
+    *,
+    partition: PartitionName,
+    size_bytes: int,
+    crc32c: int,
+    locator: Locator,
+    must_be_indexed: bool,
+) -> NewInstance:
+    """Return what the index needs to know of an instance whose blob is at `locator`."""
+    return NewInstance(
+        id=InstanceId(
+            partition, Uid(description.study_uid), Uid(description.series_uid), Uid(description.sop_uid)
+        ),  # legal: the reader reports an illegal one as an error
+        sop_class_uid=description.sop_class_uid,
+        transfer_syntax_uid=description.transfer_syntax_uid,
+        size_bytes=size_bytes,
+        crc32c=crc32c,
+        locator=locator,
+        dicom_json=description.dicom_json,
+        study=description.study,
+        series=description.series,
+        instance=description.instance,
+        pixels=description.pixels,
+        bulk=description.bulk,
+        must_be_indexed=must_be_indexed,
+        invalid_tags=description.invalid_tags,
+        is_mislabelled=description.is_mislabelled,
+    )
+
+
+def _warning_reason(description: Description) -> int:
+    if description.is_implicit:
+        return DATA_SET_DOES_NOT_MATCH
+    return ATTRIBUTES_INVALID if description.findings else 0
+
+
+def _failed(error: DicomStoreError, description: Description | None, identical: bool = False) -> Failed:
+    failure_reason = _FAILURE_REASONS.get(error.reason, PROCESSING_FAILURE)
+    if description is None:
+        return Failed(error.reason, error.message, failure_reason)
+    findings: tuple[Finding, ...] = ()
+    if error.reason is Reason.INVALID_INSTANCE:
+        findings = description.errors
+    elif error.reason is Reason.STUDY_MISMATCH:
+        findings = (_MISMATCH,)
+    return Failed(
+        error.reason,
+        error.message,
+        failure_reason,
+        study_uid=description.study_uid,
+        series_uid=description.series_uid,
+        sop_uid=description.sop_uid,
+        sop_class_uid=description.sop_class_uid,
+        findings=findings,
+        identical=identical,
+    )
+
+
+async def _equal(one: AsyncIterator[bytes], other: AsyncIterator[bytes]) -> bool:
+    """Compare two blobs of the same size; a store cuts both into the same pieces."""
+    async for piece in one:
+        if piece != await anext(other, None):
+            return False
+    return await anext(other, None) is None

@@ -1,0 +1,246 @@
+"""Rebuilds an index from the blobs, or completes one that has lost transactions.
+
+What the index lacks is read from the blobs and added in the order of receipt; what the journal says of deleted and
+moved blobs is done again in an index that does not know it. Nothing is erased: blobs that need no index entry are
+quarantined. A recovery that was interrupted is repeated from the beginning, and finds what it has done already.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import google_crc32c
+
+from server.dicom.ingest.reader import Description, InstanceReader
+from server.domain.store.receive import new_instance
+from server.model.damage import Damage
+from server.model.errors import DataLoss, DicomStoreError, Reason
+from server.model.ids import PartitionName
+from server.model.instance import Added, AlreadyStored, Locator, NewInstance, StoredInstance, ValidationMode
+from server.model.receipt import Receipt
+from server.ports.blobs import BlobStore
+from server.ports.index import InstanceIndex, Partitions
+from server.ports.spool import Spool
+
+_PAGE = 500
+_MOST_AT_ONCE = 100
+_MOST_HELD_BYTES = 16 << 20
+_MOST_NAMED = 20
+_log = logging.getLogger("dicomstore.recovery")
+
+
+@dataclass
+class Recovered:
+    """What a recovery did. `examples` names at most `_MOST_NAMED` of the blobs that could not be indexed."""
+
+    known: int = 0
+    added: int = 0
+    damaged: int = 0
+    deleted: int = 0
+    moved: int = 0
+    retired: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    unreadable: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An instance that was read from its blob."""
+
+    instance: NewInstance
+    receipt: Receipt
+    is_damaged: bool
+
+
+class Recovery:
+    """One recovery. Nobody else may use the archive meanwhile.
+
+    Args:
+        retired: blobs that no instance needs any more, each with its copy or None, from the journal.
+        retention: how long deleted bytes are kept.
+        with_quarantined: index quarantined blobs, too. A complete index did not know them, so they are uploads
+            that were not acknowledged, and indexing them may bring back what was deleted.
+    """
+
+    def __init__(
+        self,
+        *,
+        blobs: BlobStore,
+        index: InstanceIndex,
+        partitions: Partitions,
+        spool: Spool,
+        retired: Iterable[tuple[Locator, Locator | None]],
+        now: Callable[[], datetime],
+        retention: timedelta,
+        max_header_bytes: int,
+        with_quarantined: bool = False,
+    ) -> None:
+        self._blobs = blobs
+        self._index = index
+        self._partitions = partitions
+        self._spool = spool
+        self._retired = retired
+        self._now = now
+        self._retention = retention
+        self._max_header_bytes = max_header_bytes
+        self._with_quarantined = with_quarantined
+        self._made: set[PartitionName] = set()
+        self._done = Recovered()
+
+    async def run(self) -> Recovered:
+        """Do it, and say what was done.
+
+        Raises: as blobs and index do.
+        """
+        self._spool.retire(self._retired)
+        await self._repeat_changes()
+        if not self._with_quarantined:
+            async for batch in self._blobs.quarantined():
+                self._spool.set_aside(batch)
+        await self._collect()
+        for to_add in self._spool.in_order(_MOST_AT_ONCE):
+            await self._add_all(to_add)
+        return self._done
+
+    async def _repeat_changes(self) -> None:
+        """Delete instances and move blobs as the journal says."""
+        after = 0
+        while page := await self._index.locators(after, _PAGE):
+            moves: dict[Locator, Locator] = {}
+            for stored in page:
+                place = self._spool.fate(stored.locator)
+                if place is None:
+                    self._done.deleted += await self._index.delete(
+                        stored.id.ref, self._now(), self._now() + self._retention
+                    )
+                elif place != stored.locator and await self._exists(place):
+                    moves[stored.locator] = place
+            if moves:
+                self._done.moved += len(await self._index.relocate(moves, self._now() + self._retention))
+            after = page[-1].version
+
+    async def _collect(self) -> None:
+        """Put the blobs that are to be indexed into the spool."""
+        batch: list[Locator] = []
+        async for locator, _ in self._blobs.walk():
+            batch.append(locator)
+            if len(batch) == _PAGE:
+                await self._collect_unknown(batch)
+                batch = []
+        await self._collect_unknown(batch)
+
+    async def _collect_unknown(self, locators: Sequence[Locator]) -> None:
+        known = await self._index.known(locators) if locators else set[Locator]()
+        self._done.known += len(known)
+        retired = []
+        for locator in locators:
+            if locator in known:
+                continue
+            if self._spool.is_set_aside(locator):
+                self._done.quarantined += 1
+                continue
+            if self._spool.fate(locator) != locator:
+                retired.append(locator)
+                continue
+            try:
+                receipt, _ = await self._blobs.receipt(locator)
+            except DataLoss as loss:
+                self._leave_out(locator, loss)
+                continue
+            self._spool.add(locator, receipt)
+        if retired:
+            self._done.retired += len(retired)
+            await self._blobs.quarantine(retired, self._now())
+
+    async def _add_all(self, batch: Sequence[tuple[Locator, Receipt]]) -> None:
+        some: list[_Read] = []
+        held_bytes = 0
+        for locator, receipt in batch:
+            try:
+                read = await self._read(locator, receipt)
+            except DicomStoreError as error:
+                self._leave_out(locator, error)
+                continue
+            some.append(read)
+            held_bytes += len(read.instance.dicom_json) + (
+                len(read.instance.pixels.table) if read.instance.pixels else 0
+            )
+            if held_bytes > _MOST_HELD_BYTES:
+                await self._add(some)
+                some, held_bytes = [], 0
+        if some:
+            await self._add(some)
+
+    async def _read(self, locator: Locator, receipt: Receipt) -> _Read:
+        """Read an instance from its blob, damaged or not.
+
+        Raises: as `InstanceReader` and `BlobStore.read`.
+        """
+        reader = InstanceReader(ValidationMode.LENIENT, self._max_header_bytes)
+        size_bytes = await self._blobs.size(locator)
+        crc = 0
+        async for piece in self._blobs.read_unverified(locator):
+            crc = google_crc32c.extend(crc, piece)
+            reader.feed(piece)
+        description: Description = reader.finish()
+        if description.errors:
+            raise DataLoss(Reason.BLOB_DAMAGED, "The instance has no valid identity any more.")
+        _, recorded = await self._blobs.receipt(locator)
+        instance = new_instance(
+            description,
+            partition=receipt.partition,
+            size_bytes=size_bytes,
+            crc32c=recorded,
+            locator=locator,
+            must_be_indexed=False,
+        )
+        return _Read(instance, receipt, crc != recorded)
+
+    async def _add(self, some: Sequence[_Read]) -> None:
+        for read in some:
+            await self._require_partition(read.receipt)
+        outcomes = await self._index.add([read.instance for read in some], some[-1].receipt.time)
+        duplicates = []
+        for read, outcome in zip(some, outcomes, strict=True):
+            if isinstance(outcome, Added):
+                self._done.added += 1
+                if read.is_damaged:
+                    self._done.damaged += 1
+                    await self._index.add_damage(outcome.version, Damage(is_changed=True))
+            elif isinstance(outcome, AlreadyStored) and not await self._replaces(outcome.existing, read.instance):
+                duplicates.append(read.instance.locator)
+        if duplicates:
+            self._done.duplicates += len(duplicates)
+            await self._blobs.quarantine(duplicates, self._now())
+
+    async def _replaces(self, existing: StoredInstance, new: NewInstance) -> bool:
+        """Let an instance whose bytes are gone name a copy of them; say whether it did."""
+        is_copy = (existing.size_bytes, existing.crc32c) == (new.size_bytes, new.crc32c)
+        if not is_copy or await self._exists(existing.locator):
+            return False
+        moved = await self._index.relocate({existing.locator: new.locator}, self._now() + self._retention)
+        self._done.moved += len(moved)
+        return bool(moved)
+
+    async def _require_partition(self, receipt: Receipt) -> None:
+        name = receipt.partition
+        if name not in self._made:
+            if await self._partitions.get(name) is None:
+                await self._partitions.create(name, receipt.time)
+            self._made.add(name)
+
+    async def _exists(self, locator: Locator) -> bool:
+        try:
+            await self._blobs.size(locator)
+        except DataLoss as loss:
+            return loss.reason is not Reason.BLOB_MISSING
+        return True
+
+    def _leave_out(self, locator: Locator, error: DicomStoreError) -> None:
+        self._done.unreadable += 1
+        if len(self._done.examples) < _MOST_NAMED:
+            self._done.examples.append(f"not indexed: {locator} ({error.reason})")
+        _log.warning("a blob can't be indexed locator=%s reason=%s", locator, error.reason)

@@ -1,0 +1,24 @@
+"""Checksums of a blob and of its blocks in one pass (server/adapters/blobs/checksums.py)."""
+
+import random
+
+import google_crc32c
+import pytest
+
+from server.adapters.blobs.checksums import BLOCK_BYTES, Checksums
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 100, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 2 * BLOCK_BYTES, 500_000, 1_234_567]
+)
+@pytest.mark.parametrize("piece", [1000, BLOCK_BYTES, 70_000, 1 << 20])
+def test_the_checksum_of_all_is_combined_from_those_of_the_blocks(size: int, piece: int) -> None:
+    data = random.Random(size).randbytes(size)
+    checksums = Checksums()
+    for start in range(0, size, piece):
+        checksums.update(data[start : start + piece])
+    assert checksums.whole == google_crc32c.value(data)
+    assert checksums.length == size
+    assert checksums.all_blocks == [
+        google_crc32c.value(data[start : start + BLOCK_BYTES]) for start in range(0, size, BLOCK_BYTES)
+    ]

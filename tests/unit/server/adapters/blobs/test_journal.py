@@ -1,0 +1,82 @@
+"""The journal of blobs that no instance needs any more (server/adapters/blobs/journal.py)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from server.adapters.blobs.journal import FileJournal
+
+
+def nothing_named(_: Sequence[str]) -> set[str]:
+    return set()
+
+
+def test_only_committed_transactions_count(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path)
+    journal.deleted(["a", "b"])
+    journal.deleted(["c"])
+    journal.prepare()
+    journal.committed()
+    journal.deleted(["d"])
+    journal.rolled_back()
+    journal.moved({"e": "f"})
+    journal.prepare()
+    journal.committed()
+    assert list(FileJournal(tmp_path).entries()) == [("a", None), ("b", None), ("c", None), ("e", "f")]
+    journal.close()
+
+
+def test_a_transaction_that_notes_nothing_makes_no_file(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path)
+    journal.prepare()
+    journal.committed()
+    journal.rolled_back()
+    journal.close()
+    assert not (tmp_path / "journal").exists()
+
+
+def test_a_transaction_without_an_end_counts_unless_the_index_still_names_its_blobs(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path)
+    for locator in ("committed", "not-committed", "last"):
+        journal.deleted([locator])
+        journal.ended()
+    assert [old for old, _ in journal.entries()] == ["committed", "not-committed", "last"]
+    journal.close()
+    FileJournal(tmp_path).take_over(lambda locators: {"not-committed"} & set(locators))
+    assert [old for old, _ in FileJournal(tmp_path).entries()] == ["committed", "last"]
+    assert [path.name for path in (tmp_path / "journal").iterdir()] == ["history"]
+
+
+def test_the_journal_of_a_living_process_is_not_taken_over(tmp_path: Path) -> None:
+    living, dead = FileJournal(tmp_path), FileJournal(tmp_path)
+    living.deleted(["a"])
+    dead.deleted(["b"])
+    dead.committed()
+    dead.close()
+    FileJournal(tmp_path).take_over(nothing_named)
+    living.committed()
+    FileJournal(tmp_path).take_over(nothing_named)
+    assert len(list((tmp_path / "journal").iterdir())) == 2
+    assert sorted(FileJournal(tmp_path).entries()) == [("a", None), ("b", None)]
+    living.close()
+
+
+def test_history_grows_and_what_was_taken_over_twice_does_no_harm(tmp_path: Path) -> None:
+    for locator in ("a", "b"):
+        journal = FileJournal(tmp_path)
+        journal.moved({locator: f"copy of {locator}".replace(" ", "-")})
+        journal.committed()
+        journal.close()
+        FileJournal(tmp_path).take_over(nothing_named)
+    assert list(FileJournal(tmp_path).entries()) == [("a", "copy-of-a"), ("b", "copy-of-b")]
+
+
+def test_a_torn_line_says_nothing(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path)
+    journal.deleted(["a"])
+    journal.committed()
+    journal.close()
+    [path] = (tmp_path / "journal").iterdir()
+    for torn in ("T\nD bbb", "T\nM bbb c", "T\nD b\x00\x00\n"):
+        path.write_text("T\nD a\nC\n" + torn)
+        assert ("a", None) in list(FileJournal(tmp_path).entries())
+        assert all(old in ("a", "b\x00\x00") for old, _ in FileJournal(tmp_path).entries())

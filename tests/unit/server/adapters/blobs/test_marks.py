@@ -1,0 +1,70 @@
+"""Marks of how far the index has come (server/adapters/blobs/marks.py)."""
+
+import os
+from pathlib import Path
+
+from server.adapters.blobs.marks import Marks
+from server.model.archive import Mark
+from tests.contract.test_file_blobs import no_file_larger_than
+
+
+def files(root: Path) -> int:
+    return len(list((root / "marks").iterdir()))
+
+
+def test_a_mark_outlives_its_process_and_is_taken_over_by_the_next(tmp_path: Path) -> None:
+    first = Marks(tmp_path)
+    assert first.enter() == Mark()
+    first.note(Mark(3, 4))
+    first.note(Mark(5, 6))
+    assert Marks(tmp_path).highest() == Mark(5, 6)  # as after kill -9: nothing was closed
+    first.leave()
+    second = Marks(tmp_path)
+    assert second.enter() == Mark(5, 6)
+    assert files(tmp_path) == 1
+    second.leave()
+
+
+def test_the_mark_of_a_living_process_stays_its_own_and_the_highest_counts(tmp_path: Path) -> None:
+    one, other = Marks(tmp_path), Marks(tmp_path)
+    one.enter()
+    one.note(Mark(10, 10))
+    assert other.enter() == Mark(10, 10)
+    assert files(tmp_path) == 2
+    one.note(Mark(12, 11))
+    other.note(Mark(11, 12))
+    assert Marks(tmp_path).highest() == Mark(12, 12)
+    one.leave()
+    other.leave()
+
+
+def test_a_damaged_mark_says_nothing(tmp_path: Path) -> None:
+    one, other = Marks(tmp_path), Marks(tmp_path)
+    one.enter()
+    other.enter()
+    one.note(Mark(2, 2))
+    other.note(Mark(9, 9))
+    for path in (tmp_path / "marks").iterdir():
+        if path.read_bytes()[0] == 9:
+            os.truncate(path, 10)
+    assert Marks(tmp_path).highest() == Mark(2, 2)
+    one.leave()
+    other.leave()
+
+
+def test_a_directory_without_marks_has_seen_nothing(tmp_path: Path) -> None:
+    assert Marks(tmp_path).highest() == Mark()
+    assert not (tmp_path / "marks").exists()
+
+
+def test_where_there_is_no_room_for_a_mark_those_there_are_stay(tmp_path: Path) -> None:
+    first = Marks(tmp_path)
+    first.enter()
+    first.note(Mark(7, 8))
+    first.leave()
+    second = Marks(tmp_path)
+    with no_file_larger_than(0):
+        assert second.enter() == Mark(7, 8)
+        second.note(Mark(9, 9))
+    second.leave()
+    assert Marks(tmp_path).highest() == Mark(7, 8)

@@ -1,0 +1,74 @@
+"""Single attributes cut out of canonical DICOM JSON."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from server.dicom.elements.fields import fields, first_value
+from server.model.errors import DicomStoreError
+from tests.corpus import corpus, name_of
+from tests.unit.server.dicom.reading import read
+
+IDENTIFYING = {"00080016", "00080018", "0020000D", "0020000E"}
+
+
+@pytest.mark.parametrize("path", corpus(), ids=name_of)
+def test_each_attribute_of_the_corpus_can_be_cut_out(path: Path) -> None:
+    try:
+        dicom_json = read(path.read_bytes()).dicom_json
+    except DicomStoreError:
+        return
+    whole = json.loads(dicom_json)
+    some = list(whole)[::7] + list(whole)[-1:]
+    included, excluded = fields(some, []), fields([], some)
+    assert included
+    assert excluded
+    assert included.of(dicom_json) == _cut(dicom_json, whole, IDENTIFYING | set(some))
+    assert excluded.of(dicom_json) == _cut(dicom_json, whole, whole.keys() - (set(some) - IDENTIFYING))
+    for tag, element in whole.items():
+        if element["vr"] != "SQ":
+            values = element.get("Value") or [""]
+            assert first_value(dicom_json, tag) == ("" if values[0] is None else str(values[0]))
+
+
+def _cut(dicom_json: bytes, whole: dict[str, object], tags: set[str]) -> bytes:
+    """Return the same by removing the text of each other element, which says where the next one begins."""
+    starts = {}
+    position = 1
+    for tag in whole:
+        position = starts[tag] = dicom_json.index(f'"{tag}":{{"vr":"'.encode(), position)
+        position += len(json.dumps(whole[tag], separators=(",", ":"), ensure_ascii=False).encode()) // 2
+    ends = [*list(starts.values())[1:], len(dicom_json)]
+    pieces = [
+        dicom_json[start : end - 1] for (tag, start), end in zip(starts.items(), ends, strict=True) if tag in tags
+    ]
+    return b"{" + b",".join(pieces) + b"}"
+
+
+def test_quotation_marks_and_brackets_in_values_mean_nothing() -> None:
+    last = rb'"00100020":{"vr":"LO","Value":["a\\\"]},"]}'
+    tricky = rb'{"00081110":{"vr":"SQ","Value":[{"00100020":{"vr":"LO","Value":["]}]\"},"]}},{}]},' + last + b"}"
+    included = fields(["00100020"], [])
+    assert included
+    assert included.of(tricky) == b"{" + last + b"}"
+    assert first_value(tricky, "00100020") == 'a\\"]},'
+
+
+def test_sequences_of_any_depth_are_passed_over() -> None:
+    deep = b'{"00081110":{"vr":"SQ","Value":[' + b'{"00081110":{"vr":"SQ","Value":[' * 60 + b"]}}" * 60
+    deep += b']},"00100020":{"vr":"LO"}}'
+    excluded = fields([], ["ReferencedStudySequence"])
+    assert excluded
+    assert excluded.of(deep) == b'{"00100020":{"vr":"LO"}}'
+
+
+def test_nothing_named_means_everything() -> None:
+    assert fields([], []) is None
+    assert fields([], ["NoSuchKeyword", "A.B"]) is None
+
+
+def test_a_dotted_path_includes_its_sequence() -> None:
+    found = fields(["ReferencedStudySequence.PatientID"], ["ReferencedSeriesSequence.PatientID"])
+    assert found
+    assert (found.included, found.excluded) == ({"00081110"}, frozenset())

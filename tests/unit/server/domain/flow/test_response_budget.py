@@ -1,0 +1,48 @@
+"""The pieces of answers share a budget."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from server.domain.flow.response_budget import LEAST_BYTES, MOST_BYTES, Pace
+
+
+def test_a_few_answers_get_large_pieces() -> None:
+    pace = Pace(48 << 20)
+    with ExitStack() as answers:
+        for _ in range(8):
+            answers.enter_context(pace.answering())
+        assert pace.piece_bytes() == MOST_BYTES
+
+
+@pytest.mark.parametrize("count", [20, 50, 120])
+def test_what_many_answers_hold_together_stays_within_the_budget(count: int) -> None:
+    pace = Pace(48 << 20)
+    with ExitStack() as answers:
+        for _ in range(count):
+            answers.enter_context(pace.answering())
+        assert LEAST_BYTES < pace.piece_bytes() < MOST_BYTES
+        assert count * 6 * pace.piece_bytes() <= 48 << 20
+
+
+def test_pieces_are_never_so_small_that_they_cost_more_than_they_carry() -> None:
+    pace = Pace(1)
+    with pace.answering():
+        assert pace.piece_bytes() == LEAST_BYTES
+
+
+def test_pieces_grow_again_when_answers_are_over() -> None:
+    pace = Pace(8 << 20)
+    with ExitStack() as answers:
+        for _ in range(30):
+            answers.enter_context(pace.answering())
+    with pace.answering():
+        assert pace.piece_bytes() == MOST_BYTES
+
+
+def test_the_first_pieces_of_a_large_value_are_small() -> None:
+    pace = Pace(48 << 20)
+    with pace.answering():
+        large, other = pace.pieces_of(200 << 20), pace.pieces_of(8 << 20)
+        assert [large() for _ in range(18)] == [1 << 18] * 16 + [MOST_BYTES] * 2
+        assert other() == MOST_BYTES

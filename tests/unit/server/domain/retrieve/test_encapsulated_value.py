@@ -1,0 +1,116 @@
+"""Encapsulated pixel data as one value."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+
+import google_crc32c
+import pytest
+
+from server.adapters.blobs.memory import MemoryBlobs
+from server.domain.flow.response_budget import LEAST_BYTES, Pace
+from server.domain.retrieve.blob_reader import Reading
+from server.domain.retrieve.encapsulated_value import FragmentReader, Fragments
+from server.model.errors import WrongState
+from server.model.ids import DEFAULT_PARTITION, InstanceId, Uid, Version
+from server.model.instance import Locator, StoredInstance
+from server.ports.blobs import most_piece_bytes
+from tests.contract.blobs import RECEIPT
+from tests.data import JPEG_BASELINE, encapsulated
+
+ID = InstanceId(DEFAULT_PARTITION, Uid("1.2"), Uid("1.3"), Uid("1.4"))
+
+
+class CountedBlobs(MemoryBlobs):
+    """Blobs that know how they were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[int] = []
+
+    async def read(
+        self,
+        locator: Locator,
+        offset: int = 0,
+        length: int | None = None,
+        piece_bytes: Callable[[], int] = most_piece_bytes,
+        crc32c: int | None = None,
+    ) -> AsyncIterator[bytes]:
+        self.reads.append(length or 0)
+        async for piece in super().read(locator, offset, length, piece_bytes, crc32c):
+            yield piece
+
+
+async def stored(blobs: MemoryBlobs, lead: int, items: bytes) -> StoredInstance:
+    body = bytes(lead) + items + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    async with blobs.open_write() as writer:
+        await writer.write(body)
+        locator = await writer.commit(RECEIPT)
+    return StoredInstance(ID, Version(1), "1.5", JPEG_BASELINE, len(body), google_crc32c.value(body), locator)
+
+
+async def value(reader: FragmentReader, blob: StoredInstance, found: Fragments, offset: int, length: int) -> bytes:
+    return b"".join([chunk async for chunk in reader.read(blob, found, offset, length)])
+
+
+@pytest.mark.parametrize("sizes", [[10], [2, 4, 6], [0, 8, 0, 0, 2, 0], [300_000, 2, 500_000], [40] * 3000])
+async def test_every_range_of_the_value_is_that_of_its_fragments_joined(sizes: list[int]) -> None:
+    chance = random.Random(1)
+    pieces = [chance.randbytes(size) for size in sizes]
+    whole = b"".join(pieces)
+    items = encapsulated([[piece] for piece in pieces])
+    # The smallest pieces, so that fragments, item headers and pieces begin in all places of one another.
+    reader = FragmentReader(Reading(blobs := MemoryBlobs(), Pace(0)))
+    blob = await stored(blobs, 100, items)
+    found = await reader.find(blob, 100, len(items))
+    assert found.size_bytes == len(whole)
+    assert await value(reader, blob, found, 0, len(whole)) == whole
+    for _ in range(60):
+        offset = chance.randrange(len(whole))
+        length = chance.randrange(len(whole) - offset) + 1
+        assert await value(reader, blob, found, offset, length) == whole[offset : offset + length]
+    for edge in found.ends:
+        start = max(0, edge - 1)
+        assert await value(reader, blob, found, start, min(2, len(whole) - start)) == whole[start : start + 2]
+
+
+async def test_large_fragments_are_not_read_to_find_them() -> None:
+    items = encapsulated([[bytes(4 << 20)] for _ in range(8)])
+    reader = FragmentReader(Reading(blobs := CountedBlobs(), Pace(64 << 20)))
+    blob = await stored(blobs, 0, items)
+    await reader.find(blob, 0, len(items))
+    assert sum(blobs.reads) < 8 << 10
+    assert len(blobs.reads) <= 9
+
+
+async def test_small_fragments_are_found_with_few_reads() -> None:
+    items = encapsulated([[bytes(100)] for _ in range(50_000)])
+    reader = FragmentReader(Reading(blobs := CountedBlobs(), Pace(0)))
+    blob = await stored(blobs, 0, items)
+    await reader.find(blob, 0, len(items))
+    assert len(blobs.reads) <= len(items) // LEAST_BYTES + 3
+
+
+async def test_all_who_ask_at_once_wait_for_one_walk() -> None:
+    items = encapsulated([[bytes(4 << 20)] for _ in range(4)])
+    reader = FragmentReader(Reading(blobs := CountedBlobs(), Pace(64 << 20)))
+    blob = await stored(blobs, 0, items)
+    found = await asyncio.gather(*(reader.find(blob, 0, len(items)) for _ in range(10)))
+    assert len({id(each) for each in found}) == 1
+    assert len(blobs.reads) <= 5
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        encapsulated([[b"1234"]]) + b"something else",
+        encapsulated([[b"1234"]])[:-1],
+        encapsulated([[b"1234"]]) + b"\xfe\xff",
+        encapsulated([[b"1234"]]) + b"\xfe\xff\x00\xe0\xff\xff\xff\xff1234",
+    ],
+)
+async def test_what_is_no_series_of_fragments_is_unreadable(items: bytes) -> None:
+    reader = FragmentReader(Reading(blobs := MemoryBlobs(), Pace(0)))
+    blob = await stored(blobs, 6, items)
+    with pytest.raises(WrongState):
+        await reader.find(blob, 6, len(items))
