@@ -26,7 +26,7 @@ from facade.serving.connections import Connection
 from facade.serving.http import listen, logging_config, server_config
 from node.calls import LocalChannel, LocalServer
 from node.door import Door
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from server.config import Settings as CoreSettings
 from server.model.errors import DicomStoreError
 from server.notify import notify

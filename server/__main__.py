@@ -8,23 +8,19 @@ import asyncio
 import gc
 import json
 import logging
-import shutil
 import signal
 import sys
-from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 import uvloop
 from pydantic import ValidationError
 
-from server import bootstrap, opening
-from server.bootstrap import auditing, running
+from server import opening
 from server.config import Settings
 from server.memory import tune_malloc
 from server.model.errors import DicomStoreError
-from server.model.scrub import ScrubPosition
 from server.notify import notify
 from server.opening import StartError
 
@@ -34,6 +30,8 @@ _THIS_MACHINE = {"127.0.0.1", "localhost", "[::1]"}
 
 _COLLECT_AFTER = 20_000
 """New containers until cycles are looked for. The default of 700 is reached by every search, where all are alive."""
+
+# Entry points are imported by the commands that use them: a worker need not load what serves calls.
 
 app = typer.Typer(add_completion=False, help=__doc__)
 _log = logging.getLogger("dicomstore")
@@ -83,8 +81,10 @@ def migrate() -> None:
 @app.command()
 def accept_clock() -> None:
     """Confirm that the system's clock is right although it is far ahead of the last recorded time."""
+    from server.bootstrap import maintenance
+
     try:
-        recorded = asyncio.run(bootstrap.accept_clock(_settings()))
+        recorded = asyncio.run(maintenance.accept_clock(_settings()))
     except (ValueError, DicomStoreError) as error:
         _give_up(str(error))
     typer.echo(f"recorded {recorded.isoformat(timespec='seconds')}")
@@ -100,10 +100,12 @@ def recover(
 
     The archive must not run. An interrupted recovery is run again.
     """
+    from server.bootstrap import maintenance
+
     settings = _settings()
     _log_to_stderr(settings.log_level)
     try:
-        done = asyncio.run(bootstrap.recover(settings, with_quarantined=with_quarantined))
+        done = asyncio.run(maintenance.recover(settings, with_quarantined=with_quarantined))
     except (StartError, DicomStoreError) as error:
         _give_up(str(error))
     for count, what in (
@@ -131,12 +133,16 @@ def config() -> None:
 @app.command()
 def check(deep: Annotated[bool, typer.Option(help="Read all bytes and compare their checksums.")] = False) -> None:
     """Check settings, disk, database and whether index, blobs and change feed agree; print JSON."""
-    checks = asyncio.run(_checks(_settings(), deep=deep))
-    typer.echo(json.dumps({"version": version("dicomstore"), "checks": checks}, indent=2))
-    raise typer.Exit(any(entry["status"] == "failed" for entry in checks))
+    from server.bootstrap.checks import checks
+
+    results = asyncio.run(checks(_settings(), deep=deep))
+    typer.echo(json.dumps({"version": version("dicomstore"), "checks": results}, indent=2))
+    raise typer.Exit(any(entry["status"] == "failed" for entry in results))
 
 
 async def _serve(settings: Settings) -> None:
+    from server.bootstrap.serving import running
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with running(settings) as core:
@@ -152,8 +158,10 @@ async def _serve(settings: Settings) -> None:
 
 
 async def _work(settings: Settings) -> None:
+    from server.bootstrap.working import working
+
     stop = asyncio.Event()
-    async with bootstrap.working(settings) as engine:
+    async with working(settings) as engine:
         for number in (signal.SIGTERM, signal.SIGINT):  # before it works, a signal may end it at once
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         notify("READY=1")
@@ -170,112 +178,6 @@ async def _work(settings: Settings) -> None:
             task.result()  # it never ends by itself; if it does, that is not a good end
         task.cancel()
         _log.info("dicomstore stops working on operations")
-
-
-async def _checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
-    archive, is_usable = await asyncio.to_thread(_archive, settings)
-    results = [_disk(settings), archive, await asyncio.to_thread(_schema, settings)]
-    if is_usable and results[-1]["status"] == "ok":
-        results.append(await _operations(settings))
-        results.append(await _clock(settings))
-        results += await _agreement(settings, deep=deep)
-    return results
-
-
-def _disk(settings: Settings) -> dict[str, Any]:
-    try:
-        settings.data.mkdir(parents=True, exist_ok=True)
-        usage = shutil.disk_usage(settings.data)
-    except OSError as error:
-        return _entry("disk", "failed", f"The data directory can't be used: {error.strerror}.")
-    free = f"{usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB"
-    return _entry("disk", "ok" if usage.free >= settings.warn_free_bytes else "warning", free)
-
-
-def _archive(settings: Settings) -> tuple[dict[str, Any], bool]:
-    """Compare data directory and index; say also whether what they hold can be looked at."""
-    try:
-        lost = opening.check_binding(settings)
-    except (StartError, DicomStoreError) as error:
-        return _entry("archive", "failed", str(error)), False
-    if lost:
-        return _entry("archive", "failed", f"read-only: {lost}"), True
-    return _entry("archive", "ok", "data directory and index belong together"), True
-
-
-def _schema(settings: Settings) -> dict[str, Any]:
-    try:
-        present, wanted = opening.schema_state(settings)
-    except (DicomStoreError, ValueError) as error:
-        return _entry("database", "failed", str(error))
-    if present != wanted:
-        return _entry("database", "failed", f"schema {present or 'none'}, wanted {wanted}: run `dicomstore migrate`")
-    return _entry("database", "ok", f"schema {present}")
-
-
-async def _operations(settings: Settings) -> dict[str, Any]:
-    try:
-        backlog = await bootstrap.backlog(settings)
-    except DicomStoreError as error:
-        return _entry("operations", "failed", error.message)
-    return _entry(
-        "operations", "warning" if backlog.trouble else "ok", backlog.trouble or f"{backlog.unfinished} unfinished"
-    )
-
-
-async def _clock(settings: Settings) -> dict[str, Any]:
-    try:
-        problem = await bootstrap.check_clock(settings)
-    except DicomStoreError as error:
-        return _entry("clock", "failed", error.message)
-    return _entry("clock", "warning" if problem else "ok", problem or "agrees with the recorded time")
-
-
-async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
-    try:
-        async with auditing(settings) as audit:
-            report = await audit.run(deep=deep)
-        position = await bootstrap.scrub_position(settings)
-    except DicomStoreError as error:
-        return [_entry("agreement", "failed", error.message)]
-    found = (
-        f"{report.instances} instances, {report.missing} without bytes, {report.damaged} damaged, "
-        f"{report.current_changes} current entries in the change feed"
-    )
-    return [
-        _entry("agreement", "ok" if report.agrees else "failed", found, report.examples),
-        _scrub(settings, report.known_damaged, position),
-        _entry(
-            "unused blobs",
-            "warning" if report.unused else "ok",
-            f"{report.blobs} blobs, {report.unused} unused",
-        ),
-        _entry(
-            "quarantine",
-            "warning" if report.quarantined else "ok",
-            f"{report.quarantined} blobs, {report.quarantined_bytes} bytes that the index does not know"
-            + (f"; erased {settings.quarantine_hours:g} h after they were found" if report.quarantined else ""),
-        ),
-    ]
-
-
-def _scrub(settings: Settings, known_damaged: int, position: ScrubPosition | None) -> dict[str, Any]:
-    """Say how many instances are known to be damaged, and whether the scrub keeps to its time."""
-    damaged = f"{known_damaged} instances known to be damaged"
-    if not settings.scrub_days:
-        return _entry("scrub", "warning" if known_damaged else "ok", f"switched off, {damaged}")
-    complete = position.complete if position else None
-    since = complete or (position.began if position else None)
-    is_late = since is not None and datetime.now(UTC) - since > timedelta(days=2 * settings.scrub_days)
-    return _entry(
-        "scrub",
-        "warning" if known_damaged or is_late else "ok",
-        f"{f'last complete {complete:%Y-%m-%d}' if complete else 'not complete yet'}, {damaged}",
-    )
-
-
-def _entry(name: str, status: str, detail: str, examples: list[str] | None = None) -> dict[str, Any]:
-    return {"name": name, "status": status, "detail": detail, **({"examples": examples} if examples else {})}
 
 
 def _settings() -> Settings:

@@ -28,14 +28,14 @@ OPERATION = "a" * 32
 
 _WORK = """
 import asyncio, sys
-from server import bootstrap
+from server.bootstrap.working import working
 from server.config import Settings
 from server.jobs import engine
 
 engine.LOOK_SECONDS = float(sys.argv[2])
 
 async def work():
-    async with bootstrap.working(Settings(), stale_seconds=float(sys.argv[1])) as engine:
+    async with working(Settings(), stale_seconds=float(sys.argv[1])) as engine:
         print("works", file=sys.stderr, flush=True)
         await engine.run()
 

@@ -51,10 +51,11 @@ print(*{name.partition(".")[0] for name in sys.modules})
     assert loaded.isdisjoint({"sqlalchemy", "alembic", "pydicom", "starlette", "uvicorn", "numpy", "dbos", "node"})
 
 
-@pytest.mark.parametrize("program", ["node.__main__", "server.__main__"])
+@pytest.mark.parametrize("program", ["node.__main__", "server.bootstrap.serving"])
 async def test_a_program_that_serves_loads_what_it_seldom_needs_only_then(program: str) -> None:
     """Each takes up to a fifth of the time of a start: migrations, the driver of PostgreSQL, pixels, the engine."""
-    script = f"import gc, sys, {program}\nassert gc.isenabled()\nprint(*filter(sys.modules.get, sys.modules))"
+    imports = f"import gc, sys\nimport server.__main__\nimport {program}\n"
+    script = f"{imports}assert gc.isenabled()\nprint(*filter(sys.modules.get, sys.modules))"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=PIPE, env=environment())
     output, _ = await process.communicate()
     loaded = {name.partition(".")[0] for name in output.decode().split()}

@@ -18,10 +18,10 @@ from typing import Any
 
 import google_crc32c
 
-from server import bootstrap
 from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
+from server.bootstrap import components, maintenance
 from server.domain.damage import DamageRecord
 from server.domain.partitions import PartitionGate
 from server.domain.store.commit import Committer
@@ -88,7 +88,7 @@ def recover(events: Connection, data: Path, kill_after_s: float | None) -> None:
     """Recover the index."""
     _die_after(kill_after_s)
     try:
-        done = asyncio.run(bootstrap.recover(settings_for(data, retention_hours=0)))
+        done = asyncio.run(maintenance.recover(settings_for(data, retention_hours=0)))
     except StartError as error:
         events.send(("refused", str(error)))
     else:
@@ -135,7 +135,7 @@ class _Worker:
             )
             stack.push_async_callback(database.close)
             blobs = await stack.enter_async_context(PackedBlobs(self._settings.data))
-            clock = SteadyClock(database.clock, self._now, bootstrap.elapsed, timedelta(days=10_000))
+            clock = SteadyClock(database.clock, self._now, components.elapsed, timedelta(days=10_000))
             await clock.start()
             index = database.instances
             committer = Committer(blobs, index, self._now, lambda: None, clock.now)

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from tests.core import CoreClient, settings_for
 
 

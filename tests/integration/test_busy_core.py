@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from grpc_status._async import from_call
 
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from server.domain.flow.ingest_budget import BASE_BYTES, Room
 from tests.core import CoreClient, settings_for
 from tests.data import new_uid, part10

@@ -12,7 +12,7 @@ from dicomstore.v1 import change_feed_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from tests.core import CoreClient, reason_of, ref_of, settings_for, stream_reason
 from tests.data import part10
 from tests.integration.conftest import a_core

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from server.bootstrap import working
+from server.bootstrap.working import working
 from server.opening import StartError, check_binding, migrate, prepare
 from tests.core import Ref, settings_for
 from tests.data import new_uid, part10

@@ -15,7 +15,7 @@ from dicomstore.v1 import search_service_pb2 as search
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from server.bootstrap import working
+from server.bootstrap.working import working
 from server.opening import StartError, check_binding, migrate
 from tests.core import CoreClient, Ref, reason_of, settings_for, store_requests, stream_reason
 from tests.data import new_uid, part10

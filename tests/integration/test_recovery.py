@@ -12,7 +12,7 @@ from dicomstore.v1 import change_feed_service_pb2 as feed
 from dicomstore.v1 import retrieve_service_pb2 as retrieve
 
 from server.adapters.blobs.packed import PackedBlobs
-from server.bootstrap import auditing, recover
+from server.bootstrap.maintenance import auditing, recover
 from server.domain.upkeep.recovery import Recovered
 from server.model.errors import Reason, Unavailable
 from server.model.ids import DEFAULT_PARTITION

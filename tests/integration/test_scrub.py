@@ -11,7 +11,7 @@ import pytest
 from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.blobs.scrub_file import ScrubFile
 from server.adapters.sql.engine import open_database
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from server.domain.access import Access
 from server.domain.damage import DamageRecord
 from server.domain.upkeep.scrub import Scrub

@@ -11,7 +11,8 @@ from dicomstore.v1 import partition_service_pb2 as partitions
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from server.bootstrap import StartError, running
+from server.bootstrap.serving import running
+from server.opening import StartError
 from server.rpc.services import SERVICES
 from tests.core import CoreClient, Ref, reason_of, settings_for
 from tests.data import part10

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import make_url
 
 from server.adapters.sql.engine import migrate
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from server.model.errors import Reason, Unavailable
 from server.opening import prepare_when_there
 from tests.core import settings_for

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from tests.command_line import run_forked
 from tests.core import CoreClient, file_of, settings_for
 

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.adapters.blobs.scrub_file import ScrubFile
 from server.adapters.sql.engine import open_database
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from server.dicom.matching.query_tags import new_tag
 from server.model.scrub import ScrubPosition
 from server.model.search.query import Level

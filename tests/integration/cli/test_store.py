@@ -19,7 +19,7 @@ from cli.upload import streams
 from cli.upload.files import PIECE_BYTES
 from cli.upload.progress import Meter
 from cli.upload.results import Status, Tally
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from tests.core import CoreClient, Ref, settings_for
 from tests.data import UID_ROOT, part10
 

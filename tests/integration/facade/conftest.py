@@ -7,7 +7,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from tests.conftest import PostgresDatabases
 from tests.core import settings_for
 from tests.integration.facade.serving import serving

@@ -17,7 +17,7 @@ from starlette.routing import Route
 import facade.endpoints.stow
 import facade.serving.connections
 from facade.config import Settings
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from server.domain.flow.ingest_budget import BASE_BYTES
 from tests.core import settings_for
 from tests.data import part10

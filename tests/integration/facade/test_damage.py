@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from tests.contract.blobs import flip_below, flipped
 from tests.core import settings_for
 from tests.data import EXPLICIT_LITTLE, IMPLICIT_LITTLE, part10

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from server.adapters.sql.engine import migrate, open_database
-from server.bootstrap import backlog, running
+from server.bootstrap.maintenance import backlog
+from server.bootstrap.serving import running
 from server.dicom.matching.query_tags import extract, new_tag
 from server.domain.operations import Backlog
 from server.model.search.query import Level

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from server.rpc.health import Health
 from tests.core import settings_for
 from tests.data import part10

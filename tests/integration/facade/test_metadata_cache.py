@@ -17,7 +17,7 @@ from dicomstore.v1.retrieve_service_pb2 import MetadataItem, ResourceState, Retr
 from facade.app import create_app
 from facade.config import Settings
 from node.calls import LocalChannel, LocalServer
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from tests.core import settings_for
 from tests.data import part10
 from tests.integration.facade.serving import JSON, serving, stored, stow

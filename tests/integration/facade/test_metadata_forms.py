@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydicom.dataset import Dataset
 
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from tests.core import settings_for
 from tests.data import part10
 from tests.integration.facade.serving import JSON, parts_of, serving, stored

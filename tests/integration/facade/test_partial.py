@@ -11,7 +11,7 @@ import httpx
 import pydicom
 import pytest
 
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from tests.core import settings_for
 from tests.data import EXPLICIT_LITTLE, RLE_LOSSLESS, part10
 from tests.integration.facade.serving import parts_of, serving, stored

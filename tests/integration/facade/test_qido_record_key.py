@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from tests.core import settings_for
 from tests.data import part10
 from tests.integration.facade.serving import JSON, next_of, serving, stored, stow

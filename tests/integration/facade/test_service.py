@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from tests.core import settings_for
 from tests.integration.facade.serving import JSON, serving
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import httpx
 import pytest
 
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from tests.core import settings_for
 from tests.data import IMPLICIT_LITTLE, part10
 from tests.integration.facade.serving import JSON, MULTIPART, STOW, multipart, serving, stow

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from facade.config import Settings
-from server.bootstrap import running
+from server.bootstrap.serving import running
 from tests.core import settings_for
 from tests.integration.facade.serving import JSON, serving
 

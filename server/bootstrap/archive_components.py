@@ -1,0 +1,280 @@
+"""The parts of the core that need index and blobs."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+
+from server.adapters.blobs.marks import Marks
+from server.adapters.blobs.packed import PackedBlobs
+from server.adapters.blobs.scrub_file import ScrubFile
+from server.adapters.workers.pool import WorkerPool
+from server.bootstrap.components import IndexComponents, now
+from server.domain.access import Access
+from server.domain.damage import DamageRecord
+from server.domain.delete import Delete
+from server.domain.flow.ingest_budget import Room
+from server.domain.flow.response_budget import Pace
+from server.domain.render.documents import Texts
+from server.domain.render.image_info import Images
+from server.domain.render.images import Pictures
+from server.domain.render.rendered import RetrieveRendered
+from server.domain.render.thumbnails import Thumbnails
+from server.domain.retrieve.all_bulk_data import RetrieveAllBulkData
+from server.domain.retrieve.blob_reader import Reading
+from server.domain.retrieve.bulk_data import RetrieveBulkData
+from server.domain.retrieve.encapsulated_value import FragmentReader
+from server.domain.retrieve.frame_cache import FrameCache
+from server.domain.retrieve.frame_transcoder import Transcoder
+from server.domain.retrieve.frames import RetrieveFrames
+from server.domain.retrieve.instance_transcoder import InstanceTranscoder
+from server.domain.retrieve.instances import RetrieveInstances
+from server.domain.retrieve.metadata import RetrieveMetadata
+from server.domain.retrieve.pixel_descriptions import Descriptions
+from server.domain.retrieve.stored_frames import PixelReader
+from server.domain.store.commit import Committer
+from server.domain.store.receive import Store
+from server.domain.store.writability import Writing
+from server.domain.upkeep.audit import Audit
+from server.domain.upkeep.garbage import Housekeeping
+from server.domain.upkeep.scrub import Scrub
+from server.model.receipt import Receipt
+
+_PERFORM = "server.dicom.worker_jobs.perform"
+"""What a pixel worker does with a job. Only pixel workers import it."""
+
+_WORKER_FRAMES = 8
+"""A pixel worker may need the memory of so many frames of the largest size."""
+
+_WORKER_BYTES = 256 << 20
+"""Memory that a pixel worker may need besides, to import codecs among others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveComponents(IndexComponents):
+    """The parts, and what they are made of.
+
+    blobs: is opened and closed by the entry point, and so are `workers` and `scrub_file`.
+    marks: of this process; None if it stores nothing.
+    """
+
+    blobs: PackedBlobs
+    access: Access
+    marks: Marks | None = None
+
+    @cached_property
+    def retention(self) -> timedelta:
+        """Time between deleting an instance and erasing its bytes."""
+        return timedelta(hours=self.settings.retention_hours)
+
+    @cached_property
+    def damage(self) -> DamageRecord:
+        """The record of damaged instances."""
+        return DamageRecord(self.database.instances)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """The comparison of index, blobs and change feed."""
+        return Audit(blobs=self.blobs, index=self.database.instances, changes=self.database.changes)
+
+    @cached_property
+    def committer(self) -> Committer:
+        """The commit of stored instances."""
+        return Committer(self.blobs, self.database.instances, now, self.feed.ring, self.clock.now)
+
+    @cached_property
+    def housekeeping(self) -> Housekeeping:
+        """Recovery after a crash, and erasing."""
+        return Housekeeping(
+            blobs=self.blobs,
+            index=self.database.instances,
+            committer=self.committer,
+            clock=self.clock,
+            retention=self.retention,
+            quarantine=timedelta(hours=self.settings.quarantine_hours),
+            access=self.access,
+        )
+
+    @cached_property
+    def scrub_file(self) -> ScrubFile:
+        """The position of the scrub."""
+        return ScrubFile(self.settings.data)
+
+    @cached_property
+    def scrub(self) -> Scrub:
+        """The check of all stored bytes within `scrub_days`."""
+        return Scrub(
+            blobs=self.blobs,
+            index=self.database.instances,
+            damage=self.damage,
+            record=self.scrub_file,
+            now=self.clock.now,
+            latest=lambda: self._storing.latest.version,
+            period=timedelta(days=self.settings.scrub_days),
+            access=self.access,
+        )
+
+    @cached_property
+    def writing(self) -> Writing:
+        """The check that instances can be stored."""
+        return Writing(self.blobs, self.database.instances, self.settings.warn_free_bytes)
+
+    @cached_property
+    def store(self) -> Store:
+        """Storing."""
+        return Store(
+            blobs=self.blobs,
+            committer=self.committer,
+            writing=self.writing,
+            gate=self.gate,
+            access=self.access,
+            receipt=lambda partition: Receipt(partition, self.clock.now(), self._storing.latest.version),
+            max_instance_bytes=self.settings.max_instance_bytes,
+            max_header_bytes=self.settings.max_header_bytes,
+            damage=self.damage,
+            accepts_identical=self.settings.identical_instances == "accept",
+        )
+
+    @cached_property
+    def delete(self) -> Delete:
+        """Deleting."""
+        return Delete(
+            index=self.database.instances,
+            gate=self.gate,
+            access=self.access,
+            now=now,
+            deadline_now=self.clock.now,
+            retention=self.retention,
+            on_change=self.feed.ring,
+        )
+
+    @cached_property
+    def room(self) -> Room:
+        """The memory for instances on their way to disk."""
+        return Room(self.settings.max_ingest_bytes, self.settings.ingest_wait_seconds)
+
+    @cached_property
+    def pace(self) -> Pace:
+        """The memory for responses."""
+        return Pace(self.settings.max_answer_bytes)
+
+    @cached_property
+    def reading(self) -> Reading:
+        """Reading blobs."""
+        return Reading(self.blobs, self.pace, self.damage)
+
+    @cached_property
+    def workers(self) -> WorkerPool:
+        """The pixel workers."""
+        return WorkerPool(
+            _PERFORM,
+            count=self.settings.pixel_worker_count,
+            job_seconds=self.settings.pixel_seconds,
+            memory_bytes=_WORKER_BYTES + _WORKER_FRAMES * self.settings.max_frame_bytes,
+        )
+
+    @cached_property
+    def pixels(self) -> PixelReader:
+        """Reading stored frames."""
+        return PixelReader(self.reading, self.database.instances)
+
+    @cached_property
+    def transcoder(self) -> Transcoder:
+        """Transcoding frames."""
+        return Transcoder(
+            workers=self.workers,
+            descriptions=Descriptions(self.database.instances),
+            cache=FrameCache(self.settings.frame_cache_bytes),
+            damage=self.damage,
+            max_frame_bytes=self.settings.max_frame_bytes,
+        )
+
+    @cached_property
+    def images(self) -> Images:
+        """What is known of images to be rendered."""
+        return Images(reading=self.reading, index=self.database.instances)
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Rendering images."""
+        return Pictures(
+            images=self.images,
+            workers=self.workers,
+            damage=self.damage,
+            max_frame_bytes=self.settings.max_frame_bytes,
+        )
+
+    @cached_property
+    def retrieve_instances(self) -> RetrieveInstances:
+        """Retrieving instances."""
+        return RetrieveInstances(
+            reading=self.reading,
+            transcoder=InstanceTranscoder(
+                reading=self.reading, pixels=self.pixels, transcoder=self.transcoder, damage=self.damage
+            ),
+            index=self.database.instances,
+            gate=self.gate,
+        )
+
+    @cached_property
+    def retrieve_frames(self) -> RetrieveFrames:
+        """Retrieving frames."""
+        return RetrieveFrames(
+            reading=self.reading,
+            pixels=self.pixels,
+            transcoder=self.transcoder,
+            index=self.database.instances,
+            gate=self.gate,
+        )
+
+    @cached_property
+    def retrieve_bulk_data(self) -> RetrieveBulkData:
+        """Retrieving one bulk data value."""
+        return RetrieveBulkData(
+            reading=self.reading,
+            fragments=FragmentReader(self.reading),
+            index=self.database.instances,
+            gate=self.gate,
+        )
+
+    @cached_property
+    def retrieve_all_bulk_data(self) -> RetrieveAllBulkData:
+        """Retrieving all bulk data of a resource."""
+        return RetrieveAllBulkData(
+            values=self.retrieve_bulk_data,
+            frames=self.retrieve_frames,
+            reading=self.reading,
+            index=self.database.instances,
+            gate=self.gate,
+        )
+
+    @cached_property
+    def retrieve_metadata(self) -> RetrieveMetadata:
+        """Retrieving metadata."""
+        return RetrieveMetadata(reading=self.reading, index=self.database.instances, gate=self.gate)
+
+    @cached_property
+    def retrieve_rendered(self) -> RetrieveRendered:
+        """Retrieving rendered resources."""
+        index = self.database.instances
+        return RetrieveRendered(
+            reading=self.reading,
+            index=index,
+            gate=self.gate,
+            pixels=self.pixels,
+            images=self.images,
+            pictures=self.pictures,
+            texts=Texts(reading=self.reading, index=index, images=self.images, bulk_data=self.retrieve_bulk_data),
+            thumbnails=Thumbnails(
+                index=index,
+                pixels=self.pixels,
+                images=self.images,
+                pictures=self.pictures,
+                workers=self.workers,
+                cache=FrameCache(self.settings.thumbnail_cache_bytes),
+            ),
+        )
+
+    @property
+    def _storing(self) -> Marks:
+        assert self.marks is not None, "this process stores nothing"
+        return self.marks

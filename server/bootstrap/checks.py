@@ -1,0 +1,120 @@
+"""The checks of `dicomstore-server check`: settings, disk, database, and whether index, blobs and change feed agree."""
+
+import asyncio
+import shutil
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from server import opening
+from server.bootstrap import maintenance
+from server.config import Settings
+from server.model.errors import DicomStoreError
+from server.model.scrub import ScrubPosition
+from server.opening import StartError
+
+
+async def checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
+    """Return an entry for each check: `name`, `status` (ok, warning or failed), `detail`, and `examples` if any."""
+    archive, is_usable = await asyncio.to_thread(_archive, settings)
+    results = [_disk(settings), archive, await asyncio.to_thread(_schema, settings)]
+    if is_usable and results[-1]["status"] == "ok":
+        results.append(await _operations(settings))
+        results.append(await _clock(settings))
+        results += await _agreement(settings, deep=deep)
+    return results
+
+
+def _disk(settings: Settings) -> dict[str, Any]:
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        usage = shutil.disk_usage(settings.data)
+    except OSError as error:
+        return _entry("disk", "failed", f"The data directory can't be used: {error.strerror}.")
+    free = f"{usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB"
+    return _entry("disk", "ok" if usage.free >= settings.warn_free_bytes else "warning", free)
+
+
+def _archive(settings: Settings) -> tuple[dict[str, Any], bool]:
+    """Compare data directory and index; say also whether what they hold can be looked at."""
+    try:
+        lost = opening.check_binding(settings)
+    except (StartError, DicomStoreError) as error:
+        return _entry("archive", "failed", str(error)), False
+    if lost:
+        return _entry("archive", "failed", f"read-only: {lost}"), True
+    return _entry("archive", "ok", "data directory and index belong together"), True
+
+
+def _schema(settings: Settings) -> dict[str, Any]:
+    try:
+        present, wanted = opening.schema_state(settings)
+    except (DicomStoreError, ValueError) as error:
+        return _entry("database", "failed", str(error))
+    if present != wanted:
+        return _entry("database", "failed", f"schema {present or 'none'}, wanted {wanted}: run `dicomstore migrate`")
+    return _entry("database", "ok", f"schema {present}")
+
+
+async def _operations(settings: Settings) -> dict[str, Any]:
+    try:
+        backlog = await maintenance.backlog(settings)
+    except DicomStoreError as error:
+        return _entry("operations", "failed", error.message)
+    return _entry(
+        "operations", "warning" if backlog.trouble else "ok", backlog.trouble or f"{backlog.unfinished} unfinished"
+    )
+
+
+async def _clock(settings: Settings) -> dict[str, Any]:
+    try:
+        problem = await maintenance.check_clock(settings)
+    except DicomStoreError as error:
+        return _entry("clock", "failed", error.message)
+    return _entry("clock", "warning" if problem else "ok", problem or "agrees with the recorded time")
+
+
+async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
+    try:
+        async with maintenance.auditing(settings) as audit:
+            report = await audit.run(deep=deep)
+        position = await maintenance.scrub_position(settings)
+    except DicomStoreError as error:
+        return [_entry("agreement", "failed", error.message)]
+    found = (
+        f"{report.instances} instances, {report.missing} without bytes, {report.damaged} damaged, "
+        f"{report.current_changes} current entries in the change feed"
+    )
+    return [
+        _entry("agreement", "ok" if report.agrees else "failed", found, report.examples),
+        _scrub(settings, report.known_damaged, position),
+        _entry(
+            "unused blobs",
+            "warning" if report.unused else "ok",
+            f"{report.blobs} blobs, {report.unused} unused",
+        ),
+        _entry(
+            "quarantine",
+            "warning" if report.quarantined else "ok",
+            f"{report.quarantined} blobs, {report.quarantined_bytes} bytes that the index does not know"
+            + (f"; erased {settings.quarantine_hours:g} h after they were found" if report.quarantined else ""),
+        ),
+    ]
+
+
+def _scrub(settings: Settings, known_damaged: int, position: ScrubPosition | None) -> dict[str, Any]:
+    """Say how many instances are known to be damaged, and whether the scrub keeps to its time."""
+    damaged = f"{known_damaged} instances known to be damaged"
+    if not settings.scrub_days:
+        return _entry("scrub", "warning" if known_damaged else "ok", f"switched off, {damaged}")
+    complete = position.complete if position else None
+    since = complete or (position.began if position else None)
+    is_late = since is not None and datetime.now(UTC) - since > timedelta(days=2 * settings.scrub_days)
+    return _entry(
+        "scrub",
+        "warning" if known_damaged or is_late else "ok",
+        f"{f'last complete {complete:%Y-%m-%d}' if complete else 'not complete yet'}, {damaged}",
+    )
+
+
+def _entry(name: str, status: str, detail: str, examples: list[str] | None = None) -> dict[str, Any]:
+    return {"name": name, "status": status, "detail": detail, **({"examples": examples} if examples else {})}

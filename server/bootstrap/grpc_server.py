@@ -1,0 +1,47 @@
+"""The gRPC server: its options, and the address it listens on."""
+
+import grpc
+
+from server.config import Settings
+from server.domain.limits import MAX_MESSAGE_BYTES
+from server.opening import StartError
+
+_OPTIONS = (
+    # A peer that has vanished without notice is found out within 80 s, and its calls end.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # Peers that ping more often than this are cut off after two warnings.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+    # A connection without calls is closed in the end; its peer makes another when it needs one. The age of one is not
+    # bounded, because an upload may take as long as it likes.
+    ("grpc.max_connection_idle_ms", 600_000),
+    # gRPC buffers this much of each stream before it is read. By default it buffers a megabyte and more of each,
+    # outside the ingest budget. A message that is being read has as much of a window as it needs.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 64 << 10),
+    # The longest message of the contract, and what surrounds its bytes.
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + (1 << 20)),
+)
+
+_CALLS_BESIDES = 20
+"""Calls of health and reflection on one connection, beside those of our services."""
+
+
+def options(settings: Settings) -> list[tuple[str, int]]:
+    """Return the options of the server."""
+    return [
+        *_OPTIONS,
+        # Two cores on one port by accident would share its calls and both seem to work.
+        ("grpc.so_reuseport", int(settings.share_ports)),
+        # Calls beyond this wait at the client, so it is more than what `Boundary` admits: that refuses with a reason.
+        ("grpc.max_concurrent_streams", 2 * (settings.max_calls + settings.max_watches) + _CALLS_BESIDES),
+    ]
+
+
+def bind(server: grpc.aio.Server, address: str) -> str:
+    """Listen on HOST:PORT and return it with the real port. Port 0 takes any free one. Raises StartError."""
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise StartError(f"Can't listen on {address}: is it in use?") from error
+    return f"{address.rpartition(':')[0]}:{port}"

@@ -1,0 +1,101 @@
+"""The entry points that look after an archive: they run beside a core, or while none runs."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from datetime import datetime, timedelta
+
+from server.adapters.blobs.packed import PackedBlobs
+from server.adapters.blobs.scrub_file import ScrubFile
+from server.adapters.sql import engine
+from server.adapters.sql.core.progress import Progress
+from server.adapters.sqlite_spool import SqliteSpool
+from server.bootstrap.archive_components import ArchiveComponents
+from server.bootstrap.components import IndexComponents, now
+from server.config import Settings
+from server.dicom.matching.query_tags import extract
+from server.domain.access import Access
+from server.domain.operations import Backlog
+from server.domain.upkeep.audit import Audit
+from server.domain.upkeep.recovery import Recovered, Recovery
+from server.domain.upkeep.steady_clock import clock_problem
+from server.model.scrub import ScrubPosition
+from server.opening import recovering
+
+
+@asynccontextmanager
+async def _indexed(settings: Settings) -> AsyncIterator[IndexComponents]:
+    database = engine.open_database(settings.database_url, settings.search_seconds)
+    try:
+        yield IndexComponents(settings=settings, database=database)
+    finally:
+        await database.close()
+
+
+async def backlog(settings: Settings) -> Backlog:
+    """Return the unfinished operations and their problems. Raises: DicomStoreError, as the index does."""
+    async with _indexed(settings) as components:
+        return await components.operations.backlog()
+
+
+async def check_clock(settings: Settings) -> str:
+    """Say how the system's clock contradicts the recorded time; "" if it does not. Raises: DicomStoreError."""
+    async with _indexed(settings) as components:
+        latest = await components.database.clock.latest()
+        return clock_problem(latest, now(), timedelta(hours=settings.clock_jump_hours))
+
+
+async def accept_clock(settings: Settings) -> datetime:
+    """Record the system's time, unless a later one is recorded; return what is recorded then.
+
+    Raises: DicomStoreError.
+    """
+    async with _indexed(settings) as components:
+        return await components.database.clock.advance(now())
+
+
+@asynccontextmanager
+async def auditing(settings: Settings) -> AsyncIterator[Audit]:
+    """Open index and blobs for an audit, beside a running core or alone."""
+    async with _indexed(settings) as opened, PackedBlobs(settings.data) as blobs:
+        yield ArchiveComponents(settings=settings, database=opened.database, blobs=blobs, access=Access()).audit
+
+
+async def scrub_position(settings: Settings) -> ScrubPosition | None:
+    """Return the position of the scrub; None if it has not begun. Raises: Unavailable."""
+    with closing(ScrubFile(settings.data)) as record:
+        return await record.load()
+
+
+async def recover(settings: Settings, *, with_quarantined: bool = False) -> Recovered:
+    """Rebuild the index from the blobs, or complete it; see `Recovery`. Blocks the event loop now and then.
+
+    Raises:
+        StartError: see the message.
+        DicomStoreError: database or data directory can't be used.
+    """
+    async with AsyncExitStack() as stack:
+        prepared = stack.enter_context(recovering(settings))
+        marks = prepared.marks
+        assert marks is not None, "a recovery uses blobs"
+        database = engine.open_database(
+            settings.database_url,
+            settings.search_seconds,
+            extract,
+            progress=Progress(prepared.mark, marks.note, prepared.access.restrict, prepared.journal),
+        )
+        stack.push_async_callback(database.close)
+        clock = IndexComponents(settings=settings, database=database).clock
+        await clock.start()
+        blobs = await stack.enter_async_context(PackedBlobs(settings.data))
+        spool = stack.enter_context(SqliteSpool(settings.data / "recovery.tmp"))
+        return await Recovery(
+            blobs=blobs,
+            index=database.instances,
+            partitions=database.partitions,
+            spool=spool,
+            retired=prepared.journal.entries(),
+            now=clock.now,
+            retention=timedelta(hours=settings.retention_hours),
+            max_header_bytes=settings.max_header_bytes,
+            with_quarantined=with_quarantined,
+        ).run()

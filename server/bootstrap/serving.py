@@ -1,0 +1,164 @@
+"""The entry point that serves calls.
+
+Things start in the order of the functions below and stop in the opposite order: no new call is taken, calls in flight
+finish, then blobs and database are closed.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health
+from grpc_reflection.v1alpha import reflection
+
+from server.adapters.blobs.packed import PackedBlobs
+from server.adapters.sql import engine
+from server.adapters.sql.core.progress import Progress
+from server.bootstrap import grpc_server
+from server.bootstrap.archive_components import ArchiveComponents
+from server.config import Settings
+from server.dicom.matching.query_tags import extract
+from server.domain.flow.ingest_budget import Room
+from server.domain.limits import MAX_MESSAGE_BYTES
+from server.opening import StartError, prepare_when_there
+from server.rpc.capabilities import CapabilitiesServicer
+from server.rpc.change_feed import ChangeFeedServicer
+from server.rpc.delete import DeleteServicer
+from server.rpc.extended_query_tags import ExtendedQueryTagServicer
+from server.rpc.health import Health
+from server.rpc.observe import Boundary
+from server.rpc.operations import OperationServicer
+from server.rpc.partition import PartitionServicer
+from server.rpc.retrieve import RetrieveServicer
+from server.rpc.search import SearchServicer
+from server.rpc.services import SERVICES, Services
+from server.rpc.store import StoreServicer
+
+_log = logging.getLogger("dicomstore")
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """A running core.
+
+    address: where it listens, with the real port.
+    room: the memory for instances on their way to disk.
+    interceptors: stand around every call.
+    register: adds its services to a server, which is `grpc.aio.Server` or like it; the core's own has them already.
+    """
+
+    address: str
+    room: Room
+    interceptors: Sequence[Boundary]
+    register: Callable[[Any], None]
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, worker_runs: Callable[[], bool] = lambda: True) -> AsyncIterator[Core]:
+    """Run the core until the context is left.
+
+    Args:
+        worker_runs: says whether the process runs that works on operations, if that is known.
+
+    Raises:
+        StartError: see the message.
+        DicomStoreError: database or data directory can't be used.
+    """
+    async with _opened(settings, worker_runs) as components:
+        watch = _health(components)
+        services = _services(components, watch)
+        interceptors = [Boundary(settings.max_calls, settings.max_watches)]
+        server = grpc.aio.server(interceptors=interceptors, options=grpc_server.options(settings))
+        services.register(server)
+        if settings.reflection:
+            reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        address = grpc_server.bind(server, settings.grpc)
+        await server.start()
+        await watch.check()
+        chores = [
+            asyncio.create_task(components.housekeeping.run(settings.erase_interval_seconds)),
+            asyncio.create_task(components.scrub.run()),
+            asyncio.create_task(watch.run()),
+        ]
+        try:
+            yield Core(address, components.room, interceptors, services.register)
+        finally:
+            await watch.leave()
+            components.feed.close()
+            await server.stop(settings.shutdown_seconds)
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, worker_runs: Callable[[], bool]) -> AsyncIterator[ArchiveComponents]:
+    """Open index and blobs, and recover what an unfinished run left."""
+    prepared = await prepare_when_there(settings)
+    async with AsyncExitStack() as stack:
+        marks = prepared.marks
+        assert marks is not None, "this process uses blobs"
+        stack.push_async_callback(asyncio.to_thread, marks.leave)
+        stack.push_async_callback(asyncio.to_thread, prepared.journal.close)
+        access = prepared.access
+        database = engine.open_database(
+            settings.database_url,
+            settings.search_seconds,
+            extract,
+            permit=access.require_writable,
+            progress=Progress(prepared.mark, marks.note, access.restrict, prepared.journal),
+        )
+        stack.push_async_callback(database.close)
+        blobs = await stack.enter_async_context(PackedBlobs(settings.data))
+        await _require_partitions_if_used(settings, database)
+        components = ArchiveComponents(
+            settings=settings, database=database, worker_runs=worker_runs, blobs=blobs, access=access, marks=marks
+        )
+        await components.clock.start()
+        if recovered := await components.housekeeping.recover():
+            _log.info("recovered what an unfinished run left count=%d", recovered)
+        await stack.enter_async_context(components.workers)
+        stack.callback(components.scrub_file.close)
+        yield components
+
+
+async def _require_partitions_if_used(settings: Settings, database: engine.Database) -> None:
+    if not settings.partitions and len(await database.partitions.list()) > 1:
+        raise StartError("The store has data partitions, which can't be switched off: set DICOMSTORE_PARTITIONS=true.")
+
+
+def _health(components: ArchiveComponents) -> Health:
+    needed = {"index": components.database.instances.check, "blobs": components.blobs.check}
+    others = {
+        "writes": components.writing.check,
+        "operations": components.operations.check,
+        "changes": components.access.check,
+    }
+    return Health(SERVICES, needed, others, components.writing.noticed)
+
+
+def _services(components: ArchiveComponents, watch: Health) -> Services:
+    return Services(
+        store=StoreServicer(components.store, MAX_MESSAGE_BYTES, components.room),
+        retrieve=RetrieveServicer(
+            instances=components.retrieve_instances,
+            frames=components.retrieve_frames,
+            bulk_data=components.retrieve_bulk_data,
+            all_bulk_data=components.retrieve_all_bulk_data,
+            metadata=components.retrieve_metadata,
+            rendered=components.retrieve_rendered,
+            pace=components.pace,
+        ),
+        search=SearchServicer(components.search),
+        delete=DeleteServicer(components.delete),
+        change_feed=ChangeFeedServicer(components.feed),
+        tags=ExtendedQueryTagServicer(components.tags),
+        operations=OperationServicer(components.operations),
+        partition=PartitionServicer(components.gate),
+        capabilities=CapabilitiesServicer(components.settings),
+        health=watch.servicer,
+    )

@@ -1,0 +1,46 @@
+"""The entry point that works on operations."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from server.adapters.sql import engine
+from server.bootstrap.components import IndexComponents
+from server.config import Settings
+from server.dicom.matching.query_tags import extract
+from server.jobs import engine as jobs
+from server.opening import prepare_when_there
+
+_READING_NICENESS = 10
+"""How far a worker's reads of the index stand back from processes that answer requests."""
+
+
+@asynccontextmanager
+async def working(settings: Settings, stale_seconds: float = jobs.STALE_SECONDS) -> AsyncIterator[jobs.Engine | None]:
+    """Work on operations until the context is left; one that made no progress for `stale_seconds` is taken over.
+
+    None if the archive is read-only: then there is nothing to do until it is started again.
+
+    Raises: as `server.bootstrap.serving.running`.
+    """
+    prepared = await prepare_when_there(settings, only_index=True)
+    if prepared.access.cause:
+        yield None
+        return
+    async with AsyncExitStack() as stack:
+        database = engine.open_database(
+            settings.database_url, settings.search_seconds, extract, reading_niceness=_READING_NICENESS
+        )
+        stack.push_async_callback(database.close)
+        components = IndexComponents(settings=settings, database=database)
+        await components.tags.finish_deletions()
+        # Whoever restarts on this machine with this data is the one that was killed.
+        name = f"{socket.gethostname()}:{settings.data.absolute()}"
+        yield await stack.enter_async_context(
+            jobs.engine(
+                components.work,
+                database_url=settings.operations_url,
+                executor=name,
+                stale_seconds=stale_seconds,
+            )
+        )
