@@ -174,6 +174,7 @@ async def test_a_walk_misses_nothing_and_repeats_nothing_while_another_process_s
     ):
         core = CoreClient(channel, other.data, other.core_address)
         passing = await prepared(core)
+        deleted = 0
         for search, tag in SEARCHES.items():
             before = await listed(web, search, tag)
             found: list[str] = []
@@ -186,7 +187,9 @@ async def test_a_walk_misses_nothing_and_repeats_nothing_while_another_process_s
 
             stayed = [uid for uid in before if uid in after]
             assert pages > 4
-            assert 4 * PAGE < len(stayed) < len(before)
+            assert len(stayed) > 4 * PAGE
+            deleted += len(before) - len(stayed)
             assert after - set(before)
             assert len(found) == len(set(found)), search
             assert [uid for uid in found if uid in set(stayed)] == stayed, search
+        assert deleted  # by the searches together: in one of them the writer may delete nothing that it found

@@ -148,7 +148,8 @@ async def test_uploads_that_wait_are_served_in_the_order_in_which_they_came(tmp_
 
 
 async def test_an_upload_that_finds_no_room_in_time_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    settings = {"max_ingest_bytes": SMALL_ROOM, "ingest_wait_seconds": 1}
+    # long beside the pauses of the clients below, also on a busy machine: one that pauses longer is evicted
+    settings = {"max_ingest_bytes": SMALL_ROOM, "ingest_wait_seconds": 4}
     async with busy_core(tmp_path, **settings) as (core, room):
         bodies = [instance(SOPInstanceUID=new_uid()) for _ in range(4)]
         holders = [await half_an_instance(core, body) for body in bodies]
