@@ -1,1 +1,1 @@
-"""The `dicomstore` command for people: a gRPC client of the core, and the one who starts both programs."""
+"""The `dicomstore` command: a gRPC client of the core, and the supervisor of its programs."""

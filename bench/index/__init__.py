@@ -1,0 +1,1 @@
+"""Measurements of the index alone: its growth, its searches, and re-indexing."""

@@ -1,0 +1,1 @@
+"""Measurements over gRPC, with ghz."""

@@ -1,1 +1,1 @@
-"""One file for each command, or for a few that differ in a word."""
+"""One module for each command."""

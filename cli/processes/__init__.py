@@ -1,0 +1,1 @@
+"""Child processes: the programs of dicomstore started, watched, restarted and stopped."""

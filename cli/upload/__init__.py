@@ -1,1 +1,1 @@
-"""Sending files to the core: which ones, in which messages, over how many streams, and what became of them."""
+"""`dicomstore store`: files found, sent in several streams, and the result of each."""

@@ -1,0 +1,1 @@
+"""One module for each service or resource of the API."""

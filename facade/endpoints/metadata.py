@@ -19,11 +19,11 @@ from starlette.responses import Response
 
 from facade.channel import Core
 from facade.config import Settings, comma_list
-from facade.endpoints.metadata_request import Selection, Shape, selection_of, shape_of
 from facade.errors import CoreFailure, Refusal
 from facade.multipart import MultipartWriter
 from facade.request.addresses import Urls, resource_of, urls_of
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
+from facade.request.metadata import Selection, Shape, selection_of, shape_of
 from facade.request.query import parameters_of, wishes_of
 from facade.response.body_cache import Body, BodyCache, Form, Resource, State
 from facade.response.content_coding import CODINGS, coded, coded_chunks, coding_headers, coding_of

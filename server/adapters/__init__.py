@@ -1,0 +1,1 @@
+"""Implementations of `server.ports`: blob stores, the SQL index, and worker processes."""

@@ -1,1 +1,1 @@
-"""Long work that survives its process: a durable engine, and what it does."""
+"""Operations: the durable engine that runs them."""

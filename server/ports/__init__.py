@@ -1,0 +1,1 @@
+"""What the domain needs from storage, databases and workers, as protocols."""

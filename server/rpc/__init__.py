@@ -1,0 +1,1 @@
+"""The gRPC services: messages to values and back, errors to statuses."""

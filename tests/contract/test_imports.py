@@ -1,5 +1,6 @@
 """The layers hold, and the generic top-level names are ours alone."""
 
+import ast
 import importlib.metadata
 import os
 import subprocess
@@ -22,6 +23,30 @@ def test_the_import_contracts_are_kept() -> None:
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+PACKAGES = sorted(
+    path.parent for root in ("server", "facade", "cli", "node", "bench") for path in (ROOT / root).rglob("__init__.py")
+)
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_package_has_at_most_fifteen_modules_and_says_what_it_is_for(package: Path) -> None:
+    modules = [path for path in package.glob("*.py") if path.name not in ("__init__.py", "__main__.py")]
+    assert len(modules) <= 15
+    assert ast.get_docstring(ast.parse((package / "__init__.py").read_text()))
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    for root in ("server", "facade", "cli", "node", "bench"):
+        folders = {path.parent for path in (ROOT / root).rglob("*.py")} - {ROOT / "server" / "migrations" / "versions"}
+        assert {folder for folder in folders if not (folder / "__init__.py").exists()} == set()
+
+
+def test_unit_tests_lie_in_the_folders_of_their_modules() -> None:
+    unit = ROOT / "tests" / "unit"
+    for test in unit.rglob("test_*.py"):
+        assert (ROOT / test.parent.relative_to(unit)).is_dir(), f"no package for {test.relative_to(ROOT)}"
 
 
 def test_nobody_else_installs_a_package_with_one_of_our_names() -> None:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from struct import pack
 
-from server.dicom.pixel_data.fragments import CodestreamMarks
-
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -17,6 +15,23 @@ _JPEG_START = b"\xff\xd8\xff"
 _JPEG_2000_START = b"\xff\x4f\xff\x51"
 _JPEG_2000_BOX = b"\0\0\0\x0cjP  \r\n\x87\n"  # against PS3.5 section A.4.4, but it is met
 _JPEG_XL_START, _JPEG_XL_BOX = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"
+
+
+@dataclass(frozen=True, slots=True)
+class CodestreamMarks:
+    """Bytes by which the codestreams of a transfer syntax are recognised.
+
+    starts: first bytes of a codestream; empty if it has no fixed ones.
+    has_end: the last bytes are an end marker of the JPEG families.
+    is_stream: all fragments are one stream, as of a video.
+    is_one_fragment: a frame is never in several fragments.
+    """
+
+    starts: tuple[bytes, ...] = ()
+    has_end: bool = False
+    is_stream: bool = False
+    is_one_fragment: bool = False
+
 
 _JPEG = CodestreamMarks(starts=(_JPEG_START,), has_end=True)
 _JPEG_2000 = CodestreamMarks(starts=(_JPEG_2000_START, _JPEG_2000_BOX), has_end=True)

@@ -13,11 +13,12 @@ from struct import unpack
 from server.dicom.elements import dictionary, element_headers
 from server.dicom.elements.charset import character_set_of
 from server.dicom.elements.element_headers import MAX_LAST_BYTES, ElementTable, Entry, element_head
+from server.dicom.elements.transfer_syntax import CodestreamMarks
 from server.dicom.elements.values import BINARY_UNITS, PADDING, Notes, NotFinite, inline_binary
 from server.dicom.part10.nesting import NEVER, DataSet, Items
 from server.dicom.part10.parser import Walk, unreadable
 from server.dicom.part10.trailing_bytes import TrailingBytes
-from server.dicom.pixel_data.fragments import CodestreamMarks, FragmentWalk
+from server.dicom.pixel_data.fragments import FragmentWalk
 from server.model.errors import Exhausted, Reason
 from server.model.instance import BulkElement
 

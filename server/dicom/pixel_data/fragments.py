@@ -6,10 +6,10 @@ They are met in a stream, and only their heads and ends are looked at.
 import re
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf
 from struct import Struct, unpack
 
+from server.dicom.elements.transfer_syntax import CodestreamMarks
 from server.model.errors import InvalidRequest, Reason
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -30,22 +30,6 @@ _PADDED_JPEG_END = _JPEG_END + b"\0"
 _ENDS_JPEG = re.compile(rb"\xff\xd9[\0\xff]*\Z")
 # PS3.6 has no elements between Pixel Data and these; whoever forgets the delimiter may go on with them.
 _AFTER_PIXEL_DATA = ((0xFFFC, 0xFFFC), (0xFFFA, 0xFFFA))
-
-
-@dataclass(frozen=True, slots=True)
-class CodestreamMarks:
-    """By what codestreams of a transfer syntax are told apart.
-
-    starts: what their bytes begin with; empty where that can't be told.
-    has_end: their last bytes are an end marker of the JPEG families.
-    is_stream: all fragments are one stream, as of a video.
-    is_one_fragment: a frame never has several.
-    """
-
-    starts: tuple[bytes, ...] = ()
-    has_end: bool = False
-    is_stream: bool = False
-    is_one_fragment: bool = False
 
 
 class FragmentWalk:

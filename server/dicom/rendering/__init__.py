@@ -1,4 +1,4 @@
-"""Pictures from pixels: for worker processes only, as everything here brings arrays and codecs with it."""
+"""Rendered images from pixels. For worker processes only: everything here imports arrays and codecs."""
 
 from server.dicom.rendering.frame import render
 from server.dicom.rendering.icons import draw_icon

@@ -1,0 +1,1 @@
+"""Bounded memory: budgets for uploads and responses, and prefetch in order."""

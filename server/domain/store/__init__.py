@@ -1,0 +1,1 @@
+"""Store: receives instances, writes their bytes durably, and commits them to the index."""

@@ -1,0 +1,1 @@
+"""A parsed search: the query, its date and time ranges, query tags, and return keys."""

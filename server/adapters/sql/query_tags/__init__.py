@@ -1,0 +1,1 @@
+"""Extended query tags and their values in SQL."""

@@ -1,0 +1,1 @@
+"""The transactions that add, delete and relocate instances and record damage."""

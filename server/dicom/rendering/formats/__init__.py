@@ -1,0 +1,1 @@
+"""Encoders of rendered images: JPEG, PNG, GIF."""
