@@ -13,7 +13,7 @@ from server.adapters.blobs.journal import FileJournal
 from server.adapters.blobs.marks import Marks
 from server.adapters.sql import engine
 from server.config import Settings
-from server.domain.access import Access
+from server.domain.read_only import ReadOnlyState
 from server.domain.upkeep.binding import Binding, Refused, binding_of, lost_by, require_recoverable
 from server.model.archive import BlobsIdentity, IndexIdentity, Mark
 from server.model.errors import Reason, Unavailable
@@ -37,7 +37,7 @@ class Prepared:
     journal: where it notes blobs that no instance needs any more; to be closed when it ends.
     """
 
-    access: Access
+    read_only: ReadOnlyState
     marks: Marks | None
     mark: Mark
     journal: FileJournal
@@ -72,7 +72,7 @@ def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
             marks = Marks(settings.data)
             mark = marks.enter()
             reserve.fill()
-        return Prepared(Access(lost), marks, mark, journal)
+        return Prepared(ReadOnlyState(lost), marks, mark, journal)
 
 
 async def prepare_when_there(settings: Settings, *, only_index: bool = False) -> Prepared:
@@ -135,7 +135,7 @@ def recovering(settings: Settings) -> Iterator[Prepared]:
         mark = marks.enter()
         journal = FileJournal(settings.data)
         try:
-            yield Prepared(Access(), marks, mark, journal)
+            yield Prepared(ReadOnlyState(), marks, mark, journal)
         finally:
             journal.close()
             marks.leave()

@@ -9,11 +9,11 @@ from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.blobs.scrub_file import ScrubFile
 from server.adapters.workers.pool import WorkerPool
 from server.bootstrap.components import IndexComponents, now
-from server.domain.access import Access
 from server.domain.damage import DamageRecord
 from server.domain.delete import Delete
 from server.domain.flow.ingest_budget import Room
 from server.domain.flow.response_budget import Pace
+from server.domain.read_only import ReadOnlyState
 from server.domain.render.documents import Texts
 from server.domain.render.image_info import Images
 from server.domain.render.images import Pictures
@@ -58,7 +58,7 @@ class ArchiveComponents(IndexComponents):
     """
 
     blobs: PackedBlobs
-    access: Access
+    read_only: ReadOnlyState
     marks: Marks | None = None
 
     @cached_property
@@ -91,7 +91,7 @@ class ArchiveComponents(IndexComponents):
             clock=self.clock,
             retention=self.retention,
             quarantine=timedelta(hours=self.settings.quarantine_hours),
-            access=self.access,
+            read_only=self.read_only,
         )
 
     @cached_property
@@ -110,7 +110,7 @@ class ArchiveComponents(IndexComponents):
             now=self.clock.now,
             latest=lambda: self._storing.latest.version,
             period=timedelta(days=self.settings.scrub_days),
-            access=self.access,
+            read_only=self.read_only,
         )
 
     @cached_property
@@ -126,7 +126,7 @@ class ArchiveComponents(IndexComponents):
             committer=self.committer,
             writing=self.writing,
             gate=self.gate,
-            access=self.access,
+            read_only=self.read_only,
             receipt=lambda partition: Receipt(partition, self.clock.now(), self._storing.latest.version),
             max_instance_bytes=self.settings.max_instance_bytes,
             max_header_bytes=self.settings.max_header_bytes,
@@ -140,7 +140,7 @@ class ArchiveComponents(IndexComponents):
         return Delete(
             index=self.database.instances,
             gate=self.gate,
-            access=self.access,
+            read_only=self.read_only,
             now=now,
             deadline_now=self.clock.now,
             retention=self.retention,

@@ -13,8 +13,8 @@ from server.bootstrap.archive_components import ArchiveComponents
 from server.bootstrap.components import IndexComponents, now
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
-from server.domain.access import Access
 from server.domain.operations import Backlog
+from server.domain.read_only import ReadOnlyState
 from server.domain.upkeep.audit import Audit
 from server.domain.upkeep.recovery import Recovered, Recovery
 from server.domain.upkeep.steady_clock import clock_problem
@@ -57,7 +57,9 @@ async def accept_clock(settings: Settings) -> datetime:
 async def auditing(settings: Settings) -> AsyncIterator[Audit]:
     """Open index and blobs for an audit, beside a running core or alone."""
     async with _indexed(settings) as opened, PackedBlobs(settings.data) as blobs:
-        yield ArchiveComponents(settings=settings, database=opened.database, blobs=blobs, access=Access()).audit
+        yield ArchiveComponents(
+            settings=settings, database=opened.database, blobs=blobs, read_only=ReadOnlyState()
+        ).audit
 
 
 async def scrub_position(settings: Settings) -> ScrubPosition | None:
@@ -81,7 +83,7 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
             settings.database_url,
             settings.search_seconds,
             extract,
-            progress=Progress(prepared.mark, marks.note, prepared.access.restrict, prepared.journal),
+            progress=Progress(prepared.mark, marks.note, prepared.read_only.restrict, prepared.journal),
         )
         stack.push_async_callback(database.close)
         clock = IndexComponents(settings=settings, database=database).clock

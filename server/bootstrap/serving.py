@@ -104,19 +104,19 @@ async def _opened(settings: Settings, worker_runs: Callable[[], bool]) -> AsyncI
         assert marks is not None, "this process uses blobs"
         stack.push_async_callback(asyncio.to_thread, marks.leave)
         stack.push_async_callback(asyncio.to_thread, prepared.journal.close)
-        access = prepared.access
+        read_only = prepared.read_only
         database = engine.open_database(
             settings.database_url,
             settings.search_seconds,
             extract,
-            permit=access.require_writable,
-            progress=Progress(prepared.mark, marks.note, access.restrict, prepared.journal),
+            permit=read_only.require_writable,
+            progress=Progress(prepared.mark, marks.note, read_only.restrict, prepared.journal),
         )
         stack.push_async_callback(database.close)
         blobs = await stack.enter_async_context(PackedBlobs(settings.data))
         await _require_partitions_if_used(settings, database)
         components = ArchiveComponents(
-            settings=settings, database=database, worker_runs=worker_runs, blobs=blobs, access=access, marks=marks
+            settings=settings, database=database, worker_runs=worker_runs, blobs=blobs, read_only=read_only, marks=marks
         )
         await components.clock.start()
         if recovered := await components.housekeeping.recover():
@@ -136,7 +136,7 @@ def _health(components: ArchiveComponents) -> Health:
     others = {
         "writes": components.writing.check,
         "operations": components.operations.check,
-        "changes": components.access.check,
+        "changes": components.read_only.check,
     }
     return Health(SERVICES, needed, others, components.writing.noticed)
 

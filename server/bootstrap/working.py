@@ -24,7 +24,7 @@ async def working(settings: Settings, stale_seconds: float = jobs.STALE_SECONDS)
     Raises: as `server.bootstrap.serving.running`.
     """
     prepared = await prepare_when_there(settings, only_index=True)
-    if prepared.access.cause:
+    if prepared.read_only.cause:
         yield None
         return
     async with AsyncExitStack() as stack:

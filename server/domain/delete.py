@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from server.domain.access import Access
 from server.domain.partitions import PartitionGate
+from server.domain.read_only import ReadOnlyState
 from server.domain.resources import parse_resource
 from server.ports.index import InstanceIndex
 
@@ -17,7 +17,7 @@ class Delete:
         *,
         index: InstanceIndex,
         gate: PartitionGate,
-        access: Access,
+        read_only: ReadOnlyState,
         now: Callable[[], datetime],
         deadline_now: Callable[[], datetime],
         retention: timedelta,
@@ -25,7 +25,7 @@ class Delete:
     ) -> None:
         self._index = index
         self._gate = gate
-        self._access = access
+        self._read_only = read_only
         self._now = now
         self._deadline_now = deadline_now
         self._retention = retention
@@ -36,7 +36,7 @@ class Delete:
 
         Raises: ARCHIVE_READ_ONLY, and as `parse_resource`.
         """
-        self._access.require_writable()
+        self._read_only.require_writable()
         ref = await parse_resource(self._gate, partition, study, series, instance)
         deleted = await self._index.delete(ref, self._now(), self._deadline_now() + self._retention)
         if deleted:

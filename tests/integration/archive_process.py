@@ -130,8 +130,8 @@ class _Worker:
             stack.callback(prepared.journal.close)
             database = engine.open_database(
                 self._settings.database_url,
-                permit=prepared.access.require_writable,
-                progress=Progress(prepared.mark, marks.note, prepared.access.restrict, prepared.journal),
+                permit=prepared.read_only.require_writable,
+                progress=Progress(prepared.mark, marks.note, prepared.read_only.restrict, prepared.journal),
             )
             stack.push_async_callback(database.close)
             blobs = await stack.enter_async_context(PackedBlobs(self._settings.data))
@@ -147,7 +147,7 @@ class _Worker:
                 clock=clock,
                 retention=retention,
                 quarantine=timedelta(hours=self._settings.quarantine_hours),
-                access=prepared.access,
+                read_only=prepared.read_only,
             )
             self._blobs, self._index, self._clock, self._committer = blobs, index, clock, committer
             self._compaction = Compaction(
@@ -158,19 +158,19 @@ class _Worker:
                 committer=committer,
                 writing=Writing(blobs, index, 0),
                 gate=PartitionGate(database.partitions, enabled=False, now=self._now),
-                access=prepared.access,
+                read_only=prepared.read_only,
                 receipt=lambda partition: Receipt(partition, clock.now(), marks.latest.version),
                 max_instance_bytes=self._settings.max_instance_bytes,
                 max_header_bytes=self._settings.max_header_bytes,
                 damage=DamageRecord(index),
             )
             await self._housekeeping.recover()
-            if prepared.access.cause:
-                self._tell(("read-only", prepared.access.cause))
+            if prepared.read_only.cause:
+                self._tell(("read-only", prepared.read_only.cause))
             contents = await self._contents()
             self._tell(("contents", contents))
             self._unanswered = [uid for uid in self._unanswered if uid not in contents]
-            if not prepared.access.cause:
+            if not prepared.read_only.cause:
                 await asyncio.gather(*(self._act_often() for _ in range(TASKS)))
                 await self._tidy()
             self._tell(("ended", None))

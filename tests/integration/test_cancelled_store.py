@@ -8,9 +8,9 @@ import pytest
 
 from server.adapters.blobs.memory import MemoryBlobs
 from server.adapters.sql.engine import migrate, open_database
-from server.domain.access import Access
 from server.domain.damage import DamageRecord
 from server.domain.partitions import PartitionGate
+from server.domain.read_only import ReadOnlyState
 from server.domain.store.commit import Committer
 from server.domain.store.receive import Store, Turn
 from server.domain.store.writability import Writing
@@ -34,7 +34,7 @@ async def test_an_instance_cancelled_while_it_waits_for_its_turn_leaves_no_blob(
         committer=committer,
         writing=Writing(blobs, database.instances, low_bytes=0),
         gate=gate,
-        access=Access(),
+        read_only=ReadOnlyState(),
         receipt=lambda partition: Receipt(partition, now(), 0),
         max_instance_bytes=1 << 20,
         max_header_bytes=1 << 20,

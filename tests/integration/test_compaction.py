@@ -17,7 +17,7 @@ from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.blobs.segment_files import sparse_segments
 from server.adapters.blobs.segment_files.segments import path_of, record_of
 from server.adapters.sql.engine import Database, migrate, open_database
-from server.domain.access import Access
+from server.domain.read_only import ReadOnlyState
 from server.domain.store.commit import Committer
 from server.domain.upkeep.audit import Audit, Report
 from server.domain.upkeep.compaction import LEAST_GRACE, Compaction
@@ -71,7 +71,7 @@ class Archive:
             clock=SteadyClock(database.clock, now, now.elapsed, largest_jump=timedelta(0)),
             retention=RETENTION,
             quarantine=quarantine,
-            access=Access(),
+            read_only=ReadOnlyState(),
         )
         self.compaction = Compaction(
             blobs=blobs, index=self.index, committer=self.committer, now=now, retention=RETENTION

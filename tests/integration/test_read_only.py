@@ -1,4 +1,4 @@
-"""An index that is older than the data directory is served, but nothing is changed (server/domain/access.py)."""
+"""An index that is older than the data directory is served, but nothing is changed (server/domain/read_only.py)."""
 
 import shutil
 import sqlite3

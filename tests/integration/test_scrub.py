@@ -12,8 +12,8 @@ from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.blobs.scrub_file import ScrubFile
 from server.adapters.sql.engine import open_database
 from server.bootstrap.serving import running
-from server.domain.access import Access
 from server.domain.damage import DamageRecord
+from server.domain.read_only import ReadOnlyState
 from server.domain.upkeep.scrub import Scrub
 from server.model.scrub import ScrubPosition
 from server.ports.index import InstanceIndex
@@ -46,7 +46,9 @@ class Scrubbed:
 
 
 @asynccontextmanager
-async def scrubbing(data: Path, period: timedelta = 4 * DAY, access: Access | None = None) -> AsyncIterator[Scrubbed]:
+async def scrubbing(
+    data: Path, period: timedelta = 4 * DAY, read_only: ReadOnlyState | None = None
+) -> AsyncIterator[Scrubbed]:
     database = open_database(settings_for(data).database_url)
     record = ScrubFile(data)
     async with PackedBlobs(data) as blobs:
@@ -59,7 +61,7 @@ async def scrubbing(data: Path, period: timedelta = 4 * DAY, access: Access | No
             now=lambda: found.now,
             latest=lambda: len(BODIES),
             period=period,
-            access=access or Access(),
+            read_only=read_only or ReadOnlyState(),
         )
         found = Scrubbed(scrub, database.instances, record)
         yield found
@@ -126,9 +128,9 @@ async def test_one_process_works_at_a_time(data: Path) -> None:
 
 
 async def test_a_read_only_archive_and_one_without_a_period_are_not_scrubbed(data: Path) -> None:
-    access = Access()
-    access.restrict("the index is behind")
-    async with scrubbing(data, access=access) as found, scrubbing(data, timedelta(0)) as never:
+    read_only = ReadOnlyState()
+    read_only.restrict("the index is behind")
+    async with scrubbing(data, read_only=read_only) as found, scrubbing(data, timedelta(0)) as never:
         await asyncio.gather(found.scrub.run(), never.scrub.run())
         assert await found.record.load() is None
 

@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from server.dicom.ingest.reader import Description, InstanceReader
-from server.domain.access import Access
 from server.domain.damage import DamageRecord, of_bytes
 from server.domain.partitions import PartitionGate
+from server.domain.read_only import ReadOnlyState
 from server.domain.search.query_tags import finding
 from server.domain.store.commit import Committer
 from server.domain.store.writability import Writing
@@ -111,7 +111,7 @@ class Store:
         committer: Committer,
         writing: Writing,
         gate: PartitionGate,
-        access: Access,
+        read_only: ReadOnlyState,
         receipt: MakeReceipt,
         max_instance_bytes: int,
         max_header_bytes: int,
@@ -123,7 +123,7 @@ class Store:
         self._committer = committer
         self._writing = writing
         self._gate = gate
-        self._access = access
+        self._read_only = read_only
         self._receipt = receipt
         self._max_instance_bytes = max_instance_bytes
         self._max_header_bytes = max_header_bytes
@@ -136,7 +136,7 @@ class Store:
 
         Raises: INVALID_UID, ARCHIVE_READ_ONLY, and the partition reasons of `PartitionGate.resolve`.
         """
-        self._access.require_writable()
+        self._read_only.require_writable()
         study = parse_uid(expected_study, "expected_study_instance_uid") if expected_study else None
         return StoreTarget(await self._gate.resolve(partition, create=create_partition), study, mode)
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
-from server.domain.access import Access
+from server.domain.read_only import ReadOnlyState
 from server.domain.store.commit import Committer
 from server.domain.upkeep.compaction import Compaction
 from server.domain.upkeep.steady_clock import SteadyClock
@@ -30,14 +30,14 @@ class Housekeeping:
         clock: SteadyClock,
         retention: timedelta,
         quarantine: timedelta,
-        access: Access,
+        read_only: ReadOnlyState,
     ) -> None:
         """Begin. What was deleted is kept for `retention`, what the index does not know for `quarantine` or longer."""
         self._blobs = blobs
         self._index = index
         self._committer = committer
         self._clock = clock
-        self._access = access
+        self._read_only = read_only
         self._quarantine = max(quarantine, retention)
         self._compaction = Compaction(blobs=blobs, index=index, committer=committer, now=clock.now, retention=retention)
 
@@ -48,7 +48,7 @@ class Housekeeping:
         index or blobs can't be reached.
         """
         count = 0
-        if self._access.cause:
+        if self._read_only.cause:
             return count
         async for locators in self._blobs.recover():
             await self._committer.resolve(locators)
@@ -79,7 +79,7 @@ class Housekeeping:
         """Do the regular chores until cancelled or the archive is read-only. After a failure they are tried again."""
         while True:
             is_more = False
-            if self._access.cause:  # what the index says of blobs can't be trusted
+            if self._read_only.cause:  # what the index says of blobs can't be trusted
                 return
             try:
                 await self._clock.tick()

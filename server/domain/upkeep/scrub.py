@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 import google_crc32c
 
-from server.domain.access import Access
 from server.domain.damage import DamageRecord, of_bytes
+from server.domain.read_only import ReadOnlyState
 from server.model.damage import NO_DAMAGE, Damage
 from server.model.errors import DataLoss, DicomStoreError
 from server.model.instance import StoredInstance
@@ -43,7 +43,7 @@ class Scrub:
         now: Callable[[], datetime],
         latest: Callable[[], int],
         period: timedelta,
-        access: Access,
+        read_only: ReadOnlyState,
     ) -> None:
         self._blobs = blobs
         self._index = index
@@ -52,12 +52,12 @@ class Scrub:
         self._now = now
         self._latest = latest
         self._period = period
-        self._access = access
+        self._read_only = read_only
 
     async def run(self) -> None:
         """Read what is due, again and again, until cancelled or the archive is read-only."""
         interval_seconds = min(_INTERVAL_SECONDS, self._period.total_seconds() / 20)
-        while self._period and not self._access.cause:
+        while self._period and not self._read_only.cause:
             try:
                 await self.turn()
             except DicomStoreError as error:
@@ -85,7 +85,7 @@ class Scrub:
         while page := await self._index.locators(after, _PAGE):
             is_due, before = False, after
             for stored in page:
-                is_due = self._is_due(stored, began) and not self._access.cause
+                is_due = self._is_due(stored, began) and not self._read_only.cause
                 if not is_due:
                     break
                 await self._verify(stored)

@@ -1,8 +1,8 @@
-"""Whether the archive may be changed.
+"""The read-only state of the archive.
 
-An index that is older than its data directory does not know instances that were acknowledged. Reading goes on with what
-it knows; nothing is stored, deleted, recovered or erased, since each of these would take what it does not know for
-nothing.
+An index that is older than its data directory lacks instances that were acknowledged. It is still read. Nothing is
+stored, deleted, recovered or erased, because each of these would treat an instance that the index lacks as one that
+does not exist.
 """
 
 import logging
@@ -12,7 +12,7 @@ from server.model.errors import Reason, Unavailable
 _log = logging.getLogger("dicomstore")
 
 
-class Access:
+class ReadOnlyState:
     """Asked before anything is changed. `cause` says why nothing may be, for people who run the archive."""
 
     def __init__(self, cause: str = "") -> None:
