@@ -90,7 +90,7 @@ def main() -> None:
     try:
         listener = _inherited() or listen(facade)
     except OSError as error:
-        _give_up(f"Can't listen on {facade.http}: {error.strerror}.")
+        _give_up(f"Cannot listen on {facade.http}: {error.strerror}.")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(core, facade, listener))

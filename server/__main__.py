@@ -93,7 +93,7 @@ def accept_clock() -> None:
 @app.command()
 def recover(
     with_quarantined: Annotated[
-        bool, typer.Option("--with-quarantined", help="Index bytes that a complete index did not know, too.")
+        bool, typer.Option("--with-quarantined", help="Also index quarantined blobs, which no index referenced.")
     ] = False,
 ) -> None:
     """Rebuild a lost index from the stored bytes, or complete one that is old or has lost transactions.
@@ -109,15 +109,15 @@ def recover(
     except (StartError, DicomStoreError) as error:
         _give_up(str(error))
     for count, what in (
-        (done.known, "blobs that the index knew"),
+        (done.known, "blobs already in the index"),
         (done.added, "instances added"),
-        (done.damaged, "of these damaged"),
-        (done.deleted, "instances deleted again"),
-        (done.moved, "instances whose bytes had moved"),
+        (done.damaged, "of which damaged"),
+        (done.deleted, "instances deleted, as recorded in the journal"),
+        (done.moved, "instances whose blob location was updated"),
         (done.retired, "blobs of deleted instances, quarantined"),
-        (done.quarantined, "blobs that were quarantined before"),
-        (done.duplicates, "blobs of instances that are there already, quarantined"),
-        (done.unreadable, "blobs that could not be read, left as they are"),
+        (done.quarantined, "blobs already in quarantine"),
+        (done.duplicates, "duplicate blobs of indexed instances, quarantined"),
+        (done.unreadable, "unreadable blobs, left unchanged"),
     ):
         typer.echo(f"{count:>9} {what}")
     for example in done.examples:
@@ -152,7 +152,9 @@ async def _serve(settings: Settings) -> None:
         gc.set_threshold(_COLLECT_AFTER)
         _log.info("dicomstore core listening on %s", core.address)
         if core.address.rpartition(":")[0] not in _THIS_MACHINE:
-            _log.warning("this port is open to other machines and asks nobody who they are; see docs/security.md")
+            _log.warning(
+                "this port accepts connections from other machines without authentication; see docs/security.md"
+            )
         await stop.wait()
         _log.info("dicomstore core stopping")
 
@@ -169,7 +171,7 @@ async def _work(settings: Settings) -> None:
             _log.warning("operations wait: the archive is read-only")
             await stop.wait()
             return
-        _log.info("dicomstore works on operations")
+        _log.info("dicomstore operations worker running")
         task = asyncio.create_task(engine.run())
         asked = asyncio.create_task(stop.wait())
         await asyncio.wait((task, asked), return_when=asyncio.FIRST_COMPLETED)
@@ -177,7 +179,7 @@ async def _work(settings: Settings) -> None:
         if task.done():
             task.result()  # it never ends by itself; if it does, that is not a good end
         task.cancel()
-        _log.info("dicomstore stops working on operations")
+        _log.info("dicomstore operations worker stopping")
 
 
 def _settings() -> Settings:

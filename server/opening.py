@@ -105,7 +105,7 @@ def _take_over(journal: FileJournal, settings: Settings) -> None:
     try:
         journal.take_over(lambda locators: engine.named_of(settings.database_url, locators))
     except OSError as error:  # the disk is full, perhaps; another start does it
-        _log.warning("the journals of ended processes stay as they are error=%s", error.strerror)
+        _log.warning("could not take over the journals of ended processes error=%s", error.strerror)
 
 
 @contextmanager

@@ -103,7 +103,7 @@ async def examine(environment: Mapping[str, str], *, deep: bool) -> AsyncIterato
     has_worker = await _has_worker(values["server", "grpc"])
     for check in await _stored(environment, deep=deep):
         if check.name == "operations" and check.status is Status.OK and not has_worker:
-            detail = f"{check.detail}, and the worker for operations does not run"
+            detail = f"{check.detail}, and the operations worker is not running"
             yield Check(check.name, Status.WARNING, detail, _HINTS[check.name])
         else:
             yield check

@@ -52,7 +52,7 @@ def recover(
     data_directory: DataOption = None,
     database: DatabaseOption = None,
     with_quarantined: Annotated[
-        bool, typer.Option("--with-quarantined", help="Index bytes that a complete index did not know, too.")
+        bool, typer.Option("--with-quarantined", help="Also index quarantined blobs, which no index referenced.")
     ] = False,
 ) -> None:
     """Rebuild a lost index from the stored bytes, or complete one that is old. The archive must not run."""

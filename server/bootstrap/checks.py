@@ -95,7 +95,7 @@ async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
         _entry(
             "quarantine",
             "warning" if report.quarantined else "ok",
-            f"{report.quarantined} blobs, {report.quarantined_bytes} bytes that the index does not know"
+            f"{report.quarantined} blobs, {report.quarantined_bytes} bytes not referenced by the index"
             + (f"; erased {settings.quarantine_hours:g} h after they were found" if report.quarantined else ""),
         ),
     ]

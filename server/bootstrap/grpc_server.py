@@ -43,5 +43,5 @@ def bind(server: grpc.aio.Server, address: str) -> str:
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
-        raise StartError(f"Can't listen on {address}: is it in use?") from error
+        raise StartError(f"Cannot listen on {address}: the address may be in use.") from error
     return f"{address.rpartition(':')[0]}:{port}"

@@ -120,7 +120,7 @@ async def _opened(settings: Settings, worker_runs: Callable[[], bool]) -> AsyncI
         )
         await components.clock.start()
         if recovered := await components.housekeeping.recover():
-            _log.info("recovered what an unfinished run left count=%d", recovered)
+            _log.info("cleaned up unfinished uploads of an interrupted run count=%d", recovered)
         await stack.enter_async_context(components.workers)
         stack.callback(components.scrub_file.close)
         yield components
@@ -128,7 +128,9 @@ async def _opened(settings: Settings, worker_runs: Callable[[], bool]) -> AsyncI
 
 async def _require_partitions_if_used(settings: Settings, database: engine.Database) -> None:
     if not settings.partitions and len(await database.partitions.list()) > 1:
-        raise StartError("The store has data partitions, which can't be switched off: set DICOMSTORE_PARTITIONS=true.")
+        raise StartError(
+            "The store contains data partitions, so they cannot be disabled: set DICOMSTORE_PARTITIONS=true."
+        )
 
 
 def _health(components: ArchiveComponents) -> Health:

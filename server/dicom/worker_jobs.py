@@ -23,4 +23,4 @@ def perform(job: object) -> bytes:
         from server.dicom.rendering import draw_icon
 
         return draw_icon(job)
-    raise TypeError(f"nobody here does {type(job).__name__}")
+    raise TypeError(f"no handler for jobs of type {type(job).__name__}")

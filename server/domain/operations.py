@@ -45,11 +45,14 @@ class Backlog:
         """What somebody should look at; empty if nothing is."""
         parts = []
         if not self.worker_runs:
-            parts.append("the worker for operations does not run")
+            parts.append("the operations worker is not running")
         if self.stuck:
             parts.append(f"{self.stuck} of {self.unfinished} unfinished operations make no progress")
         if self.abandoned:
-            parts.append(f"nobody indexes by the extended query tags {', '.join(self.abandoned)} any more")
+            parts.append(
+                f"extended query tags {', '.join(self.abandoned)} have no re-index operation: "
+                "it failed or was cancelled"
+            )
         return "; ".join(parts)
 
 
@@ -136,7 +139,7 @@ class Work:
     async def give_up(self, operation_id: str) -> None:
         """Let an operation fail that could not be done however often it was tried."""
         await self._record.fail(
-            operation_id, "The work failed several times; the server's log has the details.", self._now()
+            operation_id, "The operation failed repeatedly; see the server log for details.", self._now()
         )
 
     async def unfinished(self) -> Sequence[Operation]:

@@ -80,7 +80,7 @@ class PartitionGate:
         name = parse_partition_name(text, "name")
         partition = await self._partitions.create(name, self._now())
         if partition is None:
-            raise AlreadyExists(Reason.PARTITION_ALREADY_EXISTS, "The partition exists already.", partition=name)
+            raise AlreadyExists(Reason.PARTITION_ALREADY_EXISTS, "The partition already exists.", partition=name)
         return partition
 
     def _require_enabled(self) -> None:

@@ -87,7 +87,7 @@ class Engine:
                 last = exceeded.errors[-1]
                 if isinstance(last, _Failed) and last.may_pass:
                     raise
-                _log.exception("operation given up operation=%s", operation_id)
+                _log.exception("operation failed repeatedly and was abandoned operation=%s", operation_id)
                 give_up(operation_id)
 
         self._reindex = reindex
@@ -119,9 +119,9 @@ class Engine:
                     forget_at = clock() + _FORGET_SECONDS
                 failing_since = None
             except DicomStoreError as error:
-                _log.warning("operations can't be looked after reason=%s", error.reason)
+                _log.warning("could not process operations reason=%s", error.reason)
             except Exception as error:  # noqa: BLE001 - the job runner: the engine's database may be away, and comes back
-                _log.warning("operations can't be looked after error=%s", type(error).__name__)
+                _log.warning("could not process operations error=%s", type(error).__name__)
                 failing_since = clock() if failing_since is None else failing_since
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -133,7 +133,7 @@ class Engine:
         elif now - max(operation.updated, since) > self._stale:
             status = DBOS.get_workflow_status(run)
             if status is not None and status.status in _ALIVE:
-                _log.warning("operation made no progress and is taken over operation=%s", operation.id)
+                _log.warning("operation made no progress and is restarted operation=%s", operation.id)
                 DBOS.resume_workflow(run)
                 self._runs[operation.id] = (run, now)
             else:  # it ended, and could not even say so in the record

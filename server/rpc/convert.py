@@ -43,7 +43,7 @@ def validation_mode(value: store.ValidationMode) -> ValidationMode:
     try:
         return _MODES[value]
     except KeyError:
-        message = f"The validation mode {value} is none that this server knows."
+        message = f"Unknown validation mode {value}."
         raise InvalidRequest(Reason.INVALID_FIELD, message, field="header.validation") from None
 
 
@@ -222,7 +222,7 @@ def query_status(value: tags.QueryStatus) -> QueryStatus:
     try:
         return QueryStatus(value)
     except ValueError:
-        message = f"The query status {value} is none that this server knows."
+        message = f"Unknown query status {value}."
         raise InvalidRequest(Reason.INVALID_FIELD, message, field="query_status") from None
 
 

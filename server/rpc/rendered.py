@@ -135,5 +135,5 @@ def _viewport(viewport: pb.Viewport) -> Viewport:
 
 def _known(values: Mapping[int, Known], value: int, field: str) -> Known:
     if value not in values:
-        raise InvalidRequest(Reason.INVALID_FIELD, f"{field} {value} is none that this server knows.", field=field)
+        raise InvalidRequest(Reason.INVALID_FIELD, f"{field}: unknown value {value}.", field=field)
     return values[value]

@@ -40,11 +40,11 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
 
 def _request(request: pb.SearchRequest) -> SearchRequest:
     if request.level not in _LEVELS:
-        message = f"level {request.level} is none that this server knows." if request.level else "level is required."
+        message = f"level: unknown value {request.level}." if request.level else "level is required."
         raise InvalidRequest(Reason.INVALID_FIELD, message, field="level")
     if request.scope.sop_instance_uid:
         raise InvalidRequest(
-            Reason.INVALID_FIELD, "A search can't be within an instance.", field="scope.sop_instance_uid"
+            Reason.INVALID_FIELD, "A search cannot be limited to an instance.", field="scope.sop_instance_uid"
         )
     return SearchRequest(
         level=_LEVELS[request.level],

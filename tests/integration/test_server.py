@@ -65,7 +65,7 @@ async def test_partitions_are_listed_created_and_found(partitioned_core: CoreCli
 async def test_partitions_can_not_be_switched_off_again(tmp_path: Path) -> None:
     async with a_core(tmp_path, partitions=True) as core:
         await core.stored(part10(), partition="x", create_partition=True)
-    with pytest.raises(StartError, match="can't be switched off"):
+    with pytest.raises(StartError, match="cannot be disabled"):
         async with running(settings_for(tmp_path)):
             pass
 
@@ -79,7 +79,7 @@ async def test_a_core_refuses_to_start_on_a_database_without_its_schema(tmp_path
 
 async def test_two_cores_can_not_listen_on_one_address(core: CoreClient, tmp_path: Path) -> None:
     settings = settings_for(tmp_path).model_copy(update={"grpc": core.address})
-    with pytest.raises(StartError, match="Can't listen"):
+    with pytest.raises(StartError, match="Cannot listen"):
         async with running(settings):
             pass
 

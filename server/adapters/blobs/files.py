@@ -486,7 +486,7 @@ def _find_blocks(file: FileIO, crc32c: int | None) -> Blocks:
 
 def _read_verified(file: FileIO, found: Blocks, offset: int, length: int) -> bytes:
     data = read_verified(lambda size, start: memoryview(os.pread(file.fileno(), size, start)), 0, found, offset, length)
-    assert data is not None, "a thread waits for its bytes"
+    assert data is not None, "a blocking read always returns data"
     return data
 
 

@@ -56,7 +56,7 @@ class Marks:
             for path in before:
                 _remove_if_dead(path)
         except OSError as error:
-            _log.warning("this process notes no mark of the index error=%s", error.strerror)
+            _log.warning("cannot create the file for the high-water mark of the index error=%s", error.strerror)
             self._is_failing = True
         return mark
 
@@ -82,7 +82,7 @@ class Marks:
             self._is_failing = False
         except OSError as error:
             if not self._is_failing:
-                _log.warning("the mark of the index can't be written error=%s", error.strerror)
+                _log.warning("cannot write the high-water mark of the index error=%s", error.strerror)
             self._is_failing = True
 
     def leave(self) -> None:

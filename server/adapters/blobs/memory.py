@@ -44,7 +44,7 @@ class MemoryBlobs:
         while left > 0:
             size = piece_of(offset, left, piece_bytes())
             piece = read_verified(lambda size, start: blob[start : start + size], 0, found, offset, size)
-            assert piece is not None, "nothing to wait for"
+            assert piece is not None, "memory reads always return data"
             yield piece
             offset += size
             left -= size

@@ -122,14 +122,14 @@ def piece_of(offset: int, left: int, piece_bytes: int) -> int:
 
 def damaged() -> DataLoss:
     """Return the error for bytes that are not those that were written."""
-    return DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off or have changed.")
+    return DataLoss(Reason.BLOB_DAMAGED, "The stored bytes of the instance are truncated or have changed.")
 
 
 def missing() -> DataLoss:
     """Return the error for a blob that is not there."""
-    return DataLoss(Reason.BLOB_MISSING, "The bytes of the instance are missing.")
+    return DataLoss(Reason.BLOB_MISSING, "The stored bytes of the instance are missing.")
 
 
 def unknown_receipt() -> DataLoss:
     """Return the error for a trailer that can't be trusted."""
-    return DataLoss(Reason.BLOB_DAMAGED, "What was recorded with the bytes of the instance has changed.")
+    return DataLoss(Reason.BLOB_DAMAGED, "The record stored with the bytes of the instance has changed.")

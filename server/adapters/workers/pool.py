@@ -77,7 +77,7 @@ class WorkerPool:
     def _let_wait(self, task: Task) -> None:
         is_too_much = self._waiting and self._waiting_bytes + task.size_bytes > MAX_WAITING_BYTES
         if is_too_much or len(self._waiting) == MAX_WAITING_JOBS:
-            raise Exhausted(Reason.BUSY, "Too many images are being worked on; try again later.")
+            raise Exhausted(Reason.BUSY, "Too many pixel data jobs are in progress; try again later.")
         self._waiting.append(task)
         self._waiting_bytes += task.size_bytes
 

@@ -76,9 +76,9 @@ class Worker:
         pixel data must not count as unreadable, which is recorded, because memory is short.
         """
         if not await self._is_done(task):
-            _log.warning("a worker process was killed; its job is done once more job=%s", task.kind)
+            _log.warning("a worker process was killed; its job is retried once job=%s", task.kind)
             if not await self._is_done(task):
-                _log.warning("a worker process was killed twice with the same job job=%s", task.kind)
+                _log.warning("two worker processes were killed while running the same job job=%s", task.kind)
                 task.fail(_killed())
 
     async def _is_done(self, task: Task) -> bool:
@@ -95,13 +95,13 @@ class Worker:
             _settle(task, kind, answer)
         except TimeoutError:
             await self.end()
-            task.fail(_unreadable("takes too long"))
+            task.fail(_unreadable("takes too long to process"))
         except (OSError, ValueError, LookupError, TypeError):  # gone, or not itself any more
             exit_code = await self._exit_code()
             if exit_code == -signal.SIGKILL:
                 return False
-            _log.warning("a worker process died of its job exit_code=%s", exit_code)
-            task.fail(_unreadable("ended the process that worked on it"))
+            _log.warning("a worker process crashed while running a job exit_code=%s", exit_code)
+            task.fail(_unreadable("crashed the worker process"))
         return True
 
     async def _ready(self, task: Task) -> socket.socket | None:
@@ -109,7 +109,7 @@ class Worker:
         try:
             return await self._started()
         except (TimeoutError, OSError) as error:
-            _log.warning("a worker process did not start, another is tried error=%r", error)
+            _log.warning("a worker process did not start; starting another one error=%r", error)
             await self.end()
         try:
             return await self._started()
@@ -117,7 +117,7 @@ class Worker:
             was_killed = self._process is not None and await self._exit_code() == -signal.SIGKILL
             await self.end()
             if was_killed:
-                _log.warning("a worker process was killed while it started job=%s", task.kind)
+                _log.warning("a worker process was killed during its start job=%s", task.kind)
                 task.fail(_killed())
             else:
                 task.fail(RuntimeError(f"A worker process could not be started: {error!r}"))
@@ -165,7 +165,7 @@ class Worker:
             )
         async with asyncio.timeout(START_SECONDS):
             kind, _ = await _receive(ours, self._usual, most_bytes=0)
-        assert kind == process.READY, "a worker says first that it is ready"
+        assert kind == process.READY, "the first message of a worker is READY"
         return ours
 
 
@@ -184,7 +184,7 @@ async def _receive(connection: socket.socket, usual: bytearray, *, most_bytes: i
     """
     kind, size = ANSWER_HEAD.unpack(await _read(connection, ANSWER_HEAD.size, usual))
     if size > most_bytes:
-        raise OSError("The answer is larger than the process may be.")
+        raise OSError("The result is larger than the worker's memory limit.")
     return kind, await _read(connection, size, usual)
 
 
@@ -235,14 +235,14 @@ def _settle(task: Task, kind: int, answer: bytes) -> None:
         kinds: dict[str, Callable[..., DicomStoreError]] = vars(errors)
         task.fail(kinds[told["type"]](Reason(told["reason"]), told["message"], **told["metadata"]))
     elif kind == process.OUT_OF_MEMORY:
-        task.fail(_unreadable("needs more memory than it may have"))
+        task.fail(_unreadable("needs more memory than a worker may use"))
     else:
-        _log.warning("a job failed in an unforeseen way job=%s\n%s", task.kind, answer.decode())
-        task.fail(_unreadable("can't be worked on"))
+        _log.warning("a job failed unexpectedly job=%s\n%s", task.kind, answer.decode())
+        task.fail(_unreadable("cannot be processed"))
 
 
 def _killed() -> Exhausted:
-    return Exhausted(Reason.BUSY, "There is not enough memory for the image; try again later.")
+    return Exhausted(Reason.BUSY, "There is not enough memory to process the image; try again later.")
 
 
 def _unreadable(what: str) -> WrongState:

@@ -104,7 +104,7 @@ _ADMITTED_CODECS = frozenset(
     )
 )
 
-MISSPELT = "The character set is misspelt; it was read as the defined term that it resembles"
+MISSPELT = "The character set is misspelt; it was read as the closest defined term"
 UNKNOWN = "The character set is not a defined term"
 
 

@@ -96,7 +96,7 @@ def inline_binary(head: str, raw: bytes) -> str:
 def _decoded(head: str, raw: bytes, notes: Notes, delimiters: bytes = b"") -> str:
     text, is_clean = charset.decode(raw, notes.within.character_set, delimiters)
     if not is_clean:
-        notes.add_odd(head, "Content has bytes or escape sequences that its character set does not have")
+        notes.add_odd(head, "Content has bytes or escape sequences that are not part of its character set")
     return text
 
 

@@ -34,9 +34,9 @@ _LAYOUT_TAGS = {
 
 _LOOKED_AT = frozenset[str]().union(*KEPT_TAGS.values(), _LAYOUT_TAGS, validate.REQUIRED, validate.INDEXED)
 _NUMBER_OF_FRAMES_TAG = int(_NUMBER_OF_FRAMES, 16)
-_OTHER_NUMBER = "The pixel data has another number of frames"
+_OTHER_NUMBER = "Number of Frames does not match the pixel data"
 _LARGEST = 2**31 - 1
-_OTHER_LENGTH = "The value has another length than the attributes that describe it ask for"
+_OTHER_LENGTH = "The length of the value does not match the attributes that describe it"
 _NOTHING = frozenset[str]()
 _FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
 

@@ -89,15 +89,15 @@ class InstanceReader:
     def _begin(self, data: bytes, *, is_whole: bool) -> None:
         """Read the meta information, if it is there, and start on the data set."""
         if not file_meta.has_prefix(data):
-            raise unreadable("The file has no DICOM prefix after a preamble of 128 bytes.")
+            raise unreadable("The file has no DICM prefix after the 128-byte preamble.")
         found = file_meta.read_meta(data, is_whole=is_whole)
         if isinstance(found, FileMeta):
             self._begin_data_set(data, found)
         elif found > self._max_header_bytes:
             self._meta_end = found
-            raise Exhausted(Reason.HEADER_TOO_LARGE, "The file meta information is larger than the server takes.")
+            raise Exhausted(Reason.HEADER_TOO_LARGE, "The file meta information exceeds the size limit.")
         elif is_whole:
-            raise unreadable("The file ends in its meta information.")
+            raise unreadable("The file ends within its file meta information.")
         else:
             # At least twice as much each time, so that beginning again stays cheap.
             self._needed = max(found, min(2 * len(data), self._max_header_bytes))

@@ -104,7 +104,7 @@ def trimmed_uid(value: Any) -> str:
 
 def _broken_rule(vr: str, raw: bytes, element: Mapping[str, Any]) -> str | None:
     if element.get("vr", vr) != vr:
-        return "The value representation is not the expected one."
+        return "The value representation differs from the one in the data dictionary."
     if vr == "UI" or not raw:
         text = raw.decode("latin-1").split("\\")[0].rstrip("\0 ")
     elif vr == "PN":

@@ -117,7 +117,7 @@ def values_of_list(key: SearchKey, values: Sequence[str]) -> list[str]:
         parts = _LIST.split(value) if key.vr in _COMMA_LIST_VRS else value.split("\\")
         singles = [stripped for part in parts if (stripped := part.strip(" \0"))]
         if not singles and any(parts):
-            raise invalid(key, "a value has nothing but blanks in it.")
+            raise invalid(key, "a value consists of blanks only.")
         found |= dict.fromkeys(singles)
     return list(found)
 
@@ -254,7 +254,7 @@ def _number(key: SearchKey, value: str) -> float:
         number = math.nan
     is_whole = key.vr in ("FD", "FL") or number.is_integer()
     if not math.isfinite(number) or not is_whole:
-        raise invalid(key, "a value is not a number, or not a whole one.")
+        raise invalid(key, "a value is not a number, or not an integer.")
     return number
 
 

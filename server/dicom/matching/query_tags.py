@@ -77,15 +77,15 @@ def new_tag(path: str, vr: str, private_creator: str, level: Level) -> NewTag:
         raise _invalid("The private creator is not a valid LO value.", "private_creator")
     known = _known_vr(number, private_creator, is_private=is_private, is_creator=bool(is_creator))
     if search_key(tag) is not None:
-        raise _invalid("The attribute is searchable without being an extended query tag.", "path")
+        raise _invalid("The attribute is searchable without an extended query tag.", "path")
     if not vr and known is None:
-        raise _invalid("The VR is missing, and the dictionary does not know the attribute.", "vr")
+        raise _invalid("The VR is missing, and the attribute is not in the data dictionary.", "vr")
     if vr and known is not None and vr != known and not (known == dictionary.US_OR_SS and vr in _US_OR_SS):
         raise _invalid(f"The VR of the attribute is {known}, not {_shown(vr)}.", "vr")
     wanted = vr or known or ""
     if wanted not in TAG_VRS:
         possible = ", ".join(sorted(TAG_VRS))
-        raise _invalid(f"Attributes of VR {_shown(wanted)} can't be searched by. Possible are {possible}.", "vr")
+        raise _invalid(f"Attributes of VR {_shown(wanted)} are not searchable. Searchable VRs: {possible}.", "vr")
     return NewTag(tag, dictionary.keyword(tag), wanted, private_creator, level)
 
 

@@ -39,7 +39,7 @@ class Inflater:
             data = self._stream.unconsumed_tail
             self._room -= len(piece)
             if self._room < 0:
-                raise Exhausted(Reason.INSTANCE_TOO_LARGE, "The inflated data set is larger than the server takes.")
+                raise Exhausted(Reason.INSTANCE_TOO_LARGE, "The inflated data set exceeds the size limit.")
             if piece:
                 yield piece
         self._look_at(self._stream.unused_data)
@@ -58,4 +58,4 @@ class Inflater:
 
 
 def _not_deflated() -> InvalidRequest:
-    return InvalidRequest(Reason.UNREADABLE_INSTANCE, "The data set is not a whole deflated stream.")
+    return InvalidRequest(Reason.UNREADABLE_INSTANCE, "The deflated data set is incomplete or damaged.")

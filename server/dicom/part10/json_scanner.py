@@ -126,7 +126,9 @@ class Scanner(Walk):
 
     def add_trailing_bytes(self) -> None:
         """Report that other bytes than zeros follow the data set."""
-        self._odd(element_headers.TRAILING_PADDING, "OB", "The data set is followed by bytes that are no element")
+        self._odd(
+            element_headers.TRAILING_PADDING, "OB", "The data set is followed by bytes that are not a data element"
+        )
 
     # -- the pass -----------------------------------------------------------------------------------------------
 
@@ -366,7 +368,7 @@ class Scanner(Walk):
             return
         path, last = next(reversed(self.bulk.items()), ("", None))
         if not self._last_element or last is None or "/" in path or last.offset + last.length != self.at:
-            raise unreadable("The data set ends before its last element does.")
+            raise unreadable("The data set ends within its last element.")
         del self.bulk[path]
         self._top.json = [element for element in self._top.json if element[1:9] != path]
         self.add_trailing_bytes()
@@ -379,7 +381,7 @@ class Scanner(Walk):
         pixel_data.length, pixel_data.missing = end - pixel_data.offset, self.at - end
         path = f"{pixel_data.tag:08X}"
         self.bulk[path] = BulkElement(path, pixel_data.vr, pixel_data.offset, pixel_data.length)
-        self._odd(pixel_data.tag, pixel_data.vr, "The value is shorter than its length says")
+        self._odd(pixel_data.tag, pixel_data.vr, "The value is shorter than its declared length")
         return True
 
     def _wait(self, needed: int) -> bool:
@@ -394,7 +396,7 @@ class Scanner(Walk):
 
 
 def _too_large() -> Exhausted:
-    return Exhausted(Reason.HEADER_TOO_LARGE, "The data set without bulk data is larger than the server takes.")
+    return Exhausted(Reason.HEADER_TOO_LARGE, "The data set without bulk data exceeds the size limit.")
 
 
 def _ordered(data_set: DataSet) -> list[str]:

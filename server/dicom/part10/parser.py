@@ -109,7 +109,7 @@ class Walk(ABC):
         is_behind = isinstance(self._inner, TrailingBytes) or (self._inner is None and bool(self._last_element))
         is_whole = self._inner is None and end - self.at < _HEADER_BYTES
         if self._open is not self._top or not (is_behind or is_whole):
-            raise unreadable("The data set ends before its last element does.")
+            raise unreadable("The data set ends within its last element.")
 
     # -- what subclasses make of it -----------------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ class Walk(ABC):
         if tag == element_headers.SEQUENCE_DELIMITER:
             self._close()
         elif tag != element_headers.ITEM_DELIMITER:
-            raise unreadable("A sequence has something else than items.")
+            raise unreadable("A sequence contains an element that is not an item.")
         return True
 
     def _open_item(self, sequence: Items, length: int) -> bool:
@@ -279,7 +279,7 @@ class Walk(ABC):
             return True
         if length > room - entry.value_at:
             length = int(room) - entry.value_at
-            self._odd(entry.tag, vr, "The element is longer than the sequence that holds it")
+            self._odd(entry.tag, vr, "The element is longer than the sequence that contains it")
         is_taken = self._take_value(data_set, entry, vr, length)
         if not entry.is_certain:
             self._took(data_set, entry, is_taken=is_taken)
@@ -293,7 +293,7 @@ class Walk(ABC):
     def _delimiter(self, data_set: DataSet, tag: int) -> bool:
         if tag == element_headers.ITEM:
             if data_set is not self._top or not self._last_element:
-                raise unreadable("An item is not in a sequence.")
+                raise unreadable("An item is outside a sequence.")
             self._inner = TrailingBytes(None)
             return True
         if data_set.parent is None:
@@ -309,7 +309,7 @@ class Walk(ABC):
         """Return the VR to read the value by, where the entry alone doesn't say."""
         vr, tag = entry.vr, entry.tag
         if vr == element_headers.UNDEFINED:
-            self._odd(tag, element_headers.UNKNOWN, "The value representation is not a defined one")
+            self._odd(tag, element_headers.UNKNOWN, "The value representation is not defined in the standard")
             return element_headers.UNKNOWN
         if vr not in (element_headers.MISSING, element_headers.UNKNOWN):
             return vr

@@ -93,7 +93,7 @@ class Rewriter:
             InvalidRequest: UNREADABLE_INSTANCE, the file is cut off.
         """
         if self._recoder is None:
-            raise unreadable("The file ends in its meta information.")
+            raise unreadable("The file ends within its file meta information.")
         self._recoder.finish(self._end, self._held)
         return self._recoder.taken()
 
@@ -134,5 +134,5 @@ async def inflate(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         for piece in inflater.inflate(chunk):
             yield piece
     if inflater is None:
-        raise unreadable("The file ends in its meta information.")
+        raise unreadable("The file ends within its file meta information.")
     inflater.finish()

@@ -67,7 +67,7 @@ class TrailingBytes:
         elif len(data) - stop < len(_PREFIX) and not self.is_last:
             self.needed = stop + len(_PREFIX) - position
         elif filler:
-            raise InvalidRequest(Reason.UNREADABLE_INSTANCE, "The data set has bytes that are no element.")
+            raise InvalidRequest(Reason.UNREADABLE_INSTANCE, "The data set contains bytes that are not a data element.")
         else:
             self.is_done = True
         return position

@@ -62,7 +62,7 @@ def frame_span(layout: PixelLayout, index0: int, unit: int = 1) -> tuple[int, in
     if not 0 <= index0 < layout.number_of_frames or stop > layout.length * 8:
         raise NotFound(
             Reason.FRAME_NOT_FOUND,
-            "The instance has no such frame.",
+            "The instance has no frame with this number.",
             frame=str(index0 + 1),
             number_of_frames=str(layout.number_of_frames),
         )
@@ -136,5 +136,5 @@ def word_bytes(vr: str, bits_allocated: int) -> int:
 def _fragment_bytes(head: bytes) -> int:
     length: int = unpack_from("<I", head, 4)[0]
     if head[:4] != _ITEM:
-        raise DataLoss(Reason.BLOB_DAMAGED, "A frame has something else than fragments.")
+        raise DataLoss(Reason.BLOB_DAMAGED, "A frame contains an element that is not a fragment.")
     return length

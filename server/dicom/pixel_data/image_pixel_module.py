@@ -58,9 +58,9 @@ def describe_pixels(attributes: Mapping[str, Any], layout: PixelLayout | None = 
     bits_stored = bits_allocated if sample_format != "integer" else _number(attributes, "00280101", bits_allocated)
     high_bit = _number(attributes, "00280102", bits_stored - 1)
     if not (photometric and 0 < rows < 1 << 16 and 0 < columns < 1 << 16 and 0 < samples <= 4):
-        raise _unreadable("Rows, Columns, Samples per Pixel or Photometric Interpretation make no sense.")
+        raise _unreadable("Rows, Columns, Samples per Pixel or Photometric Interpretation is invalid.")
     if not 0 < bits_stored <= bits_allocated <= 64:
-        raise _unreadable("Bits Stored and Bits Allocated make no sense.")
+        raise _unreadable("Bits Stored or Bits Allocated is invalid.")
     return PixelDescription(
         rows=rows,
         columns=columns,
@@ -86,7 +86,7 @@ def _form_of(
     for form in forms if layout.is_understood else ():
         if form.frame_bits(rows, columns) == layout.frame_bits:
             return form
-    raise _unreadable("The pixel data has another length than its description asks for.")
+    raise _unreadable("The length of the pixel data does not match the Image Pixel attributes.")
 
 
 def header_changes(
@@ -191,7 +191,7 @@ def _number(attributes: Mapping[str, Any], tag: str, default: int | None = None)
     is_absent = next(iter(_values(attributes, tag)), None) is None and not attributes.get(tag, {}).get("InlineBinary")
     value = default if is_absent else integer(attributes, tag)
     if value is None:
-        raise _unreadable(f"The data set doesn't say what is needed to read its pixels: ({tag[:4]},{tag[4:]}).")
+        raise _unreadable(f"An attribute that is needed to read the pixel data is missing: ({tag[:4]},{tag[4:]}).")
     return value
 
 

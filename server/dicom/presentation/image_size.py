@@ -50,7 +50,7 @@ def placement(description: PixelDescription, look: Look, output: Output) -> Plac
     """
     rows, columns = description.rows, description.columns
     if not 0 < rows * columns * description.samples_per_pixel <= _MOST_SOURCE_SAMPLES:
-        raise WrongState(Reason.NOT_RENDERABLE, "The image has no pixels, or too many of them.")
+        raise WrongState(Reason.NOT_RENDERABLE, "The image has no pixels or exceeds the size limit for rendering.")
     viewport = output.viewport or Viewport()
     left, right = _span(viewport.source_x, viewport.source_width, columns)
     upper, lower = _span(viewport.source_y, viewport.source_height, rows)
@@ -71,7 +71,7 @@ def _span(start: float, extent: float, edge: int) -> tuple[float, float]:
     stop = start + abs(extent) if extent else edge
     first, last = max(start, 0.0), min(stop, float(edge))
     if last - first < _LEAST_EXTENT:
-        raise WrongState(Reason.NOT_RENDERABLE, "The part of the image to show lies outside of it.")
+        raise WrongState(Reason.NOT_RENDERABLE, "The requested region lies outside the image.")
     return first, last
 
 

@@ -121,12 +121,12 @@ class _Content:
         if not found:
             return
         if depth > MOST_DEPTH:
-            yield '<p class="note">What is further in is not shown.</p>\n'
+            yield '<p class="note">More deeply nested content is not shown.</p>\n'
             return
         yield "<ul>\n"
         for at, item in enumerate(found, 1):
             if not self._left:
-                yield f'<li class="note">{len(found) - at + 1} items more are not shown.</li>\n'
+                yield f'<li class="note">{len(found) - at + 1} more items are not shown.</li>\n'
                 break
             self._left -= 1
             yield from self._item(item, f"{number}.{at}", depth)

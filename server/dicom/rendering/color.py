@@ -22,7 +22,7 @@ def rgb_of(samples: NDArray[Any], description: PixelDescription) -> NDArray[np.u
     """
     photometric = description.photometric_interpretation
     if samples.ndim != 3 or samples.shape[2] < 3 or samples.dtype.kind not in "ui" or photometric in _UNKNOWN:
-        raise WrongState(Reason.NOT_RENDERABLE, "Colours of this kind can't be rendered.")
+        raise WrongState(Reason.NOT_RENDERABLE, "This Photometric Interpretation cannot be rendered.")
     if samples.shape[2] == 4 and photometric == "ARGB":
         samples = samples[:, :, 1:]
     bytes_ = _in_bytes(samples[:, :, :3], description.bits_stored)

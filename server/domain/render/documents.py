@@ -68,7 +68,7 @@ class Texts:
         inline = data(attributes, ENCAPSULATED_DOCUMENT, {})
         stored_bytes = element.length if element else len(inline)
         if not stored_bytes:
-            raise WrongState(Reason.NOT_RENDERABLE, "The instance has no document in it.")
+            raise WrongState(Reason.NOT_RENDERABLE, "The instance contains no encapsulated document.")
         # The value is padded to an even length; how long the document is may be said apart.
         said = integer(attributes, _DOCUMENT_LENGTH) or 0
         size_bytes = said if 0 < said < stored_bytes else stored_bytes

@@ -127,7 +127,7 @@ class Pictures:
 
     def _require_size(self, size_bytes: int) -> None:
         if size_bytes > self._max_frame_bytes:
-            raise WrongState(Reason.NOT_RENDERABLE, "The frame is larger than what is rendered here.")
+            raise WrongState(Reason.NOT_RENDERABLE, "The frame exceeds the size limit for rendering.")
 
 
 async def _animated(

@@ -120,7 +120,9 @@ class RetrieveRendered:
             raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
         # Where the frames of a film begin is nowhere said.
         if await self._images.kind(stored, pixels.layout) is Kind.VIDEO:
-            raise WrongState(Reason.NOT_RENDERABLE, "A film can only be had as a whole.")
+            raise WrongState(
+                Reason.NOT_RENDERABLE, "Single frames of a video cannot be rendered; retrieve the instance instead."
+            )
         await pixels.require(request.frames)
         return pixels
 
@@ -256,11 +258,11 @@ def _form(pixels: Pixels, request: RenderedRequest) -> str:
 
 
 def _unrenderable() -> WrongState:
-    return WrongState(Reason.PIXEL_DATA_UNREADABLE, "The pixel data could not be rendered before.")
+    return WrongState(Reason.PIXEL_DATA_UNREADABLE, "An earlier attempt to render this pixel data failed.")
 
 
 def _without_pixels() -> NotFound:
-    return NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data, and is no document or report.")
+    return NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data and is neither a document nor a report.")
 
 
 def _without_rendering() -> WrongState:

@@ -82,10 +82,12 @@ class RenderedRequest:
         """
         if self.frames and min(self.frames) < 1:
             raise InvalidRequest(Reason.INVALID_FRAME_NUMBER, "Frame numbers must be 1 or greater.", field="frames")
-        _require(not self.frames or bool(self.instance), "frames", "Frames need an instance.")
-        _require(not self.thumbnail or len(self.frames) < 2, "frames", "A thumbnail shows one frame.")
+        _require(not self.frames or bool(self.instance), "frames", "Frame numbers require an instance.")
+        _require(
+            not self.thumbnail or len(self.frames) < 2, "frames", "A thumbnail can be requested for at most one frame."
+        )
         is_one = bool(self.instance) and len(self.frames) < 2 and not self.thumbnail
-        _require(is_one or not self.has_range, "range", "A range needs one instance or frame.")
+        _require(is_one or not self.has_range, "range", "A byte range requires a single instance or frame.")
         _require(0 <= self.quality <= 100, "quality", "The quality must be between 1 and 100.")
         if self.window is not None:
             _check_window(self.window)
@@ -142,7 +144,7 @@ def choose(acceptable: Sequence[str], possible: Sequence[str]) -> str:
                 return media_type
     raise WrongState(
         Reason.NOT_ACCEPTABLE_MEDIA_TYPE,
-        "The resource can't be rendered as any media type that was asked for.",
+        "None of the requested media types is available for this resource.",
         possible=",".join(possible),
     )
 
@@ -150,15 +152,23 @@ def choose(acceptable: Sequence[str], possible: Sequence[str]) -> str:
 def _check_window(window: WindowWish) -> None:
     is_number = isfinite(window.center) and isfinite(window.width)
     least = 1.0 if window.function is WindowFunction.LINEAR else 0.0
-    _require(is_number and window.width > 0 and window.width >= least, "window", "The window must have a width.")
+    _require(
+        is_number and window.width > 0 and window.width >= least,
+        "window",
+        "The window needs a finite center and a valid width (PS3.3 C.11.2.1.2).",
+    )
 
 
 def _check_viewport(viewport: Viewport) -> None:
     sides = (viewport.width, viewport.height)
-    _require(all(0 <= side <= _LONGEST_SIDE for side in sides), "viewport", "The viewport is too large, or negative.")
+    _require(
+        all(0 <= side <= _LONGEST_SIDE for side in sides),
+        "viewport",
+        "The width or height of the viewport is negative or too large.",
+    )
     source = (viewport.source_x, viewport.source_y, viewport.source_width, viewport.source_height)
     is_sensible = all(isfinite(value) and abs(value) <= _LARGEST_SOURCE for value in source)
-    _require(is_sensible, "viewport", "The part of the image makes no sense.")
+    _require(is_sensible, "viewport", "The source region of the viewport is invalid.")
 
 
 def _require(condition: bool, field: str, message: str) -> None:

@@ -51,7 +51,7 @@ class Reading:
         """
         length = stored.size_bytes - offset if length is None else length
         if offset + length > stored.size_bytes:
-            raise _damaged("The bytes of the instance are cut off.")
+            raise _damaged("The stored bytes of the instance are truncated.")
 
         def pieces() -> AsyncIterator[bytes]:
             size = self._pace.pieces_of(length)
@@ -79,14 +79,14 @@ class Reading:
             Unavailable: as `BlobStore.size`.
         """
         if stored.damage.is_changed:
-            return _damaged("The bytes of the instance have changed since they were stored.")
+            return _damaged("The stored bytes of the instance have changed.")
         if not stored.damage.is_missing:
             return None
         try:
             is_there = await self._blobs.size(stored.locator) == stored.size_bytes
         except DataLoss as error:
             return error
-        return None if is_there else _damaged("The bytes of the instance are cut off.")
+        return None if is_there else _damaged("The stored bytes of the instance are truncated.")
 
     def values(self, stored: StoredInstance, start: int, offset: int, length: int, unit: int) -> AsyncIterator[bytes]:
         """Read `length` bytes from `offset` of the value at `start`, little endian.
@@ -121,8 +121,8 @@ def not_acceptable(stored: str, possible: Sequence[str] = ()) -> WrongState:
     offered = [stored, *(uid for uid in possible if uid != stored)]
     return WrongState(
         Reason.NOT_ACCEPTABLE_TRANSFER_SYNTAX,
-        f"The instance is stored in transfer syntax {stored} and can't be had in an acceptable one, "
-        f"but in these: {', '.join(offered)}.",
+        f"The instance is stored in transfer syntax {stored}. None of the acceptable transfer syntaxes is available; "
+        f"available are: {', '.join(offered)}.",
         stored=stored,
         possible=",".join(offered),
     )
@@ -131,7 +131,9 @@ def not_acceptable(stored: str, possible: Sequence[str] = ()) -> WrongState:
 def range_within(size_bytes: int, offset: int, length: int | None) -> tuple[int, int]:
     """Return offset and length of the part of a range that exists (RFC 9110 section 14.1.2)."""
     if offset < 0 or (length is not None and length < 1) or (offset >= size_bytes and offset > 0):
-        raise OutOfRange(Reason.RANGE_NOT_SATISFIABLE, "The range lies outside the object.", size_bytes=str(size_bytes))
+        raise OutOfRange(
+            Reason.RANGE_NOT_SATISFIABLE, "The byte range lies outside the object.", size_bytes=str(size_bytes)
+        )
     rest = size_bytes - offset
     return offset, rest if length is None else min(length, rest)
 
@@ -152,7 +154,7 @@ async def part_of(chunks: AsyncIterator[bytes], offset: int, length: int | None)
         if not length:
             return
     if length:
-        raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
+        raise DataLoss(Reason.BLOB_DAMAGED, "The stored bytes of the instance are truncated.")
 
 
 async def chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

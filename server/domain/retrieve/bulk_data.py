@@ -93,7 +93,7 @@ class RetrieveBulkData:
             raise await not_found(self._index, wanted.ref)
         stored, element = found
         if element is None:
-            raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The instance has no bulk data there.", path=path)
+            raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The instance has no bulk data at this path.", path=path)
         return await self.open_element(stored, element, offset, length)
 
     async def open_element(

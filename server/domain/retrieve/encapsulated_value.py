@@ -137,7 +137,7 @@ class FragmentReader:
                 if (group, element) == _DELIMITER:
                     return found
                 if (group, element) != _ITEM or position + at + _HEADER_BYTES + length > stop:
-                    raise _unreadable("It has something else than fragments.")
+                    raise _unreadable("It contains an element that is not a fragment.")
                 at += _HEADER_BYTES
                 if length and not is_table:
                     size += length
@@ -167,4 +167,4 @@ class FragmentReader:
 
 
 def _unreadable(why: str) -> WrongState:
-    return WrongState(Reason.PIXEL_DATA_UNREADABLE, f"The encapsulated value can't be read. {why}")
+    return WrongState(Reason.PIXEL_DATA_UNREADABLE, f"The encapsulated value cannot be read. {why}")

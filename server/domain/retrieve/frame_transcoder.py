@@ -113,7 +113,7 @@ class Transcoder:
             try:
                 data = await pixels.read(number)
                 if len(data) > self._max_frame_bytes:
-                    raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "The frame is larger than what is worked on here.")
+                    raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "The frame exceeds the size limit for transcoding.")
                 made = await self._workers.perform(TranscodeFrame(data, description, pixels.syntax, target))
             except (WrongState, DataLoss) as error:
                 is_missing = error.reason is Reason.BLOB_MISSING

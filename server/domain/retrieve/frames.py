@@ -104,7 +104,7 @@ class RetrieveFrames:
             raise InvalidRequest(Reason.INVALID_FRAME_NUMBER, "Frame numbers must be 1 or greater.", field="frames")
         part = _Range(offset, length)
         if not part.is_whole and len(frames) > 1:
-            raise InvalidRequest(Reason.INVALID_FIELD, "A range needs one frame.", field="range")
+            raise InvalidRequest(Reason.INVALID_FIELD, "A byte range requires a single frame.", field="range")
         choices = ranked(acceptable, qualities)
         wanted = await parse_instance(self._gate, partition, study, series, instance)
         found = await self._pixels.find(wanted, frames)

@@ -159,7 +159,9 @@ class InstanceTranscoder:
                     if rewriter.has_stopped:
                         break
                 if not rewriter.has_stopped:
-                    raise InvalidRequest(Reason.UNREADABLE_INSTANCE, "The pixel data is not where it was.")
+                    raise InvalidRequest(
+                        Reason.UNREADABLE_INSTANCE, "The pixel data was not found at its recorded offset."
+                    )
                 end = layout.offset + layout.length
                 async for piece in self._pixel_data(plan, rewriter, end, first, frames):
                     yield piece
@@ -226,13 +228,17 @@ class InstanceTranscoder:
     async def _checked(self, plan: _Plan, number: int, made: bytes | DicomStoreError) -> bytes:
         """Return a frame, certain that it fits. That it does not is recorded."""
         if isinstance(made, NotFound) and made.reason is Reason.FRAME_NOT_FOUND:
-            error = WrongState(Reason.PIXEL_DATA_UNREADABLE, "There are fewer frames than the data set says.")
+            error = WrongState(
+                Reason.PIXEL_DATA_UNREADABLE, "The pixel data has fewer frames than Number of Frames (0028,0008)."
+            )
         elif isinstance(made, DicomStoreError):
             raise made
         elif not plan.is_native or len(made) == native_frame_bytes(plan.after):
             return made
         else:
-            error = WrongState(Reason.PIXEL_DATA_UNREADABLE, "A frame is not of the size that the data set says.")
+            error = WrongState(
+                Reason.PIXEL_DATA_UNREADABLE, "The size of a frame does not match the Image Pixel attributes."
+            )
         await self._damage.found(plan.pixels.stored, of_frame(number))
         raise error
 

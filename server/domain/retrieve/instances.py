@@ -142,7 +142,11 @@ class RetrieveInstances:
         self, ref: ResourceRef, stored: StoredInstance, choices: Acceptable, offset: int, length: int | None
     ) -> OpenInstance:
         if ref.instance is None or await self._choose(stored, choices) != AS_STORED:
-            raise InvalidRequest(Reason.INVALID_FIELD, "A range needs one instance in its stored form.", field="range")
+            raise InvalidRequest(
+                Reason.INVALID_FIELD,
+                "A byte range requires a single instance in its stored transfer syntax.",
+                field="range",
+            )
         offset, length = range_within(stored.size_bytes, offset, length)
         chunks = closable(self._reading.read(stored, offset, length))
         return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, chunks)

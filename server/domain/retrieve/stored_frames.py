@@ -231,7 +231,7 @@ class _Inflated:
                 self._held, self._at = self._held[skipped:], self._at + skipped
                 chunk = await anext(self._chunks, None)
                 if chunk is None:
-                    raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the instance are cut off.")
+                    raise DataLoss(Reason.BLOB_DAMAGED, "The stored bytes of the instance are truncated.")
                 self._held += chunk
             start = offset - self._at
             found = self._held[start : start + length]
@@ -254,7 +254,7 @@ def _fragment_bytes(first: bytes, record_bytes: int) -> int | None:
         size += length
         position += _ITEM_HEADER_BYTES + length
     if position == 0:
-        raise DataLoss(Reason.BLOB_DAMAGED, "The bytes of the frame are cut off.")
+        raise DataLoss(Reason.BLOB_DAMAGED, "The stored bytes of the frame are truncated.")
     return size if position == record_bytes else None
 
 

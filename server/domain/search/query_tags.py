@@ -100,7 +100,7 @@ class ExtendedQueryTags:
 
 def _understood(wanted: Sequence[WantedTag]) -> list[NewTag]:
     if not wanted:
-        raise InvalidRequest(Reason.INVALID_TAG, "There is no tag to add.", field="tags")
+        raise InvalidRequest(Reason.INVALID_TAG, "The list of tags to add is empty.", field="tags")
     new: list[NewTag] = []
     for number, one in enumerate(wanted):
         try:

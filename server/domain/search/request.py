@@ -170,9 +170,9 @@ def _page_size(request: SearchRequest) -> int:
 def _scope(request: SearchRequest, partition: PartitionName) -> ResourceRef:
     """Return where to look: nothing deeper than what is looked for, which may be the one thing named."""
     if request.series and not request.study:
-        raise _invalid_field("series_instance_uid", "A series needs its study.")
+        raise _invalid_field("series_instance_uid", "A series requires its study.")
     if request.series and request.level is Level.STUDY:
-        raise _invalid_field("series_instance_uid", "Studies can't be looked for inside a series.")
+        raise _invalid_field("series_instance_uid", "A search for studies cannot be limited to a series.")
     return ResourceRef(
         partition,
         parse_uid(request.study, "study_instance_uid") if request.study else None,
@@ -238,7 +238,7 @@ def _included_tags(request: SearchRequest, scope: ResourceRef, ignored: dict[str
     for attribute in (*request.include_attributes, *_fixed_by(scope)):
         path = _path_of(attribute)
         if path is None:
-            _ignore(attribute, ignored, strict=request.strict, what="no attribute to return")
+            _ignore(attribute, ignored, strict=request.strict, what="not a known attribute")
         else:
             tags.add(path[0])
     return tags
@@ -263,7 +263,9 @@ def _conditions(
     return (*moments, *others)
 
 
-def _ignore(attribute: str, ignored: dict[str, None], *, strict: bool, what: str = "nothing to search by here") -> None:
+def _ignore(
+    attribute: str, ignored: dict[str, None], *, strict: bool, what: str = "not a searchable attribute at this level"
+) -> None:
     if strict:
         message = f"{_shown(attribute)}: this is {what}."
         raise InvalidRequest(Reason.UNSUPPORTED_ATTRIBUTE, message, attribute=attribute)

@@ -86,7 +86,7 @@ class Search:
     async def _tags_in(self, request: SearchRequest) -> dict[str, Tag]:
         """Return the extended query tags that terms are about, by their names as written.
 
-        One of a level that the search does not reach is nothing to search by here.
+        One of a level that the search does not reach is not a searchable attribute at this level.
 
         Raises:
             WrongState: TAG_QUERY_DISABLED.

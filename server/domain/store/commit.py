@@ -129,7 +129,7 @@ class Committer:
         try:
             await self._blobs.settle(added)
         except DicomStoreError as error:  # they stay unsettled, which costs a question at the next start
-            _log.warning("could not settle blobs count=%d reason=%s", len(added), error.reason)
+            _log.warning("could not mark committed blobs as settled count=%d reason=%s", len(added), error.reason)
         if unheard:
             await self.discard(unheard)
 

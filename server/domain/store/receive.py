@@ -260,7 +260,7 @@ class Receiver:
     async def abort(self) -> StoreResult:
         """Give the instance up."""
         await self.close()
-        return _failed(Aborted(Reason.ITEM_ABORTED, "The instance was given up by the client."), None)
+        return _failed(Aborted(Reason.ITEM_ABORTED, "The client aborted the upload of the instance."), None)
 
     async def close(self) -> None:
         """Let go of everything; what is not committed disappears."""
@@ -275,12 +275,12 @@ class Receiver:
         if failure.reason is Reason.HEADER_TOO_LARGE and self._reader.is_cut_off_at(
             self.size_bytes + self._passed_bytes
         ):
-            return InvalidRequest(Reason.UNREADABLE_INSTANCE, "The data set ends before its last element does.")
+            return InvalidRequest(Reason.UNREADABLE_INSTANCE, "The data set ends within its last element.")
         return failure
 
     def _check_transfer(self, crc32c: int | None) -> None:
         if self._declared_size_bytes is not None and self._declared_size_bytes != self.size_bytes:
-            raise InvalidRequest(Reason.TRANSFER_DAMAGED, "The instance has not the size that was declared.")
+            raise InvalidRequest(Reason.TRANSFER_DAMAGED, "The instance size does not match the declared size.")
         if crc32c is not None and crc32c != (self._writer.crc32c if self._writer else 0):
             raise InvalidRequest(Reason.TRANSFER_DAMAGED, "The bytes received do not match their checksum.")
 
@@ -371,12 +371,12 @@ class Receiver:
 
 
 _OTHER_BYTES = AlreadyExists(
-    Reason.INSTANCE_ALREADY_EXISTS, "An instance with these UIDs is stored already, with other bytes."
+    Reason.INSTANCE_ALREADY_EXISTS, "An instance with these UIDs is already stored, with different content."
 )
-_SAME_BYTES = AlreadyExists(Reason.INSTANCE_ALREADY_EXISTS, "The instance is stored already, with the same bytes.")
+_SAME_BYTES = AlreadyExists(Reason.INSTANCE_ALREADY_EXISTS, "The instance is already stored, with identical content.")
 _STORED_DAMAGED = AlreadyExists(
     Reason.INSTANCE_ALREADY_EXISTS,
-    "The instance is stored already, but its stored bytes are missing or damaged: delete it, then store it again.",
+    "The instance is already stored, but its stored bytes are missing or damaged: delete it, then store it again.",
 )
 _MISMATCH = Finding(
     path="0020000D",

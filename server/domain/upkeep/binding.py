@@ -17,7 +17,7 @@ class Binding(Enum):
     """What is to be done with a pair that may be used."""
 
     BOUND = "both carry the same id"
-    TO_BIND = "both halves are new, or from before there were ids: give them one"
+    TO_BIND = "neither has the id of another archive: give both the same id"
 
 
 def binding_of(blobs: BlobsIdentity, index: IndexIdentity) -> Binding:
@@ -64,13 +64,13 @@ def lost_by(blobs: BlobsIdentity, index: IndexIdentity) -> str:
 
 _CORRECT = "Correct DICOMSTORE_DATA or DICOMSTORE_DATABASE (`dicomstore config` shows both)"
 _RESTORE = (
-    "restore the index from a backup, or make it anew from the data directory with `dicomstore recover` "
+    "restore the index from a backup, or rebuild it from the data directory with `dicomstore recover` "
     "(docs/operations.md, When the index is lost, damaged or old)"
 )
 _UNTOUCHED = " Nothing was changed."
 
 _DAMAGED = (
-    "The index {index.place} can't be used: {index.damage}. The bytes in {blobs.place} are kept as they are. "
+    "The index {index.place} is damaged: {index.damage}. The bytes in {blobs.place} are kept as they are. "
     f"{_CORRECT} if it is the wrong file, or move it away and {_RESTORE}.{_UNTOUCHED}"
 )
 _LOST_INDEX = (
@@ -85,13 +85,13 @@ _LOST = (
     " Reading goes on, nothing can be stored or deleted. Stop the archive, put the right index in its place or run "
     "`dicomstore recover`, and start it again (docs/operations.md, When the index is lost, damaged or old)"
 )
-_RECOVERING = "a recovery of the index {index.place} was begun and did not end."
+_RECOVERING = "a recovery of the index {index.place} was interrupted."
 _BEHIND = (
     "the index {index.place} is at version {index.mark.version} and sequence {index.mark.sequence}, the data directory "
     "has seen {blobs.mark.version} and {blobs.mark.sequence}: "
 )
-_OLDER = _BEHIND + "it is an older copy, or has lost transactions."
-_DAMAGED_LOG = _BEHIND + "a frame of its write-ahead log is damaged, of which there is a copy in {index.damaged_log}."
+_OLDER = _BEHIND + "the index is an older copy, or has lost transactions."
+_DAMAGED_LOG = _BEHIND + "a frame of its write-ahead log is damaged; a copy of the log is in {index.damaged_log}."
 _NO_ID = (
     "The index {index.place} belongs to an archive whose data directory is not {blobs.place}: a database serves one "
     f"data directory. {_CORRECT}, or restore the data directory with its archive.json from a backup.{_UNTOUCHED}"

@@ -67,7 +67,7 @@ class Compaction:
                     break
                 await asyncio.sleep(clock() - began)
         if moved:
-            _log.info("moved blobs together count=%d", moved)
+            _log.info("compacted blobs count=%d", moved)
         return not left
 
     async def _move(self, locators: Sequence[Locator]) -> int:
@@ -100,4 +100,4 @@ class Compaction:
                     await writer.write(piece)
                 moves[locator] = await writer.commit(receipt)
         except DataLoss as loss:
-            _log.warning("a blob can't be moved locator=%s reason=%s", locator, loss.reason)
+            _log.warning("could not move a blob locator=%s reason=%s", locator, loss.reason)

@@ -187,7 +187,7 @@ class Recovery:
             reader.feed(piece)
         description: Description = reader.finish()
         if description.errors:
-            raise DataLoss(Reason.BLOB_DAMAGED, "The instance has no valid identity any more.")
+            raise DataLoss(Reason.BLOB_DAMAGED, "The stored bytes do not contain valid UIDs.")
         _, recorded = await self._blobs.receipt(locator)
         instance = new_instance(
             description,
@@ -243,4 +243,4 @@ class Recovery:
         self._done.unreadable += 1
         if len(self._done.examples) < _MOST_NAMED:
             self._done.examples.append(f"not indexed: {locator} ({error.reason})")
-        _log.warning("a blob can't be indexed locator=%s reason=%s", locator, error.reason)
+        _log.warning("could not index a blob locator=%s reason=%s", locator, error.reason)

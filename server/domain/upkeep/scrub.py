@@ -61,7 +61,7 @@ class Scrub:
             try:
                 await self.turn()
             except DicomStoreError as error:
-                _log.warning("the scrub failed, and is tried again reason=%s", error.reason)
+                _log.warning("the scrub failed and is retried reason=%s", error.reason)
             await asyncio.sleep(interval_seconds)
 
     async def turn(self) -> None:

@@ -72,10 +72,10 @@ def clock_problem(recorded: datetime | None, wall: datetime, largest_jump: timed
     if recorded is None or _NOTICEABLE >= recorded - wall >= -largest_jump:
         return ""
     if recorded > wall:
-        return f"the system's clock is behind the recorded time by {_rounded(recorded - wall)}: set it right"
+        return f"the system clock is behind the recorded time by {_rounded(recorded - wall)}: correct it"
     return (
-        f"the system's clock is ahead of the recorded time by {_rounded(wall - recorded)}; nothing expires by it: "
-        "set it right, or confirm it with `dicomstore accept-clock`"
+        f"the system clock is ahead of the recorded time by {_rounded(wall - recorded)}; deletion deadlines are "
+        "suspended: correct it, or confirm it with `dicomstore accept-clock`"
     )
 
 

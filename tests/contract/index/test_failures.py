@@ -143,7 +143,7 @@ def test_a_url_of_another_database_or_of_none_is_refused_without_its_password(ur
 def test_a_user_who_may_not_create_tables_is_told_so(postgres_with_password: str) -> None:
     with pytest.raises(Unavailable) as caught:
         migrate(postgres_with_password)
-    assert caught.value.message == "The database can't be used: permission denied for schema public."
+    assert caught.value.message == "The database is unavailable: permission denied for schema public."
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -40,7 +40,7 @@ async def test_tags_that_nobody_indexes_by_are_named(
     await database.close()
     found = check(await dicomstore("doctor", "--json", env=environment), "operations")
     assert found["status"] == "warning"
-    assert found["detail"] == "nobody indexes by the extended query tags 00081010 any more"
+    assert found["detail"] == "extended query tags 00081010 have no re-index operation: it failed or was cancelled"
     assert "deleted and added again" in found["hint"]
 
 
@@ -149,7 +149,7 @@ async def test_a_core_without_its_worker_for_operations_is_warned_of(tmp_path: P
         ran = await dicomstore("doctor", "--json", env=environment | {"DICOMSTORE_HTTP": "127.0.0.1:0"})
     found = check(ran, "operations")
     assert (ran.exit_code, found["status"]) == (0, "warning")
-    assert found["detail"] == "0 unfinished, and the worker for operations does not run"
+    assert found["detail"] == "0 unfinished, and the operations worker is not running"
 
 
 async def test_little_free_space_is_a_warning(dicomstore: Any, environment: dict[str, str]) -> None:

@@ -142,7 +142,7 @@ async def test_an_operation_that_is_unknown_or_has_no_id(web: httpx.AsyncClient)
         (
             [{"path": "PatientName", "level": "study"}],
             "The field '[0].Path' in request body is invalid: "
-            "The attribute is searchable without being an extended query tag.",
+            "The attribute is searchable without an extended query tag.",
         ),
     ],
 )

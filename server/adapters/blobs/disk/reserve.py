@@ -35,10 +35,10 @@ class Reserve:
                 return
             left = self._path.stat().st_size - _START_BYTES
             if left < 0:
-                _log.warning("the disk is full and the reserve for starting is used up")
+                _log.warning("the disk is full and the start-up reserve is used up")
                 return
             os.truncate(self._path, left)
-            _log.warning("the disk is full: started from the reserve left_bytes=%d", left)
+            _log.warning("the disk is full: the start-up reserve was released left_bytes=%d", left)
 
     def fill(self) -> None:
         """Make the reserve complete, if there is far more room than it takes."""

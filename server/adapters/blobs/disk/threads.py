@@ -138,4 +138,4 @@ def as_errors_of_the_store() -> Iterator[None]:
 def _ours(error: OSError) -> DicomStoreError:
     if error.errno in _NO_ROOM:
         return Exhausted(Reason.STORAGE_FULL, "The blob store is full.")
-    return Unavailable(Reason.STORAGE_UNAVAILABLE, "The blob store can't be used at the moment.")
+    return Unavailable(Reason.STORAGE_UNAVAILABLE, "The blob store is unavailable.")

@@ -38,7 +38,7 @@ class OpenSegments:
                 lambda size, start: memoryview(os.pread(file.fd, size, start)), record, offset, length, crc32c
             )
         )
-        assert data is not None, "a thread waits for its bytes"
+        assert data is not None, "a blocking read always returns data"
         return data
 
     async def trailer(self, record: Record) -> Trailer:

@@ -149,7 +149,7 @@ class SparseSegments:
             return
         look = self._looks[segment] = _Look(found.st_mtime_ns)
         if alive is None:
-            _log.warning("a segment has a damaged header and is left alone segment=%s", segment)
+            _log.warning("a segment with a damaged header is skipped segment=%s", segment)
             return
         look.living_bytes = alive
         occupied = min(found.st_size, _disk_bytes(found))  # all of it where there are no holes

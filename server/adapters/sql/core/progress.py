@@ -45,7 +45,7 @@ class Progress:
         if version < self._mark.version or sequence < self._mark.sequence:
             self._lost(
                 f"the index is at version {version} and sequence {sequence}, it was at {self._mark.version} and "
-                f"{self._mark.sequence}: it was exchanged or set back while the program ran"
+                f"{self._mark.sequence}: it was replaced or restored while the program was running"
             )
             raise Unavailable(Reason.ARCHIVE_READ_ONLY, "The archive is read-only: its index has lost transactions.")
 

@@ -211,7 +211,7 @@ def translated(*, only_reads: bool = False) -> Iterator[None]:
         if not isinstance(error, DBAPIError):
             raise
         if only_reads and _is_timed_out(error):
-            raise Exhausted(Reason.SEARCH_TOO_LONG, "The database took too long to find it.") from error
+            raise Exhausted(Reason.SEARCH_TOO_LONG, "The database query exceeded its time limit.") from error
         if _is_disk_full(error):
             raise Exhausted(Reason.STORAGE_FULL, "The disk of the database is full.") from error
         if _is_out_of_order(error):
@@ -220,7 +220,7 @@ def translated(*, only_reads: bool = False) -> Iterator[None]:
 
 
 def _unavailable(cause: str) -> Unavailable:
-    return Unavailable(Reason.DATABASE_UNAVAILABLE, f"The database can't be used: {cause}.")
+    return Unavailable(Reason.DATABASE_UNAVAILABLE, f"The database is unavailable: {cause}.")
 
 
 def _is_timed_out(error: DBAPIError) -> bool:

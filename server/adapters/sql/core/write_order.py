@@ -50,7 +50,7 @@ class FileTurns(Turns):
                 fcntl.flock(self._file, fcntl.LOCK_EX)
         except OSError as error:
             raise Unavailable(
-                Reason.DATABASE_UNAVAILABLE, "The lock file beside the database can't be used."
+                Reason.DATABASE_UNAVAILABLE, "The lock file next to the database cannot be opened or locked."
             ) from error
 
     def __exit__(

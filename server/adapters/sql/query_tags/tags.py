@@ -139,13 +139,13 @@ def _add(
         return known
     names = {one.tag for one in new}
     if there := connection.execute(select(tags.c.tag).where(tags.c.tag.in_(names)).order_by(tags.c.key)).scalar():
-        raise AlreadyExists(Reason.TAG_ALREADY_EXISTS, "The attribute is an extended query tag already.", path=there)
+        raise AlreadyExists(Reason.TAG_ALREADY_EXISTS, "The attribute is already an extended query tag.", path=there)
     if running := operations.unfinished(connection, OperationType.REINDEX):
         raise WrongState(
-            Reason.OPERATION_RUNNING, "Another operation is indexing by new tags.", operation=running[0].id
+            Reason.OPERATION_RUNNING, "Another re-index operation is not finished.", operation=running[0].id
         )
     if connection.execute(select(func.count()).select_from(tags)).scalar_one() + len(new) > most:
-        raise Exhausted(Reason.TOO_MANY_TAGS, f"There can't be more than {most} extended query tags.")
+        raise Exhausted(Reason.TOO_MANY_TAGS, f"The limit of {most} extended query tags is reached.")
     last_key = connection.execute(select(func.coalesce(func.max(tags.c.key), 0))).scalar_one()
     rows = [
         {

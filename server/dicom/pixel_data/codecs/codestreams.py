@@ -25,12 +25,14 @@ def decode_codestream(data: bytes, syntax: str, description: PixelDescription) -
         WrongState: PIXEL_DATA_UNREADABLE, see `decode`.
     """
     if not is_known(description):
-        raise unreadable("The frame has more samples, other colours or other words than can be decompressed.")
+        raise unreadable(
+            "The Samples per Pixel, Photometric Interpretation or Bits Allocated of the frame is not supported."
+        )
     if description.rows * description.columns * description.samples_per_pixel > _MAX_SAMPLES:
-        raise unreadable("The frame is larger than what is decompressed.")
+        raise unreadable("The frame exceeds the size limit of the decoder.")
     array, colour = _DECODERS[syntax](data, description)
     if array.shape != shape_of(description):
-        raise unreadable("The frame's codestream has other dimensions than its description.")
+        raise unreadable("The dimensions of the codestream do not match the Image Pixel attributes.")
     return array, colour
 
 
@@ -76,7 +78,7 @@ def _decode_jpeg_xl(data: bytes, description: PixelDescription) -> tuple[NDArray
     """
     shape = shape_of(description)
     if description.is_signed:
-        raise unreadable("JPEG XL has no signed numbers.")
+        raise unreadable("JPEG XL does not support signed samples.")
     types = [numpy.uint8, numpy.uint16] if description.bits_stored <= 8 else [numpy.uint16, numpy.uint8]
     for word in types[: 1 if description.bits_allocated == 8 else 2]:
         try:
@@ -140,4 +142,4 @@ def _rgb_or_single(description: PixelDescription) -> str:
 
 
 def _contradiction() -> Exception:
-    return unreadable("The frame's codestream has other dimensions or bits than its description.")
+    return unreadable("The dimensions or the bit depth of the codestream do not match the Image Pixel attributes.")

@@ -30,7 +30,7 @@ def decode(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDA
             can't be decoded.
     """
     if syntax not in syntaxes.DECODABLE:
-        raise unreadable("Frames of this transfer syntax can't be decoded.")
+        raise unreadable("Decoding of this transfer syntax is not supported.")
     if syntax in syntaxes.UNCODED and _is_subsampled(description):
         return _decode_subsampled(native_bytes(data, syntax, description), description)
     if syntax in syntaxes.UNCODED | {syntaxes.RLE}:
@@ -39,7 +39,7 @@ def decode(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDA
         colour = "YBR_FULL" if _is_subsampled(description) else description.photometric_interpretation
     else:
         if description.sample_format != "integer":
-            raise unreadable("Float pixel data can't be compressed.")
+            raise unreadable("Float pixel data cannot be compressed.")
         array, colour = decode_codestream(data, syntax, description)
         described = replace(description, high_bit=description.bits_stored - 1)
     wanted = decoded_photometric(description, syntax)
@@ -75,10 +75,10 @@ def native_bytes(data: bytes, syntax: str, description: PixelDescription) -> byt
     elif syntax == ENCAPSULATED_UNCOMPRESSED:
         data = data[:wanted]
     if len(data) < wanted:
-        raise unreadable("The frame has fewer bytes than its description asks for.")
+        raise unreadable("The frame has fewer bytes than the Image Pixel attributes require.")
     largest = wanted if not _is_subsampled(description) else _whole_chroma_bytes(description)
     if len(data) > largest + largest % 2:
-        raise unreadable("The frame has more bytes than its description asks for.")
+        raise unreadable("The frame has more bytes than the Image Pixel attributes require.")
     return data
 
 
@@ -92,7 +92,7 @@ def _coloured(array: NDArray[Any], has: str, described: PixelDescription) -> NDA
     if described.samples_per_pixel != 3 or (has == wanted) or {has, wanted} != {"RGB", "YBR_FULL"}:
         return array
     if described.is_signed:
-        raise unreadable("Colours that are signed numbers can't be converted.")
+        raise unreadable("Signed colour samples cannot be converted.")
     bits = described.bits_stored
     return to_rgb(array, bits) if wanted == "RGB" else to_ybr_full(array, bits)
 
@@ -110,9 +110,9 @@ def _decode_subsampled(data: bytes, description: PixelDescription) -> tuple[NDAr
     if len(data) >= _whole_chroma_bytes(description):
         array = words_from_bytes(data, description)
     elif description.photometric_interpretation not in syntaxes.SUBSAMPLED:
-        raise unreadable("Native pixels with chroma for every fourth pixel can't be decoded.")
+        raise unreadable("Native pixel data with 4:2:0 chroma subsampling is not supported.")
     elif columns % 2:
-        raise unreadable("Subsampled pixels come in pairs, but the frame has an odd number of columns.")
+        raise unreadable("Chroma-subsampled pixel data requires an even number of columns.")
     else:
         packed = replace(description, samples_per_pixel=1, columns=2 * columns)
         array = spread_422(words_from_bytes(data, packed))

@@ -163,4 +163,4 @@ def _check_range(array: NDArray[Any], description: PixelDescription) -> None:
         return
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if description.is_signed else (0, (1 << bits) - 1)
     if int(array.min()) < low or int(array.max()) > high:
-        raise unreadable("The frame has numbers that the bits its description says are stored can't hold.")
+        raise unreadable("The frame has sample values that do not fit into Bits Stored.")

@@ -67,10 +67,10 @@ def read_jpeg(data: bytes) -> CodedFrame:
     except (StructError, IndexError) as exc:
         raise unreadable("The frame ends within the header of its codestream.") from exc
     if frame is None:
-        raise unreadable("The frame is of a JPEG process that can't be decoded.")
+        raise unreadable("The JPEG process of the frame is not supported.")
     # Decoders fill up what is missing with grey, so that a cut is only seen here.
     if data.find(_EOI, at) < 0:
-        raise unreadable("The frame's codestream is cut off.")
+        raise unreadable("The frame's codestream is truncated.")
     return frame if frame.is_lossless or frame.samples != 3 else _with_colour(frame, is_jfif=is_jfif, adobe=adobe)
 
 
@@ -91,12 +91,12 @@ def read_jpeg_2000(data: bytes) -> CodedFrame:
     except (StructError, IndexError) as exc:
         raise unreadable("The frame ends within the header of its codestream.") from exc
     if len(components) != 1:
-        raise unreadable("The components of the frame's codestream differ in kind.")
+        raise unreadable("The components of the frame's codestream differ in bit depth, sign or subsampling.")
     if not (left < right and top < bottom and tile_width and tile_height and tile_left <= left and tile_top <= top):
-        raise unreadable("The frame's codestream has impossible dimensions.")
+        raise unreadable("The frame's codestream has invalid dimensions.")
     tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
     if tiles > _MAX_TILES:
-        raise unreadable("The frame's codestream has more tiles than are decoded.")
+        raise unreadable("The frame's codestream exceeds the limit of tiles.")
     depth = components.pop()
     return CodedFrame(
         rows=bottom - top,

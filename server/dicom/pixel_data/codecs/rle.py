@@ -26,7 +26,7 @@ def decode_rle(data: bytes, description: PixelDescription) -> NDArray[Any]:
     samples, width = description.samples_per_pixel, words.itemsize
     segments = _segments(data)
     if len(segments) != samples * width or description.bits_allocated == 1:
-        raise unreadable("The frame has another number of segments than its description asks for.")
+        raise unreadable("The number of RLE segments does not match the Image Pixel attributes.")
     size = description.rows * description.columns
     planes = numpy.empty((size, samples, width), numpy.uint8)
     for number, segment in enumerate(segments):
@@ -58,11 +58,11 @@ def _segments(data: bytes) -> list[bytes]:
         raise unreadable("The frame ends within its RLE header.")
     count, *offsets = unpack_from("<16I", data)
     if not 0 < count <= _MAX_SEGMENTS:
-        raise unreadable("The frame has an impossible number of RLE segments.")
+        raise unreadable("The frame has an invalid number of RLE segments.")
     ends = [*offsets[1:count], len(data)]
     spans = list(zip(offsets[:count], ends, strict=True))
     if any(not _HEADER_BYTES <= start < end <= len(data) for start, end in spans):
-        raise unreadable("The frame's RLE segments are not where its header says.")
+        raise unreadable("The segment offsets in the frame's RLE header are invalid.")
     return [data[start:end] for start, end in spans]
 
 

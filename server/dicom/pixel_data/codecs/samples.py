@@ -33,7 +33,7 @@ def word_type(description: PixelDescription) -> numpy.dtype[Any]:
     if description.sample_format != "integer":
         return numpy.dtype(_FLOATS[description.sample_format])
     if description.bits_allocated not in (1, 8, 16, 32, 64):
-        raise unreadable(f"Words of {description.bits_allocated} bits can't be read.")
+        raise unreadable(f"Bits Allocated {description.bits_allocated} is not supported.")
     return numpy.dtype(f"<u{max(description.bits_allocated // 8, 1)}")
 
 
@@ -64,7 +64,7 @@ def words_from_bytes(data: bytes, description: PixelDescription) -> NDArray[Any]
     count = int(numpy.prod(shape))
     wanted = -(-count // 8) if description.bits_allocated == 1 else count * words.itemsize
     if len(data) < wanted:
-        raise unreadable("The frame has fewer bytes than its description asks for.")
+        raise unreadable("The frame has fewer bytes than the Image Pixel attributes require.")
     if description.bits_allocated == 1:
         bits = numpy.unpackbits(numpy.frombuffer(data, numpy.uint8, wanted), count=count, bitorder="little")
         return bits.reshape(shape)

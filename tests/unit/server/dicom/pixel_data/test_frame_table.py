@@ -212,7 +212,7 @@ def test_a_delimiter_may_be_missing(delimiter: bytes) -> None:
 def test_pixel_data_that_ends_within_a_fragment_is_not_whole(missing: int) -> None:
     file = file_with(codestreams(JPEG_BASELINE, 2), 2, delimiter=b"")
     for chunk in (1 << 20, 7):
-        with pytest.raises(Exception, match="ends before its last element"):
+        with pytest.raises(Exception, match="ends within its last element"):
             read(file[:-missing], chunk=chunk)
 
 
