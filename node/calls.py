@@ -12,6 +12,7 @@ Only what the stubs and the facade use of grpc.aio is here; `tests/contract/test
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,12 +57,16 @@ _CANCELLED = _Status(grpc.StatusCode.CANCELLED, "The call was cancelled.")
 class _Context:
     """What a handler knows of its call: as much of a `grpc.aio.ServicerContext` as ours and the health service use."""
 
-    def __init__(self, metadata: Metadata) -> None:
+    def __init__(self, metadata: Metadata, seconds: float | None = None) -> None:
         self._metadata = metadata
+        self._end = None if seconds is None else time.monotonic() + seconds
         self.status = _FAULT
 
     def invocation_metadata(self) -> Metadata:
         return self._metadata
+
+    def time_remaining(self) -> float | None:
+        return None if self._end is None else max(self._end - time.monotonic(), 0.0)
 
     def peer(self) -> str:
         return "inproc"
@@ -128,7 +133,7 @@ class LocalChannel:
         """Return a function that makes a call."""
 
         async def call(request: Any, *, metadata: Metadata = (), timeout: float | None = None) -> Any:  # noqa: ASYNC109
-            context = _Context(metadata)
+            context = _Context(metadata, timeout)
             try:
                 async with asyncio.timeout(timeout):
                     handler = await self._server.handler(method, metadata)

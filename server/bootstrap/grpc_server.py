@@ -1,10 +1,17 @@
-"""The gRPC server: its options, and the address it listens on."""
+"""The gRPC server: its options, its interceptors, and the address it listens on."""
+
+from collections.abc import Sequence
 
 import grpc
 
 from server.config import Settings
 from server.domain.limits import MAX_MESSAGE_BYTES
 from server.opening import StartError
+from server.rpc.interceptors.access_log import AccessLog
+from server.rpc.interceptors.admission import Admission
+from server.rpc.interceptors.call_context import CallContext
+from server.rpc.interceptors.error_translation import ErrorTranslation
+from server.rpc.interceptors.surround import Surround
 
 _OPTIONS = (
     # A peer that has vanished without notice is found out within 80 s, and its calls end.
@@ -33,9 +40,14 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         *_OPTIONS,
         # Two cores on one port by accident would share its calls and both seem to work.
         ("grpc.so_reuseport", int(settings.share_ports)),
-        # Calls beyond this wait at the client, so it is more than what `Boundary` admits: that refuses with a reason.
+        # Calls beyond this wait at the client, so it is more than what `Admission` admits: that refuses with a reason.
         ("grpc.max_concurrent_streams", 2 * (settings.max_calls + settings.max_watches) + _CALLS_BESIDES),
     ]
+
+
+def interceptors(settings: Settings) -> Sequence[Surround]:
+    """Return the interceptors of every call, the outermost first."""
+    return [CallContext(), ErrorTranslation(), AccessLog(), Admission(settings.max_calls, settings.max_watches)]
 
 
 def bind(server: grpc.aio.Server, address: str) -> str:

@@ -30,7 +30,7 @@ from server.rpc.change_feed import ChangeFeedServicer
 from server.rpc.delete import DeleteServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
-from server.rpc.observe import Boundary
+from server.rpc.interceptors.surround import Surround
 from server.rpc.operations import OperationServicer
 from server.rpc.partition import PartitionServicer
 from server.rpc.retrieve import RetrieveServicer
@@ -53,7 +53,7 @@ class Core:
 
     address: str
     room: Room
-    interceptors: Sequence[Boundary]
+    interceptors: Sequence[Surround]
     register: Callable[[Any], None]
 
 
@@ -71,7 +71,7 @@ async def running(settings: Settings, *, worker_runs: Callable[[], bool] = lambd
     async with _opened(settings, worker_runs) as components:
         watch = _health(components)
         services = _services(components, watch)
-        interceptors = [Boundary(settings.max_calls, settings.max_watches)]
+        interceptors = grpc_server.interceptors(settings)
         server = grpc.aio.server(interceptors=interceptors, options=grpc_server.options(settings))
         services.register(server)
         if settings.reflection:

@@ -8,7 +8,7 @@ from dicomstore.v1 import capabilities_service_pb2_grpc
 from server.config import Settings
 from server.domain import limits
 from server.domain.retrieve.frame_transcoder import DECODABLE, ENCODABLE
-from server.rpc.observe import Context
+from server.rpc.interceptors.call_context import Context
 
 
 class CapabilitiesServicer(capabilities_service_pb2_grpc.CapabilitiesServiceServicer):

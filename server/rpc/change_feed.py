@@ -9,7 +9,7 @@ from server.domain.change_feed import DEFAULT_CHECKPOINT_SECONDS, ChangeFeed
 from server.domain.limits import page_size
 from server.model.change import ChangeWindow
 from server.rpc import convert
-from server.rpc.observe import Context
+from server.rpc.interceptors.call_context import Context
 
 
 class ChangeFeedServicer(change_feed_service_pb2_grpc.ChangeFeedServiceServicer):

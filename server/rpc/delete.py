@@ -4,7 +4,7 @@ from dicomstore.v1 import delete_service_pb2 as pb
 from dicomstore.v1 import delete_service_pb2_grpc
 
 from server.domain.delete import Delete
-from server.rpc.observe import Context
+from server.rpc.interceptors.call_context import Context
 
 
 class DeleteServicer(delete_service_pb2_grpc.DeleteServiceServicer):

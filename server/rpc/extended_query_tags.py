@@ -5,7 +5,7 @@ from dicomstore.v1 import extended_query_tag_service_pb2_grpc
 
 from server.domain.search.query_tags import ExtendedQueryTags
 from server.rpc import convert
-from server.rpc.observe import Context
+from server.rpc.interceptors.call_context import Context
 
 
 class ExtendedQueryTagServicer(extended_query_tag_service_pb2_grpc.ExtendedQueryTagServiceServicer):

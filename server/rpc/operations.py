@@ -5,7 +5,7 @@ from dicomstore.v1 import operation_service_pb2_grpc
 
 from server.domain.operations import Operations
 from server.rpc import convert
-from server.rpc.observe import Context
+from server.rpc.interceptors.call_context import Context
 
 
 class OperationServicer(operation_service_pb2_grpc.OperationServiceServicer):

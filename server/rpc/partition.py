@@ -5,7 +5,7 @@ from dicomstore.v1 import partition_service_pb2_grpc
 
 from server.domain.partitions import PartitionGate
 from server.rpc import convert
-from server.rpc.observe import Context
+from server.rpc.interceptors.call_context import Context
 
 
 class PartitionServicer(partition_service_pb2_grpc.PartitionServiceServicer):

@@ -17,7 +17,7 @@ from server.domain.retrieve.metadata import OpenMetadata, RetrieveMetadata
 from server.domain.retrieve.omission import Omission
 from server.model.errors import DicomStoreError
 from server.rpc import convert
-from server.rpc.observe import Context
+from server.rpc.interceptors.call_context import Context
 from server.rpc.rendered import omission_message, rendered_messages, rendered_request
 
 _PIECE_BYTES = 200  # about what a piece needs besides its data

@@ -8,7 +8,7 @@ from server.domain.search.search import Search
 from server.model.errors import InvalidRequest, Reason
 from server.model.search.query import Level
 from server.rpc import convert
-from server.rpc.observe import Context
+from server.rpc.interceptors.call_context import Context
 
 _LEVELS = {
     pb.QUERY_LEVEL_STUDY: Level.STUDY,

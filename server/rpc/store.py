@@ -16,9 +16,10 @@ from dicomstore.v1 import store_service_pb2_grpc
 
 from server.domain.flow.ingest_budget import BASE_BYTES, Room, Share, busy
 from server.domain.store.receive import Receiver, Store, StoreTarget, Turn
+from server.model.call import Call
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.rpc import convert, errors
-from server.rpc.observe import Context, request_id
+from server.rpc.interceptors.call_context import Context
 
 _FINISHING = 100
 _UNSENT = 4096
@@ -45,7 +46,7 @@ class StoreServicer(store_service_pb2_grpc.StoreServiceServicer):
 
     async def StoreInstances(self, requests: _Requests, context: Context) -> AsyncIterator[pb.StoreInstancesResponse]:
         """See the contract."""
-        stream = _Stream(self._store, self._max_message_bytes, self._room)
+        stream = _Stream(context.call, self._store, self._max_message_bytes, self._room)
         async for outcomes in stream.run(requests):
             yield pb.StoreInstancesResponse(outcomes=outcomes)
 
@@ -66,7 +67,8 @@ class _Item:
 class _Stream:
     """One call."""
 
-    def __init__(self, store: Store, max_message_bytes: int, room: Room) -> None:
+    def __init__(self, call: Call, store: Store, max_message_bytes: int, room: Room) -> None:
+        self._call = call
         self._store = store
         self._max_message_bytes = max_message_bytes
         self._share = Share(room, self._stop_reading)
@@ -231,7 +233,7 @@ class _Stream:
                 await receiver.write(data)
                 result = await receiver.finish(piece.crc32c if piece.HasField("crc32c") else None, turn)
         except Exception as error:  # noqa: BLE001 - a fault of ours with one item must not harm its neighbours
-            result = errors.unexpected_item(error, request_id.get())
+            result = errors.unexpected_item(error, self._call.request_id)
         finally:
             await self._leave(item, turn)
         self._outcomes.put_nowait(convert.store_outcome(item.number, result))

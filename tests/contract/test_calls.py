@@ -46,9 +46,11 @@ class Services(
     def __init__(self) -> None:
         self.ended: asyncio.Queue[str] = asyncio.Queue()
         self.metadata: dict[str, str] = {}
+        self.seconds_left: float | None = None
 
     async def Search(self, request: Any, context: Any) -> Any:
         self.metadata = dict(context.invocation_metadata())
+        self.seconds_left = context.time_remaining()
         await self._maybe_end(request.page_token, context)
         return search_service_pb2.SearchResponse(next_page_token="more")
 
@@ -146,6 +148,13 @@ async def test_a_single_answer_and_the_metadata_of_its_question(wire: SimpleName
     assert answer.next_page_token == "more"
     assert wire.services.metadata["x-request-id"] == "7"
     assert wire.interceptor.methods == ["/dicomstore.v1.SearchService/Search"]
+
+
+async def test_a_handler_is_told_the_time_that_its_caller_waits(wire: SimpleNamespace) -> None:
+    await wire.core.ask(wire.core.search.Search, searching(), ())
+    assert 0 < wire.services.seconds_left <= SECONDS + 1  # the network has another clock
+    await wire.core.search.Search(searching())
+    assert wire.services.seconds_left is None
 
 
 async def test_a_refused_question_has_the_reason_the_core_gave(wire: SimpleNamespace) -> None:

@@ -1,0 +1,57 @@
+"""The access log: one line for each call, with method, status, reason, time and request id. No values of a request."""
+
+import logging
+import time
+
+from server.model.errors import DicomStoreError, Reason
+from server.rpc.errors import CODES
+from server.rpc.interceptors.call_context import Context
+from server.rpc.interceptors.surround import Surround
+
+_SAME_PROCESS = "inproc"
+
+_log = logging.getLogger("dicomstore.access")
+
+
+class AccessLog(Surround):
+    """Writes the line of each call when it ends."""
+
+    def around(self, method: str, context: Context) -> "_Logged":
+        """See `Surround`."""
+        return _Logged(method, context)
+
+
+class _Logged:
+    __slots__ = ("_began", "_context", "_method")
+
+    def __init__(self, method: str, context: Context) -> None:
+        self._method = method
+        self._context = context
+        self._began = time.perf_counter()
+
+    async def __aenter__(self) -> Context:
+        return self._context
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        code, reason = _outcome(error)
+        milliseconds = (time.perf_counter() - self._began) * 1000
+        # The facade in the same process writes a line of its own, with the same request id.
+        is_told = code == "OK" and self._context.peer == _SAME_PROCESS
+        _log.log(
+            logging.DEBUG if is_told else logging.INFO,
+            "call method=%s code=%s reason=%s ms=%.1f request_id=%s",
+            self._method,
+            code,
+            reason,
+            milliseconds,
+            self._context.call.request_id,
+        )
+
+
+def _outcome(error: BaseException | None) -> tuple[str, str]:
+    """Return the gRPC code that a call ends with, and the contract's reason."""
+    if error is None:
+        return "OK", "-"
+    if isinstance(error, DicomStoreError):
+        return CODES[type(error)].name, error.reason
+    return ("INTERNAL", Reason.INTERNAL) if isinstance(error, Exception) else ("CANCELLED", "-")

@@ -1,0 +1,52 @@
+"""Request id, principal and deadline: from the metadata of a gRPC call to the `Call` that the domain receives."""
+
+import asyncio
+import random
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+from server.model.call import ANONYMOUS, Call
+from server.rpc.interceptors.surround import Surround
+
+_MOST_ID_CHARACTERS = 64
+
+
+class Context:
+    """What interceptors and handlers are given beside the request: the `Call`, and the gRPC context it came in."""
+
+    __slots__ = ("_grpc", "call")
+
+    def __init__(self, call: Call, grpc_context: Any) -> None:
+        self.call = call
+        self._grpc = grpc_context
+
+    @property
+    def peer(self) -> str:
+        """Where the call comes from, as gRPC names it."""
+        return self._grpc.peer()  # type: ignore[no-any-return]
+
+    async def abort_with_status(self, status: Any) -> None:
+        """End the call with a status. Raises grpc.aio.AbortError, always."""
+        await self._grpc.abort_with_status(status)
+
+
+class CallContext(Surround):
+    """Makes the `Context` of each call. The outermost interceptor.
+
+    Nobody is authenticated yet: every principal is anonymous. Authentication belongs here.
+    """
+
+    def around(self, method: str, context: Any) -> AbstractAsyncContextManager[Context]:
+        """See `Surround`."""
+        seconds_left = context.time_remaining()
+        deadline = None if seconds_left is None else asyncio.get_running_loop().time() + seconds_left
+        call = Call(_request_id(context.invocation_metadata()), ANONYMOUS, deadline)
+        return nullcontext(Context(call, context))
+
+
+def _request_id(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    for key, value in metadata or ():
+        if key == "x-request-id" and isinstance(value, str) and value.isascii() and value.isprintable():
+            return value[:_MOST_ID_CHARACTERS]
+    return f"{random.getrandbits(128):032x}"
