@@ -1,4 +1,4 @@
-"""The command tree, and the options that may stand before any command."""
+"""The command tree and the global options."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -48,7 +48,7 @@ def _before_any_command(
     partition: PartitionOption = None,
     quiet: QuietOption = False,
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and leave.")
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
     ctx.obj = GlobalOptions(core, partition, quiet)
@@ -57,7 +57,7 @@ def _before_any_command(
 for _panel, _commands in (
     ("Run the archive", (up, server, facade, migrate)),
     ("Use the archive", (store, search, get, delete, changes)),
-    ("Look after it", (operations, doctor, config, recover, accept_clock)),
+    ("Administer the archive", (operations, doctor, config, recover, accept_clock)),
 ):
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)

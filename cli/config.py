@@ -1,4 +1,4 @@
-"""Settings of the command line itself; those of the core and the facade belong to these programs."""
+"""Settings of the command line. Settings of the core and the facade are in `server.config` and `facade.config`."""
 
 import os
 import tomllib
@@ -21,8 +21,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DICOMSTORE_", frozen=True, extra="ignore")
 
-    core: str = Field("127.0.0.1:50051", description="Address of the core that commands talk to.")
-    partition: str = Field("", description="Data partition that commands work in; empty is the default one.")
+    core: str = Field("127.0.0.1:50051", description="Address of the core that commands call.")
+    partition: str = Field("", description="Data partition that commands use; empty means the default partition.")
 
     @classmethod
     def settings_customise_sources(
@@ -68,7 +68,7 @@ def file_table(table: str, known: set[str] | None = None) -> dict[str, Any]:
 
 
 def origin_of(table: str, name: str, environment: Mapping[str, str]) -> str:
-    """Return where a setting of a program comes from: its variable, the settings file, or "" for the default.
+    """Return the origin of a setting of a program: its variable, the settings file, or "" for the default.
 
     Raises:
         ValueError: as `file_table`.

@@ -1,4 +1,4 @@
-"""Settings of the facade: the only place that reads its environment and settings file."""
+"""Settings of the facade. No other module of the facade reads the environment or the settings file."""
 
 import os
 import tomllib
@@ -26,61 +26,66 @@ class Settings(BaseSettings):
     http: str = Field(
         "127.0.0.1:8080",
         pattern=r"^[^\s/]+:\d{1,5}$",
-        description="Address the facade listens on; port 0 takes a free one.",
+        description="Address the facade listens on; port 0 selects a free one.",
     )
     core: str = Field("127.0.0.1:50051", description="Address of the core.")
     workers: int = Field(
-        0, ge=0, description="Processes that serve; 0 is one for each CPU this program may use, at most 4."
+        0, ge=0, description="Number of serving processes; 0 means one for each CPU this program may use, at most 4."
     )
     share_ports: bool = Field(
-        False, description="Let other processes listen on the same addresses; the system deals connections out."
+        False, description="Let several processes listen on the same address; the kernel distributes connections."
     )
     public_url: str = Field(
         "",
         pattern=r"^(https?://[^\s?#]+)?$",
-        description="Base of all URLs in answers, e.g. https://pacs.example/dicom; "
-        "empty takes scheme and host from the request.",
+        description="Base of all URLs in responses, e.g. https://pacs.example/dicom; "
+        "empty means scheme and host of the request.",
     )
     trusted_proxies: str = Field(
         "127.0.0.1,::1",
-        description="Addresses or networks whose Forwarded and X-Forwarded-* headers are believed; * is everybody.",
+        description="Addresses or networks whose Forwarded and X-Forwarded-* headers are trusted; * trusts all.",
     )
     cors_origins: str = Field(
         "*",
-        description="Web origins whose pages may call, e.g. https://viewer.example; * is all, empty none. See "
-        "[security](security.md#browsers).",
+        description="Web origins that may call from a browser, e.g. https://viewer.example; * allows all, empty none. "
+        "See [security](security.md#browsers).",
     )
     cache_seconds: int = Field(
         0,
         ge=0,
-        description="Time that a browser may show instances, frames, values and pictures it has without asking whether "
-        "they are still there; 0 lets it ask each time, which is cheap.",
+        description="Time for which a browser may reuse cached instances, frames, bulk data and rendered images "
+        "without revalidation; with 0 it revalidates each time, which is cheap.",
     )
     viewer: str = Field(
         "",
         description="Folder of a built web viewer (the `dist` of OHIF's npm package `@ohif/app`) to serve at `/`; "
         "empty serves none.",
     )
-    call_seconds: float = Field(60, gt=0, description="Time the core has for an answer or for the start of a stream.")
-    idle_seconds: float = Field(300, gt=0, description="Longest silence of a client or the core within a transfer.")
-    max_requests: int = Field(500, gt=0, description="Requests at once in a process; more are answered 503.")
-    shutdown_seconds: int = Field(10, ge=0, description="Time that requests in flight get to finish when stopping.")
+    call_seconds: float = Field(
+        60, gt=0, description="Time limit for a unary response of the core, or for the first message of a stream."
+    )
+    idle_seconds: float = Field(300, gt=0, description="Idle timeout of a transfer, for the client and for the core.")
+    max_requests: int = Field(
+        500, gt=0, description="Maximum number of concurrent requests per process; more receive status 503."
+    )
+    shutdown_seconds: int = Field(
+        10, ge=0, description="Time that requests in progress have to finish when the facade stops."
+    )
     omit_bulk_data_in: str = Field(
         "",
-        description="API versions, with commas, whose metadata leaves out every element of VR OB, OD, OF, OL, OV, OW "
-        "and UN, as v1 of Azure's service does; empty leaves out nothing.",
+        description="Comma-separated API versions in which metadata omits every element of VR OB, OD, OF, OL, OV, OW "
+        "and UN, as v1 of Azure's service does; empty omits nothing.",
     )
     metadata_cache_bytes: int = Field(
         32 << 20,
         ge=0,
-        description="Memory of each process for answers to earlier requests for metadata of studies and series; "
-        "0 keeps none.",
+        description="Memory of each process for the cache of study and series metadata responses; 0 disables it.",
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
 
     @property
     def processes(self) -> int:
-        """How many processes `workers` means on this machine."""
+        """Number of processes that `workers` means on this machine."""
         return self.workers or min(_MOST_BY_DEFAULT, len(os.sched_getaffinity(0)))
 
     def shown(self) -> dict[str, Any]:
@@ -99,7 +104,7 @@ class Settings(BaseSettings):
     @classmethod
     def _has_a_page(cls, value: str) -> str:
         if value and not Path(value, "index.html").is_file():
-            raise ValueError(f"{value} is no built viewer: it has no index.html")
+            raise ValueError(f"{value} is not a built viewer: it has no index.html")
         return value
 
     @field_validator("omit_bulk_data_in")
@@ -128,10 +133,10 @@ def comma_list(text: str) -> list[str]:
 
 
 def _file_table(known: set[str]) -> dict[str, Any]:
-    """Return our table of the settings file, which need not exist unless `DICOMSTORE_CONFIG` names it.
+    """Return the table of this program in the settings file, which must exist only if `DICOMSTORE_CONFIG` names it.
 
     Raises:
-        ValueError: the table has a key that is no setting; a misspelt limit must not be a silent default.
+        ValueError: the table has a key that is no setting. A misspelt limit must not silently become the default.
     """
     named = os.environ.get("DICOMSTORE_CONFIG")
     path = Path(named or "dicomstore.toml")

@@ -1,4 +1,4 @@
-"""Settings of the core: the only place that reads flags' effects, the environment and the settings file."""
+"""Settings of the core. No other module of the core reads the environment or the settings file."""
 
 import os
 import re
@@ -33,97 +33,106 @@ class Settings(BaseSettings):
     database_wait_seconds: float = Field(
         30,
         ge=0,
-        description="Time that a start waits for a PostgreSQL that can't be reached; the log tells of it meanwhile.",
+        description="Time the core waits at start for a PostgreSQL that can't be reached; it logs each attempt.",
     )
     grpc: str = Field("127.0.0.1:50051", description="Address the core listens on.")
     share_ports: bool = Field(
-        False, description="Let other processes listen on the same addresses; the system deals connections out."
+        False, description="Let several processes listen on the same address; the kernel distributes connections."
     )
-    partitions: bool = Field(False, description="Data partitions; can't be switched off once a second one exists.")
-    migrate: bool = Field(False, description="Bring the database up to date at start instead of refusing to serve.")
+    partitions: bool = Field(
+        False, description="Enable data partitions; they can't be disabled once a second one exists."
+    )
+    migrate: bool = Field(
+        False, description="Migrate the database schema at start instead of refusing to start on an old one."
+    )
     reflection: bool = Field(True, description="Offer gRPC server reflection.")
     max_instance_bytes: int = Field(4 * 2**30, gt=0, description="Largest instance that can be stored.")
-    max_header_bytes: int = Field(64 * 2**20, gt=0, description="Largest data set without bulk data.")
+    max_header_bytes: int = Field(64 * 2**20, gt=0, description="Largest data set, not counting bulk data.")
     identical_instances: IdenticalInstances = Field(
         "accept",
-        description="Answer to storing an instance again, byte for byte: `accept` is a success that changes nothing, "
-        "`reject` fails it as a duplicate. Other bytes under the same UIDs always fail.",
+        description="Outcome of storing a byte-for-byte identical instance again: `accept` reports success and changes "
+        "nothing, `reject` fails as a duplicate. Different bytes with the same UIDs always fail.",
     )
     max_ingest_bytes: int = Field(
         32 * 2**20,
         ge=4 * 2**20,
-        description="Memory for instances on their way to disk, of all uploads together; an open upload needs 1 MiB. "
-        "With none left, uploads wait.",
+        description="Memory limit for received data not yet on disk, for all uploads together; an open upload needs at "
+        "least 1 MiB. Uploads wait while the limit is reached.",
     )
-    max_answer_bytes: int = Field(
+    max_response_bytes: int = Field(
         16 * 2**20,
         gt=0,
-        description="Memory for the pieces of all answers on their way; with more of them, they get smaller.",
+        description="Memory limit for response data being sent, for all responses together; with more responses at "
+        "once, the pieces of each get smaller.",
     )
     pixel_workers: int = Field(
         0,
         ge=0,
-        description="Most processes that decode, encode and render; they run while there is something to do. "
-        "0 is one for each processor, or one alone if `share_ports` is on: then there are other cores beside this one.",
+        description="Maximum number of processes that decode, encode and render; they start on demand. 0 means one for "
+        "each processor, or a single one if `share_ports` is on, because other cores then run beside this one.",
     )
-    pixel_seconds: float = Field(
-        30, gt=0, description="Longest time that one frame may take to be decoded, encoded or rendered."
-    )
+    pixel_seconds: float = Field(30, gt=0, description="Time limit for decoding, encoding or rendering one frame.")
     max_frame_bytes: int = Field(
         128 * 2**20,
         gt=0,
-        description="Largest frame that is decoded, encoded or rendered, in its uncompressed form. "
-        "A process that does that may need eight times as much.",
+        description="Largest uncompressed size of a frame that is decoded, encoded or rendered. "
+        "The process that does so may need eight times as much memory.",
     )
-    frame_cache_bytes: int = Field(32 * 2**20, ge=0, description="Memory for re-encoded frames that are kept.")
-    thumbnail_cache_bytes: int = Field(32 * 2**20, ge=0, description="Memory for thumbnails that are kept.")
-    ingest_wait_seconds: float = Field(30, gt=0, description="Longest wait of an upload for that memory.")
-    max_calls: int = Field(300, gt=0, description="Calls at once; more are refused.")
-    max_watches: int = Field(50, ge=0, description="Watches of the change feed at once, which don't count as calls.")
+    frame_cache_bytes: int = Field(32 * 2**20, ge=0, description="Memory for the cache of transcoded frames.")
+    thumbnail_cache_bytes: int = Field(32 * 2**20, ge=0, description="Memory for the cache of thumbnails.")
+    ingest_wait_seconds: float = Field(
+        30, gt=0, description="Longest time an upload waits for memory (`max_ingest_bytes`) before it is refused."
+    )
+    max_calls: int = Field(300, gt=0, description="Maximum number of concurrent calls; more are refused.")
+    max_watches: int = Field(
+        50, ge=0, description="Maximum number of concurrent change-feed watches; they do not count as calls."
+    )
     retention_hours: float = Field(72, ge=0, description="Time between deleting an instance and erasing its bytes.")
     quarantine_hours: float = Field(
         168,
         ge=0,
-        description="Time that bytes are kept which the index does not know, as after a crash or with an index "
-        "restored from a backup, before they are erased; at least as long as `retention_hours`.",
+        description="Time for which stored bytes without an index entry, as after a crash or with an index restored "
+        "from a backup, are kept before they are erased; at least `retention_hours`.",
     )
     scrub_days: float = Field(
         30,
         ge=0,
-        description="Time within which all stored bytes are read once and compared with their checksums, evenly "
-        "spread; 0 switches it off.",
+        description="Period in which all stored bytes are read once, at an even rate, and compared with their "
+        "checksums; 0 disables scrubbing.",
     )
     clock_jump_hours: float = Field(
         48,
         ge=0,
-        description="How far the system's clock may be ahead of the last recorded time at start. If it is further "
-        "ahead, nothing expires by it until `dicomstore accept-clock` confirms it.",
+        description="Allowed difference at start between the system clock and the last recorded time. If the clock is "
+        "further ahead, nothing expires until `dicomstore accept-clock` confirms it.",
     )
-    erase_interval_seconds: float = Field(180, gt=0, description="Time between two looks for bytes to erase.")
+    erase_interval_seconds: float = Field(180, gt=0, description="Interval between garbage-collection runs.")
     warn_free_bytes: int = Field(
         10 * 10**9,
         ge=0,
         description="Free space of the data directory below which the log and `dicomstore doctor` warn; 0 never warns.",
     )
-    operation_days: float = Field(7, gt=0, description="Time that operations are remembered after they are finished.")
-    search_seconds: float = Field(30, gt=0, description="Time that the index may take to find something.")
-    shutdown_seconds: float = Field(10, ge=0, description="Time that calls in flight get to finish when stopping.")
+    operation_days: float = Field(7, gt=0, description="Time for which finished operations are kept.")
+    search_seconds: float = Field(30, gt=0, description="Time limit of one search in the index.")
+    shutdown_seconds: float = Field(
+        10, ge=0, description="Time that calls in progress have to finish when the core stops."
+    )
     log_level: str = Field("info", description="debug, info, warning or error.")
 
     @property
     def pixel_worker_count(self) -> int:
-        """Most worker processes of this core."""
+        """Maximum number of worker processes of this core."""
         return self.pixel_workers or (1 if self.share_ports else len(os.sched_getaffinity(0)))
 
     @property
     def operations_url(self) -> str:
-        """Where the engine keeps how far operations have come: beside an SQLite index, inside a PostgreSQL one."""
+        """URL of the database with the state of operations: a file beside an SQLite index, or the PostgreSQL index."""
         url = self.database_url
         return f"{url.partition('?')[0].removesuffix('.db')}-operations.db" if url.startswith("sqlite") else url
 
     @property
     def database_url(self) -> str:
-        """The index to use, with the embedded default filled in."""
+        """URL of the index, with the default (SQLite in the data directory) filled in."""
         return self.database or f"sqlite:///{quote(str(self.data.absolute() / 'index.db'))}"
 
     def shown(self) -> dict[str, Any]:
@@ -145,10 +154,10 @@ class Settings(BaseSettings):
 
 
 def _file_table(known: set[str]) -> dict[str, Any]:
-    """Return our table of the settings file, which need not exist unless `DICOMSTORE_CONFIG` names it.
+    """Return the table of this program in the settings file, which must exist only if `DICOMSTORE_CONFIG` names it.
 
     Raises:
-        ValueError: the table has a key that is no setting; a misspelt limit must not be a silent default.
+        ValueError: the table has a key that is no setting. A misspelt limit must not silently become the default.
     """
     named = os.environ.get("DICOMSTORE_CONFIG")
     path = Path(named or "dicomstore.toml")

@@ -1,4 +1,4 @@
-"""`dicomstore changes`: what happened in the archive, and what happens now."""
+"""`dicomstore changes`: list or follow the change feed."""
 
 import asyncio
 import json
@@ -20,31 +20,32 @@ PAGE_SIZE = 100
 LIMIT = 100
 
 CHECKPOINT_S = 10
-"""Most time between two messages of a watched feed."""
+"""Interval of checkpoints requested from the core, so that an idle feed is not silent."""
 
 SILENT_S = 35.0
-"""A watched feed that is silent for this long is broken."""
+"""Idle timeout of a followed feed."""
 
 _PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0)
-"""Between tries to get a broken feed back; the last one again and again."""
+"""Pauses before reconnection attempts; the last one repeats."""
 
 _HEADINGS = ("Sequence", "Time (UTC)", "Action", "State", "Version", "Study", "Series", "Instance")
 
 
 def changes(
     ctx: typer.Context,
-    after: Annotated[int, typer.Option(min=0, metavar="N", help="Only changes after this sequence number.")] = 0,
+    after: Annotated[int, typer.Option(min=0, metavar="N", help="Show only changes after this sequence number.")] = 0,
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Most changes to show. [100; with --follow, no limit]")
+        int | None, typer.Option(min=1, metavar="N", help="Maximum number of changes. [100; with --follow, no limit]")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new changes until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue with new changes until Ctrl-C.")] = False,
     as_json: JsonOption = False,
     core: CoreOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Show the change feed of all partitions, oldest first. With --json, one object a line.
+    """Show the change feed of all partitions, oldest first. With --json, print one object per line.
 
-    With --follow, a broken connection is taken up again where it broke: nothing is missed and nothing shown twice.
+    With --follow, the command reconnects after a broken connection and continues at the same place: no change is missed
+    or shown twice.
     """
     chosen = target(ctx, core, None, quiet)
     if follow:
@@ -99,7 +100,7 @@ async def _follow(chosen: Target, after: int, limit: int | None, as_json: bool) 
 
 
 async def _watched(chosen: Target, after: int) -> AsyncGenerator[pb.ChangeEntry, None]:
-    """Yield entries for ever. Only the first connection must succeed; later ones are tried until they do."""
+    """Yield entries without end. Raises if the first connection fails; later ones are retried until they succeed."""
     failures = 0
     connected_once = False
     async with chosen.channel() as channel:
@@ -118,12 +119,12 @@ async def _watched(chosen: Target, after: int) -> AsyncGenerator[pb.ChangeEntry,
             pause_s = _PAUSES_S[min(failures, len(_PAUSES_S) - 1)]
             failures += 1
             if not chosen.quiet:
-                problems.print(f"connection lost after change {after}; trying again", style="yellow")
+                problems.print(f"connection lost after change {after}; reconnecting", style="yellow")
             await asyncio.sleep(pause_s)
 
 
 async def _messages(chosen: Target, channel: grpc.aio.Channel, after: int) -> AsyncIterator[pb.WatchChangesResponse]:
-    """Yield the messages of one call; ends without an error when the core falls silent."""
+    """Yield the messages of one call; ends without an error at the idle timeout."""
     stub = change_feed_service_pb2_grpc.ChangeFeedServiceStub(channel)
     request = pb.WatchChangesRequest(after_sequence=after)
     request.checkpoint_interval.FromSeconds(CHECKPOINT_S)
@@ -135,7 +136,7 @@ async def _messages(chosen: Target, channel: grpc.aio.Channel, after: int) -> As
 
 
 def to_json(entry: pb.ChangeEntry) -> dict[str, object]:
-    """Return what `--json` prints of a change."""
+    """Return a change as printed by `--json`."""
     return {
         "sequence": entry.sequence,
         "time": entry.time.ToDatetime(UTC).isoformat(),
@@ -150,7 +151,7 @@ def to_json(entry: pb.ChangeEntry) -> dict[str, object]:
 
 
 def to_row(entry: pb.ChangeEntry) -> tuple[str, ...]:
-    """Return a change as cells under the headings."""
+    """Return a change as the cells of a table row."""
     return (
         str(entry.sequence),
         entry.time.ToDatetime().isoformat(sep=" ", timespec="seconds"),

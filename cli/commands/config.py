@@ -1,4 +1,4 @@
-"""`dicomstore config`: the settings as they are in effect here."""
+"""`dicomstore config`: show the effective settings."""
 
 import json
 import os
@@ -25,7 +25,7 @@ class Setting:
     name: str
     value: Any
     origin: str
-    """The variable or file it comes from; empty is the default."""
+    """The variable or file that sets it; empty if it has its default."""
 
     @property
     def variable(self) -> str:
@@ -34,10 +34,11 @@ class Setting:
 
 
 def config(as_json: JsonOption = False) -> None:
-    """Show the effective settings of the core, the facade and this command, and where each comes from.
+    """Show the effective settings of the core, the facade and this command, and the origin of each.
 
-    A setting is a DICOMSTORE_* variable or a key of table [server], [facade] or [cli] in dicomstore.toml in the
-    working directory, or in the file that DICOMSTORE_CONFIG names. Variables beat the file. Passwords are not shown.
+    A setting is a DICOMSTORE_* variable, or a key in table [server], [facade] or [cli] of the settings file:
+    dicomstore.toml in the working directory, or the file named by DICOMSTORE_CONFIG. Variables take precedence.
+    Passwords are not shown.
     """
     run(_config(as_json))
 

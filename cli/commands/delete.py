@@ -1,4 +1,4 @@
-"""`dicomstore delete`: take studies, series or instances out of the archive."""
+"""`dicomstore delete`: delete studies, series or instances."""
 
 import sys
 from collections.abc import Iterable
@@ -28,24 +28,27 @@ def delete(
     instance: InstanceArgument = None,
     source: Annotated[
         Path | None,
-        typer.Option("--from", metavar="FILE", help="Delete what a list of `search --uids` names; - is stdin."),
+        typer.Option(
+            "--from", metavar="FILE", help="Delete the entries of a list made by `search --uids`; - is stdin."
+        ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     core: CoreOption = None,
     partition: PartitionOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Delete a study, a series or an instance, or all that a list names.
+    """Delete a study, a series or an instance, or all entries of a list.
 
-    It is invisible at once; the bytes are erased after the core's retention time. Deleting what is not there succeeds.
-    A list is read to its end first: of one that is empty, cut off or has a line that is not UIDs, nothing is deleted.
+    Deleted instances disappear at once; their bytes are erased after the core's retention time. Deleting a resource
+    that does not exist succeeds. A list is validated completely before the first deletion: nothing is deleted if it is
+    empty, truncated or has an invalid line.
     """
     chosen = target(ctx, core, partition, quiet)
     if (study is None) == (source is None):
-        raise typer.BadParameter("say either STUDY or --from FILE", param_hint="STUDY")
+        raise typer.BadParameter("give either STUDY or --from FILE", param_hint="STUDY")
     if study is not None:
         resource = reference(chosen.partition, study, series, instance)
-        _confirm(f"{described(resource)} and all that is in it", yes=yes)
+        _confirm(f"{described(resource)} with all its contents", yes=yes)
         run(_delete(chosen, [tuple(uid for uid in (study, series, instance) if uid is not None)]), core=chosen.core)
     with ExitStack() as stack:
         try:
@@ -57,7 +60,7 @@ def delete(
         except Failure as failure:
             fail(failure)
         if count:
-            _confirm(f"{counted(count, 'entry', 'entries')} of {source} and all that is in them", yes=yes)
+            _confirm(f"{counted(count, 'entry', 'entries')} of {source} with all their contents", yes=yes)
         run(_delete(chosen, entries), core=chosen.core)
 
 
@@ -67,8 +70,8 @@ def _confirm(what: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         fail(
             Failure(
-                "standard input is no terminal, so there is no confirmation",
-                hint="say --yes to delete without asking",
+                "cannot ask for confirmation: standard input is not a terminal",
+                hint="use --yes to delete without confirmation",
                 exit_code=NOT_ASKED,
             )
         )
@@ -76,7 +79,7 @@ def _confirm(what: str, *, yes: bool) -> None:
 
 
 async def _delete(chosen: Target, entries: Iterable[Uids]) -> int:
-    """Delete what the UIDs name, in order, up to the first failure; what was deleted is told in every case."""
+    """Delete the entries in order, up to the first failure; prints the number of deleted instances in any case."""
     deleted = done = 0
     try:
         async with chosen.channel() as channel:
@@ -88,7 +91,7 @@ async def _delete(chosen: Target, entries: Iterable[Uids]) -> int:
                 done += 1
     finally:
         if done and not chosen.quiet:
-            problems.print(f"deleted {counted(deleted, 'instance')}" if deleted else "nothing was there to delete")
+            problems.print(f"deleted {counted(deleted, 'instance')}" if deleted else "nothing to delete")
     if not done and not chosen.quiet:
-        problems.print("the list has no entries; nothing was deleted")
+        problems.print("the list is empty; nothing was deleted")
     return 0

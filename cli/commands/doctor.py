@@ -1,4 +1,4 @@
-"""`dicomstore doctor`: is everything well, and what to do if not."""
+"""`dicomstore doctor`: check the installation and the stored data, and suggest remedies."""
 
 import json
 import os
@@ -28,7 +28,7 @@ PACKAGES = ("dicomstore", "grpcio", "protobuf", "pydicom", "sqlalchemy", "starle
 
 
 class Status(StrEnum):
-    """How bad it is."""
+    """Severity of a check's result."""
 
     OK = "ok"
     WARNING = "warning"
@@ -40,7 +40,7 @@ _STYLES = {Status.OK: "green", Status.WARNING: "yellow", Status.FAILED: "bold re
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     name: str
     status: Status
@@ -56,12 +56,12 @@ def doctor(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check settings, versions, disk, database, both programs, and that index, files and change feed agree.
+    """Check settings, versions, disk, database and both programs, and compare index, files and change feed.
 
-    Works with the archive running or not; run it where the core runs, with the same settings. While instances are being
-    stored or deleted the counts may differ for a moment: repeat it before believing that.
+    Run it on the machine of the core, with the core's settings; the archive may be running or stopped. While instances
+    are stored or deleted, counts may differ for a moment: repeat the command before acting on a difference.
 
-    Exit code: 0 all is well or nearly, 1 something failed.
+    Exit code: 0 no check failed (there may be warnings), 1 a check failed.
     """
     environment = environment_of(data=data_directory, http=http, grpc=grpc_address, database=database)
     run(_doctor(environment, deep=deep, as_json=as_json))
@@ -86,12 +86,12 @@ def _to_json(check: Check) -> dict[str, str]:
 
 
 async def examine(environment: Mapping[str, str], *, deep: bool) -> AsyncIterator[Check]:
-    """Yield the checks, one after the other; later ones are left out when the settings are not even readable."""
+    """Run the checks in order and yield their results; stops after the settings if they are not readable."""
     yield _versions()
     try:
         settings = effective(environment)
     except Failure as failure:
-        yield Check("settings", Status.FAILED, failure.message, "correct the variable or the line that is named")
+        yield Check("settings", Status.FAILED, failure.message, "correct the named variable or line")
         return
     yield _settings(settings)
     values = {(setting.program, setting.name): str(setting.value) for setting in settings}
@@ -132,11 +132,11 @@ def _settings(settings: list[Setting]) -> Check:
 def _disk(directory: Path, warn_free_bytes: int) -> Check:
     existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
-        hint = "give the user that runs the core the right to write there, or choose another with DICOMSTORE_DATA"
-        return Check("disk", Status.FAILED, f"{existing} can't be written to", hint)
+        hint = "allow the user of the core to write there, or choose another directory with DICOMSTORE_DATA"
+        return Check("disk", Status.FAILED, f"{existing} is not writable", hint)
     free_bytes = shutil.disk_usage(existing).free
     detail = f"{in_bytes(free_bytes)} free at {directory.absolute()}"
-    hint = "make room, or move the data directory with DICOMSTORE_DATA"
+    hint = "free disk space, or move the data directory with DICOMSTORE_DATA"
     if free_bytes < warn_free_bytes:
         return Check("disk", Status.WARNING, detail, hint)
     return Check("disk", Status.OK, detail)
@@ -155,22 +155,24 @@ async def _core(listens_on: str) -> Check:
         except grpc.aio.AioRpcError:
             return _silent("core", listens_on, "DICOMSTORE_GRPC")
     if status != "SERVING":
-        hint = "look at its log; most often database or disk can't be reached"
-        return Check("core", Status.FAILED, f"answers {status} at {address}", hint)
+        hint = "see the core's log; the usual cause is an unreachable database or disk"
+        return Check("core", Status.FAILED, f"reports {status} at {address}", hint)
     if writes != "SERVING":
-        hint = "make room on the disks of data directory and database; the core's log has the reason"
-        return Check("core", Status.FAILED, f"serves what is stored at {address}, but nothing can be stored", hint)
+        hint = "free space on the disks of the data directory and the database; the core's log has the reason"
+        return Check("core", Status.FAILED, f"serves reads at {address}, but cannot store", hint)
     detail = f"serves at {address}, version {running}"
     try:
         if running != version("dicomstore"):
-            return Check("core", Status.WARNING, f"{detail}; here it is {version('dicomstore')}", "restart the core")
+            return Check(
+                "core", Status.WARNING, f"{detail}; installed here is {version('dicomstore')}", "restart the core"
+            )
     except PackageNotFoundError:
-        pass  # the check of versions has said so
+        pass  # reported by the check of versions
     return Check("core", Status.OK, detail)
 
 
 async def _has_worker(listens_on: str) -> bool:
-    """Say whether the core, if it runs, finds that operations are worked on; what else may be wrong the index says."""
+    """Return false if a running core reports that no worker for operations runs; true if no core answers."""
     address = str(parse_address(listens_on).to_connect())
     async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
@@ -185,15 +187,15 @@ async def _facade(listens_on: str) -> Check:
     if status is None:
         return _silent("facade", listens_on, "DICOMSTORE_HTTP")
     if status != 200:
-        hint = "see the core's state above, then the facade's log"
-        return Check("facade", Status.FAILED, f"answers {status} to {url}/health/check", hint)
+        hint = "see the core's status above, then the facade's log"
+        return Check("facade", Status.FAILED, f"{url}/health/check returns {status}", hint)
     return Check("facade", Status.OK, f"serves at {url}")
 
 
 def core_of_facade(settings: Iterable[Setting]) -> Check | None:
-    """Return a warning if the facade was told to use another core than the one here.
+    """Return a warning if the facade's setting `core` is set and names another address than the core's `grpc`.
 
-    One that was told nothing is connected by `dicomstore up`; started alone, it can't serve, which its own check finds.
+    If it is not set, `dicomstore up` connects the two; a facade started alone then fails its own check.
     """
     by_name = {(setting.program, setting.name): setting for setting in settings}
     core, listens_on = by_name["facade", "core"], str(by_name["server", "grpc"].value)
@@ -202,46 +204,46 @@ def core_of_facade(settings: Iterable[Setting]) -> Check | None:
     return Check(
         "facade's core",
         Status.WARNING,
-        f"the facade asks {core.value}, from {core.origin}; the core here listens on {listens_on}",
-        "fine if the facade uses a core elsewhere; `dicomstore up` connects both by itself",
+        f"the facade calls {core.value} (set by {core.origin}); the core here listens on {listens_on}",
+        "correct if the facade uses another core on purpose; `dicomstore up` connects the two by itself",
     )
 
 
 def _silent(name: str, listens_on: str, variable: str) -> Check:
-    """Tell a program that is not running from a stranger on its port."""
+    """Return the check of a program that does not answer: not running, or its port is used by another program."""
     try:
         claim(parse_address(listens_on))
     except OSError as error:
-        hint = f"stop what uses it (`ss -ltnp` shows it), or choose another with {variable}"
-        return Check(name, Status.FAILED, f"not running, and {listens_on} can't be used: {error.strerror}", hint)
+        hint = f"stop the program that uses it (see `ss -ltnp`), or choose another address with {variable}"
+        return Check(name, Status.FAILED, f"not running, and cannot listen on {listens_on}: {error.strerror}", hint)
     return Check(name, Status.WARNING, f"not running; {listens_on} is free", "start it with `dicomstore up`")
 
 
 _HINTS = {
-    "archive": "see the message and docs/operations.md, When something fails; nothing is erased meanwhile",
-    "disk": "make room, or correct DICOMSTORE_DATA",
-    "database": "if it is behind, run `dicomstore migrate` (`dicomstore up` does so for the embedded one); "
-    "if it can't be reached, start it or correct DICOMSTORE_DATABASE",
-    "operations": "see that a worker runs (`dicomstore up` has one, else `dicomstore-server work`), and what it logs; "
-    "a tag whose operation was cancelled or failed is deleted and added again",
+    "archive": "see docs/operations.md, When something fails; nothing is erased until this is resolved",
+    "disk": "free disk space, or correct DICOMSTORE_DATA",
+    "database": "if the schema is old, run `dicomstore migrate` (`dicomstore up` does so for the embedded database); "
+    "if the database is unreachable, start it or correct DICOMSTORE_DATABASE",
+    "operations": "make sure that a worker runs (part of `dicomstore up`, otherwise `dicomstore-server work`) and see "
+    "its log; delete and add again a query tag with a cancelled or failed operation",
     "clock": "see docs/operations.md, Deleting and erasing",
-    "agreement": "repeat it while nothing is stored or deleted; if it stays, restore the named instances from a backup",
-    "scrub": "restore damaged instances from a backup; if the scrub is late, the core was not running, or the disk is "
-    "too slow for `scrub_days`: see docs/operations.md, Scrub",
-    "unused blobs": "a core that is storing has some for a moment; what a crash left is quarantined at the next start",
-    "quarantine": "after a crash this is what was not acknowledged; if it is more than that, the index is not the one "
-    "that belongs to this data directory, or an older copy of it: see docs/operations.md, restore",
+    "agreement": "repeat while nothing is stored or deleted; if it persists, restore the named instances from a backup",
+    "scrub": "restore damaged instances from a backup; a late scrub means that the core was not running or that the "
+    "disk is too slow for `scrub_days`: see docs/operations.md, Scrub",
+    "unused blobs": "normal for a moment during uploads; blobs left by a crash are quarantined at the next start",
+    "quarantine": "after a crash these are uploads that were not acknowledged; if there are more, the index does not "
+    "belong to this data directory or is an older copy: see docs/operations.md, restore",
 }
 
 
 async def _stored(environment: Mapping[str, str], *, deep: bool) -> list[Check]:
-    """Have the core's own audit look at database, blobs and change feed; it takes as long as it takes."""
+    """Run the core's audit of database, blobs and change feed; there is no time limit."""
     arguments = ("check", "--deep") if deep else ("check",)
     _, output, errors = await answer(Module.CORE, *arguments, environment=environment)
     try:
         entries = json.loads(output)["checks"]
     except (ValueError, KeyError):
-        return [Check("stored data", Status.FAILED, f"can't be checked: {last_lines(errors)}", "see the message")]
+        return [Check("stored data", Status.FAILED, f"cannot be checked: {last_lines(errors)}", "see the message")]
     return [_stored_check(entry) for entry in entries if entry["name"] != "disk"]
 
 

@@ -1,4 +1,4 @@
-"""`dicomstore get`: fetch instances into files, or their metadata to the screen."""
+"""`dicomstore get`: retrieve instances into files, or print their metadata."""
 
 import time
 from pathlib import Path
@@ -23,23 +23,23 @@ def get(
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Write files below DIR.")] = None,
     layout: Annotated[
         LayoutName,
-        typer.Option(help="Name files STUDY/SERIES/INSTANCE.dcm, or their folders by patient, study and series."),
+        typer.Option(help="uids: STUDY/SERIES/INSTANCE.dcm; readable: folders named by patient, study and series."),
     ] = LayoutName.UIDS,
     transfer_syntax: Annotated[
         list[str] | None,
-        typer.Option(metavar="UID", help="Transfer syntax wanted, '*' for the stored one; may be repeated."),
+        typer.Option(metavar="UID", help="Acceptable transfer syntax, '*' for the stored one; may be repeated."),
     ] = None,
-    metadata: Annotated[bool, typer.Option("--metadata", help="Print the metadata as a JSON array instead.")] = False,
+    metadata: Annotated[bool, typer.Option("--metadata", help="Print metadata as a JSON array instead.")] = False,
     core: CoreOption = None,
     partition: PartitionOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Fetch a study, a series or an instance, byte for byte as stored unless another transfer syntax is asked for.
+    """Retrieve a study, a series or an instance, byte for byte as stored unless --transfer-syntax is given.
 
-    A file appears under its name only when it is complete; one of the same name is replaced.
+    A file appears under its name only when it is complete; an existing file of the same name is replaced.
     """
     if metadata == (output is not None):
-        raise typer.BadParameter("say either --output DIR or --metadata", param_hint="--output")
+        raise typer.BadParameter("give either --output DIR or --metadata", param_hint="--output")
     chosen = target(ctx, core, partition, quiet)
     resource = reference(chosen.partition, study, series, instance)
     if output is None:

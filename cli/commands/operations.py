@@ -1,4 +1,4 @@
-"""`dicomstore operations`: long work that goes on in the archive."""
+"""`dicomstore operations`: list, follow and cancel long-running operations."""
 
 import json
 from datetime import UTC
@@ -15,7 +15,7 @@ from cli.output import data, problems, table
 
 LIMIT = 100
 POLL_S = 1
-"""Time between two looks at an operation that is followed."""
+"""Interval of progress updates of a followed operation."""
 
 _HEADINGS = ("Operation", "Type", "State", "Done", "Started (UTC)", "Last progress (UTC)")
 _UNFINISHED = {pb.OPERATION_STATE_NOT_STARTED, pb.OPERATION_STATE_RUNNING}
@@ -24,17 +24,19 @@ _UNFINISHED = {pb.OPERATION_STATE_NOT_STARTED, pb.OPERATION_STATE_RUNNING}
 def operations(
     ctx: typer.Context,
     operation: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Show this one instead of the newest.")
+        str | None, typer.Argument(metavar="[ID]", help="Show this operation instead of the newest ones.")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show its progress until it is finished.")] = False,
-    cancel: Annotated[bool, typer.Option("--cancel", help="Stop it before its next step; what is done stays.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show its progress until it finishes.")] = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Stop it before its next step; completed steps are kept.")
+    ] = False,
     as_json: JsonOption = False,
     core: CoreOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Show the newest operations, or one: how far it is, and with --follow until its end.
+    """Show the newest operations, or the progress of one; with --follow until it finishes.
 
-    Leaves with exit code 1 if an operation that was followed has failed or was cancelled.
+    Exit code with --follow: 1 if the operation failed or was cancelled.
     """
     if operation is None and (follow or cancel):
         raise typer.BadParameter("--follow and --cancel need the ID of an operation.")
@@ -69,7 +71,7 @@ async def _one(chosen: Target, operation_id: str, follow: bool, cancel: bool, as
 
 
 async def _followed(chosen: Target, stub: Any, found: pb.Operation) -> pb.Operation:
-    """Show progress until an operation is finished, and return it as it is then."""
+    """Show the progress of an operation until it finishes; returns its final state."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=problems, disable=chosen.quiet, transient=True) as progress:
         task = progress.add_task(_word(pb.OperationType, found.type), total=None)
@@ -97,7 +99,7 @@ def _show(found: Any, as_json: bool) -> None:
 
 
 def to_json(operation: pb.Operation) -> dict[str, object]:
-    """Return what `--json` prints of an operation."""
+    """Return an operation as printed by `--json`."""
     return {
         "id": operation.id,
         "type": _word(pb.OperationType, operation.type),
@@ -113,7 +115,7 @@ def to_json(operation: pb.Operation) -> dict[str, object]:
 
 
 def to_row(operation: pb.Operation) -> tuple[str, ...]:
-    """Return an operation as cells under the headings."""
+    """Return an operation as the cells of a table row."""
     return (
         operation.id,
         _word(pb.OperationType, operation.type),

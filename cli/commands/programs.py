@@ -1,4 +1,4 @@
-"""`dicomstore server`, `facade`, `migrate` and others: one program in the foreground, in place of this one."""
+"""`dicomstore server`, `facade`, `migrate` and others: replace this process by one program in the foreground."""
 
 import os
 from typing import Annotated, NoReturn
@@ -26,7 +26,7 @@ def server(
     partitions: PartitionsOption = None,
     migrate_first: MigrateOption = None,
 ) -> None:
-    """Run only the core. It refuses to start on a database that is not up to date, unless --migrate."""
+    """Run only the core. It refuses to start on an old database schema, unless --migrate is given."""
     environment = environment_of(
         data=data_directory, grpc=grpc_address, database=database, partitions=partitions, migrate=migrate_first
     )
@@ -34,17 +34,17 @@ def server(
 
 
 def facade(http: HttpOption = None, core: UpstreamOption = None, workers: WorkersOption = None) -> None:
-    """Run only the DICOMweb facade, in front of a core that may be elsewhere."""
+    """Run only the DICOMweb facade; its core may run on another machine."""
     _become(command(Module.FACADE), environment_of(http=http, core=core, workers=workers))
 
 
 def migrate(data_directory: DataOption = None, database: DatabaseOption = None) -> None:
-    """Bring the database of the core up to date. Running it again changes nothing."""
+    """Migrate the core's database to the current schema. Running it again changes nothing."""
     _become(command(Module.CORE, "migrate"), environment_of(data=data_directory, database=database))
 
 
 def accept_clock(data_directory: DataOption = None, database: DatabaseOption = None) -> None:
-    """Confirm that the system's clock is right although it is far ahead of the last recorded time."""
+    """Confirm that the system clock is right although it is far ahead of the last recorded time."""
     _become(command(Module.CORE, "accept-clock"), environment_of(data=data_directory, database=database))
 
 
@@ -55,10 +55,10 @@ def recover(
         bool, typer.Option("--with-quarantined", help="Also index quarantined blobs, which no index referenced.")
     ] = False,
 ) -> None:
-    """Rebuild a lost index from the stored bytes, or complete one that is old. The archive must not run."""
+    """Rebuild a lost index from the stored blobs, or complete an old copy of it. Stop the archive first."""
     arguments = ("recover", "--with-quarantined") if with_quarantined else ("recover",)
     _become(command(Module.CORE, *arguments), environment_of(data=data_directory, database=database))
 
 
 def _become(program: list[str], environment: dict[str, str]) -> NoReturn:
-    os.execve(program[0], program, environment)  # noqa: S606 - the command is ours, not input
+    os.execve(program[0], program, environment)  # noqa: S606 - the command is built here, not input

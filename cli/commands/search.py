@@ -18,10 +18,10 @@ from cli.results.matches import COLUMNS, CsvOutput, JsonOutput, MatchOutput, Tab
 from cli.results.search_keys import Level, similar, suggestion
 
 PAGE_SIZE = 200
-"""Matches of one call, the most there may be."""
+"""Matches per call; the maximum that the contract allows."""
 
 _NO_VALUE = '""'
-"""What empty value matching takes for no value (PS3.4 section C.2.2.2.7)."""
+"""Key value of empty value matching (PS3.4 section C.2.2.2.7)."""
 
 
 _WIRE_LEVELS = {
@@ -37,33 +37,33 @@ def search(
         list[str] | None,
         typer.Argument(
             metavar="[studies|series|instances] KEY=VALUE...",
-            help="What to find (studies if left out), and what it must match. KEY is a keyword, a tag, or a path of "
-            "them to a member of a sequence. VALUE may have the wildcards * and ?, or be a range like "
+            help="What to find (default: studies) and the attributes to match. KEY is a keyword, a tag, or a path of "
+            "these to an attribute in a sequence. VALUE may contain the wildcards * and ?, or be a range such as "
             "20240101-20241231; a key given twice matches either value.",
         ),
     ] = None,
-    study: Annotated[str, typer.Option(metavar="UID", help="Only in this study.")] = "",
-    series: Annotated[str, typer.Option(metavar="UID", help="Only in this series; needs --study.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="Most matches to return.")] = 100,
-    fuzzy: Annotated[bool, typer.Option("--fuzzy", help="Match person names by the beginnings of words.")] = False,
+    study: Annotated[str, typer.Option(metavar="UID", help="Search only in this study.")] = "",
+    series: Annotated[str, typer.Option(metavar="UID", help="Search only in this series; needs --study.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of matches.")] = 100,
+    fuzzy: Annotated[bool, typer.Option("--fuzzy", help="Match person names by prefixes of their words.")] = False,
     empty: Annotated[
-        list[str] | None, typer.Option(metavar="KEY", help="Match what has no value of this; may be repeated.")
+        list[str] | None, typer.Option(metavar="KEY", help="Match resources without a value for KEY; may be repeated.")
     ] = None,
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="FIELD", help="Return this attribute too, or 'all' that are kept; may be repeated."),
+        typer.Option(metavar="FIELD", help="Also return this attribute, or 'all' indexed ones; may be repeated."),
     ] = None,
-    total: Annotated[bool, typer.Option("--total", help="Say how many matches there are in all.")] = False,
+    total: Annotated[bool, typer.Option("--total", help="Print the total number of matches.")] = False,
     page_token: Annotated[
-        str, typer.Option(metavar="TOKEN", help="Go on where a search like this one said that there are more.")
+        str, typer.Option(metavar="TOKEN", help="Continue at the token that the same search printed before.")
     ] = "",
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Ignore keys that can't be searched and fields that can't be returned.")
     ] = False,
     as_json: JsonOption = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values with a heading.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values with a header line.")] = False,
     as_uids: Annotated[
-        bool, typer.Option("--uids", help="Print only UIDs, as a list that `dicomstore delete --from` takes.")
+        bool, typer.Option("--uids", help="Print only UIDs, as a list for `dicomstore delete --from`.")
     ] = False,
     core: CoreOption = None,
     partition: PartitionOption = None,
@@ -71,16 +71,16 @@ def search(
 ) -> None:
     """Search the archive, newest first.
 
-    A table on a terminal that is wide enough, else a block for each match; in a pipe, a line for each match.
-    With --json, one DICOM JSON object a line.
+    Prints a table if the terminal is wide enough, otherwise a block for each match; in a pipe, a line for each match.
+    With --json, prints one DICOM JSON object per line.
 
-    Exit code: 0 also if nothing matches, 2 a key can't be searched, a value is malformed, or no core.
+    Exit code: 0 success, with or without matches; 2 unsupported search key, malformed value, or no core.
     """
     level, terms = parse_words(words or [], empty or [])
     if series and not study:
         raise typer.BadParameter("needs --study", param_hint="--series")
     if as_json + as_csv + as_uids > 1:
-        raise typer.BadParameter("say only one of --json, --csv and --uids", param_hint="--csv")
+        raise typer.BadParameter("give only one of --json, --csv and --uids", param_hint="--csv")
     output = _output(level, include or [], as_json=as_json, as_csv=as_csv, as_uids=as_uids)
     chosen = target(ctx, core, partition, quiet)
     named = [field for field in include or [] if field.lower() != "all"]
@@ -101,7 +101,7 @@ def search(
 
 
 def parse_words(words: Iterable[str], empty: Iterable[str] = ()) -> tuple[Level, list[pb.Term]]:
-    """Return what to find and the terms; the attributes in `empty` may or must have no value.
+    """Return the level and the terms. An attribute in `empty` matches if it has no value, or one of its other terms.
 
     Raises:
         typer.BadParameter: a word is neither a level in the first place nor KEY=VALUE.
@@ -154,16 +154,16 @@ async def _search(
 
 
 def summary(count: int, total: int | None, token: str) -> str:
-    """Return how many matches were shown, of how many if it was asked, and how to get more if there are."""
+    """Return the number of matches shown, the total if it was requested, and how to get more if there are more."""
     of_all = count if total is None else total
     shown = f"{count:,} of {total:,}" if total is not None else f"{count:,}"
-    note = f"; there are more, see --limit, or go on with --page-token {token}" if token else ""
+    note = f"; there are more: raise --limit, or continue with --page-token {token}" if token else ""
     return f"{shown} match{'' if of_all == 1 else 'es'}{note}"
 
 
 @contextmanager
 def _progress(chosen: Target, limit: int, output: MatchOutput) -> Iterator[Callable[[int, int], None]]:
-    """Show how many matches there are so far, where the answer itself does not; yields what to tell it."""
+    """Show the number of matches so far, unless the output itself appears on the terminal; yields the callback."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     is_shown = limit > PAGE_SIZE and not chosen.quiet and (output.is_for_people or not data.is_terminal)
     with Progress(*columns, console=problems, disable=not is_shown, transient=True) as progress:
@@ -176,19 +176,19 @@ def _progress(chosen: Target, limit: int, output: MatchOutput) -> Iterator[Calla
 
 
 def _report_ignored(response: pb.SearchResponse, request: pb.SearchRequest, level: Level, *, lenient: bool) -> None:
-    """Tell what the core did not use of a request.
+    """Report the attributes of a request that the core ignored.
 
     Raises:
-        Failure: unless `lenient`. A search without one of its conditions finds more than was meant.
+        Failure: unless `lenient`. A search without one of its conditions finds more than intended.
     """
     unused = [name for name in response.ignored_attributes if name not in COLUMNS[level]]
     if unused and not lenient:
         raise not_usable(unused, {term.attribute for term in request.terms}, level, _fixed(request))
     for name in unused:
-        text = f"ignored, because it can't be searched or returned here: {escape(name)}"
+        text = f"ignored, because it cannot be searched or returned at this level: {escape(name)}"
         problems.print(text, style="yellow", soft_wrap=True)
     for attribute in response.erroneous_attributes:
-        text = f"some instances could not be indexed by this and are not found: {escape(attribute)}"
+        text = f"some instances have an invalid value and cannot be found by this attribute: {escape(attribute)}"
         problems.print(text, style="yellow", soft_wrap=True)
 
 
@@ -199,25 +199,25 @@ def _fixed(request: pb.SearchRequest) -> frozenset[str]:
 
 
 def not_usable(names: Collection[str], keys: Collection[str], level: Level, fixed: frozenset[str]) -> Failure:
-    """Return the failure of a search with keys that can't be searched, or fields that can't be returned."""
+    """Return the failure of a search with unsupported keys or fields."""
     faults, hints = [], []
     for name in names:
         if name in keys:
-            faults.append(f"{name} can't be searched among {level}" if name not in fixed else f"{name} is given twice")
+            faults.append(f"{name} is not a search key for {level}" if name not in fixed else f"{name} is given twice")
             hints.append(
                 f"{name}: {suggestion(name, level, fixed)}" if len(names) > 1 else suggestion(name, level, fixed)
             )
         else:
-            faults.append(f"{name} can't be returned")
+            faults.append(f"{name} cannot be returned")
             if meant := similar(name, TAGS):
                 hints.append(f"did you mean {meant}?")
     sentences = [hint if hint.endswith("?") else f"{hint};" for hint in hints]
-    hint = " ".join([*sentences, "--lenient ignores it, and may find more than you mean"])
+    hint = " ".join([*sentences, "--lenient ignores it and may find more than intended"])
     return Failure("; ".join(faults), hint=hint, exit_code=NOT_ASKED)
 
 
 async def _pages(chosen: Target, request: pb.SearchRequest, limit: int) -> AsyncIterator[pb.SearchResponse]:
-    """Yield pages until the limit; only the first has a total."""
+    """Yield pages up to the limit; only the first has a total."""
     async with chosen.channel() as channel:
         stub = search_service_pb2_grpc.SearchServiceStub(channel)
         asked = pb.SearchRequest()

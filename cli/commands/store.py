@@ -24,18 +24,18 @@ from cli.upload.streams import upload
 
 def store(
     ctx: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, and folders with everything below.")],
-    streams: Annotated[int, typer.Option(min=1, max=64, help="Streams in flight at the same time.")] = 4,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, and folders with all files below.")],
+    streams: Annotated[int, typer.Option(min=1, max=64, help="Number of parallel streams.")] = 4,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse instances whose searchable attributes are invalid.")
+        bool, typer.Option("--strict", help="Refuse instances with invalid searchable attributes.")
     ] = False,
     create_partition: Annotated[
         bool, typer.Option("--create-partition", help="Create the partition if it does not exist.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell what became of each file.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print the outcome of each file.")] = False,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write what became of each file to FILE: CSV if it ends in .csv, else JSON."),
+        typer.Option(metavar="FILE", help="Write the outcome of each file to FILE: CSV if it ends in .csv, else JSON."),
     ] = None,
     as_json: JsonOption = False,
     core: CoreOption = None,
@@ -44,10 +44,10 @@ def store(
 ) -> None:
     """Store files and folders of DICOM instances.
 
-    Files in folders that are not DICOM are skipped; a file that is named is always sent. Storing what is stored
-    already changes nothing and is no failure, so an upload that was interrupted can simply be started again.
+    Files in folders that are not DICOM are skipped; a file named on the command line is always sent. Storing an
+    identical instance again succeeds and changes nothing, so an interrupted upload can simply be repeated.
 
-    Exit code: 0 all is in the archive, 1 something failed, 2 wrong usage or no core.
+    Exit code: 0 all files are in the archive, 1 a file failed, 2 wrong usage or no core.
     """
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
@@ -75,7 +75,7 @@ async def _store(
     started = time.monotonic()
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(chosen.channel())
-        await _greet(chosen, channel)
+        await _check_core(chosen, channel)
         listener: Listener = meter
         if verbose:
             listener = _Telling(listener, lambda result: problems.print(_told(result, tally), soft_wrap=True))
@@ -86,13 +86,13 @@ async def _store(
         try:
             async with shown(meter, paths, problems, quiet=chosen.quiet):
                 await upload(chosen, channel, paths, header=header, streams=streams, listener=listener)
-        finally:  # also after Ctrl-C or a lost core: what happened until then is worth knowing
+        finally:  # also after Ctrl-C or a lost core
             if tally.causes.count and tally.base != Path():
-                problems.print(f"files are named below {escape(printable(str(tally.base)))}", soft_wrap=True)
+                problems.print(f"file names are relative to {escape(printable(str(tally.base)))}", soft_wrap=True)
             for line in tally.causes.lines():
                 problems.print(line, soft_wrap=True)
             if not (tally.causes.are_complete or verbose or report):
-                problems.print("[dim]hint:[/] --verbose or --report FILE tells all of them", soft_wrap=True)
+                problems.print("[dim]hint:[/] --verbose or --report FILE lists all of them", soft_wrap=True)
             if not chosen.quiet:
                 problems.print(tally.summary(time.monotonic() - started), soft_wrap=True)
     if not tally.counts:
@@ -101,21 +101,21 @@ async def _store(
 
 
 def _base(paths: list[Path]) -> Path:
-    """Return the folder that files are named below: the working directory, or the only PATH if elsewhere."""
+    """Return the base of printed names: the only PATH, if it is a folder elsewhere, or the working directory."""
     [only, *others] = paths
     is_elsewhere = only.is_absolute() and not only.is_relative_to(Path.cwd())
     return only if is_elsewhere and not others and only.is_dir() else Path()
 
 
-async def _greet(chosen: Target, channel: grpc.aio.Channel) -> None:
-    """Make sure that a core is there before anything is read; otherwise the error says so at once."""
+async def _check_core(chosen: Target, channel: grpc.aio.Channel) -> None:
+    """Call the core once before any file is read, so that an unreachable core is reported at once."""
     stub = capabilities_service_pb2_grpc.CapabilitiesServiceStub(channel)
     request = capabilities_service_pb2.GetCapabilitiesRequest()
     await stub.GetCapabilities(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
 
 
 class _Telling:
-    """Tells each result on its way to another listener."""
+    """A listener that calls a function with each result and passes it on to another listener."""
 
     def __init__(self, listener: Listener, tell: Callable[[Result], None]) -> None:
         self._listener = listener

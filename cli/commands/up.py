@@ -1,7 +1,7 @@
-"""`dicomstore up`: the whole archive, until Ctrl-C.
+"""`dicomstore up`: run the whole archive until Ctrl-C.
 
-It runs nodes, each of which is a core and a facade in one process; several share the ports, the data directory and the
-database. Beside them a worker does the long work that they start. Each of them is started again when it ends by itself.
+It runs one or more nodes; a node is a core and a facade in one process. Nodes share the ports, the data directory and
+the database. A separate worker process runs long operations. Every process is restarted if it ends by itself.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ from cli.processes.programs import Module, command, core_settings, facade_settin
 from cli.processes.restarts import Kept
 
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
-"""Tells a node the descriptor of the socket that it shall take connections from."""
+"""Variable of a node: file descriptor of the shared HTTP listening socket."""
 
 WORKER_STATE = "DICOMSTORE_WORKER_STATE"
-"""Tells a node the descriptor of a file whose first byte says whether the worker runs: `1` or `0`."""
+"""Variable of a node: file descriptor of a file that contains `1` if the worker runs, otherwise `0`."""
 
 STOP_EXTRA_S = 5.0
-"""Time a program has to stop beyond what its own settings give to calls in flight."""
+"""Time to stop, in addition to the program's own time for calls in progress."""
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -58,10 +58,10 @@ def up(
 ) -> None:
     """Run the whole archive, core and facade, until Ctrl-C.
 
-    Options beat DICOMSTORE_* variables, which beat dicomstore.toml. The embedded database is brought up to date at
-    start; a database of your own is not, see `dicomstore migrate`. Port 0 picks a free one. A process that ends by
-    itself is started again, after 1 s and then ever longer up to a minute, while the others go on. It ends with 1 if no
-    node can be started any more. A second Ctrl-C kills them all.
+    Options take precedence over DICOMSTORE_* variables, and these over dicomstore.toml. The embedded database is
+    migrated at start; an external one is not (see `dicomstore migrate`). Port 0 selects a free port. A process that
+    ends by itself is restarted, after 1 s at first and at most 60 s, while the others continue. The exit code is 1 if
+    no node can be started. A second Ctrl-C kills all processes.
     """
     given = ctx.obj or GlobalOptions()
     environment = environment_of(
@@ -78,34 +78,34 @@ def up(
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will run, and where."""
+    """Addresses, directories and environment of the processes to run."""
 
     environment: Mapping[str, str]
     grpc: Address
     http: Address
     data: Path
     database: str
-    """URL of a database of the user's own, without password; empty is the embedded one."""
+    """URL of an external database, without password; empty means the embedded one."""
     has_viewer: bool
     processes: int
     stop_s: float
 
     @property
     def core(self) -> str:
-        """Address under which clients on this machine find the core."""
+        """Address of the core for clients on this machine."""
         return str(self.grpc.to_connect())
 
     @property
     def url(self) -> str:
-        """URL under which clients on this machine find the facade."""
+        """URL of the facade for clients on this machine."""
         return f"http://{self.http.to_connect()}"
 
 
 def plan_of(environment: Mapping[str, str]) -> Plan:
-    """Read the settings of core and facade, and make sure that their ports are free.
+    """Read the settings of core and facade, and check that their ports are free.
 
     Raises:
-        Failure: a setting is not accepted, or a port is taken.
+        Failure: a setting is invalid, or a port is in use.
     """
     core, facade = core_settings(environment), facade_settings(environment)
     grpc_address = _claim(str(core["grpc"]), "the core", "--grpc HOST:PORT or DICOMSTORE_GRPC")
@@ -134,18 +134,18 @@ def plan_of(environment: Mapping[str, str]) -> Plan:
     )
 
 
-def _claim(text: str, whose: str, hint: str) -> Address:
+def _claim(text: str, program: str, hint: str) -> Address:
     try:
         return claim(parse_address(text))
     except (ValueError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise Failure(
-            f"{whose} can't listen on {text}: {why}", hint=f"choose another with {hint}", exit_code=NOT_ASKED
+            f"{program} cannot listen on {text}: {why}", hint=f"choose another with {hint}", exit_code=NOT_ASKED
         ) from error
 
 
 class _Signals:
-    """The first signal asks to stop; the second kills."""
+    """Signal handlers: the first signal requests a stop; the second kills."""
 
     def __init__(self, programs: Sequence[Kept], changed: asyncio.Event) -> None:
         self.is_asked = False
@@ -167,7 +167,7 @@ async def _up(environment: Mapping[str, str], *, quiet: bool) -> int:
     changed = asyncio.Event()
     signals = _Signals(programs, changed)
     plan = plan_of(environment)
-    # One socket for all: connections wait in it until a node takes them, also while one is started again.
+    # One socket for all nodes: its backlog holds connections until a node accepts them, also during a restart.
     with listening_at(plan.http) as listener, os.fdopen(os.memfd_create("worker-state"), "r+b", 0) as worker_state:
         try:
             await _run(plan, programs, [listener.fileno(), worker_state.fileno()], signals, changed, quiet=quiet)
@@ -180,16 +180,16 @@ async def _up(environment: Mapping[str, str], *, quiet: bool) -> int:
 async def _run(
     plan: Plan, programs: list[Kept], descriptors: list[int], signals: _Signals, changed: asyncio.Event, *, quiet: bool
 ) -> None:
-    """Run nodes, and then a worker, until asked to stop.
+    """Run nodes, then a worker, until a signal requests a stop.
 
     Args:
-        descriptors: of the socket for HTTP, and of the file with the state of the worker.
+        descriptors: file descriptors of the HTTP socket and of the file with the worker's state.
 
     Raises:
-        Failure: no node can be started, or not any more.
+        Failure: no node can be started or restarted.
     """
     http_socket, worker_state = descriptors
-    os.pwrite(worker_state, b"1", 0)  # the nodes need not report one that is not started yet
+    os.pwrite(worker_state, b"1", 0)  # nodes must not report a worker that has not been started yet
     environment = {**plan.environment, HTTP_SOCKET: str(http_socket), WORKER_STATE: str(worker_state)}
     nodes = [
         Kept(
@@ -226,12 +226,12 @@ async def _run(
 
 
 def _death(nodes: Sequence[Kept], *, quiet: bool) -> Failure:
-    """Return what to say about nodes that can't be started."""
+    """Return the failure of nodes that cannot be started."""
     node = nodes[0]
-    log = f"; its last words:\n{node.log_tail}" if quiet and node.log_tail else ""
+    log = f"; the end of its log:\n{node.log_tail}" if quiet and node.log_tail else ""
     return Failure(
         f"the {node.name} {node.fault}{log}",
-        hint="the reason is in the log above; `dicomstore doctor` with the same settings tells more",
+        hint="the reason is in the log above; `dicomstore doctor` with the same settings reports more",
     )
 
 

@@ -1,4 +1,4 @@
-"""What can be searched at which level, and what somebody may have meant who wrote something else."""
+"""The search keys of each level, and suggestions for misspelt ones."""
 
 from difflib import get_close_matches
 from enum import StrEnum
@@ -7,7 +7,7 @@ from cli.results.dicom_json import KEYWORDS, TAGS, tag_of
 
 
 class Level(StrEnum):
-    """What a match is."""
+    """Query level: the kind of resource that a match is."""
 
     STUDIES = "studies"
     SERIES = "series"
@@ -59,20 +59,20 @@ KEYS: dict[str, Level] = {
     ),
     **dict.fromkeys(("SOPInstanceUID", "SOPClassUID", "InstanceNumber"), Level.INSTANCES),
 }
-"""Attributes that can be searched without an extended query tag, and the first level at which they can."""
+"""Search keys that need no extended query tag, with the highest level that supports each."""
 
 _IN_STUDIES = {"Modality": "ModalitiesInStudy"}
 _DEPTHS = tuple(Level)
 
 
 def suggestion(attribute: str, level: Level, fixed: frozenset[str] = frozenset()) -> str:
-    """Return what to write instead of a key that can't be searched at a level.
+    """Return a suggestion for a key that is not supported at a level.
 
-    fixed: keys that are options of this search already, such as StudyInstanceUID by --study.
+    fixed: keys that this search already has from an option, such as StudyInstanceUID from --study.
     """
     keyword = KEYWORDS.get(tag_of(attribute) or "", attribute)
     if keyword in fixed:
-        return f"{keyword} is given by an option already"
+        return f"an option already sets {keyword}"
     if keyword in KEYS:
         deeper = f"search {KEYS[keyword]} by it"
         return (
@@ -81,11 +81,11 @@ def suggestion(attribute: str, level: Level, fixed: frozenset[str] = frozenset()
     possible = [key for key, first in KEYS.items() if _DEPTHS.index(first) <= _DEPTHS.index(level)]
     if keyword not in TAGS and (meant := similar(keyword, possible) or similar(keyword, KEYS)):
         return f"did you mean {meant}?"
-    return "make it searchable with an extended query tag first (see docs/api.md)"
+    return "add an extended query tag for it first (see docs/api.md)"
 
 
 def similar(word: str, words: "list[str] | dict[str, Level] | dict[str, str]") -> str:
-    """Return the word that is nearly the same, or nothing; case does not count."""
+    """Return the most similar of `words`, ignoring case, or "" if none is close."""
     by_lower = {known.lower(): known for known in words}
     close = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.8)
     return by_lower[close[0]] if close else ""

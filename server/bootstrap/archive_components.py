@@ -155,7 +155,7 @@ class ArchiveComponents(IndexComponents):
     @cached_property
     def pace(self) -> Pace:
         """The memory for responses."""
-        return Pace(self.settings.max_answer_bytes)
+        return Pace(self.settings.max_response_bytes)
 
     @cached_property
     def reading(self) -> Reading:

@@ -312,4 +312,4 @@ async def test_quiet_prints_no_welcome_and_shows_the_last_words_of_a_dead_progra
     assert process.returncode == 1
     assert output == b""
     assert "ended by itself" in errors.decode()
-    assert "last words" in errors.decode()
+    assert "the end of its log" in errors.decode()

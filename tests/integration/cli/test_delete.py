@@ -32,7 +32,7 @@ async def test_a_series_is_deleted_and_the_rest_stays(archive: CoreClient, dicom
 async def test_deleting_what_is_not_there_succeeds_and_says_so(dicomstore: Any) -> None:
     ran = await dicomstore("delete", "1.3", "-y")
     assert ran.exit_code == 0
-    assert "nothing was there" in ran.stderr
+    assert "nothing to delete" in ran.stderr
 
 
 @pytest.mark.usefixtures("stored")

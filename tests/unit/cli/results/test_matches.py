@@ -71,7 +71,7 @@ def test_a_key_may_be_empty_or_else_have_a_value() -> None:
         (0, None, "", "0 matches"),
         (1200, None, "", "1,200 matches"),
         (1, 1, "", "1 of 1 match"),
-        (1, 2000, "abc", "1 of 2,000 matches; there are more, see --limit, or go on with --page-token abc"),
+        (1, 2000, "abc", "1 of 2,000 matches; there are more: raise --limit, or continue with --page-token abc"),
         (0, 0, "", "0 of 0 matches"),
     ],
 )
@@ -171,9 +171,9 @@ def test_all_that_the_index_keeps_is_known_by_keyword() -> None:
         ("PatientNmae", Level.STUDIES, "did you mean PatientName?"),
         ("patientid", Level.INSTANCES, "did you mean PatientID?"),
         ("Modallity", Level.SERIES, "did you mean Modality?"),
-        ("StudyInstanceUID", Level.SERIES, "StudyInstanceUID is given by an option already"),
-        ("PatientSex", Level.STUDIES, "make it searchable with an extended query tag first (see docs/api.md)"),
-        ("00189004", Level.STUDIES, "make it searchable with an extended query tag first (see docs/api.md)"),
+        ("StudyInstanceUID", Level.SERIES, "an option already sets StudyInstanceUID"),
+        ("PatientSex", Level.STUDIES, "add an extended query tag for it first (see docs/api.md)"),
+        ("00189004", Level.STUDIES, "add an extended query tag for it first (see docs/api.md)"),
     ],
 )
 def test_a_key_that_can_not_be_searched_comes_with_a_suggestion(attribute: str, level: Level, text: str) -> None:
@@ -184,7 +184,7 @@ def test_the_failure_names_each_key_and_field_that_can_not_be_used_but_no_value(
     failure = not_usable(["Modality", "Foo", "StudyDat"], {"Modality", "Foo"}, Level.STUDIES, frozenset())
     assert failure.exit_code == 2
     assert failure.message == (
-        "Modality can't be searched among studies; Foo can't be searched among studies; StudyDat can't be returned"
+        "Modality is not a search key for studies; Foo is not a search key for studies; StudyDat cannot be returned"
     )
     assert "Modality: use ModalitiesInStudy" in failure.hint
     assert "did you mean StudyDate?" in failure.hint
