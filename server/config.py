@@ -24,7 +24,14 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DICOMSTORE_", frozen=True, extra="ignore")
 
-    data: Path = Field(Path("data"), description="Directory of the blobs and of the embedded index.")
+    data: Path = Field(
+        Path("data"), description="Directory of the embedded index and, unless `blobs` says otherwise, of the blobs."
+    )
+    blobs: str = Field(
+        "",
+        description="URL of the storage for blobs: `file:///PATH`, an absolute path on a local filesystem with hard "
+        "links. Empty is the data directory. Blobs are not moved when it changes.",
+    )
     database: str = Field(
         "",
         description="SQLAlchemy URL of the index, e.g. postgresql+psycopg://user@host/name; "
@@ -135,10 +142,15 @@ class Settings(BaseSettings):
         """URL of the index, with the default (SQLite in the data directory) filled in."""
         return self.database or f"sqlite:///{quote(str(self.data.absolute() / 'index.db'))}"
 
+    @property
+    def blobs_url(self) -> str:
+        """The storage to use, with the default filled in."""
+        return self.blobs or self.data.absolute().as_uri()
+
     def shown(self) -> dict[str, Any]:
-        """Return the settings in effect as JSON values; the database is complete and without password."""
-        url = re.sub(r"(://[^:/@\s]*:)\S*@", r"\1***@", self.database_url)
-        return {**self.model_dump(mode="json"), "database": re.sub(r"([?&]password=)[^&\s]*", r"\1***", url)}
+        """Return the settings in effect as JSON values; URLs are complete and without passwords."""
+        urls = {"blobs": _masked(self.blobs_url), "database": _masked(self.database_url)}
+        return {**self.model_dump(mode="json"), **urls}
 
     @classmethod
     def settings_customise_sources(
@@ -151,6 +163,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Constructor, environment, then the table of the settings file."""
         return init_settings, env_settings, InitSettingsSource(settings_cls, _file_table(set(cls.model_fields)))
+
+
+def _masked(url: str) -> str:
+    without_password = re.sub(r"(://[^:/@\s]*:)\S*@", r"\1***@", url)
+    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", without_password)
 
 
 def _file_table(known: set[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What happens before anything is served: data directory and database are compared, bound, and brought up to date."""
+"""What happens before anything is served: storage and database are compared, bound, and brought up to date."""
 
 import asyncio
 import logging
@@ -6,17 +6,17 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from server.adapters.blobs.archive_file import ArchiveFile
-from server.adapters.blobs.disk.reserve import Reserve
-from server.adapters.blobs.journal import FileJournal
-from server.adapters.blobs.marks import Marks
+from server.adapters.blobs.factory import storage_at
 from server.adapters.sql import engine
+from server.adapters.start_reserve import Reserve
 from server.config import Settings
 from server.domain.read_only import ReadOnlyState
 from server.domain.upkeep.binding import Binding, Refused, binding_of, lost_by, require_recoverable
 from server.model.archive import BlobsIdentity, IndexIdentity, Mark
-from server.model.errors import Reason, Unavailable
+from server.model.errors import DicomStoreError, Reason, Unavailable
+from server.ports.storage import Storage
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -30,49 +30,48 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a process may do with data directory and database.
+    """What a process may do with storage and database.
 
-    marks: where it notes how far the index is; to be left when it ends. None if it uses no blobs.
+    storage: to be closed when the process ends.
     mark: how far the index is at least.
-    journal: where it notes blobs that no instance needs any more; to be closed when it ends.
     """
 
     read_only: ReadOnlyState
-    marks: Marks | None
+    storage: Storage
     mark: Mark
-    journal: FileJournal
 
 
 def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
-    """Check that data directory and database belong together, bind new ones, migrate if the settings say so; blocking.
+    """Check that storage and database belong together, bind new ones, migrate if the settings say so; blocking.
 
     Args:
         only_index: this process uses no blobs, and may run where there are none.
 
     Raises:
-        StartError: they don't, or the database has another schema than this program needs, or its URL is not one.
+        StartError: they don't, or the database has another schema than this program needs, or one of the URLs is
+            unusable.
         Unavailable, Exhausted
     """
-    reserve = Reserve(settings.data)
-    with ArchiveFile(settings.data).lock():
-        if not only_index:
+    storage = _storage(settings)
+    reserves = [] if only_index else [Reserve(directory) for directory in _directories(settings, storage)]
+    with storage.identity.lock():
+        for reserve in reserves:
             reserve.draw()
-        binding, lost = _compared(settings, only_index=only_index)
+        binding, lost = _compared(settings, storage, only_index=only_index)
         if lost:
             _require_schema(settings, f"it can't be migrated: {lost}.")
         else:
             _prepare_schema(settings)
             if binding is Binding.TO_BIND and not only_index:
-                _bind(settings)
-        journal = FileJournal(settings.data)
-        marks, mark = None, Mark()
-        if not only_index and not lost:
-            _take_over(journal, settings)
-        if not only_index:
-            marks = Marks(settings.data)
-            mark = marks.enter()
+                _bind(settings, storage)
+        if only_index:
+            return Prepared(ReadOnlyState(lost), storage, Mark())
+        if not lost:
+            _take_over(storage, settings)
+        mark = storage.marks.enter()
+        for reserve in reserves:
             reserve.fill()
-        return Prepared(ReadOnlyState(lost), marks, mark, journal)
+        return Prepared(ReadOnlyState(lost), storage, mark)
 
 
 async def prepare_when_there(settings: Settings, *, only_index: bool = False) -> Prepared:
@@ -92,20 +91,39 @@ async def prepare_when_there(settings: Settings, *, only_index: bool = False) ->
 
 
 def check_binding(settings: Settings) -> str:
-    """Compare data directory and database; return what the index has lost, empty if nothing; blocking.
+    """Compare storage and database; return what the index has lost, empty if nothing; blocking.
 
     Raises:
-        StartError: they don't belong together, or the database's URL is not one.
+        StartError: they don't belong together, or one of the URLs is unusable.
         Unavailable
     """
-    return _compared(settings, only_index=False)[1]
+    return _compared(settings, _storage(settings), only_index=False)[1]
 
 
-def _take_over(journal: FileJournal, settings: Settings) -> None:
+def directories(settings: Settings) -> set[Path]:
+    """Return the local directories that an archive with these settings fills. Raises: StartError."""
+    return _directories(settings, _storage(settings))
+
+
+def _directories(settings: Settings, storage: Storage) -> set[Path]:
+    return {settings.data.absolute(), *storage.directories}
+
+
+def _storage(settings: Settings) -> Storage:
     try:
-        journal.take_over(lambda locators: engine.named_of(settings.database_url, locators))
-    except OSError as error:  # the disk is full, perhaps; another start does it
-        _log.warning("could not take over the journals of ended processes error=%s", error.strerror)
+        return storage_at(settings.blobs_url)
+    except ValueError as error:
+        raise StartError(str(error)) from None
+
+
+def _take_over(storage: Storage, settings: Settings) -> None:
+    try:
+        storage.journal.take_over(lambda locators: engine.named_of(settings.database_url, locators))
+    except DicomStoreError as error:
+        if error.reason not in (Reason.STORAGE_FULL, Reason.STORAGE_UNAVAILABLE):
+            raise
+        # The disk is full, perhaps; another start does it.
+        _log.warning("could not take over the journals of ended processes reason=%s", error.reason)
 
 
 @contextmanager
@@ -116,36 +134,33 @@ def recovering(settings: Settings) -> Iterator[Prepared]:
         StartError: the archive is in use, or the database is that of another one.
         Unavailable, Exhausted
     """
-    file = ArchiveFile(settings.data)
-    with file.lock():
-        blobs, index = _identities(settings)
-        marks = Marks(settings.data)
-        if marks.is_in_use():
+    storage = _storage(settings)
+    with storage.identity.lock():
+        blobs, index = _identities(settings, storage)
+        if storage.marks.is_in_use():
             raise StartError(f"The archive in {blobs.place} is running: stop it first.")
         try:
             require_recoverable(blobs, index)
         except Refused as refused:
             raise StartError(str(refused)) from refused
         archive = blobs.id or uuid.uuid4().hex
-        file.write(archive, is_bound=blobs.is_bound, is_recovering=True)
+        storage.identity.write(archive, is_bound=blobs.is_bound, is_recovering=True)
         engine.migrate(settings.database_url)
         if engine.bind_to(settings.database_url, archive) != archive:
             raise StartError(f"The index {index.place} was bound to another data directory meanwhile.")
         engine.raise_to(settings.database_url, blobs.mark)
-        mark = marks.enter()
-        journal = FileJournal(settings.data)
         try:
-            yield Prepared(ReadOnlyState(), marks, mark, journal)
+            yield Prepared(ReadOnlyState(), storage, storage.marks.enter())
         finally:
-            journal.close()
-            marks.leave()
-        file.write(archive, is_bound=True)
+            storage.close()
+        storage.identity.write(archive, is_bound=True)
 
 
 def migrate(settings: Settings) -> None:
     """Bring the database up to date; blocking. Raises: as `prepare`."""
-    with ArchiveFile(settings.data).lock():
-        _, lost = _compared(settings, only_index=True)
+    storage = _storage(settings)
+    with storage.identity.lock():
+        _, lost = _compared(settings, storage, only_index=True)
         if lost:
             raise StartError(f"The database can't be migrated: {lost}.")
         engine.migrate(settings.database_url)
@@ -156,8 +171,8 @@ def schema_state(settings: Settings) -> tuple[str | None, str]:
     return engine.schema_state(settings.database_url)
 
 
-def _compared(settings: Settings, *, only_index: bool) -> tuple[Binding, str]:
-    blobs, index = _identities(settings)
+def _compared(settings: Settings, storage: Storage, *, only_index: bool) -> tuple[Binding, str]:
+    blobs, index = _identities(settings, storage)
     if only_index and not blobs.has_blobs and blobs.id is None:
         return Binding.BOUND, ""
     try:
@@ -166,8 +181,8 @@ def _compared(settings: Settings, *, only_index: bool) -> tuple[Binding, str]:
         raise StartError(str(refused)) from refused
 
 
-def _identities(settings: Settings) -> tuple[BlobsIdentity, IndexIdentity]:
-    blobs = ArchiveFile(settings.data).read()
+def _identities(settings: Settings, storage: Storage) -> tuple[BlobsIdentity, IndexIdentity]:
+    blobs = storage.identity.read()
     try:
         return blobs, engine.identity_of(settings.database_url, blobs.mark)
     except ValueError as error:
@@ -188,14 +203,13 @@ def _require_schema(settings: Settings, otherwise: str) -> None:
         raise StartError(f"The database has schema {present or 'none'}, this program needs {wanted}: {otherwise}")
 
 
-def _bind(settings: Settings) -> None:
-    """Give both the same id: the data directory first, so that a crash in between leaves it "not bound yet"."""
-    file = ArchiveFile(settings.data)
-    blobs, index = _identities(settings)
+def _bind(settings: Settings, storage: Storage) -> None:
+    """Give both the same id: the storage first, so that a crash in between leaves it "not bound yet"."""
+    blobs, index = _identities(settings, storage)
     archive = blobs.id or uuid.uuid4().hex
     if blobs.id is None:
-        file.write(archive, is_bound=False)
+        storage.identity.write(archive, is_bound=False)
     if engine.bind_to(settings.database_url, archive) != archive:  # another data directory was faster
         raise StartError(f"The index {index.place} was bound to another data directory meanwhile: start again.")
-    file.write(archive, is_bound=True)
+    storage.identity.write(archive, is_bound=True)
     _log.info("bound data directory and index archive=%s", archive)

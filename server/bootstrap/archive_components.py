@@ -4,9 +4,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
-from server.adapters.blobs.marks import Marks
-from server.adapters.blobs.packed import PackedBlobs
-from server.adapters.blobs.scrub_file import ScrubFile
 from server.adapters.workers.pool import WorkerPool
 from server.bootstrap.components import IndexComponents, now
 from server.domain.damage import DamageRecord
@@ -38,6 +35,8 @@ from server.domain.upkeep.audit import Audit
 from server.domain.upkeep.garbage import Housekeeping
 from server.domain.upkeep.scrub import Scrub
 from server.model.receipt import Receipt
+from server.ports.blobs import BlobStore
+from server.ports.storage import Storage
 
 _PERFORM = "server.dicom.worker_jobs.perform"
 """What a pixel worker does with a job. Only pixel workers import it."""
@@ -53,13 +52,13 @@ _WORKER_BYTES = 256 << 20
 class ArchiveComponents(IndexComponents):
     """The parts, and what they are made of.
 
-    blobs: is opened and closed by the entry point, and so are `workers` and `scrub_file`.
-    marks: of this process; None if it stores nothing.
+    storage: is closed by the entry point.
+    blobs: of the storage; opened and closed by the entry point, and so are `workers`.
     """
 
-    blobs: PackedBlobs
+    storage: Storage
+    blobs: BlobStore
     read_only: ReadOnlyState
-    marks: Marks | None = None
 
     @cached_property
     def retention(self) -> timedelta:
@@ -95,20 +94,15 @@ class ArchiveComponents(IndexComponents):
         )
 
     @cached_property
-    def scrub_file(self) -> ScrubFile:
-        """The position of the scrub."""
-        return ScrubFile(self.settings.data)
-
-    @cached_property
     def scrub(self) -> Scrub:
         """The check of all stored bytes within `scrub_days`."""
         return Scrub(
             blobs=self.blobs,
             index=self.database.instances,
             damage=self.damage,
-            record=self.scrub_file,
+            record=self.storage.scrub,
             now=self.clock.now,
-            latest=lambda: self._storing.latest.version,
+            latest=lambda: self.storage.marks.latest.version,
             period=timedelta(days=self.settings.scrub_days),
             read_only=self.read_only,
         )
@@ -127,7 +121,7 @@ class ArchiveComponents(IndexComponents):
             writing=self.writing,
             gate=self.gate,
             read_only=self.read_only,
-            receipt=lambda partition: Receipt(partition, self.clock.now(), self._storing.latest.version),
+            receipt=lambda partition: Receipt(partition, self.clock.now(), self.storage.marks.latest.version),
             max_instance_bytes=self.settings.max_instance_bytes,
             max_header_bytes=self.settings.max_header_bytes,
             damage=self.damage,
@@ -273,8 +267,3 @@ class ArchiveComponents(IndexComponents):
                 cache=FrameCache(self.settings.thumbnail_cache_bytes),
             ),
         )
-
-    @property
-    def _storing(self) -> Marks:
-        assert self.marks is not None, "this process stores nothing"
-        return self.marks

@@ -25,9 +25,15 @@ async def checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
 
 
 def _disk(settings: Settings) -> dict[str, Any]:
+    """Report the free space of the directory that has the least."""
     try:
-        settings.data.mkdir(parents=True, exist_ok=True)
-        usage = shutil.disk_usage(settings.data)
+        found = []
+        for directory in opening.directories(settings):
+            directory.mkdir(parents=True, exist_ok=True)
+            found.append(shutil.disk_usage(directory))
+        usage = min(found, key=lambda usage: usage.free)
+    except StartError as error:
+        return _entry("disk", "failed", str(error))
     except OSError as error:
         return _entry("disk", "failed", f"The data directory can't be used: {error.strerror}.")
     free = f"{usage.free / 1e9:.1f} GB free of {usage.total / 1e9:.1f} GB"

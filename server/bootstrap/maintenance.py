@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import datetime, timedelta
 
-from server.adapters.blobs.packed import PackedBlobs
-from server.adapters.blobs.scrub_file import ScrubFile
+from server.adapters.blobs.factory import storage_at
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.adapters.sqlite_spool import SqliteSpool
@@ -56,16 +55,17 @@ async def accept_clock(settings: Settings) -> datetime:
 @asynccontextmanager
 async def auditing(settings: Settings) -> AsyncIterator[Audit]:
     """Open index and blobs for an audit, beside a running core or alone."""
-    async with _indexed(settings) as opened, PackedBlobs(settings.data) as blobs:
-        yield ArchiveComponents(
-            settings=settings, database=opened.database, blobs=blobs, read_only=ReadOnlyState()
-        ).audit
+    with closing(storage_at(settings.blobs_url)) as storage:
+        async with _indexed(settings) as opened, storage.blobs() as blobs:
+            yield ArchiveComponents(
+                settings=settings, database=opened.database, storage=storage, blobs=blobs, read_only=ReadOnlyState()
+            ).audit
 
 
 async def scrub_position(settings: Settings) -> ScrubPosition | None:
     """Return the position of the scrub; None if it has not begun. Raises: Unavailable."""
-    with closing(ScrubFile(settings.data)) as record:
-        return await record.load()
+    with closing(storage_at(settings.blobs_url)) as storage:
+        return await storage.scrub.load()
 
 
 async def recover(settings: Settings, *, with_quarantined: bool = False) -> Recovered:
@@ -77,25 +77,24 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
     """
     async with AsyncExitStack() as stack:
         prepared = stack.enter_context(recovering(settings))
-        marks = prepared.marks
-        assert marks is not None, "a recovery uses blobs"
+        storage = prepared.storage
         database = engine.open_database(
             settings.database_url,
             settings.search_seconds,
             extract,
-            progress=Progress(prepared.mark, marks.note, prepared.read_only.restrict, prepared.journal),
+            progress=Progress(prepared.mark, storage.marks.note, prepared.read_only.restrict, storage.journal),
         )
         stack.push_async_callback(database.close)
         clock = IndexComponents(settings=settings, database=database).clock
         await clock.start()
-        blobs = await stack.enter_async_context(PackedBlobs(settings.data))
+        blobs = await stack.enter_async_context(storage.blobs())
         spool = stack.enter_context(SqliteSpool(settings.data / "recovery.tmp"))
         return await Recovery(
             blobs=blobs,
             index=database.instances,
             partitions=database.partitions,
             spool=spool,
-            retired=prepared.journal.entries(),
+            retired=storage.journal.entries(),
             now=clock.now,
             retention=timedelta(hours=settings.retention_hours),
             max_header_bytes=settings.max_header_bytes,

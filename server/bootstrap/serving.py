@@ -15,7 +15,6 @@ import grpc
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
-from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.bootstrap import grpc_server
@@ -100,29 +99,30 @@ async def _opened(settings: Settings, worker_runs: Callable[[], bool]) -> AsyncI
     """Open index and blobs, and recover what an unfinished run left."""
     prepared = await prepare_when_there(settings)
     async with AsyncExitStack() as stack:
-        marks = prepared.marks
-        assert marks is not None, "this process uses blobs"
-        stack.push_async_callback(asyncio.to_thread, marks.leave)
-        stack.push_async_callback(asyncio.to_thread, prepared.journal.close)
-        read_only = prepared.read_only
+        read_only, storage = prepared.read_only, prepared.storage
+        stack.push_async_callback(asyncio.to_thread, storage.close)
         database = engine.open_database(
             settings.database_url,
             settings.search_seconds,
             extract,
             permit=read_only.require_writable,
-            progress=Progress(prepared.mark, marks.note, read_only.restrict, prepared.journal),
+            progress=Progress(prepared.mark, storage.marks.note, read_only.restrict, storage.journal),
         )
         stack.push_async_callback(database.close)
-        blobs = await stack.enter_async_context(PackedBlobs(settings.data))
+        blobs = await stack.enter_async_context(storage.blobs())
         await _require_partitions_if_used(settings, database)
         components = ArchiveComponents(
-            settings=settings, database=database, worker_runs=worker_runs, blobs=blobs, read_only=read_only, marks=marks
+            settings=settings,
+            database=database,
+            worker_runs=worker_runs,
+            storage=storage,
+            blobs=blobs,
+            read_only=read_only,
         )
         await components.clock.start()
         if recovered := await components.housekeeping.recover():
             _log.info("cleaned up unfinished uploads of an interrupted run count=%d", recovered)
         await stack.enter_async_context(components.workers)
-        stack.callback(components.scrub_file.close)
         yield components
 
 

@@ -1,9 +1,12 @@
 """Which blobs no instance needs any more, kept beside the blobs, so that an index rebuilt from them omits these."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from server.model.instance import Locator
+
+Entry = tuple[Locator, Locator | None]
+"""A blob, and its copy; None if its instance was deleted."""
 
 
 class Journal(Protocol):
@@ -39,4 +42,24 @@ class Journal(Protocol):
 
     def rolled_back(self) -> None:
         """Say that the transaction was not committed. Never fails, as above."""
+        ...
+
+
+class ArchiveJournal(Journal, Protocol):
+    """The journals of all processes, to be read when an index is opened or rebuilt. All calls block."""
+
+    def take_over(self, named: Callable[[Sequence[Locator]], Collection[Locator]]) -> None:
+        """Decide about transactions of ended processes of which no end is noted.
+
+        One counts as committed if `named`, which returns those blobs that an instance names, returns none of its blobs.
+        To be called while no other process does, with the right index.
+
+        Raises:
+            Exhausted: STORAGE_FULL.
+            Unavailable: STORAGE_UNAVAILABLE, or as `named`.
+        """
+        ...
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the blobs of all committed transactions, and of those of which that is not known."""
         ...

@@ -1,6 +1,6 @@
 import pytest
 
-from server.adapters.blobs.memory import MemoryBlobs
+from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.ports.blobs import BlobStore
 from tests.contract.blobs import BlobStoreContract, Flip, flipped
 

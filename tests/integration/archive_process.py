@@ -18,7 +18,6 @@ from typing import Any
 
 import google_crc32c
 
-from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.bootstrap import components, maintenance
@@ -124,17 +123,15 @@ class _Worker:
     async def run(self) -> None:
         prepared = prepare(self._settings)
         async with AsyncExitStack() as stack:
-            marks = prepared.marks
-            assert marks is not None
-            stack.callback(marks.leave)
-            stack.callback(prepared.journal.close)
+            storage = prepared.storage
+            stack.callback(storage.close)
             database = engine.open_database(
                 self._settings.database_url,
                 permit=prepared.read_only.require_writable,
-                progress=Progress(prepared.mark, marks.note, prepared.read_only.restrict, prepared.journal),
+                progress=Progress(prepared.mark, storage.marks.note, prepared.read_only.restrict, storage.journal),
             )
             stack.push_async_callback(database.close)
-            blobs = await stack.enter_async_context(PackedBlobs(self._settings.data))
+            blobs = await stack.enter_async_context(storage.blobs())
             clock = SteadyClock(database.clock, self._now, components.elapsed, timedelta(days=10_000))
             await clock.start()
             index = database.instances
@@ -159,7 +156,7 @@ class _Worker:
                 writing=Writing(blobs, index, 0),
                 gate=PartitionGate(database.partitions, enabled=False, now=self._now),
                 read_only=prepared.read_only,
-                receipt=lambda partition: Receipt(partition, clock.now(), marks.latest.version),
+                receipt=lambda partition: Receipt(partition, clock.now(), storage.marks.latest.version),
                 max_instance_bytes=self._settings.max_instance_bytes,
                 max_header_bytes=self._settings.max_header_bytes,
                 damage=DamageRecord(index),

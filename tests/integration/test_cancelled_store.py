@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.adapters.blobs.memory import MemoryBlobs
+from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.adapters.sql.engine import migrate, open_database
 from server.domain.damage import DamageRecord
 from server.domain.partitions import PartitionGate

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.adapters.blobs.memory import MemoryBlobs
+from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.adapters.sql.engine import Database, migrate, open_database
 from server.domain.flow.response_budget import Pace
 from server.domain.partitions import PartitionGate

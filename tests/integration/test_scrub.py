@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from server.adapters.blobs.archive_records.scrub_file import ScrubFile
 from server.adapters.blobs.packed import PackedBlobs
-from server.adapters.blobs.scrub_file import ScrubFile
 from server.adapters.sql.engine import open_database
 from server.bootstrap.serving import running
 from server.domain.damage import DamageRecord

@@ -1,2 +1,2 @@
-"""Blob stores: blobs as files, small blobs packed into segment files, and blobs in memory, with checksums, and the
-notes beside the bytes (journal, quarantine, marks, identity of the archive)."""
+"""Storage of blobs and of the records beside them, selected by a URL in `factory`: below a directory of a local
+filesystem, where small blobs are packed into segment files (README.md has the format), or in memory for tests."""

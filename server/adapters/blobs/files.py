@@ -29,6 +29,7 @@ from pathlib import Path
 
 import google_crc32c
 
+from server.adapters.blobs.archive_records.quarantine import Quarantine
 from server.adapters.blobs.checksum_cache import KeptBlocks
 from server.adapters.blobs.checksums import Checksums
 from server.adapters.blobs.disk.memory_allowance import Allowance
@@ -44,7 +45,6 @@ from server.adapters.blobs.disk.threads import (
     sync_directory,
     write_all,
 )
-from server.adapters.blobs.quarantine import Quarantine
 from server.adapters.blobs.records import (
     Blocks,
     Read,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from server.adapters.blobs.scrub_file import ScrubFile
+from server.adapters.blobs.archive_records.scrub_file import ScrubFile
 from server.adapters.sql.engine import open_database
 from server.bootstrap.serving import running
 from server.dicom.matching.query_tags import new_tag

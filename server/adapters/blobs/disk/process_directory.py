@@ -11,9 +11,9 @@ import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from server.adapters.blobs.disk.file_lock import lock_if_free, locked
 
 LOCK = ".lock"
 
@@ -29,7 +29,7 @@ class ProcessDirectory:
     def enter(self) -> None:
         """Make and lock the directory."""
         self._parent.mkdir(parents=True, exist_ok=True)
-        with _locked(self._parent / LOCK):
+        with locked(self._parent / LOCK):
             self.path.mkdir()
             self._fd = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
             fcntl.flock(self._fd, fcntl.LOCK_EX)
@@ -46,24 +46,8 @@ class ProcessDirectory:
 
     def take_over(self, directory: Path) -> int | None:
         """Lock the directory of a dead process; return a descriptor to close, or None if the process lives."""
-        with _locked(self._parent / LOCK):
+        with locked(self._parent / LOCK):
             try:
-                fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+                return lock_if_free(directory / LOCK)
             except FileNotFoundError:
-                return None  # somebody else has taken it over, to its end
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(fd)
-                return None
-        return fd
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+                return None  # another process has taken it over and removed it

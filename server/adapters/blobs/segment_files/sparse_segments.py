@@ -7,7 +7,6 @@ A segment all of whose blobs have moved stays until its old copies are erased, h
 the name of the segment and its time of modification records this across restarts.
 """
 
-import fcntl
 import logging
 import os
 from collections.abc import Collection, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.threads import sync_directory
 from server.adapters.blobs.segment_files.appending import SEGMENT_BYTES, Appender
 from server.adapters.blobs.segment_files.segments import SUFFIX, living_bytes, path_of
@@ -51,13 +51,7 @@ class SparseSegments:
 
     def lock(self) -> int | None:
         """Return a descriptor to close when done; None if another process is at it."""
-        fd = os.open(self._directory / ".compacting", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return None
-        return fd
+        return lock_if_free(self._directory / ".compacting")
 
     def find(self) -> list[str]:
         """Return sparse segments that no process appends to; and small ones, if there are many.

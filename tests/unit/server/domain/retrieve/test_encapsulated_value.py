@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import google_crc32c
 import pytest
 
-from server.adapters.blobs.memory import MemoryBlobs
+from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.domain.flow.response_budget import LEAST_BYTES, Pace
 from server.domain.retrieve.blob_reader import Reading
 from server.domain.retrieve.encapsulated_value import FragmentReader, Fragments

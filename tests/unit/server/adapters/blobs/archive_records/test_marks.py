@@ -1,9 +1,9 @@
-"""Marks of how far the index has come (server/adapters/blobs/marks.py)."""
+"""Marks of how far the index has come (server/adapters/blobs/archive_records/marks.py)."""
 
 import os
 from pathlib import Path
 
-from server.adapters.blobs.marks import Marks
+from server.adapters.blobs.archive_records.marks import Marks
 from server.model.archive import Mark
 from tests.contract.test_file_blobs import no_file_larger_than
 

@@ -1,9 +1,9 @@
-"""The journal of blobs that no instance needs any more (server/adapters/blobs/journal.py)."""
+"""The journal of blobs that no instance needs any more (server/adapters/blobs/archive_records/journal.py)."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from server.adapters.blobs.journal import FileJournal
+from server.adapters.blobs.archive_records.journal import FileJournal
 
 
 def nothing_named(_: Sequence[str]) -> set[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import google_crc32c
 
+from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.threads import sync_directory
 from server.model.archive import Mark
 
@@ -28,7 +29,7 @@ _log = logging.getLogger("dicomstore.blobs")
 
 
 class Marks:
-    """The marks of a data directory, and this process's own, of which `latest` is the last."""
+    """MarkRecord (see `server.ports.archive`) below a directory."""
 
     def __init__(self, root: Path) -> None:
         self._directory = root / "marks"
@@ -44,11 +45,7 @@ class Marks:
         return Mark(max((mark.version for mark in marks), default=0), max((mark.sequence for mark in marks), default=0))
 
     def enter(self) -> Mark:
-        """Begin this process's mark where all marks are, take over those of dead processes, and return it.
-
-        To be called while no other process enters, see `ArchiveFile.lock`. Without room for another mark, the marks of
-        others stay, and this process does without.
-        """
+        """See the port. The marks of ended processes are removed."""
         mark = self.latest = self.highest()
         try:
             before = self._paths()
@@ -69,7 +66,7 @@ class Marks:
         sync_directory(self._directory)
 
     def note(self, mark: Mark) -> None:
-        """Note what has been committed. Never fails: what can't be noted now is with the next."""
+        """See the port."""
         self.latest = mark
         try:
             os.pwrite(self._fd, _packed(mark), 0)
@@ -94,7 +91,7 @@ class Marks:
             os.close(self._fd)
 
     def is_in_use(self) -> bool:
-        """Say whether a process that changes the archive runs."""
+        """See the port."""
         return any(_is_locked(path) for path in self._paths())
 
     def _paths(self) -> list[Path]:
@@ -119,25 +116,18 @@ def _read(path: Path) -> Mark | None:
 
 def _is_locked(path: Path) -> bool:
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = lock_if_free(path, create=False)
     except FileNotFoundError:
         return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if fd is None:
         return True
-    finally:
-        os.close(fd)
+    os.close(fd)
     return False
 
 
 def _remove_if_dead(path: Path) -> None:
     with suppress(FileNotFoundError):
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fd = lock_if_free(path, create=False)
+        if fd is not None:
             path.unlink()
-        except BlockingIOError:
-            pass  # its process lives
-        finally:
             os.close(fd)

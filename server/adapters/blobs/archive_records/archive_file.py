@@ -1,20 +1,19 @@
-"""The identity of the archive in its data directory. All functions block.
+"""The identity of the archive, as a file beside the blobs. All functions block.
 
 archive.json    {"archive": <id>, "bound": whether the index is known to carry the same id,
                  "recovering": whether a recovery of the index has begun and not ended}
-.archive-lock   held while a process compares and binds data directory and index
+.archive-lock   held while a process compares and binds blobs and index
 """
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from server.adapters.blobs.archive_records.marks import Marks
+from server.adapters.blobs.disk.file_lock import locked
 from server.adapters.blobs.disk.threads import sync_directory
-from server.adapters.blobs.marks import Marks
-from server.adapters.blobs.segment_files.segments import SUFFIX
 from server.model.archive import ArchiveId, BlobsIdentity, Mark
 from server.model.errors import Reason, Unavailable
 
@@ -22,33 +21,33 @@ _NAME = "archive.json"
 
 
 class ArchiveFile:
-    """The identity file of one data directory."""
+    """IdentityRecord (see `server.ports.archive`) below one directory.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        marks: of the same directory.
+        has_blobs: says whether there are bytes of instances below it. Raises: OSError.
+    """
+
+    def __init__(self, root: Path, marks: Marks, has_blobs: Callable[[], bool]) -> None:
         self._root = root
+        self._marks = marks
+        self._has_blobs = has_blobs
         self._path = root / _NAME
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the directory if need be, and keep other processes that start on it waiting."""
-        with _translated():
-            self._root.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self._root / ".archive-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        """See the port."""
+        with ExitStack() as stack:
+            with _translated():
+                self._root.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self._root / ".archive-lock"))
             yield
-        finally:
-            os.close(fd)
 
     def read(self) -> BlobsIdentity:
-        """Return what the directory says; it need not exist.
-
-        Raises:
-            Unavailable: STORAGE_UNAVAILABLE, also when the file is damaged.
-        """
+        """See the port."""
         place = str(self._root.absolute())
         with _translated():
-            mark = Marks(self._root).highest()
+            mark = self._marks.highest()
             has_blobs = mark != Mark() or self._has_blobs()
             try:
                 text = self._path.read_bytes()
@@ -64,7 +63,7 @@ class ArchiveFile:
                 ) from error
 
     def write(self, archive: ArchiveId, *, is_bound: bool, is_recovering: bool = False) -> None:
-        """Write the file durably, whole or not at all."""
+        """See the port."""
         temporary = self._path.with_suffix(".new")
         with _translated():
             with open(temporary, "w") as file:
@@ -73,10 +72,6 @@ class ArchiveFile:
                 os.fsync(file.fileno())
             os.replace(temporary, self._path)
             sync_directory(self._root)
-
-    def _has_blobs(self) -> bool:
-        segments = self._root.glob(f"segments/*{SUFFIX}")
-        return any(path.stat().st_size for path in segments) or any(self._root.glob("blobs/*/*"))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The journal of blobs that no instance needs any more (see `server.ports.journal`). All functions block.
+"""The journal of blobs that no instance needs any more, as files (see `server.ports.journal`). All functions block.
 
     <root>/journal/<process>    lines, made by one process; `history` has those of processes that have ended:
 
@@ -17,21 +17,20 @@ import fcntl
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
+from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_directory
 from server.model.instance import Locator
+from server.ports.journal import Entry
 
 _HISTORY = "history"
 _ASKED_AT_ONCE = 500
 
-Entry = tuple[Locator, Locator | None]
-"""A blob, and its copy; None if its instance was deleted."""
-
 
 class FileJournal:
-    """Journal (see `server.ports.journal`) below a data directory."""
+    """ArchiveJournal (see `server.ports.journal`) below a directory."""
 
     def __init__(self, root: Path) -> None:
         self._directory = root / "journal"
@@ -105,18 +104,21 @@ class FileJournal:
     # Reading
 
     def take_over(self, named: Callable[[Sequence[Locator]], Collection[Locator]]) -> None:
-        """Move what processes that have ended noted to `history`, asking `named` which blobs an instance still names.
-
-        To be called while no other process does, with the right index. Raises: OSError, and as `named`.
-        """
-        for path in self._paths():
-            with _locked(path) as is_dead:
-                if is_dead and path.name != _HISTORY:
-                    self._append_to_history(_effective(path, lambda locators: not named(locators)))
-                    path.unlink()
+        """See the port: what processes that have ended noted moves to `history`."""
+        with as_errors_of_the_store():
+            for path in self._paths():
+                fd = lock_if_free(path, create=False)
+                if fd is None:
+                    continue
+                try:
+                    if path.name != _HISTORY:
+                        self._append_to_history(_effective(path, lambda locators: not named(locators)))
+                        path.unlink()
+                finally:
+                    os.close(fd)
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the blobs of all committed transactions, and of those of which that is not known."""
+        """See the port."""
         for path in self._paths():
             yield from _effective(path, lambda _: True)
 
@@ -179,18 +181,3 @@ def _lines(path: Path) -> Iterator[tuple[str, Entry | None]]:
                     yield kind, None
                 case _:  # damage
                     continue
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Lock a file; says False if its process lives."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(fd)

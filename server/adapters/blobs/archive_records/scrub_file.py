@@ -1,6 +1,5 @@
 """The position of the scrub, as a file beside the blobs: `scrub`, and `scrub.lock` for the process at work."""
 
-import fcntl
 import json
 import os
 from collections.abc import AsyncIterator
@@ -9,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.threads import DiskThreads, sync_directory
 from server.model.scrub import ScrubPosition
 
@@ -24,7 +24,7 @@ class ScrubFile:
     @asynccontextmanager
     async def held(self) -> AsyncIterator[bool]:
         """See the port."""
-        fd = await self._threads.run(self._lock)
+        fd = await self._threads.run(lambda: lock_if_free(self._root / "scrub.lock"))
         try:
             yield fd is not None
         finally:
@@ -42,15 +42,6 @@ class ScrubFile:
     def close(self) -> None:
         """Let go of the thread."""
         self._threads.close()
-
-    def _lock(self) -> int | None:
-        fd = os.open(self._root / "scrub.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return None
-        return fd
 
     def _load(self) -> ScrubPosition | None:
         try:

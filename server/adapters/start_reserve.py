@@ -3,7 +3,7 @@
     <root>/start-reserve
 
 To read what is stored takes some writing: SQLite makes an index of its log (32 KiB), and each process a directory and a
-mark. All functions block, and are to be called while no other process starts, see `ArchiveFile.lock`.
+mark. All functions block, and are to be called while no other process starts, see `IdentityRecord.lock`.
 """
 
 import logging
@@ -22,7 +22,7 @@ _log = logging.getLogger("dicomstore.blobs")
 
 
 class Reserve:
-    """The reserve of one data directory."""
+    """The reserve below one directory."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

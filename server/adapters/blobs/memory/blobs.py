@@ -1,4 +1,4 @@
-"""Blobs in memory: for trying things out and for tests. Holds everything, survives nothing."""
+"""Blobs in memory."""
 
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -19,6 +19,11 @@ class MemoryBlobs:
         self._blobs: dict[Locator, bytes] = {}
         self._trailers: dict[Locator, Trailer] = {}
         self._quarantined: dict[tuple[Locator, ...], datetime] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no blob."""
+        return not self._blobs
 
     @asynccontextmanager
     async def open_write(self, size_hint: int | None = None) -> AsyncIterator["_Writer"]:

@@ -1,0 +1,41 @@
+"""Storage below one directory of a local filesystem; README.md has the format."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from server.adapters.blobs.archive_records.archive_file import ArchiveFile
+from server.adapters.blobs.archive_records.journal import FileJournal
+from server.adapters.blobs.archive_records.marks import Marks
+from server.adapters.blobs.archive_records.scrub_file import ScrubFile
+from server.adapters.blobs.packed import PackedBlobs
+from server.adapters.blobs.segment_files.segments import SUFFIX
+
+
+class FileStorage:
+    """Storage (see `server.ports.storage`) below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.marks = Marks(root)
+        self.identity = ArchiveFile(root, self.marks, self._has_blobs)
+        self.journal = FileJournal(root)
+        self.scrub = ScrubFile(root)
+
+    @property
+    def directories(self) -> Sequence[Path]:
+        """See the port."""
+        return (self._root,)
+
+    def blobs(self) -> PackedBlobs:
+        """See the port."""
+        return PackedBlobs(self._root)
+
+    def close(self) -> None:
+        """See the port."""
+        self.scrub.close()
+        self.journal.close()
+        self.marks.leave()
+
+    def _has_blobs(self) -> bool:
+        segments = self._root.glob(f"segments/*{SUFFIX}")
+        return any(path.stat().st_size for path in segments) or any(self._root.glob("blobs/*/*"))

@@ -1,0 +1,150 @@
+"""The storage of one process, and the records of an archive beside the blobs."""
+
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from server.adapters.blobs.memory.blobs import MemoryBlobs
+from server.model.archive import ArchiveId, BlobsIdentity, Mark
+from server.model.instance import Locator
+from server.model.scrub import ScrubPosition
+from server.ports.journal import Entry
+
+
+class MemoryStorage:
+    """Storage (see `server.ports.storage`) that lives as long as the object."""
+
+    def __init__(self) -> None:
+        self._blobs = MemoryBlobs()
+        self.marks = MemoryMarks()
+        self.identity = MemoryIdentity(self.marks, self._blobs)
+        self.journal = MemoryJournal()
+        self.scrub = MemoryScrubRecord()
+
+    @property
+    def directories(self) -> Sequence[Path]:
+        """See the port."""
+        return ()
+
+    @asynccontextmanager
+    async def blobs(self) -> AsyncIterator[MemoryBlobs]:
+        """See the port."""
+        yield self._blobs
+
+    def close(self) -> None:
+        """See the port."""
+
+
+class MemoryMarks:
+    """MarkRecord (see `server.ports.archive`)."""
+
+    def __init__(self) -> None:
+        self.latest = Mark()
+
+    def enter(self) -> Mark:
+        """See the port."""
+        return self.latest
+
+    def note(self, mark: Mark) -> None:
+        """See the port."""
+        self.latest = mark
+
+    def is_in_use(self) -> bool:
+        """See the port: no other process can use it."""
+        return False
+
+
+class MemoryIdentity:
+    """IdentityRecord (see `server.ports.archive`)."""
+
+    def __init__(self, marks: MemoryMarks, blobs: MemoryBlobs) -> None:
+        self._marks = marks
+        self._blobs = blobs
+        self._lock = threading.Lock()
+        self._archive: ArchiveId | None = None
+        self._is_bound = self._is_recovering = False
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """See the port."""
+        with self._lock:
+            yield
+
+    def read(self) -> BlobsIdentity:
+        """See the port."""
+        mark = self._marks.latest
+        has_blobs = mark != Mark() or not self._blobs.is_empty
+        return BlobsIdentity("memory", self._archive, self._is_bound, has_blobs, mark, self._is_recovering)
+
+    def write(self, archive: ArchiveId, *, is_bound: bool, is_recovering: bool = False) -> None:
+        """See the port."""
+        self._archive, self._is_bound, self._is_recovering = archive, is_bound, is_recovering
+
+
+class MemoryJournal:
+    """ArchiveJournal (see `server.ports.journal`)."""
+
+    def __init__(self) -> None:
+        self._noted: list[Entry] = []
+        self._counted: list[Entry] = []
+
+    def deleted(self, locators: Sequence[Locator]) -> None:
+        """See the port."""
+        self._noted += [(locator, None) for locator in locators]
+
+    def moved(self, moves: Mapping[Locator, Locator]) -> None:
+        """See the port."""
+        self._noted += moves.items()
+
+    def prepare(self) -> None:
+        """See the port: nothing can be made durable."""
+
+    def committed(self) -> None:
+        """See the port."""
+        self._counted += self._noted
+        self._noted = []
+
+    def ended(self) -> None:
+        """See the port: a transaction without an end counts as committed."""
+        self.committed()
+
+    def rolled_back(self) -> None:
+        """See the port."""
+        self._noted = []
+
+    def take_over(self, named: Callable[[Sequence[Locator]], Collection[Locator]]) -> None:
+        """See the port: there are no other processes."""
+
+    def entries(self) -> Iterator[Entry]:
+        """See the port."""
+        yield from self._counted
+        yield from self._noted
+
+
+class MemoryScrubRecord:
+    """ScrubRecord (see `server.ports.scrub`)."""
+
+    def __init__(self) -> None:
+        self._position: ScrubPosition | None = None
+        self._is_held = False
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[bool]:
+        """See the port."""
+        if self._is_held:
+            yield False
+            return
+        self._is_held = True
+        try:
+            yield True
+        finally:
+            self._is_held = False
+
+    async def load(self) -> ScrubPosition | None:
+        """See the port."""
+        return self._position
+
+    async def save(self, position: ScrubPosition) -> None:
+        """See the port."""
+        self._position = position

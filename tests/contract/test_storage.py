@@ -1,0 +1,87 @@
+"""What every Storage does beside its blobs, which `blobs.py` is about (server/ports/storage.py)."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from server.adapters.blobs.factory import storage_at
+from server.model.archive import Mark
+from server.model.scrub import ScrubPosition
+from server.ports.storage import Storage
+from tests.contract.blobs import all_blobs, put
+
+
+@pytest.fixture(params=["file", "memory"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    storage = storage_at((tmp_path / "a place").as_uri() if request.param == "file" else "memory:")
+    yield storage
+    storage.close()
+
+
+def test_a_new_storage_has_no_identity_and_nothing_in_it(storage: Storage) -> None:
+    found = storage.identity.read()
+    assert (found.id, found.is_bound, found.is_recovering, found.has_blobs, found.mark) == (
+        None,
+        False,
+        False,
+        False,
+        Mark(),
+    )
+
+
+def test_the_identity_is_the_one_that_was_written_last(storage: Storage) -> None:
+    with storage.identity.lock():
+        storage.identity.write("an id", is_bound=False, is_recovering=True)
+        found = storage.identity.read()
+        assert (found.id, found.is_bound, found.is_recovering) == ("an id", False, True)
+        storage.identity.write("an id", is_bound=True)
+    found = storage.identity.read()
+    assert (found.id, found.is_bound, found.is_recovering) == ("an id", True, False)
+
+
+async def test_blobs_are_found_again_by_another_opening_and_the_identity_tells_of_them(storage: Storage) -> None:
+    async with storage.blobs() as blobs:
+        locator = await put(blobs, b"bytes")
+        await blobs.settle([locator])
+    async with storage.blobs() as blobs:
+        assert await all_blobs(blobs) == {locator: 5}
+    assert storage.identity.read().has_blobs
+
+
+def test_the_mark_that_was_noted_last_is_the_mark_of_the_storage(storage: Storage) -> None:
+    with storage.identity.lock():
+        assert storage.marks.enter() == Mark()
+    for mark in (Mark(3, 4), Mark(5, 6)):
+        storage.marks.note(mark)
+    assert storage.marks.latest == storage.identity.read().mark == Mark(5, 6)
+    assert storage.identity.read().has_blobs  # or had
+
+
+def test_the_journal_has_the_blobs_of_committed_transactions_and_of_those_without_a_known_end(storage: Storage) -> None:
+    journal = storage.journal
+    assert list(journal.entries()) == []
+    for locator, end in (("a", journal.committed), ("b", journal.rolled_back), ("c", journal.ended)):
+        journal.deleted([locator])
+        journal.prepare()
+        end()
+    journal.moved({"d": "e"})
+    journal.committed()
+    journal.take_over(lambda locators: [])
+    assert list(journal.entries()) == [("a", None), ("c", None), ("d", "e")]
+
+
+async def test_one_process_scrubs_at_a_time_and_the_position_is_kept(storage: Storage) -> None:
+    with storage.identity.lock():
+        pass  # the place exists from now on
+    scrub = storage.scrub
+    assert await scrub.load() is None
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    async with scrub.held() as is_held, scrub.held() as is_held_twice:
+        assert (is_held, is_held_twice) == (True, False)
+        for position in (ScrubPosition(noon, 17, None), ScrubPosition(noon, None, noon)):
+            await scrub.save(position)
+            assert await scrub.load() == position
+    async with scrub.held() as is_held:
+        assert is_held
