@@ -44,16 +44,20 @@ ICC_PROFILE_ADOBE_RGB: IccProfile
 ICC_PROFILE_ROMM_RGB: IccProfile
 
 class RetrieveInstancesRequest(_message.Message):
-    __slots__ = ("resource", "acceptable_transfer_syntax_uids", "range", "acceptable_qualities")
+    __slots__ = ("resource", "acceptable_transfer_syntax_uids", "range", "acceptable_qualities", "acceptable_stored_transfer_syntax_uids", "head_only")
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_QUALITIES_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTABLE_STORED_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
+    HEAD_ONLY_FIELD_NUMBER: _ClassVar[int]
     resource: _resources_pb2.ResourceRef
     acceptable_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
     range: _resources_pb2.ByteRange
     acceptable_qualities: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ...) -> None: ...
+    acceptable_stored_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
+    head_only: bool
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., head_only: _Optional[bool] = ...) -> None: ...
 
 class Omission(_message.Message):
     __slots__ = ("count", "errors")
@@ -98,18 +102,22 @@ class RetrieveInstancesResponse(_message.Message):
     def __init__(self, pieces: _Optional[_Iterable[_Union[RetrievedPiece, _Mapping]]] = ..., omission: _Optional[_Union[Omission, _Mapping]] = ...) -> None: ...
 
 class RetrieveFramesRequest(_message.Message):
-    __slots__ = ("instance", "frames", "acceptable_transfer_syntax_uids", "acceptable_qualities", "range")
+    __slots__ = ("instance", "frames", "acceptable_transfer_syntax_uids", "acceptable_qualities", "range", "acceptable_stored_transfer_syntax_uids", "head_only")
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_QUALITIES_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTABLE_STORED_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
+    HEAD_ONLY_FIELD_NUMBER: _ClassVar[int]
     instance: _resources_pb2.InstanceId
     frames: _containers.RepeatedScalarFieldContainer[int]
     acceptable_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
     acceptable_qualities: _containers.RepeatedScalarFieldContainer[float]
     range: _resources_pb2.ByteRange
-    def __init__(self, instance: _Optional[_Union[_resources_pb2.InstanceId, _Mapping]] = ..., frames: _Optional[_Iterable[int]] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ...) -> None: ...
+    acceptable_stored_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
+    head_only: bool
+    def __init__(self, instance: _Optional[_Union[_resources_pb2.InstanceId, _Mapping]] = ..., frames: _Optional[_Iterable[int]] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., head_only: _Optional[bool] = ...) -> None: ...
 
 class FrameHead(_message.Message):
     __slots__ = ("frame", "transfer_syntax_uid", "size_bytes", "version")
@@ -178,16 +186,18 @@ class RetrieveBulkDataResponse(_message.Message):
     def __init__(self, head: _Optional[_Union[BulkDataHead, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class RetrieveAllBulkDataRequest(_message.Message):
-    __slots__ = ("resource", "pixel_data_only", "acceptable_transfer_syntax_uids", "acceptable_qualities")
+    __slots__ = ("resource", "pixel_data_only", "acceptable_transfer_syntax_uids", "acceptable_qualities", "acceptable_stored_transfer_syntax_uids")
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
     PIXEL_DATA_ONLY_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_QUALITIES_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTABLE_STORED_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
     resource: _resources_pb2.ResourceRef
     pixel_data_only: bool
     acceptable_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
     acceptable_qualities: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., pixel_data_only: _Optional[bool] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ...) -> None: ...
+    acceptable_stored_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., pixel_data_only: _Optional[bool] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BulkDataItemHead(_message.Message):
     __slots__ = ("id", "path", "frame", "vr", "transfer_syntax_uid", "size_bytes", "version")

@@ -39,9 +39,14 @@ class RetrieveServiceStub:
     had. Without qualities each entry is better than those after it.
     * A transfer syntax is what the bytes are encoded in. If the data set of an instance contradicts the transfer syntax
     of its file, naming that one re-encodes the instance; "*" sends it as stored.
+    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it is the stored form only if that is sent in one
+    of these transfer syntaxes. So a client that accepts `image/jpeg; transfer-syntax=*` needs one call.
     * If "*" is among them, an instance or frame that cannot be re-encoded is sent as stored (PS3.18 section 8.7.3.3).
     * What is re-encoded has pixels, pixel description and lossy-compression attributes that agree with one another.
     `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
+
+    With `head_only` the choice is made, and the call fails, as without. Nothing is read of an item without recorded damage,
+    so that damage not known before is not found.
 
     What is not sent, wherever a response has `omission`:
     * Items that are known to be unavailable before the first byte are counted in the first message: no acceptable
@@ -103,9 +108,14 @@ class RetrieveServiceServicer:
     had. Without qualities each entry is better than those after it.
     * A transfer syntax is what the bytes are encoded in. If the data set of an instance contradicts the transfer syntax
     of its file, naming that one re-encodes the instance; "*" sends it as stored.
+    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it is the stored form only if that is sent in one
+    of these transfer syntaxes. So a client that accepts `image/jpeg; transfer-syntax=*` needs one call.
     * If "*" is among them, an instance or frame that cannot be re-encoded is sent as stored (PS3.18 section 8.7.3.3).
     * What is re-encoded has pixels, pixel description and lossy-compression attributes that agree with one another.
     `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
+
+    With `head_only` the choice is made, and the call fails, as without. Nothing is read of an item without recorded damage,
+    so that damage not known before is not found.
 
     What is not sent, wherever a response has `omission`:
     * Items that are known to be unavailable before the first byte are counted in the first message: no acceptable
@@ -282,9 +292,14 @@ class RetrieveService:
     had. Without qualities each entry is better than those after it.
     * A transfer syntax is what the bytes are encoded in. If the data set of an instance contradicts the transfer syntax
     of its file, naming that one re-encodes the instance; "*" sends it as stored.
+    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it is the stored form only if that is sent in one
+    of these transfer syntaxes. So a client that accepts `image/jpeg; transfer-syntax=*` needs one call.
     * If "*" is among them, an instance or frame that cannot be re-encoded is sent as stored (PS3.18 section 8.7.3.3).
     * What is re-encoded has pixels, pixel description and lossy-compression attributes that agree with one another.
     `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
+
+    With `head_only` the choice is made, and the call fails, as without. Nothing is read of an item without recorded damage,
+    so that damage not known before is not found.
 
     What is not sent, wherever a response has `omission`:
     * Items that are known to be unavailable before the first byte are counted in the first message: no acceptable
