@@ -22,7 +22,7 @@ from bench.archive import Archive, free_port
 
 _LIBRARIES = (
     "grpc, grpc_health.v1.health, google.protobuf, sqlalchemy, pydicom, starlette.applications, uvicorn, uvloop, "
-    "httptools, orjson, pydantic_settings, typer, google_crc32c"
+    "httptools, orjson, pydantic_settings, typer, crc32c"
 )
 """What a process that serves is built on. pydicom without the optional packages that `server.lean` keeps away."""
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 
-import google_crc32c
+from crc32c import crc32c as crc32c_of
 from dicomstore.v1 import store_service_pb2 as pb
 
 from cli.opening import closed, opened
@@ -42,7 +42,7 @@ def _read(file: LocalFile) -> Content | NotDicom | Unsendable:
         return Unsendable(error.strerror or str(error))
     if len(data) != file.size_bytes:
         return Unsendable(CHANGED)
-    return Content(data, google_crc32c.value(data))
+    return Content(data, crc32c_of(data))
 
 
 CHANGED = "changed while it was read"
@@ -85,7 +85,7 @@ async def pieces(item: int, file: LocalFile) -> AsyncGenerator[pb.InstancePiece,
                 if first and is_foreign(file, data):
                     raise NotDicom
                 sent_bytes += len(data)
-                crc32c = google_crc32c.extend(crc32c, data)
+                crc32c = crc32c_of(data, crc32c)
                 if sent_bytes > file.size_bytes:
                     break
                 last = sent_bytes == file.size_bytes

@@ -25,7 +25,7 @@ from facade.request.addresses import Urls, instance_of, resource_of, urls_of
 from facade.request.catalogue import OCTET_STREAM, Resource
 from facade.request.query import wishes_of
 from facade.request.ranges import content_range, range_of, still_wanted
-from facade.response.objects import Objects, Parts, body
+from facade.response.objects import Buffer, Objects, Parts, body
 from facade.response.omissions import partial_headers, status_of
 from facade.response.streaming import StreamedResponse
 from facade.response.validators import cache_control, cached
@@ -52,13 +52,13 @@ class _Opened:
     stream: AsyncGenerator[Any, None]
     part: ByteRange | None
 
-    async def data(self) -> AsyncGenerator[bytes, None]:
+    async def data(self) -> AsyncGenerator[Buffer, None]:
         """Yield the bytes."""
-        if self.first.data:
-            yield self.first.data
+        if data := self.first.data:
+            yield data
         async for message in self.stream:
-            if message.data:
-                yield message.data
+            if data := message.data:
+                yield data
 
 
 async def bulk_data(request: Request) -> Response:
@@ -143,7 +143,7 @@ async def _value(request: Request, path: str, wishes: Sequence[MediaRange]) -> R
     )
 
 
-async def _framed(opened: _Opened, parts: Parts) -> AsyncGenerator[bytes, None]:
+async def _framed(opened: _Opened, parts: Parts) -> AsyncGenerator[Buffer, None]:
     yield parts.begin(None)
     async for data in opened.data():
         yield data
@@ -204,13 +204,11 @@ async def _all(request: Request, wishes: Sequence[MediaRange], *, pixels_only: b
         # These are the values that the metadata is about: of all that is welcome, what is stored comes first.
         offers = [replace(offer, quality=1.0) for offer in offers]
     core: Core = request.app.state.core
-    syntaxes, qualities = acceptable(offers)
     call = core.retrieve.RetrieveAllBulkData(
         RetrieveAllBulkDataRequest(
             resource=resource_of(request),
             pixel_data_only=pixels_only,
-            acceptable_transfer_syntax_uids=syntaxes,
-            acceptable_qualities=qualities,
+            **acceptable(offers),
         ),
         metadata=call_metadata(request),
     )

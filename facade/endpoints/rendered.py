@@ -27,9 +27,9 @@ from facade.request.addresses import resource_of, urls_of
 from facade.request.catalogue import DOCUMENTS, MOVING, STILL
 from facade.request.ranges import content_range, range_of, still_wanted
 from facade.request.rendering import acceptable_media_types, covers, form_of, rendered_request, wants_envelope
-from facade.response.objects import Bare, Envelope, Objects, Parts, Run, body
+from facade.response.objects import Bare, Buffer, Envelope, Objects, Parts, Run, body, enveloped
 from facade.response.omissions import PARTIAL_CONTENT, partial_headers, status_of
-from facade.response.streaming import StreamedResponse
+from facade.response.streaming import BuffersResponse, StreamedResponse
 from facade.response.validators import cache_control, cached, known_tags
 from facade.serving.observe import call_metadata
 
@@ -170,10 +170,10 @@ async def _in_parts(request: Request, wanted: RetrieveRenderedRequest, wishes: l
         return await _sent(request, opened, _parts(request), 200)
     held, is_alone = await _one_image(opened)
     if is_alone:
-        whole = b"".join(run for batch in held for run in batch if isinstance(run, bytes))
+        whole: list[Buffer] = [run for batch in held for run in batch if isinstance(run, (bytes, memoryview))]
         headers = {"Content-Type": opened.head.media_type, "Cache-Control": cache_control(request), "Vary": "Accept"}
         headers |= {**_NOSNIFF, **partial_headers(opened.objects.omission)}
-        return Response(whole, status_of(opened.objects.omission), headers)
+        return BuffersResponse(whole, status_of(opened.objects.omission), headers)
     return await _sent(request, replace(opened, batches=_chained(held[1:], opened.batches)), _parts(request), 200)
 
 
@@ -191,7 +191,7 @@ async def _one_image(opened: "_Opened") -> tuple[list[list[Run]], bool]:
     heads = 0
     batch: list[Run] | None = opened.first
     while batch is not None:
-        heads += sum(not isinstance(run, bytes) for run in batch)
+        heads += sum(not isinstance(run, (bytes, memoryview)) for run in batch)
         if heads > 1:
             return held, False
         if (batch := await anext(opened.batches, None)) is not None:
@@ -277,9 +277,7 @@ async def _sent(
         said.setdefault("Content-Length", str(head.size_bytes))
     if is_one and opened.objects.complete and request.method != "HEAD":
         runs = [run for batch in [opened.first, *[batch async for batch in opened.batches]] for run in batch]
-        pieces = [envelope.data(run) if isinstance(run, bytes) else envelope.begin(run) for run in runs]
-        whole = b"".join([*pieces, envelope.end()])
-        return Response(whole, status, said | {"Content-Length": str(len(whole))})
+        return BuffersResponse([*enveloped(runs, envelope), envelope.end()], status, said)
     core: Core = request.app.state.core
     return StreamedResponse(
         body(opened.first, opened.batches, envelope),

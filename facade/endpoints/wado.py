@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from dicomstore.v1.resources_pb2 import ByteRange, ResourceRef
+from dicomstore.v1.resources_pb2 import ResourceRef
 from dicomstore.v1.retrieve_service_pb2 import RetrieveFramesRequest, RetrieveInstancesRequest
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,10 +35,8 @@ def instances_question(request: Request, resource: ResourceRef, offers: list[Off
     core: Core = request.app.state.core
     urls = urls_of(request)
 
-    def ask(syntaxes: list[str], qualities: list[float], part: ByteRange | None) -> AsyncGenerator[Any, None]:
-        wanted = RetrieveInstancesRequest(
-            resource=resource, acceptable_transfer_syntax_uids=syntaxes, acceptable_qualities=qualities, range=part
-        )
+    def ask(fields: dict[str, Any]) -> AsyncGenerator[Any, None]:
+        wanted = RetrieveInstancesRequest(resource=resource, **fields)
         return core.messages(core.retrieve.RetrieveInstances(wanted, metadata=call_metadata(request)))
 
     def locate(head: Any) -> str:
@@ -63,14 +61,8 @@ async def frames(request: Request) -> Response:
         resource.study_instance_uid, resource.series_instance_uid, resource.sop_instance_uid
     )
 
-    def ask(syntaxes: list[str], qualities: list[float], part: ByteRange | None) -> AsyncGenerator[Any, None]:
-        wanted = RetrieveFramesRequest(
-            instance=instance_of(resource),
-            frames=numbers,
-            acceptable_transfer_syntax_uids=syntaxes,
-            acceptable_qualities=qualities,
-            range=part,
-        )
+    def ask(fields: dict[str, Any]) -> AsyncGenerator[Any, None]:
+        wanted = RetrieveFramesRequest(instance=instance_of(resource), frames=numbers, **fields)
         return core.messages(core.retrieve.RetrieveFrames(wanted, metadata=call_metadata(request)))
 
     def locate(head: Any) -> str:

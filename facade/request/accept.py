@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
+from typing import Any
 
 from facade.request.catalogue import CATALOGUE, DICOM_JSON, DICOM_XML, Product, Resource, Shape, media_type_of
 
@@ -205,15 +207,20 @@ def offer_for(offers: Sequence[Offer], transfer_syntax: str) -> Offer | None:
     return next((offer for offer in offers if offer.covers(transfer_syntax)), None)
 
 
-def acceptable(offers: Sequence[Offer]) -> tuple[list[str], list[float]]:
-    """Return the transfer syntaxes of offers as the core takes them: best first, and a quality for each.
+def acceptable(offers: Sequence[Offer]) -> dict[str, Any]:
+    """Return the fields by which the core is told of offers: transfer syntaxes, best first, and a quality for each.
 
     What has the same quality is equally good, and the core takes what needs no re-encoding.
     """
     qualities: dict[str, float] = {}
     for offer in offers:
         qualities.setdefault(offer.transfer_syntax, offer.quality)
-    return list(qualities), list(qualities.values())
+    as_stored = [offer.only for offer in offers if offer.transfer_syntax == STORED]
+    return {
+        "acceptable_transfer_syntax_uids": list(qualities),
+        "acceptable_qualities": list(qualities.values()),
+        "acceptable_stored_transfer_syntax_uids": sorted(set(chain(*as_stored))) if all(as_stored) else [],
+    }
 
 
 def accepts_json(wishes: Iterable[MediaRange]) -> bool:

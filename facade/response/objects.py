@@ -4,7 +4,7 @@ The messages of RetrieveInstances and RetrieveFrames have pieces of the same sha
 """
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,11 +17,13 @@ from facade.multipart import MultipartWriter
 
 log = logging.getLogger(__name__)
 
-_LARGE_BYTES = 64 * 1024
 _MOST_ERRORS = 100
 
 Head = InstanceHead | FrameHead
-Run = Head | bytes
+Buffer = bytes | memoryview
+"""Bytes, or a view of those that the core has read: it never changes."""
+
+Run = Head | Buffer
 """What a stream consists of: a head for each object, then its bytes."""
 
 
@@ -58,7 +60,7 @@ class Objects:
                     self.omission.CopyFrom(message.omission)
                 batch: list[Run] = []
                 for piece in message.pieces:
-                    data = piece.data  # a copy each time it is asked for
+                    data = piece.data  # of a message a copy each time it is asked for
                     if piece.HasField("head"):
                         head, start = piece.head, len(batch)
                     if piece.HasField("failed"):
@@ -105,13 +107,13 @@ def _as_core_failure(failed: ItemError) -> CoreFailure:
 class Envelope(Protocol):
     """What objects are put in. Methods are called in the order of the objects."""
 
-    def begin(self, head: Any) -> bytes:
+    def begin(self, head: Any) -> Buffer:
         """Return what comes before the bytes of an object."""
 
-    def data(self, data: bytes) -> bytes:
+    def data(self, data: Buffer) -> Buffer:
         """Return what a run of bytes of the object becomes."""
 
-    def end(self) -> bytes:
+    def end(self) -> Buffer:
         """Return what comes after the last object."""
 
 
@@ -122,7 +124,7 @@ class Bare:
         """Return nothing."""
         return b""
 
-    def data(self, data: bytes) -> bytes:
+    def data(self, data: Buffer) -> Buffer:
         """Return the bytes."""
         return data
 
@@ -148,7 +150,7 @@ class Parts:
         """Return delimiter and headers."""
         return self._writer.begin(self._label(head), self._location(head))
 
-    def data(self, data: bytes) -> bytes:
+    def data(self, data: Buffer) -> Buffer:
         """Return the bytes."""
         return data
 
@@ -164,23 +166,19 @@ class Parts:
 
 async def body(
     first: list[Run], batches: AsyncGenerator[list[Run], None], envelope: Envelope
-) -> AsyncGenerator[bytes, None]:
-    """Yield the body; small things together, while large ones are not copied once more to be joined with them."""
+) -> AsyncGenerator[list[Buffer], None]:
+    """Yield the body: for each batch what is sent of it, in one go."""
     batch: list[Run] | None = first
     del first  # or it would be held until the response ends
     while batch is not None:
-        small: list[bytes] = []
-        for run in batch:
-            data = envelope.data(run) if isinstance(run, bytes) else envelope.begin(run)
-            if len(data) < _LARGE_BYTES:
-                small.append(data)
-                continue
-            if small:
-                yield b"".join(small)
-                small = []
-            yield data
-        if small:
-            yield b"".join(small)
+        if buffers := enveloped(batch, envelope):
+            yield buffers
         batch = await anext(batches, None)
     if end := envelope.end():
-        yield end
+        yield [end]
+
+
+def enveloped(batch: Iterable[Run], envelope: Envelope) -> list[Buffer]:
+    """Return what is sent of some runs."""
+    buffers = (envelope.data(run) if isinstance(run, (bytes, memoryview)) else envelope.begin(run) for run in batch)
+    return [buffer for buffer in buffers if buffer]

@@ -4,9 +4,9 @@ What the client accepts becomes a ranked list of transfer syntaxes; the core pic
 it is. Errors found before the first byte are clean statuses, and objects that are known to be unavailable then are left
 out of a response that has others, which says so (206). An object that fails afterwards breaks off the connection.
 
-An object that comes alone, without an envelope, has an entity tag and may be had in parts. Who asks with a condition,
-or with HEAD, or for the last bytes, is answered from the head of the object; its bytes are asked for afterwards, if
-they are wanted.
+An object that comes alone, without an envelope, has an entity tag and may be requested in parts. HEAD is answered from
+the heads of the objects, which is all that the core is then asked for. So is, at first, a request with a condition, or
+one for the last bytes; the bytes are requested afterwards, if they are wanted.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -18,19 +18,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from facade.channel import Core
-from facade.errors import CoreFailure, Refusal
-from facade.request.accept import STORED, Offer, acceptable, offer_for
+from facade.errors import CoreFailure
+from facade.request.accept import Offer, acceptable, offer_for
 from facade.request.catalogue import DICOM as DICOM_TYPE
-from facade.request.catalogue import OCTET_STREAM, ZIP, media_type_of
+from facade.request.catalogue import OCTET_STREAM, ZIP
 from facade.request.ranges import content_range, range_of, still_wanted
-from facade.response.objects import Bare, Envelope, Objects, Parts, Run, body
+from facade.response.objects import Bare, Envelope, Objects, Parts, Run, body, enveloped
 from facade.response.omissions import PARTIAL_CONTENT, partial_headers, status_of
-from facade.response.streaming import StreamedResponse
+from facade.response.streaming import BuffersResponse, StreamedResponse
 from facade.response.validators import Cached, cache_control, cached
 from facade.response.zip_archive import Archive
-
-_HEAD_ONLY = ByteRange(offset_bytes=0, length_bytes=1)
-"""The core can't be asked for a head alone; this is next to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,8 @@ class Question:
 
     offers: the forms it may be answered in, best first.
     count: number of objects, if that is known.
-    ask: begins the call: transfer syntaxes, their qualities, a range. A range is only asked for when `count` is 1.
+    ask: begins the call with these fields of the request: what is acceptable, `range`, `head_only`. A range is only
+        asked for when `count` is 1.
     locate: URL of one object by its head.
     name: of a file that the answer is saved to, without suffix.
     noun: what an object is, in the singular.
@@ -48,7 +46,7 @@ class Question:
     request: Request
     offers: Sequence[Offer]
     count: int | None
-    ask: Callable[[list[str], list[float], ByteRange | None], AsyncGenerator[Any, None]]
+    ask: Callable[[dict[str, Any]], AsyncGenerator[Any, None]]
     locate: Callable[[Any], str]
     name: str
     noun: str = "instance"
@@ -69,6 +67,7 @@ class _Opened:
     offer: Offer
     offers: Sequence[Offer]
     part: ByteRange | None
+    head_only: bool
 
     @property
     def head(self) -> Any:
@@ -89,10 +88,9 @@ async def answer(question: Question) -> Response:
     """Answer a question.
 
     Raises:
-        Refusal: 406, the stored form is none of those asked for.
         CoreFailure: as the core says; RANGE_NOT_SATISFIABLE.
     """
-    opened = await _open(question, _first_part(question))
+    opened = await _open(question, *_first_wish(question))
     if opened.offer.media_type == ZIP:
         return await _archived(question, opened)
     if opened.offer.multipart:
@@ -100,74 +98,55 @@ async def answer(question: Question) -> Response:
     return await _alone(question, opened)
 
 
-def _first_part(question: Question) -> ByteRange | None:
-    """Return the range to begin with."""
+def _first_wish(question: Question) -> tuple[ByteRange | None, bool]:
+    """Return the range to begin with, and whether heads are enough."""
     request = question.request
+    if request.method == "HEAD":
+        return None, True
     if not question.is_bare:
-        return None
+        return None, False
     wish = range_of(request)
-    if request.method == "HEAD" or "if-none-match" in request.headers or (wish and wish.needs_size):
-        return _HEAD_ONLY
-    return wish.as_asked() if wish else None
+    if "if-none-match" in request.headers or (wish and wish.needs_size):
+        return None, True
+    return wish.as_asked() if wish else None, False
 
 
-async def _open(question: Question, part: ByteRange | None) -> _Opened:
-    """Begin to retrieve: in the best form that can be had, which may be the second try if the first was "as stored".
-
-    The stored form may be welcome only in some transfer syntaxes, which the core can't be told.
-    """
-    offers = question.offers
-    while True:
-        objects, batches, first, part = await _begin(question, offers, part)
-        head = first[0]
-        assert not isinstance(head, bytes)
-        offer = offer_for(offers, head.transfer_syntax_uid)
-        if offer is not None:
-            return _Opened(objects, batches, first, offer, offers, part)
-        await batches.aclose()
-        offers = [each for each in offers if each.transfer_syntax != STORED]
-        if not offers:
-            raise Refusal(406, _unwanted(head.transfer_syntax_uid))
-
-
-async def _begin(
-    question: Question, offers: Sequence[Offer], part: ByteRange | None, *, is_repeated: bool = False
-) -> tuple[Objects, AsyncGenerator[list[Run], None], list[Run], ByteRange | None]:
+async def _open(
+    question: Question, part: ByteRange | None, head_only: bool = False, *, is_repeated: bool = False
+) -> _Opened:
     """Make a call of the core up to its first object. What it has no parts of, it is asked for as a whole.
 
     The core records damage that it finds, and chooses another form the next time if one is acceptable. So it is asked
     again if it finds damage before anything is sent.
     """
-    syntaxes, qualities = acceptable(offers)
-    objects = Objects(question.ask(syntaxes, qualities, part), question.request.state.request_id)
+    offers = question.offers
+    stream = question.ask({**acceptable(offers), "range": part, "head_only": head_only})
+    objects = Objects(stream, question.request.state.request_id)
     batches = objects.batches()
     try:
         first = await anext(batches, None)
     except CoreFailure as failure:
         if objects.has_found_damage and not is_repeated:
-            return await _begin(question, offers, part, is_repeated=True)
+            return await _open(question, part, head_only, is_repeated=True)
         if part is None or not _has_no_parts(failure):
             raise
-        return await _begin(question, offers, None)
+        return await _open(question, None)
     if objects.has_found_damage and not is_repeated:
         await batches.aclose()
-        return await _begin(question, offers, part, is_repeated=True)
-    if first is None:  # a study without instances is no study
-        raise CoreFailure("INTERNAL", "", "the stream has no objects")
-    return objects, batches, first, part
+        return await _open(question, part, head_only, is_repeated=True)
+    head: Any = first[0] if first else None
+    offer = offer_for(offers, head.transfer_syntax_uid) if head is not None else None
+    if offer is None:
+        await batches.aclose()
+        raise CoreFailure("INTERNAL", "", "the stream has no objects, or in a form that is not acceptable")
+    assert first is not None
+    return _Opened(objects, batches, first, offer, offers, part, head_only)
 
 
 def _has_no_parts(failure: CoreFailure) -> bool:
     """Say whether a range has no meaning, and may then be ignored (RFC 9110 section 14.2): re-encoded or empty."""
     return (failure.reason == "INVALID_FIELD" and failure.metadata.get("field") == "range") or (
         failure.reason == "RANGE_NOT_SATISFIABLE" and failure.metadata.get("size_bytes") == "0"
-    )
-
-
-def _unwanted(transfer_syntax: str) -> str:
-    return (
-        f"The resource is stored in transfer syntax {transfer_syntax} and can't be returned in any of those asked for. "
-        f"Possible are {media_type_of(transfer_syntax)} and transfer-syntax=*."
     )
 
 
@@ -208,10 +187,10 @@ async def _alone(question: Question, opened: _Opened) -> Response:
         if wish is not None and (part := wish.within(size_bytes)) is None:
             await opened.batches.aclose()
             raise CoreFailure("RANGE_NOT_SATISFIABLE", "", "", {"size_bytes": str(size_bytes)})
-    if request.method != "HEAD" and opened.part != _asked(opened, part):
+    if request.method != "HEAD" and (opened.head_only or opened.part != _asked(opened, part)):
         await opened.batches.aclose()
         opened = await _open(question, part)
-    if part is None or opened.part is None:
+    if part is None or (opened.part is None and not opened.head_only):
         return await _sent(question, opened, Bare(), headers)
     assert size_bytes is not None
     headers |= {"Content-Length": str(part.length_bytes), "Content-Range": content_range(part, size_bytes)}
@@ -248,14 +227,10 @@ def _validators(request: Request, opened: _Opened) -> Cached | None:
 async def _sent(question: Question, opened: _Opened, envelope: Envelope, headers: dict[str, str]) -> Response:
     """Answer with everything that is available. Small answers need not be streamed."""
     if question.request.method != "HEAD" and opened.objects.complete == question.count:
-        batches = [opened.first, *[batch async for batch in opened.batches]]
-        pieces = [
-            envelope.data(run) if isinstance(run, bytes) else envelope.begin(run) for batch in batches for run in batch
-        ]
-        whole = b"".join([*pieces, envelope.end()])
+        runs = [run for batch in [opened.first, *[batch async for batch in opened.batches]] for run in batch]
         omission = opened.objects.omission
-        said = {**headers, **partial_headers(omission, question.noun), "Content-Length": str(len(whole))}
-        return Response(whole, status_of(omission), said)
+        said = {**headers, **partial_headers(omission, question.noun)}
+        return BuffersResponse([*enveloped(runs, envelope), envelope.end()], status_of(omission), said)
     return await _streamed(question, opened, envelope, headers)
 
 

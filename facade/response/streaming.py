@@ -7,9 +7,10 @@ from contextlib import aclosing
 from typing import Any
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from facade.errors import CoreFailure
+from facade.serving.connections import BUFFERS
 from facade.timeouts import Patience
 
 log = logging.getLogger(__name__)
@@ -17,6 +18,33 @@ log = logging.getLogger(__name__)
 _CLIENT_GONE = "CLIENT_GONE"
 _UNCHECKED_BYTES = 256 << 10
 """Bytes sent before the event loop gets a turn, in which it notices that the client has closed the connection."""
+
+
+Chunk = bytes | memoryview | list[bytes | memoryview]
+"""What is sent in one go."""
+
+
+def body_message(scope: Scope, chunk: Chunk, *, more_body: bool) -> Message:
+    """Return the message that sends a part of a body."""
+    if isinstance(chunk, list) and BUFFERS in scope.get("extensions", ()):
+        return {"type": "http.response.body", "body": b"", "buffers": chunk, "more_body": more_body}
+    body = b"".join(chunk) if isinstance(chunk, list) else bytes(chunk)
+    return {"type": "http.response.body", "body": body, "more_body": more_body}
+
+
+class BuffersResponse(Response):
+    """A body whose parts are all there; it has a Content-Length."""
+
+    def __init__(self, buffers: list[bytes | memoryview], status_code: int, headers: Mapping[str, str]) -> None:
+        self.status_code = status_code
+        self.background = None
+        self.init_headers({**headers, "Content-Length": str(sum(map(len, buffers)))})
+        self._buffers = buffers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send(body_message(scope, self._buffers, more_body=False))
 
 
 class StreamedResponse(Response):
@@ -30,7 +58,7 @@ class StreamedResponse(Response):
 
     def __init__(
         self,
-        chunks: AsyncGenerator[bytes, None],
+        chunks: AsyncGenerator[Any, None],
         headers: Mapping[str, str],
         *,
         source: AsyncGenerator[Any, None],
@@ -49,13 +77,13 @@ class StreamedResponse(Response):
         # A generator that was never started does not close what it was given.
         async with aclosing(self._source), aclosing(self._chunks):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            if scope["method"] != "HEAD" and (problem := await self._send_chunks(receive, send)):
+            if scope["method"] != "HEAD" and (problem := await self._send_chunks(scope, receive, send)):
                 level = logging.INFO if problem == _CLIENT_GONE else logging.ERROR
                 log.log(level, "answer broken off reason=%s request_id=%s", problem, scope["state"]["request_id"])
                 return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_chunks(self, receive: Receive, send: Send) -> str:
+    async def _send_chunks(self, scope: Scope, receive: Receive, send: Send) -> str:
         """Send all chunks; return why not, if the client does not have them all."""
         gone = asyncio.create_task(_disconnect(receive))
         patience = Patience(self._idle_seconds)
@@ -65,8 +93,8 @@ class StreamedResponse(Response):
                 if gone.done():
                     return _CLIENT_GONE
                 with patience:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                unchecked += len(chunk)
+                    await send(body_message(scope, chunk, more_body=True))
+                unchecked += sum(map(len, chunk)) if isinstance(chunk, list) else len(chunk)
                 if unchecked >= _UNCHECKED_BYTES:
                     # Neither reading from the page cache nor writing to a closed socket suspends this task.
                     unchecked = 0

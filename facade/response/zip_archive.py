@@ -11,6 +11,7 @@ from typing import Any
 from dicomstore.v1.retrieve_service_pb2 import Omission
 
 from facade.errors import reason_name
+from facade.response.objects import Buffer
 
 ERRORS_NAME = "errors.txt"
 
@@ -21,9 +22,9 @@ class _Sink:
     """A file that can't be sought in; what is written is taken away again."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._pieces: list[Buffer] = []
 
-    def write(self, data: bytes, /) -> int:
+    def write(self, data: Buffer, /) -> int:
         self._pieces.append(data)
         return len(data)
 
@@ -33,7 +34,7 @@ class _Sink:
     def close(self) -> None:
         pass
 
-    def take(self) -> bytes:
+    def take(self) -> Buffer:
         pieces, self._pieces = self._pieces, []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -47,7 +48,7 @@ class Archive:
         self._zip = zipfile.ZipFile(self._sink, "w", zipfile.ZIP_STORED)
         self._member: Any = None
 
-    def begin(self, head: Any) -> bytes:
+    def begin(self, head: Any) -> Buffer:
         """End the member before and begin that of an instance."""
         self._end_member()
         name = f"{head.id.study_instance_uid}/{head.id.series_instance_uid}/{head.id.sop_instance_uid}.dcm"
@@ -55,12 +56,12 @@ class Archive:
         self._member = self._zip.open(_member(name), "w", force_zip64=not is_small)
         return self._sink.take()
 
-    def data(self, data: bytes) -> bytes:
+    def data(self, data: Buffer) -> Buffer:
         """Return a run of bytes of the instance, with its checksum taken."""
         self._member.write(data)
         return self._sink.take()
 
-    def end(self) -> bytes:
+    def end(self) -> Buffer:
         """Return the list of failures, if there are any, and the directory."""
         self._end_member()
         errors = self._omission.errors

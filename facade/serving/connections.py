@@ -6,35 +6,84 @@ waited for where it is read (`idle_seconds`).
 """
 
 import asyncio
+from collections import deque
 from typing import Any
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+BUFFERS = "dicomstore.buffers"
+"""ASGI extension: a message has a list of buffers in place of a body, so that they need not be joined."""
 
 HEAD_SECONDS = 30.0
 """For a connection to bring the head of its first request, and for each further head from its first byte."""
 
-_LARGE_BYTES = 64 * 1024
+_SMALL_BYTES = 64 * 1024
+"""Runs of a body that wait are joined if they are no more than this together."""
 
 MAX_HEAD_BYTES = 64 * 1024
 """Most bytes of a request line and headers."""
 
 
-class _Cycle(RequestResponseCycle):
-    """A request and its answer. Large chunks are not copied to put their frames around."""
+class _Exchange:
+    """A request and its response, without the copies that uvicorn makes.
+
+    uvicorn's own objects do everything else; they are told of what passes them by. Bodies of requests come as the runs
+    that the parser has cut out. Bodies of responses may come as `buffers` (the ASGI extension `BUFFERS`),
+    which are handed to the transport one by one.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._runs: deque[bytes] = deque()
+        self._run_bytes = 0
+
+    def take(self, run: bytes) -> None:
+        """Take a run of the request's body; stop reading if it is not read as fast."""
+        self._runs.append(run)
+        self._run_bytes += len(run)
+        if self._run_bytes > HIGH_WATER_LIMIT:
+            self._cycle.flow.pause_reading()
+        self._cycle.message_event.set()
+
+    async def receive(self) -> Any:
+        """Return the next run of the body, or that there are no more; small ones that wait are joined."""
+        if not self._runs or self._cycle.disconnected or self._cycle.response_complete:
+            message = await self._cycle.receive()
+            if not self._runs or message["type"] != "http.request":
+                return message
+        if self._run_bytes <= _SMALL_BYTES:
+            body = b"".join(self._runs)
+            self._runs.clear()
+        else:
+            body = self._runs.popleft()
+        self._run_bytes -= len(body)
+        return {"type": "http.request", "body": body, "more_body": bool(self._runs) or self._cycle.more_body}
 
     async def send(self, message: Any) -> None:
-        """Send a part of the answer."""
-        body = message.get("body", b"")
-        if len(body) < _LARGE_BYTES or not self.chunked_encoding or not message.get("more_body"):
-            await super().send(message)
+        """Send a part of the response."""
+        buffers = message.pop("buffers", None)
+        if buffers and self._cycle.scope["method"] != "HEAD":
+            await self._send_buffers(buffers)
+            if message["more_body"]:
+                return
+        await self._cycle.send(message)
+
+    async def _send_buffers(self, buffers: list[bytes | memoryview]) -> None:
+        cycle = self._cycle
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
             return
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if not self.disconnected:
-            self.transport.write(b"%x\r\n" % len(body))
-            self.transport.write(body)
-            self.transport.write(b"\r\n")
+        size = sum(map(len, buffers))
+        if cycle.chunked_encoding:
+            buffers = [b"%x\r\n" % size, *buffers, b"\r\n"]
+        elif size > cycle.expected_content_length:
+            raise RuntimeError("The response is longer than its Content-Length.")
+        else:
+            cycle.expected_content_length -= size
+        cycle.transport.writelines(buffers)
 
 
 class _Parser(httptools.HttpRequestParser):
@@ -63,8 +112,11 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.parser = _Parser(self)
-        application: Any = self.app
-        self._idle_seconds: float = application.state.settings.idle_seconds
+        self._application: Any = self.app
+        self._idle_seconds: float = self._application.state.settings.idle_seconds
+        self.app = self._serve
+        self._exchanges: dict[RequestResponseCycle, _Exchange] = {}  # those not begun, several if they are pipelined
+        self._exchange: _Exchange | None = None  # whose body is being received
         self._in_body = False
         self._in_request_line = False
         self._head_bytes = 0
@@ -112,7 +164,12 @@ class Connection(HttpToolsProtocol):
         self._end_head()
         self._in_body = True
         super().on_headers_complete()
-        self.cycle.__class__ = _Cycle  # uvicorn has no way to say which class to make; it has not begun yet
+        self._exchange = self._exchanges[self.cycle] = _Exchange(self.cycle)
+
+    def on_body(self, body: bytes) -> None:
+        """A run of the body is there."""
+        if not self.offers_upgrade and not self.cycle.response_complete and self._exchange is not None:
+            self._exchange.take(body)
 
     def on_message_complete(self) -> None:
         """The body, if there is one, is there."""
@@ -131,6 +188,12 @@ class Connection(HttpToolsProtocol):
         """The peer has read most of what was written."""
         super().resume_writing()
         self._end_stall()
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        """Let the application serve a request; uvicorn passes the methods of the request's cycle."""
+        exchange = self._exchanges.pop(send.__self__)
+        scope["extensions"] = {BUFFERS: {}}
+        await self._application(scope, exchange.receive, exchange.send)
 
     def _with_ascii_line(self, data: bytes) -> bytes:
         """Percent-encode what is not ASCII in a request line: curl sends it as typed, and the parser refuses it.

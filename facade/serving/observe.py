@@ -51,7 +51,7 @@ class Observe:
                 if scope["path"].startswith(_VERSIONED):
                     headers["api-supported-versions"] = SUPPORTED
             elif message["type"] == "http.response.body":
-                sent_bytes += len(message.get("body", b""))
+                sent_bytes += len(message.get("body", b"")) + sum(map(len, message.get("buffers", ())))
             await send(message)
 
         try:

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
+from server.model.buffer import Buffer
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 
@@ -25,7 +26,7 @@ class BlobWriter(Protocol):
         """CRC-32C of all that was written."""
         ...
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Buffer) -> None:
         """Append `data`. Returns when the store has taken it, which is the caller's back-pressure.
 
         Raises:
@@ -70,7 +71,7 @@ class BlobStore(Protocol):
         length: int | None = None,
         piece_bytes: Callable[[], int] = most_piece_bytes,
         crc32c: int | None = None,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncIterator[Buffer]:
         """Yield the bytes from `offset`, `length` of them or to the end, in pieces of at most `piece_bytes()`.
 
         That is asked before each piece, and says at most `MOST_PIECE_BYTES`.

@@ -14,6 +14,9 @@ from dicomstore.v1 import retrieve_service_pb2 as retrieve
 from dicomstore.v1 import store_service_pb2 as store
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from server.domain.retrieve import transfer_syntax_choice
+from server.domain.retrieve.omission import Omission
+from server.domain.retrieve.transfer_syntax_choice import Acceptable
 from server.domain.search.query_tags import WantedTag
 from server.domain.store.receive import Failed, Stored, StoreResult
 from server.model.change import Change
@@ -126,6 +129,24 @@ def retrieval_error(stored: StoredInstance, error: DicomStoreError) -> resources
         series_instance_uid=stored.id.series,
         sop_instance_uid=stored.id.instance,
         sop_class_uid=stored.sop_class_uid,
+    )
+
+
+def omission(value: Omission) -> retrieve.Omission:
+    """Return what a response leaves out."""
+    return retrieve.Omission(
+        count=value.count, errors=[retrieval_error(stored, error) for stored, error in value.errors]
+    )
+
+
+def acceptable(
+    request: "retrieve.RetrieveInstancesRequest | retrieve.RetrieveFramesRequest | retrieve.RetrieveAllBulkDataRequest",
+) -> Acceptable:
+    """Return what a request accepts. Raises InvalidRequest (INVALID_FIELD): not one quality for each."""
+    return transfer_syntax_choice.acceptable(
+        request.acceptable_transfer_syntax_uids,
+        request.acceptable_qualities,
+        request.acceptable_stored_transfer_syntax_uids,
     )
 
 

@@ -1,15 +1,12 @@
 """RetrieveRendered: between its messages and what the domain understands."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from typing import TypeVar
 
 from dicomstore.v1 import retrieve_service_pb2 as pb
 
-from server.domain.render.rendered import Item
-from server.domain.render.request import Annotation, NotRendered, OpenRendered, RenderedRequest, WindowWish
-from server.domain.retrieve.omission import Omission
-from server.model.errors import DicomStoreError, InvalidRequest, Reason
+from server.domain.render.request import Annotation, OpenRendered, RenderedRequest, WindowWish
+from server.model.errors import InvalidRequest, Reason
 from server.model.rendering import IccProfile, Viewport, WindowFunction
 from server.rpc import convert
 
@@ -60,51 +57,8 @@ def rendered_request(request: pb.RetrieveRenderedRequest) -> RenderedRequest:
     )
 
 
-def omission_message(omission: Omission) -> pb.Omission:
-    """Return what a response leaves out as a message."""
-    return pb.Omission(
-        count=omission.count, errors=[convert.retrieval_error(stored, error) for stored, error in omission.errors]
-    )
-
-
-async def rendered_messages(items: AsyncGenerator[Item]) -> AsyncIterator[pb.RetrieveRenderedResponse]:
-    """Yield the pieces of all items, each in a message of its own: who makes a picture takes longer than a message."""
-    async with aclosing(items):
-        async for item in items:
-            if isinstance(item, Omission):
-                yield pb.RetrieveRenderedResponse(omission=omission_message(item))
-                continue
-            if isinstance(item, NotRendered):
-                failed = convert.retrieval_error(item.stored, item.error)
-                yield pb.RetrieveRenderedResponse(pieces=[pb.RenderedPiece(failed=failed)])
-                continue
-            async with aclosing(item.chunks):
-                async for piece in _pieces(item):
-                    yield pb.RetrieveRenderedResponse(pieces=[piece])
-
-
-async def _pieces(item: OpenRendered) -> AsyncIterator[pb.RenderedPiece]:
-    """Yield the pieces of an item: `head` in the first, `last` or `failed` in the last."""
-    piece = pb.RenderedPiece(head=_head(item))
-    try:
-        async for chunk in item.chunks:
-            for start in range(0, len(chunk), _MOST_BYTES):
-                if piece.data:
-                    yield piece
-                    piece = pb.RenderedPiece()
-                piece.data = chunk[start : start + _MOST_BYTES]
-    except DicomStoreError as error:
-        piece.ClearField("data")
-        piece.failed.CopyFrom(convert.retrieval_error(item.stored, error))
-    else:
-        piece.last = True
-    yield piece
-
-
-_MOST_BYTES = 1 << 20
-
-
-def _head(item: OpenRendered) -> pb.RenderedHead:
+def rendered_head(item: OpenRendered) -> pb.RenderedHead:
+    """Return the facts about an item."""
     head = pb.RenderedHead(
         id=convert.instance_id(item.stored.id),
         frame=item.frame,

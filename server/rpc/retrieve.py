@@ -1,28 +1,21 @@
-"""RetrieveService: packs pieces into messages. Small items share a message, large ones take several."""
+"""RetrieveService."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from dicomstore.v1 import retrieve_service_pb2 as pb
 from dicomstore.v1 import retrieve_service_pb2_grpc
 
 from server.domain.flow.response_budget import Pace
 from server.domain.render.rendered import RetrieveRendered
-from server.domain.retrieve.all_bulk_data import BulkItem, FailedBulkItem, RetrieveAllBulkData
+from server.domain.retrieve.all_bulk_data import OpenBulkItem, RetrieveAllBulkData
 from server.domain.retrieve.bulk_data import RetrieveBulkData
-from server.domain.retrieve.frames import FailedFrame, OpenFrame, RetrieveFrames
-from server.domain.retrieve.instances import FailedInstance, OpenInstance, RetrieveInstances
+from server.domain.retrieve.frames import OpenFrame, RetrieveFrames
+from server.domain.retrieve.instances import OpenInstance, RetrieveInstances
 from server.domain.retrieve.metadata import OpenMetadata, RetrieveMetadata
-from server.domain.retrieve.omission import Omission
-from server.model.errors import DicomStoreError
 from server.rpc import convert
 from server.rpc.interceptors.call_context import Context
-from server.rpc.rendered import omission_message, rendered_messages, rendered_request
-
-_PIECE_BYTES = 200  # about what a piece needs besides its data
-
-_Fields = dict[str, Any]
+from server.rpc.pieces import Piece, Pieces, in_pieces
+from server.rpc.rendered import rendered_head, rendered_request
 
 
 class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
@@ -47,9 +40,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         self._rendered = rendered
         self._pace = pace
 
-    async def RetrieveInstances(
-        self, request: pb.RetrieveInstancesRequest, context: Context
-    ) -> AsyncIterator[pb.RetrieveInstancesResponse]:
+    def RetrieveInstances(self, request: pb.RetrieveInstancesRequest, context: Context) -> AsyncGenerator[Pieces]:
         """See the contract."""
         resource = request.resource
         opened = self._instances.open(
@@ -57,19 +48,13 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             study=resource.study_instance_uid,
             series=resource.series_instance_uid,
             instance=resource.sop_instance_uid,
-            acceptable=request.acceptable_transfer_syntax_uids,
-            qualities=request.acceptable_qualities,
-            offset=request.range.offset_bytes,
-            length=request.range.length_bytes or None,
+            acceptable=convert.acceptable(request),
+            offset=0 if request.head_only else request.range.offset_bytes,
+            length=None if request.head_only else request.range.length_bytes or None,
         )
-        with self._pace.answering():
-            async with aclosing(opened):
-                async for message in self._packed(opened, _instance_pieces, pb.RetrieveInstancesResponse):
-                    yield message
+        return in_pieces(opened, _instance_head, self._pace, head_only=request.head_only)
 
-    async def RetrieveFrames(
-        self, request: pb.RetrieveFramesRequest, context: Context
-    ) -> AsyncIterator[pb.RetrieveFramesResponse]:
+    def RetrieveFrames(self, request: pb.RetrieveFramesRequest, context: Context) -> AsyncGenerator[Pieces]:
         """See the contract."""
         instance = request.instance
         opened = self._frames.open(
@@ -78,19 +63,14 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             series=instance.series_instance_uid,
             instance=instance.sop_instance_uid,
             frames=request.frames,
-            acceptable=request.acceptable_transfer_syntax_uids,
-            qualities=request.acceptable_qualities,
-            offset=request.range.offset_bytes,
-            length=request.range.length_bytes or None,
+            acceptable=convert.acceptable(request),
+            offset=0 if request.head_only else request.range.offset_bytes,
+            length=None if request.head_only else request.range.length_bytes or None,
+            head_only=request.head_only,
         )
-        with self._pace.answering():
-            async with aclosing(opened):
-                async for message in self._packed(opened, _frame_pieces, pb.RetrieveFramesResponse):
-                    yield message
+        return in_pieces(opened, _frame_head, self._pace, head_only=request.head_only)
 
-    async def RetrieveBulkData(
-        self, request: pb.RetrieveBulkDataRequest, context: Context
-    ) -> AsyncIterator[pb.RetrieveBulkDataResponse]:
+    async def RetrieveBulkData(self, request: pb.RetrieveBulkDataRequest, context: Context) -> AsyncIterator[Piece]:
         """See the contract."""
         instance = request.instance
         opened = await self._bulk_data.open(
@@ -112,18 +92,16 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         if opened.length is not None and opened.length != opened.size_bytes:
             head.range.offset_bytes = opened.offset
             head.range.length_bytes = opened.length
-        message = pb.RetrieveBulkDataResponse(head=head)
+        piece = Piece(head)
         with self._pace.answering():
             async for chunk in opened.chunks:
-                message.data = chunk
-                yield message
-                message = pb.RetrieveBulkDataResponse()
-            if message.HasField("head"):
-                yield message
+                piece.data = chunk
+                yield piece
+                piece = Piece()
+            if piece.head is not None:
+                yield piece
 
-    async def RetrieveAllBulkData(
-        self, request: pb.RetrieveAllBulkDataRequest, context: Context
-    ) -> AsyncIterator[pb.RetrieveAllBulkDataResponse]:
+    def RetrieveAllBulkData(self, request: pb.RetrieveAllBulkDataRequest, context: Context) -> AsyncGenerator[Pieces]:
         """See the contract."""
         resource = request.resource
         opened = self._all_bulk_data.open(
@@ -132,13 +110,9 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             series=resource.series_instance_uid,
             instance=resource.sop_instance_uid,
             pixels_only=request.pixel_data_only,
-            acceptable=request.acceptable_transfer_syntax_uids,
-            qualities=request.acceptable_qualities,
+            acceptable=convert.acceptable(request),
         )
-        with self._pace.answering():
-            async with aclosing(opened):
-                async for message in self._packed(opened, _bulk_pieces, pb.RetrieveAllBulkDataResponse):
-                    yield message
+        return in_pieces(opened, _bulk_data_head, self._pace)
 
     async def RetrieveMetadata(
         self, request: pb.RetrieveMetadataRequest, context: Context
@@ -160,14 +134,10 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             async for message in self._metadata_messages(opened):
                 yield message
 
-    async def RetrieveRendered(
-        self, request: pb.RetrieveRenderedRequest, context: Context
-    ) -> AsyncIterator[pb.RetrieveRenderedResponse]:
+    def RetrieveRendered(self, request: pb.RetrieveRenderedRequest, context: Context) -> AsyncGenerator[Pieces]:
         """See the contract."""
         opened = self._rendered.open(rendered_request(request))
-        with self._pace.answering():
-            async for message in rendered_messages(opened):
-                yield message
+        return in_pieces(opened, rendered_head, self._pace, one_by_one=True)
 
     async def _metadata_messages(self, opened: OpenMetadata) -> AsyncIterator[pb.RetrieveMetadataResponse]:
         message = pb.RetrieveMetadataResponse(state=convert.state(opened.state))
@@ -185,113 +155,34 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         if size or message.HasField("state"):
             yield message
 
-    async def _packed(
-        self,
-        items: AsyncIterator[Any],
-        pieces_of: Callable[[Any], AsyncIterator[_Fields]],
-        new_message: Callable[[], Any],
-    ) -> AsyncIterator[Any]:
-        """Yield messages with the pieces of all items, as many in one as fit."""
-        message, size = new_message(), 0
-        async for item in items:
-            if isinstance(item, Omission):  # it comes first
-                message.omission.CopyFrom(omission_message(item))
-                continue
-            async for fields in pieces_of(item):
-                data = fields.get("data", b"")
-                if size and size + len(data) > self._pace.piece_bytes():
-                    yield message
-                    message, size = new_message(), 0
-                message.pieces.add(**fields)
-                size += len(data) + _PIECE_BYTES
-        if size:
-            yield message
 
-
-async def _instance_pieces(item: OpenInstance | FailedInstance) -> AsyncIterator[_Fields]:
-    """Yield the fields of an instance's pieces; one with `head` first, one with `last` or `failed` at the end.
-
-    Fields instead of messages: bytes are copied whenever a message is put into another.
-    """
-    if isinstance(item, FailedInstance):
-        yield {"failed": convert.retrieval_error(item.stored, item.error)}
-        return
+def _instance_head(item: OpenInstance) -> pb.InstanceHead:
     stored = item.stored
-    fields: _Fields = {
-        "head": pb.InstanceHead(
-            id=convert.instance_id(stored.id),
-            sop_class_uid=stored.sop_class_uid,
-            version=stored.version,
-            transfer_syntax_uid=item.transfer_syntax_uid,
-            size_bytes=item.size_bytes,
-        )
-    }
-    try:
-        async for chunk in item.chunks:
-            if "data" in fields:
-                yield fields
-                fields = {}
-            fields["data"] = chunk
-    except DicomStoreError as error:
-        fields.pop("data", None)
-        fields["failed"] = convert.retrieval_error(stored, error)
-    else:
-        fields["last"] = True
-    yield fields
+    return pb.InstanceHead(
+        id=convert.instance_id(stored.id),
+        sop_class_uid=stored.sop_class_uid,
+        version=stored.version,
+        transfer_syntax_uid=item.transfer_syntax_uid,
+        size_bytes=item.size_bytes,
+    )
 
 
-async def _frame_pieces(frame: OpenFrame | FailedFrame) -> AsyncIterator[_Fields]:
-    """Yield the fields of a frame's pieces; one with `head` first, one with `last` or `failed` at the end."""
-    if isinstance(frame, FailedFrame):
-        yield {"failed": convert.retrieval_error(frame.stored, frame.error)}
-        return
-    fields: _Fields = {
-        "head": pb.FrameHead(
-            frame=frame.number,
-            transfer_syntax_uid=frame.transfer_syntax_uid,
-            size_bytes=frame.size_bytes,
-            version=frame.stored.version,
-        )
-    }
-    try:
-        async for chunk in frame.chunks:
-            if "data" in fields:
-                yield fields
-                fields = {}
-            fields["data"] = chunk
-    except DicomStoreError as error:
-        fields.pop("data", None)
-        fields["failed"] = convert.retrieval_error(frame.stored, error)
-    else:
-        fields["last"] = True
-    yield fields
+def _frame_head(item: OpenFrame) -> pb.FrameHead:
+    return pb.FrameHead(
+        frame=item.number,
+        transfer_syntax_uid=item.transfer_syntax_uid,
+        size_bytes=item.size_bytes,
+        version=item.stored.version,
+    )
 
 
-async def _bulk_pieces(item: BulkItem) -> AsyncIterator[_Fields]:
-    """Yield the fields of a value's pieces; one with `head` first, one with `last` or `failed` at the end."""
-    if isinstance(item, FailedBulkItem):
-        yield {"failed": convert.retrieval_error(item.stored, item.error)}
-        return
-    fields: _Fields = {
-        "head": pb.BulkDataItemHead(
-            id=convert.instance_id(item.stored.id),
-            path=item.path,
-            frame=item.frame,
-            vr=item.vr,
-            transfer_syntax_uid=item.transfer_syntax_uid,
-            size_bytes=item.size_bytes,
-            version=item.stored.version,
-        )
-    }
-    try:
-        async for chunk in item.chunks:
-            if "data" in fields:
-                yield fields
-                fields = {}
-            fields["data"] = chunk
-    except DicomStoreError as error:
-        fields.pop("data", None)
-        fields["failed"] = convert.retrieval_error(item.stored, error)
-    else:
-        fields["last"] = True
-    yield fields
+def _bulk_data_head(item: OpenBulkItem) -> pb.BulkDataItemHead:
+    return pb.BulkDataItemHead(
+        id=convert.instance_id(item.stored.id),
+        path=item.path,
+        frame=item.frame,
+        vr=item.vr,
+        transfer_syntax_uid=item.transfer_syntax_uid,
+        size_bytes=item.size_bytes,
+        version=item.stored.version,
+    )

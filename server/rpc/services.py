@@ -17,7 +17,6 @@ from dicomstore.v1 import (
     partition_service_pb2,
     partition_service_pb2_grpc,
     retrieve_service_pb2,
-    retrieve_service_pb2_grpc,
     search_service_pb2,
     search_service_pb2_grpc,
     store_service_pb2,
@@ -31,6 +30,7 @@ from server.rpc.delete import DeleteServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.operations import OperationServicer
 from server.rpc.partition import PartitionServicer
+from server.rpc.pieces import add_service
 from server.rpc.retrieve import RetrieveServicer
 from server.rpc.search import SearchServicer
 from server.rpc.store import StoreServicer
@@ -70,7 +70,7 @@ class Services:
     def register(self, server: Any) -> None:
         """Add them to a server."""
         store_service_pb2_grpc.add_StoreServiceServicer_to_server(self.store, server)
-        retrieve_service_pb2_grpc.add_RetrieveServiceServicer_to_server(self.retrieve, server)
+        add_service(retrieve_service_pb2.DESCRIPTOR.services_by_name["RetrieveService"], self.retrieve, server)
         search_service_pb2_grpc.add_SearchServiceServicer_to_server(self.search, server)
         delete_service_pb2_grpc.add_DeleteServiceServicer_to_server(self.delete, server)
         change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import google_crc32c
 import pytest
+from crc32c import crc32c as crc32c_of
 
 from server.model.errors import DataLoss, Reason
 from server.model.ids import PartitionName
@@ -82,7 +82,7 @@ class BlobStoreContract:
     ) -> None:
         body = random.Random(size).randbytes(size)
         locator = await put(store, body)
-        crc32c = google_crc32c.value(body) if knows_crc32c else None
+        crc32c = crc32c_of(body) if knows_crc32c else None
         for changed in (0, 65_535, 70_100, 131_072, size - 1):
             flip(body, changed)
             block = changed // 65_536 * 65_536
@@ -211,7 +211,7 @@ class BlobStoreContract:
         reader = store.read(locator)
         first = await anext(reader)
         await store.delete([locator])
-        assert first + b"".join([piece async for piece in reader]) == body
+        assert b"".join([first, *[piece async for piece in reader]]) == body
 
     async def test_many_writers_at_once_do_not_mix(self, store: BlobStore) -> None:
         bodies = [bytes([i]) * (300_000 + i) for i in range(20)]
@@ -267,9 +267,9 @@ class BlobStoreContract:
         async with store.open_write() as writer:
             for start in range(0, size, 100_000):
                 await writer.write(body[start : start + 100_000])
-            assert writer.crc32c == google_crc32c.value(body)
+            assert writer.crc32c == crc32c_of(body)
             locator = await writer.commit(RECEIPT)
-        assert await store.receipt(locator) == (RECEIPT, google_crc32c.value(body))
+        assert await store.receipt(locator) == (RECEIPT, crc32c_of(body))
         assert await get(store, locator) == body
 
     async def test_an_unknown_blob_has_no_receipt(self, store: BlobStore) -> None:

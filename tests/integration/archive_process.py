@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
+from crc32c import crc32c as crc32c_of
 
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
@@ -187,7 +187,7 @@ class _Worker:
         crc = 0
         try:
             async for piece in self._blobs.read(locator):
-                crc = google_crc32c.extend(crc, piece)
+                crc = crc32c_of(piece, crc)
         except DicomStoreError:
             return None
         return crc
@@ -206,7 +206,7 @@ class _Worker:
         pixels = self._chance.randbytes(self._chance.choice(SIZES))
         image = {"frames": [pixels], "Rows": len(pixels) // 100, "Columns": 100}
         body = part10(SOPInstanceUID=uid, StudyInstanceUID="1.2", SeriesInstanceUID="1.2.1", **image)
-        checksum = google_crc32c.value(body)
+        checksum = crc32c_of(body)
         self._tell(("storing", (uid, checksum)))
         target = await self._store.target(
             partition="", expected_study="", create_partition=False, mode=ValidationMode.LENIENT

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import google_crc32c
 import pytest
+from crc32c import crc32c as crc32c_of
 
 from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.blobs.segment_files import sparse_segments
@@ -88,7 +88,7 @@ class Archive:
                 sop_class_uid="1.2",
                 transfer_syntax_uid="1.2.840.10008.1.2.1",
                 size_bytes=len(body),
-                crc32c=google_crc32c.value(body),
+                crc32c=crc32c_of(body),
                 locator=locator,
                 dicom_json=b"{}",
                 study=NOTHING,

@@ -360,3 +360,39 @@ async def test_bulk_data_that_is_not_there(core: CoreClient) -> None:
     [stored] = await core.stored(part10())
     request = pb.RetrieveBulkDataRequest(instance=id_of(stored), path="7FE00010")
     assert await stream_reason(core.retrieve_stub.RetrieveBulkData(request)) == "BULK_DATA_NOT_FOUND"
+
+
+async def test_heads_alone_are_sent_without_bytes_and_without_ranges(core: CoreClient) -> None:
+    study = new_uid()
+    bodies = [part10(StudyInstanceUID=study) for _ in range(3)]
+    stored = await core.stored(*bodies)
+    found = await core.retrieve(Ref(study_instance_uid=study), head_only=True)
+    assert [(head.size_bytes, data) for head, data in found] == [(len(body), b"") for body in bodies]
+    [(head, data)] = await core.retrieve(ref_of(stored[0]), head_only=True, range=Range(offset_bytes=1 << 40))
+    assert (head.id, head.size_bytes, data) == (stored[0].id, len(bodies[0]), b"")
+
+
+async def test_the_head_of_a_frame_has_its_size_even_if_it_is_in_several_fragments(core: CoreClient) -> None:
+    frame = [random.randbytes(70_000), random.randbytes(70_000)]
+    body = part10(transfer_syntax=JPEG_BASELINE, fragments=[frame])
+    [stored] = await core.stored(body)
+    request = pb.RetrieveFramesRequest(instance=id_of(stored), frames=[1], head_only=True)
+    [message] = [message async for message in core.retrieve_stub.RetrieveFrames(request)]
+    [piece] = message.pieces
+    assert (piece.head.size_bytes, piece.data, piece.last) == (140_000, b"", True)
+
+
+async def test_the_stored_form_is_sent_only_in_transfer_syntaxes_that_are_accepted_as_such(core: CoreClient) -> None:
+    study = new_uid()
+    little, implicit = (
+        part10(StudyInstanceUID=study, transfer_syntax=syntax) for syntax in (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+    )
+    [first, second] = await core.stored(little, implicit)
+    only = {"acceptable_stored_transfer_syntax_uids": [EXPLICIT_LITTLE]}
+    [(head, data)] = await core.retrieve(ref_of(first), "*", **only)
+    assert (head.transfer_syntax_uid, data) == (EXPLICIT_LITTLE, little)
+    assert await retrieval_reason(core, ref_of(second), "*", **only) == "NOT_ACCEPTABLE_TRANSFER_SYNTAX"
+    [(head, _)] = await core.retrieve(ref_of(second), "*", EXPLICIT_LITTLE, **only)
+    assert head.transfer_syntax_uid == EXPLICIT_LITTLE
+    found = await core.retrieve(Ref(study_instance_uid=study), "*", **only)
+    assert [type(head).__name__ for head, _ in found] == ["ItemError", "InstanceHead"]

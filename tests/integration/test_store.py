@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import pytest
+from crc32c import crc32c as crc32c_of
 from dicomstore.v1 import errors_pb2
 from dicomstore.v1 import store_service_pb2 as pb
 
@@ -206,7 +206,7 @@ async def test_an_empty_patient_id_is_stored_with_a_finding_and_refused_when_str
 
 async def test_a_checksum_that_does_not_match_fails_the_item(core: CoreClient) -> None:
     body = part10()
-    good, bad = google_crc32c.value(body), google_crc32c.value(body) ^ 1
+    good, bad = crc32c_of(body), crc32c_of(body) ^ 1
     outcomes = await core.send(
         [
             Request(

@@ -8,7 +8,9 @@ from array import array
 from collections.abc import Sequence
 from functools import cache
 
-import google_crc32c
+from crc32c import crc32c as crc32c_of
+
+from server.model.buffer import Buffer
 
 BLOCK_BYTES = 64 << 10
 _POLYNOMIAL = 0x82F63B78  # Castagnoli, reflected
@@ -25,20 +27,20 @@ class Checksums:
         self._current = 0
         self._current_bytes = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: Buffer) -> None:
         """Take the next bytes."""
         if self._current_bytes + len(data) < BLOCK_BYTES:
-            self._current = google_crc32c.extend(self._current, data)
+            self._current = crc32c_of(data, self._current)
             self._current_bytes += len(data)
             return
-        end = BLOCK_BYTES - self._current_bytes
-        self.blocks.append(google_crc32c.extend(self._current, data[:end]))
-        start = end
-        while start + BLOCK_BYTES <= len(data):
-            self.blocks.append(google_crc32c.value(data[start : start + BLOCK_BYTES]))
+        view = memoryview(data)  # a slice of it is no copy
+        start = BLOCK_BYTES - self._current_bytes
+        self.blocks.append(crc32c_of(view[:start], self._current))
+        while start + BLOCK_BYTES <= len(view):
+            self.blocks.append(crc32c_of(view[start : start + BLOCK_BYTES]))
             start += BLOCK_BYTES
-        self._current = google_crc32c.value(data[start:])
-        self._current_bytes = len(data) - start
+        self._current = crc32c_of(view[start:])
+        self._current_bytes = len(view) - start
 
     @property
     def all_blocks(self) -> list[int]:

@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 
-import google_crc32c
+from crc32c import crc32c as crc32c_of
 
 from server.adapters.blobs.archive_records.quarantine import Quarantine
 from server.adapters.blobs.checksum_cache import KeptBlocks
@@ -60,6 +60,7 @@ from server.adapters.blobs.records import (
     unknown_receipt,
 )
 from server.adapters.blobs.uncached_reads import read_past_cache
+from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError
 from server.model.ids import DEFAULT_PARTITION
 from server.model.instance import Locator
@@ -155,7 +156,7 @@ class FileBlobs:
         length: int | None = None,
         piece_bytes: Callable[[], int] = most_piece_bytes,
         crc32c: int | None = None,
-    ) -> AsyncGenerator[bytes]:
+    ) -> AsyncGenerator[Buffer]:
         """See the port."""
         with await self._opened(locator) as file:
             fd = file.fileno()
@@ -321,14 +322,14 @@ class FileWriter:
         self._store = store
         self._name = name
         self._checksums = checksums
-        self._gathered: list[bytes] = []
+        self._gathered: list[Buffer] = []
         self._gathered_bytes = 0
         self._allowed_bytes = 0
         self._end = 0
         self._fd = -1
         self._handed_out = False
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Buffer) -> None:
         """See `BlobWriter`."""
         self._gathered.append(data)
         self._gathered_bytes += len(data)
@@ -399,7 +400,7 @@ class _FileBlobWriter:
         """See the port."""
         return self._checksums.whole
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Buffer) -> None:
         """See the port."""
         self._checksums.update(data)
         await self._file.write(data)
@@ -411,7 +412,7 @@ class _FileBlobWriter:
 
 def _foot(length: int) -> bytes:
     facts = _FOOT.pack(_MARK, length)
-    check: int = google_crc32c.value(facts)
+    check: int = crc32c_of(facts)
     return facts + check.to_bytes(4, "little")
 
 
@@ -484,7 +485,7 @@ def _find_blocks(file: FileIO, crc32c: int | None) -> Blocks:
     return Blocks(length, crc32c, array("I", checksums.all_blocks))
 
 
-def _read_verified(file: FileIO, found: Blocks, offset: int, length: int) -> bytes:
+def _read_verified(file: FileIO, found: Blocks, offset: int, length: int) -> memoryview:
     data = read_verified(lambda size, start: memoryview(os.pread(file.fileno(), size, start)), 0, found, offset, length)
     assert data is not None, "a blocking read always returns data"
     return data

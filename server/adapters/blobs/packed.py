@@ -45,6 +45,7 @@ from server.adapters.blobs.segment_files.segments import (
 )
 from server.adapters.blobs.segment_files.sparse_segments import SparseSegments
 from server.adapters.blobs.uncached_reads import read_past_cache
+from server.model.buffer import Buffer
 from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
 from server.model.receipt import Receipt
@@ -171,7 +172,7 @@ class PackedBlobs:
         length: int | None = None,
         piece_bytes: Callable[[], int] = most_piece_bytes,
         crc32c: int | None = None,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncIterator[Buffer]:
         """See the port."""
         record = record_of(locator)
         if record is None:
@@ -326,7 +327,7 @@ class _Writer:
         self._allowance = allowance
         self._small_bytes = small_bytes
         self._resources = resources
-        self._gathered: list[bytes] = []
+        self._gathered: list[Buffer] = []
         self._gathered_bytes = 0
         self._file: FileWriter | None = None
         self._checksums = Checksums()
@@ -336,7 +337,7 @@ class _Writer:
         """See the port."""
         return self._checksums.whole
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Buffer) -> None:
         """See the port."""
         self._checksums.update(data)
         if self._file is None:

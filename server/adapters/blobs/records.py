@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import google_crc32c
+from crc32c import crc32c as crc32c_of
 
 from server.adapters.blobs.checksums import BLOCK_BYTES, combined
 from server.model.errors import DataLoss, Reason
@@ -71,14 +71,14 @@ def trailer(receipt: Receipt, blocks: Sequence[int], length: int) -> bytes:
     time = (receipt.time - _EPOCH) // _MICROSECOND
     facts = _FACTS.pack(time, receipt.version, receipt.partition.encode("ascii"), combined(blocks, length))
     facts += struct.pack(f"<{len(blocks)}I", *blocks)
-    check: int = google_crc32c.value(facts)
+    check: int = crc32c_of(facts)
     return facts + check.to_bytes(_CHECK_BYTES, "little")
 
 
 def parse_trailer(data: bytes, length: int) -> Trailer | None:
     """Return what the trailer of a blob of `length` bytes says; None if it can't be trusted."""
     facts, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
-    if len(data) != trailer_bytes(length) or google_crc32c.value(facts) != int.from_bytes(check, "little"):
+    if len(data) != trailer_bytes(length) or crc32c_of(facts) != int.from_bytes(check, "little"):
         return None
     time, version, partition, crc32c = _FACTS.unpack_from(facts)
     blocks = array("I", facts[_FACTS.size :])
@@ -88,8 +88,10 @@ def parse_trailer(data: bytes, length: int) -> Trailer | None:
     return Trailer(length, crc32c, blocks, Receipt(name, _EPOCH + time * _MICROSECOND, version))
 
 
-def read_verified(read: Read, at: int, found: Blocks, offset: int, length: int) -> bytes | None:
-    """Read a range of a blob that begins at `at` of its file, with all blocks that it touches; None if `read` had none.
+def read_verified(read: Read, at: int, found: Blocks, offset: int, length: int) -> memoryview | None:
+    """Read a range of a blob that begins at `at` of its file; None if `read` had none.
+
+    All blocks that the range touches are read and verified; the result is a view of them.
 
     Raises:
         DataLoss: BLOB_DAMAGED when the blocks have changed or are cut off.
@@ -102,14 +104,11 @@ def read_verified(read: Read, at: int, found: Blocks, offset: int, length: int) 
         return None
     if len(view) != end - begin:
         raise damaged()
-    data = view[lead : lead + length].tobytes()  # the only copy: what stands before and behind is short
-    crc = google_crc32c.value(view[:lead].tobytes()) if lead else 0
-    crc = google_crc32c.extend(crc, data)
-    if lead + length < end - begin:
-        crc = google_crc32c.extend(crc, view[lead + length :].tobytes())
-    if crc != combined(found.blocks[begin // BLOCK_BYTES : -(-end // BLOCK_BYTES)], end - begin):
-        raise damaged()
-    return data
+    blocks = iter(found.blocks[begin // BLOCK_BYTES :])
+    for start in range(0, len(view), BLOCK_BYTES):
+        if crc32c_of(view[start : start + BLOCK_BYTES]) != next(blocks):
+            raise damaged()
+    return view[lead : lead + length]
 
 
 def piece_of(offset: int, left: int, piece_bytes: int) -> int:

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterator
 
+from server.model.buffer import Buffer
 from server.model.errors import Exhausted, InvalidRequest, Reason
 
 MAX_INFLATED_BYTES = 1 << 32
@@ -21,7 +22,7 @@ class Inflater:
         self._stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
         self._room = MAX_INFLATED_BYTES
 
-    def inflate(self, data: bytes) -> Iterator[bytes]:
+    def inflate(self, data: Buffer) -> Iterator[bytes]:
         """Yield the bytes that `data` makes; what follows the end of the stream is padding.
 
         Raises:
@@ -44,8 +45,8 @@ class Inflater:
                 yield piece
         self._look_at(self._stream.unused_data)
 
-    def _look_at(self, trailing: bytes) -> None:
-        self.has_trailing_bytes = self.has_trailing_bytes or bool(trailing.strip(b"\0"))
+    def _look_at(self, trailing: Buffer) -> None:
+        self.has_trailing_bytes = self.has_trailing_bytes or bool(bytes(trailing).strip(b"\0"))
 
     def finish(self) -> None:
         """Check that the stream is whole.

@@ -9,6 +9,7 @@ from server.dicom.part10.deflate import Inflater
 from server.dicom.part10.file_meta import FileMeta
 from server.dicom.part10.parser import unreadable
 from server.dicom.part10.recoder import Recoder
+from server.model.buffer import Buffer
 
 
 class Rewriter:
@@ -47,7 +48,7 @@ class Rewriter:
         """Whether it waits for `resume`."""
         return self._recoder is not None and self._recoder.has_stopped
 
-    def feed(self, piece: bytes) -> bytes:
+    def feed(self, piece: Buffer) -> bytes:
         """Take the next bytes of the file and return what comes of them.
 
         Raises:
@@ -113,7 +114,7 @@ class Rewriter:
         )
 
 
-async def inflate(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def inflate(chunks: AsyncIterator[Buffer]) -> AsyncIterator[bytes]:
     """Yield a deflated file with its data set inflated; preamble and meta information stay as they are.
 
     Offsets of `PixelLayout` and `BulkElement` of a deflated instance count in this form.

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from struct import unpack_from
 
 from server.dicom.elements.values import BINARY_UNITS
+from server.model.buffer import Buffer
 from server.model.errors import DataLoss, NotFound, Reason
 from server.model.instance import PixelLayout
 
@@ -15,7 +16,7 @@ _UNITS = {**BINARY_UNITS, "FL": 4, "FD": 8}
 _PIXEL_UNITS = {16: 2, 32: 4, 64: 8}
 
 
-async def defragment(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def defragment(chunks: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
     """Yield the bytes of fragments without their item headers (PS3.5 section A.4).
 
     Args:
@@ -71,7 +72,7 @@ def frame_span(layout: PixelLayout, index0: int, unit: int = 1) -> tuple[int, in
     return layout.offset + first, last - first, start - first * 8
 
 
-async def realign(chunks: AsyncIterator[bytes], leading_bits: int, frame_bits: int) -> AsyncIterator[bytes]:
+async def realign(chunks: AsyncIterator[Buffer], leading_bits: int, frame_bits: int) -> AsyncIterator[Buffer]:
     """Yield a frame's own bytes, from a span that may begin before it and end after it.
 
     Bits of a byte are numbered from the lowest (PS3.5 section 8.1.1), so a frame that begins within a byte is shifted
@@ -99,7 +100,7 @@ async def realign(chunks: AsyncIterator[bytes], leading_bits: int, frame_bits: i
         carry, carried_bits = bits >> whole, carried_bits - whole
 
 
-async def swap_bytes(chunks: AsyncIterator[bytes], unit: int) -> AsyncIterator[bytes]:
+async def swap_bytes(chunks: AsyncIterator[Buffer], unit: int) -> AsyncIterator[Buffer]:
     """Yield values in the other byte order; words of `unit` bytes may lie across chunks, a torn last one stays."""
     rest = b""
     async for chunk in chunks:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError
 
 Thing = TypeVar("Thing")
@@ -42,12 +43,12 @@ async def _outcome(task: "asyncio.Task[Thing]") -> Thing | DicomStoreError:
         task.cancel()  # of no effect but when whoever awaits it is cancelled
 
 
-async def settled(chunks: AsyncGenerator[bytes], limit_bytes: int) -> AsyncGenerator[bytes]:
+async def settled(chunks: AsyncGenerator[Buffer], limit_bytes: int) -> AsyncGenerator[Buffer]:
     """Return chunks, of which the first ones, up to a number of bytes, are awaited before this returns.
 
     Raises: what the first ones raise, so that it is known before anything has been sent.
     """
-    held: deque[bytes] = deque()
+    held: deque[Buffer] = deque()
     size = 0
     try:
         async for chunk in chunks:
@@ -61,7 +62,7 @@ async def settled(chunks: AsyncGenerator[bytes], limit_bytes: int) -> AsyncGener
     return _continued(held, chunks)
 
 
-async def _continued(held: deque[bytes], chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+async def _continued(held: deque[Buffer], chunks: AsyncGenerator[Buffer]) -> AsyncGenerator[Buffer]:
     async with aclosing(chunks):
         while held:
             yield held.popleft()
@@ -69,12 +70,12 @@ async def _continued(held: deque[bytes], chunks: AsyncGenerator[bytes]) -> Async
             yield chunk
 
 
-async def once(data: bytes) -> AsyncGenerator[bytes]:
+async def once(data: bytes) -> AsyncGenerator[Buffer]:
     """Yield bytes that are there already."""
     yield data
 
 
-async def closable(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+async def closable(chunks: AsyncIterator[Buffer]) -> AsyncGenerator[Buffer]:
     """Yield chunks. It can be closed before they end, which any iterator need not."""
     async for chunk in chunks:
         yield chunk

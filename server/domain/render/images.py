@@ -16,6 +16,7 @@ from server.domain.render.request import Annotation, Style, WindowWish
 from server.domain.retrieve.frame_transcoder import frame_bytes
 from server.domain.retrieve.omission import AHEAD_BYTES
 from server.domain.retrieve.stored_frames import Pixels
+from server.model.buffer import Buffer
 from server.model.damage import Damage
 from server.model.errors import DataLoss, DicomStoreError, Reason, WrongState
 from server.model.rendering import IccProfile, Look, Output, PictureFormat, RenderFrame, Window, WindowFunction
@@ -95,7 +96,7 @@ class Pictures:
             self._require_size(len(data))
             return await self._workers.perform(RenderFrame(data, image.description, pixels.syntax, look, output))
 
-    async def animation(self, pixels: Pixels, wish: Wish) -> AsyncGenerator[bytes]:
+    async def animation(self, pixels: Pixels, wish: Wish) -> AsyncGenerator[Buffer]:
         """Open an animation of all frames, of which a few are made ahead; a small one is made before this returns.
 
         wish: its number is that of the first frame.

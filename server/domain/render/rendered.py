@@ -17,7 +17,6 @@ from server.domain.render.request import (
     ANIMATIONS,
     PICTURES,
     REPORT_MEDIA_TYPE,
-    NotRendered,
     OpenRendered,
     RenderedRequest,
     choose,
@@ -25,7 +24,7 @@ from server.domain.render.request import (
 from server.domain.render.thumbnails import Thumbnails
 from server.domain.resources import not_found, parse_resource
 from server.domain.retrieve.blob_reader import Reading
-from server.domain.retrieve.omission import AHEAD_BYTES, Omission, announced
+from server.domain.retrieve.omission import AHEAD_BYTES, FailedItem, Omission, announced
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
 from server.model.errors import DataLoss, DicomStoreError, NotFound, Reason, WrongState
 from server.model.ids import InstanceId, ResourceRef
@@ -45,7 +44,7 @@ ANIMATED = frozenset[str](ANIMATIONS)
 
 _PAGE = 500
 
-Item = Omission | OpenRendered | NotRendered
+Item = Omission | OpenRendered | FailedItem
 
 
 class RetrieveRendered:
@@ -93,7 +92,7 @@ class RetrieveRendered:
         omission = Omission()
         items = self._frames(ref, request, omission) if request.frames else self._instances(ref, request, omission)
         ahead_bytes = AHEAD_BYTES if request.frames else 0
-        async with aclosing(announced(items, NotRendered, omission, ahead_bytes=ahead_bytes)) as announced_items:
+        async with aclosing(announced(items, omission, ahead_bytes=ahead_bytes)) as announced_items:
             async for item in announced_items:
                 yield item
 
@@ -128,7 +127,7 @@ class RetrieveRendered:
 
     async def _frames(
         self, ref: ResourceRef, request: RenderedRequest, omission: Omission
-    ) -> AsyncGenerator[OpenRendered | NotRendered]:
+    ) -> AsyncGenerator[OpenRendered | FailedItem]:
         stored, pixels = await self._find(ref, request)
         image = await self._image(stored, pixels, request)
         numbers = [number for number in request.frames if not stored.damage.is_of_rendering(number)]
@@ -141,11 +140,11 @@ class RetrieveRendered:
 
         async with aclosing(made_ahead(works(), self._pictures.ahead)) as made:
             async for item in made:
-                yield NotRendered(stored, item) if isinstance(item, DicomStoreError) else item
+                yield FailedItem(stored, item) if isinstance(item, DicomStoreError) else item
 
     async def _instances(
         self, ref: ResourceRef, request: RenderedRequest, omission: Omission
-    ) -> AsyncGenerator[OpenRendered | NotRendered]:
+    ) -> AsyncGenerator[OpenRendered | FailedItem]:
         page = await self._index.find(ref, 0, _PAGE)
         if not page:
             raise await not_found(self._index, ref)
@@ -166,7 +165,7 @@ class RetrieveRendered:
                 if not isinstance(item, DicomStoreError):
                     yield item
                 elif item.reason is not Reason.INSTANCE_NOT_FOUND:  # it was deleted meanwhile
-                    yield NotRendered(stored, item)
+                    yield FailedItem(stored, item)
 
     async def _leave_out(
         self, ref: ResourceRef, page: list[StoredInstance], request: RenderedRequest, omission: Omission

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from server.model.errors import DicomStoreError, InvalidRequest, Reason, WrongState
+from server.model.buffer import Buffer
+from server.model.errors import InvalidRequest, Reason, WrongState
 from server.model.instance import StoredInstance
 from server.model.rendering import IccProfile, PictureFormat, Viewport, WindowFunction
 
@@ -118,17 +119,9 @@ class OpenRendered:
     frame: int
     media_type: str
     size_bytes: int | None
-    chunks: AsyncGenerator[bytes]
+    chunks: AsyncGenerator[Buffer]
     offset: int = 0
     length: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NotRendered:
-    """An item that can't be had in an acceptable form."""
-
-    stored: StoredInstance
-    error: DicomStoreError
 
 
 def choose(acceptable: Sequence[str], possible: Sequence[str]) -> str:

@@ -3,13 +3,16 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import chain
 
 from server.domain.partitions import PartitionGate
 from server.domain.resources import not_found, parse_resource
 from server.domain.retrieve.blob_reader import AS_STORED, PIXELS, Reading, not_acceptable
 from server.domain.retrieve.bulk_data import RetrieveBulkData
-from server.domain.retrieve.frames import FailedFrame, OpenFrame, RetrieveFrames
-from server.domain.retrieve.omission import Omission, announced
+from server.domain.retrieve.frames import OpenFrame, RetrieveFrames
+from server.domain.retrieve.omission import FailedItem, Omission, announced
+from server.domain.retrieve.transfer_syntax_choice import Acceptable
+from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError, NotFound, Reason
 from server.model.ids import ResourceRef
 from server.model.instance import BulkElement, PixelLayout, StoredInstance
@@ -30,18 +33,10 @@ class OpenBulkItem:
     vr: str
     transfer_syntax_uid: str
     size_bytes: int | None
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncIterator[Buffer]
 
 
-@dataclass(frozen=True, slots=True)
-class FailedBulkItem:
-    """A value, or a frame, that can't be had."""
-
-    stored: StoredInstance
-    error: DicomStoreError
-
-
-BulkItem = OpenBulkItem | FailedBulkItem
+BulkItem = OpenBulkItem | FailedItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +45,7 @@ class _Wish:
 
     partition: str
     pixels_only: bool
-    acceptable: Sequence[str]
-    qualities: Sequence[float]
+    acceptable: Acceptable
 
 
 class RetrieveAllBulkData:
@@ -80,8 +74,7 @@ class RetrieveAllBulkData:
         series: str,
         instance: str,
         pixels_only: bool,
-        acceptable: Sequence[str],
-        qualities: Sequence[float] = (),
+        acceptable: Acceptable,
     ) -> AsyncGenerator[Omission | BulkItem]:
         """Yield all values by version and path, each to be read before the next.
 
@@ -94,10 +87,10 @@ class RetrieveAllBulkData:
         ref = await parse_resource(self._gate, partition, study, series, instance)
         if await self._index.state(ref) is None:
             raise await not_found(self._index, ref)
-        wish = _Wish(partition, pixels_only, acceptable, qualities)
+        wish = _Wish(partition, pixels_only, acceptable)
         omission = await self._omission(ref, wish)
         are_any = False
-        async with aclosing(announced(self._all(ref, wish, omission), FailedBulkItem, omission)) as items:
+        async with aclosing(announced(self._all(ref, wish, omission), omission)) as items:
             async for item in items:
                 are_any = True
                 yield item
@@ -112,13 +105,12 @@ class RetrieveAllBulkData:
         One instance alone is tried whatever is known of its bytes.
         """
         omission = Omission()
-        accepts_stored_form = not wish.acceptable or AS_STORED in wish.acceptable
         async for stored in self._instances(ref):
             refusal: DicomStoreError | None = None
             if ref.instance is None:
                 refusal = await self._reading.lost(stored)
-            if refusal is None and not accepts_stored_form:
-                refusal = await self._frames.refusal(stored, wish.acceptable, wish.qualities)
+            if refusal is None and not wish.acceptable.accepts_every_stored_form:
+                refusal = await self._frames.refusal(stored, wish.acceptable)
             if refusal is not None:
                 omission.add(stored, refusal)
             elif (missing := await self._frames.missing(stored)) is not None:
@@ -171,7 +163,7 @@ class RetrieveAllBulkData:
             else:
                 yield await self._value(stored, element, wish)
         except DicomStoreError as error:
-            yield FailedBulkItem(stored, error)
+            yield FailedItem(stored, error)
 
     async def _layout_of_frames(self, stored: StoredInstance, element: BulkElement) -> PixelLayout | None:
         """Return the layout of pixel data that has whole frames which can be told apart, unlike those of a video."""
@@ -198,13 +190,12 @@ class RetrieveAllBulkData:
                 instance=stored.id.instance,
                 frames=there,
                 acceptable=wish.acceptable,
-                qualities=wish.qualities,
             )
             async with aclosing(opened):
                 async for frame in opened:
                     if not isinstance(frame, OpenFrame):
-                        error = frame.error if isinstance(frame, FailedFrame) else frame.errors[0][1]
-                        yield FailedBulkItem(stored, error)
+                        error = frame.error if isinstance(frame, FailedItem) else frame.errors[0][1]
+                        yield FailedItem(stored, error)
                         return
                     yield _frame(stored, element, frame)
 
@@ -216,9 +207,8 @@ class RetrieveAllBulkData:
 
     async def _value(self, stored: StoredInstance, element: BulkElement, wish: _Wish) -> BulkItem:
         opened = await self._values.open_element(stored, element)
-        if element.path in PIXELS and not {AS_STORED, opened.transfer_syntax_uid} & set(
-            wish.acceptable or (AS_STORED,)
-        ):
+        ranks = wish.acceptable.ranks_for(opened.transfer_syntax_uid)
+        if element.path in PIXELS and not {AS_STORED, opened.transfer_syntax_uid} & set(chain(*ranks)):
             raise not_acceptable(opened.transfer_syntax_uid)
         return OpenBulkItem(
             stored, element.path, 0, element.vr, opened.transfer_syntax_uid, opened.size_bytes, opened.chunks

@@ -10,6 +10,7 @@ from server.dicom.part10.rewriter import inflate
 from server.dicom.pixel_data import frames as pixels
 from server.domain.damage import DamageRecord, of_bytes
 from server.domain.flow.response_budget import Pace
+from server.model.buffer import Buffer
 from server.model.errors import DataLoss, OutOfRange, Reason, WrongState
 from server.model.instance import StoredInstance
 from server.ports.blobs import BlobStore
@@ -39,7 +40,7 @@ class Reading:
         """Return the size that a piece may have now."""
         return self._pace.piece_bytes()
 
-    async def read(self, stored: StoredInstance, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
+    async def read(self, stored: StoredInstance, offset: int = 0, length: int | None = None) -> AsyncGenerator[Buffer]:
         """Read bytes as they are stored, from `offset` of the file; no piece has other bytes than were acknowledged.
 
         If the instance is known to be damaged, all that is asked for is read once before the first piece is handed
@@ -53,7 +54,7 @@ class Reading:
         if offset + length > stored.size_bytes:
             raise _damaged("The stored bytes of the instance are truncated.")
 
-        def pieces() -> AsyncIterator[bytes]:
+        def pieces() -> AsyncIterator[Buffer]:
             size = self._pace.pieces_of(length)
             return self._blobs.read(stored.locator, offset, length, size, stored.crc32c)
 
@@ -88,7 +89,7 @@ class Reading:
             return error
         return None if is_there else _damaged("The stored bytes of the instance are truncated.")
 
-    def values(self, stored: StoredInstance, start: int, offset: int, length: int, unit: int) -> AsyncIterator[bytes]:
+    def values(self, stored: StoredInstance, start: int, offset: int, length: int, unit: int) -> AsyncIterator[Buffer]:
         """Read `length` bytes from `offset` of the value at `start`, little endian.
 
         unit: size of its words if they are stored big endian, as `swapped_bytes` says.
@@ -138,7 +139,7 @@ def range_within(size_bytes: int, offset: int, length: int | None) -> tuple[int,
     return offset, rest if length is None else min(length, rest)
 
 
-async def part_of(chunks: AsyncIterator[bytes], offset: int, length: int | None) -> AsyncIterator[bytes]:
+async def part_of(chunks: AsyncIterator[Buffer], offset: int, length: int | None) -> AsyncIterator[Buffer]:
     """Yield `length` bytes from `offset` of a stream, or all from there."""
     async for chunk in chunks:
         if offset >= len(chunk):
@@ -157,7 +158,7 @@ async def part_of(chunks: AsyncIterator[bytes], offset: int, length: int | None)
         raise DataLoss(Reason.BLOB_DAMAGED, "The stored bytes of the instance are truncated.")
 
 
-async def chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def chained(first: Buffer, rest: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
     """Yield `first`, then the rest."""
     yield first
     async for chunk in rest:

@@ -19,6 +19,7 @@ from server.domain.retrieve.blob_reader import (
     swapped_bytes,
 )
 from server.domain.retrieve.encapsulated_value import FragmentReader
+from server.model.buffer import Buffer
 from server.model.errors import NotFound, Reason
 from server.model.instance import BulkElement, PixelLayout, StoredInstance
 from server.ports.index import InstanceIndex
@@ -55,7 +56,7 @@ class OpenBulkData:
     length: int | None
     transfer_syntax_uid: str
     media_type: str
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncIterator[Buffer]
 
 
 class RetrieveBulkData:
@@ -161,7 +162,7 @@ class RetrieveBulkData:
         return first_value(found[0].dicom_json, _MIME_TYPE) if found else ""
 
 
-async def _without_offset_table(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _without_offset_table(chunks: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
     """Leave out the first item of encapsulated pixel data, the basic offset table (PS3.5 section A.4)."""
     head = b""
     async for chunk in chunks:

@@ -13,6 +13,7 @@ from struct import Struct
 from weakref import WeakValueDictionary
 
 from server.domain.retrieve.blob_reader import EXPLICIT_BIG_ENDIAN, Reading
+from server.model.buffer import Buffer
 from server.model.errors import Reason, WrongState
 from server.model.instance import Locator, StoredInstance
 
@@ -99,7 +100,7 @@ class FragmentReader:
 
     async def read(
         self, stored: StoredInstance, fragments: Fragments, offset: int, length: int
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncIterator[Buffer]:
         """Yield `length` bytes from `offset` of the value; both must lie within it."""
         if not length:
             return

@@ -17,9 +17,10 @@ from server.domain.retrieve.blob_reader import (
     range_within,
 )
 from server.domain.retrieve.frame_transcoder import Transcoder
-from server.domain.retrieve.omission import AHEAD_BYTES, Omission, announced
+from server.domain.retrieve.omission import AHEAD_BYTES, FailedItem, Omission, announced
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
-from server.domain.retrieve.transfer_syntax_choice import Acceptable, choose, ranked
+from server.domain.retrieve.transfer_syntax_choice import Acceptable, choose
+from server.model.buffer import Buffer
 from server.model.errors import DataLoss, DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
 from server.model.instance import StoredInstance
 from server.ports.index import InstanceIndex
@@ -36,16 +37,7 @@ class OpenFrame:
     number: int
     transfer_syntax_uid: str
     size_bytes: int | None
-    chunks: AsyncIterator[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class FailedFrame:
-    """A frame that fails although it was expected to be available."""
-
-    stored: StoredInstance
-    number: int
-    error: DicomStoreError
+    chunks: AsyncIterator[Buffer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +76,15 @@ class RetrieveFrames:
         series: str,
         instance: str,
         frames: Sequence[int],
-        acceptable: Sequence[str],
-        qualities: Sequence[float] = (),
+        acceptable: Acceptable,
         offset: int = 0,
         length: int | None = None,
-    ) -> AsyncGenerator[Omission | OpenFrame | FailedFrame]:
+        head_only: bool = False,
+    ) -> AsyncGenerator[Omission | OpenFrame | FailedItem]:
         """Yield frames of one instance in the order asked for, each to be read before the next.
 
-        First comes what is left out, if anything is. A range is for one frame.
+        First comes what is left out, if anything is. A range is for one frame. With `head_only` the sizes of stored
+        frames are known, even if one has to be read for that.
 
         Raises, all before the first frame:
             InvalidRequest: INVALID_FRAME_NUMBER, INVALID_FIELD, and for the address.
@@ -105,7 +98,6 @@ class RetrieveFrames:
         part = _Range(offset, length)
         if not part.is_whole and len(frames) > 1:
             raise InvalidRequest(Reason.INVALID_FIELD, "A byte range requires a single frame.", field="range")
-        choices = ranked(acceptable, qualities)
         wanted = await parse_instance(self._gate, partition, study, series, instance)
         found = await self._pixels.find(wanted, frames)
         if found is None:
@@ -114,16 +106,16 @@ class RetrieveFrames:
         if pixels is None:
             raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
         await pixels.require(frames)
-        target = await self._choose(pixels, choices)
+        target = await self._choose(pixels, acceptable)
         omission, ahead_bytes = Omission(), 0
         if target == pixels.syntax or target in _stored_forms(pixels):
             frames = await self._readable(pixels, frames, omission)
-            opened = self._stored(pixels, frames, target, part)
+            opened = self._stored(pixels, frames, target, part, head_only=head_only)
         else:
-            substitute = _acceptable_as_stored(pixels, choices)
+            substitute = _acceptable_as_stored(pixels, acceptable)
             opened = self._made(pixels, frames, target, part, substitute, omission)
             ahead_bytes = AHEAD_BYTES
-        async with aclosing(announced(opened, FailedFrame, omission, ahead_bytes=ahead_bytes)) as items:
+        async with aclosing(announced(opened, omission, ahead_bytes=ahead_bytes)) as items:
             async for item in items:
                 yield item
 
@@ -139,34 +131,33 @@ class RetrieveFrames:
             return error
         return None
 
-    async def refusal(
-        self, stored: StoredInstance, acceptable: Sequence[str], qualities: Sequence[float]
-    ) -> DicomStoreError | None:
+    async def refusal(self, stored: StoredInstance, acceptable: Acceptable) -> DicomStoreError | None:
         """Return why some frame of an instance is known not to be available in an acceptable form; None if all are.
 
         None also for an instance without pixel data, and for one that was deleted meanwhile.
         """
-        choices = ranked(acceptable, qualities)
         found = await self._pixels.find(stored.id)
         pixels = found[1] if found and found[0].version == stored.version else None
         if pixels is None:
             return None
         try:
-            target = await self._choose(pixels, choices)
+            target = await self._choose(pixels, acceptable)
         except WrongState as error:
             return error
         if not stored.damage.frames or target == pixels.syntax or target in _stored_forms(pixels):
             return None
-        return None if _acceptable_as_stored(pixels, choices) else _undecodable(min(stored.damage.frames))
+        return None if _acceptable_as_stored(pixels, acceptable) else _undecodable(min(stored.damage.frames))
 
-    async def _choose(self, pixels: Pixels, choices: Acceptable) -> str:
+    async def _choose(self, pixels: Pixels, acceptable: Acceptable) -> str:
         """Return the transfer syntax of frames to send."""
         free = _stored_forms(pixels)
 
         async def can_be_had(uid: str) -> bool:
             return await self._transcoder.can_become(pixels, uid)
 
-        chosen = await choose(choices, lambda uid: uid == AS_STORED or uid in free, can_be_had)
+        chosen = await choose(
+            acceptable.ranks_for(pixels.syntax), lambda uid: uid == AS_STORED or uid in free, can_be_had
+        )
         if chosen is None:
             raise not_acceptable(pixels.stored.transfer_syntax_uid, await self._transcoder.targets(pixels))
         return free.get(chosen, pixels.syntax if chosen == AS_STORED else chosen)
@@ -195,23 +186,26 @@ class RetrieveFrames:
         return readable
 
     async def _stored(
-        self, pixels: Pixels, numbers: Sequence[int], target: str, part: _Range
-    ) -> AsyncGenerator[OpenFrame | FailedFrame]:
+        self, pixels: Pixels, numbers: Sequence[int], target: str, part: _Range, *, head_only: bool = False
+    ) -> AsyncGenerator[OpenFrame | FailedItem]:
         """Yield frames as they are stored; the first one is known to be there."""
         if not part.is_whole:
             number = numbers[0]
-            size = await pixels.size(number)
-            chunks = await pixels.open_part(number, *range_within(size, part.offset, part.length))
-            yield OpenFrame(pixels.stored, number, target, size, await _begun(chunks))
+            whole = await pixels.size(number)
+            chunks = await pixels.open_part(number, *range_within(whole, part.offset, part.length))
+            yield OpenFrame(pixels.stored, number, target, whole, await _begun(chunks))
             return
         for at, number in enumerate(numbers):
             try:
                 opened = await pixels.open(number)
-                chunks = opened.chunks if at else await _begun(opened.chunks)
+                size = opened.size_bytes
+                if head_only and size is None:
+                    size = await pixels.size(number)
+                chunks = opened.chunks if at or head_only else await _begun(opened.chunks)
             except DicomStoreError as error:
-                yield FailedFrame(pixels.stored, number, error)
+                yield FailedItem(pixels.stored, error)
             else:
-                yield OpenFrame(pixels.stored, number, target, opened.size_bytes, chunks)
+                yield OpenFrame(pixels.stored, number, target, size, chunks)
 
     async def _made(
         self,
@@ -221,7 +215,7 @@ class RetrieveFrames:
         part: _Range,
         substitute: str | None,
         omission: Omission,
-    ) -> AsyncGenerator[OpenFrame | FailedFrame]:
+    ) -> AsyncGenerator[OpenFrame | FailedItem]:
         """Yield frames that are re-encoded.
 
         One that cannot be decoded is sent as stored if `substitute`, the transfer syntax of that, is not None.
@@ -245,9 +239,9 @@ class RetrieveFrames:
                     async for item in self._stored(pixels, [number], substitute, part):
                         yield item
                 else:
-                    yield FailedFrame(stored, number, frame)
+                    yield FailedItem(stored, frame)
 
-    async def _pieces(self, frame: bytes, start: int, stop: int) -> AsyncIterator[bytes]:
+    async def _pieces(self, frame: bytes, start: int, stop: int) -> AsyncIterator[Buffer]:
         while start < stop:
             end = min(start + self._reading.piece_bytes(), stop)
             yield frame if end - start == len(frame) else frame[start:end]
@@ -272,10 +266,10 @@ def _stored_forms(pixels: Pixels) -> dict[str, str]:
     }
 
 
-def _acceptable_as_stored(pixels: Pixels, choices: Acceptable) -> str | None:
+def _acceptable_as_stored(pixels: Pixels, acceptable: Acceptable) -> str | None:
     """Return the transfer syntax in which frames are sent as stored, if that is acceptable."""
     free = _stored_forms(pixels)
-    for equals in choices:
+    for equals in acceptable.ranks_for(pixels.syntax):
         for uid in equals:
             if uid == AS_STORED and free:
                 return pixels.syntax
@@ -291,7 +285,7 @@ def _undecodable(number: int) -> WrongState:
     )
 
 
-async def _begun(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _begun(chunks: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
     """Return a stream of which the first piece has been read."""
     first = await anext(chunks, b"")
     return chained(first, chunks)

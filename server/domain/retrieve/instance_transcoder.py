@@ -13,6 +13,7 @@ from server.domain.damage import DamageRecord, of_frame
 from server.domain.retrieve.blob_reader import DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN, Reading, part_of
 from server.domain.retrieve.frame_transcoder import ENCODABLE, Transcoder, frame_bytes, native_frame_bytes
 from server.domain.retrieve.stored_frames import NATIVE, PixelReader, Pixels
+from server.model.buffer import Buffer
 from server.model.damage import EVERY_FRAME
 from server.model.errors import DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
 from server.model.instance import StoredInstance
@@ -92,7 +93,7 @@ class InstanceTranscoder:
         """
         return target in ENCODABLE and is_defined(stored.transfer_syntax_uid) and await self._find(stored) is None
 
-    async def open(self, stored: StoredInstance, target: str) -> AsyncGenerator[bytes]:
+    async def open(self, stored: StoredInstance, target: str) -> AsyncGenerator[Buffer]:
         """Return an instance in a transfer syntax that it `can_become` or `can_be_named`, as a Part 10 file.
 
         The first frame is made before this returns.
@@ -132,7 +133,7 @@ class InstanceTranscoder:
             raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
         return found[1]
 
-    async def _rewritten(self, stored: StoredInstance, target: str) -> AsyncGenerator[bytes]:
+    async def _rewritten(self, stored: StoredInstance, target: str) -> AsyncGenerator[Buffer]:
         """Yield an instance whose pixel data, if it has any, stays as it is but for its byte order."""
         chunks = self._reading.read(stored)
         rewriter = _rewriter(stored, target)
@@ -148,7 +149,7 @@ class InstanceTranscoder:
 
     async def _transcoded(
         self, plan: _Plan, first: bytes, frames: AsyncGenerator[bytes | DicomStoreError]
-    ) -> AsyncGenerator[bytes]:
+    ) -> AsyncGenerator[Buffer]:
         async with aclosing(frames):
             stored, layout = plan.pixels.stored, plan.pixels.layout
             rewriter = await self._rewriter(plan, len(first))
@@ -196,7 +197,7 @@ class InstanceTranscoder:
         end: int,
         first: bytes,
         frames: AsyncGenerator[bytes | DicomStoreError],
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncIterator[Buffer]:
         vr = _FLOAT_VRS.get(plan.before.sample_format) or pixel_data_vr(plan.before, plan.target)
         padding = plan.value_bytes % 2 if plan.is_native else 0
         head = rewriter.resume(vr, plan.value_bytes + padding if plan.is_native else None, end)
@@ -213,7 +214,7 @@ class InstanceTranscoder:
         elif padding:
             yield b"\0"
 
-    async def _pieces(self, plan: _Plan, frame: bytes) -> AsyncIterator[bytes]:
+    async def _pieces(self, plan: _Plan, frame: bytes) -> AsyncIterator[Buffer]:
         """Yield a frame as it stands in pixel data, in pieces of the size that they may have."""
         if not plan.is_native:
             yield pack("<HHI", 0xFFFE, 0xE000, len(frame) + len(frame) % 2)
@@ -242,7 +243,7 @@ class InstanceTranscoder:
         await self._damage.found(plan.pixels.stored, of_frame(number))
         raise error
 
-    def _bytes(self, stored: StoredInstance, start: int, stop: int | None) -> AsyncIterator[bytes]:
+    def _bytes(self, stored: StoredInstance, start: int, stop: int | None) -> AsyncIterator[Buffer]:
         """Read a part of the file, inflated if it is deflated."""
         if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
             return part_of(inflate(self._reading.read(stored)), start, None if stop is None else stop - start)

@@ -9,8 +9,9 @@ from server.domain.partitions import PartitionGate
 from server.domain.resources import not_found, parse_resource
 from server.domain.retrieve.blob_reader import AS_STORED, Reading, not_acceptable, range_within
 from server.domain.retrieve.instance_transcoder import InstanceTranscoder
-from server.domain.retrieve.omission import Omission, announced
-from server.domain.retrieve.transfer_syntax_choice import Acceptable, choose, ranked
+from server.domain.retrieve.omission import FailedItem, Omission, announced
+from server.domain.retrieve.transfer_syntax_choice import Acceptable, choose
+from server.model.buffer import Buffer
 from server.model.damage import NO_DAMAGE
 from server.model.errors import DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
 from server.model.ids import ResourceRef
@@ -27,15 +28,7 @@ class OpenInstance:
     stored: StoredInstance
     transfer_syntax_uid: str
     size_bytes: int | None
-    chunks: AsyncGenerator[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class FailedInstance:
-    """An instance that fails although it was expected to be available."""
-
-    stored: StoredInstance
-    error: DicomStoreError
+    chunks: AsyncGenerator[Buffer]
 
 
 class RetrieveInstances:
@@ -56,11 +49,10 @@ class RetrieveInstances:
         study: str,
         series: str,
         instance: str,
-        acceptable: Sequence[str],
-        qualities: Sequence[float] = (),
+        acceptable: Acceptable,
         offset: int = 0,
         length: int | None = None,
-    ) -> AsyncGenerator[Omission | OpenInstance | FailedInstance]:
+    ) -> AsyncGenerator[Omission | OpenInstance | FailedItem]:
         """Find a study, series or instance and yield its instances by version, each to be read before the next.
 
         First comes what is left out, if anything is. A range is for one instance as stored. What is re-encoded is begun
@@ -72,16 +64,15 @@ class RetrieveInstances:
             OutOfRange: RANGE_NOT_SATISFIABLE.
             and, if there is only one instance, what it fails with at its first frame.
         """
-        choices = ranked(acceptable, qualities)
         ref = await parse_resource(self._gate, partition, study, series, instance)
         page = await self._index.find(ref, 0, _PAGE)
         if not page:
             raise await not_found(self._index, ref)
         if offset or length is not None:
-            yield await self._part(ref, page[0], choices, offset, length)
+            yield await self._part(ref, page[0], acceptable, offset, length)
             return
-        omission, last = await self._omission(ref, page, choices)
-        items = announced(self._items(ref, page, choices, omission, last), FailedInstance, omission)
+        omission, last = await self._omission(ref, page, acceptable)
+        items = announced(self._items(ref, page, acceptable, omission, last), omission)
         async with aclosing(items):
             async for item in items:
                 yield item
@@ -90,46 +81,46 @@ class RetrieveInstances:
         self,
         ref: ResourceRef,
         page: Sequence[StoredInstance],
-        choices: Acceptable,
+        acceptable: Acceptable,
         omission: Omission,
         last: int | None,
-    ) -> AsyncGenerator[OpenInstance | FailedInstance]:
+    ) -> AsyncGenerator[OpenInstance | FailedItem]:
         """Yield what is not left out, as far as the version `last`."""
         async for stored in self._all(ref, page):
             if last is not None and stored.version > last:
                 return
             if omission.count and stored in omission:
                 continue
-            if stored.damage is NO_DAMAGE and _is_acceptable_as_stored(stored, choices[:1]):
+            if stored.damage is NO_DAMAGE and _is_best_as_stored(stored, acceptable):
                 yield self._as_stored(stored)
                 continue
             try:
-                opened = await self._open(stored, choices)
+                opened = await self._open(stored, acceptable)
             except NotFound:  # it was deleted meanwhile, and is no part of the resource any more
                 if ref.instance is not None:
                     raise
                 continue
             except DicomStoreError as error:
-                yield FailedInstance(stored, error)
+                yield FailedItem(stored, error)
                 continue
             async with aclosing(opened.chunks):
                 yield opened
 
-    async def _open(self, stored: StoredInstance, choices: Acceptable) -> OpenInstance:
+    async def _open(self, stored: StoredInstance, acceptable: Acceptable) -> OpenInstance:
         """Return an instance in the best form. If it turns out that it cannot be re-encoded, that is the stored one.
 
         Raises:
             WrongState: NOT_ACCEPTABLE_TRANSFER_SYNTAX, PIXEL_DATA_UNREADABLE.
             and as `InstanceTranscoder.open`.
         """
-        target = await self._choose(stored, choices)
+        target = await self._choose(stored, acceptable)
         if target is None:
             raise await self._refusal(stored)
         if target != AS_STORED:
             try:
                 chunks = await self._transcoder.open(stored, target)
             except (WrongState, InvalidRequest):
-                if not _is_acceptable_as_stored(stored, choices):
+                if not _is_acceptable_as_stored(stored, acceptable):
                     raise
             else:
                 return OpenInstance(stored, target, None, chunks)
@@ -139,9 +130,9 @@ class RetrieveInstances:
         return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, self._reading.read(stored))
 
     async def _part(
-        self, ref: ResourceRef, stored: StoredInstance, choices: Acceptable, offset: int, length: int | None
+        self, ref: ResourceRef, stored: StoredInstance, acceptable: Acceptable, offset: int, length: int | None
     ) -> OpenInstance:
-        if ref.instance is None or await self._choose(stored, choices) != AS_STORED:
+        if ref.instance is None or await self._choose(stored, acceptable) != AS_STORED:
             raise InvalidRequest(
                 Reason.INVALID_FIELD,
                 "A byte range requires a single instance in its stored transfer syntax.",
@@ -159,7 +150,7 @@ class RetrieveInstances:
             page = await self._index.find(ref, page[-1].version, _PAGE) if len(page) == _PAGE else ()
 
     async def _omission(
-        self, ref: ResourceRef, page: Sequence[StoredInstance], choices: Acceptable
+        self, ref: ResourceRef, page: Sequence[StoredInstance], acceptable: Acceptable
     ) -> tuple[Omission, int | None]:
         """Return what is known to be unavailable, and the version of the last instance looked at; None is any.
 
@@ -168,20 +159,20 @@ class RetrieveInstances:
         """
         omission = Omission()
         last: int | None = None
-        if _accepts_any_stored_form(choices):
+        if acceptable.accepts_every_stored_form:
             async for stored in self._damaged(ref, page):
                 if ref.instance is None and (lost := await self._reading.lost(stored)) is not None:
                     omission.add(stored, lost)
             return omission, last
         async for stored in self._all(ref, page):
             last = stored.version
-            if stored.damage is NO_DAMAGE and _is_acceptable_as_stored(stored, choices):
+            if stored.damage is NO_DAMAGE and _is_acceptable_as_stored(stored, acceptable):
                 continue
             try:
                 lost = await self._reading.lost(stored) if ref.instance is None else None
                 if lost is not None:
                     omission.add(stored, lost)
-                elif await self._choose(stored, choices) is None:
+                elif await self._choose(stored, acceptable) is None:
                     omission.add(stored, await self._refusal(stored) if omission.needs_error else _UNAVAILABLE)
             except NotFound:  # it was deleted meanwhile
                 if ref.instance is not None:
@@ -200,16 +191,17 @@ class RetrieveInstances:
                 yield stored
             is_full = len(page) == _PAGE
 
-    async def _choose(self, stored: StoredInstance, choices: Acceptable) -> str | None:
+    async def _choose(self, stored: StoredInstance, acceptable: Acceptable) -> str | None:
         """Return the transfer syntax to re-encode an instance in, `AS_STORED`, or None if no form is acceptable.
 
         Raises:
             NotFound: it was deleted meanwhile.
         """
         transcoder = self._transcoder
+        ranks = acceptable.ranks_for(stored.transfer_syntax_uid)
         chosen = await choose(
-            choices, lambda uid: _is_stored_form(stored, uid), lambda uid: transcoder.can_become(stored, uid)
-        ) or await choose(choices, lambda uid: False, lambda uid: transcoder.can_be_named(stored, uid))
+            ranks, lambda uid: _is_stored_form(stored, uid), lambda uid: transcoder.can_become(stored, uid)
+        ) or await choose(ranks, lambda uid: False, lambda uid: transcoder.can_be_named(stored, uid))
         return AS_STORED if chosen is not None and _is_stored_form(stored, chosen) else chosen
 
     async def _refusal(self, stored: StoredInstance) -> DicomStoreError:
@@ -227,9 +219,12 @@ def _is_stored_form(stored: StoredInstance, uid: str) -> bool:
     return uid == AS_STORED or (uid == stored.transfer_syntax_uid and not stored.is_mislabelled)
 
 
-def _accepts_any_stored_form(choices: Acceptable) -> bool:
-    return any(AS_STORED in equals for equals in choices)
+def _is_acceptable_as_stored(stored: StoredInstance, acceptable: Acceptable) -> bool:
+    ranks = acceptable.ranks_for(stored.transfer_syntax_uid)
+    return any(_is_stored_form(stored, uid) for equals in ranks for uid in equals)
 
 
-def _is_acceptable_as_stored(stored: StoredInstance, choices: Acceptable) -> bool:
-    return any(_is_stored_form(stored, uid) for equals in choices for uid in equals)
+def _is_best_as_stored(stored: StoredInstance, acceptable: Acceptable) -> bool:
+    """Say whether nothing is accepted that would be better than the stored form."""
+    ranks = acceptable.ranks_for(stored.transfer_syntax_uid)
+    return bool(ranks) and any(_is_stored_form(stored, uid) for uid in ranks[0])

@@ -3,7 +3,8 @@
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Protocol, TypeVar, cast
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from server.model.errors import DicomStoreError, Exhausted, Unavailable
 from server.model.instance import StoredInstance
@@ -11,16 +12,12 @@ from server.model.instance import StoredInstance
 _MOST_ERRORS = 100
 
 
-class Failed(Protocol):
-    """An item that cannot be sent."""
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """An instance, or something of it, that fails although it was expected to be available."""
 
-    @property
-    def stored(self) -> StoredInstance:
-        """Return the instance, or that of the frame."""
-
-    @property
-    def error(self) -> DicomStoreError:
-        """Return why."""
+    stored: StoredInstance
+    error: DicomStoreError
 
 
 class Omission:
@@ -64,12 +61,11 @@ AHEAD_BYTES = 4 << 20
 """How much of a response of many frames is made before its first byte is sent, so that damage shows in its status."""
 
 Item = TypeVar("Item", bound=Sized)
-Failure = TypeVar("Failure", bound=Failed)
 
 
 async def announced(
-    items: AsyncGenerator[Item | Failure], failure: type[Failure], omission: Omission, *, ahead_bytes: int = 0
-) -> AsyncGenerator[Omission | Item | Failure]:
+    items: AsyncGenerator[Item | FailedItem], omission: Omission, *, ahead_bytes: int = 0
+) -> AsyncGenerator[Omission | Item | FailedItem]:
     """Yield items, first of all what is left out, if anything is: `omission`, and what fails before the first success.
 
     ahead_bytes: items of so many bytes together are awaited before the first is yielded. They must be readable then.
@@ -82,14 +78,13 @@ async def announced(
         async for item in items:
             if has_begun:
                 yield item
-            elif isinstance(item, failure):
+            elif isinstance(item, FailedItem):
                 if isinstance(item.error, (Exhausted, Unavailable)):
                     raise item.error
                 omission.add(item.stored, item.error)
             else:
-                success = cast("Item", item)
-                held.append(success)
-                size += success.size_bytes or 0
+                held.append(item)
+                size += item.size_bytes or 0
                 if size >= ahead_bytes:
                     has_begun = True
                     async for first in _beginning(omission, held):

@@ -18,6 +18,7 @@ from server.domain.retrieve.blob_reader import (
     part_of,
     swapped_bytes,
 )
+from server.model.buffer import Buffer
 from server.model.errors import DataLoss, NotFound, Reason, WrongState
 from server.model.ids import InstanceId
 from server.model.instance import PixelLayout, StoredInstance
@@ -41,7 +42,7 @@ class OpenBytes:
     """A frame's bytes, and their number; None where that is not known before all are read."""
 
     size_bytes: int | None
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncIterator[Buffer]
 
 
 class PixelReader:
@@ -134,7 +135,7 @@ class Pixels:
         """
         return await self._fragments(number) if self.layout.is_encapsulated else await self._native(number)
 
-    async def open_part(self, number: int, offset: int, length: int) -> AsyncIterator[bytes]:
+    async def open_part(self, number: int, offset: int, length: int) -> AsyncIterator[Buffer]:
         """Return a part of a frame, of which no more is read where possible; it must lie within the frame."""
         if self.layout.is_encapsulated:
             start, end = await self._record(number) or (0, 0)
@@ -218,7 +219,7 @@ class _Inflated:
         self._reading = reading
         self._stored = stored
         self._turn = asyncio.Lock()
-        self._chunks: AsyncIterator[bytes] | None = None
+        self._chunks: AsyncIterator[Buffer] | None = None
         self._at = 0
         self._held = b""
 
@@ -239,14 +240,14 @@ class _Inflated:
             return found
 
 
-async def _joined(chunks: AsyncIterator[bytes]) -> bytes:
+async def _joined(chunks: AsyncIterator[Buffer]) -> bytes:
     joined = BytesIO()  # hands out what it has gathered without copying it
     async for chunk in chunks:
         joined.write(chunk)
     return joined.getvalue()
 
 
-def _fragment_bytes(first: bytes, record_bytes: int) -> int | None:
+def _fragment_bytes(first: Buffer, record_bytes: int) -> int | None:
     """Return the size of a frame without item headers, if its first bytes tell: of one fragment, or a small frame."""
     position, size = 0, 0
     while position + _ITEM_HEADER_BYTES <= len(first):
@@ -267,5 +268,5 @@ def _no_frame(number: int, layout: PixelLayout) -> NotFound:
     )
 
 
-async def _once(data: bytes) -> AsyncIterator[bytes]:
+async def _once(data: bytes) -> AsyncIterator[Buffer]:
     yield data

@@ -16,6 +16,7 @@ from server.domain.read_only import ReadOnlyState
 from server.domain.search.query_tags import finding
 from server.domain.store.commit import Committer
 from server.domain.store.writability import Writing
+from server.model.buffer import Buffer
 from server.model.errors import (
     Aborted,
     AlreadyExists,
@@ -449,9 +450,9 @@ def _failed(error: DicomStoreError, description: Description | None, identical: 
     )
 
 
-async def _equal(one: AsyncIterator[bytes], other: AsyncIterator[bytes]) -> bool:
+async def _equal(one: AsyncIterator[Buffer], other: AsyncIterator[Buffer]) -> bool:
     """Compare two blobs of the same size; a store cuts both into the same pieces."""
     async for piece in one:
-        if piece != await anext(other, None):
+        if bytes(piece) != bytes(await anext(other, b"")):  # views are compared value by value, which takes longer
             return False
     return await anext(other, None) is None

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-import google_crc32c
+from crc32c import crc32c as crc32c_of
 
 from server.model.change import ChangeAction, ChangeState, ChangeWindow
 from server.model.errors import DataLoss, Reason
@@ -90,7 +90,7 @@ class Audit:
     async def _crc32c(self, locator: Locator) -> int:
         crc = 0
         async for piece in self._blobs.read_unverified(locator):
-            crc = google_crc32c.extend(crc, piece)
+            crc = crc32c_of(piece, crc)
         return crc
 
     async def _count_changes(self, report: Report) -> None:

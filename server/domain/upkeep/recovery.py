@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import google_crc32c
+from crc32c import crc32c as crc32c_of
 
 from server.dicom.ingest.reader import Description, InstanceReader
 from server.domain.store.receive import new_instance
@@ -183,7 +183,7 @@ class Recovery:
         size_bytes = await self._blobs.size(locator)
         crc = 0
         async for piece in self._blobs.read_unverified(locator):
-            crc = google_crc32c.extend(crc, piece)
+            crc = crc32c_of(piece, crc)
             reader.feed(piece)
         description: Description = reader.finish()
         if description.errors:

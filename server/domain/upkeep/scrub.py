@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import google_crc32c
+from crc32c import crc32c as crc32c_of
 
 from server.domain.damage import DamageRecord, of_bytes
 from server.domain.read_only import ReadOnlyState
@@ -128,7 +128,7 @@ class Scrub:
         started = clock()
         try:
             async for piece in self._blobs.read_unverified(stored.locator):
-                crc32c = google_crc32c.extend(crc32c, piece)
+                crc32c = crc32c_of(piece, crc32c)
                 size_bytes += len(piece)
                 seconds = clock() - started
                 await asyncio.sleep(max(seconds, len(piece) / _MOST_BYTES_A_SECOND - seconds))

@@ -16,7 +16,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-import google_crc32c
+from crc32c import crc32c as crc32c_of
 
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.threads import sync_directory
@@ -100,7 +100,7 @@ class Marks:
 
 def _packed(mark: Mark) -> bytes:
     facts = _FACTS.pack(mark.version, mark.sequence)
-    return facts + _CHECK.pack(google_crc32c.value(facts))
+    return facts + _CHECK.pack(crc32c_of(facts))
 
 
 def _read(path: Path) -> Mark | None:
@@ -109,7 +109,7 @@ def _read(path: Path) -> Mark | None:
     except FileNotFoundError:
         return None
     facts = data[: _FACTS.size]
-    if len(data) != _FACTS.size + _CHECK.size or data != facts + _CHECK.pack(google_crc32c.value(facts)):
+    if len(data) != _FACTS.size + _CHECK.size or data != facts + _CHECK.pack(crc32c_of(facts)):
         return None
     return Mark(*_FACTS.unpack(facts))
 

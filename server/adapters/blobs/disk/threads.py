@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
 
 PIECE_BYTES = 1 << 20
@@ -26,7 +27,6 @@ _SYNC_FILE_RANGE_WRITE = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-Buffer = bytes | memoryview
 _T = TypeVar("_T")
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from server.adapters.blobs.checksums import Checksums
 from server.adapters.blobs.records import Trailer, damaged, missing, piece_of, read_verified
+from server.model.buffer import Buffer
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 from server.ports.blobs import MOST_PIECE_BYTES, most_piece_bytes
@@ -40,7 +41,7 @@ class MemoryBlobs:
         length: int | None = None,
         piece_bytes: Callable[[], int] = most_piece_bytes,
         crc32c: int | None = None,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncIterator[Buffer]:
         """See the port."""
         blob, found = memoryview(self._existing(locator)), self._trailers[locator]
         left = len(blob) - offset if length is None else length
@@ -129,14 +130,14 @@ class _Writer:
         self._blobs = blobs
         self._trailers = trailers
         self._checksums = Checksums()
-        self._pieces: list[bytes] = []
+        self._pieces: list[Buffer] = []
 
     @property
     def crc32c(self) -> int:
         """See the port."""
         return self._checksums.whole
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Buffer) -> None:
         """See the port."""
         self._pieces.append(data)
         self._checksums.update(data)

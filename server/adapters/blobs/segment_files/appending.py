@@ -13,6 +13,7 @@ from pathlib import Path
 from server.adapters.blobs.disk.process_directory import ProcessDirectory
 from server.adapters.blobs.disk.threads import DiskThreads, sync_directory
 from server.adapters.blobs.segment_files.segments import Record, Segment
+from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError
 from server.model.instance import Locator
 
@@ -24,7 +25,7 @@ _TAIL = -1  # stands for what may or may not be durable behind the last record
 
 _log = logging.getLogger("dicomstore.blobs")
 
-_Waiting = tuple[list[bytes], "asyncio.Future[Locator]"]
+_Waiting = tuple[list[Buffer], "asyncio.Future[Locator]"]
 
 
 class Appender:
@@ -60,7 +61,7 @@ class Appender:
         nothing_left = not any(self._unsettled.values())
         await self._threads.run(lambda: self.process.leave(nothing_left=nothing_left))
 
-    def append(self, pieces: list[bytes]) -> Awaitable[Locator]:
+    def append(self, pieces: list[Buffer]) -> Awaitable[Locator]:
         """Make a blob, given in pieces and with its trailer, durable and return where it is. It is unsettled then."""
         future: asyncio.Future[Locator] = asyncio.get_running_loop().create_future()
         self._waiting.append((pieces, future))
@@ -115,7 +116,7 @@ class Appender:
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
-    async def _append(self, blobs: list[list[bytes]]) -> list[Record]:
+    async def _append(self, blobs: list[list[Buffer]]) -> list[Record]:
         run = self._appending.run
         if self._segment is not None and self._segment.end >= SEGMENT_BYTES:
             await self._leave(self._segment)

@@ -8,6 +8,7 @@ from server.adapters.blobs.disk.page_cache import PageCache
 from server.adapters.blobs.disk.threads import DiskThreads
 from server.adapters.blobs.records import Trailer, missing
 from server.adapters.blobs.segment_files.segments import Record, path_of, read_record, read_trailer
+from server.model.buffer import Buffer
 
 _OPEN_FILES = 64
 
@@ -23,7 +24,7 @@ class OpenSegments:
 
     async def read(
         self, record: Record, offset: int = 0, length: int | None = None, crc32c: int | None = None
-    ) -> bytes:
+    ) -> Buffer:
         """Return a range of a blob: at once when it is in the page cache, by a thread when not.
 
         Raises: as `read_record`, and Unavailable.

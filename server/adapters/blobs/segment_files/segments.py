@@ -16,9 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import google_crc32c
+from crc32c import crc32c as crc32c_of
 
-from server.adapters.blobs.disk.threads import Buffer, sync_directory, write_all
+from server.adapters.blobs.disk.threads import sync_directory, write_all
 from server.adapters.blobs.records import (
     Read,
     Trailer,
@@ -29,6 +29,7 @@ from server.adapters.blobs.records import (
     trailer_bytes,
     unknown_receipt,
 )
+from server.model.buffer import Buffer
 from server.model.errors import DataLoss
 from server.model.instance import Locator
 
@@ -87,7 +88,7 @@ class Segment:
         self._fd = os.open(path_of(directory, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         sync_directory(directory)
 
-    def append(self, blobs: Sequence[Sequence[bytes]]) -> list[Record]:
+    def append(self, blobs: Sequence[Sequence[Buffer]]) -> list[Record]:
         """Append blobs, each given in pieces of which the last is its trailer, and make them durable together.
 
         Raises:
@@ -124,7 +125,7 @@ class Segment:
 def header(mark: bytes, length: int) -> bytes:
     """Return the header of a record."""
     facts = _FACTS.pack(mark, length)
-    check: int = google_crc32c.value(facts)
+    check: int = crc32c_of(facts)
     return facts + check.to_bytes(4, "little")
 
 
@@ -182,7 +183,7 @@ def _headers(fd: int, offset: int = 0) -> Iterator[tuple[int, bytes, int]]:
 
 def read_record(
     read: Read, record: Record, offset: int = 0, length: int | None = None, crc32c: int | None = None
-) -> bytes | None:
+) -> Buffer | None:
     """Read a range of a blob, with `read(size, offset)` of its segment; None if that had None.
 
     Bytes that agree with their checksums need no header. So a record that is being erased is read, or missing: it is
@@ -216,13 +217,12 @@ def read_record(
     return None if whole is None else whole[offset : offset + wanted]
 
 
-def _read_whole(read: Read, record: Record, crc32c: int) -> bytes | None:
+def _read_whole(read: Read, record: Record, crc32c: int) -> memoryview | None:
     view = read(record.length, record.offset + HEADER_BYTES)
     if view is None:
         return None
-    data = view.tobytes()
-    if google_crc32c.value(data) == crc32c and len(data) == record.length:
-        return data
+    if crc32c_of(view) == crc32c and len(view) == record.length:
+        return view
     _lost(read, record)
     return None
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import google_crc32c
 import pytest
+from crc32c import crc32c as crc32c_of
 from dicomstore.v1 import store_service_pb2 as pb
 
 from cli.upload.files import PIECE_BYTES, LocalFile
@@ -22,9 +22,9 @@ async def all_pieces(file: LocalFile) -> list[pb.InstancePiece]:
 
 
 def test_a_small_file_is_one_piece_with_size_and_checksum() -> None:
-    piece = whole(3, Content(b"abc", google_crc32c.value(b"abc")))
+    piece = whole(3, Content(b"abc", crc32c_of(b"abc")))
     assert (piece.item, piece.data, piece.last, piece.aborted) == (3, b"abc", True, False)
-    assert (piece.declared_size_bytes, piece.crc32c) == (3, google_crc32c.value(b"abc"))
+    assert (piece.declared_size_bytes, piece.crc32c) == (3, crc32c_of(b"abc"))
 
 
 def test_small_files_are_read_in_order_and_fail_one_by_one(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ async def test_a_large_file_declares_its_size_first_and_its_checksum_last(tmp_pa
     assert [piece.HasField("declared_size_bytes") for piece in sent] == [True, False, False]
     assert [piece.HasField("crc32c") for piece in sent] == [False, False, True]
     assert sent[0].declared_size_bytes == len(data)
-    assert sent[-1].crc32c == google_crc32c.value(data)
+    assert sent[-1].crc32c == crc32c_of(data)
 
 
 async def test_a_large_found_file_that_is_not_dicom_is_passed_over_before_the_first_piece(tmp_path: Path) -> None:

@@ -109,7 +109,9 @@ def test_parts_of_any_type_are_labelled_by_what_they_are(syntax: str, label: str
 
 
 def test_all_forms_of_a_media_type_are_equally_good_and_the_lossy_ones_come_last() -> None:
-    syntaxes, qualities = acceptable(negotiate(FRAMES, parse_accept('multipart/related; type="image/jpeg"')))
+    syntaxes, qualities, _ = acceptable(
+        negotiate(FRAMES, parse_accept('multipart/related; type="image/jpeg"'))
+    ).values()
 
     assert syntaxes == [f"1.2.840.10008.1.2.4.{suffix}" for suffix in ("70", "57", "51", "50")]
     assert qualities == [1.0] * 4
@@ -126,12 +128,13 @@ def test_media_types_of_equal_quality_are_equally_good_to_the_core() -> None:
     accept = 'multipart/related; type="image/jpeg"; transfer-syntax=1.2.840.10008.1.2.4.50, '
     accept += 'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.90'
 
-    assert acceptable(negotiate(FRAMES, parse_accept(accept))) == ([JPEG, J2K], [1.0, 1.0])
+    syntaxes, qualities, _ = acceptable(negotiate(FRAMES, parse_accept(accept))).values()
+    assert (syntaxes, qualities) == ([JPEG, J2K], [1.0, 1.0])
 
 
 def test_substitutes_come_after_what_was_named_and_before_what_is_liked_less() -> None:
     accept = f"application/dicom;q=0.5, */*;q=0.5, application/dicom; transfer-syntax={J2K}; q=0.499"
-    syntaxes, qualities = acceptable(negotiate(INSTANCE, parse_accept(accept)))
+    syntaxes, qualities, _ = acceptable(negotiate(INSTANCE, parse_accept(accept))).values()
 
     assert syntaxes == [ELE, "*", J2K]
     assert qualities == pytest.approx([0.5, 0.4999, 0.499], abs=1e-9)

@@ -4,8 +4,8 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 
-import google_crc32c
 import pytest
+from crc32c import crc32c as crc32c_of
 
 from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.domain.flow.response_budget import LEAST_BYTES, Pace
@@ -46,7 +46,7 @@ async def stored(blobs: MemoryBlobs, lead: int, items: bytes) -> StoredInstance:
     async with blobs.open_write() as writer:
         await writer.write(body)
         locator = await writer.commit(RECEIPT)
-    return StoredInstance(ID, Version(1), "1.5", JPEG_BASELINE, len(body), google_crc32c.value(body), locator)
+    return StoredInstance(ID, Version(1), "1.5", JPEG_BASELINE, len(body), crc32c_of(body), locator)
 
 
 async def value(reader: FragmentReader, blob: StoredInstance, found: Fragments, offset: int, length: int) -> bytes:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from server.domain.retrieve.transfer_syntax_choice import choose, ranked
+from server.domain.retrieve.transfer_syntax_choice import acceptable, choose
 from server.model.errors import InvalidRequest
 
 
@@ -12,30 +12,30 @@ async def choice(uids: list[str], qualities: list[float], *, free: str = "", pos
     async def can_be_had(uid: str) -> bool:
         return uid in possible
 
-    return await choose(ranked(uids, qualities), lambda uid: uid in (free, "*"), can_be_had)
+    return await choose(acceptable(uids, qualities).ranks, lambda uid: uid in (free, "*"), can_be_had)
 
 
 def test_nothing_means_as_stored() -> None:
-    assert ranked([]) == (("*",),)
+    assert acceptable([]).ranks == (("*",),)
 
 
 def test_without_qualities_each_is_better_than_those_after_it() -> None:
-    assert ranked(["b", "a", "c"]) == (("b",), ("a",), ("c",))
+    assert acceptable(["b", "a", "c"]).ranks == (("b",), ("a",), ("c",))
 
 
 def test_with_qualities_the_best_come_first_and_equals_stay_together_in_order() -> None:
-    assert ranked(["a", "b", "c", "d"], [0.5, 1, 0.5, 0.7]) == (("b",), ("d",), ("a", "c"))
+    assert acceptable(["a", "b", "c", "d"], [0.5, 1, 0.5, 0.7]).ranks == (("b",), ("d",), ("a", "c"))
 
 
 @pytest.mark.parametrize("quality", [0, -1, math.nan])
 def test_what_has_no_quality_is_not_acceptable(quality: float) -> None:
-    assert ranked(["a", "b"], [quality, 1]) == (("b",),)
+    assert acceptable(["a", "b"], [quality, 1]).ranks == (("b",),)
 
 
 @pytest.mark.parametrize("qualities", [[1], [1, 1, 1]])
 def test_there_is_one_quality_for_each(qualities: list[float]) -> None:
     with pytest.raises(InvalidRequest):
-        ranked(["a", "b"], qualities)
+        acceptable(["a", "b"], qualities)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,11 @@ async def test_of_equals_the_free_one_is_taken_else_the_first_that_can_be_had(
     uids: list[str], qualities: list[float], expected: str | None
 ) -> None:
     assert await choice(uids, qualities, free="f", possible="pq") == expected
+
+
+def test_the_stored_form_is_accepted_in_some_transfer_syntaxes_only() -> None:
+    wanted = acceptable(["*", "b"], [1, 0.5], ["s", "t"])
+    assert wanted.ranks_for("s") == (("*",), ("b",))
+    assert wanted.ranks_for("u") == (("b",),)
+    assert not wanted.accepts_every_stored_form
+    assert acceptable(["*", "b"]).accepts_every_stored_form
