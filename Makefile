@@ -26,7 +26,7 @@ soak: .venv/dev
 
 # The fast part: no network, no database server.
 unit: .venv/dev
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -n auto tests/unit
 
 # Linters, types, layers and the contract.
 check: .venv/dev

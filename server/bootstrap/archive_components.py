@@ -20,7 +20,6 @@ from server.domain.retrieve.all_bulk_data import RetrieveAllBulkData
 from server.domain.retrieve.blob_reader import Reading
 from server.domain.retrieve.bulk_data import RetrieveBulkData
 from server.domain.retrieve.encapsulated_value import FragmentReader
-from server.domain.retrieve.frame_cache import FrameCache
 from server.domain.retrieve.frame_transcoder import Transcoder
 from server.domain.retrieve.frames import RetrieveFrames
 from server.domain.retrieve.instance_transcoder import InstanceTranscoder
@@ -177,7 +176,7 @@ class ArchiveComponents(IndexComponents):
         return Transcoder(
             workers=self.workers,
             descriptions=Descriptions(self.database.instances),
-            cache=FrameCache(self.settings.frame_cache_bytes),
+            cache_bytes=self.settings.frame_cache_bytes,
             damage=self.damage,
             max_frame_bytes=self.settings.max_frame_bytes,
         )
@@ -264,6 +263,6 @@ class ArchiveComponents(IndexComponents):
                 images=self.images,
                 pictures=self.pictures,
                 workers=self.workers,
-                cache=FrameCache(self.settings.thumbnail_cache_bytes),
+                cache_bytes=self.settings.thumbnail_cache_bytes,
             ),
         )

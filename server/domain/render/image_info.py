@@ -1,10 +1,8 @@
 """What is known of images before a picture is made: how their frames are stored, and how they are to look."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
 
 import orjson
 
@@ -13,6 +11,7 @@ from server.dicom.pixel_data.image_pixel_module import describe_pixels
 from server.dicom.presentation.object_kinds import STANDARD_CLASSES, Kind, kind_of
 from server.dicom.presentation.presentation import bulk_needed, look_of
 from server.dicom.presentation.presentation_attributes import essentials
+from server.domain.flow.byte_cache import ByteCache
 from server.domain.retrieve.blob_reader import Reading, swapped_bytes
 from server.model.errors import NotFound, Reason
 from server.model.ids import Version
@@ -39,6 +38,7 @@ class Image:
     attributes: those that matter.
     values: by path, those that are not in the metadata and that any frame may need.
     paths: of values that only one frame needs, by its number.
+    cost_bytes: about the memory that all of it takes.
     """
 
     stored: StoredInstance
@@ -46,6 +46,7 @@ class Image:
     description: PixelDescription
     values: Mapping[str, bytes]
     paths: Mapping[int, tuple[str, ...]]
+    cost_bytes: int
 
 
 class Images:
@@ -57,9 +58,7 @@ class Images:
     def __init__(self, *, reading: Reading, index: InstanceIndex) -> None:
         self._reading = reading
         self._index = index
-        self._kept: OrderedDict[Version, tuple[Image, int]] = OrderedDict()
-        self._kept_bytes = 0
-        self._finding: WeakValueDictionary[Version, asyncio.Lock] = WeakValueDictionary()
+        self._kept: ByteCache[Version, Image] = ByteCache(_KEPT_BYTES, lambda image: image.cost_bytes)
         self._large = asyncio.Semaphore(1)
 
     async def of(self, stored: StoredInstance, layout: PixelLayout) -> Image:
@@ -70,16 +69,7 @@ class Images:
             WrongState: PIXEL_DATA_UNREADABLE, it doesn't say enough of its pixels, or they contradict it.
             DataLoss, Unavailable: as `BlobStore.read`.
         """
-        lock = self._finding.get(stored.version)
-        if lock is None:
-            self._finding[stored.version] = lock = asyncio.Lock()
-        async with lock:
-            if stored.version in self._kept:
-                self._kept.move_to_end(stored.version)
-                return self._kept[stored.version][0]
-            image, cost_bytes = await self._find(stored, layout)
-            self._keep(image, cost_bytes)
-            return image
+        return await self._kept.get(stored.version, lambda: self._find(stored, layout))
 
     async def look(self, image: Image, frame: int) -> Look:
         """Return how a frame is to look. Raises: as `of`."""
@@ -111,7 +101,7 @@ class Images:
             raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
         return found[0].dicom_json
 
-    async def _find(self, stored: StoredInstance, layout: PixelLayout) -> tuple[Image, int]:
+    async def _find(self, stored: StoredInstance, layout: PixelLayout) -> Image:
         dicom_json = await self.metadata(stored)
         if len(dicom_json) < _LARGE_BYTES:
             found = essentials(dicom_json)
@@ -129,7 +119,7 @@ class Images:
                 common.append(path)
         values = await self._values(stored, common)
         cost_bytes = found.cost_bytes + sum(map(len, values.values())) + _OVERHEAD_BYTES * (1 + len(of_frames))
-        return Image(stored, attributes, describe_pixels(attributes, layout), values, of_frames), cost_bytes
+        return Image(stored, attributes, describe_pixels(attributes, layout), values, of_frames, cost_bytes)
 
     async def _values(self, stored: StoredInstance, paths: "list[str] | tuple[str, ...]") -> dict[str, bytes]:
         values: dict[str, bytes] = {}
@@ -141,12 +131,3 @@ class Images:
                 chunks = self._reading.values(stored, element.offset, 0, element.length, unit)
                 values[path] = b"".join([chunk async for chunk in chunks])
         return values
-
-    def _keep(self, image: Image, cost_bytes: int) -> None:
-        if cost_bytes > _KEPT_BYTES // 2:
-            return
-        self._kept[image.stored.version] = image, cost_bytes
-        self._kept_bytes += cost_bytes
-        while self._kept_bytes > _KEPT_BYTES:
-            _, (_, dropped_bytes) = self._kept.popitem(last=False)
-            self._kept_bytes -= dropped_bytes

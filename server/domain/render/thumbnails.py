@@ -3,17 +3,18 @@
 Which one it is follows from what is stored, with a few look-ups however many instances there are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from server.dicom.elements.canonical_json import integer, text, values
 from server.dicom.presentation.object_kinds import IMAGELESS_MODALITIES, SLIDE_CLASSES, Kind
+from server.domain.flow.byte_cache import ByteCache, cost_of_bytes
 from server.domain.flow.prefetch import once
 from server.domain.render.image_info import Images
 from server.domain.render.images import Pictures, Wish
 from server.domain.render.request import PICTURES, OpenRendered, Style, choose
 from server.domain.resources import not_found
-from server.domain.retrieve.frame_cache import FrameCache
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
 from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
 from server.model.ids import InstanceId, ResourceRef
@@ -68,14 +69,14 @@ class Thumbnails:
         images: Images,
         pictures: Pictures,
         workers: Workers,
-        cache: FrameCache,
+        cache_bytes: int,
     ) -> None:
         self._index = index
         self._pixels = pixels
         self._images = images
         self._pictures = pictures
         self._workers = workers
-        self._cache = cache
+        self._cache: ByteCache[Hashable, bytes] = ByteCache(cache_bytes, cost_of_bytes)
 
     async def open(self, ref: ResourceRef, frame: int | None, media_types: Sequence[str], style: Style) -> OpenRendered:
         """Return the thumbnail of a resource, or of a frame of it.
@@ -100,7 +101,7 @@ class Thumbnails:
             wish = Wish(number, form, style)
             key = chosen.stored.version, wish
             try:
-                return number, await self._cache.get(key, self._pictures.picture(chosen.pixels, wish))
+                return number, await self._cache.get(key, partial(self._pictures.picture, chosen.pixels, wish))
             except DicomStoreError as error:
                 if error.reason not in _UNREADABLE:
                     raise
@@ -108,7 +109,7 @@ class Thumbnails:
 
     async def _icon(self, kind: Kind, form: PictureFormat, style: Style) -> bytes:
         job = DrawIcon(IconKind(kind.value), Output(form, style.quality, style.viewport, is_thumbnail=True))
-        return await self._cache.get(job, self._workers.perform(job))
+        return await self._cache.get(job, lambda: self._workers.perform(job))
 
     async def _choose(self, ref: ResourceRef, frame: int | None) -> _Chosen | None:
         if ref.series is None:

@@ -3,15 +3,13 @@
 A stored instance never changes, so where its fragments lie is found once and kept for a while.
 """
 
-import asyncio
 from array import array
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from struct import Struct
-from weakref import WeakValueDictionary
 
+from server.domain.flow.byte_cache import ByteCache
 from server.domain.retrieve.blob_reader import EXPLICIT_BIG_ENDIAN, Reading
 from server.model.buffer import Buffer
 from server.model.errors import Reason, WrongState
@@ -61,22 +59,17 @@ class Fragments:
 class FragmentReader:
     """Reads encapsulated values as their fragments' bytes joined.
 
-    Guarantees: at most about 16 MiB are kept of where fragments lie; an instance is gone through once by all who wait
-    for that. All use is from one event loop.
+    Guarantees: at most about 16 MiB are kept of the positions of fragments; a value is scanned once for all calls that
+    wait for it. Use within one event loop.
     """
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
-        self._kept: OrderedDict[tuple[Locator, int], Fragments] = OrderedDict()
-        self._kept_bytes = 0
-        self._looking: WeakValueDictionary[tuple[Locator, int], asyncio.Lock] = WeakValueDictionary()
+        self._kept: ByteCache[tuple[Locator, int], Fragments] = ByteCache(_KEPT_BYTES, lambda found: found.cost_bytes)
 
     def known(self, stored: StoredInstance, offset: int) -> Fragments | None:
         """Return the fragments of the value at `offset`, if they are known already."""
-        key = stored.locator, offset
-        if key in self._kept:
-            self._kept.move_to_end(key)
-        return self._kept.get(key)
+        return self._kept.known((stored.locator, offset))
 
     async def find(self, stored: StoredInstance, offset: int, length: int) -> Fragments:
         """Return where the fragments of a value lie.
@@ -87,16 +80,7 @@ class FragmentReader:
             WrongState: PIXEL_DATA_UNREADABLE, something else than items is there, or more than a million fragments.
             DataLoss, Unavailable: as `BlobStore.read`.
         """
-        key = stored.locator, offset
-        lock = self._looking.get(key)
-        if lock is None:
-            self._looking[key] = lock = asyncio.Lock()
-        async with lock:
-            found = self.known(stored, offset)
-            if found is None:
-                found = await self._walk(stored, offset, offset + length)
-                self._keep(key, found)
-        return found
+        return await self._kept.get((stored.locator, offset), lambda: self._walk(stored, offset, offset + length))
 
     async def read(
         self, stored: StoredInstance, fragments: Fragments, offset: int, length: int
@@ -156,15 +140,6 @@ class FragmentReader:
 
     async def _bytes(self, stored: StoredInstance, offset: int, length: int) -> bytes:
         return b"".join([chunk async for chunk in self._reading.read(stored, offset, length)])
-
-    def _keep(self, key: tuple[Locator, int], fragments: Fragments) -> None:
-        if fragments.cost_bytes > _KEPT_BYTES // 2:
-            return
-        self._kept[key] = fragments
-        self._kept_bytes += fragments.cost_bytes
-        while self._kept_bytes > _KEPT_BYTES:
-            _, dropped = self._kept.popitem(last=False)
-            self._kept_bytes -= dropped.cost_bytes
 
 
 def _unreadable(why: str) -> WrongState:

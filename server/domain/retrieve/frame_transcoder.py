@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Hashable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from server.dicom.pixel_data.codecs import syntaxes
 from server.dicom.pixel_data.image_pixel_module import describe_pixels
 from server.domain.damage import DamageRecord, of_frame
-from server.domain.retrieve.frame_cache import FrameCache
+from server.domain.flow.byte_cache import ByteCache, cost_of_bytes
 from server.domain.retrieve.pixel_descriptions import Attributes, Descriptions
 from server.domain.retrieve.stored_frames import Pixels
 from server.model.damage import Damage
@@ -34,7 +34,7 @@ class Transcoder:
     Args:
         workers: do it.
         damage: where frames that cannot be decoded are recorded.
-        cache: for frames that are asked for one by one.
+        cache_bytes: memory for frames that are retrieved singly.
         max_frame_bytes: largest frame, uncompressed, that is worked on.
     """
 
@@ -43,14 +43,14 @@ class Transcoder:
         *,
         workers: Workers,
         descriptions: Descriptions,
-        cache: FrameCache,
+        cache_bytes: int,
         damage: DamageRecord,
         max_frame_bytes: int,
     ) -> None:
         self._workers = workers
         self._damage = damage
         self._descriptions = descriptions
-        self._cache = cache
+        self._cache: ByteCache[Hashable, bytes] = ByteCache(cache_bytes, cost_of_bytes)
         self._max_frame_bytes = max_frame_bytes
         # Who waits for a worker holds no frame yet.
         self._turns = asyncio.Semaphore(2 * workers.count)
@@ -94,7 +94,7 @@ class Transcoder:
             NotFound, DataLoss, Unavailable: as `Pixels.read`.
         """
         key = pixels.stored.version, number, target
-        return await self._cache.get(key, self._made(pixels, number, target))
+        return await self._cache.get(key, lambda: self._made(pixels, number, target))
 
     def frames(
         self, pixels: Pixels, description: PixelDescription, numbers: Iterable[int], target: str, *, keep: bool

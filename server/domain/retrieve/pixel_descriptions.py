@@ -1,14 +1,13 @@
 """What data sets say of their pixels, out of metadata that may have many megabytes."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
-from weakref import WeakValueDictionary
 
 import orjson
 
 from server.dicom.elements.fields import Fields
+from server.domain.flow.byte_cache import ByteCache
 from server.model.errors import NotFound, Reason
 from server.model.ids import Version
 from server.model.instance import StoredInstance
@@ -31,38 +30,28 @@ _PER_FRAME_GROUPS = b',"52009230":{"vr":"SQ","Value":['
 _END_OF_SEQUENCE = b'}]},"'
 
 _FIELDS = Fields(_TAGS, frozenset())
-_KEPT = 1000
+_MOST_KEPT = 1000
 _LARGE_BYTES = 1 << 16
 
 
 class Descriptions:
-    """Reads them, and keeps those of the last thousand instances, which never change.
+    """Reads the elements that describe pixel data, and keeps those of the last instances, which never change.
 
-    Metadata is read once for all who wait for it: a viewer asks for many tiles of a slide at once. All use is from one
-    event loop.
+    Metadata is read once for all calls that wait for it: a viewer retrieves many tiles of a slide at once. Use within
+    one event loop.
     """
 
     def __init__(self, index: InstanceIndex) -> None:
         self._index = index
-        self._kept: OrderedDict[Version, Attributes] = OrderedDict()
-        self._finding: WeakValueDictionary[Version, asyncio.Lock] = WeakValueDictionary()
+        self._kept: ByteCache[Version, Attributes] = ByteCache(2 * _MOST_KEPT, lambda _: 2)
 
     async def of(self, stored: StoredInstance) -> Attributes:
-        """Return the elements of a data set that matter for its pixels.
+        """Return the elements of a data set that describe its pixel data.
 
         Raises:
-            NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
+            NotFound: INSTANCE_NOT_FOUND, the instance was deleted meanwhile.
         """
-        lock = self._finding.get(stored.version)
-        if lock is None:
-            self._finding[stored.version] = lock = asyncio.Lock()
-        async with lock:
-            if stored.version not in self._kept:
-                self._kept[stored.version] = await self._find(stored)
-                if len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(stored.version)
-            return self._kept[stored.version]
+        return await self._kept.get(stored.version, lambda: self._find(stored))
 
     async def _find(self, stored: StoredInstance) -> Attributes:
         found = await self._index.metadata(stored.id.ref, stored.version - 1, 1)

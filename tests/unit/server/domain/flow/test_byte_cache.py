@@ -1,24 +1,24 @@
-"""Frames that are kept: server/domain/retrieve/frame_cache.py."""
+"""A cache with a limit in bytes: server/domain/flow/byte_cache.py."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from server.domain.retrieve.frame_cache import FrameCache
+from server.domain.flow.byte_cache import ByteCache, cost_of_bytes
 from server.model.errors import Reason, WrongState
 
 
 class Maker:
-    """Makes frames when it is let, and counts them."""
+    """Computes values once allowed, and counts them."""
 
     def __init__(self) -> None:
         self.made = 0
         self.may = asyncio.Event()
 
-    def making(self, frame: bytes) -> Coroutine[Any, Any, bytes]:
-        return self._make(frame)
+    def making(self, frame: bytes) -> Callable[[], Coroutine[Any, Any, bytes]]:
+        return lambda: self._make(frame)
 
     async def _make(self, frame: bytes) -> bytes:
         self.made += 1
@@ -33,8 +33,8 @@ def maker() -> Maker:
     return Maker()
 
 
-async def test_a_frame_is_made_once_for_all_who_wait_and_those_who_come_later(maker: Maker) -> None:
-    cache = FrameCache(10_000)
+async def test_a_value_is_computed_once_for_all_callers(maker: Maker) -> None:
+    cache: ByteCache[str, bytes] = ByteCache(10_000, cost_of_bytes)
     tasks = [asyncio.create_task(cache.get("a", maker.making(b"frame"))) for _ in range(3)]
     await asyncio.wait(tasks, timeout=0)
     maker.may.set()
@@ -43,15 +43,15 @@ async def test_a_frame_is_made_once_for_all_who_wait_and_those_who_come_later(ma
     assert maker.made == 1
 
 
-async def test_different_frames_are_made_separately(maker: Maker) -> None:
-    cache = FrameCache(10_000)
+async def test_values_of_different_keys_are_computed_separately(maker: Maker) -> None:
+    cache: ByteCache[str, bytes] = ByteCache(10_000, cost_of_bytes)
     maker.may.set()
     assert await cache.get("a", maker.making(b"1")) == b"1"
     assert await cache.get("b", maker.making(b"2")) == b"2"
 
 
-async def test_a_failure_reaches_all_who_wait_and_is_not_kept(maker: Maker) -> None:
-    cache = FrameCache(10_000)
+async def test_a_failure_reaches_all_waiting_callers_and_is_not_kept(maker: Maker) -> None:
+    cache: ByteCache[str, bytes] = ByteCache(10_000, cost_of_bytes)
     tasks = [asyncio.create_task(cache.get("a", maker.making(b""))) for _ in range(2)]
     await asyncio.wait(tasks, timeout=0)
     maker.may.set()
@@ -60,8 +60,8 @@ async def test_a_failure_reaches_all_who_wait_and_is_not_kept(maker: Maker) -> N
     assert await cache.get("a", maker.making(b"frame")) == b"frame"
 
 
-async def test_who_gives_up_spoils_nothing_for_others(maker: Maker) -> None:
-    cache = FrameCache(10_000)
+async def test_a_cancelled_caller_does_not_cancel_the_computation_for_others(maker: Maker) -> None:
+    cache: ByteCache[str, bytes] = ByteCache(10_000, cost_of_bytes)
     first, second = (asyncio.create_task(cache.get("a", maker.making(b"frame"))) for _ in range(2))
     await asyncio.wait([first, second], timeout=0)
     first.cancel()
@@ -71,8 +71,8 @@ async def test_who_gives_up_spoils_nothing_for_others(maker: Maker) -> None:
     assert maker.made == 1
 
 
-async def test_what_was_not_used_for_longest_makes_room(maker: Maker) -> None:
-    cache = FrameCache(3 * 1500)
+async def test_the_value_not_used_for_longest_is_dropped_first(maker: Maker) -> None:
+    cache: ByteCache[str, bytes] = ByteCache(3 * 1500, cost_of_bytes)
     maker.may.set()
     for key in ("a", "b", "c"):
         await cache.get(key, maker.making(bytes(1000)))
@@ -82,8 +82,8 @@ async def test_what_was_not_used_for_longest_makes_room(maker: Maker) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 3000])
-async def test_a_frame_that_would_drive_out_most_others_is_not_kept(maker: Maker, size: int) -> None:
-    cache = FrameCache(size)
+async def test_a_value_of_more_than_half_the_limit_is_not_kept(maker: Maker, size: int) -> None:
+    cache: ByteCache[str, bytes] = ByteCache(size, cost_of_bytes)
     maker.may.set()
     await cache.get("a", maker.making(bytes(2000)))
     assert cache.known("a") is None
