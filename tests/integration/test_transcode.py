@@ -555,6 +555,6 @@ def _workers() -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid() and b"worker_process" in (process / "cmdline").read_bytes():
+            if parent == os.getpid() and b"adapters.workers.process" in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
     return found

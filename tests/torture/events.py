@@ -86,7 +86,7 @@ async def memory(scene: Scene) -> None:
         )
         for _ in range(5):
             await asyncio.sleep(0.2)
-            for process in scene.installation.processes("worker_process"):
+            for process in scene.installation.processes("adapters.workers.process"):
                 scene.installation.kill(process)
         for answer in await pictures:
             if isinstance(answer, BaseException) or answer.status_code not in (200, 404, 503):  # 404: deleted meanwhile
