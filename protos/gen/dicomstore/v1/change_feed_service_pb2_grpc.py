@@ -28,9 +28,9 @@ if _version_not_supported:
 class ChangeFeedServiceStub:
     """Reads the change feed, which covers all partitions and is kept forever.
 
-    Guarantees: sequences and times ascend together; a transaction's entries become visible together; once an entry
-    has been served, no entry with a lower sequence appears later. So a consumer that remembers the last sequence
-    it handled misses nothing and sees nothing twice.
+    Guarantees: sequences and times ascend together; a transaction's entries become visible together; after an entry
+    was served, no entry with a lower sequence appears later. A consumer that records the last sequence it processed
+    therefore receives every entry exactly once.
     """
 
     def __init__(self, channel):
@@ -59,9 +59,9 @@ class ChangeFeedServiceStub:
 class ChangeFeedServiceServicer:
     """Reads the change feed, which covers all partitions and is kept forever.
 
-    Guarantees: sequences and times ascend together; a transaction's entries become visible together; once an entry
-    has been served, no entry with a lower sequence appears later. So a consumer that remembers the last sequence
-    it handled misses nothing and sees nothing twice.
+    Guarantees: sequences and times ascend together; a transaction's entries become visible together; after an entry
+    was served, no entry with a lower sequence appears later. A consumer that records the last sequence it processed
+    therefore receives every entry exactly once.
     """
 
     def ListChanges(self, request, context):
@@ -85,8 +85,8 @@ class ChangeFeedServiceServicer:
     def WatchChanges(self, request, context):
         """Sends all entries after a sequence, then new ones as they are committed, until the client cancels.
 
-        Every message has a checkpoint; idle streams get one without entries at the interval asked for.
-        After a broken stream, call again with `after_sequence` set to the last checkpoint.
+        Every message has a checkpoint; on an idle stream, messages without entries are sent at `checkpoint_interval`.
+        To resume a broken stream, call again with `after_sequence` set to the last checkpoint.
 
         Errors: INVALID_FIELD, SHUTTING_DOWN, DATABASE_UNAVAILABLE.
         """
@@ -123,9 +123,9 @@ def add_ChangeFeedServiceServicer_to_server(servicer, server):
 class ChangeFeedService:
     """Reads the change feed, which covers all partitions and is kept forever.
 
-    Guarantees: sequences and times ascend together; a transaction's entries become visible together; once an entry
-    has been served, no entry with a lower sequence appears later. So a consumer that remembers the last sequence
-    it handled misses nothing and sees nothing twice.
+    Guarantees: sequences and times ascend together; a transaction's entries become visible together; after an entry
+    was served, no entry with a lower sequence appears later. A consumer that records the last sequence it processed
+    therefore receives every entry exactly once.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DeleteServiceStub:
-    """Takes instances out of the store.
+    """Deletes instances.
     """
 
     def __init__(self, channel):
@@ -43,17 +43,17 @@ class DeleteServiceStub:
 
 
 class DeleteServiceServicer:
-    """Takes instances out of the store.
+    """Deletes instances.
     """
 
     def DeleteInstances(self, request, context):
         """Deletes a study, a series or one instance in one transaction, with one change-feed entry for each instance.
 
-        When it returns, the resource is invisible to every other call; a series or study that lost its last instance is
-        gone too. The bytes are erased later, after the server's retention time. The same instances may be stored
-        again at once; they get new versions.
+        When the call returns, the resource is invisible to every other call; a series or study without instances no longer
+        exists either. The bytes are erased after the server's retention time. The same instances may be stored again at
+        once; they get new versions.
 
-        A retry is safe: deleting what is gone succeeds with `deleted_instances` 0.
+        A retry is safe: deleting a deleted resource succeeds with `deleted_instances` 0.
 
         Errors: INVALID_UID, INVALID_FIELD (no study), the partition reasons, DATABASE_UNAVAILABLE.
         """
@@ -78,7 +78,7 @@ def add_DeleteServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DeleteService:
-    """Takes instances out of the store.
+    """Deletes instances.
     """
 
     @staticmethod

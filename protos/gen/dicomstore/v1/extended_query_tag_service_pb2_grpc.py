@@ -26,12 +26,12 @@ if _version_not_supported:
 
 
 class ExtendedQueryTagServiceStub:
-    """Keeps the extended query tags. They hold for all partitions.
+    """Manages the extended query tags. They apply to all partitions.
 
-    From the moment a tag is added, instances that are stored are indexed by it; an operation indexes those that were
-    stored before, newest first. A search may use it when it is ready and its query status is enabled.
-    Of several values of an attribute the first counts. At study and series level the latest value that is not empty
-    counts, as it does for all attributes.
+    Instances stored after a tag was added are indexed by it at once; an operation indexes the instances stored before,
+    newest first. Searches can use a tag when it is ready and its query status is enabled.
+    If an attribute has several values, the first is indexed. At study and series level the latest non-empty value is
+    indexed, as for all attributes.
     """
 
     def __init__(self, channel):
@@ -73,16 +73,16 @@ class ExtendedQueryTagServiceStub:
 
 
 class ExtendedQueryTagServiceServicer:
-    """Keeps the extended query tags. They hold for all partitions.
+    """Manages the extended query tags. They apply to all partitions.
 
-    From the moment a tag is added, instances that are stored are indexed by it; an operation indexes those that were
-    stored before, newest first. A search may use it when it is ready and its query status is enabled.
-    Of several values of an attribute the first counts. At study and series level the latest value that is not empty
-    counts, as it does for all attributes.
+    Instances stored after a tag was added are indexed by it at once; an operation indexes the instances stored before,
+    newest first. Searches can use a tag when it is ready and its query status is enabled.
+    If an attribute has several values, the first is indexed. At study and series level the latest non-empty value is
+    indexed, as for all attributes.
     """
 
     def AddExtendedQueryTags(self, request, context):
-        """Adds tags, all or none, and starts the operation that indexes what is stored.
+        """Adds all given tags, or none, and starts the operation that indexes the stored instances.
 
         Errors: INVALID_TAG, INVALID_FIELD, TAG_ALREADY_EXISTS, TOO_MANY_TAGS, OPERATION_RUNNING, DATABASE_UNAVAILABLE.
         """
@@ -91,7 +91,7 @@ class ExtendedQueryTagServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListExtendedQueryTags(self, request, context):
-        """Returns a page of tags in the order they were added.
+        """Returns a page of tags in the order in which they were added.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, DATABASE_UNAVAILABLE.
         """
@@ -109,7 +109,7 @@ class ExtendedQueryTagServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateExtendedQueryTag(self, request, context):
-        """Sets whether searches may use a tag.
+        """Enables or disables searching by a tag.
 
         Errors: INVALID_TAG, INVALID_FIELD, TAG_NOT_FOUND, DATABASE_UNAVAILABLE.
         """
@@ -118,8 +118,8 @@ class ExtendedQueryTagServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteExtendedQueryTag(self, request, context):
-        """Deletes a tag, what is indexed by it, and its errors. An operation that is indexing it goes on without it.
-        When this returns, no search finds anything by the tag.
+        """Deletes a tag, its index values and its errors. An operation that indexes it continues without it.
+        When the call returns, no search finds anything by the tag.
 
         Errors: INVALID_TAG, TAG_NOT_FOUND, DATABASE_UNAVAILABLE.
         """
@@ -128,7 +128,7 @@ class ExtendedQueryTagServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListExtendedQueryTagErrors(self, request, context):
-        """Returns a page of the instances that could not be indexed by a tag, in the order they were found out.
+        """Returns a page of the instances that could not be indexed by a tag, in the order of detection.
 
         Errors: INVALID_TAG, INVALID_FIELD, INVALID_PAGE_TOKEN, TAG_NOT_FOUND, DATABASE_UNAVAILABLE.
         """
@@ -178,12 +178,12 @@ def add_ExtendedQueryTagServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExtendedQueryTagService:
-    """Keeps the extended query tags. They hold for all partitions.
+    """Manages the extended query tags. They apply to all partitions.
 
-    From the moment a tag is added, instances that are stored are indexed by it; an operation indexes those that were
-    stored before, newest first. A search may use it when it is ready and its query status is enabled.
-    Of several values of an attribute the first counts. At study and series level the latest value that is not empty
-    counts, as it does for all attributes.
+    Instances stored after a tag was added are indexed by it at once; an operation indexes the instances stored before,
+    newest first. Searches can use a tag when it is ready and its query status is enabled.
+    If an attribute has several values, the first is indexed. At study and series level the latest non-empty value is
+    indexed, as for all attributes.
     """
 
     @staticmethod

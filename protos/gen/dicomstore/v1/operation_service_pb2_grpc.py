@@ -26,10 +26,10 @@ if _version_not_supported:
 
 
 class OperationServiceStub:
-    """Tells about operations, which other services start.
+    """Reports and cancels operations. Other services start them.
 
-    An operation that a server was working on when it stopped or was killed is taken up again by the next one, where it
-    was. Its steps have their effect once. Finished operations are kept for some time (`operation_days`) and forgotten.
+    If a server stops or is killed during an operation, another server resumes the operation at the same step. Each step
+    takes effect exactly once. Records of finished operations are deleted after `operation_days`.
     """
 
     def __init__(self, channel):
@@ -61,10 +61,10 @@ class OperationServiceStub:
 
 
 class OperationServiceServicer:
-    """Tells about operations, which other services start.
+    """Reports and cancels operations. Other services start them.
 
-    An operation that a server was working on when it stopped or was killed is taken up again by the next one, where it
-    was. Its steps have their effect once. Finished operations are kept for some time (`operation_days`) and forgotten.
+    If a server stops or is killed during an operation, another server resumes the operation at the same step. Each step
+    takes effect exactly once. Records of finished operations are deleted after `operation_days`.
     """
 
     def GetOperation(self, request, context):
@@ -86,7 +86,7 @@ class OperationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WaitOperation(self, request, context):
-        """Returns an operation when it is finished, or as it is when the time is over.
+        """Returns an operation when it has finished, or its current state when the timeout has elapsed.
 
         Errors: INVALID_OPERATION_ID, INVALID_FIELD, OPERATION_NOT_FOUND, DATABASE_UNAVAILABLE.
         """
@@ -95,7 +95,7 @@ class OperationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelOperation(self, request, context):
-        """Stops an operation before its next step. What it has done stays. One that is finished stays as it is.
+        """Stops an operation before its next step. Completed steps are not undone. A finished operation is not changed.
 
         Errors: INVALID_OPERATION_ID, OPERATION_NOT_FOUND, DATABASE_UNAVAILABLE.
         """
@@ -135,10 +135,10 @@ def add_OperationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperationService:
-    """Tells about operations, which other services start.
+    """Reports and cancels operations. Other services start them.
 
-    An operation that a server was working on when it stopped or was killed is taken up again by the next one, where it
-    was. Its steps have their effect once. Finished operations are kept for some time (`operation_days`) and forgotten.
+    If a server stops or is killed during an operation, another server resumes the operation at the same step. Each step
+    takes effect exactly once. Records of finished operations are deleted after `operation_days`.
     """
 
     @staticmethod

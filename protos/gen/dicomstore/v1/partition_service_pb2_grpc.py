@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PartitionServiceStub:
-    """Names the partitions. Partitions can't be renamed or deleted.
+    """Manages the partitions. Partitions cannot be renamed or deleted.
 
     Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE.
     """
@@ -55,7 +55,7 @@ class PartitionServiceStub:
 
 
 class PartitionServiceServicer:
-    """Names the partitions. Partitions can't be renamed or deleted.
+    """Manages the partitions. Partitions cannot be renamed or deleted.
 
     Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE.
     """
@@ -77,7 +77,7 @@ class PartitionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreatePartition(self, request, context):
-        """Creates a partition. A retry of a call that succeeded answers PARTITION_ALREADY_EXISTS.
+        """Creates a partition. Repeating a successful call returns PARTITION_ALREADY_EXISTS.
 
         Errors: INVALID_PARTITION_NAME, PARTITION_ALREADY_EXISTS.
         """
@@ -112,7 +112,7 @@ def add_PartitionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PartitionService:
-    """Names the partitions. Partitions can't be renamed or deleted.
+    """Manages the partitions. Partitions cannot be renamed or deleted.
 
     Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE.
     """

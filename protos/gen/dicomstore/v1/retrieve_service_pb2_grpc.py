@@ -26,33 +26,38 @@ if _version_not_supported:
 
 
 class RetrieveServiceStub:
-    """Hands stored instances out, whole or in part.
+    """Returns stored instances, as a whole or in part.
 
-    All rpcs stream and hold no whole instance in memory; a slow reader slows the server by flow control.
-    A look-up error is sent before the first message, so a client that has a first message knows the resource exists.
-    Deleted and half-stored instances are never visible. Reads may be repeated freely.
+    All rpcs stream and never hold a whole instance in memory; flow control slows the server down to the speed of the
+    client. Look-up errors are sent before the first message: a client that received a message knows that the resource
+    exists. Deleted and incompletely stored instances are never visible. All rpcs may be repeated.
 
     Choice of the transfer syntax, wherever a request has `acceptable_transfer_syntax_uids`:
     * "*" is the stored form. An empty list means "*".
-    * Entries are in order of preference. `acceptable_qualities`, if given, has one number for each: entries of equal
-    quality are equally good, and the one that needs no re-encoding is taken; if none is such, the first that can be
-    had. Without qualities each entry is better than those after it.
-    * A transfer syntax is what the bytes are encoded in. If the data set of an instance contradicts the transfer syntax
-    of its file, naming that one re-encodes the instance; "*" sends it as stored.
-    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it is the stored form only if that is sent in one
+    * Entries are in order of preference. `acceptable_qualities`, if given, has one number for each: among entries of
+    equal quality, one that needs no re-encoding is preferred; otherwise the first available one is used. Without
+    qualities each entry is preferred to the entries after it.
+    * A named transfer syntax is the encoding of the bytes sent. If the data set of an instance contradicts the
+    transfer
+    syntax of its file meta information, naming that transfer syntax re-encodes the instance; "*" sends it as stored.
+    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it is the stored form only if that is sent in
+    one
     of these transfer syntaxes. So a client that accepts `image/jpeg; transfer-syntax=*` needs one call.
     * If "*" is among them, an instance or frame that cannot be re-encoded is sent as stored (PS3.18 section 8.7.3.3).
-    * What is re-encoded has pixels, pixel description and lossy-compression attributes that agree with one another.
+    * In re-encoded instances pixel data, Image Pixel attributes and Lossy Image Compression attributes are consistent.
     `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
 
-    With `head_only` the choice is made, and the call fails, as without. Nothing is read of an item without recorded damage,
+    With `head_only` the choice is made, and the call fails, as without. Nothing is read of an item without recorded
+    damage,
     so that damage not known before is not found.
 
-    What is not sent, wherever a response has `omission`:
-    * Items that are known to be unavailable before the first byte are counted in the first message: no acceptable
-    transfer syntax or media type, or damage that was recorded earlier. Nothing else is sent of them.
-    * Damage that is found while the stream runs is a piece with `failed`; what was sent is then not all that was asked
-    for. It is recorded, and the next call counts it in its `omission`.
+    Items that are not sent, wherever a response has `omission`:
+    * Items that are known to be unavailable before the first byte is sent (no acceptable transfer syntax or media
+    type, or
+    damage that was recorded earlier) are counted in the first message and otherwise skipped.
+    * Damage that is detected during the stream is reported by a piece with `failed`, and the response is incomplete.
+    The
+    damage is recorded, and the next call counts it in its `omission`.
     * If every item is unavailable the call fails with the error of the first.
     """
 
@@ -95,33 +100,38 @@ class RetrieveServiceStub:
 
 
 class RetrieveServiceServicer:
-    """Hands stored instances out, whole or in part.
+    """Returns stored instances, as a whole or in part.
 
-    All rpcs stream and hold no whole instance in memory; a slow reader slows the server by flow control.
-    A look-up error is sent before the first message, so a client that has a first message knows the resource exists.
-    Deleted and half-stored instances are never visible. Reads may be repeated freely.
+    All rpcs stream and never hold a whole instance in memory; flow control slows the server down to the speed of the
+    client. Look-up errors are sent before the first message: a client that received a message knows that the resource
+    exists. Deleted and incompletely stored instances are never visible. All rpcs may be repeated.
 
     Choice of the transfer syntax, wherever a request has `acceptable_transfer_syntax_uids`:
     * "*" is the stored form. An empty list means "*".
-    * Entries are in order of preference. `acceptable_qualities`, if given, has one number for each: entries of equal
-    quality are equally good, and the one that needs no re-encoding is taken; if none is such, the first that can be
-    had. Without qualities each entry is better than those after it.
-    * A transfer syntax is what the bytes are encoded in. If the data set of an instance contradicts the transfer syntax
-    of its file, naming that one re-encodes the instance; "*" sends it as stored.
-    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it is the stored form only if that is sent in one
+    * Entries are in order of preference. `acceptable_qualities`, if given, has one number for each: among entries of
+    equal quality, one that needs no re-encoding is preferred; otherwise the first available one is used. Without
+    qualities each entry is preferred to the entries after it.
+    * A named transfer syntax is the encoding of the bytes sent. If the data set of an instance contradicts the
+    transfer
+    syntax of its file meta information, naming that transfer syntax re-encodes the instance; "*" sends it as stored.
+    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it is the stored form only if that is sent in
+    one
     of these transfer syntaxes. So a client that accepts `image/jpeg; transfer-syntax=*` needs one call.
     * If "*" is among them, an instance or frame that cannot be re-encoded is sent as stored (PS3.18 section 8.7.3.3).
-    * What is re-encoded has pixels, pixel description and lossy-compression attributes that agree with one another.
+    * In re-encoded instances pixel data, Image Pixel attributes and Lossy Image Compression attributes are consistent.
     `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
 
-    With `head_only` the choice is made, and the call fails, as without. Nothing is read of an item without recorded damage,
+    With `head_only` the choice is made, and the call fails, as without. Nothing is read of an item without recorded
+    damage,
     so that damage not known before is not found.
 
-    What is not sent, wherever a response has `omission`:
-    * Items that are known to be unavailable before the first byte are counted in the first message: no acceptable
-    transfer syntax or media type, or damage that was recorded earlier. Nothing else is sent of them.
-    * Damage that is found while the stream runs is a piece with `failed`; what was sent is then not all that was asked
-    for. It is recorded, and the next call counts it in its `omission`.
+    Items that are not sent, wherever a response has `omission`:
+    * Items that are known to be unavailable before the first byte is sent (no acceptable transfer syntax or media
+    type, or
+    damage that was recorded earlier) are counted in the first message and otherwise skipped.
+    * Damage that is detected during the stream is reported by a piece with `failed`, and the response is incomplete.
+    The
+    damage is recorded, and the next call counts it in its `omission`.
     * If every item is unavailable the call fails with the error of the first.
     """
 
@@ -131,8 +141,9 @@ class RetrieveServiceServicer:
         Each item starts with a piece that has `head` and ends with a piece that has `last` or `failed`; an item that fails
         before its first byte is one piece with only `failed`.
         Several small items may share a message. A failed item does not end the stream.
-        An instance deleted while the stream runs is left out, sent whole, or fails; it is never just cut.
-        The bytes of a whole instance as stored are compared with their checksum before its last piece is sent.
+        An instance that is deleted during the stream is skipped, sent as a whole, or fails; it is never truncated
+        silently.
+        The bytes of an instance in its stored form are compared with their checksum before its last piece is sent.
 
         Errors of the call: INVALID_UID, INVALID_PARTITION_NAME, PARTITIONS_DISABLED, PARTITION_REQUIRED,
         PARTITION_NOT_FOUND, STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND,
@@ -145,12 +156,13 @@ class RetrieveServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetrieveFrames(self, request, context):
-        """Sends frames of one instance in the order asked for; a number asked for twice is sent twice.
+        """Sends frames of one instance in the requested order; a frame number that occurs twice is sent twice.
 
         Only the bytes of those frames are read, and only those frames are re-encoded. A frame of encapsulated pixel data
         is the concatenation of its fragments (PS3.5 section A.4), without item tags. Native frames are little endian.
-        A frame that can't be read or decoded fails; the others arrive. Re-encoded frames are made ahead, up to 4 MiB, so
-        that those of them that fail are counted in the first message.
+        A frame that cannot be read or decoded fails; the other frames are sent. Up to 4 MiB of re-encoded frames are
+        prepared
+        before the first message, which counts the failures among them.
 
         Errors: INVALID_UID, INVALID_FRAME_NUMBER, INVALID_FIELD (range), the partition reasons, STUDY_NOT_FOUND,
         SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, NO_PIXEL_DATA, FRAME_NOT_FOUND, NOT_ACCEPTABLE_TRANSFER_SYNTAX,
@@ -161,10 +173,11 @@ class RetrieveServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetrieveBulkData(self, request, context):
-        """Sends the value of one attribute that metadata shows as a BulkDataURI, or a range of it.
+        """Sends the value, or a byte range of it, of one attribute that has a BulkDataURI in the metadata.
 
-        Values are little endian. Encapsulated pixel data is sent as its fragments' bytes joined, which is how a video is
-        played. The first message has the head; an empty value has a head and no data.
+        Values are little endian. Encapsulated pixel data is sent as the concatenation of its fragments, which for a video
+        is the
+        playable bit stream. The first message has the head; an empty value has a head and no data.
 
         Errors: INVALID_UID, INVALID_FIELD (path), the partition reasons, STUDY_NOT_FOUND, SERIES_NOT_FOUND,
         INSTANCE_NOT_FOUND, BULK_DATA_NOT_FOUND, RANGE_NOT_SATISFIABLE, BLOB_MISSING, DATABASE_UNAVAILABLE.
@@ -174,14 +187,16 @@ class RetrieveServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetrieveAllBulkData(self, request, context):
-        """Sends all values of a study, a series or one instance that metadata shows as a BulkDataURI, in ascending order of
-        version, within an instance of path. Pixel data comes frame by frame, as `RetrieveFrames` sends it.
+        """Sends all values of a study, a series or one instance that have a BulkDataURI in the metadata, in ascending order
+        of version, within an instance in ascending order of path. Pixel data is sent frame by frame, as by
+        `RetrieveFrames`.
 
-        `omission` counts instances. Pixel data in one frame of which fails ends there with a piece `failed`, which does not
-        end the stream.
+        `omission` counts instances. If a frame fails, the pixel data of its instance ends with a piece `failed`; the
+        stream
+        continues.
 
         Errors of the call: INVALID_UID, the partition reasons, STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND,
-        BULK_DATA_NOT_FOUND (there is none in the whole resource), NO_PIXEL_DATA (likewise, with `pixel_data_only`),
+        BULK_DATA_NOT_FOUND (the resource has no bulk data), NO_PIXEL_DATA (the same, with `pixel_data_only`),
         DATABASE_UNAVAILABLE.
         Errors of an item: NOT_ACCEPTABLE_TRANSFER_SYNTAX, PIXEL_DATA_UNREADABLE, BLOB_MISSING, BLOB_DAMAGED.
         """
@@ -192,22 +207,24 @@ class RetrieveServiceServicer:
     def RetrieveMetadata(self, request, context):
         """Sends the metadata of a study, a series or one instance as DICOM JSON, in ascending order of version.
 
-        The first message has the state of the resource, from which a cache validator can be made; if it equals
-        `known_state` of the request, the stream ends there.
+        The first message has the state of the resource, which can serve as a cache validator; if it equals `known_state`
+        of
+        the request, the stream ends after this message.
 
         Canonical DICOM JSON (PS3.18 Annex F), fixed by this contract:
         * UTF-8, no white space between tokens, one object per data set, keys ascending, eight upper-case hex digits.
         * Group 0002 is left out; Available Transfer Syntax UID (0008,3002) is added.
         * An empty element, also a sequence without items, has only its vr; an empty item is {}.
         * Group Length elements (gggg,0000) are left out at every level.
-        * Numbers of IS, DS and binary VRs are JSON numbers; a DS or IS that JSON can't say stays a string.
-        * An FL or FD element with an infinity or NaN among its values is a BulkDataURI, see below.
+        * Values of IS, DS and binary numeric VRs are JSON numbers; a DS or IS value that JSON cannot represent is a
+        string.
+        * An FL or FD element with an infinite or NaN value has a BulkDataURI, see below.
         * Values of OB, OD, OF, OL, OV, OW and UN: up to 1024 bytes are InlineBinary. Longer ones and all pixel data
         are {"vr":..,"BulkDataURI":"bulkdata:<path>"}, where <path> is tags and item numbers from 1, separated by "/",
-        and is what RetrieveBulkData takes. The needle `"BulkDataURI":"bulkdata:` matches nothing else.
+        and is what RetrieveBulkData takes. The text `"BulkDataURI":"bulkdata:` occurs nowhere else.
         * Attributes found invalid when stored under VALIDATION_MODE_LENIENT are left out.
 
-        Errors: INVALID_UID, INVALID_FIELD (limit, offset, a field that is no attribute), the partition reasons,
+        Errors: INVALID_UID, INVALID_FIELD (limit, offset, a field that is not an attribute), the partition reasons,
         STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, DATABASE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -215,22 +232,22 @@ class RetrieveServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetrieveRendered(self, request, context):
-        """Sends what a person looks at: an image, an animation, a document or a film (PS3.18 section 8.3.5, 10.4.1.1.3).
+        """Sends rendered resources: images, animations, documents or videos (PS3.18 sections 8.3.5 and 10.4.1.1.3).
 
         Without frames, one item for each instance of the resource, in ascending order of version; with frames, one item
-        for each of them in the order asked for; with `thumbnail`, exactly one item for the resource, of a representative
-        instance and frame, or an icon for what has no picture.
-        What each kind of object can be rendered as:
-        images: image/jpeg (default), image/png; several frames also image/gif and image/apng, one picture a frame.
-        A still picture of a whole multi-frame instance shows its first frame.
+        for each of them in the requested order; with `thumbnail`, exactly one item for the resource, of a representative
+        instance and frame, or an icon for an object without image.
+        Media types of each kind of object:
+        images: image/jpeg (default), image/png; several frames also image/gif and image/apng, animated.
+        A still image of a whole multi-frame instance shows its first frame.
         Structured Reports: text/html. Encapsulated documents: their own media type. Video: its own media type.
-        All others have only a thumbnail.
+        All other objects have only a thumbnail.
         An item that fails is one piece with only `failed`, which does not end the stream.
 
         Errors of the call: INVALID_UID, INVALID_FRAME_NUMBER, INVALID_FIELD, the partition reasons, STUDY_NOT_FOUND,
         SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, FRAME_NOT_FOUND, RANGE_NOT_SATISFIABLE,
-        DATABASE_UNAVAILABLE; and, when they hold for all items, the following.
-        Errors of an item: NO_PIXEL_DATA (and it is no document or report), NOT_ACCEPTABLE_MEDIA_TYPE, NOT_RENDERABLE,
+        DATABASE_UNAVAILABLE; and, if they apply to all items, the following.
+        Errors of an item: NO_PIXEL_DATA (neither image, document nor report), NOT_ACCEPTABLE_MEDIA_TYPE, NOT_RENDERABLE,
         PIXEL_DATA_UNREADABLE, BLOB_MISSING, BLOB_DAMAGED, STORAGE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -279,33 +296,38 @@ def add_RetrieveServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RetrieveService:
-    """Hands stored instances out, whole or in part.
+    """Returns stored instances, as a whole or in part.
 
-    All rpcs stream and hold no whole instance in memory; a slow reader slows the server by flow control.
-    A look-up error is sent before the first message, so a client that has a first message knows the resource exists.
-    Deleted and half-stored instances are never visible. Reads may be repeated freely.
+    All rpcs stream and never hold a whole instance in memory; flow control slows the server down to the speed of the
+    client. Look-up errors are sent before the first message: a client that received a message knows that the resource
+    exists. Deleted and incompletely stored instances are never visible. All rpcs may be repeated.
 
     Choice of the transfer syntax, wherever a request has `acceptable_transfer_syntax_uids`:
     * "*" is the stored form. An empty list means "*".
-    * Entries are in order of preference. `acceptable_qualities`, if given, has one number for each: entries of equal
-    quality are equally good, and the one that needs no re-encoding is taken; if none is such, the first that can be
-    had. Without qualities each entry is better than those after it.
-    * A transfer syntax is what the bytes are encoded in. If the data set of an instance contradicts the transfer syntax
-    of its file, naming that one re-encodes the instance; "*" sends it as stored.
-    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it is the stored form only if that is sent in one
+    * Entries are in order of preference. `acceptable_qualities`, if given, has one number for each: among entries of
+    equal quality, one that needs no re-encoding is preferred; otherwise the first available one is used. Without
+    qualities each entry is preferred to the entries after it.
+    * A named transfer syntax is the encoding of the bytes sent. If the data set of an instance contradicts the
+    transfer
+    syntax of its file meta information, naming that transfer syntax re-encodes the instance; "*" sends it as stored.
+    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it is the stored form only if that is sent in
+    one
     of these transfer syntaxes. So a client that accepts `image/jpeg; transfer-syntax=*` needs one call.
     * If "*" is among them, an instance or frame that cannot be re-encoded is sent as stored (PS3.18 section 8.7.3.3).
-    * What is re-encoded has pixels, pixel description and lossy-compression attributes that agree with one another.
+    * In re-encoded instances pixel data, Image Pixel attributes and Lossy Image Compression attributes are consistent.
     `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
 
-    With `head_only` the choice is made, and the call fails, as without. Nothing is read of an item without recorded damage,
+    With `head_only` the choice is made, and the call fails, as without. Nothing is read of an item without recorded
+    damage,
     so that damage not known before is not found.
 
-    What is not sent, wherever a response has `omission`:
-    * Items that are known to be unavailable before the first byte are counted in the first message: no acceptable
-    transfer syntax or media type, or damage that was recorded earlier. Nothing else is sent of them.
-    * Damage that is found while the stream runs is a piece with `failed`; what was sent is then not all that was asked
-    for. It is recorded, and the next call counts it in its `omission`.
+    Items that are not sent, wherever a response has `omission`:
+    * Items that are known to be unavailable before the first byte is sent (no acceptable transfer syntax or media
+    type, or
+    damage that was recorded earlier) are counted in the first message and otherwise skipped.
+    * Damage that is detected during the stream is reported by a piece with `failed`, and the response is incomplete.
+    The
+    damage is recorded, and the next call counts it in its `omission`.
     * If every item is unavailable the call fails with the error of the first.
     """
 

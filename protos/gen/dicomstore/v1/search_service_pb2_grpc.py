@@ -47,11 +47,11 @@ class SearchServiceServicer:
     """
 
     def Search(self, request, context):
-        """Returns one page of matches, newest first: descending order of the key given to a study, series or instance
-        when it was first stored. The order never changes; what is stored later comes on pages before the first one,
-        so a walk by `page_token` sees each match exactly once.
+        """Returns one page of matches, newest first: descending order of the row key that a study, series or
+        instance got when it was first stored. The order never changes; later matches precede the first page, so paging by
+        `page_token` returns each match exactly once.
 
-        What is acknowledged by StoreInstances or DeleteInstances before the call is seen by the call.
+        The call sees everything that StoreInstances and DeleteInstances acknowledged before it.
         An unknown scope has no matches; it is not an error.
 
         Errors: INVALID_UID, INVALID_QUERY, INVALID_FIELD, INVALID_PAGE_TOKEN, UNSUPPORTED_ATTRIBUTE (when strict),

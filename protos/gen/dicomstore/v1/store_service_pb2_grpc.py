@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class StoreServiceStub:
-    """Takes DICOM Part 10 instances in and makes them durable.
+    """Stores DICOM Part 10 instances durably.
     """
 
     def __init__(self, channel):
@@ -43,31 +43,33 @@ class StoreServiceStub:
 
 
 class StoreServiceServicer:
-    """Takes DICOM Part 10 instances in and makes them durable.
+    """Stores DICOM Part 10 instances durably.
     """
 
     def StoreInstances(self, request_iterator, context):
-        """Stores any number of instances over one stream; each is answered as it becomes durable.
+        """Stores any number of instances over one stream; each is acknowledged when it is durable.
 
-        The client sends one header, then pieces. All pieces of an item follow one another; the piece with
-        `last` ends it. Small instances travel several to a message, large ones over several messages.
+        The client sends one header, then pieces. The pieces of an item are consecutive; the piece with `last`
+        ends it. Several small instances may share a message; a large one spans several messages.
 
         When an outcome says `stored`, the bytes are synced to disk and the index row and the change-feed row
-        are committed, both in one transaction. Items fail one by one: a bad item never harms its neighbours.
+        are committed, both in one transaction. Items fail independently of each other.
         Items become visible in the order in which they were sent. Every item that ended (with `last`) gets exactly one
-        outcome. Outcomes may overtake each other; `item` says whose they are. The stream ends with OK when all are sent.
+        outcome. Outcomes may arrive in another order than the items; `item` identifies them. The stream ends with OK when
+        all outcomes are sent.
 
-        After a broken stream: send every unanswered item again. What was stored already, byte for byte, is answered with
-        `stored` and its `identical` set, or, where the server's setting `identical_instances` is `reject`, with
-        ERROR_REASON_INSTANCE_ALREADY_EXISTS and `identical` set. Items that did not end leave nothing behind.
+        After a broken stream: send every unanswered item again. An instance that is already stored with identical bytes is
+        answered with `stored` and its `identical` set, or, if the server's setting `identical_instances` is `reject`, with
+        ERROR_REASON_INSTANCE_ALREADY_EXISTS and `identical` set. Items that did not end are discarded.
 
-        The server reads only as fast as it can store, so a client that writes ahead is slowed by flow control.
-        The client must read outcomes while it sends; after some thousand unread ones the server stops reading.
+        The server reads only as fast as it can store; flow control slows a faster client down.
+        The client must read outcomes while it sends; after some thousand unread outcomes the server stops reading.
 
         Errors of the call: MALFORMED_STREAM, INVALID_UID (expected study), INVALID_PARTITION_NAME,
         PARTITIONS_DISABLED, PARTITION_REQUIRED, PARTITION_NOT_FOUND, SHUTTING_DOWN, DATABASE_UNAVAILABLE,
-        BUSY (at once when there are too many calls; after a wait when there is no room for more instances on their way
-        to disk; and to a client that sends nothing more of an instance while others wait for room).
+        BUSY (at once if there are too many calls; after a wait if the ingest budget is used up; and for a client that
+        stalls
+        within an instance while others wait for the ingest budget).
         Errors of an item: UNREADABLE_INSTANCE, INVALID_INSTANCE, STUDY_MISMATCH, INSTANCE_ALREADY_EXISTS,
         TRANSFER_DAMAGED, ITEM_ABORTED, INSTANCE_TOO_LARGE, HEADER_TOO_LARGE, STORAGE_FULL,
         STORAGE_UNAVAILABLE, DATABASE_UNAVAILABLE, INTERNAL.
@@ -93,7 +95,7 @@ def add_StoreServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StoreService:
-    """Takes DICOM Part 10 instances in and makes them durable.
+    """Stores DICOM Part 10 instances durably.
     """
 
     @staticmethod
