@@ -24,7 +24,7 @@ def is_uid(text: str) -> bool:
 
 def reference(
     partition: str, study: str, series: str | None = None, instance: str | None = None
-) -> resources_pb2.ResourceRef:
+) -> resources_pb2.Address:
     """Return what the UIDs name.
 
     Raises:
@@ -36,12 +36,12 @@ def reference(
             raise typer.BadParameter(f"{uid!r} is not a UID", param_hint=name)
     if instance and not series:
         raise typer.BadParameter("needs the series", param_hint="INSTANCE")
-    return resources_pb2.ResourceRef(
+    return resources_pb2.Address(
         partition=partition, study_instance_uid=study, series_instance_uid=series, sop_instance_uid=instance
     )
 
 
-def described(resource: resources_pb2.ResourceRef) -> str:
+def described(resource: resources_pb2.Address) -> str:
     """Return `study 1.2`, `series 1.2.3` or `instance 1.2.3.4`."""
     if resource.sop_instance_uid:
         return f"instance {resource.sop_instance_uid}"

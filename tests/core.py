@@ -26,7 +26,7 @@ from grpc_status._async import from_call
 from server.adapters.blobs.packed import PackedBlobs
 from server.config import Settings
 
-Ref = resources_pb2.ResourceRef
+Ref = resources_pb2.Address
 
 
 def settings_for(data: Path, **settings: Any) -> Settings:
@@ -199,7 +199,7 @@ def ref_of(stored: Any) -> Any:
 
 def id_of(stored: Any) -> Any:
     """Return the identity of a stored instance in a store without partitions."""
-    return resources_pb2.InstanceId(
+    return resources_pb2.Address(
         study_instance_uid=stored.id.study_instance_uid,
         series_instance_uid=stored.id.series_instance_uid,
         sop_instance_uid=stored.id.sop_instance_uid,

@@ -172,8 +172,8 @@ def _new_partitions(_: Archive, size: Sets) -> list[Load]:
     return [Load(len(names), 4, _array(partition_pb.CreatePartitionRequest(name=name) for name in names))]
 
 
-def _ref(study: int, series: int = 0, number: int = 0) -> resources_pb.ResourceRef:
-    return resources_pb.ResourceRef(
+def _ref(study: int, series: int = 0, number: int = 0) -> resources_pb.Address:
+    return resources_pb.Address(
         partition=PARTITION,
         study_instance_uid=data.study_uid(study),
         series_instance_uid=data.series_uid(study, series) if series else "",
@@ -181,8 +181,8 @@ def _ref(study: int, series: int = 0, number: int = 0) -> resources_pb.ResourceR
     )
 
 
-def _id(study: int, number: int = 1) -> resources_pb.InstanceId:
-    return resources_pb.InstanceId(
+def _id(study: int, number: int = 1) -> resources_pb.Address:
+    return resources_pb.Address(
         partition=PARTITION,
         study_instance_uid=data.study_uid(study),
         series_instance_uid=data.series_uid(study),
@@ -190,11 +190,11 @@ def _id(study: int, number: int = 1) -> resources_pb.InstanceId:
     )
 
 
-def _instances(refs: Iterable[resources_pb.ResourceRef]) -> Iterator[Message]:
+def _instances(refs: Iterable[resources_pb.Address]) -> Iterator[Message]:
     return (retrieve_pb.RetrieveInstancesRequest(resource=ref) for ref in refs)
 
 
-def _metadata(refs: Iterable[resources_pb.ResourceRef]) -> Iterator[Message]:
+def _metadata(refs: Iterable[resources_pb.Address]) -> Iterator[Message]:
     return (retrieve_pb.RetrieveMetadataRequest(resource=ref) for ref in refs)
 
 
@@ -227,7 +227,7 @@ def _rendered(size: Sets) -> Iterator[Message]:
 def _search(attribute: str = "", value: str = "", page_size: int = _PAGE, skip: int = 0) -> Message:
     return search_pb.SearchRequest(
         level=search_pb.QUERY_LEVEL_STUDY,
-        scope=resources_pb.ResourceRef(partition=PARTITION),
+        scope=resources_pb.Address(partition=PARTITION),
         terms=[search_pb.Term(attribute=attribute, values=[value])] if attribute else [],
         page_size=page_size,
         skip=skip,

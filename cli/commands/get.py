@@ -47,7 +47,7 @@ def get(
     run(_fetch(chosen, resource, output, layout, transfer_syntax or []), core=chosen.core)
 
 
-async def _print_metadata(chosen: Target, resource: resources_pb2.ResourceRef) -> int:
+async def _print_metadata(chosen: Target, resource: resources_pb2.Address) -> int:
     request = retrieve_service_pb2.RetrieveMetadataRequest(resource=resource)
     async with chosen.channel() as channel:
         stub = retrieve_service_pb2_grpc.RetrieveServiceStub(channel)
@@ -61,7 +61,7 @@ async def _print_metadata(chosen: Target, resource: resources_pb2.ResourceRef) -
 
 
 async def _fetch(
-    chosen: Target, resource: resources_pb2.ResourceRef, output: Path, layout: LayoutName, transfer_syntaxes: list[str]
+    chosen: Target, resource: resources_pb2.Address, output: Path, layout: LayoutName, transfer_syntaxes: list[str]
 ) -> int:
     request = retrieve_service_pb2.RetrieveInstancesRequest(
         resource=resource, acceptable_transfer_syntax_uids=transfer_syntaxes

@@ -86,9 +86,7 @@ def search(
     named = [field for field in include or [] if field.lower() != "all"]
     request = pb.SearchRequest(
         level=_WIRE_LEVELS[level],
-        scope=resources_pb2.ResourceRef(
-            partition=chosen.partition, study_instance_uid=study, series_instance_uid=series
-        ),
+        scope=resources_pb2.Address(partition=chosen.partition, study_instance_uid=study, series_instance_uid=series),
         terms=terms,
         fuzzy_matching=fuzzy,
         empty_value_matching=bool(empty),

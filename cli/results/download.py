@@ -148,12 +148,12 @@ class Download:
         if head.HasField("size_bytes") and written_bytes != head.size_bytes:
             raise Failure(f"instance {head.id.sop_instance_uid} came with another size than announced")
 
-    async def _fail(self, identity: resources_pb2.InstanceId | None, piece: pb.RetrievedPiece) -> None:
+    async def _fail(self, identity: resources_pb2.Address | None, piece: pb.RetrievedPiece) -> None:
         await self.discard()
         instance = piece.failed.sop_instance_uid or (identity.sop_instance_uid if identity else "")
         self.failures.add(instance, reason_name(piece.failed.reason), (piece.failed.message,))
 
-    async def _path(self, identity: resources_pb2.InstanceId) -> Path:
+    async def _path(self, identity: resources_pb2.Address) -> Path:
         return self._folder / await self._layout.path_of(identity)
 
 

@@ -54,7 +54,7 @@ class LayoutName(StrEnum):
 class Layout(Protocol):
     """Names the file of an instance."""
 
-    async def path_of(self, identity: resources_pb2.InstanceId) -> Path:
+    async def path_of(self, identity: resources_pb2.Address) -> Path:
         """Return a path below the folder of the download: another for each instance, the same each time.
 
         Raises:
@@ -65,7 +65,7 @@ class Layout(Protocol):
 class UidLayout:
     """STUDY/SERIES/INSTANCE.dcm."""
 
-    async def path_of(self, identity: resources_pb2.InstanceId) -> Path:
+    async def path_of(self, identity: resources_pb2.Address) -> Path:
         """See `Layout`."""
         study, series, instance = _uids(identity)
         return Path(study, series, f"{instance}.dcm")
@@ -79,7 +79,7 @@ class ReadableLayout:
         self._stub = SearchServiceStub(channel)
         self._folders: OrderedDict[tuple[str, str], Path] = OrderedDict()
 
-    async def path_of(self, identity: resources_pb2.InstanceId) -> Path:
+    async def path_of(self, identity: resources_pb2.Address) -> Path:
         """See `Layout`.
 
         Raises:
@@ -98,7 +98,7 @@ class ReadableLayout:
         """Return what the index has of a series and its study, by keyword; nothing if it is gone by now."""
         request = pb.SearchRequest(
             level=pb.QUERY_LEVEL_SERIES,
-            scope=resources_pb2.ResourceRef(
+            scope=resources_pb2.Address(
                 partition=self._target.partition, study_instance_uid=study, series_instance_uid=series
             ),
             include_attributes=_ATTRIBUTES,
@@ -141,7 +141,7 @@ def _digits(uid: str) -> str:
     return hashlib.sha256(uid.encode()).hexdigest()[:8]
 
 
-def _uids(identity: resources_pb2.InstanceId) -> tuple[str, str, str]:
+def _uids(identity: resources_pb2.Address) -> tuple[str, str, str]:
     uids = (identity.study_instance_uid, identity.series_instance_uid, identity.sop_instance_uid)
     if not all(map(is_uid, uids)):  # they become a path on our disk
         raise Failure("the core named an instance by what is not a UID")

@@ -208,7 +208,7 @@ def _elements(match: pb.SearchMatch) -> dict[str, Any]:
     return elements | {TAGS[keyword]: {"vr": "UI", "Value": [uid]} for keyword, uid in uids.items()}
 
 
-def _uids(resource: resources_pb2.ResourceRef) -> dict[str, str]:
+def _uids(resource: resources_pb2.Address) -> dict[str, str]:
     uids = {
         "StudyInstanceUID": resource.study_instance_uid,
         "SeriesInstanceUID": resource.series_instance_uid,

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dicomstore.v1.resources_pb2 import ByteRange, InstanceId
+from dicomstore.v1.resources_pb2 import Address, ByteRange
 from dicomstore.v1.retrieve_service_pb2 import (
     BulkDataHead,
     BulkDataItemHead,
@@ -21,7 +21,7 @@ from starlette.responses import Response
 from facade.channel import Core
 from facade.errors import CoreFailure, Refusal
 from facade.request.accept import MediaRange, Offer, acceptable, negotiate, offer_for
-from facade.request.addresses import Urls, instance_of, resource_of, urls_of
+from facade.request.addresses import Urls, resource_of, urls_of
 from facade.request.catalogue import OCTET_STREAM, Resource
 from facade.request.query import wishes_of
 from facade.request.ranges import content_range, range_of, still_wanted
@@ -94,7 +94,7 @@ async def pixel_data(request: Request) -> Response:
 
 
 async def _value(request: Request, path: str, wishes: Sequence[MediaRange]) -> Response:
-    instance = instance_of(resource_of(request))
+    instance = resource_of(request)
     if not any(_may_be(wish) for wish in wishes):
         raise Refusal(406, _NOT_ACCEPTABLE)
     wish = range_of(request)
@@ -150,11 +150,11 @@ async def _framed(opened: _Opened, parts: Parts) -> AsyncGenerator[Buffer, None]
     yield parts.end()
 
 
-def _instance_url(urls: Urls, uids: InstanceId) -> str:
+def _instance_url(urls: Urls, uids: Address) -> str:
     return urls.instance(uids.study_instance_uid, uids.series_instance_uid, uids.sop_instance_uid)
 
 
-async def _open(request: Request, instance: InstanceId, path: str, part: ByteRange | None) -> _Opened:
+async def _open(request: Request, instance: Address, path: str, part: ByteRange | None) -> _Opened:
     """Begin to retrieve; what has no parts is asked for as a whole."""
     core: Core = request.app.state.core
     wanted = RetrieveBulkDataRequest(instance=instance, path=path, range=part)

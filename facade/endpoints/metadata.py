@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import Any
 
-from dicomstore.v1.resources_pb2 import ResourceRef
+from dicomstore.v1.resources_pb2 import Address
 from dicomstore.v1.retrieve_service_pb2 import MetadataItem, RetrieveMetadataRequest
 from starlette.requests import Request
 from starlette.responses import Response
@@ -61,7 +61,7 @@ class _Passed:
 class _Tags:
     """The entity tags of a resource in one shape and selection, and what the client says it has of them."""
 
-    resource: ResourceRef
+    resource: Address
     form: str
     known: Sequence[str]
 
@@ -168,7 +168,7 @@ async def _each(pieces: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
         yield piece
 
 
-def entity_tag(state: State, resource: ResourceRef) -> str:
+def entity_tag(state: State, resource: Address) -> str:
     """Return the opaque part of the entity tag of all of a resource's metadata in JSON, without a content coding."""
     return str(state.max_version) if resource.sop_instance_uid else f"{state.max_version}-{state.instance_count}"
 
@@ -182,7 +182,7 @@ def _uncoded(tag: str) -> str:
     return next((tag.removesuffix(suffix) for suffix in _SUFFIXES if tag.endswith(suffix)), tag)
 
 
-def _name(resource: ResourceRef) -> Resource:
+def _name(resource: Address) -> Resource:
     return Resource(
         resource.partition, resource.study_instance_uid, resource.series_instance_uid, resource.sop_instance_uid
     )

@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from dicomstore.v1.resources_pb2 import ResourceRef
+from dicomstore.v1.resources_pb2 import Address
 from dicomstore.v1.retrieve_service_pb2 import RetrieveFramesRequest, RetrieveInstancesRequest
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +12,7 @@ from starlette.responses import Response
 from facade.channel import Core
 from facade.errors import Refusal
 from facade.request.accept import Offer, negotiate
-from facade.request.addresses import instance_of, resource_of, urls_of
+from facade.request.addresses import resource_of, urls_of
 from facade.request.catalogue import Resource
 from facade.request.query import wishes_of
 from facade.response.retrieval import Question, answer
@@ -30,7 +30,7 @@ async def instances(request: Request) -> Response:
     return await answer(instances_question(request, resource, _offers(request, kind)))
 
 
-def instances_question(request: Request, resource: ResourceRef, offers: list[Offer]) -> Question:
+def instances_question(request: Request, resource: Address, offers: list[Offer]) -> Question:
     """Return the question for a study, a series or an instance in one of these forms."""
     core: Core = request.app.state.core
     urls = urls_of(request)
@@ -62,7 +62,7 @@ async def frames(request: Request) -> Response:
     )
 
     def ask(fields: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        wanted = RetrieveFramesRequest(instance=instance_of(resource), frames=numbers, **fields)
+        wanted = RetrieveFramesRequest(instance=resource, frames=numbers, **fields)
         return core.messages(core.retrieve.RetrieveFrames(wanted, metadata=call_metadata(request)))
 
     def locate(head: Any) -> str:

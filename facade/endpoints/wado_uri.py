@@ -8,7 +8,7 @@ parameters are read in any case, unknown ones are ignored, or refused if the cli
 import json
 from collections.abc import Sequence
 
-from dicomstore.v1.resources_pb2 import ResourceRef
+from dicomstore.v1.resources_pb2 import Address
 from dicomstore.v1.retrieve_service_pb2 import RetrieveMetadataRequest, RetrieveRenderedRequest, Viewport
 from starlette.requests import Request
 from starlette.responses import Response
@@ -69,13 +69,13 @@ async def retrieve(request: Request) -> Response:
     return await alone(request, wanted, wishes)
 
 
-def _resource(request: Request, parameters: Sequence[Parameter]) -> ResourceRef:
+def _resource(request: Request, parameters: Sequence[Parameter]) -> Address:
     uids = [first(parameters, name) for name in _UIDS]
     for name, uid in zip(_UIDS, uids, strict=True):
         if not uid:
             raise invalid(name, "The parameter is required.")
     study, series, instance = (parse_uid(uid or "", name) for name, uid in zip(_UIDS, uids, strict=True))
-    return ResourceRef(
+    return Address(
         partition=partition_of(request),
         study_instance_uid=study,
         series_instance_uid=series,
@@ -93,7 +93,7 @@ def _refuse_what_is_not_offered(parameters: Sequence[Parameter]) -> None:
         raise Refusal(406, "Rendering with a presentation state is not offered (presentationUID).")
 
 
-async def _instance(request: Request, resource: ResourceRef, parameters: Sequence[Parameter]) -> Response:
+async def _instance(request: Request, resource: Address, parameters: Sequence[Parameter]) -> Response:
     syntax = (first(parameters, "transferSyntax") or "").strip()
     wish = MediaRange(DICOM, {"transfer-syntax": syntax} if syntax else {})
     offers = negotiate(Resource.INSTANCE, [wish])
@@ -102,9 +102,7 @@ async def _instance(request: Request, resource: ResourceRef, parameters: Sequenc
     return await answer(instances_question(request, resource, offers))
 
 
-async def _rendering(
-    request: Request, resource: ResourceRef, parameters: Sequence[Parameter]
-) -> RetrieveRenderedRequest:
+async def _rendering(request: Request, resource: Address, parameters: Sequence[Parameter]) -> RetrieveRenderedRequest:
     wanted = RetrieveRenderedRequest(resource=resource, quality=integer(parameters, "imageQuality", 0, 1, 100))
     for name in ("frameNumber", "frame"):
         if first(parameters, name) is not None:

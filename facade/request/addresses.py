@@ -1,4 +1,4 @@
-"""Resources as URLs name them: from the path of a request to a reference of the contract, and back to absolute URLs."""
+"""Resources as URLs name them: from the path of a request to an address of the contract, and back to absolute URLs."""
 
 import ipaddress
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
-from dicomstore.v1.resources_pb2 import InstanceId, ResourceRef
+from dicomstore.v1.resources_pb2 import Address
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
@@ -27,7 +27,7 @@ _TELLING = {name.encode() for name in ("host", "x-forwarded-prefix", "x-forwarde
 _UID_NAMES = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID"}
 
 
-def resource_of(request: Request) -> ResourceRef:
+def resource_of(request: Request) -> Address:
     """Return what the path names; what it leaves out stays empty.
 
     Raises:
@@ -35,7 +35,7 @@ def resource_of(request: Request) -> ResourceRef:
     """
     path = request.path_params
     uids = {key: parse_uid(path[key], name) for key, name in _UID_NAMES.items() if key in path}
-    return ResourceRef(
+    return Address(
         partition=partition_of(request),
         study_instance_uid=uids.get("study", ""),
         series_instance_uid=uids.get("series", ""),
@@ -47,16 +47,6 @@ def partition_of(request: Request) -> str:
     """Return the partition of the path, empty when it has none. The core knows whether that is right."""
     partition: str = request.path_params.get("partition", "")
     return partition
-
-
-def instance_of(resource: ResourceRef) -> InstanceId:
-    """Return a reference that names an instance as an instance."""
-    return InstanceId(
-        partition=resource.partition,
-        study_instance_uid=resource.study_instance_uid,
-        series_instance_uid=resource.series_instance_uid,
-        sop_instance_uid=resource.sop_instance_uid,
-    )
 
 
 def parse_uid(text: str, name: str) -> str:

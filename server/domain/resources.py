@@ -2,11 +2,11 @@
 
 from server.domain.partitions import PartitionGate
 from server.model.errors import InvalidRequest, NotFound, Reason
-from server.model.ids import InstanceId, ResourceRef, parse_uid
+from server.model.ids import Address, InstanceId, parse_uid
 from server.ports.index import InstanceIndex
 
 
-async def parse_resource(gate: PartitionGate, partition: str, study: str, series: str, instance: str) -> ResourceRef:
+async def parse_resource(gate: PartitionGate, partition: str, study: str, series: str, instance: str) -> Address:
     """Return the address of a study, series or instance.
 
     Raises:
@@ -19,7 +19,7 @@ async def parse_resource(gate: PartitionGate, partition: str, study: str, series
     study_uid = parse_uid(study, "study_instance_uid")
     series_uid = parse_uid(series, "series_instance_uid") if series else None
     instance_uid = parse_uid(instance, "sop_instance_uid") if instance else None
-    return ResourceRef(await gate.resolve(partition), study_uid, series_uid, instance_uid)
+    return Address(await gate.resolve(partition), study_uid, series_uid, instance_uid)
 
 
 async def parse_instance(gate: PartitionGate, partition: str, study: str, series: str, instance: str) -> InstanceId:
@@ -33,14 +33,14 @@ async def parse_instance(gate: PartitionGate, partition: str, study: str, series
     return InstanceId(ref.partition, ref.study, ref.series, ref.instance)
 
 
-async def not_found(index: InstanceIndex, ref: ResourceRef) -> NotFound:
+async def not_found(index: InstanceIndex, ref: Address) -> NotFound:
     """Return the error for a resource that is not there, naming the outermost level that is missing."""
-    if ref.series is None or await _missing(index, ResourceRef(ref.partition, ref.study)):
+    if ref.series is None or await _missing(index, Address(ref.partition, ref.study)):
         return NotFound(Reason.STUDY_NOT_FOUND, "The specified study was not found.")
-    if ref.instance is None or await _missing(index, ResourceRef(ref.partition, ref.study, ref.series)):
+    if ref.instance is None or await _missing(index, Address(ref.partition, ref.study, ref.series)):
         return NotFound(Reason.SERIES_NOT_FOUND, "The specified series was not found.")
     return NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
 
 
-async def _missing(index: InstanceIndex, ref: ResourceRef) -> bool:
+async def _missing(index: InstanceIndex, ref: Address) -> bool:
     return await index.state(ref) is None

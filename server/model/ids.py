@@ -59,8 +59,8 @@ def parse_partition_name(text: str, field: str = "partition") -> PartitionName:
 
 
 @dataclass(frozen=True, slots=True)
-class ResourceRef:
-    """A partition, a study, a series or an instance: deeper identifiers may be None, never the other way round."""
+class Address:
+    """The address of a partition, a study, a series or an instance; each identifier needs those above it."""
 
     partition: PartitionName
     study: Uid | None = None
@@ -78,6 +78,6 @@ class InstanceId:
     instance: Uid
 
     @property
-    def ref(self) -> ResourceRef:
-        """The same address as a reference."""
-        return ResourceRef(self.partition, self.study, self.series, self.instance)
+    def address(self) -> Address:
+        """The address of the instance."""
+        return Address(self.partition, self.study, self.series, self.instance)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from server.model.change import Change, ChangeWindow
 from server.model.damage import Damage
-from server.model.ids import InstanceId, PartitionName, ResourceRef, Version
+from server.model.ids import Address, InstanceId, PartitionName, Version
 from server.model.instance import (
     AddOutcome,
     BulkElement,
@@ -46,7 +46,7 @@ class InstanceIndex(Protocol):
         """
         ...
 
-    async def delete(self, resource: ResourceRef, now: datetime, erase_after: datetime) -> int:
+    async def delete(self, resource: Address, now: datetime, erase_after: datetime) -> int:
         """Delete a study, series or instance in one transaction and return the number of instances.
 
         Writes a change-feed entry for each, removes emptied series and studies, and queues the blobs to be
@@ -54,11 +54,11 @@ class InstanceIndex(Protocol):
         """
         ...
 
-    async def find(self, resource: ResourceRef, after: int = 0, limit: int = 500) -> list[StoredInstance]:
+    async def find(self, resource: Address, after: int = 0, limit: int = 500) -> list[StoredInstance]:
         """Return the instances of a resource with a version greater than `after`, ascending, at most `limit`."""
         ...
 
-    async def damaged(self, resource: ResourceRef, after: int, limit: int) -> list[StoredInstance]:
+    async def damaged(self, resource: Address, after: int, limit: int) -> list[StoredInstance]:
         """Return those instances of `find` that are known to be damaged."""
         ...
 
@@ -70,11 +70,11 @@ class InstanceIndex(Protocol):
         """Forget damage of an instance that turned out to be repaired."""
         ...
 
-    async def state(self, resource: ResourceRef) -> ResourceState | None:
+    async def state(self, resource: Address) -> ResourceState | None:
         """Return the state of a study, series or instance; None if it does not exist."""
         ...
 
-    async def metadata(self, resource: ResourceRef, after: int, limit: int) -> list[InstanceMetadata]:
+    async def metadata(self, resource: Address, after: int, limit: int) -> list[InstanceMetadata]:
         """Return the metadata of a resource's instances with a version greater than `after`, ascending."""
         ...
 
@@ -99,7 +99,7 @@ class InstanceIndex(Protocol):
         """
         ...
 
-    async def version_at(self, resource: ResourceRef, position: int) -> int | None:
+    async def version_at(self, resource: Address, position: int) -> int | None:
         """Return the version of one of a resource's instances in ascending order, from 0; None if there is none.
 
         Reads nothing else of it and of those before it.

@@ -21,7 +21,7 @@ from server.domain.search.query_tags import WantedTag
 from server.domain.store.receive import Failed, Stored, StoreResult
 from server.model.change import Change
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
-from server.model.ids import InstanceId, ResourceRef
+from server.model.ids import Address, InstanceId
 from server.model.instance import Finding, InstanceMetadata, ResourceState, StoredInstance, ValidationMode
 from server.model.operation import Operation, OperationState
 from server.model.partition import Partition
@@ -55,9 +55,9 @@ def reason(value: Reason) -> errors.ErrorReason:
     return cast(errors.ErrorReason, errors.ErrorReason.Value(f"ERROR_REASON_{value}"))
 
 
-def instance_id(value: InstanceId) -> resources.InstanceId:
-    """Return the identity; the default partition is named."""
-    return resources.InstanceId(
+def instance_id(value: InstanceId) -> resources.Address:
+    """Return the address of an instance; the default partition is named."""
+    return resources.Address(
         partition=value.partition,
         study_instance_uid=value.study,
         series_instance_uid=value.series,
@@ -65,9 +65,9 @@ def instance_id(value: InstanceId) -> resources.InstanceId:
     )
 
 
-def resource_ref(value: ResourceRef) -> resources.ResourceRef:
+def address_message(value: Address) -> resources.Address:
     """Return the address; the default partition is named."""
-    return resources.ResourceRef(
+    return resources.Address(
         partition=value.partition,
         study_instance_uid=value.study or "",
         series_instance_uid=value.series or "",

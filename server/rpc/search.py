@@ -34,7 +34,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
         if result.total_count is not None:
             response.total_count = result.total_count
         for match in result.matches:  # a message is copied whenever it is put into another
-            response.matches.add(resource=convert.resource_ref(match.resource), dicom_json=match.dicom_json)
+            response.matches.add(resource=convert.address_message(match.resource), dicom_json=match.dicom_json)
         return response
 
 

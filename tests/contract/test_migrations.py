@@ -20,7 +20,7 @@ from sqlalchemy import Engine, create_engine, inspect, make_url, text
 
 from server.adapters.sql.core.tables import REVISION, tables
 from server.adapters.sql.engine import migrate, open_database, schema_state
-from server.model.ids import DEFAULT_PARTITION, ResourceRef
+from server.model.ids import DEFAULT_PARTITION, Address
 from server.model.search.query import Between, Condition, During, Equals, Level, NameMatches, Query
 from server.model.search.return_keys import kept_text
 
@@ -186,7 +186,7 @@ async def test_what_was_stored_before_search_got_faster_is_found_and_answered(ur
         )
     migrate(url)
     database = open_database(url)
-    scope = ResourceRef(DEFAULT_PARTITION)
+    scope = Address(DEFAULT_PARTITION)
     named = Condition("PatientName", (NameMatches(("*me2000^*",)),))
     (found,) = await database.instances.search(Query(Level.STUDY, scope, (named,), limit=9))
     assert (found.resource.study, found.elements) == ("1.2000", study)
@@ -234,7 +234,7 @@ async def test_what_was_stored_before_is_found_by_moments_and_by_items_of_reques
         )
     migrate(url)
     database = open_database(url)
-    scope = ResourceRef(DEFAULT_PARTITION)
+    scope = Address(DEFAULT_PARTITION)
 
     async def found(level: Level, *conditions: Condition) -> list[str | None]:
         matches = await database.instances.search(Query(level, scope, conditions, limit=9))

@@ -30,7 +30,7 @@ from server.domain.upkeep.compaction import Compaction
 from server.domain.upkeep.garbage import Housekeeping
 from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.errors import DicomStoreError
-from server.model.ids import DEFAULT_PARTITION, InstanceId, ResourceRef
+from server.model.ids import DEFAULT_PARTITION, Address, InstanceId
 from server.model.instance import ValidationMode
 from server.model.receipt import Receipt
 from server.opening import StartError, prepare
@@ -223,7 +223,7 @@ class _Worker:
             return
         instance = self._ids.pop(self._chance.randrange(len(self._ids)))
         self._tell(("deleting", instance.instance))
-        resource = ResourceRef(DEFAULT_PARTITION, instance.study, instance.series, instance.instance)
+        resource = Address(DEFAULT_PARTITION, instance.study, instance.series, instance.instance)
         deadline = self._clock.now() + timedelta(hours=self._settings.retention_hours)
         assert await self._index.delete(resource, self._now(), deadline) == 1
         self._tell(("deleted", instance.instance))

@@ -24,7 +24,7 @@ from server.domain.upkeep.compaction import LEAST_GRACE, Compaction
 from server.domain.upkeep.garbage import Housekeeping
 from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.errors import DataLoss, Exhausted, Reason
-from server.model.ids import DEFAULT_PARTITION, InstanceId, ResourceRef, Uid
+from server.model.ids import DEFAULT_PARTITION, Address, InstanceId, Uid
 from server.model.instance import Added, LevelAttributes, NewInstance
 from server.model.receipt import Receipt
 from tests.contract.test_file_blobs import no_file_larger_than
@@ -36,7 +36,7 @@ from tests.integration.conftest import a_core
 RETENTION = timedelta(hours=8)
 GRACE = RETENTION
 QUARANTINE = timedelta(days=7)
-EVERYTHING = ResourceRef(DEFAULT_PARTITION)
+EVERYTHING = Address(DEFAULT_PARTITION)
 NOTHING = LevelAttributes({}, {})
 
 
@@ -101,7 +101,7 @@ class Archive:
         assert isinstance(outcome, Added)
 
     async def delete(self, uid: str) -> None:
-        resource = ResourceRef(DEFAULT_PARTITION, Uid("1"), Uid("1.1"), Uid(uid))
+        resource = Address(DEFAULT_PARTITION, Uid("1"), Uid("1.1"), Uid(uid))
         assert await self.index.delete(resource, self.now(), self.now() + RETENTION) == 1
 
     async def locators(self) -> dict[str, str]:

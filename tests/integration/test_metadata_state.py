@@ -36,7 +36,7 @@ async def store(database: Database, *numbers: int) -> None:
 
 
 async def delete(database: Database, number: int) -> None:
-    await database.instances.delete(identity(instance=number).ref, NOON, NOON)
+    await database.instances.delete(identity(instance=number).address, NOON, NOON)
 
 
 async def test_metadata_is_that_of_its_state_although_instances_are_stored_meanwhile(database: Database) -> None:

@@ -245,7 +245,7 @@ async def test_frames_that_can_not_be(core: CoreClient, frames: list[int], reaso
 
 
 async def test_frame_numbers_are_looked_at_before_the_instance(core: CoreClient) -> None:
-    nowhere = resources_pb2.InstanceId(study_instance_uid="1.2", series_instance_uid="1.2", sop_instance_uid="1.2")
+    nowhere = resources_pb2.Address(study_instance_uid="1.2", series_instance_uid="1.2", sop_instance_uid="1.2")
     assert await frames_reason(core, nowhere, [0]) == "INVALID_FRAME_NUMBER"
     assert await frames_reason(core, nowhere, [1]) == "STUDY_NOT_FOUND"
 

@@ -320,7 +320,7 @@ async def test_counts_follow_stores_and_deletes(archive: Archive) -> None:
     uid, series = new_uid(), new_uid()
     made = [study(StudyInstanceUID=uid, SeriesInstanceUID=series) for _ in range(3)]
     await archive.store(*made, study(StudyInstanceUID=uid))
-    await archive.database.instances.delete(instance(made[0]).id.ref, NOW, DELETED_LATER)
+    await archive.database.instances.delete(instance(made[0]).id.address, NOW, DELETED_LATER)
 
     (found,) = await archive.get("/studies?includefield=NumberOfStudyRelatedInstances,NumberOfStudyRelatedSeries")
     assert found == {"00201206": {"vr": "IS", "Value": [2]}, "00201208": {"vr": "IS", "Value": [3]}}

@@ -19,7 +19,7 @@ from server.adapters.sql.writing.deleting import delete_resource
 from server.adapters.sql.writing.locators import erasable, erased, known, named, relocate, visible
 from server.model.damage import Damage
 from server.model.errors import Reason, Unavailable
-from server.model.ids import InstanceId, PartitionName, ResourceRef, Version
+from server.model.ids import Address, InstanceId, PartitionName, Version
 from server.model.instance import (
     AddOutcome,
     BulkElement,
@@ -50,7 +50,7 @@ class SqlInstanceIndex:
             lambda connection: add(connection, self._partition_keys, instances, now, self._extract),
         )
 
-    async def delete(self, resource: ResourceRef, now: datetime, erase_after: datetime) -> int:
+    async def delete(self, resource: Address, now: datetime, erase_after: datetime) -> int:
         """See the port."""
         return await self._transactions.write(
             self._in_partition(
@@ -60,7 +60,7 @@ class SqlInstanceIndex:
             )
         )
 
-    async def find(self, resource: ResourceRef, after: int = 0, limit: int = 500) -> list[StoredInstance]:
+    async def find(self, resource: Address, after: int = 0, limit: int = 500) -> list[StoredInstance]:
         """See the port."""
         return await self._transactions.read(
             self._in_partition(
@@ -70,7 +70,7 @@ class SqlInstanceIndex:
             )
         )
 
-    async def damaged(self, resource: ResourceRef, after: int, limit: int) -> list[StoredInstance]:
+    async def damaged(self, resource: Address, after: int, limit: int) -> list[StoredInstance]:
         """See the port."""
         return await self._transactions.read(
             self._in_partition(
@@ -92,7 +92,7 @@ class SqlInstanceIndex:
             lambda connection: change_damage(connection, version, lambda known: known.without(damage))
         )
 
-    async def state(self, resource: ResourceRef) -> ResourceState | None:
+    async def state(self, resource: Address) -> ResourceState | None:
         """See the port."""
         return await self._transactions.read(
             self._in_partition(
@@ -102,7 +102,7 @@ class SqlInstanceIndex:
             )
         )
 
-    async def metadata(self, resource: ResourceRef, after: int, limit: int) -> list[InstanceMetadata]:
+    async def metadata(self, resource: Address, after: int, limit: int) -> list[InstanceMetadata]:
         """See the port."""
         return await self._transactions.read(
             self._in_partition(
@@ -140,7 +140,7 @@ class SqlInstanceIndex:
             lambda connection: reading.bulk_elements_of(connection, version, after, limit)
         )
 
-    async def version_at(self, resource: ResourceRef, position: int) -> int | None:
+    async def version_at(self, resource: Address, position: int) -> int | None:
         """See the port."""
         return await self._transactions.read(
             self._in_partition(

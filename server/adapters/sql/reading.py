@@ -26,7 +26,7 @@ from server.adapters.sql.rows import (
     within,
 )
 from server.adapters.sql.writing.locators import slices
-from server.model.ids import InstanceId, ResourceRef
+from server.model.ids import Address, InstanceId
 from server.model.instance import BulkElement, InstanceMetadata, PixelLayout, ResourceState, StoredInstance
 
 # Statements are made once: making one costs as much as running it. Those for a reference come by its depth.
@@ -91,27 +91,25 @@ _CHUNKS = Prepared(
 )
 
 
-def find(
-    connection: Connection, partition_key: int, resource: ResourceRef, after: int, limit: int
-) -> list[StoredInstance]:
+def find(connection: Connection, partition_key: int, resource: Address, after: int, limit: int) -> list[StoredInstance]:
     page = address(partition_key, resource) | {"after": after, "limit": limit}
     return [stored_instance(row) for row in _FIND[depth(resource)].rows(connection, page)]
 
 
 def damaged(
-    connection: Connection, partition_key: int, resource: ResourceRef, after: int, limit: int
+    connection: Connection, partition_key: int, resource: Address, after: int, limit: int
 ) -> list[StoredInstance]:
     page = address(partition_key, resource) | {"after": after, "limit": limit}
     return [stored_instance(row) for row in _DAMAGED[depth(resource)].rows(connection, page)]
 
 
-def state(connection: Connection, partition_key: int, resource: ResourceRef) -> ResourceState | None:
+def state(connection: Connection, partition_key: int, resource: Address) -> ResourceState | None:
     row = _STATE[depth(resource)].row(connection, address(partition_key, resource))
     return None if row is None else ResourceState(max_version=row[0], instance_count=row[1])
 
 
 def metadata_of(
-    connection: Connection, partition_key: int, resource: ResourceRef, after: int, limit: int
+    connection: Connection, partition_key: int, resource: Address, after: int, limit: int
 ) -> list[InstanceMetadata]:
     page = address(partition_key, resource) | {"after": after, "limit": limit}
     partition = resource.partition
@@ -124,7 +122,7 @@ def metadata_of(
 def frames_of(
     connection: Connection, partition_key: int, instance: InstanceId, frames: Sequence[int]
 ) -> tuple[StoredInstance, PixelLayout | None, dict[int, tuple[int, int]]] | None:
-    row = _WITH_PIXELS.row(connection, address(partition_key, instance.ref))
+    row = _WITH_PIXELS.row(connection, address(partition_key, instance.address))
     if row is None:
         return None
     layout = pixel_layout(row)
@@ -155,7 +153,7 @@ def _records(connection: Connection, version: int, frames: Collection[int]) -> d
 def bulk_of(
     connection: Connection, partition_key: int, instance: InstanceId, path: str
 ) -> tuple[StoredInstance, BulkElement | None] | None:
-    row = _WITH_BULK.row(connection, address(partition_key, instance.ref) | {"path": path})
+    row = _WITH_BULK.row(connection, address(partition_key, instance.address) | {"path": path})
     if row is None:
         return None
     if row.vr is None:
@@ -168,7 +166,7 @@ def bulk_elements_of(connection: Connection, version: int, after: str, limit: in
     return [BulkElement(*row) for row in _BULK_PAGE.tuples(connection, page)]
 
 
-def version_at(connection: Connection, partition_key: int, resource: ResourceRef, position: int) -> int | None:
+def version_at(connection: Connection, partition_key: int, resource: Address, position: int) -> int | None:
     wanted = address(partition_key, resource) | {"position": position}
     row = _VERSION_AT[depth(resource)].row(connection, wanted)
     return None if row is None else int(row[0])

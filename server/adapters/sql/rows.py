@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, bindparam, select
 
 from server.adapters.sql.core.tables import instances, partitions, series, studies
 from server.model.damage import NO_DAMAGE, damage_of
-from server.model.ids import InstanceId, PartitionName, ResourceRef, Uid, Version
+from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import PixelLayout, StoredInstance
 
 AnyRow = Any
@@ -99,7 +99,7 @@ _WITHIN = (
 )
 
 
-def address(partition_key: int, resource: ResourceRef) -> dict[str, int | str | None]:
+def address(partition_key: int, resource: Address) -> dict[str, int | str | None]:
     """Return a reference as parameters of statements that use `within`, `STUDY_KEY` or `SERIES_KEY`."""
     return {
         "of_partition": partition_key,
@@ -109,7 +109,7 @@ def address(partition_key: int, resource: ResourceRef) -> dict[str, int | str | 
     }
 
 
-def depth(resource: ResourceRef) -> int:
+def depth(resource: Address) -> int:
     """Return how far a reference goes: 0 is a partition, 3 an instance."""
     return sum(uid is not None for uid in (resource.study, resource.series, resource.instance))
 

@@ -96,7 +96,7 @@ class Images:
         Raises:
             NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
         """
-        found = await self._index.metadata(stored.id.ref, stored.version - 1, 1)
+        found = await self._index.metadata(stored.id.address, stored.version - 1, 1)
         if not found or found[0].version != stored.version:
             raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
         return found[0].dicom_json

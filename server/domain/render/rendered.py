@@ -27,7 +27,7 @@ from server.domain.retrieve.blob_reader import Reading
 from server.domain.retrieve.omission import AHEAD_BYTES, FailedItem, Omission, announced
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
 from server.model.errors import DataLoss, DicomStoreError, NotFound, Reason, WrongState
-from server.model.ids import InstanceId, ResourceRef
+from server.model.ids import Address, InstanceId
 from server.model.instance import StoredInstance
 from server.model.rendering import PictureFormat
 from server.ports.index import InstanceIndex
@@ -96,13 +96,13 @@ class RetrieveRendered:
             async for item in announced_items:
                 yield item
 
-    async def _one(self, ref: ResourceRef, request: RenderedRequest) -> OpenRendered:
+    async def _one(self, ref: Address, request: RenderedRequest) -> OpenRendered:
         stored, pixels = await self._find(ref, request)
         if request.frames:
             return await self._frame(stored, await self._image(stored, pixels, request), request.frames[0], request)
         return await self._whole(stored, pixels, request)
 
-    async def _find(self, ref: ResourceRef, request: RenderedRequest) -> tuple[StoredInstance, Pixels | None]:
+    async def _find(self, ref: Address, request: RenderedRequest) -> tuple[StoredInstance, Pixels | None]:
         assert ref.study
         assert ref.series
         assert ref.instance
@@ -126,7 +126,7 @@ class RetrieveRendered:
         return pixels
 
     async def _frames(
-        self, ref: ResourceRef, request: RenderedRequest, omission: Omission
+        self, ref: Address, request: RenderedRequest, omission: Omission
     ) -> AsyncGenerator[OpenRendered | FailedItem]:
         stored, pixels = await self._find(ref, request)
         image = await self._image(stored, pixels, request)
@@ -143,7 +143,7 @@ class RetrieveRendered:
                 yield FailedItem(stored, item) if isinstance(item, DicomStoreError) else item
 
     async def _instances(
-        self, ref: ResourceRef, request: RenderedRequest, omission: Omission
+        self, ref: Address, request: RenderedRequest, omission: Omission
     ) -> AsyncGenerator[OpenRendered | FailedItem]:
         page = await self._index.find(ref, 0, _PAGE)
         if not page:
@@ -168,7 +168,7 @@ class RetrieveRendered:
                     yield FailedItem(stored, item)
 
     async def _leave_out(
-        self, ref: ResourceRef, page: list[StoredInstance], request: RenderedRequest, omission: Omission
+        self, ref: Address, page: list[StoredInstance], request: RenderedRequest, omission: Omission
     ) -> int:
         """Count the instances that are known to have no acceptable rendering; return the last version looked at."""
         last = 0
@@ -212,7 +212,7 @@ class RetrieveRendered:
         if stored.damage.is_of_rendering(1) if is_still else stored.damage.renderings:
             raise _unrenderable()
 
-    async def _all(self, ref: ResourceRef, page: list[StoredInstance]) -> AsyncIterator[StoredInstance]:
+    async def _all(self, ref: Address, page: list[StoredInstance]) -> AsyncIterator[StoredInstance]:
         while page:
             for stored in page:
                 yield stored

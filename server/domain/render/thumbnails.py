@@ -17,7 +17,7 @@ from server.domain.render.request import PICTURES, OpenRendered, Style, choose
 from server.domain.resources import not_found
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
 from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
-from server.model.ids import InstanceId, ResourceRef
+from server.model.ids import Address, InstanceId
 from server.model.instance import StoredInstance
 from server.model.rendering import DrawIcon, IconKind, Output, PictureFormat
 from server.model.search.query import Level, Match, Query
@@ -78,7 +78,7 @@ class Thumbnails:
         self._workers = workers
         self._cache: ByteCache[Hashable, bytes] = ByteCache(cache_bytes, cost_of_bytes)
 
-    async def open(self, ref: ResourceRef, frame: int | None, media_types: Sequence[str], style: Style) -> OpenRendered:
+    async def open(self, ref: Address, frame: int | None, media_types: Sequence[str], style: Style) -> OpenRendered:
         """Return the thumbnail of a resource, or of a frame of it.
 
         Raises:
@@ -111,7 +111,7 @@ class Thumbnails:
         job = DrawIcon(IconKind(kind.value), Output(form, style.quality, style.viewport, is_thumbnail=True))
         return await self._cache.get(job, lambda: self._workers.perform(job))
 
-    async def _choose(self, ref: ResourceRef, frame: int | None) -> _Chosen | None:
+    async def _choose(self, ref: Address, frame: int | None) -> _Chosen | None:
         if ref.series is None:
             return await self._of_study(ref)
         if ref.instance is None:
@@ -128,11 +128,11 @@ class Thumbnails:
             await chosen.pixels.require([frame])
             return _Chosen(chosen.stored, chosen.pixels, chosen.kind, (frame,))
         if _is_tiled(chosen):
-            series = ResourceRef(ref.partition, ref.study, ref.series)
+            series = Address(ref.partition, ref.study, ref.series)
             return await self._of_slide(series) or chosen
         return chosen
 
-    async def _of_study(self, ref: ResourceRef) -> _Chosen | None:
+    async def _of_study(self, ref: Address) -> _Chosen | None:
         """Return the representative of the first series with a picture; one of localizers only if there is no other."""
         best: _Chosen | None = None
         for series in (await self._series(ref))[:_TRIED_SERIES]:
@@ -145,12 +145,12 @@ class Thumbnails:
                 best = chosen
         return best
 
-    async def _series(self, ref: ResourceRef) -> list[ResourceRef]:
+    async def _series(self, ref: Address) -> list[Address]:
         """Return the series of a study: those that may have pictures first, by number, then as they were stored."""
         found = await self._index.search(Query(Level.SERIES, ref, (), _MOST_SERIES))
         return [match.resource for match in sorted(found, key=_series_order)]
 
-    async def _of_series(self, ref: ResourceRef) -> _Chosen | None:
+    async def _of_series(self, ref: Address) -> _Chosen | None:
         """Return the image in the middle, or else one at either end, or else any object."""
         state = await self._index.state(ref)
         if state is None:
@@ -168,7 +168,7 @@ class Thumbnails:
             any_object = any_object or chosen
         return any_object
 
-    async def _of_slide(self, ref: ResourceRef) -> _Chosen | None:
+    async def _of_slide(self, ref: Address) -> _Chosen | None:
         """Return the image of one frame that shows a slide best, or else the one with the fewest tiles."""
         found = await self._index.search(Query(Level.INSTANCE, ref, (), _MOST_LEVELS))
         tiled: list[tuple[int, Match]] = []
@@ -192,7 +192,7 @@ class Thumbnails:
         found = await self._pixels.find(_instance(match.resource))
         return await self._chosen(*found) if found else None
 
-    async def _at(self, ref: ResourceRef, position: int) -> _Chosen | None:
+    async def _at(self, ref: Address, position: int) -> _Chosen | None:
         version = await self._index.version_at(ref, position)
         found = await self._index.find(ref, version - 1, 1) if version else []
         if not found:
@@ -237,7 +237,7 @@ def _series_order(match: Match) -> tuple[bool, bool, int, int]:
     return text(elements, _MODALITY) in IMAGELESS_MODALITIES, number is None, number or 0, match.key
 
 
-def _instance(ref: ResourceRef) -> InstanceId:
+def _instance(ref: Address) -> InstanceId:
     assert ref.study
     assert ref.series
     assert ref.instance

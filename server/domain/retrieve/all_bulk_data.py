@@ -14,7 +14,7 @@ from server.domain.retrieve.omission import FailedItem, Omission, announced
 from server.domain.retrieve.transfer_syntax_choice import Acceptable
 from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError, NotFound, Reason
-from server.model.ids import ResourceRef
+from server.model.ids import Address
 from server.model.instance import BulkElement, PixelLayout, StoredInstance
 from server.ports.index import InstanceIndex
 
@@ -99,7 +99,7 @@ class RetrieveAllBulkData:
         if not are_any:
             raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The resource has no bulk data.", path="")
 
-    async def _omission(self, ref: ResourceRef, wish: _Wish) -> Omission:
+    async def _omission(self, ref: Address, wish: _Wish) -> Omission:
         """Return the instances whose pixel data, or of which every byte, is known to be unavailable, or has gaps.
 
         One instance alone is tried whatever is known of its bytes.
@@ -117,7 +117,7 @@ class RetrieveAllBulkData:
                 omission.add(stored, missing, is_sent=True)
         return omission
 
-    async def _all(self, ref: ResourceRef, wish: _Wish, omission: Omission) -> AsyncGenerator[BulkItem]:
+    async def _all(self, ref: Address, wish: _Wish, omission: Omission) -> AsyncGenerator[BulkItem]:
         async for stored in self._instances(ref):
             is_left_out = stored in omission
             if is_left_out and stored.damage.is_of_bytes:
@@ -129,7 +129,7 @@ class RetrieveAllBulkData:
                     async for item in items:
                         yield item
 
-    async def _instances(self, ref: ResourceRef) -> AsyncIterator[StoredInstance]:
+    async def _instances(self, ref: Address) -> AsyncIterator[StoredInstance]:
         after = 0
         while page := await self._index.find(ref, after, _INSTANCES_PAGE):
             for stored in page:

@@ -91,7 +91,7 @@ class RetrieveBulkData:
         wanted = await parse_instance(self._gate, partition, study, series, instance)
         found = await self._index.bulk(wanted, path)
         if found is None:
-            raise await not_found(self._index, wanted.ref)
+            raise await not_found(self._index, wanted.address)
         stored, element = found
         if element is None:
             raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The instance has no bulk data at this path.", path=path)
@@ -158,7 +158,7 @@ class RetrieveBulkData:
 
     async def _document_type(self, stored: StoredInstance) -> str:
         """Return what the data set says of its encapsulated document (PS3.3 section C.24.2)."""
-        found = await self._index.metadata(stored.id.ref, 0, 1)
+        found = await self._index.metadata(stored.id.address, 0, 1)
         return first_value(found[0].dicom_json, _MIME_TYPE) if found else ""
 
 

@@ -101,7 +101,7 @@ class RetrieveFrames:
         wanted = await parse_instance(self._gate, partition, study, series, instance)
         found = await self._pixels.find(wanted, frames)
         if found is None:
-            raise await not_found(self._index, wanted.ref)
+            raise await not_found(self._index, wanted.address)
         pixels = found[1]
         if pixels is None:
             raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")

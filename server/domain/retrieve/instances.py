@@ -14,7 +14,7 @@ from server.domain.retrieve.transfer_syntax_choice import Acceptable, choose
 from server.model.buffer import Buffer
 from server.model.damage import NO_DAMAGE
 from server.model.errors import DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
-from server.model.ids import ResourceRef
+from server.model.ids import Address
 from server.model.instance import StoredInstance
 from server.ports.index import InstanceIndex
 
@@ -79,7 +79,7 @@ class RetrieveInstances:
 
     async def _items(
         self,
-        ref: ResourceRef,
+        ref: Address,
         page: Sequence[StoredInstance],
         acceptable: Acceptable,
         omission: Omission,
@@ -130,7 +130,7 @@ class RetrieveInstances:
         return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, self._reading.read(stored))
 
     async def _part(
-        self, ref: ResourceRef, stored: StoredInstance, acceptable: Acceptable, offset: int, length: int | None
+        self, ref: Address, stored: StoredInstance, acceptable: Acceptable, offset: int, length: int | None
     ) -> OpenInstance:
         if ref.instance is None or await self._choose(stored, acceptable) != AS_STORED:
             raise InvalidRequest(
@@ -142,7 +142,7 @@ class RetrieveInstances:
         chunks = closable(self._reading.read(stored, offset, length))
         return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, chunks)
 
-    async def _all(self, ref: ResourceRef, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
+    async def _all(self, ref: Address, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
         """Yield the instances of `page`, the first one, and of those that follow."""
         while page:
             for stored in page:
@@ -150,7 +150,7 @@ class RetrieveInstances:
             page = await self._index.find(ref, page[-1].version, _PAGE) if len(page) == _PAGE else ()
 
     async def _omission(
-        self, ref: ResourceRef, page: Sequence[StoredInstance], acceptable: Acceptable
+        self, ref: Address, page: Sequence[StoredInstance], acceptable: Acceptable
     ) -> tuple[Omission, int | None]:
         """Return what is known to be unavailable, and the version of the last instance looked at; None is any.
 
@@ -179,7 +179,7 @@ class RetrieveInstances:
                     raise
         return omission, last
 
-    async def _damaged(self, ref: ResourceRef, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
+    async def _damaged(self, ref: Address, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
         """Yield the instances that are known to be damaged; `page` is the first one."""
         for stored in page:
             if stored.damage is not NO_DAMAGE:

@@ -9,7 +9,7 @@ from server.domain.partitions import PartitionGate
 from server.domain.resources import not_found, parse_resource
 from server.domain.retrieve.blob_reader import Reading
 from server.model.errors import InvalidRequest, Reason
-from server.model.ids import ResourceRef
+from server.model.ids import Address
 from server.model.instance import InstanceMetadata, ResourceState
 from server.ports.index import InstanceIndex
 
@@ -78,7 +78,7 @@ class RetrieveMetadata:
         return OpenMetadata(state, _selected(wanted, pages) if wanted else pages)
 
     async def _metadata(
-        self, ref: ResourceRef, state: ResourceState, after: int
+        self, ref: Address, state: ResourceState, after: int
     ) -> AsyncIterator[Sequence[InstanceMetadata]]:
         """Yield pages: the first is small and soon there, the others have the number of rows that its size allows."""
         limit = _FIRST_METADATA_PAGE

@@ -54,7 +54,7 @@ class Descriptions:
         return await self._kept.get(stored.version, lambda: self._find(stored))
 
     async def _find(self, stored: StoredInstance) -> Attributes:
-        found = await self._index.metadata(stored.id.ref, stored.version - 1, 1)
+        found = await self._index.metadata(stored.id.address, stored.version - 1, 1)
         if not found or found[0].version != stored.version:
             raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
         metadata = found[0].dicom_json

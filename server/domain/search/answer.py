@@ -15,7 +15,7 @@ import orjson
 from server.dicom.matching.attributes import KEPT_TAGS, is_empty
 from server.dicom.matching.query_tags import Owned, is_private, places
 from server.domain.search import record_key
-from server.model.ids import ResourceRef
+from server.model.ids import Address
 from server.model.search.query import Level, Match
 from server.model.search.return_keys import TAG, Kept, line_of
 
@@ -203,7 +203,7 @@ class Answers:
         return line
 
 
-def _path(resource: ResourceRef) -> str:
+def _path(resource: Address) -> str:
     """Return where a match is below the base of URLs (PS3.18 section 10.4.1); UIDs need no escapes."""
     if resource.instance is not None:
         return f"/studies/{resource.study}/series/{resource.series}/instances/{resource.instance}"

@@ -22,7 +22,7 @@ from server.dicom.matching.query_tags import Owned, is_private
 from server.domain.search import page_token, record_key
 from server.domain.search.answer import Selection, select
 from server.model.errors import InvalidRequest, Reason
-from server.model.ids import PartitionName, ResourceRef, parse_uid
+from server.model.ids import Address, PartitionName, parse_uid
 from server.model.search.query import Condition, Level, Query
 
 DEFAULT_PAGE_SIZE = 100
@@ -167,26 +167,26 @@ def _page_size(request: SearchRequest) -> int:
     return request.page_size or DEFAULT_PAGE_SIZE
 
 
-def _scope(request: SearchRequest, partition: PartitionName) -> ResourceRef:
+def _scope(request: SearchRequest, partition: PartitionName) -> Address:
     """Return where to look: nothing deeper than what is looked for, which may be the one thing named."""
     if request.series and not request.study:
         raise _invalid_field("series_instance_uid", "A series requires its study.")
     if request.series and request.level is Level.STUDY:
         raise _invalid_field("series_instance_uid", "A search for studies cannot be limited to a series.")
-    return ResourceRef(
+    return Address(
         partition,
         parse_uid(request.study, "study_instance_uid") if request.study else None,
         parse_uid(request.series, "series_instance_uid") if request.series else None,
     )
 
 
-def _fixed_by(scope: ResourceRef) -> tuple[str, ...]:
+def _fixed_by(scope: Address) -> tuple[str, ...]:
     """Return the keywords of the UIDs that the scope states."""
     return (*(["StudyInstanceUID"] if scope.study else []), *(["SeriesInstanceUID"] if scope.series else []))
 
 
 def _usable_terms(
-    request: SearchRequest, scope: ResourceRef, tags: Mapping[str, SearchKey], ignored: dict[str, None]
+    request: SearchRequest, scope: Address, tags: Mapping[str, SearchKey], ignored: dict[str, None]
 ) -> tuple[dict[SearchKey, list[str]], str | None]:
     """Return the values wanted of each search key, and the time zone that dates and times of them are in.
 
@@ -232,7 +232,7 @@ def _offset(zones: Sequence[Term]) -> str | None:
     return offsets.pop() if offsets else None
 
 
-def _included_tags(request: SearchRequest, scope: ResourceRef, ignored: dict[str, None]) -> set[str]:
+def _included_tags(request: SearchRequest, scope: Address, ignored: dict[str, None]) -> set[str]:
     """Return the tags asked for by name or fixed by the scope; a member of a sequence comes with all of it."""
     tags = set()
     for attribute in (*request.include_attributes, *_fixed_by(scope)):
@@ -277,7 +277,7 @@ def _shown(attribute: str) -> str:
     return attribute if _SHOWN_NAME.fullmatch(attribute) else "?"
 
 
-def _identity(request: SearchRequest, scope: ResourceRef, prior: int | None) -> bytes:
+def _identity(request: SearchRequest, scope: Address, prior: int | None) -> bytes:
     """Return bytes that are equal for two requests if a page token of one is good for the other."""
     return orjson.dumps(
         [

@@ -19,7 +19,7 @@ from server.domain.search.request import (
     unknown_attributes,
 )
 from server.model.errors import Reason, WrongState
-from server.model.ids import ResourceRef
+from server.model.ids import Address
 from server.model.search.query import Level, Match, Query
 from server.model.search.query_tag import QueryStatus, Tag, TagStatus
 from server.ports.index import InstanceIndex
@@ -32,7 +32,7 @@ _SMALL = 64 << 10
 class SearchMatch(NamedTuple):
     """A study, series or instance, and those of its attributes that were asked for."""
 
-    resource: ResourceRef
+    resource: Address
     dicom_json: bytes
 
 

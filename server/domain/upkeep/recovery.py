@@ -114,7 +114,7 @@ class Recovery:
                 place = self._spool.fate(stored.locator)
                 if place is None:
                     self._done.deleted += await self._index.delete(
-                        stored.id.ref, self._now(), self._now() + self._retention
+                        stored.id.address, self._now(), self._now() + self._retention
                     )
                 elif place != stored.locator and await self._exists(place):
                     moves[stored.locator] = place

@@ -8,7 +8,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from server.model.ids import ResourceRef
+from server.model.ids import Address
 from server.model.search.return_keys import Kept, kept_elements
 
 
@@ -114,7 +114,7 @@ class Query:
     """
 
     level: Level
-    scope: ResourceRef
+    scope: Address
     conditions: tuple[Condition, ...]
     limit: int
     skip: int = 0
@@ -136,7 +136,7 @@ class Match(NamedTuple):
     """
 
     key: int
-    resource: ResourceRef
+    resource: Address
     kept: tuple[Kept, ...]
     metadata: bytes | None = None
     modalities: tuple[str, ...] = ()

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from server.model.ids import DEFAULT_PARTITION, InstanceId, PartitionName, ResourceRef, Uid
+from server.model.ids import DEFAULT_PARTITION, Address, InstanceId, PartitionName, Uid
 from server.model.instance import BulkElement, LevelAttributes, NewInstance, PixelLayout
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 
-EVERYTHING = ResourceRef(DEFAULT_PARTITION)
+EVERYTHING = Address(DEFAULT_PARTITION)
 
 Keys = Mapping[str, str]
 Elements = Mapping[str, Any]
@@ -32,12 +32,12 @@ def identity(
     return InstanceId(partition, uid(study), uid(study, series), uid(study, series, instance))
 
 
-def study_ref(study: int = 1, partition: PartitionName = DEFAULT_PARTITION) -> ResourceRef:
-    return ResourceRef(partition, uid(study))
+def study_ref(study: int = 1, partition: PartitionName = DEFAULT_PARTITION) -> Address:
+    return Address(partition, uid(study))
 
 
-def series_ref(study: int = 1, series: int = 1, partition: PartitionName = DEFAULT_PARTITION) -> ResourceRef:
-    return ResourceRef(partition, uid(study), uid(study, series))
+def series_ref(study: int = 1, series: int = 1, partition: PartitionName = DEFAULT_PARTITION) -> Address:
+    return Address(partition, uid(study), uid(study, series))
 
 
 def sample(

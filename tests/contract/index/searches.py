@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from server.model.ids import ResourceRef
+from server.model.ids import Address
 from server.model.search.query import Condition, Level, Match, Matcher, Query
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, sample
@@ -12,7 +12,7 @@ async def search(
     index: InstanceIndex,
     *conditions: Condition,
     level: Level = Level.STUDY,
-    scope: ResourceRef = EVERYTHING,
+    scope: Address = EVERYTHING,
     **rest: Any,
 ) -> list[Match]:
     return await index.search(Query(level, scope, conditions, limit=200, **rest))

@@ -37,7 +37,7 @@ async def test_an_added_instance_is_found_with_all_that_was_said_about_its_bytes
     new = sample()
     (outcome,) = await index.add([new], NOON)
     assert isinstance(outcome, Added)
-    assert await index.find(new.id.ref) == [
+    assert await index.find(new.id.address) == [
         StoredInstance(
             id=new.id,
             version=outcome.version,
@@ -67,10 +67,10 @@ async def test_adding_nothing_changes_nothing(index: InstanceIndex, changes: Cha
 async def test_an_identity_that_is_there_already_is_reported_and_kept(index: InstanceIndex) -> None:
     first = sample(study_keys={"PatientID": "first"})
     await index.add([first], NOON)
-    (before,) = await index.find(first.id.ref)
+    (before,) = await index.find(first.id.address)
     outcomes = await index.add([sample(study_keys={"PatientID": "second"})], NOON)
     assert outcomes == [AlreadyStored(before)]
-    assert await index.find(first.id.ref) == [before]
+    assert await index.find(first.id.address) == [before]
     assert await has_study(index, "PatientID", "first")
     assert not await has_study(index, "PatientID", "second")
 
@@ -104,7 +104,7 @@ async def test_an_instance_uid_may_occur_in_two_series_and_two_studies(index: In
     outcomes = await index.add([sample(id=id) for id in ids], NOON)
     assert all(isinstance(outcome, Added) for outcome in outcomes)
     for id in ids:
-        assert [stored.id for stored in await index.find(id.ref)] == [id]
+        assert [stored.id for stored in await index.find(id.address)] == [id]
 
 
 async def test_an_unknown_partition_is_refused_and_nothing_of_the_batch_is_added(index: InstanceIndex) -> None:
@@ -207,11 +207,11 @@ async def test_state_names_the_newest_version_and_the_count(index: InstanceIndex
     first, second, third = (outcome.version for outcome in outcomes if isinstance(outcome, Added))
     assert await index.state(study_ref()) == ResourceState(max_version=third, instance_count=3)
     assert await index.state(series_ref()) == ResourceState(max_version=second, instance_count=2)
-    assert await index.state(identity().ref) == ResourceState(max_version=first, instance_count=1)
+    assert await index.state(identity().address) == ResourceState(max_version=first, instance_count=1)
 
 
 @pytest.mark.parametrize(
-    "resource", [study_ref(9), series_ref(1, 9), identity(1, 1, 9).ref, study_ref(1, PartitionName("nowhere"))]
+    "resource", [study_ref(9), series_ref(1, 9), identity(1, 1, 9).address, study_ref(1, PartitionName("nowhere"))]
 )
 async def test_what_does_not_exist_has_no_state(index: InstanceIndex, resource: object) -> None:
     await index.add([sample()], NOON)
@@ -229,5 +229,5 @@ async def test_a_value_with_nul_or_of_any_length_harms_nothing(index: InstanceIn
 async def test_json_comes_back_byte_for_byte(index: InstanceIndex) -> None:
     json = '{"00100010":{"vr":"PN","Value":[{"Alphabetic":"Äneas\\u0000😀"}]}}'.encode()
     await index.add([sample(dicom_json=json)], NOON)
-    (item,) = await index.metadata(identity().ref, after=0, limit=10)
+    (item,) = await index.metadata(identity().address, after=0, limit=10)
     assert (item.id, item.dicom_json) == (identity(), json)

@@ -48,7 +48,7 @@ async def test_store_and_delete_leave_two_entries_of_a_deleted_instance(
     index: InstanceIndex, changes: ChangeLog
 ) -> None:
     await index.add([sample()], NOON)
-    await index.delete(identity().ref, NOON + SECOND, NOON)
+    await index.delete(identity().address, NOON + SECOND, NOON)
     created, deleted = await changes.list(ChangeWindow(limit=9, metadata=True))
     assert summary([created, deleted]) == [
         (identity(), ChangeAction.CREATE, ChangeState.DELETED),
@@ -61,7 +61,7 @@ async def test_store_and_delete_leave_two_entries_of_a_deleted_instance(
 
 async def test_storing_again_makes_the_earlier_entries_replaced(index: InstanceIndex, changes: ChangeLog) -> None:
     await index.add([sample(dicom_json=b"{1}")], NOON)
-    await index.delete(identity().ref, NOON, NOON)
+    await index.delete(identity().address, NOON, NOON)
     await index.add([sample(dicom_json=b"{2}")], NOON)
     entries = await changes.list(ChangeWindow(limit=9, metadata=True))
     assert summary(entries) == [
@@ -78,7 +78,7 @@ async def test_an_equal_instance_uid_elsewhere_does_not_change_the_state(
     here = InstanceId(DEFAULT_PARTITION, uid(1), uid(1), uid(7))
     there = InstanceId(DEFAULT_PARTITION, uid(2), uid(1), uid(7))
     await index.add([sample(id=here), sample(id=there)], NOON)
-    await index.delete(here.ref, NOON, NOON)
+    await index.delete(here.address, NOON, NOON)
     assert summary(await changes.list(ALL)) == [
         (here, ChangeAction.CREATE, ChangeState.DELETED),
         (there, ChangeAction.CREATE, ChangeState.CURRENT),

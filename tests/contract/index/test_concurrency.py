@@ -24,7 +24,7 @@ async def test_of_many_who_add_the_same_instance_exactly_one_wins(database: Data
     results = await asyncio.gather(*(index.add([one], NOON) for index, one in zip(indexes, new, strict=True)))
     outcomes = [outcome for (outcome,) in results]
     (winner,) = [one for one, outcome in zip(new, outcomes, strict=True) if isinstance(outcome, Added)]
-    (stored,) = await database.instances.find(identity().ref)
+    (stored,) = await database.instances.find(identity().address)
     assert stored.locator == winner.locator
     assert [outcome.existing for outcome in outcomes if isinstance(outcome, AlreadyStored)] == [stored] * 19
 
@@ -69,7 +69,7 @@ async def test_adding_and_deleting_at_once_leaves_the_index_in_order(
 
     async def delete() -> None:
         for n in range(25):
-            await other_database.instances.delete(identity(1, n % 2, n).ref if n % 5 else study_ref(), NOON, NOON)
+            await other_database.instances.delete(identity(1, n % 2, n).address if n % 5 else study_ref(), NOON, NOON)
 
     await asyncio.gather(add(), delete())
     found = await database.instances.find(study_ref())

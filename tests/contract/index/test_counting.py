@@ -3,7 +3,7 @@
 import pytest
 
 from server.adapters.sql.search import study_search
-from server.model.ids import PartitionName, ResourceRef
+from server.model.ids import Address, PartitionName
 from server.model.search.query import Between, Condition, Empty, Equals, Level, Like, NameMatches, Query
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, modality, sample, series_ref, study_ref
@@ -36,7 +36,7 @@ async def filled(index: InstanceIndex) -> None:
         (SERIES, series_ref(1, 1), (), 1),
         (INSTANCE, series_ref(1, 1), (), 2),
         (INSTANCE, study_ref(9), (), 0),
-        (STUDY, ResourceRef(PartitionName("nowhere")), (), 0),
+        (STUDY, Address(PartitionName("nowhere")), (), 0),
         (STUDY, EVERYTHING, (DOE,), 2),
         (SERIES, EVERYTHING, (DOE,), 4),
         (INSTANCE, EVERYTHING, (DOE,), 6),
@@ -57,7 +57,7 @@ async def filled(index: InstanceIndex) -> None:
 async def test_matches_are_counted_on_all_pages(
     index: InstanceIndex,
     level: Level,
-    scope: ResourceRef,
+    scope: Address,
     conditions: tuple[Condition, ...],
     expected: int,
     few: int,

@@ -13,7 +13,7 @@ def of_frames(*numbers: int) -> Damage:
 
 
 async def known(index: InstanceIndex) -> Damage:
-    (stored,) = await index.find(identity().ref)
+    (stored,) = await index.find(identity().address)
     return stored.damage
 
 

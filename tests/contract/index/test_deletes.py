@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import create_engine, func, make_url, select
 
 from server.adapters.sql.core.tables import tables
-from server.model.ids import PartitionName, ResourceRef
+from server.model.ids import Address, PartitionName
 from server.model.instance import Added, BulkElement, PixelLayout, ResourceState
 from server.model.search.query import Level, Query
 from server.ports.index import ChangeLog, InstanceIndex
@@ -15,8 +15,8 @@ from tests.contract.index.samples import EVERYTHING, NOON, identity, modality, s
 LATER = NOON + timedelta(days=3)
 
 
-async def remaining(index: InstanceIndex) -> list[ResourceRef]:
-    return [stored.id.ref for stored in await index.find(EVERYTHING)]
+async def remaining(index: InstanceIndex) -> list[Address]:
+    return [stored.id.address for stored in await index.find(EVERYTHING)]
 
 
 async def store_eight(index: InstanceIndex) -> None:
@@ -28,19 +28,19 @@ async def store_eight(index: InstanceIndex) -> None:
     [
         (study_ref(1), 4),
         (series_ref(1, 2), 2),
-        (identity(1, 2, 1).ref, 1),
+        (identity(1, 2, 1).address, 1),
         (study_ref(3), 0),
         (series_ref(1, 3), 0),
-        (identity(1, 2, 3).ref, 0),
+        (identity(1, 2, 3).address, 0),
         (study_ref(1, PartitionName("nowhere")), 0),
     ],
 )
 async def test_a_delete_takes_what_it_names_and_leaves_the_rest(
-    index: InstanceIndex, resource: ResourceRef, count: int
+    index: InstanceIndex, resource: Address, count: int
 ) -> None:
     await store_eight(index)
     before = await remaining(index)
-    gone = [stored.id.ref for stored in await index.find(resource)]
+    gone = [stored.id.address for stored in await index.find(resource)]
     assert await index.delete(resource, NOON, LATER) == count
     assert await remaining(index) == [ref for ref in before if ref not in gone]
     assert await index.state(resource) is None
@@ -53,7 +53,7 @@ async def test_what_was_deleted_can_not_be_deleted_again(index: InstanceIndex, c
     await index.delete(study_ref(1), NOON, LATER)
     latest = await changes.latest(metadata=False)
     assert await index.delete(study_ref(1), NOON, LATER) == 0
-    assert await index.delete(identity(1, 1, 1).ref, NOON, LATER) == 0
+    assert await index.delete(identity(1, 1, 1).address, NOON, LATER) == 0
     assert await changes.latest(metadata=False) == latest
 
 
@@ -65,14 +65,14 @@ async def test_counts_and_state_shrink_and_emptied_series_and_studies_vanish(ind
         matches = await index.search(Query(Level.STUDY, EVERYTHING, (), limit=2, counts=True))
         return [(match.series_count, match.instance_count) for match in matches]
 
-    await index.delete(identity(1, 1, 2).ref, NOON, LATER)
+    await index.delete(identity(1, 1, 2).address, NOON, LATER)
     assert await counts() == [(2, 2)]
     assert await index.state(series_ref(1, 1)) == ResourceState(max_version=first, instance_count=1)
     assert await index.state(study_ref(1)) == ResourceState(max_version=third, instance_count=2)
     await index.delete(series_ref(1, 2), NOON, LATER)
     assert await counts() == [(1, 1)]
     assert await index.state(study_ref(1)) == ResourceState(max_version=first, instance_count=1)
-    await index.delete(identity(1, 1, 1).ref, NOON, LATER)
+    await index.delete(identity(1, 1, 1).address, NOON, LATER)
     assert await counts() == []
     assert await index.search(Query(Level.SERIES, EVERYTHING, (), limit=2)) == []
 
@@ -91,7 +91,7 @@ async def test_values_of_a_study_stay_when_the_instance_that_set_them_goes(index
     await index.add(
         [sample(1, 1, n, study_elements={"00100020": {"vr": "LO", "Value": [f"P{n}"]}}) for n in (1, 2)], NOON
     )
-    await index.delete(identity(1, 1, 2).ref, NOON, LATER)
+    await index.delete(identity(1, 1, 2).address, NOON, LATER)
     (match,) = await index.search(Query(Level.STUDY, EVERYTHING, (), limit=2))
     assert match.elements == {"00100020": {"vr": "LO", "Value": ["P2"]}}
 
@@ -106,7 +106,7 @@ async def test_values_of_a_study_do_not_survive_the_study(index: InstanceIndex) 
 
 async def test_an_instance_can_be_stored_again_at_once_and_gets_a_new_version(index: InstanceIndex) -> None:
     (first,) = await index.add([sample()], NOON)
-    await index.delete(identity().ref, NOON, LATER)
+    await index.delete(identity().address, NOON, LATER)
     (second,) = await index.add([sample()], NOON)
     assert isinstance(first, Added)
     assert isinstance(second, Added)
@@ -116,7 +116,7 @@ async def test_an_instance_can_be_stored_again_at_once_and_gets_a_new_version(in
 async def test_blobs_of_deleted_instances_wait_for_their_time(index: InstanceIndex) -> None:
     new = [sample(1, 1, n) for n in (1, 2, 3)]
     await index.add(new, NOON)
-    await index.delete(identity(1, 1, 2).ref, NOON, LATER)
+    await index.delete(identity(1, 1, 2).address, NOON, LATER)
     await index.delete(study_ref(1), NOON, LATER - timedelta(microseconds=1))
     assert await index.erasable(LATER - timedelta(seconds=1), limit=10) == []
     assert await index.erasable(LATER - timedelta(microseconds=1), limit=10) == [new[0].locator, new[2].locator]
@@ -170,5 +170,5 @@ async def test_a_delete_stays_within_its_partition_and_study(index: InstanceInde
     shared = identity(1, 1, 1)
     other = type(shared)(shared.partition, uid(2), shared.series, shared.instance)
     await index.add([sample(id=shared), sample(id=other)], NOON)
-    assert await index.delete(other.ref, NOON, LATER) == 1
-    assert await remaining(index) == [shared.ref]
+    assert await index.delete(other.address, NOON, LATER) == 1
+    assert await remaining(index) == [shared.address]

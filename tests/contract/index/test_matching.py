@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from server.model.errors import InvalidRequest, Reason
-from server.model.ids import ResourceRef
+from server.model.ids import Address
 from server.model.search.query import Between, Condition, Equals, Level, Like, NameMatches, NameWords
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import NOON, identity, sample, uid
@@ -59,8 +59,8 @@ async def test_instances_are_searched_by_number_and_class(index: InstanceIndex) 
     )
     by_number = await search(index, Condition("InstanceNumber", (Equals(("2",)),)), level=Level.INSTANCE)
     by_class = await search(index, Condition("SOPClassUID", (Equals(("1.2.1",)),)), level=Level.INSTANCE)
-    assert [match.resource for match in by_number] == [identity(instance=2).ref]
-    assert [match.resource for match in by_class] == [identity(instance=3).ref, identity(instance=1).ref]
+    assert [match.resource for match in by_number] == [identity(instance=2).address]
+    assert [match.resource for match in by_class] == [identity(instance=3).address, identity(instance=1).address]
 
 
 async def test_each_level_is_searched_by_uid(index: InstanceIndex) -> None:
@@ -70,7 +70,7 @@ async def test_each_level_is_searched_by_uid(index: InstanceIndex) -> None:
     conditions = [Condition(key, (Equals(("9.9", value)),)) for key, value in uids.items()]
     for number, level in enumerate(Level, start=1):
         (match,) = await search(index, *conditions[:number], level=level)
-        assert match.resource == ResourceRef(*dataclasses.astuple(wanted.ref)[: number + 1])
+        assert match.resource == Address(*dataclasses.astuple(wanted.address)[: number + 1])
 
 
 async def test_between_is_inclusive_and_never_finds_what_has_no_value(index: InstanceIndex) -> None:

@@ -121,4 +121,4 @@ async def test_series_of_a_study_come_newest_first_within_it(index: InstanceInde
     matches = await index.search(Query(Level.SERIES, study_ref(1), (), limit=10))
     assert [match.resource for match in matches] == [series_ref(1, 3), series_ref(1, 1), series_ref(1, 2)]
     instances = await index.search(Query(Level.INSTANCE, study_ref(1), (), limit=1, skip=1))
-    assert [match.resource for match in instances] == [identity(1, 1, 1).ref]
+    assert [match.resource for match in instances] == [identity(1, 1, 1).address]

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from server.model.change import ChangeState, ChangeWindow
-from server.model.ids import DEFAULT_PARTITION, PartitionName, ResourceRef
+from server.model.ids import DEFAULT_PARTITION, Address, PartitionName
 from server.model.instance import Added, ResourceState
 from server.model.partition import Partition
 from server.model.search.query import Condition, Equals, Level, Query
@@ -77,13 +77,13 @@ async def test_searches_never_cross_partitions(index: InstanceIndex, partitions:
     condition = Condition("PatientID", (Equals(("p",)),))
     for level in Level:
         for name, instance in ((DEFAULT_PARTITION, 1), (WARD, 2)):
-            (match,) = await index.search(Query(level, ResourceRef(name), (condition,), limit=9, counts=True))
+            (match,) = await index.search(Query(level, Address(name), (condition,), limit=9, counts=True))
             assert match.resource.partition == name
             if level is Level.INSTANCE:
-                assert match.resource == identity(1, 1, instance, name).ref
+                assert match.resource == identity(1, 1, instance, name).address
     for scope in (study_ref(1, WARD), series_ref(1, 1, WARD)):
         (match,) = await index.search(Query(Level.INSTANCE, scope, (), limit=9))
-        assert match.resource == identity(1, 1, 2, WARD).ref
+        assert match.resource == identity(1, 1, 2, WARD).address
 
 
 async def test_a_batch_may_be_for_several_partitions(index: InstanceIndex, partitions: Partitions) -> None:

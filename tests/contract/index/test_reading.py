@@ -31,13 +31,13 @@ async def test_find_goes_through_a_study_in_order_of_version(index: InstanceInde
 async def test_find_stays_within_series_and_instance(index: InstanceIndex) -> None:
     await index.add([sample(1, 1, 1), sample(1, 2, 1), sample(1, 1, 2), sample(2, 1, 1)], NOON)
     assert [s.id for s in await index.find(series_ref())] == [identity(1, 1, 1), identity(1, 1, 2)]
-    assert [s.id for s in await index.find(identity(1, 2, 1).ref)] == [identity(1, 2, 1)]
+    assert [s.id for s in await index.find(identity(1, 2, 1).address)] == [identity(1, 2, 1)]
     assert len(await index.find(EVERYTHING)) == 4
 
 
 async def test_find_of_what_does_not_exist_is_empty(index: InstanceIndex) -> None:
     await index.add([sample()], NOON)
-    for resource in (study_ref(9), series_ref(1, 9), identity(1, 1, 9).ref, study_ref(1, NOWHERE)):
+    for resource in (study_ref(9), series_ref(1, 9), identity(1, 1, 9).address, study_ref(1, NOWHERE)):
         assert await index.find(resource) == []
         assert await index.metadata(resource, after=0, limit=9) == []
 
@@ -45,10 +45,10 @@ async def test_find_of_what_does_not_exist_is_empty(index: InstanceIndex) -> Non
 async def test_a_series_is_not_found_under_another_study(index: InstanceIndex) -> None:
     await index.add([sample(1), sample(2)], NOON)
     wrong = identity(1)
-    assert wrong.ref.study is not None
+    assert wrong.address.study is not None
     mixed = type(wrong)(wrong.partition, identity(2).study, wrong.series, wrong.instance)
-    assert await index.find(mixed.ref) == []
-    assert await index.state(mixed.ref) is None
+    assert await index.find(mixed.address) == []
+    assert await index.state(mixed.address) is None
 
 
 async def test_metadata_comes_in_pages_in_order_of_version(index: InstanceIndex) -> None:
@@ -138,17 +138,17 @@ async def test_bulk_elements_of_an_instance_come_in_pages_by_path(index: Instanc
     paths = ["54000100/1/54001010", "54000100/10/54001010", "54000100/2/54001010", "7FE00010", "00282000"]
     elements = tuple(BulkElement(path, "OW", number, 5_000_000_000) for number, path in enumerate(paths))
     await index.add([sample(bulk=elements), sample(instance=2, bulk=(BulkElement("00282000", "OB", 1, 2),))], NOON)
-    [stored] = await index.find(identity().ref)
+    [stored] = await index.find(identity().address)
     first = await index.bulk_elements(stored.version, "", 3)
     rest = await index.bulk_elements(stored.version, first[-1].path, 3)
     assert first + rest == sorted(elements, key=lambda element: element.path)
-    await index.delete(identity().ref, NOON, NOON)
+    await index.delete(identity().address, NOON, NOON)
     assert await index.bulk_elements(stored.version, "", 3) == []
 
 
 async def test_the_version_at_a_position_is_that_of_the_instance_there(index: InstanceIndex) -> None:
     await index.add([sample(1, n % 2, n) for n in (5, 3, 4, 1)] + [sample(2)], NOON)
-    for resource in (study_ref(), series_ref(1, 1), identity(1, 0, 4).ref, EVERYTHING):
+    for resource in (study_ref(), series_ref(1, 1), identity(1, 0, 4).address, EVERYTHING):
         versions = [stored.version for stored in await index.find(resource)]
         found = [await index.version_at(resource, position) for position in range(len(versions) + 1)]
         assert found == [*versions, None]

@@ -97,7 +97,7 @@ async def test_a_move_and_a_delete_at_the_same_time_leave_no_blob_without_an_own
 ) -> None:
     many = [sample(instance=number) for number in range(1, 21)]
     await index.add(many, NOON)
-    deleting = [other_database.instances.delete(identity(instance=n).ref, NOON, LATER) for n in range(1, 21)]
+    deleting = [other_database.instances.delete(identity(instance=n).address, NOON, LATER) for n in range(1, 21)]
     moving = [index.relocate({one.locator: f"copy of {one.locator}"}, LATER) for one in many]
     moved, _ = await asyncio.gather(asyncio.gather(*moving), asyncio.gather(*deleting))
     expected = {one.locator for one in many} | {f"copy of {old}" for old in set[str]().union(*moved)}

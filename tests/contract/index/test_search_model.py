@@ -131,7 +131,7 @@ async def test_both_ways_to_search_below_studies_find_what_the_model_says(
             query = Query(Level.INSTANCE, EVERYTHING, tuple(conditions), limit=5, skip=skip)
             found = [match.resource for match in await index.search(query)]
         expected = [
-            one.id.ref
+            one.id.address
             for one in reversed(new)
             if all_hold(conditions, {**one.study.keys, **one.series.keys, **one.instance.keys}, modalities)
         ]

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from server.model.ids import PartitionName, ResourceRef
+from server.model.ids import Address, PartitionName
 from server.model.search.query import MOST_METADATA, Condition, Equals, Level, Like, Matcher
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, identity, modality, sample, series_ref, study_ref, text, uid
@@ -55,7 +55,7 @@ async def test_conditions_on_levels_above_restrict_the_levels_below(index: Insta
     series = await search(index, *conditions, level=Level.SERIES)
     instances = await search(index, *conditions, level=Level.INSTANCE)
     assert [match.resource for match in series] == [series_ref(2, 2)]
-    assert [match.resource for match in instances] == [identity(2, 2, 2).ref, identity(2, 2, 1).ref]
+    assert [match.resource for match in instances] == [identity(2, 2, 2).address, identity(2, 2, 1).address]
 
 
 async def test_a_condition_on_a_level_below_is_a_mistake_of_the_caller(index: InstanceIndex) -> None:
@@ -75,15 +75,13 @@ async def test_a_condition_on_a_level_below_is_a_mistake_of_the_caller(index: In
         (Level.INSTANCE, EVERYTHING, 8),
         (Level.INSTANCE, study_ref(1), 4),
         (Level.INSTANCE, series_ref(1, 2), 2),
-        (Level.INSTANCE, identity(1, 2, 1).ref, 1),
+        (Level.INSTANCE, identity(1, 2, 1).address, 1),
         (Level.SERIES, study_ref(3), 0),
         (Level.INSTANCE, series_ref(2, 3), 0),
-        (Level.STUDY, ResourceRef(PartitionName("nowhere")), 0),
+        (Level.STUDY, Address(PartitionName("nowhere")), 0),
     ],
 )
-async def test_a_search_stays_within_its_scope(
-    index: InstanceIndex, level: Level, scope: ResourceRef, found: int
-) -> None:
+async def test_a_search_stays_within_its_scope(index: InstanceIndex, level: Level, scope: Address, found: int) -> None:
     await index.add([sample(s, e, i) for s in (1, 2) for e in (1, 2) for i in (1, 2)], NOON)
     matches = await search(index, level=level, scope=scope)
     assert len(matches) == found
@@ -130,6 +128,6 @@ async def test_only_as_many_matches_have_their_metadata_as_there_is_room_for(ind
 
 async def test_metadata_and_counts_follow_a_delete(index: InstanceIndex) -> None:
     await index.add([sample(1, 1, n, dicom_json=b"{%d}" % n) for n in (1, 2, 3)], NOON)
-    await index.delete(identity(1, 1, 3).ref, NOON, NOON)
+    await index.delete(identity(1, 1, 3).address, NOON, NOON)
     (match,) = await search(index, metadata=True, counts=True)
     assert (match.metadata, match.instance_count) == (b"{2}", 2)

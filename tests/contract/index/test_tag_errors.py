@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from server.adapters.sql.engine import Database, open_database
-from server.model.ids import ResourceRef
+from server.model.ids import Address
 from server.model.instance import Added, Faulty, NewInstance
 from server.model.operation import OperationType
 from server.model.search.query import Level
@@ -68,7 +68,7 @@ LEVELS = st.sampled_from(list(Level))
 RESOURCES = st.one_of(
     st.builds(study_ref, st.integers(1, 2)),
     st.builds(series_ref, st.integers(1, 2), st.integers(1, 2)),
-    st.builds(lambda place: sample(*place).id.ref, st.sampled_from(PLACES)),
+    st.builds(lambda place: sample(*place).id.address, st.sampled_from(PLACES)),
 )
 STORED = st.tuples(st.sampled_from(PLACES), st.frozensets(LEVELS), st.booleans())
 ACTIONS = st.one_of(
@@ -85,7 +85,7 @@ ACTIONS = st.one_of(
 async def test_each_tag_has_an_error_for_each_instance_with_a_bad_value_and_counts_them_at_any_time(
     database: Database, actions: list[object]
 ) -> None:
-    bad: dict[ResourceRef, frozenset[Level]] = {}
+    bad: dict[Address, frozenset[Level]] = {}
     added: set[Level] = set()
     try:
         for number, action in enumerate(actions):
@@ -100,8 +100,8 @@ async def test_each_tag_has_an_error_for_each_instance_with_a_bad_value_and_coun
                         is_refused = must_be_indexed and bool(levels & added)
                         assert isinstance(outcome, Faulty) == is_refused
                         if isinstance(outcome, Added):
-                            bad[one.id.ref] = levels
-                case ResourceRef() as resource:
+                            bad[one.id.address] = levels
+                case Address() as resource:
                     await database.instances.delete(resource, NOON, NOON)
                     bad = {ref: levels for ref, levels in bad.items() if not is_in(ref, resource)}
                 case ("add", Level() as level) if level not in added:
@@ -121,7 +121,7 @@ async def test_each_tag_has_an_error_for_each_instance_with_a_bad_value_and_coun
         for level in added:
             tag = await database.tags.get(TAGS[level].tag)
             assert tag is not None
-            errors = [error.id.ref for _, error in await database.tags.errors(tag.key, 0, 0, 100)]
+            errors = [error.id.address for _, error in await database.tags.errors(tag.key, 0, 0, 100)]
             assert (len(errors), set(errors)) == (
                 tag.error_count,
                 {ref for ref, levels in bad.items() if level in levels},
@@ -136,7 +136,7 @@ async def test_each_tag_has_an_error_for_each_instance_with_a_bad_value_and_coun
         await database.operations.forget(NOON.replace(year=NOON.year + 1))
 
 
-def is_in(ref: ResourceRef, resource: ResourceRef) -> bool:
+def is_in(ref: Address, resource: Address) -> bool:
     return (
         ref.study == resource.study
         and resource.series in (None, ref.series)
@@ -152,7 +152,7 @@ async def test_an_instance_that_must_be_indexed_is_refused_with_all_its_faults(d
     fault = TagFault("It is bad.")
     assert outcome == Faulty(((TAGS[Level.STUDY], fault), (TAGS[Level.INSTANCE], fault)))
     assert isinstance(added, Added)
-    assert await database.instances.state(refused.id.ref) is None
+    assert await database.instances.state(refused.id.address) is None
     assert [tag.error_count for tag in await database.tags.list(0, 0, 9)] == [0, 0, 0]
 
 
@@ -161,7 +161,7 @@ async def test_errors_of_later_batches_are_numbered_behind_the_earlier_ones_even
 ) -> None:
     await database.tags.add([TAGS[Level.STUDY]], "a" * 32, "", 128, NOON)
     await database.instances.add([having((1, 1, n), Level.STUDY) for n in (1, 2, 3)], NOON)
-    await database.instances.delete(sample(1, 1, 3).id.ref, NOON, NOON)
+    await database.instances.delete(sample(1, 1, 3).id.address, NOON, NOON)
     await database.instances.add([having((1, 1, 4), Level.STUDY)], NOON)
     tag = await database.tags.get(TAGS[Level.STUDY].tag)
     assert tag is not None

@@ -90,7 +90,7 @@ async def test_whoever_stores_does_not_wait_while_a_step_looks_at_instances(data
 async def test_an_instance_deleted_during_a_step_leaves_nothing(database: Database, slow: Slow) -> None:
     step = await begin(database, slow)
     async with asyncio.timeout(10):
-        await database.instances.delete(sample(2).id.ref, NOON, NOON)
+        await database.instances.delete(sample(2).id.address, NOON, NOON)
     slow.may_end.set()
     assert not await step
     assert await values(database) == [(1, 80.0), (3, 80.0)]

@@ -165,7 +165,7 @@ def numbers(resource: object) -> tuple[int, ...]:
 
 PLACE_OF: dict[object, tuple[int, ...]] = {}
 for _place in PLACES:
-    _ref = sample(*_place).id.ref
+    _ref = sample(*_place).id.address
     PLACE_OF[_ref] = _place
     PLACE_OF[replace(_ref, instance=None)] = _place[:2]
     PLACE_OF[replace(_ref, instance=None, series=None)] = _place[:1]

@@ -160,7 +160,7 @@ async def test_what_is_deleted_takes_its_values_and_errors_along(database: Datab
     new = [having(n, 1, m, t00101030=70, t00081010="s", t00180060=80) for n in (1, 2) for m in (1, 2)]
     await database.instances.add([*new, having(1, 1, 3, t00180060="bad")], NOON)
     assert len(values(url)) == 8
-    await database.instances.delete(new[0].id.ref, NOON, NOON)
+    await database.instances.delete(new[0].id.address, NOON, NOON)
     assert len(values(url)) == 7
     await database.instances.delete(series_ref(1), NOON, NOON)
     assert [row[1] for row in values(url)] == [2, 2, 3, 4]

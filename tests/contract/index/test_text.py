@@ -159,7 +159,7 @@ async def test_text_is_found_where_it_is_now_and_no_longer_where_it_was(index: I
     assert (await studies(index, "PatientID", doe), await studies(index, "PatientID", roe)) == ([], [1])
     await index.add([sample(1, instance=3, study_keys={"StudyDate": "20260101"})], NOON)
     assert await studies(index, "PatientID", roe) == [1]
-    await index.delete(identity(instance=1).ref, NOON, NOON)
+    await index.delete(identity(instance=1).address, NOON, NOON)
     assert await studies(index, "PatientID", roe) == [1]
     await index.delete(study_ref(1), NOON, NOON)
     assert await studies(index, "PatientID", roe) == []

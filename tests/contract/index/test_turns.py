@@ -48,7 +48,7 @@ async def test_a_writer_waits_for_its_turn_and_gets_it_when_the_other_process_di
     database = open_database(url)
     adding = asyncio.ensure_future(database.instances.add([sample()], NOON))
     assert await asyncio.wait([adding], timeout=0.3) == (set(), {adding})
-    assert await database.instances.find(sample().id.ref) == []  # readers don't wait
+    assert await database.instances.find(sample().id.address) == []  # readers don't wait
     holder.kill()
     (outcome,) = await asyncio.wait_for(adding, 10)
     assert isinstance(outcome, Added)

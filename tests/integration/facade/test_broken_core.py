@@ -20,7 +20,7 @@ from dicomstore.v1 import (
     store_service_pb2_grpc,
 )
 from dicomstore.v1.errors_pb2 import ErrorReason
-from dicomstore.v1.resources_pb2 import InstanceId, ItemError
+from dicomstore.v1.resources_pb2 import Address, ItemError
 from dicomstore.v1.retrieve_service_pb2 import InstanceHead, RetrievedPiece, RetrieveInstancesResponse
 from dicomstore.v1.store_service_pb2 import StoredInstance, StoreInstancesRequest, StoreInstancesResponse, StoreOutcome
 
@@ -59,7 +59,7 @@ class Storing(store_service_pb2_grpc.StoreServiceServicer):
             async for request in requests:
                 self.received.append(request)
                 outcomes = [
-                    StoreOutcome(item=piece.item, stored=StoredInstance(id=InstanceId(sop_instance_uid="1")))
+                    StoreOutcome(item=piece.item, stored=StoredInstance(id=Address(sop_instance_uid="1")))
                     for piece in request.pieces
                     if piece.last and piece.item not in self._silent_about
                 ]
@@ -93,7 +93,7 @@ async def playing(servicer: Any, **settings: Any) -> AsyncIterator[httpx.AsyncCl
 
 def head(number: int, size_bytes: int | None = None) -> InstanceHead:
     return InstanceHead(
-        id=InstanceId(study_instance_uid="1", series_instance_uid="2", sop_instance_uid=str(number)),
+        id=Address(study_instance_uid="1", series_instance_uid="2", sop_instance_uid=str(number)),
         transfer_syntax_uid="1.2.840.10008.1.2.1",
         size_bytes=size_bytes,
     )

@@ -27,31 +27,31 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dicomstore/v1/change_feed_service.proto\x12\rdicomstore.v1\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf3\x01\n\x0b\x43hangeEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12+\n\x08instance\x18\x02 \x01(\x0b\x32\x19.dicomstore.v1.InstanceId\x12+\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x1b.dicomstore.v1.ChangeAction\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.dicomstore.v1.ChangeState\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x12\n\ndicom_json\x18\x07 \x01(\x0c\"\xf9\x01\n\x12ListChangesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x1d\n\x10through_sequence\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04skip\x18\x05 \x01(\x03\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x18\n\x10include_metadata\x18\x07 \x01(\x08\x42\x13\n\x11_through_sequence\"B\n\x13ListChangesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\"2\n\x16GetLatestChangeRequest\x12\x18\n\x10include_metadata\x18\x01 \x01(\x08\"D\n\x17GetLatestChangeResponse\x12)\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\"\x7f\n\x13WatchChangesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x18\n\x10include_metadata\x18\x02 \x01(\x08\x12\x36\n\x13\x63heckpoint_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"`\n\x14WatchChangesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\x12\x1b\n\x13\x63heckpoint_sequence\x18\x02 \x01(\x03*{\n\x0c\x43hangeAction\x12\x1d\n\x19\x43HANGE_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_ACTION_CREATE\x10\x01\x12\x18\n\x14\x43HANGE_ACTION_UPDATE\x10\x02\x12\x18\n\x14\x43HANGE_ACTION_DELETE\x10\x03*z\n\x0b\x43hangeState\x12\x1c\n\x18\x43HANGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_STATE_CURRENT\x10\x01\x12\x19\n\x15\x43HANGE_STATE_REPLACED\x10\x02\x12\x18\n\x14\x43HANGE_STATE_DELETED\x10\x03\x32\xa6\x02\n\x11\x43hangeFeedService\x12T\n\x0bListChanges\x12!.dicomstore.v1.ListChangesRequest\x1a\".dicomstore.v1.ListChangesResponse\x12`\n\x0fGetLatestChange\x12%.dicomstore.v1.GetLatestChangeRequest\x1a&.dicomstore.v1.GetLatestChangeResponse\x12Y\n\x0cWatchChanges\x12\".dicomstore.v1.WatchChangesRequest\x1a#.dicomstore.v1.WatchChangesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dicomstore/v1/change_feed_service.proto\x12\rdicomstore.v1\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x01\n\x0b\x43hangeEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x08instance\x18\x02 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12+\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x1b.dicomstore.v1.ChangeAction\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.dicomstore.v1.ChangeState\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x12\n\ndicom_json\x18\x07 \x01(\x0c\"\xf9\x01\n\x12ListChangesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x1d\n\x10through_sequence\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04skip\x18\x05 \x01(\x03\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x18\n\x10include_metadata\x18\x07 \x01(\x08\x42\x13\n\x11_through_sequence\"B\n\x13ListChangesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\"2\n\x16GetLatestChangeRequest\x12\x18\n\x10include_metadata\x18\x01 \x01(\x08\"D\n\x17GetLatestChangeResponse\x12)\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\"\x7f\n\x13WatchChangesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x18\n\x10include_metadata\x18\x02 \x01(\x08\x12\x36\n\x13\x63heckpoint_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"`\n\x14WatchChangesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\x12\x1b\n\x13\x63heckpoint_sequence\x18\x02 \x01(\x03*{\n\x0c\x43hangeAction\x12\x1d\n\x19\x43HANGE_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_ACTION_CREATE\x10\x01\x12\x18\n\x14\x43HANGE_ACTION_UPDATE\x10\x02\x12\x18\n\x14\x43HANGE_ACTION_DELETE\x10\x03*z\n\x0b\x43hangeState\x12\x1c\n\x18\x43HANGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_STATE_CURRENT\x10\x01\x12\x19\n\x15\x43HANGE_STATE_REPLACED\x10\x02\x12\x18\n\x14\x43HANGE_STATE_DELETED\x10\x03\x32\xa6\x02\n\x11\x43hangeFeedService\x12T\n\x0bListChanges\x12!.dicomstore.v1.ListChangesRequest\x1a\".dicomstore.v1.ListChangesResponse\x12`\n\x0fGetLatestChange\x12%.dicomstore.v1.GetLatestChangeRequest\x1a&.dicomstore.v1.GetLatestChangeResponse\x12Y\n\x0cWatchChanges\x12\".dicomstore.v1.WatchChangesRequest\x1a#.dicomstore.v1.WatchChangesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dicomstore.v1.change_feed_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANGEACTION']._serialized_start=1069
-  _globals['_CHANGEACTION']._serialized_end=1192
-  _globals['_CHANGESTATE']._serialized_start=1194
-  _globals['_CHANGESTATE']._serialized_end=1316
+  _globals['_CHANGEACTION']._serialized_start=1066
+  _globals['_CHANGEACTION']._serialized_end=1189
+  _globals['_CHANGESTATE']._serialized_start=1191
+  _globals['_CHANGESTATE']._serialized_end=1313
   _globals['_CHANGEENTRY']._serialized_start=155
-  _globals['_CHANGEENTRY']._serialized_end=398
-  _globals['_LISTCHANGESREQUEST']._serialized_start=401
-  _globals['_LISTCHANGESREQUEST']._serialized_end=650
-  _globals['_LISTCHANGESRESPONSE']._serialized_start=652
-  _globals['_LISTCHANGESRESPONSE']._serialized_end=718
-  _globals['_GETLATESTCHANGEREQUEST']._serialized_start=720
-  _globals['_GETLATESTCHANGEREQUEST']._serialized_end=770
-  _globals['_GETLATESTCHANGERESPONSE']._serialized_start=772
-  _globals['_GETLATESTCHANGERESPONSE']._serialized_end=840
-  _globals['_WATCHCHANGESREQUEST']._serialized_start=842
-  _globals['_WATCHCHANGESREQUEST']._serialized_end=969
-  _globals['_WATCHCHANGESRESPONSE']._serialized_start=971
-  _globals['_WATCHCHANGESRESPONSE']._serialized_end=1067
-  _globals['_CHANGEFEEDSERVICE']._serialized_start=1319
-  _globals['_CHANGEFEEDSERVICE']._serialized_end=1613
+  _globals['_CHANGEENTRY']._serialized_end=395
+  _globals['_LISTCHANGESREQUEST']._serialized_start=398
+  _globals['_LISTCHANGESREQUEST']._serialized_end=647
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=649
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=715
+  _globals['_GETLATESTCHANGEREQUEST']._serialized_start=717
+  _globals['_GETLATESTCHANGEREQUEST']._serialized_end=767
+  _globals['_GETLATESTCHANGERESPONSE']._serialized_start=769
+  _globals['_GETLATESTCHANGERESPONSE']._serialized_end=837
+  _globals['_WATCHCHANGESREQUEST']._serialized_start=839
+  _globals['_WATCHCHANGESREQUEST']._serialized_end=966
+  _globals['_WATCHCHANGESRESPONSE']._serialized_start=968
+  _globals['_WATCHCHANGESRESPONSE']._serialized_end=1064
+  _globals['_CHANGEFEEDSERVICE']._serialized_start=1316
+  _globals['_CHANGEFEEDSERVICE']._serialized_end=1610
 # @@protoc_insertion_point(module_scope)

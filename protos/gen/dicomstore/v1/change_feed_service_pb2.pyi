@@ -44,13 +44,13 @@ class ChangeEntry(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DICOM_JSON_FIELD_NUMBER: _ClassVar[int]
     sequence: int
-    instance: _resources_pb2.InstanceId
+    instance: _resources_pb2.Address
     action: ChangeAction
     state: ChangeState
     time: _timestamp_pb2.Timestamp
     version: int
     dicom_json: bytes
-    def __init__(self, sequence: _Optional[int] = ..., instance: _Optional[_Union[_resources_pb2.InstanceId, _Mapping]] = ..., action: _Optional[_Union[ChangeAction, str]] = ..., state: _Optional[_Union[ChangeState, str]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ..., dicom_json: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., instance: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., action: _Optional[_Union[ChangeAction, str]] = ..., state: _Optional[_Union[ChangeState, str]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ..., dicom_json: _Optional[bytes] = ...) -> None: ...
 
 class ListChangesRequest(_message.Message):
     __slots__ = ("after_sequence", "through_sequence", "start_time", "end_time", "skip", "page_size", "include_metadata")

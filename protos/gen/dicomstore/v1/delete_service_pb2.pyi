@@ -9,8 +9,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class DeleteInstancesRequest(_message.Message):
     __slots__ = ("resource",)
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
-    resource: _resources_pb2.ResourceRef
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ...) -> None: ...
+    resource: _resources_pb2.Address
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ...) -> None: ...
 
 class DeleteInstancesResponse(_message.Message):
     __slots__ = ("deleted_instances",)

@@ -7,19 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class ResourceRef(_message.Message):
-    __slots__ = ("partition", "study_instance_uid", "series_instance_uid", "sop_instance_uid")
-    PARTITION_FIELD_NUMBER: _ClassVar[int]
-    STUDY_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
-    SERIES_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
-    SOP_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
-    partition: str
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
-    def __init__(self, partition: _Optional[str] = ..., study_instance_uid: _Optional[str] = ..., series_instance_uid: _Optional[str] = ..., sop_instance_uid: _Optional[str] = ...) -> None: ...
-
-class InstanceId(_message.Message):
+class Address(_message.Message):
     __slots__ = ("partition", "study_instance_uid", "series_instance_uid", "sop_instance_uid")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     STUDY_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]

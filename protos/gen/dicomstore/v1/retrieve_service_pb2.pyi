@@ -51,13 +51,13 @@ class RetrieveInstancesRequest(_message.Message):
     ACCEPTABLE_QUALITIES_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_STORED_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
     HEAD_ONLY_FIELD_NUMBER: _ClassVar[int]
-    resource: _resources_pb2.ResourceRef
+    resource: _resources_pb2.Address
     acceptable_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
     range: _resources_pb2.ByteRange
     acceptable_qualities: _containers.RepeatedScalarFieldContainer[float]
     acceptable_stored_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
     head_only: bool
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., head_only: _Optional[bool] = ...) -> None: ...
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., head_only: _Optional[bool] = ...) -> None: ...
 
 class Omission(_message.Message):
     __slots__ = ("count", "errors")
@@ -74,12 +74,12 @@ class InstanceHead(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TRANSFER_SYNTAX_UID_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
-    id: _resources_pb2.InstanceId
+    id: _resources_pb2.Address
     sop_class_uid: str
     version: int
     transfer_syntax_uid: str
     size_bytes: int
-    def __init__(self, id: _Optional[_Union[_resources_pb2.InstanceId, _Mapping]] = ..., sop_class_uid: _Optional[str] = ..., version: _Optional[int] = ..., transfer_syntax_uid: _Optional[str] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., sop_class_uid: _Optional[str] = ..., version: _Optional[int] = ..., transfer_syntax_uid: _Optional[str] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class RetrievedPiece(_message.Message):
     __slots__ = ("head", "data", "last", "failed")
@@ -110,14 +110,14 @@ class RetrieveFramesRequest(_message.Message):
     RANGE_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_STORED_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
     HEAD_ONLY_FIELD_NUMBER: _ClassVar[int]
-    instance: _resources_pb2.InstanceId
+    instance: _resources_pb2.Address
     frames: _containers.RepeatedScalarFieldContainer[int]
     acceptable_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
     acceptable_qualities: _containers.RepeatedScalarFieldContainer[float]
     range: _resources_pb2.ByteRange
     acceptable_stored_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
     head_only: bool
-    def __init__(self, instance: _Optional[_Union[_resources_pb2.InstanceId, _Mapping]] = ..., frames: _Optional[_Iterable[int]] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., head_only: _Optional[bool] = ...) -> None: ...
+    def __init__(self, instance: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., frames: _Optional[_Iterable[int]] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., head_only: _Optional[bool] = ...) -> None: ...
 
 class FrameHead(_message.Message):
     __slots__ = ("frame", "transfer_syntax_uid", "size_bytes", "version")
@@ -156,10 +156,10 @@ class RetrieveBulkDataRequest(_message.Message):
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
-    instance: _resources_pb2.InstanceId
+    instance: _resources_pb2.Address
     path: str
     range: _resources_pb2.ByteRange
-    def __init__(self, instance: _Optional[_Union[_resources_pb2.InstanceId, _Mapping]] = ..., path: _Optional[str] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ...) -> None: ...
+    def __init__(self, instance: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., path: _Optional[str] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ...) -> None: ...
 
 class BulkDataHead(_message.Message):
     __slots__ = ("vr", "size_bytes", "range", "transfer_syntax_uid", "version", "media_type")
@@ -192,12 +192,12 @@ class RetrieveAllBulkDataRequest(_message.Message):
     ACCEPTABLE_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_QUALITIES_FIELD_NUMBER: _ClassVar[int]
     ACCEPTABLE_STORED_TRANSFER_SYNTAX_UIDS_FIELD_NUMBER: _ClassVar[int]
-    resource: _resources_pb2.ResourceRef
+    resource: _resources_pb2.Address
     pixel_data_only: bool
     acceptable_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
     acceptable_qualities: _containers.RepeatedScalarFieldContainer[float]
     acceptable_stored_transfer_syntax_uids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., pixel_data_only: _Optional[bool] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., pixel_data_only: _Optional[bool] = ..., acceptable_transfer_syntax_uids: _Optional[_Iterable[str]] = ..., acceptable_qualities: _Optional[_Iterable[float]] = ..., acceptable_stored_transfer_syntax_uids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BulkDataItemHead(_message.Message):
     __slots__ = ("id", "path", "frame", "vr", "transfer_syntax_uid", "size_bytes", "version")
@@ -208,14 +208,14 @@ class BulkDataItemHead(_message.Message):
     TRANSFER_SYNTAX_UID_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
-    id: _resources_pb2.InstanceId
+    id: _resources_pb2.Address
     path: str
     frame: int
     vr: str
     transfer_syntax_uid: str
     size_bytes: int
     version: int
-    def __init__(self, id: _Optional[_Union[_resources_pb2.InstanceId, _Mapping]] = ..., path: _Optional[str] = ..., frame: _Optional[int] = ..., vr: _Optional[str] = ..., transfer_syntax_uid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., path: _Optional[str] = ..., frame: _Optional[int] = ..., vr: _Optional[str] = ..., transfer_syntax_uid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
 
 class BulkDataPiece(_message.Message):
     __slots__ = ("head", "data", "last", "failed")
@@ -245,13 +245,13 @@ class RetrieveMetadataRequest(_message.Message):
     EXCLUDE_FIELDS_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
-    resource: _resources_pb2.ResourceRef
+    resource: _resources_pb2.Address
     known_state: ResourceState
     include_fields: _containers.RepeatedScalarFieldContainer[str]
     exclude_fields: _containers.RepeatedScalarFieldContainer[str]
     limit: int
     offset: int
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., known_state: _Optional[_Union[ResourceState, _Mapping]] = ..., include_fields: _Optional[_Iterable[str]] = ..., exclude_fields: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., known_state: _Optional[_Union[ResourceState, _Mapping]] = ..., include_fields: _Optional[_Iterable[str]] = ..., exclude_fields: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class ResourceState(_message.Message):
     __slots__ = ("max_version", "instance_count")
@@ -268,8 +268,8 @@ class MetadataItem(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     version: int
     dicom_json: bytes
-    id: _resources_pb2.InstanceId
-    def __init__(self, version: _Optional[int] = ..., dicom_json: _Optional[bytes] = ..., id: _Optional[_Union[_resources_pb2.InstanceId, _Mapping]] = ...) -> None: ...
+    id: _resources_pb2.Address
+    def __init__(self, version: _Optional[int] = ..., dicom_json: _Optional[bytes] = ..., id: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ...) -> None: ...
 
 class RetrieveMetadataResponse(_message.Message):
     __slots__ = ("state", "items")
@@ -317,7 +317,7 @@ class RetrieveRenderedRequest(_message.Message):
     ICC_PROFILE_FIELD_NUMBER: _ClassVar[int]
     THUMBNAIL_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
-    resource: _resources_pb2.ResourceRef
+    resource: _resources_pb2.Address
     frames: _containers.RepeatedScalarFieldContainer[int]
     acceptable_media_types: _containers.RepeatedScalarFieldContainer[str]
     window: Window
@@ -327,7 +327,7 @@ class RetrieveRenderedRequest(_message.Message):
     icc_profile: IccProfile
     thumbnail: bool
     range: _resources_pb2.ByteRange
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., frames: _Optional[_Iterable[int]] = ..., acceptable_media_types: _Optional[_Iterable[str]] = ..., window: _Optional[_Union[Window, _Mapping]] = ..., viewport: _Optional[_Union[Viewport, _Mapping]] = ..., quality: _Optional[int] = ..., annotations: _Optional[_Iterable[_Union[Annotation, str]]] = ..., icc_profile: _Optional[_Union[IccProfile, str]] = ..., thumbnail: _Optional[bool] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ...) -> None: ...
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., frames: _Optional[_Iterable[int]] = ..., acceptable_media_types: _Optional[_Iterable[str]] = ..., window: _Optional[_Union[Window, _Mapping]] = ..., viewport: _Optional[_Union[Viewport, _Mapping]] = ..., quality: _Optional[int] = ..., annotations: _Optional[_Iterable[_Union[Annotation, str]]] = ..., icc_profile: _Optional[_Union[IccProfile, str]] = ..., thumbnail: _Optional[bool] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ...) -> None: ...
 
 class RenderedHead(_message.Message):
     __slots__ = ("id", "frame", "version", "media_type", "size_bytes", "range")
@@ -337,13 +337,13 @@ class RenderedHead(_message.Message):
     MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
-    id: _resources_pb2.InstanceId
+    id: _resources_pb2.Address
     frame: int
     version: int
     media_type: str
     size_bytes: int
     range: _resources_pb2.ByteRange
-    def __init__(self, id: _Optional[_Union[_resources_pb2.InstanceId, _Mapping]] = ..., frame: _Optional[int] = ..., version: _Optional[int] = ..., media_type: _Optional[str] = ..., size_bytes: _Optional[int] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ...) -> None: ...
+    def __init__(self, id: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., frame: _Optional[int] = ..., version: _Optional[int] = ..., media_type: _Optional[str] = ..., size_bytes: _Optional[int] = ..., range: _Optional[_Union[_resources_pb2.ByteRange, _Mapping]] = ...) -> None: ...
 
 class RenderedPiece(_message.Message):
     __slots__ = ("head", "data", "last", "failed")

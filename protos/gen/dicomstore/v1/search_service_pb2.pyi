@@ -44,7 +44,7 @@ class SearchRequest(_message.Message):
     RETRIEVE_URL_BASE_FIELD_NUMBER: _ClassVar[int]
     PRIOR_RECORD_KEY_FIELD_NUMBER: _ClassVar[int]
     level: QueryLevel
-    scope: _resources_pb2.ResourceRef
+    scope: _resources_pb2.Address
     terms: _containers.RepeatedCompositeFieldContainer[Term]
     fuzzy_matching: bool
     include_attributes: _containers.RepeatedScalarFieldContainer[str]
@@ -57,15 +57,15 @@ class SearchRequest(_message.Message):
     total_count: bool
     retrieve_url_base: str
     prior_record_key: bytes
-    def __init__(self, level: _Optional[_Union[QueryLevel, str]] = ..., scope: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., fuzzy_matching: _Optional[bool] = ..., include_attributes: _Optional[_Iterable[str]] = ..., include_all: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., skip: _Optional[int] = ..., strict: _Optional[bool] = ..., empty_value_matching: _Optional[bool] = ..., total_count: _Optional[bool] = ..., retrieve_url_base: _Optional[str] = ..., prior_record_key: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, level: _Optional[_Union[QueryLevel, str]] = ..., scope: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., fuzzy_matching: _Optional[bool] = ..., include_attributes: _Optional[_Iterable[str]] = ..., include_all: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., skip: _Optional[int] = ..., strict: _Optional[bool] = ..., empty_value_matching: _Optional[bool] = ..., total_count: _Optional[bool] = ..., retrieve_url_base: _Optional[str] = ..., prior_record_key: _Optional[bytes] = ...) -> None: ...
 
 class SearchMatch(_message.Message):
     __slots__ = ("resource", "dicom_json")
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
     DICOM_JSON_FIELD_NUMBER: _ClassVar[int]
-    resource: _resources_pb2.ResourceRef
+    resource: _resources_pb2.Address
     dicom_json: bytes
-    def __init__(self, resource: _Optional[_Union[_resources_pb2.ResourceRef, _Mapping]] = ..., dicom_json: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, resource: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., dicom_json: _Optional[bytes] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
     __slots__ = ("matches", "next_page_token", "ignored_attributes", "erroneous_attributes", "total_count")

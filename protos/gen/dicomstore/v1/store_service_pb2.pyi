@@ -66,7 +66,7 @@ class StoredInstance(_message.Message):
     FINDINGS_FIELD_NUMBER: _ClassVar[int]
     INDEXED_FIRST_VALUE_ONLY_FIELD_NUMBER: _ClassVar[int]
     IDENTICAL_FIELD_NUMBER: _ClassVar[int]
-    id: _resources_pb2.InstanceId
+    id: _resources_pb2.Address
     sop_class_uid: str
     transfer_syntax_uid: str
     version: int
@@ -75,7 +75,7 @@ class StoredInstance(_message.Message):
     findings: _containers.RepeatedCompositeFieldContainer[_resources_pb2.AttributeFinding]
     indexed_first_value_only: bool
     identical: bool
-    def __init__(self, id: _Optional[_Union[_resources_pb2.InstanceId, _Mapping]] = ..., sop_class_uid: _Optional[str] = ..., transfer_syntax_uid: _Optional[str] = ..., version: _Optional[int] = ..., size_bytes: _Optional[int] = ..., dicom_warning_reason: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[_resources_pb2.AttributeFinding, _Mapping]]] = ..., indexed_first_value_only: _Optional[bool] = ..., identical: _Optional[bool] = ...) -> None: ...
+    def __init__(self, id: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., sop_class_uid: _Optional[str] = ..., transfer_syntax_uid: _Optional[str] = ..., version: _Optional[int] = ..., size_bytes: _Optional[int] = ..., dicom_warning_reason: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[_resources_pb2.AttributeFinding, _Mapping]]] = ..., indexed_first_value_only: _Optional[bool] = ..., identical: _Optional[bool] = ...) -> None: ...
 
 class StoreOutcome(_message.Message):
     __slots__ = ("item", "stored", "failed")

@@ -8,7 +8,7 @@ from sqlalchemy import BindParameter, Connection, Select, Subquery, bindparam, f
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import instances, metadata, series, studies
-from server.model.ids import ResourceRef, Uid
+from server.model.ids import Address, Uid
 from server.model.search.query import MOST_METADATA, Level, Match, Query
 from server.model.search.return_keys import Kept
 
@@ -69,14 +69,14 @@ def matches(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> l
 def _studies(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
     partition = query.scope.partition
     if not query.metadata and not query.counts and not query.newest:
-        return [Match(key, ResourceRef(partition, uid), (kept,)) for key, uid, kept, _, _, _ in rows]
+        return [Match(key, Address(partition, uid), (kept,)) for key, uid, kept, _, _, _ in rows]
     jsons = _newest_metadata(connection, query, {row[0]: row[5] for row in rows})
     modalities = _modalities(connection, [row[0] for row in rows]) if query.counts else {}
     newest = _newest(connection, query, {row[0]: row[5] for row in rows})
     return [
         Match(
             key=key,
-            resource=ResourceRef(partition, uid),
+            resource=Address(partition, uid),
             kept=(kept,),
             metadata=jsons.get(key),
             modalities=modalities.get(key, ()),
@@ -99,7 +99,7 @@ def _series(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> l
         found.append(
             Match(
                 key=key,
-                resource=ResourceRef(partition, study_uid, uid),
+                resource=Address(partition, study_uid, uid),
                 kept=(study_kept, kept),
                 metadata=jsons.get(key),
                 instance_count=instance_count if query.counts else 0,
@@ -121,7 +121,7 @@ def _instances(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -
         found.append(
             Match(
                 key=key,
-                resource=ResourceRef(partition, study_uid, series_uid, uid),
+                resource=Address(partition, study_uid, series_uid, uid),
                 kept=(study_kept, series_kept, kept),
                 metadata=jsons.get(key),
             )

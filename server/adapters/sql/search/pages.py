@@ -11,7 +11,7 @@ from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, depth, within
 from server.adapters.sql.search import trigrams
 from server.adapters.sql.search.conditions import all_hold, form_of, level_of, values_of
 from server.adapters.sql.search.matches import rows_of
-from server.model.ids import ResourceRef
+from server.model.ids import Address
 from server.model.search.query import Condition, Level, Query
 
 Rows = Sequence[tuple[Any, ...]]
@@ -132,7 +132,7 @@ def _all(conditions: Sequence[Condition], about: Collection[Level] = tuple(Level
     )
 
 
-def _scope(level: Level, scope: ResourceRef) -> Sequence[ColumnElement[bool]]:
+def _scope(level: Level, scope: Address) -> Sequence[ColumnElement[bool]]:
     """Return the conditions for lying in the scope, or around it where it is narrower than the level.
 
     The narrowest one alone picks the rows, so that an index on it gives them in order.

@@ -25,7 +25,7 @@ from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.query_tags.tag_values import forget_orphans, forget_values
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, depth, within
 from server.model.change import ChangeAction
-from server.model.ids import ResourceRef
+from server.model.ids import Address
 from server.model.instance import Locator
 
 _BLOBS_AT_ONCE = 1000
@@ -109,7 +109,7 @@ _DELETE_EMPTY_BLOCK = Prepared(delete(study_blocks).where(*_IN_BLOCK, study_bloc
 
 
 def delete_resource(
-    connection: Connection, partition_key: int, resource: ResourceRef, now: datetime, erase_after: datetime
+    connection: Connection, partition_key: int, resource: Address, now: datetime, erase_after: datetime
 ) -> int:
     """Do what `InstanceIndex.delete` promises."""
     last = Counters.lock(connection)

@@ -5,7 +5,7 @@ import io
 import pytest
 import typer
 from dicomstore.v1 import search_service_pb2 as pb
-from dicomstore.v1.resources_pb2 import ResourceRef
+from dicomstore.v1.resources_pb2 import Address
 from rich.console import Console
 
 from cli.commands.search import not_usable, parse_words, summary
@@ -195,7 +195,7 @@ def test_a_long_table_is_printed_in_parts_with_one_heading(monkeypatch: pytest.M
     monkeypatch.setattr(matches, "data", out)
     output = matches.TableOutput(Level.STUDIES, [])
     for number in range(2 * HELD_ROWS + 1):
-        output.add(pb.SearchMatch(dicom_json=b"{}", resource=ResourceRef(study_instance_uid=f"1.{number}")))
+        output.add(pb.SearchMatch(dicom_json=b"{}", resource=Address(study_instance_uid=f"1.{number}")))
     output.end()
     assert isinstance(out.file, io.StringIO)
     lines = out.file.getvalue().splitlines()

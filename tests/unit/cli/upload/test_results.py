@@ -25,7 +25,7 @@ def shown(tally: Tally) -> list[str]:
 
 def test_a_stored_outcome_names_the_instance_and_its_findings() -> None:
     finding = resources_pb2.AttributeFinding(tag="00100030", keyword="PatientBirthDate", vr="DA", message="no date")
-    identity = resources_pb2.InstanceId(study_instance_uid="1", series_instance_uid="2", sop_instance_uid="3")
+    identity = resources_pb2.Address(study_instance_uid="1", series_instance_uid="2", sop_instance_uid="3")
     result = result_of(FILE, 5, pb.StoreOutcome(item=1, stored=pb.StoredInstance(id=identity, findings=[finding])))
     assert (result.status, result.study, result.series, result.instance) == (Status.STORED, "1", "2", "3")
     assert result.findings == ("PatientBirthDate: no date",)

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import orjson
 import pytest
 from dicomstore.v1.errors_pb2 import ErrorReason
-from dicomstore.v1.resources_pb2 import AttributeFinding, InstanceId, ItemError
+from dicomstore.v1.resources_pb2 import Address, AttributeFinding, ItemError
 from dicomstore.v1.store_service_pb2 import StoredInstance, StoreOutcome
 
 from facade.endpoints.stow import status_of
@@ -21,7 +21,7 @@ FINDING = AttributeFinding(tag="00080020", keyword="StudyDate", vr="DA", message
 
 
 def stored(**fields: Any) -> StoreOutcome:
-    identity = InstanceId(study_instance_uid="1", series_instance_uid="2", sop_instance_uid="3")
+    identity = Address(study_instance_uid="1", series_instance_uid="2", sop_instance_uid="3")
     return StoreOutcome(item=1, stored=StoredInstance(id=identity, sop_class_uid="1.9", **fields))
 
 

@@ -4,14 +4,14 @@ import io
 import zipfile
 
 from dicomstore.v1.errors_pb2 import ErrorReason
-from dicomstore.v1.resources_pb2 import InstanceId, ItemError
+from dicomstore.v1.resources_pb2 import Address, ItemError
 from dicomstore.v1.retrieve_service_pb2 import InstanceHead, Omission
 
 from facade.response.zip_archive import Archive
 
 
 def head(number: int, size_bytes: int | None = None) -> InstanceHead:
-    uids = InstanceId(study_instance_uid="1", series_instance_uid="1.2", sop_instance_uid=f"1.2.{number}")
+    uids = Address(study_instance_uid="1", series_instance_uid="1.2", sop_instance_uid=f"1.2.{number}")
     return InstanceHead(id=uids, size_bytes=size_bytes)
 
 

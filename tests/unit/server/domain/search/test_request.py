@@ -10,7 +10,7 @@ from server.domain.search import page_token, record_key
 from server.domain.search.answer import Answers, Selection, select
 from server.domain.search.request import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, SearchRequest, Term, Understood, understand
 from server.model.errors import InvalidRequest, Reason
-from server.model.ids import DEFAULT_PARTITION, PartitionName, ResourceRef, Uid
+from server.model.ids import DEFAULT_PARTITION, Address, PartitionName, Uid
 from server.model.search.query import Condition, Equals, Level, Match
 from server.model.search.return_keys import kept_text
 
@@ -54,7 +54,7 @@ def refusal(level: Level, **fields: Any) -> InvalidRequest:
 
 def match(*levels: dict[str, Any], **fields: Any) -> Match:
     """Return a match that has these elements, from the study down."""
-    return Match(1, ResourceRef(DEFAULT_PARTITION, Uid(STUDY)), tuple(map(kept_text, levels or ({},))), **fields)
+    return Match(1, Address(DEFAULT_PARTITION, Uid(STUDY)), tuple(map(kept_text, levels or ({},))), **fields)
 
 
 def text(vr: str, value: Any) -> dict[str, Any]:
@@ -383,7 +383,7 @@ def test_of_what_is_kept_below_a_match_the_newest_instance_decides() -> None:
 )
 def test_a_retrieve_url_is_made_of_the_base_of_the_caller(level: Level, path: str) -> None:
     uids = [Uid(STUDY), Uid(SERIES), Uid("1.2.3.5")][:level]
-    found = Match(1, ResourceRef(DEFAULT_PARTITION, *uids), (kept_text({}),) * level)
+    found = Match(1, Address(DEFAULT_PARTITION, *uids), (kept_text({}),) * level)
 
     url = orjson.loads(dicom_json(found, select(level, {"00081190"}, (), 'http://h/"v2'))).get("00081190")
     assert url == {"vr": "UR", "Value": [f'http://h/"v2{path}']}
