@@ -1,6 +1,6 @@
 """Where the bytes of instances live."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -42,6 +42,22 @@ class BlobWriter(Protocol):
         until `BlobStore.settle`. Committing ends the writer.
 
         Raises: as `write`.
+        """
+        ...
+
+
+class Relocation(Protocol):
+    """What a store that moves blobs asks and tells the index. Raises: as `InstanceIndex` does."""
+
+    async def named(self, locators: Sequence[Locator]) -> set[Locator]:
+        """Return those locators that an instance names: only these are worth moving."""
+        ...
+
+    async def relocate(self, copies: Mapping[Locator, Locator]) -> int:
+        """Let instances name committed copies, in one transaction; old locator → copy. Return how many do now.
+
+        From this call on the copies are not the store's any more, whatever becomes of it: each will be settled, deleted
+        or quarantined. The old blobs of instances that name copies will be deleted when no reader can be at them.
         """
         ...
 
@@ -146,15 +162,13 @@ class BlobStore(Protocol):
         """End the quarantine of a batch that `quarantined` has yielded, once it is known what becomes of its blobs."""
         ...
 
-    def sparse(self) -> AsyncGenerator[Sequence[Locator]]:
-        """Yield blobs that stand in the way of giving back the space of deleted ones, in batches of a few MiB.
+    async def compact(self, relocation: "Relocation") -> bool:
+        """Give back the space of deleted blobs, as far as others must move for that; a limited amount of work.
 
-        Whoever stores them anew, and some time later deletes these, makes the store smaller. Those that wait to be
-        erased anyway should be left alone. A blob is yielded again by a later call only if something else was deleted
-        beside it, or if the call before was not read to its end. While one process reads this, others get nothing.
+        Old copies stay until they are deleted like other blobs. Returns whether there may be more to do at once. A
+        store that gives back all space in `delete` has nothing to do. While one process does this, others do nothing.
 
-        Raises:
-            Unavailable: STORAGE_UNAVAILABLE.
+        Raises: as `BlobWriter.write`, and as `relocation`.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -65,6 +65,25 @@ async def noted(pieces: AsyncIterator[bytes], found: list[bytes]) -> AsyncIterat
     async for piece in pieces:
         found.append(piece)
         yield piece
+
+
+class RecordedRelocation:
+    """Relocation (see `server.ports.blobs`) that records what is moved.
+
+    Args:
+        named: the locators that instances name.
+    """
+
+    def __init__(self, named: set[str]) -> None:
+        self._named = named
+        self.copies: dict[str, str] = {}
+
+    async def named(self, locators: Sequence[str]) -> set[str]:
+        return self._named & set(locators)
+
+    async def relocate(self, copies: Mapping[str, str]) -> int:
+        self.copies |= copies
+        return len(copies)
 
 
 RANGES = [(0, None), (0, 100), (70_000, 4096), (65_536, 65_536), (100_000, 400_000), (250_000, None), (299_999, 1)]
@@ -271,6 +290,21 @@ class BlobStoreContract:
             locator = await writer.commit(RECEIPT)
         assert await store.receipt(locator) == (RECEIPT, crc32c_of(body))
         assert await get(store, locator) == body
+
+    async def test_compacting_keeps_every_blob_readable_where_it_was_and_where_it_went(self, store: BlobStore) -> None:
+        bodies = {await put(store, bytes([number]) * 3000): bytes([number]) * 3000 for number in range(10)}
+        await store.settle(list(bodies))
+        deleted = list(bodies)[:8]
+        await store.delete(deleted)
+        relocation = RecordedRelocation(set(bodies) - set(deleted))
+        while await store.compact(relocation):
+            pass
+        for locator in set(bodies) - set(deleted):
+            assert await get(store, locator) == bodies[locator]
+        assert relocation.copies.keys() <= set(bodies) - set(deleted)
+        for locator, copy in relocation.copies.items():
+            assert await get(store, copy) == bodies[locator]
+            assert await store.receipt(copy) == await store.receipt(locator)
 
     async def test_an_unknown_blob_has_no_receipt(self, store: BlobStore) -> None:
         for locator in ("0" * 32, f"{'0' * 32}-0-5", "../x"):

@@ -1,4 +1,4 @@
-"""Which blobs PackedBlobs wants to have moved; see `BlobStore.sparse`."""
+"""Which blobs PackedBlobs moves to give back space; see `PackedBlobs.sparse`."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,8 +8,7 @@ import pytest
 from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.blobs.segment_files import appending, sparse_segments
 from server.adapters.blobs.segment_files.segments import record_of
-from server.ports.blobs import BlobStore
-from tests.contract.blobs import all_blobs, get, put
+from tests.contract.blobs import RecordedRelocation, all_blobs, get, put
 from tests.contract.test_packed_blobs import overwrite, segments
 
 SIZE = 20_000
@@ -23,7 +22,7 @@ async def fill(root: Path, count: int, size: int = SIZE) -> list[str]:
     return locators
 
 
-async def sparse(store: BlobStore) -> list[str]:
+async def sparse(store: PackedBlobs) -> list[str]:
     return [locator async for batch in store.sparse() for locator in batch]
 
 
@@ -168,3 +167,18 @@ async def test_looks_are_few_at_a_time_and_get_round_in_the_end(
     assert [len(locators) for locators in found] == [4, 4, 2, 0]
     assert sorted(locator for some in found for locator in some) == sorted(kept)
     assert set(await all_blobs(store)) == set(kept)
+
+
+async def test_compacting_copies_those_that_an_instance_names_and_deletes_nothing(
+    tmp_path: Path, store: PackedBlobs
+) -> None:
+    locators = await fill(tmp_path, 100, 3000)
+    await store.delete(locators[:-10])
+    relocation = RecordedRelocation(set(locators[-5:]))
+    assert not await store.compact(relocation)
+    assert sorted(relocation.copies) == sorted(locators[-5:])
+    for number, locator in enumerate(locators[-5:], 95):
+        assert await get(store, relocation.copies[locator]) == bytes([number]) * 3000
+    assert set(await all_blobs(store)) == {*locators[-10:], *relocation.copies.values()}
+    assert not await store.compact(relocation)
+    assert len(relocation.copies) == 5

@@ -26,8 +26,8 @@ from server.domain.partitions import PartitionGate
 from server.domain.store.commit import Committer
 from server.domain.store.receive import Store, Stored
 from server.domain.store.writability import Writing
-from server.domain.upkeep.compaction import Compaction
 from server.domain.upkeep.garbage import Housekeeping
+from server.domain.upkeep.relocation import IndexRelocation
 from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.errors import DicomStoreError
 from server.model.ids import DEFAULT_PARTITION, Address, InstanceId
@@ -147,7 +147,7 @@ class _Worker:
                 read_only=prepared.read_only,
             )
             self._blobs, self._index, self._clock, self._committer = blobs, index, clock, committer
-            self._compaction = Compaction(
+            self._relocation = IndexRelocation(
                 blobs=blobs, index=index, committer=committer, now=clock.now, retention=retention
             )
             self._store = Store(
@@ -235,4 +235,4 @@ class _Worker:
         await self._housekeeping.end_quarantine()
 
     async def _compact(self) -> None:
-        await self._compaction.turn()
+        await self._blobs.compact(self._relocation)

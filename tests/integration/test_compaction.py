@@ -1,4 +1,7 @@
-"""Moving blobs together, with a real index and real segments (server/domain/upkeep/compaction.py)."""
+"""Moving blobs together, with a real index and real segments.
+
+See server/adapters/blobs/segment_files/compaction.py and server/domain/upkeep/relocation.py.
+"""
 
 import asyncio
 import random
@@ -20,8 +23,8 @@ from server.adapters.sql.engine import Database, migrate, open_database
 from server.domain.read_only import ReadOnlyState
 from server.domain.store.commit import Committer
 from server.domain.upkeep.audit import Audit, Report
-from server.domain.upkeep.compaction import LEAST_GRACE, Compaction
 from server.domain.upkeep.garbage import Housekeeping
+from server.domain.upkeep.relocation import LEAST_GRACE, IndexRelocation
 from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.errors import DataLoss, Exhausted, Reason
 from server.model.ids import DEFAULT_PARTITION, Address, InstanceId, Uid
@@ -73,7 +76,7 @@ class Archive:
             quarantine=quarantine,
             read_only=ReadOnlyState(),
         )
-        self.compaction = Compaction(
+        self.relocation = IndexRelocation(
             blobs=blobs, index=self.index, committer=self.committer, now=now, retention=RETENTION
         )
         self._audit = Audit(blobs=blobs, index=self.index, changes=database.changes)
@@ -115,7 +118,7 @@ class Archive:
         return {uid: await self.read(locator) for uid, locator in (await self.locators()).items()}
 
     async def compact(self) -> None:
-        while await self.compaction.turn():
+        while await self.blobs.compact(self.relocation):
             pass
 
     async def audit(self) -> Report:
@@ -195,10 +198,10 @@ async def test_without_a_retention_old_copies_stay_for_the_least_time_of_grace(t
     now = Clock()
     await mostly_dead(tmp_path, now)
     async with opened(tmp_path, now) as archive:
-        compaction = Compaction(
+        relocation = IndexRelocation(
             blobs=archive.blobs, index=archive.index, committer=archive.committer, now=now, retention=timedelta(0)
         )
-        await compaction.turn()
+        await archive.blobs.compact(relocation)
         assert await archive.index.erasable(now() + LEAST_GRACE - timedelta(seconds=1), 10) == []
         assert len(await archive.index.erasable(now() + LEAST_GRACE, 10)) == 6
 
@@ -342,7 +345,7 @@ from pathlib import Path
 from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.sql.engine import open_database
 from server.domain.store.commit import Committer
-from server.domain.upkeep.compaction import Compaction
+from server.domain.upkeep.relocation import IndexRelocation
 
 root, after_s = Path(sys.argv[1]), float(sys.argv[2])
 now = lambda: datetime(2026, 3, 2, tzinfo=UTC)
@@ -351,11 +354,11 @@ async def main():
     database = open_database(f"sqlite:///{root / 'index.db'}")
     blobs = await PackedBlobs(root).__aenter__()
     committer = Committer(blobs, database.instances, now, lambda: None, now)
-    compaction = Compaction(
+    relocation = IndexRelocation(
         blobs=blobs, index=database.instances, committer=committer, now=now, retention=timedelta(hours=8)
     )
     threading.Timer(after_s, os.kill, (os.getpid(), 9)).start()
-    while await compaction.turn():
+    while await blobs.compact(relocation):
         pass
     os.kill(os.getpid(), 9)
 

@@ -65,7 +65,7 @@ from server.model.errors import DicomStoreError
 from server.model.ids import DEFAULT_PARTITION
 from server.model.instance import Locator
 from server.model.receipt import Receipt
-from server.ports.blobs import most_piece_bytes
+from server.ports.blobs import Relocation, most_piece_bytes
 
 _THREADS = 8
 _BACKGROUND_NICENESS = 10
@@ -266,10 +266,9 @@ class FileBlobs:
         """See the port."""
         await self.threads.run(lambda: self._quarantine.forget(locators))
 
-    async def sparse(self) -> AsyncGenerator[list[Locator]]:
-        """See the port: the space of each blob comes back with it."""
-        for batch in list[list[Locator]]():
-            yield batch
+    async def compact(self, relocation: Relocation) -> bool:
+        """See the port: deleting a blob gives back all of its space."""
+        return False
 
     async def walk(self) -> AsyncIterator[tuple[Locator, int]]:
         """See the port."""

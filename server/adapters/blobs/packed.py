@@ -31,6 +31,7 @@ from server.adapters.blobs.disk.threads import PIECE_BYTES, sync_directory
 from server.adapters.blobs.files import FileBlobs, FileWriter
 from server.adapters.blobs.records import piece_of, trailer
 from server.adapters.blobs.segment_files.appending import SEGMENT_BYTES, Appender
+from server.adapters.blobs.segment_files.compaction import Compaction
 from server.adapters.blobs.segment_files.open_segments import OpenSegments
 from server.adapters.blobs.segment_files.segments import (
     HEADER_BYTES,
@@ -49,7 +50,7 @@ from server.model.buffer import Buffer
 from server.model.errors import DataLoss, Reason
 from server.model.instance import Locator
 from server.model.receipt import Receipt
-from server.ports.blobs import most_piece_bytes
+from server.ports.blobs import Relocation, most_piece_bytes
 
 SMALL_BYTES = PIECE_BYTES
 """Blobs up to this size are packed; above, a file of its own costs no more (docs/decisions/0011-segments.md).
@@ -62,7 +63,7 @@ _HELD_BYTES = 32 << 20
 _LANES = 2  # segments that are appended to, so that one is written while another is synced
 _SHARED_SYNC_BYTES = 64 << 10  # smaller ones gain more from sharing a sync than from a lane without a queue
 _RECORDS_AT_ONCE = 500
-_SPARSE_BYTES = 4 << 20  # of a batch of `sparse`
+_SPARSE_BYTES = 4 << 20  # of a batch of blobs to be moved
 
 
 class PackedBlobs:
@@ -84,6 +85,7 @@ class PackedBlobs:
         self._appender = self._lanes[0]
         self._reading = OpenSegments(self._directory, self._files.threads, cache)
         self._sparse = SparseSegments(self._directory, self._appender)
+        self._compaction = Compaction(self, self.sparse)
         self._dead_until: dict[str, int] = {}  # segment → where its first living record was last seen
 
     async def __aenter__(self) -> "PackedBlobs":
@@ -264,8 +266,17 @@ class PackedBlobs:
         """See the port."""
         await self._files.release(locators)
 
+    async def compact(self, relocation: Relocation) -> bool:
+        """See the port."""
+        return await self._compaction.turn(relocation)
+
     async def sparse(self) -> AsyncGenerator[list[Locator]]:
-        """See the port. Segments are taken one after the other; what can't be trusted is left alone."""
+        """Yield blobs that stand in the way of removing segments, in batches of a few MiB.
+
+        Segments are taken one after the other; those with damaged headers are left alone. A blob is yielded again only
+        if something else was deleted beside it, or if the call before was not read to its end. While one process reads
+        this, others get nothing.
+        """
         run = self._files.threads.run
         lock = await run(self._sparse.lock)
         if lock is None:

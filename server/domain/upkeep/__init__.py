@@ -1,1 +1,2 @@
-"""Work that the core does by itself: garbage collection, compaction, scrubbing, audit, and recovery of a lost index."""
+"""Work that the core does by itself: garbage collection, relocation of blobs, scrubbing, audit, and recovery of a lost
+index."""

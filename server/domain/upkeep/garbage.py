@@ -1,5 +1,5 @@
-"""What the core does by itself: finish what a crash interrupted, erase what was deleted long enough ago, move together
-what is left.
+"""What the core does by itself: finish what a crash interrupted, erase what was deleted long enough ago, let the blob
+store give back space.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from server.domain.read_only import ReadOnlyState
 from server.domain.store.commit import Committer
-from server.domain.upkeep.compaction import Compaction
+from server.domain.upkeep.relocation import IndexRelocation
 from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.errors import DicomStoreError
 from server.ports.blobs import BlobStore
@@ -39,7 +39,9 @@ class Housekeeping:
         self._clock = clock
         self._read_only = read_only
         self._quarantine = max(quarantine, retention)
-        self._compaction = Compaction(blobs=blobs, index=index, committer=committer, now=clock.now, retention=retention)
+        self._relocation = IndexRelocation(
+            blobs=blobs, index=index, committer=committer, now=clock.now, retention=retention
+        )
 
     async def recover(self) -> int:
         """Decide about every blob that a dead process left unsettled: the index knows it, or it is quarantined.
@@ -89,7 +91,7 @@ class Housekeeping:
                     _log.info("erased blobs count=%d", erased)
                 if erased := await self.end_quarantine():
                     _log.warning("erased blobs after their quarantine count=%d", erased)
-                is_more = await self._compaction.turn()
+                is_more = await self._blobs.compact(self._relocation)
             except DicomStoreError as error:
                 _log.warning("housekeeping failed reason=%s", error.reason)
             if not is_more:

@@ -1,7 +1,7 @@
 """Blobs in memory."""
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from server.adapters.blobs.records import Trailer, damaged, missing, piece_of, r
 from server.model.buffer import Buffer
 from server.model.instance import Locator
 from server.model.receipt import Receipt
-from server.ports.blobs import MOST_PIECE_BYTES, most_piece_bytes
+from server.ports.blobs import MOST_PIECE_BYTES, Relocation, most_piece_bytes
 
 
 class MemoryBlobs:
@@ -97,10 +97,9 @@ class MemoryBlobs:
         """See the port."""
         self._quarantined.pop(tuple(sorted(locators)), None)
 
-    async def sparse(self) -> AsyncGenerator[list[Locator]]:
-        """See the port: the space of each blob comes back with it."""
-        for batch in list[list[Locator]]():
-            yield batch
+    async def compact(self, relocation: Relocation) -> bool:
+        """See the port: deleting a blob gives back all of its space."""
+        return False
 
     async def walk(self) -> AsyncIterator[tuple[Locator, int]]:
         """See the port."""

@@ -1,0 +1,79 @@
+"""Moves blobs out of segments that hold little else, so that the files can be removed.
+
+A blob is stored anew, the index is told, and the old copy is deleted later, when no reader can be at it any more. The
+index decides: after a crash a copy is either named by it, or handed out by `recover` and quarantined.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+
+from server.model.errors import DataLoss
+from server.model.instance import Locator
+from server.ports.blobs import BlobStore, Relocation
+
+_BATCHES_A_TURN = 64
+
+_log = logging.getLogger("dicomstore.compaction")
+
+
+class Compaction:
+    """Any number of processes may try; a lock lets one of them work.
+
+    Args:
+        store: to copy within.
+        sparse: yields what is to be moved; nothing while another process reads it.
+    """
+
+    def __init__(self, store: BlobStore, sparse: Callable[[], AsyncGenerator[Sequence[Locator]]]) -> None:
+        self._store = store
+        self._sparse = sparse
+        self._unused: list[Locator] = []  # copies of a turn that failed
+
+    async def turn(self, relocation: Relocation) -> bool:
+        """See `BlobStore.compact`. Rests as long as it works."""
+        await self._delete_unused()
+        clock = asyncio.get_running_loop().time
+        left, moved = _BATCHES_A_TURN, 0
+        async with aclosing(self._sparse()) as batches:
+            async for locators in batches:
+                began = clock()
+                count = await self._move(locators, relocation)
+                moved += count
+                left -= count > 0
+                if not left:
+                    break
+                await asyncio.sleep(clock() - began)
+        if moved:
+            _log.info("moved blobs together count=%d", moved)
+        return not left
+
+    async def _move(self, locators: Sequence[Locator], relocation: Relocation) -> int:
+        """Move the blobs that an instance names; return how many were moved."""
+        copies: dict[Locator, Locator] = {}
+        try:
+            copying = (self._copy(locator, copies) for locator in await relocation.named(locators))
+            for failure in await asyncio.gather(*copying, return_exceptions=True):
+                if failure is not None:
+                    raise failure
+        except BaseException:
+            self._unused += copies.values()
+            raise
+        return await relocation.relocate(copies) if copies else 0
+
+    async def _copy(self, locator: Locator, copies: dict[Locator, Locator]) -> None:
+        """Store a blob anew and note it in `copies`; not if it is damaged or has been deleted meanwhile."""
+        try:
+            receipt, _ = await self._store.receipt(locator)
+            async with self._store.open_write() as writer:
+                async for piece in self._store.read(locator):
+                    await writer.write(piece)
+                copies[locator] = await writer.commit(receipt)
+        except DataLoss as loss:
+            _log.warning("a blob can't be moved locator=%s reason=%s", locator, loss.reason)
+
+    async def _delete_unused(self) -> None:
+        if unused := list(self._unused):
+            await self._store.delete(unused)
+            del self._unused[: len(unused)]

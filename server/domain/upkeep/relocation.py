@@ -1,0 +1,58 @@
+"""The index's side of moving blobs, which a blob store does to give back the space of deleted ones."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from server.domain.store.commit import Committer
+from server.model.errors import DicomStoreError
+from server.model.instance import Locator
+from server.ports.blobs import BlobStore
+from server.ports.index import InstanceIndex
+
+LEAST_GRACE = timedelta(hours=6)
+"""How long an old copy stays at least.
+
+A retrieval of a study looks up the locators of 500 instances before it reads the first. Blobs that a store moves are at
+most 1 MiB, so a client that reads 24 KB a second has received the last of them by then.
+"""
+
+
+class IndexRelocation:
+    """Relocation (see `server.ports.blobs`) in an index.
+
+    Old copies stay as long as the bytes of deleted instances, since a backup may still need them: its index was copied
+    before its blobs.
+    """
+
+    def __init__(
+        self,
+        *,
+        blobs: BlobStore,
+        index: InstanceIndex,
+        committer: Committer,
+        now: Callable[[], datetime],
+        retention: timedelta,
+    ) -> None:
+        self._blobs = blobs
+        self._index = index
+        self._committer = committer
+        self._now = now
+        self._grace = max(retention, LEAST_GRACE)
+
+    async def named(self, locators: Sequence[Locator]) -> set[Locator]:
+        """See the port."""
+        return await self._index.named(locators)
+
+    async def relocate(self, copies: Mapping[Locator, Locator]) -> int:
+        """See the port. Copies of an unfinished transaction are left to `Committer.settle_doubts`."""
+        try:
+            moved = await self._index.relocate(copies, self._now() + self._grace)
+        except BaseException as error:
+            is_refused = isinstance(error, DicomStoreError) and not error.may_have_happened
+            leave = self._committer.abandon if is_refused else self._committer.doubt
+            for copy in copies.values():
+                leave(copy)
+            raise
+        await self._blobs.settle([copies[locator] for locator in moved])
+        await self._committer.discard([copy for locator, copy in copies.items() if locator not in moved])
+        return len(moved)
