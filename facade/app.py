@@ -1,4 +1,4 @@
-"""The application: settings in, ASGI out."""
+"""The ASGI application: routes, middleware and shared state, built from the settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,9 +23,9 @@ from facade.viewer import ISOLATION, Viewer
 
 
 def create_app(settings: Settings | None = None, channel: Any = None) -> Starlette:
-    """Return the application; without settings it reads them itself, as each worker process does.
+    """Return the application; without `settings` it reads them itself, as each worker process does.
 
-    A `channel` to the core is closed with the application; without one it makes its own.
+    The application closes the `channel` to the core when it stops; without `channel` it opens its own.
     """
     keep_steady()
     settings = settings or Settings()
@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
-    """Return the middleware, outermost first: whatever goes wrong further in, a browser may read the answer."""
+    """Return the middleware, outermost first. CORS is outermost, so that browsers can read error responses, too."""
     origins = comma_list(settings.cors_origins)
     headers = {"Cross-Origin-Resource-Policy": "cross-origin" if origins else "same-origin"}
     if settings.viewer:

@@ -1,10 +1,10 @@
-"""What a failure looks like over HTTP: the only map from the contract's reasons to statuses and texts.
+"""Errors as HTTP responses: the only map from the contract's reasons to status codes and texts.
 
-    Refusal        an answer the facade gives by itself: status, text, headers
-    CoreFailure    a call to the core failed: reason of the contract (or a gRPC code), message, metadata
+    Refusal        an error response of the facade itself: status, text, headers
+    CoreFailure    a failed call to the core: reason of the contract (or a gRPC code), message, metadata
 
-Endpoints raise one of the two; everything else is a fault of this program and becomes a 500 whose text says nothing.
-Bodies are plain text for people and carry no patient data; the request id leads to the log.
+Endpoints raise one of the two; any other exception is a fault of this program and becomes a 500 without details.
+Bodies are plain text without patient data; the request id identifies the entry in the log.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 2
-"""What a client is told to wait when the core is away or full of work."""
+"""Value of `Retry-After` when the core is unavailable or overloaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status and text of one reason; without a text the core's own message is passed on."""
+    """HTTP status and text of a reason. An empty text means that the core's message is used."""
 
     status: int
     text: str = ""
@@ -44,7 +44,9 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "INVALID_PAGE_TOKEN": Answer(400),
         "UNSUPPORTED_ATTRIBUTE": Answer(400),
         "INVALID_FRAME_NUMBER": Answer(400),
-        "MALFORMED_STREAM": Answer(500, "An unexpected error occurred."),  # we made the stream: our fault
+        "MALFORMED_STREAM": Answer(
+            500, "An unexpected error occurred."
+        ),  # the facade writes the stream, so the fault is here
         "STUDY_NOT_FOUND": Answer(404, "The specified study does not exist."),
         "SERIES_NOT_FOUND": Answer(404, "The specified series does not exist."),
         "INSTANCE_NOT_FOUND": Answer(404, "The specified instance does not exist."),
@@ -59,11 +61,11 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "PARTITION_REQUIRED": Answer(400, "PartitionName value is missing in the route segment."),
         "NOT_ACCEPTABLE_TRANSFER_SYNTAX": Answer(
             406,
-            "The resource can't be had in any transfer syntax that was asked for, but with transfer-syntax=*.",
+            "None of the requested transfer syntaxes is available; use transfer-syntax=* for the stored one.",
         ),
         "NOT_ACCEPTABLE_MEDIA_TYPE": Answer(406),
         "NOT_RENDERABLE": Answer(406),
-        "PIXEL_DATA_UNREADABLE": Answer(406, "The pixel data of the instance can't be decoded."),
+        "PIXEL_DATA_UNREADABLE": Answer(406, "The pixel data of the instance cannot be decoded."),
         "INVALID_TAG": Answer(400),
         "INVALID_OPERATION_ID": Answer(400),
         "TAG_NOT_FOUND": Answer(404, "The specified extended query tag does not exist."),
@@ -77,22 +79,22 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "STUDY_MISMATCH": Answer(409),
         "TRANSFER_DAMAGED": Answer(409),
         "ITEM_ABORTED": Answer(409),
-        "INSTANCE_TOO_LARGE": Answer(413, "The instance is larger than this service stores."),
-        "HEADER_TOO_LARGE": Answer(413, "The instance has larger attributes than this service stores."),
-        "STORAGE_FULL": Answer(507, "The service has no room left."),
+        "INSTANCE_TOO_LARGE": Answer(413, "The instance exceeds the size limit of this service."),
+        "HEADER_TOO_LARGE": Answer(413, "The attributes of the instance exceed the size limit."),
+        "STORAGE_FULL": Answer(507, "The storage of the service is full."),
         "BUSY": Answer(503, "The service is busy. Please try again later.", retry=True),
-        "SEARCH_TOO_LONG": Answer(503, "The search took too long. Please state more of what you look for."),
-        "RANGE_NOT_SATISFIABLE": Answer(416, "The range lies outside the resource."),
+        "SEARCH_TOO_LONG": Answer(503, "The search took too long. Please use more specific search conditions."),
+        "RANGE_NOT_SATISFIABLE": Answer(416, "The requested range is outside the resource."),
         "DATABASE_UNAVAILABLE": Answer(503, "The service is unavailable. Please try again later.", retry=True),
         "STORAGE_UNAVAILABLE": Answer(503, "The service is unavailable. Please try again later.", retry=True),
         "ARCHIVE_READ_ONLY": Answer(503, "The service is read-only at the moment."),
         "OPERATIONS_STUCK": Answer(503, "Operations make no progress."),
         "SHUTTING_DOWN": Answer(503, "The service is restarting. Please try again later.", retry=True),
-        "BLOB_MISSING": Answer(500, "The stored object can't be read."),
-        "BLOB_DAMAGED": Answer(500, "The stored object can't be read."),
+        "BLOB_MISSING": Answer(500, "The stored object cannot be read."),
+        "BLOB_DAMAGED": Answer(500, "The stored object cannot be read."),
     }
 )
-"""By `ErrorReason` without its prefix. A test walks the enum."""
+"""By name of the `ErrorReason` without prefix. A test checks that every reason has an entry."""
 
 CODES: Mapping[str, Answer] = MappingProxyType(
     {
@@ -101,10 +103,10 @@ CODES: Mapping[str, Answer] = MappingProxyType(
         "RESOURCE_EXHAUSTED": Answer(503, "The service is busy. Please try again later.", retry=True),
         "UNAUTHENTICATED": Answer(401, "Authentication is required."),
         "PERMISSION_DENIED": Answer(403, "This is not permitted."),
-        "UNIMPLEMENTED": Answer(501, "This service does not offer this."),
+        "UNIMPLEMENTED": Answer(501, "This service does not support the request."),
     }
 )
-"""For failures without a reason of ours: the connection itself, or a core older than the facade."""
+"""For failures without a reason of the contract: connection errors, or a core older than the facade."""
 
 _UNEXPECTED = ANSWERS["INTERNAL"]
 
@@ -113,16 +115,16 @@ _MOST_SHOWN = 32
 
 
 def shown(value: str) -> str:
-    """Return a value that should have been one of a few, for a message: in quotation marks, printable, not long.
+    """Return an invalid parameter value for an error text: quoted, printable, truncated.
 
-    Only for words of the protocol. Values of attributes are never repeated.
+    Only for protocol parameters. Error texts never contain values of attributes.
     """
     text = "".join(character if character.isprintable() else "\ufffd" for character in value[:_MOST_SHOWN])
     return f"'{text}…'" if len(value) > _MOST_SHOWN else f"'{text}'"
 
 
 class Refusal(Exception):
-    """The request is answered with `status` and `text` without, or in spite of, the core."""
+    """The facade refuses the request with `status` and `text`."""
 
     def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
@@ -135,10 +137,10 @@ class CoreFailure(Exception):
     """A call to the core failed.
 
     Args:
-        reason: of the contract, without prefix; empty when the failure is not of the core's making.
+        reason: name of the `ErrorReason` without prefix; empty if the core did not send one.
         code: name of the gRPC status code.
-        message: for people.
-        metadata: as the contract lists for the reason.
+        message: text for people.
+        metadata: details that the contract defines for the reason.
     """
 
     def __init__(self, reason: str, code: str, message: str, metadata: Mapping[str, str] | None = None) -> None:
@@ -150,19 +152,19 @@ class CoreFailure(Exception):
 
 
 def answer_of(reason: str, code: str = "") -> Answer:
-    """Return what a reason, or else a gRPC code, means over HTTP."""
+    """Return the HTTP answer for a reason, or for a gRPC code if the reason is unknown."""
     return ANSWERS.get(reason) or CODES.get(code) or _UNEXPECTED
 
 
 def reason_name(reason: int) -> str:
-    """Return the name of a reason without its prefix; one that is newer than this program is INTERNAL."""
+    """Return the name of a reason without prefix; "INTERNAL" for a reason that is newer than this program."""
     if reason not in ErrorReason.values():
         return "INTERNAL"
     return ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
 
 
 def plain_response(reason: str) -> Response:
-    """Return the response for a reason whose text does not depend on the request."""
+    """Return the response for a reason with a fixed text."""
     answer = ANSWERS[reason]
     return PlainTextResponse(answer.text, answer.status, {"Retry-After": str(RETRY_AFTER_S)} if answer.retry else {})
 
@@ -191,16 +193,16 @@ async def core_failed(request: Request, error: Exception) -> Response:
 
 
 async def http_failed(request: Request, error: Exception) -> Response:
-    """Answer what the router refuses: 404 for an unknown path, 405 with `Allow` for a method it does not have."""
+    """Answer errors of the router: 404 for an unknown path, 405 with `Allow` for an unsupported method."""
     assert isinstance(error, HTTPException)
     return PlainTextResponse(error.detail, error.status_code, error.headers)
 
 
 class UnexpectedErrors:
-    """ASGI middleware: a fault of this program becomes a 500 without details, and a traceback in the log.
+    """ASGI middleware: an unexpected exception becomes a 500 without details, and a traceback in the log.
 
-    A request that the server cancels because it is stopping is no fault: 503 with Retry-After, and one line in the log.
-    A response that has begun is cut off in both cases, so that the client sees that it is incomplete.
+    A request that the server cancels while stopping becomes a 503 with Retry-After, and one line in the log. In both
+    cases a response that has already started is aborted, so that the client sees that it is incomplete.
     """
 
     def __init__(self, app: ASGIApp) -> None:

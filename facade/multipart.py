@@ -1,8 +1,8 @@
-"""multipart/related (RFC 2387, RFC 2046 section 5.1) as it streams by, reading and writing; no I/O of its own.
+"""Incremental reader and writer of multipart/related (RFC 2387, RFC 2046 section 5.1); without I/O.
 
-Reading holds back no more than one delimiter's length of a body, and at most `MAX_HEADER_BYTES` of part headers.
-A preamble and an epilogue are skipped, spaces after a delimiter are allowed, and a line that only begins like
-the delimiter is data, as binary parts may contain anything.
+The reader buffers at most the length of a delimiter of a body, and `MAX_HEADER_BYTES` of part headers. It skips
+preamble and epilogue and allows spaces after a delimiter. A line that only starts with the delimiter is data, because
+binary parts may contain any bytes.
 """
 
 import enum
@@ -10,32 +10,32 @@ import uuid
 from dataclasses import dataclass
 
 MAX_HEADER_BYTES = 16 * 1024
-"""Most bytes of all headers of one part."""
+"""Size limit of all headers of a part."""
 
 MAX_BOUNDARY_CHARS = 256
-"""RFC 2046 allows 70; some clients take more."""
+"""RFC 2046 allows 70; some clients use more."""
 
 _MAX_PADDING_BYTES = 256
 
 
 class MalformedMultipart(Exception):
-    """The body does not follow the framing that its Content-Type announced. The text is for people."""
+    """The body violates the multipart syntax. The text is sent to the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartBegin:
-    """A part begins; header names are in lower case."""
+    """Start of a part; header names are in lower case."""
 
     headers: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class PartEnd:
-    """The part is complete: its closing delimiter was seen."""
+    """End of a part: its closing delimiter was read."""
 
 
 Event = PartBegin | bytes | PartEnd
-"""What a body consists of: for each part its beginning, any number of runs of bytes, its end."""
+"""Events of a body: for each part its start, any number of data chunks, and its end."""
 
 
 class _State(enum.Enum):
@@ -45,10 +45,10 @@ class _State(enum.Enum):
 
 
 class MultipartReader:
-    """Turns pieces of a body, cut anywhere, into events.
+    """Parses chunks of a body, split anywhere, into events.
 
     Raises:
-        MalformedMultipart: on construction for an impossible boundary; while reading for headers that are none.
+        MalformedMultipart: the boundary is invalid (on construction), or headers of a part are malformed.
     """
 
     def __init__(self, boundary: str) -> None:
@@ -58,13 +58,13 @@ class MultipartReader:
         self._state = _State.TEXT
         self._in_part = False
         self._empty = True
-        # The first delimiter needs no line break before it; pretending one makes it like all others.
+        # The first delimiter needs no line break before it; adding one makes it like all others.
         self._held = b"\r\n"
-        # Bytes in front of the next run that belong to the framing.
+        # Number of bytes before the next data chunk that belong to the framing.
         self._skip = 0
 
     def feed(self, data: bytes) -> list[Event]:
-        """Return the events that `data` brings about."""
+        """Parse the next chunk and return its events."""
         if not data or self._state is _State.EPILOGUE:
             return []
         self._empty = False
@@ -82,13 +82,12 @@ class MultipartReader:
         return events
 
     def close(self) -> list[Event]:
-        """Return the last events, when the body is over.
+        """Return the remaining events at the end of the body.
 
-        A body that ends right behind a boundary is taken as complete. One that ends within a part leaves that part
-        without a PartEnd.
+        A body that ends directly after a boundary counts as complete. A part that is cut off has no PartEnd.
 
         Raises:
-            MalformedMultipart: there was a body, but no delimiter in it.
+            MalformedMultipart: the body is not empty and has no delimiter.
         """
         events: list[Event] = []
         if self._state is _State.TEXT:
@@ -99,7 +98,7 @@ class MultipartReader:
         return events
 
     def _text(self, buffer: bytes, position: int, events: list[Event]) -> int:
-        """Take text up to and with the next delimiter line; return where to go on."""
+        """Parse data up to and including the next delimiter line; return the next position."""
         delimiter = self._delimiter
         found = buffer.find(delimiter, position)
         if found < 0:
@@ -118,16 +117,16 @@ class MultipartReader:
             self._state = _State.HEADERS
             end = after + len(line) + len(line_break)
         elif len(rest) < _MAX_PADDING_BYTES and (rest == b"-" or not rest.removesuffix(b"\r").strip(b" \t")):
-            return self._hold(buffer, position, found, events)  # more is needed to tell
+            return self._hold(buffer, position, found, events)  # undecided without more data
         else:
-            self._emit(buffer, position, after, events)  # a longer line that only begins like a delimiter
+            self._emit(buffer, position, after, events)  # a longer line that only starts with the delimiter
             return after
         self._emit(buffer, position, found, events)
         self._end_part(events)
         return end
 
     def _headers(self, buffer: bytes, position: int, events: list[Event]) -> int:
-        """Take the headers of a part; return where its body begins."""
+        """Parse the headers of a part; return the start of its body."""
         if buffer.startswith(b"\r\n", position):
             block, end = b"", position
         else:
@@ -146,7 +145,7 @@ class MultipartReader:
         return end
 
     def _hold(self, buffer: bytes, position: int, end: int, events: list[Event]) -> int:
-        """Emit up to `end` and keep the rest until more comes."""
+        """Emit data up to `end` and buffer the rest."""
         self._emit(buffer, position, end, events)
         self._held = buffer[end:]
         return len(buffer)
@@ -177,20 +176,20 @@ def _parse_headers(block: bytes) -> dict[str, str]:
 
 
 class MultipartWriter:
-    """Frames parts for an answer. The boundary is made of hex digits only, so that every client can quote or not."""
+    """Writes the framing of parts. The boundary has only hex digits, so it is valid with and without quotes."""
 
     def __init__(self) -> None:
         self._boundary = uuid.uuid4().hex
         self._begun = False
 
     def content_type(self, media_type: str) -> str:
-        """Return the Content-Type of the whole body, whose parts are of `media_type`."""
+        """Return the Content-Type of the body with parts of `media_type`."""
         return f'multipart/related; type="{media_type}"; boundary={self._boundary}'
 
     def begin(self, content_type: str, location: str = "") -> bytes:
-        """Return what comes before the bytes of a part: its type, and the URL that it has by itself if it has one.
+        """Return the delimiter and the headers of a part: its type, and its own URL if it has one.
 
-        Viewers find the type by its first thirteen letters, spelt like this.
+        Some viewers search for the exact spelling "Content-Type:", so it must not change.
         """
         lead = "\r\n--" if self._begun else "--"
         self._begun = True
@@ -198,6 +197,6 @@ class MultipartWriter:
         return f"{lead}{self._boundary}\r\nContent-Type: {content_type}{located}\r\n\r\n".encode()
 
     def end(self) -> bytes:
-        """Return what comes after the last part."""
+        """Return the closing delimiter."""
         lead = "\r\n--" if self._begun else "--"
         return f"{lead}{self._boundary}--\r\n".encode()

@@ -1,4 +1,4 @@
-"""Every URL there is, on one screen."""
+"""All routes: paths, methods and their endpoints."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -34,7 +34,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One path below a base, and what each method does there."""
+    """One path below a base, with the endpoint of each method."""
 
     path: str
     methods: Mapping[str, Endpoint]
@@ -79,7 +79,7 @@ DICOM = (
     Row("/instances", {"GET": qido.all_instances}),
 )
 
-# Below /v1 and /v2 only: these know no partitions.
+# Below /v1 and /v2 only, because these resources do not belong to a partition.
 SERVICE = (
     Row("", {"GET": home.home}),
     Row("/changefeed", {"GET": change_feed.changes}),
@@ -112,7 +112,7 @@ BARE = (
 
 
 class FramesConvertor(Convertor[str]):
-    """A frame list; an empty one is for its endpoint to refuse."""
+    """A frame list; the endpoint refuses an empty one."""
 
     regex = "[^/]*"
 
@@ -126,9 +126,9 @@ class FramesConvertor(Convertor[str]):
 
 
 class Path(Route):
-    """A path with all its methods; a closing slash makes no difference. Leaves its template in the scope for the log.
+    """A path with all its methods, with or without a trailing slash. Puts its template into the scope for the log.
 
-    Guarantees: another method is 405 with all that are allowed in `Allow`; HEAD is where GET is.
+    Guarantees: an unsupported method is 405 with the supported ones in `Allow`; HEAD is supported wherever GET is.
     """
 
     def __init__(self, base: str, row: Row) -> None:
@@ -143,7 +143,7 @@ class Path(Route):
         self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + "/?$")
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Say whether the path, and the method too, is this one's."""
+        """Return whether the path, or path and method, match this route."""
         match, child_scope = super().matches(scope)
         if match is not Match.NONE:
             scope["template"] = self.path_format
@@ -151,7 +151,7 @@ class Path(Route):
 
 
 def routes(*, has_viewer: bool) -> list[Path]:
-    """Return all routes; the root is the viewer's if there is one."""
+    """Return all routes; with a viewer, `/` is left to it."""
     register_url_convertor("api", VersionConvertor())
     register_url_convertor("frames", FramesConvertor())
     version = "/{version:api}"

@@ -1,4 +1,4 @@
-"""What differs between the API versions, as data (spec/versions.md). Everything else is the same in all of them."""
+"""The differences between the API versions, as data (docs/api.md, Versions). All other behaviour is the same."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ class ApiVersion:
     """One version of the API.
 
     name: the URL segment.
-    validation: how strictly values are checked when stored.
-    status_with_warnings: of a store in which everything was stored, but something with a warning reason.
-    reports_findings: a stored instance has its findings as a Warning Reason of 1 and in a Failed Attributes Sequence,
-        which is empty without any.
-    returned_attributes: what a search returns of each level in its scope without being asked: what the service we
-        follow does in this version, and what PS3.18 requires.
-    status_of_success: of an operation that has succeeded.
+    validation: strictness of validation when instances are stored.
+    status_with_warnings: status of a store request if all instances were stored, some with a Warning Reason.
+    reports_findings: findings of a stored instance are reported as Warning Reason 1 and in a Failed Attributes
+        Sequence, which is empty if there are none.
+    returned_attributes: attributes that a search returns by default for each level in its scope: those of Azure's
+        service in this version, and those that PS3.18 requires.
+    status_of_success: status text of an operation that has succeeded.
     feed_limit_default, feed_limit_maximum: page size of the change feed.
-    feed_is_paged_by_rows: offset and limit count entries; if not, they are a window of sequence numbers.
+    feed_is_paged_by_rows: whether offset and limit count entries; otherwise they are a range of sequence numbers.
     """
 
     name: str
@@ -92,7 +92,7 @@ _STANDARD: Attributes = {
         "NumberOfFrames",
     ),
 }
-"""What PS3.18 Tables 10.6.3-3, 10.6.3-4 and 10.6.3-5 require of a search."""
+"""Attributes that a search must return (PS3.18 Tables 10.6.3-3, 10.6.3-4 and 10.6.3-5)."""
 
 _V1_ATTRIBUTES: Attributes = {
     STUDY: (
@@ -172,7 +172,7 @@ ALL_ATTRIBUTES: Attributes = {
     SERIES: (*_V1_ATTRIBUTES[SERIES], "SeriesNumber", "Laterality", "SeriesDate", "SeriesTime"),
     INSTANCE: _V1_ATTRIBUTES[INSTANCE],
 }
-"""What `includefield=all` adds to the defaults, in every version (spec/search.md section 5)."""
+"""Attributes that `includefield=all` adds to the defaults, in every version."""
 
 VERSIONS: Mapping[str, ApiVersion] = {
     version.name: version
@@ -204,14 +204,14 @@ VERSIONS: Mapping[str, ApiVersion] = {
 
 
 class VersionConvertor(Convertor[ApiVersion]):
-    """The version segment of a path; no other version exists, so its URLs are unknown (404)."""
+    """The version segment of a path; any other segment is an unknown path (404)."""
 
     regex = "|".join(VERSIONS)
 
     def convert(self, value: str) -> ApiVersion:
-        """Return the version that a segment names."""
+        """Return the version of a path segment."""
         return VERSIONS[value]
 
     def to_string(self, value: ApiVersion) -> str:
-        """Return the segment of a version."""
+        """Return the path segment of a version."""
         return value.name

@@ -1,7 +1,7 @@
-"""WADO-RS: the values that metadata refers to (PS3.18 sections 10.4.1.1.5 and 10.4.1.1.6).
+"""WADO-RS: bulk data and pixel data (PS3.18 sections 10.4.1.1.5 and 10.4.1.1.6).
 
-One value is one body or one part, whole or a range of it. All values of a resource, or all its pixel data, are parts:
-a value each, or a frame each.
+A single value is the body or one part, whole or as a byte range. All values, or all pixel data, of a resource are
+parts: one for each value or frame.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -37,7 +37,7 @@ _NOT_ACCEPTABLE = f"Only {OCTET_STREAM} and the value's own media type can be re
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How a value is presented."""
+    """Media type and envelope of a value."""
 
     content_type: str
     multipart: bool
@@ -45,7 +45,7 @@ class _Form:
 
 @dataclass(slots=True)
 class _Opened:
-    """A value whose head is there. `part` is what of it was asked for; None is the whole."""
+    """A response of the core whose first message has arrived. `part` is the requested range; None means the whole."""
 
     head: BulkDataHead
     first: Any
@@ -62,7 +62,7 @@ class _Opened:
 
 
 async def bulk_data(request: Request) -> Response:
-    """GET …/bulkdata/{path}: as one body, or with multipart/related as one part."""
+    """GET …/bulkdata/{path}: a value as the body, or with multipart/related as one part."""
     return await _value(request, request.path_params["path"], wishes_of(request))
 
 
@@ -72,9 +72,9 @@ async def all_bulk_data(request: Request) -> Response:
 
 
 async def pixel_data(request: Request) -> Response:
-    """GET …/pixeldata: all frames of a study, series or instance; of an instance also as one body, as a film is.
+    """GET …/pixeldata: all frames of a study, series or instance; of an instance also as one body, such as a video.
 
-    Viewers play films from here if metadata shows no BulkDataURI: `…/pixeldata?accept=video/mp4`.
+    Viewers play videos from here if the metadata has no BulkDataURI: `…/pixeldata?accept=video/mp4`.
     """
     wishes = wishes_of(request)
     is_single = bool(wishes) and not wishes[0].is_multipart and wishes[0].name != "*/*"
@@ -155,14 +155,14 @@ def _instance_url(urls: Urls, uids: Address) -> str:
 
 
 async def _open(request: Request, instance: Address, path: str, part: ByteRange | None) -> _Opened:
-    """Begin to retrieve; what has no parts is asked for as a whole."""
+    """Start the call and wait for its first message; an empty value is requested as a whole."""
     core: Core = request.app.state.core
     wanted = RetrieveBulkDataRequest(instance=instance, path=path, range=part)
     stream = core.messages(core.retrieve.RetrieveBulkData(wanted, metadata=call_metadata(request)))
     try:
         first = await anext(stream, None)
     except CoreFailure as failure:
-        # Of what is empty a range has no meaning, and may be ignored (RFC 9110 section 14.2).
+        # A range of an empty value is meaningless and may be ignored (RFC 9110 section 14.2).
         if failure.reason != "RANGE_NOT_SATISFIABLE" or failure.metadata.get("size_bytes") != "0":
             raise
         return await _open(request, instance, path, None)
@@ -176,13 +176,13 @@ def _name(wish: MediaRange) -> str:
 
 
 def _may_be(wish: MediaRange) -> bool:
-    """Say whether a wish might be met by some value; of which type that is, only the core knows."""
+    """Return whether a media range can match some value; only the core knows the media type of the value."""
     kind = _name(wish).partition("/")[0]
     return bool(negotiate(Resource.BULK_DATA, [wish])) or kind in ("image", "video", "text", "application", "model")
 
 
 def _form(head: BulkDataHead, wishes: Sequence[MediaRange]) -> _Form | None:
-    """Return the best form that a value can be had in: as bytes, or as what it is for who names that."""
+    """Return the preferred form of a value: its own media type if the client names it, or application/octet-stream."""
     own = head.media_type
     for wish in wishes:
         if own and _name(wish) in (own, f"{own.partition('/')[0]}/*"):
@@ -201,7 +201,7 @@ async def _all(request: Request, wishes: Sequence[MediaRange], *, pixels_only: b
     if not offers:
         raise Refusal(406, 'Only multipart/related can be returned, e.g. with type="application/octet-stream".')
     if not pixels_only:
-        # These are the values that the metadata is about: of all that is welcome, what is stored comes first.
+        # The values must match the metadata, so the stored form is preferred among all acceptable ones.
         offers = [replace(offer, quality=1.0) for offer in offers]
     core: Core = request.app.state.core
     call = core.retrieve.RetrieveAllBulkData(
@@ -242,7 +242,7 @@ async def _all(request: Request, wishes: Sequence[MediaRange], *, pixels_only: b
 
 
 def _item_label(offers: Sequence[Offer], head: BulkDataItemHead) -> str:
-    """Return the media type of a part: of pixel data what was asked for, of all others bytes."""
+    """Return the media type of a part: the accepted one for pixel data, otherwise application/octet-stream."""
     syntax = head.transfer_syntax_uid
     offer = offer_for(offers, syntax) if head.path in _PIXELS else None
     return f"{offer.label(syntax) if offer else OCTET_STREAM}; transfer-syntax={syntax}"

@@ -1,4 +1,4 @@
-"""The change feed (spec/change-feed.md): what happened to instances of all partitions, in order."""
+"""The change feed: creations and deletions of instances in all partitions, in order (docs/api.md, Change feed)."""
 
 import re
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from facade.versions import ApiVersion
 
 JSON = "application/json; charset=utf-8"
 
-# Values that a newer core may send and this program does not know are shown as such.
+# A newer core may send other values; these are shown as "Unknown".
 _ACTIONS = {value: name.removeprefix("CHANGE_ACTION_").capitalize() for name, value in ChangeAction.items()}
 _STATES = {value: name.removeprefix("CHANGE_STATE_").capitalize() for name, value in ChangeState.items()}
 
@@ -43,7 +43,7 @@ async def changes(request: Request) -> Response:
 
 
 async def latest_change(request: Request) -> Response:
-    """GET /changefeed/latest: the newest entry, 204 when nothing ever happened."""
+    """GET /changefeed/latest: the newest entry, or 204 if the feed is empty."""
     metadata = boolean(parameters_of(request), "includeMetadata", True)
     core: Core = request.app.state.core
     answer: GetLatestChangeResponse = await core.ask(
@@ -53,7 +53,7 @@ async def latest_change(request: Request) -> Response:
 
 
 def parse_window(parameters: Sequence[Parameter], version: ApiVersion) -> ListChangesRequest:
-    """Return which entries a query string asks for.
+    """Return the request for the entries that the parameters select.
 
     Raises:
         Refusal: 400.
@@ -100,7 +100,7 @@ def _timestamp(time: datetime | None) -> Timestamp | None:
 
 
 def _entry(request: Request, entry: ChangeEntry, partitioned: bool) -> bytes:
-    """Return one entry as JSON; the metadata in it is not parsed."""
+    """Return an entry as JSON, without parsing its metadata."""
     uids = entry.instance
     fields = orjson.dumps(
         {
@@ -123,7 +123,7 @@ def _entry(request: Request, entry: ChangeEntry, partitioned: bool) -> bytes:
 
 
 async def _is_partitioned(request: Request) -> bool:
-    """Say whether URLs need a partition; the feed's own have none, so only the core can tell."""
+    """Return whether URLs contain a partition. URLs of the feed have none, so the core is asked."""
     core: Core = request.app.state.core
     capabilities = await core.get_capabilities(call_metadata(request))
     return bool(capabilities.features.partitions)

@@ -1,4 +1,4 @@
-"""Delete studies, series and instances (spec/delete.md)."""
+"""Deletion of studies, series and instances (docs/api.md, Deleting)."""
 
 from dicomstore.v1.delete_service_pb2 import DeleteInstancesRequest, DeleteInstancesResponse
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from facade.serving.observe import call_metadata
 
 
 async def delete(request: Request) -> Response:
-    """DELETE a study, a series or an instance: 204, or 404 when there is nothing to delete."""
+    """DELETE a study, a series or an instance: 204, or 404 if it does not exist."""
     resource = resource_of(request)
     core: Core = request.app.state.core
     answer: DeleteInstancesResponse = await core.ask(

@@ -1,4 +1,4 @@
-"""Extended query tags: attributes that an administrator makes searchable (spec/extended-query-tags.md)."""
+"""Extended query tags: additional searchable attributes (docs/api.md, Extended query tags)."""
 
 from datetime import UTC
 from typing import Any
@@ -54,10 +54,10 @@ _QUERY_STATUS_NAMES = {value: name for name, value in _QUERY_STATUSES.items()}
 
 
 async def add(request: Request) -> Response:
-    """POST /extendedquerytags: add tags, all or none, and index what is stored."""
+    """POST /extendedquerytags: add query tags, all or none, and start to index stored instances."""
     body = await json_body(request)
     if not isinstance(body, list) or not body:
-        raise Refusal(400, "The field '$' in request body is invalid: It must be a list of tags that is not empty.")
+        raise Refusal(400, "The field '$' in request body is invalid: It must be a non-empty list of tags.")
     wanted = AddExtendedQueryTagsRequest(tags=[_new_tag(one, number) for number, one in enumerate(body)])
     core: Core = request.app.state.core
     try:
@@ -72,7 +72,7 @@ async def add(request: Request) -> Response:
 
 
 async def tags(request: Request) -> Response:
-    """GET /extendedquerytags: a page of tags, in the order they were added."""
+    """GET /extendedquerytags: a page of query tags, in the order in which they were added."""
     limit, offset = _window(request)
     core: Core = request.app.state.core
     answer: ListExtendedQueryTagsResponse = await core.ask(
@@ -92,7 +92,7 @@ async def tag(request: Request) -> Response:
 
 
 async def update(request: Request) -> Response:
-    """PATCH /extendedquerytags/{tag}: set whether searches may use it."""
+    """PATCH /extendedquerytags/{tag}: enable or disable a query tag for searches."""
     fields = fields_of(await json_body(request), _CHANGES, "$")
     written = fields.get("queryStatus", "")
     status = _QUERY_STATUSES.get(written.lower())
@@ -107,7 +107,7 @@ async def update(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
-    """DELETE /extendedquerytags/{tag}: with all that is indexed by it."""
+    """DELETE /extendedquerytags/{tag}: delete a query tag and its index entries."""
     core: Core = request.app.state.core
     wanted = DeleteExtendedQueryTagRequest(path=request.path_params["tag"])
     await core.ask(core.tags.DeleteExtendedQueryTag, wanted, call_metadata(request))
@@ -115,7 +115,7 @@ async def delete(request: Request) -> Response:
 
 
 async def errors(request: Request) -> Response:
-    """GET /extendedquerytags/{tag}/errors: a page of what could not be indexed, in the order it was found."""
+    """GET /extendedquerytags/{tag}/errors: a page of indexing errors, oldest first."""
     limit, offset = _window(request)
     core: Core = request.app.state.core
     answer: ListExtendedQueryTagErrorsResponse = await core.ask(

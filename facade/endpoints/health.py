@@ -1,4 +1,4 @@
-"""Is the service well? Asked by people, load balancers and supervisors (spec/endpoints.md section 6)."""
+"""The health check for load balancers and supervisors (docs/operations.md, Health)."""
 
 import asyncio
 import time
@@ -15,10 +15,10 @@ from facade.errors import CoreFailure
 from facade.serving.observe import call_metadata
 
 CACHE_SECONDS = 1.0
-"""For how long an answer is given again, so that probes do not reach the core each time."""
+"""Time for which a result is cached, so that not every probe calls the core."""
 
 _CHECK_SECONDS = 3.0
-"""Deadline of all questions to the core together. The core answers from memory, so this is long."""
+"""Deadline of all calls to the core together. The core answers from memory, so this is generous."""
 
 _COMPONENTS = {
     "core": "",
@@ -28,31 +28,31 @@ _COMPONENTS = {
     "operations": "operations",
     "changes": "changes",
 }
-"""What is shown → what the core's health service calls it."""
+"""Name in the response → service name in the core's health protocol."""
 
 _MINOR = frozenset({"writes", "operations", "changes"})
-"""Without these the service is degraded, and serves: all that is stored can be read."""
+"""Components whose failure leaves the service degraded: stored instances can still be read."""
 
 _FAULTS = {
-    "writes": "Nothing can be stored or deleted: look at the free space and the core's log.",
-    "changes": "The archive is read-only, because its index has lost transactions: look at the core's log.",
+    "writes": "Instances cannot be stored or deleted: see the free disk space and the core's log.",
+    "changes": "The archive is read-only because its index has lost transactions: see the core's log.",
 }
 
 
 @dataclass(slots=True)
 class HealthCache:
-    """The last look at the core: component → what is wrong with it, "" if nothing is."""
+    """The last result: component → description of its fault, or "" if it serves."""
 
     faults: dict[str, str] = field(default_factory=dict)
-    looked_at: float = float("-inf")
+    checked_at: float = float("-inf")
 
 
 async def health(request: Request) -> Response:
-    """GET /health/check: 200 when what is stored can be read, "Degraded" when nothing can be stored; else 503."""
+    """GET /health/check: 200 if stored instances can be read ("Degraded" if none can be stored), otherwise 503."""
     cache: HealthCache = request.app.state.health
-    if time.monotonic() - cache.looked_at > CACHE_SECONDS:
-        cache.faults = await _look(request)
-        cache.looked_at = time.monotonic()
+    if time.monotonic() - cache.checked_at > CACHE_SECONDS:
+        cache.faults = await _check(request)
+        cache.checked_at = time.monotonic()
     faulty = {name for name, fault in cache.faults.items() if fault}
     body = {
         "overallStatus": _status(faulty),
@@ -74,8 +74,8 @@ def _status(faulty: Set[str]) -> str:
     return "Unhealthy" if faulty - _MINOR else "Degraded"
 
 
-async def _look(request: Request) -> dict[str, str]:
-    """Ask for all components at once; nothing is known of the others when the core itself can't be asked."""
+async def _check(request: Request) -> dict[str, str]:
+    """Return the faults of all components; only that of the core if it cannot be reached."""
     core: Core = request.app.state.core
     metadata = call_metadata(request)
 
@@ -87,8 +87,8 @@ async def _look(request: Request) -> dict[str, str]:
     try:
         answers = await asyncio.gather(*map(ask, _COMPONENTS.values()))
     except CoreFailure:
-        return {"core": "Can't be reached."}
+        return {"core": "Cannot be reached."}
     return {
-        name: "" if answer.status == HealthCheckResponse.SERVING else _FAULTS.get(name, "Is there, but does not serve.")
+        name: "" if answer.status == HealthCheckResponse.SERVING else _FAULTS.get(name, "Does not serve.")
         for name, answer in zip(_COMPONENTS, answers, strict=True)
     }

@@ -1,4 +1,4 @@
-"""The pages at `/`, `/v1`, `/v2` and `/docs`: what this service is, and where to go on. For people, and as JSON."""
+"""The page at `/`, `/v1`, `/v2` and `/docs` that describes the service, as HTML and as JSON."""
 
 import base64
 import hashlib
@@ -48,18 +48,18 @@ _RESOURCES = (
     ("POST /v2/studies", "Store instances (STOW-RS)."),
     ("GET /v2/studies?PatientName=Doe*", "Search for studies, series and instances (QIDO-RS)."),
     ("GET /v2/studies/{study}", "Retrieve instances, metadata, frames and bulk data (WADO-RS)."),
-    ("GET /v2/studies/{study}/rendered", "Rendered images; also of a series, an instance and frames."),
-    ("GET /v2/changefeed", "What was stored and deleted, in order."),
+    ("GET /v2/studies/{study}/rendered", "Render images of a study, a series, an instance or frames."),
+    ("GET /v2/changefeed", "List stored and deleted instances in order."),
 )
 
 _DOCUMENTATION = (
-    "The manual is in the folder docs of the source: api.md has all resources, conformance.md the DICOM conformance "
-    "statement, operations.md and settings.md how to run the archive."
+    "The documentation is in the folder docs of the source: api.md describes all resources, conformance.md is the "
+    "DICOM conformance statement, operations.md and settings.md describe how to run the archive."
 )
 
 
 async def home(request: Request) -> Response:
-    """GET /: what this service is and where to go on, as a page or as JSON."""
+    """GET /: name, version and links of the service, as HTML or JSON."""
     links = _links(request)
     headers = {"Cache-Control": "no-cache", "Vary": "Accept", "X-Content-Type-Options": "nosniff"}
     if _prefers_json(parse_accept(", ".join(request.headers.getlist("accept")))):
@@ -85,15 +85,15 @@ def _links(request: Request) -> list[tuple[str, str, str, str]]:
             "apiDescription",
             f"{root}/v2/api.json",
             "API description",
-            "All resources as OpenAPI, for tools and code generators.",
+            "All resources in OpenAPI format, for tools and code generators.",
         ),
-        ("studies", f"{root}/v2/studies?limit=10", "Studies", "The ten that were stored last, as DICOM JSON."),
-        ("health", f"{root}/health/check", "Health", "Whether the archive and its storage work."),
+        ("studies", f"{root}/v2/studies?limit=10", "Studies", "The ten newest studies, as DICOM JSON."),
+        ("health", f"{root}/health/check", "Health", "The state of the archive and its storage."),
     ]
 
 
 def _viewer(root: str, settings: Settings) -> list[tuple[str, str, str, str]]:
-    return [("viewer", f"{root}/", "Viewer", "Look at studies in this browser.")] if settings.viewer else []
+    return [("viewer", f"{root}/", "Viewer", "View studies in this browser.")] if settings.viewer else []
 
 
 def _page(links: list[tuple[str, str, str, str]]) -> bytes:
@@ -106,14 +106,14 @@ def _page(links: list[tuple[str, str, str, str]]) -> bytes:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_STYLE}</style></head><body><main>"
         f"<h1>dicomstore <small>{html.escape(_version())}</small></h1>"
-        "<p>An archive for medical images. It speaks DICOMweb below <code>/v2</code> and <code>/v1</code>.</p>"
+        "<p>An archive for medical images. DICOMweb is served below <code>/v2</code> and <code>/v1</code>.</p>"
         f"<h2>Links</h2><ul>{items}</ul><h2>DICOMweb</h2><ul>{resources}</ul>"
         f"<h2>Documentation</h2><p>{_DOCUMENTATION}</p></main></body></html>"
     ).encode()
 
 
 def _prefers_json(wishes: list[MediaRange]) -> bool:
-    """Say whether JSON is named and nothing that allows a page comes before it."""
+    """Return whether the client names JSON and ranks it above HTML."""
     return next((wish.name in _JSON_NAMES for wish in wishes if wish.name in (*_JSON_NAMES, *_HTML_NAMES)), False)
 
 

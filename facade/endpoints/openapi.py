@@ -1,4 +1,4 @@
-"""The service described for machines: OpenAPI 3.0, made from the routes themselves, so that it can't be wrong."""
+"""The OpenAPI 3.0 description of the service, generated from the routes so that it is always up to date."""
 
 import inspect
 import re
@@ -17,7 +17,7 @@ async def as_json(request: Request) -> Response:
 
 
 async def as_yaml(request: Request) -> Response:
-    """GET /api.yaml: this description as YAML, of which JSON is a part."""
+    """GET /api.yaml: this description as YAML; JSON is a subset of YAML."""
     return Response(_document(request), 200, {"Content-Type": "application/yaml; charset=utf-8"})
 
 
@@ -25,7 +25,7 @@ def _document(request: Request) -> bytes:
     version: str = request.path_params["version"].name
     paths: dict[str, Any] = {}
     for route in request.app.routes:
-        if not hasattr(route, "row"):  # the viewer, which is no part of the API
+        if not hasattr(route, "row"):  # the viewer is not part of the API
             continue
         path = _PARAMETER.sub(r"{\1}", route.path).replace("/{version}", f"/{version}")
         names = _PARAMETER.findall(path)
@@ -45,10 +45,10 @@ _STRING = {"type": "string"}
 
 
 def _operation(endpoint: Any) -> dict[str, Any]:
-    room = endpoint.__module__.rpartition(".")[2]
+    module = endpoint.__module__.rpartition(".")[2]
     summary = inspect.getdoc(endpoint) or ""
     return {
-        "tags": [room],
+        "tags": [module],
         "summary": summary.partition("\n")[0],
-        "responses": {"default": {"description": "The status says what happened; errors are plain text."}},
+        "responses": {"default": {"description": "See the status; errors are plain text."}},
     }

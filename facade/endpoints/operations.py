@@ -1,4 +1,4 @@
-"""Operations: long work that was started by another request (spec/operations.md)."""
+"""Operations: long-running work started by another request (docs/api.md, Operations)."""
 
 from datetime import UTC
 from typing import Any
@@ -26,7 +26,7 @@ _UNFINISHED = {OperationState.OPERATION_STATE_NOT_STARTED, OperationState.OPERAT
 
 
 async def operation(request: Request) -> Response:
-    """GET /operations/{id}: 202 while it goes on, 200 when it is finished."""
+    """GET /operations/{id}: 202 while the operation runs, 200 when it is finished."""
     core: Core = request.app.state.core
     wanted = GetOperationRequest(id=request.path_params["operation"].replace("-", ""))
     answer: GetOperationResponse = await core.ask(core.operations.GetOperation, wanted, call_metadata(request))
@@ -38,13 +38,13 @@ async def operation(request: Request) -> Response:
 
 
 def started(request: Request, operation_id: str) -> Response:
-    """Return the answer to a request that has started an operation."""
+    """Return the response to a request that has started an operation."""
     url = operation_url(request, operation_id)
     return Response(orjson.dumps(reference(request, operation_id)), 202, {"Content-Type": JSON, "Location": url})
 
 
 def reference(request: Request, operation_id: str) -> dict[str, str]:
-    """Return what stands for an operation in other answers."""
+    """Return the reference to an operation in other responses."""
     return {"id": operation_id, "href": operation_url(request, operation_id)}
 
 
@@ -54,7 +54,7 @@ def operation_url(request: Request, operation_id: str) -> str:
 
 
 def running_already(request: Request, operation_id: str) -> Refusal:
-    """Return the answer to who would start an operation while another of its kind is not finished."""
+    """Return the refusal to start an operation while another one of its kind is unfinished."""
     text = f"There is already an active operation of this kind with ID '{operation_id}'."
     return Refusal(409, text, {"Location": operation_url(request, operation_id)})
 

@@ -1,4 +1,4 @@
-"""The list of data partitions (spec/partitions.md)."""
+"""The list of data partitions (docs/api.md, Partitions)."""
 
 from datetime import UTC
 

@@ -1,7 +1,7 @@
-"""QIDO-RS: search for studies, series and instances (PS3.18 section 10.6, spec/search.md).
+"""QIDO-RS: search for studies, series and instances (PS3.18 section 10.6).
 
-The core knows the attributes and how they match; this room splits the query string. What can't be understood is
-ignored and reported in a Warning header, unless the client prefers to have it refused (`Prefer: handling=strict`).
+The core knows the attributes and matching rules; this module parses the query string. Unknown parameters are ignored
+and reported in a Warning header, or refused with `Prefer: handling=strict`.
 """
 
 from collections.abc import AsyncGenerator
@@ -27,12 +27,12 @@ from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, ApiVersion
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One of the six resources to search.
+    """One of the six search resources.
 
-    level: what a match is.
-    returned: the levels whose default attributes a match has.
-    default_limit: of who says nothing and is not strict. Who lists what is in a study or series wants all of it, and
-        a viewer that gets a part shows a part; clients are known that ask without a limit and never again.
+    level: level of the matches.
+    returned: the levels of the default attributes in a match.
+    default_limit: limit for clients that give none and are not strict. Below a study or series it is the maximum,
+        because viewers list its contents without a limit and do not request further pages.
     """
 
     level: QueryLevel
@@ -133,7 +133,7 @@ async def _search(request: Request, scope: Scope) -> Response:
 async def _pages(
     request: Request, question: SearchRequest, answer: SearchResponse, query: Search
 ) -> AsyncGenerator[list[bytes], None]:
-    """Yield the matches of one page after the other, up to the limit; only one page is held at a time."""
+    """Yield the matches page by page, up to the limit; only one page is in memory."""
     core: Core = request.app.state.core
     urls = urls_of(request)
     left = query.limit
@@ -149,7 +149,7 @@ async def _pages(
 
 
 def returned_attributes(query: Search, scope: Scope, version: ApiVersion) -> list[str]:
-    """Return what matches shall have: the defaults of the version, or all there are besides, and what is asked for."""
+    """Return the attributes of matches: the defaults of the version, or all attributes, and the include fields."""
     sources = (version.returned_attributes, ALL_ATTRIBUTES) if query.include_all else (version.returned_attributes,)
     names = [name for source in sources for level in scope.returned for name in source[level]]
     return list(dict.fromkeys([*names, *query.include]))

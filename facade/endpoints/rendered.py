@@ -1,7 +1,7 @@
-"""WADO-RS: rendered resources and thumbnails (PS3.18 sections 10.4.1.1.3 and 10.4.1.1.4, spec/retrieve.md section 7).
+"""WADO-RS: rendered resources and thumbnails (PS3.18 sections 10.4.1.1.3 and 10.4.1.1.4).
 
-A rendering of one instance or frame is a body of its own, of several they are parts. A body of its own has an entity
-tag, which changes with the instance and with what is asked for; documents and films may be had in parts.
+The rendering of one instance or frame is the body; several renderings are parts. A single body has an entity tag, which
+depends on the version of the instance and the rendering parameters. Documents and videos support byte ranges.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -34,7 +34,7 @@ from facade.response.validators import cache_control, cached, known_tags
 from facade.serving.observe import call_metadata
 
 _HEAD_ONLY = ByteRange(offset_bytes=0, length_bytes=1)
-"""The core can't be asked for a head alone; of documents and films this is next to nothing."""
+"""A range of one byte, to get only the head of a document or video."""
 
 _MAX_VERSION_DIGITS = 18
 _NOSNIFF = {"X-Content-Type-Options": "nosniff"}
@@ -51,7 +51,7 @@ _SUFFIXES: Mapping[str, str] = {
 }
 
 _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; sandbox"
-"""For what a browser might run: it comes from whoever stored it. A PDF is not shown by browsers under this."""
+"""Policy for active content, which is untrusted. Not for PDF: browsers do not show it under this policy."""
 
 _WITHOUT_SANDBOX = (*STILL, *MOVING, "application/pdf", "video/mpeg", "video/mp4")
 
@@ -62,12 +62,12 @@ async def rendered(request: Request) -> Response:
 
 
 async def rendered_frames(request: Request) -> Response:
-    """GET …/frames/{list}/rendered: pictures in the order asked for."""
+    """GET …/frames/{list}/rendered: rendered frames in the requested order."""
     return await _answer(request, parse_frames(request.path_params["frames"]))
 
 
 async def thumbnail(request: Request) -> Response:
-    """GET …/thumbnail of a study, a series, an instance or a frame: one small picture, or an icon."""
+    """GET …/thumbnail of a study, a series, an instance or a frame: a thumbnail or an icon."""
     resource = resource_of(request)
     wanted = rendered_request(request)
     wanted.resource.CopyFrom(resource)
@@ -127,7 +127,7 @@ async def alone(request: Request, wanted: RetrieveRenderedRequest, wishes: list[
 
 
 async def _unchanged(request: Request, wanted: RetrieveRenderedRequest, form: str) -> Response | None:
-    """Return 304 if the client has this very rendering of an instance; that is found out without making it."""
+    """Return 304 if the client has the current rendering of an instance; this does not render it."""
     named = [tag for tag in known_tags(request.headers.getlist("if-none-match")) if tag.endswith(f"-{form}")]
     version = named[0].removesuffix(f"-{form}") if named else ""
     if not wanted.resource.sop_instance_uid or not version.isdecimal() or len(version) > _MAX_VERSION_DIGITS:
@@ -149,12 +149,12 @@ def _labelled(head: RenderedHead) -> str:
 
 
 def _guard(head: RenderedHead) -> dict[str, str]:
-    """Return the headers that keep browsers from running what somebody stored."""
+    """Return the headers that keep browsers from executing stored content."""
     return _NOSNIFF if head.media_type in _WITHOUT_SANDBOX else _NOSNIFF | {"Content-Security-Policy": _SANDBOX}
 
 
 def _disposition(head: RenderedHead) -> dict[str, str]:
-    """Return how a document or film is to be shown, and what a file of it is to be called."""
+    """Return the Content-Disposition of a document or video, with a file name."""
     suffix = _SUFFIXES.get(head.media_type)
     return {"Content-Disposition": f'inline; filename="{head.id.sop_instance_uid}.{suffix}"'} if suffix else {}
 
@@ -164,7 +164,7 @@ def _disposition(head: RenderedHead) -> dict[str, str]:
 
 
 async def _in_parts(request: Request, wanted: RetrieveRenderedRequest, wishes: list[MediaRange]) -> Response:
-    """Answer with a part for each rendering. One image alone is a body of its own for a client that names its type."""
+    """Respond with a part for each rendering; a single image is the body if the client names its media type."""
     opened = await _open(request, wanted, None)
     if wanted.frames or not _names_single_part(wishes, opened.head.media_type):
         return await _sent(request, opened, _parts(request), 200)
@@ -178,7 +178,7 @@ async def _in_parts(request: Request, wanted: RetrieveRenderedRequest, wishes: l
 
 
 def _names_single_part(wishes: list[MediaRange], media_type: str) -> bool:
-    """Say whether the first entry that allows an image of a media type names it without multipart/related."""
+    """Return whether the first media range that covers an image type names it without multipart/related."""
     if media_type not in (*STILL, *MOVING):
         return False
     first = next((wish for wish in wishes if wish.is_multipart or covers(wish, media_type)), None)
@@ -223,7 +223,7 @@ def _parts(request: Request) -> Parts:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """An answer of the core that has begun."""
+    """A response of the core whose first message has arrived."""
 
     request: Request
     wanted: RetrieveRenderedRequest
@@ -237,12 +237,12 @@ class _Opened:
 
     @property
     def has_parts(self) -> bool:
-        """Say whether it is a document or film, of which the core sends ranges."""
+        """Whether it is a document or video, for which the core supports byte ranges."""
         head = self.head
         return head.HasField("range") or head.media_type not in (*STILL, *MOVING, "text/html")
 
     async def again(self, part: ByteRange | None) -> "_Opened":
-        """Ask once more, for another part or for the whole."""
+        """Repeat the call for another range, or for the whole."""
         await self.batches.aclose()
         return await _open(self.request, self.wanted, part)
 
@@ -265,7 +265,7 @@ async def _open(request: Request, wanted: RetrieveRenderedRequest, part: ByteRan
 async def _sent(
     request: Request, opened: _Opened, envelope: Envelope, status: int, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Answer with what was opened; what is there as a whole already need not be streamed."""
+    """Return the response for an opened call; a single object that is complete already is not streamed."""
     said = dict(headers or {"Cache-Control": cache_control(request), "Vary": "Accept", **_NOSNIFF})
     if opened.objects.omission.count:
         said |= partial_headers(opened.objects.omission, "frame" if opened.wanted.frames else "instance")

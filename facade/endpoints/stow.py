@@ -1,10 +1,10 @@
-"""STOW-RS: store instances (PS3.18 section 10.5, spec/store.md).
+"""STOW-RS: storing of instances (PS3.18 section 10.5).
 
-The body is passed on while it arrives, in messages of a bounded size; small instances share a message. Nothing of an
-instance is kept beyond that, and the core's pace is the client's pace. Of each instance its outcome is kept until the
-answer: 1 KiB, and 5 KiB while the answer is made. So a request may have `MOST_PARTS`.
+The body is streamed to the core in messages of bounded size; small instances share a message. No instance is buffered,
+and flow control of the core slows down the client. The outcome of each instance is kept until the response: 1 KiB, and
+5 KiB while the response is built; `MOST_PARTS` limits their number.
 
-Instances stand for themselves: what is stored stays stored, whatever becomes of its neighbours or of the connection.
+Instances are independent: an instance remains stored whatever happens to others or to the connection.
 """
 
 import asyncio
@@ -35,22 +35,20 @@ from facade.timeouts import Patience
 from facade.versions import ApiVersion
 
 MOST_PARTS = 10_000
-"""Most instances of one request. The answer to one that has more is 413, and says what was stored of the first ones."""
+"""Maximum number of instances in a request. With more, the response is 413 and has the outcomes of the first ones."""
 
 _INSTANCE = "application/dicom"
 
 _Piece = dict[str, Any]
-"""Fields of an InstancePiece: bytes are copied whenever a message is put into another, so there is only one."""
+"""Fields of an InstancePiece. A dict, because adding a message to another copies its bytes."""
 
-_TOO_MANY_PARTS = (
-    f"Only the first {MOST_PARTS} instances were taken; this answer is about them. Send the others in another request."
-)
+_TOO_MANY_PARTS = f"Only the first {MOST_PARTS} instances were processed. Send the others in another request."
 _SEVERAL_VALUES = "One or more indexed Dicom tag(s) have multiple values, only first value is indexed."
 
 
 @dataclass(slots=True)
 class _Parts:
-    """What is known of the parts of a body besides their pieces."""
+    """State of the parsed body besides its pieces."""
 
     too_many: bool = False
 
@@ -75,7 +73,7 @@ async def store(request: Request) -> Response:
         with uploads:
             outcomes = await _exchange(request, header, _pieces(request, parts))
     except ClientDisconnect:
-        raise Refusal(400, "The client went away.") from None
+        raise Refusal(400, "The client closed the connection.") from None
     except MalformedMultipart as error:
         raise Refusal(400, str(error)) from error
     if not outcomes:
@@ -88,7 +86,7 @@ async def store(request: Request) -> Response:
         body, media_type = native_xml(store_response(*about)), DICOM_XML
     else:
         body, media_type = store_response_json(*about), DICOM_JSON
-    # No charset: a widely used client takes "application/dicom+json; charset=utf-8" for an empty answer.
+    # No charset: a widely used client treats "application/dicom+json; charset=utf-8" as an empty response.
     response = Response(body, status, {"Content-Type": media_type})
     warnings = [_TOO_MANY_PARTS] if parts.too_many else []
     if any(outcome.stored.indexed_first_value_only for outcome in outcomes):
@@ -100,9 +98,9 @@ async def store(request: Request) -> Response:
 
 
 def status_of(outcomes: list[StoreOutcome], version: ApiVersion) -> int:
-    """Return the status for outcomes, of which there is at least one (spec/store.md section 11).
+    """Return the status of a response with at least one outcome (PS3.18 Table 10.5.3-1; docs/api.md, Storing).
 
-    When nothing could be stored for one reason that is not the instances' fault, the status says which.
+    If all instances failed for one reason that is not a fault of the instances, the status is that of the reason.
     """
     failures = [outcome.failed for outcome in outcomes if outcome.HasField("failed")]
     if not failures:
@@ -133,7 +131,7 @@ def _pieces(request: Request, parts: _Parts) -> AsyncGenerator[_Piece, None]:
 
     Raises:
         Refusal: 415, the body is neither one instance nor a multipart of instances; 400, it has a `start` parameter.
-        MalformedMultipart: the boundary can't be used.
+        MalformedMultipart: the boundary is invalid.
     """
     media_type = parse_media_type(request.headers.get("content-type", ""))
     if request.headers.get("content-encoding", "identity").lower() != "identity":
@@ -192,11 +190,11 @@ def _check_part(headers: dict[str, str], root_type: str) -> None:
 
 
 async def _body(request: Request) -> AsyncGenerator[bytes, None]:
-    """Yield the body in runs that fit into a message.
+    """Yield the body in chunks that fit into a message.
 
     Raises:
-        ClientDisconnect: the client went away before the end.
-        Refusal: 408, it sent nothing for too long.
+        ClientDisconnect: the client closed the connection before the end.
+        Refusal: 408, idle timeout.
     """
     core: Core = request.app.state.core
     uploads: Uploads = request.app.state.uploads
@@ -212,19 +210,19 @@ async def _body(request: Request) -> AsyncGenerator[bytes, None]:
             for start in range(0, len(chunk), most):
                 yield chunk if len(chunk) <= most else chunk[start : start + most]
     except TimeoutError:
-        raise Refusal(408, "The request body stopped arriving.") from None
+        raise Refusal(408, "Timeout while waiting for the request body.") from None
     finally:
         patience.close()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The conversation with the core
+# The call to the core
 
 
 async def _exchange(request: Request, header: StoreHeader, pieces: AsyncGenerator[_Piece, None]) -> list[StoreOutcome]:
     """Send all pieces and return the outcomes in the order of the items.
 
-    However this ends, the call is over: an instance that did not arrive whole leaves nothing behind.
+    The call is always ended before this returns or raises; the core discards incomplete instances.
 
     Raises:
         CoreFailure: the call failed as a whole.
@@ -247,7 +245,7 @@ async def _exchange(request: Request, header: StoreHeader, pieces: AsyncGenerato
         await _finish(core, reader, outcomes)
     finally:
         patience.close()
-        call.cancel()  # does nothing to a call that has ended
+        call.cancel()  # no effect on a call that has ended
         await asyncio.gather(reader, return_exceptions=True)
     return [outcomes.get(item) or _unanswered(item) for item in range(1, items + 1)]
 
@@ -255,7 +253,7 @@ async def _exchange(request: Request, header: StoreHeader, pieces: AsyncGenerato
 async def _messages(
     header: StoreHeader, pieces: AsyncIterator[_Piece], uploads: Uploads
 ) -> AsyncIterator[StoreInstancesRequest]:
-    """Gather pieces into messages; the first has the header."""
+    """Yield messages of several pieces; the first one has the header."""
     message, size = StoreInstancesRequest(header=header), 0
     async for piece in pieces:
         length = len(piece.get("data", b""))
@@ -268,14 +266,14 @@ async def _messages(
 
 
 async def _write(patience: Patience, call: Any, message: StoreInstancesRequest) -> bool:
-    """Send a message as soon as the core takes it; return whether the call goes on."""
+    """Send a message, subject to flow control; returns false if the call has ended."""
     try:
         with patience:
             await call.write(message)
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-        return False  # the call has ended; whoever reads it learns why
+        return False  # the call has ended; the reader gets the reason
     except TimeoutError:
-        raise CoreFailure("", "DEADLINE_EXCEEDED", "the core takes no more data") from None
+        raise CoreFailure("", "DEADLINE_EXCEEDED", "the core accepts no more data") from None
     return True
 
 
@@ -290,7 +288,7 @@ async def _read_outcomes(call: Any, status: CallStatus, outcomes: dict[int, Stor
 
 
 async def _finish(core: Core, reader: "asyncio.Task[None]", outcomes: dict[int, StoreOutcome]) -> None:
-    """Wait for the remaining outcomes as long as they keep coming."""
+    """Wait for the remaining outcomes; raises if none arrives within the idle timeout."""
     known = -1
     while not reader.done():
         if known == len(outcomes):
@@ -301,5 +299,5 @@ async def _finish(core: Core, reader: "asyncio.Task[None]", outcomes: dict[int, 
 
 
 def _unanswered(item: int) -> StoreOutcome:
-    """Return the outcome of an item that the core left without one."""
+    """Return the outcome of an item for which the core sent none."""
     return StoreOutcome(item=item, failed=ItemError(reason=ErrorReason.ERROR_REASON_INTERNAL, dicom_failure_reason=272))

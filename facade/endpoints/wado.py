@@ -1,4 +1,4 @@
-"""WADO-RS: retrieve studies, series, instances and frames (PS3.18 section 10.4, spec/retrieve.md)."""
+"""WADO-RS: retrieval of studies, series, instances and frames (PS3.18 section 10.4)."""
 
 import re
 from collections.abc import AsyncGenerator
@@ -91,7 +91,7 @@ def parse_frames(text: str) -> list[int]:
 def _offers(request: Request, kind: Resource) -> list[Offer]:
     if offers := negotiate(kind, wishes_of(request)):
         return offers
-    raise Refusal(406, f"Nothing in the Accept header can be returned. {_SERVED[kind]}")
+    raise Refusal(406, f"None of the media types in the Accept header is available. {_SERVED[kind]}")
 
 
 _SERVED = {

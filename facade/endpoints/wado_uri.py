@@ -1,8 +1,8 @@
-"""WADO-URI: one object by the query of a URL (PS3.18 chapter 9), `GET {base}/wado?requestType=WADO&studyUID=…`.
+"""WADO-URI: one object selected by query parameters (PS3.18 chapter 9), `GET {base}/wado?requestType=WADO&studyUID=…`.
 
-A second door to what `wado` and `rendered` answer; it has no rules of its own beyond names. The media type is taken
-from `contentType` only: whoever made the link meant that one, and a browser that follows it accepts anything. Names of
-parameters are read in any case, unknown ones are ignored, or refused if the client prefers strict handling.
+It maps its parameters to the requests of `wado` and `rendered`. Only `contentType` determines the media type; `Accept`
+is ignored, because a browser that follows a link accepts anything. Names of parameters match in any case; unknown ones
+are ignored, or refused with `Prefer: handling=strict`.
 """
 
 import json
@@ -40,14 +40,14 @@ _KNOWN = frozenset(
 _MOST_FRAMES = 2**31 - 1
 _LONGEST_SIDE = 32767
 
-_PICTURES = ("image/", "video/", "text/", "model/", "application/pdf", ANY)
+_RENDERED = ("image/", "video/", "text/", "model/", "application/pdf", ANY)
 
 
 async def retrieve(request: Request) -> Response:
-    """GET /wado: an instance as `application/dicom`, or what a person looks at.
+    """GET /wado: an instance as `application/dicom`, or rendered.
 
     Raises:
-        Refusal: 400, a parameter is missing or can't be understood; 406, it is one that is not offered.
+        Refusal: 400, a parameter is missing or malformed; 406, it is not supported.
     """
     require_utf8(request)
     parameters = parameters_of(request)
@@ -57,11 +57,11 @@ async def retrieve(request: Request) -> Response:
     if request_type.upper() != "WADO":
         raise invalid("requestType", f"The value {shown(request_type)} is not WADO.")
     resource = _resource(request, parameters)
-    _refuse_what_is_not_offered(parameters)
+    _refuse_unsupported(parameters)
     wishes = [wish for wish in parse_accept(first(parameters, "contentType") or ANY) if not wish.is_multipart]
     if wishes and wishes[0].name == DICOM:
         return await _instance(request, resource, parameters)
-    names = [wish.name for wish in wishes if wish.name.startswith(_PICTURES)]
+    names = [wish.name for wish in wishes if wish.name.startswith(_RENDERED)]
     if not names:
         raise Refusal(406, "Possible for contentType are application/dicom and the media types of rendered resources.")
     wanted = await _rendering(request, resource, parameters)
@@ -83,14 +83,14 @@ def _resource(request: Request, parameters: Sequence[Parameter]) -> Address:
     )
 
 
-def _refuse_what_is_not_offered(parameters: Sequence[Parameter]) -> None:
-    """Refuse what would be wrong to ignore: a client that asks for a de-identified object must not get another."""
+def _refuse_unsupported(parameters: Sequence[Parameter]) -> None:
+    """Refuse parameters that must not be ignored: a request for a de-identified object must not return the original."""
     if (anonymize := first(parameters, "anonymize")) is not None:
         if anonymize.lower() != "yes":
             raise invalid("anonymize", f"The value {shown(anonymize)} is not yes.")
-        raise Refusal(406, "De-identified objects are not offered (anonymize=yes).")
+        raise Refusal(406, "De-identification is not supported (anonymize=yes).")
     if first(parameters, "presentationUID") is not None:
-        raise Refusal(406, "Rendering with a presentation state is not offered (presentationUID).")
+        raise Refusal(406, "Rendering with a presentation state is not supported (presentationUID).")
 
 
 async def _instance(request: Request, resource: Address, parameters: Sequence[Parameter]) -> Response:
@@ -138,7 +138,7 @@ def _parse_region(text: str) -> tuple[float, float, float, float]:
 async def _show_only(
     request: Request, wanted: RetrieveRenderedRequest, region: tuple[float, float, float, float]
 ) -> None:
-    """Put a region into the viewport, which counts in pixels of the image; so how many there are is looked up."""
+    """Set the source region of the viewport. It is in pixels, so Rows and Columns are retrieved first."""
     core: Core = request.app.state.core
     question = RetrieveMetadataRequest(resource=wanted.resource, include_fields=["Rows", "Columns"])
     stream = core.messages(core.retrieve.RetrieveMetadata(question, metadata=call_metadata(request)))

@@ -1,11 +1,11 @@
-"""What a client wants: `Accept` headers and `accept` parameters, and what of it can be had.
+"""Content negotiation (PS3.18 section 8.7): `Accept` headers and `accept` parameters.
 
-Reading is lenient, because clients are not: parameter values quoted or not (a bare `type=application/dicom` is not
-legal RFC 2045), any order, any case, spaces or none, repeated parameters (the first counts), entries that make no
-sense next to entries that do. One acceptable entry of a list is enough.
+Parsing is lenient, because clients do not follow the syntax strictly. It accepts parameter values with or without
+quotes (an unquoted `type=application/dicom` is not legal in RFC 2045), any order and case, spaces, repeated parameters
+(the first one counts), and malformed entries next to valid ones. One acceptable entry of a list is enough.
 
-Negotiation (PS3.18 section 8.7) turns the wishes into an ordered list of offers: a transfer syntax that the core may
-send, and how bytes in it are presented. What can be offered is the table `CATALOGUE`, and nothing else.
+`negotiate` turns the client's media ranges into an ordered list of offers: a transfer syntax that the core may send,
+and its media type and envelope. All offers come from the table `CATALOGUE`.
 """
 
 import re
@@ -18,7 +18,7 @@ from typing import Any
 from facade.request.catalogue import CATALOGUE, DICOM_JSON, DICOM_XML, Product, Resource, Shape, media_type_of
 
 STORED = "*"
-"""In place of a transfer syntax: whichever the object is stored in."""
+"""In place of a transfer syntax UID: the transfer syntax in which the object is stored."""
 
 _PARTS = re.compile(r'(?:[^,;"]|"(?:[^"\\]|\\.)*"?)+|[,;]')
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -26,7 +26,7 @@ _CODING = re.compile(r"(?:^|,)\s*([^\s;,]+)\s*(?:;\s*q\s*=\s*(0(?:\.\d*)?|1(?:\.
 
 
 _REMEMBERED = 256
-"""Different headers of which what they mean is remembered; few programs send more than a handful."""
+"""Size of the caches of parsed headers and negotiations; clients send few different headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ class MediaRange:
 
     @property
     def is_multipart(self) -> bool:
-        """Say whether it asks for multipart/related."""
+        """Whether it names multipart/related."""
         return self.name in ("multipart/related", "multipart/*")
 
 
 def parse_accept(text: str) -> list[MediaRange]:
-    """Return the entries of an Accept header, best first; equals keep their order.
+    """Return the entries of an Accept header, best first; entries of equal quality keep their order.
 
-    Entries that are malformed, or whose quality is not within 0 to 1, are left out; so are those with quality 0.
+    Malformed entries, and entries with a quality of 0 or outside 0 to 1, are omitted.
     """
     return list(_accepted(text))
 
@@ -97,20 +97,20 @@ def _unquoted(value: str) -> str:
 ANY = "*/*"
 
 _WILDCARD_IS_SINGLE = frozenset(Resource) - {Resource.STUDY, Resource.INSTANCE, Resource.FRAMES}
-"""Resources whose answer to `*/*` has no envelope."""
+"""Resources for which the response to `*/*` has no envelope."""
 
-# How much less than what is asked for its substitutes are worth. Qualities have three decimals (RFC 9110 section
-# 12.4.2), so none of these comes behind what the client itself likes less.
+# Reduction of the quality of substitutes. Qualities have three decimals (RFC 9110 section 12.4.2), so a substitute
+# still ranks above every entry to which the client gives a lower quality.
 _SUBSTITUTE, _WILDCARD, _LEAST = 0.0001, 0.0002, 0.00001
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One way to answer: bytes in `transfer_syntax` (or as stored), labelled `media_type`, in an envelope or not.
+    """A possible response: bytes in `transfer_syntax` (or as stored), of `media_type`, with or without envelope.
 
-    media_type: "*/*" is whichever belongs to the transfer syntax.
-    quality: offers of equal quality are equally welcome.
-    only: the transfer syntaxes that may be sent as stored; empty is any.
+    media_type: "*/*" means the media type of the transfer syntax.
+    quality: preference; offers of equal quality are equivalent to the client.
+    only: the transfer syntaxes that may be sent as stored; empty means any.
     """
 
     transfer_syntax: str
@@ -120,21 +120,21 @@ class Offer:
     only: tuple[str, ...] = ()
 
     def covers(self, transfer_syntax: str) -> bool:
-        """Say whether bytes in this transfer syntax are what is offered."""
+        """Return whether bytes in this transfer syntax match the offer."""
         if self.transfer_syntax != STORED:
             return self.transfer_syntax == transfer_syntax
         return not self.only or transfer_syntax in self.only
 
     def label(self, transfer_syntax: str) -> str:
-        """Return the media type that bytes in this transfer syntax get."""
+        """Return the media type of bytes in this transfer syntax."""
         return media_type_of(transfer_syntax) if self.media_type == ANY else self.media_type
 
 
 def negotiate(resource: Resource, wishes: Iterable[MediaRange]) -> list[Offer]:
-    """Return what may be sent, best first; empty means 406.
+    """Return the acceptable offers, best first; empty means 406.
 
-    Of equal quality one that names the stored form comes first. What is sent in place of something that can't be had,
-    and what only a wildcard allows, is worth a little less than what is named.
+    Among offers of equal quality, the stored form comes first. Substitutes for an unavailable form, and forms that only
+    a wildcard allows, get a slightly lower quality than forms that the client names.
     """
     return list(_negotiated(resource, tuple(wishes)))
 
@@ -157,7 +157,7 @@ def _offers(resource: Resource, wish: MediaRange) -> list[Offer]:
         return _of_any(resource, wish)
     if name == "application/*":
         name = products[0].media_type
-    # In `type` too "image/" is any image.
+    # "image/" means any image, also in `type`.
     kind = name.removesuffix("*") if name.endswith(("/*", "/")) else None
     return [
         offer
@@ -169,9 +169,10 @@ def _offers(resource: Resource, wish: MediaRange) -> list[Offer]:
 
 
 def _of_any(resource: Resource, wish: MediaRange) -> list[Offer]:
-    """Return what is meant by any type: what comes first in the catalogue, as stored unless it is said otherwise.
+    """Return the offer for `*/*`: the first product of the catalogue, as stored unless a transfer syntax is given.
 
-    Parts of any type are labelled by what they are; without a type, as the service we follow does it.
+    Frames as parts of any type get the media type of their transfer syntax; without `type` they get the first product,
+    as in Azure's service.
     """
     name = CATALOGUE[resource][0].media_type
     if wish.is_multipart and resource is Resource.FRAMES:
@@ -203,14 +204,14 @@ def _less(wish: MediaRange, by: float) -> float:
 
 
 def offer_for(offers: Sequence[Offer], transfer_syntax: str) -> Offer | None:
-    """Return the best offer that covers what the core sends in `transfer_syntax`; None if none does."""
+    """Return the best offer that matches data in `transfer_syntax`; None if none does."""
     return next((offer for offer in offers if offer.covers(transfer_syntax)), None)
 
 
 def acceptable(offers: Sequence[Offer]) -> dict[str, Any]:
-    """Return the fields by which the core is told of offers: transfer syntaxes, best first, and a quality for each.
+    """Return the request fields for offers: transfer syntaxes, best first, and the quality of each.
 
-    What has the same quality is equally good, and the core takes what needs no re-encoding.
+    Among transfer syntaxes of equal quality the core prefers one that needs no transcoding.
     """
     qualities: dict[str, float] = {}
     for offer in offers:
@@ -224,12 +225,12 @@ def acceptable(offers: Sequence[Offer]) -> dict[str, Any]:
 
 
 def accepts_json(wishes: Iterable[MediaRange]) -> bool:
-    """Say whether an answer in DICOM JSON is welcome."""
+    """Return whether the client accepts DICOM JSON."""
     return any(wish.name in (DICOM_JSON, "application/json", "application/*", "*/*") for wish in wishes)
 
 
 def prefers_xml(wishes: Iterable[MediaRange]) -> bool:
-    """Say whether Native DICOM XML is welcome and nothing that allows JSON comes before it."""
+    """Return whether the client accepts Native DICOM XML and ranks it above JSON."""
     for wish in wishes:
         if wish.name in (DICOM_XML, "application/xml", "text/xml"):
             return True
@@ -239,14 +240,14 @@ def prefers_xml(wishes: Iterable[MediaRange]) -> bool:
 
 
 def prefers_gzip(headers: Iterable[str]) -> bool:
-    """Say whether Accept-Encoding ranks gzip above no coding. Saying nothing does not."""
+    """Return whether Accept-Encoding ranks gzip at least as high as no coding; false without the header."""
     return preferred_coding(headers, ("gzip",)) != ""
 
 
 def preferred_coding(headers: Iterable[str], codings: Sequence[str]) -> str:
-    """Return which of `codings` Accept-Encoding ranks highest; empty is none (RFC 9110 section 12.5.3).
+    """Return the content coding of `codings` that Accept-Encoding ranks highest; "" means no coding (RFC 9110, 12.5.3).
 
-    One that is ranked as high as no coding comes before it; of those ranked equally the first. Saying nothing is none.
+    A coding is preferred to no coding of equal rank; among codings of equal rank the first one wins.
     """
     qualities: dict[str, float] = {}
     for name, quality in _CODING.findall(",".join(headers).lower()):

@@ -1,4 +1,4 @@
-"""Resources as URLs name them: from the path of a request to an address of the contract, and back to absolute URLs."""
+"""Mapping between URLs and addresses of the contract: paths of requests, and absolute URLs in responses."""
 
 import ipaddress
 import re
@@ -21,17 +21,17 @@ _FORWARDED_PAIR = re.compile(r'\s*(\w+)=(?:"([^"]*)"|([^;,"\s]*))\s*(?:;|$)')
 
 _PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
-_TELLING = {name.encode() for name in ("host", "x-forwarded-prefix", "x-forwarded-port", *_PROXY_HEADERS)}
-"""Headers that say under which address the client sees us."""
+_ADDRESS_HEADERS = {name.encode() for name in ("host", "x-forwarded-prefix", "x-forwarded-port", *_PROXY_HEADERS)}
+"""Headers that determine the address of the service as seen by the client."""
 
 _UID_NAMES = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID"}
 
 
 def resource_of(request: Request) -> Address:
-    """Return what the path names; what it leaves out stays empty.
+    """Return the resource of the path; levels below it are empty.
 
     Raises:
-        Refusal: 400, an identifier is not a UID (spec/store.md section 5).
+        Refusal: 400, an identifier is not a UID (PS3.5 section 9.1).
     """
     path = request.path_params
     uids = {key: parse_uid(path[key], name) for key, name in _UID_NAMES.items() if key in path}
@@ -44,16 +44,16 @@ def resource_of(request: Request) -> Address:
 
 
 def partition_of(request: Request) -> str:
-    """Return the partition of the path, empty when it has none. The core knows whether that is right."""
+    """Return the partition of the path, or "" if it has none. The core checks whether one is required."""
     partition: str = request.path_params.get("partition", "")
     return partition
 
 
 def parse_uid(text: str, name: str) -> str:
-    """Return a UID of a URL, without spaces at its end.
+    """Return a UID from a URL without trailing spaces.
 
     Raises:
-        Refusal: 400, it is none; the text says which, by `name`.
+        Refusal: 400, it is not a UID; the text contains `name`.
     """
     trimmed = text.rstrip(" ")
     if not _UID.fullmatch(trimmed):
@@ -63,7 +63,7 @@ def parse_uid(text: str, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """Absolute URLs below one base, which ends with the version and, if there is one, the partition."""
+    """Absolute URLs below a base that ends with the version and, if there is one, the partition."""
 
     base: str
 
@@ -81,28 +81,28 @@ class Urls:
 
 
 def urls_of(request: Request) -> Urls:
-    """Return the URLs that the client of this request can use, with its version and partition."""
+    """Return the URLs of resources in the version and partition of this request."""
     return urls_in(request, partition_of(request))
 
 
 def urls_in(request: Request, partition: str) -> Urls:
-    """Return the URLs of resources in another partition than the request's; empty is the only one there is."""
+    """Return the URLs of resources in a given partition; "" if partitions are disabled."""
     base = f"{root_of(request)}/{request.path_params['version'].name}"
     return Urls(f"{base}/partitions/{quote(partition, safe='')}" if partition else base)
 
 
 def root_of(request: Request) -> str:
-    """Return the URL, without a slash at its end, below which the client sees this service."""
+    """Return the base URL of this service as seen by the client, without a trailing slash."""
     settings: Settings = request.app.state.settings
     return settings.public_url.rstrip("/") or _visible_root(request, settings.trusted_proxies)
 
 
 def _visible_root(request: Request, trusted: str) -> str:
-    """Return scheme, host and prefix as the client sees them; what it says about itself must look like a host."""
+    """Return scheme, host and prefix as seen by the client; a malformed Host header is ignored."""
     scope = request.scope
-    telling = tuple(header for header in scope["headers"] if header[0] in _TELLING)
+    headers = tuple(header for header in scope["headers"] if header[0] in _ADDRESS_HEADERS)
     client = request.client.host if request.client else ""
-    return _root(scope["scheme"], client, tuple(scope.get("server") or ("localhost", None)), telling, trusted)
+    return _root(scope["scheme"], client, tuple(scope.get("server") or ("localhost", None)), headers, trusted)
 
 
 @lru_cache(256)
@@ -110,10 +110,10 @@ def _root(
     own_scheme: str,
     client: str,
     server: tuple[str, int | None],
-    telling: tuple[tuple[bytes, bytes], ...],
+    address_headers: tuple[tuple[bytes, bytes], ...],
     trusted: str,
 ) -> str:
-    headers = Headers(raw=list(telling))
+    headers = Headers(raw=list(address_headers))
     scheme, host, prefix = own_scheme, headers.get("host", ""), ""
     if _is_trusted(client, trusted):
         forwarded = _forwarded(headers)
@@ -131,10 +131,10 @@ def _root(
 
 
 def _lost_its_port(host: str, address: str, headers: Mapping[str, str]) -> bool:
-    """Say whether a direct client left the port out of Host, as the Python DICOMweb client does.
+    """Return whether a direct client omitted the port from Host, as the Python DICOMweb client does.
 
-    That is certain only if Host names the very socket that the request came in by: a name may as well be that of
-    a proxy, or of another port that is mapped to ours.
+    This is certain only if Host is the address of the socket that received the request; any other name may belong to a
+    proxy, or to a mapped port.
     """
     if any(name in headers for name in _PROXY_HEADERS):
         return False
@@ -154,7 +154,7 @@ def _is_trusted(client: str, trusted: str) -> bool:
 
 
 def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return `proto`, `host` and `prefix` as the outermost proxy wrote them: RFC 7239, or the X- headers before it."""
+    """Return `proto`, `host` and `prefix` from the outermost proxy: RFC 7239, or the older X-Forwarded- headers."""
     first = headers.get("forwarded", "").split(",")[0]
     found = {key.lower(): quoted or bare for key, quoted, bare in _FORWARDED_PAIR.findall(first)}
     for key in ("proto", "host", "prefix"):

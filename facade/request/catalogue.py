@@ -1,6 +1,6 @@
-"""What can be had of each resource, as data: media types, transfer syntaxes, envelopes (PS3.18 section 8.7.3).
+"""The media types, transfer syntaxes and envelopes of each resource, as data (PS3.18 section 8.7.3).
 
-Negotiation (`facade.request.accept`), the answers and the tables of the documentation are all made from this.
+Content negotiation (`facade.request.accept`), responses and the tables in the documentation use this table.
 """
 
 import enum
@@ -16,7 +16,7 @@ ZIP = "application/zip"
 
 
 class Resource(enum.Enum):
-    """Kinds of resources that negotiate differently; the value is what people call them."""
+    """Kinds of resources with different negotiation; the value is the name in the documentation."""
 
     STUDY = "study, series"
     INSTANCE = "instance"
@@ -28,23 +28,23 @@ class Resource(enum.Enum):
 
 
 class Shape(enum.Enum):
-    """What a media type may be in."""
+    """Envelope of a media type."""
 
     SINGLE = enum.auto()
-    """A body of its own."""
+    """The payload is the body."""
     MULTIPART = enum.auto()
-    """Parts of multipart/related."""
+    """Each payload is a part of multipart/related."""
     EITHER = enum.auto()
-    """Whichever is asked for; several objects need parts."""
+    """The client chooses; several objects need parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One row of the catalogue: a media type, and what can be inside.
+    """One row of the catalogue: a media type and its transfer syntaxes.
 
-    syntaxes: the transfer syntaxes it may hold, the default first; empty is any, or that it has none. What loses
-        something comes behind what does not, so that it is made only for who names it, or where nothing else can be.
-    default: what who names none gets if it can be had; empty is any of `syntaxes`.
+    syntaxes: possible transfer syntaxes, the default first; empty means any, or not applicable. Lossy ones come after
+        lossless ones, so that they are used only if the client names them or if nothing else is possible.
+    default: transfer syntax for clients that name none, if it is available; empty means any of `syntaxes`.
     """
 
     media_type: str
@@ -58,7 +58,7 @@ def _pixels(media_type: str, *suffixes: str) -> Product:
 
 
 PIXELS = (
-    # PS3.18 Table 8.7.3-5 and -6, each type before the other names that clients have for it.
+    # PS3.18 Table 8.7.3-5 and -6, each type before the non-standard names that clients use for it.
     _pixels("image/jpeg", "4.70", "4.57", "4.51", "4.50"),
     _pixels("image/jll", "4.70", "4.57"),
     _pixels("image/dicom+jpeg", "4.51", "4.50"),
@@ -79,8 +79,8 @@ PIXELS = (
     _pixels("video/h265", "4.107", "4.108"),
 )  # fmt: skip
 
-# Without a transfer syntax the default is Explicit VR Little Endian, and what can't be had so is sent as it is stored
-# (PS3.18 section 8.7.3.3): clients that name none would otherwise never see what can't be decoded.
+# Without a transfer syntax the default is Explicit VR Little Endian. Frames that cannot be decoded are sent as stored
+# (PS3.18 section 8.7.3.3); otherwise clients that name no transfer syntax could not retrieve them.
 _OCTETS = Product(OCTET_STREAM, default=EXPLICIT_LITTLE_ENDIAN)
 
 STILL = ("image/jpeg", "image/png")
@@ -102,11 +102,11 @@ CATALOGUE: Mapping[Resource, tuple[Product, ...]] = {
     Resource.RENDERED: tuple(map(Product, (*STILL, *MOVING, *DOCUMENTS))),
     Resource.THUMBNAIL: tuple(Product(name, Shape.SINGLE) for name in STILL),
 }
-"""What can be had of each resource; the first row is what `*/*` means."""
+"""The products of each resource; the first one is the meaning of `*/*`."""
 
 _NAMES = {syntax: product.media_type for product in reversed(PIXELS) for syntax in product.syntaxes}
 
 
 def media_type_of(transfer_syntax: str) -> str:
-    """Return the standard's media type of pixels in a transfer syntax."""
+    """Return the media type of PS3.18 Table 8.7.3-5 for frames in a transfer syntax."""
     return _NAMES.get(transfer_syntax, OCTET_STREAM)

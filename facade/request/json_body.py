@@ -1,4 +1,4 @@
-"""Small JSON bodies of requests (spec/endpoints.md section 4): any case of names, comments and closing commas."""
+"""Parsing of small JSON request bodies. Names match in any case; comments and trailing commas are allowed."""
 
 import re
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ from starlette.requests import ClientDisconnect, Request
 from facade.errors import Refusal, shown
 
 MOST_BYTES = 1 << 20
-"""Largest body that is read."""
+"""Size limit of a body."""
 
-# What has no end goes up to the end of the text, which must not be read once for each of its characters.
+# An unterminated string or comment matches up to the end of the text, so that matching takes linear time.
 _STRING = rb'"(?:\\.|[^"\\])*+"?'
 _TOKENS = re.compile(rb"(" + _STRING + rb"|/\*(?:(?!\*/).)*+\Z)|//[^\n]*|/\*.*?\*/", re.DOTALL)
 _CLOSING_COMMAS = re.compile(rb"(" + _STRING + rb")|,(?=\s*+[\]}])", re.DOTALL)
 
 
 async def json_body(request: Request) -> Any:
-    """Return what the body of a request says.
+    """Return the parsed body of a request.
 
     Raises:
-        Refusal: 415, it is not said to be JSON; 413, it is too large; 400, it is no JSON.
+        Refusal: 415, the content type is not JSON; 413, the body is too large; 400, it is malformed.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
@@ -37,15 +37,15 @@ async def json_body(request: Request) -> Any:
 
 
 def fields_of(value: Any, names: Mapping[str, str], where: str) -> dict[str, str]:
-    """Return the fields of a JSON object by their names; null is as good as nothing.
+    """Return the string fields of a JSON object by name; fields with null are omitted.
 
     Args:
-        value: what should be an object with texts in it.
-        names: by their lower-case forms.
-        where: of the object, for messages.
+        value: the parsed value, expected to be an object of strings.
+        names: the allowed names by their lower-case forms.
+        where: path of the object, for error texts.
 
     Raises:
-        Refusal: 400, it is no object, has other fields, or something that is no text.
+        Refusal: 400, the value is not an object, has an unknown field, or a field that is not a string.
     """
     if not isinstance(value, dict):
         raise _invalid(where, "It must be an object.")
@@ -55,7 +55,7 @@ def fields_of(value: Any, names: Mapping[str, str], where: str) -> dict[str, str
         if name is None:
             raise _invalid(where, f"Only {', '.join(names.values())} are allowed.")
         if content is not None and not isinstance(content, str):
-            raise _invalid(f"{where}.{name}", "It must be a text.")
+            raise _invalid(f"{where}.{name}", "It must be a string.")
         if content is not None:
             fields[name] = content
     return fields
@@ -66,7 +66,7 @@ def _invalid(where: str, why: str) -> Refusal:
 
 
 def invalid_choice(where: str, value: str, choices: list[str]) -> Refusal:
-    """Return the answer to a field that has none of the values it may have."""
+    """Return the refusal of a field with an unknown value."""
     possible = ", ".join(map(repr, choices))
     return _invalid(where, f"Expected value {shown(value)} to be one of the following values: [{possible}]")
 
@@ -79,11 +79,11 @@ async def _read(request: Request) -> bytes:
             if len(text) > MOST_BYTES:
                 raise Refusal(413, f"The request body is larger than {MOST_BYTES} bytes.")
     except ClientDisconnect as gone:
-        raise Refusal(400, "The request body broke off.") from gone
+        raise Refusal(400, "The request body is incomplete.") from gone
     return bytes(text)
 
 
 def _without_extras(text: bytes) -> bytes:
-    """Return JSON without comments, and without commas before the end of a list or object."""
+    """Return JSON text without comments and trailing commas."""
     without_comments = _TOKENS.sub(lambda match: match[1] or b" ", text)
     return _CLOSING_COMMAS.sub(lambda match: match[1] or b"", without_comments)

@@ -1,4 +1,4 @@
-"""What a request for metadata asks for: JSON or XML, and how much of it.
+"""Parsing of metadata requests: JSON or XML, and the selection of attributes and data sets.
 
 The parameters `includefield`, `excludefield`, `limit` and `offset` are an extension of PS3.18 (docs/conformance.md).
 """
@@ -20,29 +20,30 @@ _NAME = re.compile("[A-Za-z0-9.]{1,200}")
 
 
 class Shape(enum.Enum):
-    """What a body is."""
+    """Format of a response body."""
 
     JSON = enum.auto()
     XML = enum.auto()
-    """One document, of one instance."""
+    """One document with one instance."""
     XML_PARTS = enum.auto()
     """A part of multipart/related for each instance."""
 
     @property
     def media_type(self) -> str:
-        """The media type of the body; of parts their own."""
+        """Media type of the body, or of each part."""
         return DICOM_JSON if self is Shape.JSON else DICOM_XML
 
     @property
     def tag(self) -> str:
-        """What it adds to an entity tag."""
+        """Its suffix in an entity tag."""
         return {Shape.JSON: "", Shape.XML: "-xml", Shape.XML_PARTS: "-parts"}[self]
 
 
 def shape_of(wishes: Iterable[MediaRange], *, is_instance: bool) -> Shape | None:
-    """Return what to answer to who accepts this, best first; None if nothing of it can be had.
+    """Return the format that the client prefers; None if it accepts neither.
 
-    XML comes in parts (PS3.18 section 8.7.3.2); of an instance also alone, for who asks without multipart/related.
+    XML is multipart (PS3.18 section 8.7.3.2); the XML of one instance may also be the body, if the client accepts it
+    without multipart/related.
     """
     for wish in wishes:
         if wish.is_multipart:
@@ -57,7 +58,7 @@ def shape_of(wishes: Iterable[MediaRange], *, is_instance: bool) -> Shape | None
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which attributes and which data sets. A limit of 0 is none."""
+    """The selected attributes and data sets. A limit of 0 means no limit."""
 
     include: tuple[str, ...]
     exclude: tuple[str, ...]
@@ -66,18 +67,18 @@ class Selection:
 
     @property
     def is_page(self) -> bool:
-        """Say whether data sets may be left out."""
+        """Whether the response may be a part of the data sets."""
         return bool(self.limit or self.offset)
 
     @property
     def tag(self) -> str:
-        """What it adds to an entity tag; nothing for everything."""
+        """Its suffix in an entity tag; "" if everything is selected."""
         if self == EVERYTHING:
             return ""
         return "-" + hashlib.blake2b(repr(self).encode(), digest_size=8).hexdigest()
 
     def fields(self) -> dict[str, Any]:
-        """Return it as fields of the core's request."""
+        """Return the fields of the request to the core."""
         return {
             "include_fields": self.include,
             "exclude_fields": self.exclude,
@@ -90,13 +91,13 @@ EVERYTHING = Selection((), (), 0, 0)
 
 
 def selection_of(parameters: Sequence[Parameter]) -> Selection:
-    """Return what the parameters of a request select.
+    """Return the selection of a request.
 
-    Names may be repeated or in lists with commas, keywords or tags; those that can't be either mean nothing, and
-    `includefield=all` means everything.
+    Names are keywords or tags, repeated or comma-separated; other names are ignored. `includefield=all` selects all
+    attributes.
 
     Raises:
-        Refusal: 400, limit or offset is not a number that makes sense.
+        Refusal: 400, limit or offset is malformed or out of range.
     """
     if not parameters:
         return EVERYTHING

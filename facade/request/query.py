@@ -1,4 +1,4 @@
-"""Query strings, read by hand: repeated names, any case, percent encoding, `+` as a space."""
+"""Parsing of query strings: repeated names, any case, percent encoding, `+` as a space."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Parameter:
 
     @property
     def key(self) -> str:
-        """The name for parameters whose case does not matter."""
+        """The name in lower case, for case-insensitive parameters."""
         return self.name.lower()
 
 
@@ -31,20 +31,20 @@ def parameters_of(request: Request) -> list[Parameter]:
     """Return the parameters of a request in order.
 
     Raises:
-        Refusal: 400, the query has a "<" in it that is not percent-encoded, which no query may (RFC 3986).
+        Refusal: 400, the query contains a "<" that is not percent-encoded, which RFC 3986 forbids.
     """
     pairs = (pair.partition("=") for pair in _raw(request).split("&") if pair)
     return [Parameter(unquote_plus(name), unquote_plus(value)) for name, _, value in pairs]
 
 
 def wishes_of(request: Request) -> list[MediaRange]:
-    """Return what the client accepts: its `accept` parameters, which overrule the header (PS3.18 section 8.3.3.1).
+    """Return the media ranges that the client accepts; `accept` parameters override the header (PS3.18 8.3.3.1).
 
-    A parameter may be given several times, and each may be a list. Neither parameter nor header, or an empty header,
-    means `*/*` (RFC 9110 section 12.5.1). The result is empty if all that the client names is malformed.
+    The parameter may be repeated, and each may be a list. Neither parameter nor header, or an empty header, means
+    `*/*` (RFC 9110 section 12.5.1). The result is empty if all entries are malformed.
 
     Raises:
-        Refusal: 400, as `parameters_of`; 406, a client that is strict wants another character set than ours.
+        Refusal: 400, as `parameters_of`; 406, as `require_utf8`.
     """
     require_utf8(request)
     raw = _raw(request)
@@ -55,10 +55,10 @@ def wishes_of(request: Request) -> list[MediaRange]:
 
 
 def require_utf8(request: Request) -> None:
-    """Refuse a strict client that takes text in other character sets only (PS3.18 sections 8.3.3.2 and 8.8).
+    """Refuse a strict client that does not accept UTF-8 (PS3.18 sections 8.3.3.2 and 8.8).
 
-    Text is always UTF-8. Who is not strict gets it whatever he says, and with it a Content-Type or a format that says
-    so; the parameter overrules the header.
+    Text is always sent as UTF-8, and the Content-Type or the format says so. Clients without strict handling get it in
+    any case. The parameter `charset` overrides the header.
 
     Raises:
         Refusal: 406.
@@ -73,7 +73,7 @@ def require_utf8(request: Request) -> None:
 
 
 def prefers_strict(request: Request) -> bool:
-    """Say whether the client prefers an error to an answer that ignores something (RFC 7240 section 4.4)."""
+    """Return whether the client prefers an error to a response that ignores a part of the request (RFC 7240, 4.4)."""
     preferences = ",".join(request.headers.getlist("prefer")).replace(" ", "").replace('"', "").lower()
     return "handling=strict" in re.split("[,;]", preferences)
 
@@ -93,7 +93,7 @@ def integer(parameters: Sequence[Parameter], name: str, default: int, minimum: i
     """Return the first parameter called `name` as a number.
 
     Raises:
-        Refusal: 400, it is no number or out of range.
+        Refusal: 400, it is not a number or is out of range.
     """
     text = first(parameters, name)
     if text is None:
@@ -132,5 +132,5 @@ def first(parameters: Sequence[Parameter], name: str) -> str | None:
 
 
 def invalid(name: str, why: str) -> Refusal:
-    """Return the answer to a parameter that can't be understood."""
+    """Return the refusal of an invalid parameter."""
     return Refusal(400, f"The query parameter '{name[:1].upper()}{name[1:]}' is invalid. {why}")

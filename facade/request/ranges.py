@@ -1,7 +1,7 @@
-"""Range requests (RFC 9110 section 14): one range of bytes of a body without envelope.
+"""Range requests (RFC 9110 section 14): one byte range of a body without envelope.
 
-A range that can't be read, several ranges, and one whose If-Range names other bytes, all mean the whole body; that is
-what the RFC says, and what a client gets that knows no ranges.
+A malformed range, several ranges, and an If-Range that does not match are ignored, as the RFC allows: the response is
+the whole body.
 """
 
 import re
@@ -15,10 +15,10 @@ _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNOREC
 
 @dataclass(frozen=True, slots=True)
 class RangeWish:
-    """One range as the client wrote it. Either `first` is given, with or without `last`, or only `suffix`.
+    """The requested range: either `first`, with or without `last`, or only `suffix`.
 
-    first, last: positions from 0, both included; without `last` to the end.
-    suffix: so many bytes at the end.
+    first, last: inclusive positions from 0; without `last` to the end.
+    suffix: number of bytes at the end.
     """
 
     first: int | None
@@ -27,11 +27,11 @@ class RangeWish:
 
     @property
     def needs_size(self) -> bool:
-        """Say whether where it begins depends on the size of the whole."""
+        """Whether its start depends on the size of the whole body."""
         return self.first is None
 
     def within(self, size_bytes: int) -> ByteRange | None:
-        """Return the part of a body that it means; None if there is no such part (416)."""
+        """Return the range within a body of the given size; None if it is unsatisfiable (416)."""
         if self.first is None:
             assert self.suffix is not None
             length = min(self.suffix, size_bytes)
@@ -42,14 +42,14 @@ class RangeWish:
         return ByteRange(offset_bytes=self.first, length_bytes=end - self.first)
 
     def as_asked(self) -> ByteRange:
-        """Return it as the core takes it, which cuts it at the end of the whole. Not for one that needs the size."""
+        """Return it for the core, which limits it to the size of the body. Requires `needs_size` to be false."""
         assert self.first is not None
         length = 0 if self.last is None else self.last - self.first + 1
         return ByteRange(offset_bytes=self.first, length_bytes=length)
 
 
 def range_of(request: Request) -> RangeWish | None:
-    """Return the one range that a GET asks for; None means the whole. `If-Range` is looked at by `still_wanted`."""
+    """Return the single range that a GET requests; None means the whole body. `still_wanted` evaluates `If-Range`."""
     match = _RANGE.fullmatch(request.headers.get("range", "")) if request.method == "GET" else None
     if match is None:
         return None
@@ -62,14 +62,14 @@ def range_of(request: Request) -> RangeWish | None:
 
 
 def still_wanted(request: Request, tag: str) -> bool:
-    """Say whether a part of the bytes with entity tag `tag` is what the client wants (RFC 9110 section 13.1.5).
+    """Return whether the range applies to the representation with entity tag `tag` (RFC 9110 section 13.1.5).
 
-    Without If-Range it is; with one only if that is this very tag. A date or a weak tag never is.
+    True without If-Range, or if If-Range is this tag. A date or a weak tag never matches.
     """
     condition = request.headers.get("if-range")
     return condition is None or condition.strip() in (tag, tag.strip('"'))
 
 
 def content_range(part: ByteRange, size_bytes: int) -> str:
-    """Return the Content-Range header of a part."""
+    """Return the Content-Range header of a range."""
     return f"bytes {part.offset_bytes}-{part.offset_bytes + part.length_bytes - 1}/{size_bytes}"

@@ -1,6 +1,6 @@
-"""What a client wants rendered: the query parameters of PS3.18 section 8.3.5, and acceptable media types.
+"""Parameters of rendered resources (PS3.18 section 8.3.5) and their acceptable media types.
 
-All of it is read leniently, and checked before anything is looked up.
+Parsing is lenient; all parameters are checked before the core is called.
 """
 
 import re
@@ -18,7 +18,7 @@ from facade.request.query import Parameter, first, integer, invalid, parameters_
 _OTHER_NAMES = {"image/jpg": "image/jpeg", "video/mpeg2": "video/mpeg"}
 
 _FAMILIES = ("text/", "model/")
-"""Encapsulated documents have any type that whoever made them says; these are let through to the core."""
+"""Encapsulated documents declare their own media type; these families are passed to the core unchecked."""
 
 _FUNCTIONS: Mapping[str, pb.WindowFunction] = {
     "linear": pb.WINDOW_FUNCTION_LINEAR,
@@ -45,10 +45,10 @@ Choice = TypeVar("Choice")
 
 
 def rendered_request(request: Request) -> pb.RetrieveRenderedRequest:
-    """Return how a picture is to look, without saying of what.
+    """Return the rendering parameters of a request, without its resource.
 
     Raises:
-        Refusal: 400, a parameter can't be understood.
+        Refusal: 400, a parameter is malformed.
     """
     parameters = parameters_of(request)
     wanted = pb.RetrieveRenderedRequest(
@@ -65,7 +65,7 @@ def rendered_request(request: Request) -> pb.RetrieveRenderedRequest:
 
 
 def parse_window(text: str) -> pb.Window:
-    """Return `center,width,function`; without a function the data set's own holds.
+    """Return `center,width,function`; without a function the VOI LUT Function of the data set applies.
 
     Raises:
         Refusal: 400.
@@ -83,7 +83,7 @@ def parse_window(text: str) -> pb.Window:
 
 
 def parse_viewport(text: str) -> pb.Viewport:
-    """Return `width,height` and, if they are given, `x,y,width,height` of the part to show; these may be left empty.
+    """Return `width,height` and, if given, the source region `x,y,width,height`, each of which may be empty.
 
     Raises:
         Refusal: 400.
@@ -102,43 +102,43 @@ def parse_viewport(text: str) -> pb.Viewport:
 
 
 def acceptable_media_types(request: Request, possible: Sequence[str]) -> tuple[list[str], list[MediaRange]]:
-    """Return the media types that are welcome, best first, and the wishes that they come from.
+    """Return the acceptable media types, best first, and the media ranges of the request.
 
-    Browsers name `image/apng` for every image they request, next to wildcards; that does not mean an animation.
+    Browsers list `image/apng` next to wildcards for every image request; this does not request an animation.
 
-    possible: what can be had of the resource; documents may be had as others too.
+    possible: the media types of the resource; documents may have others, too.
 
     Raises:
-        Refusal: 406, nothing that is welcome can be had of any object.
+        Refusal: 406, no object can be rendered in an accepted media type.
     """
     wishes = wishes_of(request)
     has_wildcard = any(wish.name in (ANY, "image/*") for wish in wishes)
     names = dict.fromkeys(map(media_type_of, wishes))
     welcome = [name for name in names if _is_possible(name, possible) and not (has_wildcard and name == "image/apng")]
     if not welcome:
-        raise Refusal(406, f"Nothing that was asked for can be returned. Possible are {', '.join(possible)}.")
+        raise Refusal(406, f"None of the requested media types is available. Possible are {', '.join(possible)}.")
     return welcome, wishes
 
 
 def media_type_of(wish: MediaRange) -> str:
-    """Return what a wish is for, in an envelope or not."""
+    """Return the media type of a media range, or of its parts if it is multipart/related."""
     name = (wish.parameters.get("type", "").lower() or ANY) if wish.is_multipart else wish.name
     return _OTHER_NAMES.get(name, name)
 
 
 def wants_envelope(wishes: Sequence[MediaRange], media_type: str) -> bool:
-    """Say whether the first wish that allows a media type asks for multipart/related."""
+    """Return whether the first media range that covers a media type is multipart/related."""
     return next((wish.is_multipart for wish in wishes if covers(wish, media_type)), False)
 
 
 def covers(wish: MediaRange, media_type: str) -> bool:
-    """Say whether a wish allows a media type, in an envelope or not."""
+    """Return whether a media range covers a media type, with or without envelope."""
     name = media_type_of(wish)
     return name in (ANY, media_type) or (name.endswith("/*") and media_type.startswith(name[:-1]))
 
 
 def form_of(wanted: pb.RetrieveRenderedRequest) -> str:
-    """Return a short text that is different for pictures of one version that may differ."""
+    """Return a short text for the entity tag that identifies the rendering parameters."""
     form = pb.RetrieveRenderedRequest()
     form.CopyFrom(wanted)
     form.ClearField("resource")
@@ -155,10 +155,10 @@ def _is_possible(name: str, possible: Sequence[str]) -> bool:
 
 
 def chosen(parameters: Sequence[Parameter], name: str, values: Mapping[str, Choice]) -> list[Choice]:
-    """Return what the words of a parameter mean, each once.
+    """Return the values for the words of a comma-separated parameter, without duplicates.
 
     Raises:
-        Refusal: 400, one of them means nothing.
+        Refusal: 400, a word is unknown.
     """
     names = [text.strip().lower() for text in (first(parameters, name) or "").split(",") if text.strip()]
     for text in names:

@@ -1,8 +1,8 @@
-"""What the query string of a search asks for (PS3.18 section 8.3.4, spec/search.md section 2).
+"""Parsing of search requests (PS3.18 section 8.3.4; docs/api.md, Searching).
 
-Beside the standard's parameters there are two of our own: `totalcount=true` asks for the number of all matches, and
-`pagetoken`, which only comes from the `Link` header of a page, says where the next one starts. The standard's own way
-to say that is the Prior Record Key (PS3.4 section C.6.4).
+Two parameters are not part of the standard: `totalcount=true` requests the total number of matches, and `pagetoken`,
+which comes from the `Link` header of a page, selects the next page. The standard's way to page is the Prior Record Key
+(PS3.4 section C.6.4).
 """
 
 import base64
@@ -16,10 +16,10 @@ from facade.request.query import Parameter, boolean, first, integer, invalid
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 200
-"""Matches that one call of the core may return, and the most that a strict client may ask for."""
+"""Maximum number of matches per call of the core, and of `limit` for a strict client."""
 
 MOST_ROWS = 1_000_000
-"""Matches that one request may ask for; they are sent page by page."""
+"""Maximum number of matches per request; they are sent page by page."""
 
 _PRIOR_RECORD_KEY = ("priorrecordkey", "0008041c")
 
@@ -30,7 +30,7 @@ _OPTIONS = frozenset(
         *("accept", "charset", "totalcount", "pagetoken"),
     }
 )
-"""Parameters that are no attributes."""
+"""Parameters that are not attributes."""
 
 _STANDARD_ALPHABET = str.maketrans("-_ ", "+/+")
 
@@ -39,7 +39,7 @@ _SHOWN_NAME = re.compile(r"[A-Za-z0-9._(),]{1,64}")
 
 @dataclass(slots=True)
 class Search:
-    """What a query string asks for."""
+    """A parsed search request."""
 
     terms: dict[str, list[str]] = field(default_factory=dict)
     include: list[str] = field(default_factory=list)
@@ -54,10 +54,10 @@ class Search:
 
 
 def parse_search(parameters: Sequence[Parameter], *, strict: bool, default_limit: int = DEFAULT_LIMIT) -> Search:
-    """Return what a query string asks for (PS3.18 section 8.3.4).
+    """Parse the parameters of a search request (PS3.18 section 8.3.4).
 
     Repeated attributes are alternatives, repeated and comma-separated include fields add up, an empty value
-    matches everything, and a limit may go beyond `MAX_LIMIT`; a strict client has none of these, except that it may
+    matches everything, and a limit may exceed `MAX_LIMIT`. For a strict client these are errors, except that it may
     repeat attributes with `multiplevaluematching`.
 
     Raises:
@@ -89,15 +89,15 @@ def parse_search(parameters: Sequence[Parameter], *, strict: bool, default_limit
     query.include = names
     query.prior_record_key = _prior_record_key(parameters)
     if any(parameter.key in _PRIOR_RECORD_KEY for parameter in parameters):
-        query.include.append("RecordKey")  # who goes on needs the next one
+        query.include.append("RecordKey")  # needed to continue with the next page
     return query
 
 
 def _prior_record_key(parameters: Sequence[Parameter]) -> bytes:
-    """Return the bytes of the Record Key to go on behind; empty at the start.
+    """Return the Record Key to continue after; empty at the start.
 
-    They are base64, as they come in an answer, or in the alphabet for URLs, with or without padding. A "+" that the
-    client did not encode has come as a space.
+    The parameter is base64, in the standard or the URL-safe alphabet, with or without padding. A "+" that the client
+    did not percent-encode arrives as a space.
 
     Raises:
         Refusal: 400.
@@ -113,7 +113,7 @@ def _prior_record_key(parameters: Sequence[Parameter]) -> bytes:
 
 
 def _limit(parameters: Sequence[Parameter], *, strict: bool, default: int) -> int:
-    """Return how many matches are wanted at most. PS3.18 section 8.3.4.4 knows no upper bound: above ours is ours."""
+    """Return the requested maximum number of matches. PS3.18 8.3.4.4 has no upper bound; `MOST_ROWS` limits it."""
     text = first(parameters, "limit")
     if text is None and not strict:
         return default
@@ -124,6 +124,6 @@ def _limit(parameters: Sequence[Parameter], *, strict: bool, default: int) -> in
 
 
 def shown_names(names: Sequence[str]) -> str:
-    """Return parameter names for a text; what does not look like an attribute is not repeated."""
+    """Return parameter names for an error text; names that are not keywords or tags are replaced by "?"."""
     shown = [name if _SHOWN_NAME.fullmatch(name) else "?" for name in names[:20]]
     return ", ".join(dict.fromkeys(shown))

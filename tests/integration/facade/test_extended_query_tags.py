@@ -105,8 +105,8 @@ async def test_an_operation_that_is_unknown_or_has_no_id(web: httpx.AsyncClient)
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ([], "The field '$' in request body is invalid: It must be a list of tags that is not empty."),
-        ({}, "The field '$' in request body is invalid: It must be a list of tags that is not empty."),
+        ([], "The field '$' in request body is invalid: It must be a non-empty list of tags."),
+        ({}, "The field '$' in request body is invalid: It must be a non-empty list of tags."),
         (
             [{"level": "study"}],
             "The field '[0].Path' in request body is invalid: "
