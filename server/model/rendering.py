@@ -10,7 +10,7 @@ from enum import StrEnum
 from server.model.pixels import PixelDescription
 
 
-class PictureFormat(StrEnum):
+class ImageFormat(StrEnum):
     """What a picture is written as; the value is the media type.
 
     GIF and APNG are of animations: a job returns the blocks of one frame, which `presentation.animation` puts between
@@ -131,7 +131,7 @@ class Overlay:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Presentation:
     """How the values of a frame become something to look at.
 
     slope, intercept: of the modality LUT, where `modality_lut` is None.
@@ -188,7 +188,7 @@ class Output:
     is_thumbnail: speed and size count more than detail; never larger than the image.
     """
 
-    format: PictureFormat = PictureFormat.JPEG
+    format: ImageFormat = ImageFormat.JPEG
     quality: int = 100
     viewport: Viewport | None = None
     window: Window | None = None
@@ -208,7 +208,7 @@ class RenderFrame:
     data: bytes
     description: PixelDescription
     source: str
-    look: Look
+    presentation: Presentation
     output: Output
 
 

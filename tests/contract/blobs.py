@@ -202,9 +202,9 @@ class BlobStoreContract:
 
     @pytest.mark.parametrize("locator", ["0" * 32, "", "../../etc/passwd", "f" * 31, "x\x00y"])
     async def test_an_unknown_locator_is_missing(self, store: BlobStore, locator: str) -> None:
-        for look in (get(store, locator), store.size(locator)):
+        for presentation in (get(store, locator), store.size(locator)):
             with pytest.raises(DataLoss) as caught:
-                await look
+                await presentation
             assert caught.value.reason is Reason.BLOB_MISSING
 
     async def test_a_deleted_blob_is_gone(self, store: BlobStore) -> None:

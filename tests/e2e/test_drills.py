@@ -76,7 +76,7 @@ def full_disk(process: int, size_bytes: int) -> Iterator[None]:
 
 
 def test_a_full_disk_is_degraded_and_needs_only_room(tmp_path: Path, file: Path) -> None:
-    look, after = drill("When the disk is full")
+    presentation, after = drill("When the disk is full")
     with running_archive(tmp_path / "data") as archive, httpx.Client(base_url=archive.http, timeout=60) as http:
         study = store(http)
         assert archive.core is not None
@@ -84,7 +84,7 @@ def test_a_full_disk_is_degraded_and_needs_only_room(tmp_path: Path, file: Path)
             assert http.post("/v2/studies", content=file.read_bytes(), headers=PART10).status_code == 507
             becomes(http, "Degraded")
             assert http.get(f"/v2/studies/{study}/metadata", headers={"Accept": "*/*"}).status_code == 200
-            assert str(archive.data / "blobs") in run(archive, look)
+            assert str(archive.data / "blobs") in run(archive, presentation)
         becomes(http, "Healthy")
         run(archive, after, FILE=file)
 
@@ -93,7 +93,7 @@ def test_a_full_disk_is_degraded_and_needs_only_room(tmp_path: Path, file: Path)
 def test_a_frozen_database_is_503_and_the_archive_goes_on_with_it(
     postgres_to_stop: Any, tmp_path: Path, file: Path
 ) -> None:
-    look, restart, after = drill("When the database is frozen")
+    presentation, restart, after = drill("When the database is frozen")
     url = make_url(postgres_to_stop.get_uri()).set(drivername="postgresql+psycopg").render_as_string(False)
     with (
         running_archive(tmp_path / "data", database=url) as archive,
@@ -108,7 +108,7 @@ def test_a_frozen_database_is_503_and_the_archive_goes_on_with_it(
         try:
             while http.get("/health/check").status_code != 503:
                 pass  # a response may be a second old
-            assert '"index"' in run(archive, look)
+            assert '"index"' in run(archive, presentation)
             goes_on = f"systemctl() {{ kill -CONT {' '.join(map(str, frozen))}; }}\n"
             run(archive, goes_on + restart)
         finally:

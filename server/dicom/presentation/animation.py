@@ -10,7 +10,7 @@ from struct import pack
 
 from server.dicom.elements.canonical_json import Attributes, number, numbers
 from server.dicom.presentation.png_container import IMAGE_END, SIGNATURE, chunk, image_header
-from server.model.rendering import PictureFormat
+from server.model.rendering import ImageFormat
 
 _RECOMMENDED_DISPLAY_FRAME_RATE = "00082144"
 _CINE_RATE = "00180040"
@@ -33,7 +33,7 @@ class Animation:
     format: GIF or APNG. is_color: of APNG, which has one kind of pixels; a GIF frame has colours of its own.
     """
 
-    format: PictureFormat
+    format: ImageFormat
     width: int
     height: int
     is_color: bool
@@ -41,14 +41,14 @@ class Animation:
 
     def head(self) -> bytes:
         """Return what comes before the first frame."""
-        if self.format is PictureFormat.GIF:
+        if self.format is ImageFormat.GIF:
             return b"GIF89a" + pack("<2H3B", self.width, self.height, 0x70, 0, 0) + _LOOP_FOREVER
         control = chunk(b"acTL", pack(">2I", self.number_of_frames, 0))
         return SIGNATURE + image_header(self.width, self.height, is_color=self.is_color) + control
 
     def frame(self, index: int, blocks: bytes, delay_ms: float) -> bytes:
         """Return frame `index`, from 0, of the blocks that were made of it. It is shown for `delay_ms`."""
-        if self.format is PictureFormat.GIF:
+        if self.format is ImageFormat.GIF:
             hundredths = min(round(delay_ms / 10), _MOST_GIF_DELAY)
             return b"!\xf9\x04" + pack("<BHBx", _KEEP, hundredths, 0) + blocks
         # Control and data chunks count together; the data of the first frame, which any PNG reader sees, doesn't.
@@ -60,7 +60,7 @@ class Animation:
 
     def tail(self) -> bytes:
         """Return what comes after the last frame."""
-        return _GIF_TRAILER if self.format is PictureFormat.GIF else IMAGE_END
+        return _GIF_TRAILER if self.format is ImageFormat.GIF else IMAGE_END
 
 
 def delays_ms(attributes: Attributes, frames: Sequence[int]) -> list[float]:

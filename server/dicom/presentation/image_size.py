@@ -5,7 +5,7 @@ from math import sqrt
 
 from server.model.errors import Reason, WrongState
 from server.model.pixels import PixelDescription
-from server.model.rendering import Look, Output, Viewport
+from server.model.rendering import Output, Presentation, Viewport
 
 MOST_PIXELS = 1 << 26
 """A picture that would have more is made smaller."""
@@ -33,13 +33,13 @@ class Placement:
     is_upside_down: bool = False
 
 
-def is_color(description: PixelDescription, look: Look) -> bool:
+def is_color(description: PixelDescription, presentation: Presentation) -> bool:
     """Say whether the picture has colours, not only shades of grey."""
-    has_colors = look.palette is not None or look.tint is not None or bool(look.label_colors)
+    has_colors = presentation.palette is not None or presentation.tint is not None or bool(presentation.label_colors)
     return has_colors or description.samples_per_pixel > 1
 
 
-def placement(description: PixelDescription, look: Look, output: Output) -> Placement:
+def placement(description: PixelDescription, presentation: Presentation, output: Output) -> Placement:
     """Return which part of an image a picture shows, and its size.
 
     Pixels of the picture are square. Where those of the image are not, it is stretched along their longer side, so that
@@ -54,7 +54,9 @@ def placement(description: PixelDescription, look: Look, output: Output) -> Plac
     viewport = output.viewport or Viewport()
     left, right = _span(viewport.source_x, viewport.source_width, columns)
     upper, lower = _span(viewport.source_y, viewport.source_height, rows)
-    width, height = _size(right - left, lower - upper, look.pixel_aspect, viewport, is_thumbnail=output.is_thumbnail)
+    width, height = _size(
+        right - left, lower - upper, presentation.pixel_aspect, viewport, is_thumbnail=output.is_thumbnail
+    )
     return Placement(
         left,
         upper,

@@ -73,7 +73,7 @@ IMAGELESS_MODALITIES = frozenset(
 
 _VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(100|101|102|103|104|105|106|107|108)(\.1)?")
 
-FILM_MEDIA_TYPES: Mapping[str, str] = {
+VIDEO_MEDIA_TYPES: Mapping[str, str] = {
     **dict.fromkeys(("100", "101"), "video/mpeg"),
     **dict.fromkeys(("102", "103", "104", "105", "106", "107", "108"), "video/mp4"),
 }
@@ -94,7 +94,7 @@ def kind_of(
 ) -> Kind:
     """Return the kind of an instance; `tags` are those at the top level of its data set, as far as they are known."""
     if layout is not None:
-        return Kind.IMAGE if film_media_type(transfer_syntax_uid) is None else Kind.VIDEO
+        return Kind.IMAGE if video_media_type(transfer_syntax_uid) is None else Kind.VIDEO
     root = sop_class_uid
     while root:
         if root in KIND_OF_CLASS:
@@ -103,10 +103,10 @@ def kind_of(
     return next((kind for tag, kind in _KIND_OF_ATTRIBUTE.items() if tag in tags), Kind.OTHER)
 
 
-def film_media_type(transfer_syntax_uid: str) -> str | None:
+def video_media_type(transfer_syntax_uid: str) -> str | None:
     """Return the media type of pixel data in a transfer syntax of films; None for any other."""
     match = _VIDEO.fullmatch(transfer_syntax_uid)
-    return FILM_MEDIA_TYPES[match[1]] if match else None
+    return VIDEO_MEDIA_TYPES[match[1]] if match else None
 
 
 def document_media_type(sop_class_uid: str, elements: Mapping[str, Any]) -> str:

@@ -18,7 +18,15 @@ from server.dicom.elements.canonical_json import (
     text,
 )
 from server.dicom.presentation.segment_colors import frame_tint, label_colors
-from server.model.rendering import Look, LookupTable, Overlay, Palette, PixelPresentation, Window, WindowFunction
+from server.model.rendering import (
+    LookupTable,
+    Overlay,
+    Palette,
+    PixelPresentation,
+    Presentation,
+    Window,
+    WindowFunction,
+)
 
 _SHARED_GROUPS = "52009229"
 _PER_FRAME_GROUPS = "52009230"
@@ -66,11 +74,11 @@ _BULK_SEQUENCES = (_MODALITY_LUT_SEQUENCE, _VOI_LUT_SEQUENCE, _OPTICAL_PATHS)
 
 
 def bulk_needed(attributes: Attributes) -> tuple[str, ...]:
-    """Return the paths of the values that `look_of` needs of any frame and that are not in the JSON."""
+    """Return the paths of the values that `presentation_of` needs of any frame and that are not in the JSON."""
     return tuple(_bulk_paths(attributes))
 
 
-def look_of(attributes: Attributes, bulk: Mapping[str, bytes], frame: int = 1) -> Look:
+def presentation_of(attributes: Attributes, bulk: Mapping[str, bytes], frame: int = 1) -> Presentation:
     """Return the look of a frame.
 
     What is missing or makes no sense is left out, so that something can be shown of every image.
@@ -85,7 +93,7 @@ def look_of(attributes: Attributes, bulk: Mapping[str, bytes], frame: int = 1) -
     voi = groups.get(_FRAME_VOI_LUT, attributes)
     photometric = text(attributes, _PHOTOMETRIC_INTERPRETATION).upper()
     tables = [_table(item, _LUT_DESCRIPTOR, _LUT_DATA, bulk) for item in items(attributes, _MODALITY_LUT_SEQUENCE)]
-    return Look(
+    return Presentation(
         slope=number(transformation, _RESCALE_SLOPE) or 1.0,
         intercept=number(transformation, _RESCALE_INTERCEPT) or 0.0,
         modality_lut=tables[0] if tables and transformation is attributes else None,

@@ -42,7 +42,7 @@ _MEMORY_FACTOR = 6
 
 @dataclass(frozen=True, slots=True)
 class Essentials:
-    """Attributes as `look_of` takes them, and about how many bytes of memory they take."""
+    """Attributes as `presentation_of` takes them, and about how many bytes of memory they take."""
 
     attributes: Attributes
     cost_bytes: int

@@ -33,8 +33,8 @@ def rgb_of(samples: NDArray[Any], description: PixelDescription) -> NDArray[np.u
 
 
 def _in_bytes(samples: NDArray[Any], bits_stored: int) -> NDArray[np.uint8]:
-    word_bits = samples.itemsize * 8
-    bits = bits_stored if 0 < bits_stored <= word_bits else word_bits
+    cell_bits = samples.itemsize * 8
+    bits = bits_stored if 0 < bits_stored <= cell_bits else cell_bits
     if bits > 8:
         samples = samples >> (bits - 8)
     elif bits < 8:

@@ -6,23 +6,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.dicom.pixel_data.codecs.decode import decode, decode_words
+from server.dicom.pixel_data.codecs.decode import decode, decode_cells
 from server.dicom.pixel_data.codecs.syntaxes import RLE, UNCODED
 from server.dicom.presentation.image_size import Placement, placement
 from server.dicom.rendering.color import rgb_of
 from server.dicom.rendering.formats import gif, png
 from server.dicom.rendering.formats.jpeg import jpeg_of
-from server.dicom.rendering.grey import Pixels, painted_numbers, painted_words
+from server.dicom.rendering.grey import Pixels, painted_cells, painted_values
 from server.dicom.rendering.icc_profiles import in_colors
 from server.dicom.rendering.overlays import draw_overlays
 from server.dicom.rendering.shortcut import stored_jpeg
 from server.dicom.rendering.text import annotated
 from server.dicom.rendering.viewport import placed
 from server.model.pixels import PixelDescription
-from server.model.rendering import IccProfile, Output, PictureFormat, RenderFrame
+from server.model.rendering import IccProfile, ImageFormat, Output, RenderFrame
 
 _TABLE_BITS = (8, 16)
-_LONGEST_WORD_BYTES = 2
+_MAX_CELL_BYTES = 2
 _PIXELS_FOR_ONE = 2
 """From side to side and from top to bottom, in thumbnails: fewer would show stairs, more would show nothing."""
 
@@ -34,36 +34,36 @@ def render(job: RenderFrame) -> bytes:
         WrongState: PIXEL_DATA_UNREADABLE, the frame can't be decoded; NOT_RENDERABLE, it is of a kind or size that
             can't be shown, or there is nothing in the part that was asked for.
     """
-    place = placement(job.description, job.look, job.output)
+    place = placement(job.description, job.presentation, job.output)
     if (stored := stored_jpeg(job, place)) is not None:
         return stored
     step = _step(job, place)
     with np.errstate(all="ignore"):  # numbers that make no sense become black or white
-        picture = _picture(job, step)
-    picture = annotated(placed(picture, _thinned(place, step)), job.output.annotations)
-    return encoded(picture, job.look.icc_profile, job.output)
+        rendered = _rendered(job, step)
+    rendered = annotated(placed(rendered, _thinned(place, step)), job.output.annotations)
+    return encoded(rendered, job.presentation.icc_profile, job.output)
 
 
-def encoded(picture: Pixels, icc_profile: bytes, output: Output) -> bytes:
+def encoded(rendered: Pixels, icc_profile: bytes, output: Output) -> bytes:
     """Return a picture as a file, or as blocks of a frame of an animation."""
     wanted = output.icc_profile
-    if output.format in (PictureFormat.GIF, PictureFormat.APNG) and wanted in (IccProfile.IF_PRESENT, IccProfile.YES):
+    if output.format in (ImageFormat.GIF, ImageFormat.APNG) and wanted in (IccProfile.IF_PRESENT, IccProfile.YES):
         wanted = IccProfile.SRGB  # there is no room for a profile
     profile = b""
     # Of one row or column, a flipped array counts as contiguous, with strides that encoders refuse.
-    picture = np.ascontiguousarray(picture).reshape(-1).reshape(picture.shape)
-    if picture.ndim == 3:
-        picture, profile = in_colors(picture, wanted, icc_profile)
-    if output.format is PictureFormat.JPEG:
-        return jpeg_of(picture, output.quality, profile)
-    if output.format is PictureFormat.PNG:
-        return png.png_of(picture, profile)
-    return gif.frame_blocks(picture) if output.format is PictureFormat.GIF else png.image_data(picture)
+    rendered = np.ascontiguousarray(rendered).reshape(-1).reshape(rendered.shape)
+    if rendered.ndim == 3:
+        rendered, profile = in_colors(rendered, wanted, icc_profile)
+    if output.format is ImageFormat.JPEG:
+        return jpeg_of(rendered, output.quality, profile)
+    if output.format is ImageFormat.PNG:
+        return png.png_of(rendered, profile)
+    return gif.frame_blocks(rendered) if output.format is ImageFormat.GIF else png.image_data(rendered)
 
 
 def _step(job: RenderFrame, place: Placement) -> int:
     """Return which rows and columns a thumbnail is made of: all, or every n-th."""
-    if not job.output.is_thumbnail or job.look.overlays:
+    if not job.output.is_thumbnail or job.presentation.overlays:
         return 1
     ratio = min((place.right - place.left) / place.width, (place.lower - place.upper) / place.height)
     return max(int(ratio / _PIXELS_FOR_ONE), 1)
@@ -75,32 +75,32 @@ def _thinned(place: Placement, step: int) -> Placement:
     return replace(place, left=left, upper=upper, right=right, lower=lower)
 
 
-def _picture(job: RenderFrame, step: int) -> Pixels:
+def _rendered(job: RenderFrame, step: int) -> Pixels:
     """Return a picture of all of the image, in its own size, or of every n-th row and column."""
-    words = _stored_words(job)
-    if words is not None:
-        picture = painted_words(words[::step, ::step], job.description, job.look, job.output)
+    cells = _stored_cells(job)
+    if cells is not None:
+        rendered = painted_cells(cells[::step, ::step], job.description, job.presentation, job.output)
     else:
         array, description = decode(job.data, job.source, job.description)
-        picture = _picture_of_numbers(array[::step, ::step], description, job)
-    if job.look.overlays:
-        picture = np.require(picture, requirements="W")
-        draw_overlays(picture, job.look.overlays, words)
-    return picture
+        rendered = _rendered_values(array[::step, ::step], description, job)
+    if job.presentation.overlays:
+        rendered = np.require(rendered, requirements="W")
+        draw_overlays(rendered, job.presentation.overlays, cells)
+    return rendered
 
 
-def _picture_of_numbers(array: NDArray[Any], description: PixelDescription, job: RenderFrame) -> Pixels:
+def _rendered_values(array: NDArray[Any], description: PixelDescription, job: RenderFrame) -> Pixels:
     if array.ndim == 3:
         return rgb_of(array, description)
-    if array.dtype.kind == "f" or array.itemsize > _LONGEST_WORD_BYTES:
-        return painted_numbers(array, job.look, job.output)
-    return painted_words(array.view(f"<u{array.itemsize}"), description, job.look, job.output)
+    if array.dtype.kind == "f" or array.itemsize > _MAX_CELL_BYTES:
+        return painted_values(array, job.presentation, job.output)
+    return painted_cells(array.view(f"<u{array.itemsize}"), description, job.presentation, job.output)
 
 
-def _stored_words(job: RenderFrame) -> NDArray[Any] | None:
+def _stored_cells(job: RenderFrame) -> NDArray[Any] | None:
     """Return words as they are stored, overlays and all; None of those that have to be decoded, or are too long."""
     description = job.description
     is_short = description.sample_format == "integer" and description.bits_allocated in _TABLE_BITS
     if job.source in UNCODED | {RLE} and is_short and description.samples_per_pixel == 1:
-        return decode_words(job.data, job.source, description)
+        return decode_cells(job.data, job.source, description)
     return None

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from server.dicom.rendering.lookup_tables import palette_colors
 from server.dicom.rendering.modality import (
     Encoding,
-    Meanings,
     Modality,
-    Words,
+    ModalityTable,
+    PixelCells,
     encoding_of,
-    meanings_of,
     modality_of,
+    modality_table_of,
+    modality_values_of,
     padding_of,
-    values_of,
 )
 from server.dicom.rendering.voi import Range, Voi, chosen_voi, shades
 from server.model.pixels import PixelDescription
-from server.model.rendering import Look, Output, Palette, PixelPresentation
+from server.model.rendering import Output, Palette, PixelPresentation, Presentation
 
 Pixels = NDArray[np.uint8]
 """8-bit samples: (rows, columns) grey, (rows, columns, 3) RGB."""
@@ -45,99 +45,104 @@ class _Coloring:
     label_colors: tuple[tuple[int, int, int, int], ...]
 
     @property
-    def is_of_numbers(self) -> bool:
+    def is_of_stored_values(self) -> bool:
         """Colours belong to stored numbers; windows have no part in it."""
         is_palette = self.palette is not None and self.palette.presentation is PixelPresentation.PALETTE
         return is_palette or bool(self.label_colors)
 
 
-def painted_words(words: Words, description: PixelDescription, look: Look, output: Output) -> Pixels:
+def painted_cells(
+    cells: PixelCells, description: PixelDescription, presentation: Presentation, output: Output
+) -> Pixels:
     """Return the picture of a frame of integers in words of 8 or 16 bits, as they are stored."""
-    coloring = _coloring_of(look)
-    meanings = meanings_of(encoding_of(description), modality_of(look))
-    voi = _NO_RANGE if coloring.is_of_numbers else chosen_voi(look, output)
+    coloring = _coloring_of(presentation)
+    modality_table = modality_table_of(encoding_of(description), modality_of(presentation))
+    voi = _NO_RANGE if coloring.is_of_stored_values else chosen_voi(presentation, output)
     if voi is None:
-        table = _table(meanings, meanings.range_of(words), coloring)
+        table = _table(modality_table, modality_table.range_of(cells), coloring)
     else:
-        table = _kept_table(meanings.encoding, meanings.modality, voi, coloring)
-    if table.ndim == 1 and words.itemsize == 1:
-        return np.frombuffer(words.tobytes().translate(table.tobytes()), np.uint8).reshape(words.shape)
-    return np.take(table, words, axis=0)
+        table = _cached_table(modality_table.encoding, modality_table.modality, voi, coloring)
+    if table.ndim == 1 and cells.itemsize == 1:
+        return np.frombuffer(cells.tobytes().translate(table.tobytes()), np.uint8).reshape(cells.shape)
+    return np.take(table, cells, axis=0)
 
 
-def painted_numbers(numbers: NDArray[Any], look: Look, output: Output) -> Pixels:
+def painted_values(stored_values: NDArray[Any], presentation: Presentation, output: Output) -> Pixels:
     """Return the picture of a frame of long integers or floats."""
-    coloring, modality = _coloring_of(look), modality_of(look)
-    flat = np.ascontiguousarray(numbers).ravel()
+    coloring, modality = _coloring_of(presentation), modality_of(presentation)
+    flat = np.ascontiguousarray(stored_values).ravel()
     blocks = [flat[start : start + _BLOCK] for start in range(0, flat.size, _BLOCK)]
-    voi = _NO_RANGE if coloring.is_of_numbers else chosen_voi(look, output) or _range_of(blocks, modality)
-    pictures = [
-        _paint(block, values_of(block, modality), padding_of(block, modality), voi, coloring) for block in blocks
+    voi = _NO_RANGE if coloring.is_of_stored_values else chosen_voi(presentation, output) or _range_of(blocks, modality)
+    painted = [
+        _paint(block, modality_values_of(block, modality), padding_of(block, modality), voi, coloring)
+        for block in blocks
     ]
-    picture = np.concatenate(pictures)
-    return picture.reshape(*numbers.shape, *picture.shape[1:])
+    rendered = np.concatenate(painted)
+    return rendered.reshape(*stored_values.shape, *rendered.shape[1:])
 
 
-def _coloring_of(look: Look) -> _Coloring:
-    return _Coloring(look.is_inverse, look.palette, look.tint, look.label_colors)
+def _coloring_of(presentation: Presentation) -> _Coloring:
+    return _Coloring(presentation.is_inverse, presentation.palette, presentation.tint, presentation.label_colors)
 
 
 @lru_cache(maxsize=16)
-def _kept_table(encoding: Encoding, modality: Modality, voi: Voi, coloring: _Coloring) -> Pixels:
-    return _table(meanings_of(encoding, modality), voi, coloring)
+def _cached_table(encoding: Encoding, modality: Modality, voi: Voi, coloring: _Coloring) -> Pixels:
+    return _table(modality_table_of(encoding, modality), voi, coloring)
 
 
-def _table(meanings: Meanings, voi: Voi, coloring: _Coloring) -> Pixels:
-    return _paint(meanings.numbers, meanings.values, meanings.is_padding, voi, coloring)
+def _table(modality_table: ModalityTable, voi: Voi, coloring: _Coloring) -> Pixels:
+    return _paint(
+        modality_table.stored_values, modality_table.modality_values, modality_table.is_padding, voi, coloring
+    )
 
 
 def _range_of(blocks: list[NDArray[Any]], modality: Modality) -> Range:
     """Return the lowest and the highest value that is finite and no padding."""
     low, high = inf, -inf
     for block in blocks:
-        values, padding = values_of(block, modality), padding_of(block, modality)
-        is_of_image = np.isfinite(values)
+        modality_values, padding = modality_values_of(block, modality), padding_of(block, modality)
+        is_of_image = np.isfinite(modality_values)
         if padding is not None:
             is_of_image &= ~padding
-        low = float(np.min(values, where=is_of_image, initial=low))
-        high = float(np.max(values, where=is_of_image, initial=high))
+        low = float(np.min(modality_values, where=is_of_image, initial=low))
+        high = float(np.max(modality_values, where=is_of_image, initial=high))
     return (low, high) if low < high else (0.0, 0.0)
 
 
 def _paint(
-    numbers: NDArray[Any],
-    values: NDArray[np.float64],
+    stored_values: NDArray[Any],
+    modality_values: NDArray[np.float64],
     is_padding: NDArray[np.bool_] | None,
     voi: Voi,
     coloring: _Coloring,
 ) -> Pixels:
     """Return the shade or colour of each number."""
     if coloring.label_colors:
-        return _labelled(numbers, coloring.label_colors)
+        return _labelled(stored_values, coloring.label_colors)
     palette = coloring.palette
     if palette is not None and palette.presentation is PixelPresentation.PALETTE:
-        return _palette_colored(numbers, palette)
-    grey = shades(values, voi)
+        return _palette_colored(stored_values, palette)
+    grey = shades(modality_values, voi)
     if coloring.is_inverse:
         grey = np.subtract(255, grey)
     if is_padding is not None:
         grey[is_padding] = 0
     if palette is not None:
-        is_colored = numbers >= palette.red.first
-        return np.where(is_colored[:, None], _palette_colored(numbers, palette), grey[:, None])
+        is_colored = stored_values >= palette.red.first
+        return np.where(is_colored[:, None], _palette_colored(stored_values, palette), grey[:, None])
     if coloring.tint is not None:
         return (grey[:, None] * np.array(coloring.tint, np.uint16) // 255).astype(np.uint8)
     return grey
 
 
-def _palette_colored(numbers: NDArray[Any], palette: Palette) -> Pixels:
+def _palette_colored(stored_values: NDArray[Any], palette: Palette) -> Pixels:
     colors, first = palette_colors(palette)
-    return colors[np.clip(numbers.astype(np.int64) - first, 0, len(colors) - 1)]
+    return colors[np.clip(stored_values.astype(np.int64) - first, 0, len(colors) - 1)]
 
 
-def _labelled(numbers: NDArray[Any], label_colors: tuple[tuple[int, int, int, int], ...]) -> Pixels:
+def _labelled(stored_values: NDArray[Any], label_colors: tuple[tuple[int, int, int, int], ...]) -> Pixels:
     """Return the colours of labels, black for all other numbers."""
     known = np.array([color[0] for color in label_colors], np.int64)
     colors = np.array([color[1:] for color in label_colors], np.uint8)
-    place = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
-    return np.where((known[place] == numbers)[:, None], colors[place], np.uint8(0))
+    place = np.minimum(np.searchsorted(known, stored_values), len(known) - 1)
+    return np.where((known[place] == stored_values)[:, None], colors[place], np.uint8(0))

@@ -55,7 +55,7 @@ _SPACES: dict[
 }
 
 
-def in_colors(picture: NDArray[np.uint8], wanted: IccProfile, own: bytes) -> tuple[NDArray[np.uint8], bytes]:
+def in_colors(rendered: NDArray[np.uint8], wanted: IccProfile, own: bytes) -> tuple[NDArray[np.uint8], bytes]:
     """Return an RGB picture in the colours wanted, and the profile that goes with it; b"" is none.
 
     Args:
@@ -64,9 +64,9 @@ def in_colors(picture: NDArray[np.uint8], wanted: IccProfile, own: bytes) -> tup
         own: the object's profile; one that is none, or not of RGB, counts for nothing.
     """
     if wanted not in _SPACES:
-        return picture, own_profile(wanted, own)
+        return rendered, own_profile(wanted, own)
     source, target = own_profile(IccProfile.YES, own), made_profile(wanted)
-    return (picture if source == target else _converted(picture, source, target)), target
+    return (rendered if source == target else _converted(rendered, source, target)), target
 
 
 def own_profile(wanted: IccProfile, own: bytes) -> bytes:
@@ -117,12 +117,12 @@ def _opened(data: bytes) -> ImageCms.ImageCmsProfile | None:
         return None
 
 
-def _converted(picture: NDArray[np.uint8], source: bytes, target: bytes) -> NDArray[np.uint8]:
+def _converted(rendered: NDArray[np.uint8], source: bytes, target: bytes) -> NDArray[np.uint8]:
     transform = _transform(source, target)
     if transform is None:
-        return picture
-    height, width = picture.shape[:2]
-    image = Image.frombuffer("RGB", (width, height), picture.tobytes())
+        return rendered
+    height, width = rendered.shape[:2]
+    image = Image.frombuffer("RGB", (width, height), rendered.tobytes())
     return np.asarray(ImageCms.applyTransform(image, transform))
 
 

@@ -63,8 +63,8 @@ def _segmented(table: LookupTable) -> NDArray[np.uint16]:
     """Return the entries that segments stand for; those that are missing are 0."""
     is_narrow = table.bits <= 8
     data = table.data if is_narrow else table.data[: len(table.data) // 2 * 2]
-    words = np.frombuffer(data, np.uint8 if is_narrow else "<u2").tolist()
-    found = Segments(words, is_narrow=is_narrow, limit=table.entries).expand()
+    cells = np.frombuffer(data, np.uint8 if is_narrow else "<u2").tolist()
+    found = Segments(cells, is_narrow=is_narrow, limit=table.entries).expand()
     entries = np.zeros(table.entries, np.uint16)
     entries[: len(found)] = found
     return entries

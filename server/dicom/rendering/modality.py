@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from server.dicom.rendering.lookup_tables import entries_of, looked_up
 from server.dicom.rendering.voi import Range
 from server.model.pixels import PixelDescription
-from server.model.rendering import Look, LookupTable
+from server.model.rendering import LookupTable, Presentation
 
-Words = NDArray[np.uint8] | NDArray[np.uint16]
+PixelCells = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
     """How a number lies in a word of 8 or 16 bits."""
 
-    word_bits: int
+    cell_bits: int
     bits_stored: int
     high_bit: int
     is_signed: bool
@@ -27,7 +27,7 @@ class Encoding:
     @property
     def type(self) -> np.dtype[Any]:
         """The type of a word with its sign."""
-        return np.dtype(f"<{'i' if self.is_signed else 'u'}{self.word_bits // 8}")
+        return np.dtype(f"<{'i' if self.is_signed else 'u'}{self.cell_bits // 8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,38 +41,38 @@ class Modality:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Meanings:
+class ModalityTable:
     """For each word of an encoding: its number, the value that the modality LUT gives, and whether it is padding."""
 
     encoding: Encoding
     modality: Modality
-    numbers: NDArray[np.int64]
-    values: NDArray[np.float64]
+    stored_values: NDArray[np.int64]
+    modality_values: NDArray[np.float64]
     is_padding: NDArray[np.bool_] | None
 
-    def range_of(self, words: Words) -> Range:
+    def range_of(self, cells: PixelCells) -> Range:
         """Return the lowest and the highest value of a frame.
 
         Of a frame with one value only, the range that its words can have: such a frame is not black for that reason.
         """
-        values = self._extremes(words)
-        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-        return (low, high) if low < high else (float(self.values.min()), float(self.values.max()))
+        modality_values = self._extremes(cells)
+        low, high = (float(modality_values.min()), float(modality_values.max())) if modality_values.size else (0.0, 0.0)
+        return (low, high) if low < high else (float(self.modality_values.min()), float(self.modality_values.max()))
 
-    def _extremes(self, words: Words) -> NDArray[np.float64]:
+    def _extremes(self, cells: PixelCells) -> NDArray[np.float64]:
         """Return values of a frame, the lowest and the highest among them."""
         if self.modality.lut is None:
-            typed = words.view(self.encoding.type)
+            typed = cells.view(self.encoding.type)
             ends = np.array([typed.min(), typed.max()], typed.dtype)
-            places = ends.view(words.dtype)
-            are_plain = bool((self.numbers[places] == ends).all())
+            places = ends.view(cells.dtype)
+            are_plain = bool((self.stored_values[places] == ends).all())
             if are_plain and (self.is_padding is None or not self.is_padding[places].any()):
-                return np.asarray(self.values[places])
-        occurs = np.zeros(self.values.size, np.bool_)
-        occurs[words.ravel()] = True
+                return np.asarray(self.modality_values[places])
+        occurs = np.zeros(self.modality_values.size, np.bool_)
+        occurs[cells.ravel()] = True
         if self.is_padding is not None:
             occurs &= ~self.is_padding
-        return np.asarray(self.values[occurs])
+        return np.asarray(self.modality_values[occurs])
 
 
 def encoding_of(description: PixelDescription) -> Encoding:
@@ -83,24 +83,30 @@ def encoding_of(description: PixelDescription) -> Encoding:
     return Encoding(bits, stored, high, description.is_signed)
 
 
-def modality_of(look: Look) -> Modality:
+def modality_of(presentation: Presentation) -> Modality:
     """Return that part of a look."""
-    return Modality(look.slope, look.intercept, look.modality_lut, look.padding)
+    return Modality(presentation.slope, presentation.intercept, presentation.modality_lut, presentation.padding)
 
 
 @lru_cache(maxsize=8)
-def meanings_of(encoding: Encoding, modality: Modality) -> Meanings:
+def modality_table_of(encoding: Encoding, modality: Modality) -> ModalityTable:
     """Return the meanings of all words: 1.2 MB for 16 bits."""
-    words = np.arange(1 << encoding.word_bits, dtype=np.int64)
-    numbers = (words >> (encoding.high_bit + 1 - encoding.bits_stored)) & ((1 << encoding.bits_stored) - 1)
+    cells = np.arange(1 << encoding.cell_bits, dtype=np.int64)
+    stored_values = (cells >> (encoding.high_bit + 1 - encoding.bits_stored)) & ((1 << encoding.bits_stored) - 1)
     if encoding.is_signed:
-        numbers -= (numbers >> (encoding.bits_stored - 1)) << encoding.bits_stored
-    return Meanings(encoding, modality, numbers, values_of(numbers, modality), padding_of(numbers, modality))
+        stored_values -= (stored_values >> (encoding.bits_stored - 1)) << encoding.bits_stored
+    return ModalityTable(
+        encoding,
+        modality,
+        stored_values,
+        modality_values_of(stored_values, modality),
+        padding_of(stored_values, modality),
+    )
 
 
-def values_of(numbers: NDArray[Any], modality: Modality) -> NDArray[np.float64]:
+def modality_values_of(stored_values: NDArray[Any], modality: Modality) -> NDArray[np.float64]:
     """Return what the modality LUT makes of numbers."""
-    exact = numbers.astype(np.float64)
+    exact = stored_values.astype(np.float64)
     if modality.lut is not None:
         return looked_up(entries_of(modality.lut), modality.lut.first, exact).astype(np.float64)
     if (modality.slope, modality.intercept) == (1, 0):
@@ -110,9 +116,9 @@ def values_of(numbers: NDArray[Any], modality: Modality) -> NDArray[np.float64]:
     return exact
 
 
-def padding_of(numbers: NDArray[Any], modality: Modality) -> NDArray[np.bool_] | None:
+def padding_of(stored_values: NDArray[Any], modality: Modality) -> NDArray[np.bool_] | None:
     """Say which numbers are padding; None if there is none at all."""
     if modality.padding is None:
         return None
     low, high = modality.padding
-    return np.asarray((numbers >= low) & (numbers <= high))
+    return np.asarray((stored_values >= low) & (stored_values <= high))

@@ -8,31 +8,31 @@ from numpy.typing import NDArray
 from server.model.rendering import Overlay
 
 
-def draw_overlays(picture: NDArray[np.uint8], overlays: tuple[Overlay, ...], words: NDArray[Any] | None) -> None:
+def draw_overlays(rendered: NDArray[np.uint8], overlays: tuple[Overlay, ...], cells: NDArray[Any] | None) -> None:
     """Draw planes on a picture of the image's own size; what lies outside of the image is left out.
 
     Args:
         picture: is changed.
-        overlays: those without bits of their own are bits of `words`.
+        overlays: those without bits of their own are bits of `cells`.
         words: the frame as it is stored; None if it isn't there any more.
     """
     for overlay in overlays:
-        if (plane := _plane(overlay, words)) is not None:
-            _draw(picture, plane, overlay.top, overlay.left)
+        if (plane := _plane(overlay, cells)) is not None:
+            _draw(rendered, plane, overlay.top, overlay.left)
 
 
-def _plane(overlay: Overlay, words: NDArray[Any] | None) -> NDArray[np.bool_] | None:
+def _plane(overlay: Overlay, cells: NDArray[Any] | None) -> NDArray[np.bool_] | None:
     if overlay.bits is None:
-        if words is None or words.ndim != 2 or overlay.bit_position >= words.itemsize * 8:
+        if cells is None or cells.ndim != 2 or overlay.bit_position >= cells.itemsize * 8:
             return None
-        return np.asarray(words & words.dtype.type(1 << overlay.bit_position), np.bool_)
+        return np.asarray(cells & cells.dtype.type(1 << overlay.bit_position), np.bool_)
     wanted = overlay.rows * overlay.columns
     bits = np.unpackbits(np.frombuffer(overlay.bits, np.uint8), bitorder="little")[overlay.first_bit :][:wanted]
     rows = bits.size // overlay.columns  # of a plane that is cut off, what is there
     return bits[: rows * overlay.columns].reshape(rows, overlay.columns).astype(np.bool_)
 
 
-def _draw(picture: NDArray[np.uint8], plane: NDArray[np.bool_], top: int, left: int) -> None:
+def _draw(rendered: NDArray[np.uint8], plane: NDArray[np.bool_], top: int, left: int) -> None:
     plane = plane[max(-top, 0) :, max(-left, 0) :]
-    part = picture[max(top, 0) :, max(left, 0) :][: plane.shape[0], : plane.shape[1]]
+    part = rendered[max(top, 0) :, max(left, 0) :][: plane.shape[0], : plane.shape[1]]
     part[plane[: part.shape[0], : part.shape[1]]] = 255

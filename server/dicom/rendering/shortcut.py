@@ -5,7 +5,7 @@ from server.dicom.pixel_data.codecs.syntaxes import JPEG_BASELINE
 from server.dicom.presentation.image_size import Placement
 from server.dicom.rendering.formats.jpeg import PROFILE_HEAD, with_profile
 from server.dicom.rendering.icc_profiles import own_profile
-from server.model.rendering import IccProfile, PictureFormat, RenderFrame
+from server.model.rendering import IccProfile, ImageFormat, RenderFrame
 
 _BEST_QUALITY = 100
 _AS_THEY_ARE = frozenset({IccProfile.IF_PRESENT, IccProfile.NO, IccProfile.YES})
@@ -20,11 +20,11 @@ def stored_jpeg(job: RenderFrame, place: Placement) -> bytes | None:
     size = (description.columns, description.rows)
     if (
         job.source != JPEG_BASELINE
-        or output.format is not PictureFormat.JPEG
+        or output.format is not ImageFormat.JPEG
         or output.quality < _BEST_QUALITY
         or output.icc_profile not in _AS_THEY_ARE
         or output.annotations
-        or job.look.overlays
+        or job.presentation.overlays
         or description.samples_per_pixel == 1
         or place != Placement(0, 0, *size, *size)
     ):
@@ -37,4 +37,8 @@ def stored_jpeg(job: RenderFrame, place: Placement) -> bytes | None:
     has_profile = PROFILE_HEAD in job.data
     if output.icc_profile is IccProfile.NO:
         return None if has_profile else job.data
-    return job.data if has_profile else with_profile(job.data, own_profile(output.icc_profile, job.look.icc_profile))
+    return (
+        job.data
+        if has_profile
+        else with_profile(job.data, own_profile(output.icc_profile, job.presentation.icc_profile))
+    )

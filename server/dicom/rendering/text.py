@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 _SMALLEST, _LARGEST = 9, 64
-_LINES_IN_PICTURE = 36
+_LINES_IN_IMAGE = 36
 _WITHOUT_PARTS = str.maketrans(
     {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "þ": "th", "Þ": "Th"}
     | {"đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "ł": "l", "Ł": "L", "ħ": "h", "Ħ": "H", "ı": "i"}
 )
 
 
-def annotated(picture: NDArray[np.uint8], lines: tuple[str, ...]) -> NDArray[np.uint8]:
+def annotated(rendered: NDArray[np.uint8], lines: tuple[str, ...]) -> NDArray[np.uint8]:
     """Return the picture with lines of text at its upper left, white with a black edge."""
     if not lines:
-        return picture
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    size = min(max(min(image.size) // _LINES_IN_PICTURE, _SMALLEST), _LARGEST)
+        return rendered
+    image = Image.fromarray(np.ascontiguousarray(rendered))
+    size = min(max(min(image.size) // _LINES_IN_IMAGE, _SMALLEST), _LARGEST)
     white, black = ((255,) * 3, (0,) * 3) if image.mode == "RGB" else (255, 0)
     ImageDraw.Draw(image).multiline_text(
         (size // 2, size // 2),

@@ -7,15 +7,15 @@ from PIL import Image
 from server.dicom.presentation.image_size import Placement
 
 
-def placed(picture: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
+def placed(rendered: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
     """Return what the placement says of a picture of the whole image."""
-    height, width = picture.shape[:2]
+    height, width = rendered.shape[:2]
     part = (placement.left, placement.upper, placement.right, placement.lower)
     size = (placement.width, placement.height)
     if part == (0, 0, width, height) and size == (width, height):
-        shown = picture
+        shown = rendered
     else:
-        image = Image.fromarray(np.ascontiguousarray(picture))
+        image = Image.fromarray(np.ascontiguousarray(rendered))
         # Bilinear in Pillow is an average over all pixels that become one, when a picture gets smaller.
         shown = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=part, reducing_gap=2.0))
     if placement.is_mirrored:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.dicom.rendering.lookup_tables import fractions_of, looked_up
-from server.model.rendering import Look, LookupTable, Output, Window, WindowFunction
+from server.model.rendering import LookupTable, Output, Presentation, Window, WindowFunction
 
 Range = tuple[float, float]
 Voi = Window | LookupTable | Range
@@ -14,15 +14,15 @@ WHITE = 255.0
 _STEEPEST = 60.0
 
 
-def chosen_voi(look: Look, output: Output) -> Voi | None:
+def chosen_voi(presentation: Presentation, output: Output) -> Voi | None:
     """Return what holds for a picture; None if black and white are the frame's own lowest and highest value.
 
     A window that was asked for comes first, then the first of the object's that has a width, its first VOI LUT, and
     the range that its kind of object has.
     """
     asked = (output.window,) if output.window else ()
-    windows = [window for window in (*asked, *look.windows) if window.width > 0]
-    return windows[0] if windows else look.voi_luts[0] if look.voi_luts else look.value_range
+    windows = [window for window in (*asked, *presentation.windows) if window.width > 0]
+    return windows[0] if windows else presentation.voi_luts[0] if presentation.voi_luts else presentation.value_range
 
 
 def shades(values: NDArray[np.float64], voi: Voi) -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@ import asyncio
 import orjson
 
 from server.dicom.elements.canonical_json import Attributes, data, integer
-from server.dicom.presentation.object_kinds import ENCAPSULATED_DOCUMENT, document_media_type, film_media_type
+from server.dicom.presentation.object_kinds import ENCAPSULATED_DOCUMENT, document_media_type, video_media_type
 from server.dicom.presentation.sr_html import page_bytes
 from server.domain.flow.prefetch import closable, once
 from server.domain.render.image_info import Images
@@ -52,7 +52,7 @@ class Texts:
         Raises:
             WrongState: NOT_ACCEPTABLE_MEDIA_TYPE.
         """
-        return choose(request.media_types, (film_media_type(stored.transfer_syntax_uid) or "video/mp4",))
+        return choose(request.media_types, (video_media_type(stored.transfer_syntax_uid) or "video/mp4",))
 
     async def document(self, stored: StoredInstance, request: RenderedRequest) -> OpenRendered:
         """Open an encapsulated document, or a part of it.

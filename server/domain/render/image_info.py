@@ -9,7 +9,7 @@ import orjson
 from server.dicom.elements.canonical_json import Attributes
 from server.dicom.pixel_data.image_pixel_module import describe_pixels
 from server.dicom.presentation.object_kinds import STANDARD_CLASSES, Kind, kind_of
-from server.dicom.presentation.presentation import bulk_needed, look_of
+from server.dicom.presentation.presentation import bulk_needed, presentation_of
 from server.dicom.presentation.presentation_attributes import essentials
 from server.domain.flow.byte_cache import ByteCache
 from server.domain.retrieve.blob_reader import Reading, swapped_bytes
@@ -17,7 +17,7 @@ from server.model.errors import NotFound, Reason
 from server.model.ids import Version
 from server.model.instance import PixelLayout, StoredInstance
 from server.model.pixels import PixelDescription
-from server.model.rendering import Look
+from server.model.rendering import Presentation
 from server.ports.index import InstanceIndex
 
 _KEPT_BYTES = 32 << 20
@@ -71,12 +71,12 @@ class Images:
         """
         return await self._kept.get(stored.version, lambda: self._find(stored, layout))
 
-    async def look(self, image: Image, frame: int) -> Look:
+    async def presentation(self, image: Image, frame: int) -> Presentation:
         """Return how a frame is to look. Raises: as `of`."""
         values = image.values
         if frame in image.paths:
             values = {**values, **await self._values(image.stored, image.paths[frame])}
-        return look_of(image.attributes, values, frame)
+        return presentation_of(image.attributes, values, frame)
 
     async def kind(self, stored: StoredInstance, layout: PixelLayout | None) -> Kind:
         """Return what kind of object an instance is; its metadata is read only if nothing else tells.

@@ -19,7 +19,7 @@ from server.domain.retrieve.stored_frames import Pixels
 from server.model.buffer import Buffer
 from server.model.damage import Damage
 from server.model.errors import DataLoss, DicomStoreError, Reason, WrongState
-from server.model.rendering import IccProfile, Look, Output, PictureFormat, RenderFrame, Window, WindowFunction
+from server.model.rendering import IccProfile, ImageFormat, Output, Presentation, RenderFrame, Window, WindowFunction
 from server.ports.workers import Workers
 
 _LARGE_FRAME_BYTES = 4 << 20
@@ -35,9 +35,9 @@ class Wish:
     """
 
     number: int
-    format: PictureFormat
+    format: ImageFormat
     style: Style
-    like: Look | None = None
+    like: Presentation | None = None
 
 
 class Pictures:
@@ -85,16 +85,18 @@ class Pictures:
     async def _render(self, pixels: Pixels, wish: Wish) -> bytes:
         image = await self._images.of(pixels.stored, pixels.layout)
         self._require_size(frame_bytes(image.description))
-        look = _fitting(await self._images.look(image, wish.number), image, wish.like)
-        output = _output(image, look, wish, pixels.layout.number_of_frames)
+        presentation = _fitting(await self._images.presentation(image, wish.number), image, wish.like)
+        output = _output(image, presentation, wish, pixels.layout.number_of_frames)
         if output.icc_profile is IccProfile.NO:
-            look = replace(look, icc_profile=b"")
+            presentation = replace(presentation, icc_profile=b"")
         # The next small frame is read while a worker has one; a large one would cost more memory than it saves time.
         is_large = frame_bytes(image.description) > _LARGE_FRAME_BYTES
         async with self._large_turns if is_large else nullcontext():
             data = await pixels.read(wish.number)
             self._require_size(len(data))
-            return await self._workers.perform(RenderFrame(data, image.description, pixels.syntax, look, output))
+            return await self._workers.perform(
+                RenderFrame(data, image.description, pixels.syntax, presentation, output)
+            )
 
     async def animation(self, pixels: Pixels, wish: Wish) -> AsyncGenerator[Buffer]:
         """Open an animation of all frames, of which a few are made ahead; a small one is made before this returns.
@@ -106,11 +108,11 @@ class Pictures:
         await pixels.require_all()
         image = await self._images.of(pixels.stored, pixels.layout)
         numbers = range(1, pixels.layout.number_of_frames + 1)
-        look = await self._images.look(image, 1)
-        place = placement(image.description, look, _output(image, look, wish, len(numbers)))
-        has_colors = is_color(image.description, look)
+        presentation = await self._images.presentation(image, 1)
+        place = placement(image.description, presentation, _output(image, presentation, wish, len(numbers)))
+        has_colors = is_color(image.description, presentation)
         animation = Animation(wish.format, place.width, place.height, has_colors, len(numbers))
-        wish = replace(wish, like=look)
+        wish = replace(wish, like=presentation)
         frames = made_ahead(self._works(pixels, wish), self.ahead)
         try:
             first = await anext(frames)
@@ -145,20 +147,20 @@ async def _animated(
         yield animation.tail()
 
 
-def _fitting(look: Look, image: Image, like: Look | None) -> Look:
+def _fitting(presentation: Presentation, image: Image, like: Presentation | None) -> Presentation:
     """Return a look that gives pictures of the same size, with colours or without, as another one."""
     if like is None:
-        return look
-    look = replace(look, pixel_aspect=like.pixel_aspect)
-    if is_color(image.description, like) == is_color(image.description, look):
-        return look
-    return replace(look, tint=None if look.tint else _WHITE)
+        return presentation
+    presentation = replace(presentation, pixel_aspect=like.pixel_aspect)
+    if is_color(image.description, like) == is_color(image.description, presentation):
+        return presentation
+    return replace(presentation, tint=None if presentation.tint else _WHITE)
 
 
-def _output(image: Image, look: Look, wish: Wish, number_of_frames: int) -> Output:
+def _output(image: Image, presentation: Presentation, wish: Wish, number_of_frames: int) -> Output:
     style = wish.style
-    window = _window(style.window, look) if style.window else None
-    shown = window or next(iter(look.windows), None)
+    window = _window(style.window, presentation) if style.window else None
+    shown = window or next(iter(presentation.windows), None)
     lines: list[str] = []
     if Annotation.PATIENT in style.annotations:
         lines += patient_lines(image.attributes)
@@ -175,9 +177,9 @@ def _output(image: Image, look: Look, wish: Wish, number_of_frames: int) -> Outp
     )
 
 
-def _window(wish: WindowWish, look: Look) -> Window:
+def _window(wish: WindowWish, presentation: Presentation) -> Window:
     """Return the window that is meant. The data set's own function holds if none is named, as far as it is defined."""
-    function = wish.function or next((window.function for window in look.windows), WindowFunction.LINEAR)
+    function = wish.function or next((window.function for window in presentation.windows), WindowFunction.LINEAR)
     if function is WindowFunction.LINEAR and wish.width < 1:
         function = WindowFunction.LINEAR_EXACT
     return Window(wish.center, wish.width, function)

@@ -29,7 +29,7 @@ from server.domain.retrieve.stored_frames import PixelReader, Pixels
 from server.model.errors import DataLoss, DicomStoreError, NotFound, Reason, WrongState
 from server.model.ids import Address, InstanceId
 from server.model.instance import StoredInstance
-from server.model.rendering import PictureFormat
+from server.model.rendering import ImageFormat
 from server.ports.index import InstanceIndex
 
 FORMS: Mapping[Kind, tuple[str, ...]] = {
@@ -240,13 +240,13 @@ class RetrieveRendered:
         media_type = _form(pixels, request)
         if media_type in PICTURES:
             return await self._frame(stored, pixels, 1, request, is_whole=True)
-        wish = Wish(1, PictureFormat(media_type), request.style())
+        wish = Wish(1, ImageFormat(media_type), request.style())
         return OpenRendered(stored, 0, media_type, None, await self._pictures.animation(pixels, wish))
 
     async def _frame(
         self, stored: StoredInstance, pixels: Pixels, number: int, request: RenderedRequest, *, is_whole: bool = False
     ) -> OpenRendered:
-        form = PictureFormat(choose(request.media_types, PICTURES))
+        form = ImageFormat(choose(request.media_types, PICTURES))
         picture = await self._pictures.picture(pixels, Wish(number, form, request.style()))
         return OpenRendered(stored, 0 if is_whole else number, form, len(picture), once(picture))
 

@@ -8,12 +8,12 @@ from math import isfinite
 from server.model.buffer import Buffer
 from server.model.errors import InvalidRequest, Reason, WrongState
 from server.model.instance import StoredInstance
-from server.model.rendering import IccProfile, PictureFormat, Viewport, WindowFunction
+from server.model.rendering import IccProfile, ImageFormat, Viewport, WindowFunction
 
 ANY = "*/*"
 
-PICTURES = (PictureFormat.JPEG, PictureFormat.PNG)
-ANIMATIONS = (PictureFormat.GIF, PictureFormat.APNG)
+PICTURES = (ImageFormat.JPEG, ImageFormat.PNG)
+ANIMATIONS = (ImageFormat.GIF, ImageFormat.APNG)
 REPORT_MEDIA_TYPE = "text/html"
 
 _OTHER_NAMES = {"image/jpg": "image/jpeg", "video/mpeg2": "video/mpeg"}

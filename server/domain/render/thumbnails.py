@@ -19,7 +19,7 @@ from server.domain.retrieve.stored_frames import PixelReader, Pixels
 from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
 from server.model.ids import Address, InstanceId
 from server.model.instance import StoredInstance
-from server.model.rendering import DrawIcon, IconKind, Output, PictureFormat
+from server.model.rendering import DrawIcon, IconKind, ImageFormat, Output
 from server.model.search.query import Level, Match, Query
 from server.ports.index import InstanceIndex
 from server.ports.workers import Workers
@@ -90,11 +90,11 @@ class Thumbnails:
         chosen = await self._choose(ref, frame)
         if chosen is None:
             raise await not_found(self._index, ref)
-        form = PictureFormat(choose(media_types, PICTURES))
+        form = ImageFormat(choose(media_types, PICTURES))
         frame, picture = await self._picture(chosen, form, style)
         return OpenRendered(chosen.stored, frame, form, len(picture), once(picture))
 
-    async def _picture(self, chosen: _Chosen, form: PictureFormat, style: Style) -> tuple[int, bytes]:
+    async def _picture(self, chosen: _Chosen, form: ImageFormat, style: Style) -> tuple[int, bytes]:
         """Return the first picture that can be made, with the number of its frame; or else 0 and an icon."""
         for number in chosen.frames:
             assert chosen.pixels is not None
@@ -107,7 +107,7 @@ class Thumbnails:
                     raise
         return 0, await self._icon(chosen.kind, form, style)
 
-    async def _icon(self, kind: Kind, form: PictureFormat, style: Style) -> bytes:
+    async def _icon(self, kind: Kind, form: ImageFormat, style: Style) -> bytes:
         job = DrawIcon(IconKind(kind.value), Output(form, style.quality, style.viewport, is_thumbnail=True))
         return await self._cache.get(job, lambda: self._workers.perform(job))
 

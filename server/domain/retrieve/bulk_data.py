@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from server.dicom.elements.fields import first_value
 from server.dicom.elements.transfer_syntax import is_defined
 from server.dicom.pixel_data import frames as pixels
-from server.dicom.presentation.object_kinds import film_media_type
+from server.dicom.presentation.object_kinds import video_media_type
 from server.domain.partitions import PartitionGate
 from server.domain.resources import not_found, parse_instance
 from server.domain.retrieve.blob_reader import (
@@ -127,7 +127,7 @@ class RetrieveBulkData:
         self, stored: StoredInstance, element: BulkElement, layout: PixelLayout | None, offset: int, length: int | None
     ) -> OpenBulkData:
         syntax = stored.transfer_syntax_uid
-        media_type = film_media_type(syntax) or ""
+        media_type = video_media_type(syntax) or ""
         if not media_type and layout and layout.number_of_frames == 1:
             media_type = _STILL.get(syntax, "")
         is_whole = offset == 0 and length is None

@@ -223,7 +223,7 @@ def test_what_was_acknowledged_survives_the_death_of_its_process(url: str) -> No
         lines += process.stdout.readlines()
     acknowledged = int(lines[-1])
 
-    async def look() -> None:
+    async def presentation() -> None:
         database = open_database(url)
         state = await database.instances.state(study_ref())
         entries = await database.changes.list(ChangeWindow(limit=10_000))
@@ -233,4 +233,4 @@ def test_what_was_acknowledged_survives_the_death_of_its_process(url: str) -> No
         assert state.instance_count in (3 * acknowledged, 3 * (acknowledged + 1))  # the last one's line may be lost
         assert len(entries) == state.instance_count
 
-    asyncio.run(look())
+    asyncio.run(presentation())

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from server.dicom.pixel_data.codecs import headers, syntaxes
 from server.dicom.pixel_data.codecs.headers import CodedFrame
-from server.dicom.pixel_data.codecs.samples import number_type, shape_of, unreadable
+from server.dicom.pixel_data.codecs.samples import shape_of, stored_value_type, unreadable
 from server.dicom.pixel_data.codecs.syntaxes import decoded_photometric, is_known
 from server.model.pixels import PixelDescription
 
@@ -89,7 +89,7 @@ def _decode_jpeg_xl(data: bytes, description: PixelDescription) -> tuple[NDArray
             continue
         except RuntimeError as exc:
             raise unreadable("The frame's codestream is damaged.") from exc
-        return array.astype(number_type(description), copy=False), _rgb_or_single(description)
+        return array.astype(stored_value_type(description), copy=False), _rgb_or_single(description)
     raise _contradiction()
 
 
@@ -120,7 +120,7 @@ def _numbers(array: NDArray[Any], coded: CodedFrame, description: PixelDescripti
 
     Only JPEG 2000 knows signed samples, and writers forget to say so; then the lowest `bits` are a signed number.
     """
-    wanted = number_type(description)
+    wanted = stored_value_type(description)
     if coded.is_signed == description.is_signed:
         return array.astype(wanted, copy=False)
     unused = 8 * wanted.itemsize - bits

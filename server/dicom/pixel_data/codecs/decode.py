@@ -11,7 +11,7 @@ from server.dicom.pixel_data.codecs import syntaxes
 from server.dicom.pixel_data.codecs.codestreams import decode_codestream
 from server.dicom.pixel_data.codecs.colour import spread_422, to_rgb, to_ybr_full
 from server.dicom.pixel_data.codecs.rle import decode_rle
-from server.dicom.pixel_data.codecs.samples import frame_bytes, numbers_of, unreadable, words_from_bytes
+from server.dicom.pixel_data.codecs.samples import cells_from_bytes, frame_bytes, stored_values_of, unreadable
 from server.dicom.pixel_data.codecs.syntaxes import decoded_photometric
 from server.model.pixels import PixelDescription
 
@@ -34,7 +34,7 @@ def decode(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDA
     if syntax in syntaxes.UNCODED and _is_subsampled(description):
         return _decode_subsampled(native_bytes(data, syntax, description), description)
     if syntax in syntaxes.UNCODED | {syntaxes.RLE}:
-        array, described = numbers_of(decode_words(data, syntax, description), description)
+        array, described = stored_values_of(decode_cells(data, syntax, description), description)
         # RLE has whole chroma, whatever the label says.
         colour = "YBR_FULL" if _is_subsampled(description) else description.photometric_interpretation
     else:
@@ -47,7 +47,7 @@ def decode(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDA
     return _coloured(array, colour, described), described
 
 
-def decode_words(data: bytes, syntax: str, description: PixelDescription) -> NDArray[Any]:
+def decode_cells(data: bytes, syntax: str, description: PixelDescription) -> NDArray[Any]:
     """Return a frame that is uncoded or RLE as its stored words, colour by pixel, unused bits and all.
 
     Raises:
@@ -55,7 +55,7 @@ def decode_words(data: bytes, syntax: str, description: PixelDescription) -> NDA
     """
     if syntax == syntaxes.RLE:
         return decode_rle(data, description)
-    return words_from_bytes(native_bytes(data, syntax, description), description)
+    return cells_from_bytes(native_bytes(data, syntax, description), description)
 
 
 def native_bytes(data: bytes, syntax: str, description: PixelDescription) -> bytes:
@@ -108,15 +108,15 @@ def _decode_subsampled(data: bytes, description: PixelDescription) -> tuple[NDAr
     """
     columns = description.columns
     if len(data) >= _whole_chroma_bytes(description):
-        array = words_from_bytes(data, description)
+        array = cells_from_bytes(data, description)
     elif description.photometric_interpretation not in syntaxes.SUBSAMPLED:
         raise unreadable("Native pixel data with 4:2:0 chroma subsampling is not supported.")
     elif columns % 2:
         raise unreadable("Chroma-subsampled pixel data requires an even number of columns.")
     else:
         packed = replace(description, samples_per_pixel=1, columns=2 * columns)
-        array = spread_422(words_from_bytes(data, packed))
-    array, _ = numbers_of(array, description)
+        array = spread_422(cells_from_bytes(data, packed))
+    array, _ = stored_values_of(array, description)
     is_partial = description.photometric_interpretation.startswith("YBR_PARTIAL")
     if is_partial:
         array = to_rgb(array, description.bits_stored, is_partial=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from server.dicom.pixel_data.codecs import syntaxes
 from server.dicom.pixel_data.codecs.rle import encode_rle
-from server.dicom.pixel_data.codecs.samples import unreadable, words_to_bytes
+from server.dicom.pixel_data.codecs.samples import cells_to_bytes, unreadable
 from server.model.pixels import PixelDescription
 
 _JPEG_QUALITY = 90
@@ -33,7 +33,7 @@ def encode(array: NDArray[Any], description: PixelDescription, target: str) -> b
         WrongState: PIXEL_DATA_UNREADABLE, there are numbers that the stored bits can't hold.
     """
     if target in syntaxes.NATIVE:
-        return words_to_bytes(array, description)
+        return cells_to_bytes(array, description)
     if target == syntaxes.RLE:
         return encode_rle(array)
     _check_range(array, description)
@@ -152,8 +152,8 @@ def _precision(description: PixelDescription) -> int:
 
 def _words(array: NDArray[Any], bits: int) -> NDArray[Any]:
     """Return numbers without their sign, in bytes if they have no more bits."""
-    words = array.view(f"u{array.itemsize}")
-    return words.astype(numpy.uint8) if bits <= 8 else words
+    cells = array.view(f"u{array.itemsize}")
+    return cells.astype(numpy.uint8) if bits <= 8 else cells
 
 
 def _check_range(array: NDArray[Any], description: PixelDescription) -> None:

@@ -7,7 +7,7 @@ import imagecodecs
 import numpy
 from numpy.typing import NDArray
 
-from server.dicom.pixel_data.codecs.samples import shape_of, unreadable, word_type
+from server.dicom.pixel_data.codecs.samples import cell_type, shape_of, unreadable
 from server.model.pixels import PixelDescription
 
 _HEADER_BYTES = 64
@@ -22,8 +22,8 @@ def decode_rle(data: bytes, description: PixelDescription) -> NDArray[Any]:
     Raises:
         WrongState: PIXEL_DATA_UNREADABLE, see `decode`.
     """
-    words, shape = word_type(description), shape_of(description)
-    samples, width = description.samples_per_pixel, words.itemsize
+    cells, shape = cell_type(description), shape_of(description)
+    samples, width = description.samples_per_pixel, cells.itemsize
     segments = _segments(data)
     if len(segments) != samples * width or description.bits_allocated == 1:
         raise unreadable("The number of RLE segments does not match the Image Pixel attributes.")
@@ -33,14 +33,14 @@ def decode_rle(data: bytes, description: PixelDescription) -> NDArray[Any]:
         sample, byte = divmod(number, width)
         # The most significant byte comes first.
         planes[:, sample, width - 1 - byte] = _plane(segment, size)
-    return planes.view(words).reshape(shape)
+    return planes.view(cells).reshape(shape)
 
 
-def encode_rle(words: NDArray[Any]) -> bytes:
+def encode_rle(cells: NDArray[Any]) -> bytes:
     """Return words, colour by pixel, as a frame."""
-    rows, columns = words.shape[:2]
-    little = numpy.ascontiguousarray(words, words.dtype.newbyteorder("<"))
-    width = words.dtype.itemsize
+    rows, columns = cells.shape[:2]
+    little = numpy.ascontiguousarray(cells, cells.dtype.newbyteorder("<"))
+    width = cells.dtype.itemsize
     planes = little.view(numpy.uint8).reshape(rows, columns, -1, width)
     segments = [
         _segment(planes[:, :, sample, byte]) for sample in range(planes.shape[2]) for byte in reversed(range(width))

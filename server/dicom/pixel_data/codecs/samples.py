@@ -24,7 +24,7 @@ def shape_of(description: PixelDescription) -> tuple[int, ...]:
     return size if description.samples_per_pixel == 1 else (*size, description.samples_per_pixel)
 
 
-def word_type(description: PixelDescription) -> numpy.dtype[Any]:
+def cell_type(description: PixelDescription) -> numpy.dtype[Any]:
     """Return the type of a stored word, without its sign; a byte for 1-bit pixels.
 
     Raises:
@@ -37,10 +37,10 @@ def word_type(description: PixelDescription) -> numpy.dtype[Any]:
     return numpy.dtype(f"<u{max(description.bits_allocated // 8, 1)}")
 
 
-def number_type(description: PixelDescription) -> numpy.dtype[Any]:
+def stored_value_type(description: PixelDescription) -> numpy.dtype[Any]:
     """Return the type of the numbers that words mean, sign and all."""
-    words = word_type(description)
-    return numpy.dtype(f"<i{words.itemsize}") if description.is_signed and words.kind == "u" else words
+    cells = cell_type(description)
+    return numpy.dtype(f"<i{cells.itemsize}") if description.is_signed and cells.kind == "u" else cells
 
 
 def frame_bytes(description: PixelDescription) -> int:
@@ -52,7 +52,7 @@ def frame_bytes(description: PixelDescription) -> int:
     return -(-bits // 8)
 
 
-def words_from_bytes(data: bytes, description: PixelDescription) -> NDArray[Any]:
+def cells_from_bytes(data: bytes, description: PixelDescription) -> NDArray[Any]:
     """Return native bytes as an array of words, colour by pixel, with all samples for each pixel.
 
     Bytes beyond the frame, as of padding, are ignored.
@@ -60,21 +60,21 @@ def words_from_bytes(data: bytes, description: PixelDescription) -> NDArray[Any]
     Raises:
         WrongState: PIXEL_DATA_UNREADABLE, the frame is cut off.
     """
-    words, shape = word_type(description), shape_of(description)
+    cells, shape = cell_type(description), shape_of(description)
     count = int(numpy.prod(shape))
-    wanted = -(-count // 8) if description.bits_allocated == 1 else count * words.itemsize
+    wanted = -(-count // 8) if description.bits_allocated == 1 else count * cells.itemsize
     if len(data) < wanted:
         raise unreadable("The frame has fewer bytes than the Image Pixel attributes require.")
     if description.bits_allocated == 1:
         bits = numpy.unpackbits(numpy.frombuffer(data, numpy.uint8, wanted), count=count, bitorder="little")
         return bits.reshape(shape)
-    array = numpy.frombuffer(data, words, count)
+    array = numpy.frombuffer(data, cells, count)
     if len(shape) == 3 and description.planar_configuration == 1:
         return array.reshape(shape[2], *shape[:2]).transpose(1, 2, 0)
     return array.reshape(shape)
 
 
-def words_to_bytes(array: NDArray[Any], description: PixelDescription) -> bytes:
+def cells_to_bytes(array: NDArray[Any], description: PixelDescription) -> bytes:
     """Return an array, colour by pixel, as native bytes in the planar configuration of `description`."""
     if description.bits_allocated == 1:
         return numpy.packbits(array.astype(numpy.uint8).ravel(), bitorder="little").tobytes()
@@ -83,14 +83,14 @@ def words_to_bytes(array: NDArray[Any], description: PixelDescription) -> bytes:
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def numbers_of(words: NDArray[Any], description: PixelDescription) -> tuple[NDArray[Any], PixelDescription]:
+def stored_values_of(cells: NDArray[Any], description: PixelDescription) -> tuple[NDArray[Any], PixelDescription]:
     """Return the numbers that words mean: what lies beyond the stored bits is cut off, the sign extended."""
     if description.sample_format != "integer" or description.bits_allocated == 1:
-        return words, description
+        return cells, description
     above = description.bits_allocated - 1 - description.high_bit
     unused = description.bits_allocated - description.bits_stored
     described = replace(description, high_bit=description.bits_stored - 1)
     if not unused:
-        return words.view(number_type(description)), described
-    shifted = (words << words.dtype.type(above)).view(number_type(description))
+        return cells.view(stored_value_type(description)), described
+    shifted = (cells << cells.dtype.type(above)).view(stored_value_type(description))
     return shifted >> shifted.dtype.type(unused), described

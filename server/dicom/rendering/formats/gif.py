@@ -13,12 +13,12 @@ _HAS_TABLE = 0x80
 _MOST_COLORS = 256
 
 
-def frame_blocks(picture: NDArray[np.uint8]) -> bytes:
+def frame_blocks(rendered: NDArray[np.uint8]) -> bytes:
     """Return image descriptor, colour table and data of a frame.
 
     Shades of grey are exact; colours are, if there are no more than 256, or else become the 256 that fit best.
     """
-    image = Image.fromarray(np.ascontiguousarray(picture))
+    image = Image.fromarray(np.ascontiguousarray(rendered))
     if image.mode == "RGB":
         image = image.quantize(_MOST_COLORS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     out = BytesIO()

@@ -13,16 +13,16 @@ _MOST_SEGMENT_BYTES = 65533 - len(PROFILE_HEAD) - 2
 _MOST_SEGMENTS = 255
 
 
-def jpeg_of(picture: NDArray[np.uint8], quality: int, profile: bytes) -> bytes:
+def jpeg_of(rendered: NDArray[np.uint8], quality: int, profile: bytes) -> bytes:
     """Return a JPEG file, with a colour profile unless it is empty.
 
     Colours are at full resolution from quality 90 on, at half of it from side to side from 75 on, and below that also
     from top to bottom.
     """
-    if picture.ndim == 2:
-        return bytes(imagecodecs.jpeg8_encode(picture, level=quality))
+    if rendered.ndim == 2:
+        return bytes(imagecodecs.jpeg8_encode(rendered, level=quality))
     subsampling = "444" if quality >= 90 else "422" if quality >= 75 else "420"
-    return with_profile(bytes(imagecodecs.jpeg8_encode(picture, level=quality, subsampling=subsampling)), profile)
+    return with_profile(bytes(imagecodecs.jpeg8_encode(rendered, level=quality, subsampling=subsampling)), profile)
 
 
 def with_profile(jpeg: bytes, profile: bytes) -> bytes:

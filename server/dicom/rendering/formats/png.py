@@ -16,18 +16,18 @@ _UP = 2
 _LEVEL = 1
 
 
-def png_of(picture: NDArray[np.uint8], profile: bytes) -> bytes:
+def png_of(rendered: NDArray[np.uint8], profile: bytes) -> bytes:
     """Return a PNG file, with a colour profile unless it is empty."""
-    height, width = picture.shape[:2]
-    header = image_header(width, height, is_color=picture.ndim == 3)
+    height, width = rendered.shape[:2]
+    header = image_header(width, height, is_color=rendered.ndim == 3)
     profile_chunk = chunk(b"iCCP", b"ICC profile\0\0", zlib.compress(profile)) if profile else b""
-    return b"".join((SIGNATURE, header, profile_chunk, chunk(b"IDAT", image_data(picture)), IMAGE_END))
+    return b"".join((SIGNATURE, header, profile_chunk, chunk(b"IDAT", image_data(rendered)), IMAGE_END))
 
 
-def image_data(picture: NDArray[np.uint8]) -> bytes:
+def image_data(rendered: NDArray[np.uint8]) -> bytes:
     """Return filtered and compressed lines, the content of IDAT chunks."""
-    height, bytes_ = len(picture), picture[0].size
-    pixels = picture.reshape(height, bytes_)
+    height, bytes_ = len(rendered), rendered[0].size
+    pixels = rendered.reshape(height, bytes_)
     lines = np.empty((height, 1 + bytes_), np.uint8)
     lines[:, 0] = _UP
     lines[0, 1:] = pixels[0]

@@ -14,19 +14,19 @@ from pydicom.encaps import generate_frames
 
 from server.dicom.elements.transfer_syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, transfer_syntax
 from server.dicom.pixel_data.image_pixel_module import describe_pixels
-from server.dicom.presentation.presentation import bulk_needed, look_of
+from server.dicom.presentation.presentation import bulk_needed, presentation_of
 from server.dicom.rendering import render
 from server.model.pixels import PixelDescription
-from server.model.rendering import Look, Output, PictureFormat, RenderFrame
+from server.model.rendering import ImageFormat, Output, Presentation, RenderFrame
 from tests.unit.server.dicom.reading import read
 
-PNG = Output(format=PictureFormat.PNG)
+PNG = Output(format=ImageFormat.PNG)
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 def frame_of(
     array: NDArray[Any],
-    look: Look | None = None,
+    presentation: Presentation | None = None,
     output: Output = PNG,
     *,
     photometric: str = "MONOCHROME2",
@@ -49,7 +49,9 @@ def frame_of(
         "sample_format": ("float" if bits == 32 else "double") if is_float else "integer",
     }
     data = array.astype(array.dtype.newbyteorder("<")).tobytes()
-    return RenderFrame(data, PixelDescription(**(fields | more)), EXPLICIT_LITTLE, look or Look(), output)
+    return RenderFrame(
+        data, PixelDescription(**(fields | more)), EXPLICIT_LITTLE, presentation or Presentation(), output
+    )
 
 
 def pixels_of(picture: bytes) -> NDArray[np.uint8]:
@@ -57,9 +59,9 @@ def pixels_of(picture: bytes) -> NDArray[np.uint8]:
     return np.asarray(Image.open(BytesIO(picture)))
 
 
-def rendered(array: NDArray[Any], look: Look | None = None, **more: Any) -> Any:
+def rendered(array: NDArray[Any], presentation: Presentation | None = None, **more: Any) -> Any:
     """Return the grey values or colours that an array is shown with, as nested lists."""
-    return pixels_of(render(frame_of(array, look, **more))).tolist()
+    return pixels_of(render(frame_of(array, presentation, **more))).tolist()
 
 
 def attributes_of(file: bytes) -> Mapping[str, Any]:
@@ -68,11 +70,11 @@ def attributes_of(file: bytes) -> Mapping[str, Any]:
     return parsed
 
 
-def look_in(file: bytes, frame: int = 1) -> Look:
+def look_in(file: bytes, frame: int = 1) -> Presentation:
     """Return the look of a frame of a file, with all the bulk data it asks for."""
     attributes = attributes_of(file)
     data_set = pydicom.dcmread(BytesIO(file), force=True)
-    return look_of(attributes, {path: _value(data_set, path) for path in bulk_needed(attributes)}, frame)
+    return presentation_of(attributes, {path: _value(data_set, path) for path in bulk_needed(attributes)}, frame)
 
 
 def job_of(file: bytes, frame: int = 1, output: Output = PNG) -> RenderFrame:

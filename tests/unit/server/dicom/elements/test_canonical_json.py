@@ -7,7 +7,7 @@ import pytest
 
 from server.dicom.elements.canonical_json import integer, number, numbers, numeric_values, text
 from server.dicom.pixel_data.image_pixel_module import describe_pixels
-from server.dicom.presentation.presentation import look_of
+from server.dicom.presentation.presentation import presentation_of
 from server.model.rendering import Window
 
 
@@ -73,5 +73,5 @@ def test_pixels_are_described_by_values_that_violate_their_vr() -> None:
 
 
 def test_windows_stay_pairs_when_one_of_their_values_is_no_number() -> None:
-    look = look_of({"00281050": element("x", "40.0000000000000000"), "00281051": element(1, "400")}, {})
-    assert look.windows == (Window(40, 400),)
+    presentation = presentation_of({"00281050": element("x", "40.0000000000000000"), "00281051": element(1, "400")}, {})
+    assert presentation.windows == (Window(40, 400),)

@@ -11,18 +11,18 @@ from PIL import Image, ImageSequence
 from server.dicom.presentation.animation import Animation, delays_ms
 from server.dicom.presentation.image_size import is_color, placement
 from server.dicom.rendering import render
-from server.model.rendering import IccProfile, Look, Output, PictureFormat, Viewport, Window
+from server.model.rendering import IccProfile, ImageFormat, Output, Presentation, Viewport, Window
 from tests.unit.server.dicom.render_jobs import frame_of
 
-GIF, APNG = PictureFormat.GIF, PictureFormat.APNG
-LOOK = Look(windows=(Window(128, 256),))
+GIF, APNG = ImageFormat.GIF, ImageFormat.APNG
+LOOK = Presentation(windows=(Window(128, 256),))
 
 
 def grey(count: int) -> list[NDArray[np.uint8]]:
     return [np.random.default_rng(n).integers(0, 256, (30, 41), dtype=np.uint8) for n in range(count)]
 
 
-def animation(arrays: list[NDArray[Any]], format_: PictureFormat, delay_ms: float = 100, **output: Any) -> bytes:
+def animation(arrays: list[NDArray[Any]], format_: ImageFormat, delay_ms: float = 100, **output: Any) -> bytes:
     photometric = "RGB" if arrays[0].ndim == 3 else "MONOCHROME2"
     wanted = Output(format=format_, **output)
     jobs = [frame_of(array, LOOK, wanted, photometric=photometric) for array in arrays]
@@ -45,7 +45,7 @@ def as_rgb(arrays: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
 
 @pytest.mark.parametrize("count", [1, 2, 7])
 @pytest.mark.parametrize("format_", [GIF, APNG])
-def test_shades_of_grey_are_exact(format_: PictureFormat, count: int) -> None:
+def test_shades_of_grey_are_exact(format_: ImageFormat, count: int) -> None:
     shown = opened(animation(grey(count), format_))
     assert len(shown) == count
     for ours, array in zip(shown, as_rgb(grey(count)), strict=True):
@@ -72,20 +72,20 @@ def test_more_colours_are_about_right_in_gif() -> None:
 
 
 @pytest.mark.parametrize("format_", [GIF, APNG])
-def test_animations_say_how_long_a_frame_is_shown_and_go_round(format_: PictureFormat) -> None:
+def test_animations_say_how_long_a_frame_is_shown_and_go_round(format_: ImageFormat) -> None:
     image = Image.open(BytesIO(animation(grey(2), format_, delay_ms=40)))
     assert image.info["duration"] == 40
     assert image.info["loop"] == 0
 
 
 @pytest.mark.parametrize("format_", [GIF, APNG])
-def test_animations_have_the_size_of_their_viewport(format_: PictureFormat) -> None:
+def test_animations_have_the_size_of_their_viewport(format_: ImageFormat) -> None:
     shown = opened(animation(grey(2), format_, viewport=Viewport(20, 20), annotations=("X",)))
     assert [frame.shape for frame in shown] == [(15, 20, 3)] * 2
 
 
 @pytest.mark.parametrize("format_", [GIF, APNG])
-def test_colours_with_a_profile_are_srgb_as_there_is_no_room_for_one(format_: PictureFormat) -> None:
+def test_colours_with_a_profile_are_srgb_as_there_is_no_room_for_one(format_: ImageFormat) -> None:
     array = np.full((4, 4, 3), (200, 100, 50), np.uint8)
     for wanted in (IccProfile.IF_PRESENT, IccProfile.YES, IccProfile.NO):
         assert np.array_equal(opened(animation([array], format_, icc_profile=wanted))[0], array)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.dicom.presentation.object_kinds import KIND_OF_CLASS, Kind, document_media_type, film_media_type, kind_of
+from server.dicom.presentation.object_kinds import KIND_OF_CLASS, Kind, document_media_type, kind_of, video_media_type
 from server.model.instance import PixelLayout
 from server.model.rendering import IconKind
 
@@ -60,7 +60,7 @@ def test_an_unknown_class_is_known_by_what_it_holds() -> None:
 )
 def test_films_are_known_by_their_transfer_syntax(suffix: str, media_type: str | None) -> None:
     syntax = f"1.2.840.10008.1.2.4.{suffix}"
-    assert film_media_type(syntax) == media_type
+    assert video_media_type(syntax) == media_type
     assert kind_of(f"{STORAGE}.77.1.1.1", syntax, PIXELS) is (Kind.VIDEO if media_type else Kind.IMAGE)
 
 

@@ -10,9 +10,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from server.dicom.elements.canonical_json import number, numbers
-from server.dicom.presentation.presentation import bulk_needed, look_of
+from server.dicom.presentation.presentation import bulk_needed, presentation_of
 from server.dicom.presentation.segment_colors import srgb_of_cielab
-from server.model.rendering import Look, LookupTable, Overlay, PixelPresentation, Window, WindowFunction
+from server.model.rendering import LookupTable, Overlay, PixelPresentation, Presentation, Window, WindowFunction
 from tests.data import file_of, part10
 from tests.unit.server.dicom.render_jobs import attributes_of, look_in
 
@@ -28,7 +28,7 @@ IMAGE: dict[str, Any] = {
 }
 
 
-def look(frame: int = 1, **attributes: Any) -> Look:
+def presentation(frame: int = 1, **attributes: Any) -> Presentation:
     return look_in(part10(frames=[bytes(16)], **(IMAGE | attributes)), frame)
 
 
@@ -47,30 +47,30 @@ def lut(descriptor: list[int], data: bytes, vr: str = "OW") -> Dataset:
 
 
 def test_an_image_that_says_nothing_has_the_default_look() -> None:
-    assert look() == Look()
+    assert presentation() == Presentation()
 
 
 def test_slope_and_intercept_are_read() -> None:
-    found = look(RescaleSlope="2.5", RescaleIntercept="-1024")
+    found = presentation(RescaleSlope="2.5", RescaleIntercept="-1024")
     assert (found.slope, found.intercept) == (2.5, -1024)
 
 
 def test_a_slope_of_zero_counts_for_nothing() -> None:
-    assert look(RescaleSlope="0", RescaleIntercept="5").slope == 1
+    assert presentation(RescaleSlope="0", RescaleIntercept="5").slope == 1
 
 
 def test_all_windows_with_a_width_are_read() -> None:
-    found = look(WindowCenter=["40", "1", "-600.5"], WindowWidth=["400", "0", "1500"], VOILUTFunction="SIGMOID")
+    found = presentation(WindowCenter=["40", "1", "-600.5"], WindowWidth=["400", "0", "1500"], VOILUTFunction="SIGMOID")
     assert found.windows == (Window(40, 400, WindowFunction.SIGMOID), Window(-600.5, 1500, WindowFunction.SIGMOID))
 
 
 def test_an_unknown_function_is_linear() -> None:
-    assert look(WindowCenter="1", WindowWidth="2", VOILUTFunction="CUBIC").windows == (Window(1, 2),)
+    assert presentation(WindowCenter="1", WindowWidth="2", VOILUTFunction="CUBIC").windows == (Window(1, 2),)
 
 
 def test_a_center_without_width_is_no_window() -> None:
-    assert look(WindowCenter=["1", "2"], WindowWidth=["3"]).windows == (Window(1, 3),)
-    assert look(WindowCenter="1").windows == ()
+    assert presentation(WindowCenter=["1", "2"], WindowWidth=["3"]).windows == (Window(1, 3),)
+    assert presentation(WindowCenter="1").windows == ()
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_a_center_without_width_is_no_window() -> None:
 def test_low_values_are_white_in_monochrome1_and_by_an_inverse_shape(
     attributes: dict[str, Any], is_inverse: bool
 ) -> None:
-    assert look(**attributes).is_inverse is is_inverse
+    assert presentation(**attributes).is_inverse is is_inverse
 
 
 def test_tables_are_read_from_the_json_and_from_bulk_data() -> None:
     for size in (4, 4096):
         data = np.arange(size, dtype="<u2").tobytes()
-        found = look(
+        found = presentation(
             ModalityLUTSequence=Sequence([lut([size, 7, 12], data)]),
             VOILUTSequence=Sequence([lut([size, 0, 16], data)]),
         )
@@ -106,12 +106,12 @@ def test_tables_may_be_numbers() -> None:
     made.add_new("LUTDescriptor", "US", [3, 0, 16])
     made.add_new("LUTData", "US", [1, 2, 40000])
     table = LookupTable(3, 0, 16, np.array([1, 2, 40000], "<u2").tobytes())
-    assert look(VOILUTSequence=Sequence([made])).voi_luts == (table,)
+    assert presentation(VOILUTSequence=Sequence([made])).voi_luts == (table,)
 
 
 def test_a_table_of_65536_entries_says_0() -> None:
     data = bytes(1 << 17)
-    found = look(ModalityLUTSequence=Sequence([lut([0, 0, 16], data)])).modality_lut
+    found = presentation(ModalityLUTSequence=Sequence([lut([0, 0, 16], data)])).modality_lut
     assert found is not None
     assert found.entries == 1 << 16
 
@@ -120,23 +120,23 @@ def test_what_is_not_there_is_left_out() -> None:
     file = part10(frames=[bytes(16)], **IMAGE, VOILUTSequence=Sequence([lut([4096, 0, 16], bytes(8192))]))
     attributes = attributes_of(file)
     assert bulk_needed(attributes) == ("00283010/1/00283006",)
-    assert look_of(attributes, {}).voi_luts == ()
+    assert presentation_of(attributes, {}).voi_luts == ()
 
 
 @pytest.mark.parametrize("broken", [{"VOILUTSequence": Sequence([Dataset()])}, {"VOILUTSequence": Sequence([])}])
 def test_a_sequence_without_table_counts_for_nothing(broken: dict[str, Any]) -> None:
-    assert look(**broken) == Look()
+    assert presentation(**broken) == Presentation()
 
 
 def test_padding_is_a_value_or_a_range() -> None:
-    assert look(PixelPaddingValue=7).padding == (7, 7)
-    assert look(PixelPaddingValue=4095, PixelPaddingRangeLimit=4000).padding == (4000, 4095)
+    assert presentation(PixelPaddingValue=7).padding == (7, 7)
+    assert presentation(PixelPaddingValue=4095, PixelPaddingRangeLimit=4000).padding == (4000, 4095)
 
 
 def test_padding_that_was_written_unsigned_means_a_signed_value() -> None:
     attributes = attributes_of(part10(frames=[bytes(16)], **(IMAGE | {"PixelRepresentation": 1})))
     padded = {**attributes, "00280120": {"vr": "US", "Value": [63536]}}
-    assert look_of(padded, {}).padding == (-2000, -2000)
+    assert presentation_of(padded, {}).padding == (-2000, -2000)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_padding_that_was_written_unsigned_means_a_signed_value() -> None:
     ],
 )
 def test_pixels_have_the_shape_that_spacing_or_aspect_ratio_say(attributes: dict[str, Any], aspect: float) -> None:
-    assert look(**attributes).pixel_aspect == pytest.approx(aspect)
+    assert presentation(**attributes).pixel_aspect == pytest.approx(aspect)
 
 
 def with_palette(prefix: str = "", **attributes: Any) -> dict[str, Any]:
@@ -166,22 +166,22 @@ def with_palette(prefix: str = "", **attributes: Any) -> dict[str, Any]:
 
 
 def test_palettes_are_read() -> None:
-    found = look(**with_palette()).palette
+    found = presentation(**with_palette()).palette
     assert found is not None
     assert (found.green.data, found.is_segmented) == (b"\1" * 256, False)
-    segmented = look(**with_palette("Segmented")).palette
+    segmented = presentation(**with_palette("Segmented")).palette
     assert segmented is not None
     assert (segmented.blue.data, segmented.is_segmented) == (b"\2" * 256, True)
 
 
 def test_a_palette_without_one_of_its_tables_is_none() -> None:
-    assert look(**(with_palette() | {"BluePaletteColorLookupTableData": None})).palette is None
+    assert presentation(**(with_palette() | {"BluePaletteColorLookupTableData": None})).palette is None
 
 
 def test_palettes_of_grey_images_are_supplemental_if_they_say_so() -> None:
     grey = with_palette(PhotometricInterpretation="MONOCHROME2", BitsAllocated=16)
-    assert look(**(grey | {"PhotometricInterpretation": "MONOCHROME2"})).palette is None
-    found = look(**(grey | {"PhotometricInterpretation": "MONOCHROME2", "PixelPresentation": "COLOR"})).palette
+    assert presentation(**(grey | {"PhotometricInterpretation": "MONOCHROME2"})).palette is None
+    found = presentation(**(grey | {"PhotometricInterpretation": "MONOCHROME2", "PixelPresentation": "COLOR"})).palette
     assert found is not None
     assert found.presentation is PixelPresentation.SUPPLEMENTAL
 
@@ -201,7 +201,7 @@ def test_functional_groups_of_a_frame_count_before_shared_ones_and_these_before_
         "WindowCenter": "77",
         "WindowWidth": "77",
     }
-    first, second, third = (look(frame, **groups) for frame in (1, 2, 3))
+    first, second, third = (presentation(frame, **groups) for frame in (1, 2, 3))
     assert first.windows == (Window(1, 10),)
     assert second.windows == (Window(2, 10),)
     assert third.windows == (Window(9, 9),)
@@ -224,21 +224,23 @@ GREEN = [57482, 11000, 54000]
 
 def test_a_frame_of_a_segmentation_has_its_segments_colour() -> None:
     segments = [item(SegmentNumber=1), item(SegmentNumber=2, RecommendedDisplayCIELabValue=GREEN)]
-    found = look(**segmentation("BINARY", segments, BitsAllocated=8))
+    found = presentation(**segmentation("BINARY", segments, BitsAllocated=8))
     assert found.value_range == (0, 1)
     assert found.tint is not None
     assert found.tint[1] > 240 > 100 > max(found.tint[0], found.tint[2])
 
 
 def test_a_segment_without_colour_is_white() -> None:
-    found = look(**segmentation("FRACTIONAL", [item(SegmentNumber=2)], MaximumFractionalValue=200, BitsAllocated=8))
+    found = presentation(
+        **segmentation("FRACTIONAL", [item(SegmentNumber=2)], MaximumFractionalValue=200, BitsAllocated=8)
+    )
     assert (found.tint, found.value_range) == (None, (0, 200))
 
 
 def test_segments_of_a_label_map_have_colours_all_different() -> None:
     segments = [item(SegmentNumber=number_) for number_ in (3, 1, 2)]
     segments[0].RecommendedDisplayCIELabValue = [65535, 32896, 32896]
-    found = look(**segmentation("LABELMAP", segments, BitsAllocated=8))
+    found = presentation(**segmentation("LABELMAP", segments, BitsAllocated=8))
     assert [color[0] for color in found.label_colors] == [1, 2, 3]
     assert found.label_colors[2][1:] == (255, 255, 255)
     assert len({color[1:] for color in found.label_colors}) == 3
@@ -319,10 +321,10 @@ def test_the_profile_is_that_of_the_image_or_of_the_frames_optical_path() -> Non
         "SamplesPerPixel": 3,
         "OpticalPathSequence": Sequence(paths),
     }
-    assert look(**rgb).icc_profile == b"a" * 2000
-    assert look(**rgb, PerFrameFunctionalGroupsSequence=Sequence([frame])).icc_profile == b"b" * 2000
-    assert look(**rgb, ICCProfile=b"own!").icc_profile == b"own!"
-    assert look(OpticalPathSequence=Sequence(paths)).icc_profile == b""
+    assert presentation(**rgb).icc_profile == b"a" * 2000
+    assert presentation(**rgb, PerFrameFunctionalGroupsSequence=Sequence([frame])).icc_profile == b"b" * 2000
+    assert presentation(**rgb, ICCProfile=b"own!").icc_profile == b"own!"
+    assert presentation(OpticalPathSequence=Sequence(paths)).icc_profile == b""
 
 
 def test_values_of_other_types_count_for_nothing() -> None:
@@ -336,7 +338,7 @@ def test_values_of_other_types_count_for_nothing() -> None:
         "52009229": {"vr": "SQ"},
         "60000040": 3,
     }
-    assert look_of(odd, {}) == Look()
+    assert presentation_of(odd, {}) == Presentation()
     assert number(odd, "00280030") is None
     assert numbers(odd, "00280030") == []
 
@@ -354,4 +356,6 @@ def test_looks_need_no_arrays() -> None:
 def test_a_table_of_a_frame_is_read() -> None:
     voi = item(VOILUTSequence=Sequence([lut([4096, 0, 16], bytes(8192))]))
     frame = item(FrameVOILUTSequence=Sequence([voi]))
-    assert look(PerFrameFunctionalGroupsSequence=Sequence([frame])).voi_luts == (LookupTable(4096, 0, 16, bytes(8192)),)
+    assert presentation(PerFrameFunctionalGroupsSequence=Sequence([frame])).voi_luts == (
+        LookupTable(4096, 0, 16, bytes(8192)),
+    )

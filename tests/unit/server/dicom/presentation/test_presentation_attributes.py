@@ -7,7 +7,7 @@ import pytest
 
 from server.dicom.elements.canonical_json import Attributes
 from server.dicom.pixel_data.image_pixel_module import describe_pixels
-from server.dicom.presentation.presentation import bulk_needed, look_of
+from server.dicom.presentation.presentation import bulk_needed, presentation_of
 from server.dicom.presentation.presentation_attributes import essentials
 from server.model.errors import DicomStoreError, WrongState
 from server.model.pixels import PixelDescription
@@ -38,7 +38,7 @@ def enhanced(frames: int, filler: int = 0) -> dict[str, Any]:
 def test_frames_keep_what_matters_and_share_what_is_equal(filler: int) -> None:
     found = essentials(orjson.dumps(enhanced(300, filler)))
     frames = found.attributes["52009230"]["Value"]
-    assert [look_of(found.attributes, {}, number).slope for number in (1, 2, 3, 300)] == [1.5, 2.5, 3.5, 3.5]
+    assert [presentation_of(found.attributes, {}, number).slope for number in (1, 2, 3, 300)] == [1.5, 2.5, 3.5, 3.5]
     assert len(frames) == 300
     assert len({id(frame) for frame in frames}) == 3
     assert set(found.attributes) == {"00280010", "52009230", "60000010", "7FE00010"}
@@ -62,7 +62,7 @@ def test_pictures_of_the_corpus_look_the_same_with_less() -> None:
         whole, kept = orjson.loads(dicom_json), essentials(dicom_json).attributes
         assert bulk_needed(kept) == bulk_needed(whole), path
         for frame in (1, 2):
-            assert look_of(kept, {}, frame) == look_of(whole, {}, frame), path
+            assert presentation_of(kept, {}, frame) == presentation_of(whole, {}, frame), path
         assert pixels_of(kept) == pixels_of(whole), path
         compared += 1
     assert compared > 150

@@ -223,7 +223,7 @@ def test_content_that_is_too_deep_or_too_long_is_cut_and_says_so() -> None:
     assert "is not shown" in shown.words
     text = item("TEXT", TextValue="again").to_json_dict()
     root = {"0040A730": {"vr": "SQ", "Value": [text] * (MOST_ITEMS + 7)}}
-    assert "7 items more are not shown" in Outline(page_bytes(root).decode()).words
+    assert "7 more items are not shown" in Outline(page_bytes(root).decode()).words
 
 
 @pytest.mark.parametrize("content", [{}, {"0040A730": {"vr": "SQ"}}, {"0040A730": {"vr": "SQ", "Value": [{}]}}])

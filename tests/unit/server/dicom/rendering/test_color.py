@@ -16,12 +16,12 @@ from server.dicom.rendering.segmented_palettes import Segments
 from server.model.errors import DicomStoreError, Reason
 from server.model.rendering import (
     IccProfile,
-    Look,
+    ImageFormat,
     LookupTable,
     Output,
     Palette,
-    PictureFormat,
     PixelPresentation,
+    Presentation,
     Window,
 )
 from tests.unit.server.dicom.render_jobs import frame_of, pixels_of, rendered
@@ -41,14 +41,16 @@ def palette(rows: list[tuple[int, int, int]], first: int = 0, bits: int = 8, **m
 
 
 def test_a_palette_gives_each_value_its_colour() -> None:
-    look = Look(palette=palette([(1, 2, 3), (40, 50, 60), (255, 0, 128)], first=10))
-    shown = rendered(np.array([[0, 10, 11, 12, 99]], np.uint8), look, photometric="PALETTE COLOR")
+    presentation = Presentation(palette=palette([(1, 2, 3), (40, 50, 60), (255, 0, 128)], first=10))
+    shown = rendered(np.array([[0, 10, 11, 12, 99]], np.uint8), presentation, photometric="PALETTE COLOR")
     assert shown == [[[1, 2, 3], [1, 2, 3], [40, 50, 60], [255, 0, 128], [255, 0, 128]]]
 
 
 def test_windows_have_no_part_in_palettes() -> None:
-    look = Look(palette=palette([(1, 2, 3), (40, 50, 60)]), windows=(Window(200, 2),), is_inverse=True, slope=7)
-    assert rendered(np.array([[0, 1]], np.uint8), look) == [[[1, 2, 3], [40, 50, 60]]]
+    presentation = Presentation(
+        palette=palette([(1, 2, 3), (40, 50, 60)]), windows=(Window(200, 2),), is_inverse=True, slope=7
+    )
+    assert rendered(np.array([[0, 1]], np.uint8), presentation) == [[[1, 2, 3], [40, 50, 60]]]
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -60,28 +62,32 @@ def test_palettes_agree_with_pydicom(bits: int) -> None:
         setattr(data_set, f"{name}PaletteColorLookupTableData", part.tobytes())
     theirs = apply_color_lut(EVERY_BYTE, data_set) >> (bits - 8)
     red, green, blue = (LookupTable(256, 0, bits, part.tobytes()) for part in entries)
-    assert rendered(EVERY_BYTE, Look(palette=Palette(red, green, blue))) == theirs.tolist()
+    assert rendered(EVERY_BYTE, Presentation(palette=Palette(red, green, blue))) == theirs.tolist()
 
 
 def test_a_palette_may_begin_below_zero() -> None:
-    look = Look(palette=palette([(1, 1, 1), (2, 2, 2), (3, 3, 3)], first=-1))
-    assert rendered(np.array([[-5, -1, 0, 1]], np.int8), look) == [[[1] * 3, [1] * 3, [2] * 3, [3] * 3]]
+    presentation = Presentation(palette=palette([(1, 1, 1), (2, 2, 2), (3, 3, 3)], first=-1))
+    assert rendered(np.array([[-5, -1, 0, 1]], np.int8), presentation) == [[[1] * 3, [1] * 3, [2] * 3, [3] * 3]]
 
 
 def test_a_palette_may_have_65536_entries() -> None:
     ramp = LookupTable(1 << 16, 0, 16, np.arange(1 << 16, dtype="<u2").tobytes())
-    shown = rendered(np.array([[0, 256, 65535]], np.uint16), Look(palette=Palette(ramp, ramp, ramp)))
+    shown = rendered(np.array([[0, 256, 65535]], np.uint16), Presentation(palette=Palette(ramp, ramp, ramp)))
     assert shown == [[[0] * 3, [1] * 3, [255] * 3]]
 
 
 def test_entries_of_8_bits_that_were_called_16_are_understood() -> None:
     low = LookupTable(2, 0, 16, np.array([0, 200], "<u2").tobytes())
-    assert rendered(np.array([[0, 1]], np.uint8), Look(palette=Palette(low, low, low))) == [[[0] * 3, [200] * 3]]
+    assert rendered(np.array([[0, 1]], np.uint8), Presentation(palette=Palette(low, low, low))) == [
+        [[0] * 3, [200] * 3]
+    ]
 
 
 def test_entries_of_16_bits_that_were_called_8_are_understood() -> None:
     high = LookupTable(2, 0, 8, np.array([0, 200 << 8], "<u2").tobytes())
-    assert rendered(np.array([[0, 1]], np.uint8), Look(palette=Palette(high, high, high))) == [[[0] * 3, [200] * 3]]
+    assert rendered(np.array([[0, 1]], np.uint8), Presentation(palette=Palette(high, high, high))) == [
+        [[0] * 3, [200] * 3]
+    ]
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -89,20 +95,20 @@ def test_entries_of_16_bits_that_were_called_8_are_understood() -> None:
 def test_the_length_of_palette_data_decides_whether_entries_are_bytes(bits: int, entries: int) -> None:
     ramp = bytes(range(entries))[::-1]
     packed = LookupTable(entries, 0, bits, ramp + bytes(entries % 2))
-    shown = rendered(EVERY_BYTE, Look(palette=Palette(packed, packed, packed)))
+    shown = rendered(EVERY_BYTE, Presentation(palette=Palette(packed, packed, packed)))
     assert np.array(shown)[:, :, 1].ravel().tolist()[:entries] == list(ramp)
 
 
 def test_a_palette_of_which_one_table_is_cut_off_keeps_the_colours_of_the_others() -> None:
     whole, short = LookupTable(4, 0, 8, bytes([1, 2, 3, 4])), LookupTable(4, 0, 8, bytes([9, 8]))
-    shown = rendered(np.array([[0, 1, 2, 3]], np.uint8), Look(palette=Palette(whole, whole, short)))
+    shown = rendered(np.array([[0, 1, 2, 3]], np.uint8), Presentation(palette=Palette(whole, whole, short)))
     assert shown == [[[1, 1, 9], [2, 2, 8], [3, 3, 8], [4, 4, 8]]]
 
 
 def test_a_supplemental_palette_colours_values_from_its_first_one_on() -> None:
     supplement = palette([(255, 0, 0), (0, 255, 0)], first=200, presentation=PixelPresentation.SUPPLEMENTAL)
-    look = Look(palette=supplement, windows=(Window(100, 201),))
-    shown = rendered(np.array([[0, 100, 199, 200, 201]], np.uint8), look)
+    presentation = Presentation(palette=supplement, windows=(Window(100, 201),))
+    shown = rendered(np.array([[0, 100, 199, 200, 201]], np.uint8), presentation)
     assert shown == [[[1] * 3, [128] * 3, [254] * 3, [255, 0, 0], [0, 255, 0]]]
 
 
@@ -133,7 +139,9 @@ def test_segments_that_refer_to_each_other_without_end_stop() -> None:
 
 def test_a_segmented_palette_is_shown() -> None:
     table = LookupTable(3, 0, 8, bytes([0, 1, 10, 1, 2, 30]))
-    shown = rendered(np.array([[0, 1, 2]], np.uint8), Look(palette=Palette(table, table, table, is_segmented=True)))
+    shown = rendered(
+        np.array([[0, 1, 2]], np.uint8), Presentation(palette=Palette(table, table, table, is_segmented=True))
+    )
     assert shown == [[[10] * 3, [20] * 3, [30] * 3]]
 
 
@@ -142,14 +150,14 @@ def test_rgb_is_shown_as_it_is() -> None:
 
 
 def test_windows_have_no_part_in_colours() -> None:
-    look = Look(windows=(Window(3, 1),), is_inverse=True, slope=4)
-    assert rendered(colors(), look, photometric="RGB") == colors().tolist()
+    presentation = Presentation(windows=(Window(3, 1),), is_inverse=True, slope=4)
+    assert rendered(colors(), presentation, photometric="RGB") == colors().tolist()
 
 
 def test_colour_by_plane_is_shown_alike() -> None:
     planes = colors().transpose(2, 0, 1).tobytes()
     job = frame_of(colors(), photometric="RGB", planar_configuration=1)
-    job = type(job)(planes, job.description, job.source, job.look, job.output)
+    job = type(job)(planes, job.description, job.source, job.presentation, job.output)
     assert pixels_of(render(job)).tolist() == colors().tolist()
 
 
@@ -173,14 +181,14 @@ def test_colour_spaces_of_old_are_refused(photometric: str) -> None:
 
 
 def test_a_tint_is_the_colour_of_white() -> None:
-    look = Look(value_range=(0, 255), tint=(255, 128, 0))
-    assert rendered(np.array([[0, 128, 255]], np.uint8), look) == [[[0, 0, 0], [128, 64, 0], [255, 128, 0]]]
+    presentation = Presentation(value_range=(0, 255), tint=(255, 128, 0))
+    assert rendered(np.array([[0, 128, 255]], np.uint8), presentation) == [[[0, 0, 0], [128, 64, 0], [255, 128, 0]]]
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32])
 def test_labels_have_their_colours_and_all_else_is_black(kind: type[np.generic]) -> None:
-    look = Look(label_colors=((1, 255, 0, 0), (7, 0, 255, 0)))
-    shown = rendered(np.array([[0, 1, 2, 7, 9]], kind), look)
+    presentation = Presentation(label_colors=((1, 255, 0, 0), (7, 0, 255, 0)))
+    shown = rendered(np.array([[0, 1, 2, 7, 9]], kind), presentation)
     assert shown == [[[0] * 3, [255, 0, 0], [0] * 3, [0, 255, 0], [0] * 3]]
 
 
@@ -190,16 +198,18 @@ def profile_of(picture: bytes) -> bytes:
     return found
 
 
-def with_profile(wanted: IccProfile, own: bytes = b"", format_: PictureFormat = PictureFormat.PNG) -> bytes:
-    job = frame_of(colors(), Look(icc_profile=own), Output(format=format_, icc_profile=wanted), photometric="RGB")
+def with_profile(wanted: IccProfile, own: bytes = b"", format_: ImageFormat = ImageFormat.PNG) -> bytes:
+    job = frame_of(
+        colors(), Presentation(icc_profile=own), Output(format=format_, icc_profile=wanted), photometric="RGB"
+    )
     return render(job)
 
 
 OWN = made_profile(IccProfile.ADOBE_RGB)
 
 
-@pytest.mark.parametrize("format_", [PictureFormat.JPEG, PictureFormat.PNG])
-def test_the_objects_own_profile_goes_with_the_picture(format_: PictureFormat) -> None:
+@pytest.mark.parametrize("format_", [ImageFormat.JPEG, ImageFormat.PNG])
+def test_the_objects_own_profile_goes_with_the_picture(format_: ImageFormat) -> None:
     assert profile_of(with_profile(IccProfile.IF_PRESENT, OWN, format_)) == OWN
     assert profile_of(with_profile(IccProfile.YES, OWN, format_)) == OWN
     assert profile_of(with_profile(IccProfile.NO, OWN, format_)) == b""
@@ -210,7 +220,7 @@ def test_the_objects_own_profile_goes_with_the_picture(format_: PictureFormat) -
 def test_a_long_profile_takes_several_segments_of_a_jpeg_file() -> None:
     size = 200_000
     long = size.to_bytes(4) + OWN[4:] + bytes(size - len(OWN))
-    assert profile_of(with_profile(IccProfile.IF_PRESENT, long, PictureFormat.JPEG)) == long
+    assert profile_of(with_profile(IccProfile.IF_PRESENT, long, ImageFormat.JPEG)) == long
 
 
 @pytest.mark.parametrize("own", [b"no profile", bytes(500), OWN[:60], OWN[:16] + b"GRAY" + OWN[20:]])
@@ -240,7 +250,7 @@ def test_our_srgb_is_that_of_little_cms() -> None:
 )
 def test_colours_are_converted(space: IccProfile, red: tuple[int, int, int]) -> None:
     array = np.full((2, 2, 3), (255, 0, 0), np.uint8)
-    job = frame_of(array, None, Output(format=PictureFormat.PNG, icc_profile=space), photometric="RGB")
+    job = frame_of(array, None, Output(format=ImageFormat.PNG, icc_profile=space), photometric="RGB")
     shown = pixels_of(render(job))[0, 0].astype(int)
     assert np.abs(shown - red).max() <= 2
     assert profile_of(render(job)) == made_profile(space)
@@ -249,11 +259,13 @@ def test_colours_are_converted(space: IccProfile, red: tuple[int, int, int]) -> 
 @pytest.mark.parametrize("space", [IccProfile.SRGB, IccProfile.ADOBE_RGB, IccProfile.ROMM_RGB])
 def test_white_stays_white_and_black_black(space: IccProfile) -> None:
     array = np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8)
-    job = frame_of(array, Look(icc_profile=OWN), Output(format=PictureFormat.PNG, icc_profile=space), photometric="RGB")
+    job = frame_of(
+        array, Presentation(icc_profile=OWN), Output(format=ImageFormat.PNG, icc_profile=space), photometric="RGB"
+    )
     assert np.abs(pixels_of(render(job)).astype(int) - array).max() <= 1
 
 
 @pytest.mark.parametrize("wanted", list(IccProfile))
 def test_shades_of_grey_have_no_profile(wanted: IccProfile) -> None:
-    job = frame_of(EVERY_BYTE, Look(icc_profile=OWN), Output(format=PictureFormat.PNG, icc_profile=wanted))
+    job = frame_of(EVERY_BYTE, Presentation(icc_profile=OWN), Output(format=ImageFormat.PNG, icc_profile=wanted))
     assert profile_of(render(job)) == b""

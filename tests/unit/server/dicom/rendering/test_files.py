@@ -18,7 +18,7 @@ from server.dicom.presentation.image_size import is_color, placement
 from server.dicom.presentation.segment_colors import srgb_of_cielab
 from server.dicom.rendering import render
 from server.model.errors import DicomStoreError, Reason
-from server.model.rendering import IccProfile, Look, Output, PictureFormat, RenderFrame, Viewport, Window
+from server.model.rendering import IccProfile, ImageFormat, Output, Presentation, RenderFrame, Viewport, Window
 from tests.corpus import corpus
 from tests.unit.server.dicom.reading import read
 from tests.unit.server.dicom.render_jobs import attributes_of, frame_of, job_of, pixels_of
@@ -61,17 +61,17 @@ def test_the_images_are_there() -> None:
 
 
 @pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.name)
-@pytest.mark.parametrize("format_", [PictureFormat.JPEG, PictureFormat.PNG])
-def test_every_image_is_shown_in_its_size(path: Path, format_: PictureFormat) -> None:
+@pytest.mark.parametrize("format_", [ImageFormat.JPEG, ImageFormat.PNG])
+def test_every_image_is_shown_in_its_size(path: Path, format_: ImageFormat) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's, of files that are not as they should be
         job = job_of(path.read_bytes(), output=Output(format=format_, quality=95))
     picture = Image.open(BytesIO(render(job)))
-    place = placement(job.description, job.look, job.output)
+    place = placement(job.description, job.presentation, job.output)
     assert f"image/{(picture.format or '').lower()}" == format_.value
     assert picture.size == (place.width, place.height)
-    assert picture.mode == ("RGB" if is_color(job.description, job.look) else "L")
-    if job.look.pixel_aspect == 1:
+    assert picture.mode == ("RGB" if is_color(job.description, job.presentation) else "L")
+    if job.presentation.pixel_aspect == 1:
         assert picture.size == (job.description.columns, job.description.rows)
 
 
@@ -123,8 +123,8 @@ def test_pictures_agree_with_pydicom(name: str) -> None:
         warnings.simplefilter("ignore")
         theirs = _by_pydicom(data_set)
         job = job_of(file)
-    if job.look.padding is not None:
-        low, high = job.look.padding
+    if job.presentation.padding is not None:
+        low, high = job.presentation.padding
         stored = data_set.pixel_array
         theirs[(stored >= low) & (stored <= high)] = 0
     assert np.abs(pixels_of(render(job)) - theirs).max() <= 1.01
@@ -152,16 +152,18 @@ def test_overlays_of_a_file_are_shown() -> None:
     job = job_of(file)
     assert planes.any()
     assert (pixels_of(render(job))[planes == 1] == 255).all()
-    without = RenderFrame(job.data, job.description, job.source, Look(windows=job.look.windows), job.output)
+    without = RenderFrame(
+        job.data, job.description, job.source, Presentation(windows=job.presentation.windows), job.output
+    )
     assert not (pixels_of(render(without))[planes == 1] == 255).all()
 
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_png_is_exact(bits: int) -> None:
     array = np.random.default_rng(5).integers(0, 1 << bits, (33, 57)).astype(f"u{bits // 8}")
-    look = Look(windows=(Window(1 << (bits - 1), 1 << bits),))
+    presentation = Presentation(windows=(Window(1 << (bits - 1), 1 << bits),))
     expected = np.rint(array.astype(float) * (255 / ((1 << bits) - 1)))
-    assert pixels_of(render(frame_of(array, look))).tolist() == expected.tolist()
+    assert pixels_of(render(frame_of(array, presentation))).tolist() == expected.tolist()
 
 
 def smooth(samples: int = 3) -> NDArray[np.uint8]:
@@ -208,7 +210,7 @@ def test_a_stored_jpeg_gets_the_profile_that_is_asked_for() -> None:
     "output",
     [
         Output(quality=90),
-        Output(format=PictureFormat.PNG),
+        Output(format=ImageFormat.PNG),
         Output(viewport=Viewport(64, 64)),
         Output(viewport=Viewport(0, 0, 0, 0, -640, 480)),
         Output(annotations=("X",)),
@@ -242,5 +244,5 @@ def test_damaged_codestreams_are_unreadable() -> None:
     job = job_of(named(COLOR_JPEG), output=Output())
     for data in (b"", job.data[:100], job.data[:2000], b"\0" * 100):
         with pytest.raises(DicomStoreError) as caught:
-            render(RenderFrame(data, job.description, JPEG_BASELINE, job.look, job.output))
+            render(RenderFrame(data, job.description, JPEG_BASELINE, job.presentation, job.output))
         assert caught.value.reason is Reason.PIXEL_DATA_UNREADABLE

@@ -8,7 +8,7 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windo
 from server.dicom.elements.transfer_syntax import EXPLICIT_LITTLE
 from server.dicom.rendering import render
 from server.model.errors import DicomStoreError, Reason
-from server.model.rendering import Look, LookupTable, Output, PictureFormat, RenderFrame, Window, WindowFunction
+from server.model.rendering import ImageFormat, LookupTable, Output, Presentation, RenderFrame, Window, WindowFunction
 from tests.unit.server.dicom.render_jobs import frame_of, pixels_of, rendered
 
 LINEAR, EXACT, SIGMOID = WindowFunction.LINEAR, WindowFunction.LINEAR_EXACT, WindowFunction.SIGMOID
@@ -22,29 +22,31 @@ def table(values: list[int], first: int, bits: int) -> LookupTable:
 
 def test_a_linear_window_maps_center_and_width_as_the_standards_example() -> None:
     # C.11.2.1.2.1: with c=2048 and w=4096, the whole range of 12 bits becomes the whole range of the output.
-    look = Look(windows=(Window(2048, 4096),))
-    assert rendered(np.array([[0, 2047, 2048, 4095]], np.uint16), look) == [[0, 127, 128, 255]]
+    presentation = Presentation(windows=(Window(2048, 4096),))
+    assert rendered(np.array([[0, 2047, 2048, 4095]], np.uint16), presentation) == [[0, 127, 128, 255]]
 
 
 def test_a_linear_window_is_black_and_white_beyond_its_edges() -> None:
-    look = Look(windows=(Window(100, 11),))  # 94.5 < x <= 104.5
-    assert rendered(np.array([[0, 94, 95, 100, 104, 105, 900]], np.uint16), look) == [[0, 0, 13, 140, 242, 255, 255]]
+    presentation = Presentation(windows=(Window(100, 11),))  # 94.5 < x <= 104.5
+    assert rendered(np.array([[0, 94, 95, 100, 104, 105, 900]], np.uint16), presentation) == [
+        [0, 0, 13, 140, 242, 255, 255]
+    ]
 
 
 def test_a_linear_window_of_width_1_is_a_threshold() -> None:
-    look = Look(windows=(Window(100, 1),))
-    assert rendered(np.array([[99, 100]], np.uint16), look) == [[0, 255]]
+    presentation = Presentation(windows=(Window(100, 1),))
+    assert rendered(np.array([[99, 100]], np.uint16), presentation) == [[0, 255]]
 
 
 def test_a_linear_exact_window_reaches_from_half_its_width_below_to_half_above() -> None:
-    look = Look(windows=(Window(100, 10, EXACT),))
-    assert rendered(np.array([[95, 100, 105, 106]], np.uint16), look) == [[0, 128, 255, 255]]
+    presentation = Presentation(windows=(Window(100, 10, EXACT),))
+    assert rendered(np.array([[95, 100, 105, 106]], np.uint16), presentation) == [[0, 128, 255, 255]]
 
 
 def test_a_sigmoid_window_is_an_s() -> None:
-    look = Look(windows=(Window(100, 40, SIGMOID),))
+    presentation = Presentation(windows=(Window(100, 40, SIGMOID),))
     values = [255 / (1 + np.exp(-4 * (x - 100) / 40)) for x in (0, 90, 100, 110, 255)]
-    assert rendered(np.array([[0, 90, 100, 110, 255]], np.uint8), look) == [[round(value) for value in values]]
+    assert rendered(np.array([[0, 90, 100, 110, 255]], np.uint8), presentation) == [[round(value) for value in values]]
 
 
 @pytest.mark.parametrize("function", [LINEAR, EXACT, SIGMOID])
@@ -56,29 +58,29 @@ def test_windows_agree_with_pydicom(function: WindowFunction, center: float, wid
     data_set.WindowCenter, data_set.WindowWidth, data_set.VOILUTFunction = center, width, function.value
     with np.errstate(over="ignore"):
         theirs = (apply_windowing(EVERY_SIGNED, data_set) + 32768) * 255 / 65535
-    ours = np.array(rendered(EVERY_SIGNED, Look(windows=(Window(center, width, function),))))
+    ours = np.array(rendered(EVERY_SIGNED, Presentation(windows=(Window(center, width, function),))))
     assert np.abs(ours - theirs).max() <= 0.5001
 
 
 def test_the_first_window_with_a_width_counts() -> None:
-    look = Look(windows=(Window(9000, 0), Window(100, 1), Window(5, 1)))
-    assert rendered(np.array([[99, 100]], np.uint16), look) == [[0, 255]]
+    presentation = Presentation(windows=(Window(9000, 0), Window(100, 1), Window(5, 1)))
+    assert rendered(np.array([[99, 100]], np.uint16), presentation) == [[0, 255]]
 
 
 def test_a_window_that_is_asked_for_counts_before_the_objects() -> None:
-    look = Look(windows=(Window(10, 1),))
-    output = Output(format=PictureFormat.PNG, window=Window(100, 1))
-    assert rendered(np.array([[99, 100]], np.uint16), look, output=output) == [[0, 255]]
+    presentation = Presentation(windows=(Window(10, 1),))
+    output = Output(format=ImageFormat.PNG, window=Window(100, 1))
+    assert rendered(np.array([[99, 100]], np.uint16), presentation, output=output) == [[0, 255]]
 
 
 def test_a_window_of_fractions_is_taken_for_an_exact_one() -> None:
-    look = Look(windows=(Window(0.5, 0.5),))
-    assert rendered(np.array([[0.25, 0.5, 0.75]], np.float32), look) == [[0, 128, 255]]
+    presentation = Presentation(windows=(Window(0.5, 0.5),))
+    assert rendered(np.array([[0.25, 0.5, 0.75]], np.float32), presentation) == [[0, 128, 255]]
 
 
 def test_windows_count_before_tables() -> None:
-    look = Look(windows=(Window(100, 1),), voi_luts=(table([255, 0], 0, 8),))
-    assert rendered(np.array([[99, 100]], np.uint16), look) == [[0, 255]]
+    presentation = Presentation(windows=(Window(100, 1),), voi_luts=(table([255, 0], 0, 8),))
+    assert rendered(np.array([[99, 100]], np.uint16), presentation) == [[0, 255]]
 
 
 def test_without_window_black_and_white_are_the_frames_own() -> None:
@@ -87,28 +89,28 @@ def test_without_window_black_and_white_are_the_frames_own() -> None:
 
 
 def test_the_frames_own_range_is_that_of_modality_values() -> None:
-    assert rendered(np.array([[1, 2, 3]], np.uint16), Look(slope=-2, intercept=100)) == [[255, 128, 0]]
+    assert rendered(np.array([[1, 2, 3]], np.uint16), Presentation(slope=-2, intercept=100)) == [[255, 128, 0]]
 
 
 def test_padding_is_black_and_has_no_part_in_the_range() -> None:
-    look = Look(padding=(-2000, -2000))
-    assert rendered(np.array([[-2000, 0, 50, 100]], np.int16), look) == [[0, 0, 128, 255]]
-    inverse = Look(padding=(-2000, -2000), is_inverse=True)
+    presentation = Presentation(padding=(-2000, -2000))
+    assert rendered(np.array([[-2000, 0, 50, 100]], np.int16), presentation) == [[0, 0, 128, 255]]
+    inverse = Presentation(padding=(-2000, -2000), is_inverse=True)
     assert rendered(np.array([[-2000, 0, 50, 100]], np.int16), inverse) == [[0, 255, 127, 0]]
 
 
 def test_padding_may_be_a_range() -> None:
-    look = Look(padding=(4000, 4095))
-    assert rendered(np.array([[4000, 4050, 4095, 0, 100]], np.uint16), look) == [[0, 0, 0, 0, 255]]
+    presentation = Presentation(padding=(4000, 4095))
+    assert rendered(np.array([[4000, 4050, 4095, 0, 100]], np.uint16), presentation) == [[0, 0, 0, 0, 255]]
 
 
 def test_a_frame_of_padding_alone_is_black() -> None:
-    assert rendered(np.full((2, 2), 7, np.uint16), Look(padding=(7, 7))) == [[0, 0], [0, 0]]
+    assert rendered(np.full((2, 2), 7, np.uint16), Presentation(padding=(7, 7))) == [[0, 0], [0, 0]]
 
 
 def test_padding_counts_before_the_modality_lut() -> None:
-    look = Look(slope=2, intercept=-10, padding=(5, 5), windows=(Window(0, 1),))
-    assert rendered(np.array([[5, 4, 6]], np.uint16), look) == [[0, 0, 255]]
+    presentation = Presentation(slope=2, intercept=-10, padding=(5, 5), windows=(Window(0, 1),))
+    assert rendered(np.array([[5, 4, 6]], np.uint16), presentation) == [[0, 0, 255]]
 
 
 def test_a_frame_of_one_value_is_shown_by_its_place_in_the_range_of_its_bits() -> None:
@@ -118,13 +120,13 @@ def test_a_frame_of_one_value_is_shown_by_its_place_in_the_range_of_its_bits() -
 
 
 def test_inversion_comes_after_the_window() -> None:
-    look = Look(windows=(Window(128, 256),), is_inverse=True)
-    assert rendered(np.array([[0, 100, 255]], np.uint8), look) == [[255, 155, 0]]
+    presentation = Presentation(windows=(Window(128, 256),), is_inverse=True)
+    assert rendered(np.array([[0, 100, 255]], np.uint8), presentation) == [[255, 155, 0]]
 
 
 def test_slope_and_intercept_come_before_the_window() -> None:
-    look = Look(slope=0.5, intercept=-1000, windows=(Window(-500, 1),))
-    assert rendered(np.array([[998, 1002]], np.uint16), look) == [[0, 255]]
+    presentation = Presentation(slope=0.5, intercept=-1000, windows=(Window(-500, 1),))
+    assert rendered(np.array([[998, 1002]], np.uint16), presentation) == [[0, 255]]
 
 
 def test_a_modality_lut_replaces_slope_and_intercept() -> None:
@@ -135,8 +137,10 @@ def test_a_modality_lut_replaces_slope_and_intercept() -> None:
     data_set.ModalityLUTSequence = [item]
     values = np.array([[-5, -1, 0, 1, 2, 3]], np.int16)
     theirs = apply_modality_lut(values, data_set).astype(float)
-    look = Look(slope=9, intercept=9, modality_lut=table([10, 200, 3000, 40000], -1, 16), value_range=(0, 65535))
-    assert rendered(values, look) == np.rint(theirs * 255 / 65535).tolist()
+    presentation = Presentation(
+        slope=9, intercept=9, modality_lut=table([10, 200, 3000, 40000], -1, 16), value_range=(0, 65535)
+    )
+    assert rendered(values, presentation) == np.rint(theirs * 255 / 65535).tolist()
 
 
 @pytest.mark.parametrize("bits", [10, 12, 16])  # with 8, pydicom's index overflows
@@ -148,60 +152,60 @@ def test_a_voi_lut_agrees_with_pydicom(bits: int) -> None:
     item.add_new("LUTData", "US", entries)
     data_set.VOILUTSequence = [item]
     theirs = apply_voi(EVERY_12_BIT, data_set) * (255 / ((1 << bits) - 1))
-    ours = np.array(rendered(EVERY_12_BIT, Look(voi_luts=(table(entries, 1000, bits),)), bits_stored=12))
+    ours = np.array(rendered(EVERY_12_BIT, Presentation(voi_luts=(table(entries, 1000, bits),)), bits_stored=12))
     assert np.abs(ours - theirs).max() <= 0.5001
 
 
 def test_a_voi_lut_may_have_entries_of_one_byte() -> None:
-    look = Look(voi_luts=(LookupTable(3, 10, 8, bytes([7, 77, 177])),))
-    assert rendered(np.array([[9, 10, 11, 12, 13]], np.uint8), look) == [[7, 7, 77, 177, 177]]
+    presentation = Presentation(voi_luts=(LookupTable(3, 10, 8, bytes([7, 77, 177])),))
+    assert rendered(np.array([[9, 10, 11, 12, 13]], np.uint8), presentation) == [[7, 7, 77, 177, 177]]
 
 
 def test_a_voi_lut_of_bytes_that_were_called_words_has_its_full_range() -> None:
-    look = Look(voi_luts=(LookupTable(4, 10, 16, bytes([0, 85, 170, 255])),))
-    assert rendered(np.array([[10, 11, 12, 13]], np.uint8), look) == [[0, 85, 170, 255]]
+    presentation = Presentation(voi_luts=(LookupTable(4, 10, 16, bytes([0, 85, 170, 255])),))
+    assert rendered(np.array([[10, 11, 12, 13]], np.uint8), presentation) == [[0, 85, 170, 255]]
 
 
 def test_a_modality_lut_may_have_entries_of_one_byte() -> None:
-    look = Look(modality_lut=LookupTable(4, 0, 16, bytes([40, 30, 20, 10])), value_range=(0, 255))
-    assert rendered(np.array([[0, 1, 2, 3]], np.uint8), look) == [[40, 30, 20, 10]]
+    presentation = Presentation(modality_lut=LookupTable(4, 0, 16, bytes([40, 30, 20, 10])), value_range=(0, 255))
+    assert rendered(np.array([[0, 1, 2, 3]], np.uint8), presentation) == [[40, 30, 20, 10]]
 
 
 def test_a_voi_lut_that_is_cut_off_ends_earlier() -> None:
-    look = Look(voi_luts=(LookupTable(300, 0, 16, np.array([0, 65535], "<u2").tobytes()),))
-    assert rendered(np.array([[0, 1, 2, 255]], np.uint8), look) == [[0, 255, 255, 255]]
+    presentation = Presentation(voi_luts=(LookupTable(300, 0, 16, np.array([0, 65535], "<u2").tobytes()),))
+    assert rendered(np.array([[0, 1, 2, 255]], np.uint8), presentation) == [[0, 255, 255, 255]]
 
 
 def test_a_voi_lut_may_have_larger_entries_than_it_says() -> None:
-    look = Look(voi_luts=(table([0, 1023], 0, 8),))
-    assert rendered(np.array([[0, 1]], np.uint8), look) == [[0, 255]]
+    presentation = Presentation(voi_luts=(table([0, 1023], 0, 8),))
+    assert rendered(np.array([[0, 1]], np.uint8), presentation) == [[0, 255]]
 
 
 def test_bits_beyond_the_stored_ones_do_not_count() -> None:
-    look = Look(windows=(Window(2048, 4096),))
+    presentation = Presentation(windows=(Window(2048, 4096),))
     clean = np.array([[0, 2047, 4095]], np.uint16)
-    assert rendered(clean | 0xF000, look, bits_stored=12) == rendered(clean, look, bits_stored=12)
+    assert rendered(clean | 0xF000, presentation, bits_stored=12) == rendered(clean, presentation, bits_stored=12)
     assert rendered(clean | 0xF000, bits_stored=12) == rendered(clean, bits_stored=12)
 
 
 def test_stored_bits_may_lie_higher_up() -> None:
     values = np.array([[0, 0x0010, 0xFFF0]], np.uint16) | 0x000F
-    look = Look(windows=(Window(2048, 4096),))
-    assert rendered(values, look, bits_stored=12, high_bit=15) == [[0, 0, 255]]
+    presentation = Presentation(windows=(Window(2048, 4096),))
+    assert rendered(values, presentation, bits_stored=12, high_bit=15) == [[0, 0, 255]]
 
 
 def test_the_sign_is_the_highest_stored_bit() -> None:
     words = np.array([[0x0800, 0x0FFF, 0x0000, 0x07FF]], np.uint16)  # -2048, -1, 0, 2047
-    look = Look(windows=(Window(0, 4096),))
-    assert rendered(words, look, bits_stored=12, is_signed=True) == [[0, 127, 128, 255]]
+    presentation = Presentation(windows=(Window(0, 4096),))
+    assert rendered(words, presentation, bits_stored=12, is_signed=True) == [[0, 127, 128, 255]]
     assert rendered(words, bits_stored=12, is_signed=True) == [[0, 127, 128, 255]]
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64])
 def test_all_types_of_numbers_are_shown_alike(kind: type[np.generic]) -> None:
     values = np.array([[3, 17, 99, 120, 77]], kind)
-    look = Look(slope=2, intercept=-30, windows=(Window(100, 150),), padding=(99, 99), is_inverse=True)
-    assert rendered(values, look) == rendered(values.astype(np.int32), look)
+    presentation = Presentation(slope=2, intercept=-30, windows=(Window(100, 150),), padding=(99, 99), is_inverse=True)
+    assert rendered(values, presentation) == rendered(values.astype(np.int32), presentation)
     assert rendered(values) == rendered(values.astype(np.int32))
 
 
@@ -221,24 +225,26 @@ def test_what_is_no_number_is_black_and_infinity_is_white() -> None:
 
 def test_pixels_of_one_bit_are_black_and_white() -> None:
     description = frame_of(np.zeros((2, 4), np.uint8), bits_allocated=1, bits_stored=1, high_bit=0).description
-    job = RenderFrame(b"\x25", description, EXPLICIT_LITTLE, Look(value_range=(0, 1)), Output(format=PictureFormat.PNG))
+    job = RenderFrame(
+        b"\x25", description, EXPLICIT_LITTLE, Presentation(value_range=(0, 1)), Output(format=ImageFormat.PNG)
+    )
     assert pixels_of(render(job)).tolist() == [[255, 0, 255, 0], [0, 255, 0, 0]]
 
 
 def test_a_table_that_was_kept_is_not_used_for_another_look() -> None:
     values = np.array([[0, 100, 200]], np.uint8)
-    look = Look(windows=(Window(100, 200),))
-    first = rendered(values, look)
-    assert rendered(values, Look(windows=(Window(50, 100),))) != first
-    assert rendered(values, Look(windows=(Window(100, 200),), slope=2)) != first
-    assert rendered(values, Look(windows=(Window(100, 200),), is_inverse=True)) != first
-    assert rendered(values.astype(np.int8), look) != first
-    assert rendered(values, look) == first
+    presentation = Presentation(windows=(Window(100, 200),))
+    first = rendered(values, presentation)
+    assert rendered(values, Presentation(windows=(Window(50, 100),))) != first
+    assert rendered(values, Presentation(windows=(Window(100, 200),), slope=2)) != first
+    assert rendered(values, Presentation(windows=(Window(100, 200),), is_inverse=True)) != first
+    assert rendered(values.astype(np.int8), presentation) != first
+    assert rendered(values, presentation) == first
 
 
 def test_a_frame_that_is_cut_off_is_unreadable() -> None:
     job = frame_of(np.zeros((4, 4), np.uint16))
-    cut = RenderFrame(job.data[:-1], job.description, job.source, job.look, job.output)
+    cut = RenderFrame(job.data[:-1], job.description, job.source, job.presentation, job.output)
     with pytest.raises(DicomStoreError) as caught:
         render(cut)
     assert caught.value.reason is Reason.PIXEL_DATA_UNREADABLE

@@ -14,13 +14,13 @@ from server.dicom.rendering import render
 from server.model.errors import WrongState
 from server.model.rendering import (
     IccProfile,
-    Look,
+    ImageFormat,
     LookupTable,
     Output,
     Overlay,
     Palette,
-    PictureFormat,
     PixelPresentation,
+    Presentation,
     Viewport,
     Window,
     WindowFunction,
@@ -44,7 +44,7 @@ overlays = st.builds(
 )
 labels = st.lists(st.tuples(byte, byte, byte, byte), max_size=3, unique_by=lambda color: color[0])
 looks = st.builds(
-    Look,
+    Presentation,
     slope=floats,
     intercept=floats,
     modality_lut=st.none() | tables,
@@ -64,7 +64,7 @@ places = st.floats(-20, 20)
 viewports = st.builds(Viewport, st.integers(0, 60), st.integers(0, 60), places, places, places, places)
 outputs = st.builds(
     Output,
-    format=st.sampled_from(PictureFormat),
+    format=st.sampled_from(ImageFormat),
     quality=st.integers(1, 100),
     viewport=st.none() | viewports,
     window=st.none() | windows,
@@ -78,13 +78,13 @@ kinds = st.sampled_from(["u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8"])
 @settings(max_examples=400, deadline=None)
 @given(looks, outputs, kinds, st.integers(1, 3), st.integers(-3, 40), st.integers(-3, 40), st.randoms())
 def test_any_look_gives_a_picture_or_a_reason(
-    look: Look, output: Output, kind: str, samples: int, bits_stored: int, high_bit: int, random: Random
+    presentation: Presentation, output: Output, kind: str, samples: int, bits_stored: int, high_bit: int, random: Random
 ) -> None:
     shape = (7, 9) if samples == 1 else (7, 9, samples)
     dtype = np.dtype(kind)
     raw = np.random.default_rng(random.getrandbits(32)).bytes(int(np.prod(shape)) * dtype.itemsize)
     photometric = "MONOCHROME2" if samples == 1 else "RGB"
-    job = frame_of(np.frombuffer(raw, dtype).reshape(shape), look, output, photometric=photometric)
+    job = frame_of(np.frombuffer(raw, dtype).reshape(shape), presentation, output, photometric=photometric)
     stored = min(max(bits_stored, 1), dtype.itemsize * 8)
     high = min(max(high_bit, stored - 1), dtype.itemsize * 8 - 1)
     job = replace(job, description=replace(job.description, bits_stored=stored, high_bit=high))
@@ -92,8 +92,8 @@ def test_any_look_gives_a_picture_or_a_reason(
         picture = render(job)
     except WrongState:  # anything else fails the test
         return
-    if output.format in (PictureFormat.JPEG, PictureFormat.PNG):
-        place, image = placement(job.description, look, output), Image.open(BytesIO(picture))
+    if output.format in (ImageFormat.JPEG, ImageFormat.PNG):
+        place, image = placement(job.description, presentation, output), Image.open(BytesIO(picture))
         image.load()
         assert image.size == (place.width, place.height)
-        assert (image.mode == "RGB") == is_color(job.description, look)
+        assert (image.mode == "RGB") == is_color(job.description, presentation)

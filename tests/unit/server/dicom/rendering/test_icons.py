@@ -6,12 +6,12 @@ import pytest
 from PIL import Image
 
 from server.dicom.rendering import draw_icon
-from server.model.rendering import DrawIcon, IconKind, Output, PictureFormat, Viewport
+from server.model.rendering import DrawIcon, IconKind, ImageFormat, Output, Viewport
 
 
-@pytest.mark.parametrize("format_", [PictureFormat.JPEG, PictureFormat.PNG])
+@pytest.mark.parametrize("format_", [ImageFormat.JPEG, ImageFormat.PNG])
 @pytest.mark.parametrize("kind", list(IconKind))
-def test_each_kind_has_an_icon(kind: IconKind, format_: PictureFormat) -> None:
+def test_each_kind_has_an_icon(kind: IconKind, format_: ImageFormat) -> None:
     icon = draw_icon(DrawIcon(kind, Output(format=format_)))
     image = Image.open(BytesIO(icon))
     assert f"image/{(image.format or '').lower()}" == format_.value
@@ -23,7 +23,7 @@ def test_each_kind_has_an_icon(kind: IconKind, format_: PictureFormat) -> None:
 
 
 def test_all_icons_differ() -> None:
-    icons = {draw_icon(DrawIcon(kind, Output(format=PictureFormat.PNG))) for kind in IconKind}
+    icons = {draw_icon(DrawIcon(kind, Output(format=ImageFormat.PNG))) for kind in IconKind}
     assert len(icons) == len(IconKind)
 
 

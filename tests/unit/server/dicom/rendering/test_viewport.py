@@ -9,21 +9,21 @@ import pytest
 from server.dicom.presentation.image_size import MOST_PIXELS, is_color, placement
 from server.dicom.rendering import render
 from server.model.errors import DicomStoreError, Reason
-from server.model.rendering import Look, Output, Overlay, PictureFormat, Viewport, Window
+from server.model.rendering import ImageFormat, Output, Overlay, Presentation, Viewport, Window
 from tests.unit.server.dicom.render_jobs import frame_of, pixels_of
 
-WHOLE = Look(windows=(Window(128, 256),))
+WHOLE = Presentation(windows=(Window(128, 256),))
 RAMP = np.add.outer(np.arange(8) * 20, np.arange(10) * 10).astype(np.uint8)
 
 
-def shown(array: Any, look: Look = WHOLE, **output: Any) -> Any:
-    return pixels_of(render(frame_of(array, look, Output(format=PictureFormat.PNG, **output))))
+def shown(array: Any, presentation: Presentation = WHOLE, **output: Any) -> Any:
+    return pixels_of(render(frame_of(array, presentation, Output(format=ImageFormat.PNG, **output))))
 
 
-def size_of(rows: int, columns: int, look: Look = WHOLE, **output: Any) -> tuple[int, int]:
+def size_of(rows: int, columns: int, presentation: Presentation = WHOLE, **output: Any) -> tuple[int, int]:
     """Return width and height, as announced and as made."""
-    job = frame_of(np.zeros((rows, columns), np.uint8), look, Output(format=PictureFormat.PNG, **output))
-    place = placement(job.description, job.look, job.output)
+    job = frame_of(np.zeros((rows, columns), np.uint8), presentation, Output(format=ImageFormat.PNG, **output))
+    place = placement(job.description, job.presentation, job.output)
     height, width = pixels_of(render(job)).shape
     assert (place.width, place.height) == (width, height)
     return width, height
@@ -64,10 +64,10 @@ def test_negative_extents_flip_the_picture() -> None:
     assert shown(RAMP, viewport=Viewport(0, 0, 2, 1, -3, -4)).tolist() == RAMP[1:5, 2:5][::-1, ::-1].tolist()
 
 
-@pytest.mark.parametrize("format_", list(PictureFormat))
+@pytest.mark.parametrize("format_", list(ImageFormat))
 @pytest.mark.parametrize("extent", [(-1, 0), (0, -1), (-1, -1), (1, 1)])
 @pytest.mark.parametrize("samples", [1, 3])
-def test_single_rows_and_columns_can_be_flipped(format_: PictureFormat, extent: tuple[int, int], samples: int) -> None:
+def test_single_rows_and_columns_can_be_flipped(format_: ImageFormat, extent: tuple[int, int], samples: int) -> None:
     array = RAMP if samples == 1 else np.stack([RAMP] * 3, -1)
     output = Output(format=format_, viewport=Viewport(0, 0, 0, 0, *extent))
     assert render(frame_of(array, WHOLE, output, photometric="MONOCHROME2" if samples == 1 else "RGB"))
@@ -95,7 +95,7 @@ def test_a_part_that_has_no_extent_is_refused(extent: float) -> None:
 
 def test_a_huge_viewport_gives_the_largest_picture_there_is() -> None:
     job = frame_of(RAMP, output=Output(viewport=Viewport(32767, 32767)))
-    place = placement(job.description, job.look, job.output)
+    place = placement(job.description, job.presentation, job.output)
     assert place.width / place.height == pytest.approx(10 / 8, rel=1e-3)
     assert MOST_PIXELS * 0.99 < place.width * place.height <= MOST_PIXELS * 1.001
 
@@ -122,16 +122,16 @@ def test_thumbnails_are_never_larger_than_the_image() -> None:
 
 def test_thumbnails_of_large_images_look_like_the_image() -> None:
     ramp = np.add.outer(np.arange(1500), np.arange(2000)).astype(np.uint16)
-    look = Look(windows=(Window(1750, 3500),))
+    presentation = Presentation(windows=(Window(1750, 3500),))
     viewport = Viewport(128, 128, 200, 100, -1200, 900)
-    exact = shown(ramp, look, viewport=viewport).astype(int)
-    quick = shown(ramp, look, viewport=viewport, is_thumbnail=True).astype(int)
+    exact = shown(ramp, presentation, viewport=viewport).astype(int)
+    quick = shown(ramp, presentation, viewport=viewport, is_thumbnail=True).astype(int)
     assert exact.shape == quick.shape == (96, 128)
     assert np.abs(exact - quick).max() <= 2
 
 
-@pytest.mark.parametrize("format_", [PictureFormat.JPEG, PictureFormat.PNG])
-def test_text_is_drawn_at_the_upper_left(format_: PictureFormat) -> None:
+@pytest.mark.parametrize("format_", [ImageFormat.JPEG, ImageFormat.PNG])
+def test_text_is_drawn_at_the_upper_left(format_: ImageFormat) -> None:
     black = np.zeros((200, 200), np.uint8)
     picture = pixels_of(render(frame_of(black, WHOLE, Output(format=format_, annotations=("Doe^Jane", "CT")))))
     assert picture[:40, :100].max() > 200
@@ -180,10 +180,10 @@ GREY = np.full((3, 4), 100, np.uint8)
 @pytest.mark.parametrize("first_bit", [0, 3, 7])
 def test_overlays_are_burnt_in_white(first_bit: int) -> None:
     plane = overlay([[1, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 0]], first_bit=first_bit)
-    look = replace(WHOLE, overlays=(plane,))
+    presentation = replace(WHOLE, overlays=(plane,))
     expected = [[255, 100, 100, 255], [100] * 4, [100, 255, 100, 100]]
-    assert shown(GREY, look).tolist() == expected
-    assert shown(np.stack([GREY] * 3, -1), look).tolist() == np.stack([expected] * 3, -1).tolist()
+    assert shown(GREY, presentation).tolist() == expected
+    assert shown(np.stack([GREY] * 3, -1), presentation).tolist() == np.stack([expected] * 3, -1).tolist()
 
 
 @pytest.mark.parametrize(
@@ -197,22 +197,22 @@ def test_overlays_are_burnt_in_white(first_bit: int) -> None:
     ],
 )
 def test_overlays_have_an_origin(top: int, left: int, expected: list[list[int]]) -> None:
-    look = replace(WHOLE, overlays=(overlay([[1, 1], [1, 1]], top, left),))
-    assert shown(GREY, look).tolist() == expected
+    presentation = replace(WHOLE, overlays=(overlay([[1, 1], [1, 1]], top, left),))
+    assert shown(GREY, presentation).tolist() == expected
 
 
 def test_overlays_may_be_bits_of_the_pixels() -> None:
     words = np.full((2, 2), 100, np.uint16)
     words[0, 1] |= 1 << 12
     words[1, 0] |= 1 << 13
-    look = Look(windows=(Window(128, 256),), overlays=(Overlay(2, 2, 0, 0, None, bit_position=12),))
-    job = frame_of(words, look, Output(format=PictureFormat.PNG), bits_stored=12)
+    presentation = Presentation(windows=(Window(128, 256),), overlays=(Overlay(2, 2, 0, 0, None, bit_position=12),))
+    job = frame_of(words, presentation, Output(format=ImageFormat.PNG), bits_stored=12)
     assert pixels_of(render(job)).tolist() == [[100, 255], [100, 100]]
 
 
 def test_overlays_that_are_cut_off_are_drawn_as_far_as_they_go() -> None:
-    look = replace(WHOLE, overlays=(Overlay(3, 4, 0, 0, b"\xff"),))
-    assert shown(GREY, look).tolist() == [[255] * 4, [255] * 4, [100] * 4]
+    presentation = replace(WHOLE, overlays=(Overlay(3, 4, 0, 0, b"\xff"),))
+    assert shown(GREY, presentation).tolist() == [[255] * 4, [255] * 4, [100] * 4]
 
 
 def test_whether_a_picture_has_colours_is_known_before_it_is_made() -> None:
@@ -220,7 +220,7 @@ def test_whether_a_picture_has_colours_is_known_before_it_is_made() -> None:
     for job in (
         grey,
         rgb,
-        replace(grey, look=Look(tint=(1, 2, 3))),
-        replace(grey, look=Look(label_colors=((1,) * 4,))),
+        replace(grey, presentation=Presentation(tint=(1, 2, 3))),
+        replace(grey, presentation=Presentation(label_colors=((1,) * 4,))),
     ):
-        assert is_color(job.description, job.look) == (pixels_of(render(job)).ndim == 3)
+        assert is_color(job.description, job.presentation) == (pixels_of(render(job)).ndim == 3)
