@@ -1,6 +1,6 @@
-"""Processes of an archive for the model test: each stores, deletes and tidies up at random, and may be killed.
+"""Processes for the model test of an archive: each stores, deletes and cleans up at random, and may be killed.
 
-They are forked from a server that has imported the core, which takes a twentieth of the time of starting Python.
+A fork server that has imported the core forks them, which takes a twentieth of the time of starting Python.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ _forked.set_forkserver_preload(["tests.integration.archive_process", "alembic.co
 
 
 def in_a_process(target: Callable[..., None], *arguments: Any) -> list[Event]:
-    """Run a function in a process of its own until it ends or is killed; return what it has told until then."""
+    """Run a function in a separate process until it ends or is killed; return the events that it reported."""
     receiving, sending = _forked.Pipe(duplex=False)
     process = _forked.Process(target=target, args=(sending, *arguments))
     process.start()
@@ -72,9 +72,9 @@ def work(
     kill_after_s: float | None,
     unanswered: Sequence[str] = (),
 ) -> None:
-    """Start on a data directory; tell what it holds; store, delete and tidy up; end well or be killed.
+    """Start on a data directory, report its contents, store, delete and clean up; exit, or be killed.
 
-    Instances of which it is not known whether they were stored may be stored again.
+    Instances whose store has an unknown outcome may be stored again.
     """
     _die_after(kill_after_s)
     try:
@@ -173,7 +173,7 @@ class _Worker:
             self._tell(("ended", None))
 
     async def _contents(self) -> dict[str, int | None]:
-        """Return the checksum of each instance, by UID; None if it can't be read."""
+        """Return the checksum of each instance by UID; None for an unreadable one."""
         contents: dict[str, int | None] = {}
         after = 0
         while page := await self._index.locators(after, 100):

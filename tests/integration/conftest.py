@@ -1,4 +1,4 @@
-"""A real core in this process, and its stubs."""
+"""Fixtures: a real core in this process, and gRPC stubs connected to it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,13 +23,13 @@ async def a_core(data: Path, **settings: Any) -> AsyncIterator[CoreClient]:
 
 @pytest.fixture
 async def core(tmp_path: Path) -> AsyncIterator[CoreClient]:
-    """A core without partitions on SQLite and files."""
+    """A core on SQLite and the filesystem, without partitions."""
     async with a_core(tmp_path) as client:
         yield client
 
 
 @pytest.fixture
 async def partitioned_core(tmp_path: Path) -> AsyncIterator[CoreClient]:
-    """The same with partitions."""
+    """A core on SQLite and the filesystem, with partitions."""
     async with a_core(tmp_path, partitions=True) as client:
         yield client

@@ -1,7 +1,7 @@
-"""Whatever happens to processes and to the index: nothing acknowledged is lost, and nothing deleted comes back.
+"""Process kills and index loss never lose an acknowledged instance and never bring a deleted one back.
 
 Random sequences of stores, deletes, kills, backups and restores of the index, wrong, lost and damaged indexes, and
-recoveries, which are killed, too. `DICOMSTORE_MODEL_SEEDS` and `DICOMSTORE_MODEL_STEPS` make it longer.
+recoveries, some of which are killed. `DICOMSTORE_MODEL_SEEDS` and `DICOMSTORE_MODEL_STEPS` make the test longer.
 """
 
 import os
@@ -20,22 +20,22 @@ STEPS = int(os.environ.get("DICOMSTORE_MODEL_STEPS", "12"))
 
 
 class Model:
-    """An archive, and what it must, may and must not hold."""
+    """An archive, and the instances that it must, may and must not contain."""
 
     def __init__(self, root: Path, seed: int) -> None:
         self.chance = random.Random(seed)
         self.data = root / "data"
         self.backups = root / "backups"
         self.backups.mkdir()
-        self.checksums: dict[str, set[int]] = {}  # of all that was ever begun to be stored
+        self.checksums: dict[str, set[int]] = {}  # of every instance ever sent
         self.stored: set[str] = set()  # acknowledged
         self.deleted: set[str] = set()  # acknowledged
-        self.deleting: set[str] = set()  # begun and not acknowledged
+        self.deleting: set[str] = set()  # requested, not acknowledged
         self.clock_offset = timedelta(0)
-        self.kept: Path | None = None  # the right index, while another is in its place
+        self.kept: Path | None = None  # the right index, while another one replaces it
         self.log: list[str] = []
 
-    # What may happen
+    # Faults
 
     def run(self) -> None:
         self.started(kill_after_s=None)
@@ -85,7 +85,7 @@ class Model:
             log.write_bytes(damaged)
             self.started(kill_after_s=None)
 
-    # How it is put right
+    # Repairs
 
     def put_aside(self) -> None:
         self.kept = self.data.parent / "kept"
@@ -95,7 +95,7 @@ class Model:
             path.rename(self.kept / path.name)
 
     def wrong_index(self, *, is_foreign: bool = False) -> None:
-        """Start with what is there now, which must do no harm; then put the right index back, or recover."""
+        """Start on the wrong index, which must change nothing; then restore the right index, or recover."""
         assert self.kept is not None
         if self.chance.random() < 0.7:
             self.started(kill_after_s=None)
@@ -120,10 +120,10 @@ class Model:
         assert events[-1][0] == "recovered"
         assert self.started(kill_after_s=None)[0][0] == "contents"
 
-    # What is looked at
+    # Checks
 
     def started(self, *, kill_after_s: float | None) -> list[Event]:
-        """Let a process work, and compare what it finds and what it does with the model."""
+        """Run one process; compare the contents it reports and its changes with the model."""
         unanswered = sorted(self.checksums.keys() - self.stored - self.deleted)
         events = in_a_process(work, self.data, self.chance.random(), self.clock_offset, kill_after_s, unanswered)
         self.log.append(f"work {kill_after_s} {[kind for kind, _ in events]}")
@@ -153,7 +153,7 @@ class Model:
         assert not self.deleted & contents.keys(), (self.deleted & contents.keys(), self.log)
         for uid, checksum in contents.items():
             assert checksum in self.checksums[uid], (uid, self.log)
-        # A delete that was not acknowledged has happened or not, and that is final.
+        # A delete without acknowledgement happened or did not; either result is final.
         self.deleted |= self.deleting - contents.keys()
         self.stored |= contents.keys()
         self.deleting &= self.deleted

@@ -1,4 +1,4 @@
-"""Setting `blobs` selects where the bytes are kept (server/adapters/blobs/factory.py)."""
+"""Setting `blobs` selects the blob store (server/adapters/blobs/factory.py)."""
 
 from pathlib import Path
 

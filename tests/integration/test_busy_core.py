@@ -1,4 +1,4 @@
-"""A core with more to do than it takes at once refuses or lets wait, and holds no more than it may."""
+"""An overloaded core delays or refuses calls, and stays within its memory limits."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ SMALL_ROOM = 4 * BASE_BYTES
 
 @asynccontextmanager
 async def busy_core(data: Path, **settings: Any) -> AsyncIterator[tuple[CoreClient, Room]]:
-    """Run a core; yield a client of it and the room that its uploads have."""
+    """Run a core; yield a client and the ingest budget of the core."""
     async with (
         running(settings_for(data, **settings)) as core,
         grpc.aio.insecure_channel(core.address) as channel,
@@ -47,7 +47,7 @@ def header() -> pb.StoreInstancesRequest:
 
 
 async def half_an_instance(core: CoreClient, body: bytes | None = None) -> Any:
-    """Begin an upload that sends half an instance and then nothing; return its call, which may not have sent it yet."""
+    """Begin an upload that sends half an instance and stalls; return its call, which may still be sending."""
     call = core.store_stub.StoreInstances()
     body = body or instance()
     half = message(pb.InstancePiece(item=1, data=body[: len(body) // 2]))
@@ -76,12 +76,12 @@ async def give_up(*calls: Any) -> None:
 
 
 async def until(condition: Any) -> None:
-    while not condition():  # noqa: ASYNC110 - nobody tells
+    while not condition():  # noqa: ASYNC110 - no event announces it
         await asyncio.sleep(0.01)
 
 
 async def reasons_of(call: Any) -> tuple[grpc.StatusCode, str, int]:
-    """Read a call to its failure; return code, reason, and the seconds after which to try again."""
+    """Read a call until it fails; return code, reason and the retry delay in seconds."""
     with pytest.raises(grpc.aio.AioRpcError):
         await _read_all(call)
     return _reasons(await from_call(call))
@@ -103,19 +103,19 @@ def _reasons(status: Any) -> tuple[grpc.StatusCode, str, int]:
 BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "BUSY", 1)
 
 
-async def test_hundreds_of_uploads_that_stop_half_way_hold_no_more_than_the_room(tmp_path: Path) -> None:
+async def test_hundreds_of_stalled_uploads_stay_within_the_ingest_budget(tmp_path: Path) -> None:
     async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
         calls = [await half_an_instance(core) for _ in range(200)]
         await until(lambda: room.waiting == 196)
         assert room.used_bytes == SMALL_ROOM
-        assert sum(call.sending.done() for call in calls) < 10  # flow control holds the others
+        assert sum(call.sending.done() for call in calls) < 10  # flow control stops the others
         await give_up(*calls)
         await until(lambda: not room.used_bytes and not room.waiting)
         assert await core.blob_count() == 0
         await core.stored(instance())
 
 
-async def test_uploads_that_wait_go_on_when_there_is_room(tmp_path: Path) -> None:
+async def test_waiting_uploads_continue_when_the_ingest_budget_allows(tmp_path: Path) -> None:
     async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
         stalled = [await half_an_instance(core) for _ in range(4)]
         await until(lambda: room.used_bytes == SMALL_ROOM)
@@ -127,7 +127,7 @@ async def test_uploads_that_wait_go_on_when_there_is_room(tmp_path: Path) -> Non
         await until(lambda: not room.used_bytes)
 
 
-async def test_uploads_that_wait_are_served_in_the_order_in_which_they_came(tmp_path: Path) -> None:
+async def test_waiting_uploads_are_admitted_in_order_of_arrival(tmp_path: Path) -> None:
     async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
         stalled = [await half_an_instance(core) for _ in range(4)]
         await until(lambda: room.used_bytes == SMALL_ROOM)
@@ -147,8 +147,8 @@ async def test_uploads_that_wait_are_served_in_the_order_in_which_they_came(tmp_
         await give_up(*stalled[1:])
 
 
-async def test_an_upload_that_finds_no_room_in_time_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    # long beside the pauses of the clients below, also on a busy machine: one that pauses longer is evicted
+async def test_an_upload_not_admitted_in_time_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    # much longer than the pauses of the clients below, even on a busy machine: a client that pauses longer is evicted
     settings = {"max_ingest_bytes": SMALL_ROOM, "ingest_wait_seconds": 4}
     async with busy_core(tmp_path, **settings) as (core, room):
         bodies = [instance(SOPInstanceUID=new_uid()) for _ in range(4)]
@@ -157,14 +157,14 @@ async def test_an_upload_that_finds_no_room_in_time_is_refused_and_leaves_nothin
 
         enough = asyncio.Event()
 
-        async def trickle(call: Any) -> None:  # who sends something is not evicted
+        async def trickle(call: Any) -> None:  # a client that keeps sending is not evicted
             while not enough.is_set():
                 await call.write(message(pb.InstancePiece(item=1)))
                 await asyncio.sleep(0.1)
 
         trickling = [asyncio.create_task(trickle(call)) for call in holders]
         assert await reasons_of(core.store_stub.StoreInstances()) == BUSY
-        enough.set()  # a write that is cancelled would cancel its call
+        enough.set()  # cancelling a write would cancel its call
         await asyncio.gather(*trickling)
         for call, body in zip(holders, bodies, strict=True):
             [outcome] = await finish(call, body)
@@ -173,7 +173,7 @@ async def test_an_upload_that_finds_no_room_in_time_is_refused_and_leaves_nothin
         assert await core.blob_count() == 4
 
 
-async def test_an_upload_that_stalls_makes_room_for_one_that_waits_and_what_it_stored_stays(tmp_path: Path) -> None:
+async def test_a_stalled_upload_is_evicted_for_a_waiting_one_and_its_stored_instances_remain(tmp_path: Path) -> None:
     settings = {"max_ingest_bytes": SMALL_ROOM, "ingest_wait_seconds": 0.5}
     async with busy_core(tmp_path, **settings) as (core, room):
         stalled = []
@@ -193,7 +193,7 @@ async def test_an_upload_that_stalls_makes_room_for_one_that_waits_and_what_it_s
         assert await core.blob_count() == 5
 
 
-async def test_uploads_that_rest_between_instances_are_in_nobodys_way(tmp_path: Path) -> None:
+async def test_uploads_idle_between_instances_hold_no_budget(tmp_path: Path) -> None:
     async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
         calls = [core.store_stub.StoreInstances() for _ in range(12)]
         for call in calls:
@@ -208,7 +208,7 @@ async def test_uploads_that_rest_between_instances_are_in_nobodys_way(tmp_path: 
         await until(lambda: not room.used_bytes)
 
 
-async def test_many_small_instances_pass_through_a_small_room(tmp_path: Path) -> None:
+async def test_many_small_instances_are_stored_with_a_small_budget(tmp_path: Path) -> None:
     async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
 
         async def upload() -> int:
@@ -220,7 +220,7 @@ async def test_many_small_instances_pass_through_a_small_room(tmp_path: Path) ->
         await until(lambda: not room.used_bytes)
 
 
-async def test_large_headers_take_room_and_all_are_stored_in_the_end(tmp_path: Path) -> None:
+async def test_large_headers_count_against_the_budget_and_every_upload_succeeds(tmp_path: Path) -> None:
     async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
         most = 0
 
@@ -238,7 +238,7 @@ async def test_large_headers_take_room_and_all_are_stored_in_the_end(tmp_path: P
         await until(lambda: not room.used_bytes)
 
 
-async def test_a_client_that_reads_no_outcomes_is_not_read_either(tmp_path: Path) -> None:
+async def test_the_core_stops_reading_a_client_that_reads_no_outcomes(tmp_path: Path) -> None:
     async with busy_core(tmp_path) as (core, room):
         call = core.store_stub.StoreInstances()
         await call.write(header())
@@ -263,7 +263,7 @@ async def test_a_client_that_reads_no_outcomes_is_not_read_either(tmp_path: Path
         await until(lambda: not room.used_bytes)
 
 
-async def test_calls_beyond_the_limit_are_refused_at_once_and_health_still_answers(tmp_path: Path) -> None:
+async def test_calls_above_the_limit_are_refused_at_once_and_health_still_responds(tmp_path: Path) -> None:
     async with busy_core(tmp_path, max_calls=3) as (core, room):
         calls = [await half_an_instance(core) for _ in range(3)]
         await until(lambda: room.used_bytes == 3 * BASE_BYTES)
@@ -279,7 +279,7 @@ async def test_calls_beyond_the_limit_are_refused_at_once_and_health_still_answe
         await give_up(*calls[1:])
 
 
-async def test_watches_have_places_of_their_own(tmp_path: Path) -> None:
+async def test_watches_have_a_separate_call_limit(tmp_path: Path) -> None:
     async with busy_core(tmp_path, max_calls=1, max_watches=2) as (core, _):
         await core.stored(part10())
         request = change_feed_service_pb2.WatchChangesRequest()
@@ -292,7 +292,7 @@ async def test_watches_have_places_of_their_own(tmp_path: Path) -> None:
             watch.cancel()
 
 
-async def test_a_refused_call_gives_its_place_back_to_nobody_twice(tmp_path: Path) -> None:
+async def test_a_refused_call_releases_its_slot_exactly_once(tmp_path: Path) -> None:
     async with busy_core(tmp_path, max_calls=2) as (core, room):
         held = await half_an_instance(core)
         await until(lambda: room.used_bytes == BASE_BYTES)
@@ -306,7 +306,7 @@ async def test_a_refused_call_gives_its_place_back_to_nobody_twice(tmp_path: Pat
         await give_up(held, second)
 
 
-async def test_a_message_larger_than_the_contract_allows_ends_the_call(tmp_path: Path) -> None:
+async def test_a_message_above_the_contract_limit_ends_the_call(tmp_path: Path) -> None:
     async with busy_core(tmp_path) as (core, room):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await core.send([header(), message(pb.InstancePiece(item=1, data=bytes(4 << 20), last=True))])

@@ -1,4 +1,4 @@
-"""An instance that is given up between its blob and its row leaves no blob (server/domain/store/receive.py)."""
+"""A store cancelled between writing the blob and committing the row leaves no blob (server/domain/store/receive.py)."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-async def test_an_instance_cancelled_while_it_waits_for_its_turn_leaves_no_blob(tmp_path: Path) -> None:
+async def test_an_instance_cancelled_while_it_waits_to_commit_leaves_no_blob(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/index.db"
     await asyncio.to_thread(migrate, url)
     database, blobs = open_database(url), MemoryBlobs()
@@ -44,7 +44,7 @@ async def test_an_instance_cancelled_while_it_waits_for_its_turn_leaves_no_blob(
     receiver = store.receive(target)
     await receiver.write(part10())
     finishing = asyncio.create_task(receiver.finish(turn=Turn(before=Turn())))
-    while not [locator async for locator, _ in blobs.walk()]:  # noqa: ASYNC110 - the store tells nobody
+    while not [locator async for locator, _ in blobs.walk()]:  # noqa: ASYNC110 - the blob store has no event for it
         await asyncio.sleep(0)
     finishing.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""ChangeFeedService: protos/dicomstore/v1/change_feed_service.proto, spec/change-feed.md."""
+"""ChangeFeedService, as specified in protos/dicomstore/v1/change_feed_service.proto."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def summary(entry: Any) -> tuple[str, str]:
     )
 
 
-async def test_storing_deleting_and_storing_again_is_told_with_states(core: CoreClient) -> None:
+async def test_each_store_and_delete_has_an_entry_with_its_state(core: CoreClient) -> None:
     body = part10()
     [first] = await core.stored(body)
     await core.delete(ref_of(first))
@@ -38,13 +38,13 @@ async def test_storing_deleting_and_storing_again_is_told_with_states(core: Core
     assert json.loads(entries[-1].dicom_json)["00080018"]["Value"] == [second.id.sop_instance_uid]
 
 
-async def test_metadata_is_only_sent_on_demand(core: CoreClient) -> None:
+async def test_metadata_is_only_sent_on_request(core: CoreClient) -> None:
     await core.stored(part10())
     [entry] = await core.changes()
     assert entry.dicom_json == b""
 
 
-async def test_pages_by_sequence(core: CoreClient) -> None:
+async def test_paging_by_sequence_number(core: CoreClient) -> None:
     await core.stored(*(part10() for _ in range(10)))
     seen: list[int] = []
     while page := await core.changes(after_sequence=seen[-1] if seen else 0, page_size=3):
@@ -53,14 +53,14 @@ async def test_pages_by_sequence(core: CoreClient) -> None:
     assert len(seen) == 10
 
 
-async def test_windows_of_sequences_and_rows(core: CoreClient) -> None:
+async def test_windows_by_sequence_number_and_row_count(core: CoreClient) -> None:
     await core.stored(*(part10() for _ in range(6)))
     everything = [entry.sequence for entry in await core.changes()]
     assert [e.sequence for e in await core.changes(through_sequence=everything[2])] == everything[:3]
     assert [e.sequence for e in await core.changes(skip=4)] == everything[4:]
 
 
-async def test_windows_of_time(core: CoreClient) -> None:
+async def test_windows_by_time(core: CoreClient) -> None:
     await core.stored(*(part10() for _ in range(3)))
     times = [entry.time for entry in await core.changes()]
     assert [t.ToNanoseconds() for t in times] == sorted(t.ToNanoseconds() for t in times)
@@ -72,7 +72,7 @@ async def test_windows_of_time(core: CoreClient) -> None:
 
 
 @pytest.mark.parametrize("fields", [{"after_sequence": -1}, {"skip": -1}, {"page_size": -1}, {"page_size": 201}])
-async def test_bad_windows(core: CoreClient, fields: dict[str, int]) -> None:
+async def test_invalid_windows_are_refused(core: CoreClient, fields: dict[str, int]) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await core.changes(**fields)
     assert reason_of(caught.value) == "INVALID_FIELD"
@@ -111,7 +111,7 @@ async def test_an_idle_watch_sends_checkpoints(core: CoreClient) -> None:
     call.cancel()
 
 
-async def test_a_watch_sees_what_another_core_on_the_same_database_stores(tmp_path: Path) -> None:
+async def test_a_watch_sees_changes_by_another_core_on_the_same_database(tmp_path: Path) -> None:
     async with a_core(tmp_path) as one, a_core(tmp_path) as other:
         call = one.change_feed_stub.WatchChanges(pb.WatchChangesRequest())
         [stored] = await other.stored(part10())
@@ -133,7 +133,7 @@ async def test_a_watch_ends_when_the_core_stops(tmp_path: Path) -> None:
             assert await reason == "SHUTTING_DOWN"
 
 
-async def test_bad_watches(core: CoreClient) -> None:
+async def test_invalid_watch_requests_are_refused(core: CoreClient) -> None:
     for request in (
         pb.WatchChangesRequest(after_sequence=-1),
         pb.WatchChangesRequest(checkpoint_interval=Duration(nanos=5)),

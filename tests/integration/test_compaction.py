@@ -45,7 +45,7 @@ NOTHING = LevelAttributes({}, {})
 
 @dataclass
 class Clock:
-    """Time that passes when it is told to."""
+    """A clock that the test advances."""
 
     time: datetime = field(default_factory=lambda: datetime(2026, 3, 1, tzinfo=UTC))
 
@@ -60,7 +60,7 @@ class Clock:
 
 
 class Archive:
-    """Blobs, an index, and those who look after them."""
+    """Blobs, an index, and their maintenance tasks."""
 
     def __init__(self, blobs: PackedBlobs, database: Database, now: Clock, quarantine: timedelta = QUARANTINE) -> None:
         self.now = now
@@ -108,7 +108,7 @@ class Archive:
         assert await self.index.delete(resource, self.now(), self.now() + RETENTION) == 1
 
     async def locators(self) -> dict[str, str]:
-        """Return where the instances lie, by UID."""
+        """Return the locator of each instance, by UID."""
         return {stored.id.instance: stored.locator for stored in await self.index.find(EVERYTHING, limit=10_000)}
 
     async def read(self, locator: str) -> bytes:
@@ -127,7 +127,7 @@ class Archive:
 
 @asynccontextmanager
 async def opened(root: Path, now: Clock, quarantine: timedelta = QUARANTINE) -> AsyncIterator[Archive]:
-    """Start a process's worth of an archive, as the core does."""
+    """Open the parts of an archive as one process of the core does."""
     url = f"sqlite:///{root / 'index.db'}"
     if not (root / "index.db").exists():
         await asyncio.to_thread(migrate, url)
@@ -147,7 +147,7 @@ def disk_bytes(root: Path) -> int:
 
 
 async def mostly_dead(root: Path, now: Clock, *, size: int = 3000, count: int = 60) -> dict[str, bytes]:
-    """Make an archive with a closed segment of which every tenth blob lives; return what is in it."""
+    """Make an archive with a closed segment in which every tenth blob is live; return its contents by UID."""
     bodies = {f"1.1.{number}": random.randbytes(size) for number in range(1, count + 1)}
     async with opened(root, now) as archive:
         for uid, body in bodies.items():
@@ -162,7 +162,7 @@ async def mostly_dead(root: Path, now: Clock, *, size: int = 3000, count: int = 
     return bodies
 
 
-async def test_living_blobs_move_and_the_space_of_the_dead_comes_back(tmp_path: Path) -> None:
+async def test_live_blobs_move_and_the_space_of_deleted_ones_is_freed(tmp_path: Path) -> None:
     now = Clock()
     bodies = await mostly_dead(tmp_path, now)
     before = disk_bytes(tmp_path)
@@ -178,7 +178,7 @@ async def test_living_blobs_move_and_the_space_of_the_dead_comes_back(tmp_path: 
         assert (await archive.audit()) == Report(instances=6, blobs=6, current_changes=6)
 
 
-async def test_who_has_found_a_blob_before_it_moved_can_read_it_for_the_time_of_grace(tmp_path: Path) -> None:
+async def test_a_reader_with_an_old_locator_can_read_the_blob_during_the_grace_period(tmp_path: Path) -> None:
     now = Clock()
     bodies = await mostly_dead(tmp_path, now)
     async with opened(tmp_path, now) as archive:
@@ -194,7 +194,7 @@ async def test_who_has_found_a_blob_before_it_moved_can_read_it_for_the_time_of_
         assert caught.value.reason is Reason.BLOB_MISSING
 
 
-async def test_without_a_retention_old_copies_stay_for_the_least_time_of_grace(tmp_path: Path) -> None:
+async def test_without_retention_old_copies_stay_for_the_minimum_grace_period(tmp_path: Path) -> None:
     now = Clock()
     await mostly_dead(tmp_path, now)
     async with opened(tmp_path, now) as archive:
@@ -206,7 +206,7 @@ async def test_without_a_retention_old_copies_stay_for_the_least_time_of_grace(t
         assert len(await archive.index.erasable(now() + LEAST_GRACE, 10)) == 6
 
 
-async def test_a_core_moves_blobs_by_itself(tmp_path: Path) -> None:
+async def test_a_running_core_compacts_segments(tmp_path: Path) -> None:
     study, others = new_uid(), new_uid()
     async with a_core(tmp_path) as core:
         await core.stored(*(part10(StudyInstanceUID=study) for _ in range(4)))
@@ -218,7 +218,7 @@ async def test_a_core_moves_blobs_by_itself(tmp_path: Path) -> None:
         assert len(await core.retrieve(Ref(study_instance_uid=study))) == 4
 
 
-async def test_the_audit_is_right_while_both_copies_are_there(tmp_path: Path) -> None:
+async def test_the_audit_is_correct_while_both_copies_exist(tmp_path: Path) -> None:
     now = Clock()
     await mostly_dead(tmp_path, now)
     async with opened(tmp_path, now) as archive:
@@ -226,7 +226,7 @@ async def test_the_audit_is_right_while_both_copies_are_there(tmp_path: Path) ->
         assert (await archive.audit()) == Report(instances=6, blobs=12, current_changes=6)
 
 
-async def test_what_has_moved_is_not_moved_again_and_not_after_a_restart(tmp_path: Path) -> None:
+async def test_a_moved_blob_is_not_moved_again_even_after_a_restart(tmp_path: Path) -> None:
     now = Clock()
     await mostly_dead(tmp_path, now)
     async with opened(tmp_path, now) as archive:
@@ -239,11 +239,11 @@ async def test_what_has_moved_is_not_moved_again_and_not_after_a_restart(tmp_pat
         assert await archive.locators() == moved
 
 
-async def test_restarts_do_not_multiply_disk_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_restarts_do_not_increase_disk_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spare = 1 << 20
     monkeypatch.setattr(sparse_segments, "_SPARE_BYTES", spare)
     now, starts, size = Clock(), 40, 102_000
-    on_disk = 102_400  # in whole blocks
+    on_disk = 102_400  # in whole filesystem blocks
     for start in range(starts):
         async with opened(tmp_path, now) as archive:
             await archive.store(f"1.1.{start}", random.randbytes(size))
@@ -259,7 +259,7 @@ async def test_restarts_do_not_multiply_disk_use(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("turns", [0, 5, 10, 20, 30])
-async def test_instances_deleted_while_their_blobs_move_have_both_copies_erased(tmp_path: Path, turns: int) -> None:
+async def test_both_copies_of_an_instance_deleted_during_its_move_are_erased(tmp_path: Path, turns: int) -> None:
     now = Clock()
     bodies = await mostly_dead(tmp_path, now)
     async with opened(tmp_path, now) as archive:
@@ -276,9 +276,7 @@ async def test_instances_deleted_while_their_blobs_move_have_both_copies_erased(
         assert (await archive.audit()) == Report(instances=4, blobs=4, current_changes=4)
 
 
-async def test_a_damaged_blob_stays_where_it_is_and_the_others_move(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_damaged_blob_is_not_moved_and_the_others_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     now = Clock()
     bodies = await mostly_dead(tmp_path, now)
     async with opened(tmp_path, now) as archive:
@@ -305,7 +303,7 @@ def damage(path: Path, offset: int) -> None:
         file.write(bytes([byte[0] ^ 0xFF]))
 
 
-async def test_a_full_disk_ends_a_compaction_and_the_next_one_does_the_work(tmp_path: Path) -> None:
+async def test_a_full_disk_ends_a_compaction_and_the_next_run_completes_it(tmp_path: Path) -> None:
     now = Clock()
     bodies = await mostly_dead(tmp_path, now, size=7000, count=100)
     async with opened(tmp_path, now) as archive:
@@ -322,7 +320,7 @@ async def test_a_full_disk_ends_a_compaction_and_the_next_one_does_the_work(tmp_
         assert (report.agrees, report.unused) == (True, 0)
 
 
-async def test_a_compaction_that_is_cancelled_loses_nothing(tmp_path: Path) -> None:
+async def test_a_cancelled_compaction_loses_nothing(tmp_path: Path) -> None:
     now = Clock()
     bodies = await mostly_dead(tmp_path, now, count=200)
     for turns in range(12):
@@ -367,7 +365,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("after_ms", [0, 5, 10, 15, 20, 40, 5000])
-async def test_kill_9_while_blobs_move_loses_nothing_and_leaves_nothing_twice(tmp_path: Path, after_ms: int) -> None:
+async def test_kill_9_during_compaction_loses_nothing_and_leaves_no_duplicates(tmp_path: Path, after_ms: int) -> None:
     now = Clock()
     bodies = await mostly_dead(tmp_path, now, count=300)
     arguments = [sys.executable, "-c", DIES, str(tmp_path), str(after_ms / 1000)]
@@ -385,8 +383,8 @@ async def test_kill_9_while_blobs_move_loses_nothing_and_leaves_nothing_twice(tm
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whatever_is_stored_deleted_and_moved_the_archive_holds_what_it_should(tmp_path: Path, seed: int) -> None:
-    """Random work against a dictionary, with restarts, and with two processes that share the store."""
+async def test_random_stores_deletes_and_moves_leave_the_expected_contents(tmp_path: Path, seed: int) -> None:
+    """Random operations compared with a dictionary, with restarts and with two processes sharing the blob store."""
     chance, now = random.Random(seed), Clock()
     expected: dict[str, bytes] = {}
     for _ in range(4):
@@ -408,7 +406,7 @@ async def test_whatever_is_stored_deleted_and_moved_the_archive_holds_what_it_sh
 
 
 async def act(archive: Archive, expected: dict[str, bytes], chance: random.Random) -> None:
-    """Do one thing, to an archive and to what is expected of it."""
+    """Apply one random operation to an archive and to its expected contents."""
     match chance.choice(["store", "store", "delete", "delete", "erase", "compact"]):
         case "store":
             for _ in range(chance.randrange(1, 15)):

@@ -1,4 +1,4 @@
-"""DeleteService: protos/dicomstore/v1/delete_service.proto, spec/delete.md."""
+"""DeleteService, as specified in protos/dicomstore/v1/delete_service.proto."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ async def count(core: CoreClient, resource: object) -> int:
         return 0
 
 
-async def test_an_instance_leaves_its_siblings(core: CoreClient) -> None:
+async def test_deleting_an_instance_keeps_its_siblings(core: CoreClient) -> None:
     study = new_uid()
     one, other = await core.stored(part10(StudyInstanceUID=study), part10(StudyInstanceUID=study))
     assert await core.delete(ref_of(one)) == 1
@@ -27,20 +27,20 @@ async def test_an_instance_leaves_its_siblings(core: CoreClient) -> None:
     assert await count(core, ref_of(other)) == 1
 
 
-async def test_the_last_instance_takes_series_and_study_with_it(core: CoreClient) -> None:
+async def test_deleting_the_last_instance_removes_series_and_study(core: CoreClient) -> None:
     [stored] = await core.stored(part10())
     await core.delete(ref_of(stored))
     assert await count(core, Ref(study_instance_uid=stored.id.study_instance_uid)) == 0
 
 
-async def test_a_study_goes_as_a_whole_with_one_change_for_each_instance(core: CoreClient) -> None:
+async def test_deleting_a_study_removes_all_of_it_with_one_change_entry_per_instance(core: CoreClient) -> None:
     study = new_uid()
     await core.stored(*(part10(StudyInstanceUID=study) for _ in range(3)))
     assert await core.delete(Ref(study_instance_uid=study)) == 3
     assert len(await core.changes(after_sequence=3)) == 3
 
 
-async def test_deleting_again_deletes_nothing(core: CoreClient) -> None:
+async def test_a_second_delete_deletes_nothing(core: CoreClient) -> None:
     [stored] = await core.stored(part10())
     assert [await core.delete(ref_of(stored)) for _ in range(2)] == [1, 0]
 
@@ -70,12 +70,12 @@ async def test_deleting_in_one_partition_keeps_the_other(partitioned_core: CoreC
     assert await count(partitioned_core, resource) == 1
 
 
-async def test_bytes_are_kept_for_the_retention_time_and_then_erased(tmp_path: Path) -> None:
+async def test_bytes_are_retained_for_the_retention_time_and_then_erased(tmp_path: Path) -> None:
     async with a_core(tmp_path, retention_hours=1) as core:
         [stored] = await core.stored(part10())
         await core.delete(ref_of(stored))
     async with a_core(tmp_path, retention_hours=0, erase_interval_seconds=0.01) as core:
-        assert await core.blob_count() == 1  # its time was fixed when it was deleted
+        assert await core.blob_count() == 1  # the delete fixed its retention time
         [stored] = await core.stored(part10())
         await core.delete(ref_of(stored))
         while await core.blob_count() > 1:

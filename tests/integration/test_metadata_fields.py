@@ -27,7 +27,7 @@ def nested() -> bytes:
     return part10(PatientName='A[B]^{"quoted\\"}', ReferencedStudySequence=[outer, outer], StudyID="7")
 
 
-async def test_only_included_attributes_and_the_identifying_ones_are_sent(core: CoreClient) -> None:
+async def test_only_included_and_identifying_attributes_are_sent(core: CoreClient) -> None:
     [stored] = await core.stored(nested())
     whole = await data_set(core, ref_of(stored))
     for names in (["PatientID"], ["00100020", "StudyID"], ["ReferencedStudySequence", "NoSuchKeyword"], ["odd name"]):
@@ -38,7 +38,7 @@ async def test_only_included_attributes_and_the_identifying_ones_are_sent(core: 
         assert list(found) == sorted(found)
 
 
-async def test_excluded_attributes_are_left_out_but_never_the_identifying_ones(core: CoreClient) -> None:
+async def test_excluded_attributes_are_left_out_except_identifying_ones(core: CoreClient) -> None:
     [stored] = await core.stored(nested())
     whole = await data_set(core, ref_of(stored))
     for names in (["PatientID"], ["00081110"], ["SOPInstanceUID", "StudyID", "00100010"], ["NoSuchKeyword"]):
@@ -49,7 +49,7 @@ async def test_excluded_attributes_are_left_out_but_never_the_identifying_ones(c
         }
 
 
-async def test_what_is_included_and_excluded_is_left_out(core: CoreClient) -> None:
+async def test_an_attribute_both_included_and_excluded_is_left_out(core: CoreClient) -> None:
     [stored] = await core.stored(nested())
     found = await data_set(
         core, ref_of(stored), include_fields=["PatientID", "StudyID"], exclude_fields=["StudyID", "StudyInstanceUID"]
@@ -57,7 +57,7 @@ async def test_what_is_included_and_excluded_is_left_out(core: CoreClient) -> No
     assert found.keys() == IDENTIFYING | {"00100020"}
 
 
-async def test_pages_join_to_the_whole(core: CoreClient) -> None:
+async def test_all_pages_together_are_the_complete_response(core: CoreClient) -> None:
     study = new_uid()
     await core.stored(*[part10(StudyInstanceUID=study) for _ in range(70)])
     state, whole = await core.metadata(Ref(study_instance_uid=study))

@@ -1,4 +1,4 @@
-"""What an answer with metadata shows while instances are stored and deleted."""
+"""Consistency of RetrieveMetadata while instances are stored and deleted."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -39,7 +39,7 @@ async def delete(database: Database, number: int) -> None:
     await database.instances.delete(identity(instance=number).address, NOON, NOON)
 
 
-async def test_metadata_is_that_of_its_state_although_instances_are_stored_meanwhile(database: Database) -> None:
+async def test_instances_stored_during_the_response_are_not_part_of_it(database: Database) -> None:
     await store(database, *range(1, 61))
     answer = await opened(database)
     seen = list(await anext(answer.pages))
@@ -51,7 +51,7 @@ async def test_metadata_is_that_of_its_state_although_instances_are_stored_meanw
     assert answer.state == ResourceState(seen[-1].version, len(seen))
 
 
-async def test_metadata_leaves_out_what_was_deleted_meanwhile_and_nothing_takes_its_place(database: Database) -> None:
+async def test_instances_deleted_during_the_response_are_left_out_without_replacement(database: Database) -> None:
     await store(database, *range(1, 61))
     answer = await opened(database)
     seen = list(await anext(answer.pages))
@@ -66,7 +66,7 @@ async def test_metadata_leaves_out_what_was_deleted_meanwhile_and_nothing_takes_
 
 
 @pytest.mark.parametrize("size", [10, 30_000, 700_000])
-async def test_a_page_holds_few_instances_if_they_are_large(database: Database, size: int) -> None:
+async def test_a_page_of_large_instances_has_few_of_them(database: Database, size: int) -> None:
     for number in range(1, 61):
         await database.instances.add([sample(instance=number, dicom_json=b" " * size)], NOON)
     pages = [page async for page in (await opened(database)).pages]

@@ -1,4 +1,4 @@
-"""Processes that serve start others, for pixels, while gRPC is busy."""
+"""A serving process starts worker processes while gRPC is active."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ uvloop.run(main())
 """
 
 
-def test_a_process_that_is_started_while_grpc_is_busy_lives() -> None:
+def test_a_process_started_while_grpc_is_active_survives() -> None:
     """Without `server.lean`, a few in a hundred die in a handler of gRPC before they are another program."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
     done = subprocess.run(

@@ -22,7 +22,7 @@ EVERYTHING = Ref(study_instance_uid=STUDY)
 
 @pytest.fixture
 async def data(tmp_path: Path) -> AsyncIterator[Path]:
-    """The data directory of an archive with an instance in a segment and one in a file of its own."""
+    """The data directory of an archive with one instance in a segment and one in a separate file."""
     async with a_core(tmp_path / "data") as core:
         large = part10(StudyInstanceUID=STUDY, Rows=1500, Columns=1000, frames=[bytes(1_500_000)])
         await core.stored(part10(StudyInstanceUID=STUDY), large)
@@ -30,7 +30,7 @@ async def data(tmp_path: Path) -> AsyncIterator[Path]:
 
 
 async def refusal(data: Path, **settings: str) -> str:
-    """Start a core that must refuse to start, and return why."""
+    """Start a core that must refuse to start; return the reason."""
     with pytest.raises(StartError) as caught:
         async with a_core(data, **settings):
             pass
@@ -84,7 +84,7 @@ def new_index(data: Path) -> None:
         (damaged_index, "malformed"),
     ],
 )
-async def test_a_data_directory_without_its_index_is_refused_and_stays_as_it_is(
+async def test_a_data_directory_without_its_index_is_refused_and_not_changed(
     data: Path, damage: Damage, message: str
 ) -> None:
     shutil.copytree(data, data.parent / "right")
@@ -121,7 +121,7 @@ async def test_a_second_data_directory_on_one_database_is_refused(tmp_path: Path
 
 
 @pytest.mark.postgres
-async def test_an_empty_postgresql_database_beside_blobs_is_refused_and_stays_empty(
+async def test_an_empty_postgresql_database_with_existing_blobs_is_refused_and_stays_empty(
     data: Path, postgres_url: str
 ) -> None:
     assert "index was lost" in await refusal(data, database=postgres_url)
@@ -134,7 +134,7 @@ async def test_an_empty_file_in_an_empty_data_directory_is_a_new_archive(tmp_pat
         await core.stored(part10())
 
 
-async def test_an_archive_from_before_there_were_identities_is_bound(data: Path) -> None:
+async def test_an_archive_without_an_identity_is_given_one(data: Path) -> None:
     (data / "archive.json").unlink()
     with sqlite3.connect(data / "index.db") as connection:
         connection.execute("DELETE FROM archive")
@@ -144,7 +144,7 @@ async def test_an_archive_from_before_there_were_identities_is_bound(data: Path)
     assert json.loads((data / "archive.json").read_text())["bound"] is True
 
 
-async def test_a_binding_that_was_interrupted_is_completed(data: Path) -> None:
+async def test_an_interrupted_assignment_of_the_identity_is_completed(data: Path) -> None:
     facts = json.loads((data / "archive.json").read_text())
     (data / "archive.json").write_text(json.dumps({**facts, "bound": False}))
     async with a_core(data) as core:
@@ -152,12 +152,12 @@ async def test_a_binding_that_was_interrupted_is_completed(data: Path) -> None:
     assert json.loads((data / "archive.json").read_text()) == facts
 
 
-async def test_processes_that_create_an_archive_together_agree_on_its_identity(tmp_path: Path) -> None:
+async def test_processes_creating_an_archive_concurrently_agree_on_its_identity(tmp_path: Path) -> None:
     await asyncio.gather(*(asyncio.to_thread(prepare, settings_for(tmp_path)) for _ in range(6)))
     prepare(settings_for(tmp_path))
 
 
-async def test_a_worker_refuses_a_pair_that_does_not_belong_together_and_needs_no_blobs(
+async def test_a_worker_refuses_a_mismatched_index_and_data_directory_and_needs_no_blobs(
     data: Path, tmp_path: Path
 ) -> None:
     async with working(settings_for(tmp_path / "elsewhere", database=f"sqlite:///{data / 'index.db'}")):

@@ -1,4 +1,4 @@
-"""The core on PostgreSQL: what test_store, test_retrieve and their neighbours tell of SQLite, once through."""
+"""The core on PostgreSQL: one pass through what test_store, test_retrieve and the others check on SQLite."""
 
 import asyncio
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ async def studies_of(core: CoreClient, name: str) -> list[str]:
     return [match.resource.study_instance_uid for match in answer.matches]
 
 
-async def test_an_instance_goes_in_is_found_comes_out_and_goes(postgres_url: str, tmp_path: Path) -> None:
+async def test_an_instance_is_stored_found_retrieved_and_deleted(postgres_url: str, tmp_path: Path) -> None:
     study = new_uid()
     body = part10(StudyInstanceUID=study, PatientName="Müller^Jörg", SpecificCharacterSet="ISO_IR 192")
     async with a_core(tmp_path, database=postgres_url) as core:
@@ -79,7 +79,7 @@ async def test_an_attribute_becomes_searchable(postgres_url: str, tmp_path: Path
 
 @pytest.fixture
 def limited_url(postgres_url: str) -> Iterator[str]:
-    """URL of a database for a role that may have three connections."""
+    """URL of a database, for a role limited to three connections."""
     owner = make_url(postgres_url).set(drivername="postgresql").render_as_string(False)
     with psycopg.connect(owner, autocommit=True) as connection:
         connection.execute("CREATE ROLE limited LOGIN CONNECTION LIMIT 3")
@@ -88,7 +88,7 @@ def limited_url(postgres_url: str) -> Iterator[str]:
         connection.execute("DROP ROLE limited")
 
 
-async def test_a_core_works_with_fewer_connections_than_it_would_use(
+async def test_a_core_works_with_fewer_connections_than_its_pool_size(
     postgres_url: str, limited_url: str, tmp_path: Path
 ) -> None:
     study = new_uid()

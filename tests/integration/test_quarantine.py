@@ -1,4 +1,4 @@
-"""Blobs that the index does not know are kept (server/domain/upkeep/garbage.py, server/domain/store/commit.py)."""
+"""Blobs unknown to the index are quarantined (server/domain/upkeep/garbage.py, server/domain/store/commit.py)."""
 
 import shutil
 from datetime import timedelta
@@ -14,7 +14,7 @@ from tests.integration.test_compaction import QUARANTINE, RETENTION, Archive, Cl
 
 
 async def crash_after_storing(root: Path, now: Clock, bodies: dict[str, bytes]) -> None:
-    """Leave a process that stored instances and then died: its segment counts as unsettled."""
+    """Leave the state of a process that stored instances and died: its segment counts as unsettled."""
     async with opened(root, now) as archive:
         for uid, body in bodies.items():
             await archive.store(uid, body)
@@ -26,7 +26,7 @@ async def crash_after_storing(root: Path, now: Clock, bodies: dict[str, bytes]) 
 BODIES = {"1.1.1": b"one" * 100, "1.1.2": b"two" * 100}
 
 
-async def test_one_start_with_an_empty_index_costs_no_blob(tmp_path: Path) -> None:
+async def test_a_start_with_an_empty_index_erases_no_blob(tmp_path: Path) -> None:
     now = Clock()
     await crash_after_storing(tmp_path, now, BODIES)
     for name in ("index.db", "index.db-wal", "index.db-shm"):
@@ -53,7 +53,7 @@ async def unknown_blob(archive: Archive) -> str:
     return locator
 
 
-async def test_a_blob_is_erased_when_its_quarantine_is_over_and_the_index_still_does_not_know_it(
+async def test_a_blob_still_unknown_to_the_index_is_erased_when_its_quarantine_ends(
     tmp_path: Path,
 ) -> None:
     now = Clock()
@@ -80,7 +80,7 @@ async def test_quarantine_is_never_shorter_than_retention(tmp_path: Path) -> Non
         assert await archive.housekeeping.end_quarantine() == 1
 
 
-async def test_a_blob_whose_transaction_failed_before_its_commit_is_erased_at_once(tmp_path: Path) -> None:
+async def test_a_blob_whose_transaction_failed_before_commit_is_erased_at_once(tmp_path: Path) -> None:
     now = Clock()
     async with opened(tmp_path, now) as archive:
         database = open_database(f"sqlite:///{tmp_path / 'gone.db'}")

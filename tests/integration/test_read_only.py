@@ -1,4 +1,4 @@
-"""An index that is older than the data directory is served, but nothing is changed (server/domain/read_only.py)."""
+"""An index older than the data directory is served read-only (server/domain/read_only.py)."""
 
 import shutil
 import sqlite3
@@ -35,7 +35,7 @@ async def delete(core: CoreClient, study: str) -> None:
 
 @dataclass
 class Older:
-    """An archive of one study whose index was copied before something else was done."""
+    """An archive of one study whose index was copied before a later change."""
 
     data: Path
     study: str
@@ -68,7 +68,7 @@ async def health(core: CoreClient, service: str) -> int:
 
 
 async def refused(core: CoreClient, study: str) -> None:
-    """Try every way to change something."""
+    """Check that every kind of change is refused."""
     requests = store_requests([part10()])
     assert await stream_reason(core.store_stub.StoreInstances(requests)) == "ARCHIVE_READ_ONLY"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -82,7 +82,7 @@ async def refused(core: CoreClient, study: str) -> None:
 
 
 @pytest.mark.parametrize("older", [store, delete], indirect=True)
-async def test_an_older_index_is_read_and_nothing_is_changed_until_the_right_one_is_back(older: Older) -> None:
+async def test_an_older_index_is_served_read_only_until_the_right_one_is_restored(older: Older) -> None:
     before = contents(older.data)
     for _ in range(2):
         async with older.started() as core:
@@ -116,7 +116,7 @@ async def test_a_worker_does_nothing_on_a_read_only_archive(older: Older) -> Non
         assert engine is None
 
 
-async def test_an_index_that_is_set_back_while_the_core_runs_makes_it_read_only(
+async def test_replacing_the_index_by_an_older_one_makes_a_running_core_read_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     study = new_uid()

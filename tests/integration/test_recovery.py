@@ -1,4 +1,4 @@
-"""Making a lost index anew from the blobs, and completing an old one (server/domain/upkeep/recovery.py)."""
+"""Rebuilding a lost index from the blobs, and completing an old one (server/domain/upkeep/recovery.py)."""
 
 import random
 import shutil
@@ -27,7 +27,7 @@ LARGE = {"frames": [bytes(1_500_000)], "Rows": 15_000, "Columns": 100}
 
 
 class Stored:
-    """What an archive is known to hold."""
+    """The expected contents of an archive."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
@@ -35,7 +35,7 @@ class Stored:
         self.order: list[str] = []
 
     async def store(self, core: CoreClient, count: int = 1, **attributes: Any) -> list[Any]:
-        """Store instances in a study each, one after the other."""
+        """Store instances one after the other, each in its own study."""
         found = []
         for _ in range(count):
             study = new_uid()
@@ -51,7 +51,7 @@ class Stored:
         self.order.remove(study)
 
     async def check(self, core: CoreClient, *deleted: str) -> None:
-        """Compare the archive with what it should hold, in order of storing."""
+        """Compare the archive with its expected contents, in the order of storing."""
         for study, body in self.bodies.items():
             [(_, found)] = await core.retrieve(Ref(study_instance_uid=study))
             assert found == body
@@ -81,7 +81,7 @@ async def stored(tmp_path: Path) -> Stored:
     return stored
 
 
-async def test_a_lost_index_is_rebuilt_in_the_order_of_receipt_without_what_was_deleted(stored: Stored) -> None:
+async def test_a_lost_index_is_rebuilt_in_order_of_receipt_without_deleted_instances(stored: Stored) -> None:
     async with a_core(stored.data) as core:
         deleted = stored.order[1]
         await stored.delete(core, deleted)
@@ -129,14 +129,14 @@ async def test_recovering_again_changes_nothing(stored: Stored) -> None:
 
 
 @pytest.mark.postgres
-async def test_an_index_may_be_made_anew_in_another_database(stored: Stored, postgres_url: str) -> None:
+async def test_an_index_may_be_rebuilt_in_another_database(stored: Stored, postgres_url: str) -> None:
     assert (await recover(settings_for(stored.data, database=postgres_url))).added == 5
     async with a_core(stored.data, database=postgres_url) as core:
         await stored.check(core)
         await stored.store(core)
 
 
-async def test_an_interrupted_recovery_leaves_the_archive_read_only_and_is_completed_by_another(
+async def test_an_interrupted_recovery_leaves_the_archive_read_only_and_a_second_one_completes_it(
     stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remove_index(stored.data)
@@ -198,14 +198,14 @@ async def test_moved_blobs_are_found_with_an_older_index_and_with_none(stored: S
 
 
 def locators_in(data: Path) -> set[str]:
-    """Return where the small instances are."""
+    """Return the locators of the small instances."""
     with sqlite3.connect(data / "index.db") as connection:
         found = {row[0] for row in connection.execute("SELECT locator FROM instances WHERE size_bytes < 1000000")}
     connection.close()
     return found
 
 
-async def test_an_instance_with_damaged_bytes_is_indexed_and_known_to_be_damaged(stored: Stored) -> None:
+async def test_an_instance_with_damaged_bytes_is_indexed_as_damaged(stored: Stored) -> None:
     study = stored.order[-1]
     body = stored.bodies[study]
     with file_of(stored.data, body).open("r+b") as file:
@@ -219,7 +219,7 @@ async def test_an_instance_with_damaged_bytes_is_indexed_and_known_to_be_damaged
         assert await stream_reason(core.retrieve_stub.RetrieveInstances(request)) == "BLOB_DAMAGED"
 
 
-async def test_partitions_are_made_anew(tmp_path: Path) -> None:
+async def test_recovery_creates_the_partitions_again(tmp_path: Path) -> None:
     body = part10()
     async with a_core(tmp_path, partitions=True) as core:
         [one] = await core.stored(body, partition="one", create_partition=True)
@@ -234,7 +234,7 @@ async def test_partitions_are_made_anew(tmp_path: Path) -> None:
             assert found == body
 
 
-async def test_a_delete_whose_end_is_missing_in_the_journal_is_decided_by_the_index(stored: Stored) -> None:
+async def test_the_index_decides_a_delete_without_an_end_in_the_journal(stored: Stored) -> None:
     kept, deleted = stored.order[0], stored.order[1]
     async with a_core(stored.data) as core:
         await stored.delete(core, deleted)
@@ -254,7 +254,7 @@ async def test_a_delete_whose_end_is_missing_in_the_journal_is_decided_by_the_in
         await stored.check(core, deleted)
 
 
-async def test_what_a_complete_index_did_not_know_is_left_out_unless_it_is_asked_for(stored: Stored) -> None:
+async def test_blobs_unknown_to_a_complete_index_are_recovered_only_on_request(stored: Stored) -> None:
     body = part10()
     async with PackedBlobs(stored.data) as blobs:
         async with blobs.open_write() as writer:

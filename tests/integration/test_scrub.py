@@ -1,4 +1,4 @@
-"""The scrub: every stored byte is read within a time, damage is recorded, and goes on where it was after a restart."""
+"""The scrub reads every stored byte within its period, records damage, and resumes after a restart."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ DAY = timedelta(days=1)
 
 
 class Scrubbed:
-    """A scrub of an archive that no core serves, at a time of its own."""
+    """A scrub of an archive that no core serves, with a clock that the test sets."""
 
     def __init__(self, scrub: Scrub, index: InstanceIndex, record: ScrubFile) -> None:
         self.scrub, self.record = scrub, record
@@ -77,7 +77,7 @@ async def data(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("number", "offset"), [(1, 0), (2, 70_000), (3, -1)])
-async def test_damage_is_found_and_forgotten_when_the_bytes_are_back(data: Path, number: int, offset: int) -> None:
+async def test_damage_is_recorded_until_the_bytes_are_restored(data: Path, number: int, offset: int) -> None:
     body = BODIES[number - 1]
     at = offset % len(body)
     flip_below(data, body, at)
@@ -87,13 +87,13 @@ async def test_damage_is_found_and_forgotten_when_the_bytes_are_back(data: Path,
         await found.scrub.turn()
         assert await found.damaged() == [f"1.2.{number}"]
         flip_below(data, flipped(body, at), at)
-        for _ in range(2):  # the next one begins, and ends when it is due
+        for _ in range(2):  # the next pass begins, and ends when it is due
             await found.scrub.turn()
             found.now += 4 * DAY
         assert await found.damaged() == []
 
 
-async def test_reading_is_spread_over_the_time_and_goes_on_after_a_restart(data: Path) -> None:
+async def test_reading_is_spread_over_the_period_and_resumes_after_a_restart(data: Path) -> None:
     for body in BODIES:
         flip_below(data, body, 300)
     began = datetime(2026, 3, 1, tzinfo=UTC)
@@ -105,7 +105,7 @@ async def test_reading_is_spread_over_the_time_and_goes_on_after_a_restart(data:
             assert await found.record.load() == (
                 ScrubPosition(began, days, None) if days < 4 else ScrubPosition(began, None, found.now)
             )
-            if days == 4:  # nothing is due before the time is over, then all is again
+            if days == 4:  # nothing is due until the period ends, then everything is due again
                 await found.scrub.turn()
                 assert await found.record.load() == ScrubPosition(found.now, 0, found.now)
 
@@ -120,7 +120,7 @@ async def test_missing_bytes_are_found(data: Path) -> None:
         assert await found.damaged() == ["1.2.3"]
 
 
-async def test_one_process_works_at_a_time(data: Path) -> None:
+async def test_one_process_scrubs_at_a_time(data: Path) -> None:
     async with scrubbing(data) as one, scrubbing(data) as other, one.record.held() as is_held:
         assert is_held
         await other.scrub.turn()
@@ -135,14 +135,14 @@ async def test_a_read_only_archive_and_one_without_a_period_are_not_scrubbed(dat
         assert await found.record.load() is None
 
 
-async def test_a_position_that_cannot_be_read_begins_anew(data: Path) -> None:
+async def test_an_unreadable_position_restarts_the_scrub(data: Path) -> None:
     (data / "scrub").write_text('{"began"')
     async with scrubbing(data) as found:
         await found.scrub.turn()
         assert await found.record.load() == ScrubPosition(found.now, 0, None)
 
 
-async def test_a_running_core_finds_damage_before_it_is_read_and_announces_it(data: Path) -> None:
+async def test_a_running_core_finds_and_announces_damage_before_a_client_reads_it(data: Path) -> None:
     flip_below(data, BODIES[1], 50_000)
     settings = settings_for(data, scrub_days=1e-6)
     async with running(settings) as core, serving(core.address) as web:

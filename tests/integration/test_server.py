@@ -1,4 +1,4 @@
-"""What surrounds the services: start, health, reflection, capabilities, partitions, access log."""
+"""Functions common to all services: start, health, reflection, capabilities, partitions, access log."""
 
 import logging
 import sqlite3
@@ -34,7 +34,7 @@ async def test_reflection_lists_the_services(core: CoreClient) -> None:
     assert listed >= {*SERVICES, "grpc.health.v1.Health"}
 
 
-async def test_capabilities_say_limits_and_features(core: CoreClient, partitioned_core: CoreClient) -> None:
+async def test_capabilities_list_limits_and_features(core: CoreClient, partitioned_core: CoreClient) -> None:
     for client, enabled in ((core, False), (partitioned_core, True)):
         answer = await client.capabilities_stub.GetCapabilities(capabilities_service_pb2.GetCapabilitiesRequest())
         assert answer.features.partitions is enabled
@@ -62,7 +62,7 @@ async def test_partitions_are_listed_created_and_found(partitioned_core: CoreCli
         assert reason_of(caught.value) == reason
 
 
-async def test_partitions_can_not_be_switched_off_again(tmp_path: Path) -> None:
+async def test_partitions_cannot_be_disabled_again(tmp_path: Path) -> None:
     async with a_core(tmp_path, partitions=True) as core:
         await core.stored(part10(), partition="x", create_partition=True)
     with pytest.raises(StartError, match="cannot be disabled"):
@@ -77,14 +77,14 @@ async def test_a_core_refuses_to_start_on_a_database_without_its_schema(tmp_path
             pass
 
 
-async def test_two_cores_can_not_listen_on_one_address(core: CoreClient, tmp_path: Path) -> None:
+async def test_two_cores_cannot_listen_on_one_address(core: CoreClient, tmp_path: Path) -> None:
     settings = settings_for(tmp_path).model_copy(update={"grpc": core.address})
     with pytest.raises(StartError, match="Cannot listen"):
         async with running(settings):
             pass
 
 
-async def test_a_database_that_is_down_is_said_so_and_loses_nothing(core: CoreClient) -> None:
+async def test_an_unavailable_database_is_reported_and_loses_nothing(core: CoreClient) -> None:
     body = part10()
     [stored] = await core.stored(body)
     database = sqlite3.connect(core.data / "index.db")
@@ -99,7 +99,7 @@ async def test_a_database_that_is_down_is_said_so_and_loses_nothing(core: CoreCl
     assert stored.version > 0
 
 
-async def test_a_call_leaves_one_line_with_request_id_and_no_values(
+async def test_a_call_logs_one_line_with_its_request_id_and_no_attribute_values(
     core: CoreClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "dicomstore.access")

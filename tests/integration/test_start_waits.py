@@ -1,4 +1,4 @@
-"""A start waits for a PostgreSQL that can't be reached, and not for ever."""
+"""At start the core waits for an unreachable PostgreSQL, up to a limit."""
 
 import asyncio
 from pathlib import Path
@@ -17,7 +17,7 @@ WAITING = "waiting for the database"
 
 
 @pytest.mark.postgres
-async def test_a_core_serves_when_its_database_has_come_back(
+async def test_a_core_starts_serving_when_its_database_becomes_reachable(
     postgres_to_stop: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = make_url(postgres_to_stop.get_uri()).set(drivername="postgresql+psycopg").render_as_string(False)
@@ -30,13 +30,13 @@ async def test_a_core_serves_when_its_database_has_come_back(
 
     serving = asyncio.create_task(serve())
     async with asyncio.timeout(60):
-        while WAITING not in caplog.text:  # noqa: ASYNC110 - a log rings no bell
+        while WAITING not in caplog.text:  # noqa: ASYNC110 - no event announces a log record
             await asyncio.sleep(0.05)
         postgres_to_stop.start()
         await serving
 
 
-async def test_the_wait_ends_and_the_cause_is_named_meanwhile(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_wait_is_limited_and_its_cause_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     nobody = "postgresql+psycopg://user:secret@127.0.0.1:1/name"
     with pytest.raises(Unavailable) as caught:
         await prepare_when_there(settings_for(tmp_path, database=nobody, database_wait_seconds=0.6))

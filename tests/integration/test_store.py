@@ -1,4 +1,4 @@
-"""StoreService: protos/dicomstore/v1/store_service.proto, spec/store.md."""
+"""StoreService, as specified in protos/dicomstore/v1/store_service.proto."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ def reason(outcome: Any) -> str:
     return str(errors_pb2.ErrorReason.Name(failed(outcome).reason)).removeprefix("ERROR_REASON_")
 
 
-async def test_a_stored_instance_is_answered_with_identity_version_and_size(core: CoreClient) -> None:
+async def test_the_outcome_of_a_stored_instance_has_identity_version_and_size(core: CoreClient) -> None:
     body = part10(StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4", SOPInstanceUID="1.2.3.4.5")
     [stored] = await core.stored(body)
     assert (stored.id.study_instance_uid, stored.id.series_instance_uid) == ("1.2.3", "1.2.3.4")
@@ -40,13 +40,13 @@ async def test_a_stored_instance_is_answered_with_identity_version_and_size(core
     assert stored.dicom_warning_reason == 0
 
 
-async def test_versions_grow(core: CoreClient) -> None:
+async def test_versions_increase(core: CoreClient) -> None:
     versions = [(await core.stored(part10()))[0].version for _ in range(5)]
     assert versions == sorted(set(versions))
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 127, 133, 1000, 1 << 20])
-async def test_the_way_bytes_are_cut_into_pieces_does_not_matter(core: CoreClient, piece_bytes: int) -> None:
+async def test_the_size_of_pieces_does_not_affect_the_outcome(core: CoreClient, piece_bytes: int) -> None:
     body = part10(frames=[bytes(range(256))] * 8)
     [stored] = await core.stored(body, piece_bytes=piece_bytes)
     assert [data for _, data in await core.retrieve(ref_of(stored))] == [body]
@@ -60,7 +60,7 @@ async def test_many_small_instances_travel_in_one_message(core: CoreClient) -> N
     assert all(outcome.HasField("stored") for outcome in outcomes)
 
 
-async def test_a_bad_instance_does_not_harm_its_neighbours(core: CoreClient) -> None:
+async def test_an_invalid_instance_does_not_affect_its_neighbours(core: CoreClient) -> None:
     first, last = part10(), part10()
     outcomes = await core.store(first, b"this is no DICOM", b"", part10(SOPClassUID=None), last[:-4], last)
     assert [outcome.WhichOneof("outcome") for outcome in outcomes] == ["stored", *["failed"] * 4, "stored"]
@@ -85,7 +85,7 @@ async def test_an_instance_with_a_false_length_of_a_gigabyte_is_unreadable(core:
 
 
 @pytest.mark.parametrize("frames", [1, 50], ids=["small", "large"])
-async def test_storing_identical_bytes_again_is_a_success_that_changes_nothing(core: CoreClient, frames: int) -> None:
+async def test_storing_identical_bytes_again_succeeds_and_changes_nothing(core: CoreClient, frames: int) -> None:
     body = part10(frames=[bytes(60_000)] * frames)
     [stored] = await core.stored(body)
     [again] = await core.stored(body)
@@ -95,7 +95,7 @@ async def test_storing_identical_bytes_again_is_a_success_that_changes_nothing(c
     assert len(await core.changes()) == 1
 
 
-async def test_identical_bytes_already_exist_where_they_are_rejected(tmp_path: Path) -> None:
+async def test_identical_bytes_fail_as_already_existing_where_the_setting_rejects_them(tmp_path: Path) -> None:
     body = part10()
     async with a_core(tmp_path, identical_instances="reject") as core:
         [stored] = await core.stored(body)
@@ -108,7 +108,7 @@ async def test_identical_bytes_already_exist_where_they_are_rejected(tmp_path: P
 
 @pytest.mark.parametrize("frames", [1, 50], ids=["small", "large"])
 @pytest.mark.parametrize("damage", ["changed", "missing"])
-async def test_an_instance_whose_stored_bytes_are_damaged_is_no_success(
+async def test_storing_again_fails_if_the_stored_bytes_are_damaged(
     core: CoreClient, caplog: pytest.LogCaptureFixture, frames: int, damage: str
 ) -> None:
     body = part10(frames=[b"pixels" * 10_000] * frames)
@@ -126,7 +126,7 @@ async def test_an_instance_whose_stored_bytes_are_damaged_is_no_success(
     assert f"instance={stored.id.sop_instance_uid} damage={damage}" in caplog.text
 
 
-async def test_other_bytes_with_the_same_identity_are_not_identical_and_change_nothing(core: CoreClient) -> None:
+async def test_different_bytes_with_the_same_identity_fail_and_change_nothing(core: CoreClient) -> None:
     uid = new_uid()
     body = part10(SOPInstanceUID=uid, PatientName="A^B")
     [stored] = await core.stored(body)
@@ -143,8 +143,8 @@ async def test_an_instance_twice_in_one_stream_is_stored_once(core: CoreClient) 
     assert len(await core.changes()) == 1
 
 
-async def test_items_become_visible_in_the_order_in_which_they_were_sent(core: CoreClient) -> None:
-    large = {"Rows": 1000, "Columns": 1000, "frames": [bytes(1_000_000)]}  # slower to make durable than small ones
+async def test_items_become_visible_in_the_order_sent(core: CoreClient) -> None:
+    large = {"Rows": 1000, "Columns": 1000, "frames": [bytes(1_000_000)]}  # takes longer to sync than small ones
     bodies = [part10(**(large if number % 5 == 0 else {})) for number in range(40)]
     stored = await core.stored(*bodies)
     assert [one.version for one in stored] == sorted(one.version for one in stored)
@@ -175,7 +175,7 @@ async def test_an_instance_of_another_study_than_expected_fails(core: CoreClient
     assert [finding.tag for finding in failed(outcomes[1]).findings] == ["0020000D"]
 
 
-async def test_implicit_value_representations_are_stored_with_a_warning(core: CoreClient) -> None:
+async def test_implicit_vr_is_stored_with_a_warning(core: CoreClient) -> None:
     [stored] = await core.stored(part10(transfer_syntax=IMPLICIT_LITTLE))
     assert stored.dicom_warning_reason == 45063
 
@@ -197,14 +197,16 @@ async def test_strict_validation_refuses_an_invalid_indexed_attribute(core: Core
     assert not stored.findings
 
 
-async def test_an_empty_patient_id_is_stored_with_a_finding_and_refused_when_strict(core: CoreClient) -> None:
+async def test_an_empty_patient_id_is_stored_with_a_validation_warning_and_refused_when_strict(
+    core: CoreClient,
+) -> None:
     [stored] = await core.stored(part10(PatientID=""))
     assert [finding.tag for finding in stored.findings] == ["00100020"]
     [refused] = await core.store(part10(PatientID=""), validation=pb.VALIDATION_MODE_INDEXED_STRICT)
     assert reason(refused) == "INVALID_INSTANCE"
 
 
-async def test_a_checksum_that_does_not_match_fails_the_item(core: CoreClient) -> None:
+async def test_a_checksum_mismatch_fails_the_item(core: CoreClient) -> None:
     body = part10()
     good, bad = crc32c_of(body), crc32c_of(body) ^ 1
     outcomes = await core.send(
@@ -222,7 +224,7 @@ async def test_a_checksum_that_does_not_match_fails_the_item(core: CoreClient) -
     assert outcomes[1].HasField("stored")
 
 
-async def test_a_declared_size_that_does_not_match_fails_the_item(core: CoreClient) -> None:
+async def test_a_mismatch_with_the_declared_size_fails_the_item(core: CoreClient) -> None:
     body = part10()
     [outcome] = await core.send(
         [Request(header=Header(), pieces=[Piece(item=1, data=body, last=True, declared_size_bytes=len(body) + 1)])]
@@ -230,7 +232,7 @@ async def test_a_declared_size_that_does_not_match_fails_the_item(core: CoreClie
     assert reason(outcome) == "TRANSFER_DAMAGED"
 
 
-async def test_an_aborted_item_is_answered_and_leaves_nothing(core: CoreClient) -> None:
+async def test_an_aborted_item_has_an_outcome_and_leaves_nothing(core: CoreClient) -> None:
     body = part10()
     outcomes = await core.send(
         [
@@ -242,7 +244,7 @@ async def test_an_aborted_item_is_answered_and_leaves_nothing(core: CoreClient) 
     assert outcomes[1].HasField("stored")
 
 
-async def test_an_item_that_does_not_end_is_discarded(core: CoreClient) -> None:
+async def test_an_unfinished_item_is_discarded(core: CoreClient) -> None:
     body = part10()
     assert await core.send([Request(header=Header(), pieces=[Piece(item=1, data=body)])]) == []
     assert await core.changes() == []
@@ -266,7 +268,7 @@ async def test_a_malformed_stream_fails_the_call(core: CoreClient, requests: lis
     assert await stream_reason(core.store_stub.StoreInstances(requests)) == "MALFORMED_STREAM"
 
 
-async def test_what_ended_before_a_malformed_message_is_stored_and_answered(core: CoreClient) -> None:
+async def test_items_complete_before_a_malformed_message_are_stored_and_have_outcomes(core: CoreClient) -> None:
     body = part10()
     call = core.store_stub.StoreInstances(
         [Request(header=Header(), pieces=[Piece(item=1, data=body, last=True)]), Request(header=Header())]
@@ -291,7 +293,7 @@ async def test_an_invalid_expected_study_fails_the_call(core: CoreClient, study:
     assert await stream_reason(core.store_stub.StoreInstances([Request(header=header)])) == "INVALID_UID"
 
 
-async def test_a_cancelled_stream_leaves_no_half_done_item(core: CoreClient) -> None:
+async def test_a_cancelled_stream_leaves_no_partial_item(core: CoreClient) -> None:
     whole, half = part10(), part10(frames=[random.randbytes(2_000_000)], Rows=2000, Columns=1000)
     sent = asyncio.Event()
 
@@ -305,19 +307,19 @@ async def test_a_cancelled_stream_leaves_no_half_done_item(core: CoreClient) -> 
     assert (await call.read()).outcomes[0].HasField("stored")
     await sent.wait()
     call.cancel()
-    await core.stored(part10())  # the core has moved on
+    await core.stored(part10())  # the core accepts another stream
     assert len(await core.changes()) == 2
     assert await core.blob_count() == 2
 
 
-async def test_partitions_keep_the_same_instance_apart(partitioned_core: CoreClient) -> None:
+async def test_the_same_instance_in_two_partitions_is_two_instances(partitioned_core: CoreClient) -> None:
     body = part10()
     for name in ("a", "b"):
         [stored] = await partitioned_core.stored(body, partition=name, create_partition=True)
         assert stored.id.partition == name
 
 
-async def test_an_unknown_partition_is_only_created_on_demand(partitioned_core: CoreClient) -> None:
+async def test_an_unknown_partition_is_only_created_on_request(partitioned_core: CoreClient) -> None:
     stub = partitioned_core.store_stub
     assert await stream_reason(stub.StoreInstances([Request(header=Header(partition="x"))])) == "PARTITION_NOT_FOUND"
     assert await stream_reason(stub.StoreInstances([Request(header=Header())])) == "PARTITION_REQUIRED"

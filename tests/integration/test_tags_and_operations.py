@@ -1,4 +1,4 @@
-"""ExtendedQueryTagService and OperationService: their contracts in protos/dicomstore/v1."""
+"""ExtendedQueryTagService and OperationService, as specified in protos/dicomstore/v1."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -38,8 +38,8 @@ async def add(core: CoreClient, *tags: tag_pb.NewExtendedQueryTag, request_id: s
     return (await tags_of(core).AddExtendedQueryTags(request)).operation
 
 
-async def work_off(core: CoreClient, operation_id: str) -> None:
-    """Do what a worker does."""
+async def run_operation(core: CoreClient, operation_id: str) -> None:
+    """Run an operation as a worker does."""
     database = open_database(settings_for(core.data).database_url, extract=extract)
     while await database.tags.index(operation_id, 2, datetime.now(UTC)):
         pass
@@ -55,7 +55,7 @@ async def reason(call: Awaitable[Any]) -> str:
 async def test_a_request_sent_again_returns_the_operation_that_it_started(core: CoreClient) -> None:
     first = await add(core, STATION, request_id="r1")
     assert (first.state, list(first.tags)) == (operation_pb.OPERATION_STATE_NOT_STARTED, ["00081010"])
-    await work_off(core, first.id)
+    await run_operation(core, first.id)
     again = await add(core, STATION, request_id="r1")
     assert (again.id, again.state) == (first.id, operation_pb.OPERATION_STATE_SUCCEEDED)
     assert await reason(add(core, STATION, request_id="r2")) == "TAG_ALREADY_EXISTS"
@@ -71,14 +71,14 @@ async def test_only_one_operation_adds_tags_at_a_time_until_it_is_cancelled(core
     assert got.tag.status == tag_pb.TAG_STATUS_ADDING
 
 
-async def test_a_cancelled_operation_stays_as_it_is_and_so_does_a_finished_one(core: CoreClient) -> None:
+async def test_cancelling_a_cancelled_or_finished_operation_changes_nothing(core: CoreClient) -> None:
     first = await add(core, STATION)
     stub = operations_of(core)
     cancelled = (await stub.CancelOperation(operation_pb.CancelOperationRequest(id=first.id))).operation
-    await work_off(core, first.id)
+    await run_operation(core, first.id)
     assert (await stub.GetOperation(operation_pb.GetOperationRequest(id=first.id))).operation == cancelled
     second = await add(core, OPERATORS)
-    await work_off(core, second.id)
+    await run_operation(core, second.id)
     finished = (await stub.CancelOperation(operation_pb.CancelOperationRequest(id=second.id))).operation
     assert finished.state == operation_pb.OPERATION_STATE_SUCCEEDED
 
@@ -88,14 +88,14 @@ async def test_waiting_returns_at_the_end_of_the_operation(core: CoreClient) -> 
     started = await add(core, STATION)
     request = operation_pb.WaitOperationRequest(id=started.id)
     waiting = asyncio.ensure_future(operations_of(core).WaitOperation(request))
-    await work_off(core, started.id)
+    await run_operation(core, started.id)
     async with asyncio.timeout(30):
         ended = (await waiting).operation
     assert (ended.state, ended.percent_complete) == (operation_pb.OPERATION_STATE_SUCCEEDED, 100)
     assert (ended.done, ended.total) == (3, 3)
 
 
-async def test_waiting_returns_when_the_time_is_over(core: CoreClient) -> None:
+async def test_waiting_returns_at_its_time_limit(core: CoreClient) -> None:
     started = await add(core, STATION)
     request = operation_pb.WaitOperationRequest(id=started.id, timeout_seconds=1)
     async with asyncio.timeout(30):
@@ -104,13 +104,13 @@ async def test_waiting_returns_when_the_time_is_over(core: CoreClient) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, 61])
-async def test_nobody_waits_longer_than_a_minute(core: CoreClient, seconds: int) -> None:
+async def test_a_wait_is_limited_to_one_minute(core: CoreClient, seconds: int) -> None:
     request = operation_pb.WaitOperationRequest(id=UNKNOWN, timeout_seconds=seconds)
     assert await reason(operations_of(core).WaitOperation(request)) == "INVALID_FIELD"
 
 
 @pytest.mark.parametrize(("id_", "expected"), [(UNKNOWN, "OPERATION_NOT_FOUND"), ("x", "INVALID_OPERATION_ID")])
-async def test_an_operation_that_is_not_there(core: CoreClient, id_: str, expected: str) -> None:
+async def test_an_unknown_operation_is_not_found(core: CoreClient, id_: str, expected: str) -> None:
     stub = operations_of(core)
     assert await reason(stub.GetOperation(operation_pb.GetOperationRequest(id=id_))) == expected
     assert await reason(stub.WaitOperation(operation_pb.WaitOperationRequest(id=id_))) == expected
@@ -121,7 +121,7 @@ async def test_operations_come_in_pages_newest_first(core: CoreClient) -> None:
     ids = []
     for tag in (STATION, OPERATORS, EXPOSURE):
         ids.append((await add(core, tag)).id)
-        await work_off(core, ids[-1])
+        await run_operation(core, ids[-1])
     stub = operations_of(core)
     first = await stub.ListOperations(operation_pb.ListOperationsRequest(page_size=2))
     assert [one.id for one in first.operations] == [ids[2], ids[1]]
@@ -147,7 +147,7 @@ async def test_tags_come_in_pages_in_the_order_they_were_added(core: CoreClient)
     assert await reason(stub.ListExtendedQueryTags(negative)) == "INVALID_FIELD"
 
 
-async def test_a_page_token_is_good_for_what_it_came_from(core: CoreClient) -> None:
+async def test_a_page_token_is_only_valid_for_its_list(core: CoreClient) -> None:
     await add(core, STATION, OPERATORS)
     stub = tags_of(core)
     token = (await stub.ListExtendedQueryTags(tag_pb.ListExtendedQueryTagsRequest(page_size=1))).next_page_token
@@ -162,7 +162,7 @@ async def test_a_page_token_is_good_for_what_it_came_from(core: CoreClient) -> N
     ("path", "expected"),
     [("StationName", "TAG_NOT_FOUND"), ("nonsense", "INVALID_TAG"), ("", "INVALID_TAG")],
 )
-async def test_a_tag_that_is_not_there(core: CoreClient, path: str, expected: str) -> None:
+async def test_an_unknown_query_tag_is_not_found(core: CoreClient, path: str, expected: str) -> None:
     stub = tags_of(core)
     enabled = tag_pb.QUERY_STATUS_ENABLED
     for call in (
@@ -174,13 +174,13 @@ async def test_a_tag_that_is_not_there(core: CoreClient, path: str, expected: st
         assert await reason(call) == expected
 
 
-async def test_a_query_status_must_be_said(core: CoreClient) -> None:
+async def test_a_query_status_is_required(core: CoreClient) -> None:
     await add(core, STATION)
     request = tag_pb.UpdateExtendedQueryTagRequest(path="StationName")
     assert await reason(tags_of(core).UpdateExtendedQueryTag(request)) == "INVALID_FIELD"
 
 
-async def test_a_request_must_add_something_and_be_named_briefly(core: CoreClient) -> None:
+async def test_a_request_without_query_tags_or_with_a_long_id_is_refused(core: CoreClient) -> None:
     assert await reason(add(core)) == "INVALID_TAG"
     assert await reason(add(core, tag_pb.NewExtendedQueryTag(path="StationName"))) == "INVALID_TAG"
     assert await reason(add(core, STATION, request_id="x" * 65)) == "INVALID_FIELD"
@@ -188,8 +188,8 @@ async def test_a_request_must_add_something_and_be_named_briefly(core: CoreClien
 
 async def test_a_deleted_tag_can_be_added_again(core: CoreClient) -> None:
     await core.stored(part10(StationName="A"))
-    await work_off(core, (await add(core, STATION)).id)
+    await run_operation(core, (await add(core, STATION)).id)
     await tags_of(core).DeleteExtendedQueryTag(tag_pb.DeleteExtendedQueryTagRequest(path="00081010"))
-    await work_off(core, (await add(core, STATION)).id)
+    await run_operation(core, (await add(core, STATION)).id)
     got = await tags_of(core).GetExtendedQueryTag(tag_pb.GetExtendedQueryTagRequest(path="00081010"))
     assert (got.tag.status, got.tag.operation_id) == (tag_pb.TAG_STATUS_READY, "")

@@ -20,7 +20,7 @@ async def started(archive: CoreClient, keyword: str = "StationName") -> str:
     return str(answer.operation.id)
 
 
-async def work_off(archive: CoreClient, operation_id: str) -> None:
+async def run_operation(archive: CoreClient, operation_id: str) -> None:
     """Do what a worker does."""
     database = open_database(settings_for(archive.data).database_url, extract=extract)
     while await database.tags.index(operation_id, 1, datetime.now(UTC)):
@@ -31,7 +31,7 @@ async def work_off(archive: CoreClient, operation_id: str) -> None:
 async def test_operations_are_listed_newest_first(archive: CoreClient, dicomstore: Any) -> None:
     await archive.stored(part10(), part10())
     first = await started(archive)
-    await work_off(archive, first)
+    await run_operation(archive, first)
     second = await started(archive, "ProtocolName")
     ran = await dicomstore("operations", "--json")
     assert [(one["id"], one["type"], one["state"]) for one in ran.lines] == [
@@ -60,7 +60,7 @@ async def test_follow_ends_with_the_operation(archive: CoreClient, dicomstore: A
     await archive.stored(part10(), part10())
     operation = await started(archive)
     process = await dicomstore.start("operations", operation, "--follow", "--json")
-    await work_off(archive, operation)
+    await run_operation(archive, operation)
     output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
     assert b'"state": "succeeded"' in output

@@ -29,7 +29,7 @@ async def archive(data: Path) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def work_off(data: Path) -> None:
+async def run_operation(data: Path) -> None:
     """Do what a worker does."""
     database = open_database(settings_for(data).database_url, extract=extract)
     for _, operation in await database.operations.list(None, 100):
@@ -44,7 +44,7 @@ async def add(web: httpx.AsyncClient, tags: object, version: str = "v2") -> http
 
 async def ready(web: httpx.AsyncClient, data: Path, *tags: dict[str, Any]) -> None:
     assert (await add(web, tags)).status_code == 202
-    await work_off(data)
+    await run_operation(data)
 
 
 def file(number: int = 1, **elements: Any) -> bytes:
@@ -80,7 +80,7 @@ async def test_adding_starts_an_operation_that_can_be_followed(tmp_path: Path) -
             "operation": reference,
         }
 
-        await work_off(tmp_path)
+        await run_operation(tmp_path)
         done = await web.get(reference["href"])
         assert done.status_code == 200
         assert done.json() | {"createdTime": 0, "lastUpdatedTime": 0} == {
@@ -168,7 +168,7 @@ async def test_a_tag_that_is_there_or_is_being_added_is_a_conflict(tmp_path: Pat
         other = await add(web, [{"path": "DeviceSerialNumber", "level": "series"}])
         assert (other.status_code, other.headers["location"]) == (409, first.headers["location"])
         assert first.json()["id"] in other.text
-        await work_off(tmp_path)
+        await run_operation(tmp_path)
         assert (await add(web, [STATION])).status_code == 409
 
 
@@ -186,7 +186,7 @@ async def test_a_tag_that_is_not_ready_or_disabled_cannot_be_searched_by(tmp_pat
     async with archive(tmp_path) as web:
         await add(web, [STATION])
         assert (await web.get("/v2/series?StationName=A", headers=JSON)).status_code == 400
-        await work_off(tmp_path)
+        await run_operation(tmp_path)
         assert (await web.get("/v2/series?StationName=A", headers=JSON)).status_code == 204
         disabled = await web.patch("/v2/extendedquerytags/StationName", json={"queryStatus": "Disabled"})
         assert disabled.json()["queryStatus"] == "disabled"
@@ -230,7 +230,7 @@ async def test_a_bad_value_is_refused_by_v1_and_passed_over_by_v2(tmp_path: Path
 
 
 @pytest.mark.parametrize("path", ["KVP", "00180060"])
-async def test_a_tag_that_is_not_there(web: httpx.AsyncClient, path: str) -> None:
+async def test_an_unknown_query_tag_is_not_found(web: httpx.AsyncClient, path: str) -> None:
     for answer in (
         await web.get(f"/v2/extendedquerytags/{path}"),
         await web.delete(f"/v2/extendedquerytags/{path}"),

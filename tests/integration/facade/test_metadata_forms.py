@@ -110,7 +110,7 @@ async def test_what_is_excluded_is_not_sent(series: httpx.AsyncClient) -> None:
     assert found == {tag: whole[tag] for tag in whole if tag not in ("7FE00010", "00100020")}
 
 
-async def test_pages_join_to_the_whole(series: httpx.AsyncClient) -> None:
+async def test_all_pages_together_are_the_complete_response(series: httpx.AsyncClient) -> None:
     whole = (await series.get(f"{SERIES}/metadata", headers=JSON)).json()
     pages = []
     for offset in range(0, 30, 10):
