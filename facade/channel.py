@@ -6,6 +6,7 @@ core is away for a moment; streams never are, because their start may have been 
 
 import asyncio
 import json
+import operator
 import time
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
@@ -23,6 +24,7 @@ from dicomstore.v1 import (
     store_service_pb2_grpc,
 )
 from dicomstore.v1.capabilities_service_pb2 import GetCapabilitiesRequest, GetCapabilitiesResponse
+from dicomstore.v1.store_service_pb2 import StoreInstancesResponse
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2_grpc
 from grpc_status import rpc_status
@@ -99,6 +101,12 @@ class Core:
         self._capabilities_at = float("-inf")
         # The generated stubs have no types; their methods take and return the typed messages.
         self.store: Any = store_service_pb2_grpc.StoreServiceStub(self.channel)
+        # Messages that are not yet packed are serialised by a method of their own (see `request.upload`).
+        self.store.StoreInstances = self.channel.stream_stream(
+            "/dicomstore.v1.StoreService/StoreInstances",
+            request_serializer=operator.methodcaller("SerializeToString"),
+            response_deserializer=StoreInstancesResponse.FromString,
+        )
         self.retrieve: Any = retrieve_service_pb2_grpc.RetrieveServiceStub(self.channel)
         self.search: Any = search_service_pb2_grpc.SearchServiceStub(self.channel)
         self.delete: Any = delete_service_pb2_grpc.DeleteServiceStub(self.channel)

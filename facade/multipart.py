@@ -16,6 +16,8 @@ MAX_BOUNDARY_CHARS = 256
 """RFC 2046 allows 70; some clients use more."""
 
 _MAX_PADDING_BYTES = 256
+_SMALL_BYTES = 64 * 1024
+_JOINED_BYTES = 4 * 1024
 
 
 class MalformedMultipart(Exception):
@@ -34,8 +36,11 @@ class PartEnd:
     """End of a part: its closing delimiter was read."""
 
 
-Event = PartBegin | bytes | PartEnd
-"""Events of a body: for each part its start, any number of data chunks, and its end."""
+Event = PartBegin | bytes | memoryview | PartEnd
+"""Events of a body: for each part its start, any number of data chunks, and its end.
+
+A large chunk is a view of what was fed. A small one is a copy, so that it keeps nothing else in memory.
+"""
 
 
 class _State(enum.Enum):
@@ -68,10 +73,27 @@ class MultipartReader:
         if not data or self._state is _State.EPILOGUE:
             return []
         self._empty = False
-        buffer = self._held + data if self._held else data
-        self._held = b""
         events: list[Event] = []
         position = 0
+        if self._held:
+            data, position = self._join(data, events)
+        self._read(data, position, events)
+        return events
+
+    def _join(self, data: bytes, events: list[Event]) -> tuple[bytes, int]:
+        """Read what is held together with the beginning of `data`, which need not be copied as a whole for that.
+
+        Return where to go on.
+        """
+        beginning = self._held + data[:_JOINED_BYTES]
+        self._held = b""
+        self._read(beginning, 0, events)
+        if len(data) <= _JOINED_BYTES:
+            return data, len(data)
+        held, self._held = self._held, b""
+        return (data, _JOINED_BYTES - len(held)) if len(held) <= _JOINED_BYTES else (held + data[_JOINED_BYTES:], 0)
+
+    def _read(self, buffer: bytes, position: int, events: list[Event]) -> None:
         while position < len(buffer):
             if self._state is _State.TEXT:
                 position = self._text(buffer, position, events)
@@ -79,7 +101,6 @@ class MultipartReader:
                 position = self._headers(buffer, position, events)
             else:
                 break
-        return events
 
     def close(self) -> list[Event]:
         """Return the remaining events at the end of the body.
@@ -155,8 +176,11 @@ class MultipartReader:
             return
         start += self._skip
         self._skip = 0
-        if end > start:
-            events.append(buffer[start:end])
+        if end - start == len(buffer) or end - start < _SMALL_BYTES:
+            if end > start:
+                events.append(buffer[start:end])
+        else:
+            events.append(memoryview(buffer)[start:end])
 
     def _end_part(self, events: list[Event]) -> None:
         if self._in_part:

@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 from dicomstore.v1.errors_pb2 import ErrorReason
 from dicomstore.v1.resources_pb2 import ItemError
-from dicomstore.v1.store_service_pb2 import StoreHeader, StoreInstancesRequest, StoreOutcome, ValidationMode
+from dicomstore.v1.store_service_pb2 import StoreHeader, StoreOutcome, ValidationMode
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -27,6 +27,7 @@ from facade.request.accept import accepts_json, parse_media_type, prefers_xml
 from facade.request.addresses import resource_of, urls_of
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
 from facade.request.query import prefers_strict, wishes_of
+from facade.request.upload import UploadMessage, UploadPiece
 from facade.response.dicom_json import store_response, store_response_json
 from facade.response.dicom_xml import native_xml
 from facade.serving.admission import Uploads
@@ -38,9 +39,6 @@ MOST_PARTS = 10_000
 """Maximum number of instances in a request. With more, the response is 413 and has the outcomes of the first ones."""
 
 _INSTANCE = "application/dicom"
-
-_Piece = dict[str, Any]
-"""Fields of an InstancePiece. A dict, because adding a message to another copies its bytes."""
 
 _TOO_MANY_PARTS = f"Only the first {MOST_PARTS} instances were processed. Send the others in another request."
 _SEVERAL_VALUES = "One or more indexed Dicom tag(s) have multiple values, only first value is indexed."
@@ -126,7 +124,7 @@ def _nothing_stored(status: int, outcomes: list[StoreOutcome]) -> Response:
 # From the body to pieces
 
 
-def _pieces(request: Request, parts: _Parts) -> AsyncGenerator[_Piece, None]:
+def _pieces(request: Request, parts: _Parts) -> AsyncGenerator[UploadPiece, None]:
     """Return the pieces of all instances of a request.
 
     Raises:
@@ -148,24 +146,24 @@ def _pieces(request: Request, parts: _Parts) -> AsyncGenerator[_Piece, None]:
     return _multipart(request, MultipartReader(media_type.parameters["boundary"]), root, parts)
 
 
-async def _single_part(request: Request) -> AsyncGenerator[_Piece, None]:
+async def _single_part(request: Request) -> AsyncGenerator[UploadPiece, None]:
     length = request.headers.get("content-length", "")
-    yield {"item": 1, "declared_size_bytes": int(length) if length.isdecimal() else None}
+    yield UploadPiece(1, declared_size_bytes=int(length) if length.isdecimal() else None)
     async with aclosing(_body(request)) as body:
         async for data in body:
-            yield {"item": 1, "data": data}
-    yield {"item": 1, "last": True}
+            yield UploadPiece(1, data)
+    yield UploadPiece(1, last=True)
 
 
 async def _multipart(
     request: Request, reader: MultipartReader, root_type: str, parts: _Parts
-) -> AsyncGenerator[_Piece, None]:
+) -> AsyncGenerator[UploadPiece, None]:
     item, is_open = 0, False
     async with aclosing(_body(request)) as body:
         async for data in body:
             for event in reader.feed(data):
-                if isinstance(event, bytes):
-                    yield {"item": item, "data": event}
+                if isinstance(event, (bytes, memoryview)):
+                    yield UploadPiece(item, event)
                 elif isinstance(event, PartBegin):
                     _check_part(event.headers, root_type)
                     if item == MOST_PARTS:
@@ -173,14 +171,14 @@ async def _multipart(
                         return
                     item, is_open = item + 1, True
                 else:
-                    yield {"item": item, "last": True}
+                    yield UploadPiece(item, last=True)
                     is_open = False
     for event in reader.close():
         if isinstance(event, PartEnd):
-            yield {"item": item, "last": True}
+            yield UploadPiece(item, last=True)
             is_open = False
     if is_open:  # the body ended before the part did
-        yield {"item": item, "last": True, "aborted": True}
+        yield UploadPiece(item, last=True, aborted=True)
 
 
 def _check_part(headers: dict[str, str], root_type: str) -> None:
@@ -219,7 +217,9 @@ async def _body(request: Request) -> AsyncGenerator[bytes, None]:
 # The call to the core
 
 
-async def _exchange(request: Request, header: StoreHeader, pieces: AsyncGenerator[_Piece, None]) -> list[StoreOutcome]:
+async def _exchange(
+    request: Request, header: StoreHeader, pieces: AsyncGenerator[UploadPiece, None]
+) -> list[StoreOutcome]:
     """Send all pieces and return the outcomes in the order of the items.
 
     The call is always ended before this returns or raises; the core discards incomplete instances.
@@ -251,21 +251,21 @@ async def _exchange(request: Request, header: StoreHeader, pieces: AsyncGenerato
 
 
 async def _messages(
-    header: StoreHeader, pieces: AsyncIterator[_Piece], uploads: Uploads
-) -> AsyncIterator[StoreInstancesRequest]:
+    header: StoreHeader, pieces: AsyncIterator[UploadPiece], uploads: Uploads
+) -> AsyncIterator[UploadMessage]:
     """Yield messages of several pieces; the first one has the header."""
-    message, size = StoreInstancesRequest(header=header), 0
+    message, size = UploadMessage(header), 0
     async for piece in pieces:
-        length = len(piece.get("data", b""))
+        length = len(piece.data)
         if size + length > uploads.message_bytes:
             yield message
-            message, size = StoreInstancesRequest(), 0
-        message.pieces.add(**piece)
+            message, size = UploadMessage(), 0
+        message.pieces.append(piece)
         size += length
     yield message
 
 
-async def _write(patience: Patience, call: Any, message: StoreInstancesRequest) -> bool:
+async def _write(patience: Patience, call: Any, message: UploadMessage) -> bool:
     """Send a message, subject to flow control; returns false if the call has ended."""
     try:
         with patience:

@@ -13,10 +13,14 @@ from server.dicom.part10.deflate import Inflater
 from server.dicom.part10.file_meta import FileMeta
 from server.dicom.part10.json_scanner import Scanner
 from server.dicom.part10.parser import unreadable
+from server.model.buffer import Buffer
 from server.model.errors import Exhausted, Reason
 from server.model.instance import ValidationMode
 
 __all__ = ["Description", "InstanceReader"]
+
+
+_LOOK_BYTES = 8 << 10
 
 
 class InstanceReader:
@@ -52,13 +56,32 @@ class InstanceReader:
         awaited_end = self._meta_end if self._scanner is None else self._scanner.awaited_end
         return self._inflater is None and size_bytes < awaited_end
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes.
+    def feed(self, data: Buffer) -> None:
+        """Take the next bytes. Of a view only those are copied that have to be looked at.
 
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE, as soon as it is certain.
             Exhausted: HEADER_TOO_LARGE; INSTANCE_TOO_LARGE for what inflates beyond bounds.
         """
+        if isinstance(data, bytes):
+            self._feed(data)
+            return
+        position = 0
+        while position < len(data):
+            position += self._pass_over(len(data) - position)
+            if position < len(data):
+                self._feed(bytes(data[position : position + _LOOK_BYTES]))
+                position += _LOOK_BYTES
+
+    def _pass_over(self, most_bytes: int) -> int:
+        """Return how many of the next bytes are not looked at; they count as fed."""
+        if self._scanner is None or self._inflater is not None or self._held:
+            return 0
+        passed = max(0, min(most_bytes, self._scanner.at - self._end))
+        self._end += passed
+        return passed
+
+    def _feed(self, data: bytes) -> None:
         if self._inflater is not None:
             for piece in self._inflater.inflate(data):
                 self._scan(self._scanner_of(), piece)

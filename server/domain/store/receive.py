@@ -217,7 +217,7 @@ class Receiver:
         """How many bytes have come that are held until the end: all but bulk values; 0 after a failure."""
         return 0 if self._failure is not None else self._reader.header_bytes
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: Buffer) -> None:
         """Take the next bytes; returns when there is room for more. Never raises for what is wrong with the item."""
         if self._failure is not None:
             self._passed_bytes += len(data)

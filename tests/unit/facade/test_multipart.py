@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facade import multipart
 from facade.multipart import (
     MAX_HEADER_BYTES,
     Event,
@@ -37,7 +38,7 @@ def read(body: bytes, *, boundary: str = "b", cuts: list[int] | None = None) -> 
             case PartEnd():
                 complete = True
             case data:
-                parts[-1] = (parts[-1][0], parts[-1][1] + data)
+                parts[-1] = (parts[-1][0], parts[-1][1] + bytes(data))
     return parts, complete
 
 
@@ -137,6 +138,14 @@ def test_parts_come_out_as_they_went_in_however_the_body_is_cut(bodies: list[byt
     framed = b"".join(b"--b~\r\nN: v\r\n\r\n" + data + b"\r\n" for data in bodies) + b"--b~--"
 
     assert read(framed, boundary="b~", cuts=cuts) == ([({"n": "v"}, data) for data in bodies], True)
+
+
+@given(st.lists(tricky.map(b"".join), max_size=4), st.lists(st.integers(0, 10_000), max_size=12))
+def test_large_runs_are_views_and_come_out_as_they_went_in(bodies: list[bytes], cuts: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:  # as if these bodies were large
+        patch.setattr(multipart, "_SMALL_BYTES", 2)
+        patch.setattr(multipart, "_JOINED_BYTES", 3)
+        test_parts_come_out_as_they_went_in_however_the_body_is_cut.hypothesis.inner_test(bodies, cuts)  # type: ignore[attr-defined]
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 10_000), max_size=8))

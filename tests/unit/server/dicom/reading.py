@@ -19,9 +19,13 @@ MAX_HEADER_BYTES = 1 << 24
 
 
 def read(
-    data: bytes, mode: ValidationMode = LENIENT, *, chunk: int = 1 << 20, max_header_bytes: int = MAX_HEADER_BYTES
+    data: bytes | memoryview,
+    mode: ValidationMode = LENIENT,
+    *,
+    chunk: int = 1 << 20,
+    max_header_bytes: int = MAX_HEADER_BYTES,
 ) -> Description:
-    """Read a file that arrives in chunks."""
+    """Read a file that arrives in chunks, which are views if it is one."""
     reader = InstanceReader(mode, max_header_bytes)
     for start in range(0, len(data), chunk):
         reader.feed(data[start : start + chunk])

@@ -1,0 +1,60 @@
+"""What StoreInstances is sent: the fields of its messages, with the bytes as they were received.
+
+A core in the same process takes them as they are. gRPC serialises them, and only then are they packed into a message.
+"""
+
+from dicomstore.v1.store_service_pb2 import StoreHeader, StoreInstancesRequest
+
+
+class UploadPiece:
+    """InstancePiece. `data` is never changed."""
+
+    __slots__ = ("aborted", "crc32c", "data", "declared_size_bytes", "item", "last")
+
+    def __init__(
+        self,
+        item: int,
+        data: bytes | memoryview = b"",
+        *,
+        last: bool = False,
+        aborted: bool = False,
+        declared_size_bytes: int | None = None,
+    ) -> None:
+        self.item = item
+        self.data = data
+        self.last = last
+        self.aborted = aborted
+        self.declared_size_bytes = declared_size_bytes
+        self.crc32c: int | None = None
+
+    def HasField(self, name: str) -> bool:
+        """Say whether a field is set, as messages do."""
+        return getattr(self, name) is not None
+
+
+class UploadMessage:
+    """StoreInstancesRequest; the first of a call has a header."""
+
+    __slots__ = ("header", "pieces")
+
+    def __init__(self, header: StoreHeader | None = None) -> None:
+        self.header = header
+        self.pieces: list[UploadPiece] = []
+
+    def HasField(self, name: str) -> bool:
+        """Say whether a field is set, as messages do."""
+        return getattr(self, name) is not None
+
+    def SerializeToString(self) -> bytes:
+        """Return the message as gRPC sends it."""
+        message = StoreInstancesRequest(header=self.header)
+        for piece in self.pieces:
+            message.pieces.add(  # a message put into another would be copied
+                item=piece.item,
+                data=bytes(piece.data),
+                last=piece.last,
+                aborted=piece.aborted,
+                declared_size_bytes=piece.declared_size_bytes,
+            )
+        serialized: bytes = message.SerializeToString()
+        return serialized
