@@ -26,10 +26,10 @@ Chunk = bytes | memoryview | list[bytes | memoryview]
 
 def body_message(scope: Scope, chunk: Chunk, *, more_body: bool) -> Message:
     """Return the message that sends a part of a body."""
-    if isinstance(chunk, list) and BUFFERS in scope.get("extensions", ()):
-        return {"type": "http.response.body", "body": b"", "buffers": chunk, "more_body": more_body}
-    body = b"".join(chunk) if isinstance(chunk, list) else bytes(chunk)
-    return {"type": "http.response.body", "body": body, "more_body": more_body}
+    buffers = chunk if isinstance(chunk, list) else [chunk]
+    if BUFFERS in scope.get("extensions", ()):
+        return {"type": "http.response.body", "body": b"", "buffers": buffers, "more_body": more_body}
+    return {"type": "http.response.body", "body": b"".join(buffers), "more_body": more_body}
 
 
 class BuffersResponse(Response):

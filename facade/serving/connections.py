@@ -20,7 +20,7 @@ HEAD_SECONDS = 30.0
 """For a connection to bring the head of its first request, and for each further head from its first byte."""
 
 _SMALL_BYTES = 64 * 1024
-"""Runs of a body that wait are joined if they are no more than this together."""
+"""No more than this together is joined, which costs less than to pass it on in several buffers."""
 
 MAX_HEAD_BYTES = 64 * 1024
 """Most bytes of a request line and headers."""
@@ -83,7 +83,10 @@ class _Exchange:
             raise RuntimeError("The response is longer than its Content-Length.")
         else:
             cycle.expected_content_length -= size
-        cycle.transport.writelines(buffers)
+        if size < _SMALL_BYTES:
+            cycle.transport.write(b"".join(buffers))
+        else:
+            cycle.transport.writelines(buffers)
 
 
 class _Parser(httptools.HttpRequestParser):
