@@ -1,6 +1,6 @@
-"""Tables of the pages that are written by hand, made from the code that they describe.
+"""Generated tables of hand-written pages.
 
-A page holds each table between `<!-- table: NAME -->` and `<!-- end -->`; `docs/generate.py` puts it there.
+A page has each table between `<!-- table: NAME -->` and `<!-- end -->`; `docs/generate.py` inserts it there.
 """
 
 import re
@@ -48,7 +48,7 @@ _PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def filled(page: Path) -> str:
-    """Return a page with all its tables made anew. Raises KeyError for a table that is not in `TABLES`."""
+    """Return a page with its tables generated. Raises KeyError for a table that is not in `TABLES`."""
     return _PLACE.sub(lambda place: f"{place[1]}\n{TABLES[place[2]]()}\n\n{place[3]}", page.read_text())
 
 
@@ -61,17 +61,17 @@ def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # Resources and versions
 
-_MEANINGS: Mapping[Any, str] = {
+_DESCRIPTIONS: Mapping[Any, str] = {
     stow.store: "[store](#storing)",
     wado.instances: "[retrieve](#retrieving-instances)",
     wado.frames: "[retrieve frames](#frames)",
-    wado_uri.retrieve: "[one object by query](#wado-uri)",
-    rendered.rendered: "[render](#pictures-and-documents)",
-    rendered.rendered_frames: "[render frames](#pictures-and-documents)",
-    rendered.thumbnail: "[thumbnail](#pictures-and-documents)",
+    wado_uri.retrieve: "[retrieve one object](#wado-uri)",
+    rendered.rendered: "[render](#rendered-resources)",
+    rendered.rendered_frames: "[render frames](#rendered-resources)",
+    rendered.thumbnail: "[thumbnail](#rendered-resources)",
     metadata.metadata: "[retrieve metadata](#metadata)",
-    bulk_data.bulk_data: "[retrieve a value](#bulk-data)",
-    bulk_data.all_bulk_data: "[retrieve all values](#bulk-data)",
+    bulk_data.bulk_data: "[retrieve a bulk data value](#bulk-data)",
+    bulk_data.all_bulk_data: "[retrieve all bulk data](#bulk-data)",
     bulk_data.pixel_data: "[retrieve pixel data](#bulk-data)",
     qido.all_studies: "[search](#searching) studies",
     qido.all_series: "[search](#searching) series",
@@ -84,14 +84,14 @@ _MEANINGS: Mapping[Any, str] = {
     change_feed.latest_change: "[newest change](#change-feed)",
     extended_query_tags.tags: "[list tags](#extended-query-tags)",
     extended_query_tags.add: "[add tags](#extended-query-tags)",
-    extended_query_tags.tag: "[one tag](#extended-query-tags)",
+    extended_query_tags.tag: "[get a tag](#extended-query-tags)",
     extended_query_tags.update: "[enable, disable](#extended-query-tags)",
     extended_query_tags.delete: "[delete](#extended-query-tags)",
-    extended_query_tags.errors: "[what could not be indexed](#extended-query-tags)",
-    operations.operation: "[how far it is](#operations)",
+    extended_query_tags.errors: "[list indexing errors](#extended-query-tags)",
+    operations.operation: "[get an operation](#operations)",
     partitions.partitions: "[list partitions](#partitions)",
     health.health: "[health](#health)",
-    home.home: "a page about the service, or [JSON](#openapi)",
+    home.home: "description of the service, HTML or [JSON](#openapi)",
     openapi.as_json: "[OpenAPI](#openapi) as JSON",
     openapi.as_yaml: "[OpenAPI](#openapi) as YAML",
 }
@@ -104,8 +104,8 @@ def _paths(rows: Iterable[Row]) -> str:
         ["path", *methods],
         (
             [
-                f"`{_CONVERTOR.sub('}', row.path)}`" if row.path else "the version itself",
-                *(_MEANINGS[row.methods[method]] if method in row.methods else "" for method in methods),
+                f"`{_CONVERTOR.sub('}', row.path)}`" if row.path else "the version alone",
+                *(_DESCRIPTIONS[row.methods[method]] if method in row.methods else "" for method in methods),
             ]
             for row in rows
         ),
@@ -123,17 +123,17 @@ def _methods() -> str:
 
 
 _VALIDATION = {
-    ValidationMode.VALIDATION_MODE_INDEXED_STRICT: "an invalid searchable one fails the instance",
-    ValidationMode.VALIDATION_MODE_LENIENT: "only an invalid required one fails the instance",
+    ValidationMode.VALIDATION_MODE_INDEXED_STRICT: "an invalid value of a searchable attribute fails the instance",
+    ValidationMode.VALIDATION_MODE_LENIENT: "only an invalid value of a required attribute fails the instance",
 }
 
 _VERSION_ROWS: Mapping[str, tuple[str, Callable[[ApiVersion], str]]] = {
     "validation": (
-        "[values](#what-is-stored-and-what-fails) when storing",
+        "[validation](#validation) when storing",
         lambda version: _VALIDATION[version.validation],
     ),
     "status_with_warnings": (
-        "status if all is stored, some with a Warning Reason",
+        "status if all instances are stored, some with a Warning Reason",
         lambda version: str(version.status_with_warnings),
     ),
     "reports_findings": (
@@ -141,11 +141,11 @@ _VERSION_ROWS: Mapping[str, tuple[str, Callable[[ApiVersion], str]]] = {
         lambda version: "reported" if version.reports_findings else "not reported",
     ),
     "status_of_success": (
-        "status of an [operation](#operations) that has succeeded",
+        "status of a succeeded [operation](#operations)",
         lambda version: f"`{version.status_of_success}`",
     ),
     "returned_attributes": (
-        "attributes that a search returns",
+        "attributes returned by a search",
         lambda version: "[many](#returned-attributes)" if version.name == "v1" else "[few](#returned-attributes)",
     ),
     "feed_limit_default": ("change feed: default `limit`", lambda version: str(version.feed_limit_default)),
@@ -168,7 +168,7 @@ def _versions() -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What can be retrieved
+# Retrieval
 
 _LINE = 140
 _UID_ROOT = "1.2.840.10008.1.2"
@@ -206,7 +206,7 @@ def _accepts() -> str:
 
 
 def _answered(offers: list[Offer], *, named: bool) -> str:
-    """Say what `offers` lead to; values of bulk data have one encoding whatever is asked for."""
+    """Describe the response for `offers`. `named` is false for bulk data, which has a single encoding."""
     if not offers:
         return "406"
     [shape] = {f"{'parts' if offer.multipart else 'one body'} of {_label(offer)}" for offer in offers}
@@ -217,11 +217,11 @@ def _answered(offers: list[Offer], *, named: bool) -> str:
 
 
 def _label(offer: Offer) -> str:
-    return "the type that belongs to the transfer syntax" if offer.media_type == ANY else f"`{offer.media_type}`"
+    return "the media type of the transfer syntax" if offer.media_type == ANY else f"`{offer.media_type}`"
 
 
 def _one_of(equals: list[Offer]) -> str:
-    """Name offers of equal quality: what is stored in one of them stays as it is."""
+    """Describe offers of equal quality, of which the stored transfer syntax is preferred."""
     names = [_syntax_name(offer) for offer in equals]
     return f"as stored if in {' or '.join(names)}, else {names[0]}" if len(names) > 1 else names[0]
 
@@ -246,7 +246,7 @@ def _name(uid: str) -> str:
 
 
 def _catalogue() -> str:
-    """Return all there is to negotiate: resource, media type, envelope, transfer syntaxes."""
+    """Return the table of resources, media types, envelopes and transfer syntaxes."""
     rows = (
         [
             resource.value,
@@ -288,12 +288,12 @@ def _reencoding() -> str:
         ]
         for uid in sorted(both, key=lambda uid: [int(part) for part in uid.split(".")])
     )
-    return _table(["transfer syntax", "can be decoded", "can be made"], rows)
+    return _table(["transfer syntax", "decoding", "encoding"], rows)
 
 
 _KINDS: Mapping[Kind, str] = {
-    Kind.IMAGE: "whatever has pixel data: images, segmentations, doses, maps, whole slides",
-    Kind.VIDEO: "pixel data in a transfer syntax `1.2.840.10008.1.2.4.100` to `.108`",
+    Kind.IMAGE: "objects with pixel data: images, segmentations, doses, maps, whole slides",
+    Kind.VIDEO: "video: pixel data in a transfer syntax `1.2.840.10008.1.2.4.100` to `.108`",
     Kind.REPORT: "Structured Reports, Key Object Selections, and private classes with a Content Sequence",
     Kind.DOCUMENT: "encapsulated PDF, CDA, STL, OBJ, MTL, and private classes with an Encapsulated Document",
     Kind.WAVEFORM: "waveforms",
@@ -301,13 +301,13 @@ _KINDS: Mapping[Kind, str] = {
     Kind.RT_PLAN: "radiotherapy plans, records and instructions",
     Kind.RT_STRUCTURE: "RT Structure Sets",
     Kind.SEGMENTATION: "surfaces, tracts, point clouds, annotations",
-    Kind.OTHER: "all others, images without pixel data among them",
+    Kind.OTHER: "all others, including images without pixel data",
 }
 
 
 def _rendered_forms() -> str:
     assert set(KIND_OF_CLASS.values()) < set(Kind) == set(_KINDS)
-    rows = ([_KINDS[kind], _forms(kind), "a picture" if kind is Kind.IMAGE else "an icon"] for kind in Kind)
+    rows = ([_KINDS[kind], _forms(kind), "an image" if kind is Kind.IMAGE else "an icon"] for kind in Kind)
     return _table(["objects", "`/rendered`", "`/thumbnail`"], rows)
 
 

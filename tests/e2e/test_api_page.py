@@ -67,8 +67,8 @@ def test_a_frame_is_retrieved_once_and_twice(tried: Tried, ct: FileDataset) -> N
 
 
 def test_pictures_are_rendered_in_the_form_and_size_asked_for(tried: Tried) -> None:
-    assert tried.file("look.jpg").startswith(b"\xff\xd8\xff")
-    assert tried.file("look.png").startswith(b"\x89PNG")
+    assert tried.file("rendered.jpg").startswith(b"\xff\xd8\xff")
+    assert tried.file("rendered.png").startswith(b"\x89PNG")
     assert tried.file("small.jpg").startswith(b"\xff\xd8\xff")
 
 
