@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server.adapters.blobs.files import FileBlobs
+from server.adapters.blobs.files.store import FileBlobs
 from server.model.errors import Exhausted, Reason, Unavailable
 from server.ports.blobs import BlobStore
 from tests.contract.blobs import NOON, RECEIPT, BlobStoreContract, all_blobs, get, put, quarantined
@@ -34,7 +34,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from server.model.ids import DEFAULT_PARTITION
 from server.model.receipt import Receipt
-from server.adapters.blobs.files import FileBlobs
+from server.adapters.blobs.files.store import FileBlobs
 
 async def main():
     store = await FileBlobs(Path(sys.argv[1])).__aenter__()

@@ -16,34 +16,23 @@ Whatever is read is verified, see `records`.
 
 import os
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import datetime
-from io import FileIO
-from itertools import groupby
 from pathlib import Path
 
-from server.adapters.blobs.checksums import Checksums
 from server.adapters.blobs.disk.memory_allowance import Allowance
 from server.adapters.blobs.disk.page_cache import PageCache
 from server.adapters.blobs.disk.process_directory import LOCK
 from server.adapters.blobs.disk.threads import PIECE_BYTES, sync_directory
-from server.adapters.blobs.files import FileBlobs, FileWriter
-from server.adapters.blobs.records import piece_of, trailer
-from server.adapters.blobs.segment_files.appending import SEGMENT_BYTES, Appender
+from server.adapters.blobs.files.store import FileBlobs
+from server.adapters.blobs.packed_writer import PackedWriter
+from server.adapters.blobs.records import piece_of
+from server.adapters.blobs.segment_files.appending import Appender
 from server.adapters.blobs.segment_files.compaction import Compaction
+from server.adapters.blobs.segment_files.directory import SegmentDirectory
 from server.adapters.blobs.segment_files.open_segments import OpenSegments
-from server.adapters.blobs.segment_files.segments import (
-    HEADER_BYTES,
-    SUFFIX,
-    Record,
-    cut_torn_tail,
-    dead_until,
-    erase,
-    living,
-    path_of,
-    record_of,
-)
+from server.adapters.blobs.segment_files.segments import HEADER_BYTES, Record, path_of, record_of
 from server.adapters.blobs.segment_files.sparse_segments import SparseSegments
 from server.adapters.blobs.uncached_reads import read_past_cache
 from server.model.buffer import Buffer
@@ -61,8 +50,6 @@ erased under it fails.
 
 _HELD_BYTES = 32 << 20
 _LANES = 2  # segments that are appended to, so that one is written while another is synced
-_SHARED_SYNC_BYTES = 64 << 10  # smaller ones gain more from sharing a sync than from a lane without a queue
-_RECORDS_AT_ONCE = 500
 _SPARSE_BYTES = 4 << 20  # of a batch of blobs to be moved
 
 
@@ -84,9 +71,9 @@ class PackedBlobs:
         self._lanes = [Appender(self._directory, self._files.threads, self.delete) for _ in range(_LANES)]
         self._appender = self._lanes[0]
         self._reading = OpenSegments(self._directory, self._files.threads, cache)
+        self._segments = SegmentDirectory(self._directory, self._files.threads, self._appender.is_in_use)
         self._sparse = SparseSegments(self._directory, self._appender)
         self._compaction = Compaction(self, self.sparse)
-        self._dead_until: dict[str, int] = {}  # segment → where its first living record was last seen
 
     async def __aenter__(self) -> "PackedBlobs":
         """Prepare the directories and enter. Raises Unavailable or Exhausted when they can't be written."""
@@ -109,10 +96,10 @@ class PackedBlobs:
     # Writing
 
     @asynccontextmanager
-    async def open_write(self, size_hint: int | None = None) -> AsyncIterator["_Writer"]:
+    async def open_write(self, size_hint: int | None = None) -> AsyncIterator["PackedWriter"]:
         """See the port."""
         async with AsyncExitStack() as resources:
-            writer = _Writer(self._lanes, self._files, self._allowance, self._small_bytes, resources)
+            writer = PackedWriter(self._lanes, self._files, self._allowance, self._small_bytes, resources)
             if size_hint is not None and size_hint > self._small_bytes:
                 await writer.spill()
             try:
@@ -138,32 +125,8 @@ class PackedBlobs:
         if others:
             await self._files.delete(others)
         if records:
-            await self._files.threads.run(lambda: self._erase(records))
+            await self._files.threads.run(lambda: self._segments.erase(records))
             await self._settle(records)
-
-    def _erase(self, records: Sequence[Record]) -> None:
-        for name, of_segment in groupby(sorted(records, key=lambda record: record.segment), lambda r: r.segment):
-            path = path_of(self._directory, name)
-            try:
-                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            try:
-                erase(fd, list(of_segment))
-                if not self._appender.is_in_use(name) and self._is_dead(name, fd):
-                    path.unlink(missing_ok=True)  # another process may have erased the rest at the same time
-                    sync_directory(self._directory)
-            finally:
-                os.close(fd)
-
-    def _is_dead(self, segment: str, fd: int) -> bool:
-        """Say whether nothing lives in a segment, looking on from where the last look ended."""
-        end = dead_until(fd, self._dead_until.get(segment, 0))
-        if end == os.fstat(fd).st_size:
-            self._dead_until.pop(segment, None)
-            return True
-        self._dead_until[segment] = end
-        return False
 
     # Reading
 
@@ -238,20 +201,13 @@ class PackedBlobs:
             if lock is None:
                 continue
             try:
-                for name in await run(lambda: _names(directory)):  # noqa: B023 - awaited here
-                    await run(lambda: self._cut(name))  # noqa: B023 - awaited here
-                    async for records in self._living(name):
+                for name in await run(lambda: _unsettled_segments(directory)):  # noqa: B023 - awaited here
+                    await run(lambda: self._segments.cut_torn_tail(name))  # noqa: B023 - awaited here
+                    async for records in self._segments.living(name):
                         yield [record.locator for record in records]
                 await run(lambda: shutil.rmtree(directory))  # noqa: B023 - awaited here
             finally:
                 os.close(lock)
-
-    def _cut(self, segment: str) -> None:
-        try:
-            with FileIO(path_of(self._directory, segment), "r+") as file:
-                cut_torn_tail(file.fileno())
-        except FileNotFoundError:
-            return  # never begun, or all erased
 
     async def quarantine(self, locators: Sequence[Locator], now: datetime) -> None:
         """See the port."""
@@ -283,7 +239,7 @@ class PackedBlobs:
             return
         try:
             for segment in await run(self._sparse.find):
-                async for records in self._living(segment, most_bytes=_SPARSE_BYTES):
+                async for records in self._segments.living(segment, most_bytes=_SPARSE_BYTES):
                     yield [record.locator for record in records]
                 self._sparse.emptied(segment)
         finally:
@@ -293,21 +249,10 @@ class PackedBlobs:
         """See the port."""
         async for found in self._files.walk():
             yield found
-        for path in await self._files.threads.run(lambda: sorted(self._directory.glob(f"*{SUFFIX}"))):
-            async for records in self._living(path.stem):
+        for segment in await self._files.threads.run(self._segments.names):
+            async for records in self._segments.living(segment):
                 for record in records:
                     yield record.locator, record.length
-
-    async def _living(self, segment: str, most_bytes: int = SEGMENT_BYTES) -> AsyncGenerator[list[Record]]:
-        """Yield the living records of a segment, some at a time, and so many bytes; nothing if it was removed."""
-        run = self._files.threads.run
-        file = await run(lambda: _open(path_of(self._directory, segment)))
-        if file is None:
-            return
-        with file:
-            found = (Record(segment, offset, length) for offset, length in living(file.fileno()))
-            while records := await run(lambda: _some(found, most_bytes)):
-                yield records
 
     async def check(self) -> None:
         """See the port."""
@@ -322,68 +267,6 @@ class PackedBlobs:
         return await self._files.free_bytes()
 
 
-class _Writer:
-    """BlobWriter (see `server.ports.blobs`): gathers until it is clear that the blob is not a small one."""
-
-    def __init__(
-        self,
-        lanes: Sequence[Appender],
-        files: FileBlobs,
-        allowance: Allowance,
-        small_bytes: int,
-        resources: AsyncExitStack,
-    ) -> None:
-        self._lanes = lanes
-        self._files = files
-        self._allowance = allowance
-        self._small_bytes = small_bytes
-        self._resources = resources
-        self._gathered: list[Buffer] = []
-        self._gathered_bytes = 0
-        self._file: FileWriter | None = None
-        self._checksums = Checksums()
-
-    @property
-    def crc32c(self) -> int:
-        """See the port."""
-        return self._checksums.whole
-
-    async def write(self, data: Buffer) -> None:
-        """See the port."""
-        self._checksums.update(data)
-        if self._file is None:
-            is_small = self._gathered_bytes + len(data) <= self._small_bytes
-            if is_small and self._allowance.take(len(data)):
-                self._gathered.append(data)
-                self._gathered_bytes += len(data)
-                return
-            await self.spill()
-        assert self._file is not None
-        await self._file.write(data)
-
-    async def spill(self) -> None:
-        """Go on in a file of its own."""
-        self._file = await self._resources.enter_async_context(self._files.open_file(self._checksums))
-        gathered, self._gathered = self._gathered, []
-        self.let_go()
-        for piece in gathered:
-            await self._file.write(piece)
-
-    async def commit(self, receipt: Receipt) -> Locator:
-        """See the port."""
-        if self._file is not None:
-            return await self._file.commit(receipt)
-        lane = self._lanes[0]
-        if self._gathered_bytes > _SHARED_SYNC_BYTES:
-            lane = min(self._lanes, key=lambda lane: lane.backlog_bytes)
-        return await lane.append([*self._gathered, trailer(receipt, self._checksums.all_blocks, self._gathered_bytes)])
-
-    def let_go(self) -> None:
-        """Give back what was allowed to be gathered."""
-        self._allowance.give_back(self._gathered_bytes)
-        self._gathered_bytes = 0
-
-
 def _split(locators: Iterable[Locator]) -> tuple[list[Record], list[Locator]]:
     """Return the records of segments, and the other locators."""
     records, others = [], []
@@ -396,23 +279,6 @@ def _split(locators: Iterable[Locator]) -> tuple[list[Record], list[Locator]]:
     return records, others
 
 
-def _some(records: Iterator[Record], most_bytes: int) -> list[Record]:
-    some: list[Record] = []
-    size = 0
-    for record in records:
-        some.append(record)
-        size += record.length
-        if len(some) == _RECORDS_AT_ONCE or size >= most_bytes:
-            break
-    return some
-
-
-def _names(directory: Path) -> list[str]:
+def _unsettled_segments(directory: Path) -> list[str]:
+    """Return the segments in which a process has unsettled blobs, according to its directory."""
     return sorted(path.name for path in directory.iterdir() if path.name != LOCK)
-
-
-def _open(path: Path) -> FileIO | None:
-    try:
-        return FileIO(path)
-    except FileNotFoundError:
-        return None

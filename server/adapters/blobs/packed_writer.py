@@ -1,0 +1,78 @@
+"""Writing a blob of which it is not known yet whether it is a small one."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from server.adapters.blobs.checksums import Checksums
+from server.adapters.blobs.disk.memory_allowance import Allowance
+from server.adapters.blobs.files.store import FileBlobs
+from server.adapters.blobs.files.writer import FileWriter
+from server.adapters.blobs.records import trailer
+from server.adapters.blobs.segment_files.appending import Appender
+from server.model.buffer import Buffer
+from server.model.instance import Locator
+from server.model.receipt import Receipt
+
+_SHARED_SYNC_BYTES = 64 << 10  # smaller ones gain more from sharing a sync than from a lane without a queue
+
+
+class PackedWriter:
+    """BlobWriter (see `server.ports.blobs`): gathers until it is clear that the blob is not a small one."""
+
+    def __init__(
+        self,
+        lanes: Sequence[Appender],
+        files: FileBlobs,
+        allowance: Allowance,
+        small_bytes: int,
+        resources: AsyncExitStack,
+    ) -> None:
+        self._lanes = lanes
+        self._files = files
+        self._allowance = allowance
+        self._small_bytes = small_bytes
+        self._resources = resources
+        self._gathered: list[Buffer] = []
+        self._gathered_bytes = 0
+        self._file: FileWriter | None = None
+        self._checksums = Checksums()
+
+    @property
+    def crc32c(self) -> int:
+        """See the port."""
+        return self._checksums.whole
+
+    async def write(self, data: Buffer) -> None:
+        """See the port."""
+        self._checksums.update(data)
+        if self._file is None:
+            is_small = self._gathered_bytes + len(data) <= self._small_bytes
+            if is_small and self._allowance.take(len(data)):
+                self._gathered.append(data)
+                self._gathered_bytes += len(data)
+                return
+            await self.spill()
+        assert self._file is not None
+        await self._file.write(data)
+
+    async def spill(self) -> None:
+        """Go on in a file of its own."""
+        self._file = await self._resources.enter_async_context(self._files.open_file(self._checksums))
+        gathered, self._gathered = self._gathered, []
+        self.let_go()
+        for piece in gathered:
+            await self._file.write(piece)
+
+    async def commit(self, receipt: Receipt) -> Locator:
+        """See the port."""
+        if self._file is not None:
+            return await self._file.commit(receipt)
+        lane = self._lanes[0]
+        if self._gathered_bytes > _SHARED_SYNC_BYTES:
+            lane = min(self._lanes, key=lambda lane: lane.backlog_bytes)
+        return await lane.append([*self._gathered, trailer(receipt, self._checksums.all_blocks, self._gathered_bytes)])
+
+    def let_go(self) -> None:
+        """Give back what was allowed to be gathered."""
+        self._allowance.give_back(self._gathered_bytes)
+        self._gathered_bytes = 0

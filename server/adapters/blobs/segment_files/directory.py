@@ -1,0 +1,101 @@
+"""The segments of a store as a whole: listing what lives in them, erasing, and tidying up after a crash."""
+
+import os
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from io import FileIO
+from itertools import groupby
+from pathlib import Path
+
+from server.adapters.blobs.disk.threads import DiskThreads, sync_directory
+from server.adapters.blobs.segment_files.appending import SEGMENT_BYTES
+from server.adapters.blobs.segment_files.segments import (
+    SUFFIX,
+    Record,
+    cut_torn_tail,
+    dead_until,
+    erase,
+    living,
+    path_of,
+)
+
+_RECORDS_AT_ONCE = 500
+
+
+class SegmentDirectory:
+    """The methods block, except `living`.
+
+    Args:
+        directory: of the segments.
+        is_in_use: says whether a process appends to a segment or has unsettled blobs in it; blocking.
+    """
+
+    def __init__(self, directory: Path, threads: DiskThreads, is_in_use: Callable[[str], bool]) -> None:
+        self._directory = directory
+        self._threads = threads
+        self._is_in_use = is_in_use
+        self._dead_until: dict[str, int] = {}  # segment → where its first living record was last seen
+
+    def names(self) -> list[str]:
+        """Return the names of all segments."""
+        return sorted(path.stem for path in self._directory.glob(f"*{SUFFIX}"))
+
+    async def living(self, segment: str, most_bytes: int = SEGMENT_BYTES) -> AsyncGenerator[list[Record]]:
+        """Yield the living records of a segment in batches of about `most_bytes`; nothing if it was removed."""
+        file = await self._threads.run(lambda: _opened(path_of(self._directory, segment)))
+        if file is None:
+            return
+        with file:
+            found = (Record(segment, offset, length) for offset, length in living(file.fileno()))
+            while records := await self._threads.run(lambda: _some(found, most_bytes)):
+                yield records
+
+    def erase(self, records: Sequence[Record]) -> None:
+        """Erase records durably, and remove segments in which nothing lives any more."""
+        for name, of_segment in groupby(sorted(records, key=lambda record: record.segment), lambda r: r.segment):
+            path = path_of(self._directory, name)
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                erase(fd, list(of_segment))
+                if not self._is_in_use(name) and self._is_dead(name, fd):
+                    path.unlink(missing_ok=True)  # another process may have erased the rest at the same time
+                    sync_directory(self._directory)
+            finally:
+                os.close(fd)
+
+    def cut_torn_tail(self, segment: str) -> None:
+        """Cut off a last record that an ended process did not finish writing."""
+        try:
+            with FileIO(path_of(self._directory, segment), "r+") as file:
+                cut_torn_tail(file.fileno())
+        except FileNotFoundError:
+            return  # never begun, or all erased
+
+    def _is_dead(self, segment: str, fd: int) -> bool:
+        """Say whether nothing lives in a segment, continuing where the last call found a living record."""
+        end = dead_until(fd, self._dead_until.get(segment, 0))
+        if end == os.fstat(fd).st_size:
+            self._dead_until.pop(segment, None)
+            return True
+        self._dead_until[segment] = end
+        return False
+
+
+def _opened(path: Path) -> FileIO | None:
+    try:
+        return FileIO(path)
+    except FileNotFoundError:
+        return None
+
+
+def _some(records: Iterator[Record], most_bytes: int) -> list[Record]:
+    some: list[Record] = []
+    size = 0
+    for record in records:
+        some.append(record)
+        size += record.length
+        if len(some) == _RECORDS_AT_ONCE or size >= most_bytes:
+            break
+    return some
