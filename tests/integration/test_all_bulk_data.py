@@ -1,4 +1,4 @@
-"""RetrieveAllBulkData: protos/dicomstore/v1/retrieve_service.proto, PS3.18 sections 10.4.1.1.5 and 10.4.1.1.6."""
+"""RetrieveAllBulkData: protos/dicomstore/v1/retrieve_service.proto, PS3.18 10.4.1.1.5 and 10.4.1.1.6."""
 
 import random
 
@@ -12,7 +12,7 @@ from tests.data import EXPLICIT_BIG, EXPLICIT_LITTLE, JPEG_BASELINE, new_uid, pa
 MPEG4 = "1.2.840.10008.1.2.4.102"
 
 
-async def test_values_come_by_version_and_path_and_pixel_data_frame_by_frame(core: CoreClient) -> None:
+async def test_values_are_ordered_by_version_and_path_and_pixel_data_is_sent_by_frame(core: CoreClient) -> None:
     study = new_uid()
     profile, document = random.randbytes(2000), random.randbytes(3000)
     frames = [random.randbytes(10), random.randbytes(10)]
@@ -33,7 +33,7 @@ async def test_values_come_by_version_and_path_and_pixel_data_frame_by_frame(cor
     assert {head.transfer_syntax_uid for head, _ in found} == {EXPLICIT_LITTLE}
 
 
-async def test_pixel_data_alone_can_be_had(core: CoreClient) -> None:
+async def test_pixel_data_can_be_requested_alone(core: CoreClient) -> None:
     icon = Dataset()
     icon.PixelData = b"icon"
     icon["PixelData"].VR = "OB"
@@ -43,27 +43,27 @@ async def test_pixel_data_alone_can_be_had(core: CoreClient) -> None:
     assert [(head.path, head.frame, value) for head, value in found] == [("7FE00010", 1, b"ab")]
 
 
-async def test_frames_of_many_pages_come_in_order(core: CoreClient) -> None:
+async def test_frames_of_many_pages_are_in_order(core: CoreClient) -> None:
     frames = [number.to_bytes(2, "big") for number in range(1, 601)]
     [stored] = await core.stored(part10(frames=frames))
     found = await core.all_bulk_data(ref_of(stored))
     assert [(head.frame, value) for head, value in found] == list(enumerate(frames, 1))
 
 
-async def test_a_film_is_one_value(core: CoreClient) -> None:
-    [stored] = await core.stored(part10(transfer_syntax=MPEG4, fragments=[[b"film", b"reel"]], NumberOfFrames=50))
+async def test_a_video_is_one_value(core: CoreClient) -> None:
+    [stored] = await core.stored(part10(transfer_syntax=MPEG4, fragments=[[b"moving", b"images"]], NumberOfFrames=50))
     [(head, value)] = await core.all_bulk_data(ref_of(stored), pixel_data_only=True)
-    assert (head.frame, head.transfer_syntax_uid, value) == (0, MPEG4, b"filmreel")
+    assert (head.frame, head.transfer_syntax_uid, value) == (0, MPEG4, b"movingimages")
 
 
-async def test_what_is_not_acceptable_fails_alone(core: CoreClient) -> None:
+async def test_an_unacceptable_transfer_syntax_fails_only_its_item(core: CoreClient) -> None:
     study = new_uid()
-    film, image = await core.stored(
-        part10(StudyInstanceUID=study, transfer_syntax=MPEG4, fragments=[[b"film"]], NumberOfFrames=50),
+    video, image = await core.stored(
+        part10(StudyInstanceUID=study, transfer_syntax=MPEG4, fragments=[[b"stream"]], NumberOfFrames=50),
         part10(StudyInstanceUID=study, frames=[b"ab"]),
     )
     (failed, _), (head, value) = await core.all_bulk_data(Ref(study_instance_uid=study), EXPLICIT_LITTLE)
-    assert failed.sop_instance_uid == film.id.sop_instance_uid
+    assert failed.sop_instance_uid == video.id.sop_instance_uid
     assert (head.id.sop_instance_uid, value) == (image.id.sop_instance_uid, b"ab")
 
 
@@ -84,14 +84,16 @@ async def test_values_are_little_endian(core: CoreClient) -> None:
     ("uid", "pixels_only", "reason"),
     [("1.9.9.9", False, "STUDY_NOT_FOUND"), ("", False, "BULK_DATA_NOT_FOUND"), ("", True, "NO_PIXEL_DATA")],
 )
-async def test_what_is_not_there_is_known_first(core: CoreClient, uid: str, pixels_only: bool, reason: str) -> None:
+async def test_a_missing_resource_fails_before_any_item_is_sent(
+    core: CoreClient, uid: str, pixels_only: bool, reason: str
+) -> None:
     study = new_uid()
     await core.stored(part10(StudyInstanceUID=study))
     request = pb.RetrieveAllBulkDataRequest(resource=Ref(study_instance_uid=uid or study), pixel_data_only=pixels_only)
     assert await stream_reason(core.retrieve_stub.RetrieveAllBulkData(request)) == reason
 
 
-async def test_all_values_of_compressed_frames_are_the_stored_ones(core: CoreClient) -> None:
+async def test_compressed_frames_are_sent_as_stored(core: CoreClient) -> None:
     fragments = [[b"\xff\xd8a1", b"a2"], [b"\xff\xd8b1"]]
     [stored] = await core.stored(part10(transfer_syntax=JPEG_BASELINE, fragments=fragments))
     found = await core.all_bulk_data(ref_of(stored))

@@ -128,21 +128,21 @@ class Model:
         events = in_a_process(work, self.data, self.chance.random(), self.clock_offset, kill_after_s, unanswered)
         self.log.append(f"work {kill_after_s} {[kind for kind, _ in events]}")
         is_read_only = False
-        for kind, what in events:
+        for kind, detail in events:
             match kind:
                 case "refused" | "read-only":
                     is_read_only = True
-                    self.log.append(what)
+                    self.log.append(detail)
                 case "contents" if not is_read_only:
-                    self.compare(what)
+                    self.compare(detail)
                 case "storing":
-                    self.checksums.setdefault(what[0], set()).add(what[1])
+                    self.checksums.setdefault(detail[0], set()).add(detail[1])
                 case "stored":
-                    self.stored.add(what)
+                    self.stored.add(detail)
                 case "deleting":
-                    self.deleting.add(what)
+                    self.deleting.add(detail)
                 case "deleted":
-                    self.deleted.add(what)
+                    self.deleted.add(detail)
         if is_read_only and self.chance.random() < 0.5 and self.kept is None:
             self.recover()
         return events

@@ -16,30 +16,30 @@ MPEG2 = "1.2.840.10008.1.2.4.100"
 
 
 @pytest.mark.parametrize(("syntax", "media_type"), [(MPEG4, "video/mp4"), (MPEG2, "video/mpeg")])
-async def test_any_range_of_a_film_can_be_had(core: CoreClient, syntax: str, media_type: str) -> None:
+async def test_any_range_of_a_video_can_be_retrieved(core: CoreClient, syntax: str, media_type: str) -> None:
     pieces = [random.randbytes(size) for size in (700_000, 20, 1_300_000)]
-    film = b"".join(pieces)
+    video = b"".join(pieces)
     [stored] = await core.stored(part10(transfer_syntax=syntax, fragments=[pieces], NumberOfFrames=100))
-    for offset, length in [(0, 1), (699_990, 40), (5, 1_999_000), (len(film) - 1, 1)]:
+    for offset, length in [(0, 1), (699_990, 40), (5, 1_999_000), (len(video) - 1, 1)]:
         part = Range(offset_bytes=offset, length_bytes=length)
         head, value = await core.bulk_data(id_of(stored), "7FE00010", range=part)
-        assert value == film[offset : offset + length]
-        assert (head.size_bytes, head.range, head.media_type) == (len(film), part, media_type)
+        assert value == video[offset : offset + length]
+        assert (head.size_bytes, head.range, head.media_type) == (len(video), part, media_type)
         assert head.version == stored.version
     request = pb.RetrieveBulkDataRequest(
-        instance=id_of(stored), path="7FE00010", range=Range(offset_bytes=len(film), length_bytes=1)
+        instance=id_of(stored), path="7FE00010", range=Range(offset_bytes=len(video), length_bytes=1)
     )
     assert await stream_reason(core.retrieve_stub.RetrieveBulkData(request)) == "RANGE_NOT_SATISFIABLE"
 
 
 @pytest.mark.parametrize(("frames", "media_type"), [(1, "image/jpeg"), (2, "")])
-async def test_only_one_frame_is_a_picture(core: CoreClient, frames: int, media_type: str) -> None:
+async def test_only_a_single_frame_has_an_image_media_type(core: CoreClient, frames: int, media_type: str) -> None:
     [stored] = await core.stored(part10(transfer_syntax=JPEG_BASELINE, fragments=[[b"\xff\xd8ab"]] * frames))
     head, _ = await core.bulk_data(id_of(stored), "7FE00010")
     assert head.media_type == media_type
 
 
-async def test_an_encapsulated_document_has_the_media_type_that_its_data_set_says(core: CoreClient) -> None:
+async def test_an_encapsulated_document_has_the_media_type_of_its_data_set(core: CoreClient) -> None:
     document = b"%PDF-" + random.randbytes(3000) + b"\0"
     body = part10(EncapsulatedDocument=document, MIMETypeOfEncapsulatedDocument="application/pdf")
     [stored] = await core.stored(body)
@@ -47,7 +47,7 @@ async def test_an_encapsulated_document_has_the_media_type_that_its_data_set_say
     assert (head.media_type, head.vr, value) == ("application/pdf", "OB", document)
 
 
-async def test_an_icon_is_joined_from_its_fragments_too(core: CoreClient) -> None:
+async def test_the_fragments_of_an_icon_are_joined(core: CoreClient) -> None:
     icon = Dataset()
     icon.PixelData = encapsulated([[b"\xff\xd8icon"]])
     icon["PixelData"].VR = "OB"
@@ -58,7 +58,7 @@ async def test_an_icon_is_joined_from_its_fragments_too(core: CoreClient) -> Non
     assert (value, head.transfer_syntax_uid) == (b"\xff\xd8icon", JPEG_BASELINE)
 
 
-async def test_an_icon_beside_compressed_frames_may_be_native(core: CoreClient) -> None:
+async def test_the_icon_of_a_compressed_image_may_be_native(core: CoreClient) -> None:
     icon = Dataset()
     icon.PixelData = b"native"
     icon["PixelData"].VR = "OB"
@@ -68,7 +68,7 @@ async def test_an_icon_beside_compressed_frames_may_be_native(core: CoreClient) 
     assert (value, head.transfer_syntax_uid) == (b"native", EXPLICIT_LITTLE)
 
 
-async def test_compressed_frames_of_many_are_sent_whole_at_once(core: CoreClient) -> None:
+async def test_the_compressed_frames_of_a_multi_frame_instance_are_one_value(core: CoreClient) -> None:
     frames = [[b"\xff\xd8" + number.to_bytes(4, "big")] for number in range(5000)]
     [stored] = await core.stored(part10(transfer_syntax=JPEG_BASELINE, fragments=frames))
     whole = b"".join(frame for [frame] in frames)

@@ -21,7 +21,7 @@ from tests.core import CoreClient, settings_for
 from tests.data import new_uid, part10
 
 PIXELS = bytes(600_000)
-SMALL_ROOM = 4 * BASE_BYTES
+SMALL_BUDGET = 4 * BASE_BYTES
 
 
 @asynccontextmanager
@@ -104,33 +104,33 @@ BUSY = (grpc.StatusCode.RESOURCE_EXHAUSTED, "BUSY", 1)
 
 
 async def test_hundreds_of_stalled_uploads_stay_within_the_ingest_budget(tmp_path: Path) -> None:
-    async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
+    async with busy_core(tmp_path, max_ingest_bytes=SMALL_BUDGET) as (core, budget):
         calls = [await half_an_instance(core) for _ in range(200)]
-        await until(lambda: room.waiting == 196)
-        assert room.used_bytes == SMALL_ROOM
+        await until(lambda: budget.waiting == 196)
+        assert budget.used_bytes == SMALL_BUDGET
         assert sum(call.sending.done() for call in calls) < 10  # flow control stops the others
         await give_up(*calls)
-        await until(lambda: not room.used_bytes and not room.waiting)
+        await until(lambda: not budget.used_bytes and not budget.waiting)
         assert await core.blob_count() == 0
         await core.stored(instance())
 
 
 async def test_waiting_uploads_continue_when_the_ingest_budget_allows(tmp_path: Path) -> None:
-    async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
+    async with busy_core(tmp_path, max_ingest_bytes=SMALL_BUDGET) as (core, budget):
         stalled = [await half_an_instance(core) for _ in range(4)]
-        await until(lambda: room.used_bytes == SMALL_ROOM)
+        await until(lambda: budget.used_bytes == SMALL_BUDGET)
         bodies = [instance(SOPInstanceUID=new_uid()) for _ in range(20)]
         waiting = [asyncio.create_task(core.stored(body)) for body in bodies]
-        await until(lambda: room.waiting == 20)
+        await until(lambda: budget.waiting == 20)
         await give_up(*stalled)
         assert len(await asyncio.gather(*waiting)) == 20
-        await until(lambda: not room.used_bytes)
+        await until(lambda: not budget.used_bytes)
 
 
 async def test_waiting_uploads_are_admitted_in_order_of_arrival(tmp_path: Path) -> None:
-    async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
+    async with busy_core(tmp_path, max_ingest_bytes=SMALL_BUDGET) as (core, budget):
         stalled = [await half_an_instance(core) for _ in range(4)]
-        await until(lambda: room.used_bytes == SMALL_ROOM)
+        await until(lambda: budget.used_bytes == SMALL_BUDGET)
         order: list[int] = []
 
         async def upload(number: int) -> None:
@@ -140,7 +140,7 @@ async def test_waiting_uploads_are_admitted_in_order_of_arrival(tmp_path: Path) 
         tasks = []
         for number in range(8):
             tasks.append(asyncio.create_task(upload(number)))
-            await until(lambda: room.waiting == number + 1)  # noqa: B023 - awaited here
+            await until(lambda: budget.waiting == number + 1)  # noqa: B023 - awaited here
         await give_up(stalled[0])
         await asyncio.gather(*tasks)
         assert order == list(range(8))
@@ -149,11 +149,11 @@ async def test_waiting_uploads_are_admitted_in_order_of_arrival(tmp_path: Path) 
 
 async def test_an_upload_not_admitted_in_time_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
     # much longer than the pauses of the clients below, even on a busy machine: a client that pauses longer is evicted
-    settings = {"max_ingest_bytes": SMALL_ROOM, "ingest_wait_seconds": 4}
-    async with busy_core(tmp_path, **settings) as (core, room):
+    settings = {"max_ingest_bytes": SMALL_BUDGET, "ingest_wait_seconds": 4}
+    async with busy_core(tmp_path, **settings) as (core, budget):
         bodies = [instance(SOPInstanceUID=new_uid()) for _ in range(4)]
         holders = [await half_an_instance(core, body) for body in bodies]
-        await until(lambda: room.used_bytes == SMALL_ROOM)
+        await until(lambda: budget.used_bytes == SMALL_BUDGET)
 
         enough = asyncio.Event()
 
@@ -169,13 +169,13 @@ async def test_an_upload_not_admitted_in_time_is_refused_and_leaves_nothing_behi
         for call, body in zip(holders, bodies, strict=True):
             [outcome] = await finish(call, body)
             assert outcome.HasField("stored")
-        await until(lambda: not room.used_bytes)
+        await until(lambda: not budget.used_bytes)
         assert await core.blob_count() == 4
 
 
 async def test_a_stalled_upload_is_evicted_for_a_waiting_one_and_its_stored_instances_remain(tmp_path: Path) -> None:
-    settings = {"max_ingest_bytes": SMALL_ROOM, "ingest_wait_seconds": 0.5}
-    async with busy_core(tmp_path, **settings) as (core, room):
+    settings = {"max_ingest_bytes": SMALL_BUDGET, "ingest_wait_seconds": 0.5}
+    async with busy_core(tmp_path, **settings) as (core, budget):
         stalled = []
         for _ in range(4):
             call = core.store_stub.StoreInstances()
@@ -185,16 +185,16 @@ async def test_a_stalled_upload_is_evicted_for_a_waiting_one_and_its_stored_inst
             assert first.outcomes[0].HasField("stored")
             await call.write(message(pb.InstancePiece(item=2, data=instance()[:300_000])))
             stalled.append(call)
-        await until(lambda: room.used_bytes == SMALL_ROOM)
+        await until(lambda: budget.used_bytes == SMALL_BUDGET)
         await core.stored(instance())
         assert [await reasons_of(call) for call in stalled] == [BUSY] * 4
-        await until(lambda: not room.used_bytes)
+        await until(lambda: not budget.used_bytes)
         assert len(await core.changes()) == 5
         assert await core.blob_count() == 5
 
 
 async def test_uploads_idle_between_instances_hold_no_budget(tmp_path: Path) -> None:
-    async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
+    async with busy_core(tmp_path, max_ingest_bytes=SMALL_BUDGET) as (core, budget):
         calls = [core.store_stub.StoreInstances() for _ in range(12)]
         for call in calls:
             await call.write(header())
@@ -205,11 +205,11 @@ async def test_uploads_idle_between_instances_hold_no_budget(tmp_path: Path) -> 
             await call.write(message(pb.InstancePiece(item=2, data=instance(), last=True)))
             await call.done_writing()
             assert (await call.read()).outcomes[0].HasField("stored")
-        await until(lambda: not room.used_bytes)
+        await until(lambda: not budget.used_bytes)
 
 
 async def test_many_small_instances_are_stored_with_a_small_budget(tmp_path: Path) -> None:
-    async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
+    async with busy_core(tmp_path, max_ingest_bytes=SMALL_BUDGET) as (core, budget):
 
         async def upload() -> int:
             pieces = [pb.InstancePiece(item=number, data=part10(), last=True) for number in range(1, 101)]
@@ -217,11 +217,11 @@ async def test_many_small_instances_are_stored_with_a_small_budget(tmp_path: Pat
             return sum(outcome.HasField("stored") for outcome in await core.send(requests))
 
         assert await asyncio.gather(*(upload() for _ in range(20))) == [100] * 20
-        await until(lambda: not room.used_bytes)
+        await until(lambda: not budget.used_bytes)
 
 
 async def test_large_headers_count_against_the_budget_and_every_upload_succeeds(tmp_path: Path) -> None:
-    async with busy_core(tmp_path, max_ingest_bytes=SMALL_ROOM) as (core, room):
+    async with busy_core(tmp_path, max_ingest_bytes=SMALL_BUDGET) as (core, budget):
         most = 0
 
         async def upload() -> None:
@@ -229,17 +229,17 @@ async def test_large_headers_count_against_the_budget_and_every_upload_succeeds(
             body = part10(TextValue="x" * (6 << 20))
             sending = asyncio.create_task(core.stored(body, piece_bytes=200_000))
             while not sending.done():
-                most = max(most, room.used_bytes)
+                most = max(most, budget.used_bytes)
                 await asyncio.sleep(0)
             await sending
 
         await asyncio.gather(*(upload() for _ in range(6)))
-        assert 6 << 20 < most <= SMALL_ROOM + (8 << 20)
-        await until(lambda: not room.used_bytes)
+        assert 6 << 20 < most <= SMALL_BUDGET + (8 << 20)
+        await until(lambda: not budget.used_bytes)
 
 
 async def test_the_core_stops_reading_a_client_that_reads_no_outcomes(tmp_path: Path) -> None:
-    async with busy_core(tmp_path) as (core, room):
+    async with busy_core(tmp_path) as (core, budget):
         call = core.store_stub.StoreInstances()
         await call.write(header())
         sent = 0
@@ -260,13 +260,13 @@ async def test_the_core_stops_reading_a_client_that_reads_no_outcomes(tmp_path: 
         sending.cancel()
         call.cancel()
         await asyncio.wait([sending])
-        await until(lambda: not room.used_bytes)
+        await until(lambda: not budget.used_bytes)
 
 
 async def test_calls_above_the_limit_are_refused_at_once_and_health_still_responds(tmp_path: Path) -> None:
-    async with busy_core(tmp_path, max_calls=3) as (core, room):
+    async with busy_core(tmp_path, max_calls=3) as (core, budget):
         calls = [await half_an_instance(core) for _ in range(3)]
-        await until(lambda: room.used_bytes == 3 * BASE_BYTES)
+        await until(lambda: budget.used_bytes == 3 * BASE_BYTES)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await core.partition_stub.ListPartitions(partition_service_pb2.ListPartitionsRequest())
         assert _reasons(rpc_status.from_call(caught.value)) == BUSY
@@ -274,7 +274,7 @@ async def test_calls_above_the_limit_are_refused_at_once_and_health_still_respon
         healthy = await health_pb2_grpc.HealthStub(core.channel).Check(health_pb2.HealthCheckRequest())
         assert healthy.status == health_pb2.HealthCheckResponse.SERVING
         await give_up(calls[0])
-        await until(lambda: room.used_bytes == 2 * BASE_BYTES)
+        await until(lambda: budget.used_bytes == 2 * BASE_BYTES)
         await core.changes()
         await give_up(*calls[1:])
 
@@ -293,13 +293,13 @@ async def test_watches_have_a_separate_call_limit(tmp_path: Path) -> None:
 
 
 async def test_a_refused_call_releases_its_slot_exactly_once(tmp_path: Path) -> None:
-    async with busy_core(tmp_path, max_calls=2) as (core, room):
+    async with busy_core(tmp_path, max_calls=2) as (core, budget):
         held = await half_an_instance(core)
-        await until(lambda: room.used_bytes == BASE_BYTES)
+        await until(lambda: budget.used_bytes == BASE_BYTES)
         for _ in range(5):
             assert len(await core.changes()) == 0
         second = await half_an_instance(core)
-        await until(lambda: room.used_bytes == 2 * BASE_BYTES)
+        await until(lambda: budget.used_bytes == 2 * BASE_BYTES)
         for _ in range(5):
             with pytest.raises(grpc.aio.AioRpcError):
                 await core.changes()
@@ -307,8 +307,8 @@ async def test_a_refused_call_releases_its_slot_exactly_once(tmp_path: Path) -> 
 
 
 async def test_a_message_above_the_contract_limit_ends_the_call(tmp_path: Path) -> None:
-    async with busy_core(tmp_path) as (core, room):
+    async with busy_core(tmp_path) as (core, budget):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await core.send([header(), message(pb.InstancePiece(item=1, data=bytes(4 << 20), last=True))])
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        await until(lambda: not room.used_bytes)
+        await until(lambda: not budget.used_bytes)

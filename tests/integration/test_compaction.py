@@ -1,4 +1,4 @@
-"""Moving blobs together, with a real index and real segments.
+"""Compaction with a real index and real segments.
 
 See server/adapters/blobs/segment_files/compaction.py and server/domain/upkeep/relocation.py.
 """

@@ -1,4 +1,4 @@
-"""Several processes take connections of one port; here they are two doors in one loop."""
+"""Several processes accept connections on one port; here two listeners in one event loop stand for them."""
 
 import asyncio
 import resource
@@ -13,19 +13,19 @@ from node.door import Door
 SECONDS = 20.0
 
 
-class Guests(asyncio.Protocol):
-    """A protocol that is all connections of a process, and greets each."""
+class Connections(asyncio.Protocol):
+    """A protocol for all connections of a process, which sends one byte to each."""
 
     def __init__(self) -> None:
-        self.present: set[asyncio.BaseTransport] = set()
+        self.open: set[asyncio.BaseTransport] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.present.add(transport)
+        self.open.add(transport)
         assert isinstance(transport, asyncio.Transport)
         transport.write(b"!")
 
     def __len__(self) -> int:
-        return len(self.present)
+        return len(self.open)
 
     def __call__(self) -> asyncio.Protocol:
         return self
@@ -37,8 +37,8 @@ def listener() -> Iterator[socket.socket]:
         yield listener
 
 
-async def enter(listener: socket.socket, count: int) -> list[asyncio.StreamWriter]:
-    """Connect so many times, each after the one before was greeted."""
+async def connect(listener: socket.socket, count: int) -> list[asyncio.StreamWriter]:
+    """Connect `count` times, each after the previous connection was accepted."""
     writers = []
     for _ in range(count):
         reader, writer = await asyncio.open_connection(*listener.getsockname())
@@ -47,62 +47,65 @@ async def enter(listener: socket.socket, count: int) -> list[asyncio.StreamWrite
     return writers
 
 
-async def leave(writers: list[asyncio.StreamWriter], *rooms: Guests) -> None:
-    for transport in [*(guest for room in rooms for guest in room.present), *(writer.transport for writer in writers)]:
+async def disconnect(writers: list[asyncio.StreamWriter], *protocols: Connections) -> None:
+    for transport in [
+        *(transport for protocol in protocols for transport in protocol.open),
+        *(writer.transport for writer in writers),
+    ]:
         transport.abort()  # type: ignore[attr-defined]
     await asyncio.sleep(0)
 
 
 async def test_connections_are_shared_evenly(listener: socket.socket) -> None:
-    one, other = Guests(), Guests()
-    doors = [Door(listener.dup(), room, room, is_shared=True) for room in (one, other)]
-    writers = await enter(listener, 9)
+    one, other = Connections(), Connections()
+    doors = [Door(listener.dup(), protocol, protocol, is_shared=True) for protocol in (one, other)]
+    writers = await connect(listener, 9)
     assert sorted((len(one), len(other))) == [4, 5]
-    await leave(writers, one, other)
+    await disconnect(writers, one, other)
     for door in doors:
         door.close()
 
 
-async def test_who_has_fewer_connections_takes_the_next(listener: socket.socket) -> None:
-    one, other = Guests(), Guests()
+async def test_the_process_with_fewer_connections_accepts_the_next_one(listener: socket.socket) -> None:
+    one, other = Connections(), Connections()
     alone = Door(listener.dup(), one, one, is_shared=True)
-    writers = await enter(listener, 4)
+    writers = await connect(listener, 4)
     second = Door(listener.dup(), other, other, is_shared=True)
-    writers += await enter(listener, 4)
+    writers += await connect(listener, 4)
     assert (len(one), len(other)) == (4, 4)
-    await leave(writers, one, other)
+    await disconnect(writers, one, other)
     alone.close()
     second.close()
 
 
-async def test_alone_it_takes_all_who_wait(listener: socket.socket) -> None:
-    room = Guests()
+async def test_a_single_process_accepts_all_pending_connections(listener: socket.socket) -> None:
+    protocol = Connections()
     waiting = [await asyncio.open_connection(*listener.getsockname()) for _ in range(5)]
-    door = Door(listener.dup(), room, room, is_shared=False)
+    door = Door(listener.dup(), protocol, protocol, is_shared=False)
     for reader, _ in waiting:
         assert await asyncio.wait_for(reader.read(1), SECONDS) == b"!"
-    assert len(room) == 5
-    await leave([writer for _, writer in waiting], room)
+    assert len(protocol) == 5
+    await disconnect([writer for _, writer in waiting], protocol)
     door.close()
 
 
-async def test_behind_a_closed_door_nobody_is_let_in(listener: socket.socket) -> None:
-    room = Guests()
-    door = Door(listener.dup(), room, room, is_shared=True)
-    writers = await enter(listener, 1)
+async def test_a_closed_listener_accepts_no_connection(listener: socket.socket) -> None:
+    protocol = Connections()
+    door = Door(listener.dup(), protocol, protocol, is_shared=True)
+    writers = await connect(listener, 1)
     door.close()
     reader, late = await asyncio.open_connection(*listener.getsockname())
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.read(1), 0.05)
-    await leave([*writers, late], room)
+    await disconnect([*writers, late], protocol)
 
 
-async def test_without_a_descriptor_left_it_rests_instead_of_spinning_and_takes_who_waits_later(
+async def test_without_free_descriptors_it_pauses_without_spinning_and_accepts_later(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("node.door._STARVED_SECONDS", 0.2)
-    room = Guests()
-    door = Door(listener.dup(), room, room, is_shared=False)
+    protocol = Connections()
+    door = Door(listener.dup(), protocol, protocol, is_shared=False)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     connecting = socket.socket()
     connecting.setblocking(False)
@@ -113,10 +116,10 @@ async def test_without_a_descriptor_left_it_rests_instead_of_spinning_and_takes_
         used = time.process_time()
         await asyncio.sleep(0.1)
         assert time.process_time() - used < 0.05
-        assert len(room) == 0
+        assert len(protocol) == 0
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)
     assert await asyncio.wait_for(loop.sock_recv(connecting, 1), SECONDS) == b"!"
     connecting.close()
-    await leave([], room)
+    await disconnect([], protocol)
     door.close()

@@ -1,4 +1,4 @@
-"""RetrieveRendered: protos/dicomstore/v1/retrieve_service.proto, over a real core with real worker processes."""
+"""RetrieveRendered (protos/dicomstore/v1/retrieve_service.proto) on a real core with real worker processes."""
 
 import io
 from collections.abc import AsyncIterator
@@ -26,20 +26,20 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_core(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CoreClient]:
-    """A core that all tests share, and with it the processes that make pictures."""
+    """A core that all tests share, with its worker processes."""
     async with a_core(tmp_path_factory.mktemp("core")) as client:
         yield client
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def core(shared_core: CoreClient) -> AsyncIterator[CoreClient]:
-    """The same without what the test before stored in the usual study."""
+    """The shared core after deleting the default study of the previous test."""
     yield shared_core
     await shared_core.delete(Ref(study_instance_uid=f"{UID_ROOT}.1"))
 
 
 async def render(core: CoreClient, resource: Any, **fields: Any) -> list[tuple[Any, bytes]]:
-    """Return (head, bytes) of each item; head is an ItemError for one that failed. Those left out come first."""
+    """Return (head, bytes) of each item; head is an ItemError for a failed one. Items left out come first."""
     found: list[tuple[Any, bytes]] = []
     async for response in core.retrieve_stub.RetrieveRendered(pb.RetrieveRenderedRequest(resource=resource, **fields)):
         found += [(error, b"") for error in response.omission.errors]
@@ -58,8 +58,8 @@ async def reason(core: CoreClient, resource: Any, **fields: Any) -> str:
     return await stream_reason(core.retrieve_stub.RetrieveRendered(request))
 
 
-async def picture(core: CoreClient, resource: Any, **fields: Any) -> Image.Image:
-    """Return the one picture that is rendered, as PNG."""
+async def rendered_png(core: CoreClient, resource: Any, **fields: Any) -> Image.Image:
+    """Return the only rendered image, requested as PNG."""
     fields.setdefault("acceptable_media_types", ["image/png"])
     [(head, data)] = await render(core, resource, **fields)
     assert head.media_type == fields["acceptable_media_types"][0]
@@ -68,10 +68,10 @@ async def picture(core: CoreClient, resource: Any, **fields: Any) -> Image.Image
 
 
 def ramp(value: int = 0, *, frames: int = 1, **attributes: Any) -> bytes:
-    """Return an image of 16 by 8 whose columns go up from `value` by 10; each frame is 1 brighter than the last."""
+    """Return an image of 16 by 8; columns increase by 10 from `value`, frames by 1."""
     row = numpy.arange(16) * 10 + value
-    words = ">i2" if attributes.get("transfer_syntax") == EXPLICIT_BIG else "<i2"
-    pixels = [numpy.tile(row + number, (8, 1)).astype(words).tobytes() for number in range(frames)]
+    sample_type = ">i2" if attributes.get("transfer_syntax") == EXPLICIT_BIG else "<i2"
+    pixels = [numpy.tile(row + number, (8, 1)).astype(sample_type).tobytes() for number in range(frames)]
     described = {
         "SOPClassUID": f"{STORAGE}.2",
         "Modality": "CT",
@@ -97,9 +97,9 @@ async def test_the_default_is_a_jpeg_of_the_first_frame(core: CoreClient) -> Non
     assert Image.open(io.BytesIO(data)).size == (16, 8)
 
 
-async def test_pixels_are_those_of_the_data_sets_window(core: CoreClient) -> None:
+async def test_the_window_of_the_data_set_is_applied(core: CoreClient) -> None:
     [stored] = await core.stored(ramp())
-    shown = numpy.asarray(await picture(core, ref_of(stored)))
+    shown = numpy.asarray(await rendered_png(core, ref_of(stored)))
     # PS3.3 C.11.2.1.2.1: ((x - (c - 0.5)) / (w - 1) + 0.5) * 255, x from -1000 to -700, c = -850, w = 301
     values = numpy.arange(16) * 20 - 1000
     expected = numpy.clip(((values + 850.5) / 300 + 0.5) * 255, 0, 255)
@@ -107,14 +107,14 @@ async def test_pixels_are_those_of_the_data_sets_window(core: CoreClient) -> Non
     assert numpy.abs(shown[0] - expected).max() <= 1
 
 
-async def test_a_window_of_the_request_replaces_the_data_sets(core: CoreClient) -> None:
+async def test_a_requested_window_replaces_that_of_the_data_set(core: CoreClient) -> None:
     [stored] = await core.stored(ramp())
     window = pb.Window(center=-990, width=1, function=pb.WINDOW_FUNCTION_LINEAR)
-    shown = numpy.asarray(await picture(core, ref_of(stored), window=window))
+    shown = numpy.asarray(await rendered_png(core, ref_of(stored), window=window))
     assert list(shown[0]) == [0] + [255] * 15
 
 
-async def test_frames_come_in_the_order_asked_for(core: CoreClient) -> None:
+async def test_rendered_frames_are_in_the_requested_order(core: CoreClient) -> None:
     [stored] = await core.stored(ramp(frames=3, WindowCenter=-1000, WindowWidth=21))
     found = await render(core, ref_of(stored), frames=[3, 1, 3], acceptable_media_types=["image/png"])
     assert [head.frame for head, _ in found] == [3, 1, 3]
@@ -122,51 +122,55 @@ async def test_frames_come_in_the_order_asked_for(core: CoreClient) -> None:
     assert firsts[0] == firsts[2] > firsts[1]
 
 
-async def test_the_byte_order_of_the_file_makes_no_difference(core: CoreClient) -> None:
+async def test_big_endian_and_little_endian_files_are_rendered_alike(core: CoreClient) -> None:
     little, big = await core.stored(ramp(), ramp(transfer_syntax=EXPLICIT_BIG))
-    shown = [numpy.asarray(await picture(core, ref_of(stored))) for stored in (little, big)]
+    shown = [numpy.asarray(await rendered_png(core, ref_of(stored))) for stored in (little, big)]
     assert (shown[0] == shown[1]).all()
 
 
-async def test_a_viewport_scales_and_cuts(core: CoreClient) -> None:
+async def test_a_viewport_scales_and_crops(core: CoreClient) -> None:
     [stored] = await core.stored(ramp())
-    whole = await picture(core, ref_of(stored), viewport=pb.Viewport(width=8, height=8))
+    whole = await rendered_png(core, ref_of(stored), viewport=pb.Viewport(width=8, height=8))
     half = pb.Viewport(width=16, height=16, source_width=8, source_height=8)
-    part = await picture(core, ref_of(stored), viewport=half)
+    part = await rendered_png(core, ref_of(stored), viewport=half)
     assert whole.size == (8, 4)
     assert part.size == (16, 16)
 
 
-async def test_annotations_are_burnt_in(core: CoreClient) -> None:
+async def test_annotations_are_drawn_into_the_image(core: CoreClient) -> None:
     size = {"Rows": 200, "Columns": 300, "WindowCenter": 128, "WindowWidth": 256}
     black = part10(frames=[bytes(200 * 300)], PatientName="Roe^Ann", **size)
     [stored] = await core.stored(black)
-    plain = numpy.asarray(await picture(core, ref_of(stored)))
-    named = numpy.asarray(await picture(core, ref_of(stored), annotations=[pb.ANNOTATION_PATIENT]))
+    plain = numpy.asarray(await rendered_png(core, ref_of(stored)))
+    named = numpy.asarray(await rendered_png(core, ref_of(stored), annotations=[pb.ANNOTATION_PATIENT]))
     both = [pb.ANNOTATION_PATIENT, pb.ANNOTATION_TECHNIQUE]
     assert plain.max() == 0
-    assert 0 < (named > 127).sum() < (numpy.asarray(await picture(core, ref_of(stored), annotations=both)) > 127).sum()
+    assert (
+        0
+        < (named > 127).sum()
+        < (numpy.asarray(await rendered_png(core, ref_of(stored), annotations=both)) > 127).sum()
+    )
 
 
 @pytest.mark.parametrize("media_type", ["image/gif", "image/apng"])
-async def test_several_frames_may_be_an_animation(core: CoreClient, media_type: str) -> None:
+async def test_several_frames_can_be_rendered_as_an_animation(core: CoreClient, media_type: str) -> None:
     [stored] = await core.stored(ramp(frames=7, FrameTime="40"))
     [(head, data)] = await render(core, ref_of(stored), acceptable_media_types=[media_type])
     shown = Image.open(io.BytesIO(data))
     assert head.media_type == media_type
     assert not head.HasField("size_bytes")
-    assert getattr(shown, "n_frames") == 7  # noqa: B009 - not every image has it
+    assert getattr(shown, "n_frames") == 7  # noqa: B009 - not every Image class has it
     assert shown.info["duration"] == 40
     shown.seek(6)
     assert shown.size == (16, 8)
 
 
-async def test_one_frame_is_no_animation(core: CoreClient) -> None:
+async def test_a_single_frame_cannot_be_an_animation(core: CoreClient) -> None:
     [stored] = await core.stored(ramp())
     assert await reason(core, ref_of(stored), acceptable_media_types=["image/gif"]) == "NOT_ACCEPTABLE_MEDIA_TYPE"
 
 
-async def test_a_refusal_says_what_can_be_had(core: CoreClient) -> None:
+async def test_a_refusal_lists_the_available_media_types(core: CoreClient) -> None:
     [stored] = await core.stored(ramp(frames=2))
     call = core.retrieve_stub.RetrieveRendered(
         pb.RetrieveRenderedRequest(resource=ref_of(stored), acceptable_media_types=["text/html"])
@@ -177,7 +181,7 @@ async def test_a_refusal_says_what_can_be_had(core: CoreClient) -> None:
     assert "image/jpeg,image/png,image/gif,image/apng" in trailer
 
 
-async def test_the_first_acceptable_media_type_is_taken(core: CoreClient) -> None:
+async def test_the_first_acceptable_media_type_is_used(core: CoreClient) -> None:
     [stored] = await core.stored(ramp())
     for wanted, got in (
         (["application/pdf", "image/png", "image/jpeg"], "image/png"),
@@ -193,7 +197,7 @@ async def test_the_first_acceptable_media_type_is_taken(core: CoreClient) -> Non
 # Several instances
 
 
-async def test_a_series_has_one_item_an_instance_after_those_that_are_left_out(core: CoreClient) -> None:
+async def test_a_series_has_one_item_per_instance_after_the_items_left_out(core: CoreClient) -> None:
     study, series = new_uid(), new_uid()
     level = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
     stored = await core.stored(part10(**level), *[ramp(**level) for _ in range(4)], part10(**level))
@@ -205,14 +209,14 @@ async def test_a_series_has_one_item_an_instance_after_those_that_are_left_out(c
     assert [bool(data) for _, data in found] == [False, False, True, True, True, True]
 
 
-async def test_a_study_nothing_of_which_can_be_rendered_fails_as_a_whole(core: CoreClient) -> None:
+async def test_a_study_without_renderable_instances_fails(core: CoreClient) -> None:
     study = new_uid()
     await core.stored(part10(StudyInstanceUID=study), part10(StudyInstanceUID=study))
     assert await reason(core, Ref(study_instance_uid=study)) == "NO_PIXEL_DATA"
     assert await reason(core, Ref(study_instance_uid=study), acceptable_media_types=["image/png"]) == "NO_PIXEL_DATA"
 
 
-async def test_animations_of_a_series_come_one_after_the_other(core: CoreClient) -> None:
+async def test_a_series_has_one_animation_per_instance(core: CoreClient) -> None:
     level = {"StudyInstanceUID": new_uid(), "SeriesInstanceUID": new_uid()}
     await core.stored(*[ramp(frames=3, **level) for _ in range(3)])
     found = await render(core, Ref(study_instance_uid=level["StudyInstanceUID"]), acceptable_media_types=["image/gif"])
@@ -225,7 +229,7 @@ def jpeg(value: int) -> bytes:
     return out.getvalue()
 
 
-async def test_a_frame_that_cannot_be_decoded_fails_an_animation_and_no_other_frame(core: CoreClient) -> None:
+async def test_an_undecodable_frame_fails_the_animation_but_no_other_frame(core: CoreClient) -> None:
     frames = [jpeg(value) for value in range(0, 60, 10)]
     frames[3] = frames[2] = b"\xff\xd8\xff broken"
     body = part10(
@@ -236,23 +240,23 @@ async def test_a_frame_that_cannot_be_decoded_fails_an_animation_and_no_other_fr
         assert await reason(core, ref_of(stored), acceptable_media_types=[media_type]) == "PIXEL_DATA_UNREADABLE"
     still = await render(core, ref_of(stored), frames=[2, 4, 5])
     assert sum(bool(data) for _, data in still) == 2
-    assert (await thumbnail(core, ref_of(stored)))[0].frame == 1  # the one in the middle is broken
+    assert (await thumbnail(core, ref_of(stored)))[0].frame == 1  # the middle frame is damaged
     assert (await thumbnail(core, ref_of(stored), frames=[4]))[0].frame == 0
     assert await reason(core, ref_of(stored), frames=[4]) == "PIXEL_DATA_UNREADABLE"
 
 
-async def test_a_client_that_leaves_an_animation_stops_it(core: CoreClient) -> None:
+async def test_a_client_that_disconnects_stops_the_encoding_of_an_animation(core: CoreClient) -> None:
     [stored] = await core.stored(ramp(frames=300))
     call = core.retrieve_stub.RetrieveRendered(
         pb.RetrieveRenderedRequest(resource=ref_of(stored), acceptable_media_types=["image/gif"])
     )
     await call.read()
     call.cancel()
-    assert (await picture(core, ref_of(stored))).size == (16, 8)
+    assert (await rendered_png(core, ref_of(stored))).size == (16, 8)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Reports, documents and films
+# Reports, documents and videos
 
 
 def document(body: bytes, *, length: int | None = None, **attributes: Any) -> bytes:
@@ -266,7 +270,7 @@ def document(body: bytes, *, length: int | None = None, **attributes: Any) -> by
     return file_of(dataset(**(described | attributes)))
 
 
-async def test_a_report_is_a_page(core: CoreClient) -> None:
+async def test_a_report_is_rendered_as_html(core: CoreClient) -> None:
     title = dataset(CodeValue="1", CodingSchemeDesignator="99T", CodeMeaning="Findings")
     report = dataset(SOPClassUID=f"{STORAGE}.88.11", ValueType="CONTAINER", ConceptNameCodeSequence=[title])
     [stored] = await core.stored(file_of(report))
@@ -277,7 +281,7 @@ async def test_a_report_is_a_page(core: CoreClient) -> None:
 
 @pytest.mark.parametrize("size", [11, 1000, 5001, 3_000_001])
 @pytest.mark.parametrize("says", [True, False])
-async def test_a_document_is_sent_with_its_real_length(core: CoreClient, size: int, says: bool) -> None:
+async def test_a_document_is_sent_without_its_padding(core: CoreClient, size: int, says: bool) -> None:
     body = bytes(number % 251 for number in range(size))
     [stored] = await core.stored(document(body, length=size if says else None))
     [(head, data)] = await render(core, ref_of(stored))
@@ -286,7 +290,7 @@ async def test_a_document_is_sent_with_its_real_length(core: CoreClient, size: i
     assert data == (body if says else body + bytes(size % 2))
 
 
-async def test_a_document_has_ranges(core: CoreClient) -> None:
+async def test_a_document_supports_ranges(core: CoreClient) -> None:
     body = bytes(number % 251 for number in range(5001))
     [stored] = await core.stored(document(body, length=5001))
     [(head, data)] = await render(core, ref_of(stored), range=Range(offset_bytes=4900, length_bytes=1000))
@@ -296,27 +300,27 @@ async def test_a_document_has_ranges(core: CoreClient) -> None:
     assert await reason(core, ref_of(stored), range=Range(offset_bytes=5001)) == "RANGE_NOT_SATISFIABLE"
 
 
-async def test_an_empty_document_is_none(core: CoreClient) -> None:
+async def test_an_empty_document_is_not_renderable(core: CoreClient) -> None:
     [stored] = await core.stored(document(b""))
     assert await reason(core, ref_of(stored)) == "NOT_RENDERABLE"
 
 
-async def test_a_film_is_its_fragments_joined_and_has_ranges(core: CoreClient) -> None:
+async def test_a_video_is_its_joined_fragments_and_supports_ranges(core: CoreClient) -> None:
     pieces = [bytes([number]) * (1000 + 2 * number) for number in range(5)]
-    film = b"".join(pieces)
+    video = b"".join(pieces)
     body = part10(transfer_syntax=MPEG4, fragments=[pieces], Rows=4, Columns=4, NumberOfFrames=25)
     [stored] = await core.stored(body)
     [(head, data)] = await render(core, ref_of(stored))
-    assert (head.media_type, head.size_bytes, data) == ("video/mp4", len(film), film)
+    assert (head.media_type, head.size_bytes, data) == ("video/mp4", len(video), video)
     [(head, data)] = await render(core, ref_of(stored), range=Range(offset_bytes=990, length_bytes=1100))
-    assert data == film[990:2090]
+    assert data == video[990:2090]
     assert head.range.length_bytes == 1100
     assert await reason(core, ref_of(stored), frames=[1]) == "NOT_RENDERABLE"
     assert (await thumbnail(core, ref_of(stored), frames=[3]))[1].size == (256, 256)
     assert await reason(core, ref_of(stored), acceptable_media_types=["image/jpeg"]) == "NOT_ACCEPTABLE_MEDIA_TYPE"
 
 
-async def test_pictures_have_no_ranges(core: CoreClient) -> None:
+async def test_rendered_images_ignore_ranges(core: CoreClient) -> None:
     [stored] = await core.stored(ramp())
     [(head, data)] = await render(core, ref_of(stored), range=Range(offset_bytes=10, length_bytes=10))
     assert head.size_bytes == len(data)
@@ -348,7 +352,7 @@ async def test_the_thumbnail_of_a_multi_frame_instance_is_its_middle_frame(core:
     assert (await thumbnail(core, ref_of(stored), frames=[2]))[0].frame == 2
 
 
-async def test_the_thumbnail_of_a_study_is_no_localizer_if_there_is_another_image(core: CoreClient) -> None:
+async def test_the_thumbnail_of_a_study_is_a_localizer_only_without_another_image(core: CoreClient) -> None:
     study = new_uid()
 
     def image(series: str, number: int, flavor: str) -> bytes:
@@ -377,7 +381,9 @@ def slide(flavor: str, tiles: int, **level: str) -> bytes:
     )
 
 
-async def test_the_thumbnail_of_a_slide_is_a_small_image_of_it_and_never_its_label(core: CoreClient) -> None:
+async def test_the_thumbnail_of_a_slide_is_its_thumbnail_or_smallest_image_and_never_its_label(
+    core: CoreClient,
+) -> None:
     level = {"StudyInstanceUID": new_uid(), "SeriesInstanceUID": new_uid()}
     [large] = await core.stored(slide("VOLUME", 20, **level))
     [middle] = await core.stored(slide("VOLUME", 6, **level))
@@ -396,21 +402,21 @@ async def test_the_thumbnail_of_a_slide_is_a_small_image_of_it_and_never_its_lab
 @pytest.mark.parametrize(
     "sop_class", [".88.11", ".104.1", ".9.1.1", ".11.1", ".481.5", ".481.3", ".66", ".66.5", ".2", ".67"]
 )
-async def test_what_has_no_picture_has_an_icon(core: CoreClient, sop_class: str) -> None:
+async def test_objects_without_an_image_have_an_icon(core: CoreClient, sop_class: str) -> None:
     [stored] = await core.stored(part10(SOPClassUID=STORAGE + sop_class))
     head, shown = await thumbnail(core, ref_of(stored), viewport=pb.Viewport(width=64, height=64))
     assert (head.media_type, shown.size, head.frame) == ("image/jpeg", (64, 64), 0)
     assert await reason(core, ref_of(stored), thumbnail=True, frames=[1]) == "NO_PIXEL_DATA"
 
 
-async def test_what_cannot_be_decoded_has_an_icon_and_no_rendering(core: CoreClient) -> None:
+async def test_an_undecodable_image_has_an_icon_and_no_rendering(core: CoreClient) -> None:
     body = part10(transfer_syntax="1.2.840.10008.1.2.4.50", fragments=[[b"\xff\xd8\xff no JPEG"]], Columns=8, Rows=8)
     [stored] = await core.stored(body)
     assert (await thumbnail(core, ref_of(stored)))[1].size == (256, 256)
     assert await reason(core, ref_of(stored)) == "PIXEL_DATA_UNREADABLE"
 
 
-async def test_thumbnails_are_kept_by_version_and_what_is_asked_for(core: CoreClient) -> None:
+async def test_thumbnails_are_cached_by_version_and_request(core: CoreClient) -> None:
     level = {"SOPInstanceUID": "1.2.3"}
     [stored] = await core.stored(ramp(0, **level))
     dark = await render(core, ref_of(stored), thumbnail=True)
@@ -448,7 +454,7 @@ async def test_thumbnails_are_kept_by_version_and_what_is_asked_for(core: CoreCl
         ({"frames": [1], "acceptable_media_types": ["image/gif"]}, "NOT_ACCEPTABLE_MEDIA_TYPE"),
     ],
 )
-async def test_what_makes_no_sense_is_refused(core: CoreClient, fields: dict[str, Any], expected: str) -> None:
+async def test_invalid_parameters_are_refused(core: CoreClient, fields: dict[str, Any], expected: str) -> None:
     [stored] = await core.stored(ramp(frames=3))
     assert await reason(core, ref_of(stored), **fields) == expected
 
@@ -460,7 +466,7 @@ async def test_frames_and_ranges_need_an_instance(core: CoreClient) -> None:
     assert await reason(core, study, range=Range(offset_bytes=1)) == "INVALID_FIELD"
 
 
-async def test_what_is_not_stored_is_not_found(core: CoreClient) -> None:
+async def test_rendering_an_unknown_resource_is_not_found(core: CoreClient) -> None:
     [stored] = await core.stored(ramp())
     study, series = stored.id.study_instance_uid, stored.id.series_instance_uid
     for thumbnails in (False, True):

@@ -1,4 +1,4 @@
-"""RetrieveService: protos/dicomstore/v1/retrieve_service.proto, spec/retrieve.md."""
+"""RetrieveService, as specified in protos/dicomstore/v1/retrieve_service.proto."""
 
 import io
 import json
@@ -35,7 +35,7 @@ async def frames_reason(core: CoreClient, instance: Any, frames: list[int], *acc
     return await stream_reason(core.retrieve_stub.RetrieveFrames(request))
 
 
-async def test_a_study_is_sent_by_version_and_byte_for_byte(core: CoreClient) -> None:
+async def test_the_instances_of_a_study_are_sent_by_version_as_stored(core: CoreClient) -> None:
     study = new_uid()
     bodies = [part10(StudyInstanceUID=study, SeriesInstanceUID=f"1.2.{i % 2}") for i in range(5)]
     await core.stored(part10(), *bodies)
@@ -54,9 +54,9 @@ async def test_a_series_is_sent_without_its_siblings(core: CoreClient) -> None:
     assert [data for _, data in found] == [mine]
 
 
-async def test_a_study_of_many_instances_is_sent_whole(core: CoreClient) -> None:
+async def test_a_study_of_many_instances_is_sent_completely(core: CoreClient) -> None:
     study = new_uid()
-    bodies = [part10(StudyInstanceUID=study) for _ in range(1100)]  # more than two pages of the index
+    bodies = [part10(StudyInstanceUID=study) for _ in range(1100)]  # more than two index pages
     await core.stored(*bodies)
     assert sorted(data for _, data in await core.retrieve(Ref(study_instance_uid=study))) == sorted(bodies)
 
@@ -82,14 +82,14 @@ async def test_a_study_of_many_instances_is_sent_whole(core: CoreClient) -> None
         ({"study_instance_uid": "1.2", "partition": "p"}, "PARTITIONS_DISABLED"),
     ],
 )
-async def test_what_is_not_there_or_not_named_well(core: CoreClient, levels: dict[str, str], reason: str) -> None:
+async def test_unknown_and_invalid_resources(core: CoreClient, levels: dict[str, str], reason: str) -> None:
     await core.stored(part10(StudyInstanceUID="1.2", SeriesInstanceUID="1.3"))
     assert await retrieval_reason(core, Ref(**levels)) == reason
     request = pb.RetrieveMetadataRequest(resource=Ref(**levels))
     assert await stream_reason(core.retrieve_stub.RetrieveMetadata(request)) == reason
 
 
-async def test_trailing_spaces_of_a_uid_do_not_matter(core: CoreClient) -> None:
+async def test_trailing_spaces_of_a_uid_are_ignored(core: CoreClient) -> None:
     await core.stored(part10(StudyInstanceUID="1.2.33"))
     assert len(await core.retrieve(Ref(study_instance_uid="1.2.33  "))) == 1
 
@@ -113,7 +113,7 @@ async def test_uncompressed_instances_are_re_encoded_to_explicit_little_endian(
     }
 
 
-async def test_the_first_acceptable_syntax_is_taken(core: CoreClient) -> None:
+async def test_the_first_acceptable_transfer_syntax_is_used(core: CoreClient) -> None:
     body = part10(transfer_syntax=IMPLICIT_LITTLE)
     [stored] = await core.stored(body)
     for acceptable, expected in [
@@ -126,23 +126,23 @@ async def test_the_first_acceptable_syntax_is_taken(core: CoreClient) -> None:
         assert head.transfer_syntax_uid == expected
 
 
-async def test_an_instance_that_cannot_be_had_otherwise_is_not_acceptable(core: CoreClient) -> None:
-    [stored] = await core.stored(part10(transfer_syntax=MPEG2, fragments=[[b"film"]]))
+async def test_an_instance_that_cannot_be_transcoded_is_not_acceptable(core: CoreClient) -> None:
+    [stored] = await core.stored(part10(transfer_syntax=MPEG2, fragments=[[b"stream"]]))
     assert await retrieval_reason(core, ref_of(stored), EXPLICIT_LITTLE) == "NOT_ACCEPTABLE_TRANSFER_SYNTAX"
 
 
-async def test_one_instance_that_cannot_be_had_does_not_harm_the_others(core: CoreClient) -> None:
+async def test_an_unacceptable_instance_does_not_affect_the_others(core: CoreClient) -> None:
     study = new_uid()
     native = part10(StudyInstanceUID=study)
-    await core.stored(part10(StudyInstanceUID=study, transfer_syntax=MPEG2, fragments=[[b"film"]]), native)
+    await core.stored(part10(StudyInstanceUID=study, transfer_syntax=MPEG2, fragments=[[b"stream"]]), native)
     (error, _), (_, sent) = await core.retrieve(Ref(study_instance_uid=study), EXPLICIT_LITTLE)
     assert error.reason == errors_pb2.ERROR_REASON_NOT_ACCEPTABLE_TRANSFER_SYNTAX
     assert sent == native
 
 
-async def test_a_missing_blob_fails_its_item_and_the_rest_arrives(core: CoreClient) -> None:
+async def test_a_missing_blob_fails_its_item_only(core: CoreClient) -> None:
     study = new_uid()
-    large = {"frames": [bytes(1_200_000)], "Rows": 12_000, "Columns": 100}  # a file of its own
+    large = {"frames": [bytes(1_200_000)], "Rows": 12_000, "Columns": 100}  # large enough for a separate file
     bodies = [part10(StudyInstanceUID=study, PatientName=name, **large) for name in ("A", "BB", "CCC")]
     await core.stored(*bodies)
     file_of(core.data, bodies[1]).unlink()
@@ -152,8 +152,10 @@ async def test_a_missing_blob_fails_its_item_and_the_rest_arrives(core: CoreClie
     assert error.reason == errors_pb2.ERROR_REASON_BLOB_MISSING
 
 
-async def test_bytes_that_have_changed_since_they_were_stored_are_never_handed_out_whole(core: CoreClient) -> None:
-    body = part10(frames=[bytes(3_600_000)], Rows=12_000, Columns=300)  # a file of its own, several pieces
+async def test_an_instance_with_changed_bytes_is_never_sent_completely(core: CoreClient) -> None:
+    body = part10(
+        frames=[bytes(3_600_000)], Rows=12_000, Columns=300
+    )  # large enough for a separate file and several pieces
     [stored] = await core.stored(body)
     with file_of(core.data, body).open("r+b") as file:
         file.seek(len(body) - 5000)
@@ -180,7 +182,7 @@ async def test_a_range_outside_of_the_instance_is_not_satisfiable(core: CoreClie
 # Frames
 
 
-async def test_native_frames_come_in_the_order_asked_for(core: CoreClient) -> None:
+async def test_native_frames_are_in_the_requested_order(core: CoreClient) -> None:
     frames = [bytes([number]) * 100 for number in range(10)]
     [stored] = await core.stored(part10(frames=frames, Rows=10, Columns=10))
     found = await core.frames(id_of(stored), [3, 1, 10, 3])
@@ -194,7 +196,7 @@ async def test_native_frames_come_in_the_order_asked_for(core: CoreClient) -> No
 
 
 @pytest.mark.parametrize("stored_as", [IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED])
-async def test_native_frames_are_little_endian_however_they_are_stored(core: CoreClient, stored_as: str) -> None:
+async def test_native_frames_are_little_endian_in_any_stored_byte_order(core: CoreClient, stored_as: str) -> None:
     frames = [random.randbytes(2 * 9 * 7) for _ in range(3)]
     body = part10(
         transfer_syntax=stored_as, frames=frames, Rows=9, Columns=7, BitsAllocated=16, BitsStored=16, HighBit=15
@@ -220,7 +222,7 @@ async def test_one_bit_frames_that_start_within_a_byte(core: CoreClient) -> None
 
 
 @pytest.mark.parametrize("table", [{"basic_offset_table": True}, {"basic_offset_table": False}])
-async def test_an_encapsulated_frame_is_its_fragments_joined(core: CoreClient, table: dict[str, bool]) -> None:
+async def test_an_encapsulated_frame_is_its_joined_fragments(core: CoreClient, table: dict[str, bool]) -> None:
     fragments = [[b"\xff\xd8a1", b"a2"], [b"\xff\xd8b1"], [b"\xff\xd8c1", b"c2", b"c3"]]
     if not table["basic_offset_table"]:
         fragments = [[b"".join(pieces)] for pieces in fragments]
@@ -239,12 +241,12 @@ async def test_an_encapsulated_frame_is_its_fragments_joined(core: CoreClient, t
         ([1, 3], "FRAME_NOT_FOUND"),
     ],
 )
-async def test_frames_that_can_not_be(core: CoreClient, frames: list[int], reason: str) -> None:
+async def test_invalid_frame_numbers(core: CoreClient, frames: list[int], reason: str) -> None:
     [stored] = await core.stored(part10(frames=[b"ab", b"cd"]))
     assert await frames_reason(core, id_of(stored), frames) == reason
 
 
-async def test_frame_numbers_are_looked_at_before_the_instance(core: CoreClient) -> None:
+async def test_frame_numbers_are_validated_before_the_instance_is_found(core: CoreClient) -> None:
     nowhere = resources_pb2.Address(study_instance_uid="1.2", series_instance_uid="1.2", sop_instance_uid="1.2")
     assert await frames_reason(core, nowhere, [0]) == "INVALID_FRAME_NUMBER"
     assert await frames_reason(core, nowhere, [1]) == "STUDY_NOT_FOUND"
@@ -255,8 +257,8 @@ async def test_an_instance_without_pixel_data_has_no_frames(core: CoreClient) ->
     assert await frames_reason(core, id_of(stored), [1]) == "NO_PIXEL_DATA"
 
 
-async def test_a_film_is_not_acceptable_uncompressed(core: CoreClient) -> None:
-    [stored] = await core.stored(part10(transfer_syntax=MPEG2, fragments=[[b"film"]]))
+async def test_a_video_is_not_available_uncompressed(core: CoreClient) -> None:
+    [stored] = await core.stored(part10(transfer_syntax=MPEG2, fragments=[[b"stream"]]))
     assert await frames_reason(core, id_of(stored), [1], EXPLICIT_LITTLE) == "NOT_ACCEPTABLE_TRANSFER_SYNTAX"
 
 
@@ -297,7 +299,7 @@ async def test_metadata_of_a_study_has_all_instances_and_a_state_that_changes(co
     assert len(items) == 121
 
 
-async def test_the_first_metadata_of_many_comes_with_the_state_and_does_not_wait_for_the_others(
+async def test_the_first_metadata_message_has_the_state_and_does_not_wait_for_the_others(
     core: CoreClient,
 ) -> None:
     study = new_uid()
@@ -324,14 +326,14 @@ async def test_metadata_messages_are_of_about_a_mebibyte(core: CoreClient) -> No
     assert len(messages) < 10
 
 
-async def test_an_invalid_value_is_in_metadata_as_stored(core: CoreClient) -> None:
+async def test_metadata_has_invalid_values_as_stored(core: CoreClient) -> None:
     [stored] = await core.stored(part10(StudyDate="NotADate"))
     _, [item] = await core.metadata(ref_of(stored))
     assert json.loads(item)["00080020"] == {"vr": "DA", "Value": ["NotADate"]}
 
 
 @pytest.mark.parametrize("stored_as", [EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED])
-async def test_bulk_data_is_the_little_endian_value(core: CoreClient, stored_as: str) -> None:
+async def test_bulk_data_is_little_endian(core: CoreClient, stored_as: str) -> None:
     frame = random.randbytes(2 * 30 * 20)
     body = part10(
         transfer_syntax=stored_as, frames=[frame], Rows=30, Columns=20, BitsAllocated=16, BitsStored=16, HighBit=15
@@ -347,7 +349,7 @@ async def test_bulk_data_is_the_little_endian_value(core: CoreClient, stored_as:
         assert head.range == part
 
 
-async def test_encapsulated_pixel_data_as_bulk_data_is_the_frames_joined(core: CoreClient) -> None:
+async def test_encapsulated_pixel_data_as_bulk_data_is_the_joined_frames(core: CoreClient) -> None:
     fragments = [[b"\xff\xd8a1", b"a2"], [b"\xff\xd8b1"]]
     [stored] = await core.stored(part10(transfer_syntax=JPEG_BASELINE, fragments=fragments))
     head, value = await core.bulk_data(id_of(stored), "7FE00010")
@@ -356,13 +358,13 @@ async def test_encapsulated_pixel_data_as_bulk_data_is_the_frames_joined(core: C
     assert head.transfer_syntax_uid == JPEG_BASELINE
 
 
-async def test_bulk_data_that_is_not_there(core: CoreClient) -> None:
+async def test_unknown_bulk_data(core: CoreClient) -> None:
     [stored] = await core.stored(part10())
     request = pb.RetrieveBulkDataRequest(instance=id_of(stored), path="7FE00010")
     assert await stream_reason(core.retrieve_stub.RetrieveBulkData(request)) == "BULK_DATA_NOT_FOUND"
 
 
-async def test_heads_alone_are_sent_without_bytes_and_without_ranges(core: CoreClient) -> None:
+async def test_head_only_sends_neither_bytes_nor_ranges(core: CoreClient) -> None:
     study = new_uid()
     bodies = [part10(StudyInstanceUID=study) for _ in range(3)]
     stored = await core.stored(*bodies)
@@ -372,7 +374,7 @@ async def test_heads_alone_are_sent_without_bytes_and_without_ranges(core: CoreC
     assert (head.id, head.size_bytes, data) == (stored[0].id, len(bodies[0]), b"")
 
 
-async def test_the_head_of_a_frame_has_its_size_even_if_it_is_in_several_fragments(core: CoreClient) -> None:
+async def test_the_head_of_a_frame_has_its_size_for_several_fragments_too(core: CoreClient) -> None:
     frame = [random.randbytes(70_000), random.randbytes(70_000)]
     body = part10(transfer_syntax=JPEG_BASELINE, fragments=[frame])
     [stored] = await core.stored(body)
@@ -382,7 +384,7 @@ async def test_the_head_of_a_frame_has_its_size_even_if_it_is_in_several_fragmen
     assert (piece.head.size_bytes, piece.data, piece.last) == (140_000, b"", True)
 
 
-async def test_the_stored_form_is_sent_only_in_transfer_syntaxes_that_are_accepted_as_such(core: CoreClient) -> None:
+async def test_the_stored_form_is_only_sent_in_the_accepted_transfer_syntaxes(core: CoreClient) -> None:
     study = new_uid()
     little, implicit = (
         part10(StudyInstanceUID=study, transfer_syntax=syntax) for syntax in (EXPLICIT_LITTLE, IMPLICIT_LITTLE)

@@ -40,7 +40,7 @@ def at_all_levels(elements: dict[str, Any]) -> list[LevelAttributes]:
 
 
 def instance(made: Dataset) -> NewInstance:
-    """Return a data set as the store hands it to the index, without a blob."""
+    """Return a data set in the form in which the index receives it, without a blob."""
     elements: dict[str, Any] = made.to_json_dict(bulk_data_threshold=2**20)
     elements["00083002"] = {"vr": "UI", "Value": [EXPLICIT_LITTLE]}
     elements = {tag: elements[tag] for tag in sorted(elements)}
@@ -67,7 +67,7 @@ def instance(made: Dataset) -> NewInstance:
 
 
 def study(**attributes: Any) -> Dataset:
-    """Return one instance of a study of its own."""
+    """Return one instance of a new study."""
     return dataset(**{"StudyInstanceUID": new_uid(), "SeriesInstanceUID": new_uid(), **attributes})
 
 
@@ -87,11 +87,11 @@ class Archive:
         return await self._search.search(SearchRequest(level, **fields))
 
     async def get(self, url: str) -> list[dict[str, Any]]:
-        """Return the attributes of the matches of a QIDO-RS request, each with its own UID."""
+        """Return the attributes of each match of a QIDO-RS request, with its UID."""
         return [orjson.loads(match.dicom_json) for match in (await self.answer(url)).matches]
 
     async def answer(self, url: str) -> SearchResult:
-        """Return the answer to a QIDO-RS request, which also returns the UIDs of the level asked for."""
+        """Return the result of a QIDO-RS request with the UID of the requested level among the return keys."""
         return await self._search.search(request_of(url))
 
     async def patients(self, url: str) -> list[str]:
@@ -104,7 +104,7 @@ LEVELS = {"studies": Level.STUDY, "series": Level.SERIES, "instances": Level.INS
 
 
 def request_of(url: str) -> SearchRequest:
-    """Translate a QIDO-RS request as far as these tests need it."""
+    """Translate a QIDO-RS URL; only the parameters that these tests use."""
     parts = urlsplit(url)
     *scope, resource = parts.path.strip("/").split("/")
     fields: dict[str, Any] = {"include_attributes": (), "terms": ()}
@@ -158,7 +158,7 @@ async def test_a_name_in_any_character_set_is_found_and_returned_in_utf8(archive
             assert any(group in match.dicom_json.decode() for match in result.matches), (value, fuzzy)
 
 
-def test_the_charset_files_are_there() -> None:
+def test_the_charset_files_exist() -> None:
     assert len(CHARSET_FILES) >= 14
 
 
@@ -168,10 +168,10 @@ async def test_a_half_width_name_is_found_by_its_full_width_form(archive: Archiv
     assert await archive.patients("/studies?PatientName=ヤマダ^タロウ") == ["H32"]
 
 
-# --- Matching over the whole of an index
+# --- Matching over a whole index
 
 
-async def test_fuzzy_examples_of_the_specification(archive: Archive) -> None:
+async def test_examples_of_fuzzy_matching(archive: Archive) -> None:
     await archive.store(
         study(PatientName="John^Doe", PatientID="1"),
         study(PatientName="Jon^Word^StoneHall", PatientID="2"),
@@ -185,7 +185,7 @@ async def test_fuzzy_examples_of_the_specification(archive: Archive) -> None:
     assert await archive.patients("/studies?PatientName=jo&fuzzymatching=true") == ["1", "2", "3"]
 
 
-async def test_all_terms_must_match_and_of_each_any_value(archive: Archive) -> None:
+async def test_every_term_must_match_with_at_least_one_value(archive: Archive) -> None:
     await archive.store(
         study(PatientID="A", AccessionNumber="1", StudyDate="20240101"),
         study(PatientID="A", AccessionNumber="2", StudyDate="20240201"),
@@ -197,7 +197,7 @@ async def test_all_terms_must_match_and_of_each_any_value(archive: Archive) -> N
     assert await archive.patients("/studies?AccessionNumber=1\\2&StudyDate=20240201-") == ["A"]
 
 
-async def test_universal_matching_finds_those_without_a_value_too(archive: Archive) -> None:
+async def test_universal_matching_includes_empty_values(archive: Archive) -> None:
     await archive.store(study(PatientID="A", StudyDescription="Head"), study(PatientID="B"))
 
     assert await archive.patients("/studies?StudyDescription=") == ["A", "B"]
@@ -255,14 +255,14 @@ async def test_a_study_can_be_looked_up_by_its_scope(archive: Archive) -> None:
     ]
 
 
-async def test_partitions_that_are_off_cannot_be_named(archive: Archive) -> None:
+async def test_a_partition_is_refused_while_partitions_are_disabled(archive: Archive) -> None:
     with pytest.raises(WrongState) as caught:
         await archive.search(Level.STUDY, partition="other")
 
     assert caught.value.reason is Reason.PARTITIONS_DISABLED
 
 
-async def test_a_term_that_cannot_be_used_is_reported_and_the_others_hold(archive: Archive) -> None:
+async def test_an_unusable_term_is_reported_and_the_others_apply(archive: Archive) -> None:
     await archive.store(study(PatientID="A"), study(PatientID="B"))
 
     answer = await archive.answer("/studies?Modality=CT&PatientID=A&bogus=1&includefield=nothing")
@@ -274,7 +274,7 @@ async def test_a_term_that_cannot_be_used_is_reported_and_the_others_hold(archiv
 # --- Returned attributes
 
 
-async def test_the_latest_value_that_is_not_empty_is_found_and_returned(archive: Archive) -> None:
+async def test_the_latest_non_empty_value_is_matched_and_returned(archive: Archive) -> None:
     uid = new_uid()
     for patient in ("", "P1", ""):
         await archive.store(study(StudyInstanceUID=uid, PatientID=patient))
@@ -301,7 +301,7 @@ async def test_all_levels_are_returned_with_an_instance(archive: Archive) -> Non
     }
 
 
-async def test_what_the_index_does_not_keep_comes_from_the_newest_instance(archive: Archive) -> None:
+async def test_attributes_outside_the_index_are_returned_from_the_newest_instance(archive: Archive) -> None:
     uid = new_uid()
     await archive.store(
         study(StudyInstanceUID=uid, Modality="CT", EthnicGroup="first"),
@@ -333,7 +333,7 @@ async def test_counts_follow_stores_and_deletes(archive: Archive) -> None:
 
 
 @pytest.mark.parametrize("include", ["PatientID", "EthnicGroup"])
-async def test_a_walk_by_token_sees_each_match_once_while_others_are_stored(archive: Archive, include: str) -> None:
+async def test_paging_by_token_returns_each_match_once_during_stores(archive: Archive, include: str) -> None:
     made = [study(EthnicGroup=str(number)) for number in range(43)]
     await archive.store(*made)
     walked: list[str | None] = []
@@ -349,8 +349,8 @@ async def test_a_walk_by_token_sees_each_match_once_while_others_are_stored(arch
     assert walked == [one.StudyInstanceUID for one in reversed(made)]
 
 
-async def test_matches_with_metadata_come_whole_and_in_order(archive: Archive) -> None:
-    long = "x" * (MOST_METADATA // 3)  # not all fits in one answer of the index
+async def test_matches_with_metadata_are_complete_and_in_order(archive: Archive) -> None:
+    long = "x" * (MOST_METADATA // 3)  # not all of it fits in one page of the index
     await archive.store(*(study(EthnicGroup=str(number), TextValue=long) for number in range(10)))
 
     found = await archive.get("/studies?limit=8&offset=1&includefield=EthnicGroup")
@@ -375,7 +375,7 @@ async def test_the_last_page_has_no_token(archive: Archive) -> None:
     assert (await archive.search(Level.STUDY, skip=2)).matches == ()
 
 
-async def test_a_token_is_good_for_its_query_only(archive: Archive) -> None:
+async def test_a_token_is_only_valid_for_its_query(archive: Archive) -> None:
     await archive.store(study(), study())
     token = (await archive.search(Level.STUDY, page_size=1)).next_page_token
 
@@ -385,7 +385,7 @@ async def test_a_token_is_good_for_its_query_only(archive: Archive) -> None:
     assert caught.value.reason is Reason.INVALID_PAGE_TOKEN
 
 
-# --- What clients send (reference/clients.md)
+# --- Requests of real clients
 
 
 async def clinic(archive: Archive) -> tuple[Dataset, Dataset]:
@@ -550,7 +550,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Archive, 
 
 
 def expected(stored: Iterable[NewInstance], keyword: str, value: str, *, fuzzy: bool) -> set[str]:
-    """Return the studies that the reference matcher finds."""
+    """Return the Study Instance UIDs that the reference matcher finds."""
     wanted = conditions(SEARCH_KEYS[keyword], [value], fuzzy=fuzzy)
     return {
         one.id.study
@@ -560,7 +560,7 @@ def expected(stored: Iterable[NewInstance], keyword: str, value: str, *, fuzzy: 
 
 
 def is_blank(value: str) -> bool:
-    """Say whether there is nothing in a list but blanks, which is an error."""
+    """True for a list of values that are all blank, which is an error."""
     return " " in value and not value.strip(" \\")
 
 

@@ -1,4 +1,4 @@
-"""Instances and frames in other transfer syntaxes, through gRPC: retrieve_service.proto, spec/retrieve.md section 3."""
+"""Instances and frames transcoded on retrieval, over gRPC (retrieve_service.proto, PS3.18 8.7.3)."""
 
 import asyncio
 import contextlib
@@ -50,21 +50,21 @@ MPEG2 = "1.2.840.10008.1.2.4.100"
 NATIVE = [IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED]
 COMPRESSED = [RLE_LOSSLESS, JPEG_LS, JPEG_2000_LOSSLESS]
 
-# Attributes that re-encoding may change (server/dicom/pixel_data/image_pixel_module.py).
+# Attributes that re-encoding may change, (server/dicom/pixel_data/image_pixel_module.py).
 DESCRIBING = {
     "PhotometricInterpretation",
     "PlanarConfiguration",
     "LossyImageCompression",
     "LossyImageCompressionMethod",
 }
-UNDECODABLE = {"JPEG2000-embedded-sequence-delimiter.dcm"}  # its codestream has more tiles than are decoded
+UNDECODABLE = {"JPEG2000-embedded-sequence-delimiter.dcm"}  # its codestream has more tiles than the decoder accepts
 _LARGE_BYTES = 4 << 20
 
 
 def image(
     frames: int = 3, rows: int = 13, columns: int = 11, transfer_syntax: str = EXPLICIT_LITTLE, **more: Any
 ) -> bytes:
-    """Return a file with frames of 12 bits that differ from one another."""
+    """Return a file with 12-bit frames, all different."""
     made = dataset(**more)
     pixels = np.random.default_rng(7).integers(0, 4096, (frames, rows, columns)).astype("<u2")
     made.file_meta = pydicom.dataset.FileMetaDataset()
@@ -124,8 +124,8 @@ def compressed_files() -> list[Path]:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("path", compressed_files(), ids=name_of)
-async def test_compressed_files_become_what_pydicom_makes_of_them(core: CoreClient, path: Path) -> None:
-    file = path.read_bytes()  # noqa: ASYNC240 - a test waits
+async def test_compressed_files_decode_as_pydicom_decodes_them(core: CoreClient, path: Path) -> None:
+    file = path.read_bytes()  # noqa: ASYNC240 - a test may block
     [outcome] = await core.store(file)
     if path.name in UNDECODABLE or outcome.WhichOneof("outcome") != "stored":
         return
@@ -141,7 +141,7 @@ async def test_compressed_files_become_what_pydicom_makes_of_them(core: CoreClie
     try:
         theirs.decompress(generate_instance_uid=False)
         expected = theirs.pixel_array.astype(np.int64)
-    except (RuntimeError, ValueError):  # pydicom can't, we can
+    except (RuntimeError, ValueError):  # pydicom cannot decode this one; dicomstore can
         assert pixels_of(sent).size
         return
     difference = np.abs(pixels_of(sent).astype(np.int64) - expected).max()
@@ -163,7 +163,7 @@ async def test_uncompressed_instances_are_compressed_and_come_back_equal(
         assert (pixels_of(await converted(core, again, native)) == pixels_of(body)).all()
 
 
-async def test_run_lengths_become_wavelets_and_run_lengths_again(core: CoreClient) -> None:
+async def test_rle_is_transcoded_to_jpeg_2000_and_back(core: CoreClient) -> None:
     body = image()
     [native] = await core.stored(body)
     rle = await converted(core, native, RLE_LOSSLESS)
@@ -175,7 +175,7 @@ async def test_run_lengths_become_wavelets_and_run_lengths_again(core: CoreClien
     assert (pixels_of(await converted(core, stored, RLE_LOSSLESS)) == pixels_of(body)).all()
 
 
-async def test_compressed_frames_are_items_of_even_length_behind_an_empty_offset_table(core: CoreClient) -> None:
+async def test_compressed_frames_are_items_of_even_length_after_an_empty_offset_table(core: CoreClient) -> None:
     [stored] = await core.stored(image(frames=4))
     sent = await converted(core, stored, JPEG_LS)
     start = sent.index(b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff") + 12
@@ -200,13 +200,13 @@ async def test_uncompressed_pixel_data_of_odd_length_is_padded(core: CoreClient)
     assert read(sent)["PixelData"].VR == "OB"
 
 
-async def test_what_comes_after_pixel_data_stays(core: CoreClient) -> None:
+async def test_elements_after_pixel_data_are_preserved(core: CoreClient) -> None:
     body = image(DataSetTrailingPadding=b"after")
     [stored] = await core.stored(body)
     assert read(await converted(core, stored, RLE_LOSSLESS)).DataSetTrailingPadding == b"after\0"
 
 
-async def test_meta_information_names_who_wrote_it_and_keeps_what_is_stored(core: CoreClient) -> None:
+async def test_file_meta_information_names_the_implementation_and_preserves_other_elements(core: CoreClient) -> None:
     body = image()
     [stored] = await core.stored(body)
     meta, before = read(await converted(core, stored, RLE_LOSSLESS)).file_meta, read(body).file_meta
@@ -216,7 +216,7 @@ async def test_meta_information_names_who_wrote_it_and_keeps_what_is_stored(core
     assert meta.ImplementationVersionName == "DICOMSTORE"
 
 
-async def test_lossy_compression_says_so(core: CoreClient) -> None:
+async def test_lossy_compression_sets_its_attributes(core: CoreClient) -> None:
     [stored] = await core.stored(part10(frames=[bytes(range(256))], Rows=16, Columns=16))
     sent = read(await converted(core, stored, JPEG_BASELINE))
     assert sent.LossyImageCompression == "01"
@@ -224,7 +224,7 @@ async def test_lossy_compression_says_so(core: CoreClient) -> None:
     assert float(sent.LossyImageCompressionRatio) > 0
 
 
-async def test_what_has_no_pixel_data_is_had_in_compressed_syntaxes_only_by_who_takes_nothing_else(
+async def test_objects_without_pixel_data_use_a_compressed_syntax_only_if_no_other_is_accepted(
     core: CoreClient,
 ) -> None:
     [stored] = await core.stored(part10(transfer_syntax=IMPLICIT_LITTLE))
@@ -234,7 +234,7 @@ async def test_what_has_no_pixel_data_is_had_in_compressed_syntaxes_only_by_who_
     assert read(sent).PatientID == "P1"
 
 
-async def test_instances_of_different_syntaxes_come_in_one(core: CoreClient) -> None:
+async def test_instances_of_different_syntaxes_are_sent_in_one(core: CoreClient) -> None:
     study = new_uid()
     bodies = [image(frames=number, StudyInstanceUID=study) for number in (1, 2, 3)]
     natives = await core.stored(*bodies)
@@ -249,7 +249,7 @@ async def test_instances_of_different_syntaxes_come_in_one(core: CoreClient) -> 
         assert (pixels_of(sent[read(body).SOPInstanceUID]) == pixels_of(body)).all()
 
 
-async def test_a_damaged_frame_ends_its_instance_and_the_others_arrive(core: CoreClient) -> None:
+async def test_a_damaged_frame_fails_its_instance_only(core: CoreClient) -> None:
     study = new_uid()
     late = await _compressed(core, damaged=3, StudyInstanceUID=study)
     early = await _compressed(core, damaged=1, StudyInstanceUID=study)
@@ -268,14 +268,14 @@ async def test_a_damaged_frame_ends_its_instance_and_the_others_arrive(core: Cor
     assert [piece.last for message in again for piece in message.pieces] == [True]
 
 
-async def test_one_instance_whose_first_frame_is_damaged_fails_before_anything_is_sent(core: CoreClient) -> None:
+async def test_a_single_instance_with_a_damaged_first_frame_fails_before_any_bytes_are_sent(core: CoreClient) -> None:
     [stored] = await core.stored(await _compressed(core, damaged=1))
     request = pb.RetrieveInstancesRequest(resource=ref_of(stored), acceptable_transfer_syntax_uids=[EXPLICIT_LITTLE])
     assert await stream_reason(core.retrieve_stub.RetrieveInstances(request)) == "PIXEL_DATA_UNREADABLE"
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])
-async def test_number_of_frames_of_re_encoded_instances_is_that_of_their_frames(core: CoreClient, number: int) -> None:
+async def test_re_encoded_instances_have_the_true_number_of_frames(core: CoreClient, number: int) -> None:
     rle = read(await _compressed(core, frames=3))
     whole = rle.pixel_array
     rle.NumberOfFrames = number
@@ -289,7 +289,7 @@ async def test_number_of_frames_of_re_encoded_instances_is_that_of_their_frames(
     assert await frames_reason(core, id_of(stored), [4], "*") == "FRAME_NOT_FOUND"
 
 
-async def test_an_instance_that_lacks_a_frame_between_others_is_not_re_encoded(core: CoreClient) -> None:
+async def test_an_instance_that_lacks_a_middle_frame_is_not_re_encoded(core: CoreClient) -> None:
     rle = read(await _compressed(core, frames=3))
     first, _, third = generate_frames(rle.PixelData, number_of_frames=3)
     file = part10(
@@ -304,7 +304,7 @@ async def test_an_instance_that_lacks_a_frame_between_others_is_not_re_encoded(c
     assert [data for _, data in whole if data] == [first, third]
 
 
-async def test_a_refusal_says_what_can_be_had(core: CoreClient) -> None:
+async def test_a_refusal_lists_the_available_transfer_syntaxes(core: CoreClient) -> None:
     [stored] = await core.stored(image())
     request = pb.RetrieveInstancesRequest(resource=ref_of(stored), acceptable_transfer_syntax_uids=[MPEG2])
     possible = await _possible(core.retrieve_stub.RetrieveInstances(request))
@@ -315,14 +315,14 @@ async def test_a_refusal_says_what_can_be_had(core: CoreClient) -> None:
     assert set(await _possible(core.retrieve_stub.RetrieveFrames(frames))) == set(possible)
 
 
-async def test_frames_too_large_to_be_worked_on_are_only_had_as_stored(tmp_path: Path) -> None:
+async def test_frames_above_the_size_limit_are_only_available_as_stored(tmp_path: Path) -> None:
     async with a_core(tmp_path, max_frame_bytes=2 * 13 * 11 - 1) as core:
         [stored] = await core.stored(image())
         request = pb.RetrieveInstancesRequest(resource=ref_of(stored), acceptable_transfer_syntax_uids=[RLE_LOSSLESS])
         assert set(await _possible(core.retrieve_stub.RetrieveInstances(request))) == {EXPLICIT_LITTLE, IMPLICIT_LITTLE}
 
 
-async def test_uncompressed_pixel_data_that_no_length_can_say_is_not_acceptable(core: CoreClient) -> None:
+async def test_uncompressed_pixel_data_above_the_length_limit_is_not_acceptable(core: CoreClient) -> None:
     frame_bytes = 1 << 27
     body = part10(transfer_syntax=RLE_LOSSLESS, fragments=[[b"run"]] * 32, Rows=1 << 13, Columns=1 << 14)
     assert 31 * frame_bytes < 0xFFFFFFFE < 32 * frame_bytes
@@ -348,7 +348,7 @@ async def test_uncompressed_pixel_data_that_no_length_can_say_is_not_acceptable(
         (["*", RLE_LOSSLESS], [0, 0.1], RLE_LOSSLESS),
     ],
 )
-async def test_of_equals_what_is_stored_is_taken(
+async def test_of_equally_preferred_syntaxes_the_stored_one_is_used(
     core: CoreClient, acceptable: list[str], qualities: list[float], expected: str
 ) -> None:
     [stored] = await core.stored(image())
@@ -364,7 +364,7 @@ async def test_of_equals_what_is_stored_is_taken(
         assert message.pieces[0].head.transfer_syntax_uid == expected
 
 
-async def test_there_is_a_quality_for_each_or_none(core: CoreClient) -> None:
+async def test_qualities_are_given_for_all_syntaxes_or_for_none(core: CoreClient) -> None:
     [stored] = await core.stored(image())
     request = pb.RetrieveInstancesRequest(
         resource=ref_of(stored), acceptable_transfer_syntax_uids=["*", RLE_LOSSLESS], acceptable_qualities=[1]
@@ -393,14 +393,14 @@ async def test_frames_are_compressed_one_by_one(core: CoreClient, stored_as: str
     assert (pixels_of(file) == pixels_of(body)[[number - 1 for number in wanted]]).all()
 
 
-async def test_compressed_frames_are_had_uncompressed(core: CoreClient) -> None:
+async def test_compressed_frames_can_be_retrieved_uncompressed(core: CoreClient) -> None:
     body = image(frames=6)
     [stored] = await core.stored(await _compressed(core, frames=6))
     found = await core.frames(id_of(stored), [2, 6], EXPLICIT_LITTLE)
     assert [data for _, data in found] == [pixels_of(body)[number].tobytes() for number in (1, 5)]
 
 
-async def test_a_damaged_frame_is_counted_before_the_others_are_sent(core: CoreClient) -> None:
+async def test_a_damaged_frame_is_reported_before_the_others_are_sent(core: CoreClient) -> None:
     [stored] = await core.stored(await _compressed(core, frames=4, damaged=2))
     request = pb.RetrieveFramesRequest(
         instance=id_of(stored), frames=[1, 2, 3, 2, 4], acceptable_transfer_syntax_uids=[EXPLICIT_LITTLE]
@@ -412,7 +412,7 @@ async def test_a_damaged_frame_is_counted_before_the_others_are_sent(core: CoreC
     assert all(piece.last for piece in pieces)
 
 
-async def test_a_frame_that_is_known_to_be_damaged_is_counted_before_the_others_are_sent(core: CoreClient) -> None:
+async def test_a_frame_known_to_be_damaged_is_reported_before_the_others_are_sent(core: CoreClient) -> None:
     [stored] = await core.stored(await _compressed(core, damaged=2))
     assert await frames_reason(core, id_of(stored), [2], EXPLICIT_LITTLE) == "PIXEL_DATA_UNREADABLE"
     for numbers in ([2, 1], [1, 2, 3]):
@@ -461,7 +461,7 @@ async def test_a_range_outside_of_a_frame_is_not_satisfiable(core: CoreClient, t
     assert await frames_reason(core, id_of(stored), [1], target, range=outside) == "RANGE_NOT_SATISFIABLE"
 
 
-async def test_a_range_is_for_one_frame(core: CoreClient) -> None:
+async def test_a_range_requires_a_single_frame(core: CoreClient) -> None:
     [stored] = await core.stored(image())
     part = Range(offset_bytes=1)
     assert await frames_reason(core, id_of(stored), [1, 2], EXPLICIT_LITTLE, range=part) == "INVALID_FIELD"
@@ -470,7 +470,7 @@ async def test_a_range_is_for_one_frame(core: CoreClient) -> None:
 # Resources
 
 
-async def test_a_long_film_of_frames_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+async def test_many_frames_take_no_more_memory_than_few(tmp_path: Path) -> None:
     body = image(frames=200, rows=512, columns=512)  # 105 MB
     async with a_core(tmp_path, max_instance_bytes=1 << 30) as core:
         [stored] = await core.stored(body)
@@ -487,7 +487,7 @@ async def test_a_long_film_of_frames_takes_no_more_memory_than_a_short_one(tmp_p
         assert most - before < 40 << 20
 
 
-async def test_a_worker_that_is_killed_in_the_middle_costs_a_frame_at_most(core: CoreClient) -> None:
+async def test_a_killed_worker_fails_one_frame_at_most(core: CoreClient) -> None:
     [stored] = await core.stored(image(frames=400, rows=64, columns=64))
     request = pb.RetrieveFramesRequest(
         instance=id_of(stored), frames=range(1, 401), acceptable_transfer_syntax_uids=[JPEG_2000_LOSSLESS]
@@ -501,7 +501,7 @@ async def test_a_worker_that_is_killed_in_the_middle_costs_a_frame_at_most(core:
     assert ended.count(False) <= 1
 
 
-async def test_a_client_that_goes_away_stops_the_work(core: CoreClient) -> None:
+async def test_a_client_that_disconnects_stops_the_transcoding(core: CoreClient) -> None:
     [stored] = await core.stored(image(frames=300, rows=256, columns=256))
     request = pb.RetrieveInstancesRequest(resource=ref_of(stored), acceptable_transfer_syntax_uids=[JPEG_2000_LOSSLESS])
     call = core.retrieve_stub.RetrieveInstances(request)
@@ -511,7 +511,7 @@ async def test_a_client_that_goes_away_stops_the_work(core: CoreClient) -> None:
     assert found[0][1]
 
 
-async def test_capabilities_say_what_can_be_decoded_and_encoded(core: CoreClient) -> None:
+async def test_capabilities_list_the_decodable_and_encodable_transfer_syntaxes(core: CoreClient) -> None:
     answer = await core.capabilities_stub.GetCapabilities(capabilities_service_pb2.GetCapabilitiesRequest())
     assert {EXPLICIT_LITTLE, IMPLICIT_LITTLE, JPEG_BASELINE, *COMPRESSED} <= set(answer.encodable_transfer_syntax_uids)
     assert {*NATIVE, JPEG_BASELINE, *COMPRESSED} <= set(answer.decodable_transfer_syntax_uids)
@@ -519,7 +519,7 @@ async def test_capabilities_say_what_can_be_decoded_and_encoded(core: CoreClient
 
 
 async def _compressed(core: CoreClient, frames: int = 3, damaged: int = 0, **attributes: Any) -> bytes:
-    """Return an image with run lengths, with one frame that can't be decoded, or 0 for none."""
+    """Return an RLE image; frame number `damaged` can't be decoded, 0 damages none."""
     [stored] = await core.stored(image(frames=frames, **attributes))
     sent = read(await converted(core, stored, RLE_LOSSLESS))
     await core.delete(ref_of(stored))
@@ -532,7 +532,7 @@ async def _compressed(core: CoreClient, frames: int = 3, damaged: int = 0, **att
 
 
 async def _possible(call: Any) -> list[str]:
-    """Return what a refusal says of what can be had."""
+    """Return the available transfer syntaxes that a refusal lists."""
     info = ErrorInfo()
     try:
         await call.read()
@@ -550,10 +550,10 @@ def _rss_bytes() -> int:
 
 
 def _workers() -> list[int]:
-    """Return the worker processes of this one."""
+    """Return the process ids of the workers of this process."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
+        with contextlib.suppress(OSError):  # the process has ended in between
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
             if parent == os.getpid() and b"adapters.workers.process" in (process / "cmdline").read_bytes():
                 found.append(int(process.name))

@@ -82,7 +82,7 @@ async def test_a_transfer_syntax_that_cannot_be_had_is_a_406(web: httpx.AsyncCli
     assert (await web.get(f"{instance('1.2.3')}/frames/1", headers=probe)).status_code == 406
 
 
-async def test_frames_come_in_the_order_asked_for(web: httpx.AsyncClient) -> None:
+async def test_rendered_frames_are_in_the_requested_order(web: httpx.AsyncClient) -> None:
     await stored(web, part10(SOPInstanceUID="1.2.3", frames=[b"AAAA", b"BBBB", b"CCCC"]))
     response = await web.get(f"{instance('1.2.3')}/frames/3,1,3", headers=FRAMES)
 
@@ -177,7 +177,7 @@ async def test_an_instance_without_pixels_has_no_frames(web: httpx.AsyncClient) 
         f"{SERIES}/instances/1.9/frames/1",
     ],
 )
-async def test_what_is_not_stored_is_not_found(web: httpx.AsyncClient, path: str) -> None:
+async def test_rendering_an_unknown_resource_is_not_found(web: httpx.AsyncClient, path: str) -> None:
     await stored(web, part10())
 
     assert (await web.get(path, headers={"Accept": "*/*"})).status_code == 404
