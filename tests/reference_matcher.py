@@ -4,7 +4,17 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 from server.model.search.date_time import DAY, FIRST_TIME, LAST_TIME, TIME, in_utc
-from server.model.search.query import Between, Condition, During, Empty, Equals, Like, Matcher, NameMatches, NameWords
+from server.model.search.query import (
+    Between,
+    Condition,
+    DateTimeRange,
+    Empty,
+    Equals,
+    Like,
+    Matcher,
+    NameMatches,
+    NameWords,
+)
 
 TIMES = {"StudyDate": "StudyTime", "PerformedProcedureStepStartDate": "PerformedProcedureStepStartTime"}
 
@@ -31,7 +41,7 @@ def holds(condition: Condition, keys: Mapping[str, str], modalities: Collection[
         match matcher:
             case Empty():
                 found = not values
-            case During():
+            case DateTimeRange():
                 time, offset = keys.get(TIMES[condition.key]), keys.get("TimezoneOffsetFromUTC")
                 found = any(_during(matcher, day, time, offset) for day in values)
             case _:
@@ -46,7 +56,7 @@ def _item_holds(condition: Condition, keys: Mapping[str, str], item: int) -> boo
     return any(value and matches(matcher, value) for matcher in condition.matchers for value in values)
 
 
-def _during(matcher: During, day: str, time: str | None, offset: str | None) -> bool:
+def _during(matcher: DateTimeRange, day: str, time: str | None, offset: str | None) -> bool:
     """Say whether a day, and its time if it has one, lie in a span."""
     moment = in_utc(day + time, offset) if time and offset else None
     if matcher.utc is not None and moment is not None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _MISSING, _CHANGED, _RENDERING = "missing", "changed", "r"
-_MOST_FRAMES = 64
+_MAX_FRAMES = 64
 
 EVERY_FRAME = 0
 """In place of the numbers of more than 64 frames, or of all because the data set itself cannot be read."""
@@ -82,7 +82,7 @@ def _numbers(words: Iterable[str]) -> frozenset[int]:
 
 
 def _bounded(numbers: frozenset[int]) -> frozenset[int]:
-    return frozenset({EVERY_FRAME}) if EVERY_FRAME in numbers or len(numbers) > _MOST_FRAMES else numbers
+    return frozenset({EVERY_FRAME}) if EVERY_FRAME in numbers or len(numbers) > _MAX_FRAMES else numbers
 
 
 def _less(numbers: frozenset[int], removed: frozenset[int]) -> frozenset[int]:

@@ -21,8 +21,8 @@ from sqlalchemy import Engine, create_engine, inspect, make_url, text
 from server.adapters.sql.core.tables import REVISION, tables
 from server.adapters.sql.engine import migrate, open_database, schema_state
 from server.model.ids import DEFAULT_PARTITION, Address
-from server.model.search.query import Between, Condition, During, Equals, Level, NameMatches, Query
-from server.model.search.return_keys import kept_text
+from server.model.search.query import Between, Condition, DateTimeRange, Equals, Level, NameMatches, Query
+from server.model.search.return_keys import lines_of_elements
 
 MIGRATIONS = Path(__file__).parents[2] / "server" / "migrations"
 
@@ -190,7 +190,7 @@ async def test_what_was_stored_before_search_got_faster_is_found_and_answered(ur
     named = Condition("PatientName", (NameMatches(("*me2000^*",)),))
     (found,) = await database.instances.search(Query(Level.STUDY, scope, (named,), limit=9))
     assert (found.resource.study, found.elements) == ("1.2000", study)
-    assert found.kept == ('"00080020":{"vr":"LO","Value":["20260101"]}\n"00100020":{"vr":"LO","Value":["P1"]}',)
+    assert found.return_keys == ('"00080020":{"vr":"LO","Value":["20260101"]}\n"00100020":{"vr":"LO","Value":["P1"]}',)
     (instance,) = await database.instances.search(Query(Level.INSTANCE, scope, (), limit=9))
     assert instance.elements == study | of_series
     far = await database.instances.search(Query(Level.STUDY, scope, (), limit=2, skip=2000))
@@ -208,7 +208,7 @@ async def test_what_was_stored_before_is_found_by_moments_and_by_items_of_reques
             "00400008": {"vr": "SQ", "Value": [{"00080100": text_element("Knee")}, {"00080100": {"vr": "SH"}}]},
         },
     ]
-    kept = kept_text({"00080201": text_element("+0900"), "00400275": {"vr": "SQ", "Value": items}})
+    return_keys = lines_of_elements({"00080201": text_element("+0900"), "00400275": {"vr": "SQ", "Value": items}})
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -216,9 +216,9 @@ async def test_what_was_stored_before_is_found_by_moments_and_by_items_of_reques
                 "instance_count, max_version) VALUES (:key, 1, :uid, '20260102', :time, :kept, 1, 1, :key)"
             ),
             [
-                {"key": 1, "uid": "1.1", "time": "083000.000000", "kept": kept},
+                {"key": 1, "uid": "1.1", "time": "083000.000000", "kept": return_keys},
                 {"key": 2, "uid": "1.2", "time": "083000.000000", "kept": ""},
-                {"key": 3, "uid": "1.3", "time": None, "kept": kept},
+                {"key": 3, "uid": "1.3", "time": None, "kept": return_keys},
             ],
         )
         connection.execute(
@@ -226,7 +226,7 @@ async def test_what_was_stored_before_is_found_by_moments_and_by_items_of_reques
                 "INSERT INTO series (key, partition_key, study_key, uid, elements, instance_count, max_version) "
                 "VALUES (1, 1, 1, '1.1.1', :kept, 1, 1)"
             ),
-            {"kept": kept},
+            {"kept": return_keys},
         )
         connection.execute(
             text("INSERT INTO series_values (series_key, keyword, value) VALUES (1, :keyword, 's1')"),
@@ -241,7 +241,9 @@ async def test_what_was_stored_before_is_found_by_moments_and_by_items_of_reques
         return [match.resource.study for match in matches]
 
     first_of_january = Between("20260101000000.000000", "20260101235960.999999")
-    assert await found(Level.STUDY, Condition("StudyDate", (During(first_of_january, first_of_january),))) == ["1.1"]
+    assert await found(Level.STUDY, Condition("StudyDate", (DateTimeRange(first_of_january, first_of_january),))) == [
+        "1.1"
+    ]
     prefix = "RequestAttributesSequence."
     step = Condition(f"{prefix}ScheduledProcedureStepID", (Equals(("s2",)),))
     code = Condition(f"{prefix}ScheduledProtocolCodeSequence.CodeValue", (Equals(("knee",)),))
@@ -290,7 +292,7 @@ def test_going_back_to_the_first_migration_keeps_what_is_stored(url: str, engine
                 "INSERT INTO studies (key, partition_key, uid, elements, series_count, instance_count, max_version) "
                 "VALUES (1, 1, '1.2', :elements, 0, 0, 0)"
             ),
-            {"elements": kept_text({"00100020": text_element("P\n1"), "00080020": text_element("2")})},
+            {"elements": lines_of_elements({"00100020": text_element("P\n1"), "00080020": text_element("2")})},
         )
     migrate_to("0001", url, engine, back=True)
     assert described(engine) == before

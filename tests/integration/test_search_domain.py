@@ -27,7 +27,7 @@ from server.domain.search.search import Search, SearchResult
 from server.model.errors import InvalidRequest, Reason, WrongState
 from server.model.ids import DEFAULT_PARTITION, InstanceId, Uid
 from server.model.instance import LevelAttributes, NewInstance
-from server.model.search.query import MOST_METADATA, Level
+from server.model.search.query import MAX_METADATA, Level
 from tests.data import EXPLICIT_LITTLE, dataset, new_uid
 from tests.reference_matcher import holds
 
@@ -350,7 +350,7 @@ async def test_paging_by_token_returns_each_match_once_during_stores(archive: Ar
 
 
 async def test_matches_with_metadata_are_complete_and_in_order(archive: Archive) -> None:
-    long = "x" * (MOST_METADATA // 3)  # not all of it fits in one page of the index
+    long = "x" * (MAX_METADATA // 3)  # not all of it fits in one page of the index
     await archive.store(*(study(EthnicGroup=str(number), TextValue=long) for number in range(10)))
 
     found = await archive.get("/studies?limit=8&offset=1&includefield=EthnicGroup")

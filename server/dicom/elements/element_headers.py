@@ -77,24 +77,24 @@ class Entry(NamedTuple):
     is_certain: bool
 
 
-class Last:
+class LastValue:
     """The last value of an entry and what became of it: the instances of a series have most values in common.
 
     is_kept: the value's meaning does not depend on the character set; else only one in ASCII is kept.
     """
 
-    __slots__ = ("element", "is_kept", "raw")
+    __slots__ = ("element", "is_independent", "raw")
 
     def __init__(self, vr: str) -> None:
         self.raw = b""
         self.element = ""
-        self.is_kept = vr not in CHARSET_VRS
+        self.is_independent = vr not in CHARSET_VRS
 
 
 MAX_LAST_BYTES = 256
 """Longer values are not remembered."""
 
-Row = tuple[int, Plain | None, Emitter | None, str, str, str, int, Last, Entry]
+Row = tuple[int, Plain | None, Emitter | None, str, str, str, int, LastValue, Entry]
 """Of one entry, what the loop over elements needs: tag, plain, emit, opening, closing, head, value_at, last, entry.
 
 A value of which `plain` likes the text, without padding, is written as opening, text and closing; otherwise `emit` is
@@ -142,7 +142,7 @@ class ElementTable(dict[bytes, Row]):
         self.emitters = BIG_ENDIAN_EMITTERS if is_big_endian else LITTLE_ENDIAN_EMITTERS
 
     def __missing__(self, key: bytes) -> Row:
-        entry, is_lasting = self._entry_of(key)
+        entry, is_cacheable = self._entry_of(key)
         has_own_encoding = entry.length_at == 4 != self.key_bytes
         is_special = self._is_special(entry) or has_own_encoding
         is_left_out = (
@@ -155,8 +155,8 @@ class ElementTable(dict[bytes, Row]):
         emit = None if is_special else self.emitters[entry.vr]
         plain, before, after = PLAIN_VALUES.get(entry.vr, (None, "", ""))
         opening = "" if is_left_out else entry.head + before
-        row = (entry.tag, plain, emit, opening, after, entry.head, entry.value_at, Last(entry.vr), entry)
-        if is_lasting and len(self) < _MAX_ENTRIES:  # hostile files could name any tag
+        row = (entry.tag, plain, emit, opening, after, entry.head, entry.value_at, LastValue(entry.vr), entry)
+        if is_cacheable and len(self) < _MAX_ENTRIES:  # hostile files could name any tag
             self[key] = row
         return row
 

@@ -47,7 +47,7 @@ def date_time_of(attributes: Attributes, tag: str) -> str:
     return " ".join(filter(None, (date, time, zone)))
 
 
-def moment_of(attributes: Attributes, date_tag: str, time_tag: str) -> str:
+def date_and_time_of(attributes: Attributes, date_tag: str, time_tag: str) -> str:
     """Return a date and a time in one text."""
     return " ".join(filter(None, (date_of(attributes, date_tag), time_of(attributes, time_tag))))
 

@@ -47,7 +47,7 @@ class UnknownVr:
         position: int,
         *,
         table: ElementTable,
-        room: float,
+        available_bytes: float,
         is_item: bool,
         is_last: bool,
     ) -> None:
@@ -55,7 +55,7 @@ class UnknownVr:
         self._data = data
         self._position = position
         self._table = table
-        self._room = room
+        self._available_bytes = available_bytes
         self._is_item = is_item
         self._is_last = is_last
 
@@ -83,8 +83,8 @@ class UnknownVr:
 
     def _has_next(self, at: int) -> bool:
         """Say whether the data set ends at `at`, from the start of the element, or goes on with an element."""
-        if self._room - at < _HEAD_BYTES:
-            return at <= self._room  # fewer bytes than a head are padding
+        if self._available_bytes - at < _HEAD_BYTES:
+            return at <= self._available_bytes  # fewer bytes than a head are padding
         if not self._has(at + _HEAD_BYTES):
             return at <= len(self._data) - self._position
         return self._starts_element(at, _TWO_LETTERS)
@@ -101,7 +101,7 @@ class UnknownVr:
 
     def _has(self, count: int) -> bool:
         """Say whether that many bytes are there, from the start of the element. Raises NeedsMore."""
-        if count > self._room:
+        if count > self._available_bytes:
             return False
         has_arrived = len(self._data) - self._position >= count
         if not has_arrived and not self._is_last:

@@ -66,21 +66,21 @@ class Notes:
     count: how often something was noticed.
     """
 
-    __slots__ = ("count", "invalid", "odd", "within")
+    __slots__ = ("count", "invalid", "irregular", "within")
 
     def __init__(self, within: Located) -> None:
         self.within = within
         self.count = 0
         self.invalid: dict[str, Note] = {}
-        self.odd: dict[str, Note] = {}
+        self.irregular: dict[str, Note] = {}
 
     def add_invalid(self, head: str, rule: str) -> None:
         """The value of the element that opens with `head` breaks a rule."""
         self._add(self.invalid, head, f"Content does not validate VR {head[18:20]}: {rule}")
 
-    def add_odd(self, head: str, message: str) -> None:
+    def add_irregular(self, head: str, message: str) -> None:
         """The element that opens with `head` is not as it should be, but its value can be told."""
-        self._add(self.odd, head, message)
+        self._add(self.irregular, head, message)
 
     def _add(self, notes: dict[str, Note], head: str, message: str) -> None:
         self.count += 1
@@ -96,7 +96,7 @@ def inline_binary(head: str, raw: bytes) -> str:
 def _decoded(head: str, raw: bytes, notes: Notes, delimiters: bytes = b"") -> str:
     text, is_clean = charset.decode(raw, notes.within.character_set, delimiters)
     if not is_clean:
-        notes.add_odd(head, "Content has bytes or escape sequences that are not part of its character set")
+        notes.add_irregular(head, "Content has bytes or escape sequences that are not part of its character set")
     return text
 
 

@@ -13,7 +13,7 @@ from server.dicom.elements.element_headers import element_head
 from server.dicom.elements.transfer_syntax import ENCAPSULATED_UNCOMPRESSED
 from server.dicom.elements.values import quoted
 from server.dicom.ingest import validate
-from server.dicom.matching.attributes import AVAILABLE_TRANSFER_SYNTAX_UID, KEPT_TAGS, attributes_of
+from server.dicom.matching.attributes import AVAILABLE_TRANSFER_SYNTAX_UID, RETURN_KEY_TAGS, attributes_of
 from server.dicom.part10.json_scanner import Scanner
 from server.dicom.pixel_data.frame_table import frame_table
 from server.dicom.pixel_data.layout import SampleForm, native_layout, sample_forms
@@ -32,15 +32,15 @@ _LAYOUT_TAGS = {
     *(_ROWS, _COLUMNS, _BITS_ALLOCATED, _BITS_STORED),
 }
 
-_LOOKED_AT = frozenset[str]().union(*KEPT_TAGS.values(), _LAYOUT_TAGS, validate.REQUIRED, validate.INDEXED)
+_EXAMINED_TAGS = frozenset[str]().union(*RETURN_KEY_TAGS.values(), _LAYOUT_TAGS, validate.REQUIRED, validate.INDEXED)
 _NUMBER_OF_FRAMES_TAG = int(_NUMBER_OF_FRAMES, 16)
-_OTHER_NUMBER = "Number of Frames does not match the pixel data"
+_FRAME_COUNT_MISMATCH = "Number of Frames does not match the pixel data"
 _LARGEST = 2**31 - 1
-_OTHER_LENGTH = "The length of the value does not match the attributes that describe it"
+_LENGTH_MISMATCH = "The length of the value does not match the attributes that describe it"
 _NOTHING = frozenset[str]()
 _FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
 
-MOST_FINDINGS = 100
+MAX_FINDINGS = 100
 """Most errors, and most findings, of one instance; outcomes of many instances share a message and wait in memory."""
 
 
@@ -87,38 +87,38 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
     syntax = f'"{AVAILABLE_TRANSFER_SYNTAX_UID}":{{"vr":"UI","Value":[{quoted(transfer_syntax_uid)}]}}'
     json = _with_element(json, syntax)
     text = f"{{{','.join(json)}}}"
-    elements = [element for element in json if element[1:9] in _LOOKED_AT]
-    looked_at: Mapping[str, Any] = orjson.loads(f"{{{','.join(elements)}}}")
-    pixels = _layout(scanner, looked_at, transfer_syntax_uid)
-    errors, findings = _judge(scanner, looked_at, mode)
+    elements = [element for element in json if element[1:9] in _EXAMINED_TAGS]
+    examined: Mapping[str, Any] = orjson.loads(f"{{{','.join(elements)}}}")
+    pixels = _layout(scanner, examined, transfer_syntax_uid)
+    errors, findings = _judge(scanner, examined, mode)
     invalid = frozenset(scanner.notes.invalid)
     return Description(
-        study_uid=validate.first_uid(looked_at, validate.STUDY_INSTANCE_UID),
-        series_uid=validate.first_uid(looked_at, validate.SERIES_INSTANCE_UID),
-        sop_uid=validate.first_uid(looked_at, validate.SOP_INSTANCE_UID),
-        sop_class_uid=validate.first_uid(looked_at, validate.SOP_CLASS_UID),
+        study_uid=validate.first_uid(examined, validate.STUDY_INSTANCE_UID),
+        series_uid=validate.first_uid(examined, validate.SERIES_INSTANCE_UID),
+        sop_uid=validate.first_uid(examined, validate.SOP_INSTANCE_UID),
+        sop_class_uid=validate.first_uid(examined, validate.SOP_CLASS_UID),
         transfer_syntax_uid=transfer_syntax_uid,
         errors=errors,
         findings=findings,
         is_implicit=scanner.is_implicit,
         is_mislabelled=scanner.mislabelled > 0,
-        has_multiple_values=validate.has_multiple_values(looked_at),
+        has_multiple_values=validate.has_multiple_values(examined),
         dicom_json=text.encode("utf-8", "replace"),
-        invalid_tags=_at_the_top(invalid) if invalid and mode is ValidationMode.LENIENT else _NOTHING,
+        invalid_tags=_top_level(invalid) if invalid and mode is ValidationMode.LENIENT else _NOTHING,
         study=_shared(Level.STUDY, _of_level(elements, Level.STUDY), invalid),
         series=_shared(Level.SERIES, _of_level(elements, Level.SERIES), invalid),
-        instance=attributes_of(Level.INSTANCE, looked_at),
+        instance=attributes_of(Level.INSTANCE, examined),
         pixels=pixels,
         bulk=tuple(scanner.bulk.values()),
     )
 
 
-def _at_the_top(paths: frozenset[str]) -> frozenset[str]:
+def _top_level(paths: frozenset[str]) -> frozenset[str]:
     return frozenset(path for path in paths if "/" not in path)
 
 
 def _of_level(elements: list[str], level: Level) -> str:
-    kept = KEPT_TAGS[level]
+    kept = RETURN_KEY_TAGS[level]
     return ",".join([element for element in elements if element[1:9] in kept])
 
 
@@ -148,15 +148,15 @@ def _judge(
     if mode is not ValidationMode.LENIENT:
         broken += validate.indexed_errors(scanner.raw, elements)
     if mode is ValidationMode.INDEXED_STRICT:
-        findings = list(validate.odd_findings(notes))
+        findings = list(validate.irregular_findings(notes))
     else:
         broken += validate.lenient_errors(notes)
         findings = list(validate.lenient_findings(elements, notes))
     if mode is ValidationMode.STRICT:
         broken += findings
     errors = {finding.path: finding for finding in reversed([required, *broken]) if finding is not None}
-    ordered = tuple(errors[path] for path in sorted(errors)[:MOST_FINDINGS])
-    return ordered, tuple(finding for finding in findings if finding.path not in errors)[:MOST_FINDINGS]
+    ordered = tuple(errors[path] for path in sorted(errors)[:MAX_FINDINGS])
+    return ordered, tuple(finding for finding in findings if finding.path not in errors)[:MAX_FINDINGS]
 
 
 def _layout(scanner: Scanner, elements: Mapping[str, Any], syntax_uid: str) -> PixelLayout | None:
@@ -185,9 +185,9 @@ def _layout(scanner: Scanner, elements: Mapping[str, Any], syntax_uid: str) -> P
             missing=pixel_data.missing,
         )
         if fitting is not forms[0] and all(size):
-            _note(scanner, pixel_data.tag, pixel_data.vr, _OTHER_LENGTH)
+            _note(scanner, pixel_data.tag, pixel_data.vr, _LENGTH_MISMATCH)
     if layout.is_understood and layout.number_of_frames != max(stated, 1):
-        _note(scanner, _NUMBER_OF_FRAMES_TAG, "IS", _OTHER_NUMBER)
+        _note(scanner, _NUMBER_OF_FRAMES_TAG, "IS", _FRAME_COUNT_MISMATCH)
     return layout
 
 
@@ -201,7 +201,7 @@ def _sample_forms(elements: Mapping[str, Any], tag: int) -> tuple[SampleForm, ..
 
 
 def _note(scanner: Scanner, tag: int, vr: str, message: str) -> None:
-    scanner.notes.add_odd(element_head(tag, vr), message)
+    scanner.notes.add_irregular(element_head(tag, vr), message)
 
 
 def _number(elements: Mapping[str, Any], tag: str) -> int:

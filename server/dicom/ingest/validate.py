@@ -62,12 +62,12 @@ def lenient_findings(elements: Mapping[str, Any], notes: Notes) -> Iterator[Find
     """Yield what is reported of an instance that is stored all the same, one finding an attribute."""
     if not _has_patient_id(elements):
         yield _missing(PATIENT_ID)
-    yield from _noted({**notes.odd, **notes.invalid})
+    yield from _noted({**notes.irregular, **notes.invalid})
 
 
-def odd_findings(notes: Notes) -> Iterator[Finding]:
+def irregular_findings(notes: Notes) -> Iterator[Finding]:
     """Yield what is reported when values aren't checked: what could be read only in part or by guessing."""
-    yield from _noted(notes.odd)
+    yield from _noted(notes.irregular)
 
 
 def indexed_errors(raw: Mapping[int, bytes], elements: Mapping[str, Any]) -> Iterator[Finding]:

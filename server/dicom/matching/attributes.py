@@ -47,12 +47,12 @@ class SearchKey:
     vr: str
     level: Level
     is_virtual: bool = False
-    kept_as: str = ""
+    index_name: str = ""
 
     @property
     def index_key(self) -> str:
         """What the index calls it."""
-        return self.kept_as or self.keyword
+        return self.index_name or self.keyword
 
 
 _KEYS = {
@@ -110,7 +110,7 @@ def _search_keys() -> Iterator[SearchKey]:
 SEARCH_KEYS: Mapping[str, SearchKey] = MappingProxyType({key.keyword: key for key in _search_keys()})
 """By keyword."""
 
-KEPT_TAGS: Mapping[Level, frozenset[str]] = MappingProxyType(
+RETURN_KEY_TAGS: Mapping[Level, frozenset[str]] = MappingProxyType(
     {
         Level.STUDY: tags_of(
             "SpecificCharacterSet StudyDate StudyTime AccessionNumber ReferringPhysicianName TimezoneOffsetFromUTC "
@@ -134,7 +134,7 @@ KEPT_TAGS: Mapping[Level, frozenset[str]] = MappingProxyType(
 """Tags of the elements that the index keeps at each level."""
 
 
-_KEPT_IN_ORDER = {level: tuple(sorted(tags)) for level, tags in KEPT_TAGS.items()}
+_RETURN_KEY_TAGS_IN_ORDER = {level: tuple(sorted(tags)) for level, tags in RETURN_KEY_TAGS.items()}
 _BY_PATH = {key.path: key for key in SEARCH_KEYS.values()}
 
 
@@ -163,7 +163,11 @@ def attributes_of(level: Level, elements: Mapping[str, Any], invalid: frozenset[
         elements: tag → DICOM JSON element; others than the kept ones may be there.
         invalid: tags of elements whose values break a rule of their VR; others may be there.
     """
-    kept = {tag: elements[tag] for tag in _KEPT_IN_ORDER[level] if tag in elements and not is_empty(elements[tag])}
+    kept = {
+        tag: elements[tag]
+        for tag in _RETURN_KEY_TAGS_IN_ORDER[level]
+        if tag in elements and not is_empty(elements[tag])
+    }
     keys: dict[str, str] = {}
     for tag, named in _KEYS_BY_TAG[level].items():
         if tag in kept:
@@ -255,7 +259,7 @@ _NORMAL_FORMS = {
     "PN": normalise.name,
     "UI": normalise.uid,
     "DA": normalise.stored_day,
-    "TM": normalise.stored_moment,
+    "TM": normalise.stored_time,
     "IS": normalise.integer,
     "offset": normalise.offset,
 }

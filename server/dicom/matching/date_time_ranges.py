@@ -22,13 +22,13 @@ from server.dicom.matching.matching import (
     is_range,
     values_of_list,
 )
-from server.model.search.date_time import DAY, FIRST_TIME, LAST_TIME, MOST_DAYS_APART, day_after, in_utc
-from server.model.search.query import Between, Condition, During
+from server.model.search.date_time import DAY, FIRST_TIME, LAST_TIME, MAX_DAYS_APART, day_after, in_utc
+from server.model.search.query import Between, Condition, DateTimeRange
 
 Terms = Mapping[SearchKey, Sequence[str]]
 
 
-def take_moments(terms: MutableMapping[SearchKey, list[str]], offset: str | None) -> Iterator[Condition]:
+def take_date_time_ranges(terms: MutableMapping[SearchKey, list[str]], offset: str | None) -> Iterator[Condition]:
     """Generate the conditions for those dates and times that belong together, and take them out of `terms`.
 
     Args:
@@ -94,13 +94,13 @@ def _span(days: Ends, times: Ends) -> Ends:
 
 def _conditions(key: SearchKey, spans: Sequence[Ends], offset: str | None) -> Iterator[Condition]:
     """Generate the condition, and before it one that an index of days can lead to."""
-    apart = 0 if offset is None else MOST_DAYS_APART
+    apart = 0 if offset is None else MAX_DAYS_APART
     yield Condition(key.keyword, tuple(Between(_day(low, -apart), _day(high, apart)) for low, high in spans))
-    yield Condition(key.keyword, tuple(During(Between(*span), _zoned(span, offset)) for span in spans))
+    yield Condition(key.keyword, tuple(DateTimeRange(Between(*span), _zoned(span, offset)) for span in spans))
 
 
-def _day(moment: str | None, days: int) -> str | None:
-    return None if moment is None else day_after(moment[DAY], days)
+def _day(date_time: str | None, days: int) -> str | None:
+    return None if date_time is None else day_after(date_time[DAY], days)
 
 
 def _zoned(span: Ends, offset: str | None) -> Between | None:

@@ -49,8 +49,8 @@ _COMMA_LIST_VRS = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"}) | 
 """No value of these has a comma in it (PS3.5 section 6.2), so that it can only part values, as clients have it."""
 
 _KINDS = {"DA": "a date YYYYMMDD", "TM": "a time HH[MM[SS[.F]]]", "DT": "a date and time YYYY[MM[DD[HH[MM[SS[.F]]]]]]"}
-_FIRST = {"DA": normalise.day, "TM": normalise.first_moment, "DT": normalise.first_instant}
-_LAST = {"DA": normalise.day, "TM": normalise.last_moment, "DT": normalise.last_instant}
+_FIRST = {"DA": normalise.day, "TM": normalise.first_time, "DT": normalise.first_instant}
+_LAST = {"DA": normalise.day, "TM": normalise.last_time, "DT": normalise.last_instant}
 
 _LIST = re.compile(r"[,\\]")
 _DATE_TIMES = re.compile(r"([0-9.]*(?:[+-][0-9]{4})?)\s*-\s*([0-9.]*(?:[+-][0-9]{4})?)")
@@ -91,7 +91,7 @@ def _conditions(key: SearchKey, singles: Sequence[str], *, fuzzy: bool) -> tuple
         return _name_conditions(key, singles, fuzzy=fuzzy)
     if key.vr in _KINDS:
         matchers = [_range(key, value) for value in singles]
-    elif key.kept_as and key.vr in NUMBER_VRS:
+    elif key.index_name and key.vr in NUMBER_VRS:
         matchers = [Numbers((_number(key, value),)) for value in singles]
     elif key.vr == "IS":
         matchers = [Equals((_checked(key, normalise.integer(value), "an integer"),)) for value in singles]

@@ -94,8 +94,8 @@ def stored_day(value: str) -> str | None:
     return day(separated[1] + separated[3] + separated[4] if separated else value)
 
 
-def stored_moment(value: str) -> str | None:
-    """Return a stored TM as `first_moment`.
+def stored_time(value: str) -> str | None:
+    """Return a stored TM as `first_time`.
 
     Also from HH:MM[:SS[.F]] (PS3.5 section 6.2, TM), and with fractions of a second that are finer than microseconds.
     """
@@ -104,15 +104,15 @@ def stored_moment(value: str) -> str | None:
         hour, minute, rest = lax.groups()
         stripped = f"{hour:0>2}{minute}{rest.replace(':', '')}"
     whole, _, fraction = stripped.replace(",", ".").partition(".")
-    return first_moment(f"{whole}.{fraction[:6]}" if fraction.isdecimal() else stripped)
+    return first_time(f"{whole}.{fraction[:6]}" if fraction.isdecimal() else stripped)
 
 
-def first_moment(value: str) -> str | None:
+def first_time(value: str) -> str | None:
     """Return a TM as HHMMSS.ffffff with what it leaves out at its least; None unless it is a time of day."""
     return _time(value, minutes="00", seconds="00", fill="0")
 
 
-def last_moment(value: str) -> str | None:
+def last_time(value: str) -> str | None:
     """Return a TM as HHMMSS.ffffff with what it leaves out at its greatest; None unless it is a time of day."""
     return _time(value, minutes="59", seconds="59", fill="9")
 
@@ -177,11 +177,11 @@ def _date_time(value: str, *, month: str, is_last: bool) -> str | None:
         return None
     year, month, zone = match[1], match[2] or month, match[5]
     days = [match[3]] if match[3] else ["31", "30", "29", "28"] if is_last else ["01"]
-    moment = (last_moment if is_last else first_moment)(match[4] or ("23" if is_last else "00"))
+    date_time = (last_time if is_last else first_time)(match[4] or ("23" if is_last else "00"))
     found = next((found for last in days if (found := day(f"{year}{month}{last}"))), None)
-    if found is None or moment is None:
+    if found is None or date_time is None:
         return None
     if zone is None:
-        return found + moment
+        return found + date_time
     known = offset(zone)
-    return None if known is None else in_utc(found + moment, known)
+    return None if known is None else in_utc(found + date_time, known)

@@ -17,21 +17,21 @@ from server.model.search.query import Level
 from server.model.search.query_tag import NewTag, Tag, TagFault, TagValue, index_key
 
 TEXT_VRS = frozenset({"AE", "AS", "CS", "LO", "SH", "UI", "PN"})
-MOMENT_VRS = frozenset({"DA", "DT", "TM"})
-TAG_VRS = TEXT_VRS | MOMENT_VRS | NUMBER_VRS
+DATE_TIME_VRS = frozenset({"DA", "DT", "TM"})
+TAG_VRS = TEXT_VRS | DATE_TIME_VRS | NUMBER_VRS
 """Value representations that can be searched by."""
 
 _US_OR_SS = frozenset({"US", "SS"})
 _FIRST_BLOCK = "10"
 _LAST_BLOCK = 0xFF
-Owned = tuple[str, str]
+PrivateTag = tuple[str, str]
 """A private tag, of eight hex digits whose block says nothing, and its private creator."""
 
-_Owner = tuple[str, str]
+_GroupCreator = tuple[str, str]
 """A group and a private creator."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
-_MOMENTS = {"DA": normalise.day, "TM": normalise.first_moment, "DT": normalise.first_instant}
+_EARLIEST = {"DA": normalise.day, "TM": normalise.first_time, "DT": normalise.first_instant}
 
 
 def tag_in(path: str) -> str:
@@ -103,7 +103,9 @@ def _known_vr(number: int, creator: str, *, is_private: bool, is_creator: bool) 
 
 def key_of(tag: Tag) -> SearchKey:
     """Return what terms about a tag that is there mean."""
-    return SearchKey(tag.new.keyword or tag.new.tag, (tag.new.tag,), tag.new.vr, tag.new.level, kept_as=index_key(tag))
+    return SearchKey(
+        tag.new.keyword or tag.new.tag, (tag.new.tag,), tag.new.vr, tag.new.level, index_name=index_key(tag)
+    )
 
 
 def extract(
@@ -122,9 +124,9 @@ def extract(
     return found
 
 
-def _blocks(elements: Mapping[str, Any]) -> Mapping[_Owner, Sequence[str]]:
+def _blocks(elements: Mapping[str, Any]) -> Mapping[_GroupCreator, Sequence[str]]:
     """Return the blocks that each private creator has in a group of a data set (PS3.5 section 7.8.1)."""
-    blocks: dict[_Owner, list[str]] = {}
+    blocks: dict[_GroupCreator, list[str]] = {}
     for place, element in elements.items():
         if place[4:6] == "00" and place[6:] >= _FIRST_BLOCK:
             creator = (element.get("Value") or [None])[0]
@@ -138,7 +140,7 @@ def is_private(tag: str) -> bool:
     return bool(int(tag[3], 16) % 2) and tag[4:6] != "00"
 
 
-def places(owned: Collection[Owned], elements: Mapping[str, Any]) -> Iterator[str]:
+def places(owned: Collection[PrivateTag], elements: Mapping[str, Any]) -> Iterator[str]:
     """Yield where a data set has private tags, and the elements that say so; what it has not is left out."""
     blocks = _blocks(elements)
     for tag, creator in owned:
@@ -148,7 +150,7 @@ def places(owned: Collection[Owned], elements: Mapping[str, Any]) -> Iterator[st
             yield f"{place[:4]}00{place[4:6]}"
 
 
-def _element(tag: NewTag, elements: Mapping[str, Any], blocks: Mapping[_Owner, Sequence[str]]) -> Any:
+def _element(tag: NewTag, elements: Mapping[str, Any], blocks: Mapping[_GroupCreator, Sequence[str]]) -> Any:
     """Return what a data set has as a tag, if anything."""
     if not tag.private_creator:
         return elements.get(tag.tag)
@@ -156,7 +158,9 @@ def _element(tag: NewTag, elements: Mapping[str, Any], blocks: Mapping[_Owner, S
     return None if place is None else elements[place]
 
 
-def _place(tag: str, creator: str, elements: Mapping[str, Any], blocks: Mapping[_Owner, Sequence[str]]) -> str | None:
+def _place(
+    tag: str, creator: str, elements: Mapping[str, Any], blocks: Mapping[_GroupCreator, Sequence[str]]
+) -> str | None:
     """Return where a private tag lies: in a block that its creator has in this data set."""
     group, element = tag[:4], tag[6:]
     possible = (f"{group}{block}{element}" for block in blocks.get((group, creator), ()))
@@ -185,8 +189,8 @@ def _value(vr: str, element: Mapping[str, Any]) -> TagValue | TagFault | None:
 
 
 def _normal(vr: str, text: str) -> str | None:
-    if vr in _MOMENTS:
-        return _MOMENTS[vr](text)
+    if vr in _EARLIEST:
+        return _EARLIEST[vr](text)
     if vr == "PN":
         return normalise.name(text)
     return normalise.uid(text) if vr == "UI" else normalise.text(text)

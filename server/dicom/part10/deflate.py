@@ -20,7 +20,7 @@ class Inflater:
     def __init__(self) -> None:
         self.has_trailing_bytes = False
         self._stream = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-        self._room = MAX_INFLATED_BYTES
+        self._left = MAX_INFLATED_BYTES
 
     def inflate(self, data: Buffer) -> Iterator[bytes]:
         """Yield the bytes that `data` makes; what follows the end of the stream is padding.
@@ -30,7 +30,7 @@ class Inflater:
             Exhausted: INSTANCE_TOO_LARGE, more than `MAX_INFLATED_BYTES` came out.
         """
         if self._stream.eof:
-            self._look_at(data)
+            self._check_trailing(data)
             return
         while data and not self._stream.eof:
             try:
@@ -38,14 +38,14 @@ class Inflater:
             except zlib.error as error:
                 raise _not_deflated() from error
             data = self._stream.unconsumed_tail
-            self._room -= len(piece)
-            if self._room < 0:
+            self._left -= len(piece)
+            if self._left < 0:
                 raise Exhausted(Reason.INSTANCE_TOO_LARGE, "The inflated data set exceeds the size limit.")
             if piece:
                 yield piece
-        self._look_at(self._stream.unused_data)
+        self._check_trailing(self._stream.unused_data)
 
-    def _look_at(self, trailing: Buffer) -> None:
+    def _check_trailing(self, trailing: Buffer) -> None:
         self.has_trailing_bytes = self.has_trailing_bytes or bool(bytes(trailing).strip(b"\0"))
 
     def finish(self) -> None:

@@ -26,8 +26,8 @@ MAX_INLINE_BYTES = 1024
 _MAX_ELEMENTS = 1 << 17
 _BULK_COST = 512
 _HEAD_BYTES = 16
-_MAX_KEPT_BYTES = 2048
-_MAX_KEPT_SEQUENCES = 256
+_MAX_CACHED_BYTES = 2048
+_MAX_CACHED_SEQUENCES = 256
 _PLACEHOLDER = re.compile("\0([0-9]+)\0")
 
 
@@ -82,8 +82,8 @@ class Scanner(Walk):
         self._budget_end = at + max_header_bytes
         self._encapsulated: PixelData | None = None
         self._ambiguous: list[tuple[int, bytes, DataSet]] = []
-        self._kept: bytes | None = None
-        self._kept_mark: tuple[int, ...] = ()
+        self._sequence_bytes: bytes | None = None
+        self._sequence_mark: tuple[int, ...] = ()
 
     @property
     def header_bytes(self) -> int:
@@ -120,13 +120,13 @@ class Scanner(Walk):
         if self.at > end:
             self._end_early(end)
         elif self._inner is not None or self.at < end:
-            self._look_at_trailing_bytes(rest[len(rest) - (end - self.at) :])
+            self._check_trailing_bytes(rest[len(rest) - (end - self.at) :])
         json = _ordered(self._top)
         return [_PLACEHOLDER.sub(self._resolved, element) for element in json] if self._ambiguous else json
 
     def add_trailing_bytes(self) -> None:
         """Report that other bytes than zeros follow the data set."""
-        self._odd(
+        self._irregular(
             element_headers.TRAILING_PADDING, "OB", "The data set is followed by bytes that are not a data element"
         )
 
@@ -170,9 +170,9 @@ class Scanner(Walk):
                 elif not raw:
                     append(head + "}")
                 else:
-                    noticed = notes.count
+                    count_before = notes.count
                     append(element := emit(head, raw, notes))
-                    if last.is_kept and length <= MAX_LAST_BYTES and notes.count == noticed:
+                    if last.is_independent and length <= MAX_LAST_BYTES and notes.count == count_before:
                         last.raw, last.element = raw, element
                 position, last_tag = stop, tag
         except NotFinite:
@@ -224,7 +224,7 @@ class Scanner(Walk):
             terms = tuple(raw.decode("latin-1").rstrip(" \0").split("\\"))
             data_set.character_set, problem = character_set_of(terms)
             if problem:
-                self._odd(tag, "CS", problem)
+                self._irregular(tag, "CS", problem)
         elif tag == element_headers.EXTENDED_OFFSET_TABLE and data_set is self._top:
             self.extended_offsets = unpack(f"<{len(raw) // 8}Q", raw[: len(raw) // 8 * 8])
         if data_set is self._top and tag in data_set.table.watched:
@@ -236,8 +236,8 @@ class Scanner(Walk):
         data_set.last_tag = tag
         data_set.json.append(element)
 
-    def _odd(self, tag: int, vr: str, message: str) -> None:
-        self.notes.add_odd(element_head(tag, vr), message)
+    def _irregular(self, tag: int, vr: str, message: str) -> None:
+        self.notes.add_irregular(element_head(tag, vr), message)
 
     # -- items and sequences ------------------------------------------------------------------------------------
 
@@ -246,25 +246,25 @@ class Scanner(Walk):
             return False
         start = self._pos + entry.value_at
         stop = start + length
-        self._kept = None
-        if length > _MAX_KEPT_BYTES or stop > len(self._data):
+        self._sequence_bytes = None
+        if length > _MAX_CACHED_BYTES or stop > len(self._data):
             return False
         raw = self._data[start:stop]
         known = data_set.table.sequences.get(entry.tag)
         if known is None or known[0] != raw or known[1] != data_set.character_set:
-            self._kept, self._kept_mark = raw, self._mark()
+            self._sequence_bytes, self._sequence_mark = raw, self._mark()
             return False
         self._add(data_set, entry.tag, known[2])
         self._pos = stop
         return True
 
-    def _keep_sequence(self, data_set: DataSet, tag: int) -> None:
+    def _cache_sequence(self, data_set: DataSet, tag: int) -> None:
         """Keep a sequence that was walked through, unless there is more to it than its JSON."""
-        raw, known = self._kept, data_set.table.sequences
-        has_room = tag in known or len(known) < _MAX_KEPT_SEQUENCES
-        if raw is not None and has_room and self._mark() == self._kept_mark:
+        raw, known = self._sequence_bytes, data_set.table.sequences
+        has_room = tag in known or len(known) < _MAX_CACHED_SEQUENCES
+        if raw is not None and has_room and self._mark() == self._sequence_mark:
             known[tag] = (raw, data_set.character_set, data_set.json[-1])
-        self._kept = None
+        self._sequence_bytes = None
 
     def _mark(self) -> tuple[int, ...]:
         return self.notes.count, len(self.bulk), len(self._ambiguous), self.mislabelled
@@ -284,7 +284,7 @@ class Scanner(Walk):
             value = f',"Value":[{",".join(closed.json)}]' if closed.json else ""
             closed.parent.json.append(f"{element_head(closed.tag, element_headers.SEQUENCE)}{value}}}")
             if closed.parent is self._top:
-                self._keep_sequence(self._top, closed.tag)
+                self._cache_sequence(self._top, closed.tag)
         elif closed.parent is not None:
             closed.parent.json.append(f"{{{','.join(_ordered(closed))}}}" if closed.json else "{}")
             self.notes.within = closed.parent.parent
@@ -357,7 +357,7 @@ class Scanner(Walk):
             self._inner = None
             self._inner_done()
 
-    def _look_at_trailing_bytes(self, rest: bytes) -> None:
+    def _check_trailing_bytes(self, rest: bytes) -> None:
         """Report other bytes than zeros that came after the last element; `rest` of them were not taken."""
         if rest.strip(b"\0") or (isinstance(self._inner, TrailingBytes) and self._inner.has_others):
             self.add_trailing_bytes()
@@ -381,7 +381,7 @@ class Scanner(Walk):
         pixel_data.length, pixel_data.missing = end - pixel_data.offset, self.at - end
         path = f"{pixel_data.tag:08X}"
         self.bulk[path] = BulkElement(path, pixel_data.vr, pixel_data.offset, pixel_data.length)
-        self._odd(pixel_data.tag, pixel_data.vr, "The value is shorter than its declared length")
+        self._irregular(pixel_data.tag, pixel_data.vr, "The value is shorter than its declared length")
         return True
 
     def _wait(self, needed: int) -> bool:

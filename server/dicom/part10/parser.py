@@ -146,7 +146,7 @@ class Walk(ABC):
         """`_inner` has taken so many bytes."""
 
     @abstractmethod
-    def _odd(self, tag: int, vr: str, message: str) -> None:
+    def _irregular(self, tag: int, vr: str, message: str) -> None:
         """Something about an element is not as it should be."""
 
     # -- the way ------------------------------------------------------------------------------------------------
@@ -206,9 +206,9 @@ class Walk(ABC):
     def _step_item(self, sequence: Items) -> bool:
         """Open the next item, or end the sequence."""
         data, position = self._data, self._pos
-        room = sequence.cut_at - self._base - position
-        if room < _HEADER_BYTES:
-            self._pos += int(room)
+        available_bytes = sequence.cut_at - self._base - position
+        if available_bytes < _HEADER_BYTES:
+            self._pos += int(available_bytes)
             return True
         if len(data) - position < _HEADER_BYTES:
             return self._wait(_HEADER_BYTES)
@@ -242,10 +242,10 @@ class Walk(ABC):
     def _step_element(self, data_set: DataSet) -> bool:
         """Take one element, whatever it is; False if that needs more bytes."""
         data, position, table = self._data, self._pos, data_set.table
-        room = data_set.cut_at - self._base - position
+        available_bytes = data_set.cut_at - self._base - position
         left = len(data) - position
-        if room < _HEADER_BYTES:
-            self._pos += int(room)
+        if available_bytes < _HEADER_BYTES:
+            self._pos += int(available_bytes)
             return True
         if left < _HEADER_BYTES:
             return self._wait(_HEADER_BYTES)
@@ -260,8 +260,8 @@ class Walk(ABC):
             if settled is None:
                 return True
             entry = settled
-        if room < entry.value_at:
-            self._pos += int(room)
+        if available_bytes < entry.value_at:
+            self._pos += int(available_bytes)
             return True
         if left < entry.value_at:
             return self._wait(entry.value_at)
@@ -277,9 +277,9 @@ class Walk(ABC):
             if not self._take_sequence(data_set, entry, length):
                 self._open_sequence(data_set, entry, length)
             return True
-        if length > room - entry.value_at:
-            length = int(room) - entry.value_at
-            self._odd(entry.tag, vr, "The element is longer than the sequence that contains it")
+        if length > available_bytes - entry.value_at:
+            length = int(available_bytes) - entry.value_at
+            self._irregular(entry.tag, vr, "The element is longer than the sequence that contains it")
         is_taken = self._take_value(data_set, entry, vr, length)
         if not entry.is_certain:
             self._took(data_set, entry, is_taken=is_taken)
@@ -309,7 +309,7 @@ class Walk(ABC):
         """Return the VR to read the value by, where the entry alone doesn't say."""
         vr, tag = entry.vr, entry.tag
         if vr == element_headers.UNDEFINED:
-            self._odd(tag, element_headers.UNKNOWN, "The value representation is not defined in the standard")
+            self._irregular(tag, element_headers.UNKNOWN, "The value representation is not defined in the standard")
             return element_headers.UNKNOWN
         if vr not in (element_headers.MISSING, element_headers.UNKNOWN):
             return vr
@@ -344,7 +344,7 @@ class Walk(ABC):
             self._data,
             self._pos,
             table=data_set.table,
-            room=data_set.close_at - self._base - self._pos,
+            available_bytes=data_set.close_at - self._base - self._pos,
             is_item=data_set.parent is not None,
             is_last=self._is_last,
         )

@@ -116,7 +116,7 @@ class Recoder(Walk):
     def _passed(self, count: int) -> None:
         """Nothing is counted."""
 
-    def _odd(self, tag: int, vr: str, message: str) -> None:
+    def _irregular(self, tag: int, vr: str, message: str) -> None:
         """Findings were reported when the instance was stored."""
 
     def _take_value(self, data_set: DataSet, entry: Entry, vr: str, length: int) -> bool:

@@ -92,7 +92,7 @@ class FragmentWalk:
                 self.needed = self._tail
                 break
             if self._tail:
-                self._look_at_end(data[position : position + self._tail])
+                self._check_end(data[position : position + self._tail])
                 position, self._tail = position + self._tail, 0
             if self._may_be_plain and self.first is not None:
                 position = self._take_plain(data, base, position)
@@ -126,7 +126,7 @@ class FragmentWalk:
             if self.marks.has_end:
                 tail = min(length, _TAIL_BYTES)
                 if position <= len(data):
-                    self._look_at_end(data[position - tail : position])
+                    self._check_end(data[position - tail : position])
                 else:
                     position, self._tail = position - tail, tail
         return position
@@ -170,7 +170,7 @@ class FragmentWalk:
             self.ends.append(0)
             self.empty_count += not length
 
-    def _look_at_end(self, tail: bytes) -> None:
+    def _check_end(self, tail: bytes) -> None:
         if len(self.starts) < MAX_FRAGMENTS and (tail.endswith(_JPEG_END) or _ENDS_JPEG.search(tail)):
             self.ends[-1] = 1
 

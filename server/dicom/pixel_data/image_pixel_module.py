@@ -77,12 +77,14 @@ def describe_pixels(attributes: Mapping[str, Any], layout: PixelLayout | None = 
 
 
 def _form_of(
-    layout: PixelLayout, rows: int, columns: int, said: SampleForm, bits_stored: int, sample_format: str
+    layout: PixelLayout, rows: int, columns: int, declared: SampleForm, bits_stored: int, sample_format: str
 ) -> SampleForm:
     """Return the form that native pixel data was found to have when it was stored."""
-    forms: Iterable[SampleForm] = (said,)
+    forms: Iterable[SampleForm] = (declared,)
     if sample_format == "integer":
-        forms = sample_forms(said.samples_per_pixel, said.photometric_interpretation, said.bits_allocated, bits_stored)
+        forms = sample_forms(
+            declared.samples_per_pixel, declared.photometric_interpretation, declared.bits_allocated, bits_stored
+        )
     for form in forms if layout.is_understood else ():
         if form.frame_bits(rows, columns) == layout.frame_bits:
             return form

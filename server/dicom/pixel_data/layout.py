@@ -59,16 +59,16 @@ def sample_forms(
 def _sample_forms(
     samples_per_pixel: int, photometric_interpretation: str, bits_allocated: int, bits_stored: int
 ) -> Iterator[SampleForm]:
-    said = SampleForm(samples_per_pixel, photometric_interpretation, bits_allocated)
-    yield said
+    declared = SampleForm(samples_per_pixel, photometric_interpretation, bits_allocated)
+    yield declared
     if samples_per_pixel == 3 and photometric_interpretation in _SAMPLES_OF_TWO_PIXELS:
         # Software that decompresses forgets the label.
-        yield replace(said, has_whole_chroma=True, is_likely=True)
+        yield replace(declared, has_whole_chroma=True, is_likely=True)
     if samples_per_pixel == 3 and photometric_interpretation == "YBR_FULL":
-        yield replace(said, photometric_interpretation="YBR_FULL_422")
+        yield replace(declared, photometric_interpretation="YBR_FULL_422")
     samples = _samples_of(photometric_interpretation)
     if samples not in (0, samples_per_pixel):
-        yield replace(said, samples_per_pixel=samples, is_likely=True)
+        yield replace(declared, samples_per_pixel=samples, is_likely=True)
     for bits in _WORD_BITS:
         is_contradiction = bits_stored > bits_allocated or bits_allocated not in (1, *_WORD_BITS)
         if (
@@ -76,7 +76,7 @@ def _sample_forms(
             and bits >= bits_stored
             and (bits < bits_allocated or is_contradiction or bits_allocated == 1)
         ):
-            yield replace(said, bits_allocated=bits, is_likely=is_contradiction)
+            yield replace(declared, bits_allocated=bits, is_likely=is_contradiction)
 
 
 def native_layout(

@@ -23,7 +23,7 @@ _SHORTEST_DELAY_MS, _LONGEST_DELAY_MS = 20.0, 10_000.0
 _GIF_TRAILER = b";"
 _LOOP_FOREVER = b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
 _KEEP = 1 << 2
-_MOST_GIF_DELAY = 0xFFFF
+_MAX_GIF_DELAY = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Animation:
     def frame(self, index: int, blocks: bytes, delay_ms: float) -> bytes:
         """Return frame `index`, from 0, of the blocks that were made of it. It is shown for `delay_ms`."""
         if self.format is ImageFormat.GIF:
-            hundredths = min(round(delay_ms / 10), _MOST_GIF_DELAY)
+            hundredths = min(round(delay_ms / 10), _MAX_GIF_DELAY)
             return b"!\xf9\x04" + pack("<BHBx", _KEEP, hundredths, 0) + blocks
         # Control and data chunks count together; the data of the first frame, which any PNG reader sees, doesn't.
         sequence = max(2 * index - 1, 0)

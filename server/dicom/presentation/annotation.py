@@ -1,7 +1,7 @@
 """Text to burn into a picture, line by line (PS3.18 section 8.3.5.1.1). That it is patient data is its purpose."""
 
 from server.dicom.elements.canonical_json import Attributes
-from server.dicom.elements.plain_text import date_of, moment_of, text_of
+from server.dicom.elements.plain_text import date_and_time_of, date_of, text_of
 from server.model.rendering import Window
 
 
@@ -17,8 +17,8 @@ def technique_lines(attributes: Attributes, frame: int, window: Window | None) -
 
     frame: its number if there are several, else 0.
     """
-    study = (text_of(attributes, "00080060"), moment_of(attributes, "00080020", "00080030"))
-    taken = moment_of(attributes, "00080022", "00080032") or moment_of(attributes, "00080023", "00080033")
+    study = (text_of(attributes, "00080060"), date_and_time_of(attributes, "00080020", "00080030"))
+    taken = date_and_time_of(attributes, "00080022", "00080032") or date_and_time_of(attributes, "00080023", "00080033")
     numbers = (("Se", text_of(attributes, "00200011")), ("Im", text_of(attributes, "00200013")), ("Fr", frame or ""))
     lines = (
         " ".join(filter(None, study)),

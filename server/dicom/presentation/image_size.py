@@ -7,12 +7,12 @@ from server.model.errors import Reason, WrongState
 from server.model.pixels import PixelDescription
 from server.model.rendering import Output, Presentation, Viewport
 
-MOST_PIXELS = 1 << 26
+MAX_PIXELS = 1 << 26
 """A picture that would have more is made smaller."""
 
-_MOST_SOURCE_SAMPLES = 1 << 29
+_MAX_SOURCE_SAMPLES = 1 << 29
 _LEAST_EXTENT = 1e-9  # pixels of the image: what is less is nothing, and can't be divided by
-_MOST_EXTENT = 32767
+_MAX_EXTENT = 32767
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def placement(description: PixelDescription, presentation: Presentation, output:
         WrongState: NOT_RENDERABLE, the image has no pixels or too many, or the part lies outside of it.
     """
     rows, columns = description.rows, description.columns
-    if not 0 < rows * columns * description.samples_per_pixel <= _MOST_SOURCE_SAMPLES:
+    if not 0 < rows * columns * description.samples_per_pixel <= _MAX_SOURCE_SAMPLES:
         raise WrongState(Reason.NOT_RENDERABLE, "The image has no pixels or exceeds the size limit for rendering.")
     viewport = output.viewport or Viewport()
     left, right = _span(viewport.source_x, viewport.source_width, columns)
@@ -86,9 +86,9 @@ def _size(width: float, height: float, aspect: float, viewport: Viewport, *, is_
     scale = min(wanted, default=1.0)
     if is_thumbnail:
         scale = min(scale, 1.0)
-    scale = min(scale, sqrt(MOST_PIXELS / (width * height)))
+    scale = min(scale, sqrt(MAX_PIXELS / (width * height)))
     return _extent(width * scale), _extent(height * scale)
 
 
 def _extent(size: float) -> int:
-    return min(max(round(size), 1), _MOST_EXTENT)
+    return min(max(round(size), 1), _MAX_EXTENT)

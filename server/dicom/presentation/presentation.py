@@ -56,7 +56,7 @@ _PADDING = (("00280120", "00280121"), ("00280122", "00280124"), ("00280123", "00
 _PIXEL_ASPECT_RATIO = "00280034"
 _SPACINGS = ("00280030", "00181164", "00182010")
 """Pixel Spacing, Imager Pixel Spacing, Nominal Scanned Pixel Spacing."""
-_MOST_ASPECT = 20.0
+_MAX_ASPECT = 20.0
 
 _ICC_PROFILE = "00282000"
 _OPTICAL_PATHS, _OPTICAL_PATH_IDENTIFIER = "00480105", "00480106"
@@ -65,7 +65,7 @@ _SEGMENTATION_TYPE, _MAXIMUM_FRACTIONAL_VALUE = "00620001", "0062000E"
 
 _OVERLAY_GROUPS = tuple(f"{group:04X}" for group in range(0x6000, 0x6020, 2))
 
-_MOST_SMALL_TABLE_BYTES = 512
+_MAX_SMALL_TABLE_BYTES = 512
 
 _BULK_TAGS = frozenset(
     {_LUT_DATA, _ICC_PROFILE, *_PALETTE_DATA, *_SEGMENTED_PALETTE_DATA, *(f"{group}3000" for group in _OVERLAY_GROUPS)}
@@ -141,7 +141,7 @@ def _table(item: Attributes, descriptor: str, tag: str, bulk: Mapping[str, bytes
         return None
     entries, first, bits = map(int, described)
     # 0 stands for 65536; of data that is far too short for that, for 256 in a byte.
-    most = 1 << 16 if len(raw) > _MOST_SMALL_TABLE_BYTES else 1 << 8
+    most = 1 << 16 if len(raw) > _MAX_SMALL_TABLE_BYTES else 1 << 8
     return LookupTable(entries & 0xFFFF or most, first, bits if 1 <= bits <= 16 else 16, raw)
 
 
@@ -202,7 +202,7 @@ def _pixel_aspect(attributes: Attributes, measures: Attributes) -> float:
     for pair in (*candidates, numbers(attributes, _PIXEL_ASPECT_RATIO)):
         if len(pair) == 2 and pair[0] > 0 and pair[1] > 0:
             aspect = pair[0] / pair[1]
-            return aspect if 1 / _MOST_ASPECT <= aspect <= _MOST_ASPECT and abs(aspect - 1) > 0.001 else 1.0
+            return aspect if 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT and abs(aspect - 1) > 0.001 else 1.0
     return 1.0
 
 

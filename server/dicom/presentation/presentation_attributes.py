@@ -55,7 +55,7 @@ def essentials(dicom_json: bytes) -> Essentials:
     """
     known: dict[bytes, dict[str, Any]] = {}
     data_set, per_frame = _cut(dicom_json, known)
-    kept = {tag: element for tag, element in data_set.items() if _matters(tag, element)}
+    kept = {tag: element for tag, element in data_set.items() if _is_needed(tag, element)}
     cost_bytes = (len(orjson.dumps(kept)) + sum(map(len, known))) * _MEMORY_FACTOR + 8 * len(per_frame)
     if per_frame:
         kept[_PER_FRAME_GROUPS] = {"vr": "SQ", "Value": per_frame}
@@ -67,24 +67,24 @@ def _cut(dicom_json: bytes, known: dict[bytes, dict[str, Any]]) -> tuple[dict[st
     start = dicom_json.find(_OPENING) if len(dicom_json) >= _LARGE_BYTES else -1
     if start < 0:
         data_set: dict[str, Any] = orjson.loads(dicom_json)
-        return data_set, [_slim(item, known) for item in items(data_set, _PER_FRAME_GROUPS)]
+        return data_set, [_essential(item, known) for item in items(data_set, _PER_FRAME_GROUPS)]
     text = dicom_json[start + len(_OPENING) :].decode()
     position, per_frame = 0, []
     while text[position] == "{":  # canonical JSON has no white space
         item, position = _decode(text, position)
-        per_frame.append(_slim(item, known))
+        per_frame.append(_essential(item, known))
         position += text[position] == ","
     assert text[position] == "]"
     return orjson.loads(b"%b%b%b" % (dicom_json[:start], _EMPTY, text[position + 1 :].encode())), per_frame
 
 
-def _slim(item: Attributes, known: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
+def _essential(item: Attributes, known: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
     """Return what matters of a frame's item, the same object for all that have the same."""
     slim = {tag: item[tag] for tag in FRAME_GROUPS if tag in item}
     return known.setdefault(orjson.dumps(slim), slim)
 
 
-def _matters(tag: str, element: Any) -> bool:
+def _is_needed(tag: str, element: Any) -> bool:
     if tag == _PER_FRAME_GROUPS:
         return False
     group = tag[:4]

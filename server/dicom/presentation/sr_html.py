@@ -6,13 +6,13 @@ The page stands by itself: it refers to nothing and runs nothing, and whatever c
 from collections.abc import Iterator, Mapping
 
 from server.dicom.elements.canonical_json import Attributes, items
-from server.dicom.elements.plain_text import date_of, date_time_of, first_item, meaning_of, moment_of, text_of
+from server.dicom.elements.plain_text import date_and_time_of, date_of, date_time_of, first_item, meaning_of, text_of
 from server.dicom.presentation.sr_values import coded, safe, value_html
 
-MOST_DEPTH = 64
+MAX_DEPTH = 64
 """Levels of content that are shown."""
 
-MOST_ITEMS = 20_000
+MAX_ITEMS = 20_000
 """Content items that are shown."""
 
 _CONTENT = "0040A730"
@@ -61,7 +61,7 @@ table { border-collapse: collapse; } th, td { border: 1px solid; padding: .15rem
 def report_html(attributes: Attributes) -> Iterator[str]:
     """Yield the page of a report, in pieces.
 
-    attributes: its data set as DICOM JSON. Content deeper than `MOST_DEPTH`, or beyond `MOST_ITEMS`, is left out, and
+    attributes: its data set as DICOM JSON. Content deeper than `MAX_DEPTH`, or beyond `MAX_ITEMS`, is left out, and
     the page says so.
     """
     title = safe(meaning_of(first_item(attributes, _CONCEPT)) or "Structured Report")
@@ -84,13 +84,15 @@ def _facts(attributes: Attributes) -> Iterator[tuple[str, str]]:
     yield "Sex", text_of(attributes, "00100040")
     yield (
         "Study",
-        " · ".join(filter(None, (moment_of(attributes, "00080020", "00080030"), text_of(attributes, "00081030")))),
+        " · ".join(
+            filter(None, (date_and_time_of(attributes, "00080020", "00080030"), text_of(attributes, "00081030")))
+        ),
     )
     yield "Accession number", text_of(attributes, "00080050")
     yield "Series", text_of(attributes, "0008103E")
     yield "Referring physician", text_of(attributes, "00080090")
     yield "Institution", text_of(attributes, "00080080")
-    yield "Date", moment_of(attributes, "00080023", "00080033")
+    yield "Date", date_and_time_of(attributes, "00080023", "00080033")
     state = (text_of(attributes, tag).capitalize() for tag in ("0040A491", "0040A493", "0040A496"))
     yield "State", ", ".join(filter(None, state))
     for observer in items(attributes, _VERIFYING_OBSERVERS):
@@ -113,14 +115,14 @@ class _Content:
     """Writes content items, and counts them."""
 
     def __init__(self) -> None:
-        self._left = MOST_ITEMS
+        self._left = MAX_ITEMS
 
     def children(self, parent: Attributes, number: str, depth: int) -> Iterator[str]:
         """Yield the items within one; `number` is its place in the tree, as references write it."""
         found = items(parent, _CONTENT)
         if not found:
             return
-        if depth > MOST_DEPTH:
+        if depth > MAX_DEPTH:
             yield '<p class="note">More deeply nested content is not shown.</p>\n'
             return
         yield "<ul>\n"

@@ -28,8 +28,8 @@ _UNITS = "004008EA"
 _QUALIFIER = "0040A301"
 _REFERENCED_SOP = "00081199"
 
-_MOST_NUMBERS = 24
-_MOST_CELLS = 2000
+_MAX_NUMBERS = 24
+_MAX_CELLS = 2000
 _CONTROLS = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 Value = Callable[[Attributes], str]
@@ -97,7 +97,7 @@ def _object(reference: Attributes) -> str:
     class_uid, uid = text_of(reference, "00081150"), text_of(reference, "00081155")
     name = UID(class_uid, IGNORE).name if class_uid else "Object"
     parts = [
-        f"{label} {numbers_text(found, _MOST_NUMBERS)}"
+        f"{label} {numbers_text(found, _MAX_NUMBERS)}"
         for label, tag in (("frame", "00081160"), ("segment", "0062000B"), ("channel", "0040A0B0"))
         if (found := values(reference, tag))
     ]
@@ -110,17 +110,17 @@ def _coordinates(item: Attributes) -> str:
     width = 3 if text_of(item, "0040A040") == "SCOORD3D" else 2
     numbers = values(item, "00700022")
     points = [numbers_text(numbers[at : at + width], width) for at in range(0, len(numbers), width)]
-    shown = " ".join(f"({point})" for point in points[: _MOST_NUMBERS // width])
-    more = f" … ({len(points)} points)" if len(points) > _MOST_NUMBERS // width else ""
+    shown = " ".join(f"({point})" for point in points[: _MAX_NUMBERS // width])
+    more = f" … ({len(points)} points)" if len(points) > _MAX_NUMBERS // width else ""
     frame = text_of(item, "30060024")
     where = f' <span class="uid">{safe(frame)}</span>' if frame else ""
     return f"{safe(text_of(item, '00700023').capitalize())} {safe(shown + more)}{where}"
 
 
-def _moments(item: Attributes) -> str:
+def _temporal_coordinates(item: Attributes) -> str:
     """Points or spans of time: by sample, by offset in seconds, or by date."""
     kinds = (("samples", "0040A132"), ("seconds", "0040A138"), ("at", "0040A13A"))
-    parts = [f"{label} {numbers_text(found, _MOST_NUMBERS)}" for label, tag in kinds if (found := values(item, tag))]
+    parts = [f"{label} {numbers_text(found, _MAX_NUMBERS)}" for label, tag in kinds if (found := values(item, tag))]
     return safe(" ".join([text_of(item, "0040A130").capitalize(), *parts]))
 
 
@@ -130,7 +130,7 @@ def _table(item: Attributes) -> str:
     cells = items(table, "0040A808")
     columns = [_defined(column) for column in items(table, "0040A807")]
     rows = [_defined(row) for row in items(table, "0040A806")]
-    if not cells or len(cells) > _MOST_CELLS:
+    if not cells or len(cells) > _MAX_CELLS:
         return safe(f"Table of {text_of(table, '0040A802')} rows and {text_of(table, '0040A803')} columns")
     of_row: dict[str, list[str]] = {}
     for cell in cells:
@@ -160,7 +160,7 @@ VALUES: Mapping[str, Value] = {
     "WAVEFORM": _reference,
     "SCOORD": _coordinates,
     "SCOORD3D": _coordinates,
-    "TCOORD": _moments,
+    "TCOORD": _temporal_coordinates,
     "TABLE": _table,
 }
 """By Value Type (0040,A040)."""

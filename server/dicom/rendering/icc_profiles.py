@@ -24,7 +24,7 @@ _D50_CHROMATICITY: Chromaticity = (0.3457, 0.3585)
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _CURVE_POINTS = 1024
 _HEADER_BYTES = 128
-_MOST_PROFILE_BYTES = 4 << 20
+_MAX_PROFILE_BYTES = 4 << 20
 _SIGNATURE, _COLOR_SPACE = slice(36, 40), slice(16, 20)
 
 
@@ -105,7 +105,7 @@ def made_profile(space: IccProfile) -> bytes:
 
 
 def _is_rgb_profile(data: bytes) -> bool:
-    is_one = _HEADER_BYTES < len(data) <= _MOST_PROFILE_BYTES and data[_SIGNATURE] == b"acsp"
+    is_one = _HEADER_BYTES < len(data) <= _MAX_PROFILE_BYTES and data[_SIGNATURE] == b"acsp"
     return is_one and data[_COLOR_SPACE] == b"RGB " and _opened(data) is not None
 
 

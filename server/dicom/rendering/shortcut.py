@@ -8,7 +8,7 @@ from server.dicom.rendering.icc_profiles import own_profile
 from server.model.rendering import IccProfile, ImageFormat, RenderFrame
 
 _BEST_QUALITY = 100
-_AS_THEY_ARE = frozenset({IccProfile.IF_PRESENT, IccProfile.NO, IccProfile.YES})
+_UNCONVERTED_PROFILES = frozenset({IccProfile.IF_PRESENT, IccProfile.NO, IccProfile.YES})
 
 
 def stored_jpeg(job: RenderFrame, place: Placement) -> bytes | None:
@@ -22,7 +22,7 @@ def stored_jpeg(job: RenderFrame, place: Placement) -> bytes | None:
         job.source != JPEG_BASELINE
         or output.format is not ImageFormat.JPEG
         or output.quality < _BEST_QUALITY
-        or output.icc_profile not in _AS_THEY_ARE
+        or output.icc_profile not in _UNCONVERTED_PROFILES
         or output.annotations
         or job.presentation.overlays
         or description.samples_per_pixel == 1

@@ -20,8 +20,8 @@ def chosen_voi(presentation: Presentation, output: Output) -> Voi | None:
     A window that was asked for comes first, then the first of the object's that has a width, its first VOI LUT, and
     the range that its kind of object has.
     """
-    asked = (output.window,) if output.window else ()
-    windows = [window for window in (*asked, *presentation.windows) if window.width > 0]
+    requested = (output.window,) if output.window else ()
+    windows = [window for window in (*requested, *presentation.windows) if window.width > 0]
     return windows[0] if windows else presentation.voi_luts[0] if presentation.voi_luts else presentation.value_range
 
 

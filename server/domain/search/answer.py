@@ -12,12 +12,12 @@ from typing import Any
 
 import orjson
 
-from server.dicom.matching.attributes import KEPT_TAGS, is_empty
-from server.dicom.matching.query_tags import Owned, is_private, places
+from server.dicom.matching.attributes import RETURN_KEY_TAGS, is_empty
+from server.dicom.matching.query_tags import PrivateTag, is_private, places
 from server.domain.search import record_key
 from server.model.ids import Address
 from server.model.search.query import Level, Match
-from server.model.search.return_keys import TAG, Kept, line_of
+from server.model.search.return_keys import TAG, ElementLines, line_of
 
 INSTANCE_AVAILABILITY = "00080056"
 MODALITIES_IN_STUDY = "00080061"
@@ -53,7 +53,7 @@ class Selection:
     """
 
     level: Level
-    kept: frozenset[str]
+    return_keys: frozenset[str]
     counted: frozenset[str]
     newest: frozenset[str]
     newest_levels: frozenset[Level]
@@ -61,7 +61,7 @@ class Selection:
     availability: bool
     record_key: bool
     retrieve_url_base: str
-    owners: tuple[Owned, ...]
+    owners: tuple[PrivateTag, ...]
 
     @property
     def needs_metadata(self) -> bool:
@@ -74,7 +74,7 @@ def select(
     tags: Collection[str],
     all_of: Iterable[Level],
     retrieve_url_base: str = "",
-    owners: Collection[Owned] = (),
+    owners: Collection[PrivateTag] = (),
 ) -> Selection:
     """Return where the attributes `tags` of matches at `level` come from, with all that is kept at levels `all_of`.
 
@@ -86,19 +86,19 @@ def select(
 
 
 def _selection(
-    level: Level, tags: frozenset[str], all_of: frozenset[Level], retrieve_url_base: str, owners: tuple[Owned, ...]
+    level: Level, tags: frozenset[str], all_of: frozenset[Level], retrieve_url_base: str, owners: tuple[PrivateTag, ...]
 ) -> Selection:
-    kept_here = frozenset().union(*(KEPT_TAGS[kept] for kept in Level if kept <= level))
-    newest = {kept: (KEPT_TAGS[kept] & tags) - kept_here for kept in Level if kept > level}
+    at_or_above = frozenset().union(*(RETURN_KEY_TAGS[other] for other in Level if other <= level))
+    newest = {other: (RETURN_KEY_TAGS[other] & tags) - at_or_above for other in Level if other > level}
     kept_below = frozenset().union(*newest.values())
-    everything = [KEPT_TAGS[kept] for kept in all_of]
+    everything = [RETURN_KEY_TAGS[other] for other in all_of]
     return Selection(
         level=level,
-        kept=(kept_here & tags).union(*everything),
+        return_keys=(at_or_above & tags).union(*everything),
         counted=frozenset(tag for tag in tags if _COUNTED.get(tag) is level),
         newest=kept_below,
-        newest_levels=frozenset(kept for kept, below in newest.items() if below),
-        from_metadata=tags.union(_creators(tags)) - kept_here - kept_below - _NEVER_IN_METADATA,
+        newest_levels=frozenset(other for other, below in newest.items() if below),
+        from_metadata=tags.union(_creators(tags)) - at_or_above - kept_below - _NEVER_IN_METADATA,
         availability=INSTANCE_AVAILABILITY in tags or bool(everything),
         record_key=_RECORD_KEY in tags,
         retrieve_url_base=retrieve_url_base,
@@ -133,7 +133,7 @@ class Answers:
             or selection.newest
             or selection.retrieve_url_base
         )
-        self._above: dict[tuple[Kept, ...], dict[str, str]] = {}
+        self._above: dict[tuple[ElementLines, ...], dict[str, str]] = {}
         self._modalities: dict[tuple[str, ...], str] = {}
         self._url_line = line_of(_RETRIEVE_URL, {"vr": "UR", "Value": [selection.retrieve_url_base]}).removesuffix(
             '"]}'
@@ -141,10 +141,10 @@ class Answers:
 
     def of(self, match: Match) -> bytes:
         """Return the answer for a match."""
-        wanted = self._selection.kept
-        lines = [line for line in match.kept[-1].split("\n") if line[TAG] in wanted]
-        if len(match.kept) > 1:
-            lines = list((self._lines_above(match.kept[:-1]) | {line[TAG]: line for line in lines}).values())
+        wanted = self._selection.return_keys
+        lines = [line for line in match.return_keys[-1].split("\n") if line[TAG] in wanted]
+        if len(match.return_keys) > 1:
+            lines = list((self._lines_above(match.return_keys[:-1]) | {line[TAG]: line for line in lines}).values())
         elif self._is_plain:
             return f"{{{','.join(lines)}}}".encode()
         if not self._is_plain:
@@ -152,12 +152,12 @@ class Answers:
         lines.sort()  # as the tags they begin with
         return f"{{{','.join(lines)}}}".encode()
 
-    def _lines_above(self, kept: tuple[Kept, ...]) -> dict[str, str]:
-        lines = self._above.get(kept)
+    def _lines_above(self, return_keys: tuple[ElementLines, ...]) -> dict[str, str]:
+        lines = self._above.get(return_keys)
         if lines is None:
-            wanted = self._selection.kept
-            lines = {line[TAG]: line for text in kept for line in text.split("\n") if line[TAG] in wanted}
-            self._above[kept] = lines
+            wanted = self._selection.return_keys
+            lines = {line[TAG]: line for text in return_keys for line in text.split("\n") if line[TAG] in wanted}
+            self._above[return_keys] = lines
         return lines
 
     def _lines_not_kept(self, match: Match) -> Iterator[str]:
@@ -178,7 +178,7 @@ class Answers:
                 if (element := _without_bulk(metadata[tag])) is not None and not is_empty(element):
                     yield line_of(tag, element)
 
-    def _lines_below(self, newest: tuple[Kept, ...]) -> Iterable[str]:
+    def _lines_below(self, newest: tuple[ElementLines, ...]) -> Iterable[str]:
         wanted = self._selection.newest
         return {line[TAG]: line for text in newest for line in text.split("\n") if line[TAG] in wanted}.values()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import NamedTuple
 
-from server.dicom.matching.query_tags import Owned, key_of, tag_in
+from server.dicom.matching.query_tags import PrivateTag, key_of, tag_in
 from server.domain.limits import MAX_TAGS
 from server.domain.partitions import PartitionGate
 from server.domain.search import page_token
@@ -103,7 +103,7 @@ class Search:
             tags[attribute] = tag
         return tags
 
-    async def _owners(self, request: SearchRequest, searched: Iterable[Tag]) -> list[Owned]:
+    async def _owners(self, request: SearchRequest, searched: Iterable[Tag]) -> list[PrivateTag]:
         """Return the private extended query tags that are returned: each data set may have them in another place."""
         asked = set(private_attributes(request))
         known = [tag for tag in await self._tags.list(0, 0, MAX_TAGS) if tag.new.tag in asked] if asked else []

@@ -13,18 +13,18 @@ FIRST_TIME = "000000.000000"
 LAST_TIME = "235960.999999"
 """With a leap second (PS3.5 section 6.2, TM)."""
 
-MOST_DAYS_APART = 2
+MAX_DAYS_APART = 2
 """Days by which the local dates of one moment may differ: the sun rises up to 26 hours earlier elsewhere."""
 
 _MINUTES_OF_DAY = 24 * 60
 
 
-def in_utc(moment: str, offset: str) -> str | None:
+def in_utc(date_time: str, offset: str) -> str | None:
     """Return a local moment as a moment in UTC; None before the first day of the calendar and after the last."""
-    minutes = int(moment[8:10]) * 60 + int(moment[10:12]) - _minutes(offset)
+    minutes = int(date_time[8:10]) * 60 + int(date_time[10:12]) - _minutes(offset)
     days, minutes = divmod(minutes, _MINUTES_OF_DAY)
-    day = day_after(moment[DAY], days)
-    return None if day is None else f"{day}{minutes // 60:02d}{minutes % 60:02d}{moment[12:]}"
+    day = day_after(date_time[DAY], days)
+    return None if day is None else f"{day}{minutes // 60:02d}{minutes % 60:02d}{date_time[12:]}"
 
 
 def day_after(day: str, days: int) -> str | None:

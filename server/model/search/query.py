@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from server.model.ids import Address
-from server.model.search.return_keys import Kept, kept_elements
+from server.model.search.return_keys import ElementLines, elements_of_lines
 
 
 class Level(enum.IntEnum):
@@ -69,7 +69,7 @@ class Empty:
 
 
 @dataclass(frozen=True, slots=True)
-class During:
+class DateTimeRange:
     """A day (the condition's key) and the time of day that belongs to it lie in one span (PS3.4 section C.2.2.2.5).
 
     A day without a time does if the span covers all of it.
@@ -82,7 +82,7 @@ class During:
     utc: Between | None = None
 
 
-Matcher = Equals | Between | Like | NameMatches | NameWords | Numbers | Empty | During
+Matcher = Equals | Between | Like | NameMatches | NameWords | Numbers | Empty | DateTimeRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Condition:
     matchers: tuple[Matcher, ...]
 
 
-MOST_METADATA = 4 << 20
+MAX_METADATA = 4 << 20
 """Bytes of metadata that one answer of an index may hold, unless that of a single instance is more."""
 
 
@@ -109,7 +109,7 @@ class Query:
     """What an index is asked for.
 
     after: key of the last match of the page before; matches have smaller keys.
-    metadata: also return the DICOM JSON of each match's newest matching instance, as far as `MOST_METADATA` goes.
+    metadata: also return the DICOM JSON of each match's newest matching instance, as far as `MAX_METADATA` goes.
     newest: also return what is kept at these levels, which are below the matches, of each one's newest instance.
     """
 
@@ -137,14 +137,14 @@ class Match(NamedTuple):
 
     key: int
     resource: Address
-    kept: tuple[Kept, ...]
+    return_keys: tuple[ElementLines, ...]
     metadata: bytes | None = None
     modalities: tuple[str, ...] = ()
     series_count: int = 0
     instance_count: int = 0
-    newest: tuple[Kept, ...] = ()
+    newest: tuple[ElementLines, ...] = ()
 
     @property
     def elements(self) -> dict[str, Any]:
         """The kept elements, merged: those of a level hide those of the levels above it."""
-        return {tag: element for kept in self.kept for tag, element in kept_elements(kept).items()}
+        return {tag: element for lines in self.return_keys for tag, element in elements_of_lines(lines).items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-Kept = str
+ElementLines = str
 """Lines, joined with "\\n"; empty without elements."""
 
 TAG = slice(1, 9)
@@ -21,13 +21,13 @@ def line_of(tag: str, element: Any) -> str:
     return f'"{tag}":{orjson.dumps(element).decode()}'
 
 
-def kept_text(elements: Mapping[str, Any]) -> Kept:
+def lines_of_elements(elements: Mapping[str, Any]) -> ElementLines:
     """Return elements (tag → DICOM JSON element) as text."""
     dumps = orjson.dumps
     return "\n".join([f'"{tag}":{dumps(elements[tag]).decode()}' for tag in sorted(elements)])
 
 
-def kept_elements(text: Kept) -> dict[str, Any]:
+def elements_of_lines(text: ElementLines) -> dict[str, Any]:
     """Return the elements in a text."""
     elements: dict[str, Any] = orjson.loads("{" + text.replace("\n", ",") + "}")
     return elements

@@ -19,7 +19,7 @@ from server.adapters.sql.search.study_search import FAR
 from server.model.search.query import (
     Between,
     Condition,
-    During,
+    DateTimeRange,
     Empty,
     Equals,
     Level,
@@ -38,7 +38,7 @@ IN_JANUARY = Condition("StudyDate", (Between("20260101", "20260131"),))
 IN_A_SPAN = Condition(
     "StudyDate",
     (
-        During(
+        DateTimeRange(
             Between("20260101220000.000000", "20260131060000.000000"),
             Between("20260101120000.000000", "20260130200000.000000"),
         ),

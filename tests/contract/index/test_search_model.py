@@ -12,7 +12,7 @@ from server.model.search.date_time import FIRST_TIME, LAST_TIME
 from server.model.search.query import (
     Between,
     Condition,
-    During,
+    DateTimeRange,
     Empty,
     Equals,
     Level,
@@ -64,7 +64,7 @@ DAYS = st.sampled_from(["20231231", "20240101", "20240102", "20240103"])
 TIMES = st.sampled_from([FIRST_TIME, "013000.000000", "120000.000000", "235959.999999", LAST_TIME])
 ENDS = st.none() | st.builds(str.__add__, DAYS, TIMES)
 SPANS = st.builds(Between, ENDS, ENDS)
-DURING = st.builds(lambda local, utc: (During(local, utc),), SPANS, st.none() | SPANS)
+DURING = st.builds(lambda local, utc: (DateTimeRange(local, utc),), SPANS, st.none() | SPANS)
 WHEN = st.fixed_dictionaries({}, optional={"date": DAYS, "time": TIMES, "offset": st.sampled_from(["+0200", "-1130"])})
 MEMBERS = ("RequestAttributesSequence.ScheduledProcedureStepID", "RequestAttributesSequence.RequestedProcedureID")
 ITEMS = st.lists(st.sampled_from(["", "a", "b", "a\nb"]), max_size=3).map("\\".join)
@@ -145,7 +145,7 @@ async def test_both_ways_to_search_below_studies_find_what_the_model_says(
 @ONCE_PER_DATABASE
 @given(when=st.lists(WHEN, min_size=1, max_size=6), matchers=DURING)
 async def test_a_span_of_time_holds_what_the_model_says(
-    index: InstanceIndex, keyword: str, when: list[dict[str, str]], matchers: tuple[During]
+    index: InstanceIndex, keyword: str, when: list[dict[str, str]], matchers: tuple[DateTimeRange]
 ) -> None:
     time = {"StudyDate": "StudyTime"}.get(keyword, "PerformedProcedureStepStartTime")
     names = {"date": keyword, "time": time, "offset": "TimezoneOffsetFromUTC"}

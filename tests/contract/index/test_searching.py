@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from server.model.ids import Address, PartitionName
-from server.model.search.query import MOST_METADATA, Condition, Equals, Level, Like, Matcher
+from server.model.search.query import MAX_METADATA, Condition, Equals, Level, Like, Matcher
 from server.ports.index import InstanceIndex
 from tests.contract.index.samples import EVERYTHING, NOON, identity, modality, sample, series_ref, study_ref, text, uid
 from tests.contract.index.searches import search, studies
@@ -119,7 +119,7 @@ async def test_metadata_is_that_of_the_newest_instance_of_the_match(index: Insta
 
 
 async def test_only_as_many_matches_have_their_metadata_as_there_is_room_for(index: InstanceIndex) -> None:
-    half, too_much = b" " * (MOST_METADATA // 2), b" " * (MOST_METADATA + 1)
+    half, too_much = b" " * (MAX_METADATA // 2), b" " * (MAX_METADATA + 1)
     await index.add([sample(n, dicom_json=json) for n, json in enumerate((b"{}", too_much, half, half), 1)], NOON)
     assert [m.metadata for m in await search(index, metadata=True)] == [half, half, None, None]
     beyond = await search(index, metadata=True, after=(await search(index))[1].key)

@@ -15,7 +15,7 @@ from server.model.search.date_time import DAY, FIRST_TIME, LAST_TIME, TIME
 from server.model.search.query import (
     Between,
     Condition,
-    During,
+    DateTimeRange,
     Empty,
     Equals,
     Level,
@@ -93,7 +93,7 @@ def _form(matcher: Matcher) -> object:
             return "numbers"
         case Empty():
             return "empty"
-        case During(local, utc):
+        case DateTimeRange(local, utc):
             ends = (_form_of_end(local.low, FIRST_TIME), _form_of_end(local.high, LAST_TIME))
             return ("during", *ends, utc and (utc.low is None, utc.high is None))
 
@@ -116,7 +116,7 @@ def _values(matcher: Matcher, name: str) -> Iterator[tuple[str, Any]]:
                 yield from likes.values(pattern, f"{name}_{number}")
         case NameWords(prefixes):
             yield from likes.values_of_words(prefixes, name)
-        case During(local, utc):
+        case DateTimeRange(local, utc):
             for end, moment, whole in (("low", local.low, FIRST_TIME), ("high", local.high, LAST_TIME)):
                 if moment is not None:
                     yield f"{name}_{end}_day", moment[DAY]
@@ -127,7 +127,7 @@ def _values(matcher: Matcher, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _holds(key: str, matcher: Matcher, name: str) -> ColumnElement[bool]:
-    if isinstance(matcher, During):
+    if isinstance(matcher, DateTimeRange):
         return _during(key, matcher, name)
     if tag := tag_in_index_key(key):
         return _tag_holds(*tag, matcher, name)
@@ -216,7 +216,7 @@ def _form_of_end(moment: str | None, whole: str) -> str:
     return "day" if moment[TIME] == whole else "within"
 
 
-def _during(key: str, matcher: During, name: str) -> ColumnElement[bool]:
+def _during(key: str, matcher: DateTimeRange, name: str) -> ColumnElement[bool]:
     day, time, moment = MOMENTS[key]
     low, high = matcher.local.low, matcher.local.high
     parts: list[ColumnElement[bool]] = [day.is_not(None)]

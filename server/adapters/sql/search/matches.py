@@ -9,8 +9,8 @@ from sqlalchemy import BindParameter, Connection, Select, Subquery, bindparam, f
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import instances, metadata, series, studies
 from server.model.ids import Address, Uid
-from server.model.search.query import MOST_METADATA, Level, Match, Query
-from server.model.search.return_keys import Kept
+from server.model.search.query import MAX_METADATA, Level, Match, Query
+from server.model.search.return_keys import ElementLines
 
 _KEYS: BindParameter[int] = bindparam("keys", expanding=True)
 _COLUMNS = {
@@ -69,7 +69,7 @@ def matches(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> l
 def _studies(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
     partition = query.scope.partition
     if not query.metadata and not query.counts and not query.newest:
-        return [Match(key, Address(partition, uid), (kept,)) for key, uid, kept, _, _, _ in rows]
+        return [Match(key, Address(partition, uid), (return_keys,)) for key, uid, return_keys, _, _, _ in rows]
     jsons = _newest_metadata(connection, query, {row[0]: row[5] for row in rows})
     modalities = _modalities(connection, [row[0] for row in rows]) if query.counts else {}
     newest = _newest(connection, query, {row[0]: row[5] for row in rows})
@@ -77,14 +77,14 @@ def _studies(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> 
         Match(
             key=key,
             resource=Address(partition, uid),
-            kept=(kept,),
+            return_keys=(return_keys,),
             metadata=jsons.get(key),
             modalities=modalities.get(key, ()),
             series_count=series_count if query.counts else 0,
             instance_count=instance_count if query.counts else 0,
             newest=newest.get(key, ()),
         )
-        for key, uid, kept, series_count, instance_count, _ in rows
+        for key, uid, return_keys, series_count, instance_count, _ in rows
     ]
 
 
@@ -94,13 +94,13 @@ def _series(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> l
     newest = _newest(connection, query, {row[0]: row[5] for row in rows})
     above = _above(connection, studies, (row[3] for row in rows))
     found = []
-    for key, uid, kept, study_key, instance_count, _ in rows:
+    for key, uid, return_keys, study_key, instance_count, _ in rows:
         study_uid, study_kept = above[study_key]
         found.append(
             Match(
                 key=key,
                 resource=Address(partition, study_uid, uid),
-                kept=(study_kept, kept),
+                return_keys=(study_kept, return_keys),
                 metadata=jsons.get(key),
                 instance_count=instance_count if query.counts else 0,
                 newest=newest.get(key, ()),
@@ -115,24 +115,24 @@ def _instances(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -
     studies_above = _above(connection, studies, (row[3] for row in rows))
     series_above = _above(connection, series, (row[4] for row in rows))
     found = []
-    for key, uid, kept, study_key, series_key in rows:
+    for key, uid, return_keys, study_key, series_key in rows:
         study_uid, study_kept = studies_above[study_key]
         series_uid, series_kept = series_above[series_key]
         found.append(
             Match(
                 key=key,
                 resource=Address(partition, study_uid, series_uid, uid),
-                kept=(study_kept, series_kept, kept),
+                return_keys=(study_kept, series_kept, return_keys),
                 metadata=jsons.get(key),
             )
         )
     return found
 
 
-def _above(connection: Connection, table: Any, keys: Iterable[int]) -> dict[int, tuple[Uid, Kept]]:
+def _above(connection: Connection, table: Any, keys: Iterable[int]) -> dict[int, tuple[Uid, ElementLines]]:
     """Return UID and kept elements of the studies or series that matches are in."""
     rows = _ABOVE[table].tuples(connection, {"keys": set(keys)})
-    return {key: (uid, kept) for key, uid, kept in rows}
+    return {key: (uid, return_keys) for key, uid, return_keys in rows}
 
 
 def _newest_metadata(connection: Connection, query: Query, versions: Mapping[int, int]) -> dict[int, bytes]:
@@ -143,7 +143,7 @@ def _newest_metadata(connection: Connection, query: Query, versions: Mapping[int
     if not query.metadata:
         return {}
     sizes: dict[int, int] = dict(_SIZES.tuples(connection, {"keys": versions.values()}))
-    room, fit = MOST_METADATA, dict[int, int]()
+    room, fit = MAX_METADATA, dict[int, int]()
     for key, version in versions.items():
         room -= sizes[version]
         if room < 0 and fit:
@@ -153,16 +153,16 @@ def _newest_metadata(connection: Connection, query: Query, versions: Mapping[int
     return {key: jsons[version] for key, version in fit.items()}
 
 
-def _newest(connection: Connection, query: Query, versions: Mapping[int, int]) -> dict[int, tuple[Kept, ...]]:
+def _newest(connection: Connection, query: Query, versions: Mapping[int, int]) -> dict[int, tuple[ElementLines, ...]]:
     """Return what is kept below each match, by key, given the version of each key's newest instance."""
     if not query.newest:
         return {}
     given = {"keys": versions.keys(), "versions": versions.values()}
-    found: dict[int, tuple[Kept, ...]] = {}
+    found: dict[int, tuple[ElementLines, ...]] = {}
     if Level.SERIES in query.newest:
-        found = {key: (kept,) for key, kept in _NEWEST_SERIES.tuples(connection, given)}
+        found = {key: (return_keys,) for key, return_keys in _NEWEST_SERIES.tuples(connection, given)}
     if Level.INSTANCE in query.newest:
-        of_instances: dict[int, Kept] = dict(_NEWEST_INSTANCES.tuples(connection, given))
+        of_instances: dict[int, ElementLines] = dict(_NEWEST_INSTANCES.tuples(connection, given))
         found = {key: (*found.get(key, ()), of_instances[version]) for key, version in versions.items()}
     return found
 

@@ -33,7 +33,7 @@ from server.model.errors import NotFound, Reason
 from server.model.ids import InstanceId, PartitionName, Version
 from server.model.instance import Added, AddOutcome, AlreadyStored, Faulty, NewInstance, PixelLayout, StoredInstance
 from server.model.search.query import Level
-from server.model.search.return_keys import kept_text
+from server.model.search.return_keys import lines_of_elements
 from server.ports.index import Batch
 from server.ports.tags import Extract
 
@@ -208,7 +208,7 @@ class _Batch:
                 "crc32c": new.crc32c,
                 "locator": new.locator,
                 "created": self._time,
-                "elements": kept_text(new.instance.elements),
+                "elements": lines_of_elements(new.instance.elements),
                 "is_mislabelled": 1 if new.is_mislabelled else None,
                 **_pixel_columns(new.pixels),
                 **columns_of(Level.INSTANCE, new.instance.keys),

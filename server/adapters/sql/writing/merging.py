@@ -11,7 +11,7 @@ from server.adapters.sql.core.tables import series, series_values, studies
 from server.adapters.sql.search.keys import columns_of, moment_of, several_of
 from server.model.instance import LevelAttributes
 from server.model.search.query import Level
-from server.model.search.return_keys import kept_elements, kept_text
+from server.model.search.return_keys import elements_of_lines, lines_of_elements
 
 Row = dict[str, Any]
 
@@ -69,7 +69,7 @@ class Group:
 
 def existing(row: Any) -> Group:
     """Return a study or series, all of its row, as it is in the database."""
-    return Group(row.key, False, row._asdict(), kept_elements(row.elements))
+    return Group(row.key, False, row._asdict(), elements_of_lines(row.elements))
 
 
 def write_groups(connection: Connection, table: Table, groups: Iterable[Group]) -> None:
@@ -77,11 +77,11 @@ def write_groups(connection: Connection, table: Table, groups: Iterable[Group]) 
     new = []
     for group in groups:
         if group.is_new:
-            new.append(_NOTHING[table] | group.row | {"elements": kept_text(group.elements)})
+            new.append(_NOTHING[table] | group.row | {"elements": lines_of_elements(group.elements)})
         elif group.columns:
             values = dict(group.columns)
             if "elements" in values:
-                values["elements"] = kept_text(group.elements)
+                values["elements"] = lines_of_elements(group.elements)
             _UPDATES[table].run(connection, [{"of_key": group.key, **values}])
     if new:
         _INSERTS[table].run(connection, new)

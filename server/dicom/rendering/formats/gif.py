@@ -10,7 +10,7 @@ _HEAD_BYTES, _FLAGS_AT = 13, 10
 _DESCRIPTOR_BYTES = 10
 _EXTENSION, _DESCRIPTOR = 0x21, 0x2C
 _HAS_TABLE = 0x80
-_MOST_COLORS = 256
+_MAX_COLORS = 256
 
 
 def frame_blocks(rendered: NDArray[np.uint8]) -> bytes:
@@ -20,7 +20,7 @@ def frame_blocks(rendered: NDArray[np.uint8]) -> bytes:
     """
     image = Image.fromarray(np.ascontiguousarray(rendered))
     if image.mode == "RGB":
-        image = image.quantize(_MOST_COLORS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        image = image.quantize(_MAX_COLORS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     out = BytesIO()
     image.save(out, "GIF", optimize=False, interlace=False)
     return _blocks_of(out.getvalue())

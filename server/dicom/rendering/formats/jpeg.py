@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 _START = b"\xff\xd8"
 _APP0, _APP2 = b"\xff\xe0", b"\xff\xe2"
 PROFILE_HEAD = b"ICC_PROFILE\0"
-_MOST_SEGMENT_BYTES = 65533 - len(PROFILE_HEAD) - 2
-_MOST_SEGMENTS = 255
+_MAX_SEGMENT_BYTES = 65533 - len(PROFILE_HEAD) - 2
+_MAX_SEGMENTS = 255
 
 
 def jpeg_of(rendered: NDArray[np.uint8], quality: int, profile: bytes) -> bytes:
@@ -27,9 +27,9 @@ def jpeg_of(rendered: NDArray[np.uint8], quality: int, profile: bytes) -> bytes:
 
 def with_profile(jpeg: bytes, profile: bytes) -> bytes:
     """Return a JPEG file with a colour profile in it (ICC.1:2001-04 section B.4), behind its JFIF segment."""
-    if not profile or len(profile) > _MOST_SEGMENTS * _MOST_SEGMENT_BYTES:
+    if not profile or len(profile) > _MAX_SEGMENTS * _MAX_SEGMENT_BYTES:
         return jpeg
-    parts = [profile[at : at + _MOST_SEGMENT_BYTES] for at in range(0, len(profile), _MOST_SEGMENT_BYTES)]
+    parts = [profile[at : at + _MAX_SEGMENT_BYTES] for at in range(0, len(profile), _MAX_SEGMENT_BYTES)]
     segments = [
         _APP2 + pack(">H", 2 + len(PROFILE_HEAD) + 2 + len(part)) + PROFILE_HEAD + bytes((index, len(parts))) + part
         for index, part in enumerate(parts, 1)

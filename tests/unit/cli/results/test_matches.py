@@ -15,7 +15,7 @@ from cli.results.dicom_json import TAGS, cell, tag_of
 from cli.results.matches import heading, shown_columns
 from cli.results.search_keys import KEYS, Level, suggestion
 from server.dicom.elements.keywords import path_of
-from server.dicom.matching.attributes import KEPT_TAGS, SEARCH_KEYS
+from server.dicom.matching.attributes import RETURN_KEY_TAGS, SEARCH_KEYS
 
 
 def text_of(level: Level, matches: list[dict[str, object]], *include: str) -> str:
@@ -157,7 +157,7 @@ def test_the_keys_are_those_of_the_core() -> None:
 
 
 def test_all_that_the_index_keeps_is_known_by_keyword() -> None:
-    assert set().union(*KEPT_TAGS.values()) <= set(TAGS.values())
+    assert set().union(*RETURN_KEY_TAGS.values()) <= set(TAGS.values())
     assert {keyword: path_of(keyword) for keyword in TAGS} == {keyword: (tag,) for keyword, tag in TAGS.items()}
 
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from server.dicom.elements.keywords import path_of, tags_of
-from server.dicom.matching.attributes import KEPT_TAGS, SEARCH_KEYS, attributes_of, is_empty, search_key
+from server.dicom.matching.attributes import RETURN_KEY_TAGS, SEARCH_KEYS, attributes_of, is_empty, search_key
 from server.model.instance import LevelAttributes
 from server.model.search.query import Level
 
@@ -47,7 +47,7 @@ def test_other_attributes_are_no_search_keys(attribute: str) -> None:
 
 def test_every_search_key_with_a_value_is_kept_at_its_level() -> None:
     for key in SEARCH_KEYS.values():
-        assert key.is_virtual or key.path[0] in KEPT_TAGS[key.level]
+        assert key.is_virtual or key.path[0] in RETURN_KEY_TAGS[key.level]
 
 
 # spec/search.md section 5
@@ -73,7 +73,7 @@ def test_every_search_key_with_a_value_is_kept_at_its_level() -> None:
     ],
 )
 def test_what_default_answers_need_is_kept(level: Level, defaults: str) -> None:
-    assert tags_of(defaults) <= KEPT_TAGS[level]
+    assert tags_of(defaults) <= RETURN_KEY_TAGS[level]
 
 
 def test_attributes_go_to_the_levels_they_belong_to() -> None:

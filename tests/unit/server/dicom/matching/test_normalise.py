@@ -85,8 +85,8 @@ def test_a_date_is_eight_digits_that_are_a_day(written: str, normal: str | None)
     ],
 )
 def test_a_time_that_leaves_parts_out_is_a_span(written: str, first: str, last: str) -> None:
-    assert normalise.first_moment(written) == first
-    assert normalise.last_moment(written) == last
+    assert normalise.first_time(written) == first
+    assert normalise.last_time(written) == last
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,13 @@ def test_a_stored_date_may_have_separators(written: str, normal: str | None) -> 
     ],
 )
 def test_a_stored_time_may_have_colons_and_finer_fractions(written: str, normal: str | None) -> None:
-    assert normalise.stored_moment(written) == normal
+    assert normalise.stored_time(written) == normal
 
 
 @pytest.mark.parametrize("written", ["", "1", "24", "1060", "101561", "101530.", "101530.1234567", "10:15", "101"])
 def test_other_text_is_no_time(written: str) -> None:
-    assert normalise.first_moment(written) is None
-    assert normalise.last_moment(written) is None
+    assert normalise.first_time(written) is None
+    assert normalise.last_time(written) is None
 
 
 @pytest.mark.parametrize(
@@ -143,5 +143,5 @@ def test_normal_forms_are_idempotent(written: str) -> None:
 @settings(deadline=None)
 @given(st.times(), st.times())
 def test_times_are_ordered_like_their_text(one: time, other: time) -> None:
-    written = [normalise.first_moment(value.strftime("%H%M%S.%f")) or "" for value in (one, other)]
+    written = [normalise.first_time(value.strftime("%H%M%S.%f")) or "" for value in (one, other)]
     assert (written[0] <= written[1]) == (one <= other)

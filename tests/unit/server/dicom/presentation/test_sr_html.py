@@ -8,7 +8,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from server.dicom.presentation.sr_html import MOST_DEPTH, MOST_ITEMS, page_bytes
+from server.dicom.presentation.sr_html import MAX_DEPTH, MAX_ITEMS, page_bytes
 
 VOID = {"meta"}
 
@@ -216,13 +216,13 @@ def test_a_page_refers_to_nothing_and_runs_nothing() -> None:
 
 def test_content_that_is_too_deep_or_too_long_is_cut_and_says_so() -> None:
     deep = item("TEXT", TextValue="innermost")
-    for _ in range(MOST_DEPTH + 5):
+    for _ in range(MAX_DEPTH + 5):
         deep = item("CONTAINER", ContentSequence=Sequence([deep]))
     shown = report(deep)
     assert "innermost" not in shown.words
     assert "is not shown" in shown.words
     text = item("TEXT", TextValue="again").to_json_dict()
-    root = {"0040A730": {"vr": "SQ", "Value": [text] * (MOST_ITEMS + 7)}}
+    root = {"0040A730": {"vr": "SQ", "Value": [text] * (MAX_ITEMS + 7)}}
     assert "7 more items are not shown" in Outline(page_bytes(root).decode()).words
 
 

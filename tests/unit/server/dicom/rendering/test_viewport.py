@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.dicom.presentation.image_size import MOST_PIXELS, is_color, placement
+from server.dicom.presentation.image_size import MAX_PIXELS, is_color, placement
 from server.dicom.rendering import render
 from server.model.errors import DicomStoreError, Reason
 from server.model.rendering import ImageFormat, Output, Overlay, Presentation, Viewport, Window
@@ -97,7 +97,7 @@ def test_a_huge_viewport_gives_the_largest_picture_there_is() -> None:
     job = frame_of(RAMP, output=Output(viewport=Viewport(32767, 32767)))
     place = placement(job.description, job.presentation, job.output)
     assert place.width / place.height == pytest.approx(10 / 8, rel=1e-3)
-    assert MOST_PIXELS * 0.99 < place.width * place.height <= MOST_PIXELS * 1.001
+    assert MAX_PIXELS * 0.99 < place.width * place.height <= MAX_PIXELS * 1.001
 
 
 @pytest.mark.parametrize("size", [{"rows": 0}, {"columns": 0}, {"rows": 65535, "columns": 65535}])

@@ -12,7 +12,7 @@ from server.domain.search.request import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Searc
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import DEFAULT_PARTITION, Address, PartitionName, Uid
 from server.model.search.query import Condition, Equals, Level, Match
-from server.model.search.return_keys import kept_text
+from server.model.search.return_keys import lines_of_elements
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 
@@ -54,7 +54,7 @@ def refusal(level: Level, **fields: Any) -> InvalidRequest:
 
 def match(*levels: dict[str, Any], **fields: Any) -> Match:
     """Return a match that has these elements, from the study down."""
-    return Match(1, Address(DEFAULT_PARTITION, Uid(STUDY)), tuple(map(kept_text, levels or ({},))), **fields)
+    return Match(1, Address(DEFAULT_PARTITION, Uid(STUDY)), tuple(map(lines_of_elements, levels or ({},))), **fields)
 
 
 def text(vr: str, value: Any) -> dict[str, Any]:
@@ -364,7 +364,7 @@ def test_what_is_kept_below_the_level_needs_no_metadata(level: Level, attribute:
 def test_of_what_is_kept_below_a_match_the_newest_instance_decides() -> None:
     found = match(
         {"00100020": text("LO", "P")},
-        newest=tuple(map(kept_text, ({"00080060": text("CS", "MR")}, {"00280010": text("US", 3)}))),
+        newest=tuple(map(lines_of_elements, ({"00080060": text("CS", "MR")}, {"00280010": text("US", 3)}))),
     )
     selection = select(Level.STUDY, {"00100020", "00080060", "00280010"}, ())
 
@@ -383,7 +383,7 @@ def test_of_what_is_kept_below_a_match_the_newest_instance_decides() -> None:
 )
 def test_a_retrieve_url_is_made_of_the_base_of_the_caller(level: Level, path: str) -> None:
     uids = [Uid(STUDY), Uid(SERIES), Uid("1.2.3.5")][:level]
-    found = Match(1, Address(DEFAULT_PARTITION, *uids), (kept_text({}),) * level)
+    found = Match(1, Address(DEFAULT_PARTITION, *uids), (lines_of_elements({}),) * level)
 
     url = orjson.loads(dicom_json(found, select(level, {"00081190"}, (), 'http://h/"v2'))).get("00081190")
     assert url == {"vr": "UR", "Value": [f'http://h/"v2{path}']}
@@ -403,14 +403,19 @@ def test_terms_and_the_scope_add_to_what_is_returned() -> None:
         include_attributes=("Rows",),
     )
 
-    assert understood.selection.kept == {tag("StudyInstanceUID"), tag("SeriesInstanceUID"), "00200013", "00280010"}
+    assert understood.selection.return_keys == {
+        tag("StudyInstanceUID"),
+        tag("SeriesInstanceUID"),
+        "00200013",
+        "00280010",
+    }
 
 
 def test_a_member_of_a_sequence_is_returned_with_the_sequence() -> None:
     attribute = "RequestAttributesSequence.ScheduledProcedureStepID"
 
     for fields in ({"terms": (Term(attribute, ("S1",)),)}, {"include_attributes": (attribute,)}):
-        assert meaning(Level.SERIES, **fields).selection.kept == {"00400275"}
+        assert meaning(Level.SERIES, **fields).selection.return_keys == {"00400275"}
 
 
 @pytest.mark.parametrize(
@@ -428,8 +433,8 @@ def test_all_means_what_is_kept_at_the_levels_below_the_scope(
 ) -> None:
     selection = meaning(level, include_all=True, **scope).selection
 
-    assert {tag(keyword) for keyword in present.split()} <= selection.kept
-    assert not {tag(keyword) for keyword in absent.split()} & selection.kept
+    assert {tag(keyword) for keyword in present.split()} <= selection.return_keys
+    assert not {tag(keyword) for keyword in absent.split()} & selection.return_keys
     assert selection.availability
 
 
