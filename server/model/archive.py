@@ -1,33 +1,33 @@
-"""What the two halves of an archive, blobs and index, say of the archive they belong to."""
+"""The identities of the two halves of an archive: blobs and index."""
 
 from dataclasses import dataclass
 
 ArchiveId = str
-"""Random, made with the archive; both halves carry it."""
+"""Random; generated with the archive and stored in both halves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far an index has come: the last version and change-feed sequence it gave out."""
+    """Progress of an index: the last version and change-feed sequence that it assigned."""
 
     version: int = 0
     sequence: int = 0
 
     def is_behind(self, other: "Mark") -> bool:
-        """Say whether an index here has lost what one there had."""
+        """Say whether an index with this mark lacks transactions that `other` has."""
         return self.version < other.version or self.sequence < other.sequence
 
 
 @dataclass(frozen=True, slots=True)
 class BlobsIdentity:
-    """What the data directory says.
+    """Identity of the data directory.
 
     place: the directory, for messages.
-    id: of the archive; None if there is none yet.
-    is_bound: the index is known to carry the same id; False while the two are being bound together.
-    has_blobs: there are bytes of instances, or were.
-    mark: the index has been there at least.
-    is_recovering: a recovery of the index has begun and not ended.
+    id: of the archive; None if the directory has none yet.
+    is_bound: the index is known to have the same id; False while the two are being bound.
+    has_blobs: the directory holds, or held, bytes of instances.
+    mark: a lower bound of the progress of the index.
+    is_recovering: a recovery of the index was started and has not finished.
     """
 
     place: str
@@ -40,15 +40,15 @@ class BlobsIdentity:
 
 @dataclass(frozen=True, slots=True)
 class IndexIdentity:
-    """What the database says.
+    """Identity of the database.
 
     place: the file or URL without a password, for messages.
-    id: of the archive; None if there is none yet.
+    id: of the archive; None if the database has none yet.
     is_new: nothing was ever stored in it.
-    has_instances: it names blobs.
-    damage: why it can't be read, or is empty although its file is there; empty if neither.
-    mark: where it is.
-    damaged_log: where the write-ahead log is kept, if it is damaged and transactions are missing; else empty.
+    has_instances: it references blobs.
+    damage: why it is unreadable, or empty although its file exists; "" if neither applies.
+    mark: its progress.
+    damaged_log: path of the copy of the write-ahead log, if that is damaged and transactions are missing; else "".
     """
 
     place: str

@@ -1,4 +1,4 @@
-"""Payload bytes on their way between a disk or a socket and the other side."""
+"""Payload bytes in transfer between a disk or a socket and a client."""
 
 Buffer = bytes | memoryview
-"""A run of bytes, or a view of those that were read or received. Whoever has it never changes it."""
+"""Bytes, or a view of the bytes that were read or received. Its holder must not change it."""

@@ -8,7 +8,7 @@ from server.model.ids import InstanceId, Version
 
 
 class ChangeAction(enum.IntEnum):
-    """What happened. The numbers are those of the contract and of the database."""
+    """Kind of change. The numbers are those of the contract and of the database."""
 
     CREATE = 1
     UPDATE = 2
@@ -16,7 +16,7 @@ class ChangeAction(enum.IntEnum):
 
 
 class ChangeState(enum.IntEnum):
-    """How the entry's version stands to the instance now."""
+    """Relation of the entry's version to the current state of the instance."""
 
     CURRENT = 1
     REPLACED = 2
@@ -25,7 +25,7 @@ class ChangeState(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One entry."""
+    """One entry of the change feed."""
 
     sequence: int
     instance: InstanceId
@@ -38,7 +38,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ChangeWindow:
-    """Which entries: all conditions hold, in ascending order of sequence, after skipping `skip`."""
+    """Selects entries: all conditions hold, in ascending order of sequence, after skipping `skip` entries."""
 
     limit: int
     after_sequence: int = 0

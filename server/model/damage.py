@@ -1,4 +1,4 @@
-"""What is known to be damaged of a stored instance; recorded when it is found, so that later responses announce it."""
+"""Known damage of a stored instance; recorded on detection, so that later responses announce it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ _MISSING, _CHANGED, _RENDERING = "missing", "changed", "r"
 _MAX_FRAMES = 64
 
 EVERY_FRAME = 0
-"""In place of the numbers of more than 64 frames, or of all because the data set itself cannot be read."""
+"""Stands for more than 64 frame numbers, or for all frames if the data set itself is unreadable."""
 
 _NONE: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Known damage.
+    """Known damage of an instance.
 
-    is_missing: the stored bytes were not there.
-    is_changed: the stored bytes are not those that were acknowledged.
-    frames: numbers of the frames that could not be decoded, from 1, or `EVERY_FRAME`.
-    renderings: numbers of the frames that could not be rendered, from 1, or `EVERY_FRAME`.
+    is_missing: the stored bytes did not exist.
+    is_changed: the stored bytes differ from the acknowledged ones.
+    frames: numbers, from 1, of the frames that could not be decoded, or `EVERY_FRAME`.
+    renderings: numbers, from 1, of the frames that could not be rendered, or `EVERY_FRAME`.
     """
 
     is_missing: bool = False
@@ -41,7 +41,7 @@ class Damage:
         return number in self.renderings or EVERY_FRAME in self.renderings
 
     def with_more(self, other: "Damage") -> "Damage":
-        """Return both together."""
+        """Return the union of both."""
         return Damage(
             self.is_missing or other.is_missing,
             self.is_changed or other.is_changed,
@@ -50,7 +50,7 @@ class Damage:
         )
 
     def without(self, other: "Damage") -> "Damage":
-        """Return what is left when the other one turned out to be repaired."""
+        """Return the damage that remains after `other` was found to be repaired."""
         return Damage(
             self.is_missing and not other.is_missing,
             self.is_changed and not other.is_changed,
@@ -59,7 +59,7 @@ class Damage:
         )
 
     def text(self) -> str | None:
-        """Return the form in which an index keeps it: words and numbers with commas; None for no damage."""
+        """Return the text form stored in the index: words, and comma-separated numbers; None for no damage."""
         words = [_MISSING] * self.is_missing + [_CHANGED] * self.is_changed
         words += [*map(str, sorted(self.frames)), *(f"{_RENDERING}{number}" for number in sorted(self.renderings))]
         return ",".join(words) or None
@@ -69,7 +69,7 @@ NO_DAMAGE = Damage()
 
 
 def damage_of(text: str | None) -> Damage:
-    """Return what `Damage.text` returned as a value."""
+    """Parse the return value of `Damage.text`."""
     if text is None:
         return NO_DAMAGE
     words = text.split(",")

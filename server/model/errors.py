@@ -1,19 +1,19 @@
-"""Everything the core can refuse or fail at, as one small tree.
+"""The errors of the core, as one small hierarchy.
 
     DicomStoreError            reason, message, metadata
-    ├── InvalidRequest         the request can't be understood; sending it again will not help
-    ├── NotFound               no such thing
-    ├── AlreadyExists          such a thing is there already
-    ├── WrongState             understood, but not possible as things stand
+    ├── InvalidRequest         the request is invalid; retrying does not help
+    ├── NotFound               the resource does not exist
+    ├── AlreadyExists          the resource exists already
+    ├── WrongState             valid, but not possible in the current state of the resource
     ├── OutOfRange             outside the object
-    ├── Exhausted              no room, or too much at once
-    ├── Unavailable            a dependency is down; try again later
-    ├── Aborted                the client gave up
-    └── DataLoss               what was acknowledged is not there any more
+    ├── Exhausted              a limit of space or concurrency is reached
+    ├── Unavailable            a dependency is down; retry later
+    ├── Aborted                the client aborted
+    └── DataLoss               acknowledged data is lost
 
-An error is raised once, where the fact is known, with a `Reason` of the contract (protos/dicomstore/v1/errors.proto).
-It becomes a gRPC status in `server/rpc/errors.py`, and a per-item result where items are independent.
-Messages are for people and never carry patient data.
+An error is raised once, where the cause is known, with a `Reason` of the contract (protos/dicomstore/v1/errors.proto).
+`server/rpc/errors.py` maps it to a gRPC status, or to an item error where items are independent. Messages are for
+people and never contain patient data.
 """
 
 from enum import StrEnum
@@ -76,15 +76,15 @@ class Reason(StrEnum):
 
 
 class DicomStoreError(Exception):
-    """Base of all errors that a caller can act on.
+    """Base class of all errors that a caller can handle.
 
     Args:
-        reason: the contract's name for what happened.
+        reason: the reason of the contract.
         message: for people; no patient data.
         metadata: the keys that the contract lists for the reason.
 
     Attributes:
-        may_have_happened: what failed may have taken effect all the same, as when a connection breaks during a commit.
+        may_have_happened: the failed operation may have taken effect, as when a connection breaks during a commit.
     """
 
     may_have_happened = False
@@ -97,19 +97,19 @@ class DicomStoreError(Exception):
 
 
 class InvalidRequest(DicomStoreError):
-    """The request can't be understood."""
+    """The request is invalid."""
 
 
 class NotFound(DicomStoreError):
-    """No such thing."""
+    """The resource does not exist."""
 
 
 class AlreadyExists(DicomStoreError):
-    """Such a thing is there already."""
+    """The resource exists already."""
 
 
 class WrongState(DicomStoreError):
-    """Not possible as things stand."""
+    """Not possible in the current state of the resource."""
 
 
 class OutOfRange(DicomStoreError):
@@ -117,7 +117,7 @@ class OutOfRange(DicomStoreError):
 
 
 class Exhausted(DicomStoreError):
-    """No room, or too much at once."""
+    """A limit of space or concurrency is reached."""
 
 
 class Unavailable(DicomStoreError):
@@ -125,8 +125,8 @@ class Unavailable(DicomStoreError):
 
 
 class Aborted(DicomStoreError):
-    """The client gave up."""
+    """The client aborted."""
 
 
 class DataLoss(DicomStoreError):
-    """What was acknowledged is not there any more."""
+    """Acknowledged data is lost."""

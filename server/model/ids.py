@@ -1,4 +1,4 @@
-"""Names of things. A value of one of these types is legal by construction: parse once, trust afterwards."""
+"""Identifiers. Values of these types are valid by construction: they are parsed once and never checked again."""
 
 import re
 from dataclasses import dataclass
@@ -7,26 +7,26 @@ from typing import NewType
 from server.model.errors import InvalidRequest, Reason
 
 Uid = NewType("Uid", str)
-"""A legal UID without padding."""
+"""A valid UID without padding."""
 
 PartitionName = NewType("PartitionName", str)
-"""A legal partition name; never empty."""
+"""A valid partition name; never empty."""
 
 Version = NewType("Version", int)
-"""Grows with every stored instance of the whole store; never used again."""
+"""Version of a stored instance: ascends across the whole archive and is never reused."""
 
 DEFAULT_PARTITION = PartitionName("Microsoft.Default")
-"""Holds everything stored while partitions are off."""
+"""The partition of all instances while partitions are disabled."""
 
 _UID = re.compile(r"[0-9.]{0,63}[0-9]")
 _PARTITION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def is_uid(text: str) -> bool:
-    """Say whether `text`, already without padding, is a UID as this service understands it.
+    """Say whether `text`, without padding, is a UID as this service accepts it.
 
-    At most 64 digits and dots, ending in a digit. Looser than PS3.5 section 9: empty components and
-    leading zeros occur in real archives and harm nothing.
+    At most 64 digits and dots, ending in a digit. Less strict than PS3.5 section 9: empty components and leading zeros
+    occur in real archives and do no harm.
     """
     return _UID.fullmatch(text) is not None
 

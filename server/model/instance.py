@@ -1,4 +1,4 @@
-"""What the store knows about an instance."""
+"""Stored instances, as the index and the blob store describe them."""
 
 import enum
 from collections.abc import Iterable, Mapping
@@ -10,23 +10,25 @@ from server.model.ids import InstanceId, Version
 from server.model.search.query_tag import NewTag, TagFault
 
 Locator = str
-"""Where a blob lies. Opaque: made by the blob store, kept by the index, understood by the blob store alone."""
+"""Location of a blob. Opaque: assigned by the blob store, stored in the index, interpreted by the blob store only."""
 
 
 @dataclass(frozen=True, slots=True)
 class PixelLayout:
-    """Where the frames of an instance lie in its bytes.
+    """Location of the frames of an instance in its bytes.
 
-    `offset` counts from the start of the file; for the deflated transfer syntax, from the start of the inflated file.
+    `offset` counts bytes from the start of the file; for deflated transfer syntaxes, from the start of the inflated
+    file.
 
-    Native: frame i (from 0) has `frame_bits` bits and starts `i * frame_bits` bits after `offset`. `table` is empty.
-    Encapsulated: `table` has one record a frame, two little-endian uint64: offset of the frame's first item tag and
-    offset after its last fragment. Between them lie whole fragments, each behind its 8-byte item header
-    (PS3.5 section A.4); a frame that is missing between others has a record of zeros. `frame_bits` is 0.
+    Native: frame i (from 0) has `frame_bits` bits and starts `i * frame_bits` bits after `offset`; `table` is empty.
+    Encapsulated: `table` has one record per frame, two little-endian uint64: the offset of the frame's first item tag
+    and the offset after its last fragment. Between them are whole fragments, each after its 8-byte item header (PS3.5
+    section A.4); a missing frame between others has a record of zeros. `frame_bits` is 0.
 
-    number_of_frames: those that exist, whatever the data set says; where frames can't be told apart, what it says.
-    bits_allocated: of a sample; 0 if it isn't said, and if native pixel data contradicts what describes it: then all of
-        it is one frame, which is only returned as it is stored.
+    number_of_frames: the frames that exist, whatever Number of Frames says; Number of Frames if the frames cannot be
+        separated.
+    bits_allocated: Bits Allocated; 0 if it is absent, or if native pixel data contradicts the Image Pixel attributes:
+        then all of it counts as one frame, which is only returned as stored.
     """
 
     number_of_frames: int
@@ -40,21 +42,21 @@ class PixelLayout:
 
     @property
     def is_encapsulated(self) -> bool:
-        """Frames are fragments behind item headers."""
+        """The frames are fragments with item headers."""
         return self.frame_bits == 0
 
     @property
     def is_understood(self) -> bool:
-        """What the pixels are is known, or is a matter of their codestreams."""
+        """The pixel format is known, or given by the codestreams."""
         return self.is_encapsulated or self.bits_allocated > 0
 
 
 @dataclass(frozen=True, slots=True)
 class BulkElement:
-    """An element whose value metadata replaces by a BulkDataURI.
+    """An element whose value is replaced by a BulkDataURI in metadata.
 
-    `path` is tags and 1-based item numbers joined by "/". The range has the convention of `PixelLayout.offset`;
-    for encapsulated pixel data it spans all items including the basic offset table.
+    `path` is tags and item numbers from 1, joined by "/". The range is defined like `PixelLayout.offset`; for
+    encapsulated pixel data it spans all items including the Basic Offset Table.
     """
 
     path: str
@@ -65,12 +67,12 @@ class BulkElement:
 
 @dataclass(frozen=True, slots=True)
 class LevelAttributes:
-    """What the index keeps of a data set at one level (study, series or instance).
+    """The attributes of a data set that the index stores at one level (study, series or instance).
 
-    keys: search key (keyword) → normalised text (see `server.dicom.matching.attributes`); only non-empty ones.
-    elements: tag → DICOM JSON element, as returned by searches; only non-empty ones.
-    invalid: tags of those elements whose values are invalid, or can't be compared → the keys made of them. At study
-        and series level they never replace what another instance has.
+    keys: search key (keyword) → normalised text (see `server.dicom.matching.attributes`); non-empty values only.
+    elements: return keys, tag → DICOM JSON element; non-empty elements only.
+    invalid: tags of those elements whose values are invalid or not comparable → the search keys made of them. At study
+        and series level they never replace the value of another instance.
     """
 
     keys: Mapping[str, str]
@@ -78,7 +80,7 @@ class LevelAttributes:
     invalid: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def without(self, tags: Iterable[str]) -> "LevelAttributes":
-        """Return these without some of the invalid ones."""
+        """Return these attributes without the given invalid ones."""
         left_out = set(tags)
         keys = {key for tag in left_out for key in self.invalid[tag]}
         return LevelAttributes(
@@ -89,11 +91,11 @@ class LevelAttributes:
 
 @dataclass(frozen=True, slots=True)
 class NewInstance:
-    """An instance whose blob is durable and which is to become visible.
+    """An instance whose blob is durable and that is to become visible.
 
-    must_be_indexed: not if it has something for an extended query tag that can't be indexed.
-    invalid_tags: top-level attributes that were stored although their values are invalid. Extended query tags take
-        them for absent.
+    must_be_indexed: fail if the instance has a value for an extended query tag that cannot be indexed.
+    invalid_tags: top-level attributes that were stored although their values are invalid. Extended query tags treat
+        them as absent.
     is_mislabelled: see `StoredInstance`.
     """
 
@@ -116,11 +118,11 @@ class NewInstance:
 
 @dataclass(frozen=True, slots=True)
 class StoredInstance:
-    """A visible instance, as far as its bytes are concerned.
+    """A visible instance: its blob and the properties needed to read it.
 
-    is_mislabelled: the data set, or an item in it, has implicit VR where the transfer syntax says explicit, or the
+    is_mislabelled: the data set, or an item in it, has implicit VR although the transfer syntax is explicit, or the
         reverse.
-    damage: what is known.
+    damage: the known damage.
     """
 
     id: InstanceId
@@ -145,21 +147,21 @@ class InstanceMetadata:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """The instance is visible now."""
+    """The instance is now visible."""
 
     version: Version
 
 
 @dataclass(frozen=True, slots=True)
 class AlreadyStored:
-    """An instance with this identity was there before; nothing changed."""
+    """An instance with this identity existed already; nothing was changed."""
 
     existing: StoredInstance
 
 
 @dataclass(frozen=True, slots=True)
 class Faulty:
-    """What the instance has for these extended query tags can't be indexed, and it must be; nothing changed."""
+    """The values for these extended query tags cannot be indexed, although they must be; nothing was changed."""
 
     faults: tuple[tuple[NewTag, TagFault], ...]
 
@@ -169,7 +171,7 @@ AddOutcome = Added | AlreadyStored | Faulty
 
 @dataclass(frozen=True, slots=True)
 class ResourceState:
-    """Changes whenever an instance joins, changes in or leaves a resource."""
+    """Changes whenever an instance is added to, updated in or deleted from a resource."""
 
     max_version: int
     instance_count: int
@@ -177,10 +179,11 @@ class ResourceState:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong with one attribute.
+    """A rule of the standard that one attribute violates.
 
     path: `AttributeFinding.path` of the contract; at the top level of the data set, the tag as eight hex digits.
-    keyword: or "". message: has no values in it.
+    keyword: of the data dictionary, or "".
+    message: contains no values.
     """
 
     path: str
@@ -190,12 +193,12 @@ class Finding:
 
     @property
     def tag(self) -> str:
-        """The attribute itself, wherever it is."""
+        """The tag of the attribute itself, at any depth."""
         return self.path[-8:]
 
 
 class ValidationMode(enum.Enum):
-    """How invalid values are treated; see `ValidationMode` in store_service.proto."""
+    """Treatment of invalid values; see `ValidationMode` in store_service.proto."""
 
     LENIENT = enum.auto()
     INDEXED_STRICT = enum.auto()

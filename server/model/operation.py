@@ -1,4 +1,4 @@
-"""Long work that survives its process (spec/operations.md)."""
+"""Operations: long-running work that survives the process (docs/architecture.md)."""
 
 import enum
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from datetime import datetime
 
 
 class OperationType(enum.IntEnum):
-    """What an operation does; numbers are those of the contract."""
+    """Type of an operation; the numbers are those of the contract."""
 
     REINDEX = 1
 
 
 class OperationState(enum.IntEnum):
-    """How far an operation has come; numbers are those of the contract."""
+    """State of an operation; the numbers are those of the contract."""
 
     NOT_STARTED = 1
     RUNNING = 2
@@ -22,17 +22,17 @@ class OperationState(enum.IntEnum):
 
     @property
     def is_final(self) -> bool:
-        """Nothing will change any more."""
+        """The state no longer changes."""
         return self >= OperationState.SUCCEEDED
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation as it is now.
+    """The current state of an operation.
 
     id: 32 lower-case hex digits.
-    done, total: instances; a total of 0 is not known yet.
-    subject: of REINDEX: the tags that are added, eight hex digits each.
+    done, total: numbers of instances; a total of 0 is not known yet.
+    subject: for REINDEX: the tags being added, eight hex digits each.
     """
 
     id: str

@@ -1,6 +1,6 @@
-"""What decoders and encoders have to know of an image, and the work that is done on single frames.
+"""The description of an image for decoders and encoders, and the job of transcoding a frame.
 
-These are plain values, so that they can cross to another process; numpy and codecs are for those who do the work.
+Plain values that are sent to worker processes; only those import numpy and codecs.
 """
 
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PixelDescription:
-    """The Image Pixel module of an instance (PS3.3 section C.7.6.3), or what becomes of it after re-encoding.
+    """The Image Pixel module of an instance (PS3.3 section C.7.6.3), as stored or after re-encoding.
 
     sample_format: "integer" for Pixel Data, "float" for Float Pixel Data, "double" for Double Float Pixel Data.
-    planar_configuration: 0, colour by pixel; 1, colour by plane. Of no meaning with one sample per pixel.
-    has_embedded_overlays: bits beyond the stored ones are overlay planes (retired), which not every codec can carry.
+    planar_configuration: 0, colour by pixel; 1, colour by plane. Without meaning for one sample per pixel.
+    has_embedded_overlays: unused bits of the pixel cells hold overlay planes (retired), which not every codec
+        preserves.
     """
 
     rows: int
@@ -30,10 +31,10 @@ class PixelDescription:
 
 @dataclass(frozen=True, slots=True)
 class TranscodeFrame:
-    """Write one frame in another transfer syntax.
+    """The job of writing one frame in another transfer syntax.
 
-    data: native, little endian (of 1-bit images beginning with the first bit), or the frame's codestream.
-    description: of the instance as it is stored.
+    data: native frame, little endian (1-bit images start at the first bit), or the codestream of the frame.
+    description: of the stored instance.
     """
 
     data: bytes

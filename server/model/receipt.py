@@ -1,4 +1,4 @@
-"""What is kept beside the bytes of an instance, so that a lost index can be rebuilt from the blobs."""
+"""The record stored with the bytes of an instance, so that a lost index can be rebuilt from the blobs."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,11 +8,11 @@ from server.model.ids import PartitionName
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """How an instance came.
+    """The circumstances of a store request.
 
-    partition: it was stored into.
+    partition: the target partition.
     time: of receipt, by a clock that never jumps, so that times give the order of receipt.
-    version: the last one that the process knew to be given out then.
+    version: the last assigned version that the process knew at that time.
     """
 
     partition: PartitionName

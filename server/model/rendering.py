@@ -1,7 +1,7 @@
-"""What a picture of a frame depends on, and the work of making one.
+"""The parameters of rendering a frame, and the jobs of rendering.
 
-Plain values that cross to another process and can be keys of a cache; whoever makes pictures has numpy and codecs,
-whoever describes them (server/dicom/presentation/presentation.py) has not.
+Plain values that are sent to worker processes and used as cache keys. Only workers import numpy and codecs;
+`server.dicom.presentation` derives these values without them.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,9 @@ from server.model.pixels import PixelDescription
 
 
 class ImageFormat(StrEnum):
-    """What a picture is written as; the value is the media type.
+    """File format of a rendered image; the value is the media type.
 
-    GIF and APNG are of animations: a job returns the blocks of one frame, which `presentation.animation` puts between
-    others.
+    GIF and APNG are for animations: a job returns the blocks of one frame, which `presentation.animation` combines.
     """
 
     JPEG = "image/jpeg"
@@ -32,12 +31,15 @@ class WindowFunction(StrEnum):
 
 
 class IccProfile(StrEnum):
-    """The colours of a picture and the profile that goes with it (PS3.18 section 8.3.5.1.5).
+    """Colour space and ICC profile of a rendered image (PS3.18 section 8.3.5.1.5).
 
-    Pictures in shades of grey never have a profile, nor have GIF and APNG.
+    Greyscale images, GIF and APNG never have a profile.
 
-    IF_PRESENT: the object's own, if it has one. NO: none, values as they are. YES: the object's own, else sRGB.
-    The others: converted to this colour space, which goes with the picture. An object without profile is sRGB.
+    IF_PRESENT: the profile of the object, if it has one.
+    NO: no profile, values unchanged.
+    YES: the profile of the object, else sRGB.
+    SRGB, ADOBE_RGB, ROMM_RGB: converted to this colour space, with its profile. An object without profile is taken as
+        sRGB.
     """
 
     IF_PRESENT = "if-present"
@@ -49,10 +51,10 @@ class IccProfile(StrEnum):
 
 
 class PixelPresentation(StrEnum):
-    """How the values of a palette are meant (PS3.3 sections C.7.6.3.1.5 and C.7.6.19).
+    """Meaning of the values of a palette (PS3.3 sections C.7.6.3.1.5 and C.7.6.19).
 
     PALETTE: all values have a colour (Photometric Interpretation PALETTE COLOR).
-    SUPPLEMENTAL: those from the first mapped one on; values below are shades of grey.
+    SUPPLEMENTAL: values from the first mapped one on have a colour; lower values are shades of grey.
     """
 
     PALETTE = "palette"
@@ -60,7 +62,7 @@ class PixelPresentation(StrEnum):
 
 
 class IconKind(StrEnum):
-    """What is shown for objects without a picture of their own."""
+    """Icons for objects without a rendered image."""
 
     REPORT = "report"
     DOCUMENT = "document"
@@ -76,7 +78,7 @@ class IconKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A VOI window, in the units that the modality LUT gives."""
+    """A VOI window (PS3.3 section C.11.2.1.2), in modality values."""
 
     center: float
     width: float
@@ -85,11 +87,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class LookupTable:
-    """A table of values (PS3.3 sections C.7.6.3.1.5, C.11.1.1 and C.11.2.1.1), as the object has it.
+    """A lookup table of the data set (PS3.3 sections C.7.6.3.1.5, C.11.1.1 and C.11.2.1.1).
 
-    entries: of the descriptor, 0 already replaced by 65536. first: the value that the first entry is for; values below
-    have the first entry, values above the last. bits: of an entry.
-    data: entries of two bytes, little endian, or of one byte where there are too few for that.
+    entries: number of entries from the descriptor; 0 is already replaced by 65536.
+    first: the value mapped by the first entry; lower values get the first entry, values beyond the last entry the last
+        one.
+    bits: bits per entry, from the descriptor.
+    data: entries of two bytes, little endian, or of one byte if the data is too short for two.
     """
 
     entries: int
@@ -100,7 +104,7 @@ class LookupTable:
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Three tables from values to colours.
+    """Three lookup tables that map values to red, green and blue.
 
     is_segmented: the data are segments (PS3.3 section C.7.9.2), not entries.
     """
@@ -116,9 +120,9 @@ class Palette:
 class Overlay:
     """An overlay plane of type G on one frame (PS3.3 section C.9.2).
 
-    top, left: place of its first pixel in the image, from 0; may be negative.
-    bits: one bit a pixel, the first in the lowest bit; `first_bit` says where the plane begins in them. If None, the
-    plane is the bit `bit_position` of each of the frame's pixels.
+    top, left: position of its first pixel in the image, from 0; may be negative.
+    bits: one bit per pixel, lowest bit first, the plane starting at bit `first_bit`. None: the plane is bit
+        `bit_position` of each pixel cell of the frame.
     """
 
     rows: int
@@ -132,17 +136,17 @@ class Overlay:
 
 @dataclass(frozen=True, slots=True)
 class Presentation:
-    """How the values of a frame become something to look at.
+    """Parameters of the transformation from stored values to display (PS3.3 section C.11, PS3.4 section N.2).
 
-    slope, intercept: of the modality LUT, where `modality_lut` is None.
-    windows: in the object's order; the first that can be used is used, and before `voi_luts`.
+    slope, intercept: Rescale Slope and Intercept, used if `modality_lut` is None.
+    windows: in the order of the data set; the first usable one applies, before `voi_luts`.
     is_inverse: the lowest value is white (MONOCHROME1, or Presentation LUT Shape INVERSE).
-    value_range: of what the modality LUT gives, black and white where there is neither window nor VOI LUT; None means
-    the lowest and the highest value of the frame.
-    padding: stored values from the lowest to the highest that are no part of the image and are shown black.
-    pixel_aspect: height of a pixel divided by its width; positive, 1 where unknown.
-    tint: the colour of white, where values are shades of one colour.
-    label_colors: colours of single values (label, red, green, blue), ascending; all others are black.
+    value_range: modality values shown black and white, without window or VOI LUT; None means the minimum and maximum of
+        the frame.
+    padding: lowest and highest stored value that is padding, shown black (PS3.3 section C.7.5.1.1.2).
+    pixel_aspect: height of a pixel divided by its width; positive, 1 if unknown.
+    tint: the colour of white, if values are shades of one colour.
+    label_colors: colours of single values (label, red, green, blue), in ascending order; all other values are black.
     """
 
     slope: float = 1.0
@@ -163,10 +167,10 @@ class Presentation:
 
 @dataclass(frozen=True, slots=True)
 class Viewport:
-    """The size of the picture and the part of the image it shows (PS3.18 section 8.3.5.1.3).
+    """Size of the rendered image and the source region that it shows (PS3.18 section 8.3.5.1.3).
 
-    width, height: the picture keeps its shape and fits; 0 follows from the other, both 0 mean the part's own size.
-    source_*: the part in pixels of the image; an extent of 0 reaches to the edge, a negative one flips the picture.
+    width, height: maximum size; the aspect ratio is kept. 0: derived from the other one; both 0: size of the region.
+    source_*: the region in pixels of the image; an extent of 0 reaches to the edge, a negative one mirrors the image.
     """
 
     width: int = 0
@@ -179,13 +183,13 @@ class Viewport:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a picture is to be.
+    """Parameters of the rendered image.
 
     quality: of JPEG, 1 to 100.
-    viewport: None means all of the image, each of its pixels one of the picture's.
-    window: instead of the object's own.
-    annotations: lines burnt in at the upper left.
-    is_thumbnail: speed and size count more than detail; never larger than the image.
+    viewport: None means the whole image in its own size.
+    window: replaces the windows of the data set.
+    annotations: lines of text burned in at the upper left.
+    is_thumbnail: prefer speed and small size to detail; never larger than the image.
     """
 
     format: ImageFormat = ImageFormat.JPEG
@@ -199,10 +203,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class RenderFrame:
-    """Make a picture of one frame.
+    """The job of rendering one frame.
 
-    data: native, little endian (of 1-bit images beginning with the first bit), or the frame's codestream.
-    source: the transfer syntax it is stored in.
+    data: native frame, little endian (1-bit images start at the first bit), or the codestream of the frame.
+    source: the stored transfer syntax.
     """
 
     data: bytes
@@ -214,9 +218,9 @@ class RenderFrame:
 
 @dataclass(frozen=True, slots=True)
 class DrawIcon:
-    """Draw what stands for an object without a picture; of the output, format, quality and size of the viewport count.
+    """The job of drawing the icon of an object without image; uses format, quality and viewport size of the output.
 
-    Without viewport it is 128 by 128.
+    Without viewport the icon is 128 by 128 pixels.
     """
 
     kind: IconKind

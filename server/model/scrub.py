@@ -1,4 +1,4 @@
-"""How far the scrub has come; see `server.domain.upkeep.scrub`."""
+"""Progress of the scrub; see `server.domain.upkeep.scrub`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,11 +6,11 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class ScrubPosition:
-    """A position.
+    """Position of the scrub.
 
     began: when the first instance was due.
     after: version of the instance that was read last; None if all were read.
-    complete: when all had been read the last time, if ever.
+    complete: end of the last complete pass; None before the first.
     """
 
     began: datetime

@@ -1,7 +1,7 @@
-"""Moments as text: a day and a time of day in one, `YYYYMMDDHHMMSS.ffffff`, so that later is greater by code point.
+"""Dates and times in one text, `YYYYMMDDHHMMSS.ffffff`, so that chronological order is code point order.
 
-A moment is local unless it is said to be in UTC. Offsets from UTC are `+HHMM` or `-HHMM` (PS3.3 section C.12.1.1,
-Timezone Offset From UTC).
+Local unless stated to be in UTC. Offsets from UTC are `+HHMM` or `-HHMM` (PS3.3 section C.12.1.1, Timezone Offset From
+UTC).
 """
 
 from datetime import date, timedelta
@@ -11,16 +11,16 @@ TIME = slice(8, None)
 
 FIRST_TIME = "000000.000000"
 LAST_TIME = "235960.999999"
-"""With a leap second (PS3.5 section 6.2, TM)."""
+"""Including a leap second (PS3.5 section 6.2, TM)."""
 
 MAX_DAYS_APART = 2
-"""Days by which the local dates of one moment may differ: the sun rises up to 26 hours earlier elsewhere."""
+"""Largest difference, in days, between the local dates of one instant: offsets from UTC span 26 hours."""
 
 _MINUTES_OF_DAY = 24 * 60
 
 
 def in_utc(date_time: str, offset: str) -> str | None:
-    """Return a local moment as a moment in UTC; None before the first day of the calendar and after the last."""
+    """Convert a local date-time to UTC; None outside the calendar (years 1 to 9999)."""
     minutes = int(date_time[8:10]) * 60 + int(date_time[10:12]) - _minutes(offset)
     days, minutes = divmod(minutes, _MINUTES_OF_DAY)
     day = day_after(date_time[DAY], days)
@@ -28,7 +28,7 @@ def in_utc(date_time: str, offset: str) -> str | None:
 
 
 def day_after(day: str, days: int) -> str | None:
-    """Return the day so many days later; None outside of the calendar."""
+    """Return the day `days` later; None outside the calendar."""
     try:
         return (date(int(day[:4]), int(day[4:6]), int(day[6:8])) + timedelta(days)).isoformat().replace("-", "")
     except (OverflowError, ValueError):

@@ -1,7 +1,7 @@
-"""A search, parsed: nothing here needs looking up or checking any more.
+"""A parsed and checked search.
 
-Text in matchers is normalised as `LevelAttributes.keys` are (`server.dicom.matching.attributes`); an index compares
-code points and nothing else.
+Text in matchers is normalised like `LevelAttributes.keys` (`server.dicom.matching.attributes`); an index compares code
+points only.
 """
 
 import enum
@@ -13,7 +13,7 @@ from server.model.search.return_keys import ElementLines, elements_of_lines
 
 
 class Level(enum.IntEnum):
-    """What a match is, from the outside in."""
+    """Level of the matches, from the outside in."""
 
     STUDY = 1
     SERIES = 2
@@ -22,14 +22,14 @@ class Level(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Equals:
-    """The key is one of `values`."""
+    """The value is one of `values`."""
 
     values: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """`low <= key <= high`, compared as text; None is open."""
+    """`low <= value <= high`, compared as text; None is open."""
 
     low: str | None
     high: str | None
@@ -37,14 +37,14 @@ class Between:
 
 @dataclass(frozen=True, slots=True)
 class Like:
-    """The key has the form of `pattern`: `*` stands for any run of characters, `?` for one (PS3.4 C.2.2.2.4)."""
+    """The value matches `pattern`: `*` stands for any run of characters, `?` for one (PS3.4 section C.2.2.2.4)."""
 
     pattern: str
 
 
 @dataclass(frozen=True, slots=True)
 class NameMatches:
-    """A person name: any of its component groups has the form of one of the patterns (`*` and `?` as in `Like`)."""
+    """A person name: one of its component groups matches one of the patterns (`*` and `?` as in `Like`)."""
 
     patterns: tuple[str, ...]
 
@@ -58,24 +58,24 @@ class NameWords:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """The key, which is a number, is one of `values`."""
+    """The numeric value is one of `values`."""
 
     values: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Empty:
-    """The key has no value (PS3.4 section C.2.2.2.7)."""
+    """There is no value (PS3.4 section C.2.2.2.7)."""
 
 
 @dataclass(frozen=True, slots=True)
 class DateTimeRange:
-    """A day (the condition's key) and the time of day that belongs to it lie in one span (PS3.4 section C.2.2.2.5).
+    """A date (the condition's search key) and the associated time lie in one range (PS3.4 section C.2.2.2.5).
 
-    A day without a time does if the span covers all of it.
+    A date without time matches if the range covers the whole day.
 
-    local: the ends as moments (`server.model.search.date_time`), both inclusive; None is open.
-    utc: the ends in UTC, for those values whose offset from UTC is known; None: offsets are not looked at.
+    local: both ends as date-times (`server.model.search.date_time`), inclusive; None is open.
+    utc: both ends in UTC, for values with a known offset from UTC; None: offsets are ignored.
     """
 
     local: Between
@@ -89,11 +89,11 @@ Matcher = Equals | Between | Like | NameMatches | NameWords | Numbers | Empty | 
 class Condition:
     """The search key `key` matches any of `matchers`.
 
-    A key is a keyword listed in `server.dicom.matching.attributes`, or what `query_tag.index_key` makes of an extended
-    query tag.
+    `key` is a keyword listed in `server.dicom.matching.attributes`, or the `query_tag.index_key` of an extended query
+    tag.
 
-    Conditions of one query about members of one sequence hold for the same item of it (PS3.4 section C.2.2.2.6),
-    except those that have `Empty` among their matchers: these say that no item has a value.
+    Conditions of one query about attributes of one sequence must hold for the same item (PS3.4 section C.2.2.2.6),
+    except conditions with `Empty` among their matchers: these require that no item has a value.
     """
 
     key: str
@@ -101,16 +101,17 @@ class Condition:
 
 
 MAX_METADATA = 4 << 20
-"""Bytes of metadata that one answer of an index may hold, unless that of a single instance is more."""
+"""Maximum number of metadata bytes in one response of an index, unless the metadata of a single instance is larger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What an index is asked for.
+    """A query of the index.
 
-    after: key of the last match of the page before; matches have smaller keys.
-    metadata: also return the DICOM JSON of each match's newest matching instance, as far as `MAX_METADATA` goes.
-    newest: also return what is kept at these levels, which are below the matches, of each one's newest instance.
+    after: row key of the last match of the previous page; matches have smaller row keys.
+    metadata: also return the DICOM JSON of each match's newest matching instance, up to `MAX_METADATA`.
+    counts: also return `Match.modalities`, `series_count` and `instance_count`.
+    newest: also return the stored elements of each match's newest instance at these levels below the match.
     """
 
     level: Level
@@ -125,14 +126,15 @@ class Query:
 
 
 class Match(NamedTuple):
-    """One study, series or instance. A tuple, since a page has up to 200 and a frozen dataclass takes thrice as long.
+    """One study, series or instance. A tuple, because a page has up to 200 and a frozen dataclass takes three times as
+    long.
 
-    key: position in the immutable order; greater was stored later.
-    kept: DICOM JSON elements kept at its study, its series and itself, as far as it is that deep.
-    metadata: DICOM JSON of its newest matching instance, if asked for. None: there is too much of it with that of the
-        matches before, and the query has to go on after the one before. The first match has always its own.
-    newest: elements kept at the levels asked for by `Query.newest`, from the outside in.
-    modalities, series_count, instance_count: of the study (or series: instance_count), if `Query.counts`.
+    key: row key, the position in the immutable order; later rows have greater keys.
+    return_keys: the stored DICOM JSON elements of its study, its series and itself, down to its own level.
+    metadata: DICOM JSON of its newest matching instance, if requested. None: together with the metadata of the matches
+        before, it is too large, and the query has to continue after the match before. The first match always has it.
+    newest: the stored elements at the levels of `Query.newest`, from the outside in.
+    modalities, series_count, instance_count: of the study (of a series: only instance_count), if `Query.counts`.
     """
 
     key: int
@@ -146,5 +148,5 @@ class Match(NamedTuple):
 
     @property
     def elements(self) -> dict[str, Any]:
-        """The kept elements, merged: those of a level hide those of the levels above it."""
+        """The stored elements of all levels, merged; a lower level takes precedence."""
         return {tag: element for lines in self.return_keys for tag, element in elements_of_lines(lines).items()}

@@ -1,4 +1,4 @@
-"""Attributes that an administrator makes searchable (spec/extended-query-tags.md)."""
+"""Extended query tags: attributes that an administrator makes searchable."""
 
 import enum
 import re
@@ -10,7 +10,7 @@ from server.model.search.query import Level
 
 
 class TagStatus(enum.IntEnum):
-    """How far a tag has come; numbers are those of the contract."""
+    """State of a tag; the numbers are those of the contract."""
 
     ADDING = 1
     READY = 2
@@ -18,7 +18,7 @@ class TagStatus(enum.IntEnum):
 
 
 class QueryStatus(enum.IntEnum):
-    """Whether searches may use a tag; numbers are those of the contract."""
+    """Whether searches can use a tag; the numbers are those of the contract."""
 
     ENABLED = 1
     DISABLED = 2
@@ -26,11 +26,11 @@ class QueryStatus(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewTag:
-    """A tag as it is to be added, understood and checked.
+    """A parsed and checked tag, to be added.
 
     tag: eight upper-case hex digits.
-    keyword: of the dictionary, or "".
-    private_creator: or "".
+    keyword: of the data dictionary, or "".
+    private_creator: of a private tag, or "".
     """
 
     tag: str
@@ -42,7 +42,7 @@ class NewTag:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A tag that is there. `key` identifies it as long as anything of it is there."""
+    """A registered tag. `key` identifies it until all its index values are deleted."""
 
     key: int
     new: NewTag
@@ -54,10 +54,10 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class TagValue:
-    """What an instance has for a tag, normalised as search terms are.
+    """The value of an instance for a tag, normalised like search values.
 
-    text: of text, dates, times and UIDs; of person names the whole name, with its groups.
-    number: of numbers; None of everything else.
+    text: for text, dates, times and UIDs; for person names the whole name with its component groups.
+    number: for numeric VRs; None for all others.
     """
 
     text: str
@@ -66,14 +66,14 @@ class TagValue:
 
 @dataclass(frozen=True, slots=True)
 class TagFault:
-    """An instance has something for a tag that can't be indexed; the message has no value in it."""
+    """The value of an instance for a tag cannot be indexed; the message does not contain the value."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class TagError:
-    """A fault that was found, and whose."""
+    """A recorded fault and its instance."""
 
     key: int
     id: InstanceId
@@ -85,11 +85,11 @@ _KEY = re.compile(r"extended query tag (\d+) of level (\d)")
 
 
 def index_key(tag: Tag) -> str:
-    """Return what conditions on a tag are about."""
+    """Return the `Condition.key` of a tag."""
     return f"extended query tag {tag.key} of level {tag.new.level}"
 
 
 def tag_in_index_key(key: str) -> tuple[int, Level] | None:
-    """Return the key of the tag that a condition is about, and its level; None if it is about no tag."""
+    """Return row key and level of the tag in a `Condition.key`; None if the condition is not about a tag."""
     match = _KEY.fullmatch(key)
     return (int(match[1]), Level(int(match[2]))) if match else None

@@ -1,7 +1,7 @@
-"""The form in which the index keeps the DICOM JSON elements of one level of a match.
+"""The text form of the DICOM JSON elements that the index stores for one level of a match.
 
-Each element is a line `"GGGGEEEE":{…}`, in ascending order of tags; canonical JSON has no line breaks. An answer picks
-lines and joins them with commas, and nothing has to be parsed for that.
+Each element is a line `"GGGGEEEE":{…}`, in ascending order of tags; canonical JSON has no line breaks. A response
+selects lines and joins them with commas without parsing them.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 
 ElementLines = str
-"""Lines, joined with "\\n"; empty without elements."""
+"""Lines joined with line feeds; empty without elements."""
 
 TAG = slice(1, 9)
-"""Where the tag is in a line."""
+"""Position of the tag in a line."""
 
 
 def line_of(tag: str, element: Any) -> str:
@@ -22,12 +22,12 @@ def line_of(tag: str, element: Any) -> str:
 
 
 def lines_of_elements(elements: Mapping[str, Any]) -> ElementLines:
-    """Return elements (tag → DICOM JSON element) as text."""
+    """Return elements (tag → DICOM JSON element) as lines."""
     dumps = orjson.dumps
     return "\n".join([f'"{tag}":{dumps(elements[tag]).decode()}' for tag in sorted(elements)])
 
 
 def elements_of_lines(text: ElementLines) -> dict[str, Any]:
-    """Return the elements in a text."""
+    """Parse lines into elements."""
     elements: dict[str, Any] = orjson.loads("{" + text.replace("\n", ",") + "}")
     return elements
