@@ -106,7 +106,7 @@ def store(core: str, partition: str, instances: Iterable[bytes]) -> int:
 
 def messages(partition: str, instances: Iterable[bytes]) -> Iterator[pb.StoreInstancesRequest]:
     """Yield the messages of one call, each as full as the contract allows."""
-    message = pb.StoreInstancesRequest(header=pb.StoreHeader(partition=partition))
+    message = pb.StoreInstancesRequest(header=pb.StoreHeader(address={"partition": partition}))
     size = 0
     for item, body in enumerate(instances, 1):
         for start in range(0, len(body), MESSAGE_BYTES):

@@ -32,15 +32,19 @@ from facade.versions import STUDY, VERSIONS
 from server.adapters.sql import engine
 from server.adapters.sql.engine import Database
 from server.dicom.matching.query_tags import extract
-from server.domain.partitions import PartitionGate
+from server.domain.access import Access
+from server.domain.partition_names import PartitionNames
+from server.domain.read_only import ReadOnlyState
 from server.domain.search.request import SearchRequest, Term
 from server.domain.search.search import Search
+from server.model.call import Call
 from server.model.instance import NewInstance
 from server.model.operation import Operation, OperationState
 from server.model.search.query import Level
 
 app = typer.Typer(add_completion=False)
 
+_CALL = Call("bench")
 _KILL_AT = (0.2, 0.5, 0.8)
 _IDLE_SEARCHES = 400
 _PAUSE_SECONDS = 0.01
@@ -155,7 +159,7 @@ async def _search_on(search: Search, count: int, into: Latency, most: int | None
         for name, terms in (("patient_id", (Term("PatientID", (facts.patient_id,)),)), ("first_page", ())):
             request = SearchRequest(Level.STUDY, terms=terms, include_attributes=_ATTRIBUTES, page_size=50)
             began = time.perf_counter()
-            found = await search.search(request)
+            found = await search.search(_CALL, request)
             if into.counts:
                 into.times.setdefault(name, []).append(time.perf_counter() - began)
             if not found.matches:
@@ -225,8 +229,8 @@ async def _measure(url: str, fresh_url: str, data: Path, count: int) -> tuple[li
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(_opened(url))
         await _fill(database, count)
-        gate = PartitionGate(database.partitions, enabled=False, now=lambda: datetime.now(UTC))
-        search = Search(database.instances, gate, database.tags)
+        names = PartitionNames(database.partitions, enabled=False, now=lambda: datetime.now(UTC))
+        search = Search(database.instances, Access(names, ReadOnlyState()), database.tags)
         await _search_on(search, count, Latency(), _IDLE_SEARCHES // 4)  # fills caches
         await _search_on(search, count, idle, _IDLE_SEARCHES)
         searching = asyncio.create_task(_search_on(search, count, meanwhile))

@@ -30,9 +30,13 @@ from facade.versions import STUDY as LEVEL_OF_STUDY
 from facade.versions import VERSIONS
 from server.adapters.sql import engine
 from server.dicom.matching.query_tags import extract
-from server.domain.partitions import PartitionGate
+from server.domain.access import Access
+from server.domain.partition_names import PartitionNames
+from server.domain.read_only import ReadOnlyState
 from server.domain.search.request import SearchRequest, Term
 from server.domain.search.search import Search
+from server.model.call import Call
+from server.model.ids import parse_address
 from server.model.search.query import Level
 
 app = typer.Typer(add_completion=False)
@@ -40,6 +44,7 @@ app = typer.Typer(add_completion=False)
 _STUDY, _SERIES, _INSTANCE = (
     VERSIONS["v2"].returned_attributes[level] for level in (LEVEL_OF_STUDY, LEVEL_OF_SERIES, LEVEL_OF_INSTANCE)
 )
+_CALL = Call("bench")
 _URL = "http://127.0.0.1/v2"
 _STEP = 500
 _BATCH = 1000
@@ -120,7 +125,9 @@ def kinds(instances: int, token: str) -> list[Kind]:
         Kind(
             "series_of_study",
             each(
-                lambda s: SearchRequest(Level.SERIES, study=s.uid, include_attributes=_SERIES, retrieve_url_base=_URL)
+                lambda s: SearchRequest(
+                    Level.SERIES, parse_address("", s.uid), include_attributes=_SERIES, retrieve_url_base=_URL
+                )
             ),
             1,
         ),
@@ -129,8 +136,7 @@ def kinds(instances: int, token: str) -> list[Kind]:
             each(
                 lambda s: SearchRequest(
                     Level.INSTANCE,
-                    study=s.uid,
-                    series=s.series_uid(0),
+                    parse_address("", s.uid, s.series_uid(0)),
                     include_attributes=_INSTANCE,
                     page_size=200,
                     retrieve_url_base=_URL,
@@ -172,7 +178,7 @@ async def _measured(archives: Sequence["_Archive"], kinds_of: Sequence[Kind]) ->
             cpu = time.process_time()
             for request in list(kind.requests) * runs:
                 start = time.perf_counter()
-                result = await archive.search.search(request)
+                result = await archive.search.search(_CALL, request)
                 if repetition:  # the first fills caches
                     times[number].append(time.perf_counter() - start)
                 if len(result.matches) < kind.least:
@@ -247,12 +253,15 @@ async def _run(sizes: Sequence[tuple[int, str]], report: Callable[[Row], None]) 
             await asyncio.to_thread(engine.migrate, url)
             database = engine.open_database(url, extract=extract)
             stack.push_async_callback(database.close)
-            gate = PartitionGate(database.partitions, enabled=False, now=lambda: datetime.now(UTC))
+            names = PartitionNames(database.partitions, enabled=False, now=lambda: datetime.now(UTC))
             archive = _Archive(
-                instances, make_url(url).get_backend_name(), database, Search(database.instances, gate, database.tags)
+                instances,
+                make_url(url).get_backend_name(),
+                database,
+                Search(database.instances, Access(names, ReadOnlyState()), database.tags),
             )
             archives.append(archive)
-            if not (await archive.search.search(_studies(page_size=1))).matches:
+            if not (await archive.search.search(_CALL, _studies(page_size=1))).matches:
                 report(archive.named | await _fill(database, instances))
                 report(archive.named | await _reindex(database, instances))
         gc.collect()
@@ -260,7 +269,7 @@ async def _run(sizes: Sequence[tuple[int, str]], report: Callable[[Row], None]) 
         of_archives: list[list[Kind]] = []
         for archive in archives:
             count = archive.instances // data.INSTANCES_PER_STUDY
-            far = await archive.search.search(_studies(page_size=1, skip=int(count * 0.9)))
+            far = await archive.search.search(_CALL, _studies(page_size=1, skip=int(count * 0.9)))
             # A token is good for the query it was made for, which has another page size but is the same otherwise.
             of_archives.append(kinds(archive.instances, far.next_page_token))
         for of_kind in zip(*of_archives, strict=True):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import grpc
 import typer
-from dicomstore.v1 import capabilities_service_pb2, capabilities_service_pb2_grpc
+from dicomstore.v1 import capabilities_service_pb2, capabilities_service_pb2_grpc, resources_pb2
 from dicomstore.v1 import store_service_pb2 as pb
 from rich.markup import escape
 
@@ -54,7 +54,7 @@ def store(
         raise typer.BadParameter(f"does not exist: {', '.join(missing)}", param_hint="PATH")
     chosen = target(ctx, core, partition, quiet)
     header = pb.StoreHeader(
-        partition=chosen.partition,
+        address=resources_pb2.Address(partition=chosen.partition),
         create_partition=create_partition,
         validation=pb.VALIDATION_MODE_INDEXED_STRICT if strict else pb.VALIDATION_MODE_UNSPECIFIED,
     )

@@ -80,7 +80,7 @@ class Download:
     def leave_out(self, omission: pb.Omission) -> None:
         """Take up what the core does not send."""
         for error in omission.errors:
-            self.failures.add(error.sop_instance_uid, reason_name(error.reason), (error.message,))
+            self.failures.add(error.instance.sop_instance_uid, reason_name(error.reason), (error.message,))
         for _ in range(omission.count - len(omission.errors)):
             self.failures.add("", "OMITTED", ())
 
@@ -150,7 +150,7 @@ class Download:
 
     async def _fail(self, identity: resources_pb2.Address | None, piece: pb.RetrievedPiece) -> None:
         await self.discard()
-        instance = piece.failed.sop_instance_uid or (identity.sop_instance_uid if identity else "")
+        instance = piece.failed.instance.sop_instance_uid or (identity.sop_instance_uid if identity else "")
         self.failures.add(instance, reason_name(piece.failed.reason), (piece.failed.message,))
 
     async def _path(self, identity: resources_pb2.Address) -> Path:

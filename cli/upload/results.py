@@ -89,9 +89,9 @@ def result_of(path: Path, size_bytes: int, outcome: store_service_pb2.StoreOutco
         size_bytes,
         reason=reason_name(failed.reason),
         message=failed.message,
-        study=failed.study_instance_uid,
-        series=failed.series_instance_uid,
-        instance=failed.sop_instance_uid,
+        study=failed.instance.study_instance_uid,
+        series=failed.instance.series_instance_uid,
+        instance=failed.instance.sop_instance_uid,
         findings=tuple(map(_text_of, failed.findings)),
     )
 

@@ -162,12 +162,12 @@ def _tag(request: Request, tag: ExtendedQueryTag) -> dict[str, Any]:
 
 def _error(error: ExtendedQueryTagError) -> dict[str, Any]:
     return {
-        "studyInstanceUid": error.study_instance_uid,
-        "seriesInstanceUid": error.series_instance_uid,
-        "sopInstanceUid": error.sop_instance_uid,
+        "studyInstanceUid": error.instance.study_instance_uid,
+        "seriesInstanceUid": error.instance.series_instance_uid,
+        "sopInstanceUid": error.instance.sop_instance_uid,
         "createdTime": error.time.ToDatetime(UTC),
         "errorMessage": error.message,
-        "partitionName": error.partition,
+        "partitionName": error.instance.partition,
     }
 
 

@@ -60,8 +60,7 @@ async def store(request: Request) -> Response:
     resource = resource_of(request)
     version: ApiVersion = request.path_params["version"]
     header = StoreHeader(
-        partition=resource.partition,
-        expected_study_instance_uid=resource.study_instance_uid,
+        address=resource,
         create_partition=bool(resource.partition),
         validation=ValidationMode.VALIDATION_MODE_STRICT if prefers_strict(request) else version.validation,
     )

@@ -126,8 +126,8 @@ def _failed(error: ItemError) -> DataSet:
     item: DataSet = {}
     if error.sop_class_uid:
         item["00081150"] = _element("UI", error.sop_class_uid)
-    if error.sop_instance_uid:
-        item["00081155"] = _element("UI", error.sop_instance_uid)
+    if error.instance.sop_instance_uid:
+        item["00081155"] = _element("UI", error.instance.sop_instance_uid)
     item["00081197"] = _element("US", error.dicom_failure_reason or 272)
     findings = list(error.findings)
     if not findings and error.reason == ErrorReason.ERROR_REASON_STUDY_MISMATCH:

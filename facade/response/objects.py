@@ -94,7 +94,7 @@ class Objects:
     def _log(self, failed: ItemError) -> None:
         log.error(
             "object failed sop_instance_uid=%s reason=%s request_id=%s",
-            failed.sop_instance_uid,
+            failed.instance.sop_instance_uid,
             reason_name(failed.reason),
             self.request_id,
         )

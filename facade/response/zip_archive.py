@@ -66,7 +66,7 @@ class Archive:
         self._end_member()
         errors = self._omission.errors
         if errors:
-            lines = [f"{each.sop_instance_uid} {reason_name(each.reason)}\r\n" for each in errors]
+            lines = [f"{each.instance.sop_instance_uid} {reason_name(each.reason)}\r\n" for each in errors]
             if (more := self._omission.count - len(errors)) > 0:
                 lines.append(f"and {more} more\r\n")
             self._zip.writestr(_member(ERRORS_NAME), "".join(lines))

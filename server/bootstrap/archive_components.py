@@ -118,8 +118,8 @@ class ArchiveComponents(IndexComponents):
             blobs=self.blobs,
             committer=self.committer,
             writing=self.writing,
-            gate=self.gate,
-            read_only=self.read_only,
+            access=self.access,
+            partitions=self.partition_names,
             receipt=lambda partition: Receipt(partition, self.clock.now(), self.storage.marks.latest.version),
             max_instance_bytes=self.settings.max_instance_bytes,
             max_header_bytes=self.settings.max_header_bytes,
@@ -132,8 +132,7 @@ class ArchiveComponents(IndexComponents):
         """Deleting."""
         return Delete(
             index=self.database.instances,
-            gate=self.gate,
-            read_only=self.read_only,
+            access=self.access,
             now=now,
             deadline_now=self.clock.now,
             retention=self.retention,
@@ -205,7 +204,7 @@ class ArchiveComponents(IndexComponents):
                 reading=self.reading, pixels=self.pixels, transcoder=self.transcoder, damage=self.damage
             ),
             index=self.database.instances,
-            gate=self.gate,
+            access=self.access,
         )
 
     @cached_property
@@ -216,7 +215,7 @@ class ArchiveComponents(IndexComponents):
             pixels=self.pixels,
             transcoder=self.transcoder,
             index=self.database.instances,
-            gate=self.gate,
+            access=self.access,
         )
 
     @cached_property
@@ -226,7 +225,7 @@ class ArchiveComponents(IndexComponents):
             reading=self.reading,
             fragments=FragmentReader(self.reading),
             index=self.database.instances,
-            gate=self.gate,
+            access=self.access,
         )
 
     @cached_property
@@ -237,13 +236,13 @@ class ArchiveComponents(IndexComponents):
             frames=self.retrieve_frames,
             reading=self.reading,
             index=self.database.instances,
-            gate=self.gate,
+            access=self.access,
         )
 
     @cached_property
     def retrieve_metadata(self) -> RetrieveMetadata:
         """Retrieving metadata."""
-        return RetrieveMetadata(reading=self.reading, index=self.database.instances, gate=self.gate)
+        return RetrieveMetadata(reading=self.reading, index=self.database.instances, access=self.access)
 
     @cached_property
     def retrieve_rendered(self) -> RetrieveRendered:
@@ -252,7 +251,7 @@ class ArchiveComponents(IndexComponents):
         return RetrieveRendered(
             reading=self.reading,
             index=index,
-            gate=self.gate,
+            access=self.access,
             pixels=self.pixels,
             images=self.images,
             pictures=self.pictures,

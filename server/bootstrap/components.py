@@ -5,15 +5,18 @@ Each is constructed once for a process, when it is first used.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from server.adapters.sql.engine import Database
 from server.config import Settings
+from server.domain.access import Access
 from server.domain.change_feed import ChangeFeed
 from server.domain.operations import Operations, Work
-from server.domain.partitions import PartitionGate
+from server.domain.partition_names import PartitionNames
+from server.domain.partitions import Partitions
+from server.domain.read_only import ReadOnlyState
 from server.domain.search.query_tags import ExtendedQueryTags
 from server.domain.search.search import Search
 from server.domain.upkeep.steady_clock import SteadyClock
@@ -39,6 +42,7 @@ class IndexComponents:
     settings: Settings
     database: Database
     worker_runs: Callable[[], bool] = lambda: True
+    read_only: ReadOnlyState = field(default_factory=ReadOnlyState)
 
     @cached_property
     def clock(self) -> SteadyClock:
@@ -47,9 +51,19 @@ class IndexComponents:
         return SteadyClock(self.database.clock, now, elapsed, jump)
 
     @cached_property
-    def gate(self) -> PartitionGate:
-        """The check of partitions."""
-        return PartitionGate(self.database.partitions, enabled=self.settings.partitions, now=now)
+    def partition_names(self) -> PartitionNames:
+        """The check of partition names."""
+        return PartitionNames(self.database.partitions, enabled=self.settings.partitions, now=now)
+
+    @cached_property
+    def access(self) -> Access:
+        """The decision on every operation."""
+        return Access(self.partition_names, self.read_only)
+
+    @cached_property
+    def partitions(self) -> Partitions:
+        """The list of partitions."""
+        return Partitions(access=self.access, names=self.partition_names, partitions=self.database.partitions, now=now)
 
     @cached_property
     def feed(self) -> ChangeFeed:
@@ -59,7 +73,7 @@ class IndexComponents:
     @cached_property
     def search(self) -> Search:
         """Searches."""
-        return Search(self.database.instances, self.gate, self.database.tags)
+        return Search(self.database.instances, self.access, self.database.tags)
 
     @cached_property
     def tags(self) -> ExtendedQueryTags:

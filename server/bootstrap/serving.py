@@ -160,7 +160,7 @@ def _services(components: ArchiveComponents, watch: Health) -> Services:
         change_feed=ChangeFeedServicer(components.feed),
         tags=ExtendedQueryTagServicer(components.tags),
         operations=OperationServicer(components.operations),
-        partition=PartitionServicer(components.gate),
+        partition=PartitionServicer(components.partitions),
         capabilities=CapabilitiesServicer(components.settings),
         health=watch.servicer,
     )

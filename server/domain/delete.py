@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from server.domain.partitions import PartitionGate
-from server.domain.read_only import ReadOnlyState
-from server.domain.resources import parse_resource
+from server.domain.access import Access, Action
+from server.model.call import Call
+from server.model.ids import Address
 from server.ports.index import InstanceIndex
 
 
@@ -16,29 +16,29 @@ class Delete:
         self,
         *,
         index: InstanceIndex,
-        gate: PartitionGate,
-        read_only: ReadOnlyState,
+        access: Access,
         now: Callable[[], datetime],
         deadline_now: Callable[[], datetime],
         retention: timedelta,
         on_change: Callable[[], None],
     ) -> None:
         self._index = index
-        self._gate = gate
-        self._read_only = read_only
+        self._access = access
         self._now = now
         self._deadline_now = deadline_now
         self._retention = retention
         self._on_change = on_change
 
-    async def delete(self, *, partition: str, study: str, series: str, instance: str) -> int:
+    async def delete(self, call: Call, address: Address) -> int:
         """Delete a study, series or instance and return how many instances that were; 0 when there is none.
 
-        Raises: ARCHIVE_READ_ONLY, and as `parse_resource`.
+        Raises:
+            InvalidRequest: INVALID_FIELD, it is the address of a partition.
+            and as `Access.permit`.
         """
-        self._read_only.require_writable()
-        ref = await parse_resource(self._gate, partition, study, series, instance)
-        deleted = await self._index.delete(ref, self._now(), self._deadline_now() + self._retention)
+        address.require_study()
+        address = await self._access.permit(call, Action.DELETE, address)
+        deleted = await self._index.delete(address, self._now(), self._deadline_now() + self._retention)
         if deleted:
             self._on_change()
         return deleted

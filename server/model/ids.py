@@ -10,13 +10,19 @@ Uid = NewType("Uid", str)
 """A valid UID without padding."""
 
 PartitionName = NewType("PartitionName", str)
-"""A valid partition name; never empty."""
+"""A valid partition name, or `NO_PARTITION`, or `ALL_PARTITIONS`."""
 
 Version = NewType("Version", int)
 """Version of a stored instance: ascends across the whole archive and is never reused."""
 
 DEFAULT_PARTITION = PartitionName("Microsoft.Default")
 """The partition of all instances while partitions are disabled."""
+
+NO_PARTITION = PartitionName("")
+"""Of a request that names no partition. `Access` replaces it by the default partition, or refuses it."""
+
+ALL_PARTITIONS = PartitionName("*")
+"""Of the archive as a whole. No partition can have this name."""
 
 _UID = re.compile(r"[0-9.]{0,63}[0-9]")
 _PARTITION = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -60,12 +66,30 @@ def parse_partition_name(text: str, field: str = "partition") -> PartitionName:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of a partition, a study, a series or an instance; each identifier needs those above it."""
+    """The address of a partition, a study, a series or an instance; each identifier needs those above it.
+
+    An entity beside studies has an identifier of its own here, and none of theirs.
+    """
 
     partition: PartitionName
     study: Uid | None = None
     series: Uid | None = None
     instance: Uid | None = None
+
+    def require_study(self) -> None:
+        """Raise InvalidRequest (INVALID_FIELD) if this is the address of a partition."""
+        if self.study is None:
+            raise _required("study_instance_uid")
+
+    def instance_id(self) -> "InstanceId":
+        """Return the identity of the instance. Raises InvalidRequest (INVALID_FIELD) if this is not that of one."""
+        if self.study is None or self.series is None or self.instance is None:
+            raise _required("sop_instance_uid")
+        return InstanceId(self.partition, self.study, self.series, self.instance)
+
+
+ARCHIVE = Address(ALL_PARTITIONS)
+"""The archive as a whole: all partitions, and what belongs to none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +105,25 @@ class InstanceId:
     def address(self) -> Address:
         """The address of the instance."""
         return Address(self.partition, self.study, self.series, self.instance)
+
+
+def parse_address(partition: str, study: str = "", series: str = "", instance: str = "") -> Address:
+    """Return the address that these texts are; empty ones are identifiers that are not given.
+
+    Raises:
+        InvalidRequest: INVALID_PARTITION_NAME; INVALID_UID; INVALID_FIELD, the study or series of what is given is not.
+    """
+    if series and not study:
+        raise _required("study_instance_uid")
+    if instance and not series:
+        raise _required("series_instance_uid")
+    return Address(
+        parse_partition_name(partition) if partition else NO_PARTITION,
+        parse_uid(study, "study_instance_uid") if study else None,
+        parse_uid(series, "series_instance_uid") if series else None,
+        parse_uid(instance, "sop_instance_uid") if instance else None,
+    )
+
+
+def _required(field: str) -> InvalidRequest:
+    return InvalidRequest(Reason.INVALID_FIELD, f"{field} is required.", field=field)

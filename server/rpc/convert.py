@@ -21,7 +21,7 @@ from server.domain.search.query_tags import WantedTag
 from server.domain.store.receive import Failed, Stored, StoreResult
 from server.model.change import Change
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
-from server.model.ids import Address, InstanceId
+from server.model.ids import Address, InstanceId, parse_address
 from server.model.instance import Finding, InstanceMetadata, ResourceState, StoredInstance, ValidationMode
 from server.model.operation import Operation, OperationState
 from server.model.partition import Partition
@@ -62,6 +62,13 @@ def instance_id(value: InstanceId) -> resources.Address:
         study_instance_uid=value.study,
         series_instance_uid=value.series,
         sop_instance_uid=value.instance,
+    )
+
+
+def address(message: resources.Address) -> Address:
+    """Return an address. Raises: as `parse_address`."""
+    return parse_address(
+        message.partition, message.study_instance_uid, message.series_instance_uid, message.sop_instance_uid
     )
 
 
@@ -111,9 +118,11 @@ def _failed(result: Failed) -> resources.ItemError:
         reason=reason(result.reason),
         message=result.message,
         dicom_failure_reason=result.failure_reason,
-        study_instance_uid=result.study_uid,
-        series_instance_uid=result.series_uid,
-        sop_instance_uid=result.sop_uid,
+        instance=resources.Address(
+            study_instance_uid=result.study_uid,
+            series_instance_uid=result.series_uid,
+            sop_instance_uid=result.sop_uid,
+        ),
         sop_class_uid=result.sop_class_uid,
         findings=findings(result.findings),
         identical=result.identical,
@@ -125,9 +134,7 @@ def retrieval_error(stored: StoredInstance, error: DicomStoreError) -> resources
     return resources.ItemError(
         reason=reason(error.reason),
         message=error.message,
-        study_instance_uid=stored.id.study,
-        series_instance_uid=stored.id.series,
-        sop_instance_uid=stored.id.instance,
+        instance=instance_id(stored.id),
         sop_class_uid=stored.sop_class_uid,
     )
 
@@ -250,10 +257,7 @@ def query_status(value: tags.QueryStatus) -> QueryStatus:
 def tag_error(value: TagError) -> tags.ExtendedQueryTagError:
     """Return what could not be indexed."""
     return tags.ExtendedQueryTagError(
-        partition=value.id.partition,
-        study_instance_uid=value.id.study,
-        series_instance_uid=value.id.series,
-        sop_instance_uid=value.id.instance,
+        instance=instance_id(value.id),
         time=timestamp(value.time),
         message=value.message,
     )

@@ -3,25 +3,33 @@
 from dicomstore.v1 import partition_service_pb2 as pb
 from dicomstore.v1 import partition_service_pb2_grpc
 
-from server.domain.partitions import PartitionGate
+from server.domain.partitions import Partitions
+from server.model.ids import Address, parse_partition_name
 from server.rpc import convert
 from server.rpc.interceptors.call_context import Context
 
 
 class PartitionServicer(partition_service_pb2_grpc.PartitionServiceServicer):
-    """Speaks PartitionService for `PartitionGate`."""
+    """Speaks PartitionService for `Partitions`."""
 
-    def __init__(self, gate: PartitionGate) -> None:
-        self._gate = gate
+    def __init__(self, partitions: Partitions) -> None:
+        self._partitions = partitions
 
     async def ListPartitions(self, request: pb.ListPartitionsRequest, context: Context) -> pb.ListPartitionsResponse:
         """See the contract."""
-        return pb.ListPartitionsResponse(partitions=map(convert.partition, await self._gate.list()))
+        return pb.ListPartitionsResponse(partitions=map(convert.partition, await self._partitions.list(context.call)))
 
     async def GetPartition(self, request: pb.GetPartitionRequest, context: Context) -> pb.GetPartitionResponse:
         """See the contract."""
-        return pb.GetPartitionResponse(partition=convert.partition(await self._gate.get(request.name)))
+        partition = await self._partitions.get(context.call, _address(request.name))
+        return pb.GetPartitionResponse(partition=convert.partition(partition))
 
     async def CreatePartition(self, request: pb.CreatePartitionRequest, context: Context) -> pb.CreatePartitionResponse:
         """See the contract."""
-        return pb.CreatePartitionResponse(partition=convert.partition(await self._gate.create(request.name)))
+        partition = await self._partitions.create(context.call, _address(request.name))
+        return pb.CreatePartitionResponse(partition=convert.partition(partition))
+
+
+def _address(name: str) -> Address:
+    """Return the address of a partition. Raises InvalidRequest (INVALID_PARTITION_NAME)."""
+    return Address(parse_partition_name(name, "name"))

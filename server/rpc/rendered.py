@@ -38,12 +38,7 @@ def rendered_request(request: pb.RetrieveRenderedRequest) -> RenderedRequest:
     Raises:
         InvalidRequest: INVALID_FIELD, a value of an enum that this server does not know.
     """
-    resource = request.resource
     return RenderedRequest(
-        partition=resource.partition,
-        study=resource.study_instance_uid,
-        series=resource.series_instance_uid,
-        instance=resource.sop_instance_uid,
         frames=tuple(request.frames),
         media_types=tuple(name.strip().lower() for name in request.acceptable_media_types),
         window=_window(request.window) if request.HasField("window") else None,

@@ -42,12 +42,9 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
 
     def RetrieveInstances(self, request: pb.RetrieveInstancesRequest, context: Context) -> AsyncGenerator[Pieces]:
         """See the contract."""
-        resource = request.resource
         opened = self._instances.open(
-            partition=resource.partition,
-            study=resource.study_instance_uid,
-            series=resource.series_instance_uid,
-            instance=resource.sop_instance_uid,
+            context.call,
+            convert.address(request.resource),
             acceptable=convert.acceptable(request),
             offset=0 if request.head_only else request.range.offset_bytes,
             length=None if request.head_only else request.range.length_bytes or None,
@@ -56,13 +53,10 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
 
     def RetrieveFrames(self, request: pb.RetrieveFramesRequest, context: Context) -> AsyncGenerator[Pieces]:
         """See the contract."""
-        instance = request.instance
         opened = self._frames.open(
-            partition=instance.partition,
-            study=instance.study_instance_uid,
-            series=instance.series_instance_uid,
-            instance=instance.sop_instance_uid,
-            frames=request.frames,
+            context.call,
+            convert.address(request.instance),
+            request.frames,
             acceptable=convert.acceptable(request),
             offset=0 if request.head_only else request.range.offset_bytes,
             length=None if request.head_only else request.range.length_bytes or None,
@@ -72,12 +66,9 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
 
     async def RetrieveBulkData(self, request: pb.RetrieveBulkDataRequest, context: Context) -> AsyncIterator[Piece]:
         """See the contract."""
-        instance = request.instance
         opened = await self._bulk_data.open(
-            partition=instance.partition,
-            study=instance.study_instance_uid,
-            series=instance.series_instance_uid,
-            instance=instance.sop_instance_uid,
+            context.call,
+            convert.address(request.instance),
             path=request.path,
             offset=request.range.offset_bytes,
             length=request.range.length_bytes or None,
@@ -103,12 +94,9 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
 
     def RetrieveAllBulkData(self, request: pb.RetrieveAllBulkDataRequest, context: Context) -> AsyncGenerator[Pieces]:
         """See the contract."""
-        resource = request.resource
         opened = self._all_bulk_data.open(
-            partition=resource.partition,
-            study=resource.study_instance_uid,
-            series=resource.series_instance_uid,
-            instance=resource.sop_instance_uid,
+            context.call,
+            convert.address(request.resource),
             pixels_only=request.pixel_data_only,
             acceptable=convert.acceptable(request),
         )
@@ -118,12 +106,9 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         self, request: pb.RetrieveMetadataRequest, context: Context
     ) -> AsyncIterator[pb.RetrieveMetadataResponse]:
         """See the contract."""
-        resource = request.resource
         opened = await self._metadata.open(
-            partition=resource.partition,
-            study=resource.study_instance_uid,
-            series=resource.series_instance_uid,
-            instance=resource.sop_instance_uid,
+            context.call,
+            convert.address(request.resource),
             known=convert.known_state(request),
             include_fields=request.include_fields,
             exclude_fields=request.exclude_fields,
@@ -136,7 +121,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
 
     def RetrieveRendered(self, request: pb.RetrieveRenderedRequest, context: Context) -> AsyncGenerator[Pieces]:
         """See the contract."""
-        opened = self._rendered.open(rendered_request(request))
+        opened = self._rendered.open(context.call, convert.address(request.resource), rendered_request(request))
         return in_pieces(opened, rendered_head, self._pace, one_by_one=True)
 
     async def _metadata_messages(self, opened: OpenMetadata) -> AsyncIterator[pb.RetrieveMetadataResponse]:

@@ -25,7 +25,7 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
 
     async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         """See the contract."""
-        result = await self._search.search(_request(request))
+        result = await self._search.search(context.call, _request(request))
         response = pb.SearchResponse(
             next_page_token=result.next_page_token,
             ignored_attributes=result.ignored_attributes,
@@ -42,15 +42,9 @@ def _request(request: pb.SearchRequest) -> SearchRequest:
     if request.level not in _LEVELS:
         message = f"level: unknown value {request.level}." if request.level else "level is required."
         raise InvalidRequest(Reason.INVALID_FIELD, message, field="level")
-    if request.scope.sop_instance_uid:
-        raise InvalidRequest(
-            Reason.INVALID_FIELD, "A search cannot be limited to an instance.", field="scope.sop_instance_uid"
-        )
     return SearchRequest(
         level=_LEVELS[request.level],
-        partition=request.scope.partition,
-        study=request.scope.study_instance_uid,
-        series=request.scope.series_instance_uid,
+        scope=convert.address(request.scope),
         terms=tuple(Term(term.attribute, tuple(term.values)) for term in request.terms),
         fuzzy_matching=request.fuzzy_matching,
         include_attributes=tuple(request.include_attributes),

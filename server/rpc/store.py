@@ -145,8 +145,8 @@ class _Stream:
             raise _malformed("The first message must have the header.")
         header = first.header
         target = await self._store.target(
-            partition=header.partition,
-            expected_study=header.expected_study_instance_uid,
+            self._call,
+            convert.address(header.address),
             create_partition=header.create_partition,
             mode=convert.validation_mode(header.validation),
         )

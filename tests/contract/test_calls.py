@@ -69,7 +69,7 @@ class Services(
     async def StoreInstances(self, requests: Any, context: Any) -> AsyncIterator[Any]:
         try:
             async for request in requests:
-                await self._maybe_end(request.header.partition, context)
+                await self._maybe_end(request.header.address.partition, context)
                 for piece in request.pieces:
                     yield store_service_pb2.StoreInstancesResponse(
                         outcomes=[store_service_pb2.StoreOutcome(item=piece.item)]
@@ -139,7 +139,8 @@ def retrieving(how: str = "") -> Any:
 
 def storing(*items: int, partition: str = "") -> Any:
     return store_service_pb2.StoreInstancesRequest(
-        header=store_service_pb2.StoreHeader(partition=partition), pieces=[{"item": item} for item in items]
+        header=store_service_pb2.StoreHeader(address={"partition": partition}),
+        pieces=[{"item": item} for item in items],
     )
 
 

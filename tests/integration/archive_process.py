@@ -21,16 +21,18 @@ from crc32c import crc32c as crc32c_of
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.bootstrap import components, maintenance
+from server.domain.access import Access
 from server.domain.damage import DamageRecord
-from server.domain.partitions import PartitionGate
+from server.domain.partition_names import PartitionNames
 from server.domain.store.commit import Committer
 from server.domain.store.receive import Store, Stored
 from server.domain.store.writability import Writing
 from server.domain.upkeep.garbage import Housekeeping
 from server.domain.upkeep.relocation import IndexRelocation
 from server.domain.upkeep.steady_clock import SteadyClock
+from server.model.call import Call
 from server.model.errors import DicomStoreError
-from server.model.ids import DEFAULT_PARTITION, Address, InstanceId
+from server.model.ids import DEFAULT_PARTITION, NO_PARTITION, Address, InstanceId
 from server.model.instance import ValidationMode
 from server.model.receipt import Receipt
 from server.opening import StartError, prepare
@@ -150,12 +152,13 @@ class _Worker:
             self._relocation = IndexRelocation(
                 blobs=blobs, index=index, committer=committer, now=clock.now, retention=retention
             )
+            names = PartitionNames(database.partitions, enabled=False, now=self._now)
             self._store = Store(
                 blobs=blobs,
                 committer=committer,
                 writing=Writing(blobs, index, 0),
-                gate=PartitionGate(database.partitions, enabled=False, now=self._now),
-                read_only=prepared.read_only,
+                access=Access(names, prepared.read_only),
+                partitions=names,
                 receipt=lambda partition: Receipt(partition, clock.now(), storage.marks.latest.version),
                 max_instance_bytes=self._settings.max_instance_bytes,
                 max_header_bytes=self._settings.max_header_bytes,
@@ -209,7 +212,7 @@ class _Worker:
         checksum = crc32c_of(body)
         self._tell(("storing", (uid, checksum)))
         target = await self._store.target(
-            partition="", expected_study="", create_partition=False, mode=ValidationMode.LENIENT
+            Call("r1"), Address(NO_PARTITION), create_partition=False, mode=ValidationMode.LENIENT
         )
         receiver = self._store.receive(target)
         await receiver.write(body)

@@ -63,7 +63,7 @@ async def test_an_unacceptable_transfer_syntax_fails_only_its_item(core: CoreCli
         part10(StudyInstanceUID=study, frames=[b"ab"]),
     )
     (failed, _), (head, value) = await core.all_bulk_data(Ref(study_instance_uid=study), EXPLICIT_LITTLE)
-    assert failed.sop_instance_uid == video.id.sop_instance_uid
+    assert failed.instance.sop_instance_uid == video.id.sop_instance_uid
     assert (head.id.sop_instance_uid, value) == (image.id.sop_instance_uid, b"ab")
 
 

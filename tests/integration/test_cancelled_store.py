@@ -8,12 +8,15 @@ import pytest
 
 from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.adapters.sql.engine import migrate, open_database
+from server.domain.access import Access
 from server.domain.damage import DamageRecord
-from server.domain.partitions import PartitionGate
+from server.domain.partition_names import PartitionNames
 from server.domain.read_only import ReadOnlyState
 from server.domain.store.commit import Committer
 from server.domain.store.receive import Store, Turn
 from server.domain.store.writability import Writing
+from server.model.call import Call
+from server.model.ids import NO_PARTITION, Address
 from server.model.instance import ValidationMode
 from server.model.receipt import Receipt
 from tests.data import part10
@@ -28,19 +31,19 @@ async def test_an_instance_cancelled_while_it_waits_to_commit_leaves_no_blob(tmp
     await asyncio.to_thread(migrate, url)
     database, blobs = open_database(url), MemoryBlobs()
     committer = Committer(blobs, database.instances, now, lambda: None, now)
-    gate = PartitionGate(database.partitions, enabled=False, now=now)
+    names = PartitionNames(database.partitions, enabled=False, now=now)
     store = Store(
         blobs=blobs,
         committer=committer,
         writing=Writing(blobs, database.instances, low_bytes=0),
-        gate=gate,
-        read_only=ReadOnlyState(),
+        access=Access(names, ReadOnlyState()),
+        partitions=names,
         receipt=lambda partition: Receipt(partition, now(), 0),
         max_instance_bytes=1 << 20,
         max_header_bytes=1 << 20,
         damage=DamageRecord(database.instances),
     )
-    target = await store.target(partition="", expected_study="", create_partition=False, mode=ValidationMode.LENIENT)
+    target = await store.target(Call("r1"), Address(NO_PARTITION), create_partition=False, mode=ValidationMode.LENIENT)
     receiver = store.receive(target)
     await receiver.write(part10())
     finishing = asyncio.create_task(receiver.finish(turn=Turn(before=Turn())))

@@ -62,7 +62,7 @@ async def test_a_study_is_required(core: CoreClient) -> None:
 async def test_deleting_in_one_partition_keeps_the_other(partitioned_core: CoreClient) -> None:
     body = part10()
     for name in ("a", "b"):
-        [stored] = await partitioned_core.stored(body, partition=name, create_partition=True)
+        [stored] = await partitioned_core.stored(body, address={"partition": name}, create_partition=True)
     resource = ref_of(stored)
     resource.partition = "a"
     assert await partitioned_core.delete(resource) == 1

@@ -7,10 +7,14 @@ import pytest
 
 from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.adapters.sql.engine import Database, migrate, open_database
+from server.domain.access import Access
 from server.domain.flow.response_budget import Pace
-from server.domain.partitions import PartitionGate
+from server.domain.partition_names import PartitionNames
+from server.domain.read_only import ReadOnlyState
 from server.domain.retrieve.blob_reader import Reading
 from server.domain.retrieve.metadata import OpenMetadata, RetrieveMetadata
+from server.model.call import Call
+from server.model.ids import NO_PARTITION, Address
 from server.model.instance import ResourceState
 from tests.contract.index.samples import NOON, identity, sample, study_ref
 
@@ -25,10 +29,10 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def opened(database: Database) -> OpenMetadata:
-    gate = PartitionGate(database.partitions, enabled=False, now=lambda: NOON)
+    access = Access(PartitionNames(database.partitions, enabled=False, now=lambda: NOON), ReadOnlyState())
     reading = Reading(MemoryBlobs(), Pace(1 << 20))
-    retrieve = RetrieveMetadata(reading=reading, index=database.instances, gate=gate)
-    return await retrieve.open(partition="", study=study_ref().study or "", series="", instance="", known=None)
+    retrieve = RetrieveMetadata(reading=reading, index=database.instances, access=access)
+    return await retrieve.open(Call("r1"), Address(NO_PARTITION, study_ref().study), known=None)
 
 
 async def store(database: Database, *numbers: int) -> None:

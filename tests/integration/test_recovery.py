@@ -222,8 +222,8 @@ async def test_an_instance_with_damaged_bytes_is_indexed_as_damaged(stored: Stor
 async def test_recovery_creates_the_partitions_again(tmp_path: Path) -> None:
     body = part10()
     async with a_core(tmp_path, partitions=True) as core:
-        [one] = await core.stored(body, partition="one", create_partition=True)
-        await core.stored(body, partition="other", create_partition=True)
+        [one] = await core.stored(body, address={"partition": "one"}, create_partition=True)
+        await core.stored(body, address={"partition": "other"}, create_partition=True)
     remove_index(tmp_path)
     assert (await recover(settings_for(tmp_path))).added == 2
     async with a_core(tmp_path, partitions=True) as core:

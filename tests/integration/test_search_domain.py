@@ -21,11 +21,14 @@ from pydicom.dataset import Dataset
 from server.adapters.sql.engine import Database, migrate, open_database
 from server.dicom.matching.attributes import SEARCH_KEYS, attributes_of
 from server.dicom.matching.matching import conditions
-from server.domain.partitions import PartitionGate
+from server.domain.access import Access
+from server.domain.partition_names import PartitionNames
+from server.domain.read_only import ReadOnlyState
 from server.domain.search.request import SearchRequest, Term
 from server.domain.search.search import Search, SearchResult
+from server.model.call import Call
 from server.model.errors import InvalidRequest, Reason, WrongState
-from server.model.ids import DEFAULT_PARTITION, InstanceId, Uid
+from server.model.ids import DEFAULT_PARTITION, Address, InstanceId, Uid, parse_address
 from server.model.instance import LevelAttributes, NewInstance
 from server.model.search.query import MAX_METADATA, Level
 from tests.data import EXPLICIT_LITTLE, dataset, new_uid
@@ -71,20 +74,22 @@ def study(**attributes: Any) -> Dataset:
     return dataset(**{"StudyInstanceUID": new_uid(), "SeriesInstanceUID": new_uid(), **attributes})
 
 
+EVERYTHING = parse_address("")
+
+
 class Archive:
     """An index and the search over it."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._search = Search(
-            database.instances, PartitionGate(database.partitions, enabled=False, now=lambda: NOW), database.tags
-        )
+        names = PartitionNames(database.partitions, enabled=False, now=lambda: NOW)
+        self._search = Search(database.instances, Access(names, ReadOnlyState()), database.tags)
 
     async def store(self, *made: Dataset) -> None:
         await self.database.instances.add([instance(one) for one in made], NOW)
 
-    async def search(self, level: Level, **fields: Any) -> SearchResult:
-        return await self._search.search(SearchRequest(level, **fields))
+    async def search(self, level: Level, scope: Address = EVERYTHING, **fields: Any) -> SearchResult:
+        return await self._search.search(Call("r1"), SearchRequest(level, scope, **fields))
 
     async def get(self, url: str) -> list[dict[str, Any]]:
         """Return the attributes of each match of a QIDO-RS request, with its UID."""
@@ -92,7 +97,7 @@ class Archive:
 
     async def answer(self, url: str) -> SearchResult:
         """Return the result of a QIDO-RS request with the UID of the requested level among the return keys."""
-        return await self._search.search(request_of(url))
+        return await self._search.search(Call("r1"), request_of(url))
 
     async def patients(self, url: str) -> list[str]:
         """Return the Patient IDs of the matches of a QIDO-RS request."""
@@ -120,8 +125,7 @@ def request_of(url: str) -> SearchRequest:
                 fields["include_attributes"] += tuple(value.split(","))
             case _:
                 fields["terms"] += (Term(name, (value,)),)
-    fields |= zip(("study", "series"), scope[1::2], strict=False)
-    return SearchRequest(LEVELS[resource], **fields)
+    return SearchRequest(LEVELS[resource], parse_address("", *scope[1::2]), **fields)
 
 
 @pytest.fixture
@@ -245,7 +249,9 @@ async def test_a_study_can_be_looked_up_by_its_scope(archive: Archive) -> None:
     one, other = study(PatientID="A"), study(PatientID="B")
     await archive.store(one, other)
 
-    result = await archive.search(Level.STUDY, study=other.StudyInstanceUID, include_attributes=("PatientID",))
+    result = await archive.search(
+        Level.STUDY, parse_address("", other.StudyInstanceUID), include_attributes=("PatientID",)
+    )
 
     assert [orjson.loads(match.dicom_json) for match in result.matches] == [
         {
@@ -257,7 +263,7 @@ async def test_a_study_can_be_looked_up_by_its_scope(archive: Archive) -> None:
 
 async def test_a_partition_is_refused_while_partitions_are_disabled(archive: Archive) -> None:
     with pytest.raises(WrongState) as caught:
-        await archive.search(Level.STUDY, partition="other")
+        await archive.search(Level.STUDY, parse_address("other"))
 
     assert caught.value.reason is Reason.PARTITIONS_DISABLED
 

@@ -102,7 +102,7 @@ async def test_identical_bytes_fail_as_already_existing_where_the_setting_reject
         [again] = await core.store(body)
     assert reason(again) == "INSTANCE_ALREADY_EXISTS"
     assert failed(again).dicom_failure_reason == 45070
-    assert failed(again).sop_instance_uid == stored.id.sop_instance_uid
+    assert failed(again).instance.sop_instance_uid == stored.id.sop_instance_uid
     assert failed(again).identical
 
 
@@ -167,7 +167,7 @@ async def test_many_streams_storing_the_same_instance_store_it_once(core: CoreCl
 
 async def test_an_instance_of_another_study_than_expected_fails(core: CoreClient) -> None:
     outcomes = await core.store(
-        part10(StudyInstanceUID="1.2.3"), part10(StudyInstanceUID="1.2.4"), expected_study_instance_uid="1.2.3 "
+        part10(StudyInstanceUID="1.2.3"), part10(StudyInstanceUID="1.2.4"), address={"study_instance_uid": "1.2.3 "}
     )
     assert outcomes[0].HasField("stored")
     assert reason(outcomes[1]) == "STUDY_MISMATCH"
@@ -289,7 +289,7 @@ async def test_items_complete_before_a_malformed_message_are_stored_and_have_out
 
 @pytest.mark.parametrize("study", ["abc", "1.2.", "1" * 65])
 async def test_an_invalid_expected_study_fails_the_call(core: CoreClient, study: str) -> None:
-    header = Header(expected_study_instance_uid=study)
+    header = Header(address={"study_instance_uid": study})
     assert await stream_reason(core.store_stub.StoreInstances([Request(header=header)])) == "INVALID_UID"
 
 
@@ -315,20 +315,25 @@ async def test_a_cancelled_stream_leaves_no_partial_item(core: CoreClient) -> No
 async def test_the_same_instance_in_two_partitions_is_two_instances(partitioned_core: CoreClient) -> None:
     body = part10()
     for name in ("a", "b"):
-        [stored] = await partitioned_core.stored(body, partition=name, create_partition=True)
+        [stored] = await partitioned_core.stored(body, address={"partition": name}, create_partition=True)
         assert stored.id.partition == name
 
 
 async def test_an_unknown_partition_is_only_created_on_request(partitioned_core: CoreClient) -> None:
     stub = partitioned_core.store_stub
-    assert await stream_reason(stub.StoreInstances([Request(header=Header(partition="x"))])) == "PARTITION_NOT_FOUND"
+    assert (
+        await stream_reason(stub.StoreInstances([Request(header=Header(address={"partition": "x"}))]))
+        == "PARTITION_NOT_FOUND"
+    )
     assert await stream_reason(stub.StoreInstances([Request(header=Header())])) == "PARTITION_REQUIRED"
     assert (
-        await stream_reason(stub.StoreInstances([Request(header=Header(partition="a/b", create_partition=True))]))
+        await stream_reason(
+            stub.StoreInstances([Request(header=Header(address={"partition": "a/b"}, create_partition=True))])
+        )
         == "INVALID_PARTITION_NAME"
     )
 
 
 async def test_a_partition_is_refused_when_partitions_are_off(core: CoreClient) -> None:
-    call = core.store_stub.StoreInstances([Request(header=Header(partition="Microsoft.Default"))])
+    call = core.store_stub.StoreInstances([Request(header=Header(address={"partition": "Microsoft.Default"}))])
     assert await stream_reason(call) == "PARTITIONS_DISABLED"

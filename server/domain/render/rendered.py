@@ -8,8 +8,8 @@ from contextlib import aclosing
 from typing import Any
 
 from server.dicom.presentation.object_kinds import Kind
+from server.domain.access import Access, Action
 from server.domain.flow.prefetch import made_ahead, once
-from server.domain.partitions import PartitionGate
 from server.domain.render.documents import Texts
 from server.domain.render.image_info import Images
 from server.domain.render.images import Pictures, Wish
@@ -22,12 +22,13 @@ from server.domain.render.request import (
     choose,
 )
 from server.domain.render.thumbnails import Thumbnails
-from server.domain.resources import not_found, parse_resource
+from server.domain.resources import not_found
 from server.domain.retrieve.blob_reader import Reading
 from server.domain.retrieve.omission import AHEAD_BYTES, FailedItem, Omission, announced
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
+from server.model.call import Call
 from server.model.errors import DataLoss, DicomStoreError, NotFound, Reason, WrongState
-from server.model.ids import Address, InstanceId
+from server.model.ids import Address
 from server.model.instance import StoredInstance
 from server.model.rendering import ImageFormat
 from server.ports.index import InstanceIndex
@@ -54,7 +55,7 @@ class RetrieveRendered:
         self,
         *,
         index: InstanceIndex,
-        gate: PartitionGate,
+        access: Access,
         pixels: PixelReader,
         images: Images,
         pictures: Pictures,
@@ -64,14 +65,14 @@ class RetrieveRendered:
     ) -> None:
         self._reading = reading
         self._index = index
-        self._gate = gate
+        self._access = access
         self._pixels = pixels
         self._images = images
         self._pictures = pictures
         self._texts = texts
         self._thumbnails = thumbnails
 
-    async def open(self, request: RenderedRequest) -> AsyncGenerator[Item]:
+    async def open(self, call: Call, address: Address, request: RenderedRequest) -> AsyncGenerator[Item]:
         """Yield what was asked for, in its order, each to be read before the next.
 
         Raises, all before the first item:
@@ -80,37 +81,36 @@ class RetrieveRendered:
             OutOfRange: RANGE_NOT_SATISFIABLE.
             and, if no item can be had, what the first of them fails with.
         """
-        request.check()
-        ref = await parse_resource(self._gate, request.partition, request.study, request.series, request.instance)
+        address.require_study()
+        request.check(is_instance=address.instance is not None)
+        address = await self._access.permit(call, Action.READ, address)
         if request.thumbnail:
             frame = request.frames[0] if request.frames else None
-            yield await self._thumbnails.open(ref, frame, request.media_types, request.style())
+            yield await self._thumbnails.open(address, frame, request.media_types, request.style())
             return
-        if request.instance and len(request.frames) < 2:
-            yield await self._one(ref, request)
+        if address.instance and len(request.frames) < 2:
+            yield await self._one(address, request)
             return
         omission = Omission()
-        items = self._frames(ref, request, omission) if request.frames else self._instances(ref, request, omission)
+        items = (
+            self._frames(address, request, omission) if request.frames else self._instances(address, request, omission)
+        )
         ahead_bytes = AHEAD_BYTES if request.frames else 0
         async with aclosing(announced(items, omission, ahead_bytes=ahead_bytes)) as announced_items:
             async for item in announced_items:
                 yield item
 
-    async def _one(self, ref: Address, request: RenderedRequest) -> OpenRendered:
-        stored, pixels = await self._find(ref, request)
+    async def _one(self, address: Address, request: RenderedRequest) -> OpenRendered:
+        stored, pixels = await self._find(address, request)
         if request.frames:
             return await self._frame(stored, await self._image(stored, pixels, request), request.frames[0], request)
         return await self._whole(stored, pixels, request)
 
-    async def _find(self, ref: Address, request: RenderedRequest) -> tuple[StoredInstance, Pixels | None]:
-        assert ref.study
-        assert ref.series
-        assert ref.instance
-        instance = InstanceId(ref.partition, ref.study, ref.series, ref.instance)
+    async def _find(self, address: Address, request: RenderedRequest) -> tuple[StoredInstance, Pixels | None]:
         # A still picture of all of it shows the first frame.
-        found = await self._pixels.find(instance, request.frames or [1])
+        found = await self._pixels.find(address.instance_id(), request.frames or [1])
         if found is None:
-            raise await not_found(self._index, ref)
+            raise await not_found(self._index, address)
         return found
 
     async def _image(self, stored: StoredInstance, pixels: Pixels | None, request: RenderedRequest) -> Pixels:
@@ -126,9 +126,9 @@ class RetrieveRendered:
         return pixels
 
     async def _frames(
-        self, ref: Address, request: RenderedRequest, omission: Omission
+        self, address: Address, request: RenderedRequest, omission: Omission
     ) -> AsyncGenerator[OpenRendered | FailedItem]:
-        stored, pixels = await self._find(ref, request)
+        stored, pixels = await self._find(address, request)
         image = await self._image(stored, pixels, request)
         numbers = [number for number in request.frames if not stored.damage.is_of_rendering(number)]
         for _ in range(len(request.frames) - len(numbers)):
@@ -143,16 +143,16 @@ class RetrieveRendered:
                 yield FailedItem(stored, item) if isinstance(item, DicomStoreError) else item
 
     async def _instances(
-        self, ref: Address, request: RenderedRequest, omission: Omission
+        self, address: Address, request: RenderedRequest, omission: Omission
     ) -> AsyncGenerator[OpenRendered | FailedItem]:
-        page = await self._index.find(ref, 0, _PAGE)
+        page = await self._index.find(address, 0, _PAGE)
         if not page:
-            raise await not_found(self._index, ref)
-        last = await self._leave_out(ref, page, request, omission)
+            raise await not_found(self._index, address)
+        last = await self._leave_out(address, page, request, omission)
         begun: list[StoredInstance] = []
 
         async def works() -> AsyncGenerator[Coroutine[Any, Any, OpenRendered]]:
-            async for stored in self._all(ref, page):
+            async for stored in self._all(address, page):
                 if stored.version <= last and stored not in omission:
                     begun.append(stored)
                     yield self._instance(stored, request)
@@ -168,11 +168,11 @@ class RetrieveRendered:
                     yield FailedItem(stored, item)
 
     async def _leave_out(
-        self, ref: Address, page: list[StoredInstance], request: RenderedRequest, omission: Omission
+        self, address: Address, page: list[StoredInstance], request: RenderedRequest, omission: Omission
     ) -> int:
         """Count the instances that are known to have no acceptable rendering; return the last version looked at."""
         last = 0
-        async for stored in self._all(ref, page):
+        async for stored in self._all(address, page):
             last = stored.version
             try:
                 if (lost := await self._reading.lost(stored)) is not None:
@@ -212,11 +212,11 @@ class RetrieveRendered:
         if stored.damage.is_of_rendering(1) if is_still else stored.damage.renderings:
             raise _unrenderable()
 
-    async def _all(self, ref: Address, page: list[StoredInstance]) -> AsyncIterator[StoredInstance]:
+    async def _all(self, address: Address, page: list[StoredInstance]) -> AsyncIterator[StoredInstance]:
         while page:
             for stored in page:
                 yield stored
-            page = await self._index.find(ref, page[-1].version, _PAGE) if len(page) == _PAGE else []
+            page = await self._index.find(address, page[-1].version, _PAGE) if len(page) == _PAGE else []
 
     async def _instance(self, stored: StoredInstance, request: RenderedRequest) -> OpenRendered:
         found = await self._pixels.find(stored.id, [1])

@@ -55,10 +55,6 @@ class Style:
 class RenderedRequest:
     """A request as the caller wrote it; empty, zero and None are "not given"."""
 
-    partition: str
-    study: str
-    series: str
-    instance: str
     frames: tuple[int, ...] = ()
     media_types: tuple[str, ...] = ()
     window: WindowWish | None = None
@@ -75,19 +71,19 @@ class RenderedRequest:
         """Say whether only a part is wanted."""
         return self.offset != 0 or self.length is not None
 
-    def check(self) -> None:
-        """Make sure that the request makes sense, as far as it shows without looking anything up.
+    def check(self, *, is_instance: bool) -> None:
+        """Make sure that the request makes sense, for an instance or for a study or series.
 
         Raises:
             InvalidRequest: INVALID_FRAME_NUMBER, INVALID_FIELD.
         """
         if self.frames and min(self.frames) < 1:
             raise InvalidRequest(Reason.INVALID_FRAME_NUMBER, "Frame numbers must be 1 or greater.", field="frames")
-        _require(not self.frames or bool(self.instance), "frames", "Frame numbers require an instance.")
+        _require(not self.frames or is_instance, "frames", "Frame numbers require an instance.")
         _require(
             not self.thumbnail or len(self.frames) < 2, "frames", "A thumbnail can be requested for at most one frame."
         )
-        is_one = bool(self.instance) and len(self.frames) < 2 and not self.thumbnail
+        is_one = is_instance and len(self.frames) < 2 and not self.thumbnail
         _require(is_one or not self.has_range, "range", "A byte range requires a single instance or frame.")
         _require(0 <= self.quality <= 100, "quality", "The quality must be between 1 and 100.")
         if self.window is not None:

@@ -17,7 +17,7 @@ from server.domain.render.request import PICTURES, OpenRendered, Style, choose
 from server.domain.resources import not_found
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
 from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
-from server.model.ids import Address, InstanceId
+from server.model.ids import Address
 from server.model.instance import StoredInstance
 from server.model.rendering import DrawIcon, IconKind, ImageFormat, Output
 from server.model.search.query import Level, Match, Query
@@ -78,7 +78,7 @@ class Thumbnails:
         self._workers = workers
         self._cache: ByteCache[Hashable, bytes] = ByteCache(cache_bytes, cost_of_bytes)
 
-    async def open(self, ref: Address, frame: int | None, media_types: Sequence[str], style: Style) -> OpenRendered:
+    async def open(self, address: Address, frame: int | None, media_types: Sequence[str], style: Style) -> OpenRendered:
         """Return the thumbnail of a resource, or of a frame of it.
 
         Raises:
@@ -87,9 +87,9 @@ class Thumbnails:
             Exhausted: BUSY.
             DataLoss, Unavailable: as `BlobStore.read`.
         """
-        chosen = await self._choose(ref, frame)
+        chosen = await self._choose(address, frame)
         if chosen is None:
-            raise await not_found(self._index, ref)
+            raise await not_found(self._index, address)
         form = ImageFormat(choose(media_types, PICTURES))
         frame, picture = await self._picture(chosen, form, style)
         return OpenRendered(chosen.stored, frame, form, len(picture), once(picture))
@@ -111,12 +111,12 @@ class Thumbnails:
         job = DrawIcon(IconKind(kind.value), Output(form, style.quality, style.viewport, is_thumbnail=True))
         return await self._cache.get(job, lambda: self._workers.perform(job))
 
-    async def _choose(self, ref: Address, frame: int | None) -> _Chosen | None:
-        if ref.series is None:
-            return await self._of_study(ref)
-        if ref.instance is None:
-            return await self._of_series(ref)
-        found = await self._pixels.find(_instance(ref), [frame] if frame else [])
+    async def _choose(self, address: Address, frame: int | None) -> _Chosen | None:
+        if address.series is None:
+            return await self._of_study(address)
+        if address.instance is None:
+            return await self._of_series(address)
+        found = await self._pixels.find(address.instance_id(), [frame] if frame else [])
         if found is None:
             return None
         chosen = await self._chosen(*found)
@@ -128,14 +128,14 @@ class Thumbnails:
             await chosen.pixels.require([frame])
             return _Chosen(chosen.stored, chosen.pixels, chosen.kind, (frame,))
         if _is_tiled(chosen):
-            series = Address(ref.partition, ref.study, ref.series)
+            series = Address(address.partition, address.study, address.series)
             return await self._of_slide(series) or chosen
         return chosen
 
-    async def _of_study(self, ref: Address) -> _Chosen | None:
+    async def _of_study(self, address: Address) -> _Chosen | None:
         """Return the representative of the first series with a picture; one of localizers only if there is no other."""
         best: _Chosen | None = None
-        for series in (await self._series(ref))[:_TRIED_SERIES]:
+        for series in (await self._series(address))[:_TRIED_SERIES]:
             chosen = await self._of_series(series)
             if chosen is None:
                 continue
@@ -145,32 +145,32 @@ class Thumbnails:
                 best = chosen
         return best
 
-    async def _series(self, ref: Address) -> list[Address]:
+    async def _series(self, address: Address) -> list[Address]:
         """Return the series of a study: those that may have pictures first, by number, then as they were stored."""
-        found = await self._index.search(Query(Level.SERIES, ref, (), _MOST_SERIES))
+        found = await self._index.search(Query(Level.SERIES, address, (), _MOST_SERIES))
         return [match.resource for match in sorted(found, key=_series_order)]
 
-    async def _of_series(self, ref: Address) -> _Chosen | None:
+    async def _of_series(self, address: Address) -> _Chosen | None:
         """Return the image in the middle, or else one at either end, or else any object."""
-        state = await self._index.state(ref)
+        state = await self._index.state(address)
         if state is None:
             return None
         last = state.instance_count - 1
         any_object: _Chosen | None = None
         for position in dict.fromkeys((state.instance_count // 2, 0, last)):
-            chosen = await self._at(ref, min(position, last))
+            chosen = await self._at(address, min(position, last))
             if chosen is None:
                 continue
             if _is_slide(chosen):
-                return await self._of_slide(ref) or chosen
+                return await self._of_slide(address) or chosen
             if chosen.kind is Kind.IMAGE:
                 return chosen
             any_object = any_object or chosen
         return any_object
 
-    async def _of_slide(self, ref: Address) -> _Chosen | None:
+    async def _of_slide(self, address: Address) -> _Chosen | None:
         """Return the image of one frame that shows a slide best, or else the one with the fewest tiles."""
-        found = await self._index.search(Query(Level.INSTANCE, ref, (), _MOST_LEVELS))
+        found = await self._index.search(Query(Level.INSTANCE, address, (), _MOST_LEVELS))
         tiled: list[tuple[int, Match]] = []
         small: dict[str, _Chosen] = {}
         for match in reversed(found):  # as they were stored
@@ -189,12 +189,12 @@ class Thumbnails:
         return await self._of_match(fewest[1]) if fewest else None
 
     async def _of_match(self, match: Match) -> _Chosen | None:
-        found = await self._pixels.find(_instance(match.resource))
+        found = await self._pixels.find(match.resource.instance_id())
         return await self._chosen(*found) if found else None
 
-    async def _at(self, ref: Address, position: int) -> _Chosen | None:
-        version = await self._index.version_at(ref, position)
-        found = await self._index.find(ref, version - 1, 1) if version else []
+    async def _at(self, address: Address, position: int) -> _Chosen | None:
+        version = await self._index.version_at(address, position)
+        found = await self._index.find(address, version - 1, 1) if version else []
         if not found:
             return None
         described = await self._pixels.find(found[0].id)
@@ -235,10 +235,3 @@ def _series_order(match: Match) -> tuple[bool, bool, int, int]:
     elements = match.elements
     number = integer(elements, _SERIES_NUMBER)
     return text(elements, _MODALITY) in IMAGELESS_MODALITIES, number is None, number or 0, match.key
-
-
-def _instance(ref: Address) -> InstanceId:
-    assert ref.study
-    assert ref.series
-    assert ref.instance
-    return InstanceId(ref.partition, ref.study, ref.series, ref.instance)

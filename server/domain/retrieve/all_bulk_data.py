@@ -5,14 +5,15 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import chain
 
-from server.domain.partitions import PartitionGate
-from server.domain.resources import not_found, parse_resource
+from server.domain.access import Access, Action
+from server.domain.resources import not_found
 from server.domain.retrieve.blob_reader import AS_STORED, PIXELS, Reading, not_acceptable
 from server.domain.retrieve.bulk_data import RetrieveBulkData
 from server.domain.retrieve.frames import OpenFrame, RetrieveFrames
 from server.domain.retrieve.omission import FailedItem, Omission, announced
 from server.domain.retrieve.transfer_syntax_choice import Acceptable
 from server.model.buffer import Buffer
+from server.model.call import Call
 from server.model.errors import DicomStoreError, NotFound, Reason
 from server.model.ids import Address
 from server.model.instance import BulkElement, PixelLayout, StoredInstance
@@ -43,7 +44,6 @@ BulkItem = OpenBulkItem | FailedItem
 class _Wish:
     """What is asked for, of each instance."""
 
-    partition: str
     pixels_only: bool
     acceptable: Acceptable
 
@@ -58,21 +58,19 @@ class RetrieveAllBulkData:
         frames: RetrieveFrames,
         reading: Reading,
         index: InstanceIndex,
-        gate: PartitionGate,
+        access: Access,
     ) -> None:
         self._reading = reading
         self._values = values
         self._frames = frames
         self._index = index
-        self._gate = gate
+        self._access = access
 
     async def open(
         self,
+        call: Call,
+        address: Address,
         *,
-        partition: str,
-        study: str,
-        series: str,
-        instance: str,
         pixels_only: bool,
         acceptable: Acceptable,
     ) -> AsyncGenerator[Omission | BulkItem]:
@@ -84,13 +82,14 @@ class RetrieveAllBulkData:
             InvalidRequest, NotFound: for the address; BULK_DATA_NOT_FOUND, NO_PIXEL_DATA.
             and, if no value can be sent, what the first one fails with.
         """
-        ref = await parse_resource(self._gate, partition, study, series, instance)
-        if await self._index.state(ref) is None:
-            raise await not_found(self._index, ref)
-        wish = _Wish(partition, pixels_only, acceptable)
-        omission = await self._omission(ref, wish)
+        address.require_study()
+        address = await self._access.permit(call, Action.READ, address)
+        if await self._index.state(address) is None:
+            raise await not_found(self._index, address)
+        wish = _Wish(pixels_only, acceptable)
+        omission = await self._omission(address, wish)
         are_any = False
-        async with aclosing(announced(self._all(ref, wish, omission), omission)) as items:
+        async with aclosing(announced(self._all(address, wish, omission), omission)) as items:
             async for item in items:
                 are_any = True
                 yield item
@@ -99,15 +98,15 @@ class RetrieveAllBulkData:
         if not are_any:
             raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The resource has no bulk data.", path="")
 
-    async def _omission(self, ref: Address, wish: _Wish) -> Omission:
+    async def _omission(self, address: Address, wish: _Wish) -> Omission:
         """Return the instances whose pixel data, or of which every byte, is known to be unavailable, or has gaps.
 
         One instance alone is tried whatever is known of its bytes.
         """
         omission = Omission()
-        async for stored in self._instances(ref):
+        async for stored in self._instances(address):
             refusal: DicomStoreError | None = None
-            if ref.instance is None:
+            if address.instance is None:
                 refusal = await self._reading.lost(stored)
             if refusal is None and not wish.acceptable.accepts_every_stored_form:
                 refusal = await self._frames.refusal(stored, wish.acceptable)
@@ -117,8 +116,8 @@ class RetrieveAllBulkData:
                 omission.add(stored, missing, is_sent=True)
         return omission
 
-    async def _all(self, ref: Address, wish: _Wish, omission: Omission) -> AsyncGenerator[BulkItem]:
-        async for stored in self._instances(ref):
+    async def _all(self, address: Address, wish: _Wish, omission: Omission) -> AsyncGenerator[BulkItem]:
+        async for stored in self._instances(address):
             is_left_out = stored in omission
             if is_left_out and stored.damage.is_of_bytes:
                 continue
@@ -129,9 +128,9 @@ class RetrieveAllBulkData:
                     async for item in items:
                         yield item
 
-    async def _instances(self, ref: Address) -> AsyncIterator[StoredInstance]:
+    async def _instances(self, address: Address) -> AsyncIterator[StoredInstance]:
         after = 0
-        while page := await self._index.find(ref, after, _INSTANCES_PAGE):
+        while page := await self._index.find(address, after, _INSTANCES_PAGE):
             for stored in page:
                 yield stored
             after = page[-1].version
@@ -183,15 +182,7 @@ class RetrieveAllBulkData:
             there = await self._there(stored, numbers) if layout.is_encapsulated else numbers
             if not there:
                 continue
-            opened = self._frames.open(
-                partition=wish.partition,
-                study=stored.id.study,
-                series=stored.id.series,
-                instance=stored.id.instance,
-                frames=there,
-                acceptable=wish.acceptable,
-            )
-            async with aclosing(opened):
+            async with aclosing(self._frames.open_frames(stored.id, there, wish.acceptable)) as opened:
                 async for frame in opened:
                     if not isinstance(frame, OpenFrame):
                         error = frame.error if isinstance(frame, FailedItem) else frame.errors[0][1]

@@ -7,8 +7,8 @@ from server.dicom.elements.fields import first_value
 from server.dicom.elements.transfer_syntax import is_defined
 from server.dicom.pixel_data import frames as pixels
 from server.dicom.presentation.object_kinds import video_media_type
-from server.domain.partitions import PartitionGate
-from server.domain.resources import not_found, parse_instance
+from server.domain.access import Access, Action
+from server.domain.resources import not_found
 from server.domain.retrieve.blob_reader import (
     DEFLATED_LITTLE_ENDIAN,
     EXPLICIT_LITTLE_ENDIAN,
@@ -20,7 +20,9 @@ from server.domain.retrieve.blob_reader import (
 )
 from server.domain.retrieve.encapsulated_value import FragmentReader
 from server.model.buffer import Buffer
+from server.model.call import Call
 from server.model.errors import NotFound, Reason
+from server.model.ids import Address
 from server.model.instance import BulkElement, PixelLayout, StoredInstance
 from server.ports.index import InstanceIndex
 
@@ -62,21 +64,17 @@ class OpenBulkData:
 class RetrieveBulkData:
     """Reads values."""
 
-    def __init__(
-        self, *, reading: Reading, fragments: FragmentReader, index: InstanceIndex, gate: PartitionGate
-    ) -> None:
+    def __init__(self, *, reading: Reading, fragments: FragmentReader, index: InstanceIndex, access: Access) -> None:
         self._reading = reading
         self._fragments = fragments
         self._index = index
-        self._gate = gate
+        self._access = access
 
     async def open(
         self,
+        call: Call,
+        address: Address,
         *,
-        partition: str,
-        study: str,
-        series: str,
-        instance: str,
         path: str,
         offset: int = 0,
         length: int | None = None,
@@ -88,10 +86,10 @@ class RetrieveBulkData:
             OutOfRange: RANGE_NOT_SATISFIABLE.
             WrongState: PIXEL_DATA_UNREADABLE.
         """
-        wanted = await parse_instance(self._gate, partition, study, series, instance)
-        found = await self._index.bulk(wanted, path)
+        address = await self._access.permit(call, Action.READ, address)
+        found = await self._index.bulk(address.instance_id(), path)
         if found is None:
-            raise await not_found(self._index, wanted.address)
+            raise await not_found(self._index, address)
         stored, element = found
         if element is None:
             raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The instance has no bulk data at this path.", path=path)

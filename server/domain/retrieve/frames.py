@@ -5,8 +5,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from server.dicom.elements.transfer_syntax import is_defined
-from server.domain.partitions import PartitionGate
-from server.domain.resources import not_found, parse_instance
+from server.domain.access import Access, Action
+from server.domain.resources import not_found
 from server.domain.retrieve.blob_reader import (
     AS_STORED,
     EXPLICIT_LITTLE_ENDIAN,
@@ -21,7 +21,9 @@ from server.domain.retrieve.omission import AHEAD_BYTES, FailedItem, Omission, a
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
 from server.domain.retrieve.transfer_syntax_choice import Acceptable, choose
 from server.model.buffer import Buffer
+from server.model.call import Call
 from server.model.errors import DataLoss, DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
+from server.model.ids import Address, InstanceId
 from server.model.instance import StoredInstance
 from server.ports.index import InstanceIndex
 
@@ -41,13 +43,18 @@ class OpenFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class _Range:
+class Part:
+    """The bytes of a frame from `offset` on, `length` of them or all."""
+
     offset: int
     length: int | None
 
     @property
     def is_whole(self) -> bool:
         return self.offset == 0 and self.length is None
+
+
+WHOLE = Part(0, None)
 
 
 class RetrieveFrames:
@@ -60,22 +67,20 @@ class RetrieveFrames:
         pixels: PixelReader,
         transcoder: Transcoder,
         index: InstanceIndex,
-        gate: PartitionGate,
+        access: Access,
     ) -> None:
         self._reading = reading
         self._pixels = pixels
         self._transcoder = transcoder
         self._index = index
-        self._gate = gate
+        self._access = access
 
     async def open(
         self,
-        *,
-        partition: str,
-        study: str,
-        series: str,
-        instance: str,
+        call: Call,
+        address: Address,
         frames: Sequence[int],
+        *,
         acceptable: Acceptable,
         offset: int = 0,
         length: int | None = None,
@@ -95,13 +100,28 @@ class RetrieveFrames:
         """
         if not frames or min(frames) < 1:
             raise InvalidRequest(Reason.INVALID_FRAME_NUMBER, "Frame numbers must be 1 or greater.", field="frames")
-        part = _Range(offset, length)
+        part = Part(offset, length)
         if not part.is_whole and len(frames) > 1:
             raise InvalidRequest(Reason.INVALID_FIELD, "A byte range requires a single frame.", field="range")
-        wanted = await parse_instance(self._gate, partition, study, series, instance)
-        found = await self._pixels.find(wanted, frames)
+        address = await self._access.permit(call, Action.READ, address)
+        opened = self.open_frames(address.instance_id(), frames, acceptable, part, head_only=head_only)
+        async with aclosing(opened):
+            async for item in opened:
+                yield item
+
+    async def open_frames(
+        self,
+        instance: InstanceId,
+        frames: Sequence[int],
+        acceptable: Acceptable,
+        part: Part = WHOLE,
+        *,
+        head_only: bool = False,
+    ) -> AsyncGenerator[Omission | OpenFrame | FailedItem]:
+        """The same for an operation that has checked its call already."""
+        found = await self._pixels.find(instance, frames)
         if found is None:
-            raise await not_found(self._index, wanted.address)
+            raise await not_found(self._index, instance.address)
         pixels = found[1]
         if pixels is None:
             raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
@@ -186,7 +206,7 @@ class RetrieveFrames:
         return readable
 
     async def _stored(
-        self, pixels: Pixels, numbers: Sequence[int], target: str, part: _Range, *, head_only: bool = False
+        self, pixels: Pixels, numbers: Sequence[int], target: str, part: Part, *, head_only: bool = False
     ) -> AsyncGenerator[OpenFrame | FailedItem]:
         """Yield frames as they are stored; the first one is known to be there."""
         if not part.is_whole:
@@ -212,7 +232,7 @@ class RetrieveFrames:
         pixels: Pixels,
         numbers: Sequence[int],
         target: str,
-        part: _Range,
+        part: Part,
         substitute: str | None,
         omission: Omission,
     ) -> AsyncGenerator[OpenFrame | FailedItem]:

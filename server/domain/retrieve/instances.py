@@ -4,14 +4,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from server.domain.access import Access, Action
 from server.domain.flow.prefetch import closable
-from server.domain.partitions import PartitionGate
-from server.domain.resources import not_found, parse_resource
+from server.domain.resources import not_found
 from server.domain.retrieve.blob_reader import AS_STORED, Reading, not_acceptable, range_within
 from server.domain.retrieve.instance_transcoder import InstanceTranscoder
 from server.domain.retrieve.omission import FailedItem, Omission, announced
 from server.domain.retrieve.transfer_syntax_choice import Acceptable, choose
 from server.model.buffer import Buffer
+from server.model.call import Call
 from server.model.damage import NO_DAMAGE
 from server.model.errors import DicomStoreError, InvalidRequest, NotFound, Reason, WrongState
 from server.model.ids import Address
@@ -35,20 +36,18 @@ class RetrieveInstances:
     """Reads studies, series and instances."""
 
     def __init__(
-        self, *, reading: Reading, transcoder: InstanceTranscoder, index: InstanceIndex, gate: PartitionGate
+        self, *, reading: Reading, transcoder: InstanceTranscoder, index: InstanceIndex, access: Access
     ) -> None:
         self._reading = reading
         self._transcoder = transcoder
         self._index = index
-        self._gate = gate
+        self._access = access
 
     async def open(
         self,
+        call: Call,
+        address: Address,
         *,
-        partition: str,
-        study: str,
-        series: str,
-        instance: str,
         acceptable: Acceptable,
         offset: int = 0,
         length: int | None = None,
@@ -64,29 +63,30 @@ class RetrieveInstances:
             OutOfRange: RANGE_NOT_SATISFIABLE.
             and, if there is only one instance, what it fails with at its first frame.
         """
-        ref = await parse_resource(self._gate, partition, study, series, instance)
-        page = await self._index.find(ref, 0, _PAGE)
+        address.require_study()
+        address = await self._access.permit(call, Action.READ, address)
+        page = await self._index.find(address, 0, _PAGE)
         if not page:
-            raise await not_found(self._index, ref)
+            raise await not_found(self._index, address)
         if offset or length is not None:
-            yield await self._part(ref, page[0], acceptable, offset, length)
+            yield await self._part(address, page[0], acceptable, offset, length)
             return
-        omission, last = await self._omission(ref, page, acceptable)
-        items = announced(self._items(ref, page, acceptable, omission, last), omission)
+        omission, last = await self._omission(address, page, acceptable)
+        items = announced(self._items(address, page, acceptable, omission, last), omission)
         async with aclosing(items):
             async for item in items:
                 yield item
 
     async def _items(
         self,
-        ref: Address,
+        address: Address,
         page: Sequence[StoredInstance],
         acceptable: Acceptable,
         omission: Omission,
         last: int | None,
     ) -> AsyncGenerator[OpenInstance | FailedItem]:
         """Yield what is not left out, as far as the version `last`."""
-        async for stored in self._all(ref, page):
+        async for stored in self._all(address, page):
             if last is not None and stored.version > last:
                 return
             if omission.count and stored in omission:
@@ -97,7 +97,7 @@ class RetrieveInstances:
             try:
                 opened = await self._open(stored, acceptable)
             except NotFound:  # it was deleted meanwhile, and is no part of the resource any more
-                if ref.instance is not None:
+                if address.instance is not None:
                     raise
                 continue
             except DicomStoreError as error:
@@ -130,9 +130,9 @@ class RetrieveInstances:
         return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, self._reading.read(stored))
 
     async def _part(
-        self, ref: Address, stored: StoredInstance, acceptable: Acceptable, offset: int, length: int | None
+        self, address: Address, stored: StoredInstance, acceptable: Acceptable, offset: int, length: int | None
     ) -> OpenInstance:
-        if ref.instance is None or await self._choose(stored, acceptable) != AS_STORED:
+        if address.instance is None or await self._choose(stored, acceptable) != AS_STORED:
             raise InvalidRequest(
                 Reason.INVALID_FIELD,
                 "A byte range requires a single instance in its stored transfer syntax.",
@@ -142,15 +142,15 @@ class RetrieveInstances:
         chunks = closable(self._reading.read(stored, offset, length))
         return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, chunks)
 
-    async def _all(self, ref: Address, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
+    async def _all(self, address: Address, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
         """Yield the instances of `page`, the first one, and of those that follow."""
         while page:
             for stored in page:
                 yield stored
-            page = await self._index.find(ref, page[-1].version, _PAGE) if len(page) == _PAGE else ()
+            page = await self._index.find(address, page[-1].version, _PAGE) if len(page) == _PAGE else ()
 
     async def _omission(
-        self, ref: Address, page: Sequence[StoredInstance], acceptable: Acceptable
+        self, address: Address, page: Sequence[StoredInstance], acceptable: Acceptable
     ) -> tuple[Omission, int | None]:
         """Return what is known to be unavailable, and the version of the last instance looked at; None is any.
 
@@ -160,33 +160,33 @@ class RetrieveInstances:
         omission = Omission()
         last: int | None = None
         if acceptable.accepts_every_stored_form:
-            async for stored in self._damaged(ref, page):
-                if ref.instance is None and (lost := await self._reading.lost(stored)) is not None:
+            async for stored in self._damaged(address, page):
+                if address.instance is None and (lost := await self._reading.lost(stored)) is not None:
                     omission.add(stored, lost)
             return omission, last
-        async for stored in self._all(ref, page):
+        async for stored in self._all(address, page):
             last = stored.version
             if stored.damage is NO_DAMAGE and _is_acceptable_as_stored(stored, acceptable):
                 continue
             try:
-                lost = await self._reading.lost(stored) if ref.instance is None else None
+                lost = await self._reading.lost(stored) if address.instance is None else None
                 if lost is not None:
                     omission.add(stored, lost)
                 elif await self._choose(stored, acceptable) is None:
                     omission.add(stored, await self._refusal(stored) if omission.needs_error else _UNAVAILABLE)
             except NotFound:  # it was deleted meanwhile
-                if ref.instance is not None:
+                if address.instance is not None:
                     raise
         return omission, last
 
-    async def _damaged(self, ref: Address, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
+    async def _damaged(self, address: Address, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
         """Yield the instances that are known to be damaged; `page` is the first one."""
         for stored in page:
             if stored.damage is not NO_DAMAGE:
                 yield stored
         is_full = len(page) == _PAGE
         while is_full:
-            page = await self._index.damaged(ref, page[-1].version, _PAGE)
+            page = await self._index.damaged(address, page[-1].version, _PAGE)
             for stored in page:
                 yield stored
             is_full = len(page) == _PAGE

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from server.dicom.elements.fields import Fields, fields
-from server.domain.partitions import PartitionGate
-from server.domain.resources import not_found, parse_resource
+from server.domain.access import Access, Action
+from server.domain.resources import not_found
 from server.domain.retrieve.blob_reader import Reading
+from server.model.call import Call
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import Address
 from server.model.instance import InstanceMetadata, ResourceState
@@ -28,18 +29,16 @@ class OpenMetadata:
 class RetrieveMetadata:
     """Reads metadata."""
 
-    def __init__(self, *, reading: Reading, index: InstanceIndex, gate: PartitionGate) -> None:
+    def __init__(self, *, reading: Reading, index: InstanceIndex, access: Access) -> None:
         self._reading = reading
         self._index = index
-        self._gate = gate
+        self._access = access
 
     async def open(
         self,
+        call: Call,
+        address: Address,
         *,
-        partition: str,
-        study: str,
-        series: str,
-        instance: str,
         known: ResourceState | None,
         include_fields: Sequence[str] = (),
         exclude_fields: Sequence[str] = (),
@@ -62,27 +61,28 @@ class RetrieveMetadata:
         for name, number in (("limit", limit), ("offset", offset)):
             if number < 0:
                 raise InvalidRequest(Reason.INVALID_FIELD, f"{name} must be 0 or greater.", field=name)
-        ref = await parse_resource(self._gate, partition, study, series, instance)
-        state = await self._index.state(ref)
+        address.require_study()
+        address = await self._access.permit(call, Action.READ, address)
+        state = await self._index.state(address)
         if state is None:
-            raise await not_found(self._index, ref)
+            raise await not_found(self._index, address)
         if state == known:
             return OpenMetadata(state, _nothing())
-        after = await self._index.version_at(ref, offset - 1) if offset else 0
+        after = await self._index.version_at(address, offset - 1) if offset else 0
         if after is None:
             return OpenMetadata(state, _nothing())
-        pages = self._metadata(ref, state, after)
+        pages = self._metadata(address, state, after)
         if limit:
             pages = _at_most(limit, pages)
         wanted = fields(include_fields, exclude_fields)
         return OpenMetadata(state, _selected(wanted, pages) if wanted else pages)
 
     async def _metadata(
-        self, ref: Address, state: ResourceState, after: int
+        self, address: Address, state: ResourceState, after: int
     ) -> AsyncIterator[Sequence[InstanceMetadata]]:
         """Yield pages: the first is small and soon there, the others have the number of rows that its size allows."""
         limit = _FIRST_METADATA_PAGE
-        while after < state.max_version and (page := await self._index.metadata(ref, after, limit)):
+        while after < state.max_version and (page := await self._index.metadata(address, after, limit)):
             after = page[-1].version
             if after > state.max_version:
                 page = [item for item in page if item.version <= state.max_version]

@@ -22,7 +22,7 @@ from server.dicom.matching.query_tags import PrivateTag, is_private
 from server.domain.search import page_token, record_key
 from server.domain.search.answer import Selection, select
 from server.model.errors import InvalidRequest, Reason
-from server.model.ids import Address, PartitionName, parse_uid
+from server.model.ids import NO_PARTITION, Address
 from server.model.search.query import Condition, Level, Query
 
 DEFAULT_PAGE_SIZE = 100
@@ -39,6 +39,8 @@ _LONGEST_KNOWN = 64
 
 _SHOWN_NAME = re.compile(r"[A-Za-z0-9._(),]{1,64}")
 
+_WHOLE_PARTITION = Address(NO_PARTITION)
+
 _NO_TAGS: Mapping[str, SearchKey] = MappingProxyType({})
 
 
@@ -54,13 +56,11 @@ class Term:
 class SearchRequest:
     """A search as the caller wrote it; fields are those of `SearchRequest` in search_service.proto.
 
-    partition, study, series: the scope; empty is "not given".
+    scope: the partition, study or series to search.
     """
 
     level: Level
-    partition: str = ""
-    study: str = ""
-    series: str = ""
+    scope: Address = _WHOLE_PARTITION
     terms: tuple[Term, ...] = ()
     fuzzy_matching: bool = False
     empty_value_matching: bool = False
@@ -94,7 +94,9 @@ class Understood:
 
 def levels_of(request: SearchRequest) -> frozenset[Level]:
     """Return the levels a query reaches: below what its scope fixes, down to its own (spec/search.md section 1)."""
-    return _between(Level.SERIES if request.series else Level.STUDY if request.study else None, request.level)
+    return _between(
+        Level.SERIES if request.scope.series else Level.STUDY if request.scope.study else None, request.level
+    )
 
 
 @functools.cache
@@ -119,11 +121,10 @@ def unknown_attributes(request: SearchRequest) -> Iterator[str]:
 
 def understand(
     request: SearchRequest,
-    partition: PartitionName,
     tags: Mapping[str, SearchKey] = _NO_TAGS,
     owners: Collection[PrivateTag] = (),
 ) -> Understood:
-    """Return what a request means in a partition, with the keys of the `tags` that its terms are about.
+    """Return what a request means, whose scope has its partition, with the keys of the `tags` that its terms are about.
 
     `owners` are the private tags among what is returned whose creator is known.
 
@@ -135,7 +136,8 @@ def understand(
             UNSUPPORTED_ATTRIBUTE (when strict).
     """
     page_size = _page_size(request)
-    scope = _scope(request, partition)
+    _check_scope(request)
+    scope = request.scope
     ignored: dict[str, None] = {}
     terms, offset = _usable_terms(request, scope, tags, ignored)
     returned = _included_tags(request, scope, ignored) | {key.path[0] for key in terms}
@@ -143,7 +145,9 @@ def understand(
         returned.add(TIMEZONE_OFFSET_FROM_UTC)
     all_of = levels_of(request) if request.include_all else ()
     selection = select(request.level, returned, all_of, request.retrieve_url_base, owners)
-    prior = record_key.read(request.prior_record_key, request.level, partition) if request.prior_record_key else None
+    prior = (
+        record_key.read(request.prior_record_key, request.level, scope.partition) if request.prior_record_key else None
+    )
     identity = _identity(request, scope, prior)
     query = Query(
         level=request.level,
@@ -167,17 +171,12 @@ def _page_size(request: SearchRequest) -> int:
     return request.page_size or DEFAULT_PAGE_SIZE
 
 
-def _scope(request: SearchRequest, partition: PartitionName) -> Address:
-    """Return where to look: nothing deeper than what is looked for, which may be the one thing named."""
-    if request.series and not request.study:
-        raise _invalid_field("series_instance_uid", "A series requires its study.")
-    if request.series and request.level is Level.STUDY:
+def _check_scope(request: SearchRequest) -> None:
+    """Refuse a scope that is deeper than what is looked for, which may be the one thing named."""
+    if request.scope.instance is not None:
+        raise _invalid_field("scope.sop_instance_uid", "A search cannot be limited to an instance.")
+    if request.scope.series is not None and request.level is Level.STUDY:
         raise _invalid_field("series_instance_uid", "A search for studies cannot be limited to a series.")
-    return Address(
-        partition,
-        parse_uid(request.study, "study_instance_uid") if request.study else None,
-        parse_uid(request.series, "series_instance_uid") if request.series else None,
-    )
 
 
 def _fixed_by(scope: Address) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from server.dicom.matching.query_tags import PrivateTag, key_of, tag_in
+from server.domain.access import Access, Action
 from server.domain.limits import MAX_TAGS
-from server.domain.partitions import PartitionGate
 from server.domain.search import page_token
 from server.domain.search.answer import Answers, Selection
 from server.domain.search.request import (
@@ -18,6 +18,7 @@ from server.domain.search.request import (
     understand,
     unknown_attributes,
 )
+from server.model.call import Call
 from server.model.errors import Reason, WrongState
 from server.model.ids import Address
 from server.model.search.query import Level, Match, Query
@@ -55,22 +56,23 @@ class SearchResult:
 class Search:
     """Answers searches from the index."""
 
-    def __init__(self, index: InstanceIndex, partitions: PartitionGate, tags: Tags) -> None:
+    def __init__(self, index: InstanceIndex, access: Access, tags: Tags) -> None:
         self._index = index
-        self._partitions = partitions
+        self._access = access
         self._tags = tags
 
-    async def search(self, request: SearchRequest) -> SearchResult:
+    async def search(self, call: Call, request: SearchRequest) -> SearchResult:
         """Return one page of matches, newest first.
 
         Raises:
             InvalidRequest: as `understand` does.
-            DicomStoreError: what `PartitionGate.resolve` and `InstanceIndex.search` raise.
+            DicomStoreError: what `Access.permit` and `InstanceIndex.search` raise.
         """
+        request = replace(request, scope=await self._access.permit(call, Action.READ, request.scope))
         tags = await self._tags_in(request)
         keys = {path: key_of(tag) for path, tag in tags.items()}
         owners = await self._owners(request, tags.values())
-        wanted = understand(request, await self._partitions.resolve(request.partition), keys, owners)
+        wanted = understand(request, keys, owners)
         found = await self._find(wanted.query, wanted.selection)
         page = found[: wanted.page_size]
         has_more = len(found) > len(page)

@@ -10,13 +10,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from server.dicom.ingest.reader import Description, InstanceReader
+from server.domain.access import Access, Action
 from server.domain.damage import DamageRecord, of_bytes
-from server.domain.partitions import PartitionGate
-from server.domain.read_only import ReadOnlyState
+from server.domain.partition_names import PartitionNames
 from server.domain.search.query_tags import finding
 from server.domain.store.commit import Committer
 from server.domain.store.writability import Writing
 from server.model.buffer import Buffer
+from server.model.call import Call
 from server.model.errors import (
     Aborted,
     AlreadyExists,
@@ -27,7 +28,7 @@ from server.model.errors import (
     Reason,
     Unavailable,
 )
-from server.model.ids import InstanceId, PartitionName, Uid, Version, parse_uid
+from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import (
     AlreadyStored,
     Faulty,
@@ -111,8 +112,8 @@ class Store:
         blobs: BlobStore,
         committer: Committer,
         writing: Writing,
-        gate: PartitionGate,
-        read_only: ReadOnlyState,
+        access: Access,
+        partitions: PartitionNames,
         receipt: MakeReceipt,
         max_instance_bytes: int,
         max_header_bytes: int,
@@ -123,23 +124,32 @@ class Store:
         self._damage = damage
         self._committer = committer
         self._writing = writing
-        self._gate = gate
-        self._read_only = read_only
+        self._access = access
+        self._partitions = partitions
         self._receipt = receipt
         self._max_instance_bytes = max_instance_bytes
         self._max_header_bytes = max_header_bytes
         self._accepts_identical = accepts_identical
 
     async def target(
-        self, *, partition: str, expected_study: str, create_partition: bool, mode: ValidationMode
+        self, call: Call, address: Address, *, create_partition: bool, mode: ValidationMode
     ) -> StoreTarget:
         """Check what a call says of all its instances.
 
-        Raises: INVALID_UID, ARCHIVE_READ_ONLY, and the partition reasons of `PartitionGate.resolve`.
+        Args:
+            address: where to store. With a study, instances of any other fail.
+
+        Raises:
+            InvalidRequest: INVALID_FIELD, it is the address of a series or instance.
+            and as `Access.permit`.
         """
-        self._read_only.require_writable()
-        study = parse_uid(expected_study, "expected_study_instance_uid") if expected_study else None
-        return StoreTarget(await self._gate.resolve(partition, create=create_partition), study, mode)
+        if address.series is not None:
+            message = "Instances are stored in a partition or a study."
+            raise InvalidRequest(Reason.INVALID_FIELD, message, field="series_instance_uid")
+        address = await self._access.permit(call, Action.WRITE, address, partition_may_be_new=create_partition)
+        if create_partition:
+            await self._partitions.create_missing(address.partition)
+        return StoreTarget(address.partition, address.study, mode)
 
     def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> "Receiver":
         """Begin one instance. The caller must `close` the receiver in every case."""

@@ -338,8 +338,7 @@ async def test_version_partition_and_study_of_the_url_reach_the_core() -> None:
         await stow(web, b"A", path="/v1/partitions/p1/studies/1.2.3")
 
     assert core.received[0].header == store_service_pb2.StoreHeader(
-        partition="p1",
-        expected_study_instance_uid="1.2.3",
+        address=Address(partition="p1", study_instance_uid="1.2.3"),
         create_partition=True,
         validation=store_service_pb2.ValidationMode.VALIDATION_MODE_INDEXED_STRICT,
     )

@@ -1,6 +1,7 @@
 import datetime
 
 from dicomstore.v1 import operation_service_pb2 as _operation_service_pb2
+from dicomstore.v1 import resources_pb2 as _resources_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -157,20 +158,14 @@ class ListExtendedQueryTagErrorsRequest(_message.Message):
     def __init__(self, path: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., skip: _Optional[int] = ...) -> None: ...
 
 class ExtendedQueryTagError(_message.Message):
-    __slots__ = ("partition", "study_instance_uid", "series_instance_uid", "sop_instance_uid", "time", "message")
-    PARTITION_FIELD_NUMBER: _ClassVar[int]
-    STUDY_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
-    SERIES_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
-    SOP_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("instance", "time", "message")
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
-    partition: str
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
+    instance: _resources_pb2.Address
     time: _timestamp_pb2.Timestamp
     message: str
-    def __init__(self, partition: _Optional[str] = ..., study_instance_uid: _Optional[str] = ..., series_instance_uid: _Optional[str] = ..., sop_instance_uid: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message: _Optional[str] = ...) -> None: ...
+    def __init__(self, instance: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class ListExtendedQueryTagErrorsResponse(_message.Message):
     __slots__ = ("errors", "next_page_token")

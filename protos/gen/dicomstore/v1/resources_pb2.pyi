@@ -42,23 +42,19 @@ class AttributeFinding(_message.Message):
     def __init__(self, tag: _Optional[str] = ..., keyword: _Optional[str] = ..., vr: _Optional[str] = ..., message: _Optional[str] = ..., path: _Optional[str] = ...) -> None: ...
 
 class ItemError(_message.Message):
-    __slots__ = ("reason", "message", "dicom_failure_reason", "study_instance_uid", "series_instance_uid", "sop_instance_uid", "sop_class_uid", "findings", "identical")
+    __slots__ = ("reason", "message", "dicom_failure_reason", "instance", "sop_class_uid", "findings", "identical")
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     DICOM_FAILURE_REASON_FIELD_NUMBER: _ClassVar[int]
-    STUDY_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
-    SERIES_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
-    SOP_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
     SOP_CLASS_UID_FIELD_NUMBER: _ClassVar[int]
     FINDINGS_FIELD_NUMBER: _ClassVar[int]
     IDENTICAL_FIELD_NUMBER: _ClassVar[int]
     reason: _errors_pb2.ErrorReason
     message: str
     dicom_failure_reason: int
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
+    instance: Address
     sop_class_uid: str
     findings: _containers.RepeatedCompositeFieldContainer[AttributeFinding]
     identical: bool
-    def __init__(self, reason: _Optional[_Union[_errors_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., dicom_failure_reason: _Optional[int] = ..., study_instance_uid: _Optional[str] = ..., series_instance_uid: _Optional[str] = ..., sop_instance_uid: _Optional[str] = ..., sop_class_uid: _Optional[str] = ..., findings: _Optional[_Iterable[_Union[AttributeFinding, _Mapping]]] = ..., identical: _Optional[bool] = ...) -> None: ...
+    def __init__(self, reason: _Optional[_Union[_errors_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ..., dicom_failure_reason: _Optional[int] = ..., instance: _Optional[_Union[Address, _Mapping]] = ..., sop_class_uid: _Optional[str] = ..., findings: _Optional[_Iterable[_Union[AttributeFinding, _Mapping]]] = ..., identical: _Optional[bool] = ...) -> None: ...

@@ -20,16 +20,14 @@ VALIDATION_MODE_INDEXED_STRICT: ValidationMode
 VALIDATION_MODE_STRICT: ValidationMode
 
 class StoreHeader(_message.Message):
-    __slots__ = ("partition", "expected_study_instance_uid", "create_partition", "validation")
-    PARTITION_FIELD_NUMBER: _ClassVar[int]
-    EXPECTED_STUDY_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("address", "create_partition", "validation")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
     CREATE_PARTITION_FIELD_NUMBER: _ClassVar[int]
     VALIDATION_FIELD_NUMBER: _ClassVar[int]
-    partition: str
-    expected_study_instance_uid: str
+    address: _resources_pb2.Address
     create_partition: bool
     validation: ValidationMode
-    def __init__(self, partition: _Optional[str] = ..., expected_study_instance_uid: _Optional[str] = ..., create_partition: _Optional[bool] = ..., validation: _Optional[_Union[ValidationMode, str]] = ...) -> None: ...
+    def __init__(self, address: _Optional[_Union[_resources_pb2.Address, _Mapping]] = ..., create_partition: _Optional[bool] = ..., validation: _Optional[_Union[ValidationMode, str]] = ...) -> None: ...
 
 class InstancePiece(_message.Message):
     __slots__ = ("item", "data", "last", "aborted", "declared_size_bytes", "crc32c")

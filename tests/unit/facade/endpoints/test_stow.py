@@ -106,7 +106,12 @@ def test_a_failure_says_why_and_of_what_if_that_was_read() -> None:
     response = store_response(
         [
             failed("UNREADABLE_INSTANCE", dicom_failure_reason=43264),
-            failed("INSTANCE_ALREADY_EXISTS", dicom_failure_reason=45070, sop_instance_uid="3", sop_class_uid="1.9"),
+            failed(
+                "INSTANCE_ALREADY_EXISTS",
+                dicom_failure_reason=45070,
+                instance={"sop_instance_uid": "3"},
+                sop_class_uid="1.9",
+            ),
         ],
         V2,
         URLS,
@@ -149,7 +154,11 @@ def test_names_ascend_everywhere() -> None:
                 if isinstance(item, dict):
                     check(item)
 
-    check(store_response([WARNED, failed("INVALID_INSTANCE", sop_instance_uid="3", findings=[FINDING])], V2, URLS, "1"))
+    check(
+        store_response(
+            [WARNED, failed("INVALID_INSTANCE", instance={"sop_instance_uid": "3"}, findings=[FINDING])], V2, URLS, "1"
+        )
+    )
 
 
 def test_the_answer_may_be_xml() -> None:
@@ -166,7 +175,9 @@ def test_the_answer_may_be_xml() -> None:
 
 
 def test_xml_holds_whatever_an_invalid_uid_was() -> None:
-    document = native_xml(store_response([failed("INVALID_INSTANCE", sop_instance_uid="1\x00<&")], V2, URLS))
+    document = native_xml(
+        store_response([failed("INVALID_INSTANCE", instance={"sop_instance_uid": "1\x00<&"})], V2, URLS)
+    )
 
     assert "1\ufffd<&" in "".join(ElementTree.fromstring(document).itertext())
 

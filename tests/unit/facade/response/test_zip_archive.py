@@ -40,7 +40,7 @@ def test_bytes_are_handed_on_as_they_come() -> None:
 
 
 def test_what_was_left_out_is_listed_at_the_end() -> None:
-    failed = ItemError(sop_instance_uid="1.2.2", reason=ErrorReason.ERROR_REASON_BLOB_MISSING)
+    failed = ItemError(instance=Address(sop_instance_uid="1.2.2"), reason=ErrorReason.ERROR_REASON_BLOB_MISSING)
     writer = Archive(Omission(count=3, errors=[failed]))
     pieces = [writer.begin(head(1)), writer.data(b"abc")]
     archive = opened(*pieces, writer.end())

@@ -6,7 +6,6 @@ from server.dicom.matching.attributes import SEARCH_KEYS
 from server.dicom.matching.matching import conditions
 from server.domain.search.request import SearchRequest, Term, understand
 from server.model.errors import InvalidRequest, Reason
-from server.model.ids import DEFAULT_PARTITION
 from server.model.search.date_time import in_utc
 from server.model.search.query import Condition, Level
 from tests.reference_matcher import all_hold
@@ -14,7 +13,7 @@ from tests.reference_matcher import all_hold
 
 def meaning(level: Level = Level.STUDY, **values: str) -> tuple[Condition, ...]:
     terms = tuple(Term(name, (value,)) for name, value in values.items())
-    return understand(SearchRequest(level, terms=terms), DEFAULT_PARTITION).query.conditions
+    return understand(SearchRequest(level, terms=terms)).query.conditions
 
 
 def found(when: str, **values: str) -> bool:
@@ -131,7 +130,7 @@ def test_other_text_for_an_offset_is_refused(value: str) -> None:
 
 def test_an_offset_without_dates_says_nothing() -> None:
     terms = (Term("00080201", ("+0100",)), Term("PatientID", ("A",)))
-    understood = understand(SearchRequest(Level.STUDY, terms=terms), DEFAULT_PARTITION)
+    understood = understand(SearchRequest(Level.STUDY, terms=terms))
 
     assert understood.ignored == ("00080201",)
     assert len(understood.query.conditions) == 1

@@ -1,0 +1,64 @@
+"""Which partition a call means."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from server.model.errors import NotFound, Reason, WrongState
+from server.model.ids import DEFAULT_PARTITION, NO_PARTITION, PartitionName
+from server.ports.index import Partitions
+
+_CACHED_NAMES = 10_000
+
+
+class PartitionNames:
+    """Turns the partition of a request into one that exists.
+
+    Partitions are never removed, so the names of those that were found are cached.
+    """
+
+    def __init__(self, partitions: Partitions, *, enabled: bool, now: Callable[[], datetime]) -> None:
+        self._partitions = partitions
+        self._enabled = enabled
+        self._now = now
+        self._known: set[PartitionName] = set()
+
+    async def resolve(self, name: PartitionName, *, must_exist: bool = True) -> PartitionName:
+        """Return the partition that a request means by `name`, which may be `NO_PARTITION`.
+
+        Raises:
+            WrongState: PARTITIONS_DISABLED when partitions are off and one is named,
+                PARTITION_REQUIRED when they are on and none is.
+            NotFound: PARTITION_NOT_FOUND.
+        """
+        if not self._enabled:
+            if name != NO_PARTITION:
+                self.require_enabled()
+            return DEFAULT_PARTITION
+        if name == NO_PARTITION:
+            raise WrongState(Reason.PARTITION_REQUIRED, "A partition name is required.")
+        if must_exist and not await self._exists(name):
+            raise NotFound(Reason.PARTITION_NOT_FOUND, "Specified PartitionName does not exist.", partition=name)
+        return name
+
+    async def create_missing(self, name: PartitionName) -> None:
+        """Create a partition unless it exists."""
+        if not await self._exists(name):
+            await self._partitions.create(name, self._now())
+            self._cache(name)
+
+    def require_enabled(self) -> None:
+        """Raise WrongState (PARTITIONS_DISABLED) if partitions are off."""
+        if not self._enabled:
+            raise WrongState(Reason.PARTITIONS_DISABLED, "Data partitions feature is disabled.")
+
+    async def _exists(self, name: PartitionName) -> bool:
+        if name in self._known:
+            return True
+        if await self._partitions.get(name) is None:
+            return False
+        self._cache(name)
+        return True
+
+    def _cache(self, name: PartitionName) -> None:
+        if len(self._known) < _CACHED_NAMES:
+            self._known.add(name)
