@@ -130,4 +130,4 @@ async def test_replacing_the_index_by_an_older_one_makes_a_running_core_read_onl
         assert outcome.failed.reason == 124
         await refused(core, study)
         assert len(await core.retrieve(Ref(study_instance_uid=study))) == 1
-    assert "set back while the program ran" in caplog.text
+    assert "replaced or restored while the program was running" in caplog.text
