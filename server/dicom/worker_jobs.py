@@ -1,15 +1,15 @@
-"""What worker processes do. Only there are arrays and codecs imported, and only when the first job needs them."""
+"""The jobs of worker processes. Arrays and codecs are imported here, when the first job needs them."""
 
 from server.model.pixels import TranscodeFrame
 from server.model.rendering import DrawIcon, RenderFrame
 
 
 def perform(job: object) -> bytes:
-    """Do a job of `server/model` and return its result.
+    """Run a job of `server/model` and return its result.
 
     Raises:
-        WrongState: PIXEL_DATA_UNREADABLE, the pixel data is damaged or contradicts its description. NOT_RENDERABLE, it
-            can't be shown.
+        WrongState: PIXEL_DATA_UNREADABLE, the pixel data is damaged or contradicts the Image Pixel attributes;
+            NOT_RENDERABLE, it cannot be rendered.
     """
     if isinstance(job, TranscodeFrame):
         from server.dicom.pixel_data.codecs.transcode import transcode_frame

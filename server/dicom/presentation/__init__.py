@@ -1,2 +1,2 @@
-"""How an object is presented, decided from its metadata without touching pixels: window, colours, size, animation, and
-the HTML of a Structured Report (PS3.3 section C.11, PS3.18 section 8.3.5)."""
+"""The presentation of an object, derived from its metadata without pixels: windows, colours, size, animation, and the
+HTML of a Structured Report (PS3.3 section C.11, PS3.18 section 8.3.5)."""

@@ -1,7 +1,6 @@
-"""Animations that are sent while they are made, with one frame in memory: what comes before, between and after frames.
+"""GIF and APNG animations as streams with one frame in memory: the bytes before, between and after the frames.
 
-The frames themselves are made elsewhere (`Output.format` GIF or APNG); each is whole in itself. An animation is shown
-again and again.
+The frames are rendered elsewhere (`Output.format` GIF or APNG); each is complete in itself. Animations repeat forever.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ _FRAME_TIME, _FRAME_TIME_VECTOR = "00181063", "00181065"
 
 _USUAL_DELAY_MS = 100.0
 _SHORTEST_DELAY_MS, _LONGEST_DELAY_MS = 20.0, 10_000.0
-"""Browsers show frames of less than 20 ms for 100 ms."""
+"""Lower limit because browsers show frames of less than 20 ms for 100 ms."""
 
 _GIF_TRAILER = b";"
 _LOOP_FOREVER = b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
@@ -28,9 +27,10 @@ _MAX_GIF_DELAY = 0xFFFF
 
 @dataclass(frozen=True, slots=True)
 class Animation:
-    """What is around the frames of an animation, all of which have its size.
+    """The container of an animation whose frames all have the same size.
 
-    format: GIF or APNG. is_color: of APNG, which has one kind of pixels; a GIF frame has colours of its own.
+    format: GIF or APNG.
+    is_color: for APNG, which has one pixel format; GIF frames have colour tables of their own.
     """
 
     format: ImageFormat
@@ -40,18 +40,18 @@ class Animation:
     number_of_frames: int
 
     def head(self) -> bytes:
-        """Return what comes before the first frame."""
+        """Return the bytes before the first frame."""
         if self.format is ImageFormat.GIF:
             return b"GIF89a" + pack("<2H3B", self.width, self.height, 0x70, 0, 0) + _LOOP_FOREVER
         control = chunk(b"acTL", pack(">2I", self.number_of_frames, 0))
         return SIGNATURE + image_header(self.width, self.height, is_color=self.is_color) + control
 
     def frame(self, index: int, blocks: bytes, delay_ms: float) -> bytes:
-        """Return frame `index`, from 0, of the blocks that were made of it. It is shown for `delay_ms`."""
+        """Return frame `index` (from 0), shown for `delay_ms`, from its rendered blocks."""
         if self.format is ImageFormat.GIF:
             hundredths = min(round(delay_ms / 10), _MAX_GIF_DELAY)
             return b"!\xf9\x04" + pack("<BHBx", _KEEP, hundredths, 0) + blocks
-        # Control and data chunks count together; the data of the first frame, which any PNG reader sees, doesn't.
+        # Control and data chunks share one numbering; the data of the first frame, an ordinary IDAT, is not counted.
         sequence = max(2 * index - 1, 0)
         place = pack(">5I", sequence, self.width, self.height, 0, 0)
         control = chunk(b"fcTL", place, pack(">2H2B", round(delay_ms), 1000, 0, 0))
@@ -59,15 +59,15 @@ class Animation:
         return control + data
 
     def tail(self) -> bytes:
-        """Return what comes after the last frame."""
+        """Return the bytes after the last frame."""
         return _GIF_TRAILER if self.format is ImageFormat.GIF else IMAGE_END
 
 
 def delays_ms(attributes: Attributes, frames: Sequence[int]) -> list[float]:
-    """Return how long each frame is shown (PS3.3 sections C.7.6.5 and C.7.6.6): 20 ms to 10 s.
+    """Return the duration of each frame in ms (PS3.3 sections C.7.6.5 and C.7.6.6), 20 ms to 10 s.
 
-    The rate that is recommended for display decides, then the cine rate, and the time between frames as they were made;
-    without any of these, there are ten a second.
+    In order of precedence: Recommended Display Frame Rate, Cine Rate, Frame Time or Frame Time Vector; without these,
+    100 ms.
 
     Args:
         attributes: canonical DICOM JSON of the instance.
@@ -78,7 +78,7 @@ def delays_ms(attributes: Attributes, frames: Sequence[int]) -> list[float]:
             return [_bounded(1000 / rate)] * len(frames)
     vector = numbers(attributes, _FRAME_TIME_VECTOR)
     if vector and max(frames, default=0) <= len(vector):
-        # A value is the time that passed since the frame before; the last frame is shown as long as it took to come.
+        # A value is the time since the previous frame; the last frame is shown for its own value.
         following = [*vector[1:], vector[-1]]
         return [_bounded(following[frame - 1]) for frame in frames]
     return [_bounded(number(attributes, _FRAME_TIME) or 0)] * len(frames)

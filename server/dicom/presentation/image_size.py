@@ -1,4 +1,5 @@
-"""Size and kind of a picture before it is made: heads of animations are sent before their first frame is decoded."""
+"""Size and colour of a rendered image before rendering; the head of an animation is sent before its first frame is
+decoded."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -8,19 +9,19 @@ from server.model.pixels import PixelDescription
 from server.model.rendering import Output, Presentation, Viewport
 
 MAX_PIXELS = 1 << 26
-"""A picture that would have more is made smaller."""
+"""Maximum number of pixels of a rendered image; larger ones are scaled down."""
 
 _MAX_SOURCE_SAMPLES = 1 << 29
-_LEAST_EXTENT = 1e-9  # pixels of the image: what is less is nothing, and can't be divided by
+_LEAST_EXTENT = 1e-9  # in image pixels; smaller extents are empty, and unsafe as divisors
 _MAX_EXTENT = 32767
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Which part of an image is shown, and how large.
+    """The region of an image to show, and the size of the rendered image.
 
-    left, upper, right, lower: the part, in pixels of the image, and fractions of them.
-    width, height: of the picture.
+    left, upper, right, lower: the region, in (fractional) pixels of the image.
+    width, height: of the rendered image.
     """
 
     left: float
@@ -34,19 +35,19 @@ class Placement:
 
 
 def is_color(description: PixelDescription, presentation: Presentation) -> bool:
-    """Say whether the picture has colours, not only shades of grey."""
+    """Say whether the rendered image has colour, not only shades of grey."""
     has_colors = presentation.palette is not None or presentation.tint is not None or bool(presentation.label_colors)
     return has_colors or description.samples_per_pixel > 1
 
 
 def placement(description: PixelDescription, presentation: Presentation, output: Output) -> Placement:
-    """Return which part of an image a picture shows, and its size.
+    """Return the region of an image that is rendered, and the size of the rendered image.
 
-    Pixels of the picture are square. Where those of the image are not, it is stretched along their longer side, so that
-    nothing is lost.
+    Rendered pixels are square. If image pixels are not, the image is stretched along their longer side, so that no
+    detail is lost.
 
     Raises:
-        WrongState: NOT_RENDERABLE, the image has no pixels or too many, or the part lies outside of it.
+        WrongState: NOT_RENDERABLE, the image has no pixels or too many, or the region lies outside it.
     """
     rows, columns = description.rows, description.columns
     if not 0 < rows * columns * description.samples_per_pixel <= _MAX_SOURCE_SAMPLES:

@@ -1,6 +1,6 @@
-"""What kind of object an instance is, as far as looking at it goes: pictures, films, texts, or none of these.
+"""Classifies an instance by how it is rendered: image, video, report, document or none.
 
-Pixel data decides first, then the SOP class, and at last, for private and newer classes, what the data set holds.
+Pixel data takes precedence, then the SOP Class UID, then, for private and newer classes, the attributes present.
 """
 
 import enum
@@ -12,7 +12,7 @@ from server.model.instance import PixelLayout
 
 
 class Kind(enum.Enum):
-    """Kinds that are looked at in different ways. Each has an icon of the same name (`IconKind`)."""
+    """Kinds of objects by rendering. Each has an icon of the same name (`IconKind`)."""
 
     IMAGE = "image"
     VIDEO = "video"
@@ -27,7 +27,7 @@ class Kind(enum.Enum):
 
 
 STANDARD_CLASSES = "1.2.840.10008."
-"""What the UIDs of classes of the standard begin with."""
+"""Root of the UIDs of standard SOP classes."""
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 
@@ -48,7 +48,7 @@ KIND_OF_CLASS: Mapping[str, Kind] = {
     "1.2.840.10008.5.1.4.34": Kind.RT_PLAN,
     "1.2.840.10008.5.1.4.38": Kind.PRESENTATION,  # Hanging Protocol
 }
-"""By SOP Class UID or the root of a family of them; the longest one holds. Classes of images show by their pixels."""
+"""By SOP Class UID or UID root of a family; the longest match applies. Image classes are recognised by pixel data."""
 
 ENCAPSULATED_DOCUMENT = "00420011"
 _KIND_OF_ATTRIBUTE: Mapping[str, Kind] = {
@@ -60,7 +60,7 @@ _KIND_OF_ATTRIBUTE: Mapping[str, Kind] = {
 }
 
 SLIDE_CLASSES = frozenset({f"{_STORAGE}77.1.6", f"{_STORAGE}77.1.9"})
-"""Whole slides: a series has one image at several resolutions, cut into tiles."""
+"""Whole slide images: a series has one image at several resolutions, in tiles."""
 
 IMAGELESS_MODALITIES = frozenset(
     [
@@ -69,7 +69,7 @@ IMAGELESS_MODALITIES = frozenset(
         *("RTRECORD", "RTSEGANN", "RTSTRUCT", "RWV", "SEG", "SMR", "SR", "SRF", "STAIN", "TEXTUREMAP", "VA"),
     ]
 )
-"""Modalities (PS3.3 section C.7.3.1.1.1) whose series have no picture, or none that stands for a study."""
+"""Modalities (PS3.3 section C.7.3.1.1.1) whose series have no image, or none that represents a study."""
 
 _VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.(100|101|102|103|104|105|106|107|108)(\.1)?")
 
@@ -77,7 +77,7 @@ VIDEO_MEDIA_TYPES: Mapping[str, str] = {
     **dict.fromkeys(("100", "101"), "video/mpeg"),
     **dict.fromkeys(("102", "103", "104", "105", "106", "107", "108"), "video/mp4"),
 }
-"""By the last component of `1.2.840.10008.1.2.4…`; the same if a film is in fragments (`….1`)."""
+"""By the last component of `1.2.840.10008.1.2.4…`; the fragmentable variants (`….1`) are the same."""
 
 _DOCUMENT_MEDIA_TYPES: Mapping[str, str] = {
     f"{_STORAGE}104.1": "application/pdf",
@@ -92,7 +92,7 @@ _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_
 def kind_of(
     sop_class_uid: str, transfer_syntax_uid: str, layout: PixelLayout | None, tags: Collection[str] = ()
 ) -> Kind:
-    """Return the kind of an instance; `tags` are those at the top level of its data set, as far as they are known."""
+    """Return the kind of an instance; `tags` are the known top-level tags of its data set."""
     if layout is not None:
         return Kind.IMAGE if video_media_type(transfer_syntax_uid) is None else Kind.VIDEO
     root = sop_class_uid
@@ -104,13 +104,14 @@ def kind_of(
 
 
 def video_media_type(transfer_syntax_uid: str) -> str | None:
-    """Return the media type of pixel data in a transfer syntax of films; None for any other."""
+    """Return the media type of a video transfer syntax; None for any other."""
     match = _VIDEO.fullmatch(transfer_syntax_uid)
     return VIDEO_MEDIA_TYPES[match[1]] if match else None
 
 
 def document_media_type(sop_class_uid: str, elements: Mapping[str, Any]) -> str:
-    """Return the media type of an encapsulated document: what the data set says, if that is one, or its class does.
+    """Return the media type of an encapsulated document: MIME Type of Encapsulated Document if valid, else by SOP
+    class.
 
     elements: of the data set, as DICOM JSON.
     """

@@ -1,4 +1,4 @@
-"""The frame around compressed pixels in PNG files (ISO/IEC 15948)."""
+"""Signature and chunks of PNG files (ISO/IEC 15948)."""
 
 from struct import pack
 from zlib import crc32
@@ -10,13 +10,13 @@ _GREY, _RGB = 0, 2
 
 
 def chunk(kind: bytes, *data: bytes) -> bytes:
-    """Return a chunk with the data joined."""
+    """Return a chunk with the joined data."""
     body = b"".join((kind, *data))
     return b"".join((pack(">I", len(body) - len(kind)), body, pack(">I", crc32(body))))
 
 
 def image_header(width: int, height: int, *, is_color: bool) -> bytes:
-    """Return the IHDR chunk of a picture of 8-bit samples."""
+    """Return the IHDR chunk of an image of 8-bit samples."""
     return chunk(b"IHDR", pack(">2I5B", width, height, _BIT_DEPTH, _RGB if is_color else _GREY, 0, 0, 0))
 
 

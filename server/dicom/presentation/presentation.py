@@ -1,6 +1,6 @@
-"""How a frame is to look, from the metadata of its instance (PS3.3 sections C.7.6.3, C.7.6.16.2, C.11).
+"""Presentation of a frame from the metadata of its instance (PS3.3 sections C.7.6.3, C.7.6.16.2, C.11).
 
-No pixel is touched here, so that this can run where numpy may not be imported.
+Does not access pixels, so that processes without numpy can use it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -74,19 +74,19 @@ _BULK_SEQUENCES = (_MODALITY_LUT_SEQUENCE, _VOI_LUT_SEQUENCE, _OPTICAL_PATHS)
 
 
 def bulk_needed(attributes: Attributes) -> tuple[str, ...]:
-    """Return the paths of the values that `presentation_of` needs of any frame and that are not in the JSON."""
+    """Return the bulk data paths of the values that `presentation_of` needs for any frame."""
     return tuple(_bulk_paths(attributes))
 
 
 def presentation_of(attributes: Attributes, bulk: Mapping[str, bytes], frame: int = 1) -> Presentation:
-    """Return the look of a frame.
+    """Return the presentation of a frame.
 
-    What is missing or makes no sense is left out, so that something can be shown of every image.
+    Missing and invalid attributes are ignored, so that every image can be rendered.
 
     Args:
         attributes: canonical DICOM JSON of the instance.
-        bulk: path → value, little endian, of those of `bulk_needed`; without one, what it is for is left out.
-        frame: its number, from 1.
+        bulk: path → value, little endian, for paths of `bulk_needed`; features with missing values are ignored.
+        frame: frame number, from 1.
     """
     groups = _functional_groups(attributes, frame)
     transformation = groups.get(_PIXEL_VALUE_TRANSFORMATION, attributes)
@@ -125,7 +125,7 @@ def _bulk_paths(attributes: Attributes) -> Iterator[str]:
 
 
 def _functional_groups(attributes: Attributes, frame: int) -> dict[str, Attributes]:
-    """Return the first item of each functional group that holds for a frame, by the tag of its sequence."""
+    """Return the first item of each functional group that applies to a frame, by the tag of its sequence."""
     shared = items(attributes, _SHARED_GROUPS)[:1]
     of_frame = items(attributes, _PER_FRAME_GROUPS)[frame - 1 : frame] if frame > 0 else []
     groups: dict[str, Attributes] = {}
@@ -140,7 +140,7 @@ def _table(item: Attributes, descriptor: str, tag: str, bulk: Mapping[str, bytes
     if len(described) != 3 or not raw:
         return None
     entries, first, bits = map(int, described)
-    # 0 stands for 65536; of data that is far too short for that, for 256 in a byte.
+    # 0 stands for 65536; if the data is far too short, for 256 entries of a byte.
     most = 1 << 16 if len(raw) > _MAX_SMALL_TABLE_BYTES else 1 << 8
     return LookupTable(entries & 0xFFFF or most, first, bits if 1 <= bits <= 16 else 16, raw)
 
@@ -160,7 +160,7 @@ def _voi_luts(voi: Attributes, bulk: Mapping[str, bytes]) -> tuple[LookupTable, 
 
 
 def _value_range(attributes: Attributes) -> tuple[float, float] | None:
-    """Return black and white of what has two values or shares."""
+    """Return the values shown black and white, of binary and fractional segmentations."""
     if integer(attributes, _BITS_ALLOCATED) == 1 or text(attributes, _SEGMENTATION_TYPE) == "BINARY":
         return (0.0, 1.0)
     most = number(attributes, _MAXIMUM_FRACTIONAL_VALUE) or 0
@@ -177,7 +177,7 @@ def _padding(attributes: Attributes) -> tuple[float, float] | None:
 
 
 def _as_stored(attributes: Attributes, value: float) -> float:
-    """Return a padding value that was written unsigned as the signed one that it means."""
+    """Return a padding value that was written as unsigned number as the intended signed one."""
     bits = integer(attributes, _BITS_ALLOCATED) or 0
     is_signed = integer(attributes, _PIXEL_REPRESENTATION) == 1
     return value - (1 << bits) if is_signed and 0 < bits <= 32 and value >= 1 << (bits - 1) else value
@@ -207,7 +207,7 @@ def _pixel_aspect(attributes: Attributes, measures: Attributes) -> float:
 
 
 def _icc_profile(attributes: Attributes, groups: Mapping[str, Attributes], bulk: Mapping[str, bytes]) -> bytes:
-    """Return the profile of the image, or of the frame's optical path."""
+    """Return the ICC profile of the image, or of the optical path of the frame."""
     if profile := data(attributes, _ICC_PROFILE, bulk):
         return profile
     wanted = text(groups.get(_OPTICAL_PATH_IDENTIFICATION, {}), _OPTICAL_PATH_IDENTIFIER)
@@ -223,7 +223,7 @@ def _overlays(attributes: Attributes, bulk: Mapping[str, bytes], frame: int) -> 
 
 
 def _overlay(attributes: Attributes, group: str, bulk: Mapping[str, bytes], frame: int) -> Iterator[Overlay]:
-    """Yield the plane of a group that lies on a frame, if there is one."""
+    """Yield the overlay plane of a group that applies to a frame, if there is one."""
     rows = integer(attributes, f"{group}0010") or integer(attributes, _ROWS) or 0
     columns = integer(attributes, f"{group}0011") or integer(attributes, _COLUMNS) or 0
     if rows <= 0 or columns <= 0:
@@ -242,7 +242,8 @@ def _overlay(attributes: Attributes, group: str, bulk: Mapping[str, bytes], fram
 
 
 def _plane(attributes: Attributes, group: str, frame: int) -> int:
-    """Return which plane of an overlay lies on a frame, from 0; a single one lies on all (PS3.3 section C.9.3)."""
+    """Return the index (from 0) of the overlay plane for a frame; a single plane applies to all (PS3.3 section
+    C.9.3)."""
     planes = integer(attributes, f"{group}0015")
     if planes is None:
         return 0
@@ -251,7 +252,7 @@ def _plane(attributes: Attributes, group: str, frame: int) -> int:
 
 
 def _is_spare_bit(attributes: Attributes, position: int) -> bool:
-    """Say whether a bit of the pixels is none of their values'."""
+    """Say whether a bit of the pixel cell is not part of the stored value."""
     allocated = integer(attributes, _BITS_ALLOCATED) or 0
     stored = integer(attributes, _BITS_STORED) or allocated
     high = integer(attributes, _HIGH_BIT)

@@ -1,8 +1,7 @@
-"""What pictures of an instance's frames depend on, out of its metadata, in little memory.
+"""The part of an instance's metadata that rendering needs, in little memory.
 
-The metadata of an enhanced multi-frame object may have tens of megabytes, nearly all of it in one item for each frame,
-and takes ten times as much when parsed. Here the items are parsed one by one, and of what frames have in common there
-is one copy.
+The metadata of an enhanced multi-frame object may have tens of megabytes, nearly all in per-frame items, and ten times
+as much when parsed. Here the items are parsed one by one, and equal content of frames is stored once.
 """
 
 from dataclasses import dataclass
@@ -19,37 +18,37 @@ _EMPTY = f'"{_PER_FRAME_GROUPS}":{{"vr":"SQ"'.encode()
 _decode = JSONDecoder().raw_decode
 
 _LARGE_BYTES = 1 << 18
-"""Metadata from this size on is worth cutting up."""
+"""Metadata of at least this size is parsed item by item."""
 
 FRAME_GROUPS = (
-    "00089205",  # Pixel Presentation, which a group of its own may have
+    "00089205",  # Pixel Presentation, which may be in a group of its own
     "00289110",  # Pixel Measures
     "00289132",  # Frame VOI LUT
     "00289145",  # Pixel Value Transformation
     "00480207",  # Optical Path Identification
     "0062000A",  # Segment Identification
 )
-"""Functional groups that say how a frame looks; see `server.dicom.presentation.presentation`."""
+"""Functional groups that affect the presentation of a frame; see `server.dicom.presentation.presentation`."""
 
 _PLAIN_GROUPS = {"0008", "0010", "0018", "0020", "0042", "2050", "3004", "7FE0"}
-"""Groups of attributes of which those that are no sequences may matter: to looks, annotations or documents."""
+"""Groups whose non-sequence attributes may be needed for presentation, annotations or documents."""
 
 _WHOLE_GROUPS = {"0028", "0048", "0062", "5200"}
 
 _MEMORY_FACTOR = 6
-"""Python values take about this many bytes for each of their JSON."""
+"""Python objects take about this many bytes per byte of JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Essentials:
-    """Attributes as `presentation_of` takes them, and about how many bytes of memory they take."""
+    """Attributes for `presentation_of`, and their approximate memory size in bytes."""
 
     attributes: Attributes
     cost_bytes: int
 
 
 def essentials(dicom_json: bytes) -> Essentials:
-    """Return what matters of a data set; it may be large, so that this may take seconds.
+    """Reduce a data set to the needed attributes; for a large one this may take seconds.
 
     dicom_json: canonical (RetrieveMetadata in retrieve_service.proto).
     """
@@ -63,7 +62,7 @@ def essentials(dicom_json: bytes) -> Essentials:
 
 
 def _cut(dicom_json: bytes, known: dict[bytes, dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return a data set without the items for its frames, and what matters of each of these."""
+    """Return a data set without its per-frame items, and the needed attributes of each of these."""
     start = dicom_json.find(_OPENING) if len(dicom_json) >= _LARGE_BYTES else -1
     if start < 0:
         data_set: dict[str, Any] = orjson.loads(dicom_json)
@@ -79,7 +78,7 @@ def _cut(dicom_json: bytes, known: dict[bytes, dict[str, Any]]) -> tuple[dict[st
 
 
 def _essential(item: Attributes, known: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
-    """Return what matters of a frame's item, the same object for all that have the same."""
+    """Return the needed attributes of a per-frame item; equal items share one object."""
     slim = {tag: item[tag] for tag in FRAME_GROUPS if tag in item}
     return known.setdefault(orjson.dumps(slim), slim)
 

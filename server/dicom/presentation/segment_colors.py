@@ -1,7 +1,7 @@
 """Colours of segmentations (PS3.3 sections C.8.20.2 and C.10.7.1.1).
 
-In a frame of a binary or fractional segmentation the segment has its recommended colour, white without one, on black.
-In a label map each segment has its recommended colour, or one that follows from its number.
+Binary and fractional segmentations show a segment in its recommended colour (white without one) on black. In a label
+map each segment has its recommended colour, or one derived from its number.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _SEGMENT_IDENTIFICATION = "0062000A"
 _RECOMMENDED_CIELAB = "0062000D"
 
 _D50 = (0.9642, 1.0, 0.8249)
-# XYZ under D50, as CIELab values of DICOM are, to linear sRGB: Bradford adaptation to D65 is part of it.
+# XYZ under D50, as in DICOM CIELab values, to linear sRGB, including Bradford adaptation to D65.
 _TO_LINEAR_SRGB = (
     (3.1338561, -1.6168667, -0.4906146),
     (-0.9787684, 1.9161415, 0.0334540),
@@ -29,11 +29,11 @@ _GOLDEN_RATIO = 0.618034
 
 
 def frame_tint(attributes: Attributes, groups: Mapping[str, Attributes]) -> Color | None:
-    """Return the colour of the segment that a frame is of; None if it has none, or is of no segment.
+    """Return the colour of a frame's segment; None if it has no colour or the frame has no segment.
 
     Args:
         attributes: of the instance.
-        groups: functional groups that hold for the frame, by the tag of their sequence.
+        groups: functional groups of the frame, by the tag of their sequence.
     """
     if text(attributes, _SEGMENTATION_TYPE) not in {"BINARY", "FRACTIONAL"}:
         return None
@@ -45,7 +45,7 @@ def frame_tint(attributes: Attributes, groups: Mapping[str, Attributes]) -> Colo
 
 
 def label_colors(attributes: Attributes) -> tuple[tuple[int, int, int, int], ...]:
-    """Return number and colour of each segment of a label map, ascending; empty for everything else."""
+    """Return number and colour of each segment of a label map, in ascending order; empty for other objects."""
     if text(attributes, _SEGMENTATION_TYPE) != "LABELMAP":
         return ()
     colors: dict[int, Color] = {}
@@ -57,7 +57,7 @@ def label_colors(attributes: Attributes) -> tuple[tuple[int, int, int, int], ...
 
 
 def srgb_of_cielab(lightness: float, a: float, b: float) -> Color:
-    """Return the sRGB colour of a DICOM CIELab value, each 0 to 65535; colours outside sRGB are clipped."""
+    """Convert a DICOM CIELab value (each component 0 to 65535) to sRGB; colours outside sRGB are clipped."""
     y = lightness * 100 / 65535 / 116 + 16 / 116
     x, z = y + (a * 255 / 65535 - 128) / 500, y - (b * 255 / 65535 - 128) / 200
     xyz = [white * _linear_of_lab(value) for white, value in zip(_D50, (x, y, z), strict=True)]
@@ -72,7 +72,7 @@ def _recommended(segment: Attributes) -> Color | None:
 
 
 def _by_number(label: int) -> Color:
-    """Return a bright colour; those of numbers near each other are far apart."""
+    """Return a bright colour; adjacent numbers get clearly different colours."""
     red, green, blue = hsv_to_rgb(label * _GOLDEN_RATIO % 1, 0.65, 1)
     return round(red * 255), round(green * 255), round(blue * 255)
 

@@ -1,6 +1,6 @@
-"""A Structured Report as a page to read (PS3.3 section A.35 and C.17, PS3.18 section 8.3.5): HTML without scripts.
+"""A Structured Report as an HTML page without scripts (PS3.3 sections A.35 and C.17, PS3.18 section 8.3.5).
 
-The page stands by itself: it refers to nothing and runs nothing, and whatever comes from the data set is escaped.
+The page is self-contained: it loads nothing and runs nothing, and all content of the data set is escaped.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,10 +10,10 @@ from server.dicom.elements.plain_text import date_and_time_of, date_of, date_tim
 from server.dicom.presentation.sr_values import coded, safe, value_html
 
 MAX_DEPTH = 64
-"""Levels of content that are shown."""
+"""Maximum depth of displayed content."""
 
 MAX_ITEMS = 20_000
-"""Content items that are shown."""
+"""Maximum number of displayed content items."""
 
 _CONTENT = "0040A730"
 _CONCEPT = "0040A043"
@@ -33,7 +33,7 @@ _RELATIONSHIPS: Mapping[str, str] = {
     "INFERRED FROM": "inferred from",
     "SELECTED FROM": "selected from",
 }
-"""How an item stands to the one it is in, where that is not simply in it (PS3.3 Table C.17.3-8)."""
+"""Texts of relationship types other than CONTAINS (PS3.3 Table C.17.3-8)."""
 
 _STYLE = """
 :root { color-scheme: light dark; }
@@ -59,10 +59,10 @@ table { border-collapse: collapse; } th, td { border: 1px solid; padding: .15rem
 
 
 def report_html(attributes: Attributes) -> Iterator[str]:
-    """Yield the page of a report, in pieces.
+    """Yield the page of a report in pieces.
 
-    attributes: its data set as DICOM JSON. Content deeper than `MAX_DEPTH`, or beyond `MAX_ITEMS`, is left out, and
-    the page says so.
+    attributes: the data set as DICOM JSON. Content deeper than `MAX_DEPTH`, or beyond `MAX_ITEMS`, is omitted, with a
+        note in the page.
     """
     title = safe(meaning_of(first_item(attributes, _CONCEPT)) or "Structured Report")
     yield f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
@@ -77,7 +77,7 @@ def report_html(attributes: Attributes) -> Iterator[str]:
 
 
 def _facts(attributes: Attributes) -> Iterator[tuple[str, str]]:
-    """Yield what stands above the content: whose it is, of which examination, and how final."""
+    """Yield the header of the page: patient, study, and completion and verification state."""
     yield "Patient", text_of(attributes, "00100010")
     yield "Patient ID", text_of(attributes, "00100020")
     yield "Birth date", date_of(attributes, "00100030")
@@ -101,7 +101,7 @@ def _facts(attributes: Attributes) -> Iterator[tuple[str, str]]:
 
 
 def _language(attributes: Attributes) -> str:
-    """Return the language of the content as an attribute, if it names one (PS3.16 TID 1204)."""
+    """Return the language of the content as an HTML attribute, if it is stated (PS3.16 TID 1204)."""
     for item in items(attributes, _CONTENT):
         name = first_item(item, _CONCEPT)
         if (text_of(name, "00080100"), text_of(name, "00080102")) == _LANGUAGE_OF_CONTENT:
@@ -112,13 +112,13 @@ def _language(attributes: Attributes) -> str:
 
 
 class _Content:
-    """Writes content items, and counts them."""
+    """Writes and counts content items."""
 
     def __init__(self) -> None:
         self._left = MAX_ITEMS
 
     def children(self, parent: Attributes, number: str, depth: int) -> Iterator[str]:
-        """Yield the items within one; `number` is its place in the tree, as references write it."""
+        """Yield the child items of an item; `number` is its position in the tree, as in by-reference relationships."""
         found = items(parent, _CONTENT)
         if not found:
             return
@@ -149,7 +149,7 @@ class _Content:
 
 
 def _relation(item: Attributes) -> str:
-    """Return how an item stands to its parent, and which other item it only refers to."""
+    """Return the relationship of an item to its parent, and the target of a by-reference relationship."""
     relation = _RELATIONSHIPS.get(text_of(item, _RELATIONSHIP), "")
     shown = f' <span class="relation">{relation}</span>' if relation else ""
     target = text_of(item, _BY_REFERENCE, ".")
@@ -164,5 +164,5 @@ def _seen(item: Attributes) -> str:
 
 
 def page_bytes(attributes: Attributes) -> bytes:
-    """Return the whole page of a report, in UTF-8."""
+    """Return the complete page of a report in UTF-8."""
     return "".join(report_html(attributes)).encode("utf-8", "replace")

@@ -1,6 +1,6 @@
-"""What the content items of a Structured Report say, in HTML, one function for each value type (PS3.3 section C.17.3).
+"""Values of the content items of a Structured Report in HTML, one function per value type (PS3.3 section C.17.3).
 
-Functions return text in which everything from the data set is escaped.
+The functions return HTML in which all content of the data set is escaped.
 """
 
 import re
@@ -36,12 +36,12 @@ Value = Callable[[Attributes], str]
 
 
 def safe(text: str) -> str:
-    """Return text as HTML has it, in an element or between double quotes."""
+    """Escape text for use in an HTML element or between double quotes."""
     return escape(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
 def coded(code: Attributes) -> str:
-    """Return a code: its meaning, with value and scheme for who points at it."""
+    """Return a code: its meaning, with value and scheme as tooltip."""
     meaning = meaning_of(code)
     if not meaning:
         return ""
@@ -50,7 +50,7 @@ def coded(code: Attributes) -> str:
 
 
 def value_html(item: Attributes) -> str:
-    """Return the value of a content item; empty for a container and for what has none."""
+    """Return the value of a content item; empty for containers and items without value."""
     shown = VALUES.get(text_of(item, "0040A040"))
     return shown(item) if shown else ""
 
@@ -64,7 +64,7 @@ def _code(item: Attributes) -> str:
 
 
 def _number(item: Attributes) -> str:
-    """A number with its unit, or why there is none."""
+    """A number with its unit, or the reason why it is missing."""
     measured = first_item(item, _MEASURED_VALUE)
     number = text_of(measured, "0040A30A")
     if not number and (parts := [text_of(measured, tag) for tag in ("0040A162", "0040A163")]) != ["", ""]:
@@ -75,7 +75,7 @@ def _number(item: Attributes) -> str:
 
 
 def _unit(code: Attributes) -> str:
-    """Return a unit in its UCUM form if that is how people write it, or else what it means."""
+    """Return the UCUM form of a unit if that is in common use, else its meaning."""
     value, is_ucum = code_value_of(code), text_of(code, "00080102") == "UCUM"
     if is_ucum and value == "1":
         return ""
@@ -89,7 +89,7 @@ def _plain(read: Callable[[Attributes, str], str], tag: str) -> Value:
 
 
 def _reference(item: Attributes) -> str:
-    """Composite objects, images and waveforms: what they are, and which parts of them are meant."""
+    """Composite objects, images and waveforms: their class, and the referenced parts."""
     return "; ".join(_object(reference) for reference in items(item, _REFERENCED_SOP))
 
 
@@ -106,7 +106,7 @@ def _object(reference: Attributes) -> str:
 
 
 def _coordinates(item: Attributes) -> str:
-    """Points of an image or in space: the form, how many, and the first of them."""
+    """Coordinates in an image or in space: graphic type, number of points, and the first points."""
     width = 3 if text_of(item, "0040A040") == "SCOORD3D" else 2
     numbers = values(item, "00700022")
     points = [numbers_text(numbers[at : at + width], width) for at in range(0, len(numbers), width)]
@@ -118,14 +118,14 @@ def _coordinates(item: Attributes) -> str:
 
 
 def _temporal_coordinates(item: Attributes) -> str:
-    """Points or spans of time: by sample, by offset in seconds, or by date."""
+    """Temporal coordinates: by sample, by offset in seconds, or by date."""
     kinds = (("samples", "0040A132"), ("seconds", "0040A138"), ("at", "0040A13A"))
     parts = [f"{label} {numbers_text(found, _MAX_NUMBERS)}" for label, tag in kinds if (found := values(item, tag))]
     return safe(" ".join([text_of(item, "0040A130").capitalize(), *parts]))
 
 
 def _table(item: Attributes) -> str:
-    """Cells by row and column; a table that is too large for a page says so."""
+    """Cells by row and column, or a note if the table is too large for the page."""
     table = first_item(item, "0040A801")
     cells = items(table, "0040A808")
     columns = [_defined(column) for column in items(table, "0040A807")]

@@ -1,4 +1,4 @@
-"""Rendered images from pixels. For worker processes only: everything here imports arrays and codecs."""
+"""Rendered images from frames of pixel data. For worker processes only: everything here imports arrays and codecs."""
 
 from server.dicom.rendering.frame import render
 from server.dicom.rendering.icons import draw_icon

@@ -1,4 +1,4 @@
-"""Frames of several samples per pixel as RGB."""
+"""Colour frames (several samples per pixel) as RGB."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ _UNKNOWN = frozenset({"HSV", "CMYK"})
 
 
 def rgb_of(samples: NDArray[Any], description: PixelDescription) -> NDArray[np.uint8]:
-    """Return decoded samples as RGB of 8 bits (PS3.3 section C.7.6.3.1.2).
+    """Return decoded samples as 8-bit RGB (PS3.3 section C.7.6.3.1.2).
 
-    Windows are not for colours. Of ARGB, the first sample is left out: how opaque a pixel is has no meaning here.
+    Windows do not apply to colour. The alpha sample of ARGB is ignored.
 
     Raises:
-        WrongState: NOT_RENDERABLE, the colour space is not known.
+        WrongState: NOT_RENDERABLE, the photometric interpretation is not supported.
     """
     photometric = description.photometric_interpretation
     if samples.ndim != 3 or samples.shape[2] < 3 or samples.dtype.kind not in "ui" or photometric in _UNKNOWN:

@@ -1,4 +1,4 @@
-"""From a frame of pixel data to a picture of it."""
+"""Renders one frame: decoding, grey or colour transformation, viewport, annotations, file format."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,33 +24,33 @@ from server.model.rendering import IccProfile, ImageFormat, Output, RenderFrame
 _TABLE_BITS = (8, 16)
 _MAX_CELL_BYTES = 2
 _PIXELS_FOR_ONE = 2
-"""From side to side and from top to bottom, in thumbnails: fewer would show stairs, more would show nothing."""
+"""Source pixels per thumbnail pixel in each direction; fewer cause aliasing, more improve nothing."""
 
 
 def render(job: RenderFrame) -> bytes:
-    """Return a picture, or the blocks of a frame of an animation.
+    """Render a frame as an image file, or as the blocks of one frame of an animation.
 
     Raises:
-        WrongState: PIXEL_DATA_UNREADABLE, the frame can't be decoded; NOT_RENDERABLE, it is of a kind or size that
-            can't be shown, or there is nothing in the part that was asked for.
+        WrongState: PIXEL_DATA_UNREADABLE, the frame cannot be decoded; NOT_RENDERABLE, its kind or size is not
+            supported, or the requested region is empty.
     """
     place = placement(job.description, job.presentation, job.output)
     if (stored := stored_jpeg(job, place)) is not None:
         return stored
     step = _step(job, place)
-    with np.errstate(all="ignore"):  # numbers that make no sense become black or white
+    with np.errstate(all="ignore"):  # invalid numbers become black or white
         rendered = _rendered(job, step)
     rendered = annotated(placed(rendered, _thinned(place, step)), job.output.annotations)
     return encoded(rendered, job.presentation.icc_profile, job.output)
 
 
 def encoded(rendered: Pixels, icc_profile: bytes, output: Output) -> bytes:
-    """Return a picture as a file, or as blocks of a frame of an animation."""
+    """Encode an image as a file, or as the blocks of one frame of an animation."""
     wanted = output.icc_profile
     if output.format in (ImageFormat.GIF, ImageFormat.APNG) and wanted in (IccProfile.IF_PRESENT, IccProfile.YES):
-        wanted = IccProfile.SRGB  # there is no room for a profile
+        wanted = IccProfile.SRGB  # these formats cannot contain a profile
     profile = b""
-    # Of one row or column, a flipped array counts as contiguous, with strides that encoders refuse.
+    # A flipped array of one row or column counts as contiguous, but has strides that encoders reject.
     rendered = np.ascontiguousarray(rendered).reshape(-1).reshape(rendered.shape)
     if rendered.ndim == 3:
         rendered, profile = in_colors(rendered, wanted, icc_profile)
@@ -62,7 +62,7 @@ def encoded(rendered: Pixels, icc_profile: bytes, output: Output) -> bytes:
 
 
 def _step(job: RenderFrame, place: Placement) -> int:
-    """Return which rows and columns a thumbnail is made of: all, or every n-th."""
+    """Return n if every n-th row and column suffices for a thumbnail; 1 for all rows and columns."""
     if not job.output.is_thumbnail or job.presentation.overlays:
         return 1
     ratio = min((place.right - place.left) / place.width, (place.lower - place.upper) / place.height)
@@ -70,13 +70,13 @@ def _step(job: RenderFrame, place: Placement) -> int:
 
 
 def _thinned(place: Placement, step: int) -> Placement:
-    """Return the same placement on an image of which there is only every n-th row and column."""
+    """Return the same placement on an image reduced to every n-th row and column."""
     left, upper, right, lower = (edge / step for edge in (place.left, place.upper, place.right, place.lower))
     return replace(place, left=left, upper=upper, right=right, lower=lower)
 
 
 def _rendered(job: RenderFrame, step: int) -> Pixels:
-    """Return a picture of all of the image, in its own size, or of every n-th row and column."""
+    """Render the whole image in its own size, or every n-th row and column of it."""
     cells = _stored_cells(job)
     if cells is not None:
         rendered = painted_cells(cells[::step, ::step], job.description, job.presentation, job.output)
@@ -98,7 +98,7 @@ def _rendered_values(array: NDArray[Any], description: PixelDescription, job: Re
 
 
 def _stored_cells(job: RenderFrame) -> NDArray[Any] | None:
-    """Return words as they are stored, overlays and all; None of those that have to be decoded, or are too long."""
+    """Return the pixel cells as stored, with overlay bits; None if they need decoding or have more than 16 bits."""
     description = job.description
     is_short = description.sample_format == "integer" and description.bits_allocated in _TABLE_BITS
     if job.source in UNCODED | {RLE} and is_short and description.samples_per_pixel == 1:

@@ -1,7 +1,7 @@
-"""Frames of one sample per pixel as shades of grey, or in the colours that the look gives to values.
+"""Frames of one sample per pixel as shades of grey, or in the colours of the presentation.
 
-Words of up to 16 bits go through a table of all words, which for a window is kept and serves all frames of an instance
-and, mostly, of a series. Longer ones and floats are calculated, a block at a time.
+Pixel cells of up to 16 bits are mapped by a table of all cell values. For a window the table is cached, and serves all
+frames of an instance and mostly of a series. Longer cells and floats are computed directly, a block at a time.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from server.model.pixels import PixelDescription
 from server.model.rendering import Output, Palette, PixelPresentation, Presentation
 
 Pixels = NDArray[np.uint8]
-"""8-bit samples: (rows, columns) grey, (rows, columns, 3) RGB."""
+"""8-bit samples of shape (rows, columns) for grey, (rows, columns, 3) for RGB."""
 
 _BLOCK = 1 << 17
 _NO_RANGE = (0.0, 1.0)
@@ -37,7 +37,7 @@ _NO_RANGE = (0.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class _Coloring:
-    """What happens after the VOI LUT."""
+    """The transformation after the VOI LUT."""
 
     is_inverse: bool
     palette: Palette | None
@@ -46,7 +46,7 @@ class _Coloring:
 
     @property
     def is_of_stored_values(self) -> bool:
-        """Colours belong to stored numbers; windows have no part in it."""
+        """Colours are assigned to stored values; windows do not apply."""
         is_palette = self.palette is not None and self.palette.presentation is PixelPresentation.PALETTE
         return is_palette or bool(self.label_colors)
 
@@ -54,7 +54,7 @@ class _Coloring:
 def painted_cells(
     cells: PixelCells, description: PixelDescription, presentation: Presentation, output: Output
 ) -> Pixels:
-    """Return the picture of a frame of integers in words of 8 or 16 bits, as they are stored."""
+    """Render integers of 8 or 16 bits, given as stored pixel cells of shape (rows, columns)."""
     coloring = _coloring_of(presentation)
     modality_table = modality_table_of(encoding_of(description), modality_of(presentation))
     voi = _NO_RANGE if coloring.is_of_stored_values else chosen_voi(presentation, output)
@@ -68,7 +68,7 @@ def painted_cells(
 
 
 def painted_values(stored_values: NDArray[Any], presentation: Presentation, output: Output) -> Pixels:
-    """Return the picture of a frame of long integers or floats."""
+    """Render integers of more than 16 bits, or floats, given as stored values of shape (rows, columns)."""
     coloring, modality = _coloring_of(presentation), modality_of(presentation)
     flat = np.ascontiguousarray(stored_values).ravel()
     blocks = [flat[start : start + _BLOCK] for start in range(0, flat.size, _BLOCK)]
@@ -97,7 +97,7 @@ def _table(modality_table: ModalityTable, voi: Voi, coloring: _Coloring) -> Pixe
 
 
 def _range_of(blocks: list[NDArray[Any]], modality: Modality) -> Range:
-    """Return the lowest and the highest value that is finite and no padding."""
+    """Return the lowest and the highest finite modality value that is not padding."""
     low, high = inf, -inf
     for block in blocks:
         modality_values, padding = modality_values_of(block, modality), padding_of(block, modality)
@@ -116,7 +116,7 @@ def _paint(
     voi: Voi,
     coloring: _Coloring,
 ) -> Pixels:
-    """Return the shade or colour of each number."""
+    """Return the shade or colour of each stored value."""
     if coloring.label_colors:
         return _labelled(stored_values, coloring.label_colors)
     palette = coloring.palette
@@ -141,7 +141,7 @@ def _palette_colored(stored_values: NDArray[Any], palette: Palette) -> Pixels:
 
 
 def _labelled(stored_values: NDArray[Any], label_colors: tuple[tuple[int, int, int, int], ...]) -> Pixels:
-    """Return the colours of labels, black for all other numbers."""
+    """Return the colours of labels, and black for all other values."""
     known = np.array([color[0] for color in label_colors], np.int64)
     colors = np.array([color[1:] for color in label_colors], np.uint8)
     place = np.minimum(np.searchsorted(known, stored_values), len(known) - 1)

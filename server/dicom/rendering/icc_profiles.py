@@ -1,7 +1,7 @@
-"""Colour profiles: made from the primaries that the standards give, and conversions between them.
+"""ICC profiles built from the primaries in the standards, and conversions between them.
 
-sRGB is IEC 61966-2-1, Adobe RGB is IEC 61966-2-5 ("opRGB"), ROMM RGB is ISO 22028-2. The profiles are of ICC version 2:
-a matrix to XYZ under D50 and one curve.
+sRGB is IEC 61966-2-1, Adobe RGB is IEC 61966-2-5 ("opRGB"), ROMM RGB is ISO 22028-2. The profiles have ICC version 2: a
+matrix to XYZ under D50 and one curve.
 """
 
 from collections.abc import Callable
@@ -56,12 +56,12 @@ _SPACES: dict[
 
 
 def in_colors(rendered: NDArray[np.uint8], wanted: IccProfile, own: bytes) -> tuple[NDArray[np.uint8], bytes]:
-    """Return an RGB picture in the colours wanted, and the profile that goes with it; b"" is none.
+    """Return an RGB image converted as requested, and the profile to embed; b"" for none.
 
     Args:
-        picture: RGB.
-        wanted: which colours.
-        own: the object's profile; one that is none, or not of RGB, counts for nothing.
+        rendered: RGB samples.
+        wanted: the requested colour space.
+        own: the profile of the object; ignored if it is not a valid RGB profile.
     """
     if wanted not in _SPACES:
         return rendered, own_profile(wanted, own)
@@ -70,7 +70,7 @@ def in_colors(rendered: NDArray[np.uint8], wanted: IccProfile, own: bytes) -> tu
 
 
 def own_profile(wanted: IccProfile, own: bytes) -> bytes:
-    """Return the profile that goes with colours that stay as they are; b"" is none.
+    """Return the profile to embed with unconverted colours; b"" for none.
 
     Args:
         wanted: IF_PRESENT, NO or YES.
@@ -85,7 +85,7 @@ def own_profile(wanted: IccProfile, own: bytes) -> bytes:
 
 @lru_cache(maxsize=3)
 def made_profile(space: IccProfile) -> bytes:
-    """Return the profile of a colour space."""
+    """Return the profile of a standard colour space."""
     name, primaries, white, curve = _SPACES[space]
     matrix = _to_d50(white) @ _to_xyz(primaries, white)
     points = np.rint(curve(np.linspace(0, 1, _CURVE_POINTS)) * 0xFFFF).astype(">u2")
@@ -128,7 +128,7 @@ def _converted(rendered: NDArray[np.uint8], source: bytes, target: bytes) -> NDA
 
 @lru_cache(maxsize=8)
 def _transform(source: bytes, target: bytes) -> ImageCms.ImageCmsTransform | None:
-    """Return a conversion, relative colorimetric; None if the profile can't be used for it."""
+    """Return a relative colorimetric conversion; None if the profile does not support it."""
     from_, to = _opened(source), _opened(target)
     if from_ is None or to is None:
         return None
@@ -169,7 +169,7 @@ def _description(name: str) -> bytes:
 
 
 def _profile(tags: dict[bytes, bytes]) -> bytes:
-    """Return header, table and data (ICC.1:2001-04 section 6); equal data are there once."""
+    """Return header, tag table and data (ICC.1:2001-04 section 6); equal data is stored once."""
     start = _HEADER_BYTES + 4 + 12 * len(tags)
     body, table, places = b"", b"", dict[bytes, int]()
     for signature, data in tags.items():

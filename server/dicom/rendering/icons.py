@@ -1,4 +1,4 @@
-"""What is shown for objects without a picture: simple drawings in grey."""
+"""Icons for objects without image: simple grey drawings."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -10,7 +10,7 @@ from server.dicom.rendering.frame import encoded
 from server.model.rendering import DrawIcon, IconKind
 
 _SIDE = 512
-"""Of the grid that drawings are made on; they are made smaller afterwards, which smooths their edges."""
+"""Size of the grid for drawing; icons are scaled down afterwards, which smooths the edges."""
 
 _USUAL_SIZE, _SMALLEST, _LARGEST = 128, 16, 1024
 _GROUND, _PAPER, _INK, _SOFT = 226, 250, 96, 168
@@ -23,7 +23,7 @@ Canvas = ImageDraw.ImageDraw
 
 @lru_cache(maxsize=64)
 def draw_icon(job: DrawIcon) -> bytes:
-    """Return the icon as a file, square, in grey; of the viewport the shorter side that is given counts."""
+    """Draw the icon as a square grey image file, sized by the shorter given side of the viewport."""
     viewport = job.output.viewport
     sides = [side for side in (viewport.width, viewport.height) if side > 0] if viewport else []
     side = min(max(min(sides, default=_USUAL_SIZE), _SMALLEST), _LARGEST)

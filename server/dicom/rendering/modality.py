@@ -1,4 +1,4 @@
-"""What the words of pixel data mean: one table for all words of up to 16 bits, direct arithmetic beyond."""
+"""Stored values to modality values (Rescale Slope and Intercept, Modality LUT; PS3.3 section C.11.1)."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +17,7 @@ PixelCells = NDArray[np.uint8] | NDArray[np.uint16]
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How a number lies in a word of 8 or 16 bits."""
+    """Layout of a stored value in a pixel cell of 8 or 16 bits (PS3.5 section 8.1.1)."""
 
     cell_bits: int
     bits_stored: int
@@ -26,13 +26,13 @@ class Encoding:
 
     @property
     def type(self) -> np.dtype[Any]:
-        """The type of a word with its sign."""
+        """The integer type of a pixel cell, with its sign."""
         return np.dtype(f"<{'i' if self.is_signed else 'u'}{self.cell_bits // 8}")
 
 
 @dataclass(frozen=True, slots=True)
 class Modality:
-    """What gives numbers their unit, and numbers that are not of the image."""
+    """Parameters of the modality transformation, and the range of padding values."""
 
     slope: float
     intercept: float
@@ -42,7 +42,7 @@ class Modality:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModalityTable:
-    """For each word of an encoding: its number, the value that the modality LUT gives, and whether it is padding."""
+    """For each pixel cell value of an encoding: its stored value, its modality value, and whether it is padding."""
 
     encoding: Encoding
     modality: Modality
@@ -51,16 +51,16 @@ class ModalityTable:
     is_padding: NDArray[np.bool_] | None
 
     def range_of(self, cells: PixelCells) -> Range:
-        """Return the lowest and the highest value of a frame.
+        """Return the lowest and the highest modality value of a frame.
 
-        Of a frame with one value only, the range that its words can have: such a frame is not black for that reason.
+        For a constant frame, the range of all possible values, so that the frame is not shown black.
         """
         modality_values = self._extremes(cells)
         low, high = (float(modality_values.min()), float(modality_values.max())) if modality_values.size else (0.0, 0.0)
         return (low, high) if low < high else (float(self.modality_values.min()), float(self.modality_values.max()))
 
     def _extremes(self, cells: PixelCells) -> NDArray[np.float64]:
-        """Return values of a frame, the lowest and the highest among them."""
+        """Return modality values of a frame, among them its minimum and maximum."""
         if self.modality.lut is None:
             typed = cells.view(self.encoding.type)
             ends = np.array([typed.min(), typed.max()], typed.dtype)
@@ -76,7 +76,8 @@ class ModalityTable:
 
 
 def encoding_of(description: PixelDescription) -> Encoding:
-    """Return the encoding of integers in words of 8 or 16 bits; what makes no sense is as if it were usual."""
+    """Return the encoding of integers in pixel cells of 8 or 16 bits; invalid attributes are replaced by usual
+    values."""
     bits = max(description.bits_allocated, 8)
     stored = description.bits_stored if 0 < description.bits_stored <= bits else bits
     high = description.high_bit if stored <= description.high_bit + 1 <= bits else stored - 1
@@ -84,13 +85,13 @@ def encoding_of(description: PixelDescription) -> Encoding:
 
 
 def modality_of(presentation: Presentation) -> Modality:
-    """Return that part of a look."""
+    """Return the modality part of a presentation."""
     return Modality(presentation.slope, presentation.intercept, presentation.modality_lut, presentation.padding)
 
 
 @lru_cache(maxsize=8)
 def modality_table_of(encoding: Encoding, modality: Modality) -> ModalityTable:
-    """Return the meanings of all words: 1.2 MB for 16 bits."""
+    """Return the table for all pixel cell values; 1.2 MB for 16 bits."""
     cells = np.arange(1 << encoding.cell_bits, dtype=np.int64)
     stored_values = (cells >> (encoding.high_bit + 1 - encoding.bits_stored)) & ((1 << encoding.bits_stored) - 1)
     if encoding.is_signed:
@@ -105,7 +106,7 @@ def modality_table_of(encoding: Encoding, modality: Modality) -> ModalityTable:
 
 
 def modality_values_of(stored_values: NDArray[Any], modality: Modality) -> NDArray[np.float64]:
-    """Return what the modality LUT makes of numbers."""
+    """Apply the modality LUT, or slope and intercept."""
     exact = stored_values.astype(np.float64)
     if modality.lut is not None:
         return looked_up(entries_of(modality.lut), modality.lut.first, exact).astype(np.float64)
@@ -117,7 +118,7 @@ def modality_values_of(stored_values: NDArray[Any], modality: Modality) -> NDArr
 
 
 def padding_of(stored_values: NDArray[Any], modality: Modality) -> NDArray[np.bool_] | None:
-    """Say which numbers are padding; None if there is none at all."""
+    """Say which stored values are padding; None if there is no padding."""
     if modality.padding is None:
         return None
     low, high = modality.padding

@@ -1,4 +1,4 @@
-"""Overlay planes, burnt in white (PS3.3 section C.9.2)."""
+"""Overlay planes, burned in white (PS3.3 section C.9.2)."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from server.model.rendering import Overlay
 
 
 def draw_overlays(rendered: NDArray[np.uint8], overlays: tuple[Overlay, ...], cells: NDArray[Any] | None) -> None:
-    """Draw planes on a picture of the image's own size; what lies outside of the image is left out.
+    """Draw overlay planes on an image in its own size; parts outside the image are ignored.
 
     Args:
-        picture: is changed.
-        overlays: those without bits of their own are bits of `cells`.
-        words: the frame as it is stored; None if it isn't there any more.
+        rendered: the image; modified in place.
+        overlays: the planes; planes without their own bits are bits of `cells`.
+        cells: the stored pixel cells; None if they are not available, after decompression.
     """
     for overlay in overlays:
         if (plane := _plane(overlay, cells)) is not None:
@@ -28,7 +28,7 @@ def _plane(overlay: Overlay, cells: NDArray[Any] | None) -> NDArray[np.bool_] | 
         return np.asarray(cells & cells.dtype.type(1 << overlay.bit_position), np.bool_)
     wanted = overlay.rows * overlay.columns
     bits = np.unpackbits(np.frombuffer(overlay.bits, np.uint8), bitorder="little")[overlay.first_bit :][:wanted]
-    rows = bits.size // overlay.columns  # of a plane that is cut off, what is there
+    rows = bits.size // overlay.columns  # the complete rows of a truncated plane
     return bits[: rows * overlay.columns].reshape(rows, overlay.columns).astype(np.bool_)
 
 

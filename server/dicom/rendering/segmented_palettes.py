@@ -5,12 +5,12 @@ _MOST_SEGMENTS = 1 << 17
 
 
 class Segments:
-    """Turns segments into entries, and gives up where they make no sense or are too many.
+    """Expands segments into entries; stops at invalid segments and at the limit.
 
     Args:
-        words: numbers of 8 or 16 bits.
-        is_narrow: they have 8.
-        limit: entries that are wanted.
+        words: segment data, numbers of 8 or 16 bits.
+        is_narrow: the numbers have 8 bits.
+        limit: maximum number of entries.
     """
 
     def __init__(self, words: list[int], *, is_narrow: bool, limit: int) -> None:
@@ -21,7 +21,7 @@ class Segments:
         self._left = _MOST_SEGMENTS
 
     def expand(self) -> list[int]:
-        """Return the entries; fewer than wanted if the segments end earlier."""
+        """Return the entries; fewer than `limit` if the segments end earlier."""
         at: int | None = 0
         while at is not None:
             at = self._indirect(at) if self._code(at) == _INDIRECT else self._plain(at)
@@ -31,7 +31,7 @@ class Segments:
         return self._words[at] if at + 2 < len(self._words) else None
 
     def _plain(self, at: int) -> int | None:
-        """Append the entries of a segment; return where the next one begins, None if this was the last."""
+        """Append the entries of a segment; return the position of the next segment, None after the last."""
         self._left -= 1
         code, words, entries = self._code(at), self._words, self.entries
         if code is None or self._left < 0 or len(entries) >= self._limit:
@@ -47,12 +47,12 @@ class Segments:
         return None
 
     def _indirect(self, at: int) -> int | None:
-        """Append the entries of segments that are elsewhere. Indirect ones among them end everything."""
+        """Append the entries of referenced segments. An indirect segment among them ends the expansion."""
         words, size = self._words, 4 if self._is_narrow else 2
         parts = words[at + 2 : at + 2 + size]
         if len(parts) < size:
             return None
-        # The offset is in bytes, its least significant part first.
+        # The offset is in bytes, least significant part first.
         offset = sum(part << (index * (8 if self._is_narrow else 16)) for index, part in enumerate(parts))
         source: int | None = offset if self._is_narrow else offset // 2
         for _ in range(words[at + 1]):

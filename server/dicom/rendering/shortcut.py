@@ -1,4 +1,4 @@
-"""Frames that are stored as what is asked for."""
+"""Stored frames that are returned as rendered images without decoding."""
 
 from server.dicom.pixel_data.codecs.headers import read_jpeg
 from server.dicom.pixel_data.codecs.syntaxes import JPEG_BASELINE
@@ -12,9 +12,9 @@ _UNCONVERTED_PROFILES = frozenset({IccProfile.IF_PRESENT, IccProfile.NO, IccProf
 
 
 def stored_jpeg(job: RenderFrame, place: Placement) -> bytes | None:
-    """Return the frame's own codestream, if it is the picture: a second encoding would only lose and cost.
+    """Return the stored codestream if it equals the requested image: encoding again would lose quality and time.
 
-    That are colours in baseline JPEG, wanted whole, with nothing on them, in the best quality that can be had.
+    This holds for colour in JPEG Baseline, requested as a whole, without overlays and annotations, at best quality.
     """
     output, description = job.output, job.description
     size = (description.columns, description.rows)
@@ -33,7 +33,7 @@ def stored_jpeg(job: RenderFrame, place: Placement) -> bytes | None:
     if (coded.columns, coded.rows, coded.samples, coded.precision) != (*size, 3, 8):
         return None
     if not coded.colour and not description.photometric_interpretation.startswith("YBR_FULL"):
-        return None  # viewers would take it for YCbCr, as it doesn't say that it isn't
+        return None  # viewers would take it for YCbCr, because the codestream does not declare RGB
     has_profile = PROFILE_HEAD in job.data
     if output.icc_profile is IccProfile.NO:
         return None if has_profile else job.data

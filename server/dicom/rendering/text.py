@@ -1,4 +1,4 @@
-"""Text on pictures, in the only font that is there wherever Pillow is."""
+"""Text on images, in the font built into Pillow."""
 
 from functools import lru_cache
 from unicodedata import normalize
@@ -16,7 +16,7 @@ _WITHOUT_PARTS = str.maketrans(
 
 
 def annotated(rendered: NDArray[np.uint8], lines: tuple[str, ...]) -> NDArray[np.uint8]:
-    """Return the picture with lines of text at its upper left, white with a black edge."""
+    """Draw lines of text at the upper left, white with a black outline."""
     if not lines:
         return rendered
     image = Image.fromarray(np.ascontiguousarray(rendered))
@@ -34,7 +34,7 @@ def annotated(rendered: NDArray[np.uint8], lines: tuple[str, ...]) -> NDArray[np
 
 
 def drawable(line: str) -> str:
-    """Return a line in ASCII, which is what the font has: letters without their marks, ? for those of other scripts."""
+    """Reduce a line to ASCII, which the font supports: letters without diacritics, ? for other scripts."""
     if line.isascii():
         return line
     letters = normalize("NFC", line).translate(_WITHOUT_PARTS)

@@ -1,4 +1,4 @@
-"""The part of an image that is shown, in the size and direction asked for."""
+"""Cropping, scaling and mirroring of a rendered image."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from server.dicom.presentation.image_size import Placement
 
 
 def placed(rendered: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
-    """Return what the placement says of a picture of the whole image."""
+    """Apply a placement to a rendered image of the whole frame."""
     height, width = rendered.shape[:2]
     part = (placement.left, placement.upper, placement.right, placement.lower)
     size = (placement.width, placement.height)
@@ -16,7 +16,7 @@ def placed(rendered: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint
         shown = rendered
     else:
         image = Image.fromarray(np.ascontiguousarray(rendered))
-        # Bilinear in Pillow is an average over all pixels that become one, when a picture gets smaller.
+        # When Pillow reduces an image, its bilinear filter averages all source pixels.
         shown = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=part, reducing_gap=2.0))
     if placement.is_mirrored:
         shown = shown[:, ::-1]

@@ -14,9 +14,9 @@ _MAX_COLORS = 256
 
 
 def frame_blocks(rendered: NDArray[np.uint8]) -> bytes:
-    """Return image descriptor, colour table and data of a frame.
+    """Return image descriptor, colour table and data of one frame.
 
-    Shades of grey are exact; colours are, if there are no more than 256, or else become the 256 that fit best.
+    Shades of grey are exact; more than 256 colours are reduced to the best 256.
     """
     image = Image.fromarray(np.ascontiguousarray(rendered))
     if image.mode == "RGB":
@@ -27,7 +27,7 @@ def frame_blocks(rendered: NDArray[np.uint8]) -> bytes:
 
 
 def _blocks_of(gif: bytes) -> bytes:
-    """Return the only frame of a file, with the file's colour table as its own."""
+    """Return the only frame of a GIF file, with the file's colour table as its local one."""
     flags, at = gif[_FLAGS_AT], _HEAD_BYTES
     table = gif[at : at + _table_bytes(flags)]
     at += len(table)

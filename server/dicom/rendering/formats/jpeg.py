@@ -1,4 +1,4 @@
-"""Pictures as JPEG."""
+"""Images as JPEG."""
 
 from struct import pack
 
@@ -14,10 +14,9 @@ _MAX_SEGMENTS = 255
 
 
 def jpeg_of(rendered: NDArray[np.uint8], quality: int, profile: bytes) -> bytes:
-    """Return a JPEG file, with a colour profile unless it is empty.
+    """Return a JPEG file, with an ICC profile if one is given.
 
-    Colours are at full resolution from quality 90 on, at half of it from side to side from 75 on, and below that also
-    from top to bottom.
+    Chroma subsampling is 4:4:4 from quality 90, 4:2:2 from 75, and 4:2:0 below.
     """
     if rendered.ndim == 2:
         return bytes(imagecodecs.jpeg8_encode(rendered, level=quality))
@@ -26,7 +25,7 @@ def jpeg_of(rendered: NDArray[np.uint8], quality: int, profile: bytes) -> bytes:
 
 
 def with_profile(jpeg: bytes, profile: bytes) -> bytes:
-    """Return a JPEG file with a colour profile in it (ICC.1:2001-04 section B.4), behind its JFIF segment."""
+    """Return a JPEG file with an ICC profile (ICC.1:2001-04 section B.4) after its JFIF segment."""
     if not profile or len(profile) > _MAX_SEGMENTS * _MAX_SEGMENT_BYTES:
         return jpeg
     parts = [profile[at : at + _MAX_SEGMENT_BYTES] for at in range(0, len(profile), _MAX_SEGMENT_BYTES)]

@@ -1,7 +1,7 @@
-"""Pictures as PNG.
+"""Images as PNG.
 
-One filter for all lines, the difference to the line above, and the quickest level of libdeflate: a third of the time of
-libpng's quickest, and smaller (docs/decisions/0021-rendering.md).
+Filter "up" for all lines, and the fastest level of libdeflate: a third of the time of libpng's fastest, and smaller
+(docs/decisions/0021-rendering.md).
 """
 
 import zlib
@@ -17,7 +17,7 @@ _LEVEL = 1
 
 
 def png_of(rendered: NDArray[np.uint8], profile: bytes) -> bytes:
-    """Return a PNG file, with a colour profile unless it is empty."""
+    """Return a PNG file, with an ICC profile if one is given."""
     height, width = rendered.shape[:2]
     header = image_header(width, height, is_color=rendered.ndim == 3)
     profile_chunk = chunk(b"iCCP", b"ICC profile\0\0", zlib.compress(profile)) if profile else b""
