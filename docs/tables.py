@@ -358,7 +358,7 @@ def _returned_attributes() -> str:
 
 def _character_sets() -> str:
     kinds = (
-        ("Default", ["none, read as ISO 8859-1, which has ISO_IR 6 in it"]),
+        ("Default", ["none, read as ISO 8859-1, a superset of ISO_IR 6"]),
         ("Without code extensions", PLAIN_TERMS),
         ("With code extensions", EXTENSION_TERMS),
     )
