@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.factory import storage_at
 from server.adapters.sql import engine
-from server.adapters.start_reserve import Reserve
 from server.config import Settings
 from server.domain.read_only import ReadOnlyState
 from server.domain.upkeep.binding import Binding, Refused, binding_of, lost_by, require_recoverable

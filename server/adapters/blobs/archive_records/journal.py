@@ -13,26 +13,33 @@ it still names the blobs; without an index the transaction counts as committed, 
 perhaps told that it was done.
 """
 
+import errno
 import fcntl
 import os
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from server.adapters.blobs.disk.file_lock import lock_if_free
+from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_directory
 from server.model.instance import Locator
 from server.ports.journal import Entry
 
 _HISTORY = "history"
 _ASKED_AT_ONCE = 500
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+
+_T = TypeVar("_T")
 
 
 class FileJournal:
-    """ArchiveJournal (see `server.ports.journal`) below a directory."""
+    """ArchiveJournal (see `server.ports.journal`) below a directory, which may draw on the reserve beside it."""
 
     def __init__(self, root: Path) -> None:
+        self._reserve = Reserve(root)
         self._directory = root / "journal"
         self._path = self._directory / uuid.uuid4().hex
         self._fd = -1
@@ -78,15 +85,18 @@ class FileJournal:
     def _note(self, lines: Iterator[str]) -> None:
         with as_errors_of_the_store():
             if self._fd < 0:
-                self._directory.mkdir(parents=True, exist_ok=True)
-                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-                self._fd = os.open(self._path, flags, 0o640)
-                fcntl.flock(self._fd, fcntl.LOCK_EX)
-                sync_directory(self._directory)
-                sync_directory(self._directory.parent)
+                self._with_room(self._begin)
             begin = "" if self._is_open else "T\n"
             self._is_open = True
             self._write((begin + "".join(lines)).encode("ascii"))
+
+    def _begin(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(self._path, flags, 0o640)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        sync_directory(self._directory)
+        sync_directory(self._directory.parent)
 
     def _end(self, line: bytes) -> None:
         if self._is_open:
@@ -98,8 +108,17 @@ class FileJournal:
         left = memoryview(b"\n" + data if self._is_torn else data)
         self._is_torn = True
         while left:
-            left = left[os.write(self._fd, left) :]
+            left = left[self._with_room(lambda: os.write(self._fd, left)) :]  # noqa: B023 - called at once
         self._is_torn = False
+
+    def _with_room(self, work: Callable[[], _T]) -> _T:
+        """Do work that needs space on disk, out of the reserve if there is none left."""
+        try:
+            return work()
+        except OSError as error:
+            if error.errno not in _NO_ROOM or not self._reserve.draw():
+                raise
+            return work()
 
     # Reading
 

@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from server.adapters.blobs.archive_records.journal import FileJournal
+from server.adapters.blobs.disk.reserve import Reserve
+from server.model.errors import Exhausted
+from tests.small_disk import fill, small_disk
 
 
 def nothing_named(_: Sequence[str]) -> set[str]:
@@ -80,3 +85,22 @@ def test_a_torn_line_says_nothing(tmp_path: Path) -> None:
         path.write_text("T\nD a\nC\n" + torn)
         assert ("a", None) in list(FileJournal(tmp_path).entries())
         assert all(old in ("a", "b\x00\x00") for old, _ in FileJournal(tmp_path).entries())
+
+
+@pytest.mark.clients("unshare")
+def test_on_a_full_disk_the_reserve_has_room_for_the_journal(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 10 << 20) as disk:
+        Reserve(disk.path).fill()
+        fill(disk.path)
+        journal = FileJournal(disk.path)
+        for number in range(50):
+            journal.deleted([f"{number}-{other}" for other in range(100)])
+            journal.prepare()
+            journal.committed()
+        journal.close()
+        assert len(list(FileJournal(disk.path).entries())) == 5000
+        (disk.path / "start-reserve").unlink()
+        (disk.path / "filler").write_bytes(b"")
+        fill(disk.path)
+        with pytest.raises(Exhausted):
+            FileJournal(disk.path).deleted(["one more"])

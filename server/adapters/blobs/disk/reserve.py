@@ -1,9 +1,10 @@
-"""Room for a start on a full disk: a file that is made shorter when a process could not begin without.
+"""Room for a start and for deletes on a full disk: a file that is made shorter when they need its space.
 
     <root>/start-reserve
 
 To read what is stored takes some writing: SQLite makes an index of its log (32 KiB), and each process a directory and a
-mark. All functions block, and are to be called while no other process starts, see `IdentityRecord.lock`.
+mark. A delete writes to the journal, and has to work on a full disk because it is the way to make room. All functions
+block.
 """
 
 import logging
@@ -15,8 +16,8 @@ from server.adapters.blobs.disk.threads import free_bytes
 
 RESERVE_BYTES = 4 << 20
 
-_START_BYTES = 256 << 10
-"""What the start of a process may write."""
+_DRAWN_BYTES = 256 << 10
+"""What the start of a process may write, or the journal of some thousand deleted instances."""
 
 _log = logging.getLogger("dicomstore.blobs")
 
@@ -28,20 +29,22 @@ class Reserve:
         self._root = root
         self._path = root / "start-reserve"
 
-    def draw(self) -> None:
-        """Give as much back to the disk as a start needs, if the disk has less than that."""
-        with suppress(OSError):  # without a reserve the start fails or not, and says why
-            if free_bytes(self._root) >= _START_BYTES:
-                return
-            left = self._path.stat().st_size - _START_BYTES
+    def draw(self) -> bool:
+        """Give 256 KiB back to the disk, if it has less than that; say whether it has them now."""
+        with suppress(OSError):  # without a reserve the caller's work fails or not, and says why
+            if free_bytes(self._root) >= _DRAWN_BYTES:
+                return True
+            left = self._path.stat().st_size - _DRAWN_BYTES
             if left < 0:
                 _log.warning("the disk is full and the start-up reserve is used up")
-                return
+                return False
             os.truncate(self._path, left)
             _log.warning("the disk is full: the start-up reserve was released left_bytes=%d", left)
+            return True
+        return False
 
     def fill(self) -> None:
-        """Make the reserve complete, if there is far more room than it takes."""
+        """Make the reserve complete, if there is far more room than it takes. One process at a time calls this."""
         with suppress(OSError):
             if free_bytes(self._root) < 2 * RESERVE_BYTES:
                 return
