@@ -47,7 +47,10 @@ class MarkRecord(Protocol):
         ...
 
     def note(self, mark: Mark) -> None:
-        """Note what has been committed. Never fails: what can't be noted now is noted with the next."""
+        """Note what has been committed. Never fails: what can't be noted now is noted with the next.
+
+        It is called after each commit, before the response, so it must be quick: a mark may become durable later.
+        """
         ...
 
     def is_in_use(self) -> bool:

@@ -192,7 +192,7 @@ class BlobStore(Protocol):
         ...
 
     async def free_bytes(self) -> int:
-        """Return how much room there is.
+        """Return how much room there is; more than any limit if there is no end to it.
 
         Raises:
             Unavailable: STORAGE_UNAVAILABLE.

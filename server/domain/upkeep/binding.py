@@ -62,7 +62,7 @@ def lost_by(blobs: BlobsIdentity, index: IndexIdentity) -> str:
     return (_DAMAGED_LOG if index.damaged_log else _OLDER).format(blobs=blobs, index=index) + _LOST
 
 
-_CORRECT = "Correct DICOMSTORE_DATA or DICOMSTORE_DATABASE (`dicomstore config` shows both)"
+_CORRECT = "Correct DICOMSTORE_DATA, DICOMSTORE_BLOBS or DICOMSTORE_DATABASE (`dicomstore config` shows them)"
 _RESTORE = (
     "restore the index from a backup, or rebuild it from the data directory with `dicomstore recover` "
     "(docs/operations.md, When the index is lost, damaged or old)"
