@@ -1,6 +1,7 @@
-"""The fragments of encapsulated pixel data: where they lie, and what their first and last bytes tell (PS3.5 A.4).
+"""Fragments of encapsulated pixel data: their positions, and classification by first and last bytes (PS3.5 section
+A.4).
 
-They are met in a stream, and only their heads and ends are looked at.
+Works on a stream; only the headers and the ends of fragments are read.
 """
 
 import re
@@ -16,9 +17,9 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 MAX_FRAGMENTS = 1 << 22
 
 OTHER, START, BARE_START, FILLER = range(4)
-"""What a fragment is: something in the middle of a codestream (or unknown); the start of one, or nothing but its first
-marker; nothing of a codestream but at most its end marker: empty, or a few bytes of padding.
-"""
+"""Classes of fragments. OTHER: the middle of a codestream, or unknown. START: the start of a codestream. BARE_START:
+only its
+first marker. FILLER: at most the end marker of a codestream; empty or padding."""
 
 _ITEM_HEADER_BYTES = 8
 _HEAD_BYTES = 12
@@ -28,25 +29,25 @@ _JPEG_MARKERS = (b"\xff\xd8", b"\xff\x4f")  # SOI, and SOC of JPEG 2000
 _JPEG_END = b"\xff\xd9"  # EOI, EOC
 _PADDED_JPEG_END = _JPEG_END + b"\0"
 _ENDS_JPEG = re.compile(rb"\xff\xd9[\0\xff]*\Z")
-# PS3.6 has no elements between Pixel Data and these; whoever forgets the delimiter may go on with them.
+# PS3.6 has no elements between Pixel Data and these; a writer that omits the delimiter may continue with them.
 _AFTER_PIXEL_DATA = ((0xFFFC, 0xFFFC), (0xFFFA, 0xFFFA))
 
 
 class FragmentWalk:
-    """Steps over the items of an encapsulated value without holding them.
+    """Steps over the items of an encapsulated value without storing them.
 
-    Feed it through `advance`. More than four million fragments are not remembered; their frames can't be addressed,
-    unless there is only one.
+    Feed it through `advance`. At most four million fragments are recorded; with more, frames cannot be addressed unless
+    there is only one.
 
     Attributes:
         marks: of the transfer syntax.
-        needed: bytes that must be there from the position returned by `advance`.
-        is_done: the sequence delimiter, or `end`, was met.
-        first, stop: absolute positions of the first fragment's item and after the last fragment.
-        starts: positions of the items of fragments.
-        kinds: OTHER, START, BARE_START or FILLER of each.
-        ends: 1 for each that ends with the end of a codestream, if that can be told.
-        empty_count: how many have no bytes.
+        needed: number of bytes required from the position returned by `advance`.
+        is_done: the sequence delimiter, or `end`, was reached.
+        first, stop: absolute positions of the first fragment's item, and after the last fragment.
+        starts: positions of the items of the fragments.
+        kinds: OTHER, START, BARE_START or FILLER for each fragment.
+        ends: 1 for each fragment that ends with the end of a codestream, if that is recognisable.
+        empty_count: number of empty fragments.
         offsets: of the Basic Offset Table.
     """
 
@@ -72,12 +73,12 @@ class FragmentWalk:
         self._may_be_plain = bool(marks.starts) and end == inf
         self._has_table = False
         self._is_searching = False
-        self._tail = 0  # bytes of the last fragment that are still to be looked at
+        self._tail = 0  # bytes of the last fragment still to be examined
 
     def advance(self, data: bytes, base: int, position: int) -> int:
-        """Go on at `position` in `data`, which begins at `base` of the file; return how far it came.
+        """Continue at `position` in `data`, which starts at `base` in the file; return the position reached.
 
-        The result may lie after the end of `data`: what is between need not be fed.
+        The result may be after the end of `data`: the bytes in between need not be fed.
 
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE, a fragment of undefined length.
@@ -133,11 +134,12 @@ class FragmentWalk:
 
     @property
     def can_end(self) -> bool:
-        """Whether all bytes so far are whole fragments, so that only the delimiter may be missing."""
+        """Whether all bytes so far are complete fragments, so that only the delimiter may be missing."""
         return self.first is not None and not self._is_searching and not self._tail
 
     def _take_plain(self, data: bytes, base: int, position: int) -> int:
-        """Take fragments as long as each is in `data` as a whole and is a whole codestream, as nearly all are."""
+        """Fast path: take fragments while each is complete in `data` and is a complete codestream, as nearly all
+        are."""
         item, length_at, starts, has_end = self._item, self._length, self.marks.starts, self.marks.has_end
         taken, last = array("Q"), len(data) - _ITEM_HEADER_BYTES
         while position <= last and data.startswith(item, position):
@@ -175,7 +177,7 @@ class FragmentWalk:
             self.ends[-1] = 1
 
     def _search_from_here(self) -> None:
-        # Something else than items: like pydicom, look for the bytes of the delimiter.
+        # Not an item: like pydicom, search for the bytes of the delimiter.
         self._is_searching = True
         self.first = None
         del self.starts[:]
@@ -194,7 +196,7 @@ class FragmentWalk:
 
 
 def _kind(head: bytes, length: int, marks: CodestreamMarks) -> int:
-    """Return what a fragment of `length` bytes is that begins with `head`."""
+    """Classify a fragment of `length` bytes that starts with `head`."""
     if marks.starts and head.startswith(marks.starts):
         return START
     if length <= len(head):

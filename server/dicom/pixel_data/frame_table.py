@@ -1,7 +1,7 @@
-"""Which fragments of encapsulated pixel data are a frame's.
+"""Assignment of the fragments of encapsulated pixel data to frames.
 
-Number of Frames, the offset tables and the fragments may contradict one another. Where codestreams can be told apart,
-they decide: each is a frame (PS3.5 section A.4: a fragment holds no more than one frame).
+Number of Frames, the offset tables and the fragments may contradict each other. If codestreams are recognisable, they
+take precedence: each is a frame (PS3.5 section A.4: a fragment contains data of one frame only).
 """
 
 import sys
@@ -14,19 +14,19 @@ from server.dicom.pixel_data.fragments import BARE_START, FILLER, MAX_FRAGMENTS,
 _ITEM_HEADER_BYTES = 8
 
 Span = tuple[int, int]
-"""Of a frame: where its first item begins, and where its last fragment ends; both 0 for a frame that isn't there."""
+"""Position of a frame: start of its first item, and end of its last fragment; both 0 for a missing frame."""
 
 
 def frame_table(
     walk: FragmentWalk, number_of_frames: int, extended_offsets: Sequence[int], frame_bytes: int = 0
 ) -> bytes:
-    """Return `PixelLayout.table` of encapsulated frames; empty if frames and fragments can't be matched.
+    """Return `PixelLayout.table` of encapsulated frames; empty if fragments cannot be assigned to frames.
 
     Args:
-        walk: has seen all fragments.
-        number_of_frames: as the data set says; 0 if it doesn't.
-        extended_offsets: of the Extended Offset Table.
-        frame_bytes: size of frames that are encapsulated but not compressed, in bytes; 0 for all others.
+        walk: after all fragments.
+        number_of_frames: Number of Frames (0028,0008); 0 if absent.
+        extended_offsets: Extended Offset Table (7FE0,0001).
+        frame_bytes: size of a frame that is encapsulated but not compressed; 0 for all others.
     """
     if walk.first is None:
         return b""
@@ -48,7 +48,7 @@ def frame_table(
 
 
 def _of_codestreams(walk: FragmentWalk, number_of_frames: int, extended_offsets: Sequence[int]) -> list[Span]:
-    """Return the frames of fragments some of which begin with the start of a codestream."""
+    """Return the frames, if the start of a codestream is recognised in some fragments."""
     certain, possible, needless = _beginnings(walk)
     if not possible or len(certain) == number_of_frames:
         chosen = certain
@@ -68,9 +68,9 @@ def _of_codestreams(walk: FragmentWalk, number_of_frames: int, extended_offsets:
 
 
 def _beginnings(walk: FragmentWalk) -> tuple[list[int], list[int], bytearray]:
-    """Return numbers of fragments: those that begin a frame, and those that may, as what is before them has ended.
+    """Return the indices of fragments that start a frame, and of fragments that may, because the one before has ended.
 
-    Also, for each fragment, 1 if it adds nothing to the frame before.
+    Also, for each fragment, 1 if it adds nothing to the previous frame.
     """
     certain: list[int] = []
     possible: list[int] = []
@@ -92,7 +92,7 @@ def _beginnings(walk: FragmentWalk) -> tuple[list[int], list[int], bytearray]:
 
 
 def _settled(kinds: bytearray) -> bytearray:
-    """Return kinds without BARE_START: before the middle of a codestream it is the start of it, else nothing."""
+    """Resolve BARE_START: before the middle of a codestream it is its start, otherwise it is filler."""
     settled, following = bytearray(kinds), START
     for index in reversed(range(len(settled))):
         if settled[index] == BARE_START:
@@ -106,7 +106,8 @@ def _settled(kinds: bytearray) -> bytearray:
 
 
 def _of_fragments(walk: FragmentWalk, number_of_frames: int, extended_offsets: Sequence[int]) -> list[Span]:
-    """One frame has all fragments; as many fragments as frames are one each; at last an offset table decides."""
+    """A single frame has all fragments; as many fragments as frames are one frame each; otherwise the offset table
+    decides."""
     assert walk.first is not None
     filled = [index for index, (start, stop) in enumerate(_items(walk)) if stop - start > _ITEM_HEADER_BYTES]
     if number_of_frames == 1:
@@ -126,7 +127,8 @@ def _of_fragments(walk: FragmentWalk, number_of_frames: int, extended_offsets: S
 
 
 def _of_size(walk: FragmentWalk, frame_bytes: int) -> list[Span]:
-    """Return the frames of fragments that together have so many bytes, or one more to be even; none if some don't."""
+    """Return frames by size: consecutive fragments with `frame_bytes` in total, or one padding byte more; empty if some
+    differ."""
     spans: list[Span] = []
     begin, size = 0, 0
     for start, stop in _items(walk):
@@ -148,7 +150,7 @@ def _items(walk: FragmentWalk) -> Iterable[Span]:
 
 
 def _one_each(walk: FragmentWalk) -> list[Span]:
-    """Return one frame for each fragment; an empty one is a frame that isn't there."""
+    """Return one frame per fragment; an empty fragment is a missing frame."""
     spans = [span if span[1] - span[0] > _ITEM_HEADER_BYTES else (0, 0) for span in _items(walk)]
     while spans and spans[-1] == (0, 0):
         spans.pop()
@@ -156,7 +158,8 @@ def _one_each(walk: FragmentWalk) -> list[Span]:
 
 
 def _spans(walk: FragmentWalk, beginnings: Sequence[int], needless: Sequence[int] = b"") -> list[Span]:
-    """Return frames that begin with these fragments, each up to the next; needless ones at its end are left out."""
+    """Return frames that start with the given fragments and end before the next; trailing `needless` fragments are
+    omitted."""
     spans: list[Span] = []
     nexts = [*beginnings[1:], len(walk.starts)] if beginnings else []
     for first, after in zip(beginnings, nexts, strict=True):
@@ -168,12 +171,12 @@ def _spans(walk: FragmentWalk, beginnings: Sequence[int], needless: Sequence[int
 
 
 def _starts_by_offsets(walk: FragmentWalk, offsets: Sequence[int]) -> list[int]:
-    """Return where frames begin by an offset table; empty if it doesn't fit the fragments."""
+    """Return the start fragments of frames by an offset table; empty if it contradicts the fragments."""
     if not offsets or walk.first is None or offsets[0] != 0:
         return []
     wanted = [walk.first + offset for offset in offsets]
     fragments = iter(walk.starts)
-    # Each search goes on where the last one ended, so this also demands ascending order.
+    # Each search continues where the last one ended, which also requires ascending order.
     return wanted if all(start in fragments for start in wanted) else []
 
 

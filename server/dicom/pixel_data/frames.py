@@ -1,4 +1,4 @@
-"""Frames and values as streams of bytes: cut out of the file, and put into the form in which they are sent."""
+"""Frames and values as streams of bytes: extracted from the file and converted to the form in which they are sent."""
 
 from array import array
 from collections.abc import AsyncIterator
@@ -17,14 +17,14 @@ _PIXEL_UNITS = {16: 2, 32: 4, 64: 8}
 
 
 async def defragment(chunks: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
-    """Yield the bytes of fragments without their item headers (PS3.5 section A.4).
+    """Yield the bytes of fragments without item headers (PS3.5 section A.4).
 
     Args:
-        chunks: whole items, as the table of `PixelLayout` delimits them, or all items of the pixel data without the
-            basic offset table.
+        chunks: complete items, as delimited by the table of `PixelLayout`, or all items of the pixel data without the
+            Basic Offset Table.
 
     Raises:
-        DataLoss: BLOB_DAMAGED, something else than items is there, or the last one is cut off.
+        DataLoss: BLOB_DAMAGED, an element is not an item, or the last item is truncated.
     """
     left, head = 0, b""
     async for chunk in chunks:
@@ -46,18 +46,18 @@ async def defragment(chunks: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
 
 
 def frame_span(layout: PixelLayout, index0: int, unit: int = 1) -> tuple[int, int, int]:
-    """Return where a frame of native pixel data lies.
+    """Return the position of a frame in native pixel data.
 
     Args:
         layout: of native pixel data.
-        index0: number of the frame from 0.
-        unit: size of the words that are to be swapped; the span then begins and ends between words.
+        index0: frame index from 0.
+        unit: size in bytes of words to be swapped; the span is extended to whole words.
 
     Returns:
-        Offset in the file in bytes, number of bytes to read, and how many of their bits to leave out at the beginning.
+        Offset in the file in bytes, number of bytes to read, and number of leading bits to skip.
 
     Raises:
-        NotFound: FRAME_NOT_FOUND, there is no such frame, or the pixel data ends before it does.
+        NotFound: FRAME_NOT_FOUND, the frame does not exist, or the pixel data ends before its end.
     """
     start, stop = index0 * layout.frame_bits, (index0 + 1) * layout.frame_bits
     if not 0 <= index0 < layout.number_of_frames or stop > layout.length * 8:
@@ -73,10 +73,10 @@ def frame_span(layout: PixelLayout, index0: int, unit: int = 1) -> tuple[int, in
 
 
 async def realign(chunks: AsyncIterator[Buffer], leading_bits: int, frame_bits: int) -> AsyncIterator[Buffer]:
-    """Yield a frame's own bytes, from a span that may begin before it and end after it.
+    """Yield exactly the bytes of a frame from a span that may start before it and end after it.
 
-    Bits of a byte are numbered from the lowest (PS3.5 section 8.1.1), so a frame that begins within a byte is shifted
-    down; the last byte is filled up with zero bits.
+    Bits are numbered from the least significant one (PS3.5 section 8.1.1), so a frame that starts within a byte is
+    shifted down; the last byte is padded with zero bits.
     """
     skip_bytes, shift = divmod(leading_bits, 8)
     wanted_bits, carry, carried_bits = frame_bits, 0, 0
@@ -89,7 +89,7 @@ async def realign(chunks: AsyncIterator[Buffer], leading_bits: int, frame_bits: 
             wanted_bits -= len(piece) * 8
             yield piece
             continue
-        # A little-endian integer has the bits in the order of the stream.
+        # A little-endian integer has its bits in stream order.
         bits = int.from_bytes(piece, "little") >> shift << carried_bits | carry
         carried_bits += len(piece) * 8 - shift
         shift = 0
@@ -101,7 +101,8 @@ async def realign(chunks: AsyncIterator[Buffer], leading_bits: int, frame_bits: 
 
 
 async def swap_bytes(chunks: AsyncIterator[Buffer], unit: int) -> AsyncIterator[Buffer]:
-    """Yield values in the other byte order; words of `unit` bytes may lie across chunks, a torn last one stays."""
+    """Yield values in the other byte order; words of `unit` bytes may span chunks; an incomplete last word is
+    unchanged."""
     rest = b""
     async for chunk in chunks:
         data = rest + chunk
@@ -114,7 +115,7 @@ async def swap_bytes(chunks: AsyncIterator[Buffer], unit: int) -> AsyncIterator[
 
 
 def swapped(data: bytes, unit: int) -> bytes:
-    """Return `data` with the bytes of each word of `unit` bytes turned round; a torn last word stays."""
+    """Return `data` with the bytes of each word of `unit` bytes reversed; an incomplete last word is unchanged."""
     if unit == 1:
         return data
     whole = len(data) // unit * unit
@@ -124,10 +125,10 @@ def swapped(data: bytes, unit: int) -> bytes:
 
 
 def word_bytes(vr: str, bits_allocated: int) -> int:
-    """Return the size of the words that have a byte order, in a value of bytes.
+    """Return the size in bytes of the words of a value that depend on the byte order.
 
-    FL and FD are among them where they are bulk data. For OW the standard says 16 bits; for pixels of 32 and 64 bits
-    we follow pydicom and swap pixels. Pass 0 as `bits_allocated` of other elements than pixel data.
+    FL and FD are included because they may be bulk data. For OW the standard says 16 bits; for pixel cells of 32 and 64
+    bits whole cells are swapped, as pydicom does. Pass 0 as `bits_allocated` for elements other than pixel data.
     """
     if vr == "OW":
         return _PIXEL_UNITS.get(bits_allocated, 2)

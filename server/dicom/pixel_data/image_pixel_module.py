@@ -1,7 +1,6 @@
-"""What a data set says of its pixel data, and what changes of that when the pixel data is written anew.
+"""The Image Pixel attributes of a data set, and their changes when pixel data is re-encoded.
 
-Works on canonical DICOM JSON (docs/decisions/0004) and on values as they are in a little endian file; no pixel is
-touched.
+Works on canonical DICOM JSON (docs/decisions/0004) and on encoded little-endian values; pixels are not accessed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +16,7 @@ from server.model.errors import Reason, WrongState
 from server.model.instance import PixelLayout
 from server.model.pixels import PixelDescription
 
-# By tag: VR and little endian value of even length, or None for an element that is to go.
+# Tag → VR and little-endian value of even length; None for an element to be removed.
 Changes = Mapping[int, tuple[str, bytes] | None]
 
 _EXTENDED_OFFSET_TABLE = 0x7FE00001
@@ -31,16 +30,16 @@ _FLOAT_BITS = {"float": 32, "double": 64}
 
 
 def describe_pixels(attributes: Mapping[str, Any], layout: PixelLayout | None = None) -> PixelDescription:
-    """Return the Image Pixel module of a data set in canonical DICOM JSON, corrected where native pixel data decides.
+    """Return the Image Pixel attributes of a data set in canonical DICOM JSON, corrected by the layout of native pixel
+    data.
 
-    What is missing and has one sensible meaning is taken to have it: High Bit, Pixel Representation and Planar
-    Configuration, and Samples per Pixel and Bits Stored if the other attributes leave no choice.
+    Missing attributes with one sensible value get it: High Bit, Pixel Representation and Planar Configuration, and
+    Samples per Pixel and Bits Stored if the other attributes determine them.
 
-    layout: of the pixel data; without one the attributes hold.
+    layout: of the pixel data; without it the attributes are trusted.
 
     Raises:
-        WrongState: PIXEL_DATA_UNREADABLE, a required attribute is missing or makes no sense, or the pixel data
-            contradicts them.
+        WrongState: PIXEL_DATA_UNREADABLE, a required attribute is missing or invalid, or the pixel data contradicts it.
     """
     sample_format = next((name for tag, name in _FORMATS.items() if tag in attributes), "integer")
     photometric = text(attributes, "00280004").upper() or ("" if sample_format == "integer" else "MONOCHROME2")
@@ -79,7 +78,7 @@ def describe_pixels(attributes: Mapping[str, Any], layout: PixelLayout | None = 
 def _form_of(
     layout: PixelLayout, rows: int, columns: int, declared: SampleForm, bits_stored: int, sample_format: str
 ) -> SampleForm:
-    """Return the form that native pixel data was found to have when it was stored."""
+    """Return the sample form of native pixel data that was determined when the instance was stored."""
     forms: Iterable[SampleForm] = (declared,)
     if sample_format == "integer":
         forms = sample_forms(
@@ -99,14 +98,14 @@ def header_changes(
     layout: PixelLayout | None = None,
     compression_ratio: float | None = None,
 ) -> Changes:
-    """Return the top-level elements that change when pixel data goes from `source` to `target`.
+    """Return the top-level elements that change when pixel data is transcoded from `source` to `target`.
 
-    Pixel Data itself is not among them; `pixel_data_vr` says its VR.
+    Pixel Data itself is not included; its VR is `pixel_data_vr`.
 
     Args:
         attributes: the data set in canonical DICOM JSON.
-        layout: of the pixel data, which may contradict the data set; what is written doesn't.
-        compression_ratio: how much smaller lossy pixel data gets; without it the ratio is left out.
+        layout: of the pixel data, which may contradict the data set; the result is consistent.
+        compression_ratio: of lossy pixel data; omitted if None.
 
     Raises:
         WrongState: PIXEL_DATA_UNREADABLE, as `describe_pixels`.
@@ -139,7 +138,8 @@ def header_changes(
 
 
 def pixel_data_vr(description: PixelDescription, target: str) -> str:
-    """Return the VR of Pixel Data in a transfer syntax (PS3.5 sections A.1, A.2 and A.4); description: as stored."""
+    """Return the VR of Pixel Data in a transfer syntax (PS3.5 sections A.1, A.2 and A.4); `description` is the stored
+    one."""
     if target not in syntaxes.NATIVE:
         return "OB"
     if target == IMPLICIT_LITTLE or description.bits_allocated > 8:
@@ -150,7 +150,7 @@ def pixel_data_vr(description: PixelDescription, target: str) -> str:
 def _lossy_changes(
     attributes: Mapping[str, Any], source: str, target: str, ratio: float | None
 ) -> dict[int, tuple[str, bytes] | None]:
-    """Pixels that once were compressed with loss say so for ever (PS3.3 section C.7.6.1.1.5)."""
+    """Once compressed with loss, pixel data remains marked as such (PS3.3 section C.7.6.1.1.5)."""
     methods = _texts(attributes, "00282114")
     changes: dict[int, tuple[str, bytes] | None]
     if target == syntaxes.JPEG_BASELINE and source != target:
@@ -171,7 +171,7 @@ def _lossy_changes(
 
 
 def _has_embedded_overlays(attributes: Mapping[str, Any]) -> bool:
-    """Overlays without data of their own lie in unused bits of the pixels (PS3.5 section 8.1.2, retired)."""
+    """Overlays without Overlay Data use unused bits of the pixel cells (PS3.5 section 8.1.2, retired)."""
     return any(
         tag.startswith("60") and tag.endswith("0100") and f"{tag[:4]}3000" not in attributes
         for tag in attributes
@@ -184,7 +184,7 @@ def _values(attributes: Mapping[str, Any], tag: str) -> list[Any]:
 
 
 def _texts(attributes: Mapping[str, Any], tag: str) -> list[str]:
-    """Return values as text; a decimal string may have 16 characters."""
+    """Return values as text; a Decimal String has at most 16 characters."""
     values = ("" if value is None else value for value in _values(attributes, tag))
     return [f"{value:.8g}" if isinstance(value, float) else str(value) for value in values]
 

@@ -1,8 +1,9 @@
-"""Where frames lie in native pixel data, and what its samples are (PS3.5 sections 8.1.1 and 8.2; PS3.3 C.7.6.3).
+"""Positions of frames in native pixel data, and the form of its samples (PS3.5 sections 8.1.1 and 8.2; PS3.3 C.7.6.3).
 
-The length of native pixel data may contradict the attributes that describe it. If exactly one interpretation fits the
-length, it holds: the attributes as they are, one of them corrected, or another number of frames. Otherwise frames can't
-be told apart, and the pixel data is only returned as it is stored.
+The length of native pixel data may contradict the Image Pixel attributes. If exactly one interpretation fits the
+length, it
+is used: the attributes as they are, one of them corrected, or another number of frames. Otherwise frames cannot be
+    separated, and the pixel data is only returned as stored.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,11 +19,11 @@ _WORD_BITS = (8, 16, 32, 64)
 
 @dataclass(frozen=True, slots=True)
 class SampleForm:
-    """How the pixels of a frame are stored.
+    """The form in which pixels of a frame are stored.
 
-    has_whole_chroma: of a photometric interpretation that means less, there are three samples for every pixel.
-    is_likely: of an interpretation with one attribute corrected, this resolves a contradiction that is there anyway, or
-        is common; it is preferred to another number of frames.
+    has_whole_chroma: there are three samples for every pixel, although the photometric interpretation means fewer.
+    is_likely: the corrected attribute resolves an existing contradiction, or the error is common; preferred to another
+        number of frames.
     """
 
     samples_per_pixel: int
@@ -33,12 +34,12 @@ class SampleForm:
 
     @property
     def label(self) -> str:
-        """Return the photometric interpretation that the samples have."""
+        """Return the photometric interpretation of the samples."""
         is_full = self.has_whole_chroma and self.photometric_interpretation == "YBR_FULL_422"
         return "YBR_FULL" if is_full else self.photometric_interpretation
 
     def frame_bits(self, rows: int, columns: int) -> int:
-        """Return the size of a frame in bits; 0 if that can't be told."""
+        """Return the size of a frame in bits; 0 if it cannot be determined."""
         of_two = 2 * self.samples_per_pixel
         if self.samples_per_pixel == 3 and not self.has_whole_chroma:
             of_two = _SAMPLES_OF_TWO_PIXELS.get(self.photometric_interpretation, of_two)
@@ -49,9 +50,9 @@ class SampleForm:
 def sample_forms(
     samples_per_pixel: int, photometric_interpretation: str, bits_allocated: int, bits_stored: int
 ) -> tuple[SampleForm, ...]:
-    """Return the form that the attributes say, then those with one of them corrected.
+    """Return the form given by the attributes, then forms with one attribute corrected.
 
-    bits_stored: 0 if it isn't said.
+    bits_stored: 0 if absent.
     """
     return tuple(_sample_forms(samples_per_pixel, photometric_interpretation, bits_allocated, bits_stored))
 
@@ -62,7 +63,7 @@ def _sample_forms(
     declared = SampleForm(samples_per_pixel, photometric_interpretation, bits_allocated)
     yield declared
     if samples_per_pixel == 3 and photometric_interpretation in _SAMPLES_OF_TWO_PIXELS:
-        # Software that decompresses forgets the label.
+        # Some software does not correct Photometric Interpretation on decompression.
         yield replace(declared, has_whole_chroma=True, is_likely=True)
     if samples_per_pixel == 3 and photometric_interpretation == "YBR_FULL":
         yield replace(declared, photometric_interpretation="YBR_FULL_422")
@@ -88,14 +89,14 @@ def native_layout(
     length: int,
     missing: int = 0,
 ) -> tuple[PixelLayout, SampleForm | None]:
-    """Return the layout of native pixel data, and the form that fits its length; None if none or several do.
+    """Return the layout of native pixel data, and the only form that fits its length; None if none or several fit.
 
     Args:
-        forms: as `sample_forms` returns them.
+        forms: as returned by `sample_forms`.
         size: rows and columns.
-        number_of_frames: as the data set says, at least 1.
-        offset, length: of the value, as far as it is there.
-        missing: how many bytes of the value are not there, as the file ends before.
+        number_of_frames: Number of Frames, at least 1.
+        offset, length: of the value, as far as it is present.
+        missing: number of bytes missing because the file is truncated.
     """
     form, count, whole = forms[0], number_of_frames, length + missing
     frame_bits = form.frame_bits(*size)
@@ -109,24 +110,24 @@ def native_layout(
         if fitting:
             form = fitting[0]
         else:
-            # Of more bytes than frames need, what is no whole frame, or not only frames, is padding.
+            # Bytes after the last whole frame are padding.
             count = frames if has_whole_frames else min(frames, number_of_frames)
         frame_bits = form.frame_bits(*size)
     if not frame_bits or not count:
         return _opaque(offset, length), None
     if missing:
-        count = min(count, length * 8 // frame_bits)  # perhaps none
+        count = min(count, length * 8 // frame_bits)  # possibly 0
     return PixelLayout(count, offset, length, form.bits_allocated, frame_bits), form
 
 
 def _fits(frame_bits: int, number_of_frames: int, length: int) -> bool:
-    """Say whether so many frames fill a value, whose length is even (PS3.5 section 7.1.1) but not everywhere."""
+    """Say whether the frames fill the value, with or without padding to even length (PS3.5 section 7.1.1)."""
     wanted = -(-frame_bits * number_of_frames // 8)
     return frame_bits > 0 and wanted <= length <= wanted + wanted % 2
 
 
 def _samples_of(photometric_interpretation: str) -> int:
-    """Return the samples per pixel that a photometric interpretation has; 0 if it is none that is known."""
+    """Return the samples per pixel of a photometric interpretation; 0 if it is unknown."""
     if photometric_interpretation.startswith(("MONOCHROME", "PALETTE")):
         return 1
     if photometric_interpretation.startswith(("RGB", "YBR", "HSV")):
@@ -135,5 +136,5 @@ def _samples_of(photometric_interpretation: str) -> int:
 
 
 def _opaque(offset: int, length: int) -> PixelLayout:
-    """Return the layout of pixel data that is not understood: all of it is one frame."""
+    """Return the layout of pixel data whose frames cannot be separated: all of it is one frame."""
     return PixelLayout(1, offset, length, 0, length * 8)

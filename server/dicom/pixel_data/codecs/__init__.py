@@ -1,5 +1,5 @@
-"""Pixels of single frames: read from every transfer syntax, written in many.
+"""Codecs for single frames: decoders for every supported transfer syntax, encoders for many.
 
-`syntaxes` says what can be done and is light; `decode` and `encode` bring arrays and codecs with them and are for
-worker processes only.
+`syntaxes` states what is supported and is light; `decode` and `encode` import arrays and codecs, and are for worker
+processes only.
 """

@@ -1,4 +1,4 @@
-"""Compressed frames as arrays of numbers, in the colours that their decoders leave them in."""
+"""Decoding of JPEG family codestreams, in the colour model that the decoder returns."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +13,14 @@ from server.dicom.pixel_data.codecs.samples import shape_of, stored_value_type, 
 from server.dicom.pixel_data.codecs.syntaxes import decoded_photometric, is_known
 from server.model.pixels import PixelDescription
 
-# Decoders hold four bytes and more for each sample.
+# Decoders hold four or more bytes per sample.
 _MAX_SAMPLES = 1 << 28
 _COLOUR_SPACES = {"RGB": "RGB", "YBR_FULL": "YCBCR"}
 
 
 def decode_codestream(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDArray[Any], str]:
-    """Return a frame of the JPEG families as an array, and its colours: "RGB", "YBR_FULL", or what a single sample is.
+    """Decode a frame of the JPEG family; return the array and its colour model: "RGB", "YBR_FULL", or that of one
+    sample.
 
     Raises:
         WrongState: PIXEL_DATA_UNREADABLE, see `decode`.
@@ -37,9 +38,8 @@ def decode_codestream(data: bytes, syntax: str, description: PixelDescription) -
 
 
 def _decode_jpeg(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], str]:
-    """Colours are those the codestream says it has, and only then those of the data set, which software forgets to
-    correct when it compresses and decompresses.
-    """
+    """The colour model stated in the codestream takes precedence over Photometric Interpretation, which some software
+    does not correct on compression and decompression."""
     coded = headers.read_jpeg(data)
     _check(coded, description)
     if coded.samples == 1:
@@ -62,7 +62,7 @@ def _decode_jpeg_ls(data: bytes, description: PixelDescription) -> tuple[NDArray
 
 
 def _decode_jpeg_2000(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], str]:
-    """The same decoder knows the block coder of HTJ2K; that of the HTJ2K package swallows its errors."""
+    """The same decoder supports the block coder of HTJ2K; the HTJ2K package ignores errors."""
     codestream = headers.jpeg_2000_codestream(data)
     coded = headers.read_jpeg_2000(codestream)
     _check(coded, description)
@@ -73,9 +73,8 @@ def _decode_jpeg_2000(data: bytes, description: PixelDescription) -> tuple[NDArr
 
 
 def _decode_jpeg_xl(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], str]:
-    """The decoder reads bytes or words, by the precision of the codestream, into what is prepared for it, and refuses
-    what doesn't fit in there before it decodes.
-    """
+    """The decoder writes bytes or 16-bit words, depending on the precision of the codestream, into a prepared array,
+    and rejects a codestream that does not fit before decoding."""
     shape = shape_of(description)
     if description.is_signed:
         raise unreadable("JPEG XL does not support signed samples.")
@@ -109,16 +108,17 @@ def _run(decoder: Callable[..., NDArray[Any]], data: bytes, **options: Any) -> N
 
 
 def _check(coded: CodedFrame, description: PixelDescription) -> None:
-    """Refuse a codestream that isn't what the data set says, before memory is allocated for it."""
+    """Reject a codestream that does not match the Image Pixel attributes before memory is allocated for it."""
     expected = (description.rows, description.columns, description.samples_per_pixel)
     if (coded.rows, coded.columns, coded.samples) != expected or not 0 < coded.precision <= description.bits_allocated:
         raise _contradiction()
 
 
 def _numbers(array: NDArray[Any], coded: CodedFrame, description: PixelDescription, bits: int) -> NDArray[Any]:
-    """Return decoded samples as the numbers that the data set means.
+    """Return decoded samples as stored values.
 
-    Only JPEG 2000 knows signed samples, and writers forget to say so; then the lowest `bits` are a signed number.
+    Only JPEG 2000 supports signed samples, and some writers do not declare them; then the lowest `bits` are taken as a
+    signed number.
     """
     wanted = stored_value_type(description)
     if coded.is_signed == description.is_signed:
@@ -130,7 +130,7 @@ def _numbers(array: NDArray[Any], coded: CodedFrame, description: PixelDescripti
 
 
 def _label(description: PixelDescription) -> str:
-    """Return the colours of samples as the data set says them; transformations have been undone by the decoder."""
+    """Return the photometric interpretation of the samples after the decoder has undone all transformations."""
     photometric = description.photometric_interpretation
     if description.samples_per_pixel == 1 or photometric == "RGB":
         return photometric

@@ -1,31 +1,31 @@
-"""Luminance and chrominance made red, green and blue, and back (PS3.3 section C.7.6.3.1.2)."""
+"""Conversion between YBR and RGB (PS3.3 section C.7.6.3.1.2)."""
 
 from typing import Any
 
 import numpy
 from numpy.typing import NDArray
 
-# Rows: red, green, blue; columns: luminance and both chrominances around zero.
+# Rows: red, green, blue; columns: luminance and the two chrominances, centered at zero.
 _FROM_FULL = numpy.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], numpy.float32)
 _TO_FULL = numpy.linalg.inv(_FROM_FULL.astype(numpy.float64)).astype(numpy.float32)
 _FROM_PARTIAL = numpy.array([[1.1644, 0, 1.596], [1.1644, -0.3917, -0.813], [1.1644, 2.0173, 0]], numpy.float32)
 
 
 def to_rgb(array: NDArray[Any], bits: int, *, is_partial: bool = False) -> NDArray[Any]:
-    """Return unsigned YBR_FULL samples, or those of the studio range of YBR_PARTIAL, as RGB."""
+    """Convert unsigned YBR_FULL or (`is_partial`) YBR_PARTIAL samples of shape (rows, columns, 3) to RGB."""
     offsets = numpy.array([16 << bits - 8 if is_partial else 0, 1 << bits - 1, 1 << bits - 1], numpy.float32)
     matrix = _FROM_PARTIAL if is_partial else _FROM_FULL
     return _rounded((array - offsets) @ matrix.T, bits, array)
 
 
 def to_ybr_full(array: NDArray[Any], bits: int) -> NDArray[Any]:
-    """Return unsigned RGB samples as YBR_FULL."""
+    """Convert unsigned RGB samples of shape (rows, columns, 3) to YBR_FULL."""
     offsets = numpy.array([0, 1 << bits - 1, 1 << bits - 1], numpy.float32)
     return _rounded(array.astype(numpy.float32) @ _TO_FULL.T + offsets, bits, array)
 
 
 def spread_422(packed: NDArray[Any]) -> NDArray[Any]:
-    """Return samples in the order Y Y Cb Cr for two pixels, of shape (rows, columns * 2), as three for each pixel."""
+    """Expand samples in the order Y Y Cb Cr, shape (rows, columns * 2), to shape (rows, columns, 3)."""
     rows, width = packed.shape
     pairs = packed.reshape(rows, width // 4, 4)
     spread = numpy.empty((rows, width // 2, 3), packed.dtype)

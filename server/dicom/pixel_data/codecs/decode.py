@@ -1,4 +1,4 @@
-"""Frames as arrays."""
+"""Decoding of frames to arrays."""
 
 import zlib
 from dataclasses import replace
@@ -19,15 +19,15 @@ _SUBSAMPLED = syntaxes.SUBSAMPLED | {"YBR_PARTIAL_420"}
 
 
 def decode(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDArray[Any], PixelDescription]:
-    """Return a frame as an array, and the description that holds for it.
+    """Decode a frame; return an array and its description.
 
-    The array has the shape (rows, columns) or (rows, columns, samples) and the numbers that are meant: shifted down,
-    with their sign, of the word's size. 1-bit images have a byte for each pixel. Colour is RGB or YBR_FULL, by pixel.
-    The array may be read-only.
+    The array has shape (rows, columns) or (rows, columns, samples). It contains stored values (PS3.5 section 8.1.1),
+    shifted to bit 0 and sign-extended, in integers of the size of the pixel cell; 1-bit images have one byte per pixel.
+    Colour is RGB or YBR_FULL, by pixel. The array may be read-only.
 
     Raises:
-        WrongState: PIXEL_DATA_UNREADABLE, the frame is damaged, contradicts its description, or is of a kind that
-            can't be decoded.
+        WrongState: PIXEL_DATA_UNREADABLE, the frame is damaged, contradicts the Image Pixel attributes, or is not
+            supported.
     """
     if syntax not in syntaxes.DECODABLE:
         raise unreadable("Decoding of this transfer syntax is not supported.")
@@ -35,7 +35,7 @@ def decode(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDA
         return _decode_subsampled(native_bytes(data, syntax, description), description)
     if syntax in syntaxes.UNCODED | {syntaxes.RLE}:
         array, described = stored_values_of(decode_cells(data, syntax, description), description)
-        # RLE has whole chroma, whatever the label says.
+        # RLE frames have full chroma, whatever Photometric Interpretation says.
         colour = "YBR_FULL" if _is_subsampled(description) else description.photometric_interpretation
     else:
         if description.sample_format != "integer":
@@ -48,7 +48,7 @@ def decode(data: bytes, syntax: str, description: PixelDescription) -> tuple[NDA
 
 
 def decode_cells(data: bytes, syntax: str, description: PixelDescription) -> NDArray[Any]:
-    """Return a frame that is uncoded or RLE as its stored words, colour by pixel, unused bits and all.
+    """Return an uncompressed or RLE frame as stored pixel cells, colour by pixel, including unused bits.
 
     Raises:
         WrongState: PIXEL_DATA_UNREADABLE, see `decode`.
@@ -59,9 +59,9 @@ def decode_cells(data: bytes, syntax: str, description: PixelDescription) -> NDA
 
 
 def native_bytes(data: bytes, syntax: str, description: PixelDescription) -> bytes:
-    """Return the bytes of an uncoded frame without what lies around them.
+    """Return exactly the bytes of an uncompressed frame: inflated, and without padding.
 
-    A frame of another size, as a codestream in fragments under an uncompressed transfer syntax, is not its samples.
+    A frame of another size is rejected, as a codestream in fragments under an uncompressed transfer syntax.
 
     Raises:
         WrongState: PIXEL_DATA_UNREADABLE, see `decode`.
@@ -87,7 +87,7 @@ def _whole_chroma_bytes(description: PixelDescription) -> int:
 
 
 def _coloured(array: NDArray[Any], has: str, described: PixelDescription) -> NDArray[Any]:
-    """Return the array in the colours of its description."""
+    """Convert the array to the photometric interpretation of its description, if necessary."""
     wanted = described.photometric_interpretation
     if described.samples_per_pixel != 3 or (has == wanted) or {has, wanted} != {"RGB", "YBR_FULL"}:
         return array
@@ -102,9 +102,10 @@ def _is_subsampled(description: PixelDescription) -> bool:
 
 
 def _decode_subsampled(data: bytes, description: PixelDescription) -> tuple[NDArray[Any], PixelDescription]:
-    """Native chroma for each second pixel; writers that leave it whole and change only the label are known too.
+    """Decode native 4:2:2 chroma; also accepts full chroma with a wrong Photometric Interpretation.
 
-    Chroma is repeated, so that no sample changes; only that of the studio range, which has no label then, becomes RGB.
+    Chroma samples are repeated, so no sample changes. YBR_PARTIAL is converted to RGB, because no full-chroma
+    photometric interpretation exists for it.
     """
     columns = description.columns
     if len(data) >= _whole_chroma_bytes(description):

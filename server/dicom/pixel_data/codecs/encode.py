@@ -1,4 +1,4 @@
-"""Arrays as frames."""
+"""Encoding of arrays as frames."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,15 +22,15 @@ _FIRST_COMPONENT = 42
 
 
 def encode(array: NDArray[Any], description: PixelDescription, target: str) -> bytes:
-    """Return an array as a frame in the transfer syntax `target`.
+    """Encode an array as a frame in the transfer syntax `target`.
 
     Args:
-        array: numbers, colour by pixel, as `decode` returns them.
-        description: of the array, as `decode` returns it; its planar configuration is the one that native frames get.
-        target: one of `ENCODABLE`, into which `can_transcode` says such frames can go.
+        array: stored values, colour by pixel, as `decode` returns them.
+        description: of the array, as `decode` returns it; native frames get its planar configuration.
+        target: one of `ENCODABLE`, accepted by `can_transcode`.
 
     Raises:
-        WrongState: PIXEL_DATA_UNREADABLE, there are numbers that the stored bits can't hold.
+        WrongState: PIXEL_DATA_UNREADABLE, values do not fit into Bits Stored.
     """
     if target in syntaxes.NATIVE:
         return cells_to_bytes(array, description)
@@ -41,7 +41,7 @@ def encode(array: NDArray[Any], description: PixelDescription, target: str) -> b
 
 
 def _encode_jpeg(array: NDArray[Any], description: PixelDescription) -> bytes:
-    """Baseline, with chroma for each second pixel; the JFIF header says that it is YCbCr."""
+    """Baseline with 4:2:2 chroma; the JFIF header declares YCbCr."""
     if array.ndim == 2:
         return bytes(imagecodecs.jpeg8_encode(array, level=_JPEG_QUALITY))
     space = "RGB" if description.photometric_interpretation == "RGB" else "YCBCR"
@@ -66,8 +66,8 @@ def _encode_lossless_jpeg(array: NDArray[Any], description: PixelDescription) ->
 
 
 def _encode_jpeg_ls(array: NDArray[Any], description: PixelDescription) -> bytes:
-    """The encoder that can be told a precision has no room for frames which grow by a factor of two, as very small ones
-    do. These go as whole words, without the SPIFF header of the encoder for these.
+    """The encoder with a precision parameter has a fixed output buffer that is too small for frames which double in
+    size, as very small ones do. These are encoded with the precision of the whole pixel cell, without the SPIFF header.
     """
     size = (description.rows, description.columns, description.samples_per_pixel)
     try:
@@ -92,11 +92,11 @@ def _encode_jpeg_2000(array: NDArray[Any], description: PixelDescription) -> byt
 
 
 def _encode_htj2k(array: NDArray[Any], description: PixelDescription) -> bytes:
-    """Reversible, in the order resolution, position, component, layer, with lengths of tile-parts, and with a lowest
-    resolution of at most 64 pixels a side: what PS3.5 section A.4.9 asks of RPCL is good for all.
+    """Reversible, in RPCL progression, with TLM markers, and with a lowest resolution of at most 64 pixels per side:
+    the constraints of PS3.5 section A.4.9 for RPCL suit all variants.
 
-    The encoder knows whole words only. So the shift to signed numbers, by which the codestream of unsigned ones begins,
-    is done here, and its header then says how many bits there really are.
+    The encoder only supports whole words. The level shift of unsigned samples is therefore done here, and the header is
+    patched to the true precision.
     """
     bits = description.bits_stored
     levels = _LEVELS
@@ -142,22 +142,22 @@ _ENCODERS: dict[str, Callable[[NDArray[Any], PixelDescription], bytes]] = {
 
 
 def _precision(description: PixelDescription) -> int:
-    """Return the precision of codestreams that know no sign.
+    """Return the precision for codestreams without sign.
 
-    Signed numbers go as their whole words, so that readers which forget to extend the sign need not. Less than eight
-    bits go as eight, since many readers know no less.
+    Signed values are encoded as whole pixel cells, so that readers need not extend the sign. Fewer than 8 bits are
+    encoded as 8, because many readers do not support less.
     """
     return description.bits_allocated if description.is_signed else max(description.bits_stored, 8)
 
 
 def _words(array: NDArray[Any], bits: int) -> NDArray[Any]:
-    """Return numbers without their sign, in bytes if they have no more bits."""
+    """Return values as unsigned integers, in bytes if `bits` is at most 8."""
     cells = array.view(f"u{array.itemsize}")
     return cells.astype(numpy.uint8) if bits <= 8 else cells
 
 
 def _check_range(array: NDArray[Any], description: PixelDescription) -> None:
-    """Codecs keep as many bits as the data set says are stored; numbers beyond would be lost."""
+    """Reject values beyond Bits Stored, which the codec would truncate."""
     bits = description.bits_stored
     if bits == 8 * array.itemsize:
         return

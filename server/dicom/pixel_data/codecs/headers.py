@@ -1,4 +1,4 @@
-"""What compressed frames say of themselves, read before any decoder allocates memory for them."""
+"""Headers of codestreams, read before any decoder allocates memory for a frame."""
 
 from dataclasses import dataclass
 from struct import error as StructError
@@ -20,11 +20,11 @@ _MAX_TILES = 1 << 14
 class CodedFrame:
     """The header of a codestream.
 
-    precision: bits of a sample.
-    colour: "RGB" or "YBR_FULL" if the codestream says so itself, or "".
-    is_transformed: JPEG 2000 undoes a transformation of the first three components.
-    is_subsampled: JPEG 2000 has less of the second component than of the first.
-    is_lossless: of the JPEG family, a process without a transformation.
+    precision: bits per sample.
+    colour: "RGB" or "YBR_FULL" if the codestream states it, else "".
+    is_transformed: JPEG 2000: a multiple component transformation applies to the first three components.
+    is_subsampled: JPEG 2000: the second component is subsampled.
+    is_lossless: JPEG: a lossless process.
     """
 
     rows: int
@@ -42,7 +42,7 @@ def read_jpeg(data: bytes) -> CodedFrame:
     """Return the header of a JPEG or JPEG-LS codestream (ISO 10918-1 Annex B, ISO 14495-1 Annex C).
 
     Raises:
-        WrongState: PIXEL_DATA_UNREADABLE, it is none, or has no end.
+        WrongState: PIXEL_DATA_UNREADABLE, it is not a JPEG codestream, or has no end.
     """
     if not data.startswith(_SOI):
         raise unreadable("The frame is not a JPEG codestream.")
@@ -68,18 +68,17 @@ def read_jpeg(data: bytes) -> CodedFrame:
         raise unreadable("The frame ends within the header of its codestream.") from exc
     if frame is None:
         raise unreadable("The JPEG process of the frame is not supported.")
-    # Decoders fill up what is missing with grey, so that a cut is only seen here.
+    # Decoders fill missing data with grey, so truncation is only detected here.
     if data.find(_EOI, at) < 0:
         raise unreadable("The frame's codestream is truncated.")
     return frame if frame.is_lossless or frame.samples != 3 else _with_colour(frame, is_jfif=is_jfif, adobe=adobe)
 
 
 def read_jpeg_2000(data: bytes) -> CodedFrame:
-    """Return the header of a JPEG 2000 codestream without boxes (ISO 15444-1 Annex A), of which all components are
-    alike.
+    """Return the header of a JPEG 2000 codestream without boxes (ISO 15444-1 Annex A) whose components are all alike.
 
     Raises:
-        WrongState: PIXEL_DATA_UNREADABLE, it is none, or announces more than a decoder should be trusted with.
+        WrongState: PIXEL_DATA_UNREADABLE, it is not a JPEG 2000 codestream, or exceeds the limits for decoders.
     """
     if not data.startswith(_SIZ):
         raise unreadable("The frame is not a JPEG 2000 codestream.")
@@ -110,14 +109,14 @@ def read_jpeg_2000(data: bytes) -> CodedFrame:
 
 
 def jpeg_2000_codestream(data: bytes) -> bytes:
-    """Return the codestream of a frame that was, against PS3.5 section A.4.4, wrapped in boxes."""
+    """Return the codestream of a frame that is wrapped in boxes, against PS3.5 section A.4.4."""
     if data.startswith(_SIZ):
         return data
     return data[max(data.find(_SIZ), 0) :]
 
 
 def _next_marker(data: bytes, at: int) -> tuple[int, int]:
-    """Return the marker at `at` and the position after it; any number of fill bytes may be before it."""
+    """Return the marker at `at`, after any fill bytes, and the position after it."""
     if data[at] != 0xFF:
         raise unreadable("The header of the frame's codestream is damaged.")
     while data[at] == 0xFF:
@@ -138,7 +137,8 @@ def _frame_header(data: bytes, at: int, marker: int) -> CodedFrame:
 
 
 def _with_colour(frame: CodedFrame, *, is_jfif: bool, adobe: int) -> CodedFrame:
-    """JFIF is always YCbCr; then Adobe's marker counts, and then names and sizes of the components."""
+    """Colour model in order of precedence: JFIF (always YCbCr), the Adobe marker, names and sampling of the
+    components."""
     colour = frame.colour
     if is_jfif:
         colour = "YBR_FULL"
@@ -148,7 +148,7 @@ def _with_colour(frame: CodedFrame, *, is_jfif: bool, adobe: int) -> CodedFrame:
 
 
 def _uses_transform(data: bytes) -> bool:
-    """Say whether the main header's COD asks for a multiple component transformation."""
+    """Say whether the COD segment of the main header declares a multiple component transformation."""
     at = 2
     while True:
         marker, length = unpack_from(">HH", data, at)

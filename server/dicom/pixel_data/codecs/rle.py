@@ -1,4 +1,4 @@
-"""RLE Lossless (PS3.5 Annex G): each byte of a word, and each sample of a pixel, is a segment of its own."""
+"""RLE Lossless (PS3.5 Annex G): one segment for each byte of a pixel cell, of each sample."""
 
 from struct import pack, unpack_from
 from typing import Any
@@ -12,12 +12,12 @@ from server.model.pixels import PixelDescription
 
 _HEADER_BYTES = 64
 _MAX_SEGMENTS = 15
-# Writers that run over the end of a segment by less than a row are common; more is no slip.
+# Writers that exceed a segment by less than a row are common; a larger excess is an error.
 _EXCESS_BYTES = 1 << 10
 
 
 def decode_rle(data: bytes, description: PixelDescription) -> NDArray[Any]:
-    """Return a frame as an array of words, colour by pixel.
+    """Decode a frame to pixel cells, colour by pixel.
 
     Raises:
         WrongState: PIXEL_DATA_UNREADABLE, see `decode`.
@@ -31,13 +31,13 @@ def decode_rle(data: bytes, description: PixelDescription) -> NDArray[Any]:
     planes = numpy.empty((size, samples, width), numpy.uint8)
     for number, segment in enumerate(segments):
         sample, byte = divmod(number, width)
-        # The most significant byte comes first.
+        # The most significant byte is first.
         planes[:, sample, width - 1 - byte] = _plane(segment, size)
     return planes.view(cells).reshape(shape)
 
 
 def encode_rle(cells: NDArray[Any]) -> bytes:
-    """Return words, colour by pixel, as a frame."""
+    """Encode pixel cells, colour by pixel, as a frame."""
     rows, columns = cells.shape[:2]
     little = numpy.ascontiguousarray(cells, cells.dtype.newbyteorder("<"))
     width = cells.dtype.itemsize
@@ -77,6 +77,6 @@ def _plane(segment: bytes, size: int) -> NDArray[numpy.uint8]:
 
 
 def _segment(plane: NDArray[numpy.uint8]) -> bytes:
-    """Runs end with rows (PS3.5 section G.3.1); segments are of even length."""
+    """Encode a byte plane; runs end at rows (PS3.5 section G.3.1), segments have even length."""
     encoded = bytes(imagecodecs.packbits_encode(plane.copy(), axis=1))
     return encoded + bytes(len(encoded) % 2)

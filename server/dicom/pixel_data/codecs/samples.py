@@ -1,4 +1,4 @@
-"""Words of pixel data and the numbers they mean (PS3.5 sections 8.1 and 8.2)."""
+"""Native frames as arrays: pixel cells, and the stored values in them (PS3.5 sections 8.1 and 8.2)."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,21 +14,21 @@ _FLOATS = {"float": "<f4", "double": "<f8"}
 
 
 def unreadable(message: str) -> WrongState:
-    """Return the error of everything that can't be decoded."""
+    """Return the error for pixel data that cannot be decoded."""
     return WrongState(Reason.PIXEL_DATA_UNREADABLE, message)
 
 
 def shape_of(description: PixelDescription) -> tuple[int, ...]:
-    """Return the shape of a frame as an array, colour by pixel."""
+    """Return the array shape of a frame: (rows, columns) or (rows, columns, samples)."""
     size = (description.rows, description.columns)
     return size if description.samples_per_pixel == 1 else (*size, description.samples_per_pixel)
 
 
 def cell_type(description: PixelDescription) -> numpy.dtype[Any]:
-    """Return the type of a stored word, without its sign; a byte for 1-bit pixels.
+    """Return the type of a pixel cell, unsigned; a byte for 1-bit pixels.
 
     Raises:
-        WrongState: PIXEL_DATA_UNREADABLE, words of that size are unknown.
+        WrongState: PIXEL_DATA_UNREADABLE, Bits Allocated is not supported.
     """
     if description.sample_format != "integer":
         return numpy.dtype(_FLOATS[description.sample_format])
@@ -38,13 +38,13 @@ def cell_type(description: PixelDescription) -> numpy.dtype[Any]:
 
 
 def stored_value_type(description: PixelDescription) -> numpy.dtype[Any]:
-    """Return the type of the numbers that words mean, sign and all."""
+    """Return the type of stored values, with their sign."""
     cells = cell_type(description)
     return numpy.dtype(f"<i{cells.itemsize}") if description.is_signed and cells.kind == "u" else cells
 
 
 def frame_bytes(description: PixelDescription) -> int:
-    """Return the number of bytes of a native frame; two pixels of subsampled colour have four samples."""
+    """Return the number of bytes of a native frame; with 4:2:2 chroma, two pixels have four samples."""
     samples = description.samples_per_pixel
     if samples == 3 and description.photometric_interpretation in SUBSAMPLED:
         samples = 2
@@ -53,12 +53,12 @@ def frame_bytes(description: PixelDescription) -> int:
 
 
 def cells_from_bytes(data: bytes, description: PixelDescription) -> NDArray[Any]:
-    """Return native bytes as an array of words, colour by pixel, with all samples for each pixel.
+    """Return native bytes as an array of pixel cells with the shape `shape_of`.
 
-    Bytes beyond the frame, as of padding, are ignored.
+    Bytes after the frame, such as padding, are ignored.
 
     Raises:
-        WrongState: PIXEL_DATA_UNREADABLE, the frame is cut off.
+        WrongState: PIXEL_DATA_UNREADABLE, the frame is truncated.
     """
     cells, shape = cell_type(description), shape_of(description)
     count = int(numpy.prod(shape))
@@ -75,7 +75,7 @@ def cells_from_bytes(data: bytes, description: PixelDescription) -> NDArray[Any]
 
 
 def cells_to_bytes(array: NDArray[Any], description: PixelDescription) -> bytes:
-    """Return an array, colour by pixel, as native bytes in the planar configuration of `description`."""
+    """Return an array with the shape `shape_of` as native bytes in the planar configuration of `description`."""
     if description.bits_allocated == 1:
         return numpy.packbits(array.astype(numpy.uint8).ravel(), bitorder="little").tobytes()
     if array.ndim == 3 and description.planar_configuration == 1:
@@ -84,7 +84,7 @@ def cells_to_bytes(array: NDArray[Any], description: PixelDescription) -> bytes:
 
 
 def stored_values_of(cells: NDArray[Any], description: PixelDescription) -> tuple[NDArray[Any], PixelDescription]:
-    """Return the numbers that words mean: what lies beyond the stored bits is cut off, the sign extended."""
+    """Extract stored values from pixel cells: unused bits are removed, the sign is extended."""
     if description.sample_format != "integer" or description.bits_allocated == 1:
         return cells, description
     above = description.bits_allocated - 1 - description.high_bit

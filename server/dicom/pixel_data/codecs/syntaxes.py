@@ -1,7 +1,7 @@
-"""Which transfer syntaxes can be decoded and encoded, and what a data set says of its pixels afterwards.
+"""Supported transfer syntaxes for decoding and encoding, and the Image Pixel attributes after transcoding.
 
-The header of an instance is sent before any pixel is decoded, and a single frame is sent without a header. So what
-becomes of a description follows from the description alone, and as much of it as possible stays as it was.
+The header of an instance is sent before any pixel is decoded, and single frames are sent without a header. Therefore
+the new attributes are a function of the old ones, and as few as possible change.
 """
 
 from dataclasses import replace
@@ -33,7 +33,7 @@ JPEG_XL_JPEG = "1.2.840.10008.1.2.4.111"
 JPEG_XL = "1.2.840.10008.1.2.4.112"
 
 NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED, EXPLICIT_BIG})
-# Frames that are native but for what lies around their bytes.
+# Native frames in fragments or deflated.
 UNCODED = NATIVE | {ENCAPSULATED_UNCOMPRESSED, DEFLATED_FRAMES}
 DCT = frozenset({JPEG_BASELINE, JPEG_EXTENDED})
 LOSSLESS_JPEG = frozenset({JPEG_LOSSLESS, JPEG_LOSSLESS_SV1})
@@ -44,7 +44,7 @@ XL = frozenset({JPEG_XL_LOSSLESS, JPEG_XL_JPEG, JPEG_XL})
 
 DECODABLE: frozenset[str] = UNCODED | {RLE} | DCT | LOSSLESS_JPEG | LS | J2K | HT | XL
 
-# In the order of preference for one who doesn't mind.
+# In order of preference if the client has none.
 ENCODABLE: tuple[str, ...] = (
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
@@ -55,17 +55,17 @@ ENCODABLE: tuple[str, ...] = (
     JPEG_LOSSLESS_SV1,
     RLE,
     JPEG_XL_LOSSLESS,
-    # These may be lossy; what is written here is lossless none the less.
+    # These transfer syntaxes allow lossy compression; this encoder is lossless.
     HTJ2K,
     JPEG_2000,
-    # Only this one is lossy.
+    # The only lossy encoder.
     JPEG_BASELINE,
 )
 
-# Chroma that is not there for every pixel; decoders fill it in.
+# Subsampled chroma; decoders interpolate it.
 SUBSAMPLED = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
 
-# Transfer syntaxes whose decoders leave the colours of samples alone.
+# Transfer syntaxes whose decoders do not convert colours.
 _UNCONVERTED = UNCODED | {RLE} | LOSSLESS_JPEG | LS
 
 _MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
@@ -77,9 +77,9 @@ _MAX_CODEC_BITS = 16
 
 
 def can_transcode(description: PixelDescription, source: str, target: str) -> bool:
-    """Say whether frames of such an image can be written in the transfer syntax `target`.
+    """Say whether frames with this description can be written in the transfer syntax `target`.
 
-    Nothing is said of the frames themselves, which may be damaged.
+    Individual frames may still be damaged.
     """
     if target not in ENCODABLE or source not in DECODABLE:
         return False
@@ -92,11 +92,11 @@ def can_transcode(description: PixelDescription, source: str, target: str) -> bo
     if description.has_embedded_overlays and not (source in UNCODED | {RLE} and target in NATIVE | {RLE}):
         return False
     if description.bits_allocated == 1:
-        # Native frames follow each other bit by bit; frames that are written one by one can only do so byte by byte.
+        # Native frames may share bytes; frames that are written one by one must start at a byte.
         return target in NATIVE and description.rows * description.columns % 8 == 0
     is_partial = description.samples_per_pixel == 3 and description.photometric_interpretation.startswith("YBR_PARTIAL")
     if is_partial and target != JPEG_BASELINE and not (source in UNCODED and target in NATIVE):
-        return False  # other samples than those that are stored would have to be written
+        return False  # the samples would have to change
     if target in NATIVE:
         return True
     if target == RLE:
@@ -112,9 +112,9 @@ def can_transcode(description: PixelDescription, source: str, target: str) -> bo
 
 
 def described(description: PixelDescription, source: str, target: str) -> PixelDescription:
-    """Return what a data set says of its pixels after `target` took the place of `source`.
+    """Return the description after transcoding from `source` to `target`.
 
-    Pre: `can_transcode(description, source, target)`.
+    Requires `can_transcode(description, source, target)`.
     """
     if source == target or (source in UNCODED and target in NATIVE):
         return description
@@ -139,10 +139,10 @@ def described(description: PixelDescription, source: str, target: str) -> PixelD
 
 
 def decoded_photometric(description: PixelDescription, source: str) -> str:
-    """Return the photometric interpretation of decoded samples, which are there for every pixel.
+    """Return the photometric interpretation of decoded samples, which have full chroma.
 
-    A label that can stay stays: YBR_FULL is not made RGB, and chroma that is repeated for every pixel is YBR_FULL. What
-    a codec undoes by itself (YBR_RCT, YBR_ICT), and what decoders of JPEG fill in, becomes RGB.
+    Kept if possible: YBR_FULL is not converted to RGB, and repeated 4:2:2 chroma is YBR_FULL. YBR_RCT and YBR_ICT,
+    which codecs undo, and the chroma that JPEG decoders interpolate, become RGB.
     """
     photometric = description.photometric_interpretation
     if description.samples_per_pixel == 1:
@@ -153,7 +153,7 @@ def decoded_photometric(description: PixelDescription, source: str) -> str:
 
 
 def is_known(description: PixelDescription) -> bool:
-    """Say whether these are words and colours that codecs understand."""
+    """Say whether the codecs support this pixel format."""
     if description.samples_per_pixel == 1:
         is_known = description.photometric_interpretation in _SINGLE
     else:

@@ -1,4 +1,4 @@
-"""Single frames from one transfer syntax to another."""
+"""Transcoding of single frames."""
 
 from dataclasses import replace
 
@@ -11,9 +11,9 @@ from server.model.pixels import TranscodeFrame
 
 
 def transcode_frame(job: TranscodeFrame) -> bytes:
-    """Return the frame in its new transfer syntax, described by `described`.
+    """Return the frame in the target transfer syntax, with the description `described`.
 
-    What is native or RLE in both stays as it is, bit by bit, whatever unused bits hold.
+    Between native and RLE, pixel cells are copied bit by bit, including unused bits.
 
     Raises:
         WrongState: PIXEL_DATA_UNREADABLE, see `decode`.
