@@ -68,7 +68,7 @@ class IndexComponents:
     @cached_property
     def feed(self) -> ChangeFeed:
         """The change feed."""
-        return ChangeFeed(self.database.changes)
+        return ChangeFeed(self.access, self.database.changes)
 
     @cached_property
     def search(self) -> Search:

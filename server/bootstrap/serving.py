@@ -161,6 +161,6 @@ def _services(components: ArchiveComponents, watch: Health) -> Services:
         tags=ExtendedQueryTagServicer(components.tags),
         operations=OperationServicer(components.operations),
         partition=PartitionServicer(components.partitions),
-        capabilities=CapabilitiesServicer(components.settings),
+        capabilities=CapabilitiesServicer(components.settings, components.access),
         health=watch.servicer,
     )

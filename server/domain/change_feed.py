@@ -3,8 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+from server.domain.access import Access, Action
+from server.model.call import Call
 from server.model.change import Change, ChangeWindow
 from server.model.errors import InvalidRequest, NotFound, Reason, Unavailable
+from server.model.ids import ARCHIVE
 from server.ports.index import ChangeLog
 
 _PAGE = 100
@@ -19,7 +22,8 @@ class ChangeFeed:
     once a second while somebody watches.
     """
 
-    def __init__(self, changes: ChangeLog) -> None:
+    def __init__(self, access: Access, changes: ChangeLog) -> None:
+        self._access = access
         self._changes = changes
         self._rung = asyncio.Event()
         self._closing = False
@@ -34,12 +38,13 @@ class ChangeFeed:
         self._closing = True
         self.ring()
 
-    async def list(self, window: ChangeWindow) -> list[Change]:
+    async def list(self, call: Call, window: ChangeWindow) -> list[Change]:
         """Return the entries of a window, ascending.
 
         Raises:
             InvalidRequest: INVALID_FIELD.
         """
+        await self._access.permit(call, Action.READ, ARCHIVE)
         if window.after_sequence < 0 or window.skip < 0:
             field = "after_sequence" if window.after_sequence < 0 else "skip"
             raise InvalidRequest(Reason.INVALID_FIELD, f"{field} must not be negative.", field=field)
@@ -47,15 +52,16 @@ class ChangeFeed:
             raise InvalidRequest(Reason.INVALID_FIELD, "end_time must be after start_time.", field="end_time")
         return await self._changes.list(window)
 
-    async def latest(self, metadata: bool) -> Change:
+    async def latest(self, call: Call, metadata: bool) -> Change:
         """Return the newest entry. Raises NotFound (NO_CHANGES)."""
+        await self._access.permit(call, Action.READ, ARCHIVE)
         change = await self._changes.latest(metadata)
         if change is None:
             raise NotFound(Reason.NO_CHANGES, "The change feed is empty.")
         return change
 
     async def watch(
-        self, after_sequence: int, *, metadata: bool, checkpoint_seconds: float
+        self, call: Call, after_sequence: int, *, metadata: bool, checkpoint_seconds: float
     ) -> AsyncIterator[tuple[Sequence[Change], int]]:
         """Yield entries as they come, with the last sequence sent; without entries every `checkpoint_seconds`.
 
@@ -63,6 +69,7 @@ class ChangeFeed:
             InvalidRequest: INVALID_FIELD.
             Unavailable: SHUTTING_DOWN.
         """
+        await self._access.permit(call, Action.READ, ARCHIVE)
         if after_sequence < 0:
             raise InvalidRequest(Reason.INVALID_FIELD, "after_sequence must not be negative.", field="after_sequence")
         if checkpoint_seconds < 1:

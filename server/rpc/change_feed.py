@@ -21,6 +21,7 @@ class ChangeFeedServicer(change_feed_service_pb2_grpc.ChangeFeedServiceServicer)
     async def ListChanges(self, request: pb.ListChangesRequest, context: Context) -> pb.ListChangesResponse:
         """See the contract."""
         entries = await self._feed.list(
+            context.call,
             ChangeWindow(
                 limit=page_size(request.page_size),
                 after_sequence=request.after_sequence,
@@ -29,13 +30,14 @@ class ChangeFeedServicer(change_feed_service_pb2_grpc.ChangeFeedServiceServicer)
                 end=convert.moment(request.end_time) if request.HasField("end_time") else None,
                 skip=request.skip,
                 metadata=request.include_metadata,
-            )
+            ),
         )
         return pb.ListChangesResponse(entries=map(convert.change_entry, entries))
 
     async def GetLatestChange(self, request: pb.GetLatestChangeRequest, context: Context) -> pb.GetLatestChangeResponse:
         """See the contract."""
-        return pb.GetLatestChangeResponse(entry=convert.change_entry(await self._feed.latest(request.include_metadata)))
+        entry = await self._feed.latest(context.call, request.include_metadata)
+        return pb.GetLatestChangeResponse(entry=convert.change_entry(entry))
 
     async def WatchChanges(
         self, request: pb.WatchChangesRequest, context: Context
@@ -48,6 +50,6 @@ class ChangeFeedServicer(change_feed_service_pb2_grpc.ChangeFeedServiceServicer)
             else DEFAULT_CHECKPOINT_SECONDS
         )
         async for entries, checkpoint in self._feed.watch(
-            request.after_sequence, metadata=request.include_metadata, checkpoint_seconds=seconds
+            context.call, request.after_sequence, metadata=request.include_metadata, checkpoint_seconds=seconds
         ):
             yield pb.WatchChangesResponse(entries=map(convert.change_entry, entries), checkpoint_sequence=checkpoint)
