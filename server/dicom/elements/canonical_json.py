@@ -1,6 +1,6 @@
-"""Reading values out of canonical DICOM JSON (RetrieveMetadata in retrieve_service.proto).
+"""Access to values in canonical DICOM JSON (defined at RetrieveMetadata in retrieve_service.proto).
 
-What is missing, empty or of another type than asked for is None or left out: nothing here raises.
+Missing, empty or ill-typed values give None or nothing: no function here raises.
 """
 
 import re
@@ -12,7 +12,7 @@ from struct import pack, unpack
 from typing import Any
 
 Attributes = Mapping[str, Any]
-"""Elements by tag, eight upper-case hex digits."""
+"""Elements by tag (eight upper-case hex digits)."""
 
 BULK_PREFIX = "bulkdata:"
 
@@ -25,7 +25,7 @@ _STRINGS = frozenset(
         *("00082144", "00180040", "00181063", "00181065", "00181164", "00182010"),
     ]
 )
-"""Attributes that describe pixels and are strings (CS, DS or IS in PS3.6); the others are words of 16 bits."""
+"""Image attributes that are strings (CS, DS or IS in PS3.6); the others are 16-bit words."""
 
 
 def values(attributes: Attributes, tag: str) -> Sequence[Any]:
@@ -36,7 +36,7 @@ def values(attributes: Attributes, tag: str) -> Sequence[Any]:
 
 
 def text(attributes: Attributes, tag: str) -> str:
-    """Return the first value, if it is a string, without padding; else ""."""
+    """Return the first value, if it is a string, without padding; "" otherwise."""
     found = values(attributes, tag) or _of_bytes(attributes, tag)
     return found[0].strip(_PADDING) if found and isinstance(found[0], str) else ""
 
@@ -47,10 +47,10 @@ def numbers(attributes: Attributes, tag: str) -> list[float]:
 
 
 def numeric_values(attributes: Attributes, tag: str) -> list[float | None]:
-    """Return all values of an element, None for those that are no finite number.
+    """Return all values of an element; None for values that are not finite numbers.
 
-    A number may be written as a string, with any VR: an Integer String "512.0", a Decimal String of 18 characters, a
-    US element that was given the VR IS. What was given a VR of bytes (UN, OB, OW) is read as what its tag is.
+    Numbers may be strings, with any VR: an Integer String "512.0", a Decimal String of 18 characters, a US element with
+    the VR IS. A value with a VR of bytes (UN, OB, OW) is interpreted according to its tag.
     """
     return [_number(value) for value in values(attributes, tag) or _of_bytes(attributes, tag)]
 
@@ -62,7 +62,7 @@ def number(attributes: Attributes, tag: str) -> float | None:
 
 
 def integer(attributes: Attributes, tag: str) -> int | None:
-    """Return the first value, if it is a whole number."""
+    """Return the first value, if it is an integer."""
     found = number(attributes, tag)
     return int(found) if found is not None and found == int(found) else None
 
@@ -73,19 +73,19 @@ def items(attributes: Attributes, tag: str) -> list[Attributes]:
 
 
 def bulk_path(attributes: Attributes, tag: str) -> str:
-    """Return the path of a value that is not in the JSON; "" if it is there, or empty."""
+    """Return the bulk data path of a value; "" if the value is in the JSON, or empty."""
     element = attributes.get(tag)
     uri = element.get("BulkDataURI") if isinstance(element, Mapping) else None
     return uri[len(BULK_PREFIX) :] if isinstance(uri, str) and uri.startswith(BULK_PREFIX) else ""
 
 
 def data(attributes: Attributes, tag: str, bulk: Mapping[str, bytes]) -> bytes:
-    """Return a value as bytes, little endian; numbers as words of 16 bits; b"" if there is none.
+    """Return a value as bytes, little endian; numbers as 16-bit words; b"" if there is none.
 
     Args:
-        attributes: of the data set or item that has the element.
-        tag: the element.
-        bulk: path → value, of those that are not in the JSON.
+        attributes: the data set or item that contains the element.
+        tag: of the element.
+        bulk: path → value, for values that are not in the JSON.
     """
     if path := bulk_path(attributes, tag):
         return bulk.get(path, b"")
@@ -112,7 +112,7 @@ def _number(value: Any) -> float | None:
 
 
 def _of_bytes(attributes: Attributes, tag: str) -> Sequence[Any]:
-    """Return the values of an attribute that describes pixels and has a VR of bytes."""
+    """Return the values of an image attribute that has a VR of bytes."""
     element = attributes.get(tag)
     if not isinstance(element, Mapping) or "InlineBinary" not in element:
         return ()

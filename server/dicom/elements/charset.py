@@ -1,10 +1,10 @@
-"""Text in the character sets of DICOM (PS3.3 section C.12.1.1.2, PS3.5 section 6.1).
+"""Decoding of text in the character sets of DICOM (PS3.3 section C.12.1.1.2, PS3.5 section 6.1).
 
-Python codecs stand for character sets. All that are admitted decode the bytes 0x20 to 0x7E, when no escape sequence
-precedes them, to the ASCII characters; plain text can therefore skip decoding.
+Character sets are represented by Python codecs. All admitted ones decode the bytes 0x20 to 0x7E, unless an escape
+sequence precedes them, as ASCII; plain text can therefore skip decoding.
 
-With code extensions (PS3.5 section 6.1.2.5) two sets are in use at a time, G0 for bytes below 0x80 and G1 for those
-above, and an escape sequence replaces one of them until the value, or a part of it, ends.
+With code extensions (PS3.5 section 6.1.2.5) two sets are active, G0 for bytes below 0x80 and G1 for bytes above; an
+escape sequence replaces one of them until the value, or a component of it, ends.
 """
 
 import codecs
@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 _DEFAULT = "latin-1"
-"""Of the default repertoire, ISO_IR 6: many files have ISO 8859-1 in its place."""
+"""For the default repertoire, ISO_IR 6: many files contain ISO 8859-1 instead."""
 
 _CODECS = {
     6: _DEFAULT,
@@ -35,7 +35,7 @@ _CODECS = {
     149: "euc_kr",
     159: "iso2022_jp_2",
 }
-"""Codecs of the sets that code extensions can use, by number in the ISO register."""
+"""Codecs of the sets available through code extensions, by ISO registration number."""
 
 _SEQUENCES = {
     b"\x1b(B": 6,
@@ -57,7 +57,7 @@ _SEQUENCES = {
     b"\x1b$)C": 149,
     b"\x1b$(D": 159,
 }
-"""Numbers of the sets that escape sequences put in use (PS3.3 tables C.12-3 and C.12-4)."""
+"""Registration numbers of the sets that escape sequences activate (PS3.3 tables C.12-3 and C.12-4)."""
 
 _MULTI_BYTE = (58, 87, 149, 159)
 _WHOLE = {"ISO_IR 192": "utf-8", "GB18030": "gb18030", "GBK": "gbk"}
@@ -75,15 +75,15 @@ _TERMS: dict[str, int | str] = {
 }
 _DEFINED = frozenset({"", *PLAIN_TERMS, *EXTENSION_TERMS})
 
-# The sets that an escape sequence puts into G0 and G1. The name is of a codec for G1, and of a sequence that the
-# codec `_TWO_BYTES` knows for a set of two bytes in G0; the others in G0 are ASCII.
+# Escape sequences for G0 and G1. Values: for G1 the codec; for two-byte sets in G0 the sequence by which the codec
+# `_TWO_BYTES` knows them; the other sets in G0 are ASCII.
 _TWO_BYTES = "iso2022_jp_2"
 _G0 = {b"\x1b(B": b"", b"\x1b(J": b"", b"\x1b$B": b"\x1b$B", b"\x1b$@": b"\x1b$B", b"\x1b$(D": b"\x1b$(D"}
 _G1 = {sequence: _CODECS[number] for sequence, number in _SEQUENCES.items() if sequence not in _G0}
 _WITH_G1 = frozenset(number for sequence, number in _SEQUENCES.items() if sequence in _G1)
 
 _ALWAYS = frozenset({b"\x1b(B", b"\x1b(J", b"\x1b$@"})
-"""Escape sequences that need no term of their own: both sets of one byte in G0, and the older form of ISO-IR 87."""
+"""Escape sequences that are valid without a defined term: the one-byte sets in G0, and the older form of ISO-IR 87."""
 
 _PREFIXES = {"UTF8": "utf-8", "GB18030": "gb18030", "GBK": "gbk"}
 
@@ -94,7 +94,7 @@ _TWO_BYTE_RUN = re.compile(rb"[^\x00-\x1f]+")
 _PARTS = re.compile(rb"[\x21-\x7e]+|[\x80-\xff]+|[ \x7f]+")
 _NUMBER = re.compile(r"(?:ISO)?[\W_]*(?:2022)?[\W_]*(?:IR)?[\W_]*([0-9]{1,3})(?![0-9])")
 
-# Files name these Python codecs instead of a defined term; other codecs would not keep ASCII as it is.
+# Python codec names that occur in files instead of defined terms; other codecs would not preserve ASCII.
 _ADMITTED_CODECS = frozenset(
     codecs.lookup(name).name
     for name in (
@@ -109,11 +109,11 @@ UNKNOWN = "The character set is not a defined term"
 
 
 class CharacterSet(NamedTuple):
-    """The meaning of Specific Character Set (0008,0005).
+    """The parsed Specific Character Set (0008,0005).
 
-    codec: of value 1, which is in use where a value begins.
+    codec: of value 1, active at the start of a value.
     has_g1: value 1 defines the bytes from 0x80 on.
-    sequences: escape sequences of the sets that the other values name; None without code extensions.
+    sequences: escape sequences of the sets in the other values; None without code extensions.
     """
 
     codec: str
@@ -126,9 +126,9 @@ DEFAULT_REPERTOIRE = CharacterSet(_DEFAULT, has_g1=False)
 
 @lru_cache(maxsize=256)
 def character_set_of(terms: tuple[str, ...]) -> tuple[CharacterSet, str]:
-    """Return the character set that the values of Specific Character Set name, and what is wrong with them or "".
+    """Return the character set for the values of Specific Character Set, and a description of their fault or "".
 
-    Unknown terms are taken for the default repertoire.
+    Unknown terms are replaced by the default repertoire.
     """
     names = [term.strip(" \0") for term in terms] or [""]
     found = [_resolved(name) for name in names]
@@ -137,22 +137,22 @@ def character_set_of(terms: tuple[str, ...]) -> tuple[CharacterSet, str]:
     if isinstance(found[0], str):
         return CharacterSet(found[0]), problem
     if whole is not None and sum(map(bool, names)) == 1:
-        return CharacterSet(whole), MISSPELT  # an empty value 1 before it, as if it were an extension
+        return CharacterSet(whole), MISSPELT  # an empty value 1 before it, as for code extensions
     return _of_numbers([number for number in found if isinstance(number, int)], found[0] or 6, names), problem
 
 
 def decode(raw: bytes, character_set: CharacterSet, delimiters: bytes = b"") -> tuple[str, bool]:
-    """Return the text of a value, and whether all of it could be decoded; other bytes become U+FFFD.
+    """Decode a value; return its text, and whether it was decoded without loss. Undecodable bytes become U+FFFD.
 
     Args:
-        delimiters: characters before which the set of value 1 is in use again. Those that stand in the text that is
-            returned are delimiters; bytes of other characters that look alike are not among them.
+        delimiters: characters that reactivate the set of value 1. Such characters in the returned text are real
+            delimiters; equal bytes that are part of other characters do not produce them.
     """
     if _ESCAPE not in raw:
         return _decode_run(raw, character_set.codec)
     if character_set.sequences is None:
         return _decode_run(raw, character_set.codec)[0], False
-    # The names of a patient come with each of hundreds of instances, and take a while.
+    # Person names recur in hundreds of instances and are slow to decode.
     is_short = len(raw) <= _MAX_CACHED_BYTES
     return (_decode_extended_again if is_short else _decode_extended)(raw, character_set, delimiters)
 
@@ -183,8 +183,8 @@ def _decode_extended(raw: bytes, character_set: CharacterSet, delimiters: bytes)
             texts.append(text)
             is_clean = is_clean and is_whole
         else:
-            # A delimiter, or a control character: the set of value 1 is in use again. Where that leaves bytes from
-            # 0x80 on undefined, some writers rely on the set before, without a new escape sequence.
+            # A delimiter or a control character reactivates the set of value 1. If that leaves bytes from 0x80 on
+            # undefined, some writers rely on the previous set without a new escape sequence.
             texts.append(chr(raw[position]))
             is_clean = is_clean and raw[position] != _ESCAPE[0]
             two_bytes, g1 = b"", character_set.codec if character_set.has_g1 else g1
@@ -196,7 +196,7 @@ _decode_extended_again = lru_cache(maxsize=1024)(_decode_extended)
 
 
 def _resolved(name: str) -> int | str | None:
-    """Return number or codec of the character set that is meant by a term; None if that is not clear."""
+    """Return registration number or codec of the set that a term means; None if it is unclear."""
     if name in _TERMS:
         return _TERMS[name]
     upper = name.upper()
@@ -229,7 +229,7 @@ def _decode_run(raw: bytes, codec: str) -> tuple[str, bool]:
 
 
 def _decode_two_bytes(run: bytes, sequence: bytes, g1: str, delimiters: bytes) -> tuple[str, bool]:
-    """Decode a run in which G0 has a set of two bytes a character."""
+    """Decode a run of bytes while G0 is a two-byte set."""
     texts: list[str] = []
     is_clean = True
     for part in _PARTS.findall(run):
@@ -240,7 +240,7 @@ def _decode_two_bytes(run: bytes, sequence: bytes, g1: str, delimiters: bytes) -
             text, is_whole = part.decode("ascii"), True
         else:
             if len(part) % 2 and part[-1] in delimiters:
-                # The writer did not leave the set before the delimiter, as it has to.
+                # The writer did not return to a one-byte set before the delimiter, as required.
                 part, last = part[:-1], chr(part[-1])
             text, is_whole = _decode_run(sequence + part, _TWO_BYTES)
         texts += (text, last)
@@ -250,7 +250,7 @@ def _decode_two_bytes(run: bytes, sequence: bytes, g1: str, delimiters: bytes) -
 
 @cache
 def _run_pattern(delimiters: bytes, *, is_shift_jis: bool) -> re.Pattern[bytes]:
-    """Return the pattern of bytes among which are no delimiters, control characters and escape sequences."""
+    """Return a pattern for runs of bytes without delimiters, control characters and escape sequences."""
     one = rb"[^\x00-\x1f%b]" % re.escape(delimiters)
-    # Writers that name JIS X 0201 may have Shift JIS, whose second bytes may look like delimiters.
+    # Writers that declare JIS X 0201 may use Shift JIS, whose second bytes may equal delimiters.
     return re.compile(rb"(?:[\x81-\x9f\xe0-\xfc][\x40-\x7e\x80-\xfc]|%b)+" % one if is_shift_jis else one + b"+")

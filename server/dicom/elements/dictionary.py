@@ -1,4 +1,4 @@
-"""Value representations and keywords that the file itself does not tell, from pydicom's dictionaries."""
+"""VRs and keywords from pydicom's data dictionaries."""
 
 from functools import lru_cache
 
@@ -12,14 +12,14 @@ _AMBIGUOUS = {
     US_OR_SS: US_OR_SS,
     "US or SS or OW": US_OR_SS,
     US_OR_OW: US_OR_OW,
-    # Implicit VR is OW where the dictionary leaves the choice (PS3.5 section A.1).
+    # With implicit VR it is OW where the dictionary allows a choice (PS3.5 section A.1).
     "OB or OW": "OW",
     "OB_OW": "OW",
 }
 
 
 def public_vr(tag: int) -> str | None:
-    """Return the VR of a public element; None if the dictionary doesn't know it.
+    """Return the VR of a standard element; None if it is not in the dictionary.
 
     May be `US_OR_SS` or `US_OR_OW`, which depend on other elements.
     """
@@ -32,7 +32,7 @@ def public_vr(tag: int) -> str | None:
 
 @lru_cache(maxsize=8192)
 def private_vr(tag: int, creator: str) -> str:
-    """Return the VR of a private element of a creator; UN if the private dictionary doesn't know it."""
+    """Return the VR of a private element of a private creator; UN if it is not in the private dictionary."""
     try:
         vr = str(private_dictionary_VR(BaseTag(tag), creator))
     except KeyError:
@@ -41,5 +41,5 @@ def private_vr(tag: int, creator: str) -> str:
 
 
 def keyword(tag: str) -> str:
-    """Return the keyword of a tag of eight hex digits, or ""."""
+    """Return the keyword of a tag (eight hex digits), or ""."""
     return keyword_for_tag(int(tag, 16))

@@ -1,7 +1,7 @@
-"""How the head of an element is read: one table per encoding, filled as tags are met.
+"""Parsing of element headers: one table per encoding, filled with every new tag.
 
-The key is the encoded tag (implicit VR) or the encoded tag and VR (explicit VR); the entry says everything that
-follows from them. This is what makes the pass over a data set one look-up an element.
+The lookup key is the encoded tag (implicit VR) or the encoded tag and VR (explicit VR); the entry contains everything
+derived from them. The scan of a data set therefore needs one lookup per element.
 """
 
 from collections.abc import Callable
@@ -32,16 +32,16 @@ TRAILING_PADDING = 0xFFFCFFFC
 SEQUENCE = "SQ"
 UNKNOWN = "UN"
 UNDEFINED = "??"
-"""A VR of two letters that PS3.5 does not define; see `server.dicom.elements.unknown_vr`."""
+"""A two-letter VR that PS3.5 does not define; see `server.dicom.elements.unknown_vr`."""
 
 MISSING = ""
-"""The VR of an element that is encoded without, where the dictionary of public elements doesn't know it."""
+"""VR of an element without encoded VR that is not in the dictionary of standard elements."""
 
 FILLER_TAGS = frozenset({0x00000000, 0xFFFFFFFF, 0x20202020})
-"""What bytes that are all zero, 0xFF or spaces look like."""
+"""Tags of bytes that are all 0x00, 0xFF or spaces."""
 
 LAST_ELEMENTS = PIXEL_DATA | {TRAILING_PADDING}
-"""After these hardly anything comes."""
+"""Few elements, if any, follow these."""
 
 _UNCERTAIN_VRS = frozenset({UNKNOWN, UNDEFINED, MISSING})
 
@@ -59,13 +59,13 @@ _MAX_ENTRIES = 1 << 13
 
 
 class Entry(NamedTuple):
-    """What a tag and its encoding mean.
+    """Properties of an element header: tag and encoding.
 
-    vr: as encoded, or by the dictionary of public elements.
-    head: the opening of its JSON.
-    unpack, length_at: read the length, from so many bytes after the start of the element.
-    value_at: the value begins so many bytes after the start of the element.
-    is_certain: there is an element of this VR; otherwise more has to be looked at.
+    vr: as encoded, or from the dictionary of standard elements.
+    head: start of the element's JSON.
+    unpack, length_at: reads the length, `length_at` bytes after the start of the element.
+    value_at: offset of the value from the start of the element.
+    is_certain: it is definitely an element of this VR; otherwise the following bytes must be examined.
     """
 
     tag: int
@@ -78,9 +78,9 @@ class Entry(NamedTuple):
 
 
 class LastValue:
-    """The last value of an entry and what became of it: the instances of a series have most values in common.
+    """Cache of the last value of an entry and its JSON: most values recur in the instances of a series.
 
-    is_kept: the value's meaning does not depend on the character set; else only one in ASCII is kept.
+    is_independent: the value does not depend on the character set; otherwise only ASCII values are cached.
     """
 
     __slots__ = ("element", "is_independent", "raw")
@@ -92,26 +92,26 @@ class LastValue:
 
 
 MAX_LAST_BYTES = 256
-"""Longer values are not remembered."""
+"""Longer values are not cached."""
 
 Row = tuple[int, Plain | None, Emitter | None, str, str, str, int, LastValue, Entry]
-"""Of one entry, what the loop over elements needs: tag, plain, emit, opening, closing, head, value_at, last, entry.
+"""An entry as used in the element loop: tag, plain, emit, opening, closing, head, value_at, last, entry.
 
-A value of which `plain` likes the text, without padding, is written as opening, text and closing; otherwise `emit` is
-called with `head`. Without `emit` and `opening` the element is left out. (Plain tuples unpack faster than named ones.)
+A value whose text, without padding, matches `plain` is written as opening, text and closing; otherwise `emit` is called
+with `head`. Without `emit` and `opening` the element is omitted. (Plain tuples unpack faster than named ones.)
 """
 
 
 class ElementTable(dict[bytes, Row]):
-    """Entries by encoded tag, or tag and VR.
+    """Entries by encoded tag, or by encoded tag and VR.
 
     Args:
-        watched: tags whose raw values are wanted, so that their entries have no emitter.
+        watched: tags whose raw values are needed; their entries have no emitter.
 
     Attributes:
-        sequences: what a scan made of the last sequence with a tag, see `server.dicom.part10.json_scanner`.
-        read_head: returns key and short length of the element at a position.
-        read_long: returns the length of a row whose `value_at` is 12.
+        sequences: cache of the last scanned sequence of each tag, see `server.dicom.part10.json_scanner`.
+        read_head: returns lookup key and 16-bit length of the element at a position.
+        read_long: returns the length of an element with `value_at` 12.
     """
 
     __slots__ = (
@@ -156,12 +156,13 @@ class ElementTable(dict[bytes, Row]):
         plain, before, after = PLAIN_VALUES.get(entry.vr, (None, "", ""))
         opening = "" if is_left_out else entry.head + before
         row = (entry.tag, plain, emit, opening, after, entry.head, entry.value_at, LastValue(entry.vr), entry)
-        if is_cacheable and len(self) < _MAX_ENTRIES:  # hostile files could name any tag
+        if is_cacheable and len(self) < _MAX_ENTRIES:  # limit, because hostile files may contain any number of tags
             self[key] = row
         return row
 
     def _entry_of(self, key: bytes) -> tuple[Entry, bool]:
-        """Return the entry of a key, and whether it says all about an element that begins so."""
+        """Return the entry of a lookup key, and whether it may be cached, because it does not depend on the following
+        bytes."""
         tag = self.u16(key)[0] << 16 | self.u16(key, 2)[0]
         raw_vr = key[4:6]
         vr = raw_vr.decode("latin-1")
@@ -170,13 +171,13 @@ class ElementTable(dict[bytes, Row]):
         if vr in SHORT_VRS:
             return _entry(tag, vr, self.u16, 6, 8), True
         if self.is_implicit or tag >> 16 == 0xFFFE or not _is_vr(raw_vr):
-            # Items have no VR, and some writers leave it out elsewhere; then these bytes are of the length.
+            # Items have no VR, and some writers omit it elsewhere; then these bytes belong to the length.
             missing = "UL" if tag & 0xFFFF == 0 else MISSING
             return _entry(tag, dictionary.public_vr(tag) or missing, self.u32, 4, 8), raw_vr in (b"", b"\0\0")
         return _entry(tag, UNDEFINED, self.u16, 6, 8), False
 
     def _is_special(self, entry: Entry) -> bool:
-        """Say whether an element needs more than its value to become JSON, or means something for others."""
+        """Say whether the JSON of an element depends on more than its value, or its value affects other elements."""
         tag = entry.tag
         return (
             entry.vr not in self.emitters
@@ -189,7 +190,7 @@ class ElementTable(dict[bytes, Row]):
 
 
 def _is_vr(raw: bytes) -> bool:
-    """Say whether two bytes are a VR, defined or not; "??" is what some toolkits write for one they don't know."""
+    """Say whether two bytes are a VR, defined or not; some toolkits write "??" for an unknown VR."""
     return (raw.isalpha() and raw.isupper()) or raw == b"??"
 
 
@@ -202,12 +203,12 @@ def _entry(tag: int, vr: str, unpack: Callable[..., tuple[Any, ...]], length_at:
 
 @cache
 def table_of(*, is_implicit: bool, is_big_endian: bool, watched: frozenset[int] = frozenset()) -> ElementTable:
-    """Return the table of an encoding. It is shared, as what it learns of one file holds for all."""
+    """Return the table of an encoding. Tables are shared, because entries are valid for all files."""
     return ElementTable(is_implicit=is_implicit, is_big_endian=is_big_endian, watched=watched)
 
 
 def element_head(tag: int, vr: str) -> str:
-    """Return the opening of an element's JSON."""
+    """Return the start of an element's JSON."""
     return f'"{tag:08X}":{{"vr":"{vr}"'
 
 
@@ -217,10 +218,10 @@ def is_private(tag: int) -> bool:
 
 
 def is_group_length(tag: int) -> bool:
-    """Say whether the element is a Group Length, which DICOM JSON and XML leave out (PS3.18 section F.2.2)."""
+    """Say whether the element is a Group Length, which DICOM JSON and XML omit (PS3.18 section F.2.2)."""
     return not tag & 0xFFFF
 
 
 def is_private_creator(tag: int) -> bool:
-    """Say whether the element reserves a block of private elements."""
+    """Say whether the element is a Private Creator, which reserves a block of private elements."""
     return is_private(tag) and 0x10 <= tag & 0xFFFF <= 0xFF

@@ -1,6 +1,6 @@
-"""Single attributes of canonical DICOM JSON, without reading all of it.
+"""Selection of attributes from canonical DICOM JSON without parsing all of it.
 
-Elements are cut out as they are: their numbers and strings come out as they went in.
+Elements are copied as text: numbers and strings are unchanged.
 """
 
 import re
@@ -12,29 +12,29 @@ import orjson
 from server.dicom.elements.keywords import path_of, tags_of
 
 IDENTIFYING = tags_of("SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID")
-"""What a data set always keeps."""
+"""Attributes that are never excluded."""
 
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _HEAD = re.compile(rb'"([0-9A-F]{8})":\{"vr":"(?:(SQ)|[A-Z]{2})"')
 _SIMPLE = re.compile(rb'(?:,"Value":\[(?:[^"\]]++|' + _STRING + rb')*+\]|,"[A-Za-z]+":"[^"]*+")?+\}')
-# In steps of about a millisecond, so that other threads get their turn.
+# In steps of about a millisecond, so that other threads can run.
 _BETWEEN_BRACKETS = re.compile(rb'(?:[^"\[\]]++|' + _STRING + rb"){0,5000}+")
 _OPENING, _CLOSING = b"[]"
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which attributes of the top level are wanted.
+    """A selection of top-level attributes.
 
-    included: tags as eight upper-case hex digits; None is all.
-    excluded: tags that are left out. `IDENTIFYING` stay.
+    included: tags as eight upper-case hex digits; None for all.
+    excluded: tags to omit. `IDENTIFYING` attributes are never omitted.
     """
 
     included: frozenset[str] | None
     excluded: frozenset[str]
 
     def of(self, dicom_json: bytes) -> bytes:
-        """Return a data set with the wanted attributes only."""
+        """Return a data set with the selected attributes only."""
         excluded = {tag.encode() for tag in self.excluded - IDENTIFYING}
         if self.included is None:
             kept = [dicom_json[start:end] for tag, start, end in _elements(dicom_json) if tag not in excluded]
@@ -45,9 +45,9 @@ class Fields:
 
 
 def fields(included: Iterable[str], excluded: Iterable[str]) -> Fields | None:
-    """Return what keywords and tags mean; None if that is everything.
+    """Return the selection for keywords and tags; None if it contains everything.
 
-    What is neither means nothing. Of a dotted path, its sequence is included; as an exclusion it means nothing.
+    Unknown names are ignored. A dotted path includes its sequence; as an exclusion it is ignored.
     """
     named = [path_of(name) for name in included]
     included_tags = frozenset(path[0] for path in named if path) if named else None
@@ -66,7 +66,7 @@ def first_value(dicom_json: bytes, tag: str) -> str:
 
 
 def _elements(dicom_json: bytes, wanted: Iterable[bytes] | None = None) -> Iterator[tuple[bytes, int, int]]:
-    """Yield tag, start and end of the top-level elements, ascending, up to the last one that can be `wanted`."""
+    """Yield tag, start and end of the top-level elements in ascending order, up to the last one in `wanted`."""
     last = b"FFFFFFFF" if wanted is None else max(wanted, default=b"")
     position = 1
     while head := _HEAD.match(dicom_json, position):

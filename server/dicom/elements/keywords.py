@@ -1,4 +1,4 @@
-"""Names of attributes, as requests write them."""
+"""Attribute names in requests: keywords, tags and paths."""
 
 import re
 
@@ -11,10 +11,10 @@ _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 
 
 def path_of(attribute: str) -> Path | None:
-    """Return the path that a keyword, a tag or a dotted path of either means; None if any part is neither.
+    """Return the path for a keyword, a tag or a dotted path of either; None if any part is neither.
 
-    Keywords are those of PS3.6 and count with their case; a tag need not be in the dictionary, as private ones
-    never are (PS3.18 section 8.3.4).
+    Keywords are those of PS3.6 and case-sensitive; tags need not be in the dictionary, as for private attributes
+    (PS3.18 section 8.3.4).
     """
     tags = [_tag_of(part) for part in attribute.split(".")]
     path = tuple(tag for tag in tags if tag is not None)

@@ -1,4 +1,4 @@
-"""Values of DICOM JSON (PS3.18 Annex F) as a person reads them, in plain text."""
+"""Values of DICOM JSON (PS3.18 Annex F) as plain text for people."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,27 +17,27 @@ def first_item(attributes: Attributes, tag: str) -> Attributes:
 
 
 def text_of(attributes: Attributes, tag: str, separator: str = ", ") -> str:
-    """Return the values of an element in one text, which is empty if there are none."""
+    """Return the joined values of an element; "" if there are none."""
     texts = (_text(value) for value in values(attributes, tag) if value is not None)
     return separator.join(filter(None, texts)).strip()
 
 
 def date_of(attributes: Attributes, tag: str) -> str:
-    """Return a DA as 2024-12-31, or as it is if it is none."""
+    """Return a DA as 2024-12-31, or unchanged if it is invalid."""
     text = text_of(attributes, tag)
     match = _DATE.fullmatch(text)
     return f"{match[1]}-{match[2]}-{match[3]}" if match else text
 
 
 def time_of(attributes: Attributes, tag: str) -> str:
-    """Return a TM as 23:59:59, or as it is if it is none."""
+    """Return a TM as 23:59:59, or unchanged if it is invalid."""
     text = text_of(attributes, tag)
     match = _TIME.fullmatch(text)
     return ":".join(part for part in match.groups() if part) if match else text
 
 
 def date_time_of(attributes: Attributes, tag: str) -> str:
-    """Return a DT as 2024-12-31 23:59:59 +0100, as far as it goes, or as it is if it is none."""
+    """Return a DT as 2024-12-31 23:59:59 +0100, to its precision, or unchanged if it is invalid."""
     text = text_of(attributes, tag)
     match = _DATE_TIME.fullmatch(text)
     if not match:
@@ -53,17 +53,17 @@ def date_and_time_of(attributes: Attributes, date_tag: str, time_tag: str) -> st
 
 
 def meaning_of(code: Attributes) -> str:
-    """Return what a code means to people (PS3.3 section 8), or the code itself if it does not say."""
+    """Return the meaning of a code (PS3.3 section 8), or its value if the meaning is missing."""
     return text_of(code, "00080104") or code_value_of(code)
 
 
 def code_value_of(code: Attributes) -> str:
-    """Return the value of a code, whichever of its three attributes has it."""
+    """Return the value of a code, from any of its three attributes."""
     return text_of(code, "00080100") or text_of(code, "00080119") or text_of(code, "00080120")
 
 
 def numbers_text(numbers: Sequence[Any], most: int) -> str:
-    """Return numbers in one text, at most so many."""
+    """Return at most `most` numbers as text, with a note about the rest."""
     shown = ", ".join(_text(value) for value in numbers[:most])
     return f"{shown} … ({len(numbers)} in all)" if len(numbers) > most else shown
 
@@ -77,7 +77,7 @@ def _text(value: Any) -> str:
 
 
 def _name(name: Mapping[str, Any]) -> str:
-    """Return a person name as "Family, Given Middle", then its other writings in parentheses."""
+    """Return a person name as "Family, Given Middle", followed by the other component groups in parentheses."""
     writings = [_components(str(name.get(group) or "")) for group in ("Alphabetic", "Ideographic", "Phonetic")]
     first, *others = [text for text in writings if text] or [""]
     return f"{first} ({', '.join(others)})" if others else first

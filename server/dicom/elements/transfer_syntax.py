@@ -1,4 +1,4 @@
-"""Transfer syntaxes as data (PS3.5 section 10 and Annex A)."""
+"""Properties of transfer syntaxes (PS3.5 section 10 and Annex A)."""
 
 from dataclasses import dataclass
 from struct import pack
@@ -8,23 +8,23 @@ EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 GE_BIG_ENDIAN_PIXELS = "1.2.840.113619.5.2"
-"""Private to GE: implicit VR little endian, but for Pixel Data, whose words are big endian."""
+"""Private to GE: implicit VR little endian, except for Pixel Data in big-endian words."""
 ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_2000_START = b"\xff\x4f\xff\x51"
-_JPEG_2000_BOX = b"\0\0\0\x0cjP  \r\n\x87\n"  # against PS3.5 section A.4.4, but it is met
+_JPEG_2000_BOX = b"\0\0\0\x0cjP  \r\n\x87\n"  # occurs, against PS3.5 section A.4.4
 _JPEG_XL_START, _JPEG_XL_BOX = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"
 
 
 @dataclass(frozen=True, slots=True)
 class CodestreamMarks:
-    """Bytes by which the codestreams of a transfer syntax are recognised.
+    """Byte patterns that identify the codestreams of a transfer syntax.
 
-    starts: first bytes of a codestream; empty if it has no fixed ones.
-    has_end: the last bytes are an end marker of the JPEG families.
-    is_stream: all fragments are one stream, as of a video.
-    is_one_fragment: a frame is never in several fragments.
+    starts: possible first bytes of a codestream; empty if there are no fixed ones.
+    has_end: the last bytes are an end marker of the JPEG family.
+    is_stream: all fragments are one stream, as for video.
+    is_one_fragment: a frame never spans several fragments.
     """
 
     starts: tuple[bytes, ...] = ()
@@ -37,18 +37,19 @@ _JPEG = CodestreamMarks(starts=(_JPEG_START,), has_end=True)
 _JPEG_2000 = CodestreamMarks(starts=(_JPEG_2000_START, _JPEG_2000_BOX), has_end=True)
 _JPEG_XL = CodestreamMarks(starts=(_JPEG_XL_START, _JPEG_XL_BOX))
 _RLE = CodestreamMarks(starts=tuple(pack("<II", count, 64) for count in range(1, 16)))
-"""The header of RLE (PS3.5 section G.5): number of segments, and the offset of the first one, which is its own size."""
+"""Start of the RLE header (PS3.5 section G.5): number of segments, and the offset of the first, which equals the header
+size."""
 _ANY = CodestreamMarks(starts=(_JPEG_START, _JPEG_2000_START, _JPEG_2000_BOX, _JPEG_XL_BOX), has_end=True)
-"""Of private transfer syntaxes, which mostly are one of the others under a name of their own."""
+"""For private transfer syntaxes, most of which are a standard one under another UID."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferSyntax:
-    """How a data set is encoded.
+    """The encoding of a data set.
 
-    has_big_endian_pixels: the words of pixel data are big endian, whatever the data set is.
-    is_encapsulated: pixel data is compressed and lies in fragments.
-    marks: by what compressed frames are told apart.
+    has_big_endian_pixels: words of pixel data are big endian, independent of the data set.
+    is_encapsulated: pixel data is compressed, in fragments.
+    marks: identify the codestreams of frames.
     """
 
     uid: str
@@ -76,7 +77,7 @@ _MARKS = {
     **{f"{_STANDARD}.4.{number}": _JPEG_XL for number in (110, 111, 112)},
     f"{_STANDARD}.5": _RLE,
     f"{_STANDARD}.8.1": CodestreamMarks(is_one_fragment=True),
-    # Part 2 of JPEG 2000, whose codestreams may hold several frames, and native frames in fragments
+    # JPEG 2000 Part 2, whose codestreams may contain several frames, and native frames in fragments
     **{uid: CodestreamMarks() for uid in (f"{_STANDARD}.4.92", f"{_STANDARD}.4.93", ENCAPSULATED_UNCOMPRESSED)},
 }
 _STREAM = CodestreamMarks(is_stream=True)
@@ -87,9 +88,9 @@ _KNOWN = {syntax.uid: syntax for syntax in _NATIVE} | {
 
 
 def transfer_syntax(uid: str) -> TransferSyntax:
-    """Return the transfer syntax; an unknown one is taken for compressed, and so for explicit little endian.
+    """Return the transfer syntax of a UID; an unknown one is assumed to be compressed and explicit little endian.
 
-    Those of the standard that are not known here are videos, or refer to pixel data that is elsewhere.
+    Standard ones without an entry here are videos, or refer to external pixel data.
     """
     if known := _KNOWN.get(uid):
         return known
@@ -98,5 +99,5 @@ def transfer_syntax(uid: str) -> TransferSyntax:
 
 
 def is_defined(uid: str) -> bool:
-    """Say whether it is known how data sets of a transfer syntax are encoded: private ones may do anything."""
+    """Say whether the data set encoding of a transfer syntax is known; private ones may use any."""
     return uid.startswith(_STANDARD) or uid in _KNOWN

@@ -1,7 +1,7 @@
-"""The length of an element whose value representation is not a defined one.
+"""Length of an element whose VR is not defined in PS3.5.
 
-Since 2016 any new VR has a 32-bit length (PS3.5 section 7.1.2, note of table 7.1-1), so a reader can pass over it. Some
-writers have VRs of their own with a 16-bit length; which of the two it is shows in what follows the value.
+Since 2016 any new VR has a 32-bit length (PS3.5 section 7.1.2, note of table 7.1-1), so that readers can skip it. Some
+writers use VRs of their own with a 16-bit length; the bytes after the value show which of the two it is.
 """
 
 from collections.abc import Container
@@ -14,14 +14,14 @@ from server.dicom.elements.element_headers import LONG_VRS, SHORT_VRS, UNDEFINED
 _HEAD_BYTES = 8
 _LONG_HEAD_BYTES = 12
 _MAX_AHEAD_BYTES = 1 << 16
-"""How far a 32-bit length is followed; a 16-bit one always is."""
+"""Maximum 32-bit length that is followed; 16-bit lengths always are."""
 
 _DEFINED = LONG_VRS | SHORT_VRS
 _TWO_LETTERS = frozenset(map("".join, product(ascii_uppercase, repeat=2)))
 
 
 class NeedsMore(Exception):
-    """That many bytes, from the start of the element, are needed to decide."""
+    """The decision needs that many bytes from the start of the element."""
 
     def __init__(self, needed: int) -> None:
         super().__init__(needed)
@@ -29,13 +29,13 @@ class NeedsMore(Exception):
 
 
 class UnknownVr:
-    """An element of a VR that is not defined, and what stands after it, as much as has arrived.
+    """An element with an undefined VR, and the available bytes after it.
 
     Args:
         entry: of the element, with a 16-bit length.
-        data: holds the element at `position`.
-        table: how heads are read.
-        room: bytes from the start of the element to the end of the data set that has it.
+        data: contains the element at `position`.
+        table: of the encoding.
+        available_bytes: number of bytes from the start of the element to the end of its data set.
         is_item: the data set is an item.
         is_last: nothing follows `data`.
     """
@@ -60,7 +60,7 @@ class UnknownVr:
         self._is_last = is_last
 
     def form(self) -> Entry | None:
-        """Return how the element is read; None if what follows is no element with either length.
+        """Return the entry to read the element with; None if neither length leads to an element.
 
         Raises:
             NeedsMore
@@ -77,20 +77,20 @@ class UnknownVr:
             return long_form
         if short:
             return None
-        # The reserved bytes of the 32-bit form, or an empty value and the next element right behind it.
+        # The reserved bytes of the 32-bit form, or an empty value directly followed by the next element.
         is_empty = self._has(2 * _HEAD_BYTES) and self._starts_element(_HEAD_BYTES, _DEFINED)
         return short_form if is_empty else long_form
 
     def _has_next(self, at: int) -> bool:
-        """Say whether the data set ends at `at`, from the start of the element, or goes on with an element."""
+        """Say whether the data set ends at offset `at` from the start of the element, or continues with an element."""
         if self._available_bytes - at < _HEAD_BYTES:
-            return at <= self._available_bytes  # fewer bytes than a head are padding
+            return at <= self._available_bytes  # fewer bytes than a header are padding
         if not self._has(at + _HEAD_BYTES):
             return at <= len(self._data) - self._position
         return self._starts_element(at, _TWO_LETTERS)
 
     def _starts_element(self, at: int, vrs: Container[str]) -> bool:
-        """Say whether an element of one of these VRs is at `at`, or what ends a data set."""
+        """Say whether an element of one of these VRs, or the end of a data set, is at `at`."""
         tag, start = self._tag_at(at), self._position + at
         if tag in (element_headers.ITEM_DELIMITER, element_headers.SEQUENCE_DELIMITER):
             return self._is_item
@@ -100,7 +100,7 @@ class UnknownVr:
         return tag > self._entry.tag and vr in vrs and (vr == "UL" or not element_headers.is_group_length(tag))
 
     def _has(self, count: int) -> bool:
-        """Say whether that many bytes are there, from the start of the element. Raises NeedsMore."""
+        """Say whether `count` bytes from the start of the element exist. Raises NeedsMore."""
         if count > self._available_bytes:
             return False
         has_arrived = len(self._data) - self._position >= count

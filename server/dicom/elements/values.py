@@ -1,11 +1,11 @@
-"""From encoded values to DICOM JSON (PS3.18 Annex F), one function for each value representation.
+"""Encoded values to DICOM JSON (PS3.18 Annex F), one function per VR.
 
-An emitter takes the opening of an element, `"00100010":{"vr":"PN"`, the encoded value and the notes of the data
-set, and returns the element's whole text. Common values don't come so far: one pattern shows that a value is valid,
-single and in need of no escapes (`PLAIN_VALUES`). An empty value is a `vr` only.
+An emitter takes the start of an element, `"00100010":{"vr":"PN"`, the encoded value and the notes of the data set, and
+returns the element's complete text. Common values take a faster path: one pattern recognises values that are valid,
+single and need no escapes (`PLAIN_VALUES`). An empty value is only a `vr`.
 
-Differences from pydicom's `to_json_dict` are those it can't say: numbers that are none stay strings, empty ones among
-several are null, and FL and FD with infinities or NaN have no JSON value.
+Differences from pydicom's `to_json_dict`: invalid numbers remain strings, empty values among several are null, and FL
+and FD with infinities or NaN have no JSON value.
 """
 
 import re
@@ -27,7 +27,7 @@ Plain = Callable[[str], re.Match[str] | None]
 PADDING = b"\0 "
 
 quoted: Callable[[str], str] = encode_basestring
-"""A JSON string; everything but quotes, backslashes and control characters stands for itself."""
+"""Encode a JSON string; only quotes, backslashes and control characters are escaped."""
 
 _LUT_DESCRIPTORS = ('"00281101"', '"00281102"', '"00281103"', '"00283002"')
 _PADDING = "\0 "
@@ -36,7 +36,7 @@ _EXACT_INTEGER = 2**53
 
 
 class Located(Protocol):
-    """A data set that may be an item of a sequence, and the character set of its text."""
+    """A data set, possibly an item of a sequence, and the character set of its text."""
 
     character_set: CharacterSet
 
@@ -46,7 +46,7 @@ class Located(Protocol):
 
 
 class Note(NamedTuple):
-    """What is wrong with an element: its path (`AttributeFinding.path` of the contract), its VR, and a message."""
+    """A fault of an element: path (`AttributeFinding.path` of the contract), VR and message."""
 
     path: str
     vr: str
@@ -54,16 +54,16 @@ class Note(NamedTuple):
 
 
 class NotFinite(Exception):
-    """A binary value has an infinity or NaN, for which JSON has no number."""
+    """A binary value contains an infinity or NaN, which JSON numbers cannot represent."""
 
 
 class Notes:
-    """What is noticed while values become JSON, and the character sets that hold at the moment.
+    """Faults collected during the scan, and the current character set.
 
-    within: the data set that holds the elements which become JSON.
-    invalid, odd: of values that break a rule of their VR, and of those that could be read only in part or by guessing.
-        By the tags of the path, without item numbers: of an attribute of many items the first note stands.
-    count: how often something was noticed.
+    within: the data set whose elements are being converted.
+    invalid, irregular: values that violate a rule of their VR; values read only in part or by an assumption. By the
+        tags of the path, without item numbers: the first note about an attribute of several items is kept.
+    count: number of faults.
     """
 
     __slots__ = ("count", "invalid", "irregular", "within")
@@ -75,11 +75,11 @@ class Notes:
         self.irregular: dict[str, Note] = {}
 
     def add_invalid(self, head: str, rule: str) -> None:
-        """The value of the element that opens with `head` breaks a rule."""
+        """Record that the value of the element with this `head` violates a rule."""
         self._add(self.invalid, head, f"Content does not validate VR {head[18:20]}: {rule}")
 
     def add_irregular(self, head: str, message: str) -> None:
-        """The element that opens with `head` is not as it should be, but its value can be told."""
+        """Record that the element with this `head` is irregular, although its value is readable."""
         self._add(self.irregular, head, message)
 
     def _add(self, notes: dict[str, Note], head: str, message: str) -> None:
@@ -101,7 +101,7 @@ def _decoded(head: str, raw: bytes, notes: Notes, delimiters: bytes = b"") -> st
 
 
 def _strings(head: str, text: str, notes: Notes) -> str:
-    """Return an element of string values between backslashes."""
+    """Return an element of strings separated by backslashes."""
     if not text:
         return head + "}"
     return _in_blocks(head, text, lambda block: _string_values(head, block, notes))
@@ -114,9 +114,9 @@ def _string_values(head: str, text: str, notes: Notes) -> str:
 
 
 def _in_blocks(head: str, text: str, json_of: Callable[[str], str]) -> str:
-    """Return an element whose values, between backslashes, become JSON some at a time.
+    """Return an element of values separated by backslashes, converted block by block.
 
-    A list of strings takes tens of times the memory of the text, which matters in a value of megabytes.
+    A list of strings takes tens of times the memory of the text, which matters for values of megabytes.
     """
     blocks, start = [], 0
     while len(text) - start > _BLOCK and (stop := text.find("\\", start + _BLOCK)) >= 0:
@@ -137,7 +137,7 @@ def _check(head: str, values: Iterable[str], notes: Notes) -> None:
             return
 
 
-# Padding at the end of a value; looking behind keeps a long run of spaces from being tried at each of them.
+# Padding at the end of a value; the lookbehind avoids a match attempt at every space of a long run.
 _VALUE_PADDING = re.compile(r"(?<![\0 ])[\0 ]+(?=\\|\Z)")
 
 
@@ -148,7 +148,7 @@ def _text(head: str, raw: bytes, notes: Notes) -> str:
 
 
 def _paragraph(head: str, raw: bytes, notes: Notes) -> str:
-    """LT, ST, UT: one value in which the backslash is a character."""
+    """LT, ST, UT: one value, in which the backslash is an ordinary character."""
     text = _decoded(head, raw, notes).rstrip(_PADDING)
     if not text:
         return head + "}"
@@ -170,7 +170,7 @@ def _name_values(head: str, text: str, notes: Notes) -> str:
 
 
 def _name_object(name: str) -> str:
-    groups = name.rstrip("=").split("=", 2)  # one group too many stays with the third
+    groups = name.rstrip("=").split("=", 2)  # a surplus group stays with the third
     members = (
         f'"{group}":{quoted(text)}'
         for group, text in zip(("Alphabetic", "Ideographic", "Phonetic"), groups, strict=False)
@@ -179,12 +179,12 @@ def _name_object(name: str) -> str:
 
 
 def _default_repertoire(head: str, raw: bytes, notes: Notes) -> str:
-    """AS, CS, DA, DT, TM, UI: several values of the default character set."""
+    """AS, CS, DA, DT, TM, UI: several values in the default character set."""
     return _strings(head, raw.rstrip(PADDING).decode("latin-1"), notes)
 
 
 def _entity(head: str, raw: bytes, notes: Notes) -> str:
-    """AE: spaces on either side mean nothing."""
+    """AE: leading and trailing spaces are not significant."""
     return _strings(head, "\\".join(value.strip(_PADDING) for value in raw.decode("latin-1").split("\\")), notes)
 
 
@@ -219,10 +219,10 @@ def _number_values(head: str, text: str, notes: Notes, number: Callable[[str], s
 
 
 def _integer(text: str) -> str:
-    """Return the JSON form of an IS: a number if it is one that readers of JSON take exactly."""
+    """Return the JSON form of an IS: a number, if JSON readers represent it exactly."""
     if not text.strip(_PADDING):
         return "null"
-    if "_" in text:  # which Python takes for a separator of digits
+    if "_" in text:  # Python accepts it as a digit separator
         return quoted(text)
     try:
         number = int(text) if len(text) <= 32 and "_" not in text else _EXACT_INTEGER
@@ -232,7 +232,7 @@ def _integer(text: str) -> str:
 
 
 def _whole(text: str) -> str:
-    """Return the JSON form of an IS that is written like a DS; "1.0" is a number, "1.5" is not an integer."""
+    """Return the JSON form of an IS written like a DS: "1.0" is a number, "1.5" is not an integer."""
     number = _finite(text)
     is_whole = number is not None and number.is_integer() and abs(number) < _EXACT_INTEGER
     return str(int(number)) if is_whole and number is not None else quoted(text)
@@ -271,7 +271,7 @@ def _integers(order: str, code: str) -> Emitter:
         if len(raw) == size:
             return f'{head},"Value":[{unpack_one(raw)[0]}]}}'
         if head[:10] in _LUT_DESCRIPTORS and code == "h" and len(raw) == 6:
-            # The number of entries is unsigned whatever the VR says (PS3.3 section C.11.1.1.1).
+            # The number of entries is unsigned for any VR (PS3.3 section C.11.1.1.1).
             entries, first, bits = unpack(f"{order}Hhh", raw)
             return f'{head},"Value":[{entries},{first},{bits}]}}'
         return several(head, raw, notes)
@@ -289,7 +289,7 @@ def _floats(order: str, code: str) -> Emitter:
 
 
 def _numbers(one: Struct, json_of: Callable[[tuple[Any, ...]], str]) -> Emitter:
-    """Return the emitter of binary numbers, which `one` unpacks and `json_of` writes, a block at a time."""
+    """Return an emitter of binary numbers, unpacked with `one` and written with `json_of`, block by block."""
     size = one.size
     block_bytes = _BLOCK // size * size
     order, code = one.format[0], one.format[1:]
@@ -297,7 +297,7 @@ def _numbers(one: Struct, json_of: Callable[[tuple[Any, ...]], str]) -> Emitter:
     def emit(head: str, raw: bytes, notes: Notes) -> str:
         if len(raw) % size:
             notes.add_invalid(head, f"length is not a multiple of {size} bytes")
-            return inline_binary(f'{head[:18]}UN"', raw)  # no values of the VR: bytes, then
+            return inline_binary(f'{head[:18]}UN"', raw)  # not a multiple of the value size: emitted as bytes
         blocks = (raw[start : start + block_bytes] for start in range(0, len(raw), block_bytes))
         values = [json_of(unpack(order + code * (len(block) // size), block)) for block in blocks]
         return f'{head},"Value":[{",".join(values)}]}}'
@@ -308,7 +308,7 @@ def _numbers(one: Struct, json_of: Callable[[tuple[Any, ...]], str]) -> Emitter:
 _STRING = (',"Value":["', '"]}')
 _NUMBER = (',"Value":[', "]}")
 _NAME = (',"Value":[{"Alphabetic":"', '"}]}')
-_TEXT = r"[ !#-\[\]-~]{1,%d}"  # ASCII but for quote, backslash and control characters
+_TEXT = r"[ !#-\[\]-~]{1,%d}"  # ASCII except quote, backslash and control characters
 _DAY = r"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|1[0-9]|2[0-8])"
 _TIME = r"(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9](?:\.[0-9]{1,6})?"
 
@@ -318,7 +318,7 @@ PLAIN_VALUES: Mapping[str, tuple[Plain, str, str]] = {
         ("AS", r"[0-9]{3}[DWMY]", _STRING),
         ("CS", r"[A-Z0-9_ ]{1,16}", _STRING),
         ("DA", _DAY, _STRING),
-        # As repr(float) writes them: these have no more than 15 digits, no needless ones, and no exponent.
+        # In the form of repr(float): at most 15 digits, no redundant ones, no exponent.
         ("DS", r"(?!-?0\.0000)-?(?:0|[1-9][0-9]{0,6})\.(?:0|[0-9]{0,7}[1-9])", _NUMBER),
         ("DT", _DAY + _TIME, _STRING),
         ("IS", r"0|-?[1-9][0-9]{0,8}", _NUMBER),
@@ -333,7 +333,7 @@ PLAIN_VALUES: Mapping[str, tuple[Plain, str, str]] = {
         ("UT", _TEXT % 2**31, _STRING),
     )
 }
-"""Which texts, without padding, are one valid value that JSON can have as it is, and what stands around it."""
+"""Patterns of texts, without padding, that are one valid value and valid JSON, and the JSON around the value."""
 
 
 def _emitters(order: str) -> Mapping[str, Emitter]:
@@ -362,4 +362,4 @@ LITTLE_ENDIAN_EMITTERS: Mapping[str, Emitter] = _emitters("<")
 BIG_ENDIAN_EMITTERS: Mapping[str, Emitter] = _emitters(">")
 
 BINARY_UNITS: Mapping[str, int] = {"OB": 1, "UN": 1, "OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}
-"""VRs whose value is bytes, and the size of the words in them that have a byte order."""
+"""VRs whose value is bytes, and the word size for byte order."""

@@ -1,7 +1,7 @@
-"""What a value of each value representation may be (PS3.5 section 6.2; spec/store.md sections 5, 7 and 8).
+"""Rules for values of each VR (PS3.5 section 6.2).
 
-A rule takes the text of one value, without padding, and returns which rule it breaks, in words that don't repeat
-the value, or None. Ranges are admitted for dates and times, as the service we follow does.
+A rule takes the text of one value, without padding, and returns a description of the violated rule, without the value,
+or None. Ranges of dates and times are accepted, for compatibility with Azure's DICOM service.
 """
 
 import re
@@ -15,7 +15,7 @@ Rule = Callable[[str], str | None]
 INVALID_CHARACTER = "value contains invalid character"
 TOO_LONG = "value exceeds maximum length of {} characters"
 
-_CONTROL = re.compile(r"[\x00-\x1a\x1c-\x1f\x7f]")  # ESC stays: it belongs to code extensions
+_CONTROL = re.compile(r"[\x00-\x1a\x1c-\x1f\x7f]")  # ESC is allowed: it belongs to code extensions
 _CODE = re.compile(r"[A-Z0-9_ ]*")
 _AGE = re.compile(r"[0-9]{3}[DWMY]")
 _DAY = re.compile(r"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
@@ -90,7 +90,7 @@ def _time(text: str) -> str | None:
 
 
 def _date_time(text: str) -> str | None:
-    # A "-" begins an offset from UTC or ends the first of two moments: try each place.
+    # A "-" starts an offset from UTC or separates the ends of a range: try each position.
     cuts = [i for i, character in enumerate(text[:64]) if character == "-"]
     choices = [(text,), *((text[:i], text[i + 1 :]) for i in cuts)]
     for moments in choices:
@@ -146,7 +146,7 @@ LENIENT: Mapping[str, Rule] = {
     "TM": _time,
     "UI": _uid,
 }
-"""Rules by VR; a VR that is not here has none for its text."""
+"""Rules by VR; VRs without an entry have no rule."""
 
 
 def _strict_day(text: str) -> str | None:
@@ -158,4 +158,4 @@ STRICT: Mapping[str, Rule] = {
     "CS": _characters(16),
     "DA": _strict_day,
 }
-"""Rules for indexed attributes under `ValidationMode.INDEXED_STRICT`; there, padding with NUL is not taken off."""
+"""Rules for indexed attributes under `ValidationMode.INDEXED_STRICT`, where trailing NULs are not removed."""

@@ -1,2 +1,2 @@
-"""Part 10 files as streams of bytes: the incremental parser, and its subclasses that produce DICOM JSON or another
-encoding (PS3.10, PS3.5 section 7)."""
+"""Incremental parsing of Part 10 files, and its outputs: DICOM JSON and re-encoded data sets (PS3.10, PS3.5 section
+7)."""

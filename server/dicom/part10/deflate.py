@@ -11,10 +11,10 @@ _STEP_BYTES = 1 << 18
 
 
 class Inflater:
-    """Turns a deflated data set back, in pieces of bounded size.
+    """Inflates a data set in pieces of bounded size.
 
     Attributes:
-        has_trailing_bytes: other bytes than zeros followed the end of the stream.
+        has_trailing_bytes: bytes other than zeros follow the end of the stream.
     """
 
     def __init__(self) -> None:
@@ -23,11 +23,11 @@ class Inflater:
         self._left = MAX_INFLATED_BYTES
 
     def inflate(self, data: Buffer) -> Iterator[bytes]:
-        """Yield the bytes that `data` makes; what follows the end of the stream is padding.
+        """Yield the inflated bytes of `data`; bytes after the end of the stream are padding.
 
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE, not a deflated stream.
-            Exhausted: INSTANCE_TOO_LARGE, more than `MAX_INFLATED_BYTES` came out.
+            Exhausted: INSTANCE_TOO_LARGE, the result exceeds `MAX_INFLATED_BYTES`.
         """
         if self._stream.eof:
             self._check_trailing(data)
@@ -49,7 +49,7 @@ class Inflater:
         self.has_trailing_bytes = self.has_trailing_bytes or bool(bytes(trailing).strip(b"\0"))
 
     def finish(self) -> None:
-        """Check that the stream is whole.
+        """Check that the stream is complete.
 
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE.

@@ -1,7 +1,7 @@
 """The file meta information of a Part 10 file (PS3.10 section 7.1).
 
-The group length is not relied upon: the meta information ends where the first element of another group begins.
-Like pydicom, this also reads meta information with implicit VR, which the standard forbids and some writers make.
+The group length is ignored: the meta information ends at the first element of another group. As in pydicom, meta
+information with implicit VR is accepted, which the standard forbids and some writers produce.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _TRANSFER_SYNTAX_UID = 0x0010
 _PRIVATE_INFORMATION = (0x0100, 0x0102)
 _MAX_SHORT_LENGTH = 0xFFFF
 _IMPLEMENTATION_CLASS_UID = b"2.25.152405951230771313210763692461971624025"
-"""Of files that this program writes (PS3.7 section D.3.3.2); made of a random number."""
+"""Identifies files written by this program (PS3.7 section D.3.3.2); derived from a random UUID."""
 
 _IMPLEMENTATION_VERSION_NAME = b"DICOMSTORE"
 _LONG = frozenset(vr.encode() for vr in LONG_VRS)
@@ -28,23 +28,23 @@ _u32 = Struct("<I").unpack_from
 
 @dataclass(frozen=True, slots=True)
 class FileMeta:
-    """Where the data set begins, and the transfer syntax UID, "" if the file doesn't say."""
+    """Offset of the data set, and the transfer syntax UID; "" if the file does not state it."""
 
     end: int
     transfer_syntax_uid: str
 
 
 def has_prefix(data: bytes) -> bool:
-    """Say whether a file that begins with `data` has its preamble and prefix."""
+    """Say whether a file that starts with `data` has preamble and prefix."""
     return data[128:PREFIX_END] == b"DICM"
 
 
 def read_meta(data: bytes, *, is_whole: bool) -> FileMeta | int:
-    """Return the meta information at the beginning of `data`, or how many bytes are needed to go on looking.
+    """Return the meta information at the start of `data`, or the number of bytes needed to continue.
 
     Args:
-        data: from the beginning of the file.
-        is_whole: nothing comes after `data`.
+        data: from the start of the file.
+        is_whole: nothing follows `data`.
     """
     position, uid = PREFIX_END, ""
     while len(data) - position >= (8 if is_whole else 12):
@@ -60,7 +60,7 @@ def read_meta(data: bytes, *, is_whole: bool) -> FileMeta | int:
 
 
 def meta_elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield element number, VR and value of the meta information that begins in `data` and ends with it."""
+    """Yield element number, VR and value of each element of the meta information in `data`."""
     position = PREFIX_END
     while position < len(data):
         _, number, vr, start, stop = _element(data, position)
@@ -72,11 +72,11 @@ def meta_elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 def new_file_meta(old: bytes, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
     """Return preamble, prefix and file meta information for a data set that is re-encoded (PS3.10 section 7.1).
 
-    All Type 1 elements are there and agree with the data set. The other elements of Table 7.1-1 stay as they are, the
-    first of each; what the table does not define is left out, and so is half of the private information.
+    All Type 1 elements are present and match the data set. The other elements of Table 7.1-1 are copied (the first of
+    each); elements not in the table are omitted, as is incomplete private information.
 
     Args:
-        old: the stored file from its beginning to the end of its file meta information.
+        old: the stored file up to the end of its file meta information.
         sop_class_uid, sop_instance_uid: of the data set.
         transfer_syntax_uid: of the new file.
     """
@@ -102,16 +102,16 @@ def new_file_meta(old: bytes, *, sop_class_uid: str, sop_instance_uid: str, tran
 
 
 def guessed_transfer_syntax(data: bytes) -> str:
-    """Return the transfer syntax of a data set whose file doesn't name one, by its first six bytes, as pydicom does."""
+    """Guess the transfer syntax of a data set without meta information from its first six bytes, as pydicom does."""
     group, _, vr, _ = _head(data.ljust(8, b"\0"))
     if not (vr.isalpha() and vr.isupper()):
         return IMPLICIT_LITTLE
-    # Big endian groups look like large ones.
+    # A big-endian group number reads as a large one.
     return EXPLICIT_BIG if group >= 1024 else EXPLICIT_LITTLE
 
 
 def _element_of(number: int, vr: str, value: bytes) -> bytes:
-    """Return an encoded element, its value padded to an even length (PS3.5 section 6.2)."""
+    """Return an encoded element, with the value padded to even length (PS3.5 section 6.2)."""
     if len(value) % 2:
         value += b"\0" if vr in ("UI", "OB", "UN") else b" "
     head = pack("<HH", _GROUP, number) + vr.encode()
@@ -119,13 +119,13 @@ def _element_of(number: int, vr: str, value: bytes) -> bytes:
 
 
 def _element(data: bytes, position: int) -> tuple[int, int, bytes, int, int]:
-    """Return group, element number, VR (empty if implicit), and where the value of an element begins and ends."""
+    """Return group, element number, VR (empty if implicit), and start and end of the value of an element."""
     group, number, vr, length = _head(data, position)
     start = position + 8
     if not (vr.isalpha() and vr.isupper()):
         vr, length = b"", _u32(data, position + 4)[0]
     elif vr in _LONG:
-        # A head that is cut off here ends beyond the data.
+        # A truncated header ends after the data.
         start = position + 12
         length = _u32(data, position + 8)[0] if start <= len(data) else 0
     return group, number, vr, start, start + length

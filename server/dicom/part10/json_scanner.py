@@ -1,9 +1,9 @@
-"""The one pass over a data set: encoded elements in, DICOM JSON out.
+"""The single pass over a received data set: encoded elements to DICOM JSON.
 
-Its memory is the JSON so far and the element it waits for; large binary values and all pixel data are passed over.
+Memory holds the JSON so far and the incomplete element; large binary values and all pixel data are skipped.
 
-The instances of a series share most of their sequences byte by byte. So the last small one of each tag is kept with its
-JSON, and one that is the same is not walked through again.
+The instances of a series share most sequences byte by byte. The last small sequence of each tag is cached with its
+JSON, and an identical one is not parsed again.
 """
 
 import re
@@ -33,7 +33,7 @@ _PLACEHOLDER = re.compile("\0([0-9]+)\0")
 
 @dataclass(slots=True)
 class PixelData:
-    """Pixel data as met at the top level: `fragments` if it is encapsulated, `missing` bytes if the file ends in it."""
+    """Top-level pixel data: `fragments` if encapsulated; `missing` bytes if the file is truncated in it."""
 
     tag: int
     vr: str
@@ -44,20 +44,20 @@ class PixelData:
 
 
 class Scanner(Walk):
-    """The pass over one data set.
+    """Scan of one data set.
 
     Args:
         at, explicit, implicit, is_implicit: see `Walk`.
         marks: see `TransferSyntax`.
-        max_header_bytes: how much may be read besides the values that are passed over.
+        max_header_bytes: limit of the bytes read, without skipped values.
 
     Attributes:
-        notes: what was noticed.
-        bulk: elements whose values were passed over, by path.
-        pixel_data: that of the top level.
-        extended_offsets: the values of Extended Offset Table.
-        raw: encoded values of the watched elements of the top level.
-        awaited_end: where the element last waited for ends, from the start of the file, if its length is true.
+        notes: faults found.
+        bulk: elements with skipped values, by path.
+        pixel_data: of the top level.
+        extended_offsets: values of the Extended Offset Table.
+        raw: encoded values of the watched top-level elements.
+        awaited_end: end of the incomplete element in the file, if its length is correct.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class Scanner(Walk):
 
     @property
     def header_bytes(self) -> int:
-        """How many bytes of the data set were read besides the values that were passed over."""
+        """Number of bytes read, without skipped values."""
         return max(self.at - self._budget_end + self._max_header_bytes, 0)
 
     def feed(self, data: bytes, base: int) -> None:
-        """Take what can be taken of `data`, which begins at `base` of the file, not after `at`.
+        """Process `data`, which starts at `base` in the file; `base` is not after `at`.
 
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE.
@@ -104,14 +104,14 @@ class Scanner(Walk):
         """Return the JSON of the top-level elements in order.
 
         Args:
-            end: where the data set ends, from the start of the file.
-            rest: the last bytes before it, from `at` on; empty if `at` is beyond.
+            end: end of the data set in the file.
+            rest: the last bytes, from `at` on; empty if `at` is beyond.
 
-        What is too short to be an element is padding. Only the delimiter of encapsulated pixel data may be missing,
-        and what comes after pixel data may be cut off.
+        Bytes too short for an element are padding. Encapsulated pixel data may lack its delimiter, and elements after
+        pixel data may be truncated.
 
         Raises:
-            InvalidRequest: UNREADABLE_INSTANCE, the data set is cut off.
+            InvalidRequest: UNREADABLE_INSTANCE, the data set is truncated.
         """
         self._end_at(end, rest)
         if self._inner is not None and self.at == end and self._open is self._top:
@@ -125,7 +125,7 @@ class Scanner(Walk):
         return [_PLACEHOLDER.sub(self._resolved, element) for element in json] if self._ambiguous else json
 
     def add_trailing_bytes(self) -> None:
-        """Report that other bytes than zeros follow the data set."""
+        """Report that bytes other than zeros follow the data set."""
         self._irregular(
             element_headers.TRAILING_PADDING, "OB", "The data set is followed by bytes that are not a data element"
         )
@@ -133,13 +133,13 @@ class Scanner(Walk):
     # -- the pass -----------------------------------------------------------------------------------------------
 
     def _run(self, data_set: DataSet) -> None:
-        """Take elements as long as they are ordinary ones: the loop in which nearly all time is spent."""
+        """Process ordinary elements: the loop that takes nearly all of the time."""
         data, base, position = self._data, self._base, self._pos
         table, notes = data_set.table, self.notes
         read_head, append, last_tag = table.read_head, data_set.json.append, data_set.last_tag
         size = len(data)
         end = size if data_set.cut_at is NEVER else min(size, int(data_set.cut_at) - base)
-        # A short head must fit into the data set, a long one into the data.
+        # A header with 16-bit length must fit into the data set, one with 32-bit length into the data.
         last_start = size - 12
         if data_set.close_at is not NEVER:
             last_start = min(last_start, int(data_set.close_at) - base - 8)
@@ -176,7 +176,7 @@ class Scanner(Walk):
                         last.raw, last.element = raw, element
                 position, last_tag = stop, tag
         except NotFinite:
-            pass  # this element needs a place among the bulk data
+            pass  # this element gets an entry in `bulk`
         self._pos, data_set.last_tag = position, last_tag
         if len(data_set.json) > _MAX_ELEMENTS:
             raise _too_large()
@@ -203,7 +203,7 @@ class Scanner(Walk):
         return True
 
     def _element(self, data_set: DataSet, entry: Entry, vr: str, raw: bytes) -> str:
-        """Return the JSON of an element whose value is there."""
+        """Return the JSON of an element whose value is available."""
         table = data_set.table
         head = entry.head if vr == entry.vr else element_head(entry.tag, vr)
         if vr == dictionary.US_OR_SS:
@@ -259,7 +259,7 @@ class Scanner(Walk):
         return True
 
     def _cache_sequence(self, data_set: DataSet, tag: int) -> None:
-        """Keep a sequence that was walked through, unless there is more to it than its JSON."""
+        """Cache a parsed sequence, unless it has effects besides its JSON."""
         raw, known = self._sequence_bytes, data_set.table.sequences
         has_room = tag in known or len(known) < _MAX_CACHED_SEQUENCES
         if raw is not None and has_room and self._mark() == self._sequence_mark:
@@ -297,13 +297,13 @@ class Scanner(Walk):
         if data_set is self._top and tag in element_headers.PIXEL_DATA:
             self.pixel_data = PixelData(tag, vr, offset, length)
         self._pos = start + length
-        # What is remembered of each bulk element takes room, too.
+        # The entry of each bulk element counts against the limit, too.
         self._budget_end += max(length - _BULK_COST, 0)
 
     def _take_encapsulated(self, data_set: DataSet, entry: Entry, vr: str) -> None:
         fragments = FragmentWalk(data_set.cut_at, is_big_endian=data_set.table.is_big_endian, marks=self._marks)
         if data_set.table.is_implicit and vr == "OW":
-            vr = "OB"  # what is compressed has no words (PS3.5 section A.4)
+            vr = "OB"  # compressed data has no words (PS3.5 section A.4)
         self._encapsulated = PixelData(entry.tag, vr, self._base + self._pos, 0, fragments)
         self._inner = fragments
 
@@ -333,7 +333,7 @@ class Scanner(Walk):
     # -- US or SS -----------------------------------------------------------------------------------------------
 
     def _us_or_ss(self, data_set: DataSet, tag: int, raw: bytes) -> str:
-        """Return the JSON of an element whose VR depends on Pixel Representation, which may be still to come."""
+        """Return the JSON of an element whose VR depends on Pixel Representation, which may follow later."""
         if data_set.pixel_representation is not None:
             return self._with_sign(data_set, tag, raw)
         self._ambiguous.append((tag, raw, data_set))
@@ -352,18 +352,18 @@ class Scanner(Walk):
     # -- bounds -------------------------------------------------------------------------------------------------
 
     def _end_unfinished_fragments(self) -> None:
-        """Accept encapsulated pixel data that lacks nothing but its delimiter."""
+        """Accept encapsulated pixel data without sequence delimiter."""
         if isinstance(self._inner, FragmentWalk) and self._inner.can_end:
             self._inner = None
             self._inner_done()
 
     def _check_trailing_bytes(self, rest: bytes) -> None:
-        """Report other bytes than zeros that came after the last element; `rest` of them were not taken."""
+        """Report bytes other than zeros after the last element; `rest` is the unprocessed part."""
         if rest.strip(b"\0") or (isinstance(self._inner, TrailingBytes) and self._inner.has_others):
             self.add_trailing_bytes()
 
     def _end_early(self, end: int) -> None:
-        """Cut the last value, which is longer than the file, or leave its element out: it may be none."""
+        """Truncate the last value, which exceeds the file, or omit its element if it may not be one."""
         if self._cut_pixel_data(end):
             return
         path, last = next(reversed(self.bulk.items()), ("", None))
@@ -374,7 +374,7 @@ class Scanner(Walk):
         self.add_trailing_bytes()
 
     def _cut_pixel_data(self, end: int) -> bool:
-        """Accept native pixel data that ends early; which of its frames are whole is seen later."""
+        """Accept truncated native pixel data; complete frames are determined later."""
         pixel_data = self.pixel_data
         if pixel_data is None or pixel_data.fragments is not None or pixel_data.offset + pixel_data.length != self.at:
             return False
@@ -385,7 +385,7 @@ class Scanner(Walk):
         return True
 
     def _wait(self, needed: int) -> bool:
-        if needed > _HEAD_BYTES:  # there may be no more heads
+        if needed > _HEAD_BYTES:  # no further headers may follow
             self.awaited_end = self._base + self._pos + needed
             self._check_budget(needed)
         return super()._wait(needed)
@@ -400,7 +400,7 @@ def _too_large() -> Exhausted:
 
 
 def _ordered(data_set: DataSet) -> list[str]:
-    """Return the elements in ascending order of tag; of those with one tag the last, as pydicom does."""
+    """Return the elements in ascending order of tag; of duplicates the last, as pydicom does."""
     if not data_set.is_unordered:
         return data_set.json
     last = {element[:10]: element for element in data_set.json}

@@ -1,17 +1,18 @@
-"""What is open on the way through a data set: data sets and sequences, one inside the other."""
+"""Nested data sets and sequences that are open at the current position."""
 
 from server.dicom.elements.charset import CharacterSet
 from server.dicom.elements.element_headers import ElementTable
 
 NEVER = float("inf")
-"""Where something of undefined length ends."""
+"""End of an item or sequence of undefined length."""
 
 
 class DataSet:
-    """An open data set: the whole one, or an item.
+    """An open data set: the top-level one, or an item.
 
-    close_at: where it ends if its length is known. cut_at: where what holds it ends. Both from the start of the file.
-    number: of an item, its place in the sequence, from 1.
+    close_at: end in the file, if the length is known.
+    cut_at: end of the enclosing sequence or data set.
+    number: of an item, its position in the sequence, from 1.
     json: its elements so far, for a scan.
     """
 
@@ -47,7 +48,7 @@ class DataSet:
         self.lut_entries: int | None = None
 
     def creator_of(self, tag: int) -> str:
-        """Return who reserved the block of a private element, "" if nobody did."""
+        """Return the private creator of a private element's block; "" if the block is not reserved."""
         return self.creators.get(tag & 0xFFFF0000 | (tag & 0xFFFF) >> 8, "") if tag & 0xFF00 else ""
 
     def steps(self) -> list[str]:
@@ -60,7 +61,7 @@ class DataSet:
         return steps
 
     def is_signed(self) -> bool:
-        """Say whether pixels are signed here: the nearest data set around that has Pixel Representation decides."""
+        """Say whether Pixel Representation is signed, in the nearest enclosing data set that has it."""
         data_set: DataSet | None = self
         while data_set is not None:
             if data_set.pixel_representation is not None:
@@ -70,9 +71,9 @@ class DataSet:
 
 
 class Items:
-    """An open sequence; `number` counts its items, `json` has those that are closed, for a scan.
+    """An open sequence; `number` counts its items, `json` has the finished ones, for a scan.
 
-    is_unknown: it is encoded as UN, so that its items have implicit VR (PS3.5 section 6.2.2).
+    is_unknown: encoded as UN, so that its items have implicit VR (PS3.5 section 6.2.2).
     """
 
     __slots__ = ("close_at", "cut_at", "depth", "is_unknown", "json", "number", "parent", "table", "tag")

@@ -1,12 +1,12 @@
-"""The way through an encoded data set, incremental at any depth.
+"""Incremental parser of encoded data sets, at any nesting depth.
 
-A walk keeps a stack of open data sets and sequences, takes elements as soon as their bytes are there, and never
-goes back, so its work is linear in the bytes fed. What is made of the elements is for its subclasses: JSON
-(`server.dicom.part10.json_scanner`) or another encoding (`server.dicom.part10.recoder`).
+A walk keeps a stack of open data sets and sequences, processes elements as soon as their bytes are available, and never
+goes back, so its time is linear in the bytes fed. Subclasses produce JSON (`server.dicom.part10.json_scanner`) or
+another encoding (`server.dicom.part10.recoder`).
 
-How encodings are judged follows pydicom: an item, or the whole data set, is taken for implicit or explicit VR by what
-its first element looks like, an element without a VR in explicit surroundings is read as an implicit one, a
-sequence ends where its length or its delimiter says, and what sticks out of it is cut off there.
+Deviations from the encoding are treated as in pydicom: the first element decides whether an item, or the data set, has
+implicit or explicit VR; an element without VR among explicit ones is read as implicit; a sequence ends at its length or
+delimiter, and elements that exceed it are truncated there.
 """
 
 from abc import ABC, abstractmethod
@@ -32,29 +32,29 @@ def unreadable(message: str) -> InvalidRequest:
 
 
 class Inner(Protocol):
-    """Takes the bytes of one large value; see `FragmentWalk`."""
+    """Processes the bytes of one large value; see `FragmentWalk`."""
 
     needed: int
     is_done: bool
 
     def advance(self, data: bytes, base: int, position: int) -> int:
-        """Go on at `position` in `data`, which begins at `base` of the file; return how far it came."""
+        """Continue at `position` in `data`, which starts at `base` in the file; return the position reached."""
         ...
 
 
 class Walk(ABC):
-    """The way through one data set.
+    """Parsing of one data set.
 
     Args:
-        at: where the data set begins, in bytes from the start of the file.
-        explicit, implicit: how element heads are read.
-        is_implicit: what the transfer syntax says.
+        at: offset of the data set in the file.
+        explicit, implicit: tables of element headers.
+        is_implicit: of the transfer syntax.
 
     Attributes:
-        at: the position reached: earlier bytes need not be fed again, and those it leaves out need not be fed at all.
-        needed: how many bytes must be there from `at` to get on.
-        mislabelled: how many times the VR encoding was not that of the transfer syntax: of the data set, of an item
-            that is not in a sequence of VR UN, or of a single element.
+        at: current position; earlier bytes need not be fed again, and skipped bytes need not be fed at all.
+        needed: number of bytes from `at` that are required to continue.
+        mislabelled: number of places where the VR encoding contradicts the transfer syntax: the data set, an item that
+            is not in a sequence of VR UN, or a single element.
     """
 
     def __init__(self, at: int, *, explicit: ElementTable, implicit: ElementTable, is_implicit: bool) -> None:
@@ -79,7 +79,7 @@ class Walk(ABC):
         return self._top.table.is_implicit
 
     def feed(self, data: bytes, base: int) -> None:
-        """Take what can be taken of `data`, which begins at `base` of the file, not after `at`.
+        """Process `data`, which starts at `base` in the file; `base` is not after `at`.
 
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE.
@@ -93,7 +93,7 @@ class Walk(ABC):
             self._data = b""
 
     def _end_at(self, end: int, rest: bytes) -> None:
-        """Take what waited for more: `rest`, the last bytes, which end before `end`."""
+        """Process the incomplete element at the end of the data; `rest` are the last bytes, which end before `end`."""
         self._is_last = True
         if isinstance(self._inner, TrailingBytes):
             self._inner.is_last = True
@@ -101,7 +101,7 @@ class Walk(ABC):
             self.feed(rest, end - len(rest))
 
     def _check_end(self, end: int) -> None:
-        """Check that the data set ends after a whole element; after pixel data anything may follow.
+        """Check that the data set ends after a complete element; after pixel data anything may follow.
 
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE.
@@ -111,48 +111,48 @@ class Walk(ABC):
         if self._open is not self._top or not (is_behind or is_whole):
             raise unreadable("The data set ends within its last element.")
 
-    # -- what subclasses make of it -----------------------------------------------------------------------------
+    # -- hooks for subclasses --------------------------------------------------------------------------------------
 
     @abstractmethod
     def _take_value(self, data_set: DataSet, entry: Entry, vr: str, length: int) -> bool:
-        """Take an element of defined length that is no sequence, and move on; False if that needs more bytes."""
+        """Process an element of defined length other than a sequence, and advance; False if more bytes are needed."""
 
     @abstractmethod
     def _take_sequence(self, data_set: DataSet, entry: Entry, length: int) -> bool:
-        """Take a sequence of defined length as a whole, and move on; False if it has to be walked through."""
+        """Process a whole sequence of defined length, and advance; False if it must be parsed item by item."""
 
     @abstractmethod
     def _take_encapsulated(self, data_set: DataSet, entry: Entry, vr: str) -> None:
-        """Set `_inner` for a value in fragments that begins at the present position."""
+        """Set `_inner` for a fragmented value that starts at the current position."""
 
     @abstractmethod
     def _inner_done(self) -> None:
-        """The value that `_inner` took ends at the present position."""
+        """The value processed by `_inner` ends at the current position."""
 
     @abstractmethod
     def _entered(self, opened: DataSet | Items) -> None:
-        """An item or a sequence has begun."""
+        """An item or a sequence starts."""
 
     @abstractmethod
     def _left(self, closed: DataSet | Items) -> None:
-        """An item or a sequence has ended."""
+        """An item or a sequence ends."""
 
     @abstractmethod
     def _run(self, data_set: DataSet) -> None:
-        """Take as many elements as possible in a quicker way, if there is one."""
+        """Process as many elements as possible on a faster path, if there is one."""
 
     @abstractmethod
     def _passed(self, count: int) -> None:
-        """`_inner` has taken so many bytes."""
+        """`_inner` has processed `count` bytes."""
 
     @abstractmethod
     def _irregular(self, tag: int, vr: str, message: str) -> None:
-        """Something about an element is not as it should be."""
+        """An element is irregular."""
 
-    # -- the way ------------------------------------------------------------------------------------------------
+    # -- parsing ----------------------------------------------------------------------------------------------------
 
     def _go_on(self) -> bool:
-        """Take at least one element, item or delimiter; False if that needs more bytes."""
+        """Process at least one element, item or delimiter; False if more bytes are needed."""
         if self._inner is not None:
             return self._step_inner(self._inner)
         if self._base + self._pos >= self._open.close_at:
@@ -168,12 +168,13 @@ class Walk(ABC):
         return self._step_element(self._open)
 
     def _begin(self) -> bool:
-        """Settle whether the data set is what its transfer syntax says (pydicom looks at the first VR, too)."""
+        """Determine whether the data set contradicts the VR encoding of its transfer syntax, by the first VR, as
+        pydicom does."""
         data, position = self._data, self._pos
         if len(data) - position < _PEEK_BYTES:
             return self._wait(_PEEK_BYTES)
         if data[position : position + 2] == b"\0\0":
-            # Command elements, which are always implicit (PS3.7 section 6.3), may come first.
+            # Command elements, which are always implicit (PS3.7 section 6.3), may precede the data set.
             self._top.table, table = self._implicit, self._top.table
             is_taken = self._step_element(self._top)
             self._top.table = table
@@ -186,7 +187,7 @@ class Walk(ABC):
         return True
 
     def _close(self) -> None:
-        """End the innermost data set or sequence."""
+        """Close the innermost data set or sequence."""
         closed = self._open
         assert closed.parent is not None, "the whole data set never closes"
         self._open = closed.parent
@@ -204,7 +205,7 @@ class Walk(ABC):
         return self._pos > len(self._data) or self._wait(inner.needed)
 
     def _step_item(self, sequence: Items) -> bool:
-        """Open the next item, or end the sequence."""
+        """Open the next item, or close the sequence."""
         data, position = self._data, self._pos
         available_bytes = sequence.cut_at - self._base - position
         if available_bytes < _HEADER_BYTES:
@@ -240,7 +241,7 @@ class Walk(ABC):
         return True
 
     def _step_element(self, data_set: DataSet) -> bool:
-        """Take one element, whatever it is; False if that needs more bytes."""
+        """Process one element of any kind; False if more bytes are needed."""
         data, position, table = self._data, self._pos, data_set.table
         available_bytes = data_set.cut_at - self._base - position
         left = len(data) - position
@@ -286,7 +287,7 @@ class Walk(ABC):
         return is_taken
 
     def _took(self, data_set: DataSet, entry: Entry, *, is_taken: bool) -> None:
-        """Remember an element that was taken if after it other bytes than elements may come."""
+        """Record a processed element if bytes other than elements may follow it."""
         if is_taken and data_set is self._top and entry.tag in element_headers.LAST_ELEMENTS:
             self._last_element = entry.tag
 
@@ -297,7 +298,7 @@ class Walk(ABC):
             self._inner = TrailingBytes(None)
             return True
         if data_set.parent is None:
-            self._pos += _HEADER_BYTES  # a stray delimiter; pydicom ignores or ends at it
+            self._pos += _HEADER_BYTES  # a stray delimiter; pydicom ignores it or stops
         elif tag == element_headers.ITEM_DELIMITER:
             self._pos += _HEADER_BYTES
             self._close()
@@ -306,7 +307,7 @@ class Walk(ABC):
         return True
 
     def _vr(self, data_set: DataSet, entry: Entry, length: int) -> str:
-        """Return the VR to read the value by, where the entry alone doesn't say."""
+        """Return the VR of a value, if the entry alone does not determine it."""
         vr, tag = entry.vr, entry.tag
         if vr == element_headers.UNDEFINED:
             self._irregular(tag, element_headers.UNKNOWN, "The value representation is not defined in the standard")
@@ -323,7 +324,7 @@ class Walk(ABC):
         return element_headers.UNKNOWN
 
     def _settled(self, data_set: DataSet, entry: Entry) -> Entry | None:
-        """Return how an element is read that is not certain; None if it is none. Raises NeedsMore."""
+        """Return the entry of an uncertain element; None if it is not an element. Raises NeedsMore."""
         if data_set is self._top:
             if entry.tag in element_headers.LAST_ELEMENTS:
                 return entry
@@ -355,7 +356,7 @@ class Walk(ABC):
         return form or entry
 
     def _undefined(self, data_set: DataSet, entry: Entry, vr: str) -> bool:
-        """Take the head of an element of undefined length: a sequence, or encapsulated."""
+        """Process the header of an element of undefined length: a sequence, or encapsulated pixel data."""
         start = self._pos + entry.value_at
         if entry.tag not in element_headers.PIXEL_DATA:
             # UN of undefined length is a sequence (PS3.5 section 6.2.2).
@@ -386,7 +387,7 @@ class Walk(ABC):
         self._entered(opened)
 
     def _learn(self, data_set: DataSet, tag: int, raw: bytes) -> None:
-        """Remember the values on which the reading of others depends."""
+        """Record values that affect the reading of others."""
         if element_headers.is_private_creator(tag):
             data_set.creators[tag] = raw.decode("latin-1").rstrip(" \0")
         elif tag == element_headers.PIXEL_REPRESENTATION and raw:
@@ -395,12 +396,13 @@ class Walk(ABC):
             data_set.lut_entries = data_set.table.u16(raw)[0]
 
     def _wait(self, needed: int) -> bool:
-        """Say how many bytes must be there from here on."""
+        """Set the number of bytes needed from the current position."""
         self.needed = needed
         return False
 
 
 def _looks_implicit(data: bytes, position: int) -> bool:
-    """Say whether the element at `position` has no VR; `??`, which some writers use as one, would be an odd length."""
+    """Say whether the element at `position` has no VR; as a length, `??`, which some writers use as VR, would be
+    odd."""
     first, second = data[position + 4], data[position + 5]
     return not ((0x40 < first < 0x5B and 0x40 < second < 0x5B) or first == second == 0x3F)

@@ -1,7 +1,7 @@
-"""A data set in another encoding (PS3.5 sections 7 and A.1 to A.4), element by element; pixel data is for its caller.
+"""Re-encodes a data set element by element (PS3.5 sections 7 and A.1 to A.4); pixel data is left to the caller.
 
-Sequences and items become ones of undefined length, so that nothing has to be known before it is sent. Group
-lengths, which would be wrong, and command elements are left out.
+Sequences and items get undefined length, so that no length must be known in advance. Group lengths, which would be
+wrong, and command elements are omitted.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ _BITS_ALLOCATED = 0x00280100
 _LAST_TAG = 0xFFFFFFFF
 _ICON_IMAGE_SEQUENCE = 0x00880200
 _MAX_ICON_BYTES = 1 << 20
-"""A larger Icon Image Sequence is left out: it is held until its end shows whether it can stay."""
+"""A larger Icon Image Sequence is omitted: it must be buffered until its end shows whether it can be kept."""
 
 _VALUE_UNITS = {
     **dict.fromkeys(("AT", "SS", "US"), 2),
@@ -32,23 +32,22 @@ _VALUE_UNITS = {
 
 
 class Recoder(Walk):
-    """The way through a data set that is written anew in little endian byte order.
+    """Re-encoding of one data set in little-endian byte order.
 
     Args:
-        at, explicit, implicit, is_implicit: how it is read, see `Walk`.
+        at, explicit, implicit, is_implicit: of the input, see `Walk`.
         to_implicit: write implicit VR instead of explicit VR.
-        changes: elements of the top level by tag, as VR and little endian value, that take the place of what is there,
-            or are put in; None leaves one out. Sequences can't be changed.
-        stop_at: the pixel data that is written anew: at this element of the top level the way stops, until `resume`.
-        keeps_compressed_icons: False leaves out compressed pixel data of items, which would not be in the transfer
-            syntax of the new file: an Icon Image Sequence as a whole (it is Type 3, PS3.3 section C.7.6.1), elsewhere
-            the element.
+        changes: top-level elements by tag, as VR and little-endian value, that replace existing ones or are inserted;
+            None removes an element. Sequences cannot be changed.
+        stop_at: tag of the pixel data to be replaced: at this top-level element the recoder stops, until `resume`.
+        keeps_compressed_icons: False omits compressed pixel data in items, which would not have the new transfer
+            syntax: an Icon Image Sequence as a whole (it is Type 3, PS3.3 section C.7.6.1), elsewhere the element.
         has_big_endian_pixels: words of pixel data are big endian.
-        size_bytes: of the file, if it is known: pixel data that is cut off there becomes as long as it is, and what
-            seems to be an element after it and is longer is left out.
+        size_bytes: of the file, if known: truncated pixel data gets its actual length, and an apparent element after it
+            that exceeds the file is omitted.
 
     Attributes:
-        has_stopped: the element `stop_at` was met.
+        has_stopped: the element `stop_at` was reached.
     """
 
     def __init__(
@@ -80,27 +79,27 @@ class Recoder(Walk):
         self._bits_allocated = 0
 
     def taken(self) -> bytes:
-        """Return what was written since the last call."""
+        """Return the output since the last call."""
         written = b"".join(self._out)
         self._out.clear()
         return written
 
     def write_pixels(self, vr: str, length: int | None) -> None:
-        """Write the head of the pixel data that takes the place of what is there; None is for compressed ones."""
+        """Write the header of the new pixel data; a length of None means encapsulated."""
         assert self._stop_at is not None, "there are pixels to write"
         self._write(self._head(self._stop_at, vr, _UNDEFINED if length is None else length))
 
     def resume(self, at: int) -> None:
-        """Go on with what is fed next, from the position `at` of the file."""
+        """Continue with the bytes fed next, from position `at` in the file."""
         self._inner = None
         self.at = at
 
     def finish(self, end: int, rest: bytes) -> None:
-        """Check that the data set is whole; a last value may be cut off.
+        """Check that the data set is complete; the last value may be truncated.
 
         Args:
-            end: where the data set ends, from the start of the file.
-            rest: the last bytes before it, from `at` on; empty if `at` is beyond.
+            end: end of the data set in the file.
+            rest: the last bytes, from `at` on; empty if `at` is beyond.
 
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE.
@@ -111,19 +110,19 @@ class Recoder(Walk):
             self._check_end(end)
 
     def _run(self, data_set: DataSet) -> None:
-        """There is no quicker way."""
+        """There is no faster path."""
 
     def _passed(self, count: int) -> None:
-        """Nothing is counted."""
+        """Not counted."""
 
     def _irregular(self, tag: int, vr: str, message: str) -> None:
-        """Findings were reported when the instance was stored."""
+        """Already reported when the instance was stored."""
 
     def _take_value(self, data_set: DataSet, entry: Entry, vr: str, length: int) -> bool:
         start, tag = self._pos + entry.value_at, entry.tag
         if data_set is self._top:
             if self._is_cut_trailer(tag, start + length):
-                self._inner = TrailingBytes(None)  # it only looks like an element
+                self._inner = TrailingBytes(None)  # trailing bytes that resemble an element
                 return True
             self._write_changes(tag)
             if tag == self._stop_at:
@@ -168,12 +167,12 @@ class Recoder(Walk):
         self._inner = _CopyFragments(data_set.table, self._write)
 
     def _is_cut_trailer(self, tag: int, stop: int) -> bool:
-        """Say whether an element after the pixel data is longer than the file."""
+        """Say whether an element after the pixel data exceeds the file."""
         is_behind = bool(self._last_element) and tag not in element_headers.PIXEL_DATA
         return is_behind and self._size_bytes is not None and self._base + stop > self._size_bytes
 
     def _existing(self, tag: int, start: int, length: int) -> int:
-        """Return how much there is of a value of the top level: of pixel data the file may end before."""
+        """Return the available length of a top-level value: pixel data may be truncated."""
         if self._size_bytes is None or tag not in element_headers.PIXEL_DATA:
             return length
         existing = min(length, self._size_bytes - self._base - start)
@@ -210,7 +209,7 @@ class Recoder(Walk):
             self._icon.write(written)
 
     def _write_changes(self, before: int) -> None:
-        """Write the changed elements up to the one that comes now; its own change is written in its place."""
+        """Write the changed elements with tags lower than that of the current element."""
         while self._coming and self._coming[-1][0] <= before:
             tag, new = self._coming.pop()
             if new is not None:
@@ -227,7 +226,7 @@ class Recoder(Walk):
 
     def _written_vr(self, data_set: DataSet, entry: Entry, vr: str) -> str:
         if entry.vr in (element_headers.UNKNOWN, element_headers.UNDEFINED):
-            return element_headers.UNKNOWN  # what was declared unknown stays so, whatever the dictionary says
+            return element_headers.UNKNOWN  # an element declared as UN remains UN, even if it is in the dictionary
         if vr == dictionary.US_OR_SS:
             return "SS" if data_set.is_signed() else "US"
         if vr == dictionary.US_OR_OW:
@@ -235,7 +234,7 @@ class Recoder(Walk):
         return vr
 
     def _unit(self, data_set: DataSet, tag: int, vr: str) -> int:
-        """Return the size of the words of a value that have to be swapped; 1 for none."""
+        """Return the word size for byte swapping; 1 for none."""
         has_pixels = tag in element_headers.PIXEL_DATA and data_set is self._top
         if not (data_set.table.is_big_endian or (has_pixels and self._has_big_endian_pixels)):
             return 1
@@ -253,7 +252,7 @@ class Recoder(Walk):
 
 
 class _Icon:
-    """What is written of an Icon Image Sequence, until its end shows whether it can stay."""
+    """Buffers the output of an Icon Image Sequence until its end shows whether it can be kept."""
 
     def __init__(self, sequence: Items) -> None:
         self.sequence = sequence
@@ -262,7 +261,7 @@ class _Icon:
         self._size_bytes = 0
 
     def write(self, written: bytes) -> None:
-        """Hold what is written, unless the sequence is left out."""
+        """Buffer output, unless the sequence is omitted."""
         self._size_bytes += len(written)
         if self.is_left_out or self._size_bytes > _MAX_ICON_BYTES:
             self.is_left_out = True
@@ -272,7 +271,7 @@ class _Icon:
 
 
 class _Copy:
-    """Writes the next `length` bytes as they come, in words of `unit` bytes turned round."""
+    """Copies the next `length` bytes, in byte-swapped words of `unit` bytes."""
 
     def __init__(self, length: int, unit: int, write: Callable[[bytes], None]) -> None:
         self.needed = unit
@@ -294,7 +293,7 @@ class _Copy:
 
 
 class _Stop:
-    """Takes nothing; see `Recoder.resume`."""
+    """Consumes nothing; see `Recoder.resume`."""
 
     needed = 1
     is_done = False
@@ -305,7 +304,7 @@ class _Stop:
 
 
 class _CopyFragments:
-    """Writes items as they come, with their heads in little endian byte order, until the sequence delimiter."""
+    """Copies items, with headers in little-endian byte order, up to the sequence delimiter."""
 
     def __init__(self, table: ElementTable, write: Callable[[bytes], None]) -> None:
         self.needed = 8
@@ -341,4 +340,4 @@ def _delimiter(tag: int, length: int) -> bytes:
 
 
 def _nothing(written: bytes) -> None:
-    """Leave out what would be written."""
+    """Discard output."""

@@ -13,10 +13,10 @@ from server.model.buffer import Buffer
 
 
 class Rewriter:
-    """A Part 10 file, as it is fed (deflated ones inflated), in another transfer syntax.
+    """Converts a Part 10 file (deflated ones already inflated), fed in pieces, to another transfer syntax.
 
     Args:
-        source_uid, target_uid: compressed transfer syntaxes are explicit little endian but for pixel data.
+        source_uid, target_uid: transfer syntaxes; all compressed ones are explicit little endian except for pixel data.
         sop_class_uid, sop_instance_uid: of the data set, for the file meta information.
         changes, stop_at, size_bytes: see `Recoder`.
     """
@@ -49,10 +49,10 @@ class Rewriter:
         return self._recoder is not None and self._recoder.has_stopped
 
     def feed(self, piece: Buffer) -> bytes:
-        """Take the next bytes of the file and return what comes of them.
+        """Process the next bytes of the file and return the resulting output.
 
         Raises:
-            InvalidRequest: UNREADABLE_INSTANCE, the file is not what it was when it was stored.
+            InvalidRequest: UNREADABLE_INSTANCE, the file differs from the one that was stored.
         """
         self._end += len(piece)
         self._held += piece
@@ -77,9 +77,10 @@ class Rewriter:
         return written + recoder.taken()
 
     def resume(self, vr: str, length: int | None, at: int) -> bytes:
-        """Return the head of new pixel data, whose value comes next; then go on with the position `at` of the file.
+        """Return the header of the new pixel data, whose value the caller sends next; then continue at `at` in the
+        file.
 
-        length: of the value in bytes; None for compressed pixel data, whose items and delimiter are its value.
+        length: of the value in bytes; None for compressed pixel data, whose value is its items and delimiter.
         """
         assert self._recoder is not None, "it has stopped"
         self._recoder.write_pixels(vr, length)
@@ -88,10 +89,10 @@ class Rewriter:
         return self._recoder.taken()
 
     def finish(self) -> bytes:
-        """Return what is left when all is fed.
+        """Return the remaining output after the whole file was fed.
 
         Raises:
-            InvalidRequest: UNREADABLE_INSTANCE, the file is cut off.
+            InvalidRequest: UNREADABLE_INSTANCE, the file is truncated.
         """
         if self._recoder is None:
             raise unreadable("The file ends within its file meta information.")
@@ -115,12 +116,12 @@ class Rewriter:
 
 
 async def inflate(chunks: AsyncIterator[Buffer]) -> AsyncIterator[bytes]:
-    """Yield a deflated file with its data set inflated; preamble and meta information stay as they are.
+    """Yield a deflated file with its data set inflated; preamble and file meta information are unchanged.
 
-    Offsets of `PixelLayout` and `BulkElement` of a deflated instance count in this form.
+    Offsets in `PixelLayout` and `BulkElement` of a deflated instance refer to this form.
 
     Raises:
-        InvalidRequest: UNREADABLE_INSTANCE, not a whole deflated stream.
+        InvalidRequest: UNREADABLE_INSTANCE, the deflated stream is incomplete or damaged.
     """
     held = b""
     inflater: Inflater | None = None

@@ -1,11 +1,11 @@
-"""Bytes behind the last element of a data set, which belong to the file and to no element.
+"""Bytes after the last element of a data set, which belong to no element.
 
-Writers and transfers leave megabytes of zeros, of 0xFF or of spaces there, or a second file. What is taken for them:
+Writers and transfers append megabytes of zeros, 0xFF or spaces, or a second file. Recognised as trailing bytes:
 
-* eight or more bytes that are all 0x00, 0xFF or 0x20 where an element should begin. If other bytes follow they have to
-  be a second file, of which `DICM` is recognised; after zeros they may also be elements;
-* a second file whose preamble is not zero;
-* once Pixel Data or Data Set Trailing Padding was met, everything from the first bytes on that are no element.
+* eight or more bytes that are all 0x00, 0xFF or 0x20 where an element should start. Other bytes after them must be a
+  second file, recognised by `DICM`; after zeros they may also be elements;
+* a second file with a non-zero preamble;
+* after Pixel Data or Data Set Trailing Padding, everything from the first bytes that are not an element.
 """
 
 import re
@@ -24,14 +24,14 @@ _RUNS = {filler: re.compile(b"%b*" % re.escape(bytes([filler]))) for filler in (
 
 
 class TrailingBytes:
-    """Passes over trailing bytes, of which nothing is held; see `server.dicom.part10.parser.Inner`.
+    """Skips trailing bytes without storing them; see `server.dicom.part10.parser.Inner`.
 
     Args:
         filler: the value of all bytes so far; None if no element can follow, whatever the bytes are.
 
     Attributes:
-        has_others: there were other bytes than zeros.
-        is_last: nothing follows the data that is fed.
+        has_others: there were bytes other than zeros.
+        is_last: nothing follows the fed data.
     """
 
     def __init__(self, filler: int | None) -> None:
@@ -42,10 +42,10 @@ class TrailingBytes:
         self._filler = filler
 
     def advance(self, data: bytes, base: int, position: int) -> int:
-        """Go on at `position` in `data`; return how far it came.
+        """Continue at `position` in `data`; return the position reached.
 
         Raises:
-            InvalidRequest: UNREADABLE_INSTANCE, after 0xFF or spaces something else comes.
+            InvalidRequest: UNREADABLE_INSTANCE, 0xFF or spaces are followed by other bytes.
         """
         if self._filler is not None:
             position = self._pass_filler(data, position, self._filler)
@@ -55,7 +55,7 @@ class TrailingBytes:
         return position
 
     def _pass_filler(self, data: bytes, position: int, filler: int) -> int:
-        """Pass over whole blocks of filler, so that elements behind it begin where they did."""
+        """Skip whole blocks of filler, so that the offsets of following elements are preserved."""
         run = _RUNS[filler].match(data, position)
         assert run is not None
         stop = run.end()
@@ -76,13 +76,13 @@ class TrailingBytes:
 def trailing_bytes(
     data: bytes, position: int, entry: Entry, *, data_set: DataSet, last_tag: int, is_last: bool
 ) -> TrailingBytes | None:
-    """Return what passes over the bytes at `position` and all after them; None if an element is there.
+    """Return a `TrailingBytes` for the bytes from `position` on; None if an element starts there.
 
     Args:
-        data: has at least the head of an element at `position`.
-        entry: what that head says; of no known VR, or of a tag among `elements.FILLER_TAGS`.
-        data_set: the whole one.
-        last_tag: the one of `elements.LAST_ELEMENTS` that was met; 0 for none.
+        data: contains at least the header of an element at `position`.
+        entry: of that header; of an unknown VR, or with one of `FILLER_TAGS`.
+        data_set: the top-level one.
+        last_tag: the processed tag of `LAST_ELEMENTS`; 0 for none.
         is_last: nothing follows `data`.
 
     Raises:
@@ -104,7 +104,7 @@ def trailing_bytes(
 
 
 def _is_element(data: bytes, position: int, entry: Entry, data_set: DataSet, last_tag: int, is_last: bool) -> bool:
-    """Say whether a tag that no dictionary has is one of an element, after the last that is certain."""
+    """Say whether an unknown tag after the last certain element is an element."""
     tag, table = entry.tag, data_set.table
     if tag <= last_tag:
         return False
