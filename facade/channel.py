@@ -30,7 +30,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_status import rpc_status
 
 from facade.errors import CoreFailure
-from facade.timeouts import Patience
+from facade.timeouts import IdleTimeout
 
 DOMAIN = "dicomstore"
 
@@ -217,19 +217,19 @@ async def messages(call: Any, *, first_seconds: float, idle_seconds: float) -> A
     Raises:
         CoreFailure: the stream failed, or stayed silent for too long.
     """
-    patience = Patience(first_seconds)
+    idle_timeout = IdleTimeout(first_seconds)
     try:
         while True:
-            with patience:
+            with idle_timeout:
                 message = await call.read()
             if message is grpc.aio.EOF:  # type: ignore[attr-defined]
                 return
             yield message
-            patience.seconds = idle_seconds
+            idle_timeout.seconds = idle_seconds
     except grpc.aio.AioRpcError as error:
         raise failure(error) from error
     except TimeoutError as error:
         raise CoreFailure("", "DEADLINE_EXCEEDED", "the core is silent") from error
     finally:
-        patience.close()
+        idle_timeout.close()
         call.cancel()  # does nothing to a call that has ended

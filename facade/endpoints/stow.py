@@ -32,7 +32,7 @@ from facade.response.dicom_json import store_response, store_response_json
 from facade.response.dicom_xml import native_xml
 from facade.serving.admission import Uploads
 from facade.serving.observe import call_metadata
-from facade.timeouts import Patience
+from facade.timeouts import IdleTimeout
 from facade.versions import ApiVersion
 
 MOST_PARTS = 10_000
@@ -196,10 +196,10 @@ async def _body(request: Request) -> AsyncGenerator[bytes, None]:
     core: Core = request.app.state.core
     uploads: Uploads = request.app.state.uploads
     stream = request.stream()
-    patience = Patience(core.idle_seconds)
+    idle_timeout = IdleTimeout(core.idle_seconds)
     try:
         while True:
-            with patience:
+            with idle_timeout:
                 chunk = await anext(stream, None)
             if chunk is None:
                 return
@@ -209,7 +209,7 @@ async def _body(request: Request) -> AsyncGenerator[bytes, None]:
     except TimeoutError:
         raise Refusal(408, "Timeout while waiting for the request body.") from None
     finally:
-        patience.close()
+        idle_timeout.close()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -231,19 +231,19 @@ async def _exchange(
     outcomes: dict[int, StoreOutcome] = {}
     reader = asyncio.create_task(_read_outcomes(call, CallStatus(call), outcomes))
     items = 0
-    patience = Patience(core.idle_seconds)
+    idle_timeout = IdleTimeout(core.idle_seconds)
     try:
         async with aclosing(pieces):
             async for message in _messages(header, pieces, request.app.state.uploads):
                 if message.pieces:
                     items = message.pieces[-1].item
-                if reader.done() or not await _write(patience, call, message):
+                if reader.done() or not await _write(idle_timeout, call, message):
                     break
             else:
                 await call.done_writing()
         await _finish(core, reader, outcomes)
     finally:
-        patience.close()
+        idle_timeout.close()
         call.cancel()  # no effect on a call that has ended
         await asyncio.gather(reader, return_exceptions=True)
     return [outcomes.get(item) or _unanswered(item) for item in range(1, items + 1)]
@@ -264,10 +264,10 @@ async def _messages(
     yield message
 
 
-async def _write(patience: Patience, call: Any, message: UploadMessage) -> bool:
+async def _write(idle_timeout: IdleTimeout, call: Any, message: UploadMessage) -> bool:
     """Send a message, subject to flow control; returns false if the call has ended."""
     try:
-        with patience:
+        with idle_timeout:
             await call.write(message)
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         return False  # the call has ended; the reader gets the reason

@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from facade.errors import CoreFailure
 from facade.serving.connections import BUFFERS
-from facade.timeouts import Patience
+from facade.timeouts import IdleTimeout
 
 log = logging.getLogger(__name__)
 
@@ -86,13 +86,13 @@ class StreamedResponse(Response):
     async def _send_chunks(self, scope: Scope, receive: Receive, send: Send) -> str:
         """Send all chunks; return why not, if the client does not have them all."""
         gone = asyncio.create_task(_disconnect(receive))
-        patience = Patience(self._idle_seconds)
+        idle_timeout = IdleTimeout(self._idle_seconds)
         unchecked = 0
         try:
             async for chunk in self._chunks:
                 if gone.done():
                     return _CLIENT_GONE
-                with patience:
+                with idle_timeout:
                     await send(body_message(scope, chunk, more_body=True))
                 unchecked += sum(map(len, chunk)) if isinstance(chunk, list) else len(chunk)
                 if unchecked >= _UNCHECKED_BYTES:
@@ -106,7 +106,7 @@ class StreamedResponse(Response):
         else:
             return ""
         finally:
-            patience.close()
+            idle_timeout.close()
             gone.cancel()
 
 

@@ -14,15 +14,15 @@ from tests.integration.facade.serving import JSON, parts_of, stored
 STUDY = "/v2/studies/1.2.826.0.1.3680043.10.1.1"
 SERIES = f"{STUDY}/series/1.2.826.0.1.3680043.10.1.1.1"
 INSTANCE = f"{SERIES}/instances/1.2.3"
-FILM = random.Random(1).randbytes(900_000)
+VIDEO = random.Random(1).randbytes(900_000)
 MPEG4 = "1.2.840.10008.1.2.4.102"
 OCTETS = f"application/octet-stream; transfer-syntax={EXPLICIT_LITTLE}"
 PARTS = {"Accept": 'multipart/related; type="application/octet-stream"'}
 
 
 @pytest.fixture
-async def film(web: httpx.AsyncClient) -> httpx.AsyncClient:
-    pieces = [FILM[:300_000], FILM[300_000:300_100], FILM[300_100:]]
+async def video(web: httpx.AsyncClient) -> httpx.AsyncClient:
+    pieces = [VIDEO[:300_000], VIDEO[300_000:300_100], VIDEO[300_100:]]
     body = part10(SOPInstanceUID="1.2.3", transfer_syntax=MPEG4, fragments=[pieces], NumberOfFrames=25)
     await stored(web, body)
     return web
@@ -48,43 +48,43 @@ async def document(web: httpx.AsyncClient) -> httpx.AsyncClient:
         ("bytes=899999-1000000", 899_999, 900_000),
     ],
 )
-async def test_a_film_can_be_played_from_anywhere(film: httpx.AsyncClient, asked: str, first: int, end: int) -> None:
+async def test_a_video_can_be_played_from_anywhere(video: httpx.AsyncClient, asked: str, first: int, end: int) -> None:
     headers = {"Accept": "video/mp4", "Range": asked}
     for path in (f"{INSTANCE}/bulkdata/7FE00010", f"{INSTANCE}/pixeldata"):
-        response = await film.get(path, headers=headers)
+        response = await video.get(path, headers=headers)
         assert response.status_code == 206
-        assert response.content == FILM[first:end]
+        assert response.content == VIDEO[first:end]
         assert response.headers["content-range"] == f"bytes {first}-{end - 1}/900000"
         assert response.headers["content-type"] == "video/mp4"
         assert response.headers["accept-ranges"] == "bytes"
 
 
-async def test_a_film_can_be_linked_to_by_its_type(film: httpx.AsyncClient) -> None:
+async def test_a_video_can_be_linked_to_by_its_type(video: httpx.AsyncClient) -> None:
     for path in (f"{INSTANCE}/pixeldata?accept=video/mp4", f"{INSTANCE}/bulkdata/7FE00010?accept=video%2Fmp4"):
-        response = await film.get(path, headers={"Accept": "text/html"})
-        assert (response.status_code, response.content) == (200, FILM)
+        response = await video.get(path, headers={"Accept": "text/html"})
+        assert (response.status_code, response.content) == (200, VIDEO)
         assert response.headers["content-type"] == "video/mp4"
         assert response.headers["content-length"] == "900000"
 
 
-async def test_a_range_beyond_a_film_is_not_satisfiable(film: httpx.AsyncClient) -> None:
+async def test_a_range_beyond_a_video_is_not_satisfiable(video: httpx.AsyncClient) -> None:
     for asked in ("bytes=900000-", "bytes=-0"):
-        response = await film.get(f"{INSTANCE}/bulkdata/7FE00010", headers={"Range": asked})
+        response = await video.get(f"{INSTANCE}/bulkdata/7FE00010", headers={"Range": asked})
         assert response.status_code == 416
         assert response.headers["content-range"] == "bytes */900000"
 
 
-async def test_several_ranges_mean_the_whole(film: httpx.AsyncClient) -> None:
-    response = await film.get(f"{INSTANCE}/bulkdata/7FE00010", headers={"Range": "bytes=0-1,5-6"})
-    assert (response.status_code, response.content) == (200, FILM)
+async def test_several_ranges_mean_the_whole(video: httpx.AsyncClient) -> None:
+    response = await video.get(f"{INSTANCE}/bulkdata/7FE00010", headers={"Range": "bytes=0-1,5-6"})
+    assert (response.status_code, response.content) == (200, VIDEO)
 
 
-async def test_a_range_is_sent_only_of_the_bytes_that_the_client_has(film: httpx.AsyncClient) -> None:
+async def test_a_range_is_sent_only_of_the_bytes_that_the_client_has(video: httpx.AsyncClient) -> None:
     path = f"{INSTANCE}/bulkdata/7FE00010"
-    tag = (await film.head(path)).headers["etag"]
+    tag = (await video.head(path)).headers["etag"]
     for condition, status in ((tag, 206), ('"other"', 200), ("Wed, 21 Oct 2015 07:28:00 GMT", 200)):
-        response = await film.get(path, headers={"Range": "bytes=5-9", "If-Range": condition})
-        assert (response.status_code, len(response.content)) == (status, 5 if status == 206 else len(FILM))
+        response = await video.get(path, headers={"Range": "bytes=5-9", "If-Range": condition})
+        assert (response.status_code, len(response.content)) == (status, 5 if status == 206 else len(VIDEO))
 
 
 async def test_who_has_the_value_is_told_so(document: httpx.AsyncClient) -> None:

@@ -207,8 +207,8 @@ async def archive(shared_web: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncCli
         data_set.save_as(copy)
         await stored(shared_web, copy.getvalue())
     for syntax in (MP4, MPEG2):
-        film = part10(transfer_syntax=syntax, fragments=[[b"film"]], **uids_of(syntax))
-        await stored(shared_web, film)
+        video = part10(transfer_syntax=syntax, fragments=[[b"video"]], **uids_of(syntax))
+        await stored(shared_web, video)
     yield shared_web
 
 

@@ -296,10 +296,10 @@ async def test_the_thumbnail_of_a_series_has_the_tag_of_what_it_shows(web: httpx
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Documents, films and reports
+# Documents, videos and reports
 
 PDF = b"%PDF-1.4\n" + bytes(number % 251 for number in range(70_000)) + b"\n%%EO"
-FILM = [bytes([number]) * 40_000 for number in range(1, 6)]
+VIDEO = [bytes([number]) * 40_000 for number in range(1, 6)]
 
 
 async def test_a_document_is_shown_as_it_was_stored(web: httpx.AsyncClient) -> None:
@@ -343,10 +343,10 @@ async def test_a_report_is_a_page_in_a_sandbox(web: httpx.AsyncClient) -> None:
     assert "sandbox" in response.headers["content-security-policy"]
 
 
-async def film(web: httpx.AsyncClient) -> bytes:
+async def video(web: httpx.AsyncClient) -> bytes:
     syntax = "1.2.840.10008.1.2.4.102"
-    await stored(web, part10(transfer_syntax=syntax, fragments=[FILM], Rows=4, Columns=4, SOPInstanceUID="1.2.3"))
-    return b"".join(FILM)
+    await stored(web, part10(transfer_syntax=syntax, fragments=[VIDEO], Rows=4, Columns=4, SOPInstanceUID="1.2.3"))
+    return b"".join(VIDEO)
 
 
 @pytest.mark.parametrize(
@@ -361,8 +361,8 @@ async def film(web: httpx.AsyncClient) -> bytes:
         ("bytes=-999999999", 0, 200_000),
     ],
 )
-async def test_a_film_is_played_in_ranges(web: httpx.AsyncClient, asked: str, start: int, stop: int) -> None:
-    whole = await film(web)
+async def test_a_video_is_played_in_ranges(web: httpx.AsyncClient, asked: str, start: int, stop: int) -> None:
+    whole = await video(web)
     response = await web.get(f"{INSTANCE}/rendered", headers={"Range": asked})
 
     assert response.status_code == 206
@@ -373,7 +373,7 @@ async def test_a_film_is_played_in_ranges(web: httpx.AsyncClient, asked: str, st
 
 
 async def test_a_range_beyond_the_end_is_refused_with_the_size(web: httpx.AsyncClient) -> None:
-    await film(web)
+    await video(web)
     for asked in ("bytes=200000-", "bytes=-0"):
         response = await web.get(f"{INSTANCE}/rendered", headers={"Range": asked})
         assert (response.status_code, response.headers["content-range"]) == (416, "bytes */200000")
@@ -381,13 +381,13 @@ async def test_a_range_beyond_the_end_is_refused_with_the_size(web: httpx.AsyncC
 
 @pytest.mark.parametrize("asked", ["bytes=5-1", "bytes=0-1,5-6", "frames=1-2", "bytes=a-b"])
 async def test_a_range_that_cannot_be_read_means_the_whole(web: httpx.AsyncClient, asked: str) -> None:
-    whole = await film(web)
+    whole = await video(web)
     response = await web.get(f"{INSTANCE}/rendered", headers={"Range": asked})
     assert (response.status_code, response.content) == (200, whole)
 
 
 async def test_a_range_of_other_bytes_means_the_whole(web: httpx.AsyncClient) -> None:
-    whole = await film(web)
+    whole = await video(web)
     tag = (await web.head(f"{INSTANCE}/rendered")).headers["etag"]
     for condition, status in ((tag, 206), ('"other"', 200)):
         response = await web.get(f"{INSTANCE}/rendered", headers={"Range": "bytes=10-19", "If-Range": condition})
