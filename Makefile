@@ -12,7 +12,7 @@ run: .venv/runtime
 test: .venv/dev
 	$(BIN)/pytest -n auto --dist worksteal
 
-# Torment an archive for some minutes on each database: see docs/reliability.md.
+# Run an archive under random faults for some minutes on each database: see docs/reliability.md.
 MINUTES ?= 5
 DATABASE ?= both
 
@@ -24,7 +24,7 @@ soak: .venv/dev
 	$(BIN)/python -m tests.torture --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES)) --database $(DATABASE) \
 		--runs 3 $(if $(SEED),--seed $(SEED))
 
-# The fast part: no network, no database server.
+# The fast tests: no network, no database server.
 unit: .venv/dev
 	$(BIN)/pytest -n auto tests/unit
 
@@ -37,21 +37,21 @@ check: .venv/dev
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 
-# Put the code in its house style.
+# Format the code.
 format: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/buf format --write
 
-# Make the generated stubs from the contract.
+# Generate the stubs from the contract.
 protos: .venv/dev
 	$(BIN)/python protos/generate.py
 
-# Make the pages that come from code.
+# Generate the pages and tables that come from the code.
 docs: .venv/dev
 	$(BIN)/python docs/generate.py
 
-# Declare the contract as it is now to be released: later changes must not break it.
+# Record the current contract as released: later changes must be compatible with it.
 release-protos: .venv/dev
 	$(BIN)/buf build -o protos/released.binpb
 
@@ -65,7 +65,7 @@ bench-grpc: .venv/dev
 bench-memory: .venv/dev
 	$(BIN)/python -m bench memory
 
-# OHIF as npm has it, for `dicomstore up --viewer .viewer` and for the tests with a browser.
+# Download OHIF from npm, for `dicomstore up --viewer .viewer` and for the tests with a browser.
 VIEWER := @ohif/app@3.13.2
 
 viewer: .viewer/index.html
@@ -85,7 +85,7 @@ clients: .clients/package.json
 	npm install --silent --no-audit --no-fund --prefix .clients dicomweb-client@0.11.3 xhr2@0.2.1
 	touch $@
 
-# A virtual environment with everything for development.
+# Create a virtual environment for development.
 setup: .venv/dev
 
 .venv/pip:
