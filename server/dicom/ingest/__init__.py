@@ -1,1 +1,2 @@
-"""One received file to a description of its instance: identity, validation, metadata, index values, frame layout."""
+"""From a received file to the description of its instance: identity, validation, metadata, index values, frame
+layout."""

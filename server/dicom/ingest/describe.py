@@ -1,4 +1,4 @@
-"""What a scanned instance is: its identity, findings, metadata, index values and pixel layout."""
+"""Description of a scanned instance: identity, findings, metadata, index values and pixel layout."""
 
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -41,19 +41,20 @@ _NOTHING = frozenset[str]()
 _FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
 
 MAX_FINDINGS = 100
-"""Most errors, and most findings, of one instance; outcomes of many instances share a message and wait in memory."""
+"""Limit of errors, and of findings, per instance: the outcomes of many instances share a message and wait in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What an instance is, as far as storing it goes.
+    """The properties of an instance that are needed to store it.
 
-    study_uid, series_uid, sop_uid, sop_class_uid: as read, without padding; "" if absent; maybe not legal.
-    errors: make the instance fail. findings: reported, stored all the same. One an attribute; no values in texts.
-    is_implicit: the data set is encoded with implicit VR.
+    study_uid, series_uid, sop_uid, sop_class_uid: as read, without padding; "" if absent; possibly invalid.
+    errors: faults that reject the instance, one per attribute, without values.
+    findings: faults that are only reported, one per attribute, without values.
+    is_implicit: the data set has implicit VR.
     is_mislabelled: see `StoredInstance`.
-    has_multiple_values: of some indexed attribute only the first value is indexed.
-    dicom_json: canonical (RetrieveMetadata in retrieve_service.proto).
+    has_multiple_values: an indexed attribute has several values, of which only the first is indexed.
+    dicom_json: canonical (defined at RetrieveMetadata in retrieve_service.proto).
     invalid_tags: see `NewInstance`.
     """
 
@@ -80,9 +81,9 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
     """Return the description of a data set.
 
     Args:
-        scanner: has seen all of it.
+        scanner: after the whole data set.
         json: its top-level elements in ascending order of tag.
-        transfer_syntax_uid: named by the file, or guessed.
+        transfer_syntax_uid: from the file meta information, or guessed.
     """
     syntax = f'"{AVAILABLE_TRANSFER_SYNTAX_UID}":{{"vr":"UI","Value":[{quoted(transfer_syntax_uid)}]}}'
     json = _with_element(json, syntax)
@@ -124,12 +125,12 @@ def _of_level(elements: list[str], level: Level) -> str:
 
 @lru_cache(maxsize=256)
 def _shared(level: Level, elements: str, invalid: frozenset[str]) -> LevelAttributes:
-    """Return the attributes of a level that most instances of a study or series share, so they are made once."""
+    """Return the attributes of a level; cached, because most instances of a study or series share them."""
     return attributes_of(level, orjson.loads(f"{{{elements}}}"), invalid)
 
 
 def _with_element(json: list[str], added: str) -> list[str]:
-    """Return the elements with one more in its place, instead of one with the same tag, and without group 2."""
+    """Return the elements without group 0002, with one element inserted or replaced."""
     at, after_group = bisect_left(json, added[:10]), bisect_left(json, '"0003')
     rest = at + 1 if json[at : at + 1] and json[at].startswith(added[:10]) else at
     before = [element for element in json[:after_group] if not element.startswith('"0002')]
@@ -142,7 +143,7 @@ def _judge(
     """Return errors and findings."""
     notes = scanner.notes
     required = validate.required_error(elements, mode)
-    if not notes.count and required is None and mode is ValidationMode.LENIENT:  # as of nearly all instances
+    if not notes.count and required is None and mode is ValidationMode.LENIENT:  # the case of nearly all instances
         return (), tuple(validate.lenient_findings(elements, notes))
     broken: list[Finding] = []
     if mode is not ValidationMode.LENIENT:
@@ -160,7 +161,7 @@ def _judge(
 
 
 def _layout(scanner: Scanner, elements: Mapping[str, Any], syntax_uid: str) -> PixelLayout | None:
-    """Return the layout of the pixel data; what contradicts the data set is added to the scanner's notes."""
+    """Return the layout of the pixel data; contradictions to the data set are added to the scanner's notes."""
     pixel_data = scanner.pixel_data
     if pixel_data is None or not pixel_data.length:
         return None
@@ -169,7 +170,7 @@ def _layout(scanner: Scanner, elements: Mapping[str, Any], syntax_uid: str) -> P
     forms = _sample_forms(elements, pixel_data.tag)
     size = _number(elements, _ROWS), _number(elements, _COLUMNS)
     if pixel_data.fragments is not None:
-        # Frames that are not compressed are told apart by their size.
+        # Uncompressed frames are delimited by their size.
         form = forms[0]
         frame_bytes = -(-form.frame_bits(*size) // 8) if syntax_uid == ENCAPSULATED_UNCOMPRESSED else 0
         table = frame_table(pixel_data.fragments, stated, scanner.extended_offsets, frame_bytes)
@@ -192,7 +193,7 @@ def _layout(scanner: Scanner, elements: Mapping[str, Any], syntax_uid: str) -> P
 
 
 def _sample_forms(elements: Mapping[str, Any], tag: int) -> tuple[SampleForm, ...]:
-    """Return the ways in which the samples of pixel data may be stored, that of the data set first."""
+    """Return the possible forms of the samples, that of the attributes first."""
     photometric = text(elements, _PHOTOMETRIC_INTERPRETATION).upper()
     samples = max(_number(elements, _SAMPLES_PER_PIXEL), 1)
     if bits := _FLOAT_BITS.get(tag):
@@ -205,7 +206,7 @@ def _note(scanner: Scanner, tag: int, vr: str, message: str) -> None:
 
 
 def _number(elements: Mapping[str, Any], tag: str) -> int:
-    """Return a count or size; 0 if it is none, or more than any pixel data has."""
+    """Return a count or size; 0 if it is invalid, or larger than in any pixel data."""
     element = elements.get(tag)
     if element is None:
         return 0

@@ -1,7 +1,7 @@
-"""Reads a Part 10 file from a stream: all that is needed to check, describe and index the instance.
+"""Reads a Part 10 file from a stream: everything needed to validate, describe and index the instance.
 
-Nothing but the header is held, and bytes are looked at once. Bulk values and pixel data are passed over; where they lie
-is remembered.
+Only the header is held in memory, and each byte is examined once. Bulk values and pixel data are skipped; their
+positions are recorded.
 """
 
 from server.dicom.elements.element_headers import table_of
@@ -24,11 +24,11 @@ _LOOK_BYTES = 8 << 10
 
 
 class InstanceReader:
-    """Takes a file in pieces of any size.
+    """Reads a file fed in pieces of any size.
 
     Args:
-        mode: how values are checked.
-        max_header_bytes: of everything but bulk values; also bounds the memory held, up to a small factor.
+        mode: of validation.
+        max_header_bytes: limit of everything except bulk values; also limits the memory used, up to a small factor.
     """
 
     def __init__(self, mode: ValidationMode, max_header_bytes: int) -> None:
@@ -45,23 +45,23 @@ class InstanceReader:
 
     @property
     def header_bytes(self) -> int:
-        """How many bytes were fed that count against `max_header_bytes`; memory held grows with them."""
+        """Number of fed bytes that count against `max_header_bytes`; memory use is proportional to it."""
         return self._held_bytes + (self._scanner.header_bytes if self._scanner is not None else 0)
 
     def is_cut_off_at(self, size_bytes: int) -> bool:
-        """Say, after HEADER_TOO_LARGE, whether a file of that size lacks the end of the element that was too large.
+        """Say, after HEADER_TOO_LARGE, whether a file of this size ends within the element that was too large.
 
-        The length of that element is then a false one, or the file is cut off. Always False for deflated data sets.
+        In that case the element's length is wrong, or the file is truncated. Always False for deflated data sets.
         """
         awaited_end = self._meta_end if self._scanner is None else self._scanner.awaited_end
         return self._inflater is None and size_bytes < awaited_end
 
     def feed(self, data: Buffer) -> None:
-        """Take the next bytes. Of a view only those are copied that have to be looked at.
+        """Process the next bytes. From a view, only the bytes that need examination are copied.
 
         Raises:
             InvalidRequest: UNREADABLE_INSTANCE, as soon as it is certain.
-            Exhausted: HEADER_TOO_LARGE; INSTANCE_TOO_LARGE for what inflates beyond bounds.
+            Exhausted: HEADER_TOO_LARGE; INSTANCE_TOO_LARGE if the inflated size exceeds its limit.
         """
         if isinstance(data, bytes):
             self._feed(data)
@@ -74,7 +74,7 @@ class InstanceReader:
                 position += _LOOK_BYTES
 
     def _pass_over(self, most_bytes: int) -> int:
-        """Return how many of the next bytes are not looked at; they count as fed."""
+        """Return the number of next bytes that are skipped unexamined; they count as fed."""
         if self._scanner is None or self._inflater is not None or self._held:
             return 0
         passed = max(0, min(most_bytes, self._scanner.at - self._end))
@@ -93,11 +93,11 @@ class InstanceReader:
                 self._begin(self._released(), is_whole=False)
 
     def finish(self) -> Description:
-        """Return what was read, after the last byte was fed.
+        """Return the description after the last byte was fed.
 
         Raises:
-            InvalidRequest: UNREADABLE_INSTANCE, the file is empty, cut off or not DICOM.
-            Exhausted: HEADER_TOO_LARGE; INSTANCE_TOO_LARGE for what inflates beyond bounds.
+            InvalidRequest: UNREADABLE_INSTANCE, the file is empty, truncated or not DICOM.
+            Exhausted: HEADER_TOO_LARGE; INSTANCE_TOO_LARGE if the inflated size exceeds its limit.
         """
         if self._scanner is None:
             self._begin(self._released(), is_whole=True)
@@ -110,7 +110,7 @@ class InstanceReader:
         return describe(scanner, scanner.finish(self._end, self._released()), syntax.uid, self._mode)
 
     def _begin(self, data: bytes, *, is_whole: bool) -> None:
-        """Read the meta information, if it is there, and start on the data set."""
+        """Read the meta information, if present, and start on the data set."""
         if not file_meta.has_prefix(data):
             raise unreadable("The file has no DICM prefix after the 128-byte preamble.")
         found = file_meta.read_meta(data, is_whole=is_whole)
@@ -122,7 +122,7 @@ class InstanceReader:
         elif is_whole:
             raise unreadable("The file ends within its file meta information.")
         else:
-            # At least twice as much each time, so that beginning again stays cheap.
+            # At least twice as many bytes each time, so that restarts remain cheap.
             self._needed = max(found, min(2 * len(data), self._max_header_bytes))
             self._hold(data)
 
@@ -147,7 +147,7 @@ class InstanceReader:
             self._scan_from(self._scanner, data, 0)
 
     def _scan(self, scanner: Scanner, data: bytes) -> None:
-        """Take bytes of the data set that follow those before."""
+        """Process bytes of the data set that follow the previous ones."""
         base = self._end
         self._end += len(data)
         if self._held:
@@ -158,7 +158,7 @@ class InstanceReader:
             self._scan_from(scanner, data, base)
 
     def _scan_from(self, scanner: Scanner, data: bytes, base: int) -> None:
-        """Let the scanner at bytes that begin at `base` of the file, and hold those it could not take yet."""
+        """Feed the scanner bytes that start at `base` in the file, and keep the unprocessed ones."""
         self._end = base + len(data)
         scanner.feed(data, base)
         if scanner.at < self._end:

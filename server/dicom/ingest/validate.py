@@ -1,7 +1,8 @@
-"""Which faults make an instance fail, and which are only reported; see `ValidationMode` in store_service.proto.
+"""Validation: faults that reject an instance, and faults that are only reported; see `ValidationMode` in
+store_service.proto.
 
-What is wrong in an item of a sequence is never taken for a fault of the top-level attribute with the same tag. Texts
-say which rule is broken and never what the value is.
+A fault in a sequence item is never attributed to the top-level attribute with the same tag. Texts name the violated
+rule, never the value.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,12 +22,12 @@ SERIES_INSTANCE_UID = "0020000E"
 
 _UIDS = (SOP_CLASS_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
 REQUIRED = frozenset({*_UIDS, PATIENT_ID})
-"""Top-level attributes that make an instance fail when they are invalid."""
+"""Top-level attributes that reject an instance if they are invalid."""
 
 _CHECKED_KEYS = {key.path[0]: key for key in SEARCH_KEYS.values() if len(key.path) == 1 and not key.is_virtual}
 INDEXED = frozenset(_CHECKED_KEYS)
 INDEXED_NUMBERS = frozenset(int(tag, 16) for tag in INDEXED)
-"""Elements whose raw values `indexed_errors` looks at."""
+"""Elements whose raw values `indexed_errors` checks."""
 
 
 def required_error(elements: Mapping[str, Any], mode: ValidationMode) -> Finding | None:
@@ -34,7 +35,7 @@ def required_error(elements: Mapping[str, Any], mode: ValidationMode) -> Finding
 
     Args:
         elements: tag → DICOM JSON element.
-        mode: LENIENT demands no Patient ID, the others exactly one value.
+        mode: LENIENT does not require Patient ID, the other modes require exactly one value.
     """
     for tag in _UIDS:
         values = elements.get(tag, {}).get("Value", ())
@@ -59,14 +60,14 @@ def lenient_errors(notes: Notes) -> Iterator[Finding]:
 
 
 def lenient_findings(elements: Mapping[str, Any], notes: Notes) -> Iterator[Finding]:
-    """Yield what is reported of an instance that is stored all the same, one finding an attribute."""
+    """Yield the faults reported for a stored instance, one per attribute."""
     if not _has_patient_id(elements):
         yield _missing(PATIENT_ID)
     yield from _noted({**notes.irregular, **notes.invalid})
 
 
 def irregular_findings(notes: Notes) -> Iterator[Finding]:
-    """Yield what is reported when values aren't checked: what could be read only in part or by guessing."""
+    """Yield the faults reported without validation: values read only in part or by an assumption."""
     yield from _noted(notes.irregular)
 
 
@@ -87,7 +88,7 @@ def indexed_errors(raw: Mapping[int, bytes], elements: Mapping[str, Any]) -> Ite
 
 
 def has_multiple_values(elements: Mapping[str, Any]) -> bool:
-    """Say whether an attribute of which only the first value is indexed has more."""
+    """Say whether an attribute whose first value is indexed has further values."""
     return any(len(elements[tag].get("Value", ())) > 1 for tag in _CHECKED_KEYS if tag in elements)
 
 

@@ -1,1 +1,1 @@
-"""Attributes of the index, and the rules by which search values match them (PS3.4 section C.2.2.2)."""
+"""The attributes of the index, and matching of search values (PS3.4 section C.2.2.2)."""

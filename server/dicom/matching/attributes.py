@@ -1,9 +1,8 @@
-"""Which attributes the index keeps: to search by, and to answer with.
+"""The attributes that the index stores: search keys and return keys.
 
-Search keys are those of spec/search.md section 3, the required matching keys of PS3.18 Table 10.6.1-5, and what else
-the Request Attributes Sequence says in text (PS3.3 Table 10-9).
-Kept elements are the default and `all` return sets of spec/search.md section 5, so that no default answer needs
-an instance's metadata.
+Search keys are the required matching keys of PS3.18 Table 10.6.1-5, those listed in docs/api.md, and the further texts
+of the Request Attributes Sequence (PS3.3 Table 10-9). Return keys are the default and `all` sets of docs/api.md, so
+that no default response needs the metadata of an instance.
 """
 
 import re
@@ -22,24 +21,25 @@ AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
 TIMEZONE_OFFSET_FROM_UTC = "00080201"
 
 ITEMS_SEPARATOR = "\\"
-"""Between what the items of a sequence have for a key about its members; nothing where an item has no value."""
+"""Separates the items of a sequence in the stored value of a search key; an item without value is empty."""
 
 VALUES_SEPARATOR = "\n"
-"""Between the values that one item has, as a sequence within it may have several items; any of them may match."""
+"""Separates the values of one item, which may contain nested items; any of them may match."""
 
 DATES_AND_TIMES: Mapping[str, str] = MappingProxyType(
     {"StudyDate": "StudyTime", "PerformedProcedureStepStartDate": "PerformedProcedureStepStartTime"}
 )
-"""Search keys that are days, and those that are the times of these days."""
+"""Search keys that are dates, and the associated times."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchKey:
-    """An attribute that terms may name.
+    """A searchable attribute.
 
-    keyword: its name in `LevelAttributes.keys` and `Condition.key`; dotted for a member of a sequence.
-    kept_as: name in `Condition.key`, if that is another.
-    is_virtual: no value is kept; conditions are about the level below (Modalities in Study: any series' Modality).
+    keyword: its key in `LevelAttributes.keys` and `Condition.key`; dotted for an attribute of a sequence.
+    index_name: `Condition.key`, if it differs.
+    is_virtual: without a stored value; conditions apply to the level below (Modalities in Study: Modality of any
+        series).
     """
 
     keyword: str
@@ -51,7 +51,7 @@ class SearchKey:
 
     @property
     def index_key(self) -> str:
-        """What the index calls it."""
+        """Its key in conditions."""
         return self.index_name or self.keyword
 
 
@@ -131,7 +131,7 @@ RETURN_KEY_TAGS: Mapping[Level, frozenset[str]] = MappingProxyType(
         | {AVAILABLE_TRANSFER_SYNTAX_UID},
     }
 )
-"""Tags of the elements that the index keeps at each level."""
+"""Tags of the return keys that the index stores at each level."""
 
 
 _RETURN_KEY_TAGS_IN_ORDER = {level: tuple(sorted(tags)) for level, tags in RETURN_KEY_TAGS.items()}
@@ -139,7 +139,7 @@ _BY_PATH = {key.path: key for key in SEARCH_KEYS.values()}
 
 
 def search_key(attribute: str) -> SearchKey | None:
-    """Return the search key that a keyword, tag or dotted path means; None if it means none."""
+    """Return the search key for a keyword, tag or dotted path; None if it is not searchable."""
     path = path_of(attribute)
     return None if path is None else _BY_PATH.get(path)
 
@@ -147,7 +147,7 @@ def search_key(attribute: str) -> SearchKey | None:
 def is_empty(element: Mapping[str, Any]) -> bool:
     """Say whether a DICOM JSON element has no value.
 
-    Padding, the delimiters of a person name, and empty items of a sequence are no value.
+    Padding, the delimiters of a person name, and empty items of a sequence do not count as values.
     """
     values = element.get("Value")
     if values is None:
@@ -156,12 +156,12 @@ def is_empty(element: Mapping[str, Any]) -> bool:
 
 
 def attributes_of(level: Level, elements: Mapping[str, Any], invalid: frozenset[str] = frozenset()) -> LevelAttributes:
-    """Return what the index keeps of one data set at a level.
+    """Return the attributes of a data set that the index stores at a level.
 
     Args:
         level: study, series or instance.
-        elements: tag → DICOM JSON element; others than the kept ones may be there.
-        invalid: tags of elements whose values break a rule of their VR; others may be there.
+        elements: tag → DICOM JSON element; other elements are ignored.
+        invalid: tags of elements whose values violate a rule of their VR; other tags are ignored.
     """
     kept = {
         tag: elements[tag]
@@ -185,7 +185,7 @@ def attributes_of(level: Level, elements: Mapping[str, Any], invalid: frozenset[
 def _invalid(
     level: Level, keys: Mapping[str, str], kept: Mapping[str, Any], invalid: frozenset[str]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Generate what `LevelAttributes.invalid` holds."""
+    """Yield the content of `LevelAttributes.invalid`."""
     single = _SINGLE_KEYS[level]
     for tag in kept:
         key = single.get(tag)
@@ -199,7 +199,7 @@ def _invalid(
 
 
 def _keys_by_tag(level: Level) -> dict[str, list[SearchKey]]:
-    """Return the search keys of a level that keep values, by the tag of the element that has them."""
+    """Return the search keys of a level with stored values, by the tag of the element that contains them."""
     named: dict[str, list[SearchKey]] = {}
     for key in SEARCH_KEYS.values():
         if key.level is level and not key.is_virtual:
@@ -213,7 +213,7 @@ _SINGLE_KEYS = {
     for level, named in _KEYS_BY_TAG.items()
 }
 _LAX_VRS = frozenset({"DA", "TM"})
-"""Values of these may be invalid and yet be understood."""
+"""VRs with invalid values that are still unambiguous."""
 
 
 def _normal_value(key: SearchKey, elements: Mapping[str, Any]) -> str | None:
@@ -226,7 +226,7 @@ def _normal_value(key: SearchKey, elements: Mapping[str, Any]) -> str | None:
 
 
 def _members(key: SearchKey, item: Mapping[str, Any], path: Path) -> Iterator[str]:
-    """Generate the values that an item has at the path within it."""
+    """Yield the values of an item at a path within it."""
     tag, *rest = path
     if tag not in item:
         return
@@ -242,7 +242,7 @@ def _items(sequence: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _normal_first(vr: str, element: Mapping[str, Any]) -> str | None:
-    """Return the normal form of an element's first value; further values are not indexed (spec/store.md section 3)."""
+    """Return the normalised first value of an element; further values are not indexed."""
     values = element.get("Value", ())
     if not values or values[0] is None:
         return None
@@ -251,7 +251,7 @@ def _normal_first(vr: str, element: Mapping[str, Any]) -> str | None:
 
 @lru_cache(maxsize=2048)
 def _normal_form(vr: str, value: str) -> str | None:
-    """Return the normal form of a value; the instances of a study have most of them in common."""
+    """Return the normalised form of a value; cached, because the instances of a study share most values."""
     return _NORMAL_FORMS.get(vr, normalise.text)(value)
 
 
@@ -267,7 +267,7 @@ _SEPARATORS = re.compile(r"[\\\n]+")
 
 
 def joined_name(value: Any) -> str:
-    """Return a name of the DICOM JSON model (PS3.18 section F.2.2) as the one text of PS3.5."""
+    """Convert a person name of the DICOM JSON model (PS3.18 section F.2.2) to its PS3.5 form."""
     if not isinstance(value, Mapping):
         return str(value)
     groups = (value.get(group) or "" for group in ("Alphabetic", "Ideographic", "Phonetic"))
@@ -275,7 +275,7 @@ def joined_name(value: Any) -> str:
 
 
 def _has_content(value: Any) -> bool:
-    # Zero is content; an empty text, name or item is none. `dict`, not `Mapping`: an abstract class takes longer.
+    # Zero is a value; an empty text, name or item is not. `dict` instead of `Mapping`, whose instance check is slower.
     if isinstance(value, str):
         return bool(value.strip(_BLANK))
     if isinstance(value, dict):

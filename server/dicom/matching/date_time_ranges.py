@@ -1,12 +1,12 @@
-"""A date and the time beside it in one range, and dates and times in a time zone (PS3.4 section C.2.2.2.5).
+"""Combined ranges of a date and its time, and time zones (PS3.4 section C.2.2.2.5).
 
     StudyDate=20240101-20240102&StudyTime=2200-0600             from ten in the evening until six in the morning
     StudyDate=20240101&TimezoneOffsetFromUTC=%2B0900            that day in Tokyo, wherever the study was made
 
-- Two ranges are one: from the first time of the first day to the last time of the last. An end with a time but no day
-  has no moment, so then each range is compared by itself; so is anything that is not two single ranges.
-- In a time zone, values whose own offset is known are compared in UTC. Others are taken to be in the zone asked for,
-  as nothing else is known of them. A time of day that belongs to no single day is compared as it is written.
+- Two ranges are combined: from the first time on the first day to the last time on the last day. If an end has a time
+  but no date, or if either is not a single range, each range is compared by itself.
+- With a time zone, values with a known offset are compared in UTC; others are assumed to be in the requested zone. A
+  time that belongs to no single date is compared as written.
 """
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -29,11 +29,11 @@ Terms = Mapping[SearchKey, Sequence[str]]
 
 
 def take_date_time_ranges(terms: MutableMapping[SearchKey, list[str]], offset: str | None) -> Iterator[Condition]:
-    """Generate the conditions for those dates and times that belong together, and take them out of `terms`.
+    """Yield the combined conditions for associated dates and times, and remove these from `terms`.
 
     Args:
-        terms: the values of each attribute, as the caller wrote them.
-        offset: Timezone Offset From UTC of the values, "+HHMM" or "-HHMM"; None: they are compared as they are.
+        terms: the values of each attribute, as written by the caller.
+        offset: Timezone Offset From UTC of the values, "+HHMM" or "-HHMM"; None: values are compared as they are.
 
     Raises:
         InvalidRequest: INVALID_QUERY, naming the attribute and never a value.
@@ -58,10 +58,10 @@ def take_date_time_ranges(terms: MutableMapping[SearchKey, list[str]], offset: s
 def _spans(
     day_key: SearchKey, days: Sequence[str], time_key: SearchKey, times: Sequence[str], *, is_zoned: bool
 ) -> list[Ends]:
-    """Return the spans, of which any may hold the moment; none if the two are not about moments."""
+    """Return alternative ranges for the combined date and time; none if they cannot be combined."""
     if times and _are_met(day_key, days, time_key, times):
         if not is_zoned and not any(is_range(day_key, day) for day in days):
-            return []  # the two conditions say the same
+            return []  # the separate conditions are equivalent
         spans = [_span(ends_of(day_key, day), ends_of(time_key, time)) for day in days for time in times]
     elif is_zoned:
         spans = [_span(ends_of(day_key, day), (None, None)) for day in days]
@@ -73,7 +73,7 @@ def _spans(
 
 
 def _are_met(day_key: SearchKey, days: Sequence[str], time_key: SearchKey, times: Sequence[str]) -> bool:
-    """Say whether days and times are moments together: single days, or one range of each with a day at each end."""
+    """Say whether dates and times form combined values: single dates, or one range of each with a date at both ends."""
     if not any(is_range(day_key, day) for day in days):
         return True
     if len(days) > 1 or len(times) > 1 or not is_range(time_key, times[0]):
@@ -93,7 +93,7 @@ def _span(days: Ends, times: Ends) -> Ends:
 
 
 def _conditions(key: SearchKey, spans: Sequence[Ends], offset: str | None) -> Iterator[Condition]:
-    """Generate the condition, and before it one that an index of days can lead to."""
+    """Yield the condition, preceded by one that can use an index on dates."""
     apart = 0 if offset is None else MAX_DAYS_APART
     yield Condition(key.keyword, tuple(Between(_day(low, -apart), _day(high, apart)) for low, high in spans))
     yield Condition(key.keyword, tuple(DateTimeRange(Between(*span), _zoned(span, offset)) for span in spans))

@@ -1,19 +1,19 @@
-"""From the values of a search term to conditions on normalised keys (PS3.4 section C.2.2.2, spec/search.md section 4).
+"""Conditions on normalised search keys from the values of a search term (PS3.4 section C.2.2.2).
 
     single value    PatientID=A1             the whole value, without case; person names also without accents
-    list            0020000E=1.2,1.3         any of them: several values and "\\" for all, "," if no value can have it
+    list            0020000E=1.2,1.3         any of them: several values and "\" for all, "," if no value can have it
     wildcard        PatientName=*doe*        "*" any run of characters, "?" one; AE CS LO LT PN SH ST UC UR UT only
     range           StudyDate=20200101-      DA, TM and DT, inclusive, either end may be open
     universal       PatientID=  or  *        no condition; a value of nothing but blanks or NUL is an error
     empty           PatientID=""             on request: those without a value
     fuzzy words     PatientName=jo do        on request, person names only: adjacent words by their beginnings
 
-Person names are compared one component group at a time, so that each way of writing a name finds it. A value with "="
-needs each of its groups to match some group of the name.
+Person names are compared by component group, so that each representation of a name is found. In a value with "=", every
+group must match some group of the name.
 
-A TM or DT that leaves out minutes, seconds or parts of a second stands for every moment it may mean: "10-12" ends with
-the last moment of twelve o'clock's hour, and "101530" finds 10:15:30.25. A date and its time in one range, and time
-zones: see `server.dicom.matching.date_time_ranges`.
+A TM or DT without minutes, seconds or fraction stands for all its possible completions: "10-12" ends with the last
+instant before 13:00, and "101530" matches 10:15:30.25. Combined date and time ranges, and time zones:
+`server.dicom.matching.date_time_ranges`.
 """
 
 import itertools
@@ -28,25 +28,25 @@ from server.model.ids import is_uid
 from server.model.search.query import Between, Condition, Empty, Equals, Like, Matcher, NameMatches, NameWords, Numbers
 
 MAX_EXACT_VALUES = 2000
-"""Most exact values of one term."""
+"""Maximum number of exact values per term."""
 
 MAX_PATTERNS = 100
-"""Most wildcards, ranges and names of one term: each costs the index a comparison a row."""
+"""Maximum number of wildcards, ranges and names per term: each costs the index one comparison per row."""
 
 MAX_NAME_COMBINATIONS = 64
-"""Most conditions that names with several component groups in one list may grow to."""
+"""Maximum number of conditions for a list of names with several component groups."""
 
 WILDCARD_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 """PS3.4 section C.2.2.2.4."""
 
 EMPTY_VALUE = '""'
-"""Two quotation marks: the value that stands for none (PS3.4 section C.2.2.2.7)."""
+"""Two quotation marks: matches entities without a value (PS3.4 section C.2.2.2.7)."""
 
 NUMBER_VRS = frozenset({"FD", "FL", "IS", "SL", "SS", "UL", "US"})
-"""Values of these are numbers, which are compared as such where they are kept as such."""
+"""VRs that are compared as numbers if they are stored as numbers."""
 
 _COMMA_LIST_VRS = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"}) | NUMBER_VRS
-"""No value of these has a comma in it (PS3.5 section 6.2), so that it can only part values, as clients have it."""
+"""VRs whose values contain no comma (PS3.5 section 6.2), so that a comma separates values, as some clients expect."""
 
 _KINDS = {"DA": "a date YYYYMMDD", "TM": "a time HH[MM[SS[.F]]]", "DT": "a date and time YYYY[MM[DD[HH[MM[SS[.F]]]]]]"}
 _FIRST = {"DA": normalise.day, "TM": normalise.first_time, "DT": normalise.first_instant}
@@ -58,16 +58,16 @@ _STARS = re.compile(r"\*+")
 
 
 Ends = tuple[str | None, str | None]
-"""The ends of a range, both inclusive; None is open."""
+"""Both ends of a range, inclusive; None is open."""
 
 
 def conditions(key: SearchKey, values: Sequence[str], *, fuzzy: bool, empty: bool = False) -> tuple[Condition, ...]:
-    """Return what must hold for `key` to match any of `values`; nothing if they match everything.
+    """Return the conditions for `key` to match any of `values`; none if every value matches.
 
     Args:
         key: the attribute.
-        values: as the caller wrote them.
-        fuzzy: match names by the beginnings of their words.
+        values: as written by the caller.
+        fuzzy: match names by prefixes of their words.
         empty: two quotation marks stand for "no value".
 
     Raises:
@@ -106,11 +106,11 @@ def _conditions(key: SearchKey, singles: Sequence[str], *, fuzzy: bool) -> tuple
 
 
 def values_of_list(key: SearchKey, values: Sequence[str]) -> list[str]:
-    """Return the values of all lists without padding; empty ones match everything, but say nothing beside others.
+    """Return the unpadded values of all lists; an empty one matches everything, but is ignored beside other values.
 
     Raises:
-        InvalidRequest: INVALID_QUERY, there is a value or a list with nothing but blanks or NUL in it. That is not the
-            empty value that matches everything (PS3.4 section C.2.2.2.3), and no stored value has this form.
+        InvalidRequest: INVALID_QUERY, a value or list consists only of blanks or NUL. It is not the empty value of
+            universal matching (PS3.4 section C.2.2.2.3), and no stored value has this form.
     """
     found: dict[str, None] = {}
     for value in values:
@@ -123,12 +123,12 @@ def values_of_list(key: SearchKey, values: Sequence[str]) -> list[str]:
 
 
 def ends_of(key: SearchKey, value: str) -> Ends:
-    """Return the ends of a DA, TM or DT range, of which a single value is one, in the form of stored values.
+    """Return the ends of a range of DA, TM or DT, or of a single value, in normalised form.
 
-    The first may be greater than the last.
+    The first end may be greater than the last.
 
     Raises:
-        InvalidRequest: INVALID_QUERY, it is none, or both ends are open.
+        InvalidRequest: INVALID_QUERY, the value is invalid, or both ends are open.
     """
     low, is_range, high = _parted(key, value)
     ends = (
@@ -141,13 +141,13 @@ def ends_of(key: SearchKey, value: str) -> Ends:
 
 
 def is_range(key: SearchKey, value: str) -> bool:
-    """Say whether a value of a DA, TM or DT is a range and not a single value."""
+    """Say whether a value of DA, TM or DT is a range."""
     return _parted(key, value)[1]
 
 
 def _parted(key: SearchKey, value: str) -> tuple[str, bool, str]:
     if key.vr == "DT":
-        # A hyphen may also be the sign of an offset: what can be one value is.
+        # A hyphen may also be the sign of an offset; a valid single value takes precedence.
         between = None if normalise.first_instant(value) else _DATE_TIMES.fullmatch(value)
         return (between[1].strip(), True, between[2].strip()) if between else (value, False, "")
     low, dash, high = (part.strip() for part in value.partition("-"))
@@ -161,7 +161,7 @@ def _range(key: SearchKey, value: str) -> Matcher:
 
 
 def check_order(key: SearchKey, low: str | None, high: str | None) -> None:
-    """Raise InvalidRequest (INVALID_QUERY) if a range ends before it starts."""
+    """Raise InvalidRequest (INVALID_QUERY) if the end of a range precedes its start."""
     if low is not None and high is not None and low > high:
         raise invalid(key, "a range must not end before it starts.")
 
@@ -171,9 +171,9 @@ def _text_matcher(vr: str, text: str) -> Matcher:
 
 
 def _name_conditions(key: SearchKey, values: Iterable[str], *, fuzzy: bool) -> tuple[Condition, ...]:
-    """Return conditions whose conjunction says: any of the names, all groups of it.
+    """Return conditions that together require any of the names, with all its groups.
 
-    Each name is a conjunction of alternatives; "any of" them, multiplied out, is a conjunction again.
+    Each name is a conjunction of alternatives; a disjunction of names is expanded to a conjunction.
     """
     alternatives_of = _fuzzy_group if fuzzy else _exact_group
     names: list[list[tuple[Matcher, ...]]] = []
@@ -197,13 +197,13 @@ def _name_conditions(key: SearchKey, values: Iterable[str], *, fuzzy: bool) -> t
 
 
 def _exact_group(group: str) -> tuple[Matcher, ...]:
-    """Return what a component group must match; nothing if that is everything."""
+    """Return the matchers for a component group; none if everything matches."""
     patterns = _name_patterns(group)
     return (NameMatches(patterns),) if patterns and "*" not in patterns else ()
 
 
 def _fuzzy_group(group: str) -> tuple[Matcher, ...]:
-    """Return the alternatives for a fuzzy search, which finds all that a wildcard finds and more."""
+    """Return the matchers for a fuzzy search, which finds at least what the wildcard search finds."""
     words = tuple(word for written in normalise.name_words(group) if (word := written.rstrip("*")))
     by_words = (NameWords(words),) if words and not _wildcards(words) else ()
     if not _wildcards(_name_patterns(group)):
@@ -213,7 +213,7 @@ def _fuzzy_group(group: str) -> tuple[Matcher, ...]:
 
 
 def _name_patterns(group: str) -> tuple[str, ...]:
-    """Return the forms that a name's group may have: "Doe^*" also means a name that ends after "Doe"."""
+    """Return the patterns for a component group: "Doe^*" also matches a name that ends after "Doe"."""
     pattern = _pattern(normalise.name_group(group))
     patterns = [pattern] if pattern else []
     while pattern.endswith("^*"):
@@ -224,7 +224,7 @@ def _name_patterns(group: str) -> tuple[str, ...]:
 
 
 def _bounded(key: SearchKey, matchers: Iterable[Matcher]) -> tuple[Matcher, ...]:
-    """Return the matchers without repetition, all exact values in one, and refuse more than an index can bear."""
+    """Return distinct matchers, with all exact values in one; raise an error beyond the limits of the index."""
     distinct = list(dict.fromkeys(matchers))
     exact = [value for matcher in distinct if isinstance(matcher, Equals) for value in matcher.values]
     others = [matcher for matcher in distinct if not isinstance(matcher, Equals)]
@@ -259,5 +259,5 @@ def _number(key: SearchKey, value: str) -> float:
 
 
 def invalid(key: SearchKey, what: str) -> InvalidRequest:
-    """Return the refusal of a value of `key`."""
+    """Return the error for an invalid value of `key`."""
     return InvalidRequest(Reason.INVALID_QUERY, f"{key.keyword}: {what}", attribute=key.keyword)

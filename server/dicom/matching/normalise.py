@@ -1,11 +1,12 @@
-"""The one form in which searchable text is stored and looked for.
+"""Normalised form of searchable values, for storage and comparison.
 
-Stored values and the values of a query go through the same functions, so an index compares code points and needs to
-know nothing about languages, padding or precision. Only dates and times differ: stored ones may be in older or lax
-formats, which a query can't use, as a hyphen makes a range of it. Each function is idempotent, and returns None for a
-value that has nothing to compare.
+Stored values and search values pass through the same functions, so that the index only compares code points and needs
+no
+rules for languages, padding or precision. Only dates and times differ: stored ones may have older or other formats,
+    which are ambiguous in a query, where a hyphen denotes a range. Each function is idempotent, and returns None for a
+    value without comparable content.
 
-Case is ignored, for person names accents too; padding never counts.
+Case is ignored, for person names also accents; padding is removed.
 """
 
 import re
@@ -15,10 +16,10 @@ from datetime import date
 from server.model.search.date_time import in_utc
 
 GROUP_SEPARATOR = "="
-"""Between the component groups of a person name (PS3.5 section 6.2.1)."""
+"""Separates the component groups of a person name (PS3.5 section 6.2.1)."""
 
 COMPONENT_SEPARATOR = "^"
-"""Between the components of one group."""
+"""Separates the components of a group."""
 
 _PADDING = " \0"
 _DATE = re.compile(r"[0-9]{8}")
@@ -33,18 +34,18 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 
 
 def text(value: str) -> str | None:
-    """Return the form of AE, CS, LO, SH and the other character VRs."""
+    """Normalise AE, CS, LO, SH and the other character VRs."""
     composed = unicodedata.normalize("NFC", value.strip(_PADDING))
     return unicodedata.normalize("NFC", composed.casefold()).strip(_PADDING) or None
 
 
 def uid(value: str) -> str | None:
-    """Return a UID without padding; its case is meaningless, as it has digits only."""
+    """Remove the padding of a UID; its digits have no case."""
     return value.strip(_PADDING) or None
 
 
 def name(value: str) -> str | None:
-    """Return the form of a person name: its folded groups joined with "=".
+    """Normalise a person name: folded component groups joined with "=".
 
     "Yamada^Tarou^^=山田^太郎" becomes "yamada^tarou=山田^太郎".
     """
@@ -53,31 +54,31 @@ def name(value: str) -> str | None:
 
 
 def name_groups(value: str) -> list[str]:
-    """Return the component groups of a name, at most three; one too many stays with the third."""
+    """Return at most three component groups of a name; a surplus group stays with the third."""
     return value.split(GROUP_SEPARATOR, 2)
 
 
 def name_group(group: str) -> str:
-    """Return the form of one component group, "" if nothing is in it.
+    """Normalise one component group; "" if it is empty.
 
-    Compatibility forms (full width, half width, ligatures) become plain ones, accents and case go, components lose
-    their padding, and missing components at the end leave no trace.
+    Compatibility forms (full width, half width, ligatures) become canonical ones; accents, case, padding of components
+    and empty trailing components are removed.
     """
-    # A full-width "＝" is a letter of the name, but its plain form would end the group.
+    # A full-width "＝" is a letter of the name, but its canonical form would end the group.
     folded = _without_accents(_without_accents(group).casefold()).replace(GROUP_SEPARATOR, " ")
-    # Composing again keeps a Hangul syllable one character, which "?" can stand for.
+    # Recomposition keeps a Hangul syllable one character, which "?" matches.
     components = unicodedata.normalize("NFC", folded.replace("\0", "")).split(COMPONENT_SEPARATOR)
     return COMPONENT_SEPARATOR.join(" ".join(part.split()) for part in components).rstrip(COMPONENT_SEPARATOR)
 
 
 def name_words(value: str) -> tuple[str, ...]:
-    """Return the words of a person name in order: what lies between "^", "=" and spaces."""
+    """Return the words of a person name in order, separated by "^", "=" and spaces."""
     folded = name(value) or ""
     return tuple(re.split(r"[\^= ]+", folded.strip("^= "))) if folded.strip("^= ") else ()
 
 
 def day(value: str) -> str | None:
-    """Return a DA as YYYYMMDD; None unless it is a day of the calendar."""
+    """Return a DA as YYYYMMDD; None unless it is a valid date."""
     stripped = value.strip(_PADDING)
     if not _DATE.fullmatch(stripped):
         return None
@@ -95,9 +96,9 @@ def stored_day(value: str) -> str | None:
 
 
 def stored_time(value: str) -> str | None:
-    """Return a stored TM as `first_time`.
+    """Return a stored TM like `first_time`.
 
-    Also from HH:MM[:SS[.F]] (PS3.5 section 6.2, TM), and with fractions of a second that are finer than microseconds.
+    Also accepts HH:MM[:SS[.F]] (PS3.5 section 6.2, TM), and fractions finer than microseconds.
     """
     stripped = value.strip(_PADDING)
     if lax := _SEPARATED_TIME.fullmatch(stripped):
@@ -108,32 +109,32 @@ def stored_time(value: str) -> str | None:
 
 
 def first_time(value: str) -> str | None:
-    """Return a TM as HHMMSS.ffffff with what it leaves out at its least; None unless it is a time of day."""
+    """Return a TM as HHMMSS.ffffff, with missing parts at their minimum; None unless it is a valid time."""
     return _time(value, minutes="00", seconds="00", fill="0")
 
 
 def last_time(value: str) -> str | None:
-    """Return a TM as HHMMSS.ffffff with what it leaves out at its greatest; None unless it is a time of day."""
+    """Return a TM as HHMMSS.ffffff, with missing parts at their maximum; None unless it is a valid time."""
     return _time(value, minutes="59", seconds="59", fill="9")
 
 
 def first_instant(value: str) -> str | None:
-    """Return a DT as a moment with what it leaves out at its least: in UTC if it has an offset, else as it is.
+    """Return a DT as a date-time with missing parts at their minimum; in UTC if it has an offset, else unchanged.
 
-    None unless it is a date and time.
+    None unless it is a valid date and time.
     """
     return _date_time(value, month="01", is_last=False)
 
 
 def last_instant(value: str) -> str | None:
-    """Return a DT as a moment with what it leaves out at its greatest; otherwise as `first_instant`."""
+    """Return a DT as a date-time with missing parts at their maximum; otherwise like `first_instant`."""
     return _date_time(value, month="12", is_last=True)
 
 
 def offset(value: str) -> str | None:
-    """Return a Timezone Offset From UTC as +HHMM or -HHMM; None unless it is one (PS3.3 section C.12.1.1).
+    """Return Timezone Offset From UTC as +HHMM or -HHMM; None unless it is valid (PS3.3 section C.12.1.1).
 
-    A missing sign is a plus, which a query string turns into a space.
+    A missing sign means plus, which a query string decodes to a space.
     """
     match = _OFFSET.fullmatch(value.strip(_PADDING))
     if match is None or match[2][2:] > "59" or match[2] > ("1200" if match[1] == "-" else "1400"):
@@ -142,7 +143,7 @@ def offset(value: str) -> str | None:
 
 
 def integer(value: str) -> str | None:
-    """Return an IS without plus sign and leading zeros; None unless it is an integer."""
+    """Return an IS without plus sign and leading zeros; None unless it is a valid integer."""
     stripped = value.strip(_PADDING)
     return str(int(stripped)) if _INTEGER.fullmatch(stripped) else None
 
@@ -152,9 +153,10 @@ def _without_accents(value: str) -> str:
 
 
 def _is_accent(combining_class: int) -> bool:
-    """Say whether marks of a canonical combining class only qualify the letter they stand on.
+    """Say whether marks of a canonical combining class are diacritics, which do not change the letter.
 
-    Overlays, the points of Hebrew, Arabic and Syriac, and what stands above or below a letter do. Nuktas, kana voicing
+    Diacritics are overlays, the points of Hebrew, Arabic and Syriac, and marks above or below a letter. Nuktas, kana
+    voicing
     marks, viramas and the marks of Indic and Thai scripts make another letter: だ is not た.
     """
     return combining_class == 1 or 10 <= combining_class <= 36 or combining_class >= 200

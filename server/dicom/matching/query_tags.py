@@ -1,4 +1,4 @@
-"""Extended query tags: what may be one, and what a data set has for one (spec/extended-query-tags.md)."""
+"""Extended query tags: validation of new tags, and extraction of their values from a data set."""
 
 import math
 import re
@@ -19,13 +19,13 @@ from server.model.search.query_tag import NewTag, Tag, TagFault, TagValue, index
 TEXT_VRS = frozenset({"AE", "AS", "CS", "LO", "SH", "UI", "PN"})
 DATE_TIME_VRS = frozenset({"DA", "DT", "TM"})
 TAG_VRS = TEXT_VRS | DATE_TIME_VRS | NUMBER_VRS
-"""Value representations that can be searched by."""
+"""VRs supported as extended query tags."""
 
 _US_OR_SS = frozenset({"US", "SS"})
 _FIRST_BLOCK = "10"
 _LAST_BLOCK = 0xFF
 PrivateTag = tuple[str, str]
-"""A private tag, of eight hex digits whose block says nothing, and its private creator."""
+"""A private tag, eight hex digits with any block number, and its private creator."""
 
 _GroupCreator = tuple[str, str]
 """A group and a private creator."""
@@ -35,10 +35,10 @@ _EARLIEST = {"DA": normalise.day, "TM": normalise.first_time, "DT": normalise.fi
 
 
 def tag_in(path: str) -> str:
-    """Return the eight hex digits of what a path names.
+    """Return the tag (eight hex digits) of a path.
 
     Raises:
-        InvalidRequest: INVALID_TAG, it names no attribute, or one inside a sequence.
+        InvalidRequest: INVALID_TAG, the path is not an attribute, or is inside a sequence.
     """
     found = path_of(path) if path else None
     if found is None:
@@ -49,10 +49,10 @@ def tag_in(path: str) -> str:
 
 
 def registered_tag(path: str) -> str:
-    """Return the eight hex digits of what a path names, which may be an extended query tag.
+    """Return the tag (eight hex digits) of a path that may be an extended query tag.
 
     Raises:
-        InvalidRequest: INVALID_TAG, as `tag_in`, and for a sequence.
+        InvalidRequest: INVALID_TAG, as for `tag_in`, and for sequences.
     """
     tag = tag_in(path)
     if dictionary.public_vr(int(tag, 16)) == "SQ":
@@ -61,7 +61,7 @@ def registered_tag(path: str) -> str:
 
 
 def new_tag(path: str, vr: str, private_creator: str, level: Level) -> NewTag:
-    """Return a tag to add.
+    """Return a validated tag to add.
 
     Raises:
         InvalidRequest: INVALID_TAG.
@@ -96,13 +96,13 @@ def _shown(vr: str) -> str:
 def _known_vr(number: int, creator: str, *, is_private: bool, is_creator: bool) -> str | None:
     if is_creator:
         return "LO"
-    if is_private:  # what is known of private attributes is not binding
+    if is_private:  # the dictionary of private attributes is not authoritative
         return None
     return dictionary.public_vr(number)
 
 
 def key_of(tag: Tag) -> SearchKey:
-    """Return what terms about a tag that is there mean."""
+    """Return the search key for terms about a registered tag."""
     return SearchKey(
         tag.new.keyword or tag.new.tag, (tag.new.tag,), tag.new.vr, tag.new.level, index_name=index_key(tag)
     )
@@ -111,7 +111,7 @@ def key_of(tag: Tag) -> SearchKey:
 def extract(
     dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str] = frozenset()
 ) -> Mapping[int, TagValue | TagFault]:
-    """Return what a data set has for tags, by their keys; see `server.ports.tags.Extract`."""
+    """Return the values of a data set for tags, by `Tag.key`; see `server.ports.tags.Extract`."""
     elements: dict[str, Any] = orjson.loads(dicom_json)
     for place in invalid_tags:
         elements.pop(place, None)
@@ -125,7 +125,7 @@ def extract(
 
 
 def _blocks(elements: Mapping[str, Any]) -> Mapping[_GroupCreator, Sequence[str]]:
-    """Return the blocks that each private creator has in a group of a data set (PS3.5 section 7.8.1)."""
+    """Return the blocks that each private creator reserves in a group of a data set (PS3.5 section 7.8.1)."""
     blocks: dict[_GroupCreator, list[str]] = {}
     for place, element in elements.items():
         if place[4:6] == "00" and place[6:] >= _FIRST_BLOCK:
@@ -136,12 +136,13 @@ def _blocks(elements: Mapping[str, Any]) -> Mapping[_GroupCreator, Sequence[str]
 
 
 def is_private(tag: str) -> bool:
-    """Say whether a tag, as eight hex digits, is a private one that a creator has (PS3.5 section 7.8.1)."""
+    """Say whether a tag (eight hex digits) is a private data element in a creator's block (PS3.5 section 7.8.1)."""
     return bool(int(tag[3], 16) % 2) and tag[4:6] != "00"
 
 
 def places(owned: Collection[PrivateTag], elements: Mapping[str, Any]) -> Iterator[str]:
-    """Yield where a data set has private tags, and the elements that say so; what it has not is left out."""
+    """Yield the tags under which a data set contains private attributes, and those of their Private Creator
+    elements."""
     blocks = _blocks(elements)
     for tag, creator in owned:
         place = _place(tag, creator, elements, blocks)
@@ -151,7 +152,7 @@ def places(owned: Collection[PrivateTag], elements: Mapping[str, Any]) -> Iterat
 
 
 def _element(tag: NewTag, elements: Mapping[str, Any], blocks: Mapping[_GroupCreator, Sequence[str]]) -> Any:
-    """Return what a data set has as a tag, if anything."""
+    """Return the element of a data set for a tag; None if it is absent."""
     if not tag.private_creator:
         return elements.get(tag.tag)
     place = _place(tag.tag, tag.private_creator, elements, blocks)
@@ -161,14 +162,14 @@ def _element(tag: NewTag, elements: Mapping[str, Any], blocks: Mapping[_GroupCre
 def _place(
     tag: str, creator: str, elements: Mapping[str, Any], blocks: Mapping[_GroupCreator, Sequence[str]]
 ) -> str | None:
-    """Return where a private tag lies: in a block that its creator has in this data set."""
+    """Return the actual tag of a private attribute: in a block that its creator reserves in this data set."""
     group, element = tag[:4], tag[6:]
     possible = (f"{group}{block}{element}" for block in blocks.get((group, creator), ()))
     return next((place for place in possible if place in elements), None)
 
 
 def _value(vr: str, element: Mapping[str, Any]) -> TagValue | TagFault | None:
-    """Return what an element has, of which the first value counts; None for nothing."""
+    """Return the first value of an element; None if it has no value."""
     if element.get("vr") != vr:
         return TagFault(f"The value representation is {element.get('vr')}, not {vr}.")
     if "BulkDataURI" in element:
