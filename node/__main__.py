@@ -11,7 +11,7 @@ import logging.config
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -26,6 +26,7 @@ from facade.serving.connections import Connection
 from facade.serving.http import listen, logging_config, server_config
 from node.calls import LocalChannel, LocalServer
 from node.door import Door
+from server.bootstrap.components import NO_SUPERVISOR, Supervisor
 from server.bootstrap.serving import running
 from server.config import Settings as CoreSettings
 from server.model.errors import DicomStoreError
@@ -100,7 +101,7 @@ def main() -> None:
 
 async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, listener: socket.socket) -> None:
     """Serve both until a signal; HTTP begins last and ends first, so that it always finds its core."""
-    async with running(core_settings, worker_runs=_worker_runs()) as core:
+    async with running(core_settings, supervisor=_supervisor()) as core:
         local = LocalServer(core.interceptors)
         core.register(local)
         application = create_app(facade_settings, LocalChannel(local))
@@ -122,11 +123,11 @@ def _inherited() -> socket.socket | None:
     return socket.socket(fileno=int(descriptor)) if descriptor else None
 
 
-def _worker_runs() -> Callable[[], bool]:
-    """Return how to find out whether a worker runs; it always does if nobody started us who would know."""
+def _supervisor() -> Supervisor:
+    """Return what this process knows of the worker, which `dicomstore up` runs; nothing if `up` did not start it."""
     if not (descriptor := os.environ.get(WORKER_STATE)):
-        return lambda: True
-    return lambda: os.pread(int(descriptor), 1, 0) != b"0"
+        return NO_SUPERVISOR
+    return Supervisor(worker_runs=lambda: os.pread(int(descriptor), 1, 0) != b"0")
 
 
 def _give_up(message: str) -> NoReturn:

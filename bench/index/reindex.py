@@ -28,6 +28,7 @@ from sqlalchemy import create_engine, text
 from bench.figures import Row, percentile_ms, table
 from bench.index import data as index_data
 from bench.index.data import study_facts
+from bench.index.operations import add_tags, index_some
 from facade.versions import STUDY, VERSIONS
 from server.adapters.sql import engine
 from server.adapters.sql.engine import Database
@@ -183,7 +184,7 @@ async def _until(database: Database, operation_id: str, least: int, worker: subp
 async def _work(database: Database, url: str, data: Path, latency: Latency) -> Work:
     """Add the tags and have workers index, each but the last killed on its way."""
     work, start = Work(), time.perf_counter()
-    operation = await database.tags.add(index_data.TAGS, "a" * 32, "", 128, datetime.now(UTC))
+    operation = await add_tags(database, index_data.TAGS)
     for part in (*_KILL_AT, 1):
         end = round(part * operation.total)
         with _worker(url, data) as process:
@@ -238,8 +239,8 @@ async def _measure(url: str, fresh_url: str, data: Path, count: int) -> tuple[li
         searching.cancel()
         await asyncio.gather(searching, return_exceptions=True)
         fresh = await stack.enter_async_context(_opened(fresh_url))
-        operation = await fresh.tags.add(index_data.TAGS, "a" * 32, "", 128, datetime.now(UTC))
-        while await fresh.tags.index(operation.id, 1, datetime.now(UTC)):
+        operation = await add_tags(fresh, index_data.TAGS)
+        while await index_some(fresh, operation.id, 1):
             pass
         await _fill(fresh, count)
     result, expected = indexed(url), indexed(fresh_url)

@@ -24,6 +24,7 @@ from sqlalchemy import make_url
 
 from bench.index import data
 from bench.index.data import StudyFacts, study_facts
+from bench.index.operations import add_tags, index_some
 from facade.versions import INSTANCE as LEVEL_OF_INSTANCE
 from facade.versions import SERIES as LEVEL_OF_SERIES
 from facade.versions import STUDY as LEVEL_OF_STUDY
@@ -213,13 +214,13 @@ async def _fill(database: engine.Database, instances: int) -> Row:
 
 async def _reindex(database: engine.Database, instances: int) -> Row:
     """Make attributes searchable and index by them what is there, in the steps that a worker does."""
-    operation = await database.tags.add(data.TAGS, "0" * 32, "", 128, datetime.now(UTC))
+    operation = await add_tags(database, data.TAGS)
     start, cpu = time.perf_counter(), time.process_time()
     longest = 0.0
     more = True
     while more:
         began = time.perf_counter()
-        more = await database.tags.index(operation.id, _STEP, datetime.now(UTC))
+        more = await index_some(database, operation.id, _STEP)
         longest = max(longest, time.perf_counter() - began)
     spent, cpu = time.perf_counter() - start, time.process_time() - cpu
     return {

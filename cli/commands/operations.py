@@ -6,7 +6,12 @@ from typing import Annotated, Any
 
 import typer
 from dicomstore.v1 import operation_service_pb2 as pb
-from dicomstore.v1 import operation_service_pb2_grpc
+from dicomstore.v1 import (
+    operation_service_pb2_grpc,
+    operation_types_pb2,  # noqa: F401 - requests and results are unpacked by its messages
+)
+from google.protobuf import json_format
+from google.protobuf.any_pb2 import Any as PackedMessage
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, QuietOption, Target, target
@@ -18,7 +23,7 @@ POLL_S = 1
 """Interval of progress updates of a followed operation."""
 
 _HEADINGS = ("Operation", "Type", "State", "Done", "Started (UTC)", "Last progress (UTC)")
-_UNFINISHED = {pb.OPERATION_STATE_NOT_STARTED, pb.OPERATION_STATE_RUNNING}
+_UNFINISHED = {pb.OPERATION_STATE_NOT_STARTED, pb.OPERATION_STATE_RUNNING, pb.OPERATION_STATE_CANCELING}
 
 
 def operations(
@@ -74,7 +79,7 @@ async def _followed(chosen: Target, stub: Any, found: pb.Operation) -> pb.Operat
     """Show the progress of an operation until it finishes; returns its final state."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=problems, disable=chosen.quiet, transient=True) as progress:
-        task = progress.add_task(_word(pb.OperationType, found.type), total=None)
+        task = progress.add_task(found.type, total=None)
         while True:
             progress.update(task, completed=found.done, total=found.total or None)
             if found.state not in _UNFINISHED:
@@ -94,23 +99,26 @@ def _show(found: Any, as_json: bool) -> None:
         rows.add_row(*to_row(operation))
     if rows.row_count:
         data.print(rows)
-    for message in (message for operation in found for message in operation.errors):
-        problems.print(message)
+    for operation in found:
+        if operation.error:
+            problems.print(operation.error)
 
 
 def to_json(operation: pb.Operation) -> dict[str, object]:
     """Return an operation as printed by `--json`."""
     return {
         "id": operation.id,
-        "type": _word(pb.OperationType, operation.type),
+        "type": operation.type,
         "state": _word(pb.OperationState, operation.state),
         "created": operation.created.ToDatetime(UTC).isoformat(),
         "updated": operation.updated.ToDatetime(UTC).isoformat(),
         "percent_complete": operation.percent_complete,
         "done": operation.done,
         "total": operation.total,
-        "tags": list(operation.tags),
-        "errors": list(operation.errors),
+        "failed": operation.failed,
+        "request": _unpacked(operation.request),
+        "result": _unpacked(operation.result),
+        "error": operation.error,
     }
 
 
@@ -118,12 +126,21 @@ def to_row(operation: pb.Operation) -> tuple[str, ...]:
     """Return an operation as the cells of a table row."""
     return (
         operation.id,
-        _word(pb.OperationType, operation.type),
+        operation.type,
         _word(pb.OperationState, operation.state),
         f"{operation.done} of {operation.total} ({operation.percent_complete} %)",
         operation.created.ToDatetime().isoformat(sep=" ", timespec="seconds"),
         operation.updated.ToDatetime().isoformat(sep=" ", timespec="seconds"),
     )
+
+
+def _unpacked(message: PackedMessage) -> dict[str, Any]:
+    """Return a request or result as JSON; empty if there is none, or one newer than this program."""
+    try:
+        unpacked: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    except TypeError:
+        return {}
+    return {name: value for name, value in unpacked.items() if name != "@type"}
 
 
 def _word(enum: object, value: int) -> str:
@@ -132,6 +149,4 @@ def _word(enum: object, value: int) -> str:
         name: str = enum.Name(value)  # type: ignore[attr-defined]
     except ValueError:
         return str(value)
-    for prefix in ("OPERATION_STATE_", "OPERATION_TYPE_"):
-        name = name.removeprefix(prefix)
-    return name.replace("_", " ").lower()
+    return name.removeprefix("OPERATION_STATE_").replace("_", " ").lower()

@@ -9,8 +9,8 @@ from dicomstore.v1.operation_service_pb2 import (
     GetOperationResponse,
     Operation,
     OperationState,
-    OperationType,
 )
+from dicomstore.v1.operation_types_pb2 import ReindexRequest
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,15 +22,22 @@ from facade.versions import ApiVersion
 
 JSON = "application/json; charset=utf-8"
 
-_UNFINISHED = {OperationState.OPERATION_STATE_NOT_STARTED, OperationState.OPERATION_STATE_RUNNING}
+_UNFINISHED = {
+    OperationState.OPERATION_STATE_NOT_STARTED: "notStarted",
+    OperationState.OPERATION_STATE_RUNNING: "running",
+    OperationState.OPERATION_STATE_CANCELING: "running",
+}
+_FINISHED = {OperationState.OPERATION_STATE_FAILED: "failed", OperationState.OPERATION_STATE_CANCELED: "canceled"}
 
 
 async def operation(request: Request) -> Response:
-    """GET /operations/{id}: 202 while the operation runs, 200 when it is finished."""
+    """GET /operations/{id}: 202 while it is unfinished, 200 when it is finished, 404 for the archive's own."""
     core: Core = request.app.state.core
     wanted = GetOperationRequest(id=request.path_params["operation"].replace("-", ""))
     answer: GetOperationResponse = await core.ask(core.operations.GetOperation, wanted, call_metadata(request))
     found = answer.operation
+    if found.internal:
+        raise Refusal(404, "The specified operation does not exist.")
     headers = {"Content-Type": JSON, "Cache-Control": "no-store"}
     if found.state not in _UNFINISHED:
         return Response(_body(request, found), 200, headers)
@@ -64,26 +71,21 @@ def _body(request: Request, found: Operation) -> bytes:
     base = urls_in(request, "").base
     body: dict[str, Any] = {
         "operationId": found.id,
-        "type": _camel(OperationType.Name(found.type).removeprefix("OPERATION_TYPE_")),
+        "type": found.type,
         "createdTime": found.created.ToDatetime(UTC),
         "lastUpdatedTime": found.updated.ToDatetime(UTC),
         "status": _status(found, version),
         "percentComplete": found.percent_complete,
     }
-    if found.tags:
-        body["resources"] = [f"{base}/extendedquerytags/{tag}" for tag in found.tags]
-    if found.errors:
-        body["errors"] = list(found.errors)
+    reindex = ReindexRequest()
+    if found.request.Unpack(reindex):
+        body["resources"] = [f"{base}/extendedquerytags/{tag}" for tag in reindex.tags]
+    if found.error:
+        body["errors"] = [found.error]
     return orjson.dumps(body, option=orjson.OPT_UTC_Z)
 
 
 def _status(found: Operation, version: ApiVersion) -> str:
     if found.state == OperationState.OPERATION_STATE_SUCCEEDED:
         return version.status_of_success
-    return _camel(OperationState.Name(found.state).removeprefix("OPERATION_STATE_"))
-
-
-def _camel(name: str) -> str:
-    """Return NOT_STARTED as notStarted."""
-    first, *others = name.lower().split("_")
-    return first + "".join(part.capitalize() for part in others)
+    return _UNFINISHED.get(found.state) or _FINISHED.get(found.state) or "unknown"

@@ -10,7 +10,6 @@ from server.domain.damage import DamageRecord
 from server.domain.delete import Delete
 from server.domain.flow.ingest_budget import Room
 from server.domain.flow.response_budget import Pace
-from server.domain.read_only import ReadOnlyState
 from server.domain.render.documents import Texts
 from server.domain.render.image_info import Images
 from server.domain.render.images import Pictures
@@ -57,7 +56,6 @@ class ArchiveComponents(IndexComponents):
 
     storage: Storage
     blobs: BlobStore
-    read_only: ReadOnlyState
 
     @cached_property
     def retention(self) -> timedelta:

@@ -4,7 +4,7 @@ Each is constructed once for a process, when it is first used.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -13,13 +13,32 @@ from server.adapters.sql.engine import Database
 from server.config import Settings
 from server.domain.access import Access
 from server.domain.change_feed import ChangeFeed
-from server.domain.operations import Operations, Work
+from server.domain.operations.reindex import reindex
+from server.domain.operations.service import Operations
+from server.domain.operations.types import OperationType, OperationTypes
+from server.domain.operations.watch import OperationWatch
+from server.domain.operations.work import Work
 from server.domain.partition_names import PartitionNames
 from server.domain.partitions import Partitions
+from server.domain.query_tags import ExtendedQueryTags
 from server.domain.read_only import ReadOnlyState
-from server.domain.search.query_tags import ExtendedQueryTags
 from server.domain.search.search import Search
 from server.domain.upkeep.steady_clock import SteadyClock
+
+
+@dataclass(frozen=True, slots=True)
+class Supervisor:
+    """The program that runs the worker for operations. Without one, a service manager does.
+
+    worker_runs: says whether the worker runs, or does not only because it need not.
+    need_worker: reports that there are unfinished operations; called again and again while there are.
+    """
+
+    worker_runs: Callable[[], bool] = lambda: True
+    need_worker: Callable[[], None] = lambda: None
+
+
+NO_SUPERVISOR = Supervisor()
 
 
 def now() -> datetime:
@@ -36,13 +55,15 @@ def elapsed() -> float:
 class IndexComponents:
     """The parts, and what they are made of.
 
-    worker_runs: says whether the process runs that works on operations, if that is known.
+    supervisor: the program that runs the worker for operations, if this process knows it.
+    more_operation_types: beside those of the product.
     """
 
     settings: Settings
     database: Database
-    worker_runs: Callable[[], bool] = lambda: True
     read_only: ReadOnlyState = field(default_factory=ReadOnlyState)
+    supervisor: Supervisor = NO_SUPERVISOR
+    more_operation_types: Sequence[OperationType] = ()
 
     @cached_property
     def clock(self) -> SteadyClock:
@@ -76,23 +97,52 @@ class IndexComponents:
         return Search(self.database.instances, self.access, self.database.tags)
 
     @cached_property
+    def reindex(self) -> OperationType:
+        """The type of the operations that adding tags starts."""
+        return reindex(self.database.tags)
+
+    @cached_property
+    def operation_types(self) -> OperationTypes:
+        """The registry of operation types."""
+        return OperationTypes.of([self.reindex, *self.more_operation_types])
+
+    @cached_property
     def tags(self) -> ExtendedQueryTags:
         """The extended query tags."""
-        return ExtendedQueryTags(tags=self.database.tags, now=now)
+        return ExtendedQueryTags(
+            tags=self.database.tags, reindex=self.reindex, now=now, on_start=self.operation_watch.started
+        )
 
     @cached_property
     def operations(self) -> Operations:
         """Operations, as clients see them."""
         return Operations(
-            record=self.database.operations, tags=self.database.tags, now=now, worker_runs=self.worker_runs
+            record=self.database.operations,
+            types=self.operation_types,
+            tags=self.database.tags,
+            now=now,
+            worker_runs=self.supervisor.worker_runs,
+            on_start=self.operation_watch.started,
+        )
+
+    @cached_property
+    def operation_watch(self) -> OperationWatch:
+        """The report of unfinished operations."""
+        return OperationWatch(
+            record=self.database.operations,
+            types=self.operation_types,
+            now=now,
+            keep=self._operations_kept,
+            read_only=self.read_only,
+            report=self.supervisor.need_worker,
+            upkeep=lambda: self.tags.finish_deletions(),
         )
 
     @cached_property
     def work(self) -> Work:
         """Operations, as a worker sees them."""
-        return Work(
-            record=self.database.operations,
-            tags=self.database.tags,
-            now=now,
-            keep=timedelta(days=self.settings.operation_days),
-        )
+        return Work(record=self.database.operations, types=self.operation_types, now=now, keep=self._operations_kept)
+
+    @property
+    def _operations_kept(self) -> timedelta:
+        return timedelta(days=self.settings.operation_days)

@@ -12,7 +12,7 @@ from server.bootstrap.archive_components import ArchiveComponents
 from server.bootstrap.components import IndexComponents, now
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
-from server.domain.operations import Backlog
+from server.domain.operations.backlog import Backlog
 from server.domain.read_only import ReadOnlyState
 from server.domain.upkeep.audit import Audit
 from server.domain.upkeep.recovery import Recovered, Recovery
@@ -25,7 +25,7 @@ from server.opening import recovering
 async def _indexed(settings: Settings) -> AsyncIterator[IndexComponents]:
     database = engine.open_database(settings.database_url, settings.search_seconds)
     try:
-        yield IndexComponents(settings=settings, database=database)
+        yield IndexComponents(settings=settings, database=database, read_only=ReadOnlyState())
     finally:
         await database.close()
 
@@ -56,10 +56,11 @@ async def accept_clock(settings: Settings) -> datetime:
 async def auditing(settings: Settings) -> AsyncIterator[Audit]:
     """Open index and blobs for an audit, beside a running core or alone."""
     with closing(storage_at(settings.blobs_url)) as storage:
-        async with _indexed(settings) as opened, storage.blobs() as blobs:
-            yield ArchiveComponents(
-                settings=settings, database=opened.database, storage=storage, blobs=blobs, read_only=ReadOnlyState()
-            ).audit
+        async with _indexed(settings) as index, storage.blobs() as blobs:
+            components = ArchiveComponents(
+                settings=settings, database=index.database, storage=storage, blobs=blobs, read_only=index.read_only
+            )
+            yield components.audit
 
 
 async def scrub_position(settings: Settings) -> ScrubPosition | None:
@@ -85,7 +86,7 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
             progress=Progress(prepared.mark, storage.marks.note, prepared.read_only.restrict, storage.journal),
         )
         stack.push_async_callback(database.close)
-        clock = IndexComponents(settings=settings, database=database).clock
+        clock = IndexComponents(settings=settings, database=database, read_only=prepared.read_only).clock
         await clock.start()
         blobs = await stack.enter_async_context(storage.blobs())
         spool = stack.enter_context(SqliteSpool(settings.data / "recovery.tmp"))

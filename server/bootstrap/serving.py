@@ -19,10 +19,12 @@ from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.bootstrap import grpc_server
 from server.bootstrap.archive_components import ArchiveComponents
+from server.bootstrap.components import NO_SUPERVISOR, Supervisor
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
 from server.domain.flow.ingest_budget import Room
 from server.domain.limits import MAX_MESSAGE_BYTES
+from server.domain.operations.types import OperationType
 from server.opening import StartError, prepare_when_there
 from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
@@ -30,7 +32,7 @@ from server.rpc.delete import DeleteServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
 from server.rpc.interceptors.surround import Surround
-from server.rpc.operations import OperationServicer
+from server.rpc.operations import OperationMessages, OperationServicer
 from server.rpc.partition import PartitionServicer
 from server.rpc.retrieve import RetrieveServicer
 from server.rpc.search import SearchServicer
@@ -57,17 +59,20 @@ class Core:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, worker_runs: Callable[[], bool] = lambda: True) -> AsyncIterator[Core]:
+async def running(
+    settings: Settings, *, supervisor: Supervisor = NO_SUPERVISOR, more_operation_types: Sequence[OperationType] = ()
+) -> AsyncIterator[Core]:
     """Run the core until the context is left.
 
     Args:
-        worker_runs: says whether the process runs that works on operations, if that is known.
+        supervisor: the program that runs the worker for operations, if this process knows it.
+        more_operation_types: beside those of the product.
 
     Raises:
         StartError: see the message.
         DicomStoreError: database or data directory can't be used.
     """
-    async with _opened(settings, worker_runs) as components:
+    async with _opened(settings, supervisor, more_operation_types) as components:
         watch = _health(components)
         services = _services(components, watch)
         interceptors = grpc_server.interceptors(settings)
@@ -82,6 +87,7 @@ async def running(settings: Settings, *, worker_runs: Callable[[], bool] = lambd
             asyncio.create_task(components.housekeeping.run(settings.erase_interval_seconds)),
             asyncio.create_task(components.scrub.run()),
             asyncio.create_task(watch.run()),
+            asyncio.create_task(components.operation_watch.run()),
         ]
         try:
             yield Core(address, components.room, interceptors, services.register)
@@ -95,7 +101,9 @@ async def running(settings: Settings, *, worker_runs: Callable[[], bool] = lambd
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, worker_runs: Callable[[], bool]) -> AsyncIterator[ArchiveComponents]:
+async def _opened(
+    settings: Settings, supervisor: Supervisor, more_operation_types: Sequence[OperationType]
+) -> AsyncIterator[ArchiveComponents]:
     """Open index and blobs, and recover what an unfinished run left."""
     prepared = await prepare_when_there(settings)
     async with AsyncExitStack() as stack:
@@ -114,7 +122,8 @@ async def _opened(settings: Settings, worker_runs: Callable[[], bool]) -> AsyncI
         components = ArchiveComponents(
             settings=settings,
             database=database,
-            worker_runs=worker_runs,
+            supervisor=supervisor,
+            more_operation_types=more_operation_types,
             storage=storage,
             blobs=blobs,
             read_only=read_only,
@@ -158,7 +167,7 @@ def _services(components: ArchiveComponents, watch: Health) -> Services:
         search=SearchServicer(components.search),
         delete=DeleteServicer(components.delete),
         change_feed=ChangeFeedServicer(components.feed),
-        tags=ExtendedQueryTagServicer(components.tags),
+        tags=ExtendedQueryTagServicer(components.tags, OperationMessages(components.operation_types)),
         operations=OperationServicer(components.operations),
         partition=PartitionServicer(components.partitions),
         capabilities=CapabilitiesServicer(components.settings, components.access),

@@ -1,13 +1,14 @@
 """The entry point that works on operations."""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from server.adapters.sql import engine
 from server.bootstrap.components import IndexComponents
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
+from server.domain.operations.types import OperationType
 from server.jobs import engine as jobs
 from server.opening import prepare_when_there
 
@@ -16,8 +17,17 @@ _READING_NICENESS = 10
 
 
 @asynccontextmanager
-async def working(settings: Settings, stale_seconds: float = jobs.STALE_SECONDS) -> AsyncIterator[jobs.Engine | None]:
-    """Work on operations until the context is left; one that made no progress for `stale_seconds` is taken over.
+async def working(
+    settings: Settings,
+    stale_seconds: float = jobs.STALE_SECONDS,
+    *,
+    more_operation_types: Sequence[OperationType] = (),
+) -> AsyncIterator[jobs.Engine | None]:
+    """Work on operations until the context is left.
+
+    Args:
+        stale_seconds: an operation without progress for so long is taken over.
+        more_operation_types: beside those of the product.
 
     None if the archive is read-only: then there is nothing to do until it is started again.
 
@@ -32,8 +42,12 @@ async def working(settings: Settings, stale_seconds: float = jobs.STALE_SECONDS)
             settings.database_url, settings.search_seconds, extract, reading_niceness=_READING_NICENESS
         )
         stack.push_async_callback(database.close)
-        components = IndexComponents(settings=settings, database=database)
-        await components.tags.finish_deletions()
+        components = IndexComponents(
+            settings=settings,
+            database=database,
+            read_only=prepared.read_only,
+            more_operation_types=more_operation_types,
+        )
         # Whoever restarts on this machine with this data is the one that was killed.
         name = f"{socket.gethostname()}:{settings.data.absolute()}"
         yield await stack.enter_async_context(

@@ -1,41 +1,45 @@
 """The engine that works on operations: DBOS, in a process of its own (docs/decisions/0027-operations.md).
 
-The record of operations in the index is what there is to do; DBOS sees to it that somebody does it. Each operation is a
-workflow with the operation's id, whose steps are kept in a database beside the index: a worker that was killed goes on
-behind the last step when it starts again, and another worker takes over what has made no progress for a while.
-A step records its progress with its effect (`Work`), so that one that is done twice, or by two at once, has it once.
+The record of operations in the index says what is to be done; DBOS sees to it that it is done. Each operation type is a
+DBOS workflow, and each of its steps a DBOS step. An operation is a run of its type's workflow with the operation's id.
+DBOS keeps finished steps in a database beside the index: a worker that was killed continues behind the last step when
+it starts again, and another worker takes over an operation that has made no progress for a while. The record is updated
+with the effect of each step (`server.domain.operations.work`), so a step that is repeated, or done by two workers at
+once, takes effect once.
 """
 
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 from dbos import error as dbos_errors
 
-from server.domain.operations import Work
+from server.domain.operations.types import OperationType
+from server.domain.operations.work import Work
 from server.model.errors import DicomStoreError, Exhausted, Unavailable
 from server.model.operation import Operation
 
 LOOK_SECONDS = 1.0
-"""Time between two looks for something to do."""
+"""Interval between two reads of the unfinished operations."""
 
 STALE_SECONDS = 60.0
-"""Without progress for so long, an operation is taken over by whoever notices.
+"""An operation without progress for so long is taken over by the worker that notices.
 
-An engine that can't use its database for so long begins anew: another may be in its place."""
+An engine that can't use its database for so long is launched again: the file may have been replaced."""
 
 _RETRY: dict[str, Any] = {"retries_allowed": True, "interval_seconds": 1, "backoff_rate": 2, "max_attempts": 6}
-"""Half a minute in all. Who fails then because of a database begins anew; see `_Failed`."""
+"""Half a minute in all. A step that still fails because of a database ends its run, and another begins."""
 
 _FORGET_SECONDS = 3600.0
 _QUEUE = "operations"
 _VERSION = "1"
-"""Of the workflows below: a worker resumes those of its own version only. Raise it when their steps change."""
+"""Version of the workflows: a worker resumes runs of its own version only. Raise it when the steps of a type change."""
 
 _MOST_FORGOTTEN = 1000
 _ALIVE = ("PENDING", "ENQUEUED", "DELAYED")
@@ -47,10 +51,10 @@ Result = TypeVar("Result")
 
 
 class _Failed(Exception):
-    """A step has failed as the model says; the engine keeps it, so it must be made of what it is given.
+    """A step failed with an error of the model. The engine pickles it: its arguments must make it again.
 
-    reason: of the model's error.
-    may_pass: a database is away or full.
+    reason: of the error.
+    may_pass: a database can't be reached or is full.
     """
 
     def __init__(self, reason: str, may_pass: bool) -> None:
@@ -66,23 +70,26 @@ class Engine:
         self._config = config
         self._stale = timedelta(seconds=stale_seconds)
         self._loop = asyncio.get_running_loop()
+        self._workflows = {type_.name: self._workflow(type_) for type_ in work.types}
         self._runs: dict[str, tuple[str, datetime]] = {}
         """By operation: the name of its run, and when that was begun or taken over here."""
 
-        @DBOS.step(name="reindex_step", **_RETRY)
-        def step(operation_id: str) -> bool:
-            return self._wait(work.reindex_step(operation_id))
+    def _workflow(self, type_: OperationType) -> Callable[[str], None]:
+        """Return the workflow of an operation type."""
+        steps = [
+            self._step(f"{type_.name}.{step.name}", partial(self._work.do, type_, number))
+            for number, step in enumerate(type_.steps)
+        ]
+        clean_up = self._step(f"{type_.name}.clean_up", partial(self._work.clean_up, type_))
+        give_up = self._step(f"{type_.name}.give_up", self._work.give_up)
 
-        @DBOS.step(name="give_up", **_RETRY)
-        def give_up(operation_id: str) -> None:
-            self._wait(work.give_up(operation_id))
-
-        # Whatever else is raised is the engine's own trouble, or a dependency's: the run ends, and another begins.
-        @DBOS.workflow(name="reindex", max_recovery_attempts=1000)
-        def reindex(operation_id: str) -> None:
+        def run(operation_id: str) -> None:
             try:
-                while step(operation_id):
-                    pass
+                for step in steps:
+                    while step(operation_id):
+                        pass
+                if type_.clean_up is not None:
+                    clean_up(operation_id)
             except dbos_errors.DBOSMaxStepRetriesExceeded as exceeded:
                 last = exceeded.errors[-1]
                 if isinstance(last, _Failed) and last.may_pass:
@@ -90,21 +97,32 @@ class Engine:
                 _log.exception("operation failed repeatedly and was abandoned operation=%s", operation_id)
                 give_up(operation_id)
 
-        self._reindex = reindex
+        # Any other exception is a failure of the engine or a dependency: the run ends, and another begins.
+        return DBOS.workflow(name=type_.name, max_recovery_attempts=1000)(run)
+
+    def _step(self, name: str, work: Callable[[str], Coroutine[Any, Any, Result]]) -> Callable[[str], Result]:
+        def step(operation_id: str) -> Result:
+            return self._wait(work(operation_id))
+
+        return DBOS.step(name=name, **_RETRY)(step)
 
     def _wait(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Do what belongs to the event loop, from a thread of the engine."""
+        """Do work that belongs to the event loop, from a thread of the engine."""
         try:
             return asyncio.run_coroutine_threadsafe(work, self._loop).result()
         except DicomStoreError as error:
             raise _Failed(str(error.reason), isinstance(error, Unavailable | Exhausted)) from error
 
-    async def run(self) -> None:
-        """Look for something to do until cancelled. A failure is logged, and looked at again at the next turn."""
+    async def run(self, idle_seconds: float | None = None) -> None:
+        """Look for unfinished operations until cancelled. A failure is logged; the next turn tries again.
+
+        Args:
+            idle_seconds: return when there was no unfinished operation for so long.
+        """
         clock = self._loop.time
-        forget_at = clock()
+        forget_at = busy_at = clock()
         failing_since: float | None = None
-        while True:
+        while idle_seconds is None or clock() - busy_at < idle_seconds:
             try:
                 if failing_since is not None and clock() - failing_since > self._stale.total_seconds():
                     failing_since = clock()
@@ -114,15 +132,19 @@ class Engine:
                 self._runs = {id_: run for id_, run in self._runs.items() if id_ in unfinished}
                 for operation in unfinished.values():
                     await asyncio.to_thread(self._see_to, operation)
+                if unfinished:
+                    busy_at = clock()
                 if clock() >= forget_at:
-                    await asyncio.to_thread(_forget, await self._work.forget())
+                    await asyncio.to_thread(_forget, self._work.forgotten_before())
                     forget_at = clock() + _FORGET_SECONDS
                 failing_since = None
             except DicomStoreError as error:
                 _log.warning("could not process operations reason=%s", error.reason)
+                busy_at = clock()
             except Exception as error:  # noqa: BLE001 - the job runner: the engine's database may be away, and comes back
                 _log.warning("could not process operations error=%s", type(error).__name__)
                 failing_since = clock() if failing_since is None else failing_since
+                busy_at = clock()
             await asyncio.sleep(LOOK_SECONDS)
 
     def _see_to(self, operation: Operation) -> None:
@@ -142,7 +164,7 @@ class Engine:
     def _begin(self, operation: Operation, run: str) -> None:
         """Begin a run of an operation, unless there is one of this name already."""
         with SetWorkflowID(run):
-            DBOS.enqueue_workflow(_QUEUE, self._reindex, operation.id)
+            DBOS.enqueue_workflow(_QUEUE, self._workflows[operation.type], operation.id)
         self._runs[operation.id] = (run, datetime.now(UTC))
 
 
@@ -151,8 +173,8 @@ async def engine(work: Work, *, database_url: str, executor: str, stale_seconds:
     """Run the engine until the context is left; steps that have begun are finished.
 
     Args:
-        work: what is done.
-        database_url: where DBOS keeps what it has done.
+        work: does the steps.
+        database_url: where DBOS keeps finished steps.
         executor: name of this worker; one that starts under the name of one that was killed resumes its work at once.
         stale_seconds: without progress for so long, an operation is taken over.
     """
@@ -174,7 +196,7 @@ async def engine(work: Work, *, database_url: str, executor: str, stale_seconds:
 
 
 def _forget(before: datetime) -> None:
-    """Forget the runs that ended long ago."""
+    """Delete the runs that ended long ago."""
     ended = DBOS.list_workflows(
         status=_ENDED, completed_before=before.isoformat(), limit=_MOST_FORGOTTEN, load_input=False, load_output=False
     )
@@ -188,7 +210,7 @@ def _launch() -> None:
 
 
 def _launch_again(config: DBOSConfig) -> None:
-    """Begin with a database that is there again, or another in its place."""
+    """Use a database that can be reached again, or one that was put in its place."""
     DBOS.destroy()
     DBOS(config=config)
     _launch()

@@ -1,14 +1,16 @@
 """Operations: long-running work that survives the process (docs/architecture.md)."""
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
+from server.model.errors import Reason
+from server.model.ids import Address
 
-class OperationType(enum.IntEnum):
-    """Type of an operation; the numbers are those of the contract."""
-
-    REINDEX = 1
+Json = Mapping[str, Any]
+"""A JSON object: the canonical JSON form of a message of the contract, with its field names."""
 
 
 class OperationState(enum.IntEnum):
@@ -16,9 +18,10 @@ class OperationState(enum.IntEnum):
 
     NOT_STARTED = 1
     RUNNING = 2
-    SUCCEEDED = 3
-    FAILED = 4
-    CANCELED = 5
+    CANCELING = 3
+    SUCCEEDED = 4
+    FAILED = 5
+    CANCELED = 6
 
     @property
     def is_final(self) -> bool:
@@ -31,16 +34,54 @@ class Operation:
     """The current state of an operation.
 
     id: 32 lower-case hex digits.
-    done, total: numbers of instances; a total of 0 is not known yet.
-    subject: for REINDEX: the tags being added, eight hex digits each.
+    type: name of its type; see `server.domain.operations.types`.
+    updated: when it last made progress.
+    request, result: as the type defines them; the result is empty until there is one.
+    done, failed: items that are finished, and those among them that failed. A type says what its items are.
+    total: items in all; 0 if that is not known yet.
+    step: number of steps that are finished.
+    cursor: where the current step continues, in the step's own form; empty at its beginning.
+    error: why it FAILED, for people, without patient data; empty otherwise.
     """
 
     id: str
-    type: OperationType
+    type: str
     state: OperationState
     created: datetime
     updated: datetime
-    done: int
-    total: int
-    subject: tuple[str, ...]
-    errors: tuple[str, ...]
+    request: Json = field(default_factory=dict)
+    result: Json = field(default_factory=dict)
+    done: int = 0
+    failed: int = 0
+    total: int = 0
+    step: int = 0
+    cursor: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationError:
+    """One item of an operation that failed.
+
+    address: of a study, series or instance; None if the item is none of these.
+    item: name of an item without an address, such as a file; or empty.
+    message: for people, without patient data.
+    """
+
+    time: datetime
+    reason: Reason
+    message: str
+    address: Address | None = None
+    item: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationUpdate:
+    """The next state of an operation, and the errors found since the last one."""
+
+    operation: Operation
+    errors: Sequence[OperationError] = ()
+
+
+Update = Callable[[Operation], OperationUpdate | None]
+"""From an operation as it is recorded, its next state; None leaves it unchanged. Pure: it may be called again."""

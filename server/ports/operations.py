@@ -1,44 +1,70 @@
-"""What is known of operations."""
+"""The record of operations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from server.model.operation import Operation, OperationType
+from server.model.operation import Operation, OperationError, OperationState, Update
+
+Decide = Callable[[Sequence[Operation]], Operation]
+"""From the operations that are not final, oldest first: the operation to start. Raises if none must be started now."""
 
 
 class Operations(Protocol):
-    """The record of operations. Each call is one transaction.
+    """The record of operations: storage only. What may happen to an operation is decided by the functions it is given.
 
+    Each call is one transaction; a function given to it is called inside, perhaps in another thread and several times.
     All calls raise Unavailable (DATABASE_UNAVAILABLE) when the database can't be reached.
-    Whoever adds the subject of an operation adds its record in the same transaction, so that neither is ever there
-    alone: see `Tags.add`. Work that has an effect records its progress in the transaction of the effect, so that a
-    step that is done again after a crash begins behind it: see `Tags.index`.
+    A call that stores the effect of an operation updates its record in the same transaction (`Tags.add`,
+    `Tags.index`), so that a step that is repeated after a crash continues behind its effect.
     """
+
+    async def start(self, request_id: str, decide: Decide) -> Operation:
+        """Record a new operation and return it.
+
+        Args:
+            request_id: name that the client gave to its request, or empty. If an operation was started by a request of
+                that name, it is returned as it is, and nothing is started.
+            decide: see `Decide`.
+        """
+        ...
 
     async def get(self, operation_id: str) -> Operation | None:
         """Return an operation; None if there is none."""
         ...
 
-    async def list(self, before: int | None, limit: int) -> Sequence[tuple[int, Operation]]:
-        """Return operations with the key that pages are counted by, newest first, from below `before`."""
+    async def list(
+        self,
+        *,
+        types: Collection[str] = (),
+        states: Collection[OperationState] = (),
+        before: int | None = None,
+        limit: int,
+    ) -> Sequence[tuple[int, Operation]]:
+        """Return operations with their record keys, newest first.
+
+        Args:
+            types, states: only these; empty is all.
+            before: only those with smaller record keys.
+        """
         ...
 
-    async def unfinished(self, kind: OperationType) -> Sequence[Operation]:
-        """Return the operations of a kind that are not final, oldest first."""
+    async def unfinished(self) -> Sequence[Operation]:
+        """Return the operations that are not final, oldest first."""
         ...
 
-    async def cancel(self, operation_id: str, now: datetime) -> Operation | None:
-        """Make an operation that is not final CANCELED; return it as it is then, None if there is none."""
+    async def update(self, operation_id: str, update: Update) -> Operation | None:
+        """Store the next state of an operation and return the operation as it is then; None if there is none."""
         ...
 
-    async def fail(self, operation_id: str, message: str, now: datetime) -> None:
-        """Make an operation that is not final FAILED; the message is for people and has no patient data."""
+    async def errors(self, operation_id: str, *, after: int, limit: int) -> Sequence[tuple[int, OperationError]]:
+        """Return errors of items with their numbers, ascending from above `after`; the first number is 1."""
         ...
 
-    async def forget(self, finished_before: datetime) -> int:
+    async def forget(self, finished_before: datetime, keep_newest_of: Collection[str] = ()) -> int:
         """Delete the records of final operations that were last updated before, and return how many.
 
-        Those that a tag still refers to stay: of an operation that was cancelled or failed, until its tags are deleted.
+        Records that a query tag refers to stay: of an operation that was cancelled or failed, until its tags are
+        deleted. So does the newest of each type in `keep_newest_of`.
         """
         ...

@@ -7,23 +7,21 @@ from typing import cast
 from dicomstore.v1 import change_feed_service_pb2 as change_feed
 from dicomstore.v1 import errors_pb2 as errors
 from dicomstore.v1 import extended_query_tag_service_pb2 as tags
-from dicomstore.v1 import operation_service_pb2 as operations
 from dicomstore.v1 import partition_service_pb2 as partitions
 from dicomstore.v1 import resources_pb2 as resources
 from dicomstore.v1 import retrieve_service_pb2 as retrieve
 from dicomstore.v1 import store_service_pb2 as store
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from server.domain.query_tags import WantedTag
 from server.domain.retrieve import transfer_syntax_choice
 from server.domain.retrieve.omission import Omission
 from server.domain.retrieve.transfer_syntax_choice import Acceptable
-from server.domain.search.query_tags import WantedTag
 from server.domain.store.receive import Failed, Stored, StoreResult
 from server.model.change import Change
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.model.ids import Address, InstanceId, parse_address
 from server.model.instance import Finding, InstanceMetadata, ResourceState, StoredInstance, ValidationMode
-from server.model.operation import Operation, OperationState
 from server.model.partition import Partition
 from server.model.search.query import Level
 from server.model.search.query_tag import QueryStatus, Tag, TagError
@@ -206,23 +204,6 @@ def timestamp(value: datetime) -> Timestamp:
 def moment(value: Timestamp) -> datetime:
     """Return a time, in UTC."""
     return value.ToDatetime(tzinfo=UTC)
-
-
-def operation(value: Operation) -> operations.Operation:
-    """Return an operation. One that has succeeded is done, whatever was deleted meanwhile."""
-    part = 100 * value.done // value.total if value.total else 0
-    return operations.Operation(
-        id=value.id,
-        type=cast(operations.OperationType, int(value.type)),
-        state=cast(operations.OperationState, int(value.state)),
-        created=timestamp(value.created),
-        updated=timestamp(value.updated),
-        percent_complete=100 if value.state is OperationState.SUCCEEDED else min(part, 99),
-        tags=value.subject,
-        errors=value.errors,
-        done=value.done,
-        total=value.total,
-    )
 
 
 def wanted_tag(value: tags.NewExtendedQueryTag) -> WantedTag:

@@ -3,23 +3,25 @@
 from dicomstore.v1 import extended_query_tag_service_pb2 as pb
 from dicomstore.v1 import extended_query_tag_service_pb2_grpc
 
-from server.domain.search.query_tags import ExtendedQueryTags
+from server.domain.query_tags import ExtendedQueryTags
 from server.rpc import convert
 from server.rpc.interceptors.call_context import Context
+from server.rpc.operations import OperationMessages
 
 
 class ExtendedQueryTagServicer(extended_query_tag_service_pb2_grpc.ExtendedQueryTagServiceServicer):
     """Speaks ExtendedQueryTagService for `ExtendedQueryTags`."""
 
-    def __init__(self, tags: ExtendedQueryTags) -> None:
+    def __init__(self, tags: ExtendedQueryTags, messages: OperationMessages) -> None:
         self._tags = tags
+        self._messages = messages
 
     async def AddExtendedQueryTags(
         self, request: pb.AddExtendedQueryTagsRequest, context: Context
     ) -> pb.AddExtendedQueryTagsResponse:
         """See the contract."""
         operation = await self._tags.add([convert.wanted_tag(tag) for tag in request.tags], request.request_id)
-        return pb.AddExtendedQueryTagsResponse(operation=convert.operation(operation))
+        return pb.AddExtendedQueryTagsResponse(operation=self._messages.operation(operation))
 
     async def ListExtendedQueryTags(
         self, request: pb.ListExtendedQueryTagsRequest, context: Context

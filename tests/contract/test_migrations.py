@@ -278,7 +278,7 @@ async def test_errors_that_were_found_before_they_were_counted_are_counted(url: 
         )
     migrate(url)
     database = open_database(url)
-    assert [tag.error_count for tag in await database.tags.list(0, 0, 9)] == [0, 2]
+    assert [tag.error_count for tag in await database.tags.list(after=0, skip=0, limit=9)] == [0, 2]
     await database.close()
 
 

@@ -17,6 +17,7 @@ from server.model.operation import Operation, OperationState
 from server.model.search.query import Level
 from tests.contract.index.samples import NOON, sample
 from tests.e2e.archive import ROOT
+from tests.operations import add_tags, delete_tag, index_all
 
 STUDIES, INSTANCES = 60, 100
 TAGS = [
@@ -81,10 +82,9 @@ def indexed(url: str) -> tuple[list[object], list[object]]:
 async def indexed_undisturbed(database: Database, url: str) -> tuple[list[object], list[object]]:
     """Add the tags again, work in this process, and return what that leaves; keys of tags are as before."""
     for tag in TAGS:
-        await database.tags.delete(tag.tag)
-    await database.tags.add(TAGS, "b" * 32, "", 128, NOON)
-    while await database.tags.index("b" * 32, 1_000, NOON):
-        pass
+        await delete_tag(database, tag.tag, NOON)
+    await add_tags(database, TAGS, "b" * 32, NOON)
+    await index_all(database, "b" * 32, NOON, most=1_000)
     values, errors = indexed(url)
     assert len(values) > STUDIES * INSTANCES
     assert len(errors) == STUDIES * (INSTANCES // 7)
@@ -155,5 +155,5 @@ async def until(
 
 def is_done(operation: Operation) -> bool:
     """Say whether an operation is over; it must have succeeded then."""
-    assert operation.state not in (OperationState.FAILED, OperationState.CANCELED), operation.errors
+    assert operation.state not in (OperationState.FAILED, OperationState.CANCELED), operation.error
     return operation.state is OperationState.SUCCEEDED

@@ -26,6 +26,7 @@ from tests.e2e.reindexing import (
     until_logged,
     worker,
 )
+from tests.operations import add_tags
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -44,7 +45,7 @@ async def begun(url: str) -> Database:
     """Return a database with instances, and an operation that is to index them."""
     database = open_database(url, extract=extract)
     await fill(database)
-    await database.tags.add(TAGS, OPERATION, "", 128, NOON)
+    await add_tags(database, TAGS, OPERATION, NOON)
     return database
 
 
@@ -123,7 +124,7 @@ async def test_what_a_killed_worker_had_begun_is_taken_over_by_another(postgres_
     ):
         for name in names:
             await until_logged(name, "works", one, other)
-        await database.tags.add(TAGS, OPERATION, "", 128, datetime.now(UTC))
+        await add_tags(database, TAGS, OPERATION, datetime.now(UTC))
         await until(database, is_under_way, one, other)
         has_it = runner(postgres_url).endswith(str(names[0]))
         killed, left = (one, other) if has_it else (other, one)

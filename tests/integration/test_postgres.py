@@ -18,6 +18,7 @@ from server.dicom.matching.query_tags import extract
 from tests.core import CoreClient, Ref, ref_of
 from tests.data import new_uid, part10
 from tests.integration.conftest import a_core
+from tests.operations import index_all
 
 pytestmark = pytest.mark.postgres
 
@@ -65,8 +66,7 @@ async def test_an_attribute_becomes_searchable(postgres_url: str, tmp_path: Path
         started = (await stub.AddExtendedQueryTags(tags.AddExtendedQueryTagsRequest(tags=[new]))).operation
         assert started.total == 2
         database = open_database(postgres_url, extract=extract)
-        while await database.tags.index(started.id, 1, datetime.now(UTC)):
-            pass
+        await index_all(database, started.id, datetime.now(UTC), most=1)
         await database.close()
         operations: Any = operation_service_pb2_grpc.OperationServiceStub(core.channel)
         ended = await operations.GetOperation(operation_service_pb2.GetOperationRequest(id=started.id))

@@ -13,11 +13,13 @@ from dicomstore.v1 import (
     operation_service_pb2_grpc,
 )
 from dicomstore.v1 import operation_service_pb2 as operation_pb
+from dicomstore.v1.operation_types_pb2 import ReindexRequest
 
 from server.adapters.sql.engine import open_database
 from server.dicom.matching.query_tags import extract
 from tests.core import CoreClient, reason_of, settings_for
 from tests.data import part10
+from tests.operations import index_all
 
 STATION = tag_pb.NewExtendedQueryTag(path="StationName", level=tag_pb.TAG_LEVEL_SERIES)
 OPERATORS = tag_pb.NewExtendedQueryTag(path="OperatorsName", level=tag_pb.TAG_LEVEL_INSTANCE)
@@ -41,8 +43,7 @@ async def add(core: CoreClient, *tags: tag_pb.NewExtendedQueryTag, request_id: s
 async def run_operation(core: CoreClient, operation_id: str) -> None:
     """Run an operation as a worker does."""
     database = open_database(settings_for(core.data).database_url, extract=extract)
-    while await database.tags.index(operation_id, 2, datetime.now(UTC)):
-        pass
+    await index_all(database, operation_id, datetime.now(UTC), most=2)
     await database.close()
 
 
@@ -54,7 +55,10 @@ async def reason(call: Awaitable[Any]) -> str:
 
 async def test_a_request_sent_again_returns_the_operation_that_it_started(core: CoreClient) -> None:
     first = await add(core, STATION, request_id="r1")
-    assert (first.state, list(first.tags)) == (operation_pb.OPERATION_STATE_NOT_STARTED, ["00081010"])
+    request = ReindexRequest()
+    assert first.request.Unpack(request)
+    assert (first.type, first.state) == ("reindex", operation_pb.OPERATION_STATE_NOT_STARTED)
+    assert list(request.tags) == ["00081010"]
     await run_operation(core, first.id)
     again = await add(core, STATION, request_id="r1")
     assert (again.id, again.state) == (first.id, operation_pb.OPERATION_STATE_SUCCEEDED)
@@ -115,6 +119,27 @@ async def test_an_unknown_operation_is_not_found(core: CoreClient, id_: str, exp
     assert await reason(stub.GetOperation(operation_pb.GetOperationRequest(id=id_))) == expected
     assert await reason(stub.WaitOperation(operation_pb.WaitOperationRequest(id=id_))) == expected
     assert await reason(stub.CancelOperation(operation_pb.CancelOperationRequest(id=id_))) == expected
+
+
+async def test_operations_are_listed_by_type_and_state(core: CoreClient) -> None:
+    first = await add(core, STATION)
+    await run_operation(core, first.id)
+    second = await add(core, OPERATORS)
+    stub = operations_of(core)
+
+    async def listed(**fields: Any) -> list[str]:
+        found = await stub.ListOperations(operation_pb.ListOperationsRequest(**fields))
+        return [one.id for one in found.operations]
+
+    assert await listed(states=[operation_pb.OPERATION_STATE_SUCCEEDED]) == [first.id]
+    unfinished = [operation_pb.OPERATION_STATE_NOT_STARTED, operation_pb.OPERATION_STATE_RUNNING]
+    assert await listed(states=unfinished, types=["reindex", "another"]) == [second.id]
+    assert await listed(types=["another"]) == []
+    page = await stub.ListOperations(operation_pb.ListOperationsRequest(page_size=1, types=["reindex"]))
+    of_others = operation_pb.ListOperationsRequest(page_token=page.next_page_token)
+    assert await reason(stub.ListOperations(of_others)) == "INVALID_PAGE_TOKEN"
+    unknown = operation_pb.ListOperationsRequest(states=[99])  # type: ignore[list-item] # a newer client's
+    assert await reason(stub.ListOperations(unknown)) == "INVALID_FIELD"
 
 
 async def test_operations_come_in_pages_newest_first(core: CoreClient) -> None:

@@ -1,18 +1,22 @@
 """The record of operations."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from server.adapters.sql.core.counters import Counters
-from server.adapters.sql.core.tables import operations, tags
+from server.adapters.sql.core.tables import operation_errors, operations, tags
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
-from server.model.operation import Operation, OperationState, OperationType
+from server.model.errors import Reason
+from server.model.ids import Address, PartitionName
+from server.model.operation import Operation, OperationError, OperationState, OperationUpdate, Update
+from server.ports.operations import Decide
 
-_FIRST_FINAL = int(OperationState.SUCCEEDED)
+_FIRST_FINAL = min(state for state in OperationState if state.is_final)
 
 
 class SqlOperations:
@@ -21,104 +25,184 @@ class SqlOperations:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
+    async def start(self, request_id: str, decide: Decide) -> Operation:
+        """See the port."""
+
+        def work(connection: Connection) -> Operation:
+            Counters.lock(connection)
+            if known := started_by(connection, request_id):
+                return known
+            operation = decide(unfinished(connection))
+            add(connection, operation, request_id)
+            return operation
+
+        return await self._transactions.write(work)
+
     async def get(self, operation_id: str) -> Operation | None:
         """See the port."""
         return await self._transactions.read(lambda connection: find(connection, operation_id))
 
-    async def list(self, before: int | None, limit: int) -> Sequence[tuple[int, Operation]]:
+    async def list(
+        self,
+        *,
+        types: Collection[str] = (),
+        states: Collection[OperationState] = (),
+        before: int | None = None,
+        limit: int,
+    ) -> Sequence[tuple[int, Operation]]:
         """See the port."""
         newest = select(operations).order_by(operations.c.key.desc()).limit(limit)
+        if types:
+            newest = newest.where(operations.c.type.in_(types))
+        if states:
+            newest = newest.where(operations.c.state.in_(map(int, states)))
         if before is not None:
             newest = newest.where(operations.c.key < before)
         return await self._transactions.read(
-            lambda connection: [(row.key, operation_of(row)) for row in connection.execute(newest)]
+            lambda connection: [(row.key, _operation(row)) for row in connection.execute(newest)]
         )
 
-    async def unfinished(self, kind: OperationType) -> Sequence[Operation]:
+    async def unfinished(self) -> Sequence[Operation]:
         """See the port."""
-        return await self._transactions.read(lambda connection: unfinished(connection, kind))
+        return await self._transactions.read(unfinished)
 
-    async def cancel(self, operation_id: str, now: datetime) -> Operation | None:
+    async def update(self, operation_id: str, update: Update) -> Operation | None:
         """See the port."""
-        return await self._transactions.write(
-            lambda connection: _end(connection, operation_id, OperationState.CANCELED, "", now)
+
+        def work(connection: Connection) -> Operation | None:
+            Counters.lock(connection)
+            operation = find(connection, operation_id)
+            updated = update(operation) if operation is not None else None
+            return operation if updated is None else save(connection, updated)
+
+        return await self._transactions.write(work)
+
+    async def errors(self, operation_id: str, *, after: int, limit: int) -> Sequence[tuple[int, OperationError]]:
+        """See the port."""
+        found = (
+            select(operation_errors)
+            .where(operation_errors.c.operation_id == operation_id, operation_errors.c.number > after)
+            .order_by(operation_errors.c.number)
+            .limit(limit)
+        )
+        return await self._transactions.read(
+            lambda connection: [(row.number, _error(row)) for row in connection.execute(found)]
         )
 
-    async def fail(self, operation_id: str, message: str, now: datetime) -> None:
+    async def forget(self, finished_before: datetime, keep_newest_of: Collection[str] = ()) -> int:
         """See the port."""
-        await self._transactions.write(
-            lambda connection: _end(connection, operation_id, OperationState.FAILED, message, now)
-        )
-
-    async def forget(self, finished_before: datetime) -> int:
-        """See the port."""
-        old = delete(operations).where(
+        newest = select(func.max(operations.c.key)).where(operations.c.type.in_(keep_newest_of))
+        old = select(operations.c.id).where(
             operations.c.state >= _FIRST_FINAL,
             operations.c.updated < to_microseconds(finished_before),
             ~select(tags.c.key).where(tags.c.operation_id == operations.c.id).exists(),
+            operations.c.key.not_in(newest.group_by(operations.c.type)),
         )
-        return await self._transactions.write(lambda connection: int(connection.execute(old).rowcount))
+
+        def work(connection: Connection) -> int:
+            ids = connection.execute(old).scalars().all()
+            if ids:
+                connection.execute(delete(operation_errors).where(operation_errors.c.operation_id.in_(ids)))
+                connection.execute(delete(operations).where(operations.c.id.in_(ids)))
+            return len(ids)
+
+        return await self._transactions.write(work)
 
 
-def add(connection: Connection, operation: Operation, *, request_id: str, rest: int) -> None:
-    """Add the record of an operation. `rest` is the version below which all is still to be done."""
+def add(connection: Connection, operation: Operation, request_id: str) -> None:
+    """Add the record of an operation."""
     last_key = connection.execute(select(func.coalesce(func.max(operations.c.key), 0))).scalar_one()
-    row = {
-        "key": last_key + 1,
-        "id": operation.id,
-        "request_id": request_id or None,
-        "type": int(operation.type),
-        "state": int(operation.state),
-        "created": to_microseconds(operation.created),
-        "updated": to_microseconds(operation.updated),
-        "done": operation.done,
-        "total": operation.total,
-        "rest": rest,
-        "subject": "\n".join(operation.subject),
-        "errors": "\n".join(operation.errors),
-    }
+    row = {"key": last_key + 1, "request_id": request_id or None, **_row(operation)}
     connection.execute(insert(operations), row)
+
+
+def started_by(connection: Connection, request_id: str) -> Operation | None:
+    """Return the operation that a request started; None if there is none, or the request has no name."""
+    if not request_id:
+        return None
+    row = connection.execute(select(operations).where(operations.c.request_id == request_id)).one_or_none()
+    return None if row is None else _operation(row)
 
 
 def find(connection: Connection, operation_id: str) -> Operation | None:
     """Return an operation; None if there is none."""
     row = connection.execute(select(operations).where(operations.c.id == operation_id)).one_or_none()
-    return None if row is None else operation_of(row)
+    return None if row is None else _operation(row)
 
 
-def unfinished(connection: Connection, kind: OperationType) -> list[Operation]:
-    """Return the operations of a kind that are not final, oldest first."""
-    rows = connection.execute(
-        select(operations)
-        .where(operations.c.state < _FIRST_FINAL, operations.c.type == int(kind))
-        .order_by(operations.c.key)
-    )
-    return [operation_of(row) for row in rows]
+def save(connection: Connection, updated: OperationUpdate) -> Operation:
+    """Store the next state of an operation, whose record no other transaction changes meanwhile; return it."""
+    row = _row(updated.operation)
+    connection.execute(update(operations).where(operations.c.id == row["id"]).values(row))
+    if updated.errors:
+        of_operation = operation_errors.c.operation_id == row["id"]
+        last = connection.execute(select(func.coalesce(func.max(operation_errors.c.number), 0)).where(of_operation))
+        first = last.scalar_one() + 1
+        rows = [_error_row(row["id"], number, error) for number, error in enumerate(updated.errors, first)]
+        connection.execute(insert(operation_errors), rows)
+    return updated.operation
 
 
-def operation_of(row: Any) -> Operation:
-    """Return the operation of a row."""
+def unfinished(connection: Connection) -> list[Operation]:
+    """Return the operations that are not final, oldest first."""
+    rows = connection.execute(select(operations).where(operations.c.state < _FIRST_FINAL).order_by(operations.c.key))
+    return [_operation(row) for row in rows]
+
+
+def _operation(row: Any) -> Operation:
     return Operation(
         id=row.id,
-        type=OperationType(row.type),
+        type=row.type,
         state=OperationState(row.state),
         created=to_datetime(row.created),
         updated=to_datetime(row.updated),
+        request=json.loads(row.request),
+        result=json.loads(row.result),
         done=row.done,
+        failed=row.failed,
         total=row.total,
-        subject=tuple(row.subject.split("\n")) if row.subject else (),
-        errors=tuple(row.errors.split("\n")) if row.errors else (),
+        step=row.step,
+        cursor=row.cursor,
+        error=row.error,
     )
 
 
-def _end(
-    connection: Connection, operation_id: str, state: OperationState, message: str, now: datetime
-) -> Operation | None:
-    """Make an operation final, if it is not; return it as it is then."""
-    Counters.lock(connection)
-    connection.execute(
-        update(operations)
-        .where(operations.c.id == operation_id, operations.c.state < _FIRST_FINAL)
-        .values(state=int(state), errors=message, updated=to_microseconds(now))
-    )
-    return find(connection, operation_id)
+def _row(operation: Operation) -> dict[str, Any]:
+    return {
+        "id": operation.id,
+        "type": operation.type,
+        "state": int(operation.state),
+        "created": to_microseconds(operation.created),
+        "updated": to_microseconds(operation.updated),
+        "request": json.dumps(operation.request),
+        "result": json.dumps(operation.result),
+        "done": operation.done,
+        "failed": operation.failed,
+        "total": operation.total,
+        "step": operation.step,
+        "cursor": operation.cursor,
+        "error": operation.error,
+    }
+
+
+def _error(row: Any) -> OperationError:
+    address = None
+    if row.partition is not None:
+        address = Address(PartitionName(row.partition), row.study, row.series, row.instance)
+    return OperationError(to_datetime(row.time), Reason(row.reason), row.message, address, row.item)
+
+
+def _error_row(operation_id: str, number: int, error: OperationError) -> dict[str, Any]:
+    address = error.address
+    return {
+        "operation_id": operation_id,
+        "number": number,
+        "time": to_microseconds(error.time),
+        "reason": str(error.reason),
+        "message": error.message,
+        "item": error.item,
+        "partition": address.partition if address else None,
+        "study": address.study if address else None,
+        "series": address.series if address else None,
+        "instance": address.instance if address else None,
+    }

@@ -108,7 +108,11 @@ class Search:
     async def _owners(self, request: SearchRequest, searched: Iterable[Tag]) -> list[PrivateTag]:
         """Return the private extended query tags that are returned: each data set may have them in another place."""
         asked = set(private_attributes(request))
-        known = [tag for tag in await self._tags.list(0, 0, MAX_TAGS) if tag.new.tag in asked] if asked else []
+        known = (
+            [tag for tag in await self._tags.list(after=0, skip=0, limit=MAX_TAGS) if tag.new.tag in asked]
+            if asked
+            else []
+        )
         return sorted(
             {(tag.new.tag, tag.new.private_creator) for tag in (*searched, *known) if tag.new.private_creator}
         )

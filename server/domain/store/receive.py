@@ -13,7 +13,6 @@ from server.dicom.ingest.reader import Description, InstanceReader
 from server.domain.access import Access, Action
 from server.domain.damage import DamageRecord, of_bytes
 from server.domain.partition_names import PartitionNames
-from server.domain.search.query_tags import finding
 from server.domain.store.commit import Committer
 from server.domain.store.writability import Writing
 from server.model.buffer import Buffer
@@ -39,6 +38,7 @@ from server.model.instance import (
     ValidationMode,
 )
 from server.model.receipt import Receipt
+from server.model.search.query_tag import NewTag, TagFault
 from server.ports.blobs import BlobStore, BlobWriter
 
 # Failure Reason (0008,1197) and Warning Reason (0008,1196) values: PS3.18 Annex I, spec/store.md section 10.
@@ -322,7 +322,7 @@ class Receiver:
         outcome = await added
         if isinstance(outcome, Faulty):
             await self._committer.discard([instance.locator])
-            found = tuple(finding(tag, fault) for tag, fault in outcome.faults)
+            found = tuple(_finding(tag, fault) for tag, fault in outcome.faults)
             return _failed(_invalid(), replace(description, errors=found))
         if isinstance(outcome, AlreadyStored):
             try:
@@ -466,3 +466,9 @@ async def _equal(one: AsyncIterator[Buffer], other: AsyncIterator[Buffer]) -> bo
         if bytes(piece) != bytes(await anext(other, b"")):  # views are compared value by value, which takes longer
             return False
     return await anext(other, None) is None
+
+
+def _finding(tag: NewTag, fault: TagFault) -> Finding:
+    """Return the finding about an instance that is refused because of its value for an extended query tag."""
+    message = f"Dicom element '{tag.keyword or tag.tag}' failed validation for VR '{tag.vr}': {fault.message}"
+    return Finding(tag.tag, tag.keyword, tag.vr, message)

@@ -12,10 +12,10 @@ from sqlalchemy import text
 from server.adapters.sql.engine import Database, open_database
 from server.model.ids import Address
 from server.model.instance import Added, Faulty, NewInstance
-from server.model.operation import OperationType
 from server.model.search.query import Level
 from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagFault, TagValue
 from tests.contract.index.samples import NOON, sample, series_ref, study_ref
+from tests.operations import add_tags, delete_tag, index_some
 
 TAGS = {
     level: NewTag(f"0018000{level.value}", "", "LO", "", level) for level in (Level.STUDY, Level.SERIES, Level.INSTANCE)
@@ -59,8 +59,8 @@ async def counts_are_right(database: Database) -> None:
 
 async def step(database: Database, most: int = 2) -> bool:
     """Do what a worker does next; say whether there is more."""
-    for operation in await database.operations.unfinished(OperationType.REINDEX):
-        return await database.tags.index(operation.id, most, NOON)
+    for operation in await database.operations.unfinished():
+        return await index_some(database, operation.id, most, NOON)
     return False
 
 
@@ -107,10 +107,10 @@ async def test_each_tag_has_an_error_for_each_instance_with_a_bad_value_and_coun
                 case ("add", Level() as level) if level not in added:
                     while await step(database):
                         pass
-                    await database.tags.add([TAGS[level]], f"{number:032x}", "", 128, NOON)
+                    await add_tags(database, [TAGS[level]], f"{number:032x}", NOON)
                     added.add(level)
                 case ("remove", Level() as level):
-                    assert await database.tags.delete(TAGS[level].tag) == (level in added)
+                    assert await delete_tag(database, TAGS[level].tag, NOON) == (level in added)
                     added.discard(level)
                 case ("step", _):
                     await step(database)
@@ -128,7 +128,7 @@ async def test_each_tag_has_an_error_for_each_instance_with_a_bad_value_and_coun
             )
     finally:
         for level in added:
-            await database.tags.delete(TAGS[level].tag)
+            await delete_tag(database, TAGS[level].tag, NOON)
         for study in (1, 2):
             await database.instances.delete(study_ref(study), NOON, NOON)
         while await step(database):
@@ -145,7 +145,7 @@ def is_in(ref: Address, resource: Address) -> bool:
 
 
 async def test_an_instance_that_must_be_indexed_is_refused_with_all_its_faults(database: Database) -> None:
-    await database.tags.add(list(TAGS.values()), "a" * 32, "", 128, NOON)
+    await add_tags(database, list(TAGS.values()), "a" * 32, NOON)
     refused = replace(having((1, 1, 1), Level.STUDY, Level.INSTANCE), must_be_indexed=True)
     accepted = replace(having((1, 1, 2), good=[Level.STUDY]), must_be_indexed=True)
     outcome, added = await database.instances.add([refused, accepted], NOON)
@@ -153,13 +153,13 @@ async def test_an_instance_that_must_be_indexed_is_refused_with_all_its_faults(d
     assert outcome == Faulty(((TAGS[Level.STUDY], fault), (TAGS[Level.INSTANCE], fault)))
     assert isinstance(added, Added)
     assert await database.instances.state(refused.id.address) is None
-    assert [tag.error_count for tag in await database.tags.list(0, 0, 9)] == [0, 0, 0]
+    assert [tag.error_count for tag in await database.tags.list(after=0, skip=0, limit=9)] == [0, 0, 0]
 
 
 async def test_errors_of_later_batches_are_numbered_behind_the_earlier_ones_even_after_a_deletion(
     database: Database,
 ) -> None:
-    await database.tags.add([TAGS[Level.STUDY]], "a" * 32, "", 128, NOON)
+    await add_tags(database, [TAGS[Level.STUDY]], "a" * 32, NOON)
     await database.instances.add([having((1, 1, n), Level.STUDY) for n in (1, 2, 3)], NOON)
     await database.instances.delete(sample(1, 1, 3).id.address, NOON, NOON)
     await database.instances.add([having((1, 1, 4), Level.STUDY)], NOON)

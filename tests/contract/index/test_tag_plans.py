@@ -11,6 +11,7 @@ from server.model.search.query import Between, Condition, Equals, Level, Matcher
 from server.model.search.query_tag import NewTag, Tag, TagFault, TagValue, index_key
 from tests.contract.index.samples import EVERYTHING, NOON, modality, sample
 from tests.contract.index.test_plans import Statement, plans, statements
+from tests.operations import add_tags, index_all
 
 __all__ = ["statements"]  # the fixture
 
@@ -59,9 +60,8 @@ def values(number: int) -> bytes:
 async def filled(url: str, statements: list[Statement]) -> AsyncIterator[Database]:
     """A database with some thousand values of tags at each level."""
     database = open_database(url, extract=extract)
-    await database.tags.add([new_tag(name, level) for name in TAGS for level in Level], "a" * 32, "", 128, NOON)
-    while await database.tags.index("a" * 32, 100, NOON):
-        pass
+    await add_tags(database, [new_tag(name, level) for name in TAGS for level in Level], "a" * 32, NOON)
+    await index_all(database, "a" * 32, NOON, most=100)
     for first in range(0, STUDIES, AT_ONCE):
         new = [sample(number, dicom_json=values(number), **modality("CT")) for number in range(first, first + AT_ONCE)]
         await database.instances.add(new, NOON)

@@ -1,4 +1,4 @@
-"""Those who index by tags, delete them and store get along (spec/extended-query-tags.md section 3)."""
+"""Indexing by tags, deleting them and storing at the same time."""
 
 import asyncio
 import threading
@@ -11,10 +11,13 @@ from sqlalchemy import text
 
 from server.adapters.sql.engine import Database, open_database
 from server.adapters.sql.query_tags import tags as sql_tags
+from server.domain.operations.reindex import reindex
+from server.domain.query_tags import ExtendedQueryTags, addition
 from server.model.operation import OperationState
 from server.model.search.query import Level
 from server.model.search.query_tag import NewTag, Tag, TagFault, TagStatus, TagValue
 from tests.contract.index.samples import NOON, sample
+from tests.operations import add_tags, delete_tag, end, index_some
 
 A, B = "a" * 32, "b" * 32
 KVP = NewTag("00180060", "KVP", "SL", "", Level.INSTANCE)
@@ -56,7 +59,7 @@ async def database(url: str, slow: Slow) -> AsyncIterator[Database]:
     """A database with three instances, and an operation that is to index them by two tags."""
     database = open_database(url, extract=slow.extract)
     await database.instances.add([sample(n, dicom_json=OLD) for n in (1, 2, 3)], NOON)
-    await database.tags.add([KVP, STATION], A, "", 128, NOON)
+    await add_tags(database, [KVP, STATION], A, NOON)
     yield database
     slow.may_end.set()
     await database.close()
@@ -73,7 +76,7 @@ async def values(database: Database, tag: str = "00180060") -> list[tuple[int, f
 
 async def begin(database: Database, slow: Slow) -> "asyncio.Task[bool]":
     """Begin a step and return when it is looking at instances."""
-    step = asyncio.create_task(database.tags.index(A, 100, NOON))
+    step = asyncio.create_task(index_some(database, A, 100, NOON))
     await asyncio.to_thread(slow.begun.wait, 30)
     return step
 
@@ -100,7 +103,7 @@ async def test_an_instance_deleted_during_a_step_leaves_nothing(database: Databa
 async def test_a_tag_deleted_during_a_step_leaves_nothing(database: Database, slow: Slow) -> None:
     step = await begin(database, slow)
     async with asyncio.timeout(10):
-        await database.tags.delete("00180060")
+        await delete_tag(database, "00180060", NOON)
     slow.may_end.set()
     assert not await step
     rows = await database.tags._transactions.read(
@@ -112,7 +115,7 @@ async def test_a_tag_deleted_during_a_step_leaves_nothing(database: Database, sl
 async def test_an_operation_cancelled_during_a_step_has_no_effect_any_more(database: Database, slow: Slow) -> None:
     step = await begin(database, slow)
     async with asyncio.timeout(10):
-        await database.operations.cancel(A, NOON)
+        await end(database, A, OperationState.CANCELED, NOON)
     slow.may_end.set()
     assert not await step
     assert await values(database) == []
@@ -120,11 +123,11 @@ async def test_an_operation_cancelled_during_a_step_has_no_effect_any_more(datab
 
 async def test_two_workers_at_once_do_a_step_once(database: Database, slow: Slow, url: str) -> None:
     other = open_database(url, extract=slow.extract)
-    steps = [asyncio.create_task(one.tags.index(A, 2, NOON)) for one in (database, other)]
+    steps = [asyncio.create_task(index_some(one, A, 2, NOON)) for one in (database, other)]
     await asyncio.to_thread(slow.begun.wait, 30)
     slow.may_end.set()
     assert await asyncio.gather(*steps) in ([True, True], [True, False], [False, True])
-    while await other.tags.index(A, 2, NOON):
+    while await index_some(other, A, 2, NOON):
         pass
     await other.close()
     operation = await database.operations.get(A)
@@ -133,43 +136,44 @@ async def test_two_workers_at_once_do_a_step_once(database: Database, slow: Slow
     assert await values(database) == [(1, 80.0), (2, 80.0), (3, 80.0)]
 
 
-async def test_who_deletes_a_tag_behind_another_spares_one_that_was_added_since(
+async def test_a_second_deletion_of_a_tag_spares_a_tag_that_was_added_since(
     database: Database, slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow.may_end.set()
-    while await database.tags.index(A, 100, NOON):
+    while await index_some(database, A, 100, NOON):
         pass
     real = sql_tags._delete_some
     states: list[TagStatus] = []
 
-    def with_somebody_in_between(connection: object, key: int) -> bool:
-        # Somebody else ends the deletion, and adds the tag again, which gets the key that is free.
+    def with_another_between(connection: object, key: int) -> bool:
+        # Another client finishes the deletion and adds the tag again, which gets the key that is free.
         again = real(connection, key)  # type: ignore[arg-type]
         assert not again
-        sql_tags._add(connection, [STATION], B, "", 128, NOON)  # type: ignore[arg-type]
+        type_ = reindex(database.tags)
+        sql_tags._add(connection, "", lambda state: addition(type_, [STATION], state, B, NOON))  # type: ignore[arg-type]
         return real(connection, key)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sql_tags, "_delete_some", with_somebody_in_between)
-    assert await database.tags.delete("00081010")
+    monkeypatch.setattr(sql_tags, "_delete_some", with_another_between)
+    assert await delete_tag(database, "00081010", NOON)
     found = await database.tags.get("00081010")
     assert found is not None
     states.append(found.status)
     assert (found.key, states) == (2, [TagStatus.ADDING])
 
 
-async def test_finishing_deletions_finishes_what_somebody_began_and_nothing_else(
+async def test_finishing_deletions_finishes_an_interrupted_one_and_nothing_else(
     database: Database, slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow.may_end.set()
-    while await database.tags.index(A, 100, NOON):
+    while await index_some(database, A, 100, NOON):
         pass
     with monkeypatch.context() as patch:
         patch.setattr(sql_tags, "_delete_some", lambda _connection, _key: False)
-        await database.tags.delete("00180060")
+        await delete_tag(database, "00180060", NOON)
     left = await database.tags.get("00180060")
     assert left is not None
     assert left.status is TagStatus.DELETING
-    await database.tags.finish_deletions()
+    await ExtendedQueryTags(tags=database.tags, reindex=reindex(database.tags), now=lambda: NOON).finish_deletions()
     assert await database.tags.get("00180060") is None
     assert len(await values(database, "00081010")) == 3
 
@@ -178,11 +182,11 @@ async def test_a_tag_with_more_rows_than_go_at_once_is_deleted_to_the_last(
     database: Database, slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow.may_end.set()
-    while await database.tags.index(A, 100, NOON):
+    while await index_some(database, A, 100, NOON):
         pass
     monkeypatch.setattr(sql_tags, "_ROWS_AT_ONCE", 1)
-    await database.tags.delete("00180060")
-    await database.tags.delete("00081010")
+    await delete_tag(database, "00180060", NOON)
+    await delete_tag(database, "00081010", NOON)
     rows = await database.tags._transactions.read(
         lambda connection: connection.execute(text("SELECT * FROM extended_query_tag_values")).all()
     )
@@ -192,7 +196,7 @@ async def test_a_tag_with_more_rows_than_go_at_once_is_deleted_to_the_last(
 async def test_many_tags_make_steps_small(database: Database, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
     slow.may_end.set()
     monkeypatch.setattr(sql_tags, "_VALUES_AT_ONCE", 4)
-    assert await database.tags.index(A, 100, NOON)
+    assert await index_some(database, A, 100, NOON)
     operation = await database.operations.get(A)
     assert operation is not None
     assert operation.done == 2

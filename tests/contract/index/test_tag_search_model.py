@@ -24,6 +24,7 @@ from server.model.search.query import (
 )
 from server.model.search.query_tag import NewTag, Tag, TagFault, TagValue, index_key
 from tests.contract.index.samples import EVERYTHING, NOON, modality, sample, study_ref
+from tests.operations import add_tags, index_all
 from tests.reference_matcher import holds
 
 TAGS = {
@@ -82,9 +83,8 @@ def extract(dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str]
 async def database(url: str) -> AsyncIterator[Database]:
     """A database with all the tags."""
     database = open_database(url, extract=extract)
-    await database.tags.add(list(TAGS.values()), "a" * 32, "", 128, NOON)
-    while await database.tags.index("a" * 32, 100, NOON):
-        pass
+    await add_tags(database, list(TAGS.values()), "a" * 32, NOON)
+    await index_all(database, "a" * 32, NOON, most=100)
     yield database
     await database.close()
 

@@ -1,4 +1,4 @@
-"""Extended query tags and the operation that indexes by them (spec/extended-query-tags.md)."""
+"""Extended query tags and the operation that indexes by them ."""
 
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -9,13 +9,15 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from server.adapters.sql.engine import Database, open_database
-from server.model.errors import AlreadyExists, Exhausted, Reason, WrongState
+from server.domain.operations.backlog import backlog_of
+from server.model.errors import AlreadyExists, Reason, WrongState
 from server.model.ids import PartitionName
 from server.model.instance import NewInstance
-from server.model.operation import OperationState, OperationType
+from server.model.operation import OperationState
 from server.model.search.query import Level
 from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagFault, TagStatus, TagValue
 from tests.contract.index.samples import NOON, identity, sample, series_ref, study_ref
+from tests.operations import add_tags, delete_tag, end, index_some
 
 LATER = NOON + timedelta(minutes=1)
 WEIGHT = NewTag("00101030", "PatientWeight", "FL", "", Level.STUDY)
@@ -57,13 +59,13 @@ def having(study: int = 1, series: int = 1, instance: int = 1, /, **values: obje
 
 
 async def add(database: Database, *new: NewTag, operation: str = "a" * 32, request: str = "") -> str:
-    return (await database.tags.add(new, operation, request, 128, NOON)).id
+    return (await add_tags(database, new, operation, NOON, request_id=request)).id
 
 
 async def run(database: Database, operation: str = "a" * 32, most: int = 100) -> int:
     """Do all steps and return how many there were."""
     for steps in itertools.count(1):
-        if not await database.tags.index(operation, most, LATER):
+        if not await index_some(database, operation, most, LATER):
             return steps
     raise AssertionError
 
@@ -95,7 +97,7 @@ async def test_what_was_stored_before_is_indexed_by_the_operation_and_what_comes
 
 async def test_an_operation_is_the_same_when_it_is_started_and_when_it_is_asked_for(database: Database) -> None:
     await database.instances.add([having(1, 1, n) for n in (1, 2, 3)], NOON)
-    started = await database.tags.add([KVP], "a" * 32, "", 128, NOON)
+    started = await add_tags(database, [KVP], "a" * 32, NOON)
     assert started == await database.operations.get("a" * 32)
     assert type(started.total) is int
 
@@ -106,11 +108,11 @@ async def test_a_tag_becomes_ready_with_its_operation(database: Database) -> Non
     tag = await database.tags.get("00180060")
     assert tag is not None
     assert (tag.status, tag.query_status, tag.operation_id) == (TagStatus.ADDING, QueryStatus.ENABLED, "a" * 32)
-    assert await database.tags.index("a" * 32, 2, LATER)
+    assert await index_some(database, "a" * 32, 2, LATER)
     running = await database.operations.get("a" * 32)
     assert running is not None
     assert (running.state, running.done, running.total) == (OperationState.RUNNING, 2, 3)
-    assert not await database.tags.index("a" * 32, 2, LATER)
+    assert not await index_some(database, "a" * 32, 2, LATER)
     done = await database.operations.get("a" * 32)
     assert done is not None
     assert (done.state, done.done, done.updated) == (OperationState.SUCCEEDED, 3, LATER)
@@ -188,12 +190,6 @@ async def test_only_one_operation_indexes_at_a_time(database: Database) -> None:
     assert (refused.value.reason, refused.value.metadata) == (Reason.OPERATION_RUNNING, {"operation": "a" * 32})
 
 
-async def test_there_are_no_more_tags_than_allowed(database: Database) -> None:
-    with pytest.raises(Exhausted) as refused:
-        await database.tags.add([KVP, STATION], "a" * 32, "", 1, NOON)
-    assert refused.value.reason is Reason.TOO_MANY_TAGS
-
-
 async def test_a_request_sent_again_starts_nothing_new(database: Database) -> None:
     first = await add(database, KVP, request="r1")
     assert await add(database, KVP, operation="b" * 32, request="r1") == first
@@ -203,46 +199,42 @@ async def test_a_request_sent_again_starts_nothing_new(database: Database) -> No
 async def test_a_tag_that_is_deleted_while_it_is_indexed_leaves_nothing(database: Database, url: str) -> None:
     await database.instances.add([having(1, 1, n, t00180060=80, t00081010="s") for n in (1, 2, 3)], NOON)
     await add(database, KVP, STATION)
-    await database.tags.index("a" * 32, 1, LATER)
-    assert await database.tags.delete("00180060")
+    await index_some(database, "a" * 32, 1, LATER)
+    assert await delete_tag(database, "00180060", LATER)
     await run(database)
     assert [row[0] for row in values(url)] == ["00081010"]
     assert await database.tags.get("00180060") is None
-    assert not await database.tags.delete("00180060")
+    assert not await delete_tag(database, "00180060", LATER)
 
 
 async def test_a_cancelled_operation_does_nothing_more(database: Database, url: str) -> None:
     await database.instances.add([having(t00180060=80)], NOON)
     await add(database, KVP)
-    canceled = await database.operations.cancel("a" * 32, LATER)
-    assert canceled is not None
-    assert canceled.state is OperationState.CANCELED
-    assert not await database.tags.index("a" * 32, 10, LATER)
+    await end(database, "a" * 32, OperationState.CANCELED, LATER)
+    assert not await index_some(database, "a" * 32, 10, LATER)
     assert values(url) == []
-    again = await database.operations.cancel("a" * 32, LATER + timedelta(days=1))
-    assert again == canceled
 
 
 async def test_operations_are_listed_newest_first_and_forgotten_when_they_are_old(database: Database) -> None:
     await add(database, KVP)
-    assert [one.id for one in await database.operations.unfinished(OperationType.REINDEX)] == ["a" * 32]
+    assert [one.id for one in await database.operations.unfinished()] == ["a" * 32]
     await run(database)
     await add(database, STATION, operation="b" * 32)
-    await database.operations.fail("b" * 32, "It could not be done.", LATER + timedelta(days=1))
-    page = await database.operations.list(None, 10)
+    await end(database, "b" * 32, OperationState.FAILED, LATER + timedelta(days=1), "It could not be done.")
+    page = await database.operations.list(limit=10)
     assert [(one.id, one.state) for _, one in page] == [
         ("b" * 32, OperationState.FAILED),
         ("a" * 32, OperationState.SUCCEEDED),
     ]
-    assert page[0][1].errors == ("It could not be done.",)
-    assert [one.id for _, one in await database.operations.list(page[0][0], 10)] == ["a" * 32]
+    assert page[0][1].error == "It could not be done."
+    assert [one.id for _, one in await database.operations.list(before=page[0][0], limit=10)] == ["a" * 32]
     assert await database.operations.forget(LATER + timedelta(seconds=1)) == 1
     # The tag of the one that failed still leads to it.
     assert await database.operations.forget(LATER + timedelta(days=2)) == 0
-    assert await database.tags.abandoned() == ["00081010"]
-    assert [one.id for _, one in await database.operations.list(None, 10)] == ["b" * 32]
-    await database.tags.delete("00081010")
-    assert await database.tags.abandoned() == []
+    assert (await backlog_of(database.operations, database.tags, LATER)).abandoned == ("00081010",)
+    assert [one.id for _, one in await database.operations.list(limit=10)] == ["b" * 32]
+    await delete_tag(database, "00081010", LATER)
+    assert (await backlog_of(database.operations, database.tags, LATER)).abandoned == ()
     assert await database.operations.forget(LATER + timedelta(days=2)) == 1
 
 

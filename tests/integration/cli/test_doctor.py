@@ -12,12 +12,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.adapters.blobs.archive_records.scrub_file import ScrubFile
 from server.adapters.sql.engine import open_database
+from server.bootstrap.components import Supervisor
 from server.bootstrap.serving import running
 from server.dicom.matching.query_tags import new_tag
+from server.model.operation import OperationState
 from server.model.scrub import ScrubPosition
 from server.model.search.query import Level
 from tests.core import Ref, settings_for
 from tests.data import UID_ROOT, part10
+from tests.operations import add_tags, end
 
 
 @pytest.fixture
@@ -34,9 +37,9 @@ async def test_tags_that_nobody_indexes_by_are_named(
     archive: Any, dicomstore: Any, environment: dict[str, str]
 ) -> None:
     database = open_database(settings_for(archive.data).database_url)
-    await database.tags.add([new_tag("StationName", "", "", Level.SERIES)], "a" * 32, "", 128, datetime.now(UTC))
+    await add_tags(database, [new_tag("StationName", "", "", Level.SERIES)], "a" * 32, datetime.now(UTC))
     assert check(await dicomstore("doctor", "--json", env=environment), "operations")["detail"] == "1 unfinished"
-    await database.operations.cancel("a" * 32, datetime.now(UTC))
+    await end(database, "a" * 32, OperationState.CANCELED, datetime.now(UTC))
     await database.close()
     found = check(await dicomstore("doctor", "--json", env=environment), "operations")
     assert found["status"] == "warning"
@@ -144,7 +147,7 @@ async def test_a_core_that_refuses_uploads_is_found(archive: Any, dicomstore: An
 
 
 async def test_a_core_without_its_worker_for_operations_is_warned_of(tmp_path: Path, dicomstore: Any) -> None:
-    async with running(settings_for(tmp_path), worker_runs=lambda: False) as core:
+    async with running(settings_for(tmp_path), supervisor=Supervisor(worker_runs=lambda: False)) as core:
         environment = {"DICOMSTORE_DATA": str(tmp_path), "DICOMSTORE_GRPC": core.address}
         ran = await dicomstore("doctor", "--json", env=environment | {"DICOMSTORE_HTTP": "127.0.0.1:0"})
     found = check(ran, "operations")

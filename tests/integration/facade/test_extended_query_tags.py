@@ -13,11 +13,13 @@ from server.adapters.sql.engine import migrate, open_database
 from server.bootstrap.maintenance import backlog
 from server.bootstrap.serving import running
 from server.dicom.matching.query_tags import extract, new_tag
-from server.domain.operations import Backlog
+from server.domain.operations.backlog import Backlog
+from server.model.operation import OperationState
 from server.model.search.query import Level
 from tests.core import settings_for
 from tests.data import dataset, file_of, part10
 from tests.integration.facade.serving import JSON, serving, stored, stow
+from tests.operations import add_tags, end, index_all
 
 STATION = {"path": "StationName", "level": "Series"}
 TYPES = {"Content-Type": "application/json"}
@@ -32,9 +34,8 @@ async def archive(data: Path) -> AsyncIterator[httpx.AsyncClient]:
 async def run_operation(data: Path) -> None:
     """Do what a worker does."""
     database = open_database(settings_for(data).database_url, extract=extract)
-    for _, operation in await database.operations.list(None, 100):
-        while await database.tags.index(operation.id, 2, datetime.now(UTC)):
-            pass
+    for _, operation in await database.operations.list(limit=100):
+        await index_all(database, operation.id, datetime.now(UTC), most=2)
     await database.close()
 
 
@@ -128,8 +129,8 @@ async def test_an_operation_that_is_unknown_or_has_no_id(web: httpx.AsyncClient)
         ),
         (
             [{"path": "PixelData", "level": "study", "vr": "OW"}],
-            "The field '[0].VR' in request body is invalid: Attributes of VR 'OW' can't be searched by. "
-            "Possible are AE, AS, CS, DA, DT, FD, FL, IS, LO, PN, SH, SL, SS, TM, UI, UL, US.",
+            "The field '[0].VR' in request body is invalid: Attributes of VR 'OW' are not searchable. "
+            "Searchable VRs: AE, AS, CS, DA, DT, FD, FL, IS, LO, PN, SH, SL, SS, TM, UI, UL, US.",
         ),
         (
             [STATION | {"colour": "red"}],
@@ -374,7 +375,7 @@ async def test_tags_of_a_cancelled_operation_stay_as_they_are_and_lead_to_it_unt
         await stored(web, file(1, DeviceSerialNumber="A"))
         started = (await add(web, [STATION, {"path": "DeviceSerialNumber", "level": "instance"}])).json()
         database = open_database(settings_for(tmp_path).database_url)
-        await database.operations.cancel(started["id"], datetime.now(UTC))
+        await end(database, started["id"], OperationState.CANCELED, datetime.now(UTC))
         assert await backlog(settings_for(tmp_path)) == Backlog(0, 0, ("00081010", "00181000"))
         await web.delete("/v2/extendedquerytags/StationName")
         assert await database.operations.forget(datetime.now(UTC)) == 0
@@ -395,8 +396,8 @@ async def test_tags_of_a_cancelled_operation_stay_as_they_are_and_lead_to_it_unt
 async def test_tags_that_nobody_indexes_by_are_a_fault_that_health_tells(tmp_path: Path) -> None:
     migrate(settings_for(tmp_path).database_url)
     database = open_database(settings_for(tmp_path).database_url)
-    await database.tags.add([new_tag("StationName", "", "", Level.SERIES)], "a" * 32, "", 128, datetime.now(UTC))
-    await database.operations.fail("a" * 32, "It could not be done.", datetime.now(UTC))
+    await add_tags(database, [new_tag("StationName", "", "", Level.SERIES)], "a" * 32, datetime.now(UTC))
+    await end(database, "a" * 32, OperationState.FAILED, datetime.now(UTC), "It could not be done.")
     async with archive(tmp_path) as web:
         assert (await web.get("/health/check")).json()["overallStatus"] == "Degraded"
     await database.close()
@@ -406,7 +407,7 @@ async def test_without_a_worker_the_archive_is_degraded_and_serves(tmp_path: Pat
     migrate(settings_for(tmp_path).database_url)
     database = open_database(settings_for(tmp_path).database_url)
     long_ago = datetime(2026, 1, 1, tzinfo=UTC)
-    await database.tags.add([new_tag("StationName", "", "", Level.SERIES)], "a" * 32, "", 128, long_ago)
+    await add_tags(database, [new_tag("StationName", "", "", Level.SERIES)], "a" * 32, long_ago)
     async with archive(tmp_path) as web:
         health = await web.get("/health/check")
         assert (health.status_code, health.json()["overallStatus"]) == (200, "Degraded")

@@ -26,8 +26,10 @@ if _version_not_supported:
 
 
 class OperationServiceStub:
-    """Reports and cancels operations. Other services start them.
+    """Starts, shows and cancels operations of all types.
 
+    A type has a name, a request message and perhaps a result message (`operation_types.proto`). Clients must tolerate
+    types that they do not know.
     If a server stops or is killed during an operation, another server resumes the operation at the same step. Each step
     takes effect exactly once. Records of finished operations are deleted after `operation_days`.
     """
@@ -38,6 +40,11 @@ class OperationServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.StartOperation = channel.unary_unary(
+                '/dicomstore.v1.OperationService/StartOperation',
+                request_serializer=dicomstore_dot_v1_dot_operation__service__pb2.StartOperationRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_operation__service__pb2.StartOperationResponse.FromString,
+                _registered_method=True)
         self.GetOperation = channel.unary_unary(
                 '/dicomstore.v1.OperationService/GetOperation',
                 request_serializer=dicomstore_dot_v1_dot_operation__service__pb2.GetOperationRequest.SerializeToString,
@@ -47,6 +54,11 @@ class OperationServiceStub:
                 '/dicomstore.v1.OperationService/ListOperations',
                 request_serializer=dicomstore_dot_v1_dot_operation__service__pb2.ListOperationsRequest.SerializeToString,
                 response_deserializer=dicomstore_dot_v1_dot_operation__service__pb2.ListOperationsResponse.FromString,
+                _registered_method=True)
+        self.ListOperationErrors = channel.unary_unary(
+                '/dicomstore.v1.OperationService/ListOperationErrors',
+                request_serializer=dicomstore_dot_v1_dot_operation__service__pb2.ListOperationErrorsRequest.SerializeToString,
+                response_deserializer=dicomstore_dot_v1_dot_operation__service__pb2.ListOperationErrorsResponse.FromString,
                 _registered_method=True)
         self.WaitOperation = channel.unary_unary(
                 '/dicomstore.v1.OperationService/WaitOperation',
@@ -61,11 +73,23 @@ class OperationServiceStub:
 
 
 class OperationServiceServicer:
-    """Reports and cancels operations. Other services start them.
+    """Starts, shows and cancels operations of all types.
 
+    A type has a name, a request message and perhaps a result message (`operation_types.proto`). Clients must tolerate
+    types that they do not know.
     If a server stops or is killed during an operation, another server resumes the operation at the same step. Each step
     takes effect exactly once. Records of finished operations are deleted after `operation_days`.
     """
+
+    def StartOperation(self, request, context):
+        """Starts an operation of the type that the request message belongs to. Some types are started by another service
+        only, which their message says.
+
+        Errors: INVALID_FIELD, OPERATION_RUNNING, DATABASE_UNAVAILABLE, ARCHIVE_READ_ONLY, and what the message says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def GetOperation(self, request, context):
         """Returns an operation.
@@ -85,6 +109,15 @@ class OperationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOperationErrors(self, request, context):
+        """Returns a page of the items of an operation that failed, in the order they were found.
+
+        Errors: INVALID_OPERATION_ID, INVALID_FIELD, INVALID_PAGE_TOKEN, OPERATION_NOT_FOUND, DATABASE_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WaitOperation(self, request, context):
         """Returns an operation when it has finished, or its current state when the timeout has elapsed.
 
@@ -95,7 +128,8 @@ class OperationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelOperation(self, request, context):
-        """Stops an operation before its next step. Completed steps are not undone. A finished operation is not changed.
+        """Stops an operation before its next step. Completed steps are not undone, unless the type says otherwise: then the
+        operation is CANCELING until they are. A finished operation is not changed.
 
         Errors: INVALID_OPERATION_ID, OPERATION_NOT_FOUND, DATABASE_UNAVAILABLE.
         """
@@ -106,6 +140,11 @@ class OperationServiceServicer:
 
 def add_OperationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'StartOperation': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartOperation,
+                    request_deserializer=dicomstore_dot_v1_dot_operation__service__pb2.StartOperationRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_operation__service__pb2.StartOperationResponse.SerializeToString,
+            ),
             'GetOperation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOperation,
                     request_deserializer=dicomstore_dot_v1_dot_operation__service__pb2.GetOperationRequest.FromString,
@@ -115,6 +154,11 @@ def add_OperationServiceServicer_to_server(servicer, server):
                     servicer.ListOperations,
                     request_deserializer=dicomstore_dot_v1_dot_operation__service__pb2.ListOperationsRequest.FromString,
                     response_serializer=dicomstore_dot_v1_dot_operation__service__pb2.ListOperationsResponse.SerializeToString,
+            ),
+            'ListOperationErrors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOperationErrors,
+                    request_deserializer=dicomstore_dot_v1_dot_operation__service__pb2.ListOperationErrorsRequest.FromString,
+                    response_serializer=dicomstore_dot_v1_dot_operation__service__pb2.ListOperationErrorsResponse.SerializeToString,
             ),
             'WaitOperation': grpc.unary_unary_rpc_method_handler(
                     servicer.WaitOperation,
@@ -135,11 +179,40 @@ def add_OperationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperationService:
-    """Reports and cancels operations. Other services start them.
+    """Starts, shows and cancels operations of all types.
 
+    A type has a name, a request message and perhaps a result message (`operation_types.proto`). Clients must tolerate
+    types that they do not know.
     If a server stops or is killed during an operation, another server resumes the operation at the same step. Each step
     takes effect exactly once. Records of finished operations are deleted after `operation_days`.
     """
+
+    @staticmethod
+    def StartOperation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.OperationService/StartOperation',
+            dicomstore_dot_v1_dot_operation__service__pb2.StartOperationRequest.SerializeToString,
+            dicomstore_dot_v1_dot_operation__service__pb2.StartOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def GetOperation(request,
@@ -185,6 +258,33 @@ class OperationService:
             '/dicomstore.v1.OperationService/ListOperations',
             dicomstore_dot_v1_dot_operation__service__pb2.ListOperationsRequest.SerializeToString,
             dicomstore_dot_v1_dot_operation__service__pb2.ListOperationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOperationErrors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dicomstore.v1.OperationService/ListOperationErrors',
+            dicomstore_dot_v1_dot_operation__service__pb2.ListOperationErrorsRequest.SerializeToString,
+            dicomstore_dot_v1_dot_operation__service__pb2.ListOperationErrorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0010"
+REVISION = "0011"
 """The migration that makes this schema."""
 
 LONGEST_TEXT = 512
@@ -346,19 +346,39 @@ operations = Table(
     tables,
     _key("key"),
     Column("id", Label, nullable=False),
-    Column("request_id", Label, comment="what the client calls the request that started it"),
-    Column("type", SmallInteger, nullable=False),
+    Column("request_id", Label, comment="name that the client gave to the request that started it"),
+    Column("type", Label, nullable=False),
     Column("state", SmallInteger, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("updated", BigInteger, nullable=False),
+    Column("request", Text, nullable=False, comment="JSON"),
+    Column("result", Text, nullable=False, comment="JSON"),
     Column("done", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
     Column("total", BigInteger, nullable=False),
-    Column("rest", BigInteger, nullable=False, comment="instances with lower versions are still to be done"),
-    Column("subject", Text, nullable=False, comment="a line each"),
-    Column("errors", Text, nullable=False, comment="a line each"),
+    Column("step", SmallInteger, nullable=False, comment="number of steps that are finished"),
+    Column("cursor", Text, nullable=False, comment="where the current step continues, in the form of its type"),
+    Column("error", Text, nullable=False),
     UniqueConstraint("id"),
     UniqueConstraint("request_id"),
     Index(None, "state", "updated"),
+)
+
+operation_errors = Table(
+    "operation_errors",
+    tables,
+    Column("operation_id", Label, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+    Column("reason", Label, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("item", Text, nullable=False, comment="name of an item that is no resource"),
+    Column("partition", Label, comment="NULL: the item is no resource"),
+    Column("study", Label),
+    Column("series", Label),
+    Column("instance", Label),
+    comment="items of operations that failed",
+    sqlite_with_rowid=False,
 )
 
 tags = Table(

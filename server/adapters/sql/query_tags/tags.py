@@ -1,8 +1,7 @@
-"""Extended query tags."""
+"""Storage of extended query tags and their values; what may happen to a tag is decided by the domain."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
@@ -20,15 +19,13 @@ from server.adapters.sql.core.tables import (
     tag_values,
     tags,
 )
-from server.adapters.sql.core.tables import operations as OPERATIONS
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.query_tags.tag_values import Indexing, Owners, count_errors_off, living, tag_of
-from server.model.errors import AlreadyExists, Exhausted, Reason, WrongState
 from server.model.ids import InstanceId, PartitionName
-from server.model.operation import Operation, OperationState, OperationType
-from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagError, TagFault, TagStatus, TagValue
-from server.ports.tags import Extract
+from server.model.operation import Operation, Update
+from server.model.search.query_tag import QueryStatus, Tag, TagError, TagFault, TagStatus, TagValue
+from server.ports.tags import Extract, TagAddition, TagBatch, TagsState
 
 _ROWS_AT_ONCE = 5_000
 """Rows of a deleted tag that go in one transaction."""
@@ -39,7 +36,6 @@ _BYTES_AT_ONCE = 16 << 20
 _VALUES_AT_ONCE = 2_000
 """Values that are written in one transaction, while nobody else can write; of one instance there may be more."""
 
-_THERE = tags.c.status != int(TagStatus.DELETING)
 _ONE = Prepared(select(tags).where(tags.c.tag == bindparam("of_tag")))
 
 
@@ -50,15 +46,11 @@ class SqlTags:
         self._transactions = transactions
         self._extract = extract
 
-    async def add(
-        self, new: Sequence[NewTag], operation_id: str, request_id: str, most: int, now: datetime
-    ) -> Operation:
+    async def add(self, request_id: str, decide: Callable[[TagsState], TagAddition]) -> Operation:
         """See the port."""
-        return await self._transactions.write(
-            lambda connection: _add(connection, new, operation_id, request_id, most, now)
-        )
+        return await self._transactions.write(lambda connection: _add(connection, request_id, decide))
 
-    async def list(self, after: int, skip: int, limit: int) -> Sequence[Tag]:
+    async def list(self, *, after: int, skip: int, limit: int) -> Sequence[Tag]:
         """See the port."""
         page = select(tags).where(tags.c.key > after).order_by(tags.c.key).offset(skip).limit(limit)
         return await self._transactions.read(lambda connection: [tag_of(row) for row in connection.execute(page)])
@@ -69,84 +61,71 @@ class SqlTags:
 
     async def set_query_status(self, tag: str, status: QueryStatus) -> Tag | None:
         """See the port."""
+        return await self._transactions.write(lambda connection: _set(connection, tag, query_status=int(status)))
 
-        def work(connection: Connection) -> Tag | None:
-            Counters.lock(connection)
-            connection.execute(update(tags).where(tags.c.tag == tag).values(query_status=int(status)))
-            return _get(connection, tag)
-
-        return await self._transactions.write(work)
-
-    async def delete(self, tag: str) -> bool:
+    async def set_status(self, tag: str, status: TagStatus) -> Tag | None:
         """See the port."""
-        key = await self._transactions.write(lambda connection: _mark(connection, tag))
-        if key is None:
-            return False
-        await self._purge(key)
-        return True
+        return await self._transactions.write(lambda connection: _set(connection, tag, status=int(status)))
 
-    async def finish_deletions(self) -> None:
+    async def purge(self, key: int) -> bool:
         """See the port."""
-        deleting = select(tags.c.key).where(tags.c.status == int(TagStatus.DELETING)).order_by(tags.c.key)
-        for key in await self._transactions.read(lambda connection: connection.execute(deleting).scalars().all()):
-            await self._purge(key)
-
-    async def _purge(self, key: int) -> None:
-        while await self._transactions.write(lambda connection: _delete_some(connection, key)):
-            pass
-
-    async def abandoned(self) -> Sequence[str]:
-        """See the port."""
-        unfinished = select(OPERATIONS.c.id).where(OPERATIONS.c.state < int(OperationState.SUCCEEDED))
-        adding = select(tags.c.tag).where(tags.c.status == int(TagStatus.ADDING)).order_by(tags.c.key)
-        left = adding.where(tags.c.operation_id.not_in(unfinished))
-        return await self._transactions.read(lambda connection: connection.execute(left).scalars().all())
+        return await self._transactions.write(lambda connection: _delete_some(connection, key))
 
     async def errors(self, key: int, after: int, skip: int, limit: int) -> Sequence[tuple[int, TagError]]:
         """See the port."""
         return await self._transactions.read(lambda connection: _errors(connection, key, after, skip, limit))
 
-    async def index(self, operation_id: str, most: int, now: datetime) -> bool:
+    async def read(self, operation_id: str, position: str, most: int) -> TagBatch:
         """See the port."""
-        step = await self._transactions.read(
-            lambda connection: _extracted(connection, self._extract, operation_id, most)
+        return await self._transactions.read(
+            lambda connection: _read(connection, self._extract, operation_id, int(position), most)
         )
-        if step is None:
-            return False
-        return await self._transactions.write(lambda connection: _index(connection, step, operation_id, now))
+
+    async def index(self, batch: TagBatch, operation_id: str, update: Update, *, status: TagStatus) -> Operation | None:
+        """See the port."""
+        assert isinstance(batch, _Batch), "a batch is indexed by the adapter that read it"
+        return await self._transactions.write(
+            lambda connection: _index(connection, batch, operation_id, update, status)
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """What the next instances of an operation have for its tags; found out while others may write.
+class _Batch:
+    """See the port's `TagBatch`. A position is a version: instances with lower versions are still to be indexed.
 
-    rest: where the operation was then.
-    next_rest: where it is when the step is done.
-    found: newest first.
+    found: newest instance first.
     """
 
-    rest: int
-    next_rest: int
+    version: int
+    next_version: int
     is_last: bool
     found: Sequence[tuple[Owners, Mapping[int, TagValue | TagFault]]]
 
+    @property
+    def next_position(self) -> str:
+        return str(self.next_version)
 
-def _add(
-    connection: Connection, new: Sequence[NewTag], operation_id: str, request_id: str, most: int, now: datetime
-) -> Operation:
+    @property
+    def count(self) -> int:
+        return len(self.found)
+
+    @property
+    def faulty(self) -> int:
+        return sum(any(isinstance(value, TagFault) for value in values.values()) for _, values in self.found)
+
+
+def _add(connection: Connection, request_id: str, decide: Callable[[TagsState], TagAddition]) -> Operation:
     last = Counters.lock(connection)
-    if request_id and (known := _started_by(connection, request_id)):
+    if known := operations.started_by(connection, request_id):
         return known
-    names = {one.tag for one in new}
-    if there := connection.execute(select(tags.c.tag).where(tags.c.tag.in_(names)).order_by(tags.c.key)).scalar():
-        raise AlreadyExists(Reason.TAG_ALREADY_EXISTS, "The attribute is already an extended query tag.", path=there)
-    if running := operations.unfinished(connection, OperationType.REINDEX):
-        raise WrongState(
-            Reason.OPERATION_RUNNING, "Another re-index operation is not finished.", operation=running[0].id
-        )
-    if connection.execute(select(func.count()).select_from(tags)).scalar_one() + len(new) > most:
-        raise Exhausted(Reason.TOO_MANY_TAGS, f"The limit of {most} extended query tags is reached.")
-    last_key = connection.execute(select(func.coalesce(func.max(tags.c.key), 0))).scalar_one()
+    state = TagsState(
+        tags=[tag_of(row) for row in connection.execute(select(tags).order_by(tags.c.key))],
+        unfinished=operations.unfinished(connection),
+        # PostgreSQL sums such columns as decimals.
+        instances=int(connection.execute(select(func.coalesce(func.sum(studies.c.instance_count), 0))).scalar_one()),
+        position=str(last.version + 1),
+    )
+    addition = decide(state)
     rows = [
         {
             "key": key,
@@ -157,32 +136,15 @@ def _add(
             "level": int(one.level),
             "status": int(TagStatus.ADDING),
             "query_status": int(QueryStatus.ENABLED),
-            "operation_id": operation_id,
+            "operation_id": addition.operation.id,
             "last_error": 0,
             "error_count": 0,
         }
-        for key, one in enumerate(new, start=last_key + 1)
+        for key, one in enumerate(addition.tags, start=max((tag.key for tag in state.tags), default=0) + 1)
     ]
     connection.execute(insert(tags), rows)
-    operation = Operation(
-        id=operation_id,
-        type=OperationType.REINDEX,
-        state=OperationState.NOT_STARTED,
-        created=now,
-        updated=now,
-        done=0,
-        # PostgreSQL sums such columns as decimals.
-        total=int(connection.execute(select(func.coalesce(func.sum(studies.c.instance_count), 0))).scalar_one()),
-        subject=tuple(one.tag for one in new),
-        errors=(),
-    )
-    operations.add(connection, operation, request_id=request_id, rest=last.version + 1)
-    return operation
-
-
-def _started_by(connection: Connection, request_id: str) -> Operation | None:
-    row = connection.execute(select(OPERATIONS).where(OPERATIONS.c.request_id == request_id)).one_or_none()
-    return None if row is None else operations.operation_of(row)
+    operations.add(connection, addition.operation, request_id)
+    return addition.operation
 
 
 def _get(connection: Connection, tag: str) -> Tag | None:
@@ -190,19 +152,16 @@ def _get(connection: Connection, tag: str) -> Tag | None:
     return None if row is None else tag_of(row)
 
 
-def _mark(connection: Connection, tag: str) -> int | None:
-    """Let a tag be gone for everybody but who deletes it; return its key."""
+def _set(connection: Connection, tag: str, **values: int) -> Tag | None:
     Counters.lock(connection)
-    key: int | None = connection.execute(select(tags.c.key).where(tags.c.tag == tag)).scalar()
-    if key is not None:
-        connection.execute(update(tags).where(tags.c.key == key).values(status=int(TagStatus.DELETING)))
-    return key
+    connection.execute(update(tags).where(tags.c.tag == tag).values(values))
+    return _get(connection, tag)
 
 
 def _delete_some(connection: Connection, key: int) -> bool:
-    """Delete some of a tag's rows, and the tag with the last of them; say whether there is more.
+    """Delete some of a tag's rows, and the tag with the last of them; return whether some are left.
 
-    When two delete the same tag, one is behind the other; by then, the key may be that of a tag that was added since.
+    If two callers delete the same tag, its key may belong to a tag that was added since, for the second of them.
     """
     Counters.lock(connection)
     if connection.execute(select(tags.c.status).where(tags.c.key == key)).scalar() != int(TagStatus.DELETING):
@@ -255,15 +214,11 @@ def _error(key: int, row: Any) -> TagError:
     return TagError(key, id_, to_datetime(row.time), row.message)
 
 
-def _extracted(connection: Connection, extract: Extract, operation_id: str, most: int) -> _Step | None:
-    """Read the next step of an operation; None if it is final."""
-    row = connection.execute(select(OPERATIONS).where(OPERATIONS.c.id == operation_id)).one_or_none()
-    if row is None or OperationState(row.state).is_final:
-        return None
+def _read(connection: Connection, extract: Extract, operation_id: str, version: int, most: int) -> _Batch:
     wanted = [tag_of(tag) for tag in _tags_of(connection, operation_id)]
     if not wanted:
-        return _Step(row.rest, row.rest, True, ())
-    found, is_last = _newest_below(connection, row.rest, max(1, min(most, _VALUES_AT_ONCE // len(wanted))))
+        return _Batch(version, version, True, ())
+    found, is_last = _newest_below(connection, version, max(1, min(most, _VALUES_AT_ONCE // len(wanted))))
     taken = [
         (
             Owners(one.study_key, one.series_key, one.version),
@@ -271,48 +226,38 @@ def _extracted(connection: Connection, extract: Extract, operation_id: str, most
         )
         for one in found
     ]
-    return _Step(row.rest, found[-1].version if found else row.rest, is_last, taken)
+    return _Batch(version, found[-1].version if found else version, is_last, taken)
 
 
-def _index(connection: Connection, step: _Step, operation_id: str, now: datetime) -> bool:
-    """Write what was extracted, of the instances and for the tags that are still there."""
+def _index(
+    connection: Connection, batch: _Batch, operation_id: str, update_: Update, status: TagStatus
+) -> Operation | None:
     Counters.lock(connection)
-    row = connection.execute(select(OPERATIONS).where(OPERATIONS.c.id == operation_id)).one_or_none()
-    if row is None or OperationState(row.state).is_final:
-        return False
-    if row.rest != step.rest:  # somebody else was faster
-        return True
-    time = to_microseconds(now)
-    indexing = Indexing(connection, _tags_of(connection, operation_id), time)
-    there = _there(connection, step)
-    for owners, values in step.found:
+    operation = operations.find(connection, operation_id)
+    updated = None if operation is None else update_(operation)
+    if updated is None:
+        return operation
+    indexing = Indexing(connection, _tags_of(connection, operation_id), to_microseconds(updated.operation.updated))
+    there = _there(connection, batch)
+    for owners, values in batch.found:
         if owners.version in there:
             indexing.take(values, owners)
     indexing.write_beside()
-    progress: dict[str, Any] = {
-        "state": int(OperationState.SUCCEEDED if step.is_last else OperationState.RUNNING),
-        "updated": time,
-        "done": row.done + len(step.found),
-        "rest": step.next_rest,
-    }
-    connection.execute(update(OPERATIONS).where(OPERATIONS.c.id == operation_id).values(progress))
-    if step.is_last:
-        connection.execute(
-            update(tags)
-            .where(and_(tags.c.operation_id == operation_id, _THERE))
-            .values(status=int(TagStatus.READY), operation_id="")
-        )
-    return not step.is_last
+    if status is not TagStatus.ADDING:
+        of_operation = and_(tags.c.operation_id == operation_id, tags.c.status != int(TagStatus.DELETING))
+        connection.execute(update(tags).where(of_operation).values(status=int(status), operation_id=""))
+    return operations.save(connection, updated)
 
 
 def _tags_of(connection: Connection, operation_id: str) -> list[Any]:
     return [tag for tag in living(connection) if tag.operation_id == operation_id]
 
 
-def _there(connection: Connection, step: _Step) -> set[int]:
-    """Return the versions of a step that were not deleted meanwhile."""
-    of_step = select(instances.c.version).where(instances.c.version < step.rest, instances.c.version >= step.next_rest)
-    return set(connection.execute(of_step).scalars())
+def _there(connection: Connection, batch: _Batch) -> set[int]:
+    """Return the versions of a batch that were not deleted meanwhile."""
+    version = instances.c.version
+    of_batch = select(version).where(version < batch.version, version >= batch.next_version)
+    return set(connection.execute(of_batch).scalars())
 
 
 def _newest_below(connection: Connection, version: int, most: int) -> tuple[Sequence[Any], bool]:

@@ -1,4 +1,9 @@
-"""Attributes that an administrator makes searchable (spec/extended-query-tags.md)."""
+"""Extended query tags: attributes that an administrator makes searchable.
+
+A tag is ADDING until its re-index operation has indexed what was stored before, then READY. Instances that are stored
+are indexed by it from the moment it is added. A tag that is deleted is DELETING, which hides it at once, until its
+values are gone.
+"""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -8,21 +13,22 @@ from datetime import datetime
 from server.dicom.matching.query_tags import new_tag, registered_tag
 from server.domain.limits import MAX_TAGS
 from server.domain.limits import page_size as size_of
+from server.domain.operations import reindex as reindexing
+from server.domain.operations.service import checked_request_id
+from server.domain.operations.types import OperationType
 from server.domain.search import page_token
-from server.model.errors import InvalidRequest, NotFound, Reason
-from server.model.instance import Finding
+from server.model.errors import AlreadyExists, Exhausted, InvalidRequest, NotFound, Reason
 from server.model.operation import Operation
 from server.model.search.query import Level
-from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagError, TagFault
-from server.ports.tags import Tags
+from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagError, TagStatus
+from server.ports.tags import TagAddition, Tags, TagsState
 
-_LONGEST_REQUEST_ID = 64
 _ALL_TAGS = b"extended query tags"
 
 
 @dataclass(frozen=True, slots=True)
 class WantedTag:
-    """A tag as somebody asks for it; fields are those of `NewExtendedQueryTag`, `level` is None if it is no level."""
+    """A tag as a client requests it; fields as in `NewExtendedQueryTag`; `level` is None if it is not a level."""
 
     path: str
     vr: str
@@ -31,11 +37,25 @@ class WantedTag:
 
 
 class ExtendedQueryTags:
-    """Adds, shows, changes and deletes tags."""
+    """Adds, shows, changes and deletes tags.
 
-    def __init__(self, *, tags: Tags, now: Callable[[], datetime]) -> None:
+    Args:
+        reindex: the type of the operations that adding tags starts.
+        on_start: called when an operation was started, so that a worker is started for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        tags: Tags,
+        reindex: OperationType,
+        now: Callable[[], datetime],
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
         self._tags = tags
+        self._reindex = reindex
         self._now = now
+        self._on_start = on_start
 
     async def add(self, wanted: Sequence[WantedTag], request_id: str = "") -> Operation:
         """Add tags, all or none, and start the operation that indexes what is stored.
@@ -46,12 +66,13 @@ class ExtendedQueryTags:
             WrongState: OPERATION_RUNNING.
             Exhausted: TOO_MANY_TAGS.
         """
-        if len(request_id) > _LONGEST_REQUEST_ID:
-            raise InvalidRequest(
-                Reason.INVALID_FIELD, f"A request_id has at most {_LONGEST_REQUEST_ID} characters.", field="request_id"
-            )
-        new = _understood(wanted)
-        return await self._tags.add(new, uuid.uuid4().hex, request_id, MAX_TAGS, self._now())
+        checked_request_id(request_id)
+        new, operation_id, now = _understood(wanted), uuid.uuid4().hex, self._now()
+        operation = await self._tags.add(
+            request_id, lambda state: addition(self._reindex, new, state, operation_id, now)
+        )
+        self._on_start()
+        return operation
 
     async def list(self, *, page_size: int, page_token: str, skip: int) -> tuple[Sequence[Tag], str]:
         """Return a page of tags in the order they were added, and the token of the next, empty at the end.
@@ -60,7 +81,7 @@ class ExtendedQueryTags:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
         size, after = _page(page_size, page_token, skip, _ALL_TAGS)
-        found = await self._tags.list(after, 0 if page_token else skip, size + 1)
+        found = await self._tags.list(after=after, skip=0 if page_token else skip, limit=size + 1)
         return found[:size], _next(found[size - 1].key if len(found) > size else None, _ALL_TAGS)
 
     async def get(self, path: str) -> Tag:
@@ -76,8 +97,8 @@ class ExtendedQueryTags:
     async def delete(self, path: str) -> None:
         """Delete a tag and all that is indexed by it. Raises: as `get`."""
         tag = registered_tag(path)
-        if not await self._tags.delete(tag):
-            raise _not_found(tag)
+        marked = _there(await self._tags.set_status(tag, TagStatus.DELETING), tag)
+        await self._purge(marked.key)
 
     async def errors(self, path: str, *, page_size: int, page_token: str, skip: int) -> tuple[Sequence[TagError], str]:
         """Return a page of a tag's errors in the order they were found, and the token of the next.
@@ -94,8 +115,42 @@ class ExtendedQueryTags:
         return [error for _, error in found[:size]], _next(last, identity)
 
     async def finish_deletions(self) -> None:
-        """Delete for good what somebody who was deleting it left behind."""
-        await self._tags.finish_deletions()
+        """Finish deletions that a process that ended left unfinished."""
+        for tag in await self._tags.list(after=0, skip=0, limit=MAX_TAGS):
+            if tag.status is TagStatus.DELETING:
+                await self._purge(tag.key)
+
+    async def _purge(self, key: int) -> None:
+        while await self._tags.purge(key):
+            pass
+
+
+def addition(
+    reindex: OperationType, new: Sequence[NewTag], state: TagsState, operation_id: str, now: datetime
+) -> TagAddition:
+    """Decide about adding tags.
+
+    Raises:
+        AlreadyExists: TAG_ALREADY_EXISTS, metadata `path`.
+        WrongState: OPERATION_RUNNING, metadata `operation`.
+        Exhausted: TOO_MANY_TAGS.
+    """
+    names = {one.tag for one in new}
+    if present := next((tag.new.tag for tag in state.tags if tag.new.tag in names), None):
+        message = "The attribute is already an extended query tag."
+        raise AlreadyExists(Reason.TAG_ALREADY_EXISTS, message, path=present)
+    operation = reindexing.started(
+        reindex,
+        operation_id,
+        [one.tag for one in new],
+        state.unfinished,
+        instances=state.instances,
+        position=state.position,
+        now=now,
+    )
+    if len(state.tags) + len(new) > MAX_TAGS:
+        raise Exhausted(Reason.TOO_MANY_TAGS, f"The limit of {MAX_TAGS} extended query tags is reached.")
+    return TagAddition(new, operation)
 
 
 def _understood(wanted: Sequence[WantedTag]) -> list[NewTag]:
@@ -145,9 +200,3 @@ def _there(tag: Tag | None, path: str) -> Tag:
 
 def _not_found(path: str) -> NotFound:
     return NotFound(Reason.TAG_NOT_FOUND, "There is no such extended query tag.", path=path)
-
-
-def finding(tag: NewTag, fault: TagFault) -> Finding:
-    """Return what is said of an instance that is refused because of what it has for a tag."""
-    message = f"Dicom element '{tag.keyword or tag.tag}' failed validation for VR '{tag.vr}': {fault.message}"
-    return Finding(tag.tag, tag.keyword, tag.vr, message)

@@ -1,0 +1,65 @@
+"""Operation type `reindex`: indexes stored instances by extended query tags that were added after they were stored.
+
+Items are instances, newest first. A value that is present stays, since it is from a newer instance; so the newest
+instance with a value determines that of its study and series, as it does when instances are stored. With the last
+instances, the tags become READY.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from server.domain.operations import lifecycle
+from server.domain.operations.types import OperationType, Progress, Step
+from server.model.operation import Operation
+from server.model.search.query_tag import TagStatus
+from server.ports.tags import Tags
+
+NAME = "reindex"
+STEP_INSTANCES = 500
+"""Most instances that one call of the step indexes."""
+
+
+def reindex(tags: Tags, most_instances: int = STEP_INSTANCES) -> OperationType:
+    """Return the type. Its operations are started by adding tags (`started`)."""
+
+    async def index(operation: Operation) -> Progress:
+        batch = await tags.read(operation.id, operation.cursor, most_instances)
+        return Progress(
+            cursor=batch.next_position,
+            done=batch.count,
+            failed=batch.faulty,
+            is_last=batch.is_last,
+            store=partial(tags.index, batch, status=TagStatus.READY if batch.is_last else TagStatus.ADDING),
+        )
+
+    return OperationType(
+        name=NAME,
+        request_message="ReindexRequest",
+        steps=(Step("index", index),),
+        is_exclusive=True,
+    )
+
+
+def started(
+    type_: OperationType,
+    operation_id: str,
+    tags: Sequence[str],
+    unfinished: Sequence[Operation],
+    *,
+    instances: int,
+    position: str,
+    now: datetime,
+) -> Operation:
+    """Return a new operation that indexes by tags.
+
+    Args:
+        tags: eight hex digits each.
+        instances, position: number of instances to index, and where to begin; see `TagsState`.
+
+    Raises:
+        WrongState: OPERATION_RUNNING.
+    """
+    operation = lifecycle.started(type_, operation_id, {"tags": list(tags)}, unfinished, now)
+    return replace(operation, total=instances, cursor=position)

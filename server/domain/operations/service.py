@@ -1,0 +1,176 @@
+"""What clients do with operations: start, find, follow and cancel them."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+
+from server.domain.limits import page_size as size_of
+from server.domain.operations import lifecycle
+from server.domain.operations.backlog import Backlog, backlog_of
+from server.domain.operations.types import OperationTypes
+from server.domain.search import page_token
+from server.model.errors import InvalidRequest, NotFound, Reason, Unavailable
+from server.model.operation import Json, Operation, OperationError, OperationState
+from server.ports.operations import Operations as Record
+from server.ports.tags import Tags
+
+LONGEST_WAIT_SECONDS = 60
+LONGEST_REQUEST_ID = 64
+
+_ID = re.compile(r"[0-9a-fA-F]{32}")
+_POLL_SECONDS = 0.5
+
+
+class Operations:
+    """Starts, shows and cancels operations of all types.
+
+    Args:
+        worker_runs: says whether the worker can be kept running, if that is known.
+        on_start: called when an operation was started, so that a worker is started for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        record: Record,
+        types: OperationTypes,
+        tags: Tags,
+        now: Callable[[], datetime],
+        worker_runs: Callable[[], bool] = lambda: True,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.types = types
+        self._record = record
+        self._tags = tags
+        self._now = now
+        self._worker_runs = worker_runs
+        self._on_start = on_start
+
+    async def start(self, message: str, request: Json, request_id: str = "") -> Operation:
+        """Start an operation.
+
+        Args:
+            message: name of the request message, which says the type.
+            request: that message as JSON.
+            request_id: see `checked_request_id`.
+
+        Raises:
+            InvalidRequest: INVALID_FIELD, and what the type says.
+            WrongState: OPERATION_RUNNING.
+        """
+        checked_request_id(request_id)
+        type_ = self.types.with_request(message)
+        if type_ is None or type_.check is None:
+            text = f"Operations with a {message or 'missing'} request can't be started by StartOperation."
+            raise InvalidRequest(Reason.INVALID_FIELD, text, field="request")
+        checked, operation_id, now = type_.check(request), uuid.uuid4().hex, self._now()
+        operation = await self._record.start(
+            request_id, lambda unfinished: lifecycle.started(type_, operation_id, checked, unfinished, now)
+        )
+        self._on_start()
+        return operation
+
+    async def get(self, text: str) -> Operation:
+        """Return an operation. Raises InvalidRequest (INVALID_OPERATION_ID), NotFound (OPERATION_NOT_FOUND)."""
+        return _found(await self._record.get(_id_in(text)))
+
+    async def list(
+        self,
+        *,
+        page_size: int,
+        token: str,
+        types: Collection[str] = (),
+        states: Collection[OperationState] = (),
+    ) -> tuple[Sequence[Operation], str]:
+        """Return a page of operations, newest first, and the token of the next page, empty at the end.
+
+        Args:
+            types, states: only these; empty is all.
+
+        Raises:
+            InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+        size = size_of(page_size)
+        query = f"operations {sorted(set(types))} {sorted(set(states))}".encode()
+        before = page_token.read(token, query) if token else None
+        found = await self._record.list(types=types, states=states, before=before, limit=size + 1)
+        following = page_token.make(found[size - 1][0], query) if len(found) > size else ""
+        return [operation for _, operation in found[:size]], following
+
+    async def errors(self, text: str, *, page_size: int, token: str) -> tuple[Sequence[OperationError], str]:
+        """Return a page of the items of an operation that failed, in the order they were found, and the next token.
+
+        Raises:
+            InvalidRequest: INVALID_OPERATION_ID, INVALID_FIELD, INVALID_PAGE_TOKEN.
+            NotFound: OPERATION_NOT_FOUND.
+        """
+        size, operation = size_of(page_size), await self.get(text)
+        query = f"errors of operation {operation.id}".encode()
+        after = page_token.read(token, query) if token else 0
+        found = await self._record.errors(operation.id, after=after, limit=size + 1)
+        following = page_token.make(found[size - 1][0], query) if len(found) > size else ""
+        return [error for _, error in found[:size]], following
+
+    async def wait(self, text: str, seconds: int) -> Operation:
+        """Return an operation when it is final, or as it is after so many seconds; 0 is the longest wait.
+
+        Raises:
+            InvalidRequest: INVALID_OPERATION_ID, INVALID_FIELD.
+            NotFound: OPERATION_NOT_FOUND.
+        """
+        if not 0 <= seconds <= LONGEST_WAIT_SECONDS:
+            message = f"timeout_seconds must be between 0 and {LONGEST_WAIT_SECONDS}."
+            raise InvalidRequest(Reason.INVALID_FIELD, message, field="timeout_seconds")
+        clock = asyncio.get_running_loop().time
+        end = clock() + (seconds or LONGEST_WAIT_SECONDS)
+        while True:
+            operation = await self.get(text)
+            left = end - clock()
+            if operation.state.is_final or left <= 0:
+                return operation
+            await asyncio.sleep(min(left, _POLL_SECONDS))  # another process finishes it
+
+    async def cancel(self, text: str) -> Operation:
+        """Stop an operation before its next step; a final one stays as it is. Raises: as `get`."""
+        now = self._now()
+        return _found(
+            await self._record.update(
+                _id_in(text),
+                lambda operation: lifecycle.cancelled(self.types.get(operation.type), operation, now),
+            )
+        )
+
+    async def backlog(self) -> Backlog:
+        """Return the unfinished operations and their problems."""
+        return await backlog_of(self._record, self._tags, self._now(), worker_runs=self._worker_runs())
+
+    async def check(self) -> None:
+        """Check that unfinished operations make progress.
+
+        Raises:
+            Unavailable: OPERATIONS_STUCK, something makes no progress or never will.
+        """
+        if trouble := (await self.backlog()).trouble:
+            raise Unavailable(Reason.OPERATIONS_STUCK, f"{trouble[0].upper()}{trouble[1:]}.")
+
+
+def checked_request_id(request_id: str) -> str:
+    """Return the name that a client gave to its request. Raises InvalidRequest (INVALID_FIELD) if it is too long."""
+    if len(request_id) > LONGEST_REQUEST_ID:
+        message = f"A request_id has at most {LONGEST_REQUEST_ID} characters."
+        raise InvalidRequest(Reason.INVALID_FIELD, message, field="request_id")
+    return request_id
+
+
+def _id_in(text: str) -> str:
+    if not _ID.fullmatch(text):
+        raise InvalidRequest(Reason.INVALID_OPERATION_ID, "An operation's id is 32 hex digits.", field="id")
+    return text.lower()
+
+
+def _found(operation: Operation | None) -> Operation:
+    if operation is None:
+        raise NotFound(Reason.OPERATION_NOT_FOUND, "There is no such operation.")
+    return operation

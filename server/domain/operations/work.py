@@ -1,0 +1,77 @@
+"""What a worker does: the steps of operations, whatever their types."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from server.domain.operations import lifecycle
+from server.domain.operations.types import OperationType, OperationTypes, Progress
+from server.model.errors import DicomStoreError, Exhausted, Unavailable
+from server.model.operation import Operation, OperationState
+from server.ports.operations import Operations as Record
+
+GIVEN_UP = "The operation failed repeatedly; see the server log for details."
+
+
+class Work:
+    """Does the steps of operations. Each call may be repeated, and made by several workers at once, without harm."""
+
+    def __init__(self, *, record: Record, types: OperationTypes, now: Callable[[], datetime], keep: timedelta) -> None:
+        self.types = types
+        self._record = record
+        self._now = now
+        self._keep = keep
+
+    async def do(self, type_: OperationType, step: int, operation_id: str) -> bool:
+        """Do a part of a step of an operation; return whether the step has more parts.
+
+        Raises:
+            Unavailable, Exhausted: try again.
+        """
+        operation = await self._record.get(operation_id)
+        if operation is None or not _is_in(operation, step):
+            return False
+        try:
+            progress = await type_.steps[step].run(operation)
+        except (Unavailable, Exhausted):
+            raise
+        except DicomStoreError as error:
+            await self._fail(operation_id, error.message)
+            return False
+        after = await self._store(type_, operation, progress)
+        return after is not None and _is_in(after, step)
+
+    async def _store(self, type_: OperationType, before: Operation, progress: Progress) -> Operation | None:
+        now = self._now()
+        store = progress.store or self._record.update
+        return await store(before.id, lambda operation: lifecycle.advanced(type_, before, progress, operation, now))
+
+    async def clean_up(self, type_: OperationType, operation_id: str) -> None:
+        """Clean up after an operation if it is being cancelled. Raises: as `do`."""
+        operation = await self._record.get(operation_id)
+        if operation is None or operation.state is not OperationState.CANCELING:
+            return
+        if type_.clean_up is not None:
+            await type_.clean_up(operation)
+        now = self._now()
+        await self._record.update(operation_id, lambda operation: lifecycle.cleaned_up(operation, now))
+
+    async def give_up(self, operation_id: str) -> None:
+        """Fail an operation that could not be done however often it was tried."""
+        await self._fail(operation_id, GIVEN_UP)
+
+    async def unfinished(self) -> Sequence[Operation]:
+        """Return the operations to work on, oldest first."""
+        return [operation for operation in await self._record.unfinished() if self.types.get(operation.type)]
+
+    def forgotten_before(self) -> datetime:
+        """Return when operations must have ended to be forgotten by now."""
+        return self._now() - self._keep
+
+    async def _fail(self, operation_id: str, error: str) -> None:
+        now = self._now()
+        await self._record.update(operation_id, lambda operation: lifecycle.failed(operation, error, now))
+
+
+def _is_in(operation: Operation, step: int) -> bool:
+    unfinished = operation.state in (OperationState.NOT_STARTED, OperationState.RUNNING)
+    return unfinished and operation.step == step

@@ -1,0 +1,56 @@
+"""Operations in tests: starting those that index by tags, and doing what a worker does."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from server.adapters.sql.engine import Database
+from server.domain.operations.reindex import reindex
+from server.domain.operations.types import OperationType, OperationTypes
+from server.domain.operations.work import Work
+from server.domain.query_tags import ExtendedQueryTags, addition
+from server.model.errors import NotFound
+from server.model.operation import Operation, OperationState, OperationUpdate
+from server.model.search.query_tag import NewTag
+
+
+async def add_tags(
+    database: Database, tags: Sequence[NewTag], operation_id: str, now: datetime, *, request_id: str = ""
+) -> Operation:
+    """Add tags with an operation of a given id."""
+    type_ = reindex(database.tags)
+    return await database.tags.add(request_id, lambda state: addition(type_, tags, state, operation_id, now))
+
+
+async def delete_tag(database: Database, tag: str, now: datetime) -> bool:
+    """Delete a tag with its values, as a client does; return whether there was one."""
+    tags = ExtendedQueryTags(tags=database.tags, reindex=reindex(database.tags), now=lambda: now)
+    try:
+        await tags.delete(tag)
+    except NotFound:
+        return False
+    return True
+
+
+async def index_some(database: Database, operation_id: str, most: int, now: datetime) -> bool:
+    """Index at most so many instances for an operation; return whether there are more."""
+    type_ = reindex(database.tags, most)
+    return await work_of(database, now, type_).do(type_, 0, operation_id)
+
+
+async def index_all(database: Database, operation_id: str, now: datetime, *, most: int = 2) -> None:
+    """Do all of an operation, so many instances at a time."""
+    while await index_some(database, operation_id, most, now):
+        pass
+
+
+def work_of(database: Database, now: datetime, *types: OperationType) -> Work:
+    """Return the work on operations of some types."""
+    return Work(record=database.operations, types=OperationTypes.of(types), now=lambda: now, keep=timedelta(days=7))
+
+
+async def end(database: Database, operation_id: str, state: OperationState, now: datetime, error: str = "") -> None:
+    """End an operation as it is."""
+    await database.operations.update(
+        operation_id, lambda operation: OperationUpdate(replace(operation, state=state, error=error, updated=now))
+    )
