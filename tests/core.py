@@ -1,4 +1,4 @@
-"""What tests ask of a core: the generated stubs, and the shortest ways to use them."""
+"""A client of the core for tests: the generated stubs with short helper methods."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
@@ -30,12 +30,12 @@ Ref = resources_pb2.Address
 
 
 def settings_for(data: Path, **settings: Any) -> Settings:
-    """Settings of a core on a free port that migrates its own database."""
+    """Return settings of a core on a free port that migrates its database."""
     return Settings(data=data, grpc="127.0.0.1:0", migrate=True, shutdown_seconds=1, **settings)
 
 
 class CoreClient:
-    """The stubs of one core, where it listens, and its data directory."""
+    """The stubs of one core, its address, and its data directory."""
 
     def __init__(self, channel: grpc.aio.Channel, data: Path, address: str = "") -> None:
         self.channel = channel
@@ -67,7 +67,7 @@ class CoreClient:
         return [outcome.stored for outcome in outcomes]
 
     async def retrieve(self, resource: Any, *acceptable: str, **fields: Any) -> list[tuple[Any, bytes]]:
-        """Return (head, bytes) of each instance; head is an ItemError for one that failed or is left out."""
+        """Return (head, bytes) of each instance; head is an ItemError for one that failed or was left out."""
         request = retrieve_service_pb2.RetrieveInstancesRequest(
             resource=resource, acceptable_transfer_syntax_uids=acceptable, **fields
         )
@@ -148,7 +148,7 @@ class CoreClient:
 
 
 def file_of(data: Path, body: bytes) -> Path:
-    """Return the file that holds an instance, which must be large: small ones share files."""
+    """Return the file of an instance, which must be large: small instances share files."""
     [found] = [path for path in (data / "blobs").glob("*/*") if path.read_bytes().startswith(body)]
     return found
 
@@ -198,7 +198,7 @@ def ref_of(stored: Any) -> Any:
 
 
 def id_of(stored: Any) -> Any:
-    """Return the identity of a stored instance in a store without partitions."""
+    """Return the identity of a stored instance, without a partition."""
     return resources_pb2.Address(
         study_instance_uid=stored.id.study_instance_uid,
         series_instance_uid=stored.id.series_instance_uid,

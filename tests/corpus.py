@@ -1,4 +1,4 @@
-"""Every DICOM-like file that pydicom ships: those bundled, and those of the package pydicom-data."""
+"""Every DICOM-like file that pydicom provides: bundled ones, and those of the package pydicom-data."""
 
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,7 @@ import pydicom.data
 
 @cache
 def corpus() -> tuple[Path, ...]:
-    """Return the files, bundled ones first. Broken ones and files that are no DICOM are among them."""
+    """Return the files, bundled ones first. Some are damaged or not DICOM."""
     bundled = Path(pydicom.data.__file__).parent / "test_files"
     downloaded = Path(data_store.__file__).parent / "data"
     charset = Path(pydicom.data.__file__).parent / "charset_files"
@@ -18,5 +18,5 @@ def corpus() -> tuple[Path, ...]:
 
 
 def name_of(path: Path) -> str:
-    """Return a test's name for a file."""
+    """Return the test id for a file."""
     return path.name

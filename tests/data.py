@@ -1,7 +1,7 @@
 """DICOM objects for tests, built in code.
 
-`part10` makes a whole file from keywords; `part10_of` makes one from encoded elements, for what pydicom would
-refuse to write. `element` and `sequence` encode single elements byte by byte.
+`part10` makes a file from keywords; `part10_of` makes one from encoded elements that pydicom would refuse to write.
+`element` and `sequence` encode single elements byte by byte.
 """
 
 import itertools
@@ -31,7 +31,7 @@ _UNDEFINED = 0xFFFFFFFF
 
 
 def new_uid() -> str:
-    """Return a UID that no other call returns."""
+    """Return a new UID."""
     return f"{UID_ROOT}.9.{next(_numbers)}"
 
 
@@ -122,7 +122,7 @@ def encapsulated(fragments: Sequence[Sequence[bytes]], *, basic_offset_table: bo
 
 
 def part10_of(elements: Iterable[bytes] | bytes, transfer_syntax: str = EXPLICIT_LITTLE) -> bytes:
-    """Return a Part 10 file around encoded elements, which must be in the form of `transfer_syntax`."""
+    """Return a Part 10 file with encoded elements, which must be encoded in `transfer_syntax`."""
     body = elements if isinstance(elements, bytes) else b"".join(elements)
     if transfer_syntax == DEFLATED:
         deflate = zlib.compressobj(wbits=-15)
@@ -145,7 +145,7 @@ def file_head(transfer_syntax: str = EXPLICIT_LITTLE) -> bytes:
 
 
 def required_elements(form: str = EXPLICIT_LITTLE, **values: bytes) -> list[bytes]:
-    """Return the encoded elements without which nothing is stored, in ascending order of tag.
+    """Return the encoded elements that are required for storing, in ascending order of tag.
 
     `values` replaces raw values, by keyword.
     """
@@ -170,7 +170,7 @@ def required_elements(form: str = EXPLICIT_LITTLE, **values: bytes) -> list[byte
 
 
 def element(tag: int, vr: str, value: bytes, form: str = EXPLICIT_LITTLE, *, length: int | None = None) -> bytes:
-    """Return one encoded element; `length` replaces the true one in the header."""
+    """Return one encoded element; `length` overrides the length in the header."""
     size = len(value) if length is None else length
     order = ">" if form == EXPLICIT_BIG else "<"
     head = struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF)

@@ -1,6 +1,6 @@
-"""Malformed and self-contradictory objects for tests, as devices and converters write them.
+"""Malformed and contradictory objects for tests, as devices and converters write them.
 
-Each builder returns a Part 10 file in a study of its own. Elements are encoded byte by byte (`tests.data`), because
+Each builder returns a Part 10 file of a new study. Elements are encoded byte by byte (`tests.data`), because
 pydicom refuses to write most of them.
 """
 
@@ -42,13 +42,13 @@ def text(value: str | bytes) -> bytes:
     return raw + b" " * (len(raw) % 2)
 
 
-def words(*values: int) -> bytes:
-    """Return unsigned words of 16 bits."""
+def shorts(*values: int) -> bytes:
+    """Return unsigned 16-bit values, little endian."""
     return struct.pack(f"<{len(values)}H", *values)
 
 
 def long(value: int) -> bytes:
-    """Return one unsigned word of 32 bits."""
+    """Return one unsigned 32-bit value, little endian."""
     return struct.pack("<I", value)
 
 
@@ -65,14 +65,14 @@ def in_order(vr: str, value: bytes, form: str) -> bytes:
 def grey_pixels(size: int = 8, *, bits: int = 8) -> dict[int, Element]:
     """Return the Image Pixel module of a square grey image, without the Pixel Data."""
     return {
-        0x00280002: ("US", words(1)),
+        0x00280002: ("US", shorts(1)),
         0x00280004: ("CS", text("MONOCHROME2")),
-        0x00280010: ("US", words(size)),
-        0x00280011: ("US", words(size)),
-        0x00280100: ("US", words(8 if bits <= 8 else 16)),
-        0x00280101: ("US", words(bits)),
-        0x00280102: ("US", words(bits - 1)),
-        0x00280103: ("US", words(0)),
+        0x00280010: ("US", shorts(size)),
+        0x00280011: ("US", shorts(size)),
+        0x00280100: ("US", shorts(8 if bits <= 8 else 16)),
+        0x00280101: ("US", shorts(bits)),
+        0x00280102: ("US", shorts(bits - 1)),
+        0x00280103: ("US", shorts(0)),
     }
 
 
@@ -84,13 +84,13 @@ def image(
     head: bytes | None = None,
     end: bytes = b"",
 ) -> bytes:
-    """Return a file with an 8 by 8 grey image whose values are 0 to 63, in a study of its own.
+    """Return a file of a new study with an 8 by 8 grey image of values 0 to 63.
 
     Args:
         changes: elements that replace, add to or remove those of the image.
         transfer_syntax: UID in the file meta information.
-        form: transfer syntax in which elements are really encoded; that of the file meta information by default.
-        head: preamble, prefix and file meta information, if not the usual ones.
+        form: transfer syntax in which the elements are actually encoded; that of the file meta information by default.
+        head: preamble, prefix and file meta information, instead of the default ones.
         end: bytes after the last element.
     """
     study = new_uid()
@@ -125,7 +125,7 @@ def uids_of(file: bytes) -> tuple[str, str, str]:
 
 
 def pixel_data(fragments: Sequence[bytes], *, offset_table: bytes = b"") -> bytes:
-    """Return encapsulated Pixel Data as a whole element, with the bytes of a Basic Offset Table."""
+    """Return the encapsulated Pixel Data element; `offset_table` is the value of its Basic Offset Table."""
     first = struct.pack("<HHI", 0xFFFE, 0xE000, len(offset_table)) + offset_table
     items = encapsulated([fragments], basic_offset_table=False)[8:]
     end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
@@ -140,30 +140,30 @@ def grey_jpeg(value: int, size: int = 8) -> bytes:
 
 
 def jpeg_image(values: Sequence[int], *, frames: int | None = None, changes: Changes | None = None) -> bytes:
-    """Return a file with baseline JPEG frames of one value each; `frames` is what Number of Frames says."""
+    """Return a file with baseline JPEG frames of one value each; `frames` is the value of Number of Frames."""
     counted: dict[int, Element] = {} if frames is None else {0x00280008: ("IS", text(str(frames)))}
     fragments = pixel_data([grey_jpeg(value) for value in values])
     return image({**counted, PIXEL_DATA: fragments, **(changes or {})}, transfer_syntax=JPEG_BASELINE)
 
 
 def name_in_latin_and_korean() -> bytes:
-    """Return a name of which only the second component is Korean, without a return to Latin-1 (PS3.5 6.1.2.5.3)."""
+    """Return a name with a Korean second component that does not switch back to Latin-1 (PS3.5 6.1.2.5.3)."""
     name = "ç".encode("latin-1") + b"^\x1b$)C" + "ㅊ".encode("euc_kr") + b"^" + "ç".encode("latin-1")
     return image({0x00080005: ("CS", text("ISO 2022 IR 100\\ISO 2022 IR 149")), 0x00100010: ("PN", text(name))})
 
 
 def three_jpeg_frames_of_five() -> bytes:
-    """Return three frames of values 50, 120 and 200 without an offset table; Number of Frames is 5."""
+    """Return three JPEG frames of values 50, 120 and 200 without an offset table, with Number of Frames 5."""
     return jpeg_image([50, 120, 200], frames=5)
 
 
 def three_native_frames_of_five() -> bytes:
-    """Return three native frames; Number of Frames is 5."""
+    """Return three native frames with Number of Frames 5."""
     return image({0x00280008: ("IS", text("5")), PIXEL_DATA: ("OW", bytes(range(192)))})
 
 
 def ct(rescale_intercept: bytes) -> bytes:
-    """Return 12-bit values 0 to 2048 with the window 40, 400 of a CT and a Rescale Intercept as given."""
+    """Return a CT with 12-bit values 0 to 2048, window 40/400 and the given Rescale Intercept."""
     return image(
         {
             **grey_pixels(bits=12),
@@ -171,7 +171,7 @@ def ct(rescale_intercept: bytes) -> bytes:
             0x00281051: ("DS", text("400")),
             0x00281052: ("DS", text(rescale_intercept)),
             0x00281053: ("DS", text("1")),
-            PIXEL_DATA: ("OW", words(*(number * 2048 // 63 for number in range(64)))),
+            PIXEL_DATA: ("OW", shorts(*(number * 2048 // 63 for number in range(64)))),
         }
     )
 
@@ -211,32 +211,32 @@ def empty_sequences() -> bytes:
 
 
 def without_media_storage_uids() -> bytes:
-    """Return file meta information that holds the Transfer Syntax UID only."""
+    """Return a file whose meta information has only the Transfer Syntax UID."""
     meta = element(0x00020010, "UI", padded_uid(EXPLICIT_LITTLE))
     return image(head=PREAMBLE + meta)
 
 
 def other_media_storage_uids() -> bytes:
-    """Return file meta information that names another SOP Class and Instance than the data set."""
+    """Return a file whose meta information has another SOP Class and Instance UID than the data set."""
     head = file_head(EXPLICIT_LITTLE).replace(SECONDARY_CAPTURE.encode() + b"\0", b"1.2.840.10008.5.1.4.1.1.2\0")
     return image(head=head)
 
 
 def implicit_data_set_labelled_explicit() -> bytes:
-    """Return a data set in Implicit VR; the file meta information says Explicit VR."""
+    """Return a data set in Implicit VR labelled as Explicit VR in the file meta information."""
     return image(form=IMPLICIT_LITTLE)
 
 
 def palette_of_bytes_described_as_words() -> bytes:
-    """Return 256 palette entries of 8 bits, of which the descriptors say 16 bits (PS3.3 C.7.6.3.1.5).
+    """Return 256 palette entries of 8 bits whose descriptors say 16 bits (PS3.3 C.7.6.3.1.5).
 
-    Red is the stored value, green is 0, blue is 255 less the stored value.
+    Red is the stored value, green is 0, blue is 255 minus the stored value.
     """
     tables = [bytes(range(256)), bytes(256), bytes(range(255, -1, -1))]
     return image(
         {
             0x00280004: ("CS", text("PALETTE COLOR")),
-            **{0x00281101 + number: ("US", words(256, 0, 16)) for number in range(3)},
+            **{0x00281101 + number: ("US", shorts(256, 0, 16)) for number in range(3)},
             **{0x00281201 + number: ("OW", table) for number, table in enumerate(tables)},
             PIXEL_DATA: ("OW", bytes(range(0, 256, 4))),
         }
@@ -250,5 +250,5 @@ def compressed_icon() -> bytes:
 
 
 def codestream_labelled_uncompressed() -> bytes:
-    """Return a baseline JPEG frame in fragments; the file meta information says Explicit VR Little Endian."""
+    """Return a JPEG Baseline frame in fragments labelled as Explicit VR Little Endian in the file meta information."""
     return image({PIXEL_DATA: pixel_data([grey_jpeg(120)])})

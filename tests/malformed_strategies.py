@@ -1,6 +1,6 @@
-"""Hypothesis strategies for malformed objects, one for each kind of fault.
+"""Hypothesis strategies for malformed objects, one per kind of fault.
 
-`KINDS` names them. Each strategy yields a `Malformed`: a file and what is known of it without reading it again.
+`KINDS` lists them. Each strategy yields a `Malformed`: a file with its expected properties.
 """
 
 import struct
@@ -35,8 +35,8 @@ from tests.malformed import (
     in_order,
     long,
     pixel_data,
+    shorts,
     text,
-    words,
 )
 
 JPEG_2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
@@ -45,13 +45,13 @@ JPEG_LS_LOSSLESS = "1.2.840.10008.1.2.4.80"
 
 @dataclass(frozen=True)
 class Malformed:
-    """A file and the facts about it.
+    """A file and its expected properties.
 
-    values: attributes of the top level that metadata must have, with their JSON.
-    frames: all frames as stored; None if that is not known.
-    samples: the decoded samples of each frame, little endian; None if that is not known.
-    is_stored: whether `/v2` must store it.
-    same_image: a well-formed file that must be rendered alike.
+    values: top-level attributes that metadata must contain, as DICOM JSON.
+    frames: all frames as stored; None if not known.
+    samples: the decoded samples of each frame, little endian; None if not known.
+    is_stored: True if `/v2` must store the file.
+    same_image: a well-formed file with the same rendering.
     """
 
     file: bytes
@@ -102,7 +102,7 @@ def _encoded_component(draw: st.DrawFn, terms: Sequence[str]) -> tuple[str, byte
 
 @st.composite
 def character_sets(draw: st.DrawFn) -> Malformed:
-    """Text in several character sets that does not return to the first one before delimiters and the end."""
+    """Text in several character sets that does not switch back to the first one before delimiters and the end."""
     single_byte = ["ISO 2022 IR 100", "ISO 2022 IR 101", "ISO 2022 IR 144", "ISO 2022 IR 126", "ISO 2022 IR 13"]
     first = draw(st.sampled_from(["", *single_byte]))
     others = draw(st.lists(st.sampled_from(sorted(_SETS.keys() - {first})), min_size=1, max_size=3, unique=True))
@@ -114,7 +114,7 @@ def character_sets(draw: st.DrawFn) -> Malformed:
     several = draw(st.lists(component, min_size=1, max_size=3))
     texts = b"\\".join(raw for _, raw in several)
     values: dict[str, Any] = {}
-    # Elsewhere spaces and delimiters at the end of a group, or its length, are the question.
+    # Trailing spaces and delimiters, and lengths, are the subject of other strategies.
     if all(part and part == part.strip(" ^") and len(part) <= 64 for part in shown):
         values["00100010"] = [dict(zip(("Alphabetic", "Ideographic", "Phonetic"), shown, strict=False))]
         values["0040A730"] = {"vr": "SQ", "Value": [{"0040A123": {"vr": "PN", "Value": values["00100010"]}}]}
@@ -212,10 +212,10 @@ _LONG_NUMBERS = st.sampled_from([b"%s", b" %s ", b"+%s", b"%s.000000000000000", 
 
 @st.composite
 def numbers_for_pixels(draw: st.DrawFn) -> Malformed:
-    """Rescale and window values that violate their VR, next to the same image with valid ones."""
+    """Rescale and window values that violate their VR, with the same image with valid values for comparison."""
     forms = [draw(_LONG_NUMBERS) for _ in range(4)]
     numbers = (b"400", b"40", b"1024", b"1")
-    pixels = ("OW", words(*(number * 2048 // 63 for number in range(64))))
+    pixels = ("OW", shorts(*(number * 2048 // 63 for number in range(64))))
     study: dict[int, Any] = {**grey_pixels(bits=12), PIXEL_DATA: pixels}
 
     def with_numbers(forms: Sequence[bytes]) -> Changes:
@@ -288,7 +288,7 @@ def nested_invalid_values(draw: st.DrawFn) -> Malformed:
 
 @st.composite
 def contradicting_lengths(draw: st.DrawFn) -> Malformed:
-    """Native pixel data whose length contradicts what describes it."""
+    """Native pixel data whose length contradicts the image attributes."""
     samples = draw(st.sampled_from([1, 3, 4]))
     photometric = draw(
         st.sampled_from(["MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "PALETTE COLOR", "", "X"])
@@ -297,13 +297,13 @@ def contradicting_lengths(draw: st.DrawFn) -> Malformed:
     length = draw(st.sampled_from([0, 2, 7, 8, 32, 63, 64, 65, 100, 128, 192, 256, 384, 576, 1000]))
     frames = draw(st.sampled_from([None, "0", "1", "2", "3", "7"]))
     changes: dict[int, Any] = {
-        0x00280002: ("US", words(samples)),
+        0x00280002: ("US", shorts(samples)),
         0x00280004: ("CS", text(photometric)),
-        0x00280006: ("US", words(draw(st.integers(0, 2)))),
-        0x00280100: ("US", words(bits)),
-        0x00280101: ("US", words(draw(st.sampled_from([bits, 8, 12, 0, 40])))),
-        0x00280102: ("US", words(draw(st.sampled_from([bits - 1, 7, 15])))),
-        0x00280103: ("US", words(draw(st.integers(0, 1)))),
+        0x00280006: ("US", shorts(draw(st.integers(0, 2)))),
+        0x00280100: ("US", shorts(bits)),
+        0x00280101: ("US", shorts(draw(st.sampled_from([bits, 8, 12, 0, 40])))),
+        0x00280102: ("US", shorts(draw(st.sampled_from([bits - 1, 7, 15])))),
+        0x00280103: ("US", shorts(draw(st.integers(0, 1)))),
         PIXEL_DATA: (draw(st.sampled_from(["OB", "OW"])), bytes(number % 256 for number in range(length))),
     }
     if frames is not None:
@@ -315,12 +315,12 @@ def contradicting_lengths(draw: st.DrawFn) -> Malformed:
 
 @st.composite
 def colour_of_full_samples(draw: st.DrawFn) -> Malformed:
-    """YBR_FULL_422 with three samples for every pixel: only that reading fits the length."""
+    """YBR_FULL_422 with three samples per pixel, as the length shows."""
     pixels = draw(st.binary(min_size=192, max_size=192))
     frame: dict[int, Any] = {
-        0x00280002: ("US", words(3)),
+        0x00280002: ("US", shorts(3)),
         0x00280004: ("CS", text("YBR_FULL_422")),
-        0x00280006: ("US", words(0)),
+        0x00280006: ("US", shorts(0)),
         PIXEL_DATA: ("OB", pixels),
     }
     return Malformed(image(frame), frames=[pixels], samples=[pixels])
@@ -328,7 +328,7 @@ def colour_of_full_samples(draw: st.DrawFn) -> Malformed:
 
 @st.composite
 def unknown_transfer_syntaxes(draw: st.DrawFn) -> Malformed:
-    """Native or encapsulated pixel data under a transfer syntax that nobody knows."""
+    """Native or encapsulated pixel data in an unknown transfer syntax."""
     syntax = draw(st.sampled_from(["1.2.840.113619.5.2", "1.2.3.4", "1.3.46.670589.33.1.4.1", f"{UID_ROOT}.99"]))
     form = draw(st.sampled_from([EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG]))
     changes: dict[int, Any] = {}
@@ -342,7 +342,7 @@ _FORMS = st.sampled_from([EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG, DEFLAT
 
 @st.composite
 def group_lengths(draw: st.DrawFn) -> Malformed:
-    """Group Length elements, right or wrong, at any depth."""
+    """Group Length elements, correct or not, at any depth."""
     form = draw(_FORMS)
     group = draw(st.sampled_from([0x0008, 0x0009, 0x0010, 0x0028, 0x7FE0, 0x0040]))
     value = long(draw(st.sampled_from([0, 8, 100, 2**32 - 1])))
@@ -375,7 +375,7 @@ def empty_sequences(draw: st.DrawFn) -> Malformed:
 
 @st.composite
 def unknown_vrs(draw: st.DrawFn) -> Malformed:
-    """Elements with a VR that the standard does not have, with a length of 32 bits or, as one vendor has it, of 16."""
+    """Elements with a VR that the standard does not define, with a 32-bit length or (as one vendor writes) 16-bit."""
     vr = draw(st.sampled_from([b"ZZ", b"XX", b"Q1", b"??", b"  ", b"\0\0", b"sq", b"--"]))
     value = draw(st.binary(max_size=20)).ljust(2, b"a")
     value += bytes(len(value) % 2)
@@ -436,7 +436,7 @@ def palettes(draw: st.DrawFn) -> Malformed:
         tables = [tables[0]] * 3
     changes: dict[int, Any] = {
         0x00280004: ("CS", text("PALETTE COLOR")),
-        **{0x00281101 + number: ("US", words(entries, first, stated_bits)) for number in range(3)},
+        **{0x00281101 + number: ("US", shorts(entries, first, stated_bits)) for number in range(3)},
         **{
             0x00281201 + number: ("OW", bytes(at % 256 for at in range(length + length % 2)))
             for number, length in enumerate(tables)
@@ -517,7 +517,7 @@ def trailing_bytes(draw: st.DrawFn) -> Malformed:
 
 @st.composite
 def misspelt_character_sets(draw: st.DrawFn) -> Malformed:
-    """Specific Character Set as devices misspell it; the text is in what is meant."""
+    """Specific Character Set as devices misspell it; the text is encoded in the intended character set."""
     term, codec = draw(
         st.sampled_from(
             [
@@ -538,7 +538,7 @@ _FLOATS = st.sampled_from([float("nan"), float("inf"), float("-inf"), 0.0, -0.0,
 
 @st.composite
 def non_finite_numbers(draw: st.DrawFn) -> Malformed:
-    """Values that are no numbers of JSON."""
+    """Non-finite numbers, which JSON cannot represent."""
     floats = draw(st.lists(_FLOATS, min_size=1, max_size=3))
     singles = [number if abs(number) < 1e38 or number != number else float("inf") for number in floats]
     many = draw(st.integers(1, 400))
@@ -556,7 +556,7 @@ def non_finite_numbers(draw: st.DrawFn) -> Malformed:
 
 @st.composite
 def odd_structures(draw: st.DrawFn) -> Malformed:
-    """Elements out of order, twice, of odd length, in groups of other files, and sequences that are not closed."""
+    """Elements out of order, duplicate, of odd length or of groups not allowed here; unterminated sequences."""
     file = image()
     pixels = element(PIXEL_DATA, "OW", bytes(range(64)))
     head = file.removesuffix(pixels)
@@ -567,7 +567,7 @@ def odd_structures(draw: st.DrawFn) -> Malformed:
                     element(0x00080070, "LO", b"odd"),
                     element(0x00080070, "LO", b"late"),
                     element(0x00100010, "PN", b"Other^Name"),
-                    element(0x00280010, "US", words(4)),
+                    element(0x00280010, "US", shorts(4)),
                     element(0x00000002, "UI", padded_uid("1.2.3")),
                     element(0x00020010, "UI", padded_uid(IMPLICIT_LITTLE)),
                     element(0x00091001, "UN", element(0x00080100, "SH", b"A1", IMPLICIT_LITTLE), length=0xFFFFFFFF),
@@ -576,7 +576,7 @@ def odd_structures(draw: st.DrawFn) -> Malformed:
                     sequence(0x00081140, [element(0x00080100, "SH", b"A1")])[:-2],
                     element(0x00081140, "SQ", b"abcdefgh"),
                     element(0x00081140, "UN", b"\xfe\xff\0\xe0\4\0\0\0\10\0\0\1"),
-                    element(0x00280106, "US", words(0, 1)),
+                    element(0x00280106, "US", shorts(0, 1)),
                     element(0x00280106, "US", b"\0"),
                     element(0x00189346, "FD", b"abc"),
                     element(0x00080005, "CS", text("ISO_IR 999\\ISO 2022 IR 87")),

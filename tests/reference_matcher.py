@@ -1,4 +1,4 @@
-"""What conditions mean, in plain Python: the model that indexes are held to."""
+"""Search conditions evaluated in plain Python: the model that the index suites compare with."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -20,7 +20,7 @@ TIMES = {"StudyDate": "StudyTime", "PerformedProcedureStepStartDate": "Performed
 
 
 def all_hold(conditions: Iterable[Condition], keys: Mapping[str, str], modalities: Collection[str] = ()) -> bool:
-    """Say whether all conditions hold, those about members of a sequence for one item of it."""
+    """True if all conditions hold; those about members of a sequence must hold for one and the same item."""
     of_items = [one for one in conditions if "." in one.key and Empty() not in one.matchers]
     if not all(holds(one, keys, modalities) for one in conditions if one not in of_items):
         return False
@@ -29,7 +29,7 @@ def all_hold(conditions: Iterable[Condition], keys: Mapping[str, str], modalitie
 
 
 def holds(condition: Condition, keys: Mapping[str, str], modalities: Collection[str] = ()) -> bool:
-    """Say whether a condition holds for normalised keys; `modalities` are those of the study's series."""
+    """True if a condition holds for normalised search keys; `modalities` are those of the study's series."""
     if condition.key == "ModalitiesInStudy":
         values = [modality for modality in modalities if modality]
     elif "." in condition.key:
@@ -57,7 +57,7 @@ def _item_holds(condition: Condition, keys: Mapping[str, str], item: int) -> boo
 
 
 def _during(matcher: DateTimeRange, day: str, time: str | None, offset: str | None) -> bool:
-    """Say whether a day, and its time if it has one, lie in a span."""
+    """True if a date, with its time if given, is within the matcher's range."""
     moment = in_utc(day + time, offset) if time and offset else None
     if matcher.utc is not None and moment is not None:
         return matches(matcher.utc, moment)
@@ -72,7 +72,7 @@ def _during(matcher: DateTimeRange, day: str, time: str | None, offset: str | No
 
 
 def matches(matcher: Matcher, value: str) -> bool:
-    """Say whether one normalised value matches."""
+    """True if one normalised value matches."""
     match matcher:
         case Equals(values):
             return value in values
@@ -89,7 +89,7 @@ def matches(matcher: Matcher, value: str) -> bool:
 
 
 def _groups(name: str) -> list[str]:
-    """Return the component groups of a person name, of which there are three: what follows belongs to the third."""
+    """Return the three component groups of a person name; further "=" belong to the third."""
     return name.split("=", 2)
 
 

@@ -1,4 +1,4 @@
-"""A filesystem of a few megabytes, which can be full."""
+"""A filesystem of a few megabytes that tests can fill."""
 
 import os
 import subprocess
@@ -12,8 +12,8 @@ from pathlib import Path
 class SmallDisk:
     """A mounted filesystem.
 
-    path: where it is mounted, for those who look from outside.
-    within: a command that runs another one where the filesystem is mounted at its folder.
+    path: its mount point as processes outside of the namespace see it.
+    within: a command prefix that runs another command in the namespace of the mount.
     """
 
     path: Path
@@ -22,7 +22,7 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
-    """Mount a tmpfs at a folder, in a namespace of its own, for which one need not be root (unshare(1))."""
+    """Mount a tmpfs at a folder in a new user and mount namespace, which needs no root (unshare(1))."""
     folder.mkdir()
     script = 'mount -t tmpfs -o size="$1" none "$0" && echo mounted && exec cat'
     holder = subprocess.Popen(
@@ -42,7 +42,7 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
 
 
 def fill(disk: Path) -> Path:
-    """Leave no room at all; return the file that takes it."""
+    """Fill the filesystem; return the file that does so."""
     path = disk / "filler"
     with open(path, "wb", buffering=0) as file:
         try:

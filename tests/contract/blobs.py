@@ -1,4 +1,4 @@
-"""What every BlobStore does. Adapters join by a fixture `store`; see test_file_blobs.py."""
+"""The contract suite of BlobStore. An adapter runs it with its own fixture `store`; see test_file_blobs.py."""
 
 import asyncio
 import random
@@ -47,7 +47,7 @@ def flipped(data: bytes, offset: int) -> bytes:
 
 
 def flip_below(root: Path, body: bytes, offset: int) -> None:
-    """Change one byte of the file that holds `body`; the offset is from its beginning and may be negative."""
+    """Change one byte in the file that holds `body`; `offset` is relative to the start of `body`, may be negative."""
     for path in (*root.glob("segments/*.seg"), *root.glob("blobs/*/*")):
         at = path.read_bytes().find(body)
         if at >= 0:
@@ -96,7 +96,7 @@ class BlobStoreContract:
 
     @pytest.mark.parametrize("knows_crc32c", [True, False])
     @pytest.mark.parametrize("size", [300_000, 2_500_001])
-    async def test_no_range_with_a_changed_byte_is_ever_read_and_all_others_are(
+    async def test_ranges_with_a_changed_byte_are_never_read_and_all_others_are(
         self, store: BlobStore, flip: Flip, size: int, knows_crc32c: bool
     ) -> None:
         body = random.Random(size).randbytes(size)
@@ -141,7 +141,7 @@ class BlobStoreContract:
         assert max([len(piece) async for piece in store.read(locator)]) <= 1 << 20
 
     @pytest.mark.parametrize("size", [5000, 900_000, 3_000_000])
-    async def test_pieces_are_no_larger_than_asked_for(self, store: BlobStore, size: int) -> None:
+    async def test_pieces_are_no_larger_than_requested(self, store: BlobStore, size: int) -> None:
         body = bytes(i * 7 % 251 for i in range(size))
         locator = await put(store, body)
         for offset, length in ((0, None), (17, None), (4000, 900)):
@@ -170,7 +170,7 @@ class BlobStoreContract:
             await writer.write(b"x" * 2_000_000)
         assert await all_blobs(store) == {}
 
-    async def test_a_blob_given_up_by_an_error_leaves_nothing(self, store: BlobStore) -> None:
+    async def test_a_writer_that_fails_leaves_nothing(self, store: BlobStore) -> None:
         async def fail_halfway() -> None:
             async with store.open_write() as writer:
                 await writer.write(b"x" * 2_000_000)
@@ -197,7 +197,7 @@ class BlobStoreContract:
             await task
         assert await all_blobs(store) == {}
 
-    async def test_locators_are_never_the_same(self, store: BlobStore) -> None:
+    async def test_locators_are_unique(self, store: BlobStore) -> None:
         assert len({await put(store, b"same bytes") for _ in range(20)}) == 20
 
     @pytest.mark.parametrize("locator", ["0" * 32, "", "../../etc/passwd", "f" * 31, "x\x00y"])
@@ -232,7 +232,7 @@ class BlobStoreContract:
         await store.delete([locator])
         assert b"".join([first, *[piece async for piece in reader]]) == body
 
-    async def test_many_writers_at_once_do_not_mix(self, store: BlobStore) -> None:
+    async def test_concurrent_writers_do_not_mix_their_bytes(self, store: BlobStore) -> None:
         bodies = [bytes([i]) * (300_000 + i) for i in range(20)]
         locators = await asyncio.gather(*(put(store, body[:1000], body[1000:]) for body in bodies))
         for body, locator in zip(bodies, locators, strict=True):
@@ -244,10 +244,10 @@ class BlobStoreContract:
         await store.check_writing(1_000_000)
         assert await all_blobs(store) == {}
 
-    async def test_room_is_counted(self, store: BlobStore) -> None:
+    async def test_free_space_is_reported(self, store: BlobStore) -> None:
         assert await store.free_bytes() > 0
 
-    async def test_a_quarantined_blob_stays_and_is_named_until_it_is_released(self, store: BlobStore) -> None:
+    async def test_a_quarantined_blob_is_listed_until_it_is_released(self, store: BlobStore) -> None:
         small, large = await put(store, b"small"), await put(store, b"x" * 2_000_000)
         await store.quarantine([small, large], NOON)
         assert await quarantined(store) == [sorted([small, large])]
@@ -258,7 +258,7 @@ class BlobStoreContract:
         assert await quarantined(store) == []
         assert await get(store, small) == b"small"
 
-    async def test_quarantined_blobs_are_named_by_the_time_they_were_noted_oldest_first(self, store: BlobStore) -> None:
+    async def test_quarantined_blobs_are_listed_by_time_of_quarantine_oldest_first(self, store: BlobStore) -> None:
         one, other = await put(store, b"one"), await put(store, b"other")
         await store.quarantine([other], NOON + timedelta(hours=1))
         await store.quarantine([one], NOON)
@@ -266,22 +266,20 @@ class BlobStoreContract:
         assert await quarantined(store, NOON) == [[one]]
         assert await quarantined(store, NOON + timedelta(hours=1)) == [[one], [other]]
 
-    async def test_noting_the_same_blobs_again_keeps_their_time(self, store: BlobStore) -> None:
+    async def test_quarantining_a_blob_again_keeps_its_time(self, store: BlobStore) -> None:
         locators = [await put(store, b"one"), await put(store, b"other")]
         await store.quarantine(locators, NOON)
         await store.quarantine(locators[::-1], NOON + timedelta(days=1))
         assert await quarantined(store, NOON) == [sorted(locators)]
         assert await quarantined(store) == [sorted(locators)]
 
-    async def test_nothing_to_quarantine_notes_nothing(self, store: BlobStore) -> None:
+    async def test_quarantining_no_blobs_records_nothing(self, store: BlobStore) -> None:
         await store.quarantine([], NOON)
         await store.release(["unknown"])
         assert await quarantined(store) == []
 
     @pytest.mark.parametrize("size", [0, 1, 65_536, 500_000, 1_048_576, 3_000_001])
-    async def test_a_blob_keeps_its_receipt_and_its_writer_knows_the_checksum(
-        self, store: BlobStore, size: int
-    ) -> None:
+    async def test_a_blob_has_a_receipt_and_its_writer_returns_the_checksum(self, store: BlobStore, size: int) -> None:
         body = random.randbytes(size)
         async with store.open_write() as writer:
             for start in range(0, size, 100_000):

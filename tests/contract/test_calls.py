@@ -1,4 +1,4 @@
-"""What a call is, over the network and within one process: the facade can't tell one channel from the other."""
+"""Calls over the network and within one process: both channels behave alike for the facade."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ SECONDS = 20.0
 
 
 def refusal(reason: str) -> grpc.Status:
-    """A status as the core makes them."""
+    """Return an error status as the core builds it."""
     detail = AnyMessage()
     detail.Pack(ErrorInfo(reason=reason, domain="dicomstore", metadata={"field": "limit"}))
     return rpc_status.to_status(Status(code=grpc.StatusCode.NOT_FOUND.value[0], message="gone", details=[detail]))
@@ -41,7 +41,7 @@ class Services(
     retrieve_service_pb2_grpc.RetrieveServiceServicer,
     store_service_pb2_grpc.StoreServiceServicer,
 ):
-    """Handlers that show what reaches them, and end as the request says."""
+    """Handlers that record what reaches them and end as the request says."""
 
     def __init__(self) -> None:
         self.ended: asyncio.Queue[str] = asyncio.Queue()
@@ -81,13 +81,13 @@ class Services(
         if how == "refuse":
             await context.abort_with_status(refusal("STUDY_NOT_FOUND"))
         if how == "break":
-            raise ValueError("a fault of ours")
+            raise ValueError("a fault in the handler")
         if how == "hang":
             await asyncio.Event().wait()
 
 
 class Counting(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Sees every call."""
+    """Counts the calls."""
 
     def __init__(self) -> None:
         self.methods: list[str] = []
@@ -121,7 +121,7 @@ async def connected(transport: str, services: Services, interceptor: Counting) -
 
 @pytest.fixture(params=["network", "local"])
 async def wire(request: pytest.FixtureRequest) -> AsyncIterator[SimpleNamespace]:
-    """A core as the facade sees it, and what is behind."""
+    """Stubs as the facade uses them, and the handlers behind them."""
     services, interceptor = Services(), Counting()
     async with connected(request.param, services, interceptor) as channel:
         core = Core(channel, call_seconds=SECONDS, idle_seconds=SECONDS)
@@ -144,46 +144,46 @@ def storing(*items: int, partition: str = "") -> Any:
     )
 
 
-async def test_a_single_answer_and_the_metadata_of_its_question(wire: SimpleNamespace) -> None:
+async def test_a_unary_call_passes_metadata_and_returns_its_response(wire: SimpleNamespace) -> None:
     answer = await wire.core.ask(wire.core.search.Search, searching(), (("x-request-id", "7"),))
     assert answer.next_page_token == "more"
     assert wire.services.metadata["x-request-id"] == "7"
     assert wire.interceptor.methods == ["/dicomstore.v1.SearchService/Search"]
 
 
-async def test_a_handler_is_told_the_time_that_its_caller_waits(wire: SimpleNamespace) -> None:
+async def test_a_handler_sees_the_deadline_of_its_caller(wire: SimpleNamespace) -> None:
     await wire.core.ask(wire.core.search.Search, searching(), ())
-    assert 0 < wire.services.seconds_left <= SECONDS + 1  # the network has another clock
+    assert 0 < wire.services.seconds_left <= SECONDS + 1  # gRPC rounds the deadline
     await wire.core.search.Search(searching())
     assert wire.services.seconds_left is None
 
 
-async def test_a_refused_question_has_the_reason_the_core_gave(wire: SimpleNamespace) -> None:
+async def test_a_refused_call_has_the_reason_of_the_core(wire: SimpleNamespace) -> None:
     with pytest.raises(CoreFailure) as caught:
         await wire.core.ask(wire.core.search.Search, searching("refuse"), ())
     assert (caught.value.reason, caught.value.code) == ("STUDY_NOT_FOUND", "NOT_FOUND")
     assert dict(caught.value.metadata) == {"field": "limit"}
 
 
-async def test_a_question_that_is_not_answered_in_time_fails(wire: SimpleNamespace) -> None:
+async def test_a_call_without_a_response_in_time_fails(wire: SimpleNamespace) -> None:
     with pytest.raises(CoreFailure) as caught:
         await wire.core.ask(wire.core.search.Search, searching("hang"), (), seconds=0.05)
     assert caught.value.code == "DEADLINE_EXCEEDED"
 
 
-async def test_a_fault_in_a_handler_is_a_failure_without_a_reason(wire: SimpleNamespace) -> None:
+async def test_an_exception_in_a_handler_is_a_failure_without_a_reason(wire: SimpleNamespace) -> None:
     with pytest.raises(CoreFailure) as caught:
         await wire.core.ask(wire.core.search.Search, searching("break"), ())
     assert (caught.value.reason, caught.value.code) == ("", "UNKNOWN")
 
 
-async def test_a_method_nobody_handles_is_unimplemented(wire: SimpleNamespace) -> None:
+async def test_a_method_without_a_handler_is_unimplemented(wire: SimpleNamespace) -> None:
     with pytest.raises(CoreFailure) as caught:
         await wire.core.ask(wire.core.delete.DeleteInstances, searching(), ())
     assert caught.value.code == "UNIMPLEMENTED"
 
 
-async def test_a_stream_of_answers_comes_in_order_and_ends(wire: SimpleNamespace) -> None:
+async def test_a_response_stream_is_in_order_and_ends(wire: SimpleNamespace) -> None:
     stream = wire.core.messages(wire.core.retrieve.RetrieveInstances(retrieving(), metadata=()))
     assert [message.pieces[0].data async for message in stream] == [b"0", b"1", b"2"]
 
@@ -191,7 +191,7 @@ async def test_a_stream_of_answers_comes_in_order_and_ends(wire: SimpleNamespace
 @pytest.mark.parametrize(
     ("how", "code", "reason"), [("refuse", "NOT_FOUND", "STUDY_NOT_FOUND"), ("break", "UNKNOWN", "")]
 )
-async def test_a_stream_that_fails_gives_what_it_had_and_then_its_status(
+async def test_a_failing_stream_delivers_its_messages_and_then_its_status(
     wire: SimpleNamespace, how: str, code: str, reason: str
 ) -> None:
     stream = wire.core.messages(wire.core.retrieve.RetrieveInstances(retrieving(how), metadata=()))
@@ -201,14 +201,14 @@ async def test_a_stream_that_fails_gives_what_it_had_and_then_its_status(
     assert (caught.value.code, caught.value.reason) == (code, reason)
 
 
-async def test_a_reader_that_stops_early_ends_the_work_behind_the_stream(wire: SimpleNamespace) -> None:
+async def test_a_reader_that_stops_early_cancels_the_handler(wire: SimpleNamespace) -> None:
     stream = wire.core.messages(wire.core.retrieve.RetrieveInstances(retrieving("hang"), metadata=()))
     await anext(stream)
     await stream.aclose()
     assert await asyncio.wait_for(wire.services.ended.get(), SECONDS) == "retrieve"
 
 
-async def test_a_stream_that_falls_silent_fails_and_its_work_ends(wire: SimpleNamespace) -> None:
+async def test_a_stalled_stream_fails_and_its_handler_ends(wire: SimpleNamespace) -> None:
     wire.core.idle_seconds = 0.05
     stream = wire.core.messages(wire.core.retrieve.RetrieveInstances(retrieving("hang"), metadata=()))
     with pytest.raises(CoreFailure) as caught:
@@ -218,7 +218,7 @@ async def test_a_stream_that_falls_silent_fails_and_its_work_ends(wire: SimpleNa
     assert await asyncio.wait_for(wire.services.ended.get(), SECONDS) == "retrieve"
 
 
-async def test_questions_and_answers_of_a_conversation_alternate_until_both_are_done(wire: SimpleNamespace) -> None:
+async def test_requests_and_responses_of_a_bidirectional_stream_alternate_until_both_end(wire: SimpleNamespace) -> None:
     call = wire.core.store.StoreInstances(metadata=())
     answers: list[int] = []
 
@@ -236,7 +236,7 @@ async def test_questions_and_answers_of_a_conversation_alternate_until_both_are_
     assert await call.read() is EOF
 
 
-async def test_a_refused_conversation_fails_reader_and_writer_with_its_status(
+async def test_a_refused_bidirectional_stream_fails_reader_and_writer_with_its_status(
     wire: SimpleNamespace,
 ) -> None:
     call = wire.core.store.StoreInstances(metadata=())
@@ -256,7 +256,7 @@ async def test_a_refused_conversation_fails_reader_and_writer_with_its_status(
     assert failure.reason == "STUDY_NOT_FOUND"
 
 
-async def test_a_cancelled_conversation_ends_the_reader_and_the_handler(wire: SimpleNamespace) -> None:
+async def test_a_cancelled_bidirectional_stream_ends_reader_and_handler(wire: SimpleNamespace) -> None:
     call = wire.core.store.StoreInstances(metadata=())
 
     async def read() -> Any:
@@ -273,7 +273,7 @@ async def test_a_cancelled_conversation_ends_the_reader_and_the_handler(wire: Si
     assert call.cancel() is False
 
 
-async def test_a_writer_waits_for_a_handler_that_does_not_take_its_messages(wire: SimpleNamespace) -> None:
+async def test_a_writer_waits_for_a_handler_that_does_not_read(wire: SimpleNamespace) -> None:
     call = wire.core.store.StoreInstances(metadata=())
     reader = asyncio.create_task(call.read())
     await call.write(storing(partition="hang"))

@@ -1,4 +1,4 @@
-"""Documentation says what is true."""
+"""The documentation agrees with the code."""
 
 import importlib.util
 import re
@@ -21,7 +21,7 @@ _spec.loader.exec_module(generate)
 
 
 @pytest.mark.parametrize("path", generate.PAGES)
-def test_a_generated_page_is_fresh(path: str) -> None:
+def test_a_generated_page_is_up_to_date(path: str) -> None:
     assert (ROOT / path).read_text() == generate.PAGES[path]()
 
 
@@ -38,7 +38,7 @@ def test_every_setting_is_documented_and_described(settings: type[BaseSettings])
         assert field.description
 
 
-def test_links_between_pages_lead_somewhere() -> None:
+def test_links_between_pages_have_a_target() -> None:
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("server/**/*.md")]
     assert len(pages) > 5
     for page in pages:
@@ -47,7 +47,7 @@ def test_links_between_pages_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_links_to_a_heading_lead_to_one() -> None:
+def test_links_to_a_heading_have_a_target() -> None:
     found = 0
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for target, heading in re.findall(r"\]\(([^)#\s]*)#([^)]*)\)", page.read_text()):

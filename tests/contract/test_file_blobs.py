@@ -21,7 +21,7 @@ class TestFileBlobs(BlobStoreContract):
             yield store
 
 
-class TestFileBlobsWithoutRoomInMemory(BlobStoreContract):
+class TestFileBlobsWithoutBufferSpace(BlobStoreContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[BlobStore]:
         async with FileBlobs(tmp_path, held_bytes=0) as store:
@@ -54,7 +54,7 @@ asyncio.run(main())
 
 
 def die_in_the_middle(root: Path) -> tuple[str, str]:
-    """Run a process that dies with one settled, one unsettled and one open blob; return the first two."""
+    """Run a process that dies with a settled, an unsettled and an open blob; return the first two locators."""
     died = subprocess.run([sys.executable, "-c", DIES, str(root)], capture_output=True, check=False, timeout=30)
     assert died.returncode == -9, died.stderr
     settled, unsettled = died.stdout.decode().split()
@@ -65,14 +65,14 @@ async def recovered(store: BlobStore) -> list[str]:
     return [locator async for batch in store.recover() for locator in batch]
 
 
-async def test_recover_hands_out_only_what_a_dead_process_left_unsettled(tmp_path: Path) -> None:
+async def test_recover_yields_only_unsettled_blobs_of_a_dead_process(tmp_path: Path) -> None:
     settled, unsettled = die_in_the_middle(tmp_path)
     async with FileBlobs(tmp_path) as store:
         assert await recovered(store) == [unsettled]
         assert await all_blobs(store) == {settled: 7, unsettled: 9}
 
 
-async def test_a_recovered_blob_stays_when_it_is_settled_and_is_not_handed_out_again(tmp_path: Path) -> None:
+async def test_a_recovered_blob_that_is_settled_stays_and_is_not_yielded_again(tmp_path: Path) -> None:
     _, unsettled = die_in_the_middle(tmp_path)
     async with FileBlobs(tmp_path) as store:
         async for locators in store.recover():
@@ -81,7 +81,7 @@ async def test_a_recovered_blob_stays_when_it_is_settled_and_is_not_handed_out_a
         assert await get(store, unsettled) == b"unsettled"
 
 
-async def test_a_recovered_blob_is_gone_when_it_is_deleted(tmp_path: Path) -> None:
+async def test_a_recovered_blob_that_is_deleted_is_gone(tmp_path: Path) -> None:
     settled, _ = die_in_the_middle(tmp_path)
     async with FileBlobs(tmp_path) as store:
         async for locators in store.recover():
@@ -90,7 +90,7 @@ async def test_a_recovered_blob_is_gone_when_it_is_deleted(tmp_path: Path) -> No
     assert sorted(path.name for path in (tmp_path / "ingest").iterdir()) == [".lock"]
 
 
-async def test_recover_leaves_a_living_process_alone(tmp_path: Path) -> None:
+async def test_recover_ignores_the_blobs_of_a_live_process(tmp_path: Path) -> None:
     async with FileBlobs(tmp_path) as living, FileBlobs(tmp_path) as other, living.open_write() as writer:
         await writer.write(b"x" * 2_000_000)
         unsettled = await put(living, b"unsettled")
@@ -109,7 +109,7 @@ async def test_a_clean_exit_leaves_no_trace_in_the_ingest_directory(tmp_path: Pa
 
 @contextmanager
 def no_file_larger_than(size_bytes: int) -> Iterator[None]:
-    """Make this process's disk "full" for larger files."""
+    """Simulate a full disk: limit the size of files that this process writes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
     try:
@@ -124,10 +124,10 @@ async def test_a_full_disk_is_storage_full_and_leaves_nothing(tmp_path: Path) ->
             await put(store, b"x" * 1_500_000)
         assert caught.value.reason is Reason.STORAGE_FULL
         assert await all_blobs(store) == {}
-        assert await get(store, await put(store, b"room again")) == b"room again"
+        assert await get(store, await put(store, b"space again")) == b"space again"
 
 
-async def test_a_disk_without_room_for_the_next_upload_is_full_and_can_be_read(tmp_path: Path) -> None:
+async def test_a_disk_without_space_for_the_next_upload_counts_as_full_and_stays_readable(tmp_path: Path) -> None:
     async with FileBlobs(tmp_path) as store:
         with no_file_larger_than(1_000_000), pytest.raises(Exhausted) as caught:
             await store.check_writing()
@@ -137,7 +137,7 @@ async def test_a_disk_without_room_for_the_next_upload_is_full_and_can_be_read(t
         await store.check()
 
 
-async def test_a_store_that_has_vanished_can_not_be_read(tmp_path: Path) -> None:
+async def test_reading_fails_when_the_directory_has_vanished(tmp_path: Path) -> None:
     async with FileBlobs(tmp_path) as store:
         os.rename(tmp_path / "blobs", tmp_path / "elsewhere")
         for probe in (store.check, store.check_writing, store.free_bytes):
@@ -147,7 +147,7 @@ async def test_a_store_that_has_vanished_can_not_be_read(tmp_path: Path) -> None
         os.rename(tmp_path / "elsewhere", tmp_path / "blobs")
 
 
-async def test_a_store_that_has_vanished_is_unavailable(tmp_path: Path) -> None:
+async def test_storage_is_unavailable_when_the_directory_has_vanished(tmp_path: Path) -> None:
     async with FileBlobs(tmp_path) as store:
         os.rename(tmp_path / "blobs", tmp_path / "elsewhere")
         with pytest.raises(Unavailable) as caught:
@@ -156,7 +156,7 @@ async def test_a_store_that_has_vanished_is_unavailable(tmp_path: Path) -> None:
         os.rename(tmp_path / "elsewhere", tmp_path / "blobs")
 
 
-async def test_what_is_quarantined_is_settled_and_outlives_the_process(tmp_path: Path) -> None:
+async def test_quarantine_settles_a_blob_and_survives_the_process(tmp_path: Path) -> None:
     _, unsettled = die_in_the_middle(tmp_path)
     async with FileBlobs(tmp_path) as store:
         async for locators in store.recover():
@@ -167,7 +167,7 @@ async def test_what_is_quarantined_is_settled_and_outlives_the_process(tmp_path:
         assert await get(store, unsettled) == b"unsettled"
 
 
-async def test_a_note_that_was_not_finished_says_nothing(tmp_path: Path) -> None:
+async def test_an_incomplete_quarantine_note_is_ignored(tmp_path: Path) -> None:
     async with FileBlobs(tmp_path) as store:
         await store.quarantine(["0" * 32], NOON)
         [note] = (tmp_path / "quarantine").iterdir()

@@ -1,4 +1,4 @@
-"""The layers hold, and the generic top-level names are ours alone."""
+"""Package layout: import contracts, size of packages, names of top-level packages, imports of serving processes."""
 
 import ast
 import importlib.metadata
@@ -31,7 +31,7 @@ PACKAGES = sorted(
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_package_has_at_most_fifteen_modules_and_says_what_it_is_for(package: Path) -> None:
+def test_a_package_has_at_most_fifteen_modules_and_a_docstring(package: Path) -> None:
     modules = [path for path in package.glob("*.py") if path.name not in ("__init__.py", "__main__.py")]
     assert len(modules) <= 15
     assert ast.get_docstring(ast.parse((package / "__init__.py").read_text()))
@@ -43,19 +43,19 @@ def test_every_folder_of_modules_is_a_package() -> None:
         assert {folder for folder in folders if not (folder / "__init__.py").exists()} == set()
 
 
-def test_unit_tests_lie_in_the_folders_of_their_modules() -> None:
+def test_unit_tests_are_in_the_folders_of_their_modules() -> None:
     unit = ROOT / "tests" / "unit"
     for test in unit.rglob("test_*.py"):
         assert (ROOT / test.parent.relative_to(unit)).is_dir(), f"no package for {test.relative_to(ROOT)}"
 
 
-def test_nobody_else_installs_a_package_with_one_of_our_names() -> None:
+def test_no_other_distribution_installs_a_package_of_the_same_name() -> None:
     owners = importlib.metadata.packages_distributions()
     for name in ("server", "facade", "cli", "dicomstore"):
         assert set(owners.get(name, ["dicomstore"])) == {"dicomstore"}
 
 
 @pytest.mark.parametrize("program", ["node.__main__", "server.__main__"])
-def test_a_process_that_serves_does_without_what_is_for_pixels(program: str) -> None:
+def test_a_serving_process_does_not_import_image_libraries(program: str) -> None:
     check = f"import {program}, sys; sys.exit(any(map(sys.modules.get, ('numpy', 'PIL', 'imagecodecs', 'dbos'))))"
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": ".:protos/gen"})

@@ -1,4 +1,4 @@
-"""The migrations make the schema that the code is written for."""
+"""The migrations create the schema that the code expects."""
 
 import os
 import re
@@ -29,7 +29,7 @@ MIGRATIONS = Path(__file__).parents[2] / "server" / "migrations"
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of a database that is empty or not there."""
+    """URL of a database that is empty or does not exist."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'new directory' / 'the 100% #1 index.db'}"
     empty: str = request.getfixturevalue("postgres_url")
@@ -97,7 +97,7 @@ def described(engine: Engine) -> object:
 
 
 def normal(sql: str) -> list[str]:
-    """Return the parts of a statement in an order of their own: its lines, and what was added to its last line."""
+    """Return the sorted parts of a statement: its lines, and later additions to its last line."""
     return sorted(part.strip(" \t,") for part in re.split(r"\n|, (?=\w+ (?:TEXT|BIGINT|SMALLINT)\b)", sql))
 
 

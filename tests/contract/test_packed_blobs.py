@@ -25,14 +25,14 @@ class TestPackedBlobs(BlobStoreContract):
             yield store
 
 
-class TestPackedBlobsOfWhichNoneIsSmall(BlobStoreContract):
+class TestPackedBlobsWithoutSmallBlobs(BlobStoreContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[BlobStore]:
         async with PackedBlobs(tmp_path, small_bytes=-1) as store:
             yield store
 
 
-class TestPackedBlobsWithoutRoomInMemory(BlobStoreContract):
+class TestPackedBlobsWithoutBufferSpace(BlobStoreContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[BlobStore]:
         async with PackedBlobs(tmp_path, held_bytes=0) as store:
@@ -59,7 +59,7 @@ async def test_small_blobs_share_a_file_and_large_ones_do_not(tmp_path: Path) ->
         assert await get(store, large) == b"x" * 1_100_000
 
 
-async def test_a_blob_declared_large_is_never_gathered_and_a_wrong_declaration_does_no_harm(tmp_path: Path) -> None:
+async def test_a_blob_declared_large_is_never_buffered_and_a_wrong_declaration_is_harmless(tmp_path: Path) -> None:
     async with PackedBlobs(tmp_path) as store:
         for declared, body in ((2_000_000, b"small"), (5, b"x" * 2_000_000)):
             async with store.open_write(declared) as writer:
@@ -69,7 +69,7 @@ async def test_a_blob_declared_large_is_never_gathered_and_a_wrong_declaration_d
             assert await get(store, locator) == body
 
 
-async def test_writers_that_find_no_room_in_memory_write_to_files_of_their_own(tmp_path: Path) -> None:
+async def test_writers_without_buffer_space_write_to_separate_files(tmp_path: Path) -> None:
     async with PackedBlobs(tmp_path, held_bytes=1000) as store, store.open_write() as one, store.open_write() as other:
         await one.write(b"1" * 800)
         await other.write(b"2" * 800)
@@ -81,7 +81,7 @@ async def test_writers_that_find_no_room_in_memory_write_to_files_of_their_own(t
         assert await get(store, second) == b"2" * 800 + b"3" * 800
 
 
-async def test_room_in_memory_comes_back_however_a_writer_ends(tmp_path: Path) -> None:
+async def test_buffer_space_is_released_however_a_writer_ends(tmp_path: Path) -> None:
     async with PackedBlobs(tmp_path, held_bytes=1000) as store:
         for size in (900, 500, 1500):
             await put(store, b"committed" * (size // 9))
@@ -91,23 +91,23 @@ async def test_room_in_memory_comes_back_however_a_writer_ends(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("size", [1000, 700_000, 3_000_000])
-async def test_what_is_in_no_cache_is_read_from_the_disk(tmp_path: Path, size: int) -> None:
+async def test_uncached_blobs_are_read_from_disk(tmp_path: Path, size: int) -> None:
     body = os.urandom(size)
     async with PackedBlobs(tmp_path) as store:
         locator = await put(store, body)
         for offset, length in ((0, None), (size - 500, 500)):
-            forget_pages(tmp_path)
+            drop_page_cache(tmp_path)
             assert await get(store, locator, offset, length) == body[offset:]
 
 
-def forget_pages(root: Path) -> None:
+def drop_page_cache(root: Path) -> None:
     for path in (*root.glob("blobs/*/*"), *root.glob("segments/*.seg")):
         fd = os.open(path, os.O_RDONLY)
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(fd)
 
 
-async def test_a_range_of_a_blob_reads_little_more_than_the_range(tmp_path: Path) -> None:
+async def test_reading_a_range_reads_little_more_than_the_range(tmp_path: Path) -> None:
     async with PackedBlobs(tmp_path) as store:
         for size in (1_000_000, 3_000_000):
             locator = await put(store, os.urandom(size))
@@ -117,12 +117,12 @@ async def test_a_range_of_a_blob_reads_little_more_than_the_range(tmp_path: Path
 
 
 def bytes_read() -> int:
-    """What this process has asked the system for so far (proc(5), rchar)."""
+    """Return the number of bytes that this process has read (rchar in proc(5))."""
     return int(Path("/proc/self/io").read_text().split()[1])
 
 
 @pytest.mark.parametrize("size", [300_000, 2_500_001])
-async def test_damage_beside_the_bytes_of_a_blob_does_not_keep_them_from_a_reader_who_knows_its_checksum(
+async def test_damage_outside_the_bytes_of_a_blob_does_not_affect_a_reader_that_knows_its_checksum(
     tmp_path: Path, size: int
 ) -> None:
     body = os.urandom(size)
@@ -142,7 +142,7 @@ async def test_damage_beside_the_bytes_of_a_blob_does_not_keep_them_from_a_reade
 
 
 @pytest.mark.parametrize("size", [10, 100_000])
-async def test_bytes_that_are_erased_while_they_are_read_are_missing_and_not_zeros(tmp_path: Path, size: int) -> None:
+async def test_bytes_erased_during_a_read_are_missing_and_not_zeros(tmp_path: Path, size: int) -> None:
     async with PackedBlobs(tmp_path) as store:
         record = record_of(await put(store, b"x" * size))
         assert record is not None
@@ -171,7 +171,7 @@ async def test_a_deleted_small_blob_is_erased_from_the_disk(tmp_path: Path) -> N
         assert caught.value.reason is Reason.BLOB_MISSING
 
 
-async def test_a_segment_in_which_nothing_lives_is_removed_when_it_is_closed(tmp_path: Path) -> None:
+async def test_a_segment_without_live_blobs_is_removed_when_it_is_closed(tmp_path: Path) -> None:
     async with PackedBlobs(tmp_path) as store:
         locators = [await put(store, b"x" * 100) for _ in range(5)]
         await store.settle(locators)
@@ -192,7 +192,7 @@ async def test_a_full_segment_is_followed_by_another(tmp_path: Path, monkeypatch
     assert sorted(path.name for path in (tmp_path / "segments/ingest").iterdir()) == [".lock"]
 
 
-async def test_a_cut_record_is_damage_and_a_damaged_header_alone_is_not(tmp_path: Path) -> None:
+async def test_a_truncated_record_is_damage_and_a_damaged_header_alone_is_not(tmp_path: Path) -> None:
     async with PackedBlobs(tmp_path) as store:
         one, two = await put(store, b"a" * 100), await put(store, b"b" * 100)
         [segment] = segments(tmp_path)
@@ -220,7 +220,7 @@ async def test_a_blob_whose_header_is_damaged_is_erased(tmp_path: Path) -> None:
         assert caught.value.reason is Reason.BLOB_MISSING
 
 
-async def test_a_full_disk_is_storage_full_and_the_segment_goes_on(tmp_path: Path) -> None:
+async def test_a_full_disk_is_storage_full_and_the_segment_stays_usable(tmp_path: Path) -> None:
     async with PackedBlobs(tmp_path) as store:
         first = await put(store, b"first" * 1000)
         with no_file_larger_than(20_000), pytest.raises(Exhausted) as caught:
@@ -256,14 +256,14 @@ asyncio.run(main())
 
 
 def die(root: Path) -> tuple[str, str]:
-    """Run a process that dies with a settled and an unsettled blob in its segment."""
+    """Run a process that dies with a settled and an unsettled blob in its segment; return their locators."""
     died = subprocess.run([sys.executable, "-c", DIES, str(root)], capture_output=True, check=False, timeout=30)
     assert died.returncode == -9, died.stderr
     settled, unsettled = died.stdout.decode().split()
     return settled, unsettled
 
 
-async def test_recover_hands_out_all_of_an_unsettled_segment_and_cuts_its_torn_tail(tmp_path: Path) -> None:
+async def test_recover_yields_all_of_an_unsettled_segment_and_truncates_its_torn_tail(tmp_path: Path) -> None:
     settled, unsettled = die(tmp_path)
     [segment] = segments(tmp_path)
     whole = segment.stat().st_size
@@ -276,7 +276,7 @@ async def test_recover_hands_out_all_of_an_unsettled_segment_and_cuts_its_torn_t
 
 
 @pytest.mark.parametrize("damage", [0, 5, 9, 13, 16, 100], ids=lambda byte: f"byte {byte}")
-async def test_damage_to_one_record_never_costs_another(tmp_path: Path, damage: int) -> None:
+async def test_damage_to_one_record_does_not_affect_another(tmp_path: Path, damage: int) -> None:
     settled, unsettled = die(tmp_path)
     [segment] = segments(tmp_path)
     overwrite(segment, damage, bytes([segment.read_bytes()[damage] ^ 0xFF]))
@@ -297,7 +297,7 @@ async def test_settling_and_deleting_one_blob_does_not_settle_another(tmp_path: 
         assert await recovered(store) == [other]
 
 
-async def test_recover_reads_headers_only_and_hands_out_few_blobs_at_a_time(tmp_path: Path) -> None:
+async def test_recover_reads_headers_only_and_yields_small_batches(tmp_path: Path) -> None:
     async with PackedBlobs(tmp_path) as left_behind:
         locators = [await put(left_behind, bytes(100_000)) for _ in range(60)]
         locators += await asyncio.gather(*(put(left_behind, bytes([i % 256])) for i in range(1200)))
@@ -309,7 +309,7 @@ async def test_recover_reads_headers_only_and_hands_out_few_blobs_at_a_time(tmp_
     assert sorted(locator for batch in batches for locator in batch) == sorted(locators)
 
 
-async def test_recover_leaves_a_living_process_alone(tmp_path: Path) -> None:
+async def test_recover_ignores_the_blobs_of_a_live_process(tmp_path: Path) -> None:
     async with PackedBlobs(tmp_path) as living, PackedBlobs(tmp_path) as other:
         locator = await put(living, b"mine")
         assert await recovered(other) == []

@@ -1,4 +1,4 @@
-"""The guide names every program that its commands need."""
+"""The documentation names every program that its commands need."""
 
 import re
 from pathlib import Path
@@ -8,11 +8,11 @@ GUIDE = (ROOT / "docs/operations.md").read_text()
 
 OF_ITS_OWN = {"dicomstore", "dicomstore-server"}
 OF_EVERY_LINUX = {"cp", "df", "du", "env", "ln", "mkdir", "mv", "python3", "sudo", "systemctl"}
-"""Python is named in the first words; the rest is coreutils, sudo and systemd."""
+"""Python is named in the first sentence; the others belong to coreutils, sudo and systemd."""
 
 
 def commands(guide: str) -> set[str]:
-    """Return the programs in blocks of code without a language, which are those for a shell."""
+    """Return the programs called in code blocks without a language, which are shell commands."""
     found = set[str]()
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL):
         if language:
@@ -29,7 +29,7 @@ def commands(guide: str) -> set[str]:
     return found
 
 
-def test_every_program_that_the_guide_calls_is_named_as_a_prerequisite() -> None:
+def test_every_program_in_the_guide_is_named_as_a_prerequisite() -> None:
     needed = commands(GUIDE) - OF_ITS_OWN - OF_EVERY_LINUX - {"pip"}
     assert needed >= {"rsync", "sqlite3", "curl"}
     installation = GUIDE.partition("\n## Installation\n")[2].partition("\n```")[0]

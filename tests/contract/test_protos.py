@@ -1,4 +1,4 @@
-"""The contract is linted, its stubs are fresh, and its reasons are known everywhere."""
+"""The contract passes lint, its stubs are up to date, and all code knows its error reasons."""
 
 import filecmp
 import re
@@ -23,7 +23,7 @@ def contract_reasons() -> set[str]:
     return {name.removeprefix("ERROR_REASON_") for name in names} - {"UNSPECIFIED"}
 
 
-def test_the_generated_stubs_are_those_of_the_contract(tmp_path: Path) -> None:
+def test_the_generated_stubs_are_up_to_date(tmp_path: Path) -> None:
     subprocess.run([sys.executable, ROOT / "protos/generate.py", tmp_path], check=True, capture_output=True)
     fresh = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.py*") if "__pycache__" not in path.parts}
     committed_root = ROOT / "protos/gen"
@@ -36,20 +36,20 @@ def test_the_generated_stubs_are_those_of_the_contract(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["lint"], ["format", "--diff", "--exit-code"], ["build"]])
-def test_buf_is_content(arguments: list[str]) -> None:
+def test_buf_accepts_the_contract(arguments: list[str]) -> None:
     result = subprocess.run([BUF, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_the_contract_does_not_break_its_last_release(tmp_path: Path) -> None:
-    """protos/released.binpb is the contract as it was last released; `make release-protos` renews it."""
+    """protos/released.binpb is the last released contract; `make release-protos` replaces it."""
     result = subprocess.run(
         [BUF, "breaking", "--against", "protos/released.binpb"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_a_breaking_change_would_be_noticed(tmp_path: Path) -> None:
+def test_a_breaking_change_is_detected(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "protos/dicomstore", tmp_path / "protos/dicomstore")
     shutil.copy(ROOT / "buf.yaml", tmp_path)
     shutil.copy(ROOT / "protos/released.binpb", tmp_path)
@@ -71,14 +71,14 @@ def error_classes() -> list[type[DicomStoreError]]:
 
 
 @pytest.mark.parametrize("kind", error_classes())
-def test_every_class_of_error_has_a_code(kind: type[DicomStoreError]) -> None:
+def test_every_error_class_has_a_grpc_code(kind: type[DicomStoreError]) -> None:
     status = to_status(kind(Reason.INTERNAL, "message"))
     assert status.code is CODES[kind]
     assert status.details == "message"
 
 
-def test_the_comment_of_a_reason_names_the_code_that_it_is_raised_with() -> None:
-    """Each `Class(Reason.X` in the code must have the gRPC code that errors.proto promises for X."""
+def test_the_comment_of_a_reason_names_its_grpc_code() -> None:
+    """Each `Class(Reason.X` in the code has the gRPC code that errors.proto states for X."""
     proto = (ROOT / "protos/dicomstore/v1/errors.proto").read_text()
     promised = {
         name: code for code, name in re.findall(r"  // ([A-Z_]+)[.,][^=]*?\n  ERROR_REASON_([A-Z_]+) = ", proto)

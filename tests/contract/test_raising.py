@@ -1,4 +1,4 @@
-"""An error is made where it is raised: one that is raised again and again keeps what each of its frames held."""
+"""Errors are created where they are raised: a stored exception keeps the frames of every raise in its traceback."""
 
 import ast
 from pathlib import Path
@@ -10,6 +10,6 @@ MODULES = sorted(path for name in ("server", "facade", "node", "cli") for path i
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_error_is_kept_to_be_raised(path: Path) -> None:
+def test_no_exception_instance_is_stored_and_raised_later(path: Path) -> None:
     raised = [node.exc for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Raise)]
     assert not [name.id for name in raised if isinstance(name, ast.Name) and name.id.isupper()]

@@ -15,7 +15,7 @@ SIZE = 20_000
 
 
 async def fill(root: Path, count: int, size: int = SIZE) -> list[str]:
-    """Fill a segment of its own with settled blobs."""
+    """Fill a new segment with settled blobs."""
     async with PackedBlobs(root) as store:
         locators = [await put(store, bytes([number]) * size) for number in range(count)]
         await store.settle(locators)
@@ -32,21 +32,19 @@ async def store(tmp_path: Path) -> AsyncIterator[PackedBlobs]:
         yield store
 
 
-async def test_what_lives_in_a_mostly_full_segment_stays(tmp_path: Path, store: PackedBlobs) -> None:
+async def test_live_blobs_of_a_mostly_full_segment_are_not_moved(tmp_path: Path, store: PackedBlobs) -> None:
     locators = await fill(tmp_path, 10)
     await store.delete(locators[:4])
     assert await sparse(store) == []
 
 
 @pytest.mark.parametrize("has_holes", [True, False])
-async def test_what_lives_in_a_mostly_dead_segment_is_to_be_moved(
+async def test_live_blobs_of_a_mostly_empty_segment_are_moved(
     tmp_path: Path, store: PackedBlobs, has_holes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not has_holes:
-        monkeypatch.setattr(
-            "server.adapters.blobs.segment_files.segments._PUNCH_HOLE_KEEP_SIZE", -1
-        )  # which no filesystem knows
-    size = 6000 if has_holes else SIZE  # whole blocks come back, their rests do not
+        monkeypatch.setattr("server.adapters.blobs.segment_files.segments._PUNCH_HOLE_KEEP_SIZE", -1)  # an invalid mode
+    size = 6000 if has_holes else SIZE  # only whole filesystem blocks are freed
     locators = await fill(tmp_path, 100, size)
     await store.delete(locators[:-10])
     [segment] = segments(tmp_path)
@@ -54,15 +52,13 @@ async def test_what_lives_in_a_mostly_dead_segment_is_to_be_moved(
     assert await sparse(store) == locators[-10:]
 
 
-async def test_where_holes_gave_the_space_back_nothing_is_to_be_moved(tmp_path: Path, store: PackedBlobs) -> None:
+async def test_nothing_is_moved_where_punched_holes_freed_the_space(tmp_path: Path, store: PackedBlobs) -> None:
     locators = await fill(tmp_path, 20, 500_000)
     await store.delete(locators[:-5])
     assert await sparse(store) == []
 
 
-async def test_what_was_to_be_moved_is_not_named_again_until_more_is_deleted(
-    tmp_path: Path, store: PackedBlobs
-) -> None:
+async def test_blobs_are_not_listed_again_until_more_are_deleted(tmp_path: Path, store: PackedBlobs) -> None:
     locators = await fill(tmp_path, 100, 3000)
     await store.delete(locators[:-10])
     assert await sparse(store) == locators[-10:]
@@ -71,7 +67,7 @@ async def test_what_was_to_be_moved_is_not_named_again_until_more_is_deleted(
     assert await sparse(store) == locators[-5:]
 
 
-async def test_a_segment_that_was_not_looked_through_is_looked_at_again(tmp_path: Path, store: PackedBlobs) -> None:
+async def test_a_segment_not_examined_completely_is_examined_again(tmp_path: Path, store: PackedBlobs) -> None:
     locators = await fill(tmp_path, 100, 3000)
     await store.delete(locators[:-10])
     batches = store.sparse()
@@ -89,7 +85,7 @@ async def test_batches_are_a_few_mebibytes(tmp_path: Path, store: PackedBlobs, m
     assert max(map(len, batches)) == 5
 
 
-async def test_a_segment_with_unsettled_blobs_or_that_is_appended_to_is_left_alone(tmp_path: Path) -> None:
+async def test_a_segment_that_is_open_or_has_unsettled_blobs_is_ignored(tmp_path: Path) -> None:
     async with PackedBlobs(tmp_path) as writing, PackedBlobs(tmp_path) as store:
         locators = [await put(writing, b"x" * 3000) for _ in range(50)]
         await writing.settle(locators)
@@ -100,7 +96,7 @@ async def test_a_segment_with_unsettled_blobs_or_that_is_appended_to_is_left_alo
         assert await sparse(store) == locators[:1]
 
 
-async def test_a_segment_emptied_while_it_was_appended_to_is_removed_afterwards(tmp_path: Path) -> None:
+async def test_a_segment_emptied_while_open_is_removed_when_it_is_closed(tmp_path: Path) -> None:
     async with PackedBlobs(tmp_path) as store:
         await store.delete([await put(store, b"x")])
     assert len(segments(tmp_path)) == 1
@@ -109,7 +105,7 @@ async def test_a_segment_emptied_while_it_was_appended_to_is_removed_afterwards(
         assert segments(tmp_path) == []
 
 
-async def test_many_small_segments_are_to_be_moved_together_and_few_are_not(tmp_path: Path) -> None:
+async def test_many_small_segments_are_merged_and_few_are_not(tmp_path: Path) -> None:
     locators: list[str] = []
     for _ in range(7):
         locators += await fill(tmp_path, 1)
@@ -129,7 +125,7 @@ async def test_full_segments_are_never_small(tmp_path: Path, monkeypatch: pytest
         assert await sparse(store) == []
 
 
-async def test_only_one_process_moves_blobs_at_a_time(tmp_path: Path, store: PackedBlobs) -> None:
+async def test_one_process_compacts_at_a_time(tmp_path: Path, store: PackedBlobs) -> None:
     locators = await fill(tmp_path, 100, 3000)
     await store.delete(locators[:-10])
     async with PackedBlobs(tmp_path) as other:
@@ -140,7 +136,7 @@ async def test_only_one_process_moves_blobs_at_a_time(tmp_path: Path, store: Pac
         assert await sparse(other) == locators[-10:]
 
 
-async def test_a_segment_with_a_damaged_header_is_left_alone(
+async def test_a_segment_with_a_damaged_header_is_ignored(
     tmp_path: Path, store: PackedBlobs, caplog: pytest.LogCaptureFixture
 ) -> None:
     locators = await fill(tmp_path, 100, 3000)
@@ -154,7 +150,7 @@ async def test_a_segment_with_a_damaged_header_is_left_alone(
     assert await get(store, locators[-5]) == bytes([95]) * 3000
 
 
-async def test_looks_are_few_at_a_time_and_get_round_in_the_end(
+async def test_each_run_examines_few_segments_and_all_are_examined_eventually(
     tmp_path: Path, store: PackedBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sparse_segments, "_LOOKS_A_CALL", 2)

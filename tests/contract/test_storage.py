@@ -1,4 +1,4 @@
-"""What every Storage does beside its blobs, which `blobs.py` is about (server/ports/storage.py)."""
+"""The contract suite of Storage (server/ports/storage.py); `blobs.py` is the suite for its blobs."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
     storage.close()
 
 
-def test_a_new_storage_has_no_identity_and_nothing_in_it(storage: Storage) -> None:
+def test_a_new_storage_has_no_identity_and_no_contents(storage: Storage) -> None:
     found = storage.identity.read()
     assert (found.id, found.is_bound, found.is_recovering, found.has_blobs, found.mark) == (
         None,
@@ -31,7 +31,7 @@ def test_a_new_storage_has_no_identity_and_nothing_in_it(storage: Storage) -> No
     )
 
 
-def test_the_identity_is_the_one_that_was_written_last(storage: Storage) -> None:
+def test_the_last_written_identity_is_read(storage: Storage) -> None:
     with storage.identity.lock():
         storage.identity.write("an id", is_bound=False, is_recovering=True)
         found = storage.identity.read()
@@ -41,7 +41,7 @@ def test_the_identity_is_the_one_that_was_written_last(storage: Storage) -> None
     assert (found.id, found.is_bound, found.is_recovering) == ("an id", True, False)
 
 
-async def test_blobs_are_found_again_by_another_opening_and_the_identity_tells_of_them(storage: Storage) -> None:
+async def test_blobs_survive_reopening_and_the_identity_reports_them(storage: Storage) -> None:
     async with storage.blobs() as blobs:
         locator = await put(blobs, b"bytes")
         await blobs.settle([locator])
@@ -50,16 +50,16 @@ async def test_blobs_are_found_again_by_another_opening_and_the_identity_tells_o
     assert storage.identity.read().has_blobs
 
 
-def test_the_mark_that_was_noted_last_is_the_mark_of_the_storage(storage: Storage) -> None:
+def test_the_last_recorded_mark_is_read(storage: Storage) -> None:
     with storage.identity.lock():
         assert storage.marks.enter() == Mark()
     for mark in (Mark(3, 4), Mark(5, 6)):
         storage.marks.note(mark)
     assert storage.marks.latest == storage.identity.read().mark == Mark(5, 6)
-    assert storage.identity.read().has_blobs  # or had
+    assert storage.identity.read().has_blobs  # or had blobs blobs blobs
 
 
-def test_the_journal_has_the_blobs_of_committed_transactions_and_of_those_without_a_known_end(storage: Storage) -> None:
+def test_the_journal_lists_blobs_of_transactions_that_committed_or_have_no_known_outcome(storage: Storage) -> None:
     journal = storage.journal
     assert list(journal.entries()) == []
     for locator, end in (("a", journal.committed), ("b", journal.rolled_back), ("c", journal.ended)):
@@ -72,9 +72,9 @@ def test_the_journal_has_the_blobs_of_committed_transactions_and_of_those_withou
     assert list(journal.entries()) == [("a", None), ("c", None), ("d", "e")]
 
 
-async def test_one_process_scrubs_at_a_time_and_the_position_is_kept(storage: Storage) -> None:
+async def test_one_process_scrubs_at_a_time_and_the_position_is_stored(storage: Storage) -> None:
     with storage.identity.lock():
-        pass  # the place exists from now on
+        pass  # creates the record
     scrub = storage.scrub
     assert await scrub.load() is None
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)

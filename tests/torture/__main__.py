@@ -1,4 +1,4 @@
-"""`python -m tests.torture`: torment an archive for some minutes; the exit code is 1 if it broke a guarantee."""
+"""`python -m tests.torture`: inject faults into an archive for some minutes; exit code 1 if it broke a guarantee."""
 
 import secrets
 from typing import Annotated
@@ -18,7 +18,7 @@ def main(
     database: Annotated[str, typer.Option(help="sqlite, postgres, or both, one after the other.")] = "both",
     runs: Annotated[int, typer.Option(help="Runs on each database, with seeds that follow each other.")] = 1,
 ) -> None:
-    """Torment an archive and print what was done."""
+    """Inject faults into an archive and print a summary."""
     first = secrets.randbelow(1_000_000) if seed is None else seed
     for number in range(first, first + runs):
         for kind in ("sqlite", "postgres") if database == "both" else (database,):

@@ -1,4 +1,4 @@
-"""What must be true after each event, with the clients at rest."""
+"""Checks after each event, with the clients paused."""
 
 import asyncio
 import hashlib
@@ -30,7 +30,7 @@ class Consumer:
         self._seen = array("q")
 
     async def catch_up(self) -> None:
-        """Read to the end. All that was acknowledged must be there, and nothing new behind what was read before."""
+        """Read to the end. Every acknowledged change must appear, and none below a sequence number already read."""
         async with grpc.aio.insecure_channel(self._installation.core) as channel:
             client = CoreClient(channel, self._installation.data)
             again = self._seen[-_AGAIN:]
@@ -49,7 +49,7 @@ class Consumer:
             raise Violation(f"the change feed lacks {len(self._ledger.expected_changes)} entries: {missing}")
 
     def begins_anew(self) -> None:
-        """Expect only that sequences go on: the index, and the feed with it, was rebuilt."""
+        """Expect only that sequence numbers increase: index and feed have been rebuilt."""
         self._seen = array("q")
 
 
@@ -64,7 +64,7 @@ async def _entries(client: CoreClient, after: int, up_to: int | None = None) -> 
 
 
 async def check_holdings(installation: Installation, ledger: Ledger) -> int:
-    """Compare all that the archive has with the ledger, byte for byte; return how many instances were compared."""
+    """Compare the whole archive with the ledger, byte for byte; return the number of instances compared."""
     compared = 0
     async with httpx.AsyncClient(base_url=installation.url, timeout=90) as http:
         found = await _found(http)
@@ -103,7 +103,9 @@ async def _compare_study(http: httpx.AsyncClient, study: str, instances: list[In
     intact = [instance for instance in instances if not instance.is_damaged]
     bodies = await asyncio.to_thread(lambda: {hashlib.sha256(one.body()).digest() for one in intact})
     if got != bodies:
-        raise Violation(f"{study}: {len(got - bodies)} parts are not what was stored, {len(bodies - got)} are missing")
+        raise Violation(
+            f"{study}: {len(got - bodies)} parts differ from the stored ones, {len(bodies - got)} are missing"
+        )
     return len(intact)
 
 
@@ -125,7 +127,7 @@ async def _found(http: httpx.AsyncClient) -> set[str]:
 
 
 async def check_read_only(installation: Installation, known: list[Instance]) -> None:
-    """An index that is behind: what it knows is read, and nothing is changed."""
+    """Check an archive with an older index: its instances can be read, and every change is refused."""
     async with httpx.AsyncClient(base_url=installation.url, timeout=90) as http:
         for instance in known[:10]:
             answer = await http.get(instance.path, headers=ONE)

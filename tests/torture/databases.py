@@ -1,4 +1,4 @@
-"""The index of a tormented archive: what can be done to it from outside, on SQLite and PostgreSQL."""
+"""Faults in the index database of an archive, on SQLite and PostgreSQL."""
 
 import asyncio
 import os
@@ -27,10 +27,10 @@ class Sqlite:
         self._right = installation.data.parent / "right"
 
     async def prepare(self) -> None:
-        """Nothing: `dicomstore up` makes the embedded index."""
+        """Do nothing: `dicomstore up` creates the embedded index."""
 
     def copy(self) -> None:
-        """Make a copy, which is going to be old; the archive may run."""
+        """Copy the index; the archive may be running."""
         self._copy.mkdir(exist_ok=True)
         with (
             closing(sqlite3.connect(self._data / "index.db", timeout=30)) as live,
@@ -39,17 +39,17 @@ class Sqlite:
             live.backup(copy)
 
     def use_copy(self) -> None:
-        """Put the copy in the place of the index."""
+        """Replace the index by the copy."""
         self._move(self._data, self._right)
         shutil.copy(self._copy / "index.db", self._data / "index.db")
 
     def use_right(self) -> None:
-        """Put the index back."""
+        """Restore the index."""
         _remove(self._data)
         self._move(self._right, self._data)
 
     def keep(self) -> None:
-        """Go on with what is in place."""
+        """Keep the current index and discard the other."""
         shutil.rmtree(self._right, ignore_errors=True)
 
     def lose(self) -> None:
@@ -57,7 +57,7 @@ class Sqlite:
         _remove(self._data)
 
     async def outage(self, seconds: float) -> None:
-        """Hold the lock that every writer needs."""
+        """Hold the write lock of the database for some seconds."""
         with closing(sqlite3.connect(self._data / "index.db", timeout=30, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             await asyncio.sleep(seconds)
@@ -76,7 +76,7 @@ def _remove(folder: Path) -> None:
 
 
 class Postgres:
-    """An index in a PostgreSQL of its own."""
+    """An index in a separate PostgreSQL server."""
 
     def __init__(self, installation: Installation, server: Any) -> None:
         self._installation = installation
@@ -87,12 +87,12 @@ class Postgres:
         installation.database = self._databases.url(self._right)
 
     async def prepare(self) -> None:
-        """Make the tables."""
+        """Create the tables."""
         code, output = await self._installation.run("cli", "migrate")
         assert code == 0, output
 
     def copy(self) -> None:
-        """Make a copy, which is going to be old; nobody may use the database."""
+        """Copy the database, which must have no other connections."""
         if self._copy:
             self._databases.drop(self._copy)
         self._copy = f"{self._right}_copy_{self._installation.starts}"
@@ -103,26 +103,26 @@ class Postgres:
             connection.execute(f"CREATE DATABASE {self._copy} TEMPLATE {self._right}".encode())
 
     def use_copy(self) -> None:
-        """Put the copy in the place of the index."""
+        """Replace the index by the copy."""
         self._installation.database = self._databases.url(self._copy)
 
     def use_right(self) -> None:
-        """Put the index back."""
+        """Restore the index."""
         self._installation.database = self._databases.url(self._right)
 
     def keep(self) -> None:
-        """Go on with the copy."""
+        """Keep the copy and drop the original."""
         self._databases.drop(self._right)
         self._right, self._copy = self._copy, ""
 
     def lose(self) -> None:
-        """Use an empty database."""
+        """Switch to an empty database."""
         self._databases.drop(self._right)
         self._right = self._databases.create()
         self.use_right()
 
     async def freeze(self, seconds: float) -> None:
-        """Stop all processes of the server for a while."""
+        """Suspend all processes of the server for some seconds."""
         frozen = self._processes()
         for process in frozen:
             os.kill(process, signal.SIGSTOP)
@@ -133,7 +133,7 @@ class Postgres:
                 os.kill(process, signal.SIGCONT)
 
     async def outage(self, seconds: float) -> None:
-        """Shut the server down for a while."""
+        """Shut the server down for some seconds."""
         await asyncio.to_thread(self._server.stop)
         try:
             await asyncio.sleep(seconds)
@@ -147,7 +147,7 @@ class Postgres:
 
 @contextmanager
 def database(kind: str, installation: Installation) -> Iterator[Sqlite | Postgres]:
-    """Give an installation an index of a kind, `sqlite` or `postgres`."""
+    """Yield the index of an installation; `kind` is `sqlite` or `postgres`."""
     if kind == "sqlite":
         yield Sqlite(installation)
         return

@@ -1,4 +1,4 @@
-"""The faults: each is a coroutine that ends with its cause. Clients go on meanwhile, unless it lets them rest."""
+"""The faults: each is a coroutine that returns when the fault is over. Clients continue unless it pauses them."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ FROZEN_SECONDS = 7
 
 @dataclass
 class Scene:
-    """All that takes part in a run."""
+    """The participants of a run."""
 
     installation: Installation
     database: Sqlite | Postgres
@@ -33,7 +33,7 @@ class Scene:
     """How often in a row it may be killed while it starts."""
 
     async def at_rest(self) -> None:
-        """Let the clients come to an end, and the consumer of the change feed, as nothing is wrong."""
+        """Pause the clients and let the consumer of the change feed catch up, without any fault in effect."""
         await self.traffic.pause()
         await self.installation.until("Healthy")
         await self.consumer.catch_up()
@@ -56,13 +56,13 @@ async def kill_worker(scene: Scene) -> None:
 
 
 async def kill_supervisor(scene: Scene) -> None:
-    """`kill -9` of `dicomstore up` itself; what it started must end, too."""
+    """`kill -9` of `dicomstore up` itself; its child processes must end, too."""
     scene.installation.kill_supervisor()
     scene.installation.start()
 
 
 async def kill_while_starting(scene: Scene) -> None:
-    """Several times in a row, `kill -9` of all while they start."""
+    """`kill -9` of all processes during their start, several times in a row."""
     scene.installation.kill_all()
     for _ in range(scene.rng.choice(scene.starts)):
         scene.installation.start()
@@ -78,7 +78,7 @@ async def stop_and_start(scene: Scene) -> None:
 
 
 async def memory(scene: Scene) -> None:
-    """Large pictures, and the processes that make them killed as the kernel does when memory is short."""
+    """Render large images, and kill the workers as the kernel does when memory is short."""
     async with httpx.AsyncClient(base_url=scene.installation.url, timeout=90) as http:
         large = [one for one in scene.ledger.stored if one.size > 100_000][:16]
         pictures = asyncio.gather(
@@ -89,12 +89,16 @@ async def memory(scene: Scene) -> None:
             for process in scene.installation.processes("adapters.workers.process"):
                 scene.installation.kill(process)
         for answer in await pictures:
-            if isinstance(answer, BaseException) or answer.status_code not in (200, 404, 503):  # 404: deleted meanwhile
+            if isinstance(answer, BaseException) or answer.status_code not in (
+                200,
+                404,
+                503,
+            ):  # 404: deleted in between
                 raise Violation(f"/rendered is answered {answer}")
 
 
 async def full_disk(scene: Scene) -> None:
-    """No file can grow any more. Reading goes on: the archive is degraded, not down."""
+    """No file can grow. Reads continue: the archive is degraded, not down."""
     scene.installation.limit_files(FULL_BYTES)
     try:
         await asyncio.sleep(scene.rng.uniform(1, 3))
@@ -108,12 +112,12 @@ async def full_disk(scene: Scene) -> None:
 
 
 async def outage(scene: Scene) -> None:
-    """The database is shut down, or locked by somebody else with SQLite, and comes back."""
+    """The database is shut down (on SQLite: locked by another process) and becomes available again."""
     await scene.database.outage(scene.rng.uniform(1, 4))
 
 
 async def frozen_database(scene: Scene) -> None:
-    """The database answers nothing; health must say so within 5 s."""
+    """The database does not respond; health must report it within 5 s."""
     assert isinstance(scene.database, Postgres)
     freezing = asyncio.create_task(scene.database.freeze(FROZEN_SECONDS))
     await asyncio.sleep(FROZEN_SECONDS - 1.5)
@@ -125,7 +129,7 @@ async def frozen_database(scene: Scene) -> None:
 
 
 async def damaged_blob(scene: Scene) -> None:
-    """A byte of a stored instance changes on disk. That must be told, must harm no other, and can be repaired."""
+    """Change a stored byte on disk. It must be reported, must not affect other instances, and can be repaired."""
     await scene.at_rest()
     instance = scene.rng.choice(scene.ledger.stored or [scene.ledger.new()])
     if instance.state is not State.STORED:
@@ -135,7 +139,7 @@ async def damaged_blob(scene: Scene) -> None:
     if not await asyncio.to_thread(_flip, scene.installation.data, body, where):
         raise Violation(f"{instance.path} is nowhere on disk")
     instance.is_damaged = True
-    # The first reader may find the damage while the response is on its way; from then on it is known.
+    # The first reader may detect the damage during its response; later readers are refused at once.
     async with httpx.AsyncClient(base_url=scene.installation.url, timeout=90) as http:
         try:
             answer = await http.get(instance.path)
@@ -152,7 +156,7 @@ async def damaged_blob(scene: Scene) -> None:
 
 
 async def damaged_log(scene: Scene) -> None:
-    """A byte of SQLite's write-ahead log changes while nothing runs; what it loses is recovered from the blobs."""
+    """Change a byte of SQLite's write-ahead log while stopped; lost rows are recovered from the blobs."""
     await scene.at_rest()
     scene.installation.kill_all()
     log = scene.installation.data / "index.db-wal"
@@ -165,7 +169,7 @@ async def damaged_log(scene: Scene) -> None:
 
 
 async def damaged_index(scene: Scene) -> None:
-    """The file of SQLite is no database any more: refused, then rebuilt."""
+    """Overwrite the SQLite file: the start is refused, then the index is rebuilt."""
     await scene.at_rest()
     scene.installation.kill_all()
     (scene.installation.data / "index.db").write_bytes(b"not a database" * 1000)
@@ -177,7 +181,7 @@ async def damaged_index(scene: Scene) -> None:
 
 
 async def lost_index(scene: Scene) -> None:
-    """The index is gone or empty: refused, then rebuilt."""
+    """Remove or empty the index: the start is refused, then the index is rebuilt."""
     await scene.at_rest()
     scene.installation.kill_all()
     scene.database.lose()
@@ -188,7 +192,7 @@ async def lost_index(scene: Scene) -> None:
 
 
 async def older_index(scene: Scene) -> None:
-    """A copy of the index is put in its place: read-only. Then the right one again, or the copy is completed."""
+    """Replace the index by an older copy: read-only. Then restore the right one, or complete the copy."""
     await scene.at_rest()
     is_postgres = isinstance(scene.database, Postgres)
     if is_postgres:
@@ -201,7 +205,7 @@ async def older_index(scene: Scene) -> None:
     scene.traffic.resume()
     await asyncio.sleep(1)
     await scene.at_rest()
-    await scene.traffic.store([scene.ledger.new()])  # so that the copy is older, whatever the clients did
+    await scene.traffic.store([scene.ledger.new()])  # so that the copy is certainly older
     await scene.consumer.catch_up()
     scene.installation.kill_all()
     scene.database.use_copy()
@@ -227,12 +231,12 @@ OF_POSTGRES: list[Event] = [frozen_database]
 
 
 def events_for(kind: str) -> list[Event]:
-    """Return one of each kind that a database can have."""
+    """Return one event of each kind that applies to a database."""
     return KILLS + OTHERS + (OF_SQLITE if kind == "sqlite" else OF_POSTGRES)
 
 
 def _flip(folder: Path, body: bytes, where: int) -> int:
-    """Change a byte of each copy of a blob; return how many there were."""
+    """Change a byte of each copy of a blob; return the number of copies."""
     flipped = 0
     for path in [*folder.glob("blobs/**/*"), *folder.glob("segments/**/*")]:
         if path.is_file() and path.stat().st_size >= len(body) and (at := path.read_bytes().find(body)) >= 0:

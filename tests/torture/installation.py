@@ -1,4 +1,4 @@
-"""`dicomstore up` as it is tormented: its processes, limits and settings."""
+"""`dicomstore up` under test: its processes, limits and settings."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ class Installation:
         return self._log_path.read_bytes()[-20_000:].decode(errors="replace") if self._log_path.exists() else ""
 
     def start(self) -> None:
-        """Start it without waiting."""
+        """Start `dicomstore up` without waiting for it to serve."""
         self.starts += 1
         with open(self._log_path, "ab") as log:
             self._process = subprocess.Popen(
@@ -66,37 +66,37 @@ class Installation:
                 stderr=log,
             )
 
-    def processes(self, words: str = "") -> list[int]:
-        """Return the processes below `dicomstore up` whose command line contains `words`."""
+    def processes(self, text: str = "") -> list[int]:
+        """Return the child processes of `dicomstore up` whose command line contains `text`."""
         assert self._process is not None
-        return [one for one in descendants(self._process.pid) if words in _command_line(one)]
+        return [one for one in descendants(self._process.pid) if text in _command_line(one)]
 
     def kill(self, process: int) -> None:
-        """End one process as the kernel does that needs its memory."""
+        """Kill one process as the kernel does when memory is short."""
         try:
             os.kill(process, signal.SIGKILL)
         except ProcessLookupError:
             return
         self.kills += 1
 
-    async def kill_one(self, words: str, rng: random.Random) -> None:
-        """End one of the processes with `words` in their command line; return when that has been noticed.
+    async def kill_one(self, text: str, rng: random.Random) -> None:
+        """Kill one of the processes with `text` in their command line; return when it has been replaced.
 
-        It has been once there are as many as before, or `up` has ended for its service manager to start it again.
+        That is when there are as many as before, or when `up` has ended for its service manager to restart it.
         """
         assert self._process is not None
-        before = self.processes(words)
+        before = self.processes(text)
         if not before:
             return
         self.kill(rng.choice(before))
         deadline = time.monotonic() + RECOVERY_SECONDS
-        while self._process.poll() is None and len(self.processes(words)) < len(before):
+        while self._process.poll() is None and len(self.processes(text)) < len(before):
             if time.monotonic() > deadline:
-                raise Violation(f"a killed process ({words}) was not replaced within {RECOVERY_SECONDS} s")
+                raise Violation(f"a killed process ({text}) was not replaced within {RECOVERY_SECONDS} s")
             await asyncio.sleep(0.05)
 
     def kill_all(self) -> None:
-        """End all processes as a power cut ends them, though the page cache survives."""
+        """Kill all processes at once, as a power cut does, except that the page cache survives."""
         assert self._process is not None
         below = descendants(self._process.pid)
         self.kill(self._process.pid)
@@ -109,12 +109,12 @@ class Installation:
         _wait_for_ends(below)
 
     def end(self) -> None:
-        """Leave no process behind, whatever has happened."""
+        """Kill all remaining processes."""
         if self._process is not None and self._process.poll() is None:
             self.kill_all()
 
     def kill_supervisor(self) -> None:
-        """End `dicomstore up` alone; what it started must not outlive it."""
+        """Kill `dicomstore up` alone; its child processes must end with it."""
         assert self._process is not None
         below = descendants(self._process.pid)
         self.kill(self._process.pid)
@@ -122,7 +122,7 @@ class Installation:
         _wait_for_ends(below)
 
     def stop(self) -> None:
-        """Stop it as a service manager does."""
+        """Stop `dicomstore up` as a service manager does."""
         if self._process is not None and self._process.poll() is None:
             below = descendants(self._process.pid)
             self._process.terminate()
@@ -134,7 +134,7 @@ class Installation:
             _wait_for_ends(below)
 
     def limit_files(self, size_bytes: int) -> None:
-        """Let no file grow beyond a size, which is what a full disk is simulated by; -1 takes the limit back."""
+        """Simulate a full disk: limit the size of files; -1 removes the limit."""
         for process in self.processes():
             try:
                 resource.prlimit(process, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
@@ -142,7 +142,7 @@ class Installation:
                 continue
 
     async def run(self, *arguments: str) -> tuple[int, str]:
-        """Run `python -m …` with the settings of this installation; return exit code and what it printed."""
+        """Run `python -m …` with the settings of this installation; return exit code and output."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", *arguments,
             env=self.environment(), cwd=self.data.parent,
@@ -162,7 +162,7 @@ class Installation:
             raise Violation(f"dicomstore recover ended with {code}: {output}")
 
     async def until(self, overall: str, *, may_restart: bool = True) -> None:
-        """Wait for an overall status of health. If `up` has ended, it is started again, as a service manager does."""
+        """Wait for an overall health status. If `up` has ended, start it again as a service manager does."""
         deadline = time.monotonic() + RECOVERY_SECONDS
         async with httpx.AsyncClient(base_url=self.url, timeout=10) as http:
             while (found := await _overall(http)) != overall:
@@ -175,13 +175,13 @@ class Installation:
                 await asyncio.sleep(0.1)
 
     async def is_refused(self, reason: str) -> None:
-        """Start a core, which must refuse with a reason."""
+        """Start a core that must refuse to start with the given reason."""
         code, output = await self.run("server")
         if code != 1 or reason not in output:
             raise Violation(f"a start was not refused with {reason!r}: {code}, {output}")
 
     async def audit(self) -> None:
-        """Compare index, blobs and change feed, all bytes included."""
+        """Compare index, blobs (every byte) and change feed."""
         _, output = await self.run("server", "check", "--deep")
         try:
             checks = json.loads(output)["checks"]

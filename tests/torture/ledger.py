@@ -1,4 +1,4 @@
-"""What the clients of a run have stored and deleted, by what was acknowledged to them."""
+"""Instances that the clients of a run have stored and deleted, according to the acknowledgements."""
 
 import random
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Violation(AssertionError):
 
 
 class State(Enum):
-    """What is known of an instance. A request without a clear answer leaves it open."""
+    """The known state of an instance. A request without a clear response leaves it unknown."""
 
     MAY_BE_STORED = "may be stored"
     STORED = "stored"
@@ -26,7 +26,7 @@ class State(Enum):
 
 @dataclass(slots=True, eq=False)
 class Instance:
-    """One instance; its bytes follow from its number, so that they need not be kept."""
+    """One instance; its bytes are computed from its number, so that they need not be held in memory."""
 
     number: int
     study: str
@@ -36,7 +36,7 @@ class Instance:
     """A client is storing or deleting it."""
     is_damaged: bool = False
     last_change: str = ""
-    """`create` or `delete`: what the consumer of the change feed has seen last."""
+    """`create` or `delete`: the last change that the consumer of the feed has seen."""
 
     @property
     def uid(self) -> str:
@@ -77,41 +77,41 @@ class Ledger:
         self.acknowledged = {"stores": 0, "deletes": 0}
 
     def new(self) -> Instance:
-        """Return an instance that was never sent; about eight of them share a study."""
+        """Return a new instance; about eight share a study."""
         self._issued += 1
         instance = Instance(self._issued, f"{ROOT_UID}.{self._issued // 8 + 1}", self._rng.choices(_SIZES, _SHARES)[0])
         self.instances[instance.uid] = instance
         return instance
 
     def pick(self, *states: State) -> Instance | None:
-        """Return an instance in one of these states that no client uses."""
+        """Return a random instance in one of these states that no client uses."""
         found = [one for one in self.instances.values() if one.state in states and not one.is_in_use]
         return self._rng.choice(found) if found else None
 
     def was_stored(self, instance: Instance) -> None:
-        """Note that the archive has acknowledged it."""
+        """Record an acknowledgement by the archive."""
         if instance.state is State.MAY_BE_STORED:
             self._expect(instance, "create")
             self.acknowledged["stores"] += 1
         instance.state = State.STORED
 
     def was_deleted(self, instance: Instance) -> None:
-        """Note that the archive has acknowledged it."""
+        """Record an acknowledgement by the archive."""
         self._expect(instance, "delete")
         self.acknowledged["deletes"] += 1
         del self.instances[instance.uid]
 
     def was_seen(self, uid: str, change: str) -> None:
-        """Note what the consumer of the change feed has read."""
+        """Record an entry that the consumer of the change feed has read."""
         self.expected_changes.discard((uid, change))
         if instance := self.instances.get(uid):
             instance.last_change = change
 
     def _expect(self, instance: Instance, change: str) -> None:
-        if instance.last_change != change:  # it was seen already if only the answer was lost
+        if instance.last_change != change:  # already seen if only the response was lost
             self.expected_changes.add((instance.uid, change))
 
     @property
     def stored(self) -> list[Instance]:
-        """Those that must be there."""
+        """Return the instances that the archive must contain."""
         return [one for one in self.instances.values() if one.state is State.STORED]

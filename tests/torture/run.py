@@ -22,7 +22,7 @@ _STARTS = (2, 4, 8)
 
 @dataclass
 class Summary:
-    """What a run has done."""
+    """Figures of a run."""
 
     kind: str
     seed: int
@@ -46,12 +46,12 @@ class Summary:
 
 
 def torture(kind: str, seed: int, seconds: float, events: list[Event] | None = None) -> Summary:
-    """Run each of the events once, then random ones until the time is over.
+    """Run each of the events once, then random ones until the time is up.
 
-    The seed decides events, sizes and requests; the moments depend on the machine.
+    The seed determines events, sizes and requests; their timing depends on the machine.
 
     Raises:
-        Violation: a guarantee was broken; the message has the seed and where data and log are kept.
+        Violation: a guarantee was broken; the message has the seed and the location of data and log.
     """
     folder = Path(tempfile.mkdtemp(prefix="dicomstore-torture-"))
     installation = Installation(folder / "data", "")
@@ -83,7 +83,7 @@ def torture(kind: str, seed: int, seconds: float, events: list[Event] | None = N
 
 
 def _violation_in(error: BaseException) -> BaseException | None:
-    """Return the violation that a group of exceptions has, or what else went wrong; None for an interrupt."""
+    """Return the violation in a group of exceptions, otherwise its first error; None for an interrupt."""
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(_violation_in, error.exceptions)), None)
     return error if isinstance(error, Exception) else None
@@ -114,7 +114,7 @@ async def _run(scene: Scene, summary: Summary, until: float, events: list[Event]
             finally:
                 await scene.traffic.pause()
                 scene.traffic.is_disturbed = False
-            await scene.installation.until("Healthy")  # a fault may show late, as the end of a node does
+            await scene.installation.until("Healthy")  # a fault such as the end of a node may be noticed late
             summary.compared += await check_holdings(scene.installation, scene.ledger)
             await scene.consumer.catch_up()
             summary.checks += 1

@@ -1,4 +1,4 @@
-"""Clients that store, delete, read and search all the time, and judge each answer."""
+"""Clients that store, delete, read and search continuously, and check each response."""
 
 import asyncio
 import random
@@ -18,7 +18,7 @@ _BOUNDARY = "torture"
 
 
 class Traffic:
-    """The clients, and what they may meet with at the moment."""
+    """The clients, and the failures that they may currently meet."""
 
     def __init__(self, url: str, ledger: Ledger, rng: random.Random) -> None:
         self._ledger = ledger
@@ -34,7 +34,7 @@ class Traffic:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.TaskGroup]:
-        """Run the clients; a violation that one finds ends the context."""
+        """Run the clients; a violation found by one ends the context."""
         async with self._http, asyncio.TaskGroup() as group:
             clients = [group.create_task(self._client()) for _ in range(CLIENTS)]
             try:
@@ -44,11 +44,11 @@ class Traffic:
                     client.cancel()
 
     def resume(self) -> None:
-        """Let the clients go on."""
+        """Resume the clients."""
         self._open.set()
 
     async def pause(self) -> None:
-        """Let the clients finish what they have begun, and wait for that."""
+        """Pause the clients and wait until their current requests have ended."""
         self._open.clear()
         await self._idle.wait()
 
@@ -68,7 +68,7 @@ class Traffic:
                     self._idle.set()
 
     async def send(self, method: str, path: str, **request: Any) -> httpx.Response | None:
-        """Send a request; None if it was refused or cut by a fault that is going on."""
+        """Send a request; None if a fault in effect refused or broke it."""
         self.requests += 1
         was_disturbed = self.is_disturbed
         try:
@@ -76,7 +76,7 @@ class Traffic:
         except httpx.TransportError as error:
             if not (was_disturbed or self.is_disturbed):
                 raise Violation(f"{method} {path}: {error!r} without a fault") from error
-            await asyncio.sleep(0.05)  # the server may be away: a client that does not wait measures nothing
+            await asyncio.sleep(0.05)  # the server may be down; without a wait the client would spin
             return None
         if response.status_code in (503, 507) and (was_disturbed or self.is_disturbed):
             await asyncio.sleep(0.05)
@@ -118,16 +118,16 @@ class Traffic:
 
     async def _frame(self) -> None:
         if instance := self._ledger.pick(State.STORED):
-            what = self._rng.choice(("/frames/1", "/rendered", "/metadata"))
-            response = await self.send("GET", instance.path + what, headers={"Accept": "*/*"})
+            resource = self._rng.choice(("/frames/1", "/rendered", "/metadata"))
+            response = await self.send("GET", instance.path + resource, headers={"Accept": "*/*"})
             if response is not None and instance.state is State.STORED and not instance.is_damaged:
                 if response.status_code != 200:
-                    raise Violation(f"{instance.path}{what} is {response.status_code}: {response.text[:500]}")
+                    raise Violation(f"{instance.path}{resource} is {response.status_code}: {response.text[:500]}")
                 if (
-                    what == "/frames/1"
+                    resource == "/frames/1"
                     and random.Random(instance.number).randbytes(instance.size) not in response.content
                 ):
-                    raise Violation(f"{instance.path}{what} has other bytes")
+                    raise Violation(f"{instance.path}{resource} has other bytes")
 
     async def _delete(self) -> None:
         instance = self._ledger.pick(State.MAY_BE_DELETED) or self._ledger.pick(State.STORED)
@@ -135,7 +135,7 @@ class Traffic:
             await self.delete(instance)
 
     async def delete(self, instance: Instance) -> None:
-        """Delete an instance. If an earlier request may have done it, it need not be there."""
+        """Delete an instance. It may be missing if an earlier request may have deleted it."""
         was_stored = instance.state is State.STORED
         instance.state, instance.is_in_use = State.MAY_BE_DELETED, True
         try:
@@ -156,7 +156,7 @@ class Traffic:
             raise Violation(f"{path} is {response.status_code}: {response.text[:500]}")
 
     async def _abandon(self) -> None:
-        """Break an upload off in the middle."""
+        """Abort an upload in the middle."""
         instance = self._ledger.new()
         instance.is_in_use = True
         body = _multipart([await asyncio.to_thread(instance.body)])
@@ -174,7 +174,7 @@ class Traffic:
 
 
 async def expect_bytes(instance: Instance, response: httpx.Response) -> None:
-    """Compare an answer with what was stored."""
+    """Compare a response with the stored bytes."""
     if response.status_code != 200:
         raise Violation(f"{instance.path} was acknowledged and is {response.status_code}: {response.text[:500]}")
     if response.content != await asyncio.to_thread(instance.body):

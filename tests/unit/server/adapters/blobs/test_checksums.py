@@ -12,7 +12,7 @@ from server.adapters.blobs.checksums import BLOCK_BYTES, Checksums
     "size", [0, 1, 100, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 2 * BLOCK_BYTES, 500_000, 1_234_567]
 )
 @pytest.mark.parametrize("piece", [1000, BLOCK_BYTES, 70_000, 1 << 20])
-def test_the_checksum_of_all_is_combined_from_those_of_the_blocks(size: int, piece: int) -> None:
+def test_the_checksum_of_a_blob_is_combined_from_those_of_its_blocks(size: int, piece: int) -> None:
     data = random.Random(size).randbytes(size)
     checksums = Checksums()
     for start in range(0, size, piece):

@@ -1,4 +1,4 @@
-"""Which storage a URL selects (server/adapters/blobs/factory.py)."""
+"""A URL selects the storage (server/adapters/blobs/factory.py)."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_a_file_url_without_an_absolute_local_path_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["s3://key:secret@bucket", "/var/lib/images", "https://secret.example/"])
-def test_an_unknown_scheme_is_refused_and_the_message_has_nothing_else_of_the_url(url: str) -> None:
+def test_an_unknown_scheme_is_refused_and_the_message_names_only_the_scheme(url: str) -> None:
     with pytest.raises(ValueError, match="scheme") as caught:
         storage_at(url)
     assert "file:///PATH" in str(caught.value)

@@ -67,7 +67,7 @@ def job(what: str, data: Any = b"") -> TranscodeFrame:
 
 @pytest.fixture
 def pool_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pools:
-    """Makes pools whose workers do what `JOBS` says."""
+    """Creates pools whose workers run the jobs of `JOBS`."""
     (tmp_path / "pool_jobs.py").write_text(JOBS)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
 
@@ -86,7 +86,7 @@ async def pid_of(pool: WorkerPool) -> int:
 
 
 async def ended(pid: int) -> None:
-    """Return when a process is gone."""
+    """Return when a process has ended."""
     descriptor = os.pidfd_open(pid)
     try:
         gone = asyncio.Event()
@@ -98,7 +98,7 @@ async def ended(pid: int) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 1 << 14, 1 << 20, (5 << 20) + 1])
-async def test_a_job_comes_back_as_it_went_whatever_its_size(pool_of: Pools, size: int) -> None:
+async def test_jobs_and_results_of_any_size_are_transferred(pool_of: Pools, size: int) -> None:
     data = os.urandom(size)
     async with pool_of() as pool:
         assert await pool.perform(job("echo", data)) == data
@@ -109,7 +109,7 @@ async def test_large_values_within_tuples_arrive(pool_of: Pools) -> None:
         assert await pool.perform(job("join", (b"a" * 100_000, b"b"))) == b"a" * 100_000 + b"b"
 
 
-async def test_what_a_job_raises_is_raised_here(pool_of: Pools) -> None:
+async def test_an_exception_of_a_job_is_raised_to_the_caller(pool_of: Pools) -> None:
     async with pool_of() as pool:
         with pytest.raises(NotFound) as raised:
             await pool.perform(job("refuse"))
@@ -118,7 +118,7 @@ async def test_what_a_job_raises_is_raised_here(pool_of: Pools) -> None:
 
 
 @pytest.mark.parametrize("what", ["die", "hang", "gorge", "unknown"])
-async def test_a_job_that_goes_wrong_harms_no_other(pool_of: Pools, what: str) -> None:
+async def test_a_failing_job_does_not_affect_others(pool_of: Pools, what: str) -> None:
     async with pool_of(count=2, job_seconds=2) as pool:
         outcomes = await asyncio.gather(
             pool.perform(job("echo", b"1")),
@@ -133,22 +133,22 @@ async def test_a_job_that_goes_wrong_harms_no_other(pool_of: Pools, what: str) -
     assert outcomes == [b"1", b"0", b"1", b"2", b"3", b"4"]
 
 
-async def test_a_worker_that_died_while_it_had_nothing_to_do_is_replaced(pool_of: Pools) -> None:
+async def test_a_worker_that_died_while_idle_is_replaced(pool_of: Pools) -> None:
     async with pool_of() as pool:
         pid = await pid_of(pool)
         gone = asyncio.create_task(ended(pid))
-        await asyncio.wait([gone], timeout=0)  # it looks at the process before that is gone
+        await asyncio.wait([gone], timeout=0)  # the task opens the process before it ends
         os.kill(pid, signal.SIGKILL)
         await gone
         assert await pool.perform(job("echo", b"x")) == b"x"
 
 
-async def test_a_job_whose_process_was_killed_is_done_in_another(pool_of: Pools, tmp_path: Path) -> None:
+async def test_a_job_whose_worker_was_killed_is_retried_in_another(pool_of: Pools, tmp_path: Path) -> None:
     async with pool_of() as pool:
         assert await pool.perform(job(f"killed-once {tmp_path / 'began'}", b"x")) == b"x"
 
 
-async def test_a_job_that_is_killed_each_time_fails_alone_and_is_not_called_unreadable(pool_of: Pools) -> None:
+async def test_a_job_killed_twice_fails_as_busy_and_not_as_unreadable(pool_of: Pools) -> None:
     async with pool_of() as pool:
         with pytest.raises(Exhausted) as failed:
             await pool.perform(job("killed"))
@@ -156,14 +156,14 @@ async def test_a_job_that_is_killed_each_time_fails_alone_and_is_not_called_unre
         assert await pool.perform(job("echo", b"x")) == b"x"
 
 
-async def test_a_job_that_can_not_cross_to_another_process_is_its_callers_fault(pool_of: Pools) -> None:
+async def test_a_job_that_cannot_be_pickled_raises_to_its_caller(pool_of: Pools) -> None:
     async with pool_of() as pool:
         with pytest.raises((TypeError, AttributeError)):
             await pool.perform(job("echo", lambda: None))
         assert await pool.perform(job("echo", b"x")) == b"x"
 
 
-async def test_no_more_jobs_are_done_at_once_than_there_are_workers(pool_of: Pools, tmp_path: Path) -> None:
+async def test_concurrent_jobs_are_limited_by_the_number_of_workers(pool_of: Pools, tmp_path: Path) -> None:
     async with pool_of(count=2) as pool:
         waiting = [asyncio.create_task(pool.perform(job(f"wait {tmp_path}/go"))) for _ in range(2)]
         third = asyncio.create_task(pool.perform(job("echo", b"3")))
@@ -186,7 +186,7 @@ async def test_too_many_waiting_jobs_are_refused(
         assert await asyncio.gather(*tasks) == [b"waited"] * 4
 
 
-async def test_large_jobs_that_wait_are_refused_by_their_bytes_but_never_the_first(
+async def test_waiting_jobs_are_limited_in_bytes_except_the_first(
     pool_of: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_pool, "MAX_WAITING_BYTES", 1000)
@@ -199,7 +199,7 @@ async def test_large_jobs_that_wait_are_refused_by_their_bytes_but_never_the_fir
         await asyncio.gather(*tasks)
 
 
-async def test_who_gives_up_waiting_leaves_room_for_another(
+async def test_a_cancelled_waiting_job_leaves_the_queue(
     pool_of: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_pool, "MAX_WAITING_JOBS", 1)
@@ -216,7 +216,7 @@ async def test_who_gives_up_waiting_leaves_room_for_another(
         await first
 
 
-async def test_who_gives_up_a_job_that_has_begun_stops_no_worker(pool_of: Pools, tmp_path: Path) -> None:
+async def test_cancelling_a_running_job_does_not_stop_its_worker(pool_of: Pools, tmp_path: Path) -> None:
     async with pool_of() as pool:
         pid = await pid_of(pool)
         task = asyncio.create_task(pool.perform(job(f"wait {tmp_path}/go")))
@@ -227,14 +227,14 @@ async def test_who_gives_up_a_job_that_has_begun_stops_no_worker(pool_of: Pools,
         assert await pid_of(pool) == pid
 
 
-async def test_workers_end_when_there_is_nothing_to_do_and_begin_again(pool_of: Pools) -> None:
+async def test_idle_workers_end_and_are_started_again(pool_of: Pools) -> None:
     async with pool_of(idle_seconds=0.05) as pool:
         pid = await pid_of(pool)
         await ended(pid)
         assert await pid_of(pool) != pid
 
 
-async def test_workers_end_with_their_pool_and_what_waits_is_refused(pool_of: Pools) -> None:
+async def test_closing_the_pool_ends_workers_and_refuses_waiting_jobs(pool_of: Pools) -> None:
     async with pool_of() as pool:
         pid = await pid_of(pool)
         tasks = [asyncio.create_task(_outcome(pool.perform(job("hang")))) for _ in range(3)]
@@ -247,9 +247,7 @@ async def test_workers_end_with_their_pool_and_what_waits_is_refused(pool_of: Po
         assert outcome.reason is Reason.SHUTTING_DOWN
 
 
-async def test_a_worker_dies_with_the_process_that_started_it_even_in_the_middle_of_a_job(
-    pool_of: Pools, tmp_path: Path
-) -> None:
+async def test_a_worker_ends_with_its_parent_process_even_during_a_job(pool_of: Pools, tmp_path: Path) -> None:
     owner = f"""
 import asyncio, sys
 from server.adapters.workers.pool import WorkerPool
@@ -277,7 +275,7 @@ asyncio.run(main())
     await process.wait()
 
 
-async def test_a_worker_knows_neither_settings_nor_the_programs_around_it(
+async def test_a_worker_has_neither_the_settings_nor_the_modules_of_the_core(
     pool_of: Pools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DICOMSTORE_DATABASE", "postgresql://user:secret@host/name")
@@ -296,15 +294,13 @@ def _oom_score() -> int:
     return int(Path("/proc/self/oom_score_adj").read_text())
 
 
-async def test_a_worker_that_can_not_start_is_an_internal_fault_and_not_the_datas(pool_of: Pools) -> None:
+async def test_a_worker_that_cannot_start_is_an_internal_error(pool_of: Pools) -> None:
     async with WorkerPool("no.such.function", count=1, job_seconds=1, memory_bytes=1 << 28) as pool:
         with pytest.raises(RuntimeError, match="could not be started"):
             await pool.perform(job("echo"))
 
 
-async def test_a_job_whose_processes_are_killed_while_they_start_is_to_be_tried_again(
-    pool_of: Pools, tmp_path: Path
-) -> None:
+async def test_a_job_whose_workers_are_killed_at_start_fails_as_busy(pool_of: Pools, tmp_path: Path) -> None:
     (tmp_path / "killed_at_start.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     async with WorkerPool("killed_at_start.perform", count=1, job_seconds=1, memory_bytes=1 << 28) as pool:
         with pytest.raises(Exhausted) as failed:
@@ -320,7 +316,7 @@ async def _outcome(doing: Any) -> bytes | DicomStoreError:
     return result
 
 
-def test_what_the_workers_of_a_core_import_leaves_out_the_core() -> None:
+def test_workers_do_not_import_the_core() -> None:
     imports = "server.adapters.workers.process, server.dicom.worker_jobs, server.dicom.pixel_data.codecs.transcode"
     program = f"import sys, {imports}; print(' '.join(sys.modules))"
     answer = subprocess.run(

@@ -12,7 +12,7 @@ from server.model.errors import Reason, WrongState
 from server.model.instance import PixelLayout
 from tests import data
 from tests.data import EXPLICIT_BIG, JPEG_BASELINE, RLE_LOSSLESS, element, encapsulated, part10, part10_of
-from tests.malformed import PIXEL_DATA, image, text, words
+from tests.malformed import PIXEL_DATA, image, shorts, text
 from tests.unit.server.dicom.reading import json_of, read
 
 JPEG_2000 = "1.2.840.10008.1.2.4.90"
@@ -64,7 +64,7 @@ def test_size_of_native_frames(attributes, bits: int) -> None:
 
 @pytest.mark.parametrize("vr", ["US", "UN", "OB", "OW", "SS", "IS"])
 def test_rows_and_columns_are_read_whatever_their_vr(vr: str) -> None:
-    value = text("8") if vr == "IS" else words(8)
+    value = text("8") if vr == "IS" else shorts(8)
     layout = _layout(image({0x00280010: (vr, value), 0x00280011: (vr, value), PIXEL_DATA: ("OW", bytes(128))}))
     assert (layout.number_of_frames, layout.frame_bits) == (2, 512)
 

@@ -50,7 +50,7 @@ async def test_values_of_different_keys_are_computed_separately(maker: Maker) ->
     assert await cache.get("b", maker.making(b"2")) == b"2"
 
 
-async def test_a_failure_reaches_all_waiting_callers_and_is_not_kept(maker: Maker) -> None:
+async def test_a_failure_reaches_all_waiting_callers_and_is_not_cached(maker: Maker) -> None:
     cache: ByteCache[str, bytes] = ByteCache(10_000, cost_of_bytes)
     tasks = [asyncio.create_task(cache.get("a", maker.making(b""))) for _ in range(2)]
     await asyncio.wait(tasks, timeout=0)
@@ -71,7 +71,7 @@ async def test_a_cancelled_caller_does_not_cancel_the_computation_for_others(mak
     assert maker.made == 1
 
 
-async def test_the_value_not_used_for_longest_is_dropped_first(maker: Maker) -> None:
+async def test_the_least_recently_used_value_is_dropped_first(maker: Maker) -> None:
     cache: ByteCache[str, bytes] = ByteCache(3 * 1500, cost_of_bytes)
     maker.may.set()
     for key in ("a", "b", "c"):
@@ -82,7 +82,7 @@ async def test_the_value_not_used_for_longest_is_dropped_first(maker: Maker) -> 
 
 
 @pytest.mark.parametrize("size", [0, 3000])
-async def test_a_value_of_more_than_half_the_limit_is_not_kept(maker: Maker, size: int) -> None:
+async def test_a_value_of_more_than_half_the_limit_is_not_cached(maker: Maker, size: int) -> None:
     cache: ByteCache[str, bytes] = ByteCache(size, cost_of_bytes)
     maker.may.set()
     await cache.get("a", maker.making(bytes(2000)))

@@ -1,4 +1,4 @@
-"""Things made ahead: in order, only so many, and none left behind."""
+"""The ordered prefetch: results in order, bounded concurrency, no task left behind."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
@@ -11,7 +11,7 @@ from server.model.errors import DicomStoreError, Reason, WrongState
 
 
 class Works:
-    """Works that end when they are told to."""
+    """Coroutines that end when the test lets them."""
 
     def __init__(self, count: int) -> None:
         self.begun: list[int] = []
@@ -36,7 +36,7 @@ class Works:
         return number
 
 
-async def test_results_come_in_order_whichever_is_done_first_and_errors_in_their_place() -> None:
+async def test_results_and_errors_are_in_order_whichever_ends_first() -> None:
     works = Works(4)
     for event in reversed(works.may_end):
         event.set()
@@ -46,7 +46,7 @@ async def test_results_come_in_order_whichever_is_done_first_and_errors_in_their
 
 
 @pytest.mark.parametrize("ahead", [0, 2])
-async def test_only_so_many_are_begun_before_their_turn(ahead: int) -> None:
+async def test_the_number_of_coroutines_started_ahead_is_limited(ahead: int) -> None:
     works = Works(6)
     made = made_ahead(works.all(), ahead)
     works.may_end[0].set()
@@ -55,7 +55,7 @@ async def test_only_so_many_are_begun_before_their_turn(ahead: int) -> None:
     await made.aclose()
 
 
-async def test_closing_ends_what_is_under_way() -> None:
+async def test_closing_cancels_running_coroutines() -> None:
     works = Works(6)
     made = made_ahead(works.all(), 2)
     works.may_end[0].set()
@@ -64,7 +64,7 @@ async def test_closing_ends_what_is_under_way() -> None:
     assert works.cancelled == [1, 2]
 
 
-async def test_who_is_cancelled_while_waiting_leaves_nothing_behind() -> None:
+async def test_a_cancelled_reader_leaves_no_task_behind() -> None:
     works = Works(3)
 
     async def read() -> None:

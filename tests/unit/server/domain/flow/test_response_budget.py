@@ -1,4 +1,4 @@
-"""The pieces of answers share a budget."""
+"""The pieces of all responses share a budget (server/domain/flow/response_budget.py)."""
 
 from contextlib import ExitStack
 
@@ -7,7 +7,7 @@ import pytest
 from server.domain.flow.response_budget import LEAST_BYTES, MOST_BYTES, Pace
 
 
-def test_a_few_answers_get_large_pieces() -> None:
+def test_few_responses_get_large_pieces() -> None:
     pace = Pace(48 << 20)
     with ExitStack() as answers:
         for _ in range(8):
@@ -16,7 +16,7 @@ def test_a_few_answers_get_large_pieces() -> None:
 
 
 @pytest.mark.parametrize("count", [20, 50, 120])
-def test_what_many_answers_hold_together_stays_within_the_budget(count: int) -> None:
+def test_the_pieces_of_many_responses_stay_within_the_budget(count: int) -> None:
     pace = Pace(48 << 20)
     with ExitStack() as answers:
         for _ in range(count):
@@ -25,13 +25,13 @@ def test_what_many_answers_hold_together_stays_within_the_budget(count: int) -> 
         assert count * 6 * pace.piece_bytes() <= 48 << 20
 
 
-def test_pieces_are_never_so_small_that_they_cost_more_than_they_carry() -> None:
+def test_pieces_have_a_minimum_size() -> None:
     pace = Pace(1)
     with pace.answering():
         assert pace.piece_bytes() == LEAST_BYTES
 
 
-def test_pieces_grow_again_when_answers_are_over() -> None:
+def test_pieces_grow_again_when_responses_end() -> None:
     pace = Pace(8 << 20)
     with ExitStack() as answers:
         for _ in range(30):

@@ -1,4 +1,4 @@
-"""Encapsulated pixel data as one value."""
+"""Encapsulated pixel data as one value, its joined fragments."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ ID = InstanceId(DEFAULT_PARTITION, Uid("1.2"), Uid("1.3"), Uid("1.4"))
 
 
 class CountedBlobs(MemoryBlobs):
-    """Blobs that know how they were read."""
+    """Blobs that record the ranges read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,12 +54,12 @@ async def value(reader: FragmentReader, blob: StoredInstance, found: Fragments, 
 
 
 @pytest.mark.parametrize("sizes", [[10], [2, 4, 6], [0, 8, 0, 0, 2, 0], [300_000, 2, 500_000], [40] * 3000])
-async def test_every_range_of_the_value_is_that_of_its_fragments_joined(sizes: list[int]) -> None:
+async def test_every_range_of_the_value_is_that_range_of_the_joined_fragments(sizes: list[int]) -> None:
     chance = random.Random(1)
     pieces = [chance.randbytes(size) for size in sizes]
     whole = b"".join(pieces)
     items = encapsulated([[piece] for piece in pieces])
-    # The smallest pieces, so that fragments, item headers and pieces begin in all places of one another.
+    # The smallest pieces, so that they begin at every position within fragments and item headers.
     reader = FragmentReader(Reading(blobs := MemoryBlobs(), Pace(0)))
     blob = await stored(blobs, 100, items)
     found = await reader.find(blob, 100, len(items))
@@ -74,7 +74,7 @@ async def test_every_range_of_the_value_is_that_of_its_fragments_joined(sizes: l
         assert await value(reader, blob, found, start, min(2, len(whole) - start)) == whole[start : start + 2]
 
 
-async def test_large_fragments_are_not_read_to_find_them() -> None:
+async def test_finding_large_fragments_does_not_read_them() -> None:
     items = encapsulated([[bytes(4 << 20)] for _ in range(8)])
     reader = FragmentReader(Reading(blobs := CountedBlobs(), Pace(64 << 20)))
     blob = await stored(blobs, 0, items)
@@ -91,7 +91,7 @@ async def test_small_fragments_are_found_with_few_reads() -> None:
     assert len(blobs.reads) <= len(items) // LEAST_BYTES + 3
 
 
-async def test_all_who_ask_at_once_wait_for_one_walk() -> None:
+async def test_concurrent_callers_share_one_pass_over_the_item_headers() -> None:
     items = encapsulated([[bytes(4 << 20)] for _ in range(4)])
     reader = FragmentReader(Reading(blobs := CountedBlobs(), Pace(64 << 20)))
     blob = await stored(blobs, 0, items)
@@ -109,7 +109,7 @@ async def test_all_who_ask_at_once_wait_for_one_walk() -> None:
         encapsulated([[b"1234"]]) + b"\xfe\xff\x00\xe0\xff\xff\xff\xff1234",
     ],
 )
-async def test_what_is_no_series_of_fragments_is_unreadable(items: bytes) -> None:
+async def test_invalid_items_are_unreadable(items: bytes) -> None:
     reader = FragmentReader(Reading(blobs := MemoryBlobs(), Pace(0)))
     blob = await stored(blobs, 6, items)
     with pytest.raises(WrongState):

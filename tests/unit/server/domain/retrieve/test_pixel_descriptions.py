@@ -1,4 +1,4 @@
-"""What data sets say of their pixels, out of large metadata: server/domain/retrieve/pixel_descriptions.py."""
+"""Image attributes extracted from large metadata (server/domain/retrieve/pixel_descriptions.py)."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ PRIVATE = {"53010010": {"vr": "SQ", "Value": [{"00280010": {"vr": "US", "Value":
 @pytest.mark.parametrize("rest", [{}, SIGNATURE, TEXT, PRIVATE, ICON, SIGNATURE | TEXT | ICON])
 @pytest.mark.parametrize("frames", [{}, FRAMES, {"52009230": {"vr": "SQ", "Value": []}}])
 @pytest.mark.parametrize("overlay", [{}, OVERLAY])
-def test_what_matters_is_found_around_the_groups_of_frames(
+def test_image_attributes_are_found_before_and_after_per_frame_functional_groups(
     rest: dict[str, Any], frames: dict[str, Any], overlay: dict[str, Any]
 ) -> None:
     metadata = orjson.dumps(dict(sorted((ROWS | PIXELS | overlay | frames | rest).items())))

@@ -1,4 +1,4 @@
-"""The choice of a transfer syntax: retrieve_service.proto, server/domain/retrieve/transfer_syntax_choice.py."""
+"""The choice of a transfer syntax (retrieve_service.proto, server/domain/retrieve/transfer_syntax_choice.py)."""
 
 import math
 
@@ -15,25 +15,25 @@ async def choice(uids: list[str], qualities: list[float], *, free: str = "", pos
     return await choose(acceptable(uids, qualities).ranks, lambda uid: uid in (free, "*"), can_be_had)
 
 
-def test_nothing_means_as_stored() -> None:
+def test_no_acceptable_transfer_syntax_means_as_stored() -> None:
     assert acceptable([]).ranks == (("*",),)
 
 
-def test_without_qualities_each_is_better_than_those_after_it() -> None:
+def test_without_qualities_the_order_is_the_preference() -> None:
     assert acceptable(["b", "a", "c"]).ranks == (("b",), ("a",), ("c",))
 
 
-def test_with_qualities_the_best_come_first_and_equals_stay_together_in_order() -> None:
+def test_transfer_syntaxes_are_grouped_by_descending_quality() -> None:
     assert acceptable(["a", "b", "c", "d"], [0.5, 1, 0.5, 0.7]).ranks == (("b",), ("d",), ("a", "c"))
 
 
 @pytest.mark.parametrize("quality", [0, -1, math.nan])
-def test_what_has_no_quality_is_not_acceptable(quality: float) -> None:
+def test_quality_zero_is_not_acceptable(quality: float) -> None:
     assert acceptable(["a", "b"], [quality, 1]).ranks == (("b",),)
 
 
 @pytest.mark.parametrize("qualities", [[1], [1, 1, 1]])
-def test_there_is_one_quality_for_each(qualities: list[float]) -> None:
+def test_one_quality_per_transfer_syntax_is_required(qualities: list[float]) -> None:
     with pytest.raises(InvalidRequest):
         acceptable(["a", "b"], qualities)
 
@@ -51,7 +51,7 @@ def test_there_is_one_quality_for_each(qualities: list[float]) -> None:
         (["x", "f"], [1, 0], None),
     ],
 )
-async def test_of_equals_the_free_one_is_taken_else_the_first_that_can_be_had(
+async def test_of_equal_qualities_the_stored_syntax_is_chosen_else_the_first_possible(
     uids: list[str], qualities: list[float], expected: str | None
 ) -> None:
     assert await choice(uids, qualities, free="f", possible="pq") == expected

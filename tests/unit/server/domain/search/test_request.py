@@ -1,4 +1,4 @@
-"""What requests mean and what answers hold, without an index (spec/search.md sections 1, 2 and 5)."""
+"""Interpretation of search requests and composition of results, without an index (PS3.18 10.6)."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from server.model.search.return_keys import lines_of_elements
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 
-# spec/search.md section 5
+# docs/api.md, default return attributes
 V2_STUDY = (
     "StudyInstanceUID StudyDate StudyDescription AccessionNumber ReferringPhysicianName PatientName PatientID "
     "PatientBirthDate"
@@ -54,7 +54,7 @@ def refusal(level: Level, **fields: Any) -> InvalidRequest:
 
 
 def match(*levels: dict[str, Any], **fields: Any) -> Match:
-    """Return a match that has these elements, from the study down."""
+    """Return a match with these elements per level, starting with the study."""
     return Match(1, Address(DEFAULT_PARTITION, Uid(STUDY)), tuple(map(lines_of_elements, levels or ({},))), **fields)
 
 
@@ -66,7 +66,7 @@ def dicom_json(found: Match, selection: Selection) -> bytes:
     return Answers(selection).of(found)
 
 
-# --- Which attributes can be searched where
+# --- Searchable attributes per level
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_terms_reach_from_below_the_scope_to_the_level_of_the_matches(
 
 
 @pytest.mark.parametrize("attribute", ["Modality", "00080060", "NoSuchAttribute", "PatientSex"])
-def test_a_strict_search_refuses_what_it_cannot_use(attribute: str) -> None:
+def test_a_strict_search_refuses_unusable_terms(attribute: str) -> None:
     error = refusal(Level.STUDY, terms=(Term(attribute, ("CT",)),), strict=True)
 
     assert error.reason is Reason.UNSUPPORTED_ATTRIBUTE
@@ -127,18 +127,18 @@ def test_ignored_attributes_are_reported_once_as_written() -> None:
     assert understood.ignored == ("00080060", "bogus")
 
 
-def test_the_values_of_an_ignored_term_are_not_looked_at() -> None:
+def test_the_values_of_an_ignored_term_are_not_checked() -> None:
     assert meaning(Level.STUDY, terms=(Term("SOPInstanceUID", ("not a uid",)),)).ignored == ("SOPInstanceUID",)
 
 
-def test_a_strict_search_refuses_to_return_what_is_no_attribute() -> None:
+def test_a_strict_search_refuses_unknown_return_attributes() -> None:
     error = refusal(Level.STUDY, include_attributes=("bogus",), strict=True)
 
     assert error.reason is Reason.UNSUPPORTED_ATTRIBUTE
     assert error.metadata == {"attribute": "bogus"}
 
 
-def test_terms_about_one_attribute_are_one_list() -> None:
+def test_terms_of_one_attribute_are_combined_into_a_list() -> None:
     terms = (Term("PatientID", ("A",)), Term("Modality", ("CT",)), Term("00100020", ("B", "C")))
 
     assert meaning(Level.SERIES, terms=terms).query.conditions == (
@@ -147,14 +147,14 @@ def test_terms_about_one_attribute_are_one_list() -> None:
     )
 
 
-def test_a_strict_search_refuses_two_terms_about_one_attribute() -> None:
+def test_a_strict_search_refuses_two_terms_of_one_attribute() -> None:
     error = refusal(Level.STUDY, terms=(Term("PatientID", ("A",)), Term("00100020", ("B",))), strict=True)
 
     assert error.reason is Reason.INVALID_QUERY
     assert error.metadata == {"attribute": "00100020"}
 
 
-def test_a_strict_search_takes_several_values_of_one_term() -> None:
+def test_a_strict_search_accepts_several_values_in_one_term() -> None:
     understood = meaning(Level.STUDY, terms=(Term("PatientID", ("A", "B")),), strict=True)
 
     assert understood.query.conditions == (Condition("PatientID", (Equals(("a", "b")),)),)
@@ -172,7 +172,7 @@ def test_a_strict_search_takes_several_values_of_one_term() -> None:
         ({"study": STUDY, "series": SERIES}, Reason.INVALID_FIELD, "series_instance_uid"),
     ],
 )
-def test_fields_that_make_no_sense_are_refused(fields: dict[str, Any], reason: Reason, field: str) -> None:
+def test_invalid_fields_are_refused(fields: dict[str, Any], reason: Reason, field: str) -> None:
     error = refusal(Level.STUDY, **fields)
 
     assert error.reason is reason
@@ -180,7 +180,7 @@ def test_fields_that_make_no_sense_are_refused(fields: dict[str, Any], reason: R
 
 
 @pytest.mark.parametrize(("asked", "given"), [(0, DEFAULT_PAGE_SIZE), (1, 1), (MAX_PAGE_SIZE, MAX_PAGE_SIZE)])
-def test_a_page_has_the_size_asked_for(asked: int, given: int) -> None:
+def test_a_page_has_the_requested_size_up_to_the_limit(asked: int, given: int) -> None:
     understood = meaning(Level.STUDY, page_size=asked)
 
     assert understood.page_size == given
@@ -201,7 +201,7 @@ def test_a_page_token_continues_below_the_last_match_and_skips_nothing() -> None
     assert query.skip == 0
 
 
-def test_the_first_page_skips() -> None:
+def test_only_the_first_page_skips() -> None:
     query = meaning(Level.STUDY, skip=7).query
 
     assert query.after is None
@@ -256,13 +256,13 @@ def test_a_star_alone_matches_everything_whatever_the_vr(keyword: str) -> None:
     assert meaning(Level.STUDY, terms=(Term(keyword, ("*", "1")),)).query.conditions == ()
 
 
-def test_a_date_that_is_a_star_leaves_the_time_beside_it() -> None:
+def test_a_universal_date_keeps_the_condition_on_its_time() -> None:
     terms = (Term("StudyDate", ("*",)), Term("StudyTime", ("10-11",)))
     assert [condition.key for condition in meaning(Level.STUDY, terms=terms).query.conditions] == ["StudyTime"]
 
 
 @pytest.mark.parametrize(("keyword", "value"), [("StudyDate", "*"), ("StudyInstanceUID", "*"), ("StudyDate", "2024*")])
-def test_a_strict_caller_may_have_wildcards_only_where_the_standard_has_them(keyword: str, value: str) -> None:
+def test_a_strict_search_accepts_wildcards_only_for_vrs_of_the_standard(keyword: str, value: str) -> None:
     error = refusal(Level.STUDY, terms=(Term(keyword, (value,)),), strict=True)
     assert error.reason is Reason.INVALID_QUERY
     assert keyword in str(error)
@@ -282,7 +282,7 @@ def test_a_prior_record_key_continues_below_its_match_whatever_the_query() -> No
     assert query.skip == 7
 
 
-def test_record_keys_ascend_as_matches_come() -> None:
+def test_record_keys_ascend_in_the_order_of_matches() -> None:
     keys = [record_key_of(key) for key in (2**62, 300, 256, 2, 1)]
 
     assert keys == sorted(keys)
@@ -300,14 +300,14 @@ def test_record_keys_ascend_as_matches_come() -> None:
         record_key_of(42, partition="other"),
     ],
 )
-def test_a_record_key_of_something_else_is_refused(value: bytes) -> None:
+def test_an_invalid_record_key_is_refused(value: bytes) -> None:
     error = refusal(Level.STUDY, prior_record_key=value)
 
     assert error.reason is Reason.INVALID_FIELD
     assert error.metadata == {"field": "prior_record_key"}
 
 
-def test_a_page_token_goes_on_behind_the_prior_record_key_it_came_from() -> None:
+def test_a_page_token_continues_after_its_prior_record_key() -> None:
     prior = record_key_of(42)
     token = token_after(40, prior_record_key=prior)
 
@@ -334,7 +334,7 @@ def test_a_page_token_goes_on_behind_the_prior_record_key_it_came_from() -> None
         (Level.STUDY, "RetrieveURL PixelData"),
     ],
 )
-def test_default_answers_need_no_metadata(level: Level, attributes: str) -> None:
+def test_default_return_attributes_need_no_metadata(level: Level, attributes: str) -> None:
     assert meaning(level, include_attributes=tuple(attributes.split())).query.metadata is False
 
 
@@ -342,18 +342,18 @@ def test_default_answers_need_no_metadata(level: Level, attributes: str) -> None
     ("level", "attribute"),
     [(Level.STUDY, "EthnicGroup"), (Level.SERIES, "SliceThickness"), (Level.INSTANCE, "00091001")],
 )
-def test_what_the_index_does_not_keep_comes_from_metadata(level: Level, attribute: str) -> None:
+def test_attributes_outside_the_index_are_read_from_metadata(level: Level, attribute: str) -> None:
     assert meaning(level, include_attributes=(attribute,)).query.metadata is True
 
 
 @pytest.mark.parametrize(("level", "attribute"), [(Level.STUDY, "Modality"), (Level.SERIES, "Rows")])
-def test_what_is_kept_below_the_level_needs_no_metadata(level: Level, attribute: str) -> None:
+def test_indexed_attributes_of_lower_levels_need_no_metadata(level: Level, attribute: str) -> None:
     query = meaning(level, include_attributes=(attribute,)).query
 
     assert (bool(query.newest), query.metadata) == (True, False)
 
 
-def test_of_what_is_kept_below_a_match_the_newest_instance_decides() -> None:
+def test_lower_level_attributes_are_those_of_the_newest_instance() -> None:
     found = match(
         {"00100020": text("LO", "P")},
         newest=tuple(map(lines_of_elements, ({"00080060": text("CS", "MR")}, {"00280010": text("US", 3)}))),
@@ -373,7 +373,7 @@ def test_of_what_is_kept_below_a_match_the_newest_instance_decides() -> None:
         (Level.INSTANCE, "/studies/1.2.3/series/1.2.3.4/instances/1.2.3.5"),
     ],
 )
-def test_a_retrieve_url_is_made_of_the_base_of_the_caller(level: Level, path: str) -> None:
+def test_a_retrieve_url_begins_with_the_base_url_of_the_caller(level: Level, path: str) -> None:
     uids = [Uid(STUDY), Uid(SERIES), Uid("1.2.3.5")][:level]
     found = Match(1, Address(DEFAULT_PARTITION, *uids), (lines_of_elements({}),) * level)
 
@@ -382,11 +382,11 @@ def test_a_retrieve_url_is_made_of_the_base_of_the_caller(level: Level, path: st
     assert dicom_json(found, select(level, {"00081190"}, ())) == b"{}"
 
 
-def test_everything_kept_needs_no_metadata() -> None:
+def test_returning_all_indexed_attributes_needs_no_metadata() -> None:
     assert meaning(Level.INSTANCE, include_all=True).query.metadata is False
 
 
-def test_terms_and_the_scope_add_to_what_is_returned() -> None:
+def test_terms_and_scope_add_return_attributes() -> None:
     understood = meaning(
         Level.INSTANCE,
         study=STUDY,
@@ -420,7 +420,7 @@ def test_a_member_of_a_sequence_is_returned_with_the_sequence() -> None:
         (Level.INSTANCE, {"study": STUDY, "series": SERIES}, "Rows SeriesInstanceUID", "StudyDate Modality"),
     ],
 )
-def test_all_means_what_is_kept_at_the_levels_below_the_scope(
+def test_all_returns_the_indexed_attributes_of_the_levels_below_the_scope(
     level: Level, scope: dict[str, str], present: str, absent: str
 ) -> None:
     selection = meaning(level, include_all=True, **scope).selection
@@ -430,7 +430,7 @@ def test_all_means_what_is_kept_at_the_levels_below_the_scope(
     assert selection.availability
 
 
-def test_answers_hold_what_was_asked_for_in_ascending_order() -> None:
+def test_matches_have_the_requested_attributes_in_ascending_order() -> None:
     elements = {
         "0020000D": {"vr": "UI", "Value": [STUDY]},
         "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Buc^Jérôme"}]},
@@ -443,7 +443,7 @@ def test_answers_hold_what_was_asked_for_in_ascending_order() -> None:
     )
 
 
-def test_elements_of_a_level_hide_those_of_the_levels_above() -> None:
+def test_elements_of_a_level_replace_those_of_higher_levels() -> None:
     levels = [{"00080005": {"vr": "CS", "Value": [name]}, f"0020000{name}": {"vr": "UI"}} for name in "DE"]
     found = match(*levels, {"00080018": {"vr": "UI", "Value": ["1.2"]}})
     selection = select(Level.INSTANCE, {"00080005", "00080018", "0020000D", "0020000E"}, ())
@@ -455,7 +455,7 @@ def test_elements_of_a_level_hide_those_of_the_levels_above() -> None:
     assert dicom_json(match({}, {}, {}), selection) == b"{}"
 
 
-def test_values_that_look_like_lines_and_elements_are_copied_as_they_are() -> None:
+def test_values_that_contain_json_syntax_are_copied_unchanged() -> None:
     odd = {"vr": "LO", "Value": ['\n"00100010":{"vr":"PN"}\n', "\r\u2028\\"]}
     item = {"vr": "SQ", "Value": [{"00100010": {"vr": "PN", "Value": [{"Alphabetic": "x"}]}}]}
     elements = {"00081110": item, "00100020": odd}
@@ -465,7 +465,7 @@ def test_values_that_look_like_lines_and_elements_are_copied_as_they_are() -> No
     assert match(elements).elements == elements
 
 
-def test_computed_attributes_are_of_the_moment() -> None:
+def test_computed_attributes_have_current_values() -> None:
     tags = ["00080061", "00201206", "00201208", "00201209", "00080056"]
     found = match(modalities=("MR", "CT", "MR"), series_count=2, instance_count=5)
 
@@ -481,13 +481,13 @@ def test_computed_attributes_are_of_the_moment() -> None:
     }
 
 
-def test_counts_are_asked_of_the_index_only_when_they_are_returned() -> None:
+def test_counts_are_only_computed_when_they_are_returned() -> None:
     assert meaning(Level.STUDY, terms=(Term("ModalitiesInStudy", ("CT",)),)).query.counts is True
     assert meaning(Level.STUDY, include_attributes=("NumberOfSeriesRelatedInstances",)).query.counts is False
     assert meaning(Level.STUDY, include_all=True).query.counts is False
 
 
-def test_attributes_from_metadata_never_carry_bulk_values() -> None:
+def test_attributes_from_metadata_never_contain_bulk_data() -> None:
     metadata = orjson.dumps(
         {
             "00091001": {"vr": "OB", "BulkDataURI": "bulkdata:00091001"},
@@ -513,7 +513,7 @@ def test_attributes_from_metadata_never_carry_bulk_values() -> None:
     }
 
 
-def test_a_private_attribute_comes_with_its_creator() -> None:
+def test_a_private_attribute_is_returned_with_its_creator() -> None:
     metadata = orjson.dumps(
         {
             "00090010": {"vr": "LO", "Value": ["ACME"]},

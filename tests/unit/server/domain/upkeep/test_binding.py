@@ -1,4 +1,4 @@
-"""Which data directory and index are two halves of one archive (server/domain/upkeep/binding.py)."""
+"""A data directory and an index are checked to belong to one archive (server/domain/upkeep/binding.py)."""
 
 from contextlib import suppress
 
@@ -35,7 +35,7 @@ def index(
         (blobs(), index(), Binding.TO_BIND),
     ],
 )
-def test_two_halves_of_one_archive_are_accepted(one: BlobsIdentity, other: IndexIdentity, expected: Binding) -> None:
+def test_matching_identities_are_accepted(one: BlobsIdentity, other: IndexIdentity, expected: Binding) -> None:
     assert binding_of(one, other) is expected
 
 
@@ -58,7 +58,7 @@ def test_two_halves_of_one_archive_are_accepted(one: BlobsIdentity, other: Index
         (blobs("a", has_blobs=True), index(damage="database disk image is malformed"), "malformed"),
     ],
 )
-def test_anything_else_is_refused_with_the_cause(one: BlobsIdentity, other: IndexIdentity, message: str) -> None:
+def test_other_combinations_are_refused_with_a_cause(one: BlobsIdentity, other: IndexIdentity, message: str) -> None:
     with pytest.raises(Refused, match=message) as caught:
         binding_of(one, other)
     assert "/data/index.db" in str(caught.value)
@@ -67,9 +67,7 @@ def test_anything_else_is_refused_with_the_cause(one: BlobsIdentity, other: Inde
 
 @pytest.mark.parametrize("has_blobs", [False, True])
 @pytest.mark.parametrize("has_instances", [False, True])
-def test_an_interrupted_binding_is_repeated_after_whichever_half_was_written(
-    has_blobs: bool, has_instances: bool
-) -> None:
+def test_an_interrupted_binding_is_repeated_whichever_side_was_written(has_blobs: bool, has_instances: bool) -> None:
     before = IndexIdentity("/data/index.db", None, not has_instances, has_instances)
     with suppress(Refused):
         assert binding_of(blobs(has_blobs=has_blobs), before) is Binding.TO_BIND

@@ -1,4 +1,4 @@
-"""The journal of blobs that no instance needs any more (server/adapters/blobs/archive_records/journal.py)."""
+"""The journal of blobs that no instance refers to any more (server/adapters/blobs/archive_records/journal.py)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_only_committed_transactions_count(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_a_transaction_that_notes_nothing_makes_no_file(tmp_path: Path) -> None:
+def test_a_transaction_without_entries_creates_no_file(tmp_path: Path) -> None:
     journal = FileJournal(tmp_path)
     journal.prepare()
     journal.committed()
@@ -39,7 +39,7 @@ def test_a_transaction_that_notes_nothing_makes_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / "journal").exists()
 
 
-def test_a_transaction_without_an_end_counts_unless_the_index_still_names_its_blobs(tmp_path: Path) -> None:
+def test_a_transaction_without_an_end_counts_unless_the_index_still_refers_to_its_blobs(tmp_path: Path) -> None:
     journal = FileJournal(tmp_path)
     for locator in ("committed", "not-committed", "last"):
         journal.deleted([locator])
@@ -51,7 +51,7 @@ def test_a_transaction_without_an_end_counts_unless_the_index_still_names_its_bl
     assert [path.name for path in (tmp_path / "journal").iterdir()] == ["history"]
 
 
-def test_the_journal_of_a_living_process_is_not_taken_over(tmp_path: Path) -> None:
+def test_the_journal_of_a_live_process_is_not_taken_over(tmp_path: Path) -> None:
     living, dead = FileJournal(tmp_path), FileJournal(tmp_path)
     living.deleted(["a"])
     dead.deleted(["b"])
@@ -65,7 +65,7 @@ def test_the_journal_of_a_living_process_is_not_taken_over(tmp_path: Path) -> No
     living.close()
 
 
-def test_history_grows_and_what_was_taken_over_twice_does_no_harm(tmp_path: Path) -> None:
+def test_history_grows_and_taking_over_twice_is_harmless(tmp_path: Path) -> None:
     for locator in ("a", "b"):
         journal = FileJournal(tmp_path)
         journal.moved({locator: f"copy of {locator}".replace(" ", "-")})
@@ -75,7 +75,7 @@ def test_history_grows_and_what_was_taken_over_twice_does_no_harm(tmp_path: Path
     assert list(FileJournal(tmp_path).entries()) == [("a", "copy-of-a"), ("b", "copy-of-b")]
 
 
-def test_a_torn_line_says_nothing(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_ignored(tmp_path: Path) -> None:
     journal = FileJournal(tmp_path)
     journal.deleted(["a"])
     journal.committed()

@@ -1,4 +1,4 @@
-"""Marks of how far the index has come (server/adapters/blobs/archive_records/marks.py)."""
+"""Marks record the progress of the index (server/adapters/blobs/archive_records/marks.py)."""
 
 import os
 from pathlib import Path
@@ -12,12 +12,12 @@ def files(root: Path) -> int:
     return len(list((root / "marks").iterdir()))
 
 
-def test_a_mark_outlives_its_process_and_is_taken_over_by_the_next(tmp_path: Path) -> None:
+def test_a_mark_survives_its_process_and_the_next_one_takes_it_over(tmp_path: Path) -> None:
     first = Marks(tmp_path)
     assert first.enter() == Mark()
     first.note(Mark(3, 4))
     first.note(Mark(5, 6))
-    assert Marks(tmp_path).highest() == Mark(5, 6)  # as after kill -9: nothing was closed
+    assert Marks(tmp_path).highest() == Mark(5, 6)  # as after kill -9: not closed
     first.leave()
     second = Marks(tmp_path)
     assert second.enter() == Mark(5, 6)
@@ -25,7 +25,7 @@ def test_a_mark_outlives_its_process_and_is_taken_over_by_the_next(tmp_path: Pat
     second.leave()
 
 
-def test_the_mark_of_a_living_process_stays_its_own_and_the_highest_counts(tmp_path: Path) -> None:
+def test_the_mark_of_a_live_process_is_not_taken_over_and_the_highest_mark_counts(tmp_path: Path) -> None:
     one, other = Marks(tmp_path), Marks(tmp_path)
     one.enter()
     one.note(Mark(10, 10))
@@ -38,7 +38,7 @@ def test_the_mark_of_a_living_process_stays_its_own_and_the_highest_counts(tmp_p
     other.leave()
 
 
-def test_a_damaged_mark_says_nothing(tmp_path: Path) -> None:
+def test_a_damaged_mark_is_ignored(tmp_path: Path) -> None:
     one, other = Marks(tmp_path), Marks(tmp_path)
     one.enter()
     other.enter()
@@ -52,12 +52,12 @@ def test_a_damaged_mark_says_nothing(tmp_path: Path) -> None:
     other.leave()
 
 
-def test_a_directory_without_marks_has_seen_nothing(tmp_path: Path) -> None:
+def test_a_directory_without_marks_has_the_lowest_mark(tmp_path: Path) -> None:
     assert Marks(tmp_path).highest() == Mark()
     assert not (tmp_path / "marks").exists()
 
 
-def test_where_there_is_no_room_for_a_mark_those_there_are_stay(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_existing_marks_intact(tmp_path: Path) -> None:
     first = Marks(tmp_path)
     first.enter()
     first.note(Mark(7, 8))

@@ -1,4 +1,4 @@
-"""Threads that work for the event loop."""
+"""The thread pool for database work (server/adapters/sql/core/threads.py)."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from server.adapters.sql.core.threads import NoneLeft, Threads
 
 @dataclass
 class Owned:
-    """What a thread owns: notes where it was made and closed."""
+    """A resource of one thread; records the threads that created and closed it."""
 
     made_in: int = field(default_factory=threading.get_ident)
     closed_in: int | None = None
@@ -20,14 +20,14 @@ class Owned:
         self.closed_in = threading.get_ident()
 
 
-async def test_one_thread_does_it_all_when_there_is_one_thing_at_a_time_to_do() -> None:
+async def test_sequential_work_uses_one_thread() -> None:
     threads = Threads(4, "worker", Owned)
     idents = {await threads.run(lambda owned: owned.made_in) for _ in range(50)}
     assert len(idents) == 1
     threads.close()
 
 
-async def test_several_threads_work_at_once_and_no_more_than_there_may_be() -> None:
+async def test_concurrent_work_uses_several_threads_up_to_the_limit() -> None:
     threads = Threads(3, "worker", Owned)
     together = threading.Barrier(3)
     idents = await asyncio.gather(*(threads.run(lambda owned: (together.wait(10), owned.made_in)[1]) for _ in range(9)))
@@ -35,7 +35,7 @@ async def test_several_threads_work_at_once_and_no_more_than_there_may_be() -> N
     threads.close()
 
 
-async def test_a_failure_reaches_the_caller_and_the_thread_goes_on() -> None:
+async def test_an_exception_reaches_the_caller_and_the_thread_continues() -> None:
     threads = Threads(1, "worker", Owned)
 
     def fail(_owned: Owned) -> None:
@@ -47,7 +47,7 @@ async def test_a_failure_reaches_the_caller_and_the_thread_goes_on() -> None:
     threads.close()
 
 
-async def test_work_whose_caller_was_cancelled_before_its_turn_is_left_out() -> None:
+async def test_queued_work_of_a_cancelled_caller_is_skipped() -> None:
     threads = Threads(1, "worker", Owned)
     go, done = threading.Event(), []
     first = asyncio.ensure_future(threads.run(lambda _owned: go.wait(10)))
@@ -62,7 +62,7 @@ async def test_work_whose_caller_was_cancelled_before_its_turn_is_left_out() -> 
     threads.close()
 
 
-async def test_closing_waits_for_what_was_handed_over_and_closes_what_threads_own_where_it_was_made() -> None:
+async def test_closing_waits_for_queued_work_and_closes_each_resource_in_its_thread() -> None:
     owned: list[Owned] = []
     threads = Threads(2, "worker", lambda: owned.append(Owned()) or owned[-1])
     working = [asyncio.ensure_future(threads.run(lambda one: one.closed_in)) for _ in range(6)]
@@ -75,7 +75,7 @@ async def test_closing_waits_for_what_was_handed_over_and_closes_what_threads_ow
         await threads.run(lambda one: one)
 
 
-def test_a_loop_that_has_ended_does_not_harm_its_threads() -> None:
+def test_threads_survive_the_end_of_their_event_loop() -> None:
     threads = Threads(1, "worker", Owned)
     go = threading.Event()
 
@@ -90,12 +90,12 @@ def test_a_loop_that_has_ended_does_not_harm_its_threads() -> None:
 
 
 class Limited(Owned):
-    """There are only so many of these."""
+    """A resource of which only a limited number exist."""
 
     left = 2
 
     def use(self) -> int:
-        """Take one of those that are left, the first time."""
+        """Take one of the remaining ones at the first call."""
         if not hasattr(self, "taken"):
             if Limited.left == 0:
                 raise NoneLeft(LookupError("none left"))
@@ -104,7 +104,7 @@ class Limited(Owned):
         return threading.get_ident()
 
 
-async def test_threads_that_get_nothing_to_own_leave_the_work_to_the_others() -> None:
+async def test_threads_without_a_resource_leave_the_work_to_the_others() -> None:
     Limited.left = 2
     threads = Threads(4, "worker", Limited)
     idents = await asyncio.gather(*(threads.run(Limited.use) for _ in range(20)))
@@ -112,7 +112,7 @@ async def test_threads_that_get_nothing_to_own_leave_the_work_to_the_others() ->
     threads.close()
 
 
-async def test_work_fails_if_the_only_thread_gets_nothing_to_own() -> None:
+async def test_work_fails_if_the_only_thread_gets_no_resource() -> None:
     Limited.left = 0
     threads = Threads(4, "worker", Limited)
     with pytest.raises(LookupError, match="none left"):
@@ -120,7 +120,7 @@ async def test_work_fails_if_the_only_thread_gets_nothing_to_own() -> None:
     threads.close()
 
 
-async def test_there_are_more_threads_again_after_a_while() -> None:
+async def test_the_number_of_threads_grows_again_later() -> None:
     Limited.left = 1
     threads = Threads(2, "worker", Limited, fewer_seconds=0)
     await asyncio.gather(*(threads.run(Limited.use) for _ in range(10)))
