@@ -1,7 +1,7 @@
 """Combined ranges of a date and its time, and time zones (PS3.4 section C.2.2.2.5).
 
-    StudyDate=20240101-20240102&StudyTime=2200-0600             from ten in the evening until six in the morning
-    StudyDate=20240101&TimezoneOffsetFromUTC=%2B0900            that day in Tokyo, wherever the study was made
+    StudyDate=20240101-20240102&StudyTime=2200-0600             from 22:00 until 06:00 the next day
+    StudyDate=20240101&TimezoneOffsetFromUTC=%2B0900            that day in Tokyo time, in any time zone of the study
 
 - Two ranges are combined: from the first time on the first day to the last time on the last day. If an end has a time
   but no date, or if either is not a single range, each range is compared by itself.

@@ -1,12 +1,12 @@
 """Conditions on normalised search keys from the values of a search term (PS3.4 section C.2.2.2).
 
-    single value    PatientID=A1             the whole value, without case; person names also without accents
-    list            0020000E=1.2,1.3         any of them: several values and "\" for all, "," if no value can have it
+    single value    PatientID=A1             the whole value, ignoring case; person names also accents
+    list            0020000E=1.2,1.3         any of them: several values; "\\", or "," for some VRs, separates
     wildcard        PatientName=*doe*        "*" any run of characters, "?" one; AE CS LO LT PN SH ST UC UR UT only
     range           StudyDate=20200101-      DA, TM and DT, inclusive, either end may be open
-    universal       PatientID=  or  *        no condition; a value of nothing but blanks or NUL is an error
-    empty           PatientID=""             on request: those without a value
-    fuzzy words     PatientName=jo do        on request, person names only: adjacent words by their beginnings
+    universal       PatientID=  or  *        no condition; a value of blanks or NUL only is an error
+    empty           PatientID=""             on request: entities without a value
+    fuzzy words     PatientName=jo do        on request, person names only: prefixes of adjacent words
 
 Person names are compared by component group, so that each representation of a name is found. In a value with "=", every
 group must match some group of the name.

@@ -44,7 +44,7 @@ def frame_table(
     )
 
 
-# -- codestreams that can be told apart ---------------------------------------------------------------------------
+# -- recognisable codestreams ----------------------------------------------------------------------------------------
 
 
 def _of_codestreams(walk: FragmentWalk, number_of_frames: int, extended_offsets: Sequence[int]) -> list[Span]:
@@ -102,7 +102,7 @@ def _settled(kinds: bytearray) -> bytearray:
     return settled
 
 
-# -- fragments of which nothing is known --------------------------------------------------------------------------
+# -- unrecognised fragments ------------------------------------------------------------------------------------------
 
 
 def _of_fragments(walk: FragmentWalk, number_of_frames: int, extended_offsets: Sequence[int]) -> list[Span]:

@@ -30,7 +30,7 @@ def test_a_number_may_be_written_as_a_string(value: Any, expected: float) -> Non
 @pytest.mark.parametrize(
     "value", ["", "x", "1,5", "1_000", "inf", "NaN", "1e999", "0x10", None, True, {"Alphabetic": "1"}]
 )
-def test_what_is_no_finite_number_counts_for_nothing(value: Any) -> None:
+def test_values_that_are_not_finite_numbers_are_ignored(value: Any) -> None:
     attributes = {"00281052": element(value, 7)}
     assert number(attributes, "00281052") is None
     assert numbers(attributes, "00281052") == [7]
@@ -38,11 +38,11 @@ def test_what_is_no_finite_number_counts_for_nothing(value: Any) -> None:
 
 
 @pytest.mark.parametrize(("value", "expected"), [("512.0", 512), ("3.5", None), (4.0, 4), ("16 ", 16)])
-def test_a_whole_number_may_have_a_decimal_point(value: Any, expected: int | None) -> None:
+def test_an_integer_may_have_a_decimal_point(value: Any, expected: int | None) -> None:
     assert integer({"00280008": element(value, vr="IS")}, "00280008") == expected
 
 
-def test_attributes_of_an_image_may_have_a_vr_of_bytes() -> None:
+def test_image_attributes_may_have_a_vr_of_bytes() -> None:
     attributes = {
         "00280004": of_bytes(b"RGB "),
         "00280010": of_bytes(b"\x02\x01"),
@@ -55,7 +55,7 @@ def test_attributes_of_an_image_may_have_a_vr_of_bytes() -> None:
     assert numbers(attributes, "00281101") == [256, 0, 16]
 
 
-def test_pixels_are_described_by_values_that_violate_their_vr() -> None:
+def test_image_attributes_that_violate_their_vr_are_understood() -> None:
     described = describe_pixels(
         {
             "00280002": element("1", vr="IS"),
@@ -72,6 +72,6 @@ def test_pixels_are_described_by_values_that_violate_their_vr() -> None:
     assert (described.high_bit, described.is_signed) == (11, True)
 
 
-def test_windows_stay_pairs_when_one_of_their_values_is_no_number() -> None:
+def test_windows_stay_paired_if_one_value_is_not_a_number() -> None:
     presentation = presentation_of({"00281050": element("x", "40.0000000000000000"), "00281051": element(1, "400")}, {})
     assert presentation.windows == (Window(40, 400),)

@@ -68,7 +68,7 @@ def test_the_stored_character_set_stays_in_the_metadata() -> None:
     assert parsed["00080005"] == {"vr": "CS", "Value": ["", "ISO 2022 IR 87"]}
 
 
-def test_an_item_may_have_its_own_character_set_and_otherwise_has_its_parents() -> None:
+def test_an_item_without_its_own_character_set_inherits_the_one_of_its_parent() -> None:
     greek = element(0x00080005, "CS", b"ISO_IR 126") + element(0x00080104, "LO", b"\xc4\xe9")
     outer = element(0x00080104, "LO", b"\xc4\xe9")
     parsed = json_of(
@@ -80,7 +80,7 @@ def test_an_item_may_have_its_own_character_set_and_otherwise_has_its_parents() 
     assert parsed["00081040"]["Value"] == ["Äé"]
 
 
-def test_undecodable_bytes_are_replaced_and_reported_and_the_value_stays() -> None:
+def test_undecodable_bytes_are_replaced_and_reported() -> None:
     found = read(_file(b"ISO_IR 192", element(0x00081030, "LO", b"gr\xfc\xdfe ")))
     assert found.errors == ()
     (finding,) = found.findings
@@ -112,14 +112,14 @@ NAME, LIST, ONE = b"\\^=", b"\\", b""
         (("", "ISO 2022 IR 203"), ONE, b"\x1b-b\xa4", "€"),
     ],
 )
-def test_the_set_of_value_1_is_in_use_again_after_a_delimiter(terms, delimiters, raw, text) -> None:
+def test_a_delimiter_reactivates_the_set_of_value_1(terms, delimiters, raw, text) -> None:
     """PS3.5 section 6.1.2.5.3."""
     assert text_of(raw, *terms, delimiters=delimiters) == (text, True)
 
 
 @pytest.mark.parametrize("vr", ["LO", "LT", "PN", "SH", "ST", "UC", "UT"])
 @pytest.mark.parametrize("form", [data.EXPLICIT_LITTLE, data.IMPLICIT_LITTLE, data.EXPLICIT_BIG, data.DEFLATED])
-def test_delimiters_end_the_use_of_a_set_in_text_of_every_vr(vr: str, form: str) -> None:
+def test_delimiters_reactivate_the_set_of_value_1_in_every_vr(vr: str, form: str) -> None:
     tag = {"LO": 0x00081030, "LT": 0x00104000, "PN": 0x00081050, "SH": 0x00081010, "ST": 0x00080081, "UC": 0x00189900}
     raw = b"\x1b$)C\xb1\xe6\r\n\xe7 " if vr in ("LT", "ST", "UT") else b"\x1b$)C\xb1\xe6\\\xe7 "
     text = element(tag.get(vr, 0x0040A160), vr, raw, form)
@@ -142,7 +142,7 @@ def _tag(encoded: bytes, form: str) -> tuple[int, ...]:
     return struct.unpack(">HH" if form == data.EXPLICIT_BIG else "<HH", encoded[:4])
 
 
-def test_bytes_that_look_like_delimiters_are_parts_of_characters() -> None:
+def test_bytes_of_multi_byte_characters_are_not_delimiters() -> None:
     """Two bytes in G0 (PS3.5 section 6.1.2.5.4), and the second byte of Shift JIS, GBK, GB18030 and Big5."""
     name = "海\\能=表^渋"
     for terms, codec in (("ISO_IR 13", "shift_jis"), ("GBK", "gbk"), ("GB18030", "gb18030"), ("big5", "big5")):
@@ -158,7 +158,7 @@ def test_bytes_that_look_like_delimiters_are_parts_of_characters() -> None:
     assert any(byte in raw.replace(b"\x1b(B", b"") for byte in b"=^")
 
 
-def test_a_set_that_value_1_leaves_room_for_stays_in_use_for_writers_that_rely_on_it() -> None:
+def test_a_set_stays_active_after_a_delimiter_if_value_1_does_not_define_g1() -> None:
     assert text_of(b"Hong=\x1b$)C\xfb\xf3^\xd1\xce", "", "ISO 2022 IR 149", delimiters=NAME) == ("Hong=洪^吉", True)
 
 
@@ -167,7 +167,7 @@ def test_a_delimiter_within_a_set_of_two_bytes_is_reported() -> None:
     assert text == ("山田^太郎", False)
 
 
-def test_an_escape_sequence_of_a_set_that_is_not_named_is_obeyed_and_reported() -> None:
+def test_an_undeclared_escape_sequence_is_decoded_and_reported() -> None:
     assert text_of(b"\x1b$)C\xb1\xe6", "", "ISO 2022 IR 87") == ("길", False)
     assert text_of(b"a\x1b&@b\x1b", "", "ISO 2022 IR 87") == ("a\x1b&@b\x1b", False)
 
@@ -208,7 +208,7 @@ MISSPELT = [
 
 
 @pytest.mark.parametrize(("terms", "raw", "text"), MISSPELT)
-def test_a_misspelt_character_set_is_read_as_intended_and_reported_and_returned_as_stored(
+def test_a_misspelt_character_set_is_corrected_for_reading_reported_and_returned_as_stored(
     terms: str, raw: bytes, text: str
 ) -> None:
     file = _file(terms.encode(), element(0x00081030, "LO", raw + b" " * (len(raw) % 2)))
@@ -219,24 +219,24 @@ def test_a_misspelt_character_set_is_read_as_intended_and_reported_and_returned_
         assert [(finding.tag, finding.keyword) for finding in found.findings] == [("00080005", "SpecificCharacterSet")]
 
 
-def test_padding_of_a_character_set_is_no_fault() -> None:
+def test_padding_of_a_character_set_is_accepted() -> None:
     for terms in (b"ISO_IR 192\0", b" ISO_IR 192", b"ISO 2022 IR 6 \\ ISO 2022 IR 87 "):
         assert read(_file(terms)).findings == ()
 
 
 @pytest.mark.parametrize("term", [b"KLINGON", b"utf-16", b"rot13", b"unicode_escape", b"idna", b"a\0b"])
-def test_an_unknown_character_set_is_reported_and_taken_for_the_default(term: bytes) -> None:
+def test_an_unknown_character_set_is_reported_and_replaced_by_the_default(term: bytes) -> None:
     found = read(_file(term, element(0x00081030, "LO", b"caf\xe9")), INDEXED_STRICT)
     assert found.errors == ()
     assert [finding.tag for finding in found.findings] == ["00080005"]
     assert json_of(found)["00081030"]["Value"] == ["café"]
 
 
-def test_a_character_set_without_extensions_stands_alone() -> None:
+def test_a_character_set_without_code_extensions_is_the_only_one() -> None:
     text = "é".encode()
     assert text_of(text, "ISO_IR 192", "ISO 2022 IR 87") == ("é", True)
     assert text_of(text + b"\x1b$B;3", "", "ISO_IR 192", "ISO 2022 IR 87") == ("Ã©山", True)
 
 
-def test_an_escape_sequence_without_code_extensions_is_not_obeyed() -> None:
+def test_an_escape_sequence_without_code_extensions_is_ignored() -> None:
     assert text_of(b"A\x1b$B;3ED\x1b(B") == ("A\x1b$B;3ED\x1b(B", False)

@@ -14,7 +14,7 @@ IDENTIFYING = {"00080016", "00080018", "0020000D", "0020000E"}
 
 
 @pytest.mark.parametrize("path", corpus(), ids=name_of)
-def test_each_attribute_of_the_corpus_can_be_cut_out(path: Path) -> None:
+def test_each_attribute_of_the_corpus_can_be_selected(path: Path) -> None:
     try:
         dicom_json = read(path.read_bytes()).dicom_json
     except DicomStoreError:
@@ -46,7 +46,7 @@ def _cut(dicom_json: bytes, whole: dict[str, object], tags: set[str]) -> bytes:
     return b"{" + b",".join(pieces) + b"}"
 
 
-def test_quotation_marks_and_brackets_in_values_mean_nothing() -> None:
+def test_quotation_marks_and_brackets_in_values_are_ordinary_characters() -> None:
     last = rb'"00100020":{"vr":"LO","Value":["a\\\"]},"]}'
     tricky = rb'{"00081110":{"vr":"SQ","Value":[{"00100020":{"vr":"LO","Value":["]}]\"},"]}},{}]},' + last + b"}"
     included = fields(["00100020"], [])
@@ -55,7 +55,7 @@ def test_quotation_marks_and_brackets_in_values_mean_nothing() -> None:
     assert first_value(tricky, "00100020") == 'a\\"]},'
 
 
-def test_sequences_of_any_depth_are_passed_over() -> None:
+def test_sequences_of_any_depth_are_skipped() -> None:
     deep = b'{"00081110":{"vr":"SQ","Value":[' + b'{"00081110":{"vr":"SQ","Value":[' * 60 + b"]}}" * 60
     deep += b']},"00100020":{"vr":"LO"}}'
     excluded = fields([], ["ReferencedStudySequence"])
@@ -63,7 +63,7 @@ def test_sequences_of_any_depth_are_passed_over() -> None:
     assert excluded.of(deep) == b'{"00100020":{"vr":"LO"}}'
 
 
-def test_nothing_named_means_everything() -> None:
+def test_an_empty_selection_selects_everything() -> None:
     assert fields([], []) is None
     assert fields([], ["NoSuchKeyword", "A.B"]) is None
 

@@ -15,7 +15,7 @@ from server.dicom.elements.keywords import path_of, tags_of
         ("00400275.ScheduledProcedureStepID", ("00400275", "00400009")),
     ],
 )
-def test_an_attribute_is_a_keyword_a_tag_or_a_path_of_either(attribute: str, path: tuple[str, ...]) -> None:
+def test_an_attribute_is_named_by_keyword_tag_or_path(attribute: str, path: tuple[str, ...]) -> None:
     assert path_of(attribute) == path
 
 
@@ -34,7 +34,7 @@ def test_an_attribute_is_a_keyword_a_tag_or_a_path_of_either(attribute: str, pat
         "Nothing",
     ],
 )
-def test_other_text_is_no_attribute(attribute: str) -> None:
+def test_other_text_is_not_an_attribute(attribute: str) -> None:
     assert path_of(attribute) is None
 
 

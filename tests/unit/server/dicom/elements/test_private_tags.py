@@ -27,11 +27,11 @@ def test_a_private_value_is_taken_from_the_block_of_its_creator() -> None:
     assert extracted("ACME") == TagValue("ours")
 
 
-def test_padding_of_a_private_creator_says_nothing() -> None:
+def test_padding_of_a_private_creator_is_ignored() -> None:
     assert extracted(" ACME ") == TagValue("ours")
 
 
-def test_the_registered_block_means_nothing_where_it_belongs_to_somebody_else() -> None:
+def test_a_block_reserved_by_another_creator_is_ignored() -> None:
     tag = new_tag("00911003", "SH", "ACME", Level.INSTANCE)
     data = orjson.dumps(
         {
@@ -58,7 +58,7 @@ def test_a_creator_may_have_several_blocks() -> None:
     assert extract(data, [Tag(1, tag, TagStatus.READY, QueryStatus.ENABLED, 0, "")]) == {1: TagValue("ours")}
 
 
-def test_blocks_without_a_creator_are_nobodys() -> None:
+def test_blocks_without_a_creator_are_ignored() -> None:
     tag = new_tag("00911003", "SH", "ACME", Level.INSTANCE)
     data = orjson.dumps({"00910010": {"vr": "LO"}, "00911003": {"vr": "SH", "Value": ["x"]}})
     assert extract(data, [Tag(1, tag, TagStatus.READY, QueryStatus.ENABLED, 0, "")]) == {}

@@ -62,7 +62,7 @@ def test_a_long_value_is_bulk_data(form: str, length: str, size: int, chunk: int
     assert json_of(found)["00091002"] == {"vr": "UN", "InlineBinary": "QUI="}
 
 
-def test_a_sequence_of_an_unknown_vr_is_one_of_implicit_vr() -> None:
+def test_a_sequence_of_an_unknown_vr_has_implicit_vr_items() -> None:
     items = sequence(TAG, [element(0x00080100, "SH", b"A1", IMPLICIT_LITTLE)], IMPLICIT_LITTLE, undefined=True)[8:]
     head = struct.pack("<HH2sHI", TAG >> 16, TAG & 0xFFFF, b"ZZ", 0, 0xFFFFFFFF)
     parsed = json_of(read(_file([head + items], EXPLICIT_LITTLE)))
@@ -70,7 +70,7 @@ def test_a_sequence_of_an_unknown_vr_is_one_of_implicit_vr() -> None:
 
 
 @pytest.mark.parametrize("vr", [b"??", b"OX", b"AA"])
-def test_other_letters_are_unknown_too(vr: bytes) -> None:
+def test_lower_case_and_other_letters_are_an_unknown_vr_too(vr: bytes) -> None:
     parsed = json_of(read(_file([_unknown(b"abcd", EXPLICIT_LITTLE, "short", vr)], EXPLICIT_LITTLE)))
     assert parsed["00091001"] == {"vr": "UN", "InlineBinary": "YWJjZA=="}
 
@@ -87,7 +87,7 @@ def test_an_item_may_begin_with_an_element_of_an_unknown_vr(length: str, vr: byt
 @pytest.mark.parametrize("length", ["short", "long"])
 @pytest.mark.parametrize("form", [EXPLICIT_LITTLE, EXPLICIT_BIG])
 @pytest.mark.parametrize("chunk", [1, 1 << 20])
-def test_it_is_reencoded_as_unknown(form: str, length: str, target: str, chunk: int) -> None:
+def test_an_unknown_vr_is_reencoded_as_un(form: str, length: str, target: str, chunk: int) -> None:
     file = _file([_unknown(b"abcdef", form, length)], form, _unknown(b"xyz!", form, length, tag=0x7FE11001))
     rewriter = Rewriter(form, target, sop_class_uid="1.2", sop_instance_uid="1.2.3")
     pieces = [rewriter.feed(file[start : start + chunk]) for start in range(0, len(file), chunk)]

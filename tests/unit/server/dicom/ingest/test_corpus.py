@@ -25,12 +25,12 @@ def _corpus() -> list[Path]:
 CORPUS = _corpus()
 
 
-def test_the_corpus_is_there() -> None:
+def test_the_corpus_is_installed() -> None:
     assert len(CORPUS) > 230
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
-def test_json_equals_pydicoms(path: Path) -> None:
+def test_json_equals_that_of_pydicom(path: Path) -> None:
     data = path.read_bytes()
     theirs = pydicom_json(data)
     if theirs is None or path.name in CUT_OFF:
@@ -49,7 +49,7 @@ def test_json_equals_pydicoms(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
-def test_chunks_make_no_difference(path: Path) -> None:
+def test_the_result_does_not_depend_on_chunk_sizes(path: Path) -> None:
     data = path.read_bytes()
     small = 1 + zlib.crc32(path.name.encode()) % 29
     outcomes = []

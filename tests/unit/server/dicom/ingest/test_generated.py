@@ -107,7 +107,7 @@ def _file(draw: st.DrawFn) -> bytes:
 
 @quick
 @given(file=_file(), chunk=st.integers(1, 400))
-def test_generated_data_sets_become_pydicoms_json(file: bytes, chunk: int) -> None:
+def test_generated_data_sets_give_the_json_of_pydicom(file: bytes, chunk: int) -> None:
     theirs = pydicom_json(file)
     assert theirs is not None
     ours = json_of(read(file, INDEXED_STRICT, chunk=chunk))
@@ -117,7 +117,7 @@ def test_generated_data_sets_become_pydicoms_json(file: bytes, chunk: int) -> No
 
 @quick
 @given(file=_file())
-def test_what_is_valid_is_the_same_in_both_modes(file: bytes) -> None:
+def test_valid_values_are_the_same_in_both_modes(file: bytes) -> None:
     lenient, strict = json_of(read(file, LENIENT)), json_of(read(file, INDEXED_STRICT))
     assert lenient.items() <= strict.items()
 
@@ -127,7 +127,7 @@ def test_what_is_valid_is_the_same_in_both_modes(file: bytes) -> None:
     terms=st.sampled_from([b"ISO_IR 100", b"ISO_IR 144", b"ISO_IR 192", b"GB18030", b"\\ISO 2022 IR 87"]),
     raw=st.binary(max_size=40).map(lambda raw: raw.replace(b"\x1b", b"")),
 )
-def test_any_bytes_in_any_character_set_become_pydicoms_text(terms: bytes, raw: bytes) -> None:
+def test_any_bytes_in_any_character_set_decode_as_in_pydicom(terms: bytes, raw: bytes) -> None:
     charset = element(0x00080005, "CS", terms)
     required = data.required_elements()
     file = part10_of(

@@ -38,7 +38,7 @@ def test_json_is_canonical() -> None:
     assert not any(tag.startswith("0002") for tag in parsed)
 
 
-def test_available_transfer_syntax_is_added_and_replaces_one_in_the_file() -> None:
+def test_available_transfer_syntax_uid_is_added_and_replaces_one_in_the_file() -> None:
     stored = element(0x00083002, "UI", data.padded_uid("1.2.3"))
     required = data.required_elements()
     found = read(part10_of([*required[:2], stored, *required[2:]]))
@@ -46,7 +46,7 @@ def test_available_transfer_syntax_is_added_and_replaces_one_in_the_file() -> No
     assert found.instance.elements["00083002"]["Value"] == [EXPLICIT_LITTLE]
 
 
-def test_elements_out_of_order_are_sorted_and_the_last_of_a_tag_counts() -> None:
+def test_elements_are_sorted_and_the_last_of_duplicates_is_used() -> None:
     found = read(
         _with(
             element(0x00280011, "US", b"\2\0"),
@@ -68,7 +68,7 @@ def test_small_binary_values_are_inline_and_larger_ones_are_bulk_data() -> None:
     assert (bulk.path, bulk.vr, bulk.length) == ("00660016", "OF", 1028)
 
 
-def test_bulk_data_points_at_its_bytes_at_any_depth() -> None:
+def test_bulk_data_is_located_at_any_depth() -> None:
     value = bytes(range(256)) * 8
     item = element(0x54001010, "OW", value)
     file = _with(sequence(0x54000100, [element(0x54000110, "OB", b"ab"), item], undefined=True))
@@ -84,7 +84,7 @@ def test_big_endian_words_become_little_endian_in_json() -> None:
     assert json_of(found)["00281201"]["InlineBinary"] == "AQACAA=="
 
 
-def test_empty_values_are_a_vr_only() -> None:
+def test_empty_values_have_only_a_vr() -> None:
     found = read(part10(StudyDate="", PatientName="", Rows=None, ReferencedImageSequence=[]))
     parsed = json_of(found)
     assert parsed["00080020"] == {"vr": "DA"}
@@ -100,7 +100,7 @@ def _sequence_head(tag: int, form: str, vr: bytes = b"SQ") -> bytes:
 
 
 @pytest.mark.parametrize("syntax", ALL_SYNTAXES)
-def test_an_empty_sequence_has_no_value_and_one_of_empty_items_has_them(syntax: str) -> None:
+def test_an_empty_sequence_has_no_value_and_empty_items_are_kept(syntax: str) -> None:
     """PS3.18 section F.2.5."""
     end = struct.pack(">HHI" if syntax == EXPLICIT_BIG else "<HHI", 0xFFFE, 0xE0DD, 0)
     empty = [
@@ -121,7 +121,7 @@ def test_an_empty_sequence_has_no_value_and_one_of_empty_items_has_them(syntax: 
 
 @pytest.mark.parametrize("chunk", [1, 1 << 20])
 @pytest.mark.parametrize("syntax", ALL_SYNTAXES)
-def test_group_lengths_are_no_part_of_the_metadata(syntax: str, chunk: int) -> None:
+def test_group_lengths_are_left_out_of_the_metadata(syntax: str, chunk: int) -> None:
     """PS3.18 section F.2.2: at no depth, public or private, and whatever their value representation."""
     lengths = [element(tag, "UL", b"\1\2\3\4", syntax) for tag in (0x00080000, 0x00090000, 0x00100000, 0x7FE00000)]
     odd = [element(0x00110000, "OB", bytes(2000), syntax), sequence(0x00130000, [b""], syntax)]
@@ -166,7 +166,7 @@ def test_floats_that_are_not_finite_are_bulk_data_at_any_depth(syntax: str, chun
     assert found.findings == ()
 
 
-def test_number_strings_that_json_cannot_say_stay_strings() -> None:
+def test_number_strings_that_json_cannot_represent_stay_strings() -> None:
     decimals = element(0x00281050, "DS", b"1\\1e999\\NaN\\-Infinity\\1_0")
     integers = element(0x00280008, "IS", b"1_0\\12")
     parsed = json.loads(read(_with(integers, decimals), STRICT).dicom_json, parse_constant=pytest.fail)
@@ -174,7 +174,7 @@ def test_number_strings_that_json_cannot_say_stay_strings() -> None:
     assert parsed["00280008"]["Value"] == ["1_0", 12]
 
 
-def test_sign_of_an_implicit_element_may_be_told_later() -> None:
+def test_pixel_representation_may_follow_an_element_that_depends_on_it() -> None:
     early = sequence(0x00081140, [element(0x00280106, "US", b"\xff\xff", IMPLICIT_LITTLE)], IMPLICIT_LITTLE)
     zero_velocity = element(0x00189810, "SS", b"\xfe\xff", IMPLICIT_LITTLE)
     signed = element(0x00280103, "US", b"\1\0", IMPLICIT_LITTLE)
@@ -184,7 +184,7 @@ def test_sign_of_an_implicit_element_may_be_told_later() -> None:
     assert json_of(found)["00081140"]["Value"] == [{"00280106": {"vr": "SS", "Value": [-1]}}]
 
 
-def test_private_elements_without_vr_are_known_by_their_creator() -> None:
+def test_private_elements_without_vr_are_looked_up_by_their_creator() -> None:
     block = [
         element(0x00090010, "LO", b"GEMS_IDEN_01", IMPLICIT_LITTLE),
         element(0x00091001, "LO", b"GE_GENESIS_FF ", IMPLICIT_LITTLE),
@@ -216,13 +216,13 @@ def test_missing_transfer_syntax_is_guessed_from_the_first_element() -> None:
         assert found.study_uid == f"{data.UID_ROOT}.1"
 
 
-def test_multiple_values_of_a_search_key_are_noticed() -> None:
+def test_multiple_values_of_a_search_key_are_reported() -> None:
     assert read(part10(AccessionNumber="A")).has_multiple_values is False
     assert read(part10(AccessionNumber=["A", "B"])).has_multiple_values is True
     assert read(part10(OtherPatientIDs=["A", "B"])).has_multiple_values is False
 
 
-def test_index_attributes_come_from_the_same_pass() -> None:
+def test_search_and_return_keys_come_from_the_same_pass() -> None:
     found = read(part10(PatientName="Müller^Jörg", SpecificCharacterSet="ISO_IR 100", InstanceNumber=7))
     assert found.study.keys["PatientName"] == "muller^jorg"
     assert found.study.elements["00100010"]["Value"] == [{"Alphabetic": "Müller^Jörg"}]
@@ -247,7 +247,7 @@ def test_index_attributes_come_from_the_same_pass() -> None:
     ],
     ids=range(12),
 )
-def test_what_is_not_dicom_or_cut_off_is_refused(file: bytes) -> None:
+def test_a_file_that_is_not_dicom_or_truncated_is_refused(file: bytes) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         read(file)
     assert refusal.value.reason is Reason.UNREADABLE_INSTANCE
@@ -259,7 +259,7 @@ def test_a_wrong_prefix_is_refused_at_once() -> None:
         reader.feed(b"\x89PNG" + bytes(200))
 
 
-def test_a_header_beyond_bounds_is_refused_before_it_arrives() -> None:
+def test_a_header_over_the_limit_is_refused_before_all_of_it_is_read() -> None:
     reader = InstanceReader(LENIENT, 10_000)
     with pytest.raises(Exhausted) as refusal:
         reader.feed(data.file_head() + element(0x00080001, "UT", b"", length=1 << 30) + bytes(100))
@@ -275,7 +275,7 @@ def test_a_header_beyond_bounds_is_refused_before_it_arrives() -> None:
     ],
     ids=["explicit", "implicit", "file meta information"],
 )
-def test_a_header_beyond_bounds_is_cut_off_if_the_file_ends_before_the_length_of_its_element(start: bytes) -> None:
+def test_an_element_over_the_limit_that_exceeds_the_file_counts_as_truncated(start: bytes) -> None:
     reader = InstanceReader(LENIENT, 10_000)
     with pytest.raises(Exhausted):
         reader.feed(start + bytes(100))
@@ -283,7 +283,7 @@ def test_a_header_beyond_bounds_is_cut_off_if_the_file_ends_before_the_length_of
     assert not reader.is_cut_off_at(len(start) + (1 << 30))
 
 
-def test_many_elements_beyond_bounds_are_not_cut_off() -> None:
+def test_many_elements_over_the_limit_do_not_count_as_truncated() -> None:
     reader = InstanceReader(LENIENT, 5_000)
     file = _with(*(element(0x00291000 + i, "LO", b"a" * 60) for i in range(200)))
     with pytest.raises(Exhausted):
@@ -291,18 +291,18 @@ def test_many_elements_beyond_bounds_are_not_cut_off() -> None:
     assert not reader.is_cut_off_at(len(file))
 
 
-def test_bulk_values_do_not_count_as_header() -> None:
+def test_bulk_values_do_not_count_against_the_header_limit() -> None:
     file = _with(element(0x00420011, "OB", bytes(200_000)), element(0x7FE00010, "OW", bytes(300_000)))
     assert read(file, chunk=1000, max_header_bytes=2_000).pixels is not None
 
 
-def test_many_small_elements_count_as_header() -> None:
+def test_many_small_elements_count_against_the_header_limit() -> None:
     file = _with(*(element(0x00291000 + i, "LO", b"a" * 60) for i in range(200)))
     with pytest.raises(Exhausted):
         read(file, chunk=512, max_header_bytes=5_000)
 
 
-def test_nesting_is_bounded() -> None:
+def test_nesting_depth_is_limited() -> None:
     deep = b""
     for _ in range(100):
         deep = sequence(0x00081140, [deep])
@@ -328,7 +328,7 @@ def test_padding_after_the_last_element_is_ignored() -> None:
     assert read(file + b"\0" * 7).dicom_json == read(file).dicom_json
 
 
-def test_a_sequence_seen_before_is_told_again_with_all_that_belongs_to_it() -> None:
+def test_a_cached_sequence_gives_the_same_json_bulk_data_and_findings() -> None:
     bulk = sequence(0x54000100, [element(0x54001010, "OW", bytes(1026))])
     invalid = sequence(0x00081140, [element(0x00080020, "DA", b"bogus ")])
     text = sequence(0x00081115, [element(0x00080104, "LO", b"\xc4\xe9")])
@@ -345,7 +345,7 @@ def test_a_sequence_seen_before_is_told_again_with_all_that_belongs_to_it() -> N
     assert [found.path for found in again.bulk] == ["54000100/1/54001010"]
 
 
-def test_a_value_seen_before_is_told_and_judged_again() -> None:
+def test_a_cached_value_gives_the_same_json_and_findings() -> None:
     latin, greek = (element(0x00080005, "CS", term) for term in (b"ISO_IR 100", b"ISO_IR 126"))
     required = data.required_elements()
     text = element(0x00081030, "LO", b"\xc4\xe9")
@@ -369,7 +369,7 @@ def test_the_number_of_entries_of_a_lookup_table_is_unsigned() -> None:
     assert json_of(read(_with(descriptor)))["00281101"]["Value"] == [65280, -2, 16]
 
 
-def test_lookup_table_data_without_vr_is_one_number_or_words() -> None:
+def test_lookup_table_data_without_vr_is_us_or_ow() -> None:
     for entries, expected in ((1, {"vr": "US", "Value": [513]}), (2, {"vr": "OW", "InlineBinary": "AQI="})):
         item = element(0x00283002, "US", struct.pack("<HHH", entries, 0, 16), IMPLICIT_LITTLE)
         item += element(0x00283006, "OW", b"\1\2", IMPLICIT_LITTLE)
@@ -386,12 +386,12 @@ def test_lookup_table_data_without_vr_is_one_number_or_words() -> None:
         (b"a\\b" * 20_001, ["a", *["ba"] * 20_000, "b"]),
     ],
 )
-def test_each_value_loses_its_padding(raw: bytes, values: list[str]) -> None:
+def test_padding_is_removed_from_each_value(raw: bytes, values: list[str]) -> None:
     found = read(_with(element(0x00189900, "UC", raw)))
     assert json_of(found)["00189900"]["Value"] == values
 
 
-def test_large_arrays_are_told_whole() -> None:
+def test_large_arrays_are_converted_completely() -> None:
     numbers = list(range(-30_000, 30_000))
     raw = struct.pack(f"<{len(numbers)}h", *numbers)
     decimals = "\\".join(f"{number}.5" for number in range(20_000)).encode()
@@ -406,6 +406,6 @@ def test_large_arrays_are_told_whole() -> None:
     assert parsed["30060050"]["Value"] == [number + 0.5 for number in range(20_000)]
 
 
-def test_more_elements_than_any_data_set_has_are_refused() -> None:
+def test_a_data_set_with_too_many_elements_is_refused() -> None:
     with pytest.raises(Exhausted):
         read(part10_of(element(0x00280010, "US", b"") * 200_000))

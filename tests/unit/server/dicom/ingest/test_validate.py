@@ -47,7 +47,7 @@ def test_a_patient_id_with_several_values_fails_under_strict_validation(mode, fa
 
 @pytest.mark.parametrize("mode", [LENIENT, INDEXED_STRICT])
 @pytest.mark.parametrize("uid", ["1.2.", "abc", "1" * 65, "1 2", "1.2\\1.3"])
-def test_an_illegal_study_uid_fails(uid: str, mode) -> None:
+def test_an_invalid_study_uid_fails(uid: str, mode) -> None:
     found = read(_with(StudyInstanceUID=uid.encode()), mode)
     assert [error.keyword for error in found.errors] == ["StudyInstanceUID"]
     assert "0020000D" in json_of(found)
@@ -67,7 +67,7 @@ def test_a_nul_is_tolerated_at_the_end_only(raw: bytes, fails: bool) -> None:
     assert found.findings == ()
 
 
-def test_a_trailing_nul_is_an_invalid_character_where_values_are_checked_strictly() -> None:
+def test_a_trailing_nul_is_invalid_under_strict_validation() -> None:
     (error,) = read(_with(PatientID=b"123\0"), INDEXED_STRICT).errors
     assert error.message == "Dicom element 'PatientID' failed validation for VR 'LO': Value contains invalid character."
 
@@ -135,7 +135,7 @@ STORED: list[tuple[int, str, bytes, Any]] = [
 
 
 @pytest.mark.parametrize(("tag", "vr", "raw", "values"), STORED)
-def test_an_invalid_value_is_a_number_if_it_can_be_one_and_else_the_text(
+def test_an_invalid_number_string_is_a_number_if_possible_and_otherwise_text(
     tag: int, vr: str, raw: bytes, values: Any
 ) -> None:
     assert json_of(read(_with(element(tag, vr, raw))))[f"{tag:08X}"] == {"vr": vr, "Value": values}
@@ -183,13 +183,13 @@ VALID = [
 
 
 @pytest.mark.parametrize(("tag", "vr", "raw"), VALID)
-def test_a_valid_value_is_kept_without_a_word(tag: int, vr: str, raw: bytes) -> None:
+def test_a_valid_value_has_no_finding(tag: int, vr: str, raw: bytes) -> None:
     found = read(_with(element(tag, vr, raw)))
     assert found.errors == found.findings == ()
     assert f"{tag:08X}" in json_of(found)
 
 
-def test_an_invalid_nested_value_is_reported_with_its_path_and_leaves_the_top_level_alone() -> None:
+def test_an_invalid_nested_value_is_reported_with_its_path_only() -> None:
     inner = sequence(0x0040A730, [element(0x00080020, "DA", b"20200101") + element(0x00080050, "SH", b"A" * 20)])
     nested = sequence(
         0x00081140, [element(0x00080020, "DA", b"20200102"), element(0x00080020, "DA", b"bogus ") + inner]
@@ -205,7 +205,7 @@ def test_an_invalid_nested_value_is_reported_with_its_path_and_leaves_the_top_le
     assert not found.study.invalid
 
 
-def test_what_follows_a_sequence_with_an_invalid_value_is_at_the_top_level() -> None:
+def test_an_element_after_a_sequence_with_an_invalid_value_is_at_the_top_level() -> None:
     nested = sequence(0x00081140, [element(0x00080020, "DA", b"bogus ")])
     found = read(_with(nested, element(0x00101030, "DS", b"seventy ")))
     assert [finding.path for finding in found.findings] == ["00081140/1/00080020", "00101030"]
@@ -220,17 +220,17 @@ NESTED_REQUIRED = [
 
 @pytest.mark.parametrize(("tag", "vr", "raw"), NESTED_REQUIRED)
 @pytest.mark.parametrize("mode", [LENIENT, INDEXED_STRICT])
-def test_what_is_in_a_sequence_never_makes_an_instance_fail(tag: int, vr: str, raw: bytes, mode) -> None:
+def test_an_invalid_value_in_a_sequence_never_fails_the_instance(tag: int, vr: str, raw: bytes, mode) -> None:
     assert read(_with(sequence(0x00400275, [element(tag, vr, raw)])), mode).errors == ()
 
 
-def test_one_finding_an_attribute_for_the_first_item_where_it_is_wrong() -> None:
+def test_an_attribute_has_one_finding_for_the_first_invalid_item() -> None:
     items = [element(0x00080020, "DA", raw) for raw in (b"20200101", b"bogus ", b"20201301")]
     found = read(_with(element(0x00080020, "DA", b"none"), sequence(0x00081140, items)))
     assert [finding.path for finding in found.findings] == ["00080020", "00081140/2/00080020"]
 
 
-def test_of_many_findings_the_first_are_reported_and_a_required_attribute_counts_all_the_same() -> None:
+def test_findings_are_limited_and_required_attributes_are_checked_nevertheless() -> None:
     many = [element(0x00091000 + number, "DA", b"bogus ") for number in range(0x10, 0xFF)]
     lenient, strict = (read(_with(*many, PatientID=b"x" * 70), mode) for mode in (LENIENT, STRICT))
     assert [error.path for error in lenient.errors] == ["00100020"]
@@ -252,7 +252,7 @@ STRICTLY_INVALID = [
 
 
 @pytest.mark.parametrize(("tag", "vr", "raw"), STRICTLY_INVALID)
-def test_an_invalid_indexed_value_fails_where_they_are_checked_strictly(tag: int, vr: str, raw: bytes) -> None:
+def test_an_invalid_indexed_value_fails_under_indexed_strict_validation(tag: int, vr: str, raw: bytes) -> None:
     (error,) = read(_with(element(tag, vr, raw)), INDEXED_STRICT).errors
     assert (error.tag, error.vr) == (f"{tag:08X}", vr)
     assert error.message.startswith(f"Dicom element '{error.keyword}' failed validation for VR ")
@@ -269,7 +269,7 @@ def test_an_invalid_indexed_value_fails_where_they_are_checked_strictly(tag: int
         (0x00200013, "IS", b"0012"),
     ],
 )
-def test_other_values_pass_where_indexed_ones_are_checked_strictly(tag: int, vr: str, raw: bytes) -> None:
+def test_other_invalid_values_pass_under_indexed_strict_validation(tag: int, vr: str, raw: bytes) -> None:
     found = read(_with(element(tag, vr, raw)), INDEXED_STRICT)
     assert found.errors == found.findings == ()
     assert f"{tag:08X}" in json_of(found)
@@ -283,7 +283,7 @@ JUNK = [
 
 @pytest.mark.parametrize("tag", [0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280103])
 @pytest.mark.parametrize(("vr", "raw"), JUNK)
-def test_what_describes_pixel_data_may_be_anything(tag: int, vr: str, raw: bytes) -> None:
+def test_any_values_of_image_pixel_attributes_are_accepted(tag: int, vr: str, raw: bytes) -> None:
     image = {
         **{number: element(number, "US", b"\x08\0") for number in (0x00280010, 0x00280011, 0x00280100)},
         0x7FE00010: element(0x7FE00010, "OW", bytes(64)),

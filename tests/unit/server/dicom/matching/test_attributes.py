@@ -41,11 +41,11 @@ def test_every_required_key_is_searchable_at_its_level(level: Level, keywords: s
 
 
 @pytest.mark.parametrize("attribute", ["PatientSex", "RequestAttributesSequence", "Nothing", "studydate", ""])
-def test_other_attributes_are_no_search_keys(attribute: str) -> None:
+def test_other_attributes_are_not_search_keys(attribute: str) -> None:
     assert search_key(attribute) is None
 
 
-def test_every_search_key_with_a_value_is_kept_at_its_level() -> None:
+def test_every_search_key_with_a_value_is_a_return_key_of_its_level() -> None:
     for key in SEARCH_KEYS.values():
         assert key.is_virtual or key.path[0] in RETURN_KEY_TAGS[key.level]
 
@@ -72,11 +72,11 @@ def test_every_search_key_with_a_value_is_kept_at_its_level() -> None:
         ),
     ],
 )
-def test_what_default_answers_need_is_kept(level: Level, defaults: str) -> None:
+def test_default_responses_need_only_return_keys(level: Level, defaults: str) -> None:
     assert tags_of(defaults) <= RETURN_KEY_TAGS[level]
 
 
-def test_attributes_go_to_the_levels_they_belong_to() -> None:
+def test_attributes_are_stored_at_their_level() -> None:
     elements = {
         "00080005": element("CS", "ISO_IR 192"),
         "00080016": element("UI", "1.2.840.10008.5.1.4.1.1.7"),
@@ -106,7 +106,7 @@ def test_only_the_first_value_is_searchable_and_all_are_returned() -> None:
     assert study.elements["00100020"]["Value"] == ["P1", "P2"]
 
 
-def test_dates_and_times_in_older_formats_are_searchable_by_their_meaning() -> None:
+def test_dates_and_times_in_older_formats_are_normalised() -> None:
     lax = {"00080020": element("DA", "2004.01.19"), "00080030": element("TM", "12:30:15")}
     study = attributes_of(Level.STUDY, lax, frozenset(lax))
 
@@ -115,7 +115,7 @@ def test_dates_and_times_in_older_formats_are_searchable_by_their_meaning() -> N
     assert study.invalid == {}
 
 
-def test_invalid_text_is_searchable_and_known_as_invalid() -> None:
+def test_invalid_text_is_searchable_and_marked_as_invalid() -> None:
     study = attributes_of(
         Level.STUDY, {"00081030": element("LO", "a\tB"), "00081010": element("SH", "x")}, frozenset({"00081030"})
     )
@@ -124,7 +124,7 @@ def test_invalid_text_is_searchable_and_known_as_invalid() -> None:
     assert study.invalid == {"00081030": ("StudyDescription",)}
 
 
-def test_what_can_not_be_compared_is_known_as_invalid_and_has_no_key() -> None:
+def test_a_value_that_cannot_be_normalised_is_marked_as_invalid_and_not_searchable() -> None:
     elements = {
         "00080020": element("DA", "20040101-20041231"),
         "00080030": element("TM", "noon"),
@@ -138,13 +138,13 @@ def test_what_can_not_be_compared_is_known_as_invalid_and_has_no_key() -> None:
     assert study.without(["00080020"]).elements.keys() == elements.keys() - {"00080020"}
 
 
-def test_an_ideographic_name_alone_keeps_its_place() -> None:
+def test_an_ideographic_name_without_alphabetic_one_keeps_its_position() -> None:
     study, _, _ = at_all_levels({"00100010": element("PN", {"Ideographic": "山田^太郎"})})
 
     assert study.keys == {"PatientName": "=山田^太郎"}
 
 
-def test_all_items_of_a_sequence_are_searchable_and_known_by_their_place() -> None:
+def test_all_items_of_a_sequence_are_searchable_in_order() -> None:
     codes = element("SQ", {"00080100": element("SH", "C1")}, {"00080100": element("SH", "C2")})
     items = [
         {"00400009": element("SH", "S1"), "00401001": element("SH", "R1")},
@@ -182,7 +182,7 @@ def test_modalities_in_study_is_never_taken_from_an_instance() -> None:
         {"vr": "PN", "Value": [{"Alphabetic": " ^ ", "Phonetic": "^"}]},
     ],
 )
-def test_empty_elements_are_not_kept(empty: dict[str, Any]) -> None:
+def test_empty_elements_are_not_stored(empty: dict[str, Any]) -> None:
     assert is_empty(empty)
     assert at_all_levels({"00081030": empty})[0].elements == {}
 

@@ -38,11 +38,11 @@ def found(when: str, **values: str) -> bool:
         ("20240101", False),
     ],
 )
-def test_two_ranges_are_one_from_the_first_moment_to_the_last(when: str, is_found: bool) -> None:
+def test_a_date_range_and_a_time_range_are_combined(when: str, is_found: bool) -> None:
     assert found(when, StudyDate="20240101-20240102", StudyTime="2200-06") is is_found
 
 
-def test_a_day_without_a_time_is_found_if_all_of_it_lies_within() -> None:
+def test_a_date_without_time_matches_if_the_whole_day_is_in_the_range() -> None:
     assert found("20240102", StudyDate="20240101-20240103", StudyTime="2200-06")
     assert found("20240102", StudyDate="20240101-", StudyTime="2200-")
     assert not found("20240101", StudyDate="20240101-", StudyTime="2200-")
@@ -59,7 +59,7 @@ def test_a_day_without_a_time_is_found_if_all_of_it_lies_within() -> None:
         ("20240101-20240102", "-06", "20240101 010000", True),
     ],
 )
-def test_an_end_without_a_time_is_the_end_of_its_day(date: str, time: str, when: str, is_found: bool) -> None:
+def test_an_end_without_time_covers_the_whole_day(date: str, time: str, when: str, is_found: bool) -> None:
     assert found(when, StudyDate=date, StudyTime=time) is is_found
 
 
@@ -67,12 +67,12 @@ def test_an_end_without_a_time_is_the_end_of_its_day(date: str, time: str, when:
     ("date", "time"),
     [("20240101", "10-12"), ("20240101-20240103", "11"), ("20240101,20240102", "10-12"), ("-20240103", "10-12")],
 )
-def test_what_is_not_two_ranges_with_days_at_their_ends_is_compared_by_itself(date: str, time: str) -> None:
+def test_other_dates_and_times_are_compared_separately(date: str, time: str) -> None:
     assert found("20240101 110000", StudyDate=date, StudyTime=time)
     assert not found("20240101 130000", StudyDate=date, StudyTime=time)
 
 
-def test_the_time_of_a_procedure_step_belongs_to_its_day() -> None:
+def test_date_and_time_of_a_procedure_step_are_combined() -> None:
     found = meaning(
         Level.SERIES,
         PerformedProcedureStepStartDate="20240101-20240102",
@@ -99,36 +99,36 @@ def test_the_time_of_a_procedure_step_belongs_to_its_day() -> None:
         ("20240101 120000 +1400", True),
     ],
 )
-def test_a_day_somewhere_is_compared_in_utc_with_days_whose_offset_is_known(when: str, is_found: bool) -> None:
+def test_a_date_in_a_time_zone_is_compared_in_utc_with_values_of_known_offset(when: str, is_found: bool) -> None:
     assert found(when, StudyDate="20240101", TimezoneOffsetFromUTC="+0900") is is_found
 
 
-def test_a_time_of_a_day_is_in_the_zone_too() -> None:
+def test_the_time_of_a_date_is_in_the_time_zone_too() -> None:
     assert found("20240101 013000 +0000", StudyDate="20240101", StudyTime="10-11", TimezoneOffsetFromUTC="0900")
     assert not found("20240101 103000 +0000", StudyDate="20240101", StudyTime="10-11", TimezoneOffsetFromUTC="0900")
 
 
-def test_several_days_and_times_are_all_pairs_of_them() -> None:
+def test_several_dates_and_times_match_in_all_combinations() -> None:
     values = {"StudyDate": "20240101,20240103", "StudyTime": "10,12", "TimezoneOffsetFromUTC": "+0100"}
 
     assert found("20240103 113000 +0000", **values)
     assert not found("20240102 113000 +0000", **values)
 
 
-def test_without_a_zone_in_the_query_offsets_are_not_looked_at() -> None:
+def test_without_a_time_zone_in_the_query_offsets_are_ignored() -> None:
     assert found("20240101 233000 -0500", StudyDate="20240101")
     assert not found("20240101 233000 -0500", StudyDate="20240102")
 
 
 @pytest.mark.parametrize("value", ["+1500", "-1201", "0960", "UTC", "+01:00", "+0100\\+0200", "1"])
-def test_other_text_for_an_offset_is_refused(value: str) -> None:
+def test_an_invalid_offset_is_refused(value: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         meaning(StudyDate="20240101", TimezoneOffsetFromUTC=value)
     assert caught.value.reason is Reason.INVALID_QUERY
     assert caught.value.metadata == {"attribute": "TimezoneOffsetFromUTC"}
 
 
-def test_an_offset_without_dates_says_nothing() -> None:
+def test_an_offset_without_dates_is_ignored() -> None:
     terms = (Term("00080201", ("+0100",)), Term("PatientID", ("A",)))
     understood = understand(SearchRequest(Level.STUDY, terms=terms))
 
@@ -146,7 +146,7 @@ def test_an_offset_without_dates_says_nothing() -> None:
         ({"StudyDate": "yesterday", "TimezoneOffsetFromUTC": "+0100"}, "StudyDate"),
     ],
 )
-def test_spans_that_make_no_sense_are_refused(values: dict[str, str], attribute: str) -> None:
+def test_ranges_that_end_before_they_start_are_refused(values: dict[str, str], attribute: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         meaning(**values)
     assert caught.value.metadata == {"attribute": attribute}
@@ -162,11 +162,11 @@ def test_spans_that_make_no_sense_are_refused(values: dict[str, str], attribute:
         ("99991231235959.000000", "-0100", None),
     ],
 )
-def test_moments_in_utc(moment: str, offset: str, expected: str | None) -> None:
+def test_date_times_convert_to_utc(moment: str, offset: str, expected: str | None) -> None:
     assert in_utc(moment, offset) == expected
 
 
-def test_days_lead_to_spans_of_moments() -> None:
+def test_a_condition_on_dates_precedes_the_combined_range() -> None:
     """An index of days serves what is compared as moments."""
     guide, span = meaning(StudyDate="20240103", TimezoneOffsetFromUTC="+0100")
 

@@ -27,7 +27,7 @@ from server.dicom.matching import normalise
         ("Doe\0", "doe"),
     ],
 )
-def test_names_lose_case_accents_padding_and_trailing_delimiters(written: str, normal: str) -> None:
+def test_case_accents_padding_and_trailing_delimiters_of_names_are_removed(written: str, normal: str) -> None:
     assert normalise.name(written) == normal
 
 
@@ -40,12 +40,12 @@ def test_a_hangul_syllable_stays_one_character() -> None:
 
 
 @pytest.mark.parametrize("written", ["", " ", "^", "^^=^=", "\0"])
-def test_a_name_without_letters_is_none(written: str) -> None:
+def test_a_name_without_letters_is_not_indexed(written: str) -> None:
     assert normalise.name(written) is None
     assert normalise.name_words(written) == ()
 
 
-def test_the_words_of_a_name_lie_between_delimiters_and_spaces() -> None:
+def test_words_of_a_name_are_separated_by_delimiters_and_spaces() -> None:
     assert normalise.name_words("Jonathan^Word^Stone Hall^^=山田^太郎") == (
         "jonathan",
         "word",
@@ -60,7 +60,7 @@ def test_the_words_of_a_name_lie_between_delimiters_and_spaces() -> None:
     ("written", "normal"),
     [("  ABC-1 ", "abc-1"), ("Abdomen\0", "abdomen"), ("E\u0301cho", "écho"), ("ÉCHO", "écho"), ("A  B", "a  b")],
 )
-def test_text_loses_case_and_surrounding_padding_only(written: str, normal: str) -> None:
+def test_only_case_and_surrounding_padding_of_text_are_removed(written: str, normal: str) -> None:
     assert normalise.text(written) == normal
 
 
@@ -69,7 +69,7 @@ def test_text_loses_case_and_surrounding_padding_only(written: str, normal: str)
     [("20240229", "20240229"), (" 20240101 ", "20240101"), ("20230229", None), ("20241301", None)]
     + [(text, None) for text in ("2024", "2024-01-01", "2024010", "202401011", "", "٢٠٢٤٠١٠١")],
 )
-def test_a_date_is_eight_digits_that_are_a_day(written: str, normal: str | None) -> None:
+def test_a_date_is_eight_digits_and_a_valid_day(written: str, normal: str | None) -> None:
     assert normalise.day(written) == normal
 
 
@@ -84,7 +84,7 @@ def test_a_date_is_eight_digits_that_are_a_day(written: str, normal: str | None)
         ("235960", "235960.000000", "235960.999999"),
     ],
 )
-def test_a_time_that_leaves_parts_out_is_a_span(written: str, first: str, last: str) -> None:
+def test_a_partial_time_is_a_range(written: str, first: str, last: str) -> None:
     assert normalise.first_time(written) == first
     assert normalise.last_time(written) == last
 
@@ -119,7 +119,7 @@ def test_a_stored_time_may_have_colons_and_finer_fractions(written: str, normal:
 
 
 @pytest.mark.parametrize("written", ["", "1", "24", "1060", "101561", "101530.", "101530.1234567", "10:15", "101"])
-def test_other_text_is_no_time(written: str) -> None:
+def test_other_text_is_not_a_time(written: str) -> None:
     assert normalise.first_time(written) is None
     assert normalise.last_time(written) is None
 
@@ -128,7 +128,7 @@ def test_other_text_is_no_time(written: str) -> None:
     ("written", "normal"),
     [("0003", "3"), ("+3", "3"), ("-03", "-3"), (" 3 ", "3"), ("0", "0"), ("3.0", None), ("", None), ("1" * 13, None)],
 )
-def test_an_integer_loses_plus_and_leading_zeros(written: str, normal: str | None) -> None:
+def test_plus_sign_and_leading_zeros_of_an_integer_are_removed(written: str, normal: str | None) -> None:
     assert normalise.integer(written) == normal
 
 

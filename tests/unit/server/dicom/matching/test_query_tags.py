@@ -34,7 +34,7 @@ def found(of: Tag, **elements: Any) -> TagValue | TagFault | None:
         ("SmallestImagePixelValue", "SS", "", NewTag("00280106", "SmallestImagePixelValue", "SS", "", Level.SERIES)),
     ],
 )
-def test_a_tag_is_known_by_keyword_or_digits_and_has_the_vr_of_the_dictionary(
+def test_a_tag_is_named_by_keyword_or_digits_and_gets_the_vr_of_the_dictionary(
     path: str, vr: str, creator: str, expected: NewTag
 ) -> None:
     assert new_tag(path, vr, creator, Level.SERIES) == expected
@@ -62,7 +62,7 @@ def test_a_tag_is_known_by_keyword_or_digits_and_has_the_vr_of_the_dictionary(
         ("StationName", "SH", "Creator", "private_creator"),
     ],
 )
-def test_what_cannot_be_searched_by_is_refused(path: str, vr: str, creator: str, field: str) -> None:
+def test_an_unsupported_tag_is_refused(path: str, vr: str, creator: str, field: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         new_tag(path, vr, creator, Level.STUDY)
     assert (refused.value.reason, refused.value.metadata["field"]) == (Reason.INVALID_TAG, field)
@@ -86,7 +86,7 @@ def test_what_cannot_be_searched_by_is_refused(path: str, vr: str, creator: str,
         ("FD", [0.1], TagValue("", 0.1)),
     ],
 )
-def test_the_first_value_counts_in_the_form_that_searches_have(vr: str, values: list[Any], expected: TagValue) -> None:
+def test_the_first_value_is_indexed_in_normalised_form(vr: str, values: list[Any], expected: TagValue) -> None:
     assert found(tag(vr), t00181234={"vr": vr, "Value": values}) == expected
 
 
@@ -108,7 +108,7 @@ def test_an_empty_value_is_not_indexed(element: dict[str, Any]) -> None:
         ("FD", {"vr": "FD", "Value": ["x"]}),
     ],
 )
-def test_a_value_that_breaks_a_rule_is_a_fault_that_does_not_repeat_it(vr: str, element: dict[str, Any]) -> None:
+def test_an_invalid_value_is_a_fault_whose_text_does_not_contain_it(vr: str, element: dict[str, Any]) -> None:
     fault = found(tag(vr), t00181234=element)
     assert isinstance(fault, TagFault)
     assert str(element["Value"][0]) not in fault.message
@@ -119,7 +119,7 @@ def test_a_number_that_is_not_finite_is_a_fault() -> None:
     assert found_ == TagFault("The value is not a finite number.")
 
 
-def test_a_private_tag_is_found_in_the_block_of_its_creator() -> None:
+def test_a_private_tag_is_read_from_the_block_of_its_creator() -> None:
     of = tag("SH", "00291003", "ACME 1")
     elements = {
         "t00290010": {"vr": "LO", "Value": ["OTHER"]},

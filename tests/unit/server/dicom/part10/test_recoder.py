@@ -68,7 +68,7 @@ def _end_of_pixels(file: bytes, source: str) -> int:
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
 @pytest.mark.parametrize(("source", "target"), list(product(UNCOMPRESSED, [IMPLICIT_LITTLE, EXPLICIT_LITTLE])))
-def test_elements_are_replaced_put_in_and_left_out_in_order_of_tag(source: str, target: str, chunk: int) -> None:
+def test_elements_are_replaced_inserted_and_removed_in_order_of_tag(source: str, target: str, chunk: int) -> None:
     file = part10(transfer_syntax=source, PatientWeight="70", Rows=3, PatientComments="x")
     changes: dict[int, tuple[str, bytes] | None] = {
         0x00080005: ("CS", b"ISO_IR 100"),  # before all others but one
@@ -86,13 +86,13 @@ def test_elements_are_replaced_put_in_and_left_out_in_order_of_tag(source: str, 
     assert new.DataSetTrailingPadding == b"\0\1"
 
 
-def test_elements_of_items_stay_as_they_are() -> None:
+def test_elements_of_items_are_not_changed() -> None:
     file = part10(ReferencedImageSequence=[dataset(Rows=3)], Rows=3)
     new = rewritten(file, EXPLICIT_LITTLE, EXPLICIT_LITTLE, changes={0x00280010: ("US", b"\7\0")})
     assert (new.Rows, new.ReferencedImageSequence[0].Rows) == (7, 3)
 
 
-def test_a_sequence_that_comes_first_is_not_overtaken() -> None:
+def test_an_inserted_element_stays_behind_a_sequence_of_lower_tag() -> None:
     file = part10(IconImageSequence=[dataset()])
     new = rewritten(file, EXPLICIT_LITTLE, EXPLICIT_LITTLE, changes={0x00280010: ("US", b"\7\0")})
     assert [element.keyword for element in new][-2:] == ["Rows", "IconImageSequence"]
@@ -100,7 +100,7 @@ def test_a_sequence_that_comes_first_is_not_overtaken() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 50, 1 << 20])
 @pytest.mark.parametrize("source", [*UNCOMPRESSED, JPEG_BASELINE])
-def test_pixel_data_is_put_in_anew_and_what_follows_stays(source: str, chunk: int) -> None:
+def test_pixel_data_is_replaced_and_later_elements_are_kept(source: str, chunk: int) -> None:
     fields: dict[str, Any] = {"DataSetTrailingPadding": b"after1", "Rows": 2, "Columns": 4}
     if source == JPEG_BASELINE:
         file = part10(transfer_syntax=source, fragments=[[b"\xff\xd8\xff" + b"a" * 300, b"bb"]], **fields)
@@ -122,7 +122,7 @@ JPEG = [b"\xff\xd8\xffabc"]
 
 
 @pytest.mark.parametrize("chunk", [1, 50, 1 << 20])
-def test_an_icon_image_sequence_with_compressed_pixel_data_is_left_out_at_any_depth(chunk: int) -> None:
+def test_an_icon_image_sequence_with_compressed_pixel_data_is_removed_at_any_depth(chunk: int) -> None:
     image = dataset(IconImageSequence=[with_pixels(dataset(Rows=1), JPEG)], PatientComments="stays")
     deep = dataset(ReferencedImageSequence=[image])
     made = dataset(
@@ -140,21 +140,21 @@ def test_an_icon_image_sequence_with_compressed_pixel_data_is_left_out_at_any_de
 
 
 @pytest.mark.parametrize("target", [EXPLICIT_LITTLE, IMPLICIT_LITTLE, RLE_LOSSLESS])
-def test_an_icon_with_native_pixel_data_stays(target: str) -> None:
+def test_an_icon_with_native_pixel_data_is_kept(target: str) -> None:
     icon = with_pixels(dataset(Rows=1, Columns=2), b"12")
     file = file_of(with_pixels(dataset(IconImageSequence=[icon]), JPEG), JPEG_BASELINE)
     new = rewritten(file, JPEG_BASELINE, target, pixels=b"12")
     assert new.IconImageSequence[0].PixelData == b"12"
 
 
-def test_compressed_pixel_data_in_another_sequence_is_left_out_alone() -> None:
+def test_compressed_pixel_data_in_another_sequence_is_removed_without_its_item() -> None:
     made = dataset(ReferencedImageSequence=[with_pixels(dataset(Rows=1), JPEG)])
     new = rewritten(file_of(with_pixels(made, JPEG), JPEG_BASELINE), JPEG_BASELINE, EXPLICIT_LITTLE, pixels=b"12")
     assert new.ReferencedImageSequence[0].Rows == 1
     assert "PixelData" not in new.ReferencedImageSequence[0]
 
 
-def test_an_icon_too_large_to_be_held_is_left_out() -> None:
+def test_an_icon_over_the_size_limit_is_removed() -> None:
     rewriter = Rewriter(EXPLICIT_LITTLE, IMPLICIT_LITTLE, sop_class_uid="1.2", sop_instance_uid="1.2.3")
     file = file_of(dataset(IconImageSequence=[with_pixels(dataset(), bytes(3 << 20))], TextComments="stays"))
     written = [rewriter.feed(file[start : start + 4096]) for start in range(0, len(file), 4096)]
@@ -200,7 +200,7 @@ def test_file_meta_information_is_complete_and_agrees_with_the_data_set(stored_m
     assert written.index(struct.pack("<HH", 0x0008, 0x0016)) == 144 + meta.FileMetaInformationGroupLength
 
 
-def test_optional_and_private_file_meta_information_stays_and_what_is_not_defined_goes() -> None:
+def test_optional_and_private_file_meta_information_is_kept_and_undefined_elements_are_removed() -> None:
     meta, _ = meta_of(
         b"".join(
             [
@@ -218,12 +218,12 @@ def test_optional_and_private_file_meta_information_stays_and_what_is_not_define
     assert 0x00020050 not in meta
 
 
-def test_private_file_meta_information_without_a_creator_is_left_out() -> None:
+def test_private_file_meta_information_without_a_creator_is_removed() -> None:
     meta, _ = meta_of(TRANSFER_SYNTAX + element(0x00020102, "OB", b"\1\2"))
     assert "PrivateInformation" not in meta
 
 
-def test_a_file_that_ends_in_the_head_of_its_pixel_data_is_not_whole() -> None:
+def test_a_file_that_ends_in_the_header_of_its_pixel_data_is_incomplete() -> None:
     rewriter = Rewriter(
         EXPLICIT_LITTLE, RLE_LOSSLESS, sop_class_uid="1.2", sop_instance_uid="1.2.3", stop_at=PIXEL_DATA
     )

@@ -69,7 +69,7 @@ def _load(file: bytes) -> Dataset:
 
 @pytest.mark.parametrize("chunk", [1, 50, 1 << 20])
 @pytest.mark.parametrize(("source", "target"), PAIRS)
-async def test_values_stay_what_they_are(source: str, target: str, chunk: int) -> None:
+async def test_values_are_preserved(source: str, target: str, chunk: int) -> None:
     item = data.dataset(PatientName="A^B", Rows=7)
     file = part10(
         transfer_syntax=source,
@@ -114,7 +114,7 @@ async def test_no_group_length_remains_at_any_depth(source: str, target: str) ->
     assert json_of(read(new))["00081140"]["Value"] == [{"00081150": {"vr": "UI", "Value": ["1.2"]}}]
 
 
-async def test_a_value_too_long_for_its_vr_becomes_unknown() -> None:
+async def test_a_value_too_long_for_its_vr_becomes_un() -> None:
     text = element(0x00104000, "LT", b"a" * 70_000, IMPLICIT_LITTLE)
     required = data.required_elements(IMPLICIT_LITTLE)
     file = part10_of([*required[:3], text, *required[3:]], IMPLICIT_LITTLE)
@@ -123,21 +123,21 @@ async def test_a_value_too_long_for_its_vr_becomes_unknown() -> None:
     assert _load(new)[0x00104000].value == b"a" * 70_000
 
 
-async def test_pixels_of_32_bits_are_turned_round_as_such() -> None:
+async def test_pixel_cells_of_32_bits_are_byte_swapped_as_a_whole() -> None:
     little = _bundled("rtdose.dcm")
     big = _bundled("rtdose_expb.dcm")
     new = await _reencoded(big, EXPLICIT_BIG, EXPLICIT_LITTLE)
     assert _load(new).PixelData == _load(little).PixelData
 
 
-async def test_large_values_pass_in_pieces() -> None:
+async def test_large_values_are_streamed() -> None:
     file = part10(frames=[bytes(3_000_000)], Rows=1000, Columns=3000)
     pieces = [len(piece) async for piece in _pieces(file, EXPLICIT_LITTLE, IMPLICIT_LITTLE, 65536)]
     assert max(pieces) < 140_000
     assert sum(pieces) > 3_000_000
 
 
-async def test_inflated_file_has_the_offsets_of_the_layout() -> None:
+async def test_offsets_of_the_layout_refer_to_the_inflated_file() -> None:
     file = part10(transfer_syntax=DEFLATED, frames=[b"frame one ", b"frame two "])
     layout = read(file, chunk=17).pixels
     inflated = b"".join([piece async for piece in inflate(_chunks(file, 30))])
@@ -146,7 +146,7 @@ async def test_inflated_file_has_the_offsets_of_the_layout() -> None:
     assert inflated.startswith(file[: file.index(b"1.2.840.10008.1.2.1.99")])
 
 
-async def test_a_damaged_file_is_noticed() -> None:
+async def test_a_damaged_file_is_detected() -> None:
     file = part10(ReferencedImageSequence=[data.dataset()])
     with pytest.raises(InvalidRequest):
         await _reencoded(file[:-20], EXPLICIT_LITTLE, IMPLICIT_LITTLE)
@@ -181,7 +181,7 @@ def _forget_private(elements: dict[str, Any]) -> None:
     target=st.sampled_from(TARGETS),
     chunk=st.integers(20, 900),
 )
-async def test_whatever_could_be_read_becomes_a_file_or_a_defined_error(
+async def test_every_readable_file_is_rewritten_or_gives_a_defined_error(
     edits: list[tuple[int, int, bytes]], source: str, target: str, chunk: int
 ) -> None:
     item = data.dataset(PatientName="A^B", Rows=7, ReferencedImageSequence=[data.dataset()])

@@ -60,7 +60,7 @@ def _findings(found: Description) -> list[str]:
 @pytest.mark.parametrize("chunk", [7, 1 << 20])
 @pytest.mark.parametrize("trailer", [*TRAILERS, *GARBAGE])
 @pytest.mark.parametrize("syntax", [*SYNTAXES, JPEG_BASELINE])
-def test_whatever_follows_pixel_data_is_no_part_of_the_data_set(syntax: str, trailer: str, chunk: int) -> None:
+def test_bytes_after_pixel_data_are_not_part_of_the_data_set(syntax: str, trailer: str, chunk: int) -> None:
     file, added = _image(syntax), {**TRAILERS, **GARBAGE}[trailer]
     found, plain = read(file + added, chunk=chunk, max_header_bytes=9000), read(file)
     assert (found.dicom_json, found.pixels, found.bulk) == (plain.dicom_json, plain.pixels, plain.bulk)
@@ -70,7 +70,9 @@ def test_whatever_follows_pixel_data_is_no_part_of_the_data_set(syntax: str, tra
 @pytest.mark.parametrize("chunk", [7, 1 << 20])
 @pytest.mark.parametrize("trailer", TRAILERS)
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_filler_and_a_second_file_follow_a_data_set_without_pixel_data(syntax: str, trailer: str, chunk: int) -> None:
+def test_filler_and_a_second_file_may_follow_a_data_set_without_pixel_data(
+    syntax: str, trailer: str, chunk: int
+) -> None:
     found = read(_report(syntax) + TRAILERS[trailer], chunk=chunk, max_header_bytes=9000)
     assert found.dicom_json == read(_report(syntax)).dicom_json
     assert found.sop_uid == "1.2.3"
@@ -79,7 +81,7 @@ def test_filler_and_a_second_file_follow_a_data_set_without_pixel_data(syntax: s
 
 @pytest.mark.parametrize("trailer", ["text", "noise", "spaces and text", "items"])
 @pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG])
-def test_other_bytes_without_pixel_data_could_be_lost_elements(syntax: str, trailer: str) -> None:
+def test_other_bytes_after_a_data_set_without_pixel_data_are_refused(syntax: str, trailer: str) -> None:
     with pytest.raises(DicomStoreError):
         read(_report(syntax) + GARBAGE[trailer])
 
@@ -109,7 +111,7 @@ def test_no_element_after_pixel_data_or_zeros_is_lost(syntax: str, chunk: int, m
 
 
 @pytest.mark.parametrize("filler", [b"\0", b"\xff", b" "])
-def test_trailing_bytes_are_not_held(filler: bytes) -> None:
+def test_trailing_bytes_are_not_kept_in_memory(filler: bytes) -> None:
     file = _report(EXPLICIT_LITTLE) + filler * (1 << 25)
     tracemalloc.start()
     read(file, chunk=1 << 16, max_header_bytes=10_000)
@@ -120,7 +122,7 @@ def test_trailing_bytes_are_not_held(filler: bytes) -> None:
 
 @pytest.mark.parametrize("trailer", [*TRAILERS, *GARBAGE])
 @pytest.mark.parametrize("source", [EXPLICIT_LITTLE, IMPLICIT_LITTLE, EXPLICIT_BIG])
-def test_trailing_bytes_are_left_out_of_reencoded_files(source: str, trailer: str) -> None:
+def test_trailing_bytes_are_removed_from_reencoded_files(source: str, trailer: str) -> None:
     file = _image(source)
 
     def reencoded(whole: bytes, chunk: int) -> bytes:

@@ -108,7 +108,7 @@ def test_each_codestream_is_a_frame_whatever_number_of_frames_says(syntax: str, 
 @pytest.mark.parametrize("number", [5, 2, 1])
 @pytest.mark.parametrize("is_extended", [True, False])
 @pytest.mark.parametrize("kind", ["off by 8", "relative to the file", "descending", "past the end", "zeros", "right"])
-def test_codestreams_decide_against_offset_tables(syntax: str, number: int, is_extended: bool, kind: str) -> None:
+def test_codestreams_take_precedence_over_offset_tables(syntax: str, number: int, is_extended: bool, kind: str) -> None:
     frames = codestreams(syntax)
     parts = [part for frame in frames for part in (frame[:70], frame[70:])]
     right = items_at(parts)[::2]
@@ -133,21 +133,21 @@ def test_the_end_of_a_codestream_may_lie_between_two_chunks(chunk: int) -> None:
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_empty_fragments_are_no_frames(syntax: str) -> None:
+def test_empty_fragments_are_not_frames(syntax: str) -> None:
     a, b, c = codestreams(syntax, 3)
     for parts in ([a, b"", b, c, b""], [b"", b"", a, b, b"", c], [a[:80], b"", a[80:], b, b"", c, b"", b""]):
         assert frames_of(file_with(parts, 3, syntax)) == [a, b, c]
         assert frames_of(file_with(parts, 9, syntax)) == [a, b, c]
 
 
-def test_an_empty_fragment_in_the_place_of_a_frame_is_a_frame_that_is_not_there() -> None:
+def test_an_empty_fragment_in_place_of_a_frame_is_a_missing_frame() -> None:
     a, b = codestreams(JPEG_BASELINE, 2)
     assert frames_of(file_with([a, b"", b], 3)) == [a, b"", b]
     assert frames_of(file_with([a, b"", b, b"", b""], 5)) == [a, b"", b]
     assert frames_of(file_with([b"x1", b"", b"x3"], 3, UNCOMPRESSED, size=(0, 0))) == [b"x1", b"", b"x3"]
 
 
-def test_fragments_of_markers_or_padding_belong_to_the_frame_they_are_in() -> None:
+def test_fragments_of_markers_or_padding_belong_to_the_surrounding_frame() -> None:
     a, b = (frame.rstrip(b"\0") for frame in codestreams(JPEG_BASELINE, 2))
     parts = [SOI, a[2:-2], EOI, SOI, b[2:-2], EOI + b"\0\0", bytes(4), b"\xff" * 6]
     for number in (2, 8, 1, 3):
@@ -165,7 +165,7 @@ def test_a_frame_whose_start_is_damaged_keeps_its_number(syntax: str) -> None:
     assert frames_of(file_with([a, b, c], 7, syntax, offsets=items_at([a, b, c]))) == [a, b, c]
 
 
-def test_what_is_wrapped_in_the_boxes_of_a_jp2_file_is_a_frame() -> None:
+def test_a_codestream_in_jp2_boxes_is_a_frame() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (2, 16, 16), dtype=np.uint8)
     frames = [bytes(imagecodecs.jpeg2k_encode(image, codecformat="JP2")) for image in noise]
     frames = [frame + bytes(len(frame) % 2) for frame in frames]
@@ -173,7 +173,7 @@ def test_what_is_wrapped_in_the_boxes_of_a_jp2_file_is_a_frame() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 9, None])
-def test_frames_that_are_not_compressed_are_told_apart_by_their_size(number: int | None) -> None:
+def test_uncompressed_frames_are_separated_by_size(number: int | None) -> None:
     frames = [bytes([value]) * 15 for value in (1, 2, 3)]
     parts = [frames[0] + b"\0", frames[1][:4], frames[1][4:] + b"\0", b"", frames[2] + b"\0", b"xx"]
     found = frames_of(file_with(parts, number, UNCOMPRESSED, size=(3, 5)))
@@ -185,14 +185,14 @@ def test_frames_that_have_one_fragment_each_need_no_table() -> None:
     assert frames_of(file_with([b"a1", b"", b"b2", b"c3"], 7, DEFLATED_FRAMES)) == [b"a1", b"b2", b"c3"]
 
 
-def test_an_offset_table_that_fits_decides_where_nothing_else_does() -> None:
+def test_a_consistent_offset_table_is_used_as_a_last_resort() -> None:
     parts = [b"a1", b"a2", b"b1", b"c1", b"c2"]
     table = [items_at(parts)[index] for index in (0, 2, 3)]
     for number in (3, 2, 7):
         assert frames_of(file_with(parts, number, PRIVATE, offsets=table)) == [b"a1a2", b"b1", b"c1c2"]
 
 
-def test_the_frames_of_a_video_cannot_be_told_apart() -> None:
+def test_the_frames_of_a_video_are_not_separated() -> None:
     parts = [b"\0\0\1\xb3", b"more", SOI + b"\xff\0"]
     assert frames_of(file_with(parts, 100, MPEG2, offsets=items_at(parts))) is None
     assert frames_of(file_with(parts, 1, MPEG2)) == [b"".join(parts)]
@@ -209,7 +209,7 @@ def test_a_delimiter_may_be_missing(delimiter: bytes) -> None:
 
 
 @pytest.mark.parametrize("missing", range(1, 6))
-def test_pixel_data_that_ends_within_a_fragment_is_not_whole(missing: int) -> None:
+def test_pixel_data_that_ends_within_a_fragment_is_refused(missing: int) -> None:
     file = file_with(codestreams(JPEG_BASELINE, 2), 2, delimiter=b"")
     for chunk in (1 << 20, 7):
         with pytest.raises(Exception, match="ends within its last element"):
@@ -217,7 +217,7 @@ def test_pixel_data_that_ends_within_a_fragment_is_not_whole(missing: int) -> No
 
 
 @pytest.mark.parametrize(("number", "tags"), [(5, ["00280008"]), (1, ["00280008"]), (None, ["00280008"]), (3, [])])
-def test_another_number_of_frames_is_reported(number: int | None, tags: list[str]) -> None:
+def test_a_frame_count_mismatch_is_reported(number: int | None, tags: list[str]) -> None:
     found = read(file_with(codestreams(JPEG_BASELINE, 3), number))
     assert [finding.tag for finding in found.findings if finding.tag == "00280008"] == tags
 
@@ -231,7 +231,7 @@ def test_another_number_of_frames_is_reported(number: int | None, tags: list[str
     offsets=st.lists(st.integers(0, 3000), max_size=6),
     chunk=st.sampled_from([1 << 20, 100, 9]),
 )
-def test_frames_are_found_however_they_are_cut(
+def test_frames_are_found_for_any_chunk_size(
     syntax: str, cuts: list[list[int]], empty: list[int], number: int, offsets: list[int], chunk: int
 ) -> None:
     frames = codestreams(syntax, len(cuts))

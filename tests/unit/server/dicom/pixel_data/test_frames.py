@@ -27,12 +27,12 @@ def _items(*fragments: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("size", [1, 3, 8, 1000])
-async def test_fragments_are_joined_without_their_heads(size: int) -> None:
+async def test_fragments_are_joined_without_item_headers(size: int) -> None:
     assert await _joined(defragment(_chunks(_items(b"abc", b"", b"defgh"), size))) == b"abcdefgh"
 
 
 @pytest.mark.parametrize("damaged", [_items(b"abcd")[:-1], b"garbage!" * 2, _items(b"ab") + b"\xfe\xff"])
-async def test_damaged_fragments_are_noticed(damaged: bytes) -> None:
+async def test_damaged_fragments_are_detected(damaged: bytes) -> None:
     with pytest.raises(DataLoss):
         await _joined(defragment(_chunks(damaged, 5)))
 
@@ -44,14 +44,14 @@ def test_a_native_frame_is_a_range_of_the_file() -> None:
 
 
 @pytest.mark.parametrize("index", [-1, 3, 100])
-def test_there_is_no_frame_outside(index: int) -> None:
+def test_frame_numbers_out_of_range_are_refused(index: int) -> None:
     with pytest.raises(NotFound) as refusal:
         frame_span(PixelLayout(3, 1000, 36, 8, 96), index)
     assert refusal.value.reason is Reason.FRAME_NOT_FOUND
     assert refusal.value.metadata == {"frame": str(index + 1), "number_of_frames": "3"}
 
 
-def test_a_frame_that_pixel_data_ends_within_is_not_there() -> None:
+def test_a_truncated_frame_does_not_exist() -> None:
     with pytest.raises(NotFound):
         frame_span(PixelLayout(3, 1000, 35, 8, 96), 2)
 
@@ -63,7 +63,7 @@ def test_a_frame_that_pixel_data_ends_within_is_not_there() -> None:
     unit=st.sampled_from([1, 2, 4]),
     seed=st.integers(0, 2**32 - 1),
 )
-async def test_one_bit_frames_come_out_of_the_stream_of_bits(
+async def test_one_bit_frames_are_extracted_from_the_bit_stream(
     frame_bits: int, index: int, size: int, unit: int, seed: int
 ) -> None:
     bits = np.random.default_rng(seed).integers(0, 2, 7 * frame_bits, dtype=np.uint8)
@@ -80,13 +80,13 @@ async def test_one_bit_frames_come_out_of_the_stream_of_bits(
 
 @pytest.mark.parametrize("size", [1, 3, 7, 64])
 @pytest.mark.parametrize("unit", [1, 2, 4, 8])
-async def test_words_are_turned_round_across_chunks(unit: int, size: int) -> None:
+async def test_words_are_byte_swapped_across_chunks(unit: int, size: int) -> None:
     numbers = np.arange(5, dtype=f"<u{unit}") + 1
     big = numbers.astype(f">u{unit}").tobytes()
     assert await _joined(swap_bytes(_chunks(big, size), unit)) == numbers.tobytes()
 
 
-async def test_a_torn_last_word_stays() -> None:
+async def test_an_incomplete_last_word_is_unchanged() -> None:
     assert await _joined(swap_bytes(_chunks(b"abcde", 2), 2)) == b"badce"
 
 
@@ -103,5 +103,5 @@ async def test_a_torn_last_word_stays() -> None:
         ("UN", 16, 1),
     ],
 )
-def test_size_of_words(vr: str, bits: int, unit: int) -> None:
+def test_word_size_by_vr(vr: str, bits: int, unit: int) -> None:
     assert word_bytes(vr, bits) == unit

@@ -63,7 +63,7 @@ def test_size_of_native_frames(attributes, bits: int) -> None:
 
 
 @pytest.mark.parametrize("vr", ["US", "UN", "OB", "OW", "SS", "IS"])
-def test_rows_and_columns_are_read_whatever_their_vr(vr: str) -> None:
+def test_rows_and_columns_are_read_with_any_vr(vr: str) -> None:
     value = text("8") if vr == "IS" else shorts(8)
     layout = _layout(image({0x00280010: (vr, value), 0x00280011: (vr, value), PIXEL_DATA: ("OW", bytes(128))}))
     assert (layout.number_of_frames, layout.frame_bits) == (2, 512)
@@ -104,7 +104,7 @@ FRAMES = [SOI + b"one1", SOI + b"two2", SOI + b"three3"]
 
 @pytest.mark.parametrize("chunk", [1 << 20, 30, 1])
 @pytest.mark.parametrize("has_table", [True, False])
-def test_one_fragment_a_frame(chunk: int, has_table: bool) -> None:
+def test_as_many_fragments_as_frames_are_one_frame_each(chunk: int, has_table: bool) -> None:
     file = part10(transfer_syntax=RLE_LOSSLESS, fragments=[[frame] for frame in FRAMES], basic_offset_table=has_table)
     layout = _layout(file, chunk)
     assert layout.is_encapsulated
@@ -146,7 +146,7 @@ def test_markers_group_fragments_of_jpeg_2000(start: bytes) -> None:
 
 
 @pytest.mark.parametrize("offsets", [(0, 1, 2), (0, 14, 14), (14, 0, 24), (0, 13), (0, 24, 1 << 31)])
-def test_a_table_that_does_not_fit_is_not_believed(offsets: Sequence[int]) -> None:
+def test_an_inconsistent_offset_table_is_ignored(offsets: Sequence[int]) -> None:
     items = encapsulated(PIECES, basic_offset_table=False)
     table = struct.pack(f"<{len(offsets)}I", *offsets)
     items = struct.pack("<HHI", 0xFFFE, 0xE000, len(table)) + table + items[8:]
@@ -154,12 +154,12 @@ def test_a_table_that_does_not_fit_is_not_believed(offsets: Sequence[int]) -> No
     assert (layout.table, layout.number_of_frames, layout.is_encapsulated) == (b"", 3, True)
 
 
-def test_frames_that_cannot_be_told_apart_are_not_addressable() -> None:
+def test_frames_that_cannot_be_separated_are_not_addressable() -> None:
     file = part10(transfer_syntax=RLE_LOSSLESS, fragments=PIECES, basic_offset_table=False)
     assert _layout(file).table == b""
 
 
-def test_a_missing_sequence_delimiter_is_forgiven() -> None:
+def test_a_missing_sequence_delimiter_is_accepted() -> None:
     file = part10(transfer_syntax=RLE_LOSSLESS, fragments=[[b"ab"], [b"cd"]])
     assert _frames(file, _layout(file[:-8])) == [b"ab", b"cd"]
 
@@ -171,7 +171,7 @@ def test_encapsulated_bulk_data_spans_all_items() -> None:
     assert list(generate_frames(file[bulk.offset : bulk.offset + bulk.length], number_of_frames=2)) == [b"ab", b"cd"]
 
 
-def test_an_icon_is_no_pixel_data_of_the_instance() -> None:
+def test_an_icon_is_not_pixel_data_of_the_instance() -> None:
     icon = data.sequence(0x00880200, [element(0x7FE00010, "OB", b"icon")])
     found = read(part10_of([*data.required_elements(), icon]))
     assert found.pixels is None
@@ -241,7 +241,7 @@ COLOUR = {"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL_422"}
     ],
 )
 @pytest.mark.parametrize("frames", [None, 1, 2, 7])
-def test_the_only_interpretation_that_fits_the_length_holds(
+def test_the_only_interpretation_that_fits_the_length_is_used(
     attributes: dict[str, Any], frame_bytes: int, bits: int, frames: int | None, padding: int
 ) -> None:
     attributes = {**attributes, "Rows": 4 + padding}
@@ -258,7 +258,7 @@ def test_the_only_interpretation_that_fits_the_length_holds(
         ({**COLOUR, "PhotometricInterpretation": "YBR_FULL"}, 2 * PIXELS),
     ],
 )
-def test_one_frame_of_less_bits_or_chroma_than_the_data_set_says(attributes: dict[str, Any], length: int) -> None:
+def test_one_frame_with_fewer_bits_or_less_chroma_than_declared(attributes: dict[str, Any], length: int) -> None:
     layout = _native(length, 1, **attributes)
     assert layout.number_of_frames == 1
     assert layout.is_understood
@@ -270,7 +270,7 @@ def test_one_frame_of_less_bits_or_chroma_than_the_data_set_says(attributes: dic
     "attributes",
     [{}, {"BitsAllocated": 16, "BitsStored": 12}, {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}],
 )
-def test_whole_frames_are_frames_whatever_number_of_frames_says(
+def test_whole_frames_are_used_whatever_number_of_frames_says(
     said: int | None, there: int, attributes: dict[str, Any]
 ) -> None:
     frame_bits = PIXELS * attributes.get("BitsAllocated", 8) * attributes.get("SamplesPerPixel", 1)
@@ -278,7 +278,7 @@ def test_whole_frames_are_frames_whatever_number_of_frames_says(
     assert (layout.number_of_frames, layout.frame_bits) == (there, frame_bits)
 
 
-def test_what_follows_the_frames_is_padding_unless_it_is_whole_frames() -> None:
+def test_bytes_after_the_frames_are_padding_unless_they_are_whole_frames() -> None:
     assert _native(PIXELS * 2 + 10, 2).number_of_frames == 2
     assert _native(PIXELS * 4 + 10, 2).number_of_frames == 2
     assert _native(PIXELS * 4, 2).number_of_frames == 4
@@ -306,7 +306,7 @@ def test_pixel_data_that_fits_no_single_interpretation_is_not_understood(
 
 
 @pytest.mark.parametrize(("missing", "there"), [(1, 2), (PIXELS, 2), (PIXELS + 1, 1), (3 * PIXELS - 1, 0)])
-def test_of_pixel_data_that_is_cut_off_the_whole_frames_are_there(missing: int, there: int) -> None:
+def test_truncated_pixel_data_has_its_whole_frames(missing: int, there: int) -> None:
     file = part10(frames=[bytes(PIXELS)] * 3, **NATIVE)
     layout = _layout(file[:-missing])
     assert layout.is_understood
@@ -315,7 +315,7 @@ def test_of_pixel_data_that_is_cut_off_the_whole_frames_are_there(missing: int, 
     assert "7FE00010" in [finding.tag for finding in read(file[:-missing]).findings]
 
 
-def test_the_length_that_is_said_tells_what_pixel_data_is_that_is_cut_off() -> None:
+def test_truncated_pixel_data_is_interpreted_by_its_declared_length() -> None:
     whole = {"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL_422", "NumberOfFrames": 2}
     layout = _layout(part10(frames=[bytes(6 * PIXELS)], **(NATIVE | whole))[: -PIXELS * 2])
     assert (layout.number_of_frames, layout.frame_bits) == (1, 24 * PIXELS)
@@ -331,7 +331,9 @@ def test_the_length_that_is_said_tells_what_pixel_data_is_that_is_cut_off() -> N
         ({"BitsStored": 12, "HighBit": 11}, 2 * PIXELS, (1, "MONOCHROME2", 16, 12)),
     ],
 )
-def test_pixels_are_described_as_they_are(attributes: dict[str, Any], length: int, expected: tuple[Any, ...]) -> None:
+def test_the_description_matches_the_actual_pixel_data(
+    attributes: dict[str, Any], length: int, expected: tuple[Any, ...]
+) -> None:
     file = part10(frames=[bytes(length)], **(NATIVE | attributes))
     found = describe_pixels(json_of(read(file)), _layout(file))
     described = found.samples_per_pixel, found.photometric_interpretation, found.bits_allocated, found.bits_stored
@@ -349,6 +351,6 @@ def test_pixels_are_described_as_they_are(attributes: dict[str, Any], length: in
         ({"Rows": 0}, PIXELS, []),
     ],
 )
-def test_another_length_is_reported(attributes: dict[str, Any], length: int, tags: list[str]) -> None:
+def test_a_length_mismatch_is_reported(attributes: dict[str, Any], length: int, tags: list[str]) -> None:
     found = read(part10(frames=[bytes(length)], **(NATIVE | attributes))).findings
     assert [finding.tag for finding in found if finding.tag in ("00280008", "7FE00010")] == tags

@@ -64,7 +64,7 @@ def test_up_to_256_colours_are_exact_in_gif() -> None:
         assert np.array_equal(ours, array)
 
 
-def test_more_colours_are_about_right_in_gif() -> None:
+def test_more_than_256_colours_are_approximated_in_gif() -> None:
     ramp = np.indices((64, 64)).transpose(1, 2, 0) * 4
     array = np.concatenate([ramp, 255 - ramp[:, :, :1]], 2).astype(np.uint8)
     ours = opened(animation([array], GIF))[0].astype(int)
@@ -72,7 +72,7 @@ def test_more_colours_are_about_right_in_gif() -> None:
 
 
 @pytest.mark.parametrize("format_", [GIF, APNG])
-def test_animations_say_how_long_a_frame_is_shown_and_go_round(format_: ImageFormat) -> None:
+def test_animations_have_frame_delays_and_repeat(format_: ImageFormat) -> None:
     image = Image.open(BytesIO(animation(grey(2), format_, delay_ms=40)))
     assert image.info["duration"] == 40
     assert image.info["loop"] == 0
@@ -85,13 +85,13 @@ def test_animations_have_the_size_of_their_viewport(format_: ImageFormat) -> Non
 
 
 @pytest.mark.parametrize("format_", [GIF, APNG])
-def test_colours_with_a_profile_are_srgb_as_there_is_no_room_for_one(format_: ImageFormat) -> None:
+def test_animations_with_a_profile_are_converted_to_srgb(format_: ImageFormat) -> None:
     array = np.full((4, 4, 3), (200, 100, 50), np.uint8)
     for wanted in (IccProfile.IF_PRESENT, IccProfile.YES, IccProfile.NO):
         assert np.array_equal(opened(animation([array], format_, icc_profile=wanted))[0], array)
 
 
-def test_a_reader_of_png_sees_the_first_frame() -> None:
+def test_a_png_reader_without_apng_sees_the_first_frame() -> None:
     data = animation(grey(3), APNG)
     assert data.count(b"IDAT") == 1
     assert data.index(b"IDAT") < data.index(b"fdAT")
@@ -119,10 +119,10 @@ def attributes(**values: Any) -> dict[str, Any]:
         ({"time": 1e9}, [10_000, 10_000, 10_000]),
     ],
 )
-def test_frames_are_shown_as_long_as_the_object_says(values: dict[str, Any], delays: list[float]) -> None:
+def test_frame_delays_follow_the_data_set(values: dict[str, Any], delays: list[float]) -> None:
     assert delays_ms(attributes(**values), [1, 2, 3]) == delays
 
 
-def test_delays_are_those_of_the_frames_asked_for() -> None:
+def test_delays_are_those_of_the_requested_frames() -> None:
     assert delays_ms(attributes(vector=[0, 30, 60, 90]), [4, 1]) == [90, 30]
     assert delays_ms({}, []) == []

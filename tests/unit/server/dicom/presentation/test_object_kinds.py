@@ -31,16 +31,16 @@ PIXELS = PixelLayout(1, 100, 10, 8, 80)
         ("1.2.3.4", Kind.OTHER),
     ],
 )
-def test_the_class_tells_the_kind_of_what_has_no_pixels(sop_class: str, kind: Kind) -> None:
+def test_the_sop_class_decides_without_pixel_data(sop_class: str, kind: Kind) -> None:
     assert kind_of(sop_class, EXPLICIT, None) is kind
 
 
-def test_pixels_make_an_image_whatever_the_class_is() -> None:
+def test_pixel_data_makes_an_image_for_any_sop_class() -> None:
     for sop_class in (*KIND_OF_CLASS, "1.2.3.4", f"{STORAGE}.66.4", f"{STORAGE}.481.2"):
         assert kind_of(sop_class, EXPLICIT, PIXELS) is Kind.IMAGE
 
 
-def test_an_unknown_class_is_known_by_what_it_holds() -> None:
+def test_an_unknown_class_is_classified_by_its_attributes() -> None:
     assert kind_of("1.2.3", EXPLICIT, None, {"00420011"}) is Kind.DOCUMENT
     assert kind_of("1.2.3", EXPLICIT, None, {"0040A730"}) is Kind.REPORT
     assert kind_of("1.2.3", EXPLICIT, None, {"00100010"}) is Kind.OTHER
@@ -58,7 +58,7 @@ def test_an_unknown_class_is_known_by_what_it_holds() -> None:
         ("109", None),
     ],
 )
-def test_films_are_known_by_their_transfer_syntax(suffix: str, media_type: str | None) -> None:
+def test_videos_are_recognised_by_transfer_syntax(suffix: str, media_type: str | None) -> None:
     syntax = f"1.2.840.10008.1.2.4.{suffix}"
     assert video_media_type(syntax) == media_type
     assert kind_of(f"{STORAGE}.77.1.1.1", syntax, PIXELS) is (Kind.VIDEO if media_type else Kind.IMAGE)
@@ -76,7 +76,7 @@ def test_films_are_known_by_their_transfer_syntax(suffix: str, media_type: str |
         ("1.2.3", "no media type", "application/octet-stream"),
     ],
 )
-def test_a_document_is_sent_as_what_the_data_set_says_if_that_is_a_media_type(
+def test_a_document_has_the_media_type_of_the_data_set_if_valid(
     sop_class: str, named: str | None, media_type: str
 ) -> None:
     attributes = {} if named is None else {"00420012": {"vr": "LO", "Value": [named]}}

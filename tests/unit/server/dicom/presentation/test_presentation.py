@@ -46,7 +46,7 @@ def lut(descriptor: list[int], data: bytes, vr: str = "OW") -> Dataset:
     return made
 
 
-def test_an_image_that_says_nothing_has_the_default_look() -> None:
+def test_an_image_without_attributes_has_the_default_presentation() -> None:
     assert presentation() == Presentation()
 
 
@@ -55,11 +55,11 @@ def test_slope_and_intercept_are_read() -> None:
     assert (found.slope, found.intercept) == (2.5, -1024)
 
 
-def test_a_slope_of_zero_counts_for_nothing() -> None:
+def test_a_slope_of_zero_is_ignored() -> None:
     assert presentation(RescaleSlope="0", RescaleIntercept="5").slope == 1
 
 
-def test_all_windows_with_a_width_are_read() -> None:
+def test_all_windows_with_a_valid_width_are_read() -> None:
     found = presentation(WindowCenter=["40", "1", "-600.5"], WindowWidth=["400", "0", "1500"], VOILUTFunction="SIGMOID")
     assert found.windows == (Window(40, 400, WindowFunction.SIGMOID), Window(-600.5, 1500, WindowFunction.SIGMOID))
 
@@ -68,7 +68,7 @@ def test_an_unknown_function_is_linear() -> None:
     assert presentation(WindowCenter="1", WindowWidth="2", VOILUTFunction="CUBIC").windows == (Window(1, 2),)
 
 
-def test_a_center_without_width_is_no_window() -> None:
+def test_a_center_without_width_is_ignored() -> None:
     assert presentation(WindowCenter=["1", "2"], WindowWidth=["3"]).windows == (Window(1, 3),)
     assert presentation(WindowCenter="1").windows == ()
 
@@ -84,9 +84,7 @@ def test_a_center_without_width_is_no_window() -> None:
         ({"PresentationLUTShape": "IDENTITY"}, False),
     ],
 )
-def test_low_values_are_white_in_monochrome1_and_by_an_inverse_shape(
-    attributes: dict[str, Any], is_inverse: bool
-) -> None:
+def test_low_values_are_white_for_monochrome1_and_inverse_shape(attributes: dict[str, Any], is_inverse: bool) -> None:
     assert presentation(**attributes).is_inverse is is_inverse
 
 
@@ -101,7 +99,7 @@ def test_tables_are_read_from_the_json_and_from_bulk_data() -> None:
         assert found.voi_luts == (LookupTable(size, 0, 16, data),)
 
 
-def test_tables_may_be_numbers() -> None:
+def test_lookup_table_data_may_be_numbers() -> None:
     made = Dataset()
     made.add_new("LUTDescriptor", "US", [3, 0, 16])
     made.add_new("LUTData", "US", [1, 2, 40000])
@@ -109,14 +107,14 @@ def test_tables_may_be_numbers() -> None:
     assert presentation(VOILUTSequence=Sequence([made])).voi_luts == (table,)
 
 
-def test_a_table_of_65536_entries_says_0() -> None:
+def test_a_descriptor_of_0_entries_means_65536() -> None:
     data = bytes(1 << 17)
     found = presentation(ModalityLUTSequence=Sequence([lut([0, 0, 16], data)])).modality_lut
     assert found is not None
     assert found.entries == 1 << 16
 
 
-def test_what_is_not_there_is_left_out() -> None:
+def test_missing_bulk_data_is_ignored() -> None:
     file = part10(frames=[bytes(16)], **IMAGE, VOILUTSequence=Sequence([lut([4096, 0, 16], bytes(8192))]))
     attributes = attributes_of(file)
     assert bulk_needed(attributes) == ("00283010/1/00283006",)
@@ -124,7 +122,7 @@ def test_what_is_not_there_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("broken", [{"VOILUTSequence": Sequence([Dataset()])}, {"VOILUTSequence": Sequence([])}])
-def test_a_sequence_without_table_counts_for_nothing(broken: dict[str, Any]) -> None:
+def test_a_lut_sequence_without_data_is_ignored(broken: dict[str, Any]) -> None:
     assert presentation(**broken) == Presentation()
 
 
@@ -133,7 +131,7 @@ def test_padding_is_a_value_or_a_range() -> None:
     assert presentation(PixelPaddingValue=4095, PixelPaddingRangeLimit=4000).padding == (4000, 4095)
 
 
-def test_padding_that_was_written_unsigned_means_a_signed_value() -> None:
+def test_padding_written_as_unsigned_is_a_signed_value() -> None:
     attributes = attributes_of(part10(frames=[bytes(16)], **(IMAGE | {"PixelRepresentation": 1})))
     padded = {**attributes, "00280120": {"vr": "US", "Value": [63536]}}
     assert presentation_of(padded, {}).padding == (-2000, -2000)
@@ -153,7 +151,7 @@ def test_padding_that_was_written_unsigned_means_a_signed_value() -> None:
         ({"PixelSpacing": ["1"]}, 1.0),
     ],
 )
-def test_pixels_have_the_shape_that_spacing_or_aspect_ratio_say(attributes: dict[str, Any], aspect: float) -> None:
+def test_the_pixel_aspect_ratio_comes_from_spacing_or_aspect_ratio(attributes: dict[str, Any], aspect: float) -> None:
     assert presentation(**attributes).pixel_aspect == pytest.approx(aspect)
 
 
@@ -174,11 +172,11 @@ def test_palettes_are_read() -> None:
     assert (segmented.blue.data, segmented.is_segmented) == (b"\2" * 256, True)
 
 
-def test_a_palette_without_one_of_its_tables_is_none() -> None:
+def test_an_incomplete_palette_is_ignored() -> None:
     assert presentation(**(with_palette() | {"BluePaletteColorLookupTableData": None})).palette is None
 
 
-def test_palettes_of_grey_images_are_supplemental_if_they_say_so() -> None:
+def test_palettes_of_grey_images_are_supplemental_if_declared() -> None:
     grey = with_palette(PhotometricInterpretation="MONOCHROME2", BitsAllocated=16)
     assert presentation(**(grey | {"PhotometricInterpretation": "MONOCHROME2"})).palette is None
     found = presentation(**(grey | {"PhotometricInterpretation": "MONOCHROME2", "PixelPresentation": "COLOR"})).palette
@@ -186,7 +184,7 @@ def test_palettes_of_grey_images_are_supplemental_if_they_say_so() -> None:
     assert found.presentation is PixelPresentation.SUPPLEMENTAL
 
 
-def test_functional_groups_of_a_frame_count_before_shared_ones_and_these_before_the_top() -> None:
+def test_per_frame_groups_take_precedence_over_shared_groups_and_these_over_the_top_level() -> None:
     voi = [item(FrameVOILUTSequence=Sequence([item(WindowCenter=str(c), WindowWidth="10")])) for c in (1, 2)]
     transformation = item(RescaleSlope="3", RescaleIntercept="-5", RescaleType="US")
     shared = item(
@@ -222,7 +220,7 @@ GREEN = [57482, 11000, 54000]
 """About sRGB's green, as DICOM writes CIELab."""
 
 
-def test_a_frame_of_a_segmentation_has_its_segments_colour() -> None:
+def test_a_frame_of_a_segmentation_has_the_colour_of_its_segment() -> None:
     segments = [item(SegmentNumber=1), item(SegmentNumber=2, RecommendedDisplayCIELabValue=GREEN)]
     found = presentation(**segmentation("BINARY", segments, BitsAllocated=8))
     assert found.value_range == (0, 1)
@@ -237,7 +235,7 @@ def test_a_segment_without_colour_is_white() -> None:
     assert (found.tint, found.value_range) == (None, (0, 200))
 
 
-def test_segments_of_a_label_map_have_colours_all_different() -> None:
+def test_segments_of_a_label_map_have_distinct_colours() -> None:
     segments = [item(SegmentNumber=number_) for number_ in (3, 1, 2)]
     segments[0].RecommendedDisplayCIELabValue = [65535, 32896, 32896]
     found = presentation(**segmentation("LABELMAP", segments, BitsAllocated=8))
@@ -295,11 +293,11 @@ def test_regions_of_interest_are_not_drawn() -> None:
     assert overlays(changes={0x60020040: ("CS", "R")}) == ()
 
 
-def test_a_single_overlay_lies_on_all_frames() -> None:
+def test_a_single_overlay_applies_to_all_frames() -> None:
     assert overlays(1) == overlays(7) != ()
 
 
-def test_frames_of_an_overlay_lie_on_frames_of_the_image() -> None:
+def test_overlay_frames_apply_to_their_image_frames() -> None:
     changes = {0x60020015: ("IS", "2"), 0x60020051: ("US", 3)}
     assert overlays(2, changes=changes) == ()
     assert overlays(3, changes=changes) == (Overlay(2, 3, 1, -2, b"\x2a"),)
@@ -307,13 +305,13 @@ def test_frames_of_an_overlay_lie_on_frames_of_the_image() -> None:
     assert overlays(5, changes=changes) == ()
 
 
-def test_an_overlay_without_data_is_a_spare_bit_of_the_pixels() -> None:
+def test_an_overlay_without_data_is_an_unused_bit_of_the_pixel_cells() -> None:
     spare = {0x60023000: None, 0x60020100: ("US", 16), 0x60020102: ("US", 12)}
     assert overlays(changes=spare) == (Overlay(2, 3, 1, -2, None, bit_position=12),)
     assert overlays(changes=spare | {0x60020102: ("US", 11)}) == ()
 
 
-def test_the_profile_is_that_of_the_image_or_of_the_frames_optical_path() -> None:
+def test_the_profile_is_that_of_the_image_or_the_optical_path_of_the_frame() -> None:
     paths = [item(OpticalPathIdentifier=name, ICCProfile=name.encode() * 2000) for name in ("a", "b")]
     frame = item(OpticalPathIdentificationSequence=Sequence([item(OpticalPathIdentifier="b")]))
     rgb: dict[str, Any] = {
@@ -327,7 +325,7 @@ def test_the_profile_is_that_of_the_image_or_of_the_frames_optical_path() -> Non
     assert presentation(OpticalPathSequence=Sequence(paths)).icc_profile == b""
 
 
-def test_values_of_other_types_count_for_nothing() -> None:
+def test_values_of_other_types_are_ignored() -> None:
     odd: dict[str, Any] = {
         "00280030": {"vr": "DS", "Value": ["abc", None]},
         "00281050": {"vr": "DS", "Value": [None]},
@@ -343,7 +341,7 @@ def test_values_of_other_types_count_for_nothing() -> None:
     assert numbers(odd, "00280030") == []
 
 
-def test_looks_need_no_arrays() -> None:
+def test_presentations_need_no_numpy() -> None:
     code = (
         "import sys, server.model.rendering;"
         "from server.dicom.presentation import animation, image_size, presentation;"
@@ -353,7 +351,7 @@ def test_looks_need_no_arrays() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_a_table_of_a_frame_is_read() -> None:
+def test_a_lookup_table_of_a_frame_is_read() -> None:
     voi = item(VOILUTSequence=Sequence([lut([4096, 0, 16], bytes(8192))]))
     frame = item(FrameVOILUTSequence=Sequence([voi]))
     assert presentation(PerFrameFunctionalGroupsSequence=Sequence([frame])).voi_luts == (

@@ -35,7 +35,7 @@ def enhanced(frames: int, filler: int = 0) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("filler", [0, 3000])
-def test_frames_keep_what_matters_and_share_what_is_equal(filler: int) -> None:
+def test_per_frame_items_keep_needed_attributes_and_share_equal_ones(filler: int) -> None:
     found = essentials(orjson.dumps(enhanced(300, filler)))
     frames = found.attributes["52009230"]["Value"]
     assert [presentation_of(found.attributes, {}, number).slope for number in (1, 2, 3, 300)] == [1.5, 2.5, 3.5, 3.5]
@@ -46,13 +46,13 @@ def test_frames_keep_what_matters_and_share_what_is_equal(filler: int) -> None:
 
 
 @pytest.mark.parametrize("filler", [0, 300_000])
-def test_an_empty_sequence_of_frames_is_none(filler: int) -> None:
+def test_an_empty_per_frame_sequence_is_ignored(filler: int) -> None:
     data_set = enhanced(0) | {"00081030": {"vr": "LO", "Value": ["x" * filler]}}
     assert "52009230" not in essentials(orjson.dumps(data_set)).attributes
     assert "52009230" not in essentials(orjson.dumps(data_set | {"52009230": {"vr": "SQ"}})).attributes
 
 
-def test_pictures_of_the_corpus_look_the_same_with_less() -> None:
+def test_reduced_metadata_of_the_corpus_gives_the_same_presentation() -> None:
     compared = 0
     for path in corpus():
         try:

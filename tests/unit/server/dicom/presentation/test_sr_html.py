@@ -73,7 +73,7 @@ def dataset(**attributes: Any) -> Dataset:
     return made
 
 
-def test_the_title_and_whose_report_it_is_stand_above() -> None:
+def test_title_and_patient_are_at_the_top() -> None:
     verifier = dataset(
         VerifyingObserverName="Roe^Ann^^Dr",
         VerifyingOrganization="Clinic",
@@ -137,20 +137,20 @@ def test_every_value_type_is_shown(content: Dataset, words: str) -> None:
     assert words in report(content).words
 
 
-def test_a_number_that_was_not_measured_says_why() -> None:
+def test_a_missing_number_has_its_reason() -> None:
     content = item("NUM", "Area", MeasuredValueSequence=Sequence([]))
     content.NumericValueQualifierCodeSequence = code("Measurement failure")
     assert "Area: Measurement failure" in report(content).words
 
 
-def test_what_an_item_is_to_its_parent_is_said_unless_it_is_in_it() -> None:
+def test_relationships_other_than_contains_are_shown() -> None:
     inner = item("CODE", "Side", "HAS CONCEPT MOD", ConceptCodeSequence=code("Left"))
     shown = report(item("TEXT", "Finding", TextValue="Cyst", ContentSequence=Sequence([inner])))
     assert "modifier" in shown.words
     assert "contains" not in shown.words.lower()
 
 
-def test_a_reference_to_another_item_leads_there() -> None:
+def test_a_by_reference_relationship_links_to_its_target() -> None:
     reference = item("", "", "INFERRED FROM", ReferencedContentItemIdentifier=[1, 1])
     del reference.ValueType
     shown = report(item("TEXT", TextValue="Cyst", ContentSequence=Sequence([reference])))
@@ -158,7 +158,7 @@ def test_a_reference_to_another_item_leads_there() -> None:
     assert ("id", "item-1.1") in shown.attributes
 
 
-def test_the_language_of_the_content_is_named() -> None:
+def test_the_language_of_the_content_is_declared() -> None:
     language = item("CODE", "", "HAS CONCEPT MOD", ConceptCodeSequence=code("German", "de-DE", "RFC5646"))
     language.ConceptNameCodeSequence = code("Language of Content", "121049", "DCM")
     assert ("lang", "de-DE") in report(language).attributes
@@ -179,7 +179,7 @@ def hostile(value: Any) -> Any:
 KEPT = ("0040A040", "0040A010")
 
 
-def test_nothing_of_the_data_set_becomes_markup() -> None:
+def test_content_of_the_data_set_is_escaped() -> None:
     contents = [
         item("TEXT", "x", ReferencedContentItemIdentifier=[1], TextValue="x", ObservationDateTime="2024"),
         item("CODE", ConceptCodeSequence=code("x", "x", "x")),
@@ -200,13 +200,13 @@ def test_nothing_of_the_data_set_becomes_markup() -> None:
     assert shown.words.count("<script>alert(1)</script>") > 10
 
 
-def test_a_language_that_is_none_is_left_out() -> None:
+def test_an_invalid_language_is_omitted() -> None:
     language = item("CODE", "", ConceptCodeSequence=code("x", '"><script', "x"))
     language.ConceptNameCodeSequence = code("x", "121049", "DCM")
     assert [value for name, value in report(language).attributes if name == "lang"] == ["en"]
 
 
-def test_a_page_refers_to_nothing_and_runs_nothing() -> None:
+def test_a_page_loads_nothing_and_runs_nothing() -> None:
     data_set = get_testdata_file("test-SR.dcm", read=True)
     assert isinstance(data_set, Dataset)
     shown = Outline(page_bytes(data_set.to_json_dict()).decode())
@@ -214,7 +214,7 @@ def test_a_page_refers_to_nothing_and_runs_nothing() -> None:
     assert all(value is not None and value.startswith("#") for name, value in shown.attributes if name == "href")
 
 
-def test_content_that_is_too_deep_or_too_long_is_cut_and_says_so() -> None:
+def test_content_over_the_limits_is_replaced_by_a_note() -> None:
     deep = item("TEXT", TextValue="innermost")
     for _ in range(MAX_DEPTH + 5):
         deep = item("CONTAINER", ContentSequence=Sequence([deep]))
@@ -227,7 +227,7 @@ def test_content_that_is_too_deep_or_too_long_is_cut_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("content", [{}, {"0040A730": {"vr": "SQ"}}, {"0040A730": {"vr": "SQ", "Value": [{}]}}])
-def test_a_report_without_content_is_a_page_all_the_same(content: dict[str, Any]) -> None:
+def test_a_report_without_content_is_a_page(content: dict[str, Any]) -> None:
     assert "Structured Report" in Outline(page_bytes(content).decode()).words
 
 

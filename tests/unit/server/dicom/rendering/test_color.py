@@ -46,7 +46,7 @@ def test_a_palette_gives_each_value_its_colour() -> None:
     assert shown == [[[1, 2, 3], [1, 2, 3], [40, 50, 60], [255, 0, 128], [255, 0, 128]]]
 
 
-def test_windows_have_no_part_in_palettes() -> None:
+def test_windows_do_not_apply_to_palettes() -> None:
     presentation = Presentation(
         palette=palette([(1, 2, 3), (40, 50, 60)]), windows=(Window(200, 2),), is_inverse=True, slope=7
     )
@@ -76,14 +76,14 @@ def test_a_palette_may_have_65536_entries() -> None:
     assert shown == [[[0] * 3, [1] * 3, [255] * 3]]
 
 
-def test_entries_of_8_bits_that_were_called_16_are_understood() -> None:
+def test_entries_of_8_bits_declared_as_16_are_accepted() -> None:
     low = LookupTable(2, 0, 16, np.array([0, 200], "<u2").tobytes())
     assert rendered(np.array([[0, 1]], np.uint8), Presentation(palette=Palette(low, low, low))) == [
         [[0] * 3, [200] * 3]
     ]
 
 
-def test_entries_of_16_bits_that_were_called_8_are_understood() -> None:
+def test_entries_of_16_bits_declared_as_8_are_accepted() -> None:
     high = LookupTable(2, 0, 8, np.array([0, 200 << 8], "<u2").tobytes())
     assert rendered(np.array([[0, 1]], np.uint8), Presentation(palette=Palette(high, high, high))) == [
         [[0] * 3, [200] * 3]
@@ -99,13 +99,13 @@ def test_the_length_of_palette_data_decides_whether_entries_are_bytes(bits: int,
     assert np.array(shown)[:, :, 1].ravel().tolist()[:entries] == list(ramp)
 
 
-def test_a_palette_of_which_one_table_is_cut_off_keeps_the_colours_of_the_others() -> None:
+def test_a_truncated_table_of_a_palette_keeps_its_last_entry() -> None:
     whole, short = LookupTable(4, 0, 8, bytes([1, 2, 3, 4])), LookupTable(4, 0, 8, bytes([9, 8]))
     shown = rendered(np.array([[0, 1, 2, 3]], np.uint8), Presentation(palette=Palette(whole, whole, short)))
     assert shown == [[[1, 1, 9], [2, 2, 8], [3, 3, 8], [4, 4, 8]]]
 
 
-def test_a_supplemental_palette_colours_values_from_its_first_one_on() -> None:
+def test_a_supplemental_palette_colours_values_from_its_first_entry_on() -> None:
     supplement = palette([(255, 0, 0), (0, 255, 0)], first=200, presentation=PixelPresentation.SUPPLEMENTAL)
     presentation = Presentation(palette=supplement, windows=(Window(100, 201),))
     shown = rendered(np.array([[0, 100, 199, 200, 201]], np.uint8), presentation)
@@ -126,13 +126,13 @@ def test_indirect_segments_repeat_others() -> None:
     assert Segments([0, 1, 10, 1, 2, 20, 2, 1, 6, 0], is_narrow=False, limit=99).expand() == [10, 15, 20, 20, 20]
 
 
-def test_segments_that_make_no_sense_end_the_table() -> None:
+def test_invalid_segments_end_the_table() -> None:
     assert Segments([1, 5, 9], is_narrow=True, limit=99).expand() == []
     assert Segments([0, 2, 1, 2, 7, 7, 7], is_narrow=True, limit=99).expand() == [1, 2]
     assert Segments([2, 1, 0, 0, 0, 0], is_narrow=True, limit=99).expand() == []
 
 
-def test_segments_that_refer_to_each_other_without_end_stop() -> None:
+def test_cyclic_segments_are_stopped() -> None:
     words = [0, 0] * 20000 + [2, 65535, 0, 0] * 10000
     assert Segments(words, is_narrow=False, limit=65536).expand() == []
 
@@ -145,16 +145,16 @@ def test_a_segmented_palette_is_shown() -> None:
     assert shown == [[[10] * 3, [20] * 3, [30] * 3]]
 
 
-def test_rgb_is_shown_as_it_is() -> None:
+def test_rgb_is_unchanged() -> None:
     assert rendered(colors(), photometric="RGB") == colors().tolist()
 
 
-def test_windows_have_no_part_in_colours() -> None:
+def test_windows_do_not_apply_to_colour() -> None:
     presentation = Presentation(windows=(Window(3, 1),), is_inverse=True, slope=4)
     assert rendered(colors(), presentation, photometric="RGB") == colors().tolist()
 
 
-def test_colour_by_plane_is_shown_alike() -> None:
+def test_colour_by_plane_gives_the_same_image() -> None:
     planes = colors().transpose(2, 0, 1).tobytes()
     job = frame_of(colors(), photometric="RGB", planar_configuration=1)
     job = type(job)(planes, job.description, job.source, job.presentation, job.output)
@@ -162,7 +162,7 @@ def test_colour_by_plane_is_shown_alike() -> None:
 
 
 @pytest.mark.parametrize("bits", [10, 12, 16])
-def test_colours_of_more_bits_lose_the_lowest(bits: int) -> None:
+def test_colours_of_more_than_8_bits_are_truncated(bits: int) -> None:
     deep = colors().astype(np.uint16) << (bits - 8)
     assert rendered(deep, photometric="RGB", bits_stored=bits) == colors().tolist()
 
@@ -174,7 +174,7 @@ def test_ybr_full_agrees_with_pydicom() -> None:
 
 
 @pytest.mark.parametrize("photometric", ["HSV", "CMYK"])
-def test_colour_spaces_of_old_are_refused(photometric: str) -> None:
+def test_retired_colour_spaces_are_refused(photometric: str) -> None:
     with pytest.raises(DicomStoreError) as caught:
         rendered(colors(), photometric=photometric)
     assert caught.value.reason is Reason.NOT_RENDERABLE
@@ -186,7 +186,7 @@ def test_a_tint_is_the_colour_of_white() -> None:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32])
-def test_labels_have_their_colours_and_all_else_is_black(kind: type[np.generic]) -> None:
+def test_labels_have_their_colours_and_other_values_are_black(kind: type[np.generic]) -> None:
     presentation = Presentation(label_colors=((1, 255, 0, 0), (7, 0, 255, 0)))
     shown = rendered(np.array([[0, 1, 2, 7, 9]], kind), presentation)
     assert shown == [[[0] * 3, [255, 0, 0], [0] * 3, [0, 255, 0], [0] * 3]]
@@ -209,7 +209,7 @@ OWN = made_profile(IccProfile.ADOBE_RGB)
 
 
 @pytest.mark.parametrize("format_", [ImageFormat.JPEG, ImageFormat.PNG])
-def test_the_objects_own_profile_goes_with_the_picture(format_: ImageFormat) -> None:
+def test_the_profile_of_the_object_is_embedded(format_: ImageFormat) -> None:
     assert profile_of(with_profile(IccProfile.IF_PRESENT, OWN, format_)) == OWN
     assert profile_of(with_profile(IccProfile.YES, OWN, format_)) == OWN
     assert profile_of(with_profile(IccProfile.NO, OWN, format_)) == b""
@@ -224,7 +224,7 @@ def test_a_long_profile_takes_several_segments_of_a_jpeg_file() -> None:
 
 
 @pytest.mark.parametrize("own", [b"no profile", bytes(500), OWN[:60], OWN[:16] + b"GRAY" + OWN[20:]])
-def test_what_is_no_profile_of_rgb_counts_for_nothing(own: bytes) -> None:
+def test_an_invalid_rgb_profile_is_ignored(own: bytes) -> None:
     assert profile_of(with_profile(IccProfile.IF_PRESENT, own)) == b""
     assert profile_of(with_profile(IccProfile.SRGB, own)) == made_profile(IccProfile.SRGB)
 
@@ -235,7 +235,7 @@ def test_srgb_needs_no_conversion_to_srgb() -> None:
     assert profile_of(picture) == made_profile(IccProfile.SRGB)
 
 
-def test_our_srgb_is_that_of_little_cms() -> None:
+def test_the_srgb_profile_equals_that_of_little_cms() -> None:
     theirs = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     ours = ImageCms.ImageCmsProfile(BytesIO(made_profile(IccProfile.SRGB)))
     converted = ImageCms.profileToProfile(Image.fromarray(colors()), ours, theirs)

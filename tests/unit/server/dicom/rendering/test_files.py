@@ -56,13 +56,13 @@ def named(name: str) -> bytes:
 IMAGES = images()
 
 
-def test_the_images_are_there() -> None:
+def test_the_image_corpus_is_installed() -> None:
     assert len(IMAGES) > 150
 
 
 @pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.name)
 @pytest.mark.parametrize("format_", [ImageFormat.JPEG, ImageFormat.PNG])
-def test_every_image_is_shown_in_its_size(path: Path, format_: ImageFormat) -> None:
+def test_every_image_is_rendered_in_its_size(path: Path, format_: ImageFormat) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's, of files that are not as they should be
         job = job_of(path.read_bytes(), output=Output(format=format_, quality=95))
@@ -116,7 +116,7 @@ def _output_range(data_set: Dataset) -> tuple[float, float]:
         *("ExplVR_BigEnd.dcm", "US1_J2KR.dcm", "rtdose_1frame.dcm", "JPGLosslessP14SV1_1s_1f_8b.dcm"),
     ],
 )
-def test_pictures_agree_with_pydicom(name: str) -> None:
+def test_rendered_images_agree_with_pydicom(name: str) -> None:
     file = named(name)
     data_set = pydicom.dcmread(BytesIO(file))
     with warnings.catch_warnings():
@@ -130,13 +130,13 @@ def test_pictures_agree_with_pydicom(name: str) -> None:
     assert np.abs(pixels_of(render(job)) - theirs).max() <= 1.01
 
 
-def test_the_object_decides_between_several_frames() -> None:
+def test_each_frame_is_rendered_from_its_own_pixels() -> None:
     file = named("rtdose.dcm")
     first, last = (pixels_of(render(job_of(file, frame))).tolist() for frame in (1, 15))
     assert first != last
 
 
-def test_a_segmentation_is_shown_in_its_segments_colour() -> None:
+def test_a_segmentation_is_shown_in_the_colour_of_its_segment() -> None:
     file = named("liver.dcm")
     lab = pydicom.dcmread(BytesIO(file)).SegmentSequence[0].RecommendedDisplayCIELabValue
     colors = {tuple(color) for color in pixels_of(render(job_of(file))).reshape(-1, 3).tolist()}
@@ -175,7 +175,7 @@ def jpeg(quality: int) -> bytes:
     return render(frame_of(smooth(), output=Output(quality=quality), photometric="RGB"))
 
 
-def test_quality_decides_about_size_and_loss() -> None:
+def test_quality_determines_size_and_loss() -> None:
     errors = [int(np.abs(pixels_of(jpeg(quality)).astype(int) - smooth()).mean() * 100) for quality in (100, 60, 10)]
     sizes = [len(jpeg(quality)) for quality in (100, 60, 10)]
     assert errors == sorted(errors)
@@ -186,7 +186,7 @@ def test_quality_decides_about_size_and_loss() -> None:
 @pytest.mark.parametrize(
     ("quality", "sampling"), [(100, (1, 1)), (90, (1, 1)), (89, (2, 1)), (75, (2, 1)), (74, (2, 2)), (1, (2, 2))]
 )
-def test_quality_decides_about_the_resolution_of_colours(quality: int, sampling: tuple[int, int]) -> None:
+def test_quality_determines_chroma_subsampling(quality: int, sampling: tuple[int, int]) -> None:
     image = Image.open(BytesIO(jpeg(quality)))
     assert image.layer[0][1:3] == sampling  # type: ignore[attr-defined]
 
@@ -194,12 +194,12 @@ def test_quality_decides_about_the_resolution_of_colours(quality: int, sampling:
 COLOR_JPEG = "color3d_jpeg_baseline.dcm"
 
 
-def test_a_stored_jpeg_is_its_own_picture() -> None:
+def test_a_stored_jpeg_is_returned_unchanged() -> None:
     job = job_of(named(COLOR_JPEG), output=Output())
     assert render(job) == job.data
 
 
-def test_a_stored_jpeg_gets_the_profile_that_is_asked_for() -> None:
+def test_a_stored_jpeg_gets_the_requested_profile() -> None:
     job = job_of(named(COLOR_JPEG), output=Output(icc_profile=IccProfile.YES))
     picture = render(job)
     assert Image.open(BytesIO(picture)).info["icc_profile"]
@@ -217,12 +217,12 @@ def test_a_stored_jpeg_gets_the_profile_that_is_asked_for() -> None:
         Output(icc_profile=IccProfile.ADOBE_RGB),
     ],
 )
-def test_a_stored_jpeg_is_made_anew_where_it_is_not_the_picture(output: Output) -> None:
+def test_a_stored_jpeg_is_encoded_again_if_the_output_differs(output: Output) -> None:
     job = job_of(named(COLOR_JPEG), output=output)
     assert render(job) != job.data
 
 
-def test_a_stored_jpeg_that_viewers_would_take_for_ycbcr_is_made_anew() -> None:
+def test_a_stored_jpeg_that_viewers_would_take_for_ycbcr_is_encoded_again() -> None:
     # RGB in a codestream that doesn't say so
     file = named("SC_jpeg_no_color_transform_2.dcm")
     job = job_of(file, output=Output())

@@ -77,7 +77,7 @@ kinds = st.sampled_from(["u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8"])
 
 @settings(max_examples=400, deadline=None)
 @given(looks, outputs, kinds, st.integers(1, 3), st.integers(-3, 40), st.integers(-3, 40), st.randoms())
-def test_any_look_gives_a_picture_or_a_reason(
+def test_any_presentation_gives_an_image_or_a_reason(
     presentation: Presentation, output: Output, kind: str, samples: int, bits_stored: int, high_bit: int, random: Random
 ) -> None:
     shape = (7, 9) if samples == 1 else (7, 9, samples)

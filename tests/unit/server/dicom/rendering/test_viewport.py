@@ -29,7 +29,7 @@ def size_of(rows: int, columns: int, presentation: Presentation = WHOLE, **outpu
     return width, height
 
 
-def test_without_viewport_each_pixel_is_one_of_the_pictures() -> None:
+def test_without_viewport_the_image_keeps_its_size() -> None:
     assert shown(RAMP).tolist() == RAMP.tolist()
     assert shown(RAMP, viewport=Viewport()).tolist() == RAMP.tolist()
 
@@ -48,17 +48,17 @@ def test_without_viewport_each_pixel_is_one_of_the_pictures() -> None:
         (Viewport(100, 100, 180, 0, 100, 100), (20, 100)),
     ],
 )
-def test_the_picture_keeps_its_shape_and_fits(viewport: Viewport, size: tuple[int, int]) -> None:
+def test_the_aspect_ratio_is_kept_within_the_viewport(viewport: Viewport, size: tuple[int, int]) -> None:
     assert size_of(100, 200, viewport=viewport) == size
 
 
-def test_a_part_of_the_image_is_shown() -> None:
+def test_a_source_region_is_shown() -> None:
     assert shown(RAMP, viewport=Viewport(0, 0, 2, 1, 3, 4)).tolist() == RAMP[1:5, 2:5].tolist()
     assert shown(RAMP, viewport=Viewport(0, 0, 6, 5)).tolist() == RAMP[5:, 6:].tolist()
     assert shown(RAMP, viewport=Viewport(0, 0, -2, -3, 5, 5)).tolist() == RAMP[:2, :3].tolist()
 
 
-def test_negative_extents_flip_the_picture() -> None:
+def test_negative_extents_mirror_the_image() -> None:
     assert shown(RAMP, viewport=Viewport(0, 0, 0, 0, -10, 8)).tolist() == RAMP[:, ::-1].tolist()
     assert shown(RAMP, viewport=Viewport(0, 0, 0, 0, 10, -8)).tolist() == RAMP[::-1].tolist()
     assert shown(RAMP, viewport=Viewport(0, 0, 2, 1, -3, -4)).tolist() == RAMP[1:5, 2:5][::-1, ::-1].tolist()
@@ -67,33 +67,33 @@ def test_negative_extents_flip_the_picture() -> None:
 @pytest.mark.parametrize("format_", list(ImageFormat))
 @pytest.mark.parametrize("extent", [(-1, 0), (0, -1), (-1, -1), (1, 1)])
 @pytest.mark.parametrize("samples", [1, 3])
-def test_single_rows_and_columns_can_be_flipped(format_: ImageFormat, extent: tuple[int, int], samples: int) -> None:
+def test_single_rows_and_columns_can_be_mirrored(format_: ImageFormat, extent: tuple[int, int], samples: int) -> None:
     array = RAMP if samples == 1 else np.stack([RAMP] * 3, -1)
     output = Output(format=format_, viewport=Viewport(0, 0, 0, 0, *extent))
     assert render(frame_of(array, WHOLE, output, photometric="MONOCHROME2" if samples == 1 else "RGB"))
 
 
-def test_a_smaller_picture_averages_its_pixels() -> None:
+def test_reduction_averages_pixels() -> None:
     stripes = np.tile(np.array([[0, 200]], np.uint8), (64, 32))
     assert abs(int(shown(stripes, viewport=Viewport(8, 8))[4, 4]) - 100) <= 6
 
 
 @pytest.mark.parametrize("viewport", [Viewport(9, 9, 10, 0), Viewport(9, 9, 0, 99), Viewport(9, 9, -5, 0, 5, 5)])
-def test_a_part_outside_of_the_image_is_refused(viewport: Viewport) -> None:
+def test_a_region_outside_the_image_is_refused(viewport: Viewport) -> None:
     with pytest.raises(DicomStoreError) as caught:
         shown(RAMP, viewport=viewport)
     assert caught.value.reason is Reason.NOT_RENDERABLE
 
 
 @pytest.mark.parametrize("extent", [1e-300, -1e-12])
-def test_a_part_that_has_no_extent_is_refused(extent: float) -> None:
+def test_an_empty_region_is_refused(extent: float) -> None:
     job = frame_of(RAMP, output=Output(viewport=Viewport(0, 0, 0, 0, extent, extent)))
     with pytest.raises(DicomStoreError) as caught:
         render(job)
     assert caught.value.reason is Reason.NOT_RENDERABLE
 
 
-def test_a_huge_viewport_gives_the_largest_picture_there_is() -> None:
+def test_a_huge_viewport_is_limited_to_the_largest_size() -> None:
     job = frame_of(RAMP, output=Output(viewport=Viewport(32767, 32767)))
     place = placement(job.description, job.presentation, job.output)
     assert place.width / place.height == pytest.approx(10 / 8, rel=1e-3)
@@ -120,7 +120,7 @@ def test_thumbnails_are_never_larger_than_the_image() -> None:
     assert size_of(1000, 2000, is_thumbnail=True, viewport=Viewport(256, 256)) == (256, 128)
 
 
-def test_thumbnails_of_large_images_look_like_the_image() -> None:
+def test_thumbnails_of_large_images_resemble_the_image() -> None:
     ramp = np.add.outer(np.arange(1500), np.arange(2000)).astype(np.uint16)
     presentation = Presentation(windows=(Window(1750, 3500),))
     viewport = Viewport(128, 128, 200, 100, -1200, 900)
@@ -139,7 +139,7 @@ def test_text_is_drawn_at_the_upper_left(format_: ImageFormat) -> None:
     assert picture[:, 120:].max() < 20
 
 
-def test_text_can_be_read_on_white_and_on_colours() -> None:
+def test_text_is_legible_on_white_and_on_colours() -> None:
     white = np.full((100, 100), 255, np.uint8)
     assert shown(white, annotations=("Doe^Jane",)).min() < 50
     job = frame_of(np.full((100, 100, 3), 255, np.uint8), output=Output(annotations=("Ärztin 王",)), photometric="RGB")
@@ -156,13 +156,13 @@ def test_text_can_be_read_on_white_and_on_colours() -> None:
         ("Yamada=山田", "Yamada=??"),
     ],
 )
-def test_letters_that_the_font_has_not_are_shown_without_their_marks(line: str, shown_as: str) -> None:
+def test_letters_missing_in_the_font_are_shown_without_diacritics(line: str, shown_as: str) -> None:
     black = np.zeros((60, 200), np.uint8)
     assert np.array_equal(shown(black, annotations=(line,)), shown(black, annotations=(shown_as,)))
     assert not np.array_equal(shown(black, annotations=(line,)), shown(black, annotations=("X",)))
 
 
-def test_text_is_drawn_on_the_picture_not_on_the_image() -> None:
+def test_text_is_drawn_after_scaling() -> None:
     black = np.zeros((400, 400), np.uint8)
     small = shown(black, annotations=("X",), viewport=Viewport(100, 100))
     assert small.shape == (100, 100)
@@ -178,7 +178,7 @@ GREY = np.full((3, 4), 100, np.uint8)
 
 
 @pytest.mark.parametrize("first_bit", [0, 3, 7])
-def test_overlays_are_burnt_in_white(first_bit: int) -> None:
+def test_overlays_are_burned_in_white(first_bit: int) -> None:
     plane = overlay([[1, 0, 0, 1], [0, 0, 0, 0], [0, 1, 0, 0]], first_bit=first_bit)
     presentation = replace(WHOLE, overlays=(plane,))
     expected = [[255, 100, 100, 255], [100] * 4, [100, 255, 100, 100]]
@@ -201,7 +201,7 @@ def test_overlays_have_an_origin(top: int, left: int, expected: list[list[int]])
     assert shown(GREY, presentation).tolist() == expected
 
 
-def test_overlays_may_be_bits_of_the_pixels() -> None:
+def test_overlays_may_be_bits_of_the_pixel_cells() -> None:
     words = np.full((2, 2), 100, np.uint16)
     words[0, 1] |= 1 << 12
     words[1, 0] |= 1 << 13
@@ -210,12 +210,12 @@ def test_overlays_may_be_bits_of_the_pixels() -> None:
     assert pixels_of(render(job)).tolist() == [[100, 255], [100, 100]]
 
 
-def test_overlays_that_are_cut_off_are_drawn_as_far_as_they_go() -> None:
+def test_truncated_overlays_are_drawn_partly() -> None:
     presentation = replace(WHOLE, overlays=(Overlay(3, 4, 0, 0, b"\xff"),))
     assert shown(GREY, presentation).tolist() == [[255] * 4, [255] * 4, [100] * 4]
 
 
-def test_whether_a_picture_has_colours_is_known_before_it_is_made() -> None:
+def test_colour_is_known_before_rendering() -> None:
     grey, rgb = frame_of(GREY), frame_of(np.stack([GREY] * 3, -1), photometric="RGB")
     for job in (
         grey,

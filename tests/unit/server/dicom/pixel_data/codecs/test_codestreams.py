@@ -44,7 +44,7 @@ def test_htj2k_is_rpcl_with_tile_part_lengths_and_a_small_lowest_resolution(targ
 
 @pytest.mark.parametrize("target", [*HT, *sorted(syntaxes.J2K)])
 @pytest.mark.parametrize(("stored", "signed"), [(12, False), (12, True), (16, False), (16, True), (10, False)])
-def test_wavelet_codestreams_say_the_stored_bits_and_the_sign(target: str, stored: int, signed: bool) -> None:
+def test_wavelet_codestreams_declare_bits_stored_and_sign(target: str, stored: int, signed: bool) -> None:
     frame = _written(describe(allocated=16, stored=stored, signed=signed), target)
     assert frame.startswith(b"\xff\x4f\xff\x51")
     assert frame.endswith(b"\xff\xd9")
@@ -52,13 +52,13 @@ def test_wavelet_codestreams_say_the_stored_bits_and_the_sign(target: str, store
 
 
 @pytest.mark.parametrize("target", [*HT, *sorted(syntaxes.J2K)])
-def test_wavelet_codestreams_transform_rgb_and_nothing_else(target: str) -> None:
+def test_wavelet_codestreams_transform_only_rgb(target: str) -> None:
     assert _segments(_written(describe("RGB"), target))[0xFF52][4] == 1
     assert _segments(_written(describe("YBR_FULL"), target))[0xFF52][4] == 0
 
 
 @pytest.mark.parametrize(("allocated", "stored"), [(8, 8), (16, 10), (16, 12), (16, 16)])
-def test_jpeg_ls_says_the_stored_bits_and_has_no_spiff_header(allocated: int, stored: int) -> None:
+def test_jpeg_ls_declares_bits_stored_and_has_no_spiff_header(allocated: int, stored: int) -> None:
     frame = _written(describe(allocated=allocated, stored=stored), syntaxes.JPEG_LS)
     assert frame.startswith(b"\xff\xd8\xff\xf7")
     assert _segments(frame)[0xFFF7][0] == stored
@@ -74,7 +74,7 @@ def test_lossless_jpeg_has_the_first_selection_value() -> None:
     assert segments[0xFFDA][3] == 1
 
 
-def test_baseline_says_that_it_is_ycbcr_and_halves_chroma_horizontally() -> None:
+def test_baseline_declares_ycbcr_and_halves_chroma_horizontally() -> None:
     segments = _segments(_written(describe("RGB"), syntaxes.JPEG_BASELINE))
     assert segments[0xFFE0].startswith(b"JFIF")
     assert [segments[0xFFC0][7 + 3 * number] for number in range(3)] == [0x21, 0x11, 0x11]

@@ -43,26 +43,26 @@ def _jpeg(frame: bytes, label: str):
 
 
 @pytest.mark.parametrize("label", ["RGB", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"])
-def test_jpeg_becomes_rgb_whatever_the_data_set_says(label: str) -> None:
+def test_jpeg_becomes_rgb_for_any_photometric_interpretation(label: str) -> None:
     for frame in (AS_YBR, AS_RGB, imagecodecs.jpeg8_encode(RGB, level=98, subsampling="420")):
         array, colours = _jpeg(frame, label)
         assert colours == "RGB"
         assert farthest(array, RGB) <= NEAR
 
 
-def test_jpeg_that_is_called_ybr_full_stays_so() -> None:
+def test_jpeg_with_ybr_full_stays_ybr_full() -> None:
     for frame in (AS_YBR, AS_RGB):
         array, colours = _jpeg(frame, "YBR_FULL")
         assert colours == "YBR_FULL"
         assert farthest(array, YBR) <= NEAR
 
 
-def test_jpeg_with_a_jfif_header_is_ybr_even_if_called_rgb() -> None:
+def test_jpeg_with_a_jfif_header_is_ybr_even_if_photometric_interpretation_is_rgb() -> None:
     assert b"JFIF" in AS_YBR
     assert farthest(_jpeg(AS_YBR, "RGB")[0], RGB) <= NEAR
 
 
-def test_jpeg_with_adobes_marker_has_the_colours_it_names() -> None:
+def test_jpeg_with_an_adobe_marker_has_its_colour_model() -> None:
     assert b"Adobe" in AS_RGB
     plain = _named(AS_RGB, b"\1\2\3")
     assert farthest(_jpeg(plain, "YBR_FULL_422")[0], RGB) <= NEAR
@@ -76,13 +76,13 @@ def test_jpeg_components_with_the_names_rgb_are_rgb() -> None:
     assert farthest(_jpeg(frame, "YBR_FULL_422")[0], RGB) <= NEAR
 
 
-def test_jpeg_that_says_nothing_has_the_colours_of_the_data_set() -> None:
+def test_jpeg_without_a_declared_colour_model_has_that_of_the_data_set() -> None:
     rgb, ybr = _named(_without(AS_RGB, 0xEE), b"\1\2\3"), _without(AS_YBR, 0xE0)
     assert farthest(_jpeg(rgb, "RGB")[0], RGB) <= NEAR
     assert farthest(_jpeg(ybr, "YBR_FULL_422")[0], RGB) <= NEAR
 
 
-def test_jpeg_with_less_chroma_than_luminance_is_ybr() -> None:
+def test_jpeg_with_subsampled_components_is_ybr() -> None:
     frame = _without(imagecodecs.jpeg8_encode(RGB, level=98, subsampling="422"), 0xE0)
     assert farthest(_jpeg(frame, "RGB")[0], RGB) <= NEAR
 
@@ -96,7 +96,7 @@ def test_lossless_jpeg_is_not_converted() -> None:
 
 
 @pytest.mark.parametrize("syntax", [syntaxes.JPEG_LS, syntaxes.RLE, syntaxes.JPEG_LOSSLESS_SV1])
-def test_whole_chroma_under_a_label_of_subsampled_chroma_stays_as_it_is(syntax: str) -> None:
+def test_full_chroma_declared_as_subsampled_is_not_changed(syntax: str) -> None:
     frame = perform(TranscodeFrame(YBR.tobytes(), describe("YBR_FULL"), EXPLICIT_LITTLE, syntax))
     array, description = decode(frame, syntax, describe("YBR_FULL_422"))
     assert description.photometric_interpretation == "YBR_FULL"
@@ -111,7 +111,7 @@ def test_the_transformation_of_jpeg_2000_is_undone(label: str) -> None:
     assert numpy.array_equal(array, RGB)
 
 
-def test_jpeg_2000_without_a_transformation_is_what_the_data_set_says() -> None:
+def test_jpeg_2000_without_a_transformation_has_the_colour_model_of_the_data_set() -> None:
     frame = imagecodecs.jpeg2k_encode(YBR, level=0, codecformat="J2K", reversible=True, mct=False)
     same, _ = decode(frame, syntaxes.JPEG_2000_LOSSLESS, describe("YBR_FULL"))
     assert numpy.array_equal(same, YBR)
@@ -120,7 +120,7 @@ def test_jpeg_2000_without_a_transformation_is_what_the_data_set_says() -> None:
     assert farthest(rgb, RGB) <= NEAR
 
 
-def test_jpeg_2000_in_boxes_is_read_nevertheless() -> None:
+def test_jpeg_2000_in_boxes_is_accepted() -> None:
     frame = imagecodecs.jpeg2k_encode(RGB, level=0, codecformat="JP2", reversible=True)
     assert not frame.startswith(b"\xff\x4f")
     assert numpy.array_equal(decode(frame, syntaxes.JPEG_2000_LOSSLESS, describe("YBR_RCT"))[0], RGB)
@@ -136,7 +136,7 @@ def test_the_chroma_of_native_ybr_full_422_is_repeated() -> None:
     assert numpy.array_equal(array[:, :, 1:], YBR[:, 0::2, 1:].repeat(2, axis=1))
 
 
-def test_studio_range_is_spread() -> None:
+def test_ybr_partial_is_converted_to_full_range() -> None:
     black_and_white = bytes([16, 235, 128, 128])
     array, _ = decode(black_and_white, EXPLICIT_LITTLE, describe("YBR_PARTIAL_422", rows=1, columns=2))
     assert array.tolist() == [[[0, 0, 0], [255, 255, 255]]]
@@ -149,7 +149,7 @@ def test_subsampled_pixels_in_an_odd_number_of_columns_are_refused() -> None:
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, syntaxes.RLE])
-def test_colours_by_plane_and_by_pixel_are_the_same_picture(syntax: str) -> None:
+def test_colour_by_plane_and_by_pixel_give_the_same_image(syntax: str) -> None:
     frame = encode_rle(RGB) if syntax == syntaxes.RLE else RGB.transpose(2, 0, 1).tobytes()
     array, description = decode(frame, syntax, describe("RGB", planar_configuration=1))
     assert description.planar_configuration == 0
@@ -164,7 +164,7 @@ def test_native_frames_keep_the_planar_configuration_of_the_data_set() -> None:
     assert native == RGB.transpose(2, 0, 1).tobytes()
 
 
-def test_palette_indices_are_never_touched() -> None:
+def test_palette_indices_are_never_changed() -> None:
     description = describe("PALETTE COLOR")
     array = picture(description)
     for target in (syntaxes.JPEG_2000_LOSSLESS, syntaxes.RLE, syntaxes.JPEG_LS):

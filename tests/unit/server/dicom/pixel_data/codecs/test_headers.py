@@ -45,7 +45,7 @@ def test_a_data_set_is_described() -> None:
     assert describe_pixels(grey) == describe()
 
 
-def test_what_has_one_sensible_meaning_may_be_missing() -> None:
+def test_attributes_with_one_sensible_value_may_be_missing() -> None:
     bare = attributes(
         SamplesPerPixel=None,
         PhotometricInterpretation="MONOCHROME1",
@@ -60,7 +60,7 @@ def test_what_has_one_sensible_meaning_may_be_missing() -> None:
 @pytest.mark.parametrize(
     "keyword", ["Rows", "Columns", "BitsAllocated", "PhotometricInterpretation", "SamplesPerPixel"]
 )
-def test_what_decoding_needs_may_not_be_missing(keyword: str) -> None:
+def test_attributes_needed_for_decoding_are_required(keyword: str) -> None:
     with pytest.raises(WrongState) as caught:
         describe_pixels(attributes(**{keyword: None}))
     assert caught.value.reason is Reason.PIXEL_DATA_UNREADABLE
@@ -71,17 +71,17 @@ def test_what_decoding_needs_may_not_be_missing(keyword: str) -> None:
     [{"Rows": 0}, {"SamplesPerPixel": 9}, {"BitsStored": 9}, {"BitsStored": 0}, {"BitsAllocated": 128}],
     ids=str,
 )
-def test_nonsense_is_refused(changed: dict[str, int]) -> None:
+def test_invalid_image_pixel_attributes_are_refused(changed: dict[str, int]) -> None:
     with pytest.raises(WrongState):
         describe_pixels(attributes(**changed))
 
 
-def test_text_where_a_number_belongs_is_refused() -> None:
+def test_text_instead_of_a_number_is_refused() -> None:
     with pytest.raises(WrongState):
         describe_pixels(attributes() | {"00280010": {"vr": "US", "Value": ["x"]}})
 
 
-def test_an_impossible_high_bit_is_that_of_the_stored_bits() -> None:
+def test_an_invalid_high_bit_is_replaced_by_bits_stored_minus_one() -> None:
     assert describe_pixels(attributes(HighBit=3)).high_bit == 7
     assert describe_pixels(attributes(BitsAllocated=16, BitsStored=12, HighBit=15)).high_bit == 15
 
@@ -104,7 +104,7 @@ def test_float_pixels_are_described_without_stored_bits(tag: str, bits: int, nam
     assert not any(can_transcode(description, EXPLICIT_LITTLE, target) for target in LOSSLESS_CODECS)
 
 
-def test_overlays_in_unused_bits_stay_in_native_and_rle() -> None:
+def test_overlays_in_unused_bits_are_kept_in_native_and_rle() -> None:
     overlay = {"60000010": {"vr": "US", "Value": [21]}, "60000100": {"vr": "US", "Value": [16]}}
     inside = describe_pixels(attributes(BitsAllocated=16, BitsStored=12, HighBit=11) | overlay)
     assert inside.has_embedded_overlays
@@ -118,12 +118,12 @@ def test_overlays_in_unused_bits_stay_in_native_and_rle() -> None:
 
 
 @pytest.mark.parametrize("source", sorted(DECODABLE))
-def test_everything_that_is_decoded_can_be_written_natively_and_without_loss(source: str) -> None:
+def test_every_decodable_frame_can_be_written_natively_and_losslessly(source: str) -> None:
     for target in ENCODABLE:
         assert can_transcode(describe("RGB"), source, target)
 
 
-def test_what_cannot_be_written() -> None:
+def test_unsupported_targets_are_refused() -> None:
     assert not can_transcode(describe(allocated=16, stored=12), EXPLICIT_LITTLE, syntaxes.JPEG_BASELINE)
     assert not can_transcode(describe(signed=True), EXPLICIT_LITTLE, syntaxes.JPEG_BASELINE)
     assert not can_transcode(describe("PALETTE COLOR"), EXPLICIT_LITTLE, syntaxes.JPEG_BASELINE)
@@ -175,34 +175,34 @@ def test_photometric_interpretation(photometric: str, source: str, target: str, 
     assert changes.get(0x00280004) == (None if expected == photometric else ("CS", padded))
 
 
-def test_codecs_are_by_pixel_and_native_frames_stay_as_they_are_called() -> None:
+def test_compressed_frames_are_colour_by_pixel_and_native_ones_keep_their_planar_configuration() -> None:
     by_plane = attributes(PlanarConfiguration=1)
     assert header_changes(by_plane, EXPLICIT_LITTLE, syntaxes.JPEG_LS)[0x00280006] == ("US", b"\0\0")
     assert 0x00280006 not in header_changes(by_plane, syntaxes.RLE, EXPLICIT_LITTLE)
     assert 0x00280006 not in header_changes(by_plane, syntaxes.JPEG_LS, EXPLICIT_LITTLE)
 
 
-def test_numbers_in_high_bits_come_down_in_codecs() -> None:
+def test_high_bit_is_normalised_in_compressed_frames() -> None:
     high = attributes(BitsAllocated=16, BitsStored=12, HighBit=15)
     assert header_changes(high, EXPLICIT_LITTLE, syntaxes.JPEG_LS)[0x00280102] == ("US", b"\x0b\0")
     assert 0x00280102 not in header_changes(high, EXPLICIT_LITTLE, syntaxes.RLE)
 
 
-def test_offset_tables_go() -> None:
+def test_offset_tables_are_removed() -> None:
     extended = attributes() | {"7FE00001": {"vr": "OV"}, "7FE00002": {"vr": "OV"}}
     changes = header_changes(extended, syntaxes.RLE, EXPLICIT_LITTLE)
     assert (changes[0x7FE00001], changes[0x7FE00002]) == (None, None)
     assert header_changes(extended, syntaxes.RLE, syntaxes.RLE) == {}
 
 
-def test_lossy_compression_is_noted() -> None:
+def test_lossy_compression_is_recorded() -> None:
     changes = header_changes(attributes(), EXPLICIT_LITTLE, syntaxes.JPEG_BASELINE, compression_ratio=12.3456)
     assert changes[0x00282110] == ("CS", b"01")
     assert changes[0x00282112] == ("DS", b"12.35 ")
     assert changes[0x00282114] == ("CS", b"ISO_10918_1 ")
 
 
-def test_lossy_compression_is_added_to_what_was_there() -> None:
+def test_lossy_compression_is_appended_to_earlier_ones() -> None:
     before = attributes(
         LossyImageCompression="01", LossyImageCompressionRatio=["5"], LossyImageCompressionMethod=["ISO_15444_1"]
     )
@@ -211,7 +211,7 @@ def test_lossy_compression_is_added_to_what_was_there() -> None:
     assert changes[0x00282114] == ("CS", b"ISO_15444_1\\ISO_10918_1 ")
 
 
-def test_pixels_that_were_lossy_are_noted_as_such_for_ever() -> None:
+def test_lossy_compression_remains_recorded_after_decompression() -> None:
     changes = header_changes(attributes(), syntaxes.JPEG_BASELINE, EXPLICIT_LITTLE)
     assert changes[0x00282110] == ("CS", b"01")
     known = attributes(LossyImageCompression="01", LossyImageCompressionMethod="ISO_10918_1")
@@ -233,7 +233,7 @@ def test_the_vr_of_pixel_data() -> None:
     assert {pixel_data_vr(sixteen, target) for target in ENCODABLE if target not in syntaxes.NATIVE} == {"OB"}
 
 
-def test_what_is_described_is_a_thing_that_can_be_described_again() -> None:
+def test_the_changed_attributes_can_be_parsed_again() -> None:
     for photometric in ("MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"):
         for source in CODED:
             for target in ENCODABLE:

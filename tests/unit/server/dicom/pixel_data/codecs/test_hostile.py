@@ -59,7 +59,7 @@ def _is_refused(frame: bytes, syntax: str, description: PixelDescription) -> boo
 @seed(4)
 @thorough
 @given(st.integers(0, len(FRAMES) - 1), st.integers(0, 2**32), st.sampled_from(["head", "flip", "insert", "zero"]))
-def test_damage_anywhere_is_refused_or_passes_for_pixels(which: int, chance: int, kind: str) -> None:
+def test_damage_anywhere_is_refused_or_gives_pixels(which: int, chance: int, kind: str) -> None:
     syntax, description, frame = FRAMES[which]
     damaged, dice = bytearray(frame), random.Random(chance)
     end = min(len(frame), 120) if kind == "head" else len(frame)
@@ -82,7 +82,7 @@ def test_any_bytes_for_any_syntax(syntax: str, frame: bytes) -> None:
 
 
 @pytest.mark.parametrize(("syntax", "description", "frame"), FRAMES, ids=IDS)
-def test_a_cut_is_always_seen(syntax: str, description: PixelDescription, frame: bytes) -> None:
+def test_truncation_is_always_detected(syntax: str, description: PixelDescription, frame: bytes) -> None:
     for end in {*range(0, 130, 7), *range(130, len(frame) - 12, 61), len(frame) // 2}:
         if end < len(frame) - 12:
             assert _is_refused(frame[:end], syntax, description), end
@@ -90,7 +90,7 @@ def test_a_cut_is_always_seen(syntax: str, description: PixelDescription, frame:
 
 @pytest.mark.parametrize(("syntax", "description", "frame"), FRAMES, ids=IDS)
 @pytest.mark.parametrize("change", [{"rows": 22}, {"columns": 35}, {"rows": 34, "columns": 21}], ids=str)
-def test_other_dimensions_than_the_data_set_has_are_refused(
+def test_dimensions_that_differ_from_the_data_set_are_refused(
     syntax: str, description: PixelDescription, frame: bytes, change: dict[str, int]
 ) -> None:
     # RLE and deflated frames know how many bytes they have, but not their shape.
@@ -100,7 +100,7 @@ def test_other_dimensions_than_the_data_set_has_are_refused(
 
 
 @pytest.mark.parametrize(("syntax", "description", "frame"), FRAMES, ids=IDS)
-def test_other_samples_or_smaller_words_than_the_data_set_has_are_refused(
+def test_samples_and_bit_depths_that_differ_from_the_data_set_are_refused(
     syntax: str, description: PixelDescription, frame: bytes
 ) -> None:
     if description.samples_per_pixel == 1:
@@ -138,7 +138,7 @@ def _bombs() -> list[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize(("syntax", "frame"), _bombs(), ids=[syntax[18:] for syntax, _ in _bombs()])
-def test_what_announces_more_than_the_data_set_takes_no_memory(syntax: str, frame: bytes) -> None:
+def test_a_codestream_larger_than_declared_allocates_no_memory(syntax: str, frame: bytes) -> None:
     tracemalloc.start()
     try:
         refused = _is_refused(frame, syntax, describe())
@@ -149,7 +149,7 @@ def test_what_announces_more_than_the_data_set_takes_no_memory(syntax: str, fram
 
 
 @pytest.mark.parametrize(("syntax", "frame"), _bombs()[:6], ids=[syntax[18:] for syntax, _ in _bombs()[:6]])
-def test_what_is_as_large_as_its_data_set_says_but_too_large_is_refused(syntax: str, frame: bytes) -> None:
+def test_a_frame_over_the_decoder_limit_is_refused(syntax: str, frame: bytes) -> None:
     assert _is_refused(frame, syntax, describe(rows=60000, columns=60000))
 
 
@@ -165,16 +165,16 @@ def test_components_that_differ_are_refused() -> None:
     assert _is_refused(_patched(frame, 45, "B", 0x8B), syntaxes.JPEG_2000, describe("RGB"))
 
 
-def test_rle_segments_that_lie_over_each_other_are_refused() -> None:
+def test_overlapping_rle_segments_are_refused() -> None:
     frame = struct.pack("<16I", 1, 32, *[0] * 14) + bytes(100)
     assert _is_refused(frame, syntaxes.RLE, describe())
 
 
-def test_a_syntax_nobody_decodes_is_refused() -> None:
+def test_an_unsupported_transfer_syntax_is_refused() -> None:
     assert _is_refused(b"", "1.2.840.10008.1.2.4.102", describe())
 
 
 @pytest.mark.parametrize("photometric", ["HSV", "ARGB", "CMYK", "YBR_PARTIAL_420", "nonsense"])
-def test_colours_nobody_converts_are_refused(photometric: str) -> None:
+def test_unsupported_colour_conversions_are_refused(photometric: str) -> None:
     frame = imagecodecs.jpeg8_encode(picture(describe("RGB")))
     assert _is_refused(frame, syntaxes.JPEG_BASELINE, describe(photometric))

@@ -37,7 +37,7 @@ def _name(value: object) -> str:
 
 
 @pytest.mark.parametrize(("target", "description"), _matrix(), ids=_name)
-def test_what_is_encoded_without_loss_is_the_same_for_every_decoder(target: str, description: PixelDescription) -> None:
+def test_lossless_frames_decode_equally_in_every_decoder(target: str, description: PixelDescription) -> None:
     for number in range(FRAMES):
         array = picture(description, seed=number)
         frame = perform(TranscodeFrame(array.tobytes(), description, EXPLICIT_LITTLE, target))

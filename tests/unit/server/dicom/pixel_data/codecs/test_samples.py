@@ -20,11 +20,11 @@ def _native(values: list[int], word: str, **description: object):
     return decode(array.tobytes(), EXPLICIT_LITTLE, describe(rows=1, columns=len(values), **description))[0].tolist()
 
 
-def test_bits_above_the_stored_ones_are_no_part_of_the_number() -> None:
+def test_bits_above_bits_stored_are_not_part_of_the_value() -> None:
     assert _native([0xF123, 0x0FFF], "<u2", allocated=16, stored=12) == [[0x123, 0xFFF]]
 
 
-def test_numbers_in_high_bits_are_shifted_down() -> None:
+def test_values_in_high_bits_are_shifted_down() -> None:
     assert _native([0x123F, 0xFFF0], "<u2", allocated=16, stored=12, high_bit=15) == [[0x123, 0xFFF]]
 
 
@@ -32,11 +32,11 @@ def test_the_sign_is_the_highest_stored_bit() -> None:
     assert _native([0x0FFF, 0xF800, 0x07FF], "<u2", allocated=16, stored=12, signed=True) == [[-1, -2048, 2047]]
 
 
-def test_words_of_64_bits() -> None:
+def test_pixel_cells_of_64_bits() -> None:
     assert _native([2**63 + 1], "<u8", allocated=64) == [[2**63 + 1]]
 
 
-def test_single_bits_begin_with_the_lowest_and_come_back() -> None:
+def test_single_bits_start_at_the_lowest_and_round_trip() -> None:
     description = describe(allocated=1, rows=2, columns=8)
     frame = b"\x05\x80"
     array, _ = decode(frame, EXPLICIT_LITTLE, description)
@@ -55,14 +55,14 @@ def test_floats(sample_format: str, word: str, bits: int) -> None:
     assert decoded.tolist() == [[1.5, -2.25]]
 
 
-def test_native_and_rle_carry_unused_bits_to_and_fro() -> None:
+def test_unused_bits_round_trip_between_native_and_rle() -> None:
     description = describe(allocated=16, stored=12, rows=2, columns=2, has_embedded_overlays=True)
     native = bytes([0x23, 0xF1, 0xFF, 0x1F, 0, 0x80, 1, 2])
     frame = perform(TranscodeFrame(native, description, EXPLICIT_LITTLE, syntaxes.RLE))
     assert perform(TranscodeFrame(frame, description, syntaxes.RLE, IMPLICIT_LITTLE)) == native
 
 
-def test_bytes_after_a_frame_that_was_encapsulated_uncompressed_are_left_out() -> None:
+def test_bytes_after_an_encapsulated_uncompressed_frame_are_removed() -> None:
     description = describe(rows=1, columns=3)
     source = syntaxes.ENCAPSULATED_UNCOMPRESSED
     assert perform(TranscodeFrame(b"abc\0", description, source, EXPLICIT_LITTLE)) == b"abc"
@@ -91,7 +91,7 @@ def test_signed_pixels_of_codestreams_without_sign(precision: int) -> None:
     assert numpy.array_equal(decode(frame, syntaxes.JPEG_LOSSLESS_SV1, description)[0], signed)
 
 
-def test_fewer_bits_in_the_codestream_than_are_stored_are_taken_as_they_are() -> None:
+def test_a_codestream_with_fewer_bits_than_bits_stored_is_accepted() -> None:
     array = picture(describe())
     frame = imagecodecs.jpeg2k_encode(array, level=0, codecformat="J2K", reversible=True)
     decoded, _ = decode(frame, syntaxes.JPEG_2000_LOSSLESS, describe(allocated=16, stored=12))
@@ -99,7 +99,7 @@ def test_fewer_bits_in_the_codestream_than_are_stored_are_taken_as_they_are() ->
     assert numpy.array_equal(decoded, array)
 
 
-def test_numbers_that_the_stored_bits_cannot_hold_are_not_cut() -> None:
+def test_values_beyond_bits_stored_are_kept_natively_and_refused_by_codecs() -> None:
     array = numpy.full((21, 34), 5000, "<u2")
     frame = imagecodecs.jpeg2k_encode(array, level=0, codecformat="J2K", reversible=True)
     description = describe(allocated=16, stored=12)
