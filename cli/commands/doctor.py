@@ -9,6 +9,7 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
 import grpc
 import typer
@@ -95,7 +96,10 @@ async def examine(environment: Mapping[str, str], *, deep: bool) -> AsyncIterato
         return
     yield _settings(settings)
     values = {(setting.program, setting.name): str(setting.value) for setting in settings}
-    yield _disk(Path(values["server", "data"]), int(values["server", "warn_free_bytes"]))
+    warn_free_bytes = int(values["server", "warn_free_bytes"])
+    yield _disk("disk", Path(values["server", "data"]), warn_free_bytes, "DICOMSTORE_DATA")
+    if (blobs := urlsplit(values["server", "blobs"])).scheme == "file":
+        yield _disk("disk of blobs", Path(unquote(blobs.path)), warn_free_bytes, "DICOMSTORE_BLOBS")
     yield await _core(values["server", "grpc"])
     yield await _facade(values["facade", "http"])
     if told := core_of_facade(settings):
@@ -129,17 +133,17 @@ def _settings(settings: list[Setting]) -> Check:
     return Check("settings", Status.OK, ", ".join(changed) or "all defaults")
 
 
-def _disk(directory: Path, warn_free_bytes: int) -> Check:
+def _disk(name: str, directory: Path, warn_free_bytes: int, variable: str) -> Check:
     existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
-        hint = "allow the user of the core to write there, or choose another directory with DICOMSTORE_DATA"
-        return Check("disk", Status.FAILED, f"{existing} is not writable", hint)
+        hint = f"allow the user of the core to write there, or choose another directory with {variable}"
+        return Check(name, Status.FAILED, f"{existing} is not writable", hint)
     free_bytes = shutil.disk_usage(existing).free
     detail = f"{in_bytes(free_bytes)} free at {directory.absolute()}"
-    hint = "free disk space, or move the data directory with DICOMSTORE_DATA"
+    hint = f"free disk space, or move the directory with {variable}"
     if free_bytes < warn_free_bytes:
-        return Check("disk", Status.WARNING, detail, hint)
-    return Check("disk", Status.OK, detail)
+        return Check(name, Status.WARNING, detail, hint)
+    return Check(name, Status.OK, detail)
 
 
 async def _core(listens_on: str) -> Check:

@@ -126,6 +126,19 @@ async def test_a_scrub_that_is_late_is_told(tmp_path: Path, dicomstore: Any) -> 
     assert found["detail"] == "last complete 2019-12-01, 0 instances known to be damaged"
 
 
+async def test_the_disk_of_the_blobs_is_checked_where_the_setting_puts_them(tmp_path: Path, dicomstore: Any) -> None:
+    data, blobs = tmp_path / "index", tmp_path / "other disk"
+    async with running(settings_for(data, blobs=blobs.as_uri())):
+        pass
+    places = {"DICOMSTORE_DATA": str(data), "DICOMSTORE_BLOBS": blobs.as_uri()}
+    ports = {"DICOMSTORE_GRPC": "127.0.0.1:0", "DICOMSTORE_HTTP": "127.0.0.1:0"}
+    ran = await dicomstore("doctor", "--json", env=places | ports | {"DICOMSTORE_WARN_FREE_BYTES": "0"})
+    assert check(ran, "disk")["detail"].endswith(f"free at {data}")
+    assert check(ran, "disk of blobs")["detail"].endswith(f"free at {blobs}")
+    assert check(ran, "archive")["status"] == "ok"
+    assert check(ran, "agreement")["status"] == "ok"
+
+
 async def test_a_core_that_refuses_uploads_is_found(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:
     body = part10(frames=LARGE * 3)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
