@@ -15,7 +15,7 @@ from typing import Any
 from server.dicom.elements.keywords import Path, path_of, tags_of
 from server.dicom.matching import normalise
 from server.model.instance import LevelAttributes
-from server.model.search.query import Level
+from server.model.search.query import Level, TagKey
 
 AVAILABLE_TRANSFER_SYNTAX_UID = "00083002"
 TIMEZONE_OFFSET_FROM_UTC = "00080201"
@@ -37,7 +37,7 @@ class SearchKey:
     """A searchable attribute.
 
     keyword: its key in `LevelAttributes.keys` and `Condition.key`; dotted for an attribute of a sequence.
-    index_name: `Condition.key`, if it differs.
+    tag_key: `Condition.key` of an extended query tag.
     is_virtual: without a stored value; conditions apply to the level below (Modalities in Study: Modality of any
         series).
     """
@@ -47,12 +47,12 @@ class SearchKey:
     vr: str
     level: Level
     is_virtual: bool = False
-    index_name: str = ""
+    tag_key: TagKey | None = None
 
     @property
-    def index_key(self) -> str:
+    def index_key(self) -> str | TagKey:
         """Its key in conditions."""
-        return self.index_name or self.keyword
+        return self.tag_key or self.keyword
 
 
 _KEYS = {

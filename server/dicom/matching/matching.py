@@ -91,7 +91,7 @@ def _conditions(key: SearchKey, singles: Sequence[str], *, fuzzy: bool) -> tuple
         return _name_conditions(key, singles, fuzzy=fuzzy)
     if key.vr in _KINDS:
         matchers = [_range(key, value) for value in singles]
-    elif key.index_name and key.vr in NUMBER_VRS:
+    elif key.tag_key is not None and key.vr in NUMBER_VRS:
         matchers = [Numbers((_number(key, value),)) for value in singles]
     elif key.vr == "IS":
         matchers = [Equals((_checked(key, normalise.integer(value), "an integer"),)) for value in singles]

@@ -13,8 +13,8 @@ from server.dicom.matching import normalise
 from server.dicom.matching.attributes import SearchKey, joined_name, search_key
 from server.dicom.matching.matching import NUMBER_VRS
 from server.model.errors import InvalidRequest, Reason
-from server.model.search.query import Level
-from server.model.search.query_tag import NewTag, Tag, TagFault, TagValue, index_key
+from server.model.search.query import Level, TagKey
+from server.model.search.query_tag import NewTag, Tag, TagFault, TagValue
 
 TEXT_VRS = frozenset({"AE", "AS", "CS", "LO", "SH", "UI", "PN"})
 DATE_TIME_VRS = frozenset({"DA", "DT", "TM"})
@@ -104,7 +104,11 @@ def _known_vr(number: int, creator: str, *, is_private: bool, is_creator: bool) 
 def key_of(tag: Tag) -> SearchKey:
     """Return the search key for terms about a registered tag."""
     return SearchKey(
-        tag.new.keyword or tag.new.tag, (tag.new.tag,), tag.new.vr, tag.new.level, index_name=index_key(tag)
+        tag.new.keyword or tag.new.tag,
+        (tag.new.tag,),
+        tag.new.vr,
+        tag.new.level,
+        tag_key=TagKey(tag.key, tag.new.level),
     )
 
 

@@ -86,17 +86,24 @@ Matcher = Equals | Between | Like | NameMatches | NameWords | Numbers | Empty | 
 
 
 @dataclass(frozen=True, slots=True)
+class TagKey:
+    """Search key of an extended query tag: the row key of the tag, and the level of its values."""
+
+    tag: int
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
     """The search key `key` matches any of `matchers`.
 
-    `key` is a keyword listed in `server.dicom.matching.attributes`, or the `query_tag.index_key` of an extended query
-    tag.
+    `key` is a keyword listed in `server.dicom.matching.attributes`, or stands for an extended query tag.
 
     Conditions of one query about attributes of one sequence must hold for the same item (PS3.4 section C.2.2.2.6),
     except conditions with `Empty` among their matchers: these require that no item has a value.
     """
 
-    key: str
+    key: str | TagKey
     matchers: tuple[Matcher, ...]
 
 

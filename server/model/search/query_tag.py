@@ -1,7 +1,6 @@
 """Extended query tags: attributes that an administrator makes searchable."""
 
 import enum
-import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -79,17 +78,3 @@ class TagError:
     id: InstanceId
     time: datetime
     message: str
-
-
-_KEY = re.compile(r"extended query tag (\d+) of level (\d)")
-
-
-def index_key(tag: Tag) -> str:
-    """Return the `Condition.key` of a tag."""
-    return f"extended query tag {tag.key} of level {tag.new.level}"
-
-
-def tag_in_index_key(key: str) -> tuple[int, Level] | None:
-    """Return row key and level of the tag in a `Condition.key`; None if the condition is not about a tag."""
-    match = _KEY.fullmatch(key)
-    return (int(match[1]), Level(int(match[2]))) if match else None

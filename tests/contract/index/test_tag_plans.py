@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from server.adapters.sql.engine import Database, open_database
-from server.model.search.query import Between, Condition, Equals, Level, Matcher, NameMatches, Numbers, Query
-from server.model.search.query_tag import NewTag, Tag, TagFault, TagValue, index_key
+from server.model.search.query import Between, Condition, Equals, Level, Matcher, NameMatches, Numbers, Query, TagKey
+from server.model.search.query_tag import NewTag, Tag, TagFault, TagValue
 from tests.contract.index.samples import EVERYTHING, NOON, modality, sample
 from tests.contract.index.test_plans import Statement, plans, statements
 from tests.operations import add_tags, index_all
@@ -85,7 +85,9 @@ async def steps(
     name, matchers = MATCHERS[kind]
     tag = await database.tags.get(new_tag(name, of).tag)
     assert tag is not None
-    return await plans(database, url, ran, Query(level, EVERYTHING, (Condition(index_key(tag), matchers),), limit=50))
+    return await plans(
+        database, url, ran, Query(level, EVERYTHING, (Condition(TagKey(tag.key, tag.new.level), matchers),), limit=50)
+    )
 
 
 def bad(url: str, plan: Sequence[str]) -> list[str]:

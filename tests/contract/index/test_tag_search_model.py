@@ -21,8 +21,9 @@ from server.model.search.query import (
     NameWords,
     Numbers,
     Query,
+    TagKey,
 )
-from server.model.search.query_tag import NewTag, Tag, TagFault, TagValue, index_key
+from server.model.search.query_tag import NewTag, Tag, TagFault, TagValue
 from tests.contract.index.samples import EVERYTHING, NOON, modality, sample, study_ref
 from tests.operations import add_tags, index_all
 from tests.reference_matcher import holds
@@ -135,7 +136,7 @@ async def test_both_ways_to_search_by_tags_find_what_the_model_says(
     tags = {tag: await database.tags.get(tag) for tag in TAGS}
     try:
         conditions = tuple(
-            Condition(index_key(tag), matchers)  # type: ignore[arg-type]
+            Condition(TagKey(tag.key, tag.new.level), matchers)  # type: ignore[arg-type]
             for name, matchers in terms
             if (tag := tags[name])
         )

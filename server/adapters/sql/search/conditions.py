@@ -24,24 +24,24 @@ from server.model.search.query import (
     NameMatches,
     NameWords,
     Numbers,
+    TagKey,
 )
-from server.model.search.query_tag import tag_in_index_key
 
 Text = ColumnElement[str]
 
 MODALITIES_IN_STUDY = "ModalitiesInStudy"
 
 
-def level_of(key: str) -> Level:
+def level_of(key: str | TagKey) -> Level:
     """Return the level that a search key is about.
 
     Raises:
         KeyError: not a search key.
     """
+    if isinstance(key, TagKey):
+        return key.level
     if key in NAMES or key == MODALITIES_IN_STUDY:
         return Level.STUDY
-    if tag := tag_in_index_key(key):
-        return tag[1]
     if key.startswith(SEQUENCE):
         return Level.SERIES
     table = COLUMNS[key].table
@@ -57,7 +57,8 @@ def all_hold(conditions: Sequence[tuple[Condition, str]]) -> list[ColumnElement[
 
 def is_of_item(condition: Condition) -> bool:
     """Say whether an item of a sequence has to meet a condition, and not the sequence as a whole."""
-    return condition.key.startswith(SEQUENCE) and Empty() not in condition.matchers
+    is_in_sequence = isinstance(condition.key, str) and condition.key.startswith(SEQUENCE)
+    return is_in_sequence and Empty() not in condition.matchers
 
 
 def holds(condition: Condition, name: str) -> ColumnElement[bool]:
@@ -126,11 +127,11 @@ def _values(matcher: Matcher, name: str) -> Iterator[tuple[str, Any]]:
                 yield from _values(utc, f"{name}_utc")
 
 
-def _holds(key: str, matcher: Matcher, name: str) -> ColumnElement[bool]:
+def _holds(key: str | TagKey, matcher: Matcher, name: str) -> ColumnElement[bool]:
+    if isinstance(key, TagKey):
+        return _tag_holds(key, matcher, name)
     if isinstance(matcher, DateTimeRange):
         return _during(key, matcher, name)
-    if tag := tag_in_index_key(key):
-        return _tag_holds(*tag, matcher, name)
     if prefix := NAMES.get(key):
         return _name_holds(prefix, matcher, name)
     if key == MODALITIES_IN_STUDY:
@@ -147,11 +148,11 @@ def _holds(key: str, matcher: Matcher, name: str) -> ColumnElement[bool]:
     return _compare(COLUMNS[key], matcher, name)
 
 
-def _tag_holds(key: int, level: Level, matcher: Matcher, name: str) -> ColumnElement[bool]:
-    """Match what the study, series or instance has for an extended query tag."""
+def _tag_holds(key: TagKey, matcher: Matcher, name: str) -> ColumnElement[bool]:
+    """Match the value that the study, series or instance has for an extended query tag."""
     values = tag_values.alias(f"{name}_values")
-    owner = {Level.STUDY: studies.c.key, Level.SERIES: series.c.key, Level.INSTANCE: instances.c.version}[level]
-    of_owner = exists().where(values.c.tag_key == key, values.c.owner == owner)
+    owner = {Level.STUDY: studies.c.key, Level.SERIES: series.c.key, Level.INSTANCE: instances.c.version}[key.level]
+    of_owner = exists().where(values.c.tag_key == key.tag, values.c.owner == owner)
     if isinstance(matcher, Empty):
         return ~of_owner
     return of_owner.where(tag_matches(values, matcher, name))

@@ -23,8 +23,7 @@ from server.adapters.sql.search.pages import KEYS, TABLES, Rows
 from server.adapters.sql.search.study_search import search_studies, text_leading_to
 from server.adapters.sql.search.tag_search import page_by_tag
 from server.model.errors import InvalidRequest, Reason
-from server.model.search.query import Condition, Equals, Level, Match, NameMatches, Numbers, Query
-from server.model.search.query_tag import tag_in_index_key
+from server.model.search.query import Condition, Equals, Level, Match, NameMatches, Numbers, Query, TagKey
 
 MOST_VALUES = 10_000
 """Values of a query that are compared as they are."""
@@ -95,7 +94,7 @@ def _few_parents(connection: Connection, query: Query, where: dict[str, Any]) ->
     None if there are no such conditions, or they are not few.
     """
     above = [condition for condition in query.conditions if level_of(condition.key) < query.level]
-    if all(tag_in_index_key(condition.key) for condition in above):  # which lead to many, as is known by now
+    if all(isinstance(condition.key, TagKey) for condition in above):  # which lead to many, as is known by now
         return None
     parent = max(level_of(condition.key) for condition in above)
     limited = where | {"limit": FEW_PARENTS + 1}

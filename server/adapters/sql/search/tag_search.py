@@ -14,8 +14,7 @@ from server.adapters.sql.core.tables import tag_values
 from server.adapters.sql.search import pages
 from server.adapters.sql.search.conditions import form_of, tag_matches, values_of
 from server.adapters.sql.search.pages import KEYS, TABLES, Rows
-from server.model.search.query import Condition, Empty, Level, Query
-from server.model.search.query_tag import tag_in_index_key
+from server.model.search.query import Condition, Empty, Level, Query, TagKey
 
 FEW = 1_000
 """Studies, series or instances that are looked at one by one."""
@@ -33,12 +32,12 @@ _COUNTS = {
 def page_by_tag(connection: Connection, query: Query, where: dict[str, Any]) -> Rows | None:
     """Return a page of rows of the matches, found by a tag that leads to few; None if none does."""
     for condition in query.conditions:
-        tag = tag_in_index_key(condition.key)
-        if tag is None or Empty() in condition.matchers:
+        tag = condition.key
+        if not isinstance(tag, TagKey) or Empty() in condition.matchers:
             continue
-        owners = _owners(connection, condition, tag[0])
-        if owners is not None and _is_few(connection, query, tag[1], owners):
-            return _among(connection, query, where, tag[1], owners)
+        owners = _owners(connection, condition, tag.tag)
+        if owners is not None and _is_few(connection, query, tag.level, owners):
+            return _among(connection, query, where, tag.level, owners)
     return None
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import TSQUERY
 
 from server.adapters.sql.core.tables import NAME_GROUPS, STUDY_TEXT, STUDY_TRIGRAMS, studies
 from server.adapters.sql.search.keys import NAMES, kept
-from server.model.search.query import Condition, Equals, Like, Matcher, NameMatches, NameWords
+from server.model.search.query import Condition, Equals, Like, Matcher, NameMatches, NameWords, TagKey
 
 _LENGTH = 3
 _MOST_OF_ONE = 12
@@ -24,7 +24,7 @@ _MOST_OF_ONE = 12
 _MOST_PATTERNS = 32
 """Alternatives in a search; more are not looked up here."""
 
-_COLUMNS: Mapping[str, Sequence[str]] = {
+_COLUMNS: Mapping[str | TagKey, Sequence[str]] = {
     **{key: [f"{prefix}_{group}" for group in range(1, NAME_GROUPS + 1)] for key, prefix in NAMES.items()},
     "PatientID": ["patient_id"],
     "AccessionNumber": ["accession_number"],
