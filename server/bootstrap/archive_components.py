@@ -8,7 +8,7 @@ from server.adapters.workers.pool import WorkerPool
 from server.bootstrap.components import IndexComponents, now
 from server.domain.damage import DamageRecord
 from server.domain.delete import Delete
-from server.domain.flow.ingest_budget import Room
+from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.flow.response_budget import Pace
 from server.domain.render.documents import Texts
 from server.domain.render.image_info import Images
@@ -138,9 +138,9 @@ class ArchiveComponents(IndexComponents):
         )
 
     @cached_property
-    def room(self) -> Room:
+    def ingest_budget(self) -> IngestBudget:
         """The memory for instances on their way to disk."""
-        return Room(self.settings.max_ingest_bytes, self.settings.ingest_wait_seconds)
+        return IngestBudget(self.settings.max_ingest_bytes, self.settings.ingest_wait_seconds)
 
     @cached_property
     def pace(self) -> Pace:

@@ -22,7 +22,7 @@ from server.bootstrap.archive_components import ArchiveComponents
 from server.bootstrap.components import NO_SUPERVISOR, Supervisor
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
-from server.domain.flow.ingest_budget import Room
+from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.limits import MAX_MESSAGE_BYTES
 from server.domain.operations.types import OperationType
 from server.opening import StartError, prepare_when_there
@@ -47,13 +47,13 @@ class Core:
     """A running core.
 
     address: where it listens, with the real port.
-    room: the memory for instances on their way to disk.
+    ingest_budget: the memory for instances on their way to disk.
     interceptors: stand around every call.
     register: adds its services to a server, which is `grpc.aio.Server` or like it; the core's own has them already.
     """
 
     address: str
-    room: Room
+    ingest_budget: IngestBudget
     interceptors: Sequence[Surround]
     register: Callable[[Any], None]
 
@@ -90,7 +90,7 @@ async def running(
             asyncio.create_task(components.operation_watch.run()),
         ]
         try:
-            yield Core(address, components.room, interceptors, services.register)
+            yield Core(address, components.ingest_budget, interceptors, services.register)
         finally:
             await watch.leave()
             components.feed.close()
@@ -154,7 +154,7 @@ def _health(components: ArchiveComponents) -> Health:
 
 def _services(components: ArchiveComponents, watch: Health) -> Services:
     return Services(
-        store=StoreServicer(components.store, MAX_MESSAGE_BYTES, components.room),
+        store=StoreServicer(components.store, components.ingest_budget, MAX_MESSAGE_BYTES),
         retrieve=RetrieveServicer(
             instances=components.retrieve_instances,
             frames=components.retrieve_frames,

@@ -11,7 +11,6 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from server.domain.store.receive import PROCESSING_FAILURE, Failed
 from server.model.errors import (
     Aborted,
     AlreadyExists,
@@ -65,12 +64,6 @@ def unexpected(error: Exception, request_id: str) -> DicomStoreError:
     """Log a fault of ours and return the error that tells nothing of it."""
     _log.error("unexpected fault request_id=%s", request_id, exc_info=error)
     return DicomStoreError(Reason.INTERNAL, "An unexpected error occurred.")
-
-
-def unexpected_item(error: Exception, request_id: str) -> Failed:
-    """The same for one item of a stream, whose neighbours go on."""
-    fault = unexpected(error, request_id)
-    return Failed(fault.reason, fault.message, PROCESSING_FAILURE)
 
 
 def _pack(status: Status, detail: ErrorInfo | BadRequest | RetryInfo) -> None:

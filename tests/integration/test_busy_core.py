@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 from grpc_status._async import from_call
 
 from server.bootstrap.serving import running
-from server.domain.flow.ingest_budget import BASE_BYTES, Room
+from server.domain.flow.ingest_budget import BASE_BYTES, IngestBudget
 from tests.core import CoreClient, settings_for
 from tests.data import new_uid, part10
 
@@ -25,13 +25,13 @@ SMALL_BUDGET = 4 * BASE_BYTES
 
 
 @asynccontextmanager
-async def busy_core(data: Path, **settings: Any) -> AsyncIterator[tuple[CoreClient, Room]]:
+async def busy_core(data: Path, **settings: Any) -> AsyncIterator[tuple[CoreClient, IngestBudget]]:
     """Run a core; yield a client and the ingest budget of the core."""
     async with (
         running(settings_for(data, **settings)) as core,
         grpc.aio.insecure_channel(core.address) as channel,
     ):
-        yield CoreClient(channel, data, core.address), core.room
+        yield CoreClient(channel, data, core.address), core.ingest_budget
 
 
 def instance(**attributes: Any) -> bytes:

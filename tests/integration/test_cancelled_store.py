@@ -13,7 +13,8 @@ from server.domain.damage import DamageRecord
 from server.domain.partition_names import PartitionNames
 from server.domain.read_only import ReadOnlyState
 from server.domain.store.commit import Committer
-from server.domain.store.receive import Store, Turn
+from server.domain.store.commit_order import CommitOrder
+from server.domain.store.receive import Store
 from server.domain.store.writability import Writing
 from server.model.call import Call
 from server.model.ids import NO_PARTITION, Address
@@ -46,7 +47,7 @@ async def test_an_instance_cancelled_while_it_waits_to_commit_leaves_no_blob(tmp
     target = await store.target(Call("r1"), Address(NO_PARTITION), create_partition=False, mode=ValidationMode.LENIENT)
     receiver = store.receive(target)
     await receiver.write(part10())
-    finishing = asyncio.create_task(receiver.finish(turn=Turn(before=Turn())))
+    finishing = asyncio.create_task(receiver.finish(order=CommitOrder(before=CommitOrder())))
     while not [locator async for locator, _ in blobs.walk()]:  # noqa: ASYNC110 - the blob store has no event for it
         await asyncio.sleep(0)
     finishing.cancel()

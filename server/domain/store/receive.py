@@ -14,6 +14,7 @@ from server.domain.access import Access, Action
 from server.domain.damage import DamageRecord, of_bytes
 from server.domain.partition_names import PartitionNames
 from server.domain.store.commit import Committer
+from server.domain.store.commit_order import CommitOrder
 from server.domain.store.writability import Writing
 from server.model.buffer import Buffer
 from server.model.call import Call
@@ -168,24 +169,6 @@ class Store:
         )
 
 
-class Turn:
-    """The order in which the instances of a stream are committed: a chain, each link waits for the one before."""
-
-    def __init__(self, before: "Turn | None" = None) -> None:
-        self._before = before
-        self._over = asyncio.Event()
-
-    async def come(self) -> None:
-        """Wait until the turn before is over."""
-        if self._before is not None:
-            await self._before._over.wait()
-            self._before = None
-
-    def over(self) -> None:
-        """Let the next one go on. Must be called in every case."""
-        self._over.set()
-
-
 class Receiver:
     """One instance on its way in, of which `size_bytes` have come.
 
@@ -228,7 +211,7 @@ class Receiver:
         return 0 if self._failure is not None else self._reader.header_bytes
 
     async def write(self, data: Buffer) -> None:
-        """Take the next bytes; returns when there is room for more. Never raises for what is wrong with the item."""
+        """Take the next bytes; returns when more can be taken. Never raises for what is wrong with the item."""
         if self._failure is not None:
             self._passed_bytes += len(data)
             return
@@ -249,10 +232,10 @@ class Receiver:
         except DicomStoreError as error:
             await self._fail(error)
 
-    async def finish(self, crc32c: int | None = None, turn: Turn | None = None) -> StoreResult:
+    async def finish(self, crc32c: int | None = None, order: CommitOrder | None = None) -> StoreResult:
         """Judge the instance, make it durable and visible, and say what became of it.
 
-        With a `turn`, it becomes visible after the instance before it, whichever was durable first.
+        With an `order`, it becomes visible after the instance before it, whichever was durable first.
         """
         description: Description | None = None
         try:
@@ -261,7 +244,7 @@ class Receiver:
             self._check_transfer(crc32c)
             description = self._reader.finish()
             self._check_content(description)
-            return await self._commit(description, turn or Turn())
+            return await self._commit(description, order or CommitOrder())
         except DicomStoreError as error:
             self._writing.refused(error, self.size_bytes)
             return _failed(error, description)
@@ -302,7 +285,7 @@ class Receiver:
         if expected is not None and expected != description.study_uid:
             raise InvalidRequest(Reason.STUDY_MISMATCH, _MISMATCH.message)
 
-    async def _commit(self, description: Description, turn: Turn) -> StoreResult:
+    async def _commit(self, description: Description, order: CommitOrder) -> StoreResult:
         assert self._writer is not None, "an empty instance is unreadable"
         instance = new_instance(
             description,
@@ -313,12 +296,12 @@ class Receiver:
             must_be_indexed=self._target.mode is not ValidationMode.LENIENT,
         )
         try:
-            await turn.come()
+            await order.wait()
         except asyncio.CancelledError:
             self._committer.abandon(instance.locator)
             raise
         added = self._committer.add(instance)
-        turn.over()
+        order.release()
         outcome = await added
         if isinstance(outcome, Faulty):
             await self._committer.discard([instance.locator])

@@ -88,7 +88,7 @@ async def test_a_core_with_too_many_calls_is_a_503_for_every_request(tmp_path: P
     async with running(settings_for(tmp_path, max_calls=1)) as core, serving(core.address) as web:
         body = HalfABody(large(2_000_000))
         upload = posting(web, body)
-        await until(lambda: core.room.used_bytes)
+        await until(lambda: core.ingest_budget.used_bytes)
         assert_busy(await web.get("/v2/studies", headers=JSON))
         assert_busy(await web.get("/v2/studies/1.2", headers=ANYTHING))
         assert_busy(await stow(web, large(3_000_000)))
@@ -102,7 +102,7 @@ async def test_an_upload_that_finds_no_room_in_the_core_is_a_503_and_nothing_of_
     async with running(settings) as core, serving(core.address) as web:
         bodies = [HalfABody(large(3_000_000)) for _ in range(4)]
         stalled = [posting(web, body) for body in bodies]
-        await until(lambda: core.room.used_bytes == 4 * BASE_BYTES)
+        await until(lambda: core.ingest_budget.used_bytes == 4 * BASE_BYTES)
         assert (await stow(web, part10())).status_code == 200  # stalled ones make room for it
         for body in bodies:
             body.go_on.set()
@@ -111,7 +111,7 @@ async def test_an_upload_that_finds_no_room_in_the_core_is_a_503_and_nothing_of_
         assert refused  # those that had been silent for long enough
         for response in refused:
             assert_busy(response)
-        await until(lambda: not core.room.used_bytes)
+        await until(lambda: not core.ingest_budget.used_bytes)
         instances = (await web.get("/v2/instances", headers=JSON)).json()
         assert len(instances) == 1 + len(responses) - len(refused)
 
