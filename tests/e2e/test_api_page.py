@@ -66,13 +66,13 @@ def test_a_frame_is_retrieved_once_and_twice(tried: Tried, ct: FileDataset) -> N
     assert tried.file("frames.multipart").count(ct.PixelData) == 2
 
 
-def test_pictures_are_rendered_in_the_form_and_size_asked_for(tried: Tried) -> None:
+def test_images_are_rendered_in_the_requested_format_and_size(tried: Tried) -> None:
     assert tried.file("rendered.jpg").startswith(b"\xff\xd8\xff")
     assert tried.file("rendered.png").startswith(b"\x89PNG")
     assert tried.file("small.jpg").startswith(b"\xff\xd8\xff")
 
 
-def test_metadata_is_not_sent_again_to_who_has_it(tried: Tried, ct: FileDataset) -> None:
+def test_metadata_is_not_sent_again_to_a_client_with_its_tag(tried: Tried, ct: FileDataset) -> None:
     [[data_set]] = json_in(tried.file("metadata.json").decode())
     assert data_set["00080018"]["Value"] == [ct.SOPInstanceUID]
     assert tried.output_of("If-None-Match") == "304\n"
@@ -110,7 +110,7 @@ def test_health_and_openapi_are_answered(tried: Tried) -> None:
     assert "/v2/studies" in json_in(tried.file("api.json").decode())[0]["paths"]
 
 
-def test_partitions_are_made_searched_and_listed(tmp_path: Path) -> None:
+def test_partitions_are_created_searched_and_listed(tmp_path: Path) -> None:
     blocks = blocks_of(PAGE, "bash", "sh")
     with running_archive(tmp_path / "data", partitions="true") as archive:
         reader = Reader(archive, tmp_path)

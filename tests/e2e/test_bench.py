@@ -71,7 +71,7 @@ def partitioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
             yield archive
 
 
-def test_the_data_of_every_grpc_scenario_do_what_they_must(partitioned: Archive) -> None:
+def test_the_data_of_every_grpc_scenario_is_valid(partitioned: Archive) -> None:
     rows = [core.measure(scenario, partitioned, Sets(SMOKE), call_with_stubs) for scenario in SCENARIOS]
     assert all(row["items_per_s"] and row["cpu_ms_per_item"] for row in rows)
     assert len(table(rows, GRPC_COLUMNS)) == 2 + len(SCENARIOS)
@@ -97,7 +97,7 @@ def test_without_ghz_and_go_the_benchmark_says_how_to_get_them(tmp_path: Path) -
     assert "go install github.com/bojand/ghz/cmd/ghz@" in done.stderr
 
 
-def test_reports_of_several_clients_count_from_the_first_begin_to_the_last_end() -> None:
+def test_reports_of_several_clients_cover_the_time_from_the_first_start_to_the_last_end() -> None:
     def report(end: str, latency_ms: int, status: str) -> dict[str, object]:
         details = [{"timestamp": f"2024-01-31T10:00:{end}Z", "latency": latency_ms * 1_000_000}]
         return {"statusCodeDistribution": {status: 1}, "details": details}
@@ -108,7 +108,7 @@ def test_reports_of_several_clients_count_from_the_first_begin_to_the_last_end()
     assert found.statuses == {"OK": 1, "Unavailable": 1}
 
 
-def test_a_call_that_ends_otherwise_than_it_must_fails_the_measurement(partitioned: Archive) -> None:
+def test_a_call_with_an_unexpected_status_fails_the_measurement(partitioned: Archive) -> None:
     [health] = [scenario for scenario in SCENARIOS if scenario.name == "health"]
     with pytest.raises(RuntimeError, match=r"calls: .'Unavailable': 1."):
         core.measure(health, partitioned, Sets(SMOKE), lambda *_: Outcome(1.0, [1.0], {"Unavailable": 1}, 0.0))
@@ -142,7 +142,7 @@ def test_the_report_plots_searches_over_the_size_of_the_index(tmp_path: Path) ->
         assert text in drawn
 
 
-def test_the_report_refuses_a_line_that_is_no_result(tmp_path: Path) -> None:
+def test_the_report_refuses_a_line_that_is_not_a_result(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"workload": "qido"}\n{"other": 1}\n')
     with pytest.raises(ValueError, match=r"rows\.jsonl:2: not a row of results"):

@@ -10,7 +10,7 @@ from tests.e2e.archive import ROOT
 
 
 @pytest.mark.timeout(180)
-def test_a_small_index_is_indexed_by_new_tags_as_one_that_had_them_from_the_start() -> None:
+def test_re_indexing_gives_the_same_index_as_tags_that_existed_from_the_start() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench.index.reindex", "--instances", "6000"],
         cwd=ROOT,

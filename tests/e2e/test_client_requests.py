@@ -320,7 +320,7 @@ def ask(archive: Archive, target: str, headers: dict[str, str]) -> tuple[int, st
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_a_client_gets_what_it_can_use(stored: Archive, version: str, row: Row) -> None:
+def test_a_client_gets_a_response_that_it_can_use(stored: Archive, version: str, row: Row) -> None:
     headers = {"Accept": row.accept} if row.accept is not None else {}
     if row.range:
         headers["Range"] = row.range
@@ -403,7 +403,7 @@ STORES = {
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("client", list(STORES))
-def test_a_client_stores_twice_and_can_read_the_answer(archive: Archive, version: str, client: str) -> None:
+def test_a_client_stores_twice_and_can_parse_the_response(archive: Archive, version: str, client: str) -> None:
     headers, boundary, media_type = STORES[client]
     body = part10(PatientID=f"{client}-{version}"[:64])
     if boundary:

@@ -139,7 +139,7 @@ def _sent(orthanc: httpx.Client, **request: Any) -> Any:
 
 
 @pytest.mark.clients("orthanc")
-def test_orthanc_sends_a_study_twice_and_retrieves_it(archive: Archive, orthanc: httpx.Client) -> None:
+def test_orthanc_stores_a_study_twice_and_retrieves_it(archive: Archive, orthanc: httpx.Client) -> None:
     study = new_uid()
     bodies = [
         build({0x0020000D: ("UI", study.encode() + bytes(len(study) % 2))})

@@ -54,9 +54,7 @@ def frames_of(file: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("accept", ACCEPTS)
 @pytest.mark.parametrize("name", list(FILES))
-def test_a_frame_is_taken_out_as_it_is_stored_with_its_transfer_syntax(
-    archive: Archive, name: str, accept: str
-) -> None:
+def test_a_frame_is_extracted_as_stored_with_its_transfer_syntax(archive: Archive, name: str, accept: str) -> None:
     file = in_own_study(name)
     study = study_of(name)
     httpx.post(

@@ -65,7 +65,7 @@ def store(archive: Archive, path: Path) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", corpus(), ids=name_of)
-def test_a_file_is_stored_and_comes_back_or_is_refused_with_the_right_code(archive: Archive, path: Path) -> None:
+def test_a_file_is_stored_and_retrieved_or_refused_with_the_right_code(archive: Archive, path: Path) -> None:
     status, answer = store(archive, path)
     if not is_storable(path):
         [failed] = answer["00081198"]["Value"]
@@ -172,7 +172,7 @@ def version(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("path", STORABLE, ids=name_of)
-def test_instance_series_and_study_are_the_same_one(
+def test_instance_series_and_study_return_the_same_object(
     addressed: Callable[[Path, str], Address], path: Path, version: str
 ) -> None:
     client, study, series, instance = addressed(path, version)
@@ -192,7 +192,7 @@ def test_instance_series_and_study_are_the_same_one(
 
 
 @pytest.mark.parametrize("path", STORABLE, ids=name_of)
-def test_all_that_metadata_leaves_out_is_where_it_says(
+def test_every_bulk_data_uri_of_metadata_returns_its_value(
     addressed: Callable[[Path, str], Address], path: Path, version: str
 ) -> None:
     client, study, series, instance = addressed(path, version)
@@ -203,7 +203,7 @@ def test_all_that_metadata_leaves_out_is_where_it_says(
 
 
 @pytest.mark.parametrize("path", STORABLE, ids=name_of)
-def test_frames_are_those_of_the_file(addressed: Callable[[Path, str], Address], path: Path, version: str) -> None:
+def test_frames_equal_those_of_the_file(addressed: Callable[[Path, str], Address], path: Path, version: str) -> None:
     client, study, series, instance = addressed(path, version)
     if path.name in UNCLEAR_FRAMES:
         assert client.retrieve_instance_frames(study, series, instance, [1])
@@ -220,7 +220,7 @@ def test_frames_are_those_of_the_file(addressed: Callable[[Path, str], Address],
 
 
 @pytest.mark.parametrize("path", STORABLE, ids=name_of)
-def test_an_instance_has_a_picture_or_a_reason_why_not(
+def test_an_instance_is_rendered_or_refused_with_a_reason(
     addressed: Callable[[Path, str], Address], path: Path, version: str
 ) -> None:
     client, study, series, instance = addressed(path, version)

@@ -75,7 +75,7 @@ def full_disk(process: int, size_bytes: int) -> Iterator[None]:
         resource.prlimit(process, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-def test_a_full_disk_is_degraded_and_needs_only_room(tmp_path: Path, file: Path) -> None:
+def test_a_full_disk_is_degraded_and_recovers_when_space_is_freed(tmp_path: Path, file: Path) -> None:
     presentation, after = drill("When the disk is full")
     with running_archive(tmp_path / "data") as archive, httpx.Client(base_url=archive.http, timeout=60) as http:
         study = store(http)
@@ -90,7 +90,7 @@ def test_a_full_disk_is_degraded_and_needs_only_room(tmp_path: Path, file: Path)
 
 
 @pytest.mark.postgres
-def test_a_frozen_database_is_503_and_the_archive_goes_on_with_it(
+def test_a_frozen_database_is_503_and_the_archive_recovers_with_it(
     postgres_to_stop: Any, tmp_path: Path, file: Path
 ) -> None:
     presentation, restart, after = drill("When the database is frozen")

@@ -17,7 +17,7 @@ LARGE = part10(SOPInstanceUID="1.7", frames=[os.urandom(1 << 20)] * 6, Rows=1024
 
 @pytest.mark.clients("unshare")
 @pytest.mark.timeout(240)
-async def test_what_is_stored_is_served_after_starts_on_a_full_disk(tmp_path: Path) -> None:
+async def test_stored_instances_are_served_after_starts_on_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "one.dcm").write_bytes(part10(StudyInstanceUID="1.2", SOPInstanceUID="1.5"))
     (tmp_path / "large.dcm").write_bytes(LARGE)
     with small_disk(tmp_path / "disk", 24 << 20) as disk:

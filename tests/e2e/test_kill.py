@@ -74,7 +74,7 @@ def agreement(archive: Archive) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(300)
-async def test_what_was_acknowledged_survives_kill_9_and_nothing_half_done_remains(archive: Archive) -> None:
+async def test_acknowledged_instances_survive_kill_9_and_incomplete_ones_are_removed(archive: Archive) -> None:
     for kill_after in (1, 40, 90, 150, 199):
         study = new_uid()
         bodies = instances_of(study)
@@ -97,7 +97,7 @@ async def test_what_was_acknowledged_survives_kill_9_and_nothing_half_done_remai
 
 
 @pytest.mark.timeout(300)
-async def test_a_stow_that_loses_its_core_is_answered_and_can_be_repeated(archive: Archive) -> None:
+async def test_a_store_request_that_loses_its_core_is_answered_and_can_be_repeated(archive: Archive) -> None:
     study = new_uid()
     bodies = instances_of(study)
     parts = (

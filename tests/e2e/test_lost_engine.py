@@ -113,7 +113,7 @@ def runner(url: str) -> str:
 
 
 @pytest.mark.postgres
-async def test_what_a_killed_worker_had_begun_is_taken_over_by_another(postgres_url: str, tmp_path: Path) -> None:
+async def test_another_worker_takes_over_the_operation_of_a_killed_one(postgres_url: str, tmp_path: Path) -> None:
     migrate(postgres_url)
     database = open_database(postgres_url, extract=extract)
     await fill(database)
@@ -139,7 +139,7 @@ async def test_what_a_killed_worker_had_begun_is_taken_over_by_another(postgres_
 
 
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-async def test_workers_that_take_an_operation_from_each_other_all_the_time_do_no_step_twice(
+async def test_workers_that_take_over_an_operation_from_each_other_run_each_step_once(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     url: str = request.getfixturevalue({"sqlite": "url", "postgres": "postgres_url"}[kind])

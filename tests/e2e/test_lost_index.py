@@ -46,7 +46,7 @@ def holds(archive: Archive, http: httpx.Client, stored: list[str], deleted: str)
 
 
 @pytest.mark.timeout(300)
-def test_every_drill_brings_back_what_was_acknowledged_and_nothing_that_was_deleted(archive: Archive) -> None:
+def test_every_drill_restores_all_acknowledged_and_no_deleted_instances(archive: Archive) -> None:
     with httpx.Client(base_url=archive.http, timeout=60) as http:
         stored = [store(http) for _ in range(3)]
         deleted = store(http)

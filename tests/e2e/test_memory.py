@@ -39,7 +39,7 @@ def large_instance(frames: int) -> tuple[bytes, int]:
 
 
 @pytest.mark.timeout(300)
-async def test_one_large_instance_passes_through_both_ways_in_bounded_memory(archive: Archive) -> None:
+async def test_a_large_instance_is_stored_and_retrieved_in_bounded_memory(archive: Archive) -> None:
     frames = 400
     head, size = large_instance(frames)
 
@@ -70,7 +70,7 @@ async def test_one_large_instance_passes_through_both_ways_in_bounded_memory(arc
 
 
 @pytest.mark.timeout(300)
-async def test_a_study_of_many_instances_passes_through_in_bounded_memory(archive: Archive) -> None:
+async def test_a_study_of_many_instances_is_stored_and_retrieved_in_bounded_memory(archive: Archive) -> None:
     study, count = new_uid(), 500
     one = part10(StudyInstanceUID=study, frames=[FRAME[: 500 << 10]], Rows=500, Columns=1024)
 

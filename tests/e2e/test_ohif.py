@@ -199,7 +199,7 @@ def test_the_study_list_is_searched_for_a_part_of_a_name(ohif: Watched) -> None:
     assert ohif.page.get_by_role("row").filter(has_text="A letter").count() == 1
 
 
-def test_a_ct_series_is_painted_and_its_segmentation_laid_over_it(ohif: Watched) -> None:
+def test_a_ct_series_is_displayed_with_its_segmentation(ohif: Watched) -> None:
     ohif.open(f"/viewer?StudyInstanceUIDs={PHANTOM_STUDY}")
     ohif.paints(is_an_image)
     ohif.page.get_by_text("Lesion").first.dblclick()
@@ -209,7 +209,7 @@ def test_a_ct_series_is_painted_and_its_segmentation_laid_over_it(ohif: Watched)
     ohif.keep("segmentation")
 
 
-def test_structures_are_drawn_over_a_ct_series(ohif: Watched) -> None:
+def test_structures_are_displayed_over_a_ct_series(ohif: Watched) -> None:
     ohif.open(f"/viewer?StudyInstanceUIDs={PHANTOM_STUDY}")
     ohif.paints(is_an_image)
     ohif.page.get_by_text("Structures").first.dblclick()
@@ -218,18 +218,18 @@ def test_structures_are_drawn_over_a_ct_series(ohif: Watched) -> None:
 
 
 @pytest.mark.parametrize("name", list(REAL_FILES), ids=list(REAL_FILES.values()))
-def test_an_object_is_painted(ohif: Watched, name: str) -> None:
+def test_an_object_is_displayed(ohif: Watched, name: str) -> None:
     ohif.open(f"/viewer?StudyInstanceUIDs={study_of(name)}")
     ohif.paints(is_an_image)
 
 
-def test_high_throughput_jpeg_2000_is_painted(ohif: Watched) -> None:
+def test_high_throughput_jpeg_2000_is_displayed(ohif: Watched) -> None:
     ohif.open(f"/viewer?StudyInstanceUIDs={HTJ2K_STUDY}")
     # Air below the head is black: bytes that are taken for pixels are not.
     ohif.paints(lambda pixels: is_an_image(pixels) and pixels[690:715, 300:600].mean() < 8)
 
 
-def test_a_report_is_shown_as_text(ohif: Watched) -> None:
+def test_a_report_is_displayed_as_text(ohif: Watched) -> None:
     ohif.open(f"/viewer?StudyInstanceUIDs={study_of(REPORT)}")
     ohif.page.get_by_text("Recording Observer's Name").wait_for()
 
@@ -239,13 +239,13 @@ def test_a_pdf_is_shown(ohif: Watched) -> None:
     ohif.paints(lambda pixels: amount(pixels, red=255, green=0, blue=0) > 2000)
 
 
-def test_a_slide_is_painted_from_its_tiles(ohif: Watched) -> None:
+def test_a_slide_is_displayed_from_its_tiles(ohif: Watched) -> None:
     ohif.open(f"/microscopy?StudyInstanceUIDs={SLIDE_STUDY}")
     ohif.paints(lambda pixels: amount(pixels, red=226, green=160, blue=196) > 50_000)
     ohif.keep("slide")
 
 
-def test_a_file_is_uploaded_from_the_list_and_then_in_it(ohif: Watched, tmp_path: Path) -> None:
+def test_a_file_uploaded_from_the_study_list_appears_in_it(ohif: Watched, tmp_path: Path) -> None:
     file = tmp_path / "new.dcm"
     file.write_bytes(part10(StudyInstanceUID=f"{UID_ROOT}.73", StudyDescription="Just uploaded", frames=[bytes(64)]))
     ohif.open("/")

@@ -58,13 +58,13 @@ def test_the_search_for_instances_finds_one_with_its_class(tried: Tried) -> None
     assert instance["00080016"]["Value"] == [CT_IMAGE_STORAGE]
 
 
-def test_the_store_is_answered_with_what_was_stored_and_no_failure(tried: Tried) -> None:
+def test_the_store_response_has_the_instance_and_no_failure(tried: Tried) -> None:
     response = json_in(tried.output_of("curl "))[2]
     assert len(response["00081199"]["Value"]) == 1
     assert "00081198" not in response
 
 
-def test_the_metadata_is_that_of_the_stored_study(tried: Tried) -> None:
+def test_the_metadata_belongs_to_the_stored_study(tried: Tried) -> None:
     [data_set] = json_in(tried.output_of("curl "))[3]
     assert data_set["0020000D"]["Value"] == [CT_STUDY]
 
@@ -82,7 +82,7 @@ def test_the_delete_leaves_nothing_to_retrieve(tried: Tried) -> None:
         assert answer.code == 404
 
 
-def test_the_change_feed_begins_with_what_was_stored_first(tried: Tried) -> None:
+def test_the_change_feed_starts_with_the_first_stored_instance(tried: Tried) -> None:
     changes = json_in(tried.output_of("curl "))[-1]
     assert [change["sequence"] for change in changes] == [1, 2, 3, 4, 5]
     assert {change["action"] for change in changes} == {"Create"}

@@ -45,9 +45,7 @@ async def until_forgotten(url: str) -> None:
 
 
 @pytest.mark.timeout(180)
-async def test_a_worker_that_is_killed_three_times_leaves_what_an_undisturbed_one_leaves(
-    url: str, tmp_path: Path
-) -> None:
+async def test_a_worker_killed_three_times_has_the_same_result_as_an_undisturbed_one(url: str, tmp_path: Path) -> None:
     database = open_database(url, extract=extract)
     await fill(database)
     await add_tags(database, TAGS, OPERATION, NOON)

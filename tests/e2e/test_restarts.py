@@ -51,7 +51,7 @@ def of_kind(archive: Archive, program: str) -> list[int]:
     return found
 
 
-async def test_a_killed_node_is_started_again_while_the_other_answers_every_request(tmp_path: Path) -> None:
+async def test_a_killed_node_is_restarted_while_the_other_answers_every_request(tmp_path: Path) -> None:
     (tmp_path / "one.dcm").write_bytes(part10(SOPInstanceUID="1.5"))
     async with up(tmp_path, "--workers", 2) as archive:
         assert (await archive.run("store", "one.dcm"))[0] == 0
@@ -74,7 +74,7 @@ async def test_a_killed_node_is_started_again_while_the_other_answers_every_requ
         assert not any(is_alive(process) for process in after)
 
 
-async def test_requests_wait_for_the_only_node_while_it_is_started_again(tmp_path: Path) -> None:
+async def test_requests_wait_while_the_only_node_is_restarted(tmp_path: Path) -> None:
     async with up(tmp_path, "--workers", 1) as archive:
         [node] = of_kind(archive, "node")
         os.kill(node, signal.SIGKILL)
@@ -86,7 +86,7 @@ async def test_requests_wait_for_the_only_node_while_it_is_started_again(tmp_pat
 
 
 @pytest.mark.timeout(240)
-async def test_a_worker_that_can_not_start_is_degraded_and_healthy_once_it_can(tmp_path: Path) -> None:
+async def test_health_is_degraded_until_the_worker_can_start(tmp_path: Path) -> None:
     async with up(tmp_path, "--workers", 1) as archive:
         await until(lambda: asyncio.to_thread(lambda: (tmp_path / "data/index-operations.db").exists()))
         for path in (tmp_path / "data").glob("index-operations.db*"):
@@ -111,7 +111,7 @@ async def is_healthy(archive: Archive) -> bool:
     return (await health(archive))[1] == "Healthy"
 
 
-async def test_ctrl_c_while_a_process_waits_to_be_started_again_stops_the_rest_in_good_order(tmp_path: Path) -> None:
+async def test_ctrl_c_during_a_restart_pause_stops_the_other_processes_cleanly(tmp_path: Path) -> None:
     async with up(tmp_path, "--workers", 2) as archive:
         programs = archive.programs()
         os.kill(of_kind(archive, "node")[0], signal.SIGKILL)
@@ -121,7 +121,7 @@ async def test_ctrl_c_while_a_process_waits_to_be_started_again_stops_the_rest_i
         assert not any(is_alive(process) for process in programs)
 
 
-async def test_nodes_that_are_refused_at_the_start_are_not_tried_again(tmp_path: Path) -> None:
+async def test_nodes_that_fail_at_the_first_start_are_not_restarted(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where a folder is needed")
     process = await started(tmp_path, "up", "--workers", "2", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
     async with asyncio.timeout(START_S):

@@ -62,7 +62,7 @@ async def rows_of(http: httpx.AsyncClient, url: str) -> int:
 
 
 @pytest.mark.timeout(300)
-async def test_an_answer_of_100_000_rows_keeps_memory_flat(archive: Archive) -> None:
+async def test_a_response_of_100_000_rows_needs_bounded_memory(archive: Archive) -> None:
     async with httpx.AsyncClient(timeout=120) as http:
         url = f"{archive.http}/v2/instances"
         assert await rows_of(http, f"{url}?limit=2000") == 2000
@@ -90,7 +90,7 @@ def printed(archive: Archive, *arguments: str) -> tuple[int, int]:
 
 
 @pytest.mark.timeout(300)
-def test_the_command_line_prints_100_000_rows_with_flat_memory(archive: Archive) -> None:
+def test_the_command_line_prints_100_000_rows_in_bounded_memory(archive: Archive) -> None:
     few, before = printed(archive, "--limit", "2000")
     assert few == 2000
 

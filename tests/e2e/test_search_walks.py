@@ -164,7 +164,7 @@ async def listed(web: httpx.AsyncClient, search: str, tag: str) -> list[str]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("walk", [by_links, by_record_keys])
-async def test_a_walk_misses_nothing_and_repeats_nothing_while_another_process_stores_and_deletes(
+async def test_pages_miss_and_repeat_no_match_while_another_process_stores_and_deletes(
     archives: tuple[Archive, Archive], walk: Walk
 ) -> None:
     asked, other = archives

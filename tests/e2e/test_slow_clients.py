@@ -26,7 +26,7 @@ def memory(process: subprocess.Popen[bytes] | None, name: str) -> int:
 
 
 @pytest.mark.timeout(300)
-async def test_hundreds_of_uploads_that_stop_within_an_instance_leave_the_core_small(tmp_path: Path) -> None:
+async def test_hundreds_of_uploads_stalled_within_an_instance_need_little_memory(tmp_path: Path) -> None:
     half = part10(frames=[bytes(2 << 20)], Rows=1024, Columns=2048)[: 1 << 20]
     with running_archive(tmp_path / "data", ingest_wait_seconds="600") as archive:  # nobody is evicted meanwhile
         async with grpc.aio.insecure_channel(archive.core_address) as channel:
@@ -52,7 +52,7 @@ async def test_hundreds_of_uploads_that_stop_within_an_instance_leave_the_core_s
 
 
 @pytest.mark.timeout(300)
-async def test_clients_that_stop_reading_cost_little_of_what_they_asked_for_and_are_cut_off(tmp_path: Path) -> None:
+async def test_clients_that_stop_reading_need_little_memory_and_are_disconnected(tmp_path: Path) -> None:
     body = part10(frames=[bytes(1 << 20)] * 120, Rows=1024, Columns=1024, NumberOfFrames=120)
     with running_archive(tmp_path / "data", idle_seconds="3") as archive:
         url = f"{archive.http}/v2/studies"

@@ -18,7 +18,7 @@ def names_in(banner: str) -> list[str]:
     return re.findall(r"^  (\w+)  ", banner, re.MULTILINE)
 
 
-async def test_the_start_says_only_what_an_operator_needs_and_the_readme_shows(tmp_path: Path) -> None:
+async def test_the_start_prints_only_the_lines_shown_in_the_readme(tmp_path: Path) -> None:
     shown = (REPOSITORY / "README.md").read_text().partition("dicomstore is running\n")[2].partition("\n\n")[0]
     for first_lines in (
         ["database migrated", "bound data directory and index"],
@@ -52,7 +52,7 @@ print(*{name.partition(".")[0] for name in sys.modules})
 
 
 @pytest.mark.parametrize("program", ["node.__main__", "server.bootstrap.serving"])
-async def test_a_program_that_serves_loads_what_it_seldom_needs_only_then(program: str) -> None:
+async def test_a_serving_program_loads_seldom_used_libraries_on_demand(program: str) -> None:
     """Each takes up to a fifth of the time of a start: migrations, the driver of PostgreSQL, pixels, the engine."""
     imports = f"import gc, sys\nimport server.__main__\nimport {program}\n"
     script = f"{imports}assert gc.isenabled()\nprint(*filter(sys.modules.get, sys.modules))"
@@ -63,7 +63,7 @@ async def test_a_program_that_serves_loads_what_it_seldom_needs_only_then(progra
     assert loaded.isdisjoint({"alembic", "psycopg", "dbos", "numpy", "PIL", "imagecodecs", "gdcm", "requests", "cli"})
 
 
-async def test_no_interpreter_is_started_but_those_that_serve_and_work(tmp_path: Path) -> None:
+async def test_only_nodes_and_the_worker_start_an_interpreter(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site/sitecustomize.py").write_text(
         f"import sys\nwith open({str(tmp_path / 'started')!r}, 'a') as file: print(*sys.orig_argv[1:], file=file)\n"

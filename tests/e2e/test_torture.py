@@ -20,7 +20,7 @@ ON_POSTGRES = [
 SEED = 7
 
 
-def test_every_kind_of_fault_is_in_one_of_the_two_runs() -> None:
+def test_every_kind_of_event_is_in_one_of_the_two_runs() -> None:
     assert {*ON_SQLITE, *ON_POSTGRES} == {*events.events_for("sqlite"), *events.events_for("postgres")}
 
 

@@ -136,7 +136,7 @@ def post(url: str, body: bytes) -> Any:
         return json.loads(response.read())
 
 
-async def test_a_folder_is_stored_found_fetched_and_deleted_and_one_ctrl_c_stops_it_all(tmp_path: Path) -> None:
+async def test_a_folder_is_stored_found_retrieved_and_deleted_and_ctrl_c_stops_the_archive(tmp_path: Path) -> None:
     bodies = {f"1.2.{number}": part10(StudyInstanceUID="1.2", SOPInstanceUID=f"1.2.{number}") for number in range(20)}
     (tmp_path / "scans").mkdir()
     for uid, body in bodies.items():
@@ -169,7 +169,7 @@ async def test_a_folder_is_stored_found_fetched_and_deleted_and_one_ctrl_c_stops
     assert (tmp_path / "archive" / "index.db").exists()
 
 
-async def test_ctrl_c_while_it_starts_stops_what_has_started(tmp_path: Path) -> None:
+async def test_ctrl_c_during_the_start_stops_all_started_processes(tmp_path: Path) -> None:
     process = await started(tmp_path, "up", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
     async with asyncio.timeout(START_S):
         while not (programs := descendants(process.pid)):  # noqa: ASYNC110 - nothing tells of a new process
@@ -180,7 +180,7 @@ async def test_ctrl_c_while_it_starts_stops_what_has_started(tmp_path: Path) -> 
     assert not any(is_alive(program) for program in programs)
 
 
-async def test_a_second_ctrl_c_kills_what_does_not_stop(tmp_path: Path) -> None:
+async def test_a_second_ctrl_c_kills_processes_that_do_not_stop(tmp_path: Path) -> None:
     async with up(tmp_path, DICOMSTORE_SHUTDOWN_SECONDS="600") as archive:
         programs = archive.programs()
         host, _, port = archive.url.removeprefix("http://").rpartition(":")
@@ -200,7 +200,7 @@ async def test_a_second_ctrl_c_kills_what_does_not_stop(tmp_path: Path) -> None:
         upload.close()
 
 
-async def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
+async def test_stored_instances_are_available_after_a_restart(tmp_path: Path) -> None:
     (tmp_path / "one.dcm").write_bytes(part10(SOPInstanceUID="1.5"))
     async with up(tmp_path) as archive:
         await archive.run("store", "one.dcm")
@@ -210,7 +210,7 @@ async def test_what_was_stored_is_there_after_a_restart(tmp_path: Path) -> None:
         assert json.loads(output)["00080018"]["Value"] == ["1.5"]
 
 
-async def test_killing_it_leaves_no_process_behind(tmp_path: Path) -> None:
+async def test_killing_up_leaves_no_process_running(tmp_path: Path) -> None:
     async with up(tmp_path, "--workers", "2") as archive:
         programs = archive.programs()
         assert len(programs) == 3, "two nodes and a worker"
@@ -218,7 +218,7 @@ async def test_killing_it_leaves_no_process_behind(tmp_path: Path) -> None:
         await gone(programs)
 
 
-async def test_a_worker_does_what_a_request_has_started_and_stops_with_the_rest(tmp_path: Path) -> None:
+async def test_the_worker_runs_operations_and_stops_with_the_other_processes(tmp_path: Path) -> None:
     async with up(tmp_path, "--workers", 1) as archive:
         programs = archive.programs()
         (tmp_path / "one.dcm").write_bytes(part10(StationName="ROOM 1"))
@@ -235,7 +235,7 @@ async def test_a_worker_does_what_a_request_has_started_and_stops_with_the_rest(
         assert not any(is_alive(process) for process in programs)
 
 
-async def test_what_one_process_stored_every_other_finds_at_once(tmp_path: Path) -> None:
+async def test_an_instance_stored_by_one_node_is_found_by_all_others_at_once(tmp_path: Path) -> None:
     async with up(tmp_path, "--workers", 2) as archive:
         for number in range(10):
             (tmp_path / "one.dcm").write_bytes(part10(SOPInstanceUID=f"1.5.{number}"))
@@ -245,7 +245,7 @@ async def test_what_one_process_stored_every_other_finds_at_once(tmp_path: Path)
             assert {len(json.loads(body)) for _, body in answers} == {number + 1}
 
 
-async def test_a_port_that_is_taken_is_named_before_anything_is_started(tmp_path: Path) -> None:
+async def test_a_port_in_use_is_reported_before_anything_is_started(tmp_path: Path) -> None:
     async with up(tmp_path) as archive:
         process = await started(tmp_path, "up", "--grpc", archive.core, "--http", "127.0.0.1:0")
         _, errors = await process.communicate()
@@ -254,14 +254,14 @@ async def test_a_port_that_is_taken_is_named_before_anything_is_started(tmp_path
         assert "--grpc" in errors.decode()
 
 
-async def test_a_setting_that_is_not_accepted_is_named(tmp_path: Path) -> None:
+async def test_an_invalid_setting_is_reported(tmp_path: Path) -> None:
     process = await started(tmp_path, "up", DICOMSTORE_MAX_INSTANCE_BYTES="lots")
     _, errors = await process.communicate()
     assert process.returncode == 2
     assert "max_instance_bytes" in errors.decode()
 
 
-async def test_a_built_viewer_is_served_and_its_address_printed(tmp_path: Path) -> None:
+async def test_a_built_viewer_is_served_and_its_url_printed(tmp_path: Path) -> None:
     (tmp_path / "dist").mkdir()
     (tmp_path / "dist/index.html").write_text("<title>a viewer</title>")
     async with up(tmp_path, "--viewer", "dist", "--workers", "2") as archive:
@@ -272,14 +272,14 @@ async def test_a_built_viewer_is_served_and_its_address_printed(tmp_path: Path) 
                 assert b"a viewer" in answer.read()
 
 
-async def test_a_folder_that_is_no_viewer_is_named_before_anything_is_started(tmp_path: Path) -> None:
+async def test_a_folder_without_a_viewer_is_reported_before_anything_is_started(tmp_path: Path) -> None:
     process = await started(tmp_path, "up", "--viewer", ".", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
     output, errors = await process.communicate()
     assert (process.returncode, output) == (2, b"")
     assert "it has no index.html" in errors.decode()
 
 
-async def test_a_database_of_the_users_own_is_migrated_only_by_migrate(tmp_path: Path) -> None:
+async def test_an_external_database_is_migrated_only_by_migrate(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'own.db'}"
     ports = ("--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
     process = await started(tmp_path, "up", *ports, "--database", url)
@@ -305,7 +305,7 @@ async def test_the_core_alone_runs_in_place_of_the_command_and_stops_on_sigterm(
     assert process.returncode == 0
 
 
-async def test_quiet_prints_no_welcome_and_shows_the_last_words_of_a_dead_program(tmp_path: Path) -> None:
+async def test_quiet_prints_no_addresses_and_shows_the_end_of_the_log_of_a_failed_program(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where a folder is needed")
     process = await started(tmp_path, "up", "-q", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
     output, errors = await process.communicate()

@@ -29,14 +29,14 @@ def test_the_example_with_dicomweb_client_works(reader: Reader) -> None:
     reader.run(language, text)
 
 
-def test_the_slide_example_leaves_pictures(reader: Reader) -> None:
+def test_the_slide_example_writes_images(reader: Reader) -> None:
     [(language, text)] = [block for block in blocks_of(PAGE, "python") if "WsiDicom.open_web" in block[1]]
     reader.run(language, text)
     with Image.open(Path(reader.folder, "region.png")) as region:
         assert region.size == (700, 300)
 
 
-def test_the_data_source_for_an_ohif_elsewhere_is_the_one_that_ours_gets() -> None:
+def test_the_documented_ohif_data_source_equals_the_generated_one() -> None:
     [(_, written), _] = blocks_of(PAGE, "js")
     as_json = re.sub(r"(\w+):(?= )", r'"\1":', written).replace("'", '"')
     page = json.loads(re.sub(r",(\s*[}\]])", r"\1", as_json).replace("https://pacs.example", ""))

@@ -62,7 +62,7 @@ def assert_same(one: Image.Image, other: Image.Image) -> None:
     ("location", "level", "size"),
     [((0, 0), 0, (500, 400)), ((1000, 900), 0, (700, 300)), ((2500, 2300), 0, (316, 260)), ((10, 10), 1, (300, 300))],
 )
-def test_a_region_is_that_of_the_file(
+def test_a_region_equals_that_of_the_file(
     remote: WsiDicom, local: WsiDicom, location: tuple[int, int], level: int, size: tuple[int, int]
 ) -> None:
     there, here = remote.read_region(location, level, size), local.read_region(location, level, size)
@@ -70,11 +70,11 @@ def test_a_region_is_that_of_the_file(
     assert_same(there, here)
 
 
-def test_a_tile_comes_with_the_bytes_of_the_file(remote: WsiDicom, local: WsiDicom) -> None:
+def test_a_tile_has_the_bytes_of_the_file(remote: WsiDicom, local: WsiDicom) -> None:
     assert remote.read_encoded_tile(0, (5, 4)) == local.read_encoded_tile(0, (5, 4))
 
 
-def test_label_overview_and_thumbnail_are_those_of_the_files(remote: WsiDicom, local: WsiDicom) -> None:
+def test_label_overview_and_thumbnail_equal_those_of_the_files(remote: WsiDicom, local: WsiDicom) -> None:
     assert_same(remote.read_label(), local.read_label())
     assert_same(remote.read_overview(), local.read_overview())
     assert_same(remote.read_thumbnail(), local.read_thumbnail())

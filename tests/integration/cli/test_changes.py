@@ -49,14 +49,12 @@ async def test_after_and_limit_cut_out_a_part_across_pages(archive: CoreClient, 
     assert part == everything[10:160]
 
 
-async def test_an_empty_feed_is_no_failure(dicomstore: Any) -> None:
+async def test_an_empty_feed_is_not_a_failure(dicomstore: Any) -> None:
     ran = await dicomstore("changes")
     assert (ran.exit_code, ran.stdout) == (0, "")
 
 
-async def test_follow_shows_old_changes_then_new_ones_and_ends_well_with_ctrl_c(
-    archive: CoreClient, dicomstore: Any
-) -> None:
+async def test_follow_shows_old_and_new_changes_and_ctrl_c_ends_with_0(archive: CoreClient, dicomstore: Any) -> None:
     await archive.stored(part10(SOPInstanceUID="1.1"))
     process = await dicomstore.start("changes", "--follow", "--json")
     assert (await next_change(process))["sop_instance_uid"] == "1.1"
@@ -65,9 +63,7 @@ async def test_follow_shows_old_changes_then_new_ones_and_ends_well_with_ctrl_c(
     assert await interrupted(process) == (0, b"")
 
 
-async def test_follow_goes_on_after_a_break_and_repeats_nothing(
-    archive: CoreClient, dicomstore: Any, relay: Any
-) -> None:
+async def test_follow_reconnects_and_repeats_no_change(archive: CoreClient, dicomstore: Any, relay: Any) -> None:
     await archive.stored(part10(SOPInstanceUID="1.1"))
     process = await dicomstore.start("changes", "--follow", "--json")
     first = await next_change(process)
@@ -88,7 +84,7 @@ async def test_follow_ends_at_the_limit(archive: CoreClient, dicomstore: Any) ->
     assert len(ran.stdout.splitlines()) == 2
 
 
-async def test_following_a_core_that_is_not_there_fails_at_once(dicomstore: Any) -> None:
+async def test_following_an_unreachable_core_fails_at_once(dicomstore: Any) -> None:
     ran = await dicomstore("changes", "--follow", "--core", "127.0.0.1:1")
     assert ran.exit_code == 2
     assert "no core answers" in ran.stderr

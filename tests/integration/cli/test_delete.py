@@ -29,14 +29,14 @@ async def test_a_series_is_deleted_and_the_rest_stays(archive: CoreClient, dicom
 
 
 @pytest.mark.usefixtures("stored")
-async def test_deleting_what_is_not_there_succeeds_and_says_so(dicomstore: Any) -> None:
+async def test_deleting_an_unknown_resource_succeeds_with_a_note(dicomstore: Any) -> None:
     ran = await dicomstore("delete", "1.3", "-y")
     assert ran.exit_code == 0
     assert "nothing to delete" in ran.stderr
 
 
 @pytest.mark.usefixtures("stored")
-async def test_nothing_is_deleted_when_nobody_can_be_asked(archive: CoreClient, dicomstore: Any) -> None:
+async def test_nothing_is_deleted_without_a_terminal_for_confirmation(archive: CoreClient, dicomstore: Any) -> None:
     ran = await dicomstore("delete", "1.2")
     assert ran.exit_code == 2
     assert [change.action for change in await archive.changes()] == [1, 1]
@@ -44,7 +44,7 @@ async def test_nothing_is_deleted_when_nobody_can_be_asked(archive: CoreClient, 
 
 @pytest.mark.usefixtures("stored")
 @pytest.mark.parametrize(("answer", "exit_code", "left"), [(b"n\n", 1, 1), (b"\n", 1, 1), (b"y\n", 0, 0)])
-async def test_a_person_is_asked_first(dicomstore: Any, answer: bytes, exit_code: int, left: int) -> None:
+async def test_the_user_is_asked_for_confirmation(dicomstore: Any, answer: bytes, exit_code: int, left: int) -> None:
     person, terminal = os.openpty()
     os.write(person, answer)
     try:
@@ -61,7 +61,7 @@ async def studies(dicomstore: Any) -> list[str]:
     return sorted(match["0020000D"]["Value"][0] for match in (await dicomstore("search", "--json")).lines)
 
 
-async def test_what_a_search_lists_is_deleted_and_nothing_else(
+async def test_only_the_listed_matches_of_a_search_are_deleted(
     archive: CoreClient, dicomstore: Any, tmp_path: Path
 ) -> None:
     await archive.stored(*(part10(StudyInstanceUID=f"1.{number}", PatientID=f"P{number % 2}") for number in range(6)))
@@ -74,7 +74,7 @@ async def test_what_a_search_lists_is_deleted_and_nothing_else(
 
 @pytest.mark.usefixtures("stored")
 @pytest.mark.parametrize("words", [["Modality=CT"], ["PatientNmae=Doe"], ["StudyDate=x"]])
-async def test_a_search_that_fails_deletes_nothing(dicomstore: Any, tmp_path: Path, words: list[str]) -> None:
+async def test_a_failed_search_deletes_nothing(dicomstore: Any, tmp_path: Path, words: list[str]) -> None:
     listed = tmp_path / "list"
     listed.write_text((await dicomstore("search", *words, "--uids")).stdout)
     ran = await dicomstore("delete", "--from", "-", "--yes", stdin=str(listed))
@@ -99,9 +99,7 @@ async def test_a_search_that_fails_deletes_nothing(dicomstore: Any, tmp_path: Pa
         ("", "is empty"),
     ],
 )
-async def test_nothing_is_deleted_of_a_list_that_is_not_whole(
-    dicomstore: Any, tmp_path: Path, text: str, fault: str
-) -> None:
+async def test_an_incomplete_list_deletes_nothing(dicomstore: Any, tmp_path: Path, text: str, fault: str) -> None:
     listed = tmp_path / "list"
     listed.write_text(text)
     ran = await dicomstore("delete", "--from", listed, "--yes")
@@ -112,7 +110,7 @@ async def test_nothing_is_deleted_of_a_list_that_is_not_whole(
 
 @pytest.mark.usefixtures("stored")
 @pytest.mark.parametrize("text", ["# dicomstore list\n# end 0\n", "# none today\n"])
-async def test_a_list_without_entries_is_no_failure(dicomstore: Any, tmp_path: Path, text: str) -> None:
+async def test_an_empty_list_is_not_a_failure(dicomstore: Any, tmp_path: Path, text: str) -> None:
     listed = tmp_path / "list"
     listed.write_text(text)
     ran = await dicomstore("delete", "--from", listed)

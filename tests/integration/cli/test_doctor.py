@@ -33,7 +33,7 @@ def environment(archive: Any) -> dict[str, str]:
     }
 
 
-async def test_tags_that_nobody_indexes_by_are_named(
+async def test_query_tags_without_an_operation_are_reported(
     archive: Any, dicomstore: Any, environment: dict[str, str]
 ) -> None:
     database = open_database(settings_for(archive.data).database_url)
@@ -85,7 +85,7 @@ async def test_a_lost_blob_is_found(archive: Any, dicomstore: Any, environment: 
     assert check(ran, "agreement")["hint"]
 
 
-async def test_a_damaged_blob_is_found_by_a_deep_look(
+async def test_a_damaged_blob_is_found_by_a_deep_check(
     archive: Any, dicomstore: Any, environment: dict[str, str]
 ) -> None:
     body = part10(SOPInstanceUID="1.2.3", frames=LARGE)
@@ -99,7 +99,7 @@ async def test_a_damaged_blob_is_found_by_a_deep_look(
     assert "1 damaged" in check(ran, "agreement")["detail"]
 
 
-async def test_known_damage_is_told(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:
+async def test_known_damage_is_reported(archive: Any, dicomstore: Any, environment: dict[str, str]) -> None:
     body = part10(SOPInstanceUID="1.2.3", frames=LARGE)
     await archive.stored(body)
     assert check(await dicomstore("doctor", "--json", env=environment), "scrub")["status"] == "ok"
@@ -114,7 +114,7 @@ async def test_known_damage_is_told(archive: Any, dicomstore: Any, environment: 
     assert found["detail"] == "switched off, 1 instances known to be damaged"
 
 
-async def test_a_scrub_that_is_late_is_told(tmp_path: Path, dicomstore: Any) -> None:
+async def test_a_late_scrub_is_reported(tmp_path: Path, dicomstore: Any) -> None:
     async with running(settings_for(tmp_path, scrub_days=0)):
         pass
     record = ScrubFile(tmp_path)
@@ -159,7 +159,7 @@ async def test_a_core_that_refuses_uploads_is_found(archive: Any, dicomstore: An
     assert "cannot store" in check(ran, "core")["detail"]
 
 
-async def test_a_core_without_its_worker_for_operations_is_warned_of(tmp_path: Path, dicomstore: Any) -> None:
+async def test_a_core_without_a_worker_for_operations_is_a_warning(tmp_path: Path, dicomstore: Any) -> None:
     async with running(settings_for(tmp_path), supervisor=Supervisor(worker_runs=lambda: False)) as core:
         environment = {"DICOMSTORE_DATA": str(tmp_path), "DICOMSTORE_GRPC": core.address}
         ran = await dicomstore("doctor", "--json", env=environment | {"DICOMSTORE_HTTP": "127.0.0.1:0"})
@@ -175,13 +175,13 @@ async def test_little_free_space_is_a_warning(dicomstore: Any, environment: dict
     assert check(ran, "disk")["status"] == "ok"
 
 
-async def test_a_stranger_on_a_port_is_found(dicomstore: Any, environment: dict[str, str], relay: Any) -> None:
+async def test_another_program_on_a_port_is_found(dicomstore: Any, environment: dict[str, str], relay: Any) -> None:
     ran = await dicomstore("doctor", "--json", "--http", relay.address, env=environment)
     assert ran.exit_code == 1
     assert check(ran, "facade")["status"] == "failed"
 
 
-async def test_settings_that_can_not_be_read_are_named(dicomstore: Any, environment: dict[str, str]) -> None:
+async def test_unreadable_settings_are_reported(dicomstore: Any, environment: dict[str, str]) -> None:
     ran = await dicomstore("doctor", "--json", env=environment | {"DICOMSTORE_WORKERS": "many"})
     assert ran.exit_code == 1
     assert "workers" in check(ran, "settings")["detail"]
@@ -214,7 +214,7 @@ async def test_config_shows_no_password(dicomstore: Any) -> None:
 UNREACHABLE = {"DICOMSTORE_DATABASE": "postgresql+psycopg://user:secret@127.0.0.1:1/name"}
 
 
-async def test_doctor_and_migrate_say_why_the_database_can_not_be_used(
+async def test_doctor_and_migrate_report_why_the_database_cannot_be_used(
     dicomstore: Any, environment: dict[str, str]
 ) -> None:
     cause = 'connection to server at "127.0.0.1", port 1 failed: Connection refused'
@@ -225,7 +225,7 @@ async def test_doctor_and_migrate_say_why_the_database_can_not_be_used(
     assert "secret" not in examined.stdout + examined.stderr + migrated.stdout + migrated.stderr
 
 
-async def test_a_core_whose_database_is_none_is_refused_in_one_line(dicomstore: Any) -> None:
+async def test_an_invalid_database_is_refused_in_one_line(dicomstore: Any) -> None:
     ran = await dicomstore("server", env={"DICOMSTORE_DATABASE": "mysql://user:secret@host/name"})
     assert (ran.exit_code, ran.stderr.count("\n")) == (1, 1), ran.stderr
     assert "must be sqlite:///" in ran.stderr

@@ -61,14 +61,16 @@ async def test_a_file_of_the_same_name_is_replaced(dicomstore: Any, bodies: dict
     assert written(dicomstore.folder / "out") == bodies
 
 
-async def test_what_is_not_there_is_named_with_its_reason_and_nothing_is_written(dicomstore: Any) -> None:
+async def test_an_unknown_resource_is_reported_and_nothing_is_written(dicomstore: Any) -> None:
     ran = await dicomstore("get", "1.99", "-o", "out")
     assert ran.exit_code == 1
     assert "STUDY_NOT_FOUND" in ran.stderr
     assert not (dicomstore.folder / "out").exists()
 
 
-async def test_an_instance_without_bytes_fails_alone(archive: Any, dicomstore: Any, bodies: dict[str, bytes]) -> None:
+async def test_an_instance_without_bytes_does_not_affect_others(
+    archive: Any, dicomstore: Any, bodies: dict[str, bytes]
+) -> None:
     lost = "1.2/1.2.2/1.2.2.1.dcm"
     archive.blob_of(bodies[lost]).unlink()
     ran = await dicomstore("get", "1.2", "-o", "out")
@@ -78,7 +80,7 @@ async def test_an_instance_without_bytes_fails_alone(archive: Any, dicomstore: A
     assert written(dicomstore.folder / "out") == {path: body for path, body in bodies.items() if path != lost}
 
 
-async def test_a_large_instance_whose_bytes_are_cut_leaves_no_file(
+async def test_a_truncated_large_instance_leaves_no_file(
     archive: Any, dicomstore: Any, bodies: dict[str, bytes]
 ) -> None:
     cut = "1.2/1.2.2/1.2.2.1.dcm"
@@ -88,7 +90,7 @@ async def test_a_large_instance_whose_bytes_are_cut_leaves_no_file(
     assert written(dicomstore.folder / "out") == {path: body for path, body in bodies.items() if path != cut}
 
 
-async def test_a_connection_that_breaks_leaves_only_whole_files(
+async def test_a_broken_connection_leaves_only_complete_files(
     dicomstore: Any, relay: Any, bodies: dict[str, bytes]
 ) -> None:
     relay.break_after_answer_bytes = 2 * 2**20
@@ -98,14 +100,14 @@ async def test_a_connection_that_breaks_leaves_only_whole_files(
     assert "1.2/1.2.2/1.2.2.1.dcm" not in written(dicomstore.folder / "out")
 
 
-async def test_a_transfer_syntax_that_can_not_be_had_is_refused(dicomstore: Any, bodies: dict[str, bytes]) -> None:
+async def test_an_unavailable_transfer_syntax_is_refused(dicomstore: Any, bodies: dict[str, bytes]) -> None:
     ran = await dicomstore("get", "1.2", "1.2.1", "1.2.1.1", "-o", "out", "--transfer-syntax", MPEG2)
     assert ran.exit_code == 1
     assert "NOT_ACCEPTABLE_TRANSFER_SYNTAX" in ran.stderr
     assert written(dicomstore.folder) == {}
 
 
-async def test_the_stored_form_is_the_last_resort_when_it_is_accepted(
+async def test_the_stored_form_is_used_if_it_is_accepted_and_nothing_else_is_possible(
     dicomstore: Any, bodies: dict[str, bytes]
 ) -> None:
     preferred = ("--transfer-syntax", MPEG2, "--transfer-syntax", "*")
@@ -113,7 +115,7 @@ async def test_the_stored_form_is_the_last_resort_when_it_is_accepted(
     assert written(dicomstore.folder / "out") == bodies
 
 
-async def test_a_folder_that_can_not_be_written_is_one_clear_line(dicomstore: Any, bodies: dict[str, bytes]) -> None:
+async def test_an_unwritable_folder_is_reported_in_one_line(dicomstore: Any, bodies: dict[str, bytes]) -> None:
     (dicomstore.folder / "out").write_text("a file")
     ran = await dicomstore("get", "1.2", "-o", "out")
     assert ran.exit_code == 1

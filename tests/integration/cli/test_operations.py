@@ -43,7 +43,7 @@ async def test_operations_are_listed_newest_first(archive: CoreClient, dicomstor
     assert done["request"] == {"tags": ["00081010"]}
 
 
-async def test_the_table_tells_how_far_it_is(archive: CoreClient, dicomstore: Any) -> None:
+async def test_the_table_shows_the_progress(archive: CoreClient, dicomstore: Any) -> None:
     await archive.stored(part10(), part10())
     operation = await started(archive)
     ran = await dicomstore("operations", operation)
@@ -52,7 +52,7 @@ async def test_the_table_tells_how_far_it_is(archive: CoreClient, dicomstore: An
     assert "0 of 2 (0 %)" in ran.stdout
 
 
-async def test_no_operations_are_no_failure(dicomstore: Any) -> None:
+async def test_no_operations_are_not_a_failure(dicomstore: Any) -> None:
     ran = await dicomstore("operations")
     assert (ran.exit_code, ran.stdout) == (0, "")
 
@@ -68,7 +68,7 @@ async def test_follow_ends_with_the_operation(archive: CoreClient, dicomstore: A
     assert output.count(b"\n") == 1
 
 
-async def test_cancel_stops_it_and_following_one_that_was_cancelled_is_a_failure(
+async def test_cancel_stops_an_operation_and_following_a_cancelled_one_is_a_failure(
     archive: CoreClient, dicomstore: Any
 ) -> None:
     operation = await started(archive)
@@ -78,13 +78,13 @@ async def test_cancel_stops_it_and_following_one_that_was_cancelled_is_a_failure
     assert (followed.exit_code, followed.lines[0]["state"]) == (1, "canceled")
 
 
-async def test_an_operation_that_is_unknown_is_said_to_be(dicomstore: Any) -> None:
+async def test_an_unknown_operation_is_reported(dicomstore: Any) -> None:
     ran = await dicomstore("operations", "0" * 32)
     assert ran.exit_code == 1
     assert "There is no such operation." in ran.stderr
 
 
-async def test_following_and_cancelling_need_an_operation(dicomstore: Any) -> None:
+async def test_follow_and_cancel_need_an_operation(dicomstore: Any) -> None:
     for option in ("--follow", "--cancel"):
         ran = await dicomstore("operations", option)
         assert ran.exit_code == 2

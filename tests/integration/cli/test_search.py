@@ -26,7 +26,7 @@ async def test_studies_are_found_and_shown_with_patient_date_and_uid(archive: Co
     assert "1 match" in ran.stderr
 
 
-async def test_json_is_one_dicom_json_object_a_line(archive: CoreClient, dicomstore: Any) -> None:
+async def test_json_output_has_one_dicom_json_object_per_line(archive: CoreClient, dicomstore: Any) -> None:
     await archive.stored(part10(StudyInstanceUID="1.1"))
     await archive.stored(part10(StudyInstanceUID="1.2"))
     ran = await dicomstore("search", "--json")
@@ -53,7 +53,7 @@ async def test_pages_are_followed_up_to_the_limit(archive: CoreClient, dicomstor
 
 
 @pytest.mark.parametrize(("limit", "note"), [(2, True), (3, False)])
-async def test_it_is_said_when_there_is_more_than_the_limit(
+async def test_more_matches_than_the_limit_are_reported(
     archive: CoreClient, dicomstore: Any, limit: int, note: bool
 ) -> None:
     await archive.stored(*(part10() for _ in range(3)))
@@ -69,7 +69,7 @@ async def test_a_key_given_twice_finds_either_value(archive: CoreClient, dicomst
     assert {uid_of(match, "0020000D") for match in ran.lines} == {"1.0", "1.2"}
 
 
-async def test_fuzzy_finds_beginnings_of_words(archive: CoreClient, dicomstore: Any) -> None:
+async def test_fuzzy_matches_prefixes_of_words(archive: CoreClient, dicomstore: Any) -> None:
     await archive.stored(part10(PatientName="Doe^Jane"))
     assert (await dicomstore("search", "PatientName=ja", "--json")).lines == []
     assert len((await dicomstore("search", "PatientName=ja", "--fuzzy", "--json")).lines) == 1
@@ -101,7 +101,7 @@ async def test_a_search_without_one_of_its_conditions_is_refused_with_a_suggesti
         assert hint in ran.stderr
 
 
-async def test_lenient_ignores_a_key_that_can_not_be_searched_and_says_so(archive: CoreClient, dicomstore: Any) -> None:
+async def test_lenient_ignores_an_unsupported_key_with_a_note(archive: CoreClient, dicomstore: Any) -> None:
     await archive.stored(part10())
     ran = await dicomstore("search", "NoSuchAttribute=1", "--json", "--lenient")
     assert (ran.exit_code, len(ran.lines)) == (0, 1)
@@ -149,13 +149,13 @@ async def test_a_malformed_value_is_refused_with_its_reason(dicomstore: Any) -> 
     assert "INVALID_QUERY" in ran.stderr
 
 
-async def test_finding_nothing_is_no_failure(dicomstore: Any) -> None:
+async def test_an_empty_result_is_not_a_failure(dicomstore: Any) -> None:
     ran = await dicomstore("search", "PatientID=nobody")
     assert (ran.exit_code, ran.stdout) == (0, "")
     assert "0 matches" in ran.stderr
 
 
-async def test_what_has_no_value_is_found(archive: CoreClient, dicomstore: Any) -> None:
+async def test_studies_without_a_value_are_found(archive: CoreClient, dicomstore: Any) -> None:
     await archive.stored(
         part10(StudyInstanceUID="1.1", AccessionNumber="A1"),
         part10(StudyInstanceUID="1.2", AccessionNumber="A2"),
@@ -167,7 +167,7 @@ async def test_what_has_no_value_is_found(archive: CoreClient, dicomstore: Any) 
     assert [uid_of(match, "0020000D") for match in ran.lines] == ["1.3", "1.1"]
 
 
-async def test_members_of_a_sequence_are_found_by_their_path(archive: CoreClient, dicomstore: Any) -> None:
+async def test_attributes_in_a_sequence_are_found_by_their_path(archive: CoreClient, dicomstore: Any) -> None:
     request = Dataset()
     request.ScheduledProcedureStepID = "S7"
     await archive.stored(part10(SeriesInstanceUID="1.1", RequestAttributesSequence=[request]), part10())
@@ -175,7 +175,7 @@ async def test_members_of_a_sequence_are_found_by_their_path(archive: CoreClient
     assert [uid_of(match, "0020000E") for match in ran.lines] == ["1.1"]
 
 
-async def test_all_brings_what_is_kept(archive: CoreClient, dicomstore: Any) -> None:
+async def test_include_all_returns_all_indexed_attributes(archive: CoreClient, dicomstore: Any) -> None:
     await archive.stored(part10(AccessionNumber="ACC9", Modality="CT"))
     [match] = (await dicomstore("search", "series", "--include", "all", "--json")).lines
     assert match["00080050"]["Value"] == ["ACC9"]
@@ -183,9 +183,7 @@ async def test_all_brings_what_is_kept(archive: CoreClient, dicomstore: Any) -> 
 
 
 @pytest.mark.parametrize("output", [(), ("--json",)])
-async def test_how_many_there_are_is_said_on_request(
-    archive: CoreClient, dicomstore: Any, output: tuple[str, ...]
-) -> None:
+async def test_the_total_is_printed_on_request(archive: CoreClient, dicomstore: Any, output: tuple[str, ...]) -> None:
     await archive.stored(*(part10(InstanceNumber=number) for number in range(5)))
     ran = await dicomstore("search", "instances", "InstanceNumber=1", "InstanceNumber=2", "--total", *output)
     assert ran.stderr == "2 of 2 matches\n"
@@ -194,7 +192,7 @@ async def test_how_many_there_are_is_said_on_request(
     assert (await dicomstore("search", "instances", "--total", "--quiet", "--json")).stderr == ""
 
 
-async def test_a_search_goes_on_where_the_one_before_stopped(archive: CoreClient, dicomstore: Any) -> None:
+async def test_a_page_token_continues_the_previous_search(archive: CoreClient, dicomstore: Any) -> None:
     await archive.stored(*(part10() for _ in range(230)))
     search = ("search", "instances", "Modality=OT", "--json")
     first = await dicomstore(*search, "--limit", 215)
@@ -209,7 +207,7 @@ async def test_a_search_goes_on_where_the_one_before_stopped(archive: CoreClient
     assert "INVALID_PAGE_TOKEN" in other.stderr
 
 
-async def test_an_attribute_that_is_ignored_is_reported_once(archive: CoreClient, dicomstore: Any) -> None:
+async def test_an_ignored_attribute_is_reported_once(archive: CoreClient, dicomstore: Any) -> None:
     await archive.stored(*(part10() for _ in range(210)))
     ran = await dicomstore("search", "instances", "NoSuchAttribute=1", "--limit", 300, "--json", "--lenient")
     assert len(ran.lines) == 210

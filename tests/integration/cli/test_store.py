@@ -40,7 +40,7 @@ def large(size_bytes: int, **attributes: Any) -> bytes:
     )
 
 
-async def test_everything_below_a_folder_is_stored(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+async def test_all_files_below_a_folder_are_stored(archive: CoreClient, dicomstore: Any, files: Files) -> None:
     bodies = [part10() for _ in range(7)]
     files(*bodies[:4], folder="in/a")
     files(*bodies[4:], folder="in/a/b/c")
@@ -65,9 +65,7 @@ async def test_more_files_than_may_be_unanswered_are_stored(archive: CoreClient,
     assert (ran.exit_code, len(await stored_bodies(archive))) == (0, streams.UNANSWERED_FILES + 100)
 
 
-async def test_storing_again_changes_nothing_and_is_no_failure(
-    archive: CoreClient, dicomstore: Any, files: Files
-) -> None:
+async def test_storing_again_changes_nothing_and_succeeds(archive: CoreClient, dicomstore: Any, files: Files) -> None:
     files(part10(), part10())
     await dicomstore("store", "files")
     ran = await dicomstore("store", "files")
@@ -77,7 +75,7 @@ async def test_storing_again_changes_nothing_and_is_no_failure(
     assert len(await archive.changes()) == 2
 
 
-async def test_other_bytes_under_a_stored_identity_fail(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+async def test_different_bytes_with_stored_uids_fail(archive: CoreClient, dicomstore: Any, files: Files) -> None:
     files(part10(SOPInstanceUID="1.5", PatientID="A"))
     await dicomstore("store", "files")
     [path] = files(part10(SOPInstanceUID="1.5", PatientID="B"))
@@ -87,7 +85,9 @@ async def test_other_bytes_under_a_stored_identity_fail(archive: CoreClient, dic
     assert path.name in ran.stderr
 
 
-async def test_what_is_not_dicom_is_skipped_in_a_folder(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+async def test_files_that_are_not_dicom_are_skipped_in_a_folder(
+    archive: CoreClient, dicomstore: Any, files: Files
+) -> None:
     [first, *_] = files(part10(), b"text", b"", bytes(2 * PIECE_BYTES))
     first.with_name("DICOMDIR").write_bytes(part10())
     ran = await dicomstore("store", "files")
@@ -96,7 +96,7 @@ async def test_what_is_not_dicom_is_skipped_in_a_folder(archive: CoreClient, dic
     assert "4 skipped" in ran.stderr
 
 
-async def test_what_is_not_dicom_fails_when_it_is_named(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+async def test_a_named_file_that_is_not_dicom_fails(archive: CoreClient, dicomstore: Any, files: Files) -> None:
     good, bad = files(part10(), b"text")
     ran = await dicomstore("store", good, bad)
     assert ran.exit_code == 1
@@ -105,7 +105,7 @@ async def test_what_is_not_dicom_fails_when_it_is_named(archive: CoreClient, dic
     assert "1 file stored" in ran.stderr
 
 
-async def test_a_bad_file_does_not_harm_its_neighbours(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+async def test_an_invalid_file_does_not_affect_others(archive: CoreClient, dicomstore: Any, files: Files) -> None:
     body = part10()
     files(part10(), body[:-20], part10(StudyInstanceUID=None), part10())
     ran = await dicomstore("store", "files")
@@ -155,7 +155,7 @@ async def test_a_report_has_a_line_for_each_file(archive: CoreClient, dicomstore
     assert by_path["files/0002.dcm"]["reason"] == "UNREADABLE_INSTANCE"
 
 
-async def test_a_report_that_can_not_be_written_stops_before_anything_is_sent(
+async def test_an_unwritable_report_fails_before_anything_is_sent(
     archive: CoreClient, dicomstore: Any, files: Files
 ) -> None:
     files(part10())
@@ -164,7 +164,7 @@ async def test_a_report_that_can_not_be_written_stops_before_anything_is_sent(
     assert "can't write the report no/such/folder: No such file or directory" in ran.stderr
 
 
-async def test_verbose_tells_of_each_file(archive: CoreClient, dicomstore: Any, files: Files) -> None:
+async def test_verbose_reports_each_file(archive: CoreClient, dicomstore: Any, files: Files) -> None:
     body = part10()
     files(body, part10()[:-20], b"text")
     await archive.stored(body)
@@ -204,7 +204,7 @@ async def test_a_partition_on_a_core_without_them_is_refused_with_its_reason(dic
 
 
 @pytest.mark.parametrize("after_bytes", [0, 20_000, 200_000, 3_000_000])
-async def test_a_broken_connection_loses_and_doubles_nothing(
+async def test_a_broken_connection_loses_and_duplicates_no_file(
     archive: CoreClient, dicomstore: Any, relay: Any, files: Files, after_bytes: int
 ) -> None:
     bodies = [*(part10() for _ in range(300)), large(2 * PIECE_BYTES), large(PIECE_BYTES + 5, SeriesInstanceUID="1.9")]
@@ -218,7 +218,7 @@ async def test_a_broken_connection_loses_and_doubles_nothing(
     assert len(await archive.changes(page_size=200)) == 200
 
 
-async def test_answers_that_got_lost_turn_up_as_already_there(
+async def test_files_with_lost_responses_are_reported_as_already_there(
     archive: CoreClient, dicomstore: Any, relay: Any, files: Files
 ) -> None:
     files(*(part10() for _ in range(200)))
@@ -229,7 +229,7 @@ async def test_answers_that_got_lost_turn_up_as_already_there(
     assert len(ran.lines) == 200
 
 
-async def test_a_core_that_does_not_come_back_ends_the_upload(
+async def test_an_upload_fails_if_the_core_stays_unreachable(
     archive: Any, relay: Any, files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     files(*(part10() for _ in range(500)))
@@ -263,7 +263,7 @@ async def test_ctrl_c_ends_an_upload_with_a_summary_of_what_was_stored(dicomstor
     assert "Traceback" not in errors.decode()
 
 
-async def test_a_partition_is_created_when_asked_for_and_used(dicomstore: Any, files: Files, tmp_path: Path) -> None:
+async def test_a_partition_is_created_on_request(dicomstore: Any, files: Files, tmp_path: Path) -> None:
     files(part10(SOPInstanceUID="1.5"))
     async with running(settings_for(tmp_path / "other", partitions=True)) as core:
         dicomstore.core = core.address
@@ -274,14 +274,14 @@ async def test_a_partition_is_created_when_asked_for_and_used(dicomstore: Any, f
         assert [change["partition"] for change in (await dicomstore("changes", "--json")).lines] == ["a"]
 
 
-async def test_a_core_that_is_not_there_is_noticed_before_anything_is_read(dicomstore: Any, files: Files) -> None:
+async def test_an_unreachable_core_is_reported_before_any_file_is_read(dicomstore: Any, files: Files) -> None:
     files(part10())
     ran = await dicomstore("--core", "127.0.0.1:1", "store", "files")
     assert ran.exit_code == 2
     assert "no core answers at 127.0.0.1:1" in ran.stderr
 
 
-async def test_a_stranger_on_the_port_is_told_from_a_core(dicomstore: Any, files: Files) -> None:
+async def test_another_program_on_the_port_is_reported(dicomstore: Any, files: Files) -> None:
     files(part10())
     server = grpc.aio.server()
     port = server.add_insecure_port("127.0.0.1:0")

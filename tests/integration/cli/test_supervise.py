@@ -36,7 +36,7 @@ async def started(script: str, ready: Path | None = None, *, echo: bool = False)
     return program
 
 
-async def test_a_program_that_is_told_to_stop_ends_cleanly(ready: Path) -> None:
+async def test_a_stopped_program_ends_cleanly(ready: Path) -> None:
     program = await started(STOPS_CLEANLY, ready)
     await program.stop(10)
     assert (program.exit_code, program.ended_cleanly) == (0, True)
@@ -54,7 +54,7 @@ async def test_a_program_that_does_not_stop_in_time_is_killed(ready: Path) -> No
     assert (program.exit_code, program.ended_cleanly) == (-signal.SIGKILL, False)
 
 
-async def test_stopping_a_program_that_ended_already_is_fine() -> None:
+async def test_stopping_an_ended_program_succeeds() -> None:
     program = await started("raise SystemExit(3)")
     await program.wait()
     await program.stop(10)
@@ -81,13 +81,13 @@ async def test_a_line_of_any_length_is_read_in_bounded_memory() -> None:
     assert max(len(line) for line in program.log_tail.splitlines()) <= 2 * 65536
 
 
-async def test_log_lines_are_passed_on_behind_the_name_of_the_program(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_log_lines_are_prefixed_with_the_name_of_the_program(capfd: pytest.CaptureFixture[str]) -> None:
     program = await started("print('first'); print('second')", echo=True)
     await program.wait()
     assert capfd.readouterr().err == "core   | first\ncore   | second\n"
 
 
-async def test_what_a_dead_program_left_behind_is_killed_with_it() -> None:
+async def test_child_processes_of_an_ended_program_are_killed() -> None:
     # The grandchild holds the log open, so the end of the log is the end of the grandchild.
     program = await started(LEAVES_A_CHILD)
     async with asyncio.timeout(20):
@@ -125,7 +125,7 @@ signal.pause()
             assert await asyncio.to_thread(os.read, pipe.fileno(), 1) == b""
 
 
-async def test_a_program_whose_parent_is_gone_already_does_not_start(tmp_path: Path) -> None:
+async def test_a_program_without_its_parent_does_not_start(tmp_path: Path) -> None:
     not_the_parent = os.getppid()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "cli.processes.parent_watchdog", str(not_the_parent), "/bin/echo", "started",

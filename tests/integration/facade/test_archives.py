@@ -28,7 +28,7 @@ def archive_of(response: httpx.Response) -> zipfile.ZipFile:
 
 
 @pytest.mark.parametrize("path", [STUDY_URL, SERIES_URL, f"{SERIES_URL}/instances/1.2.3"])
-async def test_what_is_stored_may_come_as_an_archive(web: httpx.AsyncClient, path: str) -> None:
+async def test_instances_are_retrieved_as_a_zip_archive(web: httpx.AsyncClient, path: str) -> None:
     file = part10(SOPInstanceUID="1.2.3", transfer_syntax=IMPLICIT_LITTLE)
     await stored(web, file)
     by_header = await web.get(path, headers={"Accept": "application/zip"})
@@ -42,7 +42,7 @@ async def test_what_is_stored_may_come_as_an_archive(web: httpx.AsyncClient, pat
     assert by_header.headers["content-disposition"] == f'attachment; filename="{name}.zip"'
 
 
-async def test_an_archive_may_be_asked_for_in_a_transfer_syntax(web: httpx.AsyncClient) -> None:
+async def test_a_zip_archive_has_the_requested_transfer_syntax(web: httpx.AsyncClient) -> None:
     await stored(web, part10(SOPInstanceUID="1.2.3", transfer_syntax=IMPLICIT_LITTLE))
     accept = f"application/zip; transfer-syntax={EXPLICIT_LITTLE}"
     archive = archive_of(await web.get(STUDY_URL, headers={"Accept": accept}))
@@ -50,7 +50,7 @@ async def test_an_archive_may_be_asked_for_in_a_transfer_syntax(web: httpx.Async
     assert EXPLICIT_LITTLE.encode() in archive.read(archive.namelist()[0])[:500]
 
 
-async def test_an_archive_of_many_instances_is_whole(web: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_a_zip_archive_of_many_instances_is_complete(web: httpx.AsyncClient, tmp_path: Path) -> None:
     uids = [f"1.2.3.{number}" for number in range(500)]
     files = {uid: part10(SOPInstanceUID=uid, InstanceNumber=number) for number, uid in enumerate(uids)}
     assert (await stow(web, *files.values())).status_code in (200, 202)
@@ -66,5 +66,5 @@ async def test_an_archive_of_many_instances_is_whole(web: httpx.AsyncClient, tmp
         await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
 
 
-async def test_an_archive_of_nothing_is_a_404(web: httpx.AsyncClient) -> None:
+async def test_a_zip_archive_of_an_unknown_study_is_404(web: httpx.AsyncClient) -> None:
     assert (await web.get(STUDY_URL, headers={"Accept": "application/zip"})).status_code == 404

@@ -129,7 +129,7 @@ async def hang(context: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("apart", [True, False])
-async def test_an_instance_that_fails_before_its_first_byte_is_left_out(
+async def test_an_instance_that_fails_before_its_first_byte_is_omitted(
     broken: list[RetrievedPiece], apart: bool
 ) -> None:
     """As long as nothing is sent: the status says so."""
@@ -151,7 +151,7 @@ async def test_an_instance_that_fails_before_its_first_byte_is_left_out(
 
 
 @pytest.mark.parametrize(("reason", "status"), [("BLOB_MISSING", 500), ("NOT_ACCEPTABLE_TRANSFER_SYNTAX", 406)])
-async def test_if_all_instances_fail_the_answer_says_why(reason: str, status: int) -> None:
+async def test_if_all_instances_fail_the_response_has_the_reason(reason: str, status: int) -> None:
     async with playing(Retrieving(message(RetrievedPiece(head=head(1), failed=failure(reason))))) as web:
         assert (await web.get("/v2/studies/1", headers=ANYTHING)).status_code == status
 
@@ -163,7 +163,7 @@ async def test_if_all_instances_fail_the_answer_says_why(reason: str, status: in
         [message(whole(1, b"A"), RetrievedPiece(head=head(2), data=b"B")), message(RetrievedPiece(failed=failure()))],
     ],
 )
-async def test_an_instance_that_breaks_off_breaks_the_connection_off(
+async def test_an_instance_that_fails_midway_closes_the_connection(
     messages: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with playing(Retrieving(*messages)) as web:
@@ -173,20 +173,20 @@ async def test_an_instance_that_breaks_off_breaks_the_connection_off(
     assert "answer broken off reason=BLOB_MISSING request_id=r1" in caplog.messages
 
 
-async def test_a_stream_that_breaks_off_breaks_the_connection_off() -> None:
+async def test_a_stream_that_fails_midway_closes_the_connection() -> None:
     async with playing(Retrieving(message(RetrievedPiece(head=head(1), data=b"AAAA")), then=abort)) as web:
         with pytest.raises(httpx.RemoteProtocolError):
             await web.get("/v2/studies/1", headers=ANYTHING)
 
 
-async def test_a_single_part_that_breaks_off_is_shorter_than_announced() -> None:
+async def test_a_single_body_that_fails_midway_is_shorter_than_its_content_length() -> None:
     broken = [message(RetrievedPiece(head=head(1, 10), data=b"AAAA")), message(RetrievedPiece(failed=failure()))]
     async with playing(Retrieving(*broken)) as web:
         with pytest.raises(httpx.RemoteProtocolError):
             await web.get("/v2/studies/1/series/2/instances/1", headers={"Accept": "application/dicom"})
 
 
-async def test_a_core_that_falls_silent_in_a_stream_breaks_the_connection_off() -> None:
+async def test_an_idle_timeout_of_the_core_closes_the_connection() -> None:
     silent = Retrieving(message(RetrievedPiece(head=head(1), data=b"AAAA")), then=hang)
     async with playing(silent, idle_seconds=0.2) as web:
         with pytest.raises(httpx.RemoteProtocolError):
@@ -201,7 +201,7 @@ async def test_a_core_that_does_not_answer_is_a_503() -> None:
     assert "retry-after" in response.headers
 
 
-async def test_a_client_that_goes_away_stops_the_core() -> None:
+async def test_a_client_that_disconnects_cancels_the_call() -> None:
     stopped = asyncio.Event()
 
     async def go_on(context: Any) -> None:
@@ -219,7 +219,7 @@ async def test_a_client_that_goes_away_stops_the_core() -> None:
             await stopped.wait()
 
 
-async def test_head_asks_for_nothing_but_the_head() -> None:
+async def test_head_requests_only_the_head_from_the_core() -> None:
     stopped = asyncio.Event()
 
     async def wait_for_the_end(context: Any) -> None:
@@ -239,7 +239,7 @@ async def test_head_asks_for_nothing_but_the_head() -> None:
     assert response.headers["content-type"] == "application/dicom; transfer-syntax=1.2.840.10008.1.2.1"
 
 
-async def test_metadata_of_one_instance_may_be_larger_than_a_usual_message() -> None:
+async def test_metadata_of_one_instance_may_exceed_the_usual_message_size() -> None:
     data_set = b'{"00081030":{"vr":"LO","Value":["' + b"x" * (5 << 20) + b'"]}}'
     item = retrieve_service_pb2.MetadataItem(version=1, dicom_json=data_set)
     state = retrieve_service_pb2.ResourceState(max_version=1, instance_count=1)
@@ -309,7 +309,7 @@ async def test_small_instances_share_a_message_and_large_ones_take_several() -> 
     assert ends == list(range(1, 102))
 
 
-async def test_the_size_of_a_single_part_is_told_to_the_core() -> None:
+async def test_the_size_of_a_single_part_is_declared_to_the_core() -> None:
     core = Storing()
     async with playing(core) as web:
         await web.post("/v2/studies", content=b"12345", headers=STOW | {"Content-Type": "application/dicom"})
@@ -361,7 +361,7 @@ async def test_a_core_that_goes_down_during_an_upload_is_a_503() -> None:
     assert statuses == [503] * 20
 
 
-async def test_a_client_that_goes_away_takes_its_open_instance_with_it() -> None:
+async def test_an_instance_is_discarded_if_its_client_disconnects() -> None:
     core = Storing()
 
     async def half_a_body() -> AsyncIterator[bytes]:
@@ -377,7 +377,7 @@ async def test_a_client_that_goes_away_takes_its_open_instance_with_it() -> None
     assert not any(piece.last for message in core.received for piece in message.pieces)
 
 
-async def test_a_client_that_sends_nothing_more_is_told_so() -> None:
+async def test_an_upload_without_further_data_gets_408() -> None:
     async with playing(Storing(), idle_seconds=0.2) as web:
         reader, writer = await asyncio.open_connection(web.base_url.host, web.base_url.port)
         writer.write(

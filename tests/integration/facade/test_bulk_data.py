@@ -48,7 +48,7 @@ async def document(web: httpx.AsyncClient) -> httpx.AsyncClient:
         ("bytes=899999-1000000", 899_999, 900_000),
     ],
 )
-async def test_a_video_can_be_played_from_anywhere(video: httpx.AsyncClient, asked: str, first: int, end: int) -> None:
+async def test_byte_ranges_of_a_video_are_returned(video: httpx.AsyncClient, asked: str, first: int, end: int) -> None:
     headers = {"Accept": "video/mp4", "Range": asked}
     for path in (f"{INSTANCE}/bulkdata/7FE00010", f"{INSTANCE}/pixeldata"):
         response = await video.get(path, headers=headers)
@@ -59,7 +59,7 @@ async def test_a_video_can_be_played_from_anywhere(video: httpx.AsyncClient, ask
         assert response.headers["accept-ranges"] == "bytes"
 
 
-async def test_a_video_can_be_linked_to_by_its_type(video: httpx.AsyncClient) -> None:
+async def test_a_video_is_selected_by_the_accept_parameter(video: httpx.AsyncClient) -> None:
     for path in (f"{INSTANCE}/pixeldata?accept=video/mp4", f"{INSTANCE}/bulkdata/7FE00010?accept=video%2Fmp4"):
         response = await video.get(path, headers={"Accept": "text/html"})
         assert (response.status_code, response.content) == (200, VIDEO)
@@ -74,12 +74,12 @@ async def test_a_range_beyond_a_video_is_not_satisfiable(video: httpx.AsyncClien
         assert response.headers["content-range"] == "bytes */900000"
 
 
-async def test_several_ranges_mean_the_whole(video: httpx.AsyncClient) -> None:
+async def test_several_ranges_return_the_whole_value(video: httpx.AsyncClient) -> None:
     response = await video.get(f"{INSTANCE}/bulkdata/7FE00010", headers={"Range": "bytes=0-1,5-6"})
     assert (response.status_code, response.content) == (200, VIDEO)
 
 
-async def test_a_range_is_sent_only_of_the_bytes_that_the_client_has(video: httpx.AsyncClient) -> None:
+async def test_if_range_must_match_the_entity_tag(video: httpx.AsyncClient) -> None:
     path = f"{INSTANCE}/bulkdata/7FE00010"
     tag = (await video.head(path)).headers["etag"]
     for condition, status in ((tag, 206), ('"other"', 200), ("Wed, 21 Oct 2015 07:28:00 GMT", 200)):
@@ -87,7 +87,7 @@ async def test_a_range_is_sent_only_of_the_bytes_that_the_client_has(video: http
         assert (response.status_code, len(response.content)) == (status, 5 if status == 206 else len(VIDEO))
 
 
-async def test_who_has_the_value_is_told_so(document: httpx.AsyncClient) -> None:
+async def test_a_client_with_the_value_gets_304(document: httpx.AsyncClient) -> None:
     path = f"{INSTANCE}/bulkdata/00420011"
     tags = {}
     for accept in ("application/pdf", "application/octet-stream"):
@@ -98,7 +98,7 @@ async def test_who_has_the_value_is_told_so(document: httpx.AsyncClient) -> None
     assert len(set(tags.values())) == 2
 
 
-async def test_head_says_what_get_would(document: httpx.AsyncClient) -> None:
+async def test_head_has_the_headers_of_a_get(document: httpx.AsyncClient) -> None:
     path = f"{INSTANCE}/bulkdata/00420011"
     for headers in ({"Accept": "application/pdf"}, {"Accept": "*/*"}):
         head, get = await document.head(path, headers=headers), await document.get(path, headers=headers)
@@ -120,7 +120,7 @@ async def test_head_says_what_get_would(document: httpx.AsyncClient) -> None:
         ("image/png, */*;q=0.1", OCTETS),
     ],
 )
-async def test_a_value_is_labelled_as_what_is_asked_for(
+async def test_a_value_has_the_requested_media_type(
     document: httpx.AsyncClient, accept: str | None, content_type: str
 ) -> None:
     del document.headers["accept"]
@@ -138,7 +138,7 @@ async def test_a_value_is_labelled_as_what_is_asked_for(
         "multipart/related",
     ],
 )
-async def test_a_part_says_where_its_value_is(document: httpx.AsyncClient, accept: str) -> None:
+async def test_a_part_has_the_location_of_its_value(document: httpx.AsyncClient, accept: str) -> None:
     path = f"{INSTANCE}/bulkdata/00420011"
     response = await document.get(path, headers={"Accept": accept})
     [(content_type, body)] = parts_of(response)
@@ -157,7 +157,7 @@ async def test_a_range_in_a_part_is_partial_content(document: httpx.AsyncClient)
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/png", f"application/octet-stream; transfer-syntax={MPEG4}"])
-async def test_what_the_value_is_not_is_not_acceptable(document: httpx.AsyncClient, accept: str) -> None:
+async def test_other_media_types_of_a_value_are_406(document: httpx.AsyncClient, accept: str) -> None:
     response = await document.get(f"{INSTANCE}/bulkdata/00420011", headers={"Accept": accept})
     assert response.status_code == 406
 
@@ -213,7 +213,7 @@ async def test_pixel_data_is_a_part_for_each_frame(series: httpx.AsyncClient) ->
         assert alone.content == frame
 
 
-async def test_pixel_data_in_a_form_that_only_some_have_leaves_the_others_out(series: httpx.AsyncClient) -> None:
+async def test_pixel_data_unavailable_in_the_requested_form_is_omitted(series: httpx.AsyncClient) -> None:
     accept = f'multipart/related; type="image/jpeg"; transfer-syntax={JPEG_BASELINE}'
     path = f"{SERIES}/instances/1.2.4/pixeldata"
     [(content_type, body)] = parts_of(await series.get(path, headers={"Accept": accept}))
@@ -221,12 +221,12 @@ async def test_pixel_data_in_a_form_that_only_some_have_leaves_the_others_out(se
 
 
 @pytest.mark.parametrize("accept", ["application/octet-stream", "image/png", "application/dicom+json"])
-async def test_several_values_need_parts(series: httpx.AsyncClient, accept: str) -> None:
+async def test_several_values_need_multipart(series: httpx.AsyncClient, accept: str) -> None:
     for path in (f"{STUDY}/bulkdata", f"{SERIES}/pixeldata"):
         assert (await series.get(path, headers={"Accept": accept})).status_code == 406
 
 
-async def test_what_has_no_values_is_not_found(web: httpx.AsyncClient) -> None:
+async def test_a_resource_without_bulk_data_is_not_found(web: httpx.AsyncClient) -> None:
     await stored(web, part10(SOPInstanceUID="1.2.3"))
     for path in (STUDY, SERIES, INSTANCE):
         for kind in ("bulkdata", "pixeldata"):
@@ -269,7 +269,7 @@ async def test_the_python_client_retrieves_values_and_ranges(document: httpx.Asy
         ),
     ],
 )
-async def test_every_uri_is_that_which_a_proxy_shows(
+async def test_every_uri_has_the_host_seen_by_the_client(
     series: httpx.AsyncClient, headers: dict[str, str], root: str
 ) -> None:
     for path in (STUDY, SERIES, INSTANCE):

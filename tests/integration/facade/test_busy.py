@@ -62,7 +62,7 @@ def assert_busy(response: httpx.Response) -> None:
     assert int(response.headers["retry-after"]) > 0
 
 
-async def test_requests_beyond_the_limit_are_told_to_come_again_and_health_is_answered(tmp_path: Path) -> None:
+async def test_requests_beyond_the_limit_get_503_and_health_is_answered(tmp_path: Path) -> None:
     async with (
         running(settings_for(tmp_path)) as core,
         serving(core.address, max_requests=2, cors_origins="https://viewer.example") as web,
@@ -97,7 +97,7 @@ async def test_a_core_with_too_many_calls_is_a_503_for_every_request(tmp_path: P
         assert (await upload).status_code == 200
 
 
-async def test_an_upload_that_finds_no_room_in_the_core_is_a_503_and_nothing_of_it_is_stored(tmp_path: Path) -> None:
+async def test_an_upload_beyond_the_ingest_budget_is_503_and_not_stored(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, max_ingest_bytes=4 * BASE_BYTES, ingest_wait_seconds=0.5)
     async with running(settings) as core, serving(core.address) as web:
         bodies = [HalfABody(large(3_000_000)) for _ in range(4)]
@@ -131,7 +131,7 @@ async def test_exhaustion_without_a_reason_is_a_503() -> None:
     await server.stop(0)
 
 
-async def test_a_request_with_too_many_parts_is_told_which_were_taken(
+async def test_a_request_with_too_many_parts_gets_the_outcomes_of_the_first_ones(
     web: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(facade.endpoints.stow, "MOST_PARTS", 3)
@@ -142,7 +142,7 @@ async def test_a_request_with_too_many_parts_is_told_which_were_taken(
     assert len((await web.get("/v2/instances", headers=JSON)).json()) == 3
 
 
-async def test_as_many_parts_as_may_be_are_no_matter(web: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_maximum_number_of_parts_is_accepted(web: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facade.endpoints.stow, "MOST_PARTS", 3)
     assert (await stow(web, *[part10() for _ in range(3)])).status_code == 200
 
@@ -158,7 +158,7 @@ async def write_for_ever(writer: asyncio.StreamWriter, data: bytes) -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_head_that_does_not_come_to_an_end_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_incomplete_request_head_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facade.serving.connections, "HEAD_SECONDS", 0.2)
     async with serving("127.0.0.1:1") as web:
         for beginning in (b"", b"GET /v2/studies HTTP/1.1\r\nHost: h\r\n", b"\r\n"):
@@ -169,7 +169,7 @@ async def test_a_head_that_does_not_come_to_an_end_closes_the_connection(monkeyp
             writer.close()
 
 
-async def test_a_second_head_that_does_not_come_to_an_end_closes_the_connection(
+async def test_an_incomplete_second_request_head_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with serving("127.0.0.1:1", call_seconds=1) as web:
@@ -195,11 +195,11 @@ async def test_a_head_that_is_too_long_is_refused() -> None:
         writer.close()
 
 
-async def test_a_body_longer_than_a_head_may_be_is_none(web: httpx.AsyncClient) -> None:
+async def test_the_limit_of_a_head_does_not_apply_to_a_body(web: httpx.AsyncClient) -> None:
     assert (await stow(web, large(500_000))).status_code == 200
 
 
-async def test_a_client_that_reads_nothing_is_cut_off_even_if_the_answer_was_written_at_once() -> None:
+async def test_a_client_that_reads_nothing_is_disconnected_after_the_idle_timeout() -> None:
     async def answer(request: Request) -> Response:
         return Response(bytes(32 << 20))
 

@@ -148,7 +148,9 @@ COLOURS = {"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL_422", "S
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("planar", [0, 1])
-async def test_whole_chroma_under_a_label_of_subsampled_chroma(web: httpx.AsyncClient, planar: int, count: int) -> None:
+async def test_full_chroma_labelled_as_subsampled_is_recognised(
+    web: httpx.AsyncClient, planar: int, count: int
+) -> None:
     pixels = NOISE.integers(0, 256, (count, 4, 6, 3), dtype=np.uint8)
     stored = pixels.transpose(0, 3, 1, 2) if planar else pixels
     size = {"Rows": 4, "Columns": 6, "PlanarConfiguration": planar, "NumberOfFrames": count}
@@ -163,7 +165,7 @@ async def test_whole_chroma_under_a_label_of_subsampled_chroma(web: httpx.AsyncC
     assert np.array_equal(await shown(web), expected)
 
 
-async def test_chroma_that_is_subsampled_is_repeated_when_it_is_re_encoded(web: httpx.AsyncClient) -> None:
+async def test_subsampled_chroma_is_upsampled_when_transcoded(web: httpx.AsyncClient) -> None:
     packed = NOISE.integers(0, 256, (4, 12), dtype=np.uint8)
     await keep(web, part10(frames=[packed.tobytes()], Rows=4, Columns=6, **COLOURS), is_reported=False)
 
@@ -205,7 +207,9 @@ UNFIT = {
 
 
 @pytest.mark.parametrize("name", UNFIT)
-async def test_what_fits_no_interpretation_is_only_returned_as_it_is_stored(web: httpx.AsyncClient, name: str) -> None:
+async def test_pixel_data_that_fits_no_interpretation_is_returned_only_as_stored(
+    web: httpx.AsyncClient, name: str
+) -> None:
     file = part10(frames=[bytes(range(80))], SOPInstanceUID=SOP, **({"Rows": 1, "Columns": 80} | UNFIT[name]))
     await keep(web, file, is_reported=name != "no size")
 
@@ -233,14 +237,12 @@ async def test_what_fits_no_interpretation_is_only_returned_as_it_is_stored(web:
         ("", "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90", 406),
     ],
 )
-async def test_a_frame_that_is_cut_off_is_no_frame(
-    web: httpx.AsyncClient, path: str, accept: str, expected: int
-) -> None:
+async def test_a_truncated_frame_is_not_found(web: httpx.AsyncClient, path: str, accept: str, expected: int) -> None:
     await keep(web, native(1, [30])[:-10])
     assert await status(web, path, accept) == expected
 
 
-async def test_pixel_data_that_is_cut_off_becomes_as_long_as_it_is(web: httpx.AsyncClient) -> None:
+async def test_truncated_pixel_data_has_its_actual_length_when_transcoded(web: httpx.AsyncClient) -> None:
     await keep(web, native(4, [30, 70, 110, 150])[:-99])
 
     again = await instance(web, IMPLICIT_LITTLE)

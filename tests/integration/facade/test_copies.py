@@ -126,7 +126,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Buffers:
         (300_000, JPEG_BASELINE, "/frames/1", OCTETS, 300_000),
     ],
 )
-async def test_what_is_sent_is_what_was_read_without_a_copy(
+async def test_sent_buffers_are_the_read_buffers_without_a_copy(
     sent: Buffers,
     read: Buffers,
     node: httpx.AsyncClient,
@@ -160,7 +160,7 @@ def _one_frame(size: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("size", [700_000, 3_000_000])
-async def test_what_is_written_is_what_the_parser_has_cut_out_of_what_was_received(
+async def test_written_buffers_are_slices_of_the_received_buffers(
     monkeypatch: pytest.MonkeyPatch, node: httpx.AsyncClient, size: int
 ) -> None:
     """Each byte is copied by the transport, which reads into a buffer of its own, and by the parser, and not again."""

@@ -51,7 +51,7 @@ async def test_every_page_may_read_errors_by_default(method: str, path: str, sta
     assert "access-control-allow-credentials" not in response.headers
 
 
-async def test_every_page_may_read_answers_and_parts_of_them(tmp_path: Path) -> None:
+async def test_every_page_may_read_responses_and_ranges(tmp_path: Path) -> None:
     async with running(settings_for(tmp_path)) as core, serving(core.address) as web:
         await stored(web, part10(SOPInstanceUID="1.2.3"))
         whole = await web.get(INSTANCE, headers=ALONE)  # as <img> would, without an origin
@@ -63,7 +63,7 @@ async def test_every_page_may_read_answers_and_parts_of_them(tmp_path: Path) -> 
     assert whole.headers["vary"] == "Accept"
 
 
-async def test_a_refusal_for_lack_of_room_may_be_read() -> None:
+async def test_a_503_response_is_readable_for_other_origins() -> None:
     async with serving(NO_CORE, max_requests=1, call_seconds=1) as web:
         requests = (web.get("/v2/studies", headers=JSON | ORIGIN) for _ in range(5))
         responses = await asyncio.gather(*requests)
@@ -72,7 +72,7 @@ async def test_a_refusal_for_lack_of_room_may_be_read() -> None:
     assert any("busy" in response.text for response in responses)
 
 
-async def test_only_pages_of_named_origins_may_read_if_there_are_any() -> None:
+async def test_only_pages_of_configured_origins_may_read() -> None:
     async with serving(NO_CORE, cors_origins=f"https://other.example, {VIEWER}/") as web:
         friend = await web.get("/nonsense", headers=ORIGIN)
         stranger = await web.get("/nonsense", headers={"Origin": "https://evil.example"})
@@ -84,7 +84,7 @@ async def test_only_pages_of_named_origins_may_read_if_there_are_any() -> None:
     assert [response.headers["vary"] for response in (friend, stranger, nobody)] == ["Origin"] * 3
 
 
-async def test_answers_that_depend_on_more_than_the_origin_say_so(tmp_path: Path) -> None:
+async def test_vary_contains_the_origin_and_other_headers(tmp_path: Path) -> None:
     async with running(settings_for(tmp_path)) as core, serving(core.address, cors_origins=VIEWER) as web:
         await stored(web, part10(SOPInstanceUID="1.2.3"))
         response = await web.get(INSTANCE, headers=ALONE | ORIGIN)
@@ -103,7 +103,7 @@ async def test_no_page_may_read_if_no_origin_is_set() -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2/studies/1.2", "/nonsense", "/health/check"])
-async def test_a_preflight_is_answered_before_anything_else(path: str) -> None:
+async def test_a_preflight_is_answered_without_calling_the_core(path: str) -> None:
     async with serving(NO_CORE, max_requests=1) as web:
         response = await web.options(path, headers=ORIGIN | ASKED)
 
@@ -116,7 +116,7 @@ async def test_a_preflight_is_answered_before_anything_else(path: str) -> None:
     assert int(response.headers["access-control-max-age"]) > 0
 
 
-async def test_a_preflight_without_headers_learns_which_are_allowed() -> None:
+async def test_a_preflight_without_headers_gets_the_allowed_ones() -> None:
     async with serving(NO_CORE) as web:
         response = await web.options("/v2/studies", headers=ORIGIN | {"Access-Control-Request-Method": "GET"})
 
@@ -124,7 +124,7 @@ async def test_a_preflight_without_headers_learns_which_are_allowed() -> None:
     assert {"Authorization", "Accept", "Content-Type", "Range", "If-None-Match", "If-Match"} <= set(allowed)
 
 
-async def test_a_preflight_of_a_stranger_is_refused() -> None:
+async def test_a_preflight_of_an_unknown_origin_is_refused() -> None:
     async with serving(NO_CORE, cors_origins=VIEWER) as web:
         friend = await web.options("/v2/studies", headers=ORIGIN | ASKED)
         stranger = await web.options("/v2/studies", headers={"Origin": "https://evil.example"} | ASKED)
@@ -136,7 +136,7 @@ async def test_a_preflight_of_a_stranger_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("origins", "allowed"), [(VIEWER, "true"), (f"*, {VIEWER}", "true"), ("*", None)])
-async def test_only_named_origins_may_reach_into_a_private_network(origins: str, allowed: str | None) -> None:
+async def test_only_configured_origins_may_access_a_private_network(origins: str, allowed: str | None) -> None:
     private = {"Access-Control-Request-Private-Network": "true"}
     async with serving(NO_CORE, cors_origins=origins) as web:
         response = await web.options("/v2/studies", headers=ORIGIN | ASKED | private)

@@ -29,7 +29,7 @@ async def feed(web: httpx.AsyncClient, path: str = "/v2/changefeed") -> list[dic
         f"/v2/studies/{STUDY}/series/{SERIES}/instances/1.2.3",
     ],
 )
-async def test_what_is_deleted_is_gone_at_once(web: httpx.AsyncClient, path: str) -> None:
+async def test_a_deleted_resource_is_not_found_at_once(web: httpx.AsyncClient, path: str) -> None:
     await stored(web, FILE)
     response = await web.delete(path)
 
@@ -43,7 +43,7 @@ async def test_an_invalid_uid_is_refused(web: httpx.AsyncClient) -> None:
     assert (await web.delete("/v2/studies/x")).status_code == 400
 
 
-async def test_the_feed_tells_what_happened(web: httpx.AsyncClient) -> None:
+async def test_the_feed_has_creations_and_deletions(web: httpx.AsyncClient) -> None:
     await stored(web, FILE)
     await web.delete(f"/v2/studies/{STUDY}")
     await stored(web, FILE)
@@ -70,13 +70,13 @@ async def test_a_deleted_instance_has_no_metadata(web: httpx.AsyncClient) -> Non
     assert [(entry["state"], "metadata" in entry) for entry in await feed(web)] == [("Deleted", False)] * 2
 
 
-async def test_metadata_is_left_out_on_request(web: httpx.AsyncClient) -> None:
+async def test_metadata_is_omitted_on_request(web: httpx.AsyncClient) -> None:
     await stored(web, FILE)
 
     assert "metadata" not in (await feed(web, "/v2/changefeed?includeMetadata=false"))[0]
 
 
-async def test_v1_reads_windows_and_v2_reads_pages(web: httpx.AsyncClient) -> None:
+async def test_v1_selects_sequence_ranges_and_v2_selects_pages(web: httpx.AsyncClient) -> None:
     await stow(web, *[part10() for _ in range(12)])
 
     sequences = [entry["sequence"] for entry in await feed(web)]
@@ -87,7 +87,7 @@ async def test_v1_reads_windows_and_v2_reads_pages(web: httpx.AsyncClient) -> No
     assert await feed(web, "/v2/changefeed?offset=12") == []
 
 
-async def test_v2_reads_times(web: httpx.AsyncClient) -> None:
+async def test_v2_selects_by_time(web: httpx.AsyncClient) -> None:
     await stored(web, FILE)
     (entry,) = await feed(web)
 
@@ -103,7 +103,7 @@ async def test_the_latest_change(web: httpx.AsyncClient) -> None:
         assert latest == (await feed(web, "/v2/changefeed?includeMetadata=false"))[-1]
 
 
-async def test_a_deleted_instance_may_be_stored_again(web: httpx.AsyncClient) -> None:
+async def test_a_deleted_instance_can_be_stored_again(web: httpx.AsyncClient) -> None:
     await stored(web, FILE)
     await web.delete(f"/v2/studies/{STUDY}")
 

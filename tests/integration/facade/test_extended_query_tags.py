@@ -147,13 +147,15 @@ async def test_an_operation_that_is_unknown_or_has_no_id(web: httpx.AsyncClient)
         ),
     ],
 )
-async def test_what_is_wrong_with_a_list_of_tags_is_said(web: httpx.AsyncClient, body: Any, message: str) -> None:
+async def test_an_invalid_list_of_tags_is_refused_with_the_reason(
+    web: httpx.AsyncClient, body: Any, message: str
+) -> None:
     answer = await add(web, body)
     assert (answer.status_code, answer.text) == (400, message)
     assert (await web.get("/v2/extendedquerytags")).json() == []
 
 
-async def test_bodies_may_have_comments_closing_commas_and_any_case(web: httpx.AsyncClient) -> None:
+async def test_bodies_may_have_comments_trailing_commas_and_any_case(web: httpx.AsyncClient) -> None:
     body = b'[ // one\n {"Path": "StationName", "LEVEL": "sErIeS", /* two */ },]'
     answer = await web.post("/v2/extendedquerytags", content=body, headers=TYPES)
     assert answer.status_code == 202
@@ -163,7 +165,7 @@ async def test_bodies_may_have_comments_closing_commas_and_any_case(web: httpx.A
     assert (await web.post("/v2/extendedquerytags", content=b"[]")).status_code == 415
 
 
-async def test_a_tag_that_is_there_or_is_being_added_is_a_conflict(tmp_path: Path) -> None:
+async def test_an_existing_tag_or_a_running_operation_is_a_conflict(tmp_path: Path) -> None:
     async with archive(tmp_path) as web:
         first = await add(web, [STATION])
         other = await add(web, [{"path": "DeviceSerialNumber", "level": "series"}])
@@ -195,7 +197,7 @@ async def test_a_tag_that_is_not_ready_or_disabled_cannot_be_searched_by(tmp_pat
         assert (refused.status_code, refused.text) == (400, "Query is disabled on specified attribute.")
 
 
-async def test_an_old_value_that_breaks_a_rule_is_an_error_of_the_tag(tmp_path: Path) -> None:
+async def test_an_invalid_value_of_a_stored_instance_is_an_indexing_error(tmp_path: Path) -> None:
     async with archive(tmp_path) as web:
         await stored(web, file(1, PerformedLocation="x" * 20), base="/v1")
         await stored(web, file(2, PerformedLocation="room 2"), base="/v1")
@@ -211,7 +213,7 @@ async def test_an_old_value_that_breaks_a_rule_is_an_error_of_the_tag(tmp_path: 
         assert len(answer.json()) == 1
 
 
-async def test_an_old_value_that_was_stored_although_it_is_invalid_is_passed_over(tmp_path: Path) -> None:
+async def test_an_invalid_value_accepted_when_stored_is_not_indexed(tmp_path: Path) -> None:
     async with archive(tmp_path) as web:
         assert (await stow(web, file(1, PerformedLocation="x" * 20))).status_code == 202
         await ready(web, tmp_path, {"path": "PerformedLocation", "level": "instance"})
@@ -220,7 +222,7 @@ async def test_an_old_value_that_was_stored_although_it_is_invalid_is_passed_ove
         assert await found(web, "PerformedLocation=" + "x" * 20) == []
 
 
-async def test_a_bad_value_is_refused_by_v1_and_passed_over_by_v2(tmp_path: Path) -> None:
+async def test_an_invalid_value_is_refused_by_v1_and_not_indexed_by_v2(tmp_path: Path) -> None:
     async with archive(tmp_path) as web:
         await ready(web, tmp_path, {"path": "PerformedLocation", "level": "instance"})
         refused = await stow(web, file(1, PerformedLocation="x" * 20), path="/v1/studies")
@@ -244,7 +246,7 @@ async def test_an_unknown_query_tag_is_not_found(web: httpx.AsyncClient, path: s
 @pytest.mark.parametrize(
     "path", ["Nonsense", "0018006", "00400275.00400009", "RequestAttributesSequence", "00400275", "A.B"]
 )
-async def test_what_can_never_be_a_tag_is_a_mistake(web: httpx.AsyncClient, path: str) -> None:
+async def test_an_invalid_tag_path_is_refused(web: httpx.AsyncClient, path: str) -> None:
     for answer in (
         await web.get(f"/v1/extendedquerytags/{path}"),
         await web.delete(f"/v2/extendedquerytags/{path}"),
@@ -272,7 +274,7 @@ async def test_a_deleted_tag_is_gone(tmp_path: Path) -> None:
         await ready(web, tmp_path, STATION)
 
 
-async def test_tags_and_errors_come_in_pages(tmp_path: Path) -> None:
+async def test_tags_and_errors_are_paged(tmp_path: Path) -> None:
     async with archive(tmp_path) as web:
         await ready(web, tmp_path, STATION)
         assert len((await web.get("/v2/extendedquerytags?limit=1&offset=0")).json()) == 1
@@ -315,7 +317,7 @@ def private(number: int, block: int, creator: str, value: str, *, reserved: str 
     return file_of(made)
 
 
-async def test_a_private_attribute_is_found_in_whichever_block_its_creator_has(tmp_path: Path) -> None:
+async def test_a_private_attribute_is_found_in_any_block_of_its_creator(tmp_path: Path) -> None:
     async with archive(tmp_path) as web:
         await stored(web, private(1, 0x10, "ACME", "A"), private(2, 0x11, "ACME", "A", reserved="OTHER"))
         await stored(web, private(3, 0x10, "OTHER", "A"), private(4, 0x12, "ACME", "B", reserved="OTHER"))
@@ -344,7 +346,7 @@ async def test_a_private_attribute_is_returned_from_its_creators_block(tmp_path:
         assert not [tag for tag in stranger if tag.startswith("0009")]
 
 
-async def test_a_tag_of_a_level_below_is_nothing_to_search_by(tmp_path: Path) -> None:
+async def test_a_tag_of_a_lower_level_is_not_a_search_key(tmp_path: Path) -> None:
     """Nor does it matter then that searching by it is disabled, or that some instances could not be indexed."""
     async with archive(tmp_path) as web:
         await stored(web, file(1, DateOfLastCalibration="20240101"))
@@ -368,7 +370,7 @@ async def test_names_are_found_by_words(tmp_path: Path) -> None:
         assert (await web.get(query.replace("jer", "erome"), headers=JSON)).status_code == 204
 
 
-async def test_tags_of_a_cancelled_operation_stay_as_they_are_and_lead_to_it_until_they_are_deleted(
+async def test_tags_of_a_cancelled_operation_refer_to_it_until_they_are_deleted(
     tmp_path: Path,
 ) -> None:
     async with archive(tmp_path) as web:
@@ -393,7 +395,7 @@ async def test_tags_of_a_cancelled_operation_stay_as_they_are_and_lead_to_it_unt
         assert await backlog(settings_for(tmp_path)) == Backlog(0, 0, ())
 
 
-async def test_tags_that_nobody_indexes_by_are_a_fault_that_health_tells(tmp_path: Path) -> None:
+async def test_tags_without_an_operation_are_reported_by_health(tmp_path: Path) -> None:
     migrate(settings_for(tmp_path).database_url)
     database = open_database(settings_for(tmp_path).database_url)
     await add_tags(database, [new_tag("StationName", "", "", Level.SERIES)], "a" * 32, datetime.now(UTC))

@@ -59,28 +59,28 @@ async def test_a_frame_is_exactly_these_bytes(archive: httpx.AsyncClient) -> Non
     assert response.headers["content-length"] == str(len(response.content))
 
 
-async def test_rule_3_stored_bytes_are_not_transcoded(archive: httpx.AsyncClient) -> None:
+async def test_stored_bytes_are_not_transcoded(archive: httpx.AsyncClient) -> None:
     _, _, pixels = extracted(await archive.get(f"{INSTANCE}/frames/1", headers=ASKS))
 
     assert pixels == PIXELS
 
 
 @pytest.mark.parametrize("syntax", [HTJ2K, JPEG_BASELINE, "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.5"])
-async def test_rule_4_a_part_names_the_syntax_to_decode_by(web: httpx.AsyncClient, syntax: str) -> None:
+async def test_a_part_names_its_transfer_syntax(web: httpx.AsyncClient, syntax: str) -> None:
     await stored(web, part10(SOPInstanceUID="1.2.3", transfer_syntax=syntax, fragments=[[PIXELS]]))
     _, parameters, _ = extracted(await web.get(f"{INSTANCE}/frames/1", headers=ASKS))
 
     assert parameters == {"": "application/octet-stream", "transfer-syntax": syntax}
 
 
-async def test_rule_4_holds_for_native_frames(web: httpx.AsyncClient) -> None:
+async def test_a_part_with_a_native_frame_names_its_transfer_syntax(web: httpx.AsyncClient) -> None:
     await stored(web, part10(SOPInstanceUID="1.2.3", frames=[b"AAAA"]))
     _, parameters, pixels = extracted(await web.get(f"{INSTANCE}/frames/1", headers=ASKS))
 
     assert (parameters["transfer-syntax"], pixels) == (EXPLICIT_LITTLE, b"AAAA")
 
 
-async def test_rule_5_nothing_comes_before_the_delimiter_and_lines_end_as_they_should(
+async def test_a_multipart_body_starts_with_the_delimiter_and_has_crlf(
     archive: httpx.AsyncClient,
 ) -> None:
     body = (await archive.get(f"{INSTANCE}/frames/1", headers=ASKS)).content
@@ -91,14 +91,14 @@ async def test_rule_5_nothing_comes_before_the_delimiter_and_lines_end_as_they_s
 
 
 @pytest.mark.parametrize("accept", [ASKS["Accept"], "*/*", 'multipart/related; type="image/jphc"'])
-async def test_rule_6_values_hold_nothing_that_it_cuts_at(archive: httpx.AsyncClient, accept: str) -> None:
+async def test_part_headers_have_no_separator_of_the_client(archive: httpx.AsyncClient, accept: str) -> None:
     _, parameters, _ = extracted(await archive.get(f"{INSTANCE}/frames/1", headers={"Accept": accept}))
 
     assert set(parameters) == {"", "transfer-syntax"}
     assert not re.search('[=;" ]', "".join(parameters.values()))
 
 
-async def test_rule_7_a_boundary_needs_no_quotes(archive: httpx.AsyncClient) -> None:
+async def test_a_boundary_needs_no_quotes(archive: httpx.AsyncClient) -> None:
     response = await archive.get(f"{INSTANCE}/frames/1", headers=ASKS)
     boundary, _, _ = extracted(response)
 
@@ -106,7 +106,7 @@ async def test_rule_7_a_boundary_needs_no_quotes(archive: httpx.AsyncClient) -> 
     assert boundary[2:] == response.headers["content-type"].rpartition("boundary=")[2]
 
 
-async def test_rules_22_and_23_a_progressive_frame_comes_in_ranges(archive: httpx.AsyncClient) -> None:
+async def test_a_progressive_frame_is_retrieved_in_ranges(archive: httpx.AsyncClient) -> None:
     """With `accept=` in the URL it sends no Accept of its own, and reads Content-Range."""
     url = f"{INSTANCE}/frames/1?accept=image/jhc"
     headers = {"Accept": "*/*", "Origin": "https://viewer.example"}
@@ -123,7 +123,7 @@ async def test_rules_22_and_23_a_progressive_frame_comes_in_ranges(archive: http
     assert received == PIXELS
 
 
-async def test_rule_23_a_range_of_an_envelope_is_all_of_it(archive: httpx.AsyncClient) -> None:
+async def test_a_range_of_a_multipart_body_is_ignored(archive: httpx.AsyncClient) -> None:
     """Without a Content-Range it takes what it has for the whole, which it is then."""
     response = await archive.get(f"{INSTANCE}/frames/1", headers=ASKS | {"Range": "bytes=0-65535"})
 
@@ -131,7 +131,7 @@ async def test_rule_23_a_range_of_an_envelope_is_all_of_it(archive: httpx.AsyncC
     assert extracted(response)[2] == PIXELS
 
 
-async def test_the_head_of_a_large_frame_is_there_before_the_rest(web: httpx.AsyncClient) -> None:
+async def test_the_head_of_a_large_frame_is_sent_before_the_rest(web: httpx.AsyncClient) -> None:
     frame = bytes(3 << 20)
     await stored(web, part10(SOPInstanceUID="1.2.3", frames=[frame], Rows=1536, Columns=2048))
     async with web.stream("GET", f"{INSTANCE}/frames/1", headers=ASKS) as response:

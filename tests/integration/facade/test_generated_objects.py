@@ -47,7 +47,7 @@ OCTETS = "application/octet-stream"
 @pytest.mark.parametrize("kind", list(KINDS))
 @_generated
 @given(data=st.data(), base=st.sampled_from(["/v2", "/v2", "/v1"]))
-async def test_a_malformed_object_is_refused_or_served_in_agreement(
+async def test_a_malformed_object_is_refused_or_consistent_in_all_responses(
     shared_web: httpx.AsyncClient, kind: str, data: st.DataObject, base: str
 ) -> None:
     await check_object(shared_web, base, data.draw(KINDS[kind]()))
@@ -55,9 +55,7 @@ async def test_a_malformed_object_is_refused_or_served_in_agreement(
 
 @_generated
 @given(files=mixed_studies(), base=st.sampled_from(["/v2", "/v1"]))
-async def test_no_response_is_partial_without_saying_so(
-    shared_web: httpx.AsyncClient, files: list[bytes], base: str
-) -> None:
+async def test_no_response_is_silently_partial(shared_web: httpx.AsyncClient, files: list[bytes], base: str) -> None:
     response = await stow(shared_web, *files, path=f"{base}/studies")
     assert response.status_code in (200, 202)
     url = response.json()["00081199"]["Value"][0]["00081190"]["Value"][0].partition("/series/")[0]

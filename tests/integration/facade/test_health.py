@@ -71,7 +71,7 @@ async def test_a_disk_that_refuses_uploads_is_degraded_is_logged_and_recovers(
     assert (await web.post("/v2/studies", content=large, headers=DICOM)).status_code in (200, 202)
 
 
-async def test_blobs_that_can_not_be_read_are_503(web: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_unreadable_blobs_are_503(web: httpx.AsyncClient, tmp_path: Path) -> None:
     os.rename(tmp_path / "data/blobs", tmp_path / "data/elsewhere")
     status, components = await becomes(web, "Unhealthy")
     assert (status, components["blobs"], components["index"]) == (503, "Unhealthy", "Healthy")
@@ -79,7 +79,7 @@ async def test_blobs_that_can_not_be_read_are_503(web: httpx.AsyncClient, tmp_pa
     assert (await becomes(web, "Healthy"))[0] == 200
 
 
-async def test_little_free_space_is_warned_of_once_and_is_healthy(
+async def test_little_free_space_is_logged_once_and_is_healthy(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(settings_for(tmp_path, warn_free_bytes=1 << 60)) as core, serving(core.address) as web:

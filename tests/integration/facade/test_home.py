@@ -33,7 +33,7 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_browser_gets_a_page_whose_links_lead_somewhere(shared_web: httpx.AsyncClient, path: str) -> None:
+async def test_a_browser_gets_a_page_with_working_links(shared_web: httpx.AsyncClient, path: str) -> None:
     response = await shared_web.get(path, headers=BROWSER)
 
     assert response.status_code == 200
@@ -46,7 +46,7 @@ async def test_a_browser_gets_a_page_whose_links_lead_somewhere(shared_web: http
     assert any(url.endswith("/v2/api.json") for url in page.links())
 
 
-async def test_the_page_needs_nothing_and_may_load_nothing(shared_web: httpx.AsyncClient) -> None:
+async def test_the_page_loads_no_other_resources(shared_web: httpx.AsyncClient) -> None:
     response = await shared_web.get("/", headers=BROWSER)
     page = Page(response.text)
 
@@ -61,7 +61,7 @@ async def test_the_page_needs_nothing_and_may_load_nothing(shared_web: httpx.Asy
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("accept", ["application/json", "application/dicom+json, */*;q=0.1"])
-async def test_a_program_gets_json(shared_web: httpx.AsyncClient, path: str, accept: str) -> None:
+async def test_a_client_that_accepts_json_gets_json(shared_web: httpx.AsyncClient, path: str, accept: str) -> None:
     response = await shared_web.get(path, headers={"Accept": accept})
     body = response.json()
 
@@ -72,13 +72,13 @@ async def test_a_program_gets_json(shared_web: httpx.AsyncClient, path: str, acc
     assert (await shared_web.get(body["links"]["apiDescription"])).status_code == 200
 
 
-async def test_the_links_are_those_that_a_proxy_shows(shared_web: httpx.AsyncClient) -> None:
+async def test_the_links_have_the_host_seen_by_the_client(shared_web: httpx.AsyncClient) -> None:
     proxied = {"X-Forwarded-Host": "pacs.example", "X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/dicom"}
     response = await shared_web.get("/", headers=BROWSER | proxied)
     assert all(url.startswith("https://pacs.example/dicom/") for url in Page(response.text).links())
 
 
-async def test_a_viewer_keeps_the_root_and_is_linked_elsewhere(tmp_path: Path) -> None:
+async def test_a_viewer_is_at_the_root_and_linked_from_other_pages(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<title>a viewer</title>")
     async with serving("127.0.0.1:1", viewer=str(tmp_path)) as web:
         assert "a viewer" in (await web.get("/", headers=BROWSER)).text

@@ -77,7 +77,7 @@ async def test_invalid_values_are_reported_and_returned_in_every_form(web: httpx
         *(("StudyDate=20040119", 1), ("StudyDate=20040101-20040201", 1), ("StudyDate=-20040101", 0)),
     ],
 )
-async def test_invalid_text_is_found_as_stored_and_a_date_by_its_meaning(
+async def test_invalid_text_is_found_as_stored_and_a_date_by_its_value(
     web: httpx.AsyncClient, query: str, count: int
 ) -> None:
     await stow(web, file(*INVALID))
@@ -88,7 +88,7 @@ async def test_invalid_text_is_found_as_stored_and_a_date_by_its_meaning(
 
 
 @pytest.mark.parametrize("query", ["StudyDate=2004.01.19", "StudyDate=bogus", "StudyTime=noon", "SeriesNumber=1.5"])
-async def test_a_query_must_be_valid_all_the_same(web: httpx.AsyncClient, query: str) -> None:
+async def test_query_values_must_be_valid(web: httpx.AsyncClient, query: str) -> None:
     await stow(web, file(*INVALID))
 
     assert (await web.get(f"/v2/series?{query}", headers=JSON)).status_code == 400
@@ -103,7 +103,7 @@ async def test_a_less_than_sign_that_is_percent_encoded_is_data(web: httpx.Async
     assert len((await web.get(f"{path}?{key}=size%20%3C5*", headers=JSON)).json()) == 1
 
 
-async def test_values_of_nothing_but_padding_are_empty(web: httpx.AsyncClient) -> None:
+async def test_values_of_only_padding_are_empty(web: httpx.AsyncClient) -> None:
     blank = [
         element(0x00080020, "DA", b"        "),
         element(0x00080050, "SH", b"\0\0"),
@@ -123,7 +123,7 @@ async def test_values_of_nothing_but_padding_are_empty(web: httpx.AsyncClient) -
         assert found.status_code == 200, key
 
 
-async def test_a_date_that_means_nothing_is_returned_and_found_by_nothing(web: httpx.AsyncClient) -> None:
+async def test_an_invalid_date_is_returned_and_matches_no_search(web: httpx.AsyncClient) -> None:
     await stow(web, file(element(0x00080020, "DA", b"bogus ")))
 
     assert (await web.get("/v2/studies?StudyDate=10000101-99991231", headers=JSON)).status_code == 204
@@ -131,7 +131,7 @@ async def test_a_date_that_means_nothing_is_returned_and_found_by_nothing(web: h
     assert study["00080020"] == {"vr": "DA", "Value": ["bogus"]}
 
 
-async def test_a_date_that_means_nothing_never_replaces_one_that_does(web: httpx.AsyncClient) -> None:
+async def test_an_invalid_date_never_replaces_a_valid_one(web: httpx.AsyncClient) -> None:
     for date in (b"bogus ", b"20040119", b"none"):
         uid = b"1.2.3." + date[:1]
         await stow(web, file(element(0x00080020, "DA", date), SOPInstanceUID=uid))
@@ -150,7 +150,7 @@ NESTED = sequence(
 
 
 @pytest.mark.parametrize(("version", "status"), [("v1", 200), ("v2", 202)])
-async def test_a_nested_fault_is_reported_with_its_path_and_harms_nothing_else(
+async def test_an_invalid_nested_value_is_reported_with_its_path_and_affects_nothing_else(
     web: httpx.AsyncClient, version: str, status: int
 ) -> None:
     response = await stow(web, file(element(0x00080050, "SH", b"ACC1"), NESTED), path=f"/{version}/studies")
@@ -169,7 +169,7 @@ async def test_a_nested_fault_is_reported_with_its_path_and_harms_nothing_else(
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("fault", [*INVALID, NESTED])
-async def test_a_strict_client_has_invalid_instances_refused(
+async def test_invalid_instances_of_a_strict_client_are_refused(
     web: httpx.AsyncClient, version: str, fault: bytes
 ) -> None:
     body = multipart(file(), file(fault, SOPInstanceUID=b"1.2.3\0"))
@@ -230,7 +230,7 @@ SAME = [
 ]
 
 
-async def test_invalid_values_count_for_rendering_as_the_metadata_has_them(web: httpx.AsyncClient) -> None:
+async def test_rendering_uses_invalid_values_as_in_the_metadata(web: httpx.AsyncClient) -> None:
     """Each change is another spelling of the same value, so that the image is the same."""
     images: dict[str, list[bytes]] = {}
     for number, changes in enumerate([[], *SAME], start=1):

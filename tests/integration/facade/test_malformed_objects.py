@@ -128,7 +128,7 @@ async def test_the_length_decides_how_many_native_frames_there_are(web: httpx.As
 
 
 @pytest.mark.parametrize("media_type", ["image/gif", "image/apng"])
-async def test_an_animation_has_the_frames_that_there_are(web: httpx.AsyncClient, base: str, media_type: str) -> None:
+async def test_an_animation_has_all_existing_frames(web: httpx.AsyncClient, base: str, media_type: str) -> None:
     stored = await store(web, base, malformed.three_native_frames_of_five())
     response = await stored.get("/rendered", media_type)
     assert response.status_code == 200, response.text
@@ -177,7 +177,7 @@ NESTED = {
 
 
 @pytest.mark.parametrize("attribute", list(NESTED))
-async def test_an_invalid_value_in_an_item_concerns_that_item_only(
+async def test_an_invalid_value_in_an_item_affects_that_item_only(
     web: httpx.AsyncClient, base: str, attribute: str
 ) -> None:
     build, top, sequence, tag, value = NESTED[attribute]
@@ -266,7 +266,7 @@ async def test_a_requested_transfer_syntax_is_the_encoding_of_the_data_set(
     assert await stored.frames() == [bytes(range(64))]
 
 
-async def test_the_length_of_palette_data_decides_how_wide_its_entries_are(web: httpx.AsyncClient, base: str) -> None:
+async def test_the_length_of_palette_data_decides_the_width_of_its_entries(web: httpx.AsyncClient, base: str) -> None:
     stored = await store(web, base, malformed.palette_of_bytes_described_as_words())
     values = 4 * RAMP
     expected = np.stack([values, np.zeros_like(values), 255 - values], axis=-1)
@@ -284,7 +284,7 @@ async def test_a_compressed_icon_is_decoded_or_removed_with_its_image(web: httpx
         assert icon.PixelData == bytes([77]) * 64
 
 
-async def test_a_codestream_is_not_taken_for_uncompressed_samples(web: httpx.AsyncClient, base: str) -> None:
+async def test_a_codestream_is_not_decoded_as_uncompressed_samples(web: httpx.AsyncClient, base: str) -> None:
     stored = await store(web, base, malformed.codestream_labelled_uncompressed())
     assert await stored.frames() == [malformed.grey_jpeg(120)]
     for path, accept in (

@@ -28,7 +28,7 @@ async def test_metadata_is_an_array_of_data_sets(web: httpx.AsyncClient) -> None
         assert sorted(data_set["00200013"]["Value"][0] for data_set in response.json()) == list(range(120))
 
 
-async def test_bulk_data_uris_are_absolute_and_lead_to_the_value(web_with_image: httpx.AsyncClient) -> None:
+async def test_bulk_data_uris_are_absolute_and_return_the_value(web_with_image: httpx.AsyncClient) -> None:
     for path in (f"/v2/studies/{STUDY}/metadata", f"{SERIES}/metadata", f"{INSTANCE}/metadata"):
         (data_set,) = (await web_with_image.get(path, headers=JSON)).json()
         uri = data_set["7FE00010"]["BulkDataURI"]
@@ -37,7 +37,7 @@ async def test_bulk_data_uris_are_absolute_and_lead_to_the_value(web_with_image:
         assert (await web_with_image.get(uri)).content == PIXELS
 
 
-async def test_bulk_data_is_one_body_or_one_part(web_with_image: httpx.AsyncClient) -> None:
+async def test_bulk_data_is_the_body_or_one_part(web_with_image: httpx.AsyncClient) -> None:
     path = f"{INSTANCE}/bulkdata/7FE00010"
     alone = await web_with_image.get(path, headers={"Accept": "application/octet-stream; transfer-syntax=*"})
     part = await web_with_image.get(path, headers={"Accept": 'multipart/related; type="application/octet-stream"'})
@@ -66,7 +66,7 @@ async def test_a_range_of_bulk_data_is_partial_content(
 
 
 @pytest.mark.parametrize("asked", ["bytes=5-3", "bytes=-", "items=0-3", "bytes=0-1,3-4", "nonsense"])
-async def test_a_range_that_makes_no_sense_is_ignored(web_with_image: httpx.AsyncClient, asked: str) -> None:
+async def test_a_malformed_range_is_ignored(web_with_image: httpx.AsyncClient, asked: str) -> None:
     response = await web_with_image.get(f"{INSTANCE}/bulkdata/7FE00010", headers={"Range": asked})
 
     assert (response.status_code, response.content) == (200, PIXELS)
@@ -80,7 +80,7 @@ async def test_a_range_outside_is_not_satisfiable(web_with_image: httpx.AsyncCli
     assert response.headers["content-range"] == "bytes */2000"
 
 
-async def test_a_range_of_compressed_pixels_is_one_of_their_joined_fragments(web: httpx.AsyncClient) -> None:
+async def test_a_range_of_compressed_pixel_data_refers_to_the_joined_fragments(web: httpx.AsyncClient) -> None:
     jpeg = b"\xff\xd8 pixels \xff\xd9"
     await stored(
         web, part10(SOPInstanceUID="1.2.3", transfer_syntax="1.2.840.10008.1.2.4.50", fragments=[[jpeg[:6], jpeg[6:]]])
@@ -98,7 +98,7 @@ async def test_other_bulk_data_is_not_found(web_with_image: httpx.AsyncClient, p
 
 
 @pytest.mark.parametrize("path", [f"/v2/studies/{STUDY}/metadata", f"{SERIES}/metadata", f"{INSTANCE}/metadata"])
-async def test_the_entity_tag_holds_as_long_as_nothing_changes(web_with_image: httpx.AsyncClient, path: str) -> None:
+async def test_the_entity_tag_is_stable_without_changes(web_with_image: httpx.AsyncClient, path: str) -> None:
     tag = (await web_with_image.get(path, headers=JSON)).headers["etag"]
     assert tag.startswith('"')
     assert tag.endswith('"')
@@ -130,24 +130,24 @@ async def test_the_entity_tag_of_a_study_changes_with_its_instances(web_with_ima
         "*/*",
     ],
 )
-async def test_metadata_is_json_for_everyone_who_takes_it(web_with_image: httpx.AsyncClient, accept: str) -> None:
+async def test_metadata_is_json_for_clients_that_accept_it(web_with_image: httpx.AsyncClient, accept: str) -> None:
     response = await web_with_image.get(f"{INSTANCE}/metadata", headers={"Accept": accept})
 
     assert (response.status_code, response.headers["content-type"]) == (200, "application/dicom+json")
 
 
 @pytest.mark.parametrize("accept", ["nonsense", "application/dicom", "application/data"])
-async def test_the_accept_header_is_looked_at_first(web: httpx.AsyncClient, accept: str) -> None:
+async def test_the_accept_header_is_checked_first(web: httpx.AsyncClient, accept: str) -> None:
     assert (await web.get("/v2/studies/x/metadata", headers={"Accept": accept})).status_code == 406
 
 
-async def test_metadata_of_what_is_not_stored_is_not_found(web_with_image: httpx.AsyncClient) -> None:
+async def test_metadata_of_an_unknown_resource_is_not_found(web_with_image: httpx.AsyncClient) -> None:
     for path in ("/v2/studies/1.9", f"/v2/studies/{STUDY}/series/1.9", f"{SERIES}/instances/1.9"):
         assert (await web_with_image.get(f"{path}/metadata", headers=JSON)).status_code == 404
     assert (await web_with_image.get("/v2/studies/x/metadata", headers=JSON)).status_code == 400
 
 
-async def test_urls_are_those_a_proxy_shows(web_with_image: httpx.AsyncClient) -> None:
+async def test_urls_have_the_host_seen_by_the_client(web_with_image: httpx.AsyncClient) -> None:
     headers = JSON | {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "pacs.example", "X-Forwarded-Prefix": "/dicom"}
     (data_set,) = (await web_with_image.get(f"{INSTANCE}/metadata", headers=headers)).json()
 

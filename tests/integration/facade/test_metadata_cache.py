@@ -58,7 +58,7 @@ async def archive(tmp_path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, http
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_bodies_are_equal_cached_or_not_and_packed_or_not(
+async def test_bodies_are_equal_with_and_without_cache_and_content_coding(
     archive: tuple[httpx.AsyncClient, httpx.AsyncClient], path: str
 ) -> None:
     cached, uncached = archive
@@ -76,7 +76,7 @@ async def test_bodies_are_equal_cached_or_not_and_packed_or_not(
     assert gzip.decompress((await sent(uncached, path, GZIP))[1]) == expected
 
 
-async def test_a_body_from_the_cache_has_its_length(web: httpx.AsyncClient) -> None:
+async def test_a_cached_body_has_a_content_length(web: httpx.AsyncClient) -> None:
     await stored(web, image("1.2.3"))
     for headers in (PLAIN, GZIP):
         first, _ = await sent(web, STUDY_PATH, headers)
@@ -86,7 +86,7 @@ async def test_a_body_from_the_cache_has_its_length(web: httpx.AsyncClient) -> N
         assert second["content-length"] == str(len(body))
 
 
-async def test_what_is_stored_or_deleted_shows_at_once(web: httpx.AsyncClient) -> None:
+async def test_stores_and_deletes_are_visible_at_once(web: httpx.AsyncClient) -> None:
     async def found(path: str, headers: dict[str, str]) -> list[str]:
         return [data_set["00080018"]["Value"][0] for data_set in (await web.get(path, headers=headers)).json()]
 
@@ -122,7 +122,7 @@ async def test_each_client_gets_urls_of_its_own(web: httpx.AsyncClient, headers:
             assert data_set["7FE00010"]["BulkDataURI"].startswith(f"{root}{version}/studies/{STUDY}/")
 
 
-async def test_partitions_are_kept_apart(partitioned_web: httpx.AsyncClient) -> None:
+async def test_partitions_have_separate_cache_entries(partitioned_web: httpx.AsyncClient) -> None:
     for partition in ("p1", "p2"):
         await stored(partitioned_web, image("1.2.3", PatientID=partition), base=f"/v2/partitions/{partition}")
     for _ in range(2):
@@ -135,7 +135,7 @@ async def test_partitions_are_kept_apart(partitioned_web: httpx.AsyncClient) -> 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("had", [PLAIN, GZIP])
 @pytest.mark.parametrize("takes", ENCODINGS)
-async def test_a_tag_of_either_coding_is_not_modified(
+async def test_the_tag_of_any_coding_gets_304(
     web: httpx.AsyncClient, path: str, had: dict[str, str], takes: dict[str, str]
 ) -> None:
     await stored(web, image("1.2.3"))
@@ -154,7 +154,7 @@ async def test_a_tag_of_either_coding_is_not_modified(
 
 @pytest.mark.parametrize("path", [STUDY_PATH, SERIES_PATH])
 @pytest.mark.parametrize("known", ["1", '"1"', '"01-1"', '"1-1-gzip-gzip"', '"-gzip"', '"2-1"', '"x"'])
-async def test_a_tag_that_only_looks_alike_gets_the_whole(web: httpx.AsyncClient, path: str, known: str) -> None:
+async def test_a_similar_but_different_tag_gets_the_body(web: httpx.AsyncClient, path: str, known: str) -> None:
     await stored(web, image("1.2.3"))
     assert (await web.get(path, headers=PLAIN)).headers["etag"] == '"1-1"'
     for headers in ENCODINGS:
@@ -162,7 +162,7 @@ async def test_a_tag_that_only_looks_alike_gets_the_whole(web: httpx.AsyncClient
         assert len(json.loads(UNPACKED[its_headers.get("content-encoding")](body))) == 1
 
 
-async def test_codings_have_tags_of_their_own(web: httpx.AsyncClient) -> None:
+async def test_each_coding_has_its_own_tag(web: httpx.AsyncClient) -> None:
     await stored(web, image("1.2.3"))
     for path in PATHS:
         for _ in range(2):
@@ -183,7 +183,7 @@ async def test_head_has_the_headers_of_get(web: httpx.AsyncClient, path: str, he
             assert head.headers.get(name) == get.headers.get(name)
 
 
-async def test_who_names_no_coding_gets_none(web: httpx.AsyncClient) -> None:
+async def test_a_client_that_names_no_coding_gets_no_coding(web: httpx.AsyncClient) -> None:
     await stored(web, *(image(f"1.2.3.{number}") for number in range(30)))
     del web.headers["accept-encoding"]
     for path in (STUDY_PATH, "/v2/studies", "/v2/instances?limit=30", "/v2/instances?limit=500"):
@@ -194,7 +194,7 @@ async def test_who_names_no_coding_gets_none(web: httpx.AsyncClient) -> None:
         assert body.startswith(b"[{")
 
 
-async def test_search_answers_that_are_not_small_are_packed(web: httpx.AsyncClient) -> None:
+async def test_larger_search_responses_have_a_content_coding(web: httpx.AsyncClient) -> None:
     await stow(web, *(image(f"1.2.3.{number}") for number in range(230)))
     for path, is_packed in (
         ("/v2/studies", False),
@@ -209,7 +209,7 @@ async def test_search_answers_that_are_not_small_are_packed(web: httpx.AsyncClie
         assert (gzip.decompress(body) if is_packed else body) == plain
 
 
-async def test_dicom_and_pixels_are_never_packed(web: httpx.AsyncClient) -> None:
+async def test_dicom_and_frames_have_no_content_coding(web: httpx.AsyncClient) -> None:
     await stored(web, image("1.2.3"))
     instance = INSTANCE_PATH.removesuffix("/metadata")
     for path in (f"/v2/studies/{STUDY}", instance, f"{instance}/frames/1", f"{instance}/bulkdata/7FE00010"):
@@ -266,14 +266,14 @@ async def asked(core: Core, *requests: dict[str, str], **settings: Any) -> list[
         return [(await web.get("/v2/studies/1.2/metadata", headers=headers)).status_code for headers in requests]
 
 
-async def test_the_core_is_told_what_is_kept_and_sends_no_more() -> None:
+async def test_the_core_gets_the_cached_state_and_sends_no_body() -> None:
     core = Core([message((3, 2), 1), message(None, 3)], [message((3, 2))], [message((3, 2), 1, 3)], [message((3, 2))])
 
     assert await asked(core, PLAIN, PLAIN, GZIP, GZIP) == [200] * 4
     assert core.known == [None, (3, 2), None, (3, 2)]
 
 
-async def test_a_call_that_brings_nothing_new_is_not_cancelled() -> None:
+async def test_a_call_without_new_data_is_not_cancelled() -> None:
     core = Core([message((1, 1), 1)], [message((1, 1))], [message((1, 1))])
     server = LocalServer()
     retrieve_service_pb2_grpc.add_RetrieveServiceServicer_to_server(core, server)
@@ -288,7 +288,7 @@ async def test_a_call_that_brings_nothing_new_is_not_cancelled() -> None:
     assert core.ended_well == 3
 
 
-async def test_every_request_shows_the_core_its_own_credentials() -> None:
+async def test_every_request_passes_its_own_credentials_to_the_core() -> None:
     core = Core([message((1, 1), 1)], [message((1, 1))], [grpc.StatusCode.PERMISSION_DENIED])
     requests = [PLAIN | {"Authorization": f"Bearer {number}"} for number in range(3)]
 
@@ -296,7 +296,7 @@ async def test_every_request_shows_the_core_its_own_credentials() -> None:
     assert core.credentials == ["Bearer 0", "Bearer 1", "Bearer 2"]
 
 
-async def test_what_the_core_does_not_find_is_dropped() -> None:
+async def test_a_resource_not_found_by_the_core_is_dropped_from_the_cache() -> None:
     core = Core([message((1, 1), 1)], [grpc.StatusCode.NOT_FOUND], [message((1, 1), 1)])
     first, missing, last = await asked(core, PLAIN, PLAIN, PLAIN)
 
@@ -305,7 +305,7 @@ async def test_what_the_core_does_not_find_is_dropped() -> None:
     assert core.known == [None, (1, 1), None]
 
 
-async def test_an_answer_that_breaks_off_is_not_kept() -> None:
+async def test_an_incomplete_response_is_not_cached() -> None:
     core = Core([message((2, 2), 1), grpc.StatusCode.UNAVAILABLE], [message((2, 2), 1, 2)])
     async with facade_of(core) as web:
         with pytest.raises(httpx.RemoteProtocolError):
@@ -325,14 +325,14 @@ async def test_an_answer_that_breaks_off_is_not_kept() -> None:
         [message((3, 2))],
     ],
 )
-async def test_an_answer_that_does_not_show_its_state_is_not_kept(torn: list[RetrieveMetadataResponse]) -> None:
+async def test_a_response_that_does_not_match_its_state_is_not_cached(torn: list[RetrieveMetadataResponse]) -> None:
     core = Core(torn, [message((3, 2), 1, 3)], [message((3, 2))])
 
     assert await asked(core, PLAIN, PLAIN, PLAIN) == [200] * 3
     assert core.known == [None, None, (3, 2)]
 
 
-async def test_head_keeps_nothing_and_does_not_need_the_whole() -> None:
+async def test_head_caches_nothing_and_does_not_read_the_body() -> None:
     core = Core([message((1, 1), 1)], [message((1, 1), 1)])
     async with facade_of(core) as web:
         assert (await web.head("/v2/studies/1.2/metadata", headers=PLAIN)).status_code == 200
@@ -342,7 +342,7 @@ async def test_head_keeps_nothing_and_does_not_need_the_whole() -> None:
 
 
 @pytest.mark.parametrize(("size", "is_kept"), [(20_000, True), (30_000, False)])
-async def test_metadata_of_more_than_a_quarter_of_the_budget_is_not_kept(size: int, is_kept: bool) -> None:
+async def test_metadata_larger_than_a_quarter_of_the_budget_is_not_cached(size: int, is_kept: bool) -> None:
     core = Core([message((1, 1), 1, size=size)], [message((1, 1), *([] if is_kept else [1]), size=size)])
 
     assert await asked(core, PLAIN, PLAIN, metadata_cache_bytes=100_000) == [200, 200]

@@ -42,7 +42,7 @@ async def test_xml_is_a_part_for_each_instance(series: httpx.AsyncClient) -> Non
 
 
 @pytest.mark.parametrize("accept", ["application/dicom+xml", "text/html, application/xml;q=0.3"])
-async def test_one_instance_may_be_one_document(series: httpx.AsyncClient, accept: str) -> None:
+async def test_one_instance_can_be_a_single_document(series: httpx.AsyncClient, accept: str) -> None:
     response = await series.get(f"{INSTANCE}/metadata", headers={"Accept": accept})
     assert response.headers["content-type"] == "application/dicom+xml"
     assert ElementTree.fromstring(response.content).tag == f"{_DICOM}NativeDicomModel"
@@ -59,14 +59,14 @@ async def test_one_instance_may_be_one_document(series: httpx.AsyncClient, accep
         ("text/html", "accept=application/dicom+json", "application/dicom+json"),
     ],
 )
-async def test_the_form_is_what_the_client_likes_best(
+async def test_the_client_gets_its_preferred_format(
     series: httpx.AsyncClient, accept: str, query: str, content_type: str
 ) -> None:
     response = await series.get(f"{INSTANCE}/metadata?{query}", headers={"Accept": accept})
     assert (response.status_code, response.headers["content-type"]) == (200, content_type)
 
 
-async def test_each_form_has_an_entity_tag_of_its_own(series: httpx.AsyncClient) -> None:
+async def test_each_format_has_its_own_entity_tag(series: httpx.AsyncClient) -> None:
     requests: list[tuple[str, dict[str, str]]] = [
         (f"{INSTANCE}/metadata", JSON),
         (f"{INSTANCE}/metadata", {"Accept": "application/dicom+xml"}),
@@ -96,7 +96,7 @@ async def test_each_form_has_an_entity_tag_of_its_own(series: httpx.AsyncClient)
         ("IncludeField=PatientID&includefield=NoSuchThing,%20,%22", ["00100020"]),
     ],
 )
-async def test_only_what_is_included_is_sent(series: httpx.AsyncClient, query: str, tags: list[str]) -> None:
+async def test_only_included_attributes_are_sent(series: httpx.AsyncClient, query: str, tags: list[str]) -> None:
     for path in (STUDY, SERIES, INSTANCE):
         found = (await series.get(f"{path}/metadata?{query}", headers=JSON)).json()
         assert {tuple(data_set) for data_set in found} == {tuple(sorted([*IDENTIFYING, *tags]))}
@@ -104,7 +104,7 @@ async def test_only_what_is_included_is_sent(series: httpx.AsyncClient, query: s
     assert [each.get("tag") for each in ElementTree.fromstring(document)] == sorted([*IDENTIFYING, *tags])
 
 
-async def test_what_is_excluded_is_not_sent(series: httpx.AsyncClient) -> None:
+async def test_excluded_attributes_are_not_sent(series: httpx.AsyncClient) -> None:
     (whole, *_) = (await series.get(f"{SERIES}/metadata?includefield=all", headers=JSON)).json()
     (found, *_) = (await series.get(f"{SERIES}/metadata?excludefield=PixelData,00100020", headers=JSON)).json()
     assert found == {tag: whole[tag] for tag in whole if tag not in ("7FE00010", "00100020")}
@@ -122,7 +122,7 @@ async def test_all_pages_together_are_the_complete_response(series: httpx.AsyncC
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "offset=-1", "limit=-5"])
-async def test_numbers_that_make_no_sense_are_refused(series: httpx.AsyncClient, query: str) -> None:
+async def test_invalid_limit_and_offset_are_refused(series: httpx.AsyncClient, query: str) -> None:
     assert (await series.get(f"{SERIES}/metadata?{query}", headers=JSON)).status_code == 400
 
 
@@ -132,7 +132,7 @@ async def omitting(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_bulk_data_may_be_left_out_of_v1(omitting: httpx.AsyncClient) -> None:
+async def test_bulk_data_can_be_omitted_from_v1(omitting: httpx.AsyncClient) -> None:
     first, nested = Dataset(), Dataset()
     first.ICCProfile = b"ab"
     first.add_new(0x00091001, "UN", b"cd")

@@ -68,7 +68,7 @@ def read_as_labelled(file: bytes) -> Dataset:
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_who_names_the_transfer_syntax_receives_it(web: httpx.AsyncClient, case: str) -> None:
+async def test_a_client_that_names_the_transfer_syntax_receives_it(web: httpx.AsyncClient, case: str) -> None:
     file, syntax = CASES[case]
     await stored(web, file)
     as_stored = await web.get(INSTANCE, headers={"Accept": "application/dicom; transfer-syntax=*"})

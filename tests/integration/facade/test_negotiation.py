@@ -229,7 +229,7 @@ def labelled(rule: Rule, syntax: str) -> str:
 
 
 @pytest.mark.parametrize("syntax", STORED_FORMS)
-async def test_frames_come_as_every_client_asks_for_them(archive: httpx.AsyncClient, syntax: str) -> None:
+async def test_frames_are_returned_as_each_client_requests_them(archive: httpx.AsyncClient, syntax: str) -> None:
     for accept, rule in FRAMES.items():
         response = await archive.get(f"{instance_path(syntax)}/frames/1", headers={"Accept": accept})
         expected = rule.expected(syntax, of_frames=True)
@@ -243,7 +243,7 @@ async def test_frames_come_as_every_client_asks_for_them(archive: httpx.AsyncCli
 
 
 @pytest.mark.parametrize("syntax", STORED_FORMS)
-async def test_instances_come_as_every_client_asks_for_them(archive: httpx.AsyncClient, syntax: str) -> None:
+async def test_instances_are_returned_as_each_client_requests_them(archive: httpx.AsyncClient, syntax: str) -> None:
     study = f"/v2/studies/{study_of(syntax)}"
     for path, rules in (
         (instance_path(syntax), INSTANCES),
@@ -260,7 +260,9 @@ async def test_instances_come_as_every_client_asks_for_them(archive: httpx.Async
 
 
 @pytest.mark.parametrize("syntax", STORED_FORMS)
-async def test_other_resources_come_as_every_client_asks_for_them(archive: httpx.AsyncClient, syntax: str) -> None:
+async def test_other_resources_are_returned_as_each_client_requests_them(
+    archive: httpx.AsyncClient, syntax: str
+) -> None:
     path = instance_path(syntax)
     for accept, shape in BULK.items():
         response = await archive.get(f"{path}/bulkdata/7FE00010", headers={"Accept": accept})
@@ -275,7 +277,9 @@ async def test_other_resources_come_as_every_client_asks_for_them(archive: httpx
 
 
 @pytest.mark.parametrize("syntax", [*NATIVE, *MADE])
-async def test_pictures_come_as_every_client_asks_for_them(archive: httpx.AsyncClient, syntax: str) -> None:
+async def test_rendered_images_are_returned_as_each_client_requests_them(
+    archive: httpx.AsyncClient, syntax: str
+) -> None:
     path = instance_path(syntax)
     for resource in ("rendered", "frames/1/rendered", "thumbnail", "frames/1/thumbnail"):
         for accept, expected in RENDERED.items():
@@ -285,7 +289,7 @@ async def test_pictures_come_as_every_client_asks_for_them(archive: httpx.AsyncC
 
 
 @pytest.mark.parametrize("syntax", [MP4, MPEG2])
-async def test_a_refusal_says_what_can_be_had(archive: httpx.AsyncClient, syntax: str) -> None:
+async def test_a_406_lists_the_available_forms(archive: httpx.AsyncClient, syntax: str) -> None:
     accept = {"Accept": f"application/octet-stream; transfer-syntax={EXPLICIT_LITTLE}"}
     response = await archive.get(f"{instance_path(syntax)}/frames/1", headers=accept)
 
@@ -293,14 +297,14 @@ async def test_a_refusal_says_what_can_be_had(archive: httpx.AsyncClient, syntax
     assert "transfer-syntax=*" in response.text
 
 
-async def test_a_search_says_which_transfer_syntax_there_is(archive: httpx.AsyncClient) -> None:
+async def test_a_search_returns_the_available_transfer_syntax(archive: httpx.AsyncClient) -> None:
     for syntax in STORED_FORMS:
         path = f"/v2/studies/{study_of(syntax)}/instances?includefield=AvailableTransferSyntaxUID"
         (match,) = (await archive.get(path, headers={"Accept": JSON})).json()
         assert match["00083002"] == {"vr": "UI", "Value": [syntax]}
 
 
-async def test_the_query_decides_where_it_disagrees_with_the_header(archive: httpx.AsyncClient) -> None:
+async def test_the_accept_parameter_overrides_the_header(archive: httpx.AsyncClient) -> None:
     path = f"{instance_path(f'{J}202')}/frames/1"
     for query in (
         "accept=image/jhc",

@@ -75,7 +75,7 @@ async def broken_off(web: httpx.AsyncClient, path: str, headers: dict[str, str])
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-async def test_without_a_transfer_syntax_everything_comes_what_cannot_be_re_encoded_as_stored(
+async def test_without_a_transfer_syntax_untranscodable_instances_are_sent_as_stored(
     web: httpx.AsyncClient, version: str
 ) -> None:
     """PS3.18 section 8.7.3.3."""
@@ -89,7 +89,7 @@ async def test_without_a_transfer_syntax_everything_comes_what_cannot_be_re_enco
         assert [body for _, body in parts_of(response)][1:3] == files[1:3]
 
 
-async def test_an_instance_whose_later_frame_is_damaged_comes_as_stored(
+async def test_an_instance_with_a_later_damaged_frame_is_sent_as_stored(
     web: httpx.AsyncClient,
 ) -> None:
     damaged = image(2, rle(1), BROKEN)
@@ -128,7 +128,7 @@ async def test_an_instance_that_is_not_available_in_the_named_transfer_syntax_is
     assert said(await web.head(path, headers=headers)) == left_out(2)
 
 
-async def test_nothing_that_remains_is_a_406(web: httpx.AsyncClient) -> None:
+async def test_a_response_without_any_instance_is_406(web: httpx.AsyncClient) -> None:
     await stored(web, video(1), image(2, BROKEN))
     for _ in range(2):
         assert (await web.get(f"/v2/studies/{STUDY}", headers=NAMED)).status_code == 406
@@ -139,7 +139,7 @@ async def test_damage_that_is_known_before_the_first_byte_is_counted_at_once(web
     assert said(await web.get(f"/v2/studies/{STUDY}", headers=NAMED)) == left_out(2)
 
 
-async def test_damage_that_is_found_in_the_middle_breaks_off_and_is_counted_next_time(tmp_path: Path) -> None:
+async def test_damage_found_midway_closes_the_connection_and_is_counted_next_time(tmp_path: Path) -> None:
     """Also by a core that is started anew: it is recorded in the index."""
     large: dict[str, Any] = {"Rows": 1200, "Columns": 1000}
     frames = [part10(frames=[bytes(1_200_000)], SOPInstanceUID=f"1.2.{n}", **large) for n in (1, 2)]
@@ -154,7 +154,7 @@ async def test_damage_that_is_found_in_the_middle_breaks_off_and_is_counted_next
         assert len(parts_of(response)) == 3
 
 
-async def test_a_zip_archive_lists_what_is_left_out(web: httpx.AsyncClient) -> None:
+async def test_a_zip_archive_lists_omitted_instances(web: httpx.AsyncClient) -> None:
     await stored(web, image(1, rle(1)), video(2))
     named = {"Accept": f"application/zip; transfer-syntax={EXPLICIT_LITTLE}"}
     response = await web.get(f"/v2/studies/{STUDY}", headers=named)
@@ -168,7 +168,7 @@ async def test_a_zip_archive_lists_what_is_left_out(web: httpx.AsyncClient) -> N
     assert len(zipfile.ZipFile(io.BytesIO(whole.content)).namelist()) == 2
 
 
-async def test_lost_bytes_are_counted_until_they_are_back(tmp_path: Path) -> None:
+async def test_lost_bytes_are_counted_until_they_are_restored(tmp_path: Path) -> None:
     large: dict[str, Any] = {"Rows": 1200, "Columns": 1000}
     files = [part10(frames=[bytes(1_200_000)], SOPInstanceUID=f"1.2.{n}", **large) for n in (1, 2, 3)]
     as_stored = {"Accept": f"{DICOM_PARTS}; transfer-syntax=*"}
@@ -205,7 +205,7 @@ async def test_changed_bytes_are_counted(tmp_path: Path) -> None:
 # Frames and pixel data
 
 
-async def test_a_damaged_frame_comes_as_stored_unless_a_transfer_syntax_is_named(web: httpx.AsyncClient) -> None:
+async def test_a_damaged_frame_is_sent_as_stored_unless_a_transfer_syntax_is_named(web: httpx.AsyncClient) -> None:
     await stored(web, image(1, rle(1), BROKEN, rle(3)))
     frames = f"/v2/studies/{STUDY}/series/{SERIES}/instances/1.2.1/frames"
     octets = "application/octet-stream"
@@ -240,7 +240,7 @@ async def test_pixel_data_of_a_study_follows_the_same_rules(web: httpx.AsyncClie
 # Rendered
 
 
-async def test_what_cannot_be_rendered_is_counted(web: httpx.AsyncClient) -> None:
+async def test_unrenderable_instances_are_counted(web: httpx.AsyncClient) -> None:
     plan = part10(SOPInstanceUID="1.2.9", SOPClassUID="1.2.840.10008.5.1.4.1.1.481.5")
     await stored(web, image(1, rle(1)), image(2, BROKEN), plan, image(3, rle(3), BROKEN))
     path = f"/v2/studies/{STUDY}/rendered"
@@ -255,7 +255,7 @@ async def test_what_cannot_be_rendered_is_counted(web: httpx.AsyncClient) -> Non
     assert response.headers["Warning"].startswith('299 dicomstore "1 frame is missing or incomplete: ')
 
 
-async def test_one_image_of_a_study_is_a_body_of_its_own_for_who_names_its_type(web: httpx.AsyncClient) -> None:
+async def test_a_single_image_of_a_study_is_the_body_if_the_client_names_its_type(web: httpx.AsyncClient) -> None:
     await stored(web, image(1, rle(1)))
     for level in (f"/v2/studies/{STUDY}", f"/v2/studies/{STUDY}/series/{SERIES}"):
         for accept in ("image/png", "image/jpeg"):

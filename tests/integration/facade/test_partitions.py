@@ -11,13 +11,13 @@ FILE = part10(SOPInstanceUID="1.2.3", frames=[bytes(2000)])
 
 
 @pytest.mark.parametrize("path", ["/v2/partitions", "/v1/partitions/p1/studies", f"/v2/partitions/p1/studies/{STUDY}"])
-async def test_without_the_feature_there_are_no_partitions(web: httpx.AsyncClient, path: str) -> None:
+async def test_partitions_are_refused_if_disabled(web: httpx.AsyncClient, path: str) -> None:
     response = await web.get(path, headers={"Accept": "*/*"})
 
     assert (response.status_code, response.text) == (400, "Data partitions feature is disabled.")
 
 
-async def test_with_the_feature_each_request_names_one(partitioned_web: httpx.AsyncClient) -> None:
+async def test_each_request_must_name_a_partition_if_enabled(partitioned_web: httpx.AsyncClient) -> None:
     for response in (
         await partitioned_web.get("/v2/studies", headers=JSON),
         await partitioned_web.delete(f"/v2/studies/{STUDY}"),
@@ -26,13 +26,13 @@ async def test_with_the_feature_each_request_names_one(partitioned_web: httpx.As
         assert (response.status_code, response.text) == (400, "PartitionName value is missing in the route segment.")
 
 
-async def test_an_upload_that_is_refused_while_it_arrives_learns_why(partitioned_web: httpx.AsyncClient) -> None:
+async def test_an_upload_refused_midway_gets_the_reason(partitioned_web: httpx.AsyncClient) -> None:
     answers = [await stow(partitioned_web, bytes(10 << 20)) for _ in range(10)]
 
     assert {answer.text for answer in answers} == {"PartitionName value is missing in the route segment."}
 
 
-async def test_an_unknown_partition_is_refused_and_made_by_storing(partitioned_web: httpx.AsyncClient) -> None:
+async def test_an_unknown_partition_is_refused_and_created_by_storing(partitioned_web: httpx.AsyncClient) -> None:
     unknown = await partitioned_web.get("/v2/partitions/p1/studies", headers=JSON)
     assert (unknown.status_code, unknown.text) == (400, "Specified PartitionName does not exist.")
 
@@ -49,11 +49,11 @@ async def test_partitions_are_listed_with_key_and_date(partitioned_web: httpx.As
     assert row["createdDate"].endswith("Z")
 
 
-async def test_a_name_that_is_none_is_refused(partitioned_web: httpx.AsyncClient) -> None:
+async def test_an_invalid_partition_name_is_refused(partitioned_web: httpx.AsyncClient) -> None:
     assert (await stow(partitioned_web, FILE, path="/v2/partitions/a%20b/studies")).status_code == 400
 
 
-async def test_the_same_instance_lives_in_two_partitions(partitioned_web: httpx.AsyncClient) -> None:
+async def test_two_partitions_can_have_the_same_instance(partitioned_web: httpx.AsyncClient) -> None:
     for name in ("p1", "p2"):
         await stored(partitioned_web, FILE, base=f"/v2/partitions/{name}")
     await partitioned_web.delete(f"/v2/partitions/p1/studies/{STUDY}")

@@ -44,7 +44,7 @@ async def address_of(process: asyncio.subprocess.Process) -> str:
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.Signals, workers: str) -> None:
+async def test_the_facade_serves_until_sigterm(tmp_path: Path, stop: signal.Signals, workers: str) -> None:
     async with program(cwd=tmp_path, http="127.0.0.1:0", core="127.0.0.1:1", workers=workers) as process:
         address = await address_of(process)
         async with httpx.AsyncClient(timeout=20) as client:
@@ -58,7 +58,7 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, stop: signal.S
     assert b"Traceback" not in log
 
 
-async def test_it_prints_its_settings_as_json(tmp_path: Path) -> None:
+async def test_the_facade_prints_its_settings_as_json(tmp_path: Path) -> None:
     async with program("config", cwd=tmp_path, public_url="https://h") as process:
         printed, _ = await process.communicate()
 
@@ -66,7 +66,7 @@ async def test_it_prints_its_settings_as_json(tmp_path: Path) -> None:
     assert json.loads(printed)["public_url"] == "https://h"
 
 
-async def test_a_bad_setting_ends_it_with_one_message(tmp_path: Path) -> None:
+async def test_an_invalid_setting_ends_the_facade_with_one_message(tmp_path: Path) -> None:
     async with program(cwd=tmp_path, workers="none") as process:
         printed, log = await process.communicate()
 

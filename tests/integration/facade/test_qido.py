@@ -78,7 +78,7 @@ async def test_no_match_is_no_content(archive: httpx.AsyncClient) -> None:
     assert (response.status_code, response.content) == (204, b"")
 
 
-async def test_v1_and_v2_return_what_they_promise(archive: httpx.AsyncClient) -> None:
+async def test_v1_and_v2_return_their_default_attributes(archive: httpx.AsyncClient) -> None:
     (v1,) = (await archive.get("/v1/studies?StudyInstanceUID=1.1", headers=JSON)).json()
     (v2,) = (await archive.get("/v2/studies?StudyInstanceUID=1.1", headers=JSON)).json()
 
@@ -92,7 +92,7 @@ async def test_v1_and_v2_return_what_they_promise(archive: httpx.AsyncClient) ->
     assert (v2["00080061"]["Value"], v2["00201206"]["Value"], v2["00201208"]["Value"]) == (["CT"], [1], [2])
 
 
-async def test_more_is_returned_on_request(archive: httpx.AsyncClient) -> None:
+async def test_more_attributes_are_returned_on_request(archive: httpx.AsyncClient) -> None:
     fields = "includefield=InstanceNumber,AvailableTransferSyntaxUID&includefield=00201208"
     (match,) = (await archive.get(f"/v2/instances?{fields}&SOPInstanceUID=1.1.1.2", headers=JSON)).json()
 
@@ -108,7 +108,7 @@ async def test_more_is_returned_on_request(archive: httpx.AsyncClient) -> None:
         ("/v2/instances?SOPInstanceUID=1.1.1.1", "/v2/studies/1.1/series/1.1.1/instances/1.1.1.1"),
     ],
 )
-async def test_a_match_says_where_it_can_be_retrieved(archive: httpx.AsyncClient, path: str, expected: str) -> None:
+async def test_a_match_has_its_retrieve_url(archive: httpx.AsyncClient, path: str, expected: str) -> None:
     (match,) = (await archive.get(path, headers=JSON)).json()
 
     assert match["00081190"] == {"vr": "UR", "Value": [f"{archive.base_url}{expected}"]}
@@ -122,7 +122,7 @@ async def test_unknown_parameters_are_ignored_and_reported(archive: httpx.AsyncC
     assert response.headers["warning"] == '299 dicomstore "These parameters were ignored: nonsense, NoSuchField."'
 
 
-async def test_a_parameter_name_is_not_repeated_blindly(archive: httpx.AsyncClient) -> None:
+async def test_an_error_text_repeats_only_valid_parameter_names(archive: httpx.AsyncClient) -> None:
     response = await archive.get("/v2/studies?a%0D%0AX-Evil:%201=1", headers=JSON)
 
     assert response.status_code == 200
@@ -131,14 +131,14 @@ async def test_a_parameter_name_is_not_repeated_blindly(archive: httpx.AsyncClie
 
 
 @pytest.mark.parametrize("query", ["nonsense=1", "includefield=NoSuchField", "PatientID=&", "Modality=CT"])
-async def test_a_strict_client_is_refused_what_others_are_not(archive: httpx.AsyncClient, query: str) -> None:
+async def test_a_strict_client_gets_errors_instead_of_leniency(archive: httpx.AsyncClient, query: str) -> None:
     strict = await archive.get(f"/v2/studies?{query}", headers=JSON | {"Prefer": "handling=strict"})
     lenient = await archive.get(f"/v2/studies?{query}", headers=JSON)
 
     assert (strict.status_code, lenient.status_code) == (400, 200)
 
 
-async def test_more_matches_are_announced(archive: httpx.AsyncClient) -> None:
+async def test_more_matches_are_reported_by_a_warning(archive: httpx.AsyncClient) -> None:
     some = await archive.get("/v2/instances?limit=2", headers=JSON)
     rest = await archive.get("/v2/instances?limit=2&offset=2", headers=JSON)
 
@@ -155,20 +155,20 @@ async def test_more_matches_are_announced(archive: httpx.AsyncClient) -> None:
      "StudyDate=%20", "StudyInstanceUID=%00", "ModalitiesInStudy=%20%5C",
      "StudyDate=yesterday", "StudyDate=20210101-20200101"],
 )  # fmt: skip
-async def test_bad_queries_are_refused(archive: httpx.AsyncClient, query: str) -> None:
+async def test_invalid_queries_are_refused(archive: httpx.AsyncClient, query: str) -> None:
     assert (await archive.get(f"/v2/studies?{query}", headers=JSON)).status_code == 400
 
 
-async def test_a_bad_address_is_refused(archive: httpx.AsyncClient) -> None:
+async def test_an_invalid_url_is_refused(archive: httpx.AsyncClient) -> None:
     assert (await archive.get("/v2/studies/x/series", headers=JSON)).status_code == 400
 
 
 @pytest.mark.parametrize("accept", ["nonsense", "application/dicom", "text/html"])
-async def test_the_answer_must_be_acceptable(archive: httpx.AsyncClient, accept: str) -> None:
+async def test_the_response_must_be_acceptable(archive: httpx.AsyncClient, accept: str) -> None:
     assert (await archive.get("/v2/studies", headers={"Accept": accept})).status_code == 406
 
 
-async def test_an_older_viewer_with_two_accept_headers_in_one_is_served(archive: httpx.AsyncClient) -> None:
+async def test_an_older_viewer_with_two_accept_values_in_one_header_is_served(archive: httpx.AsyncClient) -> None:
     accept = "application/dicom+json, multipart/related; type=application/octet-stream; transfer-syntax=*"
     response = await archive.get("/v2/studies", headers={"Accept": accept})
 

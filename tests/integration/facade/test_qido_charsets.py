@@ -104,7 +104,7 @@ async def test_a_name_of_a_charset_file_is_found_and_returned(
     await assert_found(shared_web, studies[path], str(pydicom.dcmread(path).PatientName))
 
 
-async def test_a_name_that_is_typed_into_curl_is_found(shared_web: httpx.AsyncClient, studies: dict[str, str]) -> None:
+async def test_a_name_typed_into_curl_is_found(shared_web: httpx.AsyncClient, studies: dict[str, str]) -> None:
     """Such a client sends the bytes as they are, here cut within a character, and again on the same connection."""
     url = shared_web.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)

@@ -38,7 +38,7 @@ async def test_pages_neither_repeat_nor_miss_a_match_while_others_are_stored_and
     assert [*(match["0020000D"]["Value"][0] for match in first.json()), *rest] == uids[::-1]
 
 
-async def test_a_link_keeps_the_query_and_leaves_out_the_offset(web: httpx.AsyncClient) -> None:
+async def test_a_link_keeps_the_query_and_drops_the_offset(web: httpx.AsyncClient) -> None:
     await stored(web, *(part10(StudyInstanceUID=f"1.9.{number}", StudyDescription="Knee & hip") for number in range(5)))
 
     query = "StudyDescription=Knee%20%26%20h*&limit=2&offset=1&includefield=00081030%2CStudyTime"
@@ -74,7 +74,7 @@ async def test_every_search_has_a_next_page(web: httpx.AsyncClient, path: str, e
     assert (await web.get(url, headers=JSON)).status_code == 200
 
 
-async def test_a_link_has_the_address_that_the_client_sees(tmp_path: Path) -> None:
+async def test_a_link_has_the_host_seen_by_the_client(tmp_path: Path) -> None:
     async with (
         running(settings_for(tmp_path, partitions=True)) as core,
         serving(core.address, public_url="https://pacs.example/dicom") as web,
@@ -86,7 +86,7 @@ async def test_a_link_has_the_address_that_the_client_sees(tmp_path: Path) -> No
         assert (link or "").startswith("https://pacs.example/dicom/v2/partitions/north/studies?limit=1&pagetoken=")
 
 
-async def test_a_link_that_proxies_would_refuse_is_left_out(web: httpx.AsyncClient) -> None:
+async def test_a_link_too_long_for_proxies_is_omitted(web: httpx.AsyncClient) -> None:
     await stored(web, *(part10(StudyInstanceUID=f"1.9.{number}") for number in range(2)))
     uids = ",".join(f"1.9.{number}" for number in range(1000))
 
@@ -98,7 +98,7 @@ async def test_a_link_that_proxies_would_refuse_is_left_out(web: httpx.AsyncClie
 
 
 @pytest.mark.parametrize("token", ["x", "AAAAAAAAAAAAAAAAAAAAAA"])
-async def test_a_token_of_something_else_is_refused(web: httpx.AsyncClient, token: str) -> None:
+async def test_a_page_token_of_another_search_is_refused(web: httpx.AsyncClient, token: str) -> None:
     assert (await web.get(f"/v2/studies?pagetoken={token}", headers=JSON)).status_code == 400
 
 
@@ -120,7 +120,9 @@ async def test_a_token_of_something_else_is_refused(web: httpx.AsyncClient, toke
         ("/v2/studies/1.9/series/1.9.1/instances?totalcount=true&limit=1", 2),
     ],
 )
-async def test_the_number_of_all_matches_is_told_on_request(web: httpx.AsyncClient, path: str, total: int) -> None:
+async def test_the_total_number_of_matches_is_returned_on_request(
+    web: httpx.AsyncClient, path: str, total: int
+) -> None:
     doe, roe = {"PatientName": "Doe^Jane", "Modality": "CT"}, {"PatientName": "Roe^Richard", "Modality": "CT"}
     await stored(
         web,
@@ -136,7 +138,7 @@ async def test_the_number_of_all_matches_is_told_on_request(web: httpx.AsyncClie
     assert "x-total-count" not in (await web.get(path.replace("totalcount=true", ""), headers=JSON)).headers
 
 
-async def test_how_many_remain_is_said_where_it_is_known(web: httpx.AsyncClient) -> None:
+async def test_the_number_of_remaining_matches_is_given_if_known(web: httpx.AsyncClient) -> None:
     await stored(web, *(part10(StudyInstanceUID="1.9", SeriesInstanceUID="1.9.1", Modality="CT") for _ in range(9)))
 
     async def warning(path: str) -> str | None:

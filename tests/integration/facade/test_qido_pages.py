@@ -6,7 +6,7 @@ from tests.data import part10
 from tests.integration.facade.serving import JSON, stored
 
 
-async def test_a_limit_beyond_one_page_is_answered_page_by_page(web: httpx.AsyncClient) -> None:
+async def test_a_limit_beyond_one_page_is_streamed_page_by_page(web: httpx.AsyncClient) -> None:
     await stored(web, *(part10(StudyInstanceUID="1.7") for _ in range(450)))
     for limit, offset, expected in [(430, 0, 430), (100_000, 0, 450), (1000, 300, 150), (201, 400, 50)]:
         answer = await web.get(f"/v2/instances?limit={limit}&offset={offset}", headers=JSON)
@@ -14,7 +14,7 @@ async def test_a_limit_beyond_one_page_is_answered_page_by_page(web: httpx.Async
         assert len(found) == len(set(found)) == expected
 
 
-async def test_who_lists_a_series_or_study_and_names_no_limit_gets_all_of_it(web: httpx.AsyncClient) -> None:
+async def test_without_a_limit_all_contents_of_a_series_or_study_are_returned(web: httpx.AsyncClient) -> None:
     await stored(web, *(part10(StudyInstanceUID="1.7", SeriesInstanceUID="1.7.1") for _ in range(250)))
     for path in ("/v2/studies/1.7/series/1.7.1/instances", "/v1/studies/1.7/instances"):
         answer = await web.get(path, headers=JSON)
@@ -28,7 +28,7 @@ async def test_who_lists_a_series_or_study_and_names_no_limit_gets_all_of_it(web
     assert "additional results" in everywhere.headers["warning"]
 
 
-async def test_an_answer_of_several_pages_tells_the_total_and_what_remains_if_asked(web: httpx.AsyncClient) -> None:
+async def test_a_response_of_several_pages_has_total_and_remaining_on_request(web: httpx.AsyncClient) -> None:
     await stored(web, *(part10(StudyInstanceUID="1.7") for _ in range(250)))
 
     answer = await web.get("/v2/instances?limit=230&offset=5&totalcount=true", headers=JSON)

@@ -34,7 +34,7 @@ def key_of(match: dict[str, dict[str, object]]) -> str:
 
 
 @pytest.mark.parametrize(("resource", "tag"), RESOURCES)
-async def test_every_search_goes_on_behind_a_record_key(web: httpx.AsyncClient, resource: str, tag: str) -> None:
+async def test_every_search_continues_after_a_record_key(web: httpx.AsyncClient, resource: str, tag: str) -> None:
     for number in range(9):
         await stored(web, part10(StudyInstanceUID=f"1.9.{number}", SeriesInstanceUID=f"1.9.{number}.1"))
         await stored(web, part10(StudyInstanceUID="1.9", SeriesInstanceUID=f"1.9.{number}.2"))
@@ -68,7 +68,7 @@ async def test_a_record_key_is_the_same_at_every_resource_of_its_level_and_for_e
     assert key_of(everywhere) == key_of(within) != key_of(study)
 
 
-async def test_a_record_key_is_good_for_other_filters_and_when_its_match_is_gone(web: httpx.AsyncClient) -> None:
+async def test_a_record_key_is_valid_for_other_filters_and_after_deletion_of_its_match(web: httpx.AsyncClient) -> None:
     for number in range(6):
         await stored(web, part10(StudyInstanceUID=f"1.9.{number}", PatientName="Doe^A" if number % 2 else "Roe^B"))
     keys = [key_of(match) for match in await found(web, "/v2/studies?includefield=RecordKey")]
@@ -84,7 +84,7 @@ async def test_a_record_key_is_good_for_other_filters_and_when_its_match_is_gone
     assert await behind(keys[5], "limit=10") == []
 
 
-async def test_an_answer_of_several_pages_begins_behind_a_record_key(web: httpx.AsyncClient) -> None:
+async def test_a_response_of_several_pages_starts_after_a_record_key(web: httpx.AsyncClient) -> None:
     await stow(web, *(part10(StudyInstanceUID="1.9", SeriesInstanceUID="1.9.1") for _ in range(450)))
     everything = await found(web, "/v2/instances?limit=1000&includefield=RecordKey")
 
@@ -94,7 +94,7 @@ async def test_an_answer_of_several_pages_begins_behind_a_record_key(web: httpx.
     assert [key_of(match) for match in rest] == [key_of(match) for match in everything[5:435]]
 
 
-async def test_the_link_of_a_page_behind_a_record_key_goes_on_from_that_page(web: httpx.AsyncClient) -> None:
+async def test_the_link_of_a_page_after_a_record_key_continues_from_that_page(web: httpx.AsyncClient) -> None:
     await stored(web, *(part10(StudyInstanceUID=f"1.9.{number}") for number in range(8)))
     keys = [key_of(match) for match in await found(web, "/v2/studies?includefield=RecordKey")]
 
@@ -121,7 +121,7 @@ async def test_a_page_token_of_a_query_without_that_record_key_is_refused(web: h
 
 
 @pytest.mark.parametrize("key", ["A", "AAAA", "A" * 16, "*", "f////////////////w=="])
-async def test_what_is_no_record_key_is_refused_by_name(web: httpx.AsyncClient, key: str) -> None:
+async def test_an_invalid_record_key_is_refused_by_name(web: httpx.AsyncClient, key: str) -> None:
     for resource, _ in RESOURCES:
         response = await web.get(f"/v2/{resource}?PriorRecordKey={quote(key, safe='')}", headers=JSON)
         assert response.status_code == 400

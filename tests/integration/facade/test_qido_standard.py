@@ -275,7 +275,7 @@ async def test_matching_of_ps3_4(
         ("totalcount=1", "Totalcount"),
     ],
 )
-async def test_a_mistake_is_refused_and_named(archive: httpx.AsyncClient, query: str, named: str) -> None:
+async def test_an_invalid_parameter_is_refused_by_name(archive: httpx.AsyncClient, query: str, named: str) -> None:
     response = await archive.get(f"/v2/studies?{query}", headers=JSON)
 
     assert response.status_code == 400
@@ -295,7 +295,7 @@ async def test_a_mistake_is_refused_and_named(archive: httpx.AsyncClient, query:
         ("limit=201", "Limit"),
     ],
 )
-async def test_a_strict_client_is_told_what_is_refused(archive: httpx.AsyncClient, query: str, named: str) -> None:
+async def test_a_strict_client_gets_the_reason(archive: httpx.AsyncClient, query: str, named: str) -> None:
     response = await archive.get(f"/v2/studies?{query}", headers=JSON | {"Prefer": "handling=strict"})
 
     assert response.status_code == 400

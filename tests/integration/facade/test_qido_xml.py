@@ -30,7 +30,7 @@ def texts(document: bytes, keyword: str) -> list[str]:
         'application/dicom+json;q=0.5, multipart/related; type="application/dicom+xml"',
     ],
 )
-async def test_each_match_is_a_part_for_who_wants_xml(web: httpx.AsyncClient, accept: str) -> None:
+async def test_each_match_is_a_part_if_the_client_prefers_xml(web: httpx.AsyncClient, accept: str) -> None:
     await stored(web, part10(StudyInstanceUID="1.9", PatientID="A&B"), part10(StudyInstanceUID="1.8"))
 
     answer = await web.get("/v2/studies", headers={"Accept": accept})
@@ -57,7 +57,7 @@ async def test_each_match_is_a_part_for_who_wants_xml(web: httpx.AsyncClient, ac
         "*/*",
     ],
 )
-async def test_who_does_not_prefer_xml_gets_json(web: httpx.AsyncClient, accept: str) -> None:
+async def test_a_client_that_does_not_prefer_xml_gets_json(web: httpx.AsyncClient, accept: str) -> None:
     await stored(web, part10(StudyInstanceUID="1.9"))
 
     answer = await web.get("/v2/studies", headers={"Accept": accept})
@@ -65,7 +65,7 @@ async def test_who_does_not_prefer_xml_gets_json(web: httpx.AsyncClient, accept:
     assert answer.headers["content-type"] == "application/dicom+json"
 
 
-async def test_who_takes_neither_is_told_what_there_is(web: httpx.AsyncClient) -> None:
+async def test_a_client_that_accepts_neither_gets_406_with_the_possible_types(web: httpx.AsyncClient) -> None:
     for accept in ("nonsense", "text/html", 'multipart/related; type="application/dicom"', "application/xml"):
         answer = await web.get("/v2/studies", headers={"Accept": accept})
         assert answer.status_code == 406
@@ -73,7 +73,7 @@ async def test_who_takes_neither_is_told_what_there_is(web: httpx.AsyncClient) -
         assert "application/dicom+xml" in answer.text
 
 
-async def test_xml_has_pages_and_an_empty_answer_like_json(web: httpx.AsyncClient) -> None:
+async def test_xml_has_pages_and_empty_responses_like_json(web: httpx.AsyncClient) -> None:
     await stored(web, *(part10(StudyInstanceUID=f"1.9.{number}") for number in range(3)))
 
     first = await web.get("/v2/studies?limit=2&totalcount=true", headers=XML)
@@ -89,7 +89,7 @@ async def test_xml_has_pages_and_an_empty_answer_like_json(web: httpx.AsyncClien
 
 
 @pytest.mark.parametrize("coding", ["", "gzip"])
-async def test_a_long_answer_in_xml_is_streamed_whole(web: httpx.AsyncClient, coding: str) -> None:
+async def test_a_long_xml_response_is_streamed_completely(web: httpx.AsyncClient, coding: str) -> None:
     await stow(web, *(part10(StudyInstanceUID="1.9") for _ in range(450)))
     everything = (await web.get("/v2/instances?limit=1000", headers=JSON)).json()
 

@@ -71,7 +71,7 @@ def document(body: bytes, media_type: str = "application/pdf", sop_class: str = 
         ("image/apng", "image/apng"),
     ],
 )
-async def test_the_accept_header_chooses_the_form(web: httpx.AsyncClient, accept: str, media_type: str) -> None:
+async def test_the_accept_header_selects_the_media_type(web: httpx.AsyncClient, accept: str, media_type: str) -> None:
     await stored(web, image(frames=3))
     response = await web.get(f"{INSTANCE}/rendered", headers={"Accept": accept})
 
@@ -81,7 +81,7 @@ async def test_the_accept_header_chooses_the_form(web: httpx.AsyncClient, accept
 
 
 @pytest.mark.parametrize("accept", ["application/jpeg", "image/tiff", "text/html", "application/dicom", "nonsense"])
-async def test_what_cannot_be_had_is_a_406_that_says_what_can(web: httpx.AsyncClient, accept: str) -> None:
+async def test_an_unavailable_media_type_is_406_with_the_available_ones(web: httpx.AsyncClient, accept: str) -> None:
     await stored(web, image())
     response = await web.get(f"{INSTANCE}/rendered", headers={"Accept": accept})
 
@@ -89,7 +89,7 @@ async def test_what_cannot_be_had_is_a_406_that_says_what_can(web: httpx.AsyncCl
     assert "image/jpeg, image/png" in response.text
 
 
-async def test_the_accept_parameter_overrules_the_header(web: httpx.AsyncClient) -> None:
+async def test_the_accept_parameter_overrides_the_accept_header(web: httpx.AsyncClient) -> None:
     await stored(web, image())
     header = {"Accept": 'multipart/related; type="application/octet-stream"'}  # as OHIF sends it
     for path in ("rendered", "thumbnail", "frames/1/rendered"):
@@ -105,7 +105,7 @@ async def test_the_accept_parameter_overrules_the_header(web: httpx.AsyncClient)
         *("rendered/", "thumbnail/", "frames/1,1/thumbnail"),
     ],
 )
-async def test_a_rendering_of_one_thing_is_a_body_of_its_own(web: httpx.AsyncClient, path: str) -> None:
+async def test_a_single_rendering_is_the_body(web: httpx.AsyncClient, path: str) -> None:
     await stored(web, image())
     response = await web.get(f"{INSTANCE}/{path}", headers=NOTHING)
     head = await web.head(f"{INSTANCE}/{path}", headers=NOTHING)
@@ -118,7 +118,7 @@ async def test_a_rendering_of_one_thing_is_a_body_of_its_own(web: httpx.AsyncCli
     }
 
 
-async def test_several_frames_are_parts_in_the_order_asked_for(web: httpx.AsyncClient) -> None:
+async def test_several_frames_are_parts_in_the_requested_order(web: httpx.AsyncClient) -> None:
     await stored(web, image(frames=5))
     for path in ("frames/4,2,4/rendered", "rendered/4,2,4"):
         response = await web.get(f"{INSTANCE}/{path}", headers={"Accept": "image/png"})
@@ -130,7 +130,7 @@ async def test_several_frames_are_parts_in_the_order_asked_for(web: httpx.AsyncC
         assert "etag" not in response.headers
 
 
-async def test_a_study_and_a_series_are_parts_without_what_cannot_be_rendered(web: httpx.AsyncClient) -> None:
+async def test_a_study_and_a_series_are_parts_without_unrenderable_instances(web: httpx.AsyncClient) -> None:
     await stored(web, image(uid="1.2.1"), part10(SOPInstanceUID="1.2.2"), document(b"%PDF"))
     for path in (SERIES, f"/v2/studies/{STUDY}"):
         response = await web.get(f"{path}/rendered", headers=NOTHING)
@@ -138,7 +138,7 @@ async def test_a_study_and_a_series_are_parts_without_what_cannot_be_rendered(we
         assert opened(await web.get(f"{path}/thumbnail", headers=NOTHING)).size == (30, 20)
 
 
-async def test_an_envelope_is_there_for_who_asks_for_it(web: httpx.AsyncClient) -> None:
+async def test_multipart_is_used_if_the_client_requests_it(web: httpx.AsyncClient) -> None:
     await stored(web, image())
     response = await web.get(f"{INSTANCE}/rendered", headers={"Accept": 'multipart/related; type="image/png"'})
 
@@ -148,7 +148,7 @@ async def test_an_envelope_is_there_for_who_asks_for_it(web: httpx.AsyncClient) 
     assert response.headers["content-length"] == str(len(response.content))
 
 
-async def test_window_viewport_and_quality_change_the_picture(web: httpx.AsyncClient) -> None:
+async def test_window_viewport_and_quality_change_the_image(web: httpx.AsyncClient) -> None:
     await stored(web, image(frames=2))
     plain = await web.get(f"{INSTANCE}/frames/2/rendered?accept=image/png")
     bright = await web.get(f"{INSTANCE}/frames/2/rendered?accept=image/png&window=10,5,linear")
@@ -178,7 +178,7 @@ def jpeg(value: int) -> bytes:
     return out.getvalue()
 
 
-async def test_a_frame_that_cannot_be_decoded_is_noticed_before_the_first_byte(web: httpx.AsyncClient) -> None:
+async def test_an_undecodable_frame_is_detected_before_the_first_byte(web: httpx.AsyncClient) -> None:
     fragments = [[jpeg(0)], [jpeg(9)], [jpeg(9)], [jpeg(9)], [b"\xff\xd8\xff broken"], [jpeg(9)]]
     described = {"Rows": 16, "Columns": 16, "SOPInstanceUID": "1.2.3"}
     await stored(web, part10(transfer_syntax="1.2.840.10008.1.2.4.50", fragments=fragments, **described))
@@ -195,7 +195,7 @@ async def test_a_frame_that_cannot_be_decoded_is_noticed_before_the_first_byte(w
     assert opened(await web.get(f"{INSTANCE}/thumbnail")).size == (16, 16)
 
 
-async def test_a_large_animation_that_cannot_go_on_breaks_off(web: httpx.AsyncClient) -> None:
+async def test_a_large_animation_that_fails_midway_closes_the_connection(web: httpx.AsyncClient) -> None:
     noise = numpy.random.default_rng(1).integers(0, 256, (900, 900), dtype=numpy.uint8)
     out = io.BytesIO()
     Image.fromarray(noise).save(out, "JPEG")
@@ -214,7 +214,7 @@ async def test_a_large_animation_that_cannot_go_on_breaks_off(web: httpx.AsyncCl
 @pytest.mark.parametrize(
     "path", ["frames/0/rendered", "frames/x/rendered", "rendered/0", "thumbnail/0", "frames//rendered"]
 )
-async def test_a_frame_that_is_none_comes_before_everything(web: httpx.AsyncClient, path: str) -> None:
+async def test_an_invalid_frame_number_is_checked_first(web: httpx.AsyncClient, path: str) -> None:
     assert (await web.get(f"{INSTANCE}/{path}?quality=0", headers={"Accept": "nonsense"})).status_code == 400
 
 
@@ -225,13 +225,13 @@ async def test_a_frame_that_is_none_comes_before_everything(web: httpx.AsyncClie
         *("viewport=1", "viewport=-1,5", "viewport=a,b", "iccprofile=x", "annotation=x", "accept=image/png&quality=0"),
     ],
 )
-async def test_a_parameter_that_makes_no_sense_comes_before_accept(web: httpx.AsyncClient, query: str) -> None:
+async def test_an_invalid_parameter_is_checked_before_accept(web: httpx.AsyncClient, query: str) -> None:
     for path in ("rendered", "thumbnail"):
         response = await web.get(f"{INSTANCE}/{path}?{query}", headers={"Accept": "nonsense"})
         assert response.status_code == 400, path
 
 
-async def test_accept_comes_before_looking_up(web: httpx.AsyncClient) -> None:
+async def test_accept_is_checked_before_the_resource(web: httpx.AsyncClient) -> None:
     for path in ("rendered", "thumbnail", "frames/1/rendered"):
         assert (await web.get(f"{INSTANCE}/{path}", headers={"Accept": "application/jpeg"})).status_code == 406
         assert (await web.get(f"{INSTANCE}/{path}", headers={"Accept": "image/png"})).status_code == 404
@@ -244,7 +244,7 @@ async def test_a_frame_beyond_the_last_is_not_found(web: httpx.AsyncClient, fram
     assert (await web.get(f"{INSTANCE}/frames/3/rendered")).status_code == 200
 
 
-async def test_what_has_no_pixels_has_no_frames_but_a_thumbnail(web: httpx.AsyncClient) -> None:
+async def test_an_object_without_pixels_has_no_frames_but_a_thumbnail(web: httpx.AsyncClient) -> None:
     await stored(web, part10(SOPInstanceUID="1.2.3"))
     assert (await web.get(f"{INSTANCE}/frames/1/rendered")).status_code == 404
     assert (await web.get(f"{INSTANCE}/rendered")).status_code == 404
@@ -261,7 +261,7 @@ async def test_an_invalid_uid_is_refused(web: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["rendered", "thumbnail", "frames/1/rendered"])
-async def test_who_has_a_rendering_is_not_sent_it_again(web: httpx.AsyncClient, path: str) -> None:
+async def test_a_client_with_a_rendering_gets_304(web: httpx.AsyncClient, path: str) -> None:
     await stored(web, image())
     url = f"{INSTANCE}/{path}"
     tag = (await web.get(url)).headers["etag"]
@@ -276,7 +276,7 @@ async def test_who_has_a_rendering_is_not_sent_it_again(web: httpx.AsyncClient, 
     assert (await web.get(url, headers={"If-None-Match": tag, "Accept": "image/png"})).status_code == 200
 
 
-async def test_a_new_version_has_another_tag(web: httpx.AsyncClient) -> None:
+async def test_a_new_version_has_a_new_tag(web: httpx.AsyncClient) -> None:
     await stored(web, image())
     tags = [(await web.get(f"{INSTANCE}/{path}")).headers["etag"] for path in ("rendered", "thumbnail")]
     assert (await web.delete(INSTANCE)).status_code == 204
@@ -287,7 +287,7 @@ async def test_a_new_version_has_another_tag(web: httpx.AsyncClient) -> None:
         assert (await web.get(f"{INSTANCE}/{path}", headers={"If-None-Match": tag})).status_code == 200
 
 
-async def test_the_thumbnail_of_a_series_has_the_tag_of_what_it_shows(web: httpx.AsyncClient) -> None:
+async def test_the_thumbnail_of_a_series_has_the_tag_of_the_shown_instance(web: httpx.AsyncClient) -> None:
     await stored(web, image())
     tag = (await web.get(f"{SERIES}/thumbnail")).headers["etag"]
     assert (await web.get(f"{SERIES}/thumbnail", headers={"If-None-Match": tag})).status_code == 304
@@ -302,7 +302,7 @@ PDF = b"%PDF-1.4\n" + bytes(number % 251 for number in range(70_000)) + b"\n%%EO
 VIDEO = [bytes([number]) * 40_000 for number in range(1, 6)]
 
 
-async def test_a_document_is_shown_as_it_was_stored(web: httpx.AsyncClient) -> None:
+async def test_a_document_is_returned_as_stored(web: httpx.AsyncClient) -> None:
     await stored(web, document(PDF))
     for accept in ("", "*/*", "application/pdf", "text/html,application/xhtml+xml,*/*;q=0.8"):
         response = await web.get(f"{INSTANCE}/rendered", headers={"Accept": accept})
@@ -320,7 +320,7 @@ async def test_a_document_is_shown_as_it_was_stored(web: httpx.AsyncClient) -> N
     [("text/XML", ".104.2", "text/xml"), ("text/html", ".104.2", "text/html"), ("model/stl", ".104.3", "model/stl"),
      ("image/svg+xml", ".104.1", "image/svg+xml"), ("", ".104.4", "model/obj")],
 )  # fmt: skip
-async def test_what_a_browser_might_run_is_in_a_sandbox(
+async def test_active_content_has_a_sandbox_policy(
     web: httpx.AsyncClient, media_type: str, sop_class: str, shown: str
 ) -> None:
     await stored(web, document(b"<x/>", media_type, sop_class))
@@ -333,7 +333,7 @@ async def test_what_a_browser_might_run_is_in_a_sandbox(
     assert response.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_a_report_is_a_page_in_a_sandbox(web: httpx.AsyncClient) -> None:
+async def test_a_report_is_html_with_a_sandbox_policy(web: httpx.AsyncClient) -> None:
     await stored(web, part10(SOPInstanceUID="1.2.3", SOPClassUID=f"{STORAGE}.88.11", ValueType="CONTAINER"))
     response = await web.get(f"{INSTANCE}/rendered", headers={"Accept": "text/html"})
 
@@ -361,7 +361,7 @@ async def video(web: httpx.AsyncClient) -> bytes:
         ("bytes=-999999999", 0, 200_000),
     ],
 )
-async def test_a_video_is_played_in_ranges(web: httpx.AsyncClient, asked: str, start: int, stop: int) -> None:
+async def test_a_video_is_retrieved_in_ranges(web: httpx.AsyncClient, asked: str, start: int, stop: int) -> None:
     whole = await video(web)
     response = await web.get(f"{INSTANCE}/rendered", headers={"Range": asked})
 
@@ -380,13 +380,13 @@ async def test_a_range_beyond_the_end_is_refused_with_the_size(web: httpx.AsyncC
 
 
 @pytest.mark.parametrize("asked", ["bytes=5-1", "bytes=0-1,5-6", "frames=1-2", "bytes=a-b"])
-async def test_a_range_that_cannot_be_read_means_the_whole(web: httpx.AsyncClient, asked: str) -> None:
+async def test_a_malformed_range_returns_the_whole_document(web: httpx.AsyncClient, asked: str) -> None:
     whole = await video(web)
     response = await web.get(f"{INSTANCE}/rendered", headers={"Range": asked})
     assert (response.status_code, response.content) == (200, whole)
 
 
-async def test_a_range_of_other_bytes_means_the_whole(web: httpx.AsyncClient) -> None:
+async def test_a_range_with_another_entity_tag_returns_the_whole_document(web: httpx.AsyncClient) -> None:
     whole = await video(web)
     tag = (await web.head(f"{INSTANCE}/rendered")).headers["etag"]
     for condition, status in ((tag, 206), ('"other"', 200)):
@@ -395,7 +395,7 @@ async def test_a_range_of_other_bytes_means_the_whole(web: httpx.AsyncClient) ->
         assert response.content == (whole[10:20] if status == 206 else whole)
 
 
-async def test_pictures_and_pages_come_whole(web: httpx.AsyncClient) -> None:
+async def test_images_and_reports_ignore_ranges(web: httpx.AsyncClient) -> None:
     await stored(web, image())
     whole = await web.get(f"{INSTANCE}/rendered")
     for asked in ("bytes=0-9", "bytes=-5"):
@@ -404,6 +404,6 @@ async def test_pictures_and_pages_come_whole(web: httpx.AsyncClient) -> None:
     assert "accept-ranges" not in whole.headers
 
 
-async def test_an_old_version_of_the_api_renders_as_well(web: httpx.AsyncClient) -> None:
+async def test_v1_renders_as_well(web: httpx.AsyncClient) -> None:
     await stored(web, image(transfer_syntax=EXPLICIT_BIG))
     assert opened(await web.get(f"{INSTANCE}/rendered".replace("/v2/", "/v1/"))).size == (30, 20)

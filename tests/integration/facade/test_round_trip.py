@@ -127,5 +127,5 @@ async def check_frames(web: httpx.AsyncClient, url: str, found: dict[str, Any]) 
         assert joined
 
 
-async def test_nearly_all_of_the_corpus_is_whole() -> None:
+async def test_nearly_all_of_the_corpus_is_rebuilt() -> None:
     assert sum(is_whole(name, data) for name, data in FILES) > 200

@@ -13,7 +13,7 @@ from tests.integration.facade.serving import JSON, serving
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_health_says_that_the_core_and_its_stores_serve(shared_web: httpx.AsyncClient) -> None:
+async def test_health_reports_that_the_core_and_its_stores_serve(shared_web: httpx.AsyncClient) -> None:
     response = await shared_web.get("/health/check")
 
     assert response.status_code == 200
@@ -27,7 +27,7 @@ async def test_health_says_that_the_core_and_its_stores_serve(shared_web: httpx.
     assert "api-supported-versions" not in response.headers
 
 
-async def test_health_notices_a_lost_core(tmp_path: Path) -> None:
+async def test_health_reports_an_unreachable_core(tmp_path: Path) -> None:
     async with running(settings_for(tmp_path)) as core:
         address = core.address
     async with serving(address) as web:
@@ -38,12 +38,12 @@ async def test_health_notices_a_lost_core(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2/studies", "/v1/studies?limit=0", "/v2/nonsense", "/v2/studies/x"])
-async def test_every_versioned_answer_names_the_versions(shared_web: httpx.AsyncClient, path: str) -> None:
+async def test_every_versioned_response_names_the_versions(shared_web: httpx.AsyncClient, path: str) -> None:
     assert (await shared_web.get(path, headers=JSON)).headers["api-supported-versions"] == "1.0, 2.0"
 
 
 @pytest.mark.parametrize("path", ["/studies", "/v99/studies", "/v1.0-prerelease/studies", "/v3", "/v2/nonsense"])
-async def test_there_are_no_other_paths(shared_web: httpx.AsyncClient, path: str) -> None:
+async def test_unknown_paths_are_not_found(shared_web: httpx.AsyncClient, path: str) -> None:
     assert (await shared_web.get(path, headers=JSON)).status_code == 404
 
 
@@ -56,7 +56,7 @@ async def test_there_are_no_other_paths(shared_web: httpx.AsyncClient, path: str
         ("POST", "/v2/changefeed", {"GET", "HEAD"}),
     ],
 )
-async def test_other_methods_are_refused_with_those_that_are_allowed(
+async def test_unsupported_methods_are_405_with_the_allowed_ones(
     shared_web: httpx.AsyncClient, method: str, path: str, allowed: set[str]
 ) -> None:
     response = await shared_web.request(method, path, headers=JSON)
@@ -65,7 +65,7 @@ async def test_other_methods_are_refused_with_those_that_are_allowed(
     assert set(response.headers["allow"].split(", ")) == allowed
 
 
-async def test_a_request_id_is_given_or_kept(shared_web: httpx.AsyncClient) -> None:
+async def test_a_request_id_is_generated_or_kept(shared_web: httpx.AsyncClient) -> None:
     given = await shared_web.get("/v2/studies", headers=JSON | {"X-Request-Id": "abc-1"})
     made = await shared_web.get("/v2/studies", headers=JSON)
     odd = await shared_web.get("/v2/studies", headers=JSON | {"X-Request-Id": "a b"})
@@ -75,7 +75,7 @@ async def test_a_request_id_is_given_or_kept(shared_web: httpx.AsyncClient) -> N
     assert len(odd.headers["x-request-id"]) == 32
 
 
-async def test_one_line_is_logged_without_what_was_searched_for(
+async def test_one_line_is_logged_without_the_search_values(
     shared_web: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="facade.access"):
@@ -86,7 +86,7 @@ async def test_one_line_is_logged_without_what_was_searched_for(
     assert line.endswith(" request_id=abc-1")
 
 
-async def test_the_service_describes_itself(shared_web: httpx.AsyncClient) -> None:
+async def test_the_openapi_description_lists_all_routes(shared_web: httpx.AsyncClient) -> None:
     described = await shared_web.get("/v2/api.json")
     document = described.json()
 
@@ -104,7 +104,7 @@ async def test_the_service_describes_itself(shared_web: httpx.AsyncClient) -> No
 
 
 @pytest.mark.parametrize("path", ["/v2/changefeed", "/v2/api.json", "/health/check"])
-async def test_head_is_where_get_is(shared_web: httpx.AsyncClient, path: str) -> None:
+async def test_head_is_supported_wherever_get_is(shared_web: httpx.AsyncClient, path: str) -> None:
     head, get = await shared_web.head(path), await shared_web.get(path)
 
     assert (head.status_code, head.content) == (200, b"")

@@ -66,7 +66,9 @@ def restored_logging() -> Iterator[None]:
     root.setLevel(level)
 
 
-async def test_a_request_cut_off_by_the_shutdown_is_503_and_may_be_repeated(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_request_interrupted_by_the_shutdown_is_503_and_can_be_repeated(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     facade = Facade()
     async with facade.running() as client:
         request = asyncio.create_task(client.get("/silent"))
@@ -81,7 +83,9 @@ async def test_a_request_cut_off_by_the_shutdown_is_503_and_may_be_repeated(capf
     assert " ERROR " not in log
 
 
-async def test_a_response_cut_off_by_the_shutdown_is_seen_to_be_incomplete(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_response_interrupted_by_the_shutdown_is_recognisably_incomplete(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     facade = Facade()
     async with facade.running() as client:
         request = asyncio.create_task(client.get("/begun"))

@@ -68,13 +68,13 @@ async def test_the_content_type_is_read_leniently(web: httpx.AsyncClient, conten
 
 
 @pytest.mark.parametrize("part_type", ["application/dicom; transfer-syntax=1.2.840.10008.1.2.1", None])
-async def test_parts_may_say_more_or_nothing_about_their_type(web: httpx.AsyncClient, part_type: str | None) -> None:
+async def test_parts_may_have_parameters_or_no_content_type(web: httpx.AsyncClient, part_type: str | None) -> None:
     body = multipart(part10(), part_type=part_type)
 
     assert (await web.post("/v2/studies", content=body, headers=STOW)).status_code == 200
 
 
-async def test_an_unreadable_part_harms_nobody_else(web: httpx.AsyncClient) -> None:
+async def test_an_unreadable_part_does_not_affect_others(web: httpx.AsyncClient) -> None:
     response = await stow(web, part10(), b"not DICOM", b"", part10())
 
     assert response.status_code == 202
@@ -101,7 +101,7 @@ async def test_a_repeated_request_gives_the_same_warnings(web: httpx.AsyncClient
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-async def test_other_bytes_under_stored_uids_are_a_conflict(web: httpx.AsyncClient, version: str) -> None:
+async def test_different_bytes_with_stored_uids_are_a_conflict(web: httpx.AsyncClient, version: str) -> None:
     file = part10(SOPInstanceUID="1.5", PatientID="A")
     other = part10(SOPInstanceUID="1.5", PatientID="B")
     await stow(web, file)
@@ -136,7 +136,7 @@ async def test_identical_instances_can_be_rejected(tmp_path: Path) -> None:
     assert (both.status_code, reasons(both)) == (202, [45070])
 
 
-async def test_the_study_of_the_url_is_the_only_one(web: httpx.AsyncClient) -> None:
+async def test_only_instances_of_the_study_in_the_url_are_stored(web: httpx.AsyncClient) -> None:
     other = part10(StudyInstanceUID="1.9")
     response = await stow(web, part10(), other, path=f"/v2/studies/{STUDY}")
 
@@ -165,13 +165,13 @@ async def test_an_invalid_attribute_fails_v1_and_is_reported_by_v2(web: httpx.As
 @pytest.mark.parametrize(
     "attribute", [{"PatientName": "A=B=C=D"}, {"PatientID": ["A1", "B2"]}, {"StudyDescription": "a\tb"}]
 )
-async def test_v1_refuses_what_an_indexed_attribute_may_not_have(
+async def test_v1_refuses_invalid_values_of_indexed_attributes(
     web: httpx.AsyncClient, attribute: dict[str, Any]
 ) -> None:
     assert (await stow(web, part10(**attribute), path="/v1/studies")).status_code == 409
 
 
-async def test_v1_takes_an_escape_character_without_a_word(web: httpx.AsyncClient) -> None:
+async def test_v1_accepts_an_escape_character_without_a_warning(web: httpx.AsyncClient) -> None:
     response = await stow(web, part10(StudyDescription="a\x1bb"), path="/v1/studies")
 
     assert response.status_code == 200
@@ -197,7 +197,7 @@ async def test_several_values_of_an_indexed_attribute_are_a_warning_header(web: 
     )
 
 
-async def test_the_answer_may_be_xml(web: httpx.AsyncClient) -> None:
+async def test_the_response_can_be_xml(web: httpx.AsyncClient) -> None:
     response = await web.post(
         "/v2/studies", content=multipart(part10()), headers=MULTIPART | {"Accept": "application/dicom+xml"}
     )
@@ -207,7 +207,7 @@ async def test_the_answer_may_be_xml(web: httpx.AsyncClient) -> None:
     assert ElementTree.fromstring(response.content).find("*[@keyword='ReferencedSOPSequence']") is not None
 
 
-async def test_no_parts_are_no_content(web: httpx.AsyncClient) -> None:
+async def test_a_body_without_parts_is_204(web: httpx.AsyncClient) -> None:
     response = await stow(web)
 
     assert (response.status_code, response.content) == (204, b"")
@@ -228,14 +228,14 @@ async def test_a_body_that_ends_inside_an_instance_does_not_store_it(web: httpx.
 
 
 @pytest.mark.parametrize("accept", ["nonsense", "text/html", "application/dicom", "application/data"])
-async def test_the_answer_must_be_acceptable(web: httpx.AsyncClient, accept: str) -> None:
+async def test_the_response_must_be_acceptable(web: httpx.AsyncClient, accept: str) -> None:
     response = await web.post("/v2/studies", content=multipart(part10()), headers=MULTIPART | {"Accept": accept})
 
     assert response.status_code == 406
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/*", "application/json", "APPLICATION/DICOM+JSON;q=0.5"])
-async def test_the_answer_is_json_for_everyone_who_takes_it(web: httpx.AsyncClient, accept: str) -> None:
+async def test_the_response_is_json_for_clients_that_accept_it(web: httpx.AsyncClient, accept: str) -> None:
     response = await web.post("/v2/studies", content=multipart(part10()), headers=MULTIPART | {"Accept": accept})
 
     assert (response.status_code, response.headers["content-type"]) == (200, "application/dicom+json")

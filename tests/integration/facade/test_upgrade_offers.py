@@ -58,12 +58,12 @@ async def test_the_offer_is_declined_and_the_request_served(request_bytes: bytes
     assert await answers_to(pieces) == [answer, b"GET  "]
 
 
-async def test_a_body_may_follow_its_head_later() -> None:
+async def test_a_body_may_arrive_later_than_its_head() -> None:
     head, separator, body = LENGTH.partition(b"\r\n\r\n")
     assert await answers_to([head + separator, body, LENGTH, LAST]) == [b"POST a=%20 abcde"] * 2 + [b"GET  "]
 
 
-async def test_a_method_that_is_a_tunnel_is_refused() -> None:
+async def test_the_connect_method_is_refused() -> None:
     app = create_app(Settings())
     async with serving_application(app) as client, asyncio.timeout(10):
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)

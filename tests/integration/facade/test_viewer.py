@@ -48,7 +48,7 @@ def config_in(answer: httpx.Response) -> dict[str, object]:
     return found
 
 
-async def test_the_root_and_every_place_within_the_viewer_are_its_page(web: httpx.AsyncClient) -> None:
+async def test_the_root_and_every_route_of_the_viewer_return_its_page(web: httpx.AsyncClient) -> None:
     for path in ("/", "/viewer?StudyInstanceUIDs=1.2.3", "/segmentation/deep/down", "/index.html"):
         answer = await web.get(path, headers=PAGE)
         assert answer.status_code == 200, path
@@ -56,11 +56,11 @@ async def test_the_root_and_every_place_within_the_viewer_are_its_page(web: http
         assert "<title>viewer</title>" in answer.text
 
 
-async def test_a_file_that_is_not_there_is_unknown_to_those_who_want_no_page(web: httpx.AsyncClient) -> None:
+async def test_a_missing_file_is_404_for_clients_that_do_not_accept_html(web: httpx.AsyncClient) -> None:
     assert (await web.get("/missing.js")).status_code == 404
 
 
-async def test_api_and_health_check_win(web: httpx.AsyncClient) -> None:
+async def test_api_and_health_check_take_precedence_over_viewer_files(web: httpx.AsyncClient) -> None:
     assert (await web.get("/v2/studies", headers=JSON)).status_code == 204
     assert (await web.get("/health/check")).json()["overallStatus"] == "Healthy"
     assert (await web.put("/v2/studies")).status_code == 405
@@ -68,7 +68,7 @@ async def test_api_and_health_check_win(web: httpx.AsyncClient) -> None:
         assert (await web.get(path, headers=PAGE)).status_code == 404, path
 
 
-async def test_the_viewer_is_only_read(web: httpx.AsyncClient) -> None:
+async def test_the_viewer_supports_only_get_and_head(web: httpx.AsyncClient) -> None:
     answer = await web.post("/index.html")
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
 
@@ -82,13 +82,15 @@ async def test_the_viewer_is_only_read(web: httpx.AsyncClient) -> None:
         ("app-config.js", "text/javascript; charset=utf-8"),
     ],
 )
-async def test_files_have_the_types_that_browsers_insist_on(web: httpx.AsyncClient, path: str, media_type: str) -> None:
+async def test_files_have_the_media_types_that_browsers_require(
+    web: httpx.AsyncClient, path: str, media_type: str
+) -> None:
     answer = await web.get(f"/{path}")
     assert answer.headers["content-type"] == media_type
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_a_name_with_a_hash_is_kept_for_ever_and_others_are_asked_for_again(web: httpx.AsyncClient) -> None:
+async def test_a_file_name_with_a_hash_is_cached_forever_and_others_are_revalidated(web: httpx.AsyncClient) -> None:
     for path in (HASHED, "0ddf166f7a343eda.wasm"):
         assert "immutable" in (await web.get(f"/{path}")).headers["cache-control"]
     page = await web.get("/", headers=PAGE)
@@ -97,7 +99,7 @@ async def test_a_name_with_a_hash_is_kept_for_ever_and_others_are_asked_for_agai
     assert (again.status_code, again.content) == (304, b"")
 
 
-async def test_a_compressed_file_beside_another_is_sent_to_those_who_accept_gzip(web: httpx.AsyncClient) -> None:
+async def test_a_precompressed_file_is_sent_to_clients_that_accept_gzip(web: httpx.AsyncClient) -> None:
     compressed = await web.get(f"/{HASHED}", headers={"Accept-Encoding": "gzip, br"})
     plain = await web.get(f"/{HASHED}", headers={"Accept-Encoding": "identity"})
     assert compressed.headers["content-encoding"] == "gzip"
@@ -117,14 +119,14 @@ async def test_nothing_outside_the_folder_is_sent(web: httpx.AsyncClient, path: 
     assert (await web.send(web.build_request("GET", url))).status_code == 404
 
 
-async def test_pages_and_answers_of_the_api_let_a_browser_share_memory(web: httpx.AsyncClient) -> None:
+async def test_pages_and_api_responses_allow_shared_memory(web: httpx.AsyncClient) -> None:
     for path in ("/", f"/{HASHED}", "/v2/studies", "/v2/nothing"):
         answer = await web.get(path, headers=PAGE | JSON)
         assert answer.headers["cross-origin-opener-policy"] == "same-origin"
         assert answer.headers["cross-origin-embedder-policy"] == "require-corp"
 
 
-async def test_the_settings_lead_to_this_archive(web: httpx.AsyncClient) -> None:
+async def test_the_generated_settings_refer_to_this_archive(web: httpx.AsyncClient) -> None:
     answer = await web.get("/app-config.js")
     [source] = config_in(answer)["dataSources"]  # type: ignore[misc]
     configuration = source["configuration"]
@@ -136,7 +138,7 @@ async def test_the_settings_lead_to_this_archive(web: httpx.AsyncClient) -> None
     assert answer.headers["cache-control"] == "no-cache"
 
 
-async def test_each_data_partition_is_a_source_of_its_own(tmp_path: Path, folder: Path) -> None:
+async def test_each_data_partition_is_a_separate_data_source(tmp_path: Path, folder: Path) -> None:
     settings = settings_for(tmp_path / "data", partitions=True)
     async with running(settings) as core, serving(core.address, viewer=str(folder)) as web:
         await web.post("/v2/partitions/north/studies", content=b"", headers={"Content-Type": "application/dicom"})
@@ -147,7 +149,9 @@ async def test_each_data_partition_is_a_source_of_its_own(tmp_path: Path, folder
     assert len(roots) >= 1
 
 
-async def test_the_log_has_no_query_of_the_viewer(web: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_has_no_query_string_of_the_viewer(
+    web: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level("INFO", "facade.access"):
         await web.get("/app-config.js?PatientName=Doe")
     [line] = [record.getMessage() for record in caplog.records if record.name == "facade.access"]
@@ -163,6 +167,6 @@ async def test_without_a_folder_there_is_no_viewer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["assets", "missing", "logo.svg"])
-def test_a_folder_without_a_page_is_refused_at_the_start(folder: Path, name: str) -> None:
+def test_a_viewer_folder_without_an_index_page_is_refused_at_the_start(folder: Path, name: str) -> None:
     with pytest.raises(ValidationError, match="it has no index"):
         Settings(viewer=str(folder / name))

@@ -18,7 +18,7 @@ def instance(uid: str) -> str:
 
 
 @pytest.mark.parametrize("path", [f"/v2/studies/{STUDY}", SERIES, f"{SERIES}/", SERIES.replace("v2", "v1")])
-async def test_instances_come_back_byte_by_byte(web: httpx.AsyncClient, path: str) -> None:
+async def test_instances_are_returned_byte_by_byte(web: httpx.AsyncClient, path: str) -> None:
     files = [
         part10(),
         part10(frames=[bytes(range(256)) * 8000], Rows=2000, Columns=1024),
@@ -46,7 +46,7 @@ async def test_the_wildcard_means_multipart_as_stored(web: httpx.AsyncClient) ->
     assert response.headers["content-length"] == str(len(response.content))
 
 
-async def test_one_instance_may_come_alone(web: httpx.AsyncClient) -> None:
+async def test_one_instance_can_be_the_body(web: httpx.AsyncClient) -> None:
     file = part10(SOPInstanceUID="1.2.3", frames=[bytes(3 << 20)], Rows=1536, Columns=2048)
     await stored(web, file)
     response = await web.get(instance("1.2.3"), headers={"Accept": "application/dicom; transfer-syntax=*"})
@@ -64,7 +64,7 @@ async def test_without_a_transfer_syntax_native_instances_become_explicit(web: h
     assert label == f"application/dicom; transfer-syntax={EXPLICIT_LITTLE}"
 
 
-async def test_without_a_transfer_syntax_what_cannot_be_decoded_comes_as_stored(web: httpx.AsyncClient) -> None:
+async def test_without_a_transfer_syntax_undecodable_instances_are_sent_as_stored(web: httpx.AsyncClient) -> None:
     files = [part10(), part10(transfer_syntax=MPEG2, fragments=[[b"\x00\x00\x01\xb3"]])]
     await stored(web, *files)
     response = await web.get(SERIES, headers={"Accept": 'multipart/related; type="application/dicom"'})
@@ -73,7 +73,7 @@ async def test_without_a_transfer_syntax_what_cannot_be_decoded_comes_as_stored(
     assert parts_of(response)[1][0] == f"application/dicom; transfer-syntax={MPEG2}"
 
 
-async def test_a_transfer_syntax_that_cannot_be_had_is_a_406(web: httpx.AsyncClient) -> None:
+async def test_an_unavailable_transfer_syntax_is_406(web: httpx.AsyncClient) -> None:
     await stored(web, part10(SOPInstanceUID="1.2.3", transfer_syntax=JPEG_BASELINE, fragments=[[b"\xff\xd8\xff\xd9"]]))
     explicit = {"Accept": f"application/dicom; transfer-syntax={EXPLICIT_LITTLE}"}
 
@@ -106,7 +106,7 @@ async def test_a_frame_list_may_be_very_long(web: httpx.AsyncClient) -> None:
     assert response.content.count(b"\r\n\r\nBBBB\r\n--") == 100
 
 
-async def test_one_frame_may_come_alone(web: httpx.AsyncClient) -> None:
+async def test_one_frame_can_be_the_body(web: httpx.AsyncClient) -> None:
     await stored(web, part10(SOPInstanceUID="1.2.3", frames=[b"AAAA", b"BBBB"]))
     accept = {"Accept": "application/octet-stream; transfer-syntax=*"}
     response = await web.get(f"{instance('1.2.3')}/frames/2", headers=accept)
@@ -128,7 +128,7 @@ async def test_large_frames_are_streamed(web: httpx.AsyncClient) -> None:
     assert alone.headers["content-length"] == str(3 << 20)
 
 
-async def test_a_frame_is_labelled_with_the_image_type_asked_for(web: httpx.AsyncClient) -> None:
+async def test_a_frame_has_the_requested_image_type(web: httpx.AsyncClient) -> None:
     jpeg = b"\xff\xd8 pixels \xff\xd9"
     await stored(web, part10(SOPInstanceUID="1.2.3", transfer_syntax=JPEG_BASELINE, fragments=[[jpeg[:8], jpeg[8:]]]))
     path = f"{instance('1.2.3')}/frames/1"
@@ -191,6 +191,6 @@ async def test_an_invalid_uid_is_refused_before_anything_else(web: httpx.AsyncCl
     assert "InstanceUID is not a valid UID" in response.text
 
 
-async def test_what_is_not_acceptable_is_refused_before_anything_is_looked_up(web: httpx.AsyncClient) -> None:
+async def test_accept_is_checked_before_the_core_is_called(web: httpx.AsyncClient) -> None:
     for accept in ("nonsense", "text/html", "application/dicom"):
         assert (await web.get("/v2/studies/1.9", headers={"Accept": accept})).status_code == 406

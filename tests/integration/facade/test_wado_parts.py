@@ -28,7 +28,7 @@ async def archive(web: httpx.AsyncClient) -> httpx.AsyncClient:
     ("asked", "start", "stop"),
     [("0-0", 0, 1), ("0-99", 0, 100), ("100-", 100, None), ("-10", -10, None), ("500-99999", 500, None)],
 )
-async def test_a_part_of_a_body_may_be_asked_for(
+async def test_a_byte_range_of_a_body_is_returned(
     archive: httpx.AsyncClient,
     path: str,
     accept: dict[str, str],
@@ -51,7 +51,7 @@ async def test_a_part_of_a_body_may_be_asked_for(
 
 @pytest.mark.parametrize(("path", "accept", "size"), [(INSTANCE, ALONE, len(FILE)), (FRAME, OCTETS, 1024)])
 @pytest.mark.parametrize("asked", ["99999-", "99999-100000", "-0"])
-async def test_a_part_that_does_not_exist_is_refused_with_the_size(
+async def test_an_unsatisfiable_range_is_refused_with_the_size(
     archive: httpx.AsyncClient, path: str, accept: dict[str, str], size: int, asked: str
 ) -> None:
     response = await archive.get(path, headers=accept | {"Range": f"bytes={asked}"})
@@ -61,13 +61,13 @@ async def test_a_part_that_does_not_exist_is_refused_with_the_size(
 
 
 @pytest.mark.parametrize("asked", ["bytes=5-1", "bytes=0-1,5-6", "lines=1-2", "bytes=x"])
-async def test_what_is_no_range_is_ignored(archive: httpx.AsyncClient, asked: str) -> None:
+async def test_a_malformed_range_is_ignored(archive: httpx.AsyncClient, asked: str) -> None:
     response = await archive.get(FRAME, headers=OCTETS | {"Range": asked})
 
     assert (response.status_code, response.content) == (200, SECOND)
 
 
-async def test_an_envelope_has_no_parts_and_no_tag(archive: httpx.AsyncClient) -> None:
+async def test_multipart_has_no_ranges_and_no_tag(archive: httpx.AsyncClient) -> None:
     response = await archive.get(INSTANCE, headers={"Accept": "*/*", "Range": "bytes=0-9", "If-None-Match": "*"})
 
     assert response.status_code == 200
@@ -77,14 +77,14 @@ async def test_an_envelope_has_no_parts_and_no_tag(archive: httpx.AsyncClient) -
     assert response.headers["cache-control"] == "private, no-cache"
 
 
-async def test_who_prefers_several_shapes_gets_parts_of_the_one_that_is_sent(archive: httpx.AsyncClient) -> None:
+async def test_ranges_apply_to_the_selected_form(archive: httpx.AsyncClient) -> None:
     accept = {"Accept": 'application/dicom; transfer-syntax=*, multipart/related; type="application/dicom";q=0.1'}
     response = await archive.get(INSTANCE, headers=accept | {"Range": "bytes=0-9"})
 
     assert (response.status_code, response.content) == (206, FILE[:10])
 
 
-async def test_a_frame_that_was_cut_to_pieces_may_be_asked_for_in_others(web: httpx.AsyncClient) -> None:
+async def test_a_fragmented_frame_supports_any_range(web: httpx.AsyncClient) -> None:
     fragments = [[b"\xff\xd8aaaa", b"bbbbbb", b"cccc\xff\xd9"]]
     await stored(web, part10(SOPInstanceUID="1.2.3", transfer_syntax=JPEG_BASELINE, fragments=fragments))
     response = await web.get(f"{INSTANCE}/frames/1", headers=OCTETS | {"Range": "bytes=4-11"})
@@ -94,7 +94,7 @@ async def test_a_frame_that_was_cut_to_pieces_may_be_asked_for_in_others(web: ht
     assert response.headers["content-range"] == "bytes 4-11/18"
 
 
-async def test_a_re_encoded_instance_comes_whole(web: httpx.AsyncClient) -> None:
+async def test_a_transcoded_instance_is_sent_as_a_whole(web: httpx.AsyncClient) -> None:
     await stored(web, part10(SOPInstanceUID="1.2.3", transfer_syntax=IMPLICIT_LITTLE))
     accept = {"Accept": f"application/dicom; transfer-syntax={EXPLICIT_LITTLE}"}
     whole = await web.get(INSTANCE, headers=accept)
@@ -106,7 +106,9 @@ async def test_a_re_encoded_instance_comes_whole(web: httpx.AsyncClient) -> None
 
 
 @pytest.mark.parametrize(("path", "accept"), [(INSTANCE, ALONE), (FRAME, OCTETS)])
-async def test_who_has_the_bytes_is_told_so(archive: httpx.AsyncClient, path: str, accept: dict[str, str]) -> None:
+async def test_a_client_with_the_current_bytes_gets_304(
+    archive: httpx.AsyncClient, path: str, accept: dict[str, str]
+) -> None:
     first = await archive.get(path, headers=accept)
     tag = first.headers["etag"]
 
@@ -123,7 +125,7 @@ async def test_who_has_the_bytes_is_told_so(archive: httpx.AsyncClient, path: st
     assert (other.status_code, other.content) == (200, first.content)
 
 
-async def test_each_form_and_each_version_has_a_tag_of_its_own(archive: httpx.AsyncClient) -> None:
+async def test_each_form_and_each_version_has_its_own_tag(archive: httpx.AsyncClient) -> None:
     explicit = await archive.head(INSTANCE, headers=ALONE)
     implicit = await archive.head(INSTANCE, headers={"Accept": "application/dicom; transfer-syntax=1.2.840.10008.1.2"})
     assert (await archive.delete(INSTANCE)).status_code == 204
@@ -133,7 +135,7 @@ async def test_each_form_and_each_version_has_a_tag_of_its_own(archive: httpx.As
     assert len({response.headers["etag"] for response in (explicit, implicit, again)}) == 3
 
 
-async def test_if_range_gives_a_part_of_the_bytes_that_the_client_has_or_all_of_the_others(
+async def test_if_range_gives_a_range_or_the_whole_of_changed_bytes(
     archive: httpx.AsyncClient,
 ) -> None:
     tag = (await archive.head(FRAME, headers=OCTETS)).headers["etag"]
@@ -148,7 +150,7 @@ async def test_if_range_gives_a_part_of_the_bytes_that_the_client_has_or_all_of_
     assert (last.status_code, last.content) == (200, SECOND)
 
 
-async def test_a_condition_comes_before_a_range(archive: httpx.AsyncClient) -> None:
+async def test_a_condition_is_evaluated_before_a_range(archive: httpx.AsyncClient) -> None:
     tag = (await archive.head(FRAME, headers=OCTETS)).headers["etag"]
     part = OCTETS | {"Range": "bytes=4-7"}
 
@@ -169,7 +171,7 @@ async def test_a_condition_comes_before_a_range(archive: httpx.AsyncClient) -> N
         (f"/v2/studies/{STUDY}", "application/zip"),
     ],
 )
-async def test_head_says_what_get_says(archive: httpx.AsyncClient, path: str, accept: str) -> None:
+async def test_head_has_the_headers_of_get(archive: httpx.AsyncClient, path: str, accept: str) -> None:
     head = await archive.head(path, headers={"Accept": accept})
     get = await archive.get(path, headers={"Accept": accept})
     own = {"date", "x-request-id", "content-type", "content-length", "transfer-encoding"}
@@ -182,7 +184,7 @@ async def test_head_says_what_get_says(archive: httpx.AsyncClient, path: str, ac
     assert head.headers.get("content-length", get.headers.get("content-length")) == get.headers.get("content-length")
 
 
-async def test_head_of_what_is_not_there_is_a_404(archive: httpx.AsyncClient) -> None:
+async def test_head_of_an_unknown_resource_is_404(archive: httpx.AsyncClient) -> None:
     assert (await archive.head(f"{INSTANCE}9", headers=ALONE)).status_code == 404
     assert (await archive.head(f"{INSTANCE}/frames/3", headers=OCTETS)).status_code == 404
 
@@ -196,7 +198,7 @@ async def test_head_of_what_is_not_there_is_a_404(archive: httpx.AsyncClient) ->
         (f"{INSTANCE}/frames/2,2", FRAME),
     ],
 )
-async def test_each_part_says_where_it_can_be_had_alone(archive: httpx.AsyncClient, path: str, location: str) -> None:
+async def test_each_part_has_its_own_location(archive: httpx.AsyncClient, path: str, location: str) -> None:
     response = await archive.get(path, headers={"Accept": "*/*"})
     locations = [line[18:] for line in response.content.split(b"\r\n") if line.startswith(b"Content-Location: ")]
 

@@ -53,7 +53,7 @@ def pixel(image: Image.Image, x: int, y: int) -> int:
         (f"&CONTENTTYPE=application/dicom&TransferSyntax={EXPLICIT_LITTLE}", EXPLICIT_LITTLE),
     ],
 )
-async def test_an_instance_comes_alone(archive: httpx.AsyncClient, query: str, syntax: str) -> None:
+async def test_an_instance_is_the_body(archive: httpx.AsyncClient, query: str, syntax: str) -> None:
     response = await archive.get(URL + query, headers=BROWSER)
 
     assert response.status_code == 200
@@ -61,7 +61,7 @@ async def test_an_instance_comes_alone(archive: httpx.AsyncClient, query: str, s
     assert (response.content == FILE) is (syntax == IMPLICIT_LITTLE)
 
 
-async def test_an_instance_may_be_had_in_parts_and_is_known_again(archive: httpx.AsyncClient) -> None:
+async def test_an_instance_supports_ranges_and_entity_tags(archive: httpx.AsyncClient) -> None:
     url = f"{URL}&contentType=application/dicom&transferSyntax=*"
     part = await archive.get(url, headers={"Range": "bytes=128-131"})
 
@@ -70,7 +70,7 @@ async def test_an_instance_may_be_had_in_parts_and_is_known_again(archive: httpx
 
 
 @pytest.mark.parametrize(("query", "media_type"), [("", "image/jpeg"), ("&contentType=image/png", "image/png")])
-async def test_an_image_is_shown_as_a_picture(archive: httpx.AsyncClient, query: str, media_type: str) -> None:
+async def test_an_image_is_rendered(archive: httpx.AsyncClient, query: str, media_type: str) -> None:
     response = await archive.get(URL + query, headers=BROWSER)
     image = picture(response)
 
@@ -128,7 +128,7 @@ async def test_a_window_is_applied(archive: httpx.AsyncClient) -> None:
         f"{URL}&contentType=application/dicom&transferSyntax=x",
     ],
 )
-async def test_what_is_missing_or_makes_no_sense_is_a_400(archive: httpx.AsyncClient, url: str) -> None:
+async def test_missing_or_invalid_parameters_are_400(archive: httpx.AsyncClient, url: str) -> None:
     assert (await archive.get(url)).status_code == 400
 
 
@@ -143,19 +143,19 @@ async def test_what_is_missing_or_makes_no_sense_is_a_400(archive: httpx.AsyncCl
         "&contentType=application/dicom&transferSyntax=1.2.840.10008.1.2.4.100",
     ],
 )
-async def test_what_is_not_offered_is_a_406(archive: httpx.AsyncClient, query: str) -> None:
+async def test_unsupported_parameters_are_406(archive: httpx.AsyncClient, query: str) -> None:
     response = await archive.get(URL + query)
 
     assert response.status_code == 406
     assert response.text
 
 
-async def test_what_is_not_stored_is_a_404(archive: httpx.AsyncClient) -> None:
+async def test_an_unknown_instance_is_404(archive: httpx.AsyncClient) -> None:
     for content_type in ("application/dicom", "image/jpeg"):
         assert (await archive.get(f"{URL}9&contentType={content_type}")).status_code == 404
 
 
-async def test_it_has_an_address_in_each_version_and_partition_and_none_without(
+async def test_wado_exists_in_each_version_and_partition_only(
     archive: httpx.AsyncClient, partitioned_web: httpx.AsyncClient
 ) -> None:
     await stored(partitioned_web, FILE, base="/v2/partitions/one")
@@ -166,7 +166,7 @@ async def test_it_has_an_address_in_each_version_and_partition_and_none_without(
     assert (await archive.get(query)).status_code == 404
 
 
-async def test_a_strict_client_is_told_of_unknown_parameters_and_other_character_sets(
+async def test_unknown_parameters_and_other_character_sets_are_errors_for_a_strict_client(
     archive: httpx.AsyncClient,
 ) -> None:
     strict = {"Prefer": "handling=strict"}

@@ -24,13 +24,13 @@ def test_addresses_are_host_and_port(text: str, address: Address) -> None:
 @pytest.mark.parametrize(
     "text", ["", "8080", "host", "host:", "host:http", "host:65536", "host:-1", "::1:8080", "host:٣"]
 )
-def test_what_is_not_host_and_port_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
         parse_address(text)
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:1", "[::1]:1", "name:1"])
-def test_an_address_is_written_as_it_was_read(text: str) -> None:
+def test_an_address_is_formatted_as_it_was_parsed(text: str) -> None:
     assert str(parse_address(text)) == text
 
 
@@ -48,7 +48,7 @@ def test_port_0_becomes_a_free_port() -> None:
         server.bind((claimed.host, claimed.port))
 
 
-def test_a_port_on_which_somebody_listens_can_not_be_claimed() -> None:
+def test_a_port_in_use_cannot_be_claimed() -> None:
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         server.bind(("127.0.0.1", 0))

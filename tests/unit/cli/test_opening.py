@@ -18,7 +18,7 @@ async def test_an_opened_file_can_be_read(tmp_path: Path) -> None:
     await file.close()
 
 
-async def test_what_can_not_be_opened_raises(tmp_path: Path) -> None:
+async def test_a_file_that_cannot_be_opened_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         await opened(tmp_path / "gone", "rb")
 
@@ -40,7 +40,7 @@ async def test_a_file_that_opens_after_the_cancellation_is_closed(tmp_path: Path
         os.close(other_end)
 
 
-async def test_a_file_is_closed_although_the_closing_is_cancelled_before_its_turn(tmp_path: Path) -> None:
+async def test_a_file_is_closed_even_if_closing_is_cancelled_before_it_runs(tmp_path: Path) -> None:
     # The pool's threads all wait, so closing waits for its turn when it is cancelled.
     (tmp_path / "file").write_bytes(b"abc")
     file = await opened(tmp_path / "file", "rb")

@@ -28,7 +28,7 @@ def test_counts_agree_with_their_noun() -> None:
 
 
 @pytest.mark.parametrize(("width", "lines", "is_table"), [(100, 2, True), (64, 3, True), (48, 4, True), (40, 3, False)])
-def test_rows_are_a_table_only_where_no_uid_is_broken(width: int, lines: int, is_table: bool) -> None:
+def test_rows_are_a_table_only_if_no_uid_is_broken(width: int, lines: int, is_table: bool) -> None:
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     rows = [("1.2.826.0.1.3680043.10.1", "", "[b] one two three four five six seven eight")]
     print_rows(console, ("UID", "", "Description"), rows, {"Description"})

@@ -50,7 +50,7 @@ def test_the_origin_of_a_setting_is_its_variable_or_the_file_or_nothing(folder: 
     assert origin_of("facade", "data", {}) == ""
 
 
-def test_options_that_were_given_travel_as_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_options_are_passed_as_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DICOMSTORE_WORKERS", "3")
     environment = environment_of(data=Path("there"), partitions=True, workers=None)
     assert environment["DICOMSTORE_DATA"] == "there"

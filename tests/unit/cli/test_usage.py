@@ -65,7 +65,7 @@ def test_wrong_usage_is_refused(arguments: list[str]) -> None:
     assert "Traceback" not in result.output
 
 
-def test_delete_refuses_when_nobody_can_be_asked() -> None:
+def test_delete_refuses_without_a_terminal_for_confirmation() -> None:
     assert "--yes" in invoke("delete", "1.2.3").stderr
 
 
@@ -80,7 +80,7 @@ def test_delete_refuses_when_nobody_can_be_asked() -> None:
         ["store", "."],
     ],
 )
-def test_a_core_that_is_not_there_is_one_clear_line_and_exit_code_2(arguments: list[str]) -> None:
+def test_an_unreachable_core_is_one_line_and_exit_code_2(arguments: list[str]) -> None:
     result = invoke("--core", "127.0.0.1:1", *arguments)
     assert result.exit_code == 2
     assert "no core answers at 127.0.0.1:1" in result.stderr

@@ -32,7 +32,7 @@ def test_environment_beats_file_beats_default(tmp_path: Path, monkeypatch: pytes
     assert (settings.workers, settings.core, settings.log_level) == (4, "core:1", "info")
 
 
-def test_another_file_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_settings_file_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "other.toml").write_text('[facade]\npublic_url = "https://h"\n')
     monkeypatch.setenv("DICOMSTORE_CONFIG", "other.toml")
 
@@ -57,19 +57,19 @@ def test_a_misspelt_setting_is_an_error(tmp_path: Path) -> None:
         ("log_level", "loud"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_an_error(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_setting_is_an_error(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"DICOMSTORE_{name.upper()}", value)
 
     with pytest.raises(ValidationError):
         Settings()
 
 
-def test_lists_are_written_with_commas() -> None:
+def test_lists_are_comma_separated() -> None:
     assert comma_list(" a, b,,c ") == ["a", "b", "c"]
     assert comma_list("") == []
 
 
-def test_as_many_processes_as_cpus_serve_unless_a_number_is_given() -> None:
+def test_the_default_number_of_processes_is_that_of_cpus() -> None:
     cpus = len(os.sched_getaffinity(0))
     assert Settings(workers=0).processes == min(cpus, 4)
     assert Settings(workers=7).processes == 7

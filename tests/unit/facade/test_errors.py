@@ -18,17 +18,17 @@ REASONS = [name.removeprefix("ERROR_REASON_") for name, value in ErrorReason.ite
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_every_reason_has_an_answer(reason: str) -> None:
+def test_every_reason_has_a_status(reason: str) -> None:
     assert reason in ANSWERS
 
 
-def test_a_word_is_shown_printable_and_not_long() -> None:
+def test_a_shown_value_is_printable_and_truncated() -> None:
     assert shown("yes") == "'yes'"
     assert shown("a\r\nb\x1b") == "'a\ufffd\ufffdb\ufffd'"
     assert shown("x" * 1000) == f"'{'x' * 32}…'"
 
 
-def test_there_are_no_answers_to_reasons_that_do_not_exist() -> None:
+def test_every_status_belongs_to_an_existing_reason() -> None:
     assert set(ANSWERS) == set(REASONS)
 
 
@@ -48,7 +48,7 @@ def test_there_are_no_answers_to_reasons_that_do_not_exist() -> None:
         ("STORAGE_FULL", 507),
     ],
 )
-def test_reasons_mean_what_the_specification_says(reason: str, status: int) -> None:
+def test_reasons_have_the_specified_status(reason: str, status: int) -> None:
     assert answer_of(reason).status == status
 
 
@@ -69,7 +69,7 @@ async def ask(error: Exception, method: str = "GET") -> httpx.Response:
         return await client.request(method, "/")
 
 
-async def test_a_lost_core_is_a_503_that_may_be_tried_again() -> None:
+async def test_an_unreachable_core_is_503_with_retry_after() -> None:
     response = await ask(CoreFailure("", "UNAVAILABLE", "connect to 127.0.0.1:50051 failed"))
 
     assert response.status_code == 503
@@ -77,7 +77,7 @@ async def test_a_lost_core_is_a_503_that_may_be_tried_again() -> None:
     assert "127.0.0.1" not in response.text
 
 
-async def test_partition_errors_have_the_texts_that_clients_know() -> None:
+async def test_partition_errors_have_the_texts_of_azures_service() -> None:
     assert (await ask(CoreFailure("PARTITIONS_DISABLED", "", "x"))).text == "Data partitions feature is disabled."
     assert (
         await ask(CoreFailure("PARTITION_REQUIRED", "", "x"))
@@ -89,13 +89,13 @@ async def test_an_empty_change_feed_is_no_content() -> None:
     assert (await ask(CoreFailure("NO_CHANGES", "NOT_FOUND", "empty"))).status_code == 204
 
 
-async def test_an_unsatisfiable_range_says_how_large_the_object_is() -> None:
+async def test_an_unsatisfiable_range_has_the_size_of_the_object() -> None:
     response = await ask(CoreFailure("RANGE_NOT_SATISFIABLE", "", "", {"size_bytes": "7"}))
 
     assert response.headers["content-range"] == "bytes */7"
 
 
-async def test_a_fault_of_the_program_says_nothing_to_the_client(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unexpected_error_has_no_details(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         response = await ask(ZeroDivisionError("secret"))
 

@@ -49,7 +49,7 @@ def one(body: bytes) -> bytes:
     return parts[0][1]
 
 
-def test_a_part_is_what_lies_between_headers_and_delimiter() -> None:
+def test_a_part_is_the_data_between_headers_and_delimiter() -> None:
     parts, complete = read(b"--b\r\nContent-Type: application/dicom\r\nX-Y:  z \r\n\r\nDICM\r\n--b--\r\n")
 
     assert parts == [({"content-type": "application/dicom", "x-y": "z"}, b"DICM")]
@@ -73,11 +73,11 @@ def test_line_breaks_inside_a_part_are_kept() -> None:
     assert one(b"--b\r\n\r\n\r\n\r\nA\r\n\n\r\r\n\r\n--b--") == b"\r\n\r\nA\r\n\n\r\r\n"
 
 
-def test_a_line_that_only_begins_like_the_delimiter_is_data() -> None:
+def test_a_line_that_only_starts_with_the_delimiter_is_data() -> None:
     assert one(b"--b\r\n\r\nA\r\n--bc\r\nB\r\n--b--") == b"A\r\n--bc\r\nB"
 
 
-def test_a_part_may_begin_with_what_looks_like_a_longer_delimiter() -> None:
+def test_a_part_may_start_with_a_longer_delimiter() -> None:
     assert one(b"--b\r\n\r\n--bc\r\n--b--") == b"--bc"
 
 
@@ -96,7 +96,7 @@ def test_a_body_may_have_no_parts() -> None:
     assert read(b"--b--\r\n") == ([], True)
 
 
-def test_nothing_at_all_is_no_parts() -> None:
+def test_an_empty_body_has_no_parts() -> None:
     assert read(b"") == ([], True)
 
 
@@ -104,7 +104,7 @@ def test_a_body_that_ends_inside_a_part_leaves_it_incomplete() -> None:
     assert read(b"--b\r\n\r\nA\r\n--b\r\n\r\nDIC") == ([({}, b"A"), ({}, b"DIC")], False)
 
 
-def test_a_body_that_ends_right_behind_a_boundary_is_complete() -> None:
+def test_a_body_that_ends_directly_after_a_boundary_is_complete() -> None:
     assert read(b"--b\r\n\r\nA\r\n--b") == ([({}, b"A")], True)
 
 
@@ -118,13 +118,13 @@ def test_a_header_without_a_colon_is_malformed() -> None:
         read(b"--b\r\nnonsense\r\n\r\nA\r\n--b--")
 
 
-def test_endless_headers_are_malformed() -> None:
+def test_too_long_headers_are_malformed() -> None:
     with pytest.raises(MalformedMultipart):
         read(b"--b\r\nA: " + b"x" * (MAX_HEADER_BYTES + 1))
 
 
 @pytest.mark.parametrize("boundary", ["", "x" * 257, "ä", "a\r\nb"])
-def test_an_impossible_boundary_is_malformed(boundary: str) -> None:
+def test_an_invalid_boundary_is_malformed(boundary: str) -> None:
     with pytest.raises(MalformedMultipart):
         MultipartReader(boundary)
 
@@ -133,7 +133,7 @@ tricky = st.lists(st.sampled_from([b"\r", b"\n", b"--", b"-", b"b", b"\r\n--", b
 
 
 @given(st.lists(tricky.map(b"".join), max_size=4), st.lists(st.integers(0, 10_000), max_size=12))
-def test_parts_come_out_as_they_went_in_however_the_body_is_cut(bodies: list[bytes], cuts: list[int]) -> None:
+def test_parts_are_unchanged_however_the_body_is_split(bodies: list[bytes], cuts: list[int]) -> None:
     # A boundary that occurs in no body, as the standard demands of writers; "b" is its beginning.
     framed = b"".join(b"--b~\r\nN: v\r\n\r\n" + data + b"\r\n" for data in bodies) + b"--b~--"
 
@@ -141,15 +141,15 @@ def test_parts_come_out_as_they_went_in_however_the_body_is_cut(bodies: list[byt
 
 
 @given(st.lists(tricky.map(b"".join), max_size=4), st.lists(st.integers(0, 10_000), max_size=12))
-def test_large_runs_are_views_and_come_out_as_they_went_in(bodies: list[bytes], cuts: list[int]) -> None:
+def test_large_chunks_are_views_and_unchanged(bodies: list[bytes], cuts: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:  # as if these bodies were large
         patch.setattr(multipart, "_SMALL_BYTES", 2)
         patch.setattr(multipart, "_JOINED_BYTES", 3)
-        test_parts_come_out_as_they_went_in_however_the_body_is_cut.hypothesis.inner_test(bodies, cuts)  # type: ignore[attr-defined]
+        test_parts_are_unchanged_however_the_body_is_split.hypothesis.inner_test(bodies, cuts)  # type: ignore[attr-defined]
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 10_000), max_size=8))
-def test_no_body_breaks_the_reader(body: bytes, cuts: list[int]) -> None:
+def test_any_body_is_parsed_or_malformed(body: bytes, cuts: list[int]) -> None:
     try:
         whole = read(b"--b\r\n" + body)
     except MalformedMultipart:
@@ -159,7 +159,7 @@ def test_no_body_breaks_the_reader(body: bytes, cuts: list[int]) -> None:
         assert read(b"--b\r\n" + body, cuts=cuts) == whole
 
 
-def test_what_the_writer_frames_the_reader_reads() -> None:
+def test_the_reader_parses_the_output_of_the_writer() -> None:
     writer = MultipartWriter()
     content_type = writer.content_type("application/dicom")
     body = (
@@ -176,7 +176,7 @@ def test_what_the_writer_frames_the_reader_reads() -> None:
     assert complete
 
 
-def test_each_part_begins_as_viewers_expect() -> None:
+def test_each_part_starts_as_viewers_expect() -> None:
     writer = MultipartWriter()
     boundary = writer.content_type("x/y").rpartition("=")[2]
 

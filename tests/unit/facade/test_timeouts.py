@@ -7,7 +7,7 @@ import pytest
 from facade.timeouts import IdleTimeout
 
 
-async def test_a_wait_that_lasts_too_long_ends_with_a_timeout() -> None:
+async def test_a_wait_beyond_the_limit_raises_a_timeout() -> None:
     timeout = IdleTimeout(0.02)
     with pytest.raises(TimeoutError), timeout:
         await asyncio.Event().wait()
@@ -17,7 +17,7 @@ async def test_a_wait_that_lasts_too_long_ends_with_a_timeout() -> None:
     timeout.close()
 
 
-async def test_many_short_waits_may_last_longer_together() -> None:
+async def test_several_short_waits_may_exceed_the_limit_together() -> None:
     timeout = IdleTimeout(0.05)
     loop = asyncio.get_running_loop()
     began, waits = loop.time(), 0
@@ -29,7 +29,7 @@ async def test_many_short_waits_may_last_longer_together() -> None:
     timeout.close()
 
 
-async def test_a_limit_that_was_reached_holds_for_the_next_wait_as_well() -> None:
+async def test_the_limit_applies_again_after_a_timeout() -> None:
     timeout = IdleTimeout(0.02)
     for _ in range(3):
         with pytest.raises(TimeoutError), timeout:
@@ -39,7 +39,7 @@ async def test_a_limit_that_was_reached_holds_for_the_next_wait_as_well() -> Non
     timeout.close()
 
 
-async def test_a_shorter_limit_holds_from_the_next_wait_on() -> None:
+async def test_a_shorter_limit_applies_to_the_next_wait() -> None:
     timeout = IdleTimeout(60)
     with timeout:
         await asyncio.sleep(0)
@@ -49,7 +49,7 @@ async def test_a_shorter_limit_holds_from_the_next_wait_on() -> None:
     timeout.close()
 
 
-async def test_what_happens_between_two_waits_has_no_limit() -> None:
+async def test_the_time_between_two_waits_has_no_limit() -> None:
     timeout = IdleTimeout(0.01)
     with timeout:
         await asyncio.sleep(0)
@@ -93,7 +93,7 @@ async def test_a_task_that_is_cancelled_as_its_limit_is_reached_stays_cancelled(
     timeout.close()
 
 
-async def test_an_error_of_the_awaited_passes_through() -> None:
+async def test_an_exception_of_the_awaitable_is_passed_through() -> None:
     timeout = IdleTimeout(10)
     with pytest.raises(ValueError, match="its own"), timeout:
         raise ValueError("its own")

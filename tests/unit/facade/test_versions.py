@@ -8,17 +8,17 @@ from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS
 V1, V2 = VERSIONS["v1"], VERSIONS["v2"]
 
 
-def test_v1_refuses_what_v2_leaves_out() -> None:
+def test_v1_refuses_invalid_values_that_v2_accepts() -> None:
     assert V1.validation == ValidationMode.VALIDATION_MODE_INDEXED_STRICT
     assert V2.validation == ValidationMode.VALIDATION_MODE_LENIENT
 
 
-def test_only_v2_answers_202_for_warnings_and_lists_findings_of_what_was_stored() -> None:
+def test_only_v2_returns_202_for_warnings_and_lists_findings_of_stored_instances() -> None:
     assert (V1.status_with_warnings, V1.reports_findings) == (200, False)
     assert (V2.status_with_warnings, V2.reports_findings) == (202, True)
 
 
-def test_the_change_feed_is_a_window_in_v1_and_pages_in_v2() -> None:
+def test_the_change_feed_has_sequence_ranges_in_v1_and_pages_in_v2() -> None:
     assert (V1.feed_is_paged_by_rows, V1.feed_limit_default, V1.feed_limit_maximum) == (False, 10, 100)
     assert (V2.feed_is_paged_by_rows, V2.feed_limit_default, V2.feed_limit_maximum) == (True, 100, 200)
 
@@ -56,7 +56,7 @@ STANDARD = {
 
 @pytest.mark.parametrize("level", [STUDY, SERIES, INSTANCE])
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_a_search_returns_what_the_service_we_follow_does_and_what_the_standard_requires(
+def test_a_search_returns_the_attributes_of_azures_service_and_those_required_by_the_standard(
     version: str, level: int
 ) -> None:
     expected = {*AZURE[version][level].split(), *STANDARD[level].split()}
@@ -64,7 +64,7 @@ def test_a_search_returns_what_the_service_we_follow_does_and_what_the_standard_
     assert set(VERSIONS[version].returned_attributes[level]) == expected
 
 
-def test_all_adds_to_the_list_of_v1() -> None:
+def test_include_all_adds_to_the_attributes_of_v1() -> None:
     assert [len(ALL_ATTRIBUTES[level]) for level in (STUDY, SERIES, INSTANCE)] == [24, 12, 10]
     for level in (STUDY, SERIES, INSTANCE):
         assert set(AZURE["v1"][level].split()) <= set(ALL_ATTRIBUTES[level])

@@ -16,7 +16,7 @@ from cli.commands.doctor import Status, core_of_facade
     ],
     ids=["defaults", "as-up-connects-them", "any-address", "elsewhere"],
 )
-def test_a_facade_that_was_told_another_core_is_warned_about(
+def test_a_facade_configured_for_another_core_is_a_warning(
     core: str, origin: str, listens_on: str, is_warned: bool
 ) -> None:
     found = core_of_facade(

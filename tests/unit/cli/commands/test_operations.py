@@ -24,7 +24,7 @@ def an_operation() -> pb.Operation:
     return operation
 
 
-def test_json_has_all_of_it_with_times_in_utc() -> None:
+def test_json_has_all_fields_with_times_in_utc() -> None:
     assert to_json(an_operation()) == {
         "id": "a" * 32,
         "type": "reindex",
@@ -41,7 +41,7 @@ def test_json_has_all_of_it_with_times_in_utc() -> None:
     }
 
 
-def test_a_row_says_how_far_it_is() -> None:
+def test_a_row_shows_the_progress() -> None:
     assert to_row(an_operation()) == (
         "a" * 32,
         "reindex",

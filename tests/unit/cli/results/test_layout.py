@@ -57,19 +57,19 @@ def test_folders_are_patient_then_date_and_study_then_number_and_series() -> Non
     assert series.startswith("3 CT Axial_thin ")
 
 
-def test_studies_and_series_that_say_the_same_have_folders_of_their_own() -> None:
+def test_studies_and_series_with_equal_values_have_separate_folders() -> None:
     folders = [folder_of(study, series, STUDY | SERIES) for study in ("1.2", "1.3") for series in ("1.4", "1.5")]
     assert len({str(folder).lower() for folder in folders}) == 4
     assert len({folder.parent for folder in folders}) == 2
     assert folder_of("1.2", "1.4", STUDY | SERIES) == folders[0]
 
 
-def test_what_says_nothing_has_a_folder_all_the_same() -> None:
+def test_studies_and_series_without_values_have_folders() -> None:
     patient, study, series = folder_of("1.2", "1.2.3", {"PatientID": "..", "StudyDate": ""}).parts
     assert (patient, study.split()[0], series.split()[0]) == ("no patient", "study", "series")
 
 
-def test_no_value_leads_out_of_the_folder(tmp_path: Path) -> None:
+def test_no_value_escapes_the_folder(tmp_path: Path) -> None:
     for text in ("../..", "/etc", "..\\..", "C:\\", "a/../../../b", "\0/etc"):
         folder = tmp_path / folder_of("1.2", "1.3", dict.fromkeys(STUDY | SERIES, text))
         assert os.path.normpath(folder) == str(folder)

@@ -52,12 +52,12 @@ def test_a_key_given_twice_matches_either_value() -> None:
     ]
 
 
-def test_a_key_may_be_a_path_to_a_member_of_a_sequence() -> None:
+def test_a_key_may_be_a_path_to_an_attribute_in_a_sequence() -> None:
     path = "RequestAttributesSequence.ScheduledProcedureStepID"
     assert parse_words(["series", f"{path}=S1"]) == (Level.SERIES, [pb.Term(attribute=path, values=["S1"])])
 
 
-def test_a_key_may_be_empty_or_else_have_a_value() -> None:
+def test_a_key_may_match_empty_or_a_value() -> None:
     assert parse_words(["StudyID=1"], ["AccessionNumber", "StudyID"])[1] == [
         pb.Term(attribute="StudyID", values=["1", '""']),
         pb.Term(attribute="AccessionNumber", values=['""']),
@@ -75,7 +75,9 @@ def test_a_key_may_be_empty_or_else_have_a_value() -> None:
         (0, 0, "", "0 of 0 matches"),
     ],
 )
-def test_the_last_line_says_how_many_of_how_many(count: int, total: int | None, token: str, text: str) -> None:
+def test_the_last_line_has_the_number_of_matches_and_the_total(
+    count: int, total: int | None, token: str, text: str
+) -> None:
     assert summary(count, total, token) == text
 
 
@@ -107,7 +109,7 @@ def test_elements_are_shown_as_text(element: dict[str, object] | None, text: str
     ("attribute", "tag"),
     [("PatientID", "00100020"), ("0008103e", "0008103E"), ("(0010,0020)", "00100020"), ("NoSuchKeyword", None)],
 )
-def test_tags_are_known_by_keyword_and_by_any_spelling(attribute: str, tag: str | None) -> None:
+def test_tags_are_recognised_by_keyword_and_in_any_spelling(attribute: str, tag: str | None) -> None:
     assert tag_of(attribute) == tag
 
 
@@ -131,7 +133,7 @@ def test_an_included_attribute_of_unknown_keyword_is_shown_under_its_tag() -> No
     assert "00180050" in text_of(Level.SERIES, [match], "SliceThickness")
 
 
-def test_all_shows_whatever_a_match_has() -> None:
+def test_include_all_shows_all_attributes_of_a_match() -> None:
     match: dict[str, object] = {
         "00080050": {"vr": "SH", "Value": ["ACC9"]},
         "00180050": {"vr": "DS", "Value": [2.5]},
@@ -141,12 +143,12 @@ def test_all_shows_whatever_a_match_has() -> None:
     assert [text.count(value) for value in ("ACC9", "AccessionNumber", "2.5", "00180050", "P7")] == [1] * 5
 
 
-def test_what_was_not_asked_for_is_not_shown() -> None:
+def test_attributes_that_were_not_requested_are_not_shown() -> None:
     match: dict[str, object] = {"00180050": {"vr": "DS", "Value": [2.5]}}
     assert "2.5" not in text_of(Level.SERIES, [match])
 
 
-def test_square_brackets_in_a_value_are_printed_as_they_are() -> None:
+def test_square_brackets_in_a_value_are_printed_literally() -> None:
     match: dict[str, object] = {"00100020": {"vr": "LO", "Value": ["[red]7"]}}
     assert "[red]7" in text_of(Level.STUDIES, [match])
 
@@ -156,7 +158,7 @@ def test_the_keys_are_those_of_the_core() -> None:
     assert {keyword: level.value for keyword, level in KEYS.items()} == levels
 
 
-def test_all_that_the_index_keeps_is_known_by_keyword() -> None:
+def test_all_indexed_attributes_have_a_known_keyword() -> None:
     assert set().union(*RETURN_KEY_TAGS.values()) <= set(TAGS.values())
     assert {keyword: path_of(keyword) for keyword in TAGS} == {keyword: (tag,) for keyword, tag in TAGS.items()}
 
@@ -176,11 +178,11 @@ def test_all_that_the_index_keeps_is_known_by_keyword() -> None:
         ("00189004", Level.STUDIES, "add an extended query tag for it first (see docs/api.md)"),
     ],
 )
-def test_a_key_that_can_not_be_searched_comes_with_a_suggestion(attribute: str, level: Level, text: str) -> None:
+def test_an_unsupported_key_has_a_suggestion(attribute: str, level: Level, text: str) -> None:
     assert suggestion(attribute, level, frozenset({"StudyInstanceUID"} if level is Level.SERIES else ())) == text
 
 
-def test_the_failure_names_each_key_and_field_that_can_not_be_used_but_no_value() -> None:
+def test_the_failure_names_each_unsupported_key_and_field_but_no_value() -> None:
     failure = not_usable(["Modality", "Foo", "StudyDat"], {"Modality", "Foo"}, Level.STUDIES, frozenset())
     assert failure.exit_code == 2
     assert failure.message == (

@@ -58,13 +58,13 @@ def test_walk_follows_a_named_link_to_a_folder(tmp_path: Path) -> None:
     assert list(walk([tmp_path / "link"])) == [LocalFile(tmp_path / "link/file", 1)]
 
 
-def test_walk_leaves_out_a_pipe_in_a_folder_and_reports_a_named_one(tmp_path: Path) -> None:
+def test_walk_ignores_a_pipe_in_a_folder_and_reports_a_named_one(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert list(walk([tmp_path])) == []
     assert list(walk([tmp_path / "pipe"])) == [Unreadable(tmp_path / "pipe", "is neither a file nor a folder")]
 
 
-def test_walk_reports_what_does_not_exist_and_goes_on(tmp_path: Path) -> None:
+def test_walk_reports_a_missing_path_and_continues(tmp_path: Path) -> None:
     there = written(tmp_path / "there")
     assert list(walk([tmp_path / "gone", there])) == [
         Unreadable(tmp_path / "gone", "does not exist"),
@@ -72,7 +72,7 @@ def test_walk_reports_what_does_not_exist_and_goes_on(tmp_path: Path) -> None:
     ]
 
 
-def test_walk_passes_over_a_broken_link_in_a_folder(tmp_path: Path) -> None:
+def test_walk_ignores_a_broken_link_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "broken").symlink_to(tmp_path / "nothing")
     written(tmp_path / "file")
     assert list(walk([tmp_path])) == [LocalFile(tmp_path / "file", 1)]
@@ -83,12 +83,12 @@ def test_small_files_share_a_batch_up_to_the_size_of_a_message() -> None:
     assert list(batches([half] * 5)) == [(half, half), (half, half), (half,)]
 
 
-def test_a_file_larger_than_a_message_comes_alone() -> None:
+def test_a_file_larger_than_a_message_is_a_batch_of_its_own() -> None:
     small, large = of_size(1), of_size(PIECE_BYTES + 1)
     assert list(batches([small, large, small])) == [(small,), (large,), (small,)]
 
 
-def test_a_file_of_exactly_one_message_comes_alone_but_whole() -> None:
+def test_a_file_of_exactly_one_message_is_a_batch_of_its_own() -> None:
     small, full = of_size(1), of_size(PIECE_BYTES)
     assert list(batches([full, small])) == [(full,), (small,)]
 
@@ -103,12 +103,12 @@ def test_a_batch_has_a_bounded_number_of_files() -> None:
     ]
 
 
-def test_unreadable_paths_pass_through_batches() -> None:
+def test_unreadable_paths_are_passed_through() -> None:
     gone = Unreadable(Path("gone"), "does not exist")
     assert list(batches([of_size(1), gone, of_size(2)])) == [gone, (of_size(1), of_size(2))]
 
 
-def test_batches_take_no_more_than_they_need() -> None:
+def test_batches_read_no_more_files_than_needed() -> None:
     endless = (of_size(PIECE_BYTES) for _ in iter(int, 1))
     assert next(batches(endless)) == (of_size(PIECE_BYTES),)
 
@@ -124,11 +124,11 @@ def test_batches_take_no_more_than_they_need() -> None:
         (b"", False),
     ],
 )
-def test_dicom_is_told_from_the_bytes_after_the_preamble(prefix: bytes, is_dicom: bool) -> None:
+def test_dicom_is_recognised_by_the_bytes_after_the_preamble(prefix: bytes, is_dicom: bool) -> None:
     assert looks_like_dicom(prefix) is is_dicom
 
 
-def test_the_index_file_of_a_medium_is_told_from_its_name() -> None:
+def test_a_dicomdir_is_recognised_by_its_name() -> None:
     assert is_index_file(Path("/cd/DICOMDIR"))
     assert is_index_file(Path("/cd/dicomdir"))
     assert not is_index_file(Path("/cd/DICOMDIR/IM0001"))

@@ -36,7 +36,7 @@ def test_small_files_are_read_in_order_and_fail_one_by_one(tmp_path: Path) -> No
     assert [content.data for content in contents if isinstance(content, Content)] == [PREAMBLE + b"1", PREAMBLE + b"2"]
 
 
-def test_a_found_file_that_is_not_dicom_is_passed_over_and_a_named_one_is_read(tmp_path: Path) -> None:
+def test_a_found_file_that_is_not_dicom_is_skipped_and_a_named_one_is_read(tmp_path: Path) -> None:
     found, named = local(tmp_path / "found", b"text"), local(tmp_path / "named", b"text", named=True)
     first, second = read_all([found, named])
     assert isinstance(first, NotDicom)
@@ -44,11 +44,11 @@ def test_a_found_file_that_is_not_dicom_is_passed_over_and_a_named_one_is_read(t
     assert second.data == b"text"
 
 
-def test_a_found_index_file_is_passed_over_although_it_is_dicom(tmp_path: Path) -> None:
+def test_a_found_dicomdir_is_skipped(tmp_path: Path) -> None:
     assert isinstance(read_all([local(tmp_path / "DICOMDIR", PREAMBLE)])[0], NotDicom)
 
 
-def test_an_empty_named_file_is_sent_as_it_is(tmp_path: Path) -> None:
+def test_an_empty_named_file_is_sent(tmp_path: Path) -> None:
     [content] = read_all([local(tmp_path / "empty", b"", named=True)])
     assert isinstance(content, Content)
     assert content.data == b""
@@ -63,7 +63,7 @@ def test_a_small_file_that_grew_or_shrank_since_it_was_found_is_not_sent(tmp_pat
 
 
 @pytest.mark.parametrize("size_bytes", [PIECE_BYTES + 1, 2 * PIECE_BYTES, 2 * PIECE_BYTES + 17])
-async def test_a_large_file_comes_in_pieces_that_join_to_the_whole(tmp_path: Path, size_bytes: int) -> None:
+async def test_a_large_file_is_sent_in_pieces(tmp_path: Path, size_bytes: int) -> None:
     data = PREAMBLE + bytes(size_bytes - len(PREAMBLE))
     sent = await all_pieces(local(tmp_path / "large", data))
     assert b"".join(piece.data for piece in sent) == data
@@ -81,7 +81,7 @@ async def test_a_large_file_declares_its_size_first_and_its_checksum_last(tmp_pa
     assert sent[-1].crc32c == crc32c_of(data)
 
 
-async def test_a_large_found_file_that_is_not_dicom_is_passed_over_before_the_first_piece(tmp_path: Path) -> None:
+async def test_a_large_found_file_that_is_not_dicom_is_skipped_before_the_first_piece(tmp_path: Path) -> None:
     with pytest.raises(NotDicom):
         await anext(pieces(1, local(tmp_path / "video", bytes(2 * PIECE_BYTES))))
 
@@ -96,6 +96,6 @@ async def test_a_large_file_that_grew_or_shrank_never_gets_a_last_piece(tmp_path
     assert not any(piece.last for piece in sent)
 
 
-async def test_a_large_file_that_is_gone_can_not_be_sent(tmp_path: Path) -> None:
+async def test_a_missing_large_file_cannot_be_sent(tmp_path: Path) -> None:
     with pytest.raises(Unsendable, match="No such file"):
         await anext(pieces(1, LocalFile(tmp_path / "gone", 2 * PIECE_BYTES)))

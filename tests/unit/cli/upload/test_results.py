@@ -39,7 +39,7 @@ def test_a_finding_in_a_sequence_has_its_path() -> None:
     assert result.findings == ("AccessionNumber (00400275/1/00080050): too long",)
 
 
-def test_an_identical_duplicate_is_already_there_and_another_one_failed() -> None:
+def test_an_identical_duplicate_is_already_there_and_a_different_one_failed() -> None:
     exists = errors_pb2.ERROR_REASON_INSTANCE_ALREADY_EXISTS
     same = pb.StoreOutcome(failed=resources_pb2.ItemError(reason=exists, identical=True))
     accepted = pb.StoreOutcome(stored=pb.StoredInstance(identical=True))
@@ -95,7 +95,7 @@ def test_failures_are_grouped_by_cause_the_most_frequent_first() -> None:
     assert tally.causes.are_complete
 
 
-def test_nothing_is_told_without_failures() -> None:
+def test_nothing_is_printed_without_failures() -> None:
     tally = Tally()
     tally.ended(Result(FILE, Status.STORED, 1))
     assert shown(tally) == []
@@ -113,7 +113,7 @@ def test_a_bounded_number_of_names_and_causes_is_kept_and_the_rest_counted() -> 
     assert tally.causes.count == KEPT_NAMES + 5 + KEPT_CAUSES + 5
 
 
-def test_files_are_named_below_the_working_directory_or_the_only_folder(tmp_path: Path) -> None:
+def test_file_names_are_relative_to_the_working_directory_or_the_only_folder(tmp_path: Path) -> None:
     assert Tally().name_of(Path("folder/file").absolute()) == "folder/file"
     assert Tally().name_of(tmp_path / "file") == str(tmp_path / "file")
     assert Tally(base=tmp_path).name_of(tmp_path / "folder" / "file") == "folder/file"
@@ -130,7 +130,7 @@ def test_any_file_name_is_one_line_of_text(name: str, text: str) -> None:
     assert Result(Path(name), Status.STORED).to_json()["path"] == text
 
 
-def test_the_meter_guesses_the_time_left_from_the_average_rate() -> None:
+def test_the_meter_estimates_the_remaining_time_from_the_average_rate() -> None:
     meter = Meter(Tally(), total_files=10, total_bytes=1000_000, is_total_known=True)
     meter.sent(250_000)
     meter.ended(Result(FILE, Status.STORED, 250_000))
@@ -138,13 +138,13 @@ def test_the_meter_guesses_the_time_left_from_the_average_rate() -> None:
 
 
 @pytest.mark.parametrize("sent_bytes", [0, 1000_000])
-def test_the_meter_guesses_nothing_before_the_start_and_after_the_end(sent_bytes: int) -> None:
+def test_the_meter_has_no_estimate_before_the_start_and_after_the_end(sent_bytes: int) -> None:
     meter = Meter(Tally(), total_files=1, total_bytes=1000_000, is_total_known=True)
     meter.sent(sent_bytes)
     assert "left" not in meter.line(1.0)
 
 
-def test_bytes_that_must_be_sent_again_are_taken_off_the_meter() -> None:
+def test_bytes_to_be_sent_again_are_subtracted_from_the_meter() -> None:
     meter = Meter(Tally())
     meter.sent(500)
     meter.sent(-200)

@@ -17,7 +17,7 @@ def window(query: str, version: str = "v2") -> ListChangesRequest:
     return parse_window(parameters_of(request), VERSIONS[version])
 
 
-def test_v1_asks_for_a_window_of_sequence_numbers() -> None:
+def test_v1_selects_a_range_of_sequence_numbers() -> None:
     assert window("offset=5&limit=20", "v1") == ListChangesRequest(
         after_sequence=5, through_sequence=25, page_size=20, include_metadata=True
     )
@@ -30,13 +30,13 @@ def test_v1_ignores_times() -> None:
     assert window("startTime=nonsense", "v1") == window("", "v1")
 
 
-def test_v2_asks_for_pages_of_rows() -> None:
+def test_v2_selects_pages_of_entries() -> None:
     assert window("Offset=5&Limit=20&includemetadata=false") == ListChangesRequest(skip=5, page_size=20)
     assert window("").page_size == 100
 
 
 @pytest.mark.parametrize("time", ["2024-01-02T03:04:05Z", "2024-01-02T05:04:05%2B02:00", "2024-01-02T05:04:05+02:00"])
-def test_v2_takes_times_with_a_zone(time: str) -> None:
+def test_v2_accepts_times_with_a_zone(time: str) -> None:
     wanted = window(f"startTime={time}&endTime=2024-02-01T00:00:00-01:00")
 
     assert wanted.start_time.ToDatetime(UTC) == datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -59,7 +59,7 @@ def test_v2_takes_times_with_a_zone(time: str) -> None:
         ("v2", "startTime=2024-01-02T00:00:00Z&endTime=2024-01-01T00:00:00Z"),
     ],
 )
-def test_bad_parameters_are_refused(version: str, query: str) -> None:
+def test_invalid_parameters_are_refused(version: str, query: str) -> None:
     with pytest.raises(Refusal) as refusal:
         window(query, version)
 

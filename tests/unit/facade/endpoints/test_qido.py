@@ -22,7 +22,7 @@ def parse(query: str, *, strict: bool = False) -> Search:
     return parse_search(parameters_of(request), strict=strict)
 
 
-def test_the_study_list_of_a_viewer_is_understood() -> None:
+def test_the_study_list_request_of_a_viewer_is_parsed() -> None:
     query = parse(
         "PatientName=*x*&00100020=*y*&ModalitiesInStudy=CT&limit=101&offset=0&fuzzymatching=false"
         "&includefield=00081030%2C00080060%2C00080090&StudyDate=20200101-20201231"
@@ -57,18 +57,18 @@ def test_an_empty_value_is_passed_on() -> None:
     assert parse("PatientName=").terms == {"PatientName": [""]}
 
 
-def test_parameters_of_the_protocol_are_no_attributes() -> None:
+def test_parameters_of_the_protocol_are_not_attributes() -> None:
     assert parse("accept=*/*&charset=utf-8").terms == {}
 
 
-def test_matching_options_of_the_standard_are_no_attributes() -> None:
+def test_matching_options_of_the_standard_are_not_attributes() -> None:
     query = parse("emptyvaluematching=true&multiplevaluematching=true&totalcount=true&pagetoken=abc")
 
     assert query.terms == {}
     assert (query.matches_empty, query.wants_total, query.page_token) == (True, True, "abc")
 
 
-def test_a_strict_client_may_repeat_attributes_if_it_says_so() -> None:
+def test_a_strict_client_may_repeat_attributes_with_multiplevaluematching() -> None:
     query = parse("StudyID=1&StudyID=2&multiplevaluematching=true", strict=True)
 
     assert query.terms == {"StudyID": ["1", "2"]}
@@ -93,7 +93,7 @@ def test_defaults() -> None:
         "totalcount=maybe",
     ],
 )
-def test_options_that_make_no_sense_are_refused(query: str) -> None:
+def test_invalid_options_are_refused(query: str) -> None:
     with pytest.raises(Refusal) as refusal:
         parse(query)
 
@@ -103,7 +103,7 @@ def test_options_that_make_no_sense_are_refused(query: str) -> None:
 @pytest.mark.parametrize(
     "query", ["StudyID=1&StudyID=2", "StudyID=", "StudyID=%20", "includefield=all,StudyID", "limit=201"]
 )
-def test_a_strict_client_has_leniency_refused(query: str) -> None:
+def test_a_strict_client_gets_errors_for_lenient_queries(query: str) -> None:
     parse(query)
     with pytest.raises(Refusal) as refusal:
         parse(query, strict=True)
@@ -119,13 +119,13 @@ def test_a_match_has_the_defaults_of_the_levels_in_scope() -> None:
     assert returned_attributes(Search(), _INSTANCES_OF_SERIES, V2) == list(V2.returned_attributes[INSTANCE])
 
 
-def test_what_is_asked_for_is_added_once() -> None:
+def test_include_fields_are_added_once() -> None:
     query = parse("includefield=StudyDate&includefield=PatientAge")
 
     assert returned_attributes(query, _ALL_STUDIES, V2) == [*V2.returned_attributes[STUDY], "PatientAge"]
 
 
-def test_a_viewer_s_list_of_studies_is_complete_without_being_asked_for() -> None:
+def test_the_default_attributes_are_sufficient_for_the_study_list_of_a_viewer() -> None:
     """OHIF asks for some and shows these too (clients.md section 1)."""
     shown = {"ModalitiesInStudy", "NumberOfStudyRelatedInstances", "StudyTime", "StudyDate", "PatientName", "PatientID"}
 
@@ -133,7 +133,7 @@ def test_a_viewer_s_list_of_studies_is_complete_without_being_asked_for() -> Non
     assert shown <= {*returned_attributes(Search(), _ALL_STUDIES, V1)}
 
 
-def test_all_adds_the_same_in_both_versions() -> None:
+def test_include_all_adds_the_same_in_both_versions() -> None:
     query = parse("includefield=ALL")
 
     for version in (V1, V2):
@@ -147,7 +147,7 @@ def test_all_adds_the_same_in_both_versions() -> None:
     ("prefer", "strict"),
     [("handling=strict", True), ('respond-async, Handling="strict"', True), ("handling=lenient", False), ("", False)],
 )
-def test_a_client_may_prefer_strictness(prefer: str, strict: bool) -> None:
+def test_strict_handling_is_recognised(prefer: str, strict: bool) -> None:
     request = Request({"type": "http", "query_string": b"", "headers": [(b"prefer", prefer.encode())]})
 
     assert prefers_strict(request) is strict
@@ -156,7 +156,7 @@ def test_a_client_may_prefer_strictness(prefer: str, strict: bool) -> None:
 @pytest.mark.parametrize(
     ("limit", "rows"), [("200", 200), ("201", 201), ("1000001", MOST_ROWS), ("2147483647", MOST_ROWS)]
 )
-def test_a_limit_above_ours_is_ours(limit: str, rows: int) -> None:
+def test_a_limit_above_the_maximum_is_reduced_to_it(limit: str, rows: int) -> None:
     assert parse(f"limit={limit}").limit == rows
 
 
@@ -173,7 +173,7 @@ RECORD_KEY = bytes.fromhex("7ffffffffffffffefbefbeff")  # in base64 it has "+" a
         "PriorRecordKey=f_________77777_%3D%3D&includefield=RecordKey",
     ],
 )
-def test_a_prior_record_key_is_read_as_it_may_be_written(query: str) -> None:
+def test_a_prior_record_key_is_accepted_in_all_base64_variants(query: str) -> None:
     assert parse(query).prior_record_key == RECORD_KEY
     assert parse(query).terms == {}
     assert "RecordKey" in parse(query).include
@@ -192,7 +192,7 @@ def test_an_empty_prior_record_key_is_the_start() -> None:
 
 
 @pytest.mark.parametrize("query", ["PriorRecordKey=a", "PriorRecordKey=!!!!", "PriorRecordKey=AAAA&0008041C=BBBB"])
-def test_a_prior_record_key_that_is_none_is_refused_by_name(query: str) -> None:
+def test_an_invalid_prior_record_key_is_refused_by_name(query: str) -> None:
     with pytest.raises(Refusal, match="'PriorRecordKey' is invalid") as refusal:
         parse(query)
 

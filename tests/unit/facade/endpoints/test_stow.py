@@ -52,7 +52,7 @@ WARNED = stored(dicom_warning_reason=1, findings=[FINDING])
         ([failed("INTERNAL")], 409, 409),
     ],
 )
-def test_the_status_sums_the_outcomes_up(outcomes: list[StoreOutcome], v1: int, v2: int) -> None:
+def test_the_status_depends_on_all_outcomes(outcomes: list[StoreOutcome], v1: int, v2: int) -> None:
     assert status_of(outcomes, V1) == v1
     assert status_of(outcomes, V2) == v2
 
@@ -73,7 +73,7 @@ def test_a_stored_instance_is_referenced_with_its_url() -> None:
     }
 
 
-def test_v1_reports_no_findings_of_what_was_stored() -> None:
+def test_v1_reports_no_findings_of_stored_instances() -> None:
     items = store_response([stored(), WARNED, stored(dicom_warning_reason=45063)], V1, URLS)["00081199"]["Value"]
 
     assert not any("00741048" in item for item in items)
@@ -97,12 +97,12 @@ def test_an_attribute_in_a_sequence_is_named_with_its_path() -> None:
     assert comment == "DICOM100: (0040,0275)[2].(0040,a730)[1].(0008,009a) - is bad"
 
 
-def test_the_study_url_is_given_when_the_request_named_the_study_and_something_was_stored() -> None:
+def test_the_study_url_is_present_if_the_path_names_the_study_and_an_instance_was_stored() -> None:
     assert store_response([stored()], V2, URLS, "1")["00081190"] == {"vr": "UR", "Value": ["http://h/v2/studies/1"]}
     assert "00081190" not in store_response([DUPLICATE], V2, URLS, "1")
 
 
-def test_a_failure_says_why_and_of_what_if_that_was_read() -> None:
+def test_a_failure_has_its_reason_and_the_uids_if_readable() -> None:
     response = store_response(
         [
             failed("UNREADABLE_INSTANCE", dicom_failure_reason=43264),
@@ -146,7 +146,7 @@ def test_a_study_mismatch_names_the_study_even_without_findings() -> None:
     assert item["00741048"]["Value"][0]["00000902"]["Value"] == ["DICOM100: (0020,000d) - They differ."]
 
 
-def test_names_ascend_everywhere() -> None:
+def test_tags_are_in_ascending_order() -> None:
     def check(data_set: dict[str, Any]) -> None:
         assert list(data_set) == sorted(data_set)
         for element in data_set.values():
@@ -161,7 +161,7 @@ def test_names_ascend_everywhere() -> None:
     )
 
 
-def test_the_answer_may_be_xml() -> None:
+def test_the_response_can_be_xml() -> None:
     document = native_xml(store_response([WARNED, failed("UNREADABLE_INSTANCE", dicom_failure_reason=43264)], V2, URLS))
 
     assert document.startswith(b"<?xml version='1.0' encoding='UTF-8'?>")
@@ -174,7 +174,7 @@ def test_the_answer_may_be_xml() -> None:
     assert failure.findtext(f"{dicom}Value[@number='1']") == "43264"
 
 
-def test_xml_holds_whatever_an_invalid_uid_was() -> None:
+def test_xml_can_contain_an_invalid_uid() -> None:
     document = native_xml(
         store_response([failed("INVALID_INSTANCE", instance={"sop_instance_uid": "1\x00<&"})], V2, URLS)
     )
@@ -194,7 +194,7 @@ def test_bulk_data_uris_become_absolute_without_parsing() -> None:
 
 @pytest.mark.parametrize("outcomes", [[], [WARNED], [DUPLICATE], [stored(), DUPLICATE, WARNED, DUPLICATE]])
 @pytest.mark.parametrize("study", ["", "1"])
-def test_the_answer_as_json_is_made_item_by_item(outcomes: list[StoreOutcome], study: str) -> None:
+def test_the_json_response_is_built_item_by_item(outcomes: list[StoreOutcome], study: str) -> None:
     assert orjson.loads(store_response_json(outcomes, V2, URLS, study)) == store_response(outcomes, V2, URLS, study)
 
 
@@ -219,7 +219,7 @@ def test_the_answer_as_json_is_made_item_by_item(outcomes: list[StoreOutcome], s
         '"00091001":{"vr":"UN","InlineBinary":"AAAA"}',
     ],
 )
-def test_elements_of_bytes_can_be_left_out_anywhere(data_set: str, left: str, binary: str) -> None:
+def test_binary_elements_can_be_omitted_at_any_depth(data_set: str, left: str, binary: str) -> None:
     text = r'"00081030":{"vr":"LO","Value":["\"00282000\":{\"vr\":\"OB\"}"]}'
 
     def filled(form: str) -> bytes:

@@ -56,7 +56,7 @@ FRAMES_BY_DEFAULT = [(ELE, OCTETS, True), ("*", OCTETS, True)]
         ("no type", FRAMES, "multipart/related", "default"),
     ],
 )  # fmt: skip
-def test_frame_requests_of_clients_are_understood(client: str, resource: Resource, accept: str, expected: str) -> None:
+def test_frame_requests_of_clients_are_accepted(client: str, resource: Resource, accept: str, expected: str) -> None:
     assert offers(resource, accept) == (FRAMES_AS_STORED if expected == "stored" else FRAMES_BY_DEFAULT)
 
 
@@ -82,7 +82,7 @@ def test_frame_requests_of_clients_are_understood(client: str, resource: Resourc
          [("*", "image/jp2", True)]),
     ],
 )  # fmt: skip
-def test_a_frame_may_be_asked_for_in_a_compressed_form(accept: str, expected: list[tuple[str, str, bool]]) -> None:
+def test_a_compressed_form_of_a_frame_can_be_requested(accept: str, expected: list[tuple[str, str, bool]]) -> None:
     assert offers(FRAMES, accept) == expected
 
 
@@ -102,13 +102,13 @@ def test_a_frame_may_be_asked_for_in_a_compressed_form(accept: str, expected: li
         ("1.2.3", OCTETS),
     ],
 )
-def test_parts_of_any_type_are_labelled_by_what_they_are(syntax: str, label: str) -> None:
+def test_parts_of_any_type_have_the_media_type_of_their_transfer_syntax(syntax: str, label: str) -> None:
     (offer,) = negotiate(FRAMES, parse_accept('multipart/related; type="*/*"'))
 
     assert (offer.covers(syntax), offer.label(syntax)) == (True, label)
 
 
-def test_all_forms_of_a_media_type_are_equally_good_and_the_lossy_ones_come_last() -> None:
+def test_all_transfer_syntaxes_of_a_media_type_have_equal_quality_and_lossy_ones_are_last() -> None:
     syntaxes, qualities, _ = acceptable(
         negotiate(FRAMES, parse_accept('multipart/related; type="image/jpeg"'))
     ).values()
@@ -117,14 +117,14 @@ def test_all_forms_of_a_media_type_are_equally_good_and_the_lossy_ones_come_last
     assert qualities == [1.0] * 4
 
 
-def test_as_stored_means_the_media_type_that_was_named() -> None:
+def test_as_stored_is_limited_to_the_named_media_type() -> None:
     (offer,) = negotiate(FRAMES, parse_accept('multipart/related; type="image/jpeg"; transfer-syntax=*'))
 
     assert offer.transfer_syntax == "*"
     assert (offer.covers(JPEG), offer.covers(ELE), offer.covers(J2K)) == (True, False, False)
 
 
-def test_media_types_of_equal_quality_are_equally_good_to_the_core() -> None:
+def test_media_types_of_equal_quality_have_equal_quality_for_the_core() -> None:
     accept = 'multipart/related; type="image/jpeg"; transfer-syntax=1.2.840.10008.1.2.4.50, '
     accept += 'multipart/related; type="image/jp2"; transfer-syntax=1.2.840.10008.1.2.4.90'
 
@@ -132,7 +132,7 @@ def test_media_types_of_equal_quality_are_equally_good_to_the_core() -> None:
     assert (syntaxes, qualities) == ([JPEG, J2K], [1.0, 1.0])
 
 
-def test_substitutes_come_after_what_was_named_and_before_what_is_liked_less() -> None:
+def test_substitutes_rank_between_named_forms_and_less_preferred_ones() -> None:
     accept = f"application/dicom;q=0.5, */*;q=0.5, application/dicom; transfer-syntax={J2K}; q=0.499"
     syntaxes, qualities, _ = acceptable(negotiate(INSTANCE, parse_accept(accept))).values()
 
@@ -141,19 +141,19 @@ def test_substitutes_come_after_what_was_named_and_before_what_is_liked_less() -
 
 
 @pytest.mark.parametrize("resource", [STUDY, INSTANCE])
-def test_any_type_may_be_asked_for_in_one_transfer_syntax(resource: Resource) -> None:
+def test_a_wildcard_can_have_a_transfer_syntax(resource: Resource) -> None:
     assert offers(resource, f"*/*; transfer-syntax={ELE}") == [(ELE, DICOM, True)]
 
 
 @pytest.mark.parametrize("resource", [STUDY, INSTANCE])
-def test_whole_objects_come_as_an_archive_too(resource: Resource) -> None:
+def test_whole_objects_are_available_as_a_zip_archive(resource: Resource) -> None:
     assert offers(resource, "application/zip") == [("*", "application/zip", False)]
     assert offers(resource, f"application/zip; transfer-syntax={ELE}") == [(ELE, "application/zip", False)]
     assert offers(resource, 'multipart/related; type="application/zip"') == []
 
 
 @pytest.mark.parametrize("name", ["image/jphc", "image/jhc"])
-def test_both_names_of_htj2k_mean_its_three_syntaxes(name: str) -> None:
+def test_all_names_of_htj2k_mean_its_three_transfer_syntaxes(name: str) -> None:
     assert [syntax for syntax, _, _ in offers(FRAMES, f'multipart/related; type="{name}"')] == [
         "1.2.840.10008.1.2.4.201",
         "1.2.840.10008.1.2.4.202",
@@ -174,13 +174,13 @@ def test_both_names_of_htj2k_mean_its_three_syntaxes(name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("resource", [STUDY, INSTANCE])
-def test_instance_requests_of_clients_are_understood(
+def test_instance_requests_of_clients_are_accepted(
     resource: Resource, client: str, accept: str, expected: list[tuple[str, str, bool]]
 ) -> None:
     assert offers(resource, accept) == expected
 
 
-def test_one_instance_may_be_asked_for_without_an_envelope() -> None:
+def test_one_instance_can_be_requested_without_multipart() -> None:
     assert offers(INSTANCE, "application/dicom; transfer-syntax=*") == [("*", DICOM, False)]
     assert offers(INSTANCE, "application/dicom") == [(ELE, DICOM, False), ("*", DICOM, False)]
 
@@ -195,7 +195,7 @@ def test_one_instance_may_be_asked_for_without_an_envelope() -> None:
         ("", []),
     ],
 )
-def test_bulk_data_comes_alone_unless_a_multipart_is_asked_for(
+def test_bulk_data_is_the_body_unless_multipart_is_requested(
     accept: str, expected: list[tuple[str, str, bool]]
 ) -> None:
     assert offers(BULK, accept) == expected
@@ -218,7 +218,7 @@ def test_bulk_data_comes_alone_unless_a_multipart_is_asked_for(
         (BULK, "image/jpeg"),
     ],
 )
-def test_what_cannot_be_had_is_not_offered(resource: Resource, accept: str) -> None:
+def test_unavailable_forms_are_not_offered(resource: Resource, accept: str) -> None:
     assert offers(resource, accept) == []
 
 
@@ -243,13 +243,13 @@ def test_the_stored_form_comes_first_among_equals() -> None:
     assert offers(INSTANCE, accept + ";q=0.9") == [(ELE, DICOM, False), ("*", DICOM, False)]
 
 
-def test_a_browser_gets_what_the_wildcard_at_its_end_means() -> None:
+def test_a_browser_gets_the_form_of_its_wildcard() -> None:
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
     assert offers(INSTANCE, browser) == MULTIPART_DICOM_AS_STORED
 
 
-def test_the_answer_is_labelled_by_the_offer_that_the_core_took() -> None:
+def test_the_response_has_the_media_type_of_the_selected_offer() -> None:
     made = [Offer(JPEG, "image/jpeg", True), Offer("*", OCTETS, True)]
 
     assert offer_for(made, JPEG) == made[0]
@@ -270,14 +270,14 @@ def test_the_answer_is_labelled_by_the_offer_that_the_core_took() -> None:
         'multipart/related; type="application/dicom+xml", application/dicom+json;q=0.5',
     ],
 )
-def test_json_is_welcome(accept: str) -> None:
+def test_json_is_accepted(accept: str) -> None:
     assert accepts_json(parse_accept(accept))
 
 
 @pytest.mark.parametrize(
     "accept", ["", "application/dicom", "application/data", "text/html", "application/dicom+xml", "*/*;q=0", ","]
 )
-def test_json_is_not_welcome(accept: str) -> None:
+def test_json_is_not_accepted(accept: str) -> None:
     assert not accepts_json(parse_accept(accept))
 
 
@@ -293,7 +293,7 @@ def test_json_is_not_welcome(accept: str) -> None:
         ("text/html", False),
     ],
 )
-def test_xml_is_written_for_those_who_prefer_it(accept: str, xml: bool) -> None:
+def test_xml_is_used_if_the_client_prefers_it(accept: str, xml: bool) -> None:
     assert prefers_xml(parse_accept(accept)) is xml
 
 
@@ -309,12 +309,12 @@ def test_xml_is_written_for_those_who_prefer_it(accept: str, xml: bool) -> None:
         ("multipart/related; boundary==a=b=", "multipart/related", {"boundary": "=a=b="}),
     ],
 )  # fmt: skip
-def test_content_types_are_read_as_leniently(text: str, name: str, parameters: dict[str, str]) -> None:
+def test_content_types_are_parsed_as_leniently(text: str, name: str, parameters: dict[str, str]) -> None:
     assert parse_media_type(text) == MediaRange(name, parameters)
 
 
 @pytest.mark.parametrize("text", ["", ";", "nonsense", "a/b/c", "/"])
-def test_what_is_no_media_type_is_none(text: str) -> None:
+def test_an_invalid_media_type_is_none(text: str) -> None:
     assert parse_media_type(text) is None
 
 
@@ -336,6 +336,6 @@ def test_gzip_is_not_preferred_otherwise(header: str) -> None:
     assert not prefers_gzip([header])
 
 
-def test_accept_encoding_may_come_in_several_headers_or_not_at_all() -> None:
+def test_accept_encoding_may_be_in_several_headers_or_missing() -> None:
     assert prefers_gzip(["br", "gzip"])
     assert not prefers_gzip([])

@@ -38,7 +38,7 @@ def base(*arguments: Any, **settings: Any) -> str:
     return urls_of(request(*arguments, **settings)).base
 
 
-def test_urls_begin_as_the_request_did() -> None:
+def test_urls_start_with_scheme_and_host_of_the_request() -> None:
     assert base({"host": "pacs.example:8080"}) == "http://pacs.example:8080/v2"
 
 
@@ -50,7 +50,7 @@ def test_urls_have_the_version_and_the_partition_of_the_request() -> None:
     assert made.instance("1.2", "3", "4") == "http://h/v1/partitions/p.1/studies/1.2/series/3/instances/4"
 
 
-def test_a_configured_base_beats_everything() -> None:
+def test_a_configured_base_takes_precedence() -> None:
     headers = {"host": "h", "x-forwarded-host": "other"}
 
     assert base(headers, public_url="https://pacs.example/dicom/") == "https://pacs.example/dicom/v2"
@@ -71,11 +71,11 @@ def test_a_configured_base_beats_everything() -> None:
         ({"x-forwarded-host": "a.example, b.example"}, "http://a.example/v2"),
     ],
 )  # fmt: skip
-def test_a_trusted_proxy_says_what_the_client_sees(headers: dict[str, str], expected: str) -> None:
+def test_headers_of_a_trusted_proxy_are_used(headers: dict[str, str], expected: str) -> None:
     assert base({"host": "inner"} | headers) == expected
 
 
-def test_a_stranger_says_nothing() -> None:
+def test_headers_of_an_untrusted_client_are_ignored() -> None:
     assert base({"host": "inner", "x-forwarded-host": "evil.example"}, client="203.0.113.9") == "http://inner/v2"
 
 
@@ -95,7 +95,7 @@ def test_networks_may_be_trusted() -> None:
         {},
     ],
 )
-def test_what_is_no_host_is_not_repeated(headers: dict[str, str]) -> None:
+def test_an_invalid_host_is_not_repeated(headers: dict[str, str]) -> None:
     assert base(headers) == "http://10.0.0.1:8080/v2"
 
 
@@ -109,18 +109,18 @@ def test_what_is_no_host_is_not_repeated(headers: dict[str, str]) -> None:
         ({"host": "localhost"}, "http://localhost/v2"),
     ],
 )
-def test_a_client_that_leaves_the_port_out_gets_it_back_if_it_surely_came_by_it(
+def test_a_port_omitted_from_host_is_added_if_the_address_is_that_of_the_socket(
     headers: dict[str, str], expected: str
 ) -> None:
     assert base(headers) == expected
 
 
 @pytest.mark.parametrize("prefix", ["//evil.example", "/a?b", "a"])
-def test_what_is_no_prefix_is_not_repeated(prefix: str) -> None:
+def test_an_invalid_prefix_is_not_repeated(prefix: str) -> None:
     assert base({"host": "h", "x-forwarded-prefix": prefix}) == "http://h/v2"
 
 
-def test_a_scheme_that_is_none_is_not_repeated() -> None:
+def test_an_invalid_scheme_is_not_repeated() -> None:
     assert base({"host": "h", "x-forwarded-proto": "javascript"}) == "http://h/v2"
 
 
@@ -134,7 +134,7 @@ def test_the_path_names_the_resource() -> None:
 
 
 @pytest.mark.parametrize("uid", ["", "1.", "a", "1.2\u00a0", "1" * 65, "1,2", "１"])
-def test_what_is_no_uid_is_refused_by_name(uid: str) -> None:
+def test_an_invalid_uid_is_refused_by_name(uid: str) -> None:
     with pytest.raises(Refusal, match="SeriesInstanceUID is not a valid UID") as refusal:
         resource_of(request(path_params={"study": "1.2", "series": uid}))
 

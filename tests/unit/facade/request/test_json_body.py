@@ -11,23 +11,23 @@ PATIENCE_S = 10
 """Reading a body once takes well below a second; reading it once for each of its characters takes hours."""
 
 
-def test_comments_and_closing_commas_are_left_out() -> None:
+def test_comments_and_trailing_commas_are_removed() -> None:
     text = b'[{"a": 1, /* , ] */ "b": "x",}, // end }\n]'
     assert orjson.loads(_without_extras(text)) == [{"a": 1, "b": "x"}]
 
 
-def test_texts_stay_as_they_are() -> None:
+def test_strings_are_not_changed() -> None:
     text = rb'["// no comment", "/* nor this */", ",]", "a \" // b", "\\"]'
     assert _without_extras(text) == text
 
 
-def test_a_comment_without_an_end_is_no_json() -> None:
+def test_an_unterminated_comment_is_invalid() -> None:
     with pytest.raises(orjson.JSONDecodeError):
         orjson.loads(_without_extras(b"[1] /* open"))
 
 
 @pytest.mark.parametrize("part", [b"/*", rb"\"", b"/*x", b", ", b'"/*', b"//", b"[", b",\n//\n"])
-def test_the_longest_body_is_read_in_one_go(part: bytes) -> None:
+def test_the_longest_body_is_parsed_in_linear_time(part: bytes) -> None:
     for start in (b"", b'"', b"/*"):
         body = (start + part * MOST_BYTES)[:MOST_BYTES]
         began = time.monotonic()

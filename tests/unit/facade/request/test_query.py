@@ -46,7 +46,7 @@ def test_a_less_than_sign_that_is_percent_encoded_is_data() -> None:
     assert wishes_of(request("StudyDescription=%3C5&accept=image/png"))[0].name == "image/png"
 
 
-def test_the_accept_parameter_overrules_the_header() -> None:
+def test_the_accept_parameter_overrides_the_accept_header() -> None:
     wishes = wishes_of(request("a=b&accept=application/dicom+json", "text/html"))
 
     assert [wish.name for wish in wishes] == ["application/dicom+json"]
@@ -64,7 +64,7 @@ def test_accept_parameters_add_up_and_may_be_lists() -> None:
     assert [wish.name for wish in wishes] == ["image/jpeg", "image/jhc", "image/png"]
 
 
-def test_an_empty_accept_parameter_says_nothing() -> None:
+def test_an_empty_accept_parameter_is_ignored() -> None:
     assert [wish.name for wish in wishes_of(request("accept=", "text/html"))] == ["text/html"]
 
 
@@ -85,7 +85,7 @@ def charset_request(query: str, accept_charset: str, prefer: str) -> Request:
         ("charset=latin1&charset=ISO_IR+192", ""),
     ],
 )
-def test_who_takes_utf_8_gets_it(query: str, header: str) -> None:
+def test_a_client_that_accepts_utf_8_is_served(query: str, header: str) -> None:
     assert wishes_of(charset_request(query, header, "handling=strict"))
 
 
@@ -99,7 +99,7 @@ def test_who_takes_utf_8_gets_it(query: str, header: str) -> None:
         ("", "*;q=0.0"),
     ],
 )
-def test_who_takes_no_utf_8_gets_it_all_the_same_unless_strict(query: str, header: str) -> None:
+def test_a_client_that_does_not_accept_utf_8_gets_it_unless_strict(query: str, header: str) -> None:
     assert wishes_of(charset_request(query, header, "handling=lenient"))
     with pytest.raises(Refusal, match="utf-8") as refused:
         wishes_of(charset_request(query, header, "handling=strict"))
@@ -135,19 +135,19 @@ def test_a_limit_out_of_range_is_refused_with_the_known_message(value: str) -> N
 
 
 @pytest.mark.parametrize("value", ["", "x", "1.5", "٣", "9" * 30])
-def test_a_limit_that_is_no_number_is_refused(value: str) -> None:
+def test_a_limit_that_is_not_a_number_is_refused(value: str) -> None:
     with pytest.raises(Refusal, match="The query parameter 'Limit' is invalid") as refusal:
         integer([Parameter("limit", value)], "limit", 100, 1, 200)
 
     assert refusal.value.status == 400
 
 
-def test_numbers_and_switches_have_defaults() -> None:
+def test_numbers_and_booleans_have_defaults() -> None:
     assert integer([], "limit", 100, 1, 200) == 100
     assert boolean([], "fuzzymatching", True) is True
     assert boolean([Parameter("FuzzyMatching", "False")], "fuzzymatching", True) is False
 
 
-def test_a_switch_that_is_neither_is_refused() -> None:
+def test_an_invalid_boolean_is_refused() -> None:
     with pytest.raises(Refusal, match=r"'IncludeMetadata' is invalid\. The value 'yes' is neither true nor false\."):
         boolean([Parameter("includemetadata", "yes")], "includeMetadata", True)

@@ -46,7 +46,7 @@ def test_a_window_is_center_width_and_function(text: str, window: pb.Window) -> 
     "text",
     ["40", "40,x", "40,0,linear", "40,-1", "40,0.5,linear", "40,400,square", "1,2,linear,4", ",,", "nan,1", "inf,1"],
 )
-def test_a_window_that_makes_no_sense_is_refused(text: str) -> None:
+def test_an_invalid_window_is_refused(text: str) -> None:
     with pytest.raises(Refusal, match="'Window' is invalid") as caught:
         parse_window(text)
     assert caught.value.status == 400
@@ -65,17 +65,17 @@ def test_a_window_that_makes_no_sense_is_refused(text: str) -> None:
         ("100,200,,,30,40", pb.Viewport(width=100, height=200, source_width=30, source_height=40)),
     ],
 )
-def test_a_viewport_is_a_size_and_perhaps_a_part(text: str, viewport: pb.Viewport) -> None:
+def test_a_viewport_is_a_size_and_an_optional_source_region(text: str, viewport: pb.Viewport) -> None:
     assert parse_viewport(text) == viewport
 
 
 @pytest.mark.parametrize("text", ["256", "a,b", "-1,256", "40000,1", "1,2,3,4,5,6,7", ",", "256;256"])
-def test_a_viewport_that_makes_no_sense_is_refused(text: str) -> None:
+def test_an_invalid_viewport_is_refused(text: str) -> None:
     with pytest.raises(Refusal, match="'Viewport' is invalid"):
         parse_viewport(text)
 
 
-def test_all_parameters_are_read_whatever_their_case() -> None:
+def test_parameter_names_are_not_case_sensitive() -> None:
     wanted = rendered_request(
         request("Quality=75&annotation=patient%2CTechnique&ICCProfile=sRGB&Window=1,2,linear&viewport=3,4&x=y")
     )
@@ -88,14 +88,14 @@ def test_all_parameters_are_read_whatever_their_case() -> None:
     )
 
 
-def test_without_parameters_nothing_is_said() -> None:
+def test_without_parameters_the_request_is_empty() -> None:
     assert rendered_request(request()) == pb.RetrieveRenderedRequest()
 
 
 @pytest.mark.parametrize(
     "query", ["quality=0", "quality=101", "quality=x", "quality=1.5", "iccprofile=cmyk", "annotation=physician"]
 )
-def test_values_that_mean_nothing_are_refused(query: str) -> None:
+def test_unknown_values_are_refused(query: str) -> None:
     with pytest.raises(Refusal) as caught:
         rendered_request(request(query))
     assert caught.value.status == 400
@@ -105,7 +105,7 @@ def test_values_that_mean_nothing_are_refused(query: str) -> None:
     ("query", "value"),
     [("iccprofile=cmyk", "'cmyk'"), ("annotation=patient,physician", "'physician'"), ("window=1,2,cubic", "'cubic'")],
 )
-def test_a_refusal_names_a_word_that_means_nothing_and_those_that_do(query: str, value: str) -> None:
+def test_a_refusal_names_the_unknown_value_and_the_possible_ones(query: str, value: str) -> None:
     with pytest.raises(Refusal, match=f"{value} is not among "):
         rendered_request(request(query))
 
@@ -137,26 +137,26 @@ def test_a_refusal_names_a_word_that_means_nothing_and_those_that_do(query: str,
         ("image/gif, */*;q=0.1", ["image/gif", "*/*"]),
     ],
 )
-def test_what_is_welcome_and_possible_is_kept_best_first(accept: str | None, names: list[str]) -> None:
+def test_possible_media_types_are_ordered_by_preference(accept: str | None, names: list[str]) -> None:
     assert welcome(accept) == names
 
 
 @pytest.mark.parametrize(
     "accept", ["application/jpeg", "image/tiff", "nonsense", "image/jpeg;q=0", "application/dicom"]
 )
-def test_what_no_object_can_be_had_as_is_refused_with_what_can(accept: str) -> None:
+def test_impossible_media_types_are_refused_with_the_possible_ones(accept: str) -> None:
     with pytest.raises(Refusal, match="Possible are image/jpeg, image/png") as caught:
         welcome(accept)
     assert caught.value.status == 406
 
 
 @pytest.mark.parametrize("accept", ["image/gif", "text/html", "application/pdf", "video/mp4", "text/plain"])
-def test_frames_are_still_pictures(accept: str) -> None:
+def test_frames_are_still_images(accept: str) -> None:
     with pytest.raises(Refusal):
         welcome(accept, possible=STILL)
 
 
-def test_the_parameter_overrules_the_header() -> None:
+def test_the_parameter_overrides_the_header() -> None:
     header = 'multipart/related; type="application/octet-stream"'
     names, wishes = acceptable_media_types(request("accept=image%2Fjpeg", header), STILL)
     assert names == ["image/jpeg"]
@@ -174,11 +174,11 @@ def test_the_parameter_overrules_the_header() -> None:
         ("", False),
     ],
 )
-def test_the_first_wish_that_allows_the_type_decides_on_the_envelope(accept: str, expected: bool) -> None:
+def test_the_first_media_range_that_covers_the_type_decides_on_multipart(accept: str, expected: bool) -> None:
     assert wants_envelope(parse_accept(accept), "image/png") is expected
 
 
-def test_a_form_differs_by_what_is_asked_for_and_not_by_whom() -> None:
+def test_a_form_depends_on_the_parameters_and_not_on_the_client() -> None:
     wanted = pb.RetrieveRenderedRequest(quality=5)
     same, other = pb.RetrieveRenderedRequest(quality=5), pb.RetrieveRenderedRequest(quality=6)
     same.resource.study_instance_uid = "1.2"

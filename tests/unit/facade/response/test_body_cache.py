@@ -29,7 +29,7 @@ async def fill(cache: BodyCache, *chunks: bytes, resource: Resource = STUDY, for
     assert [chunk async for chunk in filling(cache, *chunks, resource=resource, form=form)] == list(chunks)
 
 
-async def test_a_body_is_kept_after_its_last_chunk() -> None:
+async def test_a_body_is_cached_after_its_last_chunk() -> None:
     cache = BodyCache(100_000)
     coming = filling(cache, b"[1", b"]")
     assert await anext(coming) == b"[1"
@@ -40,7 +40,7 @@ async def test_a_body_is_kept_after_its_last_chunk() -> None:
     assert cache.find(STUDY, PLAIN) == Body(STATE, (b"[1]",))
 
 
-async def test_a_large_body_is_kept_in_pieces() -> None:
+async def test_a_large_body_is_cached_in_pieces() -> None:
     cache = BodyCache(64 << 20)
     chunks = (bytes(1 << 20), bytes(1 << 19))
     await fill(cache, *chunks)
@@ -51,7 +51,7 @@ async def test_a_large_body_is_kept_in_pieces() -> None:
     assert body.size_bytes == 3 << 19
 
 
-async def test_a_body_that_breaks_off_is_not_kept() -> None:
+async def test_an_incomplete_body_is_not_cached() -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"[1"
         raise ConnectionError
@@ -64,7 +64,7 @@ async def test_a_body_that_breaks_off_is_not_kept() -> None:
     assert cache.size_bytes == 0
 
 
-async def test_a_body_that_nobody_reads_to_its_end_is_not_kept() -> None:
+async def test_a_body_not_read_to_its_end_is_not_cached() -> None:
     cache = BodyCache(100_000)
     coming = filling(cache, b"[1", b"]")
     await anext(coming)
@@ -75,7 +75,7 @@ async def test_a_body_that_nobody_reads_to_its_end_is_not_kept() -> None:
     assert cache.size_bytes == 0
 
 
-async def test_a_body_that_does_not_show_the_state_is_not_kept() -> None:
+async def test_a_body_that_does_not_match_the_state_is_not_cached() -> None:
     cache = BodyCache(100_000)
     assert [chunk async for chunk in filling(cache, b"[1]", is_whole=False)] == [b"[1]"]
 
@@ -83,7 +83,7 @@ async def test_a_body_that_does_not_show_the_state_is_not_kept() -> None:
     assert cache.size_bytes == 0
 
 
-async def test_a_body_of_more_than_a_quarter_of_the_budget_passes_through() -> None:
+async def test_a_body_larger_than_a_quarter_of_the_budget_is_not_cached() -> None:
     cache = BodyCache(100_000)
     await fill(cache, bytes(10_000), form=ZIPPED)
     await fill(cache, bytes(20_000), bytes(5_000), bytes(1))
@@ -92,7 +92,7 @@ async def test_a_body_of_more_than_a_quarter_of_the_budget_passes_through() -> N
     assert cache.find(STUDY, ZIPPED) is not None
 
 
-async def test_a_budget_of_nothing_keeps_nothing() -> None:
+async def test_a_budget_of_0_caches_nothing() -> None:
     cache = BodyCache(0)
     await fill(cache, b"[]")
 
@@ -100,7 +100,7 @@ async def test_a_budget_of_nothing_keeps_nothing() -> None:
     assert cache.size_bytes == 0
 
 
-async def test_bodies_of_each_form_are_kept_apart() -> None:
+async def test_bodies_of_different_forms_are_separate_entries() -> None:
     cache = BodyCache(100_000)
     forms = [PLAIN, ZIPPED, Form("http://b/v2", ""), Form("http://a/v1", "")]
     for number, form in enumerate(forms):
@@ -110,7 +110,7 @@ async def test_bodies_of_each_form_are_kept_apart() -> None:
     assert cache.find(OTHER, PLAIN) is None
 
 
-async def test_a_resource_in_another_state_or_gone_loses_all_its_bodies() -> None:
+async def test_a_changed_or_deleted_resource_loses_all_its_bodies() -> None:
     for now in (State(8, 2), State(7, 1), None):
         cache = BodyCache(100_000)
         await fill(cache, b"[1]")
@@ -124,7 +124,7 @@ async def test_a_resource_in_another_state_or_gone_loses_all_its_bodies() -> Non
         assert cache.find(OTHER, PLAIN)
 
 
-async def test_what_was_used_least_recently_makes_room() -> None:
+async def test_the_least_recently_used_body_is_evicted() -> None:
     cache = BodyCache(50_000)
     resources = [Resource("", "1.2", str(number), "") for number in range(5)]
     for resource in resources[:4]:
@@ -135,7 +135,7 @@ async def test_what_was_used_least_recently_makes_room() -> None:
     assert [cache.find(resource, PLAIN) is not None for resource in resources] == [True, False, True, True, True]
 
 
-async def test_a_body_that_is_made_twice_counts_once() -> None:
+async def test_a_body_built_twice_counts_once() -> None:
     cache = BodyCache(100_000)
     first, second = filling(cache, b"[1]"), filling(cache, b"[1]")
     for coming in (first, second, first, second):
@@ -146,7 +146,7 @@ async def test_a_body_that_is_made_twice_counts_once() -> None:
     assert cache.size_bytes == once.size_bytes
 
 
-async def test_bodies_on_their_way_in_share_the_budget() -> None:
+async def test_bodies_being_cached_share_the_budget() -> None:
     cache = BodyCache(50_000)
     coming = [
         filling(cache, bytes(11_000), b"]", resource=Resource("", "1.2", str(number), "")) for number in range(20)

@@ -23,7 +23,7 @@ async def each(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-async def test_a_body_in_a_coding_is_the_body_again_when_it_is_unpacked(coding: str) -> None:
+async def test_a_coded_body_decodes_to_the_original(coding: str) -> None:
     body = b"".join(CHUNKS)
 
     assert UNPACKED[coding](await coded(body, coding)) == body
@@ -35,14 +35,14 @@ async def test_without_a_coding_nothing_changes() -> None:
     assert [chunk async for chunk in coded_chunks(each(CHUNKS), IDENTITY)] == CHUNKS
 
 
-async def test_a_chunk_in_gzip_can_be_read_before_the_next_is_there() -> None:
+async def test_a_gzip_chunk_can_be_decoded_before_the_next_arrives() -> None:
     unpacking = zlib.decompressobj(wbits=31)
     coming = coded_chunks(each(CHUNKS), GZIP)
 
     assert [unpacking.decompress(await anext(coming)) for _ in CHUNKS] == CHUNKS
 
 
-async def test_a_chunk_in_zstd_can_be_read_before_the_next_is_there() -> None:
+async def test_a_zstd_chunk_can_be_decoded_before_the_next_arrives() -> None:
     unpacking = zstd.ZstdDecompressor()
     coming = coded_chunks(each(CHUNKS), ZSTD)
 
@@ -63,12 +63,12 @@ async def test_a_chunk_in_zstd_can_be_read_before_the_next_is_there() -> None:
         ("ZSTD", ZSTD),
     ],
 )
-def test_the_coding_that_the_client_ranks_highest_is_taken(header: str, coding: str) -> None:
+def test_the_highest_ranked_coding_is_used(header: str, coding: str) -> None:
     assert preferred_coding([header], CODINGS) == coding
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-async def test_packing_much_lets_others_run_in_between(coding: str) -> None:
+async def test_compressing_much_data_yields_to_the_event_loop(coding: str) -> None:
     turns = 0
 
     async def other() -> None:

@@ -74,7 +74,7 @@ def comparable(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", corpus(), ids=name_of)
-def test_the_xml_of_the_corpus_says_what_its_json_says(path: Path) -> None:
+def test_the_xml_of_the_corpus_equals_its_json(path: Path) -> None:
     try:
         dicom_json = read(path.read_bytes()).dicom_json
     except DicomStoreError:
@@ -83,7 +83,7 @@ def test_the_xml_of_the_corpus_says_what_its_json_says(path: Path) -> None:
     assert parsed(native_xml_of(dicom_json)) == expected
 
 
-def test_text_comes_back_as_it_was() -> None:
+def test_text_is_preserved() -> None:
     text = " <a> & \"b\" 'c' \r\n\t\u00e9\u4e2d\U0001f600 ]]> "
     document = native_xml_of(json.dumps({"00204000": {"vr": "LT", "Value": [text]}}).encode())
     assert parsed(document) == {"00204000": {"vr": "LT", "Value": [text]}}

@@ -18,19 +18,19 @@ def get(method: str = "GET", cache_seconds: int = 0, **headers: str) -> Request:
     return Request({"type": "http", "method": method, "headers": raw, "app": app})
 
 
-def test_an_answer_has_a_strong_quoted_tag_of_its_version_and_form() -> None:
+def test_a_response_has_a_strong_quoted_tag_of_its_version_and_form() -> None:
     said = cached(get(), 7, SYNTAX)
 
     assert said.headers == {"ETag": f'"7-{SYNTAX}"', "Cache-Control": "private, no-cache", "Vary": "Accept"}
     assert not said.is_known
 
 
-def test_a_tag_holds_nothing_that_a_header_may_not() -> None:
+def test_a_tag_has_only_characters_allowed_in_a_header() -> None:
     assert entity_tag(7, 'image/png; a="b"\r\n,ü') == '"7-image-png-a=-b-"'
     assert entity_tag("9-3", "") == '"9-3"'
 
 
-def test_a_setting_lets_browsers_keep_answers_without_asking() -> None:
+def test_cache_seconds_allows_reuse_without_revalidation() -> None:
     assert cached(get(cache_seconds=60), 7, SYNTAX).headers["Cache-Control"] == "private, max-age=60"
 
 
@@ -46,7 +46,7 @@ def test_a_setting_lets_browsers_keep_answers_without_asking() -> None:
         "*",
     ],
 )
-def test_who_has_the_bytes_is_told_so(condition: str) -> None:
+def test_a_client_with_the_current_bytes_gets_304(condition: str) -> None:
     said = cached(get(if_none_match=condition), 7, SYNTAX)
 
     assert said.is_known
@@ -55,7 +55,7 @@ def test_who_has_the_bytes_is_told_so(condition: str) -> None:
 
 
 @pytest.mark.parametrize("condition", ["", '"7"', f'"17-{SYNTAX}"', f'"7-{SYNTAX}.99"', f'"{SYNTAX}"', '"*"', "7"])
-def test_who_has_other_bytes_gets_these(condition: str) -> None:
+def test_a_client_with_other_bytes_gets_the_current_ones(condition: str) -> None:
     assert not cached(get(if_none_match=condition), 7, SYNTAX).is_known
 
 
@@ -73,7 +73,7 @@ def test_who_has_other_bytes_gets_these(condition: str) -> None:
         ("bytes=-0", None),
     ],
 )
-def test_a_range_means_the_part_that_exists(text: str, expected: tuple[int, int] | None) -> None:
+def test_a_range_is_limited_to_the_body(text: str, expected: tuple[int, int] | None) -> None:
     wish = range_of(get(range=text))
     assert wish is not None
     part = wish.within(100)
@@ -82,7 +82,7 @@ def test_a_range_means_the_part_that_exists(text: str, expected: tuple[int, int]
 
 
 @pytest.mark.parametrize("text", ["", "bytes=", "bytes=-", "bytes=5-3", "bytes=1-2,4-5", "lines=0-1", "bytes=a-b"])
-def test_what_is_no_single_range_means_the_whole(text: str) -> None:
+def test_anything_but_a_single_range_is_ignored(text: str) -> None:
     assert range_of(get(range=text)) is None
 
 
@@ -90,7 +90,7 @@ def test_a_range_is_for_get_only() -> None:
     assert range_of(get("HEAD", range="bytes=0-1")) is None
 
 
-def test_the_core_is_asked_for_a_range_in_its_own_terms() -> None:
+def test_a_range_is_converted_for_the_core() -> None:
     wish, open_end = range_of(get(range="bytes=5-9")), range_of(get(range="bytes=5-"))
     assert wish is not None
     assert open_end is not None
@@ -100,7 +100,7 @@ def test_the_core_is_asked_for_a_range_in_its_own_terms() -> None:
     assert range_of(get(range="bytes=-5")).needs_size  # type: ignore[union-attr]
 
 
-def test_a_part_says_where_in_the_whole_it_is() -> None:
+def test_content_range_gives_the_position_of_a_range() -> None:
     wish = range_of(get(range="bytes=5-9"))
     assert wish is not None
     part = wish.within(8)
@@ -113,6 +113,6 @@ def test_a_part_says_where_in_the_whole_it_is() -> None:
     ("condition", "wanted"),
     [('"7-a"', True), ("7-a", True), ('"8-a"', False), ('W/"7-a"', False), ("Sun, 22 Nov 2026 10:00:00 GMT", False)],
 )
-def test_if_range_wants_a_part_of_these_very_bytes_only(condition: str, wanted: bool) -> None:
+def test_if_range_must_match_the_current_tag(condition: str, wanted: bool) -> None:
     assert still_wanted(get(if_range=condition), '"7-a"') is wanted
     assert still_wanted(get(), '"7-a"')

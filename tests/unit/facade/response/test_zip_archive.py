@@ -31,7 +31,7 @@ def test_instances_are_files_in_folders_of_their_study_and_series() -> None:
     assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
 
 
-def test_bytes_are_handed_on_as_they_come() -> None:
+def test_bytes_are_passed_on_immediately() -> None:
     writer = Archive(Omission())
     writer.begin(head(1))
 
@@ -39,7 +39,7 @@ def test_bytes_are_handed_on_as_they_come() -> None:
         assert writer.data(piece) is piece
 
 
-def test_what_was_left_out_is_listed_at_the_end() -> None:
+def test_omitted_instances_are_listed_at_the_end() -> None:
     failed = ItemError(instance=Address(sop_instance_uid="1.2.2"), reason=ErrorReason.ERROR_REASON_BLOB_MISSING)
     writer = Archive(Omission(count=3, errors=[failed]))
     pieces = [writer.begin(head(1)), writer.data(b"abc")]
@@ -57,7 +57,7 @@ def test_the_same_instances_give_the_same_bytes() -> None:
     assert made() == made()
 
 
-def test_what_may_be_large_has_sizes_of_64_bits() -> None:
+def test_large_or_unknown_sizes_have_64_bits() -> None:
     def lead(size_bytes: int | None) -> bytes:
         return Archive(Omission()).begin(head(1, size_bytes))
 
