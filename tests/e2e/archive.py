@@ -1,4 +1,4 @@
-"""Both programs as a user runs them, each a process of its own."""
+"""Runs `dicomstore up`, or core and facade, as separate processes, as a user does."""
 
 import os
 import signal
@@ -67,7 +67,7 @@ class Archive:
         self.core.wait()
 
     def stop(self) -> list[int]:
-        """Stop what runs, facade first; return the exit codes."""
+        """Stop the running programs, facade first; return the exit codes."""
         codes = []
         for process in (self.facade, self.core):
             if process is not None and process.poll() is None:
@@ -106,7 +106,7 @@ class Archive:
         return ran.stdout
 
     def refusal(self) -> str:
-        """Start the core, which must refuse to start, and return what it says."""
+        """Start the core, which must refuse to start, and return its output."""
         ran = self.run("server", check=False)
         assert ran.returncode == 1, ran.stderr
         return ran.stderr

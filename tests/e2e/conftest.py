@@ -11,7 +11,7 @@ ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests whose browser, viewer (`make viewer`) or client (`make clients`) is missing."""
+    """Skip tests if their browser, viewer (`make viewer`) or client (`make clients`) is missing."""
     left_out = [item for item in items if not _is_possible(item)]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)

@@ -1,4 +1,4 @@
-"""The examples of a page, run as a reader types them: verbatim, in order, in one shell and one folder.
+"""Runs the examples of a documentation page as a reader would: verbatim, in order, in one shell and one folder.
 
 Only what is particular to the machine is replaced: the two addresses and the place of the virtual environment. A
 command that fails fails its example, a pipe included, and so does `curl` when the answer is an error; except where it
@@ -41,7 +41,7 @@ def blocks_of(page: Path, *languages: str) -> list[tuple[str, str]]:
 
 
 class Reader:
-    """Somebody who tries the examples of a page on an archive."""
+    """Runs the examples of a page against an archive."""
 
     def __init__(self, archive: Archive, folder: Path) -> None:
         self.folder = folder
@@ -60,7 +60,7 @@ class Reader:
         }
 
     def run(self, language: str, text: str) -> str:
-        """Run one example and return what it prints."""
+        """Run one example and return its output."""
         for written, here in self._replacements.items():
             text = text.replace(written, here)
         command = [sys.executable, "-c", text] if language == "python" else ["bash", "-c", _BEFORE + text + _AFTER]

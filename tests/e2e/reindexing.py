@@ -1,4 +1,4 @@
-"""What tests of long work share: an index to fill, workers to kill, and what they leave behind."""
+"""Helpers for tests of operations: an index to fill, workers to kill, and comparison of their results."""
 
 import asyncio
 import os
@@ -80,7 +80,7 @@ def indexed(url: str) -> tuple[list[object], list[object]]:
 
 
 async def indexed_undisturbed(database: Database, url: str) -> tuple[list[object], list[object]]:
-    """Add the tags again, work in this process, and return what that leaves; keys of tags are as before."""
+    """Add the tags again, index in this process, and return the resulting rows; tags have the same keys as before."""
     for tag in TAGS:
         await delete_tag(database, tag.tag, NOON)
     await add_tags(database, TAGS, "b" * 32, NOON)
@@ -106,7 +106,7 @@ def runs(url: str) -> int:
 def worker(
     url: str, data: Path, *, stale_seconds: float | None = None, look_seconds: float = 0.1, **settings: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker; its name is that of its data directory. With a time, it takes over what is stale for so long."""
+    """Run a worker named after its data directory. With a time, it takes over operations idle for that long."""
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("DICOMSTORE_")},
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos/gen'}",

@@ -1,4 +1,4 @@
-"""Studies for real viewers, made in code: a phantom in CT slices, its segmentation, a document, and a slide.
+"""Studies for real viewers, built in code: a phantom in CT slices, its segmentation, a document, and a slide.
 
 They are complete enough for clients that insist on the mandatory attributes of their IODs; nobody was ever scanned.
 """
@@ -50,7 +50,7 @@ def item(**attributes: Any) -> Dataset:
 
 
 def phantom_study(study: str = PHANTOM_STUDY) -> list[bytes]:
-    """Return a head-like phantom as CT slices and a segmentation of what is in it."""
+    """Return a head-like phantom as CT slices and a segmentation of its contents."""
     slices, inside = zip(*(_slice(number) for number in range(SLICES)), strict=True)
     pixels = [{"frames": [(values + 1024).astype("<u2").tobytes()]} for values in slices]
     files = [_ct(study, number, frame) for number, frame in enumerate(pixels)]
@@ -241,7 +241,7 @@ def padded(value: bytes) -> bytes:
 
 def pdf(text: str) -> bytes:
     """Return a PDF of one page with one line of text."""
-    # Longer than what metadata has within.
+    # Too long to be inline in metadata.
     content = f"BT /F1 24 Tf 72 700 Td ({text}) Tj ET 1 0 0 rg 72 560 200 100 re f".encode() + b"\n% nothing" * 300
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
@@ -286,7 +286,7 @@ def slide_study(study: str = SLIDE_STUDY) -> list[bytes]:
 
 
 def _section(width: int, height: int) -> Image.Image:
-    """Return a picture in which every tile differs from every other."""
+    """Return an image with different tiles."""
     picture = Image.new("RGB", (width, height), (240, 236, 242))
     draw = ImageDraw.Draw(picture)
     draw.ellipse((width * 0.08, height * 0.1, width * 0.92, height * 0.9), fill=(226, 160, 196))
@@ -354,7 +354,7 @@ def _slide_image(study: str, number: int, picture: Image.Image, image_type: list
 
 
 def _tiles(picture: Image.Image) -> list[bytes]:
-    """Return a picture as JPEGs, row by row; those at the edges are filled up."""
+    """Return the tiles of an image as JPEG, row by row; tiles at the edges are padded."""
     found = []
     for top in range(0, picture.height, TILE):
         for left in range(0, picture.width, TILE):

@@ -1,4 +1,4 @@
-"""The examples of docs/api.md work as they are written."""
+"""The examples of docs/api.md work as written."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +14,14 @@ PAGE = ROOT / "docs/api.md"
 
 
 class Tried:
-    """A folder in which all examples have been run, and what they printed."""
+    """A folder in which all examples were run, and their output."""
 
     def __init__(self, reader: Reader) -> None:
         self.folder = reader.folder
         self._outputs = [(text, reader.run(language, text)) for language, text in blocks_of(PAGE, "bash")]
 
     def output_of(self, words: str) -> str:
-        """Return what the one example with these words printed."""
+        """Return the output of the only example that contains `words`."""
         [output] = [output for text, output in self._outputs if words in text]
         return output
 

@@ -1,4 +1,4 @@
-"""The benchmark of re-indexing keeps working; its timing decides nothing, its comparison everything."""
+"""The benchmark of re-indexing runs and compares its results; its timing is not checked."""
 
 import subprocess
 import sys

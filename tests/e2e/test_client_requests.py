@@ -1,4 +1,4 @@
-"""What clients really send, byte for byte, and what they need back: status, media type, and type of the first part.
+"""Exact requests of real clients, and the required responses: status, media type, and type of the first part.
 
 From the sources of the clients that the rows name. Each is sent to both versions of the API, with the headers
 that are written here and Host.
@@ -117,7 +117,7 @@ REQUESTS = (
     ("Accept-Encoding", "gzip, deflate"),
     ("Connection", "keep-alive"),
 )
-"""What HTTP libraries add to each request."""
+"""Headers that HTTP libraries add to each request."""
 
 ROWS = [
     # OHIF 3.13
@@ -223,7 +223,7 @@ ROWS = [
     Row("ez-wsi", TILES, "application/dicom; transfer-syntax=*", dicom(BASELINE)),
     Row("ez-wsi", SLIDE, 'multipart/related; transfer-syntax=*; type="application/dicom"', DICOM, dicom(BASELINE)),
     Row("ez-wsi", f"{DOC}/bulkdata/00420011", "application/octet-stream; transfer-syntax=*", OCTETS),
-    # dicomtrolley, curl and others that send what their HTTP library sends
+    # dicomtrolley, curl and others with the default headers of their HTTP library
     Row("dicomtrolley", f"studies/{PHANTOM_STUDY}", "*/*", DICOM, dicom(ELE)),
     Row("dicomtrolley", f"studies/{_MR_STUDY}", "*/*", DICOM, dicom(RLE)),
     Row("dicomtrolley", "studies?PatientID=PHANTOM&includefield=NumberOfStudyRelatedInstances&includefield=StudyTime",
@@ -398,7 +398,7 @@ STORES = {
     ),
     "dcmweb": (dict(REQUESTS) | {"Accept": "*/*", "Content-Type": DICOM}, "", JSON),
 }
-"""What clients send with files: headers, the boundary in the body (none for a bare file), and what they can read."""
+"""Store requests of clients: headers, boundary in the body (none for a bare file), and readable response types."""
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

@@ -1,4 +1,4 @@
-"""Programs that others wrote, against a running archive. Each is left out where its tool is missing.
+"""Third-party programs against a running archive. Each test is skipped if its tool is missing.
 
 Their requests are in `test_client_requests.py`, too, which runs everywhere.
 """

@@ -1,4 +1,4 @@
-"""The bytes of frames as Cornerstone3D takes them apart, which is less forgiving than RFC 2046.
+"""Frames as Cornerstone3D parses them, which is less lenient than RFC 2046.
 
 It looks for the first blank line; the first line that begins with `--` is the boundary; the line whose first 13
 characters are `Content-Type:` is the type, split at `;` and then at `=`; what ends two bytes before the boundary is the
@@ -30,7 +30,7 @@ FILES = {
 
 
 def extracted(body: bytes) -> tuple[dict[str, str], str, bytes]:
-    """Return what Cornerstone finds: parameters and name of the type, and the frame."""
+    """Return the media type, its parameters, and the frame as parsed by Cornerstone."""
     blank = body.index(b"\r\n\r\n")
     lines = body[:blank].decode("latin-1").split("\r\n")
     boundary = next(line for line in lines if line[:2] == "--").encode()

@@ -1,4 +1,4 @@
-"""Every file that pydicom ships, through the archive and back, with dicomweb-client.
+"""Every test file of pydicom is stored and retrieved with dicomweb-client.
 
 Each file gets a partition of its own, because many of them share their UIDs.
 """
@@ -85,7 +85,7 @@ def test_a_file_is_stored_and_retrieved_or_refused_with_the_right_code(archive: 
     found = read(path)
     if found is not None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what pydicom thinks of the file is not the question
+            warnings.simplefilter("ignore")  # warnings of pydicom about the file are not tested
             assert client.retrieve_instance(study, series, instance) == found
 
     [metadata] = client.retrieve_study_metadata(study)
@@ -100,7 +100,7 @@ def test_a_file_is_stored_and_retrieved_or_refused_with_the_right_code(archive: 
 
 
 def read(path: Path) -> pydicom.Dataset | None:
-    """Return what pydicom reads; None if it can't go to the end."""
+    """Return the data set as read by pydicom; None if pydicom cannot read it completely."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -112,7 +112,7 @@ def read(path: Path) -> pydicom.Dataset | None:
 
 
 def expected_json(found: pydicom.Dataset) -> dict[str, Any]:
-    """Return pydicom's own JSON of all that it can convert, without what the DICOM JSON model does not have."""
+    """Return pydicom's JSON of all elements that it can convert and that the DICOM JSON model has."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return in_json_model(found.to_json_dict(bulk_data_threshold=1 << 40, suppress_invalid_tags=True))
@@ -136,10 +136,10 @@ def is_binary(element: dict[str, Any]) -> bool:
 
 STORABLE = [path for path in corpus() if is_storable(path)]
 
-# Of these pydicom does not say what the frames are: too few of them, or no number.
+# pydicom cannot return the frames of these: too few, or no Number of Frames.
 UNCLEAR_FRAMES = {"emri_small_jpeg_2k_lossless_too_short.dcm", "badVR.dcm"}
 
-# Pixels that nobody can decode: who does not accept them as they are stored gets nothing.
+# Undecodable pixel data is available only as stored.
 UNDECODABLE = {"JPEG2000-embedded-sequence-delimiter.dcm"}
 
 Address = tuple[DICOMwebClient, str, str, str]
@@ -177,7 +177,7 @@ def test_instance_series_and_study_return_the_same_object(
 ) -> None:
     client, study, series, instance = addressed(path, version)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what pydicom thinks of the file is not the question
+        warnings.simplefilter("ignore")  # warnings of pydicom about the file are not tested
         [by_series], [by_study] = client.retrieve_series(study, series), client.retrieve_study(study)
         by_instance = client.retrieve_instance(study, series, instance, media_types=("application/dicom",))
         assert by_series == by_study == by_instance

@@ -1,4 +1,4 @@
-"""An index that has lost transactions: both programs go on reading and say what is wrong."""
+"""An index that has lost transactions: both programs keep serving reads and report the problem."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def store(http: httpx.Client) -> str:
 
 
 def becomes(http: httpx.Client, status: str) -> dict[str, str]:
-    """Wait until health, which is cached for a second, is 200 with a status; return those of the components."""
+    """Wait until health (cached for a second) is 200 with a status; return the statuses of the components."""
     while True:
         answer = http.get("/health/check")
         body: dict[str, Any] = answer.json()

@@ -40,7 +40,7 @@ def run(archive: Archive, commands: str, **variables: object) -> str:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """An instance that is larger than what fits on the disk that is full."""
+    """Size of an instance that does not fit on the full disk."""
     path = tmp_path / "instance.dcm"
     path.write_bytes(part10(StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4", SOPInstanceUID="1.2.3.4.5",
                             Rows=1500, Columns=1000, frames=[os.urandom(1_500_000)]))  # fmt: skip

@@ -1,4 +1,4 @@
-"""A full disk keeps nothing from being read, whatever is started again on it."""
+"""On a full disk stored instances can be read, also after restarts."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What a power cut may do: nothing to what was acknowledged, and nothing half-done is left."""
+"""`kill -9` at any time: acknowledged instances survive, and incomplete ones leave nothing behind."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ def instances_of(study: str) -> list[bytes]:
 
 
 async def store_until_killed(archive: Archive, bodies: list[bytes], kill_after: int) -> list[Any]:
-    """Store over gRPC and kill the core after some acknowledgements; return what was acknowledged, by item."""
+    """Store over gRPC and kill the core after some acknowledgements; return the acknowledged instances by item."""
     acknowledged: list[Any] = []
     async with grpc.aio.insecure_channel(archive.core_address) as channel:
         client = CoreClient(channel, archive.data)
@@ -83,7 +83,7 @@ async def test_acknowledged_instances_survive_kill_9_and_incomplete_ones_are_rem
         await asyncio.to_thread(archive.start_core)
         await check(archive, study, bodies, acknowledged)
         found = agreement(archive)
-        assert found.pop("quarantine") in ("ok", "warning")  # what was not acknowledged
+        assert found.pop("quarantine") in ("ok", "warning")  # uploads that were not acknowledged
         assert found == {
             "disk": "ok",
             "archive": "ok",
@@ -136,7 +136,7 @@ async def test_an_unreachable_core_is_503_and_the_facade_finds_it_again(archive:
         await asyncio.to_thread(archive.start_core)
         url = f"{archive.http}/v2/studies/{id_of(stored).study_instance_uid}/metadata"
         while (answer := await http.get(url, headers={"Accept": "*/*"})).status_code == 503:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)  # the channel's own back-off is what is waited for
+            await asyncio.sleep(0.05)  # waits for the channel's reconnection back-off
         assert answer.status_code == 200
 
 

@@ -1,4 +1,4 @@
-"""Operations are finished though the engine's database goes away, or the worker that had begun them."""
+"""Operations finish even if the database of the workflow engine, or the worker that started them, is lost."""
 
 import signal
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The drills of docs/operations.md for a lost, damaged and old index, as they are written there."""
+"""The drills of docs/operations.md for a lost, damaged and old index, as written there."""
 
 import shutil
 import sqlite3
@@ -35,7 +35,7 @@ def remove_index(archive: Archive) -> None:
 
 
 def holds(archive: Archive, http: httpx.Client, stored: list[str], deleted: str) -> None:
-    """Start the archive again, compare what it holds, and store something more."""
+    """Start the archive again, compare its contents, and store another instance."""
     archive.start_core()
     becomes(http, "Healthy")
     for study in stored:

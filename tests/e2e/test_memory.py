@@ -1,4 +1,4 @@
-"""Memory stays flat: what passes through is never held. The full-size figures are in docs/performance.md."""
+"""Memory is bounded while large data is streamed. The full-size figures are in docs/performance.md."""
 
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -31,7 +31,7 @@ def peaks(archive: Archive) -> list[int]:
 
 
 def large_instance(frames: int) -> tuple[bytes, int]:
-    """Return the head of an instance whose pixel data are `frames` times `FRAME`, and its size."""
+    """Return the head of an instance with `frames` times `FRAME` as pixel data, and its size."""
     small = part10(frames=[FRAME], Rows=1024, Columns=1024, NumberOfFrames=frames)
     end = len(small) - len(FRAME)
     head = small[: end - 4] + (frames * len(FRAME)).to_bytes(4, "little")

@@ -1,4 +1,4 @@
-"""Many slow readers and large pictures at once: `dicomstore up` with two nodes stays within its budget of memory."""
+"""Many slow readers and large images at once: `dicomstore up` with two nodes stays within its memory budget."""
 
 import asyncio
 import re

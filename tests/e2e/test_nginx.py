@@ -1,4 +1,4 @@
-"""The configuration of nginx in docs/operations.md, but for addresses and TLS, with a viewer on another origin."""
+"""The nginx configuration of docs/operations.md, except addresses and TLS, with a viewer on another origin."""
 
 import os
 import re
@@ -81,7 +81,7 @@ def serving(folder: Path) -> "Iterator[subprocess.Popen[bytes]]":
 
 
 def test_the_example_lets_only_preflights_and_probes_pass_without_a_password() -> None:
-    """What can be seen without nginx: everything else is behind the password, and it is kept from the archive."""
+    """Checks the configuration without nginx: other requests need the password, which the archive never gets."""
     text = example()
     assert re.search(r"map \$request_method \$realm \{\s*OPTIONS off;\s*default \"dicomstore\";\s*\}", text)
     assert re.findall(r"auth_basic +(.+?);", text) == ["$realm", "off"]

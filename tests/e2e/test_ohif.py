@@ -1,4 +1,4 @@
-"""OHIF as it comes from npm, served by `dicomstore up --viewer` and driven in a real browser.
+"""OHIF from npm, served by `dicomstore up --viewer` and controlled in a real browser.
 
 Runs where chromium is installed and `make viewer` has fetched OHIF. With `FIGURES=docs/figures` in the environment it
 also takes the pictures of the documentation; nobody was ever scanned for what they show.
@@ -128,13 +128,13 @@ class Watched:
         return np.asarray(image.crop((300, 60, 1220, 780)))
 
     def paints(self, is_painted: Callable[[NDArray[np.uint8]], bool]) -> None:
-        """Return when the viewport looks as it should."""
+        """Return when the viewport has the expected pixels."""
         deadline = time.monotonic() + PAINT_S
         while not is_painted(self.picture()):
             assert time.monotonic() < deadline, self.wrong
 
     def keep(self, name: str) -> None:
-        """Keep a picture for the documentation, if it is wanted."""
+        """Save a screenshot for the documentation, if requested."""
         if folder := os.environ.get("FIGURES"):
             image = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
             image.quantize(48, dither=Image.Dither.NONE).save(Path(folder, f"ohif-{name}.png"), optimize=True)
@@ -142,7 +142,7 @@ class Watched:
 
 @pytest.fixture
 def ohif(browser: Browser, url: str) -> Iterator[Watched]:
-    """A page of somebody who has seen the tour; whatever goes wrong in it fails the test."""
+    """A page without the introductory tour; any error in it fails the test."""
     context = browser.new_context(viewport=SIZE)  # type: ignore[arg-type]
     context.add_init_script(
         "if (window === window.top) {"
@@ -154,7 +154,7 @@ def ohif(browser: Browser, url: str) -> Iterator[Watched]:
     watched.page.on("console", lambda line: note(line.text) if line.type == "error" else None)
     watched.page.on("pageerror", lambda error: note(str(error)))
     watched.page.on("response", lambda answer: note(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
-    # Not those of the browser's own viewer of PDFs.
+    # Not errors of the browser's built-in PDF viewer.
     watched.page.on(
         "requestfailed", lambda request: note(f"{request.failure} {request.url}") if request.url[:4] == "http" else None
     )

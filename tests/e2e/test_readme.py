@@ -1,4 +1,4 @@
-"""The README's examples work as they are written."""
+"""The examples of the README work as written."""
 
 import json
 import re
@@ -18,7 +18,7 @@ CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 
 class Tried:
-    """An archive on which all examples have been run, and what they printed."""
+    """An archive on which all examples were run, and their output."""
 
     def __init__(self, archive: Archive, folder: Path) -> None:
         self.archive = archive
@@ -27,7 +27,7 @@ class Tried:
         self.outputs = [(text, reader.run(language, text)) for language, text in blocks_of(README, "bash", "python")]
 
     def output_of(self, words: str) -> str:
-        """Return what the one example with these words printed."""
+        """Return the output of the only example that contains `words`."""
         [output] = [output for text, output in self.outputs if words in text]
         return output
 

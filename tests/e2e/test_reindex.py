@@ -1,4 +1,4 @@
-"""An operation is finished whoever is killed on the way, and has the effect of one that nobody disturbed."""
+"""An operation finishes whichever process is killed, with the same result as an undisturbed one."""
 
 import asyncio
 import signal

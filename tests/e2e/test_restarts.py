@@ -1,4 +1,4 @@
-"""`dicomstore up` when one of its processes ends: the others go on, and it is started again."""
+"""`dicomstore up` when one of its processes ends: the others keep serving, and it is restarted."""
 
 import asyncio
 import json

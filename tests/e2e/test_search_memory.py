@@ -1,4 +1,4 @@
-"""An answer of any length is streamed: memory does not grow with it."""
+"""Search responses of any length are streamed in bounded memory."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Pages of a search while another process stores and deletes: what stays is neither missed nor given twice.
+"""Pages of a search while another process stores and deletes: no match is missed or repeated.
 
 Two cores, each a process of its own, share an index and its blobs. One has a facade, which is asked page by page. The
 other stores and deletes without a pause, and no page is asked for before it has done both since the page before.
@@ -56,7 +56,7 @@ def reference(uids: Any, depth: int) -> Ref:
 
 
 class Writer:
-    """Stores and deletes through a core and counts what was acknowledged."""
+    """Stores and deletes through a core and counts acknowledgements."""
 
     def __init__(self, core: CoreClient, passing: list[Ref]) -> None:
         self._core = core
@@ -107,7 +107,7 @@ def archives(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[A
 
 @asynccontextmanager
 async def writing(core: CoreClient, passing: list[Ref]) -> AsyncIterator[Writer]:
-    """Write until the context is left; what goes wrong in it is not kept quiet."""
+    """Write until the context is left; errors of the writer are raised then."""
     writer = Writer(core, passing)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(writer.write())
@@ -116,7 +116,7 @@ async def writing(core: CoreClient, passing: list[Ref]) -> AsyncIterator[Writer]
 
 
 async def prepared(core: CoreClient) -> list[Ref]:
-    """Store what stays and, between it, what does not; return the latter."""
+    """Store permanent and, between them, temporary instances; return the temporary ones."""
     passing = []
     for number in range(STUDIES):
         await core.stored(*study_files(new_uid()))

@@ -1,4 +1,4 @@
-"""Slow clients in any number do not make either program grow."""
+"""Memory is bounded with any number of slow clients."""
 
 import asyncio
 import re
@@ -28,12 +28,12 @@ def memory(process: subprocess.Popen[bytes] | None, name: str) -> int:
 @pytest.mark.timeout(300)
 async def test_hundreds_of_uploads_stalled_within_an_instance_need_little_memory(tmp_path: Path) -> None:
     half = part10(frames=[bytes(2 << 20)], Rows=1024, Columns=2048)[: 1 << 20]
-    with running_archive(tmp_path / "data", ingest_wait_seconds="600") as archive:  # nobody is evicted meanwhile
+    with running_archive(tmp_path / "data", ingest_wait_seconds="600") as archive:  # no upload is evicted
         async with grpc.aio.insecure_channel(archive.core_address) as channel:
             calls = [store_service_pb2_grpc.StoreServiceStub(channel).StoreInstances() for _ in range(UPLOADS)]
 
             async def send(call: "grpc.aio.StreamStreamCall[pb.StoreInstancesRequest, object]") -> None:
-                # In one message: who is silent between instances lends its room to others.
+                # In one message, because an upload that is idle between instances gives its memory to others.
                 piece = pb.InstancePiece(item=1, data=half)
                 await call.write(pb.StoreInstancesRequest(header=pb.StoreHeader(), pieces=[piece]))
 

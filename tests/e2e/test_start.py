@@ -1,4 +1,4 @@
-"""The start of `dicomstore up`: what it says, starts and loads. `python -m bench.start` measures how long it takes."""
+"""The start of `dicomstore up`: its output, processes and imports. `python -m bench.start` measures its duration."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ from tests.e2e.test_up import REPOSITORY, environment, up
 
 
 def names_in(banner: str) -> list[str]:
-    """Return what stands before the values of a banner."""
+    """Return the labels of a banner."""
     return re.findall(r"^  (\w+)  ", banner, re.MULTILINE)
 
 
@@ -35,7 +35,7 @@ async def test_the_start_prints_only_the_lines_shown_in_the_readme(tmp_path: Pat
 
 
 async def test_a_start_reads_settings_without_another_process_and_loads_no_library_of_the_nodes(tmp_path: Path) -> None:
-    """The parent is on the path to the first answer: what it imports and starts delays everything."""
+    """Imports and processes of the supervisor delay the first response."""
     script = """
 import sys
 from cli.commands import up

@@ -1,4 +1,4 @@
-"""Every kind of fault once, in random order, while clients work: what was acknowledged stays, what was deleted goes.
+"""Every kind of fault once, in random order, with active clients: no acknowledged change is lost.
 
 `make torture` and `make soak` run many more of them (docs/reliability.md).
 """

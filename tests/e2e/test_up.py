@@ -1,4 +1,4 @@
-"""`dicomstore up`: the whole archive as people run it, from start to Ctrl-C."""
+"""`dicomstore up`: the whole archive as a user runs it, from start to Ctrl-C."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The Python examples of docs/viewers.md work as written, and its settings for OHIF are those the archive gives it."""
+"""The Python examples of docs/viewers.md work as written, and its OHIF settings equal the generated ones."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""wsidicom reads a tiled slide over DICOMweb as it reads the files, through both versions of the API."""
+"""wsidicom reads a tiled slide over DICOMweb as from files, with both versions of the API."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from wsidicom import WsiDicom, WsiDicomWebClient
 from tests.e2e.archive import Archive
 from tests.e2e.studies import SLIDE_STUDY, slide_study
 
-# What dicomweb-client makes of every PixelData that has its URI in metadata, as the standard wants it.
+# Warning of dicomweb-client for every PixelData with a BulkDataURI in metadata, which the standard allows.
 pytestmark = pytest.mark.filterwarnings("ignore:No bulk data URI handler")
 
 OPEN_S = 2.0

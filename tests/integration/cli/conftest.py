@@ -1,4 +1,4 @@
-"""A real core in this process, the command line as a process of its own, and a breakable connection between them."""
+"""A real core in this process, the command line as a separate process, and a breakable connection between them."""
 
 import asyncio
 import contextlib
@@ -115,7 +115,7 @@ class Relay:
         self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def close(self) -> None:
-        """Take no connections any more, and break those there are."""
+        """Accept no more connections, and close the existing ones."""
         if self._server is not None:
             self._server.close()
         self.break_now()

@@ -22,7 +22,7 @@ async def started(archive: CoreClient, keyword: str = "StationName") -> str:
 
 
 async def run_operation(archive: CoreClient, operation_id: str) -> None:
-    """Do what a worker does."""
+    """Run the steps of a worker."""
     database = open_database(settings_for(archive.data).database_url, extract=extract)
     await index_all(database, operation_id, datetime.now(UTC), most=1)
     await database.close()

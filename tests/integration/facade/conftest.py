@@ -1,4 +1,4 @@
-"""A real core and a facade in front of it, in this process."""
+"""A real core with a facade in this process."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A facade over real HTTP on a free port, in this process."""
+"""A facade with real HTTP on a free port, in this process."""
 
 import re
 import socket
@@ -16,7 +16,7 @@ from facade.serving.connections import Connection
 
 @asynccontextmanager
 async def serving(core: str, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """Run a facade of the core at address `core`; yield a client whose paths begin at its root."""
+    """Run a facade for the core at address `core`; yield a client with the facade's root as base URL."""
     async with serving_application(create_app(Settings(core=core, **settings))) as client:
         yield client
 

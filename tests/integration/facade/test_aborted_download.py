@@ -1,4 +1,4 @@
-"""A client that closes the connection while a large response is on its way."""
+"""A client that closes the connection during a large response."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Endless:
-    """A response whose pieces are always ready, as those of blobs in the page cache are."""
+    """A response with pieces that are always available at once, as with blobs in the page cache."""
 
     def __init__(self) -> None:
         self.pieces = 0

@@ -1,4 +1,4 @@
-"""What clients see when the core is away, slow, or fails on the way.
+"""Responses when the core is unavailable, slow, or fails midway.
 
 A healthy core does none of this on demand, so small servicers of the contract play it.
 """
@@ -30,7 +30,7 @@ ANYTHING = {"Accept": "*/*"}
 
 
 class Retrieving(retrieve_service_pb2_grpc.RetrieveServiceServicer):
-    """Sends the messages it is given, then whatever `then` does."""
+    """Sends the given messages, then calls `then`."""
 
     def __init__(self, *messages: Any, then: Callable[[Any], Any] | None = None) -> None:
         self._messages = messages
@@ -46,7 +46,7 @@ class Retrieving(retrieve_service_pb2_grpc.RetrieveServiceServicer):
 
 
 class Storing(store_service_pb2_grpc.StoreServiceServicer):
-    """Remembers the messages; answers each item as stored, except those in `silent_about`."""
+    """Records the messages; reports each item as stored, except those in `silent_about`."""
 
     def __init__(self, *, silent_about: tuple[int, ...] = (), read_at_most: int = 2**31) -> None:
         self.received: list[StoreInstancesRequest] = []
@@ -354,7 +354,7 @@ async def test_an_instance_without_an_outcome_is_a_failure() -> None:
 
 
 async def test_a_core_that_goes_down_during_an_upload_is_a_503() -> None:
-    # What the core says and the failing of writes that are under way race; the answer must not depend on it.
+    # The status of the core and the failure of a pending write race; the response must not depend on the winner.
     async with playing(Storing(read_at_most=2)) as web:
         statuses = [(await stow(web, b"x" * (10 << 20))).status_code for _ in range(20)]
 

@@ -1,4 +1,4 @@
-"""Values over HTTP: PS3.18 sections 10.4.1.1.5 and 10.4.1.1.6, RFC 9110 sections 13 and 14; clients.md."""
+"""Bulk data over HTTP: PS3.18 sections 10.4.1.1.5 and 10.4.1.1.6, RFC 9110 sections 13 and 14."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""What clients see when the core or the facade has more to do than it takes at once, and when they are slow."""
+"""Responses when the core or the facade is overloaded, and to slow clients."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,23 +28,23 @@ BUSY = "The service is busy. Please try again later."
 
 
 async def until(condition: Any) -> None:
-    while not condition():  # noqa: ASYNC110 - nobody tells
+    while not condition():  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.01)
 
 
 class HalfABody:
-    """A body that stops half way until it is told to go on."""
+    """A body that stops midway until `proceed` is set."""
 
     def __init__(self, *files: bytes) -> None:
         self._body = multipart(*files)
-        self.go_on = asyncio.Event()
+        self.proceed = asyncio.Event()
         self.begun = asyncio.Event()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         half = len(self._body) // 2
         yield self._body[:half]
         self.begun.set()
-        await self.go_on.wait()
+        await self.proceed.wait()
         yield self._body[half:]
 
 
@@ -79,7 +79,7 @@ async def test_requests_beyond_the_limit_get_503_and_health_is_answered(tmp_path
         assert_busy(await stow(web, part10()))
         assert (await web.get("/health/check")).status_code == 200
         for body in bodies:
-            body.go_on.set()
+            body.proceed.set()
         assert [(await upload).status_code for upload in uploads] == [200, 200]
         assert (await web.get("/v2/studies", headers=JSON)).status_code == 200
 
@@ -93,7 +93,7 @@ async def test_a_core_with_too_many_calls_is_a_503_for_every_request(tmp_path: P
         assert_busy(await web.get("/v2/studies/1.2", headers=ANYTHING))
         assert_busy(await stow(web, large(3_000_000)))
         assert (await web.get("/health/check")).status_code == 200
-        body.go_on.set()
+        body.proceed.set()
         assert (await upload).status_code == 200
 
 
@@ -105,10 +105,10 @@ async def test_an_upload_beyond_the_ingest_budget_is_503_and_not_stored(tmp_path
         await until(lambda: core.ingest_budget.used_bytes == 4 * BASE_BYTES)
         assert (await stow(web, part10())).status_code == 200  # stalled ones make room for it
         for body in bodies:
-            body.go_on.set()
+            body.proceed.set()
         responses = await asyncio.gather(*stalled)
         refused = [response for response in responses if response.status_code != 200]
-        assert refused  # those that had been silent for long enough
+        assert refused  # the uploads that were idle for long enough
         for response in refused:
             assert_busy(response)
         await until(lambda: not core.ingest_budget.used_bytes)

@@ -1,4 +1,4 @@
-"""Pixel data that contradicts its description: frames, rendered images and re-encoded instances agree."""
+"""Pixel data that contradicts its description: frames, rendered images and transcoded instances agree."""
 
 import io
 import struct
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def web(shared_web: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
-    """A facade without instances. All tests share it, and the processes that make its pictures."""
+    """A facade without instances. All tests share it and its pixel workers."""
     yield shared_web
     await shared_web.delete(f"/v2/studies/{STUDY}")
 

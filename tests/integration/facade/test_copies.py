@@ -1,4 +1,4 @@
-"""How often a node copies payload bytes (docs/performance.md, "Byte path").
+"""The number of copies of payload bytes in a node (docs/performance.md, "Byte path").
 
 A copy has another address than what it was made of. So it is enough to compare where bytes were read with where they
 are when they leave: the tests fail if anything in between copies them once more. All buffers are held, so that no
@@ -56,7 +56,7 @@ class Buffers:
 
 
 class RecordingTransport:
-    """A transport that notes what is sent."""
+    """A transport that records the sent buffers."""
 
     def __init__(self, transport: Any, sent: Buffers) -> None:
         self._transport = transport
@@ -85,7 +85,7 @@ async def node(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Buffers:
-    """What is read from disk: on the event loop into a buffer, by a thread as bytes."""
+    """Records buffers read from disk: on the event loop into a buffer, by a thread as bytes."""
     found, preadv, pread = Buffers(), os.preadv, os.pread
 
     def noting_preadv(fd: int, buffers: Sequence[memoryview], *rest: int) -> int:
@@ -104,7 +104,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Buffers:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Buffers:
-    """What is handed to the transport."""
+    """Records buffers passed to the transport."""
     found, connection_made = Buffers(), Connection.connection_made
 
     def recorded(self: Connection, transport: Any) -> None:
@@ -151,7 +151,7 @@ async def test_sent_buffers_are_the_read_buffers_without_a_copy(
 
     assert response.status_code == 200
     assert pixels in response.content
-    assert sent.size - before >= least_bytes - LARGE_BYTES  # what little is left of the last block may be small
+    assert sent.size - before >= least_bytes - LARGE_BYTES  # the rest of the last block may be copied as a small chunk
     assert sent.lie_within(read)
 
 

@@ -1,4 +1,4 @@
-"""What browsers may read that show pages of other origins (clients.md rule 22)."""
+"""CORS: access of pages of other origins (docs/api.md, Browsers)."""
 
 import asyncio
 from pathlib import Path

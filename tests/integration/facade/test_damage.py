@@ -1,4 +1,4 @@
-"""Bytes that have changed on the disk are never sent, whatever is requested; the rest of the instance still is."""
+"""Bytes changed on disk are never sent by any resource; the rest of the instance still is."""
 
 import io
 import zipfile

@@ -1,4 +1,4 @@
-"""Deleting, and the feed that tells of it, over a real core (spec/delete.md, spec/change-feed.md)."""
+"""Deleting, and the change feed, over a real core (docs/api.md)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The Python DICOMweb client against facade and core, as 3D Slicer, wsidicom and others use it."""
+"""The Python DICOMweb client against facade and core, as used by 3D Slicer, wsidicom and others."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def read(file: bytes) -> pydicom.Dataset:
 
 
 def jpeg_of(columns: int, rows: int) -> bytes:
-    """Return a grey picture of even length."""
+    """Return a grey image with an even number of bytes."""
     file = BytesIO()
     Image.new("L", (columns, rows), 128).save(file, "JPEG")
     return file.getvalue() + bytes(len(file.getvalue()) % 2)

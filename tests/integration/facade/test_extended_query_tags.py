@@ -1,4 +1,4 @@
-"""Extended query tags and operations over a real core (spec/extended-query-tags.md, spec/operations.md)."""
+"""Extended query tags and operations over a real core (docs/api.md)."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -32,7 +32,7 @@ async def archive(data: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def run_operation(data: Path) -> None:
-    """Do what a worker does."""
+    """Run the steps of a worker."""
     database = open_database(settings_for(data).database_url, extract=extract)
     for _, operation in await database.operations.list(limit=100):
         await index_all(database, operation.id, datetime.now(UTC), most=2)
@@ -333,7 +333,7 @@ async def test_a_private_attribute_is_found_in_any_block_of_its_creator(tmp_path
 
 
 async def test_a_private_attribute_is_returned_from_its_creators_block(tmp_path: Path) -> None:
-    """With the element that says whose it is, whether it was searched by or asked for; a stranger's is not returned."""
+    """With its Private Creator element, as search key or include field; not from the block of another creator."""
     async with archive(tmp_path) as web:
         await ready(web, tmp_path, {"path": "00091005", "vr": "SH", "privateCreator": "ACME", "level": "instance"})
         await stored(web, private(1, 0x11, "ACME", "mine", reserved="OTHER"), private(2, 0x10, "OTHER", "theirs"))

@@ -1,6 +1,6 @@
-"""What Cornerstone3D's image loader does with bytes of an answer (clients.md section 0, rules 3 to 7, 22 and 23).
+"""Frame responses as parsed by Cornerstone3D's image loader.
 
-Its rules are written down here once more, as functions that are no more forgiving than it is.
+Its rules are implemented here as functions with the same strictness.
 """
 
 import re
@@ -124,7 +124,7 @@ async def test_a_progressive_frame_is_retrieved_in_ranges(archive: httpx.AsyncCl
 
 
 async def test_a_range_of_a_multipart_body_is_ignored(archive: httpx.AsyncClient) -> None:
-    """Without a Content-Range it takes what it has for the whole, which it is then."""
+    """Without a Content-Range the client treats the body as complete, which it is."""
     response = await archive.get(f"{INSTANCE}/frames/1", headers=ASKS | {"Range": "bytes=0-65535"})
 
     assert response.status_code == 200

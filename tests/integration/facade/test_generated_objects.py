@@ -1,4 +1,4 @@
-"""Generated malformed objects: stored or refused with a reason, and what is stored agrees in all its forms.
+"""Generated malformed objects: stored or refused with a reason, and stored ones are consistent in all forms.
 
 MALFORMED_EXAMPLES is the number of examples of each kind (default 5); with more than the default they differ from run
 to run.
@@ -166,7 +166,7 @@ class Forms:
         assert archive.read(name) == self.made.file
 
     async def check_metadata(self) -> dict[str, Any]:
-        """Metadata is strict JSON, without group lengths and empty values, and has what it must have."""
+        """Metadata is strict JSON, without group lengths and empty values, and has all required attributes."""
         response = await self.get("/metadata", "application/dicom+json", 200)
         [found] = strict_json(response)
         check_data_set(found)
@@ -221,7 +221,7 @@ class Forms:
         return list(frames)
 
     async def check_rendered(self, frames: list[int]) -> None:
-        """Pictures are whole, and there are none of frames that there are not."""
+        """Rendered images are complete, and only existing frames are rendered."""
         allowed = {200, 404, 406} - ({404} if 1 in frames else set()) - (set() if frames else {200})
         for path in ("/rendered", "/frames/1/rendered"):
             for accept in ("image/png", None):
@@ -257,7 +257,7 @@ class Forms:
         return shown
 
     async def check_reencoded(self, metadata: dict[str, Any]) -> None:
-        """A re-encoded instance is what it says it is, keeps its attributes, and has the same samples as its frames."""
+        """A transcoded instance has its labelled transfer syntax, its attributes, and the samples of its frames."""
         for syntax in (EXPLICIT_LITTLE, IMPLICIT_LITTLE, RLE_LOSSLESS, JPEG_2000_LOSSLESS):
             response = await self.get("", f"application/dicom; transfer-syntax={syntax}", 200, 406)
             if response.status_code == 406:
@@ -332,7 +332,7 @@ def uris_in(data_set: dict[str, Any]) -> list[str]:
 
 
 def picture_of(response: httpx.Response) -> Image.Image | None:
-    """Return the whole picture; None if there is none."""
+    """Return the complete image; None if there is none."""
     if response.status_code != 200:
         return None
     picture = Image.open(io.BytesIO(response.content))
@@ -344,7 +344,7 @@ _LEFT_OUT = ("0028", "7FE0", "0000", "0002")
 
 
 def check_reencoded(file: bytes, syntax: str, metadata: dict[str, Any]) -> None:
-    """Check that a file is in a transfer syntax and has the same attributes, those of its pixels left out."""
+    """Check that a file has a transfer syntax and the same attributes, except those of its pixels."""
     described = read(file)
     assert described.transfer_syntax_uid == syntax
     found = json_of(described)
@@ -353,7 +353,7 @@ def check_reencoded(file: bytes, syntax: str, metadata: dict[str, Any]) -> None:
 
 
 def _comparable(data_set: dict[str, Any], unknown: set[str]) -> dict[str, Any]:
-    """Return what a re-encoded data set keeps: all but pixels, icons, and the groups of commands and of files.
+    """Return the elements that transcoding keeps: all except pixels, icons, and groups 0000 and 0002.
 
     Implicit VR gives attributes of unknown VR that of the data dictionary.
     """

@@ -1,4 +1,4 @@
-"""Health says what clients are told: reading, writing, and what is wrong, from the core's probes to /health/check."""
+"""Health reports reading, writing and faults, from the core's probes to /health/check."""
 
 import asyncio
 import logging

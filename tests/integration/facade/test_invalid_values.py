@@ -1,4 +1,4 @@
-"""Values that break a rule of the standard, from STOW-RS to metadata, searches and rendered images."""
+"""Values that violate the standard, from STOW-RS to metadata, searches and rendered images."""
 
 import struct
 from collections.abc import Iterable

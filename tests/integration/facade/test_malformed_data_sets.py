@@ -1,4 +1,4 @@
-"""Malformed data sets over HTTP, in both versions: JSON, XML and bulk data of what was stored."""
+"""Malformed data sets over HTTP, in both versions: JSON, XML and bulk data of stored instances."""
 
 import json
 import struct

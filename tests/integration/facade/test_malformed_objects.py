@@ -1,4 +1,4 @@
-"""Malformed objects over HTTP, on both databases and in both versions: nothing is lost or shown wrongly."""
+"""Malformed objects over HTTP, on both databases and in both versions: no data is lost or shown wrongly."""
 
 import io
 import json

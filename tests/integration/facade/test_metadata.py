@@ -1,4 +1,4 @@
-"""Metadata and bulk data over a real core (spec/retrieve.md section 6, standard.md rows 2 and 33)."""
+"""Metadata and bulk data over a real core (PS3.18 sections 10.4.1.1.2 and 10.4.1.1.5)."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Metadata that was asked for before: equal bytes whatever they came from, and never those of another state."""
+"""The metadata cache: equal bytes with and without it, and never those of another state."""
 
 import gzip
 import json
@@ -220,7 +220,7 @@ async def test_dicom_and_frames_have_no_content_coding(web: httpx.AsyncClient) -
 
 
 class Core(retrieve_service_pb2_grpc.RetrieveServiceServicer):
-    """Gives each request the next answer: messages, and perhaps a status it ends with; remembers what it was told."""
+    """Answers each request with the next given messages and optional status; records the requests."""
 
     def __init__(self, *answers: list[RetrieveMetadataResponse | grpc.StatusCode]) -> None:
         self._answers = list(answers)

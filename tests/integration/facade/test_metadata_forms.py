@@ -1,4 +1,4 @@
-"""Metadata as XML, in parts, and without bulk data: PS3.18 section 10.4.3.3.2, standard.md rows 6 and 10."""
+"""Metadata as XML, in pages, and without bulk data (PS3.18 section 10.4.3.3.2; docs/api.md, Metadata)."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Data sets whose VR encoding contradicts their transfer syntax: who names that receives it (PS3.18 section 8.7.3)."""
+"""Data sets with a VR encoding that contradicts their transfer syntax (PS3.18 section 8.7.3)."""
 
 import io
 import warnings
@@ -22,12 +22,12 @@ def body_of(file: bytes) -> bytes:
 
 
 def relabelled(file: bytes, transfer_syntax: str) -> bytes:
-    """Return a file whose meta information names another transfer syntax."""
+    """Return a file with another transfer syntax in its file meta information."""
     return file_head(transfer_syntax) + body_of(file)
 
 
 def compressed_implicit() -> bytes:
-    """Return a compressed image whose data set has implicit VR."""
+    """Return a compressed image with a data set in implicit VR."""
     with_explicit = part10(transfer_syntax=RLE_LOSSLESS, fragments=[[b"frame!"]], SOPInstanceUID="1.2.3")
     pixels = body_of(with_explicit)
     pixels = pixels[pixels.index(b"\xe0\x7f\x10\x00OB") + 12 :]
@@ -98,7 +98,7 @@ async def stored_again_is_as_labelled(web: httpx.AsyncClient, file: bytes, synta
 
 
 async def test_a_well_formed_file_is_sent_byte_for_byte(web: httpx.AsyncClient) -> None:
-    """Also one with a sequence of VR UN, whose items have implicit VR (PS3.5 section 6.2.2)."""
+    """Also one with a sequence of VR UN, which has items in implicit VR (PS3.5 section 6.2.2)."""
     item = element(0x00090110, "UN", b"x ", IMPLICIT_LITTLE)
     items = b"\xfe\xff\x00\xe0" + len(item).to_bytes(4, "little") + item + b"\xfe\xff\xdd\xe0\0\0\0\0"
     unknown = b"\x09\x00\x01\x10UN\0\0\xff\xff\xff\xff" + items

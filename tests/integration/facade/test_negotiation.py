@@ -1,4 +1,4 @@
-"""Every Accept that clients send (clients.md, spec/retrieve.md section 2), of each resource, in each stored form.
+"""The Accept headers of real clients, for each resource and each stored form (PS3.18 section 8.7).
 
 What must come back is said by rules that are written down here once more, from PS3.18 section 8.7 and the decisions;
 the archive itself makes the compressed forms that it then stores.
@@ -40,7 +40,7 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True)
 class Rule:
-    """What an Accept must lead to. Without syntaxes it is a 406.
+    """The expected response to an Accept header. Without transfer syntaxes it is 406.
 
     syntaxes: what may come; "*" is the stored form. What is stored so comes so; if not, the first that can be made.
     substitute: the stored form comes if none of them can be made.

@@ -1,4 +1,4 @@
-"""Responses that leave something out: announced by status and Warning if it is known, never silent (PS3.18 10.4.3)."""
+"""Partial responses: reported by status and Warning if known, never silent (PS3.18 section 10.4.3)."""
 
 import io
 import struct
@@ -140,7 +140,7 @@ async def test_damage_that_is_known_before_the_first_byte_is_counted_at_once(web
 
 
 async def test_damage_found_midway_closes_the_connection_and_is_counted_next_time(tmp_path: Path) -> None:
-    """Also by a core that is started anew: it is recorded in the index."""
+    """Also after a restart of the core, because it is recorded in the index."""
     large: dict[str, Any] = {"Rows": 1200, "Columns": 1000}
     frames = [part10(frames=[bytes(1_200_000)], SOPInstanceUID=f"1.2.{n}", **large) for n in (1, 2)]
     path = f"/v2/studies/{STUDY}"

@@ -1,4 +1,4 @@
-"""Partitions over a real core (spec/partitions.md)."""
+"""Partitions over a real core (docs/api.md, Partitions)."""
 
 import httpx
 import pytest

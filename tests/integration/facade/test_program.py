@@ -1,4 +1,4 @@
-"""`python -m facade`: starts, serves, stops, says what its settings are."""
+"""`python -m facade`: start, serving, stop, and printing of settings."""
 
 import asyncio
 import json

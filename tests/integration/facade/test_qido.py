@@ -1,4 +1,4 @@
-"""QIDO-RS over a real core (spec/search.md, clients.md rules 13-20)."""
+"""QIDO-RS over a real core (PS3.18 section 10.6; docs/api.md, Searching)."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Names in every character set are found by their Unicode text and returned right (PS3.5 annexes H to K)."""
+"""Names in every character set are found by their Unicode text and returned correctly (PS3.5 annexes H to K)."""
 
 import asyncio
 import json

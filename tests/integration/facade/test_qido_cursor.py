@@ -1,4 +1,4 @@
-"""Pages that are followed by their Link header, and totals (PS3.18 section 8.3.4.4, RFC 8288)."""
+"""Pages linked by the Link header, and totals (PS3.18 section 8.3.4.4, RFC 8288)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""QIDO-RS answers of more than one page of the core (PS3.18 section 8.3.4.4)."""
+"""Search responses of more than one page of the core (PS3.18 section 8.3.4.4)."""
 
 import httpx
 

@@ -1,4 +1,4 @@
-"""Record Key and Prior Record Key, the standard's own way from page to page (PS3.4 section C.6.4)."""
+"""Record Key and Prior Record Key, the standard's way to page (PS3.4 section C.6.4)."""
 
 from base64 import b64decode
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Search answers in the Native DICOM Model (PS3.18 section 8.7.3.2, PS3.19 section A.1)."""
+"""Search responses in the Native DICOM Model (PS3.18 section 8.7.3.2, PS3.19 section A.1)."""
 
 import re
 import xml.etree.ElementTree as ElementTree

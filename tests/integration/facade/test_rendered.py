@@ -1,4 +1,4 @@
-"""Rendered resources and thumbnails over HTTP (PS3.18 section 8.3.5, spec/retrieve.md sections 7 and 9, clients.md)."""
+"""Rendered resources and thumbnails over HTTP (PS3.18 section 8.3.5; docs/api.md, Rendered resources)."""
 
 import io
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def web(shared_web: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClient]:
-    """A facade without instances. All tests share it, and the processes that make its pictures."""
+    """A facade without instances. All tests share it and its pixel workers."""
     yield shared_web
     await shared_web.delete(f"/v2/studies/{STUDY}")
 
@@ -208,7 +208,7 @@ async def test_a_large_animation_that_fails_midway_closes_the_connection(web: ht
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Which error wins (spec/retrieve.md section 9)
+# Order of checks
 
 
 @pytest.mark.parametrize(

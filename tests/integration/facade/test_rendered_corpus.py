@@ -1,4 +1,4 @@
-"""Objects of every kind through every rendered URL: always a defined answer, never a fault of the server."""
+"""Objects of every kind at every rendered URL: always a defined response, never a server error."""
 
 import io
 import warnings
@@ -27,7 +27,7 @@ ACCEPTS = (
     "multipart/related; type=application/octet-stream; transfer-syntax=*",
     *("application/pdf", "video/mp4", "video/*;q=0.8, text/plain", "application/jpeg", "nonsense"),
 )
-"""What the clients of clients.md send, and browsers."""
+"""Accept headers of real clients and browsers."""
 
 FEW_ACCEPTS = ("", BROWSERS[1])
 
@@ -105,7 +105,7 @@ def urls_of(body: bytes) -> tuple[str, str, str]:
 
 
 def pictures_in(response: httpx.Response) -> list[Any]:
-    """Decode the pictures of an answer."""
+    """Decode the images of a response."""
     label = response.headers["content-type"]
     bodies = parts_of(response) if label.startswith("multipart/") else [(label, response.content)]
     shown = [Image.open(io.BytesIO(body)) for label, body in bodies if label.startswith("image/")]

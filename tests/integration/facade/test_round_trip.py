@@ -1,4 +1,4 @@
-"""Metadata and the values that it refers to make up the stored data set: every file of the corpus, over HTTP.
+"""Metadata and bulk data together rebuild the stored data set: every file of the corpus, over HTTP.
 
 What is compared with is what pydicom reads from the file. The only exceptions are attributes that the store reported
 as invalid, which metadata leaves out, and what pydicom itself can't say.
@@ -37,12 +37,12 @@ FILES = [(path.name, path.read_bytes()) for path in corpus()]
 
 
 def is_whole(name: str, data: bytes) -> bool:
-    """Say whether a file is DICOM as pydicom reads it, and names what the store files it under."""
+    """Return whether pydicom reads the file as DICOM and it has the required UIDs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             read = pydicom.dcmread(BytesIO(data))
-        except Exception:  # noqa: BLE001 - whatever pydicom raises
+        except Exception:  # noqa: BLE001 - pydicom raises many types
             return False
         uids = [str(read.get(f"{level}InstanceUID", "")) for level in ("Study", "Series", "SOP")]
     return name not in _CUT_OFF and all(_UID.fullmatch(uid) for uid in uids) and "PatientID" in read
@@ -75,7 +75,7 @@ async def test_metadata_and_bulk_data_rebuild_the_data_set(
 
 
 async def with_values(web: httpx.AsyncClient, data_set: dict[str, Any]) -> dict[str, Any]:
-    """Return a data set with what its URIs lead to in place of them."""
+    """Return a data set with its BulkDataURIs replaced by the retrieved values."""
     made = {}
     for tag, element in data_set.items():
         if "BulkDataURI" in element:
@@ -90,7 +90,7 @@ async def with_values(web: httpx.AsyncClient, data_set: dict[str, Any]) -> dict[
 
 
 def join_fragments(data: bytes, expected: dict[str, Any]) -> None:
-    """Put what is in fragments together, and pixels of more than 16 bits in the byte order of JSON."""
+    """Join fragments, and convert pixels of more than 16 bits to the byte order of JSON."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         whole = pydicom.dcmread(BytesIO(data))

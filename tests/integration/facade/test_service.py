@@ -1,4 +1,4 @@
-"""What holds for every request: versions, methods, ids, health, the description for machines, the log."""
+"""Common rules of all requests: versions, methods, ids, health, OpenAPI, the log."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Requests that are still running when the facade stops."""
+"""Requests in progress when the facade stops."""
 
 import asyncio
 import logging

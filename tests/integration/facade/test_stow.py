@@ -1,4 +1,4 @@
-"""STOW-RS over a real core (spec/store.md, clients.md rules 8-12)."""
+"""STOW-RS over a real core (PS3.18 section 10.5; docs/api.md, Storing)."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

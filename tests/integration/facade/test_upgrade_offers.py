@@ -1,4 +1,4 @@
-"""Requests with an offer to change to another protocol, as Java's HTTP client sends them, are served in HTTP/1.1.
+"""Requests that offer a protocol upgrade, as Java's HTTP client sends them, are served in HTTP/1.1.
 
 RFC 9110 section 7.8: a server may ignore the Upgrade field.
 """

@@ -1,4 +1,4 @@
-"""WADO-RS over a real core (spec/retrieve.md, clients.md rules 1-7 and 16)."""
+"""WADO-RS over a real core (PS3.18 section 10.4)."""
 
 import httpx
 import pytest

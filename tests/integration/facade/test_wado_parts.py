@@ -1,4 +1,4 @@
-"""Parts of bodies, entity tags and HEAD for instances and frames (RFC 9110 sections 8.8, 13 and 14)."""
+"""Byte ranges, entity tags and HEAD for instances and frames (RFC 9110 sections 8.8, 13 and 14)."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""HOST:PORT: cli/addresses.py."""
+"""Parsing of HOST:PORT: cli/addresses.py."""
 
 import socket
 

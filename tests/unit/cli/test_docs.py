@@ -1,4 +1,4 @@
-"""docs/cli.md and the command tree say the same."""
+"""docs/cli.md agrees with the command tree."""
 
 import re
 from collections.abc import Iterator

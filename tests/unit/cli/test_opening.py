@@ -41,7 +41,7 @@ async def test_a_file_that_opens_after_the_cancellation_is_closed(tmp_path: Path
 
 
 async def test_a_file_is_closed_even_if_closing_is_cancelled_before_it_runs(tmp_path: Path) -> None:
-    # The pool's threads all wait, so closing waits for its turn when it is cancelled.
+    # All threads of the pool are busy, so closing is still queued when it is cancelled.
     (tmp_path / "file").write_bytes(b"abc")
     file = await opened(tmp_path / "file", "rb")
     turn = threading.Event()

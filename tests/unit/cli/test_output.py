@@ -1,4 +1,4 @@
-"""Numbers for people: cli/output.py."""
+"""Formatting of numbers and tables: cli/output.py."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Source of the core's address (cli/config.py, cli/connection.py), and options as variables (environment.py)."""
+"""Origin of the core's address (cli/config.py, cli/connection.py), and options as variables (environment.py)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Wrong usage is refused with exit code 2 before anything is done: the command tree of cli/app.py."""
+"""Wrong usage is refused with exit code 2 before any work: the command tree of cli/app.py."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Settings of the facade: environment beats file beats default."""
+"""Settings of the facade: environment, file and defaults, in this order."""
 
 import os
 from pathlib import Path

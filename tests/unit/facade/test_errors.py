@@ -1,4 +1,4 @@
-"""Every reason of the contract has an answer over HTTP, and none of them says too much."""
+"""Every reason of the contract has an HTTP status, and no response contains too much."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""multipart/related as RFC 2046 section 5.1 frames it, cut anywhere."""
+"""multipart/related according to RFC 2046 section 5.1, split anywhere."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""One time limit for the many waits of a transfer."""
+"""One timeout for the many waits of a transfer."""
 
 import asyncio
 

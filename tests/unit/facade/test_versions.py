@@ -1,4 +1,4 @@
-"""What differs between v1 and v2 (spec/versions.md, spec/search.md section 5)."""
+"""The differences between v1 and v2 (docs/api.md, Versions)."""
 
 import pytest
 from dicomstore.v1.store_service_pb2 import ValidationMode
@@ -23,7 +23,7 @@ def test_the_change_feed_has_sequence_ranges_in_v1_and_pages_in_v2() -> None:
     assert (V2.feed_is_paged_by_rows, V2.feed_limit_default, V2.feed_limit_maximum) == (True, 100, 200)
 
 
-# spec/search.md section 5
+# docs/api.md, Returned attributes
 AZURE = {
     "v1": {
         STUDY: "SpecificCharacterSet StudyDate StudyTime AccessionNumber InstanceAvailability ReferringPhysicianName "

@@ -1,4 +1,4 @@
-"""What `dicomstore doctor` concludes from settings alone: cli/commands/doctor.py."""
+"""Checks of `dicomstore doctor` that need only settings: cli/commands/doctor.py."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How `dicomstore operations` shows an operation: cli/commands/operations.py."""
+"""Output of `dicomstore operations`: cli/commands/operations.py."""
 
 from datetime import UTC, datetime
 

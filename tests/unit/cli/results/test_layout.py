@@ -1,4 +1,4 @@
-"""Names of files made of what a data set says: cli/results/layout.py."""
+"""File names from attributes: cli/results/layout.py."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which files `dicomstore store` finds, and how they are put together: cli/upload/files.py."""
+"""Search for files and their batches in `dicomstore store`: cli/upload/files.py."""
 
 import os
 from pathlib import Path

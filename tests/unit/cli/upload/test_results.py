@@ -1,4 +1,4 @@
-"""What became of each file: cli/upload/results.py and the meter of cli/upload/progress.py."""
+"""Outcomes of files: cli/upload/results.py and the meter of cli/upload/progress.py."""
 
 import os
 from pathlib import Path

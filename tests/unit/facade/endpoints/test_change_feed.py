@@ -1,4 +1,4 @@
-"""Which part of the feed is asked for (spec/change-feed.md section 2)."""
+"""Parameters of the change feed (docs/api.md, Change feed)."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""How a query string becomes a search (spec/search.md section 2, clients.md rules 13, 14, 19, 20)."""
+"""Parsing of search requests (PS3.18 section 8.3.4; docs/api.md, Searching)."""
 
 import pytest
 from starlette.requests import Request
@@ -126,7 +126,7 @@ def test_include_fields_are_added_once() -> None:
 
 
 def test_the_default_attributes_are_sufficient_for_the_study_list_of_a_viewer() -> None:
-    """OHIF asks for some and shows these too (clients.md section 1)."""
+    """OHIF requests some attributes and also displays these."""
     shown = {"ModalitiesInStudy", "NumberOfStudyRelatedInstances", "StudyTime", "StudyDate", "PatientName", "PatientID"}
 
     assert shown <= {*returned_attributes(Search(), _ALL_STUDIES, V2)}

@@ -1,4 +1,4 @@
-"""The answer to a store (spec/store.md section 11)."""
+"""The store response (PS3.18 section 10.5.3)."""
 
 from typing import Any
 from xml.etree import ElementTree

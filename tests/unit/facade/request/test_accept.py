@@ -1,4 +1,4 @@
-"""What clients send (reference/clients.md), what it means, and what can be had (spec/retrieve.md section 2)."""
+"""Accept headers of real clients and their negotiation (PS3.18 section 8.7)."""
 
 import pytest
 

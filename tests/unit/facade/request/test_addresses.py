@@ -1,4 +1,4 @@
-"""URLs in answers are those that the client can use, also behind proxies (pains.md 7)."""
+"""URLs in responses are usable by the client, also behind proxies (docs/api.md, Common rules)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Small JSON bodies: what is let pass beside JSON, and at what cost (spec/endpoints.md section 4)."""
+"""Small JSON bodies: accepted extensions of JSON, and the cost of parsing."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Query strings as clients write them, and the messages for those that make no sense."""
+"""Query strings of real clients, and error texts for invalid ones."""
 
 import pytest
 from starlette.requests import Request

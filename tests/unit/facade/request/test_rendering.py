@@ -1,4 +1,4 @@
-"""Query parameters of rendered resources (PS3.18 section 8.3.5), and which media types are welcome."""
+"""Query parameters of rendered resources (PS3.18 section 8.3.5), and acceptable media types."""
 
 import pytest
 from dicomstore.v1 import retrieve_service_pb2 as pb
@@ -127,7 +127,7 @@ def test_a_refusal_names_the_unknown_value_and_the_possible_ones(query: str, val
         ("multipart/related", ["*/*"]),
         ("text/plain", ["text/plain"]),
         ("video/*", ["video/*"]),
-        # what browsers say of a picture and of a page
+        # Accept headers of browsers for images and pages
         ("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", ["image/*", "*/*"]),
         (
             "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8",

@@ -1,4 +1,4 @@
-"""The cache of bodies: what it keeps, what it drops, and that it never holds more than it may."""
+"""The cache of bodies: entries, eviction, and its limit."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 

@@ -1,4 +1,4 @@
-"""gzip and zstd made while they are sent."""
+"""Streaming gzip and zstd."""
 
 import asyncio
 import gzip

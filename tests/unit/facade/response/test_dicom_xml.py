@@ -1,4 +1,4 @@
-"""Native DICOM Model XML: PS3.19 section A.1."""
+"""Native DICOM Model XML (PS3.19 section A.1)."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ _COMPONENTS = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffi
 
 
 def parsed(document: bytes) -> dict[str, Any]:
-    """Return what a document says as DICOM JSON, with numbers as text."""
+    """Return an XML document as DICOM JSON, with numbers as text."""
     root = ElementTree.fromstring(document)
     assert root.tag == f"{_DICOM}NativeDicomModel"
     return attributes(root)

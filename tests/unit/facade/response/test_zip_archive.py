@@ -1,4 +1,4 @@
-"""ZIP archives as they stream by."""
+"""Streaming of ZIP archives."""
 
 import io
 import zipfile
