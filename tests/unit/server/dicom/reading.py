@@ -1,4 +1,4 @@
-"""What the tests of this folder share: reading a file, and pydicom's JSON to compare with."""
+"""Shared by the tests of this folder: reading a file, and pydicom's JSON for comparison."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ def read(
     chunk: int = 1 << 20,
     max_header_bytes: int = MAX_HEADER_BYTES,
 ) -> Description:
-    """Read a file that arrives in chunks, which are views if it is one."""
+    """Read a file in chunks, which are views if `data` is one."""
     reader = InstanceReader(mode, max_header_bytes)
     for start in range(0, len(data), chunk):
         reader.feed(data[start : start + chunk])
@@ -39,9 +39,9 @@ def json_of(description: Description) -> dict[str, Any]:
 
 
 def pydicom_json(data: bytes) -> dict[str, Any] | None:
-    """Return what pydicom makes of a file, element by element; None if it can't read the file.
+    """Return pydicom's JSON of a file, element by element; None if pydicom cannot read the file.
 
-    Elements that it can't put into JSON are not there.
+    Elements that pydicom cannot convert to JSON are omitted.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -52,16 +52,16 @@ def pydicom_json(data: bytes) -> dict[str, Any] | None:
         return _elements(whole)
 
 
-def differences(ours: dict[str, Any], theirs: dict[str, Any], path: str = "") -> list[str]:
-    """Return the paths at which two data sets differ, leaving out what is ours to decide.
+def differences(actual: dict[str, Any], expected: dict[str, Any], path: str = "") -> list[str]:
+    """Return the paths at which two data sets differ, except for intended differences.
 
-    That is bulk data, Available Transfer Syntax UID, and group 2. Group lengths are no part of our JSON.
+    These are bulk data, Available Transfer Syntax UID, group 0002, and group lengths, which canonical JSON omits.
     """
     found = []
-    for tag in sorted((ours.keys() | theirs.keys()) - {"00083002"}):
-        if tag.startswith("0002") or (tag.endswith("0000") and tag not in ours):
+    for tag in sorted((actual.keys() | expected.keys()) - {"00083002"}):
+        if tag.startswith("0002") or (tag.endswith("0000") and tag not in actual):
             continue
-        mine, other = ours.get(tag), theirs.get(tag)
+        mine, other = actual.get(tag), expected.get(tag)
         if mine is None or other is None:
             found.append(f"{path}{tag}: {mine} is not {other}")
         elif "BulkDataURI" in mine:
@@ -93,10 +93,10 @@ def _element(data_set: Dataset, tag: Any) -> dict[str, Any]:
     made = element.to_json_dict(None, 1024)
     unit = {"OW": 2, "OL": 4, "OF": 4, "OD": 8, "OV": 8}.get(element.VR, 1)
     if "InlineBinary" in made and not data_set.original_encoding[1] and unit > 1:
-        # pydicom leaves the words of binary values in the byte order of the file; JSON has them little endian.
+        # pydicom keeps the words of binary values in the byte order of the file; canonical JSON has little endian.
         value = element.value
         swapped = b"".join(value[i : i + unit][::-1] for i in range(0, len(value), unit))
         made["InlineBinary"] = pydicom.DataElement(tag, "OB", swapped).to_json_dict(None, 1024)["InlineBinary"]
-    # A value of several that JSON can't say at all would fail later.
+    # With several values, one that JSON cannot represent would fail later.
     json.dumps(made, allow_nan=False)
     return made

@@ -1,4 +1,4 @@
-"""Rendering jobs for tests: of files, and of data sets built in code."""
+"""Rendering jobs for tests, from files and from data sets built in code."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -32,7 +32,7 @@ def frame_of(
     photometric: str = "MONOCHROME2",
     **more: Any,
 ) -> RenderFrame:
-    """Return the job of rendering an array, native; `more` are fields of the description."""
+    """Return the job of rendering a native array; `more` are fields of the description."""
     array = np.asarray(array)
     is_float = array.dtype.kind == "f"
     bits = array.dtype.itemsize * 8
@@ -54,13 +54,13 @@ def frame_of(
     )
 
 
-def pixels_of(picture: bytes) -> NDArray[np.uint8]:
-    """Return the pixels of a file."""
-    return np.asarray(Image.open(BytesIO(picture)))
+def pixels_of(sample_image: bytes) -> NDArray[np.uint8]:
+    """Return the pixels of an image file."""
+    return np.asarray(Image.open(BytesIO(sample_image)))
 
 
 def rendered(array: NDArray[Any], presentation: Presentation | None = None, **more: Any) -> Any:
-    """Return the grey values or colours that an array is shown with, as nested lists."""
+    """Return the rendered grey values or colours of an array as nested lists."""
     return pixels_of(render(frame_of(array, presentation, **more))).tolist()
 
 
@@ -70,8 +70,8 @@ def attributes_of(file: bytes) -> Mapping[str, Any]:
     return parsed
 
 
-def look_in(file: bytes, frame: int = 1) -> Presentation:
-    """Return the look of a frame of a file, with all the bulk data it asks for."""
+def presentation_in(file: bytes, frame: int = 1) -> Presentation:
+    """Return the presentation of a frame of a file, with all required bulk data."""
     attributes = attributes_of(file)
     data_set = pydicom.dcmread(BytesIO(file), force=True)
     return presentation_of(attributes, {path: _value(data_set, path) for path in bulk_needed(attributes)}, frame)
@@ -93,7 +93,7 @@ def job_of(file: bytes, frame: int = 1, output: Output = PNG) -> RenderFrame:
             raw = _swapped(raw, 2 if pixels.bits_allocated <= 16 else pixels.bits_allocated // 8)
         bits = description.pixels.frame_bits
         data = _bits(raw, (frame - 1) * bits, bits)
-    return RenderFrame(data, pixels, source, look_in(file, frame), output)
+    return RenderFrame(data, pixels, source, presentation_in(file, frame), output)
 
 
 def _value(data_set: Dataset, path: str) -> bytes:

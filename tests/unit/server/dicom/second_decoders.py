@@ -1,4 +1,4 @@
-"""Frames to try codecs with, and other people's decoders to hold them to."""
+"""Test frames for codecs, and independent decoders for comparison."""
 
 import warnings
 from typing import Any
@@ -15,7 +15,7 @@ from rle.utils import decode_frame as decode_rle_frame
 from server.dicom.pixel_data.codecs import syntaxes
 from server.model.pixels import PixelDescription
 
-# By transfer syntax: the plugins of pydicom that read it and share no code with ours.
+# By transfer syntax: pydicom plugins that support it and share no code with this project's decoders.
 PLUGINS = {
     syntaxes.RLE: ("pydicom",),
     syntaxes.JPEG_BASELINE: ("gdcm", "pillow"),
@@ -38,7 +38,7 @@ def describe(
     columns: int = 34,
     **others: Any,
 ) -> PixelDescription:
-    """Return a description; three samples for colours."""
+    """Return a description; with three samples for colour."""
     stored = allocated if stored is None else stored
     return PixelDescription(
         rows=rows,
@@ -52,8 +52,8 @@ def describe(
     )
 
 
-def picture(description: PixelDescription, seed: int = 0) -> NDArray[Any]:
-    """Return soft shapes with some noise, over the whole range of the stored bits."""
+def sample_image(description: PixelDescription, seed: int = 0) -> NDArray[Any]:
+    """Return smooth shapes with some noise, over the whole range of Bits Stored."""
     noise = numpy.random.default_rng(seed)
     rows, columns = numpy.mgrid[: description.rows, : description.columns]
     top = (1 << description.bits_stored) - 1
@@ -66,8 +66,8 @@ def picture(description: PixelDescription, seed: int = 0) -> NDArray[Any]:
     return array.astype(f"<{'i' if description.is_signed else 'u'}{max(description.bits_allocated // 8, 1)}")
 
 
-def soft_picture(description: PixelDescription) -> NDArray[Any]:
-    """Return a picture that lossy compression hardly changes: colours that change slowly."""
+def smooth_image(description: PixelDescription) -> NDArray[Any]:
+    """Return an image that lossy compression hardly changes: slowly varying colours."""
     rows, columns = numpy.mgrid[: description.rows, : description.columns]
     top = (1 << description.bits_stored) - 1
     planes = [(0.2 + 0.6 * rows / rows.max()), (0.2 + 0.6 * columns / columns.max()), 0.5 + 0 * rows]
@@ -78,7 +78,7 @@ def soft_picture(description: PixelDescription) -> NDArray[Any]:
 
 
 def by_pydicom(frame: bytes, syntax: str, description: PixelDescription, plugin: str) -> NDArray[Any]:
-    """Return a frame as pydicom decodes it with a plugin, in the colours it has, from a data set described so."""
+    """Decode a frame with a plugin of pydicom, in its stored colours, from a data set with this description."""
     held = Dataset()
     held.file_meta = FileMetaDataset()
     held.file_meta.TransferSyntaxUID = syntax
@@ -96,17 +96,17 @@ def by_pydicom(frame: bytes, syntax: str, description: PixelDescription, plugin:
     return array
 
 
-def farthest(one: NDArray[Any], other: NDArray[Any]) -> int:
-    """Return the largest difference of two frames of one shape."""
+def largest_difference(one: NDArray[Any], other: NDArray[Any]) -> int:
+    """Return the largest difference between two frames of equal shape."""
     assert one.shape == other.shape
     return int(numpy.abs(one.astype(numpy.int64) - other.astype(numpy.int64)).max())
 
 
-def others_decode(frame: bytes, syntax: str, description: PixelDescription) -> list[NDArray[Any]]:
-    """Return a frame as each of the other decoders has it."""
+def decoded_by_others(frame: bytes, syntax: str, description: PixelDescription) -> list[NDArray[Any]]:
+    """Return the frame as decoded by each independent decoder."""
     plugins = PLUGINS.get(syntax, ())
     if syntax in syntaxes.LS | syntaxes.LOSSLESS_JPEG and description.bits_stored < 8:
-        # GDCM is known to misread these, or ends the process over them.
+        # GDCM is known to misread these, or to crash.
         plugins = tuple(plugin for plugin in plugins if plugin != "gdcm")
     decoded = [by_pydicom(frame, syntax, description, plugin) for plugin in plugins]
     if syntax in syntaxes.LOSSLESS_JPEG and description.samples_per_pixel == 1:

@@ -1,4 +1,4 @@
-"""Values out of metadata, also those that violate their VR."""
+"""Access to values in metadata, including values that violate their VR."""
 
 from base64 import b64encode
 from typing import Any

@@ -1,4 +1,4 @@
-"""Single attributes cut out of canonical DICOM JSON."""
+"""Selection of attributes from canonical DICOM JSON."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_each_attribute_of_the_corpus_can_be_selected(path: Path) -> None:
 
 
 def _cut(dicom_json: bytes, whole: dict[str, object], tags: set[str]) -> bytes:
-    """Return the same by removing the text of each other element, which says where the next one begins."""
+    """Return the expected selection, computed by removing the text of every other element."""
     starts = {}
     position = 1
     for tag in whole:

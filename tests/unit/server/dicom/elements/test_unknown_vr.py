@@ -1,4 +1,4 @@
-"""Elements of value representations that PS3.5 does not define: section 7.1.2."""
+"""Elements with VRs that PS3.5 does not define (section 7.1.2)."""
 
 import struct
 from base64 import b64decode

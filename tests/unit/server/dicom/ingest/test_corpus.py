@@ -1,4 +1,4 @@
-"""Every file of pydicom and pydicom-data: read as pydicom reads it, or refused for a reason given here."""
+"""Every file of pydicom and pydicom-data: read as by pydicom, or refused for the reason given here."""
 
 import zlib
 from importlib.metadata import files
@@ -10,9 +10,9 @@ import pytest
 from server.model.errors import DicomStoreError
 from tests.unit.server.dicom.reading import INDEXED_STRICT, LENIENT, differences, json_of, pydicom_json, read
 
-# Whatever the standard doesn't allow and pydicom still reads, with loss: we refuse a file that is cut off, …
+# Files that violate the standard and that pydicom reads with loss: truncated files are refused here, …
 CUT_OFF = {"rtplan_truncated.dcm"}
-# … and read one whose fragments are whole, although its end is missing, of which pydicom keeps nothing.
+# … and files with complete fragments but without end are read, while pydicom returns no pixel data.
 ONLY_OURS = {"emri_small_jpeg_2k_lossless_too_short.dcm"}
 
 
@@ -32,20 +32,20 @@ def test_the_corpus_is_installed() -> None:
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
 def test_json_equals_that_of_pydicom(path: Path) -> None:
     data = path.read_bytes()
-    theirs = pydicom_json(data)
-    if theirs is None or path.name in CUT_OFF:
+    expected = pydicom_json(data)
+    if expected is None or path.name in CUT_OFF:
         with pytest.raises(DicomStoreError):
             read(data, INDEXED_STRICT)
         return
-    ours = json_of(read(data, INDEXED_STRICT))
+    actual = json_of(read(data, INDEXED_STRICT))
     if path.name in ONLY_OURS:
-        assert theirs == {}
-        assert "00100020" in ours
+        assert expected == {}
+        assert "00100020" in actual
     elif path.name == "badVR.dcm":
-        assert ours.pop("00280008") == {"vr": "IS", "Value": ["1A"]}  # pydicom can't say this
-        assert differences(ours, theirs) == []
+        assert actual.pop("00280008") == {"vr": "IS", "Value": ["1A"]}  # pydicom cannot represent this value
+        assert differences(actual, expected) == []
     else:
-        assert differences(ours, theirs) == []
+        assert differences(actual, expected) == []
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)

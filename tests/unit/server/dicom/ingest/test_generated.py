@@ -1,4 +1,4 @@
-"""Generated data sets: whatever pydicom can read and say in JSON, we say alike."""
+"""Generated data sets: the JSON equals that of pydicom, wherever pydicom can produce it."""
 
 import struct
 from typing import Any
@@ -108,11 +108,11 @@ def _file(draw: st.DrawFn) -> bytes:
 @quick
 @given(file=_file(), chunk=st.integers(1, 400))
 def test_generated_data_sets_give_the_json_of_pydicom(file: bytes, chunk: int) -> None:
-    theirs = pydicom_json(file)
-    assert theirs is not None
-    ours = json_of(read(file, INDEXED_STRICT, chunk=chunk))
-    _without_what_json_cannot_say(ours, theirs)
-    assert differences(ours, theirs) == []
+    expected = pydicom_json(file)
+    assert expected is not None
+    actual = json_of(read(file, INDEXED_STRICT, chunk=chunk))
+    _remove_not_representable(actual, expected)
+    assert differences(actual, expected) == []
 
 
 @quick
@@ -134,19 +134,19 @@ def test_any_bytes_in_any_character_set_decode_as_in_pydicom(terms: bytes, raw: 
         [charset, *required[:2], element(0x00081030, "LO", raw), element(0x00104000, "LT", raw), *required[2:]]
     )
     try:
-        ours = json_of(read(file, INDEXED_STRICT))
-    except DicomStoreError as error:  # the value looks like a wrong length only when it is one
+        actual = json_of(read(file, INDEXED_STRICT))
+    except DicomStoreError as error:  # a value is only reported as a wrong length if it is one
         raise AssertionError from error
-    theirs = pydicom_json(file)
-    assert theirs is not None
-    assert differences(ours, theirs) == []
+    expected = pydicom_json(file)
+    assert expected is not None
+    assert differences(actual, expected) == []
 
 
-def _without_what_json_cannot_say(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    """Remove elements that pydicom can't put into JSON, at any depth."""
-    for tag in ours.keys() - theirs.keys() - {"00083002"}:
-        del ours[tag]
-    for tag in ours.keys() & theirs.keys():
-        if ours[tag]["vr"] == "SQ" == theirs[tag]["vr"]:
-            for item, other in zip(ours[tag].get("Value", []), theirs[tag]["Value"], strict=False):
-                _without_what_json_cannot_say(item, other)
+def _remove_not_representable(actual: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Remove elements that pydicom cannot convert to JSON, at any depth."""
+    for tag in actual.keys() - expected.keys() - {"00083002"}:
+        del actual[tag]
+    for tag in actual.keys() & expected.keys():
+        if actual[tag]["vr"] == "SQ" == expected[tag]["vr"]:
+            for item, other in zip(actual[tag].get("Value", []), expected[tag]["Value"], strict=False):
+                _remove_not_representable(item, other)

@@ -1,4 +1,4 @@
-"""Any bytes at all give a description or an error of ours: nothing else, and in bounded time."""
+"""Arbitrary bytes give a description or a DicomStoreError, and nothing else, in bounded time."""
 
 import contextlib
 import struct
@@ -95,7 +95,7 @@ _LENGTHS = st.sampled_from([0, 1, 2, 4, 8, 14, 60, 0xFFFE, 0xFFFFFFFE, 0xFFFFFFF
 
 @st.composite
 def _soup(draw: st.DrawFn) -> bytes:
-    """Well-formed heads with lengths and contents that may not fit."""
+    """Well-formed headers with arbitrary lengths and contents."""
     form = draw(st.sampled_from([EXPLICIT_LITTLE, IMPLICIT_LITTLE]))
     pieces = []
     for tag in draw(st.lists(_HEADS, max_size=12)):

@@ -1,4 +1,4 @@
-"""The reader: what it tells of a file."""
+"""The reader: descriptions of files."""
 
 import json
 import struct
@@ -93,7 +93,7 @@ def test_empty_values_have_only_a_vr() -> None:
 
 
 def _sequence_head(tag: int, form: str, vr: bytes = b"SQ") -> bytes:
-    """Return the head of a sequence of undefined length."""
+    """Return the header of a sequence of undefined length."""
     order = ">" if form == EXPLICIT_BIG else "<"
     head = struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF)
     return head + (b"" if form == IMPLICIT_LITTLE else vr + b"\0\0") + b"\xff\xff\xff\xff"
@@ -122,7 +122,7 @@ def test_an_empty_sequence_has_no_value_and_empty_items_are_kept(syntax: str) ->
 @pytest.mark.parametrize("chunk", [1, 1 << 20])
 @pytest.mark.parametrize("syntax", ALL_SYNTAXES)
 def test_group_lengths_are_left_out_of_the_metadata(syntax: str, chunk: int) -> None:
-    """PS3.18 section F.2.2: at no depth, public or private, and whatever their value representation."""
+    """PS3.18 section F.2.2: at any depth, public or private, with any VR."""
     lengths = [element(tag, "UL", b"\1\2\3\4", syntax) for tag in (0x00080000, 0x00090000, 0x00100000, 0x7FE00000)]
     odd = [element(0x00110000, "OB", bytes(2000), syntax), sequence(0x00130000, [b""], syntax)]
     other = element(0x00080050, "SH", b"A1", syntax)
@@ -352,16 +352,16 @@ def test_a_cached_value_gives_the_same_json_and_findings() -> None:
     bogus, day = (element(0x00080020, "DA", value) for value in (b"bogus ", b"20240229"))
     numbers, other = (element(0x00280010, "US", struct.pack("<HH", 7, number)) for number in (8, 9))
 
-    def told(*elements: bytes) -> tuple[object, object, object, list[str]]:
+    def parsed(*elements: bytes) -> tuple[object, object, object, list[str]]:
         found = read(part10_of(sorted([*required, *elements], key=lambda one: (one[1::-1], one[3:1:-1]))))
-        told = json_of(found)
-        values = (told.get(tag, {}).get("Value") for tag in ("00081030", "00080020", "00280010"))
+        parsed = json_of(found)
+        values = (parsed.get(tag, {}).get("Value") for tag in ("00081030", "00080020", "00280010"))
         return (*values, [finding.tag for finding in found.findings])  # type: ignore[return-value]
 
     for _ in range(2):
-        assert told(latin, text, bogus, numbers) == (["Äé"], ["bogus"], [7, 8], ["00080020"])
-        assert told(greek, text, bogus, numbers) == (["Δι"], ["bogus"], [7, 8], ["00080020"])
-        assert told(greek, text, day, other) == (["Δι"], ["20240229"], [7, 9], [])
+        assert parsed(latin, text, bogus, numbers) == (["Äé"], ["bogus"], [7, 8], ["00080020"])
+        assert parsed(greek, text, bogus, numbers) == (["Δι"], ["bogus"], [7, 8], ["00080020"])
+        assert parsed(greek, text, day, other) == (["Δι"], ["20240229"], [7, 9], [])
 
 
 def test_the_number_of_entries_of_a_lookup_table_is_unsigned() -> None:

@@ -16,7 +16,7 @@ def element(vr: str, *values: Any) -> dict[str, Any]:
     return {"vr": vr, "Value": list(values)}
 
 
-# spec/search.md section 3 and PS3.18 Table 10.6.1-5
+# PS3.18 Table 10.6.1-5 and docs/api.md
 @pytest.mark.parametrize(
     ("level", "keywords"),
     [
@@ -50,7 +50,7 @@ def test_every_search_key_with_a_value_is_a_return_key_of_its_level() -> None:
         assert key.is_virtual or key.path[0] in RETURN_KEY_TAGS[key.level]
 
 
-# spec/search.md section 5
+# The default return keys; docs/api.md
 @pytest.mark.parametrize(
     ("level", "defaults"),
     [

@@ -1,4 +1,4 @@
-"""A date and its time in one range, and time zones (PS3.4 section C.2.2.2.5)."""
+"""Combined ranges of date and time, and time zones (PS3.4 section C.2.2.2.5)."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def meaning(level: Level = Level.STUDY, **values: str) -> tuple[Condition, ...]:
 
 
 def found(when: str, **values: str) -> bool:
-    """Say whether a study made at "YYYYMMDD [HHMMSS [+HHMM]]" is found."""
+    """Say whether a study of "YYYYMMDD [HHMMSS [+HHMM]]" is found."""
     names = ("StudyDate", "StudyTime", "TimezoneOffsetFromUTC")
     keys = dict(zip(names, when.split(), strict=False))
     if "StudyTime" in keys:
@@ -167,7 +167,7 @@ def test_date_times_convert_to_utc(moment: str, offset: str, expected: str | Non
 
 
 def test_a_condition_on_dates_precedes_the_combined_range() -> None:
-    """An index of days serves what is compared as moments."""
+    """So that the index on dates is used for date-time ranges."""
     guide, span = meaning(StudyDate="20240103", TimezoneOffsetFromUTC="+0100")
 
     assert guide == conditions(SEARCH_KEYS["StudyDate"], ["20240101-20240105"], fuzzy=False)[0]

@@ -1,4 +1,4 @@
-"""Search terms against stored values: PS3.4 section C.2.2.2 and the tables of spec/search.md section 4."""
+"""Matching of search values with stored values (PS3.4 section C.2.2.2)."""
 
 from datetime import date, time
 from typing import Any
@@ -359,7 +359,7 @@ def test_a_quotation_mark_is_refused_with_fuzzy_matching(keyword: str) -> None:
     assert found(keyword, 'The "King"', 'the "king"')
 
 
-# --- Refusals
+# --- Rejected values
 
 
 def test_a_refusal_never_repeats_the_value() -> None:

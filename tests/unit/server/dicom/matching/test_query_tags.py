@@ -1,4 +1,4 @@
-"""What may be an extended query tag, and what data sets have for one (spec/extended-query-tags.md)."""
+"""Extended query tags: validation of new tags, and extraction of their values."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def tag(vr: str, number: str = "00181234", creator: str = "") -> Tag:
 
 
 def found(of: Tag, **elements: Any) -> TagValue | TagFault | None:
-    """Return what a data set has, its elements given by tag behind "t"."""
+    """Return the value of a data set for a tag; elements are given by tag with the prefix "t"."""
     data_set = {number.removeprefix("t"): element for number, element in elements.items()}
     return extract(orjson.dumps(data_set), [of]).get(of.key)
 

@@ -1,4 +1,4 @@
-"""Files that are written anew with changed elements and other pixel data: server/dicom/part10/rewriter.py."""
+"""Re-encoded files with changed elements and replaced pixel data: server/dicom/part10/rewriter.py."""
 
 import struct
 from io import BytesIO
@@ -38,7 +38,7 @@ def rewritten(
     pixels: bytes = b"",
     chunk: int = 1 << 20,
 ) -> Dataset:
-    """Write a file anew with other pixel data, fed in chunks, and read it."""
+    """Rewrite a file, fed in chunks, with other pixel data, and parse the result."""
     rewriter = Rewriter(
         source,
         target,
@@ -75,7 +75,7 @@ def test_elements_are_replaced_inserted_and_removed_in_order_of_tag(source: str,
         0x00101030: None,
         0x00280010: ("US", struct.pack("<H", 9)),
         0x00280011: ("US", struct.pack("<H", 8)),
-        0x7FE00001: None,  # is not there
+        0x7FE00001: None,  # does not exist
         0xFFFCFFFC: ("OB", b"\0\1"),  # after all others
     }
     new = rewritten(file, source, target, changes=changes, chunk=chunk)
@@ -163,7 +163,7 @@ def test_an_icon_over_the_size_limit_is_removed() -> None:
 
 
 def meta_of(stored_meta: bytes) -> tuple[Dataset, bytes]:
-    """Rewrite a file with this file meta information; return the new one, read and encoded."""
+    """Rewrite a file with this file meta information; return the new one, parsed and encoded."""
     body = file_of(dataset())[132:]
     data_set = body[12 + int.from_bytes(body[8:12], "little") :]
     rewriter = Rewriter(EXPLICIT_LITTLE, IMPLICIT_LITTLE, sop_class_uid="1.2.3", sop_instance_uid="1.2.3.4")

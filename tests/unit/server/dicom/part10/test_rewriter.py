@@ -1,4 +1,4 @@
-"""Files in another uncompressed transfer syntax: pydicom reads the same out of them."""
+"""Files in another uncompressed transfer syntax: pydicom reads the same values."""
 
 import contextlib
 import re
@@ -83,10 +83,10 @@ async def test_values_are_preserved(source: str, target: str, chunk: int) -> Non
         FrameIncrementPointer=0x00181063,
     )
     new = await _reencoded(file, source, target, chunk)
-    theirs = _load(new)
-    assert theirs.file_meta.TransferSyntaxUID == target
-    assert theirs.file_meta.FileMetaInformationGroupLength == new.index(b"\x08\0\x16\0") - 144
-    assert _values(theirs) == _values(_load(file))
+    expected = _load(new)
+    assert expected.file_meta.TransferSyntaxUID == target
+    assert expected.file_meta.FileMetaInformationGroupLength == new.index(b"\x08\0\x16\0") - 144
+    assert _values(expected) == _values(_load(file))
     assert read(new).errors == ()
 
 
@@ -165,7 +165,7 @@ def _values(data_set: Dataset) -> dict[str, Any]:
 
 
 def _forget_private(elements: dict[str, Any]) -> None:
-    """Implicit VR doesn't tell the VR of private elements, and no more that of bytes."""
+    """Remove private elements: with implicit VR their VR, and whether they are bytes, is unknown."""
     for tag in list(elements):
         if int(tag[3], 16) % 2 or tag in ("00083002", "7FE00010") or tag.startswith("54"):
             del elements[tag]

@@ -1,4 +1,4 @@
-"""Bytes behind the last element: PS3.10 section 7.2 has Data Set Trailing Padding for them, and files have others."""
+"""Bytes after the last element: Data Set Trailing Padding (PS3.10 section 7.2), and other bytes found in files."""
 
 import random
 import tracemalloc
@@ -97,7 +97,7 @@ def test_no_element_after_pixel_data_or_zeros_is_lost(syntax: str, chunk: int, m
         element(0xFFFCFFFC, "OB", bytes(3000), syntax),
     ]
     if syntax == EXPLICIT_LITTLE:
-        behind.insert(3, element(0x7FE31001, "UN", b"efgh", IMPLICIT_LITTLE))  # without VR and creator
+        behind.insert(3, element(0x7FE31001, "UN", b"efgh", IMPLICIT_LITTLE))  # without VR and private creator
     found = read(_image(syntax) + b"".join(behind) + bytes(4000), mode, chunk=chunk)
     parsed = json_of(found)
     assert parsed["7FE11001"]["InlineBinary"] == "YWJjZA=="

@@ -1,4 +1,4 @@
-"""Frames of encapsulated pixel data whose Number of Frames, offset tables and fragments contradict one another."""
+"""Encapsulated frames whose Number of Frames, offset tables and fragments contradict each other."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ SYNTAXES = sorted(ENCODERS)
 
 
 def codestreams(syntax: str, count: int = 5) -> list[bytes]:
-    """Return codestreams that differ, of even length."""
+    """Return distinct codestreams of even length."""
     noise = np.random.default_rng(5).integers(0, 256, (count, 16, 16), dtype=np.uint8)
     encoded = [ENCODERS[syntax](image) for image in noise]
     return [frame + bytes(len(frame) % 2) for frame in encoded]
@@ -71,7 +71,7 @@ def file_with(
 
 
 def frames_of(file: bytes, chunk: int = 1 << 20) -> list[bytes] | None:
-    """Return frames as the table delimits them, None for one that isn't there; None if frames can't be told apart."""
+    """Return the frames delimited by the table, None for a missing one; None if frames cannot be separated."""
     layout = read(file, chunk=chunk).pixels
     assert layout is not None
     if not layout.table:
@@ -91,7 +91,7 @@ def frames_of(file: bytes, chunk: int = 1 << 20) -> list[bytes] | None:
 
 
 def items_at(fragments: Sequence[bytes]) -> list[int]:
-    """Return the offsets of the items of fragments, as an offset table has them."""
+    """Return the offsets of fragment items as in an offset table."""
     return [sum(8 + len(part) for part in fragments[:index]) for index in range(len(fragments))]
 
 

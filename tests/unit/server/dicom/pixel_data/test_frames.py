@@ -1,4 +1,4 @@
-"""Frames as streams: cut out, joined, aligned and turned round."""
+"""Frames as streams: extraction, defragmentation, bit alignment and byte swapping."""
 
 import struct
 from collections.abc import AsyncIterator

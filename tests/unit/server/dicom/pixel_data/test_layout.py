@@ -1,4 +1,4 @@
-"""Where frames lie, natively and in fragments."""
+"""Positions of native and encapsulated frames."""
 
 import struct
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def _layout(file: bytes, chunk: int = 1 << 20) -> PixelLayout:
 
 
 def _frames(file: bytes, layout: PixelLayout) -> list[bytes]:
-    """Return the frames as the table delimits them, fragments joined."""
+    """Return the frames delimited by the table, fragments joined."""
     frames = []
     for start, stop in struct.iter_unpack("<QQ", layout.table):
         pieces, position = b"", start

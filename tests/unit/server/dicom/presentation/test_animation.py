@@ -1,4 +1,4 @@
-"""Animations put together from frames that were made one by one (GIF89a; PNG third edition, section 11.3.7)."""
+"""Animations of separately rendered frames (GIF89a; PNG third edition, section 11.3.7)."""
 
 from io import BytesIO
 from typing import Any
@@ -48,27 +48,27 @@ def as_rgb(arrays: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
 def test_shades_of_grey_are_exact(format_: ImageFormat, count: int) -> None:
     shown = opened(animation(grey(count), format_))
     assert len(shown) == count
-    for ours, array in zip(shown, as_rgb(grey(count)), strict=True):
-        assert np.array_equal(ours, array)
+    for actual, array in zip(shown, as_rgb(grey(count)), strict=True):
+        assert np.array_equal(actual, array)
 
 
 def test_colours_are_exact_in_apng() -> None:
     arrays = [np.random.default_rng(n).integers(0, 256, (20, 20, 3), dtype=np.uint8) for n in range(3)]
-    for ours, array in zip(opened(animation(arrays, APNG)), arrays, strict=True):
-        assert np.array_equal(ours, array)
+    for actual, array in zip(opened(animation(arrays, APNG)), arrays, strict=True):
+        assert np.array_equal(actual, array)
 
 
 def test_up_to_256_colours_are_exact_in_gif() -> None:
     arrays = [(np.random.default_rng(n).integers(0, 4, (20, 20, 3)) * 85).astype(np.uint8) for n in range(3)]
-    for ours, array in zip(opened(animation(arrays, GIF)), arrays, strict=True):
-        assert np.array_equal(ours, array)
+    for actual, array in zip(opened(animation(arrays, GIF)), arrays, strict=True):
+        assert np.array_equal(actual, array)
 
 
 def test_more_than_256_colours_are_approximated_in_gif() -> None:
     ramp = np.indices((64, 64)).transpose(1, 2, 0) * 4
     array = np.concatenate([ramp, 255 - ramp[:, :, :1]], 2).astype(np.uint8)
-    ours = opened(animation([array], GIF))[0].astype(int)
-    assert np.abs(ours - array).mean() < 12
+    actual = opened(animation([array], GIF))[0].astype(int)
+    assert np.abs(actual - array).mean() < 12
 
 
 @pytest.mark.parametrize("format_", [GIF, APNG])

@@ -1,4 +1,4 @@
-"""What kind of object an instance is, and as what documents and films are sent."""
+"""Kinds of objects, and media types of documents and videos."""
 
 import pytest
 

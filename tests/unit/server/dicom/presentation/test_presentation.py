@@ -1,4 +1,4 @@
-"""From the metadata of an instance to the look of a frame, without pixels."""
+"""From the metadata of an instance to the presentation of a frame, without pixels."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from server.dicom.presentation.presentation import bulk_needed, presentation_of
 from server.dicom.presentation.segment_colors import srgb_of_cielab
 from server.model.rendering import LookupTable, Overlay, PixelPresentation, Presentation, Window, WindowFunction
 from tests.data import file_of, part10
-from tests.unit.server.dicom.render_jobs import attributes_of, look_in
+from tests.unit.server.dicom.render_jobs import attributes_of, presentation_in
 
 IMAGE: dict[str, Any] = {
     "Rows": 2,
@@ -29,7 +29,7 @@ IMAGE: dict[str, Any] = {
 
 
 def presentation(frame: int = 1, **attributes: Any) -> Presentation:
-    return look_in(part10(frames=[bytes(16)], **(IMAGE | attributes)), frame)
+    return presentation_in(part10(frames=[bytes(16)], **(IMAGE | attributes)), frame)
 
 
 def item(**attributes: Any) -> Dataset:
@@ -217,7 +217,7 @@ def segmentation(kind: str, segments: list[Dataset], **attributes: Any) -> dict[
 
 
 GREEN = [57482, 11000, 54000]
-"""About sRGB's green, as DICOM writes CIELab."""
+"""Approximately the green primary of sRGB, as DICOM CIELab value."""
 
 
 def test_a_frame_of_a_segmentation_has_the_colour_of_its_segment() -> None:
@@ -247,7 +247,7 @@ def test_segments_of_a_label_map_have_distinct_colours() -> None:
 
 @pytest.mark.parametrize(
     ("lab", "srgb"),
-    # 50 % grey and the primaries by Lindbloom's calculator (D50), scaled as PS3.3 C.10.7.1.1 says
+    # 50 % grey and the primaries by Lindbloom's calculator (D50), scaled as in PS3.3 C.10.7.1.1
     [
         ((0, 0, 0), (0, 0, 0)),
         ((100, 0, 0), (255, 255, 255)),
@@ -282,7 +282,7 @@ def overlays(frame: int = 1, **attributes: Any) -> tuple[Overlay, ...]:
     made.SOPClassUID, made.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", "1.2.3"
     made.StudyInstanceUID = made.SeriesInstanceUID = "1.2"
     made.PatientID = "1"
-    return look_in(file_of(made), frame).overlays
+    return presentation_in(file_of(made), frame).overlays
 
 
 def test_graphic_overlays_are_read() -> None:

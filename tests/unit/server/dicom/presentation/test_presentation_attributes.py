@@ -1,4 +1,4 @@
-"""What is kept of metadata for pictures: enough for the same look, whatever the size."""
+"""Reduced metadata for rendering: gives the same presentation, at any size."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Structured Reports as pages (PS3.3 section C.17.3): everything they say, and nothing that a browser would run."""
+"""Structured Reports as pages (PS3.3 section C.17.3): complete content, and nothing that a browser would execute."""
 
 from html.parser import HTMLParser
 from typing import Any
@@ -14,7 +14,7 @@ VOID = {"meta"}
 
 
 class Outline(HTMLParser):
-    """Checks that tags are balanced, and keeps their names, identifiers and the text."""
+    """Checks that tags are balanced, and collects their names, identifiers and text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>\0'
 
 
 def hostile(value: Any) -> Any:
-    """Return DICOM JSON with all texts replaced, except where they say what kind of thing something is."""
+    """Return DICOM JSON with all texts replaced, except codes that determine the kind of an item."""
     if isinstance(value, dict):
         return {key: each if key == "vr" or key in KEPT else hostile(each) for key, each in value.items()}
     if isinstance(value, list):

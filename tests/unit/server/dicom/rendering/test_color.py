@@ -1,4 +1,4 @@
-"""Palettes, colour spaces, colours of segments, and colour profiles."""
+"""Palettes, colour spaces, segment colours, and ICC profiles."""
 
 from io import BytesIO
 from typing import Any
@@ -60,9 +60,9 @@ def test_palettes_agree_with_pydicom(bits: int) -> None:
     for name, part in zip(("Red", "Green", "Blue"), entries, strict=True):
         setattr(data_set, f"{name}PaletteColorLookupTableDescriptor", [256, 0, bits])
         setattr(data_set, f"{name}PaletteColorLookupTableData", part.tobytes())
-    theirs = apply_color_lut(EVERY_BYTE, data_set) >> (bits - 8)
+    expected = apply_color_lut(EVERY_BYTE, data_set) >> (bits - 8)
     red, green, blue = (LookupTable(256, 0, bits, part.tobytes()) for part in entries)
-    assert rendered(EVERY_BYTE, Presentation(palette=Palette(red, green, blue))) == theirs.tolist()
+    assert rendered(EVERY_BYTE, Presentation(palette=Palette(red, green, blue))) == expected.tolist()
 
 
 def test_a_palette_may_begin_below_zero() -> None:
@@ -115,12 +115,12 @@ def test_a_supplemental_palette_colours_values_from_its_first_entry_on() -> None
 @pytest.mark.parametrize(("is_narrow", "kind"), [(True, "<B"), (False, "<H")])
 def test_segments_agree_with_pydicom(is_narrow: bool, kind: str) -> None:
     words = [0, 1, 112, 1, 90, 250, 1, 10, 3, 0, 3, 7, 8, 9, 1, 5, 5]
-    ours = Segments(words, is_narrow=is_narrow, limit=1000).expand()
-    assert ours == _expand_segmented_lut(tuple(words), kind)
+    actual = Segments(words, is_narrow=is_narrow, limit=1000).expand()
+    assert actual == _expand_segmented_lut(tuple(words), kind)
 
 
 def test_indirect_segments_repeat_others() -> None:
-    # The offset 3 is in bytes: of the linear segment, which goes on from the value before.
+    # The offset 3 is in bytes: it refers to the linear segment, which continues from the previous value.
     assert Segments([0, 1, 10, 1, 2, 20, 2, 1, 3, 0, 0, 0], is_narrow=True, limit=99).expand() == [10, 15, 20, 20, 20]
     assert Segments([0, 1, 10, 1, 2, 20, 2, 1, 0, 0], is_narrow=False, limit=99).expand() == [10, 15, 20, 10]
     assert Segments([0, 1, 10, 1, 2, 20, 2, 1, 6, 0], is_narrow=False, limit=99).expand() == [10, 15, 20, 20, 20]
@@ -168,9 +168,9 @@ def test_colours_of_more_than_8_bits_are_truncated(bits: int) -> None:
 
 
 def test_ybr_full_agrees_with_pydicom() -> None:
-    theirs = convert_color_space(colors(), "YBR_FULL", "RGB").astype(int)
-    ours = np.array(rendered(colors(), photometric="YBR_FULL"))
-    assert np.abs(ours - theirs).max() <= 1
+    expected = convert_color_space(colors(), "YBR_FULL", "RGB").astype(int)
+    actual = np.array(rendered(colors(), photometric="YBR_FULL"))
+    assert np.abs(actual - expected).max() <= 1
 
 
 @pytest.mark.parametrize("photometric", ["HSV", "CMYK"])
@@ -192,8 +192,8 @@ def test_labels_have_their_colours_and_other_values_are_black(kind: type[np.gene
     assert shown == [[[0] * 3, [255, 0, 0], [0] * 3, [0, 255, 0], [0] * 3]]
 
 
-def profile_of(picture: bytes) -> bytes:
-    found = Image.open(BytesIO(picture)).info.get("icc_profile", b"")
+def profile_of(sample_image: bytes) -> bytes:
+    found = Image.open(BytesIO(sample_image)).info.get("icc_profile", b"")
     assert isinstance(found, bytes)
     return found
 
@@ -230,22 +230,22 @@ def test_an_invalid_rgb_profile_is_ignored(own: bytes) -> None:
 
 
 def test_srgb_needs_no_conversion_to_srgb() -> None:
-    picture = with_profile(IccProfile.SRGB)
-    assert pixels_of(picture).tolist() == colors().tolist()
-    assert profile_of(picture) == made_profile(IccProfile.SRGB)
+    sample_image = with_profile(IccProfile.SRGB)
+    assert pixels_of(sample_image).tolist() == colors().tolist()
+    assert profile_of(sample_image) == made_profile(IccProfile.SRGB)
 
 
 def test_the_srgb_profile_equals_that_of_little_cms() -> None:
-    theirs = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    ours = ImageCms.ImageCmsProfile(BytesIO(made_profile(IccProfile.SRGB)))
-    converted = ImageCms.profileToProfile(Image.fromarray(colors()), ours, theirs)
+    expected = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    actual = ImageCms.ImageCmsProfile(BytesIO(made_profile(IccProfile.SRGB)))
+    converted = ImageCms.profileToProfile(Image.fromarray(colors()), actual, expected)
     assert converted is not None
     assert np.abs(np.asarray(converted).astype(int) - colors()).max() <= 1
 
 
 @pytest.mark.parametrize(
     ("space", "red"),
-    # IEC 61966-2-1's red, in the other spaces by their definitions (Lindbloom's matrices, 8 bits)
+    # The red primary of IEC 61966-2-1, in the other spaces by their definitions (Lindbloom's matrices, 8 bits)
     [(IccProfile.ADOBE_RGB, (219, 0, 0)), (IccProfile.ROMM_RGB, (179, 71, 26))],
 )
 def test_colours_are_converted(space: IccProfile, red: tuple[int, int, int]) -> None:

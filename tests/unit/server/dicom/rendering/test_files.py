@@ -1,4 +1,4 @@
-"""Whole files: every image that pydicom and pydicom-data bring is shown, and as pydicom would show it."""
+"""Whole files: every image of pydicom and pydicom-data is rendered, and agrees with pydicom."""
 
 import warnings
 from functools import cache
@@ -64,24 +64,24 @@ def test_the_image_corpus_is_installed() -> None:
 @pytest.mark.parametrize("format_", [ImageFormat.JPEG, ImageFormat.PNG])
 def test_every_image_is_rendered_in_its_size(path: Path, format_: ImageFormat) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's, of files that are not as they should be
+        warnings.simplefilter("ignore")  # of pydicom, about files that violate the standard
         job = job_of(path.read_bytes(), output=Output(format=format_, quality=95))
-    picture = Image.open(BytesIO(render(job)))
+    sample_image = Image.open(BytesIO(render(job)))
     place = placement(job.description, job.presentation, job.output)
-    assert f"image/{(picture.format or '').lower()}" == format_.value
-    assert picture.size == (place.width, place.height)
-    assert picture.mode == ("RGB" if is_color(job.description, job.presentation) else "L")
+    assert f"image/{(sample_image.format or '').lower()}" == format_.value
+    assert sample_image.size == (place.width, place.height)
+    assert sample_image.mode == ("RGB" if is_color(job.description, job.presentation) else "L")
     if job.presentation.pixel_aspect == 1:
-        assert picture.size == (job.description.columns, job.description.rows)
+        assert sample_image.size == (job.description.columns, job.description.rows)
 
 
 def _by_pydicom(data_set: Dataset) -> NDArray[np.float64]:
-    """Return values between 0 and 255, as PS3.3 sections C.11.1 and C.11.2 make them."""
+    """Return values between 0 and 255 as defined in PS3.3 sections C.11.1 and C.11.2."""
     if data_set.PhotometricInterpretation == "PALETTE COLOR":
         colors = apply_color_lut(data_set.pixel_array, data_set)
         return np.asarray(colors >> 8 if colors.dtype == np.uint16 else colors, float)
     if data_set.SamplesPerPixel == 3:
-        return np.asarray(data_set.pixel_array / (1 << (data_set.BitsStored - 8)))  # RGB already
+        return np.asarray(data_set.pixel_array / (1 << (data_set.BitsStored - 8)))  # already RGB
     values = apply_modality_lut(data_set.pixel_array, data_set)
     if "WindowWidth" in data_set:
         shown = apply_voi_lut(values, data_set, prefer_lut=False).astype(float)
@@ -97,7 +97,7 @@ def _by_pydicom(data_set: Dataset) -> NDArray[np.float64]:
 
 
 def _output_range(data_set: Dataset) -> tuple[float, float]:
-    """Return what pydicom's apply_windowing takes for black and white."""
+    """Return the values that pydicom's apply_windowing shows black and white."""
     if "ModalityLUTSequence" in data_set:
         return 0, (1 << data_set.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
     bits, is_signed = data_set.BitsStored, data_set.PixelRepresentation
@@ -121,13 +121,13 @@ def test_rendered_images_agree_with_pydicom(name: str) -> None:
     data_set = pydicom.dcmread(BytesIO(file))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        theirs = _by_pydicom(data_set)
+        expected = _by_pydicom(data_set)
         job = job_of(file)
     if job.presentation.padding is not None:
         low, high = job.presentation.padding
         stored = data_set.pixel_array
-        theirs[(stored >= low) & (stored <= high)] = 0
-    assert np.abs(pixels_of(render(job)) - theirs).max() <= 1.01
+        expected[(stored >= low) & (stored <= high)] = 0
+    assert np.abs(pixels_of(render(job)) - expected).max() <= 1.01
 
 
 def test_each_frame_is_rendered_from_its_own_pixels() -> None:
@@ -201,9 +201,9 @@ def test_a_stored_jpeg_is_returned_unchanged() -> None:
 
 def test_a_stored_jpeg_gets_the_requested_profile() -> None:
     job = job_of(named(COLOR_JPEG), output=Output(icc_profile=IccProfile.YES))
-    picture = render(job)
-    assert Image.open(BytesIO(picture)).info["icc_profile"]
-    assert np.array_equal(pixels_of(picture), pixels_of(job.data))
+    sample_image = render(job)
+    assert Image.open(BytesIO(sample_image)).info["icc_profile"]
+    assert np.array_equal(pixels_of(sample_image), pixels_of(job.data))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_stored_jpeg_is_encoded_again_if_the_output_differs(output: Output) ->
 
 
 def test_a_stored_jpeg_that_viewers_would_take_for_ycbcr_is_encoded_again() -> None:
-    # RGB in a codestream that doesn't say so
+    # RGB in a codestream that does not declare it
     file = named("SC_jpeg_no_color_transform_2.dcm")
     job = job_of(file, output=Output())
     exact = pixels_of(render(job_of(file)))
@@ -236,8 +236,8 @@ def test_jpeg_and_png_show_the_same(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exact = pixels_of(render(job_of(file))).astype(int)
-        picture = pixels_of(render(job_of(file, output=Output()))).astype(int)
-    assert np.abs(picture - exact).mean() < 3
+        sample_image = pixels_of(render(job_of(file, output=Output()))).astype(int)
+    assert np.abs(sample_image - exact).mean() < 3
 
 
 def test_damaged_codestreams_are_unreadable() -> None:

@@ -21,7 +21,7 @@ def table(values: list[int], first: int, bits: int) -> LookupTable:
 
 
 def test_a_linear_window_follows_the_example_of_the_standard() -> None:
-    # C.11.2.1.2.1: with c=2048 and w=4096, the whole range of 12 bits becomes the whole range of the output.
+    # C.11.2.1.2.1: with c=2048 and w=4096, the whole range of 12 bits maps to the whole output range.
     presentation = Presentation(windows=(Window(2048, 4096),))
     assert rendered(np.array([[0, 2047, 2048, 4095]], np.uint16), presentation) == [[0, 127, 128, 255]]
 
@@ -57,9 +57,9 @@ def test_windows_agree_with_pydicom(function: WindowFunction, center: float, wid
     data_set.BitsStored, data_set.PixelRepresentation = 16, 1
     data_set.WindowCenter, data_set.WindowWidth, data_set.VOILUTFunction = center, width, function.value
     with np.errstate(over="ignore"):
-        theirs = (apply_windowing(EVERY_SIGNED, data_set) + 32768) * 255 / 65535
-    ours = np.array(rendered(EVERY_SIGNED, Presentation(windows=(Window(center, width, function),))))
-    assert np.abs(ours - theirs).max() <= 0.5001
+        expected = (apply_windowing(EVERY_SIGNED, data_set) + 32768) * 255 / 65535
+    actual = np.array(rendered(EVERY_SIGNED, Presentation(windows=(Window(center, width, function),))))
+    assert np.abs(actual - expected).max() <= 0.5001
 
 
 def test_the_first_window_with_a_valid_width_applies() -> None:
@@ -136,14 +136,14 @@ def test_a_modality_lut_replaces_slope_and_intercept() -> None:
     item.add_new("LUTData", "US", [10, 200, 3000, 40000])
     data_set.ModalityLUTSequence = [item]
     values = np.array([[-5, -1, 0, 1, 2, 3]], np.int16)
-    theirs = apply_modality_lut(values, data_set).astype(float)
+    expected = apply_modality_lut(values, data_set).astype(float)
     presentation = Presentation(
         slope=9, intercept=9, modality_lut=table([10, 200, 3000, 40000], -1, 16), value_range=(0, 65535)
     )
-    assert rendered(values, presentation) == np.rint(theirs * 255 / 65535).tolist()
+    assert rendered(values, presentation) == np.rint(expected * 255 / 65535).tolist()
 
 
-@pytest.mark.parametrize("bits", [10, 12, 16])  # with 8, pydicom's index overflows
+@pytest.mark.parametrize("bits", [10, 12, 16])  # with 8 bits, pydicom's index overflows
 def test_a_voi_lut_agrees_with_pydicom(bits: int) -> None:
     entries = [(index * index) % (1 << bits) for index in range(300)]
     data_set = Dataset()
@@ -151,9 +151,9 @@ def test_a_voi_lut_agrees_with_pydicom(bits: int) -> None:
     item.add_new("LUTDescriptor", "US", [300, 1000, bits])
     item.add_new("LUTData", "US", entries)
     data_set.VOILUTSequence = [item]
-    theirs = apply_voi(EVERY_12_BIT, data_set) * (255 / ((1 << bits) - 1))
-    ours = np.array(rendered(EVERY_12_BIT, Presentation(voi_luts=(table(entries, 1000, bits),)), bits_stored=12))
-    assert np.abs(ours - theirs).max() <= 0.5001
+    expected = apply_voi(EVERY_12_BIT, data_set) * (255 / ((1 << bits) - 1))
+    actual = np.array(rendered(EVERY_12_BIT, Presentation(voi_luts=(table(entries, 1000, bits),)), bits_stored=12))
+    assert np.abs(actual - expected).max() <= 0.5001
 
 
 def test_a_voi_lut_may_have_entries_of_one_byte() -> None:

@@ -1,4 +1,4 @@
-"""Whatever a data set says of its look: a picture of the announced size, or a reason."""
+"""Any presentation attributes give an image of the announced size, or a reason."""
 
 from dataclasses import replace
 from io import BytesIO
@@ -89,11 +89,11 @@ def test_any_presentation_gives_an_image_or_a_reason(
     high = min(max(high_bit, stored - 1), dtype.itemsize * 8 - 1)
     job = replace(job, description=replace(job.description, bits_stored=stored, high_bit=high))
     try:
-        picture = render(job)
-    except WrongState:  # anything else fails the test
+        sample_image = render(job)
+    except WrongState:  # any other exception fails the test
         return
     if output.format in (ImageFormat.JPEG, ImageFormat.PNG):
-        place, image = placement(job.description, presentation, output), Image.open(BytesIO(picture))
+        place, image = placement(job.description, presentation, output), Image.open(BytesIO(sample_image))
         image.load()
         assert image.size == (place.width, place.height)
         assert (image.mode == "RGB") == is_color(job.description, presentation)

@@ -1,4 +1,4 @@
-"""What is shown for objects without a picture."""
+"""Icons of objects without image."""
 
 from io import BytesIO
 

@@ -1,4 +1,4 @@
-"""Viewports, pixels that are not square, overlays and text (PS3.18 section 8.3.5.1, PS3.3 section C.9.2)."""
+"""Viewports, non-square pixels, overlays and text (PS3.18 section 8.3.5.1, PS3.3 section C.9.2)."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,7 @@ def shown(array: Any, presentation: Presentation = WHOLE, **output: Any) -> Any:
 
 
 def size_of(rows: int, columns: int, presentation: Presentation = WHOLE, **output: Any) -> tuple[int, int]:
-    """Return width and height, as announced and as made."""
+    """Return the announced and the actual width and height."""
     job = frame_of(np.zeros((rows, columns), np.uint8), presentation, Output(format=ImageFormat.PNG, **output))
     place = placement(job.description, job.presentation, job.output)
     height, width = pixels_of(render(job)).shape
@@ -133,10 +133,10 @@ def test_thumbnails_of_large_images_resemble_the_image() -> None:
 @pytest.mark.parametrize("format_", [ImageFormat.JPEG, ImageFormat.PNG])
 def test_text_is_drawn_at_the_upper_left(format_: ImageFormat) -> None:
     black = np.zeros((200, 200), np.uint8)
-    picture = pixels_of(render(frame_of(black, WHOLE, Output(format=format_, annotations=("Doe^Jane", "CT")))))
-    assert picture[:40, :100].max() > 200
-    assert picture[60:].max() < 20
-    assert picture[:, 120:].max() < 20
+    sample_image = pixels_of(render(frame_of(black, WHOLE, Output(format=format_, annotations=("Doe^Jane", "CT")))))
+    assert sample_image[:40, :100].max() > 200
+    assert sample_image[60:].max() < 20
+    assert sample_image[:, 120:].max() < 20
 
 
 def test_text_is_legible_on_white_and_on_colours() -> None:

@@ -1,4 +1,4 @@
-"""What is written is a codestream as DICOM wants it: no boxes, no foreign headers, the right markers."""
+"""Encoded codestreams conform to DICOM: no boxes, no foreign headers, the required markers."""
 
 import struct
 
@@ -8,13 +8,13 @@ from server.dicom.elements.transfer_syntax import EXPLICIT_LITTLE
 from server.dicom.pixel_data.codecs import syntaxes
 from server.dicom.worker_jobs import perform
 from server.model.pixels import PixelDescription, TranscodeFrame
-from tests.unit.server.dicom.second_decoders import describe, picture
+from tests.unit.server.dicom.second_decoders import describe, sample_image
 
 HT = sorted(syntaxes.HT)
 
 
 def _written(description: PixelDescription, target: str) -> bytes:
-    return perform(TranscodeFrame(picture(description).tobytes(), description, EXPLICIT_LITTLE, target))
+    return perform(TranscodeFrame(sample_image(description).tobytes(), description, EXPLICIT_LITTLE, target))
 
 
 def _segments(frame: bytes) -> dict[int, bytes]:

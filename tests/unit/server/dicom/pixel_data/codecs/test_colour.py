@@ -1,4 +1,4 @@
-"""Colours: what the codestream says of itself counts, then what the data set says."""
+"""Colour models: the codestream takes precedence over the data set."""
 
 import imagecodecs
 import numpy
@@ -11,9 +11,9 @@ from server.dicom.pixel_data.codecs.rle import encode_rle
 from server.dicom.worker_jobs import perform
 from server.model.errors import Reason, WrongState
 from server.model.pixels import TranscodeFrame
-from tests.unit.server.dicom.second_decoders import describe, farthest, picture, soft_picture
+from tests.unit.server.dicom.second_decoders import describe, largest_difference, sample_image, smooth_image
 
-RGB = soft_picture(describe("RGB"))
+RGB = smooth_image(describe("RGB"))
 AS_YBR = imagecodecs.jpeg8_encode(RGB, level=98, subsampling="444")
 AS_RGB = imagecodecs.jpeg8_encode(RGB, level=98, outcolorspace="RGB")
 YBR = imagecodecs.jpeg8_decode(AS_YBR, colorspace="YCBCR", outcolorspace="YCBCR")
@@ -21,13 +21,13 @@ NEAR = 6
 
 
 def _without(frame: bytes, marker: int) -> bytes:
-    """Return a JPEG frame without its first segment of a kind."""
+    """Return a JPEG frame without its first segment with this marker."""
     at = frame.index(bytes([0xFF, marker]))
     length = int.from_bytes(frame[at + 2 : at + 4], "big")
     return frame[:at] + frame[at + 2 + length :]
 
 
-def _named(frame: bytes, names: bytes) -> bytes:
+def _with_component_ids(frame: bytes, names: bytes) -> bytes:
     """Return a JPEG frame with other component identifiers."""
     out = bytearray(frame)
     for marker, first, step in ((0xC0, 10, 3), (0xDA, 5, 2)):
@@ -47,44 +47,44 @@ def test_jpeg_becomes_rgb_for_any_photometric_interpretation(label: str) -> None
     for frame in (AS_YBR, AS_RGB, imagecodecs.jpeg8_encode(RGB, level=98, subsampling="420")):
         array, colours = _jpeg(frame, label)
         assert colours == "RGB"
-        assert farthest(array, RGB) <= NEAR
+        assert largest_difference(array, RGB) <= NEAR
 
 
 def test_jpeg_with_ybr_full_stays_ybr_full() -> None:
     for frame in (AS_YBR, AS_RGB):
         array, colours = _jpeg(frame, "YBR_FULL")
         assert colours == "YBR_FULL"
-        assert farthest(array, YBR) <= NEAR
+        assert largest_difference(array, YBR) <= NEAR
 
 
 def test_jpeg_with_a_jfif_header_is_ybr_even_if_photometric_interpretation_is_rgb() -> None:
     assert b"JFIF" in AS_YBR
-    assert farthest(_jpeg(AS_YBR, "RGB")[0], RGB) <= NEAR
+    assert largest_difference(_jpeg(AS_YBR, "RGB")[0], RGB) <= NEAR
 
 
 def test_jpeg_with_an_adobe_marker_has_its_colour_model() -> None:
     assert b"Adobe" in AS_RGB
-    plain = _named(AS_RGB, b"\1\2\3")
-    assert farthest(_jpeg(plain, "YBR_FULL_422")[0], RGB) <= NEAR
+    plain = _with_component_ids(AS_RGB, b"\1\2\3")
+    assert largest_difference(_jpeg(plain, "YBR_FULL_422")[0], RGB) <= NEAR
     at = plain.index(b"Adobe") + 11
     called_ybr = plain[:at] + b"\1" + plain[at + 1 :]
-    assert farthest(_jpeg(called_ybr, "RGB")[0], RGB) > NEAR
+    assert largest_difference(_jpeg(called_ybr, "RGB")[0], RGB) > NEAR
 
 
 def test_jpeg_components_with_the_names_rgb_are_rgb() -> None:
-    frame = _named(_without(AS_RGB, 0xEE), b"RGB")
-    assert farthest(_jpeg(frame, "YBR_FULL_422")[0], RGB) <= NEAR
+    frame = _with_component_ids(_without(AS_RGB, 0xEE), b"RGB")
+    assert largest_difference(_jpeg(frame, "YBR_FULL_422")[0], RGB) <= NEAR
 
 
 def test_jpeg_without_a_declared_colour_model_has_that_of_the_data_set() -> None:
-    rgb, ybr = _named(_without(AS_RGB, 0xEE), b"\1\2\3"), _without(AS_YBR, 0xE0)
-    assert farthest(_jpeg(rgb, "RGB")[0], RGB) <= NEAR
-    assert farthest(_jpeg(ybr, "YBR_FULL_422")[0], RGB) <= NEAR
+    rgb, ybr = _with_component_ids(_without(AS_RGB, 0xEE), b"\1\2\3"), _without(AS_YBR, 0xE0)
+    assert largest_difference(_jpeg(rgb, "RGB")[0], RGB) <= NEAR
+    assert largest_difference(_jpeg(ybr, "YBR_FULL_422")[0], RGB) <= NEAR
 
 
 def test_jpeg_with_subsampled_components_is_ybr() -> None:
     frame = _without(imagecodecs.jpeg8_encode(RGB, level=98, subsampling="422"), 0xE0)
-    assert farthest(_jpeg(frame, "RGB")[0], RGB) <= NEAR
+    assert largest_difference(_jpeg(frame, "RGB")[0], RGB) <= NEAR
 
 
 def test_lossless_jpeg_is_not_converted() -> None:
@@ -117,7 +117,7 @@ def test_jpeg_2000_without_a_transformation_has_the_colour_model_of_the_data_set
     assert numpy.array_equal(same, YBR)
     rgb, description = decode(frame, syntaxes.JPEG_2000, describe("YBR_FULL_422"))
     assert description.photometric_interpretation == "RGB"
-    assert farthest(rgb, RGB) <= NEAR
+    assert largest_difference(rgb, RGB) <= NEAR
 
 
 def test_jpeg_2000_in_boxes_is_accepted() -> None:
@@ -166,7 +166,7 @@ def test_native_frames_keep_the_planar_configuration_of_the_data_set() -> None:
 
 def test_palette_indices_are_never_changed() -> None:
     description = describe("PALETTE COLOR")
-    array = picture(description)
+    array = sample_image(description)
     for target in (syntaxes.JPEG_2000_LOSSLESS, syntaxes.RLE, syntaxes.JPEG_LS):
         frame = perform(TranscodeFrame(array.tobytes(), description, EXPLICIT_LITTLE, target))
         assert syntaxes.described(description, EXPLICIT_LITTLE, target).photometric_interpretation == "PALETTE COLOR"

@@ -1,4 +1,4 @@
-"""Compressed frames of real files, equal to what pydicom's decoders make of them."""
+"""Compressed frames of real files decode as with pydicom's decoders."""
 
 import warnings
 from pathlib import Path
@@ -16,9 +16,9 @@ from server.dicom.pixel_data.codecs.decode import decode
 from server.dicom.pixel_data.image_pixel_module import describe_pixels
 from server.model.errors import WrongState
 from tests.corpus import corpus, name_of
-from tests.unit.server.dicom.second_decoders import farthest
+from tests.unit.server.dicom.second_decoders import largest_difference
 
-# Neither of them is read by any decoder at hand: 12-bit JPEG, and a codestream that was overwritten on purpose.
+# No available decoder reads these: 12-bit JPEG, and a deliberately overwritten codestream.
 ONLY_OURS = {"JPEG-lossy.dcm", "JPGExtended.dcm"}
 DAMAGED = {"JPEG2000-embedded-sequence-delimiter.dcm"}
 SUBSAMPLED_TOLERANCE = 2
@@ -53,7 +53,7 @@ def _frame(held: pydicom.Dataset) -> bytes:
     return next(iter(generate_frames(held.PixelData, number_of_frames=int(number) if number.isdecimal() else 1)))
 
 
-def _theirs(held: pydicom.Dataset, plugin: str) -> tuple[NDArray[Any], str]:
+def _by_other_decoder(held: pydicom.Dataset, plugin: str) -> tuple[NDArray[Any], str]:
     array, of_array = get_decoder(held.file_meta.TransferSyntaxUID).as_array(
         held, index=0, raw=True, decoding_plugin=plugin
     )
@@ -70,21 +70,21 @@ def test_a_real_frame_equals_that_of_other_decoders(path: Path) -> None:
         with pytest.raises(WrongState):
             decode(_frame(held), syntax, description)
         return
-    ours, after = decode(_frame(held), syntax, description)
+    actual, after = decode(_frame(held), syntax, description)
     compared = 0
     plugins = {"gdcm", "pillow", "pyjpegls", "pydicom"} & set(get_decoder(syntax).available_plugins)
-    # Pillow and GDCM have the same decoder of JPEG 2000, and it is slow.
+    # Pillow and GDCM share a JPEG 2000 decoder, which is slow.
     for plugin in plugins - ({"pillow"} if syntax in syntaxes.J2K else set()):
         try:
-            theirs, colours = _theirs(held, plugin)
+            expected, colours = _by_other_decoder(held, plugin)
         except RuntimeError:
             continue
         tolerance = 0
         if colours == "YBR_FULL_422":
             assert after.photometric_interpretation == "RGB"
-            theirs, tolerance = convert_color_space(theirs, "YBR_FULL", "RGB"), SUBSAMPLED_TOLERANCE
-        assert theirs.dtype == ours.dtype
-        assert farthest(theirs, ours) <= tolerance
+            expected, tolerance = convert_color_space(expected, "YBR_FULL", "RGB"), SUBSAMPLED_TOLERANCE
+        assert expected.dtype == actual.dtype
+        assert largest_difference(expected, actual) <= tolerance
         compared += 1
     assert compared or path.name in ONLY_OURS
 

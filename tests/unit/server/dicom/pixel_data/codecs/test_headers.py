@@ -1,4 +1,4 @@
-"""What a data set says of its pixels, before and after they are written anew."""
+"""Image Pixel attributes before and after re-encoding."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Damaged, cut, lying and malicious frames are refused as such, and nothing worse happens."""
+"""Damaged, truncated, inconsistent and malicious frames are refused without other effects."""
 
 import random
 import struct
@@ -19,24 +19,24 @@ from server.dicom.pixel_data.codecs.syntaxes import ENCODABLE, NATIVE, can_trans
 from server.dicom.worker_jobs import perform
 from server.model.errors import Reason, WrongState
 from server.model.pixels import PixelDescription, TranscodeFrame
-from tests.unit.server.dicom.second_decoders import describe, picture
+from tests.unit.server.dicom.second_decoders import describe, sample_image
 
 thorough = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 
 
 def _frames() -> list[tuple[str, PixelDescription, bytes]]:
-    """Return a frame of every syntax that can be written, and of some that can't, in grey and in colour."""
+    """Return a frame of every encodable syntax, and of some others, in grey and in colour."""
     made = []
     for before in (describe(allocated=16, stored=12), describe("RGB"), describe(allocated=16, signed=True)):
-        native = picture(before).tobytes()
+        native = sample_image(before).tobytes()
         for target in ENCODABLE:
             if target not in NATIVE and can_transcode(before, EXPLICIT_LITTLE, target):
                 after = described(before, EXPLICIT_LITTLE, target)
                 made.append((target, after, perform(TranscodeFrame(native, before, EXPLICIT_LITTLE, target))))
     grey = describe(allocated=16, stored=12)
-    extended = imagecodecs.jpeg8_encode(picture(grey), level=90, bitspersample=12)
+    extended = imagecodecs.jpeg8_encode(sample_image(grey), level=90, bitspersample=12)
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    deflated = deflater.compress(picture(grey).tobytes()) + deflater.flush()
+    deflated = deflater.compress(sample_image(grey).tobytes()) + deflater.flush()
     return [*made, (syntaxes.JPEG_EXTENDED, grey, extended), (syntaxes.DEFLATED_FRAMES, grey, deflated)]
 
 
@@ -45,7 +45,7 @@ IDS = [f"{syntax.removeprefix('1.2.840.10008.1.2.')}-{of.photometric_interpretat
 
 
 def _is_refused(frame: bytes, syntax: str, description: PixelDescription) -> bool:
-    """Other exceptions fail the test."""
+    """Any exception other than the expected one fails the test."""
     reason = None
     try:
         array, after = decode(frame, syntax, description)
@@ -93,7 +93,7 @@ def test_truncation_is_always_detected(syntax: str, description: PixelDescriptio
 def test_dimensions_that_differ_from_the_data_set_are_refused(
     syntax: str, description: PixelDescription, frame: bytes, change: dict[str, int]
 ) -> None:
-    # RLE and deflated frames know how many bytes they have, but not their shape.
+    # RLE and deflated frames determine the number of bytes, but not the shape.
     knows_shape = syntax not in {syntaxes.DEFLATED_FRAMES, syntaxes.RLE}
     if knows_shape or change != {"rows": 34, "columns": 21}:
         assert _is_refused(frame, syntax, replace(description, **change))
@@ -117,8 +117,8 @@ def _patched(frame: bytes, at: int, layout: str, *values: int) -> bytes:
 
 
 def _bombs() -> list[tuple[str, bytes]]:
-    """Return small frames that announce some gigabytes."""
-    grey = picture(describe())
+    """Return small frames that declare some gigabytes."""
+    grey = sample_image(describe())
     j2k = imagecodecs.jpeg2k_encode(grey, level=0, codecformat="J2K", reversible=True)
     j2k = _patched(_patched(j2k, 8, ">2I", 60000, 60000), 24, ">2I", 60000, 60000)
     jpeg, lossless = imagecodecs.jpeg8_encode(grey), imagecodecs.jpeg8_encode(grey, lossless=True)
@@ -154,14 +154,14 @@ def test_a_frame_over_the_decoder_limit_is_refused(syntax: str, frame: bytes) ->
 
 
 def test_a_codestream_with_very_many_tiles_is_refused() -> None:
-    grey = picture(describe(rows=200, columns=200))
+    grey = sample_image(describe(rows=200, columns=200))
     frame = imagecodecs.jpeg2k_encode(grey, level=0, codecformat="J2K", reversible=True)
     tiny = _patched(frame, 24, ">2I", 1, 1)
     assert _is_refused(tiny, syntaxes.JPEG_2000, describe(rows=200, columns=200))
 
 
 def test_components_that_differ_are_refused() -> None:
-    frame = imagecodecs.jpeg2k_encode(picture(describe("RGB")), level=0, codecformat="J2K", reversible=True)
+    frame = imagecodecs.jpeg2k_encode(sample_image(describe("RGB")), level=0, codecformat="J2K", reversible=True)
     assert _is_refused(_patched(frame, 45, "B", 0x8B), syntaxes.JPEG_2000, describe("RGB"))
 
 
@@ -176,5 +176,5 @@ def test_an_unsupported_transfer_syntax_is_refused() -> None:
 
 @pytest.mark.parametrize("photometric", ["HSV", "ARGB", "CMYK", "YBR_PARTIAL_420", "nonsense"])
 def test_unsupported_colour_conversions_are_refused(photometric: str) -> None:
-    frame = imagecodecs.jpeg8_encode(picture(describe("RGB")))
+    frame = imagecodecs.jpeg8_encode(sample_image(describe("RGB")))
     assert _is_refused(frame, syntaxes.JPEG_BASELINE, describe(photometric))

@@ -1,4 +1,4 @@
-"""Words of pixel data: bits that are not stored, signs, single bits, floats."""
+"""Pixel cells: unused bits, signs, single bits, floats."""
 
 import zlib
 
@@ -12,7 +12,7 @@ from server.dicom.pixel_data.codecs.decode import decode
 from server.dicom.worker_jobs import perform
 from server.model.errors import Reason, WrongState
 from server.model.pixels import TranscodeFrame
-from tests.unit.server.dicom.second_decoders import describe, picture
+from tests.unit.server.dicom.second_decoders import describe, sample_image
 
 
 def _native(values: list[int], word: str, **description: object):
@@ -69,7 +69,7 @@ def test_bytes_after_an_encapsulated_uncompressed_frame_are_removed() -> None:
 
 
 def test_unsigned_jpeg_2000_of_signed_pixels_is_taken_as_signed() -> None:
-    signed = picture(describe(allocated=16, stored=13, signed=True))
+    signed = sample_image(describe(allocated=16, stored=13, signed=True))
     unsigned = signed.view("<u2") & 0x1FFF
     frame = imagecodecs.jpeg2k_encode(unsigned, level=0, codecformat="J2K", reversible=True, bitspersample=13)
     description = describe(allocated=16, stored=13, signed=True)
@@ -77,7 +77,7 @@ def test_unsigned_jpeg_2000_of_signed_pixels_is_taken_as_signed() -> None:
 
 
 def test_signed_jpeg_2000_of_unsigned_pixels_is_taken_as_unsigned() -> None:
-    unsigned = picture(describe(allocated=16, stored=16))
+    unsigned = sample_image(describe(allocated=16, stored=16))
     frame = imagecodecs.jpeg2k_encode(unsigned.view("<i2"), level=0, codecformat="J2K", reversible=True)
     assert numpy.array_equal(decode(frame, syntaxes.JPEG_2000_LOSSLESS, describe(allocated=16))[0], unsigned)
 
@@ -85,14 +85,14 @@ def test_signed_jpeg_2000_of_unsigned_pixels_is_taken_as_unsigned() -> None:
 @pytest.mark.parametrize("precision", [12, 16])
 def test_signed_pixels_of_codestreams_without_sign(precision: int) -> None:
     description = describe(allocated=16, stored=12, signed=True)
-    signed = picture(description)
+    signed = sample_image(description)
     words = signed.view("<u2") & ((1 << precision) - 1)
     frame = imagecodecs.jpeg8_encode(words, lossless=True, predictor=1, bitspersample=precision)
     assert numpy.array_equal(decode(frame, syntaxes.JPEG_LOSSLESS_SV1, description)[0], signed)
 
 
 def test_a_codestream_with_fewer_bits_than_bits_stored_is_accepted() -> None:
-    array = picture(describe())
+    array = sample_image(describe())
     frame = imagecodecs.jpeg2k_encode(array, level=0, codecformat="J2K", reversible=True)
     decoded, _ = decode(frame, syntaxes.JPEG_2000_LOSSLESS, describe(allocated=16, stored=12))
     assert decoded.dtype == "<u2"
