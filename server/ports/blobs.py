@@ -1,4 +1,4 @@
-"""Where the bytes of instances live."""
+"""The store of the bytes of instances."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -10,24 +10,24 @@ from server.model.instance import Locator
 from server.model.receipt import Receipt
 
 MOST_PIECE_BYTES = 1 << 20
-"""Largest piece that may be asked for."""
+"""Largest piece, in bytes."""
 
 
 def most_piece_bytes() -> int:
-    """Return the size of pieces for who does not care."""
+    """Return the default size of pieces in bytes."""
     return MOST_PIECE_BYTES
 
 
 class BlobWriter(Protocol):
-    """One blob in the making."""
+    """A blob that is being written."""
 
     @property
     def crc32c(self) -> int:
-        """CRC-32C of all that was written."""
+        """CRC-32C of the bytes written so far."""
         ...
 
     async def write(self, data: Buffer) -> None:
-        """Append `data`. Returns when the store has taken it, which is the caller's back-pressure.
+        """Append `data`. Returns when the store has taken it, which is back-pressure for the caller.
 
         Raises:
             Exhausted: STORAGE_FULL.
@@ -36,7 +36,7 @@ class BlobWriter(Protocol):
         ...
 
     async def commit(self, receipt: Receipt) -> Locator:
-        """Make the blob durable and readable, with a receipt, and return where it is.
+        """Make the blob durable and readable, with a receipt, and return its locator.
 
         When this returns, the bytes and their name survive a power cut. The blob counts as unsettled
         until `BlobStore.settle`. Committing ends the writer.
@@ -65,9 +65,9 @@ class Relocation(Protocol):
 class BlobStore(Protocol):
     """Write-once blobs behind opaque locators.
 
-    A blob goes through: open (invisible) → committed (durable, readable, unsettled) → settled (the index has it).
-    A blob that is never committed disappears. One that is committed but not settled when its process dies is handed
-    out by `recover`, so that the index can be asked about it; what it does not know is quarantined.
+    States of a blob: open (invisible) → committed (durable, readable, unsettled) → settled (the index has it).
+    A blob that is never committed disappears. One that is committed but not settled when its process ends is handed
+    out by `recover`, so that the index can be asked about it; one that the index does not know is quarantined.
     Locators never derive from what a client sent and are never used twice.
     Several processes may use the same store at once.
     """
@@ -77,7 +77,7 @@ class BlobStore(Protocol):
         ...
 
     async def settle(self, locators: Sequence[Locator]) -> None:
-        """Say that the index has committed these blobs. Unknown and already settled ones are ignored."""
+        """Note that the index has committed these blobs. Unknown and already settled ones are ignored."""
         ...
 
     def read(
@@ -90,12 +90,13 @@ class BlobStore(Protocol):
     ) -> AsyncIterator[Buffer]:
         """Yield the bytes from `offset`, `length` of them or to the end, in pieces of at most `piece_bytes()`.
 
-        That is asked before each piece, and says at most `MOST_PIECE_BYTES`.
+        `piece_bytes` is called before each piece and returns at most `MOST_PIECE_BYTES`.
 
-        A blob that was opened for reading stays readable to its end even if it is deleted meanwhile, or fails with
-        BLOB_MISSING; it never just ends.
-        No piece is yielded before all its bytes are known to be those that were written. With `crc32c`, the CRC-32C
-        that the caller knows of the whole blob, they are also known to be bytes of a blob that has it.
+        A blob that is deleted while it is read stays readable to its end, or the read fails with BLOB_MISSING; it never
+        ends early without an error.
+        No piece is yielded before all its bytes are verified to be those that were written. With `crc32c`, the CRC-32C
+        of the whole blob, they are also verified to belong to a blob that has it. Pieces of equal ranges of two blobs
+        have equal sizes.
 
         Raises:
             DataLoss: BLOB_MISSING, before the first piece; BLOB_DAMAGED when the blob is shorter than asked for, or the
@@ -105,12 +106,12 @@ class BlobStore(Protocol):
         ...
 
     def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
-        """Yield all bytes as they are on the disk now, past the page cache where possible, in pieces of at most 1 MiB.
+        """Yield all bytes as they are stored now, bypassing caches where possible, in pieces of at most 1 MiB.
 
-        Nothing is compared with a checksum: this is for callers that look for damage, or read what is left.
+        No checksum is compared: this is for callers that look for damage, or recover what is left.
 
         Raises:
-            DataLoss: BLOB_MISSING, before the first piece; BLOB_DAMAGED when it is cut off.
+            DataLoss: BLOB_MISSING, before the first piece; BLOB_DAMAGED when it is truncated.
             Unavailable: STORAGE_UNAVAILABLE.
         """
         ...
@@ -119,15 +120,15 @@ class BlobStore(Protocol):
         """Return the size in bytes.
 
         Raises:
-            DataLoss: BLOB_MISSING; BLOB_DAMAGED when nothing tells the size any more.
+            DataLoss: BLOB_MISSING; BLOB_DAMAGED when the size can't be determined any more.
         """
         ...
 
     async def receipt(self, locator: Locator) -> tuple[Receipt, int]:
-        """Return what was recorded with a blob, and the CRC-32C that its bytes had then.
+        """Return the receipt of a blob, and the CRC-32C that its bytes had when it was committed.
 
         Raises:
-            DataLoss: BLOB_MISSING; BLOB_DAMAGED when the record can't be trusted.
+            DataLoss: BLOB_MISSING; BLOB_DAMAGED when the record of these is damaged.
             Unavailable: STORAGE_UNAVAILABLE.
         """
         ...
@@ -137,18 +138,18 @@ class BlobStore(Protocol):
         ...
 
     def recover(self) -> AsyncIterator[Sequence[Locator]]:
-        """Sweep what dead processes left: discard blobs that were never committed, yield those not settled for sure.
+        """Clean up after ended processes: discard uncommitted blobs, yield committed ones that may be unsettled.
 
-        The caller settles, quarantines or deletes all of a batch before it asks for the next; to settle what was
-        settled before does no harm. Never touches the work of a living process.
+        The caller settles, quarantines or deletes all of a batch before it asks for the next; blobs that are settled
+        already may be among them. Never touches blobs of a running process.
         """
         ...
 
     async def quarantine(self, locators: Sequence[Locator], now: datetime) -> None:
-        """Note that the index does not know these blobs. Durable when it returns; they are settled and readable then.
+        """Note durably that the index does not know these blobs. They are settled then and stay readable.
 
-        That an index does not know a blob proves nothing: it may be restored from an old backup, damaged, or that of
-        another archive. What is quarantined stays until `delete`. Noting the same blobs again changes nothing.
+        That an index does not know a blob proves nothing: the index may be restored from an old backup, damaged, or
+        that of another archive. A quarantined blob stays until `delete`. Noting the same blobs again changes nothing.
 
         Raises: as `BlobWriter.write`.
         """
@@ -159,7 +160,7 @@ class BlobStore(Protocol):
         ...
 
     async def release(self, locators: Sequence[Locator]) -> None:
-        """End the quarantine of a batch that `quarantined` has yielded, once it is known what becomes of its blobs."""
+        """Remove the note of a batch that `quarantined` has yielded, once it is decided what becomes of its blobs."""
         ...
 
     async def compact(self, relocation: "Relocation") -> bool:
@@ -177,7 +178,7 @@ class BlobStore(Protocol):
         ...
 
     async def check(self) -> None:
-        """Prove that blobs can be read now.
+        """Check that blobs can be read now.
 
         Raises:
             Unavailable: STORAGE_UNAVAILABLE.
@@ -185,14 +186,14 @@ class BlobStore(Protocol):
         ...
 
     async def check_writing(self, size_bytes: int = 0) -> None:
-        """Prove that a blob can be written and made durable now, and that there is room for one of `size_bytes`.
+        """Check that a blob can be written and made durable now, and that there is space for one of `size_bytes`.
 
         Raises: as `BlobWriter.write`.
         """
         ...
 
     async def free_bytes(self) -> int:
-        """Return how much room there is; more than any limit if there is no end to it.
+        """Return the free space in bytes; a store without a limit returns more than any limit in the settings.
 
         Raises:
             Unavailable: STORAGE_UNAVAILABLE.

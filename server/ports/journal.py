@@ -1,4 +1,4 @@
-"""Which blobs no instance needs any more, kept beside the blobs, so that an index rebuilt from them omits these."""
+"""The blobs that no instance needs any more, recorded beside the blobs, so that a rebuilt index omits them."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -29,19 +29,19 @@ class Journal(Protocol):
         ...
 
     def prepare(self) -> None:
-        """Make durable what was noted in this transaction. To be called before its commit. Raises: as above."""
+        """Make the notes of this transaction durable. To be called before its commit. Raises: as above."""
         ...
 
     def committed(self) -> None:
-        """Say that the transaction was committed. Never fails: what can't be noted is asked about later."""
+        """Note that the transaction was committed. Never fails: without the note, the index is asked later."""
         ...
 
     def ended(self) -> None:
-        """Say that it is not known whether the transaction was committed."""
+        """Note that it is unknown whether the transaction was committed."""
         ...
 
     def rolled_back(self) -> None:
-        """Say that the transaction was not committed. Never fails, as above."""
+        """Note that the transaction was not committed. Never fails, as above."""
         ...
 
 

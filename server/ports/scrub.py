@@ -1,4 +1,4 @@
-"""How far the scrub has come."""
+"""The position of the scrub."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -7,14 +7,14 @@ from server.model.scrub import ScrubPosition
 
 
 class ScrubRecord(Protocol):
-    """Kept for all processes that share the blobs."""
+    """Shared by all processes that use the same blobs."""
 
     def held(self) -> AbstractAsyncContextManager[bool]:
-        """Keep other processes from scrubbing; False if another one does."""
+        """Keep other processes from scrubbing; False if another one scrubs."""
         ...
 
     async def load(self) -> ScrubPosition | None:
-        """Return what was saved last; None if there is nothing that can be read.
+        """Return the position that was saved last; None if there is none that can be read.
 
         Raises:
             Unavailable: STORAGE_UNAVAILABLE.
@@ -22,7 +22,7 @@ class ScrubRecord(Protocol):
         ...
 
     async def save(self, position: ScrubPosition) -> None:
-        """Keep a position, durably.
+        """Save a position durably.
 
         Raises:
             Exhausted: STORAGE_FULL.

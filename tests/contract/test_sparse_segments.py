@@ -153,7 +153,7 @@ async def test_a_segment_with_a_damaged_header_is_ignored(
 async def test_each_run_examines_few_segments_and_all_are_examined_eventually(
     tmp_path: Path, store: PackedBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparse_segments, "_LOOKS_A_CALL", 2)
+    monkeypatch.setattr(sparse_segments, "_EXAMINED_A_CALL", 2)
     kept: list[str] = []
     for _ in range(5):
         locators = await fill(tmp_path, 50, 3000)

@@ -18,7 +18,7 @@ _BLOCK_BITS = BLOCK_BYTES.bit_length() - 1
 
 
 class Checksums:
-    """Of bytes that come in pieces. `blocks` are those that are complete, see `all_blocks`."""
+    """Checksums of bytes that come in pieces. `blocks` are those of complete blocks, see `all_blocks`."""
 
     __slots__ = ("_current", "_current_bytes", "blocks")
 
@@ -49,7 +49,7 @@ class Checksums:
 
     @property
     def length(self) -> int:
-        """How many bytes have come."""
+        """The number of bytes so far."""
         return len(self.blocks) * BLOCK_BYTES + self._current_bytes
 
     @property

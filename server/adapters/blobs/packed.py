@@ -5,13 +5,13 @@
     segments/<segment>.seg     small ones; see `segments`
     segments/ingest/<process>/ a file named as each segment in which the process has unsettled blobs; see `appending`
 
-What a dead process left in its unsettled segments is handed out by `recover`, all of it, because only the index knows
-what is settled; a torn tail is cut off first.
+All blobs of the segments that an ended process left unsettled are handed out by `recover`, because only the index knows
+which of them are settled; a torn tail is cut off first.
 
-Deleting overwrites the bytes with zeros and gives whole blocks back. A segment that nobody appends to and nothing lives
-in is removed.
+Deleting overwrites the bytes with zeros and gives whole blocks back. A segment without living records is removed once
+no process appends to it.
 
-Whatever is read is verified, see `records`.
+Reads are verified, see `records`.
 """
 
 import os
@@ -44,8 +44,8 @@ from server.ports.blobs import Relocation, most_piece_bytes
 SMALL_BYTES = PIECE_BYTES
 """Blobs up to this size are packed; above, a file of its own costs no more (docs/decisions/0011-segments.md).
 
-Not more than a piece, so that a packed blob is read in one go, unless the reader wants smaller pieces: then one that is
-erased under it fails.
+At most a piece, so that a packed blob is read at once. If the caller wants smaller pieces and the blob is erased
+between two of them, the read fails.
 """
 
 _HELD_BYTES = 32 << 20
@@ -58,7 +58,7 @@ class PackedBlobs:
 
     Args:
         small_bytes: largest blob that is packed, at most PIECE_BYTES.
-        held_bytes: what may be held in memory of all blobs that may turn out small; above it they go to files.
+        held_bytes: memory for all blobs that may turn out to be small; without any left, blobs go to files.
     """
 
     def __init__(self, root: Path, *, small_bytes: int = SMALL_BYTES, held_bytes: int = _HELD_BYTES) -> None:
@@ -82,7 +82,7 @@ class PackedBlobs:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Leave. What is unsettled stays for the next `recover`."""
+        """Leave. Unsettled blobs stay for the next `recover`."""
         for lane in self._lanes:
             await lane.close()
         self._reading.close()
@@ -164,7 +164,7 @@ class PackedBlobs:
         else:
             try:
                 await self._reading.trailer(record)
-            except DataLoss as loss:  # a damaged trailer says nothing of the bytes
+            except DataLoss as loss:  # the bytes may be whole even if the trailer is damaged
                 if loss.reason is Reason.BLOB_MISSING:
                     raise
             path = path_of(self._directory, record.segment)
@@ -188,7 +188,7 @@ class PackedBlobs:
         found = await self._reading.trailer(record)
         return found.receipt, found.crc32c
 
-    # Keeping house
+    # Maintenance
 
     async def recover(self) -> AsyncIterator[list[Locator]]:
         """See the port."""

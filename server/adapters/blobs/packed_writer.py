@@ -1,4 +1,4 @@
-"""Writing a blob of which it is not known yet whether it is a small one."""
+"""Writing a blob whose size is not known yet."""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -17,7 +17,7 @@ _SHARED_SYNC_BYTES = 64 << 10  # smaller ones gain more from sharing a sync than
 
 
 class PackedWriter:
-    """BlobWriter (see `server.ports.blobs`): gathers until it is clear that the blob is not a small one."""
+    """BlobWriter (see `server.ports.blobs`): gathers bytes in memory until the blob is too large for a segment."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class PackedWriter:
         await self._file.write(data)
 
     async def spill(self) -> None:
-        """Go on in a file of its own."""
+        """Continue in a file of its own."""
         self._file = await self._resources.enter_async_context(self._files.open_file(self._checksums))
         gathered, self._gathered = self._gathered, []
         self.let_go()
@@ -73,6 +73,6 @@ class PackedWriter:
         return await lane.append([*self._gathered, trailer(receipt, self._checksums.all_blocks, self._gathered_bytes)])
 
     def let_go(self) -> None:
-        """Give back what was allowed to be gathered."""
+        """Give back the memory allowance."""
         self._allowance.give_back(self._gathered_bytes)
         self._gathered_bytes = 0

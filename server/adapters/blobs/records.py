@@ -1,9 +1,9 @@
-"""What stands behind the bytes of a blob, in a segment as in a file of its own, and reading bytes that it proves.
+"""The trailer behind the bytes of a blob, in a segment as in a file of its own, and reads that it verifies.
 
     trailer    time of receipt in microseconds since 1970 UTC, version (64-bit little-endian integers), partition (64
                bytes, padded with NUL), CRC-32C of the blob, CRC-32C of each block of 64 KiB, CRC-32C of the trailer
 
-Its size follows from the blob's. The CRC-32C of the blob ties the blocks to what the index has recorded.
+Its size follows from that of the blob. The CRC-32C of the blob ties the blocks to the checksum in the index.
 """
 
 import struct
@@ -26,7 +26,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 Read = Callable[[int, int], memoryview | None]
-"""Reads (size, offset) of a file: fewer bytes at its end, None where it would have to wait for them."""
+"""Reads (size, offset) of a file: fewer bytes at its end, None if it would have to wait for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class Blocks:
     blocks: Sequence[int]
 
     def is_of(self, crc32c: int | None) -> bool:
-        """Say whether they belong to the blob with this CRC-32C; None is any."""
+        """Say whether they belong to the blob with this CRC-32C; None stands for any."""
         return crc32c is None or crc32c == self.crc32c
 
 
 @dataclass(frozen=True, slots=True)
 class Trailer(Blocks):
-    """A trailer that can be trusted."""
+    """A trailer whose own checksum is right."""
 
     receipt: Receipt
 
@@ -76,7 +76,7 @@ def trailer(receipt: Receipt, blocks: Sequence[int], length: int) -> bytes:
 
 
 def parse_trailer(data: bytes, length: int) -> Trailer | None:
-    """Return what the trailer of a blob of `length` bytes says; None if it can't be trusted."""
+    """Return the content of the trailer of a blob of `length` bytes; None if it is damaged."""
     facts, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
     if len(data) != trailer_bytes(length) or crc32c_of(facts) != int.from_bytes(check, "little"):
         return None
@@ -120,7 +120,7 @@ def piece_of(offset: int, left: int, piece_bytes: int) -> int:
 
 
 def damaged() -> DataLoss:
-    """Return the error for bytes that are not those that were written."""
+    """Return the error for bytes that differ from those that were written."""
     return DataLoss(Reason.BLOB_DAMAGED, "The stored bytes of the instance are truncated or have changed.")
 
 
@@ -130,5 +130,5 @@ def missing() -> DataLoss:
 
 
 def unknown_receipt() -> DataLoss:
-    """Return the error for a trailer that can't be trusted."""
+    """Return the error for a damaged trailer."""
     return DataLoss(Reason.BLOB_DAMAGED, "The record stored with the bytes of the instance has changed.")

@@ -1,4 +1,4 @@
-"""Reading what is on the disk, not what the system has of it in memory, and without displacing anything there."""
+"""Reads that bypass the page cache (O_DIRECT): they see what is on the disk, and displace nothing in memory."""
 
 import errno
 import mmap
@@ -39,7 +39,7 @@ def _read(path: Path, offset: int, size: int) -> bytes:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # this filesystem has no other way than its cache
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # this filesystem has no O_DIRECT
     try:
         with mmap.mmap(-1, end - begin) as memory:
             count = os.preadv(fd, [memory], begin)

@@ -8,9 +8,9 @@
     C                 it was committed
     V                 it was rolled back
 
-What a transaction notes is synced before it commits, its end is not and may be missing. The index is then asked whether
-it still names the blobs; without an index the transaction counts as committed, since its client asked for it and was
-perhaps told that it was done.
+What a transaction notes is synced before it commits; its end is not synced and may be missing. The index is then asked
+whether it still names the blobs; without an index the transaction counts as committed, since a client requested it and
+may have received the response.
 """
 
 import errno
@@ -44,7 +44,7 @@ class FileJournal:
         self._path = self._directory / uuid.uuid4().hex
         self._fd = -1
         self._is_open = False  # a transaction has noted something
-        self._is_torn = False  # the last line may not be whole
+        self._is_torn = False  # the last line may be incomplete
 
     # Writing
 
@@ -71,7 +71,7 @@ class FileJournal:
         self._end(b"V\n")
 
     def close(self) -> None:
-        """Let go of the file; the next process takes it over."""
+        """Close the file; the next process takes it over."""
         if self._fd >= 0:
             with suppress(OSError):
                 os.fsync(self._fd)
@@ -185,7 +185,7 @@ def _transactions(path: Path) -> Iterator[tuple[str, list[Locator]]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, Entry | None]]:
-    """Yield each whole line as its kind and its entry; a torn last one says nothing."""
+    """Yield each whole line as its kind and its entry; an incomplete last line is ignored."""
     with open(path, encoding="ascii", errors="replace") as file:
         for line in file:
             words = line.split()

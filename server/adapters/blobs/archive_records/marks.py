@@ -83,7 +83,7 @@ class Marks:
             self._is_failing = True
 
     def leave(self) -> None:
-        """Make the mark durable; it stays for the next process to take over."""
+        """Make the mark durable and unlock it; the next process takes it over."""
         with suppress(OSError):
             if not self._is_synced:
                 os.fsync(self._fd)

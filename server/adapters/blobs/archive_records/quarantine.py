@@ -1,8 +1,8 @@
-"""Notes of blobs that the index did not know, kept beside the blobs until it is asked again.
+"""Notes of blobs that the index does not know, kept beside the blobs until the index is asked again.
 
     <directory>/<microseconds since 1970 UTC>-<digest>    locators, one a line; the digest is theirs
 
-A note is written once, so what a crash leaves of one has another digest than its name says and is ignored: its blobs
+A note is written once. One that a crash left incomplete does not match the digest in its name and is ignored: its blobs
 are still unsettled. All functions block; call them on a thread.
 """
 
@@ -26,11 +26,11 @@ class Quarantine:
         self._directory = directory
 
     def enter(self) -> None:
-        """Make the directory."""
+        """Create the directory."""
         self._directory.mkdir(parents=True, exist_ok=True)
 
     def note(self, locators: Sequence[Locator], now: datetime) -> None:
-        """Note a batch durably; one that is noted already keeps its time."""
+        """Note a batch durably; a batch that is noted already keeps its time."""
         text = _text(locators)
         if self._notes_of(text):
             return
@@ -61,7 +61,7 @@ class Quarantine:
         return [name for _, name in sorted(found)]
 
     def read(self, name: str) -> list[Locator]:
-        """Return the batch of a note; none if it has been forgotten or was never finished."""
+        """Return the batch of a note; empty if the note was removed or is incomplete."""
         try:
             text = (self._directory / name).read_bytes()
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The position of the scrub, as a file beside the blobs: `scrub`, and `scrub.lock` for the process at work."""
+"""The position of the scrub, as a file beside the blobs: `scrub`, and `scrub.lock` for the process that scrubs."""
 
 import json
 import os
@@ -40,7 +40,7 @@ class ScrubFile:
         await self._threads.run(lambda: self._save(position))
 
     def close(self) -> None:
-        """Let go of the thread."""
+        """End the thread."""
         self._threads.close()
 
     def _load(self) -> ScrubPosition | None:
@@ -52,7 +52,7 @@ class ScrubFile:
                 datetime.fromisoformat(found["complete"]) if found["complete"] else None,
             )
         except (FileNotFoundError, ValueError, LookupError, TypeError):
-            return None  # the scrub begins anew
+            return None  # the scrub starts over
 
     def _save(self, position: ScrubPosition) -> None:
         fresh = self._root / "scrub.new"

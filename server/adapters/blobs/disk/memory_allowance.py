@@ -1,14 +1,14 @@
-"""How many bytes the writers of a store may hold in memory, all together."""
+"""The memory that all writers of a store may use together."""
 
 
 class Allowance:
-    """A number of bytes to be taken and given back. Whoever gets none writes to disk at once: nobody ever waits."""
+    """A number of bytes to be taken and given back. A writer that gets none writes to disk at once; none ever waits."""
 
     def __init__(self, size_bytes: int) -> None:
         self._left_bytes = size_bytes
 
     def take(self, size_bytes: int) -> bool:
-        """Take bytes if they are there; say whether."""
+        """Take bytes if there are enough; say whether."""
         if size_bytes > self._left_bytes:
             return False
         self._left_bytes -= size_bytes

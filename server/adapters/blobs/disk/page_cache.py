@@ -31,7 +31,7 @@ _READ_ONLY_IF_CACHED = _OpenHow(os.O_RDONLY | os.O_CLOEXEC, 0, _RESOLVE_CACHED)
 
 
 class PageCache:
-    """For one event loop. Never waits for a disk, whatever it is asked."""
+    """For one event loop. Never waits for a disk."""
 
     def read(self, fd: int, size: int, offset: int) -> memoryview | None:
         """Return `size` bytes in a buffer of their own; None if it takes a thread to read them or to say why not.

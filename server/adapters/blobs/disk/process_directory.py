@@ -1,6 +1,6 @@
-"""A directory for each process that uses a store, so that what a dead one left is found without looking at all.
+"""A directory for each process that uses a store, so that the remains of an ended process are found quickly.
 
-    <parent>/.lock        held while a process enters or looks at the others
+    <parent>/.lock        held while a process enters or examines the others
     <parent>/<id>/        one for each process
     <parent>/<id>/.lock   locked by the kernel as long as the process lives
 
@@ -19,7 +19,7 @@ LOCK = ".lock"
 
 
 class ProcessDirectory:
-    """This process's directory below `parent`, and the way to take over those of dead processes."""
+    """This process's directory below `parent`, and how those of ended processes are taken over."""
 
     def __init__(self, parent: Path) -> None:
         self._parent = parent
@@ -35,17 +35,17 @@ class ProcessDirectory:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def leave(self, *, nothing_left: bool) -> None:
-        """Unlock the directory; remove it if there is nothing for others to look at."""
+        """Unlock the directory; remove it if nothing is left in it for other processes."""
         if nothing_left:
             shutil.rmtree(self.path)
         os.close(self._fd)
 
     def others(self) -> list[Path]:
-        """Return the directories of other processes, alive or dead."""
+        """Return the directories of other processes, running or ended."""
         return sorted(path for path in self._parent.iterdir() if path.is_dir() and path != self.path)
 
     def take_over(self, directory: Path) -> int | None:
-        """Lock the directory of a dead process; return a descriptor to close, or None if the process lives."""
+        """Lock the directory of an ended process; return a descriptor to close, or None if the process runs."""
         with locked(self._parent / LOCK):
             try:
                 return lock_if_free(directory / LOCK)

@@ -1,4 +1,4 @@
-"""Work on disk, done by threads so that the event loop never waits, with errors in our own words."""
+"""Disk operations on threads, so that the event loop never waits, with errors translated to those of the model."""
 
 import asyncio
 import ctypes
@@ -18,7 +18,7 @@ PIECE_BYTES = 1 << 20
 """Most bytes that are read or written at once."""
 
 _ROOM_BYTES = 4 << 20
-"""Less room than this counts as none: the next upload may need it."""
+"""Less free space than this counts as a full disk: the next upload may need it."""
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MOST_BUFFERS = 500  # of one pwritev; Linux takes 1024
@@ -37,7 +37,7 @@ class DiskThreads:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="disk", initializer=_be_nice, initargs=(niceness,))
 
     async def run(self, work: Callable[[], _T]) -> _T:
-        """Do work on a thread. A cancelled caller waits for its end, so that nobody closes a file under it.
+        """Run `work` on a thread. A cancelled caller waits for its end, so that no file is closed while it is used.
 
         Raises:
             Exhausted: STORAGE_FULL.
@@ -49,11 +49,11 @@ class DiskThreads:
         except asyncio.CancelledError:
             await asyncio.wait([future])
             if not future.cancelled():
-                future.exception()  # has been looked at: nobody is left to hear of it
+                future.exception()  # marks it as retrieved: the caller is gone
             raise
 
     def close(self) -> None:
-        """End the threads when their work is done."""
+        """Wait for the work in progress and end the threads."""
         self._threads.shutdown()
 
 
@@ -86,7 +86,7 @@ def write_all(fd: int, buffers: Sequence[Buffer], position: int) -> int:
 
 
 def start_writeback(fd: int, offset: int, size: int) -> None:
-    """Let the system begin to write a range to disk, so that a later sync has less to wait for. Promises nothing."""
+    """Ask the system to begin writing a range to disk, so that a later sync is shorter. Guarantees nothing."""
     _libc.sync_file_range(fd, ctypes.c_longlong(offset), ctypes.c_longlong(size), _SYNC_FILE_RANGE_WRITE)
 
 
@@ -96,7 +96,7 @@ def require_directory(path: Path) -> None:
 
 
 def free_bytes(directory: Path) -> int:
-    """Return how much this process may still write to the filesystem of a directory. Raises: OSError."""
+    """Return the free space of the filesystem of a directory, in bytes. Raises: OSError."""
     found = os.statvfs(directory)
     return found.f_bavail * found.f_frsize
 

@@ -95,7 +95,7 @@ class FileReader:
         return found.receipt, found.crc32c
 
     async def _opened(self, locator: Locator) -> FileIO:
-        """Open a blob: at once if the system has all it takes in memory, by a thread if not."""
+        """Open a blob: at once if the directory entries are cached, else by a thread."""
         with _missing_if_not_found():
             fd = self._cache.open(self._names.existing(locator))
         return await self._threads.run(lambda: self._open(locator)) if fd is None else FileIO(fd)

@@ -1,12 +1,12 @@
 """Blobs as files: one file a blob, below a directory that several processes may share.
 
     blobs/3f/3f0c…       committed blobs; the name is random and is the locator
-    quarantine/          notes of blobs that the index did not know; see `quarantine`
+    quarantine/          notes of blobs that the index does not know; see `quarantine`
     ingest/<process>/    open blobs, and a second link to each unsettled one; see `process_directory`
 
 A blob is written in the process's own directory, linked to its final name, then file and directory are synced: one
 journal commit serves both names (measured 10 % cheaper than sync, rename, sync). The first link stays until the
-index has committed, so what a crash left unsettled is found by looking at a few names instead of all blobs.
+index has committed, so unsettled blobs are found after a crash by listing a few names instead of all blobs.
 """
 
 import os
@@ -63,7 +63,7 @@ class FileBlobs:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Leave. What is unsettled stays for the next `recover`."""
+        """Leave. Unsettled blobs stay for the next `recover`."""
         await self.threads.run(
             lambda: self._ingest.leave(nothing_left=not self._unsettled(self._ingest.path)),
         )
@@ -81,7 +81,7 @@ class FileBlobs:
 
     @asynccontextmanager
     async def open_file(self, checksums: Checksums) -> AsyncIterator["FileWriter"]:
-        """Start a blob whose bytes somebody else adds to `checksums`."""
+        """Start a blob; the caller adds its bytes to `checksums`."""
         writer = FileWriter(
             checksums=checksums,
             names=self._names,
@@ -139,7 +139,7 @@ class FileBlobs:
         """See the port."""
         return await self._reader.receipt(locator)
 
-    # Keeping house
+    # Maintenance
 
     async def recover(self) -> AsyncIterator[list[Locator]]:
         """See the port."""

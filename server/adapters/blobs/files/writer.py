@@ -83,11 +83,11 @@ class FileWriter:
         if not self._handed_out:
             try:
                 await self._delete([self._name])
-            except DicomStoreError as error:  # invisible as it is; `recover` finds it after the next start
+            except DicomStoreError as error:  # it is invisible; `recover` finds it after the next start
                 _log.warning("a discarded blob could not be erased reason=%s", error.reason)
 
     def _let_go(self) -> None:
-        """Give back what was allowed to be gathered."""
+        """Give back the memory allowance."""
         self._allowance.give_back(self._allowed_bytes)
         self._allowed_bytes = 0
 

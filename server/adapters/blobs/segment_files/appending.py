@@ -1,7 +1,7 @@
-"""The segment that a process appends to, and the signs that tell others of it.
+"""The segment that a process appends to, and the markers by which other processes know it.
 
-A sign is a file named as the segment, in the process's own directory. It is there before the segment is, and as long as
-the process appends to it or has unsettled blobs in it. So a segment without a sign never changes but for erasures.
+A marker is an empty file in the process's directory with the name of the segment. It exists before the segment does,
+and as long as the process appends to it or has unsettled blobs in it. Segments without a marker are only erased from.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ SEGMENT_BYTES = 256 << 20
 """Where a segment ends and another is begun; the last blob may reach beyond."""
 
 _MOST_AT_ONCE_BYTES = 3 << 19  # what fits into a CPU's cache is copied at half the cost
-_TAIL = -1  # stands for what may or may not be durable behind the last record
+_TAIL = -1  # stands for bytes behind the last record that may or may not be durable
 
 _log = logging.getLogger("dicomstore.blobs")
 
@@ -33,7 +33,7 @@ class Appender:
 
     Args:
         directory: of the segments.
-        threads: for what is short and must not wait for a sync.
+        threads: for short operations, which must not wait for a sync.
         erase: erases blobs whose writers were cancelled.
     """
 
@@ -47,12 +47,12 @@ class Appender:
         self._appending = DiskThreads(1)
         self._work: asyncio.Task[None] | None = None
         self._waiting: list[_Waiting] = []
-        self.backlog_bytes = 0  # that wait or are being written
+        self.backlog_bytes = 0  # waiting or being written
         self._segment: Segment | None = None
         self._unsettled: dict[str, set[int]] = {}  # segment → offsets
 
     async def close(self) -> None:
-        """Leave the segment and the process's directory. Signs of what is unsettled stay for others to find."""
+        """Close the segment and leave the process's directory. Markers of segments with unsettled blobs stay."""
         if self._work is not None:
             await asyncio.wait([self._work])
         if self._segment is not None:
@@ -71,7 +71,7 @@ class Appender:
         return future
 
     async def settle(self, records: Iterable[Record]) -> None:
-        """Take blobs off the unsettled ones; those of others and unknown ones are ignored."""
+        """Remove blobs from the unsettled ones; unknown ones and those of other processes are ignored."""
         ours = [record for record in records if record.segment in self._unsettled]
         for record in ours:
             self._unsettled[record.segment].discard(record.offset)
@@ -145,14 +145,14 @@ class Appender:
         await self._forget_settled({segment.name})
 
     async def _forget_settled(self, segments: Iterable[str]) -> None:
-        """Take away the signs of segments that need no look after a crash any more."""
+        """Remove the markers of segments that need not be examined after a crash any more."""
         appending_to = self._segment.name if self._segment else ""
         settled = [name for name in segments if not self._unsettled.get(name) and name != appending_to]
         for name in settled:
             self._unsettled.pop(name, None)
         if settled:
-            await self._threads.run(lambda: self._remove_signs(settled))
+            await self._threads.run(lambda: self._remove_markers(settled))
 
-    def _remove_signs(self, segments: Sequence[str]) -> None:
+    def _remove_markers(self, segments: Sequence[str]) -> None:
         for name in segments:
             (self.process.path / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Reading blobs out of segments, with few files opened and few threads asked."""
+"""Reading blobs in segments through a few open files, and without a thread where the page cache has the bytes."""
 
 import os
 from collections import OrderedDict
@@ -14,7 +14,7 @@ _OPEN_FILES = 64
 
 
 class OpenSegments:
-    """Keeps the segments open that were read last. A file closes when the last of its readers lets go of it."""
+    """Keeps the segments open that were read last. A file is closed when its last reader has finished."""
 
     def __init__(self, directory: Path, threads: DiskThreads, cache: PageCache) -> None:
         self._directory = directory
@@ -48,7 +48,7 @@ class OpenSegments:
         return await self._threads.run(lambda: read_trailer(file.fd, record))
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files, each when its last reader has finished."""
         self._open.clear()
 
     async def _file(self, segment: str) -> "_OpenSegment":
@@ -69,7 +69,7 @@ class OpenSegments:
 
 
 class _OpenSegment:
-    """A descriptor that is closed when nobody refers to it any more."""
+    """A descriptor that is closed with the last reference to this object."""
 
     __slots__ = ("fd",)
 

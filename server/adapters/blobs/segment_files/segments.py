@@ -1,10 +1,10 @@
-"""Segment files: many small blobs one after another. Blocking functions; `packed_blobs` calls them on threads.
+"""Segment files: many small blobs one after another. All functions block.
 
     <directory>/<segment>.seg    records: a header of 12 bytes, the blob, its trailer (see `records`)
 
-A header is the mark (living or dead), the length of the blob, and the CRC-32C of these two. Bytes are only ever
-appended, and afterwards only ever erased. Damage to one record never costs another: where a header can't be trusted
-nothing behind it is cut or removed, and records are read by their locators without it.
+A header is the mark (living or erased), the length of the blob, and the CRC-32C of these two. Bytes are only appended,
+and later only erased. Damage to one record never affects another: nothing behind a damaged header is cut or removed,
+and records are read by their locators without their headers.
 """
 
 import ctypes
@@ -112,13 +112,13 @@ class Segment:
         try:
             os.fdatasync(self._fd)
         except OSError:
-            self.is_broken = True  # nobody knows what of it is durable
+            self.is_broken = True  # which part of it is durable is unknown
             raise
         self.end = end
         return records
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._fd)
 
 
@@ -282,6 +282,6 @@ def _is_erasable(fd: int, record: Record) -> bool:
 
 
 def _zero(fd: int, offset: int, length: int) -> None:
-    """Punch a hole, which reads as zeros and gives whole blocks back; write zeros where holes are not to be had."""
+    """Punch a hole, which reads as zeros and gives whole blocks back; write zeros where the filesystem has no holes."""
     if length and _libc.fallocate(fd, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_longlong(offset), ctypes.c_longlong(length)):
         os.pwrite(fd, bytes(length), offset)

@@ -22,7 +22,7 @@ from server.adapters.blobs.segment_files.segments import SUFFIX, living_bytes, p
 
 _SMALL_BYTES = SEGMENT_BYTES // 8
 _MANY = 8
-_LOOKS_A_CALL = 50
+_EXAMINED_A_CALL = 50
 _SPARE_BYTES = 64 << 20
 """Old copies may take this much disk space, and as much again as everything else in segments."""
 
@@ -31,8 +31,8 @@ _log = logging.getLogger("dicomstore.blobs")
 
 
 @dataclass(slots=True)
-class _Look:
-    """What was seen of a segment when it had last been written to."""
+class _State:
+    """The state of a segment at a time of modification."""
 
     mtime_ns: int
     living_bytes: int = 0
@@ -41,57 +41,57 @@ class _Look:
 
 
 class SparseSegments:
-    """Looks for sparse segments, and again only at those that were written to since. All functions block."""
+    """Examines segments, and again only those that were written to since. All functions block."""
 
     def __init__(self, directory: Path, appender: Appender) -> None:
         self._directory = directory
         self._appender = appender
         self._markers = directory / "emptied"
-        self._looks: dict[str, _Look] = {}
+        self._states: dict[str, _State] = {}
 
     def lock(self) -> int | None:
-        """Return a descriptor to close when done; None if another process is at it."""
+        """Return a descriptor to close when done; None if another process holds the lock."""
         return lock_if_free(self._directory / ".compacting")
 
     def find(self) -> list[str]:
         """Return sparse segments that no process appends to; and small ones, if there are many.
 
-        Sparse is a segment less than half of which lives. There are as many as can be moved without their old copies
-        taking more disk space than everything else in segments, plus 64 MiB. Removes segments in which nothing lives.
-        Looks at a few dozen segments a call: headers are read one by one.
+        A segment is sparse if less than half of it lives. Returns as many as can be moved without their old copies
+        taking more disk space than everything else in segments, plus 64 MiB. Removes segments without living records.
+        Examines 50 segments a call at most, because headers are read one by one.
         """
         found = self._segments()
         emptied = self._emptied(found)
         unmoved = {
-            name: _Look(found[name].st_mtime_ns)
+            name: _State(found[name].st_mtime_ns)
             for name, mtime_ns in emptied.items()
             if mtime_ns == found[name].st_mtime_ns
         }
-        self._looks = unmoved | {name: look for name, look in self._looks.items() if name in found}
+        self._states = unmoved | {name: state for name, state in self._states.items() if name in found}
         changed = [name for name in found if self._is_changed(name, found[name].st_mtime_ns)]
-        left = _LOOKS_A_CALL
+        left = _EXAMINED_A_CALL
         for name in sorted(changed, key=lambda name: found[name].st_mtime_ns):
             if left and not self._appender.is_in_use(name):
-                self._look(name)
+                self._examine(name)
                 left -= 1
-        small = [name for name, look in self._looks.items() if look.is_small]
-        sparse = [name for name, look in self._looks.items() if look.is_sparse]
+        small = [name for name, state in self._states.items() if state.is_small]
+        sparse = [name for name, state in self._states.items() if state.is_sparse]
         old_copies = sum(_disk_bytes(found[name]) for name in emptied)
-        room = sum(map(_disk_bytes, found.values())) - 2 * old_copies + _SPARE_BYTES
-        return self._fitting(sparse + small if len(small) >= _MANY else sparse, room)
+        left_bytes = sum(map(_disk_bytes, found.values())) - 2 * old_copies + _SPARE_BYTES
+        return self._fitting(sparse + small if len(small) >= _MANY else sparse, left_bytes)
 
-    def _fitting(self, segments: Sequence[str], room: int) -> list[str]:
-        """Return the first segments whose living blobs take at most `room` bytes together."""
+    def _fitting(self, segments: Sequence[str], left_bytes: int) -> list[str]:
+        """Return the first segments whose living blobs take at most `left_bytes` together."""
         fitting = []
         for name in segments:
-            room -= self._looks[name].living_bytes
-            if room < 0:
+            left_bytes -= self._states[name].living_bytes
+            if left_bytes < 0:
                 break
             fitting.append(name)
         return fitting
 
     def _is_changed(self, segment: str, mtime_ns: int) -> bool:
-        return segment not in self._looks or self._looks[segment].mtime_ns != mtime_ns
+        return segment not in self._states or self._states[segment].mtime_ns != mtime_ns
 
     def _segments(self) -> dict[str, os.stat_result]:
         """Return all segments and their sizes and times."""
@@ -117,21 +117,21 @@ class SparseSegments:
 
     def emptied(self, segment: str) -> None:
         """Record that all blobs that an instance names have moved out of a segment."""
-        if segment not in self._looks:
+        if segment not in self._states:
             return
-        mtime_ns = self._looks[segment].mtime_ns
-        self._looks[segment] = _Look(mtime_ns)
+        mtime_ns = self._states[segment].mtime_ns
+        self._states[segment] = _State(mtime_ns)
         marker = self._markers / segment
         marker.touch()
         os.utime(marker, ns=(mtime_ns, mtime_ns))
 
-    def _look(self, segment: str) -> None:
-        """Look at the records of a segment; remove it if nothing lives in it."""
+    def _examine(self, segment: str) -> None:
+        """Sum up the records of a segment; remove it if none lives."""
         path = path_of(self._directory, segment)
         try:
             file = FileIO(path)
         except FileNotFoundError:  # removed meanwhile
-            self._looks.pop(segment, None)
+            self._states.pop(segment, None)
             return
         with file:
             found = os.fstat(file.fileno())
@@ -139,16 +139,16 @@ class SparseSegments:
         if alive == 0:
             path.unlink(missing_ok=True)
             sync_directory(self._directory)
-            self._looks.pop(segment, None)
+            self._states.pop(segment, None)
             return
-        look = self._looks[segment] = _Look(found.st_mtime_ns)
+        state = self._states[segment] = _State(found.st_mtime_ns)
         if alive is None:
             _log.warning("a segment with a damaged header is skipped segment=%s", segment)
             return
-        look.living_bytes = alive
+        state.living_bytes = alive
         occupied = min(found.st_size, _disk_bytes(found))  # all of it where there are no holes
-        look.is_sparse = 2 * alive < occupied
-        look.is_small = not look.is_sparse and found.st_size < _SMALL_BYTES
+        state.is_sparse = 2 * alive < occupied
+        state.is_small = not state.is_sparse and found.st_size < _SMALL_BYTES
 
 
 def _disk_bytes(found: os.stat_result) -> int:
