@@ -42,6 +42,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Time the core waits at start for a PostgreSQL that can't be reached; it logs each attempt.",
     )
+    database_listen: str = Field(
+        "",
+        description="URL of the PostgreSQL index by a direct connection, where `database` leads through a pooler that "
+        "gives out a connection for each transaction, such as PgBouncer; by it, processes hear at once of each other's "
+        "changes. Empty is `database`. Without notifications, watchers of the change feed look once a second.",
+    )
     grpc: str = Field("127.0.0.1:50051", description="Address the core listens on.")
     share_ports: bool = Field(
         False, description="Let several processes listen on the same address; the kernel distributes connections."
@@ -149,8 +155,8 @@ class Settings(BaseSettings):
 
     def shown(self) -> dict[str, Any]:
         """Return the settings in effect as JSON values; URLs are complete and without passwords."""
-        urls = {"blobs": _masked(self.blobs_url), "database": _masked(self.database_url)}
-        return {**self.model_dump(mode="json"), **urls}
+        urls = {"blobs": self.blobs_url, "database": self.database_url, "database_listen": self.database_listen}
+        return {**self.model_dump(mode="json"), **{name: _masked(url) for name, url in urls.items()}}
 
     @classmethod
     def settings_customise_sources(

@@ -75,7 +75,7 @@ class ArchiveComponents(IndexComponents):
     @cached_property
     def committer(self) -> Committer:
         """The commit of stored instances."""
-        return Committer(self.blobs, self.database.instances, now, self.feed.ring, self.clock.now)
+        return Committer(self.blobs, self.database.instances, now, self.sequencer.stored, self.clock.now)
 
     @cached_property
     def housekeeping(self) -> Housekeeping:
@@ -134,7 +134,7 @@ class ArchiveComponents(IndexComponents):
             now=now,
             deadline_now=self.clock.now,
             retention=self.retention,
-            on_change=self.feed.ring,
+            on_change=self.sequencer.deleted,
         )
 
     @cached_property

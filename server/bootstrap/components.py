@@ -23,6 +23,7 @@ from server.domain.partitions import Partitions
 from server.domain.query_tags import ExtendedQueryTags
 from server.domain.read_only import ReadOnlyState
 from server.domain.search.search import Search
+from server.domain.sequencer import Sequencer
 from server.domain.upkeep.steady_clock import SteadyClock
 
 
@@ -89,7 +90,12 @@ class IndexComponents:
     @cached_property
     def feed(self) -> ChangeFeed:
         """The change feed."""
-        return ChangeFeed(self.access, self.database.changes)
+        return ChangeFeed(self.access, self.database.changes, self.sequencer)
+
+    @cached_property
+    def sequencer(self) -> Sequencer:
+        """The sequencer of the change feed."""
+        return Sequencer(self.database.changes)
 
     @cached_property
     def search(self) -> Search:

@@ -88,6 +88,7 @@ async def running(
             asyncio.create_task(components.scrub.run()),
             asyncio.create_task(watch.run()),
             asyncio.create_task(components.operation_watch.run()),
+            asyncio.create_task(components.sequencer.run()),
         ]
         try:
             yield Core(address, components.ingest_budget, interceptors, services.register)
@@ -115,6 +116,7 @@ async def _opened(
             extract,
             permit=read_only.require_writable,
             progress=Progress(prepared.mark, storage.marks.note, read_only.restrict, storage.journal),
+            listen_url=settings.database_listen,
         )
         stack.push_async_callback(database.close)
         blobs = await stack.enter_async_context(storage.blobs())

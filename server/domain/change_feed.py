@@ -1,9 +1,11 @@
 """Reading the change feed (spec: change-feed.md)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 
 from server.domain.access import Access, Action
+from server.domain.sequencer import Sequencer
 from server.model.call import Call
 from server.model.change import Change, ChangeWindow
 from server.model.errors import InvalidRequest, NotFound, Reason, Unavailable
@@ -18,15 +20,19 @@ DEFAULT_CHECKPOINT_SECONDS = 15.0
 class ChangeFeed:
     """The feed, and the bell that wakes its watchers.
 
-    What this process commits rings the bell. What other processes commit on the same database is found by looking
-    once a second while somebody watches.
+    New entries ring the bell: those of this process, and where the database notifies its clients, those of others.
+    Watchers look once a second beside that.
     """
 
-    def __init__(self, access: Access, changes: ChangeLog) -> None:
+    def __init__(self, access: Access, changes: ChangeLog, sequencer: Sequencer) -> None:
         self._access = access
         self._changes = changes
+        self._sequencer = sequencer
+        sequencer.subscribe(self.ring)
         self._rung = asyncio.Event()
         self._closing = False
+        self._watchers = 0
+        self._listening: asyncio.Task[None] | None = None
 
     def ring(self) -> None:
         """Say that there is something new."""
@@ -50,11 +56,13 @@ class ChangeFeed:
             raise InvalidRequest(Reason.INVALID_FIELD, f"{field} must not be negative.", field=field)
         if window.start and window.end and window.end <= window.start:
             raise InvalidRequest(Reason.INVALID_FIELD, "end_time must be after start_time.", field="end_time")
+        await self._sequencer.caught_up()
         return await self._changes.list(window)
 
     async def latest(self, call: Call, metadata: bool) -> Change:
         """Return the newest entry. Raises NotFound (NO_CHANGES)."""
         await self._access.permit(call, Action.READ, ARCHIVE)
+        await self._sequencer.caught_up()
         change = await self._changes.latest(metadata)
         if change is None:
             raise NotFound(Reason.NO_CHANGES, "The change feed is empty.")
@@ -76,6 +84,27 @@ class ChangeFeed:
             raise InvalidRequest(
                 Reason.INVALID_FIELD, "checkpoint_interval must be at least 1 s.", field="checkpoint_interval"
             )
+        with self._notified():
+            async for found in self._watch(after_sequence, metadata=metadata, checkpoint_seconds=checkpoint_seconds):
+                yield found
+
+    @contextmanager
+    def _notified(self) -> Iterator[None]:
+        """Have the database tell of changes while there is a watcher; it takes a connection."""
+        self._watchers += 1
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._changes.listen(self.ring))
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+            if not self._watchers:
+                self._listening.cancel()
+                self._listening = None
+
+    async def _watch(
+        self, after_sequence: int, *, metadata: bool, checkpoint_seconds: float
+    ) -> AsyncIterator[tuple[Sequence[Change], int]]:
         clock = asyncio.get_running_loop().time
         due = clock() + checkpoint_seconds
         while not self._closing:

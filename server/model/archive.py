@@ -8,10 +8,14 @@ ArchiveId = str
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Progress of an index: the last version and change-feed sequence that it assigned."""
+    """How far an index has come: the last version that was committed, and the last change-feed sequence.
+
+    shard: where the version was given out. Versions of one shard become visible in ascending order.
+    """
 
     version: int = 0
     sequence: int = 0
+    shard: int = 0
 
     def is_behind(self, other: "Mark") -> bool:
         """Say whether an index with this mark lacks transactions that `other` has."""

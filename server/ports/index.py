@@ -36,8 +36,8 @@ class InstanceIndex(Protocol):
     async def add(self, instances: Batch, now: datetime) -> list[AddOutcome]:
         """Make instances visible, all in one transaction; one outcome each, in order.
 
-        A function says which instances when nobody else writes any more, so that it can name those that came while
-        others did. It is called in any thread, and must return the same if it is called again.
+        A function says which instances when the transaction begins, so that it can name those that came while earlier
+        ones ran. It is called in any thread, and must return the same if it is called again.
 
         For each: instance, series and study rows, counters, metadata, frame and bulk index and the change-feed entry.
         Study and series attributes follow "latest wins": each non-empty value overwrites, an empty one never does.
@@ -46,11 +46,15 @@ class InstanceIndex(Protocol):
         """
         ...
 
-    async def delete(self, resource: Address, now: datetime, erase_after: datetime) -> int:
+    async def delete(
+        self, resource: Address, now: datetime, erase_after: datetime, *, reason: str = "", author: str = ""
+    ) -> int:
         """Delete a study, series or instance in one transaction and return the number of instances.
 
-        Writes a change-feed entry for each, removes emptied series and studies, and queues the blobs to be
-        erased at `erase_after`.
+        From its commit on they are not found in any way, series and studies without instances vanish, and they can be
+        stored again. They are kept with their blobs until these are erased, at `erase_after` at the earliest. Of many
+        instances, the entries in the change feed are written afterwards, by `ChangeLog.sequence`; no later entry is
+        seen before them.
         """
         ...
 
@@ -167,10 +171,30 @@ class InstanceIndex(Protocol):
 
 
 class ChangeLog(Protocol):
-    """The change feed. Written by `InstanceIndex.add` and `delete` in their transactions.
+    """The change feed. Written by the calls of `InstanceIndex` that change what exists, in their transactions.
 
-    Sequences and times ascend together, and no entry appears below one that could already be read.
+    Sequences and times ascend together, and no entry appears below one that could already be read. Sequences may have
+    gaps.
+
+    is_numbered_later: entries are seen once `sequence` has numbered them, not when they are committed.
     """
+
+    is_numbered_later: bool
+
+    async def sequence(self) -> bool:
+        """Number some committed entries that have no sequence, and carry on deletions of many instances.
+
+        Returns whether there may be more to do. Any number of processes may call it; what one leaves unfinished,
+        another does. Raises: as `InstanceIndex` does.
+        """
+        ...
+
+    async def listen(self, changed: Callable[[], None]) -> None:
+        """Call `changed` when entries were numbered, by any process, until cancelled. Returns if that is not told.
+
+        Some calls may be missing, so a reader must look for entries by itself now and then.
+        """
+        ...
 
     async def list(self, window: ChangeWindow) -> list[Change]:
         """Return the entries of a window, ascending."""

@@ -154,7 +154,7 @@ async def test_an_interrupted_recovery_leaves_the_archive_read_only_and_a_second
     with pytest.raises(Unavailable):
         await recover(settings_for(stored.data))
     monkeypatch.undo()
-    assert "was begun and did not end" in check_binding(settings_for(stored.data))
+    assert "was interrupted" in check_binding(settings_for(stored.data))
     async with a_core(stored.data) as core:
         assert await stream_reason(core.store_stub.StoreInstances(store_requests([part10()]))) == "ARCHIVE_READ_ONLY"
     assert (await recover(settings_for(stored.data))).added == 5
@@ -200,7 +200,7 @@ async def test_moved_blobs_are_found_with_an_older_index_and_with_none(stored: S
 def locators_in(data: Path) -> set[str]:
     """Return the locators of the small instances."""
     with sqlite3.connect(data / "index.db") as connection:
-        found = {row[0] for row in connection.execute("SELECT locator FROM instances WHERE size_bytes < 1000000")}
+        found = {row[0] for row in connection.execute("SELECT locator FROM versions WHERE size_bytes < 1000000")}
     connection.close()
     return found
 
@@ -240,7 +240,9 @@ async def test_the_index_decides_a_delete_without_an_end_in_the_journal(stored: 
         await stored.delete(core, deleted)
     with sqlite3.connect(stored.data / "index.db") as connection:
         [(locator,)] = connection.execute(
-            "SELECT locator FROM instances JOIN studies ON studies.key = study_key WHERE studies.uid = ?", (kept,)
+            "SELECT locator FROM versions JOIN instances USING (version) JOIN studies ON studies.key = study_key "
+            "WHERE studies.uid = ?",
+            (kept,),
         )
     connection.close()
     [journal] = (stored.data / "journal").iterdir()

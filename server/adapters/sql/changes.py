@@ -1,14 +1,18 @@
-"""The change feed, read side. `adding` and `deleting` write it."""
+"""The change feed, read side. `writing` writes it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from server.adapters.sql.core.tables import changes, instances, metadata, partitions, series, studies
+from server.adapters.sql.core.notifications import listen
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.tables import changes, deletions, instances, metadata, partitions, series, studies
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
-from server.adapters.sql.rows import AnyRow
+from server.adapters.sql.rows import IS_PENDING, AnyRow
+from server.adapters.sql.writing.deleting import move_on
+from server.adapters.sql.writing.sequencing import CHANNEL, number
 from server.model.change import Change, ChangeAction, ChangeState, ChangeWindow
 from server.model.ids import InstanceId, PartitionName, Uid, Version
 
@@ -17,11 +21,22 @@ _ENTRIES = select(changes, partitions.c.name.label("partition")).join_from(
 )
 
 
+_BOUND = Prepared(
+    select(func.min(deletions.c.first_sequence + deletions.c.done)).where(
+        deletions.c.is_pending == 1, deletions.c.first_sequence.is_not(None)
+    )
+)
+_ARE_PENDING = Prepared(select(IS_PENDING))
+
+
 class SqlChangeLog:
     """`server.ports.index.ChangeLog` in a database."""
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, listen_url: str | None) -> None:
+        """Begin; `listen_url` is of a PostgreSQL that tells of new entries, None for SQLite."""
         self._transactions = transactions
+        self._listen_url = listen_url
+        self.is_numbered_later = listen_url is not None
 
     async def list(self, window: ChangeWindow) -> list[Change]:
         """See the port."""
@@ -31,9 +46,30 @@ class SqlChangeLog:
         """See the port."""
         return await self._transactions.read(lambda connection: _latest(connection, metadata))
 
+    async def sequence(self) -> bool:
+        """See the port."""
+        is_more = self.is_numbered_later and await self._transactions.number(number)
+        if await self._transactions.read(lambda connection: _ARE_PENDING.tuples(connection, {})[0][0] is not None):
+            is_more = await self._transactions.write(move_on) or is_more
+        return is_more
+
+    async def listen(self, changed: Callable[[], None]) -> None:
+        """See the port."""
+        if self._listen_url is not None:
+            await listen(self._listen_url, CHANNEL, changed)
+
 
 def _list(connection: Connection, window: ChangeWindow) -> list[Change]:
-    return _as_changes(connection, connection.execute(_in_window(window)).all(), window.metadata)
+    query = _in_window(window)
+    if (bound := _bound(connection)) is not None:
+        query = query.where(changes.c.sequence < bound)
+    return _as_changes(connection, connection.execute(query).all(), window.metadata)
+
+
+def _bound(connection: Connection) -> int | None:
+    """Return the sequence from which on entries must not be seen yet: some below are still to be written."""
+    bound: int | None = _BOUND.tuples(connection, {})[0][0]
+    return bound
 
 
 def _in_window(window: ChangeWindow) -> Select[Any]:
@@ -51,7 +87,10 @@ def _in_window(window: ChangeWindow) -> Select[Any]:
 
 
 def _latest(connection: Connection, with_metadata: bool) -> Change | None:
-    newest = select(func.max(changes.c.sequence)).scalar_subquery()
+    highest = select(func.max(changes.c.sequence))
+    if (bound := _bound(connection)) is not None:
+        highest = highest.where(changes.c.sequence < bound)
+    newest = highest.scalar_subquery()
     rows = connection.execute(_ENTRIES.where(changes.c.sequence == newest)).all()
     return next(iter(_as_changes(connection, rows, with_metadata)), None)
 

@@ -2,8 +2,8 @@
 
 SQLite: write-ahead log, every commit synced, one writing connection that takes the write lock when it begins, so that
 it can't fail halfway because another process was faster. PostgreSQL: psycopg, the same in transactions of isolation
-level READ COMMITTED (they begin by locking `counters`), reads in REPEATABLE READ, which is one snapshot. On both,
-the driver begins nothing by itself: see `transactions`.
+level READ COMMITTED (they begin by locking their rows of `counters`), reads in REPEATABLE READ, which is one snapshot.
+On both, the driver begins nothing by itself: see `transactions`.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from server.adapters.sql.changes import SqlChangeLog
 from server.adapters.sql.core.clock import SqlClockRecord
-from server.adapters.sql.core.counters import Counters
+from server.adapters.sql.core.counters import raise_counters
 from server.adapters.sql.core.deadlines import Deadline
 from server.adapters.sql.core.identity import bind, identity
 from server.adapters.sql.core.prepared import Prepared
@@ -61,14 +61,23 @@ _READS = {
     "sqlite": Kind(Prepared(text("BEGIN")), only_reads=True),
     "postgresql": Kind(Prepared(text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")), only_reads=True),
 }
+WRITERS_LOCK = 0x64696F77  # a number of our own
+"""The advisory lock of PostgreSQL that all writing transactions share."""
+
+_MIGRATION_LOCK = 0x64696F6D
+
+_READ_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _WRITES = {
     "sqlite": Kind(Prepared(text("BEGIN IMMEDIATE")), only_reads=False),
-    "postgresql": Kind(Prepared(text("BEGIN ISOLATION LEVEL READ COMMITTED")), only_reads=False),
+    "postgresql": Kind(
+        Prepared(text(f"{_READ_COMMITTED}; SELECT pg_advisory_xact_lock_shared({WRITERS_LOCK})"), is_script=True),
+        begin_alone=Prepared(text(f"{_READ_COMMITTED}; SELECT pg_advisory_xact_lock({WRITERS_LOCK})"), is_script=True),
+        only_reads=False,
+    ),
 }
+_NUMBERS = Kind(Prepared(text(_READ_COMMITTED)), only_reads=False)
 
 _VERSION_TABLE = "alembic_version"
-
-_MIGRATION_LOCK = 0x64696F6D  # a number of our own, for pg_advisory_xact_lock
 
 
 def nothing_for_tags(
@@ -81,12 +90,12 @@ def nothing_for_tags(
 class Database:
     """An open database. The attributes are the adapters of the ports in `server.ports.index`."""
 
-    def __init__(self, transactions: Transactions, extract: Extract) -> None:
+    def __init__(self, transactions: Transactions, extract: Extract, listen_url: str | None) -> None:
         keys = PartitionKeys()
         self.instances: InstanceIndex = SqlInstanceIndex(transactions, keys, extract)
         self.tags: Tags = SqlTags(transactions, extract)
         self.operations: Operations = SqlOperations(transactions)
-        self.changes: ChangeLog = SqlChangeLog(transactions)
+        self.changes: ChangeLog = SqlChangeLog(transactions, listen_url)
         self.partitions: Partitions = SqlPartitions(transactions)
         self.clock: ClockRecord = SqlClockRecord(transactions)
         self._transactions = transactions
@@ -104,6 +113,7 @@ def open_database(
     reading_niceness: int = 0,
     permit: Callable[[], None] = lambda: None,
     progress: Progress | None = None,
+    listen_url: str = "",
 ) -> Database:
     """Return the database at an SQLAlchemy URL. Nothing is connected or created yet.
 
@@ -114,6 +124,7 @@ def open_database(
         reading_niceness: how far those who read stand back. Who writes never does: others wait for it.
         permit: raises if nothing may be changed.
         progress: compared before changes, and told of commits; for an index whose data directory is at hand.
+        listen_url: of the PostgreSQL database by a direct connection, for its notifications; `url`, if not given.
 
     Raises:
         ValueError: neither SQLite in a file nor PostgreSQL.
@@ -124,7 +135,9 @@ def open_database(
     if name == "sqlite":
         writes = replace(writes, turns=FileTurns(make_url(url).database or ""))
     reads = replace(_READS[name], niceness=reading_niceness)
-    return Database(Transactions(reading, reads, writing, writes), extract)
+    numbers = replace(_NUMBERS, permit=permit)
+    told_by = (listen_url or url) if name == "postgresql" else None
+    return Database(Transactions(reading, reads, writing, writes, numbers), extract, told_by)
 
 
 def migrate(url: str) -> None:
@@ -197,10 +210,7 @@ def raise_to(url: str, mark: Mark) -> None:
     try:
         with translated(), engine.connect() as connection:
             _WRITES[connection.dialect.name].begin.run(connection, [{}])
-            last = Counters.lock(connection)
-            last.version = max(last.version, mark.version)
-            last.sequence = max(last.sequence, mark.sequence)
-            last.save(connection)
+            raise_counters(connection, mark)
             commit(connection)
     finally:
         engine.dispose()
@@ -256,7 +266,7 @@ def _make_directory(url: URL) -> None:
 
 
 def _engine(url: str, *, reading_seconds: float | None = None, migrating: bool = False) -> Engine:
-    """Return an engine for one writing thread, or, with a time for it, for all reading threads."""
+    """Return an engine for the threads that write, or, with a time for it, for all reading threads."""
     parsed = _parsed(url)
     match parsed.get_backend_name():
         case "sqlite" if parsed.database and parsed.database != ":memory:":
@@ -325,7 +335,7 @@ def _postgresql(url: URL, reading_seconds: float | None, statement_seconds: floa
     limits = f"-c statement_timeout={round(statement_seconds * 1000)} -c lock_timeout={LOCK_WAIT_SECONDS}s"
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
-        pool_size=READERS if reading_seconds else 1,
+        pool_size=READERS if reading_seconds else 2,  # of those that write, one numbers entries of the change feed
         max_overflow=0,
         isolation_level="AUTOCOMMIT",  # the driver begins nothing by itself
         connect_args={

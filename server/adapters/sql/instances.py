@@ -7,7 +7,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from server.adapters.sql import reading
-from server.adapters.sql.core.counters import Counters
+from server.adapters.sql.core.counters import touch
 from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.core.transactions import Transactions, Work
 from server.adapters.sql.partitions import PartitionKeys
@@ -50,12 +50,14 @@ class SqlInstanceIndex:
             lambda connection: add(connection, self._partition_keys, instances, now, self._extract),
         )
 
-    async def delete(self, resource: Address, now: datetime, erase_after: datetime) -> int:
+    async def delete(
+        self, resource: Address, now: datetime, erase_after: datetime, *, reason: str = "", author: str = ""
+    ) -> int:
         """See the port."""
         return await self._transactions.write(
             self._in_partition(
                 resource.partition,
-                lambda connection, key: delete_resource(connection, key, resource, now, erase_after),
+                lambda connection, key: delete_resource(connection, key, resource, now, erase_after, reason, author),
                 missing=0,
             )
         )
@@ -178,7 +180,7 @@ class SqlInstanceIndex:
 
     async def known(self, locators: Collection[Locator]) -> set[Locator]:
         """See the port. Waits for transactions that are under way, so that the answer is final."""
-        return await self._transactions.write(lambda connection: known(connection, locators))
+        return await self._transactions.write(lambda connection: known(connection, locators), alone=True)
 
     async def named(self, locators: Collection[Locator]) -> set[Locator]:
         """See the port."""
@@ -206,7 +208,7 @@ class SqlInstanceIndex:
 
     async def check_writing(self) -> None:
         """See the port."""
-        await self._transactions.write(lambda connection: Counters.lock(connection).save(connection))
+        await self._transactions.write(touch)
 
     def _in_partition(
         self, name: PartitionName, work: Callable[[Connection, int], Result], *, missing: Result

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from server.adapters.sql.core.counters import Counters
 from server.adapters.sql.core.tables import operation_errors, operations, tags
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
@@ -29,14 +28,13 @@ class SqlOperations:
         """See the port."""
 
         def work(connection: Connection) -> Operation:
-            Counters.lock(connection)
             if known := started_by(connection, request_id):
                 return known
             operation = decide(unfinished(connection))
             add(connection, operation, request_id)
             return operation
 
-        return await self._transactions.write(work)
+        return await self._transactions.write(work, alone=True)
 
     async def get(self, operation_id: str) -> Operation | None:
         """See the port."""
@@ -70,8 +68,7 @@ class SqlOperations:
         """See the port."""
 
         def work(connection: Connection) -> Operation | None:
-            Counters.lock(connection)
-            operation = find(connection, operation_id)
+            operation = find(connection, operation_id, locked=True)
             updated = update(operation) if operation is not None else None
             return operation if updated is None else save(connection, updated)
 
@@ -124,9 +121,10 @@ def started_by(connection: Connection, request_id: str) -> Operation | None:
     return None if row is None else _operation(row)
 
 
-def find(connection: Connection, operation_id: str) -> Operation | None:
-    """Return an operation; None if there is none."""
-    row = connection.execute(select(operations).where(operations.c.id == operation_id)).one_or_none()
+def find(connection: Connection, operation_id: str, *, locked: bool = False) -> Operation | None:
+    """Return an operation; None if there is none. A locked one is not changed by other transactions."""
+    query = select(operations).where(operations.c.id == operation_id)
+    row = connection.execute(query.with_for_update() if locked else query).one_or_none()
     return None if row is None else _operation(row)
 
 

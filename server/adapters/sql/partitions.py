@@ -3,9 +3,8 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
-from server.adapters.sql.core.counters import Counters
 from server.adapters.sql.core.tables import partitions
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
@@ -48,7 +47,7 @@ class SqlPartitions:
 
     async def create(self, name: PartitionName, now: datetime) -> Partition | None:
         """See the port."""
-        return await self._transactions.write(lambda connection: _create(connection, name, now))
+        return await self._transactions.write(lambda connection: _create(connection, name, now), alone=True)
 
 
 def _list(connection: Connection) -> list[Partition]:
@@ -62,11 +61,9 @@ def _get(connection: Connection, name: PartitionName) -> Partition | None:
 
 
 def _create(connection: Connection, name: PartitionName, now: datetime) -> Partition | None:
-    last = Counters.lock(connection)
     if _get(connection, name):
         return None
     created = to_microseconds(now)
-    key = last.next_partition_key()
+    key = connection.execute(select(func.max(partitions.c.key))).scalar_one() + 1
     connection.execute(insert(partitions), {"key": key, "name": name, "created": created})
-    last.save(connection)
     return Partition(key, name, to_datetime(created))

@@ -15,6 +15,7 @@ from server.adapters.sql.core.tables import (
     studies,
 )
 from server.adapters.sql.rows import (
+    ALIVE,
     PIXELS,
     SERIES_KEY,
     STORED,
@@ -30,6 +31,7 @@ from server.model.ids import Address, InstanceId
 from server.model.instance import BulkElement, InstanceMetadata, PixelLayout, ResourceState, StoredInstance
 
 # Statements are made once: making one costs as much as running it. Those for a reference come by its depth.
+_SERIES_DEEP = 2
 _AFTER = instances.c.version > bindparam("after")
 _PAGES = [
     STORED.where(*within(depth), _AFTER).order_by(instances.c.version).limit(bindparam("limit")) for depth in range(4)
@@ -70,14 +72,15 @@ _WITH_BULK = Prepared(
 )
 _BULK_PAGE = Prepared(
     select(bulk_elements.c.path, bulk_elements.c.vr, bulk_elements.c.offset, bulk_elements.c.length)
-    .where(bulk_elements.c.version == bindparam("version"), bulk_elements.c.path > bindparam("after"))
+    .join_from(bulk_elements, instances, instances.c.version == bulk_elements.c.version)
+    .where(bulk_elements.c.version == bindparam("version"), bulk_elements.c.path > bindparam("after"), ALIVE)
     .order_by(bulk_elements.c.path)
     .limit(bindparam("limit"))
 )
 _VERSION_AT = [
     Prepared(
         select(instances.c.version)
-        .where(*within(depth))
+        .where(*within(depth), *([ALIVE] if depth < _SERIES_DEEP else []))
         .order_by(instances.c.version)
         .limit(1)
         .offset(bindparam("position"))

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, select
+from sqlalchemy import ColumnElement, bindparam, literal_column, select
 
-from server.adapters.sql.core.tables import instances, partitions, series, studies
+from server.adapters.sql.core.tables import deletions, instances, partitions, series, studies, versions
 from server.model.damage import NO_DAMAGE, damage_of
 from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import PixelLayout, StoredInstance
@@ -20,25 +20,35 @@ STORED = (
         series.c.uid.label("series_uid"),
         instances.c.uid,
         instances.c.sop_class_uid,
-        instances.c.transfer_syntax_uid,
-        instances.c.size_bytes,
-        instances.c.crc32c,
-        instances.c.locator,
-        instances.c.is_mislabelled,
+        versions.c.transfer_syntax_uid,
+        versions.c.size_bytes,
+        versions.c.crc32c,
+        versions.c.locator,
+        versions.c.is_mislabelled,
         instances.c.damage,
     )
-    .join_from(instances, series, series.c.key == instances.c.series_key)
+    .join_from(instances, versions, versions.c.version == instances.c.version)
+    .join(series, series.c.key == instances.c.series_key)
     .join(studies, studies.c.key == instances.c.study_key)
     .join(partitions, partitions.c.key == instances.c.partition_key)
 )
-"""What `stored_instance` needs of instances."""
+"""What `stored_instance` needs of instances. Those of a deleted series are not among them, see `ALIVE`."""
+
+ALIVE = select(literal_column("1")).where(series.c.key == instances.c.series_key).correlate(instances).exists()
+"""The instance was not deleted. While a deletion of many is under way (see `writing.deleting`), some of its instances
+are still in their table, but their series is not. Statements that join the series need no such condition."""
+
+IS_PENDING = (
+    select(literal_column("1")).where(deletions.c.is_pending == 1).limit(1).scalar_subquery().label("is_pending")
+)
+"""Whether a deletion of many is under way: 1 or NULL."""
 
 PIXELS = (
-    instances.c.number_of_frames,
-    instances.c.pixel_offset,
-    instances.c.pixel_length,
-    instances.c.bits_allocated,
-    instances.c.frame_bits,
+    versions.c.number_of_frames,
+    versions.c.pixel_offset,
+    versions.c.pixel_length,
+    versions.c.bits_allocated,
+    versions.c.frame_bits,
 )
 """What `pixel_layout` needs."""
 

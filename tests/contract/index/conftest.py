@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, delete, update
+from sqlalchemy import create_engine, delete, text, update
 
-from server.adapters.sql.core.tables import counters, tables
+from server.adapters.sql.core.tables import SEQUENCES, counters, feed, tables
 from server.adapters.sql.core.tables import partitions as partition_table
 from server.adapters.sql.engine import Database, migrate, open_database
-from server.ports.index import ChangeLog, InstanceIndex, Partitions
+from server.ports.index import InstanceIndex, Partitions
 from tests.conftest import PostgresDatabases
+from tests.contract.index.sequenced import SequencedChanges
 
 
 @pytest.fixture(scope="session")
@@ -42,19 +43,20 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         empty(url)
 
 
-FIRST = {column.name: 0 for column in counters.c if column.name != "id"} | {"partition_key": 1}
-
-
 def empty(url: str) -> None:
     """Make a database as migrating left it."""
     engine = create_engine(url)
+    kept = (counters, feed, partition_table)
     with engine.begin() as connection:
         # Waits for what a killed process may have left running.
-        connection.execute(update(counters).values(FIRST))
+        connection.execute(update(counters).where(counters.c.version > 0).values(version=0))
+        connection.execute(update(feed).values(sequence=0, time=0))
         for table in reversed(tables.sorted_tables):
-            if table not in (counters, partition_table):
+            if table not in kept:
                 connection.execute(delete(table))
         connection.execute(delete(partition_table).where(partition_table.c.key > 1))
+        for sequence in SEQUENCES:
+            connection.execute(text(f"ALTER SEQUENCE {sequence} RESTART"))
     engine.dispose()
 
 
@@ -79,8 +81,8 @@ def index(database: Database) -> InstanceIndex:
 
 
 @pytest.fixture
-def changes(database: Database) -> ChangeLog:
-    return database.changes
+def changes(database: Database) -> SequencedChanges:
+    return SequencedChanges(database.changes)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """How far the index has come, noted beside the blobs, so that an index that lost transactions is recognised.
 
-    <root>/marks/<process>    version and sequence as 64-bit little-endian integers, and the CRC-32C of the two
+    <root>/marks/<process>    version, sequence and shard as 64-bit little-endian integers, and their CRC-32C
 
 A process overwrites its mark after each commit, before the answer. A mark survives the end of its process with the page
 cache, and a power cut as far as it was synced: once a second while there are changes, and when the process ends. An
@@ -14,6 +14,7 @@ import struct
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from crc32c import crc32c as crc32c_of
@@ -22,7 +23,7 @@ from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.threads import sync_directory
 from server.model.archive import Mark
 
-_FACTS = struct.Struct("<QQ")
+_FACTS = struct.Struct("<QQQ")
 _CHECK = struct.Struct("<I")
 _SYNC_SECONDS = 1.0
 _log = logging.getLogger("dicomstore.blobs")
@@ -40,9 +41,10 @@ class Marks:
         self._is_failing = False
 
     def highest(self) -> Mark:
-        """Return the highest version and sequence of all marks; zeros if there is none."""
+        """Return the highest version, with its shard, and the highest sequence of all marks; zeros if there is none."""
         marks = [mark for path in self._paths() if (mark := _read(path)) is not None]
-        return Mark(max((mark.version for mark in marks), default=0), max((mark.sequence for mark in marks), default=0))
+        newest = max(marks, key=lambda mark: mark.version, default=Mark())
+        return replace(newest, sequence=max((mark.sequence for mark in marks), default=0))
 
     def enter(self) -> Mark:
         """See the port. The marks of ended processes are removed."""
@@ -99,7 +101,7 @@ class Marks:
 
 
 def _packed(mark: Mark) -> bytes:
-    facts = _FACTS.pack(mark.version, mark.sequence)
+    facts = _FACTS.pack(mark.version, mark.sequence, mark.shard)
     return facts + _CHECK.pack(crc32c_of(facts))
 
 

@@ -1,72 +1,228 @@
-"""Giving out keys, versions and sequences."""
+"""Giving out keys, versions and sequences.
 
-from dataclasses import dataclass
+SQLite has one writer: its numbers are in rows, and entries of the change feed are numbered as they are written.
+PostgreSQL has many: each locks the rows of its shards only, takes keys and versions from sequences, and leaves its
+entries to the sequencer (see `writing.sequencing`).
+"""
+
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any, Protocol
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, insert, select, text, update
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.progress import progress_of
-from server.adapters.sql.core.tables import counters
+from server.adapters.sql.core.tables import changes, counters, feed, unsequenced
 from server.adapters.sql.core.times import to_microseconds
+from server.model.archive import Mark
 
-_LOCKED = Prepared(select(*(column for column in counters.c if column.name != "id")).with_for_update())
-_UPDATE = Prepared(update(counters))
+_FEED = Prepared(select(feed.c.sequence, feed.c.time))
+_SHARD = Prepared(update(counters).where(counters.c.shard == bindparam("of_shard")))
+
+_ALL = Prepared(
+    select(counters.c.version, counters.c.study_key, counters.c.series_key, feed.c.sequence, feed.c.time).where(
+        counters.c.shard == 0
+    )
+)
+_SAVE_FEED = Prepared(update(feed))
+_INSERT_CHANGES = Prepared(insert(changes))
+
+_SHARDS: BindParameter[int] = bindparam("shards", expanding=True)
+_LOCKED = Prepared(
+    select(counters.c.shard, counters.c.version)
+    .where(counters.c.shard.in_(_SHARDS))
+    .order_by(counters.c.shard)
+    .with_for_update()
+)
+_NEXT = Prepared(
+    text(
+        "SELECT 0, nextval('version_numbers') FROM generate_series(1, :versions) UNION ALL "
+        "SELECT 1, nextval('study_keys') FROM generate_series(1, :studies) UNION ALL "
+        "SELECT 2, nextval('series_keys') FROM generate_series(1, :series)"
+    )
+)
+_INSERT_UNSEQUENCED = Prepared(insert(unsequenced))
+
+Row = dict[str, Any]
 
 
-@dataclass(slots=True)
-class Counters:
-    """The last key, version and sequence that was given out, and the time of the last change.
+class Counters(Protocol):
+    """Numbers for one transaction, which has locked what it needs until its end.
 
-    Whoever has them has locked them until the end of the transaction: nobody else adds or deletes meanwhile, and
-    what others did before is visible. That is why nothing can become visible below a sequence that could be read.
+    Nobody else changes the same studies meanwhile, and what others did to them before is visible.
     """
 
-    partition_key: int
-    study_key: int
-    series_key: int
-    version: int
-    sequence: int
-    change_time: int
-
-    @classmethod
-    def lock(cls, connection: Connection) -> "Counters":
-        """Wait for other transactions that add or delete, then lock. Must come first in a transaction.
-
-        Raises: as `Progress.began`.
-        """
-        last = cls(*_LOCKED.row(connection, {}))
-        if progress := progress_of(connection.info):
-            progress.began(last.version, last.sequence)
-        return last
-
-    def save(self, connection: Connection) -> None:
-        """Write back what was given out."""
-        _UPDATE.run(connection, [{name: getattr(self, name) for name in self.__slots__}])
-        if progress := progress_of(connection.info):
-            progress.reached(self.version, self.sequence)
-
-    def next_partition_key(self) -> int:
-        """Give out a key."""
-        self.partition_key += 1
-        return self.partition_key
-
-    def next_study_key(self) -> int:
-        """Give out a key."""
-        self.study_key += 1
-        return self.study_key
-
-    def next_series_key(self) -> int:
-        """Give out a key."""
-        self.series_key += 1
-        return self.series_key
+    def reserve(self, *, versions: int = 0, studies: int = 0, series: int = 0) -> None:
+        """Prepare to give out so many numbers at most."""
+        ...
 
     def next_version(self) -> int:
         """Give out a version."""
-        self.version += 1
-        return self.version
+        ...
 
-    def advance_time(self, now: datetime) -> int:
+    def next_study_key(self) -> int:
+        """Give out a key."""
+        ...
+
+    def next_series_key(self) -> int:
+        """Give out a key."""
+        ...
+
+    def time(self, now: datetime) -> int:
         """Return the time of this transaction's changes, never before that of an earlier one even if clocks differ."""
-        self.change_time = max(self.change_time, to_microseconds(now))
-        return self.change_time
+        ...
+
+    def write_entries(self, entries: Sequence[Row]) -> None:
+        """Add entries to the change feed, in order. One of an added instance has its version as `position`."""
+        ...
+
+    def reserve_entries(self, count: int) -> int | None:
+        """Keep sequences for entries that are written later; return the first, None if it is not known yet."""
+        ...
+
+    def save(self) -> None:
+        """Write back what was given out. The last thing that a transaction does."""
+        ...
+
+
+def lock(connection: Connection, shards: Collection[int]) -> Counters:
+    """Wait for other transactions on the same shards, then lock these. Must come first in a transaction.
+
+    Raises: as `Progress.began`.
+    """
+    return _InRows(connection) if connection.dialect.name == "sqlite" else _InSequences(connection, shards)
+
+
+class _InRows:
+    """SQLite's. Its transaction excludes all others from its beginning."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        row: tuple[int, ...] = _ALL.tuples(connection, {})[0]
+        self._version, self._study_key, self._series_key, self._sequence, self._time = row
+        self._first_sequence = self._sequence
+        if progress := progress_of(connection.info):
+            progress.began({0: self._version}, self._sequence)
+
+    def reserve(self, *, versions: int = 0, studies: int = 0, series: int = 0) -> None:
+        pass
+
+    def next_version(self) -> int:
+        self._version += 1
+        return self._version
+
+    def next_study_key(self) -> int:
+        self._study_key += 1
+        return self._study_key
+
+    def next_series_key(self) -> int:
+        self._series_key += 1
+        return self._series_key
+
+    def time(self, now: datetime) -> int:
+        self._time = max(self._time, to_microseconds(now))
+        return self._time
+
+    def write_entries(self, entries: Sequence[Row]) -> None:
+        rows = []
+        for entry in entries:
+            self._sequence += 1
+            row = {**entry, "sequence": self._sequence}
+            row.pop("position", None)
+            del row["shard"]
+            rows.append(row)
+        _INSERT_CHANGES.run(self._connection, rows)
+
+    def reserve_entries(self, count: int) -> int | None:
+        first = self._sequence + 1
+        self._sequence += count
+        return first
+
+    def save(self) -> None:
+        numbers = {"version": self._version, "study_key": self._study_key, "series_key": self._series_key}
+        _SHARD.run(self._connection, [{"of_shard": 0, **numbers}])
+        if self._sequence != self._first_sequence:
+            _SAVE_FEED.run(self._connection, [{"sequence": self._sequence, "time": self._time}])
+        if progress := progress_of(self._connection.info):
+            progress.reached({0: self._version}, self._sequence)
+
+
+class _InSequences:
+    """PostgreSQL's."""
+
+    def __init__(self, connection: Connection, shards: Collection[int]) -> None:
+        self._connection = connection
+        self._shards = sorted(set(shards))
+        found = dict(_LOCKED.tuples(connection, {"shards": self._shards})) if self._shards else {}
+        self._sequence, self._feed_time = _FEED.tuples(connection, {})[0]
+        self._version = 0
+        self._reserved: tuple[list[int], list[int], list[int]] = ([], [], [])
+        if progress := progress_of(connection.info):
+            progress.began(found, self._sequence)
+
+    def reserve(self, *, versions: int = 0, studies: int = 0, series: int = 0) -> None:
+        wanted = {"versions": versions, "studies": studies, "series": series}
+        for kind, number in _NEXT.tuples(self._connection, wanted):
+            self._reserved[kind].append(number)
+        for numbers in self._reserved:
+            numbers.sort(reverse=True)
+
+    def next_version(self) -> int:
+        if not self._reserved[0]:
+            self.reserve(versions=1)
+        self._version = self._reserved[0].pop()
+        return self._version
+
+    def next_study_key(self) -> int:
+        if not self._reserved[1]:
+            self.reserve(studies=1)
+        return self._reserved[1].pop()
+
+    def next_series_key(self) -> int:
+        if not self._reserved[2]:
+            self.reserve(series=1)
+        return self._reserved[2].pop()
+
+    def time(self, now: datetime) -> int:
+        return max(int(self._feed_time), to_microseconds(now))
+
+    def write_entries(self, entries: Sequence[Row]) -> None:
+        if missing := sum("position" not in entry for entry in entries):
+            self.reserve(versions=missing)
+        rows = [entry if "position" in entry else {**entry, "position": self.next_version()} for entry in entries]
+        _INSERT_UNSEQUENCED.run(self._connection, rows)
+
+    def reserve_entries(self, count: int) -> int | None:
+        return None
+
+    def save(self) -> None:
+        """Note the highest version in each shard, so that an index that lost this transaction is recognised."""
+        if not self._version:
+            return
+        _SHARD.run(self._connection, [{"of_shard": shard, "version": self._version} for shard in self._shards])
+        if progress := progress_of(self._connection.info):
+            progress.reached(dict.fromkeys(self._shards, self._version), self._sequence)
+
+
+def highest_version(connection: Connection) -> int:
+    """Return the last version that was given out. To be called when no other writing transaction runs."""
+    if connection.dialect.name == "sqlite":
+        return int(connection.execute(select(counters.c.version)).scalar_one())
+    last = text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM version_numbers")
+    return int(connection.execute(last).scalar_one())
+
+
+def touch(connection: Connection) -> None:
+    """Write what is there already, to see whether the database takes it."""
+    connection.execute(update(counters).where(counters.c.shard == 0).values(version=counters.c.version))
+
+
+def raise_counters(connection: Connection, mark: Mark) -> None:
+    """Give out no version and sequence up to a mark from now on."""
+    of_shard = counters.c.shard == mark.shard
+    connection.execute(update(counters).where(of_shard, counters.c.version < mark.version).values(version=mark.version))
+    connection.execute(update(feed).where(feed.c.sequence < mark.sequence).values(sequence=mark.sequence))
+    if connection.dialect.name == "postgresql" and mark.version:
+        highest = text("SELECT setval('version_numbers', greatest(last_value, :version)) FROM version_numbers")
+        connection.execute(highest, {"version": mark.version})

@@ -4,11 +4,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, exists, inspect, select, text
+from sqlalchemy import URL, Connection, Engine, exists, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from server.adapters.sql.core.causes import cause_of
-from server.adapters.sql.core.tables import archive, counters, erasures, instances
+from server.adapters.sql.core.tables import archive, counters, erasures, feed, versions
 from server.adapters.sql.core.transactions import is_damaged, translated
 from server.adapters.sql.core.wal import dropped_frames, keep_log, kept_log
 from server.model.archive import ArchiveId, IndexIdentity, Mark
@@ -26,7 +26,7 @@ def identity(url: URL, engine: Engine, at_least: Mark) -> IndexIdentity:
     with translated():
         try:
             with engine.connect() as connection:
-                found = _identity(connection, place)
+                found = _identity(connection, place, at_least.shard)
                 if url.get_backend_name() == "sqlite":
                     return replace(
                         found, damaged_log=_damaged_log(Path(place), is_behind=found.mark.is_behind(at_least))
@@ -53,14 +53,18 @@ def _damage_of(path: Path) -> str | None:
     return None if begin == _MAGIC else "the file is not an SQLite database"
 
 
-def _identity(connection: Connection, place: str) -> IndexIdentity:
+def _identity(connection: Connection, place: str, shard: int) -> IndexIdentity:
+    """Read it; the version of the mark is that of the shard, which says how far the index is there."""
     present = set(inspect(connection).get_table_names())
-    if not {counters.name, instances.name, erasures.name} <= present:
+    if not {counters.name, versions.name, erasures.name} <= present:
         return IndexIdentity(place)
     id_ = connection.execute(select(archive.c.id)).scalar() if archive.name in present else None
-    mark = Mark(*connection.execute(select(counters.c.version, counters.c.sequence)).one())
-    named = connection.execute(select(exists().where(instances.c.version > 0) | exists().where(erasures.c.version > 0)))
-    return IndexIdentity(place, id_, is_new=not mark.sequence, has_instances=bool(named.scalar()), mark=mark)
+    version = connection.execute(select(counters.c.version).where(counters.c.shard == shard)).scalar() or 0
+    highest = connection.execute(select(func.max(counters.c.version))).scalar()
+    sequence = connection.execute(select(feed.c.sequence)).scalar_one()
+    named = connection.execute(select(exists().where(versions.c.version > 0) | exists().where(erasures.c.version > 0)))
+    mark = Mark(version, sequence, shard)
+    return IndexIdentity(place, id_, is_new=not highest, has_instances=bool(named.scalar()), mark=mark)
 
 
 def _damaged_log(database: Path, *, is_behind: bool) -> str:

@@ -30,6 +30,7 @@ class _Form:
     pick: takes parameters in their order, where none is a list and there are several.
     fixed: parameters that belong to the statement.
     lists: names of parameters that are lists, and the names of their values.
+    is_script: it is several statements, which PostgreSQL takes as plain text only.
     row: makes a row of what the driver gives.
     """
 
@@ -39,6 +40,7 @@ class _Form:
     fixed: Parameters
     lists: Mapping[str, Sequence[str]]
     row: Callable[[Iterable[Any]], Any]
+    is_script: bool = False
 
     def arguments(self, parameters: Parameters) -> Any:
         """Return parameters as the driver takes them."""
@@ -70,8 +72,12 @@ class Prepared:
     an IN and keeps the forms of a statement few.
     """
 
-    def __init__(self, statement: Select[*tuple[Any, ...]] | Insert | Update | Delete | TextClause) -> None:
+    def __init__(
+        self, statement: Select[*tuple[Any, ...]] | Insert | Update | Delete | TextClause, *, is_script: bool = False
+    ) -> None:
+        """Take a statement, or several of PostgreSQL's in one text without parameters or results."""
         self._statement = statement
+        self._is_script = is_script
         self._lists = sorted(
             {part.key for part in iterate(statement) if isinstance(part, BindParameter) and part.expanding}
         )
@@ -155,6 +161,7 @@ class Prepared:
             fixed={name: value for name, value in expanded.parameters.items() if name not in given},
             lists=lists,
             row=_row_type("Row", [column.name for column in selected], rename=True)._make,
+            is_script=self._is_script,
         )
 
 
@@ -187,10 +194,12 @@ def _execute(
     dialect: Any = connection.dialect
     driver = connection.connection.dbapi_connection
     assert driver is not None
-    cursor = driver.cursor()
+    cursor: Any = driver.cursor()
     try:
         if many:
             cursor.executemany(form.sql, arguments)
+        elif form.is_script:
+            cursor.execute(form.sql, None, prepare=False)
         else:
             cursor.execute(form.sql, arguments)
         return (cursor.fetchall() if cursor.description else ()), cursor.rowcount

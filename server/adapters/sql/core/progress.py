@@ -4,7 +4,8 @@ The comparison finds an index that is exchanged or set back while the program ru
 takes over.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from server.model.archive import Mark
@@ -25,33 +26,38 @@ class Progress:
     """
 
     def __init__(self, mark: Mark, note: Callable[[Mark], None], lost: Callable[[str], None], journal: Journal) -> None:
-        self._mark = mark
+        self._versions = {mark.shard: mark.version}
+        self._sequence = mark.sequence
         self._note = note
         self._lost = lost
-        self._pending: Mark | None = None
+        self._pending: tuple[Mapping[int, int], int] | None = None
         self.journal = journal
 
     def accompany(self, info: dict[Any, Any]) -> None:
         """Make `progress_of` find this in what belongs to a connection."""
         info[_NAME] = self
 
-    def began(self, version: int, sequence: int) -> None:
-        """Compare what a transaction has found.
+    def began(self, versions: Mapping[int, int], sequence: int) -> None:
+        """Compare what a transaction has found: the last version of each of its shards, and the last sequence.
 
         Raises:
             Unavailable: ARCHIVE_READ_ONLY.
         """
         self._pending = None
-        if version < self._mark.version or sequence < self._mark.sequence:
-            self._lost(
-                f"the index is at version {version} and sequence {sequence}, it was at {self._mark.version} and "
-                f"{self._mark.sequence}: it was replaced or restored while the program was running"
-            )
-            raise Unavailable(Reason.ARCHIVE_READ_ONLY, "The archive is read-only: its index has lost transactions.")
+        for shard, version in versions.items():
+            known = self._versions.get(shard, 0)
+            if version < known or sequence < self._sequence:
+                self._lost(
+                    f"the index is at version {version} and sequence {sequence}, it was at {known} and "
+                    f"{self._sequence}: it was replaced or restored while the program was running"
+                )
+                raise Unavailable(
+                    Reason.ARCHIVE_READ_ONLY, "The archive is read-only: its index has lost transactions."
+                )
 
-    def reached(self, version: int, sequence: int) -> None:
-        """Remember how far the index is if the transaction is committed."""
-        self._pending = Mark(version, sequence)
+    def reached(self, versions: Mapping[int, int], sequence: int) -> None:
+        """Remember how far the index is if the transaction is committed: a version in each of its shards."""
+        self._pending = versions, sequence
 
     def committing(self) -> None:
         """Make durable what the transaction has in the journal. Raises: as `Journal.prepare`."""
@@ -68,8 +74,10 @@ class Progress:
         """Note how far the index is."""
         self.journal.committed()
         if self._pending is not None:
-            self._mark, self._pending = self._pending, None
-            self._note(self._mark)
+            (versions, self._sequence), self._pending = self._pending, None
+            self._versions.update(versions)
+            shard, version = max(versions.items(), key=itemgetter(1))
+            self._note(Mark(version, self._sequence, shard))
 
 
 def progress_of(info: dict[Any, Any]) -> Progress | None:

@@ -1,30 +1,43 @@
 """The one description of the schema.
 
-How it is meant:
-
-- Keys of studies and series and versions of instances come from `counters`, ascend with first storage and are never
-  used again. They are the order of search results.
-- `counters` has one row. A transaction that adds or deletes locks it first, so on every database such transactions
-  follow each other. Sequences therefore become visible in ascending order, with no gaps between them.
-- `elements` holds lines, see `server.model.search.return_keys`.
+- Keys of studies and series and versions of instances ascend with first storage and are never used again. They are the
+  order of search results.
+- Everything that belongs to a study carries its shard, a hash of its partition and UID (see `core.shards`). A
+  transaction locks the rows of its shards in `counters` first, so transactions on the same study follow each other.
+  SQLite, which has one writer, has one shard. In PostgreSQL the shard is the last column of every primary key, unique
+  constraint and foreign key of these tables, so that they can be partitioned or distributed by it; what is unique is
+  so within a study, or random.
+- An instance is a row of `instances`: its identity, and the search keys of its current version. Its bytes are described
+  by rows of `versions`, one for each content it has had; none is overwritten. Metadata, frames and bulk data belong to
+  a version.
+- What is deleted moves to tables of its own, `deleted_...`, so that searches never meet it, and stays there until its
+  bytes are erased. A delete of many instances moves the study or series at once, and its instances afterwards: see
+  `deletions`.
+- Entries of the change feed get their sequence when they are committed. PostgreSQL's wait in `unsequenced` until a
+  sequencer numbers them; SQLite's are numbered in the transaction that writes them.
+- `elements` holds lines, see `server.model.kept`.
 - Rows of `instances` are narrow, since searches walk them. What is read for one instance at a time has its own tables.
 - Search columns hold normalised text (see `server.dicom.matching.attributes`), NULL when there is none, at most
   `LONGEST_TEXT` characters: PostgreSQL indexes no more than about 2,700 bytes. They compare by code point.
 - Times are microseconds since 1970-01-01 UTC: exact, and alike on all databases.
-- Counts and newest versions are kept up to date by whoever adds or deletes; nothing ever counts rows to answer.
-- There is a text index beside `studies`, which SQLite keeps in step by triggers; see `trigrams`.
+- Counts and newest versions are kept up to date by the transactions that add and delete; no row is counted to answer.
+- There is a text index beside `studies`, which SQLite keeps in step by triggers; see `search.trigrams`.
 """
+
+from typing import Any
 
 from sqlalchemy import (
     DDL,
     BigInteger,
     Column,
     Double,
-    ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
+    Sequence,
     SmallInteger,
     Table,
     Text,
@@ -32,9 +45,10 @@ from sqlalchemy import (
     event,
     text,
 )
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0011"
+REVISION = "0001"
 """The migration that makes this schema."""
 
 LONGEST_TEXT = 512
@@ -62,6 +76,27 @@ def _key(name: str) -> Column[int]:
     return Column(name, Key, primary_key=True, autoincrement=False)
 
 
+SHARD = "shard"
+_OF_A_STUDY = {"is_sharded": True}
+"""What `info` of the tables has whose rows belong to a study."""
+
+
+def _shard() -> Column[int]:
+    return Column(SHARD, SmallInteger, nullable=False, comment="hash of partition and study; see core/shards.py")
+
+
+@compiles(PrimaryKeyConstraint, "postgresql")
+@compiles(UniqueConstraint, "postgresql")
+@compiles(ForeignKeyConstraint, "postgresql")
+def _with_shard(constraint: Any, compiler: Any, **options: Any) -> str:
+    """Make the shard the last column of a constraint."""
+    visit = getattr(compiler, f"visit_{constraint.__visit_name__}")
+    sql: str = visit(constraint, **options)
+    if constraint.table.info.get("is_sharded") and "locator" not in constraint.columns:
+        return sql.replace(")", f", {SHARD})")
+    return sql
+
+
 def _name(keyword: str) -> list[Column[str]]:
     """Return the columns of a person name: its component groups, and all words between spaces."""
     groups = [Column(f"{keyword}_{group}", Label) for group in range(1, NAME_GROUPS + 1)]
@@ -71,14 +106,26 @@ def _name(keyword: str) -> list[Column[str]]:
 counters = Table(
     "counters",
     tables,
-    _key("id"),
-    Column("partition_key", BigInteger, nullable=False),
-    Column("study_key", BigInteger, nullable=False),
-    Column("series_key", BigInteger, nullable=False),
+    _key(SHARD),
     Column("version", BigInteger, nullable=False),
+    Column("study_key", BigInteger, nullable=False, comment="SQLite only; PostgreSQL has sequences"),
+    Column("series_key", BigInteger, nullable=False, comment="as study_key"),
+    comment="one row for each shard: the last of each that was given out in it",
+)
+
+SEQUENCES = ("study_keys", "series_keys", "version_numbers")
+"""What PostgreSQL gives numbers out by: no transaction waits for another's. Numbers that were not used leave gaps."""
+
+for _name_of_sequence in SEQUENCES:
+    Sequence(_name_of_sequence, data_type=BigInteger, metadata=tables)
+
+feed = Table(
+    "feed",
+    tables,
+    _key("key"),
     Column("sequence", BigInteger, nullable=False),
-    Column("change_time", BigInteger, nullable=False),
-    comment="one row: the last of each that was given out",
+    Column("time", BigInteger, nullable=False),
+    comment="one row: sequence and time of the last entry that was numbered",
 )
 
 archive = Table(
@@ -110,7 +157,8 @@ studies = Table(
     "studies",
     tables,
     _key("key"),
-    Column("partition_key", BigInteger, ForeignKey("partitions.key"), nullable=False),
+    _shard(),
+    Column("partition_key", BigInteger, nullable=False),
     Column("uid", Label, nullable=False),
     *_name("patient_name"),
     Column("patient_id", Label),
@@ -135,6 +183,7 @@ studies = Table(
     Index(None, "partition_key", "patient_birth_date", "key"),
     Index(None, "partition_key", "study_id", "key"),
     *(Index(None, "partition_key", f"patient_name_{group}", "key") for group in range(1, NAME_GROUPS + 1)),
+    info=_OF_A_STUDY,
 )
 
 _NAME_LETTERS = {"patient_name": "p", "referring_physician_name": "r"}
@@ -194,11 +243,22 @@ STUDIES_PER_BLOCK = 1024
 study_blocks = Table(
     "study_blocks",
     tables,
-    Column("partition_key", Key, ForeignKey("partitions.key"), primary_key=True, autoincrement=False),
+    Column("partition_key", Key, primary_key=True, autoincrement=False),
     Column("block", Key, primary_key=True, autoincrement=False, comment="key of a study / STUDIES_PER_BLOCK"),
     Column("studies", BigInteger, nullable=False, comment="how many of this partition are in the block"),
     comment="for large offsets",
     sqlite_with_rowid=False,
+)
+
+study_block_changes = Table(
+    "study_block_changes",
+    tables,
+    _shard(),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("block", BigInteger, nullable=False),
+    Column("studies", BigInteger, nullable=False, comment="how many more, or fewer, there are in the block"),
+    Index(None, "partition_key"),
+    comment="PostgreSQL only: what is to be added to study_blocks, by the sequencer",
 )
 
 series = Table(
@@ -206,7 +266,8 @@ series = Table(
     tables,
     _key("key"),
     Column("partition_key", BigInteger, nullable=False),
-    Column("study_key", BigInteger, ForeignKey("studies.key"), nullable=False),
+    _shard(),
+    Column("study_key", BigInteger, nullable=False),
     Column("uid", Label, nullable=False),
     Column("modality", Label),
     Column("modality_as_stored", Label, comment="for Modalities in Study"),
@@ -229,16 +290,19 @@ series = Table(
     Index(None, "partition_key", "series_number", "key"),
     Index(None, "partition_key", "manufacturer_model_name", "key"),
     Index(None, "partition_key", "performed_procedure_step_start_date", "key"),
+    info=_OF_A_STUDY,
 )
 
 series_values = Table(
     "series_values",
     tables,
-    Column("series_key", Key, ForeignKey("series.key", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("series_key", Key, primary_key=True, autoincrement=False),
     Column("keyword", Label, primary_key=True),
     Column("item", Integer, primary_key=True, autoincrement=False, comment="of the sequence, from 0"),
     Column("value", Label, primary_key=True),
+    _shard(),
     Index(None, "keyword", "value"),
+    info=_OF_A_STUDY,
     comment="what the items of a sequence have for search keys about its members",
     sqlite_with_rowid=False,
 )
@@ -247,27 +311,17 @@ instances = Table(
     "instances",
     tables,
     _key("version"),
+    _shard(),
+    Column("key", BigInteger, nullable=False, comment="the version it was first stored as; never changes"),
     Column("partition_key", BigInteger, nullable=False),
     Column("study_key", BigInteger, nullable=False),
-    Column("series_key", BigInteger, ForeignKey("series.key"), nullable=False),
+    Column("series_key", BigInteger, nullable=False),
     Column("uid", Label, nullable=False),
     Column("sop_class_uid", Label, nullable=False),
-    Column("transfer_syntax_uid", Label, nullable=False),
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("crc32c", BigInteger, nullable=False),
-    Column("locator", Label, nullable=False),
-    Column("created", BigInteger, nullable=False),
     Column("instance_number", Label),
     Column("elements", Text, nullable=False, comment="DICOM JSON"),
-    Column("number_of_frames", BigInteger, comment="NULL: no pixel data"),
-    Column("pixel_offset", BigInteger),
-    Column("pixel_length", BigInteger),
-    Column("bits_allocated", BigInteger),
-    Column("frame_bits", BigInteger),
-    Column("is_mislabelled", SmallInteger, comment="1: the VR encoding is not that of the transfer syntax"),
-    Column("damage", Label, comment="see model/damage.py"),
+    Column("damage", Label, comment="of the current version, see model/damage.py"),
     UniqueConstraint("partition_key", "uid", "series_key"),
-    UniqueConstraint("locator"),
     Index(None, "partition_key", "version"),
     Index(None, "partition_key", "sop_class_uid", "version"),
     Index(None, "study_key", "version"),
@@ -279,35 +333,71 @@ instances = Table(
         sqlite_where=text("damage IS NOT NULL"),
         postgresql_where=text("damage IS NOT NULL"),
     ),
+    info=_OF_A_STUDY,
+    comment="what exists; version is the current one",
+)
+
+versions = Table(
+    "versions",
+    tables,
+    _key("version"),
+    _shard(),
+    Column("instance_key", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("replaced", BigInteger, comment="when a newer version became the current one; NULL: this is the last"),
+    Column("reason", Label, comment="why there is a version beside the first"),
+    Column("author", Label, comment="of such a version"),
+    Column("transfer_syntax_uid", Label, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("crc32c", BigInteger, nullable=False),
+    Column("locator", Label, nullable=False),
+    Column("number_of_frames", BigInteger, comment="NULL: no pixel data"),
+    Column("pixel_offset", BigInteger),
+    Column("pixel_length", BigInteger),
+    Column("bits_allocated", BigInteger),
+    Column("frame_bits", BigInteger),
+    Column("is_mislabelled", SmallInteger, comment="1: the VR encoding is not that of the transfer syntax"),
+    UniqueConstraint("locator"),
+    Index(
+        "ix_versions_replaced",
+        "instance_key",
+        "version",
+        sqlite_where=text("replaced IS NOT NULL"),
+        postgresql_where=text("replaced IS NOT NULL"),
+    ),
+    info=_OF_A_STUDY,
+    comment="the contents an instance has or had",
 )
 
 
-def _of_instance() -> Column[int]:
-    return Column(
-        "version", Key, ForeignKey("instances.version", ondelete="CASCADE"), primary_key=True, autoincrement=False
+def _of_version(name: str, *columns: Any, **options: Any) -> Table:
+    """Return a table whose rows belong to a version, and go or get a new number with it."""
+    return Table(
+        name,
+        tables,
+        Column("version", Key, primary_key=True, autoincrement=False),
+        *columns,
+        _shard(),
+        ForeignKeyConstraint(["version"], ["versions.version"], ondelete="CASCADE", onupdate="CASCADE"),
+        info=_OF_A_STUDY,
+        **options,
     )
 
 
-metadata = Table(
+metadata = _of_version(
     "metadata",
-    tables,
-    _of_instance(),
     Column("dicom_json", LargeBinary, nullable=False),
     Column("invalid_tags", Text, comment="see NewInstance, separated by spaces; NULL: none"),
 )
 
-frame_chunks = Table(
+frame_chunks = _of_version(
     "frame_chunks",
-    tables,
-    _of_instance(),
     Column("chunk", Integer, primary_key=True, autoincrement=False),
     Column("records", LargeBinary, nullable=False, comment="of FRAMES_PER_CHUNK frames, see PixelLayout.table"),
 )
 
-bulk_elements = Table(
+bulk_elements = _of_version(
     "bulk_elements",
-    tables,
-    _of_instance(),
     Column("path", Label, primary_key=True),
     Column("vr", Label, nullable=False),
     Column("offset", BigInteger, nullable=False),
@@ -315,19 +405,98 @@ bulk_elements = Table(
     sqlite_with_rowid=False,
 )
 
+
+def _entry() -> list[Column[Any]]:
+    """Return the columns of an entry of the change feed."""
+    return [
+        Column("time", BigInteger, nullable=False),
+        Column("action", SmallInteger, nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("partition_key", BigInteger, nullable=False),
+        Column("study_uid", Label, nullable=False),
+        Column("series_uid", Label, nullable=False),
+        Column("sop_uid", Label, nullable=False),
+    ]
+
+
 changes = Table(
     "changes",
     tables,
     _key("sequence"),
-    Column("time", BigInteger, nullable=False),
-    Column("action", SmallInteger, nullable=False),
-    Column("version", BigInteger, nullable=False),
-    Column("partition_key", BigInteger, nullable=False),
-    Column("study_uid", Label, nullable=False),
-    Column("series_uid", Label, nullable=False),
-    Column("sop_uid", Label, nullable=False),
+    *_entry(),
     Index(None, "time", "sequence"),
     comment="kept for ever; names what it is about, since that may be gone",
+)
+
+unsequenced = Table(
+    "unsequenced",
+    tables,
+    _key("position"),
+    _shard(),
+    *_entry(),
+    Column("deletion_key", BigInteger, comment="this entry stands for those of a deletion's instances"),
+    info=_OF_A_STUDY,
+    comment="PostgreSQL only: entries that the sequencer has not numbered yet",
+)
+
+deletions = Table(
+    "deletions",
+    tables,
+    _key("key"),
+    _shard(),
+    Column("partition_key", BigInteger, nullable=False),
+    Column("study_key", BigInteger, nullable=False),
+    Column("series_key", BigInteger, comment="NULL: the whole study"),
+    Column("study_uid", Label, nullable=False),
+    Column("series_uid", Label),
+    Column("sop_uid", Label),
+    Column("time", BigInteger, nullable=False),
+    Column("erase_after", BigInteger, nullable=False),
+    Column("reason", Label),
+    Column("author", Label),
+    Column("instances", BigInteger, nullable=False),
+    Column("first_sequence", BigInteger, comment="of the entries of its instances; NULL: not numbered yet"),
+    Column("done", BigInteger, nullable=False, comment="instances that have been moved to deleted_instances"),
+    Column("is_pending", SmallInteger, comment="1: there are more to be moved"),
+    Index(
+        "ix_deletions_pending",
+        "is_pending",
+        "key",
+        sqlite_where=text("is_pending IS NOT NULL"),
+        postgresql_where=text("is_pending IS NOT NULL"),
+    ),
+    info=_OF_A_STUDY,
+    comment="what was deleted at once, and by whom",
+)
+
+
+def _deleted(table: Table, *others: Any) -> Table:
+    """Return the table of what was deleted from another one."""
+    return Table(
+        f"deleted_{table.name}",
+        tables,
+        *(
+            Column(
+                column.name, column.type, primary_key=column.primary_key, nullable=column.nullable, autoincrement=False
+            )
+            for column in table.c
+        ),
+        *others,
+        info=_OF_A_STUDY,
+    )
+
+
+deleted_studies = _deleted(studies, Index(None, "partition_key", "uid"))
+deleted_series = _deleted(series, Index(None, "study_key", "uid"))
+deleted_instances = _deleted(
+    instances,
+    Column("deletion_key", BigInteger, nullable=False),
+    Column("erase_after", BigInteger, nullable=False),
+    Index(None, "erase_after", "version"),
+    Index(None, "study_key", "version"),
+    Index(None, "series_key", "version"),
+    Index(None, "deletion_key"),
+    Index(None, "key"),
 )
 
 erasures = Table(
@@ -337,7 +506,7 @@ erasures = Table(
     Column("version", BigInteger, nullable=False),
     Column("erase_after", BigInteger, nullable=False),
     Index(None, "erase_after", "version"),
-    comment="blobs of deleted instances that still have to be erased",
+    comment="blobs that were moved and still have to be erased at their old place",
     sqlite_with_rowid=False,
 )
 
@@ -406,8 +575,10 @@ tag_values = Table(
     Column("part", SmallInteger, primary_key=True, autoincrement=False, comment="see tag_values"),
     Column("text", Label),
     Column("number", Double),
+    _shard(),
     Index(None, "tag_key", "text", "owner"),
     Index(None, "tag_key", "number", "owner"),
+    info=_OF_A_STUDY,
     sqlite_with_rowid=False,
 )
 
@@ -419,6 +590,8 @@ tag_errors = Table(
     Column("version", BigInteger, nullable=False),
     Column("time", BigInteger, nullable=False),
     Column("message", Text, nullable=False),
+    _shard(),
     UniqueConstraint("version", "tag_key"),
+    info=_OF_A_STUDY,
     sqlite_with_rowid=False,
 )

@@ -1,7 +1,10 @@
 """Transactions in threads, and what becomes of their failures.
 
-The event loop never waits for the database: one thread writes, a few read. One writer is all that can be used, since
-transactions that add or delete follow each other anyway (see `tables.counters`), and SQLite has a single writer.
+The event loop never waits for the database: one thread writes, a few read, and with PostgreSQL one numbers entries of
+the change feed. SQLite has a single writer; of PostgreSQL, each process is one.
+
+In PostgreSQL every writing transaction shares a lock, so that one that must run alone, such as a change of the extended
+query tags, can wait for all others and keep new ones waiting.
 
 Each thread keeps its connection. Taking one from SQLAlchemy's pool and beginning through SQLAlchemy costs as much as a
 search by key, so drivers are in autocommit mode and transactions begin and end with statements like any other.
@@ -50,6 +53,7 @@ Work = Callable[[Connection], Result]
 class Kind:
     """How transactions of a kind begin, whether they only read, and who else must not be in one meanwhile.
 
+    begin_alone: begins one that no other writing transaction runs beside, if `begin` does not do that.
     niceness: how far the threads stand back from others who want a processor (nice(2), which on Linux is of a thread).
     permit: raises if such a transaction must not begin.
     progress: told of commits.
@@ -57,6 +61,7 @@ class Kind:
 
     begin: Prepared
     only_reads: bool
+    begin_alone: Prepared | None = None
     turns: Turns = _NO_TURNS
     niceness: int = 0
     permit: Callable[[], None] = lambda: None
@@ -72,9 +77,10 @@ class Transactions:
     see `DicomStoreError.may_have_happened`.
     """
 
-    def __init__(self, reading: Engine, reads: Kind, writing: Engine, writes: Kind) -> None:
+    def __init__(self, reading: Engine, reads: Kind, writing: Engine, writes: Kind, numbers: Kind) -> None:
         self._readers = Threads(READERS, "index-reader", lambda: _Session(reading, reads))
         self._writer = Threads(1, "index-writer", lambda: _Session(writing, writes))
+        self._sequencer = Threads(1, "index-sequencer", lambda: _Session(writing, numbers))
         self._engines = (writing, reading)
         self._turns = writes.turns
 
@@ -87,21 +93,25 @@ class Transactions:
         """
         return await self._readers.run(lambda session: session.run(work))
 
-    async def write(self, work: Work[Result]) -> Result:
-        """Run `work`, which may change things.
+    async def write(self, work: Work[Result], *, alone: bool = False) -> Result:
+        """Run `work`, which may change things; with `alone`, no other writing transaction runs beside it.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, ARCHIVE_READ_ONLY.
             Exhausted: STORAGE_FULL.
         """
-        return await self._writer.run(lambda session: session.run(work))
+        return await self._writer.run(lambda session: session.run(work, alone=alone))
+
+    async def number(self, work: Work[Result]) -> Result:
+        """Run `work`, which numbers entries of the change feed, beside `write`. Raises: as `write`."""
+        return await self._sequencer.run(lambda session: session.run(work))
 
     async def close(self) -> None:
         """Let what has begun end, then close all connections."""
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        for threads in (self._writer, self._readers):
+        for threads in (self._writer, self._sequencer, self._readers):
             threads.close()
         for engine in self._engines:
             engine.dispose()
@@ -116,12 +126,14 @@ class _Session:
         self._kind = kind
         self._connection: Connection | None = None
         self._deadline: Deadline | None = None
+        self._begin_with = kind.begin
         self._is_committing = False
         if kind.niceness:
             os.nice(kind.niceness)
 
-    def run(self, work: Work[Result]) -> Result:
+    def run(self, work: Work[Result], *, alone: bool = False) -> Result:
         self._is_committing = False
+        self._begin_with = (alone and self._kind.begin_alone) or self._kind.begin
         try:
             return self._run(work)
         except DicomStoreError as error:
@@ -188,7 +200,7 @@ class _Session:
     def _begin(self, connection: Connection) -> Connection:
         if self._deadline is not None:
             self._deadline.start()
-        self._kind.begin.run(connection, [{}])
+        self._begin_with.run(connection, [{}])
         return connection
 
 

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, bindparam, delete, func, insert, select, update
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import instances, series, studies, tag_errors, tag_values, tags
-from server.adapters.sql.rows import STUDY_KEY, within
+from server.adapters.sql.core.tables import deleted_series, tag_errors, tag_values, tags
 from server.adapters.sql.search.keys import groups_of, kept, words_of
 from server.model.instance import NewInstance
 from server.model.search.query import Level
@@ -26,7 +25,6 @@ Found = Mapping[int, TagValue | TagFault]
 
 _LIVING = Prepared(select(tags).where(tags.c.status != int(TagStatus.DELETING)).order_by(tags.c.key))
 _LEVELS = Prepared(select(tags.c.key, tags.c.level, tags.c.error_count))
-_SERIES_DEEP = 2
 _TAG, _OWNER = tag_values.c.tag_key == bindparam("of_tag"), tag_values.c.owner == bindparam("of_owner")
 _FORGET = Prepared(delete(tag_values).where(_TAG, _OWNER))
 _INSERT = Prepared(insert(tag_values))
@@ -47,11 +45,12 @@ _HAS = Prepared(
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Whose values an instance brings: the keys of its study and series, and its version."""
+    """Whose values an instance brings: the keys of its study and series, its version, and the shard of all three."""
 
     study: int
     series: int
     version: int
+    shard: int
 
     def of(self, level: Level) -> int:
         """Return the one at a level."""
@@ -69,31 +68,27 @@ def living(connection: Connection) -> list[Any]:
     return _LIVING.rows(connection, {})
 
 
-def forget_values(connection: Connection, what: Mapping[str, Any], how_deep: int) -> None:
-    """Delete what instances have that are about to go; `what` names them, as deeply as `how_deep` says."""
+def forget_versions(connection: Connection, versions: Sequence[int]) -> None:
+    """Delete what instances have that are about to go."""
     keys, have_errors = _keys_by_level(connection)
-    if not keys:
-        return
-    versions = select(instances.c.version).where(*within(how_deep))
     if have_errors:
-        _forget_errors(connection, versions, what)
-    _forget_of(connection, keys.get(Level.INSTANCE), versions, what)
-    if how_deep < _SERIES_DEEP:
-        _forget_of(
-            connection, keys.get(Level.SERIES), select(series.c.key).where(series.c.study_key == STUDY_KEY), what
-        )
+        _forget_errors(connection, versions)
+    _forget_of(connection, keys.get(Level.INSTANCE), tag_values.c.owner.in_(versions))
 
 
-def forget_orphans(connection: Connection, study: int, one_series: int | None) -> None:
-    """Delete what a study and a series have, if they are gone."""
+def forget_series(connection: Connection, study: int, one_series: int | None = None) -> None:
+    """Delete what a series has that has been deleted, or all deleted series of a study."""
     keys, _ = _keys_by_level(connection)
-    if not keys:
-        return
-    for level, table, owner in ((Level.STUDY, studies, study), (Level.SERIES, series, one_series)):
-        if keys.get(level) and owner is not None:
-            is_there = select(table.c.key).where(table.c.key == owner)
-            of_level = tag_values.c.tag_key.in_(keys[level])
-            connection.execute(delete(tag_values).where(of_level, tag_values.c.owner == owner, ~is_there.exists()))
+    if of_level := keys.get(Level.SERIES):
+        of_study = select(deleted_series.c.key).where(deleted_series.c.study_key == study)
+        owner = tag_values.c.owner
+        _forget_of(connection, of_level, owner.in_(of_study) if one_series is None else owner == one_series)
+
+
+def forget_study(connection: Connection, study: int) -> None:
+    """Delete what a study has that has been deleted."""
+    keys, _ = _keys_by_level(connection)
+    _forget_of(connection, keys.get(Level.STUDY), tag_values.c.owner == study)
 
 
 def _keys_by_level(connection: Connection) -> tuple[dict[Level, list[int]], bool]:
@@ -106,12 +101,12 @@ def _keys_by_level(connection: Connection) -> tuple[dict[Level, list[int]], bool
     return keys, have_errors
 
 
-def _forget_errors(connection: Connection, versions: Select[int], what: Mapping[str, Any]) -> None:
+def _forget_errors(connection: Connection, versions: Sequence[int]) -> None:
     of_versions = tag_errors.c.version.in_(versions)
     counts = select(tag_errors.c.tag_key, func.count()).where(of_versions).group_by(tag_errors.c.tag_key)
-    for key, count in connection.execute(counts, what).all():
+    for key, count in connection.execute(counts).all():
         count_errors_off(connection, key, count)
-    connection.execute(delete(tag_errors).where(of_versions), what)
+    connection.execute(delete(tag_errors).where(of_versions))
 
 
 def count_errors_off(connection: Connection, key: int, count: int) -> None:
@@ -119,13 +114,9 @@ def count_errors_off(connection: Connection, key: int, count: int) -> None:
     connection.execute(update(tags).where(tags.c.key == key).values(error_count=tags.c.error_count - count))
 
 
-def _forget_of(
-    connection: Connection, keys: Sequence[int] | None, owners: Select[int], what: Mapping[str, Any]
-) -> None:
+def _forget_of(connection: Connection, keys: Sequence[int] | None, is_owner: ColumnElement[bool]) -> None:
     if keys:
-        connection.execute(
-            delete(tag_values).where(tag_values.c.tag_key.in_(keys), tag_values.c.owner.in_(owners)), what
-        )
+        connection.execute(delete(tag_values).where(tag_values.c.tag_key.in_(keys), is_owner))
 
 
 class ByTags:
@@ -170,7 +161,8 @@ class Indexing:
         self._last_errors = {row.key: row.last_error for row in rows}
         self._time = time
         self._values: dict[tuple[int, int], TagValue] = {}
-        self._errors: list[tuple[int, int, str]] = []
+        self._errors: list[tuple[int, int, str, int]] = []
+        self._shards: dict[tuple[int, int], int] = {}
 
     def take(self, values: Found, owners: Owners) -> None:
         """Take up what an instance has for tags; for those that are not among the rows, it has nothing.
@@ -181,9 +173,11 @@ class Indexing:
             if key not in self._tags:
                 continue
             if isinstance(found, TagFault):
-                self._errors.append((owners.version, key, found.message))
+                self._errors.append((owners.version, key, found.message, owners.shard))
             else:
-                self._values.setdefault((key, owners.of(self._tags[key].new.level)), found)
+                which = (key, owners.of(self._tags[key].new.level))
+                self._values.setdefault(which, found)
+                self._shards[which] = owners.shard
 
     def write_over(self) -> None:
         """Write what was taken, instead of what is there."""
@@ -204,18 +198,22 @@ class Indexing:
         self._write({which: value for which, value in self._values.items() if which not in has})
 
     def _write(self, values: Mapping[tuple[int, int], TagValue]) -> None:
-        rows = [row for (key, owner), value in values.items() for row in _rows(self._tags[key], owner, value)]
+        rows = [
+            {**row, "shard": self._shards[key, owner]}
+            for (key, owner), value in values.items()
+            for row in _rows(self._tags[key], owner, value)
+        ]
         if rows:
             _INSERT.run(self._connection, rows)
         if self._errors:
             _INSERT_ERROR.run(self._connection, list(self._numbered_errors()))
-            more = Counter(key for _, key, _ in self._errors)
+            more = Counter(key for _, key, _, _ in self._errors)
             counts = [{"of_tag": key, "number": self._last_errors[key], "more": count} for key, count in more.items()]
             _COUNT_ERRORS.run(self._connection, counts)
 
     def _numbered_errors(self) -> Iterator[Row]:
         """Generate rows; of errors found at the same time, that of the older instance comes first."""
-        for version, key, message in sorted(self._errors):
+        for version, key, message, shard in sorted(self._errors):
             self._last_errors[key] += 1
             yield {
                 "tag_key": key,
@@ -223,6 +221,7 @@ class Indexing:
                 "version": version,
                 "time": self._time,
                 "message": message,
+                "shard": shard,
             }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 
 from server.adapters.sql import operations
-from server.adapters.sql.core.counters import Counters
+from server.adapters.sql.core import counters
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import (
     instances,
@@ -22,6 +22,7 @@ from server.adapters.sql.core.tables import (
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.query_tags.tag_values import Indexing, Owners, count_errors_off, living, tag_of
+from server.adapters.sql.rows import ALIVE
 from server.model.ids import InstanceId, PartitionName
 from server.model.operation import Operation, Update
 from server.model.search.query_tag import QueryStatus, Tag, TagError, TagFault, TagStatus, TagValue
@@ -48,7 +49,7 @@ class SqlTags:
 
     async def add(self, request_id: str, decide: Callable[[TagsState], TagAddition]) -> Operation:
         """See the port."""
-        return await self._transactions.write(lambda connection: _add(connection, request_id, decide))
+        return await self._transactions.write(lambda connection: _add(connection, request_id, decide), alone=True)
 
     async def list(self, *, after: int, skip: int, limit: int) -> Sequence[Tag]:
         """See the port."""
@@ -61,15 +62,17 @@ class SqlTags:
 
     async def set_query_status(self, tag: str, status: QueryStatus) -> Tag | None:
         """See the port."""
-        return await self._transactions.write(lambda connection: _set(connection, tag, query_status=int(status)))
+        return await self._transactions.write(
+            lambda connection: _set(connection, tag, query_status=int(status)), alone=True
+        )
 
     async def set_status(self, tag: str, status: TagStatus) -> Tag | None:
         """See the port."""
-        return await self._transactions.write(lambda connection: _set(connection, tag, status=int(status)))
+        return await self._transactions.write(lambda connection: _set(connection, tag, status=int(status)), alone=True)
 
     async def purge(self, key: int) -> bool:
         """See the port."""
-        return await self._transactions.write(lambda connection: _delete_some(connection, key))
+        return await self._transactions.write(lambda connection: _delete_some(connection, key), alone=True)
 
     async def errors(self, key: int, after: int, skip: int, limit: int) -> Sequence[tuple[int, TagError]]:
         """See the port."""
@@ -115,7 +118,6 @@ class _Batch:
 
 
 def _add(connection: Connection, request_id: str, decide: Callable[[TagsState], TagAddition]) -> Operation:
-    last = Counters.lock(connection)
     if known := operations.started_by(connection, request_id):
         return known
     state = TagsState(
@@ -123,7 +125,7 @@ def _add(connection: Connection, request_id: str, decide: Callable[[TagsState], 
         unfinished=operations.unfinished(connection),
         # PostgreSQL sums such columns as decimals.
         instances=int(connection.execute(select(func.coalesce(func.sum(studies.c.instance_count), 0))).scalar_one()),
-        position=str(last.version + 1),
+        position=str(counters.highest_version(connection) + 1),
     )
     addition = decide(state)
     rows = [
@@ -153,7 +155,6 @@ def _get(connection: Connection, tag: str) -> Tag | None:
 
 
 def _set(connection: Connection, tag: str, **values: int) -> Tag | None:
-    Counters.lock(connection)
     connection.execute(update(tags).where(tags.c.tag == tag).values(values))
     return _get(connection, tag)
 
@@ -163,7 +164,6 @@ def _delete_some(connection: Connection, key: int) -> bool:
 
     If two callers delete the same tag, its key may belong to a tag that was added since, for the second of them.
     """
-    Counters.lock(connection)
     if connection.execute(select(tags.c.status).where(tags.c.key == key)).scalar() != int(TagStatus.DELETING):
         return False
     for table, column in ((tag_values, tag_values.c.owner), (tag_errors, tag_errors.c.number)):
@@ -218,22 +218,23 @@ def _read(connection: Connection, extract: Extract, operation_id: str, version: 
     wanted = [tag_of(tag) for tag in _tags_of(connection, operation_id)]
     if not wanted:
         return _Batch(version, version, True, ())
-    found, is_last = _newest_below(connection, version, max(1, min(most, _VALUES_AT_ONCE // len(wanted))))
+    most = max(1, min(most, _VALUES_AT_ONCE // len(wanted)))
+    found, next_version, is_last = _newest_below(connection, version, most)
     taken = [
         (
-            Owners(one.study_key, one.series_key, one.version),
+            Owners(one.study_key, one.series_key, one.version, one.shard),
             extract(one.dicom_json, wanted, frozenset((one.invalid_tags or "").split())),
         )
         for one in found
     ]
-    return _Batch(version, found[-1].version if found else version, is_last, taken)
+    return _Batch(version, next_version, is_last, taken)
 
 
 def _index(
     connection: Connection, batch: _Batch, operation_id: str, update_: Update, status: TagStatus
 ) -> Operation | None:
-    Counters.lock(connection)
-    operation = operations.find(connection, operation_id)
+    counters.lock(connection, {owners.shard for owners, _ in batch.found})
+    operation = operations.find(connection, operation_id, locked=True)
     updated = None if operation is None else update_(operation)
     if updated is None:
         return operation
@@ -256,12 +257,16 @@ def _tags_of(connection: Connection, operation_id: str) -> list[Any]:
 def _there(connection: Connection, batch: _Batch) -> set[int]:
     """Return the versions of a batch that were not deleted meanwhile."""
     version = instances.c.version
-    of_batch = select(version).where(version < batch.version, version >= batch.next_version)
+    of_batch = select(version).where(version < batch.version, version >= batch.next_version, ALIVE)
     return set(connection.execute(of_batch).scalars())
 
 
-def _newest_below(connection: Connection, version: int, most: int) -> tuple[Sequence[Any], bool]:
-    """Return the newest instances with lower versions, with their metadata, and whether there are no more below."""
+def _newest_below(connection: Connection, version: int, most: int) -> tuple[Sequence[Any], int, bool]:
+    """Return the newest instances with lower versions, with their metadata, the lowest version that was looked at, and
+    whether there are no more below.
+
+    There is also metadata of deleted instances and replaced versions, which is left out.
+    """
     sizes = connection.execute(
         select(metadata.c.version, func.length(metadata.c.dicom_json).label("size_bytes"))
         .where(metadata.c.version < version)
@@ -275,17 +280,19 @@ def _newest_below(connection: Connection, version: int, most: int) -> tuple[Sequ
             break
         count += 1
     if not count:
-        return [], True
+        return [], version, True
+    lowest = int(sizes[count - 1].version)
     found = connection.execute(
         select(
             instances.c.version,
+            instances.c.shard,
             instances.c.study_key,
             instances.c.series_key,
             metadata.c.dicom_json,
             metadata.c.invalid_tags,
         )
         .join_from(instances, metadata, metadata.c.version == instances.c.version)
-        .where(instances.c.version < version, instances.c.version >= sizes[count - 1].version)
+        .where(instances.c.version < version, instances.c.version >= lowest)
         .order_by(instances.c.version.desc())
     ).all()
-    return found, count == len(sizes) < most
+    return found, lowest, count == len(sizes) < most

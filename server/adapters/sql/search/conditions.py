@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Exists, FromClause, and_, bindparam, exists, false, or_, select, true
 
 from server.adapters.sql.core.tables import NAME_GROUPS, instances, series, series_values, studies, tag_values
+from server.adapters.sql.rows import ALIVE
 from server.adapters.sql.search import likes
 from server.adapters.sql.search.keys import COLUMNS, MOMENTS, NAMES, SEQUENCE, kept
 from server.model.search.date_time import DAY, FIRST_TIME, LAST_TIME, TIME
@@ -32,6 +33,10 @@ Text = ColumnElement[str]
 MODALITIES_IN_STUDY = "ModalitiesInStudy"
 
 
+IS_ALIVE = Condition("IsAlive", (Empty(),))
+"""An instance was not deleted, see `rows.ALIVE`. No client's condition has this key."""
+
+
 def level_of(key: str | TagKey) -> Level:
     """Return the level that a search key is about.
 
@@ -42,6 +47,8 @@ def level_of(key: str | TagKey) -> Level:
         return key.level
     if key in NAMES or key == MODALITIES_IN_STUDY:
         return Level.STUDY
+    if key == IS_ALIVE.key:
+        return Level.INSTANCE
     if key.startswith(SEQUENCE):
         return Level.SERIES
     table = COLUMNS[key].table
@@ -132,6 +139,8 @@ def _holds(key: str | TagKey, matcher: Matcher, name: str) -> ColumnElement[bool
         return _tag_holds(key, matcher, name)
     if isinstance(matcher, DateTimeRange):
         return _during(key, matcher, name)
+    if key == IS_ALIVE.key:
+        return ALIVE
     if prefix := NAMES.get(key):
         return _name_holds(prefix, matcher, name)
     if key == MODALITIES_IN_STUDY:

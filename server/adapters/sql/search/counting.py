@@ -4,38 +4,44 @@ Counters that are kept anyway are added up where they say it: blocks of studies,
 the instances of a series. Only what they cannot say is counted row by row, in an index where one leads to it.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Column, Connection, Select, bindparam, func, select
 
-from server.adapters.sql.core.tables import series, studies, study_blocks
-from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, depth
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.tables import series, studies
+from server.adapters.sql.rows import IS_PENDING, SERIES_KEY, STUDY_KEY, address, depth
 from server.adapters.sql.search import pages
-from server.adapters.sql.search.conditions import form_of, level_of
+from server.adapters.sql.search.conditions import IS_ALIVE, form_of, level_of
 from server.adapters.sql.search.pages import TABLES
-from server.adapters.sql.search.study_search import text_leading_to
+from server.adapters.sql.search.study_search import blocks_of_partition, text_leading_to
 from server.model.search.query import Level, Query
 
+_IS_PENDING = Prepared(select(IS_PENDING))
 _Count = Select[*tuple[Any, ...]]
 
 
 def count(connection: Connection, partition_key: int, query: Query) -> int:
     """Do what `InstanceIndex.count` promises."""
+    is_by_rows = query.level is Level.INSTANCE and (query.conditions or query.scope.study is None)
+    if is_by_rows and _IS_PENDING.tuples(connection, {})[0][0]:
+        query = replace(query, conditions=(*query.conditions, IS_ALIVE))
     where: dict[str, Any] = dict(address(partition_key, query.scope))
     pages.add_values(where, query.conditions)
     everywhere = query.level is Level.STUDY and query.scope.study is None
     where["trigrams"] = text_leading_to(connection, query.conditions) if everywhere and query.conditions else None
-    by_text = connection.dialect.name if where["trigrams"] is not None else None
-    form = ("count", by_text, query.level, depth(query.scope), *map(form_of, query.conditions))
-    rows = pages.run(connection, form, lambda: _statement(query, by_text=by_text), where)
+    dialect, by_text = connection.dialect.name, where["trigrams"] is not None
+    form = ("count", dialect, by_text, query.level, depth(query.scope), *map(form_of, query.conditions))
+    rows = pages.run(connection, form, lambda: _statement(query, dialect, by_text=by_text), where)
     return int(rows[0][0]) if rows else 0
 
 
-def _statement(query: Query, *, by_text: str | None) -> _Count:
+def _statement(query: Query, dialect: str, *, by_text: bool) -> _Count:
     """Return what counts, by the text index of this kind of database or without it."""
     if by_text:
-        return _rows_of(pages.containing(query.conditions, by_text))
-    counters = _counters_in_scope(query) if query.scope.study is not None else _counters_of_parents(query)
+        return _rows_of(pages.containing(query.conditions, dialect))
+    counters = _counters_in_scope(query) if query.scope.study is not None else _counters_of_parents(query, dialect)
     return _rows_of(pages.within_scope(query)) if counters is None else counters
 
 
@@ -49,12 +55,13 @@ def _counters_in_scope(query: Query) -> _Count | None:
     return None if query.level is Level.SERIES else select(series.c.instance_count).where(series.c.key == SERIES_KEY)
 
 
-def _counters_of_parents(query: Query) -> _Count | None:
+def _counters_of_parents(query: Query, dialect: str) -> _Count | None:
     """Select the sum of the counters of what lies above, if that decides; None if it does not."""
     if not query.conditions:
-        blocks = study_blocks.c
-        of_partition = blocks.partition_key == bindparam("of_partition")
-        return _sum_of(select(blocks.studies.label("n")).where(of_partition)) if query.level is Level.STUDY else None
+        if query.level is not Level.STUDY:
+            return None
+        blocks = blocks_of_partition(dialect).subquery()
+        return _sum_of(select(blocks.c.studies.label("n")))
     parent = max(level_of(condition.key) for condition in query.conditions)
     if parent >= query.level:
         return None

@@ -4,19 +4,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Select, Subquery, bindparam, func, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, Subquery, bindparam, func, select
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import instances, metadata, series, studies
+from server.adapters.sql.rows import IS_PENDING
 from server.model.ids import Address, Uid
 from server.model.search.query import MAX_METADATA, Level, Match, Query
 from server.model.search.return_keys import ElementLines
 
 _KEYS: BindParameter[int] = bindparam("keys", expanding=True)
-_COLUMNS = {
+_COLUMNS: Mapping[Level, Sequence[ColumnElement[Any]]] = {
     Level.STUDY: [studies.c[name] for name in ("uid", "elements", "series_count", "instance_count", "max_version")],
     Level.SERIES: [series.c[name] for name in ("uid", "elements", "study_key", "instance_count", "max_version")],
-    Level.INSTANCE: [instances.c[name] for name in ("uid", "elements", "study_key", "series_key")],
+    # The last says whether a deletion of many is under way; see `search`.
+    Level.INSTANCE: [*(instances.c[name] for name in ("uid", "elements", "study_key", "series_key")), IS_PENDING],
 }
 _KEY_OF = {Level.STUDY: studies.c.key, Level.SERIES: series.c.key, Level.INSTANCE: instances.c.version}
 _ABOVE = {
@@ -115,7 +117,7 @@ def _instances(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -
     studies_above = _above(connection, studies, (row[3] for row in rows))
     series_above = _above(connection, series, (row[4] for row in rows))
     found = []
-    for key, uid, return_keys, study_key, series_key in rows:
+    for key, uid, return_keys, study_key, series_key, _ in rows:
         study_uid, study_kept = studies_above[study_key]
         series_uid, series_kept = series_above[series_key]
         found.append(

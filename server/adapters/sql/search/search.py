@@ -10,6 +10,7 @@ way is better depends on the values, and databases guess badly at it; so it is f
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Select, bindparam
@@ -17,7 +18,7 @@ from sqlalchemy import BindParameter, Connection, Select, bindparam
 from server.adapters.sql.core.tables import studies
 from server.adapters.sql.rows import address
 from server.adapters.sql.search import pages
-from server.adapters.sql.search.conditions import form_of, level_of
+from server.adapters.sql.search.conditions import IS_ALIVE, form_of, level_of
 from server.adapters.sql.search.matches import matches
 from server.adapters.sql.search.pages import KEYS, TABLES, Rows
 from server.adapters.sql.search.study_search import search_studies, text_leading_to
@@ -67,6 +68,8 @@ def search(connection: Connection, partition_key: int, query: Query) -> list[Mat
     where = address(partition_key, query.scope) | {"after": query.after, "limit": query.limit, "skip": query.skip}
     pages.add_values(where, query.conditions)
     rows = _rows(connection, query, where)
+    if rows and query.level is Level.INSTANCE and rows[0][-1]:  # a deletion of many is under way
+        rows = _rows(connection, replace(query, conditions=(*query.conditions, IS_ALIVE)), where)
     return matches(connection, query, rows) if rows else []
 
 

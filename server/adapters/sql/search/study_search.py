@@ -16,10 +16,10 @@ modality frequent or unheard of. So it is found out, by asking for a few more ke
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Select, bindparam, func, select
+from sqlalchemy import BigInteger, Column, Connection, Select, Table, bindparam, func, select, union_all
 
 from server.adapters.sql.core.prepared import Prepared
-from server.adapters.sql.core.tables import STUDIES_PER_BLOCK, series, studies, study_blocks
+from server.adapters.sql.core.tables import STUDIES_PER_BLOCK, series, studies, study_block_changes, study_blocks
 from server.adapters.sql.search import likes, pages, trigrams
 from server.adapters.sql.search.conditions import MODALITIES_IN_STUDY, form_of, holds, values_of
 from server.adapters.sql.search.keys import COLUMNS, kept
@@ -272,14 +272,11 @@ def _by_key(query: Query) -> Select[int]:
     return pages.meeting(Level.STUDY, query.conditions).where(in_partition)
 
 
-def _starts_of_blocks() -> Prepared:
+def _starts_of_blocks(dialect: str) -> Prepared:
     """Return what finds the block that an offset leads to, and how many studies are in the blocks before."""
-    through = func.sum(study_blocks.c.studies).over(order_by=study_blocks.c.block.desc())
-    blocks = (
-        select(study_blocks.c.block, study_blocks.c.studies, through.label("through"))
-        .where(study_blocks.c.partition_key == bindparam("of_partition"))
-        .subquery()
-    )
+    counted = blocks_of_partition(dialect).subquery()
+    through = func.sum(counted.c.studies).over(order_by=counted.c.block.desc())
+    blocks = select(counted.c.block, counted.c.studies, through.label("through")).subquery()
     return Prepared(
         select(blocks.c.block, (blocks.c.through - blocks.c.studies).label("before"))
         .where(blocks.c.through > bindparam("skip"))
@@ -288,12 +285,24 @@ def _starts_of_blocks() -> Prepared:
     )
 
 
-_BLOCK = _starts_of_blocks()
+def blocks_of_partition(dialect: str) -> Select[*tuple[Any, ...]]:
+    """Select how many studies are in each block of a partition."""
+
+    def of_partition(table: Table) -> Select[*tuple[Any, ...]]:
+        return select(table.c.block, table.c.studies).where(table.c.partition_key == bindparam("of_partition"))
+
+    if dialect == "sqlite":
+        return of_partition(study_blocks)
+    every = union_all(of_partition(study_blocks), of_partition(study_block_changes)).subquery()
+    return select(every.c.block, func.sum(every.c.studies).label("studies")).group_by(every.c.block)
+
+
+_BLOCK = {dialect: _starts_of_blocks(dialect) for dialect in ("sqlite", "postgresql")}
 
 
 def _far_page(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
     """Return a page of all studies, far from the first."""
-    found = _BLOCK.tuples(connection, where)
+    found = _BLOCK[connection.dialect.name].tuples(connection, where)
     if not found:
         return []
     block, before = found[0]

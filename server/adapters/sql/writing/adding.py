@@ -8,20 +8,24 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import BindParameter, Connection, Table, bindparam, insert, select, text
+from sqlalchemy import BindParameter, Connection, Table, bindparam, delete, insert, select, text
 
+from server.adapters.sql.core import counters
 from server.adapters.sql.core.counters import Counters
 from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.shards import shard_of
 from server.adapters.sql.core.tables import (
     FRAMES_PER_CHUNK,
     STUDIES_PER_BLOCK,
     bulk_elements,
-    changes,
     frame_chunks,
     instances,
     metadata,
     series,
     studies,
+    study_block_changes,
+    study_blocks,
+    versions,
 )
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.query_tags.tag_values import ByTags, Owners, living
@@ -55,25 +59,39 @@ _COUNT_STUDIES = Prepared(
         "ON CONFLICT (partition_key, block) DO UPDATE SET studies = study_blocks.studies + excluded.studies"
     )
 )
-_INSERTS = {table: Prepared(insert(table)) for table in (instances, metadata, frame_chunks, bulk_elements, changes)}
+_DELETE_EMPTY_BLOCKS = Prepared(
+    delete(study_blocks).where(
+        study_blocks.c.partition_key == bindparam("partition_key"),
+        study_blocks.c.block == bindparam("block"),
+        study_blocks.c.studies == 0,
+    )
+)
+_CHANGE_BLOCK = Prepared(insert(study_block_changes))
+_TABLES = (versions, instances, metadata, frame_chunks, bulk_elements)
+_INSERTS = {table: Prepared(insert(table)) for table in _TABLES}
 
 
 def add(
     connection: Connection, partition_keys: PartitionKeys, wanted: Batch, now: datetime, extract: Extract
 ) -> list[AddOutcome]:
     """Do what `InstanceIndex.add` promises."""
-    last = Counters.lock(connection)
     new = wanted() if callable(wanted) else wanted
     if not new:
         return []
-    time = last.advance_time(now)
+    keys = _keys_of_partitions(connection, partition_keys, new)
+    shards: dict[StudyIdentity, int] = {
+        (partition, study): shard_of(connection, keys[partition], study)
+        for partition, study in {(one.id.partition, one.id.study) for one in new}
+    }
+    last = counters.lock(connection, shards.values())
+    time = last.time(now)
     by_tags = ByTags(living(connection), extract, time)
-    batch = _Batch(_keys_of_partitions(connection, partition_keys, new), last, time, by_tags)
+    batch = _Batch(keys, shards, last, time, by_tags)
     batch.load(connection, new)
     outcomes = [batch.add(instance) for instance in new]
     if any(isinstance(outcome, Added) for outcome in outcomes):
         batch.write(connection)
-        last.save(connection)
+        last.save()
     return outcomes
 
 
@@ -95,8 +113,16 @@ SeriesIdentity = tuple[PartitionName, str, str]
 class _Batch:
     """Everything one transaction writes."""
 
-    def __init__(self, partition_keys: Mapping[PartitionName, int], last: Counters, time: int, by_tags: ByTags) -> None:
+    def __init__(
+        self,
+        partition_keys: Mapping[PartitionName, int],
+        shards: Mapping[StudyIdentity, int],
+        last: Counters,
+        time: int,
+        by_tags: ByTags,
+    ) -> None:
         self._partition_keys = partition_keys
+        self._shards = shards
         self._last = last
         self._time = time
         self._by_tags = by_tags
@@ -104,9 +130,8 @@ class _Batch:
         self._added: dict[InstanceId, tuple[NewInstance, int]] = {}
         self._studies: dict[StudyIdentity, Group] = {}
         self._series: dict[SeriesIdentity, Group] = {}
-        self._rows: dict[Table, list[Row]] = {
-            table: [] for table in (instances, metadata, frame_chunks, bulk_elements, changes)
-        }
+        self._rows: dict[Table, list[Row]] = {table: [] for table in _TABLES}
+        self._entries: list[Row] = []
 
     def load(self, connection: Connection, new: Sequence[NewInstance]) -> None:
         """Look up which studies, series and instances of the batch exist."""
@@ -116,6 +141,11 @@ class _Batch:
             self._load_series(connection, name, {id_.series for id_ in ids})
             if self._series:  # else there can't be any
                 self._load_instances(connection, name, partition_key, {id_.instance for id_ in ids})
+        self._last.reserve(
+            versions=len({one.id for one in new} - self._stored.keys()),
+            studies=len(self._shards.keys() - self._studies.keys()),
+            series=len({(one.id.partition, one.id.study, one.id.series) for one in new} - self._series.keys()),
+        )
 
     def _load_studies(
         self, connection: Connection, name: PartitionName, partition_key: int, uids: Collection[str]
@@ -155,7 +185,7 @@ class _Batch:
             group.count("instance_count")
             group.set("max_version", version)
         self._add_rows(new, version, study, series_)
-        self._by_tags.take(found, Owners(study.key, series_.key, version))
+        self._by_tags.take(found, Owners(study.key, series_.key, version, study.row["shard"]))
         self._added[new.id] = (new, version)
         return Added(Version(version))
 
@@ -171,6 +201,7 @@ class _Batch:
         if group is None:
             fixed: Row = {
                 "key": self._last.next_study_key(),
+                "shard": self._shards[identity],
                 "partition_key": self._partition_keys[new.id.partition],
                 "uid": new.id.study,
                 "series_count": 0,
@@ -184,6 +215,7 @@ class _Batch:
         if group is None:
             fixed: Row = {
                 "key": self._last.next_series_key(),
+                "shard": study.row["shard"],
                 "partition_key": self._partition_keys[new.id.partition],
                 "study_key": study.key,
                 "uid": new.id.series,
@@ -193,39 +225,27 @@ class _Batch:
         return group
 
     def _add_rows(self, new: NewInstance, version: int, study: Group, series_: Group) -> None:
-        partition_key = self._partition_keys[new.id.partition]
-        self._last.sequence += 1
+        partition_key, shard = self._partition_keys[new.id.partition], study.row["shard"]
+        of_version = {"version": version, "shard": shard}
         self._rows[instances].append(
             {
-                "version": version,
+                **of_version,
+                "key": version,
                 "partition_key": partition_key,
                 "study_key": study.key,
                 "series_key": series_.key,
                 "uid": new.id.instance,
                 "sop_class_uid": new.sop_class_uid,
-                "transfer_syntax_uid": new.transfer_syntax_uid,
-                "size_bytes": new.size_bytes,
-                "crc32c": new.crc32c,
-                "locator": new.locator,
-                "created": self._time,
                 "elements": lines_of_elements(new.instance.elements),
-                "is_mislabelled": 1 if new.is_mislabelled else None,
-                **_pixel_columns(new.pixels),
                 **columns_of(Level.INSTANCE, new.instance.keys),
             }
         )
-        invalid_tags = " ".join(sorted(new.invalid_tags)) or None
-        self._rows[metadata].append({"version": version, "dicom_json": new.dicom_json, "invalid_tags": invalid_tags})
-        self._rows[frame_chunks] += [
-            {"version": version, "chunk": chunk, "records": records} for chunk, records in _chunks(new.pixels)
-        ]
-        self._rows[bulk_elements] += [
-            {"version": version, "path": bulk.path, "vr": bulk.vr, "offset": bulk.offset, "length": bulk.length}
-            for bulk in new.bulk
-        ]
-        self._rows[changes].append(
+        self._rows[versions].append(version_row(new, version, shard, self._time) | {"instance_key": version})
+        self._add_details(new, of_version)
+        self._entries.append(
             {
-                "sequence": self._last.sequence,
+                "position": version,
+                "shard": shard,
                 "time": self._time,
                 "action": int(ChangeAction.CREATE),
                 "version": version,
@@ -236,6 +256,10 @@ class _Batch:
             }
         )
 
+    def _add_details(self, new: NewInstance, of_version: Row) -> None:
+        for table, rows in detail_rows(new, of_version):
+            self._rows[table] += rows
+
     def write(self, connection: Connection) -> None:
         """Write it all."""
         write_groups(connection, studies, self._studies.values())
@@ -245,17 +269,65 @@ class _Batch:
         for table, rows in self._rows.items():
             if rows:
                 _INSERTS[table].run(connection, rows)
+        self._last.write_entries(self._entries)
         self._by_tags.write(connection)
 
 
 def _count_new_studies(connection: Connection, groups: Iterable[Group]) -> None:
-    blocks = Counter((group.row["partition_key"], group.key // STUDIES_PER_BLOCK) for group in groups if group.is_new)
-    if blocks:
-        rows = [
-            {"partition_key": partition_key, "block": block, "studies": count}
-            for (partition_key, block), count in blocks.items()
-        ]
-        _COUNT_STUDIES.run(connection, rows)
+    blocks = Counter(
+        (group.row["partition_key"], group.key // STUDIES_PER_BLOCK, group.row["shard"])
+        for group in groups
+        if group.is_new
+    )
+    change_blocks(connection, blocks)
+
+
+def change_blocks(connection: Connection, studies_of: Mapping[tuple[int, int, int], int]) -> None:
+    """Count studies that came or went: how many, by partition, block and shard."""
+    rows = [
+        {"partition_key": partition_key, "block": block, "studies": count, "shard": shard}
+        for (partition_key, block, shard), count in studies_of.items()
+    ]
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":  # where a row of a block would keep other studies waiting
+        _CHANGE_BLOCK.run(connection, rows)
+        return
+    _COUNT_STUDIES.run(connection, rows)
+    if any(count < 0 for count in studies_of.values()):
+        _DELETE_EMPTY_BLOCKS.run(connection, rows)
+
+
+def version_row(new: NewInstance, version: int, shard: int, time: int) -> Row:
+    """Return the row of `versions` for a content, without the instance it belongs to."""
+    return {
+        "version": version,
+        "shard": shard,
+        "created": time,
+        "transfer_syntax_uid": new.transfer_syntax_uid,
+        "size_bytes": new.size_bytes,
+        "crc32c": new.crc32c,
+        "locator": new.locator,
+        "is_mislabelled": 1 if new.is_mislabelled else None,
+        **_pixel_columns(new.pixels),
+    }
+
+
+def detail_rows(new: NewInstance, of_version: Row) -> Iterator[tuple[Table, list[Row]]]:
+    """Generate the rows of the tables that have metadata, frames and bulk data of a version."""
+    invalid_tags = " ".join(sorted(new.invalid_tags)) or None
+    yield metadata, [{**of_version, "dicom_json": new.dicom_json, "invalid_tags": invalid_tags}]
+    yield (
+        frame_chunks,
+        [{**of_version, "chunk": chunk, "records": records} for chunk, records in _chunks(new.pixels)],
+    )
+    yield (
+        bulk_elements,
+        [
+            {**of_version, "path": bulk.path, "vr": bulk.vr, "offset": bulk.offset, "length": bulk.length}
+            for bulk in new.bulk
+        ],
+    )
 
 
 def _pixel_columns(pixels: PixelLayout | None) -> Row:

@@ -1,86 +1,53 @@
-"""The transaction that deletes a study, a series or an instance.
+"""The transactions that delete a study, a series or an instance.
 
-Rows move from table to table inside the database, so that a study of any size costs a few statements and no memory.
+What is deleted moves to tables of its own, where it stays until its bytes are erased. The rows of a study and its
+series move at once. Their instances do so too if they are few; of many, only the deletion is recorded, and `move_on`
+moves them some at a time. Meanwhile an instance whose series is gone is deleted: see `rows.ALIVE`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Table, bindparam, delete, func, insert, select, update
 
-from server.adapters.sql.core.counters import Counters
+from server.adapters.sql.core import counters
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.progress import progress_of
+from server.adapters.sql.core.shards import shard_of
 from server.adapters.sql.core.tables import (
     STUDIES_PER_BLOCK,
     changes,
-    erasures,
+    deleted_instances,
+    deleted_series,
+    deleted_studies,
+    deletions,
     instances,
     series,
     studies,
-    study_blocks,
+    versions,
 )
 from server.adapters.sql.core.times import to_microseconds
-from server.adapters.sql.query_tags.tag_values import forget_orphans, forget_values
-from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, depth, within
+from server.adapters.sql.query_tags.tag_values import forget_series, forget_study, forget_versions
+from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, within
+from server.adapters.sql.writing.adding import change_blocks
 from server.model.change import ChangeAction
 from server.model.ids import Address
-from server.model.instance import Locator
 
-_BLOBS_AT_ONCE = 1000
+FEW = 200
+"""Instances that are deleted in one transaction."""
+
+AT_ONCE = 500
+"""Instances of a larger deletion that are moved in one transaction."""
+
+Row = dict[str, Any]
 
 
 def _value(name: str) -> Any:
     return bindparam(name, type_=BigInteger)
 
 
-def _entries(depth: int) -> Prepared:
-    """Return what writes an entry of the change feed for each instance, in order of version."""
-    entries = (
-        select(
-            _value("last_sequence") + func.row_number().over(order_by=instances.c.version),
-            _value("now"),
-            _value("deleted"),
-            instances.c.version,
-            instances.c.partition_key,
-            studies.c.uid,
-            series.c.uid,
-            instances.c.uid,
-        )
-        .join_from(instances, series, series.c.key == instances.c.series_key)
-        .join(studies, studies.c.key == instances.c.study_key)
-        .where(*within(depth))
-    )
-    columns = ("sequence", "time", "action", "version", "partition_key", "study_uid", "series_uid", "sop_uid")
-    return Prepared(insert(changes).from_select(columns, entries))
-
-
-def _queue(depth: int) -> Prepared:
-    """Return what puts the blobs of instances on the queue."""
-    blobs = select(instances.c.locator, instances.c.version, _value("erasing_time")).where(*within(depth))
-    return Prepared(insert(erasures).from_select(("locator", "version", "erase_after"), blobs))
-
-
-# By depth of what is deleted: a study is 1, an instance 3.
-_KEYS = Prepared(select(STUDY_KEY.label("study"), SERIES_KEY.label("series")))
-_ENTRIES = [_entries(depth) for depth in range(4)]
-_QUEUE = [_queue(depth) for depth in range(4)]
-_LOCATORS = [
-    Prepared(
-        select(instances.c.version, instances.c.locator)
-        .where(*within(depth), instances.c.version > _value("after"))
-        .order_by(instances.c.version)
-        .limit(_BLOBS_AT_ONCE)
-    )
-    for depth in range(4)
-]
-_DELETE = [Prepared(delete(instances).where(*within(depth))) for depth in range(4)]
-
 _OF_STUDY, _OF_SERIES, _GONE = _value("of_study_key"), _value("of_series_key"), _value("gone")
-_DELETE_ALL_SERIES = Prepared(delete(series).where(series.c.study_key == _OF_STUDY))
-_DELETE_STUDY = Prepared(delete(studies).where(studies.c.key == _OF_STUDY))
-_DELETE_EMPTY_SERIES = Prepared(delete(series).where(series.c.key == _OF_SERIES, series.c.instance_count == 0))
 _SHRINK_SERIES = Prepared(
     update(series)
     .where(series.c.key == _OF_SERIES)
@@ -98,65 +65,229 @@ _SHRINK_STUDY = Prepared(
         instance_count=studies.c.instance_count - _GONE,
         series_count=studies.c.series_count - _value("gone_series"),
         max_version=func.coalesce(
-            select(func.max(instances.c.version)).where(instances.c.study_key == _OF_STUDY).scalar_subquery(), 0
+            select(func.max(series.c.max_version)).where(series.c.study_key == _OF_STUDY).scalar_subquery(), 0
         ),
     )
 )
+# By depth of what is deleted: a study is 1, an instance 3.
+_FOUND = {
+    1: Prepared(
+        select(studies.c.key.label("study"), bindparam("none").label("series"), studies.c.instance_count).where(
+            studies.c.key == STUDY_KEY
+        )
+    ),
+    2: Prepared(
+        select(series.c.study_key.label("study"), series.c.key.label("series"), series.c.instance_count).where(
+            series.c.key == SERIES_KEY
+        )
+    ),
+    3: Prepared(
+        select(instances.c.study_key.label("study"), instances.c.series_key.label("series"), instances.c.version).where(
+            *within(3)
+        )
+    ),
+}
+_INSTANCES_LEFT = Prepared(select(series.c.instance_count).where(series.c.key == _OF_SERIES))
 _SERIES_LEFT = Prepared(select(studies.c.series_count).where(studies.c.key == _OF_STUDY))
-_IN_BLOCK = (study_blocks.c.partition_key == _value("of_partition"), study_blocks.c.block == _value("of_block"))
-_SHRINK_BLOCK = Prepared(update(study_blocks).where(*_IN_BLOCK).values(studies=study_blocks.c.studies - 1))
-_DELETE_EMPTY_BLOCK = Prepared(delete(study_blocks).where(*_IN_BLOCK, study_blocks.c.studies == 0))
+_INSERT_DELETION = Prepared(insert(deletions))
+_PENDING = Prepared(
+    select(deletions)
+    .where(deletions.c.is_pending == 1, deletions.c.first_sequence.is_not(None))
+    .order_by(deletions.c.key)
+    .limit(1)
+)
+_STILL_PENDING = Prepared(select(deletions).where(deletions.c.key == _value("of_key"), deletions.c.is_pending == 1))
+_MOVED_ON = Prepared(update(deletions).where(deletions.c.key == _value("of_key")))
+_INSERT_CHANGES = Prepared(insert(changes))
+
+
+class Moves:
+    """Statements that move rows of a table to the one of what was deleted, or some of them back."""
+
+    def __init__(self, table: Table, deleted: Table, condition: ColumnElement[bool]) -> None:
+        names = table.c.keys()
+        added = [name for name in deleted.c.keys() if name not in names]  # noqa: SIM118 - columns, not a dict
+        chosen = select(*(table.c[name] for name in names), *(_value(name) for name in added)).where(condition)
+        keys = select(table.c.key).where(condition)
+        self._forget = Prepared(delete(deleted).where(deleted.c.key.in_(keys))) if table is not instances else None
+        self._copy = Prepared(insert(deleted).from_select([*names, *added], chosen))
+        self._delete = Prepared(delete(table).where(condition))
+
+    def run(self, connection: Connection, where: Mapping[str, Any]) -> int:
+        """Move the rows; return how many. One that was deleted before, and came back, takes its old place."""
+        if self._forget is not None:
+            self._forget.run(connection, [where])
+        count = self._copy.run(connection, [where])
+        self._delete.run(connection, [where])
+        return count
+
+
+_MOVE_STUDY = Moves(studies, deleted_studies, studies.c.key == _OF_STUDY)
+_MOVE_SERIES = Moves(series, deleted_series, series.c.key == _OF_SERIES)
+_MOVE_ALL_SERIES = Moves(series, deleted_series, series.c.study_key == _OF_STUDY)
+_IN_RANGE = instances.c.version.between(_value("first"), _value("last"))
+_OF = {False: instances.c.study_key == _OF_STUDY, True: instances.c.series_key == _OF_SERIES}
+_MOVE_INSTANCES = {of_series: Moves(instances, deleted_instances, _IN_RANGE & of) for of_series, of in _OF.items()}
+_NEXT = {
+    of_series: Prepared(
+        select(
+            instances.c.version,
+            instances.c.uid,
+            versions.c.locator,
+            func.coalesce(series.c.uid, deleted_series.c.uid).label("series_uid"),
+        )
+        .join_from(instances, versions, versions.c.version == instances.c.version)
+        .outerjoin(series, series.c.key == instances.c.series_key)
+        .outerjoin(deleted_series, deleted_series.c.key == instances.c.series_key)
+        .where(of, instances.c.version.between(_value("first"), _value("last")))
+        .order_by(instances.c.version)
+        .limit(bindparam("limit"))
+    )
+    for of_series, of in _OF.items()
+}
+_FIRST, _LAST = 0, (1 << 63) - 1
 
 
 def delete_resource(
-    connection: Connection, partition_key: int, resource: Address, now: datetime, erase_after: datetime
+    connection: Connection,
+    partition_key: int,
+    resource: Address,
+    now: datetime,
+    erase_after: datetime,
+    reason: str,
+    author: str,
 ) -> int:
     """Do what `InstanceIndex.delete` promises."""
-    last = Counters.lock(connection)
-    what: dict[str, Any] = dict(address(partition_key, resource))
-    study, one_series = _KEYS.row(connection, what)
-    if study is None or (one_series is None and resource.series is not None):
+    assert resource.study is not None, "a study, a series or an instance"
+    shard = shard_of(connection, partition_key, resource.study)
+    last = counters.lock(connection, [shard])
+    where = address(partition_key, resource) | {"none": None}
+    depth = 1 if resource.series is None else 2 if resource.instance is None else 3
+    found = _FOUND[depth].row(connection, where)
+    if found is None:
         return 0
-    how_deep = depth(resource)
-    if progress := progress_of(connection.info):
-        for locators in _locators(connection, what, how_deep):
-            progress.journal.deleted(locators)
-    entry = {"last_sequence": last.sequence, "now": last.advance_time(now), "deleted": int(ChangeAction.DELETE)}
-    count = _ENTRIES[how_deep].run(connection, [what | entry])
-    if count == 0:
-        return 0
-    _QUEUE[how_deep].run(connection, [what | {"erasing_time": to_microseconds(erase_after)}])
-    forget_values(connection, what, how_deep)
-    _DELETE[how_deep].run(connection, [what])
-    last.sequence += count
-    if one_series is None or not _shrink(connection, study, one_series, count):
-        _delete_study(connection, partition_key, study)
-    forget_orphans(connection, study, one_series)
-    last.save(connection)
-    return count
+    study, one_series, count = found.study, found.series, 1 if depth == 3 else found[2]
+    row: Row = {
+        "key": last.next_version(),
+        "shard": shard,
+        "partition_key": partition_key,
+        "study_key": study,
+        "series_key": one_series,
+        "study_uid": resource.study,
+        "series_uid": resource.series,
+        "sop_uid": resource.instance,
+        "time": last.time(now),
+        "erase_after": to_microseconds(erase_after),
+        "reason": reason or None,
+        "author": author or None,
+        "instances": count,
+        "first_sequence": None,
+        "done": 0,
+        "is_pending": 1,
+    }
+    bounds = (found[2], found[2]) if depth == 3 else (_FIRST, _LAST)
+    if depth < 3:
+        _move_groups(connection, row, count)
+    if count <= FEW:
+        entries = _move(connection, row, count, bounds)
+        last.write_entries(entries)
+        row |= {"done": count, "is_pending": None}
+    else:
+        row["first_sequence"] = last.reserve_entries(count)
+        if row["first_sequence"] is None:
+            entry = _entry(row, row["key"], resource.series or "", resource.instance or "")
+            last.write_entries([entry | {"position": row["key"], "deletion_key": row["key"]}])
+    if depth == 3:
+        _shrink_series(connection, row)
+    _INSERT_DELETION.run(connection, [row])
+    last.save()
+    return int(count)
 
 
-def _locators(connection: Connection, what: dict[str, Any], depth: int) -> Iterator[list[Locator]]:
-    """Yield the blobs of instances, some at a time."""
-    after = 0
-    while rows := _LOCATORS[depth].rows(connection, what | {"after": after}):
-        yield [row.locator for row in rows]
-        after = rows[-1].version
+def move_on(connection: Connection) -> bool:
+    """Move some instances of the oldest deletion whose entries have been numbered; return whether there was one."""
+    pending = _PENDING.row(connection, {})
+    if pending is None:
+        return False
+    counters.lock(connection, [pending.shard])
+    row = _STILL_PENDING.row(connection, {"of_key": pending.key})
+    if row is None:  # another process was faster
+        return True
+    deletion = row._asdict()
+    entries = _move(connection, deletion, AT_ONCE, (_FIRST, _LAST))
+    for number, entry in enumerate(entries, start=row.first_sequence + row.done):
+        entry["sequence"] = number
+        del entry["shard"]
+    if entries:
+        _INSERT_CHANGES.run(connection, entries)
+    done = row.done + len(entries)
+    is_pending = 1 if len(entries) == AT_ONCE else None
+    _MOVED_ON.run(connection, [{"of_key": row.key, "done": done, "is_pending": is_pending}])
+    return True
 
 
-def _shrink(connection: Connection, study: int, one_series: int, count: int) -> bool:
-    """Take instances off a series, which goes if it has no more, and its study; say whether that has any left."""
-    of = {"of_study_key": study, "of_series_key": one_series, "gone": count}
+def _move_groups(connection: Connection, deletion: Row, count: int) -> None:
+    """Move the rows of a study and its series, or of a series, which leaves its study if there are others."""
+    of = {"of_study_key": deletion["study_key"], "of_series_key": deletion["series_key"], "gone": count}
+    if deletion["series_key"] is None:
+        _MOVE_ALL_SERIES.run(connection, of)
+        forget_series(connection, deletion["study_key"])
+        _move_study(connection, deletion)
+    else:
+        _MOVE_SERIES.run(connection, of)
+        forget_series(connection, deletion["study_key"], deletion["series_key"])
+        _shrink_study(connection, deletion, of | {"gone_series": 1})
+
+
+def _shrink_series(connection: Connection, deletion: Row) -> None:
+    """Take an instance off its series, which goes if it has no more, and its study."""
+    of = {"of_study_key": deletion["study_key"], "of_series_key": deletion["series_key"], "gone": 1}
     _SHRINK_SERIES.run(connection, [of])
-    emptied = _DELETE_EMPTY_SERIES.run(connection, [of])
-    _SHRINK_STUDY.run(connection, [of | {"gone_series": emptied}])
-    return bool(_SERIES_LEFT.row(connection, of)[0])
+    is_empty = not _INSTANCES_LEFT.row(connection, of)[0]
+    if is_empty:
+        _MOVE_SERIES.run(connection, of)
+        forget_series(connection, deletion["study_key"], deletion["series_key"])
+    _shrink_study(connection, deletion, of | {"gone_series": int(is_empty)})
 
 
-def _delete_study(connection: Connection, partition_key: int, study: int) -> None:
-    """Delete a study without instances, and its series."""
-    of = {"of_study_key": study, "of_partition": partition_key, "of_block": study // STUDIES_PER_BLOCK}
-    _DELETE_ALL_SERIES.run(connection, [of])
-    _DELETE_STUDY.run(connection, [of])
-    _SHRINK_BLOCK.run(connection, [of])
-    _DELETE_EMPTY_BLOCK.run(connection, [of])
+def _shrink_study(connection: Connection, deletion: Row, of: Row) -> None:
+    _SHRINK_STUDY.run(connection, [of])
+    if not _SERIES_LEFT.row(connection, of)[0]:
+        _move_study(connection, deletion)
+
+
+def _move_study(connection: Connection, deletion: Row) -> None:
+    study = deletion["study_key"]
+    _MOVE_STUDY.run(connection, {"of_study_key": study})
+    forget_study(connection, study)
+    change_blocks(connection, {(deletion["partition_key"], study // STUDIES_PER_BLOCK, deletion["shard"]): -1})
+
+
+def _move(connection: Connection, deletion: Row, limit: int, bounds: tuple[int, int]) -> list[Row]:
+    """Move instances of a deletion, at most `limit`, and return their entries in the change feed."""
+    of_series = deletion["series_key"] is not None
+    where = {"of_study_key": deletion["study_key"], "of_series_key": deletion["series_key"]}
+    where |= {"first": bounds[0], "last": bounds[1], "limit": limit}
+    rows = _NEXT[of_series].rows(connection, where)
+    if not rows:
+        return []
+    if progress := progress_of(connection.info):
+        progress.journal.deleted([row.locator for row in rows])
+    forget_versions(connection, [row.version for row in rows])
+    where |= {"first": rows[0].version, "last": rows[-1].version}
+    where |= {"deletion_key": deletion["key"], "erase_after": deletion["erase_after"]}
+    _MOVE_INSTANCES[of_series].run(connection, where)
+    return [_entry(deletion, row.version, row.series_uid, row.uid) for row in rows]
+
+
+def _entry(deletion: Row, version: int, series_uid: str, sop_uid: str) -> Row:
+    return {
+        "shard": deletion["shard"],
+        "time": deletion["time"],
+        "action": int(ChangeAction.DELETE),
+        "version": version,
+        "partition_key": deletion["partition_key"],
+        "study_uid": deletion["study_uid"],
+        "series_uid": series_uid,
+        "sop_uid": sop_uid,
+    }

@@ -5,13 +5,23 @@ from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, union_all, update
 
-from server.adapters.sql.core.counters import Counters
+from server.adapters.sql.core import counters
 from server.adapters.sql.core.progress import progress_of
-from server.adapters.sql.core.tables import erasures, instances
+from server.adapters.sql.core.tables import (
+    deleted_instances,
+    deleted_series,
+    deleted_studies,
+    deletions,
+    erasures,
+    instances,
+    series,
+    series_values,
+    versions,
+)
 from server.adapters.sql.core.times import to_microseconds
-from server.adapters.sql.rows import STORED, stored_instance
+from server.adapters.sql.rows import ALIVE, STORED, stored_instance
 from server.model.instance import Locator, StoredInstance
 
 _IN_ONE_STATEMENT = 500
@@ -26,10 +36,9 @@ def known(connection: Connection, locators: Collection[Locator]) -> set[Locator]
     The answer is final: a transaction that its caller has lost sight of, because a connection broke or a process
     died while it was committed, has ended before.
     """
-    Counters.lock(connection)
     known: set[Locator] = set()
     for some in slices(locators):
-        for column in (instances.c.locator, erasures.c.locator):
+        for column in (versions.c.locator, erasures.c.locator):
             known.update(connection.execute(select(column).where(column.in_(some))).scalars())
     return known
 
@@ -41,52 +50,106 @@ def named(connection: Connection, locators: Collection[Locator]) -> set[Locator]
 
 def relocate(connection: Connection, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
     """Do what `InstanceIndex.relocate` promises."""
-    last = Counters.lock(connection)  # nobody deletes an instance while it moves
+    shards = {shard for _, shard in _versions(connection, moves).values()}
+    last = counters.lock(connection, shards)  # nobody deletes an instance while it moves
     moved = _versions(connection, moves)
     if moved:
         if progress := progress_of(connection.info):
             progress.journal.moved({old: moves[old] for old in moved})
         last.next_version()  # so that an index from before the move is known to be older
-        last.save(connection)
+        last.save()
         connection.execute(
-            update(instances).where(instances.c.locator == bindparam("old")).values(locator=bindparam("new")),
+            update(versions).where(versions.c.locator == bindparam("old")).values(locator=bindparam("new")),
             [{"old": old, "new": moves[old]} for old in moved],
         )
         connection.execute(
             insert(erasures),
             [
                 {"locator": old, "version": version, "erase_after": to_microseconds(erase_after)}
-                for old, version in moved.items()
+                for old, (version, _) in moved.items()
             ],
         )
     return set(moved)
 
 
-def _versions(connection: Connection, locators: Iterable[Locator]) -> dict[Locator, int]:
-    """Return the versions of the visible instances that name these locators."""
-    versions: dict[Locator, int] = {}
+def _versions(connection: Connection, locators: Iterable[Locator]) -> dict[Locator, tuple[int, int]]:
+    """Return version and shard of the visible instances that name these locators."""
+    found: dict[Locator, tuple[int, int]] = {}
     for some in slices(locators):
-        found = connection.execute(
-            select(instances.c.locator, instances.c.version).where(instances.c.locator.in_(some))
+        named = (
+            select(versions.c.locator, versions.c.version, versions.c.shard)
+            .join_from(versions, instances, instances.c.version == versions.c.version)
+            .where(versions.c.locator.in_(some), ALIVE)
         )
-        versions.update((row.locator, row.version) for row in found)
-    return versions
+        found.update((row.locator, (row.version, row.shard)) for row in connection.execute(named))
+    return found
 
 
 def erasable(connection: Connection, now: datetime, limit: int) -> list[Locator]:
-    return list(
-        connection.execute(
-            select(erasures.c.locator)
-            .where(erasures.c.erase_after <= to_microseconds(now))
-            .order_by(erasures.c.erase_after, erasures.c.version)
-            .limit(limit)
-        ).scalars()
+    until = to_microseconds(now)
+    moved = select(erasures.c.locator, erasures.c.erase_after, erasures.c.version).where(
+        erasures.c.erase_after <= until
     )
+    deleted = select(deleted_instances.c.erase_after, deleted_instances.c.version, deleted_instances.c.key).where(
+        deleted_instances.c.erase_after <= until
+    )
+    deleted = deleted.order_by(deleted_instances.c.erase_after, deleted_instances.c.version).limit(limit)
+    first = deleted.subquery()
+    last_of = select(versions.c.locator, first.c.erase_after, versions.c.version).join_from(
+        first, versions, versions.c.version == first.c.version
+    )
+    replaced = select(versions.c.locator, first.c.erase_after, versions.c.version).join_from(
+        first, versions, (versions.c.instance_key == first.c.key) & versions.c.replaced.is_not(None)
+    )
+    every = union_all(moved, last_of, replaced).subquery()
+    page = select(every.c.locator).order_by(every.c.erase_after, every.c.version).limit(limit)
+    return list(connection.execute(page).scalars())
 
 
 def erased(connection: Connection, locators: Sequence[Locator]) -> None:
     for some in slices(locators):
         connection.execute(delete(erasures).where(erasures.c.locator.in_(some)))
+        _forget_deleted(connection, some)
+
+
+def _forget_deleted(connection: Connection, locators: Sequence[Locator]) -> None:
+    """Delete the versions that these blobs belong to, of deleted instances, and what is left without any by that."""
+    is_last = deleted_instances.c.version == versions.c.version
+    is_replaced = (deleted_instances.c.key == versions.c.instance_key) & versions.c.replaced.is_not(None)
+    found = connection.execute(
+        select(versions.c.version, versions.c.locator, deleted_instances.c.key)
+        .join_from(versions, deleted_instances, is_last | is_replaced)
+        .where(versions.c.locator.in_(locators))
+    ).all()
+    if not found:
+        return
+    keys = {row.key for row in found}
+    connection.execute(delete(versions).where(versions.c.version.in_([row.version for row in found])))
+    has_versions = select(versions.c.version).where(
+        (versions.c.version == deleted_instances.c.version)
+        | ((versions.c.instance_key == deleted_instances.c.key) & versions.c.replaced.is_not(None))
+    )
+    gone = deleted_instances.c.key.in_(keys) & ~has_versions.exists()
+    groups = connection.execute(
+        select(deleted_instances.c.study_key, deleted_instances.c.series_key, deleted_instances.c.deletion_key).where(
+            gone
+        )
+    ).all()
+    connection.execute(delete(deleted_instances).where(gone))
+    for table, key, column in (
+        (deleted_series, deleted_series.c.key, deleted_instances.c.series_key),
+        (deleted_studies, deleted_studies.c.key, deleted_instances.c.study_key),
+        (deletions, deletions.c.key, deleted_instances.c.deletion_key),
+    ):
+        of_groups = {getattr(row, column.name) for row in groups}
+        is_needed = select(column).where(column == key).exists()
+        is_empty = key.in_(of_groups) & ~is_needed
+        if table is deletions:
+            is_empty &= deletions.c.is_pending.is_(None)
+        if table is deleted_series:
+            unused = select(key).where(is_empty & key.not_in(select(series.c.key)))
+            connection.execute(delete(series_values).where(series_values.c.series_key.in_(unused)))
+        connection.execute(delete(table).where(is_empty))
 
 
 def visible(connection: Connection, after: int, limit: int) -> list[StoredInstance]:

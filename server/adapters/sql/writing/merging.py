@@ -107,7 +107,7 @@ def write_several(connection: Connection, groups: Iterable[Group]) -> None:
                 delete(series_values).where(series_values.c.series_key == group.key, series_values.c.keyword == keyword)
             )
         rows += [
-            {"series_key": group.key, "keyword": keyword, "item": item, "value": value}
+            {"series_key": group.key, "keyword": keyword, "item": item, "value": value, "shard": group.row["shard"]}
             for item, value in dict.fromkeys(values)
         ]
     if rows:

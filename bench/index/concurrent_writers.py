@@ -1,0 +1,147 @@
+"""`python -m bench.index.concurrent_writers`: processes that store in one PostgreSQL, each in its own study.
+
+Every commit takes some milliseconds longer, which a proxy between the writers and the server adds
+(`delaying_proxy`), so that one writer alone is delayed as well. What is added to the index is as in `bench.index.data`;
+there are no bytes beside it. Each process numbers entries of the change feed as a core does.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import make_url
+
+from bench.index.data import instances_of, study_facts
+from server.adapters.sql import engine
+from server.domain.sequencer import Sequencer
+from server.model.ids import InstanceId, Uid
+from server.model.instance import Added, NewInstance
+
+app = typer.Typer(add_completion=False)
+
+_WARM_UP = 20
+
+
+@contextmanager
+def delayed(url: str, milliseconds: float) -> Iterator[str]:
+    """Return the URL of a database that takes so much longer for each commit; `url` has a Unix socket as its host."""
+    parsed = make_url(url)
+    socket_path = Path(str(parsed.query["host"])) / f".s.PGSQL.{parsed.port or 5432}"
+    command = [sys.executable, "-m", "bench.index.delaying_proxy", str(socket_path), str(milliseconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as proxy:
+        try:
+            assert proxy.stdout is not None
+            port = int(proxy.stdout.readline())
+            yield parsed.set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False)
+        finally:
+            proxy.terminate()
+
+
+def _instances(writer: int) -> Iterator[NewInstance]:
+    """Generate instances of one study."""
+    (first, *_) = instances_of(study_facts(writer * 1_000_003 + 1))
+    number = 0
+    while True:
+        number += 1
+        id_ = InstanceId(first.id.partition, first.id.study, first.id.series, Uid(f"{first.id.series}.9.{number}"))
+        yield replace(first, id=id_, locator=f"{writer}-{number}")
+
+
+async def _write(url: str, writer: int) -> None:
+    """Store one instance after the other, from the line on the input to its end; print how many in how much time."""
+    database = engine.open_database(url)
+    instances = _instances(writer)
+    sequencer = Sequencer(database.changes)
+    sequencing = asyncio.create_task(sequencer.run())
+
+    async def add() -> None:
+        (outcome,) = await database.instances.add([next(instances)], datetime.now(UTC))
+        sequencer.stored()
+        if not isinstance(outcome, Added):
+            raise AssertionError(outcome)
+
+    for _ in range(_WARM_UP):
+        await add()
+    print("ready", flush=True)
+    seconds = float(await asyncio.to_thread(sys.stdin.readline))
+    start, cpu, count = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() < start + seconds:
+        await add()
+        count += 1
+    spent = time.perf_counter() - start
+    print(json.dumps({"count": count, "seconds": spent, "cpu": time.process_time() - cpu}), flush=True)
+    sequencing.cancel()
+    await asyncio.gather(sequencing, return_exceptions=True)
+    await database.close()
+
+
+def measure(url: str, writers: int, seconds: float, first: int = 0) -> dict[str, float]:
+    """Return how many instances a second so many processes store together, and what each costs them.
+
+    first: number of the first study; of studies that were used before, instances would be there already.
+    """
+    command = [sys.executable, "-m", "bench.index.concurrent_writers", "write", url]
+    started = [
+        subprocess.Popen([*command, str(first + number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for number in range(writers)
+    ]
+    try:
+        for process in started:
+            assert process.stdout is not None
+            if process.stdout.readline() != "ready\n":
+                raise AssertionError("a writer failed")
+        results = []
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write(f"{seconds}\n")
+            process.stdin.flush()
+        for process in started:
+            assert process.stdout is not None
+            results.append(json.loads(process.stdout.readline()))
+    finally:
+        for process in started:
+            process.communicate()
+    count = sum(result["count"] for result in results)
+    return {
+        "per_second": round(sum(result["count"] / result["seconds"] for result in results), 1),
+        "cpu_ms": round(sum(result["cpu"] for result in results) / count * 1000, 3),
+    }
+
+
+@app.command("write", hidden=True)
+def write(url: str, writer: int) -> None:
+    """Be one writer."""
+    asyncio.run(_write(url, writer))
+
+
+@app.command()
+def main(
+    database: Annotated[str, typer.Option(help="SQLAlchemy URL of an empty PostgreSQL, by its Unix socket.")],
+    writers: Annotated[int, typer.Option(help="Processes that write at the same time.")] = 8,
+    seconds: Annotated[float, typer.Option(help="Time of each measurement.")] = 5.0,
+    delay: Annotated[float, typer.Option(help="Milliseconds that each commit takes longer.")] = 5.0,
+    rounds: Annotated[int, typer.Option(help="Repetitions; the best of each number of writers counts.")] = 3,
+) -> None:
+    """Measure one writer and several in turns."""
+    engine.migrate(database)
+    best: dict[int, float] = {}
+    with delayed(database, delay) as url:
+        for number in range(rounds):
+            for count in (1, writers):
+                row = measure(url, count, seconds, first=(2 * number + (count > 1)) * writers)
+                best[count] = max(best.get(count, 0), row["per_second"])
+                typer.echo(json.dumps({"writers": count, **row}))
+    typer.echo(f"{writers} writers: {best[writers] / best[1]:.1f} times one")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,25 @@
+"""The change feed as clients of a core see it."""
+
+from server.model.change import Change, ChangeWindow
+from server.ports.index import ChangeLog
+
+
+async def sequence(changes: ChangeLog) -> None:
+    """Number all committed entries and carry on deletions until nothing is left to do, as a core does."""
+    while await changes.sequence():
+        pass
+
+
+class SequencedChanges:
+    """A change feed whose entries are numbered before each call that reads it."""
+
+    def __init__(self, changes: ChangeLog) -> None:
+        self._changes = changes
+
+    async def list(self, window: ChangeWindow) -> list[Change]:
+        await sequence(self._changes)
+        return await self._changes.list(window)
+
+    async def latest(self, metadata: bool) -> Change | None:
+        await sequence(self._changes)
+        return await self._changes.latest(metadata)
