@@ -1,4 +1,4 @@
-"""The program: `python -m facade` serves until SIGTERM or SIGINT, `python -m facade config` prints its settings."""
+"""Entry point: `python -m facade` serves until SIGTERM or SIGINT, `python -m facade config` prints the settings."""
 
 import json
 import logging
@@ -26,14 +26,14 @@ def serve(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     settings = _settings()
-    # uvicorn raises the signal again after it has stopped gracefully; that must not look like a crash.
+    # uvicorn raises the signal again after a graceful stop; the exit code must still be 0.
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     config = server_config(_APPLICATION, settings, factory=True)
     try:
         listener = listen(settings)
     except OSError as error:
-        typer.echo(f"facade: can't listen on {settings.http}: {error.strerror}", err=True)
+        typer.echo(f"facade: cannot listen on {settings.http}: {error.strerror}", err=True)
         raise typer.Exit(2) from error
     address, bound_port = listener.getsockname()[:2]
     log.info("facade listens on %s:%s, the core is %s", address, bound_port, settings.core)
@@ -45,7 +45,7 @@ def serve(context: typer.Context) -> None:
 
 @app.command()
 def config() -> None:
-    """Print the settings in effect as JSON."""
+    """Print the effective settings as JSON."""
     typer.echo(json.dumps(_settings().shown(), indent=2))
 
 

@@ -1,7 +1,7 @@
-"""The connection to the core: stubs over one channel, deadlines, and errors that say why.
+"""The connection to the core: stubs over one channel, deadlines, and translation of errors.
 
-Every failed call raises `CoreFailure`. Calls that only read and answer once are repeated by the channel when the
-core is away for a moment; streams never are, because their start may have been seen already.
+Every failed call raises `CoreFailure`. The channel retries unary reads if the core is unavailable for a moment; it
+never retries streams, because the caller may already have their first messages.
 """
 
 import asyncio
@@ -68,18 +68,18 @@ _SERVICE_CONFIG = {
 }
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    # Messages are about 1 MiB, but one data set without bulk data travels whole and may be as large as the core's
-    # `max_header_bytes`; the default of 4 MiB would make large enhanced multi-frame metadata unreadable.
+    # Messages are about 1 MiB, but a data set without bulk data is one message and may be as large as the core's
+    # `max_header_bytes`; with the default of 4 MiB, large enhanced multi-frame metadata would fail.
     ("grpc.max_receive_message_length", 256 * 2**20),
-    # gRPC takes in this much of each answer before anybody reads it. Left to itself it takes in up to 8 MiB of each,
-    # which a slow client would make us hold.
+    # gRPC buffers this much of each response. By default it buffers up to 8 MiB, which would stay in memory for a slow
+    # client.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 64 << 10),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # The address was named in the settings; a web proxy of the environment has no part in it.
+    # The settings name the address; an HTTP proxy from the environment must not be used.
     ("grpc.enable_http_proxy", 0),
 ]
 
@@ -90,10 +90,10 @@ def channel_to(address: str) -> grpc.aio.Channel:
 
 
 class Core:
-    """The core's services. Open as long as the application runs; safe to use from any number of requests."""
+    """Stubs of the core's services. One instance per application, shared by all requests."""
 
     def __init__(self, channel: Any, call_seconds: float, idle_seconds: float) -> None:
-        """Take over a channel: a `grpc.aio.Channel`, or what makes the same calls (see `node.calls`)."""
+        """Take over a channel: a `grpc.aio.Channel`, or one with the same methods (see `node.calls`)."""
         self.channel = channel
         self.call_seconds = call_seconds
         self.idle_seconds = idle_seconds
@@ -118,14 +118,14 @@ class Core:
         self.health: Any = health_pb2_grpc.HealthStub(self.channel)
 
     async def close(self) -> None:
-        """Close the channel; calls in flight are cancelled."""
+        """Close the channel; calls in progress are cancelled."""
         await self.channel.close(None)
 
     async def ask(self, method: Any, request: Any, metadata: Metadata, *, seconds: float | None = None) -> Any:
-        """Make a call that answers once.
+        """Make a unary call.
 
         Raises:
-            CoreFailure: it did not answer OK within `seconds`, by default `call_seconds`.
+            CoreFailure: it failed, or took longer than `seconds`, by default `call_seconds`.
         """
         try:
             return await method(request, metadata=metadata, timeout=seconds or self.call_seconds)
@@ -133,9 +133,9 @@ class Core:
             raise failure(error) from error
 
     async def get_capabilities(self, metadata: Metadata) -> GetCapabilitiesResponse:
-        """Return what the core can do, looked up at most every `CAPABILITIES_SECONDS`.
+        """Return the capabilities of the core, cached for `CAPABILITIES_SECONDS`.
 
-        It does not change while the core runs, but the core may be restarted with other settings.
+        They do not change while the core runs, but the core may be restarted with other settings.
         """
         if time.monotonic() - self._capabilities_at > CAPABILITIES_SECONDS:
             request = GetCapabilitiesRequest()
@@ -144,16 +144,16 @@ class Core:
         return self._capabilities
 
     def messages(self, call: Any) -> AsyncGenerator[Any, None]:
-        """Yield the messages of a call that streams; see `messages`."""
+        """Yield the messages of a streaming call; see `messages`."""
         return messages(call, first_seconds=self.call_seconds, idle_seconds=self.idle_seconds)
 
 
 def failure(error: grpc.aio.AioRpcError) -> CoreFailure:
-    """Return a failed call as an error with the contract's reason, if the core gave one."""
+    """Return the error for a failed call, with the reason of the contract if the core sent one."""
     code, message = error.code().name, error.details() or ""
     try:
         status = rpc_status.from_call(error)  # type: ignore[arg-type]
-    except ValueError:  # details that contradict the status: not written by our core
+    except ValueError:  # details that contradict the status: not from a dicomstore core
         status = None
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
@@ -163,21 +163,21 @@ def failure(error: grpc.aio.AioRpcError) -> CoreFailure:
 
 
 class CallStatus:
-    """The status that the core ended a call with, for calls that are written to.
+    """The status with which the core ended a call with a request stream.
 
-    A write that is under way when the core ends a call fails as well, and grpc.aio then puts an INTERNAL of its own in
-    the place of the core's status: either after that arrived, or just before. So the status is looked at the moment
-    the call is done, and again for a while if all there is then is the failed write.
+    If the core ends a call during a write, the write fails as well, and grpc.aio replaces the core's status by its own
+    INTERNAL, just before or after the status has arrived. The status is therefore read when the call is done, and again
+    for a short time if it is only that of the failed write.
     """
 
     def __init__(self, call: Any) -> None:
-        """Watch `call`, which must not have been written to yet."""
+        """Observe `call`; must be created before the first write."""
         self._call = call
         self._first: grpc.aio.AioRpcError | None = None
         call.add_done_callback(self._keep)
 
     async def failure(self) -> CoreFailure | None:
-        """Return why the call failed, after it is done; None if the core ended it with OK."""
+        """Wait for the end of the call and return its failure; None if the core ended it with OK."""
         await self._call.code()
         error = self._first or _status_now(self._call)
         waited_s = 0.0
@@ -197,13 +197,13 @@ def _is_failed_write(error: grpc.aio.AioRpcError) -> bool:
 
 
 def _status_now(call: Any) -> grpc.aio.AioRpcError:
-    """Return the status of a call that is done, without giving anybody the chance to change it in between."""
+    """Return the status of a call that is done, without yielding to the event loop, so that it cannot change."""
     code, details, trailer = map(_result, (call.code(), call.details(), call.trailing_metadata()))
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailer, details, None)
 
 
 def _result(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Return the result of a coroutine that has nothing to wait for."""
+    """Return the result of a coroutine that does not suspend."""
     try:
         coroutine.send(None)
     except StopIteration as done:
@@ -212,10 +212,10 @@ def _result(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 async def messages(call: Any, *, first_seconds: float, idle_seconds: float) -> AsyncGenerator[Any, None]:
-    """Yield the messages of a stream. The call is cancelled when the reader stops early.
+    """Yield the messages of a stream. The call is cancelled if the reader stops early.
 
     Raises:
-        CoreFailure: the stream failed, or stayed silent for too long.
+        CoreFailure: the stream failed, or a timeout.
     """
     idle_timeout = IdleTimeout(first_seconds)
     try:
@@ -229,7 +229,7 @@ async def messages(call: Any, *, first_seconds: float, idle_seconds: float) -> A
     except grpc.aio.AioRpcError as error:
         raise failure(error) from error
     except TimeoutError as error:
-        raise CoreFailure("", "DEADLINE_EXCEEDED", "the core is silent") from error
+        raise CoreFailure("", "DEADLINE_EXCEEDED", "timeout while waiting for the core") from error
     finally:
         idle_timeout.close()
-        call.cancel()  # does nothing to a call that has ended
+        call.cancel()  # no effect on a call that has ended

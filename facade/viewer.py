@@ -1,9 +1,9 @@
-"""A web viewer beside the archive it shows: the files of a built viewer, and the settings that lead it to `/v2`.
+"""Serves a built web viewer at the root, and generates its settings with `/v2` as data source.
 
-Made for OHIF, whose npm package `@ohif/app` is the complete viewer; it expects to be at the root of its host. Paths of
-the API and of the health check are never the viewer's.
+It is designed for OHIF, which is complete in the npm package `@ohif/app` and expects the root of its host. The paths of
+the API and of the health check take precedence.
 
-Guarantees: only files below the folder are ever sent; symbolic links do not lead out of it.
+Guarantees: only files below the folder are sent; symbolic links out of it are not followed.
 """
 
 import os
@@ -34,18 +34,18 @@ ISOLATION = MappingProxyType(
         "Cross-Origin-Embedder-Policy": "require-corp",
     }
 )
-"""What a browser wants to see before a page may share memory with its workers, which decode in parallel then. Whatever
-is shown in a frame of that page needs it too, a rendered PDF for example, so all answers of the service have it."""
+"""Headers that browsers require before a page may share memory with its workers, which then decode in parallel. Content
+in a frame of that page, such as a rendered PDF, needs them too, so all responses of the service have them."""
 
 INDEX = "index.html"
 CONFIG = "app-config.js"
 
-_OURS = re.compile(r"/(v\d+|health)(/|$)")
+_API = re.compile(r"/(v\d+|health)(/|$)")
 _HASHED = re.compile(r"[.-][0-9a-f]{16,}\.\w+$|/[0-9a-f]{16,}\.\w+$")
 _FOREVER = "public, max-age=31536000, immutable"
-_ASK_EACH_TIME = "no-cache"
+_REVALIDATE = "no-cache"
 
-# Browsers refuse modules and WebAssembly of another type, so what the system's tables say must not matter.
+# Browsers refuse modules and WebAssembly with other media types, so the tables of the system are not used.
 _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -66,21 +66,20 @@ _OTHER_TYPE = "application/octet-stream"
 
 
 class Viewer(BaseRoute):
-    """Every path that is not the API's: a file of the viewer, its settings, or its one page.
+    """Route for all paths that do not belong to the API: files of the viewer, its settings, or its index page.
 
-    A path that names no file is a place within the viewer if a page is asked for (`Accept` names HTML), and is
-    otherwise unknown (404). A `name.gz` beside a file is sent in its stead to those who accept gzip; it must be there
-    when the program starts.
+    A path without a file returns the index page if `Accept` names HTML, otherwise 404. Clients that accept gzip get
+    `name.gz` instead of `name`; these files must exist when the program starts.
     """
 
     def __init__(self, folder: Path) -> None:
         self._files = _Files(folder)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Say whether the path is the viewer's."""
-        if scope["type"] != "http" or _OURS.match(scope["path"]):
+        """Match all paths that do not belong to the API."""
+        if scope["type"] != "http" or _API.match(scope["path"]):
             return Match.NONE, {}
-        # The path and the query of a viewer may name patients; the log gets this.
+        # The path and the query of a viewer may contain patient data, so the log gets a constant.
         scope["template"] = "viewer"
         return Match.FULL, {}
 
@@ -94,7 +93,7 @@ class Viewer(BaseRoute):
         path = self._files.get_path(scope)
         if path == CONFIG and scope["method"] in ("GET", "HEAD"):
             text = config(await _partitions(Request(scope)))
-            return Response(text, 200, {"Content-Type": _TYPES[".js"], "Cache-Control": _ASK_EACH_TIME})
+            return Response(text, 200, {"Content-Type": _TYPES[".js"], "Cache-Control": _REVALIDATE})
         try:
             return await self._files.get_response(INDEX if path == "." else path, scope)
         except HTTPException as error:
@@ -104,7 +103,7 @@ class Viewer(BaseRoute):
 
 
 class _Files(StaticFiles):
-    """The files of a folder, with the types, codings and lifetimes that browsers need."""
+    """Files of a folder, with media types, content codings and cache headers for browsers."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(directory=folder)
@@ -114,11 +113,11 @@ class _Files(StaticFiles):
     def file_response(
         self, full_path: Any, stat_result: os.stat_result, scope: Scope, status_code: int = 200
     ) -> Response:
-        """Return a file, or 304 to whoever has it."""
+        """Return a file, or 304 if the client has the current one."""
         name, request = str(full_path), Headers(scope=scope)
         headers = {
             "Content-Type": _TYPES.get(os.path.splitext(name)[1], _OTHER_TYPE),
-            "Cache-Control": _FOREVER if _HASHED.search(name) else _ASK_EACH_TIME,
+            "Cache-Control": _FOREVER if _HASHED.search(name) else _REVALIDATE,
         }
         if compressed := self._compressed.get(name):
             headers["Vary"] = "Accept-Encoding"
@@ -130,9 +129,9 @@ class _Files(StaticFiles):
 
 
 def config(partitions: list[str]) -> bytes:
-    """Return OHIF's settings: a source for each data partition, or one if there are none.
+    """Return OHIF's settings: a data source for each data partition, or a single one without partitions.
 
-    The addresses are put together in the browser, so they are right behind any proxy that keeps paths.
+    The script builds absolute URLs in the browser, so they are right behind any proxy that keeps paths.
     """
     sources = [_source(f"partition-{name}", name, f"/v2/partitions/{name}") for name in partitions] or [
         _source("dicomstore", "dicomstore", "/v2")
@@ -166,7 +165,7 @@ _ABSOLUTE = b"""for (const { configuration } of window.config.dataSources) {
 
 
 def _source(name: str, title: str, base: str) -> Mapping[str, Any]:
-    """Return one data source of OHIF: all that its flags can switch on here, and bodies without a multipart wrapper."""
+    """Return a data source of OHIF, with all supported features enabled, and bodies without multipart."""
     return {
         "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
         "sourceName": name,
@@ -191,7 +190,7 @@ def _source(name: str, title: str, base: str) -> Mapping[str, Any]:
 
 
 async def _partitions(request: Request) -> list[str]:
-    """Return the names of the data partitions, none if the archive is not divided."""
+    """Return the names of the data partitions; an empty list if partitions are disabled."""
     core: Core = request.app.state.core
     try:
         answer = await core.ask(core.partitions.ListPartitions, ListPartitionsRequest(), call_metadata(request))

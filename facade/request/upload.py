@@ -1,13 +1,13 @@
-"""What StoreInstances is sent: the fields of its messages, with the bytes as they were received.
+"""Request messages of StoreInstances that refer to received bytes without copying them.
 
-A core in the same process takes them as they are. gRPC serialises them, and only then are they packed into a message.
+A core in the same process uses these objects directly. For gRPC they are converted to protobuf when serialised.
 """
 
 from dicomstore.v1.store_service_pb2 import StoreHeader, StoreInstancesRequest
 
 
 class UploadPiece:
-    """InstancePiece. `data` is never changed."""
+    """An InstancePiece. `data` is never changed."""
 
     __slots__ = ("aborted", "crc32c", "data", "declared_size_bytes", "item", "last")
 
@@ -28,12 +28,12 @@ class UploadPiece:
         self.crc32c: int | None = None
 
     def HasField(self, name: str) -> bool:
-        """Say whether a field is set, as messages do."""
+        """Return whether a field is set, like protobuf messages."""
         return getattr(self, name) is not None
 
 
 class UploadMessage:
-    """StoreInstancesRequest; the first of a call has a header."""
+    """A StoreInstancesRequest; the first one of a call has a header."""
 
     __slots__ = ("header", "pieces")
 
@@ -42,14 +42,14 @@ class UploadMessage:
         self.pieces: list[UploadPiece] = []
 
     def HasField(self, name: str) -> bool:
-        """Say whether a field is set, as messages do."""
+        """Return whether a field is set, like protobuf messages."""
         return getattr(self, name) is not None
 
     def SerializeToString(self) -> bytes:
-        """Return the message as gRPC sends it."""
+        """Return the serialised protobuf message."""
         message = StoreInstancesRequest(header=self.header)
         for piece in self.pieces:
-            message.pieces.add(  # a message put into another would be copied
+            message.pieces.add(  # adding a finished message would copy it
                 item=piece.item,
                 data=bytes(piece.data),
                 last=piece.last,

@@ -1,4 +1,4 @@
-"""How much work a process takes on at once: a number of requests, and memory for bodies on their way to the core."""
+"""Limits of the concurrent work of a process: number of requests, and memory for bodies being sent to the core."""
 
 from types import TracebackType
 
@@ -14,9 +14,9 @@ _GATHERED_BYTES = 32 * 1024 * 1024
 
 
 class Admission:
-    """ASGI middleware: with `max_requests` in flight, more are answered 503 before anything of them is read.
+    """ASGI middleware: beyond `max_requests` concurrent requests, more get 503 before their body is read.
 
-    Questions for health are always answered.
+    Health checks are always answered.
     """
 
     def __init__(self, app: ASGIApp, max_requests: int) -> None:
@@ -40,10 +40,10 @@ class Admission:
 
 
 class Uploads:
-    """How large the messages of an upload may be: the more uploads there are, the smaller.
+    """Maximum message size of uploads, which decreases with their number.
 
-    Each upload gathers one message at a time, so all of them together hold about 32 MiB however many they are. Nobody
-    waits for it; large messages only cost less CPU.
+    Each upload fills one message at a time, so all uploads together hold about 32 MiB, whatever their number. This
+    never blocks an upload; smaller messages only need more CPU time.
     """
 
     def __init__(self) -> None:
@@ -60,5 +60,5 @@ class Uploads:
 
     @property
     def message_bytes(self) -> int:
-        """Size at which a message to the core is full."""
+        """Maximum data size of a message to the core."""
         return max(_LEAST_MESSAGE_BYTES, min(_MOST_MESSAGE_BYTES, _GATHERED_BYTES // max(self._count, 1)))

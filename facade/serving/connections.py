@@ -1,8 +1,8 @@
-"""Connections that do not wait for ever: uvicorn's protocol, with bounds for heads of requests and for slow readers.
+"""uvicorn's HTTP protocol with time and size limits for request heads, and a timeout for clients that do not read.
 
-uvicorn closes a connection that is idle after an answer, and stops reading and writing when its peer is slow. It
-waits for ever, and without bound, for the head of a request, and for a peer that reads nothing at all. A body is
-waited for where it is read (`idle_seconds`).
+uvicorn closes connections that are idle after a response, and applies flow control to slow clients. It has no limits
+for the head of a request, and waits forever for a client that reads nothing. The timeout for bodies is applied by their
+readers (`idle_seconds`).
 """
 
 import asyncio
@@ -14,24 +14,24 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 BUFFERS = "dicomstore.buffers"
-"""ASGI extension: a message has a list of buffers in place of a body, so that they need not be joined."""
+"""ASGI extension: a message may have a list of buffers instead of a body, so that they need not be joined."""
 
 HEAD_SECONDS = 30.0
-"""For a connection to bring the head of its first request, and for each further head from its first byte."""
+"""Time limit of request heads: the first from the start of the connection, others from their first byte."""
 
 _SMALL_BYTES = 64 * 1024
-"""No more than this together is joined, which costs less than to pass it on in several buffers."""
+"""Buffers up to this total size are joined, because that is faster than passing on several buffers."""
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Most bytes of a request line and headers."""
+"""Size limit of a request line and headers."""
 
 
 class _Exchange:
-    """A request and its response, without the copies that uvicorn makes.
+    """A request and its response, without uvicorn's copies of bodies.
 
-    uvicorn's own objects do everything else; they are told of what passes them by. Bodies of requests come as the runs
-    that the parser has cut out. Bodies of responses may come as `buffers` (the ASGI extension `BUFFERS`),
-    which are handed to the transport one by one.
+    uvicorn's cycle does everything else; its state is updated accordingly. Request bodies are passed on as the chunks
+    of the parser. Response bodies may be `buffers` (the ASGI extension `BUFFERS`), which are written to the transport
+    without joining.
     """
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
@@ -40,7 +40,7 @@ class _Exchange:
         self._run_bytes = 0
 
     def take(self, run: bytes) -> None:
-        """Take a run of the request's body; stop reading if it is not read as fast."""
+        """Add a chunk of the request body; pauses reading from the socket if the application does not keep up."""
         self._runs.append(run)
         self._run_bytes += len(run)
         if self._run_bytes > HIGH_WATER_LIMIT:
@@ -48,7 +48,7 @@ class _Exchange:
         self._cycle.message_event.set()
 
     async def receive(self) -> Any:
-        """Return the next run of the body, or that there are no more; small ones that wait are joined."""
+        """Return the next ASGI message with a chunk of the body; small queued chunks are joined."""
         if not self._runs or self._cycle.disconnected or self._cycle.response_complete:
             message = await self._cycle.receive()
             if not self._runs or message["type"] != "http.request":
@@ -90,9 +90,9 @@ class _Exchange:
 
 
 class _Parser(httptools.HttpRequestParser):
-    """Parses requests. An offer to change to another protocol is declined by reading on (RFC 9110 section 7.8).
+    """Parses requests and declines protocol upgrades by continuing in HTTP/1.1 (RFC 9110 section 7.8).
 
-    The parser by itself ends such a request after its head, so that its body would be lost.
+    httptools by itself ends a request with an upgrade offer after its head, so that its body would be lost.
     """
 
     def __init__(self, connection: "Connection") -> None:
@@ -100,7 +100,7 @@ class _Parser(httptools.HttpRequestParser):
         self._connection = connection
 
     def feed_data(self, data: Any) -> None:
-        """Take bytes of a head or a body."""
+        """Parse bytes of a head or a body."""
         try:
             super().feed_data(data)
         except httptools.HttpParserUpgrade as offered:
@@ -110,7 +110,7 @@ class _Parser(httptools.HttpRequestParser):
 
 
 class Connection(HttpToolsProtocol):
-    """One connection. What was written to a peer that has read nothing of it for `idle_seconds` is thrown away."""
+    """One connection. It is aborted if the client reads none of the written data for `idle_seconds`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -118,8 +118,8 @@ class Connection(HttpToolsProtocol):
         self._application: Any = self.app
         self._idle_seconds: float = self._application.state.settings.idle_seconds
         self.app = self._serve
-        self._exchanges: dict[RequestResponseCycle, _Exchange] = {}  # those not begun, several if they are pipelined
-        self._exchange: _Exchange | None = None  # whose body is being received
+        self._exchanges: dict[RequestResponseCycle, _Exchange] = {}  # requests not started yet; several with pipelining
+        self._exchange: _Exchange | None = None  # the request with a body being received
         self._in_body = False
         self._in_request_line = False
         self._head_bytes = 0
@@ -127,18 +127,18 @@ class Connection(HttpToolsProtocol):
         self._read_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for a request."""
+        """Start the time limit of the first request head."""
         super().connection_made(transport)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget all time limits."""
+        """Cancel all time limits."""
         self._end_head()
         self._end_stall()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of a head or a body."""
+        """Parse bytes of a head or a body, and check the limits of the head."""
         if self._head_due is None and not self._in_body:
             self._expect_head()
         super().data_received(self._with_ascii_line(data) if self._in_request_line else data)
@@ -149,11 +149,11 @@ class Connection(HttpToolsProtocol):
 
     @property
     def offers_upgrade(self) -> bool:
-        """Whether the client would also speak another protocol, as Java's HTTP client does in each request."""
+        """Whether the client offers a protocol upgrade, as Java's HTTP client does in each request."""
         return bool(self.parser.should_upgrade()) and any(name == b"upgrade" for name, _ in self.headers)
 
     def decline_upgrade(self, rest: bytes) -> None:
-        """Read the request again without the offer, and then what follows its head."""
+        """Parse the request again without the offer, then the rest of the data."""
         version = self.parser.get_http_version().encode()
         kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
         head = b"%b %b HTTP/%b\r\n%b\r\n" % (self.parser.get_method(), self.url, version, b"".join(kept))
@@ -161,7 +161,7 @@ class Connection(HttpToolsProtocol):
         self.parser.feed_data(head + rest)
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
+        """Handle the end of a request head."""
         if self.offers_upgrade:
             return
         self._end_head()
@@ -170,38 +170,38 @@ class Connection(HttpToolsProtocol):
         self._exchange = self._exchanges[self.cycle] = _Exchange(self.cycle)
 
     def on_body(self, body: bytes) -> None:
-        """A run of the body is there."""
+        """Handle a chunk of the body."""
         if not self.offers_upgrade and not self.cycle.response_complete and self._exchange is not None:
             self._exchange.take(body)
 
     def on_message_complete(self) -> None:
-        """The body, if there is one, is there."""
+        """Handle the end of a request."""
         if self.offers_upgrade:
             return
         self._in_body = False
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """The peer reads more slowly than we write."""
+        """Start the timeout when the write buffer is full."""
         super().pause_writing()
         self._end_stall()
         self._read_due = self.loop.call_later(self._idle_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The peer has read most of what was written."""
+        """Cancel the timeout when the client has read most of the data."""
         super().resume_writing()
         self._end_stall()
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
-        """Let the application serve a request; uvicorn passes the methods of the request's cycle."""
+        """Call the application with the methods of the exchange instead of those of uvicorn's cycle."""
         exchange = self._exchanges.pop(send.__self__)
         scope["extensions"] = {BUFFERS: {}}
         await self._application(scope, exchange.receive, exchange.send)
 
     def _with_ascii_line(self, data: bytes) -> bytes:
-        """Percent-encode what is not ASCII in a request line: curl sends it as typed, and the parser refuses it.
+        """Percent-encode non-ASCII bytes in a request line, which curl sends unencoded and the parser refuses.
 
-        RFC 3986 wants the client to do so.
+        RFC 3986 requires the client to encode them.
         """
         line, end, rest = data.partition(b"\n")
         self._in_request_line = not end

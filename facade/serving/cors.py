@@ -1,12 +1,11 @@
-"""What browsers may read that show pages of other origins (Fetch standard, CORS protocol).
+"""CORS: access of web pages of other origins to responses (Fetch standard, CORS protocol).
 
-The outermost layer, so that every answer has these headers: errors, refusals for lack of room or of rights, 304. They
-do not depend on whether this request named an origin, since a browser may keep an answer that `<img>` fetched without
-one and give it to a script that has one. A preflight is answered here, before anything asks who is calling: browsers
-send it without credentials.
+It is the outermost middleware, so that every response has these headers, including errors and 304. They do not depend
+on an Origin header in the request, because a browser may cache a response that `<img>` fetched without Origin and use
+it for a script with one. Preflight requests are answered here, before any authentication, because browsers send them
+without credentials.
 
-Credentials of the browser (cookies, client certificates) are never allowed to be sent along; a viewer that has a token
-sends it in a header.
+Browser credentials (cookies, client certificates) are never allowed; a viewer sends its token in a header.
 """
 
 from collections.abc import Collection
@@ -19,7 +18,7 @@ ALL = "*"
 
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 ALLOWED = "Authorization, Accept, Content-Type, Prefer, Range, If-Range, If-None-Match, If-Match, X-Request-Id"
-"""For a preflight that names no headers. One that does is allowed what it names: `X-*` can't be said otherwise."""
+"""For a preflight without requested headers. Otherwise all requested ones are allowed, since `X-*` has no pattern."""
 
 EXPOSED = (
     "Content-Type, Content-Length, Content-Range, Content-Location, Content-Disposition, Content-Encoding, "
@@ -34,10 +33,10 @@ _VARY = (b"vary", b"Origin")
 
 
 class Cors:
-    """ASGI middleware: lets pages of some origins read answers."""
+    """ASGI middleware: allows pages of configured origins to read responses."""
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
-        """Let pages of `origins` read what `app` answers; "*" among them is all pages."""
+        """Allow pages of `origins` to read the responses of `app`; "*" allows all pages."""
         self.app = app
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
         self._has_all = ALL in self._origins
@@ -63,23 +62,23 @@ class Cors:
         await self.app(scope, receive, readable_send)
 
     def _for_one(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """Return the headers of an answer that depends on the origin, which caches must know in any case."""
+        """Return the headers of a response that depends on the origin; `Vary` is always included for caches."""
         origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
         if origin.decode("latin-1").lower() not in self._origins:
             return [_VARY]
         return [(_ORIGIN, origin), _EXPOSE, _VARY]
 
     def _preflight(self, asked: Headers) -> Response:
-        """Answer what a browser asks before it sends a request that forms could not send.
+        """Answer a preflight request.
 
-        A page of the internet may reach into a private network (Private Network Access) only if its origin is named:
-        with "*" a browser on that network would be a door for everybody.
+        Pages of the internet may access a private network (Private Network Access) only if their origin is configured;
+        with "*", any page in a browser on that network would have access.
         """
         origin = asked["origin"]
         is_named = origin.lower() in self._origins
         vary = {} if self._has_all else {"Vary": "Origin"}
         if not is_named and not self._has_all:
-            return PlainTextResponse("This origin may not call.", 403, vary)
+            return PlainTextResponse("This origin is not allowed.", 403, vary)
         headers = {
             "Access-Control-Allow-Origin": ALL if self._has_all else origin,
             "Access-Control-Allow-Methods": METHODS,

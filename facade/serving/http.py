@@ -1,4 +1,4 @@
-"""The HTTP server around the application: uvicorn, its limits, and the socket it listens on."""
+"""Configuration of the HTTP server: uvicorn, its limits, its logging and its listening socket."""
 
 import logging
 import socket
@@ -10,13 +10,13 @@ from facade.config import Settings
 from facade.serving.connections import Connection
 
 _KEEP_ALIVE_SECONDS = 75
-"""Longer than proxies and pooled clients keep an idle connection, so that none is closed under a new request."""
+"""Longer than proxies and client pools keep idle connections, so that no connection is closed during a new request."""
 
 _BACKLOG = 2048
 
 
 def server_config(application: Any, settings: Settings, **options: Any) -> uvicorn.Config:
-    """Return how `application` is served."""
+    """Return the uvicorn configuration for `application`."""
     return uvicorn.Config(
         application,
         workers=settings.processes,
@@ -24,8 +24,8 @@ def server_config(application: Any, settings: Settings, **options: Any) -> uvico
         http=Connection,
         ws="none",
         log_config=logging_config(settings.log_level),
-        access_log=False,  # one line per request is written where the route is known
-        proxy_headers=False,  # read where URLs are made
+        access_log=False,  # `serving.observe` writes a line per request with its route
+        proxy_headers=False,  # evaluated by `request.addresses`
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.shutdown_seconds,
@@ -34,10 +34,10 @@ def server_config(application: Any, settings: Settings, **options: Any) -> uvico
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Return a socket that listens where the settings say; who connects waits until a process takes the connection.
+    """Return a socket that listens on the address of the settings; connections wait in its backlog until accepted.
 
     Raises:
-        OSError: that address can't be had.
+        OSError: the address is not available.
     """
     host, _, port = settings.http.rpartition(":")
     host = host.strip("[]")
@@ -53,9 +53,9 @@ def listen(settings: Settings) -> socket.socket:
 
 
 class CutOffs(logging.Filter):
-    """Drops what uvicorn logs as errors when a response is cut off on purpose or by a shutdown.
+    """Drops uvicorn's error messages for responses that were aborted on purpose or by a shutdown.
 
-    One line of the facade's own gives the reason and the request id of each.
+    The facade logs a line of its own with reason and request id for each.
     """
 
     _MESSAGES = frozenset(
@@ -71,7 +71,7 @@ class CutOffs(logging.Filter):
 
 
 def logging_config(level: str) -> dict[str, Any]:
-    """Return the logging set-up; worker processes start from nothing, so it must travel as data."""
+    """Return the logging configuration as data, because it is passed to newly started worker processes."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -79,7 +79,7 @@ def logging_config(level: str) -> dict[str, Any]:
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
         "loggers": {
-            # Its remarks about its own start and end say nothing that a line of the program does not say.
+            # The program logs start and stop itself, so uvicorn's messages about them are dropped.
             "uvicorn.error": {
                 "filters": ["cut-offs"],
                 "level": level.upper() if level in ("debug", "error") else "WARNING",

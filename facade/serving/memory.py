@@ -1,4 +1,4 @@
-"""Steady memory: freed megabyte buffers are kept, and garbage is not looked for more often than it pays."""
+"""Tuning of memory management: glibc keeps freed large buffers, and the cyclic collector runs less often."""
 
 import ctypes
 import gc
@@ -7,14 +7,14 @@ import gc
 _OPTIONS = {-3: 32 << 20, -1: 64 << 20, -8: 2}
 
 _COLLECT_AFTER = 20_000
-"""New containers until cycles are looked for. The default of 700 is reached by every search, where all are alive."""
+"""New containers before a collection. Every search exceeds the default of 700 while all its objects are alive."""
 
 
 def keep_steady() -> None:
-    """Set this process up, once all is imported; other C libraries have no mallopt and need none.
+    """Configure this process after all imports; C libraries without mallopt need no configuration.
 
-    glibc keeps few heaps and their large buffers, so that those need not be faulted in each time (measured in
-    docs/performance.md). The collector leaves out what start-up made.
+    glibc then uses few arenas and keeps their large buffers, which avoids page faults (measured in
+    docs/performance.md). The collector ignores objects created during start-up.
     """
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)

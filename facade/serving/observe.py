@@ -1,6 +1,6 @@
-"""The edge of every request: its id, the headers all answers have, one line in the log, and no traceback outside.
+"""Request ids, common response headers, and the access log.
 
-The log line has the route, not the path or the query: those may hold patient data.
+The log line has the route template instead of path and query, which may contain patient data.
 """
 
 import logging
@@ -24,10 +24,10 @@ _VERSIONED = tuple(f"/{version}/" for version in VERSIONS)
 
 
 class Observe:
-    """ASGI middleware: gives each request an id and writes one line when it is over."""
+    """ASGI middleware: assigns a request id and logs one line at the end of each request."""
 
     def __init__(self, app: ASGIApp, headers: Mapping[str, str]) -> None:
-        """Wrap `app`; every answer gets `headers`."""
+        """Wrap `app`; every response gets `headers`."""
         self.app = app
         self.headers = headers
 
@@ -71,7 +71,7 @@ class Observe:
 
 
 def call_metadata(request: Request) -> Metadata:
-    """Return what the core is told about the request besides its fields: id, trace and credentials."""
+    """Return the metadata of calls to the core: request id, trace context and credentials."""
     passed = tuple((name, value) for name in _PASSED_ON if (value := request.headers.get(name)))
     return (("x-request-id", request.state.request_id), *passed)
 

@@ -250,7 +250,7 @@ async def test_a_port_in_use_is_reported_before_anything_is_started(tmp_path: Pa
         process = await started(tmp_path, "up", "--grpc", archive.core, "--http", "127.0.0.1:0")
         _, errors = await process.communicate()
         assert process.returncode == 2
-        assert f"the core can't listen on {archive.core}" in errors.decode()
+        assert f"the core cannot listen on {archive.core}" in errors.decode()
         assert "--grpc" in errors.decode()
 
 
