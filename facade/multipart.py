@@ -81,9 +81,9 @@ class MultipartReader:
         return events
 
     def _join(self, data: bytes, events: list[Event]) -> tuple[bytes, int]:
-        """Read what is held together with the beginning of `data`, which need not be copied as a whole for that.
+        """Parse the buffered bytes with the start of `data`, without copying all of `data`.
 
-        Return where to go on.
+        Returns the buffer and the position to continue with.
         """
         beginning = self._held + data[:_JOINED_BYTES]
         self._held = b""

@@ -1,9 +1,9 @@
-"""WADO-RS: metadata of studies, series and instances (PS3.18 section 10.4.1.1.2, spec/retrieve.md section 6).
+"""WADO-RS: metadata of studies, series and instances (PS3.18 section 10.4.1.1.2).
 
-Data sets in JSON pass through unparsed; only their BulkDataURIs are made absolute. The entity tag changes whenever an
-instance of the resource is stored, updated or deleted. Bodies of studies and series are kept (`body_cache`): each
-request asks the core, and tells it the state of the body that is kept; if that is current, the core sends no more.
-Bodies in XML, and parts of metadata, are made anew each time.
+JSON data sets are passed on without parsing; only their BulkDataURIs are made absolute. The entity tag changes whenever
+an instance of the resource is stored, updated or deleted. Bodies of studies and series are cached (`body_cache`): each
+request sends the state of the cached body to the core, which returns no data if that state is current. Bodies in XML,
+and selections of metadata, are not cached.
 """
 
 import asyncio
@@ -35,14 +35,14 @@ from facade.serving.observe import call_metadata
 
 _STATE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
 _KEPT = {"Cache-Control": "private, no-cache"}
-"""A resource grows under its URL: whoever has its metadata asks each time whether that is still all."""
+"""The contents of a study or series may change, so clients must revalidate each time."""
 
 _SUFFIXES = tuple(f"-{coding}" for coding in CODINGS)
 
 
 @dataclass(slots=True)
 class _Passed:
-    """How much of a resource has been passed on, ascending by version."""
+    """The data sets of a resource passed on so far, ascending by version."""
 
     newest: int = 0
     count: int = 0
@@ -53,28 +53,28 @@ class _Passed:
             self.count += len(items)
 
     def is_all_of(self, state: State) -> bool:
-        """Say whether exactly the instances of `state` were passed on: no later one, and none deleted meanwhile."""
+        """Return whether exactly the instances of `state` were passed on, without later or missing ones."""
         return (self.newest, self.count) == state
 
 
 @dataclass(frozen=True, slots=True)
 class _Tags:
-    """The entity tags of a resource in one shape and selection, and what the client says it has of them."""
+    """The entity tags of a resource in one shape and selection, and the tags that the client has."""
 
     resource: Address
     form: str
     known: Sequence[str]
 
     def of(self, state: State) -> str:
-        """Return the opaque part of the tag, as it is without a content coding."""
+        """Return the opaque part of the tag without content coding."""
         return entity_tag(state, self.resource) + self.form
 
     def known_as(self, state: State) -> str | None:
-        """Return the tag by which the client has this state, in whichever coding; None if it has another."""
+        """Return the client's tag for this state, in any coding; None if the client has another state."""
         return next((each for each in self.known if each == "*" or _uncoded(each) == self.of(state)), None)
 
     def known_state(self) -> State | None:
-        """Return the state that the client has, so that the core need not send it again."""
+        """Return the state that the client has; the core sends no data if it is current."""
         tag = _uncoded(self.known[0]) if len(self.known) == 1 else ""
         if not tag.endswith(self.form) or not (match := _STATE.fullmatch(tag.removesuffix(self.form))):
             return None
@@ -103,7 +103,7 @@ async def metadata(request: Request) -> Response:
     cache.learn(name, state)
     headers = _headers(shape, tags.of(state), coding, selection, state)
     if state == has_state:
-        await anext(stream, None)  # there is no more to come; the call shall end well and not by being cancelled
+        await anext(stream, None)  # read the end of the stream, so that the call is not cancelled
     if has := tags.known_as(state):
         await stream.aclose()
         return _not_modified(headers, has)
@@ -118,7 +118,7 @@ async def metadata(request: Request) -> Response:
     if resource.sop_instance_uid:
         items = [item for message in [first, *[each async for each in stream]] for item in message.items]
         if shape is Shape.XML and not items:
-            raise Refusal(404, "There is no such data set.")
+            raise Refusal(404, "The selected data set does not exist.")
         body = array(map(complete, items)) if shape is Shape.JSON else await _xml(items[0], complete)
         return Response(await coded(body, coding), 200, headers)
     passed = _Passed()
@@ -137,7 +137,7 @@ def _headers(shape: Shape, tag: str, coding: str, selection: Selection, state: S
 
 
 async def _first(stream: AsyncGenerator[Any, None], cache: BodyCache, name: Resource) -> Any:
-    """Return the message with the state; what the core does not find is dropped from the cache."""
+    """Return the first message, which has the state; a resource not found by the core is dropped from the cache."""
     try:
         first = await anext(stream, None)
     except CoreFailure as failure:
@@ -150,7 +150,7 @@ async def _first(stream: AsyncGenerator[Any, None], cache: BodyCache, name: Reso
 
 
 def _not_modified(headers: Mapping[str, str], tag: str) -> Response:
-    """Return 304 with the tag that the client has, in whichever coding it has the body (RFC 9111 section 4.3.4)."""
+    """Return 304 with the client's tag, which may be that of another coding (RFC 9111 section 4.3.4)."""
     weak = headers["ETag"].partition('"')[0]
     tag = headers["ETag"] if tag == "*" else f'{weak}"{tag}"'
     return Response(status_code=304, headers={"ETag": tag, "Vary": headers["Vary"], **_KEPT})
@@ -169,12 +169,12 @@ async def _each(pieces: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
 
 
 def entity_tag(state: State, resource: Address) -> str:
-    """Return the opaque part of the entity tag of all of a resource's metadata in JSON, without a content coding."""
+    """Return the opaque part of the entity tag of a resource's complete JSON metadata without content coding."""
     return str(state.max_version) if resource.sop_instance_uid else f"{state.max_version}-{state.instance_count}"
 
 
 def _in_coding(tag: str, coding: str) -> str:
-    """Return the tag of a body in a coding: other bytes, so another tag (RFC 9110 section 8.8.3)."""
+    """Return the tag of a body in a coding; different bytes need a different tag (RFC 9110 section 8.8.3)."""
     return f"{tag}-{coding}" if coding else tag
 
 
@@ -189,7 +189,7 @@ def _name(resource: Address) -> Resource:
 
 
 Complete = Callable[[MetadataItem], bytes]
-"""Returns the data set of an item as this client gets it."""
+"""Returns the data set of an item as sent to this client."""
 
 
 def _completed(request: Request, urls: Urls) -> Complete:
@@ -231,5 +231,5 @@ async def _xml_parts(
 
 
 async def _xml(item: MetadataItem, complete: Complete) -> bytes:
-    """Return a data set as XML; that takes a while, so others run meanwhile."""
+    """Return a data set as XML; the conversion runs in a thread because it takes long."""
     return await asyncio.to_thread(native_xml_of, complete(item))

@@ -20,7 +20,7 @@ from facade.serving.observe import call_metadata
 
 _NUMBER = re.compile("[0-9]+")
 _MAX_FRAME_DIGITS = 9
-"""No object has more frames than a 32-bit number can count."""
+"""Number of Frames is a 32-bit integer, so larger frame numbers do not exist."""
 
 
 async def instances(request: Request) -> Response:
@@ -31,7 +31,7 @@ async def instances(request: Request) -> Response:
 
 
 def instances_question(request: Request, resource: Address, offers: list[Offer]) -> Question:
-    """Return the question for a study, a series or an instance in one of these forms."""
+    """Return the retrieval request for a study, a series or an instance in one of the offered forms."""
     core: Core = request.app.state.core
     urls = urls_of(request)
 
@@ -48,7 +48,7 @@ def instances_question(request: Request, resource: Address, offers: list[Offer])
 
 
 async def frames(request: Request) -> Response:
-    """GET …/frames/{list}: parts in the order asked for."""
+    """GET …/frames/{list}: frames in the requested order."""
     resource = resource_of(request)
     numbers = parse_frames(request.path_params["frames"])
     offers = _offers(request, Resource.FRAMES)
@@ -75,7 +75,7 @@ def parse_frames(text: str) -> list[int]:
     """Return the numbers of a frame list.
 
     Raises:
-        Refusal: 400, the list is empty or something in it is not a number from 1; 404, no object has so many frames.
+        Refusal: 400, the list is empty or has an entry that is not a positive number; 404, a number is too large.
     """
     entries = text.split(",")
     if not all(_NUMBER.fullmatch(entry) for entry in entries):

@@ -1,7 +1,7 @@
-"""Finished bodies of answers, kept in memory as long as they are current and within a budget.
+"""An in-memory cache of complete response bodies with a size limit.
 
-Nothing is served from here on its own authority: whoever asks has asked the core first, with its own credentials, and
-the core has said that the resource is there and which state it is in. All use is from one event loop.
+Each request calls the core first, with its own credentials; a cached body is used only if the core has confirmed that
+the resource exists and has the state of the body. All use is from one event loop.
 """
 
 from collections import OrderedDict
@@ -15,7 +15,7 @@ _OVERHEAD_BYTES = 1 << 10
 
 
 class Resource(NamedTuple):
-    """What a body shows; what a reference leaves out is empty."""
+    """The resource of a body; levels below it are empty."""
 
     partition: str
     study: str
@@ -24,14 +24,14 @@ class Resource(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What else its bytes depend on: the base of its URLs, with version and partition, and the content coding."""
+    """The form of a body: the base of its URLs, with version and partition, and the content coding."""
 
     base: str
     coding: str
 
 
 class State(NamedTuple):
-    """Changes whenever the resource does; see `ResourceState` in the contract."""
+    """Identifies the state of a resource; see `ResourceState` in the contract."""
 
     max_version: int
     instance_count: int
@@ -39,7 +39,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A whole body in pieces of about 1 MiB at most, and the state that it shows."""
+    """A complete body in pieces of about 1 MiB at most, and the state of the resource that it represents."""
 
     state: State
     pieces: tuple[bytes, ...]
@@ -52,7 +52,7 @@ class Body:
 
 @dataclass(slots=True)
 class _Entry:
-    """The bodies of one resource, all of one state. A body counts for a KiB more than its length."""
+    """The bodies of one resource, all of the same state. Each body counts for 1 KiB more than its length."""
 
     state: State
     bodies: dict[Form, Body] = field(default_factory=dict)
@@ -63,14 +63,14 @@ class _Entry:
 
 
 class BodyCache:
-    """Bodies by resource and form; the resource that was used least recently goes first.
+    """Bodies by resource and form; the least recently used resource is evicted first.
 
-    Guarantees: what is kept and what is on its way in never exceed `limit_bytes` together. A body that counts for more
-    than a quarter of that is not kept.
+    Guarantees: cached bodies and bodies being collected never exceed `limit_bytes` together. A body that counts for
+    more than a quarter of the limit is not cached.
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        """Keep at most so many bytes; 0 keeps nothing."""
+        """Create a cache of at most `limit_bytes`; 0 disables it."""
         self._limit_bytes = limit_bytes
         self._entries: OrderedDict[Resource, _Entry] = OrderedDict()
         self._kept_bytes = 0
@@ -78,11 +78,11 @@ class BodyCache:
 
     @property
     def size_bytes(self) -> int:
-        """Return how much is kept and on its way in."""
+        """Return the size of cached bodies and bodies being collected."""
         return self._kept_bytes + self._coming_bytes
 
     def find(self, resource: Resource, form: Form) -> Body | None:
-        """Return a body; whether it is current is for the core to say."""
+        """Return a body; the caller must check with the core that it is current."""
         entry = self._entries.get(resource)
         if entry is None or form not in entry.bodies:
             return None
@@ -90,7 +90,7 @@ class BodyCache:
         return entry.bodies[form]
 
     def learn(self, resource: Resource, state: State | None) -> None:
-        """Take note of the state that a resource is in now, None if it is gone: bodies of another are dropped."""
+        """Drop the bodies of a resource that are not of its current state; None means that it does not exist."""
         entry = self._entries.get(resource)
         if entry is not None and entry.state != state:
             self._drop(resource)
@@ -103,9 +103,9 @@ class BodyCache:
         chunks: AsyncIterator[bytes],
         is_whole: Callable[[], bool],
     ) -> AsyncGenerator[bytes, None]:
-        """Yield the chunks of a body as they come, and keep the body if all of it came and there was room.
+        """Yield the chunks of a body immediately, and cache the body if it is complete and not too large.
 
-        is_whole: says, after the last chunk, whether the body shows `state` and nothing else.
+        is_whole: returns, after the last chunk, whether the body represents exactly `state`.
         """
         pieces: list[bytes] = []
         cost_bytes = 0
@@ -124,7 +124,7 @@ class BodyCache:
             self._coming_bytes -= cost_bytes
 
     def _reserved(self, so_far: int, more: int) -> int:
-        """Reserve more for a body on its way in; return what is reserved then, or 0, nothing, if it can't be kept."""
+        """Reserve more memory for a body being collected; returns the total, or 0 if the body cannot be cached."""
         cost_bytes = so_far + more
         if cost_bytes > self._limit_bytes // _LARGEST_SHARE or self._coming_bytes + more > self._limit_bytes:
             self._coming_bytes -= so_far
@@ -147,5 +147,5 @@ class BodyCache:
 
 
 def _joined(pieces: list[bytes]) -> tuple[bytes, ...]:
-    """Return small pieces as one. Large ones stay as they are: joining would need their size twice."""
+    """Join small pieces. Large ones are not joined, because this would need twice their size."""
     return (b"".join(pieces),) if sum(map(len, pieces)) <= _JOINED_BYTES else tuple(pieces)

@@ -1,8 +1,8 @@
-"""zstd and gzip for JSON and XML (RFC 9110 section 8.4, RFC 8878), made in steps so short that others do not notice.
+"""Content coding of JSON and XML with zstd and gzip (RFC 9110 section 8.4, RFC 8878), in short steps.
 
-DICOM and pixels are never compressed here: that costs much and gains little. Of metadata, zstd makes less than half the
-bytes that gzip does, in less than a fifth of the time (docs/decisions/0023-bulk-data.md), so it comes first where a
-client likes both as well.
+DICOM objects and frames have no content coding, because it needs much time and saves little. For metadata, zstd
+produces less than half the size of gzip in less than a fifth of the time (docs/decisions/0023-bulk-data.md), so it is
+preferred at equal quality.
 """
 
 import asyncio
@@ -20,23 +20,23 @@ ZSTD = "zstd"
 IDENTITY = ""
 
 CODINGS = (ZSTD, GZIP)
-"""What can be made, best first."""
+"""Supported codings, best first."""
 
 WORTH_BYTES = 1 << 10
-"""Bodies that are not known to be larger than this are not worth it."""
+"""Minimum size of a body to be coded."""
 
 _GZIP_LEVEL = 3
-"""Of metadata as fast as level 1 and a third smaller; from 4 on half as dear again and more."""
+"""For metadata as fast as level 1 with a third less output; level 4 and above need at least half as much time again."""
 
 _GZIP_FORMAT = 31
 
 _ZSTD_OPTIONS: Mapping[int, int] = {
     zstd.CompressionParameter.compression_level: 1,
-    # Data sets of a series resemble one another, so that the last few are all that has to be remembered: 256 KiB.
+    # Data sets of a series are similar, so a window of 256 KiB, which contains the last few, is sufficient.
     zstd.CompressionParameter.window_log: 18,
 }
 
-_STEP_BYTES = 1 << 16  # of gzip half a millisecond
+_STEP_BYTES = 1 << 16  # half a millisecond with gzip
 
 
 def coding_of(request: Request) -> str:
@@ -45,13 +45,13 @@ def coding_of(request: Request) -> str:
 
 
 def coding_headers(coding: str, *others: str) -> dict[str, str]:
-    """Return the headers of an answer that might have had another coding; `others` too choose among its forms."""
+    """Return Content-Encoding and Vary; `others` are further request headers that select the form."""
     headers = {"Vary": ", ".join((*others, "Accept-Encoding"))}
     return headers | {"Content-Encoding": coding} if coding else headers
 
 
 async def coded(body: bytes, coding: str) -> bytes:
-    """Return a whole body in a coding."""
+    """Return a complete body in a coding."""
     if not coding:
         return body
     encoder = _encoder(coding)
@@ -59,7 +59,7 @@ async def coded(body: bytes, coding: str) -> bytes:
 
 
 async def coded_chunks(chunks: AsyncIterator[bytes], coding: str) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of a body in a coding; a client can read each before the next is there."""
+    """Yield the chunks of a body in a coding; a client can decode each before the next arrives."""
     encoder = _encoder(coding) if coding else None
     async for chunk in chunks:
         yield chunk if encoder is None else await _compressed(encoder, chunk, flush=True)
@@ -68,14 +68,14 @@ async def coded_chunks(chunks: AsyncIterator[bytes], coding: str) -> AsyncGenera
 
 
 class _Encoder(Protocol):
-    """One stream in a coding."""
+    """Encoder of a stream."""
 
     def compress(self, data: bytes) -> bytes:
-        """Take some of the body; return what is ready."""
+        """Add data and return available output."""
         ...
 
     def flush(self) -> bytes:
-        """Return what is needed to read all that was taken."""
+        """Return the output needed to decode all data so far."""
         ...
 
     def end(self) -> bytes:
@@ -116,7 +116,7 @@ def _encoder(coding: str) -> _Encoder:
 
 
 async def _compressed(encoder: _Encoder, data: bytes, *, flush: bool) -> bytes:
-    """Return what becomes of data, letting others run between the steps."""
+    """Return the compressed data; yields to the event loop between steps."""
     pieces = []
     for start in range(0, len(data), _STEP_BYTES):
         if start:

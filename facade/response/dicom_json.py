@@ -1,6 +1,6 @@
-"""DICOM JSON as bytes (PS3.18 Annex F): joined, completed with URLs, and made for the answer to a store.
+"""DICOM JSON (PS3.18 Annex F) as bytes: arrays of data sets, absolute BulkDataURIs, and the store response.
 
-Data sets of the core are canonical and are never parsed here.
+Data sets of the core are in canonical form and are never parsed here.
 """
 
 import re
@@ -21,7 +21,7 @@ _KEY_BYTES = len('"7FE00010"')
 _BRACE = ord("{")
 _RETRIEVE_URL = "00081190"
 _HAS_FINDINGS = 1
-"""Warning Reason of an instance that was stored although it has faults."""
+"""Warning Reason of an instance that was stored with invalid attributes."""
 
 DataSet = dict[str, dict[str, Any]]
 """A data set as Python values of DICOM JSON, keys ascending."""
@@ -43,23 +43,22 @@ async def array_chunks(pages: AsyncIterator[Sequence[bytes]]) -> AsyncGenerator[
 
 
 def has_bulk_data(data_set: bytes) -> bool:
-    """Say whether `with_bulk_data_urls` would change anything."""
+    """Return whether `with_bulk_data_urls` would change the data set."""
     return _RELATIVE in data_set
 
 
 def with_bulk_data_urls(data_set: bytes, instance_url: str) -> bytes:
-    """Make the BulkDataURIs of an instance's data set absolute.
+    """Return an instance's data set with absolute BulkDataURIs.
 
-    Sound without parsing: a quotation mark inside a JSON string is always escaped, so the needle is only found
-    where it is a key.
+    Works without parsing: a quotation mark in a JSON string is always escaped, so the pattern matches only keys.
     """
     return data_set.replace(_RELATIVE, b'"BulkDataURI":"' + instance_url.encode() + b"/bulkdata/")
 
 
 def without_bulk_data(data_set: bytes) -> bytes:
-    """Leave out the elements whose values are bytes, in items of sequences too (spec/retrieve.md section 6).
+    """Return a data set without its binary elements, also in items of sequences (setting `omit_bulk_data_in`).
 
-    Sound without parsing, as `with_bulk_data_urls` is.
+    Works without parsing, like `with_bulk_data_urls`.
     """
     kept: list[bytes] = []
     position, is_first = 0, False
@@ -76,15 +75,15 @@ def without_bulk_data(data_set: bytes) -> bytes:
 
 
 def store_response(outcomes: Sequence[StoreOutcome], version: ApiVersion, urls: Urls, study: str = "") -> DataSet:
-    """Return the Store Instances Response Module (PS3.18 section 10.5.3, spec/store.md section 11).
+    """Return the Store Instances Response Module (PS3.18 section 10.5.3).
 
-    study: Study Instance UID of the request's URL, if it had one.
+    study: Study Instance UID in the URL of the request, if any.
     """
     return {name: orjson.loads(element) for name, element in _store_response(outcomes, version, urls, study)}
 
 
 def store_response_json(outcomes: Sequence[StoreOutcome], version: ApiVersion, urls: Urls, study: str = "") -> bytes:
-    """Return the same as JSON, without ever holding more than one item as Python values."""
+    """Return the same as JSON; only one item at a time exists as Python objects."""
     elements = (
         b'"%b":%b' % (name.encode(), element) for name, element in _store_response(outcomes, version, urls, study)
     )
@@ -94,7 +93,7 @@ def store_response_json(outcomes: Sequence[StoreOutcome], version: ApiVersion, u
 def _store_response(
     outcomes: Sequence[StoreOutcome], version: ApiVersion, urls: Urls, study: str
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the elements, names ascending, values as JSON."""
+    """Yield the elements in ascending order of tags, with values as JSON."""
     stored = [
         orjson.dumps(_stored(outcome.stored, version, urls)) for outcome in outcomes if outcome.HasField("stored")
     ]

@@ -1,7 +1,7 @@
-"""Native DICOM Model XML (PS3.19 section A.1), made from DICOM JSON.
+"""Native DICOM Model XML (PS3.19 section A.1), converted from DICOM JSON.
 
-Guarantees: an attribute has what its JSON has, and the text of numbers is that of the JSON. Characters that XML 1.0
-can't hold, which a text may have in DICOM, become U+FFFD.
+Guarantees: attributes have the values of the JSON, and numbers the same text. Characters that DICOM text may contain
+but XML 1.0 does not allow become U+FFFD.
 """
 
 import json
@@ -19,7 +19,7 @@ _CLOSING = "</NativeDicomModel>"
 
 _SPECIAL = re.compile('[&<>"\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]')
 _REFERENCES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"}
-"""A carriage return that is not written as a reference is read as a line feed (XML 1.0 section 2.11)."""
+"""XML parsers read a literal carriage return as a line feed (XML 1.0 section 2.11), so it is written as a reference."""
 
 _COMPONENTS = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
@@ -29,12 +29,12 @@ DataSet = Mapping[str, Mapping[str, Any]]
 
 
 def native_xml(data_set: DataSet) -> bytes:
-    """Return a data set, given as values of DICOM JSON, as an XML document."""
+    """Return a data set in the DICOM JSON model as an XML document."""
     return "".join([_OPENING, *_attributes(data_set), _CLOSING]).encode()
 
 
 def native_xml_of(dicom_json: bytes) -> bytes:
-    """Return a data set in DICOM JSON as an XML document; of numbers the text is kept."""
+    """Return a data set in DICOM JSON text as an XML document; numbers keep their text."""
     return native_xml(json.loads(dicom_json, parse_int=str, parse_float=str))
 
 
@@ -71,7 +71,7 @@ def _value(vr: str, number: int, value: Any) -> Iterator[str]:
 
 
 def _components(name: str) -> str:
-    """Return the components of a name (PS3.5 section 6.2.1); what follows the fifth stays with it."""
+    """Return the components of a name (PS3.5 section 6.2.1); surplus components stay in the fifth."""
     texts = name.split("^", len(_COMPONENTS) - 1)
     return "".join(
         f"<{component}>{_text(text)}</{component}>" for component, text in zip(_COMPONENTS, texts, strict=False) if text

@@ -1,6 +1,6 @@
-"""Keywords of public attributes (PS3.6 chapter 6), which Native DICOM XML names beside their tags.
+"""Keywords of public attributes (PS3.6 chapter 6) for Native DICOM XML.
 
-The table is made from the data dictionary of the core (docs/generate.py) and read when it is first needed.
+The table is generated from the data dictionary of the core (docs/generate.py) and loaded on first use.
 """
 
 import re
@@ -10,7 +10,7 @@ from importlib.resources import files
 
 @lru_cache(4096)
 def keyword_of(tag: str) -> str:
-    """Return the keyword of a tag given as eight upper-case hex digits; empty for private and unknown ones."""
+    """Return the keyword of a tag of eight upper-case hexadecimal digits; "" for private and unknown tags."""
     known, repeating = _table()
     if keyword := known.get(tag):
         return keyword
@@ -19,7 +19,7 @@ def keyword_of(tag: str) -> str:
 
 @cache
 def _table() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
-    """Return the keywords of single tags, and those of repeating groups with what their tags look like."""
+    """Return the keywords of single tags, and those of repeating groups with a pattern for their tags."""
     rows = [line.split(" ") for line in (files("facade.response") / "keywords.txt").read_text().splitlines()]
     known = {tag: keyword for tag, keyword in rows if "x" not in tag}
     # Groups repeat with even numbers (PS3.5 section 7.6).

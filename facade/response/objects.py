@@ -1,6 +1,6 @@
-"""From a stream of the core to the bytes of an answer: objects one after the other, in an envelope or without.
+"""Converts a stream of the core to a response body: a sequence of objects, with or without envelope.
 
-The messages of RetrieveInstances and RetrieveFrames have pieces of the same shape, and so may others.
+Used for all streams with pieces that have a head: RetrieveInstances, RetrieveFrames, RetrieveRendered and others.
 """
 
 import logging
@@ -21,19 +21,19 @@ _MOST_ERRORS = 100
 
 Head = InstanceHead | FrameHead
 Buffer = bytes | memoryview
-"""Bytes, or a view of those that the core has read: it never changes."""
+"""Bytes, or an immutable view of a buffer that the core has read."""
 
 Run = Head | Buffer
-"""What a stream consists of: a head for each object, then its bytes."""
+"""An element of a stream: the head of an object, or a chunk of its bytes."""
 
 
 @dataclass(slots=True)
 class Objects:
     """The objects of a stream, batch by batch.
 
-    complete: how many have been handed on to their end.
-    omission: what is left out; final when the first batch is there.
-    has_found_damage: something failed that was expected to be available, before the first batch was handed on.
+    complete: number of objects yielded completely.
+    omission: the omitted objects; final after the first batch.
+    has_found_damage: an object that was expected to be available failed before the first batch was yielded.
     """
 
     stream: AsyncGenerator[Any, None]
@@ -43,16 +43,16 @@ class Objects:
     has_found_damage: bool = False
 
     async def batches(self) -> AsyncGenerator[list[Run], None]:
-        """Yield what each message brings; no batch is empty.
+        """Yield the runs of each message; no batch is empty.
 
-        Objects that fail before the first batch is handed on are left out, which the status can still say. One that
-        fails later ends the stream: the response has begun, and would silently lack it.
+        Objects that fail before the first batch are omitted, because the status can still report it. An object that
+        fails later ends the stream, because the response has started and would silently lack the object.
 
         Raises:
             CoreFailure: the call failed; an object failed; all objects failed.
         """
-        head: Head | None = None  # of an object none of which has been handed on yet
-        start = 0  # where in the batch an object begins
+        head: Head | None = None  # of an object without yielded bytes
+        start = 0  # index of the current object in the batch
         has_begun = False
         async with aclosing(self.stream):
             async for message in self.stream:
@@ -60,7 +60,7 @@ class Objects:
                     self.omission.CopyFrom(message.omission)
                 batch: list[Run] = []
                 for piece in message.pieces:
-                    data = piece.data  # of a message a copy each time it is asked for
+                    data = piece.data  # protobuf messages copy the bytes at each access
                     if piece.HasField("head"):
                         head, start = piece.head, len(batch)
                     if piece.HasField("failed"):
@@ -105,20 +105,20 @@ def _as_core_failure(failed: ItemError) -> CoreFailure:
 
 
 class Envelope(Protocol):
-    """What objects are put in. Methods are called in the order of the objects."""
+    """Framing of objects in a body. Methods are called in the order of the objects."""
 
     def begin(self, head: Any) -> Buffer:
-        """Return what comes before the bytes of an object."""
+        """Return the bytes before an object."""
 
     def data(self, data: Buffer) -> Buffer:
-        """Return what a run of bytes of the object becomes."""
+        """Return a chunk of an object as it is sent."""
 
     def end(self) -> Buffer:
-        """Return what comes after the last object."""
+        """Return the bytes after the last object."""
 
 
 class Bare:
-    """No envelope: one object is the whole body."""
+    """No envelope: the object is the body."""
 
     def begin(self, head: Any) -> bytes:
         """Return nothing."""
@@ -134,10 +134,10 @@ class Bare:
 
 
 class Parts:
-    """multipart/related; each part says what it is and where it can be had alone."""
+    """multipart/related; each part has its Content-Type and its own URL."""
 
     def __init__(self, label: Callable[[Any], str], location: Callable[[Any], str]) -> None:
-        """Make an envelope; `label` and `location` tell Content-Type and URL of an object by its head."""
+        """Create an envelope; `label` and `location` return Content-Type and URL of an object for its head."""
         self._writer = MultipartWriter()
         self._label = label
         self._location = location
@@ -159,7 +159,7 @@ class Parts:
         return self._writer.end()
 
     def size_bytes(self, head: Any) -> int:
-        """Return how many bytes an envelope adds to a single object."""
+        """Return the number of bytes that the envelope adds to a single object."""
         alone = Parts(self._label, self._location)
         return len(alone.begin(head)) + len(alone.end())
 
@@ -167,9 +167,9 @@ class Parts:
 async def body(
     first: list[Run], batches: AsyncGenerator[list[Run], None], envelope: Envelope
 ) -> AsyncGenerator[list[Buffer], None]:
-    """Yield the body: for each batch what is sent of it, in one go."""
+    """Yield the body as a list of buffers for each batch."""
     batch: list[Run] | None = first
-    del first  # or it would be held until the response ends
+    del first  # otherwise it would stay in memory until the response ends
     while batch is not None:
         if buffers := enveloped(batch, envelope):
             yield buffers
@@ -179,6 +179,6 @@ async def body(
 
 
 def enveloped(batch: Iterable[Run], envelope: Envelope) -> list[Buffer]:
-    """Return what is sent of some runs."""
+    """Return the buffers to send for some runs."""
     buffers = (envelope.data(run) if isinstance(run, (bytes, memoryview)) else envelope.begin(run) for run in batch)
     return [buffer for buffer in buffers if buffer]

@@ -1,4 +1,4 @@
-"""Responses that leave something out (206 without ranges; PS3.18 Table 10.4.3-1)."""
+"""Partial responses, which omit objects (206 without ranges; PS3.18 Table 10.4.3-1)."""
 
 from collections.abc import Mapping
 
@@ -10,13 +10,13 @@ PARTIAL_CONTENT = 206
 
 
 def partial_headers(omission: Omission, noun: str = "instance") -> Mapping[str, str]:
-    """Return what a response says about its omissions; nothing if it has none.
+    """Return the headers of a partial response; empty if nothing is omitted.
 
-    Such a response must not be kept: it is not the resource, and damage may be repaired.
+    A partial response must not be cached: it is not the resource, and damage may be repaired.
 
     Args:
-        omission: known before the first byte.
-        noun: what is counted, in the singular.
+        omission: the omitted objects known before the first byte.
+        noun: noun for an object, in the singular.
     """
     if not omission.count:
         return {}
@@ -26,5 +26,5 @@ def partial_headers(omission: Omission, noun: str = "instance") -> Mapping[str, 
 
 
 def status_of(omission: Omission) -> int:
-    """Return the status of a whole response, or of one that leaves something out."""
+    """Return 206 if objects are omitted, otherwise 200."""
     return PARTIAL_CONTENT if omission.count else 200

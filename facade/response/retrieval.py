@@ -1,12 +1,12 @@
-"""From a question for instances or frames to its answer: form, envelope, validators, ranges.
+"""Retrieval of instances and frames: negotiation, envelope, validators and ranges.
 
-What the client accepts becomes a ranked list of transfer syntaxes; the core picks, and says with each object which one
-it is. Errors found before the first byte are clean statuses, and objects that are known to be unavailable then are left
-out of a response that has others, which says so (206). An object that fails afterwards breaks off the connection.
+The acceptable forms become a ranked list of transfer syntaxes; the core selects one for each object and names it in the
+object's head. Errors before the first byte become error statuses; objects that are unavailable then are omitted from a
+response with others (206). If an object fails later, the connection is closed.
 
-An object that comes alone, without an envelope, has an entity tag and may be requested in parts. HEAD is answered from
-the heads of the objects, which is all that the core is then asked for. So is, at first, a request with a condition, or
-one for the last bytes; the bytes are requested afterwards, if they are wanted.
+A single object without envelope has an entity tag and supports byte ranges. For HEAD only the heads of the objects are
+requested from the core; likewise, at first, for a conditional request or a suffix range. The bytes are then requested
+if they are needed.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -32,15 +32,15 @@ from facade.response.zip_archive import Archive
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked for.
+    """A retrieval request.
 
-    offers: the forms it may be answered in, best first.
-    count: number of objects, if that is known.
-    ask: begins the call with these fields of the request: what is acceptable, `range`, `head_only`. A range is only
-        asked for when `count` is 1.
-    locate: URL of one object by its head.
-    name: of a file that the answer is saved to, without suffix.
-    noun: what an object is, in the singular.
+    offers: the acceptable forms, best first.
+    count: number of objects, if it is known.
+    ask: starts the call with these fields of the request: acceptable forms, `range`, `head_only`. `range` is used only
+        if `count` is 1.
+    locate: returns the URL of an object for its head.
+    name: file name for a saved response, without suffix.
+    noun: noun for an object in warnings, in the singular.
     """
 
     request: Request
@@ -53,13 +53,13 @@ class Question:
 
     @property
     def is_bare(self) -> bool:
-        """Say whether the answer will be one object without an envelope, whatever the core picks."""
+        """Whether the response is one object without envelope, whatever form the core selects."""
         return self.count == 1 and not any(offer.multipart or offer.media_type == ZIP for offer in self.offers)
 
 
 @dataclass(slots=True)
 class _Opened:
-    """An answer of the core that has begun."""
+    """A response of the core whose first message has arrived."""
 
     objects: Objects
     batches: AsyncGenerator[list[Run], None]
@@ -75,20 +75,20 @@ class _Opened:
 
     @property
     def size_bytes(self) -> int | None:
-        """Size of the whole first object, if it is known."""
+        """Size of the first object, if it is known."""
         return self.head.size_bytes if self.head.HasField("size_bytes") else None
 
     def label(self, head: Any) -> str:
-        """Return the media type of one object; viewers decode by the transfer syntax named in it."""
+        """Return the media type of an object, with its transfer syntax, which viewers need for decoding."""
         offer = offer_for(self.offers, head.transfer_syntax_uid) or self.offer
         return f"{offer.label(head.transfer_syntax_uid)}; transfer-syntax={head.transfer_syntax_uid}"
 
 
 async def answer(question: Question) -> Response:
-    """Answer a question.
+    """Return the response for a retrieval request.
 
     Raises:
-        CoreFailure: as the core says; RANGE_NOT_SATISFIABLE.
+        CoreFailure: an error of the core; RANGE_NOT_SATISFIABLE.
     """
     opened = await _open(question, *_first_wish(question))
     if opened.offer.media_type == ZIP:
@@ -99,7 +99,7 @@ async def answer(question: Question) -> Response:
 
 
 def _first_wish(question: Question) -> tuple[ByteRange | None, bool]:
-    """Return the range to begin with, and whether heads are enough."""
+    """Return the range of the first call, and whether it requests only heads."""
     request = question.request
     if request.method == "HEAD":
         return None, True
@@ -114,10 +114,10 @@ def _first_wish(question: Question) -> tuple[ByteRange | None, bool]:
 async def _open(
     question: Question, part: ByteRange | None, head_only: bool = False, *, is_repeated: bool = False
 ) -> _Opened:
-    """Make a call of the core up to its first object. What it has no parts of, it is asked for as a whole.
+    """Call the core and wait for the first object. If the object has no ranges, it is requested as a whole.
 
-    The core records damage that it finds, and chooses another form the next time if one is acceptable. So it is asked
-    again if it finds damage before anything is sent.
+    The core records damage that it finds, and the next time selects another acceptable form. The call is therefore
+    repeated once if damage is found before anything is sent.
     """
     offers = question.offers
     stream = question.ask({**acceptable(offers), "range": part, "head_only": head_only})
@@ -138,26 +138,26 @@ async def _open(
     offer = offer_for(offers, head.transfer_syntax_uid) if head is not None else None
     if offer is None:
         await batches.aclose()
-        raise CoreFailure("INTERNAL", "", "the stream has no objects, or in a form that is not acceptable")
+        raise CoreFailure("INTERNAL", "", "the stream has no objects, or their form is not acceptable")
     assert first is not None
     return _Opened(objects, batches, first, offer, offers, part, head_only)
 
 
 def _has_no_parts(failure: CoreFailure) -> bool:
-    """Say whether a range has no meaning, and may then be ignored (RFC 9110 section 14.2): re-encoded or empty."""
+    """Return whether the range is to be ignored (RFC 9110, 14.2) because the object is transcoded or empty."""
     return (failure.reason == "INVALID_FIELD" and failure.metadata.get("field") == "range") or (
         failure.reason == "RANGE_NOT_SATISFIABLE" and failure.metadata.get("size_bytes") == "0"
     )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The three shapes of an answer
+# Multipart, ZIP archive, single body
 
 
 async def _in_parts(question: Question, opened: _Opened) -> Response:
     parts = Parts(opened.label, question.locate)
     headers = _kept(question, parts.content_type(opened.offer.label(opened.head.transfer_syntax_uid)))
-    is_small = opened.objects.complete == question.count  # and then its size shows when it is put together
+    is_small = opened.objects.complete == question.count  # then BuffersResponse sets the Content-Length
     if question.count == 1 and opened.size_bytes is not None and (not is_small or question.request.method == "HEAD"):
         headers["Content-Length"] = str(opened.size_bytes + parts.size_bytes(opened.head))
     return await _sent(question, opened, parts, headers)
@@ -169,7 +169,7 @@ async def _archived(question: Question, opened: _Opened) -> Response:
 
 
 def _kept(question: Question, content_type: str) -> dict[str, str]:
-    """Return the headers of a body that has no entity tag."""
+    """Return the headers of a body without entity tag."""
     return {"Content-Type": content_type, "Cache-Control": cache_control(question.request), "Vary": "Accept"}
 
 
@@ -198,7 +198,7 @@ async def _alone(question: Question, opened: _Opened) -> Response:
 
 
 def _asked(opened: _Opened, part: ByteRange | None) -> ByteRange | None:
-    """Return what the core must have been asked for so that its answer is `part`."""
+    """Return the range of the call that `opened` must have had to answer with `part`."""
     if part is None or opened.part is None or opened.size_bytes is None:
         return part
     has = opened.part
@@ -208,24 +208,24 @@ def _asked(opened: _Opened, part: ByteRange | None) -> ByteRange | None:
 
 
 def end_of(part: ByteRange) -> int:
-    """Return the position behind a range that has a length."""
+    """Return the end (exclusive) of a range with a length."""
     return part.offset_bytes + part.length_bytes
 
 
 def _validators(request: Request, opened: _Opened) -> Cached | None:
-    """Return the entity tag and what goes with it; None if the version is not known."""
+    """Return the entity tag and its headers; None if the version is unknown."""
     if not opened.head.version:
         return None
     syntax = opened.head.transfer_syntax_uid
     kind = opened.offer.label(syntax)
     form = syntax if kind in (OCTET_STREAM, DICOM_TYPE) else f"{syntax}-{kind.rpartition('/')[2]}"
-    if opened.size_bytes is None:  # it is re-encoded, maybe into the transfer syntax that its file claims to have
+    if opened.size_bytes is None:  # transcoded, possibly into the transfer syntax that its file claims to have
         form += "-re-encoded"
     return cached(request, opened.head.version, form)
 
 
 async def _sent(question: Question, opened: _Opened, envelope: Envelope, headers: dict[str, str]) -> Response:
-    """Answer with everything that is available. Small answers need not be streamed."""
+    """Return the response; one that is complete already is not streamed."""
     if question.request.method != "HEAD" and opened.objects.complete == question.count:
         runs = [run for batch in [opened.first, *[batch async for batch in opened.batches]] for run in batch]
         omission = opened.objects.omission

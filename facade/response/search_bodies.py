@@ -1,4 +1,4 @@
-"""How the matches of a search are written: one JSON array, or a part of XML for each (PS3.18 section 8.7.3.2)."""
+"""Bodies of search responses: a JSON array, or an XML part for each match (PS3.18 section 8.7.3.2)."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -18,7 +18,7 @@ class Form(Protocol):
     content_type: str
 
     async def whole(self, data_sets: Sequence[bytes]) -> bytes:
-        """Return the body of these data sets in DICOM JSON."""
+        """Return the complete body for data sets in DICOM JSON."""
         ...
 
     def chunks(self, pages: AsyncIterator[Sequence[bytes]]) -> AsyncGenerator[bytes, None]:
@@ -27,8 +27,10 @@ class Form(Protocol):
 
 
 def form_for(wishes: Sequence[MediaRange]) -> Form:
-    """Return what the client likes best. XML comes in parts, for who names it; who names parts of no type gets it
-    only if JSON would not do.
+    """Return the form that the client prefers.
+
+    XML is multipart and used if the client names it; for multipart without a type only if the client does not accept
+    JSON.
 
     Raises:
         Refusal: 406.
@@ -46,7 +48,7 @@ def form_for(wishes: Sequence[MediaRange]) -> Form:
 
 
 class JsonArray:
-    """One array of objects; they are joined and never parsed."""
+    """A JSON array; the data sets are joined without parsing."""
 
     content_type = DICOM_JSON
 
@@ -60,7 +62,7 @@ class JsonArray:
 
 
 class XmlParts:
-    """A part in the Native DICOM Model for each match; making a page of them takes a while, so others run meanwhile."""
+    """A part in the Native DICOM Model for each match; the conversion runs in a thread because it takes long."""
 
     def __init__(self) -> None:
         self._writer = MultipartWriter()

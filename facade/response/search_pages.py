@@ -1,4 +1,4 @@
-"""How an answer that is one page of many says so (PS3.18 section 8.3.4.4, RFC 8288)."""
+"""Paging of search responses: Link header and number of remaining matches (PS3.18 section 8.3.4.4, RFC 8288)."""
 
 from urllib.parse import quote
 
@@ -8,7 +8,7 @@ from facade.request.addresses import Urls
 from facade.request.search_query import MAX_LIMIT, Search
 
 LONGEST_LINK = 4000
-"""Characters of a `Link` header. Proxies refuse answers with large headers, mostly from 8 KB on."""
+"""Maximum characters of a `Link` header. Proxies refuse responses with large headers, mostly from 8 KB on."""
 
 _LEVELS = {"study": "studies", "series": "series"}
 _POSITION = ("offset", "pagetoken")
@@ -16,10 +16,10 @@ _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in
 
 
 def next_page(request: Request, urls: Urls, token: str) -> str | None:
-    """Return the `Link` header for the page that a token leads to; None if it would be too long.
+    """Return the `Link` header for the page of a token; None if it would be too long.
 
-    It is the client's own query with another position, at the address by which the client reached this one. A Prior
-    Record Key stays: the token is good for the query with it only.
+    The URL has the client's query with the token instead of the position, and the host as seen by the client. A Prior
+    Record Key is kept, because the token is valid only together with it.
     """
     raw: str = request.scope["query_string"].decode("latin-1")
     kept = [pair for pair in raw.split("&") if pair and pair.partition("=")[0].lower() not in _POSITION]
@@ -29,11 +29,11 @@ def next_page(request: Request, urls: Urls, token: str) -> str | None:
 
 
 def remaining(query: Search, total: int | None) -> str | None:
-    """Return "57 additional results", without the number where it is not known; None if there may be none.
+    """Return "57 additional results", without the number if it is unknown; None if there may be none.
 
-    To be asked only if the first page that the core gave is not all.
+    Call it only if the first page of the core has a successor.
     """
-    # How many lie before a token or key, nobody counts.
+    # The number of matches before a token or key is unknown.
     if total is not None and not query.page_token and not query.prior_record_key:
         left = total - query.offset - query.limit
         if left > 0:

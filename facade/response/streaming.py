@@ -1,4 +1,4 @@
-"""An answer that is sent while it is made, and whose maker is stopped when nobody wants it any more."""
+"""Streamed responses, which stop their source when the client disconnects."""
 
 import asyncio
 import logging
@@ -17,15 +17,15 @@ log = logging.getLogger(__name__)
 
 _CLIENT_GONE = "CLIENT_GONE"
 _UNCHECKED_BYTES = 256 << 10
-"""Bytes sent before the event loop gets a turn, in which it notices that the client has closed the connection."""
+"""Bytes sent before the task yields to the event loop, which then detects that the client has disconnected."""
 
 
 Chunk = bytes | memoryview | list[bytes | memoryview]
-"""What is sent in one go."""
+"""Data of one ASGI message."""
 
 
 def body_message(scope: Scope, chunk: Chunk, *, more_body: bool) -> Message:
-    """Return the message that sends a part of a body."""
+    """Return the ASGI message with a chunk of a body."""
     buffers = chunk if isinstance(chunk, list) else [chunk]
     if BUFFERS in scope.get("extensions", ()):
         return {"type": "http.response.body", "body": b"", "buffers": buffers, "more_body": more_body}
@@ -33,7 +33,7 @@ def body_message(scope: Scope, chunk: Chunk, *, more_body: bool) -> Message:
 
 
 class BuffersResponse(Response):
-    """A body whose parts are all there; it has a Content-Length."""
+    """A response with a complete body as a list of buffers; it has a Content-Length."""
 
     def __init__(self, buffers: list[bytes | memoryview], status_code: int, headers: Mapping[str, str]) -> None:
         self.status_code = status_code
@@ -48,12 +48,11 @@ class BuffersResponse(Response):
 
 
 class StreamedResponse(Response):
-    """Sends `chunks` as they come, never more than one at a time.
+    """Sends `chunks` one at a time as they become available.
 
-    Whatever happens, `chunks` and the `source` it draws from are closed before the request ends: a client that
-    goes away, or stops reading for longer than `idle_seconds`, ends the work behind it. If `chunks` fails after the
-    answer began, the connection is broken off without a proper end, so that the client sees that what it has
-    is not whole. HEAD sends no chunk.
+    `chunks` and its `source` are always closed before the request ends, so a client that disconnects, or does not read
+    for `idle_seconds`, ends the work in the core. If `chunks` fails after the response has started, the connection is
+    closed without a proper end, so that the client detects the incomplete response. HEAD sends no chunks.
     """
 
     def __init__(
@@ -74,17 +73,17 @@ class StreamedResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        # A generator that was never started does not close what it was given.
+        # A generator that was never started does not close its source, so both are closed here.
         async with aclosing(self._source), aclosing(self._chunks):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             if scope["method"] != "HEAD" and (problem := await self._send_chunks(scope, receive, send)):
                 level = logging.INFO if problem == _CLIENT_GONE else logging.ERROR
-                log.log(level, "answer broken off reason=%s request_id=%s", problem, scope["state"]["request_id"])
+                log.log(level, "response aborted reason=%s request_id=%s", problem, scope["state"]["request_id"])
                 return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_chunks(self, scope: Scope, receive: Receive, send: Send) -> str:
-        """Send all chunks; return why not, if the client does not have them all."""
+        """Send all chunks; returns the reason if the response is incomplete, otherwise ""."""
         gone = asyncio.create_task(_disconnect(receive))
         idle_timeout = IdleTimeout(self._idle_seconds)
         unchecked = 0

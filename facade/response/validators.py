@@ -1,12 +1,12 @@
-"""Entity tags, what may be kept, and requests with conditions (RFC 9110 section 13, RFC 9111).
+"""Entity tags, Cache-Control, and conditional requests (RFC 9110 section 13, RFC 9111).
 
-Whoever answers GET with bytes of an instance calls `cached(request, version, form)` as soon as the version is known,
-and answers `cached.not_modified()` if `is_known`, or else puts `headers` on its answer.
+An endpoint that answers GET with bytes of an instance calls `cached(request, version, form)` when the version is known,
+and returns `cached.not_modified()` if `is_known`, or adds `headers` to its response.
 
-A version of an instance never changes: what is stored anew has another version. A URL however may be deleted, or be
-stored anew, so by default everything is asked for again (`no-cache`) and answered 304 at the cost of one look-up. With
-`cache_seconds` nobody asks for so long, and a deleted object is seen for as long in a browser that has it. All is
-`private`: what one user may see says nothing about others, so no cache that is shared keeps it.
+A version of an instance never changes; an instance that is stored again has another version. The instance of a URL may
+be deleted or stored again, so by default clients must revalidate (`no-cache`), which needs one look-up. With
+`cache_seconds` they need not revalidate for that time, and a browser may show a deleted object meanwhile. Responses are
+`private`, so that shared caches do not store them, because access may depend on the user.
 """
 
 import re
@@ -22,15 +22,15 @@ _TAG = re.compile(r'(?:W/)?"([^"]*)"|([^\s,"]+)')
 _FORM = re.compile(r"[^A-Za-z0-9._+=:-]+")
 
 ANY = "*"
-"""In If-None-Match: whatever there is."""
+"""In If-None-Match: any current representation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """What an answer says about itself, and whether the client has it.
+    """Validators of a response, and whether the client has the current bytes.
 
-    headers: ETag (strong, quoted), Cache-Control and Vary; of an answer with any status that has the bytes, and of 304.
-    is_known: the client has these very bytes, so the answer is 304.
+    headers: ETag (strong, quoted), Cache-Control and Vary, for responses with the bytes and for 304.
+    is_known: the client has these bytes, so the response is 304.
     """
 
     headers: Mapping[str, str]
@@ -42,18 +42,18 @@ class Cached:
         return self.headers["ETag"]
 
     def not_modified(self) -> Response:
-        """Return the answer to a client that has these bytes."""
+        """Return the 304 response."""
         return Response(status_code=304, headers=self.headers)
 
 
 def cached(request: Request, version: int | str, form: str, vary: Iterable[str] = ("Accept",)) -> Cached:
-    """Return what to say about one form of a version.
+    """Return the validators of a form of a version.
 
     Args:
-        version: of the instance; of a resource with several, whatever changes when any of them does.
-        form: tells apart all forms of that version that this URL may have: transfer syntax, media type, coding. Equal
-            tags promise equal bytes, so an envelope with a boundary made for each answer has no tag at all.
-        vary: request headers that choose among them.
+        version: version of the instance; for a resource with several, a text that changes with any of them.
+        form: identifies the form among all forms of this URL: transfer syntax, media type, coding. Equal tags promise
+            equal bytes, so multipart bodies, which have random boundaries, have no tag.
+        vary: request headers that select the form.
     """
     tag = entity_tag(version, form)
     headers = {"ETag": tag, "Cache-Control": cache_control(request), "Vary": ", ".join(vary)}
@@ -67,14 +67,14 @@ def entity_tag(version: int | str, form: str) -> str:
 
 
 def cache_control(request: Request) -> str:
-    """Return the Cache-Control header of what belongs to one version of an instance."""
+    """Return the Cache-Control header for bytes of one version of an instance."""
     settings: Settings = request.app.state.settings
     return f"private, max-age={settings.cache_seconds}" if settings.cache_seconds else "private, no-cache"
 
 
 def known_tags(headers: Iterable[str]) -> list[str]:
-    """Return what If-None-Match names: entity tags, weak or strong, with or without quotes, and perhaps "*".
+    """Return the opaque tags in If-None-Match, weak or strong, with or without quotes, and "*" if present.
 
-    Weak ones compare like strong ones (RFC 9110 section 13.1.2).
+    If-None-Match uses weak comparison (RFC 9110 section 13.1.2).
     """
     return [quoted or bare for header in headers for quoted, bare in _TAG.findall(header) if quoted != ANY]

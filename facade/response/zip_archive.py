@@ -1,8 +1,8 @@
-"""application/zip as it streams by: instances as files, in folders by study and series.
+"""Streaming of ZIP archives: instances as files in folders by study and series.
 
-Members are stored, not deflated: pixels hardly get smaller, and it would cost far more than all the rest. Nothing is
-sought in, so sizes and checksums follow the bytes; sizes of 64 bits are used where 32 might not do. Names hold UIDs
-only. In memory is what the directory at the end needs, below a kilobyte for each instance.
+Members are not compressed, because compression hardly reduces pixel data and would dominate the cost. The output is not
+seekable, so sizes and checksums follow the data; 64-bit sizes are used where 32 bits might not suffice. Names contain
+UIDs only. The entries of the central directory stay in memory, less than a kilobyte for each instance.
 """
 
 import zipfile
@@ -19,7 +19,7 @@ _LARGE_BYTES = 1 << 31
 
 
 class _Sink:
-    """A file that can't be sought in; what is written is taken away again."""
+    """An unseekable output file; `take` returns and removes the written data."""
 
     def __init__(self) -> None:
         self._pieces: list[Buffer] = []
@@ -40,7 +40,7 @@ class _Sink:
 
 
 class Archive:
-    """Puts instances in a ZIP archive. Those that are left out are listed in its last member, `errors.txt`."""
+    """Envelope that writes instances to a ZIP archive. Its last member, `errors.txt`, lists omitted instances."""
 
     def __init__(self, omission: Omission) -> None:
         self._omission = omission
@@ -49,7 +49,7 @@ class Archive:
         self._member: Any = None
 
     def begin(self, head: Any) -> Buffer:
-        """End the member before and begin that of an instance."""
+        """End the previous member and start that of an instance."""
         self._end_member()
         name = f"{head.id.study_instance_uid}/{head.id.series_instance_uid}/{head.id.sop_instance_uid}.dcm"
         is_small = head.HasField("size_bytes") and head.size_bytes < _LARGE_BYTES
@@ -57,12 +57,12 @@ class Archive:
         return self._sink.take()
 
     def data(self, data: Buffer) -> Buffer:
-        """Return a run of bytes of the instance, with its checksum taken."""
+        """Add a chunk of the instance to the member and return the output."""
         self._member.write(data)
         return self._sink.take()
 
     def end(self) -> Buffer:
-        """Return the list of failures, if there are any, and the directory."""
+        """Return the list of omitted instances, if there are any, and the central directory."""
         self._end_member()
         errors = self._omission.errors
         if errors:
@@ -80,7 +80,7 @@ class Archive:
 
 
 def _member(name: str) -> zipfile.ZipInfo:
-    """Return a member without a time: the same instances give the same bytes."""
+    """Return a member without a timestamp, so that the same instances give the same bytes."""
     member = zipfile.ZipInfo(name)
     member.external_attr = 0o644 << 16
     return member

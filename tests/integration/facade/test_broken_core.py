@@ -170,7 +170,7 @@ async def test_an_instance_that_fails_midway_closes_the_connection(
         with pytest.raises(httpx.RemoteProtocolError):
             await web.get("/v2/studies/1", headers=ANYTHING | {"X-Request-Id": "r1"})
 
-    assert "answer broken off reason=BLOB_MISSING request_id=r1" in caplog.messages
+    assert "response aborted reason=BLOB_MISSING request_id=r1" in caplog.messages
 
 
 async def test_a_stream_that_fails_midway_closes_the_connection() -> None:
