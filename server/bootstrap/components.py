@@ -116,13 +116,18 @@ class IndexComponents:
     def tags(self) -> ExtendedQueryTags:
         """The extended query tags."""
         return ExtendedQueryTags(
-            tags=self.database.tags, reindex=self.reindex, now=now, on_start=self.operation_watch.started
+            access=self.access,
+            tags=self.database.tags,
+            reindex=self.reindex,
+            now=now,
+            on_start=self.operation_watch.started,
         )
 
     @cached_property
     def operations(self) -> Operations:
         """Operations, as clients see them."""
         return Operations(
+            access=self.access,
             record=self.database.operations,
             types=self.operation_types,
             tags=self.database.tags,

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from server.dicom.matching.query_tags import new_tag, registered_tag
+from server.domain.access import Access, Action
 from server.domain.limits import MAX_TAGS
 from server.domain.limits import page_size as size_of
 from server.domain.operations import reindex as reindexing
 from server.domain.operations.service import checked_request_id
 from server.domain.operations.types import OperationType
 from server.domain.search import page_token
+from server.model.call import Call
 from server.model.errors import AlreadyExists, Exhausted, InvalidRequest, NotFound, Reason
+from server.model.ids import ARCHIVE
 from server.model.operation import Operation
 from server.model.search.query import Level
 from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagError, TagStatus
@@ -47,17 +50,19 @@ class ExtendedQueryTags:
     def __init__(
         self,
         *,
+        access: Access,
         tags: Tags,
         reindex: OperationType,
         now: Callable[[], datetime],
         on_start: Callable[[], None] = lambda: None,
     ) -> None:
+        self._access = access
         self._tags = tags
         self._reindex = reindex
         self._now = now
         self._on_start = on_start
 
-    async def add(self, wanted: Sequence[WantedTag], request_id: str = "") -> Operation:
+    async def add(self, call: Call, wanted: Sequence[WantedTag], request_id: str = "") -> Operation:
         """Add tags, all or none, and start the operation that indexes what is stored.
 
         Raises:
@@ -66,6 +71,7 @@ class ExtendedQueryTags:
             WrongState: OPERATION_RUNNING.
             Exhausted: TOO_MANY_TAGS.
         """
+        await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
         checked_request_id(request_id)
         new, operation_id, now = _understood(wanted), uuid.uuid4().hex, self._now()
         operation = await self._tags.add(
@@ -74,40 +80,50 @@ class ExtendedQueryTags:
         self._on_start()
         return operation
 
-    async def list(self, *, page_size: int, page_token: str, skip: int) -> tuple[Sequence[Tag], str]:
+    async def list(self, call: Call, *, page_size: int, page_token: str, skip: int) -> tuple[Sequence[Tag], str]:
         """Return a page of tags in the order they were added, and the token of the next, empty at the end.
 
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
+        await self._access.permit(call, Action.READ, ARCHIVE)
         size, after = _page(page_size, page_token, skip, _ALL_TAGS)
         found = await self._tags.list(after=after, skip=0 if page_token else skip, limit=size + 1)
         return found[:size], _next(found[size - 1].key if len(found) > size else None, _ALL_TAGS)
 
-    async def get(self, path: str) -> Tag:
+    async def get(self, call: Call, path: str) -> Tag:
         """Return one. Raises InvalidRequest (INVALID_TAG), NotFound (TAG_NOT_FOUND)."""
+        await self._access.permit(call, Action.READ, ARCHIVE)
+        return await self._get(path)
+
+    async def _get(self, path: str) -> Tag:
         tag = registered_tag(path)
         return _there(await self._tags.get(tag), tag)
 
-    async def set_query_status(self, path: str, status: QueryStatus) -> Tag:
+    async def set_query_status(self, call: Call, path: str, status: QueryStatus) -> Tag:
         """Set whether searches may use a tag. Raises: as `get`."""
+        await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
         tag = registered_tag(path)
         return _there(await self._tags.set_query_status(tag, status), tag)
 
-    async def delete(self, path: str) -> None:
+    async def delete(self, call: Call, path: str) -> None:
         """Delete a tag and all that is indexed by it. Raises: as `get`."""
+        await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
         tag = registered_tag(path)
         marked = _there(await self._tags.set_status(tag, TagStatus.DELETING), tag)
         await self._purge(marked.key)
 
-    async def errors(self, path: str, *, page_size: int, page_token: str, skip: int) -> tuple[Sequence[TagError], str]:
+    async def errors(
+        self, call: Call, path: str, *, page_size: int, page_token: str, skip: int
+    ) -> tuple[Sequence[TagError], str]:
         """Return a page of a tag's errors in the order they were found, and the token of the next.
 
         Raises:
             InvalidRequest: INVALID_TAG, INVALID_FIELD, INVALID_PAGE_TOKEN.
             NotFound: TAG_NOT_FOUND.
         """
-        tag = await self.get(path)
+        await self._access.permit(call, Action.READ, ARCHIVE)
+        tag = await self._get(path)
         identity = b"errors of " + tag.new.tag.encode()
         size, after = _page(page_size, page_token, skip, identity)
         found = await self._tags.errors(tag.key, after, 0 if page_token else skip, size + 1)

@@ -20,7 +20,9 @@ class ExtendedQueryTagServicer(extended_query_tag_service_pb2_grpc.ExtendedQuery
         self, request: pb.AddExtendedQueryTagsRequest, context: Context
     ) -> pb.AddExtendedQueryTagsResponse:
         """See the contract."""
-        operation = await self._tags.add([convert.wanted_tag(tag) for tag in request.tags], request.request_id)
+        operation = await self._tags.add(
+            context.call, [convert.wanted_tag(tag) for tag in request.tags], request.request_id
+        )
         return pb.AddExtendedQueryTagsResponse(operation=self._messages.operation(operation))
 
     async def ListExtendedQueryTags(
@@ -28,7 +30,7 @@ class ExtendedQueryTagServicer(extended_query_tag_service_pb2_grpc.ExtendedQuery
     ) -> pb.ListExtendedQueryTagsResponse:
         """See the contract."""
         page, token = await self._tags.list(
-            page_size=request.page_size, page_token=request.page_token, skip=request.skip
+            context.call, page_size=request.page_size, page_token=request.page_token, skip=request.skip
         )
         return pb.ListExtendedQueryTagsResponse(tags=map(convert.tag, page), next_page_token=token)
 
@@ -36,20 +38,20 @@ class ExtendedQueryTagServicer(extended_query_tag_service_pb2_grpc.ExtendedQuery
         self, request: pb.GetExtendedQueryTagRequest, context: Context
     ) -> pb.GetExtendedQueryTagResponse:
         """See the contract."""
-        return pb.GetExtendedQueryTagResponse(tag=convert.tag(await self._tags.get(request.path)))
+        return pb.GetExtendedQueryTagResponse(tag=convert.tag(await self._tags.get(context.call, request.path)))
 
     async def UpdateExtendedQueryTag(
         self, request: pb.UpdateExtendedQueryTagRequest, context: Context
     ) -> pb.UpdateExtendedQueryTagResponse:
         """See the contract."""
-        tag = await self._tags.set_query_status(request.path, convert.query_status(request.query_status))
+        tag = await self._tags.set_query_status(context.call, request.path, convert.query_status(request.query_status))
         return pb.UpdateExtendedQueryTagResponse(tag=convert.tag(tag))
 
     async def DeleteExtendedQueryTag(
         self, request: pb.DeleteExtendedQueryTagRequest, context: Context
     ) -> pb.DeleteExtendedQueryTagResponse:
         """See the contract."""
-        await self._tags.delete(request.path)
+        await self._tags.delete(context.call, request.path)
         return pb.DeleteExtendedQueryTagResponse()
 
     async def ListExtendedQueryTagErrors(
@@ -57,6 +59,6 @@ class ExtendedQueryTagServicer(extended_query_tag_service_pb2_grpc.ExtendedQuery
     ) -> pb.ListExtendedQueryTagErrorsResponse:
         """See the contract."""
         page, token = await self._tags.errors(
-            request.path, page_size=request.page_size, page_token=request.page_token, skip=request.skip
+            context.call, request.path, page_size=request.page_size, page_token=request.page_token, skip=request.skip
         )
         return pb.ListExtendedQueryTagErrorsResponse(errors=map(convert.tag_error, page), next_page_token=token)

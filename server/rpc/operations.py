@@ -31,18 +31,22 @@ class OperationServicer(operation_service_pb2_grpc.OperationServiceServicer):
 
     async def StartOperation(self, request: pb.StartOperationRequest, context: Context) -> pb.StartOperationResponse:
         """See the contract."""
-        operation = await self._operations.start(*_request_of(request.request), request.request_id)
+        operation = await self._operations.start(context.call, *_request_of(request.request), request.request_id)
         return pb.StartOperationResponse(operation=self._messages.operation(operation))
 
     async def GetOperation(self, request: pb.GetOperationRequest, context: Context) -> pb.GetOperationResponse:
         """See the contract."""
-        operation = await self._operations.get(request.id)
+        operation = await self._operations.get(context.call, request.id)
         return pb.GetOperationResponse(operation=self._messages.operation(operation))
 
     async def ListOperations(self, request: pb.ListOperationsRequest, context: Context) -> pb.ListOperationsResponse:
         """See the contract."""
         page, token = await self._operations.list(
-            page_size=request.page_size, token=request.page_token, types=request.types, states=_states(request.states)
+            context.call,
+            page_size=request.page_size,
+            token=request.page_token,
+            types=request.types,
+            states=_states(request.states),
         )
         return pb.ListOperationsResponse(operations=map(self._messages.operation, page), next_page_token=token)
 
@@ -50,17 +54,19 @@ class OperationServicer(operation_service_pb2_grpc.OperationServiceServicer):
         self, request: pb.ListOperationErrorsRequest, context: Context
     ) -> pb.ListOperationErrorsResponse:
         """See the contract."""
-        page, token = await self._operations.errors(request.id, page_size=request.page_size, token=request.page_token)
+        page, token = await self._operations.errors(
+            context.call, request.id, page_size=request.page_size, token=request.page_token
+        )
         return pb.ListOperationErrorsResponse(errors=map(_operation_error, page), next_page_token=token)
 
     async def WaitOperation(self, request: pb.WaitOperationRequest, context: Context) -> pb.WaitOperationResponse:
         """See the contract."""
-        operation = await self._operations.wait(request.id, request.timeout_seconds)
+        operation = await self._operations.wait(context.call, request.id, request.timeout_seconds)
         return pb.WaitOperationResponse(operation=self._messages.operation(operation))
 
     async def CancelOperation(self, request: pb.CancelOperationRequest, context: Context) -> pb.CancelOperationResponse:
         """See the contract."""
-        operation = await self._operations.cancel(request.id)
+        operation = await self._operations.cancel(context.call, request.id)
         return pb.CancelOperationResponse(operation=self._messages.operation(operation))
 
 

@@ -107,6 +107,12 @@ async def test_waiting_returns_at_its_time_limit(core: CoreClient) -> None:
     assert answer.operation.state == operation_pb.OPERATION_STATE_NOT_STARTED
 
 
+async def test_waiting_returns_before_the_deadline_of_the_call(core: CoreClient) -> None:
+    started = await add(core, STATION)
+    answer = await operations_of(core).WaitOperation(operation_pb.WaitOperationRequest(id=started.id), timeout=4)
+    assert answer.operation.state == operation_pb.OPERATION_STATE_NOT_STARTED
+
+
 @pytest.mark.parametrize("seconds", [-1, 61])
 async def test_a_wait_is_limited_to_one_minute(core: CoreClient, seconds: int) -> None:
     request = operation_pb.WaitOperationRequest(id=UNKNOWN, timeout_seconds=seconds)

@@ -6,12 +6,15 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
+from server.domain.access import Access, Action
 from server.domain.limits import page_size as size_of
 from server.domain.operations import lifecycle
 from server.domain.operations.backlog import Backlog, backlog_of
 from server.domain.operations.types import OperationTypes
 from server.domain.search import page_token
+from server.model.call import Call
 from server.model.errors import InvalidRequest, NotFound, Reason, Unavailable
+from server.model.ids import ARCHIVE
 from server.model.operation import Json, Operation, OperationError, OperationState
 from server.ports.operations import Operations as Record
 from server.ports.tags import Tags
@@ -21,6 +24,8 @@ LONGEST_REQUEST_ID = 64
 
 _ID = re.compile(r"[0-9a-fA-F]{32}")
 _POLL_SECONDS = 0.5
+_RESPONSE_SECONDS = 1.0
+"""Time that a response may take to reach its client."""
 
 
 class Operations:
@@ -34,6 +39,7 @@ class Operations:
     def __init__(
         self,
         *,
+        access: Access,
         record: Record,
         types: OperationTypes,
         tags: Tags,
@@ -42,13 +48,14 @@ class Operations:
         on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self.types = types
+        self._access = access
         self._record = record
         self._tags = tags
         self._now = now
         self._worker_runs = worker_runs
         self._on_start = on_start
 
-    async def start(self, message: str, request: Json, request_id: str = "") -> Operation:
+    async def start(self, call: Call, message: str, request: Json, request_id: str = "") -> Operation:
         """Start an operation.
 
         Args:
@@ -60,6 +67,7 @@ class Operations:
             InvalidRequest: INVALID_FIELD, and what the type says.
             WrongState: OPERATION_RUNNING.
         """
+        await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
         checked_request_id(request_id)
         type_ = self.types.with_request(message)
         if type_ is None or type_.check is None:
@@ -72,12 +80,17 @@ class Operations:
         self._on_start()
         return operation
 
-    async def get(self, text: str) -> Operation:
+    async def get(self, call: Call, text: str) -> Operation:
         """Return an operation. Raises InvalidRequest (INVALID_OPERATION_ID), NotFound (OPERATION_NOT_FOUND)."""
+        await self._access.permit(call, Action.READ, ARCHIVE)
+        return await self._get(text)
+
+    async def _get(self, text: str) -> Operation:
         return _found(await self._record.get(_id_in(text)))
 
     async def list(
         self,
+        call: Call,
         *,
         page_size: int,
         token: str,
@@ -92,6 +105,7 @@ class Operations:
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
+        await self._access.permit(call, Action.READ, ARCHIVE)
         size = size_of(page_size)
         query = f"operations {sorted(set(types))} {sorted(set(states))}".encode()
         before = page_token.read(token, query) if token else None
@@ -99,41 +113,50 @@ class Operations:
         following = page_token.make(found[size - 1][0], query) if len(found) > size else ""
         return [operation for _, operation in found[:size]], following
 
-    async def errors(self, text: str, *, page_size: int, token: str) -> tuple[Sequence[OperationError], str]:
+    async def errors(
+        self, call: Call, text: str, *, page_size: int, token: str
+    ) -> tuple[Sequence[OperationError], str]:
         """Return a page of the items of an operation that failed, in the order they were found, and the next token.
 
         Raises:
             InvalidRequest: INVALID_OPERATION_ID, INVALID_FIELD, INVALID_PAGE_TOKEN.
             NotFound: OPERATION_NOT_FOUND.
         """
-        size, operation = size_of(page_size), await self.get(text)
+        await self._access.permit(call, Action.READ, ARCHIVE)
+        size, operation = size_of(page_size), await self._get(text)
         query = f"errors of operation {operation.id}".encode()
         after = page_token.read(token, query) if token else 0
         found = await self._record.errors(operation.id, after=after, limit=size + 1)
         following = page_token.make(found[size - 1][0], query) if len(found) > size else ""
         return [error for _, error in found[:size]], following
 
-    async def wait(self, text: str, seconds: int) -> Operation:
+    async def wait(self, call: Call, text: str, seconds: int) -> Operation:
         """Return an operation when it is final, or as it is after so many seconds; 0 is the longest wait.
+
+        The result comes in time for the deadline of the call.
 
         Raises:
             InvalidRequest: INVALID_OPERATION_ID, INVALID_FIELD.
             NotFound: OPERATION_NOT_FOUND.
         """
+        await self._access.permit(call, Action.READ, ARCHIVE)
         if not 0 <= seconds <= LONGEST_WAIT_SECONDS:
             message = f"timeout_seconds must be between 0 and {LONGEST_WAIT_SECONDS}."
             raise InvalidRequest(Reason.INVALID_FIELD, message, field="timeout_seconds")
         clock = asyncio.get_running_loop().time
         end = clock() + (seconds or LONGEST_WAIT_SECONDS)
+        if call.deadline is not None:
+            end = min(end, call.deadline - _RESPONSE_SECONDS)
         while True:
-            operation = await self.get(text)
+            operation = await self._get(text)
             left = end - clock()
             if operation.state.is_final or left <= 0:
                 return operation
             await asyncio.sleep(min(left, _POLL_SECONDS))  # another process finishes it
 
-    async def cancel(self, text: str) -> Operation:
+    async def cancel(self, call: Call, text: str) -> Operation:
         """Stop an operation before its next step; a final one stays as it is. Raises: as `get`."""
+        await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
         now = self._now()
         return _found(
             await self._record.update(

@@ -119,7 +119,8 @@ class OperationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WaitOperation(self, request, context):
-        """Returns an operation when it has finished, or its current state when the timeout has elapsed.
+        """Returns an operation when it has finished, or its current state when the timeout has elapsed or the deadline of the
+        call is near.
 
         Errors: INVALID_OPERATION_ID, INVALID_FIELD, OPERATION_NOT_FOUND, DATABASE_UNAVAILABLE.
         """
