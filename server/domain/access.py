@@ -1,7 +1,7 @@
-"""Access: the one place where it is decided whether a caller may do something.
+"""Access control: the one place that decides whether a caller may perform an operation.
 
-Every operation of the domain that a client can call asks here exactly once, before it does anything
-(`tests/integration/test_access.py`). No caller is refused yet; what is checked is the partition, and that a read-only
+Every domain operation that a client can call calls `Access.permit` exactly once, before any effect
+(`tests/integration/test_access.py`). No caller is refused yet; `permit` checks the partition, and that a read-only
 archive is not changed.
 """
 
@@ -18,7 +18,7 @@ _log = logging.getLogger("dicomstore.audit")
 
 
 class Action(enum.Enum):
-    """What an operation does at its address."""
+    """The kind of an operation."""
 
     READ = "read"
     WRITE = "write"
@@ -27,7 +27,7 @@ class Action(enum.Enum):
 
 
 class Access:
-    """Decides on every operation."""
+    """Permits or refuses operations."""
 
     def __init__(self, partitions: PartitionNames, read_only: ReadOnlyState) -> None:
         self._partitions = partitions
@@ -36,10 +36,10 @@ class Access:
     async def permit(
         self, call: Call, action: Action, address: Address, *, partition_may_be_new: bool = False
     ) -> Address:
-        """Return the address with its partition, if the caller may do this there.
+        """Return the address with its resolved partition if the caller may perform the action there.
 
         Args:
-            address: as the request has it; `ARCHIVE` of what concerns all partitions.
+            address: as in the request; `ARCHIVE` for operations on all partitions.
             partition_may_be_new: the operation creates the partition if it does not exist.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Reading the change feed (spec: change-feed.md)."""
+"""Reading the change feed (docs/api.md, change feed)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -18,31 +18,31 @@ DEFAULT_CHECKPOINT_SECONDS = 15.0
 
 
 class ChangeFeed:
-    """The feed, and the bell that wakes its watchers.
+    """The change feed, and the notification of its watchers.
 
-    New entries ring the bell: those of this process, and where the database notifies its clients, those of others.
-    Watchers look once a second beside that.
+    New entries of this process notify watchers at once, those of other processes if the database notifies its clients.
+    In addition watchers poll once a second.
     """
 
     def __init__(self, access: Access, changes: ChangeLog, sequencer: Sequencer) -> None:
         self._access = access
         self._changes = changes
         self._sequencer = sequencer
-        sequencer.subscribe(self.ring)
-        self._rung = asyncio.Event()
+        sequencer.subscribe(self.notify)
+        self._changed = asyncio.Event()
         self._closing = False
         self._watchers = 0
         self._listening: asyncio.Task[None] | None = None
 
-    def ring(self) -> None:
-        """Say that there is something new."""
-        self._rung.set()
-        self._rung = asyncio.Event()
+    def notify(self) -> None:
+        """Wake all watchers, because there are new entries."""
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def close(self) -> None:
         """End all watches."""
         self._closing = True
-        self.ring()
+        self.notify()
 
     async def list(self, call: Call, window: ChangeWindow) -> list[Change]:
         """Return the entries of a window, ascending.
@@ -71,7 +71,7 @@ class ChangeFeed:
     async def watch(
         self, call: Call, after_sequence: int, *, metadata: bool, checkpoint_seconds: float
     ) -> AsyncIterator[tuple[Sequence[Change], int]]:
-        """Yield entries as they come, with the last sequence sent; without entries every `checkpoint_seconds`.
+        """Yield new entries with the last sequence sent; a checkpoint after `checkpoint_seconds` without entries.
 
         Raises:
             InvalidRequest: INVALID_FIELD.
@@ -90,10 +90,10 @@ class ChangeFeed:
 
     @contextmanager
     def _notified(self) -> Iterator[None]:
-        """Have the database tell of changes while there is a watcher; it takes a connection."""
+        """Listen to notifications of the database while there is a watcher; this takes a connection."""
         self._watchers += 1
         if self._listening is None:
-            self._listening = asyncio.create_task(self._changes.listen(self.ring))
+            self._listening = asyncio.create_task(self._changes.listen(self.notify))
         try:
             yield
         finally:
@@ -108,7 +108,7 @@ class ChangeFeed:
         clock = asyncio.get_running_loop().time
         due = clock() + checkpoint_seconds
         while not self._closing:
-            rung = self._rung  # taken before looking, so that nothing falls in between
+            changed = self._changed  # taken before the query, so that no notification is missed
             window = ChangeWindow(limit=_PAGE, after_sequence=after_sequence, metadata=metadata)
             entries = await self._changes.list(window)
             if entries:
@@ -117,7 +117,7 @@ class ChangeFeed:
                 yield entries, after_sequence
                 due = clock() + checkpoint_seconds
             if not entries:
-                await _wait(rung, min(_POLL_SECONDS, max(due - clock(), 0.01)))
+                await _wait(changed, min(_POLL_SECONDS, max(due - clock(), 0.01)))
         raise Unavailable(Reason.SHUTTING_DOWN, "The server is shutting down.")
 
 

@@ -1,4 +1,4 @@
-"""Deleting (spec: delete.md)."""
+"""Deleting studies, series and instances (PS3.18 has no such transaction; docs/api.md describes it)."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from server.ports.index import InstanceIndex
 
 
 class Delete:
-    """Takes instances out: invisible at once, erased after the retention time by `server.domain.upkeep.garbage`."""
+    """Deletes instances: invisible at once, erased by `server.domain.upkeep.garbage` after the retention time."""
 
     def __init__(
         self,
@@ -30,10 +30,10 @@ class Delete:
         self._on_change = on_change
 
     async def delete(self, call: Call, address: Address) -> int:
-        """Delete a study, series or instance and return how many instances that were; 0 when there is none.
+        """Delete a study, series or instance; return the number of deleted instances, 0 if there were none.
 
         Raises:
-            InvalidRequest: INVALID_FIELD, it is the address of a partition.
+            InvalidRequest: INVALID_FIELD, the address is a partition.
             and as `Access.permit`.
         """
         address.require_study()

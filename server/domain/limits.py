@@ -1,4 +1,4 @@
-"""Limits that calls must keep; `CapabilitiesService` shows them."""
+"""Limits of requests, which `CapabilitiesService` reports."""
 
 from server.model.errors import InvalidRequest, Reason
 
@@ -6,11 +6,11 @@ MAX_MESSAGE_BYTES = 2 << 20
 MAX_PAGE_SIZE = 200
 DEFAULT_PAGE_SIZE = 100
 MAX_TAGS = 128
-"""Most extended query tags (spec/config-and-limits.md)."""
+"""Limit of extended query tags (docs/conformance.md)."""
 
 
 def page_size(requested: int) -> int:
-    """Return how many to return at most; 0 asks for the default.
+    """Return the page size for a requested one; 0 requests the default.
 
     Raises:
         InvalidRequest: INVALID_FIELD.

@@ -1,4 +1,4 @@
-"""Which partition a call means."""
+"""Resolving the partition of a request."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -11,9 +11,9 @@ _CACHED_NAMES = 10_000
 
 
 class PartitionNames:
-    """Turns the partition of a request into one that exists.
+    """Resolves the partition of a request to an existing one.
 
-    Partitions are never removed, so the names of those that were found are cached.
+    Partitions are never removed, so the names of existing ones are cached.
     """
 
     def __init__(self, partitions: Partitions, *, enabled: bool, now: Callable[[], datetime]) -> None:
@@ -23,11 +23,11 @@ class PartitionNames:
         self._known: set[PartitionName] = set()
 
     async def resolve(self, name: PartitionName, *, must_exist: bool = True) -> PartitionName:
-        """Return the partition that a request means by `name`, which may be `NO_PARTITION`.
+        """Return the partition for the `name` in a request, which may be `NO_PARTITION`.
 
         Raises:
-            WrongState: PARTITIONS_DISABLED when partitions are off and one is named,
-                PARTITION_REQUIRED when they are on and none is.
+            WrongState: PARTITIONS_DISABLED if partitions are disabled and `name` is given,
+                PARTITION_REQUIRED if they are enabled and it is not.
             NotFound: PARTITION_NOT_FOUND.
         """
         if not self._enabled:
@@ -47,7 +47,7 @@ class PartitionNames:
             self._cache(name)
 
     def require_enabled(self) -> None:
-        """Raise WrongState (PARTITIONS_DISABLED) if partitions are off."""
+        """Raise WrongState (PARTITIONS_DISABLED) if partitions are disabled."""
         if not self._enabled:
             raise WrongState(Reason.PARTITIONS_DISABLED, "Data partitions feature is disabled.")
 

@@ -1,8 +1,8 @@
 """Extended query tags: attributes that an administrator makes searchable.
 
-A tag is ADDING until its re-index operation has indexed what was stored before, then READY. Instances that are stored
-are indexed by it from the moment it is added. A tag that is deleted is DELETING, which hides it at once, until its
-values are gone.
+A query tag is ADDING until its re-index operation has indexed the instances stored before, then READY. New instances
+are indexed by it as soon as it is added. A deleted query tag is DELETING, which hides it at once, until its values have
+been removed.
 """
 
 import uuid
@@ -30,8 +30,8 @@ _ALL_TAGS = b"extended query tags"
 
 
 @dataclass(frozen=True, slots=True)
-class WantedTag:
-    """A tag as a client requests it; fields as in `NewExtendedQueryTag`; `level` is None if it is not a level."""
+class RequestedTag:
+    """A requested query tag; fields as in `NewExtendedQueryTag`; `level` is None for an invalid level."""
 
     path: str
     vr: str
@@ -40,11 +40,11 @@ class WantedTag:
 
 
 class ExtendedQueryTags:
-    """Adds, shows, changes and deletes tags.
+    """Adds, lists, changes and deletes query tags.
 
     Args:
-        reindex: the type of the operations that adding tags starts.
-        on_start: called when an operation was started, so that a worker is started for it.
+        reindex: the type of the operation that `add` starts.
+        on_start: called after an operation has been created, to start a worker.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class ExtendedQueryTags:
         self._now = now
         self._on_start = on_start
 
-    async def add(self, call: Call, wanted: Sequence[WantedTag], request_id: str = "") -> Operation:
-        """Add tags, all or none, and start the operation that indexes what is stored.
+    async def add(self, call: Call, requested: Sequence[RequestedTag], request_id: str = "") -> Operation:
+        """Add query tags, all or none, and create the operation that indexes stored instances by them.
 
         Raises:
             InvalidRequest: INVALID_TAG, INVALID_FIELD.
@@ -73,7 +73,7 @@ class ExtendedQueryTags:
         """
         await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
         checked_request_id(request_id)
-        new, operation_id, now = _understood(wanted), uuid.uuid4().hex, self._now()
+        new, operation_id, now = _validated(requested), uuid.uuid4().hex, self._now()
         operation = await self._tags.add(
             request_id, lambda state: addition(self._reindex, new, state, operation_id, now)
         )
@@ -81,7 +81,7 @@ class ExtendedQueryTags:
         return operation
 
     async def list(self, call: Call, *, page_size: int, page_token: str, skip: int) -> tuple[Sequence[Tag], str]:
-        """Return a page of tags in the order they were added, and the token of the next, empty at the end.
+        """Return a page of query tags in the order of addition, and the token of the next page, empty for the last one.
 
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
@@ -92,31 +92,31 @@ class ExtendedQueryTags:
         return found[:size], _next(found[size - 1].key if len(found) > size else None, _ALL_TAGS)
 
     async def get(self, call: Call, path: str) -> Tag:
-        """Return one. Raises InvalidRequest (INVALID_TAG), NotFound (TAG_NOT_FOUND)."""
+        """Return one query tag. Raises InvalidRequest (INVALID_TAG), NotFound (TAG_NOT_FOUND)."""
         await self._access.permit(call, Action.READ, ARCHIVE)
         return await self._get(path)
 
     async def _get(self, path: str) -> Tag:
         tag = registered_tag(path)
-        return _there(await self._tags.get(tag), tag)
+        return _found(await self._tags.get(tag), tag)
 
     async def set_query_status(self, call: Call, path: str, status: QueryStatus) -> Tag:
-        """Set whether searches may use a tag. Raises: as `get`."""
+        """Set whether searches may use a query tag. Raises: as `get`."""
         await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
         tag = registered_tag(path)
-        return _there(await self._tags.set_query_status(tag, status), tag)
+        return _found(await self._tags.set_query_status(tag, status), tag)
 
     async def delete(self, call: Call, path: str) -> None:
-        """Delete a tag and all that is indexed by it. Raises: as `get`."""
+        """Delete a query tag and its indexed values. Raises: as `get`."""
         await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
         tag = registered_tag(path)
-        marked = _there(await self._tags.set_status(tag, TagStatus.DELETING), tag)
+        marked = _found(await self._tags.set_status(tag, TagStatus.DELETING), tag)
         await self._purge(marked.key)
 
     async def errors(
         self, call: Call, path: str, *, page_size: int, page_token: str, skip: int
     ) -> tuple[Sequence[TagError], str]:
-        """Return a page of a tag's errors in the order they were found, and the token of the next.
+        """Return a page of the indexing errors of a query tag, oldest first, and the token of the next page.
 
         Raises:
             InvalidRequest: INVALID_TAG, INVALID_FIELD, INVALID_PAGE_TOKEN.
@@ -131,7 +131,7 @@ class ExtendedQueryTags:
         return [error for _, error in found[:size]], _next(last, identity)
 
     async def finish_deletions(self) -> None:
-        """Finish deletions that a process that ended left unfinished."""
+        """Complete deletions that an ended process left unfinished."""
         for tag in await self._tags.list(after=0, skip=0, limit=MAX_TAGS):
             if tag.status is TagStatus.DELETING:
                 await self._purge(tag.key)
@@ -144,7 +144,7 @@ class ExtendedQueryTags:
 def addition(
     reindex: OperationType, new: Sequence[NewTag], state: TagsState, operation_id: str, now: datetime
 ) -> TagAddition:
-    """Decide about adding tags.
+    """Decide whether query tags can be added to the current state.
 
     Raises:
         AlreadyExists: TAG_ALREADY_EXISTS, metadata `path`.
@@ -169,11 +169,11 @@ def addition(
     return TagAddition(new, operation)
 
 
-def _understood(wanted: Sequence[WantedTag]) -> list[NewTag]:
-    if not wanted:
+def _validated(requested: Sequence[RequestedTag]) -> list[NewTag]:
+    if not requested:
         raise InvalidRequest(Reason.INVALID_TAG, "The list of tags to add is empty.", field="tags")
     new: list[NewTag] = []
-    for number, one in enumerate(wanted):
+    for number, one in enumerate(requested):
         try:
             if not one.path.strip():
                 message = "The Dicom Tag Property Path must be specified and must not be null, empty or whitespace"
@@ -193,12 +193,12 @@ def _understood(wanted: Sequence[WantedTag]) -> list[NewTag]:
 
 
 def _named(field: str) -> str:
-    """Return a field's name as messages have it."""
+    """Return the name of a field as error messages write it."""
     return {"vr": "VR"}.get(field, "".join(part.capitalize() for part in field.split("_")))
 
 
 def _page(page_size: int, token: str, skip: int, identity: bytes) -> tuple[int, int]:
-    """Return the size of a page and the key it begins after."""
+    """Return the page size and the row key after which the page begins."""
     if skip < 0:
         raise InvalidRequest(Reason.INVALID_FIELD, "skip must not be negative.", field="skip")
     return size_of(page_size), page_token.read(token, identity) if token else 0
@@ -208,7 +208,7 @@ def _next(last: int | None, identity: bytes) -> str:
     return "" if last is None else page_token.make(last, identity)
 
 
-def _there(tag: Tag | None, path: str) -> Tag:
+def _found(tag: Tag | None, path: str) -> Tag:
     if tag is None:
         raise _not_found(path)
     return tag

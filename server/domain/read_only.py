@@ -1,8 +1,7 @@
 """The read-only state of the archive.
 
-An index that is older than its data directory lacks instances that were acknowledged. It is still read. Nothing is
-stored, deleted, recovered or erased, because each of these would treat an instance that the index lacks as one that
-does not exist.
+An index that is older than its data directory lacks acknowledged instances. Reads are still served. Stores, deletes,
+recovery and erasure are refused, because each would treat an instance missing in the index as non-existent.
 """
 
 import logging
@@ -13,7 +12,7 @@ _log = logging.getLogger("dicomstore")
 
 
 class ReadOnlyState:
-    """Asked before anything is changed. `cause` says why nothing may be, for people who run the archive."""
+    """The state, which every change checks first. `cause` is the reason for operators; empty means writable."""
 
     def __init__(self, cause: str = "") -> None:
         self.cause = cause
@@ -21,16 +20,16 @@ class ReadOnlyState:
             _log.error("the archive is read-only: %s", cause)
 
     def restrict(self, cause: str) -> None:
-        """Make the archive read-only, until the program is started again. Called in any thread."""
+        """Make the archive read-only until the process restarts. Thread-safe."""
         if not self.cause:
             self.cause = cause
             _log.error("the archive is read-only from now on: %s", cause)
 
     def require_writable(self) -> None:
-        """Raise Unavailable (ARCHIVE_READ_ONLY) if nothing may be changed."""
+        """Raise Unavailable (ARCHIVE_READ_ONLY) if the archive is read-only."""
         if self.cause:
             raise Unavailable(Reason.ARCHIVE_READ_ONLY, "The archive is read-only: its index has lost transactions.")
 
     async def check(self) -> None:
-        """The same, for health."""
+        """`require_writable` as a health check."""
         self.require_writable()

@@ -1,4 +1,4 @@
-"""From a missing address to the right "not found"."""
+"""The error for a resource that does not exist."""
 
 from server.model.errors import NotFound, Reason
 from server.model.ids import Address
@@ -6,7 +6,7 @@ from server.ports.index import InstanceIndex
 
 
 async def not_found(index: InstanceIndex, address: Address) -> NotFound:
-    """Return the error for a resource that does not exist, naming the outermost level that is missing."""
+    """Return the error for a missing resource; its reason names the highest missing level."""
     if address.series is None or await _missing(index, Address(address.partition, address.study)):
         return NotFound(Reason.STUDY_NOT_FOUND, "The specified study was not found.")
     if address.instance is None or await _missing(index, Address(address.partition, address.study, address.series)):

@@ -1,4 +1,4 @@
-"""Numbering the entries of the change feed after their commits, and carrying on deletions of many instances."""
+"""Assigning sequence numbers to change-feed entries after their commit, and expanding deletions of many instances."""
 
 import asyncio
 import logging
@@ -8,17 +8,17 @@ from server.model.errors import DicomStoreError, Reason
 from server.ports.index import ChangeLog
 
 _POLL_SECONDS = 1.0
-_REST_SECONDS = 0.02
-"""Between two rounds: entries that are committed meanwhile are numbered together."""
+_PAUSE_SECONDS = 0.02
+"""Pause between two rounds, so that one round numbers the entries of several commits."""
 
-_LONGEST_WAIT_SECONDS = 1.0
+_MAX_WAIT_SECONDS = 1.0
 _log = logging.getLogger("dicomstore.changes")
 
 
 class Sequencer:
-    """Every process has one. It does a round after each commit of its own, and one a second for what others left.
+    """The sequencer of this process: runs a round after each commit, and every second for entries of other processes.
 
-    Where entries are numbered when they are committed, only deletions are left to do.
+    Where a commit numbers its entries itself, only deletions remain.
     """
 
     def __init__(self, changes: ChangeLog) -> None:
@@ -31,18 +31,18 @@ class Sequencer:
         self._round_ended = asyncio.Event()
 
     def subscribe(self, numbered: Callable[[], None]) -> None:
-        """Have `numbered` called when there may be new entries to be seen."""
+        """Register the function to call when new entries may be visible."""
         self._numbered = numbered
 
     def stored(self) -> None:
-        """Take note that instances were stored."""
+        """To be called after instances have been stored."""
         if self._changes.is_numbered_later:
             self._wake()
         else:
             self._numbered()
 
     def deleted(self) -> None:
-        """Take note that instances were deleted."""
+        """To be called after instances have been deleted."""
         self._wake()
         if not self._changes.is_numbered_later:
             self._numbered()
@@ -52,20 +52,20 @@ class Sequencer:
         self._woken.set()
 
     async def caught_up(self) -> None:
-        """Wait until all that this process has committed is numbered, or for a second."""
+        """Wait, for at most a second, until all commits of this process are numbered."""
         wanted = self._committed
         if self._sequenced >= wanted:
             return
         self._is_awaited.set()
         try:
-            async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
+            async with asyncio.timeout(_MAX_WAIT_SECONDS):
                 while self._sequenced < wanted:
                     await self._round_ended.wait()
         except TimeoutError:
             return
 
     async def run(self) -> None:
-        """Work until cancelled. After a failure the next round tries again."""
+        """Run rounds until cancelled. The next round retries after a failure."""
         while True:
             self._woken.clear()
             self._is_awaited.clear()
@@ -79,7 +79,7 @@ class Sequencer:
                     _log.warning("numbering the change feed failed reason=%s", error.reason)
             self._round_ended.set()
             self._round_ended = asyncio.Event()
-            await _wait(self._is_awaited, _REST_SECONDS)
+            await _wait(self._is_awaited, _PAUSE_SECONDS)
             await _wait(self._woken, _POLL_SECONDS)
 
 

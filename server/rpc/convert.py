@@ -13,7 +13,7 @@ from dicomstore.v1 import retrieve_service_pb2 as retrieve
 from dicomstore.v1 import store_service_pb2 as store
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from server.domain.query_tags import WantedTag
+from server.domain.query_tags import RequestedTag
 from server.domain.retrieve import transfer_syntax_choice
 from server.domain.retrieve.omission import Omission
 from server.domain.retrieve.transfer_syntax_choice import Acceptable
@@ -206,9 +206,9 @@ def moment(value: Timestamp) -> datetime:
     return value.ToDatetime(tzinfo=UTC)
 
 
-def wanted_tag(value: tags.NewExtendedQueryTag) -> WantedTag:
+def requested_tag(value: tags.NewExtendedQueryTag) -> RequestedTag:
     """Return a tag as it is asked for."""
-    return WantedTag(value.path, value.vr, value.private_creator, _LEVELS.get(value.level))
+    return RequestedTag(value.path, value.vr, value.private_creator, _LEVELS.get(value.level))
 
 
 def tag(value: Tag) -> tags.ExtendedQueryTag:

@@ -21,7 +21,7 @@ class ExtendedQueryTagServicer(extended_query_tag_service_pb2_grpc.ExtendedQuery
     ) -> pb.AddExtendedQueryTagsResponse:
         """See the contract."""
         operation = await self._tags.add(
-            context.call, [convert.wanted_tag(tag) for tag in request.tags], request.request_id
+            context.call, [convert.requested_tag(tag) for tag in request.tags], request.request_id
         )
         return pb.AddExtendedQueryTagsResponse(operation=self._messages.operation(operation))
 

@@ -1,24 +1,22 @@
-"""Memory budget for instances on their way to disk; all uploads of the process share it.
+"""Memory budget for instances on their way to disk, shared by all uploads of the process.
 
-Each upload has a `Share`. It takes `BASE_BYTES` before it reads its first message: they cover the message at hand, the
-instances in it, and what the blob store buffers of an open one. It keeps them until no instance is open and another
-upload waits; then it goes to the end of the queue. Three things may be held besides:
+Each upload has a `Reservation`. It acquires `BASE_BYTES` before it reads its first message: they cover the current
+message, the instances in it, and what the blob store buffers of an open one. The upload keeps them until no instance is
+open and another upload waits; then it goes to the end of the queue. Three more things may be held:
 
-    carried   instances that are being finished while the next message is read; only if they fit at once
-    grown     header of the open instance beyond the usual size; may have to be waited for
-    in gRPC   what the client has sent and the upload has not read; bounded by flow control, not counted here
+    finishing   instances that are being finished while the next message is read; only if the budget allows it at once
+    header      header bytes of the open instance beyond the usual size; the upload may have to wait for them
+    in gRPC     bytes that the client has sent and the core has not read; bounded by flow control, not counted here
 
 Invariants:
 
-1. The used bytes never exceed the capacity, except for one share at a time that has grown beyond it, by one header at
-   most.
+1. The used bytes never exceed the capacity, except for one upload at a time, by one header at most.
 2. A holder waits only to grow, and one growing holder is always admitted; every holder therefore finishes and releases.
-   No deadlock.
-3. The queue is served in order; an upload carries more only while none waits.
-4. Waiting uploads do not depend on idle ones: a share between instances whose client sends nothing lends its base after
-   a moment, and one with an open instance whose client has sent nothing for the whole of `idle_timeout_seconds` is
-   evicted.
-5. No upload waits for much longer than `idle_timeout_seconds`; then it fails with BUSY.
+   There is no deadlock.
+3. The queue is first in, first out; bytes for finishing instances are only reserved while no upload waits.
+4. Idle clients do not block waiting uploads: between instances, the base of an upload whose client is silent is lent to
+   others after a moment; an upload with an open instance whose client is silent for `wait_seconds` is evicted.
+5. No upload waits for much longer than `wait_seconds`; then it fails with BUSY.
 """
 
 import asyncio
@@ -28,43 +26,48 @@ from collections.abc import Callable
 from server.model.errors import Exhausted, Reason
 
 BASE_BYTES = 1 << 20
-"""What each upload needs to go on."""
+"""Bytes that every upload needs."""
 
-MOST_CARRIED_BYTES = 8 << 20
-"""Of one upload."""
+MAX_FINISHING_BYTES = 8 << 20
+"""Limit for one upload."""
 
 _TICK_SECONDS = 0.2
-"""Time between two rounds of `_serve_waiting`, and how long a client may be silent between instances meanwhile."""
+"""Interval between checks of the queue, and how long a client may be silent between instances while others wait."""
 
 
 def busy() -> Exhausted:
-    """Return the error of an upload that the budget is too small for."""
+    """Return the error of an upload that the budget does not admit."""
     return Exhausted(Reason.BUSY, "The server has too many uploads in flight; try again later.")
 
 
 class _Waiter:
-    """A share in the queue."""
+    """An upload in the queue."""
 
-    def __init__(self, share: "Share", size: int, deadline: float) -> None:
-        self.share = share
+    def __init__(self, reservation: "Reservation", size: int, deadline: float) -> None:
+        self.reservation = reservation
         self.size = size
         self.deadline = deadline
         self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class IngestBudget:
-    """The budget. To be used within one event loop."""
+    """The budget of a process, for use within one event loop.
 
-    def __init__(self, capacity_bytes: int, idle_timeout_seconds: float) -> None:
+    Args:
+        capacity_bytes: at least `BASE_BYTES`.
+        wait_seconds: time limit for a waiting upload, and for a silent client with an open instance while others wait.
+    """
+
+    def __init__(self, capacity_bytes: int, wait_seconds: float) -> None:
         assert capacity_bytes >= BASE_BYTES
         self.capacity_bytes = capacity_bytes
         self.used_bytes = 0
-        self._idle_timeout = idle_timeout_seconds
-        self._tick = min(_TICK_SECONDS, idle_timeout_seconds / 4)
-        self._shares: dict[Share, None] = {}  # those with a base
+        self._wait_seconds = wait_seconds
+        self._tick = min(_TICK_SECONDS, wait_seconds / 4)
+        self._admitted: dict[Reservation, None] = {}  # an ordered set
         self._entering: deque[_Waiter] = deque()
         self._growing: deque[_Waiter] = deque()
-        self._widest: Share | None = None
+        self._over_capacity: Reservation | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -73,77 +76,77 @@ class IngestBudget:
         return len(self._entering) + len(self._growing)
 
     def fits(self, size: int) -> bool:
-        """Return whether so many bytes are free at once, without overtaking a waiting upload."""
+        """True if `size` bytes are free and no upload waits."""
         return not self.waiting and self.used_bytes + size <= self.capacity_bytes
 
-    def may_grow(self, share: "Share", size: int) -> bool:
-        """Return whether a share may grow at once: the bytes are free, or no other share is beyond the capacity."""
-        return self.used_bytes + size <= self.capacity_bytes or self._widest in (None, share)
+    def can_grow(self, reservation: "Reservation", size: int) -> bool:
+        """True if a reservation may grow at once: the bytes are free, or no other one exceeds the capacity."""
+        return self.used_bytes + size <= self.capacity_bytes or self._over_capacity in (None, reservation)
 
-    def take(self, share: "Share", size: int) -> None:
-        """Give bytes to a share."""
+    def charge(self, reservation: "Reservation", size: int) -> None:
+        """Add bytes to a reservation."""
         self.used_bytes += size
-        share.held_bytes += size
+        reservation.held_bytes += size
         if self.used_bytes > self.capacity_bytes:
-            self._widest = share
+            self._over_capacity = reservation
 
-    def give(self, share: "Share", size: int) -> None:
-        """Take bytes back from a share, and admit waiting uploads."""
+    def release(self, reservation: "Reservation", size: int) -> None:
+        """Take bytes back from a reservation and admit waiting uploads."""
         self.used_bytes -= size
-        share.held_bytes -= size
+        reservation.held_bytes -= size
         if self.used_bytes <= self.capacity_bytes:
-            self._widest = None
-        self._grant()
+            self._over_capacity = None
+        self._admit_waiting()
 
-    def add(self, share: "Share") -> None:
-        """Give a share its base."""
-        self.take(share, BASE_BYTES)
-        self._shares[share] = None
+    def admit(self, reservation: "Reservation") -> None:
+        """Give a reservation its base."""
+        self.charge(reservation, BASE_BYTES)
+        self._admitted[reservation] = None
 
-    def remove(self, share: "Share") -> None:
-        """Take the base of a share back, if it has one."""
-        if share in self._shares:
-            del self._shares[share]
-            self.give(share, BASE_BYTES)
+    def release_base(self, reservation: "Reservation") -> None:
+        """Take the base of a reservation back, if it has one."""
+        if reservation in self._admitted:
+            del self._admitted[reservation]
+            self.release(reservation, BASE_BYTES)
 
-    def has(self, share: "Share") -> bool:
-        """Return whether a share has its base."""
-        return share in self._shares
+    def is_admitted(self, reservation: "Reservation") -> bool:
+        """True if a reservation has its base."""
+        return reservation in self._admitted
 
-    async def wait(self, share: "Share", growth: int = 0) -> None:
+    async def wait(self, reservation: "Reservation", growth: int = 0) -> None:
         """Wait for the base, or for growth. Raises Exhausted (BUSY)."""
         queue = self._growing if growth else self._entering
-        deadline = asyncio.get_running_loop().time() + self._idle_timeout
-        waiter = _Waiter(share, growth or BASE_BYTES, deadline)
+        deadline = asyncio.get_running_loop().time() + self._wait_seconds
+        waiter = _Waiter(reservation, growth or BASE_BYTES, deadline)
         queue.append(waiter)
-        self._serve_waiting()
+        self._check_queue()
         try:
-            await waiter.granted  # what was granted to one that is cancelled now goes back when its share is closed
+            await waiter.granted  # bytes granted to a waiter that is cancelled now are released by `close`
         finally:
             if waiter in queue:
                 queue.remove(waiter)
-                self._grant()
+                self._admit_waiting()
 
-    def _grant(self) -> None:
-        while self._growing and self.may_grow(self._growing[0].share, self._growing[0].size):
+    def _admit_waiting(self) -> None:
+        while self._growing and self.can_grow(self._growing[0].reservation, self._growing[0].size):
             waiter = self._growing.popleft()
             if not waiter.granted.done():
-                self.take(waiter.share, waiter.size)
+                self.charge(waiter.reservation, waiter.size)
                 waiter.granted.set_result(None)
         while self._entering and not self._growing and self.used_bytes + BASE_BYTES <= self.capacity_bytes:
             waiter = self._entering.popleft()
             if not waiter.granted.done():
-                self.add(waiter.share)
+                self.admit(waiter.reservation)
                 waiter.granted.set_result(None)
 
-    def _serve_waiting(self) -> None:
-        """Reclaim bytes for waiting uploads, or fail those that have waited too long; now and every tick."""
+    def _check_queue(self) -> None:
+        """Take bytes back from idle uploads and refuse uploads at their deadline, now and at every tick."""
         now = asyncio.get_running_loop().time()
-        for share in [share for share in self._shares if share.is_idle and now - share.moved_at >= self._tick]:
+        for holder in [each for each in self._admitted if each.is_idle and now - each.active_at >= self._tick]:
             if self._entering:
-                self.remove(share)
+                self.release_base(holder)
         waiters = [*self._growing, *self._entering]
-        if any(now >= waiter.deadline for waiter in waiters) and not self._evict(now - self._idle_timeout):
+        if any(now >= waiter.deadline for waiter in waiters) and not self._evict(now - self._wait_seconds):
             for waiter in waiters:
                 if now >= waiter.deadline and not waiter.granted.done():
                     waiter.granted.set_exception(busy())
@@ -151,75 +154,80 @@ class IngestBudget:
             self._timer.cancel()
             self._timer = None
         if self.waiting:
-            self._timer = asyncio.get_running_loop().call_later(self._tick, self._serve_waiting)
+            self._timer = asyncio.get_running_loop().call_later(self._tick, self._check_queue)
 
-    def _evict(self, moved_before: float) -> int:
-        """Evict shares that did not move for so long; return how many."""
-        stale = [share for share in self._shares if share.moved_at <= moved_before and not share.is_evicted]
-        for share in stale:
-            share.is_evicted = True
-            share.evict()
+    def _evict(self, inactive_since: float) -> int:
+        """Evict uploads whose client has been silent since then; return their number."""
+        stale = [each for each in self._admitted if each.active_at <= inactive_since and not each.is_evicted]
+        for reservation in stale:
+            reservation.is_evicted = True
+            reservation.evict()
         return len(stale)
 
 
-class Share:
-    """What one upload holds, which must `close` it. `evict` must end the upload."""
+class Reservation:
+    """The part of the budget that one upload holds. The upload must `close` it. `evict` must end the upload."""
 
     def __init__(self, budget: IngestBudget, evict: Callable[[], object]) -> None:
         self.evict = evict
         self.is_evicted = False
         self.is_idle = False
         self.held_bytes = 0
-        self.carried_bytes = 0
-        self.moved_at = asyncio.get_running_loop().time()
+        self.finishing_bytes = 0
+        self.active_at = asyncio.get_running_loop().time()
         self._budget = budget
 
-    async def enter(self) -> None:
-        """Wait for the base, unless it is there already. Raises Exhausted (BUSY)."""
+    async def acquire(self) -> None:
+        """Wait for the base, unless it is held already. Raises Exhausted (BUSY)."""
         self.is_idle = False
-        if not self._budget.has(self):
+        if not self._budget.is_admitted(self):
             if self._budget.fits(BASE_BYTES):
-                self._budget.add(self)
+                self._budget.admit(self)
             else:
                 await self._budget.wait(self)
-        self.moved_at = asyncio.get_running_loop().time()
+        self.active_at = asyncio.get_running_loop().time()
 
-    def rest(self, *, lend: bool, grace_seconds: float = 0.0) -> None:
-        """The client has the word. If asked to, the base is lent to others when it lets us wait, but not before."""
-        self.moved_at = asyncio.get_running_loop().time() + grace_seconds
+    def await_client(self, *, lend: bool, grace_seconds: float = 0.0) -> None:
+        """Record that the upload waits for its client from now on, until `acquire`.
+
+        Args:
+            lend: others may use the base while the client is silent.
+            grace_seconds: how long not even then.
+        """
+        self.active_at = asyncio.get_running_loop().time() + grace_seconds
         self.is_idle = lend
 
-    async def pass_on(self) -> None:
-        """Let waiting uploads go first. To be called when no instance is open."""
+    async def yield_to_waiting(self) -> None:
+        """Go to the end of the queue if other uploads wait. Call it only while no instance is open."""
         if self._budget.waiting:
-            self._budget.remove(self)
-            await self.enter()
+            self._budget.release_base(self)
+            await self.acquire()
 
-    def carry(self, size: int) -> bool:
-        """Take bytes for instances that are being finished; False if they are not free at once."""
-        if size and (self.carried_bytes + size > MOST_CARRIED_BYTES or not self._budget.fits(size)):
+    def reserve_finishing(self, size: int) -> bool:
+        """Reserve bytes for instances that are being finished; False if they are not free at once."""
+        if size and (self.finishing_bytes + size > MAX_FINISHING_BYTES or not self._budget.fits(size)):
             return False
-        self._budget.take(self, size)
-        self.carried_bytes += size
+        self._budget.charge(self, size)
+        self.finishing_bytes += size
         return True
 
-    def drop(self, size: int) -> None:
-        """Give back what was carried."""
-        self.carried_bytes -= size
-        self._budget.give(self, size)
+    def release_finishing(self, size: int) -> None:
+        """Release bytes of finished instances."""
+        self.finishing_bytes -= size
+        self._budget.release(self, size)
 
-    async def grow(self, size: int) -> None:
-        """Wait for the bytes of an uncommonly large header. Raises Exhausted (BUSY)."""
-        if self._budget.may_grow(self, size):
-            self._budget.take(self, size)
+    async def reserve_header(self, size: int) -> None:
+        """Wait for bytes for an unusually large header. Raises Exhausted (BUSY)."""
+        if self._budget.can_grow(self, size):
+            self._budget.charge(self, size)
         else:
             await self._budget.wait(self, size)
 
-    def shrink(self, size: int) -> None:
-        """Give back what was grown."""
-        self._budget.give(self, size)
+    def release_header(self, size: int) -> None:
+        """Release bytes of a header."""
+        self._budget.release(self, size)
 
     def close(self) -> None:
-        """Give everything back."""
-        self._budget.remove(self)
-        self._budget.give(self, self.held_bytes)
+        """Release everything."""
+        self._budget.release_base(self)
+        self._budget.release(self, self.held_bytes)

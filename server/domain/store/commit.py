@@ -1,9 +1,9 @@
-"""From durable bytes to visible instances, many in one transaction.
+"""Group commit: makes durable instances visible, many in one transaction.
 
-While one transaction runs, those who come meanwhile gather; the next transaction takes them together. A lone
-instance never waits. The blobs are looked after here in every outcome: settled when the index has them, erased when
-it refused them, and asked about again when the database did not say what became of them. That the index does not know
-a blob is no reason to erase it: it is quarantined then, see `BlobStore.quarantine`.
+Instances that arrive during a transaction are committed together by the next one. A single instance never waits. The
+committer also decides about the blobs: it settles them when the index has added them, erases them when the index has
+refused them, and asks the index again when the outcome of the transaction is unknown. A blob that the index does not
+know is then quarantined, not erased, see `BlobStore.quarantine`.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from server.model.instance import Added, AddOutcome, Locator, NewInstance
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
 
-_MOST_AT_ONCE = 200
+_MAX_BATCH = 200
 _log = logging.getLogger("dicomstore.commit")
 
 _Waiting = tuple[NewInstance, "asyncio.Future[AddOutcome]"]
 
 
 class Committer:
-    """Makes instances visible; the blob of each must be committed and becomes the committer's to look after."""
+    """Makes instances visible. The blob of each must be committed; the committer settles or erases it."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Committer:
         on_change: Callable[[], None],
         quarantine_now: Callable[[], datetime],
     ) -> None:
-        """Begin; `now` is the time of changes, `quarantine_now` the time by which a quarantine begins and ends."""
+        """`now` returns the time recorded for changes, `quarantine_now` the clock of quarantine periods."""
         self._blobs = blobs
         self._index = index
         self._now = now
@@ -46,10 +46,10 @@ class Committer:
         self._in_doubt: set[Locator] = set()
 
     def add(self, instance: NewInstance) -> Awaitable[AddOutcome]:
-        """Queue one instance at once; the result makes it visible, after those that were queued before.
+        """Queue one instance; it becomes visible after those queued before it.
 
-        When the result is Added, the instance is durable; a cancelled caller may find it stored. If it was not
-        added, the new blob is left to the caller, who may want to compare it; see `discard`.
+        When the result is Added, the instance is durable; it may be stored even if the caller is cancelled. If it was
+        not added, the caller must discard the new blob, after comparing it if necessary; see `discard`.
 
         Raises, when awaited:
             Exhausted, Unavailable, NotFound: see `InstanceIndex.add`.
@@ -61,7 +61,7 @@ class Committer:
         return future
 
     async def discard(self, locators: Sequence[Locator]) -> None:
-        """Erase blobs that no instance will name; if that fails now, it is tried again by `settle_doubts`."""
+        """Erase blobs that no instance refers to. `settle_doubts` retries a failure."""
         try:
             await self._blobs.delete(locators)
         except DicomStoreError as error:
@@ -69,17 +69,17 @@ class Committer:
             self._unused.update(locators)
 
     def abandon(self, locator: Locator) -> None:
-        """Leave a blob that was refused or never added to `settle_doubts`; for a caller that was cancelled."""
+        """Let `settle_doubts` erase a blob that was refused or never added; for a cancelled caller."""
         self._unused.add(locator)
 
     def doubt(self, locator: Locator) -> None:
-        """Leave a blob that an instance may or may not name to `settle_doubts`."""
+        """Let `settle_doubts` decide about a blob that an instance may refer to."""
         self._in_doubt.add(locator)
 
     async def settle_doubts(self) -> None:
-        """Erase what is unused; ask the index about blobs whose transaction ended without an answer.
+        """Erase unused blobs; ask the index about blobs whose transaction has an unknown outcome.
 
-        Raises: as `InstanceIndex.known` and `BlobStore.delete`; what is still in doubt stays so.
+        Raises: as `InstanceIndex.known` and `BlobStore.delete`; undecided blobs stay recorded.
         """
         if unused := sorted(self._unused):
             await self._blobs.delete(unused)
@@ -87,7 +87,7 @@ class Committer:
         await self.resolve(sorted(self._in_doubt))
 
     async def resolve(self, locators: Sequence[Locator]) -> int:
-        """Settle those of `locators` that the index names and quarantine the others; return how many these are."""
+        """Settle the blobs that the index knows and quarantine the others; return the number of quarantined ones."""
         if not locators:
             return 0
         known = await self._index.known(locators)
@@ -107,8 +107,8 @@ class Committer:
         batch = _Batch(self._waiting)
         try:
             outcomes = await self._index.add(batch.take, self._now())
-        except Exception as error:  # noqa: BLE001 - handed on to each of those who wait
-            instances = batch.take()  # the index may have failed before it did
+        except Exception as error:  # noqa: BLE001 - raised to each waiting caller
+            instances = batch.take()  # the index may have failed before it took them
             for future in batch.futures:
                 if not future.done():
                     future.set_exception(error)
@@ -119,23 +119,23 @@ class Committer:
                 await self._after_failure(locators)
             return
         locators = [instance.locator for instance in batch.take()]
-        unheard = [
+        unclaimed = [
             locator
             for locator, future, outcome in zip(locators, batch.futures, outcomes, strict=True)
-            if not _tell(future, outcome) and not isinstance(outcome, Added)
+            if not _set_outcome(future, outcome) and not isinstance(outcome, Added)
         ]
         self._on_change()
         added = [locator for locator, outcome in zip(locators, outcomes, strict=True) if isinstance(outcome, Added)]
         try:
             await self._blobs.settle(added)
-        except DicomStoreError as error:  # they stay unsettled, which costs a question at the next start
+        except DicomStoreError as error:  # the next start asks the index about unsettled blobs
             _log.warning("could not mark committed blobs as settled count=%d reason=%s", len(added), error.reason)
-        if unheard:
-            await self.discard(unheard)
+        if unclaimed:
+            await self.discard(unclaimed)
 
     async def _after_failure(self, locators: Sequence[Locator]) -> None:
-        """Ask about a transaction that may have been committed: a connection that broke does not say."""
-        self._in_doubt.update(locators)  # not earlier: a question before the transaction would quarantine them
+        """Ask about a transaction that may have been committed, for instance when the connection broke."""
+        self._in_doubt.update(locators)  # not earlier: `resolve` before the transaction would quarantine them
         try:
             await self.resolve(locators)
         except DicomStoreError as error:
@@ -143,9 +143,9 @@ class Committer:
 
 
 class _Batch:
-    """Those of the waiting who are committed together: who they are is settled when the index can begin.
+    """The instances of one transaction, chosen when the index can begin it.
 
-    Others write meanwhile, in this process and elsewhere; whoever comes in that time comes along.
+    Other writers may delay the beginning; instances that arrive until then are part of the batch.
     """
 
     def __init__(self, waiting: deque[_Waiting]) -> None:
@@ -153,20 +153,20 @@ class _Batch:
         self._taken: list[_Waiting] | None = None
 
     def take(self) -> list[NewInstance]:
-        """Return the instances, the same each time. Called in a thread of the index, the only one that takes any."""
+        """Return the instances, the same on every call. The index calls it in its thread."""
         if self._taken is None:
-            count = min(len(self._waiting), _MOST_AT_ONCE)
+            count = min(len(self._waiting), _MAX_BATCH)
             self._taken = [self._waiting.popleft() for _ in range(count)]
         return [instance for instance, _ in self._taken]
 
     @property
     def futures(self) -> list["asyncio.Future[AddOutcome]"]:
-        """Where their outcomes are waited for."""
+        """The futures of their outcomes."""
         return [future for _, future in self._taken or ()]
 
 
-def _tell(future: "asyncio.Future[AddOutcome]", outcome: AddOutcome) -> bool:
-    """Hand an outcome to whoever waits for it; return false if nobody does any more."""
+def _set_outcome(future: "asyncio.Future[AddOutcome]", outcome: AddOutcome) -> bool:
+    """Set the outcome of a future; return False if its caller has been cancelled."""
     if future.done():
         return False
     future.set_result(outcome)

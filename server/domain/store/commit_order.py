@@ -4,7 +4,7 @@ import asyncio
 
 
 class CommitOrder:
-    """The position of one instance: a chain, in which each waits for the one before."""
+    """The position of one instance, which waits for the one before it."""
 
     def __init__(self, before: "CommitOrder | None" = None) -> None:
         self._before = before
@@ -17,5 +17,5 @@ class CommitOrder:
             self._before = None
 
     def release(self) -> None:
-        """Let the next instance proceed. Must be called in every case."""
+        """Let the next instance proceed. Must be called in any case."""
         self._released.set()

@@ -1,7 +1,7 @@
-"""Receiving instances (spec: store.md).
+"""Receiving instances (PS3.18 10.5).
 
-One instance: bytes go to the blob store and to the reader at once, so nothing is held but the header. At its end it
-is judged, its blob made durable, then its rows committed; only then is it answered.
+The bytes of an instance go to the blob store and to the reader as they arrive, so only the header is held in memory. At
+its end the instance is validated, its blob made durable, and its rows committed; only then its outcome is returned.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ from server.model.receipt import Receipt
 from server.model.search.query_tag import NewTag, TagFault
 from server.ports.blobs import BlobStore, BlobWriter
 
-# Failure Reason (0008,1197) and Warning Reason (0008,1196) values: PS3.18 Annex I, spec/store.md section 10.
+# Failure Reason (0008,1197) and Warning Reason (0008,1196) values: PS3.18 Annex I, docs/conformance.md.
 PROCESSING_FAILURE = 272
 CANNOT_UNDERSTAND = 43264
 DUPLICATE = 45070
@@ -60,7 +60,7 @@ _FAILURE_REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class StoreTarget:
-    """What holds for all instances of a call."""
+    """The target of all instances of a call."""
 
     partition: PartitionName
     expected_study: Uid | None
@@ -80,12 +80,12 @@ class Stored:
     findings: tuple[Finding, ...]
     first_value_only: bool
     identical: bool = False
-    """It was stored before with exactly these bytes; nothing was changed."""
+    """The instance was stored before with the same bytes; nothing has changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Nothing of the instance is visible. UIDs are as read, or empty."""
+    """The instance was not stored. UIDs are as read, or empty."""
 
     reason: Reason
     message: str
@@ -101,11 +101,11 @@ class Failed:
 StoreResult = Stored | Failed
 
 MakeReceipt = Callable[[PartitionName], Receipt]
-"""Returns the receipt of an instance that is received now."""
+"""Returns a receipt with the current time for an instance in a partition."""
 
 
 class Store:
-    """Takes instances in."""
+    """Stores instances."""
 
     def __init__(
         self,
@@ -135,13 +135,13 @@ class Store:
     async def target(
         self, call: Call, address: Address, *, create_partition: bool, mode: ValidationMode
     ) -> StoreTarget:
-        """Check what a call says of all its instances.
+        """Check the target of a call.
 
         Args:
-            address: where to store. With a study, instances of any other fail.
+            address: a partition or study. With a study, instances of other studies fail.
 
         Raises:
-            InvalidRequest: INVALID_FIELD, it is the address of a series or instance.
+            InvalidRequest: INVALID_FIELD, the address is a series or an instance.
             and as `Access.permit`.
         """
         if address.series is not None:
@@ -153,7 +153,7 @@ class Store:
         return StoreTarget(address.partition, address.study, mode)
 
     def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> "Receiver":
-        """Begin one instance. The caller must `close` the receiver in every case."""
+        """Return the receiver of one instance, which the caller must `close` in any case."""
         reader = InstanceReader(target.mode, self._max_header_bytes)
         return Receiver(
             self._blobs,
@@ -170,9 +170,9 @@ class Store:
 
 
 class Receiver:
-    """One instance on its way in, of which `size_bytes` have come.
+    """Receives one instance; `size_bytes` is the number of bytes received so far.
 
-    After a failure the rest of its bytes is only counted and `finish` says what it was.
+    After a failure the remaining bytes are only counted, and `finish` returns the failure.
     """
 
     def __init__(
@@ -207,7 +207,7 @@ class Receiver:
 
     @property
     def header_bytes(self) -> int:
-        """How many bytes have come that are held until the end: all but bulk values; 0 after a failure."""
+        """Number of received bytes held until the end, which are all except bulk values; 0 after a failure."""
         return 0 if self._failure is not None else self._reader.header_bytes
 
     async def write(self, data: Buffer) -> None:
@@ -233,14 +233,14 @@ class Receiver:
             await self._fail(error)
 
     async def finish(self, crc32c: int | None = None, order: CommitOrder | None = None) -> StoreResult:
-        """Judge the instance, make it durable and visible, and say what became of it.
+        """Validate the instance, make it durable and visible, and return its result.
 
-        With an `order`, it becomes visible after the instance before it, whichever was durable first.
+        With an `order`, it becomes visible after the instance before it, whichever is durable first.
         """
         description: Description | None = None
         try:
             if self._failure is not None:
-                raise self._cut_off_or(self._failure)
+                raise self._truncation_or(self._failure)
             self._check_transfer(crc32c)
             description = self._reader.finish()
             self._check_content(description)
@@ -252,20 +252,20 @@ class Receiver:
             await self.close()
 
     async def abort(self) -> StoreResult:
-        """Give the instance up."""
+        """Discard the instance."""
         await self.close()
         return _failed(Aborted(Reason.ITEM_ABORTED, "The client aborted the upload of the instance."), None)
 
     async def close(self) -> None:
-        """Let go of everything; what is not committed disappears."""
+        """Release all resources; uncommitted bytes are discarded."""
         await self._resources.aclose()
 
     async def _fail(self, error: DicomStoreError) -> None:
         self._failure = error
-        await self.close()  # at once: a client may go on sending gigabytes of what has failed already
+        await self.close()  # now: the client may continue to send gigabytes of a failed instance
 
-    def _cut_off_or(self, failure: DicomStoreError) -> DicomStoreError:
-        """Return the failure; one because of a length that the whole instance does not have is UNREADABLE_INSTANCE."""
+    def _truncation_or(self, failure: DicomStoreError) -> DicomStoreError:
+        """Return the failure; UNREADABLE_INSTANCE if a value length exceeds the size of the instance."""
         if failure.reason is Reason.HEADER_TOO_LARGE and self._reader.is_cut_off_at(
             self.size_bytes + self._passed_bytes
         ):
@@ -316,9 +316,9 @@ class Receiver:
         return self._stored(description, instance.id, outcome.version)
 
     async def _stored_before(self, existing: StoredInstance, new: NewInstance, description: Description) -> StoreResult:
-        """Return the result for an identity that is stored already; the new blob is erased.
+        """Return the result for an identity that is stored already, and erase the new blob.
 
-        An instance whose stored bytes are missing or damaged is a duplicate: "stored" would be untrue.
+        If the stored bytes are missing or damaged, the result is a failure: "stored" would not be true.
         """
         result: StoreResult
         try:
@@ -326,7 +326,7 @@ class Receiver:
         except DataLoss as loss:
             await self._damage.found(existing, of_bytes(loss))
             result = _failed(_STORED_DAMAGED, description)
-        except Unavailable as error:  # whether it is identical is not known
+        except Unavailable as error:  # the comparison was not possible
             result = _failed(error, description)
         else:
             if identical and self._accepts_identical:
@@ -352,10 +352,10 @@ class Receiver:
         )
 
     async def _is_identical(self, existing: StoredInstance, new: NewInstance) -> bool:
-        """Compare all bytes, so that "identical" is a fact and not the word of a checksum.
+        """Compare all bytes, because equal checksums alone do not prove that the content is identical.
 
         Raises:
-            DataLoss: the stored bytes are missing, or are not those that were stored.
+            DataLoss: the stored bytes are missing or damaged.
             Unavailable: STORAGE_UNAVAILABLE.
         """
         if (existing.size_bytes, existing.crc32c) != (new.size_bytes, new.crc32c):
@@ -393,11 +393,11 @@ def new_instance(
     locator: Locator,
     must_be_indexed: bool,
 ) -> NewInstance:
-    """Return what the index needs to know of an instance whose blob is at `locator`."""
+    """Return the index entry of an instance whose blob is at `locator`."""
     return NewInstance(
         id=InstanceId(
             partition, Uid(description.study_uid), Uid(description.series_uid), Uid(description.sop_uid)
-        ),  # legal: the reader reports an illegal one as an error
+        ),  # valid: the reader reports invalid ones as errors
         sop_class_uid=description.sop_class_uid,
         transfer_syntax_uid=description.transfer_syntax_uid,
         size_bytes=size_bytes,
@@ -444,14 +444,14 @@ def _failed(error: DicomStoreError, description: Description | None, identical: 
 
 
 async def _equal(one: AsyncIterator[Buffer], other: AsyncIterator[Buffer]) -> bool:
-    """Compare two blobs of the same size; a store cuts both into the same pieces."""
+    """Compare two blobs of the same size; the blob store yields both in pieces of the same sizes."""
     async for piece in one:
-        if bytes(piece) != bytes(await anext(other, b"")):  # views are compared value by value, which takes longer
+        if bytes(piece) != bytes(await anext(other, b"")):  # comparing views goes value by value and is slower
             return False
     return await anext(other, None) is None
 
 
 def _finding(tag: NewTag, fault: TagFault) -> Finding:
-    """Return the finding about an instance that is refused because of its value for an extended query tag."""
+    """Return the finding of an instance that is refused because of its value for an extended query tag."""
     message = f"Dicom element '{tag.keyword or tag.tag}' failed validation for VR '{tag.vr}': {fault.message}"
     return Finding(tag.tag, tag.keyword, tag.vr, message)

@@ -1,11 +1,11 @@
 """An upload: admission, bounds and commit order of the instances that one call sends.
 
-One loop reads messages and passes bytes to the receiver of the open instance. When an instance ends, a task finishes it
-while the loop reads on. Results are yielded as they become known.
+One loop reads messages and passes bytes to the receiver of the open instance. When an instance is complete, a task
+finishes it while the loop continues to read. Results are yielded when they are known.
 
-What an upload holds is bounded by its share of the ingest budget, by `_MOST_FINISHING` instances that are being
-finished, and by `_MOST_UNREAD` results that the client has not read: with any of them used up the upload stops reading,
-and flow control stops the client.
+The memory of an upload is bounded by its reservation in the ingest budget, by `_MAX_FINISHING` instances in their
+finishing tasks, and by `_MAX_UNREAD` results that the client has not read. At any of these limits the upload stops
+reading, and flow control stops the client.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
-from server.domain.flow.ingest_budget import BASE_BYTES, IngestBudget, Share, busy
+from server.domain.flow.ingest_budget import BASE_BYTES, IngestBudget, Reservation, busy
 from server.domain.store.commit_order import CommitOrder
 from server.domain.store.receive import PROCESSING_FAILURE, Failed, Receiver, Store, StoreResult, StoreTarget
 from server.model.buffer import Buffer
@@ -22,23 +22,23 @@ from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.model.ids import Address
 from server.model.instance import ValidationMode
 
-_MOST_FINISHING = 100
-_MOST_UNREAD = 4096
-_MOST_RESULTS = 100
+_MAX_FINISHING = 100
+_MAX_UNREAD = 4096
+_MAX_RESULTS = 100
 
 _USUAL_HEADER_BYTES = 256 << 10
-"""Header of an open instance that the base of a share covers."""
+"""Header bytes of an open instance that the base of a reservation covers."""
 
 _GROWTH_BYTES = 256 << 10
 
 _FIRST_MESSAGE_SECONDS = 1.0
-"""The first message usually follows at once; an upload that has lent its base by then gets the message without it."""
+"""Delay before the base is lent: the first message usually follows at once and would arrive without a base."""
 
 _log = logging.getLogger("dicomstore.store")
 
 
 class UploadHeader(NamedTuple):
-    """What holds for all instances of an upload; see `Store.target`."""
+    """The target of all instances of an upload; see `Store.target`."""
 
     address: Address
     create_partition: bool
@@ -62,14 +62,14 @@ class UploadPiece(NamedTuple):
 
 
 class UploadMessage(NamedTuple):
-    """What a client sends at once. The first message has a header, no other has."""
+    """A message of the client. Only the first one has a header."""
 
     header: UploadHeader | None
     pieces: Iterable[UploadPiece]
 
 
 class UploadResult(NamedTuple):
-    """What became of an instance that has ended."""
+    """The result of one instance."""
 
     item: int
     result: StoreResult
@@ -79,16 +79,16 @@ _Messages = AsyncIterator[UploadMessage]
 
 
 class _Item:
-    """One instance: its receiver, and what it holds of the ingest budget beyond the base of the upload's share."""
+    """One instance: its receiver, and its bytes in the ingest budget beyond the base of the reservation."""
 
     def __init__(self, number: int, receiver: Receiver) -> None:
         self.number = number
         self.receiver = receiver
-        self.covered_bytes = _USUAL_HEADER_BYTES
-        self.grown_bytes = 0
-        self.carried_bytes = 0
-        self.weight = 0
-        self.is_over = False
+        self.covered_header_bytes = _USUAL_HEADER_BYTES
+        self.reserved_header_bytes = 0
+        self.finishing_bytes = 0
+        self.budget_bytes = 0
+        self.is_finished = False
 
 
 class Upload:
@@ -98,19 +98,19 @@ class Upload:
         self._call = call
         self._store = store
         self._max_message_bytes = max_message_bytes
-        self._share = Share(budget, self._stop_reading)
+        self._reservation = Reservation(budget, self._stop_reading)
         self._results: asyncio.Queue[UploadResult | None] = asyncio.Queue()
         self._reading: asyncio.Task[None] | None = None
         self._last_in_order: CommitOrder | None = None
-        self._unread = asyncio.Semaphore(_MOST_UNREAD)
-        self._places = asyncio.Semaphore(_MOST_FINISHING)
+        self._unread = asyncio.Semaphore(_MAX_UNREAD)
+        self._finishing_slots = asyncio.Semaphore(_MAX_FINISHING)
         self._finishing: set[asyncio.Task[None]] = set()
-        self._ended: list[_Item] = []  # in the message at hand
+        self._ended: list[_Item] = []  # in the current message
         self._last_number = 0
         self._open: _Item | None = None
 
     async def run(self, messages: _Messages) -> AsyncIterator[list[UploadResult]]:
-        """Read all messages; yield all results, several at once when several are known.
+        """Read all messages and yield all results, in batches when several are known.
 
         Raises:
             InvalidRequest: MALFORMED_STREAM.
@@ -121,10 +121,10 @@ class Upload:
         try:
             while result := await self._results.get():
                 ready = [result]
-                while len(ready) < _MOST_RESULTS and not self._results.empty():
+                while len(ready) < _MAX_RESULTS and not self._results.empty():
                     more = self._results.get_nowait()
                     if more is None:
-                        self._results.put_nowait(None)  # the end, to be met again by the outer loop
+                        self._results.put_nowait(None)  # the end, for the outer loop to read again
                         break
                     ready.append(more)
                 yield ready
@@ -140,15 +140,15 @@ class Upload:
         self._reading.cancel()
 
     async def _read(self, messages: _Messages) -> None:
-        """Take all messages. However it ends, items that ended are finished first, unless the call is cancelled."""
+        """Process all messages. Complete items are finished before this ends, unless the call is cancelled."""
         try:
             try:
-                await self._take_all(messages)
+                await self._process_all(messages)
             except DicomStoreError:
                 await self._all_finished()
                 raise
             except asyncio.CancelledError:
-                if not self._share.is_evicted:
+                if not self._reservation.is_evicted:
                     raise
                 await self._all_finished()
                 raise busy() from None
@@ -161,18 +161,18 @@ class Upload:
             await self._all_finished()
             if self._open is not None:
                 await self._open.receiver.close()
-            self._share.close()
+            self._reservation.close()
             self._results.put_nowait(None)
 
-    async def _take_all(self, messages: _Messages) -> None:
-        await self._share.enter()
-        incoming = aiter(messages)  # not before: a client with nothing to send would not be refused
-        target = await self._take_first(incoming)
-        while await self._take_next(incoming, target):
+    async def _process_all(self, messages: _Messages) -> None:
+        await self._reservation.acquire()
+        incoming = aiter(messages)  # only now: a client that sends nothing would otherwise not be refused
+        target = await self._process_first(incoming)
+        while await self._process_next(incoming, target):
             pass
 
-    async def _take_first(self, messages: _Messages) -> StoreTarget:
-        """Take the message with the header; return what holds for all items."""
+    async def _process_first(self, messages: _Messages) -> StoreTarget:
+        """Process the message with the header; return the target."""
         first = await self._next(messages, grace_seconds=_FIRST_MESSAGE_SECONDS)
         if first is None or first.header is None:
             raise _malformed("The first message must have the header.")
@@ -180,38 +180,38 @@ class Upload:
         target = await self._store.target(
             self._call, header.address, create_partition=header.create_partition, mode=header.mode
         )
-        await self._take(first, target)
+        await self._process(first, target)
         return target
 
-    async def _take_next(self, messages: _Messages, target: StoreTarget) -> bool:
-        """Take one more message, which nothing refers to afterwards; return whether there was one."""
-        await self._settle()
+    async def _process_next(self, messages: _Messages, target: StoreTarget) -> bool:
+        """Process one more message, without keeping a reference to it; return False at the end of the stream."""
+        await self._free_base()
         message = await self._next(messages)
         if message is None:
             return False
         if message.header is not None:
             raise _malformed("Only the first message may have a header.")
-        await self._take(message, target)
+        await self._process(message, target)
         return True
 
     async def _next(self, messages: _Messages, grace_seconds: float = 0.0) -> UploadMessage | None:
-        self._share.rest(lend=self._open is None, grace_seconds=grace_seconds)
+        self._reservation.await_client(lend=self._open is None, grace_seconds=grace_seconds)
         message = await anext(messages, None)
-        await self._share.enter()
+        await self._reservation.acquire()
         return message
 
-    async def _settle(self) -> None:
-        """Leave nothing that the base of the share stands for but the open item, so that another message may come."""
-        ended, self._ended = [item for item in self._ended if not item.is_over], []
-        if self._share.carry(sum(item.weight for item in ended)):
+    async def _free_base(self) -> None:
+        """Make the base cover only the open item, so that the next message can be read."""
+        ended, self._ended = [item for item in self._ended if not item.is_finished], []
+        if self._reservation.reserve_finishing(sum(item.budget_bytes for item in ended)):
             for item in ended:
-                item.carried_bytes = item.weight
+                item.finishing_bytes = item.budget_bytes
         else:
             await self._all_finished()
         if self._open is None:
-            await self._share.pass_on()
+            await self._reservation.yield_to_waiting()
 
-    async def _take(self, message: UploadMessage, target: StoreTarget) -> None:
+    async def _process(self, message: UploadMessage, target: StoreTarget) -> None:
         size = 0
         for piece in message.pieces:
             size += len(piece.data)
@@ -234,18 +234,18 @@ class Upload:
         return self._open
 
     async def _cover_header(self, item: _Item) -> None:
-        """Take from the ingest budget what the header of the open instance needs beyond the usual size."""
-        if (missing := item.receiver.header_bytes - item.covered_bytes) > 0:
+        """Reserve bytes for the header of the open instance beyond the usual size."""
+        if (missing := item.receiver.header_bytes - item.covered_header_bytes) > 0:
             growth = max(missing, _GROWTH_BYTES)
-            await self._share.grow(growth)
-            item.covered_bytes += growth
-            item.grown_bytes += growth
+            await self._reservation.reserve_header(growth)
+            item.covered_header_bytes += growth
+            item.reserved_header_bytes += growth
 
     async def _end(self, item: _Item, piece: UploadPiece) -> None:
         await self._unread.acquire()
-        await self._places.acquire()
+        await self._finishing_slots.acquire()
         self._open = None
-        item.weight = min(item.receiver.size_bytes + len(piece.data), BASE_BYTES)
+        item.budget_bytes = min(item.receiver.size_bytes + len(piece.data), BASE_BYTES)
         self._ended.append(item)
         self._last_in_order = CommitOrder(self._last_in_order)
         task = asyncio.create_task(self._finish(item, piece, self._last_in_order))
@@ -260,23 +260,23 @@ class Upload:
             else:
                 await receiver.write(piece.data)
                 result = await receiver.finish(piece.crc32c, order)
-        except Exception as error:  # noqa: BLE001 - a fault of ours with one instance must not harm its neighbours
+        except Exception as error:  # noqa: BLE001 - an internal error of one instance must not affect the others
             _log.error("unexpected fault request_id=%s", self._call.request_id, exc_info=error)
             result = _UNEXPECTED
         finally:
-            await self._leave(item, order)
+            await self._release(item, order)
         self._results.put_nowait(UploadResult(item.number, result))
 
-    async def _leave(self, item: _Item, order: CommitOrder) -> None:
+    async def _release(self, item: _Item, order: CommitOrder) -> None:
         await item.receiver.close()
-        item.is_over = True
-        if item.carried_bytes:
-            self._share.drop(item.carried_bytes)
-        if item.grown_bytes:
-            self._share.shrink(item.grown_bytes)
-        self._places.release()
+        item.is_finished = True
+        if item.finishing_bytes:
+            self._reservation.release_finishing(item.finishing_bytes)
+        if item.reserved_header_bytes:
+            self._reservation.release_header(item.reserved_header_bytes)
+        self._finishing_slots.release()
         try:
-            await order.wait()  # a refused instance must not let later ones overtake earlier ones
+            await order.wait()  # later instances must not overtake earlier ones, even after a refused one
         finally:
             order.release()
 

@@ -1,4 +1,4 @@
-"""Whether instances can be stored at the moment: what uploads were told last, and what a probe finds."""
+"""Whether instances can currently be stored, from refusals of recent uploads and from probes."""
 
 import asyncio
 import logging
@@ -13,11 +13,11 @@ _log = logging.getLogger("dicomstore.health")
 
 
 class Writing:
-    """Answers whether writing works, so that health says the same as the responses to uploads.
+    """Tracks whether writing works, so that health agrees with the responses to uploads.
 
     Args:
-        blobs, index: what is written to.
-        low_bytes: a warning is logged when less space than this is free; 0 is never.
+        blobs, index: probed by `check`.
+        low_bytes: a warning is logged when free space falls below it; 0 disables the warning.
     """
 
     def __init__(self, blobs: BlobStore, index: InstanceIndex, low_bytes: int) -> None:
@@ -28,17 +28,17 @@ class Writing:
         self._was_refused = False
         self._refused_bytes = 0
         self.noticed = asyncio.Event()
-        """Set when an upload was refused; whoever probes at once clears it."""
+        """Set when an upload was refused; the health probe clears it."""
 
     def refused(self, error: DicomStoreError, size_bytes: int) -> None:
-        """Note that an instance was not stored, after `size_bytes` of it. Faults of the instance itself are ignored."""
+        """Record that an instance was refused after `size_bytes` of it. Errors of the instance itself are ignored."""
         if error.reason in _REFUSALS:
             self._refused_bytes = max(self._refused_bytes, size_bytes)
             self._was_refused = True
             self.noticed.set()
 
     async def check(self) -> None:
-        """Prove that blobs can be written, and after a refusal that there is room for what was refused.
+        """Check that blobs can be written; after a refusal, that a blob of the refused size fits.
 
         Raises:
             Exhausted: STORAGE_FULL.

@@ -1,40 +1,40 @@
-"""Budget of instances on their way to disk (server/domain/flow/ingest_budget.py)."""
+"""The memory budget for uploads (server/domain/flow/ingest_budget.py)."""
 
 import asyncio
 import random
 
 import pytest
 
-from server.domain.flow.ingest_budget import BASE_BYTES, MOST_CARRIED_BYTES, IngestBudget, Share
+from server.domain.flow.ingest_budget import BASE_BYTES, MAX_FINISHING_BYTES, IngestBudget, Reservation
 from server.model.errors import Exhausted
 
-PATIENT = 60.0
-HASTY = 0.05
+LONG = 60.0
+SHORT = 0.05
 
 
-def budget_for(shares: int, idle_timeout_seconds: float = PATIENT) -> IngestBudget:
-    return IngestBudget(shares * BASE_BYTES, idle_timeout_seconds)
+def budget_for(uploads: int, wait_seconds: float = LONG) -> IngestBudget:
+    return IngestBudget(uploads * BASE_BYTES, wait_seconds)
 
 
-def share_of(budget: IngestBudget) -> Share:
-    return Share(budget, lambda: None)
+def reservation_in(budget: IngestBudget) -> Reservation:
+    return Reservation(budget, lambda: None)
 
 
-async def entered(budget: IngestBudget) -> Share:
-    share = share_of(budget)
-    await share.enter()
-    return share
+async def admitted(budget: IngestBudget) -> Reservation:
+    reservation = reservation_in(budget)
+    await reservation.acquire()
+    return reservation
 
 
 async def waiting(budget: IngestBudget, count: int) -> None:
-    while budget.waiting < count:  # noqa: ASYNC110 - nobody tells
+    while budget.waiting < count:  # noqa: ASYNC110 - no event announces it
         await asyncio.sleep(0)
 
 
-async def test_who_finds_no_room_waits_until_somebody_leaves() -> None:
+async def test_an_upload_waits_until_another_one_ends() -> None:
     budget = budget_for(2)
-    first, second = await entered(budget), await entered(budget)
-    third = asyncio.create_task(entered(budget))
+    first, second = await admitted(budget), await admitted(budget)
+    third = asyncio.create_task(admitted(budget))
     await waiting(budget, 1)
     assert budget.used_bytes == budget.capacity_bytes
     first.close()
@@ -44,16 +44,16 @@ async def test_who_finds_no_room_waits_until_somebody_leaves() -> None:
     assert (budget.used_bytes, budget.waiting) == (0, 0)
 
 
-async def test_those_who_wait_are_let_in_in_their_order() -> None:
+async def test_waiting_uploads_are_admitted_in_order() -> None:
     budget, order = budget_for(1), []
 
     async def upload(number: int) -> None:
-        share = await entered(budget)
+        reservation = await admitted(budget)
         order.append(number)
         await asyncio.sleep(0)
-        share.close()
+        reservation.close()
 
-    holder = await entered(budget)
+    holder = await admitted(budget)
     tasks = []
     for number in range(20):
         tasks.append(asyncio.create_task(upload(number)))
@@ -63,36 +63,36 @@ async def test_those_who_wait_are_let_in_in_their_order() -> None:
     assert order == list(range(20))
 
 
-async def test_an_upload_that_goes_on_and_on_takes_turns_with_those_who_wait() -> None:
+async def test_a_long_upload_alternates_with_waiting_uploads() -> None:
     budget, order = budget_for(1), []
 
     async def upload(name: str) -> None:
-        share = await entered(budget)
+        reservation = await admitted(budget)
         for _ in range(3):
             order.append(name)
             await asyncio.sleep(0)
-            await share.pass_on()
-        share.close()
+            await reservation.yield_to_waiting()
+        reservation.close()
 
     await asyncio.gather(*map(upload, "abc"))
     assert "".join(order) == "abcabcabc"
 
 
-async def test_who_waits_in_vain_is_refused_and_leaves_nothing_behind() -> None:
-    budget = budget_for(1, HASTY)
-    holder = await entered(budget)
-    holder.is_evicted = True  # has been told to go, and does not
+async def test_an_upload_not_admitted_in_time_is_refused_and_leaves_nothing_behind() -> None:
+    budget = budget_for(1, SHORT)
+    holder = await admitted(budget)
+    holder.is_evicted = True  # evicted before, but has not ended
     with pytest.raises(Exhausted) as caught:
-        await share_of(budget).enter()
+        await reservation_in(budget).acquire()
     assert caught.value.reason == "BUSY"
     holder.close()
     assert (budget.used_bytes, budget.waiting) == (0, 0)
 
 
-async def test_who_gives_up_waiting_is_not_let_in() -> None:
+async def test_a_cancelled_waiting_upload_is_not_admitted() -> None:
     budget = budget_for(1)
-    holder = await entered(budget)
-    gives_up, stays = asyncio.create_task(entered(budget)), asyncio.create_task(entered(budget))
+    holder = await admitted(budget)
+    gives_up, stays = asyncio.create_task(admitted(budget)), asyncio.create_task(admitted(budget))
     await waiting(budget, 2)
     gives_up.cancel()
     await asyncio.wait([gives_up])
@@ -102,10 +102,10 @@ async def test_who_gives_up_waiting_is_not_let_in() -> None:
     assert budget.used_bytes == 0
 
 
-async def test_who_is_cancelled_at_the_moment_of_being_let_in_gives_it_back() -> None:
+async def test_an_upload_cancelled_while_being_admitted_releases_its_bytes() -> None:
     budget = budget_for(1)
-    holder, late = await entered(budget), share_of(budget)
-    task = asyncio.create_task(late.enter())
+    holder, late = await admitted(budget), reservation_in(budget)
+    task = asyncio.create_task(late.acquire())
     await waiting(budget, 1)
     holder.close()
     task.cancel()
@@ -114,12 +114,12 @@ async def test_who_is_cancelled_at_the_moment_of_being_let_in_gives_it_back() ->
     assert budget.used_bytes == 0
 
 
-async def test_an_idle_upload_lends_its_room_and_waits_for_it_again() -> None:
-    budget = budget_for(1, 4 * HASTY)
-    idle = await entered(budget)
-    idle.rest(lend=True)
-    active = await entered(budget)
-    again = asyncio.create_task(idle.enter())
+async def test_an_idle_upload_lends_its_base_and_waits_for_it_again() -> None:
+    budget = budget_for(1, 4 * SHORT)
+    idle = await admitted(budget)
+    idle.await_client(lend=True)
+    active = await admitted(budget)
+    again = asyncio.create_task(idle.acquire())
     await waiting(budget, 1)
     active.close()
     await again
@@ -127,54 +127,54 @@ async def test_an_idle_upload_lends_its_room_and_waits_for_it_again() -> None:
     assert budget.used_bytes == 0
 
 
-async def test_an_upload_that_stalls_within_an_instance_is_evicted_for_one_that_waits() -> None:
-    budget, evicted = budget_for(1, HASTY), asyncio.Event()
-    stalled = Share(budget, evicted.set)
-    await stalled.enter()
-    stalled.rest(lend=False)
-    waiter = asyncio.create_task(entered(budget))
+async def test_an_upload_stalled_within_an_instance_is_evicted_for_a_waiting_one() -> None:
+    budget, evicted = budget_for(1, SHORT), asyncio.Event()
+    stalled = Reservation(budget, evicted.set)
+    await stalled.acquire()
+    stalled.await_client(lend=False)
+    waiter = asyncio.create_task(admitted(budget))
     await evicted.wait()
     stalled.close()
     (await waiter).close()
     assert budget.used_bytes == 0
 
 
-async def test_nobody_is_evicted_while_nobody_waits() -> None:
-    budget, evicted = budget_for(2, HASTY), []
-    stalled = Share(budget, lambda: evicted.append(1))
-    await stalled.enter()
-    stalled.rest(lend=False)
-    stalled.moved_at -= PATIENT
-    (await entered(budget)).close()
+async def test_no_upload_is_evicted_while_none_waits() -> None:
+    budget, evicted = budget_for(2, SHORT), []
+    stalled = Reservation(budget, lambda: evicted.append(1))
+    await stalled.acquire()
+    stalled.await_client(lend=False)
+    stalled.active_at -= LONG
+    (await admitted(budget)).close()
     assert not evicted
 
 
-async def test_more_is_carried_only_while_nobody_waits_and_not_beyond_bounds() -> None:
+async def test_bytes_for_finishing_instances_are_limited_and_refused_while_an_upload_waits() -> None:
     budget = budget_for(10)
-    share = await entered(budget)
-    assert share.carry(MOST_CARRIED_BYTES)
-    assert not share.carry(1)
-    share.drop(MOST_CARRIED_BYTES)
-    others = [await entered(budget) for _ in range(9)]
-    assert not share.carry(1)
-    late = asyncio.create_task(entered(budget))
+    reservation = await admitted(budget)
+    assert reservation.reserve_finishing(MAX_FINISHING_BYTES)
+    assert not reservation.reserve_finishing(1)
+    reservation.release_finishing(MAX_FINISHING_BYTES)
+    others = [await admitted(budget) for _ in range(9)]
+    assert not reservation.reserve_finishing(1)
+    late = asyncio.create_task(admitted(budget))
     await waiting(budget, 1)
     for other in others:
         other.close()
     (await late).close()
-    share.close()
+    reservation.close()
     assert budget.used_bytes == 0
 
 
-async def test_one_header_may_be_larger_than_the_room_and_the_next_waits_for_it() -> None:
+async def test_one_header_may_exceed_the_budget_and_the_next_one_waits() -> None:
     budget = budget_for(4)
-    first, second = await entered(budget), await entered(budget)
-    await first.grow(10 * BASE_BYTES)
-    await first.grow(BASE_BYTES)
-    growing = asyncio.create_task(second.grow(10 * BASE_BYTES))
-    entering = asyncio.create_task(entered(budget))
+    first, second = await admitted(budget), await admitted(budget)
+    await first.reserve_header(10 * BASE_BYTES)
+    await first.reserve_header(BASE_BYTES)
+    growing = asyncio.create_task(second.reserve_header(10 * BASE_BYTES))
+    entering = asyncio.create_task(admitted(budget))
     await waiting(budget, 2)
-    first.shrink(11 * BASE_BYTES)
+    first.release_header(11 * BASE_BYTES)
     await growing
     assert budget.waiting == 1
     second.close()
@@ -184,7 +184,7 @@ async def test_one_header_may_be_larger_than_the_room_and_the_next_waits_for_it(
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_uploads_of_all_kinds_come_to_an_end_within_the_bounds(seed: int) -> None:
+async def test_all_kinds_of_uploads_end_and_stay_within_the_budget(seed: int) -> None:
     chance = random.Random(seed)
     budget = budget_for(chance.randint(4, 8))
     largest = 3 * BASE_BYTES
@@ -195,23 +195,23 @@ async def test_uploads_of_all_kinds_come_to_an_end_within_the_bounds(seed: int) 
         assert budget.used_bytes <= budget.capacity_bytes + largest
 
     async def upload() -> None:
-        share = share_of(budget)
+        reservation = reservation_in(budget)
         try:
             for _ in range(chance.randint(1, 5)):
-                await share.enter()
+                await reservation.acquire()
                 await pause()
-                if grown := chance.choice([0, 0, 0, BASE_BYTES, largest]):
-                    await share.grow(grown)
+                if header := chance.choice([0, 0, 0, BASE_BYTES, largest]):
+                    await reservation.reserve_header(header)
                     await pause()
-                if carried := share.carry(size := chance.randint(0, BASE_BYTES)):
+                if finishing := reservation.reserve_finishing(size := chance.randint(0, BASE_BYTES)):
                     await pause()
-                if grown:
-                    share.shrink(grown)
-                await share.pass_on()
-                if carried:
-                    share.drop(size)
+                if header:
+                    reservation.release_header(header)
+                await reservation.yield_to_waiting()
+                if finishing:
+                    reservation.release_finishing(size)
         finally:
-            share.close()
+            reservation.close()
 
     tasks = [asyncio.create_task(upload()) for _ in range(50)]
     for task in chance.sample(tasks, 10):
