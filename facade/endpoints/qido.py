@@ -156,13 +156,15 @@ def returned_attributes(query: Search, scope: Scope, version: ApiVersion) -> lis
 
 
 def _data_sets(answer: SearchResponse, urls: Urls) -> list[bytes]:
-    return [_data_set(match, urls) for match in answer.matches]
+    return [
+        _with_urls(match, urls) if has_bulk_data(data_set := match.dicom_json) else data_set for match in answer.matches
+    ]
 
 
-def _data_set(match: SearchMatch, urls: Urls) -> bytes:
+def _with_urls(match: SearchMatch, urls: Urls) -> bytes:
     data_set: bytes = match.dicom_json
     uids = match.resource
-    if not uids.sop_instance_uid or not has_bulk_data(data_set):
+    if not uids.sop_instance_uid:
         return data_set
     url = urls.instance(uids.study_instance_uid, uids.series_instance_uid, uids.sop_instance_uid)
     return with_bulk_data_urls(data_set, url)

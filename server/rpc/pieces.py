@@ -169,13 +169,15 @@ async def _pieces(
 
 
 def add_service(descriptor: Any, servicer: Any, server: Any) -> None:
-    """Add a service to a server whose responses may be `Pieces` or a `Piece` instead of messages.
+    """Add a service to a server whose responses may be objects that have a method `serialized` instead of messages.
 
     Args:
-        descriptor: of the service, all of whose rpcs take one message and stream the response.
+        descriptor: of the service, all of whose rpcs take one message.
     """
     handlers = {
-        method.name: grpc.unary_stream_rpc_method_handler(
+        method.name: (
+            grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+        )(
             getattr(servicer, method.name),
             request_deserializer=GetMessageClass(method.input_type).FromString,
             response_serializer=_serializer(GetMessageClass(method.output_type)),
@@ -188,9 +190,8 @@ def add_service(descriptor: Any, servicer: Any, server: Any) -> None:
 
 def _serializer(message_class: Any) -> Callable[[Any], bytes]:
     def serialize(response: Any) -> bytes:
-        if isinstance(response, (Piece, Pieces)):
-            return response.serialized(message_class)
-        serialized: bytes = response.SerializeToString()
+        is_message = isinstance(response, Message)
+        serialized: bytes = response.SerializeToString() if is_message else response.serialized(message_class)
         return serialized
 
     return serialize

@@ -1,10 +1,13 @@
 """SearchService."""
 
+from typing import Any
+
+from dicomstore.v1 import resources_pb2 as resources
 from dicomstore.v1 import search_service_pb2 as pb
 from dicomstore.v1 import search_service_pb2_grpc
 
 from server.domain.search.request import SearchRequest, Term
-from server.domain.search.search import Search
+from server.domain.search.search import Search, SearchMatch, SearchResult
 from server.model.errors import InvalidRequest, Reason
 from server.model.search.query import Level
 from server.rpc import convert
@@ -23,19 +26,52 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
     def __init__(self, search: Search) -> None:
         self._search = search
 
-    async def Search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
+    async def Search(self, request: pb.SearchRequest, context: Context) -> "SearchPage":
         """See the contract."""
-        result = await self._search.search(context.call, _request(request))
-        response = pb.SearchResponse(
-            next_page_token=result.next_page_token,
-            ignored_attributes=result.ignored_attributes,
-            erroneous_attributes=result.erroneous_attributes,
+        return SearchPage(await self._search.search(context.call, _request(request)))
+
+
+class FoundMatch:
+    """SearchMatch."""
+
+    __slots__ = ("_address", "dicom_json")
+
+    def __init__(self, match: SearchMatch) -> None:
+        self.dicom_json = match.dicom_json
+        self._address = match.resource
+
+    @property
+    def resource(self) -> resources.Address:
+        """The address, as a message only if it is asked for."""
+        return convert.address_message(self._address)
+
+
+class SearchPage:
+    """SearchResponse. Only gRPC makes a message of it, since that takes longer than to make the matches."""
+
+    def __init__(self, result: SearchResult) -> None:
+        self.matches = [FoundMatch(match) for match in result.matches]
+        self.next_page_token = result.next_page_token
+        self.ignored_attributes = result.ignored_attributes
+        self.erroneous_attributes = result.erroneous_attributes
+        self.total_count = result.total_count
+
+    def HasField(self, name: str) -> bool:
+        """Say whether a field is set, as messages do."""
+        return getattr(self, name) is not None
+
+    def serialized(self, message_class: Any) -> bytes:
+        """Return the page as a message of this class on the wire."""
+        message = message_class(
+            next_page_token=self.next_page_token,
+            ignored_attributes=self.ignored_attributes,
+            erroneous_attributes=self.erroneous_attributes,
+            total_count=self.total_count,
         )
-        if result.total_count is not None:
-            response.total_count = result.total_count
-        for match in result.matches:  # a message is copied whenever it is put into another
-            response.matches.add(resource=convert.address_message(match.resource), dicom_json=match.dicom_json)
-        return response
+        for match in self.matches:  # a message is copied whenever it is put into another
+            message.matches.add(resource=match.resource, dicom_json=match.dicom_json)
+        serialized: bytes = message.SerializeToString()
+        return serialized
 
 
 def _request(request: pb.SearchRequest) -> SearchRequest:

@@ -18,7 +18,6 @@ from dicomstore.v1 import (
     partition_service_pb2_grpc,
     retrieve_service_pb2,
     search_service_pb2,
-    search_service_pb2_grpc,
     store_service_pb2,
     store_service_pb2_grpc,
 )
@@ -71,7 +70,7 @@ class Services:
         """Add them to a server."""
         store_service_pb2_grpc.add_StoreServiceServicer_to_server(self.store, server)
         add_service(retrieve_service_pb2.DESCRIPTOR.services_by_name["RetrieveService"], self.retrieve, server)
-        search_service_pb2_grpc.add_SearchServiceServicer_to_server(self.search, server)
+        add_service(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], self.search, server)
         delete_service_pb2_grpc.add_DeleteServiceServicer_to_server(self.delete, server)
         change_feed_service_pb2_grpc.add_ChangeFeedServiceServicer_to_server(self.change_feed, server)
         extended_query_tag_service_pb2_grpc.add_ExtendedQueryTagServiceServicer_to_server(self.tags, server)

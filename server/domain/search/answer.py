@@ -125,14 +125,10 @@ class Answers:
 
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
-        self._is_plain = not (
-            selection.counted
-            or selection.availability
-            or selection.record_key
-            or selection.needs_metadata
-            or selection.newest
-            or selection.retrieve_url_base
+        self._has_others = bool(
+            selection.counted or selection.record_key or selection.needs_metadata or selection.newest
         )
+        self._is_plain = not (self._has_others or selection.availability or selection.retrieve_url_base)
         self._above: dict[tuple[ElementLines, ...], dict[str, str]] = {}
         self._modalities: dict[tuple[str, ...], str] = {}
         self._url_line = line_of(_RETRIEVE_URL, {"vr": "UR", "Value": [selection.retrieve_url_base]}).removesuffix(
@@ -144,33 +140,34 @@ class Answers:
         wanted = self._selection.return_keys
         lines = [line for line in match.return_keys[-1].split("\n") if line[TAG] in wanted]
         if len(match.return_keys) > 1:
-            lines = list((self._lines_above(match.return_keys[:-1]) | {line[TAG]: line for line in lines}).values())
+            above = self._above.get(match.return_keys[:-1])
+            if above is None:
+                above = self._lines_above(match.return_keys[:-1])
+            lines = list((above | {line[TAG]: line for line in lines}).values())
         elif self._is_plain:
             return f"{{{','.join(lines)}}}".encode()
-        if not self._is_plain:
+        if self._has_others:
             lines += self._lines_not_kept(match)
+        if self._selection.availability:
+            lines.append(_ONLINE)
+        if self._selection.retrieve_url_base:
+            lines.append(f'{self._url_line}{_path(match.resource)}"]}}')
         lines.sort()  # as the tags they begin with
         return f"{{{','.join(lines)}}}".encode()
 
     def _lines_above(self, return_keys: tuple[ElementLines, ...]) -> dict[str, str]:
-        lines = self._above.get(return_keys)
-        if lines is None:
-            wanted = self._selection.return_keys
-            lines = {line[TAG]: line for text in return_keys for line in text.split("\n") if line[TAG] in wanted}
-            self._above[return_keys] = lines
+        wanted = self._selection.return_keys
+        lines = {line[TAG]: line for text in return_keys for line in text.split("\n") if line[TAG] in wanted}
+        self._above[return_keys] = lines
         return lines
 
     def _lines_not_kept(self, match: Match) -> Iterator[str]:
-        """Generate what is not kept at the level of the match or above, none of it empty."""
+        """Generate what differs by match and is not kept at its level or above; none is empty."""
         selection = self._selection
         yield from self._lines_below(match.newest)
         yield from self._lines_counted(match)
-        if selection.availability:
-            yield _ONLINE
         if selection.record_key:
             yield self._record_key_line(match)
-        if selection.retrieve_url_base:
-            yield f'{self._url_line}{_path(match.resource)}"]}}'
         if selection.needs_metadata and match.metadata is not None:
             metadata: dict[str, Any] = orjson.loads(match.metadata)
             wanted = selection.from_metadata.union(places(selection.owners, metadata) if selection.owners else ())

@@ -78,7 +78,7 @@ class Search:
         has_more = len(found) > len(page)
         is_counted = request.total_count or (has_more and _is_known(wanted.query))
         return SearchResult(
-            matches=tuple(match for _, match in page),
+            matches=tuple([match for _, match in page]),
             next_page_token=page_token.make(page[-1][0], wanted.identity) if has_more else "",
             ignored_attributes=wanted.ignored,
             erroneous_attributes=tuple(attribute for attribute, tag in tags.items() if tag.error_count),
