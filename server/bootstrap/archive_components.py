@@ -9,7 +9,7 @@ from server.bootstrap.components import IndexComponents, now
 from server.domain.damage import DamageRecord
 from server.domain.delete import Delete
 from server.domain.flow.ingest_budget import IngestBudget
-from server.domain.flow.response_budget import Pace
+from server.domain.flow.response_budget import ResponseBudget
 from server.domain.render.documents import Texts
 from server.domain.render.image_info import Images
 from server.domain.render.images import Pictures
@@ -143,14 +143,14 @@ class ArchiveComponents(IndexComponents):
         return IngestBudget(self.settings.max_ingest_bytes, self.settings.ingest_wait_seconds)
 
     @cached_property
-    def pace(self) -> Pace:
+    def response_budget(self) -> ResponseBudget:
         """The memory for responses."""
-        return Pace(self.settings.max_response_bytes)
+        return ResponseBudget(self.settings.max_response_bytes)
 
     @cached_property
     def reading(self) -> Reading:
         """Reading blobs."""
-        return Reading(self.blobs, self.pace, self.damage)
+        return Reading(self.blobs, self.response_budget, self.damage)
 
     @cached_property
     def workers(self) -> WorkerPool:

@@ -164,7 +164,7 @@ def _services(components: ArchiveComponents, watch: Health) -> Services:
             all_bulk_data=components.retrieve_all_bulk_data,
             metadata=components.retrieve_metadata,
             rendered=components.retrieve_rendered,
-            pace=components.pace,
+            budget=components.response_budget,
         ),
         search=SearchServicer(components.search),
         delete=DeleteServicer(components.delete),

@@ -15,7 +15,7 @@ from dicomstore.v1.resources_pb2 import ItemError
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from server.domain.flow.response_budget import Pace
+from server.domain.flow.response_budget import ResponseBudget
 from server.domain.retrieve.omission import FailedItem, Omission
 from server.model.buffer import Buffer
 from server.model.damage import NO_DAMAGE
@@ -105,7 +105,7 @@ class OpenItem(Protocol):
 async def in_pieces(
     items: AsyncGenerator[Any],
     head: Callable[[Any], Message],
-    pace: Pace,
+    budget: ResponseBudget,
     *,
     head_only: bool = False,
     one_by_one: bool = False,
@@ -117,19 +117,19 @@ async def in_pieces(
     Args:
         items: an `Omission` first, if anything is left out, then `OpenItem` and `FailedItem`.
         head: returns the head of an open item.
-        pace: says how large a message may be.
+        budget: says how large a message may be.
         head_only: no bytes are sent, and those of an item without recorded damage are not read.
         one_by_one: no piece waits for others to share its message, because items take long to make.
     """
     message = Pieces()
-    with pace.answering():
+    with budget.responding():
         async with aclosing(items):
             async for item in items:
                 if isinstance(item, Omission):
                     message.omission = convert.omission(item)
                     continue
                 async for piece in _pieces(item, head, head_only=head_only):
-                    if message.size and message.size + len(piece.data) > pace.piece_bytes():
+                    if message.size and message.size + len(piece.data) > budget.piece_bytes():
                         yield message
                         message = Pieces()
                     message.add(piece)

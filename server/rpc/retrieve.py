@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dicomstore.v1 import retrieve_service_pb2 as pb
 from dicomstore.v1 import retrieve_service_pb2_grpc
 
-from server.domain.flow.response_budget import Pace
+from server.domain.flow.response_budget import ResponseBudget
 from server.domain.render.rendered import RetrieveRendered
 from server.domain.retrieve.all_bulk_data import OpenBulkItem, RetrieveAllBulkData
 from server.domain.retrieve.bulk_data import RetrieveBulkData
@@ -30,7 +30,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         all_bulk_data: RetrieveAllBulkData,
         metadata: RetrieveMetadata,
         rendered: RetrieveRendered,
-        pace: Pace,
+        budget: ResponseBudget,
     ) -> None:
         self._instances = instances
         self._frames = frames
@@ -38,7 +38,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         self._all_bulk_data = all_bulk_data
         self._metadata = metadata
         self._rendered = rendered
-        self._pace = pace
+        self._budget = budget
 
     def RetrieveInstances(self, request: pb.RetrieveInstancesRequest, context: Context) -> AsyncGenerator[Pieces]:
         """See the contract."""
@@ -49,7 +49,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             offset=0 if request.head_only else request.range.offset_bytes,
             length=None if request.head_only else request.range.length_bytes or None,
         )
-        return in_pieces(opened, _instance_head, self._pace, head_only=request.head_only)
+        return in_pieces(opened, _instance_head, self._budget, head_only=request.head_only)
 
     def RetrieveFrames(self, request: pb.RetrieveFramesRequest, context: Context) -> AsyncGenerator[Pieces]:
         """See the contract."""
@@ -62,7 +62,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             length=None if request.head_only else request.range.length_bytes or None,
             head_only=request.head_only,
         )
-        return in_pieces(opened, _frame_head, self._pace, head_only=request.head_only)
+        return in_pieces(opened, _frame_head, self._budget, head_only=request.head_only)
 
     async def RetrieveBulkData(self, request: pb.RetrieveBulkDataRequest, context: Context) -> AsyncIterator[Piece]:
         """See the contract."""
@@ -84,7 +84,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             head.range.offset_bytes = opened.offset
             head.range.length_bytes = opened.length
         piece = Piece(head)
-        with self._pace.answering():
+        with self._budget.responding():
             async for chunk in opened.chunks:
                 piece.data = chunk
                 yield piece
@@ -100,7 +100,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             pixels_only=request.pixel_data_only,
             acceptable=convert.acceptable(request),
         )
-        return in_pieces(opened, _bulk_data_head, self._pace)
+        return in_pieces(opened, _bulk_data_head, self._budget)
 
     async def RetrieveMetadata(
         self, request: pb.RetrieveMetadataRequest, context: Context
@@ -115,21 +115,21 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             limit=request.limit,
             offset=request.offset,
         )
-        with self._pace.answering():
+        with self._budget.responding():
             async for message in self._metadata_messages(opened):
                 yield message
 
     def RetrieveRendered(self, request: pb.RetrieveRenderedRequest, context: Context) -> AsyncGenerator[Pieces]:
         """See the contract."""
         opened = self._rendered.open(context.call, convert.address(request.resource), rendered_request(request))
-        return in_pieces(opened, rendered_head, self._pace, one_by_one=True)
+        return in_pieces(opened, rendered_head, self._budget, one_by_one=True)
 
     async def _metadata_messages(self, opened: OpenMetadata) -> AsyncIterator[pb.RetrieveMetadataResponse]:
         message = pb.RetrieveMetadataResponse(state=convert.state(opened.state))
         size = 0
         async for page in opened.pages:
             for item in page:
-                if size and size + len(item.dicom_json) > self._pace.piece_bytes():
+                if size and size + len(item.dicom_json) > self._budget.piece_bytes():
                     yield message
                     message, size = pb.RetrieveMetadataResponse(), 0
                 convert.add_metadata_item(message, item)

@@ -1,7 +1,7 @@
-"""How large the pieces of answers are, so that all answers together stay within a budget of memory.
+"""Memory budget for responses: it sets the size of the pieces that they are read in.
 
-An answer whose reader is slow holds a few of its pieces: as read, as a message, and on their way out. Nobody has to
-wait for others here; with more answers, the pieces of each get smaller.
+A response whose client reads slowly holds a few of its pieces: as read, as a message, and in the buffers of the
+connection. No response waits for another; the more there are, the smaller are the pieces of each.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,33 +20,33 @@ what the system buffers; only later pieces are chosen when it is known how many 
 """
 
 
-class Pace:
-    """The pace of all answers of a process.
+class ResponseBudget:
+    """The budget that all responses of a process share.
 
     Args:
-        budget_bytes: what the answers may hold together; exceeded only where even the smallest pieces are too large.
+        budget_bytes: memory of all responses together; exceeded only where even the smallest pieces are too large.
     """
 
     def __init__(self, budget_bytes: int) -> None:
         self._budget_bytes = budget_bytes
-        self._answers = 0
+        self._responses = 0
 
     @contextmanager
-    def answering(self) -> Iterator[None]:
-        """Count an answer as long as it goes on."""
-        self._answers += 1
+    def responding(self) -> Iterator[None]:
+        """Count a response for as long as it is sent."""
+        self._responses += 1
         try:
             yield
         finally:
-            self._answers -= 1
+            self._responses -= 1
 
     def piece_bytes(self) -> int:
         """Return the size of a piece that is read now."""
-        share = self._budget_bytes // (_HELD * max(self._answers, 1))
+        share = self._budget_bytes // (_HELD * max(self._responses, 1))
         return max(LEAST_BYTES, min(MOST_BYTES, share))
 
     def pieces_of(self, size_bytes: int) -> Callable[[], int]:
-        """Return what says how large each next piece of a value of `size_bytes` is."""
+        """Return a function that returns the size of the next piece of a value of `size_bytes`."""
         return _cautious(self.piece_bytes) if size_bytes > _LARGE_BYTES else self.piece_bytes
 
 

@@ -1,4 +1,4 @@
-"""Handing out all bulk data of a study, a series or an instance (PS3.18 sections 10.4.1.1.5 and 10.4.1.1.6)."""
+"""Retrieve Bulkdata and Pixel Data of a study, a series or an instance (PS3.18 sections 10.4.1.1.5 and 10.4.1.1.6)."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing

@@ -9,7 +9,7 @@ from server.dicom.elements.transfer_syntax import transfer_syntax
 from server.dicom.part10.rewriter import inflate
 from server.dicom.pixel_data import frames as pixels
 from server.domain.damage import DamageRecord, of_bytes
-from server.domain.flow.response_budget import Pace
+from server.domain.flow.response_budget import ResponseBudget
 from server.model.buffer import Buffer
 from server.model.errors import DataLoss, OutOfRange, Reason, WrongState
 from server.model.instance import StoredInstance
@@ -26,19 +26,19 @@ PIXELS = ("7FE00008", "7FE00009", "7FE00010")
 
 
 class Reading:
-    """Reads blobs at the pace that all answers share.
+    """Reads blobs in pieces whose size the response budget sets.
 
     damage: where lost bytes are recorded; None records nothing.
     """
 
-    def __init__(self, blobs: BlobStore, pace: Pace, damage: DamageRecord | None = None) -> None:
+    def __init__(self, blobs: BlobStore, budget: ResponseBudget, damage: DamageRecord | None = None) -> None:
         self._blobs = blobs
-        self._pace = pace
+        self._budget = budget
         self._damage = damage
 
     def piece_bytes(self) -> int:
         """Return the size that a piece may have now."""
-        return self._pace.piece_bytes()
+        return self._budget.piece_bytes()
 
     async def read(self, stored: StoredInstance, offset: int = 0, length: int | None = None) -> AsyncGenerator[Buffer]:
         """Read bytes as they are stored, from `offset` of the file; no piece has other bytes than were acknowledged.
@@ -55,7 +55,7 @@ class Reading:
             raise _damaged("The stored bytes of the instance are truncated.")
 
         def pieces() -> AsyncIterator[Buffer]:
-            size = self._pace.pieces_of(length)
+            size = self._budget.pieces_of(length)
             return self._blobs.read(stored.locator, offset, length, size, stored.crc32c)
 
         try:

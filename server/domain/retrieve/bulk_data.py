@@ -1,4 +1,4 @@
-"""Handing out the values that metadata leaves out (PS3.18 section 10.4.1.1.5)."""
+"""Retrieve Bulkdata (PS3.18 section 10.4.1.1.5)."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

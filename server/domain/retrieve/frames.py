@@ -1,4 +1,4 @@
-"""Handing out single frames (PS3.18 section 10.4.1.1.7, spec: retrieve.md section 5): only their bytes are read."""
+"""Retrieve Frames (PS3.18 section 10.4.1.1.7). Only the bytes of those frames are read."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing

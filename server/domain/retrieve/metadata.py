@@ -1,4 +1,4 @@
-"""Handing out metadata (PS3.18 section 10.4.1.1.2, spec: retrieve.md section 6), in pages."""
+"""Retrieve Metadata (PS3.18 section 10.4.1.1.2), in pages."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

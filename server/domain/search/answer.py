@@ -1,4 +1,4 @@
-"""Which attributes a search answers with, and where they come from (spec/search.md section 5).
+"""Which attributes a search answers with, and where they come from (PS3.18 section 10.6.3.3).
 
 Most are kept by the index; of those about a level below the matches, the newest instance decides. Some are computed,
 and only at their own level. Any other comes from the metadata of the newest matching instance, which costs reading it.

@@ -1,4 +1,4 @@
-"""What a search request means (spec/search.md sections 1 to 5, PS3.18 section 10.6).
+"""What a search request means (PS3.18 section 10.6).
 
 A request is understood as far as an index needs it and no further: names become search keys, values become
 conditions, and the attributes to return become a selection. What can't be used is left out and reported, or
@@ -93,7 +93,7 @@ class Understood:
 
 
 def levels_of(request: SearchRequest) -> frozenset[Level]:
-    """Return the levels a query reaches: below what its scope fixes, down to its own (spec/search.md section 1)."""
+    """Return the levels a query reaches: below what its scope fixes, down to its own."""
     return _between(
         Level.SERIES if request.scope.series else Level.STUDY if request.scope.study else None, request.level
     )

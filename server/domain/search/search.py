@@ -1,4 +1,4 @@
-"""Finding studies, series and instances (spec/search.md, PS3.18 section 10.6)."""
+"""Search for studies, series and instances (PS3.18 section 10.6)."""
 
 import asyncio
 from collections.abc import Iterable

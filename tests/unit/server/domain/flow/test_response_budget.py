@@ -4,45 +4,45 @@ from contextlib import ExitStack
 
 import pytest
 
-from server.domain.flow.response_budget import LEAST_BYTES, MOST_BYTES, Pace
+from server.domain.flow.response_budget import LEAST_BYTES, MOST_BYTES, ResponseBudget
 
 
 def test_few_responses_get_large_pieces() -> None:
-    pace = Pace(48 << 20)
+    budget = ResponseBudget(48 << 20)
     with ExitStack() as answers:
         for _ in range(8):
-            answers.enter_context(pace.answering())
-        assert pace.piece_bytes() == MOST_BYTES
+            answers.enter_context(budget.responding())
+        assert budget.piece_bytes() == MOST_BYTES
 
 
 @pytest.mark.parametrize("count", [20, 50, 120])
 def test_the_pieces_of_many_responses_stay_within_the_budget(count: int) -> None:
-    pace = Pace(48 << 20)
+    budget = ResponseBudget(48 << 20)
     with ExitStack() as answers:
         for _ in range(count):
-            answers.enter_context(pace.answering())
-        assert LEAST_BYTES < pace.piece_bytes() < MOST_BYTES
-        assert count * 6 * pace.piece_bytes() <= 48 << 20
+            answers.enter_context(budget.responding())
+        assert LEAST_BYTES < budget.piece_bytes() < MOST_BYTES
+        assert count * 6 * budget.piece_bytes() <= 48 << 20
 
 
 def test_pieces_have_a_minimum_size() -> None:
-    pace = Pace(1)
-    with pace.answering():
-        assert pace.piece_bytes() == LEAST_BYTES
+    budget = ResponseBudget(1)
+    with budget.responding():
+        assert budget.piece_bytes() == LEAST_BYTES
 
 
 def test_pieces_grow_again_when_responses_end() -> None:
-    pace = Pace(8 << 20)
+    budget = ResponseBudget(8 << 20)
     with ExitStack() as answers:
         for _ in range(30):
-            answers.enter_context(pace.answering())
-    with pace.answering():
-        assert pace.piece_bytes() == MOST_BYTES
+            answers.enter_context(budget.responding())
+    with budget.responding():
+        assert budget.piece_bytes() == MOST_BYTES
 
 
 def test_the_first_pieces_of_a_large_value_are_small() -> None:
-    pace = Pace(48 << 20)
-    with pace.answering():
-        large, other = pace.pieces_of(200 << 20), pace.pieces_of(8 << 20)
+    budget = ResponseBudget(48 << 20)
+    with budget.responding():
+        large, other = budget.pieces_of(200 << 20), budget.pieces_of(8 << 20)
         assert [large() for _ in range(18)] == [1 << 18] * 16 + [MOST_BYTES] * 2
         assert other() == MOST_BYTES
