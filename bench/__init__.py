@@ -1,1 +1,1 @@
-"""Measures an archive that it starts itself: see bench/README.md."""
+"""Benchmarks of an archive that they start themselves: see bench/README.md."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: start an archive of its own, measure it, print a table."""
+"""`python -m bench`: start an archive, measure it, print a table."""
 
 import json
 from pathlib import Path
@@ -16,16 +16,16 @@ from bench.workloads import WORKLOADS
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
-Names = Annotated[list[str] | None, typer.Argument(help="What to measure; everything if nothing is named.")]
+Names = Annotated[list[str] | None, typer.Argument(help="Workloads to measure; all by default.")]
 Scale = Annotated[float, typer.Option(help="Size of the data; 1 is 7,005 instances, 1.3 GB.")]
-Workers = Annotated[int | None, typer.Option(help="Processes that serve, if not as many as by default.")]
-Output = Annotated[Path | None, typer.Option(help="Also write the rows here, a JSON object a line.")]
+Workers = Annotated[int | None, typer.Option(help="Number of serving processes, if not the default.")]
+Output = Annotated[Path | None, typer.Option(help="Also write the rows to this file, as JSON lines.")]
 
 
 @app.command("web")
 def measure_web(
     names: Names = None,
-    seconds: Annotated[float, typer.Option(help="Time of each workload.")] = 3.0,
+    seconds: Annotated[float, typer.Option(help="Duration of each workload in seconds.")] = 3.0,
     scale: Scale = 1.0,
     workers: Workers = None,
     output: Output = None,
@@ -58,8 +58,8 @@ def measure_grpc(names: Names = None, scale: Scale = 1.0, workers: Workers = Non
 @app.command("memory")
 def measure_memory(
     megabytes: Annotated[int, typer.Option(help="Size of the large instance, MiB.")] = 400,
-    instances: Annotated[int, typer.Option(help="Instances of the study.")] = 500,
-    seconds: Annotated[float, typer.Option(help="Time of the storm and of the slow readers.")] = 5.0,
+    instances: Annotated[int, typer.Option(help="Number of instances in the study.")] = 500,
+    seconds: Annotated[float, typer.Option(help="Duration of the load peak and of the slow readers in seconds.")] = 5.0,
     workers: Workers = None,
     output: Output = None,
 ) -> None:

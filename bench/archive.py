@@ -1,4 +1,4 @@
-"""An archive of its own for a measurement, and what it costs: CPU and memory of all its processes, read from /proc."""
+"""An archive started for a measurement, and its resource use: CPU and memory of all its processes, read from /proc."""
 
 import os
 import re
@@ -26,18 +26,18 @@ _LOG_CHARACTERS = 4000
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """Where a running archive listens, and the process that started it."""
+    """The addresses of a running archive, and the process that started it."""
 
     http_port: int
     core: str
     pid: int
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time of all processes of the archive so far, ended ones included."""
+        """Return the CPU time of all processes of the archive so far, including ended ones."""
         return sum(_cpu_seconds(pid) for pid in self._processes())
 
     def reset_peaks(self) -> None:
-        """Let the peak of each process begin anew at what it holds now."""
+        """Reset the peak memory of each process to its current value."""
         for pid in self._processes():
             with suppress(OSError):
                 Path(f"/proc/{pid}/clear_refs").write_text("5")
@@ -52,7 +52,8 @@ class Archive:
         return found
 
     def _processes(self) -> list[int]:
-        """Return the process that started the archive and all below it. Any thread of a process may have children."""
+        """Return the process that started the archive and all its descendants. Any thread of a process may have
+        children."""
         found, todo = [], [self.pid]
         while todo:
             pid = todo.pop()
@@ -67,10 +68,10 @@ class Archive:
 def running_archive(workers: int | None = None, **settings: str) -> Iterator[Archive]:
     """Run `dicomstore up` on free ports and a temporary data directory, below `BENCH_DIR` if that is set.
 
-    It runs with its defaults but for `workers` and `settings`, which are environment variables.
+    It has default settings except for `workers` and `settings`, which are environment variables.
 
     Raises:
-        RuntimeError: it does not start. This and what fails while it runs gets a note with the end of its log.
+        RuntimeError: it does not start. This error, and errors while it runs, get a note with the end of its log.
     """
     data = tempfile.mkdtemp(prefix="dicomstore-bench-", dir=os.environ.get("BENCH_DIR"))
     http_port, core_port = free_port(), free_port()
@@ -91,7 +92,7 @@ def running_archive(workers: int | None = None, **settings: str) -> Iterator[Arc
             raise RuntimeError("the archive did not start")
         yield Archive(http_port, f"127.0.0.1:{core_port}", process.pid)
     except (OSError, RuntimeError, grpc.RpcError) as exc:
-        exc.add_note(f"The archive said last:\n{log.read_text()[-_LOG_CHARACTERS:]}")
+        exc.add_note(f"The end of the archive's log:\n{log.read_text()[-_LOG_CHARACTERS:]}")
         raise
     finally:
         process.send_signal(signal.SIGINT)
@@ -112,7 +113,7 @@ def _becomes_healthy(process: "subprocess.Popen[bytes]", port: int) -> bool:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Return what a process used by its own clock, in ns steps, and what its ended children used, in ticks."""
+    """Return the CPU time of a process by its own clock (in ns steps), plus that of its ended children (in ticks)."""
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         clock = (~pid << 3) | 2  # clock_getcpuclockid(3): CPUCLOCK_SCHED of that process
@@ -129,7 +130,7 @@ def _name(pid: int) -> str:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
+    """Return a port that is currently free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""An HTTP client that costs little: requests are bytes made beforehand, bodies are counted, and kept if asked for."""
+"""An HTTP client with little overhead: requests are prepared bytes; bodies are counted, and kept only on request."""
 
 import re
 import socket
@@ -10,26 +10,26 @@ _BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back. Times count from the first byte sent."""
+class Response:
+    """A response. Times count from the first byte sent."""
 
     status: int
     head: bytes
     size_bytes: int
-    """Of the body, as it travelled."""
+    """Size of the body as transferred."""
     first_byte_s: float
     whole_s: float
     body: bytes | None
-    """Only if it was to be kept."""
+    """Only if it was requested to be kept."""
 
     def field(self, name: str) -> str:
-        """Return a header field, lower case; empty if there is none."""
+        """Return a header field in lower case; "" if it is absent."""
         found = re.search(rb"\r\n%b:[ \t]*([^\r]*)" % re.escape(name.encode()), self.head, re.IGNORECASE)
         return found[1].decode().lower() if found else ""
 
 
 def request(method: str, target: str, fields: dict[str, str] | None = None, body_bytes: int = 0) -> bytes:
-    """Return the head of a request; its body follows as bytes of its own."""
+    """Return the head of a request; its body is sent separately."""
     lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1"]
     lines += [f"{name}: {value}" for name, value in (fields or {}).items()]
     if method == "POST":
@@ -38,7 +38,7 @@ def request(method: str, target: str, fields: dict[str, str] | None = None, body
 
 
 class Connection:
-    """One kept-alive connection, for one thread."""
+    """One persistent connection, for one thread."""
 
     def __init__(self, port: int, timeout_s: float = 120) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
@@ -54,11 +54,11 @@ class Connection:
         """Close it."""
         self._socket.close()
 
-    def ask(self, buffers: Iterable[bytes], *, keep: bool = False) -> Answer:
-        """Send one request and read the whole answer.
+    def exchange(self, buffers: Iterable[bytes], *, keep: bool = False) -> Response:
+        """Send one request and read the whole response.
 
         Raises:
-            ConnectionError: the server closed the connection, or sent what is not HTTP/1.1 with a length or chunks.
+            ConnectionError: the server closed the connection, or did not send HTTP/1.1 with a length or chunks.
         """
         began = time.perf_counter()
         self.send(buffers)
@@ -69,7 +69,7 @@ class Connection:
         size = self._body(head, kept)
         status = int(head[9:12])
         body = None if kept is None else b"".join(kept)
-        return Answer(status, head, size, first, time.perf_counter() - began, body)
+        return Response(status, head, size, first, time.perf_counter() - began, body)
 
     def send(self, buffers: Iterable[bytes]) -> None:
         """Send one request."""
@@ -77,7 +77,7 @@ class Connection:
             self._socket.sendall(buffer)
 
     def read_some(self, most_bytes: int) -> int:
-        """Read a little of an answer and throw it away; returns how much it was."""
+        """Read a part of a response and discard it; return its size."""
         return self._socket.recv_into(self._buffer, most_bytes)
 
     def _head(self) -> bytes:
@@ -106,7 +106,7 @@ class Connection:
             return size
         if head[9:12] in (b"204", b"304"):
             return 0
-        raise ConnectionError("an answer without length")
+        raise ConnectionError("a response without length")
 
     def _take(self, size: int, kept: list[bytes] | None) -> int:
         left = size

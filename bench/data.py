@@ -1,4 +1,5 @@
-"""Instances to measure with, made in code: CT slices, small objects of many attributes, multi-frame ones, slides."""
+"""Instances for measurements, generated in code: CT slices, small objects with many attributes, multi-frame objects,
+slides."""
 
 import functools
 import random
@@ -14,7 +15,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
 FAMILIES = ("Abbott", "Becker", "Carter", "Dawson", "Ebbers", "Foster", "Garner", "Holmes")
-"""Family names of patients, of one length, so that one can take the place of another in a file."""
+"""Family names of patients, all of equal length, so that they can replace each other in a file."""
 
 _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 _JPEG = "1.2.840.10008.1.2.4.50"
@@ -30,13 +31,13 @@ _NO_DATE = "19001231"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How large an instance is, and what is in it."""
+    """Size and content of an instance."""
 
     rows: int
     columns: int
     frames: int = 1
     rich: bool = False
-    """With 140 attributes more."""
+    """With 140 additional attributes."""
     tiles: bool = False
     """Frames are JPEG tiles of about 4 KB."""
 
@@ -54,7 +55,8 @@ def uid(*parts: int) -> str:
 
 
 def parts(kind: Kind, study: int, series: int = 1, number: int = 1) -> tuple[bytes, bytes]:
-    """Return one instance as its header and its pixel data, which all of a kind share. Numbers are below 10^8."""
+    """Return an instance as its header and its pixel data, which all instances of a kind share. Numbers are below
+    10^8."""
     head, pixels = _template(kind)
     head = (
         head.replace(b"300000000", b"1%08d" % study)
@@ -72,62 +74,62 @@ def instance(kind: Kind, study: int, series: int = 1, number: int = 1) -> bytes:
 
 
 def study_uid(study: int) -> str:
-    """Return the UID of a study that `instance` makes."""
+    """Return the UID of a study created by `instance`."""
     return uid(100000000 + study)
 
 
 def series_uid(study: int, series: int = 1) -> str:
-    """Return the UID of a series that `instance` makes."""
+    """Return the UID of a series created by `instance`."""
     return uid(100000000 + study, 100000000 + series)
 
 
 def instance_uid(study: int, series: int = 1, number: int = 1) -> str:
-    """Return the UID of an instance that `instance` makes."""
+    """Return the UID of an instance created by `instance`."""
     return uid(100000000 + study, 100000000 + series, 100000000 + number)
 
 
 def patient_id(study: int) -> str:
-    """Return the Patient ID of a study that `instance` makes."""
+    """Return the Patient ID of a study created by `instance`."""
     return f"P{100000000 + study}"
 
 
 def study_date(study: int) -> str:
-    """Return the Study Date of a study that `instance` makes."""
+    """Return the Study Date of a study created by `instance`."""
     return (_FIRST_DATE + timedelta(days=study * 37 % _DAYS)).strftime("%Y%m%d")
 
 
 def family(study: int) -> str:
-    """Return the family name of the patient of a study that `instance` makes."""
+    """Return the patient's family name in a study created by `instance`."""
     return FAMILIES[study % len(FAMILIES)]
 
 
 @functools.cache
 def frames(kind: Kind) -> list[bytes]:
-    """Return the frames that all instances of a kind have."""
-    made_up = random.Random(7)
+    """Return the frames, the same for all instances of a kind."""
+    rng = random.Random(7)
     if kind.tiles:
-        pictures = [_tile(kind, made_up) for _ in range(_PICTURES)]
+        pictures = [_tile(kind, rng) for _ in range(_PICTURES)]
         return [_with_comment(pictures[number % _PICTURES], number) for number in range(kind.frames)]
-    return [made_up.randbytes(kind.rows * kind.columns * 2) for _ in range(kind.frames)]
+    return [rng.randbytes(kind.rows * kind.columns * 2) for _ in range(kind.frames)]
 
 
-def _tile(kind: Kind, made_up: random.Random) -> bytes:
-    """Return a picture as JPEG with colours by halves (YBR_FULL_422), smooth enough to take about 4 KB."""
-    noise = Image.frombytes("RGB", (8, 8), made_up.randbytes(8 * 8 * 3))
+def _tile(kind: Kind, rng: random.Random) -> bytes:
+    """Return a JPEG image with 4:2:2 chroma (YBR_FULL_422), smooth enough to take about 4 KB."""
+    noise = Image.frombytes("RGB", (8, 8), rng.randbytes(8 * 8 * 3))
     out = BytesIO()
     noise.resize((kind.columns, kind.rows), Image.Resampling.BICUBIC).save(out, "JPEG", quality=60, subsampling="4:2:2")
     return out.getvalue()
 
 
-def _with_comment(picture: bytes, number: int) -> bytes:
-    """Return a JPEG picture that differs from all others, of even length."""
-    text = b"%08d" % number + b" " * (len(picture) % 2)
-    return picture[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + picture[2:]
+def _with_comment(image: bytes, number: int) -> bytes:
+    """Return a distinct JPEG image of even length."""
+    text = b"%08d" % number + b" " * (len(image) % 2)
+    return image[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + image[2:]
 
 
 @functools.cache
 def _template(kind: Kind) -> tuple[bytes, bytes]:
-    """Return a file in which numbers of nine digits, a date and a name stand for what differs."""
+    """Return a file with placeholders: numbers of nine digits, a date and a name."""
     data_set = _data_set(kind)
     out = BytesIO()
     pydicom.dcmwrite(out, data_set, enforce_file_format=True)
@@ -180,7 +182,7 @@ def _data_set(kind: Kind) -> Dataset:
 
 
 def _add_attributes(data_set: Dataset) -> None:
-    """Add the first attributes of acquisition (group 0018) that the dictionary has, with short values."""
+    """Add the first attributes of group 0018 in the data dictionary, with short values."""
     values = {
         "DS": "1.5",
         "IS": "7",

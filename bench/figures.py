@@ -1,4 +1,4 @@
-"""Rows of figures: a JSON object a line in files, a table on paper."""
+"""Result rows: JSON lines in files, tables in Markdown."""
 
 import json
 import math
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 Row = dict[str, str | int | float | list[tuple[str, float]]]
-"""One measurement; each key carries its unit."""
+"""One measurement; each key includes its unit."""
 
 WEB_COLUMNS = {
     "workload": "workload",
@@ -37,17 +37,17 @@ GRPC_COLUMNS = {
     "client_cpu_ms_per_call": "ghz's CPU ms/call",
     "peak_rss_mb": "largest process, MB",
 }
-MEMORY_COLUMNS = {"what": "what passed through", "seconds": "s", "peak_mb": "peak of each process, MB"}
+MEMORY_COLUMNS = {"what": "load", "seconds": "s", "peak_mb": "peak of each process, MB"}
 
 
 def percentile_ms(ascending_s: Sequence[float], percent: int) -> float:
-    """Return the smallest of the times, in ms, that so many percent do not exceed."""
+    """Return the smallest time, in ms, that `percent` percent of the times do not exceed."""
     rank = max(1, math.ceil(percent / 100 * len(ascending_s)))
     return round(ascending_s[rank - 1] * 1e3, 3)
 
 
 def table(rows: Sequence[Row], columns: dict[str, str]) -> list[str]:
-    """Return Markdown: a column for each key, under its heading; what a row has not stays empty."""
+    """Return Markdown: one column per key, with its heading; missing values are empty."""
     numeric = {key for key in columns if any(isinstance(row.get(key), int | float) for row in rows)}
     lines = [
         "| " + " | ".join(columns.values()) + " |",
@@ -58,13 +58,13 @@ def table(rows: Sequence[Row], columns: dict[str, str]) -> list[str]:
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write a JSON object a line."""
+    """Append the rows as JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def short(value: float) -> str:
-    """Return a number with three digits that count."""
+    """Return a number with three significant digits."""
     if abs(value) >= 100 or value == int(value):
         return f"{value:.0f}"
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"

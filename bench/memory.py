@@ -1,4 +1,4 @@
-"""How much memory each process of an archive ever held when much passed through it: VmHWM, a fresh archive for each."""
+"""Peak memory (VmHWM) of each process of an archive under several loads, with a fresh archive for each."""
 
 import itertools
 import time
@@ -20,20 +20,20 @@ _PAUSE_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much passes through."""
+    """Sizes of the loads."""
 
     megabytes: int = 400
-    """The large instance, in MiB."""
+    """Size of the large instance, in MiB."""
     instances: int = 500
-    """In the study."""
+    """Number of instances in the study."""
     storm_clients: int = 32
     slow_readers: int = 100
     seconds: float = 5.0
-    """How long the storm and the slow readers last."""
+    """Duration of the load peak and of the slow readers."""
 
 
 def measure(size: Size, archives: Callable[[], AbstractContextManager[Archive]]) -> Iterator[Row]:
-    """Yield a row for each thing that passes through, each through an archive of its own."""
+    """Yield a row for each load, each with an archive of its own."""
     for name, what in _PASSING.items():
         with archives() as archive:
             began = time.perf_counter()
@@ -49,8 +49,8 @@ def _nothing(_: Archive, __: Size) -> str:
 def _large_instance(archive: Archive, size: Size) -> str:
     study = _store_large(archive, size)
     with Connection(archive.http_port) as connection:
-        answer = connection.ask([request("GET", study_path(study), STORED_FORM)])
-    _must(answer.status == 200 and answer.size_bytes > size.megabytes << 20)
+        response = connection.exchange([request("GET", study_path(study), STORED_FORM)])
+    _must(response.status == 200 and response.size_bytes > size.megabytes << 20)
     return f"one instance of {size.megabytes} MiB stored and fetched"
 
 
@@ -58,10 +58,10 @@ def _study(archive: Archive, size: Size) -> str:
     study = next(FRESH)
     slices = [data.parts(data.CT_SLICE, study, 1, number) for number in range(1, size.instances + 1)]
     with Connection(archive.http_port) as connection:
-        _must(connection.ask(stow(slices)).status == 200)
-        answer = connection.ask([request("GET", study_path(study), STORED_FORM)])
-    _must(answer.status == 200 and answer.size_bytes > sum(len(part) for slice_ in slices for part in slice_))
-    return f"{size.instances} instances of 525 KB in one request and in one answer"
+        _must(connection.exchange(stow(slices)).status == 200)
+        response = connection.exchange([request("GET", study_path(study), STORED_FORM)])
+    _must(response.status == 200 and response.size_bytes > sum(len(part) for slice_ in slices for part in slice_))
+    return f"{size.instances} instances of 525 KB in one request and in one response"
 
 
 def _metadata_storm(archive: Archive, size: Size) -> str:
@@ -71,16 +71,18 @@ def _metadata_storm(archive: Archive, size: Size) -> str:
 
     def client(_: int) -> int:
         with Connection(archive.http_port) as connection:
-            for answers in itertools.count(1):  # noqa: B007 - it is returned
-                answer = connection.ask([request("GET", f"{study_path(study)}/metadata", JSON)])
-                _must(answer.status == 200 and answer.size_bytes > size.instances * 1000)
+            for responses in itertools.count(1):  # noqa: B007 - it is returned
+                response = connection.exchange([request("GET", f"{study_path(study)}/metadata", JSON)])
+                _must(response.status == 200 and response.size_bytes > size.instances * 1000)
                 if time.perf_counter() >= end:
                     break
-        return answers
+        return responses
 
     with ThreadPoolExecutor(size.storm_clients) as clients:
-        answers = sum(clients.map(client, range(size.storm_clients)))
-    return f"metadata of {size.instances} instances, {answers} times, asked for by {size.storm_clients} clients at once"
+        responses = sum(clients.map(client, range(size.storm_clients)))
+    return (
+        f"metadata of {size.instances} instances, {responses} times, requested by {size.storm_clients} clients at once"
+    )
 
 
 def _slow_readers(archive: Archive, size: Size) -> str:
@@ -103,13 +105,13 @@ def _slow_readers(archive: Archive, size: Size) -> str:
 def _store_large(archive: Archive, size: Size) -> int:
     study = next(FRESH)
     with Connection(archive.http_port) as connection:
-        _must(connection.ask(stow([big_instance(study, size.megabytes)])).status == 200)
+        _must(connection.exchange(stow([big_instance(study, size.megabytes)])).status == 200)
     return study
 
 
 def _must(good: bool) -> None:
     if not good:
-        raise RuntimeError("an answer is not what it must be")
+        raise RuntimeError("a response is wrong")
 
 
 _PASSING: dict[str, Callable[[Archive, Size], str]] = {

@@ -1,4 +1,4 @@
-"""Two kinds of plot as SVG, readable on light and dark pages: bars of ratios, and lines over sizes, on log axes."""
+"""Two kinds of plots as SVG, readable on light and dark pages: bars of ratios, and lines over sizes, on log axes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ _LABEL_STEP = 15
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """A logarithmic axis from one place to another."""
+    """A logarithmic axis between two coordinates."""
 
     low: float
     high: float
@@ -28,16 +28,16 @@ class _Axis:
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self) -> list[float]:
-        """Return 1, 2 and 5 of each power of ten, or only the powers if those are many."""
+        """Return 1, 2 and 5 of each power of ten, or only the powers of ten if there are many."""
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         steps = (1, 2, 5) if len(powers) <= 4 else (1,)
         return [step * 10.0**power for power in powers for step in steps if self.low <= step * 10.0**power <= self.high]
 
 
 def ratio_bars(title: str, axis_title: str, bars: Mapping[str, Mapping[str, float]]) -> str:
-    """Draw a group of bars for each name, a bar for each series, from 1 to the right or left, on a log axis.
+    """Draw a group of bars per name, with a bar per series, from 1 to the right or left on a log axis.
 
-    `bars` maps a name to its ratios by series; all have the same series.
+    `bars` maps names to ratios by series; all names have the same series.
     """
     series = list(next(iter(bars.values())))
     values = [value for group in bars.values() for value in group.values()]
@@ -66,7 +66,7 @@ def ratio_bars(title: str, axis_title: str, bars: Mapping[str, Mapping[str, floa
 
 
 def lines(title: str, x_title: str, y_title: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """Draw a line through the points (x, y) of each series, named at its right end, both axes logarithmic."""
+    """Draw a line through the points (x, y) of each series, labelled at its right end, on logarithmic axes."""
     points = [point for line in series.values() for point in line]
     left, right, width, top = 76, 640, 900, 60
     bottom = top + max(360, _LABEL_STEP * (len(series) + 2))
@@ -101,7 +101,7 @@ def lines(title: str, x_title: str, y_title: str, series: Mapping[str, Sequence[
 
 
 def _apart(wanted: Mapping[str, float], top: float, bottom: float) -> dict[str, float]:
-    """Return places near those wanted, in their order, none closer to another than a line of text."""
+    """Return positions near the wanted ones, in their order, at least a line of text apart."""
     places: dict[str, float] = {}
     least = float(top)
     for rank, (name, place) in enumerate(sorted(wanted.items(), key=lambda item: item[1])):

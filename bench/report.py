@@ -1,7 +1,8 @@
 """`python -m bench.report RESULTS.jsonl ...`: tables in Markdown on stdout, plots as SVG in a folder.
 
-Takes what `python -m bench … --output`, `bench.index.scale --output` and a harness that compares two servers write.
-Rows of the latter have `server`, `workload`, `pair`, `per_s`, `srv_cpu_ms_per_unit`, `srv_peak_rss_mb` and `errors`.
+Input: the output of `python -m bench … --output`, of `bench.index.scale --output`, and of a harness that compares two
+servers. Rows of the latter have `server`, `workload`, `pair`, `per_s`, `srv_cpu_ms_per_unit`, `srv_peak_rss_mb` and
+`errors`.
 """
 
 import json
@@ -20,7 +21,7 @@ Rows = list[dict[str, Any]]
 
 
 def markdown(rows: Rows, *, ours: str, figures: Path, link: str) -> list[str]:
-    """Return the lines of all sections that there are rows for; write the plots that they show."""
+    """Return the lines of all sections with rows; write the plots that they include."""
     lines: list[str] = []
 
     def section(heading: str, body: list[str]) -> None:
@@ -37,7 +38,7 @@ def markdown(rows: Rows, *, ours: str, figures: Path, link: str) -> list[str]:
             bars = {
                 ratio.workload: {"throughput": ratio.faster, "CPU for each unit": ratio.cheaper} for ratio in ratios
             }
-            title = f"{ours} against {other}: how many times as fast, and how many times less CPU"
+            title = f"{ours} against {other}: ratio of throughput, and ratio of CPU time"
             svg = plots.ratio_bars(title, "times better (log scale); right of 1× is better", bars)
             section(f"Against {other}", plot(f"{other}.svg", svg, title) + _ratio_table(ratios, ours, other))
     if web := _last(rows, lambda row: "workload" in row and "server" not in row, "workload"):
@@ -60,26 +61,26 @@ def read_rows(files: Sequence[Path]) -> Rows:
     """Return the rows of all files.
 
     Raises:
-        ValueError: a line is none that is known here.
+        ValueError: a line has an unknown format.
     """
     rows = []
     for file in files:
         for number, line in enumerate(file.read_text().splitlines(), 1):
             row = json.loads(line)
             if not {"workload", "scenario", "memory", "kind"} & row.keys():
-                raise ValueError(f"{file}:{number}: not a row of results")
+                raise ValueError(f"{file}:{number}: not a result row")
             rows.append(row)
     return rows
 
 
 def _last(rows: Rows, wanted: Callable[[dict[str, Any]], bool], key: str) -> list[Row]:
-    """Return the newest row of each name."""
+    """Return the newest row per name."""
     return list({row[key]: row for row in rows if wanted(row)}.values())
 
 
 @dataclass(frozen=True, slots=True)
 class _Ratio:
-    """Medians of the pairs of one workload."""
+    """Medians over the pairs of one workload."""
 
     workload: str
     unit: str
@@ -94,7 +95,7 @@ class _Ratio:
 
 
 def _ratios(rows: Rows, ours: str, other: str) -> list[_Ratio]:
-    """Return medians of the pairs in which both servers answered without an error."""
+    """Return medians over the pairs in which both servers had no errors."""
     found = []
     for workload in dict.fromkeys(row["workload"] for row in rows):
         good = [row for row in rows if row["workload"] == workload and not row.get("errors") and row.get("units")]
@@ -142,7 +143,7 @@ def _ratio_table(ratios: Sequence[_Ratio], ours: str, other: str) -> list[str]:
 
 
 def _searches(rows: Rows, figure: str = "p50_ms") -> dict[str, list[tuple[float, float]]]:
-    """Return a figure over instances, by kind of search; of the same size the newest."""
+    """Return a figure by number of instances, per kind of search; of equal sizes the newest."""
     found: dict[str, dict[float, float]] = {}
     for row in rows:
         if figure in row:
@@ -178,11 +179,11 @@ def _scale_table(searches: dict[str, list[tuple[float, float]]], rows: Rows, dat
 
 def main(
     results: Annotated[list[Path], typer.Argument(help="Files of JSON lines.", exists=True)],
-    figures: Annotated[Path, typer.Option(help="Where the plots go.")] = Path("docs/figures"),
-    link: Annotated[str, typer.Option(help="How the page refers to that folder.")] = "figures",
-    ours: Annotated[str, typer.Option(help="How the name of our server begins.")] = "dicomstore",
+    figures: Annotated[Path, typer.Option(help="Folder of the plots.")] = Path("docs/figures"),
+    link: Annotated[str, typer.Option(help="Path of that folder in links.")] = "figures",
+    ours: Annotated[str, typer.Option(help="Prefix of this server's name.")] = "dicomstore",
 ) -> None:
-    """Turn results into tables and plots."""
+    """Convert results to tables and plots."""
     typer.echo("\n".join(markdown(read_rows(results), ours=ours, figures=figures, link=link)))
 
 

@@ -1,4 +1,4 @@
-"""What an archive holds while it is measured, and how it gets there."""
+"""The initial content of a measured archive."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from dicomstore.v1 import store_service_pb2_grpc
 from bench import data
 
 SERIES = (1, 2)
-"""The series of a study of CT slices."""
+"""The series of a CT study."""
 
 SMALL_PER_STUDY = 20
 MESSAGE_BYTES = 2 << 20
-"""Most bytes of all pieces of one message, as the contract has it."""
+"""Maximum number of bytes of all pieces of one message, as in the contract."""
 
 FRESH = count(10_000_000)
-"""Numbers of studies that no set has, each given once."""
+"""Numbers of studies outside all sets, each used once."""
 
 _MULTIFRAME_STUDY, _SLIDE_STUDY, _FIRST_SMALL_STUDY = 500_000, 600_000, 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """The data of one size; 1 is 7,005 instances: 2,000 CT slices, 5,000 small ones, 4 multi-frame ones, one slide."""
+    """The data at one scale; 1 is 7,005 instances: 2,000 CT slices, 5,000 small ones, 4 multi-frame ones, one slide."""
 
     scale: float = 1.0
 
     @property
     def ct_studies(self) -> range:
-        """Return the studies of CT slices, each of two series."""
+        """Return the CT studies, each with two series."""
         return range(1, 5)
 
     @property
@@ -70,7 +70,7 @@ class Sets:
         return [*self.ct_studies, *self.small_studies, *self.multiframe_studies, self.slide_study]
 
     def instances(self) -> Iterator[bytes]:
-        """Make everything, one by one."""
+        """Generate all instances, one by one."""
         for study in self.ct_studies:
             for series in SERIES:
                 for number in self.slices:
@@ -83,15 +83,15 @@ class Sets:
 
 
 def small_study(study: int) -> Iterator[bytes]:
-    """Make a study of 20 small instances."""
+    """Generate a study of 20 small instances."""
     return (data.instance(data.SMALL, study, 1, number) for number in range(1, SMALL_PER_STUDY + 1))
 
 
 def store(core: str, partition: str, instances: Iterable[bytes]) -> int:
-    """Store instances over one stream and return how many they were.
+    """Store instances over one stream and return their number.
 
     Raises:
-        RuntimeError: one was not stored.
+        RuntimeError: an instance was not stored.
     """
     stored = 0
     with grpc.insecure_channel(core) as channel:
@@ -105,7 +105,7 @@ def store(core: str, partition: str, instances: Iterable[bytes]) -> int:
 
 
 def messages(partition: str, instances: Iterable[bytes]) -> Iterator[pb.StoreInstancesRequest]:
-    """Yield the messages of one call, each as full as the contract allows."""
+    """Yield the messages of one call, each as large as the contract allows."""
     message = pb.StoreInstancesRequest(header=pb.StoreHeader(address={"partition": partition}))
     size = 0
     for item, body in enumerate(instances, 1):

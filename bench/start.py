@@ -1,7 +1,7 @@
-"""`python -m bench.start`: the time of `dicomstore up` to its first answer on an existing store, and that of each step.
+"""`python -m bench.start`: the time of `dicomstore up` to its first response on an existing archive, and of each step.
 
-Wall time is the best of several runs, since other programs only ever make it longer. CPU is that of all processes, the
-least of several runs.
+Wall time is the minimum of several runs, because other programs only increase it. CPU time is that of all processes,
+the minimum of several runs.
 """
 
 import os
@@ -24,10 +24,10 @@ _LIBRARIES = (
     "grpc, grpc_health.v1.health, google.protobuf, sqlalchemy, pydicom, starlette.applications, uvicorn, uvloop, "
     "httptools, orjson, pydantic_settings, typer, crc32c"
 )
-"""What a process that serves is built on. pydicom without the optional packages that `server.lean` keeps away."""
+"""Libraries of a serving process. pydicom without the optional packages that `server.lean` excludes."""
 
 _STEPS = {
-    "an interpreter that does nothing": "pass",
+    "an empty Python interpreter": "pass",
     "import the command line": "import cli.app",
     "... and read the settings": (
         "from cli.processes.programs import *; core_settings(os.environ); facade_settings(os.environ)"
@@ -40,17 +40,17 @@ _Times = tuple[float, float]
 """Wall and CPU seconds."""
 
 
-def measure(runs: int = typer.Option(5, help="Runs of each step.")) -> None:
-    """Measure each step and the whole; print a table."""
+def measure(runs: int = typer.Option(5, help="Number of runs of each step.")) -> None:
+    """Measure each step and the whole start; print a table."""
     typer.echo(f"{'step':45} {'wall s':>7} {'CPU s':>7}")
     found = {name: _best(lambda code=code: _run(code), runs) for name, code in _STEPS.items()}
     with tempfile.TemporaryDirectory(prefix="dicomstore-bench-", dir=os.environ.get("BENCH_DIR")) as data:
-        _start(Path(data))  # makes the store
-        for name, workers in (("first answer of `up`, one node", 1), ("first answer of `up`, as by default", None)):
+        _start(Path(data))  # creates the archive
+        for name, workers in (("first response of `up`, one node", 1), ("first response of `up`, by default", None)):
             found[name] = _best(lambda workers=workers: _start(Path(data), workers), runs)
     for name, (wall_s, cpu_s) in found.items():
         typer.echo(f"{name:45} {wall_s:7.2f} {cpu_s:7.2f}")
-    whole_s, libraries_s = found["first answer of `up`, one node"][0], found["import the libraries of a node"][0]
+    whole_s, libraries_s = found["first response of `up`, one node"][0], found["import the libraries of a node"][0]
     typer.echo(f"one node: {whole_s / libraries_s:.1f} times the import of its libraries")
 
 
@@ -66,7 +66,7 @@ def _run(code: str) -> _Times:
 
 
 def _start(data: Path, workers: int | None = None) -> _Times:
-    """Start the archive, get one answer about what it stores, and stop it."""
+    """Start the archive, get one response about its content, and stop it."""
     port, core_port = free_port(), free_port()
     command = [str(Path(sys.executable).parent / "dicomstore"), "--quiet", "up", f"--data={data}"]
     command += [f"--http=127.0.0.1:{port}", f"--grpc=127.0.0.1:{core_port}"]
@@ -75,7 +75,7 @@ def _start(data: Path, workers: int | None = None) -> _Times:
     process = subprocess.Popen(command)
     try:
         while process.poll() is None:
-            try:  # in vain until a socket listens; from then on the request waits for a node
+            try:  # fails until a socket listens; from then on the request waits for a node
                 urlopen(f"http://127.0.0.1:{port}/v2/changefeed", timeout=60).close()
             except HTTPError:
                 raise

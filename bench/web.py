@@ -1,4 +1,5 @@
-"""How a DICOMweb workload is measured: clients in threads, every answer's status and size, the content of a sample."""
+"""Measurement of a DICOMweb workload: clients in threads; status and size of every response, and the content of a
+sample."""
 
 import itertools
 import threading
@@ -9,35 +10,35 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from bench.archive import Archive
-from bench.client import Answer, Connection
+from bench.client import Connection, Response
 from bench.figures import Row, percentile_ms
 from bench.sets import Sets
 from bench.workloads import Request, Workload
 
 _SAMPLE = 16
-"""Of so many answers one is kept."""
+"""One in this many responses is kept."""
 
 _KEPT_BYTES = 64 << 20
 SETTLE_SECONDS = 0.5
-"""CPU of so long after a workload that writes is counted with it."""
+"""CPU time within this time after a writing workload is counted with it."""
 
 
 @dataclass(slots=True)
 class _Taken:
-    """What came of the requests of one client."""
+    """Results of one client."""
 
     units: int = 0
     size_bytes: int = 0
     whole_s: list[float] = field(default_factory=list)
     first_byte_s: list[float] = field(default_factory=list)
-    kept: list[tuple[Request, Answer]] = field(default_factory=list)
+    kept: list[tuple[Request, Response]] = field(default_factory=list)
 
 
 def measure(workload: Workload, archive: Archive, size: Sets, seconds: float) -> Row:
-    """Run a workload until its time or its requests are over and return its figures.
+    """Run a workload until its time or its requests are used up, and return its figures.
 
     Raises:
-        RuntimeError: an answer was wrong.
+        RuntimeError: a response was wrong.
     """
     requests = workload.requests(archive, size)
     archive.reset_peaks()
@@ -47,9 +48,9 @@ def measure(workload: Workload, archive: Archive, size: Sets, seconds: float) ->
     if workload.writes:
         time.sleep(min(SETTLE_SECONDS, seconds))
     cpu = archive.cpu_seconds() - cpu
-    for kept, answer in itertools.chain.from_iterable(client.kept for client in clients):
-        if not kept.check(answer):
-            raise RuntimeError(f"{workload.name}: an answer has not the content it must have")
+    for kept, response in itertools.chain.from_iterable(client.kept for client in clients):
+        if not kept.check(response):
+            raise RuntimeError(f"{workload.name}: a response has the wrong content")
     units = sum(client.units for client in clients)
     whole = sorted(itertools.chain.from_iterable(client.whole_s for client in clients))
     first = sorted(itertools.chain.from_iterable(client.first_byte_s for client in clients))
@@ -82,16 +83,16 @@ def _run(count: int, port: int, requests: Iterator[Request], seconds: float) -> 
             if request is None:
                 break
             keep = len(taken.whole_s) % _SAMPLE == 0 and (not taken.kept or kept_bytes < _KEPT_BYTES // count)
-            answer = connection.ask(request.buffers, keep=keep)
-            if answer.status != request.status or answer.size_bytes < request.least_bytes:
-                raise RuntimeError(f"{request.buffers[0]!r} is answered {answer.status}, {answer.size_bytes} bytes")
+            response = connection.exchange(request.buffers, keep=keep)
+            if response.status != request.status or response.size_bytes < request.least_bytes:
+                raise RuntimeError(f"{request.buffers[0]!r} is answered {response.status}, {response.size_bytes} bytes")
             taken.units += request.units
-            taken.size_bytes += sum(map(len, request.buffers)) + answer.size_bytes
-            taken.whole_s.append(answer.whole_s)
-            taken.first_byte_s.append(answer.first_byte_s)
+            taken.size_bytes += sum(map(len, request.buffers)) + response.size_bytes
+            taken.whole_s.append(response.whole_s)
+            taken.first_byte_s.append(response.first_byte_s)
             if keep:
-                kept_bytes += answer.size_bytes
-                taken.kept.append((request, answer))
+                kept_bytes += response.size_bytes
+                taken.kept.append((request, response))
         return taken
 
     with ExitStack() as opened, ThreadPoolExecutor(count) as threads:

@@ -1,4 +1,4 @@
-"""What is measured over DICOMweb. Each workload is a list of requests, and says what a good answer to each is."""
+"""DICOMweb workloads. Each is a list of requests with the check of their responses."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench import data, sets
 from bench.archive import Archive
-from bench.client import Answer, request
+from bench.client import Response, request
 from bench.sets import FRESH, SERIES, SMALL_PER_STUDY, Sets, store
 
 _BOUNDARY = "bench-boundary"
@@ -27,7 +27,7 @@ _TILE = {"Accept": 'multipart/related; type="image/jpeg"; transfer-syntax=*'}
 _NATIVE_TILE = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1'}
 _PICTURE = {"Accept": "image/jpeg"}
 _PAGE = 50
-_MOST = 200  # the largest page there is
+_MAX_PAGE_SIZE = 200  # maximum page size
 _BIG_FRAME = bytes(range(256)) * 4096  # 1 MiB
 _ONE_FRAME = b"\x28\x00\x08\x00IS\x02\x001 "  # Number of Frames, explicit little endian
 _DELETIONS = 400
@@ -35,32 +35,32 @@ _DELETIONS = 400
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request and what must come back."""
+    """One request and the check of its response."""
 
     buffers: Sequence[bytes]
     units: int
-    """What it is counted as."""
-    check: Callable[[Answer], bool]
-    """Whether a kept answer is right; looked at for a sample, after the time is over."""
+    """Number of units it counts as."""
+    check: Callable[[Response], bool]
+    """Whether a kept response is correct; called for a sample, after the measurement."""
     least_bytes: int = 0
-    """Size of the body, known of every answer."""
+    """Minimum size of the body, checked for every response."""
     status: int = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A name, what is counted, how many connections at once, and the requests; they may end."""
+    """A workload: name, unit, number of connections, and requests (a finite or infinite iterator)."""
 
     name: str
     unit: str
     clients: int
     requests: Callable[[Archive, Sets], Iterator[Request]]
     writes: bool = False
-    """Work that the archive puts off is waited for and counted."""
+    """Deferred work of the archive is waited for and counted."""
 
 
 def big_instance(study: int, megabytes: int) -> list[bytes]:
-    """Return the buffers of an instance of so many frames of 1 MiB; they are one frame in memory."""
+    """Return the buffers of an instance of frames of 1 MiB, which share one buffer."""
     head, pixels = data.parts(data.Kind(1024, 512), study)
     head = head.replace(_ONE_FRAME, b"\x28\x00\x08\x00IS\x08\x00%-8d" % megabytes)
     length = (len(_BIG_FRAME) * megabytes).to_bytes(4, "little")
@@ -91,38 +91,38 @@ def get_metadata(path: str, instances: int, fields: dict[str, str] = JSON) -> Re
     return Request([request("GET", f"{path}/metadata", fields)], instances, _has_matches(instances))
 
 
-def content(answer: Answer) -> bytes:
-    """Return the body of a kept answer as it was before compression."""
-    assert answer.body is not None
-    if answer.field("Content-Encoding") != "gzip":
-        return answer.body
-    left, whole = answer.body, b""
-    while left:  # members may follow one another
+def content(response: Response) -> bytes:
+    """Return the body of a kept response, decompressed."""
+    assert response.body is not None
+    if response.field("Content-Encoding") != "gzip":
+        return response.body
+    left, whole = response.body, b""
+    while left:  # gzip members may be concatenated
         member = zlib.decompressobj(wbits=31)
         whole += member.decompress(left) + member.flush()
         left = member.unused_data
     return whole
 
 
-def _has_matches(count: int) -> Callable[[Answer], bool]:
-    return lambda answer: len(json.loads(content(answer))) == count
+def _has_matches(count: int) -> Callable[[Response], bool]:
+    return lambda response: len(json.loads(content(response))) == count
 
 
-def _has_parts(count: int) -> Callable[[Answer], bool]:
-    def check(answer: Answer) -> bool:
-        assert answer.body is not None
-        boundary = b"--" + answer.body[2 : answer.body.index(b"\r\n")]
-        return answer.body.count(boundary) == count + 1 and answer.body.rstrip().endswith(boundary + b"--")
+def _has_parts(count: int) -> Callable[[Response], bool]:
+    def check(response: Response) -> bool:
+        assert response.body is not None
+        boundary = b"--" + response.body[2 : response.body.index(b"\r\n")]
+        return response.body.count(boundary) == count + 1 and response.body.rstrip().endswith(boundary + b"--")
 
     return check
 
 
-def _holds(bytes_wanted: bytes) -> Callable[[Answer], bool]:
-    return lambda answer: answer.body is not None and bytes_wanted in answer.body
+def _holds(bytes_wanted: bytes) -> Callable[[Response], bool]:
+    return lambda response: response.body is not None and bytes_wanted in response.body
 
 
-def _stored(count: int) -> Callable[[Answer], bool]:
-    return lambda answer: len(json.loads(content(answer))["00081199"]["Value"]) == count
+def _stored(count: int) -> Callable[[Response], bool]:
+    return lambda response: len(json.loads(content(response))["00081199"]["Value"]) == count
 
 
 def _stow(kind: data.Kind, count: int) -> Callable[[Archive, Sets], Iterator[Request]]:
@@ -140,7 +140,7 @@ def _stow_big(_: Archive, size: Sets) -> Iterator[Request]:
 
 
 def _search(queries: Callable[[Sets], list[tuple[str, int]]]) -> Callable[[Archive, Sets], Iterator[Request]]:
-    """Make the requests of queries, each with the number of its matches."""
+    """Yield the requests for queries, each with its number of matches."""
 
     def requests(_: Archive, size: Sets) -> Iterator[Request]:
         made = [
@@ -181,8 +181,9 @@ def _by_name(pattern: Callable[[str], str]) -> Callable[[Sets], list[tuple[str, 
 def _instances_of_series(size: Sets) -> list[tuple[str, int]]:
     return [
         (
-            f"/studies/{data.study_uid(study)}/series/{data.series_uid(study, series)}/instances?limit={_MOST}",
-            min(_MOST, len(size.slices)),
+            f"/studies/{data.study_uid(study)}/series/{data.series_uid(study, series)}/instances"
+            f"?limit={_MAX_PAGE_SIZE}",
+            min(_MAX_PAGE_SIZE, len(size.slices)),
         )
         for study in size.ct_studies
         for series in SERIES
@@ -232,7 +233,7 @@ def _instance_request(kind: data.Kind, study: int, series: int, number: int) -> 
     return Request(
         [request("GET", target, STORED_FORM)],
         1,
-        lambda answer: _holds(data.instance(kind, study, series, number))(answer),
+        lambda response: _holds(data.instance(kind, study, series, number))(response),
         least_bytes=least,
     )
 
@@ -252,9 +253,9 @@ def _wado_study(_: Archive, size: Sets) -> Iterator[Request]:
 
 
 def _frames(kind: data.Kind, studies: Sequence[int], accept: dict[str, str]) -> Iterator[Request]:
-    """Ask for one frame after the other, far apart."""
+    """Request single frames, far apart."""
     frames = data.frames(kind)
-    steps = range(0, 1000 * 7919, 7919)  # a prime, so that all frames get their turn
+    steps = range(0, 1000 * 7919, 7919)  # a prime, so that all frames are requested
     made = []
     for study, step in zip(itertools.cycle(studies), steps, strict=False):
         number = step % len(frames) + 1
@@ -279,13 +280,13 @@ def _rendered_ct(_: Archive, size: Sets) -> Iterator[Request]:
 
 
 def _rendered_frame(_: Archive, size: Sets) -> Iterator[Request]:
-    """Ask for one frame after the other, as those who look at a film do."""
+    """Request consecutive rendered frames, as a cine display does."""
     numbers = itertools.product(range(1, 1 + size.multiframe.frames), size.multiframe_studies)
     return itertools.cycle([_picture(study, 1, 1, f"/frames/{number}") for number, study in numbers])
 
 
 def _thumbnail(_: Archive, size: Sets) -> Iterator[Request]:
-    """Ask for what a list of series shows."""
+    """Request the thumbnails of a list of series."""
     resources = itertools.product(size.ct_studies, SERIES)
     paths = [f"{study_path(study)}/series/{data.series_uid(study, series)}" for study, series in resources]
     return itertools.cycle([_jpeg(f"{path}/thumbnail") for path in paths])
@@ -300,12 +301,12 @@ def _jpeg(target: str) -> Request:
     return Request([request("GET", target, _PICTURE)], 1, _is_jpeg, least_bytes=1000)
 
 
-def _is_jpeg(answer: Answer) -> bool:
-    return answer.body is not None and answer.body.startswith(b"\xff\xd8") and answer.body.endswith(b"\xff\xd9")
+def _is_jpeg(response: Response) -> bool:
+    return response.body is not None and response.body.startswith(b"\xff\xd8") and response.body.endswith(b"\xff\xd9")
 
 
 def _native_tile(_: Archive, size: Sets) -> Iterator[Request]:
-    """Ask for tiles far apart, as pixels; each is asked for once in 5,000, so that none is remembered."""
+    """Request distant tiles as pixels; each is requested once in 5,000, so that none is cached."""
     kind = size.slide
     steps = range(0, kind.frames * 7919, 7919)
     path = f"{study_path(size.slide_study)}/series/{data.series_uid(size.slide_study)}"
@@ -362,4 +363,4 @@ WORKLOADS = (
     Workload("stow_big", "MiB", 1, _stow_big, writes=True),
     Workload("delete_study", "instances", 1, _delete, writes=True),
 )
-"""In this order: those that read know what is there, those that write add to it."""
+"""In this order: reading workloads rely on the initial data, writing ones add to it."""

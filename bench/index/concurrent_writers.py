@@ -1,8 +1,8 @@
 """`python -m bench.index.concurrent_writers`: processes that store in one PostgreSQL, each in its own study.
 
-Every commit takes some milliseconds longer, which a proxy between the writers and the server adds
-(`delaying_proxy`), so that one writer alone is delayed as well. What is added to the index is as in `bench.index.data`;
-there are no bytes beside it. Each process numbers entries of the change feed as a core does.
+A proxy between the writers and the server (`delaying_proxy`) delays every commit by some milliseconds, also that of a
+single writer. The index entries are those of `bench.index.data`, without blobs. Each process assigns numbers to entries
+of the change feed as a core does.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _WARM_UP = 20
 
 @contextmanager
 def delayed(url: str, milliseconds: float) -> Iterator[str]:
-    """Return the URL of a database that takes so much longer for each commit; `url` has a Unix socket as its host."""
+    """Yield the URL of a database with delayed commits; `url` has a Unix socket as its host."""
     parsed = make_url(url)
     socket_path = Path(str(parsed.query["host"])) / f".s.PGSQL.{parsed.port or 5432}"
     command = [sys.executable, "-m", "bench.index.delaying_proxy", str(socket_path), str(milliseconds)]
@@ -57,7 +57,7 @@ def _instances(writer: int) -> Iterator[NewInstance]:
 
 
 async def _write(url: str, writer: int) -> None:
-    """Store one instance after the other, from the line on the input to its end; print how many in how much time."""
+    """Store instances one by one, from the first line on stdin until stdin closes; print their number and the time."""
     database = engine.open_database(url)
     instances = _instances(writer)
     sequencer = Sequencer(database.changes)
@@ -85,9 +85,9 @@ async def _write(url: str, writer: int) -> None:
 
 
 def measure(url: str, writers: int, seconds: float, first: int = 0) -> dict[str, float]:
-    """Return how many instances a second so many processes store together, and what each costs them.
+    """Return the throughput of all writers together, in instances per second, and the CPU time of each instance.
 
-    first: number of the first study; of studies that were used before, instances would be there already.
+    first: number of the first study; studies must not have been used before.
     """
     command = [sys.executable, "-m", "bench.index.concurrent_writers", "write", url]
     started = [
@@ -119,7 +119,7 @@ def measure(url: str, writers: int, seconds: float, first: int = 0) -> dict[str,
 
 @app.command("write", hidden=True)
 def write(url: str, writer: int) -> None:
-    """Be one writer."""
+    """Run one writer."""
     asyncio.run(_write(url, writer))
 
 
@@ -131,7 +131,7 @@ def main(
     delay: Annotated[float, typer.Option(help="Milliseconds that each commit takes longer.")] = 5.0,
     rounds: Annotated[int, typer.Option(help="Repetitions; the best of each number of writers counts.")] = 3,
 ) -> None:
-    """Measure one writer and several in turns."""
+    """Measure one writer and several, alternately."""
     engine.migrate(database)
     best: dict[int, float] = {}
     with delayed(database, delay) as url:

@@ -1,9 +1,9 @@
-"""Instances for an index of any size, as the index gets them: no files, and the least metadata there can be.
+"""Index entries for an archive of any size: no files, and minimal metadata.
 
-The archive grows over time: fifty studies a day, so that a day finds as much in a large archive as in a small one. Of a
-hundred studies, one is a CT of 250 slices and the others have one to four images; that is five instances a study.
-Family names are as frequent as in life (the second most frequent is half as frequent as the first, and so on), and one
-name in fifty occurs once only, and is as other names are: letters.
+The archive grows over time by fifty studies a day, so that a search by day finds as many in a large archive as in a
+small
+one. Of a hundred studies, one is a CT of 250 slices and the others have one to four images: five instances per study on
+    average. Frequencies of family names follow Zipf's law; one name in fifty is unique.
 """
 
 import random
@@ -47,12 +47,12 @@ TAGS = (
     new_tag("DeviceSerialNumber", "", "", Level.STUDY),
     new_tag("DateOfLastCalibration", "", "", Level.INSTANCE),
 )
-"""Attributes that are made searchable: one with few values, one with many, and dates of instances."""
+"""Attributes added as extended query tags: one with few values, one with many, and dates of instances."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudyFacts:
-    """A study by number: what to search for to find it."""
+    """A study by number: the values that a search for it uses."""
 
     number: int
     uid: str
@@ -67,7 +67,7 @@ class StudyFacts:
 
     @property
     def device(self) -> str:
-        """A serial number that a hundred studies in a row have."""
+        """Device Serial Number, shared by a hundred consecutive studies."""
         return f"D{self.number // 100:06d}"
 
     def series_uid(self, series: int) -> str:
@@ -80,12 +80,12 @@ class StudyFacts:
 
 
 def study_facts(number: int) -> StudyFacts:
-    """Return the study with a number from 0; always the same."""
+    """Return the study with a number from 0; deterministic."""
     chance = random.Random(number)
     person = random.Random(number // 2 + 7_000_000_000)  # a patient has two studies
     family = person.choices(FAMILIES, cum_weights=_WEIGHTS)[0]
     if person.random() < 0.02:
-        family = "Q" + "".join(person.choices(ascii_lowercase, k=7))  # like no other
+        family = "Q" + "".join(person.choices(ascii_lowercase, k=7))  # unique
     is_ct = number % STUDIES_PER_CT == 0
     images = chance.choice((1, 2, 3, 4))
     sizes = (SLICES,) if is_ct else (images,) if images < 3 else (1, images - 1)
@@ -130,7 +130,7 @@ def instances_of(facts: StudyFacts) -> Iterator[NewInstance]:
 
 
 def _dicom_json(facts: StudyFacts, sop_uid: str) -> bytes:
-    """Return what searches need besides what the index keeps: values of `TAGS`."""
+    """Return the metadata needed in addition to return keys: values of `TAGS`."""
     elements = {
         "00080018": _element("UI", sop_uid),
         "00080070": _element("LO", MAKERS[facts.number % len(MAKERS)]),
@@ -141,7 +141,7 @@ def _dicom_json(facts: StudyFacts, sop_uid: str) -> bytes:
 
 
 def batches(instances: int, size: int) -> Iterator[Sequence[NewInstance]]:
-    """Generate so many instances, whole studies in order, in batches of `size` or a little more."""
+    """Yield at least `instances` instances, whole studies in order, in batches of `size` or slightly more."""
     batch: list[NewInstance] = []
     for number in range(instances // INSTANCES_PER_STUDY):
         batch += instances_of(study_facts(number))

@@ -1,7 +1,7 @@
-"""A TCP proxy in front of PostgreSQL that holds every COMMIT back for some time, as a slow disk or replica does.
+"""A TCP proxy in front of PostgreSQL that delays every COMMIT, like a slow disk or replica.
 
-Messages of the client are understood as far as it takes to find a commit (PostgreSQL documentation, chapter "Message
-Formats"): a Query with its text, or the Bind of a statement that was prepared from it. Everything else passes at once.
+Messages of the client are parsed only to find commits (PostgreSQL documentation, chapter "Message Formats"): a Query
+with its text, or the Bind of a prepared statement. All other messages are forwarded immediately.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ _COMMIT = b"COMMIT"
 
 
 class _Server(asyncio.Protocol):
-    """The connection to PostgreSQL; what comes from there goes to the client at once."""
+    """The connection to PostgreSQL; its messages are forwarded to the client immediately."""
 
     def __init__(self, client: asyncio.Transport) -> None:
         self._client = client
@@ -26,7 +26,7 @@ class _Server(asyncio.Protocol):
 
 
 class _Client(asyncio.Protocol):
-    """The connection of a client; its commits, and what follows them, go to PostgreSQL later."""
+    """The connection of a client; its commits, and the messages after them, are forwarded after the delay."""
 
     def __init__(self, socket_path: str, delay_seconds: float) -> None:
         self._socket_path = socket_path
@@ -61,7 +61,7 @@ class _Client(asyncio.Protocol):
         self._pass_on()
 
     def _pass_on(self) -> None:
-        """Send whole messages to the server, up to a commit, which is held back first."""
+        """Forward complete messages up to a commit, which is delayed first."""
         assert self._server is not None
         passed = 0
         while (end := self._end_of_message(passed)) is not None:
@@ -84,7 +84,7 @@ class _Client(asyncio.Protocol):
         self._release()
 
     def _end_of_message(self, start: int) -> int | None:
-        """Return where the message that begins at `start` ends; None if it is not there as a whole."""
+        """Return the end of the message that starts at `start`; None if it is incomplete."""
         of_length = start + (1 if self._is_started else 0)
         if len(self._received) < of_length + _LENGTH.size:
             return None
@@ -108,7 +108,7 @@ class _Client(asyncio.Protocol):
 
 
 async def serve(socket_path: str, delay_seconds: float) -> None:
-    """Serve until cancelled; the port is the first line of the output."""
+    """Serve until cancelled; the first line of the output is the port."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Client(socket_path, delay_seconds), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)

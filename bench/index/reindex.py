@@ -1,8 +1,9 @@
-"""`python -m bench.index.reindex`: index what is stored by new tags, in a worker that is killed on the way.
+"""`python -m bench.index.reindex`: re-indexing of stored instances by new tags, in a worker that is killed several
+times.
 
-An index is filled, three tags are added, and a worker process runs as `dicomstore up` runs one; it is killed (SIGKILL)
-when a fifth, a half and four fifths are done, and started again. Meanwhile this process searches, at an easy pace, as
-it did before. In the end everything must be as in an index that had the tags from the start.
+The benchmark fills an index, adds three tags, and runs a worker process as `dicomstore up` does. The worker is killed
+(SIGKILL) after a fifth, a half and four fifths of the work, and restarted. Meanwhile this process searches at a
+moderate rate, as it did before. In the end the index must equal one that had the tags from the start.
 """
 
 import asyncio
@@ -68,7 +69,7 @@ _ATTRIBUTES = VERSIONS["v2"].returned_attributes[STUDY]
 
 @dataclass
 class Work:
-    """What was measured of the processes that worked, without their starts: from their first step to their end."""
+    """Figures of the worker processes, without their start: from their first step to their end."""
 
     total: int = 0
     instances: int = 0
@@ -76,12 +77,12 @@ class Work:
     cpu_seconds: float = 0.0
     peak_mb: float = 0.0
     all_seconds: float = 0.0
-    """With starts and kills."""
+    """Including starts and kills."""
 
 
 @dataclass
 class Latency:
-    """Times of searches in seconds, by their name; `counts` says whether now is the time to count them."""
+    """Times of searches in seconds, by name; `counts` enables recording."""
 
     counts: bool = True
     times: dict[str, list[float]] = field(default_factory=dict)
@@ -93,7 +94,7 @@ class Latency:
 
 
 def instances_of(count: int) -> Iterator[Sequence[NewInstance]]:
-    """Generate batches of instances with the metadata of an image, some with a value that can't be indexed."""
+    """Yield batches of instances with the metadata of an image, some with values that cannot be indexed."""
     number = 0
     for batch in index_data.batches(count, _BATCH):
         made = []
@@ -106,14 +107,14 @@ def instances_of(count: int) -> Iterator[Sequence[NewInstance]]:
         yield made
 
 
-def _besides() -> dict[str, Any]:
-    """Return what else an image has: about 5 KB of short values."""
+def _other_attributes() -> dict[str, Any]:
+    """Return the other attributes of an image: about 5 KB of short values."""
     return {
         f"0018{number:04X}": {"vr": "LO", "Value": [f"VALUE NUMBER {number}"]} for number in range(0x9000, 0x9000 + 96)
     }
 
 
-_BESIDES = _besides()
+_BESIDES = _other_attributes()
 
 
 @asynccontextmanager
@@ -152,7 +153,7 @@ def _peak_mb(pid: int) -> float:
 
 
 async def _search_on(search: Search, count: int, into: Latency, most: int | None = None) -> None:
-    """Search by patient ID and for the first page in turns, with a pause after each, until cancelled or `most`."""
+    """Search alternately by patient ID and for the first page, with pauses, until cancelled or `most` is reached."""
     chance = random.Random(count)
     done = 0
     while most is None or done < most:
@@ -170,19 +171,19 @@ async def _search_on(search: Search, count: int, into: Latency, most: int | None
 
 
 async def _until(database: Database, operation_id: str, least: int, worker: subprocess.Popen[bytes]) -> Operation:
-    """Wait until so many instances are done, or all."""
+    """Wait until at least `least` instances are processed, or all."""
     while True:
         operation = await database.operations.get(operation_id)
         assert operation is not None
         if operation.state in (OperationState.FAILED, OperationState.CANCELED) or worker.poll() is not None:
-            raise RuntimeError("the operation or its worker ended by itself")
+            raise RuntimeError("the operation or its worker ended unexpectedly")
         if operation.done >= least:
             return operation
         await asyncio.sleep(0.05)
 
 
 async def _work(database: Database, url: str, data: Path, latency: Latency) -> Work:
-    """Add the tags and have workers index, each but the last killed on its way."""
+    """Add the tags and run workers; all but the last are killed during the work."""
     work, start = Work(), time.perf_counter()
     operation = await add_tags(database, index_data.TAGS)
     for part in (*_KILL_AT, 1):
@@ -205,7 +206,7 @@ async def _work(database: Database, url: str, data: Path, latency: Latency) -> W
 
 
 def indexed(url: str) -> list[list[tuple[Any, ...]]]:
-    """Return all values, errors and tags, but for times and numbers."""
+    """Return all values, errors and tags, without times and numbers."""
     statements = (
         'SELECT tag_key, owner, part, "text", number FROM extended_query_tag_values ORDER BY 1, 2, 3',
         "SELECT tag_key, version, message FROM extended_query_tag_errors ORDER BY 1, 2",
@@ -222,7 +223,7 @@ async def _measure(url: str, fresh_url: str, data: Path, count: int) -> tuple[li
     """Return the rows of both tables.
 
     Raises:
-        RuntimeError: what is indexed differs from an index that had the tags from the start.
+        RuntimeError: the result differs from an index that had the tags from the start.
     """
     for each in (url, fresh_url):
         await asyncio.to_thread(engine.migrate, each)
@@ -245,7 +246,7 @@ async def _measure(url: str, fresh_url: str, data: Path, count: int) -> tuple[li
         await _fill(fresh, count)
     result, expected = indexed(url), indexed(fresh_url)
     if result != expected or not all(result):
-        raise RuntimeError("what is indexed is not what it must be")
+        raise RuntimeError("the index differs from the expected one")
     figures: list[Row] = [
         {"figure": "instances", "value": f"{work.total:,}"},
         {"figure": "instances a second", "value": round(work.instances / work.seconds)},
@@ -275,13 +276,15 @@ async def _measure(url: str, fresh_url: str, data: Path, count: int) -> tuple[li
 
 @app.command()
 def main(
-    instances: Annotated[int, typer.Option(help="Instances of the archive.")] = 100_000,
-    database: Annotated[str, typer.Option(help="SQLAlchemy URL of an empty PostgreSQL database; SQLite without.")] = "",
-    fresh: Annotated[str, typer.Option(help="URL of another one, which has the tags from the start.")] = "",
+    instances: Annotated[int, typer.Option(help="Number of instances in the archive.")] = 100_000,
+    database: Annotated[
+        str, typer.Option(help="SQLAlchemy URL of an empty PostgreSQL database; SQLite by default.")
+    ] = "",
+    fresh: Annotated[str, typer.Option(help="URL of another one, which gets the tags from the start.")] = "",
 ) -> None:
-    """Measure the indexing of what is stored, and check its result."""
+    """Measure re-indexing, and check its result."""
     if bool(database) != bool(fresh):
-        raise typer.BadParameter("--database and --fresh go together")
+        raise typer.BadParameter("--database and --fresh require each other")
     with tempfile.TemporaryDirectory() as directory:
         data = Path(directory)
         urls = (database, fresh) if database else (f"sqlite:///{data}/index.db", f"sqlite:///{data}/fresh.db")

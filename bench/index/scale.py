@@ -1,8 +1,8 @@
-"""`python -m bench.index.scale`: fill an index through its own way of adding, search it, print a table.
+"""`python -m bench.index.scale`: fill an index through its port, search it, print a table.
 
-Both happen in this process, without gRPC and HTTP: what a search costs here is what it costs the core beyond transport.
-Times are of one search after the other, nothing else running. Of several sizes, each kind of search takes turns, so
-that a machine that is slow for a moment is slow for all of them.
+Everything runs in this process, without gRPC and HTTP: the times are the cost of a search in the core without
+transport. Searches run one at a time, with nothing else running. With several sizes, kinds of searches alternate
+between them, so that a temporary slowdown of the machine affects all sizes.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ Row = dict[str, float | str]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of query: requests of it, and how many matches the first page of each must have, whatever the size."""
+    """A kind of query: its requests, and the number of matches on the first page of each, for any archive size."""
 
     name: str
     requests: Sequence[SearchRequest]
@@ -90,7 +90,7 @@ def _instances(*terms: tuple[str, str]) -> SearchRequest:
 
 
 def kinds(instances: int, token: str) -> list[Kind]:
-    """Return the kinds of query for an archive of so many instances; `token` is one of a page far from the first."""
+    """Return the kinds of query for an archive of this size; `token` is the page token of a distant page."""
     count = instances // data.INSTANCES_PER_STUDY
     chance = random.Random(count)
     some = [study_facts(chance.randrange(count)) for _ in range(100)]
@@ -170,7 +170,8 @@ def _rank(family: str) -> int:
 
 
 async def _measured(archives: Sequence["_Archive"], kinds_of: Sequence[Kind]) -> list[Row]:
-    """Return a row for each archive: percentiles of the time of a search, and its CPU, the best of some repetitions."""
+    """Return a row for each archive: percentiles of the search time and the CPU time, the best of several
+    repetitions."""
     times: list[list[float]] = [[] for _ in archives]
     best_cpu = [float("inf")] * len(archives)
     for repetition in range(_REPETITIONS + 1):
@@ -180,7 +181,7 @@ async def _measured(archives: Sequence["_Archive"], kinds_of: Sequence[Kind]) ->
             for request in list(kind.requests) * runs:
                 start = time.perf_counter()
                 result = await archive.search.search(_CALL, request)
-                if repetition:  # the first fills caches
+                if repetition:  # the first one fills caches
                     times[number].append(time.perf_counter() - start)
                 if len(result.matches) < kind.least:
                     raise AssertionError(f"{kind.name} found {len(result.matches)} matches")
@@ -201,7 +202,7 @@ async def _measured(archives: Sequence["_Archive"], kinds_of: Sequence[Kind]) ->
 
 
 async def _fill(database: engine.Database, instances: int) -> Row:
-    """Add all instances; making them is not counted."""
+    """Add all instances; their generation is not counted."""
     spent = cpu = 0.0
     added = 0
     for batch in data.batches(instances, _BATCH):
@@ -213,7 +214,7 @@ async def _fill(database: engine.Database, instances: int) -> Row:
 
 
 async def _reindex(database: engine.Database, instances: int) -> Row:
-    """Make attributes searchable and index by them what is there, in the steps that a worker does."""
+    """Add extended query tags and re-index, in the steps of a worker."""
     operation = await add_tags(database, data.TAGS)
     start, cpu = time.perf_counter(), time.process_time()
     longest = 0.0
@@ -233,7 +234,7 @@ async def _reindex(database: engine.Database, instances: int) -> Row:
 
 @dataclass(frozen=True)
 class _Archive:
-    """An index of some size, and what searches it."""
+    """An index of some size, and its search service."""
 
     instances: int
     dialect: str
@@ -242,7 +243,7 @@ class _Archive:
 
     @property
     def named(self) -> Row:
-        """Return what its rows say about it."""
+        """Return the columns that identify it."""
         named: Row = {} if self.dialect == "sqlite" else {"database": self.dialect}
         return {"instances": self.instances, **named}
 
@@ -271,7 +272,7 @@ async def _run(sizes: Sequence[tuple[int, str]], report: Callable[[Row], None]) 
         for archive in archives:
             count = archive.instances // data.INSTANCES_PER_STUDY
             far = await archive.search.search(_CALL, _studies(page_size=1, skip=int(count * 0.9)))
-            # A token is good for the query it was made for, which has another page size but is the same otherwise.
+            # A token is valid for its query, which may have another page size but is the same otherwise.
             of_archives.append(kinds(archive.instances, far.next_page_token))
         for of_kind in zip(*of_archives, strict=True):
             for row in await _measured(archives, of_kind):
@@ -280,14 +281,16 @@ async def _run(sizes: Sequence[tuple[int, str]], report: Callable[[Row], None]) 
 
 @app.command()
 def main(
-    instances: Annotated[list[int] | None, typer.Option(help="Instances of the archive; may be repeated.")] = None,
+    instances: Annotated[
+        list[int] | None, typer.Option(help="Number of instances in the archive; may be repeated.")
+    ] = None,
     database: Annotated[
         list[str] | None,
-        typer.Option(help="SQLAlchemy URL or SQLite path, for each size; one that was filled before is used as it is."),
+        typer.Option(help="SQLAlchemy URL or SQLite path, for each size; a filled index is used as it is."),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Also append the rows here, a JSON object a line.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Also append the rows to this file, as JSON lines.")] = None,
 ) -> None:
-    """Measure adding to and searching indexes of some sizes, each of at least 5,000 instances."""
+    """Measure adding to and searching indexes of the given sizes, each of at least 5,000 instances."""
     sizes = instances or [5_000]
     rows: list[Row] = []
 

@@ -1,4 +1,4 @@
-"""How a gRPC scenario is measured: a call is checked, then many are made, then what they wrote is counted."""
+"""Measurement of a gRPC scenario: check one call, make many calls, count what they wrote."""
 
 import time
 
@@ -18,23 +18,23 @@ _SETTLE_SECONDS = 0.2
 
 
 def measure(scenario: Scenario, archive: Archive, size: Sets, drive: Driver) -> Row:
-    """Make the calls of a scenario and return its figures.
+    """Run the calls of a scenario and return its figures.
 
     Raises:
-        RuntimeError: a call did not end as it must, or has not done what it must.
+        RuntimeError: a call did not end with the expected status, or did not have the expected effect.
     """
     loads, items = scenario.loads(archive, size), scenario.items(size)
     with grpc.insecure_channel(archive.core) as channel:
         feed = changes_grpc.ChangeFeedServiceStub(channel)
         if not scenario.writes:
-            answers = rpc.call(channel, scenario.rpc, sent(scenario, loads[0], 0))
-            _must(scenario, "items in a call", received(scenario, answers), items)
+            responses = rpc.call(channel, scenario.rpc, sent(scenario, loads[0], 0))
+            _must(scenario, "items in a call", received(scenario, responses), items)
         begin = feed.GetLatestChange(changes_pb.GetLatestChangeRequest()).entry.sequence
         archive.reset_peaks()
         cpu = archive.cpu_seconds()
         made = drive(scenario, loads, archive.core)
         if scenario.writes:
-            time.sleep(_SETTLE_SECONDS)  # what the archive put off is counted, too
+            time.sleep(_SETTLE_SECONDS)  # so that deferred work of the archive is counted, too
         cpu = archive.cpu_seconds() - cpu
         peak = max(size for _, size in archive.peaks())
         calls = sum(load.calls for load in loads)

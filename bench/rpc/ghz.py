@@ -1,4 +1,4 @@
-"""ghz (https://ghz.sh), the load generator for gRPC: where it is, what it is told, what it reports."""
+"""ghz (https://ghz.sh), the load generator for gRPC: installation, arguments, reports."""
 
 import json
 import os
@@ -17,18 +17,18 @@ from bench.rpc import rpc
 from bench.rpc.scenarios import Load, Scenario
 
 _MODULE = "github.com/bojand/ghz/cmd/ghz@v0.121.0"
-"""Older releases can't read `optional` fields."""
+"""Older releases do not support `optional` fields."""
 
 _HOW = f"""ghz is not installed. With Go (https://go.dev): go install {_MODULE}
-Without: take a release from https://github.com/bojand/ghz/releases and put ghz on PATH."""
+Without Go: download a release from https://github.com/bojand/ghz/releases and put ghz on PATH."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of the calls of all clients of a scenario."""
+    """Results of all clients of a scenario."""
 
     taken_s: float
-    """From the begin of the first call to the end of the last."""
+    """From the start of the first call to the end of the last."""
     latencies_s: Sequence[float]
     """Of all calls, ascending."""
     statuses: dict[str, int]
@@ -36,18 +36,18 @@ class Outcome:
 
 
 Driver = Callable[[Scenario, Sequence[Load], str], Outcome]
-"""Makes the calls of a scenario against the core at an address."""
+"""Runs the calls of a scenario against the core at an address."""
 
 
 class NotInstalled(Exception):
-    """There is no ghz, and no Go to build it; the text says how to get it."""
+    """Neither ghz nor Go is installed; the text explains how to get ghz."""
 
 
 def find() -> Path:
-    """Return ghz from PATH or where Go puts programs; build it there if Go is there.
+    """Return ghz from PATH or the installation directory of Go; build it there if Go is installed.
 
     Raises:
-        NotInstalled: there is neither.
+        NotInstalled
     """
     if found := shutil.which("ghz"):
         return Path(found)
@@ -63,7 +63,7 @@ def find() -> Path:
 
 
 def driver(program: Path) -> Driver:
-    """Return what makes calls with ghz, a process for each client."""
+    """Return a driver that runs one ghz process per client."""
 
     def drive(scenario: Scenario, loads: Sequence[Load], core: str) -> Outcome:
         with tempfile.TemporaryDirectory(prefix="ghz-", dir=os.environ.get("BENCH_DIR")) as folder:
@@ -83,7 +83,7 @@ def driver(program: Path) -> Driver:
 
 
 def outcome(reports: Sequence[dict[str, Any]], client_cpu_s: float) -> Outcome:
-    """Return what reports of ghz (`-O json`), made side by side, say together."""
+    """Combine the reports of ghz (`-O json`) of concurrent clients."""
     statuses: Counter[str] = Counter()
     begins, ends, latencies = [], [], []
     for report in reports:
@@ -97,7 +97,7 @@ def outcome(reports: Sequence[dict[str, Any]], client_cpu_s: float) -> Outcome:
 
 
 def _command(program: Path, scenario: Scenario, load: Load, core: str, data: Path) -> list[str | Path]:
-    """Write the files that ghz reads and return its command line."""
+    """Write the input files of ghz and return its command line."""
     contract = data.with_suffix(".protoset")
     contract.write_bytes(rpc.protoset(scenario.rpc))
     if load.binary:

@@ -1,7 +1,7 @@
-"""`python -m bench.rpc.ghz_data FOLDER > store.json`: the messages of one StoreInstances call, as ghz reads them.
+"""`python -m bench.rpc.ghz_data FOLDER > store.json`: the messages of one StoreInstances call as input for ghz.
 
-Partitions make every call store anew: with partitions on, ghz fills `{{.RequestNumber}}` into the partition's name, and
-the same instance in another partition is another instance.
+Partitions make every call store new instances: ghz replaces `{{.RequestNumber}}` in the partition's name, and the same
+instance in another partition is another instance.
 """
 
 import base64
@@ -20,7 +20,7 @@ def messages(files: list[Path], *, partitions: bool) -> Iterator[dict[str, Any]]
     """Yield the messages of one call that stores `files`."""
     header: dict[str, Any] = {}
     if partitions:
-        header = {"partition": "ghz-{{.RequestNumber}}", "createPartition": True}
+        header = {"address": {"partition": "ghz-{{.RequestNumber}}"}, "createPartition": True}
     message: dict[str, Any] = {"header": header, "pieces": []}
     size = 0
     for item, file in enumerate(files, 1):
@@ -38,8 +38,8 @@ def messages(files: list[Path], *, partitions: bool) -> Iterator[dict[str, Any]]
 
 def main(
     folder: Annotated[Path, typer.Argument(help="Folder of DICOM files.")],
-    count: Annotated[int, typer.Option(help="Most files to take.")] = 500,
-    partitions: Annotated[bool, typer.Option(help="A partition for each call.")] = False,
+    count: Annotated[int, typer.Option(help="Maximum number of files.")] = 500,
+    partitions: Annotated[bool, typer.Option(help="Use a partition of its own for each call.")] = False,
 ) -> None:
     """Write the messages of one call as JSON."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())[:count]

@@ -1,4 +1,4 @@
-"""Any rpc by its name: what it takes, and one call of it, without code made for it."""
+"""Calls of any rpc by name, without generated stubs."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -22,24 +22,24 @@ HEALTH = "grpc.health.v1.Health/Check"
 
 
 def contract() -> list[str]:
-    """Return every rpc of the contract, but those for administrators, as `package.Service/Method`."""
+    """Return every rpc of the contract, except administrative ones, as `package.Service/Method`."""
     files = [module.DESCRIPTOR for name, module in globals().items() if name.endswith("_service_pb2")]
     services = [service for file in files for service in file.services_by_name.values()]
     return [f"{service.full_name}/{method.name}" for service in services for method in service.methods]
 
 
 def request_type(rpc: str) -> type[Message]:
-    """Return the class of an rpc's request."""
+    """Return the request class of an rpc."""
     return message_factory.GetMessageClass(_method(rpc).input_type)
 
 
 def takes_stream(rpc: str) -> bool:
-    """Return whether the requests of a call are a stream."""
+    """Return whether the rpc is client-streaming."""
     return bool(_method(rpc).client_streaming)
 
 
 def protoset(rpc: str) -> bytes:
-    """Return a FileDescriptorSet that has an rpc and all it refers to, each file behind those that it imports."""
+    """Return a FileDescriptorSet with an rpc and its dependencies, each file after its imports."""
     found = descriptor_pb2.FileDescriptorSet()
     seen: set[str] = set()
 
@@ -55,10 +55,10 @@ def protoset(rpc: str) -> bytes:
 
 
 def call(channel: grpc.Channel, rpc: str, requests: Iterable[Message]) -> Iterator[Message]:
-    """Make one call and yield its answers; leave it early to cancel it.
+    """Make one call and yield its responses; abandon the iterator to cancel the call.
 
     Raises:
-        grpc.RpcError: it failed.
+        grpc.RpcError: the call failed.
     """
     method = _method(rpc)
     how: Callable[..., Any] = {
@@ -71,14 +71,14 @@ def call(channel: grpc.Channel, rpc: str, requests: Iterable[Message]) -> Iterat
         request_serializer=lambda request: request.SerializeToString(),
         response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
     )
-    answer = make(iter(requests) if method.client_streaming else next(iter(requests)), timeout=60)
+    response = make(iter(requests) if method.client_streaming else next(iter(requests)), timeout=60)
     if not method.server_streaming:
-        yield answer
+        yield response
         return
     try:
-        yield from answer
+        yield from response
     finally:
-        answer.cancel()
+        response.cancel()
 
 
 def _method(rpc: str) -> MethodDescriptor:

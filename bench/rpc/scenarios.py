@@ -1,4 +1,4 @@
-"""What is measured over gRPC: for every rpc of the contract, the calls that are made and what must come of them."""
+"""gRPC scenarios: for every rpc of the contract, the calls and their expected results."""
 
 import base64
 import itertools
@@ -25,11 +25,11 @@ from bench.rpc import rpc
 from bench.sets import FRESH, SERIES, SMALL_PER_STUDY, Sets
 
 PARTITION = "Microsoft.Default"
-"""Partitions are on, or their rpcs could not be called; so every address names one."""
+"""Partitions are enabled, because their rpcs need it; so every address has a partition."""
 
 _V1 = "dicomstore.v1."
 _CALL_NUMBER = "{{printf `%06d` .RequestNumber | b64enc}}"
-"""What ghz replaces in JSON: the number of the call, six digits, in base64."""
+"""Placeholder that ghz replaces in JSON: the number of the call, six digits, in base64."""
 
 _STUDY_UID = b"\x20\x00\x0d\x00UI"
 _PAGE = 100
@@ -39,15 +39,15 @@ _FAR = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one client program sends: the same data again and again."""
+    """The messages of one client program, sent repeatedly."""
 
     calls: int
     clients: int
-    """Calls at once, each over a connection of its own."""
+    """Concurrent calls, each on its own connection."""
     text: str = ""
-    """A JSON array: the messages of each call of a streaming rpc, or of one call after the other."""
+    """A JSON array: the messages of each call of a streaming rpc, or of consecutive calls."""
     binary: bytes = b""
-    """Instead of JSON: messages, each behind its length."""
+    """Alternative to JSON: length-prefixed messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +58,19 @@ class Scenario:
     rpc: str
     unit: str
     items: Callable[[Sets], int]
-    """How many items one call is about."""
+    """Number of items per call."""
     loads: Callable[[Archive, Sets], list[Load]]
-    """The clients, which run side by side."""
+    """The clients, which run concurrently."""
     writes: bool = False
-    """A call can't be repeated. If it is about instances, the change feed must grow by an entry for each item."""
+    """Calls cannot be repeated. If they are about instances, the change feed must grow by one entry per item."""
     status: str = "OK"
-    """How every call must end."""
+    """Expected status of every call."""
     messages: int = 0
-    """Cancel each call after so many messages; 0 is to read them all."""
+    """Cancel each call after this many messages; 0 reads them all."""
 
 
 def sent(scenario: Scenario, load: Load, call: int) -> list[Message]:
-    """Return the messages that a call sends; calls count from 0."""
+    """Return the messages of a call; calls are numbered from 0."""
     kind = rpc.request_type(scenario.rpc)
     if load.binary:
         source = BytesIO(load.binary)
@@ -82,23 +82,23 @@ def sent(scenario: Scenario, load: Load, call: int) -> list[Message]:
     return messages if rpc.takes_stream(scenario.rpc) else [messages[call % len(messages)]]
 
 
-def received(scenario: Scenario, answers: Iterable[Message]) -> int:
-    """Return how many items the answers of one call have."""
+def received(scenario: Scenario, responses: Iterable[Message]) -> int:
+    """Return the number of items in the responses of one call."""
     count = _COUNT.get(scenario.rpc.partition("/")[2], lambda _: 1)
-    return sum(count(answer) for answer in itertools.islice(answers, scenario.messages or None))
+    return sum(count(response) for response in itertools.islice(responses, scenario.messages or None))
 
 
 _COUNT: dict[str, Callable[[Any], int]] = {
-    "StoreInstances": lambda answer: sum(outcome.HasField("stored") for outcome in answer.outcomes),
-    "RetrieveInstances": lambda answer: sum(piece.last for piece in answer.pieces),
-    "RetrieveFrames": lambda answer: sum(piece.last for piece in answer.pieces),
-    "RetrieveBulkData": lambda answer: answer.HasField("head"),
-    "RetrieveMetadata": lambda answer: len(answer.items),
-    "Search": lambda answer: len(answer.matches),
-    "DeleteInstances": lambda answer: answer.deleted_instances,
-    "ListChanges": lambda answer: len(answer.entries),
-    "WatchChanges": lambda answer: len(answer.entries),
-    "ListPartitions": lambda answer: len(answer.partitions),
+    "StoreInstances": lambda response: sum(outcome.HasField("stored") for outcome in response.outcomes),
+    "RetrieveInstances": lambda response: sum(piece.last for piece in response.pieces),
+    "RetrieveFrames": lambda response: sum(piece.last for piece in response.pieces),
+    "RetrieveBulkData": lambda response: response.HasField("head"),
+    "RetrieveMetadata": lambda response: len(response.items),
+    "Search": lambda response: len(response.matches),
+    "DeleteInstances": lambda response: response.deleted_instances,
+    "ListChanges": lambda response: len(response.entries),
+    "WatchChanges": lambda response: len(response.entries),
+    "ListPartitions": lambda response: len(response.partitions),
 }
 
 
@@ -109,7 +109,8 @@ def _array(messages: Iterable[Message]) -> str:
 def _calls(
     make: Callable[[Sets], Iterable[Message]], calls: int, clients: int
 ) -> Callable[[Archive, Sets], list[Load]]:
-    """Make calls in turn of the requests given, over again if they are fewer; so many at scale 1."""
+    """Make calls with the given requests in turn, repeating them if there are fewer; `calls` is their number at scale
+    1."""
 
     def loads(_: Archive, size: Sets) -> list[Load]:
         return [Load(max(clients, round(calls * size.scale)), clients, _array(make(size)))]
@@ -118,7 +119,7 @@ def _calls(
 
 
 def _streams(kind: data.Kind, streams: int, per_stream: int) -> Callable[[Archive, Sets], list[Load]]:
-    """Store new instances, a hundred a study, over some streams; several travel in a message if they are small."""
+    """Store new instances, a hundred per study, over several streams; small ones share messages."""
 
     def instances(count: int) -> Iterator[bytes]:
         for first in range(0, count, 100):
@@ -146,16 +147,16 @@ def _delimited(messages: Iterable[Message]) -> bytes:
 
 
 def _one_each(calls: int, clients: int) -> Callable[[Archive, Sets], list[Load]]:
-    """Store one small instance a call, each in a study of its own: digits of its UID are the number of the call."""
+    """Store one small instance per call, each in its own study: digits of its UID are the number of the call."""
 
     def loads(_: Archive, size: Sets) -> list[Load]:
         body = data.instance(data.SMALL, next(FRESH))
-        # Base64 is made of groups of three bytes, so six digits that begin such a group can be replaced in it.
+        # Base64 encodes groups of three bytes, so six digits at the start of a group can be replaced in it.
         last_component = body.index(_STUDY_UID) + 8 + len(data.uid()) + 1
         start = next(at for at in range(last_component + 1, last_component + 4) if at % 3 == 0)
         before, after = base64.b64encode(body[:start]).decode(), base64.b64encode(body[start + 6 :]).decode()
         piece = {"item": 1, "data": before + _CALL_NUMBER + after, "last": True}
-        text = json.dumps([{"header": {"partition": PARTITION}, "pieces": [piece]}])
+        text = json.dumps([{"header": {"address": {"partition": PARTITION}}, "pieces": [piece]}])
         return [Load(_scaled(calls, size), clients, text)]
 
     return loads
@@ -199,7 +200,7 @@ def _metadata(refs: Iterable[resources_pb.Address]) -> Iterator[Message]:
 
 
 def _frames(kind: data.Kind, studies: Sequence[int]) -> Iterator[Message]:
-    """Ask for one frame after the other, far apart."""
+    """Request single frames, far apart."""
     for step in range(max(1000, kind.frames)):
         study = studies[step % len(studies)]
         yield retrieve_pb.RetrieveFramesRequest(instance=_id(study), frames=[step * 7919 % kind.frames + 1])
@@ -217,7 +218,7 @@ def _all_bulk_data(size: Sets) -> Iterator[Message]:
 
 
 def _rendered(size: Sets) -> Iterator[Message]:
-    """Ask for one picture of each slice."""
+    """Request one rendered image of each slice."""
     for study, number in itertools.product(size.ct_studies, size.slices):
         yield retrieve_pb.RetrieveRenderedRequest(
             resource=_ref(study, 1, number), acceptable_media_types=["image/jpeg"], quality=90
@@ -456,4 +457,4 @@ SCENARIOS = (
         writes=True,
     ),
 )
-"""In this order: those that read know what is there, those that write add to it."""
+"""In this order: reading scenarios rely on the initial data, writing ones add to it."""

@@ -145,5 +145,5 @@ def test_the_report_plots_searches_over_the_size_of_the_index(tmp_path: Path) ->
 def test_the_report_refuses_a_line_that_is_not_a_result(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"workload": "qido"}\n{"other": 1}\n')
-    with pytest.raises(ValueError, match=r"rows\.jsonl:2: not a row of results"):
+    with pytest.raises(ValueError, match=r"rows\.jsonl:2: not a result row"):
         report.read_rows([file])
