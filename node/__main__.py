@@ -127,7 +127,10 @@ def _supervisor() -> Supervisor:
     """Return what this process knows of the worker, which `dicomstore up` runs; nothing if `up` did not start it."""
     if not (descriptor := os.environ.get(WORKER_STATE)):
         return NO_SUPERVISOR
-    return Supervisor(worker_runs=lambda: os.pread(int(descriptor), 1, 0) != b"0")
+    return Supervisor(
+        worker_runs=lambda: os.pread(int(descriptor), 1, 0) != b"0",
+        need_worker=lambda: notify("X_DICOMSTORE_OPERATIONS=1", may_be_lost=True),
+    )
 
 
 def _give_up(message: str) -> NoReturn:

@@ -56,12 +56,16 @@ def serve() -> None:
 
 
 @app.command()
-def work() -> None:
+def work(
+    idle_seconds: Annotated[
+        float | None, typer.Option(help="End when there was no unfinished operation for so long; never by default.")
+    ] = None,
+) -> None:
     """Work on operations, which the core starts but does not do, until SIGTERM or SIGINT."""
     settings = _settings()
     _log_to_stderr(settings.log_level)
     try:
-        asyncio.run(_work(settings))
+        asyncio.run(_work(settings, idle_seconds))
     except (StartError, DicomStoreError) as error:
         _give_up(str(error))
 
@@ -159,7 +163,7 @@ async def _serve(settings: Settings) -> None:
         _log.info("dicomstore core stopping")
 
 
-async def _work(settings: Settings) -> None:
+async def _work(settings: Settings, idle_seconds: float | None) -> None:
     from server.bootstrap.working import working
 
     stop = asyncio.Event()
@@ -169,16 +173,17 @@ async def _work(settings: Settings) -> None:
         notify("READY=1")
         if engine is None:
             _log.warning("operations wait: the archive is read-only")
-            await stop.wait()
+            if idle_seconds is None:
+                await stop.wait()
             return
         _log.info("dicomstore operations worker running")
-        task = asyncio.create_task(engine.run())
-        asked = asyncio.create_task(stop.wait())
-        await asyncio.wait((task, asked), return_when=asyncio.FIRST_COMPLETED)
-        asked.cancel()
-        if task.done():
-            task.result()  # it never ends by itself; if it does, that is not a good end
-        task.cancel()
+        work = asyncio.create_task(engine.run(idle_seconds))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if work.done():
+            work.result()
+        work.cancel()
         _log.info("dicomstore operations worker stopping")
 
 

@@ -126,6 +126,12 @@ class Settings(BaseSettings):
         description="Free space of the data directory below which the log and `dicomstore doctor` warn; 0 never warns.",
     )
     operation_days: float = Field(7, gt=0, description="Time for which finished operations are kept.")
+    worker_idle_seconds: float = Field(
+        60,
+        gt=0,
+        description="Time without unfinished operations after which the worker of `dicomstore up` ends; "
+        "it is started again when there is one.",
+    )
     search_seconds: float = Field(30, gt=0, description="Time limit of one search in the index.")
     shutdown_seconds: float = Field(
         10, ge=0, description="Time that calls in progress have to finish when the core stops."

@@ -7,13 +7,18 @@ import socket
 _VARIABLE = "NOTIFY_SOCKET"
 
 
-def notify(state: str) -> None:
-    """Send `READY=1` or the like, if somebody listens; one that has gone is no reason to fail."""
+def notify(state: str, *, may_be_lost: bool = False) -> None:
+    """Send `READY=1` or the like to the program that started this one, if it listens.
+
+    Args:
+        may_be_lost: do not wait if that program has not read earlier messages yet.
+    """
     address = os.environ.get(_VARIABLE)
     if not address:
         return
     if address.startswith("@"):  # systemd's way to write a name that is no file
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as end, contextlib.suppress(OSError):
+        end.setblocking(not may_be_lost)
         end.connect(address)
         end.sendall(state.encode())

@@ -88,6 +88,7 @@ class Plan:
     """URL of an external database, without password; empty means the embedded one."""
     has_viewer: bool
     processes: int
+    worker_idle_s: float
     stop_s: float
 
     @property
@@ -130,6 +131,7 @@ def plan_of(environment: Mapping[str, str]) -> Plan:
         database=database,
         has_viewer=bool(facade["viewer"]),
         processes=processes,
+        worker_idle_s=float(core["worker_idle_seconds"]),
         stop_s=float(core["shutdown_seconds"]) + float(facade["shutdown_seconds"]) + STOP_EXTRA_S,
     )
 
@@ -180,7 +182,7 @@ async def _up(environment: Mapping[str, str], *, quiet: bool) -> int:
 async def _run(
     plan: Plan, programs: list[Kept], descriptors: list[int], signals: _Signals, changed: asyncio.Event, *, quiet: bool
 ) -> None:
-    """Run nodes, then a worker, until a signal requests a stop.
+    """Run nodes, and a worker while there are operations to work on, until a signal requests a stop.
 
     Args:
         descriptors: file descriptors of the HTTP socket and of the file with the worker's state.
@@ -191,6 +193,18 @@ async def _run(
     http_socket, worker_state = descriptors
     os.pwrite(worker_state, b"1", 0)  # nodes must not report a worker that has not been started yet
     environment = {**plan.environment, HTTP_SOCKET: str(http_socket), WORKER_STATE: str(worker_state)}
+
+    def note_worker() -> None:
+        os.pwrite(worker_state, b"0" if worker.is_down else b"1", 0)
+
+    worker = Kept(
+        "worker",
+        command(Module.CORE, "work", "--idle-seconds", str(plan.worker_idle_s)),
+        plan.environment,
+        echo=not quiet,
+        on_change=note_worker,
+        on_demand=True,
+    )
     nodes = [
         Kept(
             "node" if plan.processes == 1 else f"node {number}",
@@ -199,10 +213,11 @@ async def _run(
             echo=not quiet,
             descriptors=descriptors,
             on_change=changed.set,
+            on_operations=worker.want,
         )
         for number in range(1, plan.processes + 1)
     ]
-    programs += nodes
+    programs += [*nodes, worker]
 
     async def until(condition: Callable[[], bool]) -> None:
         while not signals.is_asked and not condition():
@@ -211,15 +226,9 @@ async def _run(
             changed.clear()
             await changed.wait()
 
-    def note_worker() -> None:
-        os.pwrite(worker_state, b"1" if worker.is_ready else b"0", 0)
-
     await until(lambda: all(node.is_ready or node.fault for node in nodes) and any(node.is_ready for node in nodes))
     if signals.is_asked:
         return
-    worker = Kept("worker", command(Module.CORE, "work"), plan.environment, echo=not quiet, on_change=note_worker)
-    programs.append(worker)
-    await worker.was_started.wait()
     if not quiet:
         _welcome(plan)
     await until(lambda: False)

@@ -30,6 +30,8 @@ class Kept:
 
     Args:
         on_change: called when it has become ready, and when it has ended.
+        on_operations: called when it says that there are operations to work on.
+        on_demand: it is started when it is wanted (`want`), and may end by itself with exit code 0 when it is idle.
     """
 
     def __init__(
@@ -41,18 +43,23 @@ class Kept:
         echo: bool,
         descriptors: Sequence[int] = (),
         on_change: Callable[[], None],
+        on_operations: Callable[[], None] = lambda: None,
+        on_demand: bool = False,
     ) -> None:
         self.name = name
         self.fault = ""
         """How its last run ended; empty before the first end."""
         self.is_ready = False
-        self.was_started = asyncio.Event()
-        """Set when its process was started for the first time, or could not be."""
         self._command = command
         self._environment = environment
         self._echo = echo
         self._descriptors = descriptors
         self._on_change = on_change
+        self._on_operations = on_operations
+        self._on_demand = on_demand
+        self._wanted = asyncio.Event()
+        if not on_demand:
+            self._wanted.set()
         self._program: Program | None = None
         self._was_ready = False
         self._refused = False
@@ -73,6 +80,15 @@ class Kept:
         return self._refused or self._failed_starts >= MOST_ATTEMPTS
 
     @property
+    def is_down(self) -> bool:
+        """Whether it does not run because of a fault."""
+        return bool(self.fault) and not self.is_ready
+
+    def want(self) -> None:
+        """Start it if it does not run."""
+        self._wanted.set()
+
+    @property
     def log_tail(self) -> str:
         """The last lines of its log."""
         return self._program.log_tail if self._program else ""
@@ -91,13 +107,19 @@ class Kept:
 
     async def _run(self) -> None:
         pause_s = FIRST_PAUSE_S
-        async with listening() as notices:
+        async with listening(self._on_operations) as notices:
             environment = {**self._environment, NOTIFY_SOCKET: notices.address}
             while not self._stopping.is_set():
+                await _first(self._wanted.wait(), self._stopping.wait())
+                if self._stopping.is_set():
+                    return
                 notices.ready.clear()
                 served_s = await self._run_once(notices, environment)
                 if self._stopping.is_set():
                     return
+                if not self.fault:
+                    self._wanted.clear()
+                    continue
                 if served_s >= SETTLED_S:
                     pause_s = FIRST_PAUSE_S
                 await self._report(pause_s)
@@ -115,8 +137,6 @@ class Kept:
             self._failed_starts += 1
             self.fault = f"could not be started: {error.strerror}"
             return 0.0
-        finally:
-            self.was_started.set()
         fault = ""
         try:
             async with asyncio.timeout(START_S):
@@ -140,7 +160,8 @@ class Kept:
         if not became_ready:
             self._failed_starts += 1
         self._refused = not self._was_ready and (bool(fault) or (program.exit_code or 0) > 0)
-        self.fault = fault or f"ended by itself with exit code {_meaning(program.exit_code)}"
+        is_idle = self._on_demand and became_ready and program.exit_code == 0
+        self.fault = "" if is_idle else fault or f"ended by itself with exit code {_meaning(program.exit_code)}"
         return time.monotonic() - began if became_ready else 0.0
 
     async def _report(self, pause_s: float) -> None:

@@ -192,7 +192,7 @@ async def engine(work: Work, *, database_url: str, executor: str, stale_seconds:
     try:
         yield made
     finally:
-        await asyncio.to_thread(DBOS.destroy)
+        await asyncio.to_thread(lambda: DBOS.destroy(destroy_registry=True))
 
 
 def _forget(before: datetime) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.data import part10
-from tests.e2e.test_up import START_S, Archive, get, gone, is_alive, started, up
+from tests.e2e.test_up import START_S, Archive, add_tag, get, gone, is_alive, started, up
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -88,7 +88,8 @@ async def test_requests_wait_while_the_only_node_is_restarted(tmp_path: Path) ->
 @pytest.mark.timeout(240)
 async def test_health_is_degraded_until_the_worker_can_start(tmp_path: Path) -> None:
     async with up(tmp_path, "--workers", 1) as archive:
-        await until(lambda: asyncio.to_thread(lambda: (tmp_path / "data/index-operations.db").exists()))
+        await add_tag(archive, "StationName")
+        await logged(archive, "operations worker running")
         for path in (tmp_path / "data").glob("index-operations.db*"):
             path.rename(tmp_path / path.name)
         (tmp_path / "data/index-operations.db").mkdir()  # nothing that the worker could use

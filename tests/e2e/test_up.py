@@ -144,7 +144,7 @@ async def test_a_folder_is_stored_found_retrieved_and_deleted_and_ctrl_c_stops_t
 
     async with up(tmp_path, "--data", "archive", "--workers", 1) as archive:
         programs = archive.programs()
-        assert len(programs) == 2, "a node and a worker"
+        assert len(programs) == 1, "a node, and no worker"
 
         exit_code, _, errors = await archive.run("store", "scans")
         assert exit_code == 0, errors
@@ -213,26 +213,44 @@ async def test_stored_instances_are_available_after_a_restart(tmp_path: Path) ->
 async def test_killing_up_leaves_no_process_running(tmp_path: Path) -> None:
     async with up(tmp_path, "--workers", "2") as archive:
         programs = archive.programs()
-        assert len(programs) == 3, "two nodes and a worker"
+        assert len(programs) == 2, "two nodes, and no worker"
         await archive.ended(signal.SIGKILL)
         await gone(programs)
 
 
-async def test_the_worker_runs_operations_and_stops_with_the_other_processes(tmp_path: Path) -> None:
-    async with up(tmp_path, "--workers", 1) as archive:
-        programs = archive.programs()
+async def test_a_worker_runs_while_there_are_operations(tmp_path: Path) -> None:
+    """It is started for an operation and ends when idle; one that a stop interrupts is resumed at the next start."""
+    async with up(tmp_path, "--workers", 1, DICOMSTORE_WORKER_IDLE_SECONDS="0.1") as archive:
+        [node] = archive.programs()
         (tmp_path / "one.dcm").write_bytes(part10(StationName="ROOM 1"))
         assert (await archive.run("store", "one.dcm"))[0] == 0
-        tags = json.dumps([{"path": "StationName", "level": "series"}]).encode()
-        operation = (await asyncio.to_thread(post, f"{archive.url}/v2/extendedquerytags", tags))["id"]
+        operation = await add_tag(archive, "StationName")
         async with asyncio.timeout(START_S):
             exit_code, output, errors = await archive.run("operations", operation, "--follow", "--json")
         assert (exit_code, json.loads(output)["state"]) == (0, "succeeded"), errors
         status, answer = await asyncio.to_thread(get, f"{archive.url}/v2/series?StationName=ROOM%201")
         assert (status, len(json.loads(answer))) == (200, 1)
+        await gone([program for program in archive.programs() if program != node])
+        assert archive.programs() == [node]
+
+        operation = await add_tag(archive, "ProtocolName")
+        await archive.ended(signal.SIGKILL)
+        await gone([node])
+    async with up(tmp_path, "--workers", 1) as archive:
+        async with asyncio.timeout(START_S):
+            exit_code, output, errors = await archive.run("operations", operation, "--follow", "--json")
+        assert (exit_code, json.loads(output)["state"]) == (0, "succeeded"), errors
+        programs = archive.programs()
+        assert len(programs) == 2, "a node, and a worker that waits for another operation"
         exit_code, errors = await archive.ended(signal.SIGINT)
         assert exit_code == 0, errors
         assert not any(is_alive(process) for process in programs)
+
+
+async def add_tag(archive: Archive, keyword: str) -> str:
+    """Add an extended query tag; return the operation that indexes by it."""
+    tags = json.dumps([{"path": keyword, "level": "series"}]).encode()
+    return str((await asyncio.to_thread(post, f"{archive.url}/v2/extendedquerytags", tags))["id"])
 
 
 async def test_an_instance_stored_by_one_node_is_found_by_all_others_at_once(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The faults: each is a coroutine that returns when the fault is over. Clients continue unless it pauses them."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import httpx
 
 from tests.torture.checks import Consumer, check_holdings, check_read_only
 from tests.torture.databases import Postgres, Sqlite
-from tests.torture.installation import Installation
+from tests.torture.installation import RECOVERY_SECONDS, Installation
 from tests.torture.ledger import Ledger, State, Violation
 from tests.torture.traffic import Traffic
 
@@ -51,7 +52,14 @@ async def kill_node(scene: Scene) -> None:
 
 
 async def kill_worker(scene: Scene) -> None:
-    """`kill -9` of the worker for operations."""
+    """Start an operation, and `kill -9` the worker that was started for it."""
+    async with httpx.AsyncClient(base_url=scene.installation.url, timeout=90) as http:
+        await http.delete("/v2/extendedquerytags/StationName")
+        await http.post("/v2/extendedquerytags", json=[{"path": "StationName", "level": "series"}])
+    with contextlib.suppress(TimeoutError):  # another event may have ended what would start it
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while not scene.installation.processes("server work"):  # noqa: ASYNC110 - nothing tells of a new process
+                await asyncio.sleep(0.05)
     await scene.installation.kill_one("server work", scene.rng)
 
 

@@ -22,7 +22,7 @@ RECOVERY_SECONDS = 120
 
 
 class Installation:
-    """Two nodes and a worker on one data directory."""
+    """Two nodes on one data directory, and a worker while there are operations."""
 
     def __init__(self, data: Path, database: str) -> None:
         self.data = data

@@ -29,6 +29,13 @@ def started(
     return Operation(operation_id, type_.name, OperationState.NOT_STARTED, now, now, request)
 
 
+def begun(operation: Operation, now: datetime) -> OperationUpdate | None:
+    """Return an operation before its first step is called."""
+    if operation.state is not OperationState.NOT_STARTED:
+        return None
+    return OperationUpdate(replace(operation, state=OperationState.RUNNING, updated=now))
+
+
 def advanced(
     type_: OperationType, before: Operation, progress: Progress, operation: Operation, now: datetime
 ) -> OperationUpdate | None:

@@ -28,6 +28,9 @@ class Work:
             Unavailable, Exhausted: try again.
         """
         operation = await self._record.get(operation_id)
+        if operation is not None and operation.state is OperationState.NOT_STARTED:
+            now = self._now()  # from here on it may have effects, which cancelling has to clean up
+            operation = await self._record.update(operation_id, lambda operation: lifecycle.begun(operation, now))
         if operation is None or not _is_in(operation, step):
             return False
         try:
@@ -73,5 +76,4 @@ class Work:
 
 
 def _is_in(operation: Operation, step: int) -> bool:
-    unfinished = operation.state in (OperationState.NOT_STARTED, OperationState.RUNNING)
-    return unfinished and operation.step == step
+    return operation.state is OperationState.RUNNING and operation.step == step
