@@ -1,4 +1,4 @@
-"""The program: `python -m node` serves gRPC and DICOMweb from one process until SIGTERM or SIGINT."""
+"""Entry point: `python -m node` serves gRPC and DICOMweb from one process until SIGTERM or SIGINT."""
 
 import server.lean  # noqa: F401 - before anything imports pydicom
 
@@ -25,7 +25,7 @@ from facade.config import Settings as FacadeSettings
 from facade.serving.connections import Connection
 from facade.serving.http import listen, logging_config, server_config
 from node.calls import LocalChannel, LocalServer
-from node.door import Door
+from node.listener import Listener
 from server.bootstrap.components import NO_SUPERVISOR, Supervisor
 from server.bootstrap.serving import running
 from server.config import Settings as CoreSettings
@@ -36,35 +36,37 @@ from server.opening import StartError
 gc.enable()
 
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
-"""Names the descriptor of a socket that listens already; what `dicomstore up` passes on, not a setting."""
+"""Variable with the descriptor of a listening socket, set by `dicomstore up`; not a setting."""
 
 WORKER_STATE = "DICOMSTORE_WORKER_STATE"
-"""Names the descriptor of a file in which `dicomstore up` says whether the worker runs; not a setting either."""
+"""Variable with the descriptor of a file with the state of the worker, set by `dicomstore up`; not a setting."""
 
 _log = logging.getLogger("dicomstore")
 
 
 class _HttpServer(uvicorn.Server):
-    """Serves the connections of one socket; leaves the signals to the node, which has more to end than this."""
+    """Serves the connections of a listening socket; the node handles signals."""
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket, *, is_shared: bool) -> None:
         super().__init__(config)
-        self._listener = listener
+        self._socket = listener
         self._is_shared = is_shared
-        self._door: Door | None = None
+        self._listener: Listener | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve, and say so."""
+        """Start to serve, and notify the supervisor."""
         await super().startup(sockets=[])
-        self._door = Door(self._listener, self._connection, self.server_state.connections, is_shared=self._is_shared)
+        self._listener = Listener(
+            self._socket, self._connection, self.server_state.connections, is_shared=self._is_shared
+        )
         notify("READY=1")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more connections, then end those there are."""
+        """Stop accepting connections, then close the existing ones."""
         notify("STOPPING=1")
         _log.info("dicomstore stops")
-        if self._door is not None:
-            self._door.close()
+        if self._listener is not None:
+            self._listener.close()
         await super().shutdown()
 
     def _connection(self) -> asyncio.Protocol:
@@ -82,7 +84,7 @@ class _HttpServer(uvicorn.Server):
 
 
 def main() -> None:
-    """Run until SIGTERM or SIGINT; settings are those of the core and of the facade."""
+    """Run until SIGTERM or SIGINT with the settings of core and facade."""
     try:
         core, facade = CoreSettings(), FacadeSettings()
     except (ValidationError, ValueError, OSError) as error:
@@ -100,7 +102,7 @@ def main() -> None:
 
 
 async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, listener: socket.socket) -> None:
-    """Serve both until a signal; HTTP begins last and ends first, so that it always finds its core."""
+    """Serve both until a signal; HTTP starts last and stops first, so that the core is always available to it."""
     async with running(core_settings, supervisor=_supervisor()) as core:
         local = LocalServer(core.interceptors)
         core.register(local)
@@ -118,7 +120,7 @@ async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, l
 
 
 def _inherited() -> socket.socket | None:
-    """Return the listening socket that whoever started us has opened for all nodes, if so."""
+    """Return the listening socket that `dicomstore up` shares among its nodes, or None without it."""
     descriptor = os.environ.get(HTTP_SOCKET)
     return socket.socket(fileno=int(descriptor)) if descriptor else None
 

@@ -1,14 +1,14 @@
-"""Calls of the contract within one process.
+"""Calls of the contract within one process, with the interface of grpc.aio.
 
-The facade holds a `LocalChannel` where it would hold a `grpc.aio.Channel`, and the core's servicers are registered with
-a `LocalServer` where they would be with a `grpc.aio.Server`. The same messages travel between the two, through the same
-interceptors and with the same statuses, but nobody serialises them: a message belongs to its receiver once it has been
-sent, and its sender must not touch it again.
+`LocalChannel` replaces `grpc.aio.Channel` in the facade, and `LocalServer` replaces `grpc.aio.Server` for the core's
+servicers. Messages pass through the same interceptors, with the same statuses, but without serialisation: a sent
+message belongs to its receiver, and the sender must not change it.
 
-A handler runs in the task that reads from its call and starts when that reads first. One message to a handler may lie
-ready while it works; whoever writes more waits. Nothing else is buffered here.
+A handler runs in the task that reads from its call and starts with the first read. One message to a handler is buffered
+while it works; further writes wait. Nothing else is buffered.
 
-Only what the stubs and the facade use of grpc.aio is here; `tests/contract/test_calls.py` holds both to the same.
+Only the part of grpc.aio that the stubs and the facade use is implemented; `tests/contract/test_calls.py` runs the same
+tests on both.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined] # unknown to the type stu
 
 @dataclass(frozen=True, slots=True)
 class _Details:
-    """What interceptors are told of a call: a `grpc.HandlerCallDetails`."""
+    """Details of a call for interceptors, like `grpc.HandlerCallDetails`."""
 
     method: str
     invocation_metadata: Metadata
@@ -38,7 +38,7 @@ class _Details:
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """How a call ended."""
+    """Final status of a call."""
 
     code: grpc.StatusCode
     details: str = ""
@@ -55,7 +55,7 @@ _CANCELLED = _Status(grpc.StatusCode.CANCELLED, "The call was cancelled.")
 
 
 class _Context:
-    """What a handler knows of its call: as much of a `grpc.aio.ServicerContext` as ours and the health service use."""
+    """Context of a handler: the part of `grpc.aio.ServicerContext` that the core and the health service use."""
 
     def __init__(self, metadata: Metadata, seconds: float | None = None) -> None:
         self._metadata = metadata
@@ -80,7 +80,7 @@ class _Context:
 
 
 class LocalServer:
-    """Knows the handlers: as much of a `grpc.aio.Server` as the generated functions need to register them."""
+    """Registry of handlers: the part of `grpc.aio.Server` that the generated registration functions need."""
 
     def __init__(self, interceptors: Sequence[Interceptor] = ()) -> None:
         self._generic: list[Any] = []
@@ -93,10 +93,10 @@ class LocalServer:
         self._generic += handlers
 
     def add_registered_method_handlers(self, _service: str, _handlers: object) -> None:
-        """Nothing: this is how grpc learns the names of methods in advance."""
+        """Ignored; grpc uses it to know the names of methods in advance."""
 
     async def handler(self, method: str, metadata: Metadata) -> Any:
-        """Return the handler of a call, a `grpc.RpcMethodHandler`.
+        """Return the `grpc.RpcMethodHandler` of a call.
 
         Raises:
             AioRpcError: UNIMPLEMENTED.
@@ -118,14 +118,14 @@ def _intercepted(interceptor: Any, find: _Find) -> _Find:
 
 
 class LocalChannel:
-    """Makes calls to a `LocalServer`: as much of a `grpc.aio.Channel` as the generated stubs need."""
+    """Channel to a `LocalServer`: the part of `grpc.aio.Channel` that the generated stubs need."""
 
     def __init__(self, server: LocalServer) -> None:
         self._server = server
         self._ends: set[asyncio.Task[None]] = set()
 
     async def close(self, grace: float | None = None) -> None:
-        """Wait for the ends of calls that were cancelled."""
+        """Wait for cancelled calls to end."""
         if self._ends:
             await asyncio.wait(self._ends)
 
@@ -157,12 +157,12 @@ class LocalChannel:
                 handler = await self._server.handler(method, metadata)
                 return handler.unary_stream(request, context)  # type: ignore[no-any-return]
 
-            return LocalCall(start, metadata, self._see_off)
+            return LocalCall(start, metadata, self._run_in_background)
 
         return call
 
     def stream_stream(self, method: str, *_: object, **__: object) -> Any:
-        """Return a function that starts a call to write to."""
+        """Return a function that starts a call with a request stream."""
 
         def call(*, metadata: Metadata = ()) -> LocalCall:
             requests = _Requests()
@@ -171,29 +171,29 @@ class LocalChannel:
                 handler = await self._server.handler(method, metadata)
                 return handler.stream_stream(requests, context)  # type: ignore[no-any-return]
 
-            return LocalCall(start, metadata, self._see_off, requests)
+            return LocalCall(start, metadata, self._run_in_background, requests)
 
         return call
 
-    def _see_off(self, end: Coroutine[Any, Any, None]) -> None:
-        """Run the end of a call for which nobody waits."""
+    def _run_in_background(self, end: Coroutine[Any, Any, None]) -> None:
+        """Run the clean-up of a cancelled call in the background."""
         task = asyncio.create_task(end)
         self._ends.add(task)
         task.add_done_callback(self._ends.discard)
 
 
 class LocalCall:
-    """A call whose answer is a stream: as much of a `grpc.aio.Call` as the facade uses."""
+    """A call with a response stream: the part of `grpc.aio.Call` that the facade uses."""
 
     def __init__(
         self,
         start: Callable[[_Context], Awaitable[AsyncGenerator[Any, None]]],
         metadata: Metadata,
-        see_off: Callable[[Coroutine[Any, Any, None]], None],
+        run_in_background: Callable[[Coroutine[Any, Any, None]], None],
         requests: "_Requests | None" = None,
     ) -> None:
         self._start = start
-        self._see_off = see_off
+        self._run_in_background = run_in_background
         self._context = _Context(metadata)
         self._requests = requests
         self._responses: AsyncGenerator[Any, None] | None = None
@@ -235,12 +235,12 @@ class LocalCall:
             self._reader = None
 
     async def write(self, message: Any) -> None:
-        """Hand a message over, after the one before was taken.
+        """Pass a message to the handler; waits until the previous one was read.
 
         Raises:
-            AioRpcError: the call failed; InvalidStateError: it ended otherwise.
+            AioRpcError: the call failed; InvalidStateError: it ended with OK.
         """
-        assert self._requests is not None, "a call that is not written to"
+        assert self._requests is not None, "the call has no request stream"
         if self._status is None:
             await self._requests.put(message)
         if self._status is not None:
@@ -249,40 +249,40 @@ class LocalCall:
             raise self._status.error()
 
     async def done_writing(self) -> None:
-        """Say that there are no more messages."""
-        assert self._requests is not None, "a call that is not written to"
+        """End the request stream."""
+        assert self._requests is not None, "the call has no request stream"
         self._requests.end()
 
     def cancel(self) -> bool:
-        """End the call, if it has not ended; the handler is told as by a cancelled task."""
+        """Cancel the call, if it has not ended; the handler gets a CancelledError."""
         if self._status is not None:
             return False
         if self._reader is not None:
             self._reader.cancel()
             return True
         if self._responses is not None:
-            self._see_off(self._responses.aclose())
+            self._run_in_background(self._responses.aclose())
         self._end(_CANCELLED)
         return True
 
     def done(self) -> bool:
-        """Say whether the call has ended."""
+        """Return whether the call has ended."""
         return self._status is not None
 
     def add_done_callback(self, callback: "Callable[[LocalCall], None]") -> None:
-        """Have a function called when the call ends."""
+        """Call a function when the call ends."""
         self._callbacks.append(callback)
 
     async def code(self) -> grpc.StatusCode:
-        """Return how the call ended, when it has."""
+        """Wait for the end of the call and return its status code."""
         return (await self._ended()).code
 
     async def details(self) -> str:
-        """Return the message of the status, when the call has ended."""
+        """Wait for the end of the call and return the message of its status."""
         return (await self._ended()).details
 
     async def trailing_metadata(self) -> grpc.aio.Metadata:
-        """Return what came with the status, when the call has ended."""
+        """Wait for the end of the call and return the metadata of its status."""
         return grpc.aio.Metadata(*(await self._ended()).trailing_metadata)
 
     async def _ended(self) -> _Status:
@@ -308,7 +308,7 @@ class LocalCall:
 
 
 class _Requests:
-    """The messages a handler reads: an asynchronous iterator, and the place where the next one lies."""
+    """The request stream of a handler: an asynchronous iterator with a buffer of one message."""
 
     def __init__(self) -> None:
         self._message: Any = None
@@ -316,19 +316,19 @@ class _Requests:
         self._changed: asyncio.Future[None] | None = None
 
     async def put(self, message: Any) -> None:
-        """Lay a message down as soon as the place is free."""
+        """Put a message into the buffer when it is free."""
         while self._message is not None:
             await self._change()
         self._message = message
         self._wake()
 
     def end(self) -> None:
-        """Let the iterator end after what was put."""
+        """End the iterator after the buffered message."""
         self._ended = True
         self._wake()
 
     def close(self) -> None:
-        """Let go of everything: nobody reads any more."""
+        """Discard the buffered message and end the iterator."""
         self._message = None
         self.end()
 
@@ -345,7 +345,7 @@ class _Requests:
         return message
 
     async def _change(self) -> None:
-        """Wait for the other side; never do both sides wait at once."""
+        """Wait for the other side; the two sides never wait at the same time."""
         self._changed = asyncio.get_running_loop().create_future()
         await self._changed
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.door import Door
+from node.listener import Listener
 
 SECONDS = 20.0
 
@@ -58,19 +58,19 @@ async def disconnect(writers: list[asyncio.StreamWriter], *protocols: Connection
 
 async def test_connections_are_shared_evenly(listener: socket.socket) -> None:
     one, other = Connections(), Connections()
-    doors = [Door(listener.dup(), protocol, protocol, is_shared=True) for protocol in (one, other)]
+    listeners = [Listener(listener.dup(), protocol, protocol, is_shared=True) for protocol in (one, other)]
     writers = await connect(listener, 9)
     assert sorted((len(one), len(other))) == [4, 5]
     await disconnect(writers, one, other)
-    for door in doors:
-        door.close()
+    for accepting in listeners:
+        accepting.close()
 
 
 async def test_the_process_with_fewer_connections_accepts_the_next_one(listener: socket.socket) -> None:
     one, other = Connections(), Connections()
-    alone = Door(listener.dup(), one, one, is_shared=True)
+    alone = Listener(listener.dup(), one, one, is_shared=True)
     writers = await connect(listener, 4)
-    second = Door(listener.dup(), other, other, is_shared=True)
+    second = Listener(listener.dup(), other, other, is_shared=True)
     writers += await connect(listener, 4)
     assert (len(one), len(other)) == (4, 4)
     await disconnect(writers, one, other)
@@ -81,19 +81,19 @@ async def test_the_process_with_fewer_connections_accepts_the_next_one(listener:
 async def test_a_single_process_accepts_all_pending_connections(listener: socket.socket) -> None:
     protocol = Connections()
     waiting = [await asyncio.open_connection(*listener.getsockname()) for _ in range(5)]
-    door = Door(listener.dup(), protocol, protocol, is_shared=False)
+    accepting = Listener(listener.dup(), protocol, protocol, is_shared=False)
     for reader, _ in waiting:
         assert await asyncio.wait_for(reader.read(1), SECONDS) == b"!"
     assert len(protocol) == 5
     await disconnect([writer for _, writer in waiting], protocol)
-    door.close()
+    accepting.close()
 
 
 async def test_a_closed_listener_accepts_no_connection(listener: socket.socket) -> None:
     protocol = Connections()
-    door = Door(listener.dup(), protocol, protocol, is_shared=True)
+    accepting = Listener(listener.dup(), protocol, protocol, is_shared=True)
     writers = await connect(listener, 1)
-    door.close()
+    accepting.close()
     reader, late = await asyncio.open_connection(*listener.getsockname())
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.read(1), 0.05)
@@ -103,9 +103,9 @@ async def test_a_closed_listener_accepts_no_connection(listener: socket.socket) 
 async def test_without_free_descriptors_it_pauses_without_spinning_and_accepts_later(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.door._STARVED_SECONDS", 0.2)
+    monkeypatch.setattr("node.listener._OUT_OF_RESOURCES_SECONDS", 0.2)
     protocol = Connections()
-    door = Door(listener.dup(), protocol, protocol, is_shared=False)
+    accepting = Listener(listener.dup(), protocol, protocol, is_shared=False)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     connecting = socket.socket()
     connecting.setblocking(False)
@@ -122,4 +122,4 @@ async def test_without_free_descriptors_it_pauses_without_spinning_and_accepts_l
     assert await asyncio.wait_for(loop.sock_recv(connecting, 1), SECONDS) == b"!"
     connecting.close()
     await disconnect([], protocol)
-    door.close()
+    accepting.close()
