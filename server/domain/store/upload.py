@@ -285,7 +285,7 @@ class Upload:
             await asyncio.wait(self._finishing)
 
 
-_UNEXPECTED = Failed(Reason.INTERNAL, "An unexpected error occurred.", PROCESSING_FAILURE)
+_UNEXPECTED = Failed(reason=Reason.INTERNAL, message="An unexpected error occurred.", failure_reason=PROCESSING_FAILURE)
 
 
 def _malformed(message: str) -> InvalidRequest:

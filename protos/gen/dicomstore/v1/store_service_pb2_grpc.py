@@ -65,11 +65,10 @@ class StoreServiceServicer:
         The server reads only as fast as it can store; flow control slows a faster client down.
         The client must read outcomes while it sends; after some thousand unread outcomes the server stops reading.
 
-        Errors of the call: MALFORMED_STREAM, INVALID_UID (expected study), INVALID_PARTITION_NAME,
-        PARTITIONS_DISABLED, PARTITION_REQUIRED, PARTITION_NOT_FOUND, SHUTTING_DOWN, DATABASE_UNAVAILABLE,
-        BUSY (at once if there are too many calls; after a wait if the ingest budget is used up; and for a client that
-        stalls
-        within an instance while others wait for the ingest budget).
+        Errors of the call: MALFORMED_STREAM, INVALID_UID, INVALID_FIELD (the address of a series or instance),
+        INVALID_PARTITION_NAME, PARTITIONS_DISABLED, PARTITION_REQUIRED, PARTITION_NOT_FOUND, SHUTTING_DOWN,
+        DATABASE_UNAVAILABLE, BUSY (at once if there are too many calls; after a wait if the ingest budget is used up; and
+        for a client that stalls within an instance while others wait for the ingest budget).
         Errors of an item: UNREADABLE_INSTANCE, INVALID_INSTANCE, STUDY_MISMATCH, INSTANCE_ALREADY_EXISTS,
         TRANSFER_DAMAGED, ITEM_ABORTED, INSTANCE_TOO_LARGE, HEADER_TOO_LARGE, STORAGE_FULL,
         STORAGE_UNAVAILABLE, DATABASE_UNAVAILABLE, INTERNAL.
