@@ -10,13 +10,13 @@ from server.domain.damage import DamageRecord
 from server.domain.delete import Delete
 from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.flow.response_budget import ResponseBudget
-from server.domain.render.documents import Texts
-from server.domain.render.image_info import Images
-from server.domain.render.images import Pictures
+from server.domain.render.documents import DocumentRenderer
+from server.domain.render.image_info import ImageInfoReader
+from server.domain.render.images import ImageRenderer
 from server.domain.render.rendered import RetrieveRendered
 from server.domain.render.thumbnails import Thumbnails
 from server.domain.retrieve.all_bulk_data import RetrieveAllBulkData
-from server.domain.retrieve.blob_reader import Reading
+from server.domain.retrieve.blob_reader import BlobReader
 from server.domain.retrieve.bulk_data import RetrieveBulkData
 from server.domain.retrieve.encapsulated_value import FragmentReader
 from server.domain.retrieve.frame_transcoder import Transcoder
@@ -24,7 +24,7 @@ from server.domain.retrieve.frames import RetrieveFrames
 from server.domain.retrieve.instance_transcoder import InstanceTranscoder
 from server.domain.retrieve.instances import RetrieveInstances
 from server.domain.retrieve.metadata import RetrieveMetadata
-from server.domain.retrieve.pixel_descriptions import Descriptions
+from server.domain.retrieve.pixel_descriptions import PixelDescriptionReader
 from server.domain.retrieve.stored_frames import PixelReader
 from server.domain.store.commit import Committer
 from server.domain.store.receive import Store
@@ -148,9 +148,9 @@ class ArchiveComponents(IndexComponents):
         return ResponseBudget(self.settings.max_response_bytes)
 
     @cached_property
-    def reading(self) -> Reading:
+    def blob_reader(self) -> BlobReader:
         """Reading blobs."""
-        return Reading(self.blobs, self.response_budget, self.damage)
+        return BlobReader(self.blobs, self.response_budget, self.damage)
 
     @cached_property
     def workers(self) -> WorkerPool:
@@ -165,29 +165,29 @@ class ArchiveComponents(IndexComponents):
     @cached_property
     def pixels(self) -> PixelReader:
         """Reading stored frames."""
-        return PixelReader(self.reading, self.database.instances)
+        return PixelReader(self.blob_reader, self.database.instances)
 
     @cached_property
     def transcoder(self) -> Transcoder:
         """Transcoding frames."""
         return Transcoder(
             workers=self.workers,
-            descriptions=Descriptions(self.database.instances),
+            descriptions=PixelDescriptionReader(self.database.instances),
             cache_bytes=self.settings.frame_cache_bytes,
             damage=self.damage,
             max_frame_bytes=self.settings.max_frame_bytes,
         )
 
     @cached_property
-    def images(self) -> Images:
+    def image_info(self) -> ImageInfoReader:
         """What is known of images to be rendered."""
-        return Images(reading=self.reading, index=self.database.instances)
+        return ImageInfoReader(blob_reader=self.blob_reader, index=self.database.instances)
 
     @cached_property
-    def pictures(self) -> Pictures:
+    def renderer(self) -> ImageRenderer:
         """Rendering images."""
-        return Pictures(
-            images=self.images,
+        return ImageRenderer(
+            image_info=self.image_info,
             workers=self.workers,
             damage=self.damage,
             max_frame_bytes=self.settings.max_frame_bytes,
@@ -197,9 +197,9 @@ class ArchiveComponents(IndexComponents):
     def retrieve_instances(self) -> RetrieveInstances:
         """Retrieving instances."""
         return RetrieveInstances(
-            reading=self.reading,
+            blob_reader=self.blob_reader,
             transcoder=InstanceTranscoder(
-                reading=self.reading, pixels=self.pixels, transcoder=self.transcoder, damage=self.damage
+                blob_reader=self.blob_reader, pixels=self.pixels, transcoder=self.transcoder, damage=self.damage
             ),
             index=self.database.instances,
             access=self.access,
@@ -209,7 +209,7 @@ class ArchiveComponents(IndexComponents):
     def retrieve_frames(self) -> RetrieveFrames:
         """Retrieving frames."""
         return RetrieveFrames(
-            reading=self.reading,
+            blob_reader=self.blob_reader,
             pixels=self.pixels,
             transcoder=self.transcoder,
             index=self.database.instances,
@@ -220,8 +220,8 @@ class ArchiveComponents(IndexComponents):
     def retrieve_bulk_data(self) -> RetrieveBulkData:
         """Retrieving one bulk data value."""
         return RetrieveBulkData(
-            reading=self.reading,
-            fragments=FragmentReader(self.reading),
+            blob_reader=self.blob_reader,
+            fragments=FragmentReader(self.blob_reader),
             index=self.database.instances,
             access=self.access,
         )
@@ -232,7 +232,7 @@ class ArchiveComponents(IndexComponents):
         return RetrieveAllBulkData(
             values=self.retrieve_bulk_data,
             frames=self.retrieve_frames,
-            reading=self.reading,
+            blob_reader=self.blob_reader,
             index=self.database.instances,
             access=self.access,
         )
@@ -240,25 +240,27 @@ class ArchiveComponents(IndexComponents):
     @cached_property
     def retrieve_metadata(self) -> RetrieveMetadata:
         """Retrieving metadata."""
-        return RetrieveMetadata(reading=self.reading, index=self.database.instances, access=self.access)
+        return RetrieveMetadata(blob_reader=self.blob_reader, index=self.database.instances, access=self.access)
 
     @cached_property
     def retrieve_rendered(self) -> RetrieveRendered:
         """Retrieving rendered resources."""
         index = self.database.instances
         return RetrieveRendered(
-            reading=self.reading,
+            blob_reader=self.blob_reader,
             index=index,
             access=self.access,
             pixels=self.pixels,
-            images=self.images,
-            pictures=self.pictures,
-            texts=Texts(reading=self.reading, index=index, images=self.images, bulk_data=self.retrieve_bulk_data),
+            image_info=self.image_info,
+            renderer=self.renderer,
+            documents=DocumentRenderer(
+                blob_reader=self.blob_reader, index=index, image_info=self.image_info, bulk_data=self.retrieve_bulk_data
+            ),
             thumbnails=Thumbnails(
                 index=index,
                 pixels=self.pixels,
-                images=self.images,
-                pictures=self.pictures,
+                image_info=self.image_info,
+                renderer=self.renderer,
                 workers=self.workers,
                 cache_bytes=self.settings.thumbnail_cache_bytes,
             ),

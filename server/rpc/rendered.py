@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from dicomstore.v1 import retrieve_service_pb2 as pb
 
-from server.domain.render.request import Annotation, OpenRendered, RenderedRequest, WindowWish
+from server.domain.render.request import Annotation, OpenRendered, RenderedRequest, RequestedWindow
 from server.model.errors import InvalidRequest, Reason
 from server.model.rendering import IccProfile, Viewport, WindowFunction
 from server.rpc import convert
@@ -67,8 +67,8 @@ def rendered_head(item: OpenRendered) -> pb.RenderedHead:
     return head
 
 
-def _window(window: pb.Window) -> WindowWish:
-    return WindowWish(window.center, window.width, _known(_FUNCTIONS, window.function, "window.function"))
+def _window(window: pb.Window) -> RequestedWindow:
+    return RequestedWindow(window.center, window.width, _known(_FUNCTIONS, window.function, "window.function"))
 
 
 def _viewport(viewport: pb.Viewport) -> Viewport:

@@ -11,7 +11,7 @@ from server.domain.access import Access
 from server.domain.flow.response_budget import ResponseBudget
 from server.domain.partition_names import PartitionNames
 from server.domain.read_only import ReadOnlyState
-from server.domain.retrieve.blob_reader import Reading
+from server.domain.retrieve.blob_reader import BlobReader
 from server.domain.retrieve.metadata import OpenMetadata, RetrieveMetadata
 from server.model.call import Call
 from server.model.ids import NO_PARTITION, Address
@@ -30,7 +30,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def opened(database: Database) -> OpenMetadata:
     access = Access(PartitionNames(database.partitions, enabled=False, now=lambda: NOON), ReadOnlyState())
-    reading = Reading(MemoryBlobs(), ResponseBudget(1 << 20))
+    reading = BlobReader(MemoryBlobs(), ResponseBudget(1 << 20))
     retrieve = RetrieveMetadata(reading=reading, index=database.instances, access=access)
     return await retrieve.open(Call("r1"), Address(NO_PARTITION, study_ref().study), known=None)
 

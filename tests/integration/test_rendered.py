@@ -203,7 +203,9 @@ async def test_a_series_has_one_item_per_instance_after_the_items_left_out(core:
     stored = await core.stored(part10(**level), *[ramp(**level) for _ in range(4)], part10(**level))
     found = await render(core, Ref(study_instance_uid=study, series_instance_uid=series))
     versions = {each.id.sop_instance_uid: each.version for each in stored}
-    names = [head.id.sop_instance_uid if hasattr(head, "media_type") else head.sop_instance_uid for head, _ in found]
+    names = [
+        head.id.sop_instance_uid if hasattr(head, "media_type") else head.instance.sop_instance_uid for head, _ in found
+    ]
     in_order = sorted(versions.values())
     assert [versions[name] for name in names] == [in_order[0], in_order[-1], *in_order[1:-1]]
     assert [bool(data) for _, data in found] == [False, False, True, True, True, True]

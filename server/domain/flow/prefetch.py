@@ -12,7 +12,7 @@ from server.model.errors import DicomStoreError
 Thing = TypeVar("Thing")
 
 
-async def made_ahead(
+async def prefetch_ordered(
     works: AsyncGenerator[Coroutine[Any, Any, Thing]], ahead: int
 ) -> AsyncGenerator[Thing | DicomStoreError]:
     """Yield what each of `works` returns, in their order, or the error that it raised.

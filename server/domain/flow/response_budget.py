@@ -7,8 +7,8 @@ connection. No response waits for another; the more there are, the smaller are t
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-MOST_BYTES = 1 << 20
-LEAST_BYTES = 1 << 16
+MAX_PIECE_BYTES = 1 << 20
+MIN_PIECE_BYTES = 1 << 16
 _HELD = 6
 """Pieces that a response may hold at once: two as read, one as a message, two as bytes, one on its way out."""
 
@@ -43,9 +43,9 @@ class ResponseBudget:
     def piece_bytes(self) -> int:
         """Return the size of a piece that is read now."""
         share = self._budget_bytes // (_HELD * max(self._responses, 1))
-        return max(LEAST_BYTES, min(MOST_BYTES, share))
+        return max(MIN_PIECE_BYTES, min(MAX_PIECE_BYTES, share))
 
-    def pieces_of(self, size_bytes: int) -> Callable[[], int]:
+    def piece_sizes(self, size_bytes: int) -> Callable[[], int]:
         """Return a function that returns the size of the next piece of a value of `size_bytes`."""
         return _cautious(self.piece_bytes) if size_bytes > _LARGE_BYTES else self.piece_bytes
 

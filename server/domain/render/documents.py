@@ -8,9 +8,9 @@ from server.dicom.elements.canonical_json import Attributes, data, integer
 from server.dicom.presentation.object_kinds import ENCAPSULATED_DOCUMENT, document_media_type, video_media_type
 from server.dicom.presentation.sr_html import page_bytes
 from server.domain.flow.prefetch import closable, once
-from server.domain.render.image_info import Images
+from server.domain.render.image_info import ImageInfoReader
 from server.domain.render.request import REPORT_MEDIA_TYPE, OpenRendered, RenderedRequest, choose
-from server.domain.retrieve.blob_reader import Reading, range_within
+from server.domain.retrieve.blob_reader import BlobReader, range_within
 from server.domain.retrieve.bulk_data import RetrieveBulkData
 from server.model.errors import NotFound, Reason, WrongState
 from server.model.instance import BulkElement, PixelLayout, StoredInstance
@@ -22,17 +22,19 @@ _LARGE_BYTES = 1 << 16
 """Metadata from this size on is turned into a page elsewhere than on the event loop."""
 
 
-class Texts:
+class DocumentRenderer:
     """Opens what can be sent as it is stored, and writes the pages of reports."""
 
-    def __init__(self, *, reading: Reading, index: InstanceIndex, images: Images, bulk_data: RetrieveBulkData) -> None:
-        self._reading = reading
+    def __init__(
+        self, *, blob_reader: BlobReader, index: InstanceIndex, image_info: ImageInfoReader, bulk_data: RetrieveBulkData
+    ) -> None:
+        self._blob_reader = blob_reader
         self._index = index
-        self._images = images
+        self._image_info = image_info
         self._bulk_data = bulk_data
         self._large = asyncio.Semaphore(1)
 
-    async def film(self, stored: StoredInstance, layout: PixelLayout, request: RenderedRequest) -> OpenRendered:
+    async def video(self, stored: StoredInstance, layout: PixelLayout, request: RenderedRequest) -> OpenRendered:
         """Open a film, or a part of it: the bytes of its fragments joined.
 
         Raises:
@@ -62,7 +64,7 @@ class Texts:
             OutOfRange: RANGE_NOT_SATISFIABLE.
             NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
         """
-        attributes: Attributes = orjson.loads(await self._images.metadata(stored))
+        attributes: Attributes = orjson.loads(await self._image_info.metadata(stored))
         media_type = choose(request.media_types, (document_media_type(stored.sop_class_uid, attributes),))
         element = await self._element(stored)
         inline = data(attributes, ENCAPSULATED_DOCUMENT, {})
@@ -76,7 +78,7 @@ class Texts:
         if element is None:
             chunks = once(inline[offset : offset + length])
         else:
-            chunks = closable(self._reading.values(stored, element.offset, offset, length, 1))
+            chunks = closable(self._blob_reader.values(stored, element.offset, offset, length, 1))
         part = length if request.has_range else None
         return OpenRendered(stored, 0, media_type, size_bytes, chunks, offset, part)
 
@@ -88,7 +90,7 @@ class Texts:
             NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
         """
         media_type = choose(request.media_types, (REPORT_MEDIA_TYPE,))
-        dicom_json = await self._images.metadata(stored)
+        dicom_json = await self._image_info.metadata(stored)
         if len(dicom_json) < _LARGE_BYTES:
             page = _page(dicom_json)
         else:

@@ -12,7 +12,7 @@ from server.dicom.presentation.object_kinds import STANDARD_CLASSES, Kind, kind_
 from server.dicom.presentation.presentation import bulk_needed, presentation_of
 from server.dicom.presentation.presentation_attributes import essentials
 from server.domain.flow.byte_cache import ByteCache
-from server.domain.retrieve.blob_reader import Reading, swapped_bytes
+from server.domain.retrieve.blob_reader import BlobReader, swapped_bytes
 from server.model.errors import NotFound, Reason
 from server.model.ids import Version
 from server.model.instance import PixelLayout, StoredInstance
@@ -32,7 +32,7 @@ _PER_FRAME = "52009230/"
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class ImageInfo:
     """The image of an instance.
 
     attributes: those that matter.
@@ -49,19 +49,19 @@ class Image:
     cost_bytes: int
 
 
-class Images:
+class ImageInfoReader:
     """Reads what is known of images, and keeps it for the last ones, which never change.
 
     All use is from one event loop.
     """
 
-    def __init__(self, *, reading: Reading, index: InstanceIndex) -> None:
-        self._reading = reading
+    def __init__(self, *, blob_reader: BlobReader, index: InstanceIndex) -> None:
+        self._blob_reader = blob_reader
         self._index = index
-        self._kept: ByteCache[Version, Image] = ByteCache(_KEPT_BYTES, lambda image: image.cost_bytes)
+        self._kept: ByteCache[Version, ImageInfo] = ByteCache(_KEPT_BYTES, lambda image: image.cost_bytes)
         self._large = asyncio.Semaphore(1)
 
-    async def of(self, stored: StoredInstance, layout: PixelLayout) -> Image:
+    async def of(self, stored: StoredInstance, layout: PixelLayout) -> ImageInfo:
         """Return the image of an instance with pixel data, whose layout is given.
 
         Raises:
@@ -71,7 +71,7 @@ class Images:
         """
         return await self._kept.get(stored.version, lambda: self._find(stored, layout))
 
-    async def presentation(self, image: Image, frame: int) -> Presentation:
+    async def presentation(self, image: ImageInfo, frame: int) -> Presentation:
         """Return how a frame is to look. Raises: as `of`."""
         values = image.values
         if frame in image.paths:
@@ -101,7 +101,7 @@ class Images:
             raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
         return found[0].dicom_json
 
-    async def _find(self, stored: StoredInstance, layout: PixelLayout) -> Image:
+    async def _find(self, stored: StoredInstance, layout: PixelLayout) -> ImageInfo:
         dicom_json = await self.metadata(stored)
         if len(dicom_json) < _LARGE_BYTES:
             found = essentials(dicom_json)
@@ -119,7 +119,7 @@ class Images:
                 common.append(path)
         values = await self._values(stored, common)
         cost_bytes = found.cost_bytes + sum(map(len, values.values())) + _OVERHEAD_BYTES * (1 + len(of_frames))
-        return Image(stored, attributes, describe_pixels(attributes, layout), values, of_frames, cost_bytes)
+        return ImageInfo(stored, attributes, describe_pixels(attributes, layout), values, of_frames, cost_bytes)
 
     async def _values(self, stored: StoredInstance, paths: "list[str] | tuple[str, ...]") -> dict[str, bytes]:
         values: dict[str, bytes] = {}
@@ -128,6 +128,6 @@ class Images:
             element = found[1] if found and found[0].version == stored.version else None
             if element is not None and element.length <= _MOST_VALUE_BYTES:
                 unit = swapped_bytes(stored, path, element.vr)
-                chunks = self._reading.values(stored, element.offset, 0, element.length, unit)
+                chunks = self._blob_reader.values(stored, element.offset, 0, element.length, unit)
                 values[path] = b"".join([chunk async for chunk in chunks])
         return values

@@ -10,9 +10,9 @@ from server.dicom.presentation.animation import Animation, delays_ms
 from server.dicom.presentation.annotation import patient_lines, technique_lines
 from server.dicom.presentation.image_size import is_color, placement
 from server.domain.damage import DamageRecord, of_rendering
-from server.domain.flow.prefetch import made_ahead, settled
-from server.domain.render.image_info import Image, Images
-from server.domain.render.request import Annotation, Style, WindowWish
+from server.domain.flow.prefetch import prefetch_ordered, settled
+from server.domain.render.image_info import ImageInfo, ImageInfoReader
+from server.domain.render.request import Annotation, RequestedWindow, Style
 from server.domain.retrieve.frame_transcoder import frame_bytes
 from server.domain.retrieve.omission import AHEAD_BYTES
 from server.domain.retrieve.stored_frames import Pixels
@@ -28,7 +28,7 @@ _WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ImageRequest:
     """A picture of one frame, as it is asked for.
 
     like: the look of the first frame of an animation, whose frames have one size and one kind of pixels.
@@ -40,7 +40,7 @@ class Wish:
     like: Presentation | None = None
 
 
-class Pictures:
+class ImageRenderer:
     """Makes pictures, for all requests of a process.
 
     Args:
@@ -48,72 +48,76 @@ class Pictures:
         max_frame_bytes: largest frame, uncompressed, that is worked on.
     """
 
-    def __init__(self, *, images: Images, workers: Workers, damage: DamageRecord, max_frame_bytes: int) -> None:
-        self._images = images
+    def __init__(
+        self, *, image_info: ImageInfoReader, workers: Workers, damage: DamageRecord, max_frame_bytes: int
+    ) -> None:
+        self._image_info = image_info
         self._damage = damage
         self._workers = workers
         self._max_frame_bytes = max_frame_bytes
         # A request that waits for a worker holds no frame yet.
-        self._turns = asyncio.Semaphore(2 * workers.count)
-        self._large_turns = asyncio.Semaphore(workers.count)
+        self._slots = asyncio.Semaphore(2 * workers.count)
+        self._large_slots = asyncio.Semaphore(workers.count)
 
     @property
     def ahead(self) -> int:
         """How many pictures are worth making before their turn comes."""
         return self._workers.count
 
-    async def picture(self, pixels: Pixels, wish: Wish) -> bytes:
+    async def render(self, pixels: Pixels, image_request: ImageRequest) -> bytes:
         """Return the picture of a frame; of an animation its blocks.
 
         Raises:
             WrongState: PIXEL_DATA_UNREADABLE; NOT_RENDERABLE, of such a kind or size.
             Exhausted: BUSY.
-            NotFound, DataLoss, Unavailable: as `Images.of` and `Pixels.read`.
+            NotFound, DataLoss, Unavailable: as `ImageInfoReader.of` and `Pixels.read`.
         """
-        async with self._turns:
-            stored, found = pixels.stored, of_rendering(wish.number)
+        async with self._slots:
+            stored, found = pixels.stored, of_rendering(image_request.number)
             try:
-                picture = await self._render(pixels, wish)
+                picture = await self._render(pixels, image_request)
             except (WrongState, DataLoss) as error:
                 is_missing = error.reason is Reason.BLOB_MISSING
                 await self._damage.found(stored, Damage(is_missing=True) if is_missing else found)
                 raise
-            if stored.damage.is_of_rendering(wish.number):
+            if stored.damage.is_of_rendering(image_request.number):
                 await self._damage.repaired(stored, found)
             return picture
 
-    async def _render(self, pixels: Pixels, wish: Wish) -> bytes:
-        image = await self._images.of(pixels.stored, pixels.layout)
+    async def _render(self, pixels: Pixels, image_request: ImageRequest) -> bytes:
+        image = await self._image_info.of(pixels.stored, pixels.layout)
         self._require_size(frame_bytes(image.description))
-        presentation = _fitting(await self._images.presentation(image, wish.number), image, wish.like)
-        output = _output(image, presentation, wish, pixels.layout.number_of_frames)
+        presentation = _fitting(
+            await self._image_info.presentation(image, image_request.number), image, image_request.like
+        )
+        output = _output(image, presentation, image_request, pixels.layout.number_of_frames)
         if output.icc_profile is IccProfile.NO:
             presentation = replace(presentation, icc_profile=b"")
         # The next small frame is read while a worker has one; a large one would cost more memory than it saves time.
         is_large = frame_bytes(image.description) > _LARGE_FRAME_BYTES
-        async with self._large_turns if is_large else nullcontext():
-            data = await pixels.read(wish.number)
+        async with self._large_slots if is_large else nullcontext():
+            data = await pixels.read(image_request.number)
             self._require_size(len(data))
             return await self._workers.perform(
                 RenderFrame(data, image.description, pixels.syntax, presentation, output)
             )
 
-    async def animation(self, pixels: Pixels, wish: Wish) -> AsyncGenerator[Buffer]:
+    async def animation(self, pixels: Pixels, image_request: ImageRequest) -> AsyncGenerator[Buffer]:
         """Open an animation of all frames, of which a few are made ahead; a small one is made before this returns.
 
-        wish: its number is that of the first frame.
+        image_request: its number is that of the first frame.
 
         Raises: as `picture`, also on the way.
         """
         await pixels.require_all()
-        image = await self._images.of(pixels.stored, pixels.layout)
+        image = await self._image_info.of(pixels.stored, pixels.layout)
         numbers = range(1, pixels.layout.number_of_frames + 1)
-        presentation = await self._images.presentation(image, 1)
-        place = placement(image.description, presentation, _output(image, presentation, wish, len(numbers)))
+        presentation = await self._image_info.presentation(image, 1)
+        place = placement(image.description, presentation, _output(image, presentation, image_request, len(numbers)))
         has_colors = is_color(image.description, presentation)
-        animation = Animation(wish.format, place.width, place.height, has_colors, len(numbers))
-        wish = replace(wish, like=presentation)
-        frames = made_ahead(self._works(pixels, wish), self.ahead)
+        animation = Animation(image_request.format, place.width, place.height, has_colors, len(numbers))
+        image_request = replace(image_request, like=presentation)
+        frames = prefetch_ordered(self._frame_renderings(pixels, image_request), self.ahead)
         try:
             first = await anext(frames)
             if isinstance(first, DicomStoreError):
@@ -124,9 +128,11 @@ class Pictures:
         delays = delays_ms(image.attributes, numbers)
         return await settled(_animated(animation, first, frames, delays), AHEAD_BYTES)
 
-    async def _works(self, pixels: Pixels, wish: Wish) -> AsyncGenerator[Coroutine[Any, Any, bytes]]:
+    async def _frame_renderings(
+        self, pixels: Pixels, image_request: ImageRequest
+    ) -> AsyncGenerator[Coroutine[Any, Any, bytes]]:
         for number in range(1, pixels.layout.number_of_frames + 1):
-            yield self.picture(pixels, replace(wish, number=number))
+            yield self.render(pixels, replace(image_request, number=number))
 
     def _require_size(self, size_bytes: int) -> None:
         if size_bytes > self._max_frame_bytes:
@@ -147,7 +153,7 @@ async def _animated(
         yield animation.tail()
 
 
-def _fitting(presentation: Presentation, image: Image, like: Presentation | None) -> Presentation:
+def _fitting(presentation: Presentation, image: ImageInfo, like: Presentation | None) -> Presentation:
     """Return a look that gives pictures of the same size, with colours or without, as another one."""
     if like is None:
         return presentation
@@ -157,17 +163,17 @@ def _fitting(presentation: Presentation, image: Image, like: Presentation | None
     return replace(presentation, tint=None if presentation.tint else _WHITE)
 
 
-def _output(image: Image, presentation: Presentation, wish: Wish, number_of_frames: int) -> Output:
-    style = wish.style
+def _output(image: ImageInfo, presentation: Presentation, image_request: ImageRequest, number_of_frames: int) -> Output:
+    style = image_request.style
     window = _window(style.window, presentation) if style.window else None
     shown = window or next(iter(presentation.windows), None)
     lines: list[str] = []
     if Annotation.PATIENT in style.annotations:
         lines += patient_lines(image.attributes)
     if Annotation.TECHNIQUE in style.annotations:
-        lines += technique_lines(image.attributes, wish.number if number_of_frames > 1 else 0, shown)
+        lines += technique_lines(image.attributes, image_request.number if number_of_frames > 1 else 0, shown)
     return Output(
-        format=wish.format,
+        format=image_request.format,
         quality=style.quality,
         viewport=style.viewport,
         window=window,
@@ -177,9 +183,9 @@ def _output(image: Image, presentation: Presentation, wish: Wish, number_of_fram
     )
 
 
-def _window(wish: WindowWish, presentation: Presentation) -> Window:
+def _window(requested: RequestedWindow, presentation: Presentation) -> Window:
     """Return the window that is meant. The data set's own function holds if none is named, as far as it is defined."""
-    function = wish.function or next((window.function for window in presentation.windows), WindowFunction.LINEAR)
-    if function is WindowFunction.LINEAR and wish.width < 1:
+    function = requested.function or next((window.function for window in presentation.windows), WindowFunction.LINEAR)
+    if function is WindowFunction.LINEAR and requested.width < 1:
         function = WindowFunction.LINEAR_EXACT
-    return Window(wish.center, wish.width, function)
+    return Window(requested.center, requested.width, function)

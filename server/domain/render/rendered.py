@@ -1,6 +1,6 @@
 """Handing out what a person looks at: pictures, animations, pages, documents and films (PS3.18 sections 8.7.4, 10.4).
 
-What each kind of object can be had as is data: `FORMS`.
+What each kind of object can be had as is data: `MEDIA_TYPES`.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
@@ -9,21 +9,21 @@ from typing import Any
 
 from server.dicom.presentation.object_kinds import Kind
 from server.domain.access import Access, Action
-from server.domain.flow.prefetch import made_ahead, once
-from server.domain.render.documents import Texts
-from server.domain.render.image_info import Images
-from server.domain.render.images import Pictures, Wish
+from server.domain.flow.prefetch import once, prefetch_ordered
+from server.domain.render.documents import DocumentRenderer
+from server.domain.render.image_info import ImageInfoReader
+from server.domain.render.images import ImageRenderer, ImageRequest
 from server.domain.render.request import (
-    ANIMATIONS,
-    PICTURES,
+    ANIMATION_FORMATS,
     REPORT_MEDIA_TYPE,
+    STILL_FORMATS,
     OpenRendered,
     RenderedRequest,
     choose,
 )
 from server.domain.render.thumbnails import Thumbnails
 from server.domain.resources import not_found
-from server.domain.retrieve.blob_reader import Reading
+from server.domain.retrieve.blob_reader import BlobReader
 from server.domain.retrieve.omission import AHEAD_BYTES, FailedItem, Omission, announced
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
 from server.model.call import Call
@@ -33,15 +33,15 @@ from server.model.instance import StoredInstance
 from server.model.rendering import ImageFormat
 from server.ports.index import InstanceIndex
 
-FORMS: Mapping[Kind, tuple[str, ...]] = {
-    Kind.IMAGE: (*PICTURES, *ANIMATIONS),
+MEDIA_TYPES: Mapping[Kind, tuple[str, ...]] = {
+    Kind.IMAGE: (*STILL_FORMATS, *ANIMATION_FORMATS),
     Kind.REPORT: (REPORT_MEDIA_TYPE,),
     Kind.DOCUMENT: ("its own",),
     Kind.VIDEO: ("video/mpeg", "video/mp4"),
 }
 """Media types by kind of object, the default first. Kinds that are not here have only a thumbnail."""
 
-ANIMATED = frozenset[str](ANIMATIONS)
+ANIMATED = frozenset[str](ANIMATION_FORMATS)
 
 _PAGE = 500
 
@@ -57,19 +57,19 @@ class RetrieveRendered:
         index: InstanceIndex,
         access: Access,
         pixels: PixelReader,
-        images: Images,
-        pictures: Pictures,
-        texts: Texts,
+        image_info: ImageInfoReader,
+        renderer: ImageRenderer,
+        documents: DocumentRenderer,
         thumbnails: Thumbnails,
-        reading: Reading,
+        blob_reader: BlobReader,
     ) -> None:
-        self._reading = reading
+        self._blob_reader = blob_reader
         self._index = index
         self._access = access
         self._pixels = pixels
-        self._images = images
-        self._pictures = pictures
-        self._texts = texts
+        self._image_info = image_info
+        self._renderer = renderer
+        self._documents = documents
         self._thumbnails = thumbnails
 
     async def open(self, call: Call, address: Address, request: RenderedRequest) -> AsyncGenerator[Item]:
@@ -118,7 +118,7 @@ class RetrieveRendered:
         if pixels is None:
             raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
         # Where the frames of a film begin is nowhere said.
-        if await self._images.kind(stored, pixels.layout) is Kind.VIDEO:
+        if await self._image_info.kind(stored, pixels.layout) is Kind.VIDEO:
             raise WrongState(
                 Reason.NOT_RENDERABLE, "Single frames of a video cannot be rendered; retrieve the instance instead."
             )
@@ -134,11 +134,11 @@ class RetrieveRendered:
         for _ in range(len(request.frames) - len(numbers)):
             omission.add(stored, _unrenderable())
 
-        async def works() -> AsyncGenerator[Coroutine[Any, Any, OpenRendered]]:
+        async def renderings() -> AsyncGenerator[Coroutine[Any, Any, OpenRendered]]:
             for number in numbers:
                 yield self._frame(stored, image, number, request)
 
-        async with aclosing(made_ahead(works(), self._pictures.ahead)) as made:
+        async with aclosing(prefetch_ordered(renderings(), self._renderer.ahead)) as made:
             async for item in made:
                 yield FailedItem(stored, item) if isinstance(item, DicomStoreError) else item
 
@@ -151,15 +151,15 @@ class RetrieveRendered:
         last = await self._leave_out(address, page, request, omission)
         begun: list[StoredInstance] = []
 
-        async def works() -> AsyncGenerator[Coroutine[Any, Any, OpenRendered]]:
+        async def renderings() -> AsyncGenerator[Coroutine[Any, Any, OpenRendered]]:
             async for stored in self._all(address, page):
                 if stored.version <= last and stored not in omission:
                     begun.append(stored)
                     yield self._instance(stored, request)
 
         # An animation that is open makes frames itself, and must be read or closed.
-        ahead = 0 if ANIMATED.intersection(request.media_types) else self._pictures.ahead
-        async with aclosing(made_ahead(works(), ahead)) as made:
+        ahead = 0 if ANIMATED.intersection(request.media_types) else self._renderer.ahead
+        async with aclosing(prefetch_ordered(renderings(), ahead)) as made:
             async for item in made:
                 stored = begun.pop(0)
                 if not isinstance(item, DicomStoreError):
@@ -175,7 +175,7 @@ class RetrieveRendered:
         async for stored in self._all(address, page):
             last = stored.version
             try:
-                if (lost := await self._reading.lost(stored)) is not None:
+                if (lost := await self._blob_reader.lost(stored)) is not None:
                     raise lost
                 found = await self._pixels.find(stored.id, [1])
                 if found is not None and found[0].version == stored.version:
@@ -193,22 +193,22 @@ class RetrieveRendered:
         Raises:
             NotFound, WrongState: as `_whole`.
         """
-        kind = await self._images.kind(stored, pixels.layout if pixels else None)
+        kind = await self._image_info.kind(stored, pixels.layout if pixels else None)
         if kind is Kind.REPORT:
-            choose(request.media_types, FORMS[kind])
+            choose(request.media_types, MEDIA_TYPES[kind])
             return
         if kind is Kind.DOCUMENT:
-            opened = await self._texts.document(stored, request)  # of which nothing is read yet
+            opened = await self._documents.document(stored, request)  # of which nothing is read yet
             await opened.chunks.aclose()
             return
         if pixels is None:
             raise _without_pixels()
-        if kind not in FORMS:
+        if kind not in MEDIA_TYPES:
             raise _without_rendering()
         if kind is Kind.VIDEO:
-            self._texts.require_video(stored, request)
+            self._documents.require_video(stored, request)
             return
-        is_still = _form(pixels, request) in PICTURES
+        is_still = _media_type(pixels, request) in STILL_FORMATS
         if stored.damage.is_of_rendering(1) if is_still else stored.damage.renderings:
             raise _unrenderable()
 
@@ -226,34 +226,34 @@ class RetrieveRendered:
 
     async def _whole(self, stored: StoredInstance, pixels: Pixels | None, request: RenderedRequest) -> OpenRendered:
         """Return an instance in the first acceptable form that its kind has."""
-        kind = await self._images.kind(stored, pixels.layout if pixels else None)
+        kind = await self._image_info.kind(stored, pixels.layout if pixels else None)
         if kind is Kind.REPORT:
-            return await self._texts.report(stored, request)
+            return await self._documents.report(stored, request)
         if kind is Kind.DOCUMENT:
-            return await self._texts.document(stored, request)
+            return await self._documents.document(stored, request)
         if pixels is None:
             raise _without_pixels()
-        if kind not in FORMS:
+        if kind not in MEDIA_TYPES:
             raise _without_rendering()
         if kind is Kind.VIDEO:
-            return await self._texts.film(stored, pixels.layout, request)
-        media_type = _form(pixels, request)
-        if media_type in PICTURES:
+            return await self._documents.video(stored, pixels.layout, request)
+        media_type = _media_type(pixels, request)
+        if media_type in STILL_FORMATS:
             return await self._frame(stored, pixels, 1, request, is_whole=True)
-        wish = Wish(1, ImageFormat(media_type), request.style())
-        return OpenRendered(stored, 0, media_type, None, await self._pictures.animation(pixels, wish))
+        image_request = ImageRequest(1, ImageFormat(media_type), request.style())
+        return OpenRendered(stored, 0, media_type, None, await self._renderer.animation(pixels, image_request))
 
     async def _frame(
         self, stored: StoredInstance, pixels: Pixels, number: int, request: RenderedRequest, *, is_whole: bool = False
     ) -> OpenRendered:
-        form = ImageFormat(choose(request.media_types, PICTURES))
-        picture = await self._pictures.picture(pixels, Wish(number, form, request.style()))
+        form = ImageFormat(choose(request.media_types, STILL_FORMATS))
+        picture = await self._renderer.render(pixels, ImageRequest(number, form, request.style()))
         return OpenRendered(stored, 0 if is_whole else number, form, len(picture), once(picture))
 
 
-def _form(pixels: Pixels, request: RenderedRequest) -> str:
+def _media_type(pixels: Pixels, request: RenderedRequest) -> str:
     """Return the media type of a whole image. Raises: WrongState, none is acceptable."""
-    return choose(request.media_types, FORMS[Kind.IMAGE] if pixels.layout.number_of_frames > 1 else PICTURES)
+    return choose(request.media_types, MEDIA_TYPES[Kind.IMAGE] if pixels.layout.number_of_frames > 1 else STILL_FORMATS)
 
 
 def _unrenderable() -> WrongState:

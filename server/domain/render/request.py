@@ -12,8 +12,8 @@ from server.model.rendering import IccProfile, ImageFormat, Viewport, WindowFunc
 
 ANY = "*/*"
 
-PICTURES = (ImageFormat.JPEG, ImageFormat.PNG)
-ANIMATIONS = (ImageFormat.GIF, ImageFormat.APNG)
+STILL_FORMATS = (ImageFormat.JPEG, ImageFormat.PNG)
+ANIMATION_FORMATS = (ImageFormat.GIF, ImageFormat.APNG)
 REPORT_MEDIA_TYPE = "text/html"
 
 _OTHER_NAMES = {"image/jpg": "image/jpeg", "video/mpeg2": "video/mpeg"}
@@ -31,7 +31,7 @@ class Annotation(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class WindowWish:
+class RequestedWindow:
     """A window; without a function the data set's own holds."""
 
     center: float
@@ -45,7 +45,7 @@ class Style:
 
     quality: int
     viewport: Viewport | None
-    window: WindowWish | None
+    window: RequestedWindow | None
     annotations: frozenset[Annotation]
     icc_profile: IccProfile
     is_thumbnail: bool
@@ -57,7 +57,7 @@ class RenderedRequest:
 
     frames: tuple[int, ...] = ()
     media_types: tuple[str, ...] = ()
-    window: WindowWish | None = None
+    window: RequestedWindow | None = None
     viewport: Viewport | None = None
     quality: int = 0
     annotations: frozenset[Annotation] = frozenset()
@@ -138,7 +138,7 @@ def choose(acceptable: Sequence[str], possible: Sequence[str]) -> str:
     )
 
 
-def _check_window(window: WindowWish) -> None:
+def _check_window(window: RequestedWindow) -> None:
     is_number = isfinite(window.center) and isfinite(window.width)
     least = 1.0 if window.function is WindowFunction.LINEAR else 0.0
     _require(

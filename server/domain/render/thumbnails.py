@@ -11,9 +11,9 @@ from server.dicom.elements.canonical_json import integer, text, values
 from server.dicom.presentation.object_kinds import IMAGELESS_MODALITIES, SLIDE_CLASSES, Kind
 from server.domain.flow.byte_cache import ByteCache, cost_of_bytes
 from server.domain.flow.prefetch import once
-from server.domain.render.image_info import Images
-from server.domain.render.images import Pictures, Wish
-from server.domain.render.request import PICTURES, OpenRendered, Style, choose
+from server.domain.render.image_info import ImageInfoReader
+from server.domain.render.images import ImageRenderer, ImageRequest
+from server.domain.render.request import STILL_FORMATS, OpenRendered, Style, choose
 from server.domain.resources import not_found
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
 from server.model.errors import DicomStoreError, NotFound, Reason, WrongState
@@ -66,15 +66,15 @@ class Thumbnails:
         *,
         index: InstanceIndex,
         pixels: PixelReader,
-        images: Images,
-        pictures: Pictures,
+        image_info: ImageInfoReader,
+        renderer: ImageRenderer,
         workers: Workers,
         cache_bytes: int,
     ) -> None:
         self._index = index
         self._pixels = pixels
-        self._images = images
-        self._pictures = pictures
+        self._image_info = image_info
+        self._renderer = renderer
         self._workers = workers
         self._cache: ByteCache[Hashable, bytes] = ByteCache(cache_bytes, cost_of_bytes)
 
@@ -90,7 +90,7 @@ class Thumbnails:
         chosen = await self._choose(address, frame)
         if chosen is None:
             raise await not_found(self._index, address)
-        form = ImageFormat(choose(media_types, PICTURES))
+        form = ImageFormat(choose(media_types, STILL_FORMATS))
         frame, picture = await self._picture(chosen, form, style)
         return OpenRendered(chosen.stored, frame, form, len(picture), once(picture))
 
@@ -98,10 +98,10 @@ class Thumbnails:
         """Return the first picture that can be made, with the number of its frame; or else 0 and an icon."""
         for number in chosen.frames:
             assert chosen.pixels is not None
-            wish = Wish(number, form, style)
-            key = chosen.stored.version, wish
+            image_request = ImageRequest(number, form, style)
+            key = chosen.stored.version, image_request
             try:
-                return number, await self._cache.get(key, partial(self._pictures.picture, chosen.pixels, wish))
+                return number, await self._cache.get(key, partial(self._renderer.render, chosen.pixels, image_request))
             except DicomStoreError as error:
                 if error.reason not in _UNREADABLE:
                     raise
@@ -202,7 +202,7 @@ class Thumbnails:
 
     async def _chosen(self, stored: StoredInstance, pixels: Pixels | None) -> _Chosen:
         """Return an instance with its middle frame, or else its first."""
-        kind = await self._images.kind(stored, pixels.layout if pixels else None)
+        kind = await self._image_info.kind(stored, pixels.layout if pixels else None)
         if pixels is None or kind is not Kind.IMAGE:
             return _Chosen(stored, pixels, kind)
         middle = (pixels.layout.number_of_frames + 1) // 2
@@ -216,7 +216,7 @@ class Thumbnails:
         if chosen.pixels is None:
             return ""
         try:
-            image = await self._images.of(chosen.stored, chosen.pixels.layout)
+            image = await self._image_info.of(chosen.stored, chosen.pixels.layout)
         except WrongState:
             return ""
         image_type = [str(value).strip().upper() for value in values(image.attributes, _IMAGE_TYPE)]

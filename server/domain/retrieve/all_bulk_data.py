@@ -7,7 +7,7 @@ from itertools import chain
 
 from server.domain.access import Access, Action
 from server.domain.resources import not_found
-from server.domain.retrieve.blob_reader import AS_STORED, PIXELS, Reading, not_acceptable
+from server.domain.retrieve.blob_reader import AS_STORED, PIXELS, BlobReader, not_acceptable
 from server.domain.retrieve.bulk_data import RetrieveBulkData
 from server.domain.retrieve.frames import OpenFrame, RetrieveFrames
 from server.domain.retrieve.omission import FailedItem, Omission, announced
@@ -56,11 +56,11 @@ class RetrieveAllBulkData:
         *,
         values: RetrieveBulkData,
         frames: RetrieveFrames,
-        reading: Reading,
+        blob_reader: BlobReader,
         index: InstanceIndex,
         access: Access,
     ) -> None:
-        self._reading = reading
+        self._blob_reader = blob_reader
         self._values = values
         self._frames = frames
         self._index = index
@@ -107,7 +107,7 @@ class RetrieveAllBulkData:
         async for stored in self._instances(address):
             refusal: DicomStoreError | None = None
             if address.instance is None:
-                refusal = await self._reading.lost(stored)
+                refusal = await self._blob_reader.lost(stored)
             if refusal is None and not wish.acceptable.accepts_every_stored_form:
                 refusal = await self._frames.refusal(stored, wish.acceptable)
             if refusal is not None:

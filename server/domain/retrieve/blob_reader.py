@@ -25,7 +25,7 @@ PIXELS = ("7FE00008", "7FE00009", "7FE00010")
 """Float Pixel Data, Double Float Pixel Data, Pixel Data: what frames are of."""
 
 
-class Reading:
+class BlobReader:
     """Reads blobs in pieces whose size the response budget sets.
 
     damage: where lost bytes are recorded; None records nothing.
@@ -55,7 +55,7 @@ class Reading:
             raise _damaged("The stored bytes of the instance are truncated.")
 
         def pieces() -> AsyncIterator[Buffer]:
-            size = self._budget.pieces_of(length)
+            size = self._budget.piece_sizes(length)
             return self._blobs.read(stored.locator, offset, length, size, stored.crc32c)
 
         try:

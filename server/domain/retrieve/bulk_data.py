@@ -13,7 +13,7 @@ from server.domain.retrieve.blob_reader import (
     DEFLATED_LITTLE_ENDIAN,
     EXPLICIT_LITTLE_ENDIAN,
     PIXELS,
-    Reading,
+    BlobReader,
     chained,
     range_within,
     swapped_bytes,
@@ -64,8 +64,10 @@ class OpenBulkData:
 class RetrieveBulkData:
     """Reads values."""
 
-    def __init__(self, *, reading: Reading, fragments: FragmentReader, index: InstanceIndex, access: Access) -> None:
-        self._reading = reading
+    def __init__(
+        self, *, blob_reader: BlobReader, fragments: FragmentReader, index: InstanceIndex, access: Access
+    ) -> None:
+        self._blob_reader = blob_reader
         self._fragments = fragments
         self._index = index
         self._access = access
@@ -118,7 +120,7 @@ class RetrieveBulkData:
             length,
             stored.transfer_syntax_uid if is_private else EXPLICIT_LITTLE_ENDIAN,
             await self._document_type(stored) if element.path == _ENCAPSULATED_DOCUMENT else "",
-            self._reading.values(stored, element.offset, offset, length, unit),
+            self._blob_reader.values(stored, element.offset, offset, length, unit),
         )
 
     async def _encapsulated(
@@ -131,7 +133,7 @@ class RetrieveBulkData:
         is_whole = offset == 0 and length is None
         known = self._fragments.known(stored, element.offset)
         if known is None and is_whole and layout and layout.number_of_frames > _SMALL_FRAMES and not media_type:
-            items = self._reading.read(stored, element.offset, element.length)
+            items = self._blob_reader.read(stored, element.offset, element.length)
             chunks = pixels.defragment(_without_offset_table(items))
             return OpenBulkData(stored, element.vr, None, 0, None, syntax, media_type, chunks)
         fragments = known or await self._fragments.find(stored, element.offset, element.length)
@@ -145,7 +147,7 @@ class RetrieveBulkData:
             return layout.is_encapsulated
         if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
             return False
-        before = self._reading.read(stored, element.offset - _LENGTH_BYTES, _LENGTH_BYTES)
+        before = self._blob_reader.read(stored, element.offset - _LENGTH_BYTES, _LENGTH_BYTES)
         return b"".join([chunk async for chunk in before]) == _UNDEFINED
 
     async def _pixel_layout(self, stored: StoredInstance, element: BulkElement) -> PixelLayout | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 from server.domain.flow.byte_cache import ByteCache
-from server.domain.retrieve.blob_reader import EXPLICIT_BIG_ENDIAN, Reading
+from server.domain.retrieve.blob_reader import EXPLICIT_BIG_ENDIAN, BlobReader
 from server.model.buffer import Buffer
 from server.model.errors import Reason, WrongState
 from server.model.instance import Locator, StoredInstance
@@ -63,8 +63,8 @@ class FragmentReader:
     wait for it. Use within one event loop.
     """
 
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
+    def __init__(self, blob_reader: BlobReader) -> None:
+        self._blob_reader = blob_reader
         self._kept: ByteCache[tuple[Locator, int], Fragments] = ByteCache(_KEPT_BYTES, lambda found: found.cost_bytes)
 
     def known(self, stored: StoredInstance, offset: int) -> Fragments | None:
@@ -92,7 +92,7 @@ class FragmentReader:
         last = bisect_left(fragments.ends, offset + length)
         position = fragments.starts[number] + offset - fragments.begin(number)
         stop = fragments.starts[last] + offset + length - fragments.begin(last)
-        async for chunk in self._reading.read(stored, position, stop - position):
+        async for chunk in self._blob_reader.read(stored, position, stop - position):
             base, end = position, position + len(chunk)
             pieces = []
             while position < end:
@@ -134,12 +134,12 @@ class FragmentReader:
                 is_table = False
             if not at:
                 raise _unreadable("It ends within a fragment.")
-            window = _HEADER_BYTES if at - len(data) > _WORTH_A_JUMP_BYTES else self._reading.piece_bytes()
+            window = _HEADER_BYTES if at - len(data) > _WORTH_A_JUMP_BYTES else self._blob_reader.piece_bytes()
             position += at
         return found
 
     async def _bytes(self, stored: StoredInstance, offset: int, length: int) -> bytes:
-        return b"".join([chunk async for chunk in self._reading.read(stored, offset, length)])
+        return b"".join([chunk async for chunk in self._blob_reader.read(stored, offset, length)])
 
 
 def _unreadable(why: str) -> WrongState:

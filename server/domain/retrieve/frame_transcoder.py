@@ -10,7 +10,7 @@ from server.dicom.pixel_data.codecs import syntaxes
 from server.dicom.pixel_data.image_pixel_module import describe_pixels
 from server.domain.damage import DamageRecord, of_frame
 from server.domain.flow.byte_cache import ByteCache, cost_of_bytes
-from server.domain.retrieve.pixel_descriptions import Attributes, Descriptions
+from server.domain.retrieve.pixel_descriptions import Attributes, PixelDescriptionReader
 from server.domain.retrieve.stored_frames import Pixels
 from server.model.damage import Damage
 from server.model.errors import DataLoss, DicomStoreError, Reason, WrongState
@@ -42,7 +42,7 @@ class Transcoder:
         self,
         *,
         workers: Workers,
-        descriptions: Descriptions,
+        descriptions: PixelDescriptionReader,
         cache_bytes: int,
         damage: DamageRecord,
         max_frame_bytes: int,
@@ -57,7 +57,7 @@ class Transcoder:
         self._ahead_bytes = 0
 
     async def attributes(self, stored: StoredInstance) -> Attributes:
-        """Return what the data set says of its pixels. Raises: as `Descriptions.of`."""
+        """Return what the data set says of its pixels. Raises: as `PixelDescriptionReader.of`."""
         return await self._descriptions.of(stored)
 
     async def description(self, pixels: Pixels) -> PixelDescription:
@@ -65,7 +65,7 @@ class Transcoder:
 
         Raises:
             WrongState: PIXEL_DATA_UNREADABLE, it doesn't say enough, or the pixel data contradicts it.
-            NotFound: as `Descriptions.of`.
+            NotFound: as `PixelDescriptionReader.of`.
         """
         return describe_pixels(await self._descriptions.of(pixels.stored), pixels.layout)
 

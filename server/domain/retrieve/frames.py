@@ -11,7 +11,7 @@ from server.domain.retrieve.blob_reader import (
     AS_STORED,
     EXPLICIT_LITTLE_ENDIAN,
     IMPLICIT_LITTLE_ENDIAN,
-    Reading,
+    BlobReader,
     chained,
     not_acceptable,
     range_within,
@@ -63,13 +63,13 @@ class RetrieveFrames:
     def __init__(
         self,
         *,
-        reading: Reading,
+        blob_reader: BlobReader,
         pixels: PixelReader,
         transcoder: Transcoder,
         index: InstanceIndex,
         access: Access,
     ) -> None:
-        self._reading = reading
+        self._blob_reader = blob_reader
         self._pixels = pixels
         self._transcoder = transcoder
         self._index = index
@@ -263,7 +263,7 @@ class RetrieveFrames:
 
     async def _pieces(self, frame: bytes, start: int, stop: int) -> AsyncIterator[Buffer]:
         while start < stop:
-            end = min(start + self._reading.piece_bytes(), stop)
+            end = min(start + self._blob_reader.piece_bytes(), stop)
             yield frame if end - start == len(frame) else frame[start:end]
             start = end
 

@@ -10,7 +10,7 @@ from server.dicom.part10.rewriter import Rewriter, inflate
 from server.dicom.pixel_data.codecs import syntaxes
 from server.dicom.pixel_data.image_pixel_module import Changes, header_changes, pixel_data_vr
 from server.domain.damage import DamageRecord, of_frame
-from server.domain.retrieve.blob_reader import DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN, Reading, part_of
+from server.domain.retrieve.blob_reader import DEFLATED_LITTLE_ENDIAN, EXPLICIT_BIG_ENDIAN, BlobReader, part_of
 from server.domain.retrieve.frame_transcoder import ENCODABLE, Transcoder, frame_bytes, native_frame_bytes
 from server.domain.retrieve.stored_frames import NATIVE, PixelReader, Pixels
 from server.model.buffer import Buffer
@@ -51,9 +51,11 @@ class _Plan:
 class InstanceTranscoder:
     """Re-encodes instances. Those that turn out not to be possible are recorded in `damage`."""
 
-    def __init__(self, *, reading: Reading, pixels: PixelReader, transcoder: Transcoder, damage: DamageRecord) -> None:
+    def __init__(
+        self, *, blob_reader: BlobReader, pixels: PixelReader, transcoder: Transcoder, damage: DamageRecord
+    ) -> None:
         self._damage = damage
-        self._reading = reading
+        self._blob_reader = blob_reader
         self._pixels = pixels
         self._transcoder = transcoder
 
@@ -135,7 +137,7 @@ class InstanceTranscoder:
 
     async def _rewritten(self, stored: StoredInstance, target: str) -> AsyncGenerator[Buffer]:
         """Yield an instance whose pixel data, if it has any, stays as it is but for its byte order."""
-        chunks = self._reading.read(stored)
+        chunks = self._blob_reader.read(stored)
         rewriter = _rewriter(stored, target)
         try:
             async for piece in inflate(chunks) if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN else chunks:
@@ -220,7 +222,7 @@ class InstanceTranscoder:
             yield pack("<HHI", 0xFFFE, 0xE000, len(frame) + len(frame) % 2)
         at = 0
         while at < len(frame):
-            size = self._reading.piece_bytes()
+            size = self._blob_reader.piece_bytes()
             yield frame[at : at + size] if size < len(frame) else frame
             at += size
         if not plan.is_native and len(frame) % 2:
@@ -246,8 +248,8 @@ class InstanceTranscoder:
     def _bytes(self, stored: StoredInstance, start: int, stop: int | None) -> AsyncIterator[Buffer]:
         """Read a part of the file, inflated if it is deflated."""
         if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
-            return part_of(inflate(self._reading.read(stored)), start, None if stop is None else stop - start)
-        return self._reading.read(stored, start, (stored.size_bytes if stop is None else stop) - start)
+            return part_of(inflate(self._blob_reader.read(stored)), start, None if stop is None else stop - start)
+        return self._blob_reader.read(stored, start, (stored.size_bytes if stop is None else stop) - start)
 
 
 def _rewriter(

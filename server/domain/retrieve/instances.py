@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from server.domain.access import Access, Action
 from server.domain.flow.prefetch import closable
 from server.domain.resources import not_found
-from server.domain.retrieve.blob_reader import AS_STORED, Reading, not_acceptable, range_within
+from server.domain.retrieve.blob_reader import AS_STORED, BlobReader, not_acceptable, range_within
 from server.domain.retrieve.instance_transcoder import InstanceTranscoder
 from server.domain.retrieve.omission import FailedItem, Omission, announced
 from server.domain.retrieve.transfer_syntax_choice import Acceptable, choose
@@ -36,9 +36,9 @@ class RetrieveInstances:
     """Reads studies, series and instances."""
 
     def __init__(
-        self, *, reading: Reading, transcoder: InstanceTranscoder, index: InstanceIndex, access: Access
+        self, *, blob_reader: BlobReader, transcoder: InstanceTranscoder, index: InstanceIndex, access: Access
     ) -> None:
-        self._reading = reading
+        self._blob_reader = blob_reader
         self._transcoder = transcoder
         self._index = index
         self._access = access
@@ -127,7 +127,7 @@ class RetrieveInstances:
         return self._as_stored(stored)
 
     def _as_stored(self, stored: StoredInstance) -> OpenInstance:
-        return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, self._reading.read(stored))
+        return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, self._blob_reader.read(stored))
 
     async def _part(
         self, address: Address, stored: StoredInstance, acceptable: Acceptable, offset: int, length: int | None
@@ -139,7 +139,7 @@ class RetrieveInstances:
                 field="range",
             )
         offset, length = range_within(stored.size_bytes, offset, length)
-        chunks = closable(self._reading.read(stored, offset, length))
+        chunks = closable(self._blob_reader.read(stored, offset, length))
         return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, chunks)
 
     async def _all(self, address: Address, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
@@ -161,7 +161,7 @@ class RetrieveInstances:
         last: int | None = None
         if acceptable.accepts_every_stored_form:
             async for stored in self._damaged(address, page):
-                if address.instance is None and (lost := await self._reading.lost(stored)) is not None:
+                if address.instance is None and (lost := await self._blob_reader.lost(stored)) is not None:
                     omission.add(stored, lost)
             return omission, last
         async for stored in self._all(address, page):
@@ -169,7 +169,7 @@ class RetrieveInstances:
             if stored.damage is NO_DAMAGE and _is_acceptable_as_stored(stored, acceptable):
                 continue
             try:
-                lost = await self._reading.lost(stored) if address.instance is None else None
+                lost = await self._blob_reader.lost(stored) if address.instance is None else None
                 if lost is not None:
                     omission.add(stored, lost)
                 elif await self._choose(stored, acceptable) is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from server.dicom.elements.fields import Fields, fields
 from server.domain.access import Access, Action
 from server.domain.resources import not_found
-from server.domain.retrieve.blob_reader import Reading
+from server.domain.retrieve.blob_reader import BlobReader
 from server.model.call import Call
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import Address
@@ -29,8 +29,8 @@ class OpenMetadata:
 class RetrieveMetadata:
     """Reads metadata."""
 
-    def __init__(self, *, reading: Reading, index: InstanceIndex, access: Access) -> None:
-        self._reading = reading
+    def __init__(self, *, blob_reader: BlobReader, index: InstanceIndex, access: Access) -> None:
+        self._blob_reader = blob_reader
         self._index = index
         self._access = access
 
@@ -89,7 +89,7 @@ class RetrieveMetadata:
             if page:
                 yield page
                 mean_bytes = sum(len(item.dicom_json) for item in page) // len(page)
-                limit = max(1, min(_MOST_METADATA_ROWS, self._reading.piece_bytes() // 2 // (mean_bytes + 1)))
+                limit = max(1, min(_MOST_METADATA_ROWS, self._blob_reader.piece_bytes() // 2 // (mean_bytes + 1)))
 
 
 async def _at_most(

@@ -34,7 +34,7 @@ _MOST_KEPT = 1000
 _LARGE_BYTES = 1 << 16
 
 
-class Descriptions:
+class PixelDescriptionReader:
     """Reads the elements that describe pixel data, and keeps those of the last instances, which never change.
 
     Metadata is read once for all calls that wait for it: a viewer retrieves many tiles of a slide at once. Use within

@@ -13,7 +13,7 @@ from server.domain.retrieve.blob_reader import (
     EXPLICIT_BIG_ENDIAN,
     EXPLICIT_LITTLE_ENDIAN,
     IMPLICIT_LITTLE_ENDIAN,
-    Reading,
+    BlobReader,
     chained,
     part_of,
     swapped_bytes,
@@ -48,8 +48,8 @@ class OpenBytes:
 class PixelReader:
     """Finds the pixel data of instances."""
 
-    def __init__(self, reading: Reading, index: InstanceIndex) -> None:
-        self._reading = reading
+    def __init__(self, blob_reader: BlobReader, index: InstanceIndex) -> None:
+        self._blob_reader = blob_reader
         self._index = index
 
     async def find(
@@ -63,7 +63,7 @@ class PixelReader:
         if found is None:
             return None
         stored, layout, records = found
-        return stored, Pixels(self._reading, self._index, stored, layout, records) if layout else None
+        return stored, Pixels(self._blob_reader, self._index, stored, layout, records) if layout else None
 
 
 class Pixels:
@@ -71,7 +71,7 @@ class Pixels:
 
     def __init__(
         self,
-        reading: Reading,
+        blob_reader: BlobReader,
         index: InstanceIndex,
         stored: StoredInstance,
         layout: PixelLayout,
@@ -79,7 +79,7 @@ class Pixels:
     ) -> None:
         self.stored = stored
         self.layout = layout
-        self._reading = reading
+        self._blob_reader = blob_reader
         self._index = index
         self._records = records
         self._unit: int | None = None
@@ -141,12 +141,12 @@ class Pixels:
             start, end = await self._record(number) or (0, 0)
             opened = await self._fragments(number)
             if opened.size_bytes == end - start - _ITEM_HEADER_BYTES:
-                return self._reading.read(self.stored, start + _ITEM_HEADER_BYTES + offset, length)
+                return self._blob_reader.read(self.stored, start + _ITEM_HEADER_BYTES + offset, length)
         else:
             unit = await self._word_bytes()
             start, span, leading_bits = frames.frame_span(self.layout, number - 1, unit)
             if not leading_bits and span == (self.layout.frame_bits + 7) // 8:
-                return self._reading.values(self.stored, start, offset, length, unit)
+                return self._blob_reader.values(self.stored, start, offset, length, unit)
             opened = await self._native(number)
         return part_of(opened.chunks, offset, length)
 
@@ -170,7 +170,7 @@ class Pixels:
     async def _native(self, number: int) -> OpenBytes:
         unit = await self._word_bytes()
         start, length, leading_bits = frames.frame_span(self.layout, number - 1, unit)
-        chunks = self._reading.values(self.stored, start, 0, length, unit)
+        chunks = self._blob_reader.values(self.stored, start, 0, length, unit)
         size = (self.layout.frame_bits + 7) // 8
         if leading_bits or length != size:
             chunks = frames.realign(chunks, leading_bits, self.layout.frame_bits)
@@ -181,14 +181,14 @@ class Pixels:
         if record is None:
             raise _no_frame(number, self.layout)
         start, end = record
-        chunks = self._reading.read(self.stored, start, end - start)
+        chunks = self._blob_reader.read(self.stored, start, end - start)
         first = await anext(chunks, b"")
         return OpenBytes(_fragment_bytes(first, end - start), frames.defragment(chained(first, chunks)))
 
     async def _read_inflated(self, number: int) -> bytes:
         """Frames that are read in ascending order are inflated once, not each from the beginning."""
         if self._inflated is None:
-            self._inflated = _Inflated(self._reading, self.stored)
+            self._inflated = _Inflated(self._blob_reader, self.stored)
         start, length, leading_bits = frames.frame_span(self.layout, number - 1)
         raw = await self._inflated.read(start, length)
         return await _joined(frames.realign(_once(raw), leading_bits, self.layout.frame_bits))
@@ -215,8 +215,8 @@ class Pixels:
 class _Inflated:
     """A deflated file, read from front to back as long as that is what is wanted."""
 
-    def __init__(self, reading: Reading, stored: StoredInstance) -> None:
-        self._reading = reading
+    def __init__(self, blob_reader: BlobReader, stored: StoredInstance) -> None:
+        self._blob_reader = blob_reader
         self._stored = stored
         self._turn = asyncio.Lock()
         self._chunks: AsyncIterator[Buffer] | None = None
@@ -226,7 +226,7 @@ class _Inflated:
     async def read(self, offset: int, length: int) -> bytes:
         async with self._turn:
             if self._chunks is None or offset < self._at:
-                self._chunks, self._at, self._held = inflate(self._reading.read(self._stored)), 0, b""
+                self._chunks, self._at, self._held = inflate(self._blob_reader.read(self._stored)), 0, b""
             while self._at + len(self._held) < offset + length:
                 skipped = min(offset - self._at, len(self._held))
                 self._held, self._at = self._held[skipped:], self._at + skipped

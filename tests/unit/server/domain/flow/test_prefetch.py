@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.domain.flow.prefetch import made_ahead
+from server.domain.flow.prefetch import prefetch_ordered
 from server.model.errors import DicomStoreError, Reason, WrongState
 
 
@@ -40,7 +40,7 @@ async def test_results_and_errors_are_in_order_whichever_ends_first() -> None:
     works = Works(4)
     for event in reversed(works.may_end):
         event.set()
-    found = [each async for each in made_ahead(works.all(), 2)]
+    found = [each async for each in prefetch_ordered(works.all(), 2)]
     assert [found[0], *found[2:]] == [0, 2, 3]
     assert isinstance(found[1], DicomStoreError)
 
@@ -48,7 +48,7 @@ async def test_results_and_errors_are_in_order_whichever_ends_first() -> None:
 @pytest.mark.parametrize("ahead", [0, 2])
 async def test_the_number_of_coroutines_started_ahead_is_limited(ahead: int) -> None:
     works = Works(6)
-    made = made_ahead(works.all(), ahead)
+    made = prefetch_ordered(works.all(), ahead)
     works.may_end[0].set()
     assert await anext(made) == 0
     assert works.begun == list(range(ahead + 1))
@@ -57,7 +57,7 @@ async def test_the_number_of_coroutines_started_ahead_is_limited(ahead: int) -> 
 
 async def test_closing_cancels_running_coroutines() -> None:
     works = Works(6)
-    made = made_ahead(works.all(), 2)
+    made = prefetch_ordered(works.all(), 2)
     works.may_end[0].set()
     await anext(made)
     await made.aclose()
@@ -68,7 +68,7 @@ async def test_a_cancelled_reader_leaves_no_task_behind() -> None:
     works = Works(3)
 
     async def read() -> None:
-        async for _ in made_ahead(works.all(), 1):
+        async for _ in prefetch_ordered(works.all(), 1):
             pass
 
     reader = asyncio.create_task(read())

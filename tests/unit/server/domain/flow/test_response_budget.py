@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from server.domain.flow.response_budget import LEAST_BYTES, MOST_BYTES, ResponseBudget
+from server.domain.flow.response_budget import MAX_PIECE_BYTES, MIN_PIECE_BYTES, ResponseBudget
 
 
 def test_few_responses_get_large_pieces() -> None:
@@ -12,7 +12,7 @@ def test_few_responses_get_large_pieces() -> None:
     with ExitStack() as answers:
         for _ in range(8):
             answers.enter_context(budget.responding())
-        assert budget.piece_bytes() == MOST_BYTES
+        assert budget.piece_bytes() == MAX_PIECE_BYTES
 
 
 @pytest.mark.parametrize("count", [20, 50, 120])
@@ -21,14 +21,14 @@ def test_the_pieces_of_many_responses_stay_within_the_budget(count: int) -> None
     with ExitStack() as answers:
         for _ in range(count):
             answers.enter_context(budget.responding())
-        assert LEAST_BYTES < budget.piece_bytes() < MOST_BYTES
+        assert MIN_PIECE_BYTES < budget.piece_bytes() < MAX_PIECE_BYTES
         assert count * 6 * budget.piece_bytes() <= 48 << 20
 
 
 def test_pieces_have_a_minimum_size() -> None:
     budget = ResponseBudget(1)
     with budget.responding():
-        assert budget.piece_bytes() == LEAST_BYTES
+        assert budget.piece_bytes() == MIN_PIECE_BYTES
 
 
 def test_pieces_grow_again_when_responses_end() -> None:
@@ -37,12 +37,12 @@ def test_pieces_grow_again_when_responses_end() -> None:
         for _ in range(30):
             answers.enter_context(budget.responding())
     with budget.responding():
-        assert budget.piece_bytes() == MOST_BYTES
+        assert budget.piece_bytes() == MAX_PIECE_BYTES
 
 
 def test_the_first_pieces_of_a_large_value_are_small() -> None:
     budget = ResponseBudget(48 << 20)
     with budget.responding():
-        large, other = budget.pieces_of(200 << 20), budget.pieces_of(8 << 20)
-        assert [large() for _ in range(18)] == [1 << 18] * 16 + [MOST_BYTES] * 2
-        assert other() == MOST_BYTES
+        large, other = budget.piece_sizes(200 << 20), budget.piece_sizes(8 << 20)
+        assert [large() for _ in range(18)] == [1 << 18] * 16 + [MAX_PIECE_BYTES] * 2
+        assert other() == MAX_PIECE_BYTES

@@ -8,8 +8,8 @@ import pytest
 from crc32c import crc32c as crc32c_of
 
 from server.adapters.blobs.memory.blobs import MemoryBlobs
-from server.domain.flow.response_budget import LEAST_BYTES, ResponseBudget
-from server.domain.retrieve.blob_reader import Reading
+from server.domain.flow.response_budget import MIN_PIECE_BYTES, ResponseBudget
+from server.domain.retrieve.blob_reader import BlobReader
 from server.domain.retrieve.encapsulated_value import FragmentReader, Fragments
 from server.model.errors import WrongState
 from server.model.ids import DEFAULT_PARTITION, InstanceId, Uid, Version
@@ -60,7 +60,7 @@ async def test_every_range_of_the_value_is_that_range_of_the_joined_fragments(si
     whole = b"".join(pieces)
     items = encapsulated([[piece] for piece in pieces])
     # The smallest pieces, so that they begin at every position within fragments and item headers.
-    reader = FragmentReader(Reading(blobs := MemoryBlobs(), ResponseBudget(0)))
+    reader = FragmentReader(BlobReader(blobs := MemoryBlobs(), ResponseBudget(0)))
     blob = await stored(blobs, 100, items)
     found = await reader.find(blob, 100, len(items))
     assert found.size_bytes == len(whole)
@@ -76,7 +76,7 @@ async def test_every_range_of_the_value_is_that_range_of_the_joined_fragments(si
 
 async def test_finding_large_fragments_does_not_read_them() -> None:
     items = encapsulated([[bytes(4 << 20)] for _ in range(8)])
-    reader = FragmentReader(Reading(blobs := CountedBlobs(), ResponseBudget(64 << 20)))
+    reader = FragmentReader(BlobReader(blobs := CountedBlobs(), ResponseBudget(64 << 20)))
     blob = await stored(blobs, 0, items)
     await reader.find(blob, 0, len(items))
     assert sum(blobs.reads) < 8 << 10
@@ -85,15 +85,15 @@ async def test_finding_large_fragments_does_not_read_them() -> None:
 
 async def test_small_fragments_are_found_with_few_reads() -> None:
     items = encapsulated([[bytes(100)] for _ in range(50_000)])
-    reader = FragmentReader(Reading(blobs := CountedBlobs(), ResponseBudget(0)))
+    reader = FragmentReader(BlobReader(blobs := CountedBlobs(), ResponseBudget(0)))
     blob = await stored(blobs, 0, items)
     await reader.find(blob, 0, len(items))
-    assert len(blobs.reads) <= len(items) // LEAST_BYTES + 3
+    assert len(blobs.reads) <= len(items) // MIN_PIECE_BYTES + 3
 
 
 async def test_concurrent_callers_share_one_pass_over_the_item_headers() -> None:
     items = encapsulated([[bytes(4 << 20)] for _ in range(4)])
-    reader = FragmentReader(Reading(blobs := CountedBlobs(), ResponseBudget(64 << 20)))
+    reader = FragmentReader(BlobReader(blobs := CountedBlobs(), ResponseBudget(64 << 20)))
     blob = await stored(blobs, 0, items)
     found = await asyncio.gather(*(reader.find(blob, 0, len(items)) for _ in range(10)))
     assert len({id(each) for each in found}) == 1
@@ -110,7 +110,7 @@ async def test_concurrent_callers_share_one_pass_over_the_item_headers() -> None
     ],
 )
 async def test_invalid_items_are_unreadable(items: bytes) -> None:
-    reader = FragmentReader(Reading(blobs := MemoryBlobs(), ResponseBudget(0)))
+    reader = FragmentReader(BlobReader(blobs := MemoryBlobs(), ResponseBudget(0)))
     blob = await stored(blobs, 6, items)
     with pytest.raises(WrongState):
         await reader.find(blob, 6, len(items))
