@@ -141,9 +141,17 @@ class Path(Route):
 
         super().__init__(base + row.path, endpoint, methods=list(row.methods))
         self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + "/?$")
+        self._slashes = None if ":path}" in row.path else self.path_format.count("/")
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return whether the path, or path and method, match this route."""
+        """Return whether the path, or path and method, match this route.
+
+        Most routes are ruled out by the number of slashes, which takes a tenth of the time of an expression.
+        """
+        if self._slashes is not None and not scope.get("root_path"):
+            found = scope["path"].count("/")
+            if found not in (self._slashes, self._slashes + 1):
+                return Match.NONE, {}
         match, child_scope = super().matches(scope)
         if match is not Match.NONE:
             scope["template"] = self.path_format

@@ -67,6 +67,7 @@ def _accepted(text: str) -> tuple[MediaRange, ...]:
     return tuple(sorted(ranges, key=lambda wish: -wish.quality))
 
 
+@lru_cache(_REMEMBERED)
 def parse_media_type(text: str) -> MediaRange | None:
     """Return the media type of a Content-Type header, read as leniently as an Accept entry; None if there is none."""
     return _media_range([part for part in _PARTS.findall(text) if part not in (",", ";")])

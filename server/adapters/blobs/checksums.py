@@ -20,12 +20,13 @@ _BLOCK_BITS = BLOCK_BYTES.bit_length() - 1
 class Checksums:
     """Checksums of bytes that come in pieces. `blocks` are those of complete blocks, see `all_blocks`."""
 
-    __slots__ = ("_current", "_current_bytes", "blocks")
+    __slots__ = ("_combined", "_current", "_current_bytes", "blocks")
 
     def __init__(self) -> None:
         self.blocks: list[int] = []
         self._current = 0
         self._current_bytes = 0
+        self._combined = (0, 0)  # the length of which `whole` was asked for last, and the answer
 
     def update(self, data: Buffer) -> None:
         """Take the next bytes."""
@@ -55,10 +56,12 @@ class Checksums:
     @property
     def whole(self) -> int:
         """The CRC of all bytes together."""
-        return combined(self.all_blocks, self.length)
+        if self._combined[0] != self.length:
+            self._combined = self.length, _combined(self.all_blocks, self.length)
+        return self._combined[1]
 
 
-def combined(blocks: Sequence[int], length: int) -> int:
+def _combined(blocks: Sequence[int], length: int) -> int:
     """Return the CRC of `length` bytes, given those of their blocks, of which only the last may be shorter."""
     if length <= BLOCK_BYTES:
         return blocks[0] if length else 0

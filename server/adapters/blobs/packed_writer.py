@@ -70,7 +70,7 @@ class PackedWriter:
         lane = self._lanes[0]
         if self._gathered_bytes > _SHARED_SYNC_BYTES:
             lane = min(self._lanes, key=lambda lane: lane.backlog_bytes)
-        return await lane.append([*self._gathered, trailer(receipt, self._checksums.all_blocks, self._gathered_bytes)])
+        return await lane.append([*self._gathered, trailer(receipt, self._checksums)])
 
     def let_go(self) -> None:
         """Give back the memory allowance."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from crc32c import crc32c as crc32c_of
 
-from server.adapters.blobs.checksums import BLOCK_BYTES, combined
+from server.adapters.blobs.checksums import BLOCK_BYTES, Checksums
 from server.model.errors import DataLoss, Reason
 from server.model.ids import PartitionName
 from server.model.receipt import Receipt
@@ -66,10 +66,11 @@ def length_before(end: int) -> int | None:
     return length if rest >= 0 and length + trailer_bytes(length) == end else None
 
 
-def trailer(receipt: Receipt, blocks: Sequence[int], length: int) -> bytes:
-    """Return the trailer of a blob of `length` bytes."""
+def trailer(receipt: Receipt, checksums: Checksums) -> bytes:
+    """Return the trailer of a blob with these checksums."""
     time = (receipt.time - _EPOCH) // _MICROSECOND
-    facts = _FACTS.pack(time, receipt.version, receipt.partition.encode("ascii"), combined(blocks, length))
+    facts = _FACTS.pack(time, receipt.version, receipt.partition.encode("ascii"), checksums.whole)
+    blocks = checksums.all_blocks
     facts += struct.pack(f"<{len(blocks)}I", *blocks)
     check: int = crc32c_of(facts)
     return facts + check.to_bytes(_CHECK_BYTES, "little")

@@ -67,7 +67,7 @@ class FileWriter:
     async def commit(self, receipt: Receipt) -> Locator:
         """See `BlobWriter`."""
         self._gathered += [
-            trailer(receipt, self._checksums.all_blocks, self._checksums.length),
+            trailer(receipt, self._checksums),
             foot(self._checksums.length),
         ]
         await self._threads.run(self._make_durable)
