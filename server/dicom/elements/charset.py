@@ -60,9 +60,9 @@ _SEQUENCES = {
 """Registration numbers of the sets that escape sequences activate (PS3.3 tables C.12-3 and C.12-4)."""
 
 _MULTI_BYTE = (58, 87, 149, 159)
-_WHOLE = {"ISO_IR 192": "utf-8", "GB18030": "gb18030", "GBK": "gbk"}
+_STANDALONE = {"ISO_IR 192": "utf-8", "GB18030": "gb18030", "GBK": "gbk"}
 
-PLAIN_TERMS = (*(f"ISO_IR {number}" for number in _CODECS if number not in _MULTI_BYTE), *_WHOLE)
+PLAIN_TERMS = (*(f"ISO_IR {number}" for number in _CODECS if number not in _MULTI_BYTE), *_STANDALONE)
 """Defined terms without code extensions."""
 
 EXTENSION_TERMS = tuple(f"ISO 2022 IR {number}" for number in _CODECS)
@@ -71,7 +71,7 @@ EXTENSION_TERMS = tuple(f"ISO 2022 IR {number}" for number in _CODECS)
 _TERMS: dict[str, int | str] = {
     "": 6,
     **{f"{prefix} {number}": number for prefix in ("ISO_IR", "ISO 2022 IR") for number in _CODECS},
-    **_WHOLE,
+    **_STANDALONE,
 }
 _DEFINED = frozenset({"", *PLAIN_TERMS, *EXTENSION_TERMS})
 
@@ -154,7 +154,7 @@ def decode(raw: bytes, character_set: CharacterSet, delimiters: bytes = b"") -> 
         return _decode_run(raw, character_set.codec)[0], False
     # Person names recur in hundreds of instances and are slow to decode.
     is_short = len(raw) <= _MAX_CACHED_BYTES
-    return (_decode_extended_again if is_short else _decode_extended)(raw, character_set, delimiters)
+    return (_decode_extended_cached if is_short else _decode_extended)(raw, character_set, delimiters)
 
 
 def _decode_extended(raw: bytes, character_set: CharacterSet, delimiters: bytes) -> tuple[str, bool]:
@@ -192,7 +192,7 @@ def _decode_extended(raw: bytes, character_set: CharacterSet, delimiters: bytes)
     return "".join(texts), is_clean
 
 
-_decode_extended_again = lru_cache(maxsize=1024)(_decode_extended)
+_decode_extended_cached = lru_cache(maxsize=1024)(_decode_extended)
 
 
 def _resolved(name: str) -> int | str | None:

@@ -91,7 +91,7 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
     elements = [element for element in json if element[1:9] in _EXAMINED_TAGS]
     examined: Mapping[str, Any] = orjson.loads(f"{{{','.join(elements)}}}")
     pixels = _layout(scanner, examined, transfer_syntax_uid)
-    errors, findings = _judge(scanner, examined, mode)
+    errors, findings = _validate(scanner, examined, mode)
     invalid = frozenset(scanner.notes.invalid)
     return Description(
         study_uid=validate.first_uid(examined, validate.STUDY_INSTANCE_UID),
@@ -106,8 +106,8 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
         has_multiple_values=validate.has_multiple_values(examined),
         dicom_json=text.encode("utf-8", "replace"),
         invalid_tags=_top_level(invalid) if invalid and mode is ValidationMode.LENIENT else _NOTHING,
-        study=_shared(Level.STUDY, _of_level(elements, Level.STUDY), invalid),
-        series=_shared(Level.SERIES, _of_level(elements, Level.SERIES), invalid),
+        study=_cached_attributes(Level.STUDY, _of_level(elements, Level.STUDY), invalid),
+        series=_cached_attributes(Level.SERIES, _of_level(elements, Level.SERIES), invalid),
         instance=attributes_of(Level.INSTANCE, examined),
         pixels=pixels,
         bulk=tuple(scanner.bulk.values()),
@@ -124,7 +124,7 @@ def _of_level(elements: list[str], level: Level) -> str:
 
 
 @lru_cache(maxsize=256)
-def _shared(level: Level, elements: str, invalid: frozenset[str]) -> LevelAttributes:
+def _cached_attributes(level: Level, elements: str, invalid: frozenset[str]) -> LevelAttributes:
     """Return the attributes of a level; cached, because most instances of a study or series share them."""
     return attributes_of(level, orjson.loads(f"{{{elements}}}"), invalid)
 
@@ -137,7 +137,7 @@ def _with_element(json: list[str], added: str) -> list[str]:
     return [*before, *json[after_group:at], added, *json[rest:]]
 
 
-def _judge(
+def _validate(
     scanner: Scanner, elements: Mapping[str, Any], mode: ValidationMode
 ) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
     """Return errors and findings."""

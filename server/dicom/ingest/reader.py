@@ -68,12 +68,12 @@ class InstanceReader:
             return
         position = 0
         while position < len(data):
-            position += self._pass_over(len(data) - position)
+            position += self._skip(len(data) - position)
             if position < len(data):
                 self._feed(bytes(data[position : position + _LOOK_BYTES]))
                 position += _LOOK_BYTES
 
-    def _pass_over(self, most_bytes: int) -> int:
+    def _skip(self, most_bytes: int) -> int:
         """Return the number of next bytes that are skipped unexamined; they count as fed."""
         if self._scanner is None or self._inflater is not None or self._held:
             return 0

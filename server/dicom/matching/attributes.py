@@ -178,8 +178,8 @@ def attributes_of(level: Level, elements: Mapping[str, Any], invalid: frozenset[
         offset = _normal_first("offset", kept[TIMEZONE_OFFSET_FROM_UTC])
         if offset is not None:
             keys["TimezoneOffsetFromUTC"] = offset
-    doubtful = {} if level is Level.INSTANCE else dict(_invalid(level, keys, kept, invalid))
-    return LevelAttributes(keys, kept, doubtful)
+    ambiguous = {} if level is Level.INSTANCE else dict(_invalid(level, keys, kept, invalid))
+    return LevelAttributes(keys, kept, ambiguous)
 
 
 def _invalid(

@@ -28,7 +28,7 @@ from server.model.search.query import Between, Condition, DateTimeRange
 Terms = Mapping[SearchKey, Sequence[str]]
 
 
-def take_date_time_ranges(terms: MutableMapping[SearchKey, list[str]], offset: str | None) -> Iterator[Condition]:
+def extract_date_time_ranges(terms: MutableMapping[SearchKey, list[str]], offset: str | None) -> Iterator[Condition]:
     """Yield the combined conditions for associated dates and times, and remove these from `terms`.
 
     Args:
@@ -51,7 +51,7 @@ def take_date_time_ranges(terms: MutableMapping[SearchKey, list[str]], offset: s
             raise invalid(day_key, "too many values.")
         yield from _conditions(day_key, spans, offset)
         del terms[day_key]
-        if times and _are_met(day_key, days, time_key, times):
+        if times and _are_combined(day_key, days, time_key, times):
             del terms[time_key]
 
 
@@ -59,7 +59,7 @@ def _spans(
     day_key: SearchKey, days: Sequence[str], time_key: SearchKey, times: Sequence[str], *, is_zoned: bool
 ) -> list[Ends]:
     """Return alternative ranges for the combined date and time; none if they cannot be combined."""
-    if times and _are_met(day_key, days, time_key, times):
+    if times and _are_combined(day_key, days, time_key, times):
         if not is_zoned and not any(is_range(day_key, day) for day in days):
             return []  # the separate conditions are equivalent
         spans = [_span(ends_of(day_key, day), ends_of(time_key, time)) for day in days for time in times]
@@ -72,7 +72,7 @@ def _spans(
     return spans
 
 
-def _are_met(day_key: SearchKey, days: Sequence[str], time_key: SearchKey, times: Sequence[str]) -> bool:
+def _are_combined(day_key: SearchKey, days: Sequence[str], time_key: SearchKey, times: Sequence[str]) -> bool:
     """Say whether dates and times form combined values: single dates, or one range of each with a date at both ends."""
     if not any(is_range(day_key, day) for day in days):
         return True
@@ -94,8 +94,8 @@ def _span(days: Ends, times: Ends) -> Ends:
 
 def _conditions(key: SearchKey, spans: Sequence[Ends], offset: str | None) -> Iterator[Condition]:
     """Yield the condition, preceded by one that can use an index on dates."""
-    apart = 0 if offset is None else MAX_DAYS_APART
-    yield Condition(key.keyword, tuple(Between(_day(low, -apart), _day(high, apart)) for low, high in spans))
+    days_apart = 0 if offset is None else MAX_DAYS_APART
+    yield Condition(key.keyword, tuple(Between(_day(low, -days_apart), _day(high, days_apart)) for low, high in spans))
     yield Condition(key.keyword, tuple(DateTimeRange(Between(*span), _zoned(span, offset)) for span in spans))
 
 

@@ -130,7 +130,7 @@ def ends_of(key: SearchKey, value: str) -> Ends:
     Raises:
         InvalidRequest: INVALID_QUERY, the value is invalid, or both ends are open.
     """
-    low, is_range, high = _parted(key, value)
+    low, is_range, high = _split_list(key, value)
     ends = (
         _checked(key, _FIRST[key.vr](low), _KINDS[key.vr]) if low else None,
         _checked(key, _LAST[key.vr](high if is_range else low), _KINDS[key.vr]) if high or not is_range else None,
@@ -142,10 +142,10 @@ def ends_of(key: SearchKey, value: str) -> Ends:
 
 def is_range(key: SearchKey, value: str) -> bool:
     """Say whether a value of DA, TM or DT is a range."""
-    return _parted(key, value)[1]
+    return _split_list(key, value)[1]
 
 
-def _parted(key: SearchKey, value: str) -> tuple[str, bool, str]:
+def _split_list(key: SearchKey, value: str) -> tuple[str, bool, str]:
     if key.vr == "DT":
         # A hyphen may also be the sign of an offset; a valid single value takes precedence.
         between = None if normalise.first_instant(value) else _DATE_TIMES.fullmatch(value)

@@ -34,7 +34,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 _EARLIEST = {"DA": normalise.day, "TM": normalise.first_time, "DT": normalise.first_instant}
 
 
-def tag_in(path: str) -> str:
+def tag_of_path(path: str) -> str:
     """Return the tag (eight hex digits) of a path.
 
     Raises:
@@ -52,9 +52,9 @@ def registered_tag(path: str) -> str:
     """Return the tag (eight hex digits) of a path that may be an extended query tag.
 
     Raises:
-        InvalidRequest: INVALID_TAG, as for `tag_in`, and for sequences.
+        InvalidRequest: INVALID_TAG, as for `tag_of_path`, and for sequences.
     """
-    tag = tag_in(path)
+    tag = tag_of_path(path)
     if dictionary.public_vr(int(tag, 16)) == "SQ":
         raise _invalid("Sequences can't be extended query tags.", "path")
     return tag
@@ -66,7 +66,7 @@ def new_tag(path: str, vr: str, private_creator: str, level: Level) -> NewTag:
     Raises:
         InvalidRequest: INVALID_TAG.
     """
-    tag, private_creator = tag_in(path), private_creator.strip(" ")
+    tag, private_creator = tag_of_path(path), private_creator.strip(" ")
     number = int(tag, 16)
     is_private, is_creator = bool(number >> 16 & 1), number >> 16 & 1 and number & 0xFFFF <= _LAST_BLOCK
     if private_creator and (not is_private or is_creator):
@@ -117,8 +117,8 @@ def extract(
 ) -> Mapping[int, TagValue | TagFault]:
     """Return the values of a data set for tags, by `Tag.key`; see `server.ports.tags.Extract`."""
     elements: dict[str, Any] = orjson.loads(dicom_json)
-    for place in invalid_tags:
-        elements.pop(place, None)
+    for actual in invalid_tags:
+        elements.pop(actual, None)
     found: dict[int, TagValue | TagFault] = {}
     blocks = _blocks(elements) if any(tag.new.private_creator for tag in tags) else {}
     for tag in tags:
@@ -131,11 +131,11 @@ def extract(
 def _blocks(elements: Mapping[str, Any]) -> Mapping[_GroupCreator, Sequence[str]]:
     """Return the blocks that each private creator reserves in a group of a data set (PS3.5 section 7.8.1)."""
     blocks: dict[_GroupCreator, list[str]] = {}
-    for place, element in elements.items():
-        if place[4:6] == "00" and place[6:] >= _FIRST_BLOCK:
+    for actual, element in elements.items():
+        if actual[4:6] == "00" and actual[6:] >= _FIRST_BLOCK:
             creator = (element.get("Value") or [None])[0]
             if isinstance(creator, str):
-                blocks.setdefault((place[:4], creator.strip(" \0")), []).append(place[6:])
+                blocks.setdefault((actual[:4], creator.strip(" \0")), []).append(actual[6:])
     return blocks
 
 
@@ -144,32 +144,32 @@ def is_private(tag: str) -> bool:
     return bool(int(tag[3], 16) % 2) and tag[4:6] != "00"
 
 
-def places(owned: Collection[PrivateTag], elements: Mapping[str, Any]) -> Iterator[str]:
+def actual_tags(owned: Collection[PrivateTag], elements: Mapping[str, Any]) -> Iterator[str]:
     """Yield the tags under which a data set contains private attributes, and those of their Private Creator
     elements."""
     blocks = _blocks(elements)
     for tag, creator in owned:
-        place = _place(tag, creator, elements, blocks)
-        if place is not None:
-            yield place
-            yield f"{place[:4]}00{place[4:6]}"
+        actual = _actual_tag(tag, creator, elements, blocks)
+        if actual is not None:
+            yield actual
+            yield f"{actual[:4]}00{actual[4:6]}"
 
 
 def _element(tag: NewTag, elements: Mapping[str, Any], blocks: Mapping[_GroupCreator, Sequence[str]]) -> Any:
     """Return the element of a data set for a tag; None if it is absent."""
     if not tag.private_creator:
         return elements.get(tag.tag)
-    place = _place(tag.tag, tag.private_creator, elements, blocks)
-    return None if place is None else elements[place]
+    actual = _actual_tag(tag.tag, tag.private_creator, elements, blocks)
+    return None if actual is None else elements[actual]
 
 
-def _place(
+def _actual_tag(
     tag: str, creator: str, elements: Mapping[str, Any], blocks: Mapping[_GroupCreator, Sequence[str]]
 ) -> str | None:
     """Return the actual tag of a private attribute: in a block that its creator reserves in this data set."""
     group, element = tag[:4], tag[6:]
     possible = (f"{group}{block}{element}" for block in blocks.get((group, creator), ()))
-    return next((place for place in possible if place in elements), None)
+    return next((actual for actual in possible if actual in elements), None)
 
 
 def _value(vr: str, element: Mapping[str, Any]) -> TagValue | TagFault | None:

@@ -191,14 +191,14 @@ class Scanner(Walk):
             vr = "US" if data_set.lut_entries == 1 else "OW"
         is_bulk = vr in BINARY_UNITS and length > MAX_INLINE_BYTES
         if tag in element_headers.PIXEL_DATA or (is_bulk and tag != element_headers.EXTENDED_OFFSET_TABLE):
-            self._pass_over(data_set, tag, vr, start, length)
+            self._skip(data_set, tag, vr, start, length)
             return True
         stop = start + length
         if stop > len(self._data):
             return self._wait(stop - self._pos)
         raw = self._data[start:stop]
         self._add(data_set, tag, self._element(data_set, entry, vr, raw))
-        self._learn(data_set, tag, raw)
+        self._note_value(data_set, tag, raw)
         self._pos = stop
         return True
 
@@ -218,8 +218,8 @@ class Scanner(Walk):
             return self._bulk_element(data_set, entry.tag, vr, offset, len(raw))
         return inline_binary(head, _little_endian(raw, BINARY_UNITS[vr]) if table.is_big_endian else raw)
 
-    def _learn(self, data_set: DataSet, tag: int, raw: bytes) -> None:
-        super()._learn(data_set, tag, raw)
+    def _note_value(self, data_set: DataSet, tag: int, raw: bytes) -> None:
+        super()._note_value(data_set, tag, raw)
         if tag == element_headers.SPECIFIC_CHARACTER_SET:
             terms = tuple(raw.decode("latin-1").rstrip(" \0").split("\\"))
             data_set.character_set, problem = character_set_of(terms)
@@ -269,7 +269,7 @@ class Scanner(Walk):
     def _mark(self) -> tuple[int, ...]:
         return self.notes.count, len(self.bulk), len(self._ambiguous), self.mislabelled
 
-    def _entered(self, opened: DataSet | Items) -> None:
+    def _started(self, opened: DataSet | Items) -> None:
         if isinstance(opened, Items):
             if opened.tag <= opened.parent.last_tag:
                 opened.parent.is_unordered = True
@@ -277,7 +277,7 @@ class Scanner(Walk):
         else:
             self.notes.within = opened
 
-    def _left(self, closed: DataSet | Items) -> None:
+    def _ended(self, closed: DataSet | Items) -> None:
         if isinstance(closed, Items):
             if element_headers.is_group_length(closed.tag):
                 return
@@ -291,7 +291,7 @@ class Scanner(Walk):
 
     # -- bulk values --------------------------------------------------------------------------------------------
 
-    def _pass_over(self, data_set: DataSet, tag: int, vr: str, start: int, length: int) -> None:
+    def _skip(self, data_set: DataSet, tag: int, vr: str, start: int, length: int) -> None:
         offset = self._base + start
         self._add(data_set, tag, self._bulk_element(data_set, tag, vr, offset, length))
         if data_set is self._top and tag in element_headers.PIXEL_DATA:

@@ -86,7 +86,7 @@ class Walk(ABC):
         """
         self._data, self._base, self._pos = data, base, self.at - base
         try:
-            while self._pos <= len(data) and self._go_on():
+            while self._pos <= len(data) and self._advance():
                 pass
         finally:
             self.at = base + self._pos
@@ -130,11 +130,11 @@ class Walk(ABC):
         """The value processed by `_inner` ends at the current position."""
 
     @abstractmethod
-    def _entered(self, opened: DataSet | Items) -> None:
+    def _started(self, opened: DataSet | Items) -> None:
         """An item or a sequence starts."""
 
     @abstractmethod
-    def _left(self, closed: DataSet | Items) -> None:
+    def _ended(self, closed: DataSet | Items) -> None:
         """An item or a sequence ends."""
 
     @abstractmethod
@@ -151,7 +151,7 @@ class Walk(ABC):
 
     # -- parsing ----------------------------------------------------------------------------------------------------
 
-    def _go_on(self) -> bool:
+    def _advance(self) -> bool:
         """Process at least one element, item or delimiter; False if more bytes are needed."""
         if self._inner is not None:
             return self._step_inner(self._inner)
@@ -179,7 +179,7 @@ class Walk(ABC):
             is_taken = self._step_element(self._top)
             self._top.table = table
             return is_taken
-        found = self._implicit if _looks_implicit(data, position) else self._explicit
+        found = self._implicit if _appears_implicit(data, position) else self._explicit
         if found is not self._top.table:
             self._top.table = found
             self.mislabelled += 1
@@ -191,7 +191,7 @@ class Walk(ABC):
         closed = self._open
         assert closed.parent is not None, "the whole data set never closes"
         self._open = closed.parent
-        self._left(closed)
+        self._ended(closed)
 
     def _step_inner(self, inner: Inner) -> bool:
         before = self._pos
@@ -229,7 +229,7 @@ class Walk(ABC):
         peek = min(_PEEK_BYTES, length)
         if len(self._data) - start < peek:
             return self._wait(_HEADER_BYTES + peek)
-        if not table.is_implicit and peek == _PEEK_BYTES and _looks_implicit(self._data, start):
+        if not table.is_implicit and peek == _PEEK_BYTES and _appears_implicit(self._data, start):
             table = self._implicit
             self.mislabelled += not sequence.is_unknown
         end = NEVER if length == UNDEFINED_LENGTH else self._base + start + length
@@ -237,7 +237,7 @@ class Walk(ABC):
         opened = DataSet(sequence, table, sequence.parent.character_set, end, sequence.cut_at)
         self._open = opened
         self._pos = start
-        self._entered(opened)
+        self._started(opened)
         return True
 
     def _step_element(self, data_set: DataSet) -> bool:
@@ -255,7 +255,7 @@ class Walk(ABC):
             if entry.tag >> 16 == 0xFFFE:
                 return self._delimiter(data_set, entry.tag)
             try:
-                settled = self._settled(data_set, entry)
+                settled = self._resolved_entry(data_set, entry)
             except NeedsMore as more:
                 return self._wait(more.needed)
             if settled is None:
@@ -272,7 +272,7 @@ class Walk(ABC):
         vr = entry.vr if entry.is_certain else self._vr(data_set, entry, length)
         if length == UNDEFINED_LENGTH:
             is_taken = self._undefined(data_set, entry, vr)
-            self._took(data_set, entry, is_taken=is_taken)
+            self._note_last_element(data_set, entry, is_taken=is_taken)
             return is_taken
         if vr == element_headers.SEQUENCE:
             if not self._take_sequence(data_set, entry, length):
@@ -283,10 +283,10 @@ class Walk(ABC):
             self._irregular(entry.tag, vr, "The element is longer than the sequence that contains it")
         is_taken = self._take_value(data_set, entry, vr, length)
         if not entry.is_certain:
-            self._took(data_set, entry, is_taken=is_taken)
+            self._note_last_element(data_set, entry, is_taken=is_taken)
         return is_taken
 
-    def _took(self, data_set: DataSet, entry: Entry, *, is_taken: bool) -> None:
+    def _note_last_element(self, data_set: DataSet, entry: Entry, *, is_taken: bool) -> None:
         """Record a processed element if bytes other than elements may follow it."""
         if is_taken and data_set is self._top and entry.tag in element_headers.LAST_ELEMENTS:
             self._last_element = entry.tag
@@ -323,7 +323,7 @@ class Walk(ABC):
             return dictionary.public_vr(tag) or element_headers.UNKNOWN
         return element_headers.UNKNOWN
 
-    def _settled(self, data_set: DataSet, entry: Entry) -> Entry | None:
+    def _resolved_entry(self, data_set: DataSet, entry: Entry) -> Entry | None:
         """Return the entry of an uncertain element; None if it is not an element. Raises NeedsMore."""
         if data_set is self._top:
             if entry.tag in element_headers.LAST_ELEMENTS:
@@ -384,9 +384,9 @@ class Walk(ABC):
         if opened.depth > MAX_DEPTH:
             raise unreadable(f"Sequences are nested more than {MAX_DEPTH} deep.")
         self._open = opened
-        self._entered(opened)
+        self._started(opened)
 
-    def _learn(self, data_set: DataSet, tag: int, raw: bytes) -> None:
+    def _note_value(self, data_set: DataSet, tag: int, raw: bytes) -> None:
         """Record values that affect the reading of others."""
         if element_headers.is_private_creator(tag):
             data_set.creators[tag] = raw.decode("latin-1").rstrip(" \0")
@@ -401,7 +401,7 @@ class Walk(ABC):
         return False
 
 
-def _looks_implicit(data: bytes, position: int) -> bool:
+def _appears_implicit(data: bytes, position: int) -> bool:
     """Say whether the element at `position` has no VR; as a length, `??`, which some writers use as VR, would be
     odd."""
     first, second = data[position + 4], data[position + 5]

@@ -142,7 +142,7 @@ class Recoder(Walk):
             raw = self._data[start : start + length]
             write(swapped(raw, unit))
             self._inner_done()
-            self._learn(data_set, tag, raw)
+            self._note_value(data_set, tag, raw)
             self._pos += length
         else:
             self._inner = _Copy(length, unit, write)
@@ -184,7 +184,7 @@ class Recoder(Walk):
             self._write(self._padding)
             self._padding = b""
 
-    def _entered(self, opened: DataSet | Items) -> None:
+    def _started(self, opened: DataSet | Items) -> None:
         if isinstance(opened, Items):
             if opened.parent is self._top:
                 self._write_changes(opened.tag)
@@ -194,7 +194,7 @@ class Recoder(Walk):
         else:
             self._write(_delimiter(element_headers.ITEM, _UNDEFINED))
 
-    def _left(self, closed: DataSet | Items) -> None:
+    def _ended(self, closed: DataSet | Items) -> None:
         tag = element_headers.SEQUENCE_DELIMITER if isinstance(closed, Items) else element_headers.ITEM_DELIMITER
         self._write(_delimiter(tag, 0))
         if self._icon is not None and closed is self._icon.sequence:
@@ -219,8 +219,8 @@ class Recoder(Walk):
         self.has_stopped = True
         self._inner = _Stop()
 
-    def _learn(self, data_set: DataSet, tag: int, raw: bytes) -> None:
-        super()._learn(data_set, tag, raw)
+    def _note_value(self, data_set: DataSet, tag: int, raw: bytes) -> None:
+        super()._note_value(data_set, tag, raw)
         if tag == _BITS_ALLOCATED and len(raw) == 2 and data_set is self._top:
             self._bits_allocated = data_set.table.u16(raw)[0]
 

@@ -49,7 +49,7 @@ def frame_table(
 
 def _of_codestreams(walk: FragmentWalk, number_of_frames: int, extended_offsets: Sequence[int]) -> list[Span]:
     """Return the frames, if the start of a codestream is recognised in some fragments."""
-    certain, possible, needless = _beginnings(walk)
+    certain, possible, redundant = _frame_starts(walk)
     if not possible or len(certain) == number_of_frames:
         chosen = certain
     elif len(certain) + len(possible) == number_of_frames:
@@ -64,23 +64,23 @@ def _of_codestreams(walk: FragmentWalk, number_of_frames: int, extended_offsets:
                 break
     if len(chosen) < number_of_frames == len(walk.starts) == len(chosen) + walk.empty_count:
         return _one_each(walk)
-    return _spans(walk, chosen, needless)
+    return _spans(walk, chosen, redundant)
 
 
-def _beginnings(walk: FragmentWalk) -> tuple[list[int], list[int], bytearray]:
+def _frame_starts(walk: FragmentWalk) -> tuple[list[int], list[int], bytearray]:
     """Return the indices of fragments that start a frame, and of fragments that may, because the one before has ended.
 
     Also, for each fragment, 1 if it adds nothing to the previous frame.
     """
     certain: list[int] = []
     possible: list[int] = []
-    kinds = _settled(walk.kinds)
-    needless = bytearray(len(kinds))
+    kinds = _without_bare_starts(walk.kinds)
+    redundant = bytearray(len(kinds))
     has_ended = True
     for index, kind in enumerate(kinds):
         is_end = bool(walk.ends[index])
         if kind == FILLER:
-            needless[index] = has_ended or not is_end
+            redundant[index] = has_ended or not is_end
             has_ended = has_ended or is_end
             continue
         if kind == START:
@@ -88,10 +88,10 @@ def _beginnings(walk: FragmentWalk) -> tuple[list[int], list[int], bytearray]:
         elif has_ended or not walk.marks.has_end:
             possible.append(index)
         has_ended = is_end
-    return certain, possible, needless
+    return certain, possible, redundant
 
 
-def _settled(kinds: bytearray) -> bytearray:
+def _without_bare_starts(kinds: bytearray) -> bytearray:
     """Resolve BARE_START: before the middle of a codestream it is its start, otherwise it is filler."""
     settled, following = bytearray(kinds), START
     for index in reversed(range(len(settled))):
@@ -157,14 +157,14 @@ def _one_each(walk: FragmentWalk) -> list[Span]:
     return spans
 
 
-def _spans(walk: FragmentWalk, beginnings: Sequence[int], needless: Sequence[int] = b"") -> list[Span]:
-    """Return frames that start with the given fragments and end before the next; trailing `needless` fragments are
+def _spans(walk: FragmentWalk, frame_starts: Sequence[int], redundant: Sequence[int] = b"") -> list[Span]:
+    """Return frames that start with the given fragments and end before the next; trailing `redundant` fragments are
     omitted."""
     spans: list[Span] = []
-    nexts = [*beginnings[1:], len(walk.starts)] if beginnings else []
-    for first, after in zip(beginnings, nexts, strict=True):
+    nexts = [*frame_starts[1:], len(walk.starts)] if frame_starts else []
+    for first, after in zip(frame_starts, nexts, strict=True):
         last = after
-        while needless and last - 1 > first and needless[last - 1]:
+        while redundant and last - 1 > first and redundant[last - 1]:
             last -= 1
         spans.append((walk.starts[first], walk.starts[last] if last < len(walk.starts) else walk.stop))
     return spans

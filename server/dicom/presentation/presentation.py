@@ -237,7 +237,7 @@ def _overlay(attributes: Attributes, group: str, bulk: Mapping[str, bytes], fram
             yield Overlay(rows, columns, top, left, bits, first_bit=start % 8)
         return
     position = integer(attributes, f"{group}0102") or 0
-    if _is_spare_bit(attributes, position):
+    if _is_unused_bit(attributes, position):
         yield Overlay(rows, columns, top, left, None, bit_position=position)
 
 
@@ -251,7 +251,7 @@ def _plane(attributes: Attributes, group: str, frame: int) -> int:
     return plane if 0 <= plane < planes else -1
 
 
-def _is_spare_bit(attributes: Attributes, position: int) -> bool:
+def _is_unused_bit(attributes: Attributes, position: int) -> bool:
     """Say whether a bit of the pixel cell is not part of the stored value."""
     allocated = integer(attributes, _BITS_ALLOCATED) or 0
     stored = integer(attributes, _BITS_STORED) or allocated

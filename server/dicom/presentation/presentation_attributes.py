@@ -53,7 +53,7 @@ def essentials(dicom_json: bytes) -> Essentials:
     dicom_json: canonical (RetrieveMetadata in retrieve_service.proto).
     """
     known: dict[bytes, dict[str, Any]] = {}
-    data_set, per_frame = _cut(dicom_json, known)
+    data_set, per_frame = _without_frame_items(dicom_json, known)
     kept = {tag: element for tag, element in data_set.items() if _is_needed(tag, element)}
     cost_bytes = (len(orjson.dumps(kept)) + sum(map(len, known))) * _MEMORY_FACTOR + 8 * len(per_frame)
     if per_frame:
@@ -61,7 +61,9 @@ def essentials(dicom_json: bytes) -> Essentials:
     return Essentials(kept, cost_bytes)
 
 
-def _cut(dicom_json: bytes, known: dict[bytes, dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _without_frame_items(
+    dicom_json: bytes, known: dict[bytes, dict[str, Any]]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return a data set without its per-frame items, and the needed attributes of each of these."""
     start = dicom_json.find(_OPENING) if len(dicom_json) >= _LARGE_BYTES else -1
     if start < 0:

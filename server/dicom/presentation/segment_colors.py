@@ -52,7 +52,7 @@ def label_colors(attributes: Attributes) -> tuple[tuple[int, int, int, int], ...
     for segment in items(attributes, _SEGMENTS):
         label = integer(segment, _SEGMENT_NUMBER)
         if label is not None and label > 0:
-            colors[label] = _recommended(segment) or _by_number(label)
+            colors[label] = _recommended(segment) or _color_of_number(label)
     return tuple((label, *colors[label]) for label in sorted(colors))
 
 
@@ -71,7 +71,7 @@ def _recommended(segment: Attributes) -> Color | None:
     return srgb_of_cielab(*lab) if len(lab) == 3 else None
 
 
-def _by_number(label: int) -> Color:
+def _color_of_number(label: int) -> Color:
     """Return a bright colour; adjacent numbers get clearly different colours."""
     red, green, blue = hsv_to_rgb(label * _GOLDEN_RATIO % 1, 0.65, 1)
     return round(red * 255), round(green * 255), round(blue * 255)

@@ -68,7 +68,7 @@ def report_html(attributes: Attributes) -> Iterator[str]:
     yield f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     yield f"<style>{_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n<dl>\n"
-    for name, value in _facts(attributes):
+    for name, value in _header(attributes):
         if value:
             yield f"<dt>{name}</dt><dd>{safe(value)}</dd>\n"
     yield f"</dl>\n</header>\n<main{_language(attributes)}>\n"
@@ -76,7 +76,7 @@ def report_html(attributes: Attributes) -> Iterator[str]:
     yield "</main>\n</body>\n</html>\n"
 
 
-def _facts(attributes: Attributes) -> Iterator[tuple[str, str]]:
+def _header(attributes: Attributes) -> Iterator[tuple[str, str]]:
     """Yield the header of the page: patient, study, and completion and verification state."""
     yield "Patient", text_of(attributes, "00100010")
     yield "Patient ID", text_of(attributes, "00100020")
@@ -163,6 +163,6 @@ def _seen(item: Attributes) -> str:
     return f' <span class="note">({safe(moment)})</span>' if moment else ""
 
 
-def page_bytes(attributes: Attributes) -> bytes:
+def report_page(attributes: Attributes) -> bytes:
     """Return the complete page of a report in UTF-8."""
     return "".join(report_html(attributes)).encode("utf-8", "replace")

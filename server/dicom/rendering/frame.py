@@ -13,7 +13,7 @@ from server.dicom.rendering.color import rgb_of
 from server.dicom.rendering.formats import gif, png
 from server.dicom.rendering.formats.jpeg import jpeg_of
 from server.dicom.rendering.grey import Pixels, painted_cells, painted_values
-from server.dicom.rendering.icc_profiles import in_colors
+from server.dicom.rendering.icc_profiles import converted_to
 from server.dicom.rendering.overlays import draw_overlays
 from server.dicom.rendering.shortcut import stored_jpeg
 from server.dicom.rendering.text import annotated
@@ -53,7 +53,7 @@ def encoded(rendered: Pixels, icc_profile: bytes, output: Output) -> bytes:
     # A flipped array of one row or column counts as contiguous, but has strides that encoders reject.
     rendered = np.ascontiguousarray(rendered).reshape(-1).reshape(rendered.shape)
     if rendered.ndim == 3:
-        rendered, profile = in_colors(rendered, wanted, icc_profile)
+        rendered, profile = converted_to(rendered, wanted, icc_profile)
     if output.format is ImageFormat.JPEG:
         return jpeg_of(rendered, output.quality, profile)
     if output.format is ImageFormat.PNG:

@@ -55,7 +55,7 @@ _SPACES: dict[
 }
 
 
-def in_colors(rendered: NDArray[np.uint8], wanted: IccProfile, own: bytes) -> tuple[NDArray[np.uint8], bytes]:
+def converted_to(rendered: NDArray[np.uint8], wanted: IccProfile, own: bytes) -> tuple[NDArray[np.uint8], bytes]:
     """Return an RGB image converted as requested, and the profile to embed; b"" for none.
 
     Args:
@@ -64,27 +64,27 @@ def in_colors(rendered: NDArray[np.uint8], wanted: IccProfile, own: bytes) -> tu
         own: the profile of the object; ignored if it is not a valid RGB profile.
     """
     if wanted not in _SPACES:
-        return rendered, own_profile(wanted, own)
-    source, target = own_profile(IccProfile.YES, own), made_profile(wanted)
-    return (rendered if source == target else _converted(rendered, source, target)), target
+        return rendered, profile_to_embed(wanted, own)
+    source, target = profile_to_embed(IccProfile.YES, own), standard_profile(wanted)
+    return (rendered if source == target else _convert(rendered, source, target)), target
 
 
-def own_profile(wanted: IccProfile, own: bytes) -> bytes:
+def profile_to_embed(wanted: IccProfile, own: bytes) -> bytes:
     """Return the profile to embed with unconverted colours; b"" for none.
 
     Args:
         wanted: IF_PRESENT, NO or YES.
-        own: see `in_colors`.
+        own: see `converted_to`.
     """
     if wanted is IccProfile.NO:
         return b""
     if _is_rgb_profile(own):
         return own
-    return made_profile(IccProfile.SRGB) if wanted is IccProfile.YES else b""
+    return standard_profile(IccProfile.SRGB) if wanted is IccProfile.YES else b""
 
 
 @lru_cache(maxsize=3)
-def made_profile(space: IccProfile) -> bytes:
+def standard_profile(space: IccProfile) -> bytes:
     """Return the profile of a standard colour space."""
     name, primaries, white, curve = _SPACES[space]
     matrix = _to_d50(white) @ _to_xyz(primaries, white)
@@ -106,18 +106,18 @@ def made_profile(space: IccProfile) -> bytes:
 
 def _is_rgb_profile(data: bytes) -> bool:
     is_one = _HEADER_BYTES < len(data) <= _MAX_PROFILE_BYTES and data[_SIGNATURE] == b"acsp"
-    return is_one and data[_COLOR_SPACE] == b"RGB " and _opened(data) is not None
+    return is_one and data[_COLOR_SPACE] == b"RGB " and _rgb_profile(data) is not None
 
 
 @lru_cache(maxsize=4)
-def _opened(data: bytes) -> ImageCms.ImageCmsProfile | None:
+def _rgb_profile(data: bytes) -> ImageCms.ImageCmsProfile | None:
     try:
         return ImageCms.ImageCmsProfile(BytesIO(data))
     except (OSError, ImageCms.PyCMSError):
         return None
 
 
-def _converted(rendered: NDArray[np.uint8], source: bytes, target: bytes) -> NDArray[np.uint8]:
+def _convert(rendered: NDArray[np.uint8], source: bytes, target: bytes) -> NDArray[np.uint8]:
     transform = _transform(source, target)
     if transform is None:
         return rendered
@@ -129,7 +129,7 @@ def _converted(rendered: NDArray[np.uint8], source: bytes, target: bytes) -> NDA
 @lru_cache(maxsize=8)
 def _transform(source: bytes, target: bytes) -> ImageCms.ImageCmsTransform | None:
     """Return a relative colorimetric conversion; None if the profile does not support it."""
-    from_, to = _opened(source), _opened(target)
+    from_, to = _rgb_profile(source), _rgb_profile(target)
     if from_ is None or to is None:
         return None
     intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION

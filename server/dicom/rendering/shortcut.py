@@ -4,7 +4,7 @@ from server.dicom.pixel_data.codecs.headers import read_jpeg
 from server.dicom.pixel_data.codecs.syntaxes import JPEG_BASELINE
 from server.dicom.presentation.image_size import Placement
 from server.dicom.rendering.formats.jpeg import PROFILE_HEAD, with_profile
-from server.dicom.rendering.icc_profiles import own_profile
+from server.dicom.rendering.icc_profiles import profile_to_embed
 from server.model.rendering import IccProfile, ImageFormat, RenderFrame
 
 _BEST_QUALITY = 100
@@ -40,5 +40,5 @@ def stored_jpeg(job: RenderFrame, place: Placement) -> bytes | None:
     return (
         job.data
         if has_profile
-        else with_profile(job.data, own_profile(output.icc_profile, job.presentation.icc_profile))
+        else with_profile(job.data, profile_to_embed(output.icc_profile, job.presentation.icc_profile))
     )

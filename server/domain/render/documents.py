@@ -6,7 +6,7 @@ import orjson
 
 from server.dicom.elements.canonical_json import Attributes, data, integer
 from server.dicom.presentation.object_kinds import ENCAPSULATED_DOCUMENT, document_media_type, video_media_type
-from server.dicom.presentation.sr_html import page_bytes
+from server.dicom.presentation.sr_html import report_page
 from server.domain.flow.prefetch import closable, once
 from server.domain.render.image_info import ImageInfoReader
 from server.domain.render.request import REPORT_MEDIA_TYPE, OpenRendered, RenderedRequest, choose
@@ -106,4 +106,4 @@ class DocumentRenderer:
 
 
 def _page(dicom_json: bytes) -> bytes:
-    return page_bytes(orjson.loads(dicom_json))
+    return report_page(orjson.loads(dicom_json))

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from server.dicom.matching.attributes import RETURN_KEY_TAGS, is_empty
-from server.dicom.matching.query_tags import PrivateTag, is_private, places
+from server.dicom.matching.query_tags import PrivateTag, actual_tags, is_private
 from server.domain.search import record_key
 from server.model.ids import Address
 from server.model.search.query import Level, Match
@@ -170,7 +170,7 @@ class Answers:
             yield self._record_key_line(match)
         if selection.needs_metadata and match.metadata is not None:
             metadata: dict[str, Any] = orjson.loads(match.metadata)
-            wanted = selection.from_metadata.union(places(selection.owners, metadata) if selection.owners else ())
+            wanted = selection.from_metadata.union(actual_tags(selection.owners, metadata) if selection.owners else ())
             for tag in wanted & metadata.keys():
                 if (element := _without_bulk(metadata[tag])) is not None and not is_empty(element):
                     yield line_of(tag, element)

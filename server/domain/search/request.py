@@ -16,7 +16,7 @@ import orjson
 from server.dicom.elements.keywords import Path, path_of
 from server.dicom.matching import normalise
 from server.dicom.matching.attributes import TIMEZONE_OFFSET_FROM_UTC, SearchKey, search_key
-from server.dicom.matching.date_time_ranges import take_date_time_ranges
+from server.dicom.matching.date_time_ranges import extract_date_time_ranges
 from server.dicom.matching.matching import WILDCARD_VRS, conditions
 from server.dicom.matching.query_tags import PrivateTag, is_private
 from server.domain.search import page_token, record_key
@@ -257,7 +257,7 @@ def _conditions(
     terms: Mapping[SearchKey, list[str]], offset: str | None, *, fuzzy: bool, empty: bool
 ) -> tuple[Condition, ...]:
     left = dict(terms)
-    moments = tuple(take_date_time_ranges(left, offset))
+    moments = tuple(extract_date_time_ranges(left, offset))
     others = (one for key, values in left.items() for one in conditions(key, values, fuzzy=fuzzy, empty=empty))
     return (*moments, *others)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import NamedTuple
 
-from server.dicom.matching.query_tags import PrivateTag, key_of, tag_in
+from server.dicom.matching.query_tags import PrivateTag, key_of, tag_of_path
 from server.domain.access import Access, Action
 from server.domain.limits import MAX_TAGS
 from server.domain.search import page_token
@@ -96,7 +96,7 @@ class Search:
         tags: dict[str, Tag] = {}
         levels = levels_of(request)
         for attribute in unknown_attributes(request):
-            tag = await self._tags.get(tag_in(attribute))
+            tag = await self._tags.get(tag_of_path(attribute))
             if tag is None or tag.new.level not in levels:
                 continue
             if tag.status is not TagStatus.READY or tag.query_status is not QueryStatus.ENABLED:

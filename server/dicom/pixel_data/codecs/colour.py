@@ -24,15 +24,15 @@ def to_ybr_full(array: NDArray[Any], bits: int) -> NDArray[Any]:
     return _rounded(array.astype(numpy.float32) @ _TO_FULL.T + offsets, bits, array)
 
 
-def spread_422(packed: NDArray[Any]) -> NDArray[Any]:
+def upsample_422(packed: NDArray[Any]) -> NDArray[Any]:
     """Expand samples in the order Y Y Cb Cr, shape (rows, columns * 2), to shape (rows, columns, 3)."""
     rows, width = packed.shape
     pairs = packed.reshape(rows, width // 4, 4)
-    spread = numpy.empty((rows, width // 2, 3), packed.dtype)
-    spread[:, :, 0] = pairs[:, :, :2].reshape(rows, width // 2)
-    spread[:, :, 1] = numpy.repeat(pairs[:, :, 2], 2, axis=1)
-    spread[:, :, 2] = numpy.repeat(pairs[:, :, 3], 2, axis=1)
-    return spread
+    upsampled = numpy.empty((rows, width // 2, 3), packed.dtype)
+    upsampled[:, :, 0] = pairs[:, :, :2].reshape(rows, width // 2)
+    upsampled[:, :, 1] = numpy.repeat(pairs[:, :, 2], 2, axis=1)
+    upsampled[:, :, 2] = numpy.repeat(pairs[:, :, 3], 2, axis=1)
+    return upsampled
 
 
 def _rounded(array: NDArray[Any], bits: int, like: NDArray[Any]) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from server.dicom.elements.transfer_syntax import ENCAPSULATED_UNCOMPRESSED
 from server.dicom.pixel_data.codecs import syntaxes
 from server.dicom.pixel_data.codecs.codestreams import decode_codestream
-from server.dicom.pixel_data.codecs.colour import spread_422, to_rgb, to_ybr_full
+from server.dicom.pixel_data.codecs.colour import to_rgb, to_ybr_full, upsample_422
 from server.dicom.pixel_data.codecs.rle import decode_rle
 from server.dicom.pixel_data.codecs.samples import cells_from_bytes, frame_bytes, stored_values_of, unreadable
 from server.dicom.pixel_data.codecs.syntaxes import decoded_photometric
@@ -116,7 +116,7 @@ def _decode_subsampled(data: bytes, description: PixelDescription) -> tuple[NDAr
         raise unreadable("Chroma-subsampled pixel data requires an even number of columns.")
     else:
         packed = replace(description, samples_per_pixel=1, columns=2 * columns)
-        array = spread_422(cells_from_bytes(data, packed))
+        array = upsample_422(cells_from_bytes(data, packed))
     array, _ = stored_values_of(array, description)
     is_partial = description.photometric_interpretation.startswith("YBR_PARTIAL")
     if is_partial:

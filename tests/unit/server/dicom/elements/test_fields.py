@@ -24,15 +24,15 @@ def test_each_attribute_of_the_corpus_can_be_selected(path: Path) -> None:
     included, excluded = fields(some, []), fields([], some)
     assert included
     assert excluded
-    assert included.of(dicom_json) == _cut(dicom_json, whole, IDENTIFYING | set(some))
-    assert excluded.of(dicom_json) == _cut(dicom_json, whole, whole.keys() - (set(some) - IDENTIFYING))
+    assert included.of(dicom_json) == _without_frame_items(dicom_json, whole, IDENTIFYING | set(some))
+    assert excluded.of(dicom_json) == _without_frame_items(dicom_json, whole, whole.keys() - (set(some) - IDENTIFYING))
     for tag, element in whole.items():
         if element["vr"] != "SQ":
             values = element.get("Value") or [""]
             assert first_value(dicom_json, tag) == ("" if values[0] is None else str(values[0]))
 
 
-def _cut(dicom_json: bytes, whole: dict[str, object], tags: set[str]) -> bytes:
+def _without_frame_items(dicom_json: bytes, whole: dict[str, object], tags: set[str]) -> bytes:
     """Return the expected selection, computed by removing the text of every other element."""
     starts = {}
     position = 1

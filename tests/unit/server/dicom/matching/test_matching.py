@@ -412,9 +412,9 @@ def test_every_name_matches_prefixes_of_adjacent_words(name: str, data: st.DataO
     words = name.replace("^", " ").split()
     start = data.draw(st.integers(0, len(words)))
     end = data.draw(st.integers(start, len(words)))
-    beginnings = [word[: data.draw(st.integers(1, len(word)))] for word in words[start:end]]
+    frame_starts = [word[: data.draw(st.integers(1, len(word)))] for word in words[start:end]]
 
-    assert found("PatientName", name, " ".join(beginnings), fuzzy=True)
+    assert found("PatientName", name, " ".join(frame_starts), fuzzy=True)
 
 
 @settings(deadline=None)

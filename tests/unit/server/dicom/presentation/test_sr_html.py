@@ -8,7 +8,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from server.dicom.presentation.sr_html import MAX_DEPTH, MAX_ITEMS, page_bytes
+from server.dicom.presentation.sr_html import MAX_DEPTH, MAX_ITEMS, report_page
 
 VOID = {"meta"}
 
@@ -63,7 +63,7 @@ def report(*items: Dataset, **attributes: Any) -> Outline:
 
 def page(*items: Dataset, **attributes: Any) -> str:
     root = item("CONTAINER", "Imaging Report", ContentSequence=Sequence(items), **attributes)
-    return page_bytes(root.to_json_dict()).decode()
+    return report_page(root.to_json_dict()).decode()
 
 
 def dataset(**attributes: Any) -> Dataset:
@@ -193,7 +193,7 @@ def test_content_of_the_data_set_is_escaped() -> None:
     ]
     root = item("CONTAINER", ContentSequence=Sequence(contents), PatientName="x", StudyDate="20240101", PatientID="x")
     root.VerifyingObserverSequence = Sequence([dataset(VerifyingObserverName="x", VerificationDateTime="2024")])
-    shown = Outline(page_bytes(hostile(root.to_json_dict())).decode())
+    shown = Outline(report_page(hostile(root.to_json_dict())).decode())
     assert not {"script", "img"} & set(shown.tags)
     known = {"lang", "charset", "name", "content", "id", "class", "title", "href"}
     assert {name for name, _ in shown.attributes} <= known
@@ -209,7 +209,7 @@ def test_an_invalid_language_is_omitted() -> None:
 def test_a_page_loads_nothing_and_runs_nothing() -> None:
     data_set = get_testdata_file("test-SR.dcm", read=True)
     assert isinstance(data_set, Dataset)
-    shown = Outline(page_bytes(data_set.to_json_dict()).decode())
+    shown = Outline(report_page(data_set.to_json_dict()).decode())
     assert not {"script", "link", "img", "iframe", "object", "form"} & set(shown.tags)
     assert all(value is not None and value.startswith("#") for name, value in shown.attributes if name == "href")
 
@@ -223,12 +223,12 @@ def test_content_over_the_limits_is_replaced_by_a_note() -> None:
     assert "is not shown" in shown.words
     text = item("TEXT", TextValue="again").to_json_dict()
     root = {"0040A730": {"vr": "SQ", "Value": [text] * (MAX_ITEMS + 7)}}
-    assert "7 more items are not shown" in Outline(page_bytes(root).decode()).words
+    assert "7 more items are not shown" in Outline(report_page(root).decode()).words
 
 
 @pytest.mark.parametrize("content", [{}, {"0040A730": {"vr": "SQ"}}, {"0040A730": {"vr": "SQ", "Value": [{}]}}])
 def test_a_report_without_content_is_a_page(content: dict[str, Any]) -> None:
-    assert "Structured Report" in Outline(page_bytes(content).decode()).words
+    assert "Structured Report" in Outline(report_page(content).decode()).words
 
 
 def test_a_table_is_shown_by_rows_and_columns() -> None:

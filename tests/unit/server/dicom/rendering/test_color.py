@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import _expand_segmented_lut, apply_color_lut, convert_color_space
 
 from server.dicom.rendering import render
-from server.dicom.rendering.icc_profiles import made_profile
+from server.dicom.rendering.icc_profiles import standard_profile
 from server.dicom.rendering.segmented_palettes import Segments
 from server.model.errors import DicomStoreError, Reason
 from server.model.rendering import (
@@ -205,7 +205,7 @@ def with_profile(wanted: IccProfile, own: bytes = b"", format_: ImageFormat = Im
     return render(job)
 
 
-OWN = made_profile(IccProfile.ADOBE_RGB)
+OWN = standard_profile(IccProfile.ADOBE_RGB)
 
 
 @pytest.mark.parametrize("format_", [ImageFormat.JPEG, ImageFormat.PNG])
@@ -214,7 +214,7 @@ def test_the_profile_of_the_object_is_embedded(format_: ImageFormat) -> None:
     assert profile_of(with_profile(IccProfile.YES, OWN, format_)) == OWN
     assert profile_of(with_profile(IccProfile.NO, OWN, format_)) == b""
     assert profile_of(with_profile(IccProfile.IF_PRESENT, b"", format_)) == b""
-    assert profile_of(with_profile(IccProfile.YES, b"", format_)) == made_profile(IccProfile.SRGB)
+    assert profile_of(with_profile(IccProfile.YES, b"", format_)) == standard_profile(IccProfile.SRGB)
 
 
 def test_a_long_profile_takes_several_segments_of_a_jpeg_file() -> None:
@@ -226,18 +226,18 @@ def test_a_long_profile_takes_several_segments_of_a_jpeg_file() -> None:
 @pytest.mark.parametrize("own", [b"no profile", bytes(500), OWN[:60], OWN[:16] + b"GRAY" + OWN[20:]])
 def test_an_invalid_rgb_profile_is_ignored(own: bytes) -> None:
     assert profile_of(with_profile(IccProfile.IF_PRESENT, own)) == b""
-    assert profile_of(with_profile(IccProfile.SRGB, own)) == made_profile(IccProfile.SRGB)
+    assert profile_of(with_profile(IccProfile.SRGB, own)) == standard_profile(IccProfile.SRGB)
 
 
 def test_srgb_needs_no_conversion_to_srgb() -> None:
     sample_image = with_profile(IccProfile.SRGB)
     assert pixels_of(sample_image).tolist() == colors().tolist()
-    assert profile_of(sample_image) == made_profile(IccProfile.SRGB)
+    assert profile_of(sample_image) == standard_profile(IccProfile.SRGB)
 
 
 def test_the_srgb_profile_equals_that_of_little_cms() -> None:
     expected = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    actual = ImageCms.ImageCmsProfile(BytesIO(made_profile(IccProfile.SRGB)))
+    actual = ImageCms.ImageCmsProfile(BytesIO(standard_profile(IccProfile.SRGB)))
     converted = ImageCms.profileToProfile(Image.fromarray(colors()), actual, expected)
     assert converted is not None
     assert np.abs(np.asarray(converted).astype(int) - colors()).max() <= 1
@@ -253,7 +253,7 @@ def test_colours_are_converted(space: IccProfile, red: tuple[int, int, int]) -> 
     job = frame_of(array, None, Output(format=ImageFormat.PNG, icc_profile=space), photometric="RGB")
     shown = pixels_of(render(job))[0, 0].astype(int)
     assert np.abs(shown - red).max() <= 2
-    assert profile_of(render(job)) == made_profile(space)
+    assert profile_of(render(job)) == standard_profile(space)
 
 
 @pytest.mark.parametrize("space", [IccProfile.SRGB, IccProfile.ADOBE_RGB, IccProfile.ROMM_RGB])
