@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from server.model.damage import NO_DAMAGE, Damage
@@ -150,6 +151,24 @@ class Added:
     """The instance is now visible."""
 
     version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceVersion:
+    """A content that an instance has or had.
+
+    replaced: when the next one took its place; None for the current one.
+    reason, author: why and by whom it was added beside the first; empty if that is not known.
+    """
+
+    version: Version
+    created: datetime
+    replaced: datetime | None
+    size_bytes: int
+    crc32c: int
+    locator: Locator
+    reason: str
+    author: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,12 @@ from server.model.change import Change, ChangeWindow
 from server.model.damage import Damage
 from server.model.ids import Address, InstanceId, PartitionName, Version
 from server.model.instance import (
+    Added,
     AddOutcome,
     BulkElement,
+    Faulty,
     InstanceMetadata,
+    InstanceVersion,
     Locator,
     NewInstance,
     PixelLayout,
@@ -56,6 +59,29 @@ class InstanceIndex(Protocol):
         instances, the entries in the change feed are written afterwards, by `ChangeLog.sequence`; no later entry is
         seen before them.
         """
+        ...
+
+    async def undelete(self, resource: Address, now: datetime, not_erased_at: datetime) -> int:
+        """Bring back the deleted instances of a study, series or instance; return how many came back.
+
+        Those whose blobs are to be erased after `not_erased_at` can come back. An identity that exists stays as it is;
+        of several deleted instances of one identity, the last comes back. Each gets a new version, and an entry in the
+        change feed as if it had been stored; its earlier contents come back as well. Many come back in several
+        transactions; a call that was interrupted is repeated.
+        """
+        ...
+
+    async def add_version(
+        self, instance: NewInstance, now: datetime, *, reason: str, author: str
+    ) -> Added | Faulty | None:
+        """Give an instance a new content, which becomes the current one; None if there is no such instance.
+
+        The content that it had is kept with its blob. Study and series attributes follow "latest wins", as for `add`.
+        """
+        ...
+
+    async def history(self, instance: InstanceId) -> Sequence[InstanceVersion]:
+        """Return the contents of an instance, oldest first; empty if there is no such instance."""
         ...
 
     async def find(self, resource: Address, after: int = 0, limit: int = 500) -> list[StoredInstance]:

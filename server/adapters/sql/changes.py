@@ -36,7 +36,7 @@ class SqlChangeLog:
         """Begin; `listen_url` is of a PostgreSQL that tells of new entries, None for SQLite."""
         self._transactions = transactions
         self._listen_url = listen_url
-        self.is_numbered_later = listen_url is not None
+        self.is_numbered_later = transactions.has_sequencer
 
     async def list(self, window: ChangeWindow) -> list[Change]:
         """See the port."""

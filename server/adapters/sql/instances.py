@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -17,14 +18,21 @@ from server.adapters.sql.writing.adding import add
 from server.adapters.sql.writing.damage import change_damage
 from server.adapters.sql.writing.deleting import delete_resource
 from server.adapters.sql.writing.locators import erasable, erased, known, named, relocate, visible
+from server.adapters.sql.writing.restoring import Step, undelete
+from server.adapters.sql.writing.sequencing import number
+from server.adapters.sql.writing.versioning import add_version, history
 from server.model.damage import Damage
 from server.model.errors import Reason, Unavailable
 from server.model.ids import Address, InstanceId, PartitionName, Version
 from server.model.instance import (
+    Added,
     AddOutcome,
     BulkElement,
+    Faulty,
     InstanceMetadata,
+    InstanceVersion,
     Locator,
+    NewInstance,
     PixelLayout,
     ResourceState,
     StoredInstance,
@@ -59,6 +67,55 @@ class SqlInstanceIndex:
                 resource.partition,
                 lambda connection, key: delete_resource(connection, key, resource, now, erase_after, reason, author),
                 missing=0,
+            )
+        )
+
+    async def undelete(self, resource: Address, now: datetime, not_erased_at: datetime) -> int:
+        """See the port."""
+        count, after = 0, 0
+        while True:
+            step = await self._transactions.write(
+                self._in_partition(
+                    resource.partition,
+                    partial(self._undelete, resource, after, now, not_erased_at),
+                    missing=Step(0, None),
+                )
+            )
+            count += step.count
+            if step.after is None:
+                return count
+            after = step.after
+            if step.waits and self._transactions.has_sequencer:
+                await self._transactions.number(number)
+
+    def _undelete(
+        self,
+        resource: Address,
+        after: int,
+        now: datetime,
+        not_erased_at: datetime,
+        connection: Connection,
+        partition_key: int,
+    ) -> Step:
+        return undelete(connection, partition_key, resource, after, now, not_erased_at, self._extract)
+
+    async def add_version(
+        self, instance: NewInstance, now: datetime, *, reason: str, author: str
+    ) -> Added | Faulty | None:
+        """See the port."""
+        return await self._transactions.write(
+            lambda connection: add_version(
+                connection, self._partition_keys, instance, now, reason, author, self._extract
+            )
+        )
+
+    async def history(self, instance: InstanceId) -> Sequence[InstanceVersion]:
+        """See the port."""
+        return await self._transactions.read(
+            self._in_partition(
+                instance.partition,
+                lambda connection, key: history(connection, key, instance),
+                missing=[],
             )
         )
 

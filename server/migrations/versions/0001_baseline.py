@@ -81,15 +81,7 @@ CREATE TABLE studies (
     CONSTRAINT uq_studies_partition_key_uid UNIQUE (partition_key, uid)
 )
 
-CREATE INDEX ix_studies_partition_key_key ON studies (partition_key, "key")
-
 CREATE INDEX ix_studies_partition_key_patient_id_key ON studies (partition_key, patient_id, "key")
-
-CREATE INDEX ix_studies_partition_key_patient_name_2_key ON studies (partition_key, patient_name_2, "key")
-
-CREATE INDEX ix_studies_partition_key_accession_number_key ON studies (partition_key, accession_number, "key")
-
-CREATE INDEX ix_studies_partition_key_study_id_key ON studies (partition_key, study_id, "key")
 
 CREATE INDEX ix_studies_partition_key_patient_birth_date_key ON studies (partition_key, patient_birth_date, "key")
 
@@ -97,7 +89,15 @@ CREATE INDEX ix_studies_partition_key_patient_name_3_key ON studies (partition_k
 
 CREATE INDEX ix_studies_partition_key_study_date_key ON studies (partition_key, study_date, "key")
 
+CREATE INDEX ix_studies_partition_key_study_id_key ON studies (partition_key, study_id, "key")
+
 CREATE INDEX ix_studies_partition_key_patient_name_1_key ON studies (partition_key, patient_name_1, "key")
+
+CREATE INDEX ix_studies_partition_key_key ON studies (partition_key, "key")
+
+CREATE INDEX ix_studies_partition_key_patient_name_2_key ON studies (partition_key, patient_name_2, "key")
+
+CREATE INDEX ix_studies_partition_key_accession_number_key ON studies (partition_key, accession_number, "key")
 
 CREATE VIRTUAL TABLE study_text USING fts5(patient_name_1, patient_name_2, patient_name_3, referring_physician_name_1, referring_physician_name_2, referring_physician_name_3, patient_id, accession_number, study_description, content='studies', content_rowid='key', tokenize='trigram case_sensitive 1', detail=column, columnsize=0)
 
@@ -146,6 +146,10 @@ CREATE TABLE series (
     CONSTRAINT uq_series_study_key_uid UNIQUE (study_key, uid)
 )
 
+CREATE INDEX ix_series_partition_key_key ON series (partition_key, "key")
+
+CREATE INDEX ix_series_partition_key_uid ON series (partition_key, uid)
+
 CREATE INDEX ix_series_partition_key_modality_key ON series (partition_key, modality, "key")
 
 CREATE INDEX ix_series_partition_key_modality_study_key ON series (partition_key, modality, study_key)
@@ -157,10 +161,6 @@ CREATE INDEX ix_series_partition_key_series_number_key ON series (partition_key,
 CREATE INDEX ix_series_partition_key_manufacturer_model_name_key ON series (partition_key, manufacturer_model_name, "key")
 
 CREATE INDEX ix_series_partition_key_performed_procedure_step_start_date_key ON series (partition_key, performed_procedure_step_start_date, "key")
-
-CREATE INDEX ix_series_partition_key_key ON series (partition_key, "key")
-
-CREATE INDEX ix_series_partition_key_uid ON series (partition_key, uid)
 
 CREATE TABLE series_values (
     series_key INTEGER NOT NULL,
@@ -190,13 +190,13 @@ CREATE TABLE instances (
     CONSTRAINT uq_instances_partition_key_uid_series_key UNIQUE (partition_key, uid, series_key)
 )
 
+CREATE INDEX ix_instances_series_key_version ON instances (series_key, version)
+
 CREATE INDEX ix_instances_damaged ON instances (study_key, version) WHERE damage IS NOT NULL
 
 CREATE INDEX ix_instances_partition_key_sop_class_uid_version ON instances (partition_key, sop_class_uid, version)
 
 CREATE INDEX ix_instances_partition_key_version ON instances (partition_key, version)
-
-CREATE INDEX ix_instances_series_key_version ON instances (series_key, version)
 
 CREATE INDEX ix_instances_study_key_version ON instances (study_key, version)
 
@@ -345,15 +345,17 @@ CREATE TABLE deleted_instances (
     CONSTRAINT pk_deleted_instances PRIMARY KEY (version)
 )
 
-CREATE INDEX ix_deleted_instances_series_key_version ON deleted_instances (series_key, version)
+CREATE INDEX ix_deleted_instances_erase_after_version ON deleted_instances (erase_after, version)
 
-CREATE INDEX ix_deleted_instances_study_key_version ON deleted_instances (study_key, version)
+CREATE INDEX ix_deleted_instances_series_key_version ON deleted_instances (series_key, version)
 
 CREATE INDEX ix_deleted_instances_deletion_key ON deleted_instances (deletion_key)
 
 CREATE INDEX ix_deleted_instances_key ON deleted_instances ("key")
 
-CREATE INDEX ix_deleted_instances_erase_after_version ON deleted_instances (erase_after, version)
+CREATE INDEX ix_deleted_instances_study_key_version ON deleted_instances (study_key, version)
+
+CREATE INDEX ix_deleted_instances_partition_key_uid ON deleted_instances (partition_key, uid)
 
 CREATE TABLE erasures (
     locator TEXT NOT NULL,
@@ -565,15 +567,7 @@ CREATE TABLE studies (
     CONSTRAINT uq_studies_partition_key_uid UNIQUE (partition_key, uid, shard)
 )
 
-CREATE INDEX ix_studies_partition_key_key ON studies (partition_key, key)
-
 CREATE INDEX ix_studies_partition_key_patient_id_key ON studies (partition_key, patient_id, key)
-
-CREATE INDEX ix_studies_partition_key_patient_name_2_key ON studies (partition_key, patient_name_2, key)
-
-CREATE INDEX ix_studies_partition_key_accession_number_key ON studies (partition_key, accession_number, key)
-
-CREATE INDEX ix_studies_partition_key_study_id_key ON studies (partition_key, study_id, key)
 
 CREATE INDEX ix_studies_partition_key_patient_birth_date_key ON studies (partition_key, patient_birth_date, key)
 
@@ -581,7 +575,15 @@ CREATE INDEX ix_studies_partition_key_patient_name_3_key ON studies (partition_k
 
 CREATE INDEX ix_studies_partition_key_study_date_key ON studies (partition_key, study_date, key)
 
+CREATE INDEX ix_studies_partition_key_study_id_key ON studies (partition_key, study_id, key)
+
 CREATE INDEX ix_studies_partition_key_patient_name_1_key ON studies (partition_key, patient_name_1, key)
+
+CREATE INDEX ix_studies_partition_key_key ON studies (partition_key, key)
+
+CREATE INDEX ix_studies_partition_key_patient_name_2_key ON studies (partition_key, patient_name_2, key)
+
+CREATE INDEX ix_studies_partition_key_accession_number_key ON studies (partition_key, accession_number, key)
 
 COMMENT ON COLUMN studies.shard IS 'hash of partition and study; see core/shards.py'
 
@@ -647,6 +649,10 @@ CREATE TABLE series (
     CONSTRAINT uq_series_study_key_uid UNIQUE (study_key, uid, shard)
 )
 
+CREATE INDEX ix_series_partition_key_key ON series (partition_key, key)
+
+CREATE INDEX ix_series_partition_key_uid ON series (partition_key, uid)
+
 CREATE INDEX ix_series_partition_key_modality_key ON series (partition_key, modality, key)
 
 CREATE INDEX ix_series_partition_key_modality_study_key ON series (partition_key, modality, study_key)
@@ -658,10 +664,6 @@ CREATE INDEX ix_series_partition_key_series_number_key ON series (partition_key,
 CREATE INDEX ix_series_partition_key_manufacturer_model_name_key ON series (partition_key, manufacturer_model_name, key)
 
 CREATE INDEX ix_series_partition_key_performed_procedure_step_start_date_key ON series (partition_key, performed_procedure_step_start_date, key)
-
-CREATE INDEX ix_series_partition_key_key ON series (partition_key, key)
-
-CREATE INDEX ix_series_partition_key_uid ON series (partition_key, uid)
 
 COMMENT ON COLUMN series.shard IS 'hash of partition and study; see core/shards.py'
 
@@ -706,13 +708,13 @@ CREATE TABLE instances (
     CONSTRAINT uq_instances_partition_key_uid_series_key UNIQUE (partition_key, uid, series_key, shard)
 )
 
+CREATE INDEX ix_instances_series_key_version ON instances (series_key, version)
+
 CREATE INDEX ix_instances_damaged ON instances (study_key, version) WHERE damage IS NOT NULL
 
 CREATE INDEX ix_instances_partition_key_sop_class_uid_version ON instances (partition_key, sop_class_uid, version)
 
 CREATE INDEX ix_instances_partition_key_version ON instances (partition_key, version)
-
-CREATE INDEX ix_instances_series_key_version ON instances (series_key, version)
 
 CREATE INDEX ix_instances_study_key_version ON instances (study_key, version)
 
@@ -905,15 +907,17 @@ CREATE TABLE deleted_instances (
     CONSTRAINT pk_deleted_instances PRIMARY KEY (version, shard)
 )
 
-CREATE INDEX ix_deleted_instances_series_key_version ON deleted_instances (series_key, version)
+CREATE INDEX ix_deleted_instances_erase_after_version ON deleted_instances (erase_after, version)
 
-CREATE INDEX ix_deleted_instances_study_key_version ON deleted_instances (study_key, version)
+CREATE INDEX ix_deleted_instances_series_key_version ON deleted_instances (series_key, version)
 
 CREATE INDEX ix_deleted_instances_deletion_key ON deleted_instances (deletion_key)
 
 CREATE INDEX ix_deleted_instances_key ON deleted_instances (key)
 
-CREATE INDEX ix_deleted_instances_erase_after_version ON deleted_instances (erase_after, version)
+CREATE INDEX ix_deleted_instances_study_key_version ON deleted_instances (study_key, version)
+
+CREATE INDEX ix_deleted_instances_partition_key_uid ON deleted_instances (partition_key, uid)
 
 CREATE TABLE erasures (
     locator TEXT COLLATE "C" NOT NULL,

@@ -497,6 +497,7 @@ deleted_instances = _deleted(
     Index(None, "series_key", "version"),
     Index(None, "deletion_key"),
     Index(None, "key"),
+    Index(None, "partition_key", "uid"),
 )
 
 erasures = Table(

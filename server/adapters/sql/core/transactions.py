@@ -75,6 +75,8 @@ class Transactions:
     and durable, when it raises, nothing has happened. It may be called again if the database gave its transaction up.
     A caller that is cancelled can't know whether the transaction took place; one that gets an error from `write` can,
     see `DicomStoreError.may_have_happened`.
+
+    has_sequencer: entries of the change feed are numbered by transactions of their own.
     """
 
     def __init__(self, reading: Engine, reads: Kind, writing: Engine, writes: Kind, numbers: Kind) -> None:
@@ -82,6 +84,7 @@ class Transactions:
         self._writer = Threads(1, "index-writer", lambda: _Session(writing, writes))
         self._sequencer = Threads(1, "index-sequencer", lambda: _Session(writing, numbers))
         self._engines = (writing, reading)
+        self.has_sequencer = reading.dialect.name == "postgresql"
         self._turns = writes.turns
 
     async def read(self, work: Work[Result]) -> Result:

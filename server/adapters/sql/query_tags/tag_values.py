@@ -131,7 +131,11 @@ class ByTags:
 
     def of(self, new: NewInstance) -> Found:
         """Return what an instance has for tags, by their keys."""
-        return self._extract(new.dicom_json, self._tags, new.invalid_tags) if self._tags else {}
+        return self.found(new.dicom_json, new.invalid_tags)
+
+    def found(self, dicom_json: bytes, invalid_tags: frozenset[str]) -> Found:
+        """Return what metadata has for tags, by their keys."""
+        return self._extract(dicom_json, self._tags, invalid_tags) if self._tags else {}
 
     def faults(self, found: Found) -> tuple[tuple[NewTag, TagFault], ...]:
         """Return what of it can't be indexed."""

@@ -78,6 +78,17 @@ def add(
     new = wanted() if callable(wanted) else wanted
     if not new:
         return []
+    batch = begin(connection, partition_keys, new, now, extract)
+    outcomes = [batch.add(instance) for instance in new]
+    if any(isinstance(outcome, Added) for outcome in outcomes):
+        batch.write(connection)
+    return outcomes
+
+
+def begin(
+    connection: Connection, partition_keys: PartitionKeys, new: Sequence[NewInstance], now: datetime, extract: Extract
+) -> "StudyChanges":
+    """Lock the studies of instances that are to be added, and look up what there is of them."""
     keys = _keys_of_partitions(connection, partition_keys, new)
     shards: dict[StudyIdentity, int] = {
         (partition, study): shard_of(connection, keys[partition], study)
@@ -85,14 +96,9 @@ def add(
     }
     last = counters.lock(connection, shards.values())
     time = last.time(now)
-    by_tags = ByTags(living(connection), extract, time)
-    batch = _Batch(keys, shards, last, time, by_tags)
-    batch.load(connection, new)
-    outcomes = [batch.add(instance) for instance in new]
-    if any(isinstance(outcome, Added) for outcome in outcomes):
-        batch.write(connection)
-        last.save()
-    return outcomes
+    changes = StudyChanges(keys, shards, last, time, ByTags(living(connection), extract, time))
+    changes.load(connection, new)
+    return changes
 
 
 def _keys_of_partitions(
@@ -110,8 +116,11 @@ StudyIdentity = tuple[PartitionName, str]
 SeriesIdentity = tuple[PartitionName, str, str]
 
 
-class _Batch:
-    """Everything one transaction writes."""
+class StudyChanges:
+    """Everything one transaction writes.
+
+    time: of the changes.
+    """
 
     def __init__(
         self,
@@ -124,7 +133,7 @@ class _Batch:
         self._partition_keys = partition_keys
         self._shards = shards
         self._last = last
-        self._time = time
+        self.time = time
         self._by_tags = by_tags
         self._stored: dict[InstanceId, StoredInstance] = {}
         self._added: dict[InstanceId, tuple[NewInstance, int]] = {}
@@ -174,6 +183,28 @@ class _Batch:
             return Faulty(faults)
         if existing := self._existing(new.id):
             return AlreadyStored(existing)
+        version, study, series_ = self._merged(new)
+        for group in (study, series_):
+            group.count("instance_count")
+        self._rows[instances].append(self._instance_row(new, version, study, series_))
+        self._add_version(new, version, study.row["shard"], {"instance_key": version}, ChangeAction.CREATE)
+        self._by_tags.take(found, Owners(study.key, series_.key, version, study.row["shard"]))
+        self._added[new.id] = (new, version)
+        return Added(Version(version))
+
+    def add_version(self, new: NewInstance, key: int, reason: str, author: str) -> Added | Faulty:
+        """Take up a new content of an instance that exists and has this key; its row is left to the caller."""
+        found = self._by_tags.of(new)
+        if new.must_be_indexed and (faults := self._by_tags.faults(found)):
+            return Faulty(faults)
+        version, study, series_ = self._merged(new)
+        others = {"instance_key": key, "reason": reason or None, "author": author or None}
+        self._add_version(new, version, study.row["shard"], others, ChangeAction.UPDATE)
+        self._by_tags.take(found, Owners(study.key, series_.key, version, study.row["shard"]))
+        return Added(Version(version))
+
+    def _merged(self, new: NewInstance) -> tuple[int, Group, Group]:
+        """Return a version for a content, with its study and series, which have taken over its attributes."""
         study = self._study(new)
         series_ = self._series_of(new, study)
         version = self._last.next_version()
@@ -182,12 +213,8 @@ class _Batch:
         if modality := series_.elements.get(_MODALITY, {}).get("Value"):
             series_.set("modality_as_stored", str(modality[0]))
         for group in (study, series_):
-            group.count("instance_count")
             group.set("max_version", version)
-        self._add_rows(new, version, study, series_)
-        self._by_tags.take(found, Owners(study.key, series_.key, version, study.row["shard"]))
-        self._added[new.id] = (new, version)
-        return Added(Version(version))
+        return version, study, series_
 
     def _existing(self, id_: InstanceId) -> StoredInstance | None:
         """Return the instance with an identity, stored before or earlier in the batch."""
@@ -224,41 +251,38 @@ class _Batch:
             study.count("series_count")
         return group
 
-    def _add_rows(self, new: NewInstance, version: int, study: Group, series_: Group) -> None:
-        partition_key, shard = self._partition_keys[new.id.partition], study.row["shard"]
-        of_version = {"version": version, "shard": shard}
-        self._rows[instances].append(
-            {
-                **of_version,
-                "key": version,
-                "partition_key": partition_key,
-                "study_key": study.key,
-                "series_key": series_.key,
-                "uid": new.id.instance,
-                "sop_class_uid": new.sop_class_uid,
-                "elements": lines_of_elements(new.instance.elements),
-                **columns_of(Level.INSTANCE, new.instance.keys),
-            }
-        )
-        self._rows[versions].append(version_row(new, version, shard, self._time) | {"instance_key": version})
-        self._add_details(new, of_version)
+    def _instance_row(self, new: NewInstance, version: int, study: Group, series_: Group) -> Row:
+        return {
+            "version": version,
+            "shard": study.row["shard"],
+            "key": version,
+            "partition_key": self._partition_keys[new.id.partition],
+            "study_key": study.key,
+            "series_key": series_.key,
+            "uid": new.id.instance,
+            "sop_class_uid": new.sop_class_uid,
+            "elements": lines_of_elements(new.instance.elements),
+            **columns_of(Level.INSTANCE, new.instance.keys),
+        }
+
+    def _add_version(self, new: NewInstance, version: int, shard: int, others: Row, action: ChangeAction) -> None:
+        """Take up the rows of a version and its entry in the change feed."""
+        self._rows[versions].append(_version_row(new, version, shard, self.time) | others)
+        for table, rows in _detail_rows(new, {"version": version, "shard": shard}):
+            self._rows[table] += rows
         self._entries.append(
             {
                 "position": version,
                 "shard": shard,
-                "time": self._time,
-                "action": int(ChangeAction.CREATE),
+                "time": self.time,
+                "action": int(action),
                 "version": version,
-                "partition_key": partition_key,
+                "partition_key": self._partition_keys[new.id.partition],
                 "study_uid": new.id.study,
                 "series_uid": new.id.series,
                 "sop_uid": new.id.instance,
             }
         )
-
-    def _add_details(self, new: NewInstance, of_version: Row) -> None:
-        for table, rows in detail_rows(new, of_version):
-            self._rows[table] += rows
 
     def write(self, connection: Connection) -> None:
         """Write it all."""
@@ -271,6 +295,7 @@ class _Batch:
                 _INSERTS[table].run(connection, rows)
         self._last.write_entries(self._entries)
         self._by_tags.write(connection)
+        self._last.save()
 
 
 def _count_new_studies(connection: Connection, groups: Iterable[Group]) -> None:
@@ -298,7 +323,7 @@ def change_blocks(connection: Connection, studies_of: Mapping[tuple[int, int, in
         _DELETE_EMPTY_BLOCKS.run(connection, rows)
 
 
-def version_row(new: NewInstance, version: int, shard: int, time: int) -> Row:
+def _version_row(new: NewInstance, version: int, shard: int, time: int) -> Row:
     """Return the row of `versions` for a content, without the instance it belongs to."""
     return {
         "version": version,
@@ -313,7 +338,7 @@ def version_row(new: NewInstance, version: int, shard: int, time: int) -> Row:
     }
 
 
-def detail_rows(new: NewInstance, of_version: Row) -> Iterator[tuple[Table, list[Row]]]:
+def _detail_rows(new: NewInstance, of_version: Row) -> Iterator[tuple[Table, list[Row]]]:
     """Generate the rows of the tables that have metadata, frames and bulk data of a version."""
     invalid_tags = " ".join(sorted(new.invalid_tags)) or None
     yield metadata, [{**of_version, "dicom_json": new.dicom_json, "invalid_tags": invalid_tags}]

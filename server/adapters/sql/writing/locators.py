@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, union_all, update
 
@@ -136,14 +136,18 @@ def _forget_deleted(connection: Connection, locators: Sequence[Locator]) -> None
         )
     ).all()
     connection.execute(delete(deleted_instances).where(gone))
+    forget_groups(connection, groups)
+
+
+def forget_groups(connection: Connection, left: Sequence[Any]) -> None:
+    """Delete the deleted studies and series, and the deletions, that these rows of instances were the last of."""
     for table, key, column in (
         (deleted_series, deleted_series.c.key, deleted_instances.c.series_key),
         (deleted_studies, deleted_studies.c.key, deleted_instances.c.study_key),
         (deletions, deletions.c.key, deleted_instances.c.deletion_key),
     ):
-        of_groups = {getattr(row, column.name) for row in groups}
         is_needed = select(column).where(column == key).exists()
-        is_empty = key.in_(of_groups) & ~is_needed
+        is_empty = key.in_({getattr(row, column.name) for row in left}) & ~is_needed
         if table is deletions:
             is_empty &= deletions.c.is_pending.is_(None)
         if table is deleted_series:

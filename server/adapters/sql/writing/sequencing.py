@@ -1,4 +1,4 @@
-"""Numbering committed entries of the change feed; PostgreSQL only.
+"""Numbering committed entries of the change feed, which PostgreSQL needs and SQLite does not.
 
 Transactions on different studies do not wait for each other, so they can't number their entries: a number could become
 visible before a lower one. They leave them in `unsequenced`; a sequencer moves them to `changes` afterwards, with

@@ -1,0 +1,251 @@
+"""The transactions that bring deleted instances back.
+
+A few come back at a time, oldest first, each with its last content under a new version: what clients remember of the
+time before the deletion is not mistaken for what is there now.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, insert, select, union_all, update
+
+from server.adapters.sql.core import counters
+from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.shards import shard_of
+from server.adapters.sql.core.tables import (
+    STUDIES_PER_BLOCK,
+    deleted_instances,
+    deleted_series,
+    deleted_studies,
+    deletions,
+    instances,
+    metadata,
+    series,
+    studies,
+    versions,
+)
+from server.adapters.sql.core.times import to_microseconds
+from server.adapters.sql.query_tags.tag_values import ByTags, Owners, living
+from server.adapters.sql.writing.adding import change_blocks
+from server.adapters.sql.writing.deleting import move_on
+from server.adapters.sql.writing.locators import forget_groups
+from server.model.change import ChangeAction
+from server.model.ids import Address
+from server.ports.tags import Extract
+
+_AT_ONCE = 100
+_INSERT = {table: Prepared(insert(table)) for table in (instances, studies, series)}
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one transaction did.
+
+    after: the next continues with higher versions; None: there are no more.
+    waits: for a deletion whose instances are still to be moved.
+    """
+
+    count: int
+    after: int | None
+    waits: bool = False
+
+
+def undelete(
+    connection: Connection,
+    partition_key: int,
+    resource: Address,
+    after: int,
+    now: datetime,
+    not_erased_at: datetime,
+    extract: Extract,
+) -> Step:
+    """Do the next part of what `InstanceIndex.undelete` promises."""
+    assert resource.study is not None, "a study, a series or an instance"
+    last = counters.lock(connection, [shard_of(connection, partition_key, resource.study)])
+    if _is_pending(connection, partition_key, resource.study):
+        move_on(connection)
+        return Step(0, after, waits=True)
+    uids = _series_uids(connection, partition_key, resource)
+    page = _page(connection, uids, resource, after, not_erased_at) if uids else []
+    if not page:
+        return Step(0, None)
+    chosen = _chosen(connection, partition_key, resource.study, page, uids)
+    if chosen:
+        time = last.time(now)
+        last.reserve(versions=len(chosen))
+        restored = _Restored(connection, partition_key, resource.study)
+        rows = [restored.row(row, uids[row.series_key], last.next_version()) for row in chosen]
+        _INSERT[instances].run(connection, rows)
+        for old, new in zip(chosen, rows, strict=True):
+            renumber = update(versions).where(versions.c.version == old.version).values(version=new["version"])
+            connection.execute(renumber)
+        connection.execute(
+            delete(deleted_instances).where(deleted_instances.c.version.in_([row.version for row in chosen]))
+        )
+        restored.count()
+        forget_groups(connection, chosen)
+        last.write_entries(
+            [_entry(new, resource.study, uids[old.series_key], time) for old, new in zip(chosen, rows, strict=True)]
+        )
+        _index(connection, rows, extract, time)
+        last.save()
+    return Step(len(chosen), page[-1].version)
+
+
+def _is_pending(connection: Connection, partition_key: int, study: str) -> bool:
+    """Say whether instances of a study are still to be moved to those that were deleted."""
+    pending = select(deletions.c.key).where(
+        deletions.c.is_pending == 1, deletions.c.partition_key == partition_key, deletions.c.study_uid == study
+    )
+    return connection.execute(pending.limit(1)).scalar() is not None
+
+
+def _series_uids(connection: Connection, partition_key: int, resource: Address) -> Mapping[int, str]:
+    """Return the UIDs of the series that instances may have been deleted from, by their keys."""
+    study_keys = _either(studies, deleted_studies, partition_key=partition_key, uid=resource.study)
+    found: dict[int, str] = {}
+    for table in (series, deleted_series):
+        of_study = select(table.c.key, table.c.uid).where(table.c.study_key.in_(study_keys))
+        if resource.series is not None:
+            of_study = of_study.where(table.c.uid == resource.series)
+        found.update((row.key, row.uid) for row in connection.execute(of_study))
+    return found
+
+
+def _either(table: Table, deleted: Table, **values: Any) -> Any:
+    """Select the keys of rows with these values in a table or in that of what was deleted from it."""
+    return union_all(*(select(one.c.key).filter_by(**values).select_from(one) for one in (table, deleted)))
+
+
+def _page(
+    connection: Connection, uids: Mapping[int, str], resource: Address, after: int, not_erased_at: datetime
+) -> Sequence[Any]:
+    deleted = (
+        select(deleted_instances)
+        .where(
+            deleted_instances.c.series_key.in_(uids),
+            deleted_instances.c.version > after,
+            deleted_instances.c.erase_after > to_microseconds(not_erased_at),
+        )
+        .order_by(deleted_instances.c.version)
+        .limit(_AT_ONCE)
+    )
+    if resource.instance is not None:
+        deleted = deleted.where(deleted_instances.c.uid == resource.instance)
+    return connection.execute(deleted).all()
+
+
+def _chosen(
+    connection: Connection, partition_key: int, study: str, page: Sequence[Any], uids: Mapping[int, str]
+) -> list[Any]:
+    """Return those of a page that come back: the last deleted of each identity, unless it exists."""
+    of_page = {row.uid for row in page}
+    last: dict[tuple[str, str], int] = {}
+    deleted = select(deleted_instances.c.uid, deleted_instances.c.series_key, deleted_instances.c.version).where(
+        deleted_instances.c.partition_key == partition_key,
+        deleted_instances.c.uid.in_(of_page),
+        deleted_instances.c.series_key.in_(uids),
+    )
+    for uid, series_key, version in connection.execute(deleted):
+        identity = (uids[series_key], uid)
+        last[identity] = max(last.get(identity, 0), version)
+    existing = (
+        select(series.c.uid, instances.c.uid)
+        .join_from(instances, series, series.c.key == instances.c.series_key)
+        .join(studies, studies.c.key == series.c.study_key)
+        .where(instances.c.partition_key == partition_key, instances.c.uid.in_(of_page), studies.c.uid == study)
+    )
+    there = {tuple(row) for row in connection.execute(existing)}
+    return [
+        row
+        for row in page
+        if (identity := (uids[row.series_key], row.uid)) not in there and last[identity] == row.version
+    ]
+
+
+class _Restored:
+    """The study and the series that instances come back to, which may have to come back themselves."""
+
+    def __init__(self, connection: Connection, partition_key: int, study: str) -> None:
+        self._connection = connection
+        identity = {"partition_key": partition_key, "uid": study}
+        self._study, is_new = self._group(studies, deleted_studies, identity, {"series_count": 0})
+        if is_new:
+            block = self._study.key // STUDIES_PER_BLOCK
+            change_blocks(connection, {(partition_key, block, self._study.shard): 1})
+        self._new_series = 0
+        self._series: dict[str, Any] = {}
+        self._counts: dict[int, int] = {}
+        self._version = 0
+
+    def row(self, deleted: Any, series_uid: str, version: int) -> Row:
+        """Return the row of an instance that comes back, and count it."""
+        one_series = self._series.get(series_uid)
+        if one_series is None:
+            identity = {"study_key": self._study.key, "uid": series_uid}
+            one_series, is_new = self._group(series, deleted_series, identity, {}, deleted.series_key)
+            self._series[series_uid] = one_series
+            self._new_series += is_new
+        self._counts[one_series.key] = self._counts.get(one_series.key, 0) + 1
+        self._version = version
+        of_table = {name: getattr(deleted, name) for name in instances.c.keys()}  # noqa: SIM118 - columns, not a dict
+        return of_table | {"version": version, "study_key": self._study.key, "series_key": one_series.key}
+
+    def count(self) -> None:
+        """Count the instances that came back in their series and their study."""
+        for key, count in self._counts.items():
+            counted = {"instance_count": series.c.instance_count + count, "max_version": self._version}
+            self._connection.execute(update(series).where(series.c.key == key).values(counted))
+        counted = {
+            "instance_count": studies.c.instance_count + sum(self._counts.values()),
+            "series_count": studies.c.series_count + self._new_series,
+            "max_version": self._version,
+        }
+        self._connection.execute(update(studies).where(studies.c.key == self._study.key).values(counted))
+
+    def _group(
+        self, table: Table, deleted: Table, identity: Row, zeros: Row, key: int | None = None
+    ) -> tuple[Any, bool]:
+        """Return the row of a study or series, and whether it had to come back from those that were deleted."""
+        there = self._connection.execute(select(table.c.key, table.c.shard).filter_by(**identity)).one_or_none()
+        if there is not None:
+            return there, False
+        gone = select(deleted).order_by(deleted.c.key.desc()).limit(1)
+        gone = gone.filter_by(**identity) if key is None else gone.where(deleted.c.key == key)
+        row = self._connection.execute(gone).one()
+        nothing = {"instance_count": 0, "max_version": 0}
+        _INSERT[table].run(self._connection, [{**row._asdict(), **identity, **nothing, **zeros}])
+        return row, True
+
+
+def _entry(row: Row, study: str, series_uid: str, time: int) -> Row:
+    return {
+        "position": row["version"],
+        "shard": row["shard"],
+        "time": time,
+        "action": int(ChangeAction.CREATE),
+        "version": row["version"],
+        "partition_key": row["partition_key"],
+        "study_uid": study,
+        "series_uid": series_uid,
+        "sop_uid": row["uid"],
+    }
+
+
+def _index(connection: Connection, rows: Sequence[Row], extract: Extract, time: int) -> None:
+    """Index what came back by the extended query tags there are."""
+    tags = living(connection)
+    if not tags:
+        return
+    by_tags = ByTags(tags, extract, time)
+    for row in rows:
+        found = connection.execute(
+            select(metadata.c.dicom_json, metadata.c.invalid_tags).where(metadata.c.version == row["version"])
+        ).one()
+        owners = Owners(row["study_key"], row["series_key"], row["version"], row["shard"])
+        by_tags.take(by_tags.found(found.dicom_json, frozenset((found.invalid_tags or "").split())), owners)
+    by_tags.write(connection)
