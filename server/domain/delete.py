@@ -38,7 +38,8 @@ class Delete:
         """
         address.require_study()
         address = await self._access.permit(call, Action.DELETE, address)
-        deleted = await self._index.delete(address, self._now(), self._deadline_now() + self._retention)
+        erase_after = self._deadline_now() + self._retention
+        deleted = await self._index.delete(address, self._now(), erase_after, author=call.principal.id)
         if deleted:
             self._on_change()
         return deleted

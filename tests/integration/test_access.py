@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
+from server.adapters.sql.engine import open_database
+from server.domain.access import Access, Action
+from server.domain.partition_names import PartitionNames
+from server.domain.read_only import ReadOnlyState
+from server.model.call import Call
+from server.model.errors import Unavailable
+from server.model.ids import DEFAULT_PARTITION, parse_address
 from server.rpc.services import SERVICES
 from tests.data import part10
 from tests.integration.conftest import a_core
@@ -143,6 +151,20 @@ async def test_every_rpc_asks_once_with_its_action_and_address(
         f"dicomstore.v1.{name}": [f"access action={action} {address}"]
         for name, (action, address, _) in EXPECTED.items()
     }
+
+
+@pytest.mark.parametrize("action", Action)
+async def test_a_read_only_archive_permits_reading_only(tmp_path: Path, action: Action) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'index.db'}")
+    names = PartitionNames(database.partitions, enabled=False, now=lambda: datetime.now(UTC))
+    access = Access(names, ReadOnlyState("its index has lost transactions"))
+    asking = access.permit(Call("r1"), action, parse_address("", "1.2"))
+    if action is Action.READ:
+        assert await asking == parse_address(DEFAULT_PARTITION, "1.2")
+    else:
+        with pytest.raises(Unavailable):
+            await asking
+    await database.close()
 
 
 async def call(channel: grpc.aio.Channel, method: MethodDescriptor, request: Message | None) -> None:

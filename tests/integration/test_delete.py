@@ -1,5 +1,7 @@
 """DeleteService, as specified in protos/dicomstore/v1/delete_service.proto."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -51,6 +53,13 @@ async def test_a_deleted_instance_may_be_stored_again_at_once(core: CoreClient) 
     await core.delete(ref_of(first))
     [second] = await core.stored(body)
     assert second.version > first.version
+
+
+async def test_a_deletion_is_recorded_with_the_principal_of_the_call(core: CoreClient) -> None:
+    [stored] = await core.stored(part10())
+    await core.delete(ref_of(stored))
+    with closing(sqlite3.connect(core.data / "index.db")) as connection:
+        assert connection.execute("SELECT author, instances FROM deletions").fetchall() == [("anonymous", 1)]
 
 
 async def test_a_study_is_required(core: CoreClient) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from server.model.call import ANONYMOUS, Call
 from server.rpc.interceptors.surround import Surround
 
-_MOST_ID_CHARACTERS = 64
+_MOST_ID_CHARACTERS = 128
 
 
 class Context:
