@@ -1,4 +1,4 @@
-"""HOST:PORT as people write it, and whether something may listen there."""
+"""Parsing of HOST:PORT, and checks whether an address is free."""
 
 import socket
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def to_connect(self) -> "Address":
-        """Return the address a client on this machine uses for a server that listens on `self`."""
+        """Return the address for clients on this machine of a server that listens on `self`."""
         return Address(_WILDCARDS.get(self.host, self.host), self.port)
 
 
@@ -39,26 +39,26 @@ def parse_address(text: str) -> Address:
 
 
 def claim(address: Address) -> Address:
-    """Return `address`, with a port that is free now in place of port 0.
+    """Return `address`, with a free port instead of port 0.
 
     Raises:
-        OSError: nothing can listen there: the port is taken, or the host is not this machine's.
+        OSError: it is impossible to listen there: the port is in use, or the host is not a local address.
     """
     with listening_at(address) as probe:
         return Address(address.host, probe.getsockname()[1])
 
 
 def listening_at(address: Address) -> socket.socket:
-    """Return a socket that listens there.
+    """Return a socket that listens on an address.
 
     Raises:
-        OSError: nothing can: the port is taken, or the host is not this machine's.
+        OSError: it is impossible to listen there: the port is in use, or the host is not a local address.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # As servers do, so that connections of a server that just stopped are no obstacle.
-        # SO_REUSEPORT is not set: gRPC sets it, and two cores on one port would share the calls silently.
+        # As servers do, so that old connections of a server that has just stopped do not block the port.
+        # SO_REUSEPORT is not set: gRPC sets it, and two cores on one port would silently share the calls.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address.host, address.port))
         listener.listen(_BACKLOG)  # SO_REUSEADDR lets bind() succeed beside a listener on another address of this port

@@ -1,4 +1,4 @@
-"""What failed and why, grouped: a thousand files that failed alike are one entry with a count."""
+"""Failures grouped by cause: a thousand files with the same failure are one entry with a count."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,10 +8,10 @@ from rich.markup import escape
 from cli.output import counted
 
 KEPT_CAUSES = 50
-"""Different causes that are kept; failures of further ones are only counted."""
+"""Maximum number of different causes; failures with further causes are only counted."""
 
 KEPT_NAMES = 3
-"""Names that are kept of each cause; the others are counted."""
+"""Number of names kept for each cause; the others are counted."""
 
 
 @dataclass(slots=True)
@@ -21,10 +21,10 @@ class _Group:
 
 
 class Causes:
-    """Failures by cause; memory does not grow with their number."""
+    """Failures by cause; memory does not grow with the number of failures."""
 
     def __init__(self, noun: str) -> None:
-        """Take what has failed: `file`, `instance`."""
+        """Create an empty collection; `noun` names an item: `file`, `instance`."""
         self._noun = noun
         self._groups: dict[tuple[str, tuple[str, ...]], _Group] = {}
         self._others = 0
@@ -32,11 +32,11 @@ class Causes:
 
     @property
     def are_complete(self) -> bool:
-        """Say whether each failure is told by name."""
+        """Whether all failures are kept with their names."""
         return not self._others and all(group.count == len(group.names) for group in self._groups.values())
 
     def add(self, name: str, reason: str, details: tuple[str, ...]) -> None:
-        """Count the failure of `name`, for a reason of the contract that the details explain."""
+        """Add the failure of `name` with its reason of the contract and explanatory details."""
         self.count += 1
         cause = (reason, details)
         if cause not in self._groups and len(self._groups) == KEPT_CAUSES:
@@ -48,7 +48,7 @@ class Causes:
             group.names.append(name)
 
     def lines(self) -> Iterator[str]:
-        """Yield what failed as lines of markup, the most frequent cause first."""
+        """Yield the failures as lines of markup, the most frequent cause first."""
         for (reason, details), group in sorted(self._groups.items(), key=lambda item: -item[1].count):
             yield f"[bold red]{counted(group.count, self._noun)} failed[/] ({escape(reason)}):"
             yield from (f"  {escape(detail)}" for detail in details)

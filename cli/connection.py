@@ -1,4 +1,4 @@
-"""The channel to the core, and what every command may be told about it."""
+"""The channel to the core, and the options for it that all commands have."""
 
 import asyncio
 import uuid
@@ -13,20 +13,20 @@ from google.protobuf.message import Message
 
 from cli.addresses import parse_address
 from cli.config import Settings
-from cli.errors import NOT_ASKED, Failure, fail
+from cli.errors import NOT_EXECUTED, Failure, fail
 
 CALL_TIMEOUT_S = 60
-"""Deadline of calls that answer once. Streams have none; they watch for progress instead."""
+"""Deadline of unary calls. Streams have none, but an idle timeout."""
 
 SILENT_S = 60.0
-"""Longest wait for the next message of a streamed answer."""
+"""Idle timeout of a response stream."""
 
 Answer = TypeVar("Answer")
 
 _OPTIONS = [
-    # A data set without bulk data travels in one message and may have up to 64 MiB by default.
+    # A data set without bulk data is one message and may have up to 64 MiB by default.
     ("grpc.max_receive_message_length", 256 * 2**20),
-    # The address was named by the user; a web proxy of the environment has no part in it.
+    # The user names the address; an HTTP proxy from the environment must not be used.
     ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2000),
@@ -34,17 +34,17 @@ _OPTIONS = [
 
 
 async def messages_of(call: grpc.aio.UnaryStreamCall[Any, Answer], silent_s: float = SILENT_S) -> AsyncIterator[Answer]:
-    """Yield the messages of a streamed answer, and end the call however this ends.
+    """Yield the messages of a response stream; the call is always ended.
 
     Raises:
-        TimeoutError: the core was silent for `silent_s`.
+        TimeoutError: no message within `silent_s`.
         grpc.aio.AioRpcError: the call failed.
     """
     try:
         while True:
             async with asyncio.timeout(silent_s):
                 answer = await call.read()
-            if not isinstance(answer, Message):  # the mark of the end
+            if not isinstance(answer, Message):  # grpc.aio.EOF
                 return
             yield cast(Answer, answer)
     finally:
@@ -53,11 +53,11 @@ async def messages_of(call: grpc.aio.UnaryStreamCall[Any, Answer], silent_s: flo
 
 CoreOption = Annotated[
     str | None,
-    typer.Option("--core", metavar="HOST:PORT", help="Core to talk to. \\[DICOMSTORE_CORE; 127.0.0.1:50051]"),
+    typer.Option("--core", metavar="HOST:PORT", help="Address of the core. \\[DICOMSTORE_CORE; 127.0.0.1:50051]"),
 ]
 PartitionOption = Annotated[
     str | None,
-    typer.Option("--partition", metavar="NAME", help="Data partition to work in. \\[DICOMSTORE_PARTITION]"),
+    typer.Option("--partition", metavar="NAME", help="Data partition to use. \\[DICOMSTORE_PARTITION]"),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only results and failures.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
@@ -65,7 +65,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a command works, and how much it says."""
+    """Core and partition of a command, and its verbosity."""
 
     core: str
     partition: str
@@ -73,7 +73,7 @@ class Target:
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[grpc.aio.Channel]:
-        """Open a channel; it connects when first used."""
+        """Open a channel; it connects on first use."""
         async with grpc.aio.insecure_channel(self.core, options=_OPTIONS) as channel:
             yield channel
 
@@ -84,7 +84,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class GlobalOptions:
-    """What was written before the command's name."""
+    """Options before the name of the command."""
 
     core: str | None = None
     partition: str | None = None
@@ -92,13 +92,13 @@ class GlobalOptions:
 
 
 def target(ctx: typer.Context, core: str | None, partition: str | None, quiet: bool) -> Target:
-    """Return where to work: options after the command's name, before it, environment, file, default."""
+    """Return the target from options after and before the command's name, environment, file, default, in this order."""
     given = ctx.obj or GlobalOptions()
     try:
         settings = Settings()
         chosen_core = core or given.core or settings.core
         parse_address(chosen_core)
     except (ValueError, OSError) as error:
-        fail(Failure(f"settings: {error}", exit_code=NOT_ASKED))
+        fail(Failure(f"settings: {error}", exit_code=NOT_EXECUTED))
     written = given.partition if partition is None else partition
     return Target(chosen_core, settings.partition if written is None else written, quiet or given.quiet)

@@ -1,4 +1,4 @@
-"""Every failure becomes one clear line and an exit code: 1 the work failed, 2 it could not be asked for."""
+"""Failures as one line and an exit code: 1 the command failed, 2 it was not executed."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -14,17 +14,17 @@ from cli.output import problems
 
 DOMAIN = "dicomstore"
 FAILED = 1
-NOT_ASKED = 2
+NOT_EXECUTED = 2
 INTERRUPTED = 130
 
-_NOT_ASKED_CODES = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+_NOT_EXECUTED_CODES = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 class Failure(Exception):
-    """What a person should read, and the exit code."""
+    """A failure with its message for the user and its exit code."""
 
     def __init__(self, message: str, *, hint: str = "", exit_code: int = FAILED) -> None:
-        """Take one line for `message` and perhaps one for `hint`, what to do about it."""
+        """Create a failure with a one-line message and an optional one-line hint about the remedy."""
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -32,10 +32,10 @@ class Failure(Exception):
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
-    """Return the core's own reason, or None when the error comes from the connection or from a stranger."""
+    """Return the reason sent by the core, or None for connection errors and other servers."""
     try:
-        status = rpc_status.from_call(cast(grpc.Call, error))  # it has all that is read of a call
-    except ValueError:  # details that contradict the status: not written by our core
+        status = rpc_status.from_call(cast(grpc.Call, error))  # it has all methods that are used
+    except ValueError:  # details that contradict the status: not from a dicomstore core
         return None
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
@@ -45,9 +45,9 @@ def reason_of(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None
 
 
 def explain(error: grpc.aio.AioRpcError, core: str) -> Failure:
-    """Return what went wrong with a call to `core`, for people."""
+    """Return the failure for an error of a call to `core`."""
     code = error.code()
-    exit_code = NOT_ASKED if code in _NOT_ASKED_CODES else FAILED
+    exit_code = NOT_EXECUTED if code in _NOT_EXECUTED_CODES else FAILED
     if info := reason_of(error):
         where = ", ".join(f"{key}: {value}" for key, value in sorted(info.metadata.items()))
         return Failure(f"{error.details()} ({info.reason}{'; ' + where if where else ''})", exit_code=exit_code)
@@ -56,21 +56,21 @@ def explain(error: grpc.aio.AioRpcError, core: str) -> Failure:
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Failure(f"the core at {core} did not answer in time", exit_code=exit_code)
     if code is grpc.StatusCode.UNIMPLEMENTED:
-        return Failure(f"what answers at {core} is not a dicomstore core, or an older one", exit_code=NOT_ASKED)
+        return Failure(f"the server at {core} is not a dicomstore core, or an older version", exit_code=NOT_EXECUTED)
     return Failure(f"{code.name}: {error.details()}", exit_code=exit_code)
 
 
 def unreachable(core: str) -> Failure:
-    """Return the failure of a core that does not answer."""
+    """Return the failure for an unreachable core."""
     return Failure(
         f"no core answers at {core}",
-        hint="start one with `dicomstore up`, or name another with --core HOST:PORT or DICOMSTORE_CORE",
-        exit_code=NOT_ASKED,
+        hint="start one with `dicomstore up`, or set another address with --core HOST:PORT or DICOMSTORE_CORE",
+        exit_code=NOT_EXECUTED,
     )
 
 
 def fail(failure: Failure) -> NoReturn:
-    """Print the failure to stderr and leave with its exit code."""
+    """Print the failure to stderr and exit with its exit code."""
     problems.print(f"[bold red]dicomstore:[/] {escape(failure.message)}", soft_wrap=True)
     if failure.hint:
         problems.print(f"[dim]hint:[/] {escape(failure.hint)}", soft_wrap=True)
@@ -78,7 +78,7 @@ def fail(failure: Failure) -> NoReturn:
 
 
 def run(work: Coroutine[Any, Any, int], *, core: str = "", interrupted: int = INTERRUPTED) -> NoReturn:
-    """Run a command to its end and leave with its exit code; Ctrl-C leaves with `interrupted`."""
+    """Run a command and exit with its exit code; after Ctrl-C exit with `interrupted`."""
     try:
         exit_code = asyncio.run(work)
     except grpc.aio.AioRpcError as error:
@@ -86,7 +86,7 @@ def run(work: Coroutine[Any, Any, int], *, core: str = "", interrupted: int = IN
     except Failure as failure:
         fail(failure)
     except TimeoutError:
-        fail(Failure(f"the core at {core} fell silent", exit_code=NOT_ASKED))
+        fail(Failure(f"timeout while waiting for the core at {core}", exit_code=NOT_EXECUTED))
     except KeyboardInterrupt:
         exit_code = interrupted
     raise typer.Exit(exit_code)

@@ -1,4 +1,4 @@
-"""Opens and closes files in threads so that no cancellation leaves one open."""
+"""Opening and closing of files in threads, so that a cancellation leaves no file open."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,10 @@ from aiofiles.threadpool.binary import AsyncBufferedIOBase
 async def opened(path: Path, mode: Literal["rb", "xb"]) -> AsyncBufferedIOBase:
     """Open a file; the caller closes it with `closed`.
 
-    When this is cancelled the thread goes on opening. What it opens is waited for and closed, because nobody else
-    will ever hear of it.
+    A cancellation does not stop the thread that opens the file, so this then waits for the file and closes it.
 
     Raises:
-        OSError: it can't be opened.
+        OSError: the file cannot be opened.
     """
     opening = asyncio.create_task(_open(path, mode))
     try:
@@ -28,10 +27,10 @@ async def opened(path: Path, mode: Literal["rb", "xb"]) -> AsyncBufferedIOBase:
 
 
 async def closed(file: AsyncBufferedIOBase) -> None:
-    """Close a file, also when this is cancelled: a thread pool forgets work that is cancelled before its turn.
+    """Close a file, even if this is cancelled; a thread pool would otherwise drop queued work.
 
     Raises:
-        OSError: what was written does not fit on the disk.
+        OSError: buffered data does not fit on the disk.
     """
     closing = asyncio.create_task(file.close())
     try:

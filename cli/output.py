@@ -1,4 +1,4 @@
-"""Where output goes: data to stdout, everything about it to stderr."""
+"""Output: data to stdout, messages to stderr, and formatting of tables and numbers."""
 
 import sys
 from collections.abc import Collection, Sequence
@@ -10,19 +10,19 @@ from rich.measure import Measurement
 from rich.table import Table
 
 UNFOLDED = 10_000
-"""Width of a table that no terminal limits."""
+"""Width of a table without a terminal."""
 
 data = Console(highlight=False, width=None if sys.stdout.isatty() else UNFOLDED)
-"""Results that were asked for. In a pipe or file a row is one line, however long."""
+"""Results. In a pipe or file each row is one line of any length."""
 
 problems = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else UNFOLDED)
-"""Failures, notes and progress; likewise one line a row in a pipe or file."""
+"""Failures, notes and progress; also one line per row in a pipe or file."""
 
 
 def table(title: str, *columns: str, folds: Collection[str] = ()) -> Table:
-    """Return an empty table. Where room is short, the columns in `folds` give way first.
+    """Return an empty table. If the terminal is too narrow, the columns in `folds` are wrapped first.
 
-    Cells fold rather than lose text, because a UID is of no use when cut.
+    Cells are wrapped and never truncated, because a truncated UID is useless.
     """
     empty = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
@@ -31,7 +31,7 @@ def table(title: str, *columns: str, folds: Collection[str] = ()) -> Table:
 
 
 HELD_ROWS = 1000
-"""Rows that are held to find the width of columns; longer tables are printed in parts."""
+"""Number of rows used to compute the width of columns; longer tables are printed in parts."""
 
 
 def print_rows(
@@ -42,12 +42,12 @@ def print_rows(
     *,
     with_headings: bool = True,
 ) -> None:
-    """Print rows as a table whose cells are whole but for the columns in `folds`, which may take several lines.
+    """Print rows as a table. Only cells of the columns in `folds` may take several lines.
 
-    On a terminal that is too narrow for that, UIDs stand on lines of their own below the rest of their row. Where even
-    the rest does not fit, each row is a block with a line for each cell that is not empty.
+    If the terminal is too narrow for that, UIDs are printed on separate lines below the rest of their row. If even
+    the rest does not fit, each row is printed as a block with a line for each non-empty cell.
 
-    with_headings: not for further parts of a table.
+    with_headings: false for further parts of a table.
     """
     for most in (None, 32, 16):
         shown = table("", *headings, folds=folds)
@@ -70,7 +70,7 @@ def print_rows(
 def _print_above_uids(
     console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], *, with_headings: bool
 ) -> bool:
-    """Print rows with their UIDs on lines below them; return false, with nothing printed, if the rest does not fit."""
+    """Print rows with their UIDs on lines below them; if the rest does not fit, print nothing and return false."""
     short = [index for index, name in enumerate(headings) if not name.endswith("UID")]
     apart = [index for index, name in enumerate(headings) if name.endswith("UID")]
     widths = [max(cell_len(row[index]) for row in (headings, *rows)) for index in short]
@@ -86,13 +86,13 @@ def _print_above_uids(
 
 
 def printable(text: str) -> str:
-    """Return a text, such as a file's name, as one line that any terminal and any encoding can show."""
+    """Return a text, such as a file name, as one line that any terminal can show."""
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in readable)
 
 
 def in_bytes(size_bytes: float) -> str:
-    """Return a size for people: `999 B`, `1.5 kB`, `2.0 GB`; powers of 1000."""
+    """Return a readable size: `999 B`, `1.5 kB`, `2.0 GB`; powers of 1000."""
     for unit in ("B", "kB", "MB", "GB"):
         if size_bytes < 1000:
             return f"{size_bytes:.0f} B" if unit == "B" else f"{size_bytes:.1f} {unit}"
@@ -101,7 +101,7 @@ def in_bytes(size_bytes: float) -> str:
 
 
 def in_time(seconds: float) -> str:
-    """Return a duration for people: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    """Return a readable duration: `42 s`, `3 min 05 s`, `2 h 10 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -111,5 +111,5 @@ def in_time(seconds: float) -> str:
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return `1 file`, `2,000 files`; `plural` is needed where it is not just an s more."""
+    """Return `1 file`, `2,000 files`; `plural` is needed unless it is the noun with an s."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

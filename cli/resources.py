@@ -1,4 +1,4 @@
-"""STUDY [SERIES [INSTANCE]] on the command line."""
+"""The arguments STUDY [SERIES [INSTANCE]]."""
 
 import re
 from typing import Annotated
@@ -18,7 +18,7 @@ InstanceArgument = Annotated[
 
 
 def is_uid(text: str) -> bool:
-    """Say whether the text has the form of a UID; one that has is also safe as a file name."""
+    """Return whether the text has the form of a UID, which is also safe as a file name."""
     return _UID.fullmatch(text) is not None
 
 
@@ -28,8 +28,8 @@ def reference(
     """Return what the UIDs name.
 
     Raises:
-        typer.BadParameter: one of them is no UID. An empty one, as from an unset variable of a script, must not
-            widen a series to its study.
+        typer.BadParameter: an argument is not a UID. An empty one, as from an unset variable of a script, must not
+            extend the reference from a series to its study.
     """
     for uid, name in ((study, "STUDY"), (series, "SERIES"), (instance, "INSTANCE")):
         if uid is not None and not is_uid(uid):

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from cli.config import TABLE, Settings, origin_of, settings_file
 from cli.connection import JsonOption
-from cli.errors import NOT_ASKED, Failure, run
+from cli.errors import NOT_EXECUTED, Failure, run
 from cli.output import data, problems, table
 from cli.processes.environment import without_password
 from cli.processes.programs import core_settings, facade_settings
@@ -76,7 +76,7 @@ def effective(environment: Mapping[str, str]) -> list[Setting]:
             for name, value in values.items()
         ]
     except (ValueError, OSError) as error:
-        raise Failure(f"settings: {error}", exit_code=NOT_ASKED) from error
+        raise Failure(f"settings: {error}", exit_code=NOT_EXECUTED) from error
 
 
 def _shown(value: Any) -> Any:

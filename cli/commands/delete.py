@@ -11,7 +11,7 @@ from dicomstore.v1 import delete_service_pb2 as pb
 from dicomstore.v1 import delete_service_pb2_grpc
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, PartitionOption, QuietOption, Target, target
-from cli.errors import NOT_ASKED, Failure, fail, run
+from cli.errors import NOT_EXECUTED, Failure, fail, run
 from cli.output import counted, problems
 from cli.resources import InstanceArgument, SeriesArgument, described, reference
 from cli.results.uid_list import Uids, checked
@@ -56,7 +56,7 @@ def delete(
             count, entries = stack.enter_context(checked(file, "the list" if source == STDIN else str(source)))
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "is not text"
-            fail(Failure(f"can't read {source}: {why}", exit_code=NOT_ASKED))
+            fail(Failure(f"can't read {source}: {why}", exit_code=NOT_EXECUTED))
         except Failure as failure:
             fail(failure)
         if count:
@@ -72,7 +72,7 @@ def _confirm(what: str, *, yes: bool) -> None:
             Failure(
                 "cannot ask for confirmation: standard input is not a terminal",
                 hint="use --yes to delete without confirmation",
-                exit_code=NOT_ASKED,
+                exit_code=NOT_EXECUTED,
             )
         )
     typer.confirm(f"Delete {what}?", abort=True, err=True)

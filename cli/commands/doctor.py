@@ -23,7 +23,7 @@ from cli.errors import FAILED, Failure, run
 from cli.output import data, in_bytes, table
 from cli.processes.environment import DatabaseOption, DataOption, GrpcOption, HttpOption, environment_of
 from cli.processes.health import PROBE_S, core_status, facade_status
-from cli.processes.programs import Module, answer, last_lines
+from cli.processes.programs import Module, last_lines, run_program
 
 PACKAGES = ("dicomstore", "grpcio", "protobuf", "pydicom", "sqlalchemy", "starlette", "uvicorn")
 
@@ -243,7 +243,7 @@ _HINTS = {
 async def _stored(environment: Mapping[str, str], *, deep: bool) -> list[Check]:
     """Run the core's audit of database, blobs and change feed; there is no time limit."""
     arguments = ("check", "--deep") if deep else ("check",)
-    _, output, errors = await answer(Module.CORE, *arguments, environment=environment)
+    _, output, errors = await run_program(Module.CORE, *arguments, environment=environment)
     try:
         entries = json.loads(output)["checks"]
     except (ValueError, KeyError):

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from cli.connection import CALL_TIMEOUT_S, CoreOption, JsonOption, PartitionOption, QuietOption, Target, target
-from cli.errors import NOT_ASKED, Failure, run
+from cli.errors import NOT_EXECUTED, Failure, run
 from cli.output import data, problems
 from cli.results.dicom_json import TAGS
 from cli.results.matches import COLUMNS, CsvOutput, JsonOutput, MatchOutput, TableOutput, UidOutput
@@ -211,7 +211,7 @@ def not_usable(names: Collection[str], keys: Collection[str], level: Level, fixe
                 hints.append(f"did you mean {meant}?")
     sentences = [hint if hint.endswith("?") else f"{hint};" for hint in hints]
     hint = " ".join([*sentences, "--lenient ignores it and may find more than intended"])
-    return Failure("; ".join(faults), hint=hint, exit_code=NOT_ASKED)
+    return Failure("; ".join(faults), hint=hint, exit_code=NOT_EXECUTED)
 
 
 async def _pages(chosen: Target, request: pb.SearchRequest, limit: int) -> AsyncIterator[pb.SearchResponse]:

@@ -78,11 +78,11 @@ async def _store(
         await _check_core(chosen, channel)
         listener: Listener = meter
         if verbose:
-            listener = _Telling(listener, lambda result: problems.print(_told(result, tally), soft_wrap=True))
+            listener = _Tee(listener, lambda result: problems.print(_outcome_line(result, tally), soft_wrap=True))
         if as_json:
-            listener = _Telling(listener, _print_json)
+            listener = _Tee(listener, _print_json)
         if report is not None:
-            listener = _Telling(listener, stack.enter_context(report_to(report)).add)
+            listener = _Tee(listener, stack.enter_context(report_to(report)).add)
         try:
             async with shown(meter, paths, problems, quiet=chosen.quiet):
                 await upload(chosen, channel, paths, header=header, streams=streams, listener=listener)
@@ -114,18 +114,18 @@ async def _check_core(chosen: Target, channel: grpc.aio.Channel) -> None:
     await stub.GetCapabilities(request, metadata=chosen.metadata(), timeout=CALL_TIMEOUT_S)
 
 
-class _Telling:
+class _Tee:
     """A listener that calls a function with each result and passes it on to another listener."""
 
-    def __init__(self, listener: Listener, tell: Callable[[Result], None]) -> None:
+    def __init__(self, listener: Listener, handle: Callable[[Result], None]) -> None:
         self._listener = listener
-        self._tell = tell
+        self._handle = handle
 
     def sent(self, size_bytes: int) -> None:
         self._listener.sent(size_bytes)
 
     def ended(self, result: Result) -> None:
-        self._tell(result)
+        self._handle(result)
         self._listener.ended(result)
 
 
@@ -133,11 +133,11 @@ def _print_json(result: Result) -> None:
     typer.echo(json.dumps(result.to_json(), ensure_ascii=False))
 
 
-_WORDS = {Status.IDENTICAL: "already there"}
+_STATUS_TEXTS = {Status.IDENTICAL: "already there"}
 
 
-def _told(result: Result, tally: Tally) -> str:
+def _outcome_line(result: Result, tally: Tally) -> str:
     reason = f" ({result.reason})" if result.reason and result.status is Status.FAILED else ""
     why = f": {' '.join(result.why)}" if result.why and result.status is not Status.IDENTICAL else ""
-    word = _WORDS.get(result.status, result.status.value)
+    word = _STATUS_TEXTS.get(result.status, result.status.value)
     return f"{word:13}  {escape(tally.name_of(result.path) + why + reason)}"

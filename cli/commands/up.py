@@ -17,7 +17,7 @@ from rich.markup import escape
 from cli.addresses import Address, claim, listening_at, parse_address
 from cli.config import origin_of
 from cli.connection import GlobalOptions, QuietOption
-from cli.errors import FAILED, NOT_ASKED, Failure, run
+from cli.errors import FAILED, NOT_EXECUTED, Failure, run
 from cli.output import data
 from cli.processes.environment import (
     DatabaseOption,
@@ -31,7 +31,7 @@ from cli.processes.environment import (
     without_password,
 )
 from cli.processes.programs import Module, command, core_settings, facade_settings
-from cli.processes.restarts import Kept
+from cli.processes.restarts import SupervisedProgram
 
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
 """Variable of a node: file descriptor of the shared HTTP listening socket."""
@@ -142,14 +142,14 @@ def _claim(text: str, program: str, hint: str) -> Address:
     except (ValueError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise Failure(
-            f"{program} cannot listen on {text}: {why}", hint=f"choose another with {hint}", exit_code=NOT_ASKED
+            f"{program} cannot listen on {text}: {why}", hint=f"choose another with {hint}", exit_code=NOT_EXECUTED
         ) from error
 
 
 class _Signals:
     """Signal handlers: the first signal requests a stop; the second kills."""
 
-    def __init__(self, programs: Sequence[Kept], changed: asyncio.Event) -> None:
+    def __init__(self, programs: Sequence[SupervisedProgram], changed: asyncio.Event) -> None:
         self.is_asked = False
         self._programs = programs
         self._changed = changed
@@ -165,7 +165,7 @@ class _Signals:
 
 
 async def _up(environment: Mapping[str, str], *, quiet: bool) -> int:
-    programs: list[Kept] = []
+    programs: list[SupervisedProgram] = []
     changed = asyncio.Event()
     signals = _Signals(programs, changed)
     plan = plan_of(environment)
@@ -180,9 +180,15 @@ async def _up(environment: Mapping[str, str], *, quiet: bool) -> int:
 
 
 async def _run(
-    plan: Plan, programs: list[Kept], descriptors: list[int], signals: _Signals, changed: asyncio.Event, *, quiet: bool
+    plan: Plan,
+    programs: list[SupervisedProgram],
+    descriptors: list[int],
+    signals: _Signals,
+    changed: asyncio.Event,
+    *,
+    quiet: bool,
 ) -> None:
-    """Run nodes, and a worker while there are operations to work on, until a signal requests a stop.
+    """Run nodes, and a worker while there are pending operations, until a signal requests a stop.
 
     Args:
         descriptors: file descriptors of the HTTP socket and of the file with the worker's state.
@@ -197,7 +203,7 @@ async def _run(
     def note_worker() -> None:
         os.pwrite(worker_state, b"0" if worker.is_down else b"1", 0)
 
-    worker = Kept(
+    worker = SupervisedProgram(
         "worker",
         command(Module.CORE, "work", "--idle-seconds", str(plan.worker_idle_s)),
         plan.environment,
@@ -206,7 +212,7 @@ async def _run(
         on_demand=True,
     )
     nodes = [
-        Kept(
+        SupervisedProgram(
             "node" if plan.processes == 1 else f"node {number}",
             command(Module.NODE),
             environment,
@@ -234,7 +240,7 @@ async def _run(
     await until(lambda: False)
 
 
-def _death(nodes: Sequence[Kept], *, quiet: bool) -> Failure:
+def _death(nodes: Sequence[SupervisedProgram], *, quiet: bool) -> Failure:
     """Return the failure of nodes that cannot be started."""
     node = nodes[0]
     log = f"; the end of its log:\n{node.log_tail}" if quiet and node.log_tail else ""

@@ -1,4 +1,4 @@
-"""Whether the core and the facade answer, and with what."""
+"""Health checks of the core and the facade."""
 
 import asyncio
 import http.client
@@ -9,14 +9,14 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 PROBE_S = 2.0
-"""Deadline of one question."""
+"""Deadline of a check."""
 
 
 async def core_status(channel: grpc.aio.Channel, service: str = "") -> str:
-    """Return SERVING or NOT_SERVING, or another word of the health protocol, about one service or the whole core.
+    """Return the status of a service or the whole core in the gRPC health protocol, such as SERVING or NOT_SERVING.
 
     Raises:
-        grpc.aio.AioRpcError: nobody answers, or not in this protocol.
+        grpc.aio.AioRpcError: no server answers, or it does not support the protocol.
     """
     stub = health_pb2_grpc.HealthStub(channel)
     response = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PROBE_S)
@@ -24,12 +24,12 @@ async def core_status(channel: grpc.aio.Channel, service: str = "") -> str:
 
 
 async def facade_status(url: str) -> int | None:
-    """Return the HTTP status of the health page below `url`, or None when nobody answers."""
+    """Return the HTTP status of the health check below `url`, or None if no server answers."""
     return await asyncio.to_thread(_http_status, f"{url}/health/check")
 
 
 def _http_status(url: str) -> int | None:
-    # Without the web proxy of the environment: it is no way to an address of this machine.
+    # Without the HTTP proxy from the environment, because this is an address of this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=PROBE_S) as response:

@@ -1,4 +1,4 @@
-"""How a program tells that it is ready: the protocol of systemd's `NOTIFY_SOCKET` (sd_notify(3))."""
+"""Readiness notifications of programs: the protocol of systemd's `NOTIFY_SOCKET` (sd_notify(3))."""
 
 import asyncio
 import secrets
@@ -12,11 +12,11 @@ _OPERATIONS = b"X_DICOMSTORE_OPERATIONS=1"
 
 
 class Notices(asyncio.DatagramProtocol):
-    """What one program says of itself.
+    """Receives the notifications of one program.
 
-    address: for the program's `NOTIFY_SOCKET`.
-    ready: set when it has said that it is ready; to be cleared before it is started again.
-    on_operations: called when it says that there are operations to work on.
+    address: value of the program's `NOTIFY_SOCKET`.
+    ready: set when the program is ready; the caller clears it before a restart.
+    on_operations: called when the program notifies that there are pending operations.
     """
 
     def __init__(self, address: str, on_operations: Callable[[], None]) -> None:
@@ -26,7 +26,7 @@ class Notices(asyncio.DatagramProtocol):
         self._on_operations = on_operations
 
     def datagram_received(self, data: bytes, _address: object) -> None:
-        """Take a notice."""
+        """Handle a notification."""
         lines = data.splitlines()
         if _READY in lines:
             self.ready.set()
@@ -36,9 +36,9 @@ class Notices(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def listening(on_operations: Callable[[], None] = lambda: None) -> AsyncIterator[Notices]:
-    """Listen for the notices of one program.
+    """Listen for the notifications of one program.
 
-    The socket has a name of Linux that is no file (unix(7), abstract): a full disk is no obstacle.
+    The socket has an abstract name (unix(7)) instead of a file, so that it works with a full disk.
     """
     name = f"dicomstore-{secrets.token_hex(16)}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:

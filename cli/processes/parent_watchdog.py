@@ -2,13 +2,13 @@
 
 `python -m cli.processes.parent_watchdog PARENT_PID PROGRAM ARGUMENT...`
 
-Sets the parent-death signal of this process, then becomes the program. `-m MODULE ARGUMENT...` is a Python module; this
-interpreter runs it, because starting another would take longer. So the kernel sends SIGTERM to the program when its
-parent is gone, even when the parent was killed and could not say good-bye, and the program stops in good order.
+Sets the parent-death signal of this process, then becomes the program. `-m MODULE ARGUMENT...` is a Python module,
+which runs in this interpreter, because starting another would take longer. The kernel then sends SIGTERM to the program
+when its parent ends, even if the parent was killed, and the program stops cleanly.
 
-This is a program of its own because the usual place for it, code between fork and exec (`preexec_fn`), is unsafe in
-a process that has threads, and a process that uses gRPC has some. The signal belongs to the thread that started the
-process: start it from the main thread. Only Linux has it; elsewhere the programs outlive a parent that was killed.
+This is a separate program because code between fork and exec (`preexec_fn`) is unsafe in a process with threads, and
+gRPC uses threads. The signal is bound to the thread that started the process: start it from the main thread. Only Linux
+supports it; on other systems the programs continue after their parent was killed.
 """
 
 import ctypes
@@ -21,14 +21,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Become the program, or leave when the parent is gone already."""
+    """Become the program, or exit if the parent has already ended."""
     parent, *command = sys.argv[1:]
     tie_to(int(parent))
     if command[0] == "-m":
         sys.argv[1:] = command[2:]
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)
         return
-    os.execv(command[0], command)  # noqa: S606 - the command is ours, not input
+    os.execv(command[0], command)  # noqa: S606 - the command comes from the supervisor, not from input
 
 
 def tie_to(parent: int) -> None:

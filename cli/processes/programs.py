@@ -1,8 +1,7 @@
-"""The programs of dicomstore: the core (`python -m server`), the facade (`python -m facade`), and a node, which is both
-in one process (`python -m node`).
+"""Command lines and settings of the programs: the core (`python -m server`), the facade (`python -m facade`), and a
+node (`python -m node`), which is both in one process.
 
-How they are started, and their settings. These are read in this process: to start an interpreter only to ask a program
-for its settings takes a second.
+Their settings are read in this process, because starting an interpreter for it takes a second.
 """
 
 import asyncio
@@ -16,13 +15,13 @@ from typing import Any
 
 import facade.config
 import server.config
-from cli.errors import NOT_ASKED, Failure
+from cli.errors import NOT_EXECUTED, Failure
 
 STDERR_LINES = 20
 
 
 class Module(StrEnum):
-    """What `python -m` starts."""
+    """Module name of a program for `python -m`."""
 
     CORE = "server"
     FACADE = "facade"
@@ -35,21 +34,25 @@ _PYTHON = (sys.executable, "-P")
 def command(module: Module, *arguments: str) -> list[str]:
     """Return the command line of a program.
 
-    `-P` keeps the working directory out of the search for modules: people have folders called `server`.
+    `-P` removes the working directory from the module search path, because it may contain a folder `server`.
     """
     return [*_PYTHON, "-m", module.value, *arguments]
 
 
-def tethered(program: list[str]) -> list[str]:
-    """Return the command line of a program that does not outlive this process (see `cli.processes.parent_watchdog`)."""
+def with_parent_watchdog(program: list[str]) -> list[str]:
+    """Return the command line of a program that ends with this process (see `cli.processes.parent_watchdog`)."""
     is_module = (*program[:2],) == _PYTHON and program[2] == "-m"
     return [*_PYTHON, "-m", "cli.processes.parent_watchdog", str(os.getpid()), *(program[2:] if is_module else program)]
 
 
-async def answer(module: Module, *arguments: str, environment: Mapping[str, str]) -> tuple[int, str, str]:
-    """Run a program to its end, however long it takes; returns exit code, stdout and stderr."""
+async def run_program(module: Module, *arguments: str, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Run a program to its end without a time limit; returns exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
-        *tethered(command(module, *arguments)), stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=dict(environment)
+        *with_parent_watchdog(command(module, *arguments)),
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        env=dict(environment),
     )
     try:
         output, errors = await process.communicate()
@@ -61,31 +64,31 @@ async def answer(module: Module, *arguments: str, environment: Mapping[str, str]
 
 
 def core_settings(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings of a core that would be started with `environment`, without passwords.
+    """Return the settings of a core started with `environment`, without passwords.
 
     Raises:
-        Failure: it would not accept them.
+        Failure: a setting is invalid.
     """
     with _reading("the core", environment):
         return server.config.Settings().shown()
 
 
 def facade_settings(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings of a facade that would be started with `environment`. Raises: as `core_settings`."""
+    """Return the settings of a facade started with `environment`. Raises: as `core_settings`."""
     with _reading("the facade", environment):
         return facade.config.Settings().shown()
 
 
 @contextmanager
-def _reading(whose: str, environment: Mapping[str, str]) -> Iterator[None]:
-    """Let settings be read from `environment`; nothing else of this process may run meanwhile."""
+def _reading(program: str, environment: Mapping[str, str]) -> Iterator[None]:
+    """Replace `os.environ` while settings are read; no other code of this process may run meanwhile."""
     own, given = dict(os.environ), dict(environment)
     os.environ.clear()
     os.environ.update(given)
     try:
         yield
     except (ValueError, OSError) as error:  # a ValidationError is a ValueError
-        raise Failure(f"settings of {whose}: {error}", exit_code=NOT_ASKED) from error
+        raise Failure(f"settings of {program}: {error}", exit_code=NOT_EXECUTED) from error
     finally:
         os.environ.clear()
         os.environ.update(own)
@@ -93,4 +96,4 @@ def _reading(whose: str, environment: Mapping[str, str]) -> Iterator[None]:
 
 def last_lines(text: str) -> str:
     """Return the end of a program's log."""
-    return "\n".join(text.strip().splitlines()[-STDERR_LINES:]) or "it says nothing"
+    return "\n".join(text.strip().splitlines()[-STDERR_LINES:]) or "(no output)"

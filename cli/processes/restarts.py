@@ -1,4 +1,4 @@
-"""Programs that are started again whenever they end by themselves, until they are told to stop."""
+"""Supervision of programs that are restarted whenever they end by themselves, until they are stopped."""
 
 import asyncio
 import signal
@@ -13,25 +13,25 @@ from cli.processes.notices import Notices, listening
 from cli.processes.supervise import Program
 
 START_S = 300.0
-"""Time a program has to be ready; bringing a large index up to date takes a while."""
+"""Time limit for a program to become ready; migrating a large index takes long."""
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
-"""Pause before a program is started again. It doubles each time, and is reset after `SETTLED_S` of service."""
+"""Pause before a restart. It doubles each time, and is reset after `SETTLED_S` of service."""
 
 SETTLED_S = 60.0
 
 MOST_ATTEMPTS = 5
-"""Starts in a row that fail until a program counts as one that can't be started any more."""
+"""Number of consecutive failed starts after which a program counts as unable to start."""
 
 
-class Kept:
-    """One program, which says when it is ready (see `Notices`).
+class SupervisedProgram:
+    """One supervised program, which notifies when it is ready (see `Notices`).
 
     Args:
-        on_change: called when it has become ready, and when it has ended.
-        on_operations: called when it says that there are operations to work on.
-        on_demand: it is started when it is wanted (`want`), and may end by itself with exit code 0 when it is idle.
+        on_change: called when the program has become ready, and when it has ended.
+        on_operations: called when the program notifies that there are pending operations.
+        on_demand: the program is started by `want`, and may exit with 0 when it is idle.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Kept:
     ) -> None:
         self.name = name
         self.fault = ""
-        """How its last run ended; empty before the first end."""
+        """Description of the end of its last run; empty before the first end."""
         self.is_ready = False
         self._command = command
         self._environment = environment
@@ -67,15 +67,15 @@ class Kept:
         self._stopping = asyncio.Event()
         self._grace_s = 0.0
         self.ended_cleanly = True
-        """False if it ended otherwise than a program does that is told to stop, once it was told."""
+        """False if its process did not end cleanly after the request to stop."""
         self._task = asyncio.create_task(self._run())
 
     @property
     def has_given_up(self) -> bool:
-        """Whether it can't be expected to become ready by itself.
+        """Whether it is unlikely to become ready by itself.
 
-        That is so when it ended with an error code of its own before it was ever ready, as with wrong settings, or when
-        several starts in a row failed. It is started again even then, until it is stopped.
+        True if it ended with an error code before it was ever ready, as with wrong settings, or after several
+        consecutive failed starts. It is still restarted until it is stopped.
         """
         return self._refused or self._failed_starts >= MOST_ATTEMPTS
 
@@ -94,13 +94,13 @@ class Kept:
         return self._program.log_tail if self._program else ""
 
     async def stop(self, grace_s: float) -> None:
-        """Have it stop, and not start again; after `grace_s` kill it. Returns when it has ended."""
+        """Stop it without restart; after `grace_s` kill it. Returns when it has ended."""
         self._grace_s = grace_s
         self._stopping.set()
         await self._task
 
     def kill(self) -> None:
-        """Kill it now, and do not start it again."""
+        """Kill it without restart."""
         self._stopping.set()
         if self._program:
             self._program.kill()
@@ -128,7 +128,7 @@ class Kept:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def _run_once(self, notices: Notices, environment: Mapping[str, str]) -> float:
-        """Run it until it ends or has to stop; return for how many seconds it was ready."""
+        """Run it until it ends or must stop; returns the seconds for which it was ready."""
         try:
             program = self._program = await Program.start(
                 self.name, self._command, environment, echo=self._echo, descriptors=self._descriptors
@@ -142,7 +142,7 @@ class Kept:
             async with asyncio.timeout(START_S):
                 await _first(notices.ready.wait(), program.wait(), self._stopping.wait())
         except TimeoutError:
-            fault = f"did not answer within {START_S:.0f} s"
+            fault = f"was not ready within {START_S:.0f} s"
             program.kill()
         began = time.monotonic()
         became_ready = notices.ready.is_set()
@@ -161,18 +161,18 @@ class Kept:
             self._failed_starts += 1
         self._refused = not self._was_ready and (bool(fault) or (program.exit_code or 0) > 0)
         is_idle = self._on_demand and became_ready and program.exit_code == 0
-        self.fault = "" if is_idle else fault or f"ended by itself with exit code {_meaning(program.exit_code)}"
+        self.fault = "" if is_idle else fault or f"ended by itself with exit code {_readable(program.exit_code)}"
         return time.monotonic() - began if became_ready else 0.0
 
     async def _report(self, pause_s: float) -> None:
         now = time.strftime("%Y-%m-%d %H:%M:%S")
-        line = f"up     | {now} WARNING the {self.name} {self.fault}; it is started again in {pause_s:.0f} s\n"
-        with suppress(OSError, ValueError):  # a terminal that is gone
+        line = f"up     | {now} WARNING the {self.name} {self.fault}; it is restarted in {pause_s:.0f} s\n"
+        with suppress(OSError, ValueError):  # the terminal was closed
             await asyncio.to_thread(_print_to_stderr, line)
 
 
-def _meaning(exit_code: int | None) -> str:
-    """Return an exit code for people: `-9 (SIGKILL)`."""
+def _readable(exit_code: int | None) -> str:
+    """Return a readable exit code: `-9 (SIGKILL)`."""
     if exit_code is None or exit_code >= 0:
         return str(exit_code)
     with suppress(ValueError):
@@ -186,7 +186,7 @@ def _print_to_stderr(line: str) -> None:
 
 
 async def _first(*awaitables: Coroutine[Any, Any, Any]) -> None:
-    """Return when the first is done, and drop the others."""
+    """Return when the first is done, and cancel the others."""
     tasks = [asyncio.create_task(awaitable) for awaitable in awaitables]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Programs as children: their logs are passed on, they are stopped in good order, and none is left behind."""
+"""Child processes: their logs are passed on, they are stopped cleanly, and no process is left behind."""
 
 import asyncio
 import contextlib
@@ -10,10 +10,10 @@ from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from cli.processes.programs import STDERR_LINES, tethered
+from cli.processes.programs import STDERR_LINES, with_parent_watchdog
 
 _CLEAN_EXITS = {0, -signal.SIGTERM, 128 + signal.SIGTERM}
-"""How a program may end that was told to; some die of the signal once they have cleaned up."""
+"""Exit codes after a request to stop; some programs end with the signal after they have cleaned up."""
 
 
 _LOG_BYTES = 1 << 20
@@ -22,10 +22,10 @@ _GATHER_S = 0.1
 
 
 class Program:
-    """A running child, in a session of its own: a Ctrl-C on the terminal reaches only us, and we choose the order."""
+    """A child process in its own session, so that Ctrl-C on the terminal reaches only the supervisor."""
 
     def __init__(self, name: str, process: Process, log: asyncio.StreamReader, *, echo: bool) -> None:
-        """Take over a process that was started by `start`."""
+        """Use `start` instead."""
         self.name = name
         self._process = process
         self._log = log
@@ -43,15 +43,15 @@ class Program:
         echo: bool,
         descriptors: Sequence[int] = (),
     ) -> "Program":
-        """Start a command; its log appears on stderr, each line behind `name`, if `echo`. It gets the `descriptors`."""
-        # Not PIPE: asyncio then reports the end of a process only when its pipe is closed, too, and workers that
-        # it left behind hold the pipe open.
+        """Start a command with inherited `descriptors`; with `echo` its log appears on stderr with `name` as prefix."""
+        # Not PIPE: asyncio then reports the end of a process only when its pipe is closed, too, and remaining child
+        # processes would keep the pipe open.
         read_end, write_end = os.pipe()
         _widen(write_end)
         try:
             log = await _reader(read_end)
             process = await asyncio.create_subprocess_exec(
-                *tethered(command),
+                *with_parent_watchdog(command),
                 stdin=DEVNULL,
                 stdout=write_end,
                 stderr=STDOUT,
@@ -65,12 +65,12 @@ class Program:
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended; None while it runs."""
+        """Exit code; None while it runs."""
         return self._process.returncode
 
     @property
     def process_group(self) -> int:
-        """The group of its processes, which is not ours."""
+        """The process group of the program and its children."""
         return self._process.pid
 
     @property
@@ -80,15 +80,15 @@ class Program:
 
     @property
     def ended_cleanly(self) -> bool:
-        """Whether it ended as a program does that is told to stop."""
+        """Whether it ended with an exit code of a requested stop."""
         return self.exit_code in _CLEAN_EXITS
 
     async def wait(self) -> None:
-        """Return when it has ended, with all its own children, and its log is read."""
+        """Wait until it and its children have ended and its log was read."""
         await asyncio.shield(self._end)
 
     async def stop(self, grace_s: float) -> None:
-        """Ask it to stop and wait; after `grace_s` kill it."""
+        """Send SIGTERM and wait for its end; after `grace_s` kill it."""
         if self.exit_code is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
@@ -100,36 +100,36 @@ class Program:
             await self.wait()
 
     def kill(self) -> None:
-        """Kill it and all its own children now."""
+        """Kill it and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process_group, signal.SIGKILL)
 
     async def _wait_for_end(self) -> None:
         await self._process.wait()
-        self.kill()  # workers that it left behind; they would hold its log open, too
+        self.kill()  # remaining child processes, which would also keep its log open
         await self._pump
 
     async def _pass_on_log(self, echo: bool) -> None:
         rest = b""
         while chunk := await self._log.read(_LOG_BYTES):
             block, newline, rest = (rest + chunk).rpartition(b"\n")
-            if len(rest) > _LONGEST_LINE_BYTES:  # whoever writes such a line gets it broken
+            if len(rest) > _LONGEST_LINE_BYTES:  # split lines that are too long
                 block, newline, rest = block + newline + rest, b"\n", b""
             if newline:
                 await self._write(block, echo)
-            # Waking up for each line would cost a fifth of what it takes to answer a request.
+            # Waking up for each line would add a fifth to the CPU time of a request.
             await asyncio.sleep(_GATHER_S)
         if rest:
             await self._write(rest, echo)
 
     async def _write(self, block: bytes, echo: bool) -> None:
-        """Pass whole lines on; the last has no end yet."""
+        """Pass on complete lines; `block` has no line break at its end."""
         last = block.rsplit(b"\n", STDERR_LINES)[-STDERR_LINES:]
         self._tail.extend(line[:_LONGEST_LINE_BYTES].decode(errors="replace") for line in last)
         if echo:
             name = f"{self.name:6} | ".encode()
             text = name + block.replace(b"\n", b"\n" + name) + b"\n"
-            # A terminal that is held up must not hold up supervision; one that is gone must not end it.
+            # A blocked terminal must not block supervision; a closed one must not end it.
             with contextlib.suppress(OSError, ValueError):
                 await asyncio.to_thread(_print_to_stderr, text)
 
@@ -148,6 +148,6 @@ def _print_to_stderr(text: bytes) -> None:
 
 
 def _widen(pipe: int) -> None:
-    """Let a pipe hold what is written while nobody reads; Linux only, and only up to a limit of the system."""
+    """Enlarge the buffer of a pipe; Linux only, and limited by the system."""
     with contextlib.suppress(AttributeError, OSError):
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _LOG_BYTES)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from cli.errors import NOT_ASKED, Failure
+from cli.errors import NOT_EXECUTED, Failure
 from cli.resources import is_uid
 
 BEGIN = "# dicomstore list"
@@ -75,4 +75,4 @@ def _entries(source: IO[str], name: str) -> Iterator[Uids]:
 
 def _refused(message: str) -> Failure:
     hint = "make the list with `dicomstore search --uids`"
-    return Failure(f"{message}; nothing was deleted", hint=hint, exit_code=NOT_ASKED)
+    return Failure(f"{message}; nothing was deleted", hint=hint, exit_code=NOT_EXECUTED)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
-from cli.errors import NOT_ASKED, Failure
+from cli.errors import NOT_EXECUTED, Failure
 from cli.upload.results import Result
 
 COLUMNS = (
@@ -42,7 +42,7 @@ def report_to(path: Path) -> Iterator[Report]:
     try:
         file = open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - closed below
     except OSError as error:
-        raise _refused(path, error, NOT_ASKED) from error
+        raise _refused(path, error, NOT_EXECUTED) from error
     try:
         with file:
             yield _Csv(path, file) if path.suffix.lower() == ".csv" else _JsonLines(path, file)

@@ -18,7 +18,7 @@ from dicomstore.v1 import store_service_pb2 as pb
 from dicomstore.v1 import store_service_pb2_grpc
 
 from cli.connection import Target
-from cli.errors import NOT_ASKED, Failure, explain, reason_of
+from cli.errors import NOT_EXECUTED, Failure, explain, reason_of
 from cli.upload.files import PIECE_BYTES, Batch, LocalFile, Unreadable, batches, walk
 from cli.upload.messages import Content, NotDicom, Unsendable, given_up, pieces, read_all, whole
 from cli.upload.results import Listener, Result, Status, result_of
@@ -193,7 +193,7 @@ class _Sender:
             raise Failure(
                 f"lost the core: {failure.message}",
                 hint="run the same command again; what is stored already is not sent twice into the archive",
-                exit_code=NOT_ASKED,
+                exit_code=NOT_EXECUTED,
             ) from None
 
     async def _use(self, stream: _Stream, first: Batch) -> _Broken | None:

@@ -61,7 +61,7 @@ async def test_a_killed_node_is_restarted_while_the_other_answers_every_request(
         for _ in range(20):
             assert (await asyncio.to_thread(get, f"{archive.url}/v2/instances"))[0] == 200
         assert re.search(
-            r"^up     \| .* the node 1 ended by itself with exit code -9 \(SIGKILL\); it is started again in 1 s$",
+            r"^up     \| .* the node 1 ended by itself with exit code -9 \(SIGKILL\); it is restarted in 1 s$",
             await logged(archive, "started again"),
         )
         await logged(archive, "dicomstore listens on")
@@ -96,8 +96,8 @@ async def test_health_is_degraded_until_the_worker_can_start(tmp_path: Path) -> 
         [worker] = of_kind(archive, "server")
         os.kill(worker, signal.SIGKILL)
 
-        assert "the worker ended by itself with exit code -9" in await logged(archive, "started again in 1 s")
-        assert "the worker ended by itself with exit code 1" in await logged(archive, "started again in 2 s")
+        assert "the worker ended by itself with exit code -9" in await logged(archive, "restarted in 1 s")
+        assert "the worker ended by itself with exit code 1" in await logged(archive, "restarted in 2 s")
         await logged(archive, "component is down name=operations reason=OPERATIONS_STUCK")
         assert await health(archive) == (200, "Degraded", "Degraded")
         assert (await asyncio.to_thread(get, f"{archive.url}/v2/instances"))[0] == 204
@@ -129,4 +129,4 @@ async def test_nodes_that_fail_at_the_first_start_are_not_restarted(tmp_path: Pa
         output, errors = await process.communicate()
     assert (process.returncode, output) == (1, b"")
     assert "the node 1 ended by itself with exit code 1" in errors.decode()
-    assert errors.decode().count("started again in 2 s") == 0
+    assert errors.decode().count("restarted in 2 s") == 0

@@ -14,7 +14,7 @@ import pytest
 from dicomstore.v1 import store_service_pb2 as pb
 
 from cli.connection import Target
-from cli.errors import NOT_ASKED, Failure
+from cli.errors import NOT_EXECUTED, Failure
 from cli.upload import streams
 from cli.upload.files import PIECE_BYTES
 from cli.upload.progress import Meter
@@ -248,7 +248,7 @@ async def test_an_upload_fails_if_the_core_stays_unreachable(
             await streams.upload(
                 target, channel, [tmp_path / "work"], header=pb.StoreHeader(), streams=2, listener=ClosesTheRelay(tally)
             )
-    assert raised.value.exit_code == NOT_ASKED
+    assert raised.value.exit_code == NOT_EXECUTED
     assert 0 < tally.counts[Status.STORED] < 500
 
 
