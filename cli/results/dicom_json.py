@@ -1,4 +1,4 @@
-"""DICOM JSON (PS3.18 Annex F) as text for table cells."""
+"""Conversion of DICOM JSON (PS3.18 Annex F) to text for table cells."""
 
 import re
 from typing import Any
@@ -54,13 +54,13 @@ TAGS = {
     "PerformedProcedureStepStartTime": "00400245",
     "RequestAttributesSequence": "00400275",
 }
-"""Attributes that are shown under their keyword: all that the index keeps. Any other is shown under its tag."""
+"""Attributes shown with their keyword: all indexed ones. Others are shown with their tag."""
 
 KEYWORDS = {tag: keyword for keyword, tag in TAGS.items()}
 
 
 def tag_of(attribute: str) -> str | None:
-    """Return the tag of a keyword we know, or of a tag in any spelling; None for all else."""
+    """Return the tag for a known keyword or a tag in any spelling; None for anything else."""
     plain = attribute.strip("()").replace(",", "").upper()
     if len(plain) == 8 and all(digit in "0123456789ABCDEF" for digit in plain):
         return plain
@@ -68,9 +68,9 @@ def tag_of(attribute: str) -> str | None:
 
 
 def cell(element: dict[str, Any] | None) -> str:
-    """Return the values of one element, joined as in a DICOM file; sequences and binary data only by their presence.
+    """Return the values of an element, joined by backslashes; sequences and binary data only as a note.
 
-    Control characters become blanks: a line stays a line, and no value can tell a terminal what to do.
+    Control characters become blanks, so that a value is one line and cannot contain terminal commands.
     """
     if element is None:
         return ""

@@ -1,4 +1,4 @@
-"""Writes the pieces of RetrieveInstances to files, each of which appears under its name only when it is complete."""
+"""Writes the pieces of RetrieveInstances to files. A file appears under its name only when it is complete."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from cli.results.layout import Layout
 from cli.upload.results import reason_name
 
 Advance = Callable[[int, int], None]
-"""Is told files and bytes that were written."""
+"""Called with the number of files and bytes written."""
 
 
 @dataclass(slots=True)
@@ -38,10 +38,10 @@ class _Open:
 
 
 class Download:
-    """One stream of instances on its way to a folder. Call `take` for each piece, then `finish`; always `discard`."""
+    """Writes a stream of instances to a folder. Call `take` for each piece, then `finish`; always call `discard`."""
 
     def __init__(self, folder: Path, advance: Advance, layout: Layout) -> None:
-        """Write below `folder`, which is made when the first instance comes, to the paths of `layout`."""
+        """Write below `folder`, which is created with the first instance, to the paths of `layout`."""
         self._folder = folder
         self._layout = layout
         self._advance = advance
@@ -54,7 +54,7 @@ class Download:
         """Handle one piece.
 
         Raises:
-            Failure: the disk refuses, or the stream is not what the contract says.
+            Failure: a write failed, or the stream violates the contract.
         """
         try:
             if piece.HasField("head") and piece.last and not piece.HasField("failed"):
@@ -67,7 +67,7 @@ class Download:
                 await self._fail(current.head.id if current else None, piece)
                 return
             if current is None:
-                raise Failure("the core sent bytes of no instance")
+                raise Failure("the core sent data without an instance")
             if piece.data:
                 await current.file.write(piece.data)
                 current.written_bytes += len(piece.data)
@@ -78,23 +78,23 @@ class Download:
             raise Failure(f"can't write below {self._folder}: {error.strerror or error}") from error
 
     def leave_out(self, omission: pb.Omission) -> None:
-        """Take up what the core does not send."""
+        """Record the instances that the core omits."""
         for error in omission.errors:
             self.failures.add(error.instance.sop_instance_uid, reason_name(error.reason), (error.message,))
         for _ in range(omission.count - len(omission.errors)):
             self.failures.add("", "OMITTED", ())
 
     def finish(self) -> None:
-        """Make sure that the stream ended between two instances.
+        """Check that the stream did not end within an instance.
 
         Raises:
-            Failure: it did not.
+            Failure: it did.
         """
         if self._open is not None:
-            raise Failure("the core ended the stream in the middle of an instance")
+            raise Failure("the core ended the stream within an instance")
 
     async def discard(self) -> None:
-        """Remove what is not complete."""
+        """Remove an incomplete file."""
         if self._open is not None:
             current, self._open = self._open, None
             await closed(current.file)
@@ -102,12 +102,12 @@ class Download:
                 await asyncio.to_thread(os.unlink, current.temporary)
 
     def summary(self, elapsed_s: float) -> str:
-        """Return what was fetched, in one line."""
+        """Return a summary in one line."""
         done = f"{counted(self._files, 'instance')} fetched ({in_bytes(self._bytes)} in {in_time(elapsed_s)})"
         return f"{done}, {self.failures.count:,} failed" if self.failures.count else done
 
     async def _write_whole(self, piece: pb.RetrievedPiece) -> None:
-        """Write an instance that came in one piece, in one thread hop."""
+        """Write an instance that consists of one piece, in a single call to a thread."""
         self._check_begin()
         self._check_size(piece.head, len(piece.data))
         path = await self._path(piece.head.id)
@@ -142,11 +142,11 @@ class Download:
 
     def _check_begin(self) -> None:
         if self._open is not None:
-            raise Failure("the core began an instance in the middle of another")
+            raise Failure("the core started an instance within another one")
 
     def _check_size(self, head: pb.InstanceHead, written_bytes: int) -> None:
         if head.HasField("size_bytes") and written_bytes != head.size_bytes:
-            raise Failure(f"instance {head.id.sop_instance_uid} came with another size than announced")
+            raise Failure(f"the size of instance {head.id.sop_instance_uid} does not match its announced size")
 
     async def _fail(self, identity: resources_pb2.Address | None, piece: pb.RetrievedPiece) -> None:
         await self.discard()
@@ -158,12 +158,12 @@ class Download:
 
 
 def _temporary_for(path: Path) -> Path:
-    """Return a new name beside the final one, so that the rename stays within one file system."""
+    """Return a new name in the folder of the final one, so that the rename stays within one file system."""
     return path.with_name(f".{uuid.uuid4().hex}.part")
 
 
 def _write_file(path: Path, temporary: Path, data: bytes) -> None:
-    """Write a whole file that appears at once; blocking."""
+    """Write a complete file atomically; blocking."""
     os.makedirs(path.parent, exist_ok=True)
     try:
         with open(temporary, "xb") as file:
@@ -177,7 +177,7 @@ def _write_file(path: Path, temporary: Path, data: bytes) -> None:
 
 @contextmanager
 def progress_of(console: Console, *, quiet: bool) -> Iterator[Advance]:
-    """Show on a terminal how much has come. The size of the whole is unknown, so there is no bar."""
+    """Show the progress on a terminal. The total size is unknown, so there is no bar."""
     if quiet or not console.is_terminal:
         yield lambda files, size_bytes: None
         return

@@ -1,6 +1,6 @@
-"""Where `dicomstore get` puts an instance below its folder: by UIDs, or by what a person looks for.
+"""Paths of instances written by `dicomstore get`: named by UIDs, or by patient, study and series.
 
-Text of a data set becomes the name of a folder here, and whoever sent the instance wrote it: see `safe_name`.
+Names of folders are made from untrusted text of data sets: see `safe_name`.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ from cli.resources import is_uid
 from cli.results.dicom_json import TAGS, cell
 
 KEPT_SERIES = 1000
-"""Series whose folder is remembered; that of another is asked for again."""
+"""Maximum number of cached folders of series."""
 
 LONGEST_NAME = 40
-"""Most characters of a folder's name, without the digits that make it unique: three such folders and a file's name
-leave room for the folder of the download in the 260 characters that Windows allows."""
+"""Maximum characters of a folder name, without its unique digits: three such folders, a file name and the folder of the
+download fit into the 260 characters that Windows allows."""
 
 LONGEST_NAME_BYTES = 120
 
@@ -45,20 +45,20 @@ _ATTRIBUTES = (
 
 
 class LayoutName(StrEnum):
-    """How files are named."""
+    """Naming of files."""
 
     UIDS = "uids"
     READABLE = "readable"
 
 
 class Layout(Protocol):
-    """Names the file of an instance."""
+    """Returns the path of an instance."""
 
     async def path_of(self, identity: resources_pb2.Address) -> Path:
-        """Return a path below the folder of the download: another for each instance, the same each time.
+        """Return a path below the folder of the download: unique for each instance, and always the same.
 
         Raises:
-            Failure: the core names the instance by what is not a UID.
+            Failure: an identifier sent by the core is not a UID.
         """
 
 
@@ -72,7 +72,7 @@ class UidLayout:
 
 
 class ReadableLayout:
-    """PATIENT/DATE STUDY/NUMBER SERIES/INSTANCE.dcm, from what the index has when a series' first instance comes."""
+    """PATIENT/DATE STUDY/NUMBER SERIES/INSTANCE.dcm, from the index when the first instance of a series arrives."""
 
     def __init__(self, target: Target, channel: grpc.aio.Channel) -> None:
         self._target = target
@@ -83,7 +83,7 @@ class ReadableLayout:
         """See `Layout`.
 
         Raises:
-            grpc.aio.AioRpcError: the core can't be asked.
+            grpc.aio.AioRpcError: the search in the core failed.
         """
         study, series, instance = _uids(identity)
         folder = self._folders.get((study, series))
@@ -95,7 +95,7 @@ class ReadableLayout:
         return folder / f"{instance}.dcm"
 
     async def _attributes(self, study: str, series: str) -> dict[str, str]:
-        """Return what the index has of a series and its study, by keyword; nothing if it is gone by now."""
+        """Return the indexed attributes of a series and its study by keyword; empty values if it was deleted."""
         request = pb.SearchRequest(
             level=pb.QUERY_LEVEL_SERIES,
             scope=resources_pb2.Address(
@@ -110,10 +110,10 @@ class ReadableLayout:
 
 
 def folder_of(study: str, series: str, attributes: dict[str, str]) -> Path:
-    """Return the folder of a series, of the values of its attributes by keyword.
+    """Return the folder of a series for its attributes by keyword.
 
-    Two studies of the same day, or two series of the same number, have folders of their own: the last eight digits
-    of a folder come from its UID. So they have on file systems that don't tell upper from lower case.
+    Different studies with the same date, or series with the same number, have different folders, because the last eight
+    digits of a folder are a hash of its UID. This also works on case-insensitive file systems.
     """
 
     def named(*keywords: str, otherwise: str) -> str:
@@ -126,10 +126,11 @@ def folder_of(study: str, series: str, attributes: dict[str, str]) -> Path:
 
 
 def safe_name(text: str) -> str:
-    """Return a text as the name of a file on any system, or "" if nothing is left of it.
+    """Return a text as a file name for any system, or "" if no characters are left.
 
-    It has no separator, no reserved or invisible character, begins with none of `.-~`, ends with neither dot nor blank,
-    is no device of Windows, and is short. Letters of all languages stay, composed (NFC). Carets become blanks.
+    The name has no separator and no reserved or invisible character, does not start with `.-~` or end with a dot or
+    blank, is not a device name of Windows, and is short. Letters of all languages are kept, composed (NFC). Carets
+    become blanks.
     """
     visible = "".join(character if character.isprintable() else "_" for character in unicodedata.normalize("NFC", text))
     plain = " ".join(_RESERVED.sub("_", visible).replace("^", " ").split()).lstrip(".-~ ")
@@ -143,6 +144,6 @@ def _digits(uid: str) -> str:
 
 def _uids(identity: resources_pb2.Address) -> tuple[str, str, str]:
     uids = (identity.study_instance_uid, identity.series_instance_uid, identity.sop_instance_uid)
-    if not all(map(is_uid, uids)):  # they become a path on our disk
-        raise Failure("the core named an instance by what is not a UID")
+    if not all(map(is_uid, uids)):  # they become a path on this disk
+        raise Failure("the core sent an identifier that is not a UID")
     return uids

@@ -1,4 +1,4 @@
-"""What `dicomstore search` prints of matches: a table or blocks for people, JSON, CSV or UIDs for programs."""
+"""Output formats of `dicomstore search`: table or blocks, JSON, CSV, and UIDs."""
 
 import csv
 import json
@@ -43,7 +43,7 @@ COLUMNS = {
         "SOPInstanceUID",
     ),
 }
-"""What is shown of a match at each level besides what is asked for."""
+"""Default columns of each level."""
 
 _SHORT = {
     "StudyDate": "Date",
@@ -57,22 +57,22 @@ _SHORT = {
 
 
 class MatchOutput(Protocol):
-    """Prints matches as they come, or all at the end."""
+    """Prints matches as they arrive, or all at the end."""
 
     is_for_people: bool
 
     def begin(self) -> None:
-        """Print what stands before all matches. Nothing was printed if the search failed before."""
+        """Print the header. Not called if the search fails before the first response."""
 
     def add(self, match: pb.SearchMatch) -> None:
-        """Take a match."""
+        """Add a match."""
 
     def end(self) -> None:
-        """Print what is left. Not called if the search failed halfway."""
+        """Print the rest. Not called if the search fails midway."""
 
 
 class JsonOutput:
-    """DICOM JSON, an object a line."""
+    """DICOM JSON, one object per line."""
 
     is_for_people = False
 
@@ -115,7 +115,7 @@ class CsvOutput:
     is_for_people = False
 
     def __init__(self, level: Level, include: Collection[str]) -> None:
-        """Take what to show besides the level's columns. Raises typer.BadParameter for what has no column."""
+        """Add columns for `include`. Raises typer.BadParameter for 'all' and for unknown keywords."""
         for name in include:
             if tag_of(name) is None:
                 fault = "takes no 'all'" if name.lower() == "all" else f"needs the tag of {name} instead of its keyword"
@@ -165,7 +165,7 @@ class TableOutput:
             self._print()
 
     def _print(self) -> None:
-        """Print what is held, with headings if these are others than before."""
+        """Print the collected matches, with headings if they differ from the previous ones."""
         before, self._tags = self._tags, shown_columns(self._level, self._matches, self._include)
         headings = [heading(tag) for tag in self._tags]
         rows = [[cell(match.get(tag)) for tag in self._tags] for match in self._matches]
@@ -175,23 +175,22 @@ class TableOutput:
 
 
 def heading(tag: str) -> str:
-    """Return what stands over the values of an attribute."""
+    """Return the heading of the column of an attribute."""
     keyword = KEYWORDS.get(tag, tag)
     return _SHORT.get(keyword, keyword)
 
 
 def _columns(level: Level, include: Collection[str]) -> list[str]:
-    """Return tags: those that were asked for and are known, then the level's."""
+    """Return the tags of columns: requested known ones, then those of the level."""
     standard = [TAGS[keyword] for keyword in COLUMNS[level]]
     asked = dict.fromkeys(tag for tag in map(tag_of, include) if tag is not None and tag not in standard)
     return [*asked, *standard]
 
 
 def shown_columns(level: Level, found: list[dict[str, Any]], include: Collection[str]) -> list[str]:
-    """Return the tags of the columns of a table.
+    """Return the tags of the columns of a table: requested ones first, then those of the level.
 
-    Those that were asked for come first, then the level's own. Of an attribute that was asked for by a keyword we don't
-    know, or with 'all', only the matches tell the tag.
+    For a requested unknown keyword, and for 'all', the tags are taken from the matches.
     """
     columns = _columns(level, include)
     if all(tag_of(attribute) is not None for attribute in include):
@@ -202,7 +201,7 @@ def shown_columns(level: Level, found: list[dict[str, Any]], include: Collection
 
 
 def _elements(match: pb.SearchMatch) -> dict[str, Any]:
-    """Return a match as DICOM JSON, with its UIDs whether or not the attributes have them."""
+    """Return a match as DICOM JSON, always with its UIDs."""
     uids = _uids(match.resource)
     elements: dict[str, Any] = json.loads(match.dicom_json)
     return elements | {TAGS[keyword]: {"vr": "UI", "Value": [uid]} for keyword, uid in uids.items()}

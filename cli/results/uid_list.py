@@ -1,13 +1,13 @@
-"""A list of studies, series or instances that one command writes and another acts on.
+"""A list of studies, series or instances, written by `search --uids` and read by `delete --from`.
 
     # dicomstore list
     1.2.3
     1.2.3 1.2.3.4
     # end 2
 
-One UID names a study, two a series, three an instance. A list that was cut off is never taken for a whole one: one with
-this first line must have this last line and the right count, and one written by hand must end with a line break.
-Nothing is returned of a list that has a fault anywhere.
+One UID is a study, two are a series, three are an instance. Truncated lists are detected: a list with this first line
+must have this last line with the right count, and a list written by hand must end with a line break. No entry of an
+invalid list is returned.
 """
 
 import re
@@ -25,22 +25,22 @@ _LONGEST_LINE = 1000
 _IN_MEMORY_BYTES = 1 << 20
 
 Uids = tuple[str, ...]
-"""Study, and perhaps series and instance."""
+"""UIDs of study and, optionally, series and instance."""
 
 
 def end_line(count: int) -> str:
-    """Return the last line of a list that a command writes."""
+    """Return the last line of a generated list."""
     return f"# end {count}"
 
 
 @contextmanager
 def checked(source: IO[str], name: str) -> Iterator[tuple[int, Iterator[Uids]]]:
-    """Read a list to its end, and only then yield how many entries it has, and the entries.
+    """Validate a complete list, then yield the number of its entries and the entries.
 
-    It is kept in a temporary file, so its length does not matter.
+    The list is stored in a temporary file, so its length is not limited by memory.
 
     Raises:
-        Failure: it is not a list, or not a whole one.
+        Failure: the list is invalid or incomplete.
     """
     with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, "w+") as kept:
         count = 0

@@ -1,4 +1,4 @@
-"""Finds files in folders and puts small ones together, without ever holding a list of all of them."""
+"""Finds files in folders and groups small ones into batches, without a list of all files in memory."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PIECE_BYTES = 2**20
-"""Most data bytes of one message; the contract allows 2 MiB."""
+"""Maximum data bytes of a message; the contract allows 2 MiB."""
 
 BATCH_FILES = 64
-"""Most files of one message, so that outcomes and progress come in small steps."""
+"""Maximum number of files in a message, so that outcomes and progress advance in small steps."""
 
 PREFIX_BYTES = 132
-"""A Part 10 file has 128 bytes of anything, then DICM (PS3.10 section 7.1)."""
+"""Length of the preamble and the prefix DICM of a Part 10 file (PS3.10 section 7.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file to send. One that is `named` by the user is sent whatever it looks like; the core has the last word."""
+    """A file to send. A file `named` on the command line is sent even if it does not look like DICOM."""
 
     path: Path
     size_bytes: int
@@ -26,31 +26,31 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A path that could not be looked at."""
+    """A path that could not be read."""
 
     path: Path
     message: str
 
 
 Batch = tuple[LocalFile, ...]
-"""Files that travel in one message, or one file that needs several."""
+"""Files of one message, or one file that needs several messages."""
 
 
 def looks_like_dicom(prefix: bytes) -> bool:
-    """Say whether a file that begins with `prefix` is a DICOM Part 10 file."""
+    """Return whether a file that starts with `prefix` is a DICOM Part 10 file."""
     return prefix[128:PREFIX_BYTES] == b"DICM"
 
 
 def is_index_file(path: Path) -> bool:
-    """Say whether this is the index of a DICOM medium, which is a Part 10 file but no instance (PS3.10 section 8.6)."""
+    """Return whether this is a DICOMDIR, which is a Part 10 file but not an instance (PS3.10 section 8.6)."""
     return path.name.upper() == "DICOMDIR"
 
 
 def walk(paths: Iterable[Path]) -> Iterator[LocalFile | Unreadable]:
-    """Yield the named files, and all files below the named folders, in the order the file system has them.
+    """Yield the named files, and all files below the named folders, in the order of the file system.
 
-    Links to files are followed; links to folders only when named, so that a loop of links ends.
-    What is neither file nor folder is left out, unless named.
+    Links to files are followed; links to folders only if named, to avoid loops. Other kinds of entries are ignored,
+    unless named.
     """
     for path in paths:
         try:
@@ -82,7 +82,7 @@ def _walk_folder(folder: Path) -> Iterator[LocalFile | Unreadable]:
 
 
 def batches(found: Iterable[LocalFile | Unreadable]) -> Iterator[Batch | Unreadable]:
-    """Yield neighbours that together fit one message; a larger file comes alone."""
+    """Yield batches of consecutive files that fit into one message; a larger file is a batch of its own."""
     batch: list[LocalFile] = []
     size_bytes = 0
     for item in found:

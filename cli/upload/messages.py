@@ -1,4 +1,4 @@
-"""Files as messages of StoreInstances: small ones together in one, a large one over several."""
+"""Conversion of files to messages of StoreInstances: several small files in one, a large file in several messages."""
 
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from cli.upload.files import PIECE_BYTES, PREFIX_BYTES, LocalFile, is_index_file
 
 
 class NotDicom(Exception):
-    """The file is not DICOM and was not named by the user, so it is none of our business."""
+    """The file is not DICOM and was not named by the user, so it is skipped."""
 
 
 class Unsendable(Exception):
-    """The file could not be read to its end; the message says why."""
+    """The file could not be read completely; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A whole small file, read."""
+    """The contents of a small file."""
 
     data: bytes
     crc32c: int
 
 
 def read_all(batch: Iterable[LocalFile]) -> list[Content | NotDicom | Unsendable]:
-    """Read small files, in order; one thread hop for all of them. Reads at most one byte more than each size says."""
+    """Read small files in order; blocking. Reads at most one byte more than the expected size of each."""
     return [_read(file) for file in batch]
 
 
@@ -45,16 +45,16 @@ def _read(file: LocalFile) -> Content | NotDicom | Unsendable:
     return Content(data, crc32c_of(data))
 
 
-CHANGED = "changed while it was read"
+CHANGED = "changed during the upload"
 
 
 def is_foreign(file: LocalFile, prefix: bytes) -> bool:
-    """Say whether a file that begins with `prefix` is to be passed over."""
+    """Return whether a file that starts with `prefix` is to be skipped."""
     return not file.named and (not looks_like_dicom(prefix) or is_index_file(file.path))
 
 
 def whole(item: int, content: Content) -> pb.InstancePiece:
-    """Return a small file as its only piece."""
+    """Return the only piece of a small file."""
     return pb.InstancePiece(
         item=item,
         data=content.data,
@@ -65,16 +65,16 @@ def whole(item: int, content: Content) -> pb.InstancePiece:
 
 
 def given_up(item: int) -> pb.InstancePiece:
-    """Return the piece that takes back an item which was begun."""
+    """Return the piece that aborts an item."""
     return pb.InstancePiece(item=item, last=True, aborted=True)
 
 
 async def pieces(item: int, file: LocalFile) -> AsyncGenerator[pb.InstancePiece, None]:
-    """Yield a large file piece by piece, one in memory at a time. The size is declared first, the checksum sent last.
+    """Yield the pieces of a large file, with one piece in memory. The first has the size, the last has the checksum.
 
     Raises:
         NotDicom: before the first piece.
-        Unsendable: at any time; if a piece was yielded, the item must be given up.
+        Unsendable: at any time; if a piece was yielded, the item must be aborted.
     """
     crc32c = sent_bytes = 0
     try:

@@ -1,4 +1,4 @@
-"""Shows how far an upload is: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of an upload: a bar on a terminal, otherwise a line every few seconds."""
 
 import asyncio
 import contextlib
@@ -16,14 +16,14 @@ from cli.upload.files import LocalFile, Unreadable, walk
 from cli.upload.results import Result, Tally
 
 LINE_EVERY_S = 10.0
-"""Time between two plain lines."""
+"""Interval of progress lines."""
 
 REDRAW_EVERY_S = 0.1
 
 
 @dataclass(slots=True)
 class Meter:
-    """What is done and, once the folders are walked, what there is. A `Listener` of the upload."""
+    """Completed work and, after the folders were walked, the totals. A `Listener` of the upload."""
 
     tally: Tally
     done_files: int = 0
@@ -33,16 +33,16 @@ class Meter:
     is_total_known: bool = False
 
     def sent(self, size_bytes: int) -> None:
-        """Note bytes that left or have to leave again."""
+        """Add sent bytes; negative if they must be sent again."""
         self.done_bytes += size_bytes
 
     def ended(self, result: Result) -> None:
-        """Note a file that is done."""
+        """Count a finished file."""
         self.done_files += 1
         self.tally.ended(result)
 
     def line(self, elapsed_s: float) -> str:
-        """Return the state as text; the time left is guessed from the average rate."""
+        """Return the progress as text; the remaining time is estimated from the average rate."""
         rate = self.done_bytes / max(elapsed_s, 0.001)
         if not self.is_total_known:
             return f"{counted(self.done_files, 'file')}, {in_bytes(self.done_bytes)}, {in_bytes(rate)}/s"
@@ -56,7 +56,7 @@ class Meter:
 
 @asynccontextmanager
 async def shown(meter: Meter, paths: Iterable[Path], console: Console, *, quiet: bool) -> AsyncIterator[None]:
-    """Show `meter` while the body runs, and count in the background what there is to do."""
+    """Show `meter` while the body runs, and determine the totals in the background."""
     if quiet:
         yield
         return
@@ -71,7 +71,7 @@ async def shown(meter: Meter, paths: Iterable[Path], console: Console, *, quiet:
 
 
 async def _measure(meter: Meter, paths: Iterable[Path]) -> None:
-    """Walk everything once more beforehand: names and sizes only, so it is far ahead of the upload."""
+    """Walk all folders for the totals; it reads only names and sizes, so it is much faster than the upload."""
     found = walk(paths)
     while some := await asyncio.to_thread(_sum_some, found):
         meter.total_files += some[0]

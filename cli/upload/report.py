@@ -1,4 +1,4 @@
-"""A file that tells of each file of an upload what became of it, as JSON lines or as CSV."""
+"""A report with the outcome of each file of an upload, as JSON lines or CSV."""
 
 import csv
 import json
@@ -24,20 +24,18 @@ COLUMNS = (
 
 
 class Report(Protocol):
-    """Takes results as they become known."""
+    """Writes results as they arrive."""
 
     def add(self, result: Result) -> None:
-        """Write one line. Raises Failure: the disk refuses."""
+        """Write one line. Raises Failure: the write failed."""
 
 
 @contextmanager
 def report_to(path: Path) -> Iterator[Report]:
-    """Open a report; a name that ends in .csv makes CSV (RFC 4180).
-
-    A report of the same name is replaced.
+    """Open a report; CSV (RFC 4180) if the name ends in .csv, otherwise JSON lines. An existing file is replaced.
 
     Raises:
-        Failure: the disk refuses.
+        Failure: a write failed.
     """
     try:
         file = open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - closed below
@@ -46,7 +44,7 @@ def report_to(path: Path) -> Iterator[Report]:
     try:
         with file:
             yield _Csv(path, file) if path.suffix.lower() == ".csv" else _JsonLines(path, file)
-    except OSError as error:  # what was buffered does not fit
+    except OSError as error:  # buffered data could not be written
         raise _refused(path, error) from error
 
 

@@ -1,4 +1,4 @@
-"""What became of each file, counted and reported."""
+"""Outcomes of files, and their totals."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class Status(StrEnum):
 
     STORED = "stored"
     IDENTICAL = "identical"
-    """The archive had it already, byte for byte."""
+    """The archive already had an identical instance."""
     SKIPPED = "skipped"
     """Not DICOM, and not named by the user."""
     FAILED = "failed"
@@ -25,7 +25,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Outcome of one file; UIDs as far as they are known."""
+    """Outcome of one file; UIDs are empty if unknown."""
 
     path: Path
     status: Status
@@ -36,15 +36,15 @@ class Result:
     series: str = ""
     instance: str = ""
     findings: tuple[str, ...] = ()
-    """What is wrong with attributes: keyword or tag, in a sequence item the path, then why."""
+    """Invalid attributes: keyword or tag, the path in a sequence item, and the reason."""
 
     @property
     def why(self) -> tuple[str, ...]:
-        """What to tell people about a failure: the attributes that are at fault, or else the archive's message."""
+        """Explanation of a failure: the invalid attributes, or else the message of the archive."""
         return self.findings or ((self.message,) if self.message else ())
 
     def to_json(self) -> dict[str, object]:
-        """Return what `--json` prints, without what is empty."""
+        """Return the outcome as printed by `--json`, without empty fields."""
         fields: dict[str, object] = {
             "path": printable(str(self.path)),
             "status": self.status.value,
@@ -60,17 +60,17 @@ class Result:
 
 
 class Listener(Protocol):
-    """Is told everything, as it happens."""
+    """Receives the events of an upload."""
 
     def sent(self, size_bytes: int) -> None:
-        """Note bytes that left, or, if negative, that have to leave again."""
+        """Handle sent bytes; negative if they must be sent again."""
 
     def ended(self, result: Result) -> None:
-        """Note that a file is done; each file ends once."""
+        """Handle the result of a file; called once for each file."""
 
 
 def result_of(path: Path, size_bytes: int, outcome: store_service_pb2.StoreOutcome) -> Result:
-    """Return the core's outcome of the file that was sent."""
+    """Return the result of a file from the core's outcome."""
     if outcome.HasField("stored"):
         identity = outcome.stored.id
         return Result(
@@ -103,7 +103,7 @@ def _text_of(finding: resources_pb2.AttributeFinding) -> str:
 
 
 def reason_name(reason: int) -> str:
-    """Return a reason's name without its prefix; a reason newer than this program keeps its number."""
+    """Return the name of a reason without prefix; `REASON_<number>` for a reason newer than this program."""
     try:
         return errors_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
     except ValueError:
@@ -112,14 +112,14 @@ def reason_name(reason: int) -> str:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of an upload that grow while it runs; memory does not grow with the number of files."""
+    """Totals of an upload; memory does not grow with the number of files."""
 
     counts: Counter[Status] = field(default_factory=Counter)
     stored_bytes: int = 0
     with_findings: int = 0
     causes: Causes = field(default_factory=lambda: Causes("file"))
     base: Path = Path()
-    """Folder that names are told below."""
+    """Folder that printed names are relative to."""
 
     def ended(self, result: Result) -> None:
         """Count one file."""
@@ -131,12 +131,12 @@ class Tally:
             self.causes.add(self.name_of(result.path), result.reason, result.why)
 
     def name_of(self, path: Path) -> str:
-        """Return what to call a file: its path below the base, or else as it is."""
+        """Return the printed name of a file: relative to the base if it is below it."""
         whole, base = path.absolute(), self.base.absolute()
         return printable(str(whole.relative_to(base) if whole.is_relative_to(base) else path))
 
     def summary(self, elapsed_s: float) -> str:
-        """Return the whole upload in one line."""
+        """Return a summary in one line."""
         rate = self.stored_bytes / max(elapsed_s, 0.001)
         parts = [f"{counted(self.counts[Status.STORED], 'file')} stored"]
         if self.stored_bytes:

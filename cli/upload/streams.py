@@ -1,9 +1,9 @@
-"""Sends files over several StoreInstances streams at once and survives broken ones.
+"""Sends files over several parallel StoreInstances streams, and reconnects broken ones.
 
-Guarantees: every file that was found ends exactly once at the listener, unless `upload` raises. Memory holds at most
-one message a stream, a bounded number of unanswered file names, and a bounded queue of found ones.
-A broken stream is opened anew and its unanswered files are sent again, which the contract makes safe: what was stored
-already answers as identical. When a stream breaks twice without one answer between, the upload gives up.
+Guarantees: the listener gets exactly one result for every file found, unless `upload` raises. Memory contains at most
+one message per stream, a bounded number of unanswered file names, and a bounded queue of found files.
+A broken stream is reopened and its unanswered files are sent again, which is safe, because files that were already
+stored are reported as identical. After `MOST_FRUITLESS` consecutive breaks without any outcome the upload fails.
 """
 
 import asyncio
@@ -24,24 +24,24 @@ from cli.upload.messages import Content, NotDicom, Unsendable, given_up, pieces,
 from cli.upload.results import Listener, Result, Status, result_of
 
 UNANSWERED_FILES = 256
-"""Most files of one stream that wait for their outcome."""
+"""Maximum number of unanswered files of a stream."""
 
 STALLED_S = 120.0
-"""A stream on which nothing moves for this long is broken."""
+"""Idle timeout of a stream."""
 
 RECONNECT_S = 30.0
-"""Time a core that went away has to come back."""
+"""Time limit for reconnecting to the core."""
 
 MOST_FRUITLESS = 3
-"""Streams in a row that may break before anything is answered. A core that refuses a call while it is being written to
-may be heard to say only that the call is broken (gRPC's "Internal error from Core"): the next try tells the reason."""
+"""Maximum number of consecutive streams that break without any outcome. If the core refuses a call during a write, the
+error may be only gRPC's "Internal error from Core"; the next attempt then returns the reason."""
 
 PAUSE_S = 0.5
-"""Time between a break and the next try."""
+"""Pause between a break and the next attempt."""
 
 _QUEUED_BATCHES = 32
 _CALL_OVER = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
-"""What writing to a call raises when the call has ended; why it ended is told to the one who reads."""
+"""Exceptions of a write to an ended call; the reader gets the reason."""
 
 
 async def upload(
@@ -56,7 +56,7 @@ async def upload(
     """Send all files of `paths`.
 
     Raises:
-        Failure: the core refused the call, or was lost and did not come back.
+        Failure: the core refused the call, or became unreachable.
     """
     queue: asyncio.Queue[Batch | None] = asyncio.Queue(_QUEUED_BATCHES)
     try:
@@ -65,12 +65,12 @@ async def upload(
             for _ in range(streams):
                 group.create_task(_Sender(target, channel, header, queue, listener).run())
     except BaseExceptionGroup as several:
-        # The first failure stops the others; they say nothing more about why.
+        # The first failure cancels the other tasks and is the one to report.
         raise next((error for error in several.exceptions if isinstance(error, Failure)), several) from None
 
 
 async def _find(paths: Iterable[Path], queue: asyncio.Queue[Batch | None], listener: Listener) -> None:
-    """Fill the queue, then end it with None, which every sender hands on to the next."""
+    """Fill the queue, then end it with None, which every sender puts back for the next."""
     found = batches(walk(paths))
     while some := await asyncio.to_thread(_take, found):
         for item in some:
@@ -87,7 +87,7 @@ def _take(found: Iterator[Batch | Unreadable]) -> list[Batch | Unreadable]:
 
 @dataclass(frozen=True, slots=True)
 class _Broken:
-    """Why a stream ended too early. What the core refuses for a reason of its own is final."""
+    """The reason for the early end of a stream. A refusal by the core is final."""
 
     failure: Failure
     is_final: bool = False
@@ -95,7 +95,7 @@ class _Broken:
 
 @dataclass(slots=True)
 class _Sending:
-    """A file on its way."""
+    """A file in transfer."""
 
     file: LocalFile
     sent_bytes: int = 0
@@ -103,7 +103,7 @@ class _Sending:
 
 @dataclass(slots=True)
 class _Stream:
-    """One call, and what it owes answers for."""
+    """One call and its unanswered files."""
 
     call: grpc.aio.StreamStreamCall[pb.StoreInstancesRequest, pb.StoreInstancesResponse]
     unanswered: dict[int, _Sending] = field(default_factory=dict)
@@ -112,24 +112,24 @@ class _Stream:
     moves: int = 0
     last_item: int = 0
     written: bool = False
-    """Nothing more will be sent: when all is answered, the core ends the call."""
+    """True when all files were sent; the core ends the call after the last outcome."""
 
     def begin(self, batch: Batch) -> list[tuple[int, LocalFile]]:
-        """Give each file the next number; from here on it is owed an answer, or sent again."""
+        """Number the files and register them as unanswered."""
         items = list(enumerate(batch, self.last_item + 1))
         self.last_item += len(items)
         self.unanswered.update((item, _Sending(file)) for item, file in items)
         return items
 
     def end(self, item: int) -> _Sending | None:
-        """Strike a file off; None when it was struck off before."""
+        """Remove an unanswered file; None if it was removed before."""
         sending = self.unanswered.pop(item, None)
         if len(self.unanswered) < UNANSWERED_FILES:
             self.room.set()
         return sending
 
     async def write(self, request: pb.StoreInstancesRequest) -> None:
-        """Send one message; returns when flow control lets it go."""
+        """Send one message, subject to flow control."""
         await self.call.write(request)
         self.moves += 1
 
@@ -153,7 +153,7 @@ class _Sender:
         self._again: list[Batch] = []
 
     async def run(self) -> None:
-        """Work until the queue has ended and every file has its result."""
+        """Run until the queue has ended and every file has its result."""
         fruitless = 0
         while (first := await self._next()) is not None:
             stream = self._open()
@@ -171,7 +171,7 @@ class _Sender:
             return self._again.pop()
         batch = await self._queue.get()
         if batch is None:
-            self._queue.put_nowait(None)  # there is room: it was just taken out, and nothing comes after it
+            self._queue.put_nowait(None)  # cannot be full: an entry was just removed, and nothing follows it
         return batch
 
     def _open(self) -> _Stream:
@@ -185,19 +185,19 @@ class _Sender:
         self._again += [batch for batch in batches(files) if not isinstance(batch, Unreadable)]
 
     async def _reconnect(self, failure: Failure) -> None:
-        """Wait until the core is there; a core that is stopping gets a moment to be gone first."""
+        """Wait until the core is reachable, after a pause in which a stopping core can end."""
         await asyncio.sleep(PAUSE_S)
         try:
             await asyncio.wait_for(self._channel.channel_ready(), RECONNECT_S)
         except TimeoutError:
             raise Failure(
-                f"lost the core: {failure.message}",
-                hint="run the same command again; what is stored already is not sent twice into the archive",
+                f"lost the connection to the core: {failure.message}",
+                hint="run the same command again; files that are stored already are not stored twice",
                 exit_code=NOT_EXECUTED,
             ) from None
 
     async def _use(self, stream: _Stream, first: Batch) -> _Broken | None:
-        """Run one stream to its end; returns why it broke, or None when all went well."""
+        """Run one stream to its end; returns the reason if it broke, otherwise None."""
         writer = asyncio.create_task(self._write(stream, first))
         reader = asyncio.create_task(self._read(stream))
         watcher = asyncio.create_task(self._watch(stream))
@@ -212,7 +212,7 @@ class _Sender:
         except asyncio.CancelledError:
             if not watcher.done():
                 raise
-            return _Broken(Failure(f"nothing moved for {STALLED_S:.0f} s"))
+            return _Broken(Failure(f"no progress for {STALLED_S:.0f} s"))
         finally:
             for task in (writer, reader, watcher):
                 task.cancel()
@@ -221,7 +221,7 @@ class _Sender:
         return None
 
     async def _watch(self, stream: _Stream) -> None:
-        """End the call when neither side of it has moved for too long."""
+        """Cancel the call at the idle timeout."""
         seen = -1
         while seen != stream.moves or not (stream.unanswered or stream.written):
             seen = stream.moves
@@ -237,7 +237,7 @@ class _Sender:
                     self._listener.ended(result_of(sending.file.path, sending.file.size_bytes, outcome))
 
     async def _write(self, stream: _Stream, first: Batch) -> None:
-        # No await may stand between taking a batch and begin(), or a break there would lose it.
+        # There must be no await between getting a batch and begin(), or a break there would lose it.
         items = stream.begin(first)
         try:
             await stream.write(pb.StoreInstancesRequest(header=self._header))
@@ -295,7 +295,7 @@ class _Sender:
             sending.sent_bytes += len(piece.data)
 
     def _not_sent(self, file: LocalFile, refusal: NotDicom | Unsendable) -> None:
-        self._listener.sent(file.size_bytes)  # its bytes are part of the total, and they are done with
+        self._listener.sent(file.size_bytes)  # its bytes are part of the total
         if isinstance(refusal, NotDicom):
             self._listener.ended(Result(file.path, Status.SKIPPED, file.size_bytes))
         else:

@@ -244,7 +244,7 @@ async def test_an_upload_fails_if_the_core_stays_unreachable(
 
     target = Target(relay.address, "", quiet=True)
     async with target.channel() as channel:
-        with pytest.raises(Failure, match="lost the core") as raised:
+        with pytest.raises(Failure, match="lost the connection to the core") as raised:
             await streams.upload(
                 target, channel, [tmp_path / "work"], header=pb.StoreHeader(), streams=2, listener=ClosesTheRelay(tally)
             )
