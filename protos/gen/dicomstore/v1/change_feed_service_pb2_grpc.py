@@ -28,8 +28,8 @@ if _version_not_supported:
 class ChangeFeedServiceStub:
     """Reads the change feed, which covers all partitions and is kept forever.
 
-    Guarantees: sequences and times ascend together; a transaction's entries become visible together; after an entry
-    was served, no entry with a lower sequence appears later. A consumer that records the last sequence it processed
+    Guarantees: sequences and times ascend together; a transaction's entries become visible together; after an entry was
+    served, no entry with a lower sequence appears later. A consumer that records the last sequence it processed
     therefore receives every entry exactly once.
     """
 
@@ -59,8 +59,8 @@ class ChangeFeedServiceStub:
 class ChangeFeedServiceServicer:
     """Reads the change feed, which covers all partitions and is kept forever.
 
-    Guarantees: sequences and times ascend together; a transaction's entries become visible together; after an entry
-    was served, no entry with a lower sequence appears later. A consumer that records the last sequence it processed
+    Guarantees: sequences and times ascend together; a transaction's entries become visible together; after an entry was
+    served, no entry with a lower sequence appears later. A consumer that records the last sequence it processed
     therefore receives every entry exactly once.
     """
 
@@ -123,8 +123,8 @@ def add_ChangeFeedServiceServicer_to_server(servicer, server):
 class ChangeFeedService:
     """Reads the change feed, which covers all partitions and is kept forever.
 
-    Guarantees: sequences and times ascend together; a transaction's entries become visible together; after an entry
-    was served, no entry with a lower sequence appears later. A consumer that records the last sequence it processed
+    Guarantees: sequences and times ascend together; a transaction's entries become visible together; after an entry was
+    served, no entry with a lower sequence appears later. A consumer that records the last sequence it processed
     therefore receives every entry exactly once.
     """
 

@@ -28,8 +28,8 @@ if _version_not_supported:
 class OperationServiceStub:
     """Starts, shows and cancels operations of all types.
 
-    A type has a name, a request message and perhaps a result message (`operation_types.proto`). Clients must tolerate
-    types that they do not know.
+    A type has a name, a request message and optionally a result message (`operation_types.proto`). Clients must tolerate
+    unknown types.
     If a server stops or is killed during an operation, another server resumes the operation at the same step. Each step
     takes effect exactly once. Records of finished operations are deleted after `operation_days`.
     """
@@ -75,17 +75,17 @@ class OperationServiceStub:
 class OperationServiceServicer:
     """Starts, shows and cancels operations of all types.
 
-    A type has a name, a request message and perhaps a result message (`operation_types.proto`). Clients must tolerate
-    types that they do not know.
+    A type has a name, a request message and optionally a result message (`operation_types.proto`). Clients must tolerate
+    unknown types.
     If a server stops or is killed during an operation, another server resumes the operation at the same step. Each step
     takes effect exactly once. Records of finished operations are deleted after `operation_days`.
     """
 
     def StartOperation(self, request, context):
-        """Starts an operation of the type that the request message belongs to. Some types are started by another service
-        only, which their message says.
+        """Starts an operation of the type of the request message. Some types can only be started by another service; the
+        comment of their message says so.
 
-        Errors: INVALID_FIELD, OPERATION_RUNNING, DATABASE_UNAVAILABLE, ARCHIVE_READ_ONLY, and what the message says.
+        Errors: INVALID_FIELD, OPERATION_RUNNING, DATABASE_UNAVAILABLE, ARCHIVE_READ_ONLY, and those in the comment of the request message.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,7 +110,7 @@ class OperationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListOperationErrors(self, request, context):
-        """Returns a page of the items of an operation that failed, in the order they were found.
+        """Returns a page of the failed items of an operation, in the order of detection.
 
         Errors: INVALID_OPERATION_ID, INVALID_FIELD, INVALID_PAGE_TOKEN, OPERATION_NOT_FOUND, DATABASE_UNAVAILABLE.
         """
@@ -129,8 +129,8 @@ class OperationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelOperation(self, request, context):
-        """Stops an operation before its next step. Completed steps are not undone, unless the type says otherwise: then the
-        operation is CANCELING until they are. A finished operation is not changed.
+        """Stops an operation before its next step. Completed steps are not undone, unless the type requires it: then the
+        operation is CANCELING until they are undone. A finished operation is not changed.
 
         Errors: INVALID_OPERATION_ID, OPERATION_NOT_FOUND, DATABASE_UNAVAILABLE.
         """
@@ -182,8 +182,8 @@ def add_OperationServiceServicer_to_server(servicer, server):
 class OperationService:
     """Starts, shows and cancels operations of all types.
 
-    A type has a name, a request message and perhaps a result message (`operation_types.proto`). Clients must tolerate
-    types that they do not know.
+    A type has a name, a request message and optionally a result message (`operation_types.proto`). Clients must tolerate
+    unknown types.
     If a server stops or is killed during an operation, another server resumes the operation at the same step. Each step
     takes effect exactly once. Records of finished operations are deleted after `operation_days`.
     """

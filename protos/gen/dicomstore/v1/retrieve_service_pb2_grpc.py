@@ -38,26 +38,22 @@ class RetrieveServiceStub:
     equal quality, one that needs no re-encoding is preferred; otherwise the first available one is used. Without
     qualities each entry is preferred to the entries after it.
     * A named transfer syntax is the encoding of the bytes sent. If the data set of an instance contradicts the
-    transfer
-    syntax of its file meta information, naming that transfer syntax re-encodes the instance; "*" sends it as stored.
-    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it is the stored form only if that is sent in
-    one
-    of these transfer syntaxes. So a client that accepts `image/jpeg; transfer-syntax=*` needs one call.
+    transfer syntax of its file meta information, naming that transfer syntax re-encodes the instance; "*" sends it
+    as stored.
+    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it accepts the stored form only in one of
+    these transfer syntaxes. A client that accepts `image/jpeg; transfer-syntax=*` therefore needs one call.
     * If "*" is among them, an instance or frame that cannot be re-encoded is sent as stored (PS3.18 section 8.7.3.3).
     * In re-encoded instances pixel data, Image Pixel attributes and Lossy Image Compression attributes are consistent.
     `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
 
-    With `head_only` the choice is made, and the call fails, as without. Nothing is read of an item without recorded
-    damage,
-    so that damage not known before is not found.
+    With `head_only`, the choice and the errors of the call are the same. Items without recorded damage are not read, so
+    unknown damage is not detected.
 
     Items that are not sent, wherever a response has `omission`:
     * Items that are known to be unavailable before the first byte is sent (no acceptable transfer syntax or media
-    type, or
-    damage that was recorded earlier) are counted in the first message and otherwise skipped.
+    type, or damage that was recorded earlier) are counted in the first message and otherwise skipped.
     * Damage that is detected during the stream is reported by a piece with `failed`, and the response is incomplete.
-    The
-    damage is recorded, and the next call counts it in its `omission`.
+    The damage is recorded, and the next call counts it in its `omission`.
     * If every item is unavailable the call fails with the error of the first.
     """
 
@@ -112,26 +108,22 @@ class RetrieveServiceServicer:
     equal quality, one that needs no re-encoding is preferred; otherwise the first available one is used. Without
     qualities each entry is preferred to the entries after it.
     * A named transfer syntax is the encoding of the bytes sent. If the data set of an instance contradicts the
-    transfer
-    syntax of its file meta information, naming that transfer syntax re-encodes the instance; "*" sends it as stored.
-    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it is the stored form only if that is sent in
-    one
-    of these transfer syntaxes. So a client that accepts `image/jpeg; transfer-syntax=*` needs one call.
+    transfer syntax of its file meta information, naming that transfer syntax re-encodes the instance; "*" sends it
+    as stored.
+    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it accepts the stored form only in one of
+    these transfer syntaxes. A client that accepts `image/jpeg; transfer-syntax=*` therefore needs one call.
     * If "*" is among them, an instance or frame that cannot be re-encoded is sent as stored (PS3.18 section 8.7.3.3).
     * In re-encoded instances pixel data, Image Pixel attributes and Lossy Image Compression attributes are consistent.
     `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
 
-    With `head_only` the choice is made, and the call fails, as without. Nothing is read of an item without recorded
-    damage,
-    so that damage not known before is not found.
+    With `head_only`, the choice and the errors of the call are the same. Items without recorded damage are not read, so
+    unknown damage is not detected.
 
     Items that are not sent, wherever a response has `omission`:
     * Items that are known to be unavailable before the first byte is sent (no acceptable transfer syntax or media
-    type, or
-    damage that was recorded earlier) are counted in the first message and otherwise skipped.
+    type, or damage that was recorded earlier) are counted in the first message and otherwise skipped.
     * Damage that is detected during the stream is reported by a piece with `failed`, and the response is incomplete.
-    The
-    damage is recorded, and the next call counts it in its `omission`.
+    The damage is recorded, and the next call counts it in its `omission`.
     * If every item is unavailable the call fails with the error of the first.
     """
 
@@ -146,8 +138,8 @@ class RetrieveServiceServicer:
         The bytes of an instance in its stored form are compared with their checksum before its last piece is sent.
 
         Errors of the call: INVALID_UID, INVALID_PARTITION_NAME, PARTITIONS_DISABLED, PARTITION_REQUIRED,
-        PARTITION_NOT_FOUND, STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND,
-        NOT_ACCEPTABLE_TRANSFER_SYNTAX (one instance, or all of them), RANGE_NOT_SATISFIABLE, DATABASE_UNAVAILABLE.
+        PARTITION_NOT_FOUND, STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, NOT_ACCEPTABLE_TRANSFER_SYNTAX (one
+        instance, or all of them), RANGE_NOT_SATISFIABLE, DATABASE_UNAVAILABLE.
         Errors of an item: NOT_ACCEPTABLE_TRANSFER_SYNTAX, PIXEL_DATA_UNREADABLE, BLOB_MISSING, BLOB_DAMAGED,
         STORAGE_UNAVAILABLE.
         """
@@ -161,8 +153,7 @@ class RetrieveServiceServicer:
         Only the bytes of those frames are read, and only those frames are re-encoded. A frame of encapsulated pixel data
         is the concatenation of its fragments (PS3.5 section A.4), without item tags. Native frames are little endian.
         A frame that cannot be read or decoded fails; the other frames are sent. Up to 4 MiB of re-encoded frames are
-        prepared
-        before the first message, which counts the failures among them.
+        prepared before the first message, which counts the failures among them.
 
         Errors: INVALID_UID, INVALID_FRAME_NUMBER, INVALID_FIELD (range), the partition reasons, STUDY_NOT_FOUND,
         SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, NO_PIXEL_DATA, FRAME_NOT_FOUND, NOT_ACCEPTABLE_TRANSFER_SYNTAX,
@@ -176,8 +167,8 @@ class RetrieveServiceServicer:
         """Sends the value, or a byte range of it, of one attribute that has a BulkDataURI in the metadata.
 
         Values are little endian. Encapsulated pixel data is sent as the concatenation of its fragments, which for a video
-        is the
-        playable bit stream. The first message has the head; an empty value has a head and no data.
+        is the playable bit stream.
+        The first message has the head; an empty value has a head and no data.
 
         Errors: INVALID_UID, INVALID_FIELD (path), the partition reasons, STUDY_NOT_FOUND, SERIES_NOT_FOUND,
         INSTANCE_NOT_FOUND, BULK_DATA_NOT_FOUND, RANGE_NOT_SATISFIABLE, BLOB_MISSING, DATABASE_UNAVAILABLE.
@@ -192,8 +183,7 @@ class RetrieveServiceServicer:
         `RetrieveFrames`.
 
         `omission` counts instances. If a frame fails, the pixel data of its instance ends with a piece `failed`; the
-        stream
-        continues.
+        stream continues.
 
         Errors of the call: INVALID_UID, the partition reasons, STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND,
         BULK_DATA_NOT_FOUND (the resource has no bulk data), NO_PIXEL_DATA (the same, with `pixel_data_only`),
@@ -208,8 +198,7 @@ class RetrieveServiceServicer:
         """Sends the metadata of a study, a series or one instance as DICOM JSON, in ascending order of version.
 
         The first message has the state of the resource, which can serve as a cache validator; if it equals `known_state`
-        of
-        the request, the stream ends after this message.
+        of the request, the stream ends after this message.
 
         Canonical DICOM JSON (PS3.18 Annex F), fixed by this contract:
         * UTF-8, no white space between tokens, one object per data set, keys ascending, eight upper-case hex digits.
@@ -219,9 +208,9 @@ class RetrieveServiceServicer:
         * Values of IS, DS and binary numeric VRs are JSON numbers; a DS or IS value that JSON cannot represent is a
         string.
         * An FL or FD element with an infinite or NaN value has a BulkDataURI, see below.
-        * Values of OB, OD, OF, OL, OV, OW and UN: up to 1024 bytes are InlineBinary. Longer ones and all pixel data
-        are {"vr":..,"BulkDataURI":"bulkdata:<path>"}, where <path> is tags and item numbers from 1, separated by "/",
-        and is what RetrieveBulkData takes. The text `"BulkDataURI":"bulkdata:` occurs nowhere else.
+        * Values of OB, OD, OF, OL, OV, OW and UN: up to 1024 bytes are InlineBinary. Longer ones and all pixel data are
+        {"vr":..,"BulkDataURI":"bulkdata:<path>"}, where <path> is tags and item numbers from 1, separated by "/", and
+        is what RetrieveBulkData takes. The text `"BulkDataURI":"bulkdata:` occurs nowhere else.
         * Attributes found invalid when stored under VALIDATION_MODE_LENIENT are left out.
 
         Errors: INVALID_UID, INVALID_FIELD (limit, offset, a field that is not an attribute), the partition reasons,
@@ -245,8 +234,8 @@ class RetrieveServiceServicer:
         An item that fails is one piece with only `failed`, which does not end the stream.
 
         Errors of the call: INVALID_UID, INVALID_FRAME_NUMBER, INVALID_FIELD, the partition reasons, STUDY_NOT_FOUND,
-        SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, FRAME_NOT_FOUND, RANGE_NOT_SATISFIABLE,
-        DATABASE_UNAVAILABLE; and, if they apply to all items, the following.
+        SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, FRAME_NOT_FOUND, RANGE_NOT_SATISFIABLE, DATABASE_UNAVAILABLE; and, if they
+        apply to all items, the following.
         Errors of an item: NO_PIXEL_DATA (neither image, document nor report), NOT_ACCEPTABLE_MEDIA_TYPE, NOT_RENDERABLE,
         PIXEL_DATA_UNREADABLE, BLOB_MISSING, BLOB_DAMAGED, STORAGE_UNAVAILABLE.
         """
@@ -308,26 +297,22 @@ class RetrieveService:
     equal quality, one that needs no re-encoding is preferred; otherwise the first available one is used. Without
     qualities each entry is preferred to the entries after it.
     * A named transfer syntax is the encoding of the bytes sent. If the data set of an instance contradicts the
-    transfer
-    syntax of its file meta information, naming that transfer syntax re-encodes the instance; "*" sends it as stored.
-    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it is the stored form only if that is sent in
-    one
-    of these transfer syntaxes. So a client that accepts `image/jpeg; transfer-syntax=*` needs one call.
+    transfer syntax of its file meta information, naming that transfer syntax re-encodes the instance; "*" sends it
+    as stored.
+    * `acceptable_stored_transfer_syntax_uids`, if given, restricts "*": it accepts the stored form only in one of
+    these transfer syntaxes. A client that accepts `image/jpeg; transfer-syntax=*` therefore needs one call.
     * If "*" is among them, an instance or frame that cannot be re-encoded is sent as stored (PS3.18 section 8.7.3.3).
     * In re-encoded instances pixel data, Image Pixel attributes and Lossy Image Compression attributes are consistent.
     `GetCapabilities` lists the transfer syntaxes that can be decoded and encoded.
 
-    With `head_only` the choice is made, and the call fails, as without. Nothing is read of an item without recorded
-    damage,
-    so that damage not known before is not found.
+    With `head_only`, the choice and the errors of the call are the same. Items without recorded damage are not read, so
+    unknown damage is not detected.
 
     Items that are not sent, wherever a response has `omission`:
     * Items that are known to be unavailable before the first byte is sent (no acceptable transfer syntax or media
-    type, or
-    damage that was recorded earlier) are counted in the first message and otherwise skipped.
+    type, or damage that was recorded earlier) are counted in the first message and otherwise skipped.
     * Damage that is detected during the stream is reported by a piece with `failed`, and the response is incomplete.
-    The
-    damage is recorded, and the next call counts it in its `omission`.
+    The damage is recorded, and the next call counts it in its `omission`.
     * If every item is unavailable the call fails with the error of the first.
     """
 

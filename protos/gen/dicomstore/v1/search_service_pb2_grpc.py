@@ -47,15 +47,15 @@ class SearchServiceServicer:
     """
 
     def Search(self, request, context):
-        """Returns one page of matches, newest first: descending order of the row key that a study, series or
-        instance got when it was first stored. The order never changes; later matches precede the first page, so paging by
-        `page_token` returns each match exactly once.
+        """Returns one page of matches, newest first: descending order of the row key that a study, series or instance got
+        when it was first stored. The order never changes; later matches precede the first page, so paging by `page_token`
+        returns each match exactly once.
 
         The call sees everything that StoreInstances and DeleteInstances acknowledged before it.
         An unknown scope has no matches; it is not an error.
 
-        Errors: INVALID_UID, INVALID_QUERY, INVALID_FIELD, INVALID_PAGE_TOKEN, UNSUPPORTED_ATTRIBUTE (when strict),
-        the partition reasons, DATABASE_UNAVAILABLE.
+        Errors: INVALID_UID, INVALID_QUERY, INVALID_FIELD, INVALID_PAGE_TOKEN, UNSUPPORTED_ATTRIBUTE (when strict), the
+        partition reasons, DATABASE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

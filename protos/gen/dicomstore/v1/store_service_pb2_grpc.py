@@ -49,11 +49,11 @@ class StoreServiceServicer:
     def StoreInstances(self, request_iterator, context):
         """Stores any number of instances over one stream; each is acknowledged when it is durable.
 
-        The client sends one header, then pieces. The pieces of an item are consecutive; the piece with `last`
-        ends it. Several small instances may share a message; a large one spans several messages.
+        The client sends one header, then pieces. The pieces of an item are consecutive; the piece with `last` ends it.
+        Several small instances may share a message; a large one spans several messages.
 
-        When an outcome says `stored`, the bytes are synced to disk and the index row and the change-feed row
-        are committed, both in one transaction. Items fail independently of each other.
+        When an outcome says `stored`, the bytes are synced to disk and the index row and the change-feed row are
+        committed, both in one transaction. Items fail independently of each other.
         Items become visible in the order in which they were sent. Every item that ended (with `last`) gets exactly one
         outcome. Outcomes may arrive in another order than the items; `item` identifies them. The stream ends with OK when
         all outcomes are sent.
@@ -70,8 +70,8 @@ class StoreServiceServicer:
         DATABASE_UNAVAILABLE, BUSY (at once if there are too many calls; after a wait if the ingest budget is used up; and
         for a client that stalls within an instance while others wait for the ingest budget).
         Errors of an item: UNREADABLE_INSTANCE, INVALID_INSTANCE, STUDY_MISMATCH, INSTANCE_ALREADY_EXISTS,
-        TRANSFER_DAMAGED, ITEM_ABORTED, INSTANCE_TOO_LARGE, HEADER_TOO_LARGE, STORAGE_FULL,
-        STORAGE_UNAVAILABLE, DATABASE_UNAVAILABLE, INTERNAL.
+        TRANSFER_DAMAGED, ITEM_ABORTED, INSTANCE_TOO_LARGE, HEADER_TOO_LARGE, STORAGE_FULL, STORAGE_UNAVAILABLE,
+        DATABASE_UNAVAILABLE, INTERNAL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
