@@ -58,7 +58,7 @@ def serve() -> None:
 @app.command()
 def work(
     idle_seconds: Annotated[
-        float | None, typer.Option(help="End when there was no unfinished operation for so long; never by default.")
+        float | None, typer.Option(help="Exit after this time without unfinished operations; never by default.")
     ] = None,
 ) -> None:
     """Work on operations, which the core starts but does not do, until SIGTERM or SIGINT."""

@@ -44,9 +44,9 @@ class Settings(BaseSettings):
     )
     database_listen: str = Field(
         "",
-        description="URL of the PostgreSQL index by a direct connection, where `database` leads through a pooler that "
-        "gives out a connection for each transaction, such as PgBouncer; by it, processes hear at once of each other's "
-        "changes. Empty is `database`. Without notifications, watchers of the change feed look once a second.",
+        description="URL for a direct connection to the PostgreSQL index, if `database` leads through a pooler in "
+        "transaction mode, such as PgBouncer; used for notifications (LISTEN). Empty means `database`. Without "
+        "notifications, watchers of the change feed poll once a second.",
     )
     grpc: str = Field("127.0.0.1:50051", description="Address the core listens on.")
     share_ports: bool = Field(

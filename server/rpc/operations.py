@@ -115,7 +115,7 @@ def _request_of(packed: PackedMessage) -> tuple[str, Json]:
         message = _class(name)()
         message.ParseFromString(packed.value)
     except (KeyError, DecodeError) as error:
-        text = "The request is not a message that this server knows."
+        text = "The type of the request message is unknown to this server."
         raise InvalidRequest(Reason.INVALID_FIELD, text, field="request") from error
     return name, json_format.MessageToDict(message, preserving_proto_field_name=True)
 

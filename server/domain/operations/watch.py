@@ -71,7 +71,7 @@ class OperationWatch:
                     await self.forget()
                     await self._upkeep()
             except DicomStoreError as error:
-                _log.warning("operations can't be watched reason=%s", error.reason)
+                _log.warning("could not watch operations reason=%s", error.reason)
             try:
                 async with asyncio.timeout(WATCH_SECONDS):
                     await self._started.wait()
