@@ -121,7 +121,7 @@ class Core:
         """Close the channel; calls in progress are cancelled."""
         await self.channel.close(None)
 
-    async def ask(self, method: Any, request: Any, metadata: Metadata, *, seconds: float | None = None) -> Any:
+    async def call(self, method: Any, request: Any, metadata: Metadata, *, seconds: float | None = None) -> Any:
         """Make a unary call.
 
         Raises:
@@ -139,7 +139,7 @@ class Core:
         """
         if time.monotonic() - self._capabilities_at > CAPABILITIES_SECONDS:
             request = GetCapabilitiesRequest()
-            self._capabilities = await self.ask(self.capabilities.GetCapabilities, request, metadata)
+            self._capabilities = await self.call(self.capabilities.GetCapabilities, request, metadata)
             self._capabilities_at = time.monotonic()
         return self._capabilities
 

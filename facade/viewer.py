@@ -193,7 +193,7 @@ async def _partitions(request: Request) -> list[str]:
     """Return the names of the data partitions; an empty list if partitions are disabled."""
     core: Core = request.app.state.core
     try:
-        answer = await core.ask(core.partitions.ListPartitions, ListPartitionsRequest(), call_metadata(request))
+        answer = await core.call(core.partitions.ListPartitions, ListPartitionsRequest(), call_metadata(request))
     except CoreFailure as failure:
         if failure.reason == "PARTITIONS_DISABLED":
             return []

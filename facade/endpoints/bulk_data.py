@@ -23,8 +23,8 @@ from facade.errors import CoreFailure, Refusal
 from facade.request.accept import MediaRange, Offer, acceptable, negotiate, offer_for
 from facade.request.addresses import Urls, resource_of, urls_of
 from facade.request.catalogue import OCTET_STREAM, Resource
-from facade.request.query import wishes_of
-from facade.request.ranges import content_range, range_of, still_wanted
+from facade.request.query import accepted_media_ranges
+from facade.request.ranges import content_range, range_applies, range_of
 from facade.response.objects import Buffer, Objects, Parts, body
 from facade.response.omissions import partial_headers, status_of
 from facade.response.streaming import StreamedResponse
@@ -63,12 +63,12 @@ class _Opened:
 
 async def bulk_data(request: Request) -> Response:
     """GET …/bulkdata/{path}: a value as the body, or with multipart/related as one part."""
-    return await _value(request, request.path_params["path"], wishes_of(request))
+    return await _value(request, request.path_params["path"], accepted_media_ranges(request))
 
 
 async def all_bulk_data(request: Request) -> Response:
     """GET …/bulkdata: all values of a study, series or instance."""
-    return await _all(request, wishes_of(request), pixels_only=False)
+    return await _all(request, accepted_media_ranges(request), pixels_only=False)
 
 
 async def pixel_data(request: Request) -> Response:
@@ -76,43 +76,43 @@ async def pixel_data(request: Request) -> Response:
 
     Viewers play videos from here if the metadata has no BulkDataURI: `…/pixeldata?accept=video/mp4`.
     """
-    wishes = wishes_of(request)
-    is_single = bool(wishes) and not wishes[0].is_multipart and wishes[0].name != "*/*"
+    media_ranges = accepted_media_ranges(request)
+    is_single = bool(media_ranges) and not media_ranges[0].is_multipart and media_ranges[0].name != "*/*"
     if "instance" in request.path_params and is_single:
         for path in _PIXELS[:-1]:
             try:
-                return await _value(request, path, wishes)
+                return await _value(request, path, media_ranges)
             except CoreFailure as failure:
                 if failure.reason != "BULK_DATA_NOT_FOUND":
                     raise
-        return await _value(request, _PIXELS[-1], wishes)
-    return await _all(request, wishes, pixels_only=True)
+        return await _value(request, _PIXELS[-1], media_ranges)
+    return await _all(request, media_ranges, pixels_only=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # One value
 
 
-async def _value(request: Request, path: str, wishes: Sequence[MediaRange]) -> Response:
+async def _value(request: Request, path: str, media_ranges: Sequence[MediaRange]) -> Response:
     instance = resource_of(request)
-    if not any(_may_be(wish) for wish in wishes):
+    if not any(_may_be(media_range) for media_range in media_ranges):
         raise Refusal(406, _NOT_ACCEPTABLE)
-    wish = range_of(request)
-    needs_head = wish is not None and (wish.needs_size or "if-range" in request.headers)
-    opened = await _open(request, instance, path, None if wish is None or needs_head else wish.as_asked())
-    form = _form(opened.head, wishes)
+    requested = range_of(request)
+    needs_head = requested is not None and (requested.needs_size or "if-range" in request.headers)
+    opened = await _open(request, instance, path, None if requested is None or needs_head else requested.for_core())
+    form = _form(opened.head, media_ranges)
     if form is None:
         await opened.stream.aclose()
         raise Refusal(406, _NOT_ACCEPTABLE)
     head = opened.head
-    said = cached(request, head.version, form.content_type)
-    if said.is_known and not form.multipart:
+    validators = cached(request, head.version, form.content_type)
+    if validators.is_known and not form.multipart:
         await opened.stream.aclose()
-        return said.not_modified()
+        return validators.not_modified()
     size_bytes = head.size_bytes if head.HasField("size_bytes") else None
     part = None
-    if wish is not None and size_bytes and still_wanted(request, said.tag):
-        if (part := wish.within(size_bytes)) is None:
+    if requested is not None and size_bytes and range_applies(request, validators.tag):
+        if (part := requested.within(size_bytes)) is None:
             await opened.stream.aclose()
             raise CoreFailure("RANGE_NOT_SATISFIABLE", "", "", {"size_bytes": str(size_bytes)})
         if opened.part is None:
@@ -120,7 +120,7 @@ async def _value(request: Request, path: str, wishes: Sequence[MediaRange]) -> R
             opened = await _open(request, instance, path, part)
     url = f"{_instance_url(urls_of(request), instance)}/bulkdata/{path}"
     parts = Parts(lambda _: form.content_type, lambda _: url)
-    headers = dict(said.headers)
+    headers = dict(validators.headers)
     length = part.length_bytes if part else size_bytes
     if form.multipart:
         del headers["ETag"]  # boundaries differ
@@ -171,23 +171,29 @@ async def _open(request: Request, instance: Address, path: str, part: ByteRange 
     return _Opened(first.head, first, stream, part)
 
 
-def _name(wish: MediaRange) -> str:
-    return wish.parameters.get("type", "").lower() if wish.is_multipart else wish.name
+def _name(media_range: MediaRange) -> str:
+    return media_range.parameters.get("type", "").lower() if media_range.is_multipart else media_range.name
 
 
-def _may_be(wish: MediaRange) -> bool:
+def _may_be(media_range: MediaRange) -> bool:
     """Return whether a media range can match some value; only the core knows the media type of the value."""
-    kind = _name(wish).partition("/")[0]
-    return bool(negotiate(Resource.BULK_DATA, [wish])) or kind in ("image", "video", "text", "application", "model")
+    kind = _name(media_range).partition("/")[0]
+    return bool(negotiate(Resource.BULK_DATA, [media_range])) or kind in (
+        "image",
+        "video",
+        "text",
+        "application",
+        "model",
+    )
 
 
-def _form(head: BulkDataHead, wishes: Sequence[MediaRange]) -> _Form | None:
+def _form(head: BulkDataHead, media_ranges: Sequence[MediaRange]) -> _Form | None:
     """Return the preferred form of a value: its own media type if the client names it, or application/octet-stream."""
     own = head.media_type
-    for wish in wishes:
-        if own and _name(wish) in (own, f"{own.partition('/')[0]}/*"):
-            return _Form(own, wish.is_multipart)
-        if offer := offer_for(negotiate(Resource.BULK_DATA, [wish]), head.transfer_syntax_uid):
+    for media_range in media_ranges:
+        if own and _name(media_range) in (own, f"{own.partition('/')[0]}/*"):
+            return _Form(own, media_range.is_multipart)
+        if offer := offer_for(negotiate(Resource.BULK_DATA, [media_range]), head.transfer_syntax_uid):
             return _Form(f"{OCTET_STREAM}; transfer-syntax={head.transfer_syntax_uid}", offer.multipart)
     return None
 
@@ -196,8 +202,8 @@ def _form(head: BulkDataHead, wishes: Sequence[MediaRange]) -> _Form | None:
 # All values
 
 
-async def _all(request: Request, wishes: Sequence[MediaRange], *, pixels_only: bool) -> Response:
-    offers = [offer for offer in negotiate(Resource.FRAMES, wishes) if offer.multipart]
+async def _all(request: Request, media_ranges: Sequence[MediaRange], *, pixels_only: bool) -> Response:
+    offers = [offer for offer in negotiate(Resource.FRAMES, media_ranges) if offer.multipart]
     if not offers:
         raise Refusal(406, 'Only multipart/related can be returned, e.g. with type="application/octet-stream".')
     if not pixels_only:

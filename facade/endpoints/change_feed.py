@@ -36,7 +36,7 @@ async def changes(request: Request) -> Response:
     """GET /changefeed: one page, oldest first."""
     wanted = parse_window(parameters_of(request), request.path_params["version"])
     core: Core = request.app.state.core
-    answer: ListChangesResponse = await core.ask(core.changes.ListChanges, wanted, call_metadata(request))
+    answer: ListChangesResponse = await core.call(core.changes.ListChanges, wanted, call_metadata(request))
     partitioned = await _is_partitioned(request)
     body = array(_entry(request, entry, partitioned) for entry in answer.entries)
     return Response(body, 200, {"Content-Type": JSON})
@@ -46,7 +46,7 @@ async def latest_change(request: Request) -> Response:
     """GET /changefeed/latest: the newest entry, or 204 if the feed is empty."""
     metadata = boolean(parameters_of(request), "includeMetadata", True)
     core: Core = request.app.state.core
-    answer: GetLatestChangeResponse = await core.ask(
+    answer: GetLatestChangeResponse = await core.call(
         core.changes.GetLatestChange, GetLatestChangeRequest(include_metadata=metadata), call_metadata(request)
     )
     return Response(_entry(request, answer.entry, await _is_partitioned(request)), 200, {"Content-Type": JSON})

@@ -14,7 +14,7 @@ async def delete(request: Request) -> Response:
     """DELETE a study, a series or an instance: 204, or 404 if it does not exist."""
     resource = resource_of(request)
     core: Core = request.app.state.core
-    answer: DeleteInstancesResponse = await core.ask(
+    answer: DeleteInstancesResponse = await core.call(
         core.delete.DeleteInstances, DeleteInstancesRequest(resource=resource), call_metadata(request)
     )
     if answer.deleted_instances:

@@ -61,7 +61,7 @@ async def add(request: Request) -> Response:
     wanted = AddExtendedQueryTagsRequest(tags=[_new_tag(one, number) for number, one in enumerate(body)])
     core: Core = request.app.state.core
     try:
-        answer: AddExtendedQueryTagsResponse = await core.ask(
+        answer: AddExtendedQueryTagsResponse = await core.call(
             core.tags.AddExtendedQueryTags, wanted, call_metadata(request)
         )
     except CoreFailure as failure:
@@ -75,7 +75,7 @@ async def tags(request: Request) -> Response:
     """GET /extendedquerytags: a page of query tags, in the order in which they were added."""
     limit, offset = _window(request)
     core: Core = request.app.state.core
-    answer: ListExtendedQueryTagsResponse = await core.ask(
+    answer: ListExtendedQueryTagsResponse = await core.call(
         core.tags.ListExtendedQueryTags,
         ListExtendedQueryTagsRequest(page_size=limit, skip=offset),
         call_metadata(request),
@@ -87,7 +87,7 @@ async def tag(request: Request) -> Response:
     """GET /extendedquerytags/{tag}."""
     core: Core = request.app.state.core
     wanted = GetExtendedQueryTagRequest(path=request.path_params["tag"])
-    answer: GetExtendedQueryTagResponse = await core.ask(core.tags.GetExtendedQueryTag, wanted, call_metadata(request))
+    answer: GetExtendedQueryTagResponse = await core.call(core.tags.GetExtendedQueryTag, wanted, call_metadata(request))
     return _json(_tag(request, answer.tag))
 
 
@@ -100,7 +100,7 @@ async def update(request: Request) -> Response:
         raise invalid_choice("$.QueryStatus", written, ["Enabled", "Disabled"])
     core: Core = request.app.state.core
     wanted = UpdateExtendedQueryTagRequest(path=request.path_params["tag"], query_status=status)
-    answer: UpdateExtendedQueryTagResponse = await core.ask(
+    answer: UpdateExtendedQueryTagResponse = await core.call(
         core.tags.UpdateExtendedQueryTag, wanted, call_metadata(request)
     )
     return _json(_tag(request, answer.tag))
@@ -110,7 +110,7 @@ async def delete(request: Request) -> Response:
     """DELETE /extendedquerytags/{tag}: delete a query tag and its index entries."""
     core: Core = request.app.state.core
     wanted = DeleteExtendedQueryTagRequest(path=request.path_params["tag"])
-    await core.ask(core.tags.DeleteExtendedQueryTag, wanted, call_metadata(request))
+    await core.call(core.tags.DeleteExtendedQueryTag, wanted, call_metadata(request))
     return Response(status_code=204)
 
 
@@ -118,7 +118,7 @@ async def errors(request: Request) -> Response:
     """GET /extendedquerytags/{tag}/errors: a page of indexing errors, oldest first."""
     limit, offset = _window(request)
     core: Core = request.app.state.core
-    answer: ListExtendedQueryTagErrorsResponse = await core.ask(
+    answer: ListExtendedQueryTagErrorsResponse = await core.call(
         core.tags.ListExtendedQueryTagErrors,
         ListExtendedQueryTagErrorsRequest(path=request.path_params["tag"], page_size=limit, skip=offset),
         call_metadata(request),

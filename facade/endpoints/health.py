@@ -79,13 +79,13 @@ async def _check(request: Request) -> dict[str, str]:
     core: Core = request.app.state.core
     metadata = call_metadata(request)
 
-    async def ask(service: str) -> HealthCheckResponse:
-        question = HealthCheckRequest(service=service)
-        answer: HealthCheckResponse = await core.ask(core.health.Check, question, metadata, seconds=_CHECK_SECONDS)
+    async def check(service: str) -> HealthCheckResponse:
+        core_request = HealthCheckRequest(service=service)
+        answer: HealthCheckResponse = await core.call(core.health.Check, core_request, metadata, seconds=_CHECK_SECONDS)
         return answer
 
     try:
-        answers = await asyncio.gather(*map(ask, _COMPONENTS.values()))
+        answers = await asyncio.gather(*map(check, _COMPONENTS.values()))
     except CoreFailure:
         return {"core": "Cannot be reached."}
     return {

@@ -112,9 +112,16 @@ def _page(links: list[tuple[str, str, str, str]]) -> bytes:
     ).encode()
 
 
-def _prefers_json(wishes: list[MediaRange]) -> bool:
+def _prefers_json(media_ranges: list[MediaRange]) -> bool:
     """Return whether the client names JSON and ranks it above HTML."""
-    return next((wish.name in _JSON_NAMES for wish in wishes if wish.name in (*_JSON_NAMES, *_HTML_NAMES)), False)
+    return next(
+        (
+            media_range.name in _JSON_NAMES
+            for media_range in media_ranges
+            if media_range.name in (*_JSON_NAMES, *_HTML_NAMES)
+        ),
+        False,
+    )
 
 
 def _version() -> str:

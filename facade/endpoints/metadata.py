@@ -24,7 +24,7 @@ from facade.multipart import MultipartWriter
 from facade.request.addresses import Urls, resource_of, urls_of
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
 from facade.request.metadata import Selection, Shape, selection_of, shape_of
-from facade.request.query import parameters_of, wishes_of
+from facade.request.query import accepted_media_ranges, parameters_of
 from facade.response.body_cache import Body, BodyCache, Form, Resource, State
 from facade.response.content_coding import CODINGS, coded, coded_chunks, coding_headers, coding_of
 from facade.response.dicom_json import array, array_chunks, with_bulk_data_urls, without_bulk_data
@@ -84,7 +84,7 @@ class _Tags:
 
 async def metadata(request: Request) -> Response:
     """GET …/metadata."""
-    shape = shape_of(wishes_of(request), is_instance="instance" in request.path_params)
+    shape = shape_of(accepted_media_ranges(request), is_instance="instance" in request.path_params)
     if shape is None:
         raise Refusal(406, f'Only {DICOM_JSON} and multipart/related; type="{DICOM_XML}" can be returned.')
     resource, urls, coding = resource_of(request), urls_of(request), coding_of(request)
@@ -94,10 +94,10 @@ async def metadata(request: Request) -> Response:
     tags = _Tags(resource, shape.tag + selection.tag, known_tags(request.headers.getlist("if-none-match")))
     name, form = _name(resource), Form(urls.base, coding)
     kept = cache.find(name, form) if not tags.form else None
-    question = RetrieveMetadataRequest(resource=resource, **selection.fields())
+    core_request = RetrieveMetadataRequest(resource=resource, **selection.fields())
     if has_state := kept.state if kept else tags.known_state():
-        question.known_state.max_version, question.known_state.instance_count = has_state
-    stream = core.messages(core.retrieve.RetrieveMetadata(question, metadata=call_metadata(request)))
+        core_request.known_state.max_version, core_request.known_state.instance_count = has_state
+    stream = core.messages(core.retrieve.RetrieveMetadata(core_request, metadata=call_metadata(request)))
     first = await _first(stream, cache, name)
     state = State(first.state.max_version, first.state.instance_count)
     cache.learn(name, state)

@@ -34,7 +34,7 @@ async def operation(request: Request) -> Response:
     """GET /operations/{id}: 202 while it is unfinished, 200 when it is finished, 404 for the archive's own."""
     core: Core = request.app.state.core
     wanted = GetOperationRequest(id=request.path_params["operation"].replace("-", ""))
-    answer: GetOperationResponse = await core.ask(core.operations.GetOperation, wanted, call_metadata(request))
+    answer: GetOperationResponse = await core.call(core.operations.GetOperation, wanted, call_metadata(request))
     found = answer.operation
     if found.internal:
         raise Refusal(404, "The specified operation does not exist.")

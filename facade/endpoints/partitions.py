@@ -16,7 +16,7 @@ JSON = "application/json; charset=utf-8"
 async def partitions(request: Request) -> Response:
     """GET /partitions."""
     core: Core = request.app.state.core
-    answer: ListPartitionsResponse = await core.ask(
+    answer: ListPartitionsResponse = await core.call(
         core.partitions.ListPartitions, ListPartitionsRequest(), call_metadata(request)
     )
     rows = [

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from facade.channel import Core
 from facade.errors import Refusal
 from facade.request.addresses import Urls, resource_of, urls_of
-from facade.request.query import parameters_of, prefers_strict, wishes_of
+from facade.request.query import accepted_media_ranges, parameters_of, prefers_strict
 from facade.request.search_query import DEFAULT_LIMIT, MAX_LIMIT, MOST_ROWS, Search, parse_search, shown_names
 from facade.response.content_coding import IDENTITY, WORTH_BYTES, coded, coded_chunks, coding_headers, coding_of
 from facade.response.dicom_json import has_bulk_data, with_bulk_data_urls
@@ -79,12 +79,12 @@ async def instances_of_series(request: Request) -> Response:
 
 
 async def _search(request: Request, scope: Scope) -> Response:
-    form = form_for(wishes_of(request))
+    form = form_for(accepted_media_ranges(request))
     strict = prefers_strict(request)
     query = parse_search(parameters_of(request), strict=strict, default_limit=scope.default_limit)
     core: Core = request.app.state.core
     urls = urls_of(request)
-    question = SearchRequest(
+    core_request = SearchRequest(
         level=scope.level,
         scope=resource_of(request),
         terms=[Term(attribute=name, values=values) for name, values in query.terms.items()],
@@ -99,14 +99,14 @@ async def _search(request: Request, scope: Scope) -> Response:
         total_count=query.wants_total,
         retrieve_url_base=urls.base,
     )
-    answer: SearchResponse = await core.ask(core.search.Search, question, call_metadata(request))
+    answer: SearchResponse = await core.call(core.search.Search, core_request, call_metadata(request))
     ignored = list(answer.ignored_attributes)
     if strict and ignored:
         raise Refusal(400, f"The query has parameters that are not supported: {shown_names(ignored)}.")
     more = bool(answer.next_page_token)
     response = Response(status_code=204)
     if more and query.limit > MAX_LIMIT:
-        pages = _pages(request, question, answer, query)
+        pages = _pages(request, core_request, answer, query)
         coding = coding_of(request)
         headers = {"Content-Type": form.content_type, **coding_headers(coding, "Accept")}
         chunks = coded_chunks(form.chunks(pages), coding)
@@ -131,7 +131,7 @@ async def _search(request: Request, scope: Scope) -> Response:
 
 
 async def _pages(
-    request: Request, question: SearchRequest, answer: SearchResponse, query: Search
+    request: Request, core_request: SearchRequest, answer: SearchResponse, query: Search
 ) -> AsyncGenerator[list[bytes], None]:
     """Yield the matches page by page, up to the limit; only one page is in memory."""
     core: Core = request.app.state.core
@@ -142,10 +142,10 @@ async def _pages(
         left -= len(answer.matches)
         if not left or not answer.next_page_token:
             return
-        question.skip, question.total_count = 0, False
-        question.page_token = answer.next_page_token
-        question.page_size = min(left, MAX_LIMIT)
-        answer = await core.ask(core.search.Search, question, call_metadata(request))
+        core_request.skip, core_request.total_count = 0, False
+        core_request.page_token = answer.next_page_token
+        core_request.page_size = min(left, MAX_LIMIT)
+        answer = await core.call(core.search.Search, core_request, call_metadata(request))
 
 
 def returned_attributes(query: Search, scope: Scope, version: ApiVersion) -> list[str]:

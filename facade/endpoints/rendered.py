@@ -25,7 +25,7 @@ from facade.errors import CoreFailure
 from facade.request.accept import ANY, MediaRange
 from facade.request.addresses import resource_of, urls_of
 from facade.request.catalogue import DOCUMENTS, MOVING, STILL
-from facade.request.ranges import content_range, range_of, still_wanted
+from facade.request.ranges import content_range, range_applies, range_of
 from facade.request.rendering import acceptable_media_types, covers, form_of, rendered_request, wants_envelope
 from facade.response.objects import Bare, Buffer, Envelope, Objects, Parts, Run, body, enveloped
 from facade.response.omissions import PARTIAL_CONTENT, partial_headers, status_of
@@ -74,9 +74,9 @@ async def thumbnail(request: Request) -> Response:
     wanted.thumbnail = True
     if "frames" in request.path_params:
         wanted.frames.append(parse_frames(request.path_params["frames"])[0])
-    names, wishes = acceptable_media_types(request, STILL)
+    names, media_ranges = acceptable_media_types(request, STILL)
     wanted.acceptable_media_types.extend(names)
-    return await alone(request, wanted, wishes)
+    return await alone(request, wanted, media_ranges)
 
 
 async def _answer(request: Request, frames: list[int]) -> Response:
@@ -84,39 +84,39 @@ async def _answer(request: Request, frames: list[int]) -> Response:
     wanted = rendered_request(request)
     wanted.resource.CopyFrom(resource)
     wanted.frames.extend(frames)
-    names, wishes = acceptable_media_types(request, STILL if frames else (*STILL, *MOVING, *DOCUMENTS))
+    names, media_ranges = acceptable_media_types(request, STILL if frames else (*STILL, *MOVING, *DOCUMENTS))
     wanted.acceptable_media_types.extend(names)
     if resource.sop_instance_uid and len(frames) < 2:
-        return await alone(request, wanted, wishes)
-    return await _in_parts(request, wanted, wishes)
+        return await alone(request, wanted, media_ranges)
+    return await _in_parts(request, wanted, media_ranges)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # One body
 
 
-async def alone(request: Request, wanted: RetrieveRenderedRequest, wishes: list[MediaRange]) -> Response:
+async def alone(request: Request, wanted: RetrieveRenderedRequest, media_ranges: list[MediaRange]) -> Response:
     """Answer with one rendering: of an instance, of a frame, or a thumbnail."""
     form = form_of(wanted)
     if (unchanged := await _unchanged(request, wanted, form)) is not None:
         return unchanged
-    wish = None if wanted.thumbnail else range_of(request)
-    is_probe = wish is not None and (wish.needs_size or "if-range" in request.headers)
-    opened = await _open(request, wanted, _HEAD_ONLY if is_probe else wish.as_asked() if wish else None)
+    requested = None if wanted.thumbnail else range_of(request)
+    is_probe = requested is not None and (requested.needs_size or "if-range" in request.headers)
+    opened = await _open(request, wanted, _HEAD_ONLY if is_probe else requested.for_core() if requested else None)
     head = opened.head
-    if wants_envelope(wishes, head.media_type):
-        return await _sent(request, opened if not wish else await opened.again(None), _parts(request), 200)
-    said = cached(request, head.version, form)
-    if said.is_known:
+    if wants_envelope(media_ranges, head.media_type):
+        return await _sent(request, opened if not requested else await opened.again(None), _parts(request), 200)
+    validators = cached(request, head.version, form)
+    if validators.is_known:
         await opened.batches.aclose()
-        return said.not_modified()
-    headers = {"Content-Type": _labelled(head), **said.headers, **_guard(head), **_disposition(head)}
+        return validators.not_modified()
+    headers = {"Content-Type": _labelled(head), **validators.headers, **_guard(head), **_disposition(head)}
     if not opened.has_parts:
         return await _sent(request, opened, Bare(), 200, headers)
     headers["Accept-Ranges"] = "bytes"
-    if wish is None or not still_wanted(request, said.tag):
+    if requested is None or not range_applies(request, validators.tag):
         return await _sent(request, opened if not is_probe else await opened.again(None), Bare(), 200, headers)
-    part = wish.within(head.size_bytes)
+    part = requested.within(head.size_bytes)
     if part is None:
         await opened.batches.aclose()
         raise CoreFailure("RANGE_NOT_SATISFIABLE", "", "", {"size_bytes": str(head.size_bytes)})
@@ -134,14 +134,14 @@ async def _unchanged(request: Request, wanted: RetrieveRenderedRequest, form: st
         return None
     state = ResourceState(max_version=int(version), instance_count=1)
     core: Core = request.app.state.core
-    question = RetrieveMetadataRequest(
+    core_request = RetrieveMetadataRequest(
         resource=wanted.resource, known_state=state, include_fields=["SOPInstanceUID"], limit=1
     )
-    stream = core.messages(core.retrieve.RetrieveMetadata(question, metadata=call_metadata(request)))
+    stream = core.messages(core.retrieve.RetrieveMetadata(core_request, metadata=call_metadata(request)))
     async with aclosing(stream):
         first = await anext(stream, None)
-        said = cached(request, version, form)
-        return said.not_modified() if first is not None and first.state == state and said.is_known else None
+        validators = cached(request, version, form)
+        return validators.not_modified() if first is not None and first.state == state and validators.is_known else None
 
 
 def _labelled(head: RenderedHead) -> str:
@@ -163,10 +163,10 @@ def _disposition(head: RenderedHead) -> dict[str, str]:
 # Parts
 
 
-async def _in_parts(request: Request, wanted: RetrieveRenderedRequest, wishes: list[MediaRange]) -> Response:
+async def _in_parts(request: Request, wanted: RetrieveRenderedRequest, media_ranges: list[MediaRange]) -> Response:
     """Respond with a part for each rendering; a single image is the body if the client names its media type."""
     opened = await _open(request, wanted, None)
-    if wanted.frames or not _names_single_part(wishes, opened.head.media_type):
+    if wanted.frames or not _names_single_part(media_ranges, opened.head.media_type):
         return await _sent(request, opened, _parts(request), 200)
     held, is_alone = await _one_image(opened)
     if is_alone:
@@ -177,11 +177,14 @@ async def _in_parts(request: Request, wanted: RetrieveRenderedRequest, wishes: l
     return await _sent(request, replace(opened, batches=_chained(held[1:], opened.batches)), _parts(request), 200)
 
 
-def _names_single_part(wishes: list[MediaRange], media_type: str) -> bool:
+def _names_single_part(media_ranges: list[MediaRange], media_type: str) -> bool:
     """Return whether the first media range that covers an image type names it without multipart/related."""
     if media_type not in (*STILL, *MOVING):
         return False
-    first = next((wish for wish in wishes if wish.is_multipart or covers(wish, media_type)), None)
+    first = next(
+        (media_range for media_range in media_ranges if media_range.is_multipart or covers(media_range, media_type)),
+        None,
+    )
     return first is not None and not first.is_multipart and first.name != ANY
 
 
@@ -249,11 +252,11 @@ class _Opened:
 
 async def _open(request: Request, wanted: RetrieveRenderedRequest, part: ByteRange | None) -> _Opened:
     core: Core = request.app.state.core
-    question = RetrieveRenderedRequest()
-    question.CopyFrom(wanted)
+    core_request = RetrieveRenderedRequest()
+    core_request.CopyFrom(wanted)
     if part is not None:
-        question.range.CopyFrom(part)
-    stream = core.messages(core.retrieve.RetrieveRendered(question, metadata=call_metadata(request)))
+        core_request.range.CopyFrom(part)
+    stream = core.messages(core.retrieve.RetrieveRendered(core_request, metadata=call_metadata(request)))
     objects = Objects(stream, request.state.request_id)
     batches = objects.batches()
     first = await anext(batches, None)
@@ -266,22 +269,22 @@ async def _sent(
     request: Request, opened: _Opened, envelope: Envelope, status: int, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return the response for an opened call; a single object that is complete already is not streamed."""
-    said = dict(headers or {"Cache-Control": cache_control(request), "Vary": "Accept", **_NOSNIFF})
+    sent_headers = dict(headers or {"Cache-Control": cache_control(request), "Vary": "Accept", **_NOSNIFF})
     if opened.objects.omission.count:
-        said |= partial_headers(opened.objects.omission, "frame" if opened.wanted.frames else "instance")
+        sent_headers |= partial_headers(opened.objects.omission, "frame" if opened.wanted.frames else "instance")
         status = PARTIAL_CONTENT
     head, is_one = opened.head, bool(opened.wanted.resource.sop_instance_uid) and len(opened.wanted.frames) < 2
     if isinstance(envelope, Parts):
-        said["Content-Type"] = envelope.content_type(head.media_type)
+        sent_headers["Content-Type"] = envelope.content_type(head.media_type)
     elif head.HasField("size_bytes"):
-        said.setdefault("Content-Length", str(head.size_bytes))
+        sent_headers.setdefault("Content-Length", str(head.size_bytes))
     if is_one and opened.objects.complete and request.method != "HEAD":
         runs = [run for batch in [opened.first, *[batch async for batch in opened.batches]] for run in batch]
-        return BuffersResponse([*enveloped(runs, envelope), envelope.end()], status, said)
+        return BuffersResponse([*enveloped(runs, envelope), envelope.end()], status, sent_headers)
     core: Core = request.app.state.core
     return StreamedResponse(
         body(opened.first, opened.batches, envelope),
-        said,
+        sent_headers,
         source=opened.batches,
         idle_seconds=core.idle_seconds,
         status_code=status,

@@ -26,7 +26,7 @@ from facade.multipart import MalformedMultipart, MultipartReader, PartBegin, Par
 from facade.request.accept import accepts_json, parse_media_type, prefers_xml
 from facade.request.addresses import resource_of, urls_of
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
-from facade.request.query import prefers_strict, wishes_of
+from facade.request.query import accepted_media_ranges, prefers_strict
 from facade.request.upload import UploadMessage, UploadPiece
 from facade.response.dicom_json import store_response, store_response_json
 from facade.response.dicom_xml import native_xml
@@ -53,9 +53,9 @@ class _Parts:
 
 async def store(request: Request) -> Response:
     """POST /studies[/{study}]."""
-    wishes = wishes_of(request)
-    as_xml = prefers_xml(wishes)
-    if not as_xml and not accepts_json(wishes):
+    media_ranges = accepted_media_ranges(request)
+    as_xml = prefers_xml(media_ranges)
+    if not as_xml and not accepts_json(media_ranges):
         raise Refusal(406, f"Only {DICOM_JSON} and {DICOM_XML} can be returned.")
     resource = resource_of(request)
     version: ApiVersion = request.path_params["version"]

@@ -14,8 +14,8 @@ from facade.errors import Refusal
 from facade.request.accept import Offer, negotiate
 from facade.request.addresses import resource_of, urls_of
 from facade.request.catalogue import Resource
-from facade.request.query import wishes_of
-from facade.response.retrieval import Question, answer
+from facade.request.query import accepted_media_ranges
+from facade.response.retrieval import Retrieval, answer
 from facade.serving.observe import call_metadata
 
 _NUMBER = re.compile("[0-9]+")
@@ -27,10 +27,10 @@ async def instances(request: Request) -> Response:
     """GET a study, a series or an instance."""
     resource = resource_of(request)
     kind = Resource.INSTANCE if resource.sop_instance_uid else Resource.STUDY
-    return await answer(instances_question(request, resource, _offers(request, kind)))
+    return await answer(instances_retrieval(request, resource, _offers(request, kind)))
 
 
-def instances_question(request: Request, resource: Address, offers: list[Offer]) -> Question:
+def instances_retrieval(request: Request, resource: Address, offers: list[Offer]) -> Retrieval:
     """Return the retrieval request for a study, a series or an instance in one of the offered forms."""
     core: Core = request.app.state.core
     urls = urls_of(request)
@@ -44,7 +44,7 @@ def instances_question(request: Request, resource: Address, offers: list[Offer])
 
     count = 1 if resource.sop_instance_uid else None
     name = resource.sop_instance_uid or resource.series_instance_uid or resource.study_instance_uid
-    return Question(request, offers, count, ask, locate, name)
+    return Retrieval(request, offers, count, ask, locate, name)
 
 
 async def frames(request: Request) -> Response:
@@ -68,7 +68,7 @@ async def frames(request: Request) -> Response:
     def locate(head: Any) -> str:
         return f"{url}/frames/{head.frame}"
 
-    return await answer(Question(request, offers, len(numbers), ask, locate, resource.sop_instance_uid, "frame"))
+    return await answer(Retrieval(request, offers, len(numbers), ask, locate, resource.sop_instance_uid, "frame"))
 
 
 def parse_frames(text: str) -> list[int]:
@@ -89,7 +89,7 @@ def parse_frames(text: str) -> list[int]:
 
 
 def _offers(request: Request, kind: Resource) -> list[Offer]:
-    if offers := negotiate(kind, wishes_of(request)):
+    if offers := negotiate(kind, accepted_media_ranges(request)):
         return offers
     raise Refusal(406, f"None of the media types in the Accept header is available. {_SERVED[kind]}")
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from facade.channel import Core
 from facade.endpoints.rendered import alone
-from facade.endpoints.wado import instances_question
+from facade.endpoints.wado import instances_retrieval
 from facade.errors import CoreFailure, Refusal, shown
 from facade.request.accept import ANY, MediaRange, negotiate, parse_accept
 from facade.request.addresses import parse_uid, partition_of
@@ -58,15 +58,19 @@ async def retrieve(request: Request) -> Response:
         raise invalid("requestType", f"The value {shown(request_type)} is not WADO.")
     resource = _resource(request, parameters)
     _refuse_unsupported(parameters)
-    wishes = [wish for wish in parse_accept(first(parameters, "contentType") or ANY) if not wish.is_multipart]
-    if wishes and wishes[0].name == DICOM:
+    media_ranges = [
+        media_range
+        for media_range in parse_accept(first(parameters, "contentType") or ANY)
+        if not media_range.is_multipart
+    ]
+    if media_ranges and media_ranges[0].name == DICOM:
         return await _instance(request, resource, parameters)
-    names = [wish.name for wish in wishes if wish.name.startswith(_RENDERED)]
+    names = [media_range.name for media_range in media_ranges if media_range.name.startswith(_RENDERED)]
     if not names:
         raise Refusal(406, "Possible for contentType are application/dicom and the media types of rendered resources.")
     wanted = await _rendering(request, resource, parameters)
     wanted.acceptable_media_types.extend(name for name in names if name != ANY)
-    return await alone(request, wanted, wishes)
+    return await alone(request, wanted, media_ranges)
 
 
 def _resource(request: Request, parameters: Sequence[Parameter]) -> Address:
@@ -95,11 +99,11 @@ def _refuse_unsupported(parameters: Sequence[Parameter]) -> None:
 
 async def _instance(request: Request, resource: Address, parameters: Sequence[Parameter]) -> Response:
     syntax = (first(parameters, "transferSyntax") or "").strip()
-    wish = MediaRange(DICOM, {"transfer-syntax": syntax} if syntax else {})
-    offers = negotiate(Resource.INSTANCE, [wish])
+    media_range = MediaRange(DICOM, {"transfer-syntax": syntax} if syntax else {})
+    offers = negotiate(Resource.INSTANCE, [media_range])
     if not offers:
         raise invalid("transferSyntax", "The value must be the UID of a transfer syntax, or * for the stored one.")
-    return await answer(instances_question(request, resource, offers))
+    return await answer(instances_retrieval(request, resource, offers))
 
 
 async def _rendering(request: Request, resource: Address, parameters: Sequence[Parameter]) -> RetrieveRenderedRequest:
@@ -140,8 +144,8 @@ async def _show_only(
 ) -> None:
     """Set the source region of the viewport. It is in pixels, so Rows and Columns are retrieved first."""
     core: Core = request.app.state.core
-    question = RetrieveMetadataRequest(resource=wanted.resource, include_fields=["Rows", "Columns"])
-    stream = core.messages(core.retrieve.RetrieveMetadata(question, metadata=call_metadata(request)))
+    core_request = RetrieveMetadataRequest(resource=wanted.resource, include_fields=["Rows", "Columns"])
+    stream = core.messages(core.retrieve.RetrieveMetadata(core_request, metadata=call_metadata(request)))
     items = [item async for message in stream for item in message.items]
     if not items:
         raise CoreFailure("INTERNAL", "", "the stream has no data set")

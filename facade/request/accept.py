@@ -64,7 +64,7 @@ def _accepted(text: str) -> tuple[MediaRange, ...]:
         elif part != ";":
             entries[-1].append(part)
     ranges = [parsed for entry in entries if (parsed := _media_range(entry)) is not None]
-    return tuple(sorted(ranges, key=lambda wish: -wish.quality))
+    return tuple(sorted(ranges, key=lambda media_range: -media_range.quality))
 
 
 @lru_cache(_REMEMBERED)
@@ -131,31 +131,35 @@ class Offer:
         return media_type_of(transfer_syntax) if self.media_type == ANY else self.media_type
 
 
-def negotiate(resource: Resource, wishes: Iterable[MediaRange]) -> list[Offer]:
+def negotiate(resource: Resource, media_ranges: Iterable[MediaRange]) -> list[Offer]:
     """Return the acceptable offers, best first; empty means 406.
 
     Among offers of equal quality, the stored form comes first. Substitutes for an unavailable form, and forms that only
     a wildcard allows, get a slightly lower quality than forms that the client names.
     """
-    return list(_negotiated(resource, tuple(wishes)))
+    return list(_negotiated(resource, tuple(media_ranges)))
 
 
 @lru_cache(_REMEMBERED)
-def _negotiated(resource: Resource, wishes: tuple[MediaRange, ...]) -> tuple[Offer, ...]:
+def _negotiated(resource: Resource, media_ranges: tuple[MediaRange, ...]) -> tuple[Offer, ...]:
     found: dict[tuple[str, str, bool, tuple[str, ...]], Offer] = {}
-    for wish in wishes:
-        for offer in _offers(resource, wish):
+    for media_range in media_ranges:
+        for offer in _offers(resource, media_range):
             key = (offer.transfer_syntax, offer.media_type, offer.multipart, offer.only)
             if key not in found or found[key].quality < offer.quality:
                 found[key] = offer
     return tuple(sorted(found.values(), key=lambda offer: (-offer.quality, offer.transfer_syntax != STORED)))
 
 
-def _offers(resource: Resource, wish: MediaRange) -> list[Offer]:
+def _offers(resource: Resource, media_range: MediaRange) -> list[Offer]:
     products = CATALOGUE[resource]
-    name = (wish.parameters.get("type", "").lower() or products[0].media_type) if wish.is_multipart else wish.name
+    name = (
+        (media_range.parameters.get("type", "").lower() or products[0].media_type)
+        if media_range.is_multipart
+        else media_range.name
+    )
     if name == ANY:
-        return _of_any(resource, wish)
+        return _of_any(resource, media_range)
     if name == "application/*":
         name = products[0].media_type
     # "image/" means any image, also in `type`.
@@ -164,30 +168,30 @@ def _offers(resource: Resource, wish: MediaRange) -> list[Offer]:
         offer
         for product in products
         if (product.media_type == name or (kind and product.media_type.startswith(kind)))
-        and product.shape is not (Shape.SINGLE if wish.is_multipart else Shape.MULTIPART)
-        for offer in _of_product(product, wish)
+        and product.shape is not (Shape.SINGLE if media_range.is_multipart else Shape.MULTIPART)
+        for offer in _of_product(product, media_range)
     ]
 
 
-def _of_any(resource: Resource, wish: MediaRange) -> list[Offer]:
+def _of_any(resource: Resource, media_range: MediaRange) -> list[Offer]:
     """Return the offer for `*/*`: the first product of the catalogue, as stored unless a transfer syntax is given.
 
     Frames as parts of any type get the media type of their transfer syntax; without `type` they get the first product,
     as in Azure's service.
     """
     name = CATALOGUE[resource][0].media_type
-    if wish.is_multipart and resource is Resource.FRAMES:
+    if media_range.is_multipart and resource is Resource.FRAMES:
         name = ANY
-    syntax = wish.parameters.get("transfer-syntax", STORED)
-    multipart = wish.is_multipart or resource not in _WILDCARD_IS_SINGLE
+    syntax = media_range.parameters.get("transfer-syntax", STORED)
+    multipart = media_range.is_multipart or resource not in _WILDCARD_IS_SINGLE
     is_possible = syntax == STORED or _UID.fullmatch(syntax)
-    return [Offer(syntax, name, multipart, _less(wish, _WILDCARD))] if is_possible else []
+    return [Offer(syntax, name, multipart, _less(media_range, _WILDCARD))] if is_possible else []
 
 
-def _of_product(product: Product, wish: MediaRange) -> list[Offer]:
-    name, multipart = product.media_type, wish.is_multipart
-    exact, substitute = wish.quality, _less(wish, _SUBSTITUTE)
-    syntax = wish.parameters.get("transfer-syntax", "")
+def _of_product(product: Product, media_range: MediaRange) -> list[Offer]:
+    name, multipart = product.media_type, media_range.is_multipart
+    exact, substitute = media_range.quality, _less(media_range, _SUBSTITUTE)
+    syntax = media_range.parameters.get("transfer-syntax", "")
     if syntax == STORED:
         return [Offer(STORED, name, multipart, exact, product.syntaxes)]
     if syntax:
@@ -200,8 +204,8 @@ def _of_product(product: Product, wish: MediaRange) -> list[Offer]:
     return [Offer(each, name, multipart, exact) for each in product.syntaxes]
 
 
-def _less(wish: MediaRange, by: float) -> float:
-    return max(wish.quality - by, _LEAST)
+def _less(media_range: MediaRange, by: float) -> float:
+    return max(media_range.quality - by, _LEAST)
 
 
 def offer_for(offers: Sequence[Offer], transfer_syntax: str) -> Offer | None:
@@ -225,17 +229,19 @@ def acceptable(offers: Sequence[Offer]) -> dict[str, Any]:
     }
 
 
-def accepts_json(wishes: Iterable[MediaRange]) -> bool:
+def accepts_json(media_ranges: Iterable[MediaRange]) -> bool:
     """Return whether the client accepts DICOM JSON."""
-    return any(wish.name in (DICOM_JSON, "application/json", "application/*", "*/*") for wish in wishes)
+    return any(
+        media_range.name in (DICOM_JSON, "application/json", "application/*", "*/*") for media_range in media_ranges
+    )
 
 
-def prefers_xml(wishes: Iterable[MediaRange]) -> bool:
+def prefers_xml(media_ranges: Iterable[MediaRange]) -> bool:
     """Return whether the client accepts Native DICOM XML and ranks it above JSON."""
-    for wish in wishes:
-        if wish.name in (DICOM_XML, "application/xml", "text/xml"):
+    for media_range in media_ranges:
+        if media_range.name in (DICOM_XML, "application/xml", "text/xml"):
             return True
-        if accepts_json([wish]):
+        if accepts_json([media_range]):
             return False
     return False
 

@@ -39,19 +39,19 @@ class Shape(enum.Enum):
         return {Shape.JSON: "", Shape.XML: "-xml", Shape.XML_PARTS: "-parts"}[self]
 
 
-def shape_of(wishes: Iterable[MediaRange], *, is_instance: bool) -> Shape | None:
+def shape_of(media_ranges: Iterable[MediaRange], *, is_instance: bool) -> Shape | None:
     """Return the format that the client prefers; None if it accepts neither.
 
     XML is multipart (PS3.18 section 8.7.3.2); the XML of one instance may also be the body, if the client accepts it
     without multipart/related.
     """
-    for wish in wishes:
-        if wish.is_multipart:
-            if wish.parameters.get("type", "").lower() in (*_XML_NAMES, *_ANY):
+    for media_range in media_ranges:
+        if media_range.is_multipart:
+            if media_range.parameters.get("type", "").lower() in (*_XML_NAMES, *_ANY):
                 return Shape.XML_PARTS
-        elif accepts_json([wish]):
+        elif accepts_json([media_range]):
             return Shape.JSON
-        elif wish.name in _XML_NAMES:
+        elif media_range.name in _XML_NAMES:
             return Shape.XML if is_instance else Shape.XML_PARTS
     return None
 

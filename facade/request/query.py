@@ -37,7 +37,7 @@ def parameters_of(request: Request) -> list[Parameter]:
     return [Parameter(unquote_plus(name), unquote_plus(value)) for name, _, value in pairs]
 
 
-def wishes_of(request: Request) -> list[MediaRange]:
+def accepted_media_ranges(request: Request) -> list[MediaRange]:
     """Return the media ranges that the client accepts; `accept` parameters override the header (PS3.18 8.3.3.1).
 
     The parameter may be repeated, and each may be a list. Neither parameter nor header, or an empty header, means

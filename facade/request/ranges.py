@@ -14,7 +14,7 @@ _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNOREC
 
 
 @dataclass(frozen=True, slots=True)
-class RangeWish:
+class RequestedRange:
     """The requested range: either `first`, with or without `last`, or only `suffix`.
 
     first, last: inclusive positions from 0; without `last` to the end.
@@ -41,27 +41,27 @@ class RangeWish:
         end = size_bytes if self.last is None else min(self.last + 1, size_bytes)
         return ByteRange(offset_bytes=self.first, length_bytes=end - self.first)
 
-    def as_asked(self) -> ByteRange:
+    def for_core(self) -> ByteRange:
         """Return it for the core, which limits it to the size of the body. Requires `needs_size` to be false."""
         assert self.first is not None
         length = 0 if self.last is None else self.last - self.first + 1
         return ByteRange(offset_bytes=self.first, length_bytes=length)
 
 
-def range_of(request: Request) -> RangeWish | None:
-    """Return the single range that a GET requests; None means the whole body. `still_wanted` evaluates `If-Range`."""
+def range_of(request: Request) -> RequestedRange | None:
+    """Return the single range that a GET requests; None means the whole body. `range_applies` evaluates `If-Range`."""
     match = _RANGE.fullmatch(request.headers.get("range", "")) if request.method == "GET" else None
     if match is None:
         return None
     first, last = match[1], match[2]
     if not first:
-        return RangeWish(None, None, int(last)) if last else None
+        return RequestedRange(None, None, int(last)) if last else None
     if last and int(last) < int(first):
         return None
-    return RangeWish(int(first), int(last) if last else None, None)
+    return RequestedRange(int(first), int(last) if last else None, None)
 
 
-def still_wanted(request: Request, tag: str) -> bool:
+def range_applies(request: Request, tag: str) -> bool:
     """Return whether the range applies to the representation with entity tag `tag` (RFC 9110 section 13.1.5).
 
     True without If-Range, or if If-Range is this tag. A date or a weak tag never matches.

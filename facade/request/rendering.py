@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from facade.errors import Refusal, shown
 from facade.request.accept import ANY, MediaRange
-from facade.request.query import Parameter, first, integer, invalid, parameters_of, wishes_of
+from facade.request.query import Parameter, accepted_media_ranges, first, integer, invalid, parameters_of
 
 _OTHER_NAMES = {"image/jpg": "image/jpeg", "video/mpeg2": "video/mpeg"}
 
@@ -111,29 +111,29 @@ def acceptable_media_types(request: Request, possible: Sequence[str]) -> tuple[l
     Raises:
         Refusal: 406, no object can be rendered in an accepted media type.
     """
-    wishes = wishes_of(request)
-    has_wildcard = any(wish.name in (ANY, "image/*") for wish in wishes)
-    names = dict.fromkeys(map(media_type_of, wishes))
+    media_ranges = accepted_media_ranges(request)
+    has_wildcard = any(media_range.name in (ANY, "image/*") for media_range in media_ranges)
+    names = dict.fromkeys(map(media_type_of, media_ranges))
     welcome = [name for name in names if _is_possible(name, possible) and not (has_wildcard and name == "image/apng")]
     if not welcome:
         raise Refusal(406, f"None of the requested media types is available. Possible are {', '.join(possible)}.")
-    return welcome, wishes
+    return welcome, media_ranges
 
 
-def media_type_of(wish: MediaRange) -> str:
+def media_type_of(media_range: MediaRange) -> str:
     """Return the media type of a media range, or of its parts if it is multipart/related."""
-    name = (wish.parameters.get("type", "").lower() or ANY) if wish.is_multipart else wish.name
+    name = (media_range.parameters.get("type", "").lower() or ANY) if media_range.is_multipart else media_range.name
     return _OTHER_NAMES.get(name, name)
 
 
-def wants_envelope(wishes: Sequence[MediaRange], media_type: str) -> bool:
+def wants_envelope(media_ranges: Sequence[MediaRange], media_type: str) -> bool:
     """Return whether the first media range that covers a media type is multipart/related."""
-    return next((wish.is_multipart for wish in wishes if covers(wish, media_type)), False)
+    return next((media_range.is_multipart for media_range in media_ranges if covers(media_range, media_type)), False)
 
 
-def covers(wish: MediaRange, media_type: str) -> bool:
+def covers(media_range: MediaRange, media_type: str) -> bool:
     """Return whether a media range covers a media type, with or without envelope."""
-    name = media_type_of(wish)
+    name = media_type_of(media_range)
     return name in (ANY, media_type) or (name.endswith("/*") and media_type.startswith(name[:-1]))
 
 

@@ -22,7 +22,7 @@ from facade.errors import CoreFailure
 from facade.request.accept import Offer, acceptable, offer_for
 from facade.request.catalogue import DICOM as DICOM_TYPE
 from facade.request.catalogue import OCTET_STREAM, ZIP
-from facade.request.ranges import content_range, range_of, still_wanted
+from facade.request.ranges import content_range, range_applies, range_of
 from facade.response.objects import Bare, Envelope, Objects, Parts, Run, body, enveloped
 from facade.response.omissions import PARTIAL_CONTENT, partial_headers, status_of
 from facade.response.streaming import BuffersResponse, StreamedResponse
@@ -31,7 +31,7 @@ from facade.response.zip_archive import Archive
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Retrieval:
     """A retrieval request.
 
     offers: the acceptable forms, best first.
@@ -84,56 +84,56 @@ class _Opened:
         return f"{offer.label(head.transfer_syntax_uid)}; transfer-syntax={head.transfer_syntax_uid}"
 
 
-async def answer(question: Question) -> Response:
+async def answer(retrieval: Retrieval) -> Response:
     """Return the response for a retrieval request.
 
     Raises:
         CoreFailure: an error of the core; RANGE_NOT_SATISFIABLE.
     """
-    opened = await _open(question, *_first_wish(question))
+    opened = await _open(retrieval, *_first_wish(retrieval))
     if opened.offer.media_type == ZIP:
-        return await _archived(question, opened)
+        return await _archived(retrieval, opened)
     if opened.offer.multipart:
-        return await _in_parts(question, opened)
-    return await _alone(question, opened)
+        return await _in_parts(retrieval, opened)
+    return await _alone(retrieval, opened)
 
 
-def _first_wish(question: Question) -> tuple[ByteRange | None, bool]:
+def _first_wish(retrieval: Retrieval) -> tuple[ByteRange | None, bool]:
     """Return the range of the first call, and whether it requests only heads."""
-    request = question.request
+    request = retrieval.request
     if request.method == "HEAD":
         return None, True
-    if not question.is_bare:
+    if not retrieval.is_bare:
         return None, False
-    wish = range_of(request)
-    if "if-none-match" in request.headers or (wish and wish.needs_size):
+    requested = range_of(request)
+    if "if-none-match" in request.headers or (requested and requested.needs_size):
         return None, True
-    return wish.as_asked() if wish else None, False
+    return requested.for_core() if requested else None, False
 
 
 async def _open(
-    question: Question, part: ByteRange | None, head_only: bool = False, *, is_repeated: bool = False
+    retrieval: Retrieval, part: ByteRange | None, head_only: bool = False, *, is_repeated: bool = False
 ) -> _Opened:
     """Call the core and wait for the first object. If the object has no ranges, it is requested as a whole.
 
     The core records damage that it finds, and the next time selects another acceptable form. The call is therefore
     repeated once if damage is found before anything is sent.
     """
-    offers = question.offers
-    stream = question.ask({**acceptable(offers), "range": part, "head_only": head_only})
-    objects = Objects(stream, question.request.state.request_id)
+    offers = retrieval.offers
+    stream = retrieval.ask({**acceptable(offers), "range": part, "head_only": head_only})
+    objects = Objects(stream, retrieval.request.state.request_id)
     batches = objects.batches()
     try:
         first = await anext(batches, None)
     except CoreFailure as failure:
         if objects.has_found_damage and not is_repeated:
-            return await _open(question, part, head_only, is_repeated=True)
+            return await _open(retrieval, part, head_only, is_repeated=True)
         if part is None or not _has_no_parts(failure):
             raise
-        return await _open(question, None)
+        return await _open(retrieval, None)
     if objects.has_found_damage and not is_repeated:
         await batches.aclose()
-        return await _open(question, part, head_only, is_repeated=True)
+        return await _open(retrieval, part, head_only, is_repeated=True)
     head: Any = first[0] if first else None
     offer = offer_for(offers, head.transfer_syntax_uid) if head is not None else None
     if offer is None:
@@ -154,47 +154,49 @@ def _has_no_parts(failure: CoreFailure) -> bool:
 # Multipart, ZIP archive, single body
 
 
-async def _in_parts(question: Question, opened: _Opened) -> Response:
-    parts = Parts(opened.label, question.locate)
-    headers = _kept(question, parts.content_type(opened.offer.label(opened.head.transfer_syntax_uid)))
-    is_small = opened.objects.complete == question.count  # then BuffersResponse sets the Content-Length
-    if question.count == 1 and opened.size_bytes is not None and (not is_small or question.request.method == "HEAD"):
+async def _in_parts(retrieval: Retrieval, opened: _Opened) -> Response:
+    parts = Parts(opened.label, retrieval.locate)
+    headers = _kept(retrieval, parts.content_type(opened.offer.label(opened.head.transfer_syntax_uid)))
+    is_small = opened.objects.complete == retrieval.count  # then BuffersResponse sets the Content-Length
+    if retrieval.count == 1 and opened.size_bytes is not None and (not is_small or retrieval.request.method == "HEAD"):
         headers["Content-Length"] = str(opened.size_bytes + parts.size_bytes(opened.head))
-    return await _sent(question, opened, parts, headers)
+    return await _sent(retrieval, opened, parts, headers)
 
 
-async def _archived(question: Question, opened: _Opened) -> Response:
-    headers = _kept(question, ZIP) | {"Content-Disposition": f'attachment; filename="{question.name}.zip"'}
-    return await _streamed(question, opened, Archive(opened.objects.omission), headers)
+async def _archived(retrieval: Retrieval, opened: _Opened) -> Response:
+    headers = _kept(retrieval, ZIP) | {"Content-Disposition": f'attachment; filename="{retrieval.name}.zip"'}
+    return await _streamed(retrieval, opened, Archive(opened.objects.omission), headers)
 
 
-def _kept(question: Question, content_type: str) -> dict[str, str]:
+def _kept(retrieval: Retrieval, content_type: str) -> dict[str, str]:
     """Return the headers of a body without entity tag."""
-    return {"Content-Type": content_type, "Cache-Control": cache_control(question.request), "Vary": "Accept"}
+    return {"Content-Type": content_type, "Cache-Control": cache_control(retrieval.request), "Vary": "Accept"}
 
 
-async def _alone(question: Question, opened: _Opened) -> Response:
-    request, head, size_bytes = question.request, opened.head, opened.size_bytes
-    said = _validators(request, opened)
-    if said is not None and said.is_known:
+async def _alone(retrieval: Retrieval, opened: _Opened) -> Response:
+    request, head, size_bytes = retrieval.request, opened.head, opened.size_bytes
+    validators = _validators(request, opened)
+    if validators is not None and validators.is_known:
         await opened.batches.aclose()
-        return said.not_modified()
-    headers = {"Content-Type": opened.label(head), **(said.headers if said else {"Vary": "Accept"})}
-    wish = range_of(request) if question.count == 1 and said and still_wanted(request, said.tag) else None
+        return validators.not_modified()
+    headers = {"Content-Type": opened.label(head), **(validators.headers if validators else {"Vary": "Accept"})}
+    requested = (
+        range_of(request) if retrieval.count == 1 and validators and range_applies(request, validators.tag) else None
+    )
     part = None
     if size_bytes is not None:
         headers |= {"Accept-Ranges": "bytes", "Content-Length": str(size_bytes)}
-        if wish is not None and (part := wish.within(size_bytes)) is None:
+        if requested is not None and (part := requested.within(size_bytes)) is None:
             await opened.batches.aclose()
             raise CoreFailure("RANGE_NOT_SATISFIABLE", "", "", {"size_bytes": str(size_bytes)})
     if request.method != "HEAD" and (opened.head_only or opened.part != _asked(opened, part)):
         await opened.batches.aclose()
-        opened = await _open(question, part)
+        opened = await _open(retrieval, part)
     if part is None or (opened.part is None and not opened.head_only):
-        return await _sent(question, opened, Bare(), headers)
+        return await _sent(retrieval, opened, Bare(), headers)
     assert size_bytes is not None
     headers |= {"Content-Length": str(part.length_bytes), "Content-Range": content_range(part, size_bytes)}
-    return await _streamed(question, opened, Bare(), headers, 206)
+    return await _streamed(retrieval, opened, Bare(), headers, 206)
 
 
 def _asked(opened: _Opened, part: ByteRange | None) -> ByteRange | None:
@@ -224,24 +226,24 @@ def _validators(request: Request, opened: _Opened) -> Cached | None:
     return cached(request, opened.head.version, form)
 
 
-async def _sent(question: Question, opened: _Opened, envelope: Envelope, headers: dict[str, str]) -> Response:
+async def _sent(retrieval: Retrieval, opened: _Opened, envelope: Envelope, headers: dict[str, str]) -> Response:
     """Return the response; one that is complete already is not streamed."""
-    if question.request.method != "HEAD" and opened.objects.complete == question.count:
+    if retrieval.request.method != "HEAD" and opened.objects.complete == retrieval.count:
         runs = [run for batch in [opened.first, *[batch async for batch in opened.batches]] for run in batch]
         omission = opened.objects.omission
-        said = {**headers, **partial_headers(omission, question.noun)}
-        return BuffersResponse([*enveloped(runs, envelope), envelope.end()], status_of(omission), said)
-    return await _streamed(question, opened, envelope, headers)
+        sent_headers = {**headers, **partial_headers(omission, retrieval.noun)}
+        return BuffersResponse([*enveloped(runs, envelope), envelope.end()], status_of(omission), sent_headers)
+    return await _streamed(retrieval, opened, envelope, headers)
 
 
 async def _streamed(
-    question: Question, opened: _Opened, envelope: Envelope, headers: dict[str, str], status: int = 200
+    retrieval: Retrieval, opened: _Opened, envelope: Envelope, headers: dict[str, str], status: int = 200
 ) -> Response:
-    core: Core = question.request.app.state.core
+    core: Core = retrieval.request.app.state.core
     omission = opened.objects.omission
     return StreamedResponse(
         body(opened.first, opened.batches, envelope),
-        {**headers, **partial_headers(omission, question.noun)},
+        {**headers, **partial_headers(omission, retrieval.noun)},
         source=opened.batches,
         idle_seconds=core.idle_seconds,
         status_code=PARTIAL_CONTENT if omission.count else status,

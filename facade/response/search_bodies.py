@@ -26,7 +26,7 @@ class Form(Protocol):
         ...
 
 
-def form_for(wishes: Sequence[MediaRange]) -> Form:
+def form_for(media_ranges: Sequence[MediaRange]) -> Form:
     """Return the form that the client prefers.
 
     XML is multipart and used if the client names it; for multipart without a type only if the client does not accept
@@ -35,14 +35,14 @@ def form_for(wishes: Sequence[MediaRange]) -> Form:
     Raises:
         Refusal: 406.
     """
-    for wish in wishes:
-        if wish.is_multipart:
-            of_type = wish.parameters.get("type", "").lower()
-            if of_type == DICOM_XML or (not of_type and not accepts_json(wishes)):
+    for media_range in media_ranges:
+        if media_range.is_multipart:
+            of_type = media_range.parameters.get("type", "").lower()
+            if of_type == DICOM_XML or (not of_type and not accepts_json(media_ranges)):
                 return XmlParts()
-        elif accepts_json([wish]):
+        elif accepts_json([media_range]):
             return JsonArray()
-        elif wish.name == DICOM_XML:
+        elif media_range.name == DICOM_XML:
             return XmlParts()
     raise Refusal(406, f'Only {DICOM_JSON} and multipart/related; type="{DICOM_XML}" can be returned.')
 

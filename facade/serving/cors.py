@@ -68,13 +68,13 @@ class Cors:
             return [_VARY]
         return [(_ORIGIN, origin), _EXPOSE, _VARY]
 
-    def _preflight(self, asked: Headers) -> Response:
+    def _preflight(self, request_headers: Headers) -> Response:
         """Answer a preflight request.
 
         Pages of the internet may access a private network (Private Network Access) only if their origin is configured;
         with "*", any page in a browser on that network would have access.
         """
-        origin = asked["origin"]
+        origin = request_headers["origin"]
         is_named = origin.lower() in self._origins
         vary = {} if self._has_all else {"Vary": "Origin"}
         if not is_named and not self._has_all:
@@ -82,10 +82,10 @@ class Cors:
         headers = {
             "Access-Control-Allow-Origin": ALL if self._has_all else origin,
             "Access-Control-Allow-Methods": METHODS,
-            "Access-Control-Allow-Headers": asked.get("access-control-request-headers") or ALLOWED,
+            "Access-Control-Allow-Headers": request_headers.get("access-control-request-headers") or ALLOWED,
             "Access-Control-Max-Age": str(_MAX_AGE_S),
             **vary,
         }
-        if is_named and asked.get("access-control-request-private-network") == "true":
+        if is_named and request_headers.get("access-control-request-private-network") == "true":
             headers["Access-Control-Allow-Private-Network"] = "true"
         return Response(status_code=200, headers=headers)

@@ -145,14 +145,14 @@ def storing(*items: int, partition: str = "") -> Any:
 
 
 async def test_a_unary_call_passes_metadata_and_returns_its_response(wire: SimpleNamespace) -> None:
-    answer = await wire.core.ask(wire.core.search.Search, searching(), (("x-request-id", "7"),))
+    answer = await wire.core.call(wire.core.search.Search, searching(), (("x-request-id", "7"),))
     assert answer.next_page_token == "more"
     assert wire.services.metadata["x-request-id"] == "7"
     assert wire.interceptor.methods == ["/dicomstore.v1.SearchService/Search"]
 
 
 async def test_a_handler_sees_the_deadline_of_its_caller(wire: SimpleNamespace) -> None:
-    await wire.core.ask(wire.core.search.Search, searching(), ())
+    await wire.core.call(wire.core.search.Search, searching(), ())
     assert 0 < wire.services.seconds_left <= SECONDS + 1  # gRPC rounds the deadline
     await wire.core.search.Search(searching())
     assert wire.services.seconds_left is None
@@ -160,26 +160,26 @@ async def test_a_handler_sees_the_deadline_of_its_caller(wire: SimpleNamespace) 
 
 async def test_a_refused_call_has_the_reason_of_the_core(wire: SimpleNamespace) -> None:
     with pytest.raises(CoreFailure) as caught:
-        await wire.core.ask(wire.core.search.Search, searching("refuse"), ())
+        await wire.core.call(wire.core.search.Search, searching("refuse"), ())
     assert (caught.value.reason, caught.value.code) == ("STUDY_NOT_FOUND", "NOT_FOUND")
     assert dict(caught.value.metadata) == {"field": "limit"}
 
 
 async def test_a_call_without_a_response_in_time_fails(wire: SimpleNamespace) -> None:
     with pytest.raises(CoreFailure) as caught:
-        await wire.core.ask(wire.core.search.Search, searching("hang"), (), seconds=0.05)
+        await wire.core.call(wire.core.search.Search, searching("hang"), (), seconds=0.05)
     assert caught.value.code == "DEADLINE_EXCEEDED"
 
 
 async def test_an_exception_in_a_handler_is_a_failure_without_a_reason(wire: SimpleNamespace) -> None:
     with pytest.raises(CoreFailure) as caught:
-        await wire.core.ask(wire.core.search.Search, searching("break"), ())
+        await wire.core.call(wire.core.search.Search, searching("break"), ())
     assert (caught.value.reason, caught.value.code) == ("", "UNKNOWN")
 
 
 async def test_a_method_without_a_handler_is_unimplemented(wire: SimpleNamespace) -> None:
     with pytest.raises(CoreFailure) as caught:
-        await wire.core.ask(wire.core.delete.DeleteInstances, searching(), ())
+        await wire.core.call(wire.core.delete.DeleteInstances, searching(), ())
     assert caught.value.code == "UNIMPLEMENTED"
 
 

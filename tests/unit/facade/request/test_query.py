@@ -4,7 +4,7 @@ import pytest
 from starlette.requests import Request
 
 from facade.errors import Refusal
-from facade.request.query import Parameter, boolean, integer, parameters_of, wishes_of
+from facade.request.query import Parameter, accepted_media_ranges, boolean, integer, parameters_of
 
 
 def request(query: str, accept: str | None = None) -> Request:
@@ -38,34 +38,36 @@ def test_a_less_than_sign_is_refused(query: str) -> None:
     with pytest.raises(Refusal, match=r"^The query string included invalid characters\.$"):
         parameters_of(request(query))
     with pytest.raises(Refusal):
-        wishes_of(request(query))
+        accepted_media_ranges(request(query))
 
 
 def test_a_less_than_sign_that_is_percent_encoded_is_data() -> None:
     assert parameters("StudyDescription=%3C5%3c&%3C=1") == [("StudyDescription", "<5<"), ("<", "1")]
-    assert wishes_of(request("StudyDescription=%3C5&accept=image/png"))[0].name == "image/png"
+    assert accepted_media_ranges(request("StudyDescription=%3C5&accept=image/png"))[0].name == "image/png"
 
 
 def test_the_accept_parameter_overrides_the_accept_header() -> None:
-    wishes = wishes_of(request("a=b&accept=application/dicom+json", "text/html"))
+    media_ranges = accepted_media_ranges(request("a=b&accept=application/dicom+json", "text/html"))
 
-    assert [wish.name for wish in wishes] == ["application/dicom+json"]
+    assert [media_range.name for media_range in media_ranges] == ["application/dicom+json"]
 
 
 def test_the_accept_parameter_may_be_encoded() -> None:
-    wishes = wishes_of(request("accept=multipart%2Frelated%3B%20type%3D%22application%2Fdicom%22"))
+    media_ranges = accepted_media_ranges(request("accept=multipart%2Frelated%3B%20type%3D%22application%2Fdicom%22"))
 
-    assert (wishes[0].name, wishes[0].parameters) == ("multipart/related", {"type": "application/dicom"})
+    assert (media_ranges[0].name, media_ranges[0].parameters) == ("multipart/related", {"type": "application/dicom"})
 
 
 def test_accept_parameters_add_up_and_may_be_lists() -> None:
-    wishes = wishes_of(request("accept=image/png;q=0.5,image/jpeg&Accept=image/jhc&accept=", "text/html"))
+    media_ranges = accepted_media_ranges(
+        request("accept=image/png;q=0.5,image/jpeg&Accept=image/jhc&accept=", "text/html")
+    )
 
-    assert [wish.name for wish in wishes] == ["image/jpeg", "image/jhc", "image/png"]
+    assert [media_range.name for media_range in media_ranges] == ["image/jpeg", "image/jhc", "image/png"]
 
 
 def test_an_empty_accept_parameter_is_ignored() -> None:
-    assert [wish.name for wish in wishes_of(request("accept=", "text/html"))] == ["text/html"]
+    assert [media_range.name for media_range in accepted_media_ranges(request("accept=", "text/html"))] == ["text/html"]
 
 
 def charset_request(query: str, accept_charset: str, prefer: str) -> Request:
@@ -86,7 +88,7 @@ def charset_request(query: str, accept_charset: str, prefer: str) -> Request:
     ],
 )
 def test_a_client_that_accepts_utf_8_is_served(query: str, header: str) -> None:
-    assert wishes_of(charset_request(query, header, "handling=strict"))
+    assert accepted_media_ranges(charset_request(query, header, "handling=strict"))
 
 
 @pytest.mark.parametrize(
@@ -100,29 +102,29 @@ def test_a_client_that_accepts_utf_8_is_served(query: str, header: str) -> None:
     ],
 )
 def test_a_client_that_does_not_accept_utf_8_gets_it_unless_strict(query: str, header: str) -> None:
-    assert wishes_of(charset_request(query, header, "handling=lenient"))
+    assert accepted_media_ranges(charset_request(query, header, "handling=lenient"))
     with pytest.raises(Refusal, match="utf-8") as refused:
-        wishes_of(charset_request(query, header, "handling=strict"))
+        accepted_media_ranges(charset_request(query, header, "handling=strict"))
     assert refused.value.status == 406
 
 
 def test_accept_headers_add_up() -> None:
     found = Request({"type": "http", "query_string": b"", "headers": [(b"accept", b"a/b"), (b"accept", b"c/d")]})
 
-    assert [wish.name for wish in wishes_of(found)] == ["a/b", "c/d"]
+    assert [media_range.name for media_range in accepted_media_ranges(found)] == ["a/b", "c/d"]
 
 
 @pytest.mark.parametrize("headers", [[], [(b"accept", b"")], [(b"accept", b" "), (b"accept", b"")]])
 def test_no_accept_header_or_an_empty_one_accepts_everything(headers: list[tuple[bytes, bytes]]) -> None:
     found = Request({"type": "http", "query_string": b"accept=", "headers": headers})
 
-    assert [wish.name for wish in wishes_of(found)] == ["*/*"]
+    assert [media_range.name for media_range in accepted_media_ranges(found)] == ["*/*"]
 
 
 def test_an_accept_header_without_a_valid_entry_accepts_nothing() -> None:
     found = Request({"type": "http", "query_string": b"", "headers": [(b"accept", b"nonsense")]})
 
-    assert wishes_of(found) == []
+    assert accepted_media_ranges(found) == []
 
 
 @pytest.mark.parametrize("value", ["0", "201", "-1"])

@@ -158,9 +158,9 @@ def test_frames_are_still_images(accept: str) -> None:
 
 def test_the_parameter_overrides_the_header() -> None:
     header = 'multipart/related; type="application/octet-stream"'
-    names, wishes = acceptable_media_types(request("accept=image%2Fjpeg", header), STILL)
+    names, media_ranges = acceptable_media_types(request("accept=image%2Fjpeg", header), STILL)
     assert names == ["image/jpeg"]
-    assert not wants_envelope(wishes, "image/jpeg")
+    assert not wants_envelope(media_ranges, "image/jpeg")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import Request
 
 from facade.config import Settings
-from facade.request.ranges import content_range, range_of, still_wanted
+from facade.request.ranges import content_range, range_applies, range_of
 from facade.response.validators import cached, entity_tag
 
 SYNTAX = "1.2.840.10008.1.2.1"
@@ -74,9 +74,9 @@ def test_a_client_with_other_bytes_gets_the_current_ones(condition: str) -> None
     ],
 )
 def test_a_range_is_limited_to_the_body(text: str, expected: tuple[int, int] | None) -> None:
-    wish = range_of(get(range=text))
-    assert wish is not None
-    part = wish.within(100)
+    requested = range_of(get(range=text))
+    assert requested is not None
+    part = requested.within(100)
 
     assert (part and (part.offset_bytes, part.length_bytes)) == expected
 
@@ -91,19 +91,19 @@ def test_a_range_is_for_get_only() -> None:
 
 
 def test_a_range_is_converted_for_the_core() -> None:
-    wish, open_end = range_of(get(range="bytes=5-9")), range_of(get(range="bytes=5-"))
-    assert wish is not None
+    requested, open_end = range_of(get(range="bytes=5-9")), range_of(get(range="bytes=5-"))
+    assert requested is not None
     assert open_end is not None
 
-    assert (wish.as_asked().offset_bytes, wish.as_asked().length_bytes) == (5, 5)
-    assert (open_end.as_asked().offset_bytes, open_end.as_asked().length_bytes) == (5, 0)
+    assert (requested.for_core().offset_bytes, requested.for_core().length_bytes) == (5, 5)
+    assert (open_end.for_core().offset_bytes, open_end.for_core().length_bytes) == (5, 0)
     assert range_of(get(range="bytes=-5")).needs_size  # type: ignore[union-attr]
 
 
 def test_content_range_gives_the_position_of_a_range() -> None:
-    wish = range_of(get(range="bytes=5-9"))
-    assert wish is not None
-    part = wish.within(8)
+    requested = range_of(get(range="bytes=5-9"))
+    assert requested is not None
+    part = requested.within(8)
     assert part is not None
 
     assert content_range(part, 8) == "bytes 5-7/8"
@@ -114,5 +114,5 @@ def test_content_range_gives_the_position_of_a_range() -> None:
     [('"7-a"', True), ("7-a", True), ('"8-a"', False), ('W/"7-a"', False), ("Sun, 22 Nov 2026 10:00:00 GMT", False)],
 )
 def test_if_range_must_match_the_current_tag(condition: str, wanted: bool) -> None:
-    assert still_wanted(get(if_range=condition), '"7-a"') is wanted
-    assert still_wanted(get(), '"7-a"')
+    assert range_applies(get(if_range=condition), '"7-a"') is wanted
+    assert range_applies(get(), '"7-a"')
