@@ -41,7 +41,7 @@ from server.dicom.matching.attributes import SEARCH_KEYS, SearchKey
 from server.dicom.matching.matching import WILDCARD_VRS
 from server.dicom.pixel_data.codecs import syntaxes
 from server.dicom.presentation.object_kinds import KIND_OF_CLASS, Kind
-from server.domain.render.rendered import ANIMATED, FORMS
+from server.domain.render.rendered import ANIMATED, MEDIA_TYPES
 
 _CONVERTOR = re.compile(r":\w+}")
 _PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -312,7 +312,7 @@ def _rendered_forms() -> str:
 
 
 def _forms(kind: Kind) -> str:
-    names = FORMS.get(kind, ())
+    names = MEDIA_TYPES.get(kind, ())
     if kind is Kind.DOCUMENT:
         return "its MIME Type of Encapsulated Document (0042,0012)"
     several = " (several frames)" if kind is Kind.IMAGE else ""
