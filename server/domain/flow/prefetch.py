@@ -1,4 +1,4 @@
-"""Things that take a while, made a few at a time and handed on in order."""
+"""Ordered prefetch: runs up to N coroutines concurrently and yields their results in order."""
 
 import asyncio
 from collections import deque
@@ -9,21 +9,21 @@ from typing import Any, TypeVar
 from server.model.buffer import Buffer
 from server.model.errors import DicomStoreError
 
-Thing = TypeVar("Thing")
+Result = TypeVar("Result")
 
 
 async def prefetch_ordered(
-    works: AsyncGenerator[Coroutine[Any, Any, Thing]], ahead: int
-) -> AsyncGenerator[Thing | DicomStoreError]:
-    """Yield what each of `works` returns, in their order, or the error that it raised.
+    coroutines: AsyncGenerator[Coroutine[Any, Any, Result]], ahead: int
+) -> AsyncGenerator[Result | DicomStoreError]:
+    """Yield the result of each coroutine in order, or the error that it raised.
 
-    While one is awaited, at most `ahead` others are under way or done. Closing this ends all of them.
+    While one is awaited, at most `ahead` others are running or done. Closing the generator cancels all of them.
     """
-    tasks: deque[asyncio.Task[Thing]] = deque()
+    tasks: deque[asyncio.Task[Result]] = deque()
     try:
-        async with aclosing(works):
-            async for work in works:
-                tasks.append(asyncio.create_task(work))
+        async with aclosing(coroutines):
+            async for coroutine in coroutines:
+                tasks.append(asyncio.create_task(coroutine))
                 if len(tasks) > ahead:
                     yield await _outcome(tasks.popleft())
         while tasks:
@@ -34,19 +34,19 @@ async def prefetch_ordered(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _outcome(task: "asyncio.Task[Thing]") -> Thing | DicomStoreError:
+async def _outcome(task: "asyncio.Task[Result]") -> Result | DicomStoreError:
     try:
         return await task
     except DicomStoreError as error:
         return error
     finally:
-        task.cancel()  # of no effect but when whoever awaits it is cancelled
+        task.cancel()  # has an effect only if the awaiting task was cancelled
 
 
 async def settled(chunks: AsyncGenerator[Buffer], limit_bytes: int) -> AsyncGenerator[Buffer]:
-    """Return chunks, of which the first ones, up to a number of bytes, are awaited before this returns.
+    """Return chunks after reading the first ones, up to a number of bytes.
 
-    Raises: what the first ones raise, so that it is known before anything has been sent.
+    Raises: the errors of the first chunks, so that they are known before any byte is sent.
     """
     held: deque[Buffer] = deque()
     size = 0
@@ -71,11 +71,11 @@ async def _continued(held: deque[Buffer], chunks: AsyncGenerator[Buffer]) -> Asy
 
 
 async def once(data: bytes) -> AsyncGenerator[Buffer]:
-    """Yield bytes that are there already."""
+    """Yield one chunk."""
     yield data
 
 
 async def closable(chunks: AsyncIterator[Buffer]) -> AsyncGenerator[Buffer]:
-    """Yield chunks. It can be closed before they end, which any iterator need not."""
+    """Return an iterator as a generator, which can be closed before its end."""
     async for chunk in chunks:
         yield chunk

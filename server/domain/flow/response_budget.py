@@ -10,13 +10,13 @@ from contextlib import contextmanager
 MAX_PIECE_BYTES = 1 << 20
 MIN_PIECE_BYTES = 1 << 16
 _HELD = 6
-"""Pieces that a response may hold at once: two as read, one as a message, two as bytes, one on its way out."""
+"""Pieces that a response may hold at once: two as read, one as a message, two as bytes, one in the socket."""
 
 _LARGE_BYTES = 32 << 20
 _FIRST_BYTES = 1 << 18
 _FIRST_PIECES = 16
 """The first pieces of a large value are small. Many clients may begin a download at the same time and read no more than
-what the system buffers; only later pieces are chosen when it is known how many they are.
+the system buffers; the size of later pieces is chosen when the number of responses is known.
 """
 
 

@@ -1,4 +1,4 @@
-"""Documents, films and reports: what is looked at without a picture being made (PS3.18 section 8.7.4)."""
+"""Documents, videos and reports: rendered resources that are not images (PS3.18 8.7.4)."""
 
 import asyncio
 
@@ -19,11 +19,11 @@ from server.ports.index import InstanceIndex
 _DOCUMENT_LENGTH = "00420015"
 _PIXEL_DATA = "7FE00010"
 _LARGE_BYTES = 1 << 16
-"""Metadata from this size on is turned into a page elsewhere than on the event loop."""
+"""Metadata of at least this size is converted to HTML in a thread."""
 
 
 class DocumentRenderer:
-    """Opens what can be sent as it is stored, and writes the pages of reports."""
+    """Opens stored documents and videos, and renders reports as HTML."""
 
     def __init__(
         self, *, blob_reader: BlobReader, index: InstanceIndex, image_info: ImageInfoReader, bulk_data: RetrieveBulkData
@@ -35,7 +35,7 @@ class DocumentRenderer:
         self._large = asyncio.Semaphore(1)
 
     async def video(self, stored: StoredInstance, layout: PixelLayout, request: RenderedRequest) -> OpenRendered:
-        """Open a film, or a part of it: the bytes of its fragments joined.
+        """Open a video or a byte range of it: the joined bytes of its fragments.
 
         Raises:
             WrongState: NOT_ACCEPTABLE_MEDIA_TYPE; PIXEL_DATA_UNREADABLE, it is not made of fragments.
@@ -57,12 +57,12 @@ class DocumentRenderer:
         return choose(request.media_types, (video_media_type(stored.transfer_syntax_uid) or "video/mp4",))
 
     async def document(self, stored: StoredInstance, request: RenderedRequest) -> OpenRendered:
-        """Open an encapsulated document, or a part of it.
+        """Open an encapsulated document or a byte range of it.
 
         Raises:
-            WrongState: NOT_ACCEPTABLE_MEDIA_TYPE; NOT_RENDERABLE, there is none.
+            WrongState: NOT_ACCEPTABLE_MEDIA_TYPE; NOT_RENDERABLE, it is empty.
             OutOfRange: RANGE_NOT_SATISFIABLE.
-            NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
+            NotFound: INSTANCE_NOT_FOUND, it was deleted in between.
         """
         attributes: Attributes = orjson.loads(await self._image_info.metadata(stored))
         media_type = choose(request.media_types, (document_media_type(stored.sop_class_uid, attributes),))
@@ -71,9 +71,9 @@ class DocumentRenderer:
         stored_bytes = element.length if element else len(inline)
         if not stored_bytes:
             raise WrongState(Reason.NOT_RENDERABLE, "The instance contains no encapsulated document.")
-        # The value is padded to an even length; how long the document is may be said apart.
-        said = integer(attributes, _DOCUMENT_LENGTH) or 0
-        size_bytes = said if 0 < said < stored_bytes else stored_bytes
+        # The value is padded to an even length; Encapsulated Document Length has the true one, if present.
+        declared = integer(attributes, _DOCUMENT_LENGTH) or 0
+        size_bytes = declared if 0 < declared < stored_bytes else stored_bytes
         offset, length = range_within(size_bytes, request.offset, request.length)
         if element is None:
             chunks = once(inline[offset : offset + length])
@@ -83,18 +83,18 @@ class DocumentRenderer:
         return OpenRendered(stored, 0, media_type, size_bytes, chunks, offset, part)
 
     async def report(self, stored: StoredInstance, request: RenderedRequest) -> OpenRendered:
-        """Open the page of a Structured Report.
+        """Open the HTML page of a Structured Report.
 
         Raises:
             WrongState: NOT_ACCEPTABLE_MEDIA_TYPE.
-            NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
+            NotFound: INSTANCE_NOT_FOUND, it was deleted in between.
         """
         media_type = choose(request.media_types, (REPORT_MEDIA_TYPE,))
         dicom_json = await self._image_info.metadata(stored)
         if len(dicom_json) < _LARGE_BYTES:
             page = _page(dicom_json)
         else:
-            async with self._large:  # the memory of one at a time
+            async with self._large:  # limits memory: one at a time
                 page = await asyncio.to_thread(_page, dicom_json)
         return OpenRendered(stored, 0, media_type, len(page), once(page))
 

@@ -1,4 +1,4 @@
-"""What is known of images before a picture is made: how their frames are stored, and how they are to look."""
+"""Attributes and values needed to render images: description of their frames, and presentation."""
 
 import asyncio
 from collections.abc import Mapping
@@ -20,25 +20,25 @@ from server.model.pixels import PixelDescription
 from server.model.rendering import Presentation
 from server.ports.index import InstanceIndex
 
-_KEPT_BYTES = 32 << 20
+_CACHE_BYTES = 32 << 20
 _OVERHEAD_BYTES = 2000
 _LARGE_BYTES = 1 << 16
-"""Metadata from this size on is parsed elsewhere than on the event loop."""
+"""Metadata of at least this size is parsed in a thread."""
 
-_MOST_VALUE_BYTES = 16 << 20
-"""A palette, profile or overlay that is larger is left out."""
+_MAX_VALUE_BYTES = 16 << 20
+"""Larger palettes, profiles and overlays are ignored."""
 
 _PER_FRAME = "52009230/"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """The image of an instance.
+    """Rendering information of one image.
 
-    attributes: those that matter.
-    values: by path, those that are not in the metadata and that any frame may need.
-    paths: of values that only one frame needs, by its number.
-    cost_bytes: about the memory that all of it takes.
+    attributes: the attributes that affect rendering.
+    values: bulk values for all frames, by path.
+    paths: paths of bulk values for single frames, by frame number.
+    cost_bytes: approximate memory of this object.
     """
 
     stored: StoredInstance
@@ -50,39 +50,39 @@ class ImageInfo:
 
 
 class ImageInfoReader:
-    """Reads what is known of images, and keeps it for the last ones, which never change.
+    """Reads rendering information and caches it, because a stored version never changes.
 
-    All use is from one event loop.
+    For use within one event loop.
     """
 
     def __init__(self, *, blob_reader: BlobReader, index: InstanceIndex) -> None:
         self._blob_reader = blob_reader
         self._index = index
-        self._kept: ByteCache[Version, ImageInfo] = ByteCache(_KEPT_BYTES, lambda image: image.cost_bytes)
+        self._cache: ByteCache[Version, ImageInfo] = ByteCache(_CACHE_BYTES, lambda image: image.cost_bytes)
         self._large = asyncio.Semaphore(1)
 
     async def of(self, stored: StoredInstance, layout: PixelLayout) -> ImageInfo:
-        """Return the image of an instance with pixel data, whose layout is given.
+        """Return the rendering information of an instance with the given pixel data layout.
 
         Raises:
-            NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
-            WrongState: PIXEL_DATA_UNREADABLE, it doesn't say enough of its pixels, or they contradict it.
+            NotFound: INSTANCE_NOT_FOUND, it was deleted in between.
+            WrongState: PIXEL_DATA_UNREADABLE, Image Pixel attributes are missing or contradict the pixel data.
             DataLoss, Unavailable: as `BlobStore.read`.
         """
-        return await self._kept.get(stored.version, lambda: self._find(stored, layout))
+        return await self._cache.get(stored.version, lambda: self._find(stored, layout))
 
     async def presentation(self, image: ImageInfo, frame: int) -> Presentation:
-        """Return how a frame is to look. Raises: as `of`."""
+        """Return the presentation of a frame. Raises: as `of`."""
         values = image.values
         if frame in image.paths:
             values = {**values, **await self._values(image.stored, image.paths[frame])}
         return presentation_of(image.attributes, values, frame)
 
     async def kind(self, stored: StoredInstance, layout: PixelLayout | None) -> Kind:
-        """Return what kind of object an instance is; its metadata is read only if nothing else tells.
+        """Return the kind of object of an instance; reads its metadata only if necessary.
 
         Raises:
-            NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
+            NotFound: INSTANCE_NOT_FOUND, it was deleted in between.
         """
         kind = kind_of(stored.sop_class_uid, stored.transfer_syntax_uid, layout)
         if kind is not Kind.OTHER or stored.sop_class_uid.startswith(STANDARD_CLASSES):
@@ -94,7 +94,7 @@ class ImageInfoReader:
         """Return the DICOM JSON of this version of an instance.
 
         Raises:
-            NotFound: INSTANCE_NOT_FOUND, it was deleted meanwhile.
+            NotFound: INSTANCE_NOT_FOUND, it was deleted in between.
         """
         found = await self._index.metadata(stored.id.address, stored.version - 1, 1)
         if not found or found[0].version != stored.version:
@@ -106,7 +106,7 @@ class ImageInfoReader:
         if len(dicom_json) < _LARGE_BYTES:
             found = essentials(dicom_json)
         else:
-            async with self._large:  # the memory of one at a time
+            async with self._large:  # limits memory: one at a time
                 found = await asyncio.to_thread(essentials, dicom_json)
         attributes = found.attributes
         common: list[str] = []
@@ -126,7 +126,7 @@ class ImageInfoReader:
         for path in paths:
             found = await self._index.bulk(stored.id, path)
             element = found[1] if found and found[0].version == stored.version else None
-            if element is not None and element.length <= _MOST_VALUE_BYTES:
+            if element is not None and element.length <= _MAX_VALUE_BYTES:
                 unit = swapped_bytes(stored, path, element.vr)
                 chunks = self._blob_reader.values(stored, element.offset, 0, element.length, unit)
                 values[path] = b"".join([chunk async for chunk in chunks])

@@ -1,4 +1,4 @@
-"""Pictures of frames: one, or many of them as an animation. Workers make them, and no pixel is touched here."""
+"""Rendered images of single frames, and animations of all frames. Workers do the rendering."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
@@ -29,9 +29,9 @@ _WHITE = (255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """A picture of one frame, as it is asked for.
+    """A requested image of one frame.
 
-    like: the look of the first frame of an animation, whose frames have one size and one kind of pixels.
+    like: the presentation of the first frame of an animation, because its frames must have one size and colour type.
     """
 
     number: int
@@ -41,11 +41,11 @@ class ImageRequest:
 
 
 class ImageRenderer:
-    """Makes pictures, for all requests of a process.
+    """Renders images, for all requests of a process.
 
     Args:
-        damage: where frames that cannot be rendered are recorded.
-        max_frame_bytes: largest frame, uncompressed, that is worked on.
+        damage: records frames that cannot be rendered.
+        max_frame_bytes: size limit of an uncompressed frame.
     """
 
     def __init__(
@@ -55,34 +55,34 @@ class ImageRenderer:
         self._damage = damage
         self._workers = workers
         self._max_frame_bytes = max_frame_bytes
-        # A request that waits for a worker holds no frame yet.
+        # A request holds no frame while it waits for a worker.
         self._slots = asyncio.Semaphore(2 * workers.count)
         self._large_slots = asyncio.Semaphore(workers.count)
 
     @property
     def ahead(self) -> int:
-        """How many pictures are worth making before their turn comes."""
+        """Number of images to render ahead."""
         return self._workers.count
 
     async def render(self, pixels: Pixels, image_request: ImageRequest) -> bytes:
-        """Return the picture of a frame; of an animation its blocks.
+        """Return the encoded image of a frame; for an animation, its blocks.
 
         Raises:
-            WrongState: PIXEL_DATA_UNREADABLE; NOT_RENDERABLE, of such a kind or size.
+            WrongState: PIXEL_DATA_UNREADABLE; NOT_RENDERABLE, its kind or size is not supported.
             Exhausted: BUSY.
             NotFound, DataLoss, Unavailable: as `ImageInfoReader.of` and `Pixels.read`.
         """
         async with self._slots:
             stored, found = pixels.stored, of_rendering(image_request.number)
             try:
-                picture = await self._render(pixels, image_request)
+                rendered = await self._render(pixels, image_request)
             except (WrongState, DataLoss) as error:
                 is_missing = error.reason is Reason.BLOB_MISSING
                 await self._damage.found(stored, Damage(is_missing=True) if is_missing else found)
                 raise
             if stored.damage.is_of_rendering(image_request.number):
                 await self._damage.repaired(stored, found)
-            return picture
+            return rendered
 
     async def _render(self, pixels: Pixels, image_request: ImageRequest) -> bytes:
         image = await self._image_info.of(pixels.stored, pixels.layout)
@@ -93,7 +93,7 @@ class ImageRenderer:
         output = _output(image, presentation, image_request, pixels.layout.number_of_frames)
         if output.icc_profile is IccProfile.NO:
             presentation = replace(presentation, icc_profile=b"")
-        # The next small frame is read while a worker has one; a large one would cost more memory than it saves time.
+        # Reading the next frame while a worker is busy saves time; for large frames it would cost too much memory.
         is_large = frame_bytes(image.description) > _LARGE_FRAME_BYTES
         async with self._large_slots if is_large else nullcontext():
             data = await pixels.read(image_request.number)
@@ -103,11 +103,11 @@ class ImageRenderer:
             )
 
     async def animation(self, pixels: Pixels, image_request: ImageRequest) -> AsyncGenerator[Buffer]:
-        """Open an animation of all frames, of which a few are made ahead; a small one is made before this returns.
+        """Open an animation of all frames; a few are rendered ahead, and a small animation before this returns.
 
         image_request: its number is that of the first frame.
 
-        Raises: as `picture`, also on the way.
+        Raises: as `render`, also while chunks are read.
         """
         await pixels.require_all()
         image = await self._image_info.of(pixels.stored, pixels.layout)
@@ -154,7 +154,7 @@ async def _animated(
 
 
 def _fitting(presentation: Presentation, image: ImageInfo, like: Presentation | None) -> Presentation:
-    """Return a look that gives pictures of the same size, with colours or without, as another one."""
+    """Return a presentation that renders images of the same size and colour type as `like`."""
     if like is None:
         return presentation
     presentation = replace(presentation, pixel_aspect=like.pixel_aspect)
@@ -184,7 +184,7 @@ def _output(image: ImageInfo, presentation: Presentation, image_request: ImageRe
 
 
 def _window(requested: RequestedWindow, presentation: Presentation) -> Window:
-    """Return the window that is meant. The data set's own function holds if none is named, as far as it is defined."""
+    """Return the requested window. Without a function, that of the data set is used if the width allows it."""
     function = requested.function or next((window.function for window in presentation.windows), WindowFunction.LINEAR)
     if function is WindowFunction.LINEAR and requested.width < 1:
         function = WindowFunction.LINEAR_EXACT

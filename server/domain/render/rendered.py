@@ -1,6 +1,6 @@
-"""Handing out what a person looks at: pictures, animations, pages, documents and films (PS3.18 sections 8.7.4, 10.4).
+"""Retrieve Rendered: images, animations, report pages, documents and videos (PS3.18 8.7.4, 10.4).
 
-What each kind of object can be had as is data: `MEDIA_TYPES`.
+`MEDIA_TYPES` has the media types of each kind of object.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
@@ -39,7 +39,7 @@ MEDIA_TYPES: Mapping[Kind, tuple[str, ...]] = {
     Kind.DOCUMENT: ("its own",),
     Kind.VIDEO: ("video/mpeg", "video/mp4"),
 }
-"""Media types by kind of object, the default first. Kinds that are not here have only a thumbnail."""
+"""Media types by kind of object, the default first. Other kinds have only a thumbnail."""
 
 ANIMATED = frozenset[str](ANIMATION_FORMATS)
 
@@ -73,13 +73,13 @@ class RetrieveRendered:
         self._thumbnails = thumbnails
 
     async def open(self, call: Call, address: Address, request: RenderedRequest) -> AsyncGenerator[Item]:
-        """Yield what was asked for, in its order, each to be read before the next.
+        """Yield the requested items in order; the caller must read each before the next.
 
         Raises, all before the first item:
             InvalidRequest: INVALID_FRAME_NUMBER, INVALID_FIELD, and for the address.
             NotFound: for the address; NO_PIXEL_DATA, FRAME_NOT_FOUND.
             OutOfRange: RANGE_NOT_SATISFIABLE.
-            and, if no item can be had, what the first of them fails with.
+            and, if no item is available, the error of the first one.
         """
         address.require_study()
         request.check(is_instance=address.instance is not None)
@@ -107,17 +107,17 @@ class RetrieveRendered:
         return await self._whole(stored, pixels, request)
 
     async def _find(self, address: Address, request: RenderedRequest) -> tuple[StoredInstance, Pixels | None]:
-        # A still picture of all of it shows the first frame.
+        # The rendered image of a whole instance shows its first frame.
         found = await self._pixels.find(address.instance_id(), request.frames or [1])
         if found is None:
             raise await not_found(self._index, address)
         return found
 
     async def _image(self, stored: StoredInstance, pixels: Pixels | None, request: RenderedRequest) -> Pixels:
-        """Return the pixel data that frames are to be shown of."""
+        """Return the pixel data whose frames are requested."""
         if pixels is None:
             raise NotFound(Reason.NO_PIXEL_DATA, "The instance has no pixel data.")
-        # Where the frames of a film begin is nowhere said.
+        # The positions of the frames of a video are not recorded.
         if await self._image_info.kind(stored, pixels.layout) is Kind.VIDEO:
             raise WrongState(
                 Reason.NOT_RENDERABLE, "Single frames of a video cannot be rendered; retrieve the instance instead."
@@ -149,28 +149,28 @@ class RetrieveRendered:
         if not page:
             raise await not_found(self._index, address)
         last = await self._leave_out(address, page, request, omission)
-        begun: list[StoredInstance] = []
+        started: list[StoredInstance] = []
 
         async def renderings() -> AsyncGenerator[Coroutine[Any, Any, OpenRendered]]:
             async for stored in self._all(address, page):
                 if stored.version <= last and stored not in omission:
-                    begun.append(stored)
+                    started.append(stored)
                     yield self._instance(stored, request)
 
-        # An animation that is open makes frames itself, and must be read or closed.
+        # An open animation renders frames itself, and must be read or closed.
         ahead = 0 if ANIMATED.intersection(request.media_types) else self._renderer.ahead
         async with aclosing(prefetch_ordered(renderings(), ahead)) as made:
             async for item in made:
-                stored = begun.pop(0)
+                stored = started.pop(0)
                 if not isinstance(item, DicomStoreError):
                     yield item
-                elif item.reason is not Reason.INSTANCE_NOT_FOUND:  # it was deleted meanwhile
+                elif item.reason is not Reason.INSTANCE_NOT_FOUND:  # deleted in between
                     yield FailedItem(stored, item)
 
     async def _leave_out(
         self, address: Address, page: list[StoredInstance], request: RenderedRequest, omission: Omission
     ) -> int:
-        """Count the instances that are known to have no acceptable rendering; return the last version looked at."""
+        """Count the instances known to have no acceptable rendering; return the version of the last one."""
         last = 0
         async for stored in self._all(address, page):
             last = stored.version
@@ -188,7 +188,7 @@ class RetrieveRendered:
         return last
 
     async def _check(self, stored: StoredInstance, pixels: Pixels | None, request: RenderedRequest) -> None:
-        """Raise what a rendering of a whole instance is known to fail with; nothing is rendered.
+        """Raise the known error of rendering a whole instance, without rendering it.
 
         Raises:
             NotFound, WrongState: as `_whole`.
@@ -198,7 +198,7 @@ class RetrieveRendered:
             choose(request.media_types, MEDIA_TYPES[kind])
             return
         if kind is Kind.DOCUMENT:
-            opened = await self._documents.document(stored, request)  # of which nothing is read yet
+            opened = await self._documents.document(stored, request)  # no bytes are read yet
             await opened.chunks.aclose()
             return
         if pixels is None:
@@ -225,7 +225,7 @@ class RetrieveRendered:
         return await self._whole(*found, request)
 
     async def _whole(self, stored: StoredInstance, pixels: Pixels | None, request: RenderedRequest) -> OpenRendered:
-        """Return an instance in the first acceptable form that its kind has."""
+        """Return an instance in the first acceptable media type of its kind."""
         kind = await self._image_info.kind(stored, pixels.layout if pixels else None)
         if kind is Kind.REPORT:
             return await self._documents.report(stored, request)
@@ -246,9 +246,9 @@ class RetrieveRendered:
     async def _frame(
         self, stored: StoredInstance, pixels: Pixels, number: int, request: RenderedRequest, *, is_whole: bool = False
     ) -> OpenRendered:
-        form = ImageFormat(choose(request.media_types, STILL_FORMATS))
-        picture = await self._renderer.render(pixels, ImageRequest(number, form, request.style()))
-        return OpenRendered(stored, 0 if is_whole else number, form, len(picture), once(picture))
+        image_format = ImageFormat(choose(request.media_types, STILL_FORMATS))
+        rendered = await self._renderer.render(pixels, ImageRequest(number, image_format, request.style()))
+        return OpenRendered(stored, 0 if is_whole else number, image_format, len(rendered), once(rendered))
 
 
 def _media_type(pixels: Pixels, request: RenderedRequest) -> str:

@@ -1,4 +1,4 @@
-"""What a client wants rendered, whether that makes sense, and what it gets; see `RetrieveRendered` in the contract."""
+"""Requests for rendered resources, their validation, and the result type; see `RetrieveRendered` in the contract."""
 
 import enum
 from collections.abc import AsyncGenerator, Sequence
@@ -17,14 +17,14 @@ ANIMATION_FORMATS = (ImageFormat.GIF, ImageFormat.APNG)
 REPORT_MEDIA_TYPE = "text/html"
 
 _OTHER_NAMES = {"image/jpg": "image/jpeg", "video/mpeg2": "video/mpeg"}
-_LONGEST_SIDE = 32767
-_LARGEST_SOURCE = 1e7
+_MAX_SIDE = 32767
+_MAX_SOURCE = 1e7
 _THUMBNAIL = Viewport(256, 256)
-_PICTURE_QUALITY, _THUMBNAIL_QUALITY = 100, 80
+_IMAGE_QUALITY, _THUMBNAIL_QUALITY = 100, 80
 
 
 class Annotation(enum.Enum):
-    """Text that may be burnt in."""
+    """Kinds of text that can be drawn into an image."""
 
     PATIENT = enum.auto()
     TECHNIQUE = enum.auto()
@@ -32,7 +32,7 @@ class Annotation(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class RequestedWindow:
-    """A window; without a function the data set's own holds."""
+    """A requested window; without a function, that of the data set is used."""
 
     center: float
     width: float
@@ -41,7 +41,7 @@ class RequestedWindow:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How any picture of the request is to be made; its format follows from the object."""
+    """Rendering parameters for all images of a request; the format depends on the object."""
 
     quality: int
     viewport: Viewport | None
@@ -53,7 +53,7 @@ class Style:
 
 @dataclass(frozen=True, slots=True)
 class RenderedRequest:
-    """A request as the caller wrote it; empty, zero and None are "not given"."""
+    """A request as received; empty, zero and None mean "not given"."""
 
     frames: tuple[int, ...] = ()
     media_types: tuple[str, ...] = ()
@@ -68,11 +68,11 @@ class RenderedRequest:
 
     @property
     def has_range(self) -> bool:
-        """Say whether only a part is wanted."""
+        """True if a byte range is requested."""
         return self.offset != 0 or self.length is not None
 
     def check(self, *, is_instance: bool) -> None:
-        """Make sure that the request makes sense, for an instance or for a study or series.
+        """Validate the request, for an instance or for a study or series.
 
         Raises:
             InvalidRequest: INVALID_FRAME_NUMBER, INVALID_FIELD.
@@ -92,9 +92,9 @@ class RenderedRequest:
             _check_viewport(self.viewport)
 
     def style(self) -> Style:
-        """Return how pictures are to be made."""
+        """Return the rendering parameters."""
         return Style(
-            quality=self.quality or (_THUMBNAIL_QUALITY if self.thumbnail else _PICTURE_QUALITY),
+            quality=self.quality or (_THUMBNAIL_QUALITY if self.thumbnail else _IMAGE_QUALITY),
             viewport=_THUMBNAIL if self.thumbnail and self.viewport is None else self.viewport,
             window=self.window,
             annotations=self.annotations,
@@ -105,10 +105,10 @@ class RenderedRequest:
 
 @dataclass(frozen=True, slots=True)
 class OpenRendered:
-    """A picture or document, or the part of it that `offset` and `length` say.
+    """A rendered image or a document, or the byte range of it given by `offset` and `length`.
 
     frame: 0 for the instance as a whole. size_bytes: of the whole; None for animations. length: None means the whole.
-    chunks: to be read to the end or closed.
+    chunks: the caller must read them to the end or close them.
     """
 
     stored: StoredInstance
@@ -121,7 +121,7 @@ class OpenRendered:
 
 
 def choose(acceptable: Sequence[str], possible: Sequence[str]) -> str:
-    """Return the media type to send: of the first acceptable one that is possible; the first possible is the default.
+    """Return the first acceptable media type that is possible; the first possible one if any is acceptable.
 
     Raises:
         WrongState: NOT_ACCEPTABLE_MEDIA_TYPE.
@@ -140,9 +140,9 @@ def choose(acceptable: Sequence[str], possible: Sequence[str]) -> str:
 
 def _check_window(window: RequestedWindow) -> None:
     is_number = isfinite(window.center) and isfinite(window.width)
-    least = 1.0 if window.function is WindowFunction.LINEAR else 0.0
+    min_width = 1.0 if window.function is WindowFunction.LINEAR else 0.0
     _require(
-        is_number and window.width > 0 and window.width >= least,
+        is_number and window.width > 0 and window.width >= min_width,
         "window",
         "The window needs a finite center and a valid width (PS3.3 C.11.2.1.2).",
     )
@@ -151,13 +151,13 @@ def _check_window(window: RequestedWindow) -> None:
 def _check_viewport(viewport: Viewport) -> None:
     sides = (viewport.width, viewport.height)
     _require(
-        all(0 <= side <= _LONGEST_SIDE for side in sides),
+        all(0 <= side <= _MAX_SIDE for side in sides),
         "viewport",
         "The width or height of the viewport is negative or too large.",
     )
     source = (viewport.source_x, viewport.source_y, viewport.source_width, viewport.source_height)
-    is_sensible = all(isfinite(value) and abs(value) <= _LARGEST_SOURCE for value in source)
-    _require(is_sensible, "viewport", "The source region of the viewport is invalid.")
+    is_valid = all(isfinite(value) and abs(value) <= _MAX_SOURCE for value in source)
+    _require(is_valid, "viewport", "The source region of the viewport is invalid.")
 
 
 def _require(condition: bool, field: str, message: str) -> None:

@@ -1,6 +1,6 @@
-"""One small picture for an instance, a series or a study: of a representative frame, or an icon.
+"""Thumbnails of instances, series and studies: a small image of a representative frame, or an icon.
 
-Which one it is follows from what is stored, with a few look-ups however many instances there are.
+Choosing the representative takes a bounded number of index queries for any number of instances.
 """
 
 from collections.abc import Hashable, Sequence
@@ -30,27 +30,27 @@ _NUMBER_OF_FRAMES = "00280008"
 _SOP_CLASS_UID = "00080016"
 _IMAGE_TYPE = "00080008"
 
-_MOST_SERIES = 200
-"""Series of a study that are looked at in order of number."""
+_MAX_SERIES = 200
+"""Limit of series of a study that are sorted by number."""
 
-_TRIED_SERIES = 6
-"""Of these, how many are looked into until there is a picture that is no localizer."""
+_EXAMINED_SERIES = 6
+"""Limit of series that are examined for an image that is not a localizer."""
 
-_MOST_LEVELS = 100
-"""Images of a slide that are looked at."""
+_MAX_LEVELS = 100
+"""Limit of images of a slide that are examined."""
 
 _SMALL_SLIDES = ("THUMBNAIL", "VOLUME", "OVERVIEW")
-"""Images of one frame that show a slide, best first; never the label, which may name the patient."""
+"""Single-frame images of a slide by Image Type value 3, best first; never the label, which may name the patient."""
 
 _UNREADABLE = frozenset(
     {Reason.PIXEL_DATA_UNREADABLE, Reason.NOT_RENDERABLE, Reason.FRAME_NOT_FOUND, Reason.BLOB_DAMAGED}
 )
-"""What leads to an icon; other failures are told."""
+"""Failures that lead to an icon; others are raised."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """A representative: an instance, its pixels if it has any, and the frames of an image that will do, best first."""
+    """A representative: an instance, its pixel data if any, and the candidate frames, best first."""
 
     stored: StoredInstance
     pixels: Pixels | None
@@ -59,7 +59,7 @@ class _Chosen:
 
 
 class Thumbnails:
-    """Chooses what represents a resource, and keeps the pictures that were made last."""
+    """Chooses the representative of a resource, renders it, and caches the images."""
 
     def __init__(
         self,
@@ -90,25 +90,25 @@ class Thumbnails:
         chosen = await self._choose(address, frame)
         if chosen is None:
             raise await not_found(self._index, address)
-        form = ImageFormat(choose(media_types, STILL_FORMATS))
-        frame, picture = await self._picture(chosen, form, style)
-        return OpenRendered(chosen.stored, frame, form, len(picture), once(picture))
+        image_format = ImageFormat(choose(media_types, STILL_FORMATS))
+        frame, rendered = await self._render(chosen, image_format, style)
+        return OpenRendered(chosen.stored, frame, image_format, len(rendered), once(rendered))
 
-    async def _picture(self, chosen: _Chosen, form: ImageFormat, style: Style) -> tuple[int, bytes]:
-        """Return the first picture that can be made, with the number of its frame; or else 0 and an icon."""
+    async def _render(self, chosen: _Chosen, image_format: ImageFormat, style: Style) -> tuple[int, bytes]:
+        """Return the first candidate frame that can be rendered, with its number; otherwise 0 and an icon."""
         for number in chosen.frames:
             assert chosen.pixels is not None
-            image_request = ImageRequest(number, form, style)
+            image_request = ImageRequest(number, image_format, style)
             key = chosen.stored.version, image_request
             try:
                 return number, await self._cache.get(key, partial(self._renderer.render, chosen.pixels, image_request))
             except DicomStoreError as error:
                 if error.reason not in _UNREADABLE:
                     raise
-        return 0, await self._icon(chosen.kind, form, style)
+        return 0, await self._icon(chosen.kind, image_format, style)
 
-    async def _icon(self, kind: Kind, form: ImageFormat, style: Style) -> bytes:
-        job = DrawIcon(IconKind(kind.value), Output(form, style.quality, style.viewport, is_thumbnail=True))
+    async def _icon(self, kind: Kind, image_format: ImageFormat, style: Style) -> bytes:
+        job = DrawIcon(IconKind(kind.value), Output(image_format, style.quality, style.viewport, is_thumbnail=True))
         return await self._cache.get(job, lambda: self._workers.perform(job))
 
     async def _choose(self, address: Address, frame: int | None) -> _Chosen | None:
@@ -133,9 +133,9 @@ class Thumbnails:
         return chosen
 
     async def _of_study(self, address: Address) -> _Chosen | None:
-        """Return the representative of the first series with a picture; one of localizers only if there is no other."""
+        """Return the representative of the first series with an image; localizers only if there is no other."""
         best: _Chosen | None = None
-        for series in (await self._series(address))[:_TRIED_SERIES]:
+        for series in (await self._series(address))[:_EXAMINED_SERIES]:
             chosen = await self._of_series(series)
             if chosen is None:
                 continue
@@ -146,12 +146,12 @@ class Thumbnails:
         return best
 
     async def _series(self, address: Address) -> list[Address]:
-        """Return the series of a study: those that may have pictures first, by number, then as they were stored."""
-        found = await self._index.search(Query(Level.SERIES, address, (), _MOST_SERIES))
+        """Return the series of a study, those of image modalities first, by Series Number, then in order of storing."""
+        found = await self._index.search(Query(Level.SERIES, address, (), _MAX_SERIES))
         return [match.resource for match in sorted(found, key=_series_order)]
 
     async def _of_series(self, address: Address) -> _Chosen | None:
-        """Return the image in the middle, or else one at either end, or else any object."""
+        """Return the middle instance if it is an image, else the first or last one, else any object."""
         state = await self._index.state(address)
         if state is None:
             return None
@@ -169,11 +169,11 @@ class Thumbnails:
         return any_object
 
     async def _of_slide(self, address: Address) -> _Chosen | None:
-        """Return the image of one frame that shows a slide best, or else the one with the fewest tiles."""
-        found = await self._index.search(Query(Level.INSTANCE, address, (), _MOST_LEVELS))
+        """Return the best single-frame image of a slide, otherwise the one with the fewest tiles."""
+        found = await self._index.search(Query(Level.INSTANCE, address, (), _MAX_LEVELS))
         tiled: list[tuple[int, Match]] = []
         small: dict[str, _Chosen] = {}
-        for match in reversed(found):  # as they were stored
+        for match in reversed(found):  # in order of storing
             elements = match.elements
             if text(elements, _SOP_CLASS_UID) not in SLIDE_CLASSES:
                 continue
@@ -201,7 +201,7 @@ class Thumbnails:
         return await self._chosen(*described) if described else None
 
     async def _chosen(self, stored: StoredInstance, pixels: Pixels | None) -> _Chosen:
-        """Return an instance with its middle frame, or else its first."""
+        """Return an instance with its middle frame and its first one as candidates."""
         kind = await self._image_info.kind(stored, pixels.layout if pixels else None)
         if pixels is None or kind is not Kind.IMAGE:
             return _Chosen(stored, pixels, kind)
@@ -212,7 +212,7 @@ class Thumbnails:
         return await self._flavor(chosen) == "LOCALIZER"
 
     async def _flavor(self, chosen: _Chosen) -> str:
-        """Return the third value of Image Type (PS3.3 section C.7.6.1.1.2), empty for what can't be read."""
+        """Return the third value of Image Type (PS3.3 section C.7.6.1.1.2), empty if unreadable."""
         if chosen.pixels is None:
             return ""
         try:

@@ -26,7 +26,7 @@ _FRAMES_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True)
 class OpenBulkItem:
-    """A value, or a frame of pixel data. `frame` is 0 for what is not sent frame by frame."""
+    """A value, or a frame of pixel data. `frame` is 0 for a whole value."""
 
     stored: StoredInstance
     path: str
@@ -41,15 +41,15 @@ BulkItem = OpenBulkItem | FailedItem
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
-    """What is asked for, of each instance."""
+class _Request:
+    """The request, as it applies to each instance."""
 
     pixels_only: bool
     acceptable: Acceptable
 
 
 class RetrieveAllBulkData:
-    """Reads the values and frames of whole resources."""
+    """Reads the bulk values and frames of whole resources."""
 
     def __init__(
         self,
@@ -74,22 +74,22 @@ class RetrieveAllBulkData:
         pixels_only: bool,
         acceptable: Acceptable,
     ) -> AsyncGenerator[Omission | BulkItem]:
-        """Yield all values by version and path, each to be read before the next.
+        """Yield all values ordered by version and path; the caller must read each before the next.
 
-        First come the instances whose pixel data is left out, if there are any.
+        The first item lists the instances whose pixel data is left out, if there are any.
 
         Raises, all before the first item:
             InvalidRequest, NotFound: for the address; BULK_DATA_NOT_FOUND, NO_PIXEL_DATA.
-            and, if no value can be sent, what the first one fails with.
+            and, if no value can be sent, the error of the first one.
         """
         address.require_study()
         address = await self._access.permit(call, Action.READ, address)
         if await self._index.state(address) is None:
             raise await not_found(self._index, address)
-        wish = _Wish(pixels_only, acceptable)
-        omission = await self._omission(address, wish)
+        request = _Request(pixels_only, acceptable)
+        omission = await self._omission(address, request)
         are_any = False
-        async with aclosing(announced(self._all(address, wish, omission), omission)) as items:
+        async with aclosing(announced(self._all(address, request, omission), omission)) as items:
             async for item in items:
                 are_any = True
                 yield item
@@ -98,33 +98,33 @@ class RetrieveAllBulkData:
         if not are_any:
             raise NotFound(Reason.BULK_DATA_NOT_FOUND, "The resource has no bulk data.", path="")
 
-    async def _omission(self, address: Address, wish: _Wish) -> Omission:
-        """Return the instances whose pixel data, or of which every byte, is known to be unavailable, or has gaps.
+    async def _omission(self, address: Address, request: _Request) -> Omission:
+        """Return the instances that are known to be damaged or to have unavailable or incomplete pixel data.
 
-        One instance alone is tried whatever is known of its bytes.
+        A single instance is always read, even if it is recorded as damaged.
         """
         omission = Omission()
         async for stored in self._instances(address):
             refusal: DicomStoreError | None = None
             if address.instance is None:
                 refusal = await self._blob_reader.lost(stored)
-            if refusal is None and not wish.acceptable.accepts_every_stored_form:
-                refusal = await self._frames.refusal(stored, wish.acceptable)
+            if refusal is None and not request.acceptable.accepts_every_stored_form:
+                refusal = await self._frames.refusal(stored, request.acceptable)
             if refusal is not None:
                 omission.add(stored, refusal)
             elif (missing := await self._frames.missing(stored)) is not None:
                 omission.add(stored, missing, is_sent=True)
         return omission
 
-    async def _all(self, address: Address, wish: _Wish, omission: Omission) -> AsyncGenerator[BulkItem]:
+    async def _all(self, address: Address, request: _Request, omission: Omission) -> AsyncGenerator[BulkItem]:
         async for stored in self._instances(address):
             is_left_out = stored in omission
             if is_left_out and stored.damage.is_of_bytes:
                 continue
-            async for element in self._elements(stored, wish.pixels_only):
+            async for element in self._elements(stored, request.pixels_only):
                 if is_left_out and element.path in PIXELS:
                     continue
-                async with aclosing(self._items(stored, element, wish)) as items:
+                async with aclosing(self._items(stored, element, request)) as items:
                     async for item in items:
                         yield item
 
@@ -152,20 +152,20 @@ class RetrieveAllBulkData:
             if len(page) < _ELEMENTS_PAGE:
                 return
 
-    async def _items(self, stored: StoredInstance, element: BulkElement, wish: _Wish) -> AsyncGenerator[BulkItem]:
-        """Yield the frames of pixel data that has any, else the value."""
+    async def _items(self, stored: StoredInstance, element: BulkElement, request: _Request) -> AsyncGenerator[BulkItem]:
+        """Yield the frames of pixel data if they can be separated, otherwise the value."""
         layout = await self._layout_of_frames(stored, element)
         try:
             if layout is not None:
-                async for item in self._each_frame(stored, element, layout, wish):
+                async for item in self._each_frame(stored, element, layout, request):
                     yield item
             else:
-                yield await self._value(stored, element, wish)
+                yield await self._value(stored, element, request)
         except DicomStoreError as error:
             yield FailedItem(stored, error)
 
     async def _layout_of_frames(self, stored: StoredInstance, element: BulkElement) -> PixelLayout | None:
-        """Return the layout of pixel data that has whole frames which can be told apart, unlike those of a video."""
+        """Return the layout of pixel data whose frames can be separated; None for videos, for instance."""
         found = await self._index.frames(stored.id, [1]) if element.path in PIXELS else None
         layout = found[1] if found else None
         if found is None or layout is None or layout.offset != element.offset:
@@ -174,15 +174,15 @@ class RetrieveAllBulkData:
         return layout if has_frames else None
 
     async def _each_frame(
-        self, stored: StoredInstance, element: BulkElement, layout: PixelLayout, wish: _Wish
+        self, stored: StoredInstance, element: BulkElement, layout: PixelLayout, request: _Request
     ) -> AsyncGenerator[BulkItem]:
-        """Yield the frames that are there, some at once, up to one that fails."""
+        """Yield the existing frames up to the first failure, a batch at a time."""
         for first in range(1, layout.number_of_frames + 1, _FRAMES_AT_ONCE):
             numbers = range(first, min(first + _FRAMES_AT_ONCE, layout.number_of_frames + 1))
-            there = await self._there(stored, numbers) if layout.is_encapsulated else numbers
-            if not there:
+            existing = await self._existing(stored, numbers) if layout.is_encapsulated else numbers
+            if not existing:
                 continue
-            async with aclosing(self._frames.open_frames(stored.id, there, wish.acceptable)) as opened:
+            async with aclosing(self._frames.open_frames(stored.id, existing, request.acceptable)) as opened:
                 async for frame in opened:
                     if not isinstance(frame, OpenFrame):
                         error = frame.error if isinstance(frame, FailedItem) else frame.errors[0][1]
@@ -190,15 +190,15 @@ class RetrieveAllBulkData:
                         return
                     yield _frame(stored, element, frame)
 
-    async def _there(self, stored: StoredInstance, numbers: Sequence[int]) -> Sequence[int]:
-        """Return the frames that encapsulated pixel data has; some may be missing between others."""
+    async def _existing(self, stored: StoredInstance, numbers: Sequence[int]) -> Sequence[int]:
+        """Return the frames that encapsulated pixel data has; any may be missing."""
         found = await self._index.frames(stored.id, numbers)
         records = found[2] if found else {}
         return [number for number in numbers if number in records]
 
-    async def _value(self, stored: StoredInstance, element: BulkElement, wish: _Wish) -> BulkItem:
+    async def _value(self, stored: StoredInstance, element: BulkElement, request: _Request) -> BulkItem:
         opened = await self._values.open_element(stored, element)
-        ranks = wish.acceptable.ranks_for(opened.transfer_syntax_uid)
+        ranks = request.acceptable.ranks_for(opened.transfer_syntax_uid)
         if element.path in PIXELS and not {AS_STORED, opened.transfer_syntax_uid} & set(chain(*ranks)):
             raise not_acceptable(opened.transfer_syntax_uid)
         return OpenBulkItem(

@@ -1,6 +1,6 @@
-"""The bytes of stored instances: verified, whole or in parts, and as little-endian values.
+"""Reading the bytes of stored instances: verified, whole or in parts, and as little-endian values.
 
-Everything is an iterator over pieces of at most about 1 MiB.
+All functions return iterators over pieces of at most about 1 MiB.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -22,13 +22,13 @@ DEFLATED_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 PIXELS = ("7FE00008", "7FE00009", "7FE00010")
-"""Float Pixel Data, Double Float Pixel Data, Pixel Data: what frames are of."""
+"""The elements that contain frames: Float Pixel Data, Double Float Pixel Data, Pixel Data."""
 
 
 class BlobReader:
     """Reads blobs in pieces whose size the response budget sets.
 
-    damage: where lost bytes are recorded; None records nothing.
+    damage: records missing and damaged bytes; None records nothing.
     """
 
     def __init__(self, blobs: BlobStore, budget: ResponseBudget, damage: DamageRecord | None = None) -> None:
@@ -37,17 +37,17 @@ class BlobReader:
         self._damage = damage
 
     def piece_bytes(self) -> int:
-        """Return the size that a piece may have now."""
+        """Return the current piece size."""
         return self._budget.piece_bytes()
 
     async def read(self, stored: StoredInstance, offset: int = 0, length: int | None = None) -> AsyncGenerator[Buffer]:
-        """Read bytes as they are stored, from `offset` of the file; no piece has other bytes than were acknowledged.
+        """Read bytes as they are stored, from `offset` of the file. Pieces are verified before they are yielded.
 
-        If the instance is known to be damaged, all that is asked for is read once before the first piece is handed
-        out, so that damage shows there.
+        If the instance is known to be damaged, the whole range is read once before the first piece is yielded, so
+        that the error is raised at the beginning.
 
         Raises:
-            DataLoss: BLOB_MISSING, BLOB_DAMAGED, which are recorded.
+            DataLoss: BLOB_MISSING, BLOB_DAMAGED; the damage is recorded.
             Unavailable: as `BlobStore.read`.
         """
         length = stored.size_bytes - offset if length is None else length
@@ -69,12 +69,12 @@ class BlobReader:
                 await self._damage.found(stored, of_bytes(error))
             raise
         if self._damage is not None and stored.damage.is_of_bytes and length == stored.size_bytes:
-            await self._damage.repaired(stored, stored.damage)  # frames that failed did so for the same reason
+            await self._damage.repaired(stored, stored.damage)  # damaged frames had the same cause
 
     async def lost(self, stored: StoredInstance) -> DataLoss | None:
-        """Return why the bytes of an instance cannot be sent, as far as that was recorded.
+        """Return the recorded reason why the bytes of an instance cannot be sent; None if there is none.
 
-        Missing bytes may have come back, with a disk that was not mounted, so they are looked for.
+        Missing bytes may be back, for instance after mounting a disk, so this checks whether they exist.
 
         Raises:
             Unavailable: as `BlobStore.size`.
@@ -84,15 +84,15 @@ class BlobReader:
         if not stored.damage.is_missing:
             return None
         try:
-            is_there = await self._blobs.size(stored.locator) == stored.size_bytes
+            exists = await self._blobs.size(stored.locator) == stored.size_bytes
         except DataLoss as error:
             return error
-        return None if is_there else _damaged("The stored bytes of the instance are truncated.")
+        return None if exists else _damaged("The stored bytes of the instance are truncated.")
 
     def values(self, stored: StoredInstance, start: int, offset: int, length: int, unit: int) -> AsyncIterator[Buffer]:
         """Read `length` bytes from `offset` of the value at `start`, little endian.
 
-        unit: size of its words if they are stored big endian, as `swapped_bytes` says.
+        unit: result of `swapped_bytes`.
         """
         if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
             return part_of(inflate(self.read(stored)), start + offset, length)
@@ -104,7 +104,7 @@ class BlobReader:
 
 
 def swapped_bytes(stored: StoredInstance, path: str, vr: str, bits_allocated: int = 0) -> int:
-    """Return the size of the words of a value that is stored big endian; 1 for what need not be swapped.
+    """Return the word size of a value stored in big endian; 1 if it need not be swapped.
 
     bits_allocated: of pixel data, see `server.dicom.pixel_data.frames.word_bytes`.
     """
@@ -118,7 +118,7 @@ def _damaged(message: str) -> DataLoss:
 
 
 def not_acceptable(stored: str, possible: Sequence[str] = ()) -> WrongState:
-    """Return what an instance in transfer syntax `stored`, which can also be had in `possible`, is refused with."""
+    """Return the error for an instance in transfer syntax `stored` that is also available in `possible`."""
     offered = [stored, *(uid for uid in possible if uid != stored)]
     return WrongState(
         Reason.NOT_ACCEPTABLE_TRANSFER_SYNTAX,
@@ -130,7 +130,7 @@ def not_acceptable(stored: str, possible: Sequence[str] = ()) -> WrongState:
 
 
 def range_within(size_bytes: int, offset: int, length: int | None) -> tuple[int, int]:
-    """Return offset and length of the part of a range that exists (RFC 9110 section 14.1.2)."""
+    """Return offset and length of the satisfiable part of a range (RFC 9110 14.1.2)."""
     if offset < 0 or (length is not None and length < 1) or (offset >= size_bytes and offset > 0):
         raise OutOfRange(
             Reason.RANGE_NOT_SATISFIABLE, "The byte range lies outside the object.", size_bytes=str(size_bytes)
@@ -140,7 +140,7 @@ def range_within(size_bytes: int, offset: int, length: int | None) -> tuple[int,
 
 
 async def part_of(chunks: AsyncIterator[Buffer], offset: int, length: int | None) -> AsyncIterator[Buffer]:
-    """Yield `length` bytes from `offset` of a stream, or all from there."""
+    """Yield `length` bytes of a stream from `offset`, or all remaining ones."""
     async for chunk in chunks:
         if offset >= len(chunk):
             offset -= len(chunk)

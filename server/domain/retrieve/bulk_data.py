@@ -34,21 +34,21 @@ _STILL = {
     "1.2.840.10008.1.2.4.50": "image/jpeg",
     "1.2.840.10008.1.2.4.51": "image/jpeg",
 }
-"""Of pixel data with one frame: those that any program shows."""
+"""Media types of single-frame pixel data that any program can show."""
 
 _UNDEFINED = b"\xff\xff\xff\xff"
 _LENGTH_BYTES = 4
 _ITEM_HEADER_BYTES = 8
 _SMALL_FRAMES = 4096
-"""Encapsulated pixel data of more frames is sent whole without its size being found out before."""
+"""Encapsulated pixel data with more frames is sent without computing its size first."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenBulkData:
-    """A value, or the range of it that `offset` and `length` say.
+    """A value, or the byte range of it given by `offset` and `length`.
 
-    size_bytes: of the whole value; None where to find out would mean to read it all first, which is then sent whole.
-    media_type: of the value itself; empty where nothing is known of it.
+    size_bytes: of the whole value; None if computing it would require reading all of it. It is then sent whole.
+    media_type: of the value; empty if unknown.
     """
 
     stored: StoredInstance
@@ -62,7 +62,7 @@ class OpenBulkData:
 
 
 class RetrieveBulkData:
-    """Reads values."""
+    """Reads bulk values."""
 
     def __init__(
         self, *, blob_reader: BlobReader, fragments: FragmentReader, index: InstanceIndex, access: Access
@@ -100,7 +100,7 @@ class RetrieveBulkData:
     async def open_element(
         self, stored: StoredInstance, element: BulkElement, offset: int = 0, length: int | None = None
     ) -> OpenBulkData:
-        """Open a value that is known to the index, or a range of it.
+        """Open a value in the index, or a range of it.
 
         Raises:
             OutOfRange: RANGE_NOT_SATISFIABLE.
@@ -142,7 +142,7 @@ class RetrieveBulkData:
         return OpenBulkData(stored, element.vr, fragments.size_bytes, offset, length, syntax, media_type, chunks)
 
     async def _is_encapsulated(self, stored: StoredInstance, element: BulkElement, layout: PixelLayout | None) -> bool:
-        """Say whether a value is cut into fragments: then its length, which stands before it, is undefined."""
+        """True if a value is encapsulated: the value length in its header is undefined (PS3.5 A.4)."""
         if layout is not None:
             return layout.is_encapsulated
         if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
@@ -151,19 +151,19 @@ class RetrieveBulkData:
         return b"".join([chunk async for chunk in before]) == _UNDEFINED
 
     async def _pixel_layout(self, stored: StoredInstance, element: BulkElement) -> PixelLayout | None:
-        """Return the layout of the pixel data, if the element is that."""
+        """Return the pixel data layout if the element is the pixel data."""
         found = await self._index.frames(stored.id, []) if element.path in PIXELS else None
         layout = found[1] if found else None
         return layout if layout and layout.offset == element.offset else None
 
     async def _document_type(self, stored: StoredInstance) -> str:
-        """Return what the data set says of its encapsulated document (PS3.3 section C.24.2)."""
+        """Return MIME Type of Encapsulated Document (PS3.3 C.24.2)."""
         found = await self._index.metadata(stored.id.address, 0, 1)
         return first_value(found[0].dicom_json, _MIME_TYPE) if found else ""
 
 
 async def _without_offset_table(chunks: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:
-    """Leave out the first item of encapsulated pixel data, the basic offset table (PS3.5 section A.4)."""
+    """Skip the first item of encapsulated pixel data, the Basic Offset Table (PS3.5 A.4)."""
     head = b""
     async for chunk in chunks:
         head += chunk

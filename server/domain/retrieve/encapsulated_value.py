@@ -1,6 +1,6 @@
-"""The bytes of encapsulated pixel data as one value: a film, above all, whose reader wants ranges (PS3.5 section A.4).
+"""Encapsulated pixel data as one value, its joined fragments, with ranges; used for videos (PS3.5 A.4).
 
-A stored instance never changes, so where its fragments lie is found once and kept for a while.
+A stored version never changes, so the positions of its fragments are cached.
 """
 
 from array import array
@@ -17,13 +17,13 @@ from server.model.instance import Locator, StoredInstance
 
 _HEADER_BYTES = 8
 _FIRST_BYTES = 4 << 10
-"""Offset table and first item header of most films."""
+"""Enough for the offset table and the first item header of most videos."""
 
-_WORTH_A_JUMP_BYTES = 256 << 10
-"""Fragments that are larger are jumped over; reading smaller ones costs less than many reads."""
+_MIN_SKIP_BYTES = 256 << 10
+"""Larger fragments are skipped; reading through smaller ones is faster than many reads."""
 
-_MOST_FRAGMENTS = 1 << 20
-_KEPT_BYTES = 16 << 20
+_MAX_FRAGMENTS = 1 << 20
+_CACHE_BYTES = 16 << 20
 _OVERHEAD_BYTES = 500
 
 _ITEM = (0xFFFE, 0xE000)
@@ -32,7 +32,7 @@ _DELIMITER = (0xFFFE, 0xE0DD)
 
 @dataclass(frozen=True, slots=True)
 class Fragments:
-    """Where the bytes of a value lie that is cut into fragments; the offset table and empty fragments are left out.
+    """Positions of the fragments of a value, without the offset table and empty fragments.
 
     starts: offsets in the file of the first byte of each fragment.
     ends: offsets in the value after the last byte of each fragment.
@@ -48,7 +48,7 @@ class Fragments:
 
     @property
     def cost_bytes(self) -> int:
-        """Return about how much memory this takes."""
+        """Return the approximate memory of this object."""
         return _OVERHEAD_BYTES + self.starts.itemsize * len(self.starts) + self.ends.itemsize * len(self.ends)
 
     def begin(self, number: int) -> int:
@@ -57,30 +57,30 @@ class Fragments:
 
 
 class FragmentReader:
-    """Reads encapsulated values as their fragments' bytes joined.
+    """Reads encapsulated values as joined fragments.
 
-    Guarantees: at most about 16 MiB are kept of the positions of fragments; a value is scanned once for all calls that
-    wait for it. Use within one event loop.
+    Guarantees: at most about 16 MiB of fragment positions are cached; concurrent calls share one scan of a value. For
+    use within one event loop.
     """
 
     def __init__(self, blob_reader: BlobReader) -> None:
         self._blob_reader = blob_reader
-        self._kept: ByteCache[tuple[Locator, int], Fragments] = ByteCache(_KEPT_BYTES, lambda found: found.cost_bytes)
+        self._cache: ByteCache[tuple[Locator, int], Fragments] = ByteCache(_CACHE_BYTES, lambda found: found.cost_bytes)
 
     def known(self, stored: StoredInstance, offset: int) -> Fragments | None:
-        """Return the fragments of the value at `offset`, if they are known already."""
-        return self._kept.known((stored.locator, offset))
+        """Return the fragments of the value at `offset` if they are cached."""
+        return self._cache.known((stored.locator, offset))
 
     async def find(self, stored: StoredInstance, offset: int, length: int) -> Fragments:
-        """Return where the fragments of a value lie.
+        """Return the positions of the fragments of a value.
 
         offset, length: all items of the value, as `BulkElement` has them.
 
         Raises:
-            WrongState: PIXEL_DATA_UNREADABLE, something else than items is there, or more than a million fragments.
+            WrongState: PIXEL_DATA_UNREADABLE, it contains something other than items, or more than a million fragments.
             DataLoss, Unavailable: as `BlobStore.read`.
         """
-        return await self._kept.get((stored.locator, offset), lambda: self._walk(stored, offset, offset + length))
+        return await self._cache.get((stored.locator, offset), lambda: self._scan(stored, offset, offset + length))
 
     async def read(
         self, stored: StoredInstance, fragments: Fragments, offset: int, length: int
@@ -108,8 +108,8 @@ class FragmentReader:
             elif joined := b"".join([chunk[start:until] for start, until in pieces if start < until]):
                 yield joined
 
-    async def _walk(self, stored: StoredInstance, position: int, stop: int) -> Fragments:
-        """Step over the items between two offsets: from one to the next if they are large, else through all bytes."""
+    async def _scan(self, stored: StoredInstance, position: int, stop: int) -> Fragments:
+        """Scan the items between two offsets; large ones are skipped, small ones read through."""
         order = ">" if stored.transfer_syntax_uid == EXPLICIT_BIG_ENDIAN else "<"
         header = Struct(f"{order}HHI").unpack_from
         found = Fragments(array("Q"), array("Q"))
@@ -128,13 +128,13 @@ class FragmentReader:
                     size += length
                     found.starts.append(position + at)
                     found.ends.append(size)
-                    if len(found.ends) > _MOST_FRAGMENTS:
+                    if len(found.ends) > _MAX_FRAGMENTS:
                         raise _unreadable("It has too many fragments.")
                 at += length
                 is_table = False
             if not at:
                 raise _unreadable("It ends within a fragment.")
-            window = _HEADER_BYTES if at - len(data) > _WORTH_A_JUMP_BYTES else self._blob_reader.piece_bytes()
+            window = _HEADER_BYTES if at - len(data) > _MIN_SKIP_BYTES else self._blob_reader.piece_bytes()
             position += at
         return found
 
@@ -142,5 +142,5 @@ class FragmentReader:
         return b"".join([chunk async for chunk in self._blob_reader.read(stored, offset, length)])
 
 
-def _unreadable(why: str) -> WrongState:
-    return WrongState(Reason.PIXEL_DATA_UNREADABLE, f"The encapsulated value cannot be read. {why}")
+def _unreadable(cause: str) -> WrongState:
+    return WrongState(Reason.PIXEL_DATA_UNREADABLE, f"The encapsulated value cannot be read. {cause}")

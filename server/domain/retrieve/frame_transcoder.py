@@ -1,4 +1,4 @@
-"""Frames in another transfer syntax: decoded and encoded by workers, a few at a time, in order."""
+"""Transcoding of frames to other transfer syntaxes by worker processes, a few at a time, in order."""
 
 import asyncio
 from collections import deque
@@ -23,19 +23,19 @@ ENCODABLE = syntaxes.ENCODABLE
 DECODABLE = tuple(sorted(syntaxes.DECODABLE))
 
 _AHEAD_BYTES = 64 << 20
-"""What answers may hold together in frames that were made before their client took the one before them."""
+"""Memory of frames transcoded ahead, of all responses together."""
 
-_Making = Callable[[int], Any]
+_TranscodeFrame = Callable[[int], Any]
 
 
 class Transcoder:
-    """Makes frames, for all requests of a process.
+    """Transcodes frames, for all requests of a process.
 
     Args:
-        workers: do it.
-        damage: where frames that cannot be decoded are recorded.
-        cache_bytes: memory for frames that are retrieved singly.
-        max_frame_bytes: largest frame, uncompressed, that is worked on.
+        workers: run the jobs.
+        damage: records frames that cannot be decoded.
+        cache_bytes: size of the cache of single frames.
+        max_frame_bytes: size limit of an uncompressed frame.
     """
 
     def __init__(
@@ -52,25 +52,25 @@ class Transcoder:
         self._descriptions = descriptions
         self._cache: ByteCache[Hashable, bytes] = ByteCache(cache_bytes, cost_of_bytes)
         self._max_frame_bytes = max_frame_bytes
-        # Who waits for a worker holds no frame yet.
-        self._turns = asyncio.Semaphore(2 * workers.count)
+        # A request holds no frame while it waits for a worker.
+        self._slots = asyncio.Semaphore(2 * workers.count)
         self._ahead_bytes = 0
 
     async def attributes(self, stored: StoredInstance) -> Attributes:
-        """Return what the data set says of its pixels. Raises: as `PixelDescriptionReader.of`."""
+        """Return the attributes that describe the pixel data. Raises: as `PixelDescriptionReader.of`."""
         return await self._descriptions.of(stored)
 
     async def description(self, pixels: Pixels) -> PixelDescription:
-        """Return what the data set says of its pixels, corrected where these decide.
+        """Return the description of the pixel data, with attributes corrected by it where it contradicts them.
 
         Raises:
-            WrongState: PIXEL_DATA_UNREADABLE, it doesn't say enough, or the pixel data contradicts it.
+            WrongState: PIXEL_DATA_UNREADABLE, attributes are missing or contradict the pixel data.
             NotFound: as `PixelDescriptionReader.of`.
         """
         return describe_pixels(await self._descriptions.of(pixels.stored), pixels.layout)
 
     async def can_become(self, pixels: Pixels, target: str) -> bool:
-        """Say whether frames can be had in the transfer syntax `target`, as far as that shows without decoding."""
+        """True if frames can be transcoded to `target`, as far as is known without decoding."""
         if target not in ENCODABLE or pixels.syntax not in syntaxes.DECODABLE:
             return False
         try:
@@ -82,11 +82,11 @@ class Transcoder:
         )
 
     async def targets(self, pixels: Pixels) -> list[str]:
-        """Return the transfer syntaxes that frames can be had in."""
+        """Return the transfer syntaxes that frames can be transcoded to."""
         return [target for target in ENCODABLE if await self.can_become(pixels, target)]
 
     async def frame(self, pixels: Pixels, number: int, target: str) -> bytes:
-        """Return a frame in the transfer syntax `target`; it is kept for a while.
+        """Return a frame in the transfer syntax `target`, from the cache if possible.
 
         Raises:
             WrongState: PIXEL_DATA_UNREADABLE.
@@ -94,37 +94,37 @@ class Transcoder:
             NotFound, DataLoss, Unavailable: as `Pixels.read`.
         """
         key = pixels.stored.version, number, target
-        return await self._cache.get(key, lambda: self._made(pixels, number, target))
+        return await self._cache.get(key, lambda: self._transcode(pixels, number, target))
 
     def frames(
-        self, pixels: Pixels, description: PixelDescription, numbers: Iterable[int], target: str, *, keep: bool
+        self, pixels: Pixels, description: PixelDescription, numbers: Iterable[int], target: str, *, use_cache: bool
     ) -> AsyncGenerator[bytes | DicomStoreError]:
-        """Yield frames in the order asked for, with some being made ahead; a frame that fails is its error.
+        """Yield frames in the given order, some transcoded ahead; an error in place of a frame that fails.
 
-        keep: they may be asked for again.
+        use_cache: the frames are likely to be requested again.
         """
-        make = self.frame if keep else self._made
+        make = self.frame if use_cache else self._transcode
         return self._in_order(lambda number: make(pixels, number, target), numbers, frame_bytes(description))
 
-    async def _made(self, pixels: Pixels, number: int, target: str) -> bytes:
-        async with self._turns:
+    async def _transcode(self, pixels: Pixels, number: int, target: str) -> bytes:
+        async with self._slots:
             stored = pixels.stored
             description = await self.description(pixels)
             try:
                 data = await pixels.read(number)
                 if len(data) > self._max_frame_bytes:
                     raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "The frame exceeds the size limit for transcoding.")
-                made = await self._workers.perform(TranscodeFrame(data, description, pixels.syntax, target))
+                transcoded = await self._workers.perform(TranscodeFrame(data, description, pixels.syntax, target))
             except (WrongState, DataLoss) as error:
                 is_missing = error.reason is Reason.BLOB_MISSING
                 await self._damage.found(stored, Damage(is_missing=True) if is_missing else of_frame(number))
                 raise
             if stored.damage.is_of_frame(number):
                 await self._damage.repaired(stored, of_frame(number))
-            return made
+            return transcoded
 
     async def _in_order(
-        self, make: _Making, numbers: Iterable[int], size_bytes: int
+        self, make: _TranscodeFrame, numbers: Iterable[int], size_bytes: int
     ) -> AsyncGenerator[bytes | DicomStoreError]:
         tasks: deque[asyncio.Task[bytes]] = deque()
         held = 0
@@ -155,7 +155,7 @@ def frame_bytes(description: PixelDescription) -> int:
 
 
 def native_frame_bytes(description: PixelDescription) -> int:
-    """Return the size of a frame in native pixel data, where two pixels of subsampled colour have four samples."""
+    """Return the size of a frame in native pixel data, in which two pixels of subsampled colour have four samples."""
     is_subsampled = description.samples_per_pixel == 3 and description.photometric_interpretation in SUBSAMPLED
     return frame_bytes(replace(description, samples_per_pixel=2) if is_subsampled else description)
 

@@ -30,9 +30,9 @@ from server.ports.index import InstanceIndex
 
 @dataclass(frozen=True, slots=True)
 class OpenFrame:
-    """A frame in the form it will be sent in; `chunks` raises what becomes of it on the way.
+    """A frame in the form to send; iterating `chunks` may raise.
 
-    size_bytes: of the whole frame, even if only a range follows; None if that is not known before.
+    size_bytes: of the whole frame, even if only a range follows; None if unknown.
     """
 
     stored: StoredInstance
@@ -44,7 +44,7 @@ class OpenFrame:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The bytes of a frame from `offset` on, `length` of them or all."""
+    """A byte range of a frame; `length` None means to its end."""
 
     offset: int
     length: int | None
@@ -86,17 +86,17 @@ class RetrieveFrames:
         length: int | None = None,
         head_only: bool = False,
     ) -> AsyncGenerator[Omission | OpenFrame | FailedItem]:
-        """Yield frames of one instance in the order asked for, each to be read before the next.
+        """Yield frames of one instance in the requested order; the caller must read each before the next.
 
-        First comes what is left out, if anything is. A range is for one frame. With `head_only` the sizes of stored
-        frames are known, even if one has to be read for that.
+        The first item lists the frames left out, if any. A range requires a single frame. With `head_only`, stored
+        frames have their sizes, even if computing one requires reading the frame.
 
         Raises, all before the first frame:
             InvalidRequest: INVALID_FRAME_NUMBER, INVALID_FIELD, and for the address.
             NotFound: for the address; NO_PIXEL_DATA; FRAME_NOT_FOUND.
             WrongState: NOT_ACCEPTABLE_TRANSFER_SYNTAX.
             OutOfRange: RANGE_NOT_SATISFIABLE.
-            and, if there is no frame that can be sent, what the first one fails with.
+            and, if no frame can be sent, the error of the first one.
         """
         if not frames or min(frames) < 1:
             raise InvalidRequest(Reason.INVALID_FRAME_NUMBER, "Frame numbers must be 1 or greater.", field="frames")
@@ -118,7 +118,7 @@ class RetrieveFrames:
         *,
         head_only: bool = False,
     ) -> AsyncGenerator[Omission | OpenFrame | FailedItem]:
-        """The same for an operation that has checked its call already."""
+        """Yield frames as `open`, for an operation that has checked access already."""
         found = await self._pixels.find(instance, frames)
         if found is None:
             raise await not_found(self._index, instance.address)
@@ -133,14 +133,14 @@ class RetrieveFrames:
             opened = self._stored(pixels, frames, target, part, head_only=head_only)
         else:
             substitute = _acceptable_as_stored(pixels, acceptable)
-            opened = self._made(pixels, frames, target, part, substitute, omission)
+            opened = self._transcoded(pixels, frames, target, part, substitute, omission)
             ahead_bytes = AHEAD_BYTES
         async with aclosing(announced(opened, omission, ahead_bytes=ahead_bytes)) as items:
             async for item in items:
                 yield item
 
     async def missing(self, stored: StoredInstance) -> WrongState | None:
-        """Return what an instance has whose pixel data has not all of its frames; None for all others."""
+        """Return the error of an instance that lacks some of its frames; None for others."""
         found = await self._pixels.find(stored.id, [1])
         pixels = found[1] if found and found[0].version == stored.version else None
         if pixels is None or not await pixels.has_frames():
@@ -152,9 +152,9 @@ class RetrieveFrames:
         return None
 
     async def refusal(self, stored: StoredInstance, acceptable: Acceptable) -> DicomStoreError | None:
-        """Return why some frame of an instance is known not to be available in an acceptable form; None if all are.
+        """Return the known reason why a frame is not available in an acceptable form; None if all are available.
 
-        None also for an instance without pixel data, and for one that was deleted meanwhile.
+        Also None for an instance without pixel data, and for one that was deleted in between.
         """
         found = await self._pixels.find(stored.id)
         pixels = found[1] if found and found[0].version == stored.version else None
@@ -170,24 +170,24 @@ class RetrieveFrames:
 
     async def _choose(self, pixels: Pixels, acceptable: Acceptable) -> str:
         """Return the transfer syntax of frames to send."""
-        free = _stored_forms(pixels)
+        stored_forms = _stored_forms(pixels)
 
-        async def can_be_had(uid: str) -> bool:
+        async def is_possible(uid: str) -> bool:
             return await self._transcoder.can_become(pixels, uid)
 
         chosen = await choose(
-            acceptable.ranks_for(pixels.syntax), lambda uid: uid == AS_STORED or uid in free, can_be_had
+            acceptable.ranks_for(pixels.syntax), lambda uid: uid == AS_STORED or uid in stored_forms, is_possible
         )
         if chosen is None:
             raise not_acceptable(pixels.stored.transfer_syntax_uid, await self._transcoder.targets(pixels))
-        return free.get(chosen, pixels.syntax if chosen == AS_STORED else chosen)
+        return stored_forms.get(chosen, pixels.syntax if chosen == AS_STORED else chosen)
 
     async def _readable(self, pixels: Pixels, numbers: Sequence[int], omission: Omission) -> Sequence[int]:
-        """Return which of several frames can be read, and count the others as left out.
+        """Return the frames that can be read, and count the others as left out.
 
-        If the bytes of the instance are known to be damaged, all frames are read for that, else none is.
+        Only if the instance is known to be damaged, all frames are read to find out.
 
-        Raises: what the first frame fails with, if none can be read.
+        Raises: the error of the first frame, if none can be read.
         """
         if not pixels.stored.damage.is_of_bytes or len(numbers) == 1:
             return numbers
@@ -208,7 +208,7 @@ class RetrieveFrames:
     async def _stored(
         self, pixels: Pixels, numbers: Sequence[int], target: str, part: Part, *, head_only: bool = False
     ) -> AsyncGenerator[OpenFrame | FailedItem]:
-        """Yield frames as they are stored; the first one is known to be there."""
+        """Yield frames as stored; reading the first one has begun, so that it is known to exist."""
         if not part.is_whole:
             number = numbers[0]
             whole = await pixels.size(number)
@@ -227,7 +227,7 @@ class RetrieveFrames:
             else:
                 yield OpenFrame(pixels.stored, number, target, size, chunks)
 
-    async def _made(
+    async def _transcoded(
         self,
         pixels: Pixels,
         numbers: Sequence[int],
@@ -236,10 +236,10 @@ class RetrieveFrames:
         substitute: str | None,
         omission: Omission,
     ) -> AsyncGenerator[OpenFrame | FailedItem]:
-        """Yield frames that are re-encoded.
+        """Yield transcoded frames.
 
-        One that cannot be decoded is sent as stored if `substitute`, the transfer syntax of that, is not None.
-        Otherwise it is left out if it is one of several and is known not to be decodable.
+        A frame that cannot be decoded is sent as stored if `substitute`, its stored transfer syntax, is not None.
+        Otherwise, one of several frames is left out if it is already known that it cannot be decoded.
         """
         stored = pixels.stored
         if substitute is None and len(numbers) > 1:
@@ -248,10 +248,10 @@ class RetrieveFrames:
                 omission.add(stored, _undecodable(number))
             numbers = [number for number in numbers if number not in known]
         description = await self._transcoder.description(pixels)
-        made = self._transcoder.frames(pixels, description, numbers, target, keep=True)
-        async with aclosing(made):
+        transcoded = self._transcoder.frames(pixels, description, numbers, target, use_cache=True)
+        async with aclosing(transcoded):
             for number in numbers:
-                frame = await anext(made)
+                frame = await anext(transcoded)
                 if isinstance(frame, bytes):
                     start, length = range_within(len(frame), part.offset, part.length)
                     yield OpenFrame(stored, number, target, len(frame), self._pieces(frame, start, start + length))
@@ -269,10 +269,10 @@ class RetrieveFrames:
 
 
 def _stored_forms(pixels: Pixels) -> dict[str, str]:
-    """Return the transfer syntaxes that need no re-encoding, and what each is sent as.
+    """Return the acceptable transfer syntaxes that need no re-encoding, each with the transfer syntax of the response.
 
-    Pixel data that is not understood has none: it is only sent as stored, whatever that is. Native frames are little
-    endian in every native transfer syntax that is known.
+    Pixel data with contradictory attributes has none: it is only sent as stored. Native frames are sent in little
+    endian for every known native transfer syntax.
     """
     stored = pixels.stored.transfer_syntax_uid
     if not pixels.layout.is_understood:
@@ -287,7 +287,7 @@ def _stored_forms(pixels: Pixels) -> dict[str, str]:
 
 
 def _acceptable_as_stored(pixels: Pixels, acceptable: Acceptable) -> str | None:
-    """Return the transfer syntax in which frames are sent as stored, if that is acceptable."""
+    """Return the transfer syntax of frames as stored, if it is acceptable."""
     free = _stored_forms(pixels)
     for equals in acceptable.ranks_for(pixels.syntax):
         for uid in equals:

@@ -1,4 +1,4 @@
-"""Whole instances in another transfer syntax, as streams: a few frames are in memory, never all."""
+"""Transcoding of whole instances as streams, with only a few frames in memory."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -31,7 +31,7 @@ _END = pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What becomes of pixel data: described so before and after, in frames of so many bytes if they are native."""
+    """A conversion of pixel data: the description before and after it."""
 
     pixels: Pixels
     target: str
@@ -49,7 +49,7 @@ class _Plan:
 
 
 class InstanceTranscoder:
-    """Re-encodes instances. Those that turn out not to be possible are recorded in `damage`."""
+    """Transcodes instances. Failures are recorded in `damage`."""
 
     def __init__(
         self, *, blob_reader: BlobReader, pixels: PixelReader, transcoder: Transcoder, damage: DamageRecord
@@ -60,14 +60,14 @@ class InstanceTranscoder:
         self._transcoder = transcoder
 
     async def targets(self, stored: StoredInstance) -> list[str]:
-        """Return the transfer syntaxes that an instance can be had in, beside the one it is stored in."""
+        """Return the transfer syntaxes that an instance can be transcoded to."""
         return [target for target in ENCODABLE if await self.can_become(stored, target)]
 
     async def can_become(self, stored: StoredInstance, target: str) -> bool:
-        """Say whether an instance can be had in the transfer syntax `target`, as far as that shows without decoding.
+        """True if an instance can be transcoded to `target`, as far as is known without decoding.
 
         Raises:
-            NotFound: it was deleted meanwhile.
+            NotFound: it was deleted in between.
         """
         if not is_defined(stored.transfer_syntax_uid) or EVERY_FRAME in stored.damage.frames:
             return False
@@ -87,24 +87,24 @@ class InstanceTranscoder:
         plan = await self._plan(pixels, target)
         return not plan.is_native or plan.value_bytes <= _MAX_VALUE_BYTES
 
-    async def can_be_named(self, stored: StoredInstance, target: str) -> bool:
-        """Say whether an instance has no pixel data, so that it may as well be said to be in a compressed syntax.
+    async def can_be_labelled(self, stored: StoredInstance, target: str) -> bool:
+        """True if an instance has no pixel data, so that it can be labelled with a compressed transfer syntax.
 
-        Its data set is explicit little endian then, as in all of them (PS3.5 section A.4). For those who accept nothing
-        else of a study that also has reports.
+        Its data set is then encoded in Explicit VR Little Endian, as in all of them (PS3.5 A.4). This serves clients
+        that accept only a compressed transfer syntax for a study that also contains reports.
         """
         return target in ENCODABLE and is_defined(stored.transfer_syntax_uid) and await self._find(stored) is None
 
     async def open(self, stored: StoredInstance, target: str) -> AsyncGenerator[Buffer]:
-        """Return an instance in a transfer syntax that it `can_become` or `can_be_named`, as a Part 10 file.
+        """Return an instance in a transfer syntax that it `can_become` or `can_be_labelled`, as a Part 10 file.
 
-        The first frame is made before this returns.
+        The first frame is transcoded before this returns.
 
         Raises:
-            WrongState: PIXEL_DATA_UNREADABLE, also on the way.
-            InvalidRequest, DataLoss, Unavailable: the stored bytes are not what they were, also on the way.
-            Exhausted: BUSY, also on the way.
-            NotFound: it was deleted meanwhile.
+            WrongState: PIXEL_DATA_UNREADABLE, also while chunks are read.
+            InvalidRequest, DataLoss, Unavailable: the stored bytes are damaged, also while chunks are read.
+            Exhausted: BUSY, also while chunks are read.
+            NotFound: it was deleted in between.
         """
         keeps_pixels = target == stored.transfer_syntax_uid or {target, stored.transfer_syntax_uid} <= NATIVE
         pixels = None if keeps_pixels else await self._find(stored)
@@ -117,7 +117,7 @@ class InstanceTranscoder:
         except WrongState:
             await self._damage.found(stored, of_frame(EVERY_FRAME))
             raise
-        frames = self._transcoder.frames(pixels, plan.before, numbers, target, keep=False)
+        frames = self._transcoder.frames(pixels, plan.before, numbers, target, use_cache=False)
         try:
             first = await self._checked(plan, 1, await anext(frames))
         except BaseException:
@@ -136,7 +136,7 @@ class InstanceTranscoder:
         return found[1]
 
     async def _rewritten(self, stored: StoredInstance, target: str) -> AsyncGenerator[Buffer]:
-        """Yield an instance whose pixel data, if it has any, stays as it is but for its byte order."""
+        """Yield an instance whose pixel data, if any, changes at most its byte order."""
         chunks = self._blob_reader.read(stored)
         rewriter = _rewriter(stored, target)
         try:
@@ -180,7 +180,7 @@ class InstanceTranscoder:
     async def _rewriter(self, plan: _Plan, first_bytes: int) -> Rewriter:
         stored = plan.pixels.stored
         attributes = await self._transcoder.attributes(stored)
-        # The ratio has to be said before all frames are there: the first one stands for them.
+        # The header precedes the frames, so the ratio is that of the first frame.
         ratio = frame_bytes(plan.before) / max(first_bytes, 1)
         changes = header_changes(
             attributes,
@@ -217,7 +217,7 @@ class InstanceTranscoder:
             yield b"\0"
 
     async def _pieces(self, plan: _Plan, frame: bytes) -> AsyncIterator[Buffer]:
-        """Yield a frame as it stands in pixel data, in pieces of the size that they may have."""
+        """Yield a frame as encoded in pixel data, in pieces of the current size."""
         if not plan.is_native:
             yield pack("<HHI", 0xFFFE, 0xE000, len(frame) + len(frame) % 2)
         at = 0
@@ -229,7 +229,7 @@ class InstanceTranscoder:
             yield b"\0"
 
     async def _checked(self, plan: _Plan, number: int, made: bytes | DicomStoreError) -> bytes:
-        """Return a frame, certain that it fits. That it does not is recorded."""
+        """Return a frame after checking its size. A mismatch is recorded as damage."""
         if isinstance(made, NotFound) and made.reason is Reason.FRAME_NOT_FOUND:
             error = WrongState(
                 Reason.PIXEL_DATA_UNREADABLE, "The pixel data has fewer frames than Number of Frames (0028,0008)."
@@ -246,7 +246,7 @@ class InstanceTranscoder:
         raise error
 
     def _bytes(self, stored: StoredInstance, start: int, stop: int | None) -> AsyncIterator[Buffer]:
-        """Read a part of the file, inflated if it is deflated."""
+        """Read a part of the file, inflated if the transfer syntax is deflated."""
         if stored.transfer_syntax_uid == DEFLATED_LITTLE_ENDIAN:
             return part_of(inflate(self._blob_reader.read(stored)), start, None if stop is None else stop - start)
         return self._blob_reader.read(stored, start, (stored.size_bytes if stop is None else stop) - start)

@@ -1,4 +1,4 @@
-"""Retrieve Instances (PS3.18 section 10.4.1.1.1). What is left out is known before the first piece."""
+"""Retrieve Instances (PS3.18 10.4.1.1.1). Omissions are known before the first byte is sent."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -24,7 +24,7 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class OpenInstance:
-    """An instance in the form it will be sent in; `chunks` raises what becomes of it on the way."""
+    """An instance in the form to send; iterating `chunks` may raise."""
 
     stored: StoredInstance
     transfer_syntax_uid: str
@@ -52,16 +52,16 @@ class RetrieveInstances:
         offset: int = 0,
         length: int | None = None,
     ) -> AsyncGenerator[Omission | OpenInstance | FailedItem]:
-        """Find a study, series or instance and yield its instances by version, each to be read before the next.
+        """Yield the instances of a resource by version; the caller must read each before the next.
 
-        First comes what is left out, if anything is. A range is for one instance as stored. What is re-encoded is begun
-        before it is yielded.
+        The first item lists the instances left out, if any. A range requires a single instance as stored. The first
+        frame of a transcoded instance is ready before the instance is yielded.
 
         Raises, all before the first item:
             InvalidRequest, NotFound: for the address.
             WrongState: NOT_ACCEPTABLE_TRANSFER_SYNTAX when no instance is available.
             OutOfRange: RANGE_NOT_SATISFIABLE.
-            and, if there is only one instance, what it fails with at its first frame.
+            and, for a single instance, the error of transcoding its first frame.
         """
         address.require_study()
         address = await self._access.permit(call, Action.READ, address)
@@ -85,7 +85,7 @@ class RetrieveInstances:
         omission: Omission,
         last: int | None,
     ) -> AsyncGenerator[OpenInstance | FailedItem]:
-        """Yield what is not left out, as far as the version `last`."""
+        """Yield the instances that are not left out, up to the version `last`."""
         async for stored in self._all(address, page):
             if last is not None and stored.version > last:
                 return
@@ -96,7 +96,7 @@ class RetrieveInstances:
                 continue
             try:
                 opened = await self._open(stored, acceptable)
-            except NotFound:  # it was deleted meanwhile, and is no part of the resource any more
+            except NotFound:  # deleted in between, so no longer part of the resource
                 if address.instance is not None:
                     raise
                 continue
@@ -107,7 +107,7 @@ class RetrieveInstances:
                 yield opened
 
     async def _open(self, stored: StoredInstance, acceptable: Acceptable) -> OpenInstance:
-        """Return an instance in the best form. If it turns out that it cannot be re-encoded, that is the stored one.
+        """Return an instance in the best acceptable form; as stored if transcoding fails and that is acceptable.
 
         Raises:
             WrongState: NOT_ACCEPTABLE_TRANSFER_SYNTAX, PIXEL_DATA_UNREADABLE.
@@ -143,7 +143,7 @@ class RetrieveInstances:
         return OpenInstance(stored, stored.transfer_syntax_uid, stored.size_bytes, chunks)
 
     async def _all(self, address: Address, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
-        """Yield the instances of `page`, the first one, and of those that follow."""
+        """Yield the instances of the first page and of the following ones."""
         while page:
             for stored in page:
                 yield stored
@@ -152,10 +152,10 @@ class RetrieveInstances:
     async def _omission(
         self, address: Address, page: Sequence[StoredInstance], acceptable: Acceptable
     ) -> tuple[Omission, int | None]:
-        """Return what is known to be unavailable, and the version of the last instance looked at; None is any.
+        """Return the known omissions, and the version of the last instance examined; None means no limit.
 
-        One instance alone is tried whatever is known of its bytes. If the stored form is acceptable, only instances
-        with recorded damage can be unavailable, and nothing else is looked at.
+        A single instance is always read, even if it is recorded as damaged. If the stored form is acceptable, only
+        instances with recorded damage can be unavailable, and only these are examined.
         """
         omission = Omission()
         last: int | None = None
@@ -174,13 +174,13 @@ class RetrieveInstances:
                     omission.add(stored, lost)
                 elif await self._choose(stored, acceptable) is None:
                     omission.add(stored, await self._refusal(stored) if omission.needs_error else _UNAVAILABLE)
-            except NotFound:  # it was deleted meanwhile
+            except NotFound:  # deleted in between
                 if address.instance is not None:
                     raise
         return omission, last
 
     async def _damaged(self, address: Address, page: Sequence[StoredInstance]) -> AsyncIterator[StoredInstance]:
-        """Yield the instances that are known to be damaged; `page` is the first one."""
+        """Yield the instances that are known to be damaged; `page` is the first page."""
         for stored in page:
             if stored.damage is not NO_DAMAGE:
                 yield stored
@@ -192,16 +192,16 @@ class RetrieveInstances:
             is_full = len(page) == _PAGE
 
     async def _choose(self, stored: StoredInstance, acceptable: Acceptable) -> str | None:
-        """Return the transfer syntax to re-encode an instance in, `AS_STORED`, or None if no form is acceptable.
+        """Return the transfer syntax to transcode an instance to, `AS_STORED`, or None if no form is acceptable.
 
         Raises:
-            NotFound: it was deleted meanwhile.
+            NotFound: it was deleted in between.
         """
         transcoder = self._transcoder
         ranks = acceptable.ranks_for(stored.transfer_syntax_uid)
         chosen = await choose(
             ranks, lambda uid: _is_stored_form(stored, uid), lambda uid: transcoder.can_become(stored, uid)
-        ) or await choose(ranks, lambda uid: False, lambda uid: transcoder.can_be_named(stored, uid))
+        ) or await choose(ranks, lambda uid: False, lambda uid: transcoder.can_be_labelled(stored, uid))
         return AS_STORED if chosen is not None and _is_stored_form(stored, chosen) else chosen
 
     async def _refusal(self, stored: StoredInstance) -> DicomStoreError:
@@ -215,7 +215,7 @@ _UNAVAILABLE = WrongState(
 
 
 def _is_stored_form(stored: StoredInstance, uid: str) -> bool:
-    """Say whether a transfer syntax is what the stored bytes are encoded in."""
+    """True if the stored bytes are encoded in a transfer syntax."""
     return uid == AS_STORED or (uid == stored.transfer_syntax_uid and not stored.is_mislabelled)
 
 
@@ -225,6 +225,6 @@ def _is_acceptable_as_stored(stored: StoredInstance, acceptable: Acceptable) -> 
 
 
 def _is_best_as_stored(stored: StoredInstance, acceptable: Acceptable) -> bool:
-    """Say whether nothing is accepted that would be better than the stored form."""
+    """True if no other acceptable form is preferred to the stored one."""
     ranks = acceptable.ranks_for(stored.transfer_syntax_uid)
     return bool(ranks) and any(_is_stored_form(stored, uid) for uid in ranks[0])

@@ -15,12 +15,12 @@ from server.model.instance import InstanceMetadata, ResourceState
 from server.ports.index import InstanceIndex
 
 _FIRST_METADATA_PAGE = 20
-_MOST_METADATA_ROWS = 200
+_MAX_METADATA_ROWS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class OpenMetadata:
-    """The state of a resource and its data sets, in pages that are never empty."""
+    """The state of a resource and its data sets, in non-empty pages."""
 
     state: ResourceState
     pages: AsyncIterator[Sequence[InstanceMetadata]]
@@ -45,15 +45,15 @@ class RetrieveMetadata:
         limit: int = 0,
         offset: int = 0,
     ) -> OpenMetadata:
-        """Open the metadata of a resource; there are no pages if its state is the `known` one.
+        """Open the metadata of a resource, without pages if its state equals `known`.
 
-        Instances come by version. What is stored after the state was read is left out; what is deleted meanwhile may be
-        missing. Of data sets before `offset` only the versions are read.
+        Instances are ordered by version. Instances stored after the state was read are left out; instances deleted
+        since then may be missing. Data sets before `offset` are not read.
 
         Args:
             include_fields, exclude_fields: see `server.dicom.elements.fields`.
-            limit: most data sets; 0 is all.
-            offset: data sets that are passed over first.
+            limit: maximum number of data sets; 0 means all.
+            offset: number of data sets to skip.
 
         Raises:
             InvalidRequest, NotFound: for the address; INVALID_FIELD, limit or offset is negative.
@@ -80,7 +80,7 @@ class RetrieveMetadata:
     async def _metadata(
         self, address: Address, state: ResourceState, after: int
     ) -> AsyncIterator[Sequence[InstanceMetadata]]:
-        """Yield pages: the first is small and soon there, the others have the number of rows that its size allows."""
+        """Yield pages: a small one first for a fast start, then pages sized by the mean size of the previous one."""
         limit = _FIRST_METADATA_PAGE
         while after < state.max_version and (page := await self._index.metadata(address, after, limit)):
             after = page[-1].version
@@ -89,13 +89,13 @@ class RetrieveMetadata:
             if page:
                 yield page
                 mean_bytes = sum(len(item.dicom_json) for item in page) // len(page)
-                limit = max(1, min(_MOST_METADATA_ROWS, self._blob_reader.piece_bytes() // 2 // (mean_bytes + 1)))
+                limit = max(1, min(_MAX_METADATA_ROWS, self._blob_reader.piece_bytes() // 2 // (mean_bytes + 1)))
 
 
 async def _at_most(
     limit: int, pages: AsyncIterator[Sequence[InstanceMetadata]]
 ) -> AsyncIterator[Sequence[InstanceMetadata]]:
-    """Yield so many data sets of pages."""
+    """Yield at most `limit` data sets."""
     async for page in pages:
         yield page[:limit]
         limit -= len(page)
@@ -106,7 +106,7 @@ async def _at_most(
 async def _selected(
     wanted: Fields, pages: AsyncIterator[Sequence[InstanceMetadata]]
 ) -> AsyncIterator[Sequence[InstanceMetadata]]:
-    """Yield pages of data sets with the wanted attributes only."""
+    """Yield the pages with only the wanted attributes."""
     async for page in pages:
         yield await asyncio.to_thread(_select, wanted, page)
 

@@ -1,4 +1,4 @@
-"""What a response leaves out, counted before its first byte; see `Omission` in retrieve_service.proto."""
+"""Items that a response leaves out, counted before its first byte; see `Omission` in retrieve_service.proto."""
 
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -9,19 +9,19 @@ from typing import Protocol, TypeVar
 from server.model.errors import DicomStoreError, Exhausted, Unavailable
 from server.model.instance import StoredInstance
 
-_MOST_ERRORS = 100
+_MAX_ERRORS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """An instance, or something of it, that fails although it was expected to be available."""
+    """An instance, frame or value that fails unexpectedly."""
 
     stored: StoredInstance
     error: DicomStoreError
 
 
 class Omission:
-    """Counts what is left out, each instance once, and keeps the first errors."""
+    """Counts omitted instances or frames, and keeps the first errors."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -29,18 +29,18 @@ class Omission:
         self._versions: set[int] = set()
 
     def __contains__(self, stored: StoredInstance) -> bool:
-        """Say whether an instance is left out."""
+        """True if an instance is left out."""
         return stored.version in self._versions
 
     @property
     def needs_error(self) -> bool:
-        """Say whether the error of the next one is looked at."""
-        return len(self.errors) < _MOST_ERRORS
+        """True if `add` keeps the next error."""
+        return len(self.errors) < _MAX_ERRORS
 
     def add(self, stored: StoredInstance, error: DicomStoreError, *, is_sent: bool = False) -> None:
         """Count an instance, or one more of its frames.
 
-        is_sent: what is there of it is sent all the same.
+        is_sent: the available part of the instance is sent nevertheless.
         """
         if not is_sent:
             self._versions.add(stored.version)
@@ -54,11 +54,11 @@ class Sized(Protocol):
 
     @property
     def size_bytes(self) -> int | None:
-        """Return its size, if it is known."""
+        """Return the size, or None if unknown."""
 
 
 AHEAD_BYTES = 4 << 20
-"""How much of a response of many frames is made before its first byte is sent, so that damage shows in its status."""
+"""Bytes of a multi-frame response prepared before its first byte is sent, so that damage affects its status."""
 
 Item = TypeVar("Item", bound=Sized)
 
@@ -66,11 +66,11 @@ Item = TypeVar("Item", bound=Sized)
 async def announced(
     items: AsyncGenerator[Item | FailedItem], omission: Omission, *, ahead_bytes: int = 0
 ) -> AsyncGenerator[Omission | Item | FailedItem]:
-    """Yield items, first of all what is left out, if anything is: `omission`, and what fails before the first success.
+    """Yield items, preceded by `omission` if it is not empty; items that fail before the first success are added to it.
 
-    ahead_bytes: items of so many bytes together are awaited before the first is yielded. They must be readable then.
+    ahead_bytes: total size of items to await before the first one is yielded. They must stay readable.
 
-    Raises: the error of the first omission, if there is no success; at once, if it is not the item's fault.
+    Raises: the error of the first omission if no item succeeds; Exhausted and Unavailable immediately.
     """
     held: deque[Item] = deque()
     size, has_begun = 0, False

@@ -1,4 +1,4 @@
-"""What data sets say of their pixels, out of metadata that may have many megabytes."""
+"""Reading the attributes that describe pixel data from metadata, which may have many megabytes."""
 
 import asyncio
 from collections.abc import Mapping
@@ -24,53 +24,53 @@ _TAGS = frozenset(
         *(f"60{group:02X}{element}" for group in range(0, 0x20, 2) for element in ("0100", "3000")),
     ]
 )
-"""What `server.dicom.pixel_data.image_pixel_module` looks at."""
+"""Attributes that `server.dicom.pixel_data.image_pixel_module` uses."""
 
 _PER_FRAME_GROUPS = b',"52009230":{"vr":"SQ","Value":['
 _END_OF_SEQUENCE = b'}]},"'
 
 _FIELDS = Fields(_TAGS, frozenset())
-_MOST_KEPT = 1000
+_MAX_CACHED = 1000
 _LARGE_BYTES = 1 << 16
 
 
 class PixelDescriptionReader:
-    """Reads the elements that describe pixel data, and keeps those of the last instances, which never change.
+    """Reads the elements that describe pixel data, and caches them, because a stored version never changes.
 
-    Metadata is read once for all calls that wait for it: a viewer retrieves many tiles of a slide at once. Use within
+    Concurrent calls share one read of the metadata, as when a viewer retrieves many tiles of a slide. For use within
     one event loop.
     """
 
     def __init__(self, index: InstanceIndex) -> None:
         self._index = index
-        self._kept: ByteCache[Version, Attributes] = ByteCache(2 * _MOST_KEPT, lambda _: 2)
+        self._cache: ByteCache[Version, Attributes] = ByteCache(2 * _MAX_CACHED, lambda _: 2)
 
     async def of(self, stored: StoredInstance) -> Attributes:
         """Return the elements of a data set that describe its pixel data.
 
         Raises:
-            NotFound: INSTANCE_NOT_FOUND, the instance was deleted meanwhile.
+            NotFound: INSTANCE_NOT_FOUND, the instance was deleted in between.
         """
-        return await self._kept.get(stored.version, lambda: self._find(stored))
+        return await self._cache.get(stored.version, lambda: self._find(stored))
 
     async def _find(self, stored: StoredInstance) -> Attributes:
         found = await self._index.metadata(stored.id.address, stored.version - 1, 1)
         if not found or found[0].version != stored.version:
             raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")
         metadata = found[0].dicom_json
-        return await asyncio.to_thread(_picked, metadata) if len(metadata) > _LARGE_BYTES else _picked(metadata)
+        return await asyncio.to_thread(_selected, metadata) if len(metadata) > _LARGE_BYTES else _selected(metadata)
 
 
-def _picked(metadata: bytes) -> Attributes:
-    picked = _around_frames(metadata) or orjson.loads(_FIELDS.of(metadata))
-    return {tag: element for tag, element in picked.items() if tag in _TAGS}
+def _selected(metadata: bytes) -> Attributes:
+    selected = _around_frames(metadata) or orjson.loads(_FIELDS.of(metadata))
+    return {tag: element for tag, element in selected.items() if tag in _TAGS}
 
 
 def _around_frames(metadata: bytes) -> dict[str, Any] | None:
-    """Return a data set without the groups of single frames, which may be nearly all of it, and perhaps more without
-    sequences next to them; None if it isn't cut so easily.
+    """Return a data set without Per-Frame Functional Groups, its largest part, and possibly without adjacent sequences;
+    None if they cannot be cut out without parsing.
 
-    Tags ascend, so what is wanted lies before and after. A cut within something else leaves what is no JSON.
+    Tags ascend, so the wanted elements are before and after. A cut at a wrong place leaves invalid JSON.
     """
     start, stop = metadata.find(_PER_FRAME_GROUPS), metadata.rfind(_END_OF_SEQUENCE)
     if not 0 <= start < stop:

@@ -1,4 +1,4 @@
-"""Frames as they are stored: where they are, and their bytes."""
+"""Frames as stored: their positions and bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -34,12 +34,12 @@ NATIVE = frozenset(
 
 _ITEM_HEADER_BYTES = 8
 _RECORDS = 256
-"""Frames whose place is asked for at once, when all frames are read."""
+"""Number of frame positions read from the index at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenBytes:
-    """A frame's bytes, and their number; None where that is not known before all are read."""
+    """The bytes of a frame and their number; None if it is unknown before all are read."""
 
     size_bytes: int | None
     chunks: AsyncIterator[Buffer]
@@ -55,9 +55,9 @@ class PixelReader:
     async def find(
         self, instance: InstanceId, numbers: Collection[int] = ()
     ) -> tuple[StoredInstance, "Pixels | None"] | None:
-        """Return an instance and its pixel data, None if it has none; or None if there is no such instance.
+        """Return an instance with its pixel data (None if it has none), or None if there is no such instance.
 
-        numbers: of frames that will be read.
+        numbers: frames that the caller is going to read.
         """
         found = await self._index.frames(instance, sorted(set(numbers)))
         if found is None:
@@ -87,9 +87,9 @@ class Pixels:
 
     @property
     def syntax(self) -> str:
-        """Return the transfer syntax of frames as they are read.
+        """Return the transfer syntax of frames as returned by `open`.
 
-        Native ones are little endian, unless nothing is known of a private transfer syntax.
+        Native frames are little endian, except in an unknown private transfer syntax.
         """
         if self.layout.is_encapsulated:
             return self.stored.transfer_syntax_uid
@@ -97,22 +97,22 @@ class Pixels:
         return stored if stored == IMPLICIT_LITTLE_ENDIAN or not is_defined(stored) else EXPLICIT_LITTLE_ENDIAN
 
     async def require(self, numbers: Collection[int]) -> None:
-        """Make sure that there are frames.
+        """Check that frames exist.
 
         Raises:
             NotFound: FRAME_NOT_FOUND.
         """
         for number in numbers:
-            is_there = number <= self.layout.number_of_frames
-            if not is_there or (self.layout.is_encapsulated and await self._record(number) is None):
+            exists = number <= self.layout.number_of_frames
+            if not exists or (self.layout.is_encapsulated and await self._record(number) is None):
                 raise _no_frame(number, self.layout)
 
     async def has_frames(self) -> bool:
-        """Say whether frames can be told apart, which those of a video cannot."""
+        """True if frames can be separated; those of a video cannot."""
         return not self.layout.is_encapsulated or await self._record(1) is not None
 
     async def require_all(self) -> None:
-        """Make sure that no frame is missing between others.
+        """Check that no frame is missing.
 
         Raises:
             WrongState: PIXEL_DATA_UNREADABLE.
@@ -127,7 +127,7 @@ class Pixels:
                 raise WrongState(Reason.PIXEL_DATA_UNREADABLE, "The pixel data does not have all frames.")
 
     async def open(self, number: int) -> OpenBytes:
-        """Return the bytes of a frame: of its fragments joined, or little endian.
+        """Return the bytes of a frame: its joined fragments, or native values in little endian.
 
         Raises:
             NotFound: FRAME_NOT_FOUND.
@@ -136,7 +136,7 @@ class Pixels:
         return await self._fragments(number) if self.layout.is_encapsulated else await self._native(number)
 
     async def open_part(self, number: int, offset: int, length: int) -> AsyncIterator[Buffer]:
-        """Return a part of a frame, of which no more is read where possible; it must lie within the frame."""
+        """Return a byte range of a frame, reading no more than it where possible; it must be within the frame."""
         if self.layout.is_encapsulated:
             start, end = await self._record(number) or (0, 0)
             opened = await self._fragments(number)
@@ -158,7 +158,7 @@ class Pixels:
         return await _joined(opened.chunks)
 
     async def size(self, number: int) -> int:
-        """Return the size of a frame, for which it may have to be read."""
+        """Return the size of a frame; computing it may require reading the frame."""
         opened = await self.open(number)
         if opened.size_bytes is not None:
             return opened.size_bytes
@@ -186,7 +186,7 @@ class Pixels:
         return OpenBytes(_fragment_bytes(first, end - start), frames.defragment(chained(first, chunks)))
 
     async def _read_inflated(self, number: int) -> bytes:
-        """Frames that are read in ascending order are inflated once, not each from the beginning."""
+        """Read a native frame of a deflated file; ascending reads inflate the file only once."""
         if self._inflated is None:
             self._inflated = _Inflated(self._blob_reader, self.stored)
         start, length, leading_bits = frames.frame_span(self.layout, number - 1)
@@ -202,7 +202,7 @@ class Pixels:
         return self._records[number]
 
     async def _word_bytes(self) -> int:
-        """Return the size of the words of native pixel data that have to be swapped."""
+        """Return the word size of native pixel data that must be swapped; otherwise 1."""
         if not transfer_syntax(self.stored.transfer_syntax_uid).has_big_endian_pixels:
             return 1
         if self._unit is None:
@@ -213,18 +213,18 @@ class Pixels:
 
 
 class _Inflated:
-    """A deflated file, read from front to back as long as that is what is wanted."""
+    """A deflated file, inflated sequentially; a read at a lower offset starts again."""
 
     def __init__(self, blob_reader: BlobReader, stored: StoredInstance) -> None:
         self._blob_reader = blob_reader
         self._stored = stored
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._chunks: AsyncIterator[Buffer] | None = None
         self._at = 0
         self._held = b""
 
     async def read(self, offset: int, length: int) -> bytes:
-        async with self._turn:
+        async with self._lock:
             if self._chunks is None or offset < self._at:
                 self._chunks, self._at, self._held = inflate(self._blob_reader.read(self._stored)), 0, b""
             while self._at + len(self._held) < offset + length:
@@ -241,14 +241,14 @@ class _Inflated:
 
 
 async def _joined(chunks: AsyncIterator[Buffer]) -> bytes:
-    joined = BytesIO()  # hands out what it has gathered without copying it
+    joined = BytesIO()  # getvalue does not copy
     async for chunk in chunks:
         joined.write(chunk)
     return joined.getvalue()
 
 
 def _fragment_bytes(first: Buffer, record_bytes: int) -> int | None:
-    """Return the size of a frame without item headers, if its first bytes tell: of one fragment, or a small frame."""
+    """Return the size of a frame without item headers if its first bytes show it: one fragment, or a small frame."""
     position, size = 0, 0
     while position + _ITEM_HEADER_BYTES <= len(first):
         length = int.from_bytes(first[position + 4 : position + 8], "little")

@@ -1,4 +1,4 @@
-"""Which of several acceptable transfer syntaxes to send; the rule is in retrieve_service.proto."""
+"""Choosing among acceptable transfer syntaxes; retrieve_service.proto has the rule."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from server.domain.retrieve.blob_reader import AS_STORED
 from server.model.errors import InvalidRequest, Reason
 
 Ranks = tuple[tuple[str, ...], ...]
-"""Transfer syntaxes, those that are equally good together, the best first."""
+"""Groups of equally preferred transfer syntaxes, best first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acceptable:
-    """What a request accepts.
+    """The acceptable transfer syntaxes of a request.
 
-    ranks: `AS_STORED` among them is the stored form.
-    stored_syntaxes: in which transfer syntaxes the stored form is accepted as such; empty is any.
+    ranks: may contain `AS_STORED`, which means the stored form.
+    stored_syntaxes: transfer syntaxes in which the stored form is accepted; empty means any.
     """
 
     ranks: Ranks
@@ -24,11 +24,11 @@ class Acceptable:
 
     @property
     def accepts_every_stored_form(self) -> bool:
-        """Say whether the stored form is accepted whatever it is."""
+        """True if the stored form is accepted in any transfer syntax."""
         return not self.stored_syntaxes and any(AS_STORED in equals for equals in self.ranks)
 
     def ranks_for(self, stored_syntax: str) -> Ranks:
-        """Return what is accepted of an instance or frame whose stored form is in this transfer syntax."""
+        """Return the ranks for an instance or frame stored in this transfer syntax."""
         if not self.stored_syntaxes or stored_syntax in self.stored_syntaxes:
             return self.ranks
         others = (tuple(uid for uid in equals if uid != AS_STORED) for equals in self.ranks)
@@ -36,13 +36,13 @@ class Acceptable:
 
 
 def acceptable(uids: Sequence[str], qualities: Sequence[float] = (), stored_uids: Collection[str] = ()) -> Acceptable:
-    """Return what a request accepts; nothing means as stored. What has a quality of 0 is not acceptable.
+    """Return the acceptable transfer syntaxes of a request; without any, as stored. Quality 0 means not acceptable.
 
     Args:
-        stored_uids: the transfer syntaxes in which "as stored" is accepted; empty is any.
+        stored_uids: transfer syntaxes in which "as stored" is accepted; empty means any.
 
     Raises:
-        InvalidRequest: INVALID_FIELD, not one quality for each.
+        InvalidRequest: INVALID_FIELD, the number of qualities differs.
     """
     return Acceptable(_ranked(uids, qualities), frozenset(stored_uids))
 
@@ -63,15 +63,15 @@ def _ranked(uids: Sequence[str], qualities: Sequence[float]) -> Ranks:
 
 
 async def choose(
-    ranks: Ranks, is_free: Callable[[str], bool], can_be_had: Callable[[str], Awaitable[bool]]
+    ranks: Ranks, is_stored_form: Callable[[str], bool], is_possible: Callable[[str], Awaitable[bool]]
 ) -> str | None:
-    """Return the transfer syntax to send: of equals one that is free of cost, otherwise the first that can be had."""
+    """Return the transfer syntax to send: of the best rank, one that needs no re-encoding, else the first possible."""
     for equals in ranks:
         for uid in equals:
-            if is_free(uid):
+            if is_stored_form(uid):
                 return uid
         for uid in equals:
-            if await can_be_had(uid):
+            if await is_possible(uid):
                 return uid
     return None
 

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from server.domain.retrieve.pixel_descriptions import _picked
+from server.domain.retrieve.pixel_descriptions import _selected
 
 ROWS = {"00280010": {"vr": "US", "Value": [7]}}
 PIXELS = {"7FE00010": {"vr": "OB", "BulkDataURI": "bulkdata:7FE00010"}}
@@ -25,4 +25,4 @@ def test_image_attributes_are_found_before_and_after_per_frame_functional_groups
 ) -> None:
     metadata = orjson.dumps(dict(sorted((ROWS | PIXELS | overlay | frames | rest).items())))
     expected = ROWS | PIXELS | ({"60000100": OVERLAY["60000100"]} if overlay else {})
-    assert _picked(metadata) == expected
+    assert _selected(metadata) == expected

@@ -9,10 +9,10 @@ from server.model.errors import InvalidRequest
 
 
 async def choice(uids: list[str], qualities: list[float], *, free: str = "", possible: str = "") -> str | None:
-    async def can_be_had(uid: str) -> bool:
+    async def is_possible(uid: str) -> bool:
         return uid in possible
 
-    return await choose(acceptable(uids, qualities).ranks, lambda uid: uid in (free, "*"), can_be_had)
+    return await choose(acceptable(uids, qualities).ranks, lambda uid: uid in (free, "*"), is_possible)
 
 
 def test_no_acceptable_transfer_syntax_means_as_stored() -> None:
