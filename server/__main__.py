@@ -1,4 +1,4 @@
-"""`python -m server`: run the core, migrate its database, show its settings, or check what it stores."""
+"""`python -m server`: commands to run the core, migrate its database, show its settings, and check its data."""
 
 import server.lean  # noqa: F401 - before anything imports pydicom
 
@@ -29,9 +29,9 @@ gc.enable()
 _THIS_MACHINE = {"127.0.0.1", "localhost", "[::1]"}
 
 _COLLECT_AFTER = 20_000
-"""New containers until cycles are looked for. The default of 700 is reached by every search, where all are alive."""
+"""Number of new containers that triggers garbage collection. The default, 700, is reached by every search."""
 
-# Entry points are imported by the commands that use them: a worker need not load what serves calls.
+# Entry points are imported by the commands that use them: a worker does not load the modules that serve calls.
 
 app = typer.Typer(add_completion=False, help=__doc__)
 _log = logging.getLogger("dicomstore")
@@ -45,7 +45,7 @@ def _default(context: typer.Context) -> None:
 
 @app.command()
 def serve() -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run the core until SIGTERM or SIGINT."""
     settings = _settings()
     _log_to_stderr(settings.log_level)
     try:
@@ -61,7 +61,7 @@ def work(
         float | None, typer.Option(help="Exit after this time without unfinished operations; never by default.")
     ] = None,
 ) -> None:
-    """Work on operations, which the core starts but does not do, until SIGTERM or SIGINT."""
+    """Run operations, which the core only records, until SIGTERM or SIGINT."""
     settings = _settings()
     _log_to_stderr(settings.log_level)
     try:
@@ -72,7 +72,7 @@ def work(
 
 @app.command()
 def migrate() -> None:
-    """Bring the database up to date."""
+    """Migrate the database to the current schema."""
     settings = _settings()
     try:
         opening.migrate(settings)
@@ -84,7 +84,7 @@ def migrate() -> None:
 
 @app.command()
 def accept_clock() -> None:
-    """Confirm that the system's clock is right although it is far ahead of the last recorded time."""
+    """Confirm that the system clock is correct although it is far ahead of the last recorded time."""
     from server.bootstrap import maintenance
 
     try:
@@ -102,7 +102,7 @@ def recover(
 ) -> None:
     """Rebuild a lost index from the stored bytes, or complete one that is old or has lost transactions.
 
-    The archive must not run. An interrupted recovery is run again.
+    The archive must be stopped. Repeat an interrupted recovery.
     """
     from server.bootstrap import maintenance
 
@@ -150,9 +150,9 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with running(settings) as core:
-        for number in (signal.SIGTERM, signal.SIGINT):  # before it serves, a signal may end it at once
+        for number in (signal.SIGTERM, signal.SIGINT):  # installed before serving, because a signal may arrive at once
             loop.add_signal_handler(number, stop.set)
-        gc.freeze()  # what start-up made stays
+        gc.freeze()  # objects created at start-up are permanent
         gc.set_threshold(_COLLECT_AFTER)
         _log.info("dicomstore core listening on %s", core.address)
         if core.address.rpartition(":")[0] not in _THIS_MACHINE:
@@ -168,7 +168,7 @@ async def _work(settings: Settings, idle_seconds: float | None) -> None:
 
     stop = asyncio.Event()
     async with working(settings) as engine:
-        for number in (signal.SIGTERM, signal.SIGINT):  # before it works, a signal may end it at once
+        for number in (signal.SIGTERM, signal.SIGINT):  # installed before working, because a signal may arrive at once
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         notify("READY=1")
         if engine is None:
@@ -205,7 +205,7 @@ def _log_to_stderr(level: str) -> None:
 
 def main() -> None:
     """Entry point of `dicomstore-server`."""
-    # Freed megabyte buffers are kept instead of faulting new pages in for each; measured in docs/performance.md.
+    # glibc keeps freed buffers of megabytes, which avoids page faults for new ones; measured in docs/performance.md.
     tune_malloc(mmap_threshold_bytes=32 << 20, trim_threshold_bytes=64 << 20, arenas=2)
     app(prog_name="dicomstore-server")
 

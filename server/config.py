@@ -18,8 +18,8 @@ IdenticalInstances = Literal["accept", "reject"]
 class Settings(BaseSettings):
     """Each setting is a `DICOMSTORE_<NAME>` variable or a key of table `[server]` in the settings file.
 
-    Environment beats file beats default. The file is `dicomstore.toml` in the working directory,
-    or what `DICOMSTORE_CONFIG` names.
+    The environment takes precedence over the file, the file over the default. The file is `dicomstore.toml` in the
+    working directory, or the one that `DICOMSTORE_CONFIG` names.
     """
 
     model_config = SettingsConfigDict(env_prefix="DICOMSTORE_", frozen=True, extra="ignore")
@@ -156,7 +156,7 @@ class Settings(BaseSettings):
 
     @property
     def blobs_url(self) -> str:
-        """The storage to use, with the default filled in."""
+        """URL of the storage, with the default (below the data directory) filled in."""
         return self.blobs or self.data.absolute().as_uri()
 
     def shown(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Constructor, environment, then the table of the settings file."""
+        """Order of precedence: constructor, environment, table of the settings file."""
         return init_settings, env_settings, InitSettingsSource(settings_cls, _file_table(set(cls.model_fields)))
 
 
@@ -183,10 +183,10 @@ def _masked(url: str) -> str:
 
 
 def _file_table(known: set[str]) -> dict[str, Any]:
-    """Return the table of this program in the settings file, which must exist only if `DICOMSTORE_CONFIG` names it.
+    """Return the table of this program in the settings file; the file is only required if `DICOMSTORE_CONFIG` names it.
 
     Raises:
-        ValueError: the table has a key that is no setting. A misspelt limit must not silently become the default.
+        ValueError: the table has an unknown key. A misspelt limit must not silently become the default.
     """
     named = os.environ.get("DICOMSTORE_CONFIG")
     path = Path(named or "dicomstore.toml")

@@ -1,10 +1,10 @@
-"""Import this first, in a process that serves: what has to be settled before others are imported.
+"""Import hygiene of serving processes: imported first, because it affects the imports of other modules.
 
-pydicom does without numpy, Pillow, decoders and downloads if they can't be imported, and the process without their
-memory and the time to load them: pixels are for worker processes, which never import this. And gRPC keeps out of the
-way of new processes: its handlers of fork() are for programs that go on with gRPC in the child, and now and then let a
-child die that only wants to become another program. Nothing that importing makes is garbage: looking for some takes a
-seventh of the time. Who imports this enables the collector when all is imported.
+- pydicom works without numpy, Pillow, decoders and download libraries if their import fails. This saves memory and
+  start time; only worker processes, which never import this module, handle pixels.
+- The fork handlers of gRPC, meant for children that use gRPC, are disabled: occasionally they kill a child before exec.
+- The garbage collector is disabled during imports, which create no garbage; it would take a seventh of the time. The
+  importing program enables it afterwards.
 """
 
 import gc
@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 _modules: dict[str, Any] = sys.modules
-# Importing one of these fails now, for which pydicom is prepared.
+# The import of these modules fails from now on; pydicom handles that.
 _modules.update(dict.fromkeys(("numpy", "PIL", "imagecodecs", "gdcm", "pylibjpeg", "jpeg_ls", "requests")))
 
 gc.disable()

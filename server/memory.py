@@ -1,4 +1,4 @@
-"""How the C library's allocator gives memory back to the system (mallopt(3))."""
+"""Parameters of the C library's allocator (mallopt(3))."""
 
 import ctypes
 
@@ -6,12 +6,12 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8  # from malloc.h
 
 
 def tune_malloc(*, mmap_threshold_bytes: int, trim_threshold_bytes: int, arenas: int = 0) -> None:
-    """Set how glibc allocates; others have no mallopt and need none.
+    """Configure glibc's malloc; other C libraries have no mallopt and need no configuration.
 
     Args:
-        mmap_threshold_bytes: buffers of this size and above go back to the system when they are freed.
-        trim_threshold_bytes: free memory at the end of the heap, above which that goes back.
-        arenas: most heaps of threads; 0 leaves it.
+        mmap_threshold_bytes: buffers of at least this size are returned to the system when freed.
+        trim_threshold_bytes: free memory at the end of the heap above this size is returned to the system.
+        arenas: maximum number of heaps for threads; 0 keeps the default.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
@@ -23,9 +23,9 @@ def tune_malloc(*, mmap_threshold_bytes: int, trim_threshold_bytes: int, arenas:
 
 
 def return_frames() -> None:
-    """Let the memory of large frames go back to the system when they are freed.
+    """Return the memory of large frames to the system when they are freed.
 
-    Left to itself, glibc keeps up to 64 MB after it has freed the first large buffer. Arrays of a CT slice (2 MiB as
-    float64) stay: faulting new pages in for each costs two thirds of its rendering.
+    By default, glibc keeps up to 64 MB after the first large buffer was freed. Arrays of a CT slice (2 MiB as float64)
+    are kept: page faults for new ones take two thirds of its rendering time.
     """
     tune_malloc(mmap_threshold_bytes=8 << 20, trim_threshold_bytes=32 << 20, arenas=2)

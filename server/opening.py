@@ -1,4 +1,4 @@
-"""What happens before anything is served: storage and database are compared, bound, and brought up to date."""
+"""Checks before serving: storage and database are compared, bound to each other, and migrated."""
 
 import asyncio
 import logging
@@ -25,15 +25,15 @@ _log = logging.getLogger("dicomstore")
 
 
 class StartError(Exception):
-    """The program can't start as it is set up; the message says what to do."""
+    """The program cannot start with this configuration; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a process may do with storage and database.
+    """The storage and the index, checked and ready for use by this process.
 
     storage: to be closed when the process ends.
-    mark: how far the index is at least.
+    mark: a lower bound of the progress of the index.
     """
 
     read_only: ReadOnlyState
@@ -42,15 +42,14 @@ class Prepared:
 
 
 def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
-    """Check that storage and database belong together, bind new ones, migrate if the settings say so; blocking.
+    """Check that storage and database belong together, bind new ones, migrate if configured; blocking.
 
     Args:
-        only_index: this process uses no blobs, and may run where there are none.
+        only_index: the process uses no blobs; the storage may be missing.
 
     Raises:
-        StartError: they don't, or the database has another schema than this program needs, or one of the URLs is
-            unusable.
-        Unavailable, Exhausted
+        StartError: storage and database do not belong together, the schema differs from the required one, or a URL is
+            invalid. Unavailable, Exhausted
     """
     storage = _storage(settings)
     reserves = [] if only_index else [Reserve(directory) for directory in _directories(settings, storage)]
@@ -75,7 +74,8 @@ def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
 
 
 async def prepare_when_there(settings: Settings, *, only_index: bool = False) -> Prepared:
-    """Prepare; a PostgreSQL that can't be used is waited for, up to `database_wait_seconds`. Raises: as `prepare`."""
+    """Call `prepare`, with retries for up to `database_wait_seconds` while PostgreSQL is unreachable. Raises: as
+    `prepare`."""
     clock = asyncio.get_running_loop().time
     end, pause = clock() + settings.database_wait_seconds, _FIRST_PAUSE_SECONDS
     while True:
@@ -91,17 +91,16 @@ async def prepare_when_there(settings: Settings, *, only_index: bool = False) ->
 
 
 def check_binding(settings: Settings) -> str:
-    """Compare storage and database; return what the index has lost, empty if nothing; blocking.
+    """Compare storage and database; return a description of what the index has lost, "" if nothing; blocking.
 
     Raises:
-        StartError: they don't belong together, or one of the URLs is unusable.
-        Unavailable
+        StartError: they do not belong together, or a URL is invalid. Unavailable
     """
     return _compared(settings, _storage(settings), only_index=False)[1]
 
 
 def directories(settings: Settings) -> set[Path]:
-    """Return the local directories that an archive with these settings fills. Raises: StartError."""
+    """Return the local directories in which an archive with these settings stores data. Raises: StartError."""
     return _directories(settings, _storage(settings))
 
 
@@ -122,17 +121,17 @@ def _take_over(storage: Storage, settings: Settings) -> None:
     except DicomStoreError as error:
         if error.reason not in (Reason.STORAGE_FULL, Reason.STORAGE_UNAVAILABLE):
             raise
-        # The disk is full, perhaps; another start does it.
+        # The disk may be full; a later start repeats it.
         _log.warning("could not take over the journals of ended processes reason=%s", error.reason)
 
 
 @contextmanager
 def recovering(settings: Settings) -> Iterator[Prepared]:
-    """Prepare a recovery of the index and hold off all others meanwhile; blocking. It has ended when this is left.
+    """Prepare a recovery of the index, with other processes locked out; blocking. It is complete when the context is
+    left.
 
     Raises:
-        StartError: the archive is in use, or the database is that of another one.
-        Unavailable, Exhausted
+        StartError: the archive is in use, or the database belongs to another archive. Unavailable, Exhausted
     """
     storage = _storage(settings)
     with storage.identity.lock():
@@ -157,7 +156,7 @@ def recovering(settings: Settings) -> Iterator[Prepared]:
 
 
 def migrate(settings: Settings) -> None:
-    """Bring the database up to date; blocking. Raises: as `prepare`."""
+    """Migrate the database to the current schema; blocking. Raises: as `prepare`."""
     storage = _storage(settings)
     with storage.identity.lock():
         _, lost = _compared(settings, storage, only_index=True)
@@ -167,7 +166,7 @@ def migrate(settings: Settings) -> None:
 
 
 def schema_state(settings: Settings) -> tuple[str | None, str]:
-    """Return the schema that the database has and the one that is wanted; blocking."""
+    """Return the present and the required schema of the database; blocking."""
     return engine.schema_state(settings.database_url)
 
 
@@ -204,12 +203,12 @@ def _require_schema(settings: Settings, otherwise: str) -> None:
 
 
 def _bind(settings: Settings, storage: Storage) -> None:
-    """Give both the same id: the storage first, so that a crash in between leaves it "not bound yet"."""
+    """Write the same id to both: first to the storage, so that after a crash in between it is marked as not bound."""
     blobs, index = _identities(settings, storage)
     archive = blobs.id or uuid.uuid4().hex
     if blobs.id is None:
         storage.identity.write(archive, is_bound=False)
-    if engine.bind_to(settings.database_url, archive) != archive:  # another data directory was faster
+    if engine.bind_to(settings.database_url, archive) != archive:  # another data directory was bound first
         raise StartError(f"The index {index.place} was bound to another data directory meanwhile: start again.")
     storage.identity.write(archive, is_bound=True)
     _log.info("bound data directory and index archive=%s", archive)

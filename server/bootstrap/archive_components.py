@@ -37,21 +37,21 @@ from server.ports.blobs import BlobStore
 from server.ports.storage import Storage
 
 _PERFORM = "server.dicom.worker_jobs.perform"
-"""What a pixel worker does with a job. Only pixel workers import it."""
+"""The function that pixel workers call for a job. Only pixel workers import it."""
 
 _WORKER_FRAMES = 8
-"""A pixel worker may need the memory of so many frames of the largest size."""
+"""A pixel worker may need the memory of this many frames of the largest size."""
 
 _WORKER_BYTES = 256 << 20
-"""Memory that a pixel worker may need besides, to import codecs among others."""
+"""Memory that a pixel worker may need in addition, for imports of codecs and others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArchiveComponents(IndexComponents):
-    """The parts, and what they are made of.
+    """The components, and what they are constructed from.
 
-    storage: is closed by the entry point.
-    blobs: of the storage; opened and closed by the entry point, and so are `workers`.
+    storage: closed by the entry point.
+    blobs: of the storage; opened and closed by the entry point, like `workers`.
     """
 
     storage: Storage
@@ -59,7 +59,7 @@ class ArchiveComponents(IndexComponents):
 
     @cached_property
     def retention(self) -> timedelta:
-        """Time between deleting an instance and erasing its bytes."""
+        """Time between the deletion of an instance and the erasure of its bytes."""
         return timedelta(hours=self.settings.retention_hours)
 
     @cached_property
@@ -79,7 +79,7 @@ class ArchiveComponents(IndexComponents):
 
     @cached_property
     def housekeeping(self) -> Housekeeping:
-        """Recovery after a crash, and erasing."""
+        """Recovery after a crash, and erasure of deleted blobs."""
         return Housekeeping(
             blobs=self.blobs,
             index=self.database.instances,
@@ -92,7 +92,7 @@ class ArchiveComponents(IndexComponents):
 
     @cached_property
     def scrub(self) -> Scrub:
-        """The check of all stored bytes within `scrub_days`."""
+        """The periodic check of all stored bytes within `scrub_days`."""
         return Scrub(
             blobs=self.blobs,
             index=self.database.instances,
@@ -180,7 +180,7 @@ class ArchiveComponents(IndexComponents):
 
     @cached_property
     def image_info(self) -> ImageInfoReader:
-        """What is known of images to be rendered."""
+        """Reading the image properties needed for rendering."""
         return ImageInfoReader(blob_reader=self.blob_reader, index=self.database.instances)
 
     @cached_property

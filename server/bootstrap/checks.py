@@ -41,7 +41,7 @@ def _disk(settings: Settings) -> dict[str, Any]:
 
 
 def _archive(settings: Settings) -> tuple[dict[str, Any], bool]:
-    """Compare data directory and index; say also whether what they hold can be looked at."""
+    """Compare data directory and index; also return whether their content can be examined."""
     try:
         lost = opening.check_binding(settings)
     except (StartError, DicomStoreError) as error:
@@ -108,7 +108,7 @@ async def _agreement(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
 
 
 def _scrub(settings: Settings, known_damaged: int, position: ScrubPosition | None) -> dict[str, Any]:
-    """Say how many instances are known to be damaged, and whether the scrub keeps to its time."""
+    """Report the number of known damaged instances, and whether the scrub is on schedule."""
     damaged = f"{known_damaged} instances known to be damaged"
     if not settings.scrub_days:
         return _entry("scrub", "warning" if known_damaged else "ok", f"switched off, {damaged}")

@@ -29,10 +29,10 @@ from server.domain.upkeep.steady_clock import SteadyClock
 
 @dataclass(frozen=True, slots=True)
 class Supervisor:
-    """The program that runs the worker for operations. Without one, a service manager does.
+    """The program that runs the operations worker. Without one, a service manager does.
 
-    worker_runs: says whether the worker runs, or does not only because it need not.
-    need_worker: reports that there are unfinished operations; called again and again while there are.
+    worker_runs: whether the worker runs, or is stopped only because it is not needed.
+    need_worker: reports that there are unfinished operations; called repeatedly while there are.
     """
 
     worker_runs: Callable[[], bool] = lambda: True
@@ -48,16 +48,16 @@ def now() -> datetime:
 
 
 def elapsed() -> float:
-    """Return the seconds since the system started, including those in which it was suspended."""
+    """Return the seconds since the system started, including suspended time."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexComponents:
-    """The parts, and what they are made of.
+    """The components, and what they are constructed from.
 
-    supervisor: the program that runs the worker for operations, if this process knows it.
-    more_operation_types: beside those of the product.
+    supervisor: the program that runs the operations worker, if this process knows it.
+    more_operation_types: in addition to the built-in ones.
     """
 
     settings: Settings
@@ -68,7 +68,7 @@ class IndexComponents:
 
     @cached_property
     def clock(self) -> SteadyClock:
-        """The clock that deadlines for erasing are judged by. To be started before it is used."""
+        """The clock for deletion deadlines. To be started before use."""
         jump = timedelta(hours=self.settings.clock_jump_hours)
         return SteadyClock(self.database.clock, now, elapsed, jump)
 
@@ -104,7 +104,7 @@ class IndexComponents:
 
     @cached_property
     def reindex(self) -> OperationType:
-        """The type of the operations that adding tags starts."""
+        """The operation type started by adding tags."""
         return reindex(self.database.tags)
 
     @cached_property
@@ -125,7 +125,7 @@ class IndexComponents:
 
     @cached_property
     def operations(self) -> Operations:
-        """Operations, as clients see them."""
+        """Operations, from the client's view."""
         return Operations(
             access=self.access,
             record=self.database.operations,
@@ -151,7 +151,7 @@ class IndexComponents:
 
     @cached_property
     def work(self) -> Work:
-        """Operations, as a worker sees them."""
+        """Operations, from the worker's view."""
         return Work(record=self.database.operations, types=self.operation_types, now=now, keep=self._operations_kept)
 
     @property

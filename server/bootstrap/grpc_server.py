@@ -14,33 +14,34 @@ from server.rpc.interceptors.error_translation import ErrorTranslation
 from server.rpc.interceptors.surround import Surround
 
 _OPTIONS = (
-    # A peer that has vanished without notice is found out within 80 s, and its calls end.
+    # A peer that disappeared without notice is detected within 80 s, and its calls end.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    # Peers that ping more often than this are cut off after two warnings.
+    # Peers that ping more often than this are disconnected after two warnings.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
-    # A connection without calls is closed in the end; its peer makes another when it needs one. The age of one is not
-    # bounded, because an upload may take as long as it likes.
+    # An idle connection is closed eventually; its peer reconnects on demand. The age of a connection is not limited,
+    # because an upload may take any time.
     ("grpc.max_connection_idle_ms", 600_000),
-    # gRPC buffers this much of each stream before it is read. By default it buffers a megabyte and more of each,
-    # outside the ingest budget. A message that is being read has as much of a window as it needs.
+    # gRPC buffers this much of each stream before it is read. The default is a megabyte and more per stream, outside
+    # the ingest budget. A message that is being read gets as large a window as it needs.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 64 << 10),
-    # The longest message of the contract, and what surrounds its bytes.
+    # The longest message of the contract, plus protocol overhead.
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + (1 << 20)),
 )
 
 _CALLS_BESIDES = 20
-"""Calls of health and reflection on one connection, beside those of our services."""
+"""Calls of the health and reflection services on one connection, in addition to those of the contract."""
 
 
 def options(settings: Settings) -> list[tuple[str, int]]:
     """Return the options of the server."""
     return [
         *_OPTIONS,
-        # Two cores on one port by accident would share its calls and both seem to work.
+        # Otherwise two cores accidentally on one port would share its calls, and both would seem to work.
         ("grpc.so_reuseport", int(settings.share_ports)),
-        # Calls beyond this wait at the client, so it is more than what `Admission` admits: that refuses with a reason.
+        # Calls beyond this limit wait at the client. It is larger than the limit of `Admission`, which refuses with a
+        # reason.
         ("grpc.max_concurrent_streams", 2 * (settings.max_calls + settings.max_watches) + _CALLS_BESIDES),
     ]
 

@@ -1,4 +1,4 @@
-"""The entry points that look after an archive: they run beside a core, or while none runs."""
+"""Entry points for maintenance of an archive: they run next to a core, or while none runs."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -37,14 +37,14 @@ async def backlog(settings: Settings) -> Backlog:
 
 
 async def check_clock(settings: Settings) -> str:
-    """Say how the system's clock contradicts the recorded time; "" if it does not. Raises: DicomStoreError."""
+    """Describe how the system clock contradicts the recorded time; "" if it does not. Raises: DicomStoreError."""
     async with _indexed(settings) as components:
         latest = await components.database.clock.latest()
         return clock_problem(latest, now(), timedelta(hours=settings.clock_jump_hours))
 
 
 async def accept_clock(settings: Settings) -> datetime:
-    """Record the system's time, unless a later one is recorded; return what is recorded then.
+    """Record the system time, unless a later one is recorded; return the recorded time.
 
     Raises: DicomStoreError.
     """
@@ -54,7 +54,7 @@ async def accept_clock(settings: Settings) -> datetime:
 
 @asynccontextmanager
 async def auditing(settings: Settings) -> AsyncIterator[Audit]:
-    """Open index and blobs for an audit, beside a running core or alone."""
+    """Open index and blobs for an audit, next to a running core or alone."""
     with closing(storage_at(settings.blobs_url)) as storage:
         async with _indexed(settings) as index, storage.blobs() as blobs:
             components = ArchiveComponents(
@@ -64,17 +64,17 @@ async def auditing(settings: Settings) -> AsyncIterator[Audit]:
 
 
 async def scrub_position(settings: Settings) -> ScrubPosition | None:
-    """Return the position of the scrub; None if it has not begun. Raises: Unavailable."""
+    """Return the position of the scrub; None before the first scrub. Raises: Unavailable."""
     with closing(storage_at(settings.blobs_url)) as storage:
         return await storage.scrub.load()
 
 
 async def recover(settings: Settings, *, with_quarantined: bool = False) -> Recovered:
-    """Rebuild the index from the blobs, or complete it; see `Recovery`. Blocks the event loop now and then.
+    """Rebuild the index from the blobs, or complete it; see `Recovery`. Blocks the event loop at times.
 
     Raises:
         StartError: see the message.
-        DicomStoreError: database or data directory can't be used.
+        DicomStoreError: the database or the data directory is unusable.
     """
     async with AsyncExitStack() as stack:
         prepared = stack.enter_context(recovering(settings))

@@ -1,6 +1,6 @@
 """The entry point that serves calls.
 
-Things start in the order of the functions below and stop in the opposite order: no new call is taken, calls in flight
+Components start in the order of the functions below and stop in reverse order: no new calls are accepted, running calls
 finish, then blobs and database are closed.
 """
 
@@ -46,10 +46,10 @@ _log = logging.getLogger("dicomstore")
 class Core:
     """A running core.
 
-    address: where it listens, with the real port.
-    ingest_budget: the memory for instances on their way to disk.
-    interceptors: stand around every call.
-    register: adds its services to a server, which is `grpc.aio.Server` or like it; the core's own has them already.
+    address: of the listener, with the actual port.
+    ingest_budget: the memory for received data that is not on disk yet.
+    interceptors: applied to every call.
+    register: adds the services to a `grpc.aio.Server` or a compatible object; the core's own server has them already.
     """
 
     address: str
@@ -65,12 +65,12 @@ async def running(
     """Run the core until the context is left.
 
     Args:
-        supervisor: the program that runs the worker for operations, if this process knows it.
-        more_operation_types: beside those of the product.
+        supervisor: the program that runs the operations worker, if this process knows it.
+        more_operation_types: in addition to the built-in ones.
 
     Raises:
         StartError: see the message.
-        DicomStoreError: database or data directory can't be used.
+        DicomStoreError: the database or the data directory is unusable.
     """
     async with _opened(settings, supervisor, more_operation_types) as components:
         watch = _health(components)
@@ -105,7 +105,7 @@ async def running(
 async def _opened(
     settings: Settings, supervisor: Supervisor, more_operation_types: Sequence[OperationType]
 ) -> AsyncIterator[ArchiveComponents]:
-    """Open index and blobs, and recover what an unfinished run left."""
+    """Open index and blobs, and clean up after an interrupted run."""
     prepared = await prepare_when_there(settings)
     async with AsyncExitStack() as stack:
         read_only, storage = prepared.read_only, prepared.storage

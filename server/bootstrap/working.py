@@ -1,4 +1,4 @@
-"""The entry point that works on operations."""
+"""The entry point that runs operations."""
 
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -13,7 +13,8 @@ from server.jobs import engine as jobs
 from server.opening import prepare_when_there
 
 _READING_NICENESS = 10
-"""How far a worker's reads of the index stand back from processes that answer requests."""
+"""Nice value of the threads that read the index for operations, so that processes that answer requests take
+precedence."""
 
 
 @asynccontextmanager
@@ -23,13 +24,13 @@ async def working(
     *,
     more_operation_types: Sequence[OperationType] = (),
 ) -> AsyncIterator[jobs.Engine | None]:
-    """Work on operations until the context is left.
+    """Run operations until the context is left.
 
     Args:
-        stale_seconds: an operation without progress for so long is taken over.
-        more_operation_types: beside those of the product.
+        stale_seconds: an operation without progress for this time is taken over.
+        more_operation_types: in addition to the built-in ones.
 
-    None if the archive is read-only: then there is nothing to do until it is started again.
+    Yields None if the archive is read-only: then there is nothing to do until it is restarted.
 
     Raises: as `server.bootstrap.serving.running`.
     """
@@ -48,7 +49,7 @@ async def working(
             read_only=prepared.read_only,
             more_operation_types=more_operation_types,
         )
-        # Whoever restarts on this machine with this data is the one that was killed.
+        # A worker started on this machine with this data replaces the one that was killed.
         name = f"{socket.gethostname()}:{settings.data.absolute()}"
         yield await stack.enter_async_context(
             jobs.engine(

@@ -1,11 +1,11 @@
-"""The engine that works on operations: DBOS, in a process of its own (docs/decisions/0027-operations.md).
+"""The engine that runs operations: DBOS, in a process of its own (docs/decisions/0027-operations.md).
 
-The record of operations in the index says what is to be done; DBOS sees to it that it is done. Each operation type is a
-DBOS workflow, and each of its steps a DBOS step. An operation is a run of its type's workflow with the operation's id.
-DBOS keeps finished steps in a database beside the index: a worker that was killed continues behind the last step when
-it starts again, and another worker takes over an operation that has made no progress for a while. The record is updated
-with the effect of each step (`server.domain.operations.work`), so a step that is repeated, or done by two workers at
-once, takes effect once.
+The index records the operations; DBOS ensures that they are completed. Each operation type is a DBOS workflow, and each
+of its steps a DBOS step. An operation is a run of its type's workflow with the operation's id. DBOS stores finished
+steps in a
+database next to the index: a restarted worker continues after the last finished step, and another worker takes over an
+    operation without progress. The record is updated in the transaction of each step (`server.domain.operations.work`),
+    so a step that is repeated, or run by two workers at once, takes effect once.
 """
 
 import asyncio
@@ -29,17 +29,19 @@ LOOK_SECONDS = 1.0
 """Interval between two reads of the unfinished operations."""
 
 STALE_SECONDS = 60.0
-"""An operation without progress for so long is taken over by the worker that notices.
+"""An operation without progress for this time is taken over by the worker that detects it.
 
-An engine that can't use its database for so long is launched again: the file may have been replaced."""
+An engine without access to its database for this time is restarted: the file may have been replaced.
+"""
 
 _RETRY: dict[str, Any] = {"retries_allowed": True, "interval_seconds": 1, "backoff_rate": 2, "max_attempts": 6}
-"""Half a minute in all. A step that still fails because of a database ends its run, and another begins."""
+"""Half a minute in total. If a step still fails because of a database, its run ends and a new one is started."""
 
 _FORGET_SECONDS = 3600.0
 _QUEUE = "operations"
 _VERSION = "1"
-"""Version of the workflows: a worker resumes runs of its own version only. Raise it when the steps of a type change."""
+"""Version of the workflows: a worker resumes only runs of its own version. Increment it when the steps of a type
+change."""
 
 _MOST_FORGOTTEN = 1000
 _ALIVE = ("PENDING", "ENQUEUED", "DELAYED")
@@ -51,10 +53,11 @@ Result = TypeVar("Result")
 
 
 class _Failed(Exception):
-    """A step failed with an error of the model. The engine pickles it: its arguments must make it again.
+    """A step failed with an error of `server.model.errors`. The engine pickles it, so its arguments must suffice to
+    rebuild it.
 
     reason: of the error.
-    may_pass: a database can't be reached or is full.
+    may_pass: a database is unreachable or full.
     """
 
     def __init__(self, reason: str, may_pass: bool) -> None:
@@ -63,7 +66,7 @@ class _Failed(Exception):
 
 
 class Engine:
-    """Works on operations; at most one in a process."""
+    """Runs operations; at most one per process."""
 
     def __init__(self, work: Work, config: DBOSConfig, stale_seconds: float) -> None:
         self._work = work
@@ -72,7 +75,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._workflows = {type_.name: self._workflow(type_) for type_ in work.types}
         self._runs: dict[str, tuple[str, datetime]] = {}
-        """By operation: the name of its run, and when that was begun or taken over here."""
+        """By operation: the name of its run, and when it was started or taken over here."""
 
     def _workflow(self, type_: OperationType) -> Callable[[str], None]:
         """Return the workflow of an operation type."""
@@ -97,7 +100,7 @@ class Engine:
                 _log.exception("operation failed repeatedly and was abandoned operation=%s", operation_id)
                 give_up(operation_id)
 
-        # Any other exception is a failure of the engine or a dependency: the run ends, and another begins.
+        # Any other exception is a failure of the engine or a dependency: the run ends, and a new one is started.
         return DBOS.workflow(name=type_.name, max_recovery_attempts=1000)(run)
 
     def _step(self, name: str, work: Callable[[str], Coroutine[Any, Any, Result]]) -> Callable[[str], Result]:
@@ -107,17 +110,17 @@ class Engine:
         return DBOS.step(name=name, **_RETRY)(step)
 
     def _wait(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Do work that belongs to the event loop, from a thread of the engine."""
+        """Run a coroutine in the event loop, from a thread of the engine."""
         try:
             return asyncio.run_coroutine_threadsafe(work, self._loop).result()
         except DicomStoreError as error:
             raise _Failed(str(error.reason), isinstance(error, Unavailable | Exhausted)) from error
 
     async def run(self, idle_seconds: float | None = None) -> None:
-        """Look for unfinished operations until cancelled. A failure is logged; the next turn tries again.
+        """Process unfinished operations until cancelled. Failures are logged and retried.
 
         Args:
-            idle_seconds: return when there was no unfinished operation for so long.
+            idle_seconds: return after this time without unfinished operations.
         """
         clock = self._loop.time
         forget_at = busy_at = clock()
@@ -158,11 +161,11 @@ class Engine:
                 _log.warning("operation made no progress and is restarted operation=%s", operation.id)
                 DBOS.resume_workflow(run)
                 self._runs[operation.id] = (run, now)
-            else:  # it ended, and could not even say so in the record
+            else:  # it ended without recording its failure
                 self._begin(operation, f"{operation.id}-{uuid.uuid4().hex}")
 
     def _begin(self, operation: Operation, run: str) -> None:
-        """Begin a run of an operation, unless there is one of this name already."""
+        """Start a run of an operation, unless a run of this name exists."""
         with SetWorkflowID(run):
             DBOS.enqueue_workflow(_QUEUE, self._workflows[operation.type], operation.id)
         self._runs[operation.id] = (run, datetime.now(UTC))
@@ -170,13 +173,13 @@ class Engine:
 
 @asynccontextmanager
 async def engine(work: Work, *, database_url: str, executor: str, stale_seconds: float) -> AsyncIterator[Engine]:
-    """Run the engine until the context is left; steps that have begun are finished.
+    """Run the engine until the context is left; started steps are finished.
 
     Args:
-        work: does the steps.
-        database_url: where DBOS keeps finished steps.
-        executor: name of this worker; one that starts under the name of one that was killed resumes its work at once.
-        stale_seconds: without progress for so long, an operation is taken over.
+        work: performs the steps.
+        database_url: of the database for finished steps.
+        executor: name of this worker; a worker with the name of a killed one resumes its work at once.
+        stale_seconds: an operation without progress for this time is taken over.
     """
     config: DBOSConfig = {
         "name": "dicomstore",
@@ -196,7 +199,7 @@ async def engine(work: Work, *, database_url: str, executor: str, stale_seconds:
 
 
 def _forget(before: datetime) -> None:
-    """Delete the runs that ended long ago."""
+    """Delete runs that ended before this time."""
     ended = DBOS.list_workflows(
         status=_ENDED, completed_before=before.isoformat(), limit=_MOST_FORGOTTEN, load_input=False, load_output=False
     )
@@ -210,7 +213,7 @@ def _launch() -> None:
 
 
 def _launch_again(config: DBOSConfig) -> None:
-    """Use a database that can be reached again, or one that was put in its place."""
+    """Reconnect to a database that is reachable again or was replaced."""
     DBOS.destroy()
     DBOS(config=config)
     _launch()

@@ -1,6 +1,6 @@
 """The schema as it was first released, for each database.
 
-Revision 0001. Imports nothing of ours: the past does not change.
+Revision 0001. Imports no module of this project, because migrations must not change later.
 """
 
 import time
@@ -1074,7 +1074,8 @@ CREATE TABLE bulk_elements (
 COMMENT ON COLUMN bulk_elements.shard IS 'hash of partition and study; see core/shards.py'
 """
 
-# Rows of a table, then how many of them share the first column of an index, the first two, and so on.
+# Number of rows of a table, then how many of them on average share the first column of an index, the first two, and so
+# on.
 STATISTICS = {
     "studies": {
         "sqlite_autoindex_studies_1": "5000 5000 1",
@@ -1110,7 +1111,7 @@ STATISTICS = {
 
 
 def upgrade() -> None:
-    """Create everything, with the default partition."""
+    """Create all tables, with the default partition."""
     dialect = op.get_bind().dialect.name
     for statement in (SQLITE if dialect == "sqlite" else POSTGRESQL).strip().split("\n\n"):
         op.execute(statement)
@@ -1125,12 +1126,13 @@ def upgrade() -> None:
 
 
 def describe_a_typical_archive() -> None:
-    """Tell SQLite's planner what to expect; left alone, it takes a partition for ten rows (sqlite.org/fileformat2).
+    """Store fixed statistics for SQLite's planner, which would assume ten rows per partition (sqlite.org/fileformat2).
 
-    Fixed numbers keep plans from changing with what happens to be stored. PostgreSQL looks for itself. SQLite must not
-    skip the first column of an index: partitions are few, but what is behind them is not.
+    Fixed numbers keep query plans independent of the stored data. PostgreSQL collects its own statistics. SQLite must
+    not skip
+    the first column of an index: there are few partitions, but many rows in each.
     """
-    op.execute("ANALYZE")  # makes the table
+    op.execute("ANALYZE")  # creates the statistics table
     op.execute("DELETE FROM sqlite_stat1")
     op.bulk_insert(
         sa.table("sqlite_stat1", *map(sa.column, ("tbl", "idx", "stat"))),
@@ -1143,5 +1145,5 @@ def describe_a_typical_archive() -> None:
 
 
 def downgrade() -> None:
-    """There is nothing before."""
+    """Not supported."""
     raise NotImplementedError
