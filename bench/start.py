@@ -24,7 +24,7 @@ _LIBRARIES = (
     "grpc, grpc_health.v1.health, google.protobuf, sqlalchemy, pydicom, starlette.applications, uvicorn, uvloop, "
     "httptools, orjson, pydantic_settings, typer, crc32c"
 )
-"""Libraries of a serving process. pydicom without the optional packages that `server.lean` excludes."""
+"""Libraries of a serving process. pydicom without the optional packages that `server.import_hygiene` excludes."""
 
 _STEPS = {
     "an empty Python interpreter": "pass",
@@ -32,7 +32,7 @@ _STEPS = {
     "... and read the settings": (
         "from cli.processes.programs import *; core_settings(os.environ); facade_settings(os.environ)"
     ),
-    "import the libraries of a node": f"import server.lean, {_LIBRARIES}",
+    "import the libraries of a node": f"import server.import_hygiene, {_LIBRARIES}",
     "import a node": "import node.__main__",
 }
 

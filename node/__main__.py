@@ -1,6 +1,6 @@
 """Entry point: `python -m node` serves gRPC and DICOMweb from one process until SIGTERM or SIGINT."""
 
-import server.lean  # noqa: F401 - before anything imports pydicom
+import server.import_hygiene  # noqa: F401 - before anything imports pydicom
 
 # isort: split
 

@@ -1,6 +1,6 @@
 """`python -m server`: commands to run the core, migrate its database, show its settings, and check its data."""
 
-import server.lean  # noqa: F401 - before anything imports pydicom
+import server.import_hygiene  # noqa: F401 - before anything imports pydicom
 
 # isort: split
 
@@ -150,7 +150,7 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     async with running(settings) as core:
-        for number in (signal.SIGTERM, signal.SIGINT):  # installed before serving, because a signal may arrive at once
+        for number in (signal.SIGTERM, signal.SIGINT):  # until here, a signal ends the process at once
             loop.add_signal_handler(number, stop.set)
         gc.freeze()  # objects created at start-up are permanent
         gc.set_threshold(_COLLECT_AFTER)
@@ -168,7 +168,7 @@ async def _work(settings: Settings, idle_seconds: float | None) -> None:
 
     stop = asyncio.Event()
     async with working(settings) as engine:
-        for number in (signal.SIGTERM, signal.SIGINT):  # installed before working, because a signal may arrive at once
+        for number in (signal.SIGTERM, signal.SIGINT):  # until here, a signal ends the process at once
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         notify("READY=1")
         if engine is None:

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # as `server.lean`, for cores in this process
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # as `server.import_hygiene`, for cores in this process
 
 # A shell starts its background jobs with SIGINT ignored, nohup starts with SIGHUP ignored, and programs inherit that.
 # Tests that send these signals to a program need the default handlers.

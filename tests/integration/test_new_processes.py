@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
-import server.lean
+import server.import_hygiene
 import asyncio, grpc, uvloop
 
 async def main():
@@ -38,7 +38,7 @@ uvloop.run(main())
 
 
 def test_a_process_started_while_grpc_is_active_survives() -> None:
-    """Without `server.lean`, a few per cent die in a fork handler of gRPC before exec."""
+    """Without `server.import_hygiene`, a few per cent die in a fork handler of gRPC before exec."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
