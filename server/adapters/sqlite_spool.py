@@ -15,13 +15,13 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class SqliteSpool:
-    """Use as a context manager; the file is removed at the end, and what an earlier one left at the beginning."""
+    """Context manager; the file is removed at exit, and a leftover file at entry."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def __enter__(self) -> "SqliteSpool":
-        """Make the file."""
+        """Create the file."""
         self._path.unlink(missing_ok=True)
         self._connection = sqlite3.connect(self._path, isolation_level=None)
         for statement in (
@@ -42,7 +42,7 @@ class SqliteSpool:
         os.unlink(self._path)
 
     def retire(self, entries: Iterable[tuple[Locator, Locator | None]]) -> None:
-        """See the port. What was deleted stays so."""
+        """See the port. A deleted blob stays deleted."""
         self._connection.executemany(
             "INSERT INTO retired VALUES (?, ?) ON CONFLICT (old) DO UPDATE SET new = excluded.new "
             "WHERE new IS NOT NULL",

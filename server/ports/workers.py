@@ -1,29 +1,28 @@
-"""Work that must not happen in the process that talks to everybody: pixels, above all."""
+"""Jobs that must not run in the serving process, such as work on pixels."""
 
 from typing import Protocol
 
 
 class Workers(Protocol):
-    """A few other processes that each do one job at a time. A job that kills its process harms no other."""
+    """A set of other processes that run one job at a time each. A job that crashes its process affects no other."""
 
     @property
     def count(self) -> int:
-        """How many jobs are done at once; it is of no use to wait for many more than these at a time."""
+        """Number of concurrent jobs; there is no use in submitting many more at a time."""
         ...
 
     async def perform(self, job: object) -> bytes:
-        """Do a job elsewhere and return what came of it. Jobs are begun in the order in which they were asked for.
+        """Run a job in another process and return its result. Jobs start in the order of submission.
 
         Args:
-            job: a frozen dataclass of plain values (see `server.model.pixels`), which crosses to another process.
+            job: a frozen dataclass of plain values (see `server.model.pixels`), sent to another process.
 
-        A caller that is cancelled gives up its place; what is being done already is finished and thrown away.
+        If the caller is cancelled, a waiting job is removed; a running one is finished and its result discarded.
 
         Raises:
-            DicomStoreError: what the job raised.
-            WrongState: PIXEL_DATA_UNREADABLE, the job ended its process, took too long, or needed too much memory; or
-                its process was killed from outside, and so was the next one that tried.
-            Exhausted: BUSY, too many jobs are waiting, or too large ones.
+            DicomStoreError: raised by the job.
+            WrongState: PIXEL_DATA_UNREADABLE, the job crashed its process, or exceeded its time or memory limit.
+            Exhausted: BUSY, too many or too large jobs are waiting, or two processes in a row were killed from outside.
             Unavailable: SHUTTING_DOWN.
         """
         ...

@@ -1,9 +1,8 @@
-"""`Workers` as processes of this machine, started when there is work and ended when there is none.
+"""`Workers` as processes of this machine, started on demand and ended when idle.
 
-There is no pool in the standard library or among our dependencies that does all of this: `concurrent.futures` loses all
-jobs when one process dies and can't stop one that hangs; `anyio.to_process` has no bound on what waits, unpickles what
-the worker says, and ends no worker before five minutes. Both import the program's main module into the worker, and with
-it all that a node is.
+No available library meets the requirements: `concurrent.futures` loses all jobs when one process dies and cannot stop a
+hanging one; `anyio.to_process` has an unbounded queue, unpickles the output of workers, and ends no worker before five
+minutes. Both import the program's main module into the worker, and with it the whole node.
 """
 
 import asyncio
@@ -22,11 +21,11 @@ class WorkerPool:
     """A bounded number of worker processes; see `server.ports.workers`.
 
     Args:
-        perform: dotted name of the function that does a job in a worker.
-        count: most processes.
-        job_seconds: longest time for one job, from when a worker begins it.
-        idle_seconds: a worker ends when it had nothing to do for so long.
-        memory_bytes: what a worker may need beyond what it has after its imports.
+        perform: dotted name of the function that runs a job in a worker.
+        count: maximum number of processes.
+        job_seconds: time limit of one job, from its start in a worker.
+        idle_seconds: a worker ends after this time without jobs.
+        memory_bytes: memory limit of a worker, in addition to its memory after imports.
     """
 
     def __init__(
@@ -36,7 +35,7 @@ class WorkerPool:
         self._idle_seconds = idle_seconds
         self._new_worker: Callable[[], Worker] = lambda: Worker(perform, job_seconds, memory_bytes)
         self._lanes: set[asyncio.Task[None]] = set()
-        self._active = 0  # lanes but for those that only end their process
+        self._active = 0  # lanes, without those that only end their process
         self._idle: list[asyncio.Future[Task]] = []
         self._waiting: deque[Task] = deque()
         self._waiting_bytes = 0
@@ -46,7 +45,7 @@ class WorkerPool:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End all workers, whatever they do; jobs that wait are refused."""
+        """End all workers immediately; waiting jobs fail."""
         self._is_closed = True
         for task in self._waiting:
             task.fail(_stopping())
@@ -60,7 +59,7 @@ class WorkerPool:
             raise _stopping()
         task = Task(type(job).__name__, pickled(job), asyncio.get_running_loop().create_future())
         if self._idle:
-            self._idle.pop().set_result(task)  # the last that worked; others may end
+            self._idle.pop().set_result(task)  # the one that worked last, so that others can end
         elif self._active < self.count:
             self._active += 1
             lane = asyncio.create_task(self._work(task))
@@ -87,12 +86,12 @@ class WorkerPool:
             self._waiting_bytes -= task.size_bytes
 
     async def _work(self, task: Task | None) -> None:
-        """Do jobs, beginning with `task`, in one process or, should that die, its successors."""
+        """Run jobs, starting with `task`, in one process or, if it dies, its successors."""
         worker = self._new_worker()
         try:
             while task is not None:
                 await worker.do(task)
-                task = None  # not kept while there is nothing to do: it has the frame
+                task = None  # not kept while idle: it holds the frame
                 task = await self._next()
         finally:
             if task is not None:
@@ -101,7 +100,7 @@ class WorkerPool:
             await worker.end()
 
     async def _next(self) -> Task | None:
-        """Return the job to do next; None if there was none for long enough."""
+        """Return the next job; None after the idle time."""
         if self._waiting:
             task = self._waiting.popleft()
             self._waiting_bytes -= task.size_bytes

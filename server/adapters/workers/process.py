@@ -1,13 +1,13 @@
-"""What runs in a worker process: takes jobs from a socket, one after the other, until the socket is closed.
+"""The program of a worker process: runs jobs from a socket, one at a time, until the socket is closed.
 
     python -P -m server.adapters.workers.process DESCRIPTOR PERFORM MEMORY_BYTES
 
-PERFORM is the dotted name of a function that takes a job and returns bytes. Memory beyond what the process has after
-its imports is limited. It ends with the process that started it, however that ends.
+PERFORM is the dotted name of a function that takes a job and returns bytes. Memory in addition to that after the
+imports is limited. The process ends with its parent process in all cases.
 
-On the socket, in both directions, numbers are little-endian uint64. A job is the number of its parts, the size of each,
-and the parts: a pickle (protocol 5) and its buffers. An answer is a kind (see `OK` and what follows), a size, and so
-many bytes: the result, or for `REFUSED` JSON, since whoever reads hostile pixels is not to be unpickled.
+Protocol, with numbers as little-endian uint64: a job is the number of its parts, the size of each, and the parts: a
+pickle (protocol 5) and its buffers. A response is a kind (`READY` and so on), a size, and the data: the result, or JSON
+for `REFUSED`. The core never unpickles data from a worker, because workers process untrusted pixel data.
 """
 
 import ctypes
@@ -29,7 +29,8 @@ from server.memory import return_frames
 from server.model.errors import DicomStoreError
 
 READY, OK, REFUSED, FAILED, OUT_OF_MEMORY = range(5)
-"""Kinds of answers. `READY` comes once, before the first job; `FAILED` has the trace of an unforeseen exception."""
+"""Kinds of responses. `READY` is sent once, before the first job; `FAILED` has the traceback of an unexpected
+exception."""
 
 NUMBER = Struct("<Q")
 ANSWER_HEAD = Struct("<QQ")
@@ -37,16 +38,17 @@ ANSWER_HEAD = Struct("<QQ")
 _PR_SET_PDEATHSIG = 1
 
 _OOM_SCORE = 500
-"""Added to the process's score, half of the most there is: short of memory, the kernel kills a worker before a node.
+"""Added to the OOM score of the process, half of the maximum: the kernel kills a worker before a node.
 
 A killed worker costs one job, which is repeated (see proc_pid_oom_score_adj(5)).
 """
 
 
 def main(descriptor: int, perform: str, memory_bytes: int) -> None:
-    """Answer jobs until there are no more."""
+    """Run jobs until the socket is closed."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; ours will tell us
+    # Ctrl-C reaches all processes of a terminal; the core decides when a worker ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _offer_to_oom_killer()
     return_frames()
@@ -63,7 +65,7 @@ def main(descriptor: int, perform: str, memory_bytes: int) -> None:
 
 
 def _answer(function: Callable[[object], bytes], jobs: BinaryIO, count: int) -> tuple[int, bytes]:
-    """Do the job that comes next, in `count` parts."""
+    """Run the next job, of `count` parts."""
     sizes = [NUMBER.unpack(jobs.read(NUMBER.size))[0] for _ in range(count)]
     try:
         pickled, *buffers = [jobs.read(size) for size in sizes]
@@ -79,7 +81,7 @@ def _answer(function: Callable[[object], bytes], jobs: BinaryIO, count: int) -> 
     except MemoryError:
         return OUT_OF_MEMORY, b""
     except Exception as error:  # noqa: BLE001 - the top of the process: whatever a codec raises ends its job alone
-        # Where it happened and what kind it is; its message might have values of the data set.
+        # Location and type of the exception; its message might contain values of the data set.
         return FAILED, f"{''.join(traceback.format_tb(error.__traceback__))}{type(error).__name__}".encode()
 
 
@@ -92,7 +94,7 @@ def _offer_to_oom_killer() -> None:
 
 
 def _data_bytes() -> int:
-    """Return the memory that RLIMIT_DATA counts, as it is now."""
+    """Return the current memory counted by RLIMIT_DATA."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
 

@@ -1,4 +1,4 @@
-"""One worker process as the core sees it: started, given jobs, ended; see `server.adapters.workers.process`."""
+"""A worker process as seen from the core: start, jobs, end; see `server.adapters.workers.process`."""
 
 import asyncio
 import json
@@ -20,16 +20,16 @@ from server.model import errors
 from server.model.errors import DicomStoreError, Exhausted, Reason, WrongState
 
 START_SECONDS = 60.0
-"""Longest time that a process may take for its imports; a busy machine has others to do."""
+"""Time limit for the imports of a process, which a busy machine slows down."""
 
 _LAST_SECONDS = 5.0
-"""How long after its last word a process may take to end."""
+"""Time limit for the exit of a process after its last message."""
 
 _APART_BYTES = 1 << 14
-"""Values from this size on are sent as they lie in memory instead of being copied into a pickle."""
+"""Values of at least this size are sent from their buffer instead of being copied into a pickle."""
 
 _USUAL_BYTES = 1 << 20
-"""Room for an answer of usual size, and for what is on its way between the processes."""
+"""Buffer size for a response of usual size, and for socket data."""
 
 Part = bytes | memoryview
 
@@ -38,7 +38,7 @@ _log = logging.getLogger("dicomstore")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """A job as it is sent, and what comes of it."""
+    """A serialised job and its result."""
 
     kind: str
     parts: list[Part]
@@ -58,7 +58,7 @@ class Task:
 
 
 class Worker:
-    """One process at a time, which is replaced by another when it dies or is stopped."""
+    """At most one process, replaced when it dies or is stopped."""
 
     def __init__(self, perform: str, job_seconds: float, memory_bytes: int) -> None:
         self._arguments = (perform, str(memory_bytes))
@@ -69,11 +69,11 @@ class Worker:
         self._usual = bytearray(_USUAL_BYTES)
 
     async def do(self, task: Task) -> None:
-        """Do one job; nobody needs to wait for its end any more if its caller has gone before it begins.
+        """Run one job; skipped if its caller was cancelled before it starts.
 
-        A process that was killed tells nothing about its job: the system needed memory, or it was somebody's mistake.
-        So the job is done once more, in another process. If that is killed, too, the client may try again later: the
-        pixel data must not count as unreadable, which is recorded, because memory is short.
+        Nothing is known about the job of a killed process: the system may have needed memory, or somebody killed it by
+        mistake. The job is therefore repeated once, in another process. If that is killed, too, the client may retry
+        later: a lack of memory must not mark the pixel data as unreadable, which would be recorded.
         """
         if not await self._is_done(task):
             _log.warning("a worker process was killed; its job is retried once job=%s", task.kind)
@@ -82,7 +82,7 @@ class Worker:
                 task.fail(_killed())
 
     async def _is_done(self, task: Task) -> bool:
-        """Do a job, well or badly; false if the process was killed before it had an answer."""
+        """Run one job. False if the worker was killed before it replied; the caller retries once."""
         if task.result.done():
             return True
         connection = await self._ready(task)
@@ -96,7 +96,7 @@ class Worker:
         except TimeoutError:
             await self.end()
             task.fail(_unreadable("takes too long to process"))
-        except (OSError, ValueError, LookupError, TypeError):  # gone, or not itself any more
+        except (OSError, ValueError, LookupError, TypeError):  # ended, or in an invalid state
             exit_code = await self._exit_code()
             if exit_code == -signal.SIGKILL:
                 return False
@@ -105,7 +105,7 @@ class Worker:
         return True
 
     async def _ready(self, task: Task) -> socket.socket | None:
-        """Return the connection to a process that is ready, of which the start is tried twice; None if it failed."""
+        """Return the connection to a ready process, with a second attempt to start one; None if both failed."""
         try:
             return await self._started()
         except (TimeoutError, OSError) as error:
@@ -124,10 +124,11 @@ class Worker:
             return None
 
     async def _exit_code(self) -> int | None:
-        """Return how a process ended that does not answer any more; None if it had to be ended."""
+        """Return the exit code of a process that does not respond; None if it had to be killed."""
         assert self._process is not None
         try:
-            async with asyncio.timeout(_LAST_SECONDS):  # to kill what is dead already would lose its exit code
+            # killing a process that is already dead would lose its exit code
+            async with asyncio.timeout(_LAST_SECONDS):
                 await self._process.wait()
             return self._process.returncode
         except TimeoutError:
@@ -136,7 +137,7 @@ class Worker:
             await self.end()
 
     async def end(self) -> None:
-        """End the process, whatever it does."""
+        """End the process immediately."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -146,7 +147,7 @@ class Worker:
             await self._process.wait()
 
     async def _started(self) -> socket.socket:
-        """Return the connection to a process that is ready for a job."""
+        """Start a process and return the connection to it when it is ready."""
         if self._connection is not None and self._process is not None and self._process.returncode is None:
             return self._connection
         await self.end()
@@ -177,10 +178,10 @@ async def _send(connection: socket.socket, parts: list[Part]) -> None:
 
 
 async def _receive(connection: socket.socket, usual: bytearray, *, most_bytes: int) -> tuple[int, bytes]:
-    """Return kind and bytes of an answer.
+    """Return kind and data of a response.
 
     Raises:
-        OSError: the process has died, or says what it would not say if it were well.
+        OSError: the process has died, or violates the protocol.
     """
     kind, size = ANSWER_HEAD.unpack(await _read(connection, ANSWER_HEAD.size, usual))
     if size > most_bytes:
@@ -189,7 +190,7 @@ async def _receive(connection: socket.socket, usual: bytearray, *, most_bytes: i
 
 
 async def _read(connection: socket.socket, size: int, usual: bytearray) -> bytes:
-    """Return `size` bytes, received into `usual` if they fit: new memory costs more than copying."""
+    """Return `size` bytes, received into `usual` if they fit: allocating memory costs more than copying."""
     loop = asyncio.get_running_loop()
     with memoryview(usual if size <= len(usual) else bytearray(size))[:size] as data:
         at = 0
@@ -202,7 +203,7 @@ async def _read(connection: socket.socket, size: int, usual: bytearray) -> bytes
 
 
 def pickled(job: object) -> list[Part]:
-    """Return a job's pickle, and the large values that it refers to."""
+    """Return the pickle of a job, and the large values outside it."""
     buffers: list[pickle.PickleBuffer] = []
     file = BytesIO()
     _JobPickler(file, 5, buffer_callback=buffers.append).dump(job)
@@ -213,7 +214,7 @@ class _JobPickler(pickle.Pickler):
     """Pickles a job without copying its large values."""
 
     def reducer_override(self, obj: Any) -> Any:
-        """Take a dataclass apart, so that its large values can be handed out."""
+        """Reduce a dataclass to its fields, so that large values become separate buffers."""
         if not is_dataclass(obj) or isinstance(obj, type):
             return NotImplemented
         return type(obj), tuple(_apart(getattr(obj, field.name)) for field in fields(obj))
@@ -250,8 +251,8 @@ def _unreadable(what: str) -> WrongState:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of a worker: where modules are, and none of the settings, which may have secrets."""
+    """Return the environment of a worker: with the module path, without settings, which may contain secrets."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DICOMSTORE_")}
-    # One job is one thread: as many jobs as there are processors are done at once.
+    # One thread per job: there are as many concurrent jobs as processors.
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return kept | threads | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
