@@ -29,13 +29,13 @@ class Settings(BaseSettings):
     )
     blobs: str = Field(
         "",
-        description="URL of the storage for blobs: `file:///PATH`, an absolute path on a local filesystem with hard "
-        "links. Empty is the data directory. Blobs are not moved when it changes.",
+        description="URL of the blob store: `file:///PATH` with an absolute path on a local filesystem with hard "
+        "links. Empty means the data directory. Changing it does not move blobs.",
     )
     database: str = Field(
         "",
         description="SQLAlchemy URL of the index, e.g. postgresql+psycopg://user@host/name; "
-        "empty is SQLite in the data directory.",
+        "empty means SQLite in the data directory.",
     )
     database_wait_seconds: float = Field(
         30,
@@ -44,8 +44,8 @@ class Settings(BaseSettings):
     )
     database_listen: str = Field(
         "",
-        description="URL for a direct connection to the PostgreSQL index, if `database` leads through a pooler in "
-        "transaction mode, such as PgBouncer; used for notifications (LISTEN). Empty means `database`. Without "
+        description="URL of a direct connection to the PostgreSQL index for notifications (LISTEN), required if "
+        "`database` uses a pooler in transaction mode, such as PgBouncer. Empty means `database`. Without "
         "notifications, watchers of the change feed poll once a second.",
     )
     grpc: str = Field("127.0.0.1:50051", description="Address the core listens on.")
@@ -129,8 +129,8 @@ class Settings(BaseSettings):
     worker_idle_seconds: float = Field(
         60,
         gt=0,
-        description="Time without unfinished operations after which the worker of `dicomstore up` ends; "
-        "it is started again when there is one.",
+        description="Time without unfinished operations after which the worker of `dicomstore up` exits; "
+        "it is restarted on demand.",
     )
     search_seconds: float = Field(30, gt=0, description="Time limit of one search in the index.")
     shutdown_seconds: float = Field(
