@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DICOMSTORE_", frozen=True, extra="ignore")
 
     data: Path = Field(
-        Path("data"), description="Directory of the embedded index and, unless `blobs` says otherwise, of the blobs."
+        Path("data"), description="Directory of the embedded index and, unless `blobs` is set, of the blobs."
     )
     blobs: str = Field(
         "",
