@@ -82,13 +82,13 @@ async def test_damage_is_recorded_until_the_bytes_are_restored(data: Path, numbe
     at = offset % len(body)
     flip_below(data, body, at)
     async with scrubbing(data) as found:
-        await found.scrub.turn()
+        await found.scrub.run_once()
         found.now += 4 * DAY
-        await found.scrub.turn()
+        await found.scrub.run_once()
         assert await found.damaged() == [f"1.2.{number}"]
         flip_below(data, flipped(body, at), at)
         for _ in range(2):  # the next pass begins, and ends when it is due
-            await found.scrub.turn()
+            await found.scrub.run_once()
             found.now += 4 * DAY
         assert await found.damaged() == []
 
@@ -100,13 +100,13 @@ async def test_reading_is_spread_over_the_period_and_resumes_after_a_restart(dat
     for days in range(5):
         async with scrubbing(data) as found:
             found.now = began + days * DAY
-            await found.scrub.turn()
+            await found.scrub.run_once()
             assert await found.damaged() == [f"1.2.{number}" for number in range(1, days + 1)]
             assert await found.record.load() == (
                 ScrubPosition(began, days, None) if days < 4 else ScrubPosition(began, None, found.now)
             )
             if days == 4:  # nothing is due until the period ends, then everything is due again
-                await found.scrub.turn()
+                await found.scrub.run_once()
                 assert await found.record.load() == ScrubPosition(found.now, 0, found.now)
 
 
@@ -114,16 +114,16 @@ async def test_missing_bytes_are_found(data: Path) -> None:
     [file] = (data / "blobs").glob("*/*")
     file.rename(data / "away")
     async with scrubbing(data) as found:
-        await found.scrub.turn()
+        await found.scrub.run_once()
         found.now += 5 * DAY
-        await found.scrub.turn()
+        await found.scrub.run_once()
         assert await found.damaged() == ["1.2.3"]
 
 
 async def test_one_process_scrubs_at_a_time(data: Path) -> None:
     async with scrubbing(data) as one, scrubbing(data) as other, one.record.held() as is_held:
         assert is_held
-        await other.scrub.turn()
+        await other.scrub.run_once()
         assert await other.record.load() is None
 
 
@@ -138,7 +138,7 @@ async def test_a_read_only_archive_and_one_without_a_period_are_not_scrubbed(dat
 async def test_an_unreadable_position_restarts_the_scrub(data: Path) -> None:
     (data / "scrub").write_text('{"began"')
     async with scrubbing(data) as found:
-        await found.scrub.turn()
+        await found.scrub.run_once()
         assert await found.record.load() == ScrubPosition(found.now, 0, None)
 
 

@@ -1,7 +1,7 @@
-"""Which attributes a search answers with, and where they come from (PS3.18 section 10.6.3.3).
+"""Return attributes of a search and their sources (PS3.18 10.6.3.3).
 
-Most are kept by the index; of those about a level below the matches, the newest instance decides. Some are computed,
-and only at their own level. Any other comes from the metadata of the newest matching instance, which costs reading it.
+Most are return keys in the index; those of a level below the matches are taken from the newest instance. Some are
+computed, only at their own level. All others are read from the metadata of the newest matching instance.
 """
 
 import base64
@@ -45,11 +45,11 @@ _MANY_TAGS = 64
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The attributes to answer with, by where they come from.
+    """The attributes to return, by source.
 
-    newest, newest_levels: of the newest instance of the match; they are kept at these levels below it.
-    retrieve_url_base: what Retrieve URL begins with; empty without it.
-    owners: private attributes that are looked for by their creator, as each data set may have them in another block.
+    newest, newest_levels: return keys of the newest instance of the match, and their levels below the match.
+    retrieve_url_base: beginning of Retrieve URL; empty without that attribute.
+    owners: private attributes to find by private creator, because each data set may use another block for them.
     """
 
     level: Level
@@ -65,7 +65,7 @@ class Selection:
 
     @property
     def needs_metadata(self) -> bool:
-        """Whether something comes from metadata only."""
+        """True if an attribute must be read from metadata."""
         return bool(self.from_metadata or self.owners)
 
 
@@ -76,9 +76,9 @@ def select(
     retrieve_url_base: str = "",
     owners: Collection[PrivateTag] = (),
 ) -> Selection:
-    """Return where the attributes `tags` of matches at `level` come from, with all that is kept at levels `all_of`.
+    """Return the sources of the attributes `tags` of matches at `level`, and of all return keys of the levels `all_of`.
 
-    Without a base there is no Retrieve URL. Of `owners`, each match has its own place.
+    Without a base there is no Retrieve URL. For `owners`, the block is determined per match.
     """
     choose = _selection if len(tags) > _MANY_TAGS else _known_selection
     base = retrieve_url_base if _RETRIEVE_URL in tags else ""
@@ -106,21 +106,21 @@ def _selection(
     )
 
 
-_known_selection = functools.lru_cache(maxsize=256)(_selection)  # most requests ask for the same
+_known_selection = functools.lru_cache(maxsize=256)(_selection)  # most requests have the same return attributes
 
 
 def _creators(tags: Iterable[str]) -> Iterator[str]:
-    """Yield the tags that say whose the private ones among `tags` are (PS3.5 section 7.8.1)."""
+    """Yield the Private Creator tags of the private ones among `tags` (PS3.5 7.8.1)."""
     for tag in tags:
         if is_private(tag):
             yield f"{tag[:4]}00{tag[4:6]}"
 
 
-class Answers:
-    """Makes the answers of one search: the selected attributes that a match has, as canonical DICOM JSON.
+class MatchComposer:
+    """Composes the result of each match of one search: its selected attributes as canonical DICOM JSON.
 
-    Elements that the index keeps are copied as they are. Those of a level above are looked at once for all matches
-    that share them.
+    Return keys from the index are copied unchanged. Those of a higher level are processed once for all matches that
+    share them.
     """
 
     def __init__(self, selection: Selection) -> None:
@@ -136,7 +136,7 @@ class Answers:
         )
 
     def of(self, match: Match) -> bytes:
-        """Return the answer for a match."""
+        """Return the DICOM JSON of a match."""
         wanted = self._selection.return_keys
         lines = [line for line in match.return_keys[-1].split("\n") if line[TAG] in wanted]
         if len(match.return_keys) > 1:
@@ -147,12 +147,12 @@ class Answers:
         elif self._is_plain:
             return f"{{{','.join(lines)}}}".encode()
         if self._has_others:
-            lines += self._lines_not_kept(match)
+            lines += self._other_lines(match)
         if self._selection.availability:
             lines.append(_ONLINE)
         if self._selection.retrieve_url_base:
             lines.append(f'{self._url_line}{_path(match.resource)}"]}}')
-        lines.sort()  # as the tags they begin with
+        lines.sort()  # by tag, with which each line begins
         return f"{{{','.join(lines)}}}".encode()
 
     def _lines_above(self, return_keys: tuple[ElementLines, ...]) -> dict[str, str]:
@@ -161,8 +161,8 @@ class Answers:
         self._above[return_keys] = lines
         return lines
 
-    def _lines_not_kept(self, match: Match) -> Iterator[str]:
-        """Generate what differs by match and is not kept at its level or above; none is empty."""
+    def _other_lines(self, match: Match) -> Iterator[str]:
+        """Yield the non-empty elements that are not return keys of the level of the match or above."""
         selection = self._selection
         yield from self._lines_below(match.newest)
         yield from self._lines_counted(match)
@@ -201,7 +201,7 @@ class Answers:
 
 
 def _path(resource: Address) -> str:
-    """Return where a match is below the base of URLs (PS3.18 section 10.4.1); UIDs need no escapes."""
+    """Return the path of a match below the base URL (PS3.18 10.4.1); UIDs need no escaping."""
     if resource.instance is not None:
         return f"/studies/{resource.study}/series/{resource.series}/instances/{resource.instance}"
     if resource.series is not None:
@@ -210,7 +210,7 @@ def _path(resource: Address) -> str:
 
 
 def _without_bulk(element: dict[str, Any]) -> dict[str, Any] | None:
-    """Return an element of metadata without bulk values at any depth; None if it is one."""
+    """Return an element without bulk data references at any depth; None if it is one itself."""
     if "BulkDataURI" in element:
         return None
     if element.get("vr") != "SQ":

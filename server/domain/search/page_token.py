@@ -1,7 +1,7 @@
-"""The opaque text that says where the next page of a search starts.
+"""The opaque token for the next page of a search.
 
-It holds the key of the last match, so a page costs the same wherever it lies, and a digest of the query, so that a
-token is not mistaken for one of another query. It grants nothing and hides nothing but what the digest digests.
+It contains the row key of the last match, so that every page costs the same, and a digest of the query, so that a token
+of another query is detected. It is not a credential.
 """
 
 import base64
@@ -16,15 +16,15 @@ _TEXT_LENGTH = 22
 
 
 def make(key: int, query: bytes) -> str:
-    """Return the token for the page after the match with `key`."""
+    """Return the token for the page after the match with row key `key`."""
     return base64.urlsafe_b64encode(_FORM.pack(key, _digest(query))).rstrip(b"=").decode()
 
 
 def read(token: str, query: bytes) -> int:
-    """Return the key that `make` was given.
+    """Return the row key in a token.
 
     Raises:
-        InvalidRequest: INVALID_PAGE_TOKEN, when it was made for another query or is damaged.
+        InvalidRequest: INVALID_PAGE_TOKEN, the token belongs to another query or is damaged.
     """
     try:
         if len(token) != _TEXT_LENGTH:

@@ -1,8 +1,8 @@
-"""Record Key (0008,041B): the place of a match in the order of its level (PS3.4 section C.6.4).
+"""Record Key (0008,041B): the position of a match in the order of its level (PS3.4 C.6.4).
 
-Twelve bytes that ascend as matches come: the match's key in the index counted down, which never changes and is never
-given twice, and a check, by which what is no key of this level and partition is told. They depend on nothing else of a
-query, so a key got from one is good for another, and stays good when its match is deleted.
+Twelve bytes that ascend in the order of matches: the descending row key, which never changes and is never reused, and a
+checksum that detects keys of another level or partition. They do not depend on the rest of the query, so a key from one
+query is valid for another, even after its match has been deleted.
 """
 
 import hashlib
@@ -17,15 +17,15 @@ _GREATEST = 2**63 - 1
 
 
 def make(key: int, level: Level, partition: PartitionName) -> bytes:
-    """Return the Record Key of the match with `key`."""
+    """Return the Record Key of the match with row key `key`."""
     return _FORM.pack(_GREATEST - key, _check(key, level, partition))
 
 
 def read(record_key: bytes, level: Level, partition: PartitionName) -> int:
-    """Return the key that `make` was given.
+    """Return the row key in a Record Key.
 
     Raises:
-        InvalidRequest: INVALID_FIELD, when it is none of this level and partition.
+        InvalidRequest: INVALID_FIELD, it is not a Record Key of this level and partition.
     """
     if len(record_key) == _FORM.size:
         place, check = _FORM.unpack(record_key)

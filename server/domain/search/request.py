@@ -1,8 +1,7 @@
-"""What a search request means (PS3.18 section 10.6).
+"""Translating a search request to a query of the index (PS3.18 10.6).
 
-A request is understood as far as an index needs it and no further: names become search keys, values become
-conditions, and the attributes to return become a selection. What can't be used is left out and reported, or
-refused when the caller is strict.
+Attribute names become search keys, values become conditions, and the attributes to return become a selection. Unusable
+terms are ignored and reported, or refused if the request is strict.
 """
 
 import functools
@@ -46,7 +45,7 @@ _NO_TAGS: Mapping[str, SearchKey] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """An attribute and the values of which any may match, as the caller wrote them."""
+    """An attribute and its alternative values, as received."""
 
     attribute: str
     values: tuple[str, ...]
@@ -54,7 +53,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """A search as the caller wrote it; fields are those of `SearchRequest` in search_service.proto.
+    """A search request as received; fields as in `SearchRequest` of search_service.proto.
 
     scope: the partition, study or series to search.
     """
@@ -76,13 +75,13 @@ class SearchRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Understood:
-    """A request with nothing left to look up or check.
+class ParsedRequest:
+    """A validated request.
 
-    query: asks for one match more than `page_size`, to know whether there is a next page.
-    selection: what to return of each match.
-    ignored: attributes that can't be used, as the caller wrote them.
-    identity: equal for two requests if a page token of one is good for the other.
+    query: its limit is one more than `page_size`, to detect a next page.
+    selection: the attributes to return.
+    ignored: unusable attributes, as received.
+    identity: equal for two requests if a page token of one is valid for the other.
     """
 
     query: Query
@@ -93,7 +92,7 @@ class Understood:
 
 
 def levels_of(request: SearchRequest) -> frozenset[Level]:
-    """Return the levels a query reaches: below what its scope fixes, down to its own."""
+    """Return the searchable levels of a query: those below its scope, down to its own."""
     return _between(
         Level.SERIES if request.scope.series else Level.STUDY if request.scope.study else None, request.level
     )
@@ -112,24 +111,25 @@ def private_attributes(request: SearchRequest) -> Iterator[str]:
 
 
 def unknown_attributes(request: SearchRequest) -> Iterator[str]:
-    """Yield the attributes of terms that may be extended query tags, once each, as written."""
+    """Yield the distinct attributes of terms that may be extended query tags, as received."""
     for attribute in dict.fromkeys(term.attribute for term in request.terms):
         path = _path_of(attribute)
         if path is not None and len(path) == 1 and search_key(attribute) is None:
             yield attribute
 
 
-def understand(
+def parse(
     request: SearchRequest,
     tags: Mapping[str, SearchKey] = _NO_TAGS,
     owners: Collection[PrivateTag] = (),
-) -> Understood:
-    """Return what a request means, whose scope has its partition, with the keys of the `tags` that its terms are about.
+) -> ParsedRequest:
+    """Return the parsed request. The partition of its scope must be resolved.
 
-    `owners` are the private tags among what is returned whose creator is known.
+    `tags` are the search keys of the extended query tags in its terms, `owners` the private return attributes with a
+    known private creator.
 
-    With a page token, `skip` has been served by the first page and is not looked at again. A prior record key is part
-    of the query that a token belongs to: it says where the first page starts.
+    With a page token, `skip` is ignored, because the first page has applied it. A prior Record Key, which is the start
+    of the first page, is part of the identity of the query.
 
     Raises:
         InvalidRequest: INVALID_UID, INVALID_FIELD, INVALID_QUERY, INVALID_PAGE_TOKEN,
@@ -160,7 +160,7 @@ def understand(
         counts=bool(selection.counted),
         newest=selection.newest_levels,
     )
-    return Understood(query, page_size, selection, tuple(ignored), identity)
+    return ParsedRequest(query, page_size, selection, tuple(ignored), identity)
 
 
 def _page_size(request: SearchRequest) -> int:
@@ -172,7 +172,7 @@ def _page_size(request: SearchRequest) -> int:
 
 
 def _check_scope(request: SearchRequest) -> None:
-    """Refuse a scope that is deeper than what is looked for, which may be the one thing named."""
+    """Refuse a scope below the level of the query; a scope of the same level is one resource."""
     if request.scope.instance is not None:
         raise _invalid_field("scope.sop_instance_uid", "A search cannot be limited to an instance.")
     if request.scope.series is not None and request.level is Level.STUDY:
@@ -187,9 +187,9 @@ def _fixed_by(scope: Address) -> tuple[str, ...]:
 def _usable_terms(
     request: SearchRequest, scope: Address, tags: Mapping[str, SearchKey], ignored: dict[str, None]
 ) -> tuple[dict[SearchKey, list[str]], str | None]:
-    """Return the values wanted of each search key, and the time zone that dates and times of them are in.
+    """Return the values for each search key, and the time zone of their dates and times.
 
-    Several terms about one attribute are one list.
+    Several terms of one attribute are combined.
     """
     levels, fixed = levels_of(request), _fixed_by(scope)
     values: dict[SearchKey, list[str]] = {}
@@ -215,14 +215,14 @@ def _usable_terms(
 
 
 def _take_stars(values: dict[SearchKey, list[str]]) -> None:
-    """Let "*" match everything also where PS3.4 section C.2.2.2.4 has no wildcards: it can't mean anything else."""
+    """Let "*" match everything for all VRs, even those without wildcard matching (PS3.4 C.2.2.2.4)."""
     for key, given in values.items():
         if key.vr not in WILDCARD_VRS and "*" in map(str.strip, given):
             given.clear()
 
 
 def _offset(zones: Sequence[Term]) -> str | None:
-    """Return the time zone that the terms about Timezone Offset From UTC say; None if they say none."""
+    """Return the time zone in the terms of Timezone Offset From UTC; None without one."""
     values = {value for term in zones for value in term.values if value.strip()}
     offsets = {normalise.offset(value) for value in values}
     if None in offsets or len(offsets) > 1:
@@ -232,7 +232,7 @@ def _offset(zones: Sequence[Term]) -> str | None:
 
 
 def _included_tags(request: SearchRequest, scope: Address, ignored: dict[str, None]) -> set[str]:
-    """Return the tags asked for by name or fixed by the scope; a member of a sequence comes with all of it."""
+    """Return the tags of the return attributes and of the scope; for a member of a sequence, that of the sequence."""
     tags = set()
     for attribute in (*request.include_attributes, *_fixed_by(scope)):
         path = _path_of(attribute)
@@ -244,7 +244,7 @@ def _included_tags(request: SearchRequest, scope: Address, ignored: dict[str, No
 
 
 def _path_of(attribute: str) -> Path | None:
-    """Do as `path_of`, which takes longer than everything else here when a page of attributes is asked for."""
+    """Cached `path_of`, which otherwise dominates the time of requests with many return attributes."""
     return _known_path(attribute) if len(attribute) <= _LONGEST_KNOWN else path_of(attribute)
 
 
@@ -272,12 +272,12 @@ def _ignore(
 
 
 def _shown(attribute: str) -> str:
-    """Return a name for a text; what does not look like an attribute is not repeated."""
+    """Return an attribute name for an error message; other text is not repeated."""
     return attribute if _SHOWN_NAME.fullmatch(attribute) else "?"
 
 
 def _identity(request: SearchRequest, scope: Address, prior: int | None) -> bytes:
-    """Return bytes that are equal for two requests if a page token of one is good for the other."""
+    """Return bytes that are equal for two requests if a page token of one is valid for the other."""
     return orjson.dumps(
         [
             request.level,

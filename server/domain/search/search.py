@@ -10,12 +10,12 @@ from server.dicom.matching.query_tags import PrivateTag, key_of, tag_of_path
 from server.domain.access import Access, Action
 from server.domain.limits import MAX_TAGS
 from server.domain.search import page_token
-from server.domain.search.answer import Answers, Selection
+from server.domain.search.answer import MatchComposer, Selection
 from server.domain.search.request import (
     SearchRequest,
     levels_of,
+    parse,
     private_attributes,
-    understand,
     unknown_attributes,
 )
 from server.model.call import Call
@@ -27,11 +27,11 @@ from server.ports.index import InstanceIndex
 from server.ports.tags import Tags
 
 _SMALL = 64 << 10
-"""Bytes of metadata that are parsed at once; more takes longer than the event loop should wait."""
+"""Bytes of metadata parsed in one run; more would block the event loop for too long."""
 
 
 class SearchMatch(NamedTuple):
-    """A study, series or instance, and those of its attributes that were asked for."""
+    """A study, series or instance, with the requested attributes."""
 
     resource: Address
     dicom_json: bytes
@@ -39,11 +39,10 @@ class SearchMatch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """One page. An empty token says that there are no more.
+    """One page. The token of the last page is empty.
 
-    erroneous_attributes: extended query tags of the terms, as written, by which some instances could not be indexed;
-        some that match may be missing.
-    total_count: matches on all pages; None if nobody asked and it would have to be counted.
+    erroneous_attributes: extended query tags in the terms, as received, with indexing errors; matches may be missing.
+    total_count: matches on all pages; None if it was not requested and the index does not have it.
     """
 
     matches: tuple[SearchMatch, ...]
@@ -54,7 +53,7 @@ class SearchResult:
 
 
 class Search:
-    """Answers searches from the index."""
+    """Runs searches on the index."""
 
     def __init__(self, index: InstanceIndex, access: Access, tags: Tags) -> None:
         self._index = index
@@ -65,14 +64,14 @@ class Search:
         """Return one page of matches, newest first.
 
         Raises:
-            InvalidRequest: as `understand` does.
-            DicomStoreError: what `Access.permit` and `InstanceIndex.search` raise.
+            InvalidRequest: as `parse`.
+            DicomStoreError: as `Access.permit` and `InstanceIndex.search`.
         """
         request = replace(request, scope=await self._access.permit(call, Action.READ, request.scope))
         tags = await self._tags_in(request)
         keys = {path: key_of(tag) for path, tag in tags.items()}
         owners = await self._owners(request, tags.values())
-        wanted = understand(request, keys, owners)
+        wanted = parse(request, keys, owners)
         found = await self._find(wanted.query, wanted.selection)
         page = found[: wanted.page_size]
         has_more = len(found) > len(page)
@@ -86,9 +85,9 @@ class Search:
         )
 
     async def _tags_in(self, request: SearchRequest) -> dict[str, Tag]:
-        """Return the extended query tags that terms are about, by their names as written.
+        """Return the extended query tags in the terms, by attribute as received.
 
-        One of a level that the search does not reach is not a searchable attribute at this level.
+        Query tags of a level outside of the search are not searchable attributes in it.
 
         Raises:
             WrongState: TAG_QUERY_DISABLED.
@@ -106,11 +105,11 @@ class Search:
         return tags
 
     async def _owners(self, request: SearchRequest, searched: Iterable[Tag]) -> list[PrivateTag]:
-        """Return the private extended query tags that are returned: each data set may have them in another place."""
-        asked = set(private_attributes(request))
+        """Return the private extended query tags to return; each data set may have them in another block."""
+        requested = set(private_attributes(request))
         known = (
-            [tag for tag in await self._tags.list(after=0, skip=0, limit=MAX_TAGS) if tag.new.tag in asked]
-            if asked
+            [tag for tag in await self._tags.list(after=0, skip=0, limit=MAX_TAGS) if tag.new.tag in requested]
+            if requested
             else []
         )
         return sorted(
@@ -118,7 +117,7 @@ class Search:
         )
 
     async def _find(self, query: Query, selection: Selection) -> list[tuple[int, SearchMatch]]:
-        """Return the matches of a query with their keys, holding some of their metadata at a time."""
+        """Return the matches of a query with their row keys, with only a part of their metadata in memory."""
         if not query.metadata:
             return _render(await self._index.search(query), selection)
         found: list[tuple[int, SearchMatch]] = []
@@ -135,10 +134,10 @@ class Search:
 
 
 def _is_known(query: Query) -> bool:
-    """Say whether the index knows how many matches there are without counting them."""
+    """True if the index has the number of matches without counting."""
     return not query.conditions and (query.level is Level.STUDY or query.scope.study is not None)
 
 
 def _render(matches: Iterable[Match], selection: Selection) -> list[tuple[int, SearchMatch]]:
-    answers = Answers(selection)
-    return [(match.key, SearchMatch(match.resource, answers.of(match))) for match in matches]
+    composer = MatchComposer(selection)
+    return [(match.key, SearchMatch(match.resource, composer.of(match))) for match in matches]

@@ -1,2 +1,1 @@
-"""Work that the core does by itself: garbage collection, relocation of blobs, scrubbing, audit, and recovery of a lost
-index."""
+"""Maintenance: garbage collection, relocation of blobs, scrubbing, audit, and recovery of a lost index."""

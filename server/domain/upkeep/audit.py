@@ -1,4 +1,4 @@
-"""Proving that index, blobs and change feed agree."""
+"""Checking that index, blobs and change feed agree."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from server.ports.blobs import BlobStore
 from server.ports.index import ChangeLog, InstanceIndex
 
 _PAGE = 500
-_MOST_NAMED = 20
+_MAX_EXAMPLES = 20
 
 
 @dataclass
 class Report:
-    """What an audit found. Lists name at most `_MOST_NAMED` examples; counts are complete.
+    """The result of an audit. Lists have at most `_MAX_EXAMPLES` examples; counts are complete.
 
-    known_damaged: instances whose bytes were found damaged when they were read before.
+    known_damaged: instances with recorded damage.
     """
 
     instances: int = 0
@@ -35,15 +35,15 @@ class Report:
 
     @property
     def agrees(self) -> bool:
-        """Every visible instance has its bytes and exactly one current entry in the feed."""
+        """True if every visible instance has its bytes and exactly one current entry in the feed."""
         return not self.missing and not self.damaged and self.current_changes == self.instances
 
 
 class Audit:
-    """Compares index, blobs and feed in pages, beside a core that goes on working.
+    """Compares index, blobs and feed in pages, while the core is in use.
 
-    What is stored or deleted while the audit runs may be counted on one side only: repeat it before believing a
-    difference of a busy store.
+    Instances stored or deleted during the audit may be counted on one side only; repeat the audit of a busy archive to
+    confirm a difference.
     """
 
     def __init__(self, *, blobs: BlobStore, index: InstanceIndex, changes: ChangeLog) -> None:
@@ -102,7 +102,7 @@ class Audit:
             after = page[-1].sequence
 
     async def _count_quarantined(self, report: Report) -> None:
-        """Count quarantined blobs that the index still does not know."""
+        """Count quarantined blobs that are still unknown to the index."""
         async for locators in self._blobs.quarantined():
             known = await self._index.known(locators)
             for locator in locators:
@@ -112,11 +112,11 @@ class Audit:
                     report.quarantined_bytes += await self._blobs.size(locator)
                 except DataLoss as loss:
                     if loss.reason is Reason.BLOB_MISSING:
-                        continue  # it was erased and its note is about to go
+                        continue  # erased; its quarantine note is about to be removed
                 report.quarantined += 1
 
     async def _count_unused(self, report: Report) -> None:
-        """Count blobs that nothing names and no quarantine holds. A core that is storing has a few for a moment."""
+        """Count blobs that are neither in the index nor in quarantine; a store in progress has some for a moment."""
         batch: list[Locator] = []
         async for locator, _ in self._blobs.walk():
             report.blobs += 1
@@ -136,5 +136,5 @@ class Audit:
 
 
 def _name(report: Report, example: str) -> None:
-    if len(report.examples) < _MOST_NAMED:
+    if len(report.examples) < _MAX_EXAMPLES:
         report.examples.append(example)

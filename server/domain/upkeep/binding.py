@@ -1,7 +1,7 @@
-"""Whether a data directory and a database are the two halves of one archive.
+"""Checking that a data directory and a database belong to one archive.
 
-Blobs without the index that names them look like leftovers, and an index without its blobs like damage. So both carry
-the id of their archive, and nothing is served, recovered or erased before they were compared.
+Without its index, blobs look like leftovers; without its blobs, an index looks damaged. Both therefore have the id of
+their archive, which is compared before anything is served, recovered or erased.
 """
 
 from enum import Enum
@@ -10,18 +10,18 @@ from server.model.archive import BlobsIdentity, IndexIdentity
 
 
 class Refused(Exception):
-    """Data directory and database do not belong together; the message says why and what to do."""
+    """Data directory and database do not belong together; the message has the reason and what to do."""
 
 
 class Binding(Enum):
-    """What is to be done with a pair that may be used."""
+    """The action for a valid pair."""
 
     BOUND = "both carry the same id"
     TO_BIND = "neither has the id of another archive: give both the same id"
 
 
 def binding_of(blobs: BlobsIdentity, index: IndexIdentity) -> Binding:
-    """Compare the two halves.
+    """Compare the two identities.
 
     Raises:
         Refused
@@ -44,7 +44,7 @@ def binding_of(blobs: BlobsIdentity, index: IndexIdentity) -> Binding:
 
 
 def require_recoverable(blobs: BlobsIdentity, index: IndexIdentity) -> None:
-    """Compare the two halves for a recovery, which makes a new index, or completes one of the same archive.
+    """Compare the two identities for a recovery, which creates an index or completes one of the same archive.
 
     Raises:
         Refused
@@ -54,7 +54,7 @@ def require_recoverable(blobs: BlobsIdentity, index: IndexIdentity) -> None:
 
 
 def lost_by(blobs: BlobsIdentity, index: IndexIdentity) -> str:
-    """Say what an index that belongs to a data directory has lost; empty if nothing."""
+    """Return a description of the transactions that an index has lost; empty if none."""
     if blobs.is_recovering:
         return _RECOVERING.format(blobs=blobs, index=index) + _LOST
     if not index.mark.is_behind(blobs.mark):

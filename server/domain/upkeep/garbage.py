@@ -1,5 +1,5 @@
-"""What the core does by itself: finish what a crash interrupted, erase what was deleted long enough ago, let the blob
-store give back space.
+"""Garbage collection: deciding about blobs that a crash left unsettled, erasing deleted blobs after the retention time,
+ending quarantines, and compaction.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _log = logging.getLogger("dicomstore.housekeeping")
 
 
 class Housekeeping:
-    """Idempotent chores; several processes may do them at once."""
+    """Idempotent maintenance tasks; several processes may run them concurrently."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Housekeeping:
         quarantine: timedelta,
         read_only: ReadOnlyState,
     ) -> None:
-        """Begin. What was deleted is kept for `retention`, what the index does not know for `quarantine` or longer."""
+        """`retention`: time until deleted bytes are erased; `quarantine`: minimum time until unknown blobs are."""
         self._blobs = blobs
         self._index = index
         self._committer = committer
@@ -44,10 +44,10 @@ class Housekeeping:
         )
 
     async def recover(self) -> int:
-        """Decide about every blob that a dead process left unsettled: the index knows it, or it is quarantined.
+        """Settle or quarantine every blob that an ended process left unsettled, depending on the index.
 
-        Returns how many there were; 0 if the archive is read-only: nobody can be asked then. Raises: Unavailable when
-        index or blobs can't be reached.
+        Returns the number of quarantined blobs; 0 on a read-only archive, whose index is not reliable. Raises:
+        Unavailable if index or blobs are not reachable.
         """
         count = 0
         if self._read_only.cause:
@@ -58,7 +58,7 @@ class Housekeeping:
         return count
 
     async def erase(self) -> int:
-        """Erase the blobs whose time has come; return how many."""
+        """Erase the blobs whose retention time is over; return their number."""
         count = 0
         while locators := await self._index.erasable(self._clock.now(), _BATCH):
             await self._blobs.delete(locators)
@@ -67,7 +67,7 @@ class Housekeeping:
         return count
 
     async def end_quarantine(self) -> int:
-        """Ask the index again about blobs whose quarantine is over, erase what it still does not know; say how many."""
+        """Erase blobs that are still unknown to the index at the end of their quarantine; return their number."""
         count = 0
         async for locators in self._blobs.quarantined(self._clock.now() - self._quarantine):
             known = await self._index.known(locators)
@@ -78,10 +78,10 @@ class Housekeeping:
         return count
 
     async def run(self, interval_seconds: float) -> None:
-        """Do the regular chores until cancelled or the archive is read-only. After a failure they are tried again."""
+        """Run the tasks at an interval until cancelled or the archive is read-only. The next run retries failures."""
         while True:
             is_more = False
-            if self._read_only.cause:  # what the index says of blobs can't be trusted
+            if self._read_only.cause:  # the index may lack blobs that are in use
                 return
             try:
                 await self._clock.tick()

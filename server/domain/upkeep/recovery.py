@@ -1,8 +1,8 @@
 """Rebuilds an index from the blobs, or completes one that has lost transactions.
 
-What the index lacks is read from the blobs and added in the order of receipt; what the journal says of deleted and
-moved blobs is done again in an index that does not know it. Nothing is erased: blobs that need no index entry are
-quarantined. A recovery that was interrupted is repeated from the beginning, and finds what it has done already.
+Missing instances are read from the blobs and added in the order of receipt; deletes and moves in the journal are
+repeated in an index that lacks them. Nothing is erased: blobs that need no index entry are quarantined. An interrupted
+recovery is repeated from the beginning and skips its earlier results.
 """
 
 import logging
@@ -26,13 +26,13 @@ from server.ports.spool import Spool
 _PAGE = 500
 _MOST_AT_ONCE = 100
 _MOST_HELD_BYTES = 16 << 20
-_MOST_NAMED = 20
+_MAX_EXAMPLES = 20
 _log = logging.getLogger("dicomstore.recovery")
 
 
 @dataclass
 class Recovered:
-    """What a recovery did. `examples` names at most `_MOST_NAMED` of the blobs that could not be indexed."""
+    """The result of a recovery. `examples` has at most `_MAX_EXAMPLES` of the blobs that could not be indexed."""
 
     known: int = 0
     added: int = 0
@@ -48,7 +48,7 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """An instance that was read from its blob."""
+    """An instance read from its blob."""
 
     instance: NewInstance
     receipt: Receipt
@@ -56,13 +56,13 @@ class _Read:
 
 
 class Recovery:
-    """One recovery. Nobody else may use the archive meanwhile.
+    """One recovery. No other process may use the archive at the same time.
 
     Args:
-        retired: blobs that no instance needs any more, each with its copy or None, from the journal.
-        retention: how long deleted bytes are kept.
-        with_quarantined: index quarantined blobs, too. A complete index did not know them, so they are uploads
-            that were not acknowledged, and indexing them may bring back what was deleted.
+        retired: blobs from the journal that no instance refers to any more, each with its copy or None.
+        retention: time before deleted bytes are erased.
+        with_quarantined: also index quarantined blobs. A complete index did not have them, so they are uploads without
+            acknowledgement, and indexing them may restore deleted instances.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class Recovery:
         self._done = Recovered()
 
     async def run(self) -> Recovered:
-        """Do it, and say what was done.
+        """Run the recovery and return its result.
 
-        Raises: as blobs and index do.
+        Raises: as the blob store and the index.
         """
         self._spool.retire(self._retired)
         await self._repeat_changes()
@@ -106,7 +106,7 @@ class Recovery:
         return self._done
 
     async def _repeat_changes(self) -> None:
-        """Delete instances and move blobs as the journal says."""
+        """Repeat the deletes and moves in the journal."""
         after = 0
         while page := await self._index.locators(after, _PAGE):
             moves: dict[Locator, Locator] = {}
@@ -123,7 +123,7 @@ class Recovery:
             after = page[-1].version
 
     async def _collect(self) -> None:
-        """Put the blobs that are to be indexed into the spool."""
+        """Write the blobs to be indexed to the spool."""
         batch: list[Locator] = []
         async for locator, _ in self._blobs.walk():
             batch.append(locator)
@@ -217,7 +217,7 @@ class Recovery:
             await self._blobs.quarantine(duplicates, self._now())
 
     async def _replaces(self, existing: StoredInstance, new: NewInstance) -> bool:
-        """Let an instance whose bytes are gone name a copy of them; say whether it did."""
+        """If the bytes of an existing instance are gone, refer it to a copy of them; return True if so."""
         is_copy = (existing.size_bytes, existing.crc32c) == (new.size_bytes, new.crc32c)
         if not is_copy or await self._exists(existing.locator):
             return False
@@ -241,6 +241,6 @@ class Recovery:
 
     def _leave_out(self, locator: Locator, error: DicomStoreError) -> None:
         self._done.unreadable += 1
-        if len(self._done.examples) < _MOST_NAMED:
+        if len(self._done.examples) < _MAX_EXAMPLES:
             self._done.examples.append(f"not indexed: {locator} ({error.reason})")
         _log.warning("could not index a blob locator=%s reason=%s", locator, error.reason)

@@ -1,4 +1,4 @@
-"""The index's side of moving blobs, which a blob store does to give back the space of deleted ones."""
+"""Index updates for blobs that the blob store moves during compaction."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -18,10 +18,10 @@ most 1 MiB, so a client that reads 24 KB a second has received the last of them 
 
 
 class IndexRelocation:
-    """Relocation (see `server.ports.blobs`) in an index.
+    """Implements Relocation (see `server.ports.blobs`) with an index.
 
-    Old copies stay as long as the bytes of deleted instances, since a backup may still need them: its index was copied
-    before its blobs.
+    Old copies are retained as long as the bytes of deleted instances, because a backup may need them: its index was
+    copied before its blobs.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class IndexRelocation:
         return await self._index.named(locators)
 
     async def relocate(self, copies: Mapping[Locator, Locator]) -> int:
-        """See the port. Copies of an unfinished transaction are left to `Committer.settle_doubts`."""
+        """See the port. `Committer.settle_doubts` decides about the copies of a transaction with unknown outcome."""
         try:
             moved = await self._index.relocate(copies, self._now() + self._grace)
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""Reading all blobs once in a while, so that damage is found before the bytes are needed."""
+"""Scrubbing: reading all blobs periodically, so that damage is found before the bytes are needed."""
 
 import asyncio
 import logging
@@ -24,13 +24,13 @@ _log = logging.getLogger("dicomstore.scrub")
 
 
 class Scrub:
-    """Reads every instance once in a period, spread evenly over it, and records which are damaged.
+    """Reads every instance once per period, spread evenly over it, and records damage.
 
-    Any number of processes may try; the record lets one of them work. After a restart it goes on where it was.
+    Any number of processes may run it; the scrub record lets one of them work at a time. It resumes after a restart.
 
     Args:
-        latest: the last version that was given out, as far as this process knows.
-        period: within which all instances are read; none is if it is zero.
+        latest: returns the highest version that this process knows.
+        period: time for one pass over all instances; zero disables the scrub.
     """
 
     def __init__(
@@ -55,17 +55,17 @@ class Scrub:
         self._read_only = read_only
 
     async def run(self) -> None:
-        """Read what is due, again and again, until cancelled or the archive is read-only."""
+        """Call `run_once` repeatedly until cancelled or the archive is read-only."""
         interval_seconds = min(_INTERVAL_SECONDS, self._period.total_seconds() / 20)
         while self._period and not self._read_only.cause:
             try:
-                await self.turn()
+                await self.run_once()
             except DicomStoreError as error:
                 _log.warning("the scrub failed and is retried reason=%s", error.reason)
             await asyncio.sleep(interval_seconds)
 
-    async def turn(self) -> None:
-        """Read the instances that are due by now.
+    async def run_once(self) -> None:
+        """Read the instances that are due now.
 
         Raises: as the store and the index.
         """
@@ -79,9 +79,9 @@ class Scrub:
                     return
                 position = ScrubPosition(self._now(), 0, complete)
                 await self._record.save(position)
-            await self._go_on(position.began, position.after or 0, position.complete)
+            await self._continue(position.began, position.after or 0, position.complete)
 
-    async def _go_on(self, began: datetime, after: int, complete: datetime | None) -> None:
+    async def _continue(self, began: datetime, after: int, complete: datetime | None) -> None:
         while page := await self._index.locators(after, _PAGE):
             is_due, before = False, after
             for stored in page:
@@ -94,21 +94,21 @@ class Scrub:
                 await self._record.save(ScrubPosition(began, after, complete))
             if not is_due:
                 return
-        if self._share(began) < 1:
-            return  # instances that are stored in the rest of the time belong to it
+        if self._elapsed(began) < 1:
+            return  # instances stored later in the period still belong to this pass
         await self._record.save(ScrubPosition(began, None, self._now()))
         _log.info("the scrub has read all instances last_version=%d", after)
 
     def _is_due(self, stored: StoredInstance, began: datetime) -> bool:
-        share = self._share(began)
-        return share >= 1 or stored.version <= share * self._latest()
+        elapsed = self._elapsed(began)
+        return elapsed >= 1 or stored.version <= elapsed * self._latest()
 
-    def _share(self, began: datetime) -> float:
-        """Return how much of the time is over."""
+    def _elapsed(self, began: datetime) -> float:
+        """Return the elapsed fraction of the period."""
         return (self._now() - began) / self._period
 
     async def _verify(self, stored: StoredInstance) -> None:
-        """Compare the bytes on the disk with the checksum in the index; record damage, and that there is none."""
+        """Compare the bytes on disk with the checksum in the index; record or clear damage."""
         damage = await self._found(stored)
         if damage is NO_DAMAGE:
             if stored.damage.is_of_bytes:
@@ -116,11 +116,11 @@ class Scrub:
             return
         current = await self._index.locators(stored.version - 1, 1)
         if not current or current[0].version != stored.version:
-            return  # it was deleted meanwhile
+            return  # deleted in between
         if current[0].locator == stored.locator:
             await self._damage.found(stored, damage)
         else:
-            await self._verify(current[0])  # it was moved meanwhile
+            await self._verify(current[0])  # moved in between
 
     async def _found(self, stored: StoredInstance) -> Damage:
         crc32c, size_bytes = 0, 0

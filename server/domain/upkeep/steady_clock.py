@@ -1,8 +1,8 @@
-"""The time by which deadlines for erasing are set and judged. It never jumps, whatever happens to the system's clock.
+"""The clock for deadlines of erasing. It never jumps, even if the system clock does.
 
-Within a process it advances with the time since the system started, which nothing sets. Across restarts it continues
-from the last recorded time: never before it, and after it only if the system's clock is not ahead by more than is
-plausible. A clock that is far ahead may be wrong, so nothing expires by it until an operator confirms it.
+Within a process it advances with the monotonic clock. After a restart it continues from the last recorded time: never
+before it, and later only if the system clock is ahead by a plausible amount. A system clock that is far ahead may be
+wrong, so nothing expires until an operator confirms it.
 """
 
 import logging
@@ -19,10 +19,10 @@ class SteadyClock:
     """Time in UTC that only advances.
 
     Args:
-        record: keeps the latest time across restarts, for all processes.
-        wall: the system's clock.
-        elapsed: seconds since an arbitrary moment, without jumps.
-        largest_jump: how far the system's clock may be ahead of the recorded time at start.
+        record: stores the latest time for all processes.
+        wall: the system clock.
+        elapsed: the monotonic clock, in seconds.
+        largest_jump: plausible advance of the system clock over the recorded time at start.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SteadyClock:
         return self._base + timedelta(seconds=self._elapsed() - self._base_elapsed)
 
     async def start(self) -> None:
-        """Begin at the system's time, as far as the recorded one allows.
+        """Set the clock to the system time, within the limits of the recorded time.
 
         Raises: as `ClockRecord.latest`.
         """
@@ -55,7 +55,7 @@ class SteadyClock:
         self._set(max(wall, recorded or wall))
 
     async def tick(self) -> None:
-        """Record the time, and catch up with what other processes or an operator have recorded.
+        """Record the time, and advance to a later time recorded by another process or an operator.
 
         Raises: as `ClockRecord.advance`.
         """
@@ -68,7 +68,7 @@ class SteadyClock:
 
 
 def clock_problem(recorded: datetime | None, wall: datetime, largest_jump: timedelta) -> str:
-    """Say how the system's clock contradicts the recorded time; "" if it does not."""
+    """Return a description of how the system clock contradicts the recorded time; "" if it does not."""
     if recorded is None or _NOTICEABLE >= recorded - wall >= -largest_jump:
         return ""
     if recorded > wall:

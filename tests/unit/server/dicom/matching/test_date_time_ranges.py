@@ -4,7 +4,7 @@ import pytest
 
 from server.dicom.matching.attributes import SEARCH_KEYS
 from server.dicom.matching.matching import conditions
-from server.domain.search.request import SearchRequest, Term, understand
+from server.domain.search.request import SearchRequest, Term, parse
 from server.model.errors import InvalidRequest, Reason
 from server.model.search.date_time import in_utc
 from server.model.search.query import Condition, Level
@@ -13,7 +13,7 @@ from tests.reference_matcher import all_hold
 
 def meaning(level: Level = Level.STUDY, **values: str) -> tuple[Condition, ...]:
     terms = tuple(Term(name, (value,)) for name, value in values.items())
-    return understand(SearchRequest(level, terms=terms)).query.conditions
+    return parse(SearchRequest(level, terms=terms)).query.conditions
 
 
 def found(when: str, **values: str) -> bool:
@@ -130,10 +130,10 @@ def test_an_invalid_offset_is_refused(value: str) -> None:
 
 def test_an_offset_without_dates_is_ignored() -> None:
     terms = (Term("00080201", ("+0100",)), Term("PatientID", ("A",)))
-    understood = understand(SearchRequest(Level.STUDY, terms=terms))
+    parsed = parse(SearchRequest(Level.STUDY, terms=terms))
 
-    assert understood.ignored == ("00080201",)
-    assert len(understood.query.conditions) == 1
+    assert parsed.ignored == ("00080201",)
+    assert len(parsed.query.conditions) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 
 from server.dicom.elements.keywords import path_of
 from server.domain.search import page_token, record_key
-from server.domain.search.answer import Answers, Selection, select
-from server.domain.search.request import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, SearchRequest, Term, Understood, understand
+from server.domain.search.answer import MatchComposer, Selection, select
+from server.domain.search.request import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, ParsedRequest, SearchRequest, Term, parse
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import DEFAULT_PARTITION, Address, PartitionName, Uid
 from server.model.search.query import Condition, Equals, Level, Match
@@ -42,9 +42,9 @@ def tag(keyword: str) -> str:
     return path[0]
 
 
-def meaning(level: Level, *, study: str = "", series: str = "", **fields: Any) -> Understood:
+def meaning(level: Level, *, study: str = "", series: str = "", **fields: Any) -> ParsedRequest:
     scope = Address(DEFAULT_PARTITION, Uid(study) if study else None, Uid(series) if series else None)
-    return understand(SearchRequest(level, scope, **fields))
+    return parse(SearchRequest(level, scope, **fields))
 
 
 def refusal(level: Level, **fields: Any) -> InvalidRequest:
@@ -63,7 +63,7 @@ def text(vr: str, value: Any) -> dict[str, Any]:
 
 
 def dicom_json(found: Match, selection: Selection) -> bytes:
-    return Answers(selection).of(found)
+    return MatchComposer(selection).of(found)
 
 
 # --- Searchable attributes per level
@@ -103,10 +103,10 @@ def test_terms_reach_from_below_the_scope_to_the_level_of_the_matches(
     elif scope == {"study": STUDY} and level is Level.INSTANCE:
         expected |= {"SOPInstanceUID"}
 
-    understood = meaning(level, terms=tuple(Term(name, (value,)) for name, value in values.items()), **scope)
+    parsed = meaning(level, terms=tuple(Term(name, (value,)) for name, value in values.items()), **scope)
 
-    assert {condition.key for condition in understood.query.conditions} == expected
-    assert set(understood.ignored) == values.keys() - expected
+    assert {condition.key for condition in parsed.query.conditions} == expected
+    assert set(parsed.ignored) == values.keys() - expected
 
 
 @pytest.mark.parametrize("attribute", ["Modality", "00080060", "NoSuchAttribute", "PatientSex"])
@@ -118,13 +118,13 @@ def test_a_strict_search_refuses_unusable_terms(attribute: str) -> None:
 
 
 def test_ignored_attributes_are_reported_once_as_written() -> None:
-    understood = meaning(
+    parsed = meaning(
         Level.STUDY,
         terms=(Term("00080060", ("CT",)), Term("00080060", ("MR",))),
         include_attributes=("bogus", "PatientSex", "bogus"),
     )
 
-    assert understood.ignored == ("00080060", "bogus")
+    assert parsed.ignored == ("00080060", "bogus")
 
 
 def test_the_values_of_an_ignored_term_are_not_checked() -> None:
@@ -155,9 +155,9 @@ def test_a_strict_search_refuses_two_terms_of_one_attribute() -> None:
 
 
 def test_a_strict_search_accepts_several_values_in_one_term() -> None:
-    understood = meaning(Level.STUDY, terms=(Term("PatientID", ("A", "B")),), strict=True)
+    parsed = meaning(Level.STUDY, terms=(Term("PatientID", ("A", "B")),), strict=True)
 
-    assert understood.query.conditions == (Condition("PatientID", (Equals(("a", "b")),)),)
+    assert parsed.query.conditions == (Condition("PatientID", (Equals(("a", "b")),)),)
 
 
 # --- Fields
@@ -181,10 +181,10 @@ def test_invalid_fields_are_refused(fields: dict[str, Any], reason: Reason, fiel
 
 @pytest.mark.parametrize(("asked", "given"), [(0, DEFAULT_PAGE_SIZE), (1, 1), (MAX_PAGE_SIZE, MAX_PAGE_SIZE)])
 def test_a_page_has_the_requested_size_up_to_the_limit(asked: int, given: int) -> None:
-    understood = meaning(Level.STUDY, page_size=asked)
+    parsed = meaning(Level.STUDY, page_size=asked)
 
-    assert understood.page_size == given
-    assert understood.query.limit == given + 1
+    assert parsed.page_size == given
+    assert parsed.query.limit == given + 1
 
 
 # --- Page tokens
@@ -237,7 +237,7 @@ def test_a_page_token_of_another_level_or_partition_is_refused() -> None:
 
     assert refusal(Level.SERIES, page_token=token).reason is Reason.INVALID_PAGE_TOKEN
     with pytest.raises(InvalidRequest):
-        understand(SearchRequest(Level.STUDY, Address(PartitionName("other")), page_token=token))
+        parse(SearchRequest(Level.STUDY, Address(PartitionName("other")), page_token=token))
 
 
 @pytest.mark.parametrize("damage", ["x", "", "AAAAAAAAAAAAAAAAAAAAAA", "é" * 22, "=" * 22, "!" * 22])
@@ -387,7 +387,7 @@ def test_returning_all_indexed_attributes_needs_no_metadata() -> None:
 
 
 def test_terms_and_scope_add_return_attributes() -> None:
-    understood = meaning(
+    parsed = meaning(
         Level.INSTANCE,
         study=STUDY,
         series=SERIES,
@@ -395,7 +395,7 @@ def test_terms_and_scope_add_return_attributes() -> None:
         include_attributes=("Rows",),
     )
 
-    assert understood.selection.return_keys == {
+    assert parsed.selection.return_keys == {
         tag("StudyInstanceUID"),
         tag("SeriesInstanceUID"),
         "00200013",
@@ -450,7 +450,7 @@ def test_elements_of_a_level_replace_those_of_higher_levels() -> None:
 
     expected = b'{"00080005":{"vr":"CS","Value":["E"]},"00080018":{"vr":"UI","Value":["1.2"]},'
     expected += b'"0020000D":{"vr":"UI"},"0020000E":{"vr":"UI"}}'
-    answers = Answers(selection)
+    answers = MatchComposer(selection)
     assert [answers.of(found), answers.of(found)] == [expected, expected]
     assert dicom_json(match({}, {}, {}), selection) == b"{}"
 
