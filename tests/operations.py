@@ -5,10 +5,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from server.adapters.sql.engine import Database
+from server.domain.access import Access
 from server.domain.operations.reindex import reindex
 from server.domain.operations.types import OperationType, OperationTypes
 from server.domain.operations.work import Work
+from server.domain.partition_names import PartitionNames
 from server.domain.query_tags import ExtendedQueryTags, addition
+from server.domain.read_only import ReadOnlyState
+from server.model.call import Call
 from server.model.errors import NotFound
 from server.model.operation import Operation, OperationState, OperationUpdate
 from server.model.search.query_tag import NewTag
@@ -22,11 +26,18 @@ async def add_tags(
     return await database.tags.add(request_id, lambda state: addition(type_, tags, state, operation_id, now))
 
 
+def query_tags(database: Database, now: datetime) -> ExtendedQueryTags:
+    """Return the query tags as clients use them."""
+    names = PartitionNames(database.partitions, enabled=False, now=lambda: now)
+    return ExtendedQueryTags(
+        access=Access(names, ReadOnlyState()), tags=database.tags, reindex=reindex(database.tags), now=lambda: now
+    )
+
+
 async def delete_tag(database: Database, tag: str, now: datetime) -> bool:
     """Delete a tag with its values, as a client does; return whether there was one."""
-    tags = ExtendedQueryTags(tags=database.tags, reindex=reindex(database.tags), now=lambda: now)
     try:
-        await tags.delete(tag)
+        await query_tags(database, now).delete(Call("test"), tag)
     except NotFound:
         return False
     return True

@@ -12,12 +12,12 @@ from sqlalchemy import text
 from server.adapters.sql.engine import Database, open_database
 from server.adapters.sql.query_tags import tags as sql_tags
 from server.domain.operations.reindex import reindex
-from server.domain.query_tags import ExtendedQueryTags, addition
+from server.domain.query_tags import addition
 from server.model.operation import OperationState
 from server.model.search.query import Level
 from server.model.search.query_tag import NewTag, Tag, TagFault, TagStatus, TagValue
 from tests.contract.index.samples import NOON, sample
-from tests.operations import add_tags, delete_tag, end, index_some
+from tests.operations import add_tags, delete_tag, end, index_some, query_tags
 
 A, B = "a" * 32, "b" * 32
 KVP = NewTag("00180060", "KVP", "SL", "", Level.INSTANCE)
@@ -173,7 +173,7 @@ async def test_finishing_deletions_finishes_an_interrupted_one_and_nothing_else(
     left = await database.tags.get("00180060")
     assert left is not None
     assert left.status is TagStatus.DELETING
-    await ExtendedQueryTags(tags=database.tags, reindex=reindex(database.tags), now=lambda: NOON).finish_deletions()
+    await query_tags(database, NOON).finish_deletions()
     assert await database.tags.get("00180060") is None
     assert len(await values(database, "00081010")) == 3
 
