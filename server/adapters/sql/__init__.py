@@ -1,1 +1,1 @@
-"""The index in SQLite or PostgreSQL: one class for each port, each call one transaction."""
+"""The index in SQLite or PostgreSQL: one class per port; each call is one transaction."""

@@ -1,4 +1,4 @@
-"""The change feed, read side. `writing` writes it."""
+"""Reading the change feed; the package `writing` writes it."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ class SqlChangeLog:
     """`server.ports.index.ChangeLog` in a database."""
 
     def __init__(self, transactions: Transactions, listen_url: str | None) -> None:
-        """Begin; `listen_url` is of a PostgreSQL that tells of new entries, None for SQLite."""
+        """`listen_url` is of a PostgreSQL that notifies about new entries; None for SQLite."""
         self._transactions = transactions
         self._listen_url = listen_url
         self.is_numbered_later = transactions.has_sequencer
@@ -67,7 +67,7 @@ def _list(connection: Connection, window: ChangeWindow) -> list[Change]:
 
 
 def _bound(connection: Connection) -> int | None:
-    """Return the sequence from which on entries must not be seen yet: some below are still to be written."""
+    """Return the sequence from which entries must not be served yet, because lower ones are still to be written."""
     bound: int | None = _BOUND.tuples(connection, {})[0][0]
     return bound
 
@@ -82,7 +82,7 @@ def _in_window(window: ChangeWindow) -> Select[Any]:
         query = query.where(changes.c.time < to_microseconds(window.end))
     if window.start is None and window.end is None:
         return query.order_by(changes.c.sequence)
-    # The same order, since times ascend with sequences, but one that the index on time gives.
+    # The same order, because times ascend with sequences, but it uses the index on time.
     return query.order_by(changes.c.time, changes.c.sequence)
 
 
@@ -96,7 +96,7 @@ def _latest(connection: Connection, with_metadata: bool) -> Change | None:
 
 
 def _as_changes(connection: Connection, rows: Sequence[AnyRow], with_metadata: bool) -> list[Change]:
-    """Add what is true of the instances now."""
+    """Add the current state of the instances."""
     present = _present_versions(connection, rows)
     jsons = _metadata(connection, set(present.values())) if with_metadata else {}
     return [_as_change(row, present, jsons) for row in rows]
@@ -123,7 +123,7 @@ def _as_change(row: AnyRow, present: dict[InstanceId, int], jsons: dict[int, byt
 
 
 def _present_versions(connection: Connection, rows: Sequence[AnyRow]) -> dict[InstanceId, int]:
-    """Return the versions that the instances of these entries have now."""
+    """Return the current versions of the instances of these entries."""
     if not rows:
         return {}
     query = (

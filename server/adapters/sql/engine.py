@@ -1,9 +1,10 @@
-"""The database behind the index: SQLite or PostgreSQL, by URL. All differences between the two are here.
+"""The database of the index: SQLite or PostgreSQL, selected by URL. All differences between the two start here.
 
-SQLite: write-ahead log, every commit synced, one writing connection that takes the write lock when it begins, so that
-it can't fail halfway because another process was faster. PostgreSQL: psycopg, the same in transactions of isolation
-level READ COMMITTED (they begin by locking their rows of `counters`), reads in REPEATABLE READ, which is one snapshot.
-On both, the driver begins nothing by itself: see `transactions`.
+SQLite: write-ahead log, every commit synced, one writing connection that takes the write lock at the start of a
+transaction, so that it cannot fail later because of another process. PostgreSQL: psycopg, writing transactions at
+    isolation level READ COMMITTED (they start by locking their rows of `counters`), reading ones at REPEATABLE READ,
+    which
+gives one snapshot. With both, the driver never starts transactions itself: see `transactions`.
 """
 
 import importlib.util
@@ -45,23 +46,23 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 LOCK_WAIT_SECONDS = 30
-"""How long a transaction waits for another process's."""
+"""Longest wait of a transaction for a lock of another process."""
 
 _CONNECT_SECONDS = 10
 _WRITER_CACHE_BYTES = 8 << 20
-_READER_CACHE_BYTES = 4 << 20  # each; behind it is the page cache of the system
-_STATEMENTS = 256  # prepared by SQLite and kept, for each connection
+_READER_CACHE_BYTES = 4 << 20  # each; in addition to the page cache of the system
+_STATEMENTS = 256  # cached prepared statements per connection
 STATEMENT_SECONDS = 120
-"""How long a statement that changes something may take; PostgreSQL only."""
+"""Time limit of a writing statement; PostgreSQL only."""
 
 SEARCH_SECONDS = 30.0
-"""How long reading may take, unless a setting says otherwise."""
+"""Default time limit of reading."""
 
 _READS = {
     "sqlite": Kind(Prepared(text("BEGIN")), only_reads=True),
     "postgresql": Kind(Prepared(text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")), only_reads=True),
 }
-WRITERS_LOCK = 0x64696F77  # a number of our own
+WRITERS_LOCK = 0x64696F77  # an arbitrary constant
 """The advisory lock of PostgreSQL that all writing transactions share."""
 
 _MIGRATION_LOCK = 0x64696F6D
@@ -83,7 +84,7 @@ _VERSION_TABLE = "alembic_version"
 def nothing_for_tags(
     dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str]
 ) -> Mapping[int, TagValue | TagFault]:
-    """Return nothing; for those who never store anything."""
+    """Return nothing; for processes that never store instances."""
     return {}
 
 
@@ -101,7 +102,7 @@ class Database:
         self._transactions = transactions
 
     async def close(self) -> None:
-        """Let calls that have begun end, and close all connections."""
+        """Wait for running calls, and close all connections."""
         await self._transactions.close()
 
 
@@ -115,19 +116,20 @@ def open_database(
     progress: Progress | None = None,
     listen_url: str = "",
 ) -> Database:
-    """Return the database at an SQLAlchemy URL. Nothing is connected or created yet.
+    """Return the database at an SQLAlchemy URL. Connects and creates nothing yet.
 
     Args:
         url: of an SQLite file or a PostgreSQL database.
-        extract: what instances have for extended query tags; without it, nothing.
-        search_seconds: how long reading may take: on SQLite all of a call, on PostgreSQL each statement.
-        reading_niceness: how far those who read stand back. Who writes never does: others wait for it.
-        permit: raises if nothing may be changed.
-        progress: compared before changes, and told of commits; for an index whose data directory is at hand.
-        listen_url: of the PostgreSQL database by a direct connection, for its notifications; `url`, if not given.
+        extract: returns the values of extended query tags in an instance; by default none.
+        search_seconds: time limit of reading: with SQLite of a whole call, with PostgreSQL of each statement.
+        reading_niceness: nice value of reading threads. Writing threads have none, because other processes wait for
+            them.
+        permit: raises if writing is not allowed.
+        progress: compared before changes, and notified of commits; for an index whose storage is available.
+        listen_url: of a direct connection to the PostgreSQL database, for notifications; by default `url`.
 
     Raises:
-        ValueError: neither SQLite in a file nor PostgreSQL.
+        ValueError: neither an SQLite file nor PostgreSQL.
     """
     reading, writing = _engine(url, reading_seconds=search_seconds), _engine(url)
     name = reading.dialect.name
@@ -141,20 +143,20 @@ def open_database(
 
 
 def migrate(url: str) -> None:
-    """Bring the schema up to date, creating an SQLite file and its directory if need be.
+    """Migrate to the current schema; creates an SQLite file and its directory if necessary.
 
-    Safe to run in several processes at once. All or nothing.
+    Safe in several processes at once. Atomic.
 
     Raises:
         ValueError, Unavailable, Exhausted
     """
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # its remarks at level INFO are about its plugins
-    # Not above: importing it takes longer than the rest of a start that has nothing to migrate.
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its messages at level INFO are about its plugins
+    # Local import: it takes longer than the rest of a start without migration.
     from alembic import command
 
     _make_directory(_parsed(url))
     engine = _engine(url, migrating=True)
-    # Two that make a file at once trip over each other's change to WAL, for which SQLite does not wait.
+    # Two processes that create a file at once conflict in the change to WAL mode, for which SQLite does not wait.
     turns = FileTurns(make_url(url).database or "", makes=True) if engine.dialect.name == "sqlite" else Turns()
     try:
         with turns, translated(), engine.connect() as connection:
@@ -169,9 +171,9 @@ def migrate(url: str) -> None:
 
 
 def identity_of(url: str, at_least: Mark) -> IndexIdentity:
-    """Return what a database says of the archive it belongs to, whatever its schema. Creates nothing.
+    """Return the archive identity of a database, with any schema. Creates nothing.
 
-    If it is not `at_least` there, a damaged write-ahead log is copied before SQLite removes it.
+    If its progress is below `at_least`, a damaged write-ahead log is copied before SQLite removes it.
 
     Raises:
         ValueError, Unavailable
@@ -184,7 +186,7 @@ def identity_of(url: str, at_least: Mark) -> IndexIdentity:
 
 
 def bind_to(url: str, archive: ArchiveId) -> ArchiveId:
-    """Give a migrated database the id of an archive if it has none, and return the one it has.
+    """Write the id of an archive to a migrated database without one, and return the id that it has.
 
     Raises:
         ValueError, Unavailable, Exhausted
@@ -201,7 +203,7 @@ def bind_to(url: str, archive: ArchiveId) -> ArchiveId:
 
 
 def raise_to(url: str, mark: Mark) -> None:
-    """Let a migrated database give out no version and sequence up to `mark`.
+    """Prevent a migrated database from assigning versions and sequences up to `mark`.
 
     Raises:
         ValueError, Unavailable, Exhausted
@@ -217,7 +219,7 @@ def raise_to(url: str, mark: Mark) -> None:
 
 
 def named_of(url: str, locators: Collection[Locator]) -> set[Locator]:
-    """Return those locators that a visible instance names.
+    """Return the locators that visible instances reference.
 
     Raises:
         ValueError, Unavailable
@@ -231,7 +233,7 @@ def named_of(url: str, locators: Collection[Locator]) -> set[Locator]:
 
 
 def schema_state(url: str) -> tuple[str | None, str]:
-    """Return the revision the database has, None if it has none or there is no file, and the one that is wanted.
+    """Return the revision of the database (None without revision or file), and the required one.
 
     Raises:
         ValueError, Unavailable
@@ -266,7 +268,7 @@ def _make_directory(url: URL) -> None:
 
 
 def _engine(url: str, *, reading_seconds: float | None = None, migrating: bool = False) -> Engine:
-    """Return an engine for the threads that write, or, with a time for it, for all reading threads."""
+    """Return an engine for the writing threads, or, with a time limit, for all reading threads."""
     parsed = _parsed(url)
     match parsed.get_backend_name():
         case "sqlite" if parsed.database and parsed.database != ":memory:":
@@ -278,10 +280,10 @@ def _engine(url: str, *, reading_seconds: float | None = None, migrating: bool =
 
 
 def _parsed(url: str) -> URL:
-    """Return the parts of a URL. Raises: ValueError, it is none."""
+    """Parse a URL. Raises: ValueError if it is invalid."""
     try:
         return make_url(url)
-    except (ArgumentError, ValueError):  # not passed on as the cause: its text may quote the password
+    except (ArgumentError, ValueError):  # no `from`: the message may contain the password
         raise _unknown_database() from None
 
 
@@ -290,7 +292,7 @@ def _unknown_database() -> ValueError:
 
 
 def _sqlite(url: URL, reading_seconds: float | None, *, migrating: bool) -> Engine:
-    # A file that vanished must be an error, not a new, empty index.
+    # A missing file must be an error, not a new, empty index.
     mode = "rwc" if migrating else "rw"
     file = url.set(database=f"file:{_quoted(url.database or '')}", query={"mode": mode, "uri": "true"})
     engine = create_engine(
@@ -303,12 +305,12 @@ def _sqlite(url: URL, reading_seconds: float | None, *, migrating: bool) -> Engi
 
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # the driver begins nothing by itself
+        connection.isolation_level = None  # the driver never starts transactions itself
         cursor = connection.cursor()
         for pragma in (
             "journal_mode = WAL",
-            "synchronous = FULL",  # a commit survives a power cut
-            # A migration that rebuilds a table would delete all that refers to it.
+            "synchronous = FULL",  # commits survive a power failure
+            # With foreign keys, a migration that rebuilds a table would delete all rows that refer to it.
             f"foreign_keys = {'OFF' if migrating else 'ON'}",
             "case_sensitive_like = ON",
             f"cache_size = -{(_READER_CACHE_BYTES if reading_seconds else _WRITER_CACHE_BYTES) >> 10}",
@@ -335,9 +337,9 @@ def _postgresql(url: URL, reading_seconds: float | None, statement_seconds: floa
     limits = f"-c statement_timeout={round(statement_seconds * 1000)} -c lock_timeout={LOCK_WAIT_SECONDS}s"
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
-        pool_size=READERS if reading_seconds else 2,  # of those that write, one numbers entries of the change feed
+        pool_size=READERS if reading_seconds else 2,  # of the writing ones, one numbers entries of the change feed
         max_overflow=0,
-        isolation_level="AUTOCOMMIT",  # the driver begins nothing by itself
+        isolation_level="AUTOCOMMIT",  # the driver never starts transactions itself
         connect_args={
             "connect_timeout": _CONNECT_SECONDS,
             "keepalives_idle": 30,

@@ -1,4 +1,4 @@
-"""The index: what is stored, and where its bytes are. Each call is one transaction of a function elsewhere."""
+"""The index of instances and their blobs. Each call is one transaction, implemented in another module."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -213,7 +213,7 @@ class SqlInstanceIndex:
         """See the port.
 
         Raises:
-            InvalidRequest: INVALID_QUERY, with more values than a statement can hold.
+            InvalidRequest: INVALID_QUERY, the query has more values than a statement supports.
         """
         check_size(query)
         return await self._transactions.read(
@@ -236,7 +236,7 @@ class SqlInstanceIndex:
         )
 
     async def known(self, locators: Collection[Locator]) -> set[Locator]:
-        """See the port. Waits for transactions that are under way, so that the answer is final."""
+        """See the port. Waits for running transactions, so that the result is final."""
         return await self._transactions.write(lambda connection: known(connection, locators), alone=True)
 
     async def named(self, locators: Collection[Locator]) -> set[Locator]:
@@ -270,7 +270,7 @@ class SqlInstanceIndex:
     def _in_partition(
         self, name: PartitionName, work: Callable[[Connection, int], Result], *, missing: Result
     ) -> Work[Result]:
-        """Return work that gets the key of a partition as well, and has a result if there is no such partition."""
+        """Return work that also gets the key of a partition, and has the result `missing` if it does not exist."""
 
         def with_key(connection: Connection) -> Result:
             key = self._partition_keys.one(connection, name)

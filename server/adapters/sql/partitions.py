@@ -13,13 +13,13 @@ from server.model.partition import Partition
 
 
 class PartitionKeys:
-    """Keys of partitions by name. They never change, so what was read once is remembered."""
+    """Keys of partitions by name. They never change, so they are cached."""
 
     def __init__(self) -> None:
         self._known: dict[PartitionName, int] = {}
 
     def of(self, connection: Connection, names: Collection[PartitionName]) -> dict[PartitionName, int]:
-        """Return the keys of those partitions that exist."""
+        """Return the keys of existing partitions."""
         unknown = [name for name in set(names) if name not in self._known]
         if unknown:
             rows = connection.execute(select(partitions.c.name, partitions.c.key).where(partitions.c.name.in_(unknown)))

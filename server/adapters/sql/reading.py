@@ -1,4 +1,4 @@
-"""Reading what is stored: instances, their metadata, frames and bulk data."""
+"""Reading instances, their metadata, frames and bulk data."""
 
 from collections.abc import Collection, Sequence
 
@@ -30,7 +30,7 @@ from server.adapters.sql.writing.locators import slices
 from server.model.ids import Address, InstanceId
 from server.model.instance import BulkElement, InstanceMetadata, PixelLayout, ResourceState, StoredInstance
 
-# Statements are made once: making one costs as much as running it. Those for a reference come by its depth.
+# Statements are compiled once: compiling takes as long as running. Those for an address exist for each depth.
 _SERIES_DEEP = 2
 _AFTER = instances.c.version > bindparam("after")
 _PAGES = [
@@ -147,7 +147,7 @@ def _records(connection: Connection, version: int, frames: Collection[int]) -> d
             for frame in of_chunk[chunk]:
                 start = (frame - 1) % FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
                 record = records[start : start + PixelLayout.RECORD_BYTES]
-                # The table may be shorter than the number of frames says, and have gaps of zeros.
+                # The table may be shorter than the number of frames, and have gaps of zeros.
                 if any(record):
                     found[frame] = (int.from_bytes(record[:8], "little"), int.from_bytes(record[8:], "little"))
     return found

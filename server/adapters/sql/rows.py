@@ -1,4 +1,4 @@
-"""Rows as values of the model, and which rows a reference means."""
+"""Conversion of rows to values of the model, and of addresses to conditions."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from server.model.ids import Address, InstanceId, PartitionName, Uid, Version
 from server.model.instance import PixelLayout, StoredInstance
 
 AnyRow = Any
-"""A row with the names of its columns: of SQLAlchemy, or of `prepared`."""
+"""A row with named columns: of SQLAlchemy, or of `prepared`."""
 
 STORED = (
     select(
@@ -32,16 +32,16 @@ STORED = (
     .join(studies, studies.c.key == instances.c.study_key)
     .join(partitions, partitions.c.key == instances.c.partition_key)
 )
-"""What `stored_instance` needs of instances. Those of a deleted series are not among them, see `ALIVE`."""
+"""Columns for `stored_instance`. Includes instances of a deleted series, see `ALIVE`."""
 
 ALIVE = select(literal_column("1")).where(series.c.key == instances.c.series_key).correlate(instances).exists()
-"""The instance was not deleted. While a deletion of many is under way (see `writing.deleting`), some of its instances
+"""The instance is not deleted. While a deletion of many is in progress (see `writing.deleting`), some of its instances
 are still in their table, but their series is not. Statements that join the series need no such condition."""
 
 IS_PENDING = (
     select(literal_column("1")).where(deletions.c.is_pending == 1).limit(1).scalar_subquery().label("is_pending")
 )
-"""Whether a deletion of many is under way: 1 or NULL."""
+"""Whether a deletion of many is in progress: 1 or NULL."""
 
 PIXELS = (
     versions.c.number_of_frames,
@@ -50,7 +50,7 @@ PIXELS = (
     versions.c.bits_allocated,
     versions.c.frame_bits,
 )
-"""What `pixel_layout` needs."""
+"""Columns for `pixel_layout`."""
 
 
 def instance_id(row: AnyRow) -> InstanceId:
@@ -59,7 +59,7 @@ def instance_id(row: AnyRow) -> InstanceId:
 
 
 def stored_instance(row: AnyRow) -> StoredInstance:
-    """Return a row of `STORED` as a value."""
+    """Convert a row of `STORED`."""
     return StoredInstance(
         id=instance_id(row),
         version=Version(row.version),
@@ -74,7 +74,7 @@ def stored_instance(row: AnyRow) -> StoredInstance:
 
 
 def pixel_layout(row: AnyRow) -> PixelLayout | None:
-    """Return the layout in a row, with an empty table; None if the instance has no pixel data."""
+    """Return the layout in a row, without its table; None if the instance has no pixel data."""
     if row.number_of_frames is None:
         return None
     return PixelLayout(
@@ -91,14 +91,14 @@ STUDY_KEY = (
     .where(studies.c.partition_key == bindparam("of_partition"), studies.c.uid == bindparam("of_study"))
     .scalar_subquery()
 )
-"""The key of the study that `address` names."""
+"""Key of the study of an `address`."""
 
 SERIES_KEY = (
     select(series.c.key)
     .where(series.c.study_key == STUDY_KEY, series.c.uid == bindparam("of_series"))
     .scalar_subquery()
 )
-"""The key of the series that `address` names."""
+"""Key of the series of an `address`."""
 
 _OF_SERIES = instances.c.series_key == SERIES_KEY
 _WITHIN = (
@@ -110,7 +110,7 @@ _WITHIN = (
 
 
 def address(partition_key: int, resource: Address) -> dict[str, int | str | None]:
-    """Return a reference as parameters of statements that use `within`, `STUDY_KEY` or `SERIES_KEY`."""
+    """Return an address as parameters for `within`, `STUDY_KEY` or `SERIES_KEY`."""
     return {
         "of_partition": partition_key,
         "of_study": resource.study,
@@ -120,13 +120,13 @@ def address(partition_key: int, resource: Address) -> dict[str, int | str | None
 
 
 def depth(resource: Address) -> int:
-    """Return how far a reference goes: 0 is a partition, 3 an instance."""
+    """Return the depth of an address: 0 for a partition, 3 for an instance."""
     return sum(uid is not None for uid in (resource.study, resource.series, resource.instance))
 
 
 def within(depth: int) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions for the instances of a reference that goes so far; its `address` are their parameters.
+    """Return the conditions for the instances at an address of this depth; `address` gives their parameters.
 
-    The narrowest level alone picks the rows, so that an index on it gives them in order of version.
+    Only the lowest level is a condition, so that an index on it returns rows in order of version.
     """
     return _WITHIN[depth]

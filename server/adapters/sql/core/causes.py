@@ -1,21 +1,21 @@
-"""Why a database can't be used, in its own words, without values, passwords or statements."""
+"""Causes of database failures, from the database's messages, without values, passwords or statements."""
 
 import re
 
 from sqlalchemy.exc import DBAPIError
 
 _PART_OF_PASSWORD = re.compile(r"""((?:host|at|socket) ['"])[^'"]*@""")
-"""What stands before an @ in a host's name: the rest of a password with an @ that was not written as %40."""
+"""Text before an @ in a host name: the end of a password with an @ that was not written as %40."""
 
 
 def cause_of(error: DBAPIError) -> str:
     """Return one line, as `connection to server at "db", port 5432 failed: FATAL: database "x" does not exist`.
 
-    It may name host, user, database and table. Details of the database's message, which may quote values, are left out.
+    It may contain host, user, database and table names. Details in the message, which may quote values, are omitted.
     """
     original = error.orig
     text = str(original)
-    # Only psycopg's errors have it. To ask for their class, psycopg would have to be imported, which takes a while.
+    # Only errors of psycopg have it. An isinstance check would need the slow import of psycopg.
     if diagnosis := getattr(original, "diag", None):
         text = diagnosis.message_primary or text
     lines = text.strip().splitlines() or [type(original).__name__]
@@ -26,15 +26,15 @@ def cause_of(error: DBAPIError) -> str:
 
 
 def has_too_many_connections(error: DBAPIError) -> bool:
-    """Say whether a server refused a connection because of its limit, a database's or a role's."""
+    """Say whether a server refused a connection because of a connection limit of server, database or role."""
     text = str(error.orig)
     return failed_to_connect(error) and any(words in text for words in _LIMITS)
 
 
 _LIMITS = ("too many clients", "too many connections", "remaining connection slots")
-"""In PostgreSQL's messages; errors of connecting carry no SQLSTATE."""
+"""From PostgreSQL's messages; connection errors have no SQLSTATE."""
 
 
 def failed_to_connect(error: DBAPIError) -> bool:
-    """Say whether there was no connection yet, so that no statement can be to blame."""
+    """Say whether there was no connection yet, so that no statement can be the cause."""
     return error.statement is None

@@ -1,4 +1,4 @@
-"""The identity of the archive in its index, read before anything else is, whatever state the database is in."""
+"""The archive identity stored in an index, readable in any state of the database."""
 
 import os
 from dataclasses import replace
@@ -17,7 +17,7 @@ _MAGIC = b"SQLite format 3\x00"
 
 
 def identity(url: URL, engine: Engine, at_least: Mark) -> IndexIdentity:
-    """Return what a database says of its archive; see `engine.identity_of`."""
+    """Return the archive identity of a database; see `engine.identity_of`."""
     place = url.render_as_string(hide_password=True)
     if url.get_backend_name() == "sqlite":
         place = os.path.abspath(url.database or "")
@@ -42,7 +42,7 @@ _NO_BYTES = "the file has 0 bytes"
 
 
 def _damage_of(path: Path) -> str | None:
-    """Say what is wrong with a file of SQLite's; "" if there is none, None if it looks right."""
+    """Describe the damage of an SQLite file; "" if it is an empty file, None if it seems intact."""
     try:
         with open(path, "rb") as file:
             begin = file.read(len(_MAGIC))
@@ -54,7 +54,7 @@ def _damage_of(path: Path) -> str | None:
 
 
 def _identity(connection: Connection, place: str, shard: int) -> IndexIdentity:
-    """Read it; the version of the mark is that of the shard, which says how far the index is there."""
+    """Read the identity; the version of the mark is the last one of the given shard."""
     present = set(inspect(connection).get_table_names())
     if not {counters.name, versions.name, erasures.name} <= present:
         return IndexIdentity(place)
@@ -77,7 +77,7 @@ def _damaged_log(database: Path, *, is_behind: bool) -> str:
 
 
 def bind(connection: Connection, id_: ArchiveId) -> ArchiveId:
-    """Give an index an id if it has none, and return the one it has."""
+    """Write an id to an index without one, and return the id that it has."""
     connection.execute(text("INSERT INTO archive (key, id) VALUES (1, :id) ON CONFLICT (key) DO NOTHING"), {"id": id_})
     bound: ArchiveId = connection.execute(select(archive.c.id)).scalar_one()
     return bound

@@ -1,7 +1,7 @@
-"""Notifications of PostgreSQL: one process hears at once what another has committed.
+"""Notifications of PostgreSQL: a process learns at once what another one has committed.
 
-They need a connection of their own to the server itself: a pooler that gives out a connection for each transaction does
-not pass them on. A client that gets none looks for itself now and then.
+They need a direct connection to the server: a pooler in transaction mode does not forward them. Without notifications,
+clients poll.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ _log = logging.getLogger("dicomstore.index")
 
 
 async def listen(url: str, channel: str, heard: Callable[[], None]) -> None:
-    """Call `heard` at each notification and after each new connection, until cancelled. Lost ones are made anew."""
-    import psycopg  # not above: an archive with SQLite starts faster without it
+    """Call `heard` for each notification and after each new connection, until cancelled. Reconnects after failures."""
+    import psycopg  # local import: an archive with SQLite starts faster without it
 
     conninfo = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     pause = _FIRST_PAUSE_SECONDS

@@ -1,7 +1,6 @@
-"""How far an index has come: noted after each commit, compared before each change. And what a change makes needless.
+"""Progress of an index, recorded after each commit and compared before each change; and the journal of obsolete blobs.
 
-The comparison finds an index that is exchanged or set back while the program runs, as by a restore or by a replica that
-takes over.
+The comparison detects an index that was replaced or restored while the program runs, or a replica that took over.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,13 +15,13 @@ _NAME = "progress"
 
 
 class Progress:
-    """For the one thread that writes.
+    """For the single writing thread.
 
     Args:
-        mark: the index has been there at least.
-        note: told how far it is after each commit that changed something.
-        lost: told why the index can't be trusted any more.
-        journal: of blobs that no instance needs any more.
+        mark: a lower bound of the progress of the index.
+        note: called with the progress after each commit of a change.
+        lost: called with the reason why the index cannot be trusted any longer.
+        journal: of blobs that no instance needs any longer.
     """
 
     def __init__(self, mark: Mark, note: Callable[[Mark], None], lost: Callable[[str], None], journal: Journal) -> None:
@@ -34,11 +33,11 @@ class Progress:
         self.journal = journal
 
     def accompany(self, info: dict[Any, Any]) -> None:
-        """Make `progress_of` find this in what belongs to a connection."""
+        """Store this object in the info of a connection, where `progress_of` finds it."""
         info[_NAME] = self
 
     def began(self, versions: Mapping[int, int], sequence: int) -> None:
-        """Compare what a transaction has found: the last version of each of its shards, and the last sequence.
+        """Compare the state found by a transaction: the last version of each of its shards, and the last sequence.
 
         Raises:
             Unavailable: ARCHIVE_READ_ONLY.
@@ -56,22 +55,22 @@ class Progress:
                 )
 
     def reached(self, versions: Mapping[int, int], sequence: int) -> None:
-        """Remember how far the index is if the transaction is committed: a version in each of its shards."""
+        """Remember the progress of the index after a commit of the transaction: a version for each of its shards."""
         self._pending = versions, sequence
 
     def committing(self) -> None:
-        """Make durable what the transaction has in the journal. Raises: as `Journal.prepare`."""
+        """Make the journal entries of the transaction durable. Raises: as `Journal.prepare`."""
         self.journal.prepare()
 
     def failed(self, *, may_have_happened: bool) -> None:
-        """Say that the transaction failed."""
+        """Record that the transaction failed."""
         if may_have_happened:
             self.journal.ended()
         else:
             self.journal.rolled_back()
 
     def committed(self) -> None:
-        """Note how far the index is."""
+        """Record the progress of the index."""
         self.journal.committed()
         if self._pending is not None:
             (versions, self._sequence), self._pending = self._pending, None
@@ -81,6 +80,6 @@ class Progress:
 
 
 def progress_of(info: dict[Any, Any]) -> Progress | None:
-    """Return the progress that accompanies a connection, if any."""
+    """Return the progress stored in the info of a connection, if any."""
     progress: Progress | None = info.get(_NAME)
     return progress

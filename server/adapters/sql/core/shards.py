@@ -1,11 +1,11 @@
-"""Which shard a study belongs to. The number is in the database, so it must never be computed in another way."""
+"""Assignment of studies to shards. The number is stored in the database, so the computation must never change."""
 
 import zlib
 
 from sqlalchemy import Connection
 
 SHARDS = {"sqlite": 1, "postgresql": 4096}
-"""Shards by database. Transactions on studies of the same shard follow each other, so there are many."""
+"""Number of shards by database. Transactions on studies of the same shard are serialised, so there are many shards."""
 
 
 def shard_of(connection: Connection, partition_key: int, study: str) -> int:

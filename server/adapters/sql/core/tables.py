@@ -49,18 +49,18 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
 REVISION = "0001"
-"""The migration that makes this schema."""
+"""The migration that creates this schema."""
 
 LONGEST_TEXT = 512
-"""Characters of a value that searches look at."""
+"""Number of characters of a value that are searchable."""
 
 FRAMES_PER_CHUNK = 1024
 
 NAME_GROUPS = 3
 """Alphabetic, ideographic and phonetic (PS3.5 section 6.2.1)."""
 
-Key = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER is the rowid itself there
-Label = Text().with_variant(Text(collation="C"), "postgresql")  # SQLite's default collation is by code point already
+Key = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER is an alias of the rowid
+Label = Text().with_variant(Text(collation="C"), "postgresql")  # SQLite's default collation is by code point
 
 tables = MetaData(
     naming_convention={
@@ -78,7 +78,7 @@ def _key(name: str) -> Column[int]:
 
 SHARD = "shard"
 _OF_A_STUDY = {"is_sharded": True}
-"""What `info` of the tables has whose rows belong to a study."""
+"""The `info` of tables whose rows belong to a study."""
 
 
 def _shard() -> Column[int]:
@@ -89,7 +89,7 @@ def _shard() -> Column[int]:
 @compiles(UniqueConstraint, "postgresql")
 @compiles(ForeignKeyConstraint, "postgresql")
 def _with_shard(constraint: Any, compiler: Any, **options: Any) -> str:
-    """Make the shard the last column of a constraint."""
+    """Add the shard as last column of a constraint."""
     visit = getattr(compiler, f"visit_{constraint.__visit_name__}")
     sql: str = visit(constraint, **options)
     if constraint.table.info.get("is_sharded") and "locator" not in constraint.columns:
@@ -98,7 +98,7 @@ def _with_shard(constraint: Any, compiler: Any, **options: Any) -> str:
 
 
 def _name(keyword: str) -> list[Column[str]]:
-    """Return the columns of a person name: its component groups, and all words between spaces."""
+    """Return the columns of a person name: its component groups, and all its words separated by spaces."""
     groups = [Column(f"{keyword}_{group}", Label) for group in range(1, NAME_GROUPS + 1)]
     return [*groups, Column(f"{keyword}_words", Label)]
 
@@ -114,7 +114,7 @@ counters = Table(
 )
 
 SEQUENCES = ("study_keys", "series_keys", "version_numbers")
-"""What PostgreSQL gives numbers out by: no transaction waits for another's. Numbers that were not used leave gaps."""
+"""Sequences of PostgreSQL for keys and versions: transactions do not wait for each other. Unused numbers leave gaps."""
 
 for _name_of_sequence in SEQUENCES:
     Sequence(_name_of_sequence, data_type=BigInteger, metadata=tables)
@@ -193,14 +193,14 @@ STUDY_TEXT = {
     "accession_number": "a",
     "study_description": "d",
 }
-"""Columns of studies whose text is indexed by runs of three characters, and what these begin with in PostgreSQL's
-index, so that it knows one kind of text from another; see `trigrams`."""
+"""Columns of studies with a trigram index, and the prefix of their trigrams in PostgreSQL's index, which distinguishes
+the columns; see `trigrams`."""
 
 
 def _study_text() -> tuple[str, ...]:
-    """Return the statements that make the text index of SQLite and keep it in step."""
+    """Return the statements that create the text index of SQLite and its triggers."""
     names, old, new = (", ".join(prefix + name for name in STUDY_TEXT) for prefix in ("", "old.", "new."))
-    # An index whose content is elsewhere must be told what was there, to forget it (sqlite.org/fts5.html, 4.4.3).
+    # An external-content index needs the old text in order to delete its entries (sqlite.org/fts5.html, 4.4.3).
     forget = f"INSERT INTO study_text(study_text, rowid, {names}) VALUES ('delete', old.key, {old});"  # noqa: S608 - our names
     take_up = f"INSERT INTO study_text(rowid, {names}) VALUES (new.key, {new});"  # noqa: S608 - our names
     return (
@@ -223,7 +223,7 @@ event.listen(studies, "before_drop", _only_in("sqlite", "DROP TABLE study_text")
 
 _LETTERED = (f"'{letter}' || studies.{name}" for name, letter in STUDY_TEXT.items())
 STUDY_TRIGRAMS = f"dicomstore_trigrams(ARRAY[{', '.join(_LETTERED)}])"
-"""The trigrams of a study's text, in PostgreSQL. A statement that has this in it can use the index."""
+"""The trigrams of a study's text, in PostgreSQL. Statements with this expression can use the index."""
 
 _FUNCTION = """
 CREATE FUNCTION dicomstore_trigrams(parts text[]) RETURNS tsvector LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -371,7 +371,7 @@ versions = Table(
 
 
 def _of_version(name: str, *columns: Any, **options: Any) -> Table:
-    """Return a table whose rows belong to a version, and go or get a new number with it."""
+    """Return a table whose rows belong to a version, and are deleted or renumbered with it."""
     return Table(
         name,
         tables,
@@ -407,7 +407,7 @@ bulk_elements = _of_version(
 
 
 def _entry() -> list[Column[Any]]:
-    """Return the columns of an entry of the change feed."""
+    """Return the columns of a change-feed entry."""
     return [
         Column("time", BigInteger, nullable=False),
         Column("action", SmallInteger, nullable=False),
@@ -471,7 +471,7 @@ deletions = Table(
 
 
 def _deleted(table: Table, *others: Any) -> Table:
-    """Return the table of what was deleted from another one."""
+    """Return the table for the deleted rows of another table."""
     return Table(
         f"deleted_{table.name}",
         tables,

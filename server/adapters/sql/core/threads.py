@@ -1,7 +1,7 @@
-"""Threads that run what the event loop hands to them, each with something of its own that outlives a call.
+"""A thread pool for the event loop in which each thread owns a resource, such as a connection, across calls.
 
-Handing over costs less than half of what an executor's does. The thread that became idle last is the first to get work,
-so that without much to do one thread does it all, and what it keeps (a connection, its caches) is there once.
+Passing work costs less than half of an executor's time. The thread that became idle last gets work first, so that under
+low load a single thread does everything, with a single resource and warm caches.
 """
 
 import asyncio
@@ -16,16 +16,16 @@ from typing import Any, Generic, Protocol, TypeVar
 
 
 class Closable(Protocol):
-    """What a thread owns."""
+    """The resource of a thread."""
 
     def close(self) -> None:
-        """Let it go; called in the thread that used it."""
+        """Release it; called in the thread that used it."""
 
 
 class NoneLeft(Exception):
-    """Work raises this if there are no more of what its thread should own.
+    """Raised by work if no further resource is available for its thread.
 
-    The thread ends and hands the work to another, unless it is the only one: then the work fails with `error`.
+    The thread ends and passes the work to another one, unless it is the only one: then the work fails with `error`.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -40,9 +40,9 @@ _Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[Any], A
 
 
 class Threads(Generic[Owned]):
-    """At most `most` threads; each calls `own` for what it owns before its first work.
+    """At most `most` threads; each calls `own` for its resource before its first work.
 
-    After a `NoneLeft` there are no more than those that remain, for `fewer_seconds`.
+    After a `NoneLeft`, no further threads are started for `fewer_seconds`.
     """
 
     def __init__(self, most: int, name: str, own: Callable[[], Owned], fewer_seconds: float = 60.0) -> None:
@@ -58,7 +58,7 @@ class Threads(Generic[Owned]):
         self._is_closing = False
 
     async def run(self, work: Callable[[Owned], Result]) -> Result:
-        """Run `work` in a thread, with what that owns. Work whose caller was cancelled before its turn is left out.
+        """Run `work` in a thread with its resource. Work whose caller was cancelled before its start is skipped.
 
         Raises:
             RuntimeError: after `close`.
@@ -78,7 +78,7 @@ class Threads(Generic[Owned]):
         return await done
 
     def close(self) -> None:
-        """Let what was handed over end, and wait for it; blocking."""
+        """Wait for submitted work to finish; blocking."""
         with self._lock:
             self._is_closing = True
             for inbox in self._idle:
@@ -88,7 +88,7 @@ class Threads(Generic[Owned]):
             thread.join()
 
     def _start(self, job: _Job) -> None:
-        # A daemon, so that a program that ends without closing does not wait for ever.
+        # Daemon threads, so that a program that exits without closing does not hang.
         name = f"{self._name}-{len(self._threads)}"
         thread = threading.Thread(target=self._work, args=(job,), name=name, daemon=True)
         self._threads.append(thread)
@@ -105,15 +105,15 @@ class Threads(Generic[Owned]):
                 if self._retire(job):
                     break
                 tell = functools.partial(_tell, job[0], _fail, job[1], none_left.error)
-            job = self._next(inbox)  # before its caller can come back with more
+            job = self._next(inbox)  # before the caller can submit more
             tell()
-            del tell  # results may be large: nothing holds them while waiting
+            del tell  # results may be large: not referenced while waiting
             if job is None:
                 job = inbox.get()
         owned.close()
 
     def _retire(self, job: _Job) -> bool:
-        """Hand work to another thread; false if there is none."""
+        """Pass work to another thread; False if there is none."""
         with self._lock:
             if len(self._threads) == 1:
                 return False
@@ -126,7 +126,7 @@ class Threads(Generic[Owned]):
         return True
 
     def _next(self, inbox: "SimpleQueue[_Job | None]") -> _Job | None:
-        """Return work that waits. If there is none, have it sent to `inbox`, or None when there will be no more."""
+        """Return waiting work. If there is none, arrange that it is sent to `inbox`, or None at the end."""
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()
@@ -138,7 +138,7 @@ class Threads(Generic[Owned]):
 
 
 def _done(job: _Job, owned: Any) -> Callable[[], None]:
-    """Run one piece of work and return what tells its caller."""
+    """Run one piece of work and return the function that completes its future."""
     loop, done, work = job
     if done.cancelled():
         return lambda: None
@@ -152,7 +152,7 @@ def _done(job: _Job, owned: Any) -> Callable[[], None]:
 
 
 def _tell(loop: asyncio.AbstractEventLoop, how: Callable[..., None], done: "asyncio.Future[Any]", what: Any) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+    with contextlib.suppress(RuntimeError):  # the loop is closed: no caller is waiting
         loop.call_soon_threadsafe(how, done, what)
 
 

@@ -1,4 +1,4 @@
-"""Times as the database keeps them: microseconds since 1970-01-01 UTC."""
+"""Conversion of times to their form in the database: microseconds since 1970-01-01 UTC."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,10 +7,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_microseconds(time: datetime) -> int:
-    """Return a time that has a zone as the database keeps it."""
+    """Convert a time with time zone to its form in the database."""
     return (time - _EPOCH) // _MICROSECOND
 
 
 def to_datetime(microseconds: int) -> datetime:
-    """Return what the database keeps as a time in UTC."""
+    """Convert a time from the database to UTC."""
     return _EPOCH + timedelta(microseconds=microseconds)

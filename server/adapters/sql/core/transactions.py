@@ -1,13 +1,14 @@
-"""Transactions in threads, and what becomes of their failures.
+"""Transactions in threads, and the conversion of database errors.
 
-The event loop never waits for the database: one thread writes, a few read, and with PostgreSQL one numbers entries of
-the change feed. SQLite has a single writer; of PostgreSQL, each process is one.
+The event loop never waits for the database: one thread writes, a few read, and with PostgreSQL one assigns sequence
+numbers to entries of the change feed. SQLite has a single writer; with PostgreSQL each process has one.
 
-In PostgreSQL every writing transaction shares a lock, so that one that must run alone, such as a change of the extended
-query tags, can wait for all others and keep new ones waiting.
+In PostgreSQL every writing transaction shares a lock. One that must run alone, such as a change of the extended query
+tags, takes it exclusively.
 
-Each thread keeps its connection. Taking one from SQLAlchemy's pool and beginning through SQLAlchemy costs as much as a
-search by key, so drivers are in autocommit mode and transactions begin and end with statements like any other.
+Each thread keeps its connection. Getting one from SQLAlchemy's pool and beginning a transaction through SQLAlchemy
+costs as much as a search by key, so drivers are in autocommit mode, and transactions begin and end with plain
+statements.
 """
 
 import asyncio
@@ -31,10 +32,10 @@ from server.adapters.sql.core.write_order import Turns
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
 
 READERS = 4
-"""Threads and connections for reading, each process."""
+"""Number of reading threads and connections per process."""
 
 ATTEMPTS = 3
-"""How often a transaction is tried when the database gives it up in favour of another."""
+"""Number of attempts if the database aborts a transaction in favour of another."""
 
 _GIVEN_UP = {"40001", "40P01"}  # serialization failure, deadlock
 _DISK_FULL = "53100"
@@ -51,12 +52,12 @@ Work = Callable[[Connection], Result]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How transactions of a kind begin, whether they only read, and who else must not be in one meanwhile.
+    """Properties of a kind of transaction: its start, whether it only reads, and mutual exclusion.
 
-    begin_alone: begins one that no other writing transaction runs beside, if `begin` does not do that.
-    niceness: how far the threads stand back from others who want a processor (nice(2), which on Linux is of a thread).
-    permit: raises if such a transaction must not begin.
-    progress: told of commits.
+    begin_alone: starts a transaction that excludes all other writing ones, if `begin` does not.
+    niceness: nice value of the threads (nice(2), which on Linux applies to a thread).
+    permit: raises if such a transaction must not start.
+    progress: notified of commits.
     """
 
     begin: Prepared
@@ -71,12 +72,12 @@ class Kind:
 class Transactions:
     """Runs functions in transactions of one database.
 
-    A function gets a connection on which a transaction has begun; when it returns, the transaction is committed
-    and durable, when it raises, nothing has happened. It may be called again if the database gave its transaction up.
-    A caller that is cancelled can't know whether the transaction took place; one that gets an error from `write` can,
-    see `DicomStoreError.may_have_happened`.
+    A function gets a connection with an open transaction; when it returns, the transaction is committed and durable;
+    when it raises, the transaction is rolled back. It may be called again if the database aborted its transaction.
+    After a cancellation it is unknown whether the transaction was committed; after an error of `write` it is known, see
+    `DicomStoreError.may_have_happened`.
 
-    has_sequencer: entries of the change feed are numbered by transactions of their own.
+    has_sequencer: entries of the change feed are numbered by separate transactions.
     """
 
     def __init__(self, reading: Engine, reads: Kind, writing: Engine, writes: Kind, numbers: Kind) -> None:
@@ -88,7 +89,7 @@ class Transactions:
         self._turns = writes.turns
 
     async def read(self, work: Work[Result]) -> Result:
-        """Run `work` on one consistent view of the database. It sees every transaction that was acknowledged.
+        """Run `work` on one consistent snapshot of the database, which includes every acknowledged transaction.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
@@ -97,7 +98,7 @@ class Transactions:
         return await self._readers.run(lambda session: session.run(work))
 
     async def write(self, work: Work[Result], *, alone: bool = False) -> Result:
-        """Run `work`, which may change things; with `alone`, no other writing transaction runs beside it.
+        """Run `work`, which may write; with `alone`, excluding all other writing transactions.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, ARCHIVE_READ_ONLY.
@@ -106,11 +107,11 @@ class Transactions:
         return await self._writer.run(lambda session: session.run(work, alone=alone))
 
     async def number(self, work: Work[Result]) -> Result:
-        """Run `work`, which numbers entries of the change feed, beside `write`. Raises: as `write`."""
+        """Run `work`, which numbers entries of the change feed, concurrently with `write`. Raises: as `write`."""
         return await self._sequencer.run(lambda session: session.run(work))
 
     async def close(self) -> None:
-        """Let what has begun end, then close all connections."""
+        """Wait for running work, then close all connections."""
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -122,7 +123,7 @@ class Transactions:
 
 
 class _Session:
-    """A thread's connection: made when it is first needed, and anew after anything went wrong with it."""
+    """The connection of a thread: opened on first use, and replaced after any failure."""
 
     def __init__(self, engine: Engine, kind: Kind) -> None:
         self._engine = engine
@@ -142,7 +143,7 @@ class _Session:
         except DicomStoreError as error:
             error.may_have_happened = self._is_committing
             if isinstance(error.__cause__, DBAPIError) and has_too_many_connections(error.__cause__):
-                raise NoneLeft(error) from error  # fewer threads can do the work, too
+                raise NoneLeft(error) from error  # the remaining threads can do the work, too
             raise
 
     def _run(self, work: Work[Result]) -> Result:
@@ -156,7 +157,7 @@ class _Session:
             return self._once(work)
 
     def close(self) -> None:
-        """Give the connection back, rolling back what it was doing."""
+        """Release the connection; its transaction is rolled back."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -186,7 +187,7 @@ class _Session:
         return result
 
     def _begun(self) -> Connection:
-        """Return the connection with a transaction that has begun, once more if it was lost since the last one."""
+        """Return the connection with an open transaction; reconnect if it was lost since the last transaction."""
         if self._connection is not None:
             try:
                 return self._begin(self._connection)
@@ -208,7 +209,7 @@ class _Session:
 
 
 def commit(connection: Connection) -> None:
-    """Commit a transaction that has begun with `Kind.begin`."""
+    """Commit a transaction that was started with `Kind.begin`."""
     if connection.in_transaction():  # it was used through SQLAlchemy, which commits the driver's transaction
         connection.commit()
     else:
@@ -217,7 +218,8 @@ def commit(connection: Connection) -> None:
 
 @contextmanager
 def translated(*, only_reads: bool = False) -> Iterator[None]:
-    """Turn failures of the database into errors of the model. Mistakes of ours in its use stay what they are."""
+    """Convert database errors to errors of the model. Errors in this program's use of the database are not
+    converted."""
     try:
         yield
     except PoolTimeout as error:
@@ -247,11 +249,12 @@ def _is_disk_full(error: DBAPIError) -> bool:
 
 
 def _is_out_of_order(error: DBAPIError) -> bool:
-    """Say whether the database is to blame: unreachable, locked, damaged, without our tables or rights, too slow."""
+    """Say whether the database is the cause: unreachable, locked, damaged, without tables or privileges, or too
+    slow."""
     if isinstance(error.orig, sqlite3.Error):
         programming = (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError)
         return isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(error.orig, programming)
-    import psycopg  # not above: an archive with SQLite starts faster without it
+    import psycopg  # local import: an archive with SQLite starts faster without it
 
     return isinstance(error.orig, psycopg.Error) and (
         error.connection_invalidated
@@ -262,12 +265,12 @@ def _is_out_of_order(error: DBAPIError) -> bool:
 
 
 def is_damaged(error: DBAPIError) -> bool:
-    """Say whether the database's file has been damaged, or is none of SQLite's."""
+    """Say whether the database file is damaged, or not an SQLite file."""
     return _sqlite_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _sqlite_code(error: DBAPIError) -> int | None:
-    """Return the primary result code, without what SQLite adds in the higher bits."""
+    """Return the primary result code, without the extended code in the higher bits."""
     code = getattr(error.orig, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 

@@ -1,7 +1,7 @@
-"""What SQLite leaves out of a write-ahead log when it opens a database (sqlite.org/walformat.html).
+"""Frames of a write-ahead log that SQLite drops when it opens a database (sqlite.org/walformat.html).
 
-A log is read up to the first frame whose checksum is wrong; frames behind it are dropped without a word. They are
-leftovers of a transaction that was never committed, or transactions that a damaged frame has cost.
+A log is read up to the first frame with a wrong checksum; later frames are dropped silently. They are either remains of
+an uncommitted transaction, or committed transactions lost because of a damaged frame.
 """
 
 import os
@@ -16,7 +16,8 @@ _VALID_FRAMES_AT = 16  # in the index of the log, the "-shm" file
 
 
 def dropped_frames(database: Path) -> int:
-    """Return how many frames of the current log SQLite does not use. A connection must have read from the database."""
+    """Return the number of frames of the current log that SQLite does not use. A connection must have read from the
+    database."""
     try:
         with open(f"{database}-shm", "rb") as index:
             index.seek(_VALID_FRAMES_AT)
@@ -27,7 +28,7 @@ def dropped_frames(database: Path) -> int:
 
 
 def _frames(log: Path) -> int:
-    """Count the frames of a log's current generation: those with its salts."""
+    """Count the frames of the log's current generation: those with its salts."""
     with open(log, "rb") as file:
         header = _WAL_HEADER.unpack(file.read(_WAL_HEADER.size))
         if header[0] not in _MAGIC:
@@ -42,11 +43,11 @@ def _frames(log: Path) -> int:
 
 
 def kept_log(database: Path) -> Path:
-    """Return where a damaged log is kept, since SQLite removes it when it closes the database."""
+    """Return the path for the copy of a damaged log, which SQLite removes when it closes the database."""
     return Path(f"{database}-wal-damaged")
 
 
 def keep_log(database: Path) -> None:
-    """Copy the log, unless one is kept already."""
+    """Copy the log, unless a copy exists already."""
     if not kept_log(database).exists():
         shutil.copyfile(f"{database}-wal", kept_log(database))

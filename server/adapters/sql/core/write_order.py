@@ -1,9 +1,9 @@
-"""Processes that write to one SQLite file, one after the other.
+"""Order of processes that write to one SQLite file.
 
-SQLite lets one of them write and has the others look again, at growing intervals of up to 100 ms: who comes late waits
-long, and longer the busier the others are. Here they wait for a lock on a file beside the database, which the kernel
-hands over at once, and which it takes from a process that dies. It only brings them in line: what keeps the database
-whole is SQLite's own lock, which a writer takes when its turn has come.
+SQLite lets one process write while the others retry at growing intervals of up to 100 ms, so that a process can wait
+long under load. Here they wait for a lock on a file next to the database, which the kernel passes on at once, also when
+a process
+dies. It only provides the order: integrity depends on SQLite's own lock, which a writer takes afterwards.
 """
 
 import fcntl
@@ -14,26 +14,26 @@ from server.model.errors import Reason, Unavailable
 
 
 class Turns:
-    """A context for writing. This one lets everybody in, for databases that bring writers in line themselves."""
+    """Context manager for writing. This base class imposes no order, for databases that do so themselves."""
 
     def __enter__(self) -> None:
-        """Wait for the turn; blocking."""
+        """Wait for permission to write; blocking."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the turn."""
+        """Let the next process write."""
 
     def close(self) -> None:
-        """Let go of what was opened."""
+        """Release resources."""
 
 
 class FileTurns(Turns):
-    """A context that one process at a time is in. For one thread.
+    """Context manager that one process at a time can enter. For one thread.
 
     Args:
-        database: file that there is to be; without it, nobody waits and nothing is made.
-        makes: the file is made in this turn, so it need not be there.
+        database: the database file; if it does not exist, there is no lock.
+        makes: the file is created in this context, so it need not exist.
     """
 
     def __init__(self, database: str, *, makes: bool = False) -> None:
@@ -42,7 +42,7 @@ class FileTurns(Turns):
         self._file: int | None = None
 
     def __enter__(self) -> None:
-        """Wait for the turn; blocking. Raises: Unavailable (DATABASE_UNAVAILABLE)."""
+        """Wait for the lock; blocking. Raises: Unavailable (DATABASE_UNAVAILABLE)."""
         try:
             if self._file is None and (self._makes or os.path.exists(self._database)):
                 self._file = os.open(f"{self._database}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -56,12 +56,12 @@ class FileTurns(Turns):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the turn."""
+        """Release the lock."""
         if self._file is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Close the file, which ends a turn, too."""
+        """Close the file, which also releases the lock."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

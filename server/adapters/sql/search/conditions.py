@@ -1,6 +1,6 @@
-"""What a condition of a query means in SQL.
+"""Conditions of a query as SQL.
 
-Text compares by code point on both databases, since it is normalised on both sides before it comes here.
+Text is compared by code point on both databases; it is normalised on both sides.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,11 +34,11 @@ MODALITIES_IN_STUDY = "ModalitiesInStudy"
 
 
 IS_ALIVE = Condition("IsAlive", (Empty(),))
-"""An instance was not deleted, see `rows.ALIVE`. No client's condition has this key."""
+"""The instance is not deleted, see `rows.ALIVE`. Never used in conditions of clients."""
 
 
 def level_of(key: str | TagKey) -> Level:
-    """Return the level that a search key is about.
+    """Return the level of a search key.
 
     Raises:
         KeyError: not a search key.
@@ -56,31 +56,32 @@ def level_of(key: str | TagKey) -> Level:
 
 
 def all_hold(conditions: Sequence[tuple[Condition, str]]) -> list[ColumnElement[bool]]:
-    """Return conditions, each with the name for its parameters, as `holds` does; one item meets those of a sequence."""
+    """Return the SQL conditions, each with a prefix for its parameters; those of one sequence apply to the same
+    item."""
     of_items = [(one, name) for one, name in conditions if is_of_item(one)]
     others = [holds(one, name) for one, name in conditions if not is_of_item(one)]
     return [*others, _item_holds(of_items)] if of_items else others
 
 
 def is_of_item(condition: Condition) -> bool:
-    """Say whether an item of a sequence has to meet a condition, and not the sequence as a whole."""
+    """Say whether a single item of a sequence must meet a condition, rather than the sequence as a whole."""
     is_in_sequence = isinstance(condition.key, str) and condition.key.startswith(SEQUENCE)
     return is_in_sequence and Empty() not in condition.matchers
 
 
 def holds(condition: Condition, name: str) -> ColumnElement[bool]:
-    """Return the condition; the table of `level_of` must be joined. `values_of` gives the parameters."""
+    """Return the SQL condition; requires a join with the table of `level_of`. `values_of` gives the parameters."""
     matchers = enumerate(condition.matchers)
     return or_(false(), *(_holds(condition.key, matcher, f"{name}_{number}") for number, matcher in matchers))
 
 
 def form_of(condition: Condition) -> tuple[object, ...]:
-    """Return what a condition is without its values: of two that are equal, `holds` differs in `values_of` only."""
+    """Return the form of a condition without its values: conditions of equal form have the same SQL."""
     return (condition.key, *map(_form, condition.matchers))
 
 
 def values_of(condition: Condition, name: str) -> Iterator[tuple[str, Any]]:
-    """Generate the parameters of a condition."""
+    """Yield the parameters of a condition."""
     for number, matcher in enumerate(condition.matchers):
         yield from _values(matcher, f"{name}_{number}")
 
@@ -158,7 +159,7 @@ def _holds(key: str | TagKey, matcher: Matcher, name: str) -> ColumnElement[bool
 
 
 def _tag_holds(key: TagKey, matcher: Matcher, name: str) -> ColumnElement[bool]:
-    """Match the value that the study, series or instance has for an extended query tag."""
+    """Match the value of the study, series or instance for an extended query tag."""
     values = tag_values.alias(f"{name}_values")
     owner = {Level.STUDY: studies.c.key, Level.SERIES: series.c.key, Level.INSTANCE: instances.c.version}[key.level]
     of_owner = exists().where(values.c.tag_key == key.tag, values.c.owner == owner)
@@ -168,7 +169,7 @@ def _tag_holds(key: TagKey, matcher: Matcher, name: str) -> ColumnElement[bool]:
 
 
 def tag_matches(values: FromClause, matcher: Matcher, name: str) -> ColumnElement[bool]:
-    """Return that a row of the values of a tag matches; see `tag_values`."""
+    """Return the condition that a row of tag values matches; see `tag_values`."""
     match matcher:
         case NameMatches(patterns):
             any_form = [
@@ -192,9 +193,9 @@ def _item_matches(values: FromClause, key: str, matcher: Matcher, name: str) -> 
 
 
 def _item_holds(conditions: Sequence[tuple[Condition, str]]) -> ColumnElement[bool]:
-    """Return that one item of a sequence meets all of the conditions.
+    """Return the condition that one item of a sequence meets all conditions.
 
-    Values given as they are lead to the few series that have them; patterns are looked at series by series.
+    Exact values use an index to find the few series; patterns are evaluated series by series.
     """
     exact = [one for one in conditions if all(isinstance(matcher, Equals) for matcher in one[0].matchers)]
     first, *others = [*exact, *(one for one in conditions if one not in exact)]
@@ -220,7 +221,7 @@ def _value_matches(values: FromClause, condition: tuple[Condition, str]) -> Colu
 
 
 def _form_of_end(moment: str | None, whole: str) -> str:
-    """Return what has to be compared at an end of a span: nothing, the day alone if the time is `whole`, or both."""
+    """Return the comparison at an end of a range: none, only the date if the time is `whole`, or both."""
     if moment is None:
         return "open"
     return "day" if moment[TIME] == whole else "within"

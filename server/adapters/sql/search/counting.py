@@ -1,7 +1,7 @@
-"""Counting what a search would find, exactly.
+"""Exact counting of matches.
 
-Counters that are kept anyway are added up where they say it: blocks of studies, the series and instances of a study,
-the instances of a series. Only what they cannot say is counted row by row, in an index where one leads to it.
+Existing counters are added up where they are sufficient: blocks of studies, the series and instances of a study, the
+instances of a series. Otherwise rows are counted, with an index where possible.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ _Count = Select[*tuple[Any, ...]]
 
 
 def count(connection: Connection, partition_key: int, query: Query) -> int:
-    """Do what `InstanceIndex.count` promises."""
+    """Implements `InstanceIndex.count`."""
     is_by_rows = query.level is Level.INSTANCE and (query.conditions or query.scope.study is None)
     if is_by_rows and _IS_PENDING.tuples(connection, {})[0][0]:
         query = replace(query, conditions=(*query.conditions, IS_ALIVE))
@@ -38,7 +38,7 @@ def count(connection: Connection, partition_key: int, query: Query) -> int:
 
 
 def _statement(query: Query, dialect: str, *, by_text: bool) -> _Count:
-    """Return what counts, by the text index of this kind of database or without it."""
+    """Return the counting statement, with or without the text index of this database."""
     if by_text:
         return _rows_of(pages.containing(query.conditions, dialect))
     counters = _counters_in_scope(query) if query.scope.study is not None else _counters_of_parents(query, dialect)
@@ -46,7 +46,7 @@ def _statement(query: Query, dialect: str, *, by_text: bool) -> _Count:
 
 
 def _counters_in_scope(query: Query) -> _Count | None:
-    """Select the counter of a study or series that says it; None if none does."""
+    """Select the counter of a study or series, if it is the result; None otherwise."""
     if query.conditions or query.level is Level.STUDY:
         return None
     if query.scope.series is None:
@@ -56,7 +56,7 @@ def _counters_in_scope(query: Query) -> _Count | None:
 
 
 def _counters_of_parents(query: Query, dialect: str) -> _Count | None:
-    """Select the sum of the counters of what lies above, if that decides; None if it does not."""
+    """Select the sum of the counters of the levels above, if it is the result; None otherwise."""
     if not query.conditions:
         if query.level is not Level.STUDY:
             return None

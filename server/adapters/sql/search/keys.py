@@ -1,4 +1,4 @@
-"""Where search keys are kept, and in which form."""
+"""Columns and stored forms of search keys."""
 
 import re
 from collections.abc import Mapping
@@ -30,13 +30,13 @@ COLUMNS: Mapping[str, Column[str]] = {
     "SOPClassUID": instances.c.sop_class_uid,
     "InstanceNumber": instances.c.instance_number,
 }
-"""Search keys with one value, and their columns."""
+"""Single-valued search keys and their columns."""
 
 NAMES: Mapping[str, str] = {"PatientName": "patient_name", "ReferringPhysicianName": "referring_physician_name"}
-"""Person names, all of studies, and how their columns' names begin."""
+"""Person names, all at study level, and the prefixes of their columns."""
 
 SEQUENCE = "RequestAttributesSequence."
-"""How search keys about members of a sequence begin. It is one of series; their values are in `series_values`."""
+"""Prefix of search keys in a sequence, which is at series level; their values are in `series_values`."""
 
 MOMENTS: Mapping[str, tuple[Column[str], Column[str], Column[str]]] = {
     "StudyDate": (studies.c.study_date, studies.c.study_time, studies.c.study_moment),
@@ -46,7 +46,7 @@ MOMENTS: Mapping[str, tuple[Column[str], Column[str], Column[str]]] = {
         series.c.performed_procedure_step_start_moment,
     ),
 }
-"""Search keys that are days, with the columns of the day, its time, and both in UTC."""
+"""Date search keys, with the columns of date, time, and both in UTC."""
 
 _MOMENTS_OF: Mapping[Table, tuple[str, str, str]] = {
     date.table: (date.name, time.name, moment.name) for date, time, moment in MOMENTS.values()
@@ -65,18 +65,18 @@ _VALUES: Mapping[Level, Mapping[str, str]] = {
 _BETWEEN_WORDS = re.compile(r"[\s^]+")
 
 WORD_BREAK = "\n"
-"""Stands as a word between the component groups of a name, so that words are never adjacent across groups."""
+"""A word between the component groups of a name, so that words of different groups are never adjacent."""
 
 
 def kept(text: str) -> str:
-    """Return a value as its column holds it. PostgreSQL can't hold NUL."""
+    """Return a value as stored in its column. PostgreSQL does not support NUL."""
     return text[:LONGEST_TEXT].replace("\0", " ")
 
 
 def columns_of(level: Level, keys: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the columns for the keys of a study, series or instance. UIDs are not among them.
+    """Return the columns for the search keys of a study, series or instance, without UIDs.
 
-    Columns without a key are left out, except those of instances.
+    Columns without a value are omitted, except for instances.
     """
     if level is Level.INSTANCE:
         number = keys.get("InstanceNumber")
@@ -94,7 +94,7 @@ def columns_of(level: Level, keys: Mapping[str, str]) -> dict[str, str | None]:
 
 
 def moment_of(table: Table, row: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Return the column for the moment in UTC of a study or series, and its value, which the rest of the row says."""
+    """Return the column for the date-time in UTC of a study or series, and its value derived from the row."""
     date, time, moment = _MOMENTS_OF[table]
     if not (row.get(date) and row.get(time) and row.get("utc_offset")):
         return moment, None
@@ -102,7 +102,7 @@ def moment_of(table: Table, row: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def several_of(level: Level, keys: Mapping[str, str]) -> dict[str, tuple[tuple[int, str], ...]]:
-    """Return the values of keys about members of a sequence, each with the number of its item."""
+    """Return the values of search keys in a sequence, each with the number of its item."""
     if level is not Level.SERIES:
         return {}
     values = {
@@ -124,12 +124,12 @@ def _name_columns(prefix: str, name: str) -> dict[str, str | None]:
 
 
 def groups_of(name: str) -> list[str]:
-    """Return the component groups of a name as columns hold them, empty ones for those it has not."""
+    """Return the component groups of a name as stored, "" for missing ones."""
     groups = [kept(group) for group in name.split("=", NAME_GROUPS - 1)]
     return groups + [""] * (NAME_GROUPS - len(groups))
 
 
 def words_of(name: str) -> str:
-    """Return all words of a name, each between spaces."""
+    """Return all words of a name, each surrounded by spaces."""
     words = [" ".join(filter(None, _BETWEEN_WORDS.split(group))) for group in groups_of(name)]
     return f" {f' {WORD_BREAK} '.join(filter(None, words))} "

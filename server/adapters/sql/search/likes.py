@@ -1,7 +1,7 @@
-"""Patterns and beginnings of words in SQL.
+"""Patterns and word prefixes in SQL.
 
-The SQL of a pattern depends on its form alone, its text comes as parameters: making a statement costs many times what
-running it does.
+The SQL of a pattern depends only on its form; its text is passed as parameters, because compiling a statement costs
+many times its execution.
 """
 
 import re
@@ -22,8 +22,12 @@ _WILDCARD = re.compile(r"[*?]")
 def form(pattern: str) -> str:
     """Return the form of a pattern.
 
-    whole: no wildcard. never: longer than any value. any: matches every value. like: begins with a wildcard.
-    begins: not so; an index serves what comes before the first wildcard. begins_last: so, with the last character.
+    whole: no wildcard.
+    never: longer than any value.
+    any: matches every value.
+    like: starts with a wildcard.
+    begins: any other; an index finds the text before the first wildcard.
+    begins_last: like `begins`, if that text ends with the last code point.
     """
     beginning = _beginning(pattern)
     if beginning == pattern:
@@ -54,7 +58,7 @@ def holds(column: Text, pattern: str, name: str) -> ColumnElement[bool]:
 
 
 def values(pattern: str, name: str) -> Iterator[tuple[str, str]]:
-    """Generate the parameters of `holds`."""
+    """Yield the parameters of `holds`."""
     pattern = pattern.replace("\0", " ")
     match form(pattern):
         case "whole":
@@ -71,14 +75,14 @@ def values(pattern: str, name: str) -> Iterator[tuple[str, str]]:
 
 
 def form_of_words(prefixes: Sequence[str]) -> str:
-    """Return the form of beginnings of words: one, several, or never."""
+    """Return the form of word prefixes: one, several, or never."""
     if not prefixes or sum(map(len, prefixes)) > LONGEST_TEXT:
         return "never"
     return "one" if len(prefixes) == 1 else "several"
 
 
 def words_hold(column: Text, prefixes: Sequence[str], name: str) -> ColumnElement[bool]:
-    """Match a run of words that begin with the prefixes, in order. LIKE alone would let words lie between."""
+    """Match adjacent words that begin with the prefixes, in order. LIKE alone would allow words in between."""
     like = column.like(bindparam(f"{name}_like"), escape=_ESCAPE)
     match form_of_words(prefixes):
         case "never":
@@ -90,7 +94,7 @@ def words_hold(column: Text, prefixes: Sequence[str], name: str) -> ColumnElemen
 
 
 def values_of_words(prefixes: Sequence[str], name: str) -> Iterator[tuple[str, str]]:
-    """Generate the parameters of `words_hold`."""
+    """Yield the parameters of `words_hold`."""
     shape = form_of_words(prefixes)
     if shape == "never":
         return
@@ -106,7 +110,7 @@ def _beginning(pattern: str) -> str:
 
 
 def _next_character(character: str) -> str | None:
-    """Return the character after this one, in the order of code points; None after the last. Surrogates are none."""
+    """Return the next character in order of code points, skipping surrogates; None after the last."""
     point = ord(character) + 1
     if point > 0x10FFFF:
         return None

@@ -1,4 +1,4 @@
-"""From rows of matches to the matches, with what the index keeps about the levels above them."""
+"""Conversion of rows to matches, with the stored elements of the levels above."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
@@ -17,7 +17,7 @@ _KEYS: BindParameter[int] = bindparam("keys", expanding=True)
 _COLUMNS: Mapping[Level, Sequence[ColumnElement[Any]]] = {
     Level.STUDY: [studies.c[name] for name in ("uid", "elements", "series_count", "instance_count", "max_version")],
     Level.SERIES: [series.c[name] for name in ("uid", "elements", "study_key", "instance_count", "max_version")],
-    # The last says whether a deletion of many is under way; see `search`.
+    # The last column says whether a deletion of many is in progress; see `search`.
     Level.INSTANCE: [*(instances.c[name] for name in ("uid", "elements", "study_key", "series_key")), IS_PENDING],
 }
 _KEY_OF = {Level.STUDY: studies.c.key, Level.SERIES: series.c.key, Level.INSTANCE: instances.c.version}
@@ -49,7 +49,7 @@ _key = itemgetter(0)
 
 
 def rows_of(level: Level, page: Subquery) -> Select[*tuple[Any, ...]]:
-    """Select what `matches` needs of those rows of a level whose keys are in a page, in any order."""
+    """Select the columns for `matches` of the rows of a level whose keys are in a page, in any order."""
     (page_key,) = page.c
     key = _KEY_OF[level]
     return select(page_key, *_COLUMNS[level]).join_from(page, key.table, key == page_key)
@@ -57,7 +57,7 @@ def rows_of(level: Level, page: Subquery) -> Select[*tuple[Any, ...]]:
 
 def matches(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -> list[Match]:
     """Return the matches in rows of `rows_of`, in descending order of key."""
-    # They are in order already, nearly always; having the database sort them means copying all that they hold.
+    # They are nearly always in order already; sorting in the database would copy all their content.
     rows = sorted(rows, key=_key, reverse=True)
     match query.level:
         case Level.STUDY:
@@ -132,15 +132,15 @@ def _instances(connection: Connection, query: Query, rows: Sequence[AnyTuple]) -
 
 
 def _above(connection: Connection, table: Any, keys: Iterable[int]) -> dict[int, tuple[Uid, ElementLines]]:
-    """Return UID and kept elements of the studies or series that matches are in."""
+    """Return UID and stored elements of the studies or series of matches."""
     rows = _ABOVE[table].tuples(connection, {"keys": set(keys)})
     return {key: (uid, return_keys) for key, uid, return_keys in rows}
 
 
 def _newest_metadata(connection: Connection, query: Query, versions: Mapping[int, int]) -> dict[int, bytes]:
-    """Return DICOM JSON by key, given the version of each key's newest instance, of the first as far as there is room.
+    """Return DICOM JSON by key, given the version of each key's newest instance, up to the limit of `MAX_METADATA`.
 
-    Conditions are never about a level below the matches', so all instances of a match match.
+    Conditions never apply to a level below that of the matches, so all instances of a match match.
     """
     if not query.metadata:
         return {}
@@ -156,7 +156,7 @@ def _newest_metadata(connection: Connection, query: Query, versions: Mapping[int
 
 
 def _newest(connection: Connection, query: Query, versions: Mapping[int, int]) -> dict[int, tuple[ElementLines, ...]]:
-    """Return what is kept below each match, by key, given the version of each key's newest instance."""
+    """Return the stored elements below each match, by key, given the version of each key's newest instance."""
     if not query.newest:
         return {}
     given = {"keys": versions.keys(), "versions": versions.values()}
@@ -170,7 +170,7 @@ def _newest(connection: Connection, query: Query, versions: Mapping[int, int]) -
 
 
 def _modalities(connection: Connection, study_keys: Collection[int]) -> dict[int, tuple[str, ...]]:
-    """Return the distinct modalities of the series of studies, in order of their first letters."""
+    """Return the distinct modalities of the series of studies, in alphabetical order."""
     modalities: dict[int, set[str]] = {}
     for key, modality in _MODALITIES.tuples(connection, {"keys": study_keys}):
         modalities.setdefault(key, set()).add(modality)

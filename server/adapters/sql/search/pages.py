@@ -1,4 +1,4 @@
-"""Pages of matches as statements: made once for each form of a query, and kept."""
+"""Pages of matches as statements, compiled once for each form of a query and cached."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ KEYS: Mapping[Level, Column[int]] = {
 _MOST_STATEMENTS = 256
 
 _statements: dict[tuple[object, ...], Prepared] = {}
-"""By the form of their query; making one costs many times what running it does."""
+"""By the form of their query; compiling one costs many times its execution."""
 
 
 def run(
@@ -35,7 +35,7 @@ def run(
     make: Callable[[], Select[*tuple[Any, ...]]],
     where: dict[str, Any],
 ) -> Rows:
-    """Run the statement of a form, which is made if there is none yet."""
+    """Run the statement of a form, which is created if it is not cached."""
     statement = _statements.get(form)
     if statement is None:
         if len(_statements) >= _MOST_STATEMENTS:
@@ -45,7 +45,7 @@ def run(
 
 
 def form(query: Query) -> tuple[object, ...]:
-    """Return what a query is without its values."""
+    """Return the form of a query, without its values."""
     forms = map(form_of, query.conditions)
     return (query.level, depth(query.scope), query.after is None, query.skip == 0, *forms)
 
@@ -58,7 +58,7 @@ def add_values(where: dict[str, Any], conditions: Sequence[Condition]) -> None:
 def page(
     keys: Select[int], query: Query, order: ColumnElement[int] | None = None, *, is_after: bool = False
 ) -> Select[*tuple[Any, ...]]:
-    """Select a page of what is in the order of its key, or in another that comes to the same."""
+    """Select a page in order of its key, or in another, equivalent order."""
     key = KEYS[query.level] if order is None else order
     if is_after or query.after is not None:
         keys = keys.where(key < bindparam("after"))
@@ -77,22 +77,22 @@ def page_containing(query: Query, dialect: str) -> Select[*tuple[Any, ...]]:
 def containing(conditions: Sequence[Condition], dialect: str) -> Select[int]:
     """Select keys of studies that meet conditions, from the candidates of the text index.
 
-    All other indexes begin with the partition, and the sum is in none.
+    All other indexes start with the partition; the sum prevents their use.
     """
     in_partition = studies.c.partition_key + 0 == bindparam("of_partition")
     return trigrams.candidates(dialect).where(in_partition, *_all(conditions))
 
 
 def within_scope(query: Query) -> Select[int]:
-    """Select the matches' keys by walking through the scope."""
+    """Select the keys of matches by scanning the scope."""
     return meeting(query.level, query.conditions).where(*_scope(query.level, query.scope))
 
 
 def in_order(query: Query) -> Select[int]:
-    """Select the matches' keys by walking through the scope; the rows above each are looked up, and lead to nothing.
+    """Select the keys of matches by scanning the scope; rows of levels above are only looked up.
 
-    Where many rows above meet the conditions, databases are tempted to begin with those, and have to sort all below,
-    or to read them all for a Bloom filter.
+    If many rows of levels above meet the conditions, databases tend to start with those, which requires sorting all
+    rows below, or reading all of them for a Bloom filter.
     """
     table = TABLES[query.level]
     parents = {Level.STUDY: (studies, "study_key"), Level.SERIES: (series, "series_key")}
@@ -110,7 +110,8 @@ def in_order(query: Query) -> Select[int]:
 
 
 def meeting(level: Level, conditions: Sequence[Condition], met: Level | None = None) -> Select[int]:
-    """Select keys of a level whose rows, and rows above them, meet conditions; those on `met` and above are met."""
+    """Select keys of a level whose rows, and rows above them, meet conditions; those at `met` and above are met
+    already."""
     table = TABLES[level]
     about = {level_of(condition.key) for condition in conditions if met is None or level_of(condition.key) > met}
     statement = select(KEYS[level])
@@ -122,7 +123,7 @@ def meeting(level: Level, conditions: Sequence[Condition], met: Level | None = N
 
 
 def _all(conditions: Sequence[Condition], about: Collection[Level] = tuple(Level)) -> list[ColumnElement[bool]]:
-    """Return those conditions that are about some levels, with parameters named by their position among all."""
+    """Return the conditions at some levels, with parameters named by their position among all."""
     return all_hold(
         [
             (condition, f"value_{number}")
@@ -133,9 +134,9 @@ def _all(conditions: Sequence[Condition], about: Collection[Level] = tuple(Level
 
 
 def _scope(level: Level, scope: Address) -> Sequence[ColumnElement[bool]]:
-    """Return the conditions for lying in the scope, or around it where it is narrower than the level.
+    """Return the conditions for rows within the scope, or containing it if it is below the level.
 
-    The narrowest one alone picks the rows, so that an index on it gives them in order.
+    Only the lowest identifier is a condition, so that an index on it returns rows in order.
     """
     if level is Level.INSTANCE:
         return within(depth(scope))

@@ -1,12 +1,12 @@
-"""Searching: first the keys of a page of matches, from as few and narrow rows as possible, then their details.
+"""Search: first the keys of a page of matches, from as few and narrow rows as possible, then their details.
 
-The order is the primary key of the level, descending. It never changes, so a page begins with `key < after`, and an
-offset is skipped within an index; where all studies are asked for, whole blocks of them (`tables.study_blocks`).
+The order is the primary key of the level, descending. It never changes, so a page starts with `key < after`. An offset
+is skipped within an index; if all studies match, whole blocks of them are skipped (`tables.study_blocks`).
 
-Conditions on the levels above the matches can be met in two ways. If few studies or series meet them, those are looked
-up first, and the rows in them sorted. If many do, walking all rows in order soon finds a page of them. Which
-way is better depends on the values, and databases guess badly at it; so it is found out by trying the first.
-`study_search` does the like for studies.
+Conditions on the levels above the matches can be evaluated in two ways. If few studies or series meet them, these are
+looked up first, and their rows sorted. If many do, a scan of all rows in order soon fills a page. The better way
+depends on the values, and databases estimate it badly; so the first way is tried, up to a limit. `study_search` does
+the same for studies.
 """
 
 from collections.abc import Sequence
@@ -27,22 +27,22 @@ from server.model.errors import InvalidRequest, Reason
 from server.model.search.query import Condition, Equals, Level, Match, NameMatches, Numbers, Query, TagKey
 
 MOST_VALUES = 10_000
-"""Values of a query that are compared as they are."""
+"""Maximum number of exact values in a query."""
 
 MOST_PATTERNS = 200
-"""Patterns, ranges and lists of words in a query."""
+"""Maximum number of patterns, ranges and word lists in a query."""
 
 FEW_PARENTS = 1_000
-"""Studies or series that are looked up first."""
+"""Maximum number of studies or series that are looked up first."""
 
 FEW_ROWS = 20_000
-"""Rows in them that are sorted."""
+"""Maximum number of rows in them that are sorted."""
 
 _PARENTS: BindParameter[int] = bindparam("parents", expanding=True)
 
 
 def check_size(query: Query) -> None:
-    """Refuse what is more than a statement can hold.
+    """Reject a query that exceeds the limits of a statement.
 
     Raises:
         InvalidRequest: INVALID_QUERY.
@@ -62,13 +62,13 @@ def check_size(query: Query) -> None:
 
 
 def search(connection: Connection, partition_key: int, query: Query) -> list[Match]:
-    """Do what `InstanceIndex.search` promises."""
+    """Implements `InstanceIndex.search`."""
     if below := {level for condition in query.conditions if (level := level_of(condition.key)) > query.level}:
         raise ValueError(f"conditions on {max(below).name} in a search for {query.level.name}")
     where = address(partition_key, query.scope) | {"after": query.after, "limit": query.limit, "skip": query.skip}
     pages.add_values(where, query.conditions)
     rows = _rows(connection, query, where)
-    if rows and query.level is Level.INSTANCE and rows[0][-1]:  # a deletion of many is under way
+    if rows and query.level is Level.INSTANCE and rows[0][-1]:  # a deletion of many is in progress
         rows = _rows(connection, replace(query, conditions=(*query.conditions, IS_ALIVE)), where)
     return matches(connection, query, rows) if rows else []
 
@@ -94,10 +94,10 @@ def _rows(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
 def _few_parents(connection: Connection, query: Query, where: dict[str, Any]) -> tuple[Level, list[int]] | None:
     """Return the keys of the studies or series that meet the conditions on them.
 
-    None if there are no such conditions, or they are not few.
+    None if there are no such conditions, or too many studies or series meet them.
     """
     above = [condition for condition in query.conditions if level_of(condition.key) < query.level]
-    if all(isinstance(condition.key, TagKey) for condition in above):  # which lead to many, as is known by now
+    if all(isinstance(condition.key, TagKey) for condition in above):  # known to be many at this point
         return None
     parent = max(level_of(condition.key) for condition in above)
     limited = where | {"limit": FEW_PARENTS + 1}
@@ -121,7 +121,7 @@ def _few_parents(connection: Connection, query: Query, where: dict[str, Any]) ->
 
 
 def _are_many(connection: Connection, parent: Level, above: Sequence[Condition], where: dict[str, Any]) -> bool:
-    """Say whether more than few studies or series meet conditions. Where an index says it, nothing else is read."""
+    """Say whether many studies or series meet conditions. Reads only an index, if one suffices."""
 
     def statement() -> Select[*tuple[Any, ...]]:
         in_partition = TABLES[parent].c.partition_key == bindparam("of_partition")
@@ -133,14 +133,14 @@ def _are_many(connection: Connection, parent: Level, above: Sequence[Condition],
 def _within_parents(
     connection: Connection, query: Query, where: dict[str, Any], parent: Level, parents: list[int]
 ) -> Rows:
-    """Return a page of what is in these studies or series, which meet the conditions on them."""
+    """Return a page of the rows in these studies or series, which meet the conditions on them."""
     if not parents:
         return []
 
     def statement() -> Select[*tuple[Any, ...]]:
         table = TABLES[query.level]
         is_within = (table.c.study_key if parent is Level.STUDY else table.c.series_key).in_(_PARENTS)
-        # The sum keeps databases from walking through all rows in order, to save sorting a few.
+        # The sum prevents a scan of all rows in order, which databases would choose to avoid sorting a few.
         return pages.page(
             pages.meeting(query.level, query.conditions, parent).where(is_within), query, KEYS[query.level] + 0
         )

@@ -1,16 +1,16 @@
-"""Searching all studies of a partition.
+"""Search for all studies of a partition.
 
-An index may lead to few studies, or to many, and that depends on the values: a range may be a day or ten years, a
-modality frequent or unheard of. So it is found out, by asking for a few more keys than are few:
+An index may return few or many studies, depending on the values: a range may be a day or ten years, a modality frequent
+or rare. Therefore the search requests slightly more keys than the limit for few:
 
-1. A key given as it is (patient ID, date, ...) leads to few: whatever index the database chooses is good.
-2. Text within text is looked up in `trigrams`. Where that does not give candidates in the order of the answer, a sample
-   of the newest studies says how frequent it is: enough of what is frequent is soon found in order, what is rare is
-   looked up and sorted.
-3. A modality leads to its studies in the order of the answer.
-4. Of a range, a beginning, a modality, and of text beside one of those, the first that leads to few is used.
-5. If all lead to many, and a range is among them, a page is likely to be among the newest studies.
-6. If it is not: text in order, a range if it can still be sorted, else all studies in order until there is a page.
+1. An exact value (patient ID, date, ...) returns few: any index that the database chooses is good.
+2. Substrings are looked up in `trigrams`. If candidates are not in order of the result, a sample of the newest studies
+  shows their frequency: frequent ones soon fill a page in order, rare ones are looked up and sorted.
+3. A modality returns its studies in order of the result.
+4. Of a range, a prefix, a modality, and text combined with one of those, the first one that returns few is used.
+5. If all return many, and a range is among them, a page is likely to be among the newest studies.
+6. If it is not: text in order, a range if it can still be sorted, otherwise all studies in order until the page is
+  full.
 """
 
 from collections.abc import Sequence
@@ -28,31 +28,31 @@ from server.adapters.sql.search.pages import Rows
 from server.model.search.query import Between, Condition, Equals, Level, Like, Matcher, NameMatches, Query
 
 FEW = 1_000
-"""Studies that are looked at one by one."""
+"""Number of studies that are examined one by one."""
 
 NEWEST = 2_000
-"""Keys of studies that are looked through before anything dearer."""
+"""Number of newest studies that are examined before more expensive ways."""
 
 SAMPLE = 1_000
-"""Keys of studies that are looked through to see how frequent a text is."""
+"""Number of studies examined to estimate the frequency of a text."""
 
 FREQUENT = 10
-"""Matches in a sample from which on a page is sooner found in order: about as long as it takes to sort the rest."""
+"""Number of matches in a sample from which a scan in order is faster than sorting."""
 
 MOST_SORTED = 20_000
-"""Studies in a range that are sorted; of more, all are looked through in order."""
+"""Maximum number of studies of a range that are sorted; beyond, all studies are scanned in order."""
 
 MOST_MODALITIES = 32
-"""Modalities that are asked for one by one."""
+"""Maximum number of modalities that are looked up one by one."""
 
 FAR = STUDIES_PER_BLOCK
-"""From this offset on, blocks are skipped."""
+"""From this offset, blocks are skipped."""
 
 _INDEXED = frozenset(key for key, column in COLUMNS.items() if column.table is studies) - {
     "StudyDescription",
     "StudyTime",
 }
-"""Search keys of studies with an index of their values."""
+"""Search keys of studies with an index on their values."""
 
 _OF_PARTITION = studies.c.partition_key == bindparam("of_partition")
 _CANDIDATES = {
@@ -78,7 +78,7 @@ _OF_PAGE = Prepared(
 
 
 def search_studies(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
-    """Return a page of rows of the studies that meet the conditions; `where` are their values."""
+    """Return a page of rows of the studies that meet the conditions; `where` has their values."""
     conditions = query.conditions
     if not conditions:
         is_far = query.skip >= FAR and query.after is None
@@ -113,14 +113,14 @@ def search_studies(connection: Connection, query: Query, where: dict[str, Any]) 
 
 
 def _sought(connection: Connection, conditions: Sequence[Condition]) -> str | None:
-    """Return what to look up in the text index, if there is one and anything to look up."""
+    """Return the expression for the text index, if there is an index and a suitable condition."""
     if any(map(_leads_to_few, conditions)):
         return None
     return trigrams.sought([one for one in conditions if not _is_spread(one)], connection.dialect.name)
 
 
 def text_leading_to(connection: Connection, conditions: Sequence[Condition]) -> str | None:
-    """Return what to look up in the text index, if that is the best way to the studies that meet conditions."""
+    """Return the expression for the text index, if that is the best way to the studies."""
     text = _sought(connection, conditions)
     if text is None or not any(map(_is_spread, conditions)):
         return text
@@ -128,16 +128,16 @@ def text_leading_to(connection: Connection, conditions: Sequence[Condition]) -> 
 
 
 def _leads_to_few(condition: Condition) -> bool:
-    """Say whether an index leads to what meets a condition, and to little else."""
+    """Say whether an index returns few studies for a condition."""
     return condition.key in _INDEXED and all(isinstance(matcher, Equals) for matcher in condition.matchers)
 
 
 def _is_spread(condition: Condition) -> bool:
-    """Say whether an index leads to what meets a condition, but maybe to much."""
+    """Say whether an index returns studies for a condition, possibly many."""
     if condition.key == MODALITIES_IN_STUDY:
         return all(isinstance(matcher, Equals) for matcher in condition.matchers)
     if condition.key == "PatientName":
-        # What is longer is found by text.
+        # Longer values are found by text.
         return all(map(_is_range, condition.matchers)) and not trigrams.helps(condition)
     return condition.key in _INDEXED and all(map(_is_range, condition.matchers))
 
@@ -153,13 +153,13 @@ def _is_range(matcher: Matcher) -> bool:
 
 
 def _containing(connection: Connection, text: str) -> list[int]:
-    """Return keys of studies that the text index names, not more than one above `FEW`."""
+    """Return keys of studies from the text index, at most one more than `FEW`."""
     candidates = _CANDIDATES[connection.dialect.name]
     return [key for (key,) in candidates.tuples(connection, {"trigrams": text, "limit": FEW + 1})]
 
 
 def _has_more(connection: Connection, condition: Condition, where: dict[str, Any], than: int) -> bool:
-    """Say whether an index leads to more rows than so many for a condition. Reads nothing but the index."""
+    """Say whether an index returns more than `than` rows for a condition. Reads only the index."""
 
     def statement() -> Select[int]:
         key = series.c.key if condition.key == MODALITIES_IN_STUDY else studies.c.key
@@ -170,7 +170,7 @@ def _has_more(connection: Connection, condition: Condition, where: dict[str, Any
 
 
 def _keys(connection: Connection, condition: Condition, where: dict[str, Any]) -> list[int]:
-    """Return the keys of all studies that meet a condition, which are few."""
+    """Return the keys of all studies that meet a condition that returns few."""
 
     def statement() -> Select[int]:
         return _leading(condition, series.c.study_key if condition.key == MODALITIES_IN_STUDY else studies.c.key)
@@ -180,7 +180,7 @@ def _keys(connection: Connection, condition: Condition, where: dict[str, Any]) -
 
 
 def _leading(condition: Condition, key: Column[int]) -> Select[int]:
-    """Select a column of the studies that meet a condition, or of their series, if it is about those."""
+    """Select a column of the studies, or of their series, that meet a condition."""
     if condition.key == MODALITIES_IN_STUDY:
         condition = Condition("Modality", condition.matchers)
     in_partition = key.table.c.partition_key == bindparam("of_partition")
@@ -192,7 +192,7 @@ def _parameters(condition: Condition, where: dict[str, Any]) -> dict[str, Any]:
 
 
 def _any_way(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
-    """Return a page in the way that the database thinks best."""
+    """Return a page by the query plan that the database chooses."""
     return pages.run(
         connection, ("walk", *pages.form(query)), lambda: pages.page(pages.within_scope(query), query), where
     )
@@ -212,7 +212,7 @@ def _by_text(connection: Connection, query: Query, where: dict[str, Any]) -> Row
 
 
 def _among(connection: Connection, query: Query, where: dict[str, Any], keys: list[int]) -> Rows:
-    """Return a page of the studies that have these keys."""
+    """Return a page of the studies with these keys."""
     if not keys:
         return []
 
@@ -224,12 +224,12 @@ def _among(connection: Connection, query: Query, where: dict[str, Any], keys: li
 
 
 def _is_near(query: Query) -> bool:
-    """Say whether so few keys of studies come before the end of the page that they can be taken one by one."""
+    """Say whether the end of the page is near enough to examine studies one by one."""
     return query.skip + query.limit <= MOST_SORTED
 
 
 def _modalities(condition: Condition) -> set[str]:
-    """Return the modalities, as they are, that a condition asks for; none if they are too many to ask one by one."""
+    """Return the exact modalities of a condition; empty if they are too many to be looked up one by one."""
     if condition.key != MODALITIES_IN_STUDY:
         return set()
     values = {value for matcher in condition.matchers if isinstance(matcher, Equals) for value in matcher.values}
@@ -237,7 +237,7 @@ def _modalities(condition: Condition) -> set[str]:
 
 
 def _by_modality(connection: Connection, query: Query, where: dict[str, Any], wanted: set[str]) -> Rows:
-    """Return a page of the studies that have a series of one of the modalities."""
+    """Return a page of the studies with a series of one of the modalities."""
     given = {"of_partition": where["of_partition"], "after": query.after, "limit": query.skip + query.limit}
     statement = _OF_MODALITY if query.after is None else _OF_MODALITY_AFTER
     keys = {key for value in wanted for (key,) in statement.tuples(connection, given | {"modality": kept(value)})}
@@ -248,7 +248,7 @@ def _by_modality(connection: Connection, query: Query, where: dict[str, Any], wa
 
 
 def _among_newest(connection: Connection, query: Query, where: dict[str, Any], keys: int) -> Rows:
-    """Return what a page has of the studies with the newest so many keys, after that of the page before."""
+    """Return the part of a page within the newest `keys` studies after the previous page."""
 
     def statement() -> Select[*tuple[Any, ...]]:
         newest = select(func.max(studies.c.key)).where(_OF_PARTITION).scalar_subquery()
@@ -259,21 +259,21 @@ def _among_newest(connection: Connection, query: Query, where: dict[str, Any], k
 
 
 def _in_order(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
-    """Return a page by looking through all studies in order."""
+    """Return a page by scanning all studies in order."""
     return pages.run(connection, ("in order", *pages.form(query)), lambda: pages.page(_by_key(query), query), where)
 
 
 def _by_key(query: Query) -> Select[int]:
-    """Select keys of studies that meet conditions; nothing but the primary key can lead to them.
+    """Select keys of studies that meet conditions; forces the use of the primary key.
 
-    All other indexes begin with the partition, and the sum is in none.
+    All other indexes start with the partition; the sum prevents their use.
     """
     in_partition = studies.c.partition_key + 0 == bindparam("of_partition")
     return pages.meeting(Level.STUDY, query.conditions).where(in_partition)
 
 
 def _starts_of_blocks(dialect: str) -> Prepared:
-    """Return what finds the block that an offset leads to, and how many studies are in the blocks before."""
+    """Return the statement that finds the block of an offset, and the number of studies in the blocks before."""
     counted = blocks_of_partition(dialect).subquery()
     through = func.sum(counted.c.studies).over(order_by=counted.c.block.desc())
     blocks = select(counted.c.block, counted.c.studies, through.label("through")).subquery()
@@ -286,7 +286,7 @@ def _starts_of_blocks(dialect: str) -> Prepared:
 
 
 def blocks_of_partition(dialect: str) -> Select[*tuple[Any, ...]]:
-    """Select how many studies are in each block of a partition."""
+    """Select the number of studies in each block of a partition."""
 
     def of_partition(table: Table) -> Select[*tuple[Any, ...]]:
         return select(table.c.block, table.c.studies).where(table.c.partition_key == bindparam("of_partition"))
@@ -301,7 +301,7 @@ _BLOCK = {dialect: _starts_of_blocks(dialect) for dialect in ("sqlite", "postgre
 
 
 def _far_page(connection: Connection, query: Query, where: dict[str, Any]) -> Rows:
-    """Return a page of all studies, far from the first."""
+    """Return a page of all studies at a large offset."""
     found = _BLOCK[connection.dialect.name].tuples(connection, where)
     if not found:
         return []

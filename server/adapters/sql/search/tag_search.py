@@ -1,8 +1,7 @@
-"""Searching by extended query tags: an index of their values leads to few studies, series or instances, or to many.
+"""Search by extended query tags: an index on their values returns few studies, series or instances, or many.
 
-As everywhere (see `search`), which it is depends on the values, and is found out by asking for a few more than are
-few. If they are few, they and what is in them are sorted; if they are many, walking through everything in order soon
-finds a page of them.
+As in `search`, this depends on the values; the search requests slightly more than the limit for few. If there are few,
+their rows are sorted; if there are many, a scan of all rows in order soon fills a page.
 """
 
 from typing import Any
@@ -17,10 +16,10 @@ from server.adapters.sql.search.pages import KEYS, TABLES, Rows
 from server.model.search.query import Condition, Empty, Level, Query, TagKey
 
 FEW = 1_000
-"""Studies, series or instances that are looked at one by one."""
+"""Number of studies, series or instances that are examined one by one."""
 
 FEW_ROWS = 20_000
-"""Rows in them that are sorted."""
+"""Maximum number of rows in them that are sorted."""
 
 _OWNERS: BindParameter[int] = bindparam("owners", expanding=True)
 _COUNTS = {
@@ -30,7 +29,7 @@ _COUNTS = {
 
 
 def page_by_tag(connection: Connection, query: Query, where: dict[str, Any]) -> Rows | None:
-    """Return a page of rows of the matches, found by a tag that leads to few; None if none does."""
+    """Return a page of rows of the matches, found by a tag that returns few; None if none does."""
     for condition in query.conditions:
         tag = condition.key
         if not isinstance(tag, TagKey) or Empty() in condition.matchers:
@@ -42,7 +41,7 @@ def page_by_tag(connection: Connection, query: Query, where: dict[str, Any]) -> 
 
 
 def _owners(connection: Connection, condition: Condition, key: int) -> list[int] | None:
-    """Return what has a value that matches, None if it is not few. Reads nothing but the index."""
+    """Return the owners of a matching value; None if they are many. Reads only the index."""
 
     def statement() -> Select[int]:
         any_of = (
@@ -57,7 +56,7 @@ def _owners(connection: Connection, condition: Condition, key: int) -> list[int]
 
 
 def _is_few(connection: Connection, query: Query, level: Level, owners: list[int]) -> bool:
-    """Say whether few rows of the query's level belong to what has the value."""
+    """Say whether few rows of the query's level belong to the owners of the value."""
     if level is query.level or not owners:
         return True
     ((count,),) = _COUNTS[level].tuples(connection, {"owners": owners})
@@ -65,7 +64,7 @@ def _is_few(connection: Connection, query: Query, level: Level, owners: list[int
 
 
 def _among(connection: Connection, query: Query, where: dict[str, Any], level: Level, owners: list[int]) -> Rows:
-    """Return a page of what is among these studies, series or instances, or in them."""
+    """Return a page of the rows of, or in, these studies, series or instances."""
     if not owners:
         return []
 
@@ -73,7 +72,7 @@ def _among(connection: Connection, query: Query, where: dict[str, Any], level: L
         table = TABLES[query.level]
         names = {Level.STUDY: "study_key", Level.SERIES: "series_key"}
         column = KEYS[level] if level is query.level else table.c[names[level]]
-        # The sum keeps databases from walking through all rows in order, to save sorting a few.
+        # The sum prevents a scan of all rows in order, which databases would choose to avoid sorting a few.
         return pages.page(pages.within_scope(query).where(column.in_(_OWNERS)), query, KEYS[query.level] + 0)
 
     return pages.run(connection, ("by tag", level, *pages.form(query)), statement, where | {"owners": owners})

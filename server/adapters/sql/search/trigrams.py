@@ -1,10 +1,9 @@
-"""Finding text within text: an index of runs of three characters, which narrows a search down to few candidates.
+"""Substring search: an index of trigrams (runs of three characters), which reduces a search to few candidates.
 
 SQLite: `study_text`, a full-text index (FTS5, sqlite.org/fts5.html) with the tokenizer "trigram" over columns of
-`studies`, kept in step by triggers, in the same transaction; it names candidates in the order of the answer.
-PostgreSQL: an inverted index of the same columns' trigrams, which a function of ours (`tables`) makes a `tsvector` of;
-no extension is needed. It names candidates all at once, in no order.
-Neither decides what matches: the conditions do, after.
+`studies`, updated by triggers in the same transaction; it returns candidates in order of the result. PostgreSQL: an
+inverted index of the trigrams of the same columns, which a function in `tables` converts to a `tsvector`; no extension
+is needed. It returns all candidates at once, unordered. Candidates are then checked against the conditions.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +18,10 @@ from server.model.search.query import Condition, Equals, Like, Matcher, NameMatc
 
 _LENGTH = 3
 _MOST_OF_ONE = 12
-"""Trigrams of one run of characters that are looked up; more hardly narrow it down further."""
+"""Maximum number of trigrams looked up for one run of characters; more hardly reduce the candidates."""
 
 _MOST_PATTERNS = 32
-"""Alternatives in a search; more are not looked up here."""
+"""Maximum number of alternatives in a search; beyond, the index is not used."""
 
 _COLUMNS: Mapping[str | TagKey, Sequence[str]] = {
     **{key: [f"{prefix}_{group}" for group in range(1, NAME_GROUPS + 1)] for key, prefix in NAMES.items()},
@@ -32,7 +31,7 @@ _COLUMNS: Mapping[str | TagKey, Sequence[str]] = {
 }
 
 study_text = table("study_text", column("rowid"))
-"""The index of SQLite, seen as a table: `rowid` is the key of a study."""
+"""The index of SQLite as a table: `rowid` is the key of a study."""
 
 _SOUGHT: BindParameter[str] = bindparam("trigrams")
 _IN_SQLITE: ColumnElement[bool] = literal_column("study_text").op("MATCH", is_comparison=True)(_SOUGHT)
@@ -43,7 +42,7 @@ _IN_POSTGRESQL: ColumnElement[bool] = literal_column(STUDY_TRIGRAMS).op("@@", is
 
 @dataclass(frozen=True, slots=True)
 class _Language:
-    """How a database is told what to look up."""
+    """The query syntax of a database's text index."""
 
     both: str
     either: str
@@ -58,12 +57,12 @@ _SQLITE, _POSTGRESQL = _Language(" AND ", " OR ", '"', '"'), _Language(" & ", " 
 
 
 def is_in_order(dialect: str) -> bool:
-    """Say whether candidates come in the order of the answer, so that who takes a page of them reads no more."""
+    """Say whether candidates are in order of the result, so that a page of them can be read without the rest."""
     return dialect == "sqlite"
 
 
 def candidates(dialect: str) -> Select[int]:
-    """Select the keys of the candidates, with their studies; parameter `trigrams` is what `sought` returns."""
+    """Select the keys of the candidates, joined with their studies; parameter `trigrams` is the result of `sought`."""
     if dialect == "sqlite":
         return (
             select(studies.c.key).join_from(study_text, studies, studies.c.key == study_text.c.rowid).where(_IN_SQLITE)
@@ -72,14 +71,14 @@ def candidates(dialect: str) -> Select[int]:
 
 
 def bare_candidates(dialect: str) -> Select[int]:
-    """Select the keys of the candidates, and read nothing else where that can be."""
+    """Select only the keys of the candidates, without reading other tables if possible."""
     return select(study_text.c.rowid).where(_IN_SQLITE) if dialect == "sqlite" else candidates(dialect)
 
 
 def sought(conditions: Sequence[Condition], dialect: str) -> str | None:
-    """Return what to look up for conditions: every study that meets them all contains it.
+    """Return the index expression for conditions: every study that meets them all contains it.
 
-    None if there is nothing to look up: no condition is about text that has three characters in a row.
+    None if the index does not apply: no condition contains three consecutive characters of text.
     """
     of_condition = _of_condition_in_sqlite if dialect == "sqlite" else _of_condition_in_postgresql
     language = _SQLITE if dialect == "sqlite" else _POSTGRESQL
@@ -87,7 +86,7 @@ def sought(conditions: Sequence[Condition], dialect: str) -> str | None:
 
 
 def helps(condition: Condition) -> bool:
-    """Say whether there is anything to look up for a condition."""
+    """Say whether the index applies to a condition."""
     return _either(condition, _SQLITE) is not None
 
 
@@ -102,7 +101,7 @@ def _of_condition_in_postgresql(condition: Condition) -> str | None:
 
 
 def _either(condition: Condition, language: _Language, prefix: str = "") -> str | None:
-    """Return what says that one of a condition's alternatives is there; None if that is nothing to look up."""
+    """Return the expression for the alternatives of a condition; None if the index does not apply."""
     if condition.key not in _COLUMNS:
         return None
     alternatives = dict.fromkeys(runs for matcher in condition.matchers for runs in _alternatives(matcher))
@@ -113,7 +112,7 @@ def _either(condition: Condition, language: _Language, prefix: str = "") -> str 
 
 
 def _alternatives(matcher: Matcher) -> Iterator[tuple[str, ...]]:
-    """Generate, for each way to match, the runs of characters that are in every value that matches so."""
+    """Yield, for each alternative, the runs of characters that every matching value contains."""
     match matcher:
         case Equals(values):
             yield from ((kept(value),) for value in values)
@@ -132,9 +131,9 @@ def _runs(pattern: str) -> tuple[str, ...]:
 
 
 def _all_of(runs: Sequence[str], language: _Language, prefix: str) -> str | None:
-    """Return what says that all runs are there; None if they are too short for it."""
+    """Return the expression for all runs; None if they are too short."""
     trigrams = list(dict.fromkeys(trigram for run in runs for trigram in _trigrams(run)))
-    # Numbers are filled up with zeros: nearly all of them contain these, and reading that list costs most.
+    # Numbers are padded with zeros: nearly all contain these, and reading that list is the most expensive.
     telling = [trigram for trigram in trigrams if not trigram.startswith("00")] or trigrams
     return f"({language.both.join(language.quoted(prefix + trigram) for trigram in telling)})" if telling else None
 
