@@ -128,7 +128,7 @@ async def test_waiting_uploads_continue_when_the_ingest_budget_allows(tmp_path: 
 
 
 async def test_waiting_uploads_are_admitted_in_order_of_arrival(tmp_path: Path) -> None:
-    async with busy_core(tmp_path, max_ingest_bytes=SMALL_BUDGET) as (core, budget):
+    async with busy_core(tmp_path, max_ingest_bytes=SMALL_BUDGET, ingest_wait_seconds=100) as (core, budget):
         stalled = [await half_an_instance(core) for _ in range(4)]
         await until(lambda: budget.used_bytes == SMALL_BUDGET)
         order: list[int] = []

@@ -64,7 +64,7 @@ async def test_partitions_are_listed_created_and_found(partitioned_core: CoreCli
 
 async def test_partitions_cannot_be_disabled_again(tmp_path: Path) -> None:
     async with a_core(tmp_path, partitions=True) as core:
-        await core.stored(part10(), partition="x", create_partition=True)
+        await core.stored(part10(), address={"partition": "x"}, create_partition=True)
     with pytest.raises(StartError, match="cannot be disabled"):
         async with running(settings_for(tmp_path)):
             pass
