@@ -1,6 +1,6 @@
 """Studies for real viewers, built in code: a phantom in CT slices, its segmentation, a document, and a slide.
 
-They are complete enough for clients that insist on the mandatory attributes of their IODs; nobody was ever scanned.
+They have all mandatory attributes of their IODs, which some clients require, and contain no real patients.
 """
 
 import zlib
@@ -269,11 +269,9 @@ _SLIDE_SPACING_MM = 0.0005
 
 def slide_study(study: str = SLIDE_STUDY) -> list[bytes]:
     """Return a stained section as a pyramid of JPEG tiles, with label and overview."""
-    picture = _section(*SLIDE_LEVELS[0])
+    image = _section(*SLIDE_LEVELS[0])
     volumes = [
-        _slide_image(
-            study, number, picture.resize(size), ["ORIGINAL" if number == 1 else "DERIVED", "PRIMARY", "VOLUME"]
-        )
+        _slide_image(study, number, image.resize(size), ["ORIGINAL" if number == 1 else "DERIVED", "PRIMARY", "VOLUME"])
         for number, size in enumerate(SLIDE_LEVELS, 1)
     ]
     label = Image.new("RGB", (256, 256), "white")
@@ -281,14 +279,14 @@ def slide_study(study: str = SLIDE_STUDY) -> list[bytes]:
     return [
         *volumes,
         _slide_image(study, 8, label, ["ORIGINAL", "PRIMARY", "LABEL"]),
-        _slide_image(study, 9, picture.resize((352, 320)), ["ORIGINAL", "PRIMARY", "OVERVIEW"]),
+        _slide_image(study, 9, image.resize((352, 320)), ["ORIGINAL", "PRIMARY", "OVERVIEW"]),
     ]
 
 
 def _section(width: int, height: int) -> Image.Image:
     """Return an image with different tiles."""
-    picture = Image.new("RGB", (width, height), (240, 236, 242))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, height), (240, 236, 242))
+    draw = ImageDraw.Draw(image)
     draw.ellipse((width * 0.08, height * 0.1, width * 0.92, height * 0.9), fill=(226, 160, 196))
     chance = np.random.default_rng(7)
     for x, y, size in zip(
@@ -300,19 +298,19 @@ def _section(width: int, height: int) -> Image.Image:
     for column in range(0, width, TILE):
         for row in range(0, height, TILE):
             draw.text((column + 4, row + 4), f"{column // TILE},{row // TILE}", fill=(40, 40, 120))
-    return picture
+    return image
 
 
-def _slide_image(study: str, number: int, picture: Image.Image, image_type: list[str]) -> bytes:
+def _slide_image(study: str, number: int, image: Image.Image, image_type: list[str]) -> bytes:
     full_width, full_height = (size * _SLIDE_SPACING_MM for size in SLIDE_LEVELS[0])
-    tiles = [[jpeg] for jpeg in _tiles(picture)]
+    tiles = [[jpeg] for jpeg in _tiles(image)]
     optical_path = item(
         OpticalPathIdentifier="1", IlluminationColorCodeSequence=code("414298005", "SCT", "Full Spectrum"),
         IlluminationTypeCodeSequence=code("111744", "DCM", "Brightfield illumination"),
         ICCProfile=padded(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()),
     )  # fmt: skip
     measures = item(
-        PixelSpacing=[full_height / picture.height, full_width / picture.width], SliceThickness=0.001,
+        PixelSpacing=[full_height / image.height, full_width / image.width], SliceThickness=0.001,
         SpacingBetweenSlices=0.001,
     )  # fmt: skip
     shared = item(
@@ -339,7 +337,7 @@ def _slide_image(study: str, number: int, picture: Image.Image, image_type: list
         SpecimenDescriptionSequence=Sequence([specimen]), SpecimenLabelInImage="YES" if number == 8 else "NO",
         BurnedInAnnotation="NO", FocusMethod="AUTO", ExtendedDepthOfField="NO", VolumetricProperties="VOLUME",
         ImagedVolumeWidth=full_width, ImagedVolumeHeight=full_height, ImagedVolumeDepth=0.001,
-        TotalPixelMatrixColumns=picture.width, TotalPixelMatrixRows=picture.height, TotalPixelMatrixFocalPlanes=1,
+        TotalPixelMatrixColumns=image.width, TotalPixelMatrixRows=image.height, TotalPixelMatrixFocalPlanes=1,
         TotalPixelMatrixOriginSequence=Sequence(
             [item(XOffsetInSlideCoordinateSystem=0.0, YOffsetInSlideCoordinateSystem=0.0)]
         ),
@@ -353,13 +351,13 @@ def _slide_image(study: str, number: int, picture: Image.Image, image_type: list
     )  # fmt: skip
 
 
-def _tiles(picture: Image.Image) -> list[bytes]:
+def _tiles(image: Image.Image) -> list[bytes]:
     """Return the tiles of an image as JPEG, row by row; tiles at the edges are padded."""
     found = []
-    for top in range(0, picture.height, TILE):
-        for left in range(0, picture.width, TILE):
+    for top in range(0, image.height, TILE):
+        for left in range(0, image.width, TILE):
             out = BytesIO()
-            picture.crop((left, top, left + TILE, top + TILE)).save(out, "JPEG", quality=85)
+            image.crop((left, top, left + TILE, top + TILE)).save(out, "JPEG", quality=85)
             found.append(out.getvalue())
     return found
 

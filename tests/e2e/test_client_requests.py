@@ -36,7 +36,7 @@ ELE, RLE, J2K, BASELINE = (
 MPEG4 = "1.2.840.10008.1.2.4.102"
 
 VIDEO_STUDY = f"{UID_ROOT}.72"
-VIDEO = b"\0\0\0\x18ftypmp42 not really a video, but nobody here looks into it" * 20
+VIDEO = b"\0\0\0\x18ftypmp42 not a real video, but it is not decoded here" * 20
 
 CT = f"studies/{PHANTOM_STUDY}/series/{PHANTOM_STUDY}.1"
 CT1 = f"{CT}/instances/{PHANTOM_STUDY}.1.1"

@@ -17,7 +17,7 @@ BUDGET_BYTES = 768 << 20
 """Of nodes and pixel workers together: PSS, in which memory that several processes share counts once."""
 
 SLOW_READERS = 64
-PICTURES = 32
+RENDERINGS = 32
 ROWS, COLUMNS = 4096, 3328
 
 
@@ -52,7 +52,7 @@ async def test_slow_readers_and_large_images_stay_within_the_budget_of_two_nodes
             assert response.status_code == 200, response.text
             return str(response.json()["00081199"]["Value"][0]["00081190"]["Value"][0])
 
-        slow, picture = await stored(large), await stored(mammogram())
+        slow, mammogram_url = await stored(large), await stored(mammogram())
         host, _, port = archive.url.removeprefix("http://").rpartition(":")
         head = f"GET {slow.removeprefix(archive.url)} HTTP/1.1\r\nHost: h\r\n"
         head += "Accept: application/dicom; transfer-syntax=*\r\n\r\n"
@@ -64,7 +64,7 @@ async def test_slow_readers_and_large_images_stay_within_the_budget_of_two_nodes
                 reader.sendall(head.encode())
             for reader in readers:
                 assert (await asyncio.to_thread(reader.recv, 15)) == b"HTTP/1.1 200 OK"
-            asking = [asyncio.create_task(http.get(f"{picture}/rendered")) for _ in range(PICTURES)]
+            asking = [asyncio.create_task(http.get(f"{mammogram_url}/rendered")) for _ in range(RENDERINGS)]
             while not all(task.done() for task in asking):
                 peak = max(peak, await asyncio.to_thread(held, archive))
                 await asyncio.wait(asking, timeout=0.05)

@@ -1,7 +1,7 @@
 """OHIF from npm, served by `dicomstore up --viewer` and controlled in a real browser.
 
 Runs where chromium is installed and `make viewer` has fetched OHIF. With `FIGURES=docs/figures` in the environment it
-also takes the pictures of the documentation; nobody was ever scanned for what they show.
+also takes the screenshots of the documentation; they show no real patients.
 """
 
 import io
@@ -122,15 +122,15 @@ class Watched:
     def open(self, path: str) -> None:
         self.page.goto(f"{self.url}{path}")
 
-    def picture(self) -> NDArray[np.uint8]:
+    def screenshot(self) -> NDArray[np.uint8]:
         """Return the pixels of the main viewport: that of the page without toolbar and panels."""
         image = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
         return np.asarray(image.crop((300, 60, 1220, 780)))
 
-    def paints(self, is_painted: Callable[[NDArray[np.uint8]], bool]) -> None:
+    def paints(self, is_displayed: Callable[[NDArray[np.uint8]], bool]) -> None:
         """Return when the viewport has the expected pixels."""
         deadline = time.monotonic() + PAINT_S
-        while not is_painted(self.picture()):
+        while not is_displayed(self.screenshot()):
             assert time.monotonic() < deadline, self.wrong
 
     def keep(self, name: str) -> None:

@@ -130,8 +130,8 @@ async def test_animations_pixel_data_and_re_encoded_instances_have_the_frames_th
     for media_type in ("image/gif", "image/apng"):
         response = await web.get(f"{INSTANCE}/rendered", headers={"Accept": media_type})
         assert response.status_code == 200
-        picture = Image.open(io.BytesIO(response.content))
-        assert len([frame.convert("L").tobytes() for frame in ImageSequence.Iterator(picture)]) == 3
+        image = Image.open(io.BytesIO(response.content))
+        assert len([frame.convert("L").tobytes() for frame in ImageSequence.Iterator(image)]) == 3
     accept = 'multipart/related; type="application/octet-stream"'
     response = await web.get(f"{INSTANCE}/pixeldata", headers={"Accept": accept})
     assert response.status_code == 200

@@ -76,12 +76,12 @@ async def test_only_pages_of_configured_origins_may_read() -> None:
     async with serving(NO_CORE, cors_origins=f"https://other.example, {VIEWER}/") as web:
         friend = await web.get("/nonsense", headers=ORIGIN)
         stranger = await web.get("/nonsense", headers={"Origin": "https://evil.example"})
-        nobody = await web.get("/nonsense")
+        unknown_path = await web.get("/nonsense")
 
     assert is_readable(friend, VIEWER)
-    for response in (stranger, nobody):
+    for response in (stranger, unknown_path):
         assert not [name for name in response.headers if name.startswith("access-control")]
-    assert [response.headers["vary"] for response in (friend, stranger, nobody)] == ["Origin"] * 3
+    assert [response.headers["vary"] for response in (friend, stranger, unknown_path)] == ["Origin"] * 3
 
 
 async def test_vary_contains_the_origin_and_other_headers(tmp_path: Path) -> None:

@@ -124,11 +124,11 @@ async def test_changed_bytes_are_never_sent_and_known_damage_is_announced(
         healthy[number] = bodies(response)
     for changed in (0, 150_000, len(body) - 10):
         flip_below(tmp_path, body, changed)
-        for turn in range(2):
+        for attempt in range(2):
             for number, (path, headers) in enumerate(wishes):
                 response = await answer(web, path, headers)
                 if response is None:
-                    assert turn == 0, path
+                    assert attempt == 0, path
                 elif response.status_code in (200, 206):
                     found = bodies(response)
                     if path.endswith("/thumbnail"):  # an icon, or another frame

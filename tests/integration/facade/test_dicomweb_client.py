@@ -37,8 +37,8 @@ async def test_an_archive_from_storing_to_deleting(web: httpx.AsyncClient) -> No
     client = DICOMwebClient(f"{web.base_url}/v2".replace("//v2", "/v2"))
     frames = [bytes([number]) * 2048 for number in range(3)]
     native = part10(SOPInstanceUID="1.2.3", frames=frames, Rows=32, Columns=64)
-    picture = jpeg_of(64, 32)
-    jpeg = part10(SOPInstanceUID="1.2.4", transfer_syntax=JPEG_BASELINE, fragments=[[picture]], Rows=32, Columns=64)
+    image = jpeg_of(64, 32)
+    jpeg = part10(SOPInstanceUID="1.2.4", transfer_syntax=JPEG_BASELINE, fragments=[[image]], Rows=32, Columns=64)
 
     answer = await call(client.store_instances, [read(native), read(jpeg)])
     assert len(answer.ReferencedSOPSequence) == 2
@@ -56,7 +56,7 @@ async def test_an_archive_from_storing_to_deleting(web: httpx.AsyncClient) -> No
     assert await call(client.retrieve_instance_frames, STUDY, SERIES, "1.2.3", [3, 1]) == [frames[2], frames[0]]
     for media_types in (("image/jpeg",), (("image/jpeg", JPEG_BASELINE),)):
         compressed = await call(client.retrieve_instance_frames, STUDY, SERIES, "1.2.4", [1], media_types=media_types)
-        assert compressed == [picture]
+        assert compressed == [image]
 
     metadata = await call(client.retrieve_instance_metadata, STUDY, SERIES, "1.2.3")
     assert await call(client.retrieve_bulkdata, metadata["7FE00010"]["BulkDataURI"]) == [b"".join(frames)]

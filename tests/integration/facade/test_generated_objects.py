@@ -225,22 +225,22 @@ class Forms:
         allowed = {200, 404, 406} - ({404} if 1 in frames else set()) - (set() if frames else {200})
         for path in ("/rendered", "/frames/1/rendered"):
             for accept in ("image/png", None):
-                picture_of(await self.get(path, accept, *allowed))
+                image_of(await self.get(path, accept, *allowed))
         for accept in ("image/gif", "image/apng"):
-            animation = picture_of(await self.get("/rendered", accept, *allowed))
+            animation = image_of(await self.get("/rendered", accept, *allowed))
             if animation is not None:
                 assert sum(1 for _ in ImageSequence.Iterator(animation)) <= len(frames)
-        picture_of(await self.get(self.wado_uri, "image/jpeg", *allowed))
+        image_of(await self.get(self.wado_uri, "image/jpeg", *allowed))
         for number in frames[:4]:
-            picture_of(await self.get(f"/frames/{number}/rendered", "image/png", 200, 406))
+            image_of(await self.get(f"/frames/{number}/rendered", "image/png", 200, 406))
         beyond = max(frames, default=0) + 1
         await self.get(f"/frames/{beyond}/rendered", "image/png", 404, *(() if frames else (406,)))
         for url in (self.url, self.series, self.study):
-            assert picture_of(await self.get(f"{url}/thumbnail", None, 200)) is not None
+            assert image_of(await self.get(f"{url}/thumbnail", None, 200)) is not None
         for url in (self.series, self.study):
             await self.get(f"{url}/rendered", None, *allowed)
         if self.made.same_image is not None:
-            shown = picture_of(await self.get("/rendered", "image/png", 200))
+            shown = image_of(await self.get("/rendered", "image/png", 200))
             assert shown is not None
             assert (np.asarray(shown) == np.asarray(await self._picture_of_well_formed())).all()
 
@@ -250,7 +250,7 @@ class Forms:
         assert response.status_code == 200
         url = response.json()["00081199"]["Value"][0]["00081190"]["Value"][0]
         try:
-            shown = picture_of(await self.get(f"{url}/rendered", "image/png", 200))
+            shown = image_of(await self.get(f"{url}/rendered", "image/png", 200))
         finally:
             await self.web.delete(url)
         assert shown is not None
@@ -331,13 +331,13 @@ def uris_in(data_set: dict[str, Any]) -> list[str]:
     return found
 
 
-def picture_of(response: httpx.Response) -> Image.Image | None:
+def image_of(response: httpx.Response) -> Image.Image | None:
     """Return the complete image; None if there is none."""
     if response.status_code != 200:
         return None
-    picture = Image.open(io.BytesIO(response.content))
-    picture.load()
-    return picture
+    image = Image.open(io.BytesIO(response.content))
+    image.load()
+    return image
 
 
 _LEFT_OUT = ("0028", "7FE0", "0000", "0002")

@@ -60,7 +60,7 @@ class Stored:
         assert [part for _, part in parts_of(whole)] == found
         return found
 
-    async def picture(self, path: str = "/rendered") -> np.ndarray[Any, np.dtype[np.uint8]]:
+    async def decoded_image(self, path: str = "/rendered") -> np.ndarray[Any, np.dtype[np.uint8]]:
         response = await self.get(path, "image/png")
         assert response.status_code == 200, response.text
         return np.asarray(Image.open(io.BytesIO(response.content)))
@@ -107,7 +107,7 @@ async def test_the_fragments_decide_how_many_jpeg_frames_there_are(web: httpx.As
     assert (await stored.metadata())["00280008"]["Value"] == [5]
     assert await stored.frames() == [malformed.grey_jpeg(value) for value in (50, 120, 200)]
     for number, value in enumerate((50, 120, 200), 1):
-        assert (await stored.picture(f"/frames/{number}/rendered") == value).all()
+        assert (await stored.decoded_image(f"/frames/{number}/rendered") == value).all()
     assert [set(frame) for frame in await stored.frames(EXPLICIT_LITTLE)] == [{50}, {120}, {200}]
     reencoded = await stored.reencoded()
     assert (
@@ -122,7 +122,7 @@ async def test_the_length_decides_how_many_native_frames_there_are(web: httpx.As
     expected = [bytes(range(64)), bytes(range(64, 128)), bytes(range(128, 192))]
     assert await stored.frames() == expected
     for number in (1, 2, 3):
-        shown = await stored.picture(f"/frames/{number}/rendered")
+        shown = await stored.decoded_image(f"/frames/{number}/rendered")
         assert shown.shape == (8, 8)
     assert (await stored.get("/frames/4/rendered", "image/png")).status_code == 404
 
@@ -142,10 +142,10 @@ async def test_a_rescale_intercept_of_too_many_characters_is_applied(web: httpx.
     long = await store(web, base, malformed.ct(b"-1024.000000000000"))
     assert (short.status, long.status) == (200, 202 if base == "/v2" else 200)
     assert (await long.metadata())["00281052"] == {"vr": "DS", "Value": [-1024]}
-    expected = await short.picture()
+    expected = await short.decoded_image()
     assert set(expected.flat) > {0, 255}
     for path in ("/rendered", "/frames/1/rendered", "/thumbnail"):
-        assert (await long.picture(path) == await short.picture(path)).all()
+        assert (await long.decoded_image(path) == await short.decoded_image(path)).all()
     if base == "/v2":
         assert any("(0028,1052)" in comment for comment in long.failed_attributes())
 
@@ -270,8 +270,8 @@ async def test_the_length_of_palette_data_decides_the_width_of_its_entries(web: 
     stored = await store(web, base, malformed.palette_of_bytes_described_as_words())
     values = 4 * RAMP
     expected = np.stack([values, np.zeros_like(values), 255 - values], axis=-1)
-    assert (await stored.picture() == expected).all()
-    assert (await stored.picture("/frames/1/rendered") == expected).all()
+    assert (await stored.decoded_image() == expected).all()
+    assert (await stored.decoded_image("/frames/1/rendered") == expected).all()
 
 
 async def test_a_compressed_icon_is_decoded_or_removed_with_its_image(web: httpx.AsyncClient, base: str) -> None:

@@ -109,8 +109,8 @@ def pictures_in(response: httpx.Response) -> list[Any]:
     label = response.headers["content-type"]
     bodies = parts_of(response) if label.startswith("multipart/") else [(label, response.content)]
     shown = [Image.open(io.BytesIO(body)) for label, body in bodies if label.startswith("image/")]
-    for picture in shown:
-        picture.load()
+    for image in shown:
+        image.load()
     return shown
 
 

@@ -32,7 +32,7 @@ async def archive(web: httpx.AsyncClient) -> httpx.AsyncClient:
     return web
 
 
-def picture(response: httpx.Response) -> Image.Image:
+def decoded_image(response: httpx.Response) -> Image.Image:
     assert response.status_code == 200, response.text
     return Image.open(io.BytesIO(response.content)).convert("L")
 
@@ -72,7 +72,7 @@ async def test_an_instance_supports_ranges_and_entity_tags(archive: httpx.AsyncC
 @pytest.mark.parametrize(("query", "media_type"), [("", "image/jpeg"), ("&contentType=image/png", "image/png")])
 async def test_an_image_is_rendered(archive: httpx.AsyncClient, query: str, media_type: str) -> None:
     response = await archive.get(URL + query, headers=BROWSER)
-    image = picture(response)
+    image = decoded_image(response)
 
     assert response.headers["content-type"] == media_type
     assert image.size == (32, 16)
@@ -81,26 +81,26 @@ async def test_an_image_is_rendered(archive: httpx.AsyncClient, query: str, medi
 
 
 async def test_a_frame_is_named_by_its_number(archive: httpx.AsyncClient) -> None:
-    assert pixel(picture(await archive.get(f"{URL}&frameNumber=2")), 2, 8) < 15
+    assert pixel(decoded_image(await archive.get(f"{URL}&frameNumber=2")), 2, 8) < 15
     assert (await archive.get(f"{URL}&frameNumber=3")).status_code == 404
 
 
 async def test_rows_and_columns_are_the_largest_size(archive: httpx.AsyncClient) -> None:
-    assert picture(await archive.get(f"{URL}&columns=8")).size == (8, 4)
-    assert picture(await archive.get(f"{URL}&rows=8")).size == (16, 8)
-    assert picture(await archive.get(f"{URL}&rows=8&columns=8")).size == (8, 4)
+    assert decoded_image(await archive.get(f"{URL}&columns=8")).size == (8, 4)
+    assert decoded_image(await archive.get(f"{URL}&rows=8")).size == (16, 8)
+    assert decoded_image(await archive.get(f"{URL}&rows=8&columns=8")).size == (8, 4)
 
 
 async def test_a_region_is_a_part_of_the_image(archive: httpx.AsyncClient) -> None:
-    right = picture(await archive.get(f"{URL}&contentType=image/png&region=0.5,0.0,1.0,1.0"))
-    larger = picture(await archive.get(f"{URL}&contentType=image/png&region=0.0,0.5,0.5,1.0&columns=32"))
+    right = decoded_image(await archive.get(f"{URL}&contentType=image/png&region=0.5,0.0,1.0,1.0"))
+    larger = decoded_image(await archive.get(f"{URL}&contentType=image/png&region=0.0,0.5,0.5,1.0&columns=32"))
 
     assert (right.size, pixel(right, 1, 8)) == ((16, 16), 0)
     assert (larger.size, pixel(larger, 30, 8)) == ((32, 16), 255)
 
 
 async def test_a_window_is_applied(archive: httpx.AsyncClient) -> None:
-    dark = picture(await archive.get(f"{URL}&contentType=image/png&windowCenter=1000&windowWidth=100"))
+    dark = decoded_image(await archive.get(f"{URL}&contentType=image/png&windowCenter=1000&windowWidth=100"))
 
     assert pixel(dark, 2, 8) == 0
 

@@ -44,15 +44,15 @@ async def test_a_file_is_closed_even_if_closing_is_cancelled_before_it_runs(tmp_
     # All threads of the pool are busy, so closing is still queued when it is cancelled.
     (tmp_path / "file").write_bytes(b"abc")
     file = await opened(tmp_path / "file", "rb")
-    turn = threading.Event()
+    release = threading.Event()
     pool = ThreadPoolExecutor(1)
     asyncio.get_running_loop().set_default_executor(pool)
-    busy = asyncio.create_task(asyncio.to_thread(turn.wait))
+    busy = asyncio.create_task(asyncio.to_thread(release.wait))
     closing = asyncio.create_task(closed(file))
     await asyncio.wait([closing], timeout=0)
     closing.cancel()
     await asyncio.wait([closing], timeout=0)
-    turn.set()
+    release.set()
     with pytest.raises(asyncio.CancelledError):
         await closing
     await busy
