@@ -16,7 +16,7 @@ from facade.timeouts import IdleTimeout
 log = logging.getLogger(__name__)
 
 _CLIENT_GONE = "CLIENT_GONE"
-_UNCHECKED_BYTES = 256 << 10
+_UNCHECKED_BYTES = 1 << 20
 """Bytes sent before the task yields to the event loop, which then detects that the client has disconnected."""
 
 

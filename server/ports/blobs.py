@@ -105,6 +105,15 @@ class BlobStore(Protocol):
         """
         ...
 
+    async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int) -> Buffer:
+        """Return `length` bytes from `offset`, from 1 to `MOST_PIECE_BYTES` of them: what `read` yields as one piece.
+
+        Most reads are of one piece, and this costs less. `crc32c` is that of the whole blob.
+
+        Raises: as `read`.
+        """
+        ...
+
     def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
         """Yield all bytes as they are stored now, bypassing caches where possible, in pieces of at most 1 MiB.
 

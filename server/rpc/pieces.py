@@ -5,8 +5,9 @@ them as they are, so that its bytes are those that the blob store has read. Only
 each byte once for that.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from types import AsyncGeneratorType
 from typing import Any, Protocol
 
 import grpc
@@ -121,51 +122,70 @@ async def in_pieces(
         head_only: no bytes are sent, and those of an item without recorded damage are not read.
         one_by_one: no piece waits for others to share its message, because items take long to make.
     """
-    message = Pieces()
+    gathered = _Gathered(budget, one_by_one=one_by_one)
     with budget.responding():
         async with aclosing(items):
             async for item in items:
                 if isinstance(item, Omission):
-                    message.omission = convert.omission(item)
+                    gathered.message.omission = convert.omission(item)
                     continue
-                async for piece in _pieces(item, head, head_only=head_only):
-                    if message.size and message.size + len(piece.data) > budget.piece_bytes():
-                        yield message
-                        message = Pieces()
-                    message.add(piece)
-                    if one_by_one:
-                        yield message
-                        message = Pieces()
-        if message.pieces:
-            yield message
+                if isinstance(item, FailedItem):
+                    piece = Piece(failed=convert.retrieval_error(item.stored, item.error))
+                    if full := gathered.add(piece):
+                        yield full
+                    continue
+                piece = Piece(head(item))
+                try:
+                    if not head_only or item.stored.damage is not NO_DAMAGE:
+                        async for chunk in item.chunks:
+                            if head_only:
+                                break
+                            for run in (chunk,) if len(chunk) <= _MOST_BYTES else _runs(chunk):
+                                if piece.data:
+                                    if full := gathered.add(piece):
+                                        yield full
+                                    piece = Piece()
+                                piece.data = run
+                except DicomStoreError as error:
+                    piece.data = b""
+                    piece.failed = convert.retrieval_error(item.stored, error)
+                else:
+                    piece.last = True
+                finally:
+                    if isinstance(item.chunks, AsyncGeneratorType) and item.chunks.ag_frame is not None:
+                        await item.chunks.aclose()
+                if full := gathered.add(piece):
+                    yield full
+        if gathered.message.pieces:
+            yield gathered.message
 
 
-async def _pieces(
-    item: OpenItem | FailedItem, head: Callable[[Any], Message], *, head_only: bool
-) -> AsyncGenerator[Piece]:
-    if isinstance(item, FailedItem):
-        yield Piece(failed=convert.retrieval_error(item.stored, item.error))
-        return
-    piece = Piece(head(item))
-    try:
-        if not head_only or item.stored.damage is not NO_DAMAGE:
-            async for chunk in item.chunks:
-                if head_only:
-                    break
-                for start in range(0, len(chunk), _MOST_BYTES):
-                    if piece.data:
-                        yield piece
-                        piece = Piece()
-                    piece.data = chunk if len(chunk) <= _MOST_BYTES else chunk[start : start + _MOST_BYTES]
-    except DicomStoreError as error:
-        piece.data = b""
-        piece.failed = convert.retrieval_error(item.stored, error)
-    else:
-        piece.last = True
-    finally:
-        if isinstance(item.chunks, AsyncGenerator):
-            await item.chunks.aclose()
-    yield piece
+class _Gathered:
+    """Pieces that share a message, until the next one does not fit."""
+
+    def __init__(self, budget: ResponseBudget, *, one_by_one: bool) -> None:
+        self.message = Pieces()
+        self._budget = budget
+        self._one_by_one = one_by_one
+
+    def add(self, piece: Piece) -> Pieces | None:
+        """Add a piece; return the message that is to be sent now, if any."""
+        if self._one_by_one:
+            self.message.add(piece)
+            return self._take()
+        size = self.message.size
+        full = self._take() if size and size + len(piece.data) > self._budget.piece_bytes() else None
+        self.message.add(piece)
+        return full
+
+    def _take(self) -> Pieces:
+        message, self.message = self.message, Pieces()
+        return message
+
+
+def _runs(chunk: Buffer) -> Iterator[Buffer]:
+    for start in range(0, len(chunk), _MOST_BYTES):
+        yield chunk[start : start + _MOST_BYTES]
 
 
 def add_service(descriptor: Any, servicer: Any, server: Any) -> None:

@@ -94,6 +94,26 @@ class BlobStoreContract:
     def flip(self, tmp_path: Path) -> Flip:
         return lambda body, offset: flip_below(tmp_path, body, offset)
 
+    @pytest.mark.parametrize("size", [1, 300_000, 2_500_001])
+    async def test_a_piece_alone_is_read_like_one_of_several(self, store: BlobStore, flip: Flip, size: int) -> None:
+        body = random.Random(size).randbytes(size)
+        locator, crc32c = await put(store, body), crc32c_of(body)
+        ranges = [(0, min(size, 1 << 20)), (size // 3, max(1, min(size // 3, 70_000))), (size - 1, 1)]
+        for offset, length in ranges:
+            assert bytes(await store.read_piece(locator, offset, length, crc32c)) == body[offset : offset + length]
+        for offset, length in ((0, 1), (size, 1)):
+            with pytest.raises(DataLoss) as caught:
+                await store.read_piece(locator, offset, length, crc32c ^ (offset == 0))
+            assert caught.value.reason is Reason.BLOB_DAMAGED
+        flip(body, size - 1)
+        with pytest.raises(DataLoss) as caught:
+            await store.read_piece(locator, size - 1, 1, crc32c)
+        assert caught.value.reason is Reason.BLOB_DAMAGED
+        await store.delete([locator])
+        with pytest.raises(DataLoss) as caught:
+            await store.read_piece(locator, 0, 1, crc32c)
+        assert caught.value.reason is Reason.BLOB_MISSING
+
     @pytest.mark.parametrize("knows_crc32c", [True, False])
     @pytest.mark.parametrize("size", [300_000, 2_500_001])
     async def test_ranges_with_a_changed_byte_are_never_read_and_all_others_are(

@@ -156,6 +156,13 @@ class PackedBlobs:
             offset += size
             left -= size
 
+    async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int) -> Buffer:
+        """See the port."""
+        record = record_of(locator)
+        if record is None:
+            return await self._files.read_piece(locator, offset, length, crc32c)
+        return await self._reading.read(record, offset, length, crc32c)
+
     async def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
         """See the port."""
         record = record_of(locator)

@@ -54,15 +54,14 @@ class BlobReader:
         if offset + length > stored.size_bytes:
             raise _damaged("The stored bytes of the instance are truncated.")
 
-        def pieces() -> AsyncIterator[Buffer]:
-            size = self._budget.piece_sizes(length)
-            return self._blobs.read(stored.locator, offset, length, size, stored.crc32c)
-
         try:
+            if 0 < length <= self._budget.piece_bytes() and not stored.damage.is_of_bytes:
+                yield await self._blobs.read_piece(stored.locator, offset, length, stored.crc32c)
+                return
             if stored.damage.is_of_bytes:
-                async for _ in pieces():
+                async for _ in self._pieces(stored, offset, length):
                     pass
-            async for piece in pieces():
+            async for piece in self._pieces(stored, offset, length):
                 yield piece
         except DataLoss as error:
             if self._damage is not None:
@@ -70,6 +69,10 @@ class BlobReader:
             raise
         if self._damage is not None and stored.damage.is_of_bytes and length == stored.size_bytes:
             await self._damage.repaired(stored, stored.damage)  # damaged frames had the same cause
+
+    def _pieces(self, stored: StoredInstance, offset: int, length: int) -> AsyncIterator[Buffer]:
+        size = self._budget.piece_sizes(length)
+        return self._blobs.read(stored.locator, offset, length, size, stored.crc32c)
 
     async def lost(self, stored: StoredInstance) -> DataLoss | None:
         """Return the recorded reason why the bytes of an instance cannot be sent; None if there is none.

@@ -47,19 +47,30 @@ class FileReader:
     ) -> AsyncGenerator[Buffer]:
         """See the port."""
         with await self._opened(locator) as file:
-            fd = file.fileno()
             found = await self._blocks(locator, file, crc32c)
             left = found.length - offset if length is None else length
             if offset + left > found.length or not found.is_of(crc32c):
                 raise damaged()
             while left > 0:
                 size = piece_of(offset, left, piece_bytes())
-                piece = read_verified(lambda size, start: self._cache.read(fd, size, start), 0, found, offset, size)
-                if piece is None:
-                    piece = await self._threads.run(lambda: read_blocking(file, found, offset, size))  # noqa: B023
-                yield piece
+                yield await self._piece(file, found, offset, size)
                 offset += size
                 left -= size
+
+    async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int) -> Buffer:
+        """See the port."""
+        with await self._opened(locator) as file:
+            found = await self._blocks(locator, file, crc32c)
+            if offset + length > found.length or not found.is_of(crc32c):
+                raise damaged()
+            return await self._piece(file, found, offset, length)
+
+    async def _piece(self, file: FileIO, found: Blocks, offset: int, size: int) -> Buffer:
+        fd = file.fileno()
+        piece = read_verified(lambda size, start: self._cache.read(fd, size, start), 0, found, offset, size)
+        if piece is None:
+            piece = await self._threads.run(lambda: read_blocking(file, found, offset, size))
+        return piece
 
     async def _blocks(self, locator: Locator, file: FileIO, crc32c: int | None) -> Blocks:
         """Return the checksums of a blob. Raises: as `find_blocks`."""

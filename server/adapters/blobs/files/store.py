@@ -127,6 +127,10 @@ class FileBlobs:
         """See the port."""
         return self._reader.read(locator, offset, length, piece_bytes, crc32c)
 
+    async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int) -> Buffer:
+        """See the port."""
+        return await self._reader.read_piece(locator, offset, length, crc32c)
+
     def read_unverified(self, locator: Locator) -> AsyncGenerator[bytes]:
         """See the port."""
         return self._reader.read_unverified(locator)

@@ -55,6 +55,11 @@ class MemoryBlobs:
             offset += size
             left -= size
 
+    async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int) -> Buffer:
+        """See the port."""
+        [piece] = [piece async for piece in self.read(locator, offset, length, crc32c=crc32c)]
+        return piece
+
     async def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
         """See the port."""
         blob = self._existing(locator)

@@ -197,7 +197,7 @@ def read_record(
             before the range does.
     """
     wanted = max(0, record.length - offset) if length is None else length
-    if crc32c is not None and 0 < wanted == record.length:
+    if crc32c is not None and not offset and 0 < wanted == record.length:
         return _read_whole(read, record, crc32c)
     end = read(trailer_bytes(record.length), _trailer_at(record))
     if end is None:
