@@ -1,1 +1,1 @@
-"""Operations: the durable engine that runs them."""
+"""The durable engine that runs operations."""

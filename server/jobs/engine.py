@@ -80,7 +80,7 @@ class Engine:
     def _workflow(self, type_: OperationType) -> Callable[[str], None]:
         """Return the workflow of an operation type."""
         steps = [
-            self._step(f"{type_.name}.{step.name}", partial(self._work.do, type_, number))
+            self._step(f"{type_.name}.{step.name}", partial(self._work.run_step, type_, number))
             for number, step in enumerate(type_.steps)
         ]
         clean_up = self._step(f"{type_.name}.clean_up", partial(self._work.clean_up, type_))
@@ -129,7 +129,7 @@ class Engine:
             try:
                 if failing_since is not None and clock() - failing_since > self._stale.total_seconds():
                     failing_since = clock()
-                    await asyncio.to_thread(_launch_again, self._config)
+                    await asyncio.to_thread(_relaunch, self._config)
                     self._runs.clear()
                 unfinished = {operation.id: operation for operation in await self._work.unfinished()}
                 self._runs = {id_: run for id_, run in self._runs.items() if id_ in unfinished}
@@ -138,13 +138,13 @@ class Engine:
                 if unfinished:
                     busy_at = clock()
                 if clock() >= forget_at:
-                    await asyncio.to_thread(_forget, self._work.forgotten_before())
+                    await asyncio.to_thread(_delete_old_runs, self._work.forgotten_before())
                     forget_at = clock() + _FORGET_SECONDS
                 failing_since = None
             except DicomStoreError as error:
                 _log.warning("could not process operations reason=%s", error.reason)
                 busy_at = clock()
-            except Exception as error:  # noqa: BLE001 - the job runner: the engine's database may be away, and comes back
+            except Exception as error:  # noqa: BLE001 - the database of the engine may be temporarily unavailable
                 _log.warning("could not process operations error=%s", type(error).__name__)
                 failing_since = clock() if failing_since is None else failing_since
                 busy_at = clock()
@@ -198,7 +198,7 @@ async def engine(work: Work, *, database_url: str, executor: str, stale_seconds:
         await asyncio.to_thread(lambda: DBOS.destroy(destroy_registry=True))
 
 
-def _forget(before: datetime) -> None:
+def _delete_old_runs(before: datetime) -> None:
     """Delete runs that ended before this time."""
     ended = DBOS.list_workflows(
         status=_ENDED, completed_before=before.isoformat(), limit=_MOST_FORGOTTEN, load_input=False, load_output=False
@@ -212,7 +212,7 @@ def _launch() -> None:
     DBOS.register_queue(_QUEUE, worker_concurrency=1)
 
 
-def _launch_again(config: DBOSConfig) -> None:
+def _relaunch(config: DBOSConfig) -> None:
     """Reconnect to a database that is reachable again or was replaced."""
     DBOS.destroy()
     DBOS(config=config)

@@ -1,1 +1,1 @@
-"""What the domain needs from storage, databases and workers, as protocols."""
+"""Ports: the protocols that adapters for storage, databases and workers implement for the domain."""

@@ -1,4 +1,4 @@
-"""What is kept of an archive beside its blobs, so that a wrong, old or lost index is recognised. All calls block."""
+"""Records of an archive beside its blobs, by which a wrong, old or lost index is detected. All calls block."""
 
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -7,10 +7,10 @@ from server.model.archive import ArchiveId, BlobsIdentity, Mark
 
 
 class IdentityRecord(Protocol):
-    """Which archive the blobs belong to."""
+    """The identity of the archive that the blobs belong to."""
 
     def lock(self) -> AbstractContextManager[None]:
-        """Hold off other processes that start on these blobs. Makes the place of the blobs if there is none.
+        """Block other processes that start on these blobs. Creates the storage location if necessary.
 
         Raises:
             Unavailable: STORAGE_UNAVAILABLE.
@@ -18,7 +18,7 @@ class IdentityRecord(Protocol):
         ...
 
     def read(self) -> BlobsIdentity:
-        """Return what is recorded. The place of the blobs need not exist.
+        """Return the recorded identity. The storage location need not exist.
 
         Raises:
             Unavailable: STORAGE_UNAVAILABLE, also when the record is damaged.
@@ -26,12 +26,12 @@ class IdentityRecord(Protocol):
         ...
 
     def write(self, archive: ArchiveId, *, is_bound: bool, is_recovering: bool = False) -> None:
-        """Record an identity durably, whole or not at all. Raises: as `lock`."""
+        """Record an identity atomically and durably. Raises: as `lock`."""
         ...
 
 
 class MarkRecord(Protocol):
-    """How far the index has come: a mark of each process, of which the highest counts."""
+    """The progress of the index: each process records a mark, and the highest one counts."""
 
     @property
     def latest(self) -> Mark:
@@ -39,20 +39,20 @@ class MarkRecord(Protocol):
         ...
 
     def enter(self) -> Mark:
-        """Begin this process's mark where the highest of all marks is, and return that.
+        """Start the mark of this process at the highest of all marks, and return that.
 
-        To be called while no other process enters, see `IdentityRecord.lock`. Never fails: without room for another
-        mark the others stay, and this process does without.
+        Call it while no other process enters, see `IdentityRecord.lock`. Never fails: without disk space for another
+        mark, this process has none and the others remain.
         """
         ...
 
     def note(self, mark: Mark) -> None:
-        """Note what has been committed. Never fails: what can't be noted now is noted with the next.
+        """Record a commit. Never fails: the next call records what this one could not.
 
-        It is called after each commit, before the response, so it must be quick: a mark may become durable later.
+        It is called after each commit, before the response, so it must be fast: a mark may become durable later.
         """
         ...
 
     def is_in_use(self) -> bool:
-        """Say whether a process that changes the archive runs."""
+        """True if a process that changes the archive is running."""
         ...

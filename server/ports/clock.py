@@ -1,4 +1,4 @@
-"""The time that is recorded across restarts."""
+"""The record of the clock for deadlines."""
 
 from datetime import datetime
 from typing import Protocol

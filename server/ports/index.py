@@ -1,4 +1,4 @@
-"""What is stored, and how to find it."""
+"""The index of stored instances, and the change feed."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -28,24 +28,24 @@ Batch = Sequence[NewInstance] | Callable[[], Sequence[NewInstance]]
 
 
 class InstanceIndex(Protocol):
-    """The one authority on what exists. Each call is one transaction; a call that returned is durable.
+    """The authority on which instances exist. Each call is one transaction; its effects are durable when it returns.
 
     All calls raise Unavailable (DATABASE_UNAVAILABLE) when the database can't be reached and
-    Exhausted (STORAGE_FULL) when its disk is full; those that may change something, and `known`, raise Unavailable
-    (ARCHIVE_READ_ONLY) when nothing may be changed. Calls with a partition that does not exist behave as if it
+    Exhausted (STORAGE_FULL) when its disk is full; those with effects, and `known`, raise Unavailable
+    (ARCHIVE_READ_ONLY) when the archive is read-only. Calls with a partition that does not exist behave as if it
     were empty, except `add`, which raises NotFound (PARTITION_NOT_FOUND).
     """
 
     async def add(self, instances: Batch, now: datetime) -> list[AddOutcome]:
         """Make instances visible, all in one transaction; one outcome each, in order.
 
-        A function says which instances when the transaction begins, so that it can name those that came while earlier
-        ones ran. It is called in any thread, and must return the same if it is called again.
+        A function returns the instances when the transaction begins, so that it includes those that arrived during
+        earlier transactions. It is called in any thread, and must return the same instances when called again.
 
         For each: instance, series and study rows, counters, metadata, frame and bulk index and the change-feed entry.
         Study and series attributes follow "latest wins": each non-empty value overwrites, an empty one never does.
-        The first of two instances with the same identity is added, the second is AlreadyStored. Faulty is one that
-        must be indexed by all extended query tags there are at that moment and can't be.
+        The first of two instances with the same identity is added, the second is AlreadyStored. Faulty is an
+        instance that must be indexed by all current extended query tags and can't be.
         """
         ...
 
@@ -62,12 +62,12 @@ class InstanceIndex(Protocol):
         ...
 
     async def undelete(self, resource: Address, now: datetime, not_erased_at: datetime) -> int:
-        """Bring back the deleted instances of a study, series or instance; return how many came back.
+        """Restore the deleted instances of a study, series or instance; return their number.
 
-        Those whose blobs are to be erased after `not_erased_at` can come back. An identity that exists stays as it is;
-        of several deleted instances of one identity, the last comes back. Each gets a new version, and an entry in the
-        change feed as if it had been stored; its earlier contents come back as well. Many come back in several
-        transactions; a call that was interrupted is repeated.
+        Instances whose blobs are to be erased after `not_erased_at` can be restored. An existing identity does not
+        change; of several deleted instances of one identity, the last one is restored. Each gets a new version, and an
+        entry in the change feed as if it had been stored; its earlier contents are restored as well. Many instances are
+        restored in several transactions; an interrupted call can be repeated.
         """
         ...
 
@@ -76,7 +76,7 @@ class InstanceIndex(Protocol):
     ) -> Added | Faulty | None:
         """Give an instance a new content, which becomes the current one; None if there is no such instance.
 
-        The content that it had is kept with its blob. Study and series attributes follow "latest wins", as for `add`.
+        The previous content remains with its blob. Study and series attributes follow "latest wins", as for `add`.
         """
         ...
 
@@ -93,11 +93,11 @@ class InstanceIndex(Protocol):
         ...
 
     async def add_damage(self, version: Version, damage: Damage) -> None:
-        """Record damage of an instance, beside what is known already; nothing happens if there is no such instance."""
+        """Add damage to that recorded for an instance; no effect if there is no such instance."""
         ...
 
     async def remove_damage(self, version: Version, damage: Damage) -> None:
-        """Forget damage of an instance that turned out to be repaired."""
+        """Remove recorded damage of an instance that has been repaired."""
         ...
 
     async def state(self, resource: Address) -> ResourceState | None:
@@ -111,10 +111,10 @@ class InstanceIndex(Protocol):
     async def frames(
         self, instance: InstanceId, frames: Sequence[int]
     ) -> tuple[StoredInstance, PixelLayout | None, dict[int, tuple[int, int]]] | None:
-        """Return the instance, its pixel layout with an empty table, and the table records of the frames asked for.
+        """Return the instance, its pixel layout with an empty table, and the table records of the requested frames.
 
         Frames count from 1; those beyond the last are left out. The records are empty for native pixel data.
-        Reads in proportion to the frames asked for, not to the frames there are. None if there is no such instance.
+        Reads only the requested records. None if there is no such instance.
         """
         ...
 
@@ -145,10 +145,10 @@ class InstanceIndex(Protocol):
         ...
 
     async def count(self, query: Query) -> int:
-        """Return how many matches a query has on all its pages; limit, skip and position are not looked at.
+        """Return the number of matches of a query on all pages; limit, skip and position are ignored.
 
-        Exact when it was counted. Costs next to nothing without conditions on studies, or within a study or series;
-        else it costs what it takes to walk through the matches.
+        Takes constant time without conditions on studies, or within a study or series; otherwise it counts the
+        matches.
 
         Raises:
             InvalidRequest: as `search`.
@@ -156,31 +156,31 @@ class InstanceIndex(Protocol):
         ...
 
     async def known(self, locators: Collection[Locator]) -> set[Locator]:
-        """Return those locators that a visible instance or a queued erasure names.
+        """Return the locators that a visible instance or a queued erasure refers to.
 
-        The answer is final: a transaction of `add` that seemed to fail can't become visible after it.
+        The result is final: a transaction of `add` with unknown outcome can't become visible after this call.
         """
         ...
 
     async def named(self, locators: Collection[Locator]) -> set[Locator]:
-        """Return those locators that a visible instance names."""
+        """Return the locators that a visible instance refers to."""
         ...
 
     async def relocate(self, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
-        """Let instances name copies of their blobs, in one transaction; `moves` is old locator → new one.
+        """Refer instances to copies of their blobs, in one transaction; `moves` is old locator → new one.
 
-        Queues the old blobs to be erased at `erase_after`, so that whoever has found them may still read them.
-        Takes a version. Returns the old locators of those that were moved. Others have no visible instance any more:
-        nothing names their copies then, and what is queued for them stays as it is.
+        Queues the old blobs for erasure at `erase_after`, so that readers with an old locator can finish. Assigns a new
+        version. Returns the old locators of the moved ones. The others have no visible instance any more: nothing
+        refers to their copies, and their queued erasures do not change.
         """
         ...
 
     async def erasable(self, now: datetime, limit: int) -> list[Locator]:
-        """Return blobs whose time to be erased has come, oldest first."""
+        """Return the blobs that are due for erasure, oldest first."""
         ...
 
     async def erased(self, locators: Sequence[Locator]) -> None:
-        """Take blobs off the queue of `erasable`."""
+        """Remove blobs from the queue of `erasable`."""
         ...
 
     async def locators(self, after: int, limit: int) -> list[StoredInstance]:
@@ -188,37 +188,37 @@ class InstanceIndex(Protocol):
         ...
 
     async def check(self) -> None:
-        """Prove that the database answers and has the schema this program needs."""
+        """Check that the database responds and has the required schema."""
         ...
 
     async def check_writing(self) -> None:
-        """Prove that the database takes a change; it changes nothing."""
+        """Check that the database accepts writes, without changing anything."""
         ...
 
 
 class ChangeLog(Protocol):
-    """The change feed. Written by the calls of `InstanceIndex` that change what exists, in their transactions.
+    """The change feed. The calls of `InstanceIndex` that store or delete write it in their transactions.
 
     Sequences and times ascend together, and no entry appears below one that could already be read. Sequences may have
     gaps.
 
-    is_numbered_later: entries are seen once `sequence` has numbered them, not when they are committed.
+    is_numbered_later: entries become visible when `sequence` has numbered them, not when they are committed.
     """
 
     is_numbered_later: bool
 
     async def sequence(self) -> bool:
-        """Number some committed entries that have no sequence, and carry on deletions of many instances.
+        """Assign sequence numbers to some committed entries, and continue the expansion of deletions of many instances.
 
-        Returns whether there may be more to do. Any number of processes may call it; what one leaves unfinished,
-        another does. Raises: as `InstanceIndex` does.
+        Returns True if there may be more to do. Any number of processes may call it, and each continues the work of
+        the others. Raises: as `InstanceIndex`.
         """
         ...
 
     async def listen(self, changed: Callable[[], None]) -> None:
-        """Call `changed` when entries were numbered, by any process, until cancelled. Returns if that is not told.
+        """Call `changed` after any process has numbered entries, until cancelled. Returns without notifications.
 
-        Some calls may be missing, so a reader must look for entries by itself now and then.
+        Calls may be missing, so a reader must also poll.
         """
         ...
 
@@ -243,5 +243,5 @@ class Partitions(Protocol):
         ...
 
     async def create(self, name: PartitionName, now: datetime) -> Partition | None:
-        """Create one and return it; None if it exists already."""
+        """Create one and return it; None if it already exists."""
         ...

@@ -1,4 +1,4 @@
-"""The blobs that no instance needs any more, recorded beside the blobs, so that a rebuilt index omits them."""
+"""The journal of blobs that no instance refers to, stored beside the blobs, so that a rebuilt index omits them."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -10,13 +10,13 @@ Entry = tuple[Locator, Locator | None]
 
 
 class Journal(Protocol):
-    """Written by the thread that writes to the index: blobs are noted within a transaction, and count if it commits.
+    """Written by the thread that writes to the index: entries belong to a transaction, and count if it commits.
 
     All calls block.
     """
 
     def deleted(self, locators: Sequence[Locator]) -> None:
-        """Note blobs of instances that this transaction deletes.
+        """Record blobs of instances that this transaction deletes.
 
         Raises:
             Exhausted: STORAGE_FULL.
@@ -25,23 +25,23 @@ class Journal(Protocol):
         ...
 
     def moved(self, moves: Mapping[Locator, Locator]) -> None:
-        """Note blobs whose instances name copies from this transaction on; old locator → new one. Raises: as above."""
+        """Record blobs whose instances this transaction refers to copies; old locator → new one. Raises: as above."""
         ...
 
     def prepare(self) -> None:
-        """Make the notes of this transaction durable. To be called before its commit. Raises: as above."""
+        """Make the entries of this transaction durable. Call it before the commit. Raises: as above."""
         ...
 
     def committed(self) -> None:
-        """Note that the transaction was committed. Never fails: without the note, the index is asked later."""
+        """Record that the transaction was committed. Never fails: without this record the index is asked later."""
         ...
 
     def ended(self) -> None:
-        """Note that it is unknown whether the transaction was committed."""
+        """Record that the outcome of the transaction is unknown."""
         ...
 
     def rolled_back(self) -> None:
-        """Note that the transaction was not committed. Never fails, as above."""
+        """Record that the transaction was not committed. Never fails, as above."""
         ...
 
 
@@ -49,10 +49,10 @@ class ArchiveJournal(Journal, Protocol):
     """The journals of all processes, to be read when an index is opened or rebuilt. All calls block."""
 
     def take_over(self, named: Callable[[Sequence[Locator]], Collection[Locator]]) -> None:
-        """Decide about transactions of ended processes of which no end is noted.
+        """Decide about transactions of ended processes without a recorded outcome.
 
-        One counts as committed if `named`, which returns those blobs that an instance names, returns none of its blobs.
-        To be called while no other process does, with the right index.
+        A transaction counts as committed if `named`, which returns the blobs that an instance refers to, returns none
+        of its blobs. One process may call this at a time, with the right index.
 
         Raises:
             Exhausted: STORAGE_FULL.
@@ -61,5 +61,5 @@ class ArchiveJournal(Journal, Protocol):
         ...
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the blobs of all committed transactions, and of those of which that is not known."""
+        """Yield the blobs of all transactions that were committed or have an unknown outcome."""
         ...

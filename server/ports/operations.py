@@ -11,20 +11,20 @@ Decide = Callable[[Sequence[Operation]], Operation]
 
 
 class Operations(Protocol):
-    """The record of operations: storage only. What may happen to an operation is decided by the functions it is given.
+    """The record of operations: storage only. The functions passed to it decide the transitions.
 
     Each call is one transaction; a function given to it is called inside, perhaps in another thread and several times.
     All calls raise Unavailable (DATABASE_UNAVAILABLE) when the database can't be reached.
     A call that stores the effect of an operation updates its record in the same transaction (`Tags.add`,
-    `Tags.index`), so that a step that is repeated after a crash continues behind its effect.
+    `Tags.index`), so that a step repeated after a crash continues after its effect.
     """
 
     async def start(self, request_id: str, decide: Decide) -> Operation:
         """Record a new operation and return it.
 
         Args:
-            request_id: name that the client gave to its request, or empty. If an operation was started by a request of
-                that name, it is returned as it is, and nothing is started.
+            request_id: id that the client gave to its request, or empty. If a request with this id has started an
+                operation, that operation is returned and none is created.
             decide: see `Decide`.
         """
         ...
@@ -44,7 +44,7 @@ class Operations(Protocol):
         """Return operations with their record keys, newest first.
 
         Args:
-            types, states: only these; empty is all.
+            types, states: filters; empty means all.
             before: only those with smaller record keys.
         """
         ...
@@ -54,17 +54,17 @@ class Operations(Protocol):
         ...
 
     async def update(self, operation_id: str, update: Update) -> Operation | None:
-        """Store the next state of an operation and return the operation as it is then; None if there is none."""
+        """Store the next state of an operation and return the resulting operation; None if there is none."""
         ...
 
     async def errors(self, operation_id: str, *, after: int, limit: int) -> Sequence[tuple[int, OperationError]]:
-        """Return errors of items with their numbers, ascending from above `after`; the first number is 1."""
+        """Return errors of items with numbers greater than `after`, ascending; the first number is 1."""
         ...
 
     async def forget(self, finished_before: datetime, keep_newest_of: Collection[str] = ()) -> int:
-        """Delete the records of final operations that were last updated before, and return how many.
+        """Delete the records of final operations that were last updated before a time, and return their number.
 
-        Records that a query tag refers to stay: of an operation that was cancelled or failed, until its tags are
-        deleted. So does the newest of each type in `keep_newest_of`.
+        Records that a query tag refers to are not deleted: those of cancelled or failed operations, until their query
+        tags are deleted. Neither is the newest one of each type in `keep_newest_of`.
         """
         ...

@@ -10,11 +10,11 @@ class ScrubRecord(Protocol):
     """Shared by all processes that use the same blobs."""
 
     def held(self) -> AbstractAsyncContextManager[bool]:
-        """Keep other processes from scrubbing; False if another one scrubs."""
+        """Lock out other processes; False if another one is scrubbing."""
         ...
 
     async def load(self) -> ScrubPosition | None:
-        """Return the position that was saved last; None if there is none that can be read.
+        """Return the last saved position; None if there is none or it is unreadable.
 
         Raises:
             Unavailable: STORAGE_UNAVAILABLE.

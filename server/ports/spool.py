@@ -1,4 +1,4 @@
-"""Room on disk for the work of a recovery, which may concern more blobs than fit into memory."""
+"""Temporary storage on disk for a recovery, which may handle more blobs than fit in memory."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
@@ -8,28 +8,28 @@ from server.model.receipt import Receipt
 
 
 class Spool(Protocol):
-    """Blobs that no instance needs any more, quarantined ones, and blobs by time of receipt. All calls block."""
+    """Blobs that no instance refers to any more, quarantined blobs, and blobs by time of receipt. All calls block."""
 
     def retire(self, entries: Iterable[tuple[Locator, Locator | None]]) -> None:
-        """Take blobs, each with its copy, or None if its instance was deleted."""
+        """Add retired blobs, each with its copy, or None if its instance was deleted."""
         ...
 
     def fate(self, locator: Locator) -> Locator | None:
-        """Return where the bytes of a blob are now: itself if it was not retired; None if its instance was deleted."""
+        """Return the current locator of a blob: itself if it was not retired; None if its instance was deleted."""
         ...
 
     def set_aside(self, locators: Iterable[Locator]) -> None:
-        """Take blobs that are not to be indexed."""
+        """Add blobs that must not be indexed."""
         ...
 
     def is_set_aside(self, locator: Locator) -> bool:
-        """Say whether a blob was set aside."""
+        """True if a blob must not be indexed."""
         ...
 
     def add(self, locator: Locator, receipt: Receipt) -> None:
-        """Take a blob that is to be indexed."""
+        """Add a blob to index."""
         ...
 
     def in_order(self, count: int) -> Iterator[Sequence[tuple[Locator, Receipt]]]:
-        """Yield the blobs that were added, `count` at a time, by time of receipt."""
+        """Yield the added blobs by time of receipt, `count` at a time."""
         ...

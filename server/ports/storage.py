@@ -1,4 +1,4 @@
-"""Everything that is kept in one place outside of the index, as one URL selects it."""
+"""Storage outside of the index, selected by one URL."""
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -12,10 +12,10 @@ from server.ports.scrub import ScrubRecord
 
 
 class Storage(Protocol):
-    """The blobs, and the records that must outlive the index and therefore lie with the blobs.
+    """The blobs, and the records that must survive a loss of the index and are therefore stored with the blobs.
 
-    One object belongs to one process; several processes may use the same place at once. Nothing is read or written
-    before a part is used.
+    One object belongs to one process; several processes may use the same storage concurrently. Nothing is read or
+    written before a part is used.
     """
 
     @property
@@ -25,22 +25,22 @@ class Storage(Protocol):
 
     @property
     def identity(self) -> IdentityRecord:
-        """Which archive the blobs belong to."""
+        """The identity of the archive that the blobs belong to."""
         ...
 
     @property
     def marks(self) -> MarkRecord:
-        """How far the index has come."""
+        """The progress of the index."""
         ...
 
     @property
     def journal(self) -> ArchiveJournal:
-        """Which blobs no instance needs any more."""
+        """The journal of blobs that no instance refers to any more."""
         ...
 
     @property
     def scrub(self) -> ScrubRecord:
-        """How far the scrub has come."""
+        """The position of the scrub."""
         ...
 
     def blobs(self) -> AbstractAsyncContextManager[BlobStore]:
@@ -53,5 +53,5 @@ class Storage(Protocol):
         ...
 
     def close(self) -> None:
-        """End this process's marks and journal, durably, and release what the records hold; blocking. Never fails."""
+        """Close the marks and the journal of this process durably, and release resources; blocking. Never fails."""
         ...

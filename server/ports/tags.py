@@ -1,4 +1,4 @@
-"""Extended query tags, and the values that instances have for them."""
+"""Extended query tags and their indexed values."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ Tags for which it has no value, or an invalid one, are left out.
 
 @dataclass(frozen=True, slots=True)
 class TagsState:
-    """What a decision to add tags depends on. It does not change until the decision is carried out.
+    """The state on which a decision to add query tags depends; it does not change until the decision takes effect.
 
-    tags: all there are, those that are being deleted included.
+    tags: all query tags, including those being deleted.
     unfinished: operations that are not final, oldest first.
     instances: number of stored instances.
-    position: of the index, from where `Tags.read` reaches all of these and no instance that is stored later.
+    position: start position of `Tags.read` that covers these instances and none stored later.
     """
 
     tags: Sequence[Tag]
@@ -32,18 +32,18 @@ class TagsState:
 
 @dataclass(frozen=True, slots=True)
 class TagAddition:
-    """Tags to add as ADDING and ENABLED, and the operation that will index stored instances by them."""
+    """Query tags to add as ADDING and ENABLED, and the operation that will index stored instances by them."""
 
     tags: Sequence[NewTag]
     operation: Operation
 
 
 class TagBatch(Protocol):
-    """Some instances and their values for the tags of an operation."""
+    """A batch of instances with their values for the query tags of an operation."""
 
     @property
     def next_position(self) -> str:
-        """Position behind these instances."""
+        """Position after these instances."""
         ...
 
     @property
@@ -53,78 +53,79 @@ class TagBatch(Protocol):
 
     @property
     def faulty(self) -> int:
-        """How many of the instances have a value that can't be indexed."""
+        """Number of instances with a value that can't be indexed."""
         ...
 
     @property
     def is_last(self) -> bool:
-        """There are no more instances."""
+        """True if there are no more instances."""
         ...
 
 
 class Tags(Protocol):
-    """Storage of the tags and their values. Each call is one transaction.
+    """Storage of query tags and their values. Each call is one transaction.
 
     All calls raise Unavailable (DATABASE_UNAVAILABLE) when the database can't be reached.
 
-    `InstanceIndex.add` indexes what is stored by all tags that there are in its own transaction (with the `Extract` it
-    was made with), so that an instance is either among those that were stored before a tag was added, or is indexed by
-    it. `InstanceIndex.delete` removes values and errors of what it deletes.
+    `InstanceIndex.add` indexes instances by all query tags that exist in its transaction, so that every instance is
+    either stored before a query tag was added, or indexed by it. `InstanceIndex.delete` removes values and errors of
+    the instances that it deletes.
     """
 
     async def add(self, request_id: str, decide: Callable[[TagsState], TagAddition]) -> Operation:
-        """Add tags and record the operation that will index by them; return the operation.
+        """Add query tags and record the operation that will index by them; return the operation.
 
         Args:
             request_id: as of `Operations.start`.
-            decide: returns what to add, or raises; called inside the transaction, perhaps several times.
+            decide: returns the addition, or raises; called within the transaction, perhaps several times.
         """
         ...
 
     async def list(self, *, after: int, skip: int, limit: int) -> Sequence[Tag]:
-        """Return tags by key, ascending from above `after`."""
+        """Return query tags with row keys greater than `after`, ascending."""
         ...
 
     async def get(self, tag: str) -> Tag | None:
-        """Return a tag by its eight hex digits."""
+        """Return a query tag by its eight hex digits."""
         ...
 
     async def set_query_status(self, tag: str, status: QueryStatus) -> Tag | None:
-        """Set the query status of a tag and return the tag; None if there is none."""
+        """Set the query status of a query tag and return it; None if there is none."""
         ...
 
     async def set_status(self, tag: str, status: TagStatus) -> Tag | None:
-        """Set the status of a tag and return the tag; None if there is none.
+        """Set the status of a query tag and return it; None if there is none.
 
-        A tag that is DELETING is used neither by searches nor by instances that are stored from then on.
+        Neither searches nor new instances use a query tag that is DELETING.
         """
         ...
 
     async def purge(self, key: int) -> bool:
-        """Delete some values and errors of a tag that is DELETING, and the tag with the last of them.
+        """Delete some values and errors of a query tag that is DELETING, and the query tag with the last of them.
 
-        Returns whether some are left. A tag that is not DELETING stays: its key was given to a new tag.
+        Returns True if some are left. A query tag that is not DELETING is not deleted: a new one has reused the key.
         """
         ...
 
     async def errors(self, key: int, after: int, skip: int, limit: int) -> Sequence[tuple[int, TagError]]:
-        """Return the errors of a tag with their numbers, ascending from above `after`."""
+        """Return the errors of a query tag with numbers greater than `after`, ascending."""
         ...
 
     async def read(self, operation_id: str, position: str, most: int) -> TagBatch:
-        """Read the values of the next instances for the tags that an operation indexes by, newest instance first.
+        """Read the values of the next instances for the query tags of an operation, newest instance first.
 
-        At most `most` instances, fewer if there are many tags or much metadata, so that `index` takes a moment only.
+        At most `most` instances; fewer for many query tags or much metadata, so that the transaction of `index` is
+        short.
         """
         ...
 
     async def index(self, batch: TagBatch, operation_id: str, update: Update, *, status: TagStatus) -> Operation | None:
-        """Store a batch, set the status of the operation's tags and update the operation, in one transaction.
+        """Store a batch, set the status of the operation's query tags and update the operation, in one transaction.
 
-        A value that is present stays: it is from a newer instance. A fault is recorded as an error of its tag and
-        disables the tag for searches (`QueryStatus`). Instances and tags that were deleted since the batch was read
-        are left out. Nothing is stored if `update` returns None.
+        An existing value is not replaced: it is from a newer instance. A fault is recorded as an error of its query tag
+        and disables it for searches (`QueryStatus`). Instances and query tags deleted since the batch was read are
+        ignored. Nothing is stored if `update` returns None.
 
-        Returns the operation as it is then; None if there is none.
+        Returns the resulting operation; None if there is none.
         """
         ...

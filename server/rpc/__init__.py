@@ -1,1 +1,1 @@
-"""The gRPC services: messages to values and back, errors to statuses."""
+"""The gRPC services: conversion between messages and values, and from errors to statuses."""

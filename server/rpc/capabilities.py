@@ -14,7 +14,7 @@ from server.rpc.interceptors.call_context import Context
 
 
 class CapabilitiesServicer(capabilities_service_pb2_grpc.CapabilitiesServiceServicer):
-    """Speaks CapabilitiesService; the answer is made once."""
+    """Implements CapabilitiesService; the response is built once."""
 
     def __init__(self, settings: Settings, access: Access) -> None:
         self._access = access

@@ -13,7 +13,7 @@ from server.rpc.interceptors.call_context import Context
 
 
 class ChangeFeedServicer(change_feed_service_pb2_grpc.ChangeFeedServiceServicer):
-    """Speaks ChangeFeedService for `ChangeFeed`."""
+    """Implements ChangeFeedService with `ChangeFeed`."""
 
     def __init__(self, feed: ChangeFeed) -> None:
         self._feed = feed

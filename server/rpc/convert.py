@@ -1,4 +1,4 @@
-"""Between the messages of the contract and the values of the model, both directions side by side."""
+"""Conversion between messages of the contract and values of the model, in both directions."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -40,7 +40,7 @@ _MODES = {
 
 
 def validation_mode(value: store.ValidationMode) -> ValidationMode:
-    """Return the mode. Raises InvalidRequest (INVALID_FIELD) for one this server does not know."""
+    """Return the mode. Raises InvalidRequest (INVALID_FIELD) for an unknown one."""
     try:
         return _MODES[value]
     except KeyError:
@@ -49,12 +49,12 @@ def validation_mode(value: store.ValidationMode) -> ValidationMode:
 
 
 def reason(value: Reason) -> errors.ErrorReason:
-    """Return the reason as the contract's enum."""
+    """Return the reason as the enum of the contract."""
     return cast(errors.ErrorReason, errors.ErrorReason.Value(f"ERROR_REASON_{value}"))
 
 
 def instance_id(value: InstanceId) -> resources.Address:
-    """Return the address of an instance; the default partition is named."""
+    """Return the address of an instance; the default partition has its name."""
     return resources.Address(
         partition=value.partition,
         study_instance_uid=value.study,
@@ -71,7 +71,7 @@ def address(message: resources.Address) -> Address:
 
 
 def address_message(value: Address) -> resources.Address:
-    """Return the address; the default partition is named."""
+    """Return the address; the default partition has its name."""
     return resources.Address(
         partition=value.partition,
         study_instance_uid=value.study or "",
@@ -91,7 +91,7 @@ def findings(values: Iterable[Finding]) -> list[resources.AttributeFinding]:
 
 
 def store_outcome(item: int, result: StoreResult) -> store.StoreOutcome:
-    """Return what became of an item."""
+    """Return the outcome of an item."""
     if isinstance(result, Stored):
         return store.StoreOutcome(item=item, stored=_stored(result))
     return store.StoreOutcome(item=item, failed=_failed(result))
@@ -128,7 +128,7 @@ def _failed(result: Failed) -> resources.ItemError:
 
 
 def retrieval_error(stored: StoredInstance, error: DicomStoreError) -> resources.ItemError:
-    """Return why a stored instance could not be sent."""
+    """Return the error for a stored instance that could not be sent."""
     return resources.ItemError(
         reason=reason(error.reason),
         message=error.message,
@@ -138,7 +138,7 @@ def retrieval_error(stored: StoredInstance, error: DicomStoreError) -> resources
 
 
 def omission(value: Omission) -> retrieve.Omission:
-    """Return what a response leaves out."""
+    """Return the omissions of a response."""
     return retrieve.Omission(
         count=value.count, errors=[retrieval_error(stored, error) for stored, error in value.errors]
     )
@@ -147,7 +147,7 @@ def omission(value: Omission) -> retrieve.Omission:
 def acceptable(
     request: "retrieve.RetrieveInstancesRequest | retrieve.RetrieveFramesRequest | retrieve.RetrieveAllBulkDataRequest",
 ) -> Acceptable:
-    """Return what a request accepts. Raises InvalidRequest (INVALID_FIELD): not one quality for each."""
+    """Return the acceptable forms. Raises InvalidRequest (INVALID_FIELD) if the number of qualities is wrong."""
     return transfer_syntax_choice.acceptable(
         request.acceptable_transfer_syntax_uids,
         request.acceptable_qualities,
@@ -156,7 +156,7 @@ def acceptable(
 
 
 def add_metadata_item(message: retrieve.RetrieveMetadataResponse, value: InstanceMetadata) -> None:
-    """Add one data set and whose it is. It is made in its place: a message put into another is copied."""
+    """Add one data set with its identity, built in place, because adding a message to another one copies it."""
     uids = message.items.add(version=value.version, dicom_json=value.dicom_json).id
     uids.partition = value.id.partition
     uids.study_instance_uid = value.id.study
@@ -165,12 +165,12 @@ def add_metadata_item(message: retrieve.RetrieveMetadataResponse, value: Instanc
 
 
 def state(value: ResourceState) -> retrieve.ResourceState:
-    """Return a resource's state."""
+    """Return the state of a resource."""
     return retrieve.ResourceState(max_version=value.max_version, instance_count=value.instance_count)
 
 
 def known_state(request: retrieve.RetrieveMetadataRequest) -> ResourceState | None:
-    """Return the state that the client knows, if it says so."""
+    """Return the state that the client has, if given."""
     if not request.HasField("known_state"):
         return None
     return ResourceState(request.known_state.max_version, request.known_state.instance_count)
@@ -207,12 +207,12 @@ def moment(value: Timestamp) -> datetime:
 
 
 def requested_tag(value: tags.NewExtendedQueryTag) -> RequestedTag:
-    """Return a tag as it is asked for."""
+    """Return a requested query tag."""
     return RequestedTag(value.path, value.vr, value.private_creator, _LEVELS.get(value.level))
 
 
 def tag(value: Tag) -> tags.ExtendedQueryTag:
-    """Return a tag."""
+    """Return a query tag."""
     return tags.ExtendedQueryTag(
         tag=value.new.tag,
         keyword=value.new.keyword,
@@ -227,7 +227,7 @@ def tag(value: Tag) -> tags.ExtendedQueryTag:
 
 
 def query_status(value: tags.QueryStatus) -> QueryStatus:
-    """Return the status. Raises InvalidRequest (INVALID_FIELD) for one this server does not know."""
+    """Return the status. Raises InvalidRequest (INVALID_FIELD) for an unknown one."""
     try:
         return QueryStatus(value)
     except ValueError:
@@ -236,7 +236,7 @@ def query_status(value: tags.QueryStatus) -> QueryStatus:
 
 
 def tag_error(value: TagError) -> tags.ExtendedQueryTagError:
-    """Return what could not be indexed."""
+    """Return an indexing error."""
     return tags.ExtendedQueryTagError(
         instance=instance_id(value.id),
         time=timestamp(value.time),

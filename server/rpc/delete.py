@@ -9,7 +9,7 @@ from server.rpc.interceptors.call_context import Context
 
 
 class DeleteServicer(delete_service_pb2_grpc.DeleteServiceServicer):
-    """Speaks DeleteService for `Delete`."""
+    """Implements DeleteService with `Delete`."""
 
     def __init__(self, delete: Delete) -> None:
         self._delete = delete

@@ -1,4 +1,4 @@
-"""The one map from our errors to gRPC statuses.
+"""The mapping from domain errors to gRPC statuses.
 
 A status carries `google.rpc.ErrorInfo{reason, domain, metadata}`; protos/dicomstore/v1/errors.proto is the catalogue.
 """
@@ -61,7 +61,7 @@ def to_status(error: DicomStoreError) -> grpc.Status:
 
 
 def unexpected(error: Exception, request_id: str) -> DicomStoreError:
-    """Log a fault of ours and return the error that tells nothing of it."""
+    """Log an internal error and return a generic one for the client."""
     _log.error("unexpected fault request_id=%s", request_id, exc_info=error)
     return DicomStoreError(Reason.INTERNAL, "An unexpected error occurred.")
 

@@ -10,7 +10,7 @@ from server.rpc.operations import OperationMessages
 
 
 class ExtendedQueryTagServicer(extended_query_tag_service_pb2_grpc.ExtendedQueryTagServiceServicer):
-    """Speaks ExtendedQueryTagService for `ExtendedQueryTags`."""
+    """Implements ExtendedQueryTagService with `ExtendedQueryTags`."""
 
     def __init__(self, tags: ExtendedQueryTags, messages: OperationMessages) -> None:
         self._tags = tags

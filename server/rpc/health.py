@@ -1,8 +1,8 @@
-"""The standard health service, fed by probes of what the core depends on.
+"""The standard gRPC health service, updated by probes of the dependencies of the core.
 
-Names: "" and every service of ours are SERVING while index and blobs can be read; "index" and "blobs" stand for each
-alone. "writes" is SERVING while instances can be stored, "changes" while the archive is not read-only, "operations"
-while long work makes progress; without these everything else goes on.
+Names: "" and every service of the contract are SERVING while index and blobs can be read; "index" and "blobs" report
+each alone. "writes" is SERVING while instances can be stored, "changes" while the archive is not read-only,
+"operations" while operations make progress; everything else works without these three.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ Check = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Health:
-    """Keeps the health servicer true."""
+    """Updates the health servicer."""
 
     def __init__(
         self, services: Sequence[str], needed: Mapping[str, Check], others: Mapping[str, Check], noticed: asyncio.Event
     ) -> None:
-        """Begin; the services depend on what is `needed`. When `noticed` is set, the `others` are probed at once."""
+        """The services depend on the `needed` components. The `others` are probed at once when `noticed` is set."""
         self.servicer = health.aio.HealthServicer()  # type: ignore[attr-defined] # set at run time
         self._services = services
         self._needed = tuple(needed)
@@ -46,11 +46,11 @@ class Health:
         self._running: dict[str, asyncio.Task[None]] = {}
 
     async def check(self) -> None:
-        """Probe everything once."""
+        """Probe all components once."""
         await self._probe(self._checks)
 
     async def run(self) -> None:
-        """Probe again and again until cancelled."""
+        """Probe periodically until cancelled."""
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._run_needed())
@@ -60,7 +60,7 @@ class Health:
                 task.cancel()
 
     async def leave(self) -> None:
-        """Say NOT_SERVING from now on, so that balancers send nothing new."""
+        """Report NOT_SERVING from now on, so that load balancers send no new calls."""
         await self.servicer.enter_graceful_shutdown()
 
     async def _run_needed(self) -> None:
@@ -78,7 +78,7 @@ class Health:
                 pass
             self._noticed.clear()
             await self._probe(self._others)
-            await asyncio.sleep(NEEDED_SECONDS)  # a flood of refused uploads is no reason for a flood of probes
+            await asyncio.sleep(NEEDED_SECONDS)  # limits the probes when many uploads are refused
 
     async def _probe(self, names: Iterable[str]) -> None:
         await asyncio.gather(*map(self._probe_one, names))
@@ -86,7 +86,7 @@ class Health:
             await self._set(service, all(self._healthy[name] for name in self._needed))
 
     async def _probe_one(self, name: str) -> None:
-        """Probe a component; one that does not answer in time is down, and is not asked again before it has."""
+        """Probe a component. Without a response in time it is down, and not probed again until it responds."""
         task = self._running.pop(name, None) or asyncio.create_task(self._checks[name]())
         await asyncio.wait([task], timeout=PROBE_SECONDS)
         fault = ""

@@ -1,6 +1,6 @@
 """OperationService, and operations as messages.
 
-An operation's request and result are packed by the names of the messages that its type gives, whatever the type.
+Requests and results of operations are packed as the messages that their type names.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _PACKAGE = operation_types_pb2.DESCRIPTOR.package
 
 
 class OperationServicer(operation_service_pb2_grpc.OperationServiceServicer):
-    """Speaks OperationService for `Operations`."""
+    """Implements OperationService with `Operations`."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
@@ -77,7 +77,7 @@ class OperationMessages:
         self._types = types
 
     def operation(self, value: Operation) -> pb.Operation:
-        """Return an operation. One that has succeeded is complete, whatever was deleted meanwhile."""
+        """Return an operation. A succeeded one is 100 % complete, even if instances were deleted during it."""
         part = 100 * value.done // value.total if value.total else 0
         message = pb.Operation(
             id=value.id,
@@ -100,10 +100,10 @@ class OperationMessages:
 
 
 def _request_of(packed: PackedMessage) -> tuple[str, Json]:
-    """Return the name of a packed request message and the message as JSON; an empty name if nothing is packed.
+    """Return the name of a packed request message and the message as JSON; an empty name without a message.
 
     Raises:
-        InvalidRequest: INVALID_FIELD, it is no message of this package that the server knows, or is malformed.
+        InvalidRequest: INVALID_FIELD, it is not a known message of this package, or is malformed.
     """
     full_name = packed.TypeName()
     package, _, name = full_name.rpartition(".")
@@ -121,7 +121,7 @@ def _request_of(packed: PackedMessage) -> tuple[str, Json]:
 
 
 def _states(values: Sequence[pb.OperationState]) -> list[OperationState]:
-    """Return states to list. Raises InvalidRequest (INVALID_FIELD) for one that this server does not know."""
+    """Return the states to list. Raises InvalidRequest (INVALID_FIELD) for an unknown one."""
     try:
         return [OperationState(value) for value in values]
     except ValueError as error:

@@ -10,7 +10,7 @@ from server.rpc.interceptors.call_context import Context
 
 
 class PartitionServicer(partition_service_pb2_grpc.PartitionServiceServicer):
-    """Speaks PartitionService for `Partitions`."""
+    """Implements PartitionService with `Partitions`."""
 
     def __init__(self, partitions: Partitions) -> None:
         self._partitions = partitions

@@ -1,8 +1,8 @@
-"""Pieces of items on their way to the client: one stream of them for all rpcs of RetrieveService that send bytes.
+"""Streaming of items to the client in pieces, for all rpcs of RetrieveService that send bytes.
 
-A handler yields `Pieces`, which have the fields of the messages of the contract. A facade in the same process takes
-them as they are, so that its bytes are those that the blob store has read. Only gRPC makes messages of them, and copies
-each byte once for that.
+A handler yields `Pieces`, which have the same fields as the messages of the contract. A facade in the same process uses
+them directly, so that it sends the buffers that the blob store has read. Only gRPC converts them to messages, which
+copies each byte once.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -25,16 +25,16 @@ from server.model.instance import StoredInstance
 from server.rpc import convert
 
 _MOST_BYTES = 1 << 20
-_PIECE_BYTES = 200  # about what a piece needs besides its data
+_PIECE_BYTES = 200  # approximate size of a piece without its data
 _LENGTH_DELIMITED = 2  # a wire type: https://protobuf.dev/programming-guides/encoding/
 
 
 class Piece:
-    """A run of bytes of one item: RetrievedPiece, FramePiece, BulkDataPiece, RenderedPiece, RetrieveBulkDataResponse.
+    """Bytes of one item: RetrievedPiece, FramePiece, BulkDataPiece, RenderedPiece or RetrieveBulkDataResponse.
 
-    head: on the first piece of an item.
-    last: the item ends well with this piece.
-    failed: the item ends here and is not whole.
+    head: set on the first piece of an item.
+    last: the item is complete with this piece.
+    failed: the item ends here and is incomplete.
     """
 
     __slots__ = ("data", "failed", "head", "last")
@@ -46,15 +46,15 @@ class Piece:
         self.failed = failed
 
     def HasField(self, name: str) -> bool:
-        """Say whether a field is set, as messages do."""
+        """True if a field is set, as in messages."""
         return getattr(self, name) is not None
 
     def serialized(self, message_class: Any) -> bytes:
-        """Return the piece as a message of this class on the wire."""
+        """Return the piece serialized as a message of this class."""
         return b"".join(self.buffers(message_class))
 
     def buffers(self, message_class: Any) -> list[Buffer]:
-        """Return the message on the wire in parts, of which the last is the data."""
+        """Return the serialized message in parts; the last one is the data."""
         fields: dict[str, Any] = {"head": self.head, "last": self.last or None, "failed": self.failed}
         message = message_class(**{name: value for name, value in fields.items() if value is not None})
         facts: bytes = message.SerializeToString()
@@ -62,7 +62,7 @@ class Piece:
 
 
 class Pieces:
-    """Pieces in order: RetrieveInstancesResponse and the like. `omission` is in the first of a response, if at all."""
+    """Pieces in order: RetrieveInstancesResponse and similar. Only the first one of a response can have `omission`."""
 
     __slots__ = ("omission", "pieces", "size")
 
@@ -72,7 +72,7 @@ class Pieces:
         self.size = 0
 
     def HasField(self, name: str) -> bool:
-        """Say whether a field is set, as messages do."""
+        """True if a field is set, as in messages."""
         return getattr(self, name) is not None
 
     def add(self, piece: Piece) -> None:
@@ -81,7 +81,7 @@ class Pieces:
         self.size += len(piece.data) + _PIECE_BYTES
 
     def serialized(self, message_class: Any) -> bytes:
-        """Return them as a message of this class on the wire."""
+        """Return the pieces serialized as a message of this class."""
         piece_class = GetMessageClass(message_class.DESCRIPTOR.fields_by_name["pieces"].message_type)
         omission = {"omission": self.omission} if self.omission is not None else {}
         buffers: list[Buffer] = [message_class(**omission).SerializeToString()]
@@ -92,15 +92,15 @@ class Pieces:
 
 
 class OpenItem(Protocol):
-    """An item that is being sent; `chunks` raises what becomes of it on the way."""
+    """An item to send; iterating `chunks` may raise."""
 
     @property
     def stored(self) -> StoredInstance:
-        """Return the instance it is, or is of."""
+        """Return the instance of the item."""
 
     @property
     def chunks(self) -> AsyncIterator[Buffer]:
-        """Return its bytes."""
+        """Return the bytes of the item."""
 
 
 async def in_pieces(
@@ -111,16 +111,16 @@ async def in_pieces(
     head_only: bool = False,
     one_by_one: bool = False,
 ) -> AsyncGenerator[Pieces]:
-    """Yield what is left out, and the pieces of all items: small ones share a message, large ones take several.
+    """Yield the omissions and the pieces of all items: small items share a message, large ones take several.
 
-    A piece has its item's `head` if it is the first, and `last` or `failed` if it is the last.
+    The first piece of an item has `head`, the last one `last` or `failed`.
 
     Args:
-        items: an `Omission` first, if anything is left out, then `OpenItem` and `FailedItem`.
+        items: an `Omission` first, if there are any, then `OpenItem` and `FailedItem`.
         head: returns the head of an open item.
-        budget: says how large a message may be.
-        head_only: no bytes are sent, and those of an item without recorded damage are not read.
-        one_by_one: no piece waits for others to share its message, because items take long to make.
+        budget: determines the size of messages.
+        head_only: send no bytes; they are only read for an item with recorded damage.
+        one_by_one: send each piece in its own message, because items take long to prepare.
     """
     gathered = _Gathered(budget, one_by_one=one_by_one)
     with budget.responding():
@@ -189,10 +189,10 @@ def _runs(chunk: Buffer) -> Iterator[Buffer]:
 
 
 def add_service(descriptor: Any, servicer: Any, server: Any) -> None:
-    """Add a service to a server whose responses may be objects that have a method `serialized` instead of messages.
+    """Add a service to a server. Its responses may be objects with a method `serialized` instead of messages.
 
     Args:
-        descriptor: of the service, all of whose rpcs take one message.
+        descriptor: of the service, whose rpcs all take one message.
     """
     handlers = {
         method.name: (
@@ -218,7 +218,7 @@ def _serializer(message_class: Any) -> Callable[[Any], bytes]:
 
 
 def _key(message_class: Any, field: str, length: int) -> bytes:
-    """Return what stands before the bytes of a field on the wire: number and type, and how many there are."""
+    """Return the encoding before the bytes of a field: field number, wire type and length."""
     number = message_class.DESCRIPTOR.fields_by_name[field].number
     return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(length)
 

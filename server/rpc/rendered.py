@@ -1,4 +1,4 @@
-"""RetrieveRendered: between its messages and what the domain understands."""
+"""RetrieveRendered: conversion between messages and domain values."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -33,7 +33,7 @@ Known = TypeVar("Known")
 
 
 def rendered_request(request: pb.RetrieveRenderedRequest) -> RenderedRequest:
-    """Return a request as the domain takes it.
+    """Return a request as a domain value.
 
     Raises:
         InvalidRequest: INVALID_FIELD, a value of an enum that this server does not know.
@@ -53,7 +53,7 @@ def rendered_request(request: pb.RetrieveRenderedRequest) -> RenderedRequest:
 
 
 def rendered_head(item: OpenRendered) -> pb.RenderedHead:
-    """Return the facts about an item."""
+    """Return the head of an item."""
     head = pb.RenderedHead(
         id=convert.instance_id(item.stored.id),
         frame=item.frame,

@@ -19,7 +19,7 @@ from server.rpc.rendered import rendered_head, rendered_request
 
 
 class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
-    """Speaks RetrieveService."""
+    """Implements RetrieveService."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
                     message, size = pb.RetrieveMetadataResponse(), 0
                 convert.add_metadata_item(message, item)
                 size += len(item.dicom_json)
-            if message.HasField("state"):  # the first page does not wait for others
+            if message.HasField("state"):  # the first page is sent immediately
                 yield message
                 message, size = pb.RetrieveMetadataResponse(), 0
         if size or message.HasField("state"):

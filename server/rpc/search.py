@@ -21,7 +21,7 @@ _LEVELS = {
 
 
 class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
-    """Speaks SearchService for `Search`."""
+    """Implements SearchService with `Search`."""
 
     def __init__(self, search: Search) -> None:
         self._search = search
@@ -42,12 +42,12 @@ class FoundMatch:
 
     @property
     def resource(self) -> resources.Address:
-        """The address, as a message only if it is asked for."""
+        """The address, converted to a message only when it is used."""
         return convert.address_message(self._address)
 
 
 class SearchPage:
-    """SearchResponse. Only gRPC makes a message of it, since that takes longer than to make the matches."""
+    """SearchResponse. Only gRPC converts it to a message, because that takes longer than composing the matches."""
 
     def __init__(self, result: SearchResult) -> None:
         self.matches = [FoundMatch(match) for match in result.matches]
@@ -57,18 +57,18 @@ class SearchPage:
         self.total_count = result.total_count
 
     def HasField(self, name: str) -> bool:
-        """Say whether a field is set, as messages do."""
+        """True if a field is set, as in messages."""
         return getattr(self, name) is not None
 
     def serialized(self, message_class: Any) -> bytes:
-        """Return the page as a message of this class on the wire."""
+        """Return the page serialized as a message of this class."""
         message = message_class(
             next_page_token=self.next_page_token,
             ignored_attributes=self.ignored_attributes,
             erroneous_attributes=self.erroneous_attributes,
             total_count=self.total_count,
         )
-        for match in self.matches:  # a message is copied whenever it is put into another
+        for match in self.matches:  # adding a message to another one copies it
             message.matches.add(resource=match.resource, dicom_json=match.dicom_json)
         serialized: bytes = message.SerializeToString()
         return serialized

@@ -1,4 +1,4 @@
-"""The services of the contract, all of them."""
+"""All services of the contract."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +67,7 @@ class Services:
     health: Any
 
     def register(self, server: Any) -> None:
-        """Add them to a server."""
+        """Add the services to a server."""
         store_service_pb2_grpc.add_StoreServiceServicer_to_server(self.store, server)
         add_service(retrieve_service_pb2.DESCRIPTOR.services_by_name["RetrieveService"], self.retrieve, server)
         add_service(search_service_pb2.DESCRIPTOR.services_by_name["SearchService"], self.search, server)

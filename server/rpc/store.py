@@ -15,7 +15,7 @@ _Requests = AsyncIterator[pb.StoreInstancesRequest]
 
 
 class StoreServicer(store_service_pb2_grpc.StoreServiceServicer):
-    """Speaks StoreService for `Upload`."""
+    """Implements StoreService with `Upload`."""
 
     def __init__(self, store: Store, budget: IngestBudget, max_message_bytes: int) -> None:
         self._store = store
@@ -30,13 +30,13 @@ class StoreServicer(store_service_pb2_grpc.StoreServiceServicer):
 
 
 class _Messages:
-    """The messages of a call; nothing here refers to one that was passed on, which may be large."""
+    """The messages of a call. It keeps no reference to a yielded message, which may be large."""
 
     def __init__(self, requests: _Requests) -> None:
         self._requests = requests
 
     def __aiter__(self) -> AsyncIterator[UploadMessage]:
-        self._requests = aiter(self._requests)  # not before: gRPC wants one to be read
+        self._requests = aiter(self._requests)  # only now: after this, gRPC requires a request to be read
         return self
 
     async def __anext__(self) -> UploadMessage:
@@ -54,7 +54,7 @@ def _header(header: pb.StoreHeader) -> UploadHeader:
 
 
 def _pieces(request: pb.StoreInstancesRequest) -> Iterator[UploadPiece]:
-    """Yield the pieces of a message, one at a time: `data` is copied when it is read."""
+    """Yield the pieces of a message one at a time, because reading `data` copies it."""
     for piece in request.pieces:
         yield UploadPiece(
             piece.item,

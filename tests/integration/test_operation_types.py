@@ -255,20 +255,20 @@ async def test_a_recurring_type_is_started_once_for_each_period(tmp_path: Path, 
             )
             for _ in range(2)
         ]
-        await asyncio.gather(*(watch.look() for watch in watches))
+        await asyncio.gather(*(watch.check() for watch in watches))
         [(_, first)] = await database.operations.list(limit=10)
         assert (first.type, first.state, len(reports)) == ("count", OperationState.NOT_STARTED, 2)
         time += timedelta(days=2)
-        await watches[0].look()
+        await watches[0].check()
         assert len(await database.operations.list(limit=10)) == 1, "the first is not finished"
         await end(database, first.id, OperationState.SUCCEEDED, time)
         for watch in watches:
-            await watch.look()
+            await watch.check()
         assert len(await database.operations.list(limit=10)) == 2
         [(_, second), _] = await database.operations.list(limit=10)
         await end(database, second.id, OperationState.SUCCEEDED, time)
         time += timedelta(days=30)
-        await watches[0].forget()
+        await watches[0].delete_old()
         assert [one.id for _, one in await database.operations.list(limit=10)] == [second.id]
         await database.close()
 

@@ -1,4 +1,4 @@
-"""Unfinished operations, and what keeps them from being finished."""
+"""Unfinished operations and their problems."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ class Backlog:
     """Unfinished operations and their problems.
 
     unfinished: number of operations that are not final.
-    stuck: how many of these make no progress.
+    stuck: number of these without progress.
     abandoned: extended query tags that will never be ready, as their operation was cancelled or failed; eight hex
         digits each.
-    worker_runs: False if it is known that the worker can't be kept running.
+    worker_runs: False if the worker is known to fail repeatedly.
     """
 
     unfinished: int
@@ -32,7 +32,7 @@ class Backlog:
 
     @property
     def trouble(self) -> str:
-        """What an operator should look at; empty if nothing is wrong."""
+        """A message for the operator; empty if there is no problem."""
         parts = []
         if not self.worker_runs:
             parts.append("the operations worker is not running")
@@ -46,7 +46,7 @@ class Backlog:
 
 async def backlog_of(record: Record, tags: Tags, now: datetime, *, worker_runs: bool = True) -> Backlog:
     """Return the backlog of an archive. Raises: Unavailable."""
-    # Tags first: an operation that ends in between leaves tags that are READY or none that it started.
+    # Query tags first: if an operation ends between the two reads, its tags count as unfinished and not as abandoned.
     present = await tags.list(after=0, skip=0, limit=MAX_TAGS)
     unfinished = await record.unfinished()
     stuck = sum(operation.updated < now - timedelta(seconds=STUCK_SECONDS) for operation in unfinished)

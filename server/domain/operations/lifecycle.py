@@ -21,7 +21,7 @@ def started(
     """Return a new operation.
 
     Raises:
-        WrongState: OPERATION_RUNNING, metadata `operation`: another of an exclusive type is not final.
+        WrongState: OPERATION_RUNNING, metadata `operation`: another operation of an exclusive type is not final.
     """
     if type_.is_exclusive and (running := [one for one in unfinished if one.type == type_.name]):
         message = f"Another operation of type {type_.name} is not finished."
@@ -30,7 +30,7 @@ def started(
 
 
 def begun(operation: Operation, now: datetime) -> OperationUpdate | None:
-    """Return an operation before its first step is called."""
+    """Return the update of an operation that starts its first step."""
     if operation.state is not OperationState.NOT_STARTED:
         return None
     return OperationUpdate(replace(operation, state=OperationState.RUNNING, updated=now))
@@ -39,11 +39,11 @@ def begun(operation: Operation, now: datetime) -> OperationUpdate | None:
 def advanced(
     type_: OperationType, before: Operation, progress: Progress, operation: Operation, now: datetime
 ) -> OperationUpdate | None:
-    """Return an operation after a call of a step; None if it must have no effect.
+    """Return the update of an operation after a step; None if the step must have no effect.
 
     Args:
         before: the operation that the step was called with.
-        operation: as it is now: final or being cancelled, perhaps, or advanced by another worker.
+        operation: its current state, perhaps final, being cancelled, or advanced by another worker.
     """
     if operation.state.is_final or operation.state is OperationState.CANCELING:
         return None
@@ -66,14 +66,14 @@ def advanced(
 
 
 def failed(operation: Operation, error: str, now: datetime) -> OperationUpdate | None:
-    """Return an operation after a failure that can't be helped by trying again."""
+    """Return the update of an operation after a permanent failure."""
     if operation.state.is_final:
         return None
     return OperationUpdate(replace(operation, state=OperationState.FAILED, error=error, updated=now))
 
 
 def cancelled(type_: OperationType | None, operation: Operation, now: datetime) -> OperationUpdate | None:
-    """Return an operation after a request to cancel it."""
+    """Return the update of an operation after a request to cancel it."""
     if operation.state.is_final or operation.state is OperationState.CANCELING:
         return None
     needs_clean_up = operation.state is OperationState.RUNNING and type_ is not None and type_.clean_up is not None
@@ -82,7 +82,7 @@ def cancelled(type_: OperationType | None, operation: Operation, now: datetime) 
 
 
 def cleaned_up(operation: Operation, now: datetime) -> OperationUpdate | None:
-    """Return a cancelled operation after its clean-up."""
+    """Return the update of a cancelled operation after its clean-up."""
     if operation.state is not OperationState.CANCELING:
         return None
     return OperationUpdate(replace(operation, state=OperationState.CANCELED, updated=now))

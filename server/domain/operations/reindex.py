@@ -1,8 +1,8 @@
 """Operation type `reindex`: indexes stored instances by extended query tags that were added after they were stored.
 
-Items are instances, newest first. A value that is present stays, since it is from a newer instance; so the newest
-instance with a value determines that of its study and series, as it does when instances are stored. With the last
-instances, the tags become READY.
+Items are instances, newest first. An existing value is not replaced, because it is from a newer instance; so the
+newest instance with a value determines that of its study and series, as for stores. The query tags become READY with
+the last instances.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ STEP_INSTANCES = 500
 
 
 def reindex(tags: Tags, most_instances: int = STEP_INSTANCES) -> OperationType:
-    """Return the type. Its operations are started by adding tags (`started`)."""
+    """Return the operation type. Adding query tags creates its operations (`started`)."""
 
     async def index(operation: Operation) -> Progress:
         batch = await tags.read(operation.id, operation.cursor, most_instances)
@@ -52,11 +52,11 @@ def started(
     position: str,
     now: datetime,
 ) -> Operation:
-    """Return a new operation that indexes by tags.
+    """Return a new operation that indexes by query tags.
 
     Args:
         tags: eight hex digits each.
-        instances, position: number of instances to index, and where to begin; see `TagsState`.
+        instances, position: number of instances to index, and start position; see `TagsState`.
 
     Raises:
         WrongState: OPERATION_RUNNING.

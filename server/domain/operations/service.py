@@ -1,4 +1,4 @@
-"""What clients do with operations: start, find, follow and cancel them."""
+"""Operations as clients use them: starting, listing, waiting, cancelling."""
 
 import asyncio
 import re
@@ -29,11 +29,11 @@ _RESPONSE_SECONDS = 1.0
 
 
 class Operations:
-    """Starts, shows and cancels operations of all types.
+    """Starts, lists and cancels operations of all types.
 
     Args:
-        worker_runs: says whether the worker can be kept running, if that is known.
-        on_start: called when an operation was started, so that a worker is started for it.
+        worker_runs: returns False if the worker is known to fail repeatedly.
+        on_start: called after an operation has been created, to start a worker.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class Operations:
         """Start an operation.
 
         Args:
-            message: name of the request message, which says the type.
-            request: that message as JSON.
+            message: name of the request message, which determines the type.
+            request: the request message as JSON.
             request_id: see `checked_request_id`.
 
         Raises:
-            InvalidRequest: INVALID_FIELD, and what the type says.
+            InvalidRequest: INVALID_FIELD, and as `OperationType.check`.
             WrongState: OPERATION_RUNNING.
         """
         await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
@@ -97,10 +97,10 @@ class Operations:
         types: Collection[str] = (),
         states: Collection[OperationState] = (),
     ) -> tuple[Sequence[Operation], str]:
-        """Return a page of operations, newest first, and the token of the next page, empty at the end.
+        """Return a page of operations, newest first, and the token of the next page, empty for the last one.
 
         Args:
-            types, states: only these; empty is all.
+            types, states: filters; empty means all.
 
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
@@ -116,7 +116,7 @@ class Operations:
     async def errors(
         self, call: Call, text: str, *, page_size: int, token: str
     ) -> tuple[Sequence[OperationError], str]:
-        """Return a page of the items of an operation that failed, in the order they were found, and the next token.
+        """Return a page of the failed items of an operation, oldest first, and the token of the next page.
 
         Raises:
             InvalidRequest: INVALID_OPERATION_ID, INVALID_FIELD, INVALID_PAGE_TOKEN.
@@ -131,9 +131,9 @@ class Operations:
         return [error for _, error in found[:size]], following
 
     async def wait(self, call: Call, text: str, seconds: int) -> Operation:
-        """Return an operation when it is final, or as it is after so many seconds; 0 is the longest wait.
+        """Return an operation when it is final, or after `seconds`; 0 means the maximum.
 
-        The result comes in time for the deadline of the call.
+        Returns before the deadline of the call.
 
         Raises:
             InvalidRequest: INVALID_OPERATION_ID, INVALID_FIELD.
@@ -152,10 +152,10 @@ class Operations:
             left = end - clock()
             if operation.state.is_final or left <= 0:
                 return operation
-            await asyncio.sleep(min(left, _POLL_SECONDS))  # another process finishes it
+            await asyncio.sleep(min(left, _POLL_SECONDS))  # another process runs it
 
     async def cancel(self, call: Call, text: str) -> Operation:
-        """Stop an operation before its next step; a final one stays as it is. Raises: as `get`."""
+        """Stop an operation before its next step; a final one does not change. Raises: as `get`."""
         await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
         now = self._now()
         return _found(
@@ -173,14 +173,14 @@ class Operations:
         """Check that unfinished operations make progress.
 
         Raises:
-            Unavailable: OPERATIONS_STUCK, something makes no progress or never will.
+            Unavailable: OPERATIONS_STUCK, an operation makes no progress, or query tags have no operation any more.
         """
         if trouble := (await self.backlog()).trouble:
             raise Unavailable(Reason.OPERATIONS_STUCK, f"{trouble[0].upper()}{trouble[1:]}.")
 
 
 def checked_request_id(request_id: str) -> str:
-    """Return the name that a client gave to its request. Raises InvalidRequest (INVALID_FIELD) if it is too long."""
+    """Return the request id of a client. Raises InvalidRequest (INVALID_FIELD) if it is too long."""
     if len(request_id) > LONGEST_REQUEST_ID:
         message = f"A request_id has at most {LONGEST_REQUEST_ID} characters."
         raise InvalidRequest(Reason.INVALID_FIELD, message, field="request_id")

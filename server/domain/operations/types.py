@@ -1,7 +1,7 @@
-"""Operation types: what an operation does, as an entry in a registry.
+"""Operation types, as entries in a registry.
 
-An entry says everything about a type: its name, the messages of its request and result, its steps with their progress,
-what cancelling it does, and when it runs by itself. The engine makes each type a durable workflow and each step a
+An entry defines a type completely: its name, the messages of its request and result, its steps and their progress, the
+effect of cancelling, and its schedule. The engine makes each type a durable workflow and each step a
 durable step (`server.jobs`); `OperationService` starts, lists and cancels operations of every type. A new type is a
 module with such an entry, a line that registers it (`operation_types` of the components in `server.bootstrap`), its
 messages in `operation_types.proto`, and its tests.
@@ -19,16 +19,16 @@ Store = Callable[[str, Update], Awaitable[Operation | None]]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What one call of a step has done.
+    """The result of one call of a step.
 
     cursor: where the next call continues.
-    done, failed: items finished by this call, and those among them that failed.
-    total: items in all, if this call found out.
+    done, failed: number of items finished by this call, and number of failed ones among them.
+    total: total number of items, if this call determined it.
     errors: of items that failed.
     result: replaces the operation's result, if given.
-    is_last: the step is finished.
-    store: stores the effect of the call together with its progress, in one transaction. Without it the effect has
-        been stored already, and the call must have no further effect when it is repeated with the same cursor.
+    is_last: True if the step is finished.
+    store: stores the effect of the call and its progress in one transaction. Without it, the effect has already been
+        stored, and repeating the call with the same cursor must have no further effect.
     """
 
     cursor: str = ""
@@ -43,10 +43,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of an operation, which is called until it is finished.
+    """One step of an operation. The engine calls it until it is finished.
 
-    run: does a part of the step that takes a few seconds at most, from `Operation.cursor` on. Unavailable and Exhausted
-        make the engine try again; any other DicomStoreError fails the operation with its message.
+    run: performs a part of the step, from `Operation.cursor` on, in a few seconds at most. After Unavailable and
+        Exhausted the engine retries; any other DicomStoreError fails the operation with its message.
     """
 
     name: str
@@ -58,15 +58,16 @@ class OperationType:
     """An entry of the registry.
 
     name: as `Operation.type` and the DICOMweb resource `/operations` show it.
-    request_message, result_message: names of messages in package `dicomstore.v1`; no result message: it has no result.
-    steps: are done in order.
-    check: checks a request of `StartOperation` and returns what is recorded; raises InvalidRequest. None: such
-        operations are started by another service.
-    clean_up: undoes what an unfinished operation leaves that must not stay, when it is cancelled after it has begun;
-        must have no further effect when it is repeated. None: what it has done stays.
-    is_exclusive: while one is not final, no other can be started.
+    request_message, result_message: names of messages in package `dicomstore.v1`; the result message is empty for a
+        type without a result.
+    steps: run in order.
+    check: validates a request of `StartOperation` and returns the request to record; raises InvalidRequest. None if
+        another service starts these operations.
+    clean_up: removes partial results of an operation that is cancelled after its start; repeating it must have no
+        further effect. None: partial results remain.
+    is_exclusive: only one operation can be unfinished at a time.
     is_internal: not shown to DICOMweb clients.
-    every: time between the starts of a recurring operation, which has an empty request; None: it does not recur.
+    every: interval of a recurring operation, which has an empty request; None: it does not recur.
     """
 
     name: str
@@ -102,9 +103,9 @@ class OperationTypes:
         return iter(self.by_name.values())
 
     def get(self, name: str) -> OperationType | None:
-        """Return the type of a name; None if this program does not know it."""
+        """Return the type with this name; None if it is unknown."""
         return self.by_name.get(name)
 
     def with_request(self, message: str) -> OperationType | None:
-        """Return the type whose requests are messages of a name; None if there is none."""
+        """Return the type with this request message; None if there is none."""
         return next((type_ for type_ in self if type_.request_message == message), None)

@@ -1,8 +1,8 @@
-"""What a serving process does so that operations are worked on: it works on none itself.
+"""The part of a serving process in operations: it reports unfinished ones, so that a worker is started for them.
 
-A worker need not run while there is nothing to do: whoever starts processes (`dicomstore up`) starts one when a serving
-process reports unfinished operations, and it ends when it is idle. Reports are repeated, so one that is lost does no
-harm, and what a crash left unfinished is reported at the next start.
+The supervisor (`dicomstore up`) starts a worker when a serving process reports unfinished operations; the worker ends
+when it is idle. Reports are repeated, so a lost one is harmless, and operations that a crash left unfinished are
+reported at the next start.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ _log = logging.getLogger(__name__)
 
 
 class OperationWatch:
-    """Reports unfinished operations, starts recurring ones, and forgets old ones.
+    """Reports unfinished operations, starts recurring ones, and deletes records of old ones.
 
     Args:
-        keep: time that final operations are remembered.
+        keep: retention time for records of final operations.
         report: called while there are unfinished operations.
-        upkeep: what else is to be done once an hour.
+        upkeep: another task to run once an hour.
     """
 
     def __init__(
@@ -56,19 +56,19 @@ class OperationWatch:
         self._started = asyncio.Event()
 
     def started(self) -> None:
-        """Note that an operation was started by this process."""
+        """To be called after this process has created an operation."""
         self._started.set()
 
     async def run(self) -> None:
-        """Watch until cancelled or the archive is read-only. Failures are logged; the next turn tries again."""
+        """Watch until cancelled or the archive is read-only. Failures are logged and retried at the next interval."""
         clock = asyncio.get_running_loop().time
         upkeep_at = clock()
         while not self._read_only.cause:
             try:
-                await self.look()
+                await self.check()
                 if clock() >= upkeep_at:
                     upkeep_at = clock() + UPKEEP_SECONDS
-                    await self.forget()
+                    await self.delete_old()
                     await self._upkeep()
             except DicomStoreError as error:
                 _log.warning("could not watch operations reason=%s", error.reason)
@@ -79,15 +79,15 @@ class OperationWatch:
                 pass
             self._started.clear()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Start recurring operations that are due, and report if any operation is unfinished."""
         for type_ in self._recurring:
             await self._start_if_due(type_)
         if await self._record.unfinished():
             self._report()
 
-    async def forget(self) -> None:
-        """Delete the records of operations that ended long ago."""
+    async def delete_old(self) -> None:
+        """Delete the records of operations that ended before the retention time."""
         recurring = [type_.name for type_ in self._recurring]
         await self._record.forget(self._now() - self._keep, keep_newest_of=recurring)
 
@@ -97,7 +97,7 @@ class OperationWatch:
         newest = await self._record.list(types=[type_.name], limit=1)
         if newest and not _is_due(newest[0][1], type_.every, now):
             return
-        # Every process does this; the request's name makes it one operation for each period.
+        # Every process does this; the request id makes it one operation per period.
         period = int((now - datetime.fromtimestamp(0, UTC)) / type_.every)
         operation_id = uuid.uuid4().hex
         await self._record.start(

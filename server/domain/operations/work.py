@@ -1,4 +1,4 @@
-"""What a worker does: the steps of operations, whatever their types."""
+"""Running the steps of operations of any type, in a worker."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ GIVEN_UP = "The operation failed repeatedly; see the server log for details."
 
 
 class Work:
-    """Does the steps of operations. Each call may be repeated, and made by several workers at once, without harm."""
+    """Runs the steps of operations. Calls are idempotent, also if several workers make them concurrently."""
 
     def __init__(self, *, record: Record, types: OperationTypes, now: Callable[[], datetime], keep: timedelta) -> None:
         self.types = types
@@ -21,15 +21,15 @@ class Work:
         self._now = now
         self._keep = keep
 
-    async def do(self, type_: OperationType, step: int, operation_id: str) -> bool:
-        """Do a part of a step of an operation; return whether the step has more parts.
+    async def run_step(self, type_: OperationType, step: int, operation_id: str) -> bool:
+        """Run a part of a step of an operation; return True if the step has more parts.
 
         Raises:
-            Unavailable, Exhausted: try again.
+            Unavailable, Exhausted: the call can be repeated.
         """
         operation = await self._record.get(operation_id)
         if operation is not None and operation.state is OperationState.NOT_STARTED:
-            now = self._now()  # from here on it may have effects, which cancelling has to clean up
+            now = self._now()  # from here on it may have effects, which a cancellation must clean up
             operation = await self._record.update(operation_id, lambda operation: lifecycle.begun(operation, now))
         if operation is None or not _is_in(operation, step):
             return False
@@ -49,7 +49,7 @@ class Work:
         return await store(before.id, lambda operation: lifecycle.advanced(type_, before, progress, operation, now))
 
     async def clean_up(self, type_: OperationType, operation_id: str) -> None:
-        """Clean up after an operation if it is being cancelled. Raises: as `do`."""
+        """Clean up after an operation if it is being cancelled. Raises: as `run_step`."""
         operation = await self._record.get(operation_id)
         if operation is None or operation.state is not OperationState.CANCELING:
             return
@@ -59,15 +59,15 @@ class Work:
         await self._record.update(operation_id, lambda operation: lifecycle.cleaned_up(operation, now))
 
     async def give_up(self, operation_id: str) -> None:
-        """Fail an operation that could not be done however often it was tried."""
+        """Fail an operation after its last retry."""
         await self._fail(operation_id, GIVEN_UP)
 
     async def unfinished(self) -> Sequence[Operation]:
-        """Return the operations to work on, oldest first."""
+        """Return the unfinished operations, oldest first."""
         return [operation for operation in await self._record.unfinished() if self.types.get(operation.type)]
 
     def forgotten_before(self) -> datetime:
-        """Return when operations must have ended to be forgotten by now."""
+        """Return the end time before which records of operations are deleted."""
         return self._now() - self._keep
 
     async def _fail(self, operation_id: str, error: str) -> None:

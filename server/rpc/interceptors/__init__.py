@@ -1,5 +1,5 @@
-"""Interceptors: what happens to every call of the contract before and after its handler, one concern a module.
+"""Interceptors of every call of the contract, one module per concern.
 
 From the outside in: `call_context` (request id, principal and deadline), `error_translation` (errors to gRPC statuses),
-`access_log` (one line a call), `admission` (the number of calls at once). `surround` is what they have in common.
+`access_log` (one line per call), `admission` (limit of concurrent calls). `surround` is their common base.
 """

@@ -14,7 +14,7 @@ _log = logging.getLogger("dicomstore.access")
 
 
 class AccessLog(Surround):
-    """Writes the line of each call when it ends."""
+    """Logs each call when it ends."""
 
     def around(self, method: str, context: Context) -> "_Logged":
         """See `Surround`."""
@@ -35,7 +35,7 @@ class _Logged:
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         code, reason = _outcome(error)
         milliseconds = (time.perf_counter() - self._began) * 1000
-        # The facade in the same process writes a line of its own, with the same request id.
+        # The facade in the same process also logs the request, with the same request id.
         is_told = code == "OK" and self._context.peer == _SAME_PROCESS
         _log.log(
             logging.DEBUG if is_told else logging.INFO,
@@ -49,7 +49,7 @@ class _Logged:
 
 
 def _outcome(error: BaseException | None) -> tuple[str, str]:
-    """Return the gRPC code that a call ends with, and the contract's reason."""
+    """Return the gRPC code and the error reason with which a call ends."""
     if error is None:
         return "OK", "-"
     if isinstance(error, DicomStoreError):

@@ -1,4 +1,4 @@
-"""Admission: so many calls at once and no more."""
+"""Admission: the limit of concurrent calls."""
 
 from server.model.errors import Exhausted, Reason
 from server.rpc.interceptors.call_context import Context
@@ -8,40 +8,40 @@ _WATCHES = "/dicomstore.v1.ChangeFeedService/WatchChanges"
 
 
 class Admission(Surround):
-    """Refuses calls beyond `max_calls` with BUSY before anything is read.
+    """Refuses calls above `max_calls` with BUSY before their request is read.
 
-    Watches, which last, have `max_watches` places of their own.
+    Watches, which are long-lived, have a separate limit, `max_watches`.
     """
 
     def __init__(self, max_calls: int, max_watches: int) -> None:
         super().__init__()
-        self._calls = _Places(max_calls)
-        self._watches = _Places(max_watches)
+        self._calls = _Slots(max_calls)
+        self._watches = _Slots(max_watches)
 
     def around(self, method: str, context: Context) -> "_Admitted":
         """See `Surround`."""
         return _Admitted(self._watches if method == _WATCHES else self._calls, context)
 
 
-class _Places:
+class _Slots:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.taken = 0
 
 
 class _Admitted:
-    __slots__ = ("_context", "_places")
+    __slots__ = ("_context", "_slots")
 
-    def __init__(self, places: _Places, context: Context) -> None:
-        self._places = places
+    def __init__(self, places: _Slots, context: Context) -> None:
+        self._slots = places
         self._context = context
 
     async def __aenter__(self) -> Context:
-        """Take a place. Raises Exhausted (BUSY)."""
-        if self._places.taken >= self._places.limit:
+        """Take a slot. Raises Exhausted (BUSY)."""
+        if self._slots.taken >= self._slots.limit:
             raise Exhausted(Reason.BUSY, "The server has too many calls in flight; try again later.")
-        self._places.taken += 1
+        self._slots.taken += 1
         return self._context
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
-        self._places.taken -= 1
+        self._slots.taken -= 1

@@ -13,7 +13,7 @@ _MOST_ID_CHARACTERS = 128
 
 
 class Context:
-    """What interceptors and handlers are given beside the request: the `Call`, and the gRPC context it came in."""
+    """The context for interceptors and handlers: the `Call`, and the gRPC context."""
 
     __slots__ = ("_grpc", "call")
 
@@ -23,18 +23,18 @@ class Context:
 
     @property
     def peer(self) -> str:
-        """Where the call comes from, as gRPC names it."""
+        """The peer address in the format of gRPC."""
         return self._grpc.peer()  # type: ignore[no-any-return]
 
     async def abort_with_status(self, status: Any) -> None:
-        """End the call with a status. Raises grpc.aio.AbortError, always."""
+        """End the call with a status. Always raises grpc.aio.AbortError."""
         await self._grpc.abort_with_status(status)
 
 
 class CallContext(Surround):
-    """Makes the `Context` of each call. The outermost interceptor.
+    """Creates the `Context` of each call. The outermost interceptor.
 
-    Nobody is authenticated yet: every principal is anonymous. Authentication belongs here.
+    There is no authentication yet: every principal is anonymous. This is where authentication belongs.
     """
 
     def around(self, method: str, context: Any) -> AbstractAsyncContextManager[Context]:

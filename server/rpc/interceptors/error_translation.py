@@ -1,4 +1,4 @@
-"""Errors of a call to the gRPC status that it ends with. The map itself is `server.rpc.errors`."""
+"""Translation of the error of a call to its gRPC status. `server.rpc.errors` has the mapping."""
 
 import grpc
 
@@ -9,7 +9,7 @@ from server.rpc.interceptors.surround import Surround
 
 
 class ErrorTranslation(Surround):
-    """Ends a call that failed with the status of its error; an unexpected fault is logged and becomes INTERNAL."""
+    """Ends a failed call with the status of its error; an unexpected error is logged and becomes INTERNAL."""
 
     def around(self, method: str, context: Context) -> "_Translated":
         """See `Surround`."""

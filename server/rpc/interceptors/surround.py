@@ -1,4 +1,4 @@
-"""What the interceptors have in common: each surrounds the handlers of the contract with a context manager."""
+"""Base class of the interceptors: wraps the handlers of the contract in a context manager."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,26 +13,26 @@ _Handler = Any  # grpc.RpcMethodHandler is generic for type checkers only
 
 
 class Surround(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-arg] # not generic at run time
-    """Surrounds all handlers of the contract; health and reflection are left alone."""
+    """Wraps all handlers of the contract, but not those of health and reflection."""
 
     def __init__(self) -> None:
         self._wrapped: dict[str, _Handler] = {}  # by method; handlers do not change
 
     @abstractmethod
     def around(self, method: str, context: Any) -> AbstractAsyncContextManager[Any]:
-        """Return what is entered before a call is handled and left afterwards.
+        """Return the context manager for a call.
 
         Args:
             method: full name, as in "/dicomstore.v1.SearchService/Search".
-            context: what the interceptor outside of this one passes on; of the outermost, a `grpc.aio.ServicerContext`.
+            context: the context of the next outer interceptor; for the outermost, a `grpc.aio.ServicerContext`.
 
-        Entering returns the context that is passed on inwards.
+        Entering returns the context for the next inner interceptor or the handler.
         """
 
     async def intercept_service(
         self, continuation: Callable[[_Details], Awaitable[_Handler]], details: _Details
     ) -> _Handler:
-        """Return the handler of a call, surrounded."""
+        """Return the wrapped handler of a call."""
         method = details.method
         if method not in self._wrapped:
             handler = await continuation(details)
@@ -62,7 +62,7 @@ class Surround(grpc.aio.ServerInterceptor, ABC):  # type: ignore[type-arg] # not
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
             async with (
                 self.around(method, context) as inner,
-                # Closed at once, not when it is collected: a call may be cancelled between two messages.
+                # Close it now and not on garbage collection: a call may be cancelled between two messages.
                 aclosing(behaviour(request, inner)) as responses,
             ):
                 async for response in responses:
