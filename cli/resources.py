@@ -25,7 +25,7 @@ def is_uid(text: str) -> bool:
 def reference(
     partition: str, study: str, series: str | None = None, instance: str | None = None
 ) -> resources_pb2.Address:
-    """Return what the UIDs name.
+    """Return the address of a study, series or instance.
 
     Raises:
         typer.BadParameter: an argument is not a UID. An empty one, as from an unset variable of a script, must not

@@ -126,7 +126,7 @@ def _inherited() -> socket.socket | None:
 
 
 def _supervisor() -> Supervisor:
-    """Return what this process knows of the worker, which `dicomstore up` runs; nothing if `up` did not start it."""
+    """Return the interface to `dicomstore up`, or NO_SUPERVISOR if it did not start this process."""
     if not (descriptor := os.environ.get(WORKER_STATE)):
         return NO_SUPERVISOR
     return Supervisor(

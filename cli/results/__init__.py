@@ -1,1 +1,1 @@
-"""What commands print and write: tables, files of instances, lists of UIDs."""
+"""Output of commands: tables, files of instances, lists of UIDs."""

@@ -123,7 +123,7 @@ def _entry(request: Request, entry: ChangeEntry, partitioned: bool) -> bytes:
 
 
 async def _is_partitioned(request: Request) -> bool:
-    """Return whether URLs contain a partition. URLs of the feed have none, so the core is asked."""
+    """Return whether URLs contain a partition. URLs of the feed have none, so this calls the core."""
     core: Core = request.app.state.core
     capabilities = await core.get_capabilities(call_metadata(request))
     return bool(capabilities.features.partitions)

@@ -1,1 +1,1 @@
-"""What a request asks for: resource, query, range, and acceptable media types and transfer syntaxes."""
+"""Parsing of requests: resource, query, range, and acceptable media types and transfer syntaxes."""
