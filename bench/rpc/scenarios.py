@@ -165,7 +165,9 @@ def _one_each(calls: int, clients: int) -> Callable[[Archive, Sets], list[Load]]
 def _deletions(archive: Archive, size: Sets) -> list[Load]:
     studies = list(itertools.islice(FRESH, _scaled(400, size)))
     sets.store(archive.core, PARTITION, (body for study in studies for body in sets.small_study(study)))
-    return [Load(len(studies), 1, _array(delete_pb.DeleteInstancesRequest(resource=_ref(study)) for study in studies))]
+    return [
+        Load(len(studies), 1, _array(delete_pb.DeleteInstancesRequest(resource=_address(study)) for study in studies))
+    ]
 
 
 def _new_partitions(_: Archive, size: Sets) -> list[Load]:
@@ -173,7 +175,7 @@ def _new_partitions(_: Archive, size: Sets) -> list[Load]:
     return [Load(len(names), 4, _array(partition_pb.CreatePartitionRequest(name=name) for name in names))]
 
 
-def _ref(study: int, series: int = 0, number: int = 0) -> resources_pb.Address:
+def _address(study: int, series: int = 0, number: int = 0) -> resources_pb.Address:
     return resources_pb.Address(
         partition=PARTITION,
         study_instance_uid=data.study_uid(study),
@@ -182,38 +184,30 @@ def _ref(study: int, series: int = 0, number: int = 0) -> resources_pb.Address:
     )
 
 
-def _id(study: int, number: int = 1) -> resources_pb.Address:
-    return resources_pb.Address(
-        partition=PARTITION,
-        study_instance_uid=data.study_uid(study),
-        series_instance_uid=data.series_uid(study),
-        sop_instance_uid=data.instance_uid(study, 1, number),
-    )
+def _instances(addresses: Iterable[resources_pb.Address]) -> Iterator[Message]:
+    return (retrieve_pb.RetrieveInstancesRequest(resource=address) for address in addresses)
 
 
-def _instances(refs: Iterable[resources_pb.Address]) -> Iterator[Message]:
-    return (retrieve_pb.RetrieveInstancesRequest(resource=ref) for ref in refs)
-
-
-def _metadata(refs: Iterable[resources_pb.Address]) -> Iterator[Message]:
-    return (retrieve_pb.RetrieveMetadataRequest(resource=ref) for ref in refs)
+def _metadata(addresses: Iterable[resources_pb.Address]) -> Iterator[Message]:
+    return (retrieve_pb.RetrieveMetadataRequest(resource=address) for address in addresses)
 
 
 def _frames(kind: data.Kind, studies: Sequence[int]) -> Iterator[Message]:
     """Request single frames, far apart."""
     for step in range(max(1000, kind.frames)):
         study = studies[step % len(studies)]
-        yield retrieve_pb.RetrieveFramesRequest(instance=_id(study), frames=[step * 7919 % kind.frames + 1])
+        yield retrieve_pb.RetrieveFramesRequest(instance=_address(study, 1, 1), frames=[step * 7919 % kind.frames + 1])
 
 
 def _bulk_data(size: Sets) -> Iterator[Message]:
     for study, number in itertools.product(size.ct_studies, size.slices):
-        yield retrieve_pb.RetrieveBulkDataRequest(instance=_id(study, number), path="7FE00010")
+        yield retrieve_pb.RetrieveBulkDataRequest(instance=_address(study, 1, number), path="7FE00010")
 
 
 def _all_bulk_data(size: Sets) -> Iterator[Message]:
     return (
-        retrieve_pb.RetrieveAllBulkDataRequest(resource=_ref(study), pixel_data_only=True) for study in size.ct_studies
+        retrieve_pb.RetrieveAllBulkDataRequest(resource=_address(study), pixel_data_only=True)
+        for study in size.ct_studies
     )
 
 
@@ -221,7 +215,7 @@ def _rendered(size: Sets) -> Iterator[Message]:
     """Request one rendered image of each slice."""
     for study, number in itertools.product(size.ct_studies, size.slices):
         yield retrieve_pb.RetrieveRenderedRequest(
-            resource=_ref(study, 1, number), acceptable_media_types=["image/jpeg"], quality=90
+            resource=_address(study, 1, number), acceptable_media_types=["image/jpeg"], quality=90
         )
 
 
@@ -237,7 +231,9 @@ def _search(attribute: str = "", value: str = "", page_size: int = _PAGE, skip: 
 
 def _search_instances(size: Sets) -> Iterator[Message]:
     for study, series in itertools.product(size.ct_studies, SERIES):
-        yield search_pb.SearchRequest(level=search_pb.QUERY_LEVEL_INSTANCE, scope=_ref(study, series), page_size=_PAGE)
+        yield search_pb.SearchRequest(
+            level=search_pb.QUERY_LEVEL_INSTANCE, scope=_address(study, series), page_size=_PAGE
+        )
 
 
 def _of_family(size: Sets) -> int:
@@ -255,21 +251,21 @@ SCENARIOS = (
         f"{_V1}RetrieveService/RetrieveInstances",
         "instances",
         lambda _: 1,
-        _calls(lambda size: _instances(_ref(study, 1, 1) for study in size.small_studies), 2000, 8),
+        _calls(lambda size: _instances(_address(study, 1, 1) for study in size.small_studies), 2000, 8),
     ),
     Scenario(
         "retrieve_ct",
         f"{_V1}RetrieveService/RetrieveInstances",
         "instances",
         lambda _: 1,
-        _calls(lambda size: _instances(_ref(1, 1, number) for number in size.slices), 1000, 8),
+        _calls(lambda size: _instances(_address(1, 1, number) for number in size.slices), 1000, 8),
     ),
     Scenario(
         "retrieve_study_ct",
         f"{_V1}RetrieveService/RetrieveInstances",
         "instances",
         lambda size: len(SERIES) * len(size.slices),
-        _calls(lambda size: _instances(map(_ref, size.ct_studies)), 8, 1),
+        _calls(lambda size: _instances(map(_address, size.ct_studies)), 8, 1),
     ),
     Scenario(
         "retrieve_frame",
@@ -311,21 +307,21 @@ SCENARIOS = (
         f"{_V1}RetrieveService/RetrieveMetadata",
         "instances",
         lambda size: len(size.slices),
-        _calls(lambda size: _metadata(_ref(study, 1) for study in size.ct_studies), 400, 2),
+        _calls(lambda size: _metadata(_address(study, 1) for study in size.ct_studies), 400, 2),
     ),
     Scenario(
         "metadata_study",
         f"{_V1}RetrieveService/RetrieveMetadata",
         "instances",
         lambda size: len(SERIES) * len(size.slices),
-        _calls(lambda size: _metadata(map(_ref, size.ct_studies)), 200, 1),
+        _calls(lambda size: _metadata(map(_address, size.ct_studies)), 200, 1),
     ),
     Scenario(
         "metadata_study_rich",
         f"{_V1}RetrieveService/RetrieveMetadata",
         "instances",
         lambda _: SMALL_PER_STUDY,
-        _calls(lambda size: _metadata(map(_ref, size.small_studies)), 1000, 4),
+        _calls(lambda size: _metadata(map(_address, size.small_studies)), 1000, 4),
     ),
     Scenario(
         "search_patient_id",
