@@ -10,7 +10,10 @@ from contextlib import contextmanager
 MAX_PIECE_BYTES = 1 << 20
 MIN_PIECE_BYTES = 1 << 16
 _HELD = 6
-"""Pieces that a response may hold at once: two as read, one as a message, two as bytes, one in the socket."""
+"""Pieces that a response over gRPC may hold at once: two as read, one serialised, and gRPC's buffers of both sides.
+
+A node holds two as read, the first of which may still be in the buffer of the connection.
+"""
 
 _LARGE_BYTES = 32 << 20
 _FIRST_BYTES = 1 << 18
