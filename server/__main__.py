@@ -112,7 +112,7 @@ def recover(
         done = asyncio.run(maintenance.recover(settings, with_quarantined=with_quarantined))
     except (StartError, DicomStoreError) as error:
         _give_up(str(error))
-    for count, what in (
+    for count, label in (
         (done.known, "blobs already in the index"),
         (done.added, "instances added"),
         (done.damaged, "of which damaged"),
@@ -123,7 +123,7 @@ def recover(
         (done.duplicates, "duplicate blobs of indexed instances, quarantined"),
         (done.unreadable, "unreadable blobs, left unchanged"),
     ):
-        typer.echo(f"{count:>9} {what}")
+        typer.echo(f"{count:>9} {label}")
     for example in done.examples:
         typer.echo(example)
 

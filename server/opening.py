@@ -19,7 +19,7 @@ from server.model.errors import DicomStoreError, Reason, Unavailable
 from server.ports.storage import Storage
 
 _FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 5.0
+_MAX_PAUSE_SECONDS = 5.0
 
 _log = logging.getLogger("dicomstore")
 
@@ -87,7 +87,7 @@ async def prepare_when_there(settings: Settings, *, only_index: bool = False) ->
                 raise
             _log.warning("waiting for the database seconds=%.0f detail=%s", end - clock(), error.message)
         await asyncio.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
 
 def check_binding(settings: Settings) -> str:

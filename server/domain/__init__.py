@@ -1,1 +1,1 @@
-"""The operations of the core. Each takes values of `server.model` and uses `server.ports`; none knows gRPC or SQL."""
+"""The operations of the core. They use values of `server.model` and `server.ports`, independent of gRPC and SQL."""

@@ -1,4 +1,4 @@
-"""Reading the change feed (docs/api.md, change feed)."""
+"""Reading and watching the change feed (docs/api.md)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence

@@ -43,7 +43,7 @@ _VERSION = "1"
 """Version of the workflows: a worker resumes only runs of its own version. Increment it when the steps of a type
 change."""
 
-_MOST_FORGOTTEN = 1000
+_MAX_DELETED = 1000
 _ALIVE = ("PENDING", "ENQUEUED", "DELAYED")
 _ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 
@@ -201,7 +201,7 @@ async def engine(work: Work, *, database_url: str, executor: str, stale_seconds:
 def _delete_old_runs(before: datetime) -> None:
     """Delete runs that ended before this time."""
     ended = DBOS.list_workflows(
-        status=_ENDED, completed_before=before.isoformat(), limit=_MOST_FORGOTTEN, load_input=False, load_output=False
+        status=_ENDED, completed_before=before.isoformat(), limit=_MAX_DELETED, load_input=False, load_output=False
     )
     if ended:
         DBOS.delete_workflows([run.workflow_id for run in ended])

@@ -1,4 +1,4 @@
-"""The store of the bytes of instances."""
+"""The blob store, which holds the bytes of instances."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -9,13 +9,13 @@ from server.model.buffer import Buffer
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 
-MOST_PIECE_BYTES = 1 << 20
+MAX_PIECE_BYTES = 1 << 20
 """Largest piece, in bytes."""
 
 
 def most_piece_bytes() -> int:
     """Return the default size of pieces in bytes."""
-    return MOST_PIECE_BYTES
+    return MAX_PIECE_BYTES
 
 
 class BlobWriter(Protocol):
@@ -47,17 +47,17 @@ class BlobWriter(Protocol):
 
 
 class Relocation(Protocol):
-    """What a store that moves blobs asks and tells the index. Raises: as `InstanceIndex` does."""
+    """Index operations for a blob store that moves blobs. Raises: as `InstanceIndex`."""
 
     async def named(self, locators: Sequence[Locator]) -> set[Locator]:
-        """Return those locators that an instance names: only these are worth moving."""
+        """Return the locators that an instance refers to; only these need to be moved."""
         ...
 
     async def relocate(self, copies: Mapping[Locator, Locator]) -> int:
-        """Let instances name committed copies, in one transaction; old locator → copy. Return how many do now.
+        """Refer instances to committed copies, in one transaction; old locator → copy. Return the number of instances.
 
-        From this call on the copies are not the store's any more, whatever becomes of it: each will be settled, deleted
-        or quarantined. The old blobs of instances that name copies will be deleted when no reader can be at them.
+        From this call on the caller no longer owns the copies, whatever its outcome: each is settled, deleted or
+        quarantined. The old blobs are deleted when no reader can use them any more.
         """
         ...
 
@@ -73,11 +73,11 @@ class BlobStore(Protocol):
     """
 
     def open_write(self, size_hint: int | None = None) -> AbstractAsyncContextManager[BlobWriter]:
-        """Start a blob. Leaving the context without a commit discards it, in every case, including cancellation."""
+        """Start a blob. Leaving the context without a commit discards it, even on cancellation."""
         ...
 
     async def settle(self, locators: Sequence[Locator]) -> None:
-        """Note that the index has committed these blobs. Unknown and already settled ones are ignored."""
+        """Record that the index has committed these blobs. Unknown and already settled ones are ignored."""
         ...
 
     def read(
@@ -90,7 +90,7 @@ class BlobStore(Protocol):
     ) -> AsyncIterator[Buffer]:
         """Yield the bytes from `offset`, `length` of them or to the end, in pieces of at most `piece_bytes()`.
 
-        `piece_bytes` is called before each piece and returns at most `MOST_PIECE_BYTES`.
+        `piece_bytes` is called before each piece and returns at most `MAX_PIECE_BYTES`.
 
         A blob that is deleted while it is read stays readable to its end, or the read fails with BLOB_MISSING; it never
         ends early without an error.
@@ -99,14 +99,14 @@ class BlobStore(Protocol):
         have equal sizes.
 
         Raises:
-            DataLoss: BLOB_MISSING, before the first piece; BLOB_DAMAGED when the blob is shorter than asked for, or the
+            DataLoss: BLOB_MISSING, before the first piece; BLOB_DAMAGED when the blob is shorter than requested, or the
                 bytes of the next piece have changed.
             Unavailable: STORAGE_UNAVAILABLE.
         """
         ...
 
     async def read_piece(self, locator: Locator, offset: int, length: int, crc32c: int) -> Buffer:
-        """Return `length` bytes from `offset`, from 1 to `MOST_PIECE_BYTES` of them: what `read` yields as one piece.
+        """Return `length` bytes from `offset`, from 1 to `MAX_PIECE_BYTES` of them: what `read` yields as one piece.
 
         Most reads are of one piece, and this costs less. `crc32c` is that of the whole blob.
 
@@ -143,7 +143,7 @@ class BlobStore(Protocol):
         ...
 
     async def delete(self, locators: Sequence[Locator]) -> None:
-        """Erase these blobs for good. Unknown ones are ignored."""
+        """Erase these blobs. Unknown ones are ignored."""
         ...
 
     def recover(self) -> AsyncIterator[Sequence[Locator]]:
@@ -155,10 +155,10 @@ class BlobStore(Protocol):
         ...
 
     async def quarantine(self, locators: Sequence[Locator], now: datetime) -> None:
-        """Note durably that the index does not know these blobs. They are settled then and stay readable.
+        """Record durably that the index does not know these blobs. They are settled then and stay readable.
 
-        That an index does not know a blob proves nothing: the index may be restored from an old backup, damaged, or
-        that of another archive. A quarantined blob stays until `delete`. Noting the same blobs again changes nothing.
+        A blob may be unknown because the index was restored from an old backup, is damaged, or belongs to another
+        archive. A quarantined blob stays until `delete`. Quarantining the same blobs again changes nothing.
 
         Raises: as `BlobWriter.write`.
         """
@@ -169,14 +169,14 @@ class BlobStore(Protocol):
         ...
 
     async def release(self, locators: Sequence[Locator]) -> None:
-        """Remove the note of a batch that `quarantined` has yielded, once it is decided what becomes of its blobs."""
+        """Remove the record of a batch that `quarantined` has yielded, after deciding about its blobs."""
         ...
 
     async def compact(self, relocation: "Relocation") -> bool:
-        """Give back the space of deleted blobs, as far as others must move for that; a limited amount of work.
+        """Free the space of deleted blobs by moving others; a limited amount of work per call.
 
-        Old copies stay until they are deleted like other blobs. Returns whether there may be more to do at once. A
-        store that gives back all space in `delete` has nothing to do. While one process does this, others do nothing.
+        Old copies remain until they are deleted like other blobs. Returns True if there may be more to do. A store that
+        frees all space in `delete` has nothing to do. One process does this at a time.
 
         Raises: as `BlobWriter.write`, and as `relocation`.
         """

@@ -24,7 +24,7 @@ from server.model.errors import DicomStoreError
 from server.model.instance import StoredInstance
 from server.rpc import convert
 
-_MOST_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20
 _PIECE_BYTES = 200  # approximate size of a piece without its data
 _LENGTH_DELIMITED = 2  # a wire type: https://protobuf.dev/programming-guides/encoding/
 
@@ -140,7 +140,7 @@ async def in_pieces(
                         async for chunk in item.chunks:
                             if head_only:
                                 break
-                            for run in (chunk,) if len(chunk) <= _MOST_BYTES else _runs(chunk):
+                            for run in (chunk,) if len(chunk) <= _MAX_BYTES else _runs(chunk):
                                 if piece.data:
                                     if full := gathered.add(piece):
                                         yield full
@@ -184,8 +184,8 @@ class _Gathered:
 
 
 def _runs(chunk: Buffer) -> Iterator[Buffer]:
-    for start in range(0, len(chunk), _MOST_BYTES):
-        yield chunk[start : start + _MOST_BYTES]
+    for start in range(0, len(chunk), _MAX_BYTES):
+        yield chunk[start : start + _MAX_BYTES]
 
 
 def add_service(descriptor: Any, servicer: Any, server: Any) -> None:

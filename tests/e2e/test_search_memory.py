@@ -17,7 +17,7 @@ from server.adapters.sql.engine import migrate, open_database
 from tests.e2e.archive import ROOT, Archive, running_archive
 
 ROWS = 100_000
-MOST_GROWTH_BYTES = 32 << 20
+MAX_GROWTH_BYTES = 32 << 20
 JSON = {"Accept": "application/dicom+json"}
 
 
@@ -73,7 +73,7 @@ async def test_a_response_of_100_000_rows_needs_bounded_memory(archive: Archive)
         assert await rows_of(http, f"{url}?limit=1000000") == total >= ROWS * 0.95
 
         growth = [after - peak for peak, after in zip(before, peaks(archive), strict=True)]
-    assert max(growth) < MOST_GROWTH_BYTES, growth
+    assert max(growth) < MAX_GROWTH_BYTES, growth
 
 
 def printed(archive: Archive, *arguments: str) -> tuple[int, int]:
@@ -97,4 +97,4 @@ def test_the_command_line_prints_100_000_rows_in_bounded_memory(archive: Archive
     all_of_them, after = printed(archive, "--limit", "1000000", "--quiet")
 
     assert all_of_them >= ROWS * 0.95
-    assert after - before < MOST_GROWTH_BYTES
+    assert after - before < MAX_GROWTH_BYTES

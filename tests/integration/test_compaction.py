@@ -24,7 +24,7 @@ from server.domain.read_only import ReadOnlyState
 from server.domain.store.commit import Committer
 from server.domain.upkeep.audit import Audit, Report
 from server.domain.upkeep.garbage import Housekeeping
-from server.domain.upkeep.relocation import LEAST_GRACE, IndexRelocation
+from server.domain.upkeep.relocation import MIN_GRACE_PERIOD, IndexRelocation
 from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.errors import DataLoss, Exhausted, Reason
 from server.model.ids import DEFAULT_PARTITION, Address, InstanceId, Uid
@@ -202,8 +202,8 @@ async def test_without_retention_old_copies_stay_for_the_minimum_grace_period(tm
             blobs=archive.blobs, index=archive.index, committer=archive.committer, now=now, retention=timedelta(0)
         )
         await archive.blobs.compact(relocation)
-        assert await archive.index.erasable(now() + LEAST_GRACE - timedelta(seconds=1), 10) == []
-        assert len(await archive.index.erasable(now() + LEAST_GRACE, 10)) == 6
+        assert await archive.index.erasable(now() + MIN_GRACE_PERIOD - timedelta(seconds=1), 10) == []
+        assert len(await archive.index.erasable(now() + MIN_GRACE_PERIOD, 10)) == 6
 
 
 async def test_a_running_core_compacts_segments(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import httpx
 from tests.torture.ledger import Instance, Ledger, State, Violation
 
 CLIENTS = 4
-MOST_INSTANCES = 80
+MAX_INSTANCES = 80
 JSON = {"Accept": "application/dicom+json"}
 ONE = {"Accept": 'application/dicom; transfer-syntax="*"'}
 _BOUNDARY = "torture"
@@ -59,7 +59,7 @@ class Traffic:
             self._busy += 1
             self._idle.clear()
             try:
-                is_full = len(self._ledger.instances) >= MOST_INSTANCES
+                is_full = len(self._ledger.instances) >= MAX_INSTANCES
                 weights = (5 if is_full else 40, 25, 40 if is_full else 12, 8, 8, 0 if is_full else 2)
                 await self._rng.choices(operations, weights)[0]()
             finally:

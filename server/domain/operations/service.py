@@ -19,8 +19,8 @@ from server.model.operation import Json, Operation, OperationError, OperationSta
 from server.ports.operations import Operations as Record
 from server.ports.tags import Tags
 
-LONGEST_WAIT_SECONDS = 60
-LONGEST_REQUEST_ID = 64
+MAX_WAIT_SECONDS = 60
+MAX_REQUEST_ID_LENGTH = 64
 
 _ID = re.compile(r"[0-9a-fA-F]{32}")
 _POLL_SECONDS = 0.5
@@ -140,11 +140,11 @@ class Operations:
             NotFound: OPERATION_NOT_FOUND.
         """
         await self._access.permit(call, Action.READ, ARCHIVE)
-        if not 0 <= seconds <= LONGEST_WAIT_SECONDS:
-            message = f"timeout_seconds must be between 0 and {LONGEST_WAIT_SECONDS}."
+        if not 0 <= seconds <= MAX_WAIT_SECONDS:
+            message = f"timeout_seconds must be between 0 and {MAX_WAIT_SECONDS}."
             raise InvalidRequest(Reason.INVALID_FIELD, message, field="timeout_seconds")
         clock = asyncio.get_running_loop().time
-        end = clock() + (seconds or LONGEST_WAIT_SECONDS)
+        end = clock() + (seconds or MAX_WAIT_SECONDS)
         if call.deadline is not None:
             end = min(end, call.deadline - _RESPONSE_SECONDS)
         while True:
@@ -181,8 +181,8 @@ class Operations:
 
 def checked_request_id(request_id: str) -> str:
     """Return the request id of a client. Raises InvalidRequest (INVALID_FIELD) if it is too long."""
-    if len(request_id) > LONGEST_REQUEST_ID:
-        message = f"A request_id has at most {LONGEST_REQUEST_ID} characters."
+    if len(request_id) > MAX_REQUEST_ID_LENGTH:
+        message = f"A request_id has at most {MAX_REQUEST_ID_LENGTH} characters."
         raise InvalidRequest(Reason.INVALID_FIELD, message, field="request_id")
     return request_id
 

@@ -32,7 +32,7 @@ MAX_PAGE_SIZE = 200
 
 _DATES_AND_TIMES = frozenset({"DA", "TM", "DT"})
 
-_LONGEST_KNOWN = 64
+_MAX_CACHED_LENGTH = 64
 """Characters of names that are remembered."""
 
 
@@ -237,7 +237,7 @@ def _included_tags(request: SearchRequest, scope: Address, ignored: dict[str, No
     for attribute in (*request.include_attributes, *_fixed_by(scope)):
         path = _path_of(attribute)
         if path is None:
-            _ignore(attribute, ignored, strict=request.strict, what="not a known attribute")
+            _ignore(attribute, ignored, strict=request.strict, problem="not a known attribute")
         else:
             tags.add(path[0])
     return tags
@@ -245,7 +245,7 @@ def _included_tags(request: SearchRequest, scope: Address, ignored: dict[str, No
 
 def _path_of(attribute: str) -> Path | None:
     """Cached `path_of`, which otherwise dominates the time of requests with many return attributes."""
-    return _known_path(attribute) if len(attribute) <= _LONGEST_KNOWN else path_of(attribute)
+    return _known_path(attribute) if len(attribute) <= _MAX_CACHED_LENGTH else path_of(attribute)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -263,10 +263,10 @@ def _conditions(
 
 
 def _ignore(
-    attribute: str, ignored: dict[str, None], *, strict: bool, what: str = "not a searchable attribute at this level"
+    attribute: str, ignored: dict[str, None], *, strict: bool, problem: str = "not a searchable attribute at this level"
 ) -> None:
     if strict:
-        message = f"{_shown(attribute)}: this is {what}."
+        message = f"{_shown(attribute)}: this is {problem}."
         raise InvalidRequest(Reason.UNSUPPORTED_ATTRIBUTE, message, attribute=attribute)
     ignored[attribute] = None
 

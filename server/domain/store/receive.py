@@ -211,7 +211,7 @@ class Receiver:
         return 0 if self._failure is not None else self._reader.header_bytes
 
     async def write(self, data: Buffer) -> None:
-        """Take the next bytes; returns when more can be taken. Never raises for what is wrong with the item."""
+        """Process the next bytes; returns when more can be accepted. Does not raise for errors of the instance."""
         if self._failure is not None:
             self._passed_bytes += len(data)
             return

@@ -24,8 +24,8 @@ from server.ports.index import InstanceIndex, Partitions
 from server.ports.spool import Spool
 
 _PAGE = 500
-_MOST_AT_ONCE = 100
-_MOST_HELD_BYTES = 16 << 20
+_MAX_BATCH = 100
+_MAX_HELD_BYTES = 16 << 20
 _MAX_EXAMPLES = 20
 _log = logging.getLogger("dicomstore.recovery")
 
@@ -101,7 +101,7 @@ class Recovery:
             async for batch in self._blobs.quarantined():
                 self._spool.set_aside(batch)
         await self._collect()
-        for to_add in self._spool.in_order(_MOST_AT_ONCE):
+        for to_add in self._spool.in_order(_MAX_BATCH):
             await self._add_all(to_add)
         return self._done
 
@@ -168,7 +168,7 @@ class Recovery:
             held_bytes += len(read.instance.dicom_json) + (
                 len(read.instance.pixels.table) if read.instance.pixels else 0
             )
-            if held_bytes > _MOST_HELD_BYTES:
+            if held_bytes > _MAX_HELD_BYTES:
                 await self._add(some)
                 some, held_bytes = [], 0
         if some:

@@ -9,11 +9,11 @@ from server.model.instance import Locator
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex
 
-LEAST_GRACE = timedelta(hours=6)
-"""How long an old copy stays at least.
+MIN_GRACE_PERIOD = timedelta(hours=6)
+"""Minimum time for which an old copy is retained.
 
-A retrieval of a study looks up the locators of 500 instances before it reads the first. Blobs that a store moves are at
-most 1 MiB, so a client that reads 24 KB a second has received the last of them by then.
+A retrieval of a study queries the locators of 500 instances before it reads the first one. Blobs that a store moves are
+at most 1 MiB, so a client that reads 24 KB a second has received the last of them by then.
 """
 
 
@@ -37,7 +37,7 @@ class IndexRelocation:
         self._index = index
         self._committer = committer
         self._now = now
-        self._grace = max(retention, LEAST_GRACE)
+        self._grace = max(retention, MIN_GRACE_PERIOD)
 
     async def named(self, locators: Sequence[Locator]) -> set[Locator]:
         """See the port."""

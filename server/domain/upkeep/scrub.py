@@ -19,7 +19,7 @@ from server.ports.scrub import ScrubRecord
 
 _PAGE = 20
 _INTERVAL_SECONDS = 60.0
-_MOST_BYTES_A_SECOND = 64 << 20
+_MAX_BYTES_PER_SECOND = 64 << 20
 _log = logging.getLogger("dicomstore.scrub")
 
 
@@ -131,7 +131,7 @@ class Scrub:
                 crc32c = crc32c_of(piece, crc32c)
                 size_bytes += len(piece)
                 seconds = clock() - started
-                await asyncio.sleep(max(seconds, len(piece) / _MOST_BYTES_A_SECOND - seconds))
+                await asyncio.sleep(max(seconds, len(piece) / _MAX_BYTES_PER_SECOND - seconds))
                 started = clock()
         except DataLoss as error:
             return of_bytes(error)

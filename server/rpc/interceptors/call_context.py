@@ -9,7 +9,7 @@ from typing import Any
 from server.model.call import ANONYMOUS, Call
 from server.rpc.interceptors.surround import Surround
 
-_MOST_ID_CHARACTERS = 128
+_MAX_ID_LENGTH = 128
 
 
 class Context:
@@ -48,5 +48,5 @@ class CallContext(Surround):
 def _request_id(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
     for key, value in metadata or ():
         if key == "x-request-id" and isinstance(value, str) and value.isascii() and value.isprintable():
-            return value[:_MOST_ID_CHARACTERS]
+            return value[:_MAX_ID_LENGTH]
     return f"{random.getrandbits(128):032x}"

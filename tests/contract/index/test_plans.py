@@ -262,7 +262,7 @@ async def test_text_can_be_found_by_the_text_index_of_postgresql(
 async def test_what_leads_to_many_is_looked_for_among_the_newest_and_then_in_order(
     noted: Database, url: str, statements: list[Statement], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("FEW", "NEWEST", "MOST_SORTED"):
+    for name in ("FEW", "NEWEST", "MAX_SORTED"):
         monkeypatch.setattr(study_search, name, 0)
     found = await plans(noted, url, statements, SORTED[kind])
     (page,) = [steps for sql, steps in found.items() if "SCAN page" in steps and "max(" not in sql]

@@ -107,7 +107,7 @@ async def test_a_search_for_text_finds_what_the_model_says(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(study_search, "FEW", few)
             patch.setattr(study_search, "NEWEST", newest)
-            patch.setattr(study_search, "MOST_SORTED", most_sorted)
+            patch.setattr(study_search, "MAX_SORTED", most_sorted)
             patch.setattr(study_search, "SAMPLE", newest)
             patch.setattr(study_search, "FREQUENT", frequent)
             for conditions in wanted:

@@ -38,7 +38,7 @@ _generated = settings(
 )
 
 VALIDATION_FAILED = 43264
-_MOST_FILES = 4  # of `mixed_studies`
+_MAX_FILES = 4  # of `mixed_studies`
 _TAG = re.compile(r"[0-9A-F]{8}")
 _VRS = re.compile("A[EST]|CS|D[AST]|F[DL]|IS|L[OT]|O[BDFLVW]|PN|S[HLQSTV]|TM|U[CILNRSTV]")
 OCTETS = "application/octet-stream"
@@ -85,7 +85,7 @@ async def test_no_response_is_silently_partial(shared_web: httpx.AsyncClient, fi
 
 async def complete(web: httpx.AsyncClient, url: str, accept: str) -> httpx.Response:
     """Return a whole response. Damage found while one is sent ends it, and is known from then on."""
-    for _ in range(_MOST_FILES):
+    for _ in range(_MAX_FILES):
         try:
             return await web.get(url, headers={"Accept": accept})
         except httpx.RemoteProtocolError:

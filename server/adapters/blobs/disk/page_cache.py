@@ -26,7 +26,7 @@ class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
-_MOST_BYTES = PIECE_BYTES + 2 * BLOCK_BYTES
+_MAX_BYTES = PIECE_BYTES + 2 * BLOCK_BYTES
 _READ_ONLY_IF_CACHED = _OpenHow(os.O_RDONLY | os.O_CLOEXEC, 0, _RESOLVE_CACHED)
 
 
@@ -38,7 +38,7 @@ class PageCache:
 
         size: at most that of a piece and two blocks; more always takes a thread.
         """
-        if size > _MOST_BYTES:
+        if size > _MAX_BYTES:
             return None
         # Filled with zeros first, which costs a tenth of what copying the bytes out of the buffer would (0041).
         buffer = memoryview(bytearray(size))

@@ -21,7 +21,7 @@ _ROOM_BYTES = 4 << 20
 """Less free space than this counts as a full disk: the next upload may need it."""
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_MOST_BUFFERS = 500  # of one pwritev; Linux takes 1024
+_MAX_BUFFERS = 500  # of one pwritev; Linux takes 1024
 
 _SYNC_FILE_RANGE_WRITE = 2
 
@@ -76,7 +76,7 @@ def write_all(fd: int, buffers: Sequence[Buffer], position: int) -> int:
     left = [memoryview(buffer) for buffer in buffers]
     left.reverse()
     while left:
-        written = os.pwritev(fd, left[: -_MOST_BUFFERS - 1 : -1], position)
+        written = os.pwritev(fd, left[: -_MAX_BUFFERS - 1 : -1], position)
         position += written
         while left and written >= len(left[-1]):
             written -= len(left.pop())

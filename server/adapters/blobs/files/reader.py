@@ -18,8 +18,8 @@ from server.model.instance import Locator
 from server.model.receipt import Receipt
 from server.ports.blobs import most_piece_bytes
 
-_MOST_BLOCKS = 1 << 20
-_MOST_BLOBS = 1000
+_MAX_BLOCKS = 1 << 20
+_MAX_BLOBS = 1000
 
 
 class FileReader:
@@ -35,7 +35,7 @@ class FileReader:
         self._cache = cache
         self._threads = threads
         self._background = background
-        self._kept: LRUCache[Locator, Blocks] = LRUCache(_MOST_BLOCKS, getsizeof=_kept_blocks)
+        self._kept: LRUCache[Locator, Blocks] = LRUCache(_MAX_BLOCKS, getsizeof=_kept_blocks)
 
     async def read(
         self,
@@ -118,8 +118,8 @@ class FileReader:
 
 
 def _kept_blocks(found: Blocks) -> int:
-    """Return what checksums count for in the cache: so much that it holds `_MOST_BLOBS`, or one of any size."""
-    return min(max(len(found.blocks), _MOST_BLOCKS // _MOST_BLOBS), _MOST_BLOCKS)
+    """Return what checksums count for in the cache: so much that it holds `_MAX_BLOBS`, or one of any size."""
+    return min(max(len(found.blocks), _MAX_BLOCKS // _MAX_BLOBS), _MAX_BLOCKS)
 
 
 @contextmanager

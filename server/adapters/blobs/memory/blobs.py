@@ -10,7 +10,7 @@ from server.adapters.blobs.records import Trailer, damaged, missing, piece_of, r
 from server.model.buffer import Buffer
 from server.model.instance import Locator
 from server.model.receipt import Receipt
-from server.ports.blobs import MOST_PIECE_BYTES, Relocation, most_piece_bytes
+from server.ports.blobs import MAX_PIECE_BYTES, Relocation, most_piece_bytes
 
 
 class MemoryBlobs:
@@ -63,8 +63,8 @@ class MemoryBlobs:
     async def read_unverified(self, locator: Locator) -> AsyncIterator[bytes]:
         """See the port."""
         blob = self._existing(locator)
-        for start in range(0, len(blob), MOST_PIECE_BYTES):
-            yield blob[start : start + MOST_PIECE_BYTES]
+        for start in range(0, len(blob), MAX_PIECE_BYTES):
+            yield blob[start : start + MAX_PIECE_BYTES]
 
     async def size(self, locator: Locator) -> int:
         """See the port."""

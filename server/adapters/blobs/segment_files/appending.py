@@ -20,7 +20,7 @@ from server.model.instance import Locator
 SEGMENT_BYTES = 256 << 20
 """Where a segment ends and another is begun; the last blob may reach beyond."""
 
-_MOST_AT_ONCE_BYTES = 3 << 19  # what fits into a CPU's cache is copied at half the cost
+_MAX_COPY_BYTES = 3 << 19  # what fits into a CPU's cache is copied at half the cost
 _TAIL = -1  # stands for bytes behind the last record that may or may not be durable
 
 _log = logging.getLogger("dicomstore.blobs")
@@ -110,7 +110,7 @@ class Appender:
 
     def _take_batch(self) -> list[_Waiting]:
         count, size = 0, 0
-        while count < len(self._waiting) and size < _MOST_AT_ONCE_BYTES:
+        while count < len(self._waiting) and size < _MAX_COPY_BYTES:
             size += sum(map(len, self._waiting[count][0]))
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]

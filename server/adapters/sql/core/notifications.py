@@ -11,7 +11,7 @@ from collections.abc import Callable
 from sqlalchemy import make_url
 
 _FIRST_PAUSE_SECONDS = 1.0
-_LONGEST_PAUSE_SECONDS = 30.0
+_MAX_PAUSE_SECONDS = 30.0
 _log = logging.getLogger("dicomstore.index")
 
 
@@ -32,4 +32,4 @@ async def listen(url: str, channel: str, heard: Callable[[], None]) -> None:
         except psycopg.Error as error:
             _log.warning("notifications of the database are interrupted error=%s", type(error).__name__)
         await asyncio.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        pause = min(2 * pause, _MAX_PAUSE_SECONDS)

@@ -18,7 +18,7 @@
 - `elements` holds lines, see `server.model.kept`.
 - Rows of `instances` are narrow, since searches walk them. What is read for one instance at a time has its own tables.
 - Search columns hold normalised text (see `server.dicom.matching.attributes`), NULL when there is none, at most
-  `LONGEST_TEXT` characters: PostgreSQL indexes no more than about 2,700 bytes. They compare by code point.
+  `MAX_TEXT_LENGTH` characters: PostgreSQL indexes no more than about 2,700 bytes. They compare by code point.
 - Times are microseconds since 1970-01-01 UTC: exact, and alike on all databases.
 - Counts and newest versions are kept up to date by the transactions that add and delete; no row is counted to answer.
 - There is a text index beside `studies`, which SQLite keeps in step by triggers; see `search.trigrams`.
@@ -51,7 +51,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 REVISION = "0001"
 """The migration that creates this schema."""
 
-LONGEST_TEXT = 512
+MAX_TEXT_LENGTH = 512
 """Number of characters of a value that are searchable."""
 
 FRAMES_PER_CHUNK = 1024

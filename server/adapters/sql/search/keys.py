@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Column, Table
 
-from server.adapters.sql.core.tables import LONGEST_TEXT, NAME_GROUPS, instances, series, studies
+from server.adapters.sql.core.tables import MAX_TEXT_LENGTH, NAME_GROUPS, instances, series, studies
 from server.model.search.date_time import in_utc
 from server.model.search.query import Level
 
@@ -70,7 +70,7 @@ WORD_BREAK = "\n"
 
 def kept(text: str) -> str:
     """Return a value as stored in its column. PostgreSQL does not support NUL."""
-    return text[:LONGEST_TEXT].replace("\0", " ")
+    return text[:MAX_TEXT_LENGTH].replace("\0", " ")
 
 
 def columns_of(level: Level, keys: Mapping[str, str]) -> dict[str, str | None]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import ColumnElement, and_, bindparam, false
 
-from server.adapters.sql.core.tables import LONGEST_TEXT
+from server.adapters.sql.core.tables import MAX_TEXT_LENGTH
 from server.adapters.sql.search.keys import kept
 
 Text = ColumnElement[str]
@@ -32,7 +32,7 @@ def form(pattern: str) -> str:
     beginning = _beginning(pattern)
     if beginning == pattern:
         return "whole"
-    if len(pattern.replace("*", "")) > LONGEST_TEXT:
+    if len(pattern.replace("*", "")) > MAX_TEXT_LENGTH:
         return "never"
     if not beginning:
         return "like" if pattern.strip("*") else "any"
@@ -76,7 +76,7 @@ def values(pattern: str, name: str) -> Iterator[tuple[str, str]]:
 
 def form_of_words(prefixes: Sequence[str]) -> str:
     """Return the form of word prefixes: one, several, or never."""
-    if not prefixes or sum(map(len, prefixes)) > LONGEST_TEXT:
+    if not prefixes or sum(map(len, prefixes)) > MAX_TEXT_LENGTH:
         return "never"
     return "one" if len(prefixes) == 1 else "several"
 

@@ -23,7 +23,7 @@ KEYS: Mapping[Level, Column[int]] = {
     Level.INSTANCE: instances.c.version,
 }
 
-_MOST_STATEMENTS = 256
+_MAX_STATEMENTS = 256
 
 _statements: dict[tuple[object, ...], Prepared] = {}
 """By the form of their query; compiling one costs many times its execution."""
@@ -38,7 +38,7 @@ def run(
     """Run the statement of a form, which is created if it is not cached."""
     statement = _statements.get(form)
     if statement is None:
-        if len(_statements) >= _MOST_STATEMENTS:
+        if len(_statements) >= _MAX_STATEMENTS:
             _statements.clear()
         statement = _statements[form] = Prepared(make())
     return statement.tuples(connection, where)

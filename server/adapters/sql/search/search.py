@@ -26,10 +26,10 @@ from server.adapters.sql.search.tag_search import page_by_tag
 from server.model.errors import InvalidRequest, Reason
 from server.model.search.query import Condition, Equals, Level, Match, NameMatches, Numbers, Query, TagKey
 
-MOST_VALUES = 10_000
+MAX_VALUES = 10_000
 """Maximum number of exact values in a query."""
 
-MOST_PATTERNS = 200
+MAX_PATTERNS = 200
 """Maximum number of patterns, ranges and word lists in a query."""
 
 FEW_PARENTS = 1_000
@@ -57,7 +57,7 @@ def check_size(query: Query) -> None:
                     patterns += len(given)
                 case _:
                     patterns += 1
-    if values > MOST_VALUES or patterns > MOST_PATTERNS:
+    if values > MAX_VALUES or patterns > MAX_PATTERNS:
         raise InvalidRequest(Reason.INVALID_QUERY, "The query has too many values.")
 
 

@@ -39,10 +39,10 @@ SAMPLE = 1_000
 FREQUENT = 10
 """Number of matches in a sample from which a scan in order is faster than sorting."""
 
-MOST_SORTED = 20_000
+MAX_SORTED = 20_000
 """Maximum number of studies of a range that are sorted; beyond, all studies are scanned in order."""
 
-MOST_MODALITIES = 32
+MAX_MODALITIES = 32
 """Maximum number of modalities that are looked up one by one."""
 
 FAR = STUDIES_PER_BLOCK
@@ -107,7 +107,7 @@ def search_studies(connection: Connection, query: Query, where: dict[str, Any]) 
             return rows
     if text is not None:
         return _by_text(connection, query, where)
-    if not ranges or not all(_has_more(connection, condition, where, MOST_SORTED) for condition in ranges):
+    if not ranges or not all(_has_more(connection, condition, where, MAX_SORTED) for condition in ranges):
         return _any_way(connection, query, where)
     return _in_order(connection, query, where)
 
@@ -225,7 +225,7 @@ def _among(connection: Connection, query: Query, where: dict[str, Any], keys: li
 
 def _is_near(query: Query) -> bool:
     """Say whether the end of the page is near enough to examine studies one by one."""
-    return query.skip + query.limit <= MOST_SORTED
+    return query.skip + query.limit <= MAX_SORTED
 
 
 def _modalities(condition: Condition) -> set[str]:
@@ -233,7 +233,7 @@ def _modalities(condition: Condition) -> set[str]:
     if condition.key != MODALITIES_IN_STUDY:
         return set()
     values = {value for matcher in condition.matchers if isinstance(matcher, Equals) for value in matcher.values}
-    return values if len(values) <= MOST_MODALITIES else set()
+    return values if len(values) <= MAX_MODALITIES else set()
 
 
 def _by_modality(connection: Connection, query: Query, where: dict[str, Any], wanted: set[str]) -> Rows:

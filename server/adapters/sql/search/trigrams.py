@@ -17,10 +17,10 @@ from server.adapters.sql.search.keys import NAMES, kept
 from server.model.search.query import Condition, Equals, Like, Matcher, NameMatches, NameWords, TagKey
 
 _LENGTH = 3
-_MOST_OF_ONE = 12
+_MAX_PER_RUN = 12
 """Maximum number of trigrams looked up for one run of characters; more hardly reduce the candidates."""
 
-_MOST_PATTERNS = 32
+_MAX_PATTERNS = 32
 """Maximum number of alternatives in a search; beyond, the index is not used."""
 
 _COLUMNS: Mapping[str | TagKey, Sequence[str]] = {
@@ -106,7 +106,7 @@ def _either(condition: Condition, language: _Language, prefix: str = "") -> str 
         return None
     alternatives = dict.fromkeys(runs for matcher in condition.matchers for runs in _alternatives(matcher))
     parts = [_all_of(runs, language, prefix) for runs in alternatives]
-    if not parts or not all(parts) or len(parts) > _MOST_PATTERNS:
+    if not parts or not all(parts) or len(parts) > _MAX_PATTERNS:
         return None
     return language.either.join(map(str, parts))
 
@@ -139,5 +139,5 @@ def _all_of(runs: Sequence[str], language: _Language, prefix: str) -> str | None
 
 
 def _trigrams(run: str) -> Iterator[str]:
-    for start in range(min(len(run) - _LENGTH + 1, _MOST_OF_ONE)):
+    for start in range(min(len(run) - _LENGTH + 1, _MAX_PER_RUN)):
         yield run[start : start + _LENGTH]
