@@ -28,7 +28,7 @@ from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.progress import Progress
 from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.core.transactions import READERS, Kind, Transactions, commit, translated
-from server.adapters.sql.core.write_order import FileTurns, Turns
+from server.adapters.sql.core.write_order import FileWriteOrder, WriteOrder
 from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
@@ -135,7 +135,7 @@ def open_database(
     name = reading.dialect.name
     writes = replace(_WRITES[name], permit=permit, progress=progress)
     if name == "sqlite":
-        writes = replace(writes, turns=FileTurns(make_url(url).database or ""))
+        writes = replace(writes, write_order=FileWriteOrder(make_url(url).database or ""))
     reads = replace(_READS[name], niceness=reading_niceness)
     numbers = replace(_NUMBERS, permit=permit)
     told_by = (listen_url or url) if name == "postgresql" else None
@@ -157,16 +157,18 @@ def migrate(url: str) -> None:
     _make_directory(_parsed(url))
     engine = _engine(url, migrating=True)
     # Two processes that create a file at once conflict in the change to WAL mode, for which SQLite does not wait.
-    turns = FileTurns(make_url(url).database or "", makes=True) if engine.dialect.name == "sqlite" else Turns()
+    write_order = (
+        FileWriteOrder(make_url(url).database or "", makes=True) if engine.dialect.name == "sqlite" else WriteOrder()
+    )
     try:
-        with turns, translated(), engine.connect() as connection:
+        with write_order, translated(), engine.connect() as connection:
             _WRITES[connection.dialect.name].begin.run(connection, [{}])
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             command.upgrade(_alembic(connection), "head")
             connection.commit()
     finally:
-        turns.close()
+        write_order.close()
         engine.dispose()
 
 

@@ -76,7 +76,7 @@ CREATE TABLE studies (
     instance_count BIGINT NOT NULL,
     max_version BIGINT NOT NULL,
     utc_offset TEXT,
-    study_moment TEXT,
+    study_date_time TEXT,
     CONSTRAINT pk_studies PRIMARY KEY ("key"),
     CONSTRAINT uq_studies_partition_key_uid UNIQUE (partition_key, uid)
 )
@@ -141,7 +141,7 @@ CREATE TABLE series (
     instance_count BIGINT NOT NULL,
     max_version BIGINT NOT NULL,
     utc_offset TEXT,
-    performed_procedure_step_start_moment TEXT,
+    performed_procedure_step_start_date_time TEXT,
     CONSTRAINT pk_series PRIMARY KEY ("key"),
     CONSTRAINT uq_series_study_key_uid UNIQUE (study_key, uid)
 )
@@ -299,7 +299,7 @@ CREATE TABLE deleted_studies (
     instance_count BIGINT NOT NULL,
     max_version BIGINT NOT NULL,
     utc_offset TEXT,
-    study_moment TEXT,
+    study_date_time TEXT,
     CONSTRAINT pk_deleted_studies PRIMARY KEY ("key")
 )
 
@@ -322,7 +322,7 @@ CREATE TABLE deleted_series (
     instance_count BIGINT NOT NULL,
     max_version BIGINT NOT NULL,
     utc_offset TEXT,
-    performed_procedure_step_start_moment TEXT,
+    performed_procedure_step_start_date_time TEXT,
     CONSTRAINT pk_deleted_series PRIMARY KEY ("key")
 )
 
@@ -562,7 +562,7 @@ CREATE TABLE studies (
     instance_count BIGINT NOT NULL,
     max_version BIGINT NOT NULL,
     utc_offset TEXT COLLATE "C",
-    study_moment TEXT COLLATE "C",
+    study_date_time TEXT COLLATE "C",
     CONSTRAINT pk_studies PRIMARY KEY (key, shard),
     CONSTRAINT uq_studies_partition_key_uid UNIQUE (partition_key, uid, shard)
 )
@@ -591,7 +591,7 @@ COMMENT ON COLUMN studies.elements IS 'DICOM JSON'
 
 COMMENT ON COLUMN studies.utc_offset IS '+HHMM or -HHMM'
 
-COMMENT ON COLUMN studies.study_moment IS 'date and time in UTC, if the offset is known; see model/moment.py'
+COMMENT ON COLUMN studies.study_date_time IS 'date and time in UTC, if the offset is known; see model/search/date_time.py'
 
 CREATE FUNCTION dicomstore_trigrams(parts text[]) RETURNS tsvector LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
 SELECT array_to_tsvector(coalesce(array_agg(DISTINCT left(part, 1) || substr(part, start, 3)), '{}'))
@@ -644,7 +644,7 @@ CREATE TABLE series (
     instance_count BIGINT NOT NULL,
     max_version BIGINT NOT NULL,
     utc_offset TEXT COLLATE "C",
-    performed_procedure_step_start_moment TEXT COLLATE "C",
+    performed_procedure_step_start_date_time TEXT COLLATE "C",
     CONSTRAINT pk_series PRIMARY KEY (key, shard),
     CONSTRAINT uq_series_study_key_uid UNIQUE (study_key, uid, shard)
 )
@@ -673,7 +673,7 @@ COMMENT ON COLUMN series.elements IS 'DICOM JSON'
 
 COMMENT ON COLUMN series.utc_offset IS '+HHMM or -HHMM'
 
-COMMENT ON COLUMN series.performed_procedure_step_start_moment IS 'as study_moment'
+COMMENT ON COLUMN series.performed_procedure_step_start_date_time IS 'as study_date_time'
 
 CREATE TABLE series_values (
     series_key BIGINT NOT NULL,
@@ -861,7 +861,7 @@ CREATE TABLE deleted_studies (
     instance_count BIGINT NOT NULL,
     max_version BIGINT NOT NULL,
     utc_offset TEXT COLLATE "C",
-    study_moment TEXT COLLATE "C",
+    study_date_time TEXT COLLATE "C",
     CONSTRAINT pk_deleted_studies PRIMARY KEY (key, shard)
 )
 
@@ -884,7 +884,7 @@ CREATE TABLE deleted_series (
     instance_count BIGINT NOT NULL,
     max_version BIGINT NOT NULL,
     utc_offset TEXT COLLATE "C",
-    performed_procedure_step_start_moment TEXT COLLATE "C",
+    performed_procedure_step_start_date_time TEXT COLLATE "C",
     CONSTRAINT pk_deleted_series PRIMARY KEY (key, shard)
 )
 

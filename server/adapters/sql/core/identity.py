@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from server.adapters.sql.core.causes import cause_of
 from server.adapters.sql.core.tables import archive, counters, erasures, feed, versions
 from server.adapters.sql.core.transactions import is_damaged, translated
-from server.adapters.sql.core.wal import dropped_frames, keep_log, kept_log
+from server.adapters.sql.core.wal import copy_log, dropped_frames, log_copy
 from server.model.archive import ArchiveId, IndexIdentity, Mark
 
 _MAGIC = b"SQLite format 3\x00"
@@ -69,11 +69,11 @@ def _identity(connection: Connection, place: str, shard: int) -> IndexIdentity:
 
 def _damaged_log(database: Path, *, is_behind: bool) -> str:
     if not is_behind:
-        kept_log(database).unlink(missing_ok=True)
+        log_copy(database).unlink(missing_ok=True)
         return ""
     if dropped_frames(database):
-        keep_log(database)
-    return str(kept_log(database)) if kept_log(database).exists() else ""
+        copy_log(database)
+    return str(log_copy(database)) if log_copy(database).exists() else ""
 
 
 def bind(connection: Connection, id_: ArchiveId) -> ArchiveId:

@@ -174,7 +174,9 @@ studies = Table(
     Column("instance_count", BigInteger, nullable=False),
     Column("max_version", BigInteger, nullable=False),
     Column("utc_offset", Label, comment="+HHMM or -HHMM"),
-    Column("study_moment", Label, comment="date and time in UTC, if the offset is known; see model/moment.py"),
+    Column(
+        "study_date_time", Label, comment="date and time in UTC, if the offset is known; see model/search/date_time.py"
+    ),
     UniqueConstraint("partition_key", "uid"),
     Index(None, "partition_key", "key"),
     Index(None, "partition_key", "patient_id", "key"),
@@ -280,7 +282,7 @@ series = Table(
     Column("instance_count", BigInteger, nullable=False),
     Column("max_version", BigInteger, nullable=False),
     Column("utc_offset", Label, comment="+HHMM or -HHMM"),
-    Column("performed_procedure_step_start_moment", Label, comment="as study_moment"),
+    Column("performed_procedure_step_start_date_time", Label, comment="as study_date_time"),
     UniqueConstraint("study_key", "uid"),
     Index(None, "study_key", "key"),
     Index(None, "partition_key", "key"),

@@ -28,7 +28,7 @@ from server.adapters.sql.core.deadlines import Deadline
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.progress import Progress
 from server.adapters.sql.core.threads import NoneLeft, Threads
-from server.adapters.sql.core.write_order import Turns
+from server.adapters.sql.core.write_order import WriteOrder
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
 
 READERS = 4
@@ -44,7 +44,7 @@ _TIMED_OUT = "57014"
 
 _COMMIT = Prepared(text("COMMIT"))
 
-_NO_TURNS = Turns()
+_NO_ORDER = WriteOrder()
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Result]
@@ -63,7 +63,7 @@ class Kind:
     begin: Prepared
     only_reads: bool
     begin_alone: Prepared | None = None
-    turns: Turns = _NO_TURNS
+    write_order: WriteOrder = _NO_ORDER
     niceness: int = 0
     permit: Callable[[], None] = lambda: None
     progress: Progress | None = None
@@ -86,7 +86,7 @@ class Transactions:
         self._sequencer = Threads(1, "index-sequencer", lambda: _Session(writing, numbers))
         self._engines = (writing, reading)
         self.has_sequencer = reading.dialect.name == "postgresql"
-        self._turns = writes.turns
+        self._write_order = writes.write_order
 
     async def read(self, work: Work[Result]) -> Result:
         """Run `work` on one consistent snapshot of the database, which includes every acknowledged transaction.
@@ -119,7 +119,7 @@ class Transactions:
             threads.close()
         for engine in self._engines:
             engine.dispose()
-        self._turns.close()
+        self._write_order.close()
 
 
 class _Session:
@@ -164,7 +164,7 @@ class _Session:
 
     def _once(self, work: Work[Result]) -> Result:
         self._kind.permit()
-        with self._kind.turns:
+        with self._kind.write_order:
             return self._transaction(work)
 
     def _transaction(self, work: Work[Result]) -> Result:

@@ -42,12 +42,12 @@ def _frames(log: Path) -> int:
             count += 1
 
 
-def kept_log(database: Path) -> Path:
+def log_copy(database: Path) -> Path:
     """Return the path for the copy of a damaged log, which SQLite removes when it closes the database."""
     return Path(f"{database}-wal-damaged")
 
 
-def keep_log(database: Path) -> None:
+def copy_log(database: Path) -> None:
     """Copy the log, unless a copy exists already."""
-    if not kept_log(database).exists():
-        shutil.copyfile(f"{database}-wal", kept_log(database))
+    if not log_copy(database).exists():
+        shutil.copyfile(f"{database}-wal", log_copy(database))

@@ -13,7 +13,7 @@ from types import TracebackType
 from server.model.errors import Reason, Unavailable
 
 
-class Turns:
+class WriteOrder:
     """Context manager for writing. This base class imposes no order, for databases that do so themselves."""
 
     def __enter__(self) -> None:
@@ -28,7 +28,7 @@ class Turns:
         """Release resources."""
 
 
-class FileTurns(Turns):
+class FileWriteOrder(WriteOrder):
     """Context manager that one process at a time can enter. For one thread.
 
     Args:
@@ -45,7 +45,7 @@ class FileTurns(Turns):
         """Wait for the lock; blocking. Raises: Unavailable (DATABASE_UNAVAILABLE)."""
         try:
             if self._file is None and (self._makes or os.path.exists(self._database)):
-                self._file = os.open(f"{self._database}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                self._file = os.open(f"{self._database}-write-order", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             if self._file is not None:
                 fcntl.flock(self._file, fcntl.LOCK_EX)
         except OSError as error:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Exists, FromClause, and_, bindparam, exist
 from server.adapters.sql.core.tables import NAME_GROUPS, instances, series, series_values, studies, tag_values
 from server.adapters.sql.rows import ALIVE
 from server.adapters.sql.search import likes
-from server.adapters.sql.search.keys import COLUMNS, MOMENTS, NAMES, SEQUENCE, kept
+from server.adapters.sql.search.keys import COLUMNS, DATE_TIMES, NAMES, SEQUENCE, kept
 from server.model.search.date_time import DAY, FIRST_TIME, LAST_TIME, TIME
 from server.model.search.query import (
     Between,
@@ -126,11 +126,11 @@ def _values(matcher: Matcher, name: str) -> Iterator[tuple[str, Any]]:
         case NameWords(prefixes):
             yield from likes.values_of_words(prefixes, name)
         case DateTimeRange(local, utc):
-            for end, moment, whole in (("low", local.low, FIRST_TIME), ("high", local.high, LAST_TIME)):
-                if moment is not None:
-                    yield f"{name}_{end}_day", moment[DAY]
-                    if _form_of_end(moment, whole) == "within":
-                        yield f"{name}_{end}_time", moment[TIME]
+            for end, date_time, whole in (("low", local.low, FIRST_TIME), ("high", local.high, LAST_TIME)):
+                if date_time is not None:
+                    yield f"{name}_{end}_day", date_time[DAY]
+                    if _form_of_end(date_time, whole) == "within":
+                        yield f"{name}_{end}_time", date_time[TIME]
             if utc is not None:
                 yield from _values(utc, f"{name}_utc")
 
@@ -220,15 +220,15 @@ def _value_matches(values: FromClause, condition: tuple[Condition, str]) -> Colu
     return and_(values.c.keyword == asked.key, or_(false(), *matching))
 
 
-def _form_of_end(moment: str | None, whole: str) -> str:
+def _form_of_end(date_time: str | None, whole: str) -> str:
     """Return the comparison at an end of a range: none, only the date if the time is `whole`, or both."""
-    if moment is None:
+    if date_time is None:
         return "open"
-    return "day" if moment[TIME] == whole else "within"
+    return "day" if date_time[TIME] == whole else "within"
 
 
 def _during(key: str, matcher: DateTimeRange, name: str) -> ColumnElement[bool]:
-    day, time, moment = MOMENTS[key]
+    day, time, date_time = DATE_TIMES[key]
     low, high = matcher.local.low, matcher.local.high
     parts: list[ColumnElement[bool]] = [day.is_not(None)]
     if low is not None:
@@ -241,7 +241,7 @@ def _during(key: str, matcher: DateTimeRange, name: str) -> ColumnElement[bool]:
             parts.append(or_(day < bindparam(f"{name}_high_day"), time <= bindparam(f"{name}_high_time")))
     if matcher.utc is None:
         return and_(*parts)
-    return or_(_compare(moment, matcher.utc, f"{name}_utc"), and_(moment.is_(None), *parts))
+    return or_(_compare(date_time, matcher.utc, f"{name}_utc"), and_(date_time.is_(None), *parts))
 
 
 def _name_holds(prefix: str, matcher: Matcher, name: str) -> ColumnElement[bool]:

@@ -38,18 +38,18 @@ NAMES: Mapping[str, str] = {"PatientName": "patient_name", "ReferringPhysicianNa
 SEQUENCE = "RequestAttributesSequence."
 """Prefix of search keys in a sequence, which is at series level; their values are in `series_values`."""
 
-MOMENTS: Mapping[str, tuple[Column[str], Column[str], Column[str]]] = {
-    "StudyDate": (studies.c.study_date, studies.c.study_time, studies.c.study_moment),
+DATE_TIMES: Mapping[str, tuple[Column[str], Column[str], Column[str]]] = {
+    "StudyDate": (studies.c.study_date, studies.c.study_time, studies.c.study_date_time),
     "PerformedProcedureStepStartDate": (
         series.c.performed_procedure_step_start_date,
         series.c.performed_procedure_step_start_time,
-        series.c.performed_procedure_step_start_moment,
+        series.c.performed_procedure_step_start_date_time,
     ),
 }
 """Date search keys, with the columns of date, time, and both in UTC."""
 
-_MOMENTS_OF: Mapping[Table, tuple[str, str, str]] = {
-    date.table: (date.name, time.name, moment.name) for date, time, moment in MOMENTS.values()
+_DATE_TIMES_OF: Mapping[Table, tuple[str, str, str]] = {
+    date.table: (date.name, time.name, date_time.name) for date, time, date_time in DATE_TIMES.values()
 }
 
 _TABLES: Mapping[Level, Table] = {Level.STUDY: studies, Level.SERIES: series, Level.INSTANCE: instances}
@@ -93,12 +93,12 @@ def columns_of(level: Level, keys: Mapping[str, str]) -> dict[str, str | None]:
     return columns
 
 
-def moment_of(table: Table, row: Mapping[str, Any]) -> tuple[str, str | None]:
+def date_time_of(table: Table, row: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return the column for the date-time in UTC of a study or series, and its value derived from the row."""
-    date, time, moment = _MOMENTS_OF[table]
+    date, time, date_time = _DATE_TIMES_OF[table]
     if not (row.get(date) and row.get(time) and row.get("utc_offset")):
-        return moment, None
-    return moment, in_utc(row[date] + row[time], row["utc_offset"])
+        return date_time, None
+    return date_time, in_utc(row[date] + row[time], row["utc_offset"])
 
 
 def several_of(level: Level, keys: Mapping[str, str]) -> dict[str, tuple[tuple[int, str], ...]]:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, select, upd
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import series, series_values, studies
-from server.adapters.sql.search.keys import columns_of, moment_of, several_of
+from server.adapters.sql.search.keys import columns_of, date_time_of, several_of
 from server.model.instance import LevelAttributes
 from server.model.search.query import Level
 from server.model.search.return_keys import elements_of_lines, lines_of_elements
@@ -50,7 +50,7 @@ class Group:
         for name, value in columns_of(level, attributes.keys).items():
             self.set(name, value)
         if self.row.get("utc_offset"):
-            self.set(*moment_of(_TABLES[level], self.row))
+            self.set(*date_time_of(_TABLES[level], self.row))
         self.several.update(several_of(level, attributes.keys))
         changed = {tag: element for tag, element in attributes.elements.items() if self.elements.get(tag) != element}
         if changed:

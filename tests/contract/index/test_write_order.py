@@ -1,4 +1,4 @@
-"""Several processes that write to one SQLite file take turns."""
+"""Several processes that write to one SQLite file write one after another."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from server.adapters.sql.core.write_order import FileTurns
+from server.adapters.sql.core.write_order import FileWriteOrder
 from server.adapters.sql.engine import open_database
 from server.model.errors import Reason, Unavailable
 from server.model.instance import Added
@@ -19,9 +19,9 @@ sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
 HOLDS = """
 import sys, time
-from server.adapters.sql.core.write_order import FileTurns
+from server.adapters.sql.core.write_order import FileWriteOrder
 
-with FileTurns(sys.argv[1]):
+with FileWriteOrder(sys.argv[1]):
     print("in", flush=True)
     time.sleep(600)
 """
@@ -42,7 +42,7 @@ def holder(url: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @sqlite_only
-async def test_a_writer_waits_for_its_turn_and_gets_it_when_the_other_process_dies(
+async def test_a_writer_waits_for_the_lock_and_gets_it_when_the_other_process_dies(
     url: str, holder: subprocess.Popen[bytes]
 ) -> None:
     database = open_database(url)
@@ -67,16 +67,16 @@ async def test_a_turn_ends_when_a_transaction_fails(url: str) -> None:
 
 
 def test_without_a_database_nobody_waits_and_no_file_is_made(tmp_path: Path) -> None:
-    turns = FileTurns(str(tmp_path / "index.db"))
-    with turns:
+    write_order = FileWriteOrder(str(tmp_path / "index.db"))
+    with write_order:
         pass
-    turns.close()
+    write_order.close()
     assert not os.listdir(tmp_path)
 
 
 def test_a_lock_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "index.db").touch()
-    (tmp_path / "index.db-turns").mkdir()
-    with pytest.raises(Unavailable) as caught, FileTurns(str(tmp_path / "index.db")):
+    (tmp_path / "index.db-write-order").mkdir()
+    with pytest.raises(Unavailable) as caught, FileWriteOrder(str(tmp_path / "index.db")):
         pass
     assert caught.value.reason is Reason.DATABASE_UNAVAILABLE
