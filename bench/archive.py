@@ -104,9 +104,9 @@ def _becomes_healthy(process: "subprocess.Popen[bytes]", port: int) -> bool:
     deadline = time.monotonic() + _START_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/check", timeout=5):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/check", timeout=_START_SECONDS):
                 return True
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             if process.poll() is not None or time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
