@@ -1,4 +1,4 @@
-"""Every test of this folder runs on SQLite and on PostgreSQL."""
+"""Fixtures: every test of this folder runs on SQLite and on PostgreSQL."""
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +17,7 @@ from tests.contract.index.sequenced import SequencedChanges
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated file to copy, since migrating is the slowest part of a test."""
+    """A migrated database file to copy, because the migration is the slowest part of a test."""
     path = tmp_path_factory.mktemp("template") / "index.db"
     migrate(f"sqlite:///{path}")
     return path
@@ -25,7 +25,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def emptied_postgres_url(postgres_databases: PostgresDatabases) -> str:
-    """A migrated database for all tests, since making one takes longer than most of them."""
+    """A migrated database shared by all tests, because creating one takes longer than most of them."""
     url = postgres_databases.url(postgres_databases.create())
     migrate(url)
     return url
@@ -33,7 +33,7 @@ def emptied_postgres_url(postgres_databases: PostgresDatabases) -> str:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """URL of a migrated index with nothing in it."""
+    """URL of a migrated, empty index."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "index.db")
         yield f"sqlite:///{tmp_path / 'index.db'}"
@@ -44,11 +44,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def empty(url: str) -> None:
-    """Make a database as migrating left it."""
+    """Restore the state of a database after the migration."""
     engine = create_engine(url)
     kept = (counters, feed, partition_table)
     with engine.begin() as connection:
-        # Waits for what a killed process may have left running.
+        # Waits for statements that a killed process may have left running.
         connection.execute(update(counters).where(counters.c.version > 0).values(version=0))
         connection.execute(update(feed).values(sequence=0, time=0))
         for table in reversed(tables.sorted_tables):
@@ -69,7 +69,7 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def other_database(url: str) -> AsyncIterator[Database]:
-    """What a second process has open."""
+    """The same database opened a second time, as by another process."""
     database = open_database(url)
     yield database
     await database.close()

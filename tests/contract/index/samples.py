@@ -1,4 +1,4 @@
-"""Instances for the index suite: the least there is, with what a test is about added."""
+"""Minimal instances for the index suite, to which tests add attributes."""
 
 import itertools
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ _locators = itertools.count(1)
 
 
 def uid(*parts: int) -> Uid:
-    """Return a UID under a root of the tests."""
+    """Return a UID below the test root."""
     return Uid(".".join(map(str, (2, 999, *parts))))
 
 
 def identity(
     study: int = 1, series: int = 1, instance: int = 1, partition: PartitionName = DEFAULT_PARTITION
 ) -> InstanceId:
-    """Return an identity; each number names the same study, series or instance whenever it is used."""
+    """Return an identity; equal numbers give the same study, series or instance."""
     return InstanceId(partition, uid(study), uid(study, series), uid(study, series, instance))
 
 
@@ -58,7 +58,7 @@ def sample(
     bulk: tuple[BulkElement, ...] = (),
     dicom_json: bytes | None = None,
 ) -> NewInstance:
-    """Return a new instance with a blob of its own."""
+    """Return a new instance with its own blob."""
     id = id or identity(study, series, instance, partition)
     number = next(_locators)
     return NewInstance(
@@ -78,7 +78,7 @@ def sample(
 
 
 def modality(code: str) -> dict[str, Any]:
-    """Return what a series with this modality has."""
+    """Return the attributes of a series with this modality."""
     return {
         "series_keys": {"Modality": code.lower()},
         "series_elements": {"00080060": {"vr": "CS", "Value": [code]}},

@@ -1,4 +1,4 @@
-"""Short ways to search, for the index suite."""
+"""Helper functions for searches in the index suite."""
 
 from typing import Any
 
@@ -25,5 +25,5 @@ async def studies(index: InstanceIndex, key: str, *matchers: Matcher) -> list[in
 
 
 async def store_values(index: InstanceIndex, key: str, *values: str) -> None:
-    """Store a study with each value, numbered from 1."""
+    """Store one study per value, numbered from 1."""
     await index.add([sample(n, study_keys={key: value}) for n, value in enumerate(values, start=1)], NOON)

@@ -5,7 +5,7 @@ from server.ports.index import ChangeLog
 
 
 async def sequence(changes: ChangeLog) -> None:
-    """Number all committed entries and carry on deletions until nothing is left to do, as a core does."""
+    """Number all committed entries and complete deletions, as a core does."""
     while await changes.sequence():
         pass
 

@@ -1,4 +1,4 @@
-"""What `InstanceIndex.add` promises."""
+"""The guarantees of `InstanceIndex.add`."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ async def has_study(index: InstanceIndex, key: str, value: str) -> bool:
     return bool(await index.search(Query(Level.STUDY, EVERYTHING, (condition,), limit=1)))
 
 
-async def test_an_added_instance_is_found_with_all_that_was_said_about_its_bytes(index: InstanceIndex) -> None:
+async def test_an_added_instance_is_found_with_its_blob_metadata_frames_and_bulk_data(index: InstanceIndex) -> None:
     new = sample()
     (outcome,) = await index.add([new], NOON)
     assert isinstance(outcome, Added)
@@ -50,7 +50,7 @@ async def test_an_added_instance_is_found_with_all_that_was_said_about_its_bytes
     ]
 
 
-async def test_outcomes_come_in_the_order_of_the_instances_and_versions_ascend(index: InstanceIndex) -> None:
+async def test_outcomes_are_in_the_order_of_the_instances_and_versions_ascend(index: InstanceIndex) -> None:
     outcomes = await index.add([sample(instance=n) for n in (3, 1, 2)], NOON)
     versions = [outcome.version for outcome in outcomes if isinstance(outcome, Added)]
     assert len(versions) == 3
@@ -64,7 +64,7 @@ async def test_adding_nothing_changes_nothing(index: InstanceIndex, changes: Cha
     assert await changes.latest(metadata=False) is None
 
 
-async def test_an_identity_that_is_there_already_is_reported_and_kept(index: InstanceIndex) -> None:
+async def test_an_existing_identity_is_reported_and_not_changed(index: InstanceIndex) -> None:
     first = sample(study_keys={"PatientID": "first"})
     await index.add([first], NOON)
     (before,) = await index.find(first.id.address)
@@ -93,7 +93,7 @@ async def test_a_repeated_batch_leaves_no_trace(index: InstanceIndex, changes: C
     assert await index.state(study_ref()) == state
 
 
-async def test_new_and_known_instances_may_share_a_batch(index: InstanceIndex) -> None:
+async def test_a_batch_may_contain_new_and_existing_instances(index: InstanceIndex) -> None:
     await index.add([sample(instance=1)], NOON)
     outcomes = await index.add([sample(instance=2), sample(instance=1), sample(2)], NOON)
     assert [type(outcome) for outcome in outcomes] == [Added, AlreadyStored, Added]
@@ -114,7 +114,7 @@ async def test_an_unknown_partition_is_refused_and_nothing_of_the_batch_is_added
     assert await index.find(study_ref()) == []
 
 
-async def test_a_later_value_overwrites_and_a_missing_one_never_does(index: InstanceIndex) -> None:
+async def test_a_later_value_overwrites_and_an_empty_one_does_not(index: InstanceIndex) -> None:
     await index.add([sample(instance=1)], NOON)
     await index.add([sample(instance=2, study_keys={"PatientID": "p1", "StudyID": "s1"})], NOON)
     await index.add([sample(instance=3, study_keys={"PatientID": "p2"})], NOON)
@@ -123,7 +123,7 @@ async def test_a_later_value_overwrites_and_a_missing_one_never_does(index: Inst
     assert await has_study(index, "StudyID", "s1")
 
 
-async def test_latest_wins_within_a_batch_too(index: InstanceIndex) -> None:
+async def test_the_latest_value_wins_within_a_batch_too(index: InstanceIndex) -> None:
     await index.add(
         [sample(instance=n, study_keys={"PatientID": f"p{n}"} if n < 3 else {}) for n in range(1, 4)],
         NOON,
@@ -132,14 +132,14 @@ async def test_latest_wins_within_a_batch_too(index: InstanceIndex) -> None:
     assert not await has_study(index, "PatientID", "p1")
 
 
-async def test_an_overwritten_name_leaves_nothing_of_the_one_before(index: InstanceIndex) -> None:
+async def test_an_overwritten_name_leaves_no_part_of_the_previous_one(index: InstanceIndex) -> None:
     await index.add([sample(instance=1, study_keys={"PatientName": "yamada^tarou=山田^太郎"})], NOON)
     await index.add([sample(instance=2, study_keys={"PatientName": "doe^john"})], NOON)
     assert await has_study(index, "PatientName", "doe^john")
     assert not await has_study(index, "PatientName", "山田^太郎")
 
 
-async def test_kept_elements_of_study_and_series_follow_latest_wins(index: InstanceIndex) -> None:
+async def test_return_keys_of_study_and_series_have_the_latest_value(index: InstanceIndex) -> None:
     await index.add(
         [
             sample(instance=1, study_elements={"00100020": text("LO", "P1"), "00200010": text("SH", "S1")}),
@@ -164,7 +164,7 @@ def described(instance: int, element: str, key: str | None = None, *, invalid: b
     return replace(sample(instance=instance), study=LevelAttributes(keys, {"00081030": text("LO", element)}, tags))
 
 
-async def test_an_invalid_value_is_taken_where_there_is_none(index: InstanceIndex) -> None:
+async def test_an_invalid_value_is_used_if_there_is_no_other(index: InstanceIndex) -> None:
     await index.add([sample(instance=1)], NOON)
     await index.add([described(2, "bad\t", "bad", invalid=True)], NOON)
     assert (await only_study(index)).elements == {"00081030": text("LO", "bad\t")}
@@ -187,7 +187,7 @@ async def test_an_invalid_value_never_replaces_another_and_is_replaced(
     assert await has_study(index, "StudyDescription", "good")
 
 
-async def test_an_invalid_modality_does_not_count_as_one_of_the_study(index: InstanceIndex) -> None:
+async def test_an_invalid_modality_is_not_a_modality_of_the_study(index: InstanceIndex) -> None:
     bad = LevelAttributes({"Modality": "ct?"}, {"00080060": text("CS", "ct?")}, {"00080060": ("Modality",)})
     await index.add([sample(instance=1, **modality("CT")), replace(sample(instance=2), series=bad)], NOON)
     assert (await only_study(index)).modalities == ("CT",)
@@ -202,7 +202,7 @@ async def test_counts_grow_with_every_added_instance(index: InstanceIndex) -> No
     assert [match.instance_count for match in series] == [1, 2, 2]
 
 
-async def test_state_names_the_newest_version_and_the_count(index: InstanceIndex) -> None:
+async def test_the_state_has_the_newest_version_and_the_count(index: InstanceIndex) -> None:
     outcomes = await index.add([sample(1, 1, 1), sample(1, 1, 2), sample(1, 2, 1)], NOON)
     first, second, third = (outcome.version for outcome in outcomes if isinstance(outcome, Added))
     assert await index.state(study_ref()) == ResourceState(max_version=third, instance_count=3)
@@ -213,12 +213,12 @@ async def test_state_names_the_newest_version_and_the_count(index: InstanceIndex
 @pytest.mark.parametrize(
     "resource", [study_ref(9), series_ref(1, 9), identity(1, 1, 9).address, study_ref(1, PartitionName("nowhere"))]
 )
-async def test_what_does_not_exist_has_no_state(index: InstanceIndex, resource: object) -> None:
+async def test_an_unknown_resource_has_no_state(index: InstanceIndex, resource: object) -> None:
     await index.add([sample()], NOON)
     assert await index.state(resource) is None  # type: ignore[arg-type]
 
 
-async def test_a_value_with_nul_or_of_any_length_harms_nothing(index: InstanceIndex) -> None:
+async def test_values_with_nul_or_of_any_length_are_accepted(index: InstanceIndex) -> None:
     long = "".join(chr(0x4E00 + n) for n in range(20_000))
     await index.add([sample(study_keys={"PatientID": "a\0b", "StudyDescription": long, "PatientName": long})], NOON)
     assert await has_study(index, "PatientID", "a\0b")
@@ -226,7 +226,7 @@ async def test_a_value_with_nul_or_of_any_length_harms_nothing(index: InstanceIn
     assert await has_study(index, "PatientName", long)
 
 
-async def test_json_comes_back_byte_for_byte(index: InstanceIndex) -> None:
+async def test_metadata_is_returned_byte_for_byte(index: InstanceIndex) -> None:
     json = '{"00100010":{"vr":"PN","Value":[{"Alphabetic":"Äneas\\u0000😀"}]}}'.encode()
     await index.add([sample(dicom_json=json)], NOON)
     (item,) = await index.metadata(identity().address, after=0, limit=10)

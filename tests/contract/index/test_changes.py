@@ -38,13 +38,13 @@ async def test_each_added_instance_has_an_entry_in_order(index: InstanceIndex, c
     assert {entry.time for entry in entries} == {NOON}
 
 
-async def test_what_is_refused_leaves_no_entry_and_no_gap(index: InstanceIndex, changes: ChangeLog) -> None:
+async def test_refused_instances_leave_no_entry_and_no_gap(index: InstanceIndex, changes: ChangeLog) -> None:
     await index.add([sample(1), sample(1)], NOON)
     await index.add([sample(1), sample(2)], NOON)
     assert await sequences(changes, ALL) == [1, 2]
 
 
-async def test_store_and_delete_leave_two_entries_of_a_deleted_instance(
+async def test_storing_and_deleting_leave_two_entries_with_state_deleted(
     index: InstanceIndex, changes: ChangeLog
 ) -> None:
     await index.add([sample()], NOON)
@@ -59,7 +59,7 @@ async def test_store_and_delete_leave_two_entries_of_a_deleted_instance(
     assert created.dicom_json is deleted.dicom_json is None
 
 
-async def test_storing_again_makes_the_earlier_entries_replaced(index: InstanceIndex, changes: ChangeLog) -> None:
+async def test_storing_again_sets_earlier_entries_to_replaced(index: InstanceIndex, changes: ChangeLog) -> None:
     await index.add([sample(dicom_json=b"{1}")], NOON)
     await index.delete(identity().address, NOON, NOON)
     await index.add([sample(dicom_json=b"{2}")], NOON)
@@ -86,7 +86,7 @@ async def test_an_equal_instance_uid_elsewhere_does_not_change_the_state(
     ]
 
 
-async def test_deleting_a_study_has_an_entry_for_each_instance_in_order_of_version(
+async def test_deleting_a_study_adds_an_entry_per_instance_in_order_of_version(
     index: InstanceIndex, changes: ChangeLog
 ) -> None:
     await index.add([sample(1, series, 1) for series in (3, 1, 2)] + [sample(2)], NOON)
@@ -96,7 +96,7 @@ async def test_deleting_a_study_has_an_entry_for_each_instance_in_order_of_versi
     assert [change.instance for change in deletes] == [identity(1, series) for series in (3, 1, 2)]
 
 
-async def test_metadata_comes_only_if_asked_for(index: InstanceIndex, changes: ChangeLog) -> None:
+async def test_metadata_is_only_returned_on_request(index: InstanceIndex, changes: ChangeLog) -> None:
     await index.add([sample(dicom_json=b"{7}")], NOON)
     (without,) = await changes.list(ALL)
     (with_,) = await changes.list(ChangeWindow(limit=1, metadata=True))
@@ -128,14 +128,14 @@ async def test_windows_by_time_include_their_start_and_exclude_their_end(
     assert await sequences(changes, ChangeWindow(limit=9, start=start, after_sequence=3)) == [4, 5]
 
 
-async def test_a_window_may_be_in_any_time_zone(index: InstanceIndex, changes: ChangeLog) -> None:
+async def test_a_window_may_use_any_time_zone(index: InstanceIndex, changes: ChangeLog) -> None:
     await index.add([sample()], NOON)
     noon_in_tokyo = NOON.astimezone(timezone(timedelta(hours=9)))
     assert await sequences(changes, ChangeWindow(limit=9, start=noon_in_tokyo)) == [1]
     assert await sequences(changes, ChangeWindow(limit=9, end=noon_in_tokyo)) == []
 
 
-async def test_times_ascend_even_if_clocks_do_not(index: InstanceIndex, changes: ChangeLog) -> None:
+async def test_times_ascend_even_if_the_clock_goes_back(index: InstanceIndex, changes: ChangeLog) -> None:
     await index.add([sample(1)], NOON)
     await index.add([sample(2)], NOON - timedelta(hours=1))
     await index.delete(study_ref(2), NOON - timedelta(minutes=1), NOON)
@@ -147,7 +147,7 @@ async def test_times_ascend_even_if_clocks_do_not(index: InstanceIndex, changes:
 @pytest.mark.parametrize(
     "time", [datetime(1999, 12, 31, 23, 59, 59, 999999, UTC), datetime(2400, 1, 1, 0, 0, 0, 1, UTC)]
 )
-async def test_times_are_kept_to_the_microsecond(index: InstanceIndex, changes: ChangeLog, time: datetime) -> None:
+async def test_times_have_microsecond_precision(index: InstanceIndex, changes: ChangeLog, time: datetime) -> None:
     await index.add([sample()], time)
     (change,) = await changes.list(ALL)
     assert change.time == time

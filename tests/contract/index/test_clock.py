@@ -25,13 +25,13 @@ class System:
         self._elapsed += time.total_seconds()
 
     async def start(self) -> SteadyClock:
-        """Start a process."""
+        """Start the clock of a new process."""
         clock = SteadyClock(self._database.clock, lambda: self.wall, lambda: self._elapsed, largest_jump=2 * DAY)
         await clock.start()
         return clock
 
     async def stopped_at(self, time: datetime) -> None:
-        """Be a system on which the last process recorded a time."""
+        """Restart on a system where the last process recorded a time."""
         await self._database.clock.advance(time)
 
 
@@ -48,11 +48,11 @@ async def test_the_recorded_time_never_goes_back(database: Database) -> None:
     assert await database.clock.latest() == NOON + HOUR
 
 
-async def test_a_new_archive_begins_at_the_systems_time(system: System) -> None:
+async def test_a_new_archive_starts_at_the_system_time(system: System) -> None:
     assert (await system.start()).now() == NOON
 
 
-async def test_setting_the_systems_clock_changes_nothing_while_a_process_runs(system: System) -> None:
+async def test_setting_the_system_clock_does_not_affect_a_running_process(system: System) -> None:
     clock = await system.start()
     system.wall -= DAY
     system.pass_by(HOUR)
@@ -71,14 +71,14 @@ async def test_a_clock_set_back_is_ignored_after_a_restart(system: System, caplo
     assert "behind the recorded time by 1 day" in caplog.text
 
 
-async def test_time_that_passes_while_nothing_runs_counts(system: System, caplog: pytest.LogCaptureFixture) -> None:
+async def test_time_without_a_running_process_counts(system: System, caplog: pytest.LogCaptureFixture) -> None:
     await system.stopped_at(NOON)
     system.wall = NOON + 2 * DAY
     assert (await system.start()).now() == NOON + 2 * DAY
     assert caplog.records == []
 
 
-async def test_nothing_expires_by_a_clock_far_ahead_until_that_is_confirmed(
+async def test_nothing_expires_by_a_clock_far_ahead_until_it_is_confirmed(
     system: System, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     await system.stopped_at(NOON)

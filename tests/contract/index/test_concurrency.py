@@ -1,4 +1,4 @@
-"""Several writers at once, in one process and in two."""
+"""Concurrent writers, in one process and in two."""
 
 import asyncio
 import subprocess
@@ -19,7 +19,9 @@ from tests.contract.index.samples import EVERYTHING, NOON, identity, sample, ser
 from tests.contract.index.sequenced import SequencedChanges
 
 
-async def test_of_many_who_add_the_same_instance_exactly_one_wins(database: Database, other_database: Database) -> None:
+async def test_exactly_one_of_many_concurrent_adds_of_an_instance_succeeds(
+    database: Database, other_database: Database
+) -> None:
     new = [sample() for _ in range(20)]
     indexes = [database.instances, other_database.instances] * 10
     results = await asyncio.gather(*(index.add([one], NOON) for index, one in zip(indexes, new, strict=True)))
@@ -30,7 +32,7 @@ async def test_of_many_who_add_the_same_instance_exactly_one_wins(database: Data
     assert [outcome.existing for outcome in outcomes if isinstance(outcome, AlreadyStored)] == [stored] * 19
 
 
-async def test_instances_may_be_named_when_the_transaction_begins(database: Database) -> None:
+async def test_instances_may_be_chosen_when_the_transaction_begins(database: Database) -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def hold() -> list[NewInstance]:
@@ -50,7 +52,9 @@ async def test_instances_may_be_named_when_the_transaction_begins(database: Data
     assert len(await database.instances.find(study_ref())) == 3
 
 
-async def test_counts_are_right_after_many_add_to_one_study(database: Database, other_database: Database) -> None:
+async def test_counts_are_correct_after_concurrent_adds_to_one_study(
+    database: Database, other_database: Database
+) -> None:
     indexes = (database.instances, other_database.instances)
     await asyncio.gather(*(indexes[n % 2].add([sample(1, n % 3, n), sample(1, n % 3, 99)], NOON) for n in range(30)))
     assert await database.instances.state(study_ref()) == ResourceState(max_version=33, instance_count=33)
@@ -59,7 +63,7 @@ async def test_counts_are_right_after_many_add_to_one_study(database: Database, 
     assert (match.series_count, match.instance_count) == (3, 33)
 
 
-async def test_adding_and_deleting_at_once_leaves_the_index_in_order(
+async def test_concurrent_adds_and_deletes_leave_a_consistent_index(
     database: Database, other_database: Database
 ) -> None:
     async def add() -> None:
@@ -83,7 +87,7 @@ async def test_adding_and_deleting_at_once_leaves_the_index_in_order(
     assert {instance for instance, count in balance.items() if count} == {stored.id for stored in found}
 
 
-async def test_no_entry_appears_below_one_that_could_be_read(database: Database, other_database: Database) -> None:
+async def test_no_change_entry_appears_below_one_already_visible(database: Database, other_database: Database) -> None:
     indexes = (database.instances, other_database.instances)
     done = asyncio.Event()
 
@@ -110,7 +114,9 @@ async def test_no_entry_appears_below_one_that_could_be_read(database: Database,
     assert times == sorted(times)
 
 
-async def test_the_entries_of_a_transaction_appear_together(database: Database, other_database: Database) -> None:
+async def test_the_entries_of_a_transaction_become_visible_together(
+    database: Database, other_database: Database
+) -> None:
     adding = asyncio.ensure_future(database.instances.add([sample(1, 1, n) for n in range(200)], NOON))
     seen = set()
     while not adding.done():
@@ -119,15 +125,17 @@ async def test_the_entries_of_a_transaction_appear_together(database: Database, 
     assert seen <= {0, 200}
 
 
-async def test_what_was_acknowledged_is_seen_by_every_later_call(database: Database, other_database: Database) -> None:
+async def test_acknowledged_changes_are_visible_to_every_later_call(
+    database: Database, other_database: Database
+) -> None:
     for n in range(1, 11):
         await database.instances.add([sample(1, 1, n)], NOON)
         state = await other_database.instances.state(study_ref())
         assert state == ResourceState(max_version=n, instance_count=n)
 
 
-async def test_each_read_is_of_one_moment(database: Database, other_database: Database) -> None:
-    """A search takes several statements; what it found must still be there for the next one."""
+async def test_each_read_uses_one_snapshot(database: Database, other_database: Database) -> None:
+    """A search runs several statements, which must see the same snapshot."""
 
     async def change() -> None:
         for _ in range(15):
@@ -148,8 +156,8 @@ async def test_each_read_is_of_one_moment(database: Database, other_database: Da
     assert reads > 1
 
 
-async def test_known_waits_for_a_transaction_that_its_process_lost_sight_of(database: Database, url: str) -> None:
-    """Else a blob could be taken for unused and erased just before the instance that names it becomes visible."""
+async def test_known_waits_for_a_transaction_with_unknown_outcome(database: Database, url: str) -> None:
+    """Otherwise a blob could be erased as unused just before the instance that refers to it becomes visible."""
     engine = create_engine(url)
     with engine.connect() as lost:
         if engine.dialect.name == "postgresql":
@@ -164,14 +172,16 @@ async def test_known_waits_for_a_transaction_that_its_process_lost_sight_of(data
     assert await asking == {"in doubt"}
 
 
-async def test_of_many_who_create_a_partition_one_does(database: Database, other_database: Database) -> None:
+async def test_exactly_one_of_many_concurrent_creations_of_a_partition_succeeds(
+    database: Database, other_database: Database
+) -> None:
     name = PartitionName("ward")
     both = (database.partitions, other_database.partitions)
     created = await asyncio.gather(*(both[n % 2].create(name, NOON) for n in range(10)))
     assert [partition for partition in created if partition] == [await database.partitions.get(name)]
 
 
-async def test_readers_are_not_kept_waiting_by_a_writer(database: Database, other_database: Database) -> None:
+async def test_readers_do_not_wait_for_a_writer(database: Database, other_database: Database) -> None:
     await database.instances.add([sample()], NOON)
     condition = Condition("StudyInstanceUID", (Equals((identity().study,)),))
     adding = asyncio.ensure_future(other_database.instances.add([sample(2, 1, n) for n in range(3000)], NOON))
@@ -194,7 +204,7 @@ async def test_a_cancelled_caller_leaves_the_index_usable(index: InstanceIndex) 
     assert len(await index.find(study_ref(99))) == 1
 
 
-async def test_close_lets_what_has_begun_end(url: str) -> None:
+async def test_close_waits_for_running_calls(url: str) -> None:
     database = open_database(url)
     adding = asyncio.ensure_future(database.instances.add([sample(1, 1, n) for n in range(100)], NOON))
     await asyncio.sleep(0)
@@ -217,7 +227,7 @@ asyncio.run(main())
 """
 
 
-def test_what_was_acknowledged_survives_the_death_of_its_process(url: str) -> None:
+def test_acknowledged_changes_survive_the_death_of_the_process(url: str) -> None:
     with subprocess.Popen([sys.executable, "-c", DIES, url], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(20)]
@@ -232,7 +242,7 @@ def test_what_was_acknowledged_survives_the_death_of_its_process(url: str) -> No
         await database.instances.add([sample(2)], NOON)
         await database.close()
         assert state is not None
-        assert state.instance_count in (3 * acknowledged, 3 * (acknowledged + 1))  # the last one's line may be lost
+        assert state.instance_count in (3 * acknowledged, 3 * (acknowledged + 1))  # the last output line may be lost
         assert len(entries) == state.instance_count
 
     asyncio.run(presentation())

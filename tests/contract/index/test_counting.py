@@ -1,4 +1,4 @@
-"""How many matches a query has, from counters where they say it."""
+"""The number of matches of a query, from counters where possible."""
 
 import pytest
 
@@ -15,7 +15,7 @@ MR = Condition("Modality", (Equals(("mr",)),))
 
 
 async def filled(index: InstanceIndex) -> None:
-    """Three studies of a CT series with two instances and, but for the last, an MR series with one."""
+    """Store three studies with a CT series of two instances; all but the last also have an MR series of one."""
     for study, name in enumerate(("doe^jane", "doe^john", "roe^richard"), start=1):
         keys = {"PatientName": name, "StudyDate": f"202{4 + study}0101", "PatientID": f"p{study}"}
         new = [sample(study, 1, number, study_keys=keys, **modality("CT")) for number in (1, 2)]

@@ -1,4 +1,4 @@
-"""What is known of damaged instances, and of data sets that are not encoded as their transfer syntax says."""
+"""Recorded damage of instances, and data sets whose encoding differs from their transfer syntax."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ async def test_a_new_instance_has_no_known_damage(index: InstanceIndex) -> None:
     assert await index.damaged(EVERYTHING, 0, 9) == []
 
 
-async def test_damage_adds_up_until_it_is_removed(index: InstanceIndex) -> None:
+async def test_damage_accumulates_until_it_is_removed(index: InstanceIndex) -> None:
     await index.add([sample()], NOON)
     (stored,) = await index.find(EVERYTHING)
     for damage in (of_frames(7), of_frames(3), of_frames(7), Damage(is_changed=True)):
@@ -35,7 +35,7 @@ async def test_damage_adds_up_until_it_is_removed(index: InstanceIndex) -> None:
     assert await known(index) == NO_DAMAGE
 
 
-async def test_many_damaged_frames_are_remembered_as_all_frames(index: InstanceIndex) -> None:
+async def test_many_damaged_frames_are_recorded_as_all_frames(index: InstanceIndex) -> None:
     await index.add([sample()], NOON)
     (stored,) = await index.find(EVERYTHING)
     await index.add_damage(stored.version, of_frames(*range(1, 65)))
@@ -45,7 +45,7 @@ async def test_many_damaged_frames_are_remembered_as_all_frames(index: InstanceI
     assert len((await known(index)).frames) == 1
 
 
-async def test_damaged_instances_of_a_resource_are_found_in_pages(index: InstanceIndex) -> None:
+async def test_damaged_instances_of_a_resource_are_listed_in_pages(index: InstanceIndex) -> None:
     await index.add([sample(1, 1, n) for n in range(1, 6)] + [sample(1, 2), sample(2)], NOON)
     everything = await index.find(EVERYTHING)
     for stored in everything:
@@ -58,12 +58,12 @@ async def test_damaged_instances_of_a_resource_are_found_in_pages(index: Instanc
     assert len(await index.damaged(EVERYTHING, 0, 9)) == 6
 
 
-async def test_damage_of_what_is_gone_means_nothing(index: InstanceIndex) -> None:
+async def test_recording_damage_of_a_deleted_instance_has_no_effect(index: InstanceIndex) -> None:
     await index.add_damage(Version(99), of_frames(1))
     await index.remove_damage(Version(99), of_frames(1))
 
 
-async def test_an_instance_that_is_not_encoded_as_its_transfer_syntax_says_stays_known_as_such(
+async def test_a_mislabelled_transfer_syntax_is_recorded(
     index: InstanceIndex,
 ) -> None:
     await index.add([replace(sample(1), is_mislabelled=True), sample(2)], NOON)

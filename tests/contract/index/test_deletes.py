@@ -1,4 +1,4 @@
-"""Deleting, and what becomes of the blobs."""
+"""Deleting instances, and the fate of their blobs."""
 
 from datetime import timedelta
 
@@ -36,9 +36,7 @@ async def store_eight(index: InstanceIndex) -> None:
         (study_ref(1, PartitionName("nowhere")), 0),
     ],
 )
-async def test_a_delete_takes_what_it_names_and_leaves_the_rest(
-    index: InstanceIndex, resource: Address, count: int
-) -> None:
+async def test_a_delete_removes_only_its_resource(index: InstanceIndex, resource: Address, count: int) -> None:
     await store_eight(index)
     before = await remaining(index)
     gone = [stored.id.address for stored in await index.find(resource)]
@@ -49,7 +47,7 @@ async def test_a_delete_takes_what_it_names_and_leaves_the_rest(
     assert await index.metadata(resource, after=0, limit=9) == []
 
 
-async def test_what_was_deleted_can_not_be_deleted_again(index: InstanceIndex, changes: ChangeLog) -> None:
+async def test_a_deleted_resource_cannot_be_deleted_again(index: InstanceIndex, changes: ChangeLog) -> None:
     await store_eight(index)
     await index.delete(study_ref(1), NOON, LATER)
     latest = await changes.latest(metadata=False)
@@ -58,7 +56,7 @@ async def test_what_was_deleted_can_not_be_deleted_again(index: InstanceIndex, c
     assert await changes.latest(metadata=False) == latest
 
 
-async def test_counts_and_state_shrink_and_emptied_series_and_studies_vanish(index: InstanceIndex) -> None:
+async def test_counts_decrease_and_empty_series_and_studies_are_removed(index: InstanceIndex) -> None:
     outcomes = await index.add([sample(1, 1, 1), sample(1, 1, 2), sample(1, 2, 1)], NOON)
     first, _, third = (outcome.version for outcome in outcomes if isinstance(outcome, Added))
 
@@ -78,7 +76,7 @@ async def test_counts_and_state_shrink_and_emptied_series_and_studies_vanish(ind
     assert await index.search(Query(Level.SERIES, EVERYTHING, (), limit=2)) == []
 
 
-async def test_the_last_series_to_be_emptied_takes_its_study_along(index: InstanceIndex) -> None:
+async def test_deleting_the_last_series_removes_the_study(index: InstanceIndex) -> None:
     await index.add([sample(1, 1, 1, **modality("CT")), sample(1, 2, 1, **modality("SR"))], NOON)
     await index.delete(series_ref(1, 2), NOON, LATER)
     (match,) = await index.search(Query(Level.STUDY, EVERYTHING, (), limit=2, counts=True))
@@ -88,7 +86,7 @@ async def test_the_last_series_to_be_emptied_takes_its_study_along(index: Instan
     assert await index.state(study_ref(1)) is None
 
 
-async def test_values_of_a_study_stay_when_the_instance_that_set_them_goes(index: InstanceIndex) -> None:
+async def test_study_values_remain_when_the_instance_that_set_them_is_deleted(index: InstanceIndex) -> None:
     await index.add(
         [sample(1, 1, n, study_elements={"00100020": {"vr": "LO", "Value": [f"P{n}"]}}) for n in (1, 2)], NOON
     )
@@ -97,7 +95,7 @@ async def test_values_of_a_study_stay_when_the_instance_that_set_them_goes(index
     assert match.elements == {"00100020": {"vr": "LO", "Value": ["P2"]}}
 
 
-async def test_values_of_a_study_do_not_survive_the_study(index: InstanceIndex) -> None:
+async def test_study_values_do_not_survive_the_study(index: InstanceIndex) -> None:
     await index.add([sample(1, study_elements={"00100020": {"vr": "LO", "Value": ["P1"]}})], NOON)
     await index.delete(study_ref(1), NOON, LATER)
     await index.add([sample(1)], NOON)
@@ -105,7 +103,7 @@ async def test_values_of_a_study_do_not_survive_the_study(index: InstanceIndex) 
     assert match.elements == {}
 
 
-async def test_an_instance_can_be_stored_again_at_once_and_gets_a_new_version(index: InstanceIndex) -> None:
+async def test_a_deleted_instance_can_be_stored_again_with_a_new_version(index: InstanceIndex) -> None:
     (first,) = await index.add([sample()], NOON)
     await index.delete(identity().address, NOON, LATER)
     (second,) = await index.add([sample()], NOON)
@@ -114,7 +112,7 @@ async def test_an_instance_can_be_stored_again_at_once_and_gets_a_new_version(in
     assert second.version > first.version
 
 
-async def test_blobs_of_deleted_instances_wait_for_their_time(index: InstanceIndex) -> None:
+async def test_blobs_of_deleted_instances_are_erasable_after_the_retention_time(index: InstanceIndex) -> None:
     new = [sample(1, 1, n) for n in (1, 2, 3)]
     await index.add(new, NOON)
     await index.delete(identity(1, 1, 2).address, NOON, LATER)
@@ -135,7 +133,7 @@ async def test_erased_blobs_leave_the_queue(index: InstanceIndex) -> None:
     assert await index.known([instance.locator for instance in new]) == {new[1].locator}
 
 
-async def test_locators_are_known_while_visible_or_waiting_to_be_erased(index: InstanceIndex) -> None:
+async def test_locators_are_known_while_visible_or_queued_for_erasure(index: InstanceIndex) -> None:
     visible, waiting = sample(1), sample(2)
     await index.add([visible, waiting], NOON)
     await index.delete(study_ref(2), NOON, LATER)
@@ -144,7 +142,7 @@ async def test_locators_are_known_while_visible_or_waiting_to_be_erased(index: I
     assert await index.known([]) == set()
 
 
-async def test_nothing_of_a_deleted_study_stays_but_its_history_once_its_blobs_are_erased(
+async def test_only_the_history_of_a_deleted_study_remains_after_its_blobs_are_erased(
     index: InstanceIndex, changes: ChangeLog, url: str
 ) -> None:
     layout = PixelLayout(3000, 1, 2, 8, 0, bytes(16 * 3000))
@@ -161,7 +159,7 @@ async def test_nothing_of_a_deleted_study_stays_but_its_history_once_its_blobs_a
 
 
 def rows_by_table(url: str) -> dict[str, int]:
-    """Return how many rows each table has that has any, but for the counters."""
+    """Return the number of rows of each non-empty table, without the counters."""
     engine = create_engine(make_url(url))
     with engine.connect() as connection:
         counts = {

@@ -1,4 +1,4 @@
-"""What goes wrong with a database, and what a caller is told."""
+"""Database failures and the errors that callers get."""
 
 import os
 import sqlite3
@@ -61,7 +61,7 @@ async def reason_of(call: Awaitable[object]) -> Reason:
 
 
 def execute(url: str, statement: str) -> None:
-    """Do something to a database behind the back of the adapter."""
+    """Run a statement on a database without the adapter."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         with sqlite3.connect(parsed.database or "") as connection:
@@ -74,7 +74,7 @@ def execute(url: str, statement: str) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_every_call_to_an_sqlite_file_that_is_not_there_is_unavailable(tmp_path: Path, call: str) -> None:
+async def test_every_call_on_a_missing_sqlite_file_is_unavailable(tmp_path: Path, call: str) -> None:
     database = open_database(f"sqlite:///{tmp_path / 'gone.db'}")
     assert await reason_of(CALLS[call](database)) is Reason.DATABASE_UNAVAILABLE
     await database.close()
@@ -82,7 +82,7 @@ async def test_every_call_to_an_sqlite_file_that_is_not_there_is_unavailable(tmp
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_every_call_to_a_server_that_is_not_there_is_unavailable(tmp_path: Path, call: str) -> None:
+async def test_every_call_on_an_unreachable_server_is_unavailable(tmp_path: Path, call: str) -> None:
     database = open_database(f"postgresql://nobody@/none?host={tmp_path}")
     assert await reason_of(CALLS[call](database)) is Reason.DATABASE_UNAVAILABLE
     await database.close()
@@ -90,7 +90,7 @@ async def test_every_call_to_a_server_that_is_not_there_is_unavailable(tmp_path:
 
 @pytest.fixture(scope="session")
 def postgres_with_password(postgres_server: str) -> str:
-    """SQLAlchemy URL of a server that wants a password of the user in it."""
+    """SQLAlchemy URL, with password, of a server that requires one."""
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute("CREATE ROLE careful LOGIN PASSWORD 'right'")
         [path] = connection.execute("SHOW hba_file").fetchone() or ()
@@ -115,7 +115,7 @@ def postgres_with_password(postgres_server: str) -> str:
     ],
     ids=["password", "database", "user", "port", "host", "socket", "option-value", "option"],
 )
-def test_a_wrong_connection_to_postgresql_is_told_with_its_cause(
+def test_a_failed_connection_to_postgresql_is_reported_with_its_cause(
     postgres_with_password: str, change: dict[str, Any], cause: str
 ) -> None:
     parsed = make_url(postgres_with_password)
@@ -133,7 +133,7 @@ def test_a_wrong_connection_to_postgresql_is_told_with_its_cause(
 
 
 @pytest.mark.parametrize("url", ["there", "mysql://user:secret@host/name", "postgresql://user:secret@host:x/name"])
-def test_a_url_of_another_database_or_of_none_is_refused_without_its_password(url: str) -> None:
+def test_an_invalid_or_unsupported_url_is_refused_without_showing_its_password(url: str) -> None:
     for connect in (migrate, schema_state):
         with pytest.raises(ValueError, match="must be sqlite:///") as caught:
             connect(url)
@@ -141,14 +141,14 @@ def test_a_url_of_another_database_or_of_none_is_refused_without_its_password(ur
 
 
 @pytest.mark.postgres
-def test_a_user_who_may_not_create_tables_is_told_so(postgres_with_password: str) -> None:
+def test_a_user_without_the_privilege_to_create_tables_gets_a_clear_error(postgres_with_password: str) -> None:
     with pytest.raises(Unavailable) as caught:
         migrate(postgres_with_password)
     assert caught.value.message == "The database is unavailable: permission denied for schema public."
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_every_call_to_a_database_without_our_tables_is_unavailable(url: str, call: str) -> None:
+async def test_every_call_on_a_database_without_the_tables_is_unavailable(url: str, call: str) -> None:
     for table in ("counters", "changes", "erasures", "bulk_elements", "frame_chunks", "metadata", "instances"):
         execute(url, f"DROP TABLE {table}")
     for table in ("series_values", "series", "study_blocks", "studies", "partitions", "alembic_version"):
@@ -158,7 +158,7 @@ async def test_every_call_to_a_database_without_our_tables_is_unavailable(url: s
     await database.close()
 
 
-async def test_check_is_content_with_a_migrated_database(database: Database) -> None:
+async def test_check_accepts_a_migrated_database(database: Database) -> None:
     await database.instances.check()
 
 
@@ -168,7 +168,7 @@ async def test_check_refuses_a_schema_of_another_release(database: Database, url
         await database.instances.check()
 
 
-async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_unavailable(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     path.write_bytes(b"this is not a database, but long enough to look like one" * 100)
     database = open_database(f"sqlite:///{path}")
@@ -180,7 +180,7 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None
         schema_state(f"sqlite:///{path}")
 
 
-async def test_a_failed_batch_leaves_nothing_and_gives_out_nothing(database: Database, url: str) -> None:
+async def test_a_failed_batch_leaves_nothing_and_assigns_no_numbers(database: Database, url: str) -> None:
     with pytest.raises(NotFound):
         await database.instances.add([sample(1), sample(2, partition=PartitionName("x"))], NOON)
     entries = "changes" if url.startswith("sqlite") else "unsequenced"
@@ -192,7 +192,7 @@ async def test_a_failed_batch_leaves_nothing_and_gives_out_nothing(database: Dat
     assert [entry.sequence for entry in await SequencedChanges(database.changes).list(ChangeWindow(limit=9))] == [1]
 
 
-async def test_a_full_disk_is_said_to_be_full_and_room_makes_it_work_again(url: str) -> None:
+async def test_a_full_disk_is_reported_and_writes_work_again_with_free_space(url: str) -> None:
     big = [sample(2, dicom_json=bytes(5_000_000))]
     with full_disk(url):
         database = open_database(url)
@@ -206,7 +206,7 @@ async def test_a_full_disk_is_said_to_be_full_and_room_makes_it_work_again(url: 
     await database.close()
 
 
-async def test_no_patient_data_is_in_what_a_failure_says(database: Database, url: str) -> None:
+async def test_error_messages_contain_no_patient_data(database: Database, url: str) -> None:
     execute(url, REFUSE_IN_SQLITE if url.startswith("sqlite") else REFUSE_IN_POSTGRES)
     with pytest.raises((DicomStoreError, SQLAlchemyError)) as caught:
         await database.instances.add([sample(study_keys={"PatientName": "secret^name"})], NOON)
@@ -216,7 +216,9 @@ async def test_no_patient_data_is_in_what_a_failure_says(database: Database, url
         error = error.__cause__ or error.__context__
 
 
-async def test_a_writer_locked_out_for_too_long_is_unavailable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_writer_that_cannot_get_the_lock_in_time_is_unavailable(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engine, "LOCK_WAIT_SECONDS", 1)
     database = open_database(url)
     parsed = make_url(url)
@@ -235,9 +237,7 @@ async def test_a_writer_locked_out_for_too_long_is_unavailable(url: str, monkeyp
 
 
 @pytest.mark.postgres
-async def test_a_restarted_server_costs_nobody_a_failed_call(
-    postgres_databases: PostgresDatabases, postgres_url: str
-) -> None:
+async def test_a_server_restart_fails_no_call(postgres_databases: PostgresDatabases, postgres_url: str) -> None:
     migrate(postgres_url)
     database = open_database(postgres_url)
     await database.instances.add([sample(1)], NOON)
@@ -265,7 +265,7 @@ async def test_a_connection_lost_in_a_transaction_is_unavailable_and_the_next_ca
 
 
 @pytest.mark.postgres
-async def test_only_a_connection_lost_during_the_commit_leaves_it_open_what_happened(postgres_url: str) -> None:
+async def test_only_a_connection_lost_during_commit_leaves_an_unknown_outcome(postgres_url: str) -> None:
     migrate(postgres_url)
     execute(postgres_url, LOST)
     database = open_database(postgres_url)
@@ -279,7 +279,7 @@ async def test_only_a_connection_lost_during_the_commit_leaves_it_open_what_happ
 
 
 @pytest.mark.postgres
-async def test_a_transaction_that_was_given_up_for_another_is_tried_again(
+async def test_a_transaction_aborted_in_favour_of_another_is_retried(
     postgres_url: str,
 ) -> None:
     migrate(postgres_url)
@@ -299,7 +299,7 @@ def test_other_databases_are_refused(url: str) -> None:
 
 @contextmanager
 def full_disk(url: str) -> Iterator[None]:
-    """Give a database only as much room as it needs for small instances."""
+    """Limit a database to the size that small instances need."""
     if make_url(url).get_backend_name() == "sqlite":
 
         def limit(connection: Any, _record: object) -> None:

@@ -1,4 +1,4 @@
-"""Deleting many instances: one small transaction, after which nothing of them can be found."""
+"""Deleting many instances: one small transaction, after which they are not found."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -22,13 +22,13 @@ MANY = 60
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a delete of a dozen instances be one of many."""
+    """Lower the limit, so that a delete of a dozen instances counts as large."""
     monkeypatch.setattr(deleting, "FEW", 10)
     monkeypatch.setattr(deleting, "AT_ONCE", 25)
 
 
 async def stored(database: Database) -> None:
-    """Store two studies: one with two series of many instances, and a small one."""
+    """Store two studies: one with two large series, and a small one."""
     bulk = (BulkElement("7FE00010", "OW", 1, 2),)
     await database.instances.add(
         [sample(1, 1 + n % 2, n, bulk=bulk, **modality("CT")) for n in range(MANY)]
@@ -45,7 +45,7 @@ async def found(database: Database, level: Level, scope: Address = EVERYTHING, *
 
 
 @pytest.mark.parametrize("resource", [study_ref(1), series_ref(1, 1)])
-async def test_nothing_is_found_of_what_is_being_deleted(database: Database, resource: Address) -> None:
+async def test_instances_being_deleted_are_not_found(database: Database, resource: Address) -> None:
     await stored(database)
     index = database.instances
     everything = await index.find(EVERYTHING)
@@ -92,7 +92,9 @@ async def test_nothing_is_found_of_what_is_being_deleted(database: Database, res
     await check()
 
 
-async def test_each_instance_has_its_entry_before_any_later_one(database: Database, other_database: Database) -> None:
+async def test_the_entry_of_each_instance_precedes_any_later_entry(
+    database: Database, other_database: Database
+) -> None:
     await stored(database)
     changes = SequencedChanges(database.changes)
     before = await changes.list(ChangeWindow(limit=500))
@@ -121,7 +123,7 @@ async def test_each_instance_has_its_entry_before_any_later_one(database: Databa
     assert sequences == sorted(set(sequences))
 
 
-async def test_what_is_being_deleted_can_be_stored_again(database: Database) -> None:
+async def test_instances_being_deleted_can_be_stored_again(database: Database) -> None:
     await stored(database)
     await database.instances.delete(study_ref(1), LATER, MUCH_LATER)
     again = [sample(1, 1, n) for n in (0, 2)]
@@ -138,7 +140,7 @@ async def test_what_is_being_deleted_can_be_stored_again(database: Database) -> 
     assert len(await database.instances.erasable(MUCH_LATER, 500)) == MANY
 
 
-async def test_what_one_process_leaves_undone_another_does(database: Database, other_database: Database) -> None:
+async def test_another_process_completes_an_unfinished_deletion(database: Database, other_database: Database) -> None:
     await stored(database)
     await database.instances.delete(study_ref(1), LATER, MUCH_LATER)
     await database.changes.sequence()
@@ -150,7 +152,7 @@ async def test_what_one_process_leaves_undone_another_does(database: Database, o
 
 @pytest.fixture
 async def counting(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Database, list[int]]]:
-    """A database, and the numbers of rows that statements of its transactions changed."""
+    """A database, and the numbers of rows changed by the statements of its transactions."""
     changed: list[int] = []
     execute = prepared._execute
 
@@ -165,7 +167,7 @@ async def counting(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[t
     await database.close()
 
 
-async def test_a_delete_changes_as_many_rows_whatever_the_number_of_instances(
+async def test_the_rows_changed_by_a_delete_do_not_depend_on_the_number_of_instances(
     counting: tuple[Database, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database, changed = counting

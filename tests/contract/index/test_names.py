@@ -1,4 +1,4 @@
-"""Which person names match (PS3.5 section 6.2.1)."""
+"""Matching of person names (PS3.5 6.2.1)."""
 
 import pytest
 
@@ -37,21 +37,21 @@ NAMES = [
         ("*", [1, 2, 3, 4, 5, 6, 7, 8, 9]),
     ],
 )
-async def test_a_name_is_found_by_any_of_its_component_groups(
+async def test_a_name_matches_by_any_of_its_component_groups(
     index: InstanceIndex, pattern: str, found: list[int]
 ) -> None:
     await store_values(index, "PatientName", *NAMES)
     assert await studies(index, "PatientName", NameMatches((pattern,))) == found
 
 
-async def test_what_follows_the_third_component_group_belongs_to_it(index: InstanceIndex) -> None:
+async def test_text_after_the_third_component_group_belongs_to_it(index: InstanceIndex) -> None:
     await store_values(index, "PatientName", "a=b=c=d", "===")
     assert await studies(index, "PatientName", NameMatches(("c=d",))) == [1]
     assert await studies(index, "PatientName", NameMatches(("d",))) == []
     assert await studies(index, "PatientName", NameMatches(("?",))) == [1, 2]
 
 
-async def test_any_pattern_for_a_name_may_hold(index: InstanceIndex) -> None:
+async def test_a_name_matches_any_of_several_patterns(index: InstanceIndex) -> None:
     await store_values(index, "ReferringPhysicianName", *NAMES)
     assert await studies(index, "ReferringPhysicianName", NameMatches(("buc*", "*小東"))) == [3, 7]
 
@@ -72,14 +72,14 @@ async def test_any_pattern_for_a_name_may_hold(index: InstanceIndex) -> None:
         ((), []),
     ],
 )
-async def test_words_of_a_name_are_adjacent_in_order_and_of_one_group(
+async def test_words_must_match_adjacent_words_in_order_within_one_group(
     index: InstanceIndex, prefixes: tuple[str, ...], found: list[int]
 ) -> None:
     await store_values(index, "PatientName", *NAMES)
     assert await studies(index, "PatientName", NameWords(prefixes)) == found
 
 
-async def test_special_characters_in_words_of_names_are_literal(index: InstanceIndex) -> None:
+async def test_special_characters_in_name_words_are_literal(index: InstanceIndex) -> None:
     await store_values(index, "PatientName", "o'neil-(x) a.b+", "o'neil-x a1b")
     assert await studies(index, "PatientName", NameWords(("o'neil-(", "a.b+"))) == [1]
     assert await studies(index, "PatientName", NameWords(("o'neil", "a.b"))) == [1]

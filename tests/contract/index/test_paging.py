@@ -1,4 +1,4 @@
-"""Order and pages."""
+"""Order and paging of matches."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ async def keys(
 
 
 @pytest.mark.parametrize("level", Level)
-async def test_matches_come_newest_first(index: InstanceIndex, level: Level) -> None:
+async def test_matches_are_ordered_newest_first(index: InstanceIndex, level: Level) -> None:
     for study in (2, 3, 1):
         await index.add([sample(study)], NOON)
     matches = await index.search(Query(level, EVERYTHING, (), limit=10))
@@ -43,7 +43,7 @@ async def test_a_study_stored_again_after_its_deletion_is_new(index: InstanceInd
     assert newest[0].key != oldest
 
 
-async def test_keys_of_deleted_things_are_never_used_again(index: InstanceIndex) -> None:
+async def test_row_keys_are_never_reused(index: InstanceIndex) -> None:
     await index.add([sample(1)], NOON)
     before = [await keys(index, level) for level in Level]
     await index.delete(study_ref(1), NOON, NOON)
@@ -53,7 +53,7 @@ async def test_keys_of_deleted_things_are_never_used_again(index: InstanceIndex)
 
 
 @pytest.mark.parametrize("level", Level)
-async def test_limit_skip_and_after_cut_the_same_list(index: InstanceIndex, level: Level) -> None:
+async def test_limit_skip_and_after_select_from_the_same_order(index: InstanceIndex, level: Level) -> None:
     await index.add([sample(n, study_keys={"PatientID": "p"}) for n in range(1, 8)], NOON)
     whole = await keys(index, level)
     assert len(whole) == 7
@@ -78,7 +78,7 @@ async def test_pages_of_a_conditional_search_continue_after_a_key(index: Instanc
 
 
 @pytest.mark.parametrize("level", Level)
-async def test_a_walk_while_others_store_sees_each_earlier_match_once(
+async def test_paging_during_stores_returns_each_earlier_match_once(
     index: InstanceIndex, other_database: Database, level: Level
 ) -> None:
     await index.add([sample(n) for n in range(1, 31)], NOON)
@@ -101,7 +101,7 @@ async def test_a_walk_while_others_store_sees_each_earlier_match_once(
     assert [key for key in seen if key <= before[0]] == before
 
 
-async def test_a_walk_while_others_delete_sees_each_that_stays_once(
+async def test_paging_during_deletes_returns_each_remaining_match_once(
     index: InstanceIndex, other_database: Database
 ) -> None:
     await index.add([sample(n) for n in range(1, 31)], NOON)
@@ -116,7 +116,7 @@ async def test_a_walk_while_others_delete_sees_each_that_stays_once(
     assert seen == [uid(n) for n in range(30, 0, -1)]
 
 
-async def test_series_of_a_study_come_newest_first_within_it(index: InstanceIndex) -> None:
+async def test_series_within_a_study_are_ordered_newest_first(index: InstanceIndex) -> None:
     await index.add([sample(study, series) for series in (2, 1, 3) for study in (1, 2)], NOON)
     matches = await index.search(Query(Level.SERIES, study_ref(1), (), limit=10))
     assert [match.resource for match in matches] == [series_ref(1, 3), series_ref(1, 1), series_ref(1, 2)]

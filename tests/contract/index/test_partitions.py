@@ -1,4 +1,4 @@
-"""Data partitions: the list of them, and that nothing crosses from one to another."""
+"""Data partitions: their list, and their isolation."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ async def test_the_default_partition_always_exists_and_has_key_1(partitions: Par
     assert await partitions.create(DEFAULT_PARTITION, NOON) is None
 
 
-async def test_a_created_partition_is_listed_after_those_before_it(partitions: Partitions) -> None:
+async def test_partitions_are_listed_in_order_of_creation(partitions: Partitions) -> None:
     names = [PartitionName(name) for name in ("z", "a", "Z", "m.-_9")]
     created = [await partitions.create(name, NOON + timedelta(microseconds=1)) for name in names]
     assert created == [Partition(n, name, NOON + timedelta(microseconds=1)) for n, name in enumerate(names, start=2)]
@@ -39,11 +39,11 @@ async def test_creating_a_partition_again_changes_nothing(partitions: Partitions
     assert another.key == first.key + 1
 
 
-async def test_an_unknown_partition_is_none(partitions: Partitions) -> None:
+async def test_an_unknown_partition_is_returned_as_none(partitions: Partitions) -> None:
     assert await partitions.get(WARD) is None
 
 
-async def test_a_partition_is_found_though_it_was_looked_for_before_it_existed(
+async def test_a_partition_is_found_after_an_earlier_lookup_failed(
     index: InstanceIndex, partitions: Partitions
 ) -> None:
     assert await index.find(study_ref(1, WARD)) == []
@@ -53,7 +53,7 @@ async def test_a_partition_is_found_though_it_was_looked_for_before_it_existed(
     assert len(await index.find(study_ref(1, WARD))) == 1
 
 
-async def test_the_same_uids_may_exist_in_two_partitions_and_live_apart(
+async def test_the_same_uids_in_two_partitions_are_independent(
     index: InstanceIndex, partitions: Partitions, changes: ChangeLog
 ) -> None:
     await partitions.create(WARD, NOON)
@@ -86,7 +86,7 @@ async def test_searches_never_cross_partitions(index: InstanceIndex, partitions:
         assert match.resource == identity(1, 1, 2, WARD).address
 
 
-async def test_a_batch_may_be_for_several_partitions(index: InstanceIndex, partitions: Partitions) -> None:
+async def test_a_batch_may_contain_several_partitions(index: InstanceIndex, partitions: Partitions) -> None:
     await partitions.create(WARD, NOON)
     batch = [sample(1, 1, n, partition=name) for n in (1, 2) for name in (DEFAULT_PARTITION, WARD)]
     outcomes = await index.add(batch, NOON)

@@ -1,6 +1,6 @@
-"""No search that is made often reads a whole table, however many rows there are.
+"""Query plans: no frequent search scans a whole table.
 
-PostgreSQL plans by what is stored, so it is told that reading a whole table costs much, as it does in a large one.
+PostgreSQL plans by its statistics, so the tests make sequential scans expensive, as they are in a large table.
 """
 
 import re
@@ -76,7 +76,7 @@ IN_ORDER = {
     "the study list of a viewer": Query(
         Level.STUDY, EVERYTHING, (), limit=102, counts=True, newest=frozenset({Level.SERIES})
     ),
-    "the series of a study, with what its newest instances have": Query(
+    "the series of a study, with the values of its newest instances": Query(
         Level.SERIES, study_ref(), (), limit=50, counts=True, newest=frozenset({Level.INSTANCE})
     ),
 }
@@ -91,7 +91,7 @@ OF_TEXT = {
         Level.STUDY, EVERYTHING, (Condition("PatientName", (NameWords(("john", "doe")),)),), limit=9
     ),
     "a later page of names": Query(Level.STUDY, EVERYTHING, (NAMED_DOE,), limit=50, after=7),
-    "a patient ID that contains something": Query(
+    "a patient ID with a substring": Query(
         Level.STUDY, EVERYTHING, (Condition("PatientID", (Like("*123*"),)),), limit=50
     ),
     "a description": Query(
@@ -111,7 +111,7 @@ SORTED = {
     "a name that begins with one letter": Query(
         Level.STUDY, EVERYTHING, (Condition("PatientName", (NameMatches(("d*",)),)),), limit=50
     ),
-    "a patient ID that begins so": Query(Level.STUDY, EVERYTHING, (Condition("PatientID", (Like("p1*"),)),), limit=50),
+    "a patient ID with a prefix": Query(Level.STUDY, EVERYTHING, (Condition("PatientID", (Like("p1*"),)),), limit=50),
     "studies of some days by name": Query(Level.STUDY, EVERYTHING, (IN_JANUARY, NAMED_DOE), limit=50),
     "studies of a patient by name": Query(Level.STUDY, EVERYTHING, (BY_PATIENT_ID, NAMED_DOE), limit=50),
     "studies of a span of time": Query(Level.STUDY, EVERYTHING, (IN_JANUARY, IN_A_SPAN), limit=50),
@@ -132,7 +132,7 @@ SPREAD = {
     "studies of some days",
     "studies of a span of time",
     "a name that begins with one letter",
-    "a patient ID that begins so",
+    "a patient ID with a prefix",
 }
 """Of these, an index may lead to many, and nothing else leads to fewer."""
 
@@ -141,7 +141,7 @@ ALL = IN_ORDER | OF_TEXT | SORTED
 
 @pytest.fixture
 def statements() -> Iterator[list[Statement]]:
-    """What runs on either database, with its parameters."""
+    """The statements run on either database, with their parameters."""
     ran: list[Statement] = []
 
     class Noting(psycopg.Cursor[Any]):
@@ -162,14 +162,14 @@ def statements() -> Iterator[list[Statement]]:
 
 @pytest.fixture
 async def noted(url: str, statements: list[Statement]) -> Any:
-    """A database with a few instances, on which it is noted what runs."""
+    """A database with a few instances that records its statements."""
     database = open_database(url)
     keys = {"PatientID": "p1", "PatientName": "doe^john", "StudyDate": "20260101", "StudyDescription": "chest pa"}
     await database.instances.add(
         [sample(n, 1, m, study_keys=keys, **modality("CT")) for n in range(1, 4) for m in range(3)], NOON
     )
     engine = create_engine(url)
-    with engine.begin() as connection:  # as if there were many
+    with engine.begin() as connection:  # statistics as of many rows
         connection.execute(study_blocks.update().values(studies=STUDIES_PER_BLOCK))
         connection.execute(study_blocks.insert().values(partition_key=1, block=1, studies=STUDIES_PER_BLOCK))
     engine.dispose()
@@ -180,7 +180,7 @@ async def noted(url: str, statements: list[Statement]) -> Any:
 async def plans(
     database: Database, url: str, statements: list[Statement], query: Query, off: Sequence[str] = ("seqscan",)
 ) -> dict[str, list[str]]:
-    """Return the plans of the statements that a query takes, a step a line; PostgreSQL avoids what is `off`."""
+    """Return the plans of the statements of a query, one step per line; `off`: disabled options of PostgreSQL."""
     await database.instances.search(query)
     statements.clear()
     await database.instances.search(query)
@@ -189,7 +189,7 @@ async def plans(
     if url.startswith("sqlite"):
         with sqlite3.connect(make_url(url).database or "") as connection:
             connection.create_function("REGEXP", 2, lambda _pattern, _text: True)
-            # The text index also asks its own tables, by key.
+            # The text index also reads its own tables, by key.
             ours = [sql for sql in selects if "'study_text_" not in sql]
             explained = {sql: connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in ours}
         connection.close()
@@ -213,7 +213,7 @@ async def test_no_search_reads_a_whole_table_of_sqlite(
     noted: Database, url: str, statements: list[Statement], kind: str
 ) -> None:
     for sql, steps in (await plans(noted, url, statements, ALL[kind])).items():
-        # What a statement made itself is small, and of the text index only what it names is read.
+        # Temporary results are small, and the text index reads only matching entries.
         mine = r"SCAN (page|anon_1|\(subquery-\d+\)|study_text VIRTUAL TABLE INDEX \d+:\S*M.*)"
         assert not [step for step in steps if step.startswith("SCAN") and not re.fullmatch(mine, step)], (sql, steps)
 
@@ -230,7 +230,9 @@ async def test_no_search_reads_a_whole_table_of_postgresql(
 
 @sqlite_only
 @pytest.mark.parametrize("kind", IN_ORDER | OF_TEXT)
-async def test_an_index_gives_pages_in_order(noted: Database, url: str, statements: list[Statement], kind: str) -> None:
+async def test_an_index_returns_pages_in_order(
+    noted: Database, url: str, statements: list[Statement], kind: str
+) -> None:
     found = await plans(noted, url, statements, ALL[kind])
     (page,) = [steps for steps in found.values() if "SCAN page" in steps]
     assert not [step for step in page if "TEMP B-TREE" in step]
@@ -238,7 +240,7 @@ async def test_an_index_gives_pages_in_order(noted: Database, url: str, statemen
 
 @sqlite_only
 @pytest.mark.parametrize("kind", OF_TEXT)
-async def test_text_is_found_by_the_text_index(
+async def test_text_searches_use_the_text_index(
     noted: Database, url: str, statements: list[Statement], kind: str
 ) -> None:
     found = await plans(noted, url, statements, OF_TEXT[kind])
@@ -248,10 +250,10 @@ async def test_text_is_found_by_the_text_index(
 @pytest.mark.postgres
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
 @pytest.mark.parametrize("kind", sorted(OF_TEXT.keys() - {"a name that begins so"}))
-async def test_text_can_be_found_by_the_text_index_of_postgresql(
+async def test_text_searches_can_use_the_text_index_of_postgresql(
     noted: Database, url: str, statements: list[Statement], kind: str
 ) -> None:
-    """Of three studies the server prefers others, so it is kept from using those. Beginnings have their own."""
+    """With three studies the server prefers other plans, so these are disabled. Prefixes have their own index."""
     found = await plans(noted, url, statements, OF_TEXT[kind], off=("seqscan", "indexscan"))
     (steps,) = [steps for sql, steps in found.items() if "dicomstore_trigrams" in sql]
     assert [step for step in steps if "Bitmap Index Scan on ix_studies_text" in step], steps
@@ -259,7 +261,7 @@ async def test_text_can_be_found_by_the_text_index_of_postgresql(
 
 @sqlite_only
 @pytest.mark.parametrize("kind", SORTED)
-async def test_what_leads_to_many_is_looked_for_among_the_newest_and_then_in_order(
+async def test_frequent_values_are_searched_among_the_newest_studies_and_then_in_order(
     noted: Database, url: str, statements: list[Statement], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("FEW", "NEWEST", "MAX_SORTED"):
@@ -267,7 +269,7 @@ async def test_what_leads_to_many_is_looked_for_among_the_newest_and_then_in_ord
     found = await plans(noted, url, statements, SORTED[kind])
     (page,) = [steps for sql, steps in found.items() if "SCAN page" in steps and "max(" not in sql]
     if kind in SPREAD:
-        # A scan, but in the order of the answer, which ends when a page is full.
+        # A scan in the order of the result, which ends when the page is full.
         assert page[:3] == ["MATERIALIZE page", "SCAN studies", "SCAN page"]
     else:
         assert not [step for step in page if step.startswith("SCAN studies")]
@@ -282,7 +284,7 @@ async def test_what_leads_to_many_is_looked_for_among_the_newest_and_then_in_ord
         (Query(Level.SERIES, EVERYTHING, (IN_JANUARY,), limit=9), "ix_series_partition_key_key"),
     ],
 )
-async def test_what_lies_in_many_parents_is_walked_to_in_order(
+async def test_matches_in_many_parents_are_scanned_in_order(
     noted: Database, url: str, statements: list[Statement], query: Query, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "FEW_PARENTS", 0)
@@ -293,7 +295,7 @@ async def test_what_lies_in_many_parents_is_walked_to_in_order(
 
 
 @sqlite_only
-async def test_a_modality_leads_to_its_studies_in_order(noted: Database, url: str, statements: list[Statement]) -> None:
+async def test_a_modality_returns_its_studies_in_order(noted: Database, url: str, statements: list[Statement]) -> None:
     found = await plans(noted, url, statements, SORTED["studies by modality"])
     assert [
         "SEARCH series USING COVERING INDEX ix_series_partition_key_modality_study_key (partition_key=? AND modality=?)"
@@ -301,9 +303,7 @@ async def test_a_modality_leads_to_its_studies_in_order(noted: Database, url: st
 
 
 @sqlite_only
-async def test_a_large_offset_walks_through_one_block_at_most(
-    noted: Database, url: str, statements: list[Statement]
-) -> None:
+async def test_a_large_offset_scans_at_most_one_block(noted: Database, url: str, statements: list[Statement]) -> None:
     await noted.instances.search(IN_ORDER["studies at a large offset"])
     (page,) = [sql for sql, _ in statements if "AS page" in sql]
     offset = re.search(r"OFFSET (\d+)", page)
@@ -319,7 +319,7 @@ async def test_no_search_counts_rows(noted: Database, statements: list[Statement
 
 @sqlite_only
 @pytest.mark.parametrize("kind", ["series of a request", "series of a step of a request"])
-async def test_an_index_of_values_leads_to_the_series_of_a_request(
+async def test_request_attributes_are_searched_by_an_index_of_values(
     noted: Database, url: str, statements: list[Statement], kind: str
 ) -> None:
     steps = [step for steps in (await plans(noted, url, statements, SORTED[kind])).values() for step in steps]

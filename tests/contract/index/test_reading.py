@@ -1,4 +1,4 @@
-"""Walking through instances, their metadata, frames and bulk data."""
+"""Reading instances, their metadata, frames and bulk data."""
 
 from server.model.ids import PartitionName
 from server.model.instance import BulkElement, PixelLayout
@@ -9,7 +9,7 @@ NOWHERE = PartitionName("nowhere")
 
 
 def table(frames: int) -> bytes:
-    """Return a frame table: frame n (from 1) lies from 1000 n to 1000 n + 10."""
+    """Return a frame table: frame n (from 1) is at 1000 n to 1000 n + 10."""
     numbers = (number for n in range(1, frames + 1) for number in (1000 * n, 1000 * n + 10))
     return b"".join(number.to_bytes(8, "little") for number in numbers)
 
@@ -18,7 +18,7 @@ def encapsulated(frames: int) -> PixelLayout:
     return PixelLayout(frames, offset=500, length=9_000_000_000, bits_allocated=8, frame_bits=0, table=table(frames))
 
 
-async def test_find_goes_through_a_study_in_order_of_version(index: InstanceIndex) -> None:
+async def test_find_returns_a_study_in_order_of_version(index: InstanceIndex) -> None:
     new = [sample(1, series, instance) for series, instance in ((2, 1), (1, 1), (2, 2), (1, 2), (3, 1))]
     await index.add([*new, sample(2)], NOON)
     found, after = [], 0
@@ -35,7 +35,7 @@ async def test_find_stays_within_series_and_instance(index: InstanceIndex) -> No
     assert len(await index.find(EVERYTHING)) == 4
 
 
-async def test_find_of_what_does_not_exist_is_empty(index: InstanceIndex) -> None:
+async def test_find_of_an_unknown_resource_is_empty(index: InstanceIndex) -> None:
     await index.add([sample()], NOON)
     for resource in (study_ref(9), series_ref(1, 9), identity(1, 1, 9).address, study_ref(1, NOWHERE)):
         assert await index.find(resource) == []
@@ -51,7 +51,7 @@ async def test_a_series_is_not_found_under_another_study(index: InstanceIndex) -
     assert await index.state(mixed.address) is None
 
 
-async def test_metadata_comes_in_pages_in_order_of_version(index: InstanceIndex) -> None:
+async def test_metadata_is_returned_in_pages_in_order_of_version(index: InstanceIndex) -> None:
     await index.add([sample(1, n % 2, n, dicom_json=b"{%d}" % n) for n in (5, 3, 4, 1)], NOON)
     first = await index.metadata(study_ref(), after=0, limit=3)
     rest = await index.metadata(study_ref(), after=first[-1].version, limit=3)
@@ -59,14 +59,14 @@ async def test_metadata_comes_in_pages_in_order_of_version(index: InstanceIndex)
     assert [item.id for item in rest] == [identity(1, 1, 1)]
 
 
-async def test_all_instances_can_be_walked_by_version(index: InstanceIndex) -> None:
+async def test_all_instances_can_be_listed_by_version(index: InstanceIndex) -> None:
     await index.add([sample(n) for n in (2, 1, 3)], NOON)
     first = await index.locators(after=0, limit=2)
     rest = await index.locators(after=first[-1].version, limit=2)
     assert [stored.id for stored in first + rest] == [identity(2), identity(1), identity(3)]
 
 
-async def test_frames_asked_for_come_with_their_records(index: InstanceIndex) -> None:
+async def test_requested_frames_have_their_records(index: InstanceIndex) -> None:
     await index.add([sample(pixels=encapsulated(5))], NOON)
     found = await index.frames(identity(), [4, 1, 4])
     assert found is not None
@@ -83,7 +83,7 @@ async def test_frames_beyond_the_last_and_below_the_first_are_left_out(index: In
     assert found[2].keys() == {2}
 
 
-async def test_frames_of_a_very_long_object_are_all_in_place(index: InstanceIndex) -> None:
+async def test_all_frames_of_a_very_long_object_have_records(index: InstanceIndex) -> None:
     frames = 5_000
     await index.add([sample(pixels=encapsulated(frames))], NOON)
     wanted = [1, 1023, 1024, 1025, 2048, 2049, 4999, 5000]
@@ -134,7 +134,7 @@ async def test_an_unknown_path_is_not_an_unknown_instance(index: InstanceIndex) 
     assert await index.bulk(identity(partition=NOWHERE), "7FE00010") is None
 
 
-async def test_bulk_elements_of_an_instance_come_in_pages_by_path(index: InstanceIndex) -> None:
+async def test_bulk_elements_of_an_instance_are_returned_in_pages_by_path(index: InstanceIndex) -> None:
     paths = ["54000100/1/54001010", "54000100/10/54001010", "54000100/2/54001010", "7FE00010", "00282000"]
     elements = tuple(BulkElement(path, "OW", number, 5_000_000_000) for number, path in enumerate(paths))
     await index.add([sample(bulk=elements), sample(instance=2, bulk=(BulkElement("00282000", "OB", 1, 2),))], NOON)

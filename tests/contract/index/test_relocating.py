@@ -1,4 +1,4 @@
-"""Instances whose blobs move: `InstanceIndex.named` and `relocate`."""
+"""Relocation of blobs: `InstanceIndex.named` and `relocate`."""
 
 import asyncio
 from datetime import timedelta
@@ -15,7 +15,7 @@ async def locators(index: InstanceIndex) -> list[str]:
     return [stored.locator for stored in await index.find(EVERYTHING)]
 
 
-async def test_a_moved_instance_names_the_copy_and_its_old_blob_is_erased_later(index: InstanceIndex) -> None:
+async def test_a_moved_instance_refers_to_the_copy_and_its_old_blob_is_erased_later(index: InstanceIndex) -> None:
     one, other = sample(instance=1), sample(instance=2)
     await index.add([one, other], NOON)
     assert await index.relocate({one.locator: "copy"}, LATER) == {one.locator}
@@ -24,7 +24,7 @@ async def test_a_moved_instance_names_the_copy_and_its_old_blob_is_erased_later(
     assert await index.erasable(LATER, 10) == [one.locator]
 
 
-async def test_a_moved_instance_is_the_same_in_all_else(index: InstanceIndex, changes: ChangeLog) -> None:
+async def test_moving_an_instance_changes_nothing_else(index: InstanceIndex, changes: ChangeLog) -> None:
     one = sample()
     await index.add([one], NOON)
     [before], latest = await index.find(EVERYTHING), await changes.latest(metadata=False)
@@ -39,7 +39,7 @@ async def test_a_moved_instance_is_the_same_in_all_else(index: InstanceIndex, ch
     assert await changes.latest(metadata=False) == latest
 
 
-async def test_the_old_blob_and_the_copy_of_a_moved_instance_are_known_and_only_the_copy_is_named(
+async def test_old_blob_and_copy_of_a_moved_instance_are_known_and_only_the_copy_is_named(
     index: InstanceIndex,
 ) -> None:
     one = sample()
@@ -50,7 +50,7 @@ async def test_the_old_blob_and_the_copy_of_a_moved_instance_are_known_and_only_
     assert await index.named(both) == {"copy"}
 
 
-async def test_a_deleted_instance_does_not_move_and_its_blob_is_erased_when_it_was_to_be(index: InstanceIndex) -> None:
+async def test_a_deleted_instance_is_not_moved_and_its_blob_is_erased_as_planned(index: InstanceIndex) -> None:
     one = sample()
     await index.add([one], NOON)
     await index.delete(study_ref(1), NOON, MUCH_LATER)
@@ -79,12 +79,12 @@ async def test_a_blob_may_move_again(index: InstanceIndex) -> None:
     assert set(await index.erasable(LATER, 10)) == {one.locator, "copy"}
 
 
-async def test_moving_nothing_moves_nothing(index: InstanceIndex) -> None:
+async def test_an_empty_relocation_has_no_effect(index: InstanceIndex) -> None:
     assert await index.relocate({}, LATER) == set()
     assert await index.named([]) == set()
 
 
-async def test_many_move_in_one_call(index: InstanceIndex) -> None:
+async def test_many_blobs_are_relocated_in_one_call(index: InstanceIndex) -> None:
     many = [sample(instance=number) for number in range(1, 1201)]
     await index.add(many, NOON)
     moves = {one.locator: f"copy of {one.locator}" for one in many}
@@ -92,7 +92,7 @@ async def test_many_move_in_one_call(index: InstanceIndex) -> None:
     assert await index.named([*moves.values(), *moves]) == set(moves.values())
 
 
-async def test_a_move_and_a_delete_at_the_same_time_leave_no_blob_without_an_owner(
+async def test_a_concurrent_move_and_delete_leave_no_blob_without_an_owner(
     index: InstanceIndex, other_database: Database
 ) -> None:
     many = [sample(instance=number) for number in range(1, 21)]
@@ -104,7 +104,7 @@ async def test_a_move_and_a_delete_at_the_same_time_leave_no_blob_without_an_own
     assert set(await index.erasable(LATER, 100)) == expected
 
 
-async def test_a_move_takes_a_version_so_that_an_index_from_before_it_is_known_to_be_older(
+async def test_a_move_assigns_a_version_so_that_an_older_index_is_detected(
     index: InstanceIndex,
 ) -> None:
     one, other = sample(instance=1), sample(instance=2)

@@ -1,4 +1,4 @@
-"""The index finds what the model in plain Python says."""
+"""Search results of the index are compared with the model in plain Python."""
 
 from dataclasses import replace
 
@@ -86,7 +86,7 @@ ONCE_PER_DATABASE = settings(
 
 @ONCE_PER_DATABASE
 @given(given_keys=st.lists(KEYS, min_size=1, max_size=8), conditions=st.lists(CONDITIONS, min_size=1, max_size=4))
-async def test_a_search_finds_what_the_model_says(
+async def test_a_search_agrees_with_the_model(
     index: InstanceIndex, given_keys: list[dict[str, str]], conditions: list[Condition]
 ) -> None:
     await index.add([sample(n, study_keys=keys) for n, keys in enumerate(given_keys, start=1)], NOON)
@@ -107,7 +107,7 @@ async def test_a_search_finds_what_the_model_says(
     conditions=st.lists(st.one_of(CONDITIONS, OF_SERIES, OF_INSTANCE), min_size=1, max_size=3),
     skip=st.integers(0, 2),
 )
-async def test_both_ways_to_search_below_studies_find_what_the_model_says(
+async def test_both_plans_for_levels_below_studies_agree_with_the_model(
     index: InstanceIndex,
     few_parents: int,
     few_rows: int,
@@ -144,7 +144,7 @@ async def test_both_ways_to_search_below_studies_find_what_the_model_says(
 @pytest.mark.parametrize("keyword", ["StudyDate", "PerformedProcedureStepStartDate"])
 @ONCE_PER_DATABASE
 @given(when=st.lists(WHEN, min_size=1, max_size=6), matchers=DURING)
-async def test_a_span_of_time_holds_what_the_model_says(
+async def test_a_date_time_range_agrees_with_the_model(
     index: InstanceIndex, keyword: str, when: list[dict[str, str]], matchers: tuple[DateTimeRange]
 ) -> None:
     time = {"StudyDate": "StudyTime"}.get(keyword, "PerformedProcedureStepStartTime")
@@ -168,7 +168,7 @@ async def test_a_span_of_time_holds_what_the_model_says(
     items=st.lists(st.tuples(ITEMS, ITEMS), min_size=1, max_size=6),
     conditions=st.lists(OF_ITEMS, min_size=1, max_size=3),
 )
-async def test_items_of_a_sequence_match_as_the_model_says(
+async def test_matching_of_sequence_items_agrees_with_the_model(
     index: InstanceIndex, items: list[tuple[str, str]], conditions: list[Condition]
 ) -> None:
     given_keys = [{name: text for name, text in zip(MEMBERS, texts, strict=True) if text} for texts in items]

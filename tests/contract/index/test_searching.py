@@ -1,4 +1,4 @@
-"""Levels, scopes, and what a match has with it."""
+"""Levels, scopes, and the contents of matches."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ async def test_any_value_of_a_request_attribute_may_match(index: InstanceIndex) 
     assert await found(Equals(("new",))) == [uid(1, 1)]
 
 
-async def test_modalities_in_study_matches_if_any_series_has_it(index: InstanceIndex) -> None:
+async def test_modalities_in_study_matches_any_series(index: InstanceIndex) -> None:
     await index.add(
         [sample(1, 1, **modality("CT")), sample(1, 2, **modality("PT")), sample(2, 1, **modality("MR")), sample(3)],
         NOON,
@@ -58,7 +58,7 @@ async def test_conditions_on_levels_above_restrict_the_levels_below(index: Insta
     assert [match.resource for match in instances] == [identity(2, 2, 2).address, identity(2, 2, 1).address]
 
 
-async def test_a_condition_on_a_level_below_is_a_mistake_of_the_caller(index: InstanceIndex) -> None:
+async def test_a_condition_on_a_lower_level_is_an_error_of_the_caller(index: InstanceIndex) -> None:
     await index.add([sample()], NOON)
     with pytest.raises(ValueError, match="SERIES"):
         await search(index, Condition("Modality", (Equals(("ct",)),)))
@@ -90,7 +90,7 @@ async def test_a_search_stays_within_its_scope(index: InstanceIndex, level: Leve
         assert all(want in (None, have) for have, want in zip(ours, wanted, strict=True) if have is not None)
 
 
-async def test_a_match_has_the_elements_of_its_level_and_those_above(index: InstanceIndex) -> None:
+async def test_a_match_has_the_elements_of_its_level_and_the_levels_above(index: InstanceIndex) -> None:
     study, series, instance = ({f"0010002{n}": text("LO", f"{n}"), "00080005": text("CS", f"{n}")} for n in (1, 2, 3))
     await index.add([sample(study_elements=study, series_elements=series, instance_elements=instance)], NOON)
     expected = [study, study | series, study | series | instance]
@@ -99,7 +99,7 @@ async def test_a_match_has_the_elements_of_its_level_and_those_above(index: Inst
         assert match.elements == elements
 
 
-async def test_counts_come_if_asked_for(index: InstanceIndex) -> None:
+async def test_counts_are_returned_on_request(index: InstanceIndex) -> None:
     await index.add([sample(1, 1, **modality("CT")), sample(1, 2, 1, **modality("SR"))], NOON)
     await index.add([sample(1, 2, 2, **modality("SR")), sample(1, 3, **modality("CT")), sample(2)], NOON)
     bare, full = await search(index, counts=True)
@@ -118,7 +118,7 @@ async def test_metadata_is_that_of_the_newest_instance_of_the_match(index: Insta
     assert [m.metadata for m in await search(index)] == [None]
 
 
-async def test_only_as_many_matches_have_their_metadata_as_there_is_room_for(index: InstanceIndex) -> None:
+async def test_only_matches_within_the_size_limit_have_metadata(index: InstanceIndex) -> None:
     half, too_much = b" " * (MAX_METADATA // 2), b" " * (MAX_METADATA + 1)
     await index.add([sample(n, dicom_json=json) for n, json in enumerate((b"{}", too_much, half, half), 1)], NOON)
     assert [m.metadata for m in await search(index, metadata=True)] == [half, half, None, None]

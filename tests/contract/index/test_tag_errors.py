@@ -1,4 +1,4 @@
-"""Errors of extended query tags, and their counts, are those of the instances that are there (spec section 3)."""
+"""Errors of extended query tags, and their counts, match the stored instances."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
@@ -37,7 +37,7 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 
 def having(place: tuple[int, int, int], *bad: Level, good: Sequence[Level] = ()) -> NewInstance:
-    """Return an instance whose values for tags of some levels are bad, and for others good."""
+    """Return an instance with invalid values for query tags of some levels, and valid ones for others."""
     values = {TAGS[level].tag: "good" for level in good} | {TAGS[level].tag: "bad" for level in bad}
     return replace(sample(*place), dicom_json=orjson.dumps(values))
 
@@ -58,7 +58,7 @@ async def counts_are_right(database: Database) -> None:
 
 
 async def step(database: Database, most: int = 2) -> bool:
-    """Do what a worker does next; say whether there is more."""
+    """Run the next step of a worker; return True if there are more."""
     for operation in await database.operations.unfinished():
         return await index_some(database, operation.id, most, NOON)
     return False
@@ -82,7 +82,7 @@ ACTIONS = st.one_of(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
 @given(actions=st.lists(ACTIONS, min_size=3, max_size=14))
-async def test_each_tag_has_an_error_for_each_instance_with_a_bad_value_and_counts_them_at_any_time(
+async def test_each_query_tag_has_and_counts_an_error_for_each_instance_with_an_invalid_value(
     database: Database, actions: list[object]
 ) -> None:
     bad: dict[Address, frozenset[Level]] = {}
@@ -144,7 +144,7 @@ def is_in(ref: Address, resource: Address) -> bool:
     )
 
 
-async def test_an_instance_that_must_be_indexed_is_refused_with_all_its_faults(database: Database) -> None:
+async def test_an_instance_that_must_be_indexed_is_refused_with_all_its_errors(database: Database) -> None:
     await add_tags(database, list(TAGS.values()), "a" * 32, NOON)
     refused = replace(having((1, 1, 1), Level.STUDY, Level.INSTANCE), must_be_indexed=True)
     accepted = replace(having((1, 1, 2), good=[Level.STUDY]), must_be_indexed=True)
@@ -156,7 +156,7 @@ async def test_an_instance_that_must_be_indexed_is_refused_with_all_its_faults(d
     assert [tag.error_count for tag in await database.tags.list(after=0, skip=0, limit=9)] == [0, 0, 0]
 
 
-async def test_errors_of_later_batches_are_numbered_behind_the_earlier_ones_even_after_a_deletion(
+async def test_errors_of_later_batches_have_higher_numbers_even_after_a_deletion(
     database: Database,
 ) -> None:
     await add_tags(database, [TAGS[Level.STUDY]], "a" * 32, NOON)

@@ -1,4 +1,4 @@
-"""No search by an extended query tag reads a whole table, be what it leads to few or many."""
+"""Query plans: no search by an extended query tag scans a whole table, for few or many matches."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
@@ -45,7 +45,7 @@ def extract(dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str]
 
 
 def values(number: int) -> bytes:
-    """Return what one of many data sets has."""
+    """Return the DICOM JSON of one of many data sets."""
     return orjson.dumps(
         {
             "LO": f"rare {number}" if number % 10 == 7 else "common",
@@ -58,7 +58,7 @@ def values(number: int) -> bytes:
 
 @pytest.fixture
 async def filled(url: str, statements: list[Statement]) -> AsyncIterator[Database]:
-    """A database with some thousand values of tags at each level."""
+    """A database with some thousand values of query tags at each level."""
     database = open_database(url, extract=extract)
     await add_tags(database, [new_tag(name, level) for name in TAGS for level in Level], "a" * 32, NOON)
     await index_all(database, "a" * 32, NOON, most=100)
@@ -81,7 +81,7 @@ async def steps(
     of: Level,
     level: Level,
 ) -> dict[str, list[str]]:
-    """Return the plans of a search at a level by a tag of a level."""
+    """Return the plans of a search at a level by a query tag of a level."""
     name, matchers = MATCHERS[kind]
     tag = await database.tags.get(new_tag(name, of).tag)
     assert tag is not None
@@ -91,14 +91,14 @@ async def steps(
 
 
 def bad(url: str, plan: Sequence[str]) -> list[str]:
-    """Return the steps of a plan that read a whole table."""
+    """Return the steps of a plan that scan a whole table."""
     if url.startswith("sqlite"):
-        made = ("SCAN page", "SCAN anon_1", "SCAN (subquery")  # by the statement itself, and small
+        made = ("SCAN page", "SCAN anon_1", "SCAN (subquery")  # small temporary results
         return [step for step in plan if step.startswith("SCAN") and not step.startswith(made)]
     return [step for step in plan if "Seq Scan" in step]
 
 
-async def test_no_search_by_a_tag_reads_a_whole_table(
+async def test_no_search_by_a_query_tag_scans_a_whole_table(
     filled: Database,
     url: str,
     statements: list[Statement],

@@ -1,4 +1,4 @@
-"""Indexing by tags, deleting them and storing at the same time."""
+"""Concurrent indexing by query tags, deletion of query tags, and stores."""
 
 import asyncio
 import threading
@@ -27,7 +27,7 @@ OLD, NEW = orjson.dumps({"00180060": 80, "00081010": "s", "old": True}), orjson.
 
 @dataclass
 class Slow:
-    """Takes its time over what was stored before."""
+    """An extractor that the test can block on instances stored before."""
 
     begun: threading.Event = field(default_factory=threading.Event)
     may_end: threading.Event = field(default_factory=threading.Event)
@@ -56,7 +56,7 @@ def slow() -> Iterator[Slow]:
 
 @pytest.fixture
 async def database(url: str, slow: Slow) -> AsyncIterator[Database]:
-    """A database with three instances, and an operation that is to index them by two tags."""
+    """A database with three instances, and an operation to index them by two query tags."""
     database = open_database(url, extract=slow.extract)
     await database.instances.add([sample(n, dicom_json=OLD) for n in (1, 2, 3)], NOON)
     await add_tags(database, [KVP, STATION], A, NOON)
@@ -66,7 +66,7 @@ async def database(url: str, slow: Slow) -> AsyncIterator[Database]:
 
 
 async def values(database: Database, tag: str = "00180060") -> list[tuple[int, float | None]]:
-    """Return owner and number of what is indexed by a tag."""
+    """Return owner and number of the indexed values of a query tag."""
     found = await database.tags.get(tag)
     rows = text("SELECT owner, number FROM extended_query_tag_values WHERE tag_key = :key ORDER BY owner")
     return await database.tags._transactions.read(
@@ -75,13 +75,13 @@ async def values(database: Database, tag: str = "00180060") -> list[tuple[int, f
 
 
 async def begin(database: Database, slow: Slow) -> "asyncio.Task[bool]":
-    """Begin a step and return when it is looking at instances."""
+    """Start a step and return while it is reading instances."""
     step = asyncio.create_task(index_some(database, A, 100, NOON))
     await asyncio.to_thread(slow.begun.wait, 30)
     return step
 
 
-async def test_whoever_stores_does_not_wait_while_a_step_looks_at_instances(database: Database, slow: Slow) -> None:
+async def test_stores_do_not_wait_while_a_step_reads_instances(database: Database, slow: Slow) -> None:
     step = await begin(database, slow)
     async with asyncio.timeout(10):
         await database.instances.add([sample(1, 1, 9, dicom_json=NEW)], NOON)
@@ -112,7 +112,7 @@ async def test_a_tag_deleted_during_a_step_leaves_nothing(database: Database, sl
     assert [row[0] for row in rows] == [2]
 
 
-async def test_an_operation_cancelled_during_a_step_has_no_effect_any_more(database: Database, slow: Slow) -> None:
+async def test_a_step_of_an_operation_cancelled_during_it_has_no_effect(database: Database, slow: Slow) -> None:
     step = await begin(database, slow)
     async with asyncio.timeout(10):
         await end(database, A, OperationState.CANCELED, NOON)
@@ -121,7 +121,7 @@ async def test_an_operation_cancelled_during_a_step_has_no_effect_any_more(datab
     assert await values(database) == []
 
 
-async def test_two_workers_at_once_do_a_step_once(database: Database, slow: Slow, url: str) -> None:
+async def test_two_concurrent_workers_apply_a_step_once(database: Database, slow: Slow, url: str) -> None:
     other = open_database(url, extract=slow.extract)
     steps = [asyncio.create_task(index_some(one, A, 2, NOON)) for one in (database, other)]
     await asyncio.to_thread(slow.begun.wait, 30)
@@ -136,7 +136,7 @@ async def test_two_workers_at_once_do_a_step_once(database: Database, slow: Slow
     assert await values(database) == [(1, 80.0), (2, 80.0), (3, 80.0)]
 
 
-async def test_a_second_deletion_of_a_tag_spares_a_tag_that_was_added_since(
+async def test_a_repeated_deletion_does_not_affect_a_query_tag_added_since(
     database: Database, slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow.may_end.set()
@@ -146,7 +146,7 @@ async def test_a_second_deletion_of_a_tag_spares_a_tag_that_was_added_since(
     states: list[TagStatus] = []
 
     def with_another_between(connection: object, key: int) -> bool:
-        # Another client finishes the deletion and adds the tag again, which gets the key that is free.
+        # Another client finishes the deletion and adds the query tag again, which gets the free row key.
         again = real(connection, key)  # type: ignore[arg-type]
         assert not again
         type_ = reindex(database.tags)
@@ -161,7 +161,7 @@ async def test_a_second_deletion_of_a_tag_spares_a_tag_that_was_added_since(
     assert (found.key, states) == (2, [TagStatus.ADDING])
 
 
-async def test_finishing_deletions_finishes_an_interrupted_one_and_nothing_else(
+async def test_only_interrupted_deletions_are_completed(
     database: Database, slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow.may_end.set()
@@ -178,7 +178,7 @@ async def test_finishing_deletions_finishes_an_interrupted_one_and_nothing_else(
     assert len(await values(database, "00081010")) == 3
 
 
-async def test_a_tag_with_more_rows_than_go_at_once_is_deleted_to_the_last(
+async def test_a_query_tag_with_more_rows_than_one_batch_is_deleted_completely(
     database: Database, slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow.may_end.set()
@@ -193,7 +193,9 @@ async def test_a_tag_with_more_rows_than_go_at_once_is_deleted_to_the_last(
     assert rows == []
 
 
-async def test_many_tags_make_steps_small(database: Database, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_steps_are_smaller_with_many_query_tags(
+    database: Database, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow.may_end.set()
     monkeypatch.setattr(sql_tags, "_VALUES_AT_ONCE", 4)
     assert await index_some(database, A, 100, NOON)

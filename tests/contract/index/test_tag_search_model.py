@@ -1,4 +1,4 @@
-"""Searching by extended query tags finds what the model in plain Python says, whichever way it goes."""
+"""Searches by extended query tags are compared with the model in plain Python, for each query plan."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
@@ -82,7 +82,7 @@ def extract(dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str]
 
 @pytest.fixture
 async def database(url: str) -> AsyncIterator[Database]:
-    """A database with all the tags."""
+    """A database with all the query tags."""
     database = open_database(url, extract=extract)
     await add_tags(database, list(TAGS.values()), "a" * 32, NOON)
     await index_all(database, "a" * 32, NOON, most=100)
@@ -91,7 +91,7 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 
 def owned(level: Level, place: tuple[int, int, int], data: Sequence[Mapping[str, object]], tag: str) -> object:
-    """Return what the study, series or instance of an instance has: of the latest that has something."""
+    """Return the value of the study, series or instance of an instance: that of the latest instance with a value."""
     group = [one for at, one in zip(PLACES, data, strict=True) if at[:level] == place[:level] and tag in one]
     return group[-1][tag] if group else None
 
@@ -102,7 +102,7 @@ def is_met(matchers: Sequence[object], value: object) -> bool:
             value in one.values if isinstance(one, Numbers) else value is None  # type: ignore[attr-defined]
             for one in matchers
         )
-    # The model knows a person name by its keyword.
+    # The model identifies person names by keyword.
     kind = "XName" if any(isinstance(one, NameMatches | NameWords) for one in matchers) else "X"
     keys = {} if value is None else {kind: str(value)}
     return holds(Condition(kind, tuple(matchers)), keys)  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ def is_met(matchers: Sequence[object], value: object) -> bool:
     skip=st.integers(0, 2),
     in_study=st.booleans(),
 )
-async def test_both_ways_to_search_by_tags_find_what_the_model_says(
+async def test_both_plans_for_query_tags_agree_with_the_model(
     database: Database,
     few: int,
     few_rows: int,
@@ -160,7 +160,7 @@ async def test_both_ways_to_search_by_tags_find_what_the_model_says(
 
 
 def numbers(resource: object) -> tuple[int, ...]:
-    """Return the numbers that `sample` made a resource from."""
+    """Return the numbers from which `sample` made a resource."""
     return PLACE_OF[resource]
 
 

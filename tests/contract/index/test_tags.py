@@ -1,4 +1,4 @@
-"""Extended query tags and the operation that indexes by them ."""
+"""Extended query tags and the operation that indexes by them."""
 
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,7 +27,7 @@ NURSE = NewTag("00081070", "OperatorsName", "PN", "", Level.INSTANCE)
 
 
 def extract(dicom_json: bytes, tags: Sequence[Tag], invalid_tags: frozenset[str]) -> Mapping[int, TagValue | TagFault]:
-    """Take numbers for numbers, text for text, and "bad" for a fault."""
+    """Extract numbers and text; the text "bad" is a fault."""
     data = orjson.loads(dicom_json)
     found: dict[int, TagValue | TagFault] = {}
     for tag in tags:
@@ -49,7 +49,7 @@ async def database(url: str) -> AsyncIterator[Database]:
 
 
 def having(study: int = 1, series: int = 1, instance: int = 1, /, **values: object) -> NewInstance:
-    """Return an instance with values by tag, "t" before each."""
+    """Return an instance with values by tag, each with the prefix "t"."""
     return sample(
         study,
         series,
@@ -63,7 +63,7 @@ async def add(database: Database, *new: NewTag, operation: str = "a" * 32, reque
 
 
 async def run(database: Database, operation: str = "a" * 32, most: int = 100) -> int:
-    """Do all steps and return how many there were."""
+    """Run all steps and return their number."""
     for steps in itertools.count(1):
         if not await index_some(database, operation, most, LATER):
             return steps
@@ -71,7 +71,7 @@ async def run(database: Database, operation: str = "a" * 32, most: int = 100) ->
 
 
 def values(url: str) -> list[tuple[object, ...]]:
-    """Return tag, owner, part, text and number of everything that is indexed."""
+    """Return tag, owner, part, text and number of all indexed values."""
     engine = create_engine(url)
     with engine.connect() as connection:
         rows = connection.execute(
@@ -84,7 +84,7 @@ def values(url: str) -> list[tuple[object, ...]]:
     return [tuple(row) for row in rows]
 
 
-async def test_what_was_stored_before_is_indexed_by_the_operation_and_what_comes_later_at_once(
+async def test_earlier_instances_are_indexed_by_the_operation_and_later_ones_when_stored(
     database: Database, url: str
 ) -> None:
     await database.instances.add([having(t00180060=80)], NOON)
@@ -95,14 +95,14 @@ async def test_what_was_stored_before_is_indexed_by_the_operation_and_what_comes
     assert values(url) == [("00180060", 1, 0, None, 80.0), ("00180060", 2, 0, None, 120.0)]
 
 
-async def test_an_operation_is_the_same_when_it_is_started_and_when_it_is_asked_for(database: Database) -> None:
+async def test_a_started_operation_can_be_read_unchanged(database: Database) -> None:
     await database.instances.add([having(1, 1, n) for n in (1, 2, 3)], NOON)
     started = await add_tags(database, [KVP], "a" * 32, NOON)
     assert started == await database.operations.get("a" * 32)
     assert type(started.total) is int
 
 
-async def test_a_tag_becomes_ready_with_its_operation(database: Database) -> None:
+async def test_a_query_tag_becomes_ready_when_its_operation_succeeds(database: Database) -> None:
     await database.instances.add([having(1, 1, n) for n in (1, 2, 3)], NOON)
     await add(database, KVP)
     tag = await database.tags.get("00180060")
@@ -121,7 +121,9 @@ async def test_a_tag_becomes_ready_with_its_operation(database: Database) -> Non
     assert (tag.status, tag.operation_id) == (TagStatus.READY, "")
 
 
-async def test_the_newest_instance_with_a_value_speaks_for_its_study_and_series(database: Database, url: str) -> None:
+async def test_the_newest_instance_with_a_value_determines_that_of_study_and_series(
+    database: Database, url: str
+) -> None:
     await database.instances.add([having(1, 1, 1, t00101030=70, t00081010="old")], NOON)
     await database.instances.add([having(1, 1, 2, t00101030=71)], NOON)
     await add(database, WEIGHT, STATION)
@@ -132,7 +134,7 @@ async def test_the_newest_instance_with_a_value_speaks_for_its_study_and_series(
     assert values(url) == [("00081010", 1, 0, "new", None), ("00101030", 1, 0, None, 71.0)]
 
 
-async def test_a_name_is_kept_by_component_groups_and_by_words(database: Database, url: str) -> None:
+async def test_a_name_is_indexed_by_component_groups_and_words(database: Database, url: str) -> None:
     await add(database, NURSE)
     await database.instances.add([having(t00081070="yamada^tarou=山田^太郎")], NOON)
     assert [row[2:4] for row in values(url)] == [
@@ -142,7 +144,7 @@ async def test_a_name_is_kept_by_component_groups_and_by_words(database: Databas
     ]
 
 
-async def test_what_cannot_be_indexed_is_reported_and_disables_the_tag(database: Database) -> None:
+async def test_a_value_that_cannot_be_indexed_is_reported_and_disables_the_query_tag(database: Database) -> None:
     await database.instances.add([having(1, 1, 1, t00180060=80), having(2, t00180060="bad")], NOON)
     await add(database, KVP)
     await run(database)
@@ -157,7 +159,7 @@ async def test_what_cannot_be_indexed_is_reported_and_disables_the_tag(database:
     assert enabled.query_status is QueryStatus.ENABLED
 
 
-async def test_what_is_deleted_takes_its_values_and_errors_along(database: Database, url: str) -> None:
+async def test_deleting_an_instance_deletes_its_values_and_errors(database: Database, url: str) -> None:
     await add(database, WEIGHT, STATION, KVP)
     new = [having(n, 1, m, t00101030=70, t00081010="s", t00180060=80) for n in (1, 2) for m in (1, 2)]
     await database.instances.add([*new, having(1, 1, 3, t00180060="bad")], NOON)
@@ -173,7 +175,7 @@ async def test_what_is_deleted_takes_its_values_and_errors_along(database: Datab
     assert values(url) == []
 
 
-async def test_tags_are_added_all_or_none(database: Database) -> None:
+async def test_query_tags_are_added_all_or_none(database: Database) -> None:
     await add(database, KVP)
     await run(database)
     with pytest.raises(AlreadyExists) as refused:
@@ -190,13 +192,13 @@ async def test_only_one_operation_indexes_at_a_time(database: Database) -> None:
     assert (refused.value.reason, refused.value.metadata) == (Reason.OPERATION_RUNNING, {"operation": "a" * 32})
 
 
-async def test_a_request_sent_again_starts_nothing_new(database: Database) -> None:
+async def test_a_repeated_request_starts_no_new_operation(database: Database) -> None:
     first = await add(database, KVP, request="r1")
     assert await add(database, KVP, operation="b" * 32, request="r1") == first
     assert await database.operations.get("b" * 32) is None
 
 
-async def test_a_tag_that_is_deleted_while_it_is_indexed_leaves_nothing(database: Database, url: str) -> None:
+async def test_a_query_tag_deleted_during_indexing_leaves_nothing(database: Database, url: str) -> None:
     await database.instances.add([having(1, 1, n, t00180060=80, t00081010="s") for n in (1, 2, 3)], NOON)
     await add(database, KVP, STATION)
     await index_some(database, "a" * 32, 1, LATER)
@@ -207,7 +209,7 @@ async def test_a_tag_that_is_deleted_while_it_is_indexed_leaves_nothing(database
     assert not await delete_tag(database, "00180060", LATER)
 
 
-async def test_a_cancelled_operation_does_nothing_more(database: Database, url: str) -> None:
+async def test_a_cancelled_operation_has_no_further_effect(database: Database, url: str) -> None:
     await database.instances.add([having(t00180060=80)], NOON)
     await add(database, KVP)
     await end(database, "a" * 32, OperationState.CANCELED, LATER)
@@ -215,7 +217,7 @@ async def test_a_cancelled_operation_does_nothing_more(database: Database, url: 
     assert values(url) == []
 
 
-async def test_operations_are_listed_newest_first_and_forgotten_when_they_are_old(database: Database) -> None:
+async def test_operations_are_listed_newest_first_and_old_records_are_deleted(database: Database) -> None:
     await add(database, KVP)
     assert [one.id for one in await database.operations.unfinished()] == ["a" * 32]
     await run(database)
@@ -229,7 +231,7 @@ async def test_operations_are_listed_newest_first_and_forgotten_when_they_are_ol
     assert page[0][1].error == "It could not be done."
     assert [one.id for _, one in await database.operations.list(before=page[0][0], limit=10)] == ["a" * 32]
     assert await database.operations.forget(LATER + timedelta(seconds=1)) == 1
-    # The tag of the one that failed still leads to it.
+    # The query tag of the failed operation still refers to it.
     assert await database.operations.forget(LATER + timedelta(days=2)) == 0
     assert (await backlog_of(database.operations, database.tags, LATER)).abandoned == ("00081010",)
     assert [one.id for _, one in await database.operations.list(limit=10)] == ["b" * 32]

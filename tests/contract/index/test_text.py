@@ -1,4 +1,4 @@
-"""Text within text: an index of runs of three characters never changes what is found."""
+"""Substring search: the trigram index does not change the results."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ from tests.contract.index.samples import EVERYTHING, NOON, identity, sample, stu
 from tests.contract.index.searches import store_values, studies
 from tests.reference_matcher import holds
 
-# Few characters, so that values and patterns often have runs in common; quotes, escapes and wildcards of both databases
-# and of the text index; characters of two, three and four bytes, combining ones, and one that folds to two.
+# Few characters, so that values and patterns often share trigrams; quotes, escapes and wildcards of both databases and
+# of the text index; characters of two, three and four bytes, combining ones, and one that folds to two.
 CHARACTERS = "aab\"^%_!\\é山😀\u0301ß'*:"
 VALUES = st.text(CHARACTERS + " =", min_size=1, max_size=12).filter(
     lambda value: value.strip(" =") and value.count("=") < NAME_GROUPS
@@ -76,7 +76,7 @@ KEYS = st.dictionaries(
     level=st.sampled_from(Level),
     cut=st.integers(1, 12),
 )
-async def test_a_search_for_text_finds_what_the_model_says(
+async def test_a_text_search_agrees_with_the_model(
     index: InstanceIndex,
     few: int,
     newest: int,
@@ -87,7 +87,7 @@ async def test_a_search_for_text_finds_what_the_model_says(
     level: Level,
     cut: int,
 ) -> None:
-    """Patterns also come from the values themselves, or hardly any would match."""
+    """Some patterns are drawn from the values, because random ones hardly match."""
     for number, keys in enumerate(given_keys):
         key, value = sorted(keys.items())[number % len(keys)]
         middle = f"*{value[1:cut].replace('=', '?')}*"
@@ -145,14 +145,16 @@ async def test_a_search_for_text_finds_what_the_model_says(
         ("ﬁscher^x", "*isch*"),
     ],
 )
-async def test_names_are_found_within_without_case_and_accents(index: InstanceIndex, stored: str, sought: str) -> None:
+async def test_substrings_of_names_match_without_case_and_accents(
+    index: InstanceIndex, stored: str, sought: str
+) -> None:
     name, pattern = normalise.name(stored), normalise.name_group(sought)
     assert name is not None
     await store_values(index, "PatientName", "somebody^else", name)
     assert await studies(index, "PatientName", NameMatches((pattern,))) == [2]
 
 
-async def test_text_is_found_where_it_is_now_and_no_longer_where_it_was(index: InstanceIndex) -> None:
+async def test_text_searches_follow_changed_values(index: InstanceIndex) -> None:
     doe, roe = Like("*x-doe-x*"), Like("*x-roe-x*")
     await index.add([sample(1, instance=1, study_keys={"PatientID": "x-doe-x"})], NOON)
     await index.add([sample(1, instance=2, study_keys={"PatientID": "x-roe-x"})], NOON)
@@ -174,7 +176,7 @@ async def test_the_text_index_agrees_with_the_studies_after_changes(index: Insta
         if n % 5 == 0:
             await index.delete(study_ref(n % 6), NOON, NOON)
     engine = create_engine(url)
-    with engine.begin() as connection:  # fails if they differ
+    with engine.begin() as connection:  # fails if the text index and the studies differ
         connection.execute(text("INSERT INTO study_text(study_text, rank) VALUES ('integrity-check', 1)"))
     engine.dispose()
 
@@ -212,7 +214,7 @@ async def test_the_text_index_agrees_with_the_studies_after_changes(index: Insta
         ),
     ],
 )
-def test_what_is_sought_is_what_every_match_contains(
+def test_every_match_contains_the_index_expression(
     conditions: list[Any], in_sqlite: str | None, in_postgresql: str | None
 ) -> None:
     assert trigrams.sought(conditions, "sqlite") == in_sqlite

@@ -1,4 +1,4 @@
-"""What takes the database too long is stopped."""
+"""Time limits of database calls."""
 
 import time
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from tests.contract.index.samples import EVERYTHING, NOON, sample
 
 LIMIT_S = 0.3
 
-# Counts for minutes unless it is stopped.
+# Runs for minutes unless it is interrupted.
 SLOW = """
 WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000000000)
 SELECT count(*) FROM numbers
@@ -22,7 +22,7 @@ SELECT count(*) FROM numbers
 
 
 @pytest.fixture
-async def impatient(url: str) -> AsyncIterator[Database]:
+async def limited(url: str) -> AsyncIterator[Database]:
     database = open_database(url, search_seconds=LIMIT_S)
     yield database
     await database.close()
@@ -37,27 +37,29 @@ def count_for_minutes_as_searches_do(connection: Connection) -> object:
 
 
 @pytest.mark.parametrize("work", [count_for_minutes, count_for_minutes_as_searches_do])
-async def test_reading_for_too_long_is_stopped_and_the_next_call_works(impatient: Database, work: object) -> None:
-    await impatient.instances.add([sample()], NOON)
+async def test_a_read_above_the_time_limit_is_interrupted_and_the_next_call_works(
+    limited: Database, work: object
+) -> None:
+    await limited.instances.add([sample()], NOON)
     start = time.monotonic()
     with pytest.raises(Exhausted) as caught:
-        await impatient._transactions.read(work)  # type: ignore[arg-type]  # no search is slow for sure
+        await limited._transactions.read(work)  # type: ignore[arg-type]  # no search is certainly slow
     assert caught.value.reason is Reason.SEARCH_TOO_LONG
     assert LIMIT_S <= time.monotonic() - start < 60 * LIMIT_S
     for _ in range(5):
-        assert len(await impatient.instances.search(Query(Level.STUDY, EVERYTHING, (), limit=9))) == 1
+        assert len(await limited.instances.search(Query(Level.STUDY, EVERYTHING, (), limit=9))) == 1
 
 
-async def test_the_time_counts_anew_for_each_call(impatient: Database) -> None:
-    await impatient.instances.add([sample()], NOON)
+async def test_the_time_limit_applies_to_each_call_separately(limited: Database) -> None:
+    await limited.instances.add([sample()], NOON)
     start = time.monotonic()
     while time.monotonic() - start < 2 * LIMIT_S:
-        assert len(await impatient.instances.search(Query(Level.STUDY, EVERYTHING, (), limit=9))) == 1
+        assert len(await limited.instances.search(Query(Level.STUDY, EVERYTHING, (), limit=9))) == 1
 
 
-async def test_adding_takes_as_long_as_it_takes(impatient: Database) -> None:
+async def test_writes_have_no_time_limit(limited: Database) -> None:
     def work(connection: Connection) -> object:
         few = SLOW.replace("1000000000", "3000000")
         return connection.execute(text(few)).scalar_one()
 
-    assert await impatient._transactions.write(work) == 3_000_000
+    assert await limited._transactions.write(work) == 3_000_000

@@ -1,4 +1,4 @@
-"""Bringing back what was deleted."""
+"""Restoring deleted instances."""
 
 from datetime import timedelta
 
@@ -34,7 +34,7 @@ async def addresses(index: InstanceIndex) -> set[Address]:
         (identity(1, 1, 1).address, study_ref(3), 0),
     ],
 )
-async def test_an_undelete_brings_back_what_it_names(
+async def test_an_undelete_restores_its_resource(
     index: InstanceIndex, deleted: Address, restored: Address, count: int
 ) -> None:
     await index.add([sample(s, e, i) for s in (1, 2) for e in (1, 2) for i in (1, 2)], NOON)
@@ -53,7 +53,7 @@ async def under(index: InstanceIndex, resource: Address) -> set[Address]:
     return {stored.id.address for stored in await index.find(resource)}
 
 
-async def test_what_comes_back_is_as_it_was_under_a_new_version(index: InstanceIndex, changes: ChangeLog) -> None:
+async def test_a_restored_instance_is_unchanged_with_a_new_version(index: InstanceIndex, changes: ChangeLog) -> None:
     keys = {"RequestAttributesSequence.RequestedProcedureID": "a"}
     one = sample(
         study_elements={"00100020": text("LO", "P1")},
@@ -80,7 +80,7 @@ async def test_what_comes_back_is_as_it_was_under_a_new_version(index: InstanceI
     assert await index.erasable(MUCH_LATER, 9) == []
 
 
-async def test_what_was_stored_again_meanwhile_stays(index: InstanceIndex) -> None:
+async def test_an_instance_stored_again_is_not_replaced(index: InstanceIndex) -> None:
     await index.add([sample(instance=n) for n in (1, 2)], NOON)
     await index.delete(study_ref(), LATER, MUCH_LATER)
     new = sample(instance=1, **modality("CT"))
@@ -93,7 +93,7 @@ async def test_what_was_stored_again_meanwhile_stays(index: InstanceIndex) -> No
     assert series.instance_count == 2
 
 
-async def test_of_several_deleted_instances_of_an_identity_the_last_comes_back(index: InstanceIndex) -> None:
+async def test_of_several_deleted_instances_of_an_identity_the_last_is_restored(index: InstanceIndex) -> None:
     contents = [sample(), sample(), sample()]
     for content in contents:
         await index.add([content], NOON)
@@ -103,14 +103,14 @@ async def test_of_several_deleted_instances_of_an_identity_the_last_comes_back(i
     assert await index.erasable(MUCH_LATER, 9) == [content.locator for content in contents[:2]]
 
 
-async def test_what_is_to_be_erased_does_not_come_back(index: InstanceIndex) -> None:
+async def test_an_instance_due_for_erasure_is_not_restored(index: InstanceIndex) -> None:
     await index.add([sample()], NOON)
     await index.delete(study_ref(), NOON, LATER)
     assert await index.undelete(study_ref(), LATER, LATER) == 0
     assert await index.find(EVERYTHING) == []
 
 
-async def test_earlier_versions_come_back_as_well(index: InstanceIndex) -> None:
+async def test_earlier_versions_are_restored_as_well(index: InstanceIndex) -> None:
     contents = [sample(), sample()]
     await index.add(contents[:1], NOON)
     await index.add_version(contents[1], NOON, reason="correction", author="")
@@ -119,7 +119,7 @@ async def test_earlier_versions_come_back_as_well(index: InstanceIndex) -> None:
     assert [version.locator for version in await index.history(identity())] == [one.locator for one in contents]
 
 
-async def test_what_came_back_can_be_deleted_and_erased_again(
+async def test_a_restored_instance_can_be_deleted_and_erased_again(
     index: InstanceIndex, changes: ChangeLog, url: str
 ) -> None:
     one = sample()
@@ -134,7 +134,7 @@ async def test_what_came_back_can_be_deleted_and_erased_again(
     assert rows_by_table(url) == {"feed": 1, "partitions": 1, "changes": 6}
 
 
-async def test_many_come_back_while_their_deletion_is_under_way(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_instances_are_restored_during_their_deletion(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deleting, "FEW", 10)
     monkeypatch.setattr(deleting, "AT_ONCE", 50)
     database = open_database(url)

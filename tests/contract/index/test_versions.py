@@ -1,4 +1,4 @@
-"""Contents of an instance: one is current, none is overwritten."""
+"""Versions of an instance: one is current, none is overwritten."""
 
 import asyncio
 from datetime import timedelta
@@ -14,7 +14,7 @@ LATER = NOON + timedelta(hours=1)
 MUCH_LATER = NOON + timedelta(days=3)
 
 
-async def test_a_new_version_is_the_current_one_and_the_earlier_one_is_kept(index: InstanceIndex) -> None:
+async def test_a_new_version_becomes_current_and_the_earlier_one_remains(index: InstanceIndex) -> None:
     one, two = sample(), sample(dicom_json=b'{"2":{}}')
     await index.add([one], NOON)
     outcome = await index.add_version(two, LATER, reason="correction", author="someone")
@@ -44,7 +44,7 @@ async def test_exactly_one_of_many_versions_is_current(index: InstanceIndex) -> 
     assert len(await index.history(identity(instance=2))) == 1
 
 
-async def test_counts_stay_and_the_state_changes(index: InstanceIndex) -> None:
+async def test_a_new_version_changes_the_state_and_no_counts(index: InstanceIndex) -> None:
     await index.add([sample(instance=1), sample(instance=2)], NOON)
     await index.add_version(sample(instance=1), LATER, reason="", author="")
     for resource in (study_ref(), series_ref()):
@@ -69,7 +69,7 @@ async def test_searches_find_the_current_version_only(index: InstanceIndex) -> N
     assert series.elements["00080060"]["Value"] == ["MR"]
 
 
-async def test_the_change_feed_tells_of_an_update(index: InstanceIndex, changes: ChangeLog) -> None:
+async def test_an_update_has_a_change_entry(index: InstanceIndex, changes: ChangeLog) -> None:
     await index.add([sample()], NOON)
     await index.add_version(sample(), LATER, reason="", author="")
     created, updated = await changes.list(ChangeWindow(limit=9))
@@ -87,7 +87,7 @@ async def test_frames_and_bulk_data_are_those_of_the_current_version(index: Inst
     assert found[1:] == (None, {})
 
 
-async def test_there_is_no_new_version_of_what_does_not_exist(index: InstanceIndex) -> None:
+async def test_an_unknown_instance_gets_no_new_version(index: InstanceIndex) -> None:
     await index.add([sample(instance=2)], NOON)
     assert await index.add_version(sample(), NOON, reason="", author="") is None
     assert await index.history(identity()) == []
@@ -109,7 +109,7 @@ async def test_all_versions_of_a_deleted_instance_are_erased(index: InstanceInde
     assert await index.known(locators) == set()
 
 
-async def test_a_new_version_waits_for_others_that_change_the_study(
+async def test_a_new_version_waits_for_concurrent_changes_of_the_study(
     database: Database, other_database: Database
 ) -> None:
 

@@ -33,7 +33,7 @@ def database_file(url: str) -> str:
 
 @pytest.fixture
 def holder(url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Another process, whose turn it is."""
+    """Another process that holds the write lock."""
     with subprocess.Popen([sys.executable, "-c", HOLDS, database_file(url)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"in\n"
@@ -56,7 +56,7 @@ async def test_a_writer_waits_for_the_lock_and_gets_it_when_the_other_process_di
 
 
 @sqlite_only
-async def test_a_turn_ends_when_a_transaction_fails(url: str) -> None:
+async def test_a_failed_transaction_releases_the_write_lock(url: str) -> None:
     ours, theirs = open_database(url), open_database(url)
     for _ in range(3):
         with pytest.raises(AttributeError):
@@ -66,7 +66,7 @@ async def test_a_turn_ends_when_a_transaction_fails(url: str) -> None:
     await theirs.close()
 
 
-def test_without_a_database_nobody_waits_and_no_file_is_made(tmp_path: Path) -> None:
+def test_without_a_database_there_is_no_wait_and_no_lock_file(tmp_path: Path) -> None:
     write_order = FileWriteOrder(str(tmp_path / "index.db"))
     with write_order:
         pass
