@@ -46,7 +46,7 @@ async def delete_tag(database: Database, tag: str, now: datetime) -> bool:
 async def index_some(database: Database, operation_id: str, most: int, now: datetime) -> bool:
     """Index at most so many instances for an operation; return whether there are more."""
     type_ = reindex(database.tags, most)
-    return await work_of(database, now, type_).do(type_, 0, operation_id)
+    return await work_of(database, now, type_).run_step(type_, 0, operation_id)
 
 
 async def index_all(database: Database, operation_id: str, now: datetime, *, most: int = 2) -> None:

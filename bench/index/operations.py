@@ -23,4 +23,4 @@ async def index_some(database: Database, operation_id: str, most: int) -> bool:
     type_ = reindex(database.tags, most)
     types, keep = OperationTypes.of([type_]), timedelta(days=7)
     work = Work(record=database.operations, types=types, now=lambda: datetime.now(UTC), keep=keep)
-    return await work.do(type_, 0, operation_id)
+    return await work.run_step(type_, 0, operation_id)
