@@ -17,7 +17,6 @@ from server.adapters.sql.core.tables import changes, counters, feed, unsequenced
 from server.adapters.sql.core.times import to_microseconds
 from server.model.archive import Mark
 
-_FEED = Prepared(select(feed.c.sequence, feed.c.time))
 _SHARD = Prepared(update(counters).where(counters.c.shard == bindparam("of_shard")))
 
 _ALL = Prepared(
@@ -30,10 +29,10 @@ _INSERT_CHANGES = Prepared(insert(changes))
 
 _SHARDS: BindParameter[int] = bindparam("shards", expanding=True)
 _LOCKED = Prepared(
-    select(counters.c.shard, counters.c.version)
+    select(counters.c.shard, counters.c.version, feed.c.sequence, feed.c.time)
     .where(counters.c.shard.in_(_SHARDS))
     .order_by(counters.c.shard)
-    .with_for_update()
+    .with_for_update(of=counters)
 )
 _NEXT = Prepared(
     text(
@@ -154,8 +153,9 @@ class _InSequences:
     def __init__(self, connection: Connection, shards: Collection[int]) -> None:
         self._connection = connection
         self._shards = sorted(set(shards))
-        found = dict(_LOCKED.tuples(connection, {"shards": self._shards})) if self._shards else {}
-        self._sequence, self._feed_time = _FEED.tuples(connection, {})[0]
+        rows: Sequence[tuple[int, ...]] = _LOCKED.tuples(connection, {"shards": self._shards}) if self._shards else ()
+        found = {shard: version for shard, version, _, _ in rows}
+        self._sequence, self._feed_time = rows[0][2:] if rows else (0, 0)
         self._version = 0
         self._reserved: tuple[list[int], list[int], list[int]] = ([], [], [])
         if progress := progress_of(connection.info):

@@ -6,7 +6,8 @@ the connection is in. Their failures are SQLAlchemy's, so that nobody has to kno
 """
 
 import collections
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -19,6 +20,7 @@ from sqlalchemy.sql.visitors import iterate
 Parameters = Mapping[str, Any]
 
 _STEP = 1024
+_IS_PIPELINED = "is_pipelined"
 _row_type: Any = collections.namedtuple
 
 
@@ -30,6 +32,7 @@ class _Form:
     pick: takes parameters in their order, where none is a list and there are several.
     fixed: parameters that belong to the statement.
     lists: names of parameters that are lists, and the names of their values.
+    is_query: it may have rows.
     is_script: it is several statements, which PostgreSQL takes as plain text only.
     row: makes a row of what the driver gives.
     """
@@ -41,6 +44,7 @@ class _Form:
     lists: Mapping[str, Sequence[str]]
     row: Callable[[Iterable[Any]], Any]
     is_script: bool = False
+    is_query: bool = True
 
     def arguments(self, parameters: Parameters) -> Any:
         """Return parameters as the driver takes them."""
@@ -162,7 +166,33 @@ class Prepared:
             lists=lists,
             row=_row_type("Row", [column.name for column in selected], rename=True)._make,
             is_script=self._is_script,
+            is_query=not isinstance(self._statement, Insert | Update | Delete),
         )
+
+
+@contextmanager
+def pipelined(connection: Connection) -> Iterator[None]:
+    """Send the statements of `Prepared.run` to PostgreSQL without waiting for each; they don't tell how many rows.
+
+    They have succeeded when the context ends. A query in between waits for all before it.
+
+    Raises:
+        DBAPIError
+    """
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    driver: Any = connection.connection.dbapi_connection
+    assert driver is not None
+    try:
+        with driver.pipeline():
+            connection.info[_IS_PIPELINED] = True
+            try:
+                yield
+            finally:
+                connection.info[_IS_PIPELINED] = False
+    except _errors(connection) as error:
+        raise _translated(connection, "", error, None) from error
 
 
 def _order(names: Sequence[str], lists: Mapping[str, Sequence[str]]) -> list[tuple[str, bool]]:
@@ -191,10 +221,10 @@ def _execute(
 
     Failures are those of SQLAlchemy, without the parameters.
     """
-    dialect: Any = connection.dialect
     driver = connection.connection.dbapi_connection
     assert driver is not None
     cursor: Any = driver.cursor()
+    is_open = False
     try:
         if many:
             cursor.executemany(form.sql, arguments)
@@ -202,19 +232,36 @@ def _execute(
             cursor.execute(form.sql, None, prepare=False)
         else:
             cursor.execute(form.sql, arguments)
+        if not form.is_query and connection.info.get(_IS_PIPELINED):
+            is_open = True  # until its result has come, with the end of the pipeline
+            return (), -1
         return (cursor.fetchall() if cursor.description else ()), cursor.rowcount
-    except dialect.loaded_dbapi.Error as error:
-        is_lost = dialect.is_disconnect(error, driver, cursor)
-        if is_lost:
-            connection.invalidate(error)
-        raise DBAPIError.instance(
-            form.sql,
-            None,
-            error,
-            dialect.loaded_dbapi.Error,
-            hide_parameters=True,
-            connection_invalidated=is_lost,
-            dialect=dialect,
-        ) from error
+    except _errors(connection) as error:
+        raise _translated(connection, form.sql, error, cursor) from error
     finally:
-        cursor.close()
+        if not is_open:
+            cursor.close()
+
+
+def _errors(connection: Connection) -> type[Exception]:
+    dialect: Any = connection.dialect
+    error: type[Exception] = dialect.loaded_dbapi.Error
+    return error
+
+
+def _translated(connection: Connection, sql: str, error: Exception, cursor: Any) -> Exception:
+    """Return a failure as one of SQLAlchemy's; the connection is given up if it was lost."""
+    dialect: Any = connection.dialect
+    is_lost = dialect.is_disconnect(error, connection.connection.dbapi_connection, cursor)
+    if is_lost:
+        connection.invalidate(error)
+    translated: Exception = DBAPIError.instance(
+        sql,
+        None,
+        error,
+        dialect.loaded_dbapi.Error,
+        hide_parameters=True,
+        connection_invalidated=is_lost,
+        dialect=dialect,
+    )
+    return translated

@@ -12,7 +12,7 @@ from sqlalchemy import BindParameter, Connection, Table, bindparam, delete, inse
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.counters import Counters
-from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.prepared import Prepared, pipelined
 from server.adapters.sql.core.shards import shard_of
 from server.adapters.sql.core.tables import (
     FRAMES_PER_CHUNK,
@@ -286,6 +286,10 @@ class StudyChanges:
 
     def write(self, connection: Connection) -> None:
         """Write it all."""
+        with pipelined(connection):
+            self._write(connection)
+
+    def _write(self, connection: Connection) -> None:
         write_groups(connection, studies, self._studies.values())
         _count_new_studies(connection, self._studies.values())
         write_groups(connection, series, self._series.values())
