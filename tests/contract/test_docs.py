@@ -58,6 +58,15 @@ def test_links_to_a_heading_have_a_target() -> None:
     assert found > 5
 
 
+def test_modules_that_pages_name_exist() -> None:
+    found = 0
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("server/**/*.md")]:
+        for path in re.findall(r"`((?:server|facade|node|cli|bench|tests|protos)/[\w./-]*)`", page.read_text()):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
+            found += 1
+    assert found > 50
+
+
 def _anchors(page: str) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
