@@ -1,8 +1,9 @@
-"""Giving out keys, versions and sequences.
+"""Assignment of row keys, versions and sequences.
 
-SQLite has one writer: its numbers are in rows, and entries of the change feed are numbered as they are written.
-PostgreSQL has many: each locks the rows of its shards only, takes keys and versions from sequences, and leaves its
-entries to the sequencer (see `writing.sequencing`).
+SQLite has one writer: its counters are rows, and entries of the change feed are numbered when they are written.
+PostgreSQL
+has many: each locks only the rows of its shards, takes keys and versions from sequences, and leaves the numbering of
+    its entries to the sequencer (see `writing.sequencing`).
 """
 
 from collections.abc import Collection, Sequence
@@ -47,46 +48,47 @@ Row = dict[str, Any]
 
 
 class Counters(Protocol):
-    """Numbers for one transaction, which has locked what it needs until its end.
+    """Counters for one transaction, which holds its locks until its end.
 
-    Nobody else changes the same studies meanwhile, and what others did to them before is visible.
+    No other transaction changes the same studies meanwhile, and their earlier changes are visible.
     """
 
     def reserve(self, *, versions: int = 0, studies: int = 0, series: int = 0) -> None:
-        """Prepare to give out so many numbers at most."""
+        """Reserve numbers; their maximum counts are given."""
         ...
 
     def next_version(self) -> int:
-        """Give out a version."""
+        """Assign a version."""
         ...
 
     def next_study_key(self) -> int:
-        """Give out a key."""
+        """Assign the key of a study."""
         ...
 
     def next_series_key(self) -> int:
-        """Give out a key."""
+        """Assign the key of a series."""
         ...
 
     def time(self, now: datetime) -> int:
-        """Return the time of this transaction's changes, never before that of an earlier one even if clocks differ."""
+        """Return the time of this transaction's changes, never before that of an earlier transaction even if clocks
+        differ."""
         ...
 
     def write_entries(self, entries: Sequence[Row]) -> None:
-        """Add entries to the change feed, in order. One of an added instance has its version as `position`."""
+        """Add entries to the change feed, in order. Entries of added instances have the version as `position`."""
         ...
 
     def reserve_entries(self, count: int) -> int | None:
-        """Keep sequences for entries that are written later; return the first, None if it is not known yet."""
+        """Reserve sequences for entries that are written later; return the first, None if it is not known yet."""
         ...
 
     def save(self) -> None:
-        """Write back what was given out. The last thing that a transaction does."""
+        """Write back the counters. Must come last in a transaction."""
         ...
 
 
 def lock(connection: Connection, shards: Collection[int]) -> Counters:
-    """Wait for other transactions on the same shards, then lock these. Must come first in a transaction.
+    """Wait for other transactions on the same shards, and lock them. Must come first in a transaction.
 
     Raises: as `Progress.began`.
     """
@@ -94,7 +96,7 @@ def lock(connection: Connection, shards: Collection[int]) -> Counters:
 
 
 class _InRows:
-    """SQLite's. Its transaction excludes all others from its beginning."""
+    """For SQLite, whose writing transactions exclude each other from their start."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -148,7 +150,7 @@ class _InRows:
 
 
 class _InSequences:
-    """PostgreSQL's."""
+    """For PostgreSQL."""
 
     def __init__(self, connection: Connection, shards: Collection[int]) -> None:
         self._connection = connection
@@ -197,7 +199,7 @@ class _InSequences:
         return None
 
     def save(self) -> None:
-        """Note the highest version in each shard, so that an index that lost this transaction is recognised."""
+        """Record the highest version in each shard, so that an index without this transaction is recognised."""
         if not self._version:
             return
         _SHARD.run(self._connection, [{"of_shard": shard, "version": self._version} for shard in self._shards])
@@ -206,7 +208,7 @@ class _InSequences:
 
 
 def highest_version(connection: Connection) -> int:
-    """Return the last version that was given out. To be called when no other writing transaction runs."""
+    """Return the last assigned version. To be called while no other writing transaction runs."""
     if connection.dialect.name == "sqlite":
         return int(connection.execute(select(counters.c.version)).scalar_one())
     last = text("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM version_numbers")
@@ -214,12 +216,12 @@ def highest_version(connection: Connection) -> int:
 
 
 def touch(connection: Connection) -> None:
-    """Write what is there already, to see whether the database takes it."""
+    """Write existing values, to test whether the database accepts writes."""
     connection.execute(update(counters).where(counters.c.shard == 0).values(version=counters.c.version))
 
 
 def raise_counters(connection: Connection, mark: Mark) -> None:
-    """Give out no version and sequence up to a mark from now on."""
+    """Prevent the assignment of versions and sequences up to a mark."""
     of_shard = counters.c.shard == mark.shard
     connection.execute(update(counters).where(of_shard, counters.c.version < mark.version).values(version=mark.version))
     connection.execute(update(feed).where(feed.c.sequence < mark.sequence).values(sequence=mark.sequence))

@@ -1,8 +1,8 @@
-"""Statements that are run often: compiled once, then run by the driver itself.
+"""Frequent statements: compiled once, then run by the driver directly.
 
-Running a statement through SQLAlchemy costs many times what SQLite needs for it, nearly all of it for finding out again
-what was known before. These are compiled once for each database and go to the driver's cursor, in the transaction that
-the connection is in. Their failures are SQLAlchemy's, so that nobody has to know two kinds of them.
+Running a statement through SQLAlchemy costs many times its execution in SQLite, nearly all of it for repeated
+compilation. These are compiled once per database and passed to the driver's cursor, in the current transaction of the
+connection. They raise the exceptions of SQLAlchemy, so that callers handle only one kind.
 """
 
 import collections
@@ -26,15 +26,15 @@ _row_type: Any = collections.namedtuple
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """A statement as a driver takes it.
+    """A compiled statement in the form of a driver.
 
-    order: names of the parameters in their order, with whether it is a list; None where the driver takes them by name.
-    pick: takes parameters in their order, where none is a list and there are several.
-    fixed: parameters that belong to the statement.
-    lists: names of parameters that are lists, and the names of their values.
-    is_query: it may have rows.
-    is_script: it is several statements, which PostgreSQL takes as plain text only.
-    row: makes a row of what the driver gives.
+    order: names of the parameters in order, with whether each is a list; None if the driver takes them by name.
+    pick: returns the parameters in order, if there are several and none is a list.
+    fixed: constant parameters of the statement.
+    lists: names of list parameters, and the names of their values.
+    is_query: the statement may return rows.
+    is_script: several statements, which PostgreSQL accepts only as plain text.
+    row: creates a row from the driver's tuple.
     """
 
     sql: str
@@ -47,7 +47,7 @@ class _Form:
     is_query: bool = True
 
     def arguments(self, parameters: Parameters) -> Any:
-        """Return parameters as the driver takes them."""
+        """Return parameters in the form of the driver."""
         if self.fixed:
             parameters = {**self.fixed, **parameters}
         if self.order is None:
@@ -69,30 +69,30 @@ class _Form:
 
 
 class Prepared:
-    """A statement that is run again and again.
+    """A frequent statement.
 
-    Its parameters and columns must be what drivers take and give as it is: integers, text, bytes. Parameters that are
-    lists (`expanding`) must not be empty; they are filled up with a value they have already, which changes nothing for
-    an IN and keeps the forms of a statement few.
+    Its parameters and columns must have types that drivers support directly: integers, text, bytes. List parameters
+    (`expanding`) must not be empty; they are padded with one of their values, which does not change an IN and limits
+    the number of compiled forms.
     """
 
     def __init__(
         self, statement: Select[*tuple[Any, ...]] | Insert | Update | Delete | TextClause, *, is_script: bool = False
     ) -> None:
-        """Take a statement, or several of PostgreSQL's in one text without parameters or results."""
+        """Accept a statement, or a text of several statements for PostgreSQL without parameters or results."""
         self._statement = statement
         self._is_script = is_script
         self._lists = sorted(
             {part.key for part in iterate(statement) if isinstance(part, BindParameter) and part.expanding}
         )
-        # What is inserted or set is what parameters are given for, unless the statement says it all.
+        # The given parameters are the columns to insert or set, unless the statement lists them.
         self._names_columns = isinstance(statement, Update) or (
             isinstance(statement, Insert) and statement.select is None
         )
         self._forms: dict[tuple[object, ...], _Form] = {}
 
     def rows(self, connection: Connection, parameters: Parameters) -> list[Any]:
-        """Run a query and return its rows, as tuples with names.
+        """Run a query and return its rows as named tuples.
 
         Raises:
             DBAPIError
@@ -101,7 +101,7 @@ class Prepared:
         return [form.row(row) for row in found]
 
     def tuples(self, connection: Connection, parameters: Parameters) -> Sequence[tuple[Any, ...]]:
-        """Run a query and return its rows, as tuples without names, which cost less.
+        """Run a query and return its rows as plain tuples, which are cheaper.
 
         Raises:
             DBAPIError
@@ -115,7 +115,7 @@ class Prepared:
         return form, _execute(connection, form, form.arguments(parameters))[0]
 
     def row(self, connection: Connection, parameters: Parameters) -> Any:
-        """Run a query that has at most one row, and return that, or None.
+        """Run a query with at most one row, and return the row or None.
 
         Raises:
             DBAPIError
@@ -124,10 +124,10 @@ class Prepared:
         return rows[0] if rows else None
 
     def run(self, connection: Connection, rows: Sequence[Parameters]) -> int:
-        """Run a statement that changes something, once for each row of parameters. All rows have the same names.
+        """Run a writing statement once for each row of parameters. All rows have the same names.
 
         Returns:
-            How many rows it changed.
+            Number of changed rows.
 
         Raises:
             DBAPIError
@@ -138,7 +138,7 @@ class Prepared:
         return _execute(connection, form, [form.arguments(row) for row in rows], many=True)[1]
 
     def _form(self, connection: Connection, parameters: Parameters) -> _Form:
-        """Return the statement for a database, and for the lengths of lists or the columns to be changed."""
+        """Return the compiled statement for a database, list lengths and columns to be changed."""
         which: tuple[object, ...] = (connection.dialect.name,)
         if self._names_columns:
             which += tuple(parameters)
@@ -172,9 +172,9 @@ class Prepared:
 
 @contextmanager
 def pipelined(connection: Connection) -> Iterator[None]:
-    """Send the statements of `Prepared.run` to PostgreSQL without waiting for each; they don't tell how many rows.
+    """Send the statements of `Prepared.run` to PostgreSQL without waiting for each result; row counts are unknown.
 
-    They have succeeded when the context ends. A query in between waits for all before it.
+    They have succeeded when the context ends. A query within the context waits for all statements before it.
 
     Raises:
         DBAPIError
@@ -196,19 +196,19 @@ def pipelined(connection: Connection) -> Iterator[None]:
 
 
 def _order(names: Sequence[str], lists: Mapping[str, Sequence[str]]) -> list[tuple[str, bool]]:
-    """Return parameters in order, with whether it is a list; the values of one follow each other."""
+    """Return parameters in order, with whether each is a list; the values of a list are adjacent."""
     list_of = {name: of for of, names_of in lists.items() for name in names_of}
     order: list[tuple[str, bool]] = []
     for name in names:
         entry = (list_of.get(name, name), name in list_of)
-        # A list may occur twice in a statement, but never right after itself.
+        # A list may occur twice in a statement, but not twice in succession.
         if not entry[1] or name == lists[entry[0]][0]:
             order.append(entry)
     return order
 
 
 def _filled_up(values: Iterable[Any]) -> list[Any]:
-    """Return values, filled up to a power of two, or to a multiple of `_STEP` if there are more than that."""
+    """Return values padded to a power of two, or beyond `_STEP` to a multiple of it."""
     filled = list(values)
     step = min(1 << (len(filled) - 1).bit_length(), _STEP)
     return filled + [filled[-1]] * (-len(filled) % step)
@@ -217,9 +217,9 @@ def _filled_up(values: Iterable[Any]) -> list[Any]:
 def _execute(
     connection: Connection, form: _Form, arguments: Any, *, many: bool = False
 ) -> tuple[Sequence[tuple[Any, ...]], int]:
-    """Run a statement; return what it selects, and how many rows it changed.
+    """Run a statement; return selected rows, and the number of changed rows.
 
-    Failures are those of SQLAlchemy, without the parameters.
+    Raises the exceptions of SQLAlchemy, without the parameters.
     """
     driver = connection.connection.dbapi_connection
     assert driver is not None
@@ -233,7 +233,7 @@ def _execute(
         else:
             cursor.execute(form.sql, arguments)
         if not form.is_query and connection.info.get(_IS_PIPELINED):
-            is_open = True  # until its result has come, with the end of the pipeline
+            is_open = True  # until the result arrives at the end of the pipeline
             return (), -1
         return (cursor.fetchall() if cursor.description else ()), cursor.rowcount
     except _errors(connection) as error:
@@ -250,7 +250,7 @@ def _errors(connection: Connection) -> type[Exception]:
 
 
 def _translated(connection: Connection, sql: str, error: Exception, cursor: Any) -> Exception:
-    """Return a failure as one of SQLAlchemy's; the connection is given up if it was lost."""
+    """Convert an exception to one of SQLAlchemy; the connection is invalidated if it was lost."""
     dialect: Any = connection.dialect
     is_lost = dialect.is_disconnect(error, connection.connection.dbapi_connection, cursor)
     if is_lost:

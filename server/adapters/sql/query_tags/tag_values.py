@@ -1,8 +1,9 @@
-"""What instances have for extended query tags, as rows.
+"""Values of instances for extended query tags, as rows.
 
 A value is a row with part 0 that has a text or a number. A person name has a row for each component group, parts 0 to
-2, and one with all its words, part 3: any group may match, or a run of words.
-The values of a study or series come from its newest instance that has any; `extract` of the port says which.
+2, and
+one with all its words, part 3: any group may match, or a run of words. The values of a study or series come from its
+    newest instance that has any; see `extract` of the port.
 """
 
 from collections import Counter
@@ -45,7 +46,7 @@ _HAS = Prepared(
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Whose values an instance brings: the keys of its study and series, its version, and the shard of all three."""
+    """The owners of an instance's values: the keys of its study and series, its version, and the shard of all three."""
 
     study: int
     series: int
@@ -53,7 +54,7 @@ class Owners:
     shard: int
 
     def of(self, level: Level) -> int:
-        """Return the one at a level."""
+        """Return the owner at a level."""
         return {Level.STUDY: self.study, Level.SERIES: self.series, Level.INSTANCE: self.version}[level]
 
 
@@ -64,12 +65,12 @@ def tag_of(row: Any) -> Tag:
 
 
 def living(connection: Connection) -> list[Any]:
-    """Return the rows of the tags that instances are indexed by."""
+    """Return the rows of the tags by which instances are indexed."""
     return _LIVING.rows(connection, {})
 
 
 def forget_versions(connection: Connection, versions: Sequence[int]) -> None:
-    """Delete what instances have that are about to go."""
+    """Delete the values of instances that are to be deleted."""
     keys, have_errors = _keys_by_level(connection)
     if have_errors:
         _forget_errors(connection, versions)
@@ -77,7 +78,7 @@ def forget_versions(connection: Connection, versions: Sequence[int]) -> None:
 
 
 def forget_series(connection: Connection, study: int, one_series: int | None = None) -> None:
-    """Delete what a series has that has been deleted, or all deleted series of a study."""
+    """Delete the values of a deleted series, or of all deleted series of a study."""
     keys, _ = _keys_by_level(connection)
     if of_level := keys.get(Level.SERIES):
         of_study = select(deleted_series.c.key).where(deleted_series.c.study_key == study)
@@ -86,7 +87,7 @@ def forget_series(connection: Connection, study: int, one_series: int | None = N
 
 
 def forget_study(connection: Connection, study: int) -> None:
-    """Delete what a study has that has been deleted."""
+    """Delete the values of a deleted study."""
     keys, _ = _keys_by_level(connection)
     _forget_of(connection, keys.get(Level.STUDY), tag_values.c.owner == study)
 
@@ -110,7 +111,7 @@ def _forget_errors(connection: Connection, versions: Sequence[int]) -> None:
 
 
 def count_errors_off(connection: Connection, key: int, count: int) -> None:
-    """Take errors that are deleted off the count of their tag."""
+    """Subtract deleted errors from the count of their tag."""
     connection.execute(update(tags).where(tags.c.key == key).values(error_count=tags.c.error_count - count))
 
 
@@ -120,7 +121,7 @@ def _forget_of(connection: Connection, keys: Sequence[int] | None, is_owner: Col
 
 
 class ByTags:
-    """What instances that are added have for the tags there are."""
+    """The values of added instances for the existing tags."""
 
     def __init__(self, rows: Sequence[Any], extract: Extract, time: int) -> None:
         self._rows = rows
@@ -130,28 +131,28 @@ class ByTags:
         self._taken: list[tuple[Found, Owners]] = []
 
     def of(self, new: NewInstance) -> Found:
-        """Return what an instance has for tags, by their keys."""
+        """Return the values of an instance for tags, by their keys."""
         return self.found(new.dicom_json, new.invalid_tags)
 
     def found(self, dicom_json: bytes, invalid_tags: frozenset[str]) -> Found:
-        """Return what metadata has for tags, by their keys."""
+        """Return the values in metadata for tags, by their keys."""
         return self._extract(dicom_json, self._tags, invalid_tags) if self._tags else {}
 
     def faults(self, found: Found) -> tuple[tuple[NewTag, TagFault], ...]:
-        """Return what of it can't be indexed."""
+        """Return the values that cannot be indexed."""
         by_tag = ((tag.new, found.get(tag.key)) for tag in self._tags)
         return tuple((tag, fault) for tag, fault in by_tag if isinstance(fault, TagFault))
 
     def take(self, found: Found, owners: Owners) -> None:
-        """Take up what an added instance has."""
+        """Collect the values of an added instance."""
         if found:
             self._taken.append((found, owners))
 
     def write(self, connection: Connection) -> None:
-        """Write what was taken up, instead of what is there."""
+        """Write the collected values, replacing existing ones."""
         if self._taken:
             indexing = Indexing(connection, self._rows, self._time)
-            for found, owners in reversed(self._taken):  # the latest counts
+            for found, owners in reversed(self._taken):  # the latest value applies
                 indexing.take(found, owners)
             indexing.write_over()
 
@@ -169,9 +170,9 @@ class Indexing:
         self._shards: dict[tuple[int, int], int] = {}
 
     def take(self, values: Found, owners: Owners) -> None:
-        """Take up what an instance has for tags; for those that are not among the rows, it has nothing.
+        """Collect the values of an instance for tags; tags without a row have no value.
 
-        Of two instances with a value for the same study or series, the first that is taken counts.
+        If two instances have a value for the same study or series, the first collected one applies.
         """
         for key, found in values.items():
             if key not in self._tags:
@@ -184,13 +185,13 @@ class Indexing:
                 self._shards[which] = owners.shard
 
     def write_over(self) -> None:
-        """Write what was taken, instead of what is there."""
+        """Write the collected values, replacing existing ones."""
         if self._values:
             _FORGET.run(self._connection, [{"of_tag": key, "of_owner": owner} for key, owner in self._values])
         self._write(self._values)
 
     def write_beside(self) -> None:
-        """Write what was taken of those that have nothing yet."""
+        """Write the collected values of owners without a value."""
         owners: dict[int, list[int]] = {}
         for key, owner in self._values:
             owners.setdefault(key, []).append(owner)
@@ -216,7 +217,7 @@ class Indexing:
             _COUNT_ERRORS.run(self._connection, counts)
 
     def _numbered_errors(self) -> Iterator[Row]:
-        """Generate rows; of errors found at the same time, that of the older instance comes first."""
+        """Yield rows of errors; for errors of the same time, that of the older instance is first."""
         for version, key, message, shard in sorted(self._errors):
             self._last_errors[key] += 1
             yield {

@@ -1,4 +1,4 @@
-"""Storage of extended query tags and their values; what may happen to a tag is decided by the domain."""
+"""Storage of extended query tags and their values; the domain decides on their state."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ from server.model.search.query_tag import QueryStatus, Tag, TagError, TagFault, 
 from server.ports.tags import Extract, TagAddition, TagBatch, TagsState
 
 _ROWS_AT_ONCE = 5_000
-"""Rows of a deleted tag that go in one transaction."""
+"""Maximum number of a deleted tag's rows that are deleted in one transaction."""
 
 _BYTES_AT_ONCE = 16 << 20
-"""Metadata that is in memory at the same time; one may be as large as the largest data set."""
+"""Maximum number of bytes of metadata in memory; a single one may be as large as the largest data set."""
 
 _VALUES_AT_ONCE = 2_000
-"""Values that are written in one transaction, while nobody else can write; of one instance there may be more."""
+"""Maximum number of values written in one transaction, which blocks other writers; a single instance may have more."""
 
 _ONE = Prepared(select(tags).where(tags.c.tag == bindparam("of_tag")))
 
@@ -94,9 +94,9 @@ class SqlTags:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """See the port's `TagBatch`. A position is a version: instances with lower versions are still to be indexed.
+    """See `TagBatch` of the port. A position is a version: instances with lower versions are not indexed yet.
 
-    found: newest instance first.
+    found: the newest instance first.
     """
 
     version: int
@@ -123,7 +123,7 @@ def _add(connection: Connection, request_id: str, decide: Callable[[TagsState], 
     state = TagsState(
         tags=[tag_of(row) for row in connection.execute(select(tags).order_by(tags.c.key))],
         unfinished=operations.unfinished(connection),
-        # PostgreSQL sums such columns as decimals.
+        # PostgreSQL returns the sum of such columns as a decimal.
         instances=int(connection.execute(select(func.coalesce(func.sum(studies.c.instance_count), 0))).scalar_one()),
         position=str(counters.highest_version(connection) + 1),
     )
@@ -160,9 +160,9 @@ def _set(connection: Connection, tag: str, **values: int) -> Tag | None:
 
 
 def _delete_some(connection: Connection, key: int) -> bool:
-    """Delete some of a tag's rows, and the tag with the last of them; return whether some are left.
+    """Delete some of a tag's rows, and with the last of them the tag; return whether rows remain.
 
-    If two callers delete the same tag, its key may belong to a tag that was added since, for the second of them.
+    If two callers delete the same tag, its key may have been assigned to a new tag when the second one continues.
     """
     if connection.execute(select(tags.c.status).where(tags.c.key == key)).scalar() != int(TagStatus.DELETING):
         return False
@@ -255,17 +255,17 @@ def _tags_of(connection: Connection, operation_id: str) -> list[Any]:
 
 
 def _there(connection: Connection, batch: _Batch) -> set[int]:
-    """Return the versions of a batch that were not deleted meanwhile."""
+    """Return the versions of a batch that still exist."""
     version = instances.c.version
     of_batch = select(version).where(version < batch.version, version >= batch.next_version, ALIVE)
     return set(connection.execute(of_batch).scalars())
 
 
 def _newest_below(connection: Connection, version: int, most: int) -> tuple[Sequence[Any], int, bool]:
-    """Return the newest instances with lower versions, with their metadata, the lowest version that was looked at, and
-    whether there are no more below.
+    """Return the newest instances with lower versions and their metadata, the lowest examined version, and whether
+    there are no more below.
 
-    There is also metadata of deleted instances and replaced versions, which is left out.
+    Metadata of deleted instances and replaced versions is skipped.
     """
     sizes = connection.execute(
         select(metadata.c.version, func.length(metadata.c.dicom_json).label("size_bytes"))

@@ -1,7 +1,7 @@
 """The transaction that makes instances visible.
 
-It costs a dozen statements however many instances there are: what exists already is looked up together, everything
-else is decided in memory, and rows are written table by table.
+It takes a dozen statements for any number of instances: existing rows are looked up together, everything else is
+determined in memory, and rows are written table by table.
 """
 
 from collections import Counter
@@ -44,7 +44,7 @@ from server.ports.tags import Extract
 _CHUNK_BYTES = FRAMES_PER_CHUNK * PixelLayout.RECORD_BYTES
 _MODALITY = "00080060"
 
-# Statements are made once: making one costs as much as running it.
+# Statements are compiled once: compiling takes as long as running.
 _UIDS: BindParameter[str] = bindparam("uids", expanding=True)
 _STUDIES = Prepared(
     select(studies).where(studies.c.partition_key == bindparam("partition_key"), studies.c.uid.in_(_UIDS))
@@ -74,7 +74,7 @@ _INSERTS = {table: Prepared(insert(table)) for table in _TABLES}
 def add(
     connection: Connection, partition_keys: PartitionKeys, wanted: Batch, now: datetime, extract: Extract
 ) -> list[AddOutcome]:
-    """Do what `InstanceIndex.add` promises."""
+    """Implements `InstanceIndex.add`."""
     new = wanted() if callable(wanted) else wanted
     if not new:
         return []
@@ -88,7 +88,7 @@ def add(
 def begin(
     connection: Connection, partition_keys: PartitionKeys, new: Sequence[NewInstance], now: datetime, extract: Extract
 ) -> "StudyChanges":
-    """Lock the studies of instances that are to be added, and look up what there is of them."""
+    """Lock the studies of the instances to be added, and look up existing rows."""
     keys = _keys_of_partitions(connection, partition_keys, new)
     shards: dict[StudyIdentity, int] = {
         (partition, study): shard_of(connection, keys[partition], study)
@@ -117,7 +117,7 @@ SeriesIdentity = tuple[PartitionName, str, str]
 
 
 class StudyChanges:
-    """Everything one transaction writes.
+    """All changes of one transaction.
 
     time: of the changes.
     """
@@ -148,7 +148,7 @@ class StudyChanges:
             ids = [instance.id for instance in new if instance.id.partition == name]
             self._load_studies(connection, name, partition_key, {id_.study for id_ in ids})
             self._load_series(connection, name, {id_.series for id_ in ids})
-            if self._series:  # else there can't be any
+            if self._series:  # without an existing series, there are no instances
                 self._load_instances(connection, name, partition_key, {id_.instance for id_ in ids})
         self._last.reserve(
             versions=len({one.id for one in new} - self._stored.keys()),
@@ -177,7 +177,7 @@ class StudyChanges:
             self._stored[stored.id] = stored
 
     def add(self, new: NewInstance) -> AddOutcome:
-        """Take up one instance."""
+        """Collect the changes for one instance."""
         found = self._by_tags.of(new)
         if new.must_be_indexed and (faults := self._by_tags.faults(found)):
             return Faulty(faults)
@@ -193,7 +193,8 @@ class StudyChanges:
         return Added(Version(version))
 
     def add_version(self, new: NewInstance, key: int, reason: str, author: str) -> Added | Faulty:
-        """Take up a new content of an instance that exists and has this key; its row is left to the caller."""
+        """Collect the changes for a new version of the existing instance with this key; the caller writes the instance
+        row."""
         found = self._by_tags.of(new)
         if new.must_be_indexed and (faults := self._by_tags.faults(found)):
             return Faulty(faults)
@@ -204,7 +205,7 @@ class StudyChanges:
         return Added(Version(version))
 
     def _merged(self, new: NewInstance) -> tuple[int, Group, Group]:
-        """Return a version for a content, with its study and series, which have taken over its attributes."""
+        """Return a new version, with study and series after they took over the attributes of the instance."""
         study = self._study(new)
         series_ = self._series_of(new, study)
         version = self._last.next_version()
@@ -217,7 +218,7 @@ class StudyChanges:
         return version, study, series_
 
     def _existing(self, id_: InstanceId) -> StoredInstance | None:
-        """Return the instance with an identity, stored before or earlier in the batch."""
+        """Return the instance with this identity, from the database or from this batch."""
         if added := self._added.get(id_):
             return _as_stored(*added)
         return self._stored.get(id_)
@@ -266,7 +267,7 @@ class StudyChanges:
         }
 
     def _add_version(self, new: NewInstance, version: int, shard: int, others: Row, action: ChangeAction) -> None:
-        """Take up the rows of a version and its entry in the change feed."""
+        """Collect the rows of a version and its entry in the change feed."""
         self._rows[versions].append(_version_row(new, version, shard, self.time) | others)
         for table, rows in _detail_rows(new, {"version": version, "shard": shard}):
             self._rows[table] += rows
@@ -285,7 +286,7 @@ class StudyChanges:
         )
 
     def write(self, connection: Connection) -> None:
-        """Write it all."""
+        """Write all changes."""
         with pipelined(connection):
             self._write(connection)
 
@@ -312,14 +313,15 @@ def _count_new_studies(connection: Connection, groups: Iterable[Group]) -> None:
 
 
 def change_blocks(connection: Connection, studies_of: Mapping[tuple[int, int, int], int]) -> None:
-    """Count studies that came or went: how many, by partition, block and shard."""
+    """Update the number of studies, by partition, block and shard."""
     rows = [
         {"partition_key": partition_key, "block": block, "studies": count, "shard": shard}
         for (partition_key, block, shard), count in studies_of.items()
     ]
     if not rows:
         return
-    if connection.dialect.name == "postgresql":  # where a row of a block would keep other studies waiting
+    # where updating the row of a block would block transactions on other studies
+    if connection.dialect.name == "postgresql":
         _CHANGE_BLOCK.run(connection, rows)
         return
     _COUNT_STUDIES.run(connection, rows)
@@ -328,7 +330,7 @@ def change_blocks(connection: Connection, studies_of: Mapping[tuple[int, int, in
 
 
 def _version_row(new: NewInstance, version: int, shard: int, time: int) -> Row:
-    """Return the row of `versions` for a content, without the instance it belongs to."""
+    """Return the row of `versions`, without the reference to its instance."""
     return {
         "version": version,
         "shard": shard,
@@ -343,7 +345,7 @@ def _version_row(new: NewInstance, version: int, shard: int, time: int) -> Row:
 
 
 def _detail_rows(new: NewInstance, of_version: Row) -> Iterator[tuple[Table, list[Row]]]:
-    """Generate the rows of the tables that have metadata, frames and bulk data of a version."""
+    """Yield the rows of the tables for metadata, frames and bulk data of a version."""
     invalid_tags = " ".join(sorted(new.invalid_tags)) or None
     yield metadata, [{**of_version, "dicom_json": new.dicom_json, "invalid_tags": invalid_tags}]
     yield (

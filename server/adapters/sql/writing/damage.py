@@ -1,4 +1,4 @@
-"""Recording damage that was found, and that it is repaired."""
+"""Recording of detected damage and its repair."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ _WRITE = Prepared(
 
 
 def change_damage(connection: Connection, version: int, change: Callable[[Damage], Damage]) -> None:
-    """Change what is known of an instance; nothing happens if it is gone."""
+    """Change the recorded damage of an instance; no effect if it is deleted."""
     row = _READ.row(connection, {"version": version})
     if row is None:
         return

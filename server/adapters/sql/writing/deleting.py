@@ -1,8 +1,9 @@
 """The transactions that delete a study, a series or an instance.
 
-What is deleted moves to tables of its own, where it stays until its bytes are erased. The rows of a study and its
-series move at once. Their instances do so too if they are few; of many, only the deletion is recorded, and `move_on`
-moves them some at a time. Meanwhile an instance whose series is gone is deleted: see `rows.ALIVE`.
+Deleted rows move to separate tables, where they remain until their bytes are erased. The rows of a study and its series
+move at once. Their instances do so, too, if they are few; of many, only the deletion is recorded, and `move_on` moves
+them
+in steps. Meanwhile, an instance without its series counts as deleted: see `rows.ALIVE`.
 """
 
 from collections.abc import Mapping
@@ -35,10 +36,10 @@ from server.model.change import ChangeAction
 from server.model.ids import Address
 
 FEW = 200
-"""Instances that are deleted in one transaction."""
+"""Maximum number of instances that are moved at once."""
 
 AT_ONCE = 500
-"""Instances of a larger deletion that are moved in one transaction."""
+"""Number of instances of a larger deletion that are moved per transaction."""
 
 Row = dict[str, Any]
 
@@ -69,7 +70,7 @@ _SHRINK_STUDY = Prepared(
         ),
     )
 )
-# By depth of what is deleted: a study is 1, an instance 3.
+# By depth of the deleted address: 1 for a study, 3 for an instance.
 _FOUND = {
     1: Prepared(
         select(studies.c.key.label("study"), bindparam("none").label("series"), studies.c.instance_count).where(
@@ -102,7 +103,7 @@ _INSERT_CHANGES = Prepared(insert(changes))
 
 
 class Moves:
-    """Statements that move rows of a table to the one of what was deleted, or some of them back."""
+    """Statements that move rows of a table to the table of deleted rows, or back."""
 
     def __init__(self, table: Table, deleted: Table, condition: ColumnElement[bool]) -> None:
         names = table.c.keys()
@@ -114,7 +115,7 @@ class Moves:
         self._delete = Prepared(delete(table).where(condition))
 
     def run(self, connection: Connection, where: Mapping[str, Any]) -> int:
-        """Move the rows; return how many. One that was deleted before, and came back, takes its old place."""
+        """Move the rows; return their number. A row that was deleted and restored before takes its old place."""
         if self._forget is not None:
             self._forget.run(connection, [where])
         count = self._copy.run(connection, [where])
@@ -157,7 +158,7 @@ def delete_resource(
     reason: str,
     author: str,
 ) -> int:
-    """Do what `InstanceIndex.delete` promises."""
+    """Implements `InstanceIndex.delete`."""
     assert resource.study is not None, "a study, a series or an instance"
     shard = shard_of(connection, partition_key, resource.study)
     last = counters.lock(connection, [shard])
@@ -205,13 +206,13 @@ def delete_resource(
 
 
 def move_on(connection: Connection) -> bool:
-    """Move some instances of the oldest deletion whose entries have been numbered; return whether there was one."""
+    """Move some instances of the oldest deletion with numbered entries; return whether there was one."""
     pending = _PENDING.row(connection, {})
     if pending is None:
         return False
     counters.lock(connection, [pending.shard])
     row = _STILL_PENDING.row(connection, {"of_key": pending.key})
-    if row is None:  # another process was faster
+    if row is None:  # another process did it meanwhile
         return True
     deletion = row._asdict()
     entries = _move(connection, deletion, AT_ONCE, (_FIRST, _LAST))
@@ -227,7 +228,7 @@ def move_on(connection: Connection) -> bool:
 
 
 def _move_groups(connection: Connection, deletion: Row, count: int) -> None:
-    """Move the rows of a study and its series, or of a series, which leaves its study if there are others."""
+    """Move the rows of a study and its series, or of a series and, if it was the only one, its study."""
     of = {"of_study_key": deletion["study_key"], "of_series_key": deletion["series_key"], "gone": count}
     if deletion["series_key"] is None:
         _MOVE_ALL_SERIES.run(connection, of)
@@ -240,7 +241,7 @@ def _move_groups(connection: Connection, deletion: Row, count: int) -> None:
 
 
 def _shrink_series(connection: Connection, deletion: Row) -> None:
-    """Take an instance off its series, which goes if it has no more, and its study."""
+    """Remove an instance from the counts of its series and study, which are deleted if they become empty."""
     of = {"of_study_key": deletion["study_key"], "of_series_key": deletion["series_key"], "gone": 1}
     _SHRINK_SERIES.run(connection, [of])
     is_empty = not _INSTANCES_LEFT.row(connection, of)[0]
@@ -264,7 +265,7 @@ def _move_study(connection: Connection, deletion: Row) -> None:
 
 
 def _move(connection: Connection, deletion: Row, limit: int, bounds: tuple[int, int]) -> list[Row]:
-    """Move instances of a deletion, at most `limit`, and return their entries in the change feed."""
+    """Move at most `limit` instances of a deletion, and return their entries in the change feed."""
     of_series = deletion["series_key"] is not None
     where = {"of_study_key": deletion["study_key"], "of_series_key": deletion["series_key"]}
     where |= {"first": bounds[0], "last": bounds[1], "limit": limit}

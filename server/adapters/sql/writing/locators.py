@@ -1,4 +1,4 @@
-"""Blobs by where they lie: which ones something still needs, and which ones are to be erased."""
+"""Blob locators: which are referenced, and which are to be erased."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -25,16 +25,16 @@ from server.adapters.sql.rows import ALIVE, STORED, stored_instance
 from server.model.instance import Locator, StoredInstance
 
 _IN_ONE_STATEMENT = 500
-"""Values of an IN; both databases take more, but neither is faster with more."""
+"""Values of an IN; both databases support more, but are not faster with more."""
 
 Value = TypeVar("Value")
 
 
 def known(connection: Connection, locators: Collection[Locator]) -> set[Locator]:
-    """Return the locators that something names.
+    """Return the locators that are referenced.
 
-    The answer is final: a transaction that its caller has lost sight of, because a connection broke or a process
-    died while it was committed, has ended before.
+    The result is final: a transaction whose caller lost its connection or was killed during the commit has ended
+    before.
     """
     known: set[Locator] = set()
     for some in slices(locators):
@@ -44,19 +44,19 @@ def known(connection: Connection, locators: Collection[Locator]) -> set[Locator]
 
 
 def named(connection: Connection, locators: Collection[Locator]) -> set[Locator]:
-    """Return the locators that a visible instance names."""
+    """Return the locators that visible instances reference."""
     return set(_versions(connection, locators))
 
 
 def relocate(connection: Connection, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
-    """Do what `InstanceIndex.relocate` promises."""
+    """Implements `InstanceIndex.relocate`."""
     shards = {shard for _, shard in _versions(connection, moves).values()}
-    last = counters.lock(connection, shards)  # nobody deletes an instance while it moves
+    last = counters.lock(connection, shards)  # no instance is deleted while it is relocated
     moved = _versions(connection, moves)
     if moved:
         if progress := progress_of(connection.info):
             progress.journal.moved({old: moves[old] for old in moved})
-        last.next_version()  # so that an index from before the move is known to be older
+        last.next_version()  # so that an index from before the relocation is recognised as older
         last.save()
         connection.execute(
             update(versions).where(versions.c.locator == bindparam("old")).values(locator=bindparam("new")),
@@ -73,7 +73,7 @@ def relocate(connection: Connection, moves: Mapping[Locator, Locator], erase_aft
 
 
 def _versions(connection: Connection, locators: Iterable[Locator]) -> dict[Locator, tuple[int, int]]:
-    """Return version and shard of the visible instances that name these locators."""
+    """Return version and shard of the visible instances with these locators."""
     found: dict[Locator, tuple[int, int]] = {}
     for some in slices(locators):
         named = (
@@ -113,7 +113,8 @@ def erased(connection: Connection, locators: Sequence[Locator]) -> None:
 
 
 def _forget_deleted(connection: Connection, locators: Sequence[Locator]) -> None:
-    """Delete the versions that these blobs belong to, of deleted instances, and what is left without any by that."""
+    """Delete the versions of deleted instances with these blobs, and then empty instances, series, studies and
+    deletions."""
     is_last = deleted_instances.c.version == versions.c.version
     is_replaced = (deleted_instances.c.key == versions.c.instance_key) & versions.c.replaced.is_not(None)
     found = connection.execute(
@@ -140,7 +141,7 @@ def _forget_deleted(connection: Connection, locators: Sequence[Locator]) -> None
 
 
 def forget_groups(connection: Connection, left: Sequence[Any]) -> None:
-    """Delete the deleted studies and series, and the deletions, that these rows of instances were the last of."""
+    """Delete the deleted studies and series, and the deletions, whose last instances were these rows."""
     for table, key, column in (
         (deleted_series, deleted_series.c.key, deleted_instances.c.series_key),
         (deleted_studies, deleted_studies.c.key, deleted_instances.c.study_key),

@@ -1,4 +1,4 @@
-"""What new instances change about their studies and series."""
+"""Changes to studies and series by new instances."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,10 +26,10 @@ _UPDATES = {table: Prepared(update(table).where(table.c.key == bindparam("of_key
 
 @dataclass(slots=True)
 class Group:
-    """A study or series on its way into the database.
+    """A study or series to be written.
 
-    columns: what differs from the row there; of a new one, all of the row.
-    last: what was merged last. The instances of a series mostly have the same to say about it and its study.
+    columns: changed columns of an existing row, or all columns of a new one.
+    last: the attributes merged last. The instances of a series mostly have equal attributes of their series and study.
     """
 
     key: int
@@ -41,7 +41,7 @@ class Group:
     last: LevelAttributes | None = None
 
     def merge(self, level: Level, attributes: LevelAttributes) -> None:
-        """Let values overwrite those of earlier instances; an invalid one only takes a place that is empty."""
+        """Overwrite values of earlier instances; an invalid value only fills an empty column."""
         if attributes == self.last:
             return
         self.last = attributes
@@ -63,17 +63,17 @@ class Group:
             self.row[name] = self.columns[name] = value
 
     def count(self, name: str) -> None:
-        """Add one to a counter."""
+        """Increment a counter."""
         self.set(name, self.row.get(name, 0) + 1)
 
 
 def existing(row: Any) -> Group:
-    """Return a study or series, all of its row, as it is in the database."""
+    """Return a study or series from its complete row."""
     return Group(row.key, False, row._asdict(), elements_of_lines(row.elements))
 
 
 def write_groups(connection: Connection, table: Table, groups: Iterable[Group]) -> None:
-    """Insert the new ones, and update what has changed of the others."""
+    """Insert new rows, and update changed ones."""
     new = []
     for group in groups:
         if group.is_new:
@@ -88,7 +88,7 @@ def write_groups(connection: Connection, table: Table, groups: Iterable[Group]) 
 
 
 def write_several(connection: Connection, groups: Iterable[Group]) -> None:
-    """Replace the values of search keys that may have several."""
+    """Replace the values of multi-valued search keys."""
     given = [(group, keyword, values) for group in groups for keyword, values in group.several.items()]
     if not given:
         return

@@ -1,7 +1,7 @@
-"""The transactions that bring deleted instances back.
+"""The transactions that restore deleted instances.
 
-A few come back at a time, oldest first, each with its last content under a new version: what clients remember of the
-time before the deletion is not mistaken for what is there now.
+Each restores a few instances, oldest first, each with its last content as a new version, so that clients do not confuse
+state from before the deletion with the current one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,10 +43,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one transaction did.
+    """Result of one transaction.
 
-    after: the next continues with higher versions; None: there are no more.
-    waits: for a deletion whose instances are still to be moved.
+    after: the next one continues with higher versions; None after the last.
+    waits: a deletion has to move its instances first.
     """
 
     count: int
@@ -63,7 +63,7 @@ def undelete(
     not_erased_at: datetime,
     extract: Extract,
 ) -> Step:
-    """Do the next part of what `InstanceIndex.undelete` promises."""
+    """Do the next step of `InstanceIndex.undelete`."""
     assert resource.study is not None, "a study, a series or an instance"
     last = counters.lock(connection, [shard_of(connection, partition_key, resource.study)])
     if _is_pending(connection, partition_key, resource.study):
@@ -97,7 +97,7 @@ def undelete(
 
 
 def _is_pending(connection: Connection, partition_key: int, study: str) -> bool:
-    """Say whether instances of a study are still to be moved to those that were deleted."""
+    """Say whether a deletion still has to move instances of a study."""
     pending = select(deletions.c.key).where(
         deletions.c.is_pending == 1, deletions.c.partition_key == partition_key, deletions.c.study_uid == study
     )
@@ -105,7 +105,7 @@ def _is_pending(connection: Connection, partition_key: int, study: str) -> bool:
 
 
 def _series_uids(connection: Connection, partition_key: int, resource: Address) -> Mapping[int, str]:
-    """Return the UIDs of the series that instances may have been deleted from, by their keys."""
+    """Return the UIDs of the series from which instances may have been deleted, by key."""
     study_keys = _either(studies, deleted_studies, partition_key=partition_key, uid=resource.study)
     found: dict[int, str] = {}
     for table in (series, deleted_series):
@@ -117,7 +117,7 @@ def _series_uids(connection: Connection, partition_key: int, resource: Address) 
 
 
 def _either(table: Table, deleted: Table, **values: Any) -> Any:
-    """Select the keys of rows with these values in a table or in that of what was deleted from it."""
+    """Select the keys of rows with these values in a table or its table of deleted rows."""
     return union_all(*(select(one.c.key).filter_by(**values).select_from(one) for one in (table, deleted)))
 
 
@@ -142,7 +142,7 @@ def _page(
 def _chosen(
     connection: Connection, partition_key: int, study: str, page: Sequence[Any], uids: Mapping[int, str]
 ) -> list[Any]:
-    """Return those of a page that come back: the last deleted of each identity, unless it exists."""
+    """Return the rows of a page to be restored: the last deleted one of each identity, unless the instance exists."""
     of_page = {row.uid for row in page}
     last: dict[tuple[str, str], int] = {}
     deleted = select(deleted_instances.c.uid, deleted_instances.c.series_key, deleted_instances.c.version).where(
@@ -168,7 +168,7 @@ def _chosen(
 
 
 class _Restored:
-    """The study and the series that instances come back to, which may have to come back themselves."""
+    """The study and series of the restored instances, which may have to be restored as well."""
 
     def __init__(self, connection: Connection, partition_key: int, study: str) -> None:
         self._connection = connection
@@ -183,7 +183,7 @@ class _Restored:
         self._version = 0
 
     def row(self, deleted: Any, series_uid: str, version: int) -> Row:
-        """Return the row of an instance that comes back, and count it."""
+        """Return the row of a restored instance, and count it."""
         one_series = self._series.get(series_uid)
         if one_series is None:
             identity = {"study_key": self._study.key, "uid": series_uid}
@@ -196,7 +196,7 @@ class _Restored:
         return of_table | {"version": version, "study_key": self._study.key, "series_key": one_series.key}
 
     def count(self) -> None:
-        """Count the instances that came back in their series and their study."""
+        """Add the restored instances to the counts of their series and study."""
         for key, count in self._counts.items():
             counted = {"instance_count": series.c.instance_count + count, "max_version": self._version}
             self._connection.execute(update(series).where(series.c.key == key).values(counted))
@@ -210,7 +210,7 @@ class _Restored:
     def _group(
         self, table: Table, deleted: Table, identity: Row, zeros: Row, key: int | None = None
     ) -> tuple[Any, bool]:
-        """Return the row of a study or series, and whether it had to come back from those that were deleted."""
+        """Return the row of a study or series, and whether it was restored."""
         there = self._connection.execute(select(table.c.key, table.c.shard).filter_by(**identity)).one_or_none()
         if there is not None:
             return there, False
@@ -237,7 +237,7 @@ def _entry(row: Row, study: str, series_uid: str, time: int) -> Row:
 
 
 def _index(connection: Connection, rows: Sequence[Row], extract: Extract, time: int) -> None:
-    """Index what came back by the extended query tags there are."""
+    """Index the restored instances by the existing extended query tags."""
     tags = living(connection)
     if not tags:
         return

@@ -1,14 +1,13 @@
-"""Numbering committed entries of the change feed, which PostgreSQL needs and SQLite does not.
+"""Numbering of committed change-feed entries, which PostgreSQL needs and SQLite does not.
 
-Transactions on different studies do not wait for each other, so they can't number their entries: a number could become
-visible before a lower one. They leave them in `unsequenced`; a sequencer moves them to `changes` afterwards, with
-numbers in the order in which it finds them. One process at a time does so: a lock of the transaction, which ends with
-its connection, so that another one takes over when the process is killed. An entry is moved in one transaction, so it
-is numbered once.
+Transactions on different studies do not wait for each other, so they cannot number their entries: a number could become
+visible before a lower one. They write entries to `unsequenced`; a sequencer moves them to `changes`, numbered in the
+order in which it finds them. An advisory lock, which ends with the connection, ensures a single sequencer; when its
+process is killed, another one takes over. An entry is moved in one transaction, so it is numbered once.
 
-Entries of the same study keep their order: their positions ascend, and each was committed before the next was written.
-An entry that stands for a deletion of many gets as many numbers as there are instances; what comes after it stays
-invisible until `deleting.move_on` has written them all.
+Entries of the same study keep their order: their positions ascend, and each is committed before the next is written.
+The entry of a deletion of many gets as many numbers as there are instances; later entries stay invisible until
+`deleting.move_on` has written all of them.
 """
 
 from sqlalchemy import Connection, text
@@ -16,10 +15,10 @@ from sqlalchemy import Connection, text
 from server.adapters.sql.core.prepared import Prepared
 
 CHANNEL = "dicomstore_changes"
-"""Where it is told that there are new numbers."""
+"""The notification channel for new numbers."""
 
 _MOST = 1000
-_SEQUENCER_LOCK = 0x64696F71  # a number of our own, for an advisory lock
+_SEQUENCER_LOCK = 0x64696F71  # an arbitrary key of an advisory lock
 
 _IS_ANY = Prepared(text("SELECT EXISTS (SELECT FROM unsequenced)"))
 _LOCK = Prepared(text(f"SELECT pg_advisory_xact_lock({_SEQUENCER_LOCK})"))
@@ -82,7 +81,7 @@ _NOTIFY = Prepared(text(f"NOTIFY {CHANNEL}"))
 
 
 def number(connection: Connection) -> bool:
-    """Number some of the entries that have none; return whether there were any."""
+    """Number some entries; return whether there were any."""
     if not _IS_ANY.tuples(connection, {})[0][0]:
         return False
     _LOCK.tuples(connection, {})

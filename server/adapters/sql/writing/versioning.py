@@ -1,4 +1,4 @@
-"""The transaction that gives an instance a new content, and the contents it has had."""
+"""The transaction that adds a version to an instance, and the history of versions."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -31,7 +31,7 @@ def add_version(
     author: str,
     extract: Extract,
 ) -> Added | Faulty | None:
-    """Do what `InstanceIndex.add_version` promises."""
+    """Implements `InstanceIndex.add_version`."""
     batch = begin(connection, partition_keys, [new], now, extract)
     partition_key = partition_keys.of(connection, [new.id.partition])[new.id.partition]
     row = _INSTANCE.row(connection, address(partition_key, new.id.address))
@@ -55,7 +55,7 @@ def add_version(
 
 
 def history(connection: Connection, partition_key: int, instance: InstanceId) -> Sequence[InstanceVersion]:
-    """Return the contents of an instance, oldest first; none if there is no such instance."""
+    """Return the versions of an instance, oldest first; none if it does not exist."""
     row = _INSTANCE.row(connection, address(partition_key, instance.address))
     if row is None:
         return []
