@@ -116,7 +116,7 @@ async def test_ctrl_c_during_a_restart_pause_stops_the_other_processes_cleanly(t
     async with up(tmp_path, "--workers", 2) as archive:
         programs = archive.programs()
         os.kill(of_kind(archive, "node")[0], signal.SIGKILL)
-        await logged(archive, "it is started again")
+        await logged(archive, "it is restarted in")
         exit_code, errors = await archive.ended(signal.SIGINT)
         assert exit_code == 0, errors
         assert not any(is_alive(process) for process in programs)
