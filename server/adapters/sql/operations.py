@@ -114,7 +114,7 @@ def add(connection: Connection, operation: Operation, request_id: str) -> None:
 
 
 def started_by(connection: Connection, request_id: str) -> Operation | None:
-    """Return the operation that a request started; None if there is none, or the request has no name."""
+    """Return the operation that a request started; None if there is none, or the request has no id."""
     if not request_id:
         return None
     row = connection.execute(select(operations).where(operations.c.request_id == request_id)).one_or_none()
@@ -122,14 +122,14 @@ def started_by(connection: Connection, request_id: str) -> Operation | None:
 
 
 def find(connection: Connection, operation_id: str, *, locked: bool = False) -> Operation | None:
-    """Return an operation; None if there is none. A locked one is not changed by other transactions."""
+    """Return an operation; None if there is none. Other transactions can't change a locked one."""
     query = select(operations).where(operations.c.id == operation_id)
     row = connection.execute(query.with_for_update() if locked else query).one_or_none()
     return None if row is None else _operation(row)
 
 
 def save(connection: Connection, updated: OperationUpdate) -> Operation:
-    """Store the next state of an operation, whose record no other transaction changes meanwhile; return it."""
+    """Store the next state of a locked operation; return it."""
     row = _row(updated.operation)
     connection.execute(update(operations).where(operations.c.id == row["id"]).values(row))
     if updated.errors:

@@ -110,7 +110,7 @@ class Prepared:
 
     def _found(self, connection: Connection, parameters: Parameters) -> tuple[_Form, Sequence[tuple[Any, ...]]]:
         if self._lists:
-            parameters = {**parameters, **{name: _filled_up(parameters[name]) for name in self._lists}}
+            parameters = {**parameters, **{name: _padded(parameters[name]) for name in self._lists}}
         form = self._form(connection, parameters)
         return form, _execute(connection, form, form.arguments(parameters))[0]
 
@@ -207,7 +207,7 @@ def _order(names: Sequence[str], lists: Mapping[str, Sequence[str]]) -> list[tup
     return order
 
 
-def _filled_up(values: Iterable[Any]) -> list[Any]:
+def _padded(values: Iterable[Any]) -> list[Any]:
     """Return values padded to a power of two, or beyond `_STEP` to a multiple of it."""
     filled = list(values)
     step = min(1 << (len(filled) - 1).bit_length(), _STEP)

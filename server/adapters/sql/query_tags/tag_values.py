@@ -59,41 +59,41 @@ class Owners:
 
 
 def tag_of(row: Any) -> Tag:
-    """Return the tag of a row of `tags`."""
+    """Return the query tag of a row of `tags`."""
     new = NewTag(row.tag, row.keyword, row.vr, row.private_creator, Level(row.level))
     return Tag(row.key, new, TagStatus(row.status), QueryStatus(row.query_status), row.error_count, row.operation_id)
 
 
-def living(connection: Connection) -> list[Any]:
+def active(connection: Connection) -> list[Any]:
     """Return the rows of the tags by which instances are indexed."""
     return _LIVING.rows(connection, {})
 
 
-def forget_versions(connection: Connection, versions: Sequence[int]) -> None:
+def delete_of_versions(connection: Connection, versions: Sequence[int]) -> None:
     """Delete the values of instances that are to be deleted."""
     keys, have_errors = _keys_by_level(connection)
     if have_errors:
-        _forget_errors(connection, versions)
-    _forget_of(connection, keys.get(Level.INSTANCE), tag_values.c.owner.in_(versions))
+        _delete_errors(connection, versions)
+    _delete_of(connection, keys.get(Level.INSTANCE), tag_values.c.owner.in_(versions))
 
 
-def forget_series(connection: Connection, study: int, one_series: int | None = None) -> None:
+def delete_of_series(connection: Connection, study: int, one_series: int | None = None) -> None:
     """Delete the values of a deleted series, or of all deleted series of a study."""
     keys, _ = _keys_by_level(connection)
     if of_level := keys.get(Level.SERIES):
         of_study = select(deleted_series.c.key).where(deleted_series.c.study_key == study)
         owner = tag_values.c.owner
-        _forget_of(connection, of_level, owner.in_(of_study) if one_series is None else owner == one_series)
+        _delete_of(connection, of_level, owner.in_(of_study) if one_series is None else owner == one_series)
 
 
-def forget_study(connection: Connection, study: int) -> None:
+def delete_of_study(connection: Connection, study: int) -> None:
     """Delete the values of a deleted study."""
     keys, _ = _keys_by_level(connection)
-    _forget_of(connection, keys.get(Level.STUDY), tag_values.c.owner == study)
+    _delete_of(connection, keys.get(Level.STUDY), tag_values.c.owner == study)
 
 
 def _keys_by_level(connection: Connection) -> tuple[dict[Level, list[int]], bool]:
-    """Return the keys of tags, and whether any tag has errors."""
+    """Return the row keys of query tags, and whether any has errors."""
     keys: dict[Level, list[int]] = {}
     have_errors = False
     for key, level, error_count in _LEVELS.tuples(connection, {}):
@@ -102,20 +102,20 @@ def _keys_by_level(connection: Connection) -> tuple[dict[Level, list[int]], bool
     return keys, have_errors
 
 
-def _forget_errors(connection: Connection, versions: Sequence[int]) -> None:
+def _delete_errors(connection: Connection, versions: Sequence[int]) -> None:
     of_versions = tag_errors.c.version.in_(versions)
     counts = select(tag_errors.c.tag_key, func.count()).where(of_versions).group_by(tag_errors.c.tag_key)
     for key, count in connection.execute(counts).all():
-        count_errors_off(connection, key, count)
+        subtract_errors(connection, key, count)
     connection.execute(delete(tag_errors).where(of_versions))
 
 
-def count_errors_off(connection: Connection, key: int, count: int) -> None:
+def subtract_errors(connection: Connection, key: int, count: int) -> None:
     """Subtract deleted errors from the count of their tag."""
     connection.execute(update(tags).where(tags.c.key == key).values(error_count=tags.c.error_count - count))
 
 
-def _forget_of(connection: Connection, keys: Sequence[int] | None, is_owner: ColumnElement[bool]) -> None:
+def _delete_of(connection: Connection, keys: Sequence[int] | None, is_owner: ColumnElement[bool]) -> None:
     if keys:
         connection.execute(delete(tag_values).where(tag_values.c.tag_key.in_(keys), is_owner))
 
@@ -158,7 +158,7 @@ class ByTags:
 
 
 class Indexing:
-    """Indexes instances by tags, in one transaction."""
+    """Indexes instances by query tags, in one transaction."""
 
     def __init__(self, connection: Connection, rows: Sequence[Any], time: int) -> None:
         self._connection = connection

@@ -21,7 +21,7 @@ from server.adapters.sql.core.tables import (
 )
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
-from server.adapters.sql.query_tags.tag_values import Indexing, Owners, count_errors_off, living, tag_of
+from server.adapters.sql.query_tags.tag_values import Indexing, Owners, active, subtract_errors, tag_of
 from server.adapters.sql.rows import ALIVE
 from server.model.ids import InstanceId, PartitionName
 from server.model.operation import Operation, Update
@@ -177,9 +177,9 @@ def _delete_some(connection: Connection, key: int) -> bool:
         )
         upto = connection.execute(select(some)).scalar()
         of_tag = delete(table).where(table.c.tag_key == key)
-        gone = connection.execute(of_tag if upto is None else of_tag.where(column < upto)).rowcount
+        deleted_count = connection.execute(of_tag if upto is None else of_tag.where(column < upto)).rowcount
         if table is tag_errors:
-            count_errors_off(connection, key, gone)
+            subtract_errors(connection, key, deleted_count)
         if upto is not None:
             return True
     connection.execute(delete(tags).where(tags.c.key == key))
@@ -239,7 +239,7 @@ def _index(
     if updated is None:
         return operation
     indexing = Indexing(connection, _tags_of(connection, operation_id), to_microseconds(updated.operation.updated))
-    there = _there(connection, batch)
+    there = _existing(connection, batch)
     for owners, values in batch.found:
         if owners.version in there:
             indexing.take(values, owners)
@@ -251,10 +251,10 @@ def _index(
 
 
 def _tags_of(connection: Connection, operation_id: str) -> list[Any]:
-    return [tag for tag in living(connection) if tag.operation_id == operation_id]
+    return [tag for tag in active(connection) if tag.operation_id == operation_id]
 
 
-def _there(connection: Connection, batch: _Batch) -> set[int]:
+def _existing(connection: Connection, batch: _Batch) -> set[int]:
     """Return the versions of a batch that still exist."""
     version = instances.c.version
     of_batch = select(version).where(version < batch.version, version >= batch.next_version, ALIVE)

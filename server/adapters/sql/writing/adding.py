@@ -28,7 +28,7 @@ from server.adapters.sql.core.tables import (
     versions,
 )
 from server.adapters.sql.partitions import PartitionKeys
-from server.adapters.sql.query_tags.tag_values import ByTags, Owners, living
+from server.adapters.sql.query_tags.tag_values import ByTags, Owners, active
 from server.adapters.sql.rows import STORED, stored_instance
 from server.adapters.sql.search.keys import columns_of
 from server.adapters.sql.writing.merging import Group, Row, existing, write_groups, write_several
@@ -96,7 +96,7 @@ def begin(
     }
     last = counters.lock(connection, shards.values())
     time = last.time(now)
-    changes = StudyChanges(keys, shards, last, time, ByTags(living(connection), extract, time))
+    changes = StudyChanges(keys, shards, last, time, ByTags(active(connection), extract, time))
     changes.load(connection, new)
     return changes
 
@@ -143,7 +143,7 @@ class StudyChanges:
         self._entries: list[Row] = []
 
     def load(self, connection: Connection, new: Sequence[NewInstance]) -> None:
-        """Look up which studies, series and instances of the batch exist."""
+        """Read the existing studies, series and instances of the batch."""
         for name, partition_key in self._partition_keys.items():
             ids = [instance.id for instance in new if instance.id.partition == name]
             self._load_studies(connection, name, partition_key, {id_.study for id_ in ids})

@@ -29,7 +29,7 @@ from server.adapters.sql.core.tables import (
     versions,
 )
 from server.adapters.sql.core.times import to_microseconds
-from server.adapters.sql.query_tags.tag_values import forget_series, forget_study, forget_versions
+from server.adapters.sql.query_tags.tag_values import delete_of_series, delete_of_study, delete_of_versions
 from server.adapters.sql.rows import SERIES_KEY, STUDY_KEY, address, within
 from server.adapters.sql.writing.adding import change_blocks
 from server.model.change import ChangeAction
@@ -232,11 +232,11 @@ def _move_groups(connection: Connection, deletion: Row, count: int) -> None:
     of = {"of_study_key": deletion["study_key"], "of_series_key": deletion["series_key"], "gone": count}
     if deletion["series_key"] is None:
         _MOVE_ALL_SERIES.run(connection, of)
-        forget_series(connection, deletion["study_key"])
+        delete_of_series(connection, deletion["study_key"])
         _move_study(connection, deletion)
     else:
         _MOVE_SERIES.run(connection, of)
-        forget_series(connection, deletion["study_key"], deletion["series_key"])
+        delete_of_series(connection, deletion["study_key"], deletion["series_key"])
         _shrink_study(connection, deletion, of | {"gone_series": 1})
 
 
@@ -247,7 +247,7 @@ def _shrink_series(connection: Connection, deletion: Row) -> None:
     is_empty = not _INSTANCES_LEFT.row(connection, of)[0]
     if is_empty:
         _MOVE_SERIES.run(connection, of)
-        forget_series(connection, deletion["study_key"], deletion["series_key"])
+        delete_of_series(connection, deletion["study_key"], deletion["series_key"])
     _shrink_study(connection, deletion, of | {"gone_series": int(is_empty)})
 
 
@@ -260,7 +260,7 @@ def _shrink_study(connection: Connection, deletion: Row, of: Row) -> None:
 def _move_study(connection: Connection, deletion: Row) -> None:
     study = deletion["study_key"]
     _MOVE_STUDY.run(connection, {"of_study_key": study})
-    forget_study(connection, study)
+    delete_of_study(connection, study)
     change_blocks(connection, {(deletion["partition_key"], study // STUDIES_PER_BLOCK, deletion["shard"]): -1})
 
 
@@ -274,7 +274,7 @@ def _move(connection: Connection, deletion: Row, limit: int, bounds: tuple[int, 
         return []
     if progress := progress_of(connection.info):
         progress.journal.deleted([row.locator for row in rows])
-    forget_versions(connection, [row.version for row in rows])
+    delete_of_versions(connection, [row.version for row in rows])
     where |= {"first": rows[0].version, "last": rows[-1].version}
     where |= {"deletion_key": deletion["key"], "erase_after": deletion["erase_after"]}
     _MOVE_INSTANCES[of_series].run(connection, where)

@@ -109,10 +109,10 @@ def erasable(connection: Connection, now: datetime, limit: int) -> list[Locator]
 def erased(connection: Connection, locators: Sequence[Locator]) -> None:
     for some in slices(locators):
         connection.execute(delete(erasures).where(erasures.c.locator.in_(some)))
-        _forget_deleted(connection, some)
+        _delete_erased(connection, some)
 
 
-def _forget_deleted(connection: Connection, locators: Sequence[Locator]) -> None:
+def _delete_erased(connection: Connection, locators: Sequence[Locator]) -> None:
     """Delete the versions of deleted instances with these blobs, and then empty instances, series, studies and
     deletions."""
     is_last = deleted_instances.c.version == versions.c.version
@@ -130,17 +130,17 @@ def _forget_deleted(connection: Connection, locators: Sequence[Locator]) -> None
         (versions.c.version == deleted_instances.c.version)
         | ((versions.c.instance_key == deleted_instances.c.key) & versions.c.replaced.is_not(None))
     )
-    gone = deleted_instances.c.key.in_(keys) & ~has_versions.exists()
+    no_versions = deleted_instances.c.key.in_(keys) & ~has_versions.exists()
     groups = connection.execute(
         select(deleted_instances.c.study_key, deleted_instances.c.series_key, deleted_instances.c.deletion_key).where(
-            gone
+            no_versions
         )
     ).all()
-    connection.execute(delete(deleted_instances).where(gone))
-    forget_groups(connection, groups)
+    connection.execute(delete(deleted_instances).where(no_versions))
+    delete_empty_groups(connection, groups)
 
 
-def forget_groups(connection: Connection, left: Sequence[Any]) -> None:
+def delete_empty_groups(connection: Connection, left: Sequence[Any]) -> None:
     """Delete the deleted studies and series, and the deletions, whose last instances were these rows."""
     for table, key, column in (
         (deleted_series, deleted_series.c.key, deleted_instances.c.series_key),

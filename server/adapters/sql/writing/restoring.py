@@ -27,10 +27,10 @@ from server.adapters.sql.core.tables import (
     versions,
 )
 from server.adapters.sql.core.times import to_microseconds
-from server.adapters.sql.query_tags.tag_values import ByTags, Owners, living
+from server.adapters.sql.query_tags.tag_values import ByTags, Owners, active
 from server.adapters.sql.writing.adding import change_blocks
 from server.adapters.sql.writing.deleting import move_on
-from server.adapters.sql.writing.locators import forget_groups
+from server.adapters.sql.writing.locators import delete_empty_groups
 from server.model.change import ChangeAction
 from server.model.ids import Address
 from server.ports.tags import Extract
@@ -87,7 +87,7 @@ def undelete(
             delete(deleted_instances).where(deleted_instances.c.version.in_([row.version for row in chosen]))
         )
         restored.count()
-        forget_groups(connection, chosen)
+        delete_empty_groups(connection, chosen)
         last.write_entries(
             [_entry(new, resource.study, uids[old.series_key], time) for old, new in zip(chosen, rows, strict=True)]
         )
@@ -214,9 +214,9 @@ class _Restored:
         there = self._connection.execute(select(table.c.key, table.c.shard).filter_by(**identity)).one_or_none()
         if there is not None:
             return there, False
-        gone = select(deleted).order_by(deleted.c.key.desc()).limit(1)
-        gone = gone.filter_by(**identity) if key is None else gone.where(deleted.c.key == key)
-        row = self._connection.execute(gone).one()
+        statement = select(deleted).order_by(deleted.c.key.desc()).limit(1)
+        statement = statement.filter_by(**identity) if key is None else statement.where(deleted.c.key == key)
+        row = self._connection.execute(statement).one()
         nothing = {"instance_count": 0, "max_version": 0}
         _INSERT[table].run(self._connection, [{**row._asdict(), **identity, **nothing, **zeros}])
         return row, True
@@ -238,7 +238,7 @@ def _entry(row: Row, study: str, series_uid: str, time: int) -> Row:
 
 def _index(connection: Connection, rows: Sequence[Row], extract: Extract, time: int) -> None:
     """Index the restored instances by the existing extended query tags."""
-    tags = living(connection)
+    tags = active(connection)
     if not tags:
         return
     by_tags = ByTags(tags, extract, time)

@@ -45,7 +45,7 @@ _NUMBER = Prepared(
         UPDATE feed SET sequence = last.sequence, time = last.time
         FROM (SELECT max(sequence) AS sequence, max(time) AS time, count(*) AS count FROM numbered) AS last
         WHERE last.count > 0
-        """  # noqa: S608 - our names
+        """  # noqa: S608 - constant names
     )
 )
 _NUMBER_DELETION = Prepared(
@@ -69,9 +69,9 @@ _NUMBER_DELETION = Prepared(
 _COUNT_STUDIES = Prepared(
     text(
         """
-        WITH gone AS (DELETE FROM study_block_changes RETURNING partition_key, block, studies)
+        WITH removed AS (DELETE FROM study_block_changes RETURNING partition_key, block, studies)
         INSERT INTO study_blocks (partition_key, block, studies)
-        SELECT partition_key, block, sum(studies) FROM gone GROUP BY partition_key, block
+        SELECT partition_key, block, sum(studies) FROM removed GROUP BY partition_key, block
         ON CONFLICT (partition_key, block) DO UPDATE SET studies = study_blocks.studies + excluded.studies
         """
     )

@@ -9,7 +9,7 @@ from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import instances, versions
 from server.adapters.sql.core.times import to_datetime
 from server.adapters.sql.partitions import PartitionKeys
-from server.adapters.sql.query_tags.tag_values import forget_versions
+from server.adapters.sql.query_tags.tag_values import delete_of_versions
 from server.adapters.sql.rows import address, within
 from server.adapters.sql.search.keys import columns_of
 from server.adapters.sql.writing.adding import begin
@@ -41,7 +41,7 @@ def add_version(
     if isinstance(outcome, Added):
         of_old = versions.c.version == row.version
         connection.execute(update(versions).where(of_old).values(replaced=batch.time))
-        forget_versions(connection, [row.version])
+        delete_of_versions(connection, [row.version])
         current = {
             "version": outcome.version,
             "sop_class_uid": new.sop_class_uid,
