@@ -1,21 +1,33 @@
 """The migrations create the schema that the code expects."""
 
+import asyncio
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, make_url, text
 
 from server.adapters.sql.core.tables import REVISION, tables
 from server.adapters.sql.engine import migrate, open_database, schema_state
-from server.model.ids import DEFAULT_PARTITION
+from server.model.change import ChangeState, ChangeWindow
+from server.model.errors import DicomStoreError
+from server.model.ids import DEFAULT_PARTITION, Address
+from server.model.instance import Added, NewInstance
+from tests.contract import recorded_schemas
+from tests.contract.index.samples import NOON, identity, sample, study_ref
+from tests.contract.index.sequenced import sequence
 
 MIGRATIONS = Path(__file__).parents[2] / "server" / "migrations"
 
@@ -157,3 +169,63 @@ def test_migrations_work_from_an_installed_package(url: str, tmp_path: Path) -> 
         [sys.executable, "-c", program, url], check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}
     )
     assert schema_state(url) == (REVISION, REVISION)
+
+
+def recorded(revision: str, url: str, engine: Engine) -> None:
+    """Make a database as the program with this revision left it."""
+    path = make_url(url).database
+    if engine.dialect.name == "sqlite" and path:
+        Path(path).parent.mkdir(exist_ok=True)
+    with engine.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(MIGRATIONS))
+        command.upgrade(config, revision)
+        recording = json.loads(recorded_schemas.path_of(revision, engine.dialect.name).read_text())
+        recorded_schemas.load(connection, recording)
+    engine.dispose()
+
+
+def test_every_revision_has_been_recorded() -> None:
+    script = ScriptDirectory(str(MIGRATIONS))
+    assert recorded_schemas.revisions() == sorted(revision.revision for revision in script.walk_revisions())
+
+
+@pytest.mark.parametrize("revision", recorded_schemas.revisions())
+async def test_a_database_of_every_revision_is_upgraded_while_others_store(
+    url: str, engine: Engine, revision: str
+) -> None:
+    """Clients retry while the schema is not theirs; what they were told is stored is there, and so is the rest."""
+    recorded(revision, url, engine)
+    is_migrated = asyncio.Event()
+    stored: list[NewInstance] = []
+
+    async def store(study: int) -> None:
+        database = open_database(url)
+        number = 0
+        while not (is_migrated.is_set() and number >= 10):
+            new = replace(sample(study, 1, number), locator=f"{study}-{number}")
+            with suppress(DicomStoreError):
+                assert [type(outcome) for outcome in await database.instances.add([new], NOON)] == [Added]
+                stored.append(new)
+                number += 1
+        await database.close()
+
+    storing = [asyncio.create_task(store(study)) for study in (10, 11)]
+    await asyncio.to_thread(migrate, url)
+    is_migrated.set()
+    await asyncio.gather(*storing)
+
+    database = open_database(url)
+    await database.instances.check()
+    found = {one.id: one.locator for one in await database.instances.find(Address(DEFAULT_PARTITION))}
+    assert {one.id: one.locator for one in stored}.items() <= found.items()
+    assert len(found) == len(stored) + 7
+    assert [version.reason for version in await database.instances.history(identity(1, 1, 1))] == ["", "correction"]
+    assert len(await database.instances.erasable(recorded_schemas.LATER, 99)) == 5
+    await sequence(database.changes)
+    entries = await database.changes.list(ChangeWindow(limit=10_000))
+    current = [entry for entry in entries if entry.state is ChangeState.CURRENT]
+    assert {entry.instance for entry in current} == found.keys()
+    assert len(current) == len(found)
+    assert await database.instances.undelete(study_ref(2), NOON, NOON) == 4
+    await database.close()

@@ -1,0 +1,108 @@
+"""Databases of every schema there has been, as JSON in `recorded_schemas/`: all rows of a small archive.
+
+`python -m tests.contract.recorded_schemas sqlite|postgresql URL` records the archive that it makes in an empty database
+with the schema of now. Do so once for each new revision, and never again: recorded files don't change.
+"""
+
+import asyncio
+import base64
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
+
+from server.adapters.sql.core.tables import REVISION
+from server.adapters.sql.engine import migrate, open_database
+from tests.contract.index.samples import NOON, identity, modality, sample, study_ref
+from tests.contract.index.sequenced import sequence
+
+DIRECTORY = Path(__file__).with_suffix("")
+LATER = NOON + timedelta(days=10_000)
+
+Recording = dict[str, dict[str, Any]]
+
+
+def path_of(revision: str, dialect: str) -> Path:
+    return DIRECTORY / f"{revision}.{dialect}.json"
+
+
+def revisions() -> list[str]:
+    """Return the revisions that have been recorded, oldest first."""
+    return sorted({path.name.split(".")[0] for path in DIRECTORY.glob("*.json")})
+
+
+async def fill(url: str) -> None:
+    """Store, replace and delete a little of everything."""
+    database = open_database(url)
+    index = database.instances
+    await index.add([sample(s, e, i, **modality("CT")) for s in (1, 2, 3) for e in (1, 2) for i in (1, 2)], NOON)
+    await index.add_version(sample(1, 1, 1), NOON, reason="correction", author="someone")
+    await index.delete(identity(1, 2, 2).address, NOON, LATER, reason="duplicate", author="someone")
+    await index.delete(study_ref(2), NOON, LATER)
+    await sequence(database.changes)
+    await database.close()
+
+
+def tables_of(connection: Connection) -> MetaData:
+    """Return the tables of a database that hold rows of the archive."""
+    present = MetaData()
+    present.reflect(connection, only=lambda name, _: not name.startswith(("sqlite_", "study_text", "alembic")))
+    return present
+
+
+def record(connection: Connection) -> Recording:
+    """Return columns and rows of all tables."""
+    return {
+        table.name: {
+            "columns": sorted(table.c.keys()),
+            "rows": [
+                {name: _written(value) for name, value in row._asdict().items()}
+                for row in connection.execute(select(table))
+            ],
+        }
+        for table in tables_of(connection).sorted_tables
+    }
+
+
+def load(connection: Connection, recording: Recording) -> None:
+    """Make the rows of a recording those of a database that was migrated to its revision."""
+    present = tables_of(connection)
+    for table in reversed(present.sorted_tables):
+        if table.name != "counters":
+            connection.execute(table.delete())
+    for table in present.sorted_tables:
+        recorded = recording[table.name]
+        assert sorted(table.c.keys()) == recorded["columns"], f"{table.name} is not as it was recorded"
+        rows = [{name: _read(value) for name, value in row.items()} for row in recorded["rows"]]
+        if table.name == "counters":  # those of most shards are as they were made
+            for row in rows:
+                connection.execute(table.update().where(table.c.shard == row["shard"]).values(row))
+        elif rows:
+            connection.execute(insert(table), rows)
+    if connection.dialect.name == "postgresql":
+        for name in ("study_keys", "series_keys", "version_numbers"):
+            connection.execute(text(f"SELECT setval('{name}', 1000)"))
+
+
+def _written(value: Any) -> Any:
+    return {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+
+
+def _read(value: Any) -> Any:
+    return base64.b64decode(value["base64"]) if isinstance(value, dict) else value
+
+
+if __name__ == "__main__":
+    dialect, url = sys.argv[1:]
+    migrate(url)
+    asyncio.run(fill(url))
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        recording = record(connection)
+    if dialect == "postgresql":  # 4,096 rows, all alike
+        recording["counters"]["rows"] = [row for row in recording["counters"]["rows"] if row["version"]]
+    DIRECTORY.mkdir(exist_ok=True)
+    path_of(REVISION, dialect).write_text(json.dumps(recording, indent=1, sort_keys=True) + "\n")
