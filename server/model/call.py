@@ -1,4 +1,4 @@
-"""The call that an operation is performed for: who makes it, under which request id, and until when."""
+"""The call for which an operation is performed: its principal, request id and deadline."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Principal:
 
 
 ANONYMOUS = Principal("anonymous")
-"""A caller who has not been authenticated."""
+"""The principal of calls without authentication."""
 
 
 @dataclass(frozen=True, slots=True)
