@@ -83,5 +83,5 @@ def test_the_benchmark_of_the_start_measures_every_step(tmp_path: Path) -> None:
     )  # fmt: skip
     rows = re.findall(r"^(.+?) +(\d+\.\d\d) +(\d+\.\d\d)$", done.stdout, re.MULTILINE)
     assert len(rows) == 7
-    assert "first answer of `up`" in rows[-1][0]
+    assert "first response of `up`" in rows[-1][0]
     assert list(tmp_path.iterdir()) == []
