@@ -494,7 +494,7 @@ CREATE TABLE counters (
     CONSTRAINT pk_counters PRIMARY KEY (shard)
 )
 
-COMMENT ON TABLE counters IS 'one row for each shard: the last of each that was given out in it'
+COMMENT ON TABLE counters IS 'one row per shard: the last assigned numbers'
 
 COMMENT ON COLUMN counters.study_key IS 'SQLite only; PostgreSQL has sequences'
 
@@ -507,7 +507,7 @@ CREATE TABLE feed (
     CONSTRAINT pk_feed PRIMARY KEY (key)
 )
 
-COMMENT ON TABLE feed IS 'one row: sequence and time of the last entry that was numbered'
+COMMENT ON TABLE feed IS 'one row: sequence and time of the last numbered entry'
 
 CREATE TABLE archive (
     key BIGINT NOT NULL,
@@ -515,9 +515,9 @@ CREATE TABLE archive (
     CONSTRAINT pk_archive PRIMARY KEY (key)
 )
 
-COMMENT ON TABLE archive IS 'one row: the archive that this index belongs to'
+COMMENT ON TABLE archive IS 'one row: identity of the archive'
 
-COMMENT ON COLUMN archive.id IS 'the data directory has the same, in archive.json'
+COMMENT ON COLUMN archive.id IS 'the same as in archive.json of the data directory'
 
 CREATE TABLE clock (
     key BIGINT NOT NULL,
@@ -525,7 +525,7 @@ CREATE TABLE clock (
     CONSTRAINT pk_clock PRIMARY KEY (key)
 )
 
-COMMENT ON TABLE clock IS 'one row: the latest time by which deadlines for erasing are judged'
+COMMENT ON TABLE clock IS 'one row: the latest time of the clock for erasing deadlines'
 
 COMMENT ON COLUMN clock.time IS 'microseconds since 1970-01-01 UTC'
 
@@ -606,11 +606,11 @@ CREATE TABLE study_blocks (
     CONSTRAINT pk_study_blocks PRIMARY KEY (partition_key, block)
 )
 
-COMMENT ON TABLE study_blocks IS 'for large offsets'
+COMMENT ON TABLE study_blocks IS 'number of studies per block, for large offsets'
 
 COMMENT ON COLUMN study_blocks.block IS 'key of a study / STUDIES_PER_BLOCK'
 
-COMMENT ON COLUMN study_blocks.studies IS 'how many of this partition are in the block'
+COMMENT ON COLUMN study_blocks.studies IS 'number of studies of the partition in the block'
 
 CREATE TABLE study_block_changes (
     shard SMALLINT NOT NULL,
@@ -621,11 +621,11 @@ CREATE TABLE study_block_changes (
 
 CREATE INDEX ix_study_block_changes_partition_key ON study_block_changes (partition_key)
 
-COMMENT ON TABLE study_block_changes IS 'PostgreSQL only: what is to be added to study_blocks, by the sequencer'
+COMMENT ON TABLE study_block_changes IS 'PostgreSQL only: changes that the sequencer adds to study_blocks'
 
 COMMENT ON COLUMN study_block_changes.shard IS 'hash of partition and study; see core/shards.py'
 
-COMMENT ON COLUMN study_block_changes.studies IS 'how many more, or fewer, there are in the block'
+COMMENT ON COLUMN study_block_changes.studies IS 'change of the number of studies in the block'
 
 CREATE TABLE series (
     key BIGINT NOT NULL,
@@ -686,9 +686,9 @@ CREATE TABLE series_values (
 
 CREATE INDEX ix_series_values_keyword_value ON series_values (keyword, value)
 
-COMMENT ON TABLE series_values IS 'what the items of a sequence have for search keys about its members'
+COMMENT ON TABLE series_values IS 'search keys of sequence items'
 
-COMMENT ON COLUMN series_values.item IS 'of the sequence, from 0'
+COMMENT ON COLUMN series_values.item IS 'item number in the sequence, from 0'
 
 COMMENT ON COLUMN series_values.shard IS 'hash of partition and study; see core/shards.py'
 
@@ -718,15 +718,15 @@ CREATE INDEX ix_instances_partition_key_version ON instances (partition_key, ver
 
 CREATE INDEX ix_instances_study_key_version ON instances (study_key, version)
 
-COMMENT ON TABLE instances IS 'what exists; version is the current one'
+COMMENT ON TABLE instances IS 'visible instances; version is the current one'
 
 COMMENT ON COLUMN instances.shard IS 'hash of partition and study; see core/shards.py'
 
-COMMENT ON COLUMN instances.key IS 'the version it was first stored as; never changes'
+COMMENT ON COLUMN instances.key IS 'version of the first store; never changes'
 
 COMMENT ON COLUMN instances.elements IS 'DICOM JSON'
 
-COMMENT ON COLUMN instances.damage IS 'of the current version, see model/damage.py'
+COMMENT ON COLUMN instances.damage IS 'damage of the current version, see model/damage.py'
 
 CREATE TABLE versions (
     version BIGINT NOT NULL,
@@ -752,15 +752,15 @@ CREATE TABLE versions (
 
 CREATE INDEX ix_versions_replaced ON versions (instance_key, version) WHERE replaced IS NOT NULL
 
-COMMENT ON TABLE versions IS 'the contents an instance has or had'
+COMMENT ON TABLE versions IS 'all versions of instances'
 
 COMMENT ON COLUMN versions.shard IS 'hash of partition and study; see core/shards.py'
 
-COMMENT ON COLUMN versions.replaced IS 'when a newer version became the current one; NULL: this is the last'
+COMMENT ON COLUMN versions.replaced IS 'time at which a newer version became current; NULL: this is the last one'
 
-COMMENT ON COLUMN versions.reason IS 'why there is a version beside the first'
+COMMENT ON COLUMN versions.reason IS 'reason of a version after the first one'
 
-COMMENT ON COLUMN versions.author IS 'of such a version'
+COMMENT ON COLUMN versions.author IS 'author of a version after the first one'
 
 COMMENT ON COLUMN versions.number_of_frames IS 'NULL: no pixel data'
 
@@ -780,7 +780,7 @@ CREATE TABLE changes (
 
 CREATE INDEX ix_changes_time_sequence ON changes (time, sequence)
 
-COMMENT ON TABLE changes IS 'kept for ever; names what it is about, since that may be gone'
+COMMENT ON TABLE changes IS 'never deleted; without foreign keys, because the instances may be deleted'
 
 CREATE TABLE unsequenced (
     position BIGINT NOT NULL,
@@ -796,11 +796,11 @@ CREATE TABLE unsequenced (
     CONSTRAINT pk_unsequenced PRIMARY KEY (position, shard)
 )
 
-COMMENT ON TABLE unsequenced IS 'PostgreSQL only: entries that the sequencer has not numbered yet'
+COMMENT ON TABLE unsequenced IS 'PostgreSQL only: entries not yet numbered by the sequencer'
 
 COMMENT ON COLUMN unsequenced.shard IS 'hash of partition and study; see core/shards.py'
 
-COMMENT ON COLUMN unsequenced.deletion_key IS 'this entry stands for those of a deletion''s instances'
+COMMENT ON COLUMN unsequenced.deletion_key IS 'set if the entry represents those of all instances of a deletion'
 
 CREATE TABLE deletions (
     key BIGINT NOT NULL,
@@ -824,17 +824,17 @@ CREATE TABLE deletions (
 
 CREATE INDEX ix_deletions_pending ON deletions (is_pending, key) WHERE is_pending IS NOT NULL
 
-COMMENT ON TABLE deletions IS 'what was deleted at once, and by whom'
+COMMENT ON TABLE deletions IS 'deletions of studies, series and instances, with their authors'
 
 COMMENT ON COLUMN deletions.shard IS 'hash of partition and study; see core/shards.py'
 
 COMMENT ON COLUMN deletions.series_key IS 'NULL: the whole study'
 
-COMMENT ON COLUMN deletions.first_sequence IS 'of the entries of its instances; NULL: not numbered yet'
+COMMENT ON COLUMN deletions.first_sequence IS 'first sequence of the entries of its instances; NULL: not numbered yet'
 
-COMMENT ON COLUMN deletions.done IS 'instances that have been moved to deleted_instances'
+COMMENT ON COLUMN deletions.done IS 'number of instances already moved to deleted_instances'
 
-COMMENT ON COLUMN deletions.is_pending IS '1: there are more to be moved'
+COMMENT ON COLUMN deletions.is_pending IS '1: more instances have to be moved'
 
 CREATE TABLE deleted_studies (
     key BIGINT NOT NULL,
@@ -928,7 +928,7 @@ CREATE TABLE erasures (
 
 CREATE INDEX ix_erasures_erase_after_version ON erasures (erase_after, version)
 
-COMMENT ON TABLE erasures IS 'blobs that were moved and still have to be erased at their old place'
+COMMENT ON TABLE erasures IS 'old locators of moved blobs, to be erased'
 
 CREATE TABLE operations (
     key BIGINT NOT NULL,
@@ -953,15 +953,15 @@ CREATE TABLE operations (
 
 CREATE INDEX ix_operations_state_updated ON operations (state, updated)
 
-COMMENT ON COLUMN operations.request_id IS 'name that the client gave to the request that started it'
+COMMENT ON COLUMN operations.request_id IS 'id that the client gave to the request'
 
 COMMENT ON COLUMN operations.request IS 'JSON'
 
 COMMENT ON COLUMN operations.result IS 'JSON'
 
-COMMENT ON COLUMN operations.step IS 'number of steps that are finished'
+COMMENT ON COLUMN operations.step IS 'number of finished steps'
 
-COMMENT ON COLUMN operations.cursor IS 'where the current step continues, in the form of its type'
+COMMENT ON COLUMN operations.cursor IS 'position at which the current step continues; its form depends on the type'
 
 CREATE TABLE operation_errors (
     operation_id TEXT COLLATE "C" NOT NULL,
@@ -977,11 +977,11 @@ CREATE TABLE operation_errors (
     CONSTRAINT pk_operation_errors PRIMARY KEY (operation_id, number)
 )
 
-COMMENT ON TABLE operation_errors IS 'items of operations that failed'
+COMMENT ON TABLE operation_errors IS 'failed items of operations'
 
-COMMENT ON COLUMN operation_errors.item IS 'name of an item that is no resource'
+COMMENT ON COLUMN operation_errors.item IS 'name of an item that is not a resource'
 
-COMMENT ON COLUMN operation_errors.partition IS 'NULL: the item is no resource'
+COMMENT ON COLUMN operation_errors.partition IS 'NULL: the item is not a resource'
 
 CREATE TABLE extended_query_tags (
     key BIGINT NOT NULL,
@@ -999,7 +999,7 @@ CREATE TABLE extended_query_tags (
     CONSTRAINT uq_extended_query_tags_tag UNIQUE (tag)
 )
 
-COMMENT ON COLUMN extended_query_tags.last_error IS 'number of the last error that was given one'
+COMMENT ON COLUMN extended_query_tags.last_error IS 'last assigned error number'
 
 CREATE TABLE extended_query_tag_values (
     tag_key BIGINT NOT NULL,
@@ -1015,7 +1015,7 @@ CREATE INDEX ix_extended_query_tag_values_tag_key_text_owner ON extended_query_t
 
 CREATE INDEX ix_extended_query_tag_values_tag_key_number_owner ON extended_query_tag_values (tag_key, number, owner)
 
-COMMENT ON COLUMN extended_query_tag_values.owner IS 'key of a study or series, or version'
+COMMENT ON COLUMN extended_query_tag_values.owner IS 'key of a study or series, or version of an instance'
 
 COMMENT ON COLUMN extended_query_tag_values.part IS 'see tag_values'
 
@@ -1043,7 +1043,7 @@ CREATE TABLE metadata (
     CONSTRAINT fk_metadata_version FOREIGN KEY(version, shard) REFERENCES versions (version, shard) ON DELETE CASCADE ON UPDATE CASCADE
 )
 
-COMMENT ON COLUMN metadata.invalid_tags IS 'see NewInstance, separated by spaces; NULL: none'
+COMMENT ON COLUMN metadata.invalid_tags IS 'separated by spaces, see NewInstance; NULL: none'
 
 COMMENT ON COLUMN metadata.shard IS 'hash of partition and study; see core/shards.py'
 

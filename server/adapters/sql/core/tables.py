@@ -110,7 +110,7 @@ counters = Table(
     Column("version", BigInteger, nullable=False),
     Column("study_key", BigInteger, nullable=False, comment="SQLite only; PostgreSQL has sequences"),
     Column("series_key", BigInteger, nullable=False, comment="as study_key"),
-    comment="one row for each shard: the last of each that was given out in it",
+    comment="one row per shard: the last assigned numbers",
 )
 
 SEQUENCES = ("study_keys", "series_keys", "version_numbers")
@@ -125,15 +125,15 @@ feed = Table(
     _key("key"),
     Column("sequence", BigInteger, nullable=False),
     Column("time", BigInteger, nullable=False),
-    comment="one row: sequence and time of the last entry that was numbered",
+    comment="one row: sequence and time of the last numbered entry",
 )
 
 archive = Table(
     "archive",
     tables,
     _key("key"),
-    Column("id", Label, nullable=False, comment="the data directory has the same, in archive.json"),
-    comment="one row: the archive that this index belongs to",
+    Column("id", Label, nullable=False, comment="the same as in archive.json of the data directory"),
+    comment="one row: identity of the archive",
 )
 
 clock = Table(
@@ -141,7 +141,7 @@ clock = Table(
     tables,
     _key("key"),
     Column("time", BigInteger, nullable=False, comment="microseconds since 1970-01-01 UTC"),
-    comment="one row: the latest time by which deadlines for erasing are judged",
+    comment="one row: the latest time of the clock for erasing deadlines",
 )
 
 partitions = Table(
@@ -247,8 +247,8 @@ study_blocks = Table(
     tables,
     Column("partition_key", Key, primary_key=True, autoincrement=False),
     Column("block", Key, primary_key=True, autoincrement=False, comment="key of a study / STUDIES_PER_BLOCK"),
-    Column("studies", BigInteger, nullable=False, comment="how many of this partition are in the block"),
-    comment="for large offsets",
+    Column("studies", BigInteger, nullable=False, comment="number of studies of the partition in the block"),
+    comment="number of studies per block, for large offsets",
     sqlite_with_rowid=False,
 )
 
@@ -258,9 +258,9 @@ study_block_changes = Table(
     _shard(),
     Column("partition_key", BigInteger, nullable=False),
     Column("block", BigInteger, nullable=False),
-    Column("studies", BigInteger, nullable=False, comment="how many more, or fewer, there are in the block"),
+    Column("studies", BigInteger, nullable=False, comment="change of the number of studies in the block"),
     Index(None, "partition_key"),
-    comment="PostgreSQL only: what is to be added to study_blocks, by the sequencer",
+    comment="PostgreSQL only: changes that the sequencer adds to study_blocks",
 )
 
 series = Table(
@@ -300,12 +300,12 @@ series_values = Table(
     tables,
     Column("series_key", Key, primary_key=True, autoincrement=False),
     Column("keyword", Label, primary_key=True),
-    Column("item", Integer, primary_key=True, autoincrement=False, comment="of the sequence, from 0"),
+    Column("item", Integer, primary_key=True, autoincrement=False, comment="item number in the sequence, from 0"),
     Column("value", Label, primary_key=True),
     _shard(),
     Index(None, "keyword", "value"),
     info=_OF_A_STUDY,
-    comment="what the items of a sequence have for search keys about its members",
+    comment="search keys of sequence items",
     sqlite_with_rowid=False,
 )
 
@@ -314,7 +314,7 @@ instances = Table(
     tables,
     _key("version"),
     _shard(),
-    Column("key", BigInteger, nullable=False, comment="the version it was first stored as; never changes"),
+    Column("key", BigInteger, nullable=False, comment="version of the first store; never changes"),
     Column("partition_key", BigInteger, nullable=False),
     Column("study_key", BigInteger, nullable=False),
     Column("series_key", BigInteger, nullable=False),
@@ -322,7 +322,7 @@ instances = Table(
     Column("sop_class_uid", Label, nullable=False),
     Column("instance_number", Label),
     Column("elements", Text, nullable=False, comment="DICOM JSON"),
-    Column("damage", Label, comment="of the current version, see model/damage.py"),
+    Column("damage", Label, comment="damage of the current version, see model/damage.py"),
     UniqueConstraint("partition_key", "uid", "series_key"),
     Index(None, "partition_key", "version"),
     Index(None, "partition_key", "sop_class_uid", "version"),
@@ -336,7 +336,7 @@ instances = Table(
         postgresql_where=text("damage IS NOT NULL"),
     ),
     info=_OF_A_STUDY,
-    comment="what exists; version is the current one",
+    comment="visible instances; version is the current one",
 )
 
 versions = Table(
@@ -346,9 +346,9 @@ versions = Table(
     _shard(),
     Column("instance_key", BigInteger, nullable=False),
     Column("created", BigInteger, nullable=False),
-    Column("replaced", BigInteger, comment="when a newer version became the current one; NULL: this is the last"),
-    Column("reason", Label, comment="why there is a version beside the first"),
-    Column("author", Label, comment="of such a version"),
+    Column("replaced", BigInteger, comment="time at which a newer version became current; NULL: this is the last one"),
+    Column("reason", Label, comment="reason of a version after the first one"),
+    Column("author", Label, comment="author of a version after the first one"),
     Column("transfer_syntax_uid", Label, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("crc32c", BigInteger, nullable=False),
@@ -368,7 +368,7 @@ versions = Table(
         postgresql_where=text("replaced IS NOT NULL"),
     ),
     info=_OF_A_STUDY,
-    comment="the contents an instance has or had",
+    comment="all versions of instances",
 )
 
 
@@ -389,7 +389,7 @@ def _of_version(name: str, *columns: Any, **options: Any) -> Table:
 metadata = _of_version(
     "metadata",
     Column("dicom_json", LargeBinary, nullable=False),
-    Column("invalid_tags", Text, comment="see NewInstance, separated by spaces; NULL: none"),
+    Column("invalid_tags", Text, comment="separated by spaces, see NewInstance; NULL: none"),
 )
 
 frame_chunks = _of_version(
@@ -427,7 +427,7 @@ changes = Table(
     _key("sequence"),
     *_entry(),
     Index(None, "time", "sequence"),
-    comment="kept for ever; names what it is about, since that may be gone",
+    comment="never deleted; without foreign keys, because the instances may be deleted",
 )
 
 unsequenced = Table(
@@ -436,9 +436,9 @@ unsequenced = Table(
     _key("position"),
     _shard(),
     *_entry(),
-    Column("deletion_key", BigInteger, comment="this entry stands for those of a deletion's instances"),
+    Column("deletion_key", BigInteger, comment="set if the entry represents those of all instances of a deletion"),
     info=_OF_A_STUDY,
-    comment="PostgreSQL only: entries that the sequencer has not numbered yet",
+    comment="PostgreSQL only: entries not yet numbered by the sequencer",
 )
 
 deletions = Table(
@@ -457,9 +457,9 @@ deletions = Table(
     Column("reason", Label),
     Column("author", Label),
     Column("instances", BigInteger, nullable=False),
-    Column("first_sequence", BigInteger, comment="of the entries of its instances; NULL: not numbered yet"),
-    Column("done", BigInteger, nullable=False, comment="instances that have been moved to deleted_instances"),
-    Column("is_pending", SmallInteger, comment="1: there are more to be moved"),
+    Column("first_sequence", BigInteger, comment="first sequence of the entries of its instances; NULL: not numbered yet"),
+    Column("done", BigInteger, nullable=False, comment="number of instances already moved to deleted_instances"),
+    Column("is_pending", SmallInteger, comment="1: more instances have to be moved"),
     Index(
         "ix_deletions_pending",
         "is_pending",
@@ -468,7 +468,7 @@ deletions = Table(
         postgresql_where=text("is_pending IS NOT NULL"),
     ),
     info=_OF_A_STUDY,
-    comment="what was deleted at once, and by whom",
+    comment="deletions of studies, series and instances, with their authors",
 )
 
 
@@ -509,7 +509,7 @@ erasures = Table(
     Column("version", BigInteger, nullable=False),
     Column("erase_after", BigInteger, nullable=False),
     Index(None, "erase_after", "version"),
-    comment="blobs that were moved and still have to be erased at their old place",
+    comment="old locators of moved blobs, to be erased",
     sqlite_with_rowid=False,
 )
 
@@ -518,7 +518,7 @@ operations = Table(
     tables,
     _key("key"),
     Column("id", Label, nullable=False),
-    Column("request_id", Label, comment="name that the client gave to the request that started it"),
+    Column("request_id", Label, comment="id that the client gave to the request"),
     Column("type", Label, nullable=False),
     Column("state", SmallInteger, nullable=False),
     Column("created", BigInteger, nullable=False),
@@ -528,8 +528,8 @@ operations = Table(
     Column("done", BigInteger, nullable=False),
     Column("failed", BigInteger, nullable=False),
     Column("total", BigInteger, nullable=False),
-    Column("step", SmallInteger, nullable=False, comment="number of steps that are finished"),
-    Column("cursor", Text, nullable=False, comment="where the current step continues, in the form of its type"),
+    Column("step", SmallInteger, nullable=False, comment="number of finished steps"),
+    Column("cursor", Text, nullable=False, comment="position at which the current step continues; its form depends on the type"),
     Column("error", Text, nullable=False),
     UniqueConstraint("id"),
     UniqueConstraint("request_id"),
@@ -544,12 +544,12 @@ operation_errors = Table(
     Column("time", BigInteger, nullable=False),
     Column("reason", Label, nullable=False),
     Column("message", Text, nullable=False),
-    Column("item", Text, nullable=False, comment="name of an item that is no resource"),
-    Column("partition", Label, comment="NULL: the item is no resource"),
+    Column("item", Text, nullable=False, comment="name of an item that is not a resource"),
+    Column("partition", Label, comment="NULL: the item is not a resource"),
     Column("study", Label),
     Column("series", Label),
     Column("instance", Label),
-    comment="items of operations that failed",
+    comment="failed items of operations",
     sqlite_with_rowid=False,
 )
 
@@ -565,7 +565,7 @@ tags = Table(
     Column("status", SmallInteger, nullable=False),
     Column("query_status", SmallInteger, nullable=False),
     Column("operation_id", Label, nullable=False),
-    Column("last_error", BigInteger, nullable=False, comment="number of the last error that was given one"),
+    Column("last_error", BigInteger, nullable=False, comment="last assigned error number"),
     Column("error_count", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("tag"),
 )
@@ -574,7 +574,7 @@ tag_values = Table(
     "extended_query_tag_values",
     tables,
     Column("tag_key", Key, primary_key=True, autoincrement=False),
-    Column("owner", Key, primary_key=True, autoincrement=False, comment="key of a study or series, or version"),
+    Column("owner", Key, primary_key=True, autoincrement=False, comment="key of a study or series, or version of an instance"),
     Column("part", SmallInteger, primary_key=True, autoincrement=False, comment="see tag_values"),
     Column("text", Label),
     Column("number", Double),
