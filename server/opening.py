@@ -13,7 +13,7 @@ from server.adapters.blobs.factory import storage_at
 from server.adapters.sql import engine
 from server.config import Settings
 from server.domain.read_only import ReadOnlyState
-from server.domain.upkeep.binding import Binding, Refused, binding_of, lost_by, require_recoverable
+from server.domain.upkeep.binding import ArchiveMismatch, Binding, binding_of, lost_transactions, require_recoverable
 from server.model.archive import BlobsIdentity, IndexIdentity, Mark
 from server.model.errors import DicomStoreError, Reason, Unavailable
 from server.ports.storage import Storage
@@ -117,7 +117,7 @@ def _storage(settings: Settings) -> Storage:
 
 def _take_over(storage: Storage, settings: Settings) -> None:
     try:
-        storage.journal.take_over(lambda locators: engine.named_of(settings.database_url, locators))
+        storage.journal.take_over(lambda locators: engine.referenced_locators(settings.database_url, locators))
     except DicomStoreError as error:
         if error.reason not in (Reason.STORAGE_FULL, Reason.STORAGE_UNAVAILABLE):
             raise
@@ -140,7 +140,7 @@ def recovering(settings: Settings) -> Iterator[Prepared]:
             raise StartError(f"The archive in {blobs.place} is running: stop it first.")
         try:
             require_recoverable(blobs, index)
-        except Refused as refused:
+        except ArchiveMismatch as refused:
             raise StartError(str(refused)) from refused
         archive = blobs.id or uuid.uuid4().hex
         storage.identity.write(archive, is_bound=blobs.is_bound, is_recovering=True)
@@ -175,8 +175,8 @@ def _compared(settings: Settings, storage: Storage, *, only_index: bool) -> tupl
     if only_index and not blobs.has_blobs and blobs.id is None:
         return Binding.BOUND, ""
     try:
-        return binding_of(blobs, index), lost_by(blobs, index)
-    except Refused as refused:
+        return binding_of(blobs, index), lost_transactions(blobs, index)
+    except ArchiveMismatch as refused:
         raise StartError(str(refused)) from refused
 
 

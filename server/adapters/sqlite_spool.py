@@ -41,7 +41,7 @@ class SqliteSpool:
         self._connection.close()
         os.unlink(self._path)
 
-    def retire(self, entries: Iterable[tuple[Locator, Locator | None]]) -> None:
+    def add_retired(self, entries: Iterable[tuple[Locator, Locator | None]]) -> None:
         """See the port. A deleted blob stays deleted."""
         self._connection.executemany(
             "INSERT INTO retired VALUES (?, ?) ON CONFLICT (old) DO UPDATE SET new = excluded.new "
@@ -49,7 +49,7 @@ class SqliteSpool:
             entries,
         )
 
-    def fate(self, locator: Locator) -> Locator | None:
+    def current_locator(self, locator: Locator) -> Locator | None:
         """See the port."""
         current: Locator | None = locator
         while current is not None:
@@ -59,11 +59,11 @@ class SqliteSpool:
             current = row[0]
         return None
 
-    def set_aside(self, locators: Iterable[Locator]) -> None:
+    def exclude(self, locators: Iterable[Locator]) -> None:
         """See the port."""
         self._connection.executemany("INSERT OR IGNORE INTO aside VALUES (?)", ((locator,) for locator in locators))
 
-    def is_set_aside(self, locator: Locator) -> bool:
+    def is_excluded(self, locator: Locator) -> bool:
         """See the port."""
         found = self._connection.execute("SELECT 1 FROM aside WHERE locator = ?", (locator,)).fetchone()
         return found is not None

@@ -67,7 +67,7 @@ async def _operations(settings: Settings) -> dict[str, Any]:
     except DicomStoreError as error:
         return _entry("operations", "failed", error.message)
     return _entry(
-        "operations", "warning" if backlog.trouble else "ok", backlog.trouble or f"{backlog.unfinished} unfinished"
+        "operations", "warning" if backlog.problem else "ok", backlog.problem or f"{backlog.unfinished} unfinished"
     )
 
 

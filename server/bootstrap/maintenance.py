@@ -83,7 +83,7 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
             settings.database_url,
             settings.search_seconds,
             extract,
-            progress=Progress(prepared.mark, storage.marks.note, prepared.read_only.restrict, storage.journal),
+            progress=Progress(prepared.mark, storage.marks.record, prepared.read_only.restrict, storage.journal),
         )
         stack.push_async_callback(database.close)
         clock = IndexComponents(settings=settings, database=database, read_only=prepared.read_only).clock

@@ -115,7 +115,7 @@ async def _opened(
             settings.search_seconds,
             extract,
             permit=read_only.require_writable,
-            progress=Progress(prepared.mark, storage.marks.note, read_only.restrict, storage.journal),
+            progress=Progress(prepared.mark, storage.marks.record, read_only.restrict, storage.journal),
             listen_url=settings.database_listen,
         )
         stack.push_async_callback(database.close)

@@ -84,7 +84,7 @@ class Engine:
             for number, step in enumerate(type_.steps)
         ]
         clean_up = self._step(f"{type_.name}.clean_up", partial(self._work.clean_up, type_))
-        give_up = self._step(f"{type_.name}.give_up", self._work.give_up)
+        fail = self._step(f"{type_.name}.fail", self._work.fail_after_retries)
 
         def run(operation_id: str) -> None:
             try:
@@ -98,7 +98,7 @@ class Engine:
                 if isinstance(last, _Failed) and last.may_pass:
                     raise
                 _log.exception("operation failed repeatedly and was abandoned operation=%s", operation_id)
-                give_up(operation_id)
+                fail(operation_id)
 
         # Any other exception is a failure of the engine or a dependency: the run ends, and a new one is started.
         return DBOS.workflow(name=type_.name, max_recovery_attempts=1000)(run)
@@ -138,7 +138,7 @@ class Engine:
                 if unfinished:
                     busy_at = clock()
                 if clock() >= forget_at:
-                    await asyncio.to_thread(_delete_old_runs, self._work.forgotten_before())
+                    await asyncio.to_thread(_delete_old_runs, self._work.delete_before())
                     forget_at = clock() + _FORGET_SECONDS
                 failing_since = None
             except DicomStoreError as error:

@@ -46,7 +46,7 @@ class MarkRecord(Protocol):
         """
         ...
 
-    def note(self, mark: Mark) -> None:
+    def record(self, mark: Mark) -> None:
         """Record a commit. Never fails: the next call records what this one could not.
 
         It is called after each commit, before the response, so it must be fast: a mark may become durable later.

@@ -49,7 +49,7 @@ class BlobWriter(Protocol):
 class Relocation(Protocol):
     """Index operations for a blob store that moves blobs. Raises: as `InstanceIndex`."""
 
-    async def named(self, locators: Sequence[Locator]) -> set[Locator]:
+    async def referenced(self, locators: Sequence[Locator]) -> set[Locator]:
         """Return the locators that an instance refers to; only these need to be moved."""
         ...
 

@@ -162,7 +162,7 @@ class InstanceIndex(Protocol):
         """
         ...
 
-    async def named(self, locators: Collection[Locator]) -> set[Locator]:
+    async def referenced(self, locators: Collection[Locator]) -> set[Locator]:
         """Return the locators that a visible instance refers to."""
         ...
 

@@ -48,15 +48,15 @@ class Journal(Protocol):
 class ArchiveJournal(Journal, Protocol):
     """The journals of all processes, to be read when an index is opened or rebuilt. All calls block."""
 
-    def take_over(self, named: Callable[[Sequence[Locator]], Collection[Locator]]) -> None:
+    def take_over(self, referenced: Callable[[Sequence[Locator]], Collection[Locator]]) -> None:
         """Decide about transactions of ended processes without a recorded outcome.
 
-        A transaction counts as committed if `named`, which returns the blobs that an instance refers to, returns none
-        of its blobs. One process may call this at a time, with the right index.
+        A transaction counts as committed if `referenced`, which returns the blobs that an instance refers to, returns
+        none of its blobs. One process may call this at a time, with the right index.
 
         Raises:
             Exhausted: STORAGE_FULL.
-            Unavailable: STORAGE_UNAVAILABLE, or as `named`.
+            Unavailable: STORAGE_UNAVAILABLE, or as `referenced`.
         """
         ...
 

@@ -61,7 +61,7 @@ class Operations(Protocol):
         """Return errors of items with numbers greater than `after`, ascending; the first number is 1."""
         ...
 
-    async def forget(self, finished_before: datetime, keep_newest_of: Collection[str] = ()) -> int:
+    async def delete_final(self, finished_before: datetime, keep_newest_of: Collection[str] = ()) -> int:
         """Delete the records of final operations that were last updated before a time, and return their number.
 
         Records that a query tag refers to are not deleted: those of cancelled or failed operations, until their query

@@ -10,19 +10,19 @@ from server.model.receipt import Receipt
 class Spool(Protocol):
     """Blobs that no instance refers to any more, quarantined blobs, and blobs by time of receipt. All calls block."""
 
-    def retire(self, entries: Iterable[tuple[Locator, Locator | None]]) -> None:
+    def add_retired(self, entries: Iterable[tuple[Locator, Locator | None]]) -> None:
         """Add retired blobs, each with its copy, or None if its instance was deleted."""
         ...
 
-    def fate(self, locator: Locator) -> Locator | None:
+    def current_locator(self, locator: Locator) -> Locator | None:
         """Return the current locator of a blob: itself if it was not retired; None if its instance was deleted."""
         ...
 
-    def set_aside(self, locators: Iterable[Locator]) -> None:
+    def exclude(self, locators: Iterable[Locator]) -> None:
         """Add blobs that must not be indexed."""
         ...
 
-    def is_set_aside(self, locator: Locator) -> bool:
+    def is_excluded(self, locator: Locator) -> bool:
         """True if a blob must not be indexed."""
         ...
 

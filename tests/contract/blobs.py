@@ -78,7 +78,7 @@ class RecordedRelocation:
         self._named = named
         self.copies: dict[str, str] = {}
 
-    async def named(self, locators: Sequence[str]) -> set[str]:
+    async def referenced(self, locators: Sequence[str]) -> set[str]:
         return self._named & set(locators)
 
     async def relocate(self, copies: Mapping[str, str]) -> int:

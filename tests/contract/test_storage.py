@@ -54,9 +54,9 @@ def test_the_last_recorded_mark_is_read(storage: Storage) -> None:
     with storage.identity.lock():
         assert storage.marks.enter() == Mark()
     for mark in (Mark(3, 4), Mark(5, 6)):
-        storage.marks.note(mark)
+        storage.marks.record(mark)
     assert storage.marks.latest == storage.identity.read().mark == Mark(5, 6)
-    assert storage.identity.read().has_blobs  # or had blobs blobs blobs
+    assert storage.identity.read().has_blobs  # or had blobs
 
 
 def test_the_journal_lists_blobs_of_transactions_that_committed_or_have_no_known_outcome(storage: Storage) -> None:

@@ -130,7 +130,7 @@ class _Worker:
             database = engine.open_database(
                 self._settings.database_url,
                 permit=prepared.read_only.require_writable,
-                progress=Progress(prepared.mark, storage.marks.note, prepared.read_only.restrict, storage.journal),
+                progress=Progress(prepared.mark, storage.marks.record, prepared.read_only.restrict, storage.journal),
             )
             stack.push_async_callback(database.close)
             blobs = await stack.enter_async_context(storage.blobs())
@@ -233,7 +233,7 @@ class _Worker:
 
     async def _tidy(self) -> None:
         await self._clock.tick()
-        await self._committer.settle_doubts()
+        await self._committer.resolve_in_doubt()
         await self._housekeeping.erase()
         await self._housekeeping.end_quarantine()
 

@@ -53,6 +53,6 @@ async def test_an_instance_cancelled_while_it_waits_to_commit_leaves_no_blob(tmp
     finishing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await finishing
-    await committer.settle_doubts()
+    await committer.resolve_in_doubt()
     assert [locator async for locator, _ in blobs.walk()] == []
     await database.close()

@@ -137,7 +137,7 @@ async def opened(root: Path, now: Clock, quarantine: timedelta = QUARANTINE) -> 
             archive = Archive(blobs, database, now, quarantine)
             await archive.housekeeping.recover()
             yield archive
-            await archive.committer.settle_doubts()
+            await archive.committer.resolve_in_doubt()
     finally:
         await database.close()
 
@@ -313,7 +313,7 @@ async def test_a_full_disk_ends_a_compaction_and_the_next_run_completes_it(tmp_p
         assert await archive.locators() == old
         assert await archive.contents() == bodies
         await archive.compact()
-        await archive.committer.settle_doubts()
+        await archive.committer.resolve_in_doubt()
         assert set((await archive.locators()).values()).isdisjoint(old.values())
         assert await archive.contents() == bodies
         report = await archive.audit()

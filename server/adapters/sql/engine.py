@@ -33,7 +33,7 @@ from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
 from server.adapters.sql.query_tags.tags import SqlTags
-from server.adapters.sql.writing.locators import named
+from server.adapters.sql.writing.locators import referenced
 from server.model.archive import ArchiveId, IndexIdentity, Mark
 from server.model.instance import Locator
 from server.model.search.query_tag import Tag, TagFault, TagValue
@@ -220,7 +220,7 @@ def raise_to(url: str, mark: Mark) -> None:
         engine.dispose()
 
 
-def named_of(url: str, locators: Collection[Locator]) -> set[Locator]:
+def referenced_locators(url: str, locators: Collection[Locator]) -> set[Locator]:
     """Return the locators that visible instances reference.
 
     Raises:
@@ -229,7 +229,7 @@ def named_of(url: str, locators: Collection[Locator]) -> set[Locator]:
     engine = _engine(url, reading_seconds=SEARCH_SECONDS)
     try:
         with translated(), engine.connect() as connection:
-            return named(connection, locators)
+            return referenced(connection, locators)
     finally:
         engine.dispose()
 

@@ -17,7 +17,7 @@ from server.adapters.sql.search.search import check_size, search
 from server.adapters.sql.writing.adding import add
 from server.adapters.sql.writing.damage import change_damage
 from server.adapters.sql.writing.deleting import delete_resource
-from server.adapters.sql.writing.locators import erasable, erased, known, named, relocate, visible
+from server.adapters.sql.writing.locators import erasable, erased, known, referenced, relocate, visible
 from server.adapters.sql.writing.restoring import Step, undelete
 from server.adapters.sql.writing.sequencing import number
 from server.adapters.sql.writing.versioning import add_version, history
@@ -239,9 +239,9 @@ class SqlInstanceIndex:
         """See the port. Waits for running transactions, so that the result is final."""
         return await self._transactions.write(lambda connection: known(connection, locators), alone=True)
 
-    async def named(self, locators: Collection[Locator]) -> set[Locator]:
+    async def referenced(self, locators: Collection[Locator]) -> set[Locator]:
         """See the port."""
-        return await self._transactions.read(lambda connection: named(connection, locators))
+        return await self._transactions.read(lambda connection: referenced(connection, locators))
 
     async def relocate(self, moves: Mapping[Locator, Locator], erase_after: datetime) -> set[Locator]:
         """See the port."""

@@ -86,7 +86,7 @@ class SqlOperations:
             lambda connection: [(row.number, _error(row)) for row in connection.execute(found)]
         )
 
-    async def forget(self, finished_before: datetime, keep_newest_of: Collection[str] = ()) -> int:
+    async def delete_final(self, finished_before: datetime, keep_newest_of: Collection[str] = ()) -> int:
         """See the port."""
         newest = select(func.max(operations.c.key)).where(operations.c.type.in_(keep_newest_of))
         old = select(operations.c.id).where(

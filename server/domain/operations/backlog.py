@@ -31,7 +31,7 @@ class Backlog:
     worker_runs: bool = True
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """A message for the operator; empty if there is no problem."""
         parts = []
         if not self.worker_runs:

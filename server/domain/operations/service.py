@@ -175,8 +175,8 @@ class Operations:
         Raises:
             Unavailable: OPERATIONS_STUCK, an operation makes no progress, or query tags have no operation any more.
         """
-        if trouble := (await self.backlog()).trouble:
-            raise Unavailable(Reason.OPERATIONS_STUCK, f"{trouble[0].upper()}{trouble[1:]}.")
+        if problem := (await self.backlog()).problem:
+            raise Unavailable(Reason.OPERATIONS_STUCK, f"{problem[0].upper()}{problem[1:]}.")
 
 
 def checked_request_id(request_id: str) -> str:

@@ -89,7 +89,7 @@ class OperationWatch:
     async def delete_old(self) -> None:
         """Delete the records of operations that ended before the retention time."""
         recurring = [type_.name for type_ in self._recurring]
-        await self._record.forget(self._now() - self._keep, keep_newest_of=recurring)
+        await self._record.delete_final(self._now() - self._keep, keep_newest_of=recurring)
 
     async def _start_if_due(self, type_: OperationType) -> None:
         assert type_.every is not None

@@ -58,7 +58,7 @@ class Work:
         now = self._now()
         await self._record.update(operation_id, lambda operation: lifecycle.cleaned_up(operation, now))
 
-    async def give_up(self, operation_id: str) -> None:
+    async def fail_after_retries(self, operation_id: str) -> None:
         """Fail an operation after its last retry."""
         await self._fail(operation_id, GIVEN_UP)
 
@@ -66,7 +66,7 @@ class Work:
         """Return the unfinished operations, oldest first."""
         return [operation for operation in await self._record.unfinished() if self.types.get(operation.type)]
 
-    def forgotten_before(self) -> datetime:
+    def delete_before(self) -> datetime:
         """Return the end time before which records of operations are deleted."""
         return self._now() - self._keep
 

@@ -175,7 +175,7 @@ class RetrieveRendered:
         async for stored in self._all(address, page):
             last = stored.version
             try:
-                if (lost := await self._blob_reader.lost(stored)) is not None:
+                if (lost := await self._blob_reader.recorded_loss(stored)) is not None:
                     raise lost
                 found = await self._pixels.find(stored.id, [1])
                 if found is not None and found[0].version == stored.version:

@@ -107,7 +107,7 @@ class RetrieveAllBulkData:
         async for stored in self._instances(address):
             refusal: DicomStoreError | None = None
             if address.instance is None:
-                refusal = await self._blob_reader.lost(stored)
+                refusal = await self._blob_reader.recorded_loss(stored)
             if refusal is None and not request.acceptable.accepts_every_stored_form:
                 refusal = await self._frames.refusal(stored, request.acceptable)
             if refusal is not None:

@@ -74,7 +74,7 @@ class BlobReader:
         size = self._budget.piece_sizes(length)
         return self._blobs.read(stored.locator, offset, length, size, stored.crc32c)
 
-    async def lost(self, stored: StoredInstance) -> DataLoss | None:
+    async def recorded_loss(self, stored: StoredInstance) -> DataLoss | None:
         """Return the recorded reason why the bytes of an instance cannot be sent; None if there is none.
 
         Missing bytes may be back, for instance after mounting a disk, so this checks whether they exist.

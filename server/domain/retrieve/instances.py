@@ -161,7 +161,7 @@ class RetrieveInstances:
         last: int | None = None
         if acceptable.accepts_every_stored_form:
             async for stored in self._damaged(address, page):
-                if address.instance is None and (lost := await self._blob_reader.lost(stored)) is not None:
+                if address.instance is None and (lost := await self._blob_reader.recorded_loss(stored)) is not None:
                     omission.add(stored, lost)
             return omission, last
         async for stored in self._all(address, page):
@@ -169,7 +169,7 @@ class RetrieveInstances:
             if stored.damage is NO_DAMAGE and _is_acceptable_as_stored(stored, acceptable):
                 continue
             try:
-                lost = await self._blob_reader.lost(stored) if address.instance is None else None
+                lost = await self._blob_reader.recorded_loss(stored) if address.instance is None else None
                 if lost is not None:
                     omission.add(stored, lost)
                 elif await self._choose(stored, acceptable) is None:

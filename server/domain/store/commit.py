@@ -61,7 +61,7 @@ class Committer:
         return future
 
     async def discard(self, locators: Sequence[Locator]) -> None:
-        """Erase blobs that no instance refers to. `settle_doubts` retries a failure."""
+        """Erase blobs that no instance refers to. `resolve_in_doubt` retries a failure."""
         try:
             await self._blobs.delete(locators)
         except DicomStoreError as error:
@@ -69,14 +69,14 @@ class Committer:
             self._unused.update(locators)
 
     def abandon(self, locator: Locator) -> None:
-        """Let `settle_doubts` erase a blob that was refused or never added; for a cancelled caller."""
+        """Let `resolve_in_doubt` erase a blob that was refused or never added; for a cancelled caller."""
         self._unused.add(locator)
 
-    def doubt(self, locator: Locator) -> None:
-        """Let `settle_doubts` decide about a blob that an instance may refer to."""
+    def mark_in_doubt(self, locator: Locator) -> None:
+        """Let `resolve_in_doubt` decide about a blob that an instance may refer to."""
         self._in_doubt.add(locator)
 
-    async def settle_doubts(self) -> None:
+    async def resolve_in_doubt(self) -> None:
         """Erase unused blobs; ask the index about blobs whose transaction has an unknown outcome.
 
         Raises: as `InstanceIndex.known` and `BlobStore.delete`; undecided blobs stay recorded.

@@ -9,7 +9,7 @@ from enum import Enum
 from server.model.archive import BlobsIdentity, IndexIdentity
 
 
-class Refused(Exception):
+class ArchiveMismatch(Exception):
     """Data directory and database do not belong together; the message has the reason and what to do."""
 
 
@@ -24,22 +24,22 @@ def binding_of(blobs: BlobsIdentity, index: IndexIdentity) -> Binding:
     """Compare the two identities.
 
     Raises:
-        Refused
+        ArchiveMismatch
     """
     if index.damage and (blobs.id or blobs.has_blobs or not index.is_new):
-        raise Refused(_DAMAGED.format(blobs=blobs, index=index))
+        raise ArchiveMismatch(_DAMAGED.format(blobs=blobs, index=index))
     if index.id is not None:
         if index.id == blobs.id:
             return Binding.BOUND if blobs.is_bound else Binding.TO_BIND
-        raise Refused((_OTHER if blobs.id else _NO_ID).format(blobs=blobs, index=index))
+        raise ArchiveMismatch((_OTHER if blobs.id else _NO_ID).format(blobs=blobs, index=index))
     if index.is_new:
         if blobs.has_blobs:
-            raise Refused(_LOST_INDEX.format(blobs=blobs, index=index))
+            raise ArchiveMismatch(_LOST_INDEX.format(blobs=blobs, index=index))
         return Binding.TO_BIND
     if blobs.id is not None and blobs.is_bound:
-        raise Refused(_OTHER.format(blobs=blobs, index=index))
+        raise ArchiveMismatch(_OTHER.format(blobs=blobs, index=index))
     if index.has_instances and not blobs.has_blobs:
-        raise Refused(_NO_ID.format(blobs=blobs, index=index))
+        raise ArchiveMismatch(_NO_ID.format(blobs=blobs, index=index))
     return Binding.TO_BIND
 
 
@@ -47,13 +47,13 @@ def require_recoverable(blobs: BlobsIdentity, index: IndexIdentity) -> None:
     """Compare the two identities for a recovery, which creates an index or completes one of the same archive.
 
     Raises:
-        Refused
+        ArchiveMismatch
     """
     if not index.is_new or index.id is not None:
         binding_of(blobs, index)
 
 
-def lost_by(blobs: BlobsIdentity, index: IndexIdentity) -> str:
+def lost_transactions(blobs: BlobsIdentity, index: IndexIdentity) -> str:
     """Return a description of the transactions that an index has lost; empty if none."""
     if blobs.is_recovering:
         return _RECOVERING.format(blobs=blobs, index=index) + _LOST

@@ -86,7 +86,7 @@ class Housekeeping:
             try:
                 await self._clock.tick()
                 await self.recover()
-                await self._committer.settle_doubts()
+                await self._committer.resolve_in_doubt()
                 if erased := await self.erase():
                     _log.info("erased blobs count=%d", erased)
                 if erased := await self.end_quarantine():

@@ -95,11 +95,11 @@ class Recovery:
 
         Raises: as the blob store and the index.
         """
-        self._spool.retire(self._retired)
+        self._spool.add_retired(self._retired)
         await self._repeat_changes()
         if not self._with_quarantined:
             async for batch in self._blobs.quarantined():
-                self._spool.set_aside(batch)
+                self._spool.exclude(batch)
         await self._collect()
         for to_add in self._spool.in_order(_MAX_BATCH):
             await self._add_all(to_add)
@@ -111,7 +111,7 @@ class Recovery:
         while page := await self._index.locators(after, _PAGE):
             moves: dict[Locator, Locator] = {}
             for stored in page:
-                place = self._spool.fate(stored.locator)
+                place = self._spool.current_locator(stored.locator)
                 if place is None:
                     self._done.deleted += await self._index.delete(
                         stored.id.address, self._now(), self._now() + self._retention
@@ -139,10 +139,10 @@ class Recovery:
         for locator in locators:
             if locator in known:
                 continue
-            if self._spool.is_set_aside(locator):
+            if self._spool.is_excluded(locator):
                 self._done.quarantined += 1
                 continue
-            if self._spool.fate(locator) != locator:
+            if self._spool.current_locator(locator) != locator:
                 retired.append(locator)
                 continue
             try:

@@ -39,17 +39,17 @@ class IndexRelocation:
         self._now = now
         self._grace = max(retention, MIN_GRACE_PERIOD)
 
-    async def named(self, locators: Sequence[Locator]) -> set[Locator]:
+    async def referenced(self, locators: Sequence[Locator]) -> set[Locator]:
         """See the port."""
-        return await self._index.named(locators)
+        return await self._index.referenced(locators)
 
     async def relocate(self, copies: Mapping[Locator, Locator]) -> int:
-        """See the port. `Committer.settle_doubts` decides about the copies of a transaction with unknown outcome."""
+        """See the port. `Committer.resolve_in_doubt` decides about the copies of a transaction with unknown outcome."""
         try:
             moved = await self._index.relocate(copies, self._now() + self._grace)
         except BaseException as error:
             is_refused = isinstance(error, DicomStoreError) and not error.may_have_happened
-            leave = self._committer.abandon if is_refused else self._committer.doubt
+            leave = self._committer.abandon if is_refused else self._committer.mark_in_doubt
             for copy in copies.values():
                 leave(copy)
             raise

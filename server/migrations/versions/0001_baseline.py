@@ -830,7 +830,7 @@ COMMENT ON COLUMN deletions.shard IS 'hash of partition and study; see core/shar
 
 COMMENT ON COLUMN deletions.series_key IS 'NULL: the whole study'
 
-COMMENT ON COLUMN deletions.first_sequence IS 'first sequence of the entries of its instances; NULL: not numbered yet'
+COMMENT ON COLUMN deletions.first_sequence IS 'first sequence of its entries; NULL: not numbered yet'
 
 COMMENT ON COLUMN deletions.done IS 'number of instances already moved to deleted_instances'
 

@@ -1,4 +1,4 @@
-"""Relocation of blobs: `InstanceIndex.named` and `relocate`."""
+"""Relocation of blobs: `InstanceIndex.referenced` and `relocate`."""
 
 import asyncio
 from datetime import timedelta
@@ -47,14 +47,14 @@ async def test_old_blob_and_copy_of_a_moved_instance_are_known_and_only_the_copy
     await index.relocate({one.locator: "copy"}, LATER)
     both = [one.locator, "copy", "neither"]
     assert await index.known(both) == {one.locator, "copy"}
-    assert await index.named(both) == {"copy"}
+    assert await index.referenced(both) == {"copy"}
 
 
 async def test_a_deleted_instance_is_not_moved_and_its_blob_is_erased_as_planned(index: InstanceIndex) -> None:
     one = sample()
     await index.add([one], NOON)
     await index.delete(study_ref(1), NOON, MUCH_LATER)
-    assert await index.named([one.locator]) == set()
+    assert await index.referenced([one.locator]) == set()
     assert await index.relocate({one.locator: "copy", "unknown": "copy too"}, LATER) == set()
     assert await index.known(["copy", "copy too", "unknown"]) == set()
     assert await index.erasable(LATER, 10) == []
@@ -81,7 +81,7 @@ async def test_a_blob_may_move_again(index: InstanceIndex) -> None:
 
 async def test_an_empty_relocation_has_no_effect(index: InstanceIndex) -> None:
     assert await index.relocate({}, LATER) == set()
-    assert await index.named([]) == set()
+    assert await index.referenced([]) == set()
 
 
 async def test_many_blobs_are_relocated_in_one_call(index: InstanceIndex) -> None:
@@ -89,7 +89,7 @@ async def test_many_blobs_are_relocated_in_one_call(index: InstanceIndex) -> Non
     await index.add(many, NOON)
     moves = {one.locator: f"copy of {one.locator}" for one in many}
     assert await index.relocate(moves, LATER) == set(moves)
-    assert await index.named([*moves.values(), *moves]) == set(moves.values())
+    assert await index.referenced([*moves.values(), *moves]) == set(moves.values())
 
 
 async def test_a_concurrent_move_and_delete_leave_no_blob_without_an_owner(

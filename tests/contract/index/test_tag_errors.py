@@ -133,7 +133,7 @@ async def test_each_query_tag_has_and_counts_an_error_for_each_instance_with_an_
             await database.instances.delete(study_ref(study), NOON, NOON)
         while await step(database):
             pass
-        await database.operations.forget(NOON.replace(year=NOON.year + 1))
+        await database.operations.delete_final(NOON.replace(year=NOON.year + 1))
 
 
 def is_in(ref: Address, resource: Address) -> bool:

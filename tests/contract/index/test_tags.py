@@ -230,14 +230,14 @@ async def test_operations_are_listed_newest_first_and_old_records_are_deleted(da
     ]
     assert page[0][1].error == "It could not be done."
     assert [one.id for _, one in await database.operations.list(before=page[0][0], limit=10)] == ["a" * 32]
-    assert await database.operations.forget(LATER + timedelta(seconds=1)) == 1
+    assert await database.operations.delete_final(LATER + timedelta(seconds=1)) == 1
     # The query tag of the failed operation still refers to it.
-    assert await database.operations.forget(LATER + timedelta(days=2)) == 0
+    assert await database.operations.delete_final(LATER + timedelta(days=2)) == 0
     assert (await backlog_of(database.operations, database.tags, LATER)).abandoned == ("00081010",)
     assert [one.id for _, one in await database.operations.list(limit=10)] == ["b" * 32]
     await delete_tag(database, "00081010", LATER)
     assert (await backlog_of(database.operations, database.tags, LATER)).abandoned == ()
-    assert await database.operations.forget(LATER + timedelta(days=2)) == 1
+    assert await database.operations.delete_final(LATER + timedelta(days=2)) == 1
 
 
 async def test_instances_of_all_partitions_are_indexed(database: Database, url: str) -> None:

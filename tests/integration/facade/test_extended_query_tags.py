@@ -380,13 +380,13 @@ async def test_tags_of_a_cancelled_operation_refer_to_it_until_they_are_deleted(
         await end(database, started["id"], OperationState.CANCELED, datetime.now(UTC))
         assert await backlog(settings_for(tmp_path)) == Backlog(0, 0, ("00081010", "00181000"))
         await web.delete("/v2/extendedquerytags/StationName")
-        assert await database.operations.forget(datetime.now(UTC)) == 0
+        assert await database.operations.delete_final(datetime.now(UTC)) == 0
         tag = (await web.get("/v2/extendedquerytags/DeviceSerialNumber")).json()
         assert (tag["status"], tag["operation"]) == ("adding", started)
         operation = await web.get(started["href"])
         assert (operation.status_code, operation.json()["status"]) == (200, "canceled")
         await web.delete("/v2/extendedquerytags/DeviceSerialNumber")
-        assert await database.operations.forget(datetime.now(UTC)) == 1
+        assert await database.operations.delete_final(datetime.now(UTC)) == 1
         assert (await web.get(started["href"])).status_code == 404
         await database.close()
 

@@ -122,7 +122,7 @@ class FileJournal:
 
     # Reading
 
-    def take_over(self, named: Callable[[Sequence[Locator]], Collection[Locator]]) -> None:
+    def take_over(self, referenced: Callable[[Sequence[Locator]], Collection[Locator]]) -> None:
         """See the port: what processes that have ended noted moves to `history`."""
         with as_errors_of_the_store():
             for path in self._paths():
@@ -131,7 +131,7 @@ class FileJournal:
                     continue
                 try:
                     if path.name != _HISTORY:
-                        self._append_to_history(_effective(path, lambda locators: not named(locators)))
+                        self._append_to_history(_effective(path, lambda locators: not referenced(locators)))
                         path.unlink()
                 finally:
                     os.close(fd)

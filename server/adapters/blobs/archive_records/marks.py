@@ -67,7 +67,7 @@ class Marks:
         os.fsync(self._fd)
         sync_directory(self._directory)
 
-    def note(self, mark: Mark) -> None:
+    def record(self, mark: Mark) -> None:
         """See the port."""
         self.latest = mark
         try:

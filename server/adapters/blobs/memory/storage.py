@@ -46,7 +46,7 @@ class MemoryMarks:
         """See the port."""
         return self.latest
 
-    def note(self, mark: Mark) -> None:
+    def record(self, mark: Mark) -> None:
         """See the port."""
         self.latest = mark
 

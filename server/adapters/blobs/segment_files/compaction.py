@@ -53,7 +53,7 @@ class Compaction:
         """Move the blobs that an instance names; return how many were moved."""
         copies: dict[Locator, Locator] = {}
         try:
-            copying = (self._copy(locator, copies) for locator in await relocation.named(locators))
+            copying = (self._copy(locator, copies) for locator in await relocation.referenced(locators))
             for failure in await asyncio.gather(*copying, return_exceptions=True):
                 if failure is not None:
                     raise failure

@@ -43,7 +43,7 @@ def known(connection: Connection, locators: Collection[Locator]) -> set[Locator]
     return known
 
 
-def named(connection: Connection, locators: Collection[Locator]) -> set[Locator]:
+def referenced(connection: Connection, locators: Collection[Locator]) -> set[Locator]:
     """Return the locators that visible instances reference."""
     return set(_versions(connection, locators))
 

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from server.domain.upkeep.binding import Binding, Refused, binding_of
+from server.domain.upkeep.binding import ArchiveMismatch, Binding, binding_of
 from server.model.archive import BlobsIdentity, IndexIdentity
 
 
@@ -59,7 +59,7 @@ def test_matching_identities_are_accepted(one: BlobsIdentity, other: IndexIdenti
     ],
 )
 def test_other_combinations_are_refused_with_a_cause(one: BlobsIdentity, other: IndexIdentity, message: str) -> None:
-    with pytest.raises(Refused, match=message) as caught:
+    with pytest.raises(ArchiveMismatch, match=message) as caught:
         binding_of(one, other)
     assert "/data/index.db" in str(caught.value)
     assert "DICOMSTORE_DATA" in str(caught.value)
@@ -69,7 +69,7 @@ def test_other_combinations_are_refused_with_a_cause(one: BlobsIdentity, other: 
 @pytest.mark.parametrize("has_instances", [False, True])
 def test_an_interrupted_binding_is_repeated_whichever_side_was_written(has_blobs: bool, has_instances: bool) -> None:
     before = IndexIdentity("/data/index.db", None, not has_instances, has_instances)
-    with suppress(Refused):
+    with suppress(ArchiveMismatch):
         assert binding_of(blobs(has_blobs=has_blobs), before) is Binding.TO_BIND
         assert binding_of(blobs("a", is_bound=False, has_blobs=has_blobs), before) is Binding.TO_BIND
         after = IndexIdentity("/data/index.db", "a", not has_instances, has_instances)
