@@ -18,7 +18,7 @@ class Mark:
     shard: int = 0
 
     def is_behind(self, other: "Mark") -> bool:
-        """Say whether an index with this mark lacks transactions that `other` has."""
+        """Return whether an index with this mark lacks transactions that `other` has."""
         return self.version < other.version or self.sequence < other.sequence
 
 

@@ -33,11 +33,11 @@ class Damage:
         return self.is_missing or self.is_changed
 
     def is_of_frame(self, number: int) -> bool:
-        """Say whether a frame, counted from 1, could not be decoded."""
+        """Return whether a frame, counted from 1, could not be decoded."""
         return number in self.frames or EVERY_FRAME in self.frames
 
     def is_of_rendering(self, number: int) -> bool:
-        """Say whether a frame, counted from 1, could not be rendered."""
+        """Return whether a frame, counted from 1, could not be rendered."""
         return number in self.renderings or EVERY_FRAME in self.renderings
 
     def with_more(self, other: "Damage") -> "Damage":

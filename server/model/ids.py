@@ -29,7 +29,7 @@ _PARTITION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def is_uid(text: str) -> bool:
-    """Say whether `text`, without padding, is a UID as this service accepts it.
+    """Return whether `text`, without padding, is a UID as this service accepts it.
 
     At most 64 digits and dots, ending in a digit. Less strict than PS3.5 section 9: empty components and leading zeros
     occur in real archives and do no harm.

@@ -154,6 +154,6 @@ async def until(
 
 
 def is_done(operation: Operation) -> bool:
-    """Say whether an operation is over; it must have succeeded then."""
+    """Return whether an operation is over; it must have succeeded then."""
     assert operation.state not in (OperationState.FAILED, OperationState.CANCELED), operation.error
     return operation.state is OperationState.SUCCEEDED

@@ -129,7 +129,7 @@ def in_json_model(data_set: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_binary(element: dict[str, Any]) -> bool:
-    """Say whether there are binary values in an element: large ones are URIs, and big endian ones become little."""
+    """Return whether there are binary values in an element: large ones are URIs, and big endian ones become little."""
     text = json.dumps(element)
     return '"BulkDataURI"' in text or '"InlineBinary"' in text
 

@@ -164,7 +164,7 @@ def ohif(browser: Browser, url: str) -> Iterator[Watched]:
 
 
 def is_an_image(pixels: NDArray[np.uint8]) -> bool:
-    """Say whether there is more than text and lines: many shades, over a good part of the area."""
+    """Return whether there is more than text and lines: many shades, over a good part of the area."""
     grey = pixels.mean(axis=2)
     return bool(np.unique(grey.astype(np.uint8)).size > 40 and grey.std() > 10)
 

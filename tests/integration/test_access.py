@@ -1,4 +1,4 @@
-"""Every rpc asks once whether its caller may do what it does (server/domain/access.py)."""
+"""Every rpc checks access exactly once (server/domain/access.py)."""
 
 import logging
 from collections.abc import Mapping
@@ -129,11 +129,11 @@ EXPECTED: Mapping[str, tuple[str, str, Message | None]] = {
 """By rpc: the action and the address that it must ask for, and a request; None is an empty one."""
 
 
-def test_every_rpc_is_known() -> None:
+def test_every_rpc_has_an_expected_action() -> None:
     assert {name.removeprefix("dicomstore.v1.") for name in METHODS} == set(EXPECTED)
 
 
-async def test_every_rpc_asks_once_with_its_action_and_address(
+async def test_every_rpc_checks_access_once_with_its_action_and_address(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with a_core(tmp_path, partitions=True) as core:
@@ -154,7 +154,7 @@ async def test_every_rpc_asks_once_with_its_action_and_address(
 
 
 @pytest.mark.parametrize("action", Action)
-async def test_a_read_only_archive_permits_reading_only(tmp_path: Path, action: Action) -> None:
+async def test_a_read_only_archive_permits_only_reads(tmp_path: Path, action: Action) -> None:
     database = open_database(f"sqlite:///{tmp_path / 'index.db'}")
     names = PartitionNames(database.partitions, enabled=False, now=lambda: datetime.now(UTC))
     access = Access(names, ReadOnlyState("its index has lost transactions"))
@@ -168,7 +168,7 @@ async def test_a_read_only_archive_permits_reading_only(tmp_path: Path, action: 
 
 
 async def call(channel: grpc.aio.Channel, method: MethodDescriptor, request: Message | None) -> None:
-    """Call an rpc with its name as request id, and read what it answers; of one that goes on, the first message."""
+    """Call an rpc with its name as request id, and read the response; for a watch, only the first message."""
     path = f"/{method.containing_service.full_name}/{method.name}"
     request = request or message_factory.GetMessageClass(method.input_type)()
     serialize: Any = type(request).SerializeToString
@@ -189,6 +189,6 @@ async def call(channel: grpc.aio.Channel, method: MethodDescriptor, request: Mes
         async for _ in stream:
             pass
     except grpc.aio.AioRpcError as error:
-        # Access is asked before anything is looked up, so what does not exist does not matter.
+        # Access is checked before any lookup, so unknown resources do not matter.
         if error.code() not in HARMLESS:
             raise

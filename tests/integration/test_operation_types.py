@@ -1,7 +1,7 @@
-"""A second operation type: what this module defines is all that a new type needs, beside its line in the registry.
+"""A second operation type: apart from the line in the registry, this module is all that a new type needs.
 
-The type is called `count`. It counts the items of a range; each call of its step counts two, and items that the request
-names fail. Its messages would be in `operation_types.proto`.
+The type `count` counts the items of a range, two per call of its step; the request lists items that fail. Its messages
+would be in `operation_types.proto`.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ BATCH = 2
 
 
 def _contract() -> dict[str, Any]:
-    """Return the messages of the type, as generated code would have them."""
+    """Return the messages of the type, as in generated code."""
     file = descriptor_pb2.FileDescriptorProto(name="count.proto", package="dicomstore.v1", syntax="proto3")
     one, many = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.LABEL_REPEATED
     messages = {"CountRequest": {"items": one, "failing": many}, "CountResult": {"counted": one}}
@@ -57,10 +57,10 @@ MESSAGES = _contract()
 
 @dataclass
 class Counting:
-    """The type, and what its steps have done.
+    """The type, and a record of its steps.
 
     gate: the step waits for it before each part.
-    outages: so many calls of the step fail because a dependency can't be reached.
+    outages: number of calls of the step that fail because a dependency is not reachable.
     """
 
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -123,7 +123,7 @@ def counting() -> Counting:
 
 @asynccontextmanager
 async def a_core(data: Path, *types: OperationType, **fields: Any) -> AsyncIterator[Any]:
-    """Return the stub of OperationService of a core that knows the types, and its address."""
+    """Yield the stub of OperationService of a core with these types, and its address."""
     async with (
         running(settings_for(data), more_operation_types=types, **fields) as core,
         grpc.aio.insecure_channel(core.address) as channel,
@@ -133,7 +133,7 @@ async def a_core(data: Path, *types: OperationType, **fields: Any) -> AsyncItera
 
 @asynccontextmanager
 async def a_worker(data: Path, *types: OperationType) -> AsyncIterator[None]:
-    """Run a worker that knows the types."""
+    """Run a worker with these types."""
     async with working(settings_for(data), more_operation_types=types) as engine:
         assert engine is not None
         task = asyncio.create_task(engine.run())
@@ -165,7 +165,7 @@ async def refusal(call: Any) -> str:
     return str(reason_of(refused.value))
 
 
-async def test_it_is_done_step_by_step_with_progress_errors_and_a_result(tmp_path: Path, counting: Counting) -> None:
+async def test_an_operation_runs_in_steps_with_progress_errors_and_a_result(tmp_path: Path, counting: Counting) -> None:
     type_ = counting.type()
     counting.gate.set()
     counting.outages = 1
@@ -190,7 +190,7 @@ async def test_it_is_done_step_by_step_with_progress_errors_and_a_result(tmp_pat
         assert [error.item for error in (await stub.ListOperationErrors(rest)).errors] == ["item 3"]
 
 
-async def test_a_request_is_checked_and_an_impossible_operation_fails_with_its_reason(
+async def test_a_request_is_validated_and_a_failing_operation_has_its_reason(
     tmp_path: Path, counting: Counting
 ) -> None:
     type_ = counting.type(is_exclusive=True)
@@ -208,7 +208,7 @@ async def test_a_request_is_checked_and_an_impossible_operation_fails_with_its_r
         assert (failed.state, failed.error) == (pb.OPERATION_STATE_FAILED, "13 items can't be counted.")
 
 
-async def test_cancelling_cleans_up_what_has_begun(tmp_path: Path, counting: Counting) -> None:
+async def test_cancelling_a_started_operation_cleans_up(tmp_path: Path, counting: Counting) -> None:
     type_ = counting.type()
     async with a_core(tmp_path, type_) as (stub, _):
         waiting = await start(stub, 5)
@@ -218,7 +218,7 @@ async def test_cancelling_cleans_up_what_has_begun(tmp_path: Path, counting: Cou
         counting.gate.set()
         async with a_worker(tmp_path, type_):
             async with asyncio.timeout(60):
-                while not counting.calls:  # noqa: ASYNC110 - the worker's steps
+                while not counting.calls:  # noqa: ASYNC110 - no event announces a step
                     await asyncio.sleep(0.01)
             counting.gate.clear()
             seen = await stub.CancelOperation(pb.CancelOperationRequest(id=begun.id))
@@ -228,7 +228,7 @@ async def test_cancelling_cleans_up_what_has_begun(tmp_path: Path, counting: Cou
         assert counting.cleaned_up == [begun.id]
 
 
-async def test_the_facade_shows_it_unless_it_is_internal(tmp_path: Path, counting: Counting) -> None:
+async def test_the_facade_shows_operations_of_types_that_are_not_internal(tmp_path: Path, counting: Counting) -> None:
     for data, is_internal, expected in ((tmp_path / "shown", False, 202), (tmp_path / "internal", True, 404)):
         async with a_core(data, counting.type(is_internal=is_internal)) as (stub, address), serving(address) as web:
             started = await start(stub, 1)
@@ -237,7 +237,7 @@ async def test_the_facade_shows_it_unless_it_is_internal(tmp_path: Path, countin
             assert is_internal or answer.json()["type"] == "count"
 
 
-async def test_a_recurring_type_is_started_once_for_each_period(tmp_path: Path, counting: Counting) -> None:
+async def test_a_recurring_type_is_started_once_per_period(tmp_path: Path, counting: Counting) -> None:
     async with a_core(tmp_path):
         database = open_database(settings_for(tmp_path).database_url)
         time = datetime(2026, 1, 1, tzinfo=UTC)
@@ -274,7 +274,7 @@ async def test_a_recurring_type_is_started_once_for_each_period(tmp_path: Path, 
 
 
 async def nothing() -> None:
-    """There is no other upkeep."""
+    """No other upkeep."""
 
 
 async def test_unfinished_operations_are_reported_to_the_supervisor_at_once_and_after_a_restart(

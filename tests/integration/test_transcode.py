@@ -50,7 +50,7 @@ MPEG2 = "1.2.840.10008.1.2.4.100"
 NATIVE = [IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED]
 COMPRESSED = [RLE_LOSSLESS, JPEG_LS, JPEG_2000_LOSSLESS]
 
-# Attributes that re-encoding may change, (server/dicom/pixel_data/image_pixel_module.py).
+# Attributes that transcoding may change (server/dicom/pixel_data/image_pixel_module.py).
 DESCRIBING = {
     "PhotometricInterpretation",
     "PlanarConfiguration",

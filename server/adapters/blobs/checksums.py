@@ -78,7 +78,7 @@ def _combined(blocks: Sequence[int], length: int) -> int:
 
 
 def _appended(crc: int, bit: int) -> int:
-    """Return what a CRC contributes to that of its bytes and 2**bit more."""
+    """Return the contribution of a CRC to that of its bytes followed by 2**bit more."""
     table = _tables()[bit]
     return (
         table[crc & 0xFF] ^ table[256 + (crc >> 8 & 0xFF)] ^ table[512 + (crc >> 16 & 0xFF)] ^ table[768 + (crc >> 24)]

@@ -43,7 +43,7 @@ class Blocks:
     blocks: Sequence[int]
 
     def is_of(self, crc32c: int | None) -> bool:
-        """Say whether they belong to the blob with this CRC-32C; None stands for any."""
+        """Return whether they belong to the blob with this CRC-32C; None stands for any."""
         return crc32c is None or crc32c == self.crc32c
 
 

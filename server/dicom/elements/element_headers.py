@@ -177,7 +177,7 @@ class ElementTable(dict[bytes, Row]):
         return _entry(tag, UNDEFINED, self.u16, 6, 8), False
 
     def _is_special(self, entry: Entry) -> bool:
-        """Say whether the JSON of an element depends on more than its value, or its value affects other elements."""
+        """Return whether the JSON of an element depends on more than its value, or its value affects other elements."""
         tag = entry.tag
         return (
             entry.vr not in self.emitters
@@ -190,7 +190,7 @@ class ElementTable(dict[bytes, Row]):
 
 
 def _is_vr(raw: bytes) -> bool:
-    """Say whether two bytes are a VR, defined or not; some toolkits write "??" for an unknown VR."""
+    """Return whether two bytes are a VR, defined or not; some toolkits write "??" for an unknown VR."""
     return (raw.isalpha() and raw.isupper()) or raw == b"??"
 
 
@@ -213,15 +213,15 @@ def element_head(tag: int, vr: str) -> str:
 
 
 def is_private(tag: int) -> bool:
-    """Say whether the group is odd (PS3.5 section 7.8)."""
+    """Return whether the group is odd (PS3.5 section 7.8)."""
     return bool(tag & 0x10000)
 
 
 def is_group_length(tag: int) -> bool:
-    """Say whether the element is a Group Length, which DICOM JSON and XML omit (PS3.18 section F.2.2)."""
+    """Return whether the element is a Group Length, which DICOM JSON and XML omit (PS3.18 section F.2.2)."""
     return not tag & 0xFFFF
 
 
 def is_private_creator(tag: int) -> bool:
-    """Say whether the element is a Private Creator, which reserves a block of private elements."""
+    """Return whether the element is a Private Creator, which reserves a block of private elements."""
     return is_private(tag) and 0x10 <= tag & 0xFFFF <= 0xFF

@@ -99,5 +99,5 @@ def transfer_syntax(uid: str) -> TransferSyntax:
 
 
 def is_defined(uid: str) -> bool:
-    """Say whether the data set encoding of a transfer syntax is known; private ones may use any."""
+    """Return whether the data set encoding of a transfer syntax is known; private ones may use any."""
     return uid.startswith(_STANDARD) or uid in _KNOWN

@@ -82,7 +82,7 @@ class UnknownVr:
         return short_form if is_empty else long_form
 
     def _has_next(self, at: int) -> bool:
-        """Say whether the data set ends at offset `at` from the start of the element, or continues with an element."""
+        """True if the data set ends at offset `at` from the start of the element, or continues with an element."""
         if self._available_bytes - at < _HEAD_BYTES:
             return at <= self._available_bytes  # fewer bytes than a header are padding
         if not self._has(at + _HEAD_BYTES):
@@ -90,7 +90,7 @@ class UnknownVr:
         return self._starts_element(at, _TWO_LETTERS)
 
     def _starts_element(self, at: int, vrs: Container[str]) -> bool:
-        """Say whether an element of one of these VRs, or the end of a data set, is at `at`."""
+        """Return whether an element of one of these VRs, or the end of a data set, is at `at`."""
         tag, start = self._tag_at(at), self._position + at
         if tag in (element_headers.ITEM_DELIMITER, element_headers.SEQUENCE_DELIMITER):
             return self._is_item
@@ -100,7 +100,7 @@ class UnknownVr:
         return tag > self._entry.tag and vr in vrs and (vr == "UL" or not element_headers.is_group_length(tag))
 
     def _has(self, count: int) -> bool:
-        """Say whether `count` bytes from the start of the element exist. Raises NeedsMore."""
+        """Return whether `count` bytes from the start of the element exist. Raises NeedsMore."""
         if count > self._available_bytes:
             return False
         has_arrived = len(self._data) - self._position >= count

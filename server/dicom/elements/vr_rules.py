@@ -29,7 +29,7 @@ _DECIMAL = re.compile(r" *[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]
 
 
 def is_day(text: str) -> bool:
-    """Say whether `text` is YYYYMMDD and a day of the calendar."""
+    """Return whether `text` is YYYYMMDD and a day of the calendar."""
     if not _DAY.fullmatch(text):
         return False
     try:

@@ -88,7 +88,7 @@ def indexed_errors(raw: Mapping[int, bytes], elements: Mapping[str, Any]) -> Ite
 
 
 def has_multiple_values(elements: Mapping[str, Any]) -> bool:
-    """Say whether an attribute whose first value is indexed has further values."""
+    """Return whether an attribute whose first value is indexed has further values."""
     return any(len(elements[tag].get("Value", ())) > 1 for tag in _CHECKED_KEYS if tag in elements)
 
 

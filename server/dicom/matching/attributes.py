@@ -145,7 +145,7 @@ def search_key(attribute: str) -> SearchKey | None:
 
 
 def is_empty(element: Mapping[str, Any]) -> bool:
-    """Say whether a DICOM JSON element has no value.
+    """Return whether a DICOM JSON element has no value.
 
     Padding, the delimiters of a person name, and empty items of a sequence do not count as values.
     """

@@ -73,7 +73,7 @@ def _spans(
 
 
 def _are_combined(day_key: SearchKey, days: Sequence[str], time_key: SearchKey, times: Sequence[str]) -> bool:
-    """Say whether dates and times form combined values: single dates, or one range of each with a date at both ends."""
+    """True if dates and times form combined values: single dates, or one range of each with a date at both ends."""
     if not any(is_range(day_key, day) for day in days):
         return True
     if len(days) > 1 or len(times) > 1 or not is_range(time_key, times[0]):

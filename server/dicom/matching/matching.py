@@ -141,7 +141,7 @@ def ends_of(key: SearchKey, value: str) -> Ends:
 
 
 def is_range(key: SearchKey, value: str) -> bool:
-    """Say whether a value of DA, TM or DT is a range."""
+    """Return whether a value of DA, TM or DT is a range."""
     return _split_list(key, value)[1]
 
 

@@ -153,7 +153,7 @@ def _without_accents(value: str) -> str:
 
 
 def _is_accent(combining_class: int) -> bool:
-    """Say whether marks of a canonical combining class are diacritics, which do not change the letter.
+    """Return whether marks of a canonical combining class are diacritics, which do not change the letter.
 
     Diacritics are overlays, the points of Hebrew, Arabic and Syriac, and marks above or below a letter. Nuktas, kana
     voicing

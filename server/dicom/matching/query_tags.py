@@ -140,7 +140,7 @@ def _blocks(elements: Mapping[str, Any]) -> Mapping[_GroupCreator, Sequence[str]
 
 
 def is_private(tag: str) -> bool:
-    """Say whether a tag (eight hex digits) is a private data element in a creator's block (PS3.5 section 7.8.1)."""
+    """Return whether a tag (eight hex digits) is a private data element in a creator's block (PS3.5 section 7.8.1)."""
     return bool(int(tag[3], 16) % 2) and tag[4:6] != "00"
 
 

@@ -35,7 +35,7 @@ class FileMeta:
 
 
 def has_prefix(data: bytes) -> bool:
-    """Say whether a file that starts with `data` has preamble and prefix."""
+    """Return whether a file that starts with `data` has preamble and prefix."""
     return data[128:PREFIX_END] == b"DICM"
 
 

@@ -61,7 +61,7 @@ class DataSet:
         return steps
 
     def is_signed(self) -> bool:
-        """Say whether Pixel Representation is signed, in the nearest enclosing data set that has it."""
+        """Return whether Pixel Representation is signed, in the nearest enclosing data set that has it."""
         data_set: DataSet | None = self
         while data_set is not None:
             if data_set.pixel_representation is not None:

@@ -402,7 +402,7 @@ class Walk(ABC):
 
 
 def _appears_implicit(data: bytes, position: int) -> bool:
-    """Say whether the element at `position` has no VR; as a length, `??`, which some writers use as VR, would be
+    """Return whether the element at `position` has no VR; as a length, `??`, which some writers use as VR, would be
     odd."""
     first, second = data[position + 4], data[position + 5]
     return not ((0x40 < first < 0x5B and 0x40 < second < 0x5B) or first == second == 0x3F)

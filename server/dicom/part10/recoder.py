@@ -167,7 +167,7 @@ class Recoder(Walk):
         self._inner = _CopyFragments(data_set.table, self._write)
 
     def _is_cut_trailer(self, tag: int, stop: int) -> bool:
-        """Say whether an element after the pixel data exceeds the file."""
+        """Return whether an element after the pixel data exceeds the file."""
         is_behind = bool(self._last_element) and tag not in element_headers.PIXEL_DATA
         return is_behind and self._size_bytes is not None and self._base + stop > self._size_bytes
 

@@ -104,7 +104,7 @@ def trailing_bytes(
 
 
 def _is_element(data: bytes, position: int, entry: Entry, data_set: DataSet, last_tag: int, is_last: bool) -> bool:
-    """Say whether an unknown tag after the last certain element is an element."""
+    """Return whether an unknown tag after the last certain element is an element."""
     tag, table = entry.tag, data_set.table
     if tag <= last_tag:
         return False

@@ -121,7 +121,7 @@ def native_layout(
 
 
 def _fits(frame_bits: int, number_of_frames: int, length: int) -> bool:
-    """Say whether the frames fill the value, with or without padding to even length (PS3.5 section 7.1.1)."""
+    """Return whether the frames fill the value, with or without padding to even length (PS3.5 section 7.1.1)."""
     wanted = -(-frame_bits * number_of_frames // 8)
     return frame_bits > 0 and wanted <= length <= wanted + wanted % 2
 

@@ -35,7 +35,7 @@ class Placement:
 
 
 def is_color(description: PixelDescription, presentation: Presentation) -> bool:
-    """Say whether the rendered image has colour, not only shades of grey."""
+    """Return whether the rendered image has colour, not only shades of grey."""
     has_colors = presentation.palette is not None or presentation.tint is not None or bool(presentation.label_colors)
     return has_colors or description.samples_per_pixel > 1
 

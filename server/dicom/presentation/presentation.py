@@ -252,7 +252,7 @@ def _plane(attributes: Attributes, group: str, frame: int) -> int:
 
 
 def _is_unused_bit(attributes: Attributes, position: int) -> bool:
-    """Say whether a bit of the pixel cell is not part of the stored value."""
+    """Return whether a bit of the pixel cell is not part of the stored value."""
     allocated = integer(attributes, _BITS_ALLOCATED) or 0
     stored = integer(attributes, _BITS_STORED) or allocated
     high = integer(attributes, _HIGH_BIT)

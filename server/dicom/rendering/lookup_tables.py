@@ -22,7 +22,7 @@ def entries_of(table: LookupTable) -> NDArray[np.uint16]:
 
 
 def is_packed(table: LookupTable) -> bool:
-    """Say whether entries are bytes, two per word; the length of the data decides (PS3.3 section C.7.6.3.1.5).
+    """Return whether entries are bytes, two per word; the length of the data decides (PS3.3 section C.7.6.3.1.5).
 
     Only if the length fits neither bytes nor words, the descriptor decides.
     """

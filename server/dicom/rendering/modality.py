@@ -118,7 +118,7 @@ def modality_values_of(stored_values: NDArray[Any], modality: Modality) -> NDArr
 
 
 def padding_of(stored_values: NDArray[Any], modality: Modality) -> NDArray[np.bool_] | None:
-    """Say which stored values are padding; None if there is no padding."""
+    """Return which stored values are padding; None if there is no padding."""
     if modality.padding is None:
         return None
     low, high = modality.padding

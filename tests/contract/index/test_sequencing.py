@@ -1,4 +1,4 @@
-"""The change feed of PostgreSQL with many writers: numbered once, in order, whoever is killed or slow."""
+"""The change feed of PostgreSQL with many writers: entries are numbered once, in order, despite kills and delays."""
 
 import asyncio
 import os
@@ -64,7 +64,7 @@ while True:
 
 
 class Writers:
-    """Processes that store, each into a study of its own."""
+    """Processes that store, each into its own study."""
 
     def __init__(self, url: str) -> None:
         command = [sys.executable, "-c", WRITER, url, str(ROUNDS)]
@@ -102,7 +102,7 @@ class Writers:
 
 @contextmanager
 def slow_sequencer(url: str) -> Iterator[None]:
-    """Number entries again and again, and hold the result back; every other time, lose it."""
+    """Number entries repeatedly, with a delay before the commit; every other transaction is rolled back."""
     engine = create_engine(url)
     stopped = threading.Event()
 
@@ -128,7 +128,7 @@ def slow_sequencer(url: str) -> Iterator[None]:
 
 
 async def consume(database: Database, limit: int, ended: asyncio.Event) -> list[Change]:
-    """Follow the change feed as a client does, until nothing comes after the end."""
+    """Follow the change feed as a client does, until no entry follows after the end."""
     seen: list[Change] = []
     while True:
         has_ended = ended.is_set()
@@ -191,11 +191,11 @@ async def test_a_transaction_on_one_study_does_not_wait_for_one_on_another(postg
     engine = create_engine(postgres_url)
     async with opened(postgres_url) as one, opened(postgres_url) as other:
         await one.instances.add([sample(1)], NOON)
-        with engine.connect() as under_way:  # a transaction that adds to study 1, and does not end
-            under_way.execute(text(f"SELECT pg_advisory_xact_lock_shared({WRITERS_LOCK})"))
-            under_way.execute(text("UPDATE counters SET version = version + 1 WHERE version > 0"))
-            under_way.execute(text("UPDATE studies SET instance_count = instance_count + 1"))
-            under_way.execute(text("INSERT INTO study_block_changes VALUES (0, 1, 0, 1)"))
+        with engine.connect() as open_transaction:  # an open transaction that adds to study 1
+            open_transaction.execute(text(f"SELECT pg_advisory_xact_lock_shared({WRITERS_LOCK})"))
+            open_transaction.execute(text("UPDATE counters SET version = version + 1 WHERE version > 0"))
+            open_transaction.execute(text("UPDATE studies SET instance_count = instance_count + 1"))
+            open_transaction.execute(text("INSERT INTO study_block_changes VALUES (0, 1, 0, 1)"))
             waiting = asyncio.ensure_future(one.instances.add([sample(1, 1, 2)], NOON))
             for n in range(2, 10):
                 [added] = await other.instances.add([sample(n)], NOON)
@@ -207,7 +207,7 @@ async def test_a_transaction_on_one_study_does_not_wait_for_one_on_another(postg
     engine.dispose()
 
 
-async def test_watchers_in_other_processes_are_told_at_once(postgres_url: str) -> None:
+async def test_watchers_in_other_processes_are_notified_at_once(postgres_url: str) -> None:
     migrate(postgres_url)
     async with opened(postgres_url) as one, opened(postgres_url) as other:
         told = asyncio.Event()

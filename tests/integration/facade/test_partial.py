@@ -66,7 +66,7 @@ def left_out(count: int) -> tuple[int, str, str]:
 
 
 async def broken_off(web: httpx.AsyncClient, path: str, headers: dict[str, str]) -> bool:
-    """Say whether the connection ends before the response does."""
+    """Return whether the connection ends before the response does."""
     try:
         await web.get(path, headers=headers)
     except httpx.RemoteProtocolError:

@@ -9,7 +9,7 @@ _LOCATOR = re.compile(r"[0-9a-f]{32}")
 
 
 def is_locator(name: str) -> bool:
-    """Say whether a string is a locator of a file."""
+    """Return whether a string is a locator of a file."""
     return _LOCATOR.fullmatch(name) is not None
 
 

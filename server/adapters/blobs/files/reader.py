@@ -118,7 +118,7 @@ class FileReader:
 
 
 def _kept_blocks(found: Blocks) -> int:
-    """Return what checksums count for in the cache: so much that it holds `_MAX_BLOBS`, or one of any size."""
+    """Return the cost of checksums in the cache, which holds at most `_MAX_BLOBS`, but always one of any size."""
     return min(max(len(found.blocks), _MAX_BLOCKS // _MAX_BLOBS), _MAX_BLOCKS)
 
 

@@ -78,7 +78,7 @@ class Appender:
         await self._forget_settled({record.segment for record in ours})
 
     def is_in_use(self, segment: str) -> bool:
-        """Say whether a process appends to a segment or has unsettled blobs in it; blocking."""
+        """Return whether a process appends to a segment or has unsettled blobs in it; blocking."""
         return any((directory / segment).exists() for directory in (*self.process.others(), self.process.path))
 
     async def _append_all(self) -> None:

@@ -74,7 +74,7 @@ class SegmentDirectory:
             return  # never begun, or all erased
 
     def _is_dead(self, segment: str, fd: int) -> bool:
-        """Say whether nothing lives in a segment, starting where the last call found a living record."""
+        """Return whether nothing lives in a segment, starting where the last call found a living record."""
         end = dead_until(fd, self._dead_until.get(segment, 0))
         if end == os.fstat(fd).st_size:
             self._dead_until.pop(segment, None)

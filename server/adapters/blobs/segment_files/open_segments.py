@@ -43,7 +43,7 @@ class OpenSegments:
         return data
 
     async def trailer(self, record: Record) -> Trailer:
-        """Return what was recorded with a blob. Raises: as `read_trailer`, and Unavailable."""
+        """Return the trailer of a blob. Raises: as `read_trailer`, and Unavailable."""
         file = await self._file(record.segment)
         return await self._threads.run(lambda: read_trailer(file.fd, record))
 

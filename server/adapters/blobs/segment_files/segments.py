@@ -274,7 +274,7 @@ def erase(fd: int, records: Sequence[Record]) -> None:
 
 
 def _is_erasable(fd: int, record: Record) -> bool:
-    """Say whether a record is there: its header, or its trailer if the header is damaged, proves it."""
+    """Return whether a record is there: its header, or its trailer if the header is damaged, proves it."""
     found = os.pread(fd, HEADER_BYTES, record.offset)
     if found in (header(LIVING, record.length), header(_DEAD, record.length)):
         return found[:4] == LIVING

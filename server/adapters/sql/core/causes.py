@@ -26,7 +26,7 @@ def cause_of(error: DBAPIError) -> str:
 
 
 def has_too_many_connections(error: DBAPIError) -> bool:
-    """Say whether a server refused a connection because of a connection limit of server, database or role."""
+    """Return whether a server refused a connection because of a connection limit of server, database or role."""
     text = str(error.orig)
     return failed_to_connect(error) and any(words in text for words in _LIMITS)
 
@@ -36,5 +36,5 @@ _LIMITS = ("too many clients", "too many connections", "remaining connection slo
 
 
 def failed_to_connect(error: DBAPIError) -> bool:
-    """Say whether there was no connection yet, so that no statement can be the cause."""
+    """Return whether there was no connection yet, so that no statement can be the cause."""
     return error.statement is None

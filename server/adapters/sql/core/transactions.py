@@ -249,7 +249,7 @@ def _is_disk_full(error: DBAPIError) -> bool:
 
 
 def _is_out_of_order(error: DBAPIError) -> bool:
-    """Say whether the database is the cause: unreachable, locked, damaged, without tables or privileges, or too
+    """Return whether the database is the cause: unreachable, locked, damaged, without tables or privileges, or too
     slow."""
     if isinstance(error.orig, sqlite3.Error):
         programming = (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError)
@@ -265,7 +265,7 @@ def _is_out_of_order(error: DBAPIError) -> bool:
 
 
 def is_damaged(error: DBAPIError) -> bool:
-    """Say whether the database file is damaged, or not an SQLite file."""
+    """Return whether the database file is damaged, or not an SQLite file."""
     return _sqlite_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 

@@ -64,7 +64,7 @@ def all_hold(conditions: Sequence[tuple[Condition, str]]) -> list[ColumnElement[
 
 
 def is_of_item(condition: Condition) -> bool:
-    """Say whether a single item of a sequence must meet a condition, rather than the sequence as a whole."""
+    """Return whether a single item of a sequence must meet a condition, rather than the sequence as a whole."""
     is_in_sequence = isinstance(condition.key, str) and condition.key.startswith(SEQUENCE)
     return is_in_sequence and Empty() not in condition.matchers
 

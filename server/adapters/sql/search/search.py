@@ -121,7 +121,7 @@ def _few_parents(connection: Connection, query: Query, where: dict[str, Any]) ->
 
 
 def _are_many(connection: Connection, parent: Level, above: Sequence[Condition], where: dict[str, Any]) -> bool:
-    """Say whether many studies or series meet conditions. Reads only an index, if one suffices."""
+    """Return whether many studies or series meet conditions. Reads only an index, if one suffices."""
 
     def statement() -> Select[*tuple[Any, ...]]:
         in_partition = TABLES[parent].c.partition_key == bindparam("of_partition")

@@ -128,12 +128,12 @@ def text_leading_to(connection: Connection, conditions: Sequence[Condition]) -> 
 
 
 def _leads_to_few(condition: Condition) -> bool:
-    """Say whether an index returns few studies for a condition."""
+    """Return whether an index returns few studies for a condition."""
     return condition.key in _INDEXED and all(isinstance(matcher, Equals) for matcher in condition.matchers)
 
 
 def _is_spread(condition: Condition) -> bool:
-    """Say whether an index returns studies for a condition, possibly many."""
+    """Return whether an index returns studies for a condition, possibly many."""
     if condition.key == MODALITIES_IN_STUDY:
         return all(isinstance(matcher, Equals) for matcher in condition.matchers)
     if condition.key == "PatientName":
@@ -159,7 +159,7 @@ def _containing(connection: Connection, text: str) -> list[int]:
 
 
 def _has_more(connection: Connection, condition: Condition, where: dict[str, Any], than: int) -> bool:
-    """Say whether an index returns more than `than` rows for a condition. Reads only the index."""
+    """Return whether an index returns more than `than` rows for a condition. Reads only the index."""
 
     def statement() -> Select[int]:
         key = series.c.key if condition.key == MODALITIES_IN_STUDY else studies.c.key
@@ -224,7 +224,7 @@ def _among(connection: Connection, query: Query, where: dict[str, Any], keys: li
 
 
 def _is_near(query: Query) -> bool:
-    """Say whether the end of the page is near enough to examine studies one by one."""
+    """Return whether the end of the page is near enough to examine studies one by one."""
     return query.skip + query.limit <= MAX_SORTED
 
 

@@ -56,7 +56,7 @@ def _owners(connection: Connection, condition: Condition, key: int) -> list[int]
 
 
 def _is_few(connection: Connection, query: Query, level: Level, owners: list[int]) -> bool:
-    """Say whether few rows of the query's level belong to the owners of the value."""
+    """Return whether few rows of the query's level belong to the owners of the value."""
     if level is query.level or not owners:
         return True
     ((count,),) = _COUNTS[level].tuples(connection, {"owners": owners})

@@ -57,7 +57,7 @@ _SQLITE, _POSTGRESQL = _Language(" AND ", " OR ", '"', '"'), _Language(" & ", " 
 
 
 def is_in_order(dialect: str) -> bool:
-    """Say whether candidates are in order of the result, so that a page of them can be read without the rest."""
+    """Return whether candidates are in order of the result, so that a page of them can be read without the rest."""
     return dialect == "sqlite"
 
 
@@ -86,7 +86,7 @@ def sought(conditions: Sequence[Condition], dialect: str) -> str | None:
 
 
 def helps(condition: Condition) -> bool:
-    """Say whether the index applies to a condition."""
+    """Return whether the index applies to a condition."""
     return _either(condition, _SQLITE) is not None
 
 

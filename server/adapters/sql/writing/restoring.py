@@ -97,7 +97,7 @@ def undelete(
 
 
 def _is_pending(connection: Connection, partition_key: int, study: str) -> bool:
-    """Say whether a deletion still has to move instances of a study."""
+    """Return whether a deletion still has to move instances of a study."""
     pending = select(deletions.c.key).where(
         deletions.c.is_pending == 1, deletions.c.partition_key == partition_key, deletions.c.study_uid == study
     )

@@ -148,7 +148,7 @@ def _with_colour(frame: CodedFrame, *, is_jfif: bool, adobe: int) -> CodedFrame:
 
 
 def _uses_transform(data: bytes) -> bool:
-    """Say whether the COD segment of the main header declares a multiple component transformation."""
+    """Return whether the COD segment of the main header declares a multiple component transformation."""
     at = 2
     while True:
         marker, length = unpack_from(">HH", data, at)

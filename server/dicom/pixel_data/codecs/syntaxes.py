@@ -77,7 +77,7 @@ _MAX_CODEC_BITS = 16
 
 
 def can_transcode(description: PixelDescription, source: str, target: str) -> bool:
-    """Say whether frames with this description can be written in the transfer syntax `target`.
+    """Return whether frames with this description can be written in the transfer syntax `target`.
 
     Individual frames may still be damaged.
     """
@@ -153,7 +153,7 @@ def decoded_photometric(description: PixelDescription, source: str) -> str:
 
 
 def is_known(description: PixelDescription) -> bool:
-    """Say whether the codecs support this pixel format."""
+    """Return whether the codecs support this pixel format."""
     if description.samples_per_pixel == 1:
         is_known = description.photometric_interpretation in _SINGLE
     else:

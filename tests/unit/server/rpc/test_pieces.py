@@ -1,4 +1,4 @@
-"""How pieces are written for the network: server/rpc/pieces.py."""
+"""Serialization of pieces (server/rpc/pieces.py)."""
 
 import pytest
 from dicomstore.v1 import retrieve_service_pb2 as pb
@@ -10,7 +10,7 @@ HEAD = pb.InstanceHead(version=7, size_bytes=5)
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 1 << 20])
-def test_pieces_are_written_as_the_message_of_the_contract(size: int) -> None:
+def test_pieces_are_serialized_as_the_message_of_the_contract(size: int) -> None:
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
     pieces = Pieces()
     pieces.omission = pb.Omission(count=2)
@@ -31,7 +31,7 @@ def test_pieces_are_written_as_the_message_of_the_contract(size: int) -> None:
     )
 
 
-def test_a_value_is_written_as_the_message_of_the_contract() -> None:
+def test_a_value_is_serialized_as_the_message_of_the_contract() -> None:
     head = pb.BulkDataHead(vr="OB")
     message = pb.RetrieveBulkDataResponse.FromString(Piece(head, b"value").serialized(pb.RetrieveBulkDataResponse))
     assert message == pb.RetrieveBulkDataResponse(head=head, data=b"value")

@@ -17,7 +17,7 @@ def meaning(level: Level = Level.STUDY, **values: str) -> tuple[Condition, ...]:
 
 
 def found(when: str, **values: str) -> bool:
-    """Say whether a study of "YYYYMMDD [HHMMSS [+HHMM]]" is found."""
+    """Return whether a study of "YYYYMMDD [HHMMSS [+HHMM]]" is found."""
     names = ("StudyDate", "StudyTime", "TimezoneOffsetFromUTC")
     keys = dict(zip(names, when.split(), strict=False))
     if "StudyTime" in keys:

@@ -18,7 +18,7 @@ FULL_WIDTH_STAR = "＊"
 
 
 def found(keyword: str, stored: str, *values: str, fuzzy: bool = False) -> bool:
-    """Say whether an instance that stores one value is found by a term with `values`."""
+    """Return whether an instance that stores one value is found by a term with `values`."""
     key = SEARCH_KEYS[keyword]
     value: Any = stored
     if key.vr == "PN":

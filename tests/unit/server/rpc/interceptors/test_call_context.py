@@ -1,4 +1,4 @@
-"""What a handler is told of its call (server/rpc/interceptors/call_context.py)."""
+"""The call context of a handler (server/rpc/interceptors/call_context.py)."""
 
 import asyncio
 from typing import Any
@@ -34,7 +34,7 @@ async def test_the_request_id_is_the_one_that_the_client_sent(sent: str, expecte
 
 
 @pytest.mark.parametrize("metadata", [(), (("x-request-id", "line\nbreak"),), (("x-request-id", "ö"),)])
-async def test_a_request_id_is_generated_when_none_can_be_used(metadata: Any) -> None:
+async def test_a_request_id_is_generated_without_a_valid_one(metadata: Any) -> None:
     first, second = [(await call_of(GrpcContext(*metadata))).request_id for _ in range(2)]
     assert len(first) == len(second) == 32
     assert first != second
@@ -48,5 +48,5 @@ async def test_the_deadline_is_a_time_of_the_event_loop() -> None:
     assert (await call_of(GrpcContext())).deadline is None
 
 
-async def test_a_caller_who_is_not_authenticated_is_anonymous() -> None:
+async def test_an_unauthenticated_caller_is_anonymous() -> None:
     assert (await call_of(GrpcContext(("authorization", "Bearer unverified")))).principal is ANONYMOUS

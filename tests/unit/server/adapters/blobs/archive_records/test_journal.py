@@ -11,7 +11,7 @@ from server.model.errors import Exhausted
 from tests.small_disk import fill, small_disk
 
 
-def nothing_named(_: Sequence[str]) -> set[str]:
+def nothing_referenced(_: Sequence[str]) -> set[str]:
     return set()
 
 
@@ -57,9 +57,9 @@ def test_the_journal_of_a_live_process_is_not_taken_over(tmp_path: Path) -> None
     dead.deleted(["b"])
     dead.committed()
     dead.close()
-    FileJournal(tmp_path).take_over(nothing_named)
+    FileJournal(tmp_path).take_over(nothing_referenced)
     living.committed()
-    FileJournal(tmp_path).take_over(nothing_named)
+    FileJournal(tmp_path).take_over(nothing_referenced)
     assert len(list((tmp_path / "journal").iterdir())) == 2
     assert sorted(FileJournal(tmp_path).entries()) == [("a", None), ("b", None)]
     living.close()
@@ -71,7 +71,7 @@ def test_history_grows_and_taking_over_twice_is_harmless(tmp_path: Path) -> None
         journal.moved({locator: f"copy of {locator}".replace(" ", "-")})
         journal.committed()
         journal.close()
-        FileJournal(tmp_path).take_over(nothing_named)
+        FileJournal(tmp_path).take_over(nothing_referenced)
     assert list(FileJournal(tmp_path).entries()) == [("a", "copy-of-a"), ("b", "copy-of-b")]
 
 

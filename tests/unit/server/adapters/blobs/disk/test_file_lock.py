@@ -18,7 +18,7 @@ def test_a_lock_is_held_until_its_descriptor_is_closed(tmp_path: Path) -> None:
     os.close(again)
 
 
-def test_a_lock_is_released_at_the_end_of_its_context_also_after_an_error(tmp_path: Path) -> None:
+def test_a_lock_is_released_at_the_end_of_its_context_even_after_an_error(tmp_path: Path) -> None:
     with locked(tmp_path / "lock"):
         assert lock_if_free(tmp_path / "lock") is None
     with pytest.raises(ZeroDivisionError), locked(tmp_path / "lock"):
