@@ -56,13 +56,13 @@ class ChangeFeed:
             raise InvalidRequest(Reason.INVALID_FIELD, f"{field} must not be negative.", field=field)
         if window.start and window.end and window.end <= window.start:
             raise InvalidRequest(Reason.INVALID_FIELD, "end_time must be after start_time.", field="end_time")
-        await self._sequencer.caught_up()
+        await self._sequencer.catch_up()
         return await self._changes.list(window)
 
     async def latest(self, call: Call, metadata: bool) -> Change:
         """Return the newest entry. Raises NotFound (NO_CHANGES)."""
         await self._access.permit(call, Action.READ, ARCHIVE)
-        await self._sequencer.caught_up()
+        await self._sequencer.catch_up()
         change = await self._changes.latest(metadata)
         if change is None:
             raise NotFound(Reason.NO_CHANGES, "The change feed is empty.")

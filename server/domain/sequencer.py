@@ -24,8 +24,8 @@ class Sequencer:
     def __init__(self, changes: ChangeLog) -> None:
         self._changes = changes
         self._numbered: Callable[[], None] = lambda: None
-        self._committed = 0
-        self._sequenced = 0
+        self._begun = 0
+        self._ended = 0
         self._woken = asyncio.Event()
         self._is_awaited = asyncio.Event()
         self._round_ended = asyncio.Event()
@@ -37,29 +37,27 @@ class Sequencer:
     def stored(self) -> None:
         """To be called after instances have been stored."""
         if self._changes.is_numbered_later:
-            self._wake()
+            self._woken.set()
         else:
             self._numbered()
 
     def deleted(self) -> None:
         """To be called after instances have been deleted."""
-        self._wake()
+        self._woken.set()
         if not self._changes.is_numbered_later:
             self._numbered()
 
-    def _wake(self) -> None:
-        self._committed += 1
-        self._woken.set()
+    async def catch_up(self) -> None:
+        """Wait for a round, for at most a second, so that the entries of all commits before this call are visible.
 
-    async def caught_up(self) -> None:
-        """Wait, for at most a second, until all commits of this process are numbered."""
-        wanted = self._committed
-        if self._sequenced >= wanted:
-            return
+        A round of this process numbers the entries of other processes as well.
+        """
+        wanted = self._begun + 1
         self._is_awaited.set()
+        self._woken.set()
         try:
             async with asyncio.timeout(_MAX_WAIT_SECONDS):
-                while self._sequenced < wanted:
+                while self._ended < wanted:
                     await self._round_ended.wait()
         except TimeoutError:
             return
@@ -69,14 +67,14 @@ class Sequencer:
         while True:
             self._woken.clear()
             self._is_awaited.clear()
-            committed = self._committed
+            self._begun += 1
             try:
                 while await self._changes.sequence():
                     self._numbered()
-                self._sequenced = committed
             except DicomStoreError as error:
                 if error.reason is not Reason.ARCHIVE_READ_ONLY:
                     _log.warning("numbering the change feed failed reason=%s", error.reason)
+            self._ended = self._begun
             self._round_ended.set()
             self._round_ended = asyncio.Event()
             await _wait(self._is_awaited, _PAUSE_SECONDS)

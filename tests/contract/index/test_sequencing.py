@@ -231,3 +231,16 @@ async def test_watchers_in_other_processes_are_notified_at_once(postgres_url: st
             task.cancel()
         await asyncio.gather(listening, numbering, return_exceptions=True)
     assert min(delays) < 0.1
+
+
+async def test_a_reader_sees_what_another_process_committed_before(postgres_url: str) -> None:
+    migrate(postgres_url)
+    async with opened(postgres_url) as one, opened(postgres_url) as other:
+        sequencer = Sequencer(other.changes)
+        numbering = asyncio.create_task(sequencer.run())
+        for n in range(20):
+            await one.instances.add([sample(1, 1, n)], NOON)  # without a sequencer of its own
+            await sequencer.catch_up()
+            assert len(await other.changes.list(ChangeWindow(limit=99))) == n + 1
+        numbering.cancel()
+        await asyncio.gather(numbering, return_exceptions=True)
