@@ -11,7 +11,7 @@ from crc32c import crc32c as crc32c_of
 from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.blobs.records import trailer_bytes
 from server.adapters.blobs.segment_files import appending
-from server.adapters.blobs.segment_files.segments import LIVING, erase, header, read_record, record_bytes, record_of
+from server.adapters.blobs.segment_files.segments import LIVE, erase, header, read_record, record_bytes, record_of
 from server.model.errors import DataLoss, Exhausted, Reason
 from server.ports.blobs import BlobStore
 from tests.contract.blobs import RECEIPT, BlobStoreContract, all_blobs, flip_below, get, put
@@ -267,7 +267,7 @@ async def test_recover_yields_all_of_an_unsettled_segment_and_truncates_its_torn
     settled, unsettled = die(tmp_path)
     [segment] = segments(tmp_path)
     whole = segment.stat().st_size
-    overwrite(segment, whole, header(LIVING, 900) + b"torn" * 50)
+    overwrite(segment, whole, header(LIVE, 900) + b"torn" * 50)
     async with PackedBlobs(tmp_path) as store:
         assert await recovered(store) == [settled, unsettled]
         assert segment.stat().st_size == whole
@@ -310,8 +310,8 @@ async def test_recover_reads_headers_only_and_yields_small_batches(tmp_path: Pat
 
 
 async def test_recover_ignores_the_blobs_of_a_live_process(tmp_path: Path) -> None:
-    async with PackedBlobs(tmp_path) as living, PackedBlobs(tmp_path) as other:
-        locator = await put(living, b"mine")
+    async with PackedBlobs(tmp_path) as live, PackedBlobs(tmp_path) as other:
+        locator = await put(live, b"mine")
         assert await recovered(other) == []
         assert await get(other, locator) == b"mine"
-        assert await get(living, await put(living, b"still mine")) == b"still mine"
+        assert await get(live, await put(live, b"still mine")) == b"still mine"

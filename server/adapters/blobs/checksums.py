@@ -1,7 +1,7 @@
 """CRC-32C of a blob, and of each of its blocks of 64 KiB, in one pass.
 
-The blob's own is combined from those of its blocks: CRCs are linear, so appending n bytes to what has the CRC c changes
-c by a fixed matrix over GF(2), which depends on n alone (Koopman, "Cyclic Redundancy Codes"; zlib's crc32_combine).
+That of the blob is combined from those of its blocks: CRCs are linear, so appending n bytes multiplies the CRC by a
+matrix over GF(2) that depends only on n (Koopman, "Cyclic Redundancy Codes"; zlib's crc32_combine).
 """
 
 from array import array
@@ -18,7 +18,7 @@ _BLOCK_BITS = BLOCK_BYTES.bit_length() - 1
 
 
 class Checksums:
-    """Checksums of bytes that come in pieces. `blocks` are those of complete blocks, see `all_blocks`."""
+    """Checksums of bytes that arrive in pieces. `blocks` are those of complete blocks, see `all_blocks`."""
 
     __slots__ = ("_combined", "_current", "_current_bytes", "blocks")
 
@@ -26,15 +26,15 @@ class Checksums:
         self.blocks: list[int] = []
         self._current = 0
         self._current_bytes = 0
-        self._combined = (0, 0)  # the length of which `whole` was asked for last, and the answer
+        self._combined = (0, 0)  # the last length and result of `whole`
 
     def update(self, data: Buffer) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         if self._current_bytes + len(data) < BLOCK_BYTES:
             self._current = crc32c_of(data, self._current)
             self._current_bytes += len(data)
             return
-        view = memoryview(data)  # a slice of it is no copy
+        view = memoryview(data)  # slices are not copied
         start = BLOCK_BYTES - self._current_bytes
         self.blocks.append(crc32c_of(view[:start], self._current))
         while start + BLOCK_BYTES <= len(view):
@@ -62,7 +62,7 @@ class Checksums:
 
 
 def _combined(blocks: Sequence[int], length: int) -> int:
-    """Return the CRC of `length` bytes, given those of their blocks, of which only the last may be shorter."""
+    """Return the CRC of `length` bytes from those of their blocks; only the last block may be shorter."""
     if length <= BLOCK_BYTES:
         return blocks[0] if length else 0
     whole = 0
@@ -87,7 +87,7 @@ def _appended(crc: int, bit: int) -> int:
 
 @cache
 def _tables() -> "list[array[int]]":
-    """Return for each 2**bit bytes what each value of each of the four bytes of a CRC becomes."""
+    """Return, for each power of two of appended bytes, the contribution of each value of each byte of a CRC."""
     # The columns of the matrix of one zero bit, squared to that of one byte.
     columns = [_POLYNOMIAL, *(1 << bit for bit in range(31))]
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""From the URL in setting `blobs` to the adapter: the only function that a new kind of storage has to be added to."""
+"""Selects the adapter for the URL in setting `blobs`. A new kind of storage is added to this function only."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -9,14 +9,14 @@ from server.ports.storage import Storage
 
 
 def storage_at(url: str) -> Storage:
-    """Return the storage that a URL names.
+    """Return the storage for a URL.
 
         file:///PATH    below a directory, which is created when it is first used
         memory:         in this process, until it ends; for tests
 
     Raises:
-        ValueError: no adapter has this scheme, or the URL does not name an absolute path. Shows nothing of the URL but
-            its scheme: the rest may hold a secret.
+        ValueError: unknown scheme, or the path is not absolute. The message shows only the scheme of the URL, because
+            the rest may contain a secret.
     """
     parts = urlsplit(url)
     match parts.scheme:

@@ -1,15 +1,15 @@
-"""Small blobs packed into segment files, large ones in files of their own.
+"""Small blobs packed into segment files, large ones in separate files.
 
     blobs/, ingest/            large ones; see `file_blobs`
-    quarantine/                notes of both kinds; see `quarantine`
+    quarantine/                records for both kinds; see `quarantine`
     segments/<segment>.seg     small ones; see `segments`
-    segments/ingest/<process>/ a file named as each segment in which the process has unsettled blobs; see `appending`
+    segments/ingest/<process>/ a marker file for each segment in which the process has unsettled blobs; see `appending`
 
-All blobs of the segments that an ended process left unsettled are handed out by `recover`, because only the index knows
-which of them are settled; a torn tail is cut off first.
+`recover` yields all blobs of the segments that an ended process left unsettled, because only the index knows which of
+them are settled; an incomplete last record is cut off first.
 
-Deleting overwrites the bytes with zeros and gives whole blocks back. A segment without living records is removed once
-no process appends to it.
+Deleting overwrites the bytes with zeros and frees whole filesystem blocks. A segment without live records is removed
+once no process appends to it.
 
 Reads are verified, see `records`.
 """
@@ -171,7 +171,7 @@ class PackedBlobs:
         else:
             try:
                 await self._reading.trailer(record)
-            except DataLoss as loss:  # the bytes may be whole even if the trailer is damaged
+            except DataLoss as loss:  # the bytes may be intact even if the trailer is damaged
                 if loss.reason is Reason.BLOB_MISSING:
                     raise
             path = path_of(self._directory, record.segment)
@@ -210,7 +210,7 @@ class PackedBlobs:
             try:
                 for name in await run(lambda: _unsettled_segments(directory)):  # noqa: B023 - awaited here
                     await run(lambda: self._segments.cut_torn_tail(name))  # noqa: B023 - awaited here
-                    async for records in self._segments.living(name):
+                    async for records in self._segments.live_records(name):
                         yield [record.locator for record in records]
                 await run(lambda: shutil.rmtree(directory))  # noqa: B023 - awaited here
             finally:
@@ -234,11 +234,11 @@ class PackedBlobs:
         return await self._compaction.turn(relocation)
 
     async def sparse(self) -> AsyncGenerator[list[Locator]]:
-        """Yield blobs that stand in the way of removing segments, in batches of a few MiB.
+        """Yield blobs to move, so that their segments can be removed, in batches of a few MiB.
 
-        Segments are taken one after the other; those with damaged headers are left alone. A blob is yielded again only
-        if something else was deleted beside it, or if the call before was not read to its end. While one process reads
-        this, others get nothing.
+        Segments are processed one after the other; those with damaged headers are skipped. A blob is yielded again only
+        if another blob of its segment was deleted, or if the previous call was not read to its end. While one process
+        reads this, others get nothing.
         """
         run = self._files.threads.run
         lock = await run(self._sparse.lock)
@@ -246,7 +246,7 @@ class PackedBlobs:
             return
         try:
             for segment in await run(self._sparse.find):
-                async for records in self._segments.living(segment, most_bytes=_SPARSE_BYTES):
+                async for records in self._segments.live_records(segment, most_bytes=_SPARSE_BYTES):
                     yield [record.locator for record in records]
                 self._sparse.emptied(segment)
         finally:
@@ -257,7 +257,7 @@ class PackedBlobs:
         async for found in self._files.walk():
             yield found
         for segment in await self._files.threads.run(self._segments.names):
-            async for records in self._segments.living(segment):
+            async for records in self._segments.live_records(segment):
                 for record in records:
                     yield record.locator, record.length
 

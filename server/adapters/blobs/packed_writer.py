@@ -13,7 +13,7 @@ from server.model.buffer import Buffer
 from server.model.instance import Locator
 from server.model.receipt import Receipt
 
-_SHARED_SYNC_BYTES = 64 << 10  # smaller ones gain more from sharing a sync than from a lane without a queue
+_SHARED_SYNC_BYTES = 64 << 10  # for smaller ones, sharing a sync is faster than an idle lane
 
 
 class PackedWriter:

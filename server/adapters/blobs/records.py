@@ -1,4 +1,4 @@
-"""The trailer behind the bytes of a blob, in a segment as in a file of its own, and reads that it verifies.
+"""The trailer after the bytes of a blob, in a segment or a separate file, and verified reads.
 
     trailer    time of receipt in microseconds since 1970 UTC, version (64-bit little-endian integers), partition (64
                bytes, padded with NUL), CRC-32C of the blob, CRC-32C of each block of 64 KiB, CRC-32C of the trailer
@@ -43,13 +43,13 @@ class Blocks:
     blocks: Sequence[int]
 
     def is_of(self, crc32c: int | None) -> bool:
-        """Return whether they belong to the blob with this CRC-32C; None stands for any."""
+        """Return whether they belong to the blob with this CRC-32C; None matches any."""
         return crc32c is None or crc32c == self.crc32c
 
 
 @dataclass(frozen=True, slots=True)
 class Trailer(Blocks):
-    """A trailer whose own checksum is right."""
+    """A trailer with a correct checksum."""
 
     receipt: Receipt
 
@@ -60,7 +60,7 @@ def trailer_bytes(length: int) -> int:
 
 
 def length_before(end: int) -> int | None:
-    """Return the length of the blob that ends, together with its trailer, at `end` of a file; None if none does."""
+    """Return the length of the blob whose trailer ends at `end` of a file; None if there is none."""
     rest = end - _FACTS.size - _CHECK_BYTES
     length = rest - 4 * -(-rest // (BLOCK_BYTES + 4))
     return length if rest >= 0 and length + trailer_bytes(length) == end else None
@@ -90,7 +90,7 @@ def parse_trailer(data: bytes, length: int) -> Trailer | None:
 
 
 def read_verified(read: Read, at: int, found: Blocks, offset: int, length: int) -> memoryview | None:
-    """Read a range of a blob that begins at `at` of its file; None if `read` had none.
+    """Read a range of a blob that begins at `at` of its file; None if `read` returned None.
 
     All blocks that the range touches are read and verified; the result is a view of them.
 
@@ -113,7 +113,7 @@ def read_verified(read: Read, at: int, found: Blocks, offset: int, length: int) 
 
 
 def piece_of(offset: int, left: int, piece_bytes: int) -> int:
-    """Return how many of the `left` bytes from `offset` to read at once: where possible up to the end of a block."""
+    """Return the size of the next read of `left` bytes from `offset`: if possible up to the end of a block."""
     if left <= piece_bytes:
         return left
     end = (offset + piece_bytes) // BLOCK_BYTES * BLOCK_BYTES
@@ -126,7 +126,7 @@ def damaged() -> DataLoss:
 
 
 def missing() -> DataLoss:
-    """Return the error for a blob that is not there."""
+    """Return the error for a missing blob."""
     return DataLoss(Reason.BLOB_MISSING, "The stored bytes of the instance are missing.")
 
 

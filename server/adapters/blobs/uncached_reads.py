@@ -1,4 +1,4 @@
-"""Reads that bypass the page cache (O_DIRECT): they see what is on the disk, and displace nothing in memory."""
+"""Reads that bypass the page cache (O_DIRECT): they read from the disk, and do not displace cached data."""
 
 import errno
 import mmap

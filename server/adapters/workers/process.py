@@ -69,7 +69,7 @@ def _answer(function: Callable[[object], bytes], jobs: BinaryIO, count: int) -> 
     sizes = [NUMBER.unpack(jobs.read(NUMBER.size))[0] for _ in range(count)]
     try:
         pickled, *buffers = [jobs.read(size) for size in sizes]
-        return OK, function(pickle.loads(pickled, buffers=buffers))  # noqa: S301 - from the process that started us
+        return OK, function(pickle.loads(pickled, buffers=buffers))  # noqa: S301 - from the parent process
     except DicomStoreError as error:
         told = {
             "type": type(error).__name__,

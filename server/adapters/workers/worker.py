@@ -71,7 +71,8 @@ class Worker:
     async def do(self, task: Task) -> None:
         """Run one job; skipped if its caller was cancelled before it starts.
 
-        Nothing is known about the job of a killed process: the system may have needed memory, or somebody killed it by
+        Nothing is known about the job of a killed process: the system may have needed memory, or an operator killed it
+            by
         mistake. The job is therefore repeated once, in another process. If that is killed, too, the client may retry
         later: a lack of memory must not mark the pixel data as unreadable, which would be recorded.
         """

@@ -1,1 +1,1 @@
-"""Records of an archive that lie as files beside its blobs: identity, marks, journal, quarantine, scrub position."""
+"""Records of an archive, stored as files beside its blobs: identity, marks, journal, quarantine, scrub position."""

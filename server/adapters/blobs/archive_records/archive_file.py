@@ -1,7 +1,7 @@
 """The identity of the archive, as a file beside the blobs. All functions block.
 
-archive.json    {"archive": <id>, "bound": whether the index is known to carry the same id,
-                 "recovering": whether a recovery of the index has begun and not ended}
+archive.json    {"archive": <id>, "bound": true if the index is known to have the same id,
+                 "recovering": true between start and end of a recovery of the index}
 .archive-lock   held while a process compares and binds blobs and index
 """
 
@@ -25,7 +25,7 @@ class ArchiveFile:
 
     Args:
         marks: of the same directory.
-        has_blobs: says whether there are bytes of instances below it. Raises: OSError.
+        has_blobs: returns whether the directory has blobs. Raises: OSError.
     """
 
     def __init__(self, root: Path, marks: Marks, has_blobs: Callable[[], bool]) -> None:

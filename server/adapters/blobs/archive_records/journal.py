@@ -1,16 +1,16 @@
-"""The journal of blobs that no instance needs any more, as files (see `server.ports.journal`). All functions block.
+"""The journal of blobs that no instance refers to, as files (see `server.ports.journal`). All functions block.
 
-    <root>/journal/<process>    lines, made by one process; `history` has those of processes that have ended:
+    <root>/journal/<process>    lines of one process; `history` has those of ended processes:
 
     T                 a transaction begins
     D <locator>       it deletes the instance of this blob
-    M <old> <new>     its instance names a copy from now on
+    M <old> <new>     it refers the instance of this blob to a copy
     C                 it was committed
     V                 it was rolled back
 
-What a transaction notes is synced before it commits; its end is not synced and may be missing. The index is then asked
-whether it still names the blobs; without an index the transaction counts as committed, since a client requested it and
-may have received the response.
+The entries of a transaction are synced before its commit; its end is not synced and may be missing. Then the index
+decides, by whether it still references the blobs; without an index the transaction counts as committed, because a
+client requested it and may have received the response.
 """
 
 import errno
@@ -36,14 +36,14 @@ _T = TypeVar("_T")
 
 
 class FileJournal:
-    """ArchiveJournal (see `server.ports.journal`) below a directory, which may draw on the reserve beside it."""
+    """ArchiveJournal (see `server.ports.journal`) below a directory, which may use the reserve beside it."""
 
     def __init__(self, root: Path) -> None:
         self._reserve = Reserve(root)
         self._directory = root / "journal"
         self._path = self._directory / uuid.uuid4().hex
         self._fd = -1
-        self._is_open = False  # a transaction has noted something
+        self._is_open = False  # a transaction has entries
         self._is_torn = False  # the last line may be incomplete
 
     # Writing
@@ -108,11 +108,11 @@ class FileJournal:
         left = memoryview(b"\n" + data if self._is_torn else data)
         self._is_torn = True
         while left:
-            left = left[self._with_room(lambda: os.write(self._fd, left)) :]  # noqa: B023 - called at once
+            left = left[self._with_room(lambda: os.write(self._fd, left)) :]  # noqa: B023 - called immediately
         self._is_torn = False
 
     def _with_room(self, work: Callable[[], _T]) -> _T:
-        """Do work that needs space on disk, out of the reserve if there is none left."""
+        """Run work that needs disk space, from the reserve if necessary."""
         try:
             return work()
         except OSError as error:
@@ -123,7 +123,7 @@ class FileJournal:
     # Reading
 
     def take_over(self, referenced: Callable[[Sequence[Locator]], Collection[Locator]]) -> None:
-        """See the port: what processes that have ended noted moves to `history`."""
+        """See the port: the entries of ended processes move to `history`."""
         with as_errors_of_the_store():
             for path in self._paths():
                 fd = lock_if_free(path, create=False)
@@ -158,7 +158,7 @@ def _line(old: Locator, new: Locator | None) -> str:
 
 
 def _effective(path: Path, is_committed: Callable[[Sequence[Locator]], bool]) -> Iterator[Entry]:
-    """Yield the entries of transactions that were committed; without an end, if `is_committed` says so."""
+    """Yield the entries of committed transactions; `is_committed` decides about those without an end."""
     counts = [end == "C" or (end == "" and is_committed(locators)) for end, locators in _transactions(path)]
     number = 0
     for kind, entry in _lines(path):
@@ -169,7 +169,7 @@ def _effective(path: Path, is_committed: Callable[[Sequence[Locator]], bool]) ->
 
 
 def _transactions(path: Path) -> Iterator[tuple[str, list[Locator]]]:
-    """Yield how each transaction ended, C or V or not at all, and then the first of its blobs."""
+    """Yield the end of each transaction (C, V or none) and the first of its blobs."""
     is_any, end, locators = False, "", list[Locator]()
     for kind, entry in _lines(path):
         if kind == "T":
@@ -185,7 +185,7 @@ def _transactions(path: Path) -> Iterator[tuple[str, list[Locator]]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, Entry | None]]:
-    """Yield each whole line as its kind and its entry; an incomplete last line is ignored."""
+    """Yield kind and entry of each complete line; an incomplete last line is ignored."""
     with open(path, encoding="ascii", errors="replace") as file:
         for line in file:
             words = line.split()

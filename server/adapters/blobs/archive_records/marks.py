@@ -1,10 +1,10 @@
-"""How far the index has come, noted beside the blobs, so that an index that lost transactions is recognised.
+"""The progress of the index, recorded beside the blobs, so that an index that lost transactions is detected.
 
     <root>/marks/<process>    version, sequence and shard as 64-bit little-endian integers, and their CRC-32C
 
-A process overwrites its mark after each commit, before the answer. A mark survives the end of its process with the page
-cache, and a power cut as far as it was synced: once a second while there are changes, and when the process ends. An
-index that is older than a mark has lost what was acknowledged; the opposite proves nothing. All functions block.
+A process overwrites its mark after each commit, before the response. A mark survives the end of its process in the page
+cache. It is synced, to survive a power cut, once a second while there are changes, and when the process ends. An index
+that is older than a mark has lost acknowledged transactions; the opposite proves nothing. All functions block.
 """
 
 import fcntl

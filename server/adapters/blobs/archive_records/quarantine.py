@@ -1,9 +1,9 @@
-"""Notes of blobs that the index does not know, kept beside the blobs until the index is asked again.
+"""Records of quarantined blobs, which the index does not know.
 
-    <directory>/<microseconds since 1970 UTC>-<digest>    locators, one a line; the digest is theirs
+    <directory>/<microseconds since 1970 UTC>-<digest>    locators, one per line, and their digest
 
-A note is written once. One that a crash left incomplete does not match the digest in its name and is ignored: its blobs
-are still unsettled. All functions block; call them on a thread.
+A record is written once. An incomplete one after a crash does not match the digest in its name and is ignored: its
+blobs are still unsettled. All functions block; call them on a thread.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Quarantine:
-    """The notes of one blob store, which several processes may use at once."""
+    """The quarantine of one blob store, which several processes may use concurrently."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -29,8 +29,8 @@ class Quarantine:
         """Create the directory."""
         self._directory.mkdir(parents=True, exist_ok=True)
 
-    def note(self, locators: Sequence[Locator], now: datetime) -> None:
-        """Note a batch durably; a batch that is noted already keeps its time."""
+    def add(self, locators: Sequence[Locator], now: datetime) -> None:
+        """Record a batch durably; a batch that is already recorded keeps its time."""
         text = _text(locators)
         if self._notes_of(text):
             return
@@ -46,13 +46,13 @@ class Quarantine:
             os.close(fd)
         sync_directory(self._directory)
 
-    def forget(self, locators: Sequence[Locator]) -> None:
-        """Remove the note of a batch."""
+    def remove(self, locators: Sequence[Locator]) -> None:
+        """Remove the record of a batch."""
         for path in self._notes_of(_text(locators)):
             path.unlink(missing_ok=True)
 
     def names(self, until: datetime | None) -> list[str]:
-        """Return the notes of `until` and before, or all of them, oldest first."""
+        """Return the records of `until` and before, or all of them, oldest first."""
         found = []
         for path in self._directory.glob("*-*"):
             microseconds = path.name.partition("-")[0]
@@ -61,7 +61,7 @@ class Quarantine:
         return [name for _, name in sorted(found)]
 
     def read(self, name: str) -> list[Locator]:
-        """Return the batch of a note; empty if the note was removed or is incomplete."""
+        """Return the batch of a record; empty if the record was removed or is incomplete."""
         try:
             text = (self._directory / name).read_bytes()
         except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Opening and reading what the system has in memory, without waiting: cheap enough for the event loop.
+"""Opening and reading cached files without waiting, fast enough for the event loop.
 
-A hop to a thread and back costs about 0.1 ms, several times what copying 100 KB out of the page cache takes. So reads
-are tried here first, and go to a thread only when they would wait for the disk (Linux: preadv2 with RWF_NOWAIT,
+A call to a thread takes about 0.1 ms, several times as long as copying 100 KB out of the page cache. Reads are
+therefore tried here first, and use a thread only if they would wait for the disk (Linux: preadv2 with RWF_NOWAIT,
 openat2 with RESOLVE_CACHED).
 """
 
@@ -34,9 +34,9 @@ class PageCache:
     """For one event loop. Never waits for a disk."""
 
     def read(self, fd: int, size: int, offset: int) -> memoryview | None:
-        """Return `size` bytes in a buffer of their own; None if it takes a thread to read them or to say why not.
+        """Return `size` bytes in a new buffer; None if a thread is needed to read them or to report an error.
 
-        size: at most that of a piece and two blocks; more always takes a thread.
+        size: at most a piece and two blocks; larger reads always need a thread.
         """
         if size > _MAX_BYTES:
             return None
@@ -44,12 +44,12 @@ class PageCache:
         buffer = memoryview(bytearray(size))
         try:
             count = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
-        except OSError:  # not in the cache, or a filesystem that can't say
+        except OSError:  # not in the cache, or not supported by the filesystem
             return None
         return buffer if count == size else None
 
     def open(self, path: Path) -> int | None:
-        """Return a descriptor to read a file; None if it takes a thread to open it, or to say why not.
+        """Return a descriptor to read a file; None if a thread is needed to open it or to report an error.
 
         Raises:
             FileNotFoundError

@@ -1,8 +1,8 @@
 """A directory for each process that uses a store, so that the remains of an ended process are found quickly.
 
     <parent>/.lock        held while a process enters or examines the others
-    <parent>/<id>/        one for each process
-    <parent>/<id>/.lock   locked by the kernel as long as the process lives
+    <parent>/<id>/        one per process
+    <parent>/<id>/.lock   locked as long as the process runs
 
 All functions block; call them on a thread.
 """
@@ -19,7 +19,7 @@ LOCK = ".lock"
 
 
 class ProcessDirectory:
-    """This process's directory below `parent`, and how those of ended processes are taken over."""
+    """The directory of this process below `parent`, and the takeover of those of ended processes."""
 
     def __init__(self, parent: Path) -> None:
         self._parent = parent
@@ -27,7 +27,7 @@ class ProcessDirectory:
         self._fd = -1
 
     def enter(self) -> None:
-        """Make and lock the directory."""
+        """Create and lock the directory."""
         self._parent.mkdir(parents=True, exist_ok=True)
         with locked(self._parent / LOCK):
             self.path.mkdir()

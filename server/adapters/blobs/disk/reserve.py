@@ -1,10 +1,9 @@
-"""Room for a start and for deletes on a full disk: a file that is made shorter when they need its space.
+"""Disk space reserved for starts and deletes on a full disk: a file that is truncated when they need its space.
 
     <root>/start-reserve
 
-To read what is stored takes some writing: SQLite makes an index of its log (32 KiB), and each process a directory and a
-mark. A delete writes to the journal, and has to work on a full disk because it is the way to make room. All functions
-block.
+Even reading requires some writes: SQLite creates an index of its log (32 KiB), and each process a directory and a mark.
+A delete writes to the journal, and must work on a full disk because deletes free space. All functions block.
 """
 
 import logging
@@ -30,8 +29,8 @@ class Reserve:
         self._path = root / "start-reserve"
 
     def draw(self) -> bool:
-        """Give 256 KiB back to the disk, if it has less than that; say whether it has them now."""
-        with suppress(OSError):  # without a reserve the caller's work fails or not, and says why
+        """Free 256 KiB if the disk has less free space; return whether it has them now."""
+        with suppress(OSError):  # without a reserve, the work of the caller reports the full disk
             if free_bytes(self._root) >= _DRAWN_BYTES:
                 return True
             left = self._path.stat().st_size - _DRAWN_BYTES
@@ -44,7 +43,7 @@ class Reserve:
         return False
 
     def fill(self) -> None:
-        """Make the reserve complete, if there is far more room than it takes. One process at a time calls this."""
+        """Restore the reserve if the disk has far more free space than it needs. One process at a time calls this."""
         with suppress(OSError):
             if free_bytes(self._root) < 2 * RESERVE_BYTES:
                 return

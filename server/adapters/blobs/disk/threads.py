@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class DiskThreads:
-    """A few threads that belong to one store."""
+    """A few threads of one store."""
 
     def __init__(self, count: int, *, niceness: int = 0) -> None:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="disk", initializer=_be_nice, initargs=(niceness,))
@@ -49,7 +49,7 @@ class DiskThreads:
         except asyncio.CancelledError:
             await asyncio.wait([future])
             if not future.cancelled():
-                future.exception()  # marks it as retrieved: the caller is gone
+                future.exception()  # marks it as retrieved: the caller was cancelled
             raise
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ def sync_directory(path: Path) -> None:
 
 
 def write_all(fd: int, buffers: Sequence[Buffer], position: int) -> int:
-    """Write all of the buffers, one after the other and without joining them, at `position`; return where they end."""
+    """Write all buffers at `position` without joining them; return the end position."""
     left = [memoryview(buffer) for buffer in buffers]
     left.reverse()
     while left:
@@ -86,7 +86,7 @@ def write_all(fd: int, buffers: Sequence[Buffer], position: int) -> int:
 
 
 def start_writeback(fd: int, offset: int, size: int) -> None:
-    """Ask the system to begin writing a range to disk, so that a later sync is shorter. Guarantees nothing."""
+    """Ask the system to start writing a range to disk, to shorten a later sync. Without guarantees."""
     _libc.sync_file_range(fd, ctypes.c_longlong(offset), ctypes.c_longlong(size), _SYNC_FILE_RANGE_WRITE)
 
 
@@ -102,21 +102,21 @@ def free_bytes(directory: Path) -> int:
 
 
 def require_room(directory: Path, size_bytes: int) -> None:
-    """Prove that a file of a few megabytes can be made, and that `size_bytes` are free.
+    """Check that a file of a few megabytes can be created, and that `size_bytes` are free.
 
     Raises:
-        OSError: ENOSPC, or what else the system says against it.
+        OSError: ENOSPC, or another error of the system.
     """
     if free_bytes(directory) < max(size_bytes, _ROOM_BYTES):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     try:
         fd = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o640)
     except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR):  # this filesystem has no files without a name
+        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR):  # this filesystem does not support unnamed files
             return
         raise
     try:
-        os.posix_fallocate(fd, 0, _ROOM_BYTES)  # finds what a number of free blocks does not show, a quota for example
+        os.posix_fallocate(fd, 0, _ROOM_BYTES)  # also detects limits such as quotas
     finally:
         os.close(fd)
 
@@ -132,10 +132,10 @@ def as_errors_of_the_store() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _ours(error) from error
+        raise _translated_error(error) from error
 
 
-def _ours(error: OSError) -> DicomStoreError:
+def _translated_error(error: OSError) -> DicomStoreError:
     if error.errno in _NO_ROOM:
         return Exhausted(Reason.STORAGE_FULL, "The blob store is full.")
     return Unavailable(Reason.STORAGE_UNAVAILABLE, "The blob store is unavailable.")

@@ -1,1 +1,1 @@
-"""Blobs in files of their own: names, layout of a file, writing, reading, and the store of them."""
+"""Blobs in separate files: file names, file layout, writing, reading, and the store."""

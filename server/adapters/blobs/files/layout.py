@@ -1,7 +1,7 @@
-"""What a file of its own consists of: the blob, its trailer (see `records`), and a foot of 16 bytes.
+"""Layout of the file of one blob: the blob, its trailer (see `records`), and a foot of 16 bytes.
 
-The foot is a mark, the length of the blob, and the CRC-32C of the two. All functions block but `cached_trailer`, which
-waits for nothing if its `read` does not.
+The foot is a mark, the length of the blob, and the CRC-32C of the two. All functions block, except `cached_trailer`
+with a non-blocking `read`.
 """
 
 import os
@@ -37,7 +37,7 @@ def foot(length: int) -> bytes:
 
 
 def _parse_foot(data: bytes) -> int | None:
-    """Return the length of a blob; None if its foot can't be trusted."""
+    """Return the length of a blob; None if its foot is invalid."""
     if len(data) != _FOOT_BYTES:
         return None
     length: int = _FOOT.unpack(data[: _FOOT.size])[1]
@@ -53,7 +53,7 @@ def size_of(entry: "os.DirEntry[str]") -> int:
 
 
 def length_of(file: FileIO) -> int:
-    """Return the length of a blob: what its foot says, or the size of the file if that is damaged.
+    """Return the length of a blob from its foot, or from the size of the file if the foot is damaged.
 
     Raises:
         DataLoss: BLOB_DAMAGED when they contradict each other.
@@ -68,13 +68,13 @@ def length_of(file: FileIO) -> int:
 
 
 def trailer_of(file: FileIO) -> Trailer | None:
-    """Return the trailer of a blob; None if it can't be trusted. Raises: as `length_of`."""
+    """Return the trailer of a blob; None if it is invalid. Raises: as `length_of`."""
     length = length_of(file)
     return parse_trailer(os.pread(file.fileno(), trailer_bytes(length), length), length)
 
 
 def cached_trailer(read: Read, end: int) -> Trailer | None:
-    """Return the trailer of a blob whose file ends at `end`; None if it can't be trusted or `read` had None."""
+    """Return the trailer of a blob whose file ends at `end`; None if it is invalid or `read` returned None."""
     end_bytes = read(_FOOT_BYTES, end - _FOOT_BYTES) if end >= _FOOT_BYTES else None
     length = None if end_bytes is None else _parse_foot(end_bytes.tobytes())
     if length is None or length + trailer_bytes(length) != end - _FOOT_BYTES:
@@ -86,7 +86,7 @@ def cached_trailer(read: Read, end: int) -> Trailer | None:
 def find_blocks(file: FileIO, crc32c: int | None) -> Blocks:
     """Return the checksums of a blob; blocking.
 
-    If its trailer can't be trusted, they are computed again from the bytes, provided that these have `crc32c` together.
+    If the trailer is invalid, they are computed from the bytes, provided that the CRC-32C of these is `crc32c`.
 
     Raises:
         DataLoss: BLOB_DAMAGED

@@ -29,7 +29,7 @@ class BlobNames:
         return self._ingest / locator
 
     def existing(self, locator: Locator) -> Path:
-        """Return the final name of a blob. Raises FileNotFoundError when the locator is not that of a file."""
+        """Return the final name of a blob. Raises FileNotFoundError for a locator of another kind."""
         if not is_locator(locator):
             raise FileNotFoundError(locator)
         return self.committed(locator)

@@ -1,4 +1,4 @@
-"""Reading blobs in files of their own, each range with the blocks that prove it."""
+"""Reading blobs in separate files; each range is verified by the checksums of its blocks."""
 
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -23,11 +23,11 @@ _MAX_BLOBS = 1000
 
 
 class FileReader:
-    """Reads files, and keeps the block checksums of those that were read last: 4 MiB of them, of 1000 files at most.
+    """Reads files, and caches the block checksums of recently read ones: 4 MiB, for at most 1000 files.
 
     Args:
         threads: for reads that must wait for the disk.
-        background: for reads that may take their time.
+        background: for reads of low priority.
     """
 
     def __init__(self, names: BlobNames, cache: PageCache, threads: DiskThreads, background: DiskThreads) -> None:
@@ -106,13 +106,13 @@ class FileReader:
         return found.receipt, found.crc32c
 
     async def _opened(self, locator: Locator) -> FileIO:
-        """Open a blob: at once if the directory entries are cached, else by a thread."""
+        """Open a blob: immediately if the directory entries are cached, otherwise in a thread."""
         with _missing_if_not_found():
             fd = self._cache.open(self._names.existing(locator))
         return await self._threads.run(lambda: self._open(locator)) if fd is None else FileIO(fd)
 
     def _open(self, locator: Locator) -> FileIO:
-        """Open a blob; blocking. A file object, not a descriptor: it closes itself if its reader was cancelled."""
+        """Open a blob; blocking. Returns a file object, which is closed even if its reader is cancelled."""
         with _missing_if_not_found():
             return FileIO(self._names.existing(locator))
 

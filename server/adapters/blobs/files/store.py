@@ -1,7 +1,7 @@
-"""Blobs as files: one file a blob, below a directory that several processes may share.
+"""Blobs as files: one file per blob, below a directory that several processes may share.
 
     blobs/3f/3f0c…       committed blobs; the name is random and is the locator
-    quarantine/          notes of blobs that the index does not know; see `quarantine`
+    quarantine/          records of blobs that the index does not know; see `quarantine`
     ingest/<process>/    open blobs, and a second link to each unsettled one; see `process_directory`
 
 A blob is written in the process's own directory, linked to its final name, then file and directory are synced: one
@@ -42,7 +42,7 @@ class FileBlobs:
     """BlobStore (see `server.ports.blobs`) below one directory. Use as an async context manager.
 
     Args:
-        held_bytes: what all writers together may hold in memory; above it they write at once.
+        held_bytes: memory limit for all writers together; above it they write immediately.
         cache: to read through.
     """
 
@@ -175,7 +175,7 @@ class FileBlobs:
         """See the port."""
         for start in range(0, len(locators), _NOTED_AT_ONCE):
             some = locators[start : start + _NOTED_AT_ONCE]
-            await self.threads.run(lambda: self._quarantine.note(some, now))  # noqa: B023 - awaited here
+            await self.threads.run(lambda: self._quarantine.add(some, now))  # noqa: B023 - awaited here
         await self.settle(locators)
 
     async def quarantined(self, until: datetime | None = None) -> AsyncIterator[list[Locator]]:
@@ -186,7 +186,7 @@ class FileBlobs:
 
     async def release(self, locators: Sequence[Locator]) -> None:
         """See the port."""
-        await self.threads.run(lambda: self._quarantine.forget(locators))
+        await self.threads.run(lambda: self._quarantine.remove(locators))
 
     async def compact(self, relocation: Relocation) -> bool:
         """See the port: deleting a blob gives back all of its space."""

@@ -1,1 +1,1 @@
-"""Storage in memory, for tests. It holds everything, survives nothing, and belongs to one process."""
+"""Storage in memory of one process, for tests."""

@@ -23,7 +23,7 @@ class MemoryBlobs:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no blob."""
+        """True if there is no blob."""
         return not self._blobs
 
     @asynccontextmanager
@@ -32,7 +32,7 @@ class MemoryBlobs:
         yield _Writer(self._blobs, self._trailers)
 
     async def settle(self, locators: Sequence[Locator]) -> None:
-        """See the port: nothing outlives the process, so nothing is ever left behind."""
+        """See the port: blobs do not survive the process, so there is nothing to recover."""
 
     async def read(
         self,
@@ -83,7 +83,7 @@ class MemoryBlobs:
             self._trailers.pop(locator, None)
 
     async def recover(self) -> AsyncIterator[list[Locator]]:
-        """See the port: there is nobody to inherit from."""
+        """See the port: there are no other processes."""
         for batch in list[list[Locator]]():
             yield batch
 
@@ -103,7 +103,7 @@ class MemoryBlobs:
         self._quarantined.pop(tuple(sorted(locators)), None)
 
     async def compact(self, relocation: Relocation) -> bool:
-        """See the port: deleting a blob gives back all of its space."""
+        """See the port: deleting a blob frees all of its space."""
         return False
 
     async def walk(self) -> AsyncIterator[tuple[Locator, int]]:

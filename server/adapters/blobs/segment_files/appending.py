@@ -1,4 +1,4 @@
-"""The segment that a process appends to, and the markers by which other processes know it.
+"""The segment to which a process appends, and the markers by which other processes recognise it.
 
 A marker is an empty file in the process's directory with the name of the segment. It exists before the segment does,
 and as long as the process appends to it or has unsettled blobs in it. Segments without a marker are only erased from.
@@ -20,8 +20,8 @@ from server.model.instance import Locator
 SEGMENT_BYTES = 256 << 20
 """Where a segment ends and another is begun; the last blob may reach beyond."""
 
-_MAX_COPY_BYTES = 3 << 19  # what fits into a CPU's cache is copied at half the cost
-_TAIL = -1  # stands for bytes behind the last record that may or may not be durable
+_MAX_COPY_BYTES = 3 << 19  # copying data that fits into the CPU cache takes half the time
+_TAIL = -1  # represents bytes after the last record that may or may not be durable
 
 _log = logging.getLogger("dicomstore.blobs")
 
@@ -29,7 +29,7 @@ _Waiting = tuple[list[Buffer], "asyncio.Future[Locator]"]
 
 
 class Appender:
-    """Appends blobs: those that are committed at the same time are written with one call and synced with one call.
+    """Appends blobs; blobs committed at the same time share one write and one sync.
 
     Args:
         directory: of the segments.
@@ -52,7 +52,7 @@ class Appender:
         self._unsettled: dict[str, set[int]] = {}  # segment → offsets
 
     async def close(self) -> None:
-        """Close the segment and leave the process's directory. Markers of segments with unsettled blobs stay."""
+        """Close the segment and leave the directory of the process. Markers of segments with unsettled blobs stay."""
         if self._work is not None:
             await asyncio.wait([self._work])
         if self._segment is not None:
@@ -62,7 +62,7 @@ class Appender:
         await self._threads.run(lambda: self.process.leave(nothing_left=nothing_left))
 
     def append(self, pieces: list[Buffer]) -> Awaitable[Locator]:
-        """Make a blob, given in pieces and with its trailer, durable and return where it is. It is unsettled then."""
+        """Make a blob, given in pieces with its trailer, durable, and return its locator. It is unsettled then."""
         future: asyncio.Future[Locator] = asyncio.get_running_loop().create_future()
         self._waiting.append((pieces, future))
         self.backlog_bytes += sum(map(len, pieces))
@@ -72,10 +72,10 @@ class Appender:
 
     async def settle(self, records: Iterable[Record]) -> None:
         """Remove blobs from the unsettled ones; unknown ones and those of other processes are ignored."""
-        ours = [record for record in records if record.segment in self._unsettled]
-        for record in ours:
+        own = [record for record in records if record.segment in self._unsettled]
+        for record in own:
             self._unsettled[record.segment].discard(record.offset)
-        await self._forget_settled({record.segment for record in ours})
+        await self._remove_markers({record.segment for record in own})
 
     def is_in_use(self, segment: str) -> bool:
         """Return whether a process appends to a segment or has unsettled blobs in it; blocking."""
@@ -86,26 +86,26 @@ class Appender:
             batch = self._take_batch()
             try:
                 records = await self._append([pieces for pieces, _ in batch])
-            except Exception as error:  # noqa: BLE001 - handed on to each of those who wait
+            except Exception as error:  # noqa: BLE001 - raised to each waiting caller
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
                 continue
             finally:
                 self.backlog_bytes -= sum(len(piece) for pieces, _ in batch for piece in pieces)
-            unheard: list[Locator] = []  # their writers were cancelled
+            unclaimed: list[Locator] = []  # their writers were cancelled
             for (_, future), record in zip(batch, records, strict=True):
                 if future.done():
-                    unheard.append(record.locator)
+                    unclaimed.append(record.locator)
                 else:
                     future.set_result(record.locator)
-            if unheard:
-                await self._discard(unheard)
+            if unclaimed:
+                await self._discard(unclaimed)
 
     async def _discard(self, locators: Sequence[Locator]) -> None:
         try:
             await self._erase(locators)
-        except DicomStoreError as error:  # unsettled as they are, `recover` finds them after the next start
+        except DicomStoreError as error:  # they are unsettled, so `recover` finds them after the next start
             _log.warning("discarded blobs could not be erased count=%d reason=%s", len(locators), error.reason)
 
     def _take_batch(self) -> list[_Waiting]:
@@ -127,7 +127,7 @@ class Appender:
             records = await run(lambda: segment.append(blobs))
         except DicomStoreError:
             if segment.is_broken:
-                self._unsettled.setdefault(segment.name, set()).add(_TAIL)  # for `recover` to look at
+                self._unsettled.setdefault(segment.name, set()).add(_TAIL)  # for `recover` to examine
                 await self._leave(segment)
             raise
         self._unsettled.setdefault(segment.name, set()).update(record.offset for record in records)
@@ -142,17 +142,17 @@ class Appender:
     async def _leave(self, segment: Segment) -> None:
         self._segment = None
         await self._appending.run(segment.close)
-        await self._forget_settled({segment.name})
+        await self._remove_markers({segment.name})
 
-    async def _forget_settled(self, segments: Iterable[str]) -> None:
+    async def _remove_markers(self, segments: Iterable[str]) -> None:
         """Remove the markers of segments that need not be examined after a crash any more."""
         appending_to = self._segment.name if self._segment else ""
         settled = [name for name in segments if not self._unsettled.get(name) and name != appending_to]
         for name in settled:
             self._unsettled.pop(name, None)
         if settled:
-            await self._threads.run(lambda: self._remove_markers(settled))
+            await self._threads.run(lambda: self._unlink_markers(settled))
 
-    def _remove_markers(self, segments: Sequence[str]) -> None:
+    def _unlink_markers(self, segments: Sequence[str]) -> None:
         for name in segments:
             (self.process.path / name).unlink(missing_ok=True)

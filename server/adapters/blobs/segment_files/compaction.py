@@ -1,7 +1,7 @@
-"""Moves blobs out of segments that hold little else, so that the files can be removed.
+"""Moves live blobs out of mostly empty segments, so that the files can be removed.
 
-A blob is stored anew, the index is told, and the old copy is deleted later, when no reader can be at it any more. The
-index decides: after a crash a copy is either named by it, or handed out by `recover` and quarantined.
+A blob is copied, the index is updated, and the old copy is deleted later, when no reader can use it any more. The index
+is the authority: after a crash a copy is either referenced by it, or yielded by `recover` and quarantined.
 """
 
 import asyncio
@@ -19,20 +19,20 @@ _log = logging.getLogger("dicomstore.compaction")
 
 
 class Compaction:
-    """Any number of processes may try; a lock lets one of them work.
+    """Any number of processes may run it; a lock lets one of them work.
 
     Args:
         store: to copy within.
-        sparse: yields what is to be moved; nothing while another process reads it.
+        sparse: yields the blobs to move; nothing while another process reads it.
     """
 
     def __init__(self, store: BlobStore, sparse: Callable[[], AsyncGenerator[Sequence[Locator]]]) -> None:
         self._store = store
         self._sparse = sparse
-        self._unused: list[Locator] = []  # copies of a turn that failed
+        self._unused: list[Locator] = []  # copies of a failed run
 
     async def turn(self, relocation: Relocation) -> bool:
-        """See `BlobStore.compact`. Rests as long as it works."""
+        """See `BlobStore.compact`. Pauses for as long as it works."""
         await self._delete_unused()
         clock = asyncio.get_running_loop().time
         left, moved = _BATCHES_A_TURN, 0
@@ -50,7 +50,7 @@ class Compaction:
         return not left
 
     async def _move(self, locators: Sequence[Locator], relocation: Relocation) -> int:
-        """Move the blobs that an instance names; return how many were moved."""
+        """Move the blobs that an instance references; return their number."""
         copies: dict[Locator, Locator] = {}
         try:
             copying = (self._copy(locator, copies) for locator in await relocation.referenced(locators))
@@ -63,7 +63,7 @@ class Compaction:
         return await relocation.relocate(copies) if copies else 0
 
     async def _copy(self, locator: Locator, copies: dict[Locator, Locator]) -> None:
-        """Store a blob anew and note it in `copies`; not if it is damaged or has been deleted meanwhile."""
+        """Copy a blob and add it to `copies`, unless it is damaged or has been deleted."""
         try:
             receipt, _ = await self._store.receipt(locator)
             async with self._store.open_write() as writer:

@@ -1,4 +1,4 @@
-"""The segments of a store as a whole: listing what lives in them, erasing, and tidying up after a crash."""
+"""All segments of a store: listing live blobs, erasing, and cleaning up after a crash."""
 
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -12,9 +12,9 @@ from server.adapters.blobs.segment_files.segments import (
     SUFFIX,
     Record,
     cut_torn_tail,
-    dead_until,
     erase,
-    living,
+    erased_until,
+    live_records,
     path_of,
 )
 
@@ -22,35 +22,35 @@ _RECORDS_AT_ONCE = 500
 
 
 class SegmentDirectory:
-    """The methods block, except `living`.
+    """The methods block, except `live_records`.
 
     Args:
         directory: of the segments.
-        is_in_use: says whether a process appends to a segment or has unsettled blobs in it; blocking.
+        is_in_use: returns whether a process appends to a segment or has unsettled blobs in it; blocking.
     """
 
     def __init__(self, directory: Path, threads: DiskThreads, is_in_use: Callable[[str], bool]) -> None:
         self._directory = directory
         self._threads = threads
         self._is_in_use = is_in_use
-        self._dead_until: dict[str, int] = {}  # segment → where its first living record was last seen
+        self._erased_until: dict[str, int] = {}  # segment → last known position of its first live record
 
     def names(self) -> list[str]:
         """Return the names of all segments."""
         return sorted(path.stem for path in self._directory.glob(f"*{SUFFIX}"))
 
-    async def living(self, segment: str, most_bytes: int = SEGMENT_BYTES) -> AsyncGenerator[list[Record]]:
-        """Yield the living records of a segment in batches of about `most_bytes`; nothing if it was removed."""
+    async def live_records(self, segment: str, most_bytes: int = SEGMENT_BYTES) -> AsyncGenerator[list[Record]]:
+        """Yield the live records of a segment in batches of about `most_bytes`; nothing if it was removed."""
         file = await self._threads.run(lambda: _opened(path_of(self._directory, segment)))
         if file is None:
             return
         with file:
-            found = (Record(segment, offset, length) for offset, length in living(file.fileno()))
+            found = (Record(segment, offset, length) for offset, length in live_records(file.fileno()))
             while records := await self._threads.run(lambda: _some(found, most_bytes)):
                 yield records
 
     def erase(self, records: Sequence[Record]) -> None:
-        """Erase records durably, and remove segments in which nothing lives any more."""
+        """Erase records durably, and remove segments without live records."""
         for name, of_segment in groupby(sorted(records, key=lambda record: record.segment), lambda r: r.segment):
             path = path_of(self._directory, name)
             try:
@@ -71,15 +71,15 @@ class SegmentDirectory:
             with FileIO(path_of(self._directory, segment), "r+") as file:
                 cut_torn_tail(file.fileno())
         except FileNotFoundError:
-            return  # never begun, or all erased
+            return  # empty, or all erased
 
     def _is_dead(self, segment: str, fd: int) -> bool:
-        """Return whether nothing lives in a segment, starting where the last call found a living record."""
-        end = dead_until(fd, self._dead_until.get(segment, 0))
+        """Return whether a segment has no live records, starting where the last call found one."""
+        end = erased_until(fd, self._erased_until.get(segment, 0))
         if end == os.fstat(fd).st_size:
-            self._dead_until.pop(segment, None)
+            self._erased_until.pop(segment, None)
             return True
-        self._dead_until[segment] = end
+        self._erased_until[segment] = end
         return False
 
 

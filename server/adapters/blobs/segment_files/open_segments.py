@@ -14,7 +14,7 @@ _OPEN_FILES = 64
 
 
 class OpenSegments:
-    """Keeps the segments open that were read last. A file is closed when its last reader has finished."""
+    """Caches open files of recently read segments. A file is closed when its last reader has finished."""
 
     def __init__(self, directory: Path, threads: DiskThreads, cache: PageCache) -> None:
         self._directory = directory
@@ -25,7 +25,7 @@ class OpenSegments:
     async def read(
         self, record: Record, offset: int = 0, length: int | None = None, crc32c: int | None = None
     ) -> Buffer:
-        """Return a range of a blob: at once when it is in the page cache, by a thread when not.
+        """Return a range of a blob: immediately if it is in the page cache, otherwise by a thread.
 
         Raises: as `read_record`, and Unavailable.
         """

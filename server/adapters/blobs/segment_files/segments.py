@@ -2,8 +2,8 @@
 
     <directory>/<segment>.seg    records: a header of 12 bytes, the blob, its trailer (see `records`)
 
-A header is the mark (living or erased), the length of the blob, and the CRC-32C of these two. Bytes are only appended,
-and later only erased. Damage to one record never affects another: nothing behind a damaged header is cut or removed,
+A header is the mark (live or erased), the length of the blob, and the CRC-32C of these two. Bytes are only appended,
+and later only erased. Damage to one record never affects another: nothing after a damaged header is cut or removed,
 and records are read by their locators without their headers.
 """
 
@@ -36,7 +36,7 @@ from server.model.instance import Locator
 HEADER_BYTES = 12
 SUFFIX = ".seg"
 _FACTS = struct.Struct("<4sI")
-LIVING, _DEAD = b"DSr2", b"DSx2"
+LIVE, _ERASED = b"DSr2", b"DSx2"
 _LOCATOR = re.compile(r"([0-9a-f]{32})-([0-9a-f]{1,8})-([0-9a-f]{1,8})")
 _PUNCH_HOLE_KEEP_SIZE = 3
 
@@ -45,7 +45,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Where a blob lies: the offset is that of its header."""
+    """The position of a blob: the offset is that of its header."""
 
     segment: str
     offset: int
@@ -53,17 +53,17 @@ class Record:
 
     @property
     def end(self) -> int:
-        """Where the next record begins."""
+        """Start of the next record."""
         return self.offset + record_bytes(self.length)
 
     @property
     def locator(self) -> Locator:
-        """The record as the index keeps it."""
+        """The locator of the record."""
         return f"{self.segment}-{self.offset:x}-{self.length:x}"
 
 
 def record_of(locator: Locator) -> Record | None:
-    """Return the record that a locator names; None if it is not one of a segment."""
+    """Return the record of a locator; None if it is not in a segment."""
     match = _LOCATOR.fullmatch(locator)
     return Record(match[1], int(match[2], 16), int(match[3], 16)) if match else None
 
@@ -89,10 +89,10 @@ class Segment:
         sync_directory(directory)
 
     def append(self, blobs: Sequence[Sequence[Buffer]]) -> list[Record]:
-        """Append blobs, each given in pieces of which the last is its trailer, and make them durable together.
+        """Append blobs, each given in pieces with its trailer as the last one, and make them durable together.
 
         Raises:
-            OSError: none of them is in the segment. If it `is_broken` now, it must not be used any more.
+            OSError: none of them is in the segment. If it `is_broken` then, it must not be used any more.
         """
         records: list[Record] = []
         buffers: list[Buffer] = []
@@ -100,19 +100,19 @@ class Segment:
         for pieces in blobs:
             record = Record(self.name, end, sum(map(len, pieces[:-1])))
             records.append(record)
-            buffers.append(header(LIVING, record.length))
+            buffers.append(header(LIVE, record.length))
             buffers += pieces
             end = record.end
         try:
             write_all(self._fd, buffers, self.end)
         except OSError:
-            with suppress(OSError):  # what can't be cut off is overwritten by the next
+            with suppress(OSError):  # the next record overwrites what can't be cut off
                 os.ftruncate(self._fd, self.end)
             raise
         try:
             os.fdatasync(self._fd)
         except OSError:
-            self.is_broken = True  # which part of it is durable is unknown
+            self.is_broken = True  # the durable part is unknown
             raise
         self.end = end
         return records
@@ -129,39 +129,39 @@ def header(mark: bytes, length: int) -> bytes:
     return facts + check.to_bytes(4, "little")
 
 
-def living(fd: int) -> Iterator[tuple[int, int]]:
-    """Yield (offset, length) of the living records of a segment, up to its end or a header that can't be trusted."""
+def live_records(fd: int) -> Iterator[tuple[int, int]]:
+    """Yield (offset, length) of the live records of a segment, up to its end or an invalid header."""
     size = os.fstat(fd).st_size
     for offset, mark, length in _headers(fd):
-        if mark == LIVING and offset + record_bytes(length) <= size:
+        if mark == LIVE and offset + record_bytes(length) <= size:
             yield offset, length
 
 
-def dead_until(fd: int, start: int = 0) -> int:
-    """Return where the first living record from the record at `start` begins, or the first that can't be trusted.
+def erased_until(fd: int, start: int = 0) -> int:
+    """Return the position of the first live record, or of the first invalid header, from the record at `start` on.
 
-    The size of the segment if there is none, which then certainly holds nothing any more.
+    If there is neither, it is the size of the segment, which then has no live blobs.
     """
     end = start
     for offset, mark, length in _headers(fd, start):
-        if mark == LIVING:
+        if mark == LIVE:
             return offset
         end = offset + record_bytes(length)
     return end
 
 
-def living_bytes(fd: int) -> int | None:
-    """Return the size of all living records with their headers; None if a header can't be trusted."""
+def live_bytes(fd: int) -> int | None:
+    """Return the size of all live records with their headers; None if a header is invalid."""
     size, end = 0, 0
     for offset, mark, length in _headers(fd):
         end = offset + record_bytes(length)
-        if mark == LIVING:
+        if mark == LIVE:
             size += end - offset
     return size if end == os.fstat(fd).st_size else None
 
 
 def cut_torn_tail(fd: int) -> None:
-    """Cut off a last record that a dead process did not finish writing: its header is whole, the rest is not."""
+    """Cut off a last record that an ended process did not finish writing: its header is complete, the rest is not."""
     size = os.fstat(fd).st_size
     for offset, _, length in _headers(fd):
         if offset + record_bytes(length) > size:
@@ -170,7 +170,7 @@ def cut_torn_tail(fd: int) -> None:
 
 
 def _headers(fd: int, offset: int = 0) -> Iterator[tuple[int, bytes, int]]:
-    """Yield (offset, mark, length) of one record after the other, as long as headers can be trusted."""
+    """Yield (offset, mark, length) of each record, up to the first invalid header."""
     size = os.fstat(fd).st_size
     while offset + HEADER_BYTES <= size:
         found = os.pread(fd, HEADER_BYTES, offset)
@@ -184,16 +184,17 @@ def _headers(fd: int, offset: int = 0) -> Iterator[tuple[int, bytes, int]]:
 def read_record(
     read: Read, record: Record, offset: int = 0, length: int | None = None, crc32c: int | None = None
 ) -> Buffer | None:
-    """Read a range of a blob, with `read(size, offset)` of its segment; None if that had None.
+    """Read a range of a blob, with `read(size, offset)` of its segment; None if that returned None.
 
-    Bytes that agree with their checksums need no header. So a record that is being erased is read, or missing: it is
-    marked dead before its bytes go.
+    Bytes that match their checksums need no header. A record that is being erased is therefore read, or missing: it is
+    marked as erased before its bytes are.
 
     Args:
-        crc32c: of the whole blob, as the index has it. It alone proves a whole blob, and one whose trailer is damaged.
+        crc32c: of the whole blob, from the index. It alone verifies a read of the whole blob, even with a damaged
+            trailer.
 
     Raises:
-        DataLoss: BLOB_MISSING when there is no such living record, BLOB_DAMAGED when its bytes have changed or end
+        DataLoss: BLOB_MISSING when there is no such live record, BLOB_DAMAGED when its bytes have changed or end
             before the range does.
     """
     wanted = max(0, record.length - offset) if length is None else length
@@ -228,10 +229,10 @@ def _read_whole(read: Read, record: Record, crc32c: int) -> memoryview | None:
 
 
 def _lost(read: Read, record: Record) -> None:
-    """Say why the bytes of a record can't be read; do nothing if `read` had None.
+    """Raise the cause why the bytes of a record can't be read; do nothing if `read` returned None.
 
     Raises:
-        DataLoss: BLOB_MISSING for an erased record and where there is none, BLOB_DAMAGED for all others.
+        DataLoss: BLOB_MISSING for an erased record or none, otherwise BLOB_DAMAGED.
     """
     view = read(HEADER_BYTES, record.offset)
     found = None if view is None else view.tobytes()
@@ -239,22 +240,22 @@ def _lost(read: Read, record: Record) -> None:
     if found is None or end is None:
         return
     is_record = parse_trailer(end.tobytes(), record.length) is not None
-    if found == header(LIVING, record.length) or (is_record and found != header(_DEAD, record.length)):
+    if found == header(LIVE, record.length) or (is_record and found != header(_ERASED, record.length)):
         raise damaged()
     raise missing()
 
 
 def read_trailer(fd: int, record: Record) -> Trailer:
-    """Read what was recorded with a blob; blocking.
+    """Read the trailer of a blob; blocking.
 
     Raises:
-        DataLoss: BLOB_MISSING when there is no such living record, BLOB_DAMAGED when its trailer can't be trusted.
+        DataLoss: BLOB_MISSING when there is no such live record, BLOB_DAMAGED when its trailer is invalid.
     """
     end = os.pread(fd, trailer_bytes(record.length), _trailer_at(record))
     parsed = parse_trailer(end, record.length)
     if parsed is not None:
         return parsed
-    if os.pread(fd, HEADER_BYTES, record.offset) == header(LIVING, record.length):
+    if os.pread(fd, HEADER_BYTES, record.offset) == header(LIVE, record.length):
         raise unknown_receipt()
     raise missing()
 
@@ -264,24 +265,24 @@ def _trailer_at(record: Record) -> int:
 
 
 def erase(fd: int, records: Sequence[Record]) -> None:
-    """Mark records dead, replace their bytes by zeros, and make that durable."""
+    """Mark records as erased, replace their bytes by zeros, and make that durable."""
     for record in records:
         if not _is_erasable(fd, record):
             continue
-        os.pwrite(fd, header(_DEAD, record.length), record.offset)
+        os.pwrite(fd, header(_ERASED, record.length), record.offset)
         _zero(fd, record.offset + HEADER_BYTES, record_bytes(record.length) - HEADER_BYTES)
     os.fdatasync(fd)
 
 
 def _is_erasable(fd: int, record: Record) -> bool:
-    """Return whether a record is there: its header, or its trailer if the header is damaged, proves it."""
+    """Return whether a record exists, by its header, or by its trailer if the header is damaged."""
     found = os.pread(fd, HEADER_BYTES, record.offset)
-    if found in (header(LIVING, record.length), header(_DEAD, record.length)):
-        return found[:4] == LIVING
+    if found in (header(LIVE, record.length), header(_ERASED, record.length)):
+        return found[:4] == LIVE
     return parse_trailer(os.pread(fd, trailer_bytes(record.length), _trailer_at(record)), record.length) is not None
 
 
 def _zero(fd: int, offset: int, length: int) -> None:
-    """Punch a hole, which reads as zeros and gives whole blocks back; write zeros where the filesystem has no holes."""
+    """Punch a hole, which reads as zeros and frees whole blocks; write zeros where holes are not supported."""
     if length and _libc.fallocate(fd, _PUNCH_HOLE_KEEP_SIZE, ctypes.c_longlong(offset), ctypes.c_longlong(length)):
         os.pwrite(fd, bytes(length), offset)

@@ -1,10 +1,10 @@
-"""Finds segments whose living blobs should move elsewhere, so that the files can be removed.
+"""Finds segments whose live blobs should be moved, so that the files can be removed.
 
-Deleting gives back whole blocks at best. Headers, parts of blocks, and everything where the filesystem can't punch
-holes remain; and each start of a process leaves a segment that may be nearly empty.
+Deleting frees whole filesystem blocks at best. Headers, parts of blocks, and everything where the filesystem can't
+punch holes remain; and each start of a process leaves a segment that may be nearly empty.
 
-A segment all of whose blobs have moved stays until its old copies are erased, hours later. A file in `emptied/` with
-the name of the segment and its time of modification records this across restarts.
+A segment whose blobs have all been moved remains until its old copies are erased, hours later. A file in `emptied/`
+with the name of the segment and its time of modification records this across restarts.
 """
 
 import logging
@@ -18,7 +18,7 @@ from pathlib import Path
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.threads import sync_directory
 from server.adapters.blobs.segment_files.appending import SEGMENT_BYTES, Appender
-from server.adapters.blobs.segment_files.segments import SUFFIX, living_bytes, path_of
+from server.adapters.blobs.segment_files.segments import SUFFIX, live_bytes, path_of
 
 _SMALL_BYTES = SEGMENT_BYTES // 8
 _MANY = 8
@@ -35,13 +35,13 @@ class _State:
     """The state of a segment at a time of modification."""
 
     mtime_ns: int
-    living_bytes: int = 0
+    live_bytes: int = 0
     is_sparse: bool = False
     is_small: bool = False
 
 
 class SparseSegments:
-    """Examines segments, and again only those that were written to since. All functions block."""
+    """Examines segments; unchanged ones are not examined again. All functions block."""
 
     def __init__(self, directory: Path, appender: Appender) -> None:
         self._directory = directory
@@ -56,9 +56,9 @@ class SparseSegments:
     def find(self) -> list[str]:
         """Return sparse segments that no process appends to; and small ones, if there are many.
 
-        A segment is sparse if less than half of it lives. Returns as many as can be moved without their old copies
-        taking more disk space than everything else in segments, plus 64 MiB. Removes segments without living records.
-        Examines 50 segments a call at most, because headers are read one by one.
+        A segment is sparse if less than half of it is live. Returns as many as can be moved without their old copies
+        taking more disk space than everything else in segments, plus 64 MiB. Removes segments without live records.
+        Examines at most 50 segments per call, because headers are read one by one.
         """
         found = self._segments()
         emptied = self._emptied(found)
@@ -81,10 +81,10 @@ class SparseSegments:
         return self._fitting(sparse + small if len(small) >= _MANY else sparse, left_bytes)
 
     def _fitting(self, segments: Sequence[str], left_bytes: int) -> list[str]:
-        """Return the first segments whose living blobs take at most `left_bytes` together."""
+        """Return the first segments whose live blobs take at most `left_bytes` together."""
         fitting = []
         for name in segments:
-            left_bytes -= self._states[name].living_bytes
+            left_bytes -= self._states[name].live_bytes
             if left_bytes < 0:
                 break
             fitting.append(name)
@@ -99,12 +99,12 @@ class SparseSegments:
         with os.scandir(self._directory) as entries:
             for entry in entries:
                 if entry.name.endswith(SUFFIX):
-                    with suppress(FileNotFoundError):  # removed meanwhile
+                    with suppress(FileNotFoundError):  # removed in between
                         found[entry.name.removesuffix(SUFFIX)] = entry.stat()
         return found
 
     def _emptied(self, segments: Collection[str]) -> dict[str, int]:
-        """Return the segments of which only old copies are left, and when they had been modified last by then."""
+        """Return the segments with only old copies, and their recorded time of modification."""
         emptied = {}
         self._markers.mkdir(exist_ok=True)
         with os.scandir(self._markers) as entries:
@@ -116,7 +116,7 @@ class SparseSegments:
         return emptied
 
     def emptied(self, segment: str) -> None:
-        """Record that all blobs that an instance names have moved out of a segment."""
+        """Record that all referenced blobs have been moved out of a segment."""
         if segment not in self._states:
             return
         mtime_ns = self._states[segment].mtime_ns
@@ -126,16 +126,16 @@ class SparseSegments:
         os.utime(marker, ns=(mtime_ns, mtime_ns))
 
     def _examine(self, segment: str) -> None:
-        """Sum up the records of a segment; remove it if none lives."""
+        """Sum up the records of a segment; remove it if none is live."""
         path = path_of(self._directory, segment)
         try:
             file = FileIO(path)
-        except FileNotFoundError:  # removed meanwhile
+        except FileNotFoundError:  # removed in between
             self._states.pop(segment, None)
             return
         with file:
             found = os.fstat(file.fileno())
-            alive = living_bytes(file.fileno())
+            alive = live_bytes(file.fileno())
         if alive == 0:
             path.unlink(missing_ok=True)
             sync_directory(self._directory)
@@ -145,8 +145,8 @@ class SparseSegments:
         if alive is None:
             _log.warning("a segment with a damaged header is skipped segment=%s", segment)
             return
-        state.living_bytes = alive
-        occupied = min(found.st_size, _disk_bytes(found))  # all of it where there are no holes
+        state.live_bytes = alive
+        occupied = min(found.st_size, _disk_bytes(found))  # all of it without holes
         state.is_sparse = 2 * alive < occupied
         state.is_small = not state.is_sparse and found.st_size < _SMALL_BYTES
 

@@ -1,9 +1,8 @@
 """The transactions that delete a study, a series or an instance.
 
 Deleted rows move to separate tables, where they remain until their bytes are erased. The rows of a study and its series
-move at once. Their instances do so, too, if they are few; of many, only the deletion is recorded, and `move_on` moves
-them
-in steps. Meanwhile, an instance without its series counts as deleted: see `rows.ALIVE`.
+move at once. Their instances do so, too, if they are few; for many, only the deletion is recorded, and `move_on` moves
+them in steps. Until then, an instance without its series counts as deleted: see `rows.ALIVE`.
 """
 
 from collections.abc import Mapping
@@ -212,7 +211,7 @@ def move_on(connection: Connection) -> bool:
         return False
     counters.lock(connection, [pending.shard])
     row = _STILL_PENDING.row(connection, {"of_key": pending.key})
-    if row is None:  # another process did it meanwhile
+    if row is None:  # another process has done it
         return True
     deletion = row._asdict()
     entries = _move(connection, deletion, AT_ONCE, (_FIRST, _LAST))

@@ -52,17 +52,17 @@ def test_a_transaction_without_an_end_counts_unless_the_index_still_refers_to_it
 
 
 def test_the_journal_of_a_live_process_is_not_taken_over(tmp_path: Path) -> None:
-    living, dead = FileJournal(tmp_path), FileJournal(tmp_path)
-    living.deleted(["a"])
+    live, dead = FileJournal(tmp_path), FileJournal(tmp_path)
+    live.deleted(["a"])
     dead.deleted(["b"])
     dead.committed()
     dead.close()
     FileJournal(tmp_path).take_over(nothing_referenced)
-    living.committed()
+    live.committed()
     FileJournal(tmp_path).take_over(nothing_referenced)
     assert len(list((tmp_path / "journal").iterdir())) == 2
     assert sorted(FileJournal(tmp_path).entries()) == [("a", None), ("b", None)]
-    living.close()
+    live.close()
 
 
 def test_history_grows_and_taking_over_twice_is_harmless(tmp_path: Path) -> None:
