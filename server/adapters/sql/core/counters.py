@@ -216,7 +216,8 @@ def highest_version(connection: Connection) -> int:
 
 
 def touch(connection: Connection) -> None:
-    """Write existing values, to test whether the database accepts writes."""
+    """Write existing values, to test whether the database accepts writes. Raises: as `Progress.began`."""
+    lock(connection, (0,))
     connection.execute(update(counters).where(counters.c.shard == 0).values(version=counters.c.version))
 
 

@@ -64,6 +64,7 @@ class Progress:
 
     def failed(self, *, may_have_happened: bool) -> None:
         """Record that the transaction failed."""
+        self._pending = None
         if may_have_happened:
             self.journal.ended()
         else:
