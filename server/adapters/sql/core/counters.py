@@ -26,7 +26,10 @@ _ALL = Prepared(
     )
 )
 _SAVE_FEED = Prepared(update(feed))
-_INSERT_CHANGES = Prepared(insert(changes))
+_COLUMNS = changes.c.keys()
+_INSERT_CHANGES = Prepared(
+    text(f"INSERT INTO changes ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})")  # noqa: S608 - our names
+)
 
 _SHARDS: BindParameter[int] = bindparam("shards", expanding=True)
 _LOCKED = Prepared(
@@ -52,6 +55,9 @@ class Counters(Protocol):
 
     No other transaction changes the same studies meanwhile, and their earlier changes are visible.
     """
+
+    must_reserve: bool
+    """Numbers take a round trip unless they were reserved together."""
 
     def reserve(self, *, versions: int = 0, studies: int = 0, series: int = 0) -> None:
         """Reserve numbers; their maximum counts are given."""
@@ -98,6 +104,8 @@ def lock(connection: Connection, shards: Collection[int]) -> Counters:
 class _InRows:
     """For SQLite, whose writing transactions exclude each other from their start."""
 
+    must_reserve = False
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         row: tuple[int, ...] = _ALL.tuples(connection, {})[0]
@@ -126,14 +134,10 @@ class _InRows:
         return self._time
 
     def write_entries(self, entries: Sequence[Row]) -> None:
-        rows = []
         for entry in entries:
             self._sequence += 1
-            row = {**entry, "sequence": self._sequence}
-            row.pop("position", None)
-            del row["shard"]
-            rows.append(row)
-        _INSERT_CHANGES.run(self._connection, rows)
+            entry["sequence"] = self._sequence
+        _INSERT_CHANGES.run(self._connection, entries)
 
     def reserve_entries(self, count: int) -> int | None:
         first = self._sequence + 1
@@ -151,6 +155,8 @@ class _InRows:
 
 class _InSequences:
     """For PostgreSQL."""
+
+    must_reserve = True
 
     def __init__(self, connection: Connection, shards: Collection[int]) -> None:
         self._connection = connection

@@ -150,11 +150,12 @@ class StudyChanges:
             self._load_series(connection, name, {id_.series for id_ in ids})
             if self._series:  # without an existing series, there are no instances
                 self._load_instances(connection, name, partition_key, {id_.instance for id_ in ids})
-        self._last.reserve(
-            versions=len({one.id for one in new} - self._stored.keys()),
-            studies=len(self._shards.keys() - self._studies.keys()),
-            series=len({(one.id.partition, one.id.study, one.id.series) for one in new} - self._series.keys()),
-        )
+        if self._last.must_reserve:
+            self._last.reserve(
+                versions=len({one.id for one in new} - self._stored.keys()),
+                studies=len(self._shards.keys() - self._studies.keys()),
+                series=len({(one.id.partition, one.id.study, one.id.series) for one in new} - self._series.keys()),
+            )
 
     def _load_studies(
         self, connection: Connection, name: PartitionName, partition_key: int, uids: Collection[str]
@@ -268,9 +269,39 @@ class StudyChanges:
 
     def _add_version(self, new: NewInstance, version: int, shard: int, others: Row, action: ChangeAction) -> None:
         """Collect the rows of a version and its entry in the change feed."""
-        self._rows[versions].append(_version_row(new, version, shard, self.time) | others)
-        for table, rows in _detail_rows(new, {"version": version, "shard": shard}):
-            self._rows[table] += rows
+        self._rows[versions].append(
+            {
+                "version": version,
+                "shard": shard,
+                "created": self.time,
+                "transfer_syntax_uid": new.transfer_syntax_uid,
+                "size_bytes": new.size_bytes,
+                "crc32c": new.crc32c,
+                "locator": new.locator,
+                "is_mislabelled": 1 if new.is_mislabelled else None,
+                **_pixel_columns(new.pixels),
+                **others,
+            }
+        )
+        invalid_tags = " ".join(sorted(new.invalid_tags)) or None
+        self._rows[metadata].append(
+            {"version": version, "shard": shard, "dicom_json": new.dicom_json, "invalid_tags": invalid_tags}
+        )
+        self._rows[frame_chunks] += [
+            {"version": version, "shard": shard, "chunk": chunk, "records": records}
+            for chunk, records in _chunks(new.pixels)
+        ]
+        self._rows[bulk_elements] += [
+            {
+                "version": version,
+                "shard": shard,
+                "path": bulk.path,
+                "vr": bulk.vr,
+                "offset": bulk.offset,
+                "length": bulk.length,
+            }
+            for bulk in new.bulk
+        ]
         self._entries.append(
             {
                 "position": version,
@@ -327,38 +358,6 @@ def change_blocks(connection: Connection, studies_of: Mapping[tuple[int, int, in
     _COUNT_STUDIES.run(connection, rows)
     if any(count < 0 for count in studies_of.values()):
         _DELETE_EMPTY_BLOCKS.run(connection, rows)
-
-
-def _version_row(new: NewInstance, version: int, shard: int, time: int) -> Row:
-    """Return the row of `versions`, without the reference to its instance."""
-    return {
-        "version": version,
-        "shard": shard,
-        "created": time,
-        "transfer_syntax_uid": new.transfer_syntax_uid,
-        "size_bytes": new.size_bytes,
-        "crc32c": new.crc32c,
-        "locator": new.locator,
-        "is_mislabelled": 1 if new.is_mislabelled else None,
-        **_pixel_columns(new.pixels),
-    }
-
-
-def _detail_rows(new: NewInstance, of_version: Row) -> Iterator[tuple[Table, list[Row]]]:
-    """Yield the rows of the tables for metadata, frames and bulk data of a version."""
-    invalid_tags = " ".join(sorted(new.invalid_tags)) or None
-    yield metadata, [{**of_version, "dicom_json": new.dicom_json, "invalid_tags": invalid_tags}]
-    yield (
-        frame_chunks,
-        [{**of_version, "chunk": chunk, "records": records} for chunk, records in _chunks(new.pixels)],
-    )
-    yield (
-        bulk_elements,
-        [
-            {**of_version, "path": bulk.path, "vr": bulk.vr, "offset": bulk.offset, "length": bulk.length}
-            for bulk in new.bulk
-        ],
-    )
 
 
 def _pixel_columns(pixels: PixelLayout | None) -> Row:
