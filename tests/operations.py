@@ -57,7 +57,8 @@ async def index_all(database: Database, operation_id: str, now: datetime, *, mos
 
 def work_of(database: Database, now: datetime, *types: OperationType) -> Work:
     """Return the work on operations of some types."""
-    return Work(record=database.operations, types=OperationTypes.of(types), now=lambda: now, keep=timedelta(days=7))
+    registry = OperationTypes.of(types)
+    return Work(record=database.operations, types=registry, now=lambda: now, retention=timedelta(days=7))
 
 
 async def end(database: Database, operation_id: str, state: OperationState, now: datetime, error: str = "") -> None:

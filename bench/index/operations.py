@@ -22,5 +22,5 @@ async def index_some(database: Database, operation_id: str, most: int) -> bool:
     """Index at most `most` instances; return whether there are more."""
     type_ = reindex(database.tags, most)
     types, keep = OperationTypes.of([type_]), timedelta(days=7)
-    work = Work(record=database.operations, types=types, now=lambda: datetime.now(UTC), keep=keep)
+    work = Work(record=database.operations, types=types, now=lambda: datetime.now(UTC), retention=keep)
     return await work.run_step(type_, 0, operation_id)

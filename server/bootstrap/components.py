@@ -143,7 +143,7 @@ class IndexComponents:
             record=self.database.operations,
             types=self.operation_types,
             now=now,
-            keep=self._operations_kept,
+            retention=self._operation_retention,
             read_only=self.read_only,
             report=self.supervisor.need_worker,
             upkeep=lambda: self.tags.finish_deletions(),
@@ -152,8 +152,10 @@ class IndexComponents:
     @cached_property
     def work(self) -> Work:
         """Operations, from the worker's view."""
-        return Work(record=self.database.operations, types=self.operation_types, now=now, keep=self._operations_kept)
+        return Work(
+            record=self.database.operations, types=self.operation_types, now=now, retention=self._operation_retention
+        )
 
     @property
-    def _operations_kept(self) -> timedelta:
+    def _operation_retention(self) -> timedelta:
         return timedelta(days=self.settings.operation_days)

@@ -248,7 +248,7 @@ async def test_a_recurring_type_is_started_once_per_period(tmp_path: Path, count
                 record=database.operations,
                 types=types,
                 now=lambda: time,
-                keep=timedelta(days=7),
+                retention=timedelta(days=7),
                 read_only=ReadOnlyState(),
                 report=lambda: reports.append(time),
                 upkeep=nothing,

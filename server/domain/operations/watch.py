@@ -30,7 +30,7 @@ class OperationWatch:
     """Reports unfinished operations, starts recurring ones, and deletes records of old ones.
 
     Args:
-        keep: retention time for records of final operations.
+        retention: retention time for records of final operations.
         report: called while there are unfinished operations.
         upkeep: another task to run once an hour.
     """
@@ -41,7 +41,7 @@ class OperationWatch:
         record: Record,
         types: OperationTypes,
         now: Callable[[], datetime],
-        keep: timedelta,
+        retention: timedelta,
         read_only: ReadOnlyState,
         report: Callable[[], None],
         upkeep: Callable[[], Awaitable[None]],
@@ -49,7 +49,7 @@ class OperationWatch:
         self._record = record
         self._recurring = [type_ for type_ in types if type_.every is not None]
         self._now = now
-        self._keep = keep
+        self._retention = retention
         self._read_only = read_only
         self._report = report
         self._upkeep = upkeep
@@ -89,7 +89,7 @@ class OperationWatch:
     async def delete_old(self) -> None:
         """Delete the records of operations that ended before the retention time."""
         recurring = [type_.name for type_ in self._recurring]
-        await self._record.delete_final(self._now() - self._keep, keep_newest_of=recurring)
+        await self._record.delete_final(self._now() - self._retention, keep_newest_of=recurring)
 
     async def _start_if_due(self, type_: OperationType) -> None:
         assert type_.every is not None

@@ -15,11 +15,13 @@ GIVEN_UP = "The operation failed repeatedly; see the server log for details."
 class Work:
     """Runs the steps of operations. Calls are idempotent, also if several workers make them concurrently."""
 
-    def __init__(self, *, record: Record, types: OperationTypes, now: Callable[[], datetime], keep: timedelta) -> None:
+    def __init__(
+        self, *, record: Record, types: OperationTypes, now: Callable[[], datetime], retention: timedelta
+    ) -> None:
         self.types = types
         self._record = record
         self._now = now
-        self._keep = keep
+        self._retention = retention
 
     async def run_step(self, type_: OperationType, step: int, operation_id: str) -> bool:
         """Run a part of a step of an operation; return True if the step has more parts.
@@ -68,7 +70,7 @@ class Work:
 
     def delete_before(self) -> datetime:
         """Return the end time before which records of operations are deleted."""
-        return self._now() - self._keep
+        return self._now() - self._retention
 
     async def _fail(self, operation_id: str, error: str) -> None:
         now = self._now()

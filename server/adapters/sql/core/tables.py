@@ -1,27 +1,26 @@
-"""The one description of the schema.
+"""The definition of the schema.
 
-- Keys of studies and series and versions of instances ascend with first storage and are never used again. They are the
-  order of search results.
-- Everything that belongs to a study carries its shard, a hash of its partition and UID (see `core.shards`). A
-  transaction locks the rows of its shards in `counters` first, so transactions on the same study follow each other.
+- Keys of studies and series, and versions of instances, ascend in the order of storing and are never reused. They
+  define the order of search results.
+- All rows of a study have its shard, a hash of its partition and UID (see `core.shards`). A transaction locks the rows
+  of its shards in `counters` first, so transactions on the same study run one after the other.
   SQLite, which has one writer, has one shard. In PostgreSQL the shard is the last column of every primary key, unique
-  constraint and foreign key of these tables, so that they can be partitioned or distributed by it; what is unique is
-  so within a study, or random.
-- An instance is a row of `instances`: its identity, and the search keys of its current version. Its bytes are described
-  by rows of `versions`, one for each content it has had; none is overwritten. Metadata, frames and bulk data belong to
-  a version.
-- What is deleted moves to tables of its own, `deleted_...`, so that searches never meet it, and stays there until its
-  bytes are erased. A delete of many instances moves the study or series at once, and its instances afterwards: see
+  constraint and foreign key of these tables, so that they can be partitioned or distributed by it; unique values are
+  unique within a study, or random.
+- An instance is a row of `instances`: its identity, and the search keys of its current version. Rows of `versions`
+  describe its bytes, one per version; none is overwritten. Metadata, frames and bulk data belong to a version.
+- Deleted rows move to separate tables, `deleted_...`, so that searches never read them, and remain there until their
+  bytes are erased. A delete of many instances moves the study or series at once, and the instances later: see
   `deletions`.
-- Entries of the change feed get their sequence when they are committed. PostgreSQL's wait in `unsequenced` until a
-  sequencer numbers them; SQLite's are numbered in the transaction that writes them.
-- `elements` holds lines, see `server.model.kept`.
-- Rows of `instances` are narrow, since searches walk them. What is read for one instance at a time has its own tables.
-- Search columns hold normalised text (see `server.dicom.matching.attributes`), NULL when there is none, at most
-  `MAX_TEXT_LENGTH` characters: PostgreSQL indexes no more than about 2,700 bytes. They compare by code point.
-- Times are microseconds since 1970-01-01 UTC: exact, and alike on all databases.
-- Counts and newest versions are kept up to date by the transactions that add and delete; no row is counted to answer.
-- There is a text index beside `studies`, which SQLite keeps in step by triggers; see `search.trigrams`.
+- In SQLite, entries of the change feed are numbered in the transaction that writes them. In PostgreSQL they wait in
+  `unsequenced` until a sequencer numbers them.
+- `elements` holds return keys as lines, see `server.model.search.return_keys`.
+- Rows of `instances` are narrow, because searches scan them. Data that is read per instance has its own tables.
+- Search columns hold normalised text (see `server.dicom.matching.attributes`), NULL for none, at most
+  `MAX_TEXT_LENGTH` characters: PostgreSQL indexes at most about 2,700 bytes. They compare by code point.
+- Times are microseconds since 1970-01-01 UTC: exact, and the same on all databases.
+- Transactions that add and delete update counts and newest versions; queries do not count rows.
+- `studies` has a text index, which triggers update in SQLite; see `search.trigrams`.
 """
 
 from typing import Any

@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, bindparam, delete,
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import deleted_series, tag_errors, tag_values, tags
-from server.adapters.sql.search.keys import groups_of, kept, words_of
+from server.adapters.sql.search.keys import column_text, groups_of, words_of
 from server.model.instance import NewInstance
 from server.model.search.query import Level
 from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagFault, TagStatus, TagValue
@@ -231,7 +231,7 @@ class Indexing:
 
 
 def _rows(tag: Tag, owner: int, value: TagValue) -> Iterator[Row]:
-    texts = [*groups_of(value.text), words_of(value.text)] if tag.new.vr == "PN" else [kept(value.text)]
+    texts = [*groups_of(value.text), words_of(value.text)] if tag.new.vr == "PN" else [column_text(value.text)]
     for part, content in enumerate(texts):
         if content or value.number is not None:
             yield {"tag_key": tag.key, "owner": owner, "part": part, "text": content or None, "number": value.number}

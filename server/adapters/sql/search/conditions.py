@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Exists, FromClause, and_, bindparam, exist
 from server.adapters.sql.core.tables import NAME_GROUPS, instances, series, series_values, studies, tag_values
 from server.adapters.sql.rows import ALIVE
 from server.adapters.sql.search import likes
-from server.adapters.sql.search.keys import COLUMNS, DATE_TIMES, NAMES, SEQUENCE, kept
+from server.adapters.sql.search.keys import COLUMNS, DATE_TIMES, NAMES, SEQUENCE, column_text
 from server.model.search.date_time import DAY, FIRST_TIME, LAST_TIME, TIME
 from server.model.search.query import (
     Between,
@@ -112,12 +112,12 @@ def _values(matcher: Matcher, name: str) -> Iterator[tuple[str, Any]]:
         case Numbers(numbers):
             yield name, list(numbers)
         case Equals(values) if values:
-            yield name, [kept(value) for value in values]
+            yield name, [column_text(value) for value in values]
         case Between(low, high):
             if low is not None:
-                yield f"{name}_low", kept(low)
+                yield f"{name}_low", column_text(low)
             if high is not None:
-                yield f"{name}_high", kept(high)
+                yield f"{name}_high", column_text(high)
         case Like(pattern):
             yield from likes.values(pattern, name)
         case NameMatches(patterns):

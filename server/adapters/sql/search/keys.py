@@ -65,11 +65,11 @@ _VALUES: Mapping[Level, Mapping[str, str]] = {
 _BETWEEN_WORDS = re.compile(r"[\s^]+")
 
 WORD_BREAK = "\n"
-"""A word between the component groups of a name, so that words of different groups are never adjacent."""
+"""Separates the component groups of a name, so that words of different groups are not adjacent."""
 
 
-def kept(text: str) -> str:
-    """Return a value as stored in its column. PostgreSQL does not support NUL."""
+def column_text(text: str) -> str:
+    """Return a value as stored in its column: truncated, and without NUL, which PostgreSQL does not support."""
     return text[:MAX_TEXT_LENGTH].replace("\0", " ")
 
 
@@ -80,9 +80,9 @@ def columns_of(level: Level, keys: Mapping[str, str]) -> dict[str, str | None]:
     """
     if level is Level.INSTANCE:
         number = keys.get("InstanceNumber")
-        return {"instance_number": kept(number) if number else None}
+        return {"instance_number": column_text(number) if number else None}
     columns: dict[str, str | None] = {
-        name: kept(keys[keyword]) for keyword, name in _VALUES[level].items() if keys.get(keyword)
+        name: column_text(keys[keyword]) for keyword, name in _VALUES[level].items() if keys.get(keyword)
     }
     if offset := keys.get("TimezoneOffsetFromUTC"):
         columns["utc_offset"] = offset
@@ -107,7 +107,10 @@ def several_of(level: Level, keys: Mapping[str, str]) -> dict[str, tuple[tuple[i
         return {}
     values = {
         keyword: tuple(
-            (item, kept(value)) for item, values in enumerate(text.split("\\")) for value in values.split("\n") if value
+            (item, column_text(value))
+            for item, values in enumerate(text.split("\\"))
+            for value in values.split("\n")
+            if value
         )
         for keyword, text in keys.items()
         if keyword.startswith(SEQUENCE)
@@ -125,7 +128,7 @@ def _name_columns(prefix: str, name: str) -> dict[str, str | None]:
 
 def groups_of(name: str) -> list[str]:
     """Return the component groups of a name as stored, "" for missing ones."""
-    groups = [kept(group) for group in name.split("=", NAME_GROUPS - 1)]
+    groups = [column_text(group) for group in name.split("=", NAME_GROUPS - 1)]
     return groups + [""] * (NAME_GROUPS - len(groups))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import ColumnElement, and_, bindparam, false
 
 from server.adapters.sql.core.tables import MAX_TEXT_LENGTH
-from server.adapters.sql.search.keys import kept
+from server.adapters.sql.search.keys import column_text
 
 Text = ColumnElement[str]
 
@@ -62,7 +62,7 @@ def values(pattern: str, name: str) -> Iterator[tuple[str, str]]:
     pattern = pattern.replace("\0", " ")
     match form(pattern):
         case "whole":
-            yield f"{name}_whole", kept(pattern)
+            yield f"{name}_whole", column_text(pattern)
         case "never" | "any":
             return
         case shape:

@@ -22,7 +22,7 @@ from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import STUDIES_PER_BLOCK, series, studies, study_block_changes, study_blocks
 from server.adapters.sql.search import likes, pages, trigrams
 from server.adapters.sql.search.conditions import MODALITIES_IN_STUDY, form_of, holds, values_of
-from server.adapters.sql.search.keys import COLUMNS, kept
+from server.adapters.sql.search.keys import COLUMNS, column_text
 from server.adapters.sql.search.matches import rows_of
 from server.adapters.sql.search.pages import Rows
 from server.model.search.query import Between, Condition, Equals, Level, Like, Matcher, NameMatches, Query
@@ -240,7 +240,9 @@ def _by_modality(connection: Connection, query: Query, where: dict[str, Any], wa
     """Return a page of the studies with a series of one of the modalities."""
     given = {"of_partition": where["of_partition"], "after": query.after, "limit": query.skip + query.limit}
     statement = _OF_MODALITY if query.after is None else _OF_MODALITY_AFTER
-    keys = {key for value in wanted for (key,) in statement.tuples(connection, given | {"modality": kept(value)})}
+    keys = {
+        key for value in wanted for (key,) in statement.tuples(connection, given | {"modality": column_text(value)})
+    }
     page = sorted(keys, reverse=True)[query.skip : query.skip + query.limit]
     if not page:
         return []

@@ -13,7 +13,7 @@ from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, cast, co
 from sqlalchemy.dialects.postgresql import TSQUERY
 
 from server.adapters.sql.core.tables import NAME_GROUPS, STUDY_TEXT, STUDY_TRIGRAMS, studies
-from server.adapters.sql.search.keys import NAMES, kept
+from server.adapters.sql.search.keys import NAMES, column_text
 from server.model.search.query import Condition, Equals, Like, Matcher, NameMatches, NameWords, TagKey
 
 _LENGTH = 3
@@ -115,7 +115,7 @@ def _alternatives(matcher: Matcher) -> Iterator[tuple[str, ...]]:
     """Yield, for each alternative, the runs of characters that every matching value contains."""
     match matcher:
         case Equals(values):
-            yield from ((kept(value),) for value in values)
+            yield from ((column_text(value),) for value in values)
         case Like(pattern):
             yield _runs(pattern)
         case NameMatches(patterns):
@@ -127,7 +127,7 @@ def _alternatives(matcher: Matcher) -> Iterator[tuple[str, ...]]:
 
 
 def _runs(pattern: str) -> tuple[str, ...]:
-    return tuple(kept(run) for run in pattern.replace("?", "*").split("*") if run)
+    return tuple(column_text(run) for run in pattern.replace("?", "*").split("*") if run)
 
 
 def _all_of(runs: Sequence[str], language: _Language, prefix: str) -> str | None:
