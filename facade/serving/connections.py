@@ -7,7 +7,7 @@ readers (`idle_seconds`).
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -31,13 +31,15 @@ class _Exchange:
 
     uvicorn's cycle does everything else; its state is updated accordingly. Request bodies are passed on as the chunks
     of the parser. Response bodies may be `buffers` (the ASGI extension `BUFFERS`), which are written to the transport
-    without joining.
+    without joining. The head of a response is written together with the first bytes of its body if these follow at
+    once: one system call less, and the client wakes up once instead of twice.
     """
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
         self._runs: deque[bytes] = deque()
         self._run_bytes = 0
+        self._head = b""
 
     def take(self, run: bytes) -> None:
         """Add a chunk of the request body; pauses reading from the socket if the application does not keep up."""
@@ -63,12 +65,35 @@ class _Exchange:
 
     async def send(self, message: Any) -> None:
         """Send a part of the response."""
-        buffers = message.pop("buffers", None)
-        if buffers and self._cycle.scope["method"] != "HEAD":
+        if message["type"] == "http.response.start":
+            await self._hold_head(message)
+            return
+        buffers = message.get("buffers") or [message.get("body", b"")]
+        if any(buffers) and self._cycle.scope["method"] != "HEAD":
             await self._send_buffers(buffers)
-            if message["more_body"]:
-                return
-        await self._cycle.send(message)
+        self.flush_head()
+        if not message.get("more_body"):
+            await self._cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _hold_head(self, message: Any) -> None:
+        cycle = self._cycle
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        written = _Written()
+        transport: Any = cycle.transport
+        cycle.transport = cast("asyncio.Transport", written)
+        try:
+            await cycle.send(message)  # does not suspend: the transport takes more
+        finally:
+            cycle.transport = transport
+        self._head = b"".join(written)
+        asyncio.get_running_loop().call_soon(self.flush_head)
+
+    def flush_head(self) -> None:
+        """Write the head of the response, if that has not happened yet."""
+        head, self._head = self._head, b""
+        if head and not self._cycle.disconnected and not self._cycle.transport.is_closing():
+            self._cycle.transport.write(head)
 
     async def _send_buffers(self, buffers: list[bytes | memoryview]) -> None:
         cycle = self._cycle
@@ -83,10 +108,18 @@ class _Exchange:
             raise RuntimeError("The response is longer than its Content-Length.")
         else:
             cycle.expected_content_length -= size
+        head, self._head = self._head, b""
+        buffers = [head, *buffers] if head else buffers
         if size < _SMALL_BYTES:
             cycle.transport.write(b"".join(buffers))
         else:
             cycle.transport.writelines(buffers)
+
+
+class _Written(list[bytes]):
+    """What is written to this in place of a transport."""
+
+    write = list.append
 
 
 class _Parser(httptools.HttpRequestParser):
@@ -196,7 +229,10 @@ class Connection(HttpToolsProtocol):
         """Call the application with the methods of the exchange instead of those of uvicorn's cycle."""
         exchange = self._exchanges.pop(send.__self__)
         scope["extensions"] = {BUFFERS: {}}
-        await self._application(scope, exchange.receive, exchange.send)
+        try:
+            await self._application(scope, exchange.receive, exchange.send)
+        finally:
+            exchange.flush_head()
 
     def _with_ascii_line(self, data: bytes) -> bytes:
         """Percent-encode non-ASCII bytes in a request line, which curl sends unencoded and the parser refuses.
