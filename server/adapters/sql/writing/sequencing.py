@@ -20,7 +20,12 @@ CHANNEL = "dicomstore_changes"
 _MOST = 1000
 _SEQUENCER_LOCK = 0x64696F71  # an arbitrary key of an advisory lock
 
-_IS_ANY = Prepared(text("SELECT EXISTS (SELECT FROM unsequenced)"))
+_ARE_ANY = Prepared(
+    text(
+        "SELECT EXISTS (SELECT FROM unsequenced), EXISTS (SELECT FROM unsequenced WHERE deletion_key IS NOT NULL), "
+        "EXISTS (SELECT FROM study_block_changes)"
+    )
+)
 _LOCK = Prepared(text(f"SELECT pg_advisory_xact_lock({_SEQUENCER_LOCK})"))
 _ENTRY = "time, action, version, partition_key, study_uid, series_uid, sop_uid"
 _NUMBER = Prepared(
@@ -82,11 +87,14 @@ _NOTIFY = Prepared(text(f"NOTIFY {CHANNEL}"))
 
 def number(connection: Connection) -> bool:
     """Number some entries; return whether there were any."""
-    if not _IS_ANY.tuples(connection, {})[0][0]:
+    entries, deletions, studies = _ARE_ANY.tuples(connection, {})[0]
+    if not (entries or studies):
         return False
     _LOCK.tuples(connection, {})
-    numbered = _NUMBER.run(connection, [{}]) + _NUMBER_DELETION.run(connection, [{}])
-    if _COUNT_STUDIES.run(connection, [{}]):
+    numbered = _NUMBER.run(connection, [{}])
+    if deletions:
+        numbered += _NUMBER_DELETION.run(connection, [{}])
+    if studies and _COUNT_STUDIES.run(connection, [{}]):
         _DELETE_EMPTY_BLOCKS.run(connection, [{}])
     if numbered:
         _NOTIFY.run(connection, [{}])
