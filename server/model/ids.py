@@ -66,9 +66,9 @@ def parse_partition_name(text: str, field: str = "partition") -> PartitionName:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of a partition, a study, a series or an instance; each identifier needs those above it.
+    """The address of a partition, a study, a series or an instance; each identifier requires those of the levels above.
 
-    An entity beside studies has an identifier of its own here, and none of theirs.
+    Other kinds of entities, such as workitems, would have their own identifier here instead of these.
     """
 
     partition: PartitionName

@@ -155,10 +155,10 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class InstanceVersion:
-    """A content that an instance has or had.
+    """A version of an instance.
 
-    replaced: when the next one took its place; None for the current one.
-    reason, author: why and by whom it was added beside the first; empty if that is not known.
+    replaced: time at which the next version replaced it; None for the current one.
+    reason, author: of a version after the first one; empty if unknown.
     """
 
     version: Version

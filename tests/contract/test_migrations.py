@@ -91,7 +91,7 @@ def described(engine: Engine) -> object:
 
 
 def normal(sql: str) -> list[str]:
-    """Return the parts of a statement in an order of their own: its lines, and what was added to its last line."""
+    """Return the sorted parts of a statement: its lines, and later additions to its last line."""
     parts = re.split(r"\n|, (?=\w+ (?:TEXT|BIGINT|SMALLINT)\b)", sql)
     return sorted(part.strip(" \t,") for part in parts if part.strip())
 
@@ -102,26 +102,26 @@ def test_migrating_again_changes_nothing(url: str) -> None:
     assert schema_state(url) == (REVISION, REVISION)
 
 
-def test_the_code_wants_the_newest_migration() -> None:
+def test_the_code_requires_the_newest_migration() -> None:
     script = ScriptDirectory(str(MIGRATIONS))
     assert script.get_heads() == [REVISION]
 
 
-def test_state_of_a_database_that_is_empty_or_not_there(url: str) -> None:
+def test_the_state_of_an_empty_or_missing_database(url: str) -> None:
     assert schema_state(url) == (None, REVISION)
     path = make_url(url).database
     assert path is not None
     assert not Path(path).exists()
 
 
-def test_several_processes_may_migrate_at_once(url: str) -> None:
+def test_several_processes_may_migrate_concurrently(url: str) -> None:
     with ThreadPoolExecutor(6) as executor:
         for migrated in [executor.submit(migrate, url) for _ in range(6)]:
             migrated.result()
     assert schema_state(url) == (REVISION, REVISION)
 
 
-def test_the_statistics_for_sqlite_are_about_indexes_that_exist(tmp_path: Path) -> None:
+def test_the_sqlite_statistics_name_existing_indexes(tmp_path: Path) -> None:
     migrate(f"sqlite:///{tmp_path / 'index.db'}")
     engine = create_engine(f"sqlite:///{tmp_path / 'index.db'}")
     with engine.connect() as connection:
@@ -162,7 +162,7 @@ def test_a_new_migration_can_be_made_from_the_template(tmp_path: Path) -> None:
 
 
 def test_migrations_work_from_an_installed_package(url: str, tmp_path: Path) -> None:
-    """Found by package, whatever the working directory is."""
+    """They are found by package, from any working directory."""
     program = "import sys; from server.adapters.sql.engine import migrate; migrate(sys.argv[1])"
     path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     subprocess.run(
@@ -172,7 +172,7 @@ def test_migrations_work_from_an_installed_package(url: str, tmp_path: Path) -> 
 
 
 def recorded(revision: str, url: str, engine: Engine) -> None:
-    """Make a database as the program with this revision left it."""
+    """Create a database in the recorded state of a revision."""
     path = make_url(url).database
     if engine.dialect.name == "sqlite" and path:
         Path(path).parent.mkdir(exist_ok=True)
@@ -191,10 +191,10 @@ def test_every_revision_has_been_recorded() -> None:
 
 
 @pytest.mark.parametrize("revision", recorded_schemas.revisions())
-async def test_a_database_of_every_revision_is_upgraded_while_others_store(
+async def test_a_database_of_every_revision_is_upgraded_under_write_load(
     url: str, engine: Engine, revision: str
 ) -> None:
-    """Clients retry while the schema is not theirs; what they were told is stored is there, and so is the rest."""
+    """Clients retry during the migration; acknowledged and earlier instances exist afterwards."""
     recorded(revision, url, engine)
     is_migrated = asyncio.Event()
     stored: list[NewInstance] = []

@@ -213,7 +213,7 @@ async def test_watchers_in_other_processes_are_notified_at_once(postgres_url: st
         told = asyncio.Event()
         listening = asyncio.create_task(other.changes.listen(told.set))
         async with asyncio.timeout(20):
-            await told.wait()  # it listens
+            await told.wait()  # until it listens
         sequencer = Sequencer(one.changes)
         numbering = asyncio.create_task(sequencer.run())
         loop = asyncio.get_running_loop()
@@ -233,13 +233,13 @@ async def test_watchers_in_other_processes_are_notified_at_once(postgres_url: st
     assert min(delays) < 0.1
 
 
-async def test_a_reader_sees_what_another_process_committed_before(postgres_url: str) -> None:
+async def test_a_reader_sees_earlier_commits_of_another_process(postgres_url: str) -> None:
     migrate(postgres_url)
     async with opened(postgres_url) as one, opened(postgres_url) as other:
         sequencer = Sequencer(other.changes)
         numbering = asyncio.create_task(sequencer.run())
         for n in range(20):
-            await one.instances.add([sample(1, 1, n)], NOON)  # without a sequencer of its own
+            await one.instances.add([sample(1, 1, n)], NOON)  # in a process without a sequencer
             await sequencer.catch_up()
             assert len(await other.changes.list(ChangeWindow(limit=99))) == n + 1
         numbering.cancel()

@@ -57,13 +57,13 @@ async def test_a_writer_waits_for_the_lock_and_gets_it_when_the_other_process_di
 
 @sqlite_only
 async def test_a_failed_transaction_releases_the_write_lock(url: str) -> None:
-    ours, theirs = open_database(url), open_database(url)
+    own, other = open_database(url), open_database(url)
     for _ in range(3):
         with pytest.raises(AttributeError):
-            await ours.instances.add([None], NOON)  # type: ignore[list-item]
-        await asyncio.wait_for(theirs.instances.add([sample()], NOON), 10)
-    await ours.close()
-    await theirs.close()
+            await own.instances.add([None], NOON)  # type: ignore[list-item]
+        await asyncio.wait_for(other.instances.add([sample()], NOON), 10)
+    await own.close()
+    await other.close()
 
 
 def test_without_a_database_there_is_no_wait_and_no_lock_file(tmp_path: Path) -> None:
