@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 TABLE = "facade"
 
-_MOST_BY_DEFAULT = 4
+_MAX_BY_DEFAULT = 4
 
 
 class Settings(BaseSettings):
@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     @property
     def processes(self) -> int:
         """Number of processes that `workers` means on this machine."""
-        return self.workers or min(_MOST_BY_DEFAULT, len(os.sched_getaffinity(0)))
+        return self.workers or min(_MAX_BY_DEFAULT, len(os.sched_getaffinity(0)))
 
     def shown(self) -> dict[str, Any]:
         """Return the settings in effect as JSON values, with the number of processes that `workers` means."""

@@ -111,7 +111,7 @@ CODES: Mapping[str, Answer] = MappingProxyType(
 _UNEXPECTED = ANSWERS["INTERNAL"]
 
 
-_MOST_SHOWN = 32
+_MAX_SHOWN = 32
 
 
 def shown(value: str) -> str:
@@ -119,8 +119,8 @@ def shown(value: str) -> str:
 
     Only for protocol parameters. Error texts never contain values of attributes.
     """
-    text = "".join(character if character.isprintable() else "\ufffd" for character in value[:_MOST_SHOWN])
-    return f"'{text}…'" if len(value) > _MOST_SHOWN else f"'{text}'"
+    text = "".join(character if character.isprintable() else "\ufffd" for character in value[:_MAX_SHOWN])
+    return f"'{text}…'" if len(value) > _MAX_SHOWN else f"'{text}'"
 
 
 class Refusal(Exception):

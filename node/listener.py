@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sized
 
 _DELAY_PER_CONNECTION_SECONDS = 0.00025
-_MOST_DELAYS = 8
+_MAX_DELAYS = 8
 _ACCEPTED_AT_ONCE = 64
 _OUT_OF_RESOURCES_SECONDS = 1.0
 """Pause without free file descriptors or memory; waiting connections would otherwise wake the loop all the time."""
@@ -58,7 +58,7 @@ class Listener:
     def _connection_waits(self) -> None:
         if not self._is_shared:
             self._accept(_ACCEPTED_AT_ONCE)
-        elif delays := min(len(self._connections) + len(self._connecting), _MOST_DELAYS):
+        elif delays := min(len(self._connections) + len(self._connecting), _MAX_DELAYS):
             self._wait(delays * _DELAY_PER_CONNECTION_SECONDS)
         else:
             self._accept(1)

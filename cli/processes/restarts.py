@@ -16,12 +16,12 @@ START_S = 300.0
 """Time limit for a program to become ready; migrating a large index takes long."""
 
 FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 60.0
+MAX_PAUSE_S = 60.0
 """Pause before a restart. It doubles each time, and is reset after `SETTLED_S` of service."""
 
 SETTLED_S = 60.0
 
-MOST_ATTEMPTS = 5
+MAX_ATTEMPTS = 5
 """Number of consecutive failed starts after which a program counts as unable to start."""
 
 
@@ -77,7 +77,7 @@ class SupervisedProgram:
         True if it ended with an error code before it was ever ready, as with wrong settings, or after several
         consecutive failed starts. It is still restarted until it is stopped.
         """
-        return self._refused or self._failed_starts >= MOST_ATTEMPTS
+        return self._refused or self._failed_starts >= MAX_ATTEMPTS
 
     @property
     def is_down(self) -> bool:
@@ -125,7 +125,7 @@ class SupervisedProgram:
                 await self._report(pause_s)
                 self._on_change()
                 await _first(self._stopping.wait(), asyncio.sleep(pause_s))
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     async def _run_once(self, notices: Notices, environment: Mapping[str, str]) -> float:
         """Run it until it ends or must stop; returns the seconds for which it was ready."""

@@ -17,7 +17,7 @@ _CLEAN_EXITS = {0, -signal.SIGTERM, 128 + signal.SIGTERM}
 
 
 _LOG_BYTES = 1 << 20
-_LONGEST_LINE_BYTES = 1 << 16
+_MAX_LINE_BYTES = 1 << 16
 _GATHER_S = 0.1
 
 
@@ -113,7 +113,7 @@ class Program:
         rest = b""
         while chunk := await self._log.read(_LOG_BYTES):
             block, newline, rest = (rest + chunk).rpartition(b"\n")
-            if len(rest) > _LONGEST_LINE_BYTES:  # split lines that are too long
+            if len(rest) > _MAX_LINE_BYTES:  # split lines that are too long
                 block, newline, rest = block + newline + rest, b"\n", b""
             if newline:
                 await self._write(block, echo)
@@ -125,7 +125,7 @@ class Program:
     async def _write(self, block: bytes, echo: bool) -> None:
         """Pass on complete lines; `block` has no line break at its end."""
         last = block.rsplit(b"\n", STDERR_LINES)[-STDERR_LINES:]
-        self._tail.extend(line[:_LONGEST_LINE_BYTES].decode(errors="replace") for line in last)
+        self._tail.extend(line[:_MAX_LINE_BYTES].decode(errors="replace") for line in last)
         if echo:
             name = f"{self.name:6} | ".encode()
             text = name + block.replace(b"\n", b"\n" + name) + b"\n"

@@ -25,11 +25,11 @@ from cli.results.dicom_json import TAGS, cell
 KEPT_SERIES = 1000
 """Maximum number of cached folders of series."""
 
-LONGEST_NAME = 40
+MAX_NAME_LENGTH = 40
 """Maximum characters of a folder name, without its unique digits: three such folders, a file name and the folder of the
 download fit into the 260 characters that Windows allows."""
 
-LONGEST_NAME_BYTES = 120
+MAX_NAME_BYTES = 120
 
 _RESERVED = re.compile(r'[<>:"/\\|?*]')
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
@@ -134,7 +134,7 @@ def safe_name(text: str) -> str:
     """
     visible = "".join(character if character.isprintable() else "_" for character in unicodedata.normalize("NFC", text))
     plain = " ".join(_RESERVED.sub("_", visible).replace("^", " ").split()).lstrip(".-~ ")
-    short = plain[:LONGEST_NAME].encode()[:LONGEST_NAME_BYTES].decode(errors="ignore").rstrip(". ")
+    short = plain[:MAX_NAME_LENGTH].encode()[:MAX_NAME_BYTES].decode(errors="ignore").rstrip(". ")
     return f"{short}_" if _DEVICES.fullmatch(short.partition(".")[0].rstrip()) else short
 
 

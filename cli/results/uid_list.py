@@ -21,7 +21,7 @@ from cli.resources import is_uid
 
 BEGIN = "# dicomstore list"
 _END = re.compile(r"# end (\d+)\n")
-_LONGEST_LINE = 1000
+_MAX_LINE_LENGTH = 1000
 _IN_MEMORY_BYTES = 1 << 20
 
 Uids = tuple[str, ...]
@@ -53,7 +53,7 @@ def checked(source: IO[str], name: str) -> Iterator[tuple[int, Iterator[Uids]]]:
 
 def _entries(source: IO[str], name: str) -> Iterator[Uids]:
     count, number, last, is_made = 0, 0, "", False
-    while line := source.readline(_LONGEST_LINE):
+    while line := source.readline(_MAX_LINE_LENGTH):
         number, last = number + 1, line
         if number == 1:
             is_made = line.rstrip("\n") == BEGIN

@@ -3,7 +3,7 @@
 Guarantees: the listener gets exactly one result for every file found, unless `upload` raises. Memory contains at most
 one message per stream, a bounded number of unanswered file names, and a bounded queue of found files.
 A broken stream is reopened and its unanswered files are sent again, which is safe, because files that were already
-stored are reported as identical. After `MOST_FRUITLESS` consecutive breaks without any outcome the upload fails.
+stored are reported as identical. After `MAX_FRUITLESS_BREAKS` consecutive breaks without any outcome the upload fails.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ STALLED_S = 120.0
 RECONNECT_S = 30.0
 """Time limit for reconnecting to the core."""
 
-MOST_FRUITLESS = 3
+MAX_FRUITLESS_BREAKS = 3
 """Maximum number of consecutive streams that break without any outcome. If the core refuses a call during a write, the
 error may be only gRPC's "Internal error from Core"; the next attempt then returns the reason."""
 
@@ -162,7 +162,7 @@ class _Sender:
                 return
             self._take_back(stream)
             fruitless = 0 if stream.answered else fruitless + 1
-            if broken.is_final or fruitless == MOST_FRUITLESS:
+            if broken.is_final or fruitless == MAX_FRUITLESS_BREAKS:
                 raise broken.failure
             await self._reconnect(broken.failure)
 

@@ -15,7 +15,7 @@ from facade.channel import Core
 from facade.errors import Refusal
 from facade.request.addresses import Urls, resource_of, urls_of
 from facade.request.query import accepted_media_ranges, parameters_of, prefers_strict
-from facade.request.search_query import DEFAULT_LIMIT, MAX_LIMIT, MOST_ROWS, Search, parse_search, shown_names
+from facade.request.search_query import DEFAULT_LIMIT, MAX_LIMIT, MAX_ROWS, Search, parse_search, shown_names
 from facade.response.content_coding import IDENTITY, WORTH_BYTES, coded, coded_chunks, coding_headers, coding_of
 from facade.response.dicom_json import has_bulk_data, with_bulk_data_urls
 from facade.response.search_bodies import form_for
@@ -43,9 +43,9 @@ class Scope:
 _ALL_STUDIES = Scope(STUDY, (STUDY,))
 _ALL_SERIES = Scope(SERIES, (STUDY, SERIES))
 _ALL_INSTANCES = Scope(INSTANCE, (STUDY, SERIES, INSTANCE))
-_SERIES_OF_STUDY = Scope(SERIES, (SERIES,), MOST_ROWS)
-_INSTANCES_OF_STUDY = Scope(INSTANCE, (SERIES, INSTANCE), MOST_ROWS)
-_INSTANCES_OF_SERIES = Scope(INSTANCE, (INSTANCE,), MOST_ROWS)
+_SERIES_OF_STUDY = Scope(SERIES, (SERIES,), MAX_ROWS)
+_INSTANCES_OF_STUDY = Scope(INSTANCE, (SERIES, INSTANCE), MAX_ROWS)
+_INSTANCES_OF_SERIES = Scope(INSTANCE, (INSTANCE,), MAX_ROWS)
 
 
 async def all_studies(request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 The body is streamed to the core in messages of bounded size; small instances share a message. No instance is buffered,
 and flow control of the core slows down the client. The outcome of each instance is kept until the response: 1 KiB, and
-5 KiB while the response is built; `MOST_PARTS` limits their number.
+5 KiB while the response is built; `MAX_PARTS` limits their number.
 
 Instances are independent: an instance remains stored whatever happens to others or to the connection.
 """
@@ -35,12 +35,12 @@ from facade.serving.observe import call_metadata
 from facade.timeouts import IdleTimeout
 from facade.versions import ApiVersion
 
-MOST_PARTS = 10_000
+MAX_PARTS = 10_000
 """Maximum number of instances in a request. With more, the response is 413 and has the outcomes of the first ones."""
 
 _INSTANCE = "application/dicom"
 
-_TOO_MANY_PARTS = f"Only the first {MOST_PARTS} instances were processed. Send the others in another request."
+_TOO_MANY_PARTS = f"Only the first {MAX_PARTS} instances were processed. Send the others in another request."
 _SEVERAL_VALUES = "One or more indexed Dicom tag(s) have multiple values, only first value is indexed."
 
 
@@ -165,7 +165,7 @@ async def _multipart(
                     yield UploadPiece(item, event)
                 elif isinstance(event, PartBegin):
                     _check_part(event.headers, root_type)
-                    if item == MOST_PARTS:
+                    if item == MAX_PARTS:
                         parts.too_many = True
                         return
                     item, is_open = item + 1, True

@@ -37,8 +37,8 @@ _KNOWN = frozenset(
 )
 """Parameters of PS3.18 chapter 9, and `frame`, which some clients send instead of `frameNumber`."""
 
-_MOST_FRAMES = 2**31 - 1
-_LONGEST_SIDE = 32767
+_MAX_FRAMES = 2**31 - 1
+_MAX_SIDE = 32767
 
 _RENDERED = ("image/", "video/", "text/", "model/", "application/pdf", ANY)
 
@@ -110,7 +110,7 @@ async def _rendering(request: Request, resource: Address, parameters: Sequence[P
     wanted = RetrieveRenderedRequest(resource=resource, quality=integer(parameters, "imageQuality", 0, 1, 100))
     for name in ("frameNumber", "frame"):
         if first(parameters, name) is not None:
-            wanted.frames[:] = [integer(parameters, name, 1, 1, _MOST_FRAMES)]
+            wanted.frames[:] = [integer(parameters, name, 1, 1, _MAX_FRAMES)]
             break
     center, width = first(parameters, "windowCenter"), first(parameters, "windowWidth")
     if (center is None) != (width is None):
@@ -118,8 +118,8 @@ async def _rendering(request: Request, resource: Address, parameters: Sequence[P
     if center is not None:
         wanted.window.CopyFrom(parse_window(f"{center},{width}"))
     wanted.annotations.extend(chosen(parameters, "annotation", ANNOTATIONS))
-    columns = integer(parameters, "columns", 0, 1, _LONGEST_SIDE)
-    rows = integer(parameters, "rows", 0, 1, _LONGEST_SIDE)
+    columns = integer(parameters, "columns", 0, 1, _MAX_SIDE)
+    rows = integer(parameters, "rows", 0, 1, _MAX_SIDE)
     region = first(parameters, "region")
     if columns or rows or region is not None:
         wanted.viewport.CopyFrom(Viewport(width=columns, height=rows))

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from facade.errors import Refusal, shown
 
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 """Size limit of a body."""
 
 # An unterminated string or comment matches up to the end of the text, so that matching takes linear time.
@@ -76,8 +76,8 @@ async def _read(request: Request) -> bytes:
     try:
         async for chunk in request.stream():
             text += chunk
-            if len(text) > MOST_BYTES:
-                raise Refusal(413, f"The request body is larger than {MOST_BYTES} bytes.")
+            if len(text) > MAX_BYTES:
+                raise Refusal(413, f"The request body is larger than {MAX_BYTES} bytes.")
     except ClientDisconnect as gone:
         raise Refusal(400, "The request body is incomplete.") from gone
     return bytes(text)

@@ -38,7 +38,7 @@ ANNOTATIONS: Mapping[str, pb.Annotation] = {
     "technique": pb.ANNOTATION_TECHNIQUE,
 }
 _NUMBER = re.compile(r"[+-]?(\d{1,9}(\.\d{0,9})?|\.\d{1,9})([eE][+-]?\d)?")
-_LONGEST_SIDE = 32767
+_MAX_SIDE = 32767
 _TAG_BYTES = 8
 
 Choice = TypeVar("Choice")
@@ -92,8 +92,8 @@ def parse_viewport(text: str) -> pb.Viewport:
     if not 2 <= len(parts) <= 6 or not all(_NUMBER.fullmatch(part) for part in parts if part) or not any(parts[:2]):
         raise invalid("viewport", "The value must be width,height or width,height,x,y,width,height.")
     numbers = [float(part or 0) for part in (*parts, *[""] * 4)[:6]]
-    if not all(0 <= side <= _LONGEST_SIDE for side in numbers[:2]):
-        raise invalid("viewport", f"Width and height must be between 0 and {_LONGEST_SIDE}.")
+    if not all(0 <= side <= _MAX_SIDE for side in numbers[:2]):
+        raise invalid("viewport", f"Width and height must be between 0 and {_MAX_SIDE}.")
     width, height = (round(side) for side in numbers[:2])
     x, y, source_width, source_height = numbers[2:]
     return pb.Viewport(

@@ -18,7 +18,7 @@ DEFAULT_LIMIT = 100
 MAX_LIMIT = 200
 """Maximum number of matches per call of the core, and of `limit` for a strict client."""
 
-MOST_ROWS = 1_000_000
+MAX_ROWS = 1_000_000
 """Maximum number of matches per request; they are sent page by page."""
 
 _PRIOR_RECORD_KEY = ("priorrecordkey", "0008041c")
@@ -113,13 +113,13 @@ def _prior_record_key(parameters: Sequence[Parameter]) -> bytes:
 
 
 def _limit(parameters: Sequence[Parameter], *, strict: bool, default: int) -> int:
-    """Return the requested maximum number of matches. PS3.18 8.3.4.4 has no upper bound; `MOST_ROWS` limits it."""
+    """Return the requested maximum number of matches. PS3.18 8.3.4.4 has no upper bound; `MAX_ROWS` limits it."""
     text = first(parameters, "limit")
     if text is None and not strict:
         return default
     text = text or ""
     if not strict and re.fullmatch("[0-9]{3,18}", text) and int(text) > MAX_LIMIT:
-        return min(int(text), MOST_ROWS)
+        return min(int(text), MAX_ROWS)
     return integer(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-_LARGEST_SHARE = 4
+_MAX_SHARE = 4
 _JOINED_BYTES = 1 << 20
 _OVERHEAD_BYTES = 1 << 10
 
@@ -126,7 +126,7 @@ class BodyCache:
     def _reserved(self, so_far: int, more: int) -> int:
         """Reserve more memory for a body being collected; returns the total, or 0 if the body cannot be cached."""
         cost_bytes = so_far + more
-        if cost_bytes > self._limit_bytes // _LARGEST_SHARE or self._coming_bytes + more > self._limit_bytes:
+        if cost_bytes > self._limit_bytes // _MAX_SHARE or self._coming_bytes + more > self._limit_bytes:
             self._coming_bytes -= so_far
             return 0
         self._coming_bytes += more

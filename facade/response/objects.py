@@ -17,7 +17,7 @@ from facade.multipart import MultipartWriter
 
 log = logging.getLogger(__name__)
 
-_MOST_ERRORS = 100
+_MAX_ERRORS = 100
 
 Head = InstanceHead | FrameHead
 Buffer = bytes | memoryview
@@ -88,7 +88,7 @@ class Objects:
     def _leave_out(self, failed: ItemError) -> None:
         self.has_found_damage = True
         self.omission.count += 1
-        if len(self.omission.errors) < _MOST_ERRORS:
+        if len(self.omission.errors) < _MAX_ERRORS:
             self.omission.errors.append(failed)
 
     def _log(self, failed: ItemError) -> None:

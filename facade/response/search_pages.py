@@ -7,7 +7,7 @@ from starlette.requests import Request
 from facade.request.addresses import Urls
 from facade.request.search_query import MAX_LIMIT, Search
 
-LONGEST_LINK = 4000
+MAX_LINK_LENGTH = 4000
 """Maximum characters of a `Link` header. Proxies refuse responses with large headers, mostly from 8 KB on."""
 
 _LEVELS = {"study": "studies", "series": "series"}
@@ -25,7 +25,7 @@ def next_page(request: Request, urls: Urls, token: str) -> str | None:
     kept = [pair for pair in raw.split("&") if pair and pair.partition("=")[0].lower() not in _POSITION]
     query = quote("&".join([*kept, f"pagetoken={token}"]), safe=_PRINTABLE, encoding="latin-1")
     link = f'<{urls.base}{_resource(request)}?{query}>; rel="next"'
-    return link if len(link) <= LONGEST_LINK else None
+    return link if len(link) <= MAX_LINK_LENGTH else None
 
 
 def remaining(query: Search, total: int | None) -> str | None:

@@ -8,8 +8,8 @@ from facade.errors import plain_response
 
 _ALWAYS_ANSWERED = "/health/check"
 
-_MOST_MESSAGE_BYTES = 512 * 1024
-_LEAST_MESSAGE_BYTES = 64 * 1024
+_MAX_MESSAGE_BYTES = 512 * 1024
+_MIN_MESSAGE_BYTES = 64 * 1024
 _GATHERED_BYTES = 32 * 1024 * 1024
 
 
@@ -61,4 +61,4 @@ class Uploads:
     @property
     def message_bytes(self) -> int:
         """Maximum data size of a message to the core."""
-        return max(_LEAST_MESSAGE_BYTES, min(_MOST_MESSAGE_BYTES, _GATHERED_BYTES // max(self._count, 1)))
+        return max(_MIN_MESSAGE_BYTES, min(_MAX_MESSAGE_BYTES, _GATHERED_BYTES // max(self._count, 1)))

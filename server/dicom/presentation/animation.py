@@ -16,7 +16,7 @@ _CINE_RATE = "00180040"
 _FRAME_TIME, _FRAME_TIME_VECTOR = "00181063", "00181065"
 
 _USUAL_DELAY_MS = 100.0
-_SHORTEST_DELAY_MS, _LONGEST_DELAY_MS = 20.0, 10_000.0
+_SHORTEST_DELAY_MS, _MAX_DELAY_MS = 20.0, 10_000.0
 """Lower limit because browsers show frames of less than 20 ms for 100 ms."""
 
 _GIF_TRAILER = b";"
@@ -85,4 +85,4 @@ def delays_ms(attributes: Attributes, frames: Sequence[int]) -> list[float]:
 
 
 def _bounded(delay_ms: float) -> float:
-    return min(max(delay_ms, _SHORTEST_DELAY_MS), _LONGEST_DELAY_MS) if delay_ms > 0 else _USUAL_DELAY_MS
+    return min(max(delay_ms, _SHORTEST_DELAY_MS), _MAX_DELAY_MS) if delay_ms > 0 else _USUAL_DELAY_MS

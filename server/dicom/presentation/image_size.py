@@ -12,7 +12,7 @@ MAX_PIXELS = 1 << 26
 """Maximum number of pixels of a rendered image; larger ones are scaled down."""
 
 _MAX_SOURCE_SAMPLES = 1 << 29
-_LEAST_EXTENT = 1e-9  # in image pixels; smaller extents are empty, and unsafe as divisors
+_MIN_EXTENT = 1e-9  # in image pixels; smaller extents are empty, and unsafe as divisors
 _MAX_EXTENT = 32767
 
 
@@ -73,7 +73,7 @@ def placement(description: PixelDescription, presentation: Presentation, output:
 def _span(start: float, extent: float, edge: int) -> tuple[float, float]:
     stop = start + abs(extent) if extent else edge
     first, last = max(start, 0.0), min(stop, float(edge))
-    if last - first < _LEAST_EXTENT:
+    if last - first < _MIN_EXTENT:
         raise WrongState(Reason.NOT_RENDERABLE, "The requested region lies outside the image.")
     return first, last
 

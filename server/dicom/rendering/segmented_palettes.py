@@ -1,7 +1,7 @@
 """Segmented palette data (PS3.3 section C.7.9.2)."""
 
 _DISCRETE, _LINEAR, _INDIRECT = 0, 1, 2
-_MOST_SEGMENTS = 1 << 17
+_MAX_SEGMENTS = 1 << 17
 
 
 class Segments:
@@ -18,7 +18,7 @@ class Segments:
         self._words = words
         self._is_narrow = is_narrow
         self._limit = limit
-        self._left = _MOST_SEGMENTS
+        self._left = _MAX_SEGMENTS
 
     def expand(self) -> list[int]:
         """Return the entries; fewer than `limit` if the segments end earlier."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.results.layout import LONGEST_NAME, LONGEST_NAME_BYTES, folder_of, safe_name
+from cli.results.layout import MAX_NAME_BYTES, MAX_NAME_LENGTH, folder_of, safe_name
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_a_name_is_safe_on_any_file_system(text: str, name: str) -> None:
 @pytest.mark.parametrize("text", ["x" * 1000, "é" * 1000, "𠀋" * 1000, "a. " * 400])
 def test_a_name_is_short_in_characters_and_bytes(text: str, tmp_path: Path) -> None:
     name = safe_name(text)
-    assert 0 < len(name) <= LONGEST_NAME
-    assert len(name.encode()) <= LONGEST_NAME_BYTES
+    assert 0 < len(name) <= MAX_NAME_LENGTH
+    assert len(name.encode()) <= MAX_NAME_BYTES
     assert name == name.rstrip(". ")
     (tmp_path / name).mkdir()
 

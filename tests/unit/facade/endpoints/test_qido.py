@@ -11,7 +11,7 @@ from facade.endpoints.qido import (
 )
 from facade.errors import Refusal
 from facade.request.query import parameters_of, prefers_strict
-from facade.request.search_query import MOST_ROWS, Search, parse_search
+from facade.request.search_query import MAX_ROWS, Search, parse_search
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS
 
 V1, V2 = VERSIONS["v1"], VERSIONS["v2"]
@@ -154,7 +154,7 @@ def test_strict_handling_is_recognised(prefer: str, strict: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "rows"), [("200", 200), ("201", 201), ("1000001", MOST_ROWS), ("2147483647", MOST_ROWS)]
+    ("limit", "rows"), [("200", 200), ("201", 201), ("1000001", MAX_ROWS), ("2147483647", MAX_ROWS)]
 )
 def test_a_limit_above_the_maximum_is_reduced_to_it(limit: str, rows: int) -> None:
     assert parse(f"limit={limit}").limit == rows
