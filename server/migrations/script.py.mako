@@ -1,6 +1,6 @@
 """${message}.
 
-Revision ${up_revision}, after ${down_revision | comma,n}. Imports nothing of ours: the past does not change.
+Revision ${up_revision}, after ${down_revision | comma,n}. Must not import modules of the project, because these change later.
 """
 
 import sqlalchemy as sa

@@ -32,7 +32,7 @@ class Model:
         self.deleted: set[str] = set()  # acknowledged
         self.deleting: set[str] = set()  # requested, not acknowledged
         self.clock_offset = timedelta(0)
-        self.kept: Path | None = None  # the right index, while another one replaces it
+        self.right_index: Path | None = None  # the right index, while another one replaces it
         self.log: list[str] = []
 
     # Faults
@@ -57,12 +57,12 @@ class Model:
     def restore(self) -> None:
         backups = sorted(self.backups.glob("*.db"))
         if backups:
-            self.put_aside()
+            self.move_index_away()
             shutil.copy(self.chance.choice(backups), self.data / "index.db")
             self.wrong_index()
 
     def lose(self) -> None:
-        self.put_aside()
+        self.move_index_away()
         match self.chance.randrange(3):
             case 0:
                 (self.data / "index.db").touch()
@@ -70,10 +70,10 @@ class Model:
                 (self.data / "index.db").write_bytes(b"no database" * 1000)
         self.wrong_index()
 
-    def confuse(self) -> None:
+    def use_foreign_index(self) -> None:
         other = self.data.parent / "other"
         in_a_process(work, other, self.chance.random(), timedelta(0), None)
-        self.put_aside()
+        self.move_index_away()
         shutil.copy(other / "index.db", self.data / "index.db")
         self.wrong_index(is_foreign=True)
 
@@ -87,22 +87,22 @@ class Model:
 
     # Repairs
 
-    def put_aside(self) -> None:
-        self.kept = self.data.parent / "kept"
-        shutil.rmtree(self.kept, ignore_errors=True)
-        self.kept.mkdir()
+    def move_index_away(self) -> None:
+        self.right_index = self.data.parent / "right_index"
+        shutil.rmtree(self.right_index, ignore_errors=True)
+        self.right_index.mkdir()
         for path in self.data.glob("index.db*"):
-            path.rename(self.kept / path.name)
+            path.rename(self.right_index / path.name)
 
     def wrong_index(self, *, is_foreign: bool = False) -> None:
         """Start on the wrong index, which must change nothing; then restore the right index, or recover."""
-        assert self.kept is not None
+        assert self.right_index is not None
         if self.chance.random() < 0.7:
             self.started(kill_after_s=None)
         if is_foreign or self.chance.random() < 0.5:
             for path in self.data.glob("index.db*"):
                 path.unlink()
-            for path in self.kept.iterdir():
+            for path in self.right_index.iterdir():
                 path.rename(self.data / path.name)
             self.started(kill_after_s=None)
         else:
@@ -143,7 +143,7 @@ class Model:
                     self.deleting.add(detail)
                 case "deleted":
                     self.deleted.add(detail)
-        if is_read_only and self.chance.random() < 0.5 and self.kept is None:
+        if is_read_only and self.chance.random() < 0.5 and self.right_index is None:
             self.recover()
         return events
 
@@ -174,13 +174,13 @@ def test_nothing_acknowledged_is_lost_and_nothing_deleted_comes_back(tmp_path: P
                 model.back_up,
                 model.restore,
                 model.lose,
-                model.confuse,
+                model.use_foreign_index,
                 model.damage_log,
             )
         )
         model.log.append(action.__name__)
-        model.kept = None
+        model.right_index = None
         action()
-    model.kept = None
+    model.right_index = None
     if model.started(kill_after_s=None)[0][0] != "contents":
         model.recover()

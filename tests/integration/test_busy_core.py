@@ -68,7 +68,7 @@ async def finish(call: Any, body: bytes) -> list[Any]:
     return [outcome async for response in call for outcome in response.outcomes]
 
 
-async def give_up(*calls: Any) -> None:
+async def cancel_all(*calls: Any) -> None:
     for call in calls:
         call.sending.cancel()
         call.cancel()
@@ -109,7 +109,7 @@ async def test_hundreds_of_stalled_uploads_stay_within_the_ingest_budget(tmp_pat
         await until(lambda: budget.waiting == 196)
         assert budget.used_bytes == SMALL_BUDGET
         assert sum(call.sending.done() for call in calls) < 10  # flow control stops the others
-        await give_up(*calls)
+        await cancel_all(*calls)
         await until(lambda: not budget.used_bytes and not budget.waiting)
         assert await core.blob_count() == 0
         await core.stored(instance())
@@ -122,7 +122,7 @@ async def test_waiting_uploads_continue_when_the_ingest_budget_allows(tmp_path: 
         bodies = [instance(SOPInstanceUID=new_uid()) for _ in range(20)]
         waiting = [asyncio.create_task(core.stored(body)) for body in bodies]
         await until(lambda: budget.waiting == 20)
-        await give_up(*stalled)
+        await cancel_all(*stalled)
         assert len(await asyncio.gather(*waiting)) == 20
         await until(lambda: not budget.used_bytes)
 
@@ -141,10 +141,10 @@ async def test_waiting_uploads_are_admitted_in_order_of_arrival(tmp_path: Path) 
         for number in range(8):
             tasks.append(asyncio.create_task(upload(number)))
             await until(lambda: budget.waiting == number + 1)  # noqa: B023 - awaited here
-        await give_up(stalled[0])
+        await cancel_all(stalled[0])
         await asyncio.gather(*tasks)
         assert order == list(range(8))
-        await give_up(*stalled[1:])
+        await cancel_all(*stalled[1:])
 
 
 async def test_an_upload_not_admitted_in_time_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -273,10 +273,10 @@ async def test_calls_above_the_limit_are_refused_at_once_and_health_still_respon
         assert await reasons_of(core.store_stub.StoreInstances()) == BUSY
         healthy = await health_pb2_grpc.HealthStub(core.channel).Check(health_pb2.HealthCheckRequest())
         assert healthy.status == health_pb2.HealthCheckResponse.SERVING
-        await give_up(calls[0])
+        await cancel_all(calls[0])
         await until(lambda: budget.used_bytes == 2 * BASE_BYTES)
         await core.changes()
-        await give_up(*calls[1:])
+        await cancel_all(*calls[1:])
 
 
 async def test_watches_have_a_separate_call_limit(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ async def test_a_refused_call_releases_its_slot_exactly_once(tmp_path: Path) -> 
         for _ in range(5):
             with pytest.raises(grpc.aio.AioRpcError):
                 await core.changes()
-        await give_up(held, second)
+        await cancel_all(held, second)
 
 
 async def test_a_message_above_the_contract_limit_ends_the_call(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class Clock:
     def elapsed(self) -> float:
         return self.time.timestamp()
 
-    def pass_by(self, time: timedelta) -> None:
+    def advance(self, time: timedelta) -> None:
         self.time += time
 
 
@@ -146,7 +146,7 @@ def disk_bytes(root: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in segments(root))
 
 
-async def mostly_dead(root: Path, now: Clock, *, size: int = 3000, count: int = 60) -> dict[str, bytes]:
+async def mostly_deleted(root: Path, now: Clock, *, size: int = 3000, count: int = 60) -> dict[str, bytes]:
     """Make an archive with a closed segment in which every tenth blob is live; return its contents by UID."""
     bodies = {f"1.1.{number}": random.randbytes(size) for number in range(1, count + 1)}
     async with opened(root, now) as archive:
@@ -157,21 +157,21 @@ async def mostly_dead(root: Path, now: Clock, *, size: int = 3000, count: int = 
             if not uid.endswith("0"):
                 await archive.delete(uid)
                 del bodies[uid]
-        now.pass_by(RETENTION)
+        now.advance(RETENTION)
         await archive.housekeeping.erase()
     return bodies
 
 
 async def test_live_blobs_move_and_the_space_of_deleted_ones_is_freed(tmp_path: Path) -> None:
     now = Clock()
-    bodies = await mostly_dead(tmp_path, now)
+    bodies = await mostly_deleted(tmp_path, now)
     before = disk_bytes(tmp_path)
     async with opened(tmp_path, now) as archive:
         old = await archive.locators()
         await archive.compact()
         assert set((await archive.locators()).values()).isdisjoint(old.values())
         assert await archive.contents() == bodies
-        now.pass_by(GRACE)
+        now.advance(GRACE)
         await archive.housekeeping.erase()
         assert await archive.contents() == bodies
         assert disk_bytes(tmp_path) < before / 3
@@ -180,14 +180,14 @@ async def test_live_blobs_move_and_the_space_of_deleted_ones_is_freed(tmp_path: 
 
 async def test_a_reader_with_an_old_locator_can_read_the_blob_during_the_grace_period(tmp_path: Path) -> None:
     now = Clock()
-    bodies = await mostly_dead(tmp_path, now)
+    bodies = await mostly_deleted(tmp_path, now)
     async with opened(tmp_path, now) as archive:
         old = await archive.locators()
         await archive.compact()
-        now.pass_by(GRACE - timedelta(seconds=1))
+        now.advance(GRACE - timedelta(seconds=1))
         await archive.housekeeping.erase()
         assert {uid: await archive.read(locator) for uid, locator in old.items()} == bodies
-        now.pass_by(timedelta(seconds=1))
+        now.advance(timedelta(seconds=1))
         await archive.housekeeping.erase()
         with pytest.raises(DataLoss) as caught:
             await archive.read(old["1.1.10"])
@@ -196,7 +196,7 @@ async def test_a_reader_with_an_old_locator_can_read_the_blob_during_the_grace_p
 
 async def test_without_retention_old_copies_stay_for_the_minimum_grace_period(tmp_path: Path) -> None:
     now = Clock()
-    await mostly_dead(tmp_path, now)
+    await mostly_deleted(tmp_path, now)
     async with opened(tmp_path, now) as archive:
         relocation = IndexRelocation(
             blobs=archive.blobs, index=archive.index, committer=archive.committer, now=now, retention=timedelta(0)
@@ -220,7 +220,7 @@ async def test_a_running_core_compacts_segments(tmp_path: Path) -> None:
 
 async def test_the_audit_is_correct_while_both_copies_exist(tmp_path: Path) -> None:
     now = Clock()
-    await mostly_dead(tmp_path, now)
+    await mostly_deleted(tmp_path, now)
     async with opened(tmp_path, now) as archive:
         await archive.compact()
         assert (await archive.audit()) == Report(instances=6, blobs=12, current_changes=6)
@@ -228,7 +228,7 @@ async def test_the_audit_is_correct_while_both_copies_exist(tmp_path: Path) -> N
 
 async def test_a_moved_blob_is_not_moved_again_even_after_a_restart(tmp_path: Path) -> None:
     now = Clock()
-    await mostly_dead(tmp_path, now)
+    await mostly_deleted(tmp_path, now)
     async with opened(tmp_path, now) as archive:
         await archive.compact()
         moved = await archive.locators()
@@ -250,7 +250,7 @@ async def test_restarts_do_not_increase_disk_use(tmp_path: Path, monkeypatch: py
             await archive.compact()
         assert disk_bytes(tmp_path) <= 2 * (start + 1) * on_disk + spare
     for _ in range(3):
-        now.pass_by(GRACE)
+        now.advance(GRACE)
         async with opened(tmp_path, now) as archive:
             await archive.housekeeping.erase()
             await archive.compact()
@@ -261,7 +261,7 @@ async def test_restarts_do_not_increase_disk_use(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("turns", [0, 5, 10, 20, 30])
 async def test_both_copies_of_an_instance_deleted_during_its_move_are_erased(tmp_path: Path, turns: int) -> None:
     now = Clock()
-    bodies = await mostly_dead(tmp_path, now)
+    bodies = await mostly_deleted(tmp_path, now)
     async with opened(tmp_path, now) as archive:
         compacting = asyncio.create_task(archive.compact())
         for _ in range(turns):
@@ -271,14 +271,14 @@ async def test_both_copies_of_an_instance_deleted_during_its_move_are_erased(tmp
             del bodies[uid]
         await compacting
         assert await archive.contents() == bodies
-        now.pass_by(GRACE)
+        now.advance(GRACE)
         await archive.housekeeping.erase()
         assert (await archive.audit()) == Report(instances=4, blobs=4, current_changes=4)
 
 
 async def test_a_damaged_blob_is_not_moved_and_the_others_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     now = Clock()
-    bodies = await mostly_dead(tmp_path, now)
+    bodies = await mostly_deleted(tmp_path, now)
     async with opened(tmp_path, now) as archive:
         old = await archive.locators()
         record = record_of(old["1.1.30"])
@@ -286,7 +286,7 @@ async def test_a_damaged_blob_is_not_moved_and_the_others_are(tmp_path: Path, ca
         damage(path_of(tmp_path / "segments", record.segment), record.offset + 500)
         await archive.compact()
         assert {uid for uid, locator in (await archive.locators()).items() if locator == old[uid]} == {"1.1.30"}
-        now.pass_by(GRACE)
+        now.advance(GRACE)
         await archive.housekeeping.erase()
         report = await archive.audit()
         assert (report.instances, report.damaged, report.missing, report.unused) == (6, 1, 0, 0)
@@ -305,7 +305,7 @@ def damage(path: Path, offset: int) -> None:
 
 async def test_a_full_disk_ends_a_compaction_and_the_next_run_completes_it(tmp_path: Path) -> None:
     now = Clock()
-    bodies = await mostly_dead(tmp_path, now, size=7000, count=100)
+    bodies = await mostly_deleted(tmp_path, now, size=7000, count=100)
     async with opened(tmp_path, now) as archive:
         old = await archive.locators()
         with no_file_larger_than(50_000), pytest.raises(Exhausted):
@@ -322,7 +322,7 @@ async def test_a_full_disk_ends_a_compaction_and_the_next_run_completes_it(tmp_p
 
 async def test_a_cancelled_compaction_loses_nothing(tmp_path: Path) -> None:
     now = Clock()
-    bodies = await mostly_dead(tmp_path, now, count=200)
+    bodies = await mostly_deleted(tmp_path, now, count=200)
     for turns in range(12):
         async with opened(tmp_path, now) as archive:
             compacting = asyncio.create_task(archive.compact())
@@ -367,15 +367,15 @@ asyncio.run(main())
 @pytest.mark.parametrize("after_ms", [0, 5, 10, 15, 20, 40, 5000])
 async def test_kill_9_during_compaction_loses_nothing_and_leaves_no_duplicates(tmp_path: Path, after_ms: int) -> None:
     now = Clock()
-    bodies = await mostly_dead(tmp_path, now, count=300)
+    bodies = await mostly_deleted(tmp_path, now, count=300)
     arguments = [sys.executable, "-c", DIES, str(tmp_path), str(after_ms / 1000)]
     died = await asyncio.to_thread(subprocess.run, arguments, capture_output=True, check=False, timeout=30)
     assert died.returncode == -9, died.stderr
-    now.pass_by(timedelta(days=2))
+    now.advance(timedelta(days=2))
     async with opened(tmp_path, now) as archive:
         assert await archive.contents() == bodies
         await archive.compact()
-        now.pass_by(QUARANTINE)
+        now.advance(QUARANTINE)
         await archive.housekeeping.erase()
         await archive.housekeeping.end_quarantine()
         assert await archive.contents() == bodies
@@ -395,11 +395,11 @@ async def test_random_stores_deletes_and_moves_leave_the_expected_contents(tmp_p
                 assert await chance.choice([one, other]).contents() == expected
             report = await one.audit()
             assert (report.agrees, report.unused, report.instances) == (True, 0, len(expected))
-    now.pass_by(GRACE)
+    now.advance(GRACE)
     async with opened(tmp_path, now) as archive:
         await archive.housekeeping.erase()
         await archive.compact()
-        now.pass_by(GRACE)
+        now.advance(GRACE)
         await archive.housekeeping.erase()
         assert await archive.contents() == expected
         assert (await archive.audit()).blobs == len(expected)
@@ -418,7 +418,7 @@ async def act(archive: Archive, expected: dict[str, bytes], chance: random.Rando
                 await archive.delete(uid)
                 del expected[uid]
         case "erase":
-            archive.now.pass_by(timedelta(hours=chance.randrange(12)))
+            archive.now.advance(timedelta(hours=chance.randrange(12)))
             await archive.housekeeping.erase()
         case "compact":
             await archive.compact()

@@ -38,7 +38,7 @@ async def test_a_start_with_an_empty_index_erases_no_blob(tmp_path: Path) -> Non
         assert report.quarantined_bytes == 600
     (tmp_path / "right-index.db").rename(tmp_path / "index.db")
     async with opened(tmp_path, now) as archive:
-        now.pass_by(QUARANTINE)
+        now.advance(QUARANTINE)
         assert await archive.housekeeping.end_quarantine() == 0
         assert await archive.contents() == BODIES
         report = await archive.audit()
@@ -59,10 +59,10 @@ async def test_a_blob_still_unknown_to_the_index_is_erased_when_its_quarantine_e
     now = Clock()
     async with opened(tmp_path, now) as archive:
         locator = await unknown_blob(archive)
-        now.pass_by(QUARANTINE - timedelta(seconds=1))
+        now.advance(QUARANTINE - timedelta(seconds=1))
         assert await archive.housekeeping.end_quarantine() == 0
         assert await archive.read(locator) == b"unknown"
-        now.pass_by(timedelta(seconds=1))
+        now.advance(timedelta(seconds=1))
         assert await archive.housekeeping.end_quarantine() == 1
         with pytest.raises(DataLoss) as caught:
             await archive.read(locator)
@@ -74,9 +74,9 @@ async def test_quarantine_is_never_shorter_than_retention(tmp_path: Path) -> Non
     now = Clock()
     async with opened(tmp_path, now, quarantine=timedelta(0)) as archive:
         await unknown_blob(archive)
-        now.pass_by(RETENTION - timedelta(seconds=1))
+        now.advance(RETENTION - timedelta(seconds=1))
         assert await archive.housekeeping.end_quarantine() == 0
-        now.pass_by(timedelta(seconds=1))
+        now.advance(timedelta(seconds=1))
         assert await archive.housekeeping.end_quarantine() == 1
 
 

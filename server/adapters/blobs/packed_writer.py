@@ -56,7 +56,7 @@ class PackedWriter:
         await self._file.write(data)
 
     async def spill(self) -> None:
-        """Continue in a file of its own."""
+        """Continue in a separate file."""
         self._file = await self._resources.enter_async_context(self._files.open_file(self._checksums))
         gathered, self._gathered = self._gathered, []
         self.let_go()

@@ -20,7 +20,7 @@ class System:
         self._elapsed = 0.0
         self._database = database
 
-    def pass_by(self, time: timedelta) -> None:
+    def advance(self, time: timedelta) -> None:
         self.wall += time
         self._elapsed += time.total_seconds()
 
@@ -55,7 +55,7 @@ async def test_a_new_archive_starts_at_the_system_time(system: System) -> None:
 async def test_setting_the_system_clock_does_not_affect_a_running_process(system: System) -> None:
     clock = await system.start()
     system.wall -= DAY
-    system.pass_by(HOUR)
+    system.advance(HOUR)
     assert clock.now() == NOON + HOUR
     system.wall += 100 * DAY
     await clock.tick()
@@ -66,7 +66,7 @@ async def test_a_clock_set_back_is_ignored_after_a_restart(system: System, caplo
     await system.stopped_at(NOON)
     system.wall = NOON - DAY
     clock = await system.start()
-    system.pass_by(HOUR)
+    system.advance(HOUR)
     assert clock.now() == NOON + HOUR
     assert "behind the recorded time by 1 day" in caplog.text
 
@@ -84,7 +84,7 @@ async def test_nothing_expires_by_a_clock_far_ahead_until_it_is_confirmed(
     await system.stopped_at(NOON)
     system.wall = NOON + 365 * DAY
     clock = await system.start()
-    system.pass_by(HOUR)
+    system.advance(HOUR)
     await clock.tick()
     assert clock.now() == NOON + HOUR
     assert "ahead of the recorded time by 365 days" in caplog.text
