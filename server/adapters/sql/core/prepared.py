@@ -20,7 +20,7 @@ from sqlalchemy.sql.visitors import iterate
 Parameters = Mapping[str, Any]
 
 _STEP = 1024
-_IS_PIPELINED = "is_pipelined"
+_PIPELINE = "pipeline"
 _row_type: Any = collections.namedtuple
 
 
@@ -185,12 +185,12 @@ def pipelined(connection: Connection) -> Iterator[None]:
     driver: Any = connection.connection.dbapi_connection
     assert driver is not None
     try:
-        with driver.pipeline():
-            connection.info[_IS_PIPELINED] = True
+        with driver.pipeline() as pipeline:
+            connection.info[_PIPELINE] = pipeline
             try:
                 yield
             finally:
-                connection.info[_IS_PIPELINED] = False
+                connection.info[_PIPELINE] = None
     except _errors(connection) as error:
         raise _translated(connection, "", error, None) from error
 
@@ -232,7 +232,10 @@ def _execute(
             cursor.execute(form.sql, None, prepare=False)
         else:
             cursor.execute(form.sql, arguments)
-        if not form.is_query and connection.info.get(_IS_PIPELINED):
+        pipeline = connection.info.get(_PIPELINE)
+        if pipeline is not None and form.is_query:
+            pipeline.sync()  # before that, the cursor does not know that there are rows
+        elif pipeline is not None:
             is_open = True  # until the result arrives at the end of the pipeline
             return (), -1
         return (cursor.fetchall() if cursor.description else ()), cursor.rowcount
