@@ -247,8 +247,8 @@ def _killed() -> Exhausted:
     return Exhausted(Reason.BUSY, "There is not enough memory to process the image; try again later.")
 
 
-def _unreadable(what: str) -> WrongState:
-    return WrongState(Reason.PIXEL_DATA_UNREADABLE, f"The pixel data {what}.")
+def _unreadable(problem: str) -> WrongState:
+    return WrongState(Reason.PIXEL_DATA_UNREADABLE, f"The pixel data {problem}.")
 
 
 def _environment() -> dict[str, str]:

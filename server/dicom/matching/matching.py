@@ -258,6 +258,6 @@ def _number(key: SearchKey, value: str) -> float:
     return number
 
 
-def invalid(key: SearchKey, what: str) -> InvalidRequest:
+def invalid(key: SearchKey, problem: str) -> InvalidRequest:
     """Return the error for an invalid value of `key`."""
-    return InvalidRequest(Reason.INVALID_QUERY, f"{key.keyword}: {what}", attribute=key.keyword)
+    return InvalidRequest(Reason.INVALID_QUERY, f"{key.keyword}: {problem}", attribute=key.keyword)

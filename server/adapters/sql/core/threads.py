@@ -100,14 +100,14 @@ class Threads(Generic[Owned]):
         job: _Job | None = first
         while job is not None:
             try:
-                tell = _done(job, owned)
+                complete = _run(job, owned)
             except NoneLeft as none_left:
                 if self._retire(job):
                     break
-                tell = functools.partial(_tell, job[0], _fail, job[1], none_left.error)
+                complete = functools.partial(_complete, job[0], _fail, job[1], none_left.error)
             job = self._next(inbox)  # before the caller can submit more
-            tell()
-            del tell  # results may be large: not referenced while waiting
+            complete()
+            del complete  # results may be large: not referenced while waiting
             if job is None:
                 job = inbox.get()
         owned.close()
@@ -137,7 +137,7 @@ class Threads(Generic[Owned]):
         return None
 
 
-def _done(job: _Job, owned: Any) -> Callable[[], None]:
+def _run(job: _Job, owned: Any) -> Callable[[], None]:
     """Run one piece of work and return the function that completes its future."""
     loop, done, work = job
     if done.cancelled():
@@ -147,13 +147,15 @@ def _done(job: _Job, owned: Any) -> Callable[[], None]:
     except NoneLeft:
         raise
     except BaseException as error:  # noqa: BLE001 - the caller raises it
-        return functools.partial(_tell, loop, _fail, done, error)
-    return functools.partial(_tell, loop, _succeed, done, result)
+        return functools.partial(_complete, loop, _fail, done, error)
+    return functools.partial(_complete, loop, _succeed, done, result)
 
 
-def _tell(loop: asyncio.AbstractEventLoop, how: Callable[..., None], done: "asyncio.Future[Any]", what: Any) -> None:
+def _complete(
+    loop: asyncio.AbstractEventLoop, set_outcome: Callable[..., None], done: "asyncio.Future[Any]", outcome: Any
+) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed: no caller is waiting
-        loop.call_soon_threadsafe(how, done, what)
+        loop.call_soon_threadsafe(set_outcome, done, outcome)
 
 
 def _succeed(done: "asyncio.Future[Any]", result: Any) -> None:
