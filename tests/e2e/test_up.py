@@ -21,8 +21,14 @@ START_S = 60
 
 
 def environment(**variables: str) -> dict[str, str]:
+    """Return the variables of a program without the settings of this process; low disk space here is not reported."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("DICOMSTORE_")}
-    return own | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'protos' / 'gen'}", "COLUMNS": "200"} | variables
+    common = {
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'protos' / 'gen'}",
+        "COLUMNS": "200",
+        "DICOMSTORE_WARN_FREE_BYTES": "0",
+    }
+    return own | common | variables
 
 
 @dataclass(frozen=True)
