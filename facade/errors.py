@@ -61,7 +61,8 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "PARTITION_REQUIRED": Answer(400, "PartitionName value is missing in the route segment."),
         "NOT_ACCEPTABLE_TRANSFER_SYNTAX": Answer(
             406,
-            "None of the requested transfer syntaxes is available; use transfer-syntax=* for the stored one.",
+            "None of the requested media types and transfer syntaxes is available. The stored form is available with "
+            "transfer-syntax=* and application/dicom, for frames application/octet-stream.",
         ),
         "NOT_ACCEPTABLE_MEDIA_TYPE": Answer(406),
         "NOT_RENDERABLE": Answer(406),

@@ -289,12 +289,17 @@ async def test_rendered_images_are_returned_as_each_client_requests_them(
 
 
 @pytest.mark.parametrize("syntax", [MP4, MPEG2])
-async def test_a_406_lists_the_available_forms(archive: httpx.AsyncClient, syntax: str) -> None:
-    accept = {"Accept": f"application/octet-stream; transfer-syntax={EXPLICIT_LITTLE}"}
-    response = await archive.get(f"{instance_path(syntax)}/frames/1", headers=accept)
+@pytest.mark.parametrize(
+    "accept", [f"application/octet-stream; transfer-syntax={EXPLICIT_LITTLE}", "image/jpeg; transfer-syntax=*"]
+)
+async def test_a_406_names_the_media_type_and_transfer_syntax_of_the_stored_form(
+    archive: httpx.AsyncClient, syntax: str, accept: str
+) -> None:
+    response = await archive.get(f"{instance_path(syntax)}/frames/1", headers={"Accept": accept})
 
     assert response.status_code == 406
     assert "transfer-syntax=*" in response.text
+    assert "application/octet-stream" in response.text
 
 
 async def test_a_search_returns_the_available_transfer_syntax(archive: httpx.AsyncClient) -> None:
