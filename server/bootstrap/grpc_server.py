@@ -1,5 +1,6 @@
 """The gRPC server: its options, its interceptors, and the address it listens on."""
 
+import logging
 from collections.abc import Sequence
 
 import grpc
@@ -32,6 +33,20 @@ _OPTIONS = (
 
 _CALLS_BESIDES = 20
 """Calls of the health and reflection services on one connection, in addition to those of the contract."""
+
+
+class CancelledResponses(logging.Filter):
+    """Drops gRPC's tracebacks for responses that the client cancelled while a message was being sent.
+
+    The access log has a line for each of these calls.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return false for these messages."""
+        return record.exc_info is None or type(record.exc_info[1]).__name__ != "ExecuteBatchError"
+
+
+logging.getLogger("grpc._cython.cygrpc").addFilter(CancelledResponses())
 
 
 def options(settings: Settings) -> list[tuple[str, int]]:

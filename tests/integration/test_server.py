@@ -1,5 +1,6 @@
 """Functions common to all services: start, health, reflection, capabilities, partitions, access log."""
 
+import asyncio
 import logging
 import sqlite3
 from pathlib import Path
@@ -8,13 +9,14 @@ import grpc
 import pytest
 from dicomstore.v1 import capabilities_service_pb2, delete_service_pb2
 from dicomstore.v1 import partition_service_pb2 as partitions
+from dicomstore.v1.retrieve_service_pb2 import RetrieveInstancesRequest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from server.bootstrap.serving import running
 from server.opening import StartError
 from server.rpc.services import SERVICES
-from tests.core import CoreClient, Ref, reason_of, settings_for
+from tests.core import CoreClient, Ref, reason_of, ref_of, settings_for
 from tests.data import part10
 from tests.integration.conftest import a_core
 
@@ -110,3 +112,23 @@ async def test_a_call_logs_one_line_with_its_request_id_and_no_attribute_values(
     assert "code=INVALID_ARGUMENT reason=INVALID_UID" in line
     assert "request_id=r-17" in line
     assert "not a uid" not in line
+
+
+async def test_a_response_that_is_cancelled_while_it_is_sent_logs_one_line_and_no_traceback(
+    core: CoreClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dicomstore.access")
+    [stored] = await core.stored(part10(frames=[bytes(1 << 15)] * 512))
+    calls = []
+    for _ in range(8):  # more than one, because gRPC raises only if the client cancels during a write
+        call = core.retrieve_stub.RetrieveInstances(RetrieveInstancesRequest(resource=ref_of(stored)))
+        await call.read()
+        calls.append(call)
+    for call in calls:
+        call.cancel()
+
+    async with asyncio.timeout(10):
+        while sum("code=CANCELLED" in record.getMessage() for record in caplog.records) < len(calls):
+            await core.changes()
+    await core.changes()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

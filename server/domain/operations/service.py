@@ -71,7 +71,7 @@ class Operations:
         checked_request_id(request_id)
         type_ = self.types.with_request(message)
         if type_ is None or type_.check is None:
-            text = f"Operations with a {message or 'missing'} request can't be started by StartOperation."
+            text = f"No operation type can be started with {message}." if message else "request is required."
             raise InvalidRequest(Reason.INVALID_FIELD, text, field="request")
         checked, operation_id, now = type_.check(request), uuid.uuid4().hex, self._now()
         operation = await self._record.start(

@@ -36,9 +36,9 @@ class _Logged:
         code, reason = _outcome(error)
         milliseconds = (time.perf_counter() - self._began) * 1000
         # The facade in the same process also logs the request, with the same request id.
-        is_told = code == "OK" and self._context.peer == _SAME_PROCESS
+        is_in_facade_log = code == "OK" and self._context.peer == _SAME_PROCESS
         _log.log(
-            logging.DEBUG if is_told else logging.INFO,
+            logging.DEBUG if is_in_facade_log else logging.INFO,
             "call method=%s code=%s reason=%s ms=%.1f request_id=%s",
             self._method,
             code,
