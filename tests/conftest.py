@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import settings
 from sqlalchemy import make_url
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # as `server.import_hygiene`, for cores in this process
@@ -26,6 +27,11 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # as `server.import_
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
+
+# Property tests use the same examples in each run; HYPOTHESIS_PROFILE=random searches for others.
+settings.register_profile("repeatable", derandomize=True, database=None)
+settings.register_profile("random")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 _numbers = itertools.count(1)
 

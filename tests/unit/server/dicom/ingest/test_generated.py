@@ -59,6 +59,7 @@ _STRINGS = {
     "DS": _several(_decimals),
     "IS": _several(_integers),
     "PN": _names,
+    "UR": st.from_regex(rb"[!-~]{0,30} ?", fullmatch=True),
     "UI": st.from_regex(rb"[0-9.]{1,30}(\\[0-9.]{1,30}){0,2}\0?", fullmatch=True),
     "OB": st.binary(max_size=40),
     "UN": st.binary(max_size=40),
