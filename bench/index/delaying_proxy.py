@@ -7,6 +7,9 @@ with its text, or the Bind of a prepared statement. All other messages are forwa
 import asyncio
 import struct
 import sys
+from typing import cast
+
+import uvloop
 
 _LENGTH = struct.Struct("!I")
 _COMMIT = b"COMMIT"
@@ -38,8 +41,7 @@ class _Client(asyncio.Protocol):
         self._is_held = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._client = transport
+        self._client = cast(asyncio.Transport, transport)
         self._connecting = asyncio.ensure_future(self._connect())
 
     async def _connect(self) -> None:
@@ -116,4 +118,4 @@ async def serve(socket_path: str, delay_seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], float(sys.argv[2]) / 1000))
+    uvloop.run(serve(sys.argv[1], float(sys.argv[2]) / 1000))
