@@ -20,8 +20,8 @@ DEFAULT_CHECKPOINT_SECONDS = 15.0
 class ChangeFeed:
     """The change feed, and the notification of its watchers.
 
-    New entries of this process notify watchers at once, those of other processes if the database notifies its clients.
-    In addition watchers poll once a second.
+    New entries of this process notify watchers at once, those of other processes within 100 ms. In addition watchers
+    poll once a second.
     """
 
     def __init__(self, access: Access, changes: ChangeLog, sequencer: Sequencer) -> None:

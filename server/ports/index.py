@@ -216,7 +216,7 @@ class ChangeLog(Protocol):
         ...
 
     async def listen(self, changed: Callable[[], None]) -> None:
-        """Call `changed` after any process has numbered entries, until cancelled. Returns without notifications.
+        """Call `changed` soon after any process has numbered entries, until cancelled.
 
         Calls may be missing, so a reader must also poll.
         """

@@ -1,18 +1,17 @@
 """Reading the change feed; the package `writing` writes it."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
-from server.adapters.sql.core.notifications import listen
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import changes, deletions, instances, metadata, partitions, series, studies
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.rows import IS_PENDING, AnyRow
 from server.adapters.sql.writing.deleting import move_on
-from server.adapters.sql.writing.sequencing import CHANNEL, number
+from server.adapters.sql.writing.sequencing import number
 from server.model.change import Change, ChangeAction, ChangeState, ChangeWindow
 from server.model.ids import InstanceId, PartitionName, Uid, Version
 
@@ -29,13 +28,16 @@ _BOUND = Prepared(
 _ARE_PENDING = Prepared(select(IS_PENDING))
 
 
+Listen = Callable[[Callable[[], None]], Awaitable[None]]
+
+
 class SqlChangeLog:
     """`server.ports.index.ChangeLog` in a database."""
 
-    def __init__(self, transactions: Transactions, listen_url: str | None) -> None:
-        """`listen_url` is of a PostgreSQL that notifies about new entries; None for SQLite."""
+    def __init__(self, transactions: Transactions, listen: Listen) -> None:
+        """`listen` calls its argument after new entries of any process, until cancelled."""
         self._transactions = transactions
-        self._listen_url = listen_url
+        self._listen = listen
         self.is_numbered_later = transactions.has_sequencer
 
     async def list(self, window: ChangeWindow) -> list[Change]:
@@ -55,8 +57,7 @@ class SqlChangeLog:
 
     async def listen(self, changed: Callable[[], None]) -> None:
         """See the port."""
-        if self._listen_url is not None:
-            await listen(self._listen_url, CHANNEL, changed)
+        await self._listen(changed)
 
 
 def _list(connection: Connection, window: ChangeWindow) -> list[Change]:

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
@@ -19,7 +20,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from server.adapters.sql.changes import SqlChangeLog
+from server.adapters.sql.changes import Listen, SqlChangeLog
+from server.adapters.sql.core import notifications
 from server.adapters.sql.core.clock import SqlClockRecord
 from server.adapters.sql.core.counters import raise_counters
 from server.adapters.sql.core.deadlines import Deadline
@@ -34,6 +36,7 @@ from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
 from server.adapters.sql.query_tags.tags import SqlTags
 from server.adapters.sql.writing.locators import referenced
+from server.adapters.sql.writing.sequencing import CHANNEL
 from server.model.archive import ArchiveId, IndexIdentity, Mark
 from server.model.instance import Locator
 from server.model.search.query_tag import Tag, TagFault, TagValue
@@ -91,12 +94,12 @@ def nothing_for_tags(
 class Database:
     """An open database. The attributes are the adapters of the ports in `server.ports.index`."""
 
-    def __init__(self, transactions: Transactions, extract: Extract, listen_url: str | None) -> None:
+    def __init__(self, transactions: Transactions, extract: Extract, listen: Listen) -> None:
         keys = PartitionKeys()
         self.instances: InstanceIndex = SqlInstanceIndex(transactions, keys, extract)
         self.tags: Tags = SqlTags(transactions, extract)
         self.operations: Operations = SqlOperations(transactions)
-        self.changes: ChangeLog = SqlChangeLog(transactions, listen_url)
+        self.changes: ChangeLog = SqlChangeLog(transactions, listen)
         self.partitions: Partitions = SqlPartitions(transactions)
         self.clock: ClockRecord = SqlClockRecord(transactions)
         self._transactions = transactions
@@ -134,12 +137,14 @@ def open_database(
     reading, writing = _engine(url, reading_seconds=search_seconds), _engine(url)
     name = reading.dialect.name
     writes = replace(_WRITES[name], permit=permit, progress=progress)
+    listen = partial(notifications.listen, listen_url or url, CHANNEL)
     if name == "sqlite":
-        writes = replace(writes, write_order=FileWriteOrder(make_url(url).database or ""))
+        path = make_url(url).database or ""
+        writes = replace(writes, write_order=FileWriteOrder(path))
+        listen = partial(notifications.watch_file, path)
     reads = replace(_READS[name], niceness=reading_niceness)
     numbers = replace(_NUMBERS, permit=permit)
-    told_by = (listen_url or url) if name == "postgresql" else None
-    return Database(Transactions(reading, reads, writing, writes, numbers), extract, told_by)
+    return Database(Transactions(reading, reads, writing, writes, numbers), extract, listen)
 
 
 def migrate(url: str) -> None:

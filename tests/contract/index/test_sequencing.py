@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -207,9 +208,13 @@ async def test_a_transaction_on_one_study_does_not_wait_for_one_on_another(postg
     engine.dispose()
 
 
-async def test_watchers_in_other_processes_are_notified_at_once(postgres_url: str) -> None:
-    migrate(postgres_url)
-    async with opened(postgres_url) as one, opened(postgres_url) as other:
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_watchers_in_other_processes_are_notified_at_once(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite:///{tmp_path / 'index.db'}" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    migrate(url)
+    async with opened(url) as one, opened(url) as other:
         told = asyncio.Event()
         listening = asyncio.create_task(other.changes.listen(told.set))
         async with asyncio.timeout(20):
