@@ -213,7 +213,8 @@ class RetrieveServiceServicer:
         is what RetrieveBulkData takes. The text `"BulkDataURI":"bulkdata:` occurs nowhere else.
         * Attributes found invalid when stored under VALIDATION_MODE_LENIENT are left out.
 
-        Errors: INVALID_UID, INVALID_FIELD (limit, offset), the partition reasons, STUDY_NOT_FOUND, SERIES_NOT_FOUND, INSTANCE_NOT_FOUND, DATABASE_UNAVAILABLE.
+        Errors: INVALID_UID, INVALID_FIELD (limit, offset), the partition reasons, STUDY_NOT_FOUND, SERIES_NOT_FOUND,
+        INSTANCE_NOT_FOUND, DATABASE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
