@@ -204,7 +204,7 @@ async def test_a_client_that_reads_nothing_is_disconnected_after_the_idle_timeou
         return Response(bytes(32 << 20))
 
     app = Starlette(routes=[Route("/", answer)])
-    app.state.settings = Settings(idle_seconds=0.3)
+    app.state.settings = Settings(idle_seconds=1)
     async with serving_application(app) as web:
         reader, writer = await a_connection(web)
         reader._transport.pause_reading()  # type: ignore[attr-defined]
