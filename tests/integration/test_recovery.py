@@ -180,10 +180,10 @@ async def test_moved_blobs_are_found_with_an_older_index_and_with_none(stored: S
         await stored.store(core, 20)
     shutil.copy(stored.data / "index.db", tmp_path / "older.db")
     async with a_core(stored.data, retention_hours=0, erase_interval_seconds=0.01) as core:
+        before = locators_in(stored.data)
         gone = [study for study in stored.order[:-3] if len(stored.bodies[study]) < 1_000_000]
         for study in gone:
             await stored.delete(core, study)
-        before = locators_in(stored.data)
         while before & locators_in(stored.data):
             await core.changes()
         await stored.check(core)
