@@ -91,13 +91,15 @@ async def indexed_undisturbed(database: Database, url: str) -> tuple[list[object
     return values, errors
 
 
-def runs(url: str) -> int:
+def runs(url: str, where: str = "true") -> int:
     """Return how many runs of operations the engine remembers."""
     is_sqlite = url.startswith("sqlite")
     engine = create_engine(f"{url.removesuffix('.db')}-operations.db" if is_sqlite else url)
     with engine.connect() as connection:
         schema = "" if is_sqlite else "dicomstore_operations."
-        count: int = connection.execute(text(f"SELECT count(*) FROM {schema}workflow_status")).scalar_one()
+        count: int = connection.execute(
+            text(f"SELECT count(*) FROM {schema}workflow_status WHERE {where}")
+        ).scalar_one()
     engine.dispose()
     return count
 
