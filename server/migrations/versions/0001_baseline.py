@@ -1145,5 +1145,5 @@ def describe_a_typical_archive() -> None:
 
 
 def downgrade() -> None:
-    """Not supported."""
-    raise NotImplementedError
+    """Refuse: there is no earlier schema."""
+    raise RuntimeError("The baseline cannot be downgraded; there is no earlier schema.")
