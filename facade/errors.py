@@ -91,6 +91,11 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "ARCHIVE_READ_ONLY": Answer(503, "The service is read-only at the moment."),
         "OPERATIONS_STUCK": Answer(503, "Operations make no progress."),
         "SHUTTING_DOWN": Answer(503, "The service is restarting. Please try again later.", retry=True),
+        "UNAUTHENTICATED": Answer(401),
+        "PERMISSION_DENIED": Answer(403),
+        "PARTITION_NOT_PERMITTED": Answer(404),
+        "RATE_LIMITED": Answer(429, retry=True),
+        "QUOTA_EXCEEDED": Answer(429),
         "BLOB_MISSING": Answer(500, "The stored object cannot be read."),
         "BLOB_DAMAGED": Answer(500, "The stored object cannot be read."),
     }

@@ -12,7 +12,7 @@ from server.domain.operations.work import Work
 from server.domain.partition_names import PartitionNames
 from server.domain.query_tags import ExtendedQueryTags, addition
 from server.domain.read_only import ReadOnlyState
-from server.model.call import Call
+from server.model.call import EVERYBODY, Call
 from server.model.errors import NotFound
 from server.model.operation import Operation, OperationState, OperationUpdate
 from server.model.search.query_tag import NewTag
@@ -37,7 +37,7 @@ def query_tags(database: Database, now: datetime) -> ExtendedQueryTags:
 async def delete_tag(database: Database, tag: str, now: datetime) -> bool:
     """Delete a tag with its values, as a client does; return whether there was one."""
     try:
-        await query_tags(database, now).delete(Call("test"), tag)
+        await query_tags(database, now).delete(Call("test", EVERYBODY), tag)
     except NotFound:
         return False
     return True

@@ -10,6 +10,7 @@ from server.domain.limits import MAX_MESSAGE_BYTES
 from server.opening import StartError
 from server.rpc.interceptors.access_log import AccessLog
 from server.rpc.interceptors.admission import Admission
+from server.rpc.interceptors.authentication import Authentication, Authenticator
 from server.rpc.interceptors.call_context import CallContext
 from server.rpc.interceptors.error_translation import ErrorTranslation
 from server.rpc.interceptors.surround import Surround
@@ -61,9 +62,15 @@ def options(settings: Settings) -> list[tuple[str, int]]:
     ]
 
 
-def interceptors(settings: Settings) -> Sequence[Surround]:
+def interceptors(settings: Settings, authenticator: Authenticator) -> Sequence[Surround]:
     """Return the interceptors of every call, the outermost first."""
-    return [CallContext(), ErrorTranslation(), AccessLog(), Admission(settings.max_calls, settings.max_watches)]
+    return [
+        CallContext(),
+        ErrorTranslation(),
+        AccessLog(),
+        Authentication(authenticator),
+        Admission(settings.max_calls, settings.max_watches),
+    ]
 
 
 def bind(server: grpc.aio.Server, address: str) -> str:

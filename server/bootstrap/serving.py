@@ -31,6 +31,7 @@ from server.rpc.change_feed import ChangeFeedServicer
 from server.rpc.delete import DeleteServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
+from server.rpc.interceptors.authentication import Open
 from server.rpc.interceptors.surround import Surround
 from server.rpc.operations import OperationMessages, OperationServicer
 from server.rpc.partition import PartitionServicer
@@ -75,7 +76,7 @@ async def running(
     async with _opened(settings, supervisor, more_operation_types) as components:
         watch = _health(components)
         services = _services(components, watch)
-        interceptors = grpc_server.interceptors(settings)
+        interceptors = grpc_server.interceptors(settings, Open())
         server = grpc.aio.server(interceptors=interceptors, options=grpc_server.options(settings))
         services.register(server)
         if settings.reflection:
@@ -172,6 +173,6 @@ def _services(components: ArchiveComponents, watch: Health) -> Services:
         tags=ExtendedQueryTagServicer(components.tags, OperationMessages(components.operation_types)),
         operations=OperationServicer(components.operations),
         partition=PartitionServicer(components.partitions),
-        capabilities=CapabilitiesServicer(components.settings, components.access),
+        capabilities=CapabilitiesServicer(components.settings),
         health=watch.servicer,
     )

@@ -1,29 +1,22 @@
-"""Access control: the one place that decides whether a caller may perform an operation.
+"""Access control: the one place that decides whether a principal may perform an operation.
 
-Every domain operation that a client can call calls `Access.permit` exactly once, before any effect
-(`tests/integration/test_access.py`). No caller is refused yet; `permit` checks the partition, and that a read-only
-archive is not changed.
+Every domain operation that a client can call asks `Access` exactly once, before any effect
+(`tests/integration/test_access.py`): `permit` for an address, `permit_archive` for what belongs to the whole archive.
+The grants of the principal, the partition, and the read-only state decide.
 """
 
-import enum
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 
 from server.domain.partition_names import PartitionNames
 from server.domain.read_only import ReadOnlyState
+from server.model.access import READING, Action, Grant
 from server.model.call import Call
-from server.model.ids import ALL_PARTITIONS, Address
+from server.model.errors import Forbidden, NotFound, Reason
+from server.model.ids import ARCHIVE, Address, PartitionName
 
-_log = logging.getLogger("dicomstore.audit")
-
-
-class Action(enum.Enum):
-    """The kind of an operation."""
-
-    READ = "read"
-    WRITE = "write"
-    DELETE = "delete"
-    ADMINISTER = "administer"
+_log = logging.getLogger("dicomstore.access.decision")
 
 
 class Access:
@@ -34,18 +27,58 @@ class Access:
         self._read_only = read_only
 
     async def permit(
-        self, call: Call, action: Action, address: Address, *, partition_may_be_new: bool = False
+        self, call: Call, action: Action, address: Address, *, partition_may_be_new: bool = False, narrow: bool = False
     ) -> Address:
-        """Return the address with its resolved partition if the caller may perform the action there.
+        """Return the address with its resolved partition if the principal may perform the action there.
 
         Args:
-            address: as in the request; `ARCHIVE` for operations on all partitions.
+            address: as in the request: a partition, study, series or instance.
             partition_may_be_new: the operation creates the partition if it does not exist.
+            narrow: the operation returns a list. If the principal's access is limited to a part of `address`, return
+                that part.
 
         Raises:
-            Unavailable: ARCHIVE_READ_ONLY, and the action is not READ.
-            and the partition reasons of `PartitionNames.resolve`.
+            Forbidden: PERMISSION_DENIED, the principal may perform the action nowhere.
+            NotFound: PARTITION_NOT_PERMITTED, it may not in this partition; STUDY_NOT_FOUND and so on, not on this
+                study, series or instance.
+            Unavailable: ARCHIVE_READ_ONLY, and the action changes something.
+            and the partition reasons of `PartitionNames`.
         """
+        grants = self._grants(call, action, address)
+        partition = self._partitions.named(address.partition)
+        if partition != address.partition:
+            address = replace(address, partition=partition)
+        if not any(grant.covers(address) for grant in grants):
+            address = _part_of(address, grants, narrow=narrow)
+        if not partition_may_be_new:
+            await self._partitions.require(address.partition)
+        return address
+
+    def permit_archive(self, call: Call, action: Action) -> None:
+        """Permit an operation on the whole archive.
+
+        Raises:
+            Forbidden: PERMISSION_DENIED, the principal may not perform the action in the whole archive.
+            Unavailable: ARCHIVE_READ_ONLY, and the action changes something.
+        """
+        if not any(grant.scope == ARCHIVE for grant in self._grants(call, action, ARCHIVE)):
+            raise denied(action)
+
+    def permit_partitions(self, call: Call, action: Action) -> frozenset[PartitionName] | None:
+        """Return the partitions whose entries a list may contain; None means all.
+
+        Raises:
+            Forbidden: PERMISSION_DENIED, the principal may not perform the action in any whole partition.
+        """
+        grants = self._grants(call, action, ARCHIVE)
+        if any(grant.scope == ARCHIVE for grant in grants):
+            return None
+        names = frozenset(grant.scope.partition for grant in grants if grant.scope.study is None)
+        if not names:
+            raise denied(action)
+        return names
+
+    def _grants(self, call: Call, action: Action, address: Address) -> Collection[Grant]:
         _log.debug(
             "access action=%s partition=%s study=%s series=%s instance=%s principal=%s request_id=%s",
             action.value,
@@ -56,9 +89,32 @@ class Access:
             call.principal.id,
             call.request_id,
         )
-        if action is not Action.READ:
+        grants = call.principal.grants_of(action)
+        if not grants:
+            raise denied(action)
+        if action not in READING:
             self._read_only.require_writable()
-        if address.partition == ALL_PARTITIONS:
-            return address
-        partition = await self._partitions.resolve(address.partition, must_exist=not partition_may_be_new)
-        return address if partition == address.partition else replace(address, partition=partition)
+        return grants
+
+
+def denied(action: Action) -> Forbidden:
+    """Return the error for an action that the principal may not perform."""
+    message = f"This requires permission for the action {action.value}."
+    return Forbidden(Reason.PERMISSION_DENIED, message, action=action.value)
+
+
+def _part_of(address: Address, grants: Collection[Grant], *, narrow: bool) -> Address:
+    """Return the permitted part of an address that no grant covers, if `narrow`; raise NotFound otherwise."""
+    within = [grant.scope for grant in grants if grant.scope.partition == address.partition]
+    if not within:
+        raise NotFound(Reason.PARTITION_NOT_PERMITTED, "The specified partition does not exist.")
+    if narrow:
+        whole = Grant(frozenset(), address)
+        for scope in within:
+            if whole.covers(scope):
+                return scope
+    if not any(scope.study == address.study for scope in within):
+        raise NotFound(Reason.STUDY_NOT_FOUND, "The specified study was not found.")
+    if not any(scope.series == address.series for scope in within):
+        raise NotFound(Reason.SERIES_NOT_FOUND, "The specified series was not found.")
+    raise NotFound(Reason.INSTANCE_NOT_FOUND, "The specified instance was not found.")

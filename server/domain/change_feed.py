@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 
-from server.domain.access import Access, Action
+from server.domain.access import Access
 from server.domain.sequencer import Sequencer
+from server.model.access import Action
 from server.model.call import Call
 from server.model.change import Change, ChangeWindow
 from server.model.errors import InvalidRequest, NotFound, Reason, Unavailable
-from server.model.ids import ARCHIVE
 from server.ports.index import ChangeLog
 
 _PAGE = 100
@@ -50,7 +50,7 @@ class ChangeFeed:
         Raises:
             InvalidRequest: INVALID_FIELD.
         """
-        await self._access.permit(call, Action.READ, ARCHIVE)
+        self._access.permit_archive(call, Action.READ)
         if window.after_sequence < 0 or window.skip < 0:
             field = "after_sequence" if window.after_sequence < 0 else "skip"
             raise InvalidRequest(Reason.INVALID_FIELD, f"{field} must not be negative.", field=field)
@@ -61,7 +61,7 @@ class ChangeFeed:
 
     async def latest(self, call: Call, metadata: bool) -> Change:
         """Return the newest entry. Raises NotFound (NO_CHANGES)."""
-        await self._access.permit(call, Action.READ, ARCHIVE)
+        self._access.permit_archive(call, Action.READ)
         await self._sequencer.catch_up()
         change = await self._changes.latest(metadata)
         if change is None:
@@ -77,7 +77,7 @@ class ChangeFeed:
             InvalidRequest: INVALID_FIELD.
             Unavailable: SHUTTING_DOWN.
         """
-        await self._access.permit(call, Action.READ, ARCHIVE)
+        self._access.permit_archive(call, Action.READ)
         if after_sequence < 0:
             raise InvalidRequest(Reason.INVALID_FIELD, "after_sequence must not be negative.", field="after_sequence")
         if checkpoint_seconds < 1:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from server.domain.access import Access, Action
+from server.domain.access import Access
+from server.model.access import Action
 from server.model.call import Call
 from server.model.ids import Address
 from server.ports.index import InstanceIndex

@@ -22,13 +22,12 @@ class PartitionNames:
         self._now = now
         self._known: set[PartitionName] = set()
 
-    async def resolve(self, name: PartitionName, *, must_exist: bool = True) -> PartitionName:
+    def named(self, name: PartitionName) -> PartitionName:
         """Return the partition for the `name` in a request, which may be `NO_PARTITION`.
 
         Raises:
             WrongState: PARTITIONS_DISABLED if partitions are disabled and `name` is given,
                 PARTITION_REQUIRED if they are enabled and it is not.
-            NotFound: PARTITION_NOT_FOUND.
         """
         if not self._enabled:
             if name != NO_PARTITION:
@@ -36,9 +35,12 @@ class PartitionNames:
             return DEFAULT_PARTITION
         if name == NO_PARTITION:
             raise WrongState(Reason.PARTITION_REQUIRED, "A partition name is required.")
-        if must_exist and not await self._exists(name):
-            raise NotFound(Reason.PARTITION_NOT_FOUND, "Specified PartitionName does not exist.", partition=name)
         return name
+
+    async def require(self, name: PartitionName) -> None:
+        """Raise NotFound (PARTITION_NOT_FOUND) unless the partition exists."""
+        if name != DEFAULT_PARTITION and not await self._exists(name):
+            raise NotFound(Reason.PARTITION_NOT_FOUND, "Specified PartitionName does not exist.", partition=name)
 
     async def create_missing(self, name: PartitionName) -> None:
         """Create a partition unless it exists."""

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from server.domain.access import Access, Action
+from server.domain.access import Access
 from server.domain.partition_names import PartitionNames
+from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import AlreadyExists, Reason
-from server.model.ids import ARCHIVE, Address
+from server.model.ids import Address
 from server.model.partition import Partition
 from server.ports.index import Partitions as PartitionIndex
 
@@ -25,7 +26,7 @@ class Partitions:
 
     async def list(self, call: Call) -> list[Partition]:
         """Return all partitions. Raises WrongState (PARTITIONS_DISABLED)."""
-        await self._access.permit(call, Action.READ, ARCHIVE)
+        self._access.permit_archive(call, Action.READ)
         self._names.require_enabled()
         return await self._partitions.list()
 
@@ -48,7 +49,7 @@ class Partitions:
             WrongState: PARTITIONS_DISABLED.
             AlreadyExists: PARTITION_ALREADY_EXISTS.
         """
-        address = await self._access.permit(call, Action.ADMINISTER, address, partition_may_be_new=True)
+        address = await self._access.permit(call, Action.WRITE, address, partition_may_be_new=True)
         partition = await self._partitions.create(address.partition, self._now())
         if partition is None:
             message = "The partition already exists."

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from server.dicom.matching.query_tags import new_tag, registered_tag
-from server.domain.access import Access, Action
+from server.domain.access import Access
 from server.domain.limits import MAX_TAGS
 from server.domain.limits import page_size as size_of
 from server.domain.operations import reindex as reindexing
 from server.domain.operations.service import checked_request_id
 from server.domain.operations.types import OperationType
 from server.domain.search import page_token
+from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import AlreadyExists, Exhausted, InvalidRequest, NotFound, Reason
-from server.model.ids import ARCHIVE
 from server.model.operation import Operation
 from server.model.search.query import Level
 from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagError, TagStatus
@@ -71,7 +71,7 @@ class ExtendedQueryTags:
             WrongState: OPERATION_RUNNING.
             Exhausted: TOO_MANY_TAGS.
         """
-        await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
+        self._access.permit_archive(call, Action.MANAGE_EXTENDED_QUERY_TAGS)
         checked_request_id(request_id)
         new, operation_id, now = _validated(requested), uuid.uuid4().hex, self._now()
         operation = await self._tags.add(
@@ -86,14 +86,14 @@ class ExtendedQueryTags:
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
-        await self._access.permit(call, Action.READ, ARCHIVE)
+        self._access.permit_archive(call, Action.READ)
         size, after = _page(page_size, page_token, skip, _ALL_TAGS)
         found = await self._tags.list(after=after, skip=0 if page_token else skip, limit=size + 1)
         return found[:size], _next(found[size - 1].key if len(found) > size else None, _ALL_TAGS)
 
     async def get(self, call: Call, path: str) -> Tag:
         """Return one query tag. Raises InvalidRequest (INVALID_TAG), NotFound (TAG_NOT_FOUND)."""
-        await self._access.permit(call, Action.READ, ARCHIVE)
+        self._access.permit_archive(call, Action.READ)
         return await self._get(path)
 
     async def _get(self, path: str) -> Tag:
@@ -102,13 +102,13 @@ class ExtendedQueryTags:
 
     async def set_query_status(self, call: Call, path: str, status: QueryStatus) -> Tag:
         """Set whether searches may use a query tag. Raises: as `get`."""
-        await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
+        self._access.permit_archive(call, Action.MANAGE_EXTENDED_QUERY_TAGS)
         tag = registered_tag(path)
         return _found(await self._tags.set_query_status(tag, status), tag)
 
     async def delete(self, call: Call, path: str) -> None:
         """Delete a query tag and its indexed values. Raises: as `get`."""
-        await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
+        self._access.permit_archive(call, Action.MANAGE_EXTENDED_QUERY_TAGS)
         tag = registered_tag(path)
         marked = _found(await self._tags.set_status(tag, TagStatus.DELETING), tag)
         await self._purge(marked.key)
@@ -122,7 +122,7 @@ class ExtendedQueryTags:
             InvalidRequest: INVALID_TAG, INVALID_FIELD, INVALID_PAGE_TOKEN.
             NotFound: TAG_NOT_FOUND.
         """
-        await self._access.permit(call, Action.READ, ARCHIVE)
+        self._access.permit_archive(call, Action.READ)
         tag = await self._get(path)
         identity = b"errors of " + tag.new.tag.encode()
         size, after = _page(page_size, page_token, skip, identity)

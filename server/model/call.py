@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from server.model.access import FULL_ACCESS, Action, Grant
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -10,18 +12,27 @@ class Principal:
 
     id: stable and unique, for decisions and the audit trail.
     display_name: for people; may change and need not be unique.
-    roles: names that access rules refer to; scopes of an access token are roles as well.
+    roles: names of the roles from which the grants follow; for the audit trail.
     claims: other facts that the identity provider states, by name.
+    grants: what it may do. Without grants it may do nothing.
     """
 
     id: str
     display_name: str = ""
     roles: frozenset[str] = frozenset()
     claims: Mapping[str, str] = field(default_factory=dict)
+    grants: tuple[Grant, ...] = ()
+
+    def grants_of(self, action: Action) -> tuple[Grant, ...]:
+        """Return the grants that include an action."""
+        return tuple(grant for grant in self.grants if action in grant.actions)
 
 
 ANONYMOUS = Principal("anonymous")
-"""The principal of calls without authentication."""
+"""The principal of calls without credentials: it may do nothing."""
+
+EVERYBODY = Principal("anonymous", grants=(FULL_ACCESS,))
+"""The principal of every call while authentication is disabled: it may do everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,5 +44,5 @@ class Call:
     """
 
     request_id: str
-    principal: Principal = ANONYMOUS
+    principal: Principal
     deadline: float | None = None

@@ -2,6 +2,8 @@
 
     DicomStoreError            reason, message, metadata
     ├── InvalidRequest         the request is invalid; retrying does not help
+    ├── Unauthenticated        no credentials, or invalid ones
+    ├── Forbidden              the principal may not do this
     ├── NotFound               the resource does not exist
     ├── AlreadyExists          the resource exists already
     ├── WrongState             valid, but not possible in the current state of the resource
@@ -71,6 +73,11 @@ class Reason(StrEnum):
     ARCHIVE_READ_ONLY = "ARCHIVE_READ_ONLY"
     OPERATIONS_STUCK = "OPERATIONS_STUCK"
     SHUTTING_DOWN = "SHUTTING_DOWN"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    PARTITION_NOT_PERMITTED = "PARTITION_NOT_PERMITTED"
+    RATE_LIMITED = "RATE_LIMITED"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     BLOB_MISSING = "BLOB_MISSING"
     BLOB_DAMAGED = "BLOB_DAMAGED"
 
@@ -98,6 +105,14 @@ class DicomStoreError(Exception):
 
 class InvalidRequest(DicomStoreError):
     """The request is invalid."""
+
+
+class Unauthenticated(DicomStoreError):
+    """The call has no credentials, or invalid ones."""
+
+
+class Forbidden(DicomStoreError):
+    """The principal may not do this."""
 
 
 class NotFound(DicomStoreError):

@@ -7,17 +7,14 @@ from dicomstore.v1 import capabilities_service_pb2_grpc
 
 from server.config import Settings
 from server.domain import limits
-from server.domain.access import Access, Action
 from server.domain.retrieve.frame_transcoder import DECODABLE, ENCODABLE
-from server.model.ids import ARCHIVE
 from server.rpc.interceptors.call_context import Context
 
 
 class CapabilitiesServicer(capabilities_service_pb2_grpc.CapabilitiesServiceServicer):
     """Implements CapabilitiesService; the response is built once."""
 
-    def __init__(self, settings: Settings, access: Access) -> None:
-        self._access = access
+    def __init__(self, settings: Settings) -> None:
         self._answer = pb.GetCapabilitiesResponse(
             server_version=version("dicomstore"),
             limits=pb.Limits(
@@ -34,5 +31,4 @@ class CapabilitiesServicer(capabilities_service_pb2_grpc.CapabilitiesServiceServ
 
     async def GetCapabilities(self, request: pb.GetCapabilitiesRequest, context: Context) -> pb.GetCapabilitiesResponse:
         """See the contract."""
-        await self._access.permit(context.call, Action.READ, ARCHIVE)
         return self._answer

@@ -17,10 +17,12 @@ from server.model.errors import (
     DataLoss,
     DicomStoreError,
     Exhausted,
+    Forbidden,
     InvalidRequest,
     NotFound,
     OutOfRange,
     Reason,
+    Unauthenticated,
     Unavailable,
     WrongState,
 )
@@ -30,6 +32,8 @@ _RETRY_SECONDS = 1
 
 CODES: dict[type[DicomStoreError], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     NotFound: grpc.StatusCode.NOT_FOUND,
     AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     WrongState: grpc.StatusCode.FAILED_PRECONDITION,

@@ -30,7 +30,7 @@ from server.domain.store.writability import Writing
 from server.domain.upkeep.garbage import Housekeeping
 from server.domain.upkeep.relocation import IndexRelocation
 from server.domain.upkeep.steady_clock import SteadyClock
-from server.model.call import Call
+from server.model.call import EVERYBODY, Call
 from server.model.errors import DicomStoreError
 from server.model.ids import DEFAULT_PARTITION, NO_PARTITION, Address, InstanceId
 from server.model.instance import ValidationMode
@@ -212,7 +212,7 @@ class _Worker:
         checksum = crc32c_of(body)
         self._tell(("storing", (uid, checksum)))
         target = await self._store.target(
-            Call("r1"), Address(NO_PARTITION), create_partition=False, mode=ValidationMode.LENIENT
+            Call("r1", EVERYBODY), Address(NO_PARTITION), create_partition=False, mode=ValidationMode.LENIENT
         )
         receiver = self._store.receive(target)
         await receiver.write(body)

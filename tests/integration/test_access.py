@@ -1,7 +1,8 @@
 """Every rpc checks access exactly once (server/domain/access.py)."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,32 +15,54 @@ from dicomstore.v1 import partition_service_pb2 as partitions
 from dicomstore.v1 import retrieve_service_pb2 as retrieve
 from dicomstore.v1 import search_service_pb2 as search
 from dicomstore.v1 import store_service_pb2 as store
+from dicomstore.v1.access_options_pb2 import (
+    ACTION_ANONYMOUS,
+    ACTION_DELETE,
+    ACTION_MANAGE_EXTENDED_QUERY_TAGS,
+    ACTION_OF_OPERATION_TYPE,
+    ACTION_READ,
+    ACTION_WRITE,
+)
 from dicomstore.v1.delete_service_pb2 import DeleteInstancesRequest
-from dicomstore.v1.resources_pb2 import Address
+from dicomstore.v1.resources_pb2 import Address as AddressMessage
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from server.adapters.sql.engine import open_database
-from server.domain.access import Access, Action
+from server.adapters.sql.engine import migrate, open_database
+from server.bootstrap.components import IndexComponents
+from server.config import Settings
+from server.domain.access import Access
 from server.domain.partition_names import PartitionNames
 from server.domain.read_only import ReadOnlyState
-from server.model.call import Call
-from server.model.errors import Unavailable
-from server.model.ids import DEFAULT_PARTITION, parse_address
+from server.model.access import Action, Grant
+from server.model.call import EVERYBODY, Call, Principal
+from server.model.errors import Forbidden, NotFound, Reason, Unavailable
+from server.model.ids import DEFAULT_PARTITION, Address, parse_address
+from server.rpc.interceptors.authentication import declared_action, start_action
 from server.rpc.services import SERVICES
 from tests.data import part10
 from tests.integration.conftest import a_core
 
 WARD = "ward"
-STUDY = Address(partition=WARD, study_instance_uid="1.2")
-INSTANCE = Address(partition=WARD, study_instance_uid="1.2", series_instance_uid="1.2.3", sop_instance_uid="1.2.3.4")
+STUDY = AddressMessage(partition=WARD, study_instance_uid="1.2")
+INSTANCE = AddressMessage(
+    partition=WARD, study_instance_uid="1.2", series_instance_uid="1.2.3", sop_instance_uid="1.2.3.4"
+)
 OF_STUDY = "partition=ward study=1.2 series=- instance=-"
 OF_INSTANCE = "partition=ward study=1.2 series=1.2.3 instance=1.2.3.4"
 OF_PARTITION = "partition=ward study=- series=- instance=-"
 OF_ARCHIVE = "partition=* study=- series=- instance=-"
 TAG = "StationName"
 OPERATION = "0" * 32
+DECISIONS = "dicomstore.access.decision"
+ACTIONS = {
+    ACTION_READ: "read",
+    ACTION_WRITE: "write",
+    ACTION_DELETE: "delete",
+    ACTION_MANAGE_EXTENDED_QUERY_TAGS: "manageExtendedQueryTags",
+    ACTION_OF_OPERATION_TYPE: "administer",  # of an unknown type
+}
 HARMLESS = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.INVALID_ARGUMENT)
 IMAGE = part10(
     StudyInstanceUID="1.2",
@@ -56,100 +79,93 @@ METHODS = {
     for method in descriptor_pool.Default().FindServiceByName(service).methods
 }
 
-EXPECTED: Mapping[str, tuple[str, str, Message | None]] = {
+EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "StoreService.StoreInstances": (
-        "write",
         OF_STUDY,
         store.StoreInstancesRequest(header=store.StoreHeader(address=STUDY, create_partition=True)),
     ),
-    "RetrieveService.RetrieveInstances": ("read", OF_STUDY, retrieve.RetrieveInstancesRequest(resource=STUDY)),
+    "RetrieveService.RetrieveInstances": (OF_STUDY, retrieve.RetrieveInstancesRequest(resource=STUDY)),
     "RetrieveService.RetrieveFrames": (
-        "read",
         OF_INSTANCE,
         retrieve.RetrieveFramesRequest(instance=INSTANCE, frames=[2, 1, 2]),
     ),
     "RetrieveService.RetrieveBulkData": (
-        "read",
         OF_INSTANCE,
         retrieve.RetrieveBulkDataRequest(instance=INSTANCE, path="7FE00010"),
     ),
-    "RetrieveService.RetrieveAllBulkData": ("read", OF_STUDY, retrieve.RetrieveAllBulkDataRequest(resource=STUDY)),
-    "RetrieveService.RetrieveMetadata": ("read", OF_STUDY, retrieve.RetrieveMetadataRequest(resource=STUDY)),
-    "RetrieveService.RetrieveRendered": ("read", OF_STUDY, retrieve.RetrieveRenderedRequest(resource=STUDY)),
+    "RetrieveService.RetrieveAllBulkData": (OF_STUDY, retrieve.RetrieveAllBulkDataRequest(resource=STUDY)),
+    "RetrieveService.RetrieveMetadata": (OF_STUDY, retrieve.RetrieveMetadataRequest(resource=STUDY)),
+    "RetrieveService.RetrieveRendered": (OF_STUDY, retrieve.RetrieveRenderedRequest(resource=STUDY)),
     "SearchService.Search": (
-        "read",
         OF_PARTITION,
-        search.SearchRequest(level=search.QUERY_LEVEL_SERIES, scope=Address(partition=WARD)),
+        search.SearchRequest(level=search.QUERY_LEVEL_SERIES, scope=AddressMessage(partition=WARD)),
     ),
-    "DeleteService.DeleteInstances": ("delete", OF_STUDY, DeleteInstancesRequest(resource=STUDY)),
-    "ChangeFeedService.ListChanges": ("read", OF_ARCHIVE, None),
-    "ChangeFeedService.GetLatestChange": ("read", OF_ARCHIVE, None),
-    "ChangeFeedService.WatchChanges": ("read", OF_ARCHIVE, None),
+    "DeleteService.DeleteInstances": (OF_STUDY, DeleteInstancesRequest(resource=STUDY)),
+    "ChangeFeedService.ListChanges": (OF_ARCHIVE, None),
+    "ChangeFeedService.GetLatestChange": (OF_ARCHIVE, None),
+    "ChangeFeedService.WatchChanges": (OF_ARCHIVE, None),
     "ExtendedQueryTagService.AddExtendedQueryTags": (
-        "administer",
         OF_ARCHIVE,
         tags.AddExtendedQueryTagsRequest(tags=[{"path": TAG, "level": tags.TAG_LEVEL_SERIES}]),
     ),
-    "ExtendedQueryTagService.ListExtendedQueryTags": ("read", OF_ARCHIVE, None),
+    "ExtendedQueryTagService.ListExtendedQueryTags": (OF_ARCHIVE, None),
     "ExtendedQueryTagService.GetExtendedQueryTag": (
-        "read",
         OF_ARCHIVE,
         tags.GetExtendedQueryTagRequest(path=TAG),
     ),
     "ExtendedQueryTagService.UpdateExtendedQueryTag": (
-        "administer",
         OF_ARCHIVE,
         tags.UpdateExtendedQueryTagRequest(path=TAG, query_status=tags.QUERY_STATUS_DISABLED),
     ),
     "ExtendedQueryTagService.DeleteExtendedQueryTag": (
-        "administer",
         OF_ARCHIVE,
         tags.DeleteExtendedQueryTagRequest(path=TAG),
     ),
     "ExtendedQueryTagService.ListExtendedQueryTagErrors": (
-        "read",
         OF_ARCHIVE,
         tags.ListExtendedQueryTagErrorsRequest(path=TAG),
     ),
-    "OperationService.StartOperation": ("administer", OF_ARCHIVE, None),
+    "OperationService.StartOperation": (OF_ARCHIVE, None),
     "OperationService.ListOperationErrors": (
-        "read",
         OF_ARCHIVE,
         operations.ListOperationErrorsRequest(id=OPERATION),
     ),
-    "OperationService.GetOperation": ("read", OF_ARCHIVE, operations.GetOperationRequest(id=OPERATION)),
-    "OperationService.ListOperations": ("read", OF_ARCHIVE, None),
-    "OperationService.WaitOperation": ("read", OF_ARCHIVE, operations.WaitOperationRequest(id=OPERATION)),
-    "OperationService.CancelOperation": ("administer", OF_ARCHIVE, operations.CancelOperationRequest(id=OPERATION)),
-    "PartitionService.ListPartitions": ("read", OF_ARCHIVE, None),
-    "PartitionService.GetPartition": ("read", OF_PARTITION, partitions.GetPartitionRequest(name=WARD)),
-    "PartitionService.CreatePartition": ("administer", OF_PARTITION, partitions.CreatePartitionRequest(name=WARD)),
-    "CapabilitiesService.GetCapabilities": ("read", OF_ARCHIVE, None),
+    "OperationService.GetOperation": (OF_ARCHIVE, operations.GetOperationRequest(id=OPERATION)),
+    "OperationService.ListOperations": (OF_ARCHIVE, None),
+    "OperationService.WaitOperation": (OF_ARCHIVE, operations.WaitOperationRequest(id=OPERATION)),
+    "OperationService.CancelOperation": (OF_ARCHIVE, operations.CancelOperationRequest(id=OPERATION)),
+    "PartitionService.ListPartitions": (OF_ARCHIVE, None),
+    "PartitionService.GetPartition": (OF_PARTITION, partitions.GetPartitionRequest(name=WARD)),
+    "PartitionService.CreatePartition": (OF_PARTITION, partitions.CreatePartitionRequest(name=WARD)),
 }
-"""By rpc: the action and the address that it must ask for, and a request; None is an empty one."""
+"""By rpc that requires permission: the address that it must ask for, and a request; None is an empty one."""
 
 
-def test_every_rpc_has_an_expected_action() -> None:
-    assert {name.removeprefix("dicomstore.v1.") for name in METHODS} == set(EXPECTED)
+DECLARED = {name: declared_action(f"/{name[: name.rindex('.')]}/{name[name.rindex('.') + 1 :]}") for name in METHODS}
+"""By full name of an rpc, the action that the contract declares."""
 
 
-async def test_every_rpc_checks_access_once_with_its_action_and_address(
+def test_every_rpc_declares_an_action_and_has_an_expected_address() -> None:
+    needed = {name for name, action in DECLARED.items() if action != ACTION_ANONYMOUS}
+    assert {name.removeprefix("dicomstore.v1.") for name in needed} == set(EXPECTED)
+
+
+async def test_every_rpc_checks_access_once_for_its_declared_action_and_its_address(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with a_core(tmp_path, partitions=True) as core:
         await core.stored(IMAGE, address=STUDY, create_partition=True)
-        caplog.set_level(logging.DEBUG, "dicomstore.audit")
-        for name, method in METHODS.items():
-            _, _, request = EXPECTED[name.removeprefix("dicomstore.v1.")]
-            await call(core.channel, method, request)
+        caplog.set_level(logging.DEBUG, DECISIONS)
+        for name, (_, request) in EXPECTED.items():
+            await call(core.channel, METHODS[f"dicomstore.v1.{name}"], request)
     seen: dict[str, list[str]] = {}
     for record in caplog.records:
-        if record.name == "dicomstore.audit":
+        if record.name == DECISIONS:
             what, _, request_id = record.getMessage().partition(" principal=anonymous request_id=")
             seen.setdefault(request_id, []).append(what)
     assert seen == {
-        f"dicomstore.v1.{name}": [f"access action={action} {address}"]
-        for name, (action, address, _) in EXPECTED.items()
+        f"dicomstore.v1.{name}": [f"access action={ACTIONS[DECLARED[f'dicomstore.v1.{name}']]} {address}"]
+        for name, (address, _) in EXPECTED.items()
     }
 
 
@@ -158,12 +174,78 @@ async def test_a_read_only_archive_permits_only_reads(tmp_path: Path, action: Ac
     database = open_database(f"sqlite:///{tmp_path / 'index.db'}")
     names = PartitionNames(database.partitions, enabled=False, now=lambda: datetime.now(UTC))
     access = Access(names, ReadOnlyState("its index has lost transactions"))
-    asking = access.permit(Call("r1"), action, parse_address("", "1.2"))
-    if action is Action.READ:
+    asking = access.permit(Call("r1", EVERYBODY), action, parse_address("", "1.2"))
+    if action in (Action.READ, Action.AUDIT):
         assert await asking == parse_address(DEFAULT_PARTITION, "1.2")
     else:
         with pytest.raises(Unavailable):
             await asking
+    await database.close()
+
+
+async def test_every_operation_type_requires_the_action_that_its_message_declares(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'index.db'}")
+    for type_ in IndexComponents(settings=Settings(), database=database).operation_types:
+        assert type_.start_action is start_action(type_.request_message)
+    await database.close()
+
+
+WHOLE = Grant(frozenset({Action.READ}), parse_address(WARD))
+PART = Grant(frozenset({Action.READ}), parse_address(WARD, "1.2", "1.2.3"))
+
+
+@pytest.mark.parametrize(
+    ("grant", "address", "permitted"),
+    [
+        (WHOLE, parse_address(WARD, "1.2"), parse_address(WARD, "1.2")),
+        (WHOLE, parse_address("other"), Reason.PARTITION_NOT_PERMITTED),
+        (PART, parse_address(WARD, "1.2", "1.2.3", "1"), parse_address(WARD, "1.2", "1.2.3", "1")),
+        (PART, parse_address("other", "1.2"), Reason.PARTITION_NOT_PERMITTED),
+        (PART, parse_address(WARD, "9"), Reason.STUDY_NOT_FOUND),
+        (PART, parse_address(WARD, "1.2", "9"), Reason.SERIES_NOT_FOUND),
+    ],
+)
+async def test_access_ends_where_the_grant_ends(
+    tmp_path: Path, grant: Grant, address: Address, permitted: Address | Reason
+) -> None:
+    async with an_access(tmp_path) as access:
+        asking = access.permit(Call("r1", Principal("p", grants=(grant,))), Action.READ, address)
+        if isinstance(permitted, Reason):
+            with pytest.raises(NotFound) as caught:
+                await asking
+            assert caught.value.reason is permitted
+        else:
+            assert await asking == permitted
+
+
+@pytest.mark.parametrize("address", [parse_address(WARD), parse_address(WARD, "1.2")])
+async def test_a_list_contains_only_the_permitted_part(tmp_path: Path, address: Address) -> None:
+    async with an_access(tmp_path) as access:
+        call = Call("r1", Principal("p", grants=(PART,)))
+        assert await access.permit(call, Action.READ, address, narrow=True) == PART.scope
+
+
+async def test_a_principal_without_a_grant_may_do_nothing(tmp_path: Path) -> None:
+    async with an_access(tmp_path) as access:
+        with pytest.raises(Forbidden):
+            await access.permit(Call("r1", Principal("p", grants=(WHOLE,))), Action.WRITE, parse_address(WARD))
+        with pytest.raises(Forbidden):
+            access.permit_archive(Call("r1", Principal("p", grants=(WHOLE,))), Action.READ)
+        with pytest.raises(Forbidden):
+            access.permit_partitions(Call("r1", Principal("p", grants=(PART,))), Action.READ)
+        assert access.permit_partitions(Call("r1", Principal("p", grants=(WHOLE,))), Action.READ) == {WARD}
+        assert access.permit_partitions(Call("r1", EVERYBODY), Action.READ) is None
+
+
+@asynccontextmanager
+async def an_access(folder: Path) -> AsyncIterator[Access]:
+    """Decide on access to an archive with the partition `WARD`."""
+    url = f"sqlite:///{folder / 'index.db'}"
+    migrate(url)
+    database = open_database(url)
+    names = PartitionNames(database.partitions, enabled=True, now=lambda: datetime.now(UTC))
+    await names.create_missing(parse_address(WARD).partition)
+    yield Access(names, ReadOnlyState())
     await database.close()
 
 

@@ -16,7 +16,7 @@ from server.domain.store.commit import Committer
 from server.domain.store.commit_order import CommitOrder
 from server.domain.store.receive import Store
 from server.domain.store.writability import Writing
-from server.model.call import Call
+from server.model.call import EVERYBODY, Call
 from server.model.ids import NO_PARTITION, Address
 from server.model.instance import ValidationMode
 from server.model.receipt import Receipt
@@ -44,7 +44,9 @@ async def test_an_instance_cancelled_while_it_waits_to_commit_leaves_no_blob(tmp
         max_header_bytes=1 << 20,
         damage=DamageRecord(database.instances),
     )
-    target = await store.target(Call("r1"), Address(NO_PARTITION), create_partition=False, mode=ValidationMode.LENIENT)
+    target = await store.target(
+        Call("r1", EVERYBODY), Address(NO_PARTITION), create_partition=False, mode=ValidationMode.LENIENT
+    )
     receiver = store.receive(target)
     await receiver.write(part10())
     finishing = asyncio.create_task(receiver.finish(order=CommitOrder(before=CommitOrder())))

@@ -13,7 +13,7 @@ from server.domain.partition_names import PartitionNames
 from server.domain.read_only import ReadOnlyState
 from server.domain.retrieve.blob_reader import BlobReader
 from server.domain.retrieve.metadata import OpenMetadata, RetrieveMetadata
-from server.model.call import Call
+from server.model.call import EVERYBODY, Call
 from server.model.ids import NO_PARTITION, Address
 from server.model.instance import ResourceState
 from tests.contract.index.samples import NOON, identity, sample, study_ref
@@ -32,7 +32,7 @@ async def opened(database: Database) -> OpenMetadata:
     access = Access(PartitionNames(database.partitions, enabled=False, now=lambda: NOON), ReadOnlyState())
     reading = BlobReader(MemoryBlobs(), ResponseBudget(1 << 20))
     retrieve = RetrieveMetadata(blob_reader=reading, index=database.instances, access=access)
-    return await retrieve.open(Call("r1"), Address(NO_PARTITION, study_ref().study), known=None)
+    return await retrieve.open(Call("r1", EVERYBODY), Address(NO_PARTITION, study_ref().study), known=None)
 
 
 async def store(database: Database, *numbers: int) -> None:

@@ -26,7 +26,7 @@ from server.domain.partition_names import PartitionNames
 from server.domain.read_only import ReadOnlyState
 from server.domain.search.request import SearchRequest, Term
 from server.domain.search.search import Search, SearchResult
-from server.model.call import Call
+from server.model.call import EVERYBODY, Call
 from server.model.errors import InvalidRequest, Reason, WrongState
 from server.model.ids import DEFAULT_PARTITION, Address, InstanceId, Uid, parse_address
 from server.model.instance import LevelAttributes, NewInstance
@@ -89,7 +89,7 @@ class Archive:
         await self.database.instances.add([instance(one) for one in made], NOW)
 
     async def search(self, level: Level, scope: Address = EVERYTHING, **fields: Any) -> SearchResult:
-        return await self._search.search(Call("r1"), SearchRequest(level, scope, **fields))
+        return await self._search.search(Call("r1", EVERYBODY), SearchRequest(level, scope, **fields))
 
     async def get(self, url: str) -> list[dict[str, Any]]:
         """Return the attributes of each match of a QIDO-RS request, with its UID."""
@@ -97,7 +97,7 @@ class Archive:
 
     async def answer(self, url: str) -> SearchResult:
         """Return the result of a QIDO-RS request with the UID of the requested level among the return keys."""
-        return await self._search.search(Call("r1"), request_of(url))
+        return await self._search.search(Call("r1", EVERYBODY), request_of(url))
 
     async def patients(self, url: str) -> list[str]:
         """Return the Patient IDs of the matches of a QIDO-RS request."""

@@ -12,6 +12,7 @@ from functools import partial
 
 from server.domain.operations import lifecycle
 from server.domain.operations.types import OperationType, Progress, Step
+from server.model.access import Action
 from server.model.operation import Operation
 from server.model.search.query_tag import TagStatus
 from server.ports.tags import Tags
@@ -39,6 +40,7 @@ def reindex(tags: Tags, most_instances: int = STEP_INSTANCES) -> OperationType:
         request_message="ReindexRequest",
         steps=(Step("index", index),),
         is_exclusive=True,
+        start_action=Action.MANAGE_EXTENDED_QUERY_TAGS,
     )
 
 

@@ -6,15 +6,15 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
-from server.domain.access import Access, Action
+from server.domain.access import Access
 from server.domain.limits import page_size as size_of
 from server.domain.operations import lifecycle
 from server.domain.operations.backlog import Backlog, backlog_of
-from server.domain.operations.types import OperationTypes
+from server.domain.operations.types import OperationType, OperationTypes
 from server.domain.search import page_token
+from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import InvalidRequest, NotFound, Reason, Unavailable
-from server.model.ids import ARCHIVE
 from server.model.operation import Json, Operation, OperationError, OperationState
 from server.ports.operations import Operations as Record
 from server.ports.tags import Tags
@@ -67,9 +67,9 @@ class Operations:
             InvalidRequest: INVALID_FIELD, and as `OperationType.check`.
             WrongState: OPERATION_RUNNING.
         """
-        await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
-        checked_request_id(request_id)
         type_ = self.types.with_request(message)
+        self._access.permit_archive(call, _start_action(type_))
+        checked_request_id(request_id)
         if type_ is None or type_.check is None:
             text = f"No operation type can be started with {message}." if message else "request is required."
             raise InvalidRequest(Reason.INVALID_FIELD, text, field="request")
@@ -82,7 +82,7 @@ class Operations:
 
     async def get(self, call: Call, text: str) -> Operation:
         """Return an operation. Raises InvalidRequest (INVALID_OPERATION_ID), NotFound (OPERATION_NOT_FOUND)."""
-        await self._access.permit(call, Action.READ, ARCHIVE)
+        self._access.permit_archive(call, Action.READ)
         return await self._get(text)
 
     async def _get(self, text: str) -> Operation:
@@ -105,7 +105,7 @@ class Operations:
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
-        await self._access.permit(call, Action.READ, ARCHIVE)
+        self._access.permit_archive(call, Action.READ)
         size = size_of(page_size)
         query = f"operations {sorted(set(types))} {sorted(set(states))}".encode()
         before = page_token.read(token, query) if token else None
@@ -122,7 +122,7 @@ class Operations:
             InvalidRequest: INVALID_OPERATION_ID, INVALID_FIELD, INVALID_PAGE_TOKEN.
             NotFound: OPERATION_NOT_FOUND.
         """
-        await self._access.permit(call, Action.READ, ARCHIVE)
+        self._access.permit_archive(call, Action.READ)
         size, operation = size_of(page_size), await self._get(text)
         query = f"errors of operation {operation.id}".encode()
         after = page_token.read(token, query) if token else 0
@@ -139,7 +139,7 @@ class Operations:
             InvalidRequest: INVALID_OPERATION_ID, INVALID_FIELD.
             NotFound: OPERATION_NOT_FOUND.
         """
-        await self._access.permit(call, Action.READ, ARCHIVE)
+        self._access.permit_archive(call, Action.READ)
         if not 0 <= seconds <= MAX_WAIT_SECONDS:
             message = f"timeout_seconds must be between 0 and {MAX_WAIT_SECONDS}."
             raise InvalidRequest(Reason.INVALID_FIELD, message, field="timeout_seconds")
@@ -156,7 +156,8 @@ class Operations:
 
     async def cancel(self, call: Call, text: str) -> Operation:
         """Stop an operation before its next step; a final one does not change. Raises: as `get`."""
-        await self._access.permit(call, Action.ADMINISTER, ARCHIVE)
+        known = await self._record.get(text.lower()) if _ID.fullmatch(text) else None
+        self._access.permit_archive(call, _start_action(self.types.get(known.type) if known else None))
         now = self._now()
         return _found(
             await self._record.update(
@@ -191,6 +192,11 @@ def _id_in(text: str) -> str:
     if not _ID.fullmatch(text):
         raise InvalidRequest(Reason.INVALID_OPERATION_ID, "An operation's id is 32 hex digits.", field="id")
     return text.lower()
+
+
+def _start_action(type_: OperationType | None) -> Action:
+    """Return the action that starting and cancelling operations of a type requires."""
+    return type_.start_action if type_ else Action.ADMINISTER
 
 
 def _found(operation: Operation | None) -> Operation:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from server.model.access import Action
 from server.model.operation import Json, Operation, OperationError, Update
 
 Store = Callable[[str, Update], Awaitable[Operation | None]]
@@ -67,6 +68,7 @@ class OperationType:
         further effect. None: partial results remain.
     is_exclusive: only one operation can be unfinished at a time.
     is_internal: not shown to DICOMweb clients.
+    start_action: what starting and cancelling an operation requires, as `start_action` of the request message says.
     every: interval of a recurring operation, which has an empty request; None: it does not recur.
     """
 
@@ -79,6 +81,7 @@ class OperationType:
     is_exclusive: bool = False
     is_internal: bool = False
     every: timedelta | None = None
+    start_action: Action = Action.ADMINISTER
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from server.dicom.presentation.object_kinds import Kind
-from server.domain.access import Access, Action
+from server.domain.access import Access
 from server.domain.flow.prefetch import once, prefetch_ordered
 from server.domain.render.documents import DocumentRenderer
 from server.domain.render.image_info import ImageInfoReader
@@ -26,6 +26,7 @@ from server.domain.resources import not_found
 from server.domain.retrieve.blob_reader import BlobReader
 from server.domain.retrieve.omission import AHEAD_BYTES, FailedItem, Omission, announced
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
+from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import DataLoss, DicomStoreError, NotFound, Reason, WrongState
 from server.model.ids import Address

@@ -5,13 +5,14 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import chain
 
-from server.domain.access import Access, Action
+from server.domain.access import Access
 from server.domain.resources import not_found
 from server.domain.retrieve.blob_reader import AS_STORED, PIXELS, BlobReader, not_acceptable
 from server.domain.retrieve.bulk_data import RetrieveBulkData
 from server.domain.retrieve.frames import OpenFrame, RetrieveFrames
 from server.domain.retrieve.omission import FailedItem, Omission, announced
 from server.domain.retrieve.transfer_syntax_choice import Acceptable
+from server.model.access import Action
 from server.model.buffer import Buffer
 from server.model.call import Call
 from server.model.errors import DicomStoreError, NotFound, Reason

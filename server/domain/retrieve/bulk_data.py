@@ -7,7 +7,7 @@ from server.dicom.elements.fields import first_value
 from server.dicom.elements.transfer_syntax import is_defined
 from server.dicom.pixel_data import frames as pixels
 from server.dicom.presentation.object_kinds import video_media_type
-from server.domain.access import Access, Action
+from server.domain.access import Access
 from server.domain.resources import not_found
 from server.domain.retrieve.blob_reader import (
     DEFLATED_LITTLE_ENDIAN,
@@ -19,6 +19,7 @@ from server.domain.retrieve.blob_reader import (
     swapped_bytes,
 )
 from server.domain.retrieve.encapsulated_value import FragmentReader
+from server.model.access import Action
 from server.model.buffer import Buffer
 from server.model.call import Call
 from server.model.errors import NotFound, Reason

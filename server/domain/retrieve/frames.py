@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from server.dicom.elements.transfer_syntax import is_defined
-from server.domain.access import Access, Action
+from server.domain.access import Access
 from server.domain.resources import not_found
 from server.domain.retrieve.blob_reader import (
     AS_STORED,
@@ -20,6 +20,7 @@ from server.domain.retrieve.frame_transcoder import Transcoder
 from server.domain.retrieve.omission import AHEAD_BYTES, FailedItem, Omission, announced
 from server.domain.retrieve.stored_frames import PixelReader, Pixels
 from server.domain.retrieve.transfer_syntax_choice import Acceptable, choose
+from server.model.access import Action
 from server.model.buffer import Buffer
 from server.model.call import Call
 from server.model.errors import DataLoss, DicomStoreError, InvalidRequest, NotFound, Reason, WrongState

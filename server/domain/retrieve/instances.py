@@ -4,13 +4,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from server.domain.access import Access, Action
+from server.domain.access import Access
 from server.domain.flow.prefetch import closable
 from server.domain.resources import not_found
 from server.domain.retrieve.blob_reader import AS_STORED, BlobReader, not_acceptable, range_within
 from server.domain.retrieve.instance_transcoder import InstanceTranscoder
 from server.domain.retrieve.omission import FailedItem, Omission, announced
 from server.domain.retrieve.transfer_syntax_choice import Acceptable, choose
+from server.model.access import Action
 from server.model.buffer import Buffer
 from server.model.call import Call
 from server.model.damage import NO_DAMAGE

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from server.dicom.elements.fields import Fields, fields
-from server.domain.access import Access, Action
+from server.domain.access import Access
 from server.domain.resources import not_found
 from server.domain.retrieve.blob_reader import BlobReader
+from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import InvalidRequest, Reason
 from server.model.ids import Address

@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from server.dicom.matching.query_tags import PrivateTag, key_of, tag_of_path
-from server.domain.access import Access, Action
+from server.domain.access import Access
 from server.domain.limits import MAX_TAGS
 from server.domain.search import page_token
 from server.domain.search.answer import MatchComposer, Selection
@@ -18,6 +18,7 @@ from server.domain.search.request import (
     private_attributes,
     unknown_attributes,
 )
+from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import Reason, WrongState
 from server.model.ids import Address
@@ -67,7 +68,7 @@ class Search:
             InvalidRequest: as `parse`.
             DicomStoreError: as `Access.permit` and `InstanceIndex.search`.
         """
-        request = replace(request, scope=await self._access.permit(call, Action.READ, request.scope))
+        request = replace(request, scope=await self._access.permit(call, Action.READ, request.scope, narrow=True))
         tags = await self._tags_in(request)
         keys = {path: key_of(tag) for path, tag in tags.items()}
         owners = await self._owners(request, tags.values())

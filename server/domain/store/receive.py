@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from server.dicom.ingest.reader import Description, InstanceReader
-from server.domain.access import Access, Action
+from server.domain.access import Access
 from server.domain.damage import DamageRecord, of_bytes
 from server.domain.partition_names import PartitionNames
 from server.domain.store.commit import Committer
 from server.domain.store.commit_order import CommitOrder
 from server.domain.store.writability import Writing
+from server.model.access import Action
 from server.model.buffer import Buffer
 from server.model.call import Call
 from server.model.errors import (

@@ -4,9 +4,10 @@ import asyncio
 import random
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
-from server.model.call import ANONYMOUS, Call
+from server.model.call import ANONYMOUS, Call, Principal
 from server.rpc.interceptors.surround import Surround
 
 _MAX_ID_LENGTH = 128
@@ -21,6 +22,15 @@ class Context:
         self.call = call
         self._grpc = grpc_context
 
+    def identify(self, principal: Principal) -> None:
+        """Set the principal of the call."""
+        self.call = replace(self.call, principal=principal)
+
+    @property
+    def metadata(self) -> Iterable[tuple[str, str | bytes]]:
+        """The metadata that the client sent."""
+        return self._grpc.invocation_metadata() or ()
+
     @property
     def peer(self) -> str:
         """The peer address in the format of gRPC."""
@@ -32,10 +42,7 @@ class Context:
 
 
 class CallContext(Surround):
-    """Creates the `Context` of each call. The outermost interceptor.
-
-    There is no authentication yet: every principal is anonymous. This is where authentication belongs.
-    """
+    """Creates the `Context` of each call, whose principal is not known yet. The outermost interceptor."""
 
     def around(self, method: str, context: Any) -> AbstractAsyncContextManager[Context]:
         """See `Surround`."""

@@ -22,36 +22,43 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__options__pb2
 from dicomstore.v1 import resources_pb2 as dicomstore_dot_v1_dot_resources__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dicomstore/v1/change_feed_service.proto\x12\rdicomstore.v1\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x01\n\x0b\x43hangeEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x08instance\x18\x02 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12+\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x1b.dicomstore.v1.ChangeAction\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.dicomstore.v1.ChangeState\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x12\n\ndicom_json\x18\x07 \x01(\x0c\"\xf9\x01\n\x12ListChangesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x1d\n\x10through_sequence\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04skip\x18\x05 \x01(\x03\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x18\n\x10include_metadata\x18\x07 \x01(\x08\x42\x13\n\x11_through_sequence\"B\n\x13ListChangesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\"2\n\x16GetLatestChangeRequest\x12\x18\n\x10include_metadata\x18\x01 \x01(\x08\"D\n\x17GetLatestChangeResponse\x12)\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\"\x7f\n\x13WatchChangesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x18\n\x10include_metadata\x18\x02 \x01(\x08\x12\x36\n\x13\x63heckpoint_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"`\n\x14WatchChangesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\x12\x1b\n\x13\x63heckpoint_sequence\x18\x02 \x01(\x03*{\n\x0c\x43hangeAction\x12\x1d\n\x19\x43HANGE_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_ACTION_CREATE\x10\x01\x12\x18\n\x14\x43HANGE_ACTION_UPDATE\x10\x02\x12\x18\n\x14\x43HANGE_ACTION_DELETE\x10\x03*z\n\x0b\x43hangeState\x12\x1c\n\x18\x43HANGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_STATE_CURRENT\x10\x01\x12\x19\n\x15\x43HANGE_STATE_REPLACED\x10\x02\x12\x18\n\x14\x43HANGE_STATE_DELETED\x10\x03\x32\xa6\x02\n\x11\x43hangeFeedService\x12T\n\x0bListChanges\x12!.dicomstore.v1.ListChangesRequest\x1a\".dicomstore.v1.ListChangesResponse\x12`\n\x0fGetLatestChange\x12%.dicomstore.v1.GetLatestChangeRequest\x1a&.dicomstore.v1.GetLatestChangeResponse\x12Y\n\x0cWatchChanges\x12\".dicomstore.v1.WatchChangesRequest\x1a#.dicomstore.v1.WatchChangesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dicomstore/v1/change_feed_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf0\x01\n\x0b\x43hangeEntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12(\n\x08instance\x18\x02 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12+\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32\x1b.dicomstore.v1.ChangeAction\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.dicomstore.v1.ChangeState\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x12\n\ndicom_json\x18\x07 \x01(\x0c\"\xf9\x01\n\x12ListChangesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x1d\n\x10through_sequence\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04skip\x18\x05 \x01(\x03\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x18\n\x10include_metadata\x18\x07 \x01(\x08\x42\x13\n\x11_through_sequence\"B\n\x13ListChangesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\"2\n\x16GetLatestChangeRequest\x12\x18\n\x10include_metadata\x18\x01 \x01(\x08\"D\n\x17GetLatestChangeResponse\x12)\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\"\x7f\n\x13WatchChangesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x03\x12\x18\n\x10include_metadata\x18\x02 \x01(\x08\x12\x36\n\x13\x63heckpoint_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"`\n\x14WatchChangesResponse\x12+\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1a.dicomstore.v1.ChangeEntry\x12\x1b\n\x13\x63heckpoint_sequence\x18\x02 \x01(\x03*{\n\x0c\x43hangeAction\x12\x1d\n\x19\x43HANGE_ACTION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_ACTION_CREATE\x10\x01\x12\x18\n\x14\x43HANGE_ACTION_UPDATE\x10\x02\x12\x18\n\x14\x43HANGE_ACTION_DELETE\x10\x03*z\n\x0b\x43hangeState\x12\x1c\n\x18\x43HANGE_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43HANGE_STATE_CURRENT\x10\x01\x12\x19\n\x15\x43HANGE_STATE_REPLACED\x10\x02\x12\x18\n\x14\x43HANGE_STATE_DELETED\x10\x03\x32\xb8\x02\n\x11\x43hangeFeedService\x12Z\n\x0bListChanges\x12!.dicomstore.v1.ListChangesRequest\x1a\".dicomstore.v1.ListChangesResponse\"\x04\x88\xb2\x19\x04\x12\x66\n\x0fGetLatestChange\x12%.dicomstore.v1.GetLatestChangeRequest\x1a&.dicomstore.v1.GetLatestChangeResponse\"\x04\x88\xb2\x19\x04\x12_\n\x0cWatchChanges\x12\".dicomstore.v1.WatchChangesRequest\x1a#.dicomstore.v1.WatchChangesResponse\"\x04\x88\xb2\x19\x04\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dicomstore.v1.change_feed_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANGEACTION']._serialized_start=1066
-  _globals['_CHANGEACTION']._serialized_end=1189
-  _globals['_CHANGESTATE']._serialized_start=1191
-  _globals['_CHANGESTATE']._serialized_end=1313
-  _globals['_CHANGEENTRY']._serialized_start=155
-  _globals['_CHANGEENTRY']._serialized_end=395
-  _globals['_LISTCHANGESREQUEST']._serialized_start=398
-  _globals['_LISTCHANGESREQUEST']._serialized_end=647
-  _globals['_LISTCHANGESRESPONSE']._serialized_start=649
-  _globals['_LISTCHANGESRESPONSE']._serialized_end=715
-  _globals['_GETLATESTCHANGEREQUEST']._serialized_start=717
-  _globals['_GETLATESTCHANGEREQUEST']._serialized_end=767
-  _globals['_GETLATESTCHANGERESPONSE']._serialized_start=769
-  _globals['_GETLATESTCHANGERESPONSE']._serialized_end=837
-  _globals['_WATCHCHANGESREQUEST']._serialized_start=839
-  _globals['_WATCHCHANGESREQUEST']._serialized_end=966
-  _globals['_WATCHCHANGESRESPONSE']._serialized_start=968
-  _globals['_WATCHCHANGESRESPONSE']._serialized_end=1064
-  _globals['_CHANGEFEEDSERVICE']._serialized_start=1316
-  _globals['_CHANGEFEEDSERVICE']._serialized_end=1610
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['ListChanges']._loaded_options = None
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['ListChanges']._serialized_options = b'\210\262\031\004'
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['GetLatestChange']._loaded_options = None
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['GetLatestChange']._serialized_options = b'\210\262\031\004'
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['WatchChanges']._loaded_options = None
+  _globals['_CHANGEFEEDSERVICE'].methods_by_name['WatchChanges']._serialized_options = b'\210\262\031\004'
+  _globals['_CHANGEACTION']._serialized_start=1102
+  _globals['_CHANGEACTION']._serialized_end=1225
+  _globals['_CHANGESTATE']._serialized_start=1227
+  _globals['_CHANGESTATE']._serialized_end=1349
+  _globals['_CHANGEENTRY']._serialized_start=191
+  _globals['_CHANGEENTRY']._serialized_end=431
+  _globals['_LISTCHANGESREQUEST']._serialized_start=434
+  _globals['_LISTCHANGESREQUEST']._serialized_end=683
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=685
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=751
+  _globals['_GETLATESTCHANGEREQUEST']._serialized_start=753
+  _globals['_GETLATESTCHANGEREQUEST']._serialized_end=803
+  _globals['_GETLATESTCHANGERESPONSE']._serialized_start=805
+  _globals['_GETLATESTCHANGERESPONSE']._serialized_end=873
+  _globals['_WATCHCHANGESREQUEST']._serialized_start=875
+  _globals['_WATCHCHANGESREQUEST']._serialized_end=1002
+  _globals['_WATCHCHANGESRESPONSE']._serialized_start=1004
+  _globals['_WATCHCHANGESRESPONSE']._serialized_end=1100
+  _globals['_CHANGEFEEDSERVICE']._serialized_start=1352
+  _globals['_CHANGEFEEDSERVICE']._serialized_end=1664
 # @@protoc_insertion_point(module_scope)

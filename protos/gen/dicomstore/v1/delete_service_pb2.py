@@ -22,20 +22,23 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__options__pb2
 from dicomstore.v1 import resources_pb2 as dicomstore_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dicomstore/v1/delete_service.proto\x12\rdicomstore.v1\x1a\x1d\x64icomstore/v1/resources.proto\"B\n\x16\x44\x65leteInstancesRequest\x12(\n\x08resource\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\"4\n\x17\x44\x65leteInstancesResponse\x12\x19\n\x11\x64\x65leted_instances\x18\x01 \x01(\x03\x32q\n\rDeleteService\x12`\n\x0f\x44\x65leteInstances\x12%.dicomstore.v1.DeleteInstancesRequest\x1a&.dicomstore.v1.DeleteInstancesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"dicomstore/v1/delete_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1d\x64icomstore/v1/resources.proto\"B\n\x16\x44\x65leteInstancesRequest\x12(\n\x08resource\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\"4\n\x17\x44\x65leteInstancesResponse\x12\x19\n\x11\x64\x65leted_instances\x18\x01 \x01(\x03\x32w\n\rDeleteService\x12\x66\n\x0f\x44\x65leteInstances\x12%.dicomstore.v1.DeleteInstancesRequest\x1a&.dicomstore.v1.DeleteInstancesResponse\"\x04\x88\xb2\x19\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dicomstore.v1.delete_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DELETEINSTANCESREQUEST']._serialized_start=84
-  _globals['_DELETEINSTANCESREQUEST']._serialized_end=150
-  _globals['_DELETEINSTANCESRESPONSE']._serialized_start=152
-  _globals['_DELETEINSTANCESRESPONSE']._serialized_end=204
-  _globals['_DELETESERVICE']._serialized_start=206
-  _globals['_DELETESERVICE']._serialized_end=319
+  _globals['_DELETESERVICE'].methods_by_name['DeleteInstances']._loaded_options = None
+  _globals['_DELETESERVICE'].methods_by_name['DeleteInstances']._serialized_options = b'\210\262\031\006'
+  _globals['_DELETEINSTANCESREQUEST']._serialized_start=120
+  _globals['_DELETEINSTANCESREQUEST']._serialized_end=186
+  _globals['_DELETEINSTANCESRESPONSE']._serialized_start=188
+  _globals['_DELETEINSTANCESRESPONSE']._serialized_end=240
+  _globals['_DELETESERVICE']._serialized_start=242
+  _globals['_DELETESERVICE']._serialized_end=361
 # @@protoc_insertion_point(module_scope)

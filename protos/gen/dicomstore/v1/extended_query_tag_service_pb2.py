@@ -22,54 +22,67 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__options__pb2
 from dicomstore.v1 import operation_service_pb2 as dicomstore_dot_v1_dot_operation__service__pb2
 from dicomstore.v1 import resources_pb2 as dicomstore_dot_v1_dot_resources__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.dicomstore/v1/extended_query_tag_service.proto\x12\rdicomstore.v1\x1a%dicomstore/v1/operation_service.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"p\n\x13NewExtendedQueryTag\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\n\n\x02vr\x18\x02 \x01(\t\x12\x17\n\x0fprivate_creator\x18\x03 \x01(\t\x12&\n\x05level\x18\x04 \x01(\x0e\x32\x17.dicomstore.v1.TagLevel\"\x84\x02\n\x10\x45xtendedQueryTag\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x0f\n\x07keyword\x18\x02 \x01(\t\x12\n\n\x02vr\x18\x03 \x01(\t\x12\x17\n\x0fprivate_creator\x18\x04 \x01(\t\x12&\n\x05level\x18\x05 \x01(\x0e\x32\x17.dicomstore.v1.TagLevel\x12(\n\x06status\x18\x06 \x01(\x0e\x32\x18.dicomstore.v1.TagStatus\x12\x30\n\x0cquery_status\x18\x07 \x01(\x0e\x32\x1a.dicomstore.v1.QueryStatus\x12\x13\n\x0b\x65rror_count\x18\x08 \x01(\x03\x12\x14\n\x0coperation_id\x18\t \x01(\t\"c\n\x1b\x41\x64\x64\x45xtendedQueryTagsRequest\x12\x30\n\x04tags\x18\x01 \x03(\x0b\x32\".dicomstore.v1.NewExtendedQueryTag\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"K\n\x1c\x41\x64\x64\x45xtendedQueryTagsResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Operation\"S\n\x1cListExtendedQueryTagsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04skip\x18\x03 \x01(\x03\"g\n\x1dListExtendedQueryTagsResponse\x12-\n\x04tags\x18\x01 \x03(\x0b\x32\x1f.dicomstore.v1.ExtendedQueryTag\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x1aGetExtendedQueryTagRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"K\n\x1bGetExtendedQueryTagResponse\x12,\n\x03tag\x18\x01 \x01(\x0b\x32\x1f.dicomstore.v1.ExtendedQueryTag\"_\n\x1dUpdateExtendedQueryTagRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\x0cquery_status\x18\x02 \x01(\x0e\x32\x1a.dicomstore.v1.QueryStatus\"N\n\x1eUpdateExtendedQueryTagResponse\x12,\n\x03tag\x18\x01 \x01(\x0b\x32\x1f.dicomstore.v1.ExtendedQueryTag\"-\n\x1d\x44\x65leteExtendedQueryTagRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\" \n\x1e\x44\x65leteExtendedQueryTagResponse\"f\n!ListExtendedQueryTagErrorsRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0c\n\x04skip\x18\x04 \x01(\x03\"|\n\x15\x45xtendedQueryTagError\x12(\n\x08instance\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x03 \x01(\t\"s\n\"ListExtendedQueryTagErrorsResponse\x12\x34\n\x06\x65rrors\x18\x01 \x03(\x0b\x32$.dicomstore.v1.ExtendedQueryTagError\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*h\n\x08TagLevel\x12\x19\n\x15TAG_LEVEL_UNSPECIFIED\x10\x00\x12\x13\n\x0fTAG_LEVEL_STUDY\x10\x01\x12\x14\n\x10TAG_LEVEL_SERIES\x10\x02\x12\x16\n\x12TAG_LEVEL_INSTANCE\x10\x03*m\n\tTagStatus\x12\x1a\n\x16TAG_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11TAG_STATUS_ADDING\x10\x01\x12\x14\n\x10TAG_STATUS_READY\x10\x02\x12\x17\n\x13TAG_STATUS_DELETING\x10\x03*`\n\x0bQueryStatus\x12\x1c\n\x18QUERY_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14QUERY_STATUS_ENABLED\x10\x01\x12\x19\n\x15QUERY_STATUS_DISABLED\x10\x02\x32\xde\x05\n\x17\x45xtendedQueryTagService\x12o\n\x14\x41\x64\x64\x45xtendedQueryTags\x12*.dicomstore.v1.AddExtendedQueryTagsRequest\x1a+.dicomstore.v1.AddExtendedQueryTagsResponse\x12r\n\x15ListExtendedQueryTags\x12+.dicomstore.v1.ListExtendedQueryTagsRequest\x1a,.dicomstore.v1.ListExtendedQueryTagsResponse\x12l\n\x13GetExtendedQueryTag\x12).dicomstore.v1.GetExtendedQueryTagRequest\x1a*.dicomstore.v1.GetExtendedQueryTagResponse\x12u\n\x16UpdateExtendedQueryTag\x12,.dicomstore.v1.UpdateExtendedQueryTagRequest\x1a-.dicomstore.v1.UpdateExtendedQueryTagResponse\x12u\n\x16\x44\x65leteExtendedQueryTag\x12,.dicomstore.v1.DeleteExtendedQueryTagRequest\x1a-.dicomstore.v1.DeleteExtendedQueryTagResponse\x12\x81\x01\n\x1aListExtendedQueryTagErrors\x12\x30.dicomstore.v1.ListExtendedQueryTagErrorsRequest\x1a\x31.dicomstore.v1.ListExtendedQueryTagErrorsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.dicomstore/v1/extended_query_tag_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a%dicomstore/v1/operation_service.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"p\n\x13NewExtendedQueryTag\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\n\n\x02vr\x18\x02 \x01(\t\x12\x17\n\x0fprivate_creator\x18\x03 \x01(\t\x12&\n\x05level\x18\x04 \x01(\x0e\x32\x17.dicomstore.v1.TagLevel\"\x84\x02\n\x10\x45xtendedQueryTag\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x0f\n\x07keyword\x18\x02 \x01(\t\x12\n\n\x02vr\x18\x03 \x01(\t\x12\x17\n\x0fprivate_creator\x18\x04 \x01(\t\x12&\n\x05level\x18\x05 \x01(\x0e\x32\x17.dicomstore.v1.TagLevel\x12(\n\x06status\x18\x06 \x01(\x0e\x32\x18.dicomstore.v1.TagStatus\x12\x30\n\x0cquery_status\x18\x07 \x01(\x0e\x32\x1a.dicomstore.v1.QueryStatus\x12\x13\n\x0b\x65rror_count\x18\x08 \x01(\x03\x12\x14\n\x0coperation_id\x18\t \x01(\t\"c\n\x1b\x41\x64\x64\x45xtendedQueryTagsRequest\x12\x30\n\x04tags\x18\x01 \x03(\x0b\x32\".dicomstore.v1.NewExtendedQueryTag\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"K\n\x1c\x41\x64\x64\x45xtendedQueryTagsResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Operation\"S\n\x1cListExtendedQueryTagsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04skip\x18\x03 \x01(\x03\"g\n\x1dListExtendedQueryTagsResponse\x12-\n\x04tags\x18\x01 \x03(\x0b\x32\x1f.dicomstore.v1.ExtendedQueryTag\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x1aGetExtendedQueryTagRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"K\n\x1bGetExtendedQueryTagResponse\x12,\n\x03tag\x18\x01 \x01(\x0b\x32\x1f.dicomstore.v1.ExtendedQueryTag\"_\n\x1dUpdateExtendedQueryTagRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x30\n\x0cquery_status\x18\x02 \x01(\x0e\x32\x1a.dicomstore.v1.QueryStatus\"N\n\x1eUpdateExtendedQueryTagResponse\x12,\n\x03tag\x18\x01 \x01(\x0b\x32\x1f.dicomstore.v1.ExtendedQueryTag\"-\n\x1d\x44\x65leteExtendedQueryTagRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\" \n\x1e\x44\x65leteExtendedQueryTagResponse\"f\n!ListExtendedQueryTagErrorsRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0c\n\x04skip\x18\x04 \x01(\x03\"|\n\x15\x45xtendedQueryTagError\x12(\n\x08instance\x18\x01 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x03 \x01(\t\"s\n\"ListExtendedQueryTagErrorsResponse\x12\x34\n\x06\x65rrors\x18\x01 \x03(\x0b\x32$.dicomstore.v1.ExtendedQueryTagError\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*h\n\x08TagLevel\x12\x19\n\x15TAG_LEVEL_UNSPECIFIED\x10\x00\x12\x13\n\x0fTAG_LEVEL_STUDY\x10\x01\x12\x14\n\x10TAG_LEVEL_SERIES\x10\x02\x12\x16\n\x12TAG_LEVEL_INSTANCE\x10\x03*m\n\tTagStatus\x12\x1a\n\x16TAG_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11TAG_STATUS_ADDING\x10\x01\x12\x14\n\x10TAG_STATUS_READY\x10\x02\x12\x17\n\x13TAG_STATUS_DELETING\x10\x03*`\n\x0bQueryStatus\x12\x1c\n\x18QUERY_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14QUERY_STATUS_ENABLED\x10\x01\x12\x19\n\x15QUERY_STATUS_DISABLED\x10\x02\x32\x82\x06\n\x17\x45xtendedQueryTagService\x12u\n\x14\x41\x64\x64\x45xtendedQueryTags\x12*.dicomstore.v1.AddExtendedQueryTagsRequest\x1a+.dicomstore.v1.AddExtendedQueryTagsResponse\"\x04\x88\xb2\x19\x07\x12x\n\x15ListExtendedQueryTags\x12+.dicomstore.v1.ListExtendedQueryTagsRequest\x1a,.dicomstore.v1.ListExtendedQueryTagsResponse\"\x04\x88\xb2\x19\x04\x12r\n\x13GetExtendedQueryTag\x12).dicomstore.v1.GetExtendedQueryTagRequest\x1a*.dicomstore.v1.GetExtendedQueryTagResponse\"\x04\x88\xb2\x19\x04\x12{\n\x16UpdateExtendedQueryTag\x12,.dicomstore.v1.UpdateExtendedQueryTagRequest\x1a-.dicomstore.v1.UpdateExtendedQueryTagResponse\"\x04\x88\xb2\x19\x07\x12{\n\x16\x44\x65leteExtendedQueryTag\x12,.dicomstore.v1.DeleteExtendedQueryTagRequest\x1a-.dicomstore.v1.DeleteExtendedQueryTagResponse\"\x04\x88\xb2\x19\x07\x12\x87\x01\n\x1aListExtendedQueryTagErrors\x12\x30.dicomstore.v1.ListExtendedQueryTagErrorsRequest\x1a\x31.dicomstore.v1.ListExtendedQueryTagErrorsResponse\"\x04\x88\xb2\x19\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dicomstore.v1.extended_query_tag_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TAGLEVEL']._serialized_start=1639
-  _globals['_TAGLEVEL']._serialized_end=1743
-  _globals['_TAGSTATUS']._serialized_start=1745
-  _globals['_TAGSTATUS']._serialized_end=1854
-  _globals['_QUERYSTATUS']._serialized_start=1856
-  _globals['_QUERYSTATUS']._serialized_end=1952
-  _globals['_NEWEXTENDEDQUERYTAG']._serialized_start=168
-  _globals['_NEWEXTENDEDQUERYTAG']._serialized_end=280
-  _globals['_EXTENDEDQUERYTAG']._serialized_start=283
-  _globals['_EXTENDEDQUERYTAG']._serialized_end=543
-  _globals['_ADDEXTENDEDQUERYTAGSREQUEST']._serialized_start=545
-  _globals['_ADDEXTENDEDQUERYTAGSREQUEST']._serialized_end=644
-  _globals['_ADDEXTENDEDQUERYTAGSRESPONSE']._serialized_start=646
-  _globals['_ADDEXTENDEDQUERYTAGSRESPONSE']._serialized_end=721
-  _globals['_LISTEXTENDEDQUERYTAGSREQUEST']._serialized_start=723
-  _globals['_LISTEXTENDEDQUERYTAGSREQUEST']._serialized_end=806
-  _globals['_LISTEXTENDEDQUERYTAGSRESPONSE']._serialized_start=808
-  _globals['_LISTEXTENDEDQUERYTAGSRESPONSE']._serialized_end=911
-  _globals['_GETEXTENDEDQUERYTAGREQUEST']._serialized_start=913
-  _globals['_GETEXTENDEDQUERYTAGREQUEST']._serialized_end=955
-  _globals['_GETEXTENDEDQUERYTAGRESPONSE']._serialized_start=957
-  _globals['_GETEXTENDEDQUERYTAGRESPONSE']._serialized_end=1032
-  _globals['_UPDATEEXTENDEDQUERYTAGREQUEST']._serialized_start=1034
-  _globals['_UPDATEEXTENDEDQUERYTAGREQUEST']._serialized_end=1129
-  _globals['_UPDATEEXTENDEDQUERYTAGRESPONSE']._serialized_start=1131
-  _globals['_UPDATEEXTENDEDQUERYTAGRESPONSE']._serialized_end=1209
-  _globals['_DELETEEXTENDEDQUERYTAGREQUEST']._serialized_start=1211
-  _globals['_DELETEEXTENDEDQUERYTAGREQUEST']._serialized_end=1256
-  _globals['_DELETEEXTENDEDQUERYTAGRESPONSE']._serialized_start=1258
-  _globals['_DELETEEXTENDEDQUERYTAGRESPONSE']._serialized_end=1290
-  _globals['_LISTEXTENDEDQUERYTAGERRORSREQUEST']._serialized_start=1292
-  _globals['_LISTEXTENDEDQUERYTAGERRORSREQUEST']._serialized_end=1394
-  _globals['_EXTENDEDQUERYTAGERROR']._serialized_start=1396
-  _globals['_EXTENDEDQUERYTAGERROR']._serialized_end=1520
-  _globals['_LISTEXTENDEDQUERYTAGERRORSRESPONSE']._serialized_start=1522
-  _globals['_LISTEXTENDEDQUERYTAGERRORSRESPONSE']._serialized_end=1637
-  _globals['_EXTENDEDQUERYTAGSERVICE']._serialized_start=1955
-  _globals['_EXTENDEDQUERYTAGSERVICE']._serialized_end=2689
+  _globals['_EXTENDEDQUERYTAGSERVICE'].methods_by_name['AddExtendedQueryTags']._loaded_options = None
+  _globals['_EXTENDEDQUERYTAGSERVICE'].methods_by_name['AddExtendedQueryTags']._serialized_options = b'\210\262\031\007'
+  _globals['_EXTENDEDQUERYTAGSERVICE'].methods_by_name['ListExtendedQueryTags']._loaded_options = None
+  _globals['_EXTENDEDQUERYTAGSERVICE'].methods_by_name['ListExtendedQueryTags']._serialized_options = b'\210\262\031\004'
+  _globals['_EXTENDEDQUERYTAGSERVICE'].methods_by_name['GetExtendedQueryTag']._loaded_options = None
+  _globals['_EXTENDEDQUERYTAGSERVICE'].methods_by_name['GetExtendedQueryTag']._serialized_options = b'\210\262\031\004'
+  _globals['_EXTENDEDQUERYTAGSERVICE'].methods_by_name['UpdateExtendedQueryTag']._loaded_options = None
+  _globals['_EXTENDEDQUERYTAGSERVICE'].methods_by_name['UpdateExtendedQueryTag']._serialized_options = b'\210\262\031\007'
+  _globals['_EXTENDEDQUERYTAGSERVICE'].methods_by_name['DeleteExtendedQueryTag']._loaded_options = None
+  _globals['_EXTENDEDQUERYTAGSERVICE'].methods_by_name['DeleteExtendedQueryTag']._serialized_options = b'\210\262\031\007'
+  _globals['_EXTENDEDQUERYTAGSERVICE'].methods_by_name['ListExtendedQueryTagErrors']._loaded_options = None
+  _globals['_EXTENDEDQUERYTAGSERVICE'].methods_by_name['ListExtendedQueryTagErrors']._serialized_options = b'\210\262\031\004'
+  _globals['_TAGLEVEL']._serialized_start=1675
+  _globals['_TAGLEVEL']._serialized_end=1779
+  _globals['_TAGSTATUS']._serialized_start=1781
+  _globals['_TAGSTATUS']._serialized_end=1890
+  _globals['_QUERYSTATUS']._serialized_start=1892
+  _globals['_QUERYSTATUS']._serialized_end=1988
+  _globals['_NEWEXTENDEDQUERYTAG']._serialized_start=204
+  _globals['_NEWEXTENDEDQUERYTAG']._serialized_end=316
+  _globals['_EXTENDEDQUERYTAG']._serialized_start=319
+  _globals['_EXTENDEDQUERYTAG']._serialized_end=579
+  _globals['_ADDEXTENDEDQUERYTAGSREQUEST']._serialized_start=581
+  _globals['_ADDEXTENDEDQUERYTAGSREQUEST']._serialized_end=680
+  _globals['_ADDEXTENDEDQUERYTAGSRESPONSE']._serialized_start=682
+  _globals['_ADDEXTENDEDQUERYTAGSRESPONSE']._serialized_end=757
+  _globals['_LISTEXTENDEDQUERYTAGSREQUEST']._serialized_start=759
+  _globals['_LISTEXTENDEDQUERYTAGSREQUEST']._serialized_end=842
+  _globals['_LISTEXTENDEDQUERYTAGSRESPONSE']._serialized_start=844
+  _globals['_LISTEXTENDEDQUERYTAGSRESPONSE']._serialized_end=947
+  _globals['_GETEXTENDEDQUERYTAGREQUEST']._serialized_start=949
+  _globals['_GETEXTENDEDQUERYTAGREQUEST']._serialized_end=991
+  _globals['_GETEXTENDEDQUERYTAGRESPONSE']._serialized_start=993
+  _globals['_GETEXTENDEDQUERYTAGRESPONSE']._serialized_end=1068
+  _globals['_UPDATEEXTENDEDQUERYTAGREQUEST']._serialized_start=1070
+  _globals['_UPDATEEXTENDEDQUERYTAGREQUEST']._serialized_end=1165
+  _globals['_UPDATEEXTENDEDQUERYTAGRESPONSE']._serialized_start=1167
+  _globals['_UPDATEEXTENDEDQUERYTAGRESPONSE']._serialized_end=1245
+  _globals['_DELETEEXTENDEDQUERYTAGREQUEST']._serialized_start=1247
+  _globals['_DELETEEXTENDEDQUERYTAGREQUEST']._serialized_end=1292
+  _globals['_DELETEEXTENDEDQUERYTAGRESPONSE']._serialized_start=1294
+  _globals['_DELETEEXTENDEDQUERYTAGRESPONSE']._serialized_end=1326
+  _globals['_LISTEXTENDEDQUERYTAGERRORSREQUEST']._serialized_start=1328
+  _globals['_LISTEXTENDEDQUERYTAGERRORSREQUEST']._serialized_end=1430
+  _globals['_EXTENDEDQUERYTAGERROR']._serialized_start=1432
+  _globals['_EXTENDEDQUERYTAGERROR']._serialized_end=1556
+  _globals['_LISTEXTENDEDQUERYTAGERRORSRESPONSE']._serialized_start=1558
+  _globals['_LISTEXTENDEDQUERYTAGERRORSRESPONSE']._serialized_end=1673
+  _globals['_EXTENDEDQUERYTAGSERVICE']._serialized_start=1991
+  _globals['_EXTENDEDQUERYTAGSERVICE']._serialized_end=2761
 # @@protoc_insertion_point(module_scope)

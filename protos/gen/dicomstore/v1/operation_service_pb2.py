@@ -22,49 +22,62 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__options__pb2
 from dicomstore.v1 import errors_pb2 as dicomstore_dot_v1_dot_errors__pb2
 from dicomstore.v1 import resources_pb2 as dicomstore_dot_v1_dot_resources__pb2
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%dicomstore/v1/operation_service.proto\x12\rdicomstore.v1\x1a\x1a\x64icomstore/v1/errors.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x02\n\tOperation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.dicomstore.v1.OperationState\x12+\n\x07\x63reated\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07updated\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10percent_complete\x18\x06 \x01(\x05\x12\x0c\n\x04\x64one\x18\x07 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x03\x12\r\n\x05total\x18\t \x01(\x03\x12%\n\x07request\x18\n \x01(\x0b\x32\x14.google.protobuf.Any\x12$\n\x06result\x18\x0b \x01(\x0b\x32\x14.google.protobuf.Any\x12\r\n\x05\x65rror\x18\x0c \x01(\t\x12\x10\n\x08internal\x18\r \x01(\x08\"\xae\x01\n\x0eOperationError\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.dicomstore.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\'\n\x07\x61\x64\x64ress\x18\x04 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x0c\n\x04item\x18\x05 \x01(\t\"R\n\x15StartOperationRequest\x12%\n\x07request\x18\x01 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"E\n\x16StartOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Operation\"!\n\x13GetOperationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x14GetOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Operation\"|\n\x15ListOperationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05types\x18\x03 \x03(\t\x12-\n\x06states\x18\x04 \x03(\x0e\x32\x1d.dicomstore.v1.OperationState\"_\n\x16ListOperationsResponse\x12,\n\noperations\x18\x01 \x03(\x0b\x32\x18.dicomstore.v1.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x1aListOperationErrorsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x1bListOperationErrorsResponse\x12-\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x1d.dicomstore.v1.OperationError\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x14WaitOperationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x02 \x01(\x05\"D\n\x15WaitOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Operation\"$\n\x16\x43\x61ncelOperationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"F\n\x17\x43\x61ncelOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Operation*\xe7\x01\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bOPERATION_STATE_NOT_STARTED\x10\x01\x12\x1b\n\x17OPERATION_STATE_RUNNING\x10\x02\x12\x1d\n\x19OPERATION_STATE_CANCELING\x10\x03\x12\x1d\n\x19OPERATION_STATE_SUCCEEDED\x10\x04\x12\x1a\n\x16OPERATION_STATE_FAILED\x10\x05\x12\x1c\n\x18OPERATION_STATE_CANCELED\x10\x06\x32\xd5\x04\n\x10OperationService\x12]\n\x0eStartOperation\x12$.dicomstore.v1.StartOperationRequest\x1a%.dicomstore.v1.StartOperationResponse\x12W\n\x0cGetOperation\x12\".dicomstore.v1.GetOperationRequest\x1a#.dicomstore.v1.GetOperationResponse\x12]\n\x0eListOperations\x12$.dicomstore.v1.ListOperationsRequest\x1a%.dicomstore.v1.ListOperationsResponse\x12l\n\x13ListOperationErrors\x12).dicomstore.v1.ListOperationErrorsRequest\x1a*.dicomstore.v1.ListOperationErrorsResponse\x12Z\n\rWaitOperation\x12#.dicomstore.v1.WaitOperationRequest\x1a$.dicomstore.v1.WaitOperationResponse\x12`\n\x0f\x43\x61ncelOperation\x12%.dicomstore.v1.CancelOperationRequest\x1a&.dicomstore.v1.CancelOperationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%dicomstore/v1/operation_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\x1a\x1a\x64icomstore/v1/errors.proto\x1a\x1d\x64icomstore/v1/resources.proto\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x02\n\tOperation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.dicomstore.v1.OperationState\x12+\n\x07\x63reated\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07updated\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10percent_complete\x18\x06 \x01(\x05\x12\x0c\n\x04\x64one\x18\x07 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x03\x12\r\n\x05total\x18\t \x01(\x03\x12%\n\x07request\x18\n \x01(\x0b\x32\x14.google.protobuf.Any\x12$\n\x06result\x18\x0b \x01(\x0b\x32\x14.google.protobuf.Any\x12\r\n\x05\x65rror\x18\x0c \x01(\t\x12\x10\n\x08internal\x18\r \x01(\x08\"\xae\x01\n\x0eOperationError\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06reason\x18\x02 \x01(\x0e\x32\x1a.dicomstore.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\'\n\x07\x61\x64\x64ress\x18\x04 \x01(\x0b\x32\x16.dicomstore.v1.Address\x12\x0c\n\x04item\x18\x05 \x01(\t\"R\n\x15StartOperationRequest\x12%\n\x07request\x18\x01 \x01(\x0b\x32\x14.google.protobuf.Any\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"E\n\x16StartOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Operation\"!\n\x13GetOperationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"C\n\x14GetOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Operation\"|\n\x15ListOperationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05types\x18\x03 \x03(\t\x12-\n\x06states\x18\x04 \x03(\x0e\x32\x1d.dicomstore.v1.OperationState\"_\n\x16ListOperationsResponse\x12,\n\noperations\x18\x01 \x03(\x0b\x32\x18.dicomstore.v1.Operation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x1aListOperationErrorsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x1bListOperationErrorsResponse\x12-\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x1d.dicomstore.v1.OperationError\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\";\n\x14WaitOperationRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x02 \x01(\x05\"D\n\x15WaitOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Operation\"$\n\x16\x43\x61ncelOperationRequest\x12\n\n\x02id\x18\x01 \x01(\t\"F\n\x17\x43\x61ncelOperationResponse\x12+\n\toperation\x18\x01 \x01(\x0b\x32\x18.dicomstore.v1.Operation*\xe7\x01\n\x0eOperationState\x12\x1f\n\x1bOPERATION_STATE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bOPERATION_STATE_NOT_STARTED\x10\x01\x12\x1b\n\x17OPERATION_STATE_RUNNING\x10\x02\x12\x1d\n\x19OPERATION_STATE_CANCELING\x10\x03\x12\x1d\n\x19OPERATION_STATE_SUCCEEDED\x10\x04\x12\x1a\n\x16OPERATION_STATE_FAILED\x10\x05\x12\x1c\n\x18OPERATION_STATE_CANCELED\x10\x06\x32\xf9\x04\n\x10OperationService\x12\x63\n\x0eStartOperation\x12$.dicomstore.v1.StartOperationRequest\x1a%.dicomstore.v1.StartOperationResponse\"\x04\x88\xb2\x19\x03\x12]\n\x0cGetOperation\x12\".dicomstore.v1.GetOperationRequest\x1a#.dicomstore.v1.GetOperationResponse\"\x04\x88\xb2\x19\x04\x12\x63\n\x0eListOperations\x12$.dicomstore.v1.ListOperationsRequest\x1a%.dicomstore.v1.ListOperationsResponse\"\x04\x88\xb2\x19\x04\x12r\n\x13ListOperationErrors\x12).dicomstore.v1.ListOperationErrorsRequest\x1a*.dicomstore.v1.ListOperationErrorsResponse\"\x04\x88\xb2\x19\x04\x12`\n\rWaitOperation\x12#.dicomstore.v1.WaitOperationRequest\x1a$.dicomstore.v1.WaitOperationResponse\"\x04\x88\xb2\x19\x04\x12\x66\n\x0f\x43\x61ncelOperation\x12%.dicomstore.v1.CancelOperationRequest\x1a&.dicomstore.v1.CancelOperationResponse\"\x04\x88\xb2\x19\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dicomstore.v1.operation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OPERATIONSTATE']._serialized_start=1617
-  _globals['_OPERATIONSTATE']._serialized_end=1848
-  _globals['_OPERATION']._serialized_start=176
-  _globals['_OPERATION']._serialized_end=530
-  _globals['_OPERATIONERROR']._serialized_start=533
-  _globals['_OPERATIONERROR']._serialized_end=707
-  _globals['_STARTOPERATIONREQUEST']._serialized_start=709
-  _globals['_STARTOPERATIONREQUEST']._serialized_end=791
-  _globals['_STARTOPERATIONRESPONSE']._serialized_start=793
-  _globals['_STARTOPERATIONRESPONSE']._serialized_end=862
-  _globals['_GETOPERATIONREQUEST']._serialized_start=864
-  _globals['_GETOPERATIONREQUEST']._serialized_end=897
-  _globals['_GETOPERATIONRESPONSE']._serialized_start=899
-  _globals['_GETOPERATIONRESPONSE']._serialized_end=966
-  _globals['_LISTOPERATIONSREQUEST']._serialized_start=968
-  _globals['_LISTOPERATIONSREQUEST']._serialized_end=1092
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=1094
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=1189
-  _globals['_LISTOPERATIONERRORSREQUEST']._serialized_start=1191
-  _globals['_LISTOPERATIONERRORSREQUEST']._serialized_end=1270
-  _globals['_LISTOPERATIONERRORSRESPONSE']._serialized_start=1272
-  _globals['_LISTOPERATIONERRORSRESPONSE']._serialized_end=1373
-  _globals['_WAITOPERATIONREQUEST']._serialized_start=1375
-  _globals['_WAITOPERATIONREQUEST']._serialized_end=1434
-  _globals['_WAITOPERATIONRESPONSE']._serialized_start=1436
-  _globals['_WAITOPERATIONRESPONSE']._serialized_end=1504
-  _globals['_CANCELOPERATIONREQUEST']._serialized_start=1506
-  _globals['_CANCELOPERATIONREQUEST']._serialized_end=1542
-  _globals['_CANCELOPERATIONRESPONSE']._serialized_start=1544
-  _globals['_CANCELOPERATIONRESPONSE']._serialized_end=1614
-  _globals['_OPERATIONSERVICE']._serialized_start=1851
-  _globals['_OPERATIONSERVICE']._serialized_end=2448
+  _globals['_OPERATIONSERVICE'].methods_by_name['StartOperation']._loaded_options = None
+  _globals['_OPERATIONSERVICE'].methods_by_name['StartOperation']._serialized_options = b'\210\262\031\003'
+  _globals['_OPERATIONSERVICE'].methods_by_name['GetOperation']._loaded_options = None
+  _globals['_OPERATIONSERVICE'].methods_by_name['GetOperation']._serialized_options = b'\210\262\031\004'
+  _globals['_OPERATIONSERVICE'].methods_by_name['ListOperations']._loaded_options = None
+  _globals['_OPERATIONSERVICE'].methods_by_name['ListOperations']._serialized_options = b'\210\262\031\004'
+  _globals['_OPERATIONSERVICE'].methods_by_name['ListOperationErrors']._loaded_options = None
+  _globals['_OPERATIONSERVICE'].methods_by_name['ListOperationErrors']._serialized_options = b'\210\262\031\004'
+  _globals['_OPERATIONSERVICE'].methods_by_name['WaitOperation']._loaded_options = None
+  _globals['_OPERATIONSERVICE'].methods_by_name['WaitOperation']._serialized_options = b'\210\262\031\004'
+  _globals['_OPERATIONSERVICE'].methods_by_name['CancelOperation']._loaded_options = None
+  _globals['_OPERATIONSERVICE'].methods_by_name['CancelOperation']._serialized_options = b'\210\262\031\003'
+  _globals['_OPERATIONSTATE']._serialized_start=1653
+  _globals['_OPERATIONSTATE']._serialized_end=1884
+  _globals['_OPERATION']._serialized_start=212
+  _globals['_OPERATION']._serialized_end=566
+  _globals['_OPERATIONERROR']._serialized_start=569
+  _globals['_OPERATIONERROR']._serialized_end=743
+  _globals['_STARTOPERATIONREQUEST']._serialized_start=745
+  _globals['_STARTOPERATIONREQUEST']._serialized_end=827
+  _globals['_STARTOPERATIONRESPONSE']._serialized_start=829
+  _globals['_STARTOPERATIONRESPONSE']._serialized_end=898
+  _globals['_GETOPERATIONREQUEST']._serialized_start=900
+  _globals['_GETOPERATIONREQUEST']._serialized_end=933
+  _globals['_GETOPERATIONRESPONSE']._serialized_start=935
+  _globals['_GETOPERATIONRESPONSE']._serialized_end=1002
+  _globals['_LISTOPERATIONSREQUEST']._serialized_start=1004
+  _globals['_LISTOPERATIONSREQUEST']._serialized_end=1128
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=1130
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=1225
+  _globals['_LISTOPERATIONERRORSREQUEST']._serialized_start=1227
+  _globals['_LISTOPERATIONERRORSREQUEST']._serialized_end=1306
+  _globals['_LISTOPERATIONERRORSRESPONSE']._serialized_start=1308
+  _globals['_LISTOPERATIONERRORSRESPONSE']._serialized_end=1409
+  _globals['_WAITOPERATIONREQUEST']._serialized_start=1411
+  _globals['_WAITOPERATIONREQUEST']._serialized_end=1470
+  _globals['_WAITOPERATIONRESPONSE']._serialized_start=1472
+  _globals['_WAITOPERATIONRESPONSE']._serialized_end=1540
+  _globals['_CANCELOPERATIONREQUEST']._serialized_start=1542
+  _globals['_CANCELOPERATIONREQUEST']._serialized_end=1578
+  _globals['_CANCELOPERATIONRESPONSE']._serialized_start=1580
+  _globals['_CANCELOPERATIONRESPONSE']._serialized_end=1650
+  _globals['_OPERATIONSERVICE']._serialized_start=1887
+  _globals['_OPERATIONSERVICE']._serialized_end=2520
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
 import datetime
 
+from dicomstore.v1 import access_options_pb2 as _access_options_pb2
 from dicomstore.v1 import errors_pb2 as _errors_pb2
 from dicomstore.v1 import resources_pb2 as _resources_pb2
 from google.protobuf import any_pb2 as _any_pb2

@@ -22,15 +22,18 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#dicomstore/v1/operation_types.proto\x12\rdicomstore.v1\"\x1e\n\x0eReindexRequest\x12\x0c\n\x04tags\x18\x01 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#dicomstore/v1/operation_types.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\"$\n\x0eReindexRequest\x12\x0c\n\x04tags\x18\x01 \x03(\t:\x04\x88\xb2\x19\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dicomstore.v1.operation_types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REINDEXREQUEST']._serialized_start=54
-  _globals['_REINDEXREQUEST']._serialized_end=84
+  _globals['_REINDEXREQUEST']._loaded_options = None
+  _globals['_REINDEXREQUEST']._serialized_options = b'\210\262\031\007'
+  _globals['_REINDEXREQUEST']._serialized_start=90
+  _globals['_REINDEXREQUEST']._serialized_end=126
 # @@protoc_insertion_point(module_scope)

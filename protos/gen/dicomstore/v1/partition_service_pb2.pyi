@@ -1,5 +1,6 @@
 import datetime
 
+from dicomstore.v1 import access_options_pb2 as _access_options_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor

@@ -1,3 +1,4 @@
+from dicomstore.v1 import access_options_pb2 as _access_options_pb2
 from dicomstore.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper

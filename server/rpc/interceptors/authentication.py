@@ -1,0 +1,118 @@
+"""Authentication: the principal of each call, and the check that it may perform the rpc's action at all."""
+
+from typing import Any, Protocol
+
+from dicomstore.v1 import access_options_pb2 as pb
+from google.protobuf import descriptor_pool
+from google.protobuf.message import Message
+
+from server.domain.access import denied
+from server.model.access import Action
+from server.model.call import EVERYBODY, Principal
+from server.rpc.interceptors.call_context import Context
+from server.rpc.interceptors.surround import Surround
+
+_ACTIONS: dict[int, Action] = {
+    pb.ACTION_READ: Action.READ,
+    pb.ACTION_WRITE: Action.WRITE,
+    pb.ACTION_DELETE: Action.DELETE,
+    pb.ACTION_MANAGE_EXTENDED_QUERY_TAGS: Action.MANAGE_EXTENDED_QUERY_TAGS,
+    pb.ACTION_EXPORT: Action.EXPORT,
+    pb.ACTION_AUDIT: Action.AUDIT,
+    pb.ACTION_ADMINISTER: Action.ADMINISTER,
+}
+
+
+class Authenticator(Protocol):
+    """Verifies the credentials of calls."""
+
+    async def authenticate(self, context: Context, *, required: bool) -> Principal:
+        """Return the principal of a call.
+
+        Args:
+            required: credentials are required; otherwise a call without any gets `ANONYMOUS`.
+
+        Raises:
+            Unauthenticated: UNAUTHENTICATED.
+        """
+
+
+class Open:
+    """Accepts every call with every permission: authentication is disabled."""
+
+    async def authenticate(self, context: Context, *, required: bool) -> Principal:
+        """See `Authenticator`."""
+        return EVERYBODY
+
+
+class Authentication(Surround):
+    """Sets the principal of each call, and refuses it if the principal may perform its action nowhere.
+
+    This is before the request is read. Where the principal may perform the action is decided by
+    `server.domain.access.Access` when the address is known.
+    """
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        super().__init__()
+        self._authenticator = authenticator
+
+    def around(self, method: str, context: Context) -> "_Authenticated":
+        """See `Surround`."""
+        return _Authenticated(self._authenticator, declared_action(method), context)
+
+
+class _Authenticated:
+    __slots__ = ("_authenticator", "_context", "_declared")
+
+    def __init__(self, authenticator: Authenticator, declared: int, context: Context) -> None:
+        self._authenticator = authenticator
+        self._declared = declared
+        self._context = context
+
+    async def __aenter__(self) -> Context:
+        context, declared = self._context, self._declared
+        required = declared != pb.ACTION_ANONYMOUS
+        principal = await self._authenticator.authenticate(context, required=required)
+        context.identify(principal)
+        action = _ACTIONS.get(declared)
+        if action is not None and not principal.grants_of(action):
+            raise denied(action)
+        return context
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        return
+
+
+_declared: dict[str, int] = {}
+
+
+def declared_action(method: str) -> int:
+    """Return the `Action` of the contract that an rpc declares.
+
+    Args:
+        method: full name, as in "/dicomstore.v1.SearchService/Search".
+
+    Raises:
+        LookupError: it declares none.
+    """
+    if method not in _declared:
+        descriptor = descriptor_pool.Default().FindMethodByName(method[1:].replace("/", "."))
+        _declared[method] = _option(descriptor.GetOptions(), pb.action, method)
+    return _declared[method]
+
+
+def start_action(message: str) -> Action:
+    """Return the action that an operation type declares on its request message, such as "ReindexRequest".
+
+    Raises:
+        LookupError: it declares none.
+    """
+    descriptor = descriptor_pool.Default().FindMessageTypeByName(f"dicomstore.v1.{message}")
+    return _ACTIONS[_option(descriptor.GetOptions(), pb.start_action, message)]
+
+
+def _option(options: Message, extension: Any, name: str) -> int:
+    value: int = options.Extensions[extension]
+    if value == pb.ACTION_UNSPECIFIED:
+        raise LookupError(f"{name} declares no action")
+    return value
