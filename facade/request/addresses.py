@@ -1,6 +1,5 @@
 """Mapping between URLs and addresses of the contract: paths of requests, and absolute URLs in responses."""
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +10,13 @@ from dicomstore.v1.resources_pb2 import Address
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from facade.config import Settings, comma_list
+from facade import proxies
+from facade.config import Settings
 from facade.errors import Refusal
 
 _UID = re.compile(r"[0-9.]{0,63}[0-9]")
-_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
-_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
-_FORWARDED_PAIR = re.compile(r'\s*(\w+)=(?:"([^"]*)"|([^;,"\s]*))\s*(?:;|$)')
 
-_PROXY_HEADERS = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
-
-_ADDRESS_HEADERS = {name.encode() for name in ("host", "x-forwarded-prefix", "x-forwarded-port", *_PROXY_HEADERS)}
+_ADDRESS_HEADERS = {name.encode() for name in ("host", "x-forwarded-prefix", "x-forwarded-port", *proxies.NAMES)}
 """Headers that determine the address of the service as seen by the client."""
 
 _UID_NAMES = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID"}
@@ -115,15 +110,15 @@ def _root(
 ) -> str:
     headers = Headers(raw=list(address_headers))
     scheme, host, prefix = own_scheme, headers.get("host", ""), ""
-    if _is_trusted(client, trusted):
-        forwarded = _forwarded(headers)
+    if proxies.is_trusted(client, trusted):
+        forwarded = proxies.forwarded(headers)
         scheme = forwarded.get("proto", scheme)
         host = forwarded.get("host", host)
         prefix = forwarded.get("prefix", "").rstrip("/")
     if scheme not in ("http", "https"):
         scheme = own_scheme
     address, port = server
-    if not _HOST.fullmatch(host):
+    if not proxies.HOST.fullmatch(host):
         host = f"{address}:{port}" if port else address
     elif _lost_its_port(host, address, headers):
         host = f"{host}:{port}"
@@ -136,34 +131,6 @@ def _lost_its_port(host: str, address: str, headers: Mapping[str, str]) -> bool:
     This is certain only if Host is the address of the socket that received the request; any other name may belong to a
     proxy, or to a mapped port.
     """
-    if any(name in headers for name in _PROXY_HEADERS):
+    if any(name in headers for name in proxies.NAMES):
         return False
     return host.strip("[]") == address or (host == "localhost" and address in ("127.0.0.1", "::1"))
-
-
-@lru_cache(1024)
-def _is_trusted(client: str, trusted: str) -> bool:
-    networks = comma_list(trusted)
-    if "*" in networks:
-        return True
-    try:
-        address = ipaddress.ip_address(client)
-    except ValueError:
-        return False
-    return any(address in ipaddress.ip_network(network, strict=False) for network in networks)
-
-
-def _forwarded(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return `proto`, `host` and `prefix` from the outermost proxy: RFC 7239, or the older X-Forwarded- headers."""
-    first = headers.get("forwarded", "").split(",")[0]
-    found = {key.lower(): quoted or bare for key, quoted, bare in _FORWARDED_PAIR.findall(first)}
-    for key in ("proto", "host", "prefix"):
-        if value := headers.get(f"x-forwarded-{key}", "").split(",")[0].strip():
-            found.setdefault(key, value)
-    port = headers.get("x-forwarded-port", "").strip()
-    if "host" in found and port.isdecimal() and ":" not in found["host"]:
-        default = {"http": "80", "https": "443"}.get(found.get("proto", ""))
-        found["host"] += "" if port == default else f":{port}"
-    if not _PREFIX.fullmatch(found.get("prefix", "")):
-        del found["prefix"]
-    return found

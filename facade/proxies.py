@@ -1,0 +1,60 @@
+"""What trusted proxies say about a request: scheme, host and path prefix as seen by the client.
+
+RFC 7239 (`Forwarded`) and the older `X-Forwarded-*` headers. Those of other clients are ignored, because anybody can
+send them. A trusted proxy must set or remove them all.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from facade.config import comma_list
+
+HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+"""A valid Host header: a name or an address, with or without a port (RFC 9110 section 7.2)."""
+
+NAMES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+"""Headers that only proxies send."""
+
+_FORWARDED_PAIR = re.compile(r'\s*(\w+)=(?:"([^"]*)"|([^;,"\s]*))\s*(?:;|$)')
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
+
+
+@lru_cache(1024)
+def is_trusted(client: str, trusted: str) -> bool:
+    """Return whether the address of a client is in one of the `trusted` addresses and networks; "*" trusts all."""
+    networks = comma_list(trusted)
+    if "*" in networks:
+        return True
+    try:
+        address = address_of(client)
+    except ValueError:
+        return False
+    return any(address in ipaddress.ip_network(network, strict=False) for network in networks)
+
+
+def address_of(client: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an IP address; an IPv4 address that an IPv6 socket received (::ffff:…) as IPv4.
+
+    Raises:
+        ValueError: it is not an address.
+    """
+    address = ipaddress.ip_address(client.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return `proto`, `host` and `prefix` from the outermost proxy, as far as they are valid and present."""
+    first = headers.get("forwarded", "").split(",")[0]
+    found = {key.lower(): quoted or bare for key, quoted, bare in _FORWARDED_PAIR.findall(first)}
+    for key in ("proto", "host", "prefix"):
+        if value := headers.get(f"x-forwarded-{key}", "").split(",")[0].strip():
+            found.setdefault(key, value)
+    port = headers.get("x-forwarded-port", "").strip()
+    if "host" in found and port.isdecimal() and ":" not in found["host"]:
+        default = {"http": "80", "https": "443"}.get(found.get("proto", ""))
+        found["host"] += "" if port == default else f":{port}"
+    if not _PREFIX.fullmatch(found.get("prefix", "")):
+        del found["prefix"]
+    return found
