@@ -61,7 +61,11 @@ def settings_page() -> str:
 
 Each setting is an environment variable or a key in a TOML file; a variable takes precedence over the file. The file is
 `dicomstore.toml` in the working directory, or the file named by `DICOMSTORE_CONFIG`; it has a table for each program.
-An unknown key is an error. `dicomstore config` prints the effective settings with passwords masked.
+An unknown key is an error. `dicomstore config` prints the effective settings with secrets masked.
+
+A secret setting can be in a file of its own, such as a secret of systemd, Docker or Kubernetes: the variable
+`DICOMSTORE_<NAME>_FILE` or the key `<name>_file` names it. A line break at the end is not part of the secret.
+Secret settings are {_secrets()}.
 
 ```toml
 [server]
@@ -83,10 +87,15 @@ public_url = "https://pacs.example/dicom"
 """
 
 
+def _secrets() -> str:
+    names = dict.fromkeys((*ServerSettings.secrets(), *FacadeSettings.secrets()))
+    return ", ".join(f"`{name}`" for name in names)
+
+
 def _table(settings: type[BaseSettings]) -> str:
     rows = ["| key | variable | default | meaning |", "|---|---|---|---|"]
     for name, field in settings.model_fields.items():
-        default = f"`{field.default}`" if field.default != "" else ""
+        default = f"`{field.default}`" if str(field.default) else ""
         rows.append(f"| `{name}` | `DICOMSTORE_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
 

@@ -1,27 +1,24 @@
 """Settings of the facade. No other module of the facade reads the environment or the settings file."""
 
 import os
-import tomllib
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-TABLE = "facade"
+from common.settings import TableSettings
 
 _MAX_BY_DEFAULT = 4
 
 
-class Settings(BaseSettings):
+class Settings(TableSettings):
     """Each setting is a `DICOMSTORE_<NAME>` variable or a key of table `[facade]` in the settings file.
 
-    Environment beats file beats default. The file is `dicomstore.toml` in the working directory,
-    or what `DICOMSTORE_CONFIG` names. Lists are written with commas.
+    Lists are written with commas.
     """
 
-    model_config = SettingsConfigDict(env_prefix="DICOMSTORE_", frozen=True, extra="ignore")
+    table: ClassVar[str] = "facade"
 
     http: str = Field(
         "127.0.0.1:8080",
@@ -114,35 +111,7 @@ class Settings(BaseSettings):
             raise ValueError(f"there is no API version {', '.join(sorted(unknown))}")
         return value
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Constructor, environment, then the table of the settings file."""
-        return init_settings, env_settings, InitSettingsSource(settings_cls, _file_table(set(cls.model_fields)))
-
 
 def comma_list(text: str) -> list[str]:
     """Return the entries of a setting written with commas."""
     return [entry.strip() for entry in text.split(",") if entry.strip()]
-
-
-def _file_table(known: set[str]) -> dict[str, Any]:
-    """Return the table of this program in the settings file, which must exist only if `DICOMSTORE_CONFIG` names it.
-
-    Raises:
-        ValueError: the table has a key that is no setting. A misspelt limit must not silently become the default.
-    """
-    named = os.environ.get("DICOMSTORE_CONFIG")
-    path = Path(named or "dicomstore.toml")
-    if not named and not path.exists():
-        return {}
-    table: dict[str, Any] = tomllib.loads(path.read_text()).get(TABLE, {})
-    if unknown := sorted(set(table) - known):
-        raise ValueError(f"{path}: unknown settings in [{TABLE}]: {', '.join(unknown)}")
-    return table

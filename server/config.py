@@ -1,28 +1,21 @@
 """Settings of the core. No other module of the core reads the environment or the settings file."""
 
 import os
-import re
-import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-TABLE = "server"
+from common.settings import SecretUrl, TableSettings
 
 IdenticalInstances = Literal["accept", "reject"]
 
 
-class Settings(BaseSettings):
-    """Each setting is a `DICOMSTORE_<NAME>` variable or a key of table `[server]` in the settings file.
+class Settings(TableSettings):
+    """Each setting is a `DICOMSTORE_<NAME>` variable or a key of table `[server]` in the settings file."""
 
-    The environment takes precedence over the file, the file over the default. The file is `dicomstore.toml` in the
-    working directory, or the one that `DICOMSTORE_CONFIG` names.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="DICOMSTORE_", frozen=True, extra="ignore")
+    table: ClassVar[str] = "server"
 
     data: Path = Field(
         Path("data"), description="Directory of the embedded index and, unless `blobs` is set, of the blobs."
@@ -32,8 +25,8 @@ class Settings(BaseSettings):
         description="URL of the blob store: `file:///PATH` with an absolute path on a local filesystem with hard "
         "links. Empty means the data directory. Changing it does not move blobs.",
     )
-    database: str = Field(
-        "",
+    database: SecretUrl = Field(
+        SecretUrl(""),
         description="SQLAlchemy URL of the index, e.g. postgresql+psycopg://user@host/name; "
         "empty means SQLite in the data directory.",
     )
@@ -42,8 +35,8 @@ class Settings(BaseSettings):
         ge=0,
         description="Time the core waits at start for a PostgreSQL that can't be reached; it logs each attempt.",
     )
-    database_listen: str = Field(
-        "",
+    database_listen: SecretUrl = Field(
+        SecretUrl(""),
         description="URL of a direct connection to the PostgreSQL index for notifications (LISTEN), required if "
         "`database` uses a pooler in transaction mode, such as PgBouncer. Empty means `database`. Without "
         "notifications, watchers of the change feed poll once a second.",
@@ -152,7 +145,7 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str:
         """URL of the index, with the default (SQLite in the data directory) filled in."""
-        return self.database or f"sqlite:///{quote(str(self.data.absolute() / 'index.db'))}"
+        return self.database.get_secret_value() or f"sqlite:///{quote(str(self.data.absolute() / 'index.db'))}"
 
     @property
     def blobs_url(self) -> str:
@@ -160,39 +153,6 @@ class Settings(BaseSettings):
         return self.blobs or self.data.absolute().as_uri()
 
     def shown(self) -> dict[str, Any]:
-        """Return the settings in effect as JSON values; URLs are complete and without passwords."""
-        urls = {"blobs": self.blobs_url, "database": self.database_url, "database_listen": self.database_listen}
-        return {**self.model_dump(mode="json"), **{name: _masked(url) for name, url in urls.items()}}
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order of precedence: constructor, environment, table of the settings file."""
-        return init_settings, env_settings, InitSettingsSource(settings_cls, _file_table(set(cls.model_fields)))
-
-
-def _masked(url: str) -> str:
-    without_password = re.sub(r"(://[^:/@\s]*:)\S*@", r"\1***@", url)
-    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", without_password)
-
-
-def _file_table(known: set[str]) -> dict[str, Any]:
-    """Return the table of this program in the settings file; the file is only required if `DICOMSTORE_CONFIG` names it.
-
-    Raises:
-        ValueError: the table has an unknown key. A misspelt limit must not silently become the default.
-    """
-    named = os.environ.get("DICOMSTORE_CONFIG")
-    path = Path(named or "dicomstore.toml")
-    if not named and not path.exists():
-        return {}
-    table: dict[str, Any] = tomllib.loads(path.read_text()).get(TABLE, {})
-    if unknown := sorted(set(table) - known):
-        raise ValueError(f"{path}: unknown settings in [{TABLE}]: {', '.join(unknown)}")
-    return table
+        """Return the settings in effect as JSON values; URLs are complete, secrets masked."""
+        urls = {"blobs": self.blobs_url, "database": str(SecretUrl(self.database_url))}
+        return {**self.model_dump(mode="json"), **urls}

@@ -9,12 +9,12 @@ from typing import Any
 import typer
 from rich.markup import escape
 
-from cli.config import TABLE, Settings, origin_of, settings_file
+from cli.config import TABLE, Settings, origin_of
 from cli.connection import JsonOption
 from cli.errors import NOT_EXECUTED, Failure, run
 from cli.output import data, problems, table
-from cli.processes.environment import without_password
 from cli.processes.programs import core_settings, facade_settings
+from common.settings import settings_file, without_password
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,10 @@ from cli.processes.environment import (
     ViewerOption,
     WorkersOption,
     environment_of,
-    without_password,
 )
 from cli.processes.programs import Module, command, core_settings, facade_settings
 from cli.processes.restarts import SupervisedProgram
+from common.settings import without_password
 
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
 """Variable of a node: file descriptor of the shared HTTP listening socket."""

@@ -1,11 +1,12 @@
 """Settings of the core and the facade as options of commands; they are passed on as DICOMSTORE_* variables."""
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from common.settings import FILE, variable_of
 
 DataOption = Annotated[
     Path | None,
@@ -53,13 +54,9 @@ UpstreamOption = Annotated[
 
 def environment_of(**given: Path | str | int | bool | None) -> dict[str, str]:
     """Return the environment with the given options as variables, so that they take precedence."""
-    variables = {f"DICOMSTORE_{name.upper()}": value for name, value in given.items() if value is not None}
+    variables = {variable_of(name): value for name, value in given.items() if value is not None}
+    replaced = {variable_of(name + FILE) for name, value in given.items() if value is not None}
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name.upper() not in replaced},
         **{name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in variables.items()},
     }
-
-
-def without_password(text: str) -> str:
-    """Return a URL, or any text, with its passwords replaced by stars, also passwords with an unescaped @ or /."""
-    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", re.sub(r"(://[^:/@\s]*:)\S*@", r"\1***@", text))

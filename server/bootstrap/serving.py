@@ -117,7 +117,7 @@ async def _opened(
             extract,
             permit=read_only.require_writable,
             progress=Progress(prepared.mark, storage.marks.record, read_only.restrict, storage.journal),
-            listen_url=settings.database_listen,
+            listen_url=settings.database_listen.get_secret_value(),
         )
         stack.push_async_callback(database.close)
         blobs = await stack.enter_async_context(storage.blobs())

@@ -61,7 +61,7 @@ def test_links_to_a_heading_have_a_target() -> None:
 def test_modules_that_pages_name_exist() -> None:
     found = 0
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("server/**/*.md")]:
-        for path in re.findall(r"`((?:server|facade|node|cli|bench|tests|protos)/[\w./-]*)`", page.read_text()):
+        for path in re.findall(r"`((?:server|facade|node|cli|common|bench|tests|protos)/[\w./-]*)`", page.read_text()):
             assert (ROOT / path).exists(), f"{page.name}: {path}"
             found += 1
     assert found > 50

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+ROOTS = ("server", "facade", "cli", "node", "common", "bench")
 
 
 def test_the_import_contracts_are_kept() -> None:
@@ -25,9 +26,7 @@ def test_the_import_contracts_are_kept() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-PACKAGES = sorted(
-    path.parent for root in ("server", "facade", "cli", "node", "bench") for path in (ROOT / root).rglob("__init__.py")
-)
+PACKAGES = sorted(path.parent for root in ROOTS for path in (ROOT / root).rglob("__init__.py"))
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -38,7 +37,7 @@ def test_a_package_has_at_most_fifteen_modules_and_a_docstring(package: Path) ->
 
 
 def test_every_folder_of_modules_is_a_package() -> None:
-    for root in ("server", "facade", "cli", "node", "bench"):
+    for root in ROOTS:
         folders = {path.parent for path in (ROOT / root).rglob("*.py")} - {ROOT / "server" / "migrations" / "versions"}
         assert {folder for folder in folders if not (folder / "__init__.py").exists()} == set()
 
@@ -51,7 +50,7 @@ def test_unit_tests_are_in_the_folders_of_their_modules() -> None:
 
 def test_no_other_distribution_installs_a_package_of_the_same_name() -> None:
     owners = importlib.metadata.packages_distributions()
-    for name in ("server", "facade", "cli", "dicomstore"):
+    for name in ("server", "facade", "cli", "common", "dicomstore"):
         assert set(owners.get(name, ["dicomstore"])) == {"dicomstore"}
 
 

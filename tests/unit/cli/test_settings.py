@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from cli.app import app
 from cli.config import origin_of
-from cli.processes.environment import environment_of, without_password
+from cli.processes.environment import environment_of
+from common.settings import without_password
 
 
 def asked(*arguments: str) -> str:
