@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := .:protos/gen
 
-.PHONY: run test torture soak unit check format protos docs release-protos bench bench-grpc bench-memory setup viewer clients clean
+.PHONY: run test torture soak unit check format protos docs release-protos bench bench-grpc bench-memory setup requirements viewer clients clean
 
 # Start the archive: DICOMweb on :8080, gRPC on :50051, data in ./data.
 run: .venv/runtime
@@ -88,18 +88,41 @@ clients: .clients/package.json
 # Create a virtual environment for development.
 setup: .venv/dev
 
+# Every package has a pinned version and hash. Packages without a wheel for this Python, and the project itself, are built with
+# the pinned tools of requirements/build.txt.
+INSTALL := $(BIN)/pip install --quiet --require-hashes --no-build-isolation --disable-pip-version-check
+
 .venv/pip:
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
 	touch $@
 
-.venv/runtime: .venv/pip pyproject.toml
-	$(BIN)/pip install --quiet --editable .
+.venv/build: .venv/pip requirements/build.txt
+	$(INSTALL) --only-binary :all: -r requirements/build.txt
 	touch $@
 
-.venv/dev: .venv/runtime pyproject.toml
-	$(BIN)/pip install --quiet --group dev
+.venv/runtime: .venv/build requirements/runtime.txt pyproject.toml
+	$(INSTALL) -r requirements/runtime.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --disable-pip-version-check --editable .
 	touch $@
+
+.venv/dev: .venv/runtime requirements/dev.txt
+	$(INSTALL) -r requirements/dev.txt
+	touch $@
+
+# Pin the dependencies of pyproject.toml, and install them: see CONTRIBUTING.md. Pinned versions change only with UPGRADE=all or
+# UPGRADE=PACKAGE, or when a new requirement needs it.
+PIN = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: --no-strip-extras \
+	--no-emit-index-url --custom-compile-command "make requirements" \
+	$(if $(UPGRADE),$(if $(filter all,$(UPGRADE)),--upgrade,--upgrade-package $(UPGRADE)))
+
+requirements: $(BIN)/uv
+	$(PIN) pyproject.toml --output-file requirements/runtime.txt
+	$(PIN) pyproject.toml --group dev --constraints requirements/runtime.txt --output-file requirements/dev.txt
+	$(PIN) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
+	$(MAKE) --silent setup
+
+$(BIN)/uv:
+	$(MAKE) --silent setup
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist
