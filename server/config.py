@@ -5,11 +5,58 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from common.settings import SecretUrl, TableSettings
+from server.model.access import Action
+from server.model.errors import InvalidRequest
+from server.model.ids import PartitionName, parse_partition_name
+from server.model.roles import BUILT_IN, Role, Roles
 
 IdenticalInstances = Literal["accept", "reject"]
+
+
+ALL_ACTIONS = "*"
+
+
+class RoleSettings(BaseModel):
+    """A table `[server.roles.NAME]`: `actions` without `not_actions`, limited to `partitions` if given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    actions: tuple[str, ...]
+    not_actions: tuple[str, ...] = ()
+    partitions: tuple[str, ...] | None = None
+
+    @field_validator("actions", "not_actions")
+    @classmethod
+    def _are_actions(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(names) - {ALL_ACTIONS, *(action.value for action in Action)}:
+            raise ValueError(f"there is no action {', '.join(sorted(unknown))}")
+        return names
+
+    @field_validator("partitions")
+    @classmethod
+    def _are_partitions(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in names or ():
+            _partition(name)
+        return names
+
+    def role(self, name: str) -> Role:
+        """Return the role."""
+        partitions = None if self.partitions is None else frozenset(map(_partition, self.partitions))
+        return Role(name, _actions(self.actions) - _actions(self.not_actions), partitions)
+
+
+def _actions(names: tuple[str, ...]) -> frozenset[Action]:
+    return frozenset(action for action in Action if ALL_ACTIONS in names or action.value in names)
+
+
+def _partition(name: str) -> PartitionName:
+    try:
+        return parse_partition_name(name, "a partition of a role")
+    except InvalidRequest as error:
+        raise ValueError(error.message) from error
 
 
 class Settings(TableSettings):
@@ -47,6 +94,11 @@ class Settings(TableSettings):
     )
     partitions: bool = Field(
         False, description="Enable data partitions; they can't be disabled once a second one exists."
+    )
+    roles: dict[str, RoleSettings] = Field(
+        {},
+        description="Roles in addition to the built-in ones, each a table `[server.roles.NAME]` with `actions`, "
+        "`not_actions` and `partitions`; see [security](security.md#roles). The variable has them as JSON.",
     )
     migrate: bool = Field(
         False, description="Migrate the database schema at start instead of refusing to start on an old one."
@@ -130,6 +182,18 @@ class Settings(TableSettings):
         10, ge=0, description="Time that calls in progress have to finish when the core stops."
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
+
+    @field_validator("roles")
+    @classmethod
+    def _are_new(cls, roles: dict[str, RoleSettings]) -> dict[str, RoleSettings]:
+        if built_in := sorted(roles.keys() & BUILT_IN.keys()):
+            raise ValueError(f"built-in roles cannot be changed: {', '.join(built_in)}")
+        return roles
+
+    @property
+    def role_table(self) -> Roles:
+        """The built-in roles and those of the settings."""
+        return Roles(settings.role(name) for name, settings in self.roles.items())
 
     @property
     def pixel_worker_count(self) -> int:
