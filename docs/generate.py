@@ -73,7 +73,7 @@ data = "/srv/dicomstore"
 database = "postgresql+psycopg://dicomstore@db.internal/dicomstore"
 
 [facade]
-http = "0.0.0.0:8080"
+http = "10.0.0.5:8080"
 public_url = "https://pacs.example/dicom"
 ```
 

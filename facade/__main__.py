@@ -1,7 +1,9 @@
 """Entry point: `python -m facade` serves until SIGTERM or SIGINT, `python -m facade config` prints the settings."""
 
+import asyncio
 import json
 import logging
+import logging.config
 import signal
 from types import FrameType
 
@@ -10,8 +12,11 @@ import uvicorn
 from pydantic import ValidationError
 from uvicorn.supervisors import Multiprocess
 
+from common.addresses import InsecureOption, accept_insecure, exposure
+from facade.channel import Core, channel_to
 from facade.config import Settings
-from facade.serving.http import listen, server_config
+from facade.serving.exposure import must_be_closed, requires_authentication
+from facade.serving.http import listen, logging_config, server_config
 
 log = logging.getLogger("facade")
 
@@ -21,15 +26,21 @@ app = typer.Typer(add_completion=False, help="DICOMweb in front of a dicomstore 
 
 
 @app.callback(invoke_without_command=True)
-def serve(context: typer.Context) -> None:
+def serve(context: typer.Context, insecure: InsecureOption = False) -> None:
     """Serve DICOMweb until SIGTERM or SIGINT. Settings come from DICOMSTORE_* variables and dicomstore.toml."""
     if context.invoked_subcommand is not None:
         return
+    accept_insecure(insecure)
     settings = _settings()
     # uvicorn raises the signal again after a graceful stop; the exit code must still be 0.
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     config = server_config(_APPLICATION, settings, factory=True)
+    if must_be_closed(settings):
+        logging.config.dictConfig(logging_config(settings.log_level))
+        if not asyncio.run(_requires_authentication(settings)):
+            typer.echo(f"facade: {exposure(settings.http)}", err=True)
+            raise typer.Exit(2)
     try:
         listener = listen(settings)
     except OSError as error:
@@ -47,6 +58,14 @@ def serve(context: typer.Context) -> None:
 def config() -> None:
     """Print the effective settings as JSON."""
     typer.echo(json.dumps(_settings().shown(), indent=2))
+
+
+async def _requires_authentication(settings: Settings) -> bool:
+    core = Core(channel_to(settings.core), settings.call_seconds, settings.idle_seconds)
+    try:
+        return await requires_authentication(core)
+    finally:
+        await core.close()
 
 
 def main() -> None:

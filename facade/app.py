@@ -17,6 +17,7 @@ from facade.response.body_cache import BodyCache
 from facade.routes import routes
 from facade.serving.admission import Admission, Uploads
 from facade.serving.cors import Cors
+from facade.serving.exposure import OnlyClosed, must_be_closed
 from facade.serving.memory import keep_steady
 from facade.serving.observe import Observe
 from facade.viewer import ISOLATION, Viewer
@@ -44,7 +45,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
             *routes(has_viewer=bool(settings.viewer)),
             *([Viewer(Path(settings.viewer))] if settings.viewer else []),
         ],
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, is_exposed=channel is None and must_be_closed(settings)),
         exception_handlers={Refusal: refused, CoreFailure: core_failed, HTTPException: http_failed},
         lifespan=lifespan,
     )
@@ -56,7 +57,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     return app
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, *, is_exposed: bool) -> list[Middleware]:
     """Return the middleware, outermost first. CORS is outermost, so that browsers can read error responses, too."""
     origins = comma_list(settings.cors_origins)
     headers = {"Cross-Origin-Resource-Policy": "cross-origin" if origins else "same-origin"}
@@ -64,4 +65,6 @@ def _middleware(settings: Settings) -> list[Middleware]:
         headers |= ISOLATION
     observe = Middleware(Observe, headers=headers)
     inner = [observe, Middleware(Admission, max_requests=settings.max_requests), Middleware(UnexpectedErrors)]
+    if is_exposed:
+        inner.append(Middleware(OnlyClosed))
     return [Middleware(Cors, origins=origins), *inner] if origins else inner

@@ -25,6 +25,11 @@ class Settings(TableSettings):
         pattern=r"^[^\s/]+:\d{1,5}$",
         description="Address the facade listens on; port 0 selects a free one.",
     )
+    insecure_without_authentication: bool = Field(
+        False,
+        description="Listen on any address although the core requires no authentication: everybody who reaches the "
+        "facade can read, change and delete everything.",
+    )
     core: str = Field("127.0.0.1:50051", description="Address of the core.")
     workers: int = Field(
         0, ge=0, description="Number of serving processes; 0 means one for each CPU this program may use, at most 4."

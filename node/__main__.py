@@ -20,6 +20,7 @@ import uvicorn
 import uvloop
 from pydantic import ValidationError
 
+from common.addresses import InsecureOption, accept_insecure
 from facade.app import create_app
 from facade.config import Settings as FacadeSettings
 from facade.serving.connections import Connection
@@ -27,7 +28,7 @@ from facade.serving.http import listen, logging_config, server_config
 from node.calls import LocalChannel, LocalServer
 from node.listener import Listener
 from server.bootstrap.components import NO_SUPERVISOR, Supervisor
-from server.bootstrap.serving import running
+from server.bootstrap.serving import require_authentication_on, running
 from server.config import Settings as CoreSettings
 from server.model.errors import DicomStoreError
 from server.notify import notify
@@ -41,6 +42,7 @@ HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
 WORKER_STATE = "DICOMSTORE_WORKER_STATE"
 """Variable with the descriptor of a file with the state of the worker, set by `dicomstore up`; not a setting."""
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 _log = logging.getLogger("dicomstore")
 
 
@@ -83,8 +85,10 @@ class _HttpServer(uvicorn.Server):
         yield
 
 
-def main() -> None:
-    """Run until SIGTERM or SIGINT with the settings of core and facade."""
+@app.command()
+def run(insecure: InsecureOption = False) -> None:
+    """Serve gRPC and DICOMweb from one process until SIGTERM or SIGINT, with the settings of core and facade."""
+    accept_insecure(insecure)
     try:
         core, facade = CoreSettings(), FacadeSettings()
     except (ValidationError, ValueError, OSError) as error:
@@ -104,6 +108,7 @@ def main() -> None:
 async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, listener: socket.socket) -> None:
     """Serve both until a signal; HTTP starts last and stops first, so that the core is always available to it."""
     async with running(core_settings, supervisor=_supervisor()) as core:
+        require_authentication_on(facade_settings.http, core_settings, core.authenticator)
         local = LocalServer(core.interceptors)
         core.register(local)
         application = create_app(facade_settings, LocalChannel(local))
@@ -117,6 +122,11 @@ async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, l
         _log.info("dicomstore listens on %s (gRPC) and %s:%d (HTTP)", core.address, host, port)
         await server.serve()
         _log.info("dicomstore has stopped")
+
+
+def main() -> None:
+    """Entry point of `dicomstore-node`."""
+    app(prog_name="dicomstore-node")
 
 
 def _inherited() -> socket.socket | None:

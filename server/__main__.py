@@ -17,6 +17,7 @@ import typer
 import uvloop
 from pydantic import ValidationError
 
+from common.addresses import InsecureOption, accept_insecure, is_loopback
 from server import opening
 from server.config import Settings
 from server.memory import tune_malloc
@@ -25,8 +26,6 @@ from server.notify import notify
 from server.opening import StartError
 
 gc.enable()
-
-_THIS_MACHINE = {"127.0.0.1", "localhost", "[::1]"}
 
 _COLLECT_AFTER = 20_000
 """Number of new containers that triggers garbage collection. The default, 700, is reached by every search."""
@@ -38,14 +37,15 @@ _log = logging.getLogger("dicomstore")
 
 
 @app.callback(invoke_without_command=True)
-def _default(context: typer.Context) -> None:
+def _default(context: typer.Context, insecure: InsecureOption = False) -> None:
     if context.invoked_subcommand is None:
-        serve()
+        serve(insecure)
 
 
 @app.command()
-def serve() -> None:
+def serve(insecure: InsecureOption = False) -> None:
     """Run the core until SIGTERM or SIGINT."""
+    accept_insecure(insecure)
     settings = _settings()
     _log_to_stderr(settings.log_level)
     try:
@@ -155,10 +155,8 @@ async def _serve(settings: Settings) -> None:
         gc.freeze()  # objects created at start-up are permanent
         gc.set_threshold(_COLLECT_AFTER)
         _log.info("dicomstore core listening on %s", core.address)
-        if core.address.rpartition(":")[0] not in _THIS_MACHINE:
-            _log.warning(
-                "this port accepts connections from other machines without authentication; see docs/security.md"
-            )
+        if core.authenticator.is_open and not is_loopback(core.address):
+            _log.warning("%s is open to other machines without authentication (docs/security.md)", core.address)
         await stop.wait()
         _log.info("dicomstore core stopping")
 

@@ -89,6 +89,11 @@ class Settings(TableSettings):
         "notifications, watchers of the change feed poll once a second.",
     )
     grpc: str = Field("127.0.0.1:50051", description="Address the core listens on.")
+    insecure_without_authentication: bool = Field(
+        False,
+        description="Disable authentication, and listen on any address nevertheless: everybody who reaches the "
+        "archive can read, change and delete everything.",
+    )
     share_ports: bool = Field(
         False, description="Let several processes listen on the same address; the kernel distributes connections."
     )

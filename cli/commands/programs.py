@@ -17,6 +17,7 @@ from cli.processes.environment import (
     environment_of,
 )
 from cli.processes.programs import Module, command
+from common.addresses import InsecureOption, accept_insecure
 
 
 def server(
@@ -25,16 +26,24 @@ def server(
     database: DatabaseOption = None,
     partitions: PartitionsOption = None,
     migrate_first: MigrateOption = None,
+    insecure: InsecureOption = False,
 ) -> None:
     """Run only the core. It refuses to start on an old database schema, unless --migrate is given."""
+    accept_insecure(insecure)
     environment = environment_of(
         data=data_directory, grpc=grpc_address, database=database, partitions=partitions, migrate=migrate_first
     )
     _become(command(Module.CORE, "serve"), environment)
 
 
-def facade(http: HttpOption = None, core: UpstreamOption = None, workers: WorkersOption = None) -> None:
+def facade(
+    http: HttpOption = None,
+    core: UpstreamOption = None,
+    workers: WorkersOption = None,
+    insecure: InsecureOption = False,
+) -> None:
     """Run only the DICOMweb facade; its core may run on another machine."""
+    accept_insecure(insecure)
     _become(command(Module.FACADE), environment_of(http=http, core=core, workers=workers))
 
 

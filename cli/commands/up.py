@@ -31,6 +31,7 @@ from cli.processes.environment import (
 )
 from cli.processes.programs import Module, command, core_settings, facade_settings
 from cli.processes.restarts import SupervisedProgram
+from common.addresses import InsecureOption, accept_insecure
 from common.settings import without_password
 
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
@@ -54,6 +55,7 @@ def up(
     database: DatabaseOption = None,
     partitions: PartitionsOption = None,
     viewer: ViewerOption = None,
+    insecure: InsecureOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Run the whole archive, core and facade, until Ctrl-C.
@@ -64,6 +66,7 @@ def up(
     no node can be started. A second Ctrl-C kills all processes.
     """
     given = ctx.obj or GlobalOptions()
+    accept_insecure(insecure)
     environment = environment_of(
         data=data_directory,
         http=http,

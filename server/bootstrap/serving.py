@@ -15,6 +15,7 @@ import grpc
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
+from common.addresses import exposure, is_loopback
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.bootstrap import grpc_server
@@ -31,7 +32,7 @@ from server.rpc.change_feed import ChangeFeedServicer
 from server.rpc.delete import DeleteServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
-from server.rpc.interceptors.authentication import Open
+from server.rpc.interceptors.authentication import Authenticator, Open
 from server.rpc.interceptors.surround import Surround
 from server.rpc.operations import OperationMessages, OperationServicer
 from server.rpc.partition import PartitionServicer
@@ -48,12 +49,14 @@ class Core:
     """A running core.
 
     address: of the listener, with the actual port.
+    authenticator: verifies the credentials of calls.
     ingest_budget: the memory for received data that is not on disk yet.
     interceptors: applied to every call.
     register: adds the services to a `grpc.aio.Server` or a compatible object; the core's own server has them already.
     """
 
     address: str
+    authenticator: Authenticator
     ingest_budget: IngestBudget
     interceptors: Sequence[Surround]
     register: Callable[[Any], None]
@@ -75,12 +78,14 @@ async def running(
     """
     async with _opened(settings, supervisor, more_operation_types) as components:
         watch = _health(components)
-        services = _services(components, watch)
-        interceptors = grpc_server.interceptors(settings, Open())
+        authenticator = Open()
+        services = _services(components, watch, authenticator)
+        interceptors = grpc_server.interceptors(settings, authenticator)
         server = grpc.aio.server(interceptors=interceptors, options=grpc_server.options(settings))
         services.register(server)
         if settings.reflection:
             reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        require_authentication_on(settings.grpc, settings, authenticator)
         address = grpc_server.bind(server, settings.grpc)
         await server.start()
         await watch.check()
@@ -92,7 +97,7 @@ async def running(
             asyncio.create_task(components.sequencer.run()),
         ]
         try:
-            yield Core(address, components.ingest_budget, interceptors, services.register)
+            yield Core(address, authenticator, components.ingest_budget, interceptors, services.register)
         finally:
             await watch.leave()
             components.feed.close()
@@ -145,6 +150,16 @@ async def _require_partitions_if_used(settings: Settings, database: engine.Datab
         )
 
 
+def require_authentication_on(address: str, settings: Settings, authenticator: Authenticator) -> None:
+    """Check that an address on which to listen is one of this machine if authentication is off.
+
+    Raises:
+        StartError: it is not, and the settings do not accept that.
+    """
+    if authenticator.is_open and not settings.insecure_without_authentication and not is_loopback(address):
+        raise StartError(exposure(address))
+
+
 def _health(components: ArchiveComponents) -> Health:
     needed = {"index": components.database.instances.check, "blobs": components.blobs.check}
     others = {
@@ -155,7 +170,7 @@ def _health(components: ArchiveComponents) -> Health:
     return Health(SERVICES, needed, others, components.writing.noticed)
 
 
-def _services(components: ArchiveComponents, watch: Health) -> Services:
+def _services(components: ArchiveComponents, watch: Health, authenticator: Authenticator) -> Services:
     return Services(
         store=StoreServicer(components.store, components.ingest_budget, MAX_MESSAGE_BYTES),
         retrieve=RetrieveServicer(
@@ -173,6 +188,6 @@ def _services(components: ArchiveComponents, watch: Health) -> Services:
         tags=ExtendedQueryTagServicer(components.tags, OperationMessages(components.operation_types)),
         operations=OperationServicer(components.operations),
         partition=PartitionServicer(components.partitions),
-        capabilities=CapabilitiesServicer(components.settings),
+        capabilities=CapabilitiesServicer(components.settings, authenticator),
         health=watch.servicer,
     )

@@ -8,13 +8,15 @@ from dicomstore.v1 import capabilities_service_pb2_grpc
 from server.config import Settings
 from server.domain import limits
 from server.domain.retrieve.frame_transcoder import DECODABLE, ENCODABLE
+from server.rpc.interceptors.authentication import Authenticator
 from server.rpc.interceptors.call_context import Context
 
 
 class CapabilitiesServicer(capabilities_service_pb2_grpc.CapabilitiesServiceServicer):
-    """Implements CapabilitiesService; the response is built once."""
+    """Implements CapabilitiesService."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
         self._answer = pb.GetCapabilitiesResponse(
             server_version=version("dicomstore"),
             limits=pb.Limits(
@@ -31,4 +33,7 @@ class CapabilitiesServicer(capabilities_service_pb2_grpc.CapabilitiesServiceServ
 
     async def GetCapabilities(self, request: pb.GetCapabilitiesRequest, context: Context) -> pb.GetCapabilitiesResponse:
         """See the contract."""
-        return self._answer
+        answer = pb.GetCapabilitiesResponse()
+        answer.CopyFrom(self._answer)
+        answer.features.authentication_required = not self._authenticator.is_open
+        return answer

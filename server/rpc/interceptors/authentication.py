@@ -26,6 +26,10 @@ _ACTIONS: dict[int, Action] = {
 class Authenticator(Protocol):
     """Verifies the credentials of calls."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls without credentials have every permission."""
+
     async def authenticate(self, context: Context, *, required: bool) -> Principal:
         """Return the principal of a call.
 
@@ -39,6 +43,8 @@ class Authenticator(Protocol):
 
 class Open:
     """Accepts every call with every permission: authentication is disabled."""
+
+    is_open = True
 
     async def authenticate(self, context: Context, *, required: bool) -> Principal:
         """See `Authenticator`."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from dicomstore.v1 import access_options_pb2 as dicomstore_dot_v1_dot_access__options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(dicomstore/v1/capabilities_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\"\x18\n\x16GetCapabilitiesRequest\"\x8b\x01\n\x06Limits\x12\x1a\n\x12max_instance_bytes\x18\x01 \x01(\x03\x12\x18\n\x10max_header_bytes\x18\x02 \x01(\x03\x12\x19\n\x11max_message_bytes\x18\x03 \x01(\x03\x12\x15\n\rmax_page_size\x18\x04 \x01(\x05\x12\x19\n\x11\x64\x65\x66\x61ult_page_size\x18\x05 \x01(\x05\"\x1e\n\x08\x46\x65\x61tures\x12\x12\n\npartitions\x18\x01 \x01(\x08\"\xf1\x01\n\x17GetCapabilitiesResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12%\n\x06limits\x18\x02 \x01(\x0b\x32\x15.dicomstore.v1.Limits\x12)\n\x08\x66\x65\x61tures\x18\x03 \x01(\x0b\x32\x17.dicomstore.v1.Features\x12&\n\x1e\x65ncodable_transfer_syntax_uids\x18\x04 \x03(\t\x12&\n\x1e\x64\x65\x63odable_transfer_syntax_uids\x18\x05 \x03(\t\x12\x1c\n\x14rendered_media_types\x18\x06 \x03(\t2}\n\x13\x43\x61pabilitiesService\x12\x66\n\x0fGetCapabilities\x12%.dicomstore.v1.GetCapabilitiesRequest\x1a&.dicomstore.v1.GetCapabilitiesResponse\"\x04\x88\xb2\x19\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(dicomstore/v1/capabilities_service.proto\x12\rdicomstore.v1\x1a\"dicomstore/v1/access_options.proto\"\x18\n\x16GetCapabilitiesRequest\"\x8b\x01\n\x06Limits\x12\x1a\n\x12max_instance_bytes\x18\x01 \x01(\x03\x12\x18\n\x10max_header_bytes\x18\x02 \x01(\x03\x12\x19\n\x11max_message_bytes\x18\x03 \x01(\x03\x12\x15\n\rmax_page_size\x18\x04 \x01(\x05\x12\x19\n\x11\x64\x65\x66\x61ult_page_size\x18\x05 \x01(\x05\"?\n\x08\x46\x65\x61tures\x12\x12\n\npartitions\x18\x01 \x01(\x08\x12\x1f\n\x17\x61uthentication_required\x18\x02 \x01(\x08\"\xf1\x01\n\x17GetCapabilitiesResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12%\n\x06limits\x18\x02 \x01(\x0b\x32\x15.dicomstore.v1.Limits\x12)\n\x08\x66\x65\x61tures\x18\x03 \x01(\x0b\x32\x17.dicomstore.v1.Features\x12&\n\x1e\x65ncodable_transfer_syntax_uids\x18\x04 \x03(\t\x12&\n\x1e\x64\x65\x63odable_transfer_syntax_uids\x18\x05 \x03(\t\x12\x1c\n\x14rendered_media_types\x18\x06 \x03(\t2}\n\x13\x43\x61pabilitiesService\x12\x66\n\x0fGetCapabilities\x12%.dicomstore.v1.GetCapabilitiesRequest\x1a&.dicomstore.v1.GetCapabilitiesResponse\"\x04\x88\xb2\x19\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,9 +39,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMITS']._serialized_start=122
   _globals['_LIMITS']._serialized_end=261
   _globals['_FEATURES']._serialized_start=263
-  _globals['_FEATURES']._serialized_end=293
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=296
-  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=537
-  _globals['_CAPABILITIESSERVICE']._serialized_start=539
-  _globals['_CAPABILITIESSERVICE']._serialized_end=664
+  _globals['_FEATURES']._serialized_end=326
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_start=329
+  _globals['_GETCAPABILITIESRESPONSE']._serialized_end=570
+  _globals['_CAPABILITIESSERVICE']._serialized_start=572
+  _globals['_CAPABILITIESSERVICE']._serialized_end=697
 # @@protoc_insertion_point(module_scope)

@@ -26,10 +26,12 @@ class Limits(_message.Message):
     def __init__(self, max_instance_bytes: _Optional[int] = ..., max_header_bytes: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_page_size: _Optional[int] = ..., default_page_size: _Optional[int] = ...) -> None: ...
 
 class Features(_message.Message):
-    __slots__ = ("partitions",)
+    __slots__ = ("partitions", "authentication_required")
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    AUTHENTICATION_REQUIRED_FIELD_NUMBER: _ClassVar[int]
     partitions: bool
-    def __init__(self, partitions: _Optional[bool] = ...) -> None: ...
+    authentication_required: bool
+    def __init__(self, partitions: _Optional[bool] = ..., authentication_required: _Optional[bool] = ...) -> None: ...
 
 class GetCapabilitiesResponse(_message.Message):
     __slots__ = ("server_version", "limits", "features", "encodable_transfer_syntax_uids", "decodable_transfer_syntax_uids", "rendered_media_types")

@@ -47,7 +47,7 @@ class CapabilitiesServiceServicer:
     """
 
     def GetCapabilities(self, request, context):
-        """Returns limits and features. They do not change while the server runs.
+        """Returns limits and features. Except for `authentication_required` they do not change while the server runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
