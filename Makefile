@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := .:protos/gen
 
-.PHONY: run test torture soak unit check format protos docs release-protos bench bench-grpc bench-memory setup requirements viewer clients clean
+.PHONY: run test torture soak unit check format protos docs release-protos bench bench-grpc bench-memory setup requirements sbom release viewer clients clean
 
 # Start the archive: DICOMweb on :8080, gRPC on :50051, data in ./data.
 run: .venv/runtime
@@ -65,6 +65,18 @@ bench-grpc: .venv/dev
 bench-memory: .venv/dev
 	$(BIN)/python -m bench memory
 
+# Write the software bill of materials.
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+sbom: .venv/dev
+	$(BIN)/python -m requirements.sbom dist/dicomstore-$(VERSION).cdx.json
+
+# Build the files of a release in dist/: wheel, pinned requirements, bill of materials, checksums.
+release: sbom
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	cp requirements/build.txt requirements/runtime.txt dist/
+	cd dist && sha256sum *.whl *.txt *.json > SHA256SUMS
+
 # Download OHIF from npm, for `dicomstore up --viewer .viewer` and for the tests with a browser.
 VIEWER := @ohif/app@3.13.2
 
@@ -120,6 +132,7 @@ requirements: $(BIN)/uv
 	$(PIN) pyproject.toml --group dev --constraints requirements/runtime.txt --output-file requirements/dev.txt
 	$(PIN) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 	$(MAKE) --silent setup
+	$(BIN)/python -m requirements.licences
 
 $(BIN)/uv:
 	$(MAKE) --silent setup

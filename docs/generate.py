@@ -1,6 +1,7 @@
 """Generate docs/errors.md, docs/settings.md and the tables of other pages from the contract and the code (`make docs`).
 
-Also generates facade/response/keywords.txt from the data dictionary that the core uses.
+Also generates facade/response/keywords.txt from the data dictionary that the core uses, and docs/licences.md from
+the pinned requirements.
 
 A test fails when a generated file is out of date.
 """
@@ -15,6 +16,7 @@ from pydicom.datadict import DicomDictionary, RepeatersDictionary
 from docs.tables import filled
 from facade.config import Settings as FacadeSettings
 from facade.errors import ANSWERS
+from requirements import licences
 from server.config import Settings as ServerSettings
 
 ROOT = Path(__file__).parents[1]
@@ -111,6 +113,7 @@ PAGES = {
     "facade/response/keywords.txt": keywords,
     "docs/errors.md": errors_page,
     "docs/settings.md": settings_page,
+    "docs/licences.md": licences.page,
     "docs/api.md": lambda: filled(ROOT / "docs/api.md"),
     "docs/conformance.md": lambda: filled(ROOT / "docs/conformance.md"),
 }

@@ -1,14 +1,34 @@
-"""The pinned requirements of a file that `make requirements` has written."""
+"""The pinned requirements of a file that `make requirements` has written, and the supported systems."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.markers import Environment, default_environment
 from packaging.requirements import Requirement
 from packaging.utils import NormalizedName, canonicalize_name
 
 FOLDER = Path(__file__).parent
+
+SYSTEMS: list[Environment] = [
+    {
+        **default_environment(),
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "platform_machine": machine,
+        "python_version": python,
+        "python_full_version": f"{python}.{patch}",
+    }
+    for python, patch, machine in itertools.product(
+        ("3.11", "3.12", "3.13", "3.14"), ("0", "99"), ("x86_64", "aarch64")
+    )
+]
+"""Supported interpreters and machines, as variables of environment markers."""
+
 _PIN = re.compile(
     r"^(?P<requirement>[^\s#-][^\\\n]*) \\\n"
     r"(?P<hashes>(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)"
@@ -29,9 +49,14 @@ class Pin:
     required_by: frozenset[str]
     """The packages and groups that need it, as named by uv: `typer`, `dicomstore (pyproject.toml:dev)`."""
 
-    def applies(self, environment: dict[str, str]) -> bool:
-        """Return whether this version is installed in an environment (the variables of environment markers)."""
-        return self.requirement.marker is None or self.requirement.marker.evaluate(environment)
+    def applies(self, system: Environment) -> bool:
+        """Return whether this version is installed on a system."""
+        return applies(self.requirement, system)
+
+
+def applies(requirement: Requirement, system: Environment) -> bool:
+    """Return whether a requirement is needed on a system."""
+    return requirement.marker is None or requirement.marker.evaluate({**system})
 
 
 def read_pins(name: str) -> list[Pin]:
@@ -42,6 +67,11 @@ def read_pins(name: str) -> list[Pin]:
     if rest:
         raise ValueError(f"requirements/{name}.txt contains more than pinned packages: {rest[:80]!r}")
     return list(_pins(text))
+
+
+def runtime_pins() -> list[Pin]:
+    """Return the pins of what the archive imports on any supported system, in alphabetical order."""
+    return [pin for pin in read_pins("runtime") if any(map(pin.applies, SYSTEMS))]
 
 
 def _pins(text: str) -> Iterator[Pin]:
