@@ -15,7 +15,7 @@ from facade.endpoints.health import HealthCache
 from facade.errors import CoreFailure, Refusal, UnexpectedErrors, core_failed, http_failed, refused
 from facade.response.body_cache import BodyCache
 from facade.routes import routes
-from facade.serving.admission import Admission, Uploads
+from facade.serving.admission import Admission, ClientConnections, Uploads
 from facade.serving.cors import Cors
 from facade.serving.exposure import OnlyClosed, must_be_closed
 from facade.serving.memory import keep_steady
@@ -53,6 +53,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     app.state.settings = settings
     app.state.health = HealthCache()
     app.state.uploads = Uploads()
+    app.state.connections = ClientConnections(settings.max_client_connections, settings.trusted_proxies)
     app.state.bodies = BodyCache(settings.metadata_cache_bytes)
     return app
 

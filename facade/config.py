@@ -70,6 +70,12 @@ class Settings(TableSettings):
     max_requests: int = Field(
         500, gt=0, description="Maximum number of concurrent requests per process; more receive status 503."
     )
+    max_client_connections: int = Field(
+        256,
+        gt=0,
+        description="Maximum number of connections per process of one client address, for IPv6 of one /64 network; "
+        "more receive status 503. Trusted proxies have no limit.",
+    )
     shutdown_seconds: int = Field(
         10, ge=0, description="Time that requests in progress have to finish when the facade stops."
     )

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from facade.errors import CoreFailure
-from facade.serving.connections import BUFFERS
+from facade.serving.exchange import BUFFERS
 from facade.timeouts import IdleTimeout
 
 log = logging.getLogger(__name__)

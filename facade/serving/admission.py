@@ -1,9 +1,12 @@
-"""Limits of the concurrent work of a process: number of requests, and memory for bodies being sent to the core."""
+"""Limits of the concurrent work of a process: connections, requests, and memory for bodies being sent to the core."""
 
+from collections import Counter
+from ipaddress import ip_network
 from types import TracebackType
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from facade import proxies
 from facade.errors import plain_response
 
 _ALWAYS_ANSWERED = "/health/check"
@@ -11,6 +14,45 @@ _ALWAYS_ANSWERED = "/health/check"
 _MAX_MESSAGE_BYTES = 512 * 1024
 _MIN_MESSAGE_BYTES = 64 * 1024
 _GATHERED_BYTES = 32 * 1024 * 1024
+
+
+_IPV6_NETWORK_BITS = 64
+"""An IPv6 client has a whole network of this size, so its addresses are counted together."""
+
+
+class ClientConnections:
+    """Number of connections of each client address. Trusted proxies, which have many clients, are not limited."""
+
+    def __init__(self, most: int, trusted: str) -> None:
+        """Allow `most` connections of an address; `trusted` are the addresses of proxies."""
+        self._most = most
+        self._trusted = trusted
+        self._counts: Counter[str] = Counter()
+
+    def enter(self, address: str) -> bool:
+        """Count a new connection; returns false, and does not count it, if the client has too many."""
+        client = _client_of(address)
+        if self._counts[client] >= self._most and not proxies.is_trusted(address, self._trusted):
+            return False
+        self._counts[client] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Remove a connection that was counted."""
+        client = _client_of(address)
+        self._counts[client] -= 1
+        if not self._counts[client]:
+            del self._counts[client]
+
+
+def _client_of(address: str) -> str:
+    try:
+        parsed = proxies.address_of(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ip_network((parsed, _IPV6_NETWORK_BITS), strict=False))
 
 
 class Admission:

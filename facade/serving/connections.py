@@ -1,125 +1,35 @@
-"""uvicorn's HTTP protocol with time and size limits for request heads, and a timeout for clients that do not read.
+"""uvicorn's HTTP protocol with limits for clients that are slow, greedy or malicious.
 
 uvicorn closes connections that are idle after a response, and applies flow control to slow clients. It has no limits
-for the head of a request, and waits forever for a client that reads nothing. The timeout for bodies is applied by their
-readers (`idle_seconds`).
+for the head of a request, for the framing of a body, and for the rest of a body after its response, and waits forever
+for a client that reads nothing. The timeout for bodies is applied by their readers (`idle_seconds`).
+
+The parser, llhttp, is strict: it refuses requests whose end different programs could find at different places (RFC 9112
+sections 6 and 11). What it leaves to its users is checked here: version, transfer coding, Host, and the request target.
 """
 
 import asyncio
-from collections import deque
-from typing import Any, cast
+import re
+from typing import Any, NoReturn
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-BUFFERS = "dicomstore.buffers"
-"""ASGI extension: a message may have a list of buffers instead of a body, so that they need not be joined."""
+from facade import proxies
+from facade.errors import RETRY_AFTER_S
+from facade.serving.admission import ClientConnections
+from facade.serving.exchange import BUFFERS, Exchange
+from facade.serving.refusals import refusal
 
 HEAD_SECONDS = 30.0
-"""Time limit of request heads: the first from the start of the connection, others from their first byte."""
-
-_SMALL_BYTES = 64 * 1024
-"""Buffers up to this total size are joined, because that is faster than passing on several buffers."""
+"""Time limit of request heads: the first from the start of the connection, others from their first byte. It is also the
+time limit of the rest of a body whose request has been answered."""
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Size limit of a request line and headers."""
+"""Size limit of a request line and headers, and of the framing between two bytes of a body: chunk extensions and
+trailers."""
 
-
-class _Exchange:
-    """A request and its response, without uvicorn's copies of bodies.
-
-    uvicorn's cycle does everything else; its state is updated accordingly. Request bodies are passed on as the chunks
-    of the parser. Response bodies may be `buffers` (the ASGI extension `BUFFERS`), which are written to the transport
-    without joining. The head of a response is written together with the first bytes of its body if these follow at
-    once: one system call less, and the client wakes up once instead of twice.
-    """
-
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
-        self._runs: deque[bytes] = deque()
-        self._run_bytes = 0
-        self._head = b""
-
-    def take(self, run: bytes) -> None:
-        """Add a chunk of the request body; pauses reading from the socket if the application does not keep up."""
-        self._runs.append(run)
-        self._run_bytes += len(run)
-        if self._run_bytes > HIGH_WATER_LIMIT:
-            self._cycle.flow.pause_reading()
-        self._cycle.message_event.set()
-
-    async def receive(self) -> Any:
-        """Return the next ASGI message with a chunk of the body; small queued chunks are joined."""
-        if not self._runs or self._cycle.disconnected or self._cycle.response_complete:
-            message = await self._cycle.receive()
-            if not self._runs or message["type"] != "http.request":
-                return message
-        if self._run_bytes <= _SMALL_BYTES:
-            body = b"".join(self._runs)
-            self._runs.clear()
-        else:
-            body = self._runs.popleft()
-        self._run_bytes -= len(body)
-        return {"type": "http.request", "body": body, "more_body": bool(self._runs) or self._cycle.more_body}
-
-    async def send(self, message: Any) -> None:
-        """Send a part of the response."""
-        if message["type"] == "http.response.start":
-            await self._hold_head(message)
-            return
-        buffers = message.get("buffers") or [message.get("body", b"")]
-        if any(buffers) and self._cycle.scope["method"] != "HEAD":
-            await self._send_buffers(buffers)
-        self.flush_head()
-        if not message.get("more_body"):
-            await self._cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _hold_head(self, message: Any) -> None:
-        cycle = self._cycle
-        if cycle.flow.write_paused and not cycle.disconnected:
-            await cycle.flow.drain()
-        written = _Written()
-        transport: Any = cycle.transport
-        cycle.transport = cast("asyncio.Transport", written)
-        try:
-            await cycle.send(message)  # does not suspend: the transport takes more
-        finally:
-            cycle.transport = transport
-        self._head = b"".join(written)
-        asyncio.get_running_loop().call_soon(self.flush_head)
-
-    def flush_head(self) -> None:
-        """Write the head of the response, if that has not happened yet."""
-        head, self._head = self._head, b""
-        if head and not self._cycle.disconnected and not self._cycle.transport.is_closing():
-            self._cycle.transport.write(head)
-
-    async def _send_buffers(self, buffers: list[bytes | memoryview]) -> None:
-        cycle = self._cycle
-        if cycle.flow.write_paused and not cycle.disconnected:
-            await cycle.flow.drain()
-        if cycle.disconnected:
-            return
-        size = sum(map(len, buffers))
-        if cycle.chunked_encoding:
-            buffers = [b"%x\r\n" % size, *buffers, b"\r\n"]
-        elif size > cycle.expected_content_length:
-            raise RuntimeError("The response is longer than its Content-Length.")
-        else:
-            cycle.expected_content_length -= size
-        head, self._head = self._head, b""
-        buffers = [head, *buffers] if head else buffers
-        if size < _SMALL_BYTES:
-            cycle.transport.write(b"".join(buffers))
-        else:
-            cycle.transport.writelines(buffers)
-
-
-class _Written(list[bytes]):
-    """What is written to this in place of a transport."""
-
-    write = list.append
+_VERSIONS = ("1.1", "1.0")
 
 
 class _Parser(httptools.HttpRequestParser):
@@ -150,35 +60,76 @@ class Connection(HttpToolsProtocol):
         self.parser = _Parser(self)
         self._application: Any = self.app
         self._idle_seconds: float = self._application.state.settings.idle_seconds
+        self._clients: ClientConnections = self._application.state.connections
+        self._client_address: str | None = None  # if its connections are counted
         self.app = self._serve
-        self._exchanges: dict[RequestResponseCycle, _Exchange] = {}  # requests not started yet; several with pipelining
-        self._exchange: _Exchange | None = None  # the request with a body being received
+        self._exchanges: dict[RequestResponseCycle, Exchange] = {}  # requests not started yet; several with pipelining
+        self._exchange: Exchange | None = None  # the request with a body being received
         self._in_body = False
         self._in_request_line = False
-        self._head_bytes = 0
+        self._head_bytes = 0  # received while the head is incomplete
+        self._parsed_bytes = 0  # of its target and headers
+        self._framing_bytes = 0  # of a body, since its last byte
+        self._refusal: tuple[int, str] | None = None
         self._head_due: asyncio.TimerHandle | None = None
+        self._rest_due: asyncio.TimerHandle | None = None
         self._read_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Start the time limit of the first request head."""
+        """Start the time limit of the first request head, or refuse the connection if its client has too many."""
         super().connection_made(transport)
+        address = self.client[0] if self.client else ""
+        if not self._clients.enter(address):
+            retry = f"retry-after: {RETRY_AFTER_S}\r\n"
+            transport.write(refusal(503, "Too many connections from this address.", retry))
+            transport.close()
+            return
+        self._client_address = address
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel all time limits."""
+        if self._client_address is not None:
+            self._clients.leave(self._client_address)
         self._end_head()
+        self._end_rest()
         self._end_stall()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse bytes of a head or a body, and check the limits of the head."""
+        """Parse bytes of a head or a body, and check the limits of the head and of the framing."""
         if self._head_due is None and not self._in_body:
             self._expect_head()
+        self._framing_bytes += len(data)
         super().data_received(self._with_ascii_line(data) if self._in_request_line else data)
+        if self.transport.is_closing():
+            return
         if self._head_due is not None:
             self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.send_400_response("The request line and headers are too long.")
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refusal = _too_long(self._in_request_line)
+                self.send_400_response("")
+        elif self._in_body and self._framing_bytes > MAX_HEAD_BYTES:
+            self.send_400_response("The chunks of the body have too long extensions or trailers.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what was received, and close the connection.
+
+        The response must not be taken for a part of another one, or for that of an earlier request (RFC 9112 section
+        9.3.2): earlier requests are answered first, and a response that has started is aborted.
+        """
+        status, text = self._refusal or (400, msg)
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if not self._in_body:
+                cycle.keep_alive = False  # the connection is closed after its response
+                self._end_head()
+                return
+            if cycle.response_started or self.pipeline:
+                self.transport.abort()
+                return
+        self.transport.write(refusal(status, text))
+        self.transport.close()
 
     @property
     def offers_upgrade(self) -> bool:
@@ -193,17 +144,41 @@ class Connection(HttpToolsProtocol):
         self.parser = _Parser(self)
         self.parser.feed_data(head + rest)
 
+    def on_message_begin(self) -> None:
+        """Handle the start of a request."""
+        self._parsed_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Handle a piece of the request target."""
+        self._parsed_bytes += len(url)
+        if self._parsed_bytes > MAX_HEAD_BYTES:
+            self._refuse(*_too_long(True))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Handle a header; those after a body are ignored (RFC 9110 section 6.5.1)."""
+        if self._in_body:
+            return
+        self._parsed_bytes += len(name) + len(value)
+        if self._parsed_bytes > MAX_HEAD_BYTES:
+            self._refuse(*_too_long(False))
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Handle the end of a request head."""
         if self.offers_upgrade:
             return
+        self._check_head()
         self._end_head()
         self._in_body = True
+        self._framing_bytes = 0
         super().on_headers_complete()
-        self._exchange = self._exchanges[self.cycle] = _Exchange(self.cycle)
+        self._exchange = self._exchanges[self.cycle] = Exchange(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         """Handle a chunk of the body."""
+        self._framing_bytes = 0
         if not self.offers_upgrade and not self.cycle.response_complete and self._exchange is not None:
             self._exchange.take(body)
 
@@ -212,7 +187,18 @@ class Connection(HttpToolsProtocol):
         if self.offers_upgrade:
             return
         self._in_body = False
+        if self._rest_due is not None:  # the response was earlier
+            self._end_rest()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Handle the end of a response; the rest of the body of its request must arrive soon."""
+        super().on_response_complete()
+        if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
+            self._rest_due = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def pause_writing(self) -> None:
         """Start the timeout when the write buffer is full."""
@@ -233,6 +219,43 @@ class Connection(HttpToolsProtocol):
             await self._application(scope, exchange.receive, exchange.send)
         finally:
             exchange.flush_head()
+
+    def _check_head(self) -> None:
+        """Refuse a head that is ambiguous or invalid (RFC 9112 sections 3.2, 6.1 and 7)."""
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS:
+            self._refuse(505, "Only HTTP/1.1 and HTTP/1.0 are supported.")
+        hosts = []
+        for name, value in self.headers:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"transfer-encoding":
+                if version == "1.0":
+                    self._refuse(400, "HTTP/1.0 has no transfer coding.")
+                if value.strip().lower() != b"chunked":
+                    self._refuse(501, "The only supported transfer coding is chunked.")
+        if len(hosts) > 1 or (not hosts and version == "1.1"):
+            self._refuse(400, "The request must have one Host header.")
+        if hosts and not proxies.HOST.fullmatch(hosts[0].decode("latin-1")):
+            self._refuse(400, "The Host header is invalid.")
+        if not self.url.startswith(b"/") or b"#" in self.url:
+            self._check_target(hosts)
+
+    def _check_target(self, hosts: list[bytes]) -> None:
+        """Refuse an unusual request target, unless it is a URL with the same host as the Host header, or "*"."""
+        if self.url == b"*":
+            return
+        scheme, _, rest = self.url.partition(b"://")
+        if scheme.lower() not in (b"http", b"https") or b"#" in rest:
+            self._refuse(400, "The request target is invalid.")
+        authority = re.split(rb"[/?]", rest, maxsplit=1)[0]
+        if [authority.lower()] != [host.lower() for host in hosts]:
+            self._refuse(400, "The request target does not agree with the Host header.")
+
+    def _refuse(self, status: int, text: str) -> NoReturn:
+        """Refuse the request from within a callback of the parser, which ends with an error."""
+        self._refusal = (status, text)
+        raise ValueError(text)
 
     def _with_ascii_line(self, data: bytes) -> bytes:
         """Percent-encode non-ASCII bytes in a request line, which curl sends unencoded and the parser refuses.
@@ -255,7 +278,19 @@ class Connection(HttpToolsProtocol):
             self._head_due.cancel()
             self._head_due = None
 
+    def _end_rest(self) -> None:
+        if self._rest_due is not None:
+            self._rest_due.cancel()
+            self._rest_due = None
+
     def _end_stall(self) -> None:
         if self._read_due is not None:
             self._read_due.cancel()
             self._read_due = None
+
+
+def _too_long(is_target: bool) -> tuple[int, str]:
+    """Return status and text for a head that is too long."""
+    if is_target:
+        return 414, f"The request target is longer than {MAX_HEAD_BYTES} bytes."
+    return 431, f"The request line and headers are longer than {MAX_HEAD_BYTES} bytes."

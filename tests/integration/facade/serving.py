@@ -22,10 +22,17 @@ async def serving(core: str, **settings: Any) -> AsyncIterator[httpx.AsyncClient
 
 
 @asynccontextmanager
-async def serving_application(app: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """Serve an application as the facade is served."""
+async def serving_application(app: Any, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Serve an application as the facade is served; `options` are further options of uvicorn."""
     config = uvicorn.Config(
-        app, http=Connection, ws="none", log_config=None, access_log=False, proxy_headers=False, lifespan="on"
+        app,
+        http=Connection,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        lifespan="on",
+        **options,
     )
     config.load()
     server = uvicorn.Server(config)

@@ -16,7 +16,9 @@ from starlette.routing import Route
 
 import facade.endpoints.stow
 import facade.serving.connections
+from facade.app import create_app
 from facade.config import Settings
+from facade.serving.admission import ClientConnections
 from server.bootstrap.serving import running
 from server.domain.flow.ingest_budget import BASE_BYTES
 from tests.core import settings_for
@@ -183,15 +185,73 @@ async def test_an_incomplete_second_request_head_closes_the_connection(
         writer.close()
 
 
+REFUSED_POST = b"POST /v2/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n"
+
+
+@pytest.mark.parametrize("rest", [b"", b"01234"])
+async def test_the_rest_of_a_body_must_arrive_soon_after_its_response(
+    monkeypatch: pytest.MonkeyPatch, rest: bytes
+) -> None:
+    monkeypatch.setattr(facade.serving.connections, "HEAD_SECONDS", 0.2)
+    async with serving("127.0.0.1:1") as web:
+        reader, writer = await a_connection(web)
+        writer.write(REFUSED_POST)
+        assert b" 415 " in await reader.readline()
+        writer.write(rest)
+        async with asyncio.timeout(10):
+            await reader.read()
+        writer.close()
+
+
+async def test_a_connection_whose_last_body_ended_after_the_response_is_closed_when_it_is_idle() -> None:
+    async with serving_application(create_app(Settings()), timeout_keep_alive=1) as web:
+        reader, writer = await a_connection(web)
+        writer.write(REFUSED_POST)
+        assert b" 415 " in await reader.readline()
+        writer.write(b"0123456789")
+        async with asyncio.timeout(10):
+            await reader.read()
+        writer.close()
+
+
+async def test_a_client_address_has_a_limited_number_of_connections() -> None:
+    request = b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    async with serving("127.0.0.1:1", max_client_connections=2, trusted_proxies="") as web:
+        connections = []
+        for status in (b" 404 ", b" 404 ", b" 503 "):
+            reader, writer = await a_connection(web)
+            writer.write(request)
+            assert status in await reader.readline()
+            connections.append((reader, writer))
+        reader, writer = connections[1]
+        writer.write(request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        await reader.read()
+        connections.append(await a_connection(web))
+        reader, writer = connections[-1]
+        writer.write(request)
+        assert b" 404 " in await reader.readline()
+        for _, writer in connections:
+            writer.close()
+
+
+async def test_a_trusted_proxy_has_any_number_of_connections() -> None:
+    async with serving("127.0.0.1:1", max_client_connections=1) as web:
+        connections = [await a_connection(web) for _ in range(3)]
+        for reader, writer in connections:
+            writer.write(b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert b" 404 " in await reader.readline()
+            writer.close()
+
+
 async def test_a_head_that_is_too_long_is_refused() -> None:
     async with serving("127.0.0.1:1") as web:
         reader, writer = await a_connection(web)
-        writer.write(b"GET / HTTP/1.1\r\n")
+        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
         line = b"X-Filler: " + b"x" * 1000 + b"\r\n"
         for _ in range(70):
             writer.write(line)
         async with asyncio.timeout(10):
-            assert b" 400 " in await reader.readline()
+            assert b" 431 " in await reader.readline()
         writer.close()
 
 
@@ -205,6 +265,7 @@ async def test_a_client_that_reads_nothing_is_disconnected_after_the_idle_timeou
 
     app = Starlette(routes=[Route("/", answer)])
     app.state.settings = Settings(idle_seconds=1)
+    app.state.connections = ClientConnections(10, "")
     async with serving_application(app) as web:
         reader, writer = await a_connection(web)
         reader._transport.pause_reading()  # type: ignore[attr-defined]
