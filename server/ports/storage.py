@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from server.ports.archive import IdentityRecord, MarkRecord
+from server.ports.audit import AuditTrail
 from server.ports.blobs import BlobStore
 from server.ports.journal import ArchiveJournal
 from server.ports.scrub import ScrubRecord
@@ -41,6 +42,11 @@ class Storage(Protocol):
     @property
     def scrub(self) -> ScrubRecord:
         """The position of the scrub."""
+        ...
+
+    @property
+    def audit(self) -> AuditTrail:
+        """The audit trail."""
         ...
 
     def blobs(self) -> AbstractAsyncContextManager[BlobStore]:

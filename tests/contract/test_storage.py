@@ -8,6 +8,7 @@ import pytest
 
 from server.adapters.blobs.factory import storage_at
 from server.model.archive import Mark
+from server.model.audit import AuditTrailSettings
 from server.model.scrub import ScrubPosition
 from server.ports.storage import Storage
 from tests.contract.blobs import all_blobs, put
@@ -85,3 +86,12 @@ async def test_one_process_scrubs_at_a_time_and_the_position_is_stored(storage: 
             assert await scrub.load() == position
     async with scrub.held() as is_held:
         assert is_held
+
+
+async def test_audit_records_survive_reopening_and_can_be_verified(storage: Storage, tmp_path: Path) -> None:
+    settings = AuditTrailSettings(key_file=tmp_path / "key.pem")
+    for _ in range(2):
+        async with storage.audit.open(settings) as log:
+            await log.append_durably(b'{"kind":"executed"}')
+    assert [record.data.endswith(b'"kind":"executed"}') for record in storage.audit.records()].count(True) == 2
+    assert storage.audit.verify().findings == ()

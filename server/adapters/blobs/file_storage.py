@@ -7,6 +7,7 @@ from server.adapters.blobs.archive_records.archive_file import ArchiveFile
 from server.adapters.blobs.archive_records.journal import FileJournal
 from server.adapters.blobs.archive_records.marks import Marks
 from server.adapters.blobs.archive_records.scrub_file import ScrubFile
+from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.adapters.blobs.packed import PackedBlobs
 from server.adapters.blobs.segment_files.segments import SUFFIX
 
@@ -20,6 +21,7 @@ class FileStorage:
         self.identity = ArchiveFile(root, self.marks, self._has_blobs)
         self.journal = FileJournal(root)
         self.scrub = ScrubFile(root)
+        self.audit = FileAuditTrail(root)
 
     @property
     def directories(self) -> Sequence[Path]:

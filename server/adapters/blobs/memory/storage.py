@@ -4,7 +4,9 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.model.archive import ArchiveId, BlobsIdentity, Mark
 from server.model.instance import Locator
@@ -21,11 +23,19 @@ class MemoryStorage:
         self.identity = MemoryIdentity(self.marks, self._blobs)
         self.journal = MemoryJournal()
         self.scrub = MemoryScrubRecord()
+        self._directory: TemporaryDirectory[str] | None = None
 
     @property
     def directories(self) -> Sequence[Path]:
         """See the port."""
         return ()
+
+    @property
+    def audit(self) -> FileAuditTrail:
+        """See the port: below a temporary directory, because the format is one of files."""
+        if self._directory is None:
+            self._directory = TemporaryDirectory(prefix="dicomstore-audit-")
+        return FileAuditTrail(Path(self._directory.name))
 
     @asynccontextmanager
     async def blobs(self) -> AsyncIterator[MemoryBlobs]:
@@ -34,6 +44,8 @@ class MemoryStorage:
 
     def close(self) -> None:
         """See the port."""
+        if self._directory is not None:
+            self._directory.cleanup()
 
 
 class MemoryMarks:

@@ -1,0 +1,245 @@
+"""The thread that appends records to the audit trail: one write and one sync for all records that wait.
+
+Records that nobody waits for are written after `_FLUSH_SECONDS`. Checkpoints are made between commits, so nobody waits
+for them, and not for those of other processes.
+"""
+
+import asyncio
+import errno
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+import orjson
+
+from server.adapters.blobs.audit_trail.log_writer import BrokenLogError, LogWriter, NewRecord
+from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
+
+_FLUSH_SECONDS = 0.2
+_CHECKPOINT_SECONDS = 10.0
+_UPKEEP_SECONDS = 3600.0
+_MAX_BATCH = 2000
+MAX_PENDING_BYTES = 4 << 20
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_log = logging.getLogger("dicomstore.audit")
+
+
+class _Pending(NamedTuple):
+    record: NewRecord
+    future: "asyncio.Future[None] | None"
+
+
+class GroupCommit:
+    """Appends records for one event loop.
+
+    Args:
+        new_writer: returns an entered writer; called again when the files of the writer before have an unknown state.
+            Raises: OSError, DicomStoreError.
+        upkeep: called about once an hour and at the start, on the thread. Raises: OSError, DicomStoreError.
+    """
+
+    def __init__(self, new_writer: Callable[[], LogWriter], upkeep: Callable[[], None]) -> None:
+        self._new_writer = new_writer
+        self._upkeep = upkeep
+        self._loop = asyncio.get_running_loop()
+        self._pending: deque[_Pending] = deque()
+        self._pending_bytes = 0
+        self._room: asyncio.Future[None] | None = None
+        self._any = threading.Event()
+        self._urgent = threading.Event()
+        self._is_closing = False
+        self._writer: LogWriter | None = None
+        self._lost = 0
+        self._lost_since_ns = 0
+        self._sealed_at = 0.0
+        self.failure: DicomStoreError | None = None
+        """Why the last records could not be written; None if they were."""
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+
+    def start(self, writer: LogWriter) -> None:
+        """Start with an entered writer."""
+        self._writer = writer
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Write what is pending, seal it and end the thread."""
+        self._is_closing = True
+        self._urgent.set()
+        self._any.set()
+        await asyncio.to_thread(self._thread.join)
+
+    def append(self, record: NewRecord) -> None:
+        """Append a record shortly after."""
+        self._pending_bytes += len(record.data)
+        self._pending.append(_Pending(record, None))
+        if not self._any.is_set():
+            self._any.set()
+
+    def append_durably(self, record: NewRecord) -> "asyncio.Future[None]":
+        """Append a record; the future has a result when it is durable.
+
+        Raises, when awaited:
+            Exhausted: STORAGE_FULL.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._pending_bytes += len(record.data)
+        self._pending.append(_Pending(record, future))
+        self._urgent.set()
+        if not self._any.is_set():
+            self._any.set()
+        return future
+
+    @property
+    def is_backlogged(self) -> bool:
+        """True if callers must wait for `room` before they append more."""
+        return self._pending_bytes > MAX_PENDING_BYTES
+
+    async def room(self) -> None:
+        """Wait until fewer records are pending."""
+        self._urgent.set()
+        while self.is_backlogged:
+            if self._room is None:
+                self._room = self._loop.create_future()
+            await asyncio.shield(self._room)
+
+    def append_from_thread(self, data: bytes) -> None:
+        """Append a record from any thread."""
+        with suppress(RuntimeError):  # the loop was closed
+            self._loop.call_soon_threadsafe(self.append, NewRecord(data, time.time_ns()))
+
+    # On the thread
+
+    def _run(self) -> None:
+        next_upkeep = 0.0
+        while not (self._is_closing and not self._pending):
+            is_woken = self._any.wait(min(self._idle_seconds(), max(next_upkeep - time.monotonic(), 0.0)))
+            if is_woken:
+                self._urgent.wait(_FLUSH_SECONDS)
+                self._any.clear()
+                self._urgent.clear()
+                self._commit_pending()
+            with suppress_and_log("checkpoint"):
+                self._checkpoint_if_due()
+            if time.monotonic() >= next_upkeep and not self._is_closing:
+                next_upkeep = time.monotonic() + _UPKEEP_SECONDS
+                with suppress_and_log("upkeep"):
+                    self._upkeep()
+        if self._writer is not None:
+            with suppress_and_log("last checkpoint"):
+                self._writer.close()
+
+    def _idle_seconds(self) -> float:
+        writer = self._writer
+        if writer is None or writer.number == writer.sealed:
+            return _UPKEEP_SECONDS
+        return max(self._sealed_at + _CHECKPOINT_SECONDS - time.monotonic(), 0.0)
+
+    def _checkpoint_if_due(self) -> None:
+        writer = self._writer
+        if writer is None or writer.number == writer.sealed:
+            return
+        if writer.sealed == 0 or time.monotonic() >= self._sealed_at + _CHECKPOINT_SECONDS:
+            self._sealed_at = time.monotonic()  # also after a failure, to try again later
+            writer.checkpoint()
+
+    def _commit_pending(self) -> None:
+        while self._pending:
+            batch = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
+            failure, failed = self._commit(batch)
+            size = sum(len(pending.record.data) for pending in batch)
+            with suppress(RuntimeError):  # the loop was closed
+                self._loop.call_soon_threadsafe(self._done, batch, size, failure, failed)
+
+    def _commit(self, batch: list[_Pending]) -> tuple[DicomStoreError | None, set[int]]:
+        """Write a batch; return why some could not be written, and their positions in the batch."""
+        try:
+            self._write([pending.record for pending in batch])
+        except (OSError, DicomStoreError) as error:
+            failure = _translated(error)
+        else:
+            return None, set()
+        failed = set(range(len(batch)))
+        reserved = [index for index, pending in enumerate(batch) if pending.record.may_use_reserve]
+        if reserved and failure.reason is Reason.STORAGE_FULL:
+            with suppress(OSError, DicomStoreError):
+                self._write([batch[index].record for index in reserved])
+                failed.difference_update(reserved)
+        self._count_lost([batch[index] for index in failed])
+        return failure, failed
+
+    def _write(self, records: list[NewRecord]) -> None:
+        if self._writer is None:
+            self._writer = self._new_writer()
+        lost = self._lost
+        if lost:
+            facts = {"kind": "lost", "records": lost, "since": self._lost_since_ns // 1_000_000_000}
+            is_reserved = all(record.may_use_reserve for record in records)
+            records = [NewRecord(orjson.dumps(facts), time.time_ns(), is_reserved), *records]
+        try:
+            self._writer.write(records)
+        except BrokenLogError:
+            self._writer.abandon()
+            self._writer = None
+            raise
+        self._lost = 0
+
+    def _count_lost(self, failed: list[_Pending]) -> None:
+        lost = sum(pending.future is None for pending in failed)  # the others are refused
+        if lost and not self._lost:
+            self._lost_since_ns = time.time_ns()
+        self._lost += lost
+
+    # On the event loop
+
+    def _done(self, batch: list[_Pending], size: int, failure: DicomStoreError | None, failed: set[int]) -> None:
+        self._pending_bytes -= size
+        if (failure is None) != (self.failure is None):
+            _log.log(
+                logging.ERROR if failure else logging.INFO,
+                "the audit trail %s",
+                f"cannot be written: {failure.message}" if failure else "is written again",
+            )
+        self.failure = failure
+        for index, pending in enumerate(batch):
+            future = pending.future
+            if future is None or future.done():
+                continue
+            if failure is not None and index in failed:
+                future.set_exception(failure)
+                future.exception()  # the caller may have been cancelled
+            else:
+                future.set_result(None)
+        if self._room is not None and not self.is_backlogged:
+            self._room.set_result(None)
+            self._room = None
+
+
+class suppress_and_log:
+    """Logs errors of the disk instead of raising them."""
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        """Return true for errors that were logged."""
+        if isinstance(error, (OSError, DicomStoreError)):
+            _log.warning("%s of the audit trail failed error=%s", self._task, type(error).__name__)
+            return True
+        return False
+
+
+def _translated(error: OSError | DicomStoreError) -> DicomStoreError:
+    if isinstance(error, DicomStoreError):
+        return error
+    if error.errno in _NO_ROOM:
+        return Exhausted(Reason.STORAGE_FULL, "The audit trail cannot be written: the disk is full.")
+    return Unavailable(Reason.STORAGE_UNAVAILABLE, "The audit trail cannot be written.")

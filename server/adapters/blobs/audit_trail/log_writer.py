@@ -1,0 +1,201 @@
+"""The log files of one process. Used by one thread; all functions block.
+
+    writers/<id>/.lock          locked as long as the process runs
+    writers/<id>/<number>.log   chained records, see `log_lines`; named by the number of the first one
+
+The list of checkpoints has the writer before its directory exists, so that an unknown directory is a finding.
+"""
+
+import errno
+import fcntl
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from server.adapters.blobs.audit_trail.checkpoints import CheckpointList
+from server.adapters.blobs.audit_trail.log_lines import START, digest_of, file_name, formatted
+from server.adapters.blobs.disk.reserve import Reserve
+from server.adapters.blobs.disk.threads import sync_directory
+from server.model.audit import AuditTrailSettings, WriterId
+
+LOCK = ".lock"
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_SECOND = 1_000_000_000
+
+
+class NewRecord(NamedTuple):
+    """A record to append: a JSON object, its time in ns since 1970, and whether it may use the reserve of the disk."""
+
+    data: bytes
+    time_ns: int
+    may_use_reserve: bool = False
+
+
+class BrokenLogError(OSError):
+    """The file has an unknown state: nothing may be appended to it any more."""
+
+
+class LogWriter:
+    """Appends records to the files of this process.
+
+    Args:
+        root: directory of the audit trail.
+        facts: of the process, for the first record of each file.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        checkpoints: CheckpointList,
+        settings: AuditTrailSettings,
+        reserve: Reserve,
+        facts: dict[str, object],
+    ) -> None:
+        self.id: WriterId = uuid.uuid4().hex
+        self.directory = root / "writers" / self.id
+        self.number = 0
+        self.sealed = 0  # number of the last record in a checkpoint
+        self._checkpoints = checkpoints
+        self._settings = settings
+        self._reserve = reserve
+        self._facts = facts
+        self._digest = START
+        self._lock_fd = self._fd = -1
+        self._size = 0
+        self._created = 0.0
+        self._time = ""
+        self._last_checkpoint = ""  # not recorded yet
+        self._second, self._second_text = -1, ""
+
+    def enter(self) -> None:
+        """Register this writer and create its directory. Raises: OSError, ForeignKey."""
+        self._checkpoints.append({"event": "opened", "writer": self.id})
+        self.directory.mkdir(parents=True)
+        self._lock_fd = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        sync_directory(self.directory.parent)
+        sync_directory(self.directory.parent.parent)
+
+    def write(self, records: Sequence[NewRecord]) -> None:
+        """Append records durably: all or none.
+
+        Raises:
+            BrokenLogError: the file may have some of them.
+            OSError: the file has none of them.
+        """
+        if self._fd >= 0 and self._is_full():
+            self._end_file()
+        if self._fd < 0:
+            self._begin_file()
+        before = self.number, self._digest, self._time
+        text = bytearray()
+        if self._last_checkpoint:
+            seal = orjson.dumps({"kind": "checkpoint", "checkpoint": self._last_checkpoint})
+            text += self._line(NewRecord(seal, time.time_ns()))
+        for record in records:
+            text += self._line(record)
+        try:
+            self._append(text, may_use_reserve=all(record.may_use_reserve for record in records))
+        except BrokenLogError:
+            raise
+        except OSError:
+            self.number, self._digest, self._time = before
+            raise
+        self._last_checkpoint = ""
+
+    def checkpoint(self) -> None:
+        """Seal all records. The next write records the checkpoint, so that its removal is detected. Raises: OSError."""
+        if self.number > self.sealed:
+            self._last_checkpoint = self._checkpoints.append(self._entry("checkpoint")).described
+            self.sealed = self.number
+
+    def close(self) -> None:
+        """Seal all records as the last ones, and unlock the directory. Raises: OSError."""
+        try:
+            self._checkpoints.append(self._entry("closed"))
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Unlock the directory, for `take_over` to seal it."""
+        for fd in (self._fd, self._lock_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._lock_fd = -1
+
+    def _entry(self, event: str) -> dict[str, object]:
+        return {"event": event, "writer": self.id, "n": self.number, "digest": self._digest.hex()}
+
+    def _line(self, record: NewRecord) -> bytes:
+        self.number += 1
+        self._time = max(self._time, self._formatted(record.time_ns))
+        data = b'{"n":%d,"time":"%b",%b' % (self.number, self._time.encode(), record.data[1:])
+        self._digest = digest_of(self._digest, data)
+        return formatted(self._digest, data)
+
+    def _formatted(self, time_ns: int) -> str:
+        second, rest = divmod(time_ns, _SECOND)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._second_text}.{rest // 1000:06d}Z"
+
+    def _is_full(self) -> bool:
+        age = time.monotonic() - self._created
+        return self._size >= self._settings.file_bytes or age >= self._settings.file_age.total_seconds()
+
+    def _begin_file(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        path = self.directory / file_name(self.number + 1)
+        before = self.number, self._digest, self._time
+        first = {"kind": "file", "writer": self.id, "previous": self._digest.hex(), **self._facts}
+        self._fd, self._size = os.open(path, flags, 0o640), 0
+        self._created = time.monotonic()
+        try:
+            self._append(self._line(NewRecord(orjson.dumps(first), time.time_ns())), may_use_reserve=True)
+            sync_directory(self.directory)
+        except OSError:
+            self.number, self._digest, self._time = before
+            os.close(self._fd)
+            self._fd = -1
+            with suppress(OSError):
+                path.unlink()
+            raise
+
+    def _end_file(self) -> None:
+        self.checkpoint()
+        os.close(self._fd)
+        self._fd = -1
+
+    def _append(self, text: bytes | bytearray, *, may_use_reserve: bool) -> None:
+        try:
+            self._write(text)
+        except OSError as error:
+            if error.errno not in _NO_ROOM or not may_use_reserve or not self._reserve.draw():
+                raise
+            self._write(text)
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:  # the kernel may have dropped what it could not write
+            raise BrokenLogError(error.errno, "a sync of the audit trail failed") from error
+        self._size += len(text)
+
+    def _write(self, text: bytes | bytearray) -> None:
+        left, position = memoryview(text), self._size
+        try:
+            while left:
+                written = os.pwrite(self._fd, left, position)
+                left, position = left[written:], position + written
+        except OSError:
+            try:
+                os.ftruncate(self._fd, self._size)
+            except OSError as error:
+                raise BrokenLogError(error.errno, "the audit trail cannot be truncated") from error
+            raise

@@ -1,0 +1,118 @@
+"""The audit trail: append-only records, in the storage."""
+
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+from server.model.audit import AuditTrailSettings, Positions, StoredRecord, Verification
+from server.model.errors import DicomStoreError
+
+
+class AuditLog(Protocol):
+    """The audit trail as one process writes to it. Records are JSON objects of at most MAX_RECORD_BYTES."""
+
+    @property
+    def failure(self) -> DicomStoreError | None:
+        """Why the last records could not be written; None if they were."""
+        ...
+
+    @property
+    def is_backlogged(self) -> bool:
+        """True if the caller must await `room` before it appends."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until fewer records are pending."""
+        ...
+
+    def append(self, record: bytes, *, may_use_reserve: bool = False) -> None:
+        """Append a record; it is durable shortly after. Records that cannot be written are counted in a later one."""
+        ...
+
+    def append_durably(self, record: bytes, *, may_use_reserve: bool = False) -> Awaitable[None]:
+        """Append a record; await the result to know that it is durable. Not awaiting it is allowed.
+
+        Args:
+            may_use_reserve: on a full disk, use the reserve.
+
+        Raises, when awaited:
+            Exhausted: STORAGE_FULL.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        ...
+
+
+class AuditTail(Protocol):
+    """Reads records as they are appended, each once. Calls block."""
+
+    @property
+    def positions(self) -> Positions:
+        """The positions after the records that were returned."""
+        ...
+
+    def poll(self, limit: int) -> Sequence[StoredRecord]:
+        """Return at most about `limit` new records. Raises: Unavailable (STORAGE_UNAVAILABLE)."""
+        ...
+
+
+class AuditTrail(Protocol):
+    """The audit trail of all processes that use a storage."""
+
+    def open(self, settings: AuditTrailSettings) -> AbstractAsyncContextManager[AuditLog]:
+        """Begin to write. Seals the records of ended processes first.
+
+        Raises, when entered:
+            WrongAuditKey
+            Exhausted: STORAGE_FULL.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        ...
+
+    def replace_key(self, old: Path, new: Path) -> None:
+        """Sign with the key in file `new` from now on; blocks. If `old` has the key until now, it signs the new one.
+
+        Raises: Unavailable (STORAGE_UNAVAILABLE).
+        """
+        ...
+
+    def public_key(self) -> str:
+        """Return the public key that signs checkpoints, as PEM; "" if there is none; blocks. Raises: Unavailable."""
+        ...
+
+    def records(self, start: str = "", end: str = "") -> Iterator[StoredRecord]:
+        """Yield the records with `start` <= time < `end`, oldest first; blocks. Raises: Unavailable."""
+        ...
+
+    def tail(self, positions: Positions | None) -> AuditTail:
+        """Return a reader of the records after these positions, or after the present ones; blocks."""
+        ...
+
+    def verify(self, *, trusted_key: str = "", checkpoint: str = "") -> Verification:
+        """Verify all records; blocks.
+
+        Args:
+            trusted_key: public key as PEM that must have signed; "" trusts the one in the trail.
+            checkpoint: of an earlier verification.
+
+        Raises:
+            Unavailable: STORAGE_UNAVAILABLE.
+            InvalidRequest: INVALID_FIELD, `trusted_key` is not an Ed25519 key.
+        """
+        ...
+
+    def load_position(self, name: str) -> Positions | None:
+        """Return a saved position; None if there is none; blocks. Raises: Unavailable."""
+        ...
+
+    def save_position(self, name: str, positions: Positions) -> None:
+        """Save a position durably; blocks. Raises: Exhausted, Unavailable."""
+        ...
+
+    def exclusive(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """Hold a lock that one process at a time has; enters with False if another one has it."""
+        ...
+
+
+class WrongAuditKey(Exception):
+    """The checkpoints are signed with another key; the message says what to do."""
