@@ -108,7 +108,7 @@ def run(insecure: InsecureOption = False) -> None:
 async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, listener: socket.socket) -> None:
     """Serve both until a signal; HTTP starts last and stops first, so that the core is always available to it."""
     async with running(core_settings, supervisor=_supervisor()) as core:
-        require_authentication_on(facade_settings.http, core_settings, core.authenticator)
+        await require_authentication_on(facade_settings.http, core_settings, core.authenticator)
         local = LocalServer(core.interceptors)
         core.register(local)
         application = create_app(facade_settings, LocalChannel(local))

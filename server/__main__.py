@@ -155,7 +155,7 @@ async def _serve(settings: Settings) -> None:
         gc.freeze()  # objects created at start-up are permanent
         gc.set_threshold(_COLLECT_AFTER)
         _log.info("dicomstore core listening on %s", core.address)
-        if core.authenticator.is_open and not is_loopback(core.address):
+        if await core.authenticator.is_open() and not is_loopback(core.address):
             _log.warning("%s is open to other machines without authentication (docs/security.md)", core.address)
         await stop.wait()
         _log.info("dicomstore core stopping")

@@ -11,7 +11,7 @@ from common.settings import SecretUrl, TableSettings
 from server.model.access import Action
 from server.model.errors import InvalidRequest
 from server.model.ids import PartitionName, parse_partition_name
-from server.model.roles import BUILT_IN, Role, Roles
+from server.model.security.roles import BUILT_IN, Role, Roles
 
 IdenticalInstances = Literal["accept", "reject"]
 
@@ -108,6 +108,11 @@ class Settings(TableSettings):
     migrate: bool = Field(
         False, description="Migrate the database schema at start instead of refusing to start on an old one."
     )
+    auth_required: bool = Field(
+        False,
+        description="Require authentication of every call. It is also required once an archive token has been created "
+        "(`dicomstore token create`), or if `auth_issuer` is set. Otherwise every call has every permission.",
+    )
     reflection: bool = Field(True, description="Offer gRPC server reflection.")
     max_instance_bytes: int = Field(4 * 2**30, gt=0, description="Largest instance that can be stored.")
     max_header_bytes: int = Field(64 * 2**20, gt=0, description="Largest data set, not counting bulk data.")
@@ -199,6 +204,11 @@ class Settings(TableSettings):
     def role_table(self) -> Roles:
         """The built-in roles and those of the settings."""
         return Roles(settings.role(name) for name, settings in self.roles.items())
+
+    @property
+    def requires_authentication(self) -> bool:
+        """Whether these settings alone require authentication; see `AuthenticationState`."""
+        return self.auth_required
 
     @property
     def pixel_worker_count(self) -> int:

@@ -23,8 +23,12 @@ from server.domain.partitions import Partitions
 from server.domain.query_tags import ExtendedQueryTags
 from server.domain.read_only import ReadOnlyState
 from server.domain.search.search import Search
+from server.domain.security.credentials import AuthenticationState
+from server.domain.security.token_verifier import TokenVerifier
+from server.domain.security.tokens import Tokens
 from server.domain.sequencer import Sequencer
 from server.domain.upkeep.steady_clock import SteadyClock
+from server.model.security.roles import Roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,38 @@ class IndexComponents:
     def access(self) -> Access:
         """The decision on every operation."""
         return Access(self.partition_names, self.read_only)
+
+    @cached_property
+    def roles(self) -> Roles:
+        """The roles of this archive."""
+        return self.settings.role_table
+
+    @cached_property
+    def authentication(self) -> AuthenticationState:
+        """Whether authentication is on."""
+        return AuthenticationState(
+            is_required=self.settings.requires_authentication,
+            is_disabled=self.settings.insecure_without_authentication,
+            tokens_exist=self.database.archive_tokens.exist,
+        )
+
+    @cached_property
+    def token_verifier(self) -> TokenVerifier:
+        """The verification of archive tokens."""
+        return TokenVerifier(tokens=self.database.archive_tokens, roles=self.roles, now=now)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Archive tokens, from the administrator's view."""
+        return Tokens(
+            access=self.access,
+            record=self.database.archive_tokens,
+            roles=self.roles,
+            partitions=self.partition_names,
+            verifier=self.token_verifier,
+            state=self.authentication,
+            now=now,
+        )
 
     @cached_property
     def partitions(self) -> Partitions:

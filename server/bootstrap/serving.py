@@ -16,6 +16,7 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from common.addresses import exposure, is_loopback
+from server.adapters import operator_token
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.bootstrap import grpc_server
@@ -26,18 +27,22 @@ from server.dicom.matching.query_tags import extract
 from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.limits import MAX_MESSAGE_BYTES
 from server.domain.operations.types import OperationType
+from server.domain.security.credentials import Credentials, Verifier
+from server.domain.security.token_verifier import OperatorVerifier
+from server.model.security import archive_token
 from server.opening import StartError, prepare_when_there
 from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
 from server.rpc.delete import DeleteServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
-from server.rpc.interceptors.authentication import Authenticator, Open
+from server.rpc.interceptors.authentication import Authenticator, BearerAuthenticator
 from server.rpc.interceptors.surround import Surround
 from server.rpc.operations import OperationMessages, OperationServicer
 from server.rpc.partition import PartitionServicer
 from server.rpc.retrieve import RetrieveServicer
 from server.rpc.search import SearchServicer
+from server.rpc.security.tokens import TokenServicer
 from server.rpc.services import SERVICES, Services
 from server.rpc.store import StoreServicer
 
@@ -78,14 +83,14 @@ async def running(
     """
     async with _opened(settings, supervisor, more_operation_types) as components:
         watch = _health(components)
-        authenticator = Open()
+        authenticator = await _authenticator(components)
         services = _services(components, watch, authenticator)
         interceptors = grpc_server.interceptors(settings, authenticator)
         server = grpc.aio.server(interceptors=interceptors, options=grpc_server.options(settings))
         services.register(server)
         if settings.reflection:
             reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        require_authentication_on(settings.grpc, settings, authenticator)
+        await require_authentication_on(settings.grpc, settings, authenticator)
         address = grpc_server.bind(server, settings.grpc)
         await server.start()
         await watch.check()
@@ -95,6 +100,7 @@ async def running(
             asyncio.create_task(watch.run()),
             asyncio.create_task(components.operation_watch.run()),
             asyncio.create_task(components.sequencer.run()),
+            asyncio.create_task(components.token_verifier.run()),
         ]
         try:
             yield Core(address, authenticator, components.ingest_budget, interceptors, services.register)
@@ -105,6 +111,7 @@ async def running(
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
+            await components.token_verifier.record()
 
 
 @asynccontextmanager
@@ -150,14 +157,23 @@ async def _require_partitions_if_used(settings: Settings, database: engine.Datab
         )
 
 
-def require_authentication_on(address: str, settings: Settings, authenticator: Authenticator) -> None:
+async def require_authentication_on(address: str, settings: Settings, authenticator: Authenticator) -> None:
     """Check that an address on which to listen is one of this machine if authentication is off.
 
     Raises:
         StartError: it is not, and the settings do not accept that.
     """
-    if authenticator.is_open and not settings.insecure_without_authentication and not is_loopback(address):
+    if is_loopback(address) or settings.insecure_without_authentication:
+        return
+    if await authenticator.is_open():
         raise StartError(exposure(address))
+
+
+async def _authenticator(components: ArchiveComponents) -> BearerAuthenticator:
+    verifiers: dict[str, Verifier] = {archive_token.PREFIX: components.token_verifier}
+    if of_operator := await asyncio.to_thread(operator_token.operator_token, components.settings.data):
+        verifiers[operator_token.PREFIX] = OperatorVerifier(of_operator, components.roles)
+    return BearerAuthenticator(components.authentication, Credentials(verifiers))
 
 
 def _health(components: ArchiveComponents) -> Health:
@@ -188,6 +204,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         tags=ExtendedQueryTagServicer(components.tags, OperationMessages(components.operation_types)),
         operations=OperationServicer(components.operations),
         partition=PartitionServicer(components.partitions),
+        tokens=TokenServicer(components.tokens),
         capabilities=CapabilitiesServicer(components.settings, authenticator),
         health=watch.servicer,
     )

@@ -35,5 +35,5 @@ class CapabilitiesServicer(capabilities_service_pb2_grpc.CapabilitiesServiceServ
         """See the contract."""
         answer = pb.GetCapabilitiesResponse()
         answer.CopyFrom(self._answer)
-        answer.features.authentication_required = not self._authenticator.is_open
+        answer.features.authentication_required = not await self._authenticator.is_open()
         return answer

@@ -201,9 +201,12 @@ def timestamp(value: datetime) -> Timestamp:
     return result
 
 
-def moment(value: Timestamp) -> datetime:
-    """Return a time, in UTC."""
-    return value.ToDatetime(tzinfo=UTC)
+def moment(value: Timestamp, field: str) -> datetime:
+    """Return a time, in UTC. Raises InvalidRequest (INVALID_FIELD) if it is outside the years 1 to 9999."""
+    try:
+        return value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidRequest(Reason.INVALID_FIELD, f"{field} is out of range.", field=field) from None
 
 
 def requested_tag(value: tags.NewExtendedQueryTag) -> RequestedTag:

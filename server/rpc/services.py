@@ -20,6 +20,8 @@ from dicomstore.v1 import (
     search_service_pb2,
     store_service_pb2,
     store_service_pb2_grpc,
+    token_service_pb2,
+    token_service_pb2_grpc,
 )
 from grpc_health.v1 import health_pb2_grpc
 
@@ -32,6 +34,7 @@ from server.rpc.partition import PartitionServicer
 from server.rpc.pieces import add_service
 from server.rpc.retrieve import RetrieveServicer
 from server.rpc.search import SearchServicer
+from server.rpc.security.tokens import TokenServicer
 from server.rpc.store import StoreServicer
 
 SERVICES = tuple(
@@ -45,6 +48,7 @@ SERVICES = tuple(
         (extended_query_tag_service_pb2, "ExtendedQueryTagService"),
         (operation_service_pb2, "OperationService"),
         (partition_service_pb2, "PartitionService"),
+        (token_service_pb2, "TokenService"),
         (capabilities_service_pb2, "CapabilitiesService"),
     )
 )
@@ -63,6 +67,7 @@ class Services:
     tags: ExtendedQueryTagServicer
     operations: OperationServicer
     partition: PartitionServicer
+    tokens: TokenServicer
     capabilities: CapabilitiesServicer
     health: Any
 
@@ -76,5 +81,6 @@ class Services:
         extended_query_tag_service_pb2_grpc.add_ExtendedQueryTagServiceServicer_to_server(self.tags, server)
         operation_service_pb2_grpc.add_OperationServiceServicer_to_server(self.operations, server)
         partition_service_pb2_grpc.add_PartitionServiceServicer_to_server(self.partition, server)
+        token_service_pb2_grpc.add_TokenServiceServicer_to_server(self.tokens, server)
         capabilities_service_pb2_grpc.add_CapabilitiesServiceServicer_to_server(self.capabilities, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)

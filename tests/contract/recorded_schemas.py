@@ -16,6 +16,8 @@ from sqlalchemy import Connection, MetaData, create_engine, insert, select, text
 
 from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.engine import migrate, open_database
+from server.model.ids import DEFAULT_PARTITION
+from server.model.security.archive_token import ArchiveToken, digest
 from tests.contract.index.samples import NOON, identity, modality, sample, study_ref
 from tests.contract.index.sequenced import sequence
 
@@ -42,6 +44,8 @@ async def fill(url: str) -> None:
     await index.add_version(sample(1, 1, 1), NOON, reason="correction", author="someone")
     await index.delete(identity(1, 2, 2).address, NOON, LATER, reason="duplicate", author="someone")
     await index.delete(study_ref(2), NOON, LATER)
+    token = ArchiveToken("0" * 16, "gateway", ("writer",), (DEFAULT_PARTITION,), NOON, "anonymous", LATER)
+    await database.archive_tokens.add(token, digest("dcmt_recorded"))
     await sequence(database.changes)
     await database.close()
 

@@ -16,6 +16,7 @@ from dicomstore.v1 import retrieve_service_pb2 as retrieve
 from dicomstore.v1 import search_service_pb2 as search
 from dicomstore.v1 import store_service_pb2 as store
 from dicomstore.v1.access_options_pb2 import (
+    ACTION_ADMINISTER,
     ACTION_ANONYMOUS,
     ACTION_DELETE,
     ACTION_MANAGE_EXTENDED_QUERY_TAGS,
@@ -61,6 +62,7 @@ ACTIONS = {
     ACTION_WRITE: "write",
     ACTION_DELETE: "delete",
     ACTION_MANAGE_EXTENDED_QUERY_TAGS: "manageExtendedQueryTags",
+    ACTION_ADMINISTER: "administer",
     ACTION_OF_OPERATION_TYPE: "administer",  # of an unknown type
 }
 HARMLESS = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.INVALID_ARGUMENT)
@@ -136,6 +138,9 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "OperationService.CancelOperation": (OF_ARCHIVE, operations.CancelOperationRequest(id=OPERATION)),
     "PartitionService.ListPartitions": (OF_ARCHIVE, None),
     "PartitionService.GetPartition": (OF_PARTITION, partitions.GetPartitionRequest(name=WARD)),
+    "TokenService.CreateToken": (OF_ARCHIVE, None),
+    "TokenService.ListTokens": (OF_ARCHIVE, None),
+    "TokenService.RevokeToken": (OF_ARCHIVE, None),
     "PartitionService.CreatePartition": (OF_PARTITION, partitions.CreatePartitionRequest(name=WARD)),
 }
 """By rpc that requires permission: the address that it must ask for, and a request; None is an empty one."""

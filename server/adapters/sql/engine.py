@@ -20,6 +20,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from server.adapters.sql.archive_tokens import SqlArchiveTokens
 from server.adapters.sql.changes import Listen, SqlChangeLog
 from server.adapters.sql.core import notifications
 from server.adapters.sql.core.clock import SqlClockRecord
@@ -40,6 +41,7 @@ from server.adapters.sql.writing.sequencing import CHANNEL
 from server.model.archive import ArchiveId, IndexIdentity, Mark
 from server.model.instance import Locator
 from server.model.search.query_tag import Tag, TagFault, TagValue
+from server.ports.archive_tokens import ArchiveTokens
 from server.ports.clock import ClockRecord
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.operations import Operations
@@ -102,6 +104,7 @@ class Database:
         self.changes: ChangeLog = SqlChangeLog(transactions, listen)
         self.partitions: Partitions = SqlPartitions(transactions)
         self.clock: ClockRecord = SqlClockRecord(transactions)
+        self.archive_tokens: ArchiveTokens = SqlArchiveTokens(transactions)
         self._transactions = transactions
 
     async def close(self) -> None:

@@ -1,5 +1,7 @@
 """Authentication: the principal of each call, and the check that it may perform the rpc's action at all."""
 
+import contextlib
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from dicomstore.v1 import access_options_pb2 as pb
@@ -7,8 +9,15 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 
 from server.domain.access import denied
+from server.domain.security.credentials import (
+    AuthenticationState,
+    Credentials,
+    invalid_credential,
+    missing_credential,
+)
 from server.model.access import Action
-from server.model.call import EVERYBODY, Principal
+from server.model.call import ANONYMOUS, EVERYBODY, Principal
+from server.model.errors import Unavailable
 from server.rpc.interceptors.call_context import Context
 from server.rpc.interceptors.surround import Surround
 
@@ -26,29 +35,40 @@ _ACTIONS: dict[int, Action] = {
 class Authenticator(Protocol):
     """Verifies the credentials of calls."""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether calls without credentials have every permission."""
+    async def is_open(self) -> bool:
+        """Return whether calls without credentials have every permission, as far as this process knows."""
 
     async def authenticate(self, context: Context, *, required: bool) -> Principal:
         """Return the principal of a call.
 
         Args:
-            required: credentials are required; otherwise a call without any gets `ANONYMOUS`.
+            required: a credential is required; otherwise it is ignored, and the principal is `ANONYMOUS`.
 
         Raises:
             Unauthenticated: UNAUTHENTICATED.
         """
 
 
-class Open:
-    """Accepts every call with every permission: authentication is disabled."""
+class BearerAuthenticator:
+    """Verifies the bearer credential (RFC 6750) in metadata `authorization`, while authentication is on."""
 
-    is_open = True
+    def __init__(self, state: AuthenticationState, credentials: Credentials) -> None:
+        self._state = state
+        self._credentials = credentials
+
+    async def is_open(self) -> bool:
+        """See `Authenticator`."""
+        with contextlib.suppress(Unavailable):
+            await self._state.is_on()
+        return not self._state.was_on
 
     async def authenticate(self, context: Context, *, required: bool) -> Principal:
         """See `Authenticator`."""
-        return EVERYBODY
+        if not required:
+            return ANONYMOUS
+        if not await self._state.is_on():
+            return EVERYBODY
+        return await self._credentials.verify(bearer_credential(context.metadata))
 
 
 class Authentication(Surround):
@@ -87,6 +107,23 @@ class _Authenticated:
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
         return
+
+
+_SCHEME = "bearer "
+
+
+def bearer_credential(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """Return the bearer credential of a call.
+
+    Raises:
+        Unauthenticated: there is none, or more than one.
+    """
+    values = [value for key, value in metadata if key == "authorization"]
+    if len(values) > 1:
+        raise invalid_credential("The call has more than one credential.")
+    if not values or not isinstance(values[0], str) or values[0][: len(_SCHEME)].lower() != _SCHEME:
+        raise missing_credential()
+    return values[0][len(_SCHEME) :].strip(" ")
 
 
 _declared: dict[str, int] = {}

@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that creates this schema."""
 
 MAX_TEXT_LENGTH = 512
@@ -555,6 +555,24 @@ operation_errors = Table(
     Column("instance", Label),
     comment="failed items of operations",
     sqlite_with_rowid=False,
+)
+
+archive_tokens = Table(
+    "archive_tokens",
+    tables,
+    _key("key"),
+    Column("id", Label, nullable=False),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the token"),
+    Column("name", Text, nullable=False),
+    Column("roles", Text, nullable=False, comment="JSON"),
+    Column("partitions", Text, nullable=False, comment="JSON; empty means all"),
+    Column("created", BigInteger, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("revoked", BigInteger),
+    Column("last_used", BigInteger),
+    UniqueConstraint("id"),
+    UniqueConstraint("digest"),
 )
 
 tags = Table(

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from server.config import Settings
 from server.model.access import FULL_ACCESS, Action, Grant
 from server.model.ids import ARCHIVE, parse_address
-from server.model.roles import Role, Roles
+from server.model.security.roles import Role, Roles
 
 A, B = (parse_address(name) for name in ("a", "b"))
 READ = frozenset({Action.READ})

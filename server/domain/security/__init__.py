@@ -1,0 +1,1 @@
+"""Security: credentials of calls, and archive tokens."""
