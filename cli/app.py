@@ -15,8 +15,9 @@ from cli.commands.operations import operations
 from cli.commands.programs import accept_clock, facade, migrate, recover, server
 from cli.commands.search import search
 from cli.commands.store import store
+from cli.commands.token import token
 from cli.commands.up import up
-from cli.connection import CoreOption, GlobalOptions, PartitionOption, QuietOption
+from cli.connection import CoreOption, GlobalOptions, PartitionOption, QuietOption, TokenFileOption
 
 app = typer.Typer(
     name="dicomstore",
@@ -47,11 +48,12 @@ def _before_any_command(
     core: CoreOption = None,
     partition: PartitionOption = None,
     quiet: QuietOption = False,
+    token_file: TokenFileOption = None,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    ctx.obj = GlobalOptions(core, partition, quiet)
+    ctx.obj = GlobalOptions(core, partition, quiet, token_file)
 
 
 for _panel, _commands in (
@@ -61,3 +63,5 @@ for _panel, _commands in (
 ):
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
+
+app.add_typer(token, name="token", rich_help_panel="Administer the archive")

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from common.settings import FILE, TableSettings, file_table, settings_file, variable_of
+from common.settings import FILE, SecretText, TableSettings, file_table, settings_file, variable_of
 
 TABLE = "cli"
 
@@ -19,6 +19,9 @@ class Settings(TableSettings):
     table: ClassVar[str] = TABLE
 
     core: str = Field("127.0.0.1:50051", description="Address of the core that commands call.")
+    token: SecretText = Field(
+        SecretText(""), description="Access token of commands: an archive token, or one of an identity provider."
+    )
     partition: str = Field("", description="Data partition that commands use; empty means the default partition.")
 
 

@@ -4,7 +4,8 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import grpc
@@ -13,6 +14,7 @@ from google.protobuf.message import Message
 
 from cli.addresses import parse_address
 from cli.config import Settings
+from cli.credentials import access_token
 from cli.errors import NOT_EXECUTED, Failure, fail
 
 CALL_TIMEOUT_S = 60
@@ -63,13 +65,22 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print only res
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", metavar="FILE", help="File with the access token. \\[DICOMSTORE_TOKEN or DICOMSTORE_TOKEN_FILE]"
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Core and partition of a command, and its verbosity."""
+    """Core and partition of a command, its verbosity, and its access token, empty for none."""
 
     core: str
     partition: str
     quiet: bool
+    token: str = field(default="", repr=False)
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[grpc.aio.Channel]:
@@ -79,7 +90,8 @@ class Target:
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Return the metadata of one call; the core logs the request id."""
-        return (("x-request-id", uuid.uuid4().hex),)
+        request_id = ("x-request-id", uuid.uuid4().hex)
+        return (request_id, ("authorization", f"Bearer {self.token}")) if self.token else (request_id,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +101,7 @@ class GlobalOptions:
     core: str | None = None
     partition: str | None = None
     quiet: bool = False
+    token_file: Path | None = None
 
 
 def target(ctx: typer.Context, core: str | None, partition: str | None, quiet: bool) -> Target:
@@ -98,7 +111,8 @@ def target(ctx: typer.Context, core: str | None, partition: str | None, quiet: b
         settings = Settings()
         chosen_core = core or given.core or settings.core
         parse_address(chosen_core)
+        token = access_token(settings, chosen_core, given.token_file)
     except (ValueError, OSError) as error:
         fail(Failure(f"settings: {error}", exit_code=NOT_EXECUTED))
     written = given.partition if partition is None else partition
-    return Target(chosen_core, settings.partition if written is None else written, quiet or given.quiet)
+    return Target(chosen_core, settings.partition if written is None else written, quiet or given.quiet, token)

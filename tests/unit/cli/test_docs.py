@@ -15,8 +15,12 @@ TREE: Any = typer.main.get_command(app)
 
 
 def options(command: Any) -> Iterator[str]:
+    """Yield the options of a command and of its subcommands."""
     for parameter in command.params:
         yield from (name for name in parameter.opts if name.startswith("-"))
+    if command is not TREE:
+        for subcommand in getattr(command, "commands", {}).values():
+            yield from options(subcommand)
 
 
 def all_options() -> set[str]:
