@@ -6,7 +6,7 @@ send them. A trusted proxy must set or remove them all.
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from facade.config import comma_list
@@ -42,6 +42,23 @@ def address_of(client: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """
     address = ipaddress.ip_address(client.partition("%")[0])
     return getattr(address, "ipv4_mapped", None) or address
+
+
+def client_of(peer: str, forwarded_for: Sequence[str], trusted: str) -> str:
+    """Return the address of the client behind trusted proxies.
+
+    Args:
+        peer: the trusted proxy that is connected.
+        forwarded_for: values of X-Forwarded-For; each proxy appends the address that is connected to it.
+    """
+    for part in reversed(",".join(forwarded_for).split(",")):
+        try:
+            peer = str(address_of(part.strip()))
+        except ValueError:
+            break
+        if not is_trusted(peer, trusted):
+            break
+    return peer
 
 
 def forwarded(headers: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Settings of the core. No other module of the core reads the environment or the settings file."""
 
 import os
+from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
@@ -9,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from common.settings import SecretUrl, TableSettings
 from server.model.access import Action
+from server.model.audit import AuditTrailSettings
 from server.model.errors import InvalidRequest
 from server.model.ids import PartitionName, parse_partition_name
 from server.model.security.roles import BUILT_IN, Role, Roles
@@ -93,6 +96,30 @@ class Settings(TableSettings):
         False,
         description="Disable authentication, and listen on any address nevertheless: everybody who reaches the "
         "archive can read, change and delete everything.",
+    )
+    audit: bool = Field(
+        True, description="Record every access in the audit trail. Disable it only for an archive without real data."
+    )
+    audit_key: Path | None = Field(
+        None,
+        description="PEM file with the Ed25519 key that signs the audit trail; created if it does not exist. Empty "
+        "means `audit-key.pem` in the data directory. Cores that share a storage need the same key.",
+    )
+    audit_retention_days: float = Field(
+        2190, ge=0, description="Time for which audit records are kept, by default six years; 0 keeps them forever."
+    )
+    audit_refuse_reads: bool = Field(
+        False,
+        description="Refuse reads, too, while the audit trail cannot be written, as on a full disk. Changes are always "
+        "refused then.",
+    )
+    audit_claims: str = Field(
+        "", description="Names of token claims to record with each access, separated by commas, e.g. oid,azp."
+    )
+    trusted_facades: str = Field(
+        "127.0.0.1,::1",
+        description="Addresses or networks of facades whose statements about their clients (address, URI) are "
+        "recorded in the audit trail, separated by commas. A facade in the same process is always trusted.",
     )
     share_ports: bool = Field(
         False, description="Let several processes listen on the same address; the kernel distributes connections."
@@ -230,6 +257,21 @@ class Settings(TableSettings):
     def blobs_url(self) -> str:
         """URL of the storage, with the default (below the data directory) filled in."""
         return self.blobs or self.data.absolute().as_uri()
+
+    @property
+    def audit_trail(self) -> AuditTrailSettings:
+        """The settings of the audit trail."""
+        return AuditTrailSettings(
+            key_file=self.audit_key or self.data.absolute() / "audit-key.pem",
+            retention=timedelta(days=self.audit_retention_days) if self.audit_retention_days else None,
+        )
+
+    @field_validator("trusted_facades")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for entry in filter(None, map(str.strip, value.split(","))):
+            ip_network(entry)
+        return value
 
     def shown(self) -> dict[str, Any]:
         """Return the settings in effect as JSON values; URLs are complete, secrets masked."""

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facade.channel import Metadata
+from facade.serving.caller import caller_metadata
 from facade.versions import SUPPORTED, VERSIONS
 
 log = logging.getLogger("facade.access")
@@ -71,9 +72,13 @@ class Observe:
 
 
 def call_metadata(request: Request) -> Metadata:
-    """Return the metadata of calls to the core: request id, trace context and credentials."""
+    """Return the metadata of calls to the core: request id, trace context, credentials, and facts for the audit trail.
+
+    Raises:
+        Refusal: 400, too many or too long headers for the audit trail.
+    """
     passed = tuple((name, value) for name in _PASSED_ON if (value := request.headers.get(name)))
-    return (("x-request-id", request.state.request_id), *passed)
+    return (("x-request-id", request.state.request_id), *passed, *caller_metadata(request))
 
 
 def _request_id(headers: Headers) -> str:

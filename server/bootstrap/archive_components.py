@@ -88,6 +88,7 @@ class ArchiveComponents(IndexComponents):
             retention=self.retention,
             quarantine=timedelta(hours=self.settings.quarantine_hours),
             read_only=self.read_only,
+            work=self.record_work,
         )
 
     @cached_property

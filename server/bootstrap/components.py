@@ -12,6 +12,7 @@ from functools import cached_property
 from server.adapters.sql.engine import Database
 from server.config import Settings
 from server.domain.access import Access
+from server.domain.audit.recorder import AuditRecorder, RecordWork, unrecorded
 from server.domain.change_feed import ChangeFeed
 from server.domain.operations.reindex import reindex
 from server.domain.operations.service import Operations
@@ -62,6 +63,7 @@ class IndexComponents:
 
     supervisor: the program that runs the operations worker, if this process knows it.
     more_operation_types: in addition to the built-in ones.
+    recorder: of the audit trail; None if it is disabled.
     """
 
     settings: Settings
@@ -69,6 +71,12 @@ class IndexComponents:
     read_only: ReadOnlyState = field(default_factory=ReadOnlyState)
     supervisor: Supervisor = NO_SUPERVISOR
     more_operation_types: Sequence[OperationType] = ()
+    recorder: AuditRecorder | None = None
+
+    @property
+    def record_work(self) -> RecordWork:
+        """Records work that no client has requested in the audit trail."""
+        return self.recorder.work if self.recorder is not None else unrecorded
 
     @cached_property
     def clock(self) -> SteadyClock:
@@ -189,7 +197,11 @@ class IndexComponents:
     def work(self) -> Work:
         """Operations, from the worker's view."""
         return Work(
-            record=self.database.operations, types=self.operation_types, now=now, retention=self._operation_retention
+            record=self.database.operations,
+            types=self.operation_types,
+            now=now,
+            retention=self._operation_retention,
+            audit=self.recorder,
         )
 
     @property

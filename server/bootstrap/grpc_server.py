@@ -6,10 +6,12 @@ from collections.abc import Sequence
 import grpc
 
 from server.config import Settings
+from server.domain.audit.recorder import AuditRecorder
 from server.domain.limits import MAX_MESSAGE_BYTES
 from server.opening import StartError
 from server.rpc.interceptors.access_log import AccessLog
 from server.rpc.interceptors.admission import Admission
+from server.rpc.interceptors.auditing import Auditing, TrustedFacades
 from server.rpc.interceptors.authentication import Authentication, Authenticator
 from server.rpc.interceptors.call_context import CallContext
 from server.rpc.interceptors.error_translation import ErrorTranslation
@@ -28,6 +30,9 @@ _OPTIONS = (
     # the ingest budget. A message that is being read gets as large a window as it needs.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 64 << 10),
+    # The metadata of a call include the URI and the audit headers of an HTTP request.
+    ("grpc.max_metadata_size", 64 << 10),
+    ("grpc.absolute_max_metadata_size", 96 << 10),
     # The longest message of the contract, plus protocol overhead.
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + (1 << 20)),
 )
@@ -62,12 +67,15 @@ def options(settings: Settings) -> list[tuple[str, int]]:
     ]
 
 
-def interceptors(settings: Settings, authenticator: Authenticator) -> Sequence[Surround]:
-    """Return the interceptors of every call, the outermost first."""
+def interceptors(
+    settings: Settings, authenticator: Authenticator, recorder: AuditRecorder | None
+) -> Sequence[Surround]:
+    """Return the interceptors of every call, the outermost first. Without a recorder, calls are not audited."""
     return [
         CallContext(),
         ErrorTranslation(),
         AccessLog(),
+        *([Auditing(recorder, TrustedFacades(settings.trusted_facades))] if recorder else []),
         Authentication(authenticator),
         Admission(settings.max_calls, settings.max_watches),
     ]

@@ -21,6 +21,7 @@ from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.bootstrap import grpc_server
 from server.bootstrap.archive_components import ArchiveComponents
+from server.bootstrap.auditing import recording
 from server.bootstrap.components import NO_SUPERVISOR, Supervisor
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
@@ -85,7 +86,7 @@ async def running(
         watch = _health(components)
         authenticator = await _authenticator(components)
         services = _services(components, watch, authenticator)
-        interceptors = grpc_server.interceptors(settings, authenticator)
+        interceptors = grpc_server.interceptors(settings, authenticator, components.recorder)
         server = grpc.aio.server(interceptors=interceptors, options=grpc_server.options(settings))
         services.register(server)
         if settings.reflection:
@@ -102,6 +103,9 @@ async def running(
             asyncio.create_task(components.sequencer.run()),
             asyncio.create_task(components.token_verifier.run()),
         ]
+        if components.recorder is not None:
+            components.recorder.event("core", "application-start", address=address)
+            chores.append(asyncio.create_task(components.recorder.run()))
         try:
             yield Core(address, authenticator, components.ingest_budget, interceptors, services.register)
         finally:
@@ -112,6 +116,8 @@ async def running(
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
             await components.token_verifier.record()
+            if components.recorder is not None:
+                components.recorder.event("core", "application-stop")
 
 
 @asynccontextmanager
@@ -123,6 +129,7 @@ async def _opened(
     async with AsyncExitStack() as stack:
         read_only, storage = prepared.read_only, prepared.storage
         stack.push_async_callback(asyncio.to_thread, storage.close)
+        recorder = await stack.enter_async_context(recording(settings, storage))
         database = engine.open_database(
             settings.database_url,
             settings.search_seconds,
@@ -142,6 +149,7 @@ async def _opened(
             storage=storage,
             blobs=blobs,
             read_only=read_only,
+            recorder=recorder,
         )
         await components.clock.start()
         if recovered := await components.housekeeping.recover():

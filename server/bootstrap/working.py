@@ -1,16 +1,23 @@
 """The entry point that runs operations."""
 
+import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from server.adapters.sql import engine
+from server.bootstrap.auditing import recording
 from server.bootstrap.components import IndexComponents
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
+from server.domain.audit.recorder import AuditRecorder
 from server.domain.operations.types import OperationType
 from server.jobs import engine as jobs
 from server.opening import prepare_when_there
+from server.ports.storage import Storage
+
+_log = logging.getLogger("dicomstore")
 
 _READING_NICENESS = 10
 """Nice value of the threads that read the index for operations, so that processes that answer requests take
@@ -43,11 +50,13 @@ async def working(
             settings.database_url, settings.search_seconds, extract, reading_niceness=_READING_NICENESS
         )
         stack.push_async_callback(database.close)
+        recorder = await _recorder(settings, prepared.storage, stack)
         components = IndexComponents(
             settings=settings,
             database=database,
             read_only=prepared.read_only,
             more_operation_types=more_operation_types,
+            recorder=recorder,
         )
         # A worker started on this machine with this data replaces the one that was killed.
         name = f"{socket.gethostname()}:{settings.data.absolute()}"
@@ -59,3 +68,12 @@ async def working(
                 stale_seconds=stale_seconds,
             )
         )
+
+
+async def _recorder(settings: Settings, storage: Storage, stack: AsyncExitStack) -> AuditRecorder | None:
+    """Return the recorder of the audit trail; None if this machine has no access to the storage."""
+    if storage.identity.read().id is None:
+        _log.warning("operations are not recorded in the audit trail: this process has no access to the storage")
+        return None
+    stack.push_async_callback(asyncio.to_thread, storage.close)
+    return await stack.enter_async_context(recording(settings, storage))

@@ -27,22 +27,32 @@ class Access:
         self._read_only = read_only
 
     async def permit(
-        self, call: Call, action: Action, address: Address, *, partition_may_be_new: bool = False, narrow: bool = False
+        self,
+        call: Call,
+        action: Action,
+        address: Address,
+        *,
+        partition_may_be_new: bool = False,
+        narrow: bool = False,
+        waits: bool = True,
     ) -> Address:
         """Return the address with its resolved partition if the principal may perform the action there.
+
+        If the action changes something, it is in the audit trail, durably, when this returns.
 
         Args:
             address: as in the request: a partition, study, series or instance.
             partition_may_be_new: the operation creates the partition if it does not exist.
             narrow: the operation returns a list. If the principal's access is limited to a part of `address`, return
                 that part.
+            waits: False if the caller awaits `call.audit.begun` itself before any effect.
 
         Raises:
             Forbidden: PERMISSION_DENIED, the principal may perform the action nowhere.
             NotFound: PARTITION_NOT_PERMITTED, it may not in this partition; STUDY_NOT_FOUND and so on, not on this
                 study, series or instance.
             Unavailable: ARCHIVE_READ_ONLY, and the action changes something.
-            and the partition reasons of `PartitionNames`.
+            and the partition reasons of `PartitionNames`, and as `CallAudit.begun`.
         """
         grants = self._grants(call, action, address)
         partition = self._partitions.named(address.partition)
@@ -50,19 +60,29 @@ class Access:
             address = replace(address, partition=partition)
         if not any(grant.covers(address) for grant in grants):
             address = _part_of(address, grants, narrow=narrow)
+        call.audit.address = address
         if not partition_may_be_new:
             await self._partitions.require(address.partition)
+        if action not in READING:
+            call.audit.begin(call, action)
+            if waits:
+                await call.audit.begun()
         return address
 
-    def permit_archive(self, call: Call, action: Action) -> None:
+    async def permit_archive(self, call: Call, action: Action) -> None:
         """Permit an operation on the whole archive.
+
+        If the action changes something, it is in the audit trail, durably, when this returns.
 
         Raises:
             Forbidden: PERMISSION_DENIED, the principal may not perform the action in the whole archive.
-            Unavailable: ARCHIVE_READ_ONLY, and the action changes something.
+            Unavailable: ARCHIVE_READ_ONLY, and the action changes something; and as `CallAudit.begun`.
         """
         if not any(grant.scope == ARCHIVE for grant in self._grants(call, action, ARCHIVE)):
             raise denied(action)
+        if action not in READING:
+            call.audit.begin(call, action)
+            await call.audit.begun()
 
     def permit_partitions(self, call: Call, action: Action) -> frozenset[PartitionName] | None:
         """Return the partitions whose entries a list may contain; None means all.
@@ -89,6 +109,7 @@ class Access:
             call.principal.id,
             call.request_id,
         )
+        call.audit.accesses(call, address)
         grants = call.principal.grants_of(action)
         if not grants:
             raise denied(action)

@@ -50,18 +50,20 @@ class ChangeFeed:
         Raises:
             InvalidRequest: INVALID_FIELD.
         """
-        self._access.permit_archive(call, Action.READ)
+        await self._access.permit_archive(call, Action.READ)
         if window.after_sequence < 0 or window.skip < 0:
             field = "after_sequence" if window.after_sequence < 0 else "skip"
             raise InvalidRequest(Reason.INVALID_FIELD, f"{field} must not be negative.", field=field)
         if window.start and window.end and window.end <= window.start:
             raise InvalidRequest(Reason.INVALID_FIELD, "end_time must be after start_time.", field="end_time")
         await self._sequencer.catch_up()
-        return await self._changes.list(window)
+        changes = await self._changes.list(window)
+        call.audit.items = len(changes)
+        return changes
 
     async def latest(self, call: Call, metadata: bool) -> Change:
         """Return the newest entry. Raises NotFound (NO_CHANGES)."""
-        self._access.permit_archive(call, Action.READ)
+        await self._access.permit_archive(call, Action.READ)
         await self._sequencer.catch_up()
         change = await self._changes.latest(metadata)
         if change is None:
@@ -77,7 +79,7 @@ class ChangeFeed:
             InvalidRequest: INVALID_FIELD.
             Unavailable: SHUTTING_DOWN.
         """
-        self._access.permit_archive(call, Action.READ)
+        await self._access.permit_archive(call, Action.READ)
         if after_sequence < 0:
             raise InvalidRequest(Reason.INVALID_FIELD, "after_sequence must not be negative.", field="after_sequence")
         if checkpoint_seconds < 1:
@@ -86,6 +88,7 @@ class ChangeFeed:
             )
         with self._notified():
             async for found in self._watch(after_sequence, metadata=metadata, checkpoint_seconds=checkpoint_seconds):
+                call.audit.items += len(found[0])
                 yield found
 
     @contextmanager

@@ -41,6 +41,7 @@ class Delete:
         address = await self._access.permit(call, Action.DELETE, address)
         erase_after = self._deadline_now() + self._retention
         deleted = await self._index.delete(address, self._now(), erase_after, author=call.principal.id)
+        call.audit.items = deleted
         if deleted:
             self._on_change()
         return deleted

@@ -26,7 +26,7 @@ class Partitions:
 
     async def list(self, call: Call) -> list[Partition]:
         """Return all partitions. Raises WrongState (PARTITIONS_DISABLED)."""
-        self._access.permit_archive(call, Action.READ)
+        await self._access.permit_archive(call, Action.READ)
         self._names.require_enabled()
         return await self._partitions.list()
 

@@ -71,12 +71,14 @@ class ExtendedQueryTags:
             WrongState: OPERATION_RUNNING.
             Exhausted: TOO_MANY_TAGS.
         """
-        self._access.permit_archive(call, Action.MANAGE_EXTENDED_QUERY_TAGS)
+        call.audit.note(tags=[tag.path for tag in requested[:MAX_TAGS]])
+        await self._access.permit_archive(call, Action.MANAGE_EXTENDED_QUERY_TAGS)
         checked_request_id(request_id)
         new, operation_id, now = _validated(requested), uuid.uuid4().hex, self._now()
         operation = await self._tags.add(
             request_id, lambda state: addition(self._reindex, new, state, operation_id, now)
         )
+        call.audit.note(operation=operation.id)
         self._on_start()
         return operation
 
@@ -86,14 +88,15 @@ class ExtendedQueryTags:
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
-        self._access.permit_archive(call, Action.READ)
+        await self._access.permit_archive(call, Action.READ)
         size, after = _page(page_size, page_token, skip, _ALL_TAGS)
         found = await self._tags.list(after=after, skip=0 if page_token else skip, limit=size + 1)
         return found[:size], _next(found[size - 1].key if len(found) > size else None, _ALL_TAGS)
 
     async def get(self, call: Call, path: str) -> Tag:
         """Return one query tag. Raises InvalidRequest (INVALID_TAG), NotFound (TAG_NOT_FOUND)."""
-        self._access.permit_archive(call, Action.READ)
+        call.audit.note(tags=[path])
+        await self._access.permit_archive(call, Action.READ)
         return await self._get(path)
 
     async def _get(self, path: str) -> Tag:
@@ -102,13 +105,15 @@ class ExtendedQueryTags:
 
     async def set_query_status(self, call: Call, path: str, status: QueryStatus) -> Tag:
         """Set whether searches may use a query tag. Raises: as `get`."""
-        self._access.permit_archive(call, Action.MANAGE_EXTENDED_QUERY_TAGS)
+        call.audit.note(tags=[path])
+        await self._access.permit_archive(call, Action.MANAGE_EXTENDED_QUERY_TAGS)
         tag = registered_tag(path)
         return _found(await self._tags.set_query_status(tag, status), tag)
 
     async def delete(self, call: Call, path: str) -> None:
         """Delete a query tag and its indexed values. Raises: as `get`."""
-        self._access.permit_archive(call, Action.MANAGE_EXTENDED_QUERY_TAGS)
+        call.audit.note(tags=[path])
+        await self._access.permit_archive(call, Action.MANAGE_EXTENDED_QUERY_TAGS)
         tag = registered_tag(path)
         marked = _found(await self._tags.set_status(tag, TagStatus.DELETING), tag)
         await self._purge(marked.key)
@@ -122,7 +127,8 @@ class ExtendedQueryTags:
             InvalidRequest: INVALID_TAG, INVALID_FIELD, INVALID_PAGE_TOKEN.
             NotFound: TAG_NOT_FOUND.
         """
-        self._access.permit_archive(call, Action.READ)
+        call.audit.note(tags=[path])
+        await self._access.permit_archive(call, Action.READ)
         tag = await self._get(path)
         identity = b"errors of " + tag.new.tag.encode()
         size, after = _page(page_size, page_token, skip, identity)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from server.model.access import FULL_ACCESS, Action, Grant
+from server.model.call_audit import CallAudit
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,10 @@ class Call:
 
     request_id: the client's `x-request-id`, or one generated for the call; in every log line of the call.
     deadline: when the client stops waiting, in seconds of the event loop's clock; None if it has set no limit.
+    audit: collects what the audit trail says about the call.
     """
 
     request_id: str
     principal: Principal
     deadline: float | None = None
+    audit: CallAudit = field(default_factory=CallAudit, compare=False, repr=False)

@@ -64,6 +64,15 @@ def to_status(error: DicomStoreError) -> grpc.Status:
     return rpc_status.to_status(status)
 
 
+def outcome(error: BaseException | None) -> tuple[str, str]:
+    """Return the gRPC code and the error reason, or "", with which a call ends."""
+    if error is None:
+        return "OK", ""
+    if isinstance(error, DicomStoreError):
+        return CODES[type(error)].name, error.reason
+    return ("INTERNAL", Reason.INTERNAL) if isinstance(error, Exception) else ("CANCELLED", "")
+
+
 def unexpected(error: Exception, request_id: str) -> DicomStoreError:
     """Log an internal error and return a generic one for the client."""
     _log.error("unexpected fault request_id=%s", request_id, exc_info=error)

@@ -19,6 +19,7 @@ from google.protobuf.message_factory import GetMessageClass
 from server.domain.flow.response_budget import ResponseBudget
 from server.domain.retrieve.omission import FailedItem, Omission
 from server.model.buffer import Buffer
+from server.model.call_audit import CallAudit
 from server.model.damage import NO_DAMAGE
 from server.model.errors import DicomStoreError
 from server.model.instance import StoredInstance
@@ -107,6 +108,7 @@ async def in_pieces(
     items: AsyncGenerator[Any],
     head: Callable[[Any], Message],
     budget: ResponseBudget,
+    audit: CallAudit,
     *,
     head_only: bool = False,
     one_by_one: bool = False,
@@ -119,6 +121,7 @@ async def in_pieces(
         items: an `Omission` first, if there are any, then `OpenItem` and `FailedItem`.
         head: returns the head of an open item.
         budget: determines the size of messages.
+        audit: counts the items and their bytes.
         head_only: send no bytes; they are only read for an item with recorded damage.
         one_by_one: send each piece in its own message, because items take long to prepare.
     """
@@ -135,11 +138,13 @@ async def in_pieces(
                         yield full
                     continue
                 piece = Piece(head(item))
+                audit.items += 1
                 try:
                     if not head_only or item.stored.damage is not NO_DAMAGE:
                         async for chunk in item.chunks:
                             if head_only:
                                 break
+                            audit.size_bytes += len(chunk)
                             for run in (chunk,) if len(chunk) <= _MAX_BYTES else _runs(chunk):
                                 if piece.data:
                                     if full := gathered.add(piece):

@@ -49,7 +49,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             offset=0 if request.head_only else request.range.offset_bytes,
             length=None if request.head_only else request.range.length_bytes or None,
         )
-        return in_pieces(opened, _instance_head, self._budget, head_only=request.head_only)
+        return in_pieces(opened, _instance_head, self._budget, context.call.audit, head_only=request.head_only)
 
     def RetrieveFrames(self, request: pb.RetrieveFramesRequest, context: Context) -> AsyncGenerator[Pieces]:
         """See the contract."""
@@ -62,7 +62,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             length=None if request.head_only else request.range.length_bytes or None,
             head_only=request.head_only,
         )
-        return in_pieces(opened, _frame_head, self._budget, head_only=request.head_only)
+        return in_pieces(opened, _frame_head, self._budget, context.call.audit, head_only=request.head_only)
 
     async def RetrieveBulkData(self, request: pb.RetrieveBulkDataRequest, context: Context) -> AsyncIterator[Piece]:
         """See the contract."""
@@ -85,7 +85,9 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             head.range.length_bytes = opened.length
         piece = Piece(head)
         with self._budget.responding():
+            context.call.audit.items += 1
             async for chunk in opened.chunks:
+                context.call.audit.size_bytes += len(chunk)
                 piece.data = chunk
                 yield piece
                 piece = Piece()
@@ -100,7 +102,7 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
             pixels_only=request.pixel_data_only,
             acceptable=convert.acceptable(request),
         )
-        return in_pieces(opened, _bulk_data_head, self._budget)
+        return in_pieces(opened, _bulk_data_head, self._budget, context.call.audit)
 
     async def RetrieveMetadata(
         self, request: pb.RetrieveMetadataRequest, context: Context
@@ -117,12 +119,13 @@ class RetrieveServicer(retrieve_service_pb2_grpc.RetrieveServiceServicer):
         )
         with self._budget.responding():
             async for message in self._metadata_messages(opened):
+                context.call.audit.items += len(message.items)
                 yield message
 
     def RetrieveRendered(self, request: pb.RetrieveRenderedRequest, context: Context) -> AsyncGenerator[Pieces]:
         """See the contract."""
         opened = self._rendered.open(context.call, convert.address(request.resource), rendered_request(request))
-        return in_pieces(opened, rendered_head, self._budget, one_by_one=True)
+        return in_pieces(opened, rendered_head, self._budget, context.call.audit, one_by_one=True)
 
     async def _metadata_messages(self, opened: OpenMetadata) -> AsyncIterator[pb.RetrieveMetadataResponse]:
         message = pb.RetrieveMetadataResponse(state=convert.state(opened.state))

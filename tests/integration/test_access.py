@@ -40,7 +40,7 @@ from server.model.access import Action, Grant
 from server.model.call import EVERYBODY, Call, Principal
 from server.model.errors import Forbidden, NotFound, Reason, Unavailable
 from server.model.ids import DEFAULT_PARTITION, Address, parse_address
-from server.rpc.interceptors.authentication import declared_action, start_action
+from server.rpc.interceptors.declared_actions import declared_action, start_action
 from server.rpc.services import SERVICES
 from tests.data import part10
 from tests.integration.conftest import a_core
@@ -235,7 +235,7 @@ async def test_a_principal_without_a_grant_may_do_nothing(tmp_path: Path) -> Non
         with pytest.raises(Forbidden):
             await access.permit(Call("r1", Principal("p", grants=(WHOLE,))), Action.WRITE, parse_address(WARD))
         with pytest.raises(Forbidden):
-            access.permit_archive(Call("r1", Principal("p", grants=(WHOLE,))), Action.READ)
+            await access.permit_archive(Call("r1", Principal("p", grants=(WHOLE,))), Action.READ)
         with pytest.raises(Forbidden):
             access.permit_partitions(Call("r1", Principal("p", grants=(PART,))), Action.READ)
         assert access.permit_partitions(Call("r1", Principal("p", grants=(WHOLE,))), Action.READ) == {WARD}

@@ -68,7 +68,8 @@ class Operations:
             WrongState: OPERATION_RUNNING.
         """
         type_ = self.types.with_request(message)
-        self._access.permit_archive(call, _start_action(type_))
+        call.audit.note(operation_type=message, operation_request=request)
+        await self._access.permit_archive(call, _start_action(type_))
         checked_request_id(request_id)
         if type_ is None or type_.check is None:
             text = f"No operation type can be started with {message}." if message else "request is required."
@@ -77,12 +78,14 @@ class Operations:
         operation = await self._record.start(
             request_id, lambda unfinished: lifecycle.started(type_, operation_id, checked, unfinished, now)
         )
+        call.audit.note(operation=operation.id)
         self._on_start()
         return operation
 
     async def get(self, call: Call, text: str) -> Operation:
         """Return an operation. Raises InvalidRequest (INVALID_OPERATION_ID), NotFound (OPERATION_NOT_FOUND)."""
-        self._access.permit_archive(call, Action.READ)
+        call.audit.note(operation=text)
+        await self._access.permit_archive(call, Action.READ)
         return await self._get(text)
 
     async def _get(self, text: str) -> Operation:
@@ -105,7 +108,7 @@ class Operations:
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
-        self._access.permit_archive(call, Action.READ)
+        await self._access.permit_archive(call, Action.READ)
         size = size_of(page_size)
         query = f"operations {sorted(set(types))} {sorted(set(states))}".encode()
         before = page_token.read(token, query) if token else None
@@ -122,7 +125,8 @@ class Operations:
             InvalidRequest: INVALID_OPERATION_ID, INVALID_FIELD, INVALID_PAGE_TOKEN.
             NotFound: OPERATION_NOT_FOUND.
         """
-        self._access.permit_archive(call, Action.READ)
+        call.audit.note(operation=text)
+        await self._access.permit_archive(call, Action.READ)
         size, operation = size_of(page_size), await self._get(text)
         query = f"errors of operation {operation.id}".encode()
         after = page_token.read(token, query) if token else 0
@@ -139,7 +143,8 @@ class Operations:
             InvalidRequest: INVALID_OPERATION_ID, INVALID_FIELD.
             NotFound: OPERATION_NOT_FOUND.
         """
-        self._access.permit_archive(call, Action.READ)
+        call.audit.note(operation=text)
+        await self._access.permit_archive(call, Action.READ)
         if not 0 <= seconds <= MAX_WAIT_SECONDS:
             message = f"timeout_seconds must be between 0 and {MAX_WAIT_SECONDS}."
             raise InvalidRequest(Reason.INVALID_FIELD, message, field="timeout_seconds")
@@ -156,8 +161,9 @@ class Operations:
 
     async def cancel(self, call: Call, text: str) -> Operation:
         """Stop an operation before its next step; a final one does not change. Raises: as `get`."""
+        call.audit.note(operation=text)
         known = await self._record.get(text.lower()) if _ID.fullmatch(text) else None
-        self._access.permit_archive(call, _start_action(self.types.get(known.type) if known else None))
+        await self._access.permit_archive(call, _start_action(self.types.get(known.type) if known else None))
         now = self._now()
         return _found(
             await self._record.update(

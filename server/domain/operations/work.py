@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+from server.domain.audit.recorder import AuditRecorder
 from server.domain.operations import lifecycle
 from server.domain.operations.types import OperationType, OperationTypes, Progress
 from server.model.errors import DicomStoreError, Exhausted, Unavailable
@@ -11,13 +12,24 @@ from server.ports.operations import Operations as Record
 
 GIVEN_UP = "The operation failed repeatedly; see the server log for details."
 
+_PRINCIPAL = "operations"
+_SUBTYPE = "run-operation"
+
 
 class Work:
     """Runs the steps of operations. Calls are idempotent, also if several workers make them concurrently."""
 
     def __init__(
-        self, *, record: Record, types: OperationTypes, now: Callable[[], datetime], retention: timedelta
+        self,
+        *,
+        record: Record,
+        types: OperationTypes,
+        now: Callable[[], datetime],
+        retention: timedelta,
+        audit: AuditRecorder | None = None,
     ) -> None:
+        """`audit` records begin and end of operations."""
+        self._audit = audit
         self.types = types
         self._record = record
         self._now = now
@@ -31,6 +43,8 @@ class Work:
         """
         operation = await self._record.get(operation_id)
         if operation is not None and operation.state is OperationState.NOT_STARTED:
+            if self._audit is not None:
+                await self._audit.begin_work(_PRINCIPAL, _SUBTYPE, operation=operation_id, type=type_.name)
             now = self._now()  # from here on it may have effects, which a cancellation must clean up
             operation = await self._record.update(operation_id, lambda operation: lifecycle.begun(operation, now))
         if operation is None or not _is_in(operation, step):
@@ -48,7 +62,21 @@ class Work:
     async def _store(self, type_: OperationType, before: Operation, progress: Progress) -> Operation | None:
         now = self._now()
         store = progress.store or self._record.update
-        return await store(before.id, lambda operation: lifecycle.advanced(type_, before, progress, operation, now))
+        after = await store(before.id, lambda operation: lifecycle.advanced(type_, before, progress, operation, now))
+        self._record_end(after)
+        return after
+
+    def _record_end(self, operation: Operation | None) -> None:
+        if self._audit is not None and operation is not None and operation.state.is_final:
+            self._audit.end_work(
+                _PRINCIPAL,
+                _SUBTYPE,
+                operation=operation.id,
+                type=operation.type,
+                code="OK" if operation.state is OperationState.SUCCEEDED else operation.state.name,
+                items=operation.done,
+                failed=operation.failed,
+            )
 
     async def clean_up(self, type_: OperationType, operation_id: str) -> None:
         """Clean up after an operation if it is being cancelled. Raises: as `run_step`."""
@@ -58,7 +86,9 @@ class Work:
         if type_.clean_up is not None:
             await type_.clean_up(operation)
         now = self._now()
-        await self._record.update(operation_id, lambda operation: lifecycle.cleaned_up(operation, now))
+        self._record_end(
+            await self._record.update(operation_id, lambda operation: lifecycle.cleaned_up(operation, now))
+        )
 
     async def fail_after_retries(self, operation_id: str) -> None:
         """Fail an operation after its last retry."""
@@ -74,7 +104,9 @@ class Work:
 
     async def _fail(self, operation_id: str, error: str) -> None:
         now = self._now()
-        await self._record.update(operation_id, lambda operation: lifecycle.failed(operation, error, now))
+        self._record_end(
+            await self._record.update(operation_id, lambda operation: lifecycle.failed(operation, error, now))
+        )
 
 
 def _is_in(operation: Operation, step: int) -> bool:

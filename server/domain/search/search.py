@@ -68,6 +68,7 @@ class Search:
             InvalidRequest: as `parse`.
             DicomStoreError: as `Access.permit` and `InstanceIndex.search`.
         """
+        call.audit.note(search=_search_keys(request))
         request = replace(request, scope=await self._access.permit(call, Action.READ, request.scope, narrow=True))
         tags = await self._tags_in(request)
         keys = {path: key_of(tag) for path, tag in tags.items()}
@@ -76,6 +77,7 @@ class Search:
         found = await self._find(wanted.query, wanted.selection)
         page = found[: wanted.page_size]
         has_more = len(found) > len(page)
+        call.audit.items = len(page)
         is_counted = request.total_count or (has_more and _is_known(wanted.query))
         return SearchResult(
             matches=tuple([match for _, match in page]),
@@ -132,6 +134,17 @@ class Search:
             if len(taken) == len(matches):
                 return found
             query = replace(query, after=taken[-1].key, skip=0, limit=query.limit - len(taken))
+
+
+def _search_keys(request: SearchRequest) -> dict[str, object]:
+    """Return the search keys for the audit trail."""
+    keys: dict[str, object] = {
+        "level": request.level.name.lower(),
+        "keys": [[term.attribute, *term.values] for term in request.terms],
+    }
+    if request.fuzzy_matching:
+        keys["fuzzy"] = True
+    return keys
 
 
 def _is_known(query: Query) -> bool:

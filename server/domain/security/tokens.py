@@ -53,7 +53,8 @@ class Tokens:
             InvalidRequest: INVALID_FIELD, INVALID_PARTITION_NAME.
             WrongState: PARTITIONS_DISABLED.
         """
-        self._access.permit_archive(call, Action.ADMINISTER)
+        call.audit.note(token_name=name, token_roles=list(roles), token_partitions=list(partitions))
+        await self._access.permit_archive(call, Action.ADMINISTER)
         now = self._now()
         if not (0 < len(name) <= _MAX_NAME_LENGTH and name.isprintable()):
             raise _invalid("name", f"A name of 1 to {_MAX_NAME_LENGTH} printable characters is required.")
@@ -79,6 +80,7 @@ class Tokens:
             expires=expires,
         )
         secret = new_secret()
+        call.audit.note(token=token.id)
         await self._record.add(token, digest(secret))
         self._state.token_created()
         return token, secret
@@ -94,7 +96,7 @@ class Tokens:
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
-        self._access.permit_archive(call, Action.ADMINISTER)
+        await self._access.permit_archive(call, Action.ADMINISTER)
         query = f"archive tokens {include_invalid}".encode()
         limit = page_size(size)
         before = page_token.read(token, query) if token else None
@@ -109,7 +111,8 @@ class Tokens:
         Raises:
             NotFound: TOKEN_NOT_FOUND.
         """
-        self._access.permit_archive(call, Action.ADMINISTER)
+        call.audit.note(token=token_id)
+        await self._access.permit_archive(call, Action.ADMINISTER)
         token = await self._record.revoke(token_id, self._now())
         if token is None:
             raise NotFound(Reason.TOKEN_NOT_FOUND, "The specified token does not exist.")

@@ -19,6 +19,7 @@ from server.domain.store.writability import Writing
 from server.model.access import Action
 from server.model.buffer import Buffer
 from server.model.call import Call
+from server.model.call_audit import CallAudit
 from server.model.errors import (
     Aborted,
     AlreadyExists,
@@ -61,11 +62,12 @@ _FAILURE_REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class StoreTarget:
-    """The target of all instances of a call."""
+    """The target of all instances of a call. `audit` has to be begun before an instance becomes visible."""
 
     partition: PartitionName
     expected_study: Uid | None
     mode: ValidationMode
+    audit: CallAudit
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +150,12 @@ class Store:
         if address.series is not None:
             message = "Instances are stored in a partition or a study."
             raise InvalidRequest(Reason.INVALID_FIELD, message, field="series_instance_uid")
-        address = await self._access.permit(call, Action.WRITE, address, partition_may_be_new=create_partition)
+        address = await self._access.permit(
+            call, Action.WRITE, address, partition_may_be_new=create_partition, waits=create_partition
+        )
         if create_partition:
             await self._partitions.create_missing(address.partition)
-        return StoreTarget(address.partition, address.study, mode)
+        return StoreTarget(address.partition, address.study, mode, call.audit)
 
     def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> "Receiver":
         """Return the receiver of one instance, which the caller must `close` in any case."""
@@ -297,8 +301,9 @@ class Receiver:
             must_be_indexed=self._target.mode is not ValidationMode.LENIENT,
         )
         try:
+            await self._target.audit.begun()  # usually durable already: it was written beside the blob
             await order.wait()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, DicomStoreError):
             self._committer.abandon(instance.locator)
             raise
         added = self._committer.add(instance)

@@ -18,6 +18,7 @@ from server.domain.store.commit_order import CommitOrder
 from server.domain.store.receive import PROCESSING_FAILURE, Failed, Receiver, Store, StoreResult, StoreTarget
 from server.model.buffer import Buffer
 from server.model.call import Call
+from server.model.call_audit import StoredItem
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.model.ids import Address
 from server.model.instance import ValidationMode
@@ -115,7 +116,7 @@ class Upload:
         Raises:
             InvalidRequest: MALFORMED_STREAM.
             Exhausted: BUSY.
-            and as `Store.target`.
+            and as `Store.target` and `CallAudit.stored`.
         """
         self._reading = asyncio.create_task(self._read(messages))
         try:
@@ -127,6 +128,7 @@ class Upload:
                         self._results.put_nowait(None)  # the end, for the outer loop to read again
                         break
                     ready.append(more)
+                await self._call.audit.stored(self._call, [_audited(done.result) for done in ready])
                 yield ready
                 for _ in ready:
                     self._unread.release()
@@ -283,6 +285,16 @@ class Upload:
     async def _all_finished(self) -> None:
         if self._finishing:
             await asyncio.wait(self._finishing)
+
+
+def _audited(result: StoreResult) -> StoredItem:
+    if isinstance(result, Failed):
+        return StoredItem(
+            result.study_uid, result.series_uid, result.sop_uid, result.sop_class_uid, result.reason.value, 0
+        )
+    outcome = "identical" if result.identical else "stored"
+    id_ = result.id
+    return StoredItem(id_.study, id_.series, id_.instance, result.sop_class_uid, outcome, result.size_bytes)
 
 
 _UNEXPECTED = Failed(reason=Reason.INTERNAL, message="An unexpected error occurred.", failure_reason=PROCESSING_FAILURE)

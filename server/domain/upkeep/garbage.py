@@ -6,6 +6,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
+from server.domain.audit.recorder import RecordWork, unrecorded
 from server.domain.read_only import ReadOnlyState
 from server.domain.store.commit import Committer
 from server.domain.upkeep.relocation import IndexRelocation
@@ -31,8 +32,11 @@ class Housekeeping:
         retention: timedelta,
         quarantine: timedelta,
         read_only: ReadOnlyState,
+        work: RecordWork = unrecorded,
     ) -> None:
-        """`retention`: time until deleted bytes are erased; `quarantine`: minimum time until unknown blobs are."""
+        """`retention`: time until deleted bytes are erased; `quarantine`: minimum time until unknown blobs are; `work`
+        records what is erased in the audit trail."""
+        self._work = work
         self._blobs = blobs
         self._index = index
         self._committer = committer
@@ -61,8 +65,9 @@ class Housekeeping:
         """Erase the blobs whose retention time is over; return their number."""
         count = 0
         while locators := await self._index.erasable(self._clock.now(), _BATCH):
-            await self._blobs.delete(locators)
-            await self._index.erased(locators)
+            async with self._work("garbage-collection", "erase", blobs=locators, items=len(locators)):
+                await self._blobs.delete(locators)
+                await self._index.erased(locators)
             count += len(locators)
         return count
 
@@ -72,7 +77,9 @@ class Housekeeping:
         async for locators in self._blobs.quarantined(self._clock.now() - self._quarantine):
             known = await self._index.known(locators)
             unknown = [locator for locator in locators if locator not in known]
-            await self._blobs.delete(unknown)
+            if unknown:
+                async with self._work("garbage-collection", "erase-quarantined", blobs=unknown, items=len(unknown)):
+                    await self._blobs.delete(unknown)
             await self._blobs.release(locators)
             count += len(unknown)
         return count

@@ -3,8 +3,7 @@
 import logging
 import time
 
-from server.model.errors import DicomStoreError, Reason
-from server.rpc.errors import CODES
+from server.rpc.errors import outcome
 from server.rpc.interceptors.call_context import Context
 from server.rpc.interceptors.surround import Surround
 
@@ -33,7 +32,7 @@ class _Logged:
         return self._context
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        code, reason = _outcome(error)
+        code, reason = outcome(error)
         milliseconds = (time.perf_counter() - self._began) * 1000
         # The facade in the same process also logs the request, with the same request id.
         is_in_facade_log = code == "OK" and self._context.peer == _SAME_PROCESS
@@ -42,16 +41,7 @@ class _Logged:
             "call method=%s code=%s reason=%s ms=%.1f request_id=%s",
             self._method,
             code,
-            reason,
+            reason or "-",
             milliseconds,
             self._context.call.request_id,
         )
-
-
-def _outcome(error: BaseException | None) -> tuple[str, str]:
-    """Return the gRPC code and the error reason with which a call ends."""
-    if error is None:
-        return "OK", "-"
-    if isinstance(error, DicomStoreError):
-        return CODES[type(error)].name, error.reason
-    return ("INTERNAL", Reason.INTERNAL) if isinstance(error, Exception) else ("CANCELLED", "-")

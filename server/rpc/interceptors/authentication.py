@@ -2,11 +2,9 @@
 
 import contextlib
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from dicomstore.v1 import access_options_pb2 as pb
-from google.protobuf import descriptor_pool
-from google.protobuf.message import Message
 
 from server.domain.access import denied
 from server.domain.security.credentials import (
@@ -15,21 +13,11 @@ from server.domain.security.credentials import (
     invalid_credential,
     missing_credential,
 )
-from server.model.access import Action
 from server.model.call import ANONYMOUS, EVERYBODY, Principal
 from server.model.errors import Unavailable
 from server.rpc.interceptors.call_context import Context
+from server.rpc.interceptors.declared_actions import ACTIONS, declared_action
 from server.rpc.interceptors.surround import Surround
-
-_ACTIONS: dict[int, Action] = {
-    pb.ACTION_READ: Action.READ,
-    pb.ACTION_WRITE: Action.WRITE,
-    pb.ACTION_DELETE: Action.DELETE,
-    pb.ACTION_MANAGE_EXTENDED_QUERY_TAGS: Action.MANAGE_EXTENDED_QUERY_TAGS,
-    pb.ACTION_EXPORT: Action.EXPORT,
-    pb.ACTION_AUDIT: Action.AUDIT,
-    pb.ACTION_ADMINISTER: Action.ADMINISTER,
-}
 
 
 class Authenticator(Protocol):
@@ -100,7 +88,7 @@ class _Authenticated:
         required = declared != pb.ACTION_ANONYMOUS
         principal = await self._authenticator.authenticate(context, required=required)
         context.identify(principal)
-        action = _ACTIONS.get(declared)
+        action = ACTIONS.get(declared)
         if action is not None and not principal.grants_of(action):
             raise denied(action)
         return context
@@ -124,38 +112,3 @@ def bearer_credential(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     if not values or not isinstance(values[0], str) or values[0][: len(_SCHEME)].lower() != _SCHEME:
         raise missing_credential()
     return values[0][len(_SCHEME) :].strip(" ")
-
-
-_declared: dict[str, int] = {}
-
-
-def declared_action(method: str) -> int:
-    """Return the `Action` of the contract that an rpc declares.
-
-    Args:
-        method: full name, as in "/dicomstore.v1.SearchService/Search".
-
-    Raises:
-        LookupError: it declares none.
-    """
-    if method not in _declared:
-        descriptor = descriptor_pool.Default().FindMethodByName(method[1:].replace("/", "."))
-        _declared[method] = _option(descriptor.GetOptions(), pb.action, method)
-    return _declared[method]
-
-
-def start_action(message: str) -> Action:
-    """Return the action that an operation type declares on its request message, such as "ReindexRequest".
-
-    Raises:
-        LookupError: it declares none.
-    """
-    descriptor = descriptor_pool.Default().FindMessageTypeByName(f"dicomstore.v1.{message}")
-    return _ACTIONS[_option(descriptor.GetOptions(), pb.start_action, message)]
-
-
-def _option(options: Message, extension: Any, name: str) -> int:
-    value: int = options.Extensions[extension]
-    if value == pb.ACTION_UNSPECIFIED:
-        raise LookupError(f"{name} declares no action")
-    return value

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.model.call import ANONYMOUS, Call, Principal
+from server.model.call_audit import CallAudit
 from server.rpc.interceptors.surround import Surround
 
 _MAX_ID_LENGTH = 128
@@ -25,6 +26,10 @@ class Context:
     def identify(self, principal: Principal) -> None:
         """Set the principal of the call."""
         self.call = replace(self.call, principal=principal)
+
+    def record(self, audit: CallAudit) -> None:
+        """Set what collects facts for the audit trail."""
+        self.call = replace(self.call, audit=audit)
 
     @property
     def metadata(self) -> Iterable[tuple[str, str | bytes]]:

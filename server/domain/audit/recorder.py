@@ -1,0 +1,283 @@
+"""Recording of calls and of other work in the audit trail.
+
+A call that changes something has a record *executing* before its effect, and a record *executed* before it is
+acknowledged; both are durable then. An upload has a record *outcome*, too, before outcomes are sent. A call that reads
+has a record *executed*, which is durable shortly after; if it takes long, it also has a record *executing*.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from server.domain.audit.subtypes import subtype_of
+from server.model.access import Action
+from server.model.audit import MAX_RECORD_BYTES
+from server.model.call import Call
+from server.model.call_audit import CallAudit, StoredItem, bounded
+from server.model.errors import DicomStoreError
+from server.model.ids import ALL_PARTITIONS, Address
+from server.ports.audit import AuditLog
+
+_LONG_SECONDS = 1.0
+_MAX_UID = 64
+_MAX_NAME = 256
+
+PRINCIPAL = "dicomstore"
+"""Prefix of the principals of work that no client has requested, as in "dicomstore:garbage-collection"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a call comes from.
+
+    peer: the address that is connected to the core, or "inproc".
+    client, http_method, uri, headers: of the HTTP request, as a trusted facade states them.
+    """
+
+    peer: str
+    client: str = ""
+    http_method: str = ""
+    uri: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class AuditRecorder:
+    """Records calls and other work of this process.
+
+    Args:
+        refuses_reads: reads are refused while the trail cannot be written.
+        claims: names of the claims of principals to record.
+    """
+
+    def __init__(self, log: AuditLog, *, refuses_reads: bool = False, claims: Collection[str] = ()) -> None:
+        self._log = log
+        self._refuses_reads = refuses_reads
+        self._claims = sorted(claims)
+        self._numbers = itertools.count(1)
+        self._running: set[RecordedCall] = set()
+
+    def call(self, rpc: str, action: str, source: Source) -> "RecordedCall":
+        """Return the record of a call that begins.
+
+        Args:
+            rpc: as in "SearchService/Search".
+            action: that the contract declares for it.
+        """
+        record = RecordedCall(self, self._log, next(self._numbers), rpc, action, source)
+        self._running.add(record)
+        return record
+
+    async def require_working(self) -> None:
+        """Check that calls can be recorded, if reads depend on it. Raises: as `AuditLog.append_durably`."""
+        if self._refuses_reads and self._log.failure is not None:
+            await self._log.append_durably(self._event("event", "audit", "resume", {}))
+
+    async def run(self) -> None:
+        """Record calls that take long, until cancelled."""
+        while True:
+            await asyncio.sleep(_LONG_SECONDS)
+            limit = time.monotonic() - _LONG_SECONDS
+            for record in [record for record in self._running if record.began < limit]:
+                record.note_long()
+
+    def event(self, principal: str, subtype: str, **facts: Any) -> None:
+        """Record work that no client has requested; durable shortly after."""
+        self._log.append(self._event("event", principal, subtype, facts))
+
+    @asynccontextmanager
+    async def work(self, principal: str, subtype: str, **facts: Any) -> AsyncIterator[None]:
+        """Record work that changes something, durably: before it begins, and its result.
+
+        Raises: as `AuditLog.append_durably`.
+        """
+        await self.begin_work(principal, subtype, **facts)
+        outcome = {"code": "OK"}
+        try:
+            yield
+        except DicomStoreError as error:
+            outcome = {"code": "FAILED", "reason": error.reason.value}
+            raise
+        except BaseException:
+            outcome = {"code": "FAILED"}
+            raise
+        finally:
+            self.end_work(principal, subtype, **facts, **outcome)
+
+    async def begin_work(self, principal: str, subtype: str, **facts: Any) -> None:
+        """Record durably that work begins. Raises: as `AuditLog.append_durably`."""
+        await self._log.append_durably(self._event("executing", principal, subtype, facts), may_use_reserve=True)
+
+    def end_work(self, principal: str, subtype: str, **facts: Any) -> None:
+        """Record the end of work, with its result as `code`; durable shortly after."""
+        self._log.append(self._event("executed", principal, subtype, facts), may_use_reserve=True)
+
+    def _event(self, kind: str, principal: str, subtype: str, facts: Mapping[str, Any]) -> bytes:
+        values = {"kind": kind, "principal": f"{PRINCIPAL}:{principal}", "action": "administer", "subtype": subtype}
+        return _encoded(values | dict(facts))
+
+    def claims_of(self, call: Call) -> dict[str, str]:
+        """Return the claims of the principal that are recorded."""
+        claims = call.principal.claims
+        return {name: claims[name][:_MAX_NAME] for name in self._claims if name in claims}
+
+    def ended(self, record: "RecordedCall") -> None:
+        """Forget a running call."""
+        self._running.discard(record)
+
+
+@asynccontextmanager
+async def unrecorded(principal: str, subtype: str, **facts: Any) -> AsyncIterator[None]:
+    """Replace `AuditRecorder.work` while the audit trail is disabled."""
+    yield
+
+
+RecordWork = Callable[..., AbstractAsyncContextManager[None]]
+"""`AuditRecorder.work` or `unrecorded`."""
+
+
+class RecordedCall(CallAudit):
+    """The record of one call; see `CallAudit` for what operations add."""
+
+    __slots__ = (
+        "_action",
+        "_begun",
+        "_call",
+        "_has_outcomes",
+        "_log",
+        "_number",
+        "_recorder",
+        "_rpc",
+        "_source",
+        "_started_ns",
+        "began",
+    )
+
+    def __init__(
+        self, recorder: AuditRecorder, log: AuditLog, number: int, rpc: str, action: str, source: Source
+    ) -> None:
+        super().__init__()
+        self._recorder = recorder
+        self._log = log
+        self._number = number
+        self._rpc = rpc
+        self._action = action
+        self._source = source
+        self._begun: Awaitable[None] | None = None
+        self._has_outcomes = False
+        self._call: Call | None = None
+        self.began = time.monotonic()
+
+    def begin(self, call: Call, action: Action) -> None:
+        """See the base class. The records of a delete may use the reserve of the disk, because it frees space."""
+        self._action = action.value
+        record = _encoded(self._values("executing", call))
+        self._begun = self._log.append_durably(record, may_use_reserve=action is Action.DELETE)
+
+    async def begun(self) -> None:
+        """See the base class."""
+        if self._begun is not None:
+            future = asyncio.ensure_future(self._begun)
+            if future.done():
+                future.result()
+            else:
+                await asyncio.shield(future)  # the instances of an upload wait for the same one
+
+    async def stored(self, call: Call, items: Sequence[StoredItem]) -> None:
+        """See the base class."""
+        self._has_outcomes = True
+        count = sum(item.outcome in ("stored", "identical") for item in items)
+        self.items += count
+        values = self._values("outcome", call)
+        values["instances"] = [[*(uid[:_MAX_UID] for uid in item[:4]), item.outcome, item.size_bytes] for item in items]
+        if count:
+            await self._log.append_durably(_encoded(values))
+        else:  # nothing was changed
+            self._log.append(_encoded(values))
+
+    def accesses(self, call: Call, address: Address) -> None:
+        """See the base class."""
+        self.address = address
+        self._call = call
+
+    def note_long(self) -> None:
+        """Record that a call runs, if there is no record yet."""
+        if self._begun is None and self._call is not None:
+            self._log.append(_encoded(self._values("executing", self._call)))
+            self._call = None
+
+    async def complete(self, call: Call, code: str, reason: str, *, is_cancelled: bool = False) -> None:
+        """Record the end of the call; that of a change is durable when this returns.
+
+        Args:
+            code: of gRPC, "OK" for success.
+            reason: of the error, or "".
+
+        Raises: as `begun`.
+        """
+        self._recorder.ended(self)
+        values = self._values("executed", call)
+        values["code"] = code
+        if reason:
+            values["reason"] = reason
+        values["items"] = self.items
+        if self.size_bytes:
+            values["bytes"] = self.size_bytes
+        values["ms"] = round((time.monotonic() - self.began) * 1000, 1)
+        record = _encoded(values)
+        if self._begun is not None and not self._has_outcomes and not is_cancelled:
+            await self._log.append_durably(record, may_use_reserve=self._action == Action.DELETE.value)
+            return
+        self._log.append(record)
+        if self._log.is_backlogged and not is_cancelled:
+            await self._log.room()
+
+    def _values(self, kind: str, call: Call) -> dict[str, Any]:
+        principal, source, address = call.principal, self._source, self.address
+        values: dict[str, Any] = {
+            "kind": kind,
+            "call": self._number,
+            "request": call.request_id,
+            "principal": principal.id[:_MAX_NAME],
+            "action": self._action,
+            "subtype": subtype_of(self._rpc),
+            "rpc": self._rpc,
+            "peer": source.peer,
+        }
+        if principal.display_name:
+            values["name"] = principal.display_name[:_MAX_NAME]
+        if principal.roles:
+            values["roles"] = sorted(principal.roles)[:50]
+        if principal.claims and (claims := self._recorder.claims_of(call)):
+            values["claims"] = claims
+        if source.client:
+            values["client"] = source.client
+            values["method"] = source.http_method
+            values["uri"] = source.uri
+            if source.headers:
+                values["headers"] = source.headers
+        if address is not None:
+            if address.partition and address.partition != ALL_PARTITIONS:
+                values["partition"] = address.partition
+            if address.study is not None:
+                values["study"] = address.study
+                if address.series is not None:
+                    values["series"] = address.series
+                    if address.instance is not None:
+                        values["instance"] = address.instance
+        if self.facts is not None:
+            values.update(bounded(self.facts))
+        return values
+
+
+def _encoded(values: dict[str, Any]) -> bytes:
+    record = orjson.dumps(values, default=str)
+    if len(record) <= MAX_RECORD_BYTES:
+        return record
+    kept = {name: value for name, value in values.items() if not isinstance(value, (dict, list))}
+    return orjson.dumps({**kept, "truncated": True})

@@ -1,0 +1,40 @@
+"""Names of accesses in the audit trail: the sub-types that Azure's DICOM service uses, and more of the same form."""
+
+import re
+from functools import cache
+
+_SUBTYPES = {
+    "StoreService/StoreInstances": "store",
+    "RetrieveService/RetrieveInstances": "retrieve",
+    "RetrieveService/RetrieveFrames": "retrieve",
+    "RetrieveService/RetrieveBulkData": "retrieve",
+    "RetrieveService/RetrieveAllBulkData": "retrieve",
+    "RetrieveService/RetrieveMetadata": "retrieve-metadata",
+    "RetrieveService/RetrieveRendered": "retrieve-rendered",
+    "SearchService/Search": "query",
+    "DeleteService/DeleteInstances": "delete",
+    "ChangeFeedService/ListChanges": "change-feed",
+    "ChangeFeedService/GetLatestChange": "change-feed",
+    "ChangeFeedService/WatchChanges": "change-feed",
+    "ExtendedQueryTagService/AddExtendedQueryTags": "add-extended-query-tag",
+    "ExtendedQueryTagService/DeleteExtendedQueryTag": "remove-extended-query-tag",
+    "ExtendedQueryTagService/GetExtendedQueryTag": "get-extended-query-tag",
+    "ExtendedQueryTagService/ListExtendedQueryTags": "get-all-extended-query-tag",
+    "ExtendedQueryTagService/UpdateExtendedQueryTag": "update-extended-query-tag",
+    "ExtendedQueryTagService/ListExtendedQueryTagErrors": "get-extended-query-tag-errors",
+}
+_OF_SERVICE = {"OperationService": "operation", "PartitionService": "partition"}
+
+NOT_RECORDED = frozenset({"CapabilitiesService/GetCapabilities"})
+"""Calls that return the same to everybody, and no data of the archive."""
+
+
+@cache
+def subtype_of(rpc: str) -> str:
+    """Return the sub-type of an rpc.
+
+    Args:
+        rpc: as in "SearchService/Search".
+    """
+    service, _, name = rpc.partition("/")
+    return _SUBTYPES.get(rpc) or _OF_SERVICE.get(service) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()

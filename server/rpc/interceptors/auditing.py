@@ -1,0 +1,129 @@
+"""Auditing: the record of each call in the audit trail, see `server.domain.audit.recorder`."""
+
+import ipaddress
+
+from dicomstore.v1 import access_options_pb2 as pb
+
+from server.domain.audit.recorder import AuditRecorder, RecordedCall, Source
+from server.domain.audit.subtypes import NOT_RECORDED
+from server.rpc.errors import outcome
+from server.rpc.interceptors.call_context import Context
+from server.rpc.interceptors.declared_actions import ACTIONS, declared_action
+from server.rpc.interceptors.surround import Surround
+
+_PACKAGE = "/dicomstore.v1."
+_SAME_PROCESS = "inproc"
+_CLIENT = "x-dicomstore-client"
+_METHOD = "x-dicomstore-method"
+_URI = "x-dicomstore-uri"
+_HEADER_PREFIX = "x-ms-azuredicom-audit-"
+_MAX_CACHED_PEERS = 1000
+_MAX_HEADERS = 10
+_MAX_LENGTH = 2048
+_MAX_URI = 4096
+
+
+class TrustedFacades:
+    """The peers whose statements about their HTTP clients are believed.
+
+    Args:
+        networks: addresses and networks, separated by commas. A facade in the same process is always trusted.
+
+    Raises:
+        ValueError: one is neither.
+    """
+
+    def __init__(self, networks: str) -> None:
+        self._networks = [ipaddress.ip_network(part.strip()) for part in networks.split(",") if part.strip()]
+        self._known: dict[str, bool] = {_SAME_PROCESS: True}
+
+    def trusts(self, peer: str) -> bool:
+        """Return whether a peer, in the format of gRPC, is trusted."""
+        host = peer.rpartition(":")[0] if peer != _SAME_PROCESS else peer
+        if host not in self._known:
+            if len(self._known) >= _MAX_CACHED_PEERS:
+                self._known = {_SAME_PROCESS: True}
+            self._known[host] = self._is_in_networks(host)
+        return self._known[host]
+
+    def _is_in_networks(self, host: str) -> bool:
+        kind, _, address = host.partition(":")
+        if kind not in ("ipv4", "ipv6"):
+            return False
+        try:
+            parsed = ipaddress.ip_address(address.replace("%5B", "").replace("%5D", "").strip("[]").partition("%")[0])
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._networks if network.version == parsed.version)
+
+
+class Auditing(Surround):
+    """Records every call except those that return the same to everybody."""
+
+    def __init__(self, recorder: AuditRecorder, facades: TrustedFacades) -> None:
+        super().__init__()
+        self._recorder = recorder
+        self._facades = facades
+        self._rpcs: dict[str, tuple[str, str]] = {}
+
+    def around(self, method: str, context: Context) -> "_Audited":
+        """See `Surround`."""
+        rpc, action = self._rpcs.get(method) or self._named(method)
+        if rpc in NOT_RECORDED:
+            return _Audited(self._recorder, None, context)
+        return _Audited(self._recorder, self._recorder.call(rpc, action, self._source(context)), context)
+
+    def _named(self, method: str) -> tuple[str, str]:
+        action = ACTIONS.get(declared_action(method))
+        name = action.value if action else pb.Action.Name(declared_action(method)).removeprefix("ACTION_").lower()
+        self._rpcs[method] = method.removeprefix(_PACKAGE), name
+        return self._rpcs[method]
+
+    def _source(self, context: Context) -> Source:
+        peer = context.peer
+        if not self._facades.trusts(peer):
+            return Source(peer)
+        client = http_method = uri = ""
+        headers: dict[str, str] | None = None
+        for key, value in context.metadata:
+            if not isinstance(value, str):
+                continue
+            if key == _CLIENT:
+                client = value[:_MAX_LENGTH]
+            elif key == _METHOD:
+                http_method = value[:_MAX_LENGTH]
+            elif key == _URI:
+                uri = value[:_MAX_URI]
+            elif key.startswith(_HEADER_PREFIX):
+                headers = headers or {}
+                if len(headers) < _MAX_HEADERS:
+                    headers[key] = value[:_MAX_LENGTH]
+        return Source(peer, client, http_method, uri, headers or {})
+
+
+class _Audited:
+    __slots__ = ("_context", "_record", "_recorder")
+
+    def __init__(self, recorder: AuditRecorder, record: RecordedCall | None, context: Context) -> None:
+        self._recorder = recorder
+        self._record = record
+        self._context = context
+
+    async def __aenter__(self) -> Context:
+        if self._record is not None:
+            self._context.record(self._record)
+            try:
+                await self._recorder.require_working()
+            except Exception as error:
+                await self._complete(self._record, error)
+                raise
+        return self._context
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._record is not None:
+            await self._complete(self._record, error)
+
+    async def _complete(self, record: RecordedCall, error: BaseException | None) -> None:
+        code, reason = outcome(error)
+        is_cancelled = error is not None and not isinstance(error, Exception)
+        await record.complete(self._context.call, code, reason, is_cancelled=is_cancelled)
