@@ -1,0 +1,201 @@
+"""Marked patient data and marked secrets are put in everywhere, and searched for wherever they must not appear."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from pydicom.datadict import DicomDictionary
+
+from facade.config import Settings as FacadeSettings
+from facade.routes import routes
+from server.config import Settings as CoreSettings
+from tests.data import UID_ROOT, element, part10, part10_of, required_elements
+from tests.e2e.archive import Archive, running_archive
+
+PATIENT = "Qzpatient"
+"""In every value of patient data; no other text of the archive contains it."""
+
+SECRET = "Qzsecret"
+"""In every secret."""
+
+STUDY, SERIES, INSTANCE = f"{UID_ROOT}.77", f"{UID_ROOT}.77.1", f"{UID_ROOT}.77.1.1"
+UIDS = {"StudyInstanceUID": STUDY, "SeriesInstanceUID": SERIES, "SOPInstanceUID": INSTANCE}
+TEXT_VRS = {"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
+INVALID_FOR_VRS = {"AS", "DA", "DS", "DT", "IS", "TM", "UI"}
+
+IMAGE = {
+    "Rows": 4,
+    "Columns": 4,
+    "BitsAllocated": 8,
+    "BitsStored": 8,
+    "HighBit": 7,
+    "SamplesPerPixel": 1,
+    "PixelRepresentation": 0,
+    "PhotometricInterpretation": "MONOCHROME2",
+    "frames": [b"ab" * 8],
+}
+
+
+def tags(vrs: set[str]) -> list[tuple[int, str]]:
+    """Return three tags of each VR, besides those that say which object it is or how its pixels are encoded."""
+    chosen: list[tuple[int, str]] = []
+    for vr in sorted(vrs):
+        found = [
+            tag
+            for tag, entry in DicomDictionary.items()
+            if entry[0] == vr and 0x0010 <= tag >> 16 <= 0x0020 and entry[1] == "1"
+        ]
+        chosen += [(tag, vr) for tag in found if tag not in (0x0020000D, 0x0020000E)][:3]
+    return sorted(chosen)
+
+
+def marked_elements(vrs: set[str]) -> list[bytes]:
+    return [element(tag, vr, f"{PATIENT}{tag:08X} ".encode()) for tag, vr in tags(vrs)]
+
+
+@dataclass
+class Found:
+    """Texts that must not contain marks, by where they were found."""
+
+    texts: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, where: str, answer: httpx.Response) -> None:
+        """Add the head of a response, and its body if it is that of an error or names URLs."""
+        self.texts.append((f"headers of {where}", str(answer.headers)))
+        if answer.status_code >= 400 and "dicom" not in answer.headers.get("content-type", ""):
+            self.texts.append((f"error of {where}", answer.text))
+        self.texts += [(f"URL in {where}", url) for url in re.findall(r'https?://[^"<>\s]+', answer.text[:1_000_000])]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    settings = {"log_level": "debug", "auth_required": "true", "trusted_proxies": "192.0.2.1", **secret_settings()}
+    with running_archive(tmp_path_factory.mktemp("planted") / "data", **settings) as archive:
+        yield archive
+
+
+def secret_settings() -> dict[str, str]:
+    """Return a marked value for each secret setting that can have any text."""
+    secret = {
+        name
+        for settings in (CoreSettings, FacadeSettings)
+        for name, about in settings.model_fields.items()
+        if "Secret" in str(about.annotation)
+    }
+    return {name: f"{SECRET}{name}0123456789abcdef" for name in secret - {"database", "database_listen"}}
+
+
+def objects() -> dict[str, bytes]:
+    """Return objects with marked values by file name: valid, invalid in several ways, and not DICOM at all."""
+    valid = part10(
+        **UIDS, **IMAGE, PatientName=f"{PATIENT}^Name", PatientID=f"{PATIENT}ID", OtherPatientIDs=f"{PATIENT}2"
+    )
+    head, tail = valid[:128], valid[128:]
+    required = required_elements()
+    return {
+        "valid": valid,
+        "other bytes with the same UIDs": valid.replace(b"ababab", b"cdcdcd"),
+        "marked preamble": f"{PATIENT} in the preamble".encode().ljust(len(head), b"\0") + tail,
+        "texts": part10_of(sorted(required + marked_elements(TEXT_VRS), key=lambda one: one[1::-1] + one[3:1:-1])),
+        "invalid values": part10_of(
+            sorted(required + marked_elements(INVALID_FOR_VRS), key=lambda one: one[1::-1] + one[3:1:-1])
+        ),
+        "invalid UID": valid.replace(INSTANCE.encode(), PATIENT.ljust(len(INSTANCE), "1").encode()),
+        "truncated": valid[:-200],
+        "no UIDs": part10(**dict.fromkeys(UIDS), PatientName=f"{PATIENT}^Name"),
+        "not DICOM": f"{PATIENT} is not DICOM".encode() * 100,
+    }
+
+
+def test_marks_appear_in_no_log_error_or_url(archive: Archive) -> None:
+    found = Found()
+    operator = (archive.data / "operator.token").read_text().strip()
+    allowed = {"Authorization": f"Bearer {operator}"}
+    with httpx.Client(base_url=archive.http, timeout=30) as client:
+        for name, body in objects().items():
+            for prefer in ("", "handling=strict"):
+                found.add(f"stow of {name}", stow(client, body, allowed | {"Prefer": prefer}))
+        for path, method in every_route():
+            found.add(f"{method} {path}", client.request(method, path, headers=allowed))
+            for query in queries():
+                found.add(f"{method} {path}?{query}", client.request(method, f"{path}?{query}", headers=allowed))
+            for headers in marked_headers():
+                found.add(f"{method} {path} with marked headers", client.request(method, path, headers=headers))
+        for path in marked_paths():
+            found.add(path, client.get(path, headers=allowed))
+    logs = archive.logs()
+    found.texts.append(("doctor", archive.run("cli", "doctor", "--json", check=False).stdout))
+    marks = re.compile(f"{PATIENT}|{SECRET}|{re.escape(operator)}", re.IGNORECASE)
+    found.texts += [("log", line) for line in logs.splitlines()]
+    assert "route=/{version}/studies" in logs, "the log has the requests"
+    faults = sorted({f"{where}: {text[:300]}" for where, text in found.texts if marks.search(text)})
+    assert not faults, "\n".join(faults)
+
+
+def test_secrets_are_in_no_file_of_the_archive(archive: Archive) -> None:
+    operator = (archive.data / "operator.token").read_text().strip()
+    created = archive.run("cli", "token", "create", "--name", "test", "--role", "globalReader", "--expires", "1d")
+    [token] = re.findall(r"dcmt_[A-Za-z0-9_-]{43}", created.stdout)
+    answer = httpx.get(f"{archive.http}/v2/studies", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code in (200, 204), "the token is valid"
+    secrets = [operator.encode(), token.encode(), SECRET.encode()]
+    files = [path for path in archive.data.rglob("*") if path.is_file() and path.name != "operator.token"]
+    assert archive.data / "index.db" in files
+    assert [path.name for path in files if any(secret in path.read_bytes() for secret in secrets)] == []
+    assert token not in archive.logs()
+
+
+def stow(client: httpx.Client, body: bytes, headers: dict[str, str]) -> httpx.Response:
+    multipart = (
+        b"--b\r\nContent-Type: application/dicom\r\nContent-Location: /%s\r\n\r\n" % PATIENT.encode()
+        + body
+        + b"\r\n--b--"
+    )
+    media_type = 'multipart/related; type="application/dicom"; boundary=b'
+    return client.post("/v2/studies", content=multipart, headers={**headers, "Content-Type": media_type})
+
+
+def every_route() -> list[tuple[str, str]]:
+    """Return a path and method for each row of the route table, but no deletion."""
+    values = {"version:api": "v2", "study": STUDY, "series": SERIES, "instance": INSTANCE, "frames:frames": "1"}
+    values |= {"path:path": "7FE00010", "tag": "StationName", "operation": "0" * 32, "partition": "ward"}
+    return [
+        (re.sub(r"\{([^}]+)\}", lambda name: values[name[1]], route.path), method)
+        for route in routes(has_viewer=False)
+        for method in route.row.methods
+        if method != "DELETE"
+    ]
+
+
+def queries() -> list[str]:
+    """Return queries with marked values of attributes and of parameters of the protocol."""
+    attributes = ["PatientName", "PatientBirthDate", "00100010", "StudyInstanceUID", "PatientAge", "StudyDate"]
+    parameters = ["limit", "offset", "accept", "window", "viewport", "quality", "startTime", "next"]
+    names = [*attributes, *parameters]
+    return ["&".join(f"{name}={PATIENT}" for name in names), *(f"{name}={PATIENT}" for name in names)]
+
+
+def marked_headers() -> list[dict[str, str]]:
+    return [
+        {"Authorization": f"Bearer {SECRET}.{SECRET}.{SECRET}"},
+        {"Authorization": f"Basic {SECRET}"},
+        {"Authorization": f"Bearer {SECRET}", "Cookie": f"session={SECRET}", "X-Request-Id": f"{PATIENT}^with space"},
+        {"Referer": f"https://ris.example/{PATIENT}", "User-Agent": PATIENT, "X-Forwarded-For": PATIENT},
+        {"Forwarded": f"for={PATIENT}", "X-Forwarded-Prefix": f"/{PATIENT}", "traceparent": PATIENT},
+        {"Range": f"bytes={PATIENT}", "If-None-Match": PATIENT, "Content-Type": PATIENT},
+    ]
+
+
+def marked_paths() -> list[str]:
+    return [
+        f"/{PATIENT}",
+        f"/v2/{PATIENT}",
+        f"/v2/studies/{PATIENT}",
+        f"/v2/studies/{STUDY}/series/{PATIENT}/instances/1/rendered",
+        f"/v2/studies/{STUDY}/series/{SERIES}/instances/{INSTANCE}/frames/{PATIENT}",
+        f"/v2/studies/{STUDY}/series/{SERIES}/instances/{INSTANCE}/bulkdata/{PATIENT}",
+        f"/v2/extendedquerytags/{PATIENT}",
+        f"/v2/operations/{PATIENT}",
+    ]
