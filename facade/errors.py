@@ -72,6 +72,7 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "TAG_NOT_FOUND": Answer(404, "The specified extended query tag does not exist."),
         "OPERATION_NOT_FOUND": Answer(404, "The specified operation does not exist."),
         "TOKEN_NOT_FOUND": Answer(404, "The specified token does not exist."),
+        "SHARE_LINK_NOT_FOUND": Answer(404, "The specified share link does not exist."),
         "TAG_ALREADY_EXISTS": Answer(409),
         "TAG_QUERY_DISABLED": Answer(400, "Query is disabled on specified attribute."),
         "OPERATION_RUNNING": Answer(409),
