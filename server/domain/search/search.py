@@ -1,7 +1,7 @@
 """Search for studies, series and instances (PS3.18 section 10.6)."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from server.domain.access import Access
 from server.domain.limits import MAX_TAGS
 from server.domain.search import page_token
 from server.domain.search.answer import MatchComposer, Selection
+from server.domain.search.narrowing import counted_in, is_part, of_whole_match
 from server.domain.search.request import (
     SearchRequest,
     levels_of,
@@ -69,22 +70,27 @@ class Search:
             DicomStoreError: as `Access.permit` and `InstanceIndex.search`.
         """
         call.audit.note(search=_search_keys(request))
-        request = replace(request, scope=await self._access.permit(call, Action.READ, request.scope, narrow=True))
+        permitted = await self._access.permit(call, Action.READ, request.scope, narrow=True)
+        # The terms keep their meaning if only a part of the scope is permitted.
+        request = replace(request, scope=replace(request.scope, partition=permitted.partition))
         tags = await self._tags_in(request)
         keys = {path: key_of(tag) for path, tag in tags.items()}
         owners = await self._owners(request, tags.values())
         wanted = parse(request, keys, owners)
-        found = await self._find(wanted.query, wanted.selection)
+        query, selection = replace(wanted.query, scope=permitted), wanted.selection
+        if is_part(permitted, query.level):
+            query, selection = of_whole_match(query, selection)
+        found = await self._find(query, selection)
         page = found[: wanted.page_size]
         has_more = len(found) > len(page)
         call.audit.items = len(page)
-        is_counted = request.total_count or (has_more and _is_known(wanted.query))
+        is_counted = request.total_count or (has_more and _is_known(query))
         return SearchResult(
             matches=tuple([match for _, match in page]),
             next_page_token=page_token.make(page[-1][0], wanted.identity) if has_more else "",
             ignored_attributes=wanted.ignored,
             erroneous_attributes=tuple(attribute for attribute, tag in tags.items() if tag.error_count),
-            total_count=await self._index.count(wanted.query) if is_counted else None,
+            total_count=await self._index.count(query) if is_counted else None,
         )
 
     async def _tags_in(self, request: SearchRequest) -> dict[str, Tag]:
@@ -122,7 +128,10 @@ class Search:
     async def _find(self, query: Query, selection: Selection) -> list[tuple[int, SearchMatch]]:
         """Return the matches of a query with their row keys, with only a part of their metadata in memory."""
         if not query.metadata:
-            return _render(await self._index.search(query), selection)
+            matches: Sequence[Match] = await self._index.search(query)
+            if matches and query.counts and is_part(query.scope, query.level):
+                matches = await counted_in(self._index, query.scope, matches)
+            return _render(matches, selection)
         found: list[tuple[int, SearchMatch]] = []
         while True:
             matches = await self._index.search(query)

@@ -47,7 +47,7 @@ def _statement(query: Query, dialect: str, *, by_text: bool) -> _Count:
 
 def _counters_in_scope(query: Query) -> _Count | None:
     """Select the counter of a study or series, if it is the result; None otherwise."""
-    if query.conditions or query.level is Level.STUDY:
+    if query.conditions or query.level is Level.STUDY or query.scope.instance is not None:
         return None
     if query.scope.series is None:
         counter = studies.c.series_count if query.level is Level.SERIES else studies.c.instance_count
