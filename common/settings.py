@@ -30,6 +30,22 @@ class SecretText(Secret[str]):
         return "***" if self.get_secret_value() else ""
 
 
+MIN_KEY_LENGTH = 32
+"""Characters of a key in the settings."""
+
+
+def keys_of(secret: SecretText) -> list[str]:
+    """Return the keys of a setting that has one or several, with commas between them.
+
+    Raises:
+        ValueError: one is too short.
+    """
+    keys = [key for key in map(str.strip, secret.get_secret_value().split(",")) if key]
+    if any(len(key) < MIN_KEY_LENGTH for key in keys):
+        raise ValueError(f"a key must have at least {MIN_KEY_LENGTH} characters")
+    return keys
+
+
 class SecretUrl(Secret[str]):
     """A URL with a password; `get_secret_value` returns it, everything else displays it without the password."""
 

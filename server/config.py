@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from common.settings import SecretUrl, TableSettings
+from common.settings import SecretText, SecretUrl, TableSettings, keys_of
 from server.model.access import Action
 from server.model.audit import AuditTrailSettings
 from server.model.errors import InvalidRequest
@@ -214,11 +214,26 @@ class Settings(TableSettings):
         description="Time without unfinished operations after which the worker of `dicomstore up` exits; "
         "it is restarted on demand.",
     )
+    share_max_days: float = Field(
+        30, ge=0, description="Longest lifetime of a share link; 0 disables the creation of share links."
+    )
+    share_key: SecretText = Field(
+        SecretText(""),
+        description="Key that signs share links, at least 32 characters. To change it, put the new key before the old "
+        "one, with a comma between them. Empty means the content of `share.key` in the data directory, which the core "
+        "creates; cores with different data directories need the same key.",
+    )
     search_seconds: float = Field(30, gt=0, description="Time limit of one search in the index.")
     shutdown_seconds: float = Field(
         10, ge=0, description="Time that calls in progress have to finish when the core stops."
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
+
+    @field_validator("share_key")
+    @classmethod
+    def _are_long_enough(cls, value: SecretText) -> SecretText:
+        keys_of(value)
+        return value
 
     @field_validator("roles")
     @classmethod
@@ -241,6 +256,11 @@ class Settings(TableSettings):
     def pixel_worker_count(self) -> int:
         """Maximum number of worker processes of this core."""
         return self.pixel_workers or (1 if self.share_ports else len(os.sched_getaffinity(0)))
+
+    @property
+    def share_keys(self) -> list[str]:
+        """The keys for share links; the first one signs."""
+        return keys_of(self.share_key)
 
     @property
     def operations_url(self) -> str:

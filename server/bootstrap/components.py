@@ -3,12 +3,15 @@
 Each is constructed once for a process, when it is first used.
 """
 
+import logging
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
+from common.key_file import key_in
 from server.adapters.sql.engine import Database
 from server.config import Settings
 from server.domain.access import Access
@@ -25,11 +28,18 @@ from server.domain.query_tags import ExtendedQueryTags
 from server.domain.read_only import ReadOnlyState
 from server.domain.search.search import Search
 from server.domain.security.credentials import AuthenticationState
+from server.domain.security.share_links import ShareLinks, ShareLinkVerifier
+from server.domain.security.share_tokens import ShareTokens
 from server.domain.security.token_verifier import TokenVerifier
 from server.domain.security.tokens import Tokens
 from server.domain.sequencer import Sequencer
 from server.domain.upkeep.steady_clock import SteadyClock
 from server.model.security.roles import Roles
+
+SHARE_KEY_FILE = "share.key"
+"""The file in the data directory with the key that signs share links, unless the settings have one."""
+
+_log = logging.getLogger("dicomstore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,20 @@ def now() -> datetime:
 def elapsed() -> float:
     """Return the seconds since the system started, including suspended time."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _share_keys(settings: Settings) -> Sequence[str]:
+    """Return the keys of the settings, or that of the data directory.
+
+    If this cannot be used, as on a full disk, links are valid until this process ends.
+    """
+    if keys := settings.share_keys:
+        return keys
+    try:
+        return [key_in(settings.data / SHARE_KEY_FILE)]
+    except (OSError, ValueError) as error:
+        _log.warning("share links end with this process, because their key cannot be used cause=%s", error)
+        return [secrets.token_urlsafe()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +154,29 @@ class IndexComponents:
     def partitions(self) -> Partitions:
         """The list of partitions."""
         return Partitions(access=self.access, names=self.partition_names, partitions=self.database.partitions, now=now)
+
+    @cached_property
+    def share_tokens(self) -> ShareTokens:
+        """The signatures of share links."""
+        return ShareTokens(_share_keys(self.settings))
+
+    @cached_property
+    def share_link_verifier(self) -> ShareLinkVerifier:
+        """The verification of share links."""
+        return ShareLinkVerifier(record=self.database.share_links, tokens=self.share_tokens, now=now)
+
+    @cached_property
+    def share_links(self) -> ShareLinks:
+        """Share links."""
+        return ShareLinks(
+            access=self.access,
+            index=self.database.instances,
+            record=self.database.share_links,
+            tokens=self.share_tokens,
+            verifier=self.share_link_verifier,
+            max_lifetime=timedelta(days=self.settings.share_max_days),
+            now=now,
+        )
 
     @cached_property
     def feed(self) -> ChangeFeed:

@@ -38,11 +38,13 @@ from server.rpc.delete import DeleteServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
 from server.rpc.interceptors.authentication import Authenticator, BearerAuthenticator
+from server.rpc.interceptors.share_links import ShareLinkAuthenticator
 from server.rpc.interceptors.surround import Surround
 from server.rpc.operations import OperationMessages, OperationServicer
 from server.rpc.partition import PartitionServicer
 from server.rpc.retrieve import RetrieveServicer
 from server.rpc.search import SearchServicer
+from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.services import SERVICES, Services
 from server.rpc.store import StoreServicer
@@ -177,11 +179,12 @@ async def require_authentication_on(address: str, settings: Settings, authentica
         raise StartError(exposure(address))
 
 
-async def _authenticator(components: ArchiveComponents) -> BearerAuthenticator:
+async def _authenticator(components: ArchiveComponents) -> Authenticator:
     verifiers: dict[str, Verifier] = {archive_token.PREFIX: components.token_verifier}
     if of_operator := await asyncio.to_thread(operator_token.operator_token, components.settings.data):
         verifiers[operator_token.PREFIX] = OperatorVerifier(of_operator, components.roles)
-    return BearerAuthenticator(components.authentication, Credentials(verifiers))
+    bearer = BearerAuthenticator(components.authentication, Credentials(verifiers))
+    return ShareLinkAuthenticator(components.share_link_verifier, bearer)
 
 
 def _health(components: ArchiveComponents) -> Health:
@@ -213,6 +216,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         operations=OperationServicer(components.operations),
         partition=PartitionServicer(components.partitions),
         tokens=TokenServicer(components.tokens),
+        share_links=ShareServicer(components.share_links),
         capabilities=CapabilitiesServicer(components.settings, authenticator),
         health=watch.servicer,
     )

@@ -18,6 +18,8 @@ from dicomstore.v1 import (
     partition_service_pb2_grpc,
     retrieve_service_pb2,
     search_service_pb2,
+    share_service_pb2,
+    share_service_pb2_grpc,
     store_service_pb2,
     store_service_pb2_grpc,
     token_service_pb2,
@@ -34,6 +36,7 @@ from server.rpc.partition import PartitionServicer
 from server.rpc.pieces import add_service
 from server.rpc.retrieve import RetrieveServicer
 from server.rpc.search import SearchServicer
+from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.store import StoreServicer
 
@@ -49,6 +52,7 @@ SERVICES = tuple(
         (operation_service_pb2, "OperationService"),
         (partition_service_pb2, "PartitionService"),
         (token_service_pb2, "TokenService"),
+        (share_service_pb2, "ShareService"),
         (capabilities_service_pb2, "CapabilitiesService"),
     )
 )
@@ -68,6 +72,7 @@ class Services:
     operations: OperationServicer
     partition: PartitionServicer
     tokens: TokenServicer
+    share_links: ShareServicer
     capabilities: CapabilitiesServicer
     health: Any
 
@@ -82,5 +87,6 @@ class Services:
         operation_service_pb2_grpc.add_OperationServiceServicer_to_server(self.operations, server)
         partition_service_pb2_grpc.add_PartitionServiceServicer_to_server(self.partition, server)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(self.tokens, server)
+        share_service_pb2_grpc.add_ShareServiceServicer_to_server(self.share_links, server)
         capabilities_service_pb2_grpc.add_CapabilitiesServiceServicer_to_server(self.capabilities, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)

@@ -14,10 +14,12 @@ from dicomstore.v1 import operation_service_pb2 as operations
 from dicomstore.v1 import partition_service_pb2 as partitions
 from dicomstore.v1 import retrieve_service_pb2 as retrieve
 from dicomstore.v1 import search_service_pb2 as search
+from dicomstore.v1 import share_service_pb2 as share
 from dicomstore.v1 import store_service_pb2 as store
 from dicomstore.v1.access_options_pb2 import (
     ACTION_ADMINISTER,
     ACTION_ANONYMOUS,
+    ACTION_AUTHENTICATED,
     ACTION_DELETE,
     ACTION_MANAGE_EXTENDED_QUERY_TAGS,
     ACTION_OF_OPERATION_TYPE,
@@ -142,6 +144,12 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "TokenService.ListTokens": (OF_ARCHIVE, None),
     "TokenService.RevokeToken": (OF_ARCHIVE, None),
     "PartitionService.CreatePartition": (OF_PARTITION, partitions.CreatePartitionRequest(name=WARD)),
+    "ShareService.CreateShareLink": (
+        OF_STUDY,
+        share.CreateShareLinkRequest(purpose=share.SHARE_PURPOSE_READ, scope=STUDY),
+    ),
+    "ShareService.ListShareLinks": (OF_ARCHIVE, None),
+    "ShareService.RevokeShareLink": (OF_ARCHIVE, None),
 }
 """By rpc that requires permission: the address that it must ask for, and a request; None is an empty one."""
 
@@ -151,7 +159,7 @@ DECLARED = {name: declared_action(f"/{name[: name.rindex('.')]}/{name[name.rinde
 
 
 def test_every_rpc_declares_an_action_and_has_an_expected_address() -> None:
-    needed = {name for name, action in DECLARED.items() if action != ACTION_ANONYMOUS}
+    needed = {name for name, action in DECLARED.items() if action not in (ACTION_ANONYMOUS, ACTION_AUTHENTICATED)}
     assert {name.removeprefix("dicomstore.v1.") for name in needed} == set(EXPECTED)
 
 

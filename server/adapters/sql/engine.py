@@ -36,6 +36,7 @@ from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
 from server.adapters.sql.query_tags.tags import SqlTags
+from server.adapters.sql.share_links import SqlShareLinks
 from server.adapters.sql.writing.locators import referenced
 from server.adapters.sql.writing.sequencing import CHANNEL
 from server.model.archive import ArchiveId, IndexIdentity, Mark
@@ -45,6 +46,7 @@ from server.ports.archive_tokens import ArchiveTokens
 from server.ports.clock import ClockRecord
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
 from server.ports.operations import Operations
+from server.ports.share_links import ShareLinks
 from server.ports.tags import Extract, Tags
 
 if TYPE_CHECKING:
@@ -105,6 +107,7 @@ class Database:
         self.partitions: Partitions = SqlPartitions(transactions)
         self.clock: ClockRecord = SqlClockRecord(transactions)
         self.archive_tokens: ArchiveTokens = SqlArchiveTokens(transactions)
+        self.share_links: ShareLinks = SqlShareLinks(transactions)
         self._transactions = transactions
 
     async def close(self) -> None:

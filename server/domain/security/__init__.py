@@ -1,1 +1,1 @@
-"""Security: credentials of calls, and archive tokens."""
+"""Security: credentials of calls, archive tokens, and share links."""

@@ -16,7 +16,7 @@ from common.settings import SecretText, SecretUrl, TableSettings
 
 PROGRAMS: list[type[TableSettings]] = [server.config.Settings, facade.config.Settings, cli.config.Settings]
 SECRETS = [(program, name) for program in PROGRAMS for name in program.secrets()]
-PLANTED = "planted-Pa55word"
+PLANTED = "planted-secret-5f0c-of-more-than-32-characters"
 
 SOUNDS_SECRET = re.compile("secret|password|signing|session|database|_key$|token$")
 PATHS = {"tls_key", "core_key"}

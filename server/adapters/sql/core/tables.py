@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0002"
+REVISION = "0003"
 """The migration that creates this schema."""
 
 MAX_TEXT_LENGTH = 512
@@ -573,6 +573,24 @@ archive_tokens = Table(
     Column("last_used", BigInteger),
     UniqueConstraint("id"),
     UniqueConstraint("digest"),
+)
+
+share_links = Table(
+    "share_links",
+    tables,
+    _key("key"),
+    Column("id", Label, nullable=False),
+    Column("purpose", SmallInteger, nullable=False, comment="1: read, 2: upload"),
+    Column("partition", Label, nullable=False),
+    Column("study", Label, comment="NULL: the partition"),
+    Column("series", Label),
+    Column("instance", Label),
+    Column("label", Text, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    UniqueConstraint("id"),
+    comment="links that are neither revoked nor, when the newest was created, expired",
 )
 
 tags = Table(
