@@ -17,6 +17,11 @@ class Address:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def parts(self) -> tuple[str, int]:
+        """Host and port."""
+        return self.host, self.port
+
     def to_connect(self) -> "Address":
         """Return the address for clients on this machine of a server that listens on `self`."""
         return Address(_WILDCARDS.get(self.host, self.host), self.port)

@@ -17,7 +17,16 @@ from cli.commands.search import search
 from cli.commands.store import store
 from cli.commands.token import token
 from cli.commands.up import up
-from cli.connection import CoreOption, GlobalOptions, PartitionOption, QuietOption, TokenFileOption
+from cli.connection import (
+    CoreCaOption,
+    CoreCertificateOption,
+    CoreKeyOption,
+    CoreOption,
+    GlobalOptions,
+    PartitionOption,
+    QuietOption,
+    TokenFileOption,
+)
 
 app = typer.Typer(
     name="dicomstore",
@@ -49,11 +58,14 @@ def _before_any_command(
     partition: PartitionOption = None,
     quiet: QuietOption = False,
     token_file: TokenFileOption = None,
+    core_ca: CoreCaOption = None,
+    core_certificate: CoreCertificateOption = None,
+    core_key: CoreKeyOption = None,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    ctx.obj = GlobalOptions(core, partition, quiet, token_file)
+    ctx.obj = GlobalOptions(core, partition, quiet, token_file, core_ca, core_certificate, core_key)
 
 
 for _panel, _commands in (

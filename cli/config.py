@@ -5,12 +5,13 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from common.settings import FILE, SecretText, TableSettings, file_table, settings_file, variable_of
+from common.core_channel import CoreSettings
+from common.settings import FILE, SecretText, file_table, settings_file, variable_of
 
 TABLE = "cli"
 
 
-class Settings(TableSettings):
+class Settings(CoreSettings):
     """Each setting is a `DICOMSTORE_<NAME>` variable or a key of table `[cli]` in the settings file.
 
     Options take precedence over both.
@@ -18,7 +19,6 @@ class Settings(TableSettings):
 
     table: ClassVar[str] = TABLE
 
-    core: str = Field("127.0.0.1:50051", description="Address of the core that commands call.")
     token: SecretText = Field(
         SecretText(""), description="Access token of commands: an archive token, or one of an identity provider."
     )

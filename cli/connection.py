@@ -16,6 +16,8 @@ from cli.addresses import parse_address
 from cli.config import Settings
 from cli.credentials import access_token
 from cli.errors import NOT_EXECUTED, Failure, fail
+from common.core_channel import address_of, core_tls_files, open_channel
+from common.tls import TlsFiles
 
 CALL_TIMEOUT_S = 60
 """Deadline of unary calls. Streams have none, but an idle timeout."""
@@ -55,7 +57,27 @@ async def messages_of(call: grpc.aio.UnaryStreamCall[Any, Answer], silent_s: flo
 
 CoreOption = Annotated[
     str | None,
-    typer.Option("--core", metavar="HOST:PORT", help="Address of the core. \\[DICOMSTORE_CORE; 127.0.0.1:50051]"),
+    typer.Option(
+        "--core",
+        metavar="HOST:PORT",
+        help="Address of the core, or https://HOST:PORT for TLS. \\[DICOMSTORE_CORE; 127.0.0.1:50051]",
+    ),
+]
+CoreCaOption = Annotated[
+    str | None,
+    typer.Option(
+        "--core-ca", metavar="FILE", help="Authorities of the core's certificate. \\[DICOMSTORE_CORE_CA; public ones]"
+    ),
+]
+CoreCertificateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--core-certificate", metavar="FILE", help="Own certificate for the core. \\[DICOMSTORE_CORE_CERTIFICATE]"
+    ),
+]
+CoreKeyOption = Annotated[
+    str | None,
+    typer.Option("--core-key", metavar="FILE", help="Private key of the own certificate. \\[DICOMSTORE_CORE_KEY]"),
 ]
 PartitionOption = Annotated[
     str | None,
@@ -81,11 +103,12 @@ class Target:
     partition: str
     quiet: bool
     token: str = field(default="", repr=False)
+    tls: TlsFiles | None = None
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[grpc.aio.Channel]:
         """Open a channel; it connects on first use."""
-        async with grpc.aio.insecure_channel(self.core, options=_OPTIONS) as channel:
+        async with open_channel(self.core, self.tls, _OPTIONS) as channel:
             yield channel
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -102,17 +125,35 @@ class GlobalOptions:
     partition: str | None = None
     quiet: bool = False
     token_file: Path | None = None
+    core_ca: str | None = None
+    core_certificate: str | None = None
+    core_key: str | None = None
+
+    def settings(self, core: str | None = None) -> Settings:
+        """Return the settings; these options, and `core`, take precedence.
+
+        Raises:
+            ValueError: they are invalid.
+        """
+        given: dict[str, Any] = {
+            "core": core or self.core,
+            "core_ca": self.core_ca,
+            "core_certificate": self.core_certificate,
+            "core_key": self.core_key,
+        }
+        return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
 def target(ctx: typer.Context, core: str | None, partition: str | None, quiet: bool) -> Target:
     """Return the target from options after and before the command's name, environment, file, default, in this order."""
     given = ctx.obj or GlobalOptions()
     try:
-        settings = Settings()
-        chosen_core = core or given.core or settings.core
-        parse_address(chosen_core)
-        token = access_token(settings, chosen_core, given.token_file)
+        settings = given.settings(core)
+        parse_address(address_of(settings.core))
+        tls = core_tls_files(settings)
+        token = access_token(settings, address_of(settings.core), given.token_file)
     except (ValueError, OSError) as error:
         fail(Failure(f"settings: {error}", exit_code=NOT_EXECUTED))
     written = given.partition if partition is None else partition
-    return Target(chosen_core, settings.partition if written is None else written, quiet or given.quiet, token)
+    partition = settings.partition if written is None else written
+    return Target(settings.core, partition, quiet or given.quiet, token, tls)

@@ -10,7 +10,10 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from rich.markup import escape
 
+from cli.addresses import parse_address
 from cli.output import problems
+from cli.tls import speaks_tls
+from common.core_channel import address_of
 
 DOMAIN = "dicomstore"
 FAILED = 1
@@ -52,7 +55,7 @@ def explain(error: grpc.aio.AioRpcError, core: str) -> Failure:
         where = ", ".join(f"{key}: {value}" for key, value in sorted(info.metadata.items()))
         return Failure(f"{error.details()} ({info.reason}{'; ' + where if where else ''})", exit_code=exit_code)
     if code is grpc.StatusCode.UNAVAILABLE:
-        return unreachable(core)
+        return unreachable(core, error.details() or "")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Failure(f"the core at {core} did not answer in time", exit_code=exit_code)
     if code is grpc.StatusCode.UNIMPLEMENTED:
@@ -60,13 +63,35 @@ def explain(error: grpc.aio.AioRpcError, core: str) -> Failure:
     return Failure(f"{code.name}: {error.details()}", exit_code=exit_code)
 
 
-def unreachable(core: str) -> Failure:
-    """Return the failure for an unreachable core."""
-    return Failure(
-        f"no core answers at {core}",
-        hint="start one with `dicomstore up`, or set another address with --core HOST:PORT or DICOMSTORE_CORE",
-        exit_code=NOT_EXECUTED,
-    )
+def unreachable(core: str, details: str = "") -> Failure:
+    """Return the failure for a core to which no connection is possible; `details` are those of gRPC."""
+    message = f"no core answers at {core}"
+    hint = "start one with `dicomstore up`, or set another address with --core HOST:PORT or DICOMSTORE_CORE"
+    address = address_of(core)
+    if address == core:
+        if _speaks_tls(core):
+            message = f"the core at {core} uses TLS"
+            hint = f"use --core https://{core}, and --core-ca FILE unless a public authority has issued its certificate"
+    elif "CERTIFICATE_VERIFY_FAILED" in details:
+        message = f"the certificate of the core at {address} is not trusted, or has expired"
+        hint = "name the authority that has issued it with --core-ca FILE or DICOMSTORE_CORE_CA"
+    elif "Hostname Verification" in details:
+        message = f"the certificate of the core at {address} is for another host"
+        hint = "use a name of its certificate in --core https://HOST:PORT"
+    elif "WRONG_VERSION_NUMBER" in details:
+        message, hint = f"the server at {address} does not use TLS", f"use --core {address}"
+    elif _speaks_tls(address):
+        message = f"the core at {address} refuses the connection"
+        hint = "it may require the certificate of a client: --core-certificate FILE and --core-key FILE"
+    return Failure(message, hint=hint, exit_code=NOT_EXECUTED)
+
+
+def _speaks_tls(address: str) -> bool:
+    try:
+        parsed = parse_address(address)
+    except ValueError:
+        return False
+    return speaks_tls(parsed.host, parsed.port)
 
 
 def fail(failure: Failure) -> NoReturn:

@@ -13,10 +13,13 @@ from pydantic import ValidationError
 from uvicorn.supervisors import Multiprocess
 
 from common.addresses import InsecureOption, accept_insecure, exposure
+from common.core_channel import core_tls_files
+from common.tls import TlsError
 from facade.channel import Core, channel_to
 from facade.config import Settings
 from facade.serving.exposure import must_be_closed, requires_authentication
 from facade.serving.http import listen, logging_config, server_config
+from facade.serving.tls import https_listener
 
 log = logging.getLogger("facade")
 
@@ -36,6 +39,12 @@ def serve(context: typer.Context, insecure: InsecureOption = False) -> None:
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     config = server_config(_APPLICATION, settings, factory=True)
+    try:
+        https_listener(settings)
+        core_tls_files(settings)
+    except TlsError as error:
+        typer.echo(f"facade: TLS: {error}", err=True)
+        raise typer.Exit(2) from error
     if must_be_closed(settings):
         logging.config.dictConfig(logging_config(settings.log_level))
         if not asyncio.run(_requires_authentication(settings)):
@@ -61,7 +70,8 @@ def config() -> None:
 
 
 async def _requires_authentication(settings: Settings) -> bool:
-    core = Core(channel_to(settings.core), settings.call_seconds, settings.idle_seconds)
+    channel = channel_to(settings.core, core_tls_files(settings))
+    core = Core(channel, settings.call_seconds, settings.idle_seconds)
     try:
         return await requires_authentication(core)
     finally:

@@ -1,5 +1,7 @@
 """The ASGI application: routes, middleware and shared state, built from the settings."""
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
+from common.core_channel import core_tls_files
 from facade.channel import Core, channel_to
 from facade.config import Settings, comma_list
 from facade.endpoints.health import HealthCache
@@ -20,6 +23,7 @@ from facade.serving.cors import Cors
 from facade.serving.exposure import OnlyClosed, must_be_closed
 from facade.serving.memory import keep_steady
 from facade.serving.observe import Observe
+from facade.serving.tls import https_listener
 from facade.viewer import ISOLATION, Viewer
 
 
@@ -31,14 +35,34 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     keep_steady()
     settings = settings or Settings()
 
+    core_files = None if channel else core_tls_files(settings)
+    https = https_listener(settings)
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        core = Core(channel or channel_to(settings.core), settings.call_seconds, settings.idle_seconds)
-        app.state.core = core
+        cores: deque[Core] = deque(maxlen=2)  # the current one, and one that may still be used by requests
+        closing: set[asyncio.Task[None]] = set()
+
+        def connect() -> None:
+            """Connect to the core: calls in progress continue on the previous connection."""
+            if len(cores) == cores.maxlen:
+                closing.add(asyncio.create_task(cores.popleft().close()))
+            own = channel or channel_to(settings.core, core_files)
+            app.state.core = Core(own, settings.call_seconds, settings.idle_seconds)
+            cores.append(app.state.core)
+
+        connect()
+        watches = []
+        if core_files:
+            watches.append(asyncio.create_task(core_files.watch(connect)))
+        if https:
+            watches.append(asyncio.create_task(https.watch()))
         try:
             yield
         finally:
-            await core.close()
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*closing, *(core.close() for core in cores))
 
     app = Starlette(
         routes=[
@@ -51,6 +75,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     )
     app.router.redirect_slashes = False
     app.state.settings = settings
+    app.state.https = https
     app.state.health = HealthCache()
     app.state.uploads = Uploads()
     app.state.connections = ClientConnections(settings.max_client_connections, settings.trusted_proxies)
@@ -64,7 +89,7 @@ def _middleware(settings: Settings, *, is_exposed: bool) -> list[Middleware]:
     headers = {"Cross-Origin-Resource-Policy": "cross-origin" if origins else "same-origin"}
     if settings.viewer:
         headers |= ISOLATION
-    observe = Middleware(Observe, headers=headers)
+    observe = Middleware(Observe, headers=headers, hsts_seconds=settings.hsts_seconds)
     inner = [observe, Middleware(Admission, max_requests=settings.max_requests), Middleware(UnexpectedErrors)]
     if is_exposed:
         inner.append(Middleware(OnlyClosed))

@@ -29,6 +29,8 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2_grpc
 from grpc_status import rpc_status
 
+from common.core_channel import open_channel
+from common.tls import TlsFiles
 from facade.errors import CoreFailure
 from facade.timeouts import IdleTimeout
 
@@ -84,9 +86,9 @@ _OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
-def channel_to(address: str) -> grpc.aio.Channel:
-    """Return a channel to a core that listens on HOST:PORT."""
-    return grpc.aio.insecure_channel(address, options=_OPTIONS)
+def channel_to(core: str, tls: TlsFiles | None = None) -> grpc.aio.Channel:
+    """Return a channel to a core: `core` is HOST:PORT, or https://HOST:PORT with its TLS files."""
+    return open_channel(core, tls, _OPTIONS)
 
 
 class Core:

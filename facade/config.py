@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from common.settings import TableSettings
+from common.core_channel import CoreSettings
+from common.tls_settings import TlsSettings
 
 _MAX_BY_DEFAULT = 4
 
 
-class Settings(TableSettings):
+class Settings(CoreSettings, TlsSettings):
     """Each setting is a `DICOMSTORE_<NAME>` variable or a key of table `[facade]` in the settings file.
 
     Lists are written with commas.
@@ -25,12 +26,17 @@ class Settings(TableSettings):
         pattern=r"^[^\s/]+:\d{1,5}$",
         description="Address the facade listens on; port 0 selects a free one.",
     )
+    hsts_seconds: int = Field(
+        31_536_000,
+        ge=0,
+        description="Time for which browsers that have used HTTPS refuse plain HTTP to the same host "
+        "(Strict-Transport-Security, RFC 6797); 0 does not send it.",
+    )
     insecure_without_authentication: bool = Field(
         False,
         description="Listen on any address although the core requires no authentication: everybody who reaches the "
         "facade can read, change and delete everything.",
     )
-    core: str = Field("127.0.0.1:50051", description="Address of the core.")
     workers: int = Field(
         0, ge=0, description="Number of serving processes; 0 means one for each CPU this program may use, at most 4."
     )

@@ -13,6 +13,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NoReturn
 
 import typer
@@ -21,12 +22,14 @@ import uvloop
 from pydantic import ValidationError
 
 from common.addresses import InsecureOption, accept_insecure
+from common.tls import TlsError
 from facade.app import create_app
 from facade.config import Settings as FacadeSettings
+from facade.serving import tls
 from facade.serving.connections import Connection
 from facade.serving.http import listen, logging_config, server_config
 from node.calls import LocalChannel, LocalServer
-from node.listener import Listener
+from node.listener import Listener, plain
 from server.bootstrap.components import NO_SUPERVISOR, Supervisor
 from server.bootstrap.serving import require_authentication_on, running
 from server.config import Settings as CoreSettings
@@ -58,8 +61,13 @@ class _HttpServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to serve, and notify the supervisor."""
         await super().startup(sockets=[])
+        state = self.config.loaded_app.state
+        serve = partial(tls.connect, protocol=self._connection, https=state.https, clients=state.connections)
         self._listener = Listener(
-            self._socket, self._connection, self.server_state.connections, is_shared=self._is_shared
+            self._socket,
+            serve if state.https else plain(self._connection),
+            self.server_state.connections,
+            is_shared=self._is_shared,
         )
         notify("READY=1")
 
@@ -103,6 +111,8 @@ def run(insecure: InsecureOption = False) -> None:
             runner.run(_serve(core, facade, listener))
     except (StartError, DicomStoreError) as error:
         _give_up(str(error))
+    except TlsError as error:
+        _give_up(f"TLS: {error}")
 
 
 async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, listener: socket.socket) -> None:

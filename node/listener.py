@@ -8,7 +8,7 @@ processes with fewer connections accept first.
 
 import asyncio
 import socket
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Coroutine, Sized
 
 _DELAY_PER_CONNECTION_SECONDS = 0.00025
 _MAX_DELAYS = 8
@@ -16,13 +16,16 @@ _ACCEPTED_AT_ONCE = 64
 _OUT_OF_RESOURCES_SECONDS = 1.0
 """Pause without free file descriptors or memory; waiting connections would otherwise wake the loop all the time."""
 
+Connect = Callable[[socket.socket], Coroutine[None, None, None]]
+"""Serves an accepted connection: returns when its protocol has taken it over, or it is closed."""
+
 
 class Listener:
     """Accepts connections until it is closed, which closes the socket as well.
 
     Args:
         listening: a listening socket.
-        protocol: returns the protocol of a new connection.
+        connect: serves an accepted connection.
         connections: the open connections of this process.
         is_shared: other processes listen on the same port.
     """
@@ -30,14 +33,14 @@ class Listener:
     def __init__(
         self,
         listening: socket.socket,
-        protocol: Callable[[], asyncio.Protocol],
+        connect: Connect,
         connections: Sized,
         *,
         is_shared: bool,
     ) -> None:
         listening.setblocking(False)
         self._socket = listening
-        self._protocol = protocol
+        self._connect = connect
         self._connections = connections
         self._is_shared = is_shared
         self._loop = asyncio.get_running_loop()
@@ -85,8 +88,14 @@ class Listener:
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
 
-    async def _connect(self, connection: socket.socket) -> None:
+
+def plain(protocol: Callable[[], asyncio.Protocol]) -> Connect:
+    """Return a function that serves connections without TLS."""
+
+    async def connect(connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._protocol, connection)
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
         except OSError:  # the client has disconnected
             connection.close()
+
+    return connect

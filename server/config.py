@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from common.settings import SecretText, SecretUrl, TableSettings, keys_of
+from common.settings import SecretText, SecretUrl, keys_of
+from common.tls_settings import TlsSettings
 from server.model.access import Action
 from server.model.audit import AuditTrailSettings
 from server.model.errors import InvalidRequest
@@ -62,7 +63,7 @@ def _partition(name: str) -> PartitionName:
         raise ValueError(error.message) from error
 
 
-class Settings(TableSettings):
+class Settings(TlsSettings):
     """Each setting is a `DICOMSTORE_<NAME>` variable or a key of table `[server]` in the settings file."""
 
     table: ClassVar[str] = "server"
@@ -120,6 +121,11 @@ class Settings(TableSettings):
         "127.0.0.1,::1",
         description="Addresses or networks of facades whose statements about their clients (address, URI) are "
         "recorded in the audit trail, separated by commas. A facade in the same process is always trusted.",
+    )
+    grpc_client_certificates: str = Field(
+        "",
+        description="Second address of the core, for clients with a certificate of `tls_client_ca`. A gRPC server "
+        "can't make certificates optional, so on `grpc` none is requested unless `tls_client_required` is set.",
     )
     share_ports: bool = Field(
         False, description="Let several processes listen on the same address; the kernel distributes connections."
@@ -234,6 +240,12 @@ class Settings(TableSettings):
     def _are_long_enough(cls, value: SecretText) -> SecretText:
         keys_of(value)
         return value
+
+    @model_validator(mode="after")
+    def _second_address_has_tls(self) -> "Settings":
+        if self.grpc_client_certificates and not self.tls_client_ca:
+            raise ValueError("grpc_client_certificates needs tls_client_ca")
+        return self
 
     @field_validator("roles")
     @classmethod

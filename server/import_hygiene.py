@@ -3,6 +3,7 @@
 - pydicom works without numpy, Pillow, decoders and download libraries if their import fails. This saves memory and
   start time; only worker processes, which never import this module, handle pixels.
 - The fork handlers of gRPC, meant for children that use gRPC, are disabled: occasionally they kill a child before exec.
+- gRPC prints nothing about connections that fail, such as those of port scanners, in a format of its own.
 - The garbage collector is disabled during imports, which create no garbage; it would take a seventh of the time. The
   importing program enables it afterwards.
 """
@@ -19,3 +20,4 @@ _modules.update(dict.fromkeys(("numpy", "PIL", "imagecodecs", "gdcm", "pylibjpeg
 gc.disable()
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,12 +19,17 @@ from rich.markup import escape
 
 from cli.addresses import claim, parse_address
 from cli.commands.config import Setting, effective
+from cli.config import Settings
 from cli.connection import JsonOption
 from cli.errors import FAILED, Failure, run
 from cli.output import data, in_bytes, table
 from cli.processes.environment import DatabaseOption, DataOption, GrpcOption, HttpOption, environment_of
-from cli.processes.health import PROBE_S, core_status, facade_status
+from cli.processes.health import PROBE_S, channel_to_own_core, core_status, facade_status
 from cli.processes.programs import Module, last_lines, run_program
+from cli.tls import speaks_tls
+from common.addresses import is_loopback
+from common.core_channel import address_of
+from common.tls import TlsError, TlsFiles, TlsPaths, end_of
 
 PACKAGES = ("dicomstore", "grpcio", "protobuf", "pydicom", "sqlalchemy", "starlette", "uvicorn")
 
@@ -100,11 +106,22 @@ async def examine(environment: Mapping[str, str], *, deep: bool) -> AsyncIterato
     yield _disk("disk", Path(values["server", "data"]), warn_free_bytes, "DICOMSTORE_DATA")
     if (blobs := urlsplit(values["server", "blobs"])).scheme == "file":
         yield _disk("disk of blobs", Path(unquote(blobs.path)), warn_free_bytes, "DICOMSTORE_BLOBS")
-    yield await _core(values["server", "grpc"])
-    yield await _facade(values["facade", "http"])
+    own = {program: _tls_paths(values, program) for program in ("server", "facade")}
+    for paths in dict.fromkeys(own.values()):
+        if paths.certificate:
+            yield certificate_check(paths)
+    try:
+        client = Settings()
+        channel = channel_to_own_core(parse_address(values["server", "grpc"]).to_connect(), own["server"], client)
+        async with channel:
+            yield await _core(values["server", "grpc"], channel)
+            has_worker = await _has_worker(channel)
+        yield await _facade(values["facade", "http"], own["facade"], client)
+    except (OSError, ValueError) as error:  # of the files
+        has_worker = True
+        yield Check("core and facade", Status.FAILED, f"cannot be called: {error}", "correct the files for TLS")
     if told := core_of_facade(settings):
         yield told
-    has_worker = await _has_worker(values["server", "grpc"])
     for check in await _stored(environment, deep=deep):
         if check.name == "operations" and check.status is Status.OK and not has_worker:
             detail = f"{check.detail}, and the operations worker is not running"
@@ -146,25 +163,47 @@ def _disk(name: str, directory: Path, warn_free_bytes: int, variable: str) -> Ch
     return Check(name, Status.OK, detail)
 
 
-async def _core(listens_on: str) -> Check:
+def _tls_paths(values: Mapping[tuple[str, str], str], program: str) -> TlsPaths:
+    return TlsPaths(*(values[program, f"tls_{name}"] for name in ("certificate", "key", "client_ca")))
+
+
+def certificate_check(paths: TlsPaths) -> Check:
+    name, hint = "certificate", "replace the file: a running program loads it within seconds"
+    try:
+        files = TlsFiles(paths, "tls")
+    except TlsError as error:
+        return Check(name, Status.FAILED, str(error), hint)
+    end = end_of(files.content.certificate)
+    if end < datetime.now(UTC):
+        return Check(name, Status.FAILED, f"{paths.certificate} expired at {end.isoformat()}", hint)
+    if warnings := files.warnings():
+        return Check(name, Status.WARNING, "; ".join(warnings), "see docs/operations.md, Certificates")
+    return Check(name, Status.OK, f"{paths.certificate} is valid until {end.isoformat()}")
+
+
+async def _core(listens_on: str, channel: grpc.aio.Channel) -> Check:
     address = str(parse_address(listens_on).to_connect())
-    async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        try:
-            status, writes = await core_status(channel), await core_status(channel, "writes")
-            running = (
-                await capabilities_service_pb2_grpc.CapabilitiesServiceStub(channel).GetCapabilities(
-                    capabilities_service_pb2.GetCapabilitiesRequest(), timeout=PROBE_S
-                )
-            ).server_version
-        except grpc.aio.AioRpcError:
-            return _silent("core", listens_on, "DICOMSTORE_GRPC")
+    try:
+        status, writes = await core_status(channel), await core_status(channel, "writes")
+        capabilities = await capabilities_service_pb2_grpc.CapabilitiesServiceStub(channel).GetCapabilities(
+            capabilities_service_pb2.GetCapabilitiesRequest(), timeout=PROBE_S
+        )
+    except grpc.aio.AioRpcError as error:
+        if "HANDSHAKE" in (error.details() or "").upper() or speaks_tls(*parse_address(address).parts):
+            return _refused("core", address)
+        return _silent("core", listens_on, "DICOMSTORE_GRPC")
     if status != "SERVING":
         hint = "see the core's log; the usual cause is an unreachable database or disk"
         return Check("core", Status.FAILED, f"reports {status} at {address}", hint)
     if writes != "SERVING":
         hint = "free space on the disks of the data directory and the database; the core's log has the reason"
         return Check("core", Status.FAILED, f"serves reads at {address}, but cannot store", hint)
+    running = capabilities.server_version
     detail = f"serves at {address}, version {running}"
+    if not capabilities.features.authentication_required:
+        detail += ", without authentication"
+        if not is_loopback(listens_on):
+            return Check("core", Status.WARNING, detail, "see docs/security.md, Without authentication")
     try:
         if running != version("dicomstore"):
             return Check(
@@ -175,19 +214,20 @@ async def _core(listens_on: str) -> Check:
     return Check("core", Status.OK, detail)
 
 
-async def _has_worker(listens_on: str) -> bool:
+async def _has_worker(channel: grpc.aio.Channel) -> bool:
     """Return false if a running core reports that no worker for operations runs; true if no core answers."""
-    address = str(parse_address(listens_on).to_connect())
-    async with grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
-        try:
-            return await core_status(channel, "operations") == "SERVING"
-        except grpc.aio.AioRpcError:
-            return True
+    try:
+        return await core_status(channel, "operations") == "SERVING"
+    except grpc.aio.AioRpcError:
+        return True
 
 
-async def _facade(listens_on: str) -> Check:
-    url = f"http://{parse_address(listens_on).to_connect()}"
-    status = await facade_status(url)
+async def _facade(listens_on: str, own: TlsPaths, client: Settings) -> Check:
+    address = parse_address(listens_on).to_connect()
+    url = f"{'https' if own.certificate else 'http'}://{address}"
+    status = await facade_status(address, own, client)
+    if status is None and speaks_tls(*address.parts):
+        return _refused("facade", str(address))
     if status is None:
         return _silent("facade", listens_on, "DICOMSTORE_HTTP")
     if status != 200:
@@ -203,7 +243,8 @@ def core_of_facade(settings: Iterable[Setting]) -> Check | None:
     """
     by_name = {(setting.program, setting.name): setting for setting in settings}
     core, listens_on = by_name["facade", "core"], str(by_name["server", "grpc"].value)
-    if not core.origin or parse_address(str(core.value)).to_connect() == parse_address(listens_on).to_connect():
+    called = parse_address(address_of(str(core.value)).replace("localhost", "127.0.0.1"))
+    if not core.origin or called.to_connect() == parse_address(listens_on).to_connect():
         return None
     return Check(
         "facade's core",
@@ -211,6 +252,15 @@ def core_of_facade(settings: Iterable[Setting]) -> Check | None:
         f"the facade calls {core.value} (set by {core.origin}); the core here listens on {listens_on}",
         "correct if the facade uses another core on purpose; `dicomstore up` connects the two by itself",
     )
+
+
+def _refused(name: str, address: str) -> Check:
+    """Return the check of a program that uses TLS, but refuses this client or has another certificate."""
+    hint = (
+        "the program was started with other files for TLS, or requires the certificate of a client: "
+        "set DICOMSTORE_CORE_CERTIFICATE and DICOMSTORE_CORE_KEY for this command"
+    )
+    return Check(name, Status.WARNING, f"the program at {address} refuses the connection", hint)
 
 
 def _silent(name: str, listens_on: str, variable: str) -> Check:

@@ -32,6 +32,7 @@ from cli.processes.environment import (
 from cli.processes.programs import Module, command, core_settings, facade_settings
 from cli.processes.restarts import SupervisedProgram
 from common.addresses import InsecureOption, accept_insecure
+from common.core_channel import TLS
 from common.settings import without_password
 
 HTTP_SOCKET = "DICOMSTORE_HTTP_SOCKET"
@@ -90,6 +91,8 @@ class Plan:
     database: str
     """URL of an external database, without password; empty means the embedded one."""
     has_viewer: bool
+    has_https: bool
+    has_grpc_tls: bool
     processes: int
     worker_idle_s: float
     stop_s: float
@@ -97,12 +100,12 @@ class Plan:
     @property
     def core(self) -> str:
         """Address of the core for clients on this machine."""
-        return str(self.grpc.to_connect())
+        return f"{TLS if self.has_grpc_tls else ''}{self.grpc.to_connect()}"
 
     @property
     def url(self) -> str:
         """URL of the facade for clients on this machine."""
-        return f"http://{self.http.to_connect()}"
+        return f"{'https' if self.has_https else 'http'}://{self.http.to_connect()}"
 
 
 def plan_of(environment: Mapping[str, str]) -> Plan:
@@ -113,13 +116,16 @@ def plan_of(environment: Mapping[str, str]) -> Plan:
     """
     core, facade = core_settings(environment), facade_settings(environment)
     grpc_address = _claim(str(core["grpc"]), "the core", "--grpc HOST:PORT or DICOMSTORE_GRPC")
+    if core["grpc_client_certificates"]:
+        second = str(core["grpc_client_certificates"])
+        mutual = _claim(second, "the core", "DICOMSTORE_GRPC_CLIENT_CERTIFICATES")
+        environment = {**environment, "DICOMSTORE_GRPC_CLIENT_CERTIFICATES": str(mutual)}
     http_address = _claim(str(facade["http"]), "the facade", "--http HOST:PORT or DICOMSTORE_HTTP")
     database = without_password(str(core["database"])) if origin_of("server", "database", environment) else ""
     complete = {
         **environment,
         "DICOMSTORE_GRPC": str(grpc_address),
         "DICOMSTORE_HTTP": str(http_address),
-        "DICOMSTORE_CORE": str(grpc_address.to_connect()),
     }
     processes = int(facade["workers"])
     if processes > 1:
@@ -133,6 +139,8 @@ def plan_of(environment: Mapping[str, str]) -> Plan:
         data=Path(str(core["data"])),
         database=database,
         has_viewer=bool(facade["viewer"]),
+        has_https=bool(facade["tls_certificate"]),
+        has_grpc_tls=bool(core["tls_certificate"]),
         processes=processes,
         worker_idle_s=float(core["worker_idle_seconds"]),
         stop_s=float(core["shutdown_seconds"]) + float(facade["shutdown_seconds"]) + STOP_EXTRA_S,

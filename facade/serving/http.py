@@ -8,6 +8,7 @@ import uvicorn
 
 from facade.config import Settings
 from facade.serving.connections import Connection
+from facade.serving.tls import TlsConnection
 
 _KEEP_ALIVE_SECONDS = 75
 """Longer than proxies and client pools keep idle connections, so that no connection is closed during a new request."""
@@ -21,7 +22,7 @@ def server_config(application: Any, settings: Settings, **options: Any) -> uvico
         application,
         workers=settings.processes,
         loop="uvloop",
-        http=Connection,
+        http=TlsConnection if settings.tls_certificate else Connection,
         ws="none",
         log_config=logging_config(settings.log_level),
         access_log=False,  # `serving.observe` writes a line per request with its route

@@ -27,10 +27,11 @@ _VERSIONED = tuple(f"/{version}/" for version in VERSIONS)
 class Observe:
     """ASGI middleware: assigns a request id and logs one line at the end of each request."""
 
-    def __init__(self, app: ASGIApp, headers: Mapping[str, str]) -> None:
-        """Wrap `app`; every response gets `headers`."""
+    def __init__(self, app: ASGIApp, headers: Mapping[str, str], hsts_seconds: int) -> None:
+        """Wrap `app`; every response gets `headers`, and one over HTTPS the header of RFC 6797."""
         self.app = app
         self.headers = headers
+        self._https_headers = {"Strict-Transport-Security": f"max-age={hsts_seconds}"} if hsts_seconds else {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -39,6 +40,8 @@ class Observe:
             return
         request_id = _request_id(Headers(scope=scope))
         scope.setdefault("state", {})["request_id"] = request_id
+        # A browser would apply it to every port of localhost.
+        is_https = scope["scheme"] == "https" and not Headers(scope=scope).get("host", "").startswith("localhost")
         started = time.perf_counter()
         status, sent_bytes = 0, 0
 
@@ -48,6 +51,8 @@ class Observe:
                 status = message["status"]
                 headers = MutableHeaders(raw=message["headers"])
                 headers.update(self.headers)
+                if is_https:
+                    headers.update(self._https_headers)
                 headers["X-Request-Id"] = request_id
                 if scope["path"].startswith(_VERSIONED):
                     headers["api-supported-versions"] = SUPPORTED

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import grpc
 
+from common.tls import TlsContent, TlsFiles
 from server.config import Settings
 from server.domain.audit.recorder import AuditRecorder
 from server.domain.limits import MAX_MESSAGE_BYTES
@@ -81,10 +82,33 @@ def interceptors(
     ]
 
 
-def bind(server: grpc.aio.Server, address: str) -> str:
+def credentials(tls: TlsFiles, *, client_required: bool) -> grpc.ServerCredentials:
+    """Return credentials for new connections that follow the changes of certificate files.
+
+    Args:
+        client_required: clients without a certificate are refused; otherwise no certificate is requested.
+    """
+    used = tls.content
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:  # called for each connection, in a thread of gRPC
+        nonlocal used
+        if tls.content is used:
+            return None
+        used = tls.content
+        return _configuration(used)
+
+    # The type stubs do not know that None means "unchanged".
+    return grpc.dynamic_ssl_server_credentials(_configuration(used), changed, client_required)  # type: ignore[arg-type]
+
+
+def _configuration(content: TlsContent) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(content.key, content.certificate)], content.ca or None)
+
+
+def bind(server: grpc.aio.Server, address: str, tls: grpc.ServerCredentials | None = None) -> str:
     """Listen on HOST:PORT and return it with the real port. Port 0 takes any free one. Raises StartError."""
     try:
-        port = server.add_insecure_port(address)
+        port = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
     except RuntimeError as error:
         raise StartError(f"Cannot listen on {address}: the address may be in use.") from error
     return f"{address.rpartition(':')[0]}:{port}"

@@ -16,6 +16,8 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from common.addresses import exposure, is_loopback
+from common.tls import TlsError, TlsFiles
+from common.tls_settings import listener_files
 from server.adapters import operator_token
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
@@ -57,6 +59,7 @@ class Core:
     """A running core.
 
     address: of the listener, with the actual port.
+    client_certificates_address: of the listener for clients with certificates, or empty.
     authenticator: verifies the credentials of calls.
     ingest_budget: the memory for received data that is not on disk yet.
     interceptors: applied to every call.
@@ -64,6 +67,7 @@ class Core:
     """
 
     address: str
+    client_certificates_address: str
     authenticator: Authenticator
     ingest_budget: IngestBudget
     interceptors: Sequence[Surround]
@@ -93,8 +97,8 @@ async def running(
         services.register(server)
         if settings.reflection:
             reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        await require_authentication_on(settings.grpc, settings, authenticator)
-        address = grpc_server.bind(server, settings.grpc)
+        tls = _tls(settings)
+        address, client_address = await _listen(server, settings, tls, authenticator)
         await server.start()
         await watch.check()
         chores = [
@@ -108,8 +112,12 @@ async def running(
         if components.recorder is not None:
             components.recorder.event("core", "application-start", address=address)
             chores.append(asyncio.create_task(components.recorder.run()))
+        if tls:
+            chores.append(asyncio.create_task(tls.watch()))
         try:
-            yield Core(address, authenticator, components.ingest_budget, interceptors, services.register)
+            yield Core(
+                address, client_address, authenticator, components.ingest_budget, interceptors, services.register
+            )
         finally:
             await watch.leave()
             components.feed.close()
@@ -185,6 +193,27 @@ async def _authenticator(components: ArchiveComponents) -> Authenticator:
         verifiers[operator_token.PREFIX] = OperatorVerifier(of_operator, components.roles)
     bearer = BearerAuthenticator(components.authentication, Credentials(verifiers))
     return ShareLinkAuthenticator(components.share_link_verifier, bearer)
+
+
+def _tls(settings: Settings) -> TlsFiles | None:
+    try:
+        return listener_files(settings)
+    except TlsError as error:
+        raise StartError(f"TLS: {error}") from error
+
+
+async def _listen(
+    server: grpc.aio.Server, settings: Settings, tls: TlsFiles | None, authenticator: Authenticator
+) -> tuple[str, str]:
+    """Listen on the address of the core and the one for clients with certificates; return both."""
+    await require_authentication_on(settings.grpc, settings, authenticator)
+    credentials = grpc_server.credentials(tls, client_required=settings.tls_client_required) if tls else None
+    address = grpc_server.bind(server, settings.grpc, credentials)
+    if not tls or not settings.grpc_client_certificates:
+        return address, ""
+    await require_authentication_on(settings.grpc_client_certificates, settings, authenticator)
+    required = grpc_server.credentials(tls, client_required=True)
+    return address, grpc_server.bind(server, settings.grpc_client_certificates, required)
 
 
 def _health(components: ArchiveComponents) -> Health:

@@ -41,9 +41,9 @@ class Archive:
     url: str
     welcome: str
 
-    async def run(self, *arguments: object) -> tuple[int | None, str, str]:
+    async def run(self, *arguments: object, **variables: str) -> tuple[int | None, str, str]:
         """Run another command against it; return exit code, stdout and stderr."""
-        process = await started(self.folder, *arguments, DICOMSTORE_CORE=self.core)
+        process = await started(self.folder, *arguments, **{"DICOMSTORE_CORE": self.core, **variables})
         output, errors = await process.communicate()
         return process.returncode, output.decode(), errors.decode()
 
@@ -82,7 +82,7 @@ async def up(folder: Path, *arguments: object, within: Sequence[str] = (), **var
                     _, errors = await process.communicate()
                     raise AssertionError(f"up ended with {process.returncode}: {errors.decode()}")
                 welcome += line.decode()
-        url, core = re.search(r"(http://\S+)/v2", welcome), re.search(r"gRPC\s+(\S+)", welcome)
+        url, core = re.search(r"(https?://\S+)/v2", welcome), re.search(r"gRPC\s+(\S+)", welcome)
         assert url is not None
         assert core is not None
         yield Archive(process, folder, core[1], url[1], welcome)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.listener import Listener
+from node.listener import Listener, plain
 
 SECONDS = 20.0
 
@@ -58,7 +58,7 @@ async def disconnect(writers: list[asyncio.StreamWriter], *protocols: Connection
 
 async def test_connections_are_shared_evenly(listener: socket.socket) -> None:
     one, other = Connections(), Connections()
-    listeners = [Listener(listener.dup(), protocol, protocol, is_shared=True) for protocol in (one, other)]
+    listeners = [Listener(listener.dup(), plain(protocol), protocol, is_shared=True) for protocol in (one, other)]
     writers = await connect(listener, 9)
     assert sorted((len(one), len(other))) == [4, 5]
     await disconnect(writers, one, other)
@@ -68,9 +68,9 @@ async def test_connections_are_shared_evenly(listener: socket.socket) -> None:
 
 async def test_the_process_with_fewer_connections_accepts_the_next_one(listener: socket.socket) -> None:
     one, other = Connections(), Connections()
-    alone = Listener(listener.dup(), one, one, is_shared=True)
+    alone = Listener(listener.dup(), plain(one), one, is_shared=True)
     writers = await connect(listener, 4)
-    second = Listener(listener.dup(), other, other, is_shared=True)
+    second = Listener(listener.dup(), plain(other), other, is_shared=True)
     writers += await connect(listener, 4)
     assert (len(one), len(other)) == (4, 4)
     await disconnect(writers, one, other)
@@ -81,7 +81,7 @@ async def test_the_process_with_fewer_connections_accepts_the_next_one(listener:
 async def test_a_single_process_accepts_all_pending_connections(listener: socket.socket) -> None:
     protocol = Connections()
     waiting = [await asyncio.open_connection(*listener.getsockname()) for _ in range(5)]
-    accepting = Listener(listener.dup(), protocol, protocol, is_shared=False)
+    accepting = Listener(listener.dup(), plain(protocol), protocol, is_shared=False)
     for reader, _ in waiting:
         assert await asyncio.wait_for(reader.read(1), SECONDS) == b"!"
     assert len(protocol) == 5
@@ -91,7 +91,7 @@ async def test_a_single_process_accepts_all_pending_connections(listener: socket
 
 async def test_a_closed_listener_accepts_no_connection(listener: socket.socket) -> None:
     protocol = Connections()
-    accepting = Listener(listener.dup(), protocol, protocol, is_shared=True)
+    accepting = Listener(listener.dup(), plain(protocol), protocol, is_shared=True)
     writers = await connect(listener, 1)
     accepting.close()
     reader, late = await asyncio.open_connection(*listener.getsockname())
@@ -105,7 +105,7 @@ async def test_without_free_descriptors_it_pauses_without_spinning_and_accepts_l
 ) -> None:
     monkeypatch.setattr("node.listener._OUT_OF_RESOURCES_SECONDS", 0.2)
     protocol = Connections()
-    accepting = Listener(listener.dup(), protocol, protocol, is_shared=False)
+    accepting = Listener(listener.dup(), plain(protocol), protocol, is_shared=False)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     connecting = socket.socket()
     connecting.setblocking(False)

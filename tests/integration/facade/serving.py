@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,21 +13,25 @@ import uvicorn
 from facade.app import create_app
 from facade.config import Settings
 from facade.serving.connections import Connection
+from facade.serving.tls import TlsConnection
 
 
 @asynccontextmanager
-async def serving(core: str, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(core: str, verify: ssl.SSLContext | bool = True, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     """Run a facade for the core at address `core`; yield a client with the facade's root as base URL."""
-    async with serving_application(create_app(Settings(core=core, **settings))) as client:
+    async with serving_application(create_app(Settings(core=core, **settings)), verify) as client:
         yield client
 
 
 @asynccontextmanager
-async def serving_application(app: Any, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def serving_application(
+    app: Any, verify: ssl.SSLContext | bool = True, **options: Any
+) -> AsyncIterator[httpx.AsyncClient]:
     """Serve an application as the facade is served; `options` are further options of uvicorn."""
+    has_tls = app.state.https is not None
     config = uvicorn.Config(
         app,
-        http=Connection,
+        http=TlsConnection if has_tls else Connection,
         ws="none",
         log_config=None,
         access_log=False,
@@ -42,9 +47,8 @@ async def serving_application(app: Any, **options: Any) -> AsyncIterator[httpx.A
         listener.bind(("127.0.0.1", 0))
         await server.startup(sockets=[listener])
         try:
-            async with httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=20
-            ) as client:
+            url = f"{'https' if has_tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
+            async with httpx.AsyncClient(base_url=url, timeout=20, verify=verify) as client:
                 yield client
         finally:
             for connection in list(server.server_state.connections):

@@ -19,7 +19,7 @@ SECRETS = [(program, name) for program in PROGRAMS for name in program.secrets()
 PLANTED = "planted-secret-5f0c-of-more-than-32-characters"
 
 SOUNDS_SECRET = re.compile("secret|password|signing|session|database|_key$|token$")
-PATHS = {"tls_key", "core_key"}
+PATHS = {"tls_key", "core_key", "audit_key"}
 """Settings that name a file."""
 
 

@@ -1,0 +1,257 @@
+"""TLS of the programs: certificate files that are loaded again when they change, and contexts that follow BCP 195."""
+
+import asyncio
+import logging
+import os
+import ssl
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+CHECK_SECONDS = 2.0
+"""Interval between checks whether a file has changed. A change is loaded when a check finds the files unchanged."""
+
+WARN_BEFORE_END = timedelta(days=14)
+"""Remaining validity of a certificate below which the log and `dicomstore doctor` warn."""
+
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2: those of RFC 9325 section 4.2 (forward secrecy, AEAD). Those of TLS 1.3 are all recommended."""
+
+_log = logging.getLogger("dicomstore.tls")
+
+
+class TlsError(ValueError):
+    """Certificate files cannot be used; the message names the setting and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPaths:
+    """Paths of PEM files.
+
+    certificate: the certificate chain, the own certificate first.
+    key: its private key, not encrypted.
+    ca: certificates of the authorities that issue the certificates of peers; empty for none.
+    """
+
+    certificate: str = ""
+    key: str = ""
+    ca: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsContent:
+    """Content of the files; empty for those that are not configured. It never appears in a text."""
+
+    certificate: bytes = b""
+    key: bytes = b""
+    ca: bytes = b""
+
+    def __repr__(self) -> str:
+        return "TlsContent(...)"
+
+
+class TlsFiles:
+    """The files of one listener or client, loaded and checked; `watch` loads them again when they have changed.
+
+    A changed file that cannot be used is logged, and the previous content remains in use.
+    """
+
+    def __init__(self, paths: TlsPaths, prefix: str) -> None:
+        """Load the files.
+
+        Args:
+            prefix: of the names of the settings, for messages: `tls` for `tls_certificate`, `tls_key`.
+
+        Raises:
+            TlsError: they cannot be used.
+        """
+        self._paths = paths
+        self._prefix = prefix
+        self._seen = self._loaded = self._state()
+        self.content = self._load()
+
+    def warnings(self) -> list[str]:
+        """Return what an operator should correct soon."""
+        found = []
+        if self.content.key and is_exposed(self._paths.key):
+            found.append(f"other users can read the private key {self._paths.key}: set its mode to 0600")
+        if self.content.certificate:
+            end = end_of(self.content.certificate)
+            if end - datetime.now(UTC) < WARN_BEFORE_END:
+                verb = "expires" if end > datetime.now(UTC) else "expired"
+                found.append(f"the certificate {self._paths.certificate} {verb} at {end.isoformat()}")
+        return found
+
+    async def watch(self, on_change: Callable[[], None] = lambda: None) -> None:
+        """Log warnings, load changed files and call `on_change`, until cancelled."""
+        self._warn()
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            if await asyncio.to_thread(self.refresh):
+                self._warn()
+                on_change()
+
+    def refresh(self) -> bool:
+        """Check the files; return whether new content is in use.
+
+        Certificate and key are replaced one after the other, so new files are loaded when they have not changed since
+        the previous check.
+        """
+        state, before = self._state(), self._seen
+        self._seen = state
+        if state in (self._loaded, ()) or state != before:
+            return False
+        self._loaded = state
+        try:
+            self.content = self._load()
+        except TlsError as error:
+            _log.error("changed certificate files are not used: %s", error)
+            return False
+        _log.info("loaded the changed files of %s_certificate", self._prefix)
+        return True
+
+    def _state(self) -> tuple[object, ...]:
+        """Return what changes when a file is replaced or written; empty if one is missing."""
+        try:
+            found = [os.stat(path) for path in (self._paths.certificate, self._paths.key, self._paths.ca) if path]
+        except OSError:
+            return ()
+        return tuple((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns) for status in found)
+
+    def _load(self) -> TlsContent:
+        content = TlsContent(
+            *(
+                self._read(name, path) if path else b""
+                for name, path in (
+                    ("certificate", self._paths.certificate),
+                    ("key", self._paths.key),
+                    ("ca", self._paths.ca),
+                )
+            )
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if content.certificate:
+            try:
+                use_certificate(context, content)
+            except (ssl.SSLError, ValueError) as error:
+                raise TlsError(
+                    f"{self._setting('certificate')} and {self._setting('key')} cannot be used: {_reason(error)}"
+                ) from None
+        if content.ca:
+            try:
+                context.load_verify_locations(cadata=content.ca.decode("ascii"))
+            except (ssl.SSLError, ValueError) as error:
+                raise TlsError(f"{self._setting('ca')} cannot be used: {_reason(error)}") from None
+        return content
+
+    def _warn(self) -> None:
+        for warning in self.warnings():
+            _log.warning("%s", warning)
+
+    def _read(self, name: str, path: str) -> bytes:
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise TlsError(f"{self._setting(name)}: {path} cannot be read: {error.strerror}") from None
+
+    def _setting(self, name: str) -> str:
+        if name == "ca" and self._prefix == "tls":
+            return "tls_client_ca"
+        return f"{self._prefix}_{name}"
+
+
+def server_context(content: TlsContent, *, alpn: list[str], certificate_required: bool) -> ssl.SSLContext:
+    """Return the context of a listener: TLS 1.2 or newer with the recommended cipher suites of BCP 195 (RFC 9325).
+
+    Args:
+        content: with `ca`, clients are asked for a certificate.
+        alpn: names of the supported application protocols.
+        certificate_required: clients without a certificate are refused.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(alpn)
+    use_certificate(context, content)
+    if content.ca:
+        context.verify_mode = ssl.CERT_REQUIRED if certificate_required else ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=content.ca.decode("ascii"))
+        # A resumed session would skip the check of the client's certificate against changed authorities.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
+    return context
+
+
+def use_certificate(context: ssl.SSLContext, content: TlsContent) -> None:
+    """Set certificate and private key of a context.
+
+    Raises:
+        ssl.SSLError, ValueError: they are damaged, do not belong together, or the key is encrypted.
+    """
+    with _path_of(content.certificate) as certificate, _path_of(content.key) as key:
+        context.load_cert_chain(certificate, key, password=_no_password)
+
+
+def is_exposed(key: str) -> bool:
+    """Return whether more users than necessary can read a private key, or write it.
+
+    A key of root may be readable by one group, because that is how a service of another user gets it.
+    """
+    try:
+        status = os.stat(key)
+    except OSError:
+        return False
+    permitted = stat.S_IRWXU | (stat.S_IRGRP if status.st_uid == 0 else 0)
+    return bool(stat.S_IMODE(status.st_mode) & ~permitted)
+
+
+def names_of(certificate: bytes) -> list[str]:
+    """Return the host names and IP addresses of the first certificate of a PEM file.
+
+    Raises:
+        ValueError: it has no certificate.
+    """
+    from cryptography import x509  # not needed by clients
+
+    extensions = x509.load_pem_x509_certificate(certificate).extensions
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+
+
+def end_of(certificate: bytes) -> datetime:
+    """Return the time at which the first certificate of a PEM file expires.
+
+    Raises:
+        ValueError: it has no certificate.
+    """
+    from cryptography.x509 import load_pem_x509_certificate  # not needed by clients
+
+    return load_pem_x509_certificate(certificate).not_valid_after_utc
+
+
+@contextmanager
+def _path_of(content: bytes) -> Iterator[str]:
+    """Yield a path with the content, which is in memory: OpenSSL reads keys from files only."""
+    with os.fdopen(os.memfd_create("tls"), "wb") as file:
+        file.write(content)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
+
+
+def _no_password() -> str:
+    raise ValueError("the private key is encrypted")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason and "PEM" not in error.reason:
+        return error.reason.replace("_", " ").lower()
+    if isinstance(error, ssl.SSLError | UnicodeError):
+        return "not in PEM format"
+    return str(error)

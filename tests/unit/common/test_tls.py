@@ -1,0 +1,125 @@
+"""Certificate files and settings of TLS."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+import cli.config
+import facade.config
+import server.config
+from common.tls import TlsError, TlsFiles, TlsPaths, is_exposed
+from common.tls_settings import listener_files
+from tests.certificates import Authority, Pair
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Authority(tmp_path).server()
+
+
+def paths(pair: Pair) -> TlsPaths:
+    return TlsPaths(str(pair.certificate), str(pair.key))
+
+
+def test_files_are_loaded_again_when_they_have_not_changed_between_two_checks(pair: Pair, tmp_path: Path) -> None:
+    files = TlsFiles(paths(pair), "tls")
+    before = files.content
+    assert not files.refresh()
+
+    pair.replace(Authority(tmp_path, "other").server("new"))
+
+    assert not files.refresh()
+    assert files.refresh()
+    assert files.content != before
+    assert not files.refresh()
+
+
+def test_a_missing_file_is_waited_for(pair: Pair) -> None:
+    files = TlsFiles(paths(pair), "tls")
+    before = files.content
+    moved = pair.certificate.rename(pair.certificate.with_suffix(".old"))
+    assert [files.refresh() for _ in range(3)] == [False] * 3
+    assert files.content is before
+
+    moved.rename(pair.certificate)
+
+    files.refresh()
+    assert not files.refresh()
+
+
+def test_an_encrypted_key_is_refused(pair: Pair) -> None:
+    from cryptography.hazmat.primitives import serialization
+
+    key = serialization.load_pem_private_key(pair.key.read_bytes(), None)
+    pair.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    with pytest.raises(TlsError, match="tls_key cannot be used: the private key is encrypted"):
+        TlsFiles(paths(pair), "tls")
+
+
+def test_an_authority_that_is_not_pem_is_refused(pair: Pair) -> None:
+    with pytest.raises(TlsError, match="tls_client_ca cannot be used: not in PEM format"):
+        TlsFiles(TlsPaths(str(pair.certificate), str(pair.key), __file__), "tls")
+
+
+@pytest.mark.parametrize(
+    ("mode", "exposed"), [(0o600, False), (0o400, False), (0o640, False), (0o644, True), (0o660, True)]
+)
+def test_a_key_of_root_may_be_readable_by_one_group(mode: int, exposed: bool, pair: Pair) -> None:
+    pair.key.chmod(mode)
+    if pair.key.stat().st_uid != 0 and mode == 0o640:
+        exposed = True
+    assert is_exposed(str(pair.key)) is exposed
+
+
+def test_the_content_of_files_is_not_displayed(pair: Pair) -> None:
+    assert "PRIVATE" not in repr(TlsFiles(paths(pair), "tls").content)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tls_certificate": "a"}, "tls_certificate and tls_key belong together"),
+        ({"tls_key": "a"}, "tls_certificate and tls_key belong together"),
+        ({"tls_client_ca": "a"}, "tls_client_ca needs TLS"),
+        ({"tls_client_required": True}, "tls_client_required needs tls_client_ca"),
+    ],
+)
+@pytest.mark.parametrize("program", [server.config.Settings, facade.config.Settings])
+def test_incomplete_settings_of_a_listener_are_refused(
+    program: type[server.config.Settings], settings: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        program(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"core": "https://c:1", "core_key": "a"}, "core_certificate and core_key belong together"),
+        ({"core": "c:1", "core_ca": "a"}, "need a core with TLS"),
+        ({"core": "http://c:1"}, "write HOST:PORT"),
+        ({"core": "https://c:1/v2"}, "write HOST:PORT"),
+    ],
+)
+@pytest.mark.parametrize("program", [cli.config.Settings, facade.config.Settings])
+def test_incomplete_settings_of_a_client_of_the_core_are_refused(
+    program: type[cli.config.Settings], settings: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        program(**settings)
+
+
+def test_the_second_address_of_the_core_needs_authorities_of_clients() -> None:
+    with pytest.raises(ValidationError, match="grpc_client_certificates needs tls_client_ca"):
+        server.config.Settings(grpc_client_certificates="127.0.0.1:1")
+
+
+def test_without_certificate_there_is_no_tls() -> None:
+    assert listener_files(facade.config.Settings()) is None
