@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from server.domain.access import Access
 from server.domain.sequencer import Sequencer
@@ -45,27 +46,27 @@ class ChangeFeed:
         self.notify()
 
     async def list(self, call: Call, window: ChangeWindow) -> list[Change]:
-        """Return the entries of a window, ascending.
+        """Return the entries of a window in the permitted partitions, ascending.
 
         Raises:
             InvalidRequest: INVALID_FIELD.
         """
-        await self._access.permit_archive(call, Action.READ)
+        permitted = self._access.permit_partitions(call, Action.READ)
         if window.after_sequence < 0 or window.skip < 0:
             field = "after_sequence" if window.after_sequence < 0 else "skip"
             raise InvalidRequest(Reason.INVALID_FIELD, f"{field} must not be negative.", field=field)
         if window.start and window.end and window.end <= window.start:
             raise InvalidRequest(Reason.INVALID_FIELD, "end_time must be after start_time.", field="end_time")
         await self._sequencer.catch_up()
-        changes = await self._changes.list(window)
+        changes = await self._changes.list(replace(window, partitions=permitted))
         call.audit.items = len(changes)
         return changes
 
     async def latest(self, call: Call, metadata: bool) -> Change:
-        """Return the newest entry. Raises NotFound (NO_CHANGES)."""
-        await self._access.permit_archive(call, Action.READ)
+        """Return the newest entry in the permitted partitions. Raises NotFound (NO_CHANGES)."""
+        permitted = self._access.permit_partitions(call, Action.READ)
         await self._sequencer.catch_up()
-        change = await self._changes.latest(metadata)
+        change = await self._changes.latest(metadata, permitted)
         if change is None:
             raise NotFound(Reason.NO_CHANGES, "The change feed is empty.")
         return change
@@ -75,11 +76,14 @@ class ChangeFeed:
     ) -> AsyncIterator[tuple[Sequence[Change], int]]:
         """Yield new entries with the last sequence sent; a checkpoint after `checkpoint_seconds` without entries.
 
+        With access to some partitions, these are the entries of those, and checkpoints do not advance for others: the
+        archive does not reveal how much is stored elsewhere, and the index finds the next entry at the same cost.
+
         Raises:
             InvalidRequest: INVALID_FIELD.
             Unavailable: SHUTTING_DOWN.
         """
-        await self._access.permit_archive(call, Action.READ)
+        permitted = self._access.permit_partitions(call, Action.READ)
         if after_sequence < 0:
             raise InvalidRequest(Reason.INVALID_FIELD, "after_sequence must not be negative.", field="after_sequence")
         if checkpoint_seconds < 1:
@@ -87,7 +91,8 @@ class ChangeFeed:
                 Reason.INVALID_FIELD, "checkpoint_interval must be at least 1 s.", field="checkpoint_interval"
             )
         with self._notified():
-            async for found in self._watch(after_sequence, metadata=metadata, checkpoint_seconds=checkpoint_seconds):
+            window = ChangeWindow(limit=_PAGE, after_sequence=after_sequence, metadata=metadata, partitions=permitted)
+            async for found in self._watch(window, checkpoint_seconds):
                 call.audit.items += len(found[0])
                 yield found
 
@@ -106,18 +111,17 @@ class ChangeFeed:
                 self._listening = None
 
     async def _watch(
-        self, after_sequence: int, *, metadata: bool, checkpoint_seconds: float
+        self, window: ChangeWindow, checkpoint_seconds: float
     ) -> AsyncIterator[tuple[Sequence[Change], int]]:
         clock = asyncio.get_running_loop().time
         due = clock() + checkpoint_seconds
         while not self._closing:
             changed = self._changed  # taken before the query, so that no notification is missed
-            window = ChangeWindow(limit=_PAGE, after_sequence=after_sequence, metadata=metadata)
             entries = await self._changes.list(window)
             if entries:
-                after_sequence = entries[-1].sequence
+                window = replace(window, after_sequence=entries[-1].sequence)
             if entries or clock() >= due:
-                yield entries, after_sequence
+                yield entries, window.after_sequence
                 due = clock() + checkpoint_seconds
             if not entries:
                 await _wait(changed, min(_POLL_SECONDS, max(due - clock(), 0.01)))

@@ -25,10 +25,10 @@ class Partitions:
         self._now = now
 
     async def list(self, call: Call) -> list[Partition]:
-        """Return all partitions. Raises WrongState (PARTITIONS_DISABLED)."""
-        await self._access.permit_archive(call, Action.READ)
+        """Return the partitions that the principal may read. Raises WrongState (PARTITIONS_DISABLED)."""
+        permitted = self._access.permit_partitions(call, Action.READ)
         self._names.require_enabled()
-        return await self._partitions.list()
+        return await self._partitions.list(permitted)
 
     async def get(self, call: Call, address: Address) -> Partition:
         """Return one partition.

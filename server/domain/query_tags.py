@@ -6,8 +6,8 @@ been removed.
 """
 
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from server.dicom.matching.query_tags import new_tag, registered_tag
@@ -21,6 +21,7 @@ from server.domain.search import page_token
 from server.model.access import Action
 from server.model.call import Call
 from server.model.errors import AlreadyExists, Exhausted, InvalidRequest, NotFound, Reason
+from server.model.ids import PartitionName
 from server.model.operation import Operation
 from server.model.search.query import Level
 from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagError, TagStatus
@@ -85,19 +86,35 @@ class ExtendedQueryTags:
     async def list(self, call: Call, *, page_size: int, page_token: str, skip: int) -> tuple[Sequence[Tag], str]:
         """Return a page of query tags in the order of addition, and the token of the next page, empty for the last one.
 
+        The number of errors is that of the permitted partitions.
+
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
-        await self._access.permit_archive(call, Action.READ)
+        permitted = self._access.permit_partitions(call, Action.READ)
         size, after = _page(page_size, page_token, skip, _ALL_TAGS)
         found = await self._tags.list(after=after, skip=0 if page_token else skip, limit=size + 1)
-        return found[:size], _next(found[size - 1].key if len(found) > size else None, _ALL_TAGS)
+        return await self._shown(found[:size], permitted), _next(
+            found[size - 1].key if len(found) > size else None, _ALL_TAGS
+        )
 
     async def get(self, call: Call, path: str) -> Tag:
         """Return one query tag. Raises InvalidRequest (INVALID_TAG), NotFound (TAG_NOT_FOUND)."""
         call.audit.note(tags=[path])
-        await self._access.permit_archive(call, Action.READ)
-        return await self._get(path)
+        permitted = self._access.permit_partitions(call, Action.READ)
+        [shown] = await self._shown([await self._get(path)], permitted)
+        return shown
+
+    async def _shown(self, tags: Sequence[Tag], permitted: Collection[PartitionName] | None) -> Sequence[Tag]:
+        """Return query tags with what a principal may know about the instances in some partitions; None is all.
+
+        The definition is known to everybody who may read; the operation that indexes them concerns all partitions.
+        """
+        if permitted is None:
+            return tags
+        with_errors = [tag.key for tag in tags if tag.error_count]
+        counts = await self._tags.count_errors(with_errors, permitted) if with_errors else {}
+        return [replace(tag, error_count=counts.get(tag.key, 0), operation_id="") for tag in tags]
 
     async def _get(self, path: str) -> Tag:
         tag = registered_tag(path)
@@ -123,16 +140,18 @@ class ExtendedQueryTags:
     ) -> tuple[Sequence[TagError], str]:
         """Return a page of the indexing errors of a query tag, oldest first, and the token of the next page.
 
+        They are those of instances in the permitted partitions.
+
         Raises:
             InvalidRequest: INVALID_TAG, INVALID_FIELD, INVALID_PAGE_TOKEN.
             NotFound: TAG_NOT_FOUND.
         """
         call.audit.note(tags=[path])
-        await self._access.permit_archive(call, Action.READ)
+        permitted = self._access.permit_partitions(call, Action.READ)
         tag = await self._get(path)
         identity = b"errors of " + tag.new.tag.encode()
         size, after = _page(page_size, page_token, skip, identity)
-        found = await self._tags.errors(tag.key, after, 0 if page_token else skip, size + 1)
+        found = await self._tags.errors(tag.key, after, 0 if page_token else skip, size + 1, permitted)
         last = found[size - 1][0] if len(found) > size else None
         return [error for _, error in found[:size]], _next(last, identity)
 

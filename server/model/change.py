@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 from datetime import datetime
 
-from server.model.ids import InstanceId, Version
+from server.model.ids import InstanceId, PartitionName, Version
 
 
 class ChangeAction(enum.IntEnum):
@@ -38,7 +38,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ChangeWindow:
-    """Selects entries: all conditions hold, in ascending order of sequence, after skipping `skip` entries."""
+    """Selects entries: all conditions hold, in ascending order of sequence, after skipping `skip` entries.
+
+    partitions: of the instances; None means all.
+    """
 
     limit: int
     after_sequence: int = 0
@@ -47,3 +50,4 @@ class ChangeWindow:
     end: datetime | None = None
     skip: int = 0
     metadata: bool = False
+    partitions: frozenset[PartitionName] | None = None

@@ -226,20 +226,24 @@ class ChangeLog(Protocol):
         """Return the entries of a window, ascending."""
         ...
 
-    async def latest(self, metadata: bool) -> Change | None:
-        """Return the entry with the highest sequence; None when the feed is empty."""
+    async def latest(self, metadata: bool, partitions: frozenset[PartitionName] | None = None) -> Change | None:
+        """Return the entry with the highest sequence, of some partitions or all; None if there is no entry."""
         ...
 
 
 class Partitions(Protocol):
     """The partitions. The default one always exists."""
 
-    async def list(self) -> list[Partition]:
-        """Return all, in order of creation."""
+    async def list(self, names: Collection[PartitionName] | None = None) -> list[Partition]:
+        """Return all, or those with some names, in order of creation."""
         ...
 
     async def get(self, name: PartitionName) -> Partition | None:
         """Return one; None if it does not exist."""
+        ...
+
+    async def stored_bytes(self, name: PartitionName) -> int:
+        """Return the size of all versions of its instances; those of deleted ones count until they are erased."""
         ...
 
     async def create(self, name: PartitionName, now: datetime) -> Partition | None:

@@ -1,9 +1,10 @@
 """Extended query tags and their indexed values."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from server.model.ids import PartitionName
 from server.model.operation import Operation, Update
 from server.model.search.query_tag import NewTag, QueryStatus, Tag, TagError, TagFault, TagStatus, TagValue
 
@@ -107,8 +108,14 @@ class Tags(Protocol):
         """
         ...
 
-    async def errors(self, key: int, after: int, skip: int, limit: int) -> Sequence[tuple[int, TagError]]:
-        """Return the errors of a query tag with numbers greater than `after`, ascending."""
+    async def errors(
+        self, key: int, after: int, skip: int, limit: int, partitions: Collection[PartitionName] | None = None
+    ) -> Sequence[tuple[int, TagError]]:
+        """Return the errors of a query tag with numbers greater than `after`, ascending, of some partitions or all."""
+        ...
+
+    async def count_errors(self, keys: Collection[int], partitions: Collection[PartitionName]) -> Mapping[int, int]:
+        """Return the number of errors in some partitions by key of the query tag; tags without errors are missing."""
         ...
 
     async def read(self, operation_id: str, position: str, most: int) -> TagBatch:

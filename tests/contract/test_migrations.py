@@ -228,4 +228,7 @@ async def test_a_database_of_every_revision_is_upgraded_under_write_load(
     assert {entry.instance for entry in current} == found.keys()
     assert len(current) == len(found)
     assert await database.instances.undelete(study_ref(2), NOON, NOON) == 4
+    with engine.connect() as connection:
+        stored = connection.execute(text("SELECT sum(size_bytes) FROM versions")).scalar_one()
+    assert await database.partitions.stored_bytes(DEFAULT_PARTITION) == stored
     await database.close()

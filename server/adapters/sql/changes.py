@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, select, true
 
 from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.tables import changes, deletions, instances, metadata, partitions, series, studies
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
+from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.rows import IS_PENDING, AnyRow
 from server.adapters.sql.writing.deleting import move_on
 from server.adapters.sql.writing.sequencing import number
@@ -27,6 +28,9 @@ _BOUND = Prepared(
 )
 _ARE_PENDING = Prepared(select(IS_PENDING))
 
+_AFTER_ALL = 2**63 - 1
+"""Higher than every sequence."""
+
 
 Listen = Callable[[Callable[[], None]], Awaitable[None]]
 
@@ -34,19 +38,22 @@ Listen = Callable[[Callable[[], None]], Awaitable[None]]
 class SqlChangeLog:
     """`server.ports.index.ChangeLog` in a database."""
 
-    def __init__(self, transactions: Transactions, listen: Listen) -> None:
+    def __init__(self, transactions: Transactions, listen: Listen, partition_keys: PartitionKeys) -> None:
         """`listen` calls its argument after new entries of any process, until cancelled."""
         self._transactions = transactions
+        self._partition_keys = partition_keys
         self._listen = listen
         self.is_numbered_later = transactions.has_sequencer
 
     async def list(self, window: ChangeWindow) -> list[Change]:
         """See the port."""
-        return await self._transactions.read(lambda connection: _list(connection, window))
+        return await self._transactions.read(lambda connection: _list(connection, window, self._partition_keys))
 
-    async def latest(self, metadata: bool) -> Change | None:
+    async def latest(self, metadata: bool, partitions: frozenset[PartitionName] | None = None) -> Change | None:
         """See the port."""
-        return await self._transactions.read(lambda connection: _latest(connection, metadata))
+        return await self._transactions.read(
+            lambda connection: _latest(connection, metadata, partitions, self._partition_keys)
+        )
 
     async def sequence(self) -> bool:
         """See the port."""
@@ -60,11 +67,39 @@ class SqlChangeLog:
         await self._listen(changed)
 
 
-def _list(connection: Connection, window: ChangeWindow) -> list[Change]:
-    query = _in_window(window)
-    if (bound := _bound(connection)) is not None:
-        query = query.where(changes.c.sequence < bound)
+def _list(connection: Connection, window: ChangeWindow, partition_keys: PartitionKeys) -> list[Change]:
+    bound = _bound(connection)
+    if window.partitions is None:
+        query = _in_window(window, bound)
+    else:
+        keys = partition_keys.of(connection, window.partitions).values()
+        query = _in_partitions(window, bound, keys, connection.dialect.name)
     return _as_changes(connection, connection.execute(query).all(), window.metadata)
+
+
+def _latest(
+    connection: Connection,
+    with_metadata: bool,
+    permitted: frozenset[PartitionName] | None,
+    partition_keys: PartitionKeys,
+) -> Change | None:
+    bound = _bound(connection)
+    if permitted is None:
+        query = _newest(bound)
+    else:
+        keys = partition_keys.of(connection, permitted).values()
+        query = _in_partitions(ChangeWindow(limit=1), bound, keys, connection.dialect.name, newest=True)
+    return next(iter(_as_changes(connection, connection.execute(query).all(), with_metadata)), None)
+
+
+def _bounds(window: ChangeWindow, bound: int | None, table: Any = changes) -> list[ColumnElement[bool]]:
+    """Return the conditions of a window on sequences. `bound`: see `_bound`."""
+    conditions = [table.c.sequence > window.after_sequence]
+    if window.through_sequence is not None:
+        conditions.append(table.c.sequence <= window.through_sequence)
+    if bound is not None:
+        conditions.append(table.c.sequence < bound)
+    return conditions
 
 
 def _bound(connection: Connection) -> int | None:
@@ -73,10 +108,8 @@ def _bound(connection: Connection) -> int | None:
     return bound
 
 
-def _in_window(window: ChangeWindow) -> Select[Any]:
-    query = _ENTRIES.where(changes.c.sequence > window.after_sequence).limit(window.limit).offset(window.skip)
-    if window.through_sequence is not None:
-        query = query.where(changes.c.sequence <= window.through_sequence)
+def _in_window(window: ChangeWindow, bound: int | None) -> Select[Any]:
+    query = _ENTRIES.where(*_bounds(window, bound)).limit(window.limit).offset(window.skip)
     if window.start is not None:
         query = query.where(changes.c.time >= to_microseconds(window.start))
     if window.end is not None:
@@ -87,13 +120,53 @@ def _in_window(window: ChangeWindow) -> Select[Any]:
     return query.order_by(changes.c.time, changes.c.sequence)
 
 
-def _latest(connection: Connection, with_metadata: bool) -> Change | None:
+def _in_partitions(
+    window: ChangeWindow, bound: int | None, keys: Collection[int], dialect: str, *, newest: bool = False
+) -> Select[Any]:
+    """Return the query for a window of some partitions.
+
+    It reads at most `limit` + `skip` entries of each partition, and none of others, however many there are. Times are
+    first translated to sequences, with which they ascend, because the index of a partition is by sequence.
+    """
+    one = changes.alias("entry")
+    page = select(one.c.sequence).where(one.c.partition_key == partitions.c.key, *_bounds(window, bound, one))
+    if window.start is not None:
+        page = page.where(one.c.sequence >= _first_at(to_microseconds(window.start)))
+    if window.end is not None:
+        page = page.where(one.c.sequence < func.coalesce(_first_at(to_microseconds(window.end)), _AFTER_ALL))
+    in_order, in_result = one.c.sequence, changes.c.sequence
+    page = page.order_by(in_order.desc() if newest else in_order).limit(window.limit + window.skip)
+    entries = select(changes, partitions.c.name.label("partition")).select_from(partitions)
+    if dialect == "sqlite":  # which has no lateral joins
+        entries = entries.join(changes, changes.c.sequence.in_(page.correlate(partitions)))
+    else:
+        pages = page.lateral("page")
+        entries = entries.join(pages, true()).join(changes, changes.c.sequence == pages.c.sequence)
+    return (
+        entries.where(partitions.c.key.in_(keys))
+        .order_by(in_result.desc() if newest else in_result)
+        .limit(window.limit)
+        .offset(window.skip)
+    )
+
+
+def _first_at(time: int) -> ScalarSelect[int]:
+    """Return the first sequence at or after a time; NULL if there is none."""
+    later = changes.alias("later")
+    return (
+        select(later.c.sequence)
+        .where(later.c.time >= time)
+        .order_by(later.c.time, later.c.sequence)
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+def _newest(bound: int | None) -> Select[Any]:
     highest = select(func.max(changes.c.sequence))
-    if (bound := _bound(connection)) is not None:
+    if bound is not None:
         highest = highest.where(changes.c.sequence < bound)
-    newest = highest.scalar_subquery()
-    rows = connection.execute(_ENTRIES.where(changes.c.sequence == newest)).all()
-    return next(iter(_as_changes(connection, rows, with_metadata)), None)
+    return _ENTRIES.where(changes.c.sequence == highest.scalar_subquery())
 
 
 def _as_changes(connection: Connection, rows: Sequence[AnyRow], with_metadata: bool) -> list[Change]:

@@ -103,7 +103,7 @@ class Database:
         self.instances: InstanceIndex = SqlInstanceIndex(transactions, keys, extract)
         self.tags: Tags = SqlTags(transactions, extract)
         self.operations: Operations = SqlOperations(transactions)
-        self.changes: ChangeLog = SqlChangeLog(transactions, listen)
+        self.changes: ChangeLog = SqlChangeLog(transactions, listen, keys)
         self.partitions: Partitions = SqlPartitions(transactions)
         self.clock: ClockRecord = SqlClockRecord(transactions)
         self.archive_tokens: ArchiveTokens = SqlArchiveTokens(transactions)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select
 
-from server.adapters.sql.core.tables import partitions
+from server.adapters.sql.core.tables import partition_usage, partitions
 from server.adapters.sql.core.times import to_datetime, to_microseconds
 from server.adapters.sql.core.transactions import Transactions
 from server.model.ids import PartitionName
@@ -37,21 +37,32 @@ class SqlPartitions:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
-    async def list(self) -> list[Partition]:
+    async def list(self, names: Collection[PartitionName] | None = None) -> list[Partition]:
         """See the port."""
-        return await self._transactions.read(_list)
+        return await self._transactions.read(lambda connection: _list(connection, names))
 
     async def get(self, name: PartitionName) -> Partition | None:
         """See the port."""
         return await self._transactions.read(lambda connection: _get(connection, name))
+
+    async def stored_bytes(self, name: PartitionName) -> int:
+        """See the port."""
+        total = (
+            select(func.coalesce(func.sum(partition_usage.c.stored_bytes), 0))
+            .join_from(partition_usage, partitions, partitions.c.key == partition_usage.c.partition_key)
+            .where(partitions.c.name == name)
+        )
+        # PostgreSQL returns the sum of such columns as a decimal.
+        return await self._transactions.read(lambda connection: int(connection.execute(total).scalar_one()))
 
     async def create(self, name: PartitionName, now: datetime) -> Partition | None:
         """See the port."""
         return await self._transactions.write(lambda connection: _create(connection, name, now), alone=True)
 
 
-def _list(connection: Connection) -> list[Partition]:
-    rows = connection.execute(select(partitions).order_by(partitions.c.key))
+def _list(connection: Connection, names: Collection[PartitionName] | None) -> list[Partition]:
+    query = select(partitions).order_by(partitions.c.key)
+    rows = connection.execute(query if names is None else query.where(partitions.c.name.in_(names)))
     return [Partition(row.key, PartitionName(row.name), to_datetime(row.created)) for row in rows]
 
 

@@ -31,6 +31,9 @@ _RESPONSE_SECONDS = 1.0
 class Operations:
     """Starts, lists and cancels operations of all types.
 
+    Operations belong to the archive as a whole: they count, and their errors name, instances of every partition. For
+    a principal with access to some partitions only, there are no operations.
+
     Args:
         worker_runs: returns False if the worker is known to fail repeatedly.
         on_start: called after an operation has been created, to start a worker.
@@ -85,11 +88,15 @@ class Operations:
     async def get(self, call: Call, text: str) -> Operation:
         """Return an operation. Raises InvalidRequest (INVALID_OPERATION_ID), NotFound (OPERATION_NOT_FOUND)."""
         call.audit.note(operation=text)
-        await self._access.permit_archive(call, Action.READ)
-        return await self._get(text)
+        return await self._get(text, self._shows(call))
 
-    async def _get(self, text: str) -> Operation:
-        return _found(await self._record.get(_id_in(text)))
+    def _shows(self, call: Call) -> bool:
+        """Return whether operations exist for the principal. Raises: as `Access.permit_partitions`."""
+        return self._access.permit_partitions(call, Action.READ) is None
+
+    async def _get(self, text: str, shows: bool) -> Operation:
+        operation_id = _id_in(text)
+        return _found(await self._record.get(operation_id) if shows else None)
 
     async def list(
         self,
@@ -108,10 +115,11 @@ class Operations:
         Raises:
             InvalidRequest: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
-        await self._access.permit_archive(call, Action.READ)
-        size = size_of(page_size)
+        shows, size = self._shows(call), size_of(page_size)
         query = f"operations {sorted(set(types))} {sorted(set(states))}".encode()
         before = page_token.read(token, query) if token else None
+        if not shows:
+            return (), ""
         found = await self._record.list(types=types, states=states, before=before, limit=size + 1)
         following = page_token.make(found[size - 1][0], query) if len(found) > size else ""
         return [operation for _, operation in found[:size]], following
@@ -126,8 +134,8 @@ class Operations:
             NotFound: OPERATION_NOT_FOUND.
         """
         call.audit.note(operation=text)
-        await self._access.permit_archive(call, Action.READ)
-        size, operation = size_of(page_size), await self._get(text)
+        shows, size = self._shows(call), size_of(page_size)
+        operation = await self._get(text, shows)
         query = f"errors of operation {operation.id}".encode()
         after = page_token.read(token, query) if token else 0
         found = await self._record.errors(operation.id, after=after, limit=size + 1)
@@ -144,7 +152,7 @@ class Operations:
             NotFound: OPERATION_NOT_FOUND.
         """
         call.audit.note(operation=text)
-        await self._access.permit_archive(call, Action.READ)
+        shows = self._shows(call)
         if not 0 <= seconds <= MAX_WAIT_SECONDS:
             message = f"timeout_seconds must be between 0 and {MAX_WAIT_SECONDS}."
             raise InvalidRequest(Reason.INVALID_FIELD, message, field="timeout_seconds")
@@ -153,17 +161,23 @@ class Operations:
         if call.deadline is not None:
             end = min(end, call.deadline - _RESPONSE_SECONDS)
         while True:
-            operation = await self._get(text)
+            operation = await self._get(text, shows)
             left = end - clock()
             if operation.state.is_final or left <= 0:
                 return operation
             await asyncio.sleep(min(left, _POLL_SECONDS))  # another process runs it
 
     async def cancel(self, call: Call, text: str) -> Operation:
-        """Stop an operation before its next step; a final one does not change. Raises: as `get`."""
+        """Stop an operation before its next step; a final one does not change. Raises: as `get`.
+
+        Requires the action that starting it requires; for an unknown id that of `get`, so that the error is the same.
+        """
         call.audit.note(operation=text)
         known = await self._record.get(text.lower()) if _ID.fullmatch(text) else None
-        await self._access.permit_archive(call, _start_action(self.types.get(known.type) if known else None))
+        if known is None:
+            self._shows(call)
+        else:
+            await self._access.permit_archive(call, _start_action(self.types.get(known.type)))
         now = self._now()
         return _found(
             await self._record.update(

@@ -1,7 +1,7 @@
 """Search for studies, series and instances (PS3.18 section 10.6)."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import NamedTuple
@@ -89,7 +89,7 @@ class Search:
             matches=tuple([match for _, match in page]),
             next_page_token=page_token.make(page[-1][0], wanted.identity) if has_more else "",
             ignored_attributes=wanted.ignored,
-            erroneous_attributes=tuple(attribute for attribute, tag in tags.items() if tag.error_count),
+            erroneous_attributes=await self._erroneous(tags, request.scope),
             total_count=await self._index.count(query) if is_counted else None,
         )
 
@@ -112,6 +112,12 @@ class Search:
                 raise WrongState(Reason.TAG_QUERY_DISABLED, message, attribute=attribute)
             tags[attribute] = tag
         return tags
+
+    async def _erroneous(self, tags: Mapping[str, Tag], scope: Address) -> tuple[str, ...]:
+        """Return the attributes whose query tags have indexing errors in the partition of the search."""
+        keys = [tag.key for tag in tags.values() if tag.error_count]
+        counts = await self._tags.count_errors(keys, [scope.partition]) if keys else {}
+        return tuple(attribute for attribute, tag in tags.items() if counts.get(tag.key))
 
     async def _owners(self, request: SearchRequest, searched: Iterable[Tag]) -> list[PrivateTag]:
         """Return the private extended query tags to return; each data set may have them in another block."""

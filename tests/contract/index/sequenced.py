@@ -1,6 +1,7 @@
 """The change feed as clients of a core see it."""
 
 from server.model.change import Change, ChangeWindow
+from server.model.ids import PartitionName
 from server.ports.index import ChangeLog
 
 
@@ -20,6 +21,6 @@ class SequencedChanges:
         await sequence(self._changes)
         return await self._changes.list(window)
 
-    async def latest(self, metadata: bool) -> Change | None:
+    async def latest(self, metadata: bool, partitions: frozenset[PartitionName] | None = None) -> Change | None:
         await sequence(self._changes)
-        return await self._changes.latest(metadata)
+        return await self._changes.latest(metadata, partitions)

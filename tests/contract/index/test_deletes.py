@@ -155,7 +155,7 @@ async def test_only_the_history_of_a_deleted_study_remains_after_its_blobs_are_e
     await index.delete(study_ref(1), NOON, LATER)
     await index.erased(await index.erasable(LATER, 10))
     assert len(await changes.list(ChangeWindow(limit=10))) == 2 * len(before)
-    assert rows_by_table(url) == {"feed": 1, "partitions": 1, "changes": 4}
+    assert rows_by_table(url) == {"feed": 1, "partitions": 1, "partition_usage": 1, "changes": 4}
 
 
 def rows_by_table(url: str) -> dict[str, int]:

@@ -94,3 +94,25 @@ async def test_a_batch_may_contain_several_partitions(index: InstanceIndex, part
     for name in (DEFAULT_PARTITION, WARD):
         assert [s.id for s in await index.find(study_ref(1, name))] == [identity(1, 1, n, name) for n in (1, 2)]
     assert [stored.id for stored in await index.locators(after=0, limit=9)] == [new.id for new in batch]
+
+
+async def test_stored_bytes_of_a_partition_count_until_they_are_erased(
+    index: InstanceIndex, partitions: Partitions
+) -> None:
+    await partitions.create(WARD, NOON)
+    here = [sample(study, partition=WARD) for study in (1, 2, 3)]
+    there = sample(1)
+    await index.add([*here, there, sample(1, partition=WARD)], NOON)  # the last one is stored already
+    newer = sample(1, partition=WARD)
+    await index.add_version(newer, NOON, reason="correction", author="someone")
+    size = sum(each.size_bytes for each in (*here, newer))
+    assert await partitions.stored_bytes(WARD) == size
+    assert await partitions.stored_bytes(DEFAULT_PARTITION) == there.size_bytes
+    assert await partitions.stored_bytes(PartitionName("missing")) == 0
+
+    await index.delete(study_ref(1, WARD), NOON, NOON)
+    assert await partitions.stored_bytes(WARD) == size
+    await index.erased([here[0].locator])
+    assert await partitions.stored_bytes(WARD) == size - here[0].size_bytes
+    await index.erased([newer.locator, here[0].locator])
+    assert await partitions.stored_bytes(WARD) == here[1].size_bytes + here[2].size_bytes

@@ -6,6 +6,8 @@ PostgreSQL plans by its statistics, so the tests make sequential scans expensive
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -16,6 +18,8 @@ from server.adapters.sql.core.tables import STUDIES_PER_BLOCK, study_blocks
 from server.adapters.sql.engine import Database, open_database
 from server.adapters.sql.search import search, study_search
 from server.adapters.sql.search.study_search import FAR
+from server.model.change import ChangeWindow
+from server.model.ids import DEFAULT_PARTITION, PartitionName
 from server.model.search.query import (
     Between,
     Condition,
@@ -184,6 +188,11 @@ async def plans(
     await database.instances.search(query)
     statements.clear()
     await database.instances.search(query)
+    return explained(url, statements, off)
+
+
+def explained(url: str, statements: list[Statement], off: Sequence[str] = ("seqscan",)) -> dict[str, list[str]]:
+    """Return the plans of the queries among statements, as `plans` does."""
     selects = {str(sql): parameters for sql, parameters in statements if str(sql).startswith("SELECT")}
     assert selects
     if url.startswith("sqlite"):
@@ -202,6 +211,32 @@ async def plans(
             sql: [row[0] for row in postgres.execute(f"EXPLAIN {sql}".encode(), parameters).fetchall()]
             for sql, parameters in selects.items()
         }
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        ChangeWindow(limit=10, after_sequence=3),
+        ChangeWindow(limit=10, skip=7),
+        ChangeWindow(limit=10, start=NOON, end=NOON + timedelta(hours=1)),
+        None,
+    ],
+)
+@pytest.mark.parametrize("names", [{DEFAULT_PARTITION}, {DEFAULT_PARTITION, PartitionName("other")}])
+async def test_the_feed_of_some_partitions_is_read_by_their_index(
+    noted: Database, url: str, statements: list[Statement], window: ChangeWindow | None, names: set[PartitionName]
+) -> None:
+    """Entries of other partitions are not read, however many there are."""
+    await noted.partitions.create(PartitionName("other"), NOON)
+    await noted.changes.list(ChangeWindow(limit=1, partitions=frozenset(names)))  # the keys of partitions are cached
+    statements.clear()
+    if window is None:
+        await noted.changes.latest(metadata=False, partitions=frozenset(names))
+    else:
+        await noted.changes.list(replace(window, partitions=frozenset(names)))
+    [steps] = [steps for sql, steps in explained(url, statements).items() if "changes AS entry" in sql]
+    assert [step for step in steps if "ix_changes_partition_key_sequence" in step], steps
+    assert not [step for step in steps if "Seq Scan" in step or step.startswith("SCAN")], steps
 
 
 sqlite_only = pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -131,7 +131,7 @@ async def test_a_restored_instance_can_be_deleted_and_erased_again(
     assert await index.find(EVERYTHING) == []
     await index.erased(await index.erasable(MUCH_LATER, 9))
     assert len(await changes.list(ChangeWindow(limit=9))) == 6
-    assert rows_by_table(url) == {"feed": 1, "partitions": 1, "changes": 6}
+    assert rows_by_table(url) == {"feed": 1, "partitions": 1, "partition_usage": 1, "changes": 6}
 
 
 async def test_many_instances_are_restored_during_their_deletion(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

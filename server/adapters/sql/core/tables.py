@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0003"
+REVISION = "0004"
 """The migration that creates this schema."""
 
 MAX_TEXT_LENGTH = 512
@@ -150,6 +150,15 @@ partitions = Table(
     Column("name", Label, nullable=False),
     Column("created", BigInteger, nullable=False),
     UniqueConstraint("name"),
+)
+
+partition_usage = Table(
+    "partition_usage",
+    tables,
+    Column("partition_key", Key, primary_key=True, autoincrement=False),
+    Column(SHARD, SmallInteger, primary_key=True, autoincrement=False, comment="see core/shards.py"),
+    Column("stored_bytes", BigInteger, nullable=False, comment="of all versions whose bytes are not erased"),
+    sqlite_with_rowid=False,
 )
 
 studies = Table(
@@ -426,6 +435,7 @@ changes = Table(
     _key("sequence"),
     *_entry(),
     Index(None, "time", "sequence"),
+    Index(None, "partition_key", "sequence"),
     comment="never deleted; without foreign keys, because the instances may be deleted",
 )
 
@@ -640,7 +650,9 @@ tag_errors = Table(
     Column("time", BigInteger, nullable=False),
     Column("message", Text, nullable=False),
     _shard(),
+    Column("partition_key", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("version", "tag_key"),
+    Index(None, "tag_key", "partition_key", "number"),
     info=_OF_A_STUDY,
     sqlite_with_rowid=False,
 )

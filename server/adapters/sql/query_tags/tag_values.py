@@ -46,12 +46,14 @@ _HAS = Prepared(
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """The owners of an instance's values: the keys of its study and series, its version, and the shard of all three."""
+    """The owners of an instance's values: the keys of its study and series, its version, and the shard and the key of
+    the partition of all three."""
 
     study: int
     series: int
     version: int
     shard: int
+    partition: int
 
     def of(self, level: Level) -> int:
         """Return the owner at a level."""
@@ -166,7 +168,7 @@ class Indexing:
         self._last_errors = {row.key: row.last_error for row in rows}
         self._time = time
         self._values: dict[tuple[int, int], TagValue] = {}
-        self._errors: list[tuple[int, int, str, int]] = []
+        self._errors: list[tuple[int, int, str, int, int]] = []
         self._shards: dict[tuple[int, int], int] = {}
 
     def take(self, values: Found, owners: Owners) -> None:
@@ -178,7 +180,7 @@ class Indexing:
             if key not in self._tags:
                 continue
             if isinstance(found, TagFault):
-                self._errors.append((owners.version, key, found.message, owners.shard))
+                self._errors.append((owners.version, key, found.message, owners.shard, owners.partition))
             else:
                 which = (key, owners.of(self._tags[key].new.level))
                 self._values.setdefault(which, found)
@@ -212,13 +214,13 @@ class Indexing:
             _INSERT.run(self._connection, rows)
         if self._errors:
             _INSERT_ERROR.run(self._connection, list(self._numbered_errors()))
-            more = Counter(key for _, key, _, _ in self._errors)
+            more = Counter(key for _, key, *_ in self._errors)
             counts = [{"of_tag": key, "number": self._last_errors[key], "more": count} for key, count in more.items()]
             _COUNT_ERRORS.run(self._connection, counts)
 
     def _numbered_errors(self) -> Iterator[Row]:
         """Yield rows of errors; for errors of the same time, that of the older instance is first."""
-        for version, key, message, shard in sorted(self._errors):
+        for version, key, message, shard, partition in sorted(self._errors):
             self._last_errors[key] += 1
             yield {
                 "tag_key": key,
@@ -227,6 +229,7 @@ class Indexing:
                 "time": self._time,
                 "message": message,
                 "shard": shard,
+                "partition_key": partition,
             }
 
 

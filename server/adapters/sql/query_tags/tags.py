@@ -1,10 +1,10 @@
 """Storage of extended query tags and their values; the domain decides on their state."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, func, insert, select, update
 
 from server.adapters.sql import operations
 from server.adapters.sql.core import counters
@@ -74,9 +74,25 @@ class SqlTags:
         """See the port."""
         return await self._transactions.write(lambda connection: _delete_some(connection, key), alone=True)
 
-    async def errors(self, key: int, after: int, skip: int, limit: int) -> Sequence[tuple[int, TagError]]:
+    async def errors(
+        self, key: int, after: int, skip: int, limit: int, partitions: Collection[PartitionName] | None = None
+    ) -> Sequence[tuple[int, TagError]]:
         """See the port."""
-        return await self._transactions.read(lambda connection: _errors(connection, key, after, skip, limit))
+        query = _errors(key, after, skip, limit, partitions)
+        return await self._transactions.read(
+            lambda connection: [(row.number, _error(key, row)) for row in connection.execute(query)]
+        )
+
+    async def count_errors(self, keys: Collection[int], partitions: Collection[PartitionName]) -> Mapping[int, int]:
+        """See the port."""
+        query = (
+            select(tag_errors.c.tag_key, func.count().label("errors"))
+            .where(tag_errors.c.tag_key.in_(keys), _is_in(partitions))
+            .group_by(tag_errors.c.tag_key)
+        )
+        return await self._transactions.read(
+            lambda connection: {row.tag_key: row.errors for row in connection.execute(query)}
+        )
 
     async def read(self, operation_id: str, position: str, most: int) -> TagBatch:
         """See the port."""
@@ -186,8 +202,8 @@ def _delete_some(connection: Connection, key: int) -> bool:
     return False
 
 
-def _errors(connection: Connection, key: int, after: int, skip: int, limit: int) -> list[tuple[int, TagError]]:
-    rows = connection.execute(
+def _errors(key: int, after: int, skip: int, limit: int, names: Collection[PartitionName] | None) -> Select[Any]:
+    query = (
         select(
             tag_errors.c.number,
             tag_errors.c.time,
@@ -206,7 +222,12 @@ def _errors(connection: Connection, key: int, after: int, skip: int, limit: int)
         .offset(skip)
         .limit(limit)
     )
-    return [(row.number, _error(key, row)) for row in rows]
+    return query if names is None else query.where(_is_in(names))
+
+
+def _is_in(names: Collection[PartitionName]) -> ColumnElement[bool]:
+    """Return the condition that an error is that of an instance in some partitions."""
+    return tag_errors.c.partition_key.in_(select(partitions.c.key).where(partitions.c.name.in_(names)))
 
 
 def _error(key: int, row: Any) -> TagError:
@@ -222,7 +243,7 @@ def _read(connection: Connection, extract: Extract, operation_id: str, version: 
     found, next_version, is_last = _newest_below(connection, version, most)
     taken = [
         (
-            Owners(one.study_key, one.series_key, one.version, one.shard),
+            Owners(one.study_key, one.series_key, one.version, one.shard, one.partition_key),
             extract(one.dicom_json, wanted, frozenset((one.invalid_tags or "").split())),
         )
         for one in found
@@ -286,6 +307,7 @@ def _newest_below(connection: Connection, version: int, most: int) -> tuple[Sequ
         select(
             instances.c.version,
             instances.c.shard,
+            instances.c.partition_key,
             instances.c.study_key,
             instances.c.series_key,
             metadata.c.dicom_json,

@@ -32,6 +32,7 @@ from server.adapters.sql.query_tags.tag_values import ByTags, Owners, active
 from server.adapters.sql.rows import STORED, stored_instance
 from server.adapters.sql.search.keys import columns_of
 from server.adapters.sql.writing.merging import Group, Row, existing, write_groups, write_several
+from server.adapters.sql.writing.usage import count_bytes
 from server.model.change import ChangeAction
 from server.model.errors import NotFound, Reason
 from server.model.ids import InstanceId, PartitionName, Version
@@ -140,6 +141,7 @@ class StudyChanges:
         self._studies: dict[StudyIdentity, Group] = {}
         self._series: dict[SeriesIdentity, Group] = {}
         self._rows: dict[Table, list[Row]] = {table: [] for table in _TABLES}
+        self._bytes: Counter[tuple[int, int]] = Counter()  # added, by partition and shard
         self._entries: list[Row] = []
 
     def load(self, connection: Connection, new: Sequence[NewInstance]) -> None:
@@ -189,7 +191,7 @@ class StudyChanges:
             group.count("instance_count")
         self._rows[instances].append(self._instance_row(new, version, study, series_))
         self._add_version(new, version, study.row["shard"], {"instance_key": version}, ChangeAction.CREATE)
-        self._by_tags.take(found, Owners(study.key, series_.key, version, study.row["shard"]))
+        self._by_tags.take(found, _owners(study, series_, version))
         self._added[new.id] = (new, version)
         return Added(Version(version))
 
@@ -202,7 +204,7 @@ class StudyChanges:
         version, study, series_ = self._merged(new)
         others = {"instance_key": key, "reason": reason or None, "author": author or None}
         self._add_version(new, version, study.row["shard"], others, ChangeAction.UPDATE)
-        self._by_tags.take(found, Owners(study.key, series_.key, version, study.row["shard"]))
+        self._by_tags.take(found, _owners(study, series_, version))
         return Added(Version(version))
 
     def _merged(self, new: NewInstance) -> tuple[int, Group, Group]:
@@ -283,6 +285,7 @@ class StudyChanges:
                 **others,
             }
         )
+        self._bytes[self._partition_keys[new.id.partition], shard] += new.size_bytes
         invalid_tags = " ".join(sorted(new.invalid_tags)) or None
         self._rows[metadata].append(
             {"version": version, "shard": shard, "dicom_json": new.dicom_json, "invalid_tags": invalid_tags}
@@ -329,6 +332,7 @@ class StudyChanges:
         for table, rows in self._rows.items():
             if rows:
                 _INSERTS[table].run(connection, rows)
+        count_bytes(connection, self._bytes)
         self._last.write_entries(self._entries)
         self._by_tags.write(connection)
         self._last.save()
@@ -358,6 +362,10 @@ def change_blocks(connection: Connection, studies_of: Mapping[tuple[int, int, in
     _COUNT_STUDIES.run(connection, rows)
     if any(count < 0 for count in studies_of.values()):
         _DELETE_EMPTY_BLOCKS.run(connection, rows)
+
+
+def _owners(study: Group, series_: Group, version: int) -> Owners:
+    return Owners(study.key, series_.key, version, study.row["shard"], study.row["partition_key"])
 
 
 def _pixel_columns(pixels: PixelLayout | None) -> Row:

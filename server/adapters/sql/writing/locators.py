@@ -1,5 +1,6 @@
 """Blob locators: which are referenced, and which are to be erased."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
@@ -22,6 +23,7 @@ from server.adapters.sql.core.tables import (
 )
 from server.adapters.sql.core.times import to_microseconds
 from server.adapters.sql.rows import ALIVE, STORED, stored_instance
+from server.adapters.sql.writing.usage import count_bytes
 from server.model.instance import Locator, StoredInstance
 
 _IN_ONE_STATEMENT = 500
@@ -118,7 +120,10 @@ def _delete_erased(connection: Connection, locators: Sequence[Locator]) -> None:
     is_last = deleted_instances.c.version == versions.c.version
     is_replaced = (deleted_instances.c.key == versions.c.instance_key) & versions.c.replaced.is_not(None)
     found = connection.execute(
-        select(versions.c.version, versions.c.locator, deleted_instances.c.key)
+        select(
+            *(versions.c.version, versions.c.locator, versions.c.size_bytes, versions.c.shard),
+            *(deleted_instances.c.key, deleted_instances.c.partition_key),
+        )
         .join_from(versions, deleted_instances, is_last | is_replaced)
         .where(versions.c.locator.in_(locators))
     ).all()
@@ -126,6 +131,10 @@ def _delete_erased(connection: Connection, locators: Sequence[Locator]) -> None:
         return
     keys = {row.key for row in found}
     connection.execute(delete(versions).where(versions.c.version.in_([row.version for row in found])))
+    removed: Counter[tuple[int, int]] = Counter()
+    for row in found:
+        removed[row.partition_key, row.shard] -= row.size_bytes
+    count_bytes(connection, removed)
     has_versions = select(versions.c.version).where(
         (versions.c.version == deleted_instances.c.version)
         | ((versions.c.instance_key == deleted_instances.c.key) & versions.c.replaced.is_not(None))

@@ -246,6 +246,6 @@ def _index(connection: Connection, rows: Sequence[Row], extract: Extract, time: 
         found = connection.execute(
             select(metadata.c.dicom_json, metadata.c.invalid_tags).where(metadata.c.version == row["version"])
         ).one()
-        owners = Owners(row["study_key"], row["series_key"], row["version"], row["shard"])
+        owners = Owners(row["study_key"], row["series_key"], row["version"], row["shard"], row["partition_key"])
         by_tags.take(by_tags.found(found.dicom_json, frozenset((found.invalid_tags or "").split())), owners)
     by_tags.write(connection)
