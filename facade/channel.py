@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 from dicomstore.v1 import (
+    access_service_pb2_grpc,
     capabilities_service_pb2_grpc,
     change_feed_service_pb2_grpc,
     delete_service_pb2_grpc,
@@ -117,6 +118,7 @@ class Core:
         self.operations: Any = operation_service_pb2_grpc.OperationServiceStub(self.channel)
         self.partitions: Any = partition_service_pb2_grpc.PartitionServiceStub(self.channel)
         self.capabilities: Any = capabilities_service_pb2_grpc.CapabilitiesServiceStub(self.channel)
+        self.access: Any = access_service_pb2_grpc.AccessServiceStub(self.channel)
         self.health: Any = health_pb2_grpc.HealthStub(self.channel)
 
     async def close(self) -> None:

@@ -192,6 +192,9 @@ async def core_failed(request: Request, error: Exception) -> Response:
     headers = {"Retry-After": str(RETRY_AFTER_S)} if answer.retry else {}
     if answer.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if answer.status == 403:  # RFC 6750 section 3
+        scope = f', scope="{action}"' if (action := error.metadata.get("action")) else ""
+        headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope"{scope}'
     if answer.status == 416 and "size_bytes" in error.metadata:
         headers["Content-Range"] = f"bytes */{error.metadata['size_bytes']}"
     text = answer.text or error.message

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from facade.actions import require_permission
 from facade.endpoints import (
     bulk_data,
     change_feed,
@@ -27,6 +28,7 @@ from facade.endpoints import (
     wado,
     wado_uri,
 )
+from facade.errors import Refusal
 from facade.versions import VersionConvertor
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -128,7 +130,8 @@ class FramesConvertor(Convertor[str]):
 class Path(Route):
     """A path with all its methods, with or without a trailing slash. Puts its template into the scope for the log.
 
-    Guarantees: an unsupported method is 405 with the supported ones in `Allow`; HEAD is supported wherever GET is.
+    Guarantees: an unsupported method is 405 with the supported ones in `Allow`; HEAD is supported wherever GET is. A
+    client without permission gets 401 or 403 even if its request is malformed.
     """
 
     def __init__(self, base: str, row: Row) -> None:
@@ -137,7 +140,12 @@ class Path(Route):
         self.row = row
 
         async def endpoint(request: Request) -> Response:
-            return await row.methods["GET" if request.method == "HEAD" else request.method](request)
+            called = row.methods["GET" if request.method == "HEAD" else request.method]
+            try:
+                return await called(request)
+            except Refusal:
+                await require_permission(request, called)
+                raise
 
         super().__init__(base + row.path, endpoint, methods=list(row.methods))
         self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + "/?$")

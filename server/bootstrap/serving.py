@@ -46,6 +46,7 @@ from server.rpc.operations import OperationMessages, OperationServicer
 from server.rpc.partition import PartitionServicer
 from server.rpc.retrieve import RetrieveServicer
 from server.rpc.search import SearchServicer
+from server.rpc.security.access import AccessServicer
 from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.services import SERVICES, Services
@@ -247,5 +248,6 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         tokens=TokenServicer(components.tokens),
         share_links=ShareServicer(components.share_links),
         capabilities=CapabilitiesServicer(components.settings, authenticator),
+        access=AccessServicer(components.access),
         health=watch.servicer,
     )

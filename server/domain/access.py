@@ -98,7 +98,25 @@ class Access:
             raise denied(action)
         return names
 
+    def permit_anywhere(self, call: Call, action: Action) -> None:
+        """Permit an operation that only tells whether the principal may perform an action at all.
+
+        Raises:
+            Forbidden: PERMISSION_DENIED.
+        """
+        if not self._decided(call, action, ARCHIVE):
+            raise denied(action)
+
     def _grants(self, call: Call, action: Action, address: Address) -> Collection[Grant]:
+        grants = self._decided(call, action, address)
+        if not grants:
+            raise denied(action)
+        if action not in READING:
+            self._read_only.require_writable()
+        return grants
+
+    def _decided(self, call: Call, action: Action, address: Address) -> Collection[Grant]:
+        """Log the decision; return the grants of the action."""
         _log.debug(
             "access action=%s partition=%s study=%s series=%s instance=%s principal=%s request_id=%s",
             action.value,
@@ -110,12 +128,7 @@ class Access:
             call.request_id,
         )
         call.audit.accesses(call, address)
-        grants = call.principal.grants_of(action)
-        if not grants:
-            raise denied(action)
-        if action not in READING:
-            self._read_only.require_writable()
-        return grants
+        return call.principal.grants_of(action)
 
 
 def denied(action: Action) -> Forbidden:

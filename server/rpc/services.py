@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicomstore.v1 import (
+    access_service_pb2,
+    access_service_pb2_grpc,
     capabilities_service_pb2,
     capabilities_service_pb2_grpc,
     change_feed_service_pb2,
@@ -36,6 +38,7 @@ from server.rpc.partition import PartitionServicer
 from server.rpc.pieces import add_service
 from server.rpc.retrieve import RetrieveServicer
 from server.rpc.search import SearchServicer
+from server.rpc.security.access import AccessServicer
 from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.store import StoreServicer
@@ -54,6 +57,7 @@ SERVICES = tuple(
         (token_service_pb2, "TokenService"),
         (share_service_pb2, "ShareService"),
         (capabilities_service_pb2, "CapabilitiesService"),
+        (access_service_pb2, "AccessService"),
     )
 )
 """Their full names."""
@@ -74,6 +78,7 @@ class Services:
     tokens: TokenServicer
     share_links: ShareServicer
     capabilities: CapabilitiesServicer
+    access: AccessServicer
     health: Any
 
     def register(self, server: Any) -> None:
@@ -89,4 +94,5 @@ class Services:
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(self.tokens, server)
         share_service_pb2_grpc.add_ShareServiceServicer_to_server(self.share_links, server)
         capabilities_service_pb2_grpc.add_CapabilitiesServiceServicer_to_server(self.capabilities, server)
+        access_service_pb2_grpc.add_AccessServiceServicer_to_server(self.access, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)

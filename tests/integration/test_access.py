@@ -26,6 +26,7 @@ from dicomstore.v1.access_options_pb2 import (
     ACTION_READ,
     ACTION_WRITE,
 )
+from dicomstore.v1.access_service_pb2 import CheckAccessRequest
 from dicomstore.v1.delete_service_pb2 import DeleteInstancesRequest
 from dicomstore.v1.resources_pb2 import Address as AddressMessage
 from google.protobuf import descriptor_pool, message_factory
@@ -138,6 +139,7 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "OperationService.ListOperations": (OF_ARCHIVE, None),
     "OperationService.WaitOperation": (OF_ARCHIVE, operations.WaitOperationRequest(id=OPERATION)),
     "OperationService.CancelOperation": (OF_ARCHIVE, operations.CancelOperationRequest(id=OPERATION)),
+    "AccessService.CheckAccess": (OF_ARCHIVE, CheckAccessRequest(action=ACTION_DELETE)),
     "PartitionService.ListPartitions": (OF_ARCHIVE, None),
     "PartitionService.GetPartition": (OF_PARTITION, partitions.GetPartitionRequest(name=WARD)),
     "TokenService.CreateToken": (OF_ARCHIVE, None),
@@ -160,7 +162,8 @@ DECLARED = {name: declared_action(f"/{name[: name.rindex('.')]}/{name[name.rinde
 
 def test_every_rpc_declares_an_action_and_has_an_expected_address() -> None:
     needed = {name for name, action in DECLARED.items() if action not in (ACTION_ANONYMOUS, ACTION_AUTHENTICATED)}
-    assert {name.removeprefix("dicomstore.v1.") for name in needed} == set(EXPECTED)
+    expected = {name.removeprefix("dicomstore.v1.") for name in needed} | {"AccessService.CheckAccess"}
+    assert expected == set(EXPECTED)
 
 
 async def test_every_rpc_checks_access_once_for_its_declared_action_and_its_address(
@@ -185,6 +188,8 @@ def _action(name: str) -> str:
     """Return the action that `EXPECTED`'s request of an rpc requires."""
     if name == "OperationService.CancelOperation":  # of an unknown operation, as for reading it
         return "read"
+    if name == "AccessService.CheckAccess":
+        return "delete"
     return ACTIONS[DECLARED[f"dicomstore.v1.{name}"]]
 
 

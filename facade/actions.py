@@ -1,0 +1,108 @@
+"""The permission that each endpoint requires: that of the rpc which it calls, as the contract declares it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from dicomstore.v1 import access_options_pb2
+from dicomstore.v1.access_options_pb2 import Action
+from dicomstore.v1.access_service_pb2 import CheckAccessRequest
+from google.protobuf import descriptor_pool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from facade.channel import Core
+from facade.endpoints import (
+    bulk_data,
+    change_feed,
+    delete,
+    extended_query_tags,
+    health,
+    home,
+    metadata,
+    openapi,
+    operations,
+    partitions,
+    qido,
+    rendered,
+    stow,
+    wado,
+    wado_uri,
+)
+from facade.errors import CoreFailure
+from facade.serving.observe import call_metadata
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+RPCS: Mapping[Endpoint, str] = MappingProxyType(
+    {
+        stow.store: "StoreService.StoreInstances",
+        wado.instances: "RetrieveService.RetrieveInstances",
+        wado.frames: "RetrieveService.RetrieveFrames",
+        wado_uri.retrieve: "RetrieveService.RetrieveInstances",
+        rendered.rendered: "RetrieveService.RetrieveRendered",
+        rendered.rendered_frames: "RetrieveService.RetrieveRendered",
+        rendered.thumbnail: "RetrieveService.RetrieveRendered",
+        metadata.metadata: "RetrieveService.RetrieveMetadata",
+        bulk_data.bulk_data: "RetrieveService.RetrieveBulkData",
+        bulk_data.all_bulk_data: "RetrieveService.RetrieveAllBulkData",
+        bulk_data.pixel_data: "RetrieveService.RetrieveAllBulkData",
+        qido.all_studies: "SearchService.Search",
+        qido.all_series: "SearchService.Search",
+        qido.all_instances: "SearchService.Search",
+        qido.series_of_study: "SearchService.Search",
+        qido.instances_of_study: "SearchService.Search",
+        qido.instances_of_series: "SearchService.Search",
+        delete.delete: "DeleteService.DeleteInstances",
+        change_feed.changes: "ChangeFeedService.ListChanges",
+        change_feed.latest_change: "ChangeFeedService.GetLatestChange",
+        extended_query_tags.tags: "ExtendedQueryTagService.ListExtendedQueryTags",
+        extended_query_tags.add: "ExtendedQueryTagService.AddExtendedQueryTags",
+        extended_query_tags.tag: "ExtendedQueryTagService.GetExtendedQueryTag",
+        extended_query_tags.update: "ExtendedQueryTagService.UpdateExtendedQueryTag",
+        extended_query_tags.delete: "ExtendedQueryTagService.DeleteExtendedQueryTag",
+        extended_query_tags.errors: "ExtendedQueryTagService.ListExtendedQueryTagErrors",
+        operations.operation: "OperationService.GetOperation",
+        partitions.partitions: "PartitionService.ListPartitions",
+    }
+)
+"""By endpoint, the rpc that it calls; the first one, if several."""
+
+ANONYMOUS = frozenset({health.health, home.home, openapi.as_json, openapi.as_yaml})
+"""Endpoints that require no permission."""
+
+_CHECK_SECONDS = 3.0
+
+
+def action_of(endpoint: Endpoint) -> Action:
+    """Return the action that an endpoint requires.
+
+    Raises:
+        LookupError: it is in neither table.
+    """
+    if endpoint in ANONYMOUS:
+        return Action.ACTION_ANONYMOUS
+    method = descriptor_pool.Default().FindMethodByName(f"dicomstore.v1.{RPCS[endpoint]}")
+    extensions: Any = method.GetOptions().Extensions  # the type stubs know no extensions
+    action: Action = extensions[access_options_pb2.action]
+    return action
+
+
+async def require_permission(request: Request, endpoint: Endpoint) -> None:
+    """Ask the core whether the client may do what an endpoint does; for requests that never reach the core.
+
+    Does nothing if the core does not answer: the refusal of a malformed request reveals no data.
+
+    Raises:
+        CoreFailure: UNAUTHENTICATED or PERMISSION_DENIED.
+    """
+    action = action_of(endpoint)
+    if action == Action.ACTION_ANONYMOUS:
+        return
+    core: Core = request.app.state.core
+    asked = CheckAccessRequest(action=action)
+    try:
+        await core.call(core.access.CheckAccess, asked, call_metadata(request), seconds=_CHECK_SECONDS)
+    except CoreFailure as failure:
+        if failure.code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+            raise
