@@ -34,6 +34,7 @@ from facade.endpoints import (
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
+from facade.sharing import links, redeem
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS, ApiVersion
 from server.dicom.elements.charset import EXTENSION_TERMS, PLAIN_TERMS
 from server.dicom.elements.keywords import path_of
@@ -90,6 +91,12 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     extended_query_tags.errors: "[list indexing errors](#extended-query-tags)",
     operations.operation: "[get an operation](#operations)",
     partitions.partitions: "[list partitions](#partitions)",
+    links.share: "[share](#share-links)",
+    links.share_for_upload: "[share for uploads](#share-links)",
+    links.links: "[list share links](#share-links)",
+    links.revoke: "[revoke a share link](#share-links)",
+    redeem.redeem: "[open a share link](#share-links)",
+    redeem.upload_script: "script of the upload page",
     health.health: "[health](#health)",
     home.home: "description of the service, HTML or [JSON](#openapi)",
     openapi.as_json: "[OpenAPI](#openapi) as JSON",

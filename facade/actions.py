@@ -31,6 +31,7 @@ from facade.endpoints import (
 )
 from facade.errors import CoreFailure
 from facade.serving.observe import call_metadata
+from facade.sharing import links, redeem
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -64,11 +65,15 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         extended_query_tags.errors: "ExtendedQueryTagService.ListExtendedQueryTagErrors",
         operations.operation: "OperationService.GetOperation",
         partitions.partitions: "PartitionService.ListPartitions",
+        links.share: "ShareService.CreateShareLink",
+        links.share_for_upload: "ShareService.CreateShareLink",
+        links.links: "ShareService.ListShareLinks",
+        links.revoke: "ShareService.RevokeShareLink",
     }
 )
 """By endpoint, the rpc that it calls; the first one, if several."""
 
-ANONYMOUS = frozenset({health.health, home.home, openapi.as_json, openapi.as_yaml})
+ANONYMOUS = frozenset({health.health, home.home, openapi.as_json, openapi.as_yaml, redeem.redeem, redeem.upload_script})
 """Endpoints that require no permission."""
 
 _CHECK_SECONDS = 3.0

@@ -24,6 +24,7 @@ from facade.serving.exposure import OnlyClosed, must_be_closed
 from facade.serving.memory import keep_steady
 from facade.serving.observe import Observe
 from facade.serving.tls import https_listener
+from facade.sharing.paths import SharePaths
 from facade.viewer import ISOLATION, Viewer
 
 
@@ -93,4 +94,5 @@ def _middleware(settings: Settings, *, is_exposed: bool) -> list[Middleware]:
     inner = [observe, Middleware(Admission, max_requests=settings.max_requests), Middleware(UnexpectedErrors)]
     if is_exposed:
         inner.append(Middleware(OnlyClosed))
+    inner.insert(0, Middleware(SharePaths))
     return [Middleware(Cors, origins=origins), *inner] if origins else inner

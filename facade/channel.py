@@ -22,6 +22,7 @@ from dicomstore.v1 import (
     partition_service_pb2_grpc,
     retrieve_service_pb2_grpc,
     search_service_pb2_grpc,
+    share_service_pb2_grpc,
     store_service_pb2_grpc,
 )
 from dicomstore.v1.capabilities_service_pb2 import GetCapabilitiesRequest, GetCapabilitiesResponse
@@ -49,6 +50,7 @@ _READS = {
     "ExtendedQueryTagService": ["ListExtendedQueryTags", "GetExtendedQueryTag", "ListExtendedQueryTagErrors"],
     "OperationService": ["GetOperation", "ListOperations", "WaitOperation"],
     "PartitionService": ["ListPartitions", "GetPartition"],
+    "ShareService": ["ListShareLinks", "GetOwnShareLink"],
     "CapabilitiesService": ["GetCapabilities"],
 }
 _SERVICE_CONFIG = {
@@ -117,6 +119,7 @@ class Core:
         self.tags: Any = extended_query_tag_service_pb2_grpc.ExtendedQueryTagServiceStub(self.channel)
         self.operations: Any = operation_service_pb2_grpc.OperationServiceStub(self.channel)
         self.partitions: Any = partition_service_pb2_grpc.PartitionServiceStub(self.channel)
+        self.shares: Any = share_service_pb2_grpc.ShareServiceStub(self.channel)
         self.capabilities: Any = capabilities_service_pb2_grpc.CapabilitiesServiceStub(self.channel)
         self.access: Any = access_service_pb2_grpc.AccessServiceStub(self.channel)
         self.health: Any = health_pb2_grpc.HealthStub(self.channel)

@@ -29,6 +29,7 @@ from facade.endpoints import (
     wado_uri,
 )
 from facade.errors import Refusal
+from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -59,6 +60,7 @@ DICOM = (
     Row(_INSTANCE + "/bulkdata", {"GET": bulk_data.all_bulk_data}),
     Row(_INSTANCE + "/pixeldata", {"GET": bulk_data.pixel_data}),
     Row(_INSTANCE + "/bulkdata/{path:path}", {"GET": bulk_data.bulk_data}),
+    Row(_INSTANCE + "/$share", {"POST": links.share}),
     Row(_INSTANCE, {"GET": wado.instances, "DELETE": delete.delete}),
     Row(_SERIES + "/rendered", {"GET": rendered.rendered}),
     Row(_SERIES + "/thumbnail", {"GET": rendered.thumbnail}),
@@ -66,6 +68,7 @@ DICOM = (
     Row(_SERIES + "/bulkdata", {"GET": bulk_data.all_bulk_data}),
     Row(_SERIES + "/pixeldata", {"GET": bulk_data.pixel_data}),
     Row(_SERIES + "/instances", {"GET": qido.instances_of_series}),
+    Row(_SERIES + "/$share", {"POST": links.share}),
     Row(_SERIES, {"GET": wado.instances, "DELETE": delete.delete}),
     Row(_STUDY + "/rendered", {"GET": rendered.rendered}),
     Row(_STUDY + "/thumbnail", {"GET": rendered.thumbnail}),
@@ -74,7 +77,9 @@ DICOM = (
     Row(_STUDY + "/pixeldata", {"GET": bulk_data.pixel_data}),
     Row(_STUDY + "/series", {"GET": qido.series_of_study}),
     Row(_STUDY + "/instances", {"GET": qido.instances_of_study}),
+    Row(_STUDY + "/$share", {"POST": links.share}),
     Row(_STUDY, {"GET": wado.instances, "POST": stow.store, "DELETE": delete.delete}),
+    Row("/$share-upload", {"POST": links.share_for_upload}),
     Row("/wado", {"GET": wado_uri.retrieve}),
     Row("/studies", {"GET": qido.all_studies, "POST": stow.store}),
     Row("/series", {"GET": qido.all_series}),
@@ -101,6 +106,8 @@ SERVICE = (
     Row("/extendedquerytags/{tag}/errors", {"GET": extended_query_tags.errors}),
     Row("/operations/{operation}", {"GET": operations.operation}),
     Row("/partitions", {"GET": partitions.partitions}),
+    Row("/shares", {"GET": links.links}),
+    Row("/shares/{link}", {"DELETE": links.revoke}),
     Row("/api.json", {"GET": openapi.as_json}),
     Row("/api.yaml", {"GET": openapi.as_yaml}),
 )
@@ -110,6 +117,8 @@ BARE = (
     Row("/", {"GET": home.home}),
     Row("/docs", {"GET": home.home}),
     Row("/health/check", {"GET": health.health}),
+    Row("/share/upload.js", {"GET": redeem.upload_script}),
+    Row("/share/{token}", {"GET": redeem.redeem}),
 )
 
 

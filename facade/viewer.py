@@ -40,7 +40,7 @@ in a frame of that page, such as a rendered PDF, needs them too, so all response
 INDEX = "index.html"
 CONFIG = "app-config.js"
 
-_API = re.compile(r"/(v\d+|health)(/|$)")
+_API = re.compile(r"/(v\d+|health|shared?)(/|$)")
 _HASHED = re.compile(r"[.-][0-9a-f]{16,}\.\w+$|/[0-9a-f]{16,}\.\w+$")
 _FOREVER = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"
@@ -153,8 +153,25 @@ def config(partitions: list[str]) -> bytes:
         "defaultDataSourceName": sources[0]["sourceName"],
         "dataSources": sources,
     }
-    return b"window.config = " + orjson.dumps(settings, option=orjson.OPT_INDENT_2) + b";\n" + _ABSOLUTE
+    shared = orjson.dumps(_source("share", "Shared images", "", can_store=False))
+    text = b"window.config = " + orjson.dumps(settings, option=orjson.OPT_INDENT_2) + b";\n"
+    return text + _SHARED.replace(b"SOURCE", shared) + _ABSOLUTE
 
+
+# A shared study has the path /viewer/share-ID or /viewer/share-ID-PARTITION (see `facade.sharing.redeem`). Then it is
+# the only data source; the browser sends the cookie of the link to its path.
+_SHARED = rb"""{
+  const share = /\/(share-([0-9a-f]{32})(?:-([A-Za-z0-9._-]{1,64}))?)(?:\/|$)/.exec(window.location.pathname);
+  if (share) {
+    const source = SOURCE;
+    const base = `/shared/${share[2]}/v2` + (share[3] ? `/partitions/${share[3]}` : "");
+    source.sourceName = share[1];
+    Object.assign(source.configuration, { qidoRoot: base, wadoRoot: base, wadoUriRoot: `${base}/wado` });
+    window.config.dataSources = [source];
+    window.config.defaultDataSourceName = source.sourceName;
+  }
+}
+"""
 
 _ABSOLUTE = b"""for (const { configuration } of window.config.dataSources) {
   for (const root of ["qidoRoot", "wadoRoot", "wadoUriRoot"]) {
@@ -164,7 +181,7 @@ _ABSOLUTE = b"""for (const { configuration } of window.config.dataSources) {
 """
 
 
-def _source(name: str, title: str, base: str) -> Mapping[str, Any]:
+def _source(name: str, title: str, base: str, *, can_store: bool = True) -> Mapping[str, Any]:
     """Return a data source of OHIF, with all supported features enabled, and bodies without multipart."""
     return {
         "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
@@ -184,7 +201,7 @@ def _source(name: str, title: str, base: str) -> Mapping[str, Any]:
             "enableStudyLazyLoad": True,
             "singlepart": "bulkdata,video,pdf",
             "bulkDataURI": {"enabled": True},
-            "dicomUploadEnabled": True,
+            "dicomUploadEnabled": can_store,
         },
     }
 
@@ -195,7 +212,8 @@ async def _partitions(request: Request) -> list[str]:
     try:
         answer = await core.call(core.partitions.ListPartitions, ListPartitionsRequest(), call_metadata(request))
     except CoreFailure as failure:
-        if failure.reason == "PARTITIONS_DISABLED":
+        # Without credentials the settings are for shared studies only.
+        if failure.reason in ("PARTITIONS_DISABLED", "UNAUTHENTICATED", "PERMISSION_DENIED"):
             return []
         raise
     return [partition.name for partition in answer.partitions]

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from facade import proxies
 from facade.config import Settings
 from facade.errors import Refusal
+from facade.prefixes import path_prefix
 
 _UID = re.compile(r"[0-9.]{0,63}[0-9]")
 
@@ -87,7 +88,15 @@ def urls_in(request: Request, partition: str) -> Urls:
 
 
 def root_of(request: Request) -> str:
-    """Return the base URL of this service as seen by the client, without a trailing slash."""
+    """Return the base URL of this service as seen by the client, without a trailing slash.
+
+    Below the path of a share link it includes that path, so that the client can use the URLs in the response.
+    """
+    return service_root(request) + path_prefix(request.scope)
+
+
+def service_root(request: Request) -> str:
+    """Return the base URL of this service without the path of a share link."""
     settings: Settings = request.app.state.settings
     return settings.public_url.rstrip("/") or _visible_root(request, settings.trusted_proxies)
 

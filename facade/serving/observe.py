@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facade.channel import Metadata
+from facade.prefixes import route_prefix
 from facade.serving.caller import caller_metadata
 from facade.versions import SUPPORTED, VERSIONS
 
@@ -63,7 +64,7 @@ class Observe:
         try:
             await self.app(scope, receive, observed_send)
         finally:
-            route = scope.get("template", "-")
+            route = route_prefix(scope) + scope.get("template", "-")
             log.log(
                 logging.DEBUG if route == "/health/check" else logging.INFO,
                 "method=%s route=%s status=%d bytes=%d ms=%.1f request_id=%s",
