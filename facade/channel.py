@@ -42,7 +42,7 @@ CAPABILITIES_SECONDS = 10.0
 _STATUS_SECONDS = 1.0
 _STATUS_STEP_SECONDS = 0.01
 
-Metadata = tuple[tuple[str, str], ...]
+Metadata = tuple[tuple[str, str | bytes], ...]
 
 _READS = {
     "SearchService": ["Search"],

@@ -71,6 +71,9 @@ class _Context:
     def peer(self) -> str:
         return "inproc"
 
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return {}
+
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> None:
         self.status = _Status(code, details, trailing_metadata)
         raise AbortError

@@ -1,13 +1,14 @@
 """Settings of the core. No other module of the core reads the environment or the settings file."""
 
 import os
+import re
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from common.settings import SecretText, SecretUrl, keys_of
 from common.tls_settings import TlsSettings
@@ -61,6 +62,18 @@ def _partition(name: str) -> PartitionName:
         return parse_partition_name(name, "a partition of a role")
     except InvalidRequest as error:
         raise ValueError(error.message) from error
+
+
+_CERTIFICATE_NAME = re.compile(r"(uri|dns|email|cn):.+")
+
+
+def _require_certificate_name(name: str) -> None:
+    if not _CERTIFICATE_NAME.fullmatch(name):
+        raise ValueError(f"{name} is not a name in a certificate: write uri:…, dns:…, email:… or cn:…")
+
+
+def _comma_list(text: str) -> list[str]:
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
 
 
 class Settings(TlsSettings):
@@ -141,10 +154,22 @@ class Settings(TlsSettings):
     migrate: bool = Field(
         False, description="Migrate the database schema at start instead of refusing to start on an old one."
     )
+    tls_client_roles: dict[str, tuple[str, ...]] = Field(
+        {},
+        description="Roles of clients by a name in their certificate: a table `[server.tls_client_roles]` with entries "
+        'such as `"dns:gateway.example" = ["writer"]`; see [certificates of '
+        "clients](security.md#certificates-of-clients). The variable has them as JSON.",
+    )
+    tls_facades: str = Field(
+        "",
+        description="Names in certificates of separate facades, separated by commas, e.g. `dns:facade.example`. What "
+        "they state about their clients is believed: the certificate of the client, and facts for the audit trail.",
+    )
     auth_required: bool = Field(
         False,
         description="Require authentication of every call. It is also required once an archive token has been created "
-        "(`dicomstore token create`), or if `auth_issuer` is set. Otherwise every call has every permission.",
+        "(`dicomstore token create`), or if `auth_issuer` or `tls_client_roles` is set. Otherwise every call has "
+        "every permission.",
     )
     reflection: bool = Field(True, description="Offer gRPC server reflection.")
     max_instance_bytes: int = Field(4 * 2**30, gt=0, description="Largest instance that can be stored.")
@@ -241,6 +266,37 @@ class Settings(TlsSettings):
         keys_of(value)
         return value
 
+    @field_validator("tls_client_roles")
+    @classmethod
+    def _are_names_with_roles(cls, roles: dict[str, tuple[str, ...]], info: ValidationInfo) -> dict[str, Any]:
+        table = Roles(settings.role(name) for name, settings in info.data.get("roles", {}).items())
+        for name, names in roles.items():
+            _require_certificate_name(name)
+            if unknown := table.unknown(names):
+                raise ValueError(f"{name} has roles that do not exist: {', '.join(unknown)}")
+        return roles
+
+    @field_validator("tls_facades")
+    @classmethod
+    def _are_names(cls, value: str) -> str:
+        for name in _comma_list(value):
+            _require_certificate_name(name)
+        return value
+
+    @property
+    def facade_names(self) -> frozenset[str]:
+        """Names in the certificates of separate facades."""
+        return frozenset(_comma_list(self.tls_facades))
+
+    @model_validator(mode="after")
+    def _names_need_certificates(self) -> "Settings":
+        if (self.tls_client_roles or self.tls_facades) and not self.tls_client_ca:
+            raise ValueError("tls_client_roles and tls_facades need tls_client_ca")
+        if both := sorted(self.facade_names & self.tls_client_roles.keys()):
+            # A facade makes calls for anybody who reaches it.
+            raise ValueError(f"a facade cannot have roles of its own: {', '.join(both)}")
+        return self
+
     @model_validator(mode="after")
     def _second_address_has_tls(self) -> "Settings":
         if self.grpc_client_certificates and not self.tls_client_ca:
@@ -262,7 +318,7 @@ class Settings(TlsSettings):
     @property
     def requires_authentication(self) -> bool:
         """Whether these settings alone require authentication; see `AuthenticationState`."""
-        return self.auth_required
+        return self.auth_required or bool(self.tls_client_roles)
 
     @property
     def pixel_worker_count(self) -> int:

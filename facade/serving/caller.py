@@ -6,12 +6,16 @@ The core believes this only of facades that it trusts. The custom headers are th
 import re
 from urllib.parse import quote
 
+import orjson
 from starlette.requests import Request
 from starlette.types import Scope
 
 from facade import proxies
+from facade.channel import Metadata
 from facade.errors import Refusal
+from facade.serving.client_certificate import forwarded_names
 
+_CERTIFICATE = "x-dicomstore-certificate-bin"
 _HEADER = b"x-ms-azuredicom-audit-"
 _MAX_HEADERS = 10
 _MAX_HEADER_LENGTH = 2048
@@ -21,21 +25,23 @@ _SECRETS = re.compile(r"(?<=/share/)[^/?#]+|(?<=[?&]token=)[^&#]+|(?<=[?&]access
 _NOT_IN_METADATA = re.compile(r"[^\x20-\x7e]")
 
 
-def caller_metadata(request: Request) -> tuple[tuple[str, str], ...]:
+def caller_metadata(request: Request) -> Metadata:
     """Return the metadata for the core. Raises Refusal (400) for too many or too long custom headers."""
     scope = request.scope
     client = scope.get("client")
-    found = [
+    found: list[tuple[str, str | bytes]] = [
         ("x-dicomstore-client", _client(request, client[0]) if client else "unknown"),
         ("x-dicomstore-method", scope["method"]),
         ("x-dicomstore-uri", _uri(scope)),
     ]
+    if names := forwarded_names(scope):
+        found.append((_CERTIFICATE, orjson.dumps(names)))
     for name, value in scope["headers"]:
         if name.startswith(_HEADER):
             if len(value) > _MAX_HEADER_LENGTH:
                 raise Refusal(400, f"A header X-MS-AZUREDICOM-AUDIT-* is longer than {_MAX_HEADER_LENGTH} characters.")
             found.append((name.decode("latin-1"), _printable(value.decode("latin-1"))))
-    if len(found) > 3 + _MAX_HEADERS:
+    if sum(name.startswith("x-ms-") for name, _ in found) > _MAX_HEADERS:
         raise Refusal(400, f"There are more than {_MAX_HEADERS} headers X-MS-AZUREDICOM-AUDIT-*.")
     return tuple(found)
 

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from facade import proxies
 from facade.errors import RETRY_AFTER_S
 from facade.serving.admission import ClientConnections
+from facade.serving.client_certificate import CERTIFICATE_NAMES, certificate_names
 from facade.serving.exchange import BUFFERS, Exchange
 from facade.serving.refusals import refusal
 
@@ -62,6 +63,7 @@ class Connection(HttpToolsProtocol):
         self._idle_seconds: float = self._application.state.settings.idle_seconds
         self._clients: ClientConnections = self._application.state.connections
         self._client_address: str | None = None  # if its connections are counted
+        self._certificate_names: list[str] = []
         self.app = self._serve
         self._exchanges: dict[RequestResponseCycle, Exchange] = {}  # requests not started yet; several with pipelining
         self._exchange: Exchange | None = None  # the request with a body being received
@@ -85,6 +87,7 @@ class Connection(HttpToolsProtocol):
             transport.close()
             return
         self._client_address = address
+        self._certificate_names = certificate_names(transport)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -215,6 +218,8 @@ class Connection(HttpToolsProtocol):
         """Call the application with the methods of the exchange instead of those of uvicorn's cycle."""
         exchange = self._exchanges.pop(send.__self__)
         scope["extensions"] = {BUFFERS: {}}
+        if self._certificate_names:
+            scope[CERTIFICATE_NAMES] = self._certificate_names
         try:
             await self._application(scope, exchange.receive, exchange.send)
         finally:

@@ -16,6 +16,7 @@ from server.rpc.interceptors.auditing import Auditing, TrustedFacades
 from server.rpc.interceptors.authentication import Authentication, Authenticator
 from server.rpc.interceptors.call_context import CallContext
 from server.rpc.interceptors.error_translation import ErrorTranslation
+from server.rpc.interceptors.peer_certificates import PeerCertificates
 from server.rpc.interceptors.surround import Surround
 
 _OPTIONS = (
@@ -76,10 +77,14 @@ def interceptors(
         CallContext(),
         ErrorTranslation(),
         AccessLog(),
-        *([Auditing(recorder, TrustedFacades(settings.trusted_facades))] if recorder else []),
+        *([Auditing(recorder, _facades(settings))] if recorder else []),
         Authentication(authenticator),
         Admission(settings.max_calls, settings.max_watches),
     ]
+
+
+def _facades(settings: Settings) -> TrustedFacades:
+    return TrustedFacades(settings.trusted_facades, PeerCertificates(settings.facade_names))
 
 
 def credentials(tls: TlsFiles, *, client_required: bool) -> grpc.ServerCredentials:

@@ -40,6 +40,8 @@ from server.rpc.delete import DeleteServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
 from server.rpc.interceptors.authentication import Authenticator, BearerAuthenticator
+from server.rpc.interceptors.client_certificates import CertificateAuthenticator
+from server.rpc.interceptors.peer_certificates import PeerCertificates
 from server.rpc.interceptors.share_links import ShareLinkAuthenticator
 from server.rpc.interceptors.surround import Surround
 from server.rpc.operations import OperationMessages, OperationServicer
@@ -193,7 +195,12 @@ async def _authenticator(components: ArchiveComponents) -> Authenticator:
     if of_operator := await asyncio.to_thread(operator_token.operator_token, components.settings.data):
         verifiers[operator_token.PREFIX] = OperatorVerifier(of_operator, components.roles)
     bearer = BearerAuthenticator(components.authentication, Credentials(verifiers))
-    return ShareLinkAuthenticator(components.share_link_verifier, bearer)
+    other = ShareLinkAuthenticator(components.share_link_verifier, bearer)
+    settings = components.settings
+    if settings.insecure_without_authentication or not settings.tls_client_roles:
+        return other
+    certificates = PeerCertificates(settings.facade_names)
+    return CertificateAuthenticator(certificates, settings.tls_client_roles, components.roles, other)
 
 
 def _tls(settings: Settings) -> TlsFiles | None:

@@ -9,6 +9,7 @@ from server.domain.audit.subtypes import NOT_RECORDED
 from server.rpc.errors import outcome
 from server.rpc.interceptors.call_context import Context
 from server.rpc.interceptors.declared_actions import ACTIONS, declared_action
+from server.rpc.interceptors.peer_certificates import PeerCertificates
 from server.rpc.interceptors.surround import Surround
 
 _PACKAGE = "/dicomstore.v1."
@@ -28,17 +29,22 @@ class TrustedFacades:
 
     Args:
         networks: addresses and networks, separated by commas. A facade in the same process is always trusted.
+        certificates: knows the facades that authenticate themselves by TLS.
 
     Raises:
         ValueError: one is neither.
     """
 
-    def __init__(self, networks: str) -> None:
+    def __init__(self, networks: str, certificates: PeerCertificates) -> None:
+        self._certificates = certificates
         self._networks = [ipaddress.ip_network(part.strip()) for part in networks.split(",") if part.strip()]
         self._known: dict[str, bool] = {_SAME_PROCESS: True}
 
-    def trusts(self, peer: str) -> bool:
-        """Return whether a peer, in the format of gRPC, is trusted."""
+    def trusts(self, context: Context) -> bool:
+        """Return whether the peer of a call is trusted."""
+        return self._has_trusted_address(context.peer) or self._certificates.is_facade(context)
+
+    def _has_trusted_address(self, peer: str) -> bool:
         host = peer.rpartition(":")[0] if peer != _SAME_PROCESS else peer
         if host not in self._known:
             if len(self._known) >= _MAX_CACHED_PEERS:
@@ -81,7 +87,7 @@ class Auditing(Surround):
 
     def _source(self, context: Context) -> Source:
         peer = context.peer
-        if not self._facades.trusts(peer):
+        if not self._facades.trusts(context):
             return Source(peer)
         client = http_method = uri = ""
         headers: dict[str, str] | None = None

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -40,6 +40,11 @@ class Context:
     def peer(self) -> str:
         """The peer address in the format of gRPC."""
         return self._grpc.peer()  # type: ignore[no-any-return]
+
+    @property
+    def tls(self) -> Mapping[str, Sequence[bytes]]:
+        """Properties of the connection in the format of gRPC, among them names in the certificate of the peer."""
+        return self._grpc.auth_context()  # type: ignore[no-any-return]
 
     async def abort_with_status(self, status: Any) -> None:
         """End the call with a status. Always raises grpc.aio.AbortError."""

@@ -1,0 +1,38 @@
+"""The certificate with which a client has authenticated itself to the HTTP listener."""
+
+from typing import Any
+
+from starlette.types import Scope
+
+CERTIFICATE_NAMES = "dicomstore.certificate_names"
+"""Key of the ASGI scope: the names in the certificate of the client, as a list of strings."""
+
+_KINDS = {"URI": "uri", "DNS": "dns", "email": "email"}
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+def certificate_names(transport: Any) -> list[str]:
+    """Return the names in the certificate of a connection's client, in the form in which the core expects them.
+
+    These are its Subject Alternative Names of the kinds URI, DNS and e-mail, in this order, or else its common names.
+    """
+    certificate = transport.get_extra_info("peercert")
+    if not certificate:
+        return []
+    alternatives = certificate.get("subjectAltName", ())
+    names = [f"{name}:{value}" for kind, name in _KINDS.items() for other, value in alternatives if other == kind]
+    subject = [pair for part in certificate.get("subject", ()) for pair in part]
+    return names or [f"cn:{value}" for kind, value in subject if kind == "commonName"]
+
+
+def forwarded_names(scope: Scope) -> list[str]:
+    """Return the names with which the core is to authenticate a request.
+
+    A browser sends its certificate with the requests of every page. Requests of other sites must not change anything
+    with it.
+    """
+    names: list[str] = scope.get(CERTIFICATE_NAMES, [])
+    if names and scope["method"] not in _SAFE_METHODS:
+        site = next((value for name, value in scope["headers"] if name == b"sec-fetch-site"), b"none")
+        return names if site in (b"none", b"same-origin") else []
+    return names
