@@ -14,6 +14,7 @@ from cli.commands.get import get
 from cli.commands.operations import operations
 from cli.commands.programs import accept_clock, facade, migrate, recover, server
 from cli.commands.search import search
+from cli.commands.share import share
 from cli.commands.store import store
 from cli.commands.token import token
 from cli.commands.up import up
@@ -77,3 +78,4 @@ for _panel, _commands in (
         app.command(rich_help_panel=_panel)(_command)
 
 app.add_typer(token, name="token", rich_help_panel="Administer the archive")
+app.add_typer(share, name="share", rich_help_panel="Administer the archive")
