@@ -12,14 +12,16 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from common.core_channel import core_tls_files
+from facade.browsers.cors import Cors
+from facade.browsers.guard import Guard
+from facade.browsers.site import Site
 from facade.channel import Core, channel_to
-from facade.config import Settings, comma_list
+from facade.config import Settings
 from facade.endpoints.health import HealthCache
 from facade.errors import CoreFailure, Refusal, UnexpectedErrors, core_failed, http_failed, refused
 from facade.response.body_cache import BodyCache
 from facade.routes import routes
 from facade.serving.admission import Admission, ClientConnections, Uploads
-from facade.serving.cors import Cors
 from facade.serving.exposure import OnlyClosed, must_be_closed
 from facade.serving.memory import keep_steady
 from facade.serving.observe import Observe
@@ -86,13 +88,16 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
 
 def _middleware(settings: Settings, *, is_exposed: bool) -> list[Middleware]:
     """Return the middleware, outermost first. CORS is outermost, so that browsers can read error responses, too."""
-    origins = comma_list(settings.cors_origins)
-    headers = {"Cross-Origin-Resource-Policy": "cross-origin" if origins else "same-origin"}
+    site = Site.of(settings)
+    headers = {"Cross-Origin-Resource-Policy": site.origins.resource_policy}
     if settings.viewer:
         headers |= ISOLATION
-    observe = Middleware(Observe, headers=headers, hsts_seconds=settings.hsts_seconds)
-    inner = [observe, Middleware(Admission, max_requests=settings.max_requests), Middleware(UnexpectedErrors)]
-    if is_exposed:
-        inner.append(Middleware(OnlyClosed))
-    inner.insert(0, Middleware(SharePaths))
-    return [Middleware(Cors, origins=origins), *inner] if origins else inner
+    inner = [
+        Middleware(Cors, site=site),
+        Middleware(SharePaths),
+        Middleware(Observe, headers=headers, hsts_seconds=settings.hsts_seconds),
+        Middleware(Guard, site=site),
+        Middleware(Admission, max_requests=settings.max_requests),
+        Middleware(UnexpectedErrors),
+    ]
+    return [*inner, Middleware(OnlyClosed)] if is_exposed else inner

@@ -1,6 +1,7 @@
 """Settings of the facade. No other module of the facade reads the environment or the settings file."""
 
 import os
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +12,9 @@ from common.core_channel import CoreSettings
 from common.tls_settings import TlsSettings
 
 _MAX_BY_DEFAULT = 4
+
+_HOST_NAME = re.compile(r"\*|(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+_WEB_ORIGIN = re.compile(r"\*|loopback|[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#;'\"]+/?")
 
 
 class Settings(CoreSettings, TlsSettings):
@@ -53,10 +57,17 @@ class Settings(CoreSettings, TlsSettings):
         "127.0.0.1,::1",
         description="Addresses or networks whose Forwarded and X-Forwarded-* headers are trusted; * trusts all.",
     )
+    allowed_hosts: str = Field(
+        "",
+        description="Host names for which requests are answered, in addition to those of `http` and `public_url`, e.g. "
+        "pacs.example or *.hospital.example; * allows all. IP addresses and localhost are always allowed. See "
+        "[security](security.md#browsers).",
+    )
     cors_origins: str = Field(
-        "*",
-        description="Web origins that may call from a browser, e.g. https://viewer.example; * allows all, empty none. "
-        "See [security](security.md#browsers).",
+        "loopback",
+        description="Web origins, in addition to the own one, whose pages may call from a browser, e.g. "
+        "https://viewer.example; loopback stands for http and https on localhost, 127.0.0.1 and [::1] with any port, "
+        "* allows all. See [security](security.md#browsers).",
     )
     cache_seconds: int = Field(
         0,
@@ -112,6 +123,22 @@ class Settings(CoreSettings, TlsSettings):
         for entry in comma_list(value):
             if entry != "*":
                 ip_network(entry, strict=False)
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        for entry in comma_list(value):
+            if not _HOST_NAME.fullmatch(entry):
+                raise ValueError(f"{entry} is not a host name without port")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for entry in comma_list(value):
+            if not _WEB_ORIGIN.fullmatch(entry):
+                raise ValueError(f"{entry} is not an origin such as https://viewer.example")
         return value
 
     @field_validator("viewer")

@@ -8,6 +8,9 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
+
+from starlette.datastructures import Headers
 
 from facade.config import comma_list
 
@@ -75,3 +78,22 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
     if not _PREFIX.fullmatch(found.get("prefix", "")):
         del found["prefix"]
     return found
+
+
+_FORWARDING = (b"forwarded", b"x-forwarded-host")
+
+
+def hosts_of(scope: Mapping[str, Any], trusted: str) -> list[str]:
+    """Return the hosts for which a request was sent: the Host header, and the host that a trusted proxy forwards.
+
+    The list is empty for HTTP/1.0 without Host.
+    """
+    hosts, is_forwarded = [], False
+    for name, value in scope["headers"]:
+        if name == b"host":
+            hosts.append(value.decode("latin-1"))
+        elif name in _FORWARDING:
+            is_forwarded = True
+    if is_forwarded and is_trusted((scope.get("client") or ("",))[0], trusted):
+        hosts += filter(None, [forwarded(Headers(raw=scope["headers"])).get("host")])
+    return hosts

@@ -1,1 +1,1 @@
-"""The HTTP server: connections and their limits, admission, CORS, request ids and log lines."""
+"""The HTTP server: connections and their limits, admission, TLS, request ids and log lines."""

@@ -76,9 +76,9 @@ def store(url: str) -> None:
 
 def assert_nothing_changed(address: str) -> None:
     """Fails if the study was deleted or another was stored."""
-    headers = {"Accept": "application/dicom+json"}
-    studies = httpx.get(f"http://{address}/v2/studies", headers=headers, trust_env=False).json()
-    assert [study["0020000D"]["Value"] for study in studies] == [[STUDY]]
+    replies = send(address, b"GET /v2/changefeed HTTP/1.1\r\nHost: 127.0.0.1\r\n" + CLOSE)
+    assert replies.text.count('"action":"Create"') == 1
+    assert replies.text.count('"action"') == 1
 
 
 MALFORMED = {
@@ -217,3 +217,38 @@ def test_a_body_that_continues_after_its_response_does_not_hold_the_connection_o
         assert b" 415 " in connection.recv(1 << 16)
         connection.sendall(b"0123456789" + GET + CLOSE)
         assert b" 200 " in read_all(connection)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v2/studies/..%2f..%2fhealth%2fcheck", 400),
+        ("/v2/partitions/a%2fb/studies", 400),
+        ("/v2/studies%2F1.2", 400),
+        ("/v2%5cstudies", 400),
+        ("/v2\\studies", 400),
+        ("/v2/%2e%2e/health/check", 400),
+        ("/v2/../health/check", 400),
+        ("/v2/./studies", 400),
+        ("/v2/studies/.", 400),
+        ("/v2/studies/%2e%2e", 400),
+        ("/v2/studies%00", 400),
+        ("/v2/studies/1.2%0d%0aX-Injected:%20a", 400),
+        ("//v2/studies", 404),
+        ("/v2//studies", 404),
+        ("//evil.example/v2/studies", 404),
+        ("/v2/studies;a=b", 404),
+        ("/v2/studies/1.2;a=b", 400),
+        ("/v2/studies/1.2%252f1.3", 400),
+        ("/V2/studies", 404),
+        ("/v2/studies/1.2%ff", 400),
+        ("/v2/studies/1.2/%zz", 404),
+        ("/v2%3fstudies", 404),
+        ("/v2/studies/%EF%BC%91.2", 400),  # digits of another script
+    ],
+)
+def test_an_ambiguous_path_has_one_meaning_or_none(address: str, path: str, status: int) -> None:
+    head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/dicom+json\r\n".encode()
+    replies = send(address, head + CLOSE)
+    assert replies.statuses == [status]
+    assert "x-injected" not in replies.text.lower().partition("\r\n\r\n")[0]

@@ -54,7 +54,7 @@ async def test_slow_readers_and_large_images_stay_within_the_budget_of_two_nodes
 
         slow, mammogram_url = await stored(large), await stored(mammogram())
         host, _, port = archive.url.removeprefix("http://").rpartition(":")
-        head = f"GET {slow.removeprefix(archive.url)} HTTP/1.1\r\nHost: h\r\n"
+        head = f"GET {slow.removeprefix(archive.url)} HTTP/1.1\r\nHost: localhost\r\n"
         head += "Accept: application/dicom; transfer-syntax=*\r\n\r\n"
         readers = [socket.create_connection((host, int(port))) for _ in range(SLOW_READERS)]
         peak = 0

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests.data import part10
-from tests.e2e.archive import ROOT, Archive, free_port
+from tests.e2e.archive import ROOT, Archive, free_port, running_archive
 from tests.e2e.examples import blocks_of
 from tests.e2e.test_ohif import BROWSER
 
@@ -32,6 +32,13 @@ def example() -> str:
     """Return the configuration that the guide gives."""
     [(_, text)] = blocks_of(ROOT / "docs/operations.md", "nginx")
     return text
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """An archive that allows the origin of the viewer."""
+    with running_archive(tmp_path_factory.mktemp("archive") / "data", cors_origins=f"{ORIGIN}, loopback") as archive:
+        yield archive
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +100,7 @@ def test_the_example_lets_only_preflights_and_probes_pass_without_a_password() -
 def test_a_preflight_passes_without_a_password(proxy: httpx.Client) -> None:
     response = proxy.options("/v2/studies", headers=PREFLIGHT)
     assert response.status_code == 200
-    assert response.headers.get_list("access-control-allow-origin") == ["*"]
+    assert response.headers.get_list("access-control-allow-origin") == [ORIGIN]
     assert "authorization" in response.headers["access-control-allow-headers"].lower()
 
 
@@ -103,7 +110,7 @@ def test_a_viewer_of_another_origin_stores_and_reads_with_its_password(proxy: ht
     stored = proxy.post("/v2/studies", content=part10(), headers=headers | {"Content-Type": "application/dicom"})
     assert stored.status_code == 200
     found = proxy.get("/v2/instances", headers=headers)
-    assert found.headers.get_list("access-control-allow-origin") == ["*"]
+    assert found.headers.get_list("access-control-allow-origin") == [ORIGIN]
     [instance] = found.json()
     assert instance["00081190"]["Value"][0].startswith(f"{proxy.base_url}/v2/studies/")
 

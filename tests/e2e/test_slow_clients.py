@@ -65,7 +65,8 @@ async def test_clients_that_stop_reading_need_little_memory_and_are_disconnected
         before = [memory(program, "VmRSS") for program in programs]
         port = int(archive.http.rpartition(":")[2])
         connections = [await asyncio.open_connection("127.0.0.1", port, limit=1 << 16) for _ in range(20)]
-        head = f"GET {path} HTTP/1.1\r\nHost: h\r\nAccept: application/dicom; transfer-syntax=*\r\n\r\n".encode()
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n".encode()
+        head += b"Accept: application/dicom; transfer-syntax=*\r\n\r\n"
         for reader, writer in connections:
             writer.write(head)
             await reader.readexactly(1 << 20)

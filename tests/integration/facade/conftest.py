@@ -12,11 +12,17 @@ from tests.conftest import PostgresDatabases
 from tests.core import settings_for
 from tests.integration.facade.serving import serving
 
+HOSTS = "*.example"
+"""Names of the archive in tests of URLs."""
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_web(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.AsyncClient]:
     """A facade of a core that all tests of a module share, because they only read. They run in the module's loop."""
-    async with running(settings_for(tmp_path_factory.mktemp("core"))) as core, serving(core.address) as client:
+    async with (
+        running(settings_for(tmp_path_factory.mktemp("core"))) as core,
+        serving(core.address, allowed_hosts=HOSTS) as client,
+    ):
         yield client
 
 
@@ -32,19 +38,22 @@ async def web_on_each_database(
         databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
         database["database"] = databases.url(databases.create())
     settings = settings_for(tmp_path_factory.mktemp("core"), **database)
-    async with running(settings) as core, serving(core.address) as client:
+    async with running(settings) as core, serving(core.address, allowed_hosts=HOSTS) as client:
         yield client
 
 
 @pytest.fixture
 async def web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A facade of a core without partitions."""
-    async with running(settings_for(tmp_path)) as core, serving(core.address) as client:
+    async with running(settings_for(tmp_path)) as core, serving(core.address, allowed_hosts=HOSTS) as client:
         yield client
 
 
 @pytest.fixture
 async def partitioned_web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A facade of a core with partitions."""
-    async with running(settings_for(tmp_path, partitions=True)) as core, serving(core.address) as client:
+    async with (
+        running(settings_for(tmp_path, partitions=True)) as core,
+        serving(core.address, allowed_hosts=HOSTS) as client,
+    ):
         yield client

@@ -47,7 +47,7 @@ async def test_an_aborted_download_reads_no_more_than_a_few_pieces() -> None:
     async with serving_application(app) as client:
         address = (client.base_url.host, client.base_url.port)
         reader, writer = await asyncio.open_connection(*address)
-        writer.write(b"GET /endless HTTP/1.1\r\nHost: test\r\n\r\n")
+        writer.write(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await reader.readexactly(10 << 20)
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)

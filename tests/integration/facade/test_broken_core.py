@@ -381,7 +381,7 @@ async def test_an_upload_without_further_data_gets_408() -> None:
     async with playing(Storing(), idle_seconds=0.2) as web:
         reader, writer = await asyncio.open_connection(web.base_url.host, web.base_url.port)
         writer.write(
-            b"POST /v2/studies HTTP/1.1\r\nHost: h\r\nAccept: */*\r\nContent-Length: 100\r\n"
+            b"POST /v2/studies HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nContent-Length: 100\r\n"
             b"Content-Type: multipart/related; type=application/dicom; boundary=boundary\r\n\r\n--boundary\r\n"
         )
         status = await reader.readline()

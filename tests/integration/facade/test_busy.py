@@ -163,7 +163,7 @@ async def write_for_ever(writer: asyncio.StreamWriter, data: bytes) -> None:
 async def test_an_incomplete_request_head_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facade.serving.connections, "HEAD_SECONDS", 0.2)
     async with serving("127.0.0.1:1") as web:
-        for beginning in (b"", b"GET /v2/studies HTTP/1.1\r\nHost: h\r\n", b"\r\n"):
+        for beginning in (b"", b"GET /v2/studies HTTP/1.1\r\nHost: localhost\r\n", b"\r\n"):
             reader, writer = await a_connection(web)
             writer.write(beginning)
             async with asyncio.timeout(10):
@@ -177,7 +177,7 @@ async def test_an_incomplete_second_request_head_closes_the_connection(
     async with serving("127.0.0.1:1", call_seconds=1) as web:
         reader, writer = await a_connection(web)
         monkeypatch.setattr(facade.serving.connections, "HEAD_SECONDS", 0.2)
-        writer.write(b"GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n")
+        writer.write(b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b" 404 " in await reader.readline()
         writer.write(b"GET /")
         async with asyncio.timeout(10):
@@ -269,7 +269,7 @@ async def test_a_client_that_reads_nothing_is_disconnected_after_the_idle_timeou
     async with serving_application(app) as web:
         reader, writer = await a_connection(web)
         reader._transport.pause_reading()  # type: ignore[attr-defined]
-        writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         async with asyncio.timeout(20):
             with pytest.raises(ConnectionError):
                 await write_for_ever(writer, b"GET / HTTP/1.1\r\n")

@@ -110,8 +110,8 @@ async def test_a_name_typed_into_curl_is_found(shared_web: httpx.AsyncClient, st
     reader, writer = await asyncio.open_connection(url.host, url.port)
     try:
         for _ in range(2):
-            head = "GET /v2/studies?PatientName=*王^小東* HTTP/1.1\r\nHost: a\r\nAccept: application/dicom+json\r\n\r\n"
-            sent = head.encode()
+            line = "GET /v2/studies?PatientName=*王^小東* HTTP/1.1\r\n"
+            sent = f"{line}Host: localhost\r\nAccept: application/dicom+json\r\n\r\n".encode()
             cut = sent.index("小".encode()) + 1
             for part in (sent[:cut], sent[cut:]):
                 writer.write(part)

@@ -38,7 +38,7 @@ async def test_each_match_is_a_part_if_the_client_prefers_xml(web: httpx.AsyncCl
     assert re.fullmatch(
         'multipart/related; type="application/dicom\\+xml"; boundary=[0-9a-f]+', answer.headers["content-type"]
     )
-    assert answer.headers["vary"] == "Accept, Accept-Encoding"
+    assert answer.headers["vary"] == "Accept, Accept-Encoding, Origin"
     parts = parts_of(answer)
     assert [content_type for content_type, _ in parts] == ["application/dicom+xml"] * 2
     assert [texts(part, "StudyInstanceUID") for _, part in parts] == [["1.8"], ["1.9"]]

@@ -14,7 +14,7 @@ from facade.app import create_app
 from facade.config import Settings
 from tests.integration.facade.serving import serving_application
 
-OFFER = b"Host: test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+OFFER = b"Host: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
 LENGTH = b"POST /echo?a=%20 HTTP/1.1\r\n" + OFFER + b"Content-Length: 5\r\n\r\nabcde"
 CHUNKED = (
     b"POST /echo?a=%20 HTTP/1.1\r\n" + OFFER + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n"
@@ -43,7 +43,7 @@ async def answers_to(sent: list[bytes]) -> list[bytes]:
     return [answer.partition(b"\r\n\r\n")[2] for answer in received.split(b"HTTP/1.1 200 OK\r\n")[1:]]
 
 
-LAST = b"GET /echo HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+LAST = b"GET /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ async def test_the_connect_method_is_refused() -> None:
     app = create_app(Settings())
     async with serving_application(app) as client, asyncio.timeout(10):
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
-        writer.write(b"CONNECT test:80 HTTP/1.1\r\nHost: test\r\nUpgrade: h2c\r\nConnection: close, upgrade\r\n\r\n")
+        writer.write(b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\nUpgrade: h2c\r\nConnection: close, upgrade\r\n\r\n")
         status = await reader.readline()
         writer.close()
         await writer.wait_closed()

@@ -1,20 +1,18 @@
 """CORS: access of web pages of other origins to responses (Fetch standard, CORS protocol).
 
-It is the outermost middleware, so that every response has these headers, including errors and 304. They do not depend
-on an Origin header in the request, because a browser may cache a response that `<img>` fetched without Origin and use
-it for a script with one. Preflight requests are answered here, before any authentication, because browsers send them
-without credentials.
+It is the outermost middleware, so that every response has these headers, including errors and 304. Preflight requests
+are answered here, before any authentication, because browsers send them without credentials.
 
-Browser credentials (cookies, client certificates) are never allowed; a viewer sends its token in a header.
+Browser credentials (cookies, client certificates) of other origins are never allowed; a viewer sends its token in a
+header. Pages of the own origin need no permission to send them.
 """
-
-from collections.abc import Collection
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-ALL = "*"
+from facade.browsers.origins import ALL
+from facade.browsers.site import Site
 
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 ALLOWED = "Authorization, Accept, Content-Type, Prefer, Range, If-Range, If-None-Match, If-Match, X-Request-Id"
@@ -33,13 +31,11 @@ _VARY = (b"vary", b"Origin")
 
 
 class Cors:
-    """ASGI middleware: allows pages of configured origins to read responses."""
+    """ASGI middleware: lets pages of the own and of allowed origins read responses."""
 
-    def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
-        """Allow pages of `origins` to read the responses of `app`; "*" allows all pages."""
+    def __init__(self, app: ASGIApp, site: Site) -> None:
         self.app = app
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
-        self._has_all = ALL in self._origins
+        self._site = site
         self._for_all = [(_ORIGIN, b"*"), _EXPOSE]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,9 +46,9 @@ class Cors:
         if scope["method"] == "OPTIONS":
             headers = Headers(scope=scope)
             if "origin" in headers and "access-control-request-method" in headers:
-                await self._preflight(headers)(scope, receive, send)
+                await self._preflight(scope, headers)(scope, receive, send)
                 return
-        added = self._for_all if self._has_all else self._for_one(scope)
+        added = self._for_all if self._site.origins.has_all else self._for_one(scope)
 
         async def readable_send(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -63,29 +59,30 @@ class Cors:
 
     def _for_one(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """Return the headers of a response that depends on the origin; `Vary` is always included for caches."""
-        origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
-        if origin.decode("latin-1").lower() not in self._origins:
+        origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
+        if origin is None or not self._site.is_allowed(origin.decode("latin-1"), scope):
             return [_VARY]
         return [(_ORIGIN, origin), _EXPOSE, _VARY]
 
-    def _preflight(self, request_headers: Headers) -> Response:
+    def _preflight(self, scope: Scope, request_headers: Headers) -> Response:
         """Answer a preflight request.
 
         Pages of the internet may access a private network (Private Network Access) only if their origin is configured;
         with "*", any page in a browser on that network would have access.
         """
         origin = request_headers["origin"]
-        is_named = origin.lower() in self._origins
-        vary = {} if self._has_all else {"Vary": "Origin"}
-        if not is_named and not self._has_all:
-            return PlainTextResponse("This origin is not allowed.", 403, vary)
+        has_all = self._site.origins.has_all
+        vary = {} if has_all else {"Vary": "Origin"}
+        if not self._site.is_allowed(origin, scope):
+            return PlainTextResponse("This origin is not allowed: see cors_origins.", 403, vary)
         headers = {
-            "Access-Control-Allow-Origin": ALL if self._has_all else origin,
+            "Access-Control-Allow-Origin": ALL if has_all else origin,
             "Access-Control-Allow-Methods": METHODS,
             "Access-Control-Allow-Headers": request_headers.get("access-control-request-headers") or ALLOWED,
             "Access-Control-Max-Age": str(_MAX_AGE_S),
             **vary,
         }
+        is_named = origin.lower() in self._site.origins.named
         if is_named and request_headers.get("access-control-request-private-network") == "true":
             headers["Access-Control-Allow-Private-Network"] = "true"
         return Response(status_code=200, headers=headers)
