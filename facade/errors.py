@@ -19,6 +19,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from facade.challenges import challenge
+
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 2
@@ -92,6 +94,9 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "STORAGE_UNAVAILABLE": Answer(503, "The service is unavailable. Please try again later.", retry=True),
         "ARCHIVE_READ_ONLY": Answer(503, "The service is read-only at the moment."),
         "OPERATIONS_STUCK": Answer(503, "Operations make no progress."),
+        "IDENTITY_PROVIDER_UNAVAILABLE": Answer(
+            503, "The access token cannot be verified at the moment. Please try again later.", retry=True
+        ),
         "SHUTTING_DOWN": Answer(503, "The service is restarting. Please try again later.", retry=True),
         "UNAUTHENTICATED": Answer(401),
         "PERMISSION_DENIED": Answer(403),
@@ -190,11 +195,7 @@ async def core_failed(request: Request, error: Exception) -> Response:
     if answer.status == 204:
         return Response(status_code=204)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if answer.retry else {}
-    if answer.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if answer.status == 403:  # RFC 6750 section 3
-        scope = f', scope="{action}"' if (action := error.metadata.get("action")) else ""
-        headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope"{scope}'
+    headers |= challenge(answer.status, error.metadata, answer.text or error.message)
     if answer.status == 416 and "size_bytes" in error.metadata:
         headers["Content-Range"] = f"bytes */{error.metadata['size_bytes']}"
     text = answer.text or error.message

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from common.issuers import listed, require_issuer
 from common.settings import SecretText, SecretUrl, keys_of
 from common.tls_settings import TlsSettings
 from server.model.access import Action
@@ -171,6 +172,23 @@ class Settings(TlsSettings):
         "(`dicomstore token create`), or if `auth_issuer` or `tls_client_roles` is set. Otherwise every call has "
         "every permission.",
     )
+    auth_issuer: str = Field(
+        "",
+        description="URLs of the identity providers (OpenID Connect) whose access tokens are accepted, separated by "
+        "commas, each exactly as in claim `iss`: https, or http on a loopback address. Requires `auth_audience`, and "
+        "turns authentication on.",
+    )
+    auth_audience: str = Field(
+        "", description="Audiences, separated by commas; an access token must be for one of them (claim `aud`)."
+    )
+    auth_roles_claim: str = Field(
+        "roles",
+        description="Claims with the names of roles, separated by commas; a path for a nested one, such as "
+        "`realm_access.roles`. A claim is a list of texts, or a text with spaces between the names.",
+    )
+    auth_clock_skew_seconds: float = Field(
+        60, ge=0, le=600, description="Allowed difference between the clocks of identity providers and of this machine."
+    )
     reflection: bool = Field(True, description="Offer gRPC server reflection.")
     max_instance_bytes: int = Field(4 * 2**30, gt=0, description="Largest instance that can be stored.")
     max_header_bytes: int = Field(64 * 2**20, gt=0, description="Largest data set, not counting bulk data.")
@@ -310,6 +328,19 @@ class Settings(TlsSettings):
             raise ValueError(f"built-in roles cannot be changed: {', '.join(built_in)}")
         return roles
 
+    @model_validator(mode="after")
+    def _issuers_have_an_audience(self) -> "Settings":
+        if self.auth_issuers and not self.auth_audiences:
+            raise ValueError("auth_issuer requires auth_audience: otherwise tokens for other services were accepted")
+        return self
+
+    @field_validator("auth_issuer")
+    @classmethod
+    def _are_issuers(cls, text: str) -> str:
+        for url in listed(text):
+            require_issuer(url)
+        return text
+
     @property
     def role_table(self) -> Roles:
         """The built-in roles and those of the settings."""
@@ -318,7 +349,17 @@ class Settings(TlsSettings):
     @property
     def requires_authentication(self) -> bool:
         """Whether these settings alone require authentication; see `AuthenticationState`."""
-        return self.auth_required or bool(self.tls_client_roles)
+        return self.auth_required or bool(self.auth_issuers or self.tls_client_roles)
+
+    @property
+    def auth_issuers(self) -> tuple[str, ...]:
+        """The URLs of `auth_issuer`."""
+        return listed(self.auth_issuer)
+
+    @property
+    def auth_audiences(self) -> tuple[str, ...]:
+        """The audiences of `auth_audience`."""
+        return listed(self.auth_audience)
 
     @property
     def pixel_worker_count(self) -> int:

@@ -278,6 +278,7 @@ _HINTS = {
     "disk": "free disk space, or correct DICOMSTORE_DATA",
     "database": "if the schema is old, run `dicomstore migrate` (`dicomstore up` does so for the embedded database); "
     "if the database is unreachable, start it or correct DICOMSTORE_DATABASE",
+    "identity provider": "correct DICOMSTORE_AUTH_ISSUER, or see whether this machine can reach the provider",
     "operations": "make sure that a worker runs (part of `dicomstore up`, otherwise `dicomstore-server work`) and see "
     "its log; delete and add again a query tag with a cancelled or failed operation",
     "clock": "see docs/operations.md, Deleting and erasing",

@@ -21,7 +21,7 @@ ALLOWED = "Authorization, Accept, Content-Type, Prefer, Range, If-Range, If-None
 EXPOSED = (
     "Content-Type, Content-Length, Content-Range, Content-Location, Content-Disposition, Content-Encoding, "
     "Accept-Ranges, ETag, Location, Warning, Link, Retry-After, X-Request-Id, X-Total-Count, api-supported-versions, "
-    "erroneous-dicom-attributes"
+    "erroneous-dicom-attributes, WWW-Authenticate"
 )
 _MAX_AGE_S = 600
 

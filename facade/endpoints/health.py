@@ -27,15 +27,17 @@ _COMPONENTS = {
     "writes": "writes",
     "operations": "operations",
     "changes": "changes",
+    "authentication": "authentication",
 }
 """Name in the response → service name in the core's health protocol."""
 
-_MINOR = frozenset({"writes", "operations", "changes"})
+_MINOR = frozenset({"writes", "operations", "changes", "authentication"})
 """Components whose failure leaves the service degraded: stored instances can still be read."""
 
 _FAULTS = {
     "writes": "Instances cannot be stored or deleted: see the free disk space and the core's log.",
     "changes": "The archive is read-only because its index has lost transactions: see the core's log.",
+    "authentication": "The keys of an identity provider cannot be fetched: see the core's log.",
 }
 
 

@@ -20,8 +20,9 @@ from facade.versions import SUPPORTED, VERSIONS
 
 log = logging.getLogger("facade.access")
 
+_NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_PASSED_ON = ("authorization", "traceparent", "tracestate")
+_PASSED_ON = ("traceparent", "tracestate")
 _VERSIONED = tuple(f"/{version}/" for version in VERSIONS)
 
 
@@ -78,13 +79,21 @@ class Observe:
 
 
 def call_metadata(request: Request) -> Metadata:
-    """Return the metadata of calls to the core: request id, trace context, credentials, and facts for the audit trail.
+    """Return the metadata of calls to the core: request id, credentials, trace context, and facts for the audit trail.
 
     Raises:
         Refusal: 400, too many or too long headers for the audit trail.
     """
-    passed = tuple((name, value) for name in _PASSED_ON if (value := request.headers.get(name)))
-    return (("x-request-id", request.state.request_id), *passed, *caller_metadata(request))
+    headers = request.headers
+    # All of them: the core refuses a request with several, which a proxy may have understood differently.
+    credentials = tuple(("authorization", _in_ascii(value)) for value in headers.getlist("authorization"))
+    passed = tuple((name, value) for name in _PASSED_ON if (value := headers.get(name)) and value.isascii())
+    return (("x-request-id", request.state.request_id), *credentials, *passed, *caller_metadata(request))
+
+
+def _in_ascii(value: str) -> str:
+    """Return a credential as gRPC can send it; one with other characters becomes an invalid one."""
+    return value if value.isascii() and value.isprintable() else _NOT_ASCII.sub("?", value)
 
 
 def _request_id(headers: Headers) -> str:

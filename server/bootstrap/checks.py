@@ -7,6 +7,7 @@ from typing import Any
 
 from server import opening
 from server.bootstrap import maintenance
+from server.bootstrap.components import issuers_of
 from server.config import Settings
 from server.model.errors import DicomStoreError
 from server.model.scrub import ScrubPosition
@@ -17,7 +18,8 @@ async def checks(settings: Settings, *, deep: bool) -> list[dict[str, Any]]:
     """Return an entry for each check: `name`, `status` (ok, warning or failed), `detail`, and `examples` if any."""
     archive, is_usable = await asyncio.to_thread(_archive, settings)
     results = [_disk(settings), archive, await asyncio.to_thread(_schema, settings)]
-    if is_usable and results[-1]["status"] == "ok":
+    results += await _identity_providers(settings)
+    if is_usable and results[2]["status"] == "ok":
         results.append(await _operations(settings))
         results.append(await _clock(settings))
         results += await _agreement(settings, deep=deep)
@@ -59,6 +61,20 @@ def _schema(settings: Settings) -> dict[str, Any]:
     if present != wanted:
         return _entry("database", "failed", f"schema {present or 'none'}, wanted {wanted}: run `dicomstore migrate`")
     return _entry("database", "ok", f"schema {present}")
+
+
+async def _identity_providers(settings: Settings) -> list[dict[str, Any]]:
+    """Report whether the keys of the identity providers can be fetched."""
+    issuers = issuers_of(settings)
+    if issuers is None:
+        return []
+    async with issuers:
+        try:
+            counts = await issuers.fetch_all()
+        except DicomStoreError as error:
+            return [_entry("identity provider", "failed", error.message)]
+    detail = ", ".join(f"{count} keys of {url}" for url, count in counts.items())
+    return [_entry("identity provider", "ok", detail)]
 
 
 async def _operations(settings: Settings) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from common.key_file import key_in
+from server.adapters.identity.issuers import OidcIssuers
 from server.adapters.sql.engine import Database
 from server.config import Settings
 from server.domain.access import Access
@@ -55,6 +56,15 @@ class Supervisor:
 
 
 NO_SUPERVISOR = Supervisor()
+
+
+def issuers_of(settings: Settings) -> OidcIssuers | None:
+    """Return the identity providers of the settings; None if there is none."""
+    if not settings.auth_issuers:
+        return None
+    return OidcIssuers(
+        settings.auth_issuers, audiences=settings.auth_audiences, skew_seconds=settings.auth_clock_skew_seconds
+    )
 
 
 def now() -> datetime:
@@ -136,6 +146,16 @@ class IndexComponents:
     def token_verifier(self) -> TokenVerifier:
         """The verification of archive tokens."""
         return TokenVerifier(tokens=self.database.archive_tokens, roles=self.roles, now=now)
+
+    @cached_property
+    def issuers(self) -> OidcIssuers | None:
+        """The identity providers; None if there is none. To be entered before use."""
+        return issuers_of(self.settings)
+
+    async def check_issuers(self) -> None:
+        """Raise Unavailable (IDENTITY_PROVIDER_UNAVAILABLE) if the keys of an issuer could not be fetched."""
+        if self.issuers is not None:
+            await self.issuers.check()
 
     @cached_property
     def tokens(self) -> Tokens:

@@ -32,7 +32,7 @@ _OPTIONS = (
     # the ingest budget. A message that is being read gets as large a window as it needs.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 64 << 10),
-    # The metadata of a call include the URI and the audit headers of an HTTP request.
+    # The metadata of a call include an access token, and the URI and the audit headers of an HTTP request.
     ("grpc.max_metadata_size", 64 << 10),
     ("grpc.absolute_max_metadata_size", 96 << 10),
     # The longest message of the contract, plus protocol overhead.

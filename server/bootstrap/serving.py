@@ -18,31 +18,25 @@ from grpc_reflection.v1alpha import reflection
 from common.addresses import exposure, is_loopback
 from common.tls import TlsError, TlsFiles
 from common.tls_settings import listener_files
-from server.adapters import operator_token
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.bootstrap import grpc_server
 from server.bootstrap.archive_components import ArchiveComponents
 from server.bootstrap.auditing import recording
+from server.bootstrap.authentication import authenticator_of
 from server.bootstrap.components import NO_SUPERVISOR, Supervisor
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
 from server.domain.flow.ingest_budget import IngestBudget
 from server.domain.limits import MAX_MESSAGE_BYTES
 from server.domain.operations.types import OperationType
-from server.domain.security.credentials import Credentials, Verifier
-from server.domain.security.token_verifier import OperatorVerifier
-from server.model.security import archive_token
 from server.opening import StartError, prepare_when_there
 from server.rpc.capabilities import CapabilitiesServicer
 from server.rpc.change_feed import ChangeFeedServicer
 from server.rpc.delete import DeleteServicer
 from server.rpc.extended_query_tags import ExtendedQueryTagServicer
 from server.rpc.health import Health
-from server.rpc.interceptors.authentication import Authenticator, BearerAuthenticator
-from server.rpc.interceptors.client_certificates import CertificateAuthenticator
-from server.rpc.interceptors.peer_certificates import PeerCertificates
-from server.rpc.interceptors.share_links import ShareLinkAuthenticator
+from server.rpc.interceptors.authentication import Authenticator
 from server.rpc.interceptors.surround import Surround
 from server.rpc.operations import OperationMessages, OperationServicer
 from server.rpc.partition import PartitionServicer
@@ -93,7 +87,7 @@ async def running(
     """
     async with _opened(settings, supervisor, more_operation_types) as components:
         watch = _health(components)
-        authenticator = await _authenticator(components)
+        authenticator = await authenticator_of(components)
         services = _services(components, watch, authenticator)
         interceptors = grpc_server.interceptors(settings, authenticator, components.recorder)
         server = grpc.aio.server(interceptors=interceptors, options=grpc_server.options(settings))
@@ -168,6 +162,8 @@ async def _opened(
         if recovered := await components.housekeeping.recover():
             _log.info("cleaned up unfinished uploads of an interrupted run count=%d", recovered)
         await stack.enter_async_context(components.workers)
+        if components.issuers is not None:
+            await stack.enter_async_context(components.issuers)
         yield components
 
 
@@ -188,19 +184,6 @@ async def require_authentication_on(address: str, settings: Settings, authentica
         return
     if await authenticator.is_open():
         raise StartError(exposure(address))
-
-
-async def _authenticator(components: ArchiveComponents) -> Authenticator:
-    verifiers: dict[str, Verifier] = {archive_token.PREFIX: components.token_verifier}
-    if of_operator := await asyncio.to_thread(operator_token.operator_token, components.settings.data):
-        verifiers[operator_token.PREFIX] = OperatorVerifier(of_operator, components.roles)
-    bearer = BearerAuthenticator(components.authentication, Credentials(verifiers))
-    other = ShareLinkAuthenticator(components.share_link_verifier, bearer)
-    settings = components.settings
-    if settings.insecure_without_authentication or not settings.tls_client_roles:
-        return other
-    certificates = PeerCertificates(settings.facade_names)
-    return CertificateAuthenticator(certificates, settings.tls_client_roles, components.roles, other)
 
 
 def _tls(settings: Settings) -> TlsFiles | None:
@@ -230,6 +213,7 @@ def _health(components: ArchiveComponents) -> Health:
         "writes": components.writing.check,
         "operations": components.operations.check,
         "changes": components.read_only.check,
+        "authentication": components.check_issuers,
     }
     return Health(SERVICES, needed, others, components.writing.noticed)
 

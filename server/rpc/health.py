@@ -2,7 +2,8 @@
 
 Names: "" and every service of the contract are SERVING while index and blobs can be read; "index" and "blobs" report
 each alone. "writes" is SERVING while instances can be stored, "changes" while the archive is not read-only,
-"operations" while operations make progress; everything else works without these three.
+"operations" while operations make progress, "authentication" while the keys of all identity providers could be fetched
+at the last attempt; everything else works without these four.
 """
 
 import asyncio

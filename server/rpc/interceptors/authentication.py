@@ -1,7 +1,7 @@
 """Authentication: the principal of each call, and the check that it may perform the rpc's action at all."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from dicomstore.v1 import access_options_pb2 as pb
@@ -14,7 +14,7 @@ from server.domain.security.credentials import (
     missing_credential,
 )
 from server.model.call import ANONYMOUS, EVERYBODY, Principal
-from server.model.errors import Unavailable
+from server.model.errors import Unauthenticated, Unavailable
 from server.rpc.interceptors.call_context import Context
 from server.rpc.interceptors.declared_actions import ACTIONS, declared_action
 from server.rpc.interceptors.surround import Surround
@@ -40,9 +40,16 @@ class Authenticator(Protocol):
 class BearerAuthenticator:
     """Verifies the bearer credential (RFC 6750) in metadata `authorization`, while authentication is on."""
 
-    def __init__(self, state: AuthenticationState, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        state: AuthenticationState,
+        credentials: Credentials,
+        challenge: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        """Create it; `challenge` returns what a client without a valid token needs to get one."""
         self._state = state
         self._credentials = credentials
+        self._challenge = challenge
 
     async def is_open(self) -> bool:
         """See `Authenticator`."""
@@ -56,7 +63,11 @@ class BearerAuthenticator:
             return ANONYMOUS
         if not await self._state.is_on():
             return EVERYBODY
-        return await self._credentials.verify(bearer_credential(context.metadata))
+        try:
+            return await self._credentials.verify(bearer_credential(context.metadata))
+        except Unauthenticated as error:
+            error.metadata |= self._challenge()
+            raise
 
 
 class Authentication(Surround):

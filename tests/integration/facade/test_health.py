@@ -64,6 +64,7 @@ async def test_a_disk_that_refuses_uploads_is_degraded_is_logged_and_recovers(
                 "writes": "Degraded",
                 "operations": "Healthy",
                 "changes": "Healthy",
+                "authentication": "Healthy",
             },
         )
     assert "component is down name=writes reason=STORAGE_FULL" in caplog.text

@@ -21,7 +21,7 @@ async def test_health_reports_that_the_core_and_its_stores_serve(shared_web: htt
         "overallStatus": "Healthy",
         "details": [
             {"name": name, "status": "Healthy", "description": "Serves."}
-            for name in ("core", "index", "blobs", "writes", "operations", "changes")
+            for name in ("core", "index", "blobs", "writes", "operations", "changes", "authentication")
         ],
     }
     assert "api-supported-versions" not in response.headers
