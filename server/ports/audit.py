@@ -30,11 +30,12 @@ class AuditLog(Protocol):
         """Append a record; it is durable shortly after. Records that cannot be written are counted in a later one."""
         ...
 
-    def append_durably(self, record: bytes, *, may_use_reserve: bool = False) -> Awaitable[None]:
+    def append_durably(self, record: bytes, *, may_use_reserve: bool = False, soon: bool = False) -> Awaitable[None]:
         """Append a record; await the result to know that it is durable. Not awaiting it is allowed.
 
         Args:
             may_use_reserve: on a full disk, use the reserve.
+            soon: it may wait for two milliseconds for others that can be written with it.
 
         Raises, when awaited:
             Exhausted: STORAGE_FULL.

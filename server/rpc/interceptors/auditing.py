@@ -104,7 +104,7 @@ class Auditing(Surround):
                 headers = headers or {}
                 if len(headers) < _MAX_HEADERS:
                     headers[key] = value[:_MAX_LENGTH]
-        return Source(peer, client, http_method, uri, headers or {})
+        return Source(peer, client, http_method, uri, headers) if headers else Source(peer, client, http_method, uri)
 
 
 class _Audited:

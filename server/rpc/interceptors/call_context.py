@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 from server.model.call import ANONYMOUS, Call, Principal
@@ -25,11 +24,13 @@ class Context:
 
     def identify(self, principal: Principal) -> None:
         """Set the principal of the call."""
-        self.call = replace(self.call, principal=principal)
+        call = self.call
+        self.call = Call(call.request_id, principal, call.deadline, call.audit)  # faster than `replace`
 
     def record(self, audit: CallAudit) -> None:
         """Set what collects facts for the audit trail."""
-        self.call = replace(self.call, audit=audit)
+        call = self.call
+        self.call = Call(call.request_id, call.principal, call.deadline, audit)
 
     @property
     def metadata(self) -> Iterable[tuple[str, str | bytes]]:

@@ -7,12 +7,12 @@ for them, and not for those of other processes.
 import asyncio
 import errno
 import logging
+import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 import orjson
 
@@ -20,18 +20,17 @@ from server.adapters.blobs.audit_trail.log_writer import BrokenLogError, LogWrit
 from server.model.errors import DicomStoreError, Exhausted, Reason, Unavailable
 
 _FLUSH_SECONDS = 0.2
+_SOON_SECONDS = 0.002
 _CHECKPOINT_SECONDS = 10.0
 _UPKEEP_SECONDS = 3600.0
 _MAX_BATCH = 2000
 MAX_PENDING_BYTES = 4 << 20
 
+_NEVER = float("inf")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _log = logging.getLogger("dicomstore.audit")
 
-
-class _Pending(NamedTuple):
-    record: NewRecord
-    future: "asyncio.Future[None] | None"
+_Result = tuple["asyncio.Future[None]", DicomStoreError | None]
 
 
 class GroupCommit:
@@ -47,11 +46,11 @@ class GroupCommit:
         self._new_writer = new_writer
         self._upkeep = upkeep
         self._loop = asyncio.get_running_loop()
-        self._pending: deque[_Pending] = deque()
+        self._pending: deque[NewRecord] = deque()
         self._pending_bytes = 0
         self._room: asyncio.Future[None] | None = None
-        self._any = threading.Event()
-        self._urgent = threading.Event()
+        self._due = _NEVER  # when the pending records are written
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_closing = False
         self._writer: LogWriter | None = None
         self._lost = 0
@@ -69,31 +68,39 @@ class GroupCommit:
     async def close(self) -> None:
         """Write what is pending, seal it and end the thread."""
         self._is_closing = True
-        self._urgent.set()
-        self._any.set()
+        self._wakes.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def append(self, record: NewRecord) -> None:
+    def append(self, data: bytes, *, may_use_reserve: bool = False) -> None:
         """Append a record shortly after."""
-        self._pending_bytes += len(record.data)
-        self._pending.append(_Pending(record, None))
-        if not self._any.is_set():
-            self._any.set()
+        self._pending_bytes += len(data)
+        self._pending.append(NewRecord(data, time.time_ns(), None, may_use_reserve))
+        if self._due == _NEVER:
+            self._write_at(time.monotonic() + _FLUSH_SECONDS)
 
-    def append_durably(self, record: NewRecord) -> "asyncio.Future[None]":
+    def append_durably(
+        self, data: bytes, *, may_use_reserve: bool = False, soon: bool = False
+    ) -> "asyncio.Future[None]":
         """Append a record; the future has a result when it is durable.
+
+        Args:
+            soon: wait for a moment for others that can be written with it; see `expedite`.
 
         Raises, when awaited:
             Exhausted: STORAGE_FULL.
             Unavailable: STORAGE_UNAVAILABLE.
         """
         future: asyncio.Future[None] = self._loop.create_future()
-        self._pending_bytes += len(record.data)
-        self._pending.append(_Pending(record, future))
-        self._urgent.set()
-        if not self._any.is_set():
-            self._any.set()
+        self._pending_bytes += len(data)
+        self._pending.append(NewRecord(data, time.time_ns(), future, may_use_reserve))
+        now = time.monotonic()
+        self._write_at(now + _SOON_SECONDS if soon else now)
         return future
+
+    def append_from_thread(self, data: bytes) -> None:
+        """Append a record from any thread."""
+        with suppress(RuntimeError):  # the loop was closed
+            self._loop.call_soon_threadsafe(self.append, data)
 
     @property
     def is_backlogged(self) -> bool:
@@ -102,28 +109,30 @@ class GroupCommit:
 
     async def room(self) -> None:
         """Wait until fewer records are pending."""
-        self._urgent.set()
         while self.is_backlogged:
+            self._write_at(time.monotonic())
             if self._room is None:
                 self._room = self._loop.create_future()
             await asyncio.shield(self._room)
 
-    def append_from_thread(self, data: bytes) -> None:
-        """Append a record from any thread."""
-        with suppress(RuntimeError):  # the loop was closed
-            self._loop.call_soon_threadsafe(self.append, NewRecord(data, time.time_ns()))
+    def _write_at(self, due: float) -> None:
+        if due < self._due:
+            self._due = due
+            self._wakes.put(None)
 
     # On the thread
 
     def _run(self) -> None:
         next_upkeep = 0.0
         while not (self._is_closing and not self._pending):
-            is_woken = self._any.wait(min(self._idle_seconds(), max(next_upkeep - time.monotonic(), 0.0)))
-            if is_woken:
-                self._urgent.wait(_FLUSH_SECONDS)
-                self._any.clear()
-                self._urgent.clear()
-                self._commit_pending()
+            due = min(self._due, self._checkpoint_due(), next_upkeep)
+            seconds = due - time.monotonic()
+            if seconds > 0 and not self._is_closing:
+                with suppress(queue.Empty):
+                    self._wakes.get(timeout=min(seconds, _UPKEEP_SECONDS))
+                    continue  # something may be due earlier
+            self._due = _NEVER  # before the records are taken: later ones set it again
+            self._commit_pending()
             with suppress_and_log("checkpoint"):
                 self._checkpoint_if_due()
             if time.monotonic() >= next_upkeep and not self._is_closing:
@@ -134,11 +143,11 @@ class GroupCommit:
             with suppress_and_log("last checkpoint"):
                 self._writer.close()
 
-    def _idle_seconds(self) -> float:
+    def _checkpoint_due(self) -> float:
         writer = self._writer
         if writer is None or writer.number == writer.sealed:
-            return _UPKEEP_SECONDS
-        return max(self._sealed_at + _CHECKPOINT_SECONDS - time.monotonic(), 0.0)
+            return _NEVER
+        return self._sealed_at + _CHECKPOINT_SECONDS
 
     def _checkpoint_if_due(self) -> None:
         writer = self._writer
@@ -152,23 +161,28 @@ class GroupCommit:
         while self._pending:
             batch = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_BATCH))]
             failure, failed = self._commit(batch)
-            size = sum(len(pending.record.data) for pending in batch)
+            size = sum([len(record.data) for record in batch])
+            futures = [
+                (record.future, failure if index in failed else None)
+                for index, record in enumerate(batch)
+                if record.future is not None
+            ]
             with suppress(RuntimeError):  # the loop was closed
-                self._loop.call_soon_threadsafe(self._done, batch, size, failure, failed)
+                self._loop.call_soon_threadsafe(self._done, size, failure, futures)
 
-    def _commit(self, batch: list[_Pending]) -> tuple[DicomStoreError | None, set[int]]:
+    def _commit(self, batch: list[NewRecord]) -> tuple[DicomStoreError | None, Collection[int]]:
         """Write a batch; return why some could not be written, and their positions in the batch."""
         try:
-            self._write([pending.record for pending in batch])
+            self._write(batch)
         except (OSError, DicomStoreError) as error:
             failure = _translated(error)
         else:
-            return None, set()
+            return None, ()
         failed = set(range(len(batch)))
-        reserved = [index for index, pending in enumerate(batch) if pending.record.may_use_reserve]
+        reserved = [index for index, record in enumerate(batch) if record.may_use_reserve]
         if reserved and failure.reason is Reason.STORAGE_FULL:
             with suppress(OSError, DicomStoreError):
-                self._write([batch[index].record for index in reserved])
+                self._write([batch[index] for index in reserved])
                 failed.difference_update(reserved)
         self._count_lost([batch[index] for index in failed])
         return failure, failed
@@ -180,7 +194,7 @@ class GroupCommit:
         if lost:
             facts = {"kind": "lost", "records": lost, "since": self._lost_since_ns // 1_000_000_000}
             is_reserved = all(record.may_use_reserve for record in records)
-            records = [NewRecord(orjson.dumps(facts), time.time_ns(), is_reserved), *records]
+            records = [NewRecord(orjson.dumps(facts), time.time_ns(), None, is_reserved), *records]
         try:
             self._writer.write(records)
         except BrokenLogError:
@@ -189,15 +203,15 @@ class GroupCommit:
             raise
         self._lost = 0
 
-    def _count_lost(self, failed: list[_Pending]) -> None:
-        lost = sum(pending.future is None for pending in failed)  # the others are refused
+    def _count_lost(self, failed: list[NewRecord]) -> None:
+        lost = sum(record.future is None for record in failed)  # the others are refused
         if lost and not self._lost:
             self._lost_since_ns = time.time_ns()
         self._lost += lost
 
     # On the event loop
 
-    def _done(self, batch: list[_Pending], size: int, failure: DicomStoreError | None, failed: set[int]) -> None:
+    def _done(self, size: int, failure: DicomStoreError | None, futures: Sequence[_Result]) -> None:
         self._pending_bytes -= size
         if (failure is None) != (self.failure is None):
             _log.log(
@@ -206,15 +220,14 @@ class GroupCommit:
                 f"cannot be written: {failure.message}" if failure else "is written again",
             )
         self.failure = failure
-        for index, pending in enumerate(batch):
-            future = pending.future
-            if future is None or future.done():
+        for future, error in futures:
+            if future.done():
                 continue
-            if failure is not None and index in failed:
-                future.set_exception(failure)
-                future.exception()  # the caller may have been cancelled
-            else:
+            if error is None:
                 future.set_result(None)
+            else:
+                future.set_exception(error)
+                future.exception()  # the caller may have been cancelled
         if self._room is not None and not self.is_backlogged:
             self._room.set_result(None)
             self._room = None

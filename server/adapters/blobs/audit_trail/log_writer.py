@@ -6,8 +6,10 @@
 The list of checkpoints has the writer before its directory exists, so that an unknown directory is a finding.
 """
 
+import asyncio
 import errno
 import fcntl
+import hashlib
 import os
 import time
 import uuid
@@ -19,7 +21,7 @@ from typing import NamedTuple
 import orjson
 
 from server.adapters.blobs.audit_trail.checkpoints import CheckpointList
-from server.adapters.blobs.audit_trail.log_lines import START, digest_of, file_name, formatted
+from server.adapters.blobs.audit_trail.log_lines import START, file_name
 from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.disk.threads import sync_directory
 from server.model.audit import AuditTrailSettings, WriterId
@@ -31,10 +33,17 @@ _SECOND = 1_000_000_000
 
 
 class NewRecord(NamedTuple):
-    """A record to append: a JSON object, its time in ns since 1970, and whether it may use the reserve of the disk."""
+    """A record to append.
+
+    data: a JSON object.
+    time_ns: since 1970.
+    future: gets its result when the record is durable; None if nobody waits.
+    may_use_reserve: on a full disk, the reserve may be used.
+    """
 
     data: bytes
     time_ns: int
+    future: "asyncio.Future[None] | None" = None
     may_use_reserve: bool = False
 
 
@@ -70,9 +79,10 @@ class LogWriter:
         self._lock_fd = self._fd = -1
         self._size = 0
         self._created = 0.0
-        self._time = ""
+        self._time = b""
         self._last_checkpoint = ""  # not recorded yet
-        self._second, self._second_text = -1, ""
+        self._second = -1
+        self._second_text = b""
 
     def enter(self) -> None:
         """Register this writer and create its directory. Raises: OSError, ForeignKey."""
@@ -95,12 +105,12 @@ class LogWriter:
         if self._fd < 0:
             self._begin_file()
         before = self.number, self._digest, self._time
-        text = bytearray()
+        lines = []
         if self._last_checkpoint:
             seal = orjson.dumps({"kind": "checkpoint", "checkpoint": self._last_checkpoint})
-            text += self._line(NewRecord(seal, time.time_ns()))
-        for record in records:
-            text += self._line(record)
+            lines.append(self._line(NewRecord(seal, time.time_ns())))
+        lines += map(self._line, records)
+        text = b"".join(lines)
         try:
             self._append(text, may_use_reserve=all(record.may_use_reserve for record in records))
         except BrokenLogError:
@@ -135,17 +145,16 @@ class LogWriter:
 
     def _line(self, record: NewRecord) -> bytes:
         self.number += 1
-        self._time = max(self._time, self._formatted(record.time_ns))
-        data = b'{"n":%d,"time":"%b",%b' % (self.number, self._time.encode(), record.data[1:])
-        self._digest = digest_of(self._digest, data)
-        return formatted(self._digest, data)
-
-    def _formatted(self, time_ns: int) -> str:
-        second, rest = divmod(time_ns, _SECOND)
+        second, rest = divmod(record.time_ns, _SECOND)
         if second != self._second:
             self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._second_text}.{rest // 1000:06d}Z"
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+        moment = b"%b.%06dZ" % (self._second_text, rest // 1000)
+        if moment > self._time:
+            self._time = moment
+        data = b'{"n":%d,"time":"%b",%b' % (self.number, self._time, record.data[1:])
+        digest = self._digest = hashlib.sha256(self._digest + data).digest()
+        return b"%b %b\n" % (digest.hex().encode(), data)
 
     def _is_full(self) -> bool:
         age = time.monotonic() - self._created
@@ -174,7 +183,7 @@ class LogWriter:
         os.close(self._fd)
         self._fd = -1
 
-    def _append(self, text: bytes | bytearray, *, may_use_reserve: bool) -> None:
+    def _append(self, text: bytes, *, may_use_reserve: bool) -> None:
         try:
             self._write(text)
         except OSError as error:
@@ -187,7 +196,7 @@ class LogWriter:
             raise BrokenLogError(error.errno, "a sync of the audit trail failed") from error
         self._size += len(text)
 
-    def _write(self, text: bytes | bytearray) -> None:
+    def _write(self, text: bytes) -> None:
         left, position = memoryview(text), self._size
         try:
             while left:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import platform
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -17,11 +16,11 @@ from server.adapters.blobs.audit_trail.checkpoints import CheckpointList, Foreig
 from server.adapters.blobs.audit_trail.group_commit import GroupCommit
 from server.adapters.blobs.audit_trail.keys import SigningKey
 from server.adapters.blobs.audit_trail.log_lines import Line, Scan, first_number, last_line, lines, log_files, scan
-from server.adapters.blobs.audit_trail.log_writer import LOCK, LogWriter, NewRecord
+from server.adapters.blobs.audit_trail.log_writer import LOCK, LogWriter
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_directory
-from server.model.audit import MAX_RECORD_BYTES, AuditTrailSettings, Positions, StoredRecord, Verification
+from server.model.audit import AuditTrailSettings, Positions, StoredRecord, Verification
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.ports.audit import AuditTail, WrongAuditKey
 
@@ -42,7 +41,7 @@ class FileAuditTrail:
         writer = await asyncio.to_thread(writing.first_writer)
         commit = GroupCommit(writing.new_writer, writing.upkeep)
         for event in writing.events:
-            commit.append(NewRecord(event, time.time_ns()))
+            commit.append(event)
         writing.record = commit.append_from_thread
         commit.start(writer)
         try:
@@ -136,13 +135,11 @@ class FileAuditLog:
 
     def append(self, record: bytes, *, may_use_reserve: bool = False) -> None:
         """See the port."""
-        assert len(record) <= MAX_RECORD_BYTES
-        self._commit.append(NewRecord(record, time.time_ns(), may_use_reserve))
+        self._commit.append(record, may_use_reserve=may_use_reserve)
 
-    def append_durably(self, record: bytes, *, may_use_reserve: bool = False) -> Awaitable[None]:
+    def append_durably(self, record: bytes, *, may_use_reserve: bool = False, soon: bool = False) -> Awaitable[None]:
         """See the port."""
-        assert len(record) <= MAX_RECORD_BYTES
-        return self._commit.append_durably(NewRecord(record, time.time_ns(), may_use_reserve))
+        return self._commit.append_durably(record, may_use_reserve=may_use_reserve, soon=soon)
 
 
 class _Tail:
