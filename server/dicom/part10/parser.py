@@ -257,7 +257,8 @@ class Walk(ABC):
             try:
                 settled = self._resolved_entry(data_set, entry)
             except NeedsMore as more:
-                return self._wait(more.needed)
+                self.needed = more.needed  # to look ahead, at most some 64 KiB; only what is processed counts as header
+                return False
             if settled is None:
                 return True
             entry = settled
@@ -364,7 +365,8 @@ class Walk(ABC):
                 element_headers.UNKNOWN,
                 element_headers.UNDEFINED,
             )
-            if entry.vr == element_headers.MISSING:
+            # Without a VR in the file, an item shows that it is a sequence, whatever the dictionary says.
+            if entry.vr == element_headers.MISSING or (data_set.table.is_implicit and vr not in BINARY_UNITS):
                 if len(self._data) - start < 4:
                     return self._wait(entry.value_at + 4)
                 is_sequence = is_sequence or data_set.table.u16(self._data, start)[0] == 0xFFFE

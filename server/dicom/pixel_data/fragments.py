@@ -29,8 +29,8 @@ _JPEG_MARKERS = (b"\xff\xd8", b"\xff\x4f")  # SOI, and SOC of JPEG 2000
 _JPEG_END = b"\xff\xd9"  # EOI, EOC
 _PADDED_JPEG_END = _JPEG_END + b"\0"
 _ENDS_JPEG = re.compile(rb"\xff\xd9[\0\xff]*\Z")
-# PS3.6 has no elements between Pixel Data and these; a writer that omits the delimiter may continue with them.
-_AFTER_PIXEL_DATA = ((0xFFFC, 0xFFFC), (0xFFFA, 0xFFFA))
+AFTER_PIXEL_DATA = (0xFFFCFFFC, 0xFFFAFFFA)
+"""PS3.6 has no elements between Pixel Data and these; a writer that omits the delimiter may continue with them."""
 
 
 class FragmentWalk:
@@ -68,7 +68,7 @@ class FragmentWalk:
         self._order = order
         self._item = header.pack(0xFFFE, 0xE000)
         self._delimiter = header.pack(0xFFFE, 0xE0DD)
-        self._after = tuple(header.pack(*tag) for tag in _AFTER_PIXEL_DATA)
+        self._after = tuple(header.pack(tag >> 16, tag & 0xFFFF) for tag in AFTER_PIXEL_DATA)
         self._length = Struct(f"{order}I").unpack_from
         self._may_be_plain = bool(marks.starts) and end == inf
         self._has_table = False
@@ -183,16 +183,31 @@ class FragmentWalk:
         del self.starts[:]
 
     def _search(self, data: bytes, base: int, position: int) -> int:
-        found = data.find(self._delimiter, position)
-        if found < 0:
-            self.needed = 4
-            return max(position, len(data) - 3)
-        if len(data) - found < _ITEM_HEADER_BYTES:
-            self.needed = _ITEM_HEADER_BYTES
+        found, self.needed = find_delimiter(data, position, self._end - base, self._delimiter)
+        if self.needed:
             return found
         self.is_done = True
         self.stop = base + found
-        return found + _ITEM_HEADER_BYTES
+        return found + (_ITEM_HEADER_BYTES if self.stop < self._end else 0)
+
+
+def find_delimiter(data: bytes, position: int, end: float, delimiter: bytes) -> tuple[int, int]:
+    """Search for the first four bytes of a sequence delimiter.
+
+    Args:
+        position, end: of the bytes to search; `end` may be after the end of `data`.
+
+    Returns:
+        The position reached, and the number of bytes required from there to continue: 0 at a delimiter, which is whole
+        and before `end`, and at `end`.
+    """
+    limit = int(min(len(data), end))
+    found = data.find(delimiter, position, limit)
+    if found >= 0 and end - found >= _ITEM_HEADER_BYTES:
+        return found, 0 if len(data) - found >= _ITEM_HEADER_BYTES else _ITEM_HEADER_BYTES
+    if limit == end:
+        return limit, 0
+    return max(position, limit - 3), 4
 
 
 def _kind(head: bytes, length: int, marks: CodestreamMarks) -> int:

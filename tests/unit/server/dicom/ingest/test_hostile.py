@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
+from server.dicom.ingest.reader import Description
 from server.model.errors import DicomStoreError
 from tests import data
 from tests.data import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE, JPEG_BASELINE, element, part10, part10_of, sequence
@@ -158,3 +159,52 @@ def test_a_deflate_bomb_is_inflated_in_bounded_memory() -> None:
     found = _outcome(data.file_head(DEFLATED) + body)
     assert found.pixels is not None
     assert found.pixels.length == 200_000_000
+
+
+_DATE = element(0x00080020, "DA", b"20200101")
+
+
+def _outcomes(file: bytes, *, max_header_bytes: int = 1 << 20) -> list[object]:
+    """Return the outcome of a file for chunks of several sizes."""
+    found: list[object] = []
+    for chunk in (1, 3, 64, 200, 1 << 20):
+        try:
+            found.append(read(file, chunk=chunk, max_header_bytes=max_header_bytes))
+        except DicomStoreError as error:
+            found.append(error.reason)
+    return found
+
+
+def test_a_search_for_the_end_of_fragments_ends_with_the_item_that_contains_them() -> None:
+    garbage = element(0x00420011, "OB", b"\xff" * 100, length=0xFFFFFFFF)
+    file = part10_of(
+        [*data.required_elements(), sequence(0x00400275, [garbage]), element(0x00400555, "SQ", b""), _DATE]
+    )
+    first, *others = _outcomes(file)
+    assert isinstance(first, Description)
+    assert b'"00400275":{"vr":"SQ","Value":[{"00420011"' in first.dicom_json
+    assert b'"00080020"' in first.dicom_json
+    assert others == [first] * 4
+
+
+def test_looking_ahead_does_not_count_as_header() -> None:
+    """An element with an unknown VR is understood by what follows its value."""
+    unknown = struct.pack("<HH2sH", 0x0040, 0x9999, b"XX", 3000) + bytes(3000)
+    file = part10_of([*data.required_elements(), unknown, element(0x00420012, "LO", b"text")])
+    for limit in (2000, 3300, 4000):
+        first, *others = _outcomes(file, max_header_bytes=limit)
+        assert others == [first] * 4
+
+
+def test_an_item_shows_that_an_element_without_vr_is_a_sequence() -> None:
+    """In implicit VR, whatever the dictionary says: 0040,0553 is ST."""
+    file = part10_of(
+        [
+            *data.required_elements(IMPLICIT_LITTLE),
+            sequence(
+                0x00400553, [element(0x00080020, "DA", b"20200101", IMPLICIT_LITTLE)], IMPLICIT_LITTLE, undefined=True
+            ),
+        ],
+        IMPLICIT_LITTLE,
+    )
+    assert b'"00400553":{"vr":"SQ","Value":[{"00080020":' in read(file).dicom_json
