@@ -1,7 +1,8 @@
 """Re-encodes a data set element by element (PS3.5 sections 7 and A.1 to A.4); pixel data is left to the caller.
 
 Sequences and items get undefined length, so that no length must be known in advance. Group lengths, which would be
-wrong, and command elements are omitted.
+wrong, and command elements are omitted. So are fragments in elements other than pixel data, and, in implicit VR, values
+of another VR in attributes that are sequences, because readers would parse them as items.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from server.dicom.elements.element_headers import ElementTable, Entry
 from server.dicom.part10.nesting import DataSet, Items
 from server.dicom.part10.parser import Walk
 from server.dicom.part10.trailing_bytes import TrailingBytes
+from server.dicom.pixel_data.fragments import AFTER_PIXEL_DATA, find_delimiter
 from server.dicom.pixel_data.frames import swapped, word_bytes
 
 _LONG_VRS = element_headers.LONG_VRS
@@ -105,6 +107,9 @@ class Recoder(Walk):
             InvalidRequest: UNREADABLE_INSTANCE.
         """
         self._end_at(end, rest)
+        if isinstance(self._inner, _CopyFragments) and self._inner.can_end and self._open is self._top:
+            self._inner.finish()
+            self._inner = None
         self._write_changes(_LAST_TAG)
         if not (isinstance(self._inner, _Copy) and self._open is self._top):
             self._check_end(end)
@@ -132,7 +137,12 @@ class Recoder(Walk):
         is_held = length <= _MAX_HELD_BYTES
         if is_held and start + length > len(self._data):
             return self._wait(entry.value_at + length)
-        is_left_out = not tag & 0xFFFF or not tag >> 16 or (data_set is self._top and tag in self._changed)
+        is_left_out = (
+            not tag & 0xFFFF
+            or not tag >> 16
+            or (data_set is self._top and tag in self._changed)
+            or (self._to_implicit and length > 0 and dictionary.public_vr(tag) == element_headers.SEQUENCE)
+        )
         vr = self._written_vr(data_set, entry, vr)
         unit = self._unit(data_set, tag, vr)
         write = _nothing if is_left_out else self._write
@@ -152,19 +162,20 @@ class Recoder(Walk):
         return False
 
     def _take_encapsulated(self, data_set: DataSet, entry: Entry, vr: str) -> None:
+        has_pixels = entry.tag in element_headers.PIXEL_DATA
         if data_set is self._top:
             self._write_changes(entry.tag)
             if entry.tag == self._stop_at:
                 self._stop()
                 return
-        elif not self._keeps_compressed_icons:
+        elif has_pixels and not self._keeps_compressed_icons:
             if self._icon is not None:
                 self._icon.is_left_out = True
-            self._inner = _CopyFragments(data_set.table, _nothing)
-            return
-        written_vr = "OB" if entry.tag in element_headers.PIXEL_DATA else self._written_vr(data_set, entry, vr)
-        self._write(self._head(entry.tag, written_vr, _UNDEFINED))  # compressed values are OB (PS3.5 section A.4)
-        self._inner = _CopyFragments(data_set.table, self._write)
+            has_pixels = False
+        # Only pixel data may consist of fragments (PS3.5 section A.4). Its VR is then OB.
+        if has_pixels:
+            self._write(self._head(entry.tag, "OB", _UNDEFINED))
+        self._inner = _CopyFragments(data_set.table, data_set.cut_at, self._write if has_pixels else _nothing)
 
     def _is_cut_trailer(self, tag: int, stop: int) -> bool:
         """Return whether an element after the pixel data exceeds the file."""
@@ -304,13 +315,25 @@ class _Stop:
 
 
 class _CopyFragments:
-    """Copies items, with headers in little-endian byte order, up to the sequence delimiter."""
+    """Copies the items of encapsulated pixel data, with headers in little-endian byte order, and ends them with a
+    delimiter. It reads them like `FragmentWalk`: the delimiter may be missing, and bytes that are not an item extend to
+    a delimiter; they are omitted.
 
-    def __init__(self, table: ElementTable, write: Callable[[bytes], None]) -> None:
+    Args:
+        end: absolute position of the end of the containing item.
+    """
+
+    def __init__(self, table: ElementTable, end: float, write: Callable[[bytes], None]) -> None:
+        order = ">" if table.is_big_endian else "<"
         self.needed = 8
         self.is_done = False
-        self._head = Struct(">HHI" if table.is_big_endian else "<HHI")
+        self._head = Struct(f"{order}HHI")
+        self._delimiter = pack(f"{order}HH", 0xFFFE, 0xE0DD)
+        self._end = end
         self._fragment: _Copy | None = None
+        self._has_table = False
+        self._has_fragment = False
+        self._is_searching = False
         self._write = write
 
     def advance(self, data: bytes, base: int, position: int) -> int:
@@ -322,17 +345,47 @@ class _CopyFragments:
                     self.needed = 1
                     break
                 self._fragment = None
+            if base + position >= self._end:
+                self.finish()
+                break
+            if self._is_searching:
+                return self._search(data, base, position)
             if len(data) - position < 8:
                 self.needed = 8
                 break
             group, number, length = self._head.unpack_from(data, position)
-            self._write(pack("<HHI", group, number, length))
-            position += 8
-            if group << 16 | number == element_headers.ITEM:
+            tag = group << 16 | number
+            if tag == element_headers.ITEM:
+                self._write(pack("<HHI", group, number, length))
                 self._fragment = _Copy(length, 1, self._write)
+                self._has_fragment = self._has_table
+                self._has_table = True
+                position += 8
+            elif tag == element_headers.SEQUENCE_DELIMITER:
+                self.finish()
+                position += 8
+            elif self._has_fragment and tag in AFTER_PIXEL_DATA:
+                self.finish()
             else:
-                self.is_done = True
+                self._is_searching = True
         return position
+
+    def finish(self) -> None:
+        """Write the delimiter."""
+        self._write(_delimiter(element_headers.SEQUENCE_DELIMITER, 0))
+        self.is_done = True
+
+    @property
+    def can_end(self) -> bool:
+        """Whether only the delimiter is missing."""
+        return self._has_fragment and self._fragment is None and not self._is_searching
+
+    def _search(self, data: bytes, base: int, position: int) -> int:
+        found, self.needed = find_delimiter(data, position, self._end - base, self._delimiter)
+        if self.needed:
+            return found
+        self.finish()
+        return found + (8 if base + found < self._end else 0)
 
 
 def _delimiter(tag: int, length: int) -> bytes:

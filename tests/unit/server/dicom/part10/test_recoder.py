@@ -23,6 +23,8 @@ from tests.data import (
     file_of,
     padded_uid,
     part10,
+    part10_of,
+    required_elements,
 )
 
 PIXEL_DATA = 0x7FE00010
@@ -231,3 +233,47 @@ def test_a_file_that_ends_in_the_header_of_its_pixel_data_is_incomplete() -> Non
     rewriter.feed(file[:-9])
     with pytest.raises(InvalidRequest):
         rewriter.finish()
+
+
+_JPEG = b"\xff\xd8ab"
+_DELIMITER = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+
+
+def compressed(items: bytes, after: bytes = b"") -> bytes:
+    """Return a file labelled as Explicit VR Little Endian whose Pixel Data consists of `items`."""
+    return part10_of([*required_elements(), element(PIXEL_DATA, "OB", items, length=0xFFFFFFFF), after])
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    ("end", "after"),
+    [
+        (b"", b""),
+        (_DELIMITER, b""),
+        (b"not an item" + _DELIMITER, b""),
+        (b"", element(0xFFFCFFFC, "OB", bytes(4))),
+    ],
+)
+def test_fragments_end_with_a_delimiter_whatever_follows_them_in_the_file(end: bytes, after: bytes, chunk: int) -> None:
+    items = encapsulated([[_JPEG], [_JPEG]])
+    written = rewritten(compressed(items + end, after), EXPLICIT_LITTLE, EXPLICIT_LITTLE, chunk=chunk)
+    assert written.PixelData == items
+    assert ("DataSetTrailingPadding" in written) == bool(after)
+
+
+@pytest.mark.parametrize("target", [EXPLICIT_LITTLE, IMPLICIT_LITTLE])
+def test_fragments_outside_pixel_data_are_removed(target: str) -> None:
+    """PS3.5 section A.4: only Pixel Data may be encapsulated."""
+    document = element(0x00420011, "OB", encapsulated([[b"%PDF"]]) + _DELIMITER, length=0xFFFFFFFF)
+    file = part10_of([*required_elements(), document, element(0x00420012, "LO", b"application/pdf ")])
+    written = rewritten(file, EXPLICIT_LITTLE, target)
+    assert "EncapsulatedDocument" not in written
+    assert written.MIMETypeOfEncapsulatedDocument == "application/pdf"
+
+
+def test_text_in_an_attribute_that_is_a_sequence_is_removed_in_implicit_vr() -> None:
+    """Its VR is not written, and readers would parse the text as items."""
+    elements = required_elements()
+    file = part10_of([*elements[:2], element(0x00081140, "LT", b"text"), *elements[2:]])
+    assert "ReferencedImageSequence" not in rewritten(file, EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+    assert rewritten(file, EXPLICIT_LITTLE, EXPLICIT_LITTLE)[0x00081140].VR == "LT"
