@@ -14,14 +14,29 @@ from starlette.datastructures import Headers
 
 from facade.config import comma_list
 
-HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
-"""A valid Host header: a name or an address, with or without a port (RFC 9110 section 7.2)."""
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{1,5}))?")
+_MAX_PORT = 65535
 
 NAMES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 """Headers that only proxies send."""
 
 _FORWARDED_PAIR = re.compile(r'\s*(\w+)=(?:"([^"]*)"|([^;,"\s]*))\s*(?:;|$)')
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
+
+
+@lru_cache(256)
+def is_host(text: str) -> bool:
+    """Return whether a Host header is valid: a name or an address, with or without a port (RFC 9110 section 7.2)."""
+    match = _HOST.fullmatch(text)
+    if match is None or int(match["port"] or 0) > _MAX_PORT:
+        return False
+    if match["ipv6"] is None:
+        return True
+    try:
+        ipaddress.IPv6Address(match["ipv6"])
+    except ValueError:
+        return False
+    return True
 
 
 @lru_cache(1024)

@@ -127,7 +127,7 @@ def _root(
     if scheme not in ("http", "https"):
         scheme = own_scheme
     address, port = server
-    if not proxies.HOST.fullmatch(host):
+    if not proxies.is_host(host):
         host = f"{address}:{port}" if port else address
     elif _lost_its_port(host, address, headers):
         host = f"{host}:{port}"

@@ -241,7 +241,7 @@ class Connection(HttpToolsProtocol):
                     self._refuse(501, "The only supported transfer coding is chunked.")
         if len(hosts) > 1 or (not hosts and version == "1.1"):
             self._refuse(400, "The request must have one Host header.")
-        if hosts and not proxies.HOST.fullmatch(hosts[0].decode("latin-1")):
+        if hosts and not proxies.is_host(hosts[0].decode("latin-1")):
             self._refuse(400, "The Host header is invalid.")
         if not self.url.startswith(b"/") or b"#" in self.url:
             self._check_target(hosts)

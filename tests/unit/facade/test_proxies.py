@@ -2,7 +2,7 @@
 
 import pytest
 
-from facade.proxies import is_trusted
+from facade.proxies import is_host, is_trusted
 
 
 @pytest.mark.parametrize("client", ["10.1.2.3", "::ffff:10.1.2.3", "fd00::1", "fe80::1%eth0"])
@@ -17,3 +17,15 @@ def test_other_addresses_are_not_trusted(client: str) -> None:
 
 def test_a_star_trusts_everybody() -> None:
     assert is_trusted("192.0.2.1", "*")
+
+
+@pytest.mark.parametrize("host", ["pacs", "pacs.example:8443", "127.0.0.1:80", "[::1]", "[fe80::1]:65535", "a_b-c.d"])
+def test_names_and_addresses_with_or_without_port_are_hosts(host: str) -> None:
+    assert is_host(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a b", "a/b", "a@b", "a:", "a:99999", "::1", "[::1127.0.0.1]", "[1:2]", "[::1", "[::1]x", "a,b", "ä"]
+)
+def test_other_texts_are_not_hosts(host: str) -> None:
+    assert not is_host(host)
