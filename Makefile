@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := .:protos/gen
 
-.PHONY: run test torture soak unit check format protos docs release-protos bench bench-grpc bench-memory setup requirements sbom release viewer clients clean
+.PHONY: run test torture soak fuzz unit check format protos docs release-protos bench bench-grpc bench-memory setup requirements sbom release viewer clients clean
 
 # Start the archive: DICOMweb on :8080, gRPC on :50051, data in ./data.
 run: .venv/runtime
@@ -23,6 +23,12 @@ torture: .venv/dev
 soak: .venv/dev
 	$(BIN)/python -m tests.torture --minutes $(if $(filter file,$(origin MINUTES)),10,$(MINUTES)) --database $(DATABASE) \
 		--runs 3 $(if $(SEED),--seed $(SEED))
+
+# Coverage-guided fuzzing of the parsers, on all processors; see CONTRIBUTING.md.
+SECONDS ?= 60
+
+fuzz: .venv/dev
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED))
 
 # The fast tests: no network, no database server.
 unit: .venv/dev

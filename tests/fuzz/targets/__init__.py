@@ -1,0 +1,1 @@
+"""Fuzz targets: each module has `seeds` and `check`; see `tests.fuzz.target.Target`."""
