@@ -30,7 +30,7 @@ from facade.endpoints import (
     wado_uri,
 )
 from facade.errors import CoreFailure
-from facade.serving.observe import call_metadata
+from facade.serving.observe import identity_metadata
 from facade.sharing import links, redeem
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -40,7 +40,7 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         stow.store: "StoreService.StoreInstances",
         wado.instances: "RetrieveService.RetrieveInstances",
         wado.frames: "RetrieveService.RetrieveFrames",
-        wado_uri.retrieve: "RetrieveService.RetrieveInstances",
+        wado_uri.retrieve: "RetrieveService.RetrieveRendered",
         rendered.rendered: "RetrieveService.RetrieveRendered",
         rendered.rendered_frames: "RetrieveService.RetrieveRendered",
         rendered.thumbnail: "RetrieveService.RetrieveRendered",
@@ -71,7 +71,7 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
         links.revoke: "ShareService.RevokeShareLink",
     }
 )
-"""By endpoint, the rpc that it calls; the first one, if several."""
+"""By endpoint, the rpc that it calls; for several, one of them, because they require the same action."""
 
 ANONYMOUS = frozenset({health.health, home.home, openapi.as_json, openapi.as_yaml, redeem.redeem, redeem.upload_script})
 """Endpoints that require no permission."""
@@ -107,7 +107,7 @@ async def require_permission(request: Request, endpoint: Endpoint) -> None:
     core: Core = request.app.state.core
     asked = CheckAccessRequest(action=action)
     try:
-        await core.call(core.access.CheckAccess, asked, call_metadata(request), seconds=_CHECK_SECONDS)
+        await core.call(core.access.CheckAccess, asked, identity_metadata(request), seconds=_CHECK_SECONDS)
     except CoreFailure as failure:
         if failure.code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
             raise

@@ -84,11 +84,16 @@ def call_metadata(request: Request) -> Metadata:
     Raises:
         Refusal: 400, too many or too long headers for the audit trail.
     """
+    return (*identity_metadata(request), *caller_metadata(request))
+
+
+def identity_metadata(request: Request) -> Metadata:
+    """Return the part of `call_metadata` that identifies a request and its client."""
     headers = request.headers
     # All of them: the core refuses a request with several, which a proxy may have understood differently.
     credentials = tuple(("authorization", _in_ascii(value)) for value in headers.getlist("authorization"))
     passed = tuple((name, value) for name in _PASSED_ON if (value := headers.get(name)) and value.isascii())
-    return (("x-request-id", request.state.request_id), *credentials, *passed, *caller_metadata(request))
+    return (("x-request-id", request.state.request_id), *credentials, *passed)
 
 
 def _in_ascii(value: str) -> str:
