@@ -12,7 +12,7 @@ MAX_BYTES = 4096
 REGRESSIONS = Path(__file__).parent / "regressions"
 """Inputs that violated a guarantee once: `regressions/TARGET/NAME`."""
 
-TARGETS = ("reader", "data_set", "multipart", "accept", "query", "search", "json_body", "headers")
+TARGETS = ("reader", "data_set", "multipart", "accept", "query", "search", "json_body", "headers", "tokens")
 
 _SLOW_S = 1.0
 _PARTS = "tests.fuzz.targets."

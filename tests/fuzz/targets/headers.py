@@ -1,25 +1,35 @@
-"""Headers that determine addresses and ranges: Host, Forwarded, X-Forwarded-*, Range; UIDs; addresses of settings.
+"""Headers that determine addresses and ranges: Host, Origin, Forwarded, X-Forwarded-*, Range, Cookie; paths of share
+links; UIDs; addresses of settings.
 
 The input is lines `name: value` in Latin-1, of which each is also used alone.
 """
 
+import ipaddress
 from collections.abc import Iterator
 from types import SimpleNamespace
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
 from cli.addresses import parse_address
 from facade import proxies
+from facade.browsers.hosts import Hosts, host_name
+from facade.browsers.origins import Origins, is_own
 from facade.config import Settings
 from facade.errors import Refusal
 from facade.request.addresses import parse_uid, root_of
 from facade.request.query import prefers_strict, require_utf8
 from facade.request.ranges import content_range, range_applies, range_of
+from facade.sharing.paths import WHOLE_TOKEN, SharePaths
 from tests.fuzz.target import require
 
 _TRUSTED = "10.0.0.0/8"
 _APP = SimpleNamespace(state=SimpleNamespace(settings=Settings(trusted_proxies=_TRUSTED)))
+_HOSTS = Hosts(bound="127.0.0.1:8080", public_url="https://pacs.example/dicom", allowed=["*.dicom.example"])
+_ORIGINS = Origins(["loopback"])
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 _HEADS = [
     'host: pacs.example\nforwarded: for=192.0.2.1;proto=https;host="pacs.example:8443", for=10.0.0.1',
@@ -33,6 +43,11 @@ _HEADS = [
     "range: bytes=999999999999999999-",
     "1.2.840.10008.1.2\n127.0.0.1:8080\n[::1]:50051\n::ffff:10.0.0.1\nfe80::1%eth0",
     'forwarded: for="[2001:db8::1]:4711";by=_hidden\nvia: 1.1 proxy',
+    "origin: http://localhost:3000\nhost: localhost:8080",
+    "origin: https://pacs.example\nhost: evil.pacs.example.",
+    "/share/dcms_AAAA/v2/studies/1.2\nauthorization: Bearer x\ncookie: dicomstore-share=dcms_BBBB",
+    "/shared/00112233445566778899aabbccddeeff/v1/studies\ncookie: a=b; __Secure-dicomstore-share=dcms_C; x=y",
+    "/share/dcms_A/../v2/\n/share/dcms_A%2Fv2/studies",
 ]
 
 
@@ -57,8 +72,10 @@ def check(data: bytes) -> None:
         urls = {root_of(_request(given, "192.0.2.1")) for given in (headers, plain)}
         require(len(urls) == 1, "only a trusted proxy changes the address of the service")
     _check_range(_request(headers, "192.0.2.1"))
+    _check_origin(dict(headers))
     for line in lines[:8]:
         _check_text(line)
+        _check_share_path(line, headers)
 
 
 def _request(headers: list[tuple[bytes, bytes]], client: str) -> Request:
@@ -118,3 +135,52 @@ def _check_text(text: str) -> None:
         proxies.address_of(text)
     except ValueError:
         require(not proxies.is_trusted(text, _TRUSTED), "what is not an address is not trusted")
+
+
+def _check_origin(headers: dict[bytes, bytes]) -> None:
+    host, origin = (headers.get(name, b"").decode("latin-1") for name in (b"host", b"origin"))
+    name = host_name(host)
+    is_known = name == "pacs.example" or name.endswith(".dicom.example") or name == "localhost" or _is_ip(name)
+    require(_HOSTS.accepts(host) == is_known, "only names of the service and addresses are hosts")
+    if _ORIGINS.allows(origin):
+        netloc = urlsplit(origin).netloc
+        require(netloc.rpartition(":")[0] in ("localhost", "127.0.0.1", "[::1]", "") or netloc in _LOOPBACK, "origins")
+    if is_own(origin, [host]):
+        require(host_name(urlsplit(origin).netloc) == host_name(host), "an own origin has the name of the host")
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_share_path(path: str, headers: list[tuple[bytes, bytes]]) -> None:
+    if "%2f" in path.lower():
+        return  # the guard has refused it
+    served: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        served.append(scope)
+
+    raw = path.encode("latin-1")
+    scope = {"type": "http", "path": unquote(path), "raw_path": raw, "headers": headers}
+    try:
+        SharePaths(app)({**scope}, _nothing, _nothing).send(None)
+    except StopIteration:
+        [found] = served
+    if found["path"] != scope["path"]:
+        credentials = [value for name, value in found["headers"] if name in (b"authorization", b"cookie")]
+        require(len(credentials) == 1 and credentials[0].startswith(b"Bearer dcms_"), "only the link is a credential")
+        token = credentials[0].removeprefix(b"Bearer ").decode()
+        require(token == "dcms_" or WHOLE_TOKEN.fullmatch(token) is not None, "a credential is a token")
+        require(found["path"].startswith("/v") and found["raw_path"].startswith(b"/v"), "a path has a version")
+        require(unquote(found["raw_path"].decode("latin-1")) == found["path"], "both forms of a path are the same")
+    else:
+        require(found["headers"] == headers, "other paths are unchanged")
+
+
+async def _nothing(*_: object) -> Any:
+    raise AssertionError("nothing is received or sent")
