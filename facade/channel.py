@@ -6,6 +6,7 @@ never retries streams, because the caller may already have their first messages.
 
 import asyncio
 import json
+import logging
 import operator
 import time
 from collections.abc import AsyncGenerator, Coroutine
@@ -36,9 +37,12 @@ from common.tls import TlsFiles
 from facade.errors import CoreFailure
 from facade.timeouts import IdleTimeout
 
+_log = logging.getLogger("facade")
+
 DOMAIN = "dicomstore"
 
 CAPABILITIES_SECONDS = 10.0
+_WARNING_SECONDS = 60.0
 _STATUS_SECONDS = 1.0
 _STATUS_STEP_SECONDS = 0.01
 
@@ -166,7 +170,20 @@ def failure(error: grpc.aio.AioRpcError) -> CoreFailure:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info) and info.domain == DOMAIN:
             return CoreFailure(info.reason, code, message, info.metadata)
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        _unreachable(message)
     return CoreFailure("", code, message)
+
+
+_warned_at = float("-inf")
+
+
+def _unreachable(details: str) -> None:
+    """Log why there is no connection to the core, such as a certificate that is not trusted; once a minute."""
+    global _warned_at
+    if time.monotonic() - _warned_at > _WARNING_SECONDS:
+        _warned_at = time.monotonic()
+        _log.warning("the core cannot be reached: %s", details)
 
 
 class CallStatus:

@@ -12,6 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from server.bootstrap.serving import running
+from tests.certificates import Authority
+from tests.core import settings_for
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -74,3 +78,49 @@ async def test_an_invalid_setting_ends_the_facade_with_one_message(tmp_path: Pat
     assert b"workers" in log
     assert b"Traceback" not in log
     assert printed == b""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_the_facade_serves_https_and_logs_why_its_core_cannot_be_reached(tmp_path: Path, workers: str) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.server()
+    (tmp_path / "other").mkdir()
+    tls = {"tls_certificate": str(pair.certificate), "tls_key": str(pair.key)}
+    async with running(settings_for(tmp_path / "data", **tls)) as core:
+        trusted = {"core": f"https://{core.address}", "core_ca": str(authority.certificate)}
+        async with (
+            program(cwd=tmp_path, http="127.0.0.1:0", workers=workers, **tls, **trusted) as process,
+            httpx.AsyncClient(verify=authority.context(), timeout=20) as client,
+        ):
+            address = await address_of(process)
+            for _ in range(4):
+                response = await client.get(f"https://{address}/health/check", headers={"Connection": "close"})
+                assert response.status_code == 200
+            open_connection = await client.get(f"https://{address}/v2/studies")
+            assert open_connection.status_code == 204
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(20):
+                _, log = await process.communicate()
+            assert process.returncode == 0
+            assert b"Traceback" not in log
+
+        trusted["core_ca"] = str(Authority(tmp_path / "other").certificate)
+        async with (
+            program(cwd=tmp_path, http="127.0.0.1:0", workers="1", **trusted) as process,
+            httpx.AsyncClient(timeout=20) as client,
+        ):
+            address = await address_of(process)
+            assert (await client.get(f"http://{address}/health/check")).status_code == 503
+            process.send_signal(signal.SIGTERM)
+            _, log = await process.communicate()
+    assert b"the core cannot be reached" in log
+    assert b"CERTIFICATE_VERIFY_FAILED" in log
+
+
+async def test_unusable_certificates_end_the_facade_with_one_message(tmp_path: Path) -> None:
+    async with program(cwd=tmp_path, tls_certificate="missing.pem", tls_key="missing.key") as process:
+        _, log = await process.communicate()
+
+    assert process.returncode == 2
+    assert b"tls_certificate: missing.pem cannot be read" in log
+    assert b"Traceback" not in log
