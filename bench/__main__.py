@@ -28,12 +28,13 @@ def measure_web(
     seconds: Annotated[float, typer.Option(help="Duration of each workload in seconds.")] = 3.0,
     scale: Scale = 1.0,
     workers: Workers = None,
+    tls: Annotated[bool, typer.Option("--tls", help="With TLS.")] = False,
     output: Output = None,
 ) -> None:
     """Measure DICOMweb."""
     size = Sets(scale)
     chosen = [one for one in WORKLOADS if _is_named(one.name, names, [one.name for one in WORKLOADS])]
-    with running_archive(workers) as archive:
+    with running_archive(workers, tls=tls) as archive:
         store(archive.core, "", size.instances())
         rows = [_said(web.measure(workload, archive, size, seconds)) for workload in chosen]
     _finish(rows, WEB_COLUMNS, output)

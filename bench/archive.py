@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import grpc
+import trustme
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _START_SECONDS = 60
@@ -31,6 +33,8 @@ class Archive:
     http_port: int
     core: str
     pid: int
+    tls: ssl.SSLContext | None = None
+    """Of clients of DICOMweb; None without TLS."""
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of all processes of the archive so far, including ended ones."""
@@ -65,10 +69,11 @@ class Archive:
 
 
 @contextmanager
-def running_archive(workers: int | None = None, **settings: str) -> Iterator[Archive]:
+def running_archive(workers: int | None = None, *, tls: bool = False, **settings: str) -> Iterator[Archive]:
     """Run `dicomstore up` on free ports and a temporary data directory, below `BENCH_DIR` if that is set.
 
-    It has default settings except for `workers` and `settings`, which are environment variables.
+    It has default settings except for `workers` and `settings`, which are environment variables. With `tls`, DICOMweb
+    has TLS, with a certificate of an ECDSA key; gRPC has none.
 
     Raises:
         RuntimeError: it does not start. This error, and errors while it runs, get a note with the end of its log.
@@ -83,14 +88,19 @@ def running_archive(workers: int | None = None, **settings: str) -> Iterator[Arc
         f"--grpc=127.0.0.1:{core_port}",
         *([f"--workers={workers}"] if workers else []),
     ]
+    context = None
+    if tls:
+        context, table = _with_certificate(Path(data))
+        settings["DICOMSTORE_CONFIG"] = str(Path(data, "bench.toml"))
+        Path(settings["DICOMSTORE_CONFIG"]).write_text(table)
     environment = {**os.environ, "DICOMSTORE_LOG_LEVEL": "warning", **settings}
     log = Path(data, "bench.log")
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
-        if not _becomes_healthy(process, http_port):
+        if not _becomes_healthy(process, http_port, context):
             raise RuntimeError("the archive did not start")
-        yield Archive(http_port, f"127.0.0.1:{core_port}", process.pid)
+        yield Archive(http_port, f"127.0.0.1:{core_port}", process.pid, context)
     except (OSError, RuntimeError, grpc.RpcError) as exc:
         exc.add_note(f"The end of the archive's log:\n{log.read_text()[-_LOG_CHARACTERS:]}")
         raise
@@ -100,11 +110,25 @@ def running_archive(workers: int | None = None, **settings: str) -> Iterator[Arc
         shutil.rmtree(data, ignore_errors=True)
 
 
-def _becomes_healthy(process: "subprocess.Popen[bytes]", port: int) -> bool:
+def _with_certificate(directory: Path) -> tuple[ssl.SSLContext, str]:
+    """Return the context of clients and the table of the facade, for a new certificate in a directory."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    certificate, key = directory / "bench.pem", directory / "bench.key"
+    issued.cert_chain_pems[0].write_to_path(str(certificate))
+    key.touch(0o600)
+    issued.private_key_pem.write_to_path(str(key))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context, f'[facade]\ntls_certificate = "{certificate}"\ntls_key = "{key}"\n'
+
+
+def _becomes_healthy(process: "subprocess.Popen[bytes]", port: int, tls: ssl.SSLContext | None) -> bool:
     deadline = time.monotonic() + _START_SECONDS
+    url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/health/check"
     while True:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/check", timeout=_START_SECONDS):
+            with urllib.request.urlopen(url, timeout=_START_SECONDS, context=tls):
                 return True
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             if process.poll() is not None or time.monotonic() > deadline:

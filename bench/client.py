@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,9 +41,11 @@ def request(method: str, target: str, fields: dict[str, str] | None = None, body
 class Connection:
     """One persistent connection, for one thread."""
 
-    def __init__(self, port: int, timeout_s: float = 120) -> None:
+    def __init__(self, port: int, timeout_s: float = 120, tls: ssl.SSLContext | None = None) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self._socket = tls.wrap_socket(self._socket, server_hostname="127.0.0.1")
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._unread = self._buffer[:0]
 

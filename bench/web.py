@@ -43,7 +43,7 @@ def measure(workload: Workload, archive: Archive, size: Sets, seconds: float) ->
     requests = workload.requests(archive, size)
     archive.reset_peaks()
     cpu, own_cpu = archive.cpu_seconds(), time.process_time()
-    clients, taken_s = _run(workload.clients, archive.http_port, requests, seconds)
+    clients, taken_s = _run(workload.clients, archive, requests, seconds)
     own_cpu = time.process_time() - own_cpu
     if workload.writes:
         time.sleep(min(SETTLE_SECONDS, seconds))
@@ -72,7 +72,7 @@ def measure(workload: Workload, archive: Archive, size: Sets, seconds: float) ->
     }
 
 
-def _run(count: int, port: int, requests: Iterator[Request], seconds: float) -> tuple[list[_Taken], float]:
+def _run(count: int, archive: Archive, requests: Iterator[Request], seconds: float) -> tuple[list[_Taken], float]:
     turn = threading.Lock()
 
     def client(connection: Connection) -> _Taken:
@@ -96,7 +96,7 @@ def _run(count: int, port: int, requests: Iterator[Request], seconds: float) -> 
         return taken
 
     with ExitStack() as opened, ThreadPoolExecutor(count) as threads:
-        connections = [opened.enter_context(Connection(port)) for _ in range(count)]
+        connections = [opened.enter_context(Connection(archive.http_port, tls=archive.tls)) for _ in range(count)]
         began = time.perf_counter()
         end = began + seconds
         taken = list(threads.map(client, connections))
