@@ -5,10 +5,10 @@ import logging
 from collections.abc import Callable
 
 from server.model.errors import DicomStoreError, Reason
-from server.ports.index import ChangeLog
+from server.ports.index import ChangeLog, Sequenced
 
 _POLL_SECONDS = 1.0
-_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.04
 """Pause between two rounds, so that one round numbers the entries of several commits."""
 
 _MAX_WAIT_SECONDS = 1.0
@@ -69,8 +69,11 @@ class Sequencer:
             self._is_awaited.clear()
             self._begun += 1
             try:
-                while await self._changes.sequence():
-                    self._numbered()
+                result = Sequenced.MAY_HAVE_MORE
+                while result is Sequenced.MAY_HAVE_MORE:
+                    result = await self._changes.sequence()
+                    if result is not Sequenced.NOTHING:
+                        self._numbered()
             except DicomStoreError as error:
                 if error.reason is not Reason.ARCHIVE_READ_ONLY:
                     _log.warning("numbering the change feed failed reason=%s", error.reason)

@@ -1,5 +1,6 @@
 """The index of stored instances, and the change feed."""
 
+import enum
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -196,6 +197,14 @@ class InstanceIndex(Protocol):
         ...
 
 
+class Sequenced(enum.Enum):
+    """Result of `ChangeLog.sequence`: whether entries became visible, and whether there may be more."""
+
+    NOTHING = enum.auto()
+    ALL = enum.auto()
+    MAY_HAVE_MORE = enum.auto()
+
+
 class ChangeLog(Protocol):
     """The change feed. The calls of `InstanceIndex` that store or delete write it in their transactions.
 
@@ -207,11 +216,10 @@ class ChangeLog(Protocol):
 
     is_numbered_later: bool
 
-    async def sequence(self) -> bool:
+    async def sequence(self) -> Sequenced:
         """Assign sequence numbers to some committed entries, and continue the expansion of deletions of many instances.
 
-        Returns True if there may be more to do. Any number of processes may call it, and each continues the work of
-        the others. Raises: as `InstanceIndex`.
+        Any number of processes may call it, and each continues the work of the others. Raises: as `InstanceIndex`.
         """
         ...
 

@@ -12,9 +12,10 @@ from server.adapters.sql.core.transactions import Transactions
 from server.adapters.sql.partitions import PartitionKeys
 from server.adapters.sql.rows import IS_PENDING, AnyRow
 from server.adapters.sql.writing.deleting import move_on
-from server.adapters.sql.writing.sequencing import number
+from server.adapters.sql.writing.sequencing import number, to_do
 from server.model.change import Change, ChangeAction, ChangeState, ChangeWindow
 from server.model.ids import InstanceId, PartitionName, Uid, Version
+from server.ports.index import Sequenced
 
 _ENTRIES = select(changes, partitions.c.name.label("partition")).join_from(
     changes, partitions, partitions.c.key == changes.c.partition_key
@@ -55,12 +56,24 @@ class SqlChangeLog:
             lambda connection: _latest(connection, metadata, partitions, self._partition_keys)
         )
 
-    async def sequence(self) -> bool:
+    async def sequence(self) -> Sequenced:
         """See the port."""
-        is_more = self.is_numbered_later and await self._transactions.number(number)
-        if await self._transactions.read(lambda connection: _ARE_PENDING.tuples(connection, {})[0][0] is not None):
-            is_more = await self._transactions.write(move_on) or is_more
-        return is_more
+        if not self.is_numbered_later:
+            is_pending = await self._transactions.read(lambda connection: _ARE_PENDING.tuples(connection, {})[0][0])
+            return await self._move_on() if is_pending is not None else Sequenced.NOTHING
+        work = await self._transactions.look(to_do)
+        if work.entries or work.has_studies:
+            await self._transactions.number(lambda connection: number(connection, work))
+            if work.is_for_several:
+                return Sequenced.MAY_HAVE_MORE
+        if work.is_pending:
+            return await self._move_on()
+        return Sequenced.ALL if work.entries else Sequenced.NOTHING
+
+    async def _move_on(self) -> Sequenced:
+        """Move instances of a numbered deletion."""
+        is_more = await self._transactions.write(move_on)
+        return Sequenced.MAY_HAVE_MORE if is_more else Sequenced.ALL
 
     async def listen(self, changed: Callable[[], None]) -> None:
         """See the port."""

@@ -2,9 +2,9 @@
 
 SQLite: write-ahead log, every commit synced, one writing connection that takes the write lock at the start of a
 transaction, so that it cannot fail later because of another process. PostgreSQL: psycopg, writing transactions at
-    isolation level READ COMMITTED (they start by locking their rows of `counters`), reading ones at REPEATABLE READ,
-    which
-gives one snapshot. With both, the driver never starts transactions itself: see `transactions`.
+isolation level READ COMMITTED (they start by locking their rows of `counters`), reading ones at REPEATABLE READ, which
+gives one snapshot. With both, the driver never starts transactions itself: see `transactions`. Statements for
+PostgreSQL share round trips: see `pipeline`.
 """
 
 import importlib.util
@@ -13,12 +13,12 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
 from server.adapters.sql.archive_tokens import SqlArchiveTokens
 from server.adapters.sql.changes import Listen, SqlChangeLog
@@ -27,10 +27,10 @@ from server.adapters.sql.core.clock import SqlClockRecord
 from server.adapters.sql.core.counters import raise_counters
 from server.adapters.sql.core.deadlines import Deadline
 from server.adapters.sql.core.identity import bind, identity
-from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.prepared import PIPELINE, Prepared, flush
 from server.adapters.sql.core.progress import Progress
 from server.adapters.sql.core.tables import REVISION
-from server.adapters.sql.core.transactions import READERS, Kind, Transactions, commit, translated
+from server.adapters.sql.core.transactions import READERS, Kind, Transactions, begin, commit, translated
 from server.adapters.sql.core.write_order import FileWriteOrder, WriteOrder
 from server.adapters.sql.instances import SqlInstanceIndex
 from server.adapters.sql.operations import SqlOperations
@@ -65,25 +65,25 @@ STATEMENT_SECONDS = 120
 SEARCH_SECONDS = 30.0
 """Default time limit of reading."""
 
-_READS = {
-    "sqlite": Kind(Prepared(text("BEGIN")), only_reads=True),
-    "postgresql": Kind(Prepared(text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")), only_reads=True),
-}
 WRITERS_LOCK = 0x64696F77  # an arbitrary constant
 """The advisory lock of PostgreSQL that all writing transactions share."""
 
 _MIGRATION_LOCK = 0x64696F6D
 
-_READ_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_READ_COMMITTED = Prepared(text("BEGIN ISOLATION LEVEL READ COMMITTED"))
+_READS = {
+    "sqlite": Kind((Prepared(text("BEGIN")),), only_reads=True),
+    "postgresql": Kind((Prepared(text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")),), only_reads=True),
+}
 _WRITES = {
-    "sqlite": Kind(Prepared(text("BEGIN IMMEDIATE")), only_reads=False),
+    "sqlite": Kind((Prepared(text("BEGIN IMMEDIATE")),), only_reads=False),
     "postgresql": Kind(
-        Prepared(text(f"{_READ_COMMITTED}; SELECT pg_advisory_xact_lock_shared({WRITERS_LOCK})"), is_script=True),
-        begin_alone=Prepared(text(f"{_READ_COMMITTED}; SELECT pg_advisory_xact_lock({WRITERS_LOCK})"), is_script=True),
+        (_READ_COMMITTED, Prepared(text(f"SELECT pg_advisory_xact_lock_shared({WRITERS_LOCK})"))),
+        begin_alone=(_READ_COMMITTED, Prepared(text(f"SELECT pg_advisory_xact_lock({WRITERS_LOCK})"))),
         only_reads=False,
     ),
 }
-_NUMBERS = Kind(Prepared(text(_READ_COMMITTED)), only_reads=False)
+_NUMBERS = Kind((_READ_COMMITTED,), only_reads=False)
 
 _VERSION_TABLE = "alembic_version"
 
@@ -173,7 +173,7 @@ def migrate(url: str) -> None:
     )
     try:
         with write_order, translated(), engine.connect() as connection:
-            _WRITES[connection.dialect.name].begin.run(connection, [{}])
+            begin(connection, _WRITES[connection.dialect.name].begin)
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             command.upgrade(_alembic(connection), "head")
@@ -207,7 +207,7 @@ def bind_to(url: str, archive: ArchiveId) -> ArchiveId:
     engine = _engine(url)
     try:
         with translated(), engine.connect() as connection:
-            _WRITES[connection.dialect.name].begin.run(connection, [{}])
+            begin(connection, _WRITES[connection.dialect.name].begin)
             bound = bind(connection, archive)
             commit(connection)
             return bound
@@ -224,7 +224,7 @@ def raise_to(url: str, mark: Mark) -> None:
     engine = _engine(url)
     try:
         with translated(), engine.connect() as connection:
-            _WRITES[connection.dialect.name].begin.run(connection, [{}])
+            begin(connection, _WRITES[connection.dialect.name].begin)
             raise_counters(connection, mark)
             commit(connection)
     finally:
@@ -347,8 +347,11 @@ def _quoted(path: str) -> str:
 
 
 def _postgresql(url: URL, reading_seconds: float | None, statement_seconds: float) -> Engine:
+    # Local import: an archive with SQLite starts faster without the driver.
+    from server.adapters.sql.pipeline import Pipeline
+
     limits = f"-c statement_timeout={round(statement_seconds * 1000)} -c lock_timeout={LOCK_WAIT_SECONDS}s"
-    return create_engine(
+    engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_size=READERS if reading_seconds else 2,  # of the writing ones, one numbers entries of the change feed
         max_overflow=0,
@@ -361,3 +364,18 @@ def _postgresql(url: URL, reading_seconds: float | None, statement_seconds: floa
         },
         hide_parameters=True,
     )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        driver: Any = connection
+        record.info[PIPELINE] = Pipeline(driver)
+
+    @event.listens_for(engine, "reset")
+    def clear(connection: DBAPIConnection, record: ConnectionPoolEntry, state: PoolResetState) -> None:
+        record.info[PIPELINE].clear()
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def send(connection: Connection, *_: Any) -> None:
+        flush(connection)
+
+    return engine

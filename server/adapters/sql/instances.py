@@ -19,7 +19,7 @@ from server.adapters.sql.writing.damage import change_damage
 from server.adapters.sql.writing.deleting import delete_resource
 from server.adapters.sql.writing.locators import erasable, erased, known, referenced, relocate, visible
 from server.adapters.sql.writing.restoring import Step, undelete
-from server.adapters.sql.writing.sequencing import number
+from server.adapters.sql.writing.sequencing import number, to_do
 from server.adapters.sql.writing.versioning import add_version, history
 from server.model.damage import Damage
 from server.model.errors import Reason, Unavailable
@@ -86,7 +86,7 @@ class SqlInstanceIndex:
                 return count
             after = step.after
             if step.waits and self._transactions.has_sequencer:
-                await self._transactions.number(number)
+                await self._transactions.number(lambda connection: number(connection, to_do(connection)))
 
     def _undelete(
         self,

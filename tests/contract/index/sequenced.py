@@ -2,12 +2,12 @@
 
 from server.model.change import Change, ChangeWindow
 from server.model.ids import PartitionName
-from server.ports.index import ChangeLog
+from server.ports.index import ChangeLog, Sequenced
 
 
 async def sequence(changes: ChangeLog) -> None:
     """Number all committed entries and complete deletions, as a core does."""
-    while await changes.sequence():
+    while await changes.sequence() is not Sequenced.NOTHING:
         pass
 
 

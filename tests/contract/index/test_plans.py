@@ -16,6 +16,7 @@ from sqlalchemy import Engine, create_engine, event, make_url
 
 from server.adapters.sql.core.tables import STUDIES_PER_BLOCK, study_blocks
 from server.adapters.sql.engine import Database, open_database
+from server.adapters.sql.pipeline import Answer, Pipeline
 from server.adapters.sql.search import search, study_search
 from server.adapters.sql.search.study_search import FAR
 from server.model.change import ChangeWindow
@@ -144,7 +145,7 @@ ALL = IN_ORDER | OF_TEXT | SORTED
 
 
 @pytest.fixture
-def statements() -> Iterator[list[Statement]]:
+def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Statement]]:
     """The statements run on either database, with their parameters."""
     ran: list[Statement] = []
 
@@ -153,15 +154,22 @@ def statements() -> Iterator[list[Statement]]:
             ran.append((query, params))
             return super().execute(query, params, **rest)
 
-    def note(connection: Any, _record: object) -> None:
+    add = Pipeline.add
+
+    def noted(pipeline: Pipeline, statement: str, arguments: Sequence[Any] = ()) -> Answer:
+        ran.append((statement, arguments))
+        return add(pipeline, statement, arguments)
+
+    def trace(connection: Any, _record: object) -> None:
         if isinstance(connection, sqlite3.Connection):
             connection.set_trace_callback(lambda statement: ran.append((statement, ())))
         else:
             connection.cursor_factory = Noting
 
-    event.listen(Engine, "connect", note)
+    monkeypatch.setattr(Pipeline, "add", noted)
+    event.listen(Engine, "connect", trace)
     yield ran
-    event.remove(Engine, "connect", note)
+    event.remove(Engine, "connect", trace)
 
 
 @pytest.fixture
@@ -207,10 +215,12 @@ def explained(url: str, statements: list[Statement], off: Sequence[str] = ("seqs
     with psycopg.connect(dsn) as postgres:
         for kind in off:
             postgres.execute(f"SET enable_{kind} = off".encode())
-        return {
-            sql: [row[0] for row in postgres.execute(f"EXPLAIN {sql}".encode(), parameters).fetchall()]
-            for sql, parameters in selects.items()
-        }
+        found = {}
+        for sql, parameters in selects.items():
+            by_name = isinstance(parameters, dict)  # a statement of SQLAlchemy; those of the pipeline have $1, $2 …
+            cursor = psycopg.Cursor(postgres) if by_name else psycopg.RawCursor(postgres)
+            found[sql] = [row[0] for row in cursor.execute(f"EXPLAIN {sql}".encode(), parameters).fetchall()]
+        return found
 
 
 @pytest.mark.parametrize(

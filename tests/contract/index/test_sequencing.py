@@ -14,7 +14,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from server.adapters.sql.core.prepared import flush
+from server.adapters.sql.core.transactions import begin, commit
+from server.adapters.sql.engine import _NUMBERS as NUMBERS
 from server.adapters.sql.engine import WRITERS_LOCK, Database, migrate, open_database
+from server.adapters.sql.engine import _engine as engine_of
 from server.adapters.sql.writing import sequencing
 from server.domain.sequencer import Sequencer
 from server.model.change import Change, ChangeAction, ChangeWindow
@@ -104,17 +108,19 @@ class Writers:
 @contextmanager
 def slow_sequencer(url: str) -> Iterator[None]:
     """Number entries repeatedly, with a delay before the commit; every other transaction is rolled back."""
-    engine = create_engine(url)
+    engine = engine_of(url)
     stopped = threading.Event()
 
     def number() -> None:
         is_lost = False
         while not stopped.is_set():
             with engine.connect() as connection:
-                connection.execute(text("SELECT 1"))
-                sequencing.number(connection)
+                begin(connection, NUMBERS.begin)
+                sequencing.number(connection, sequencing.to_do(connection))
+                flush(connection)
                 stopped.wait(0.1)
-                connection.rollback() if is_lost else connection.commit()
+                if not is_lost:
+                    commit(connection)
             is_lost = not is_lost
             stopped.wait(0.05)
 

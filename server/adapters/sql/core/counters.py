@@ -6,8 +6,9 @@ has many: each locks only the rows of its shards, takes keys and versions from s
     its entries to the sequencer (see `writing.sequencing`).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Protocol
 
 from sqlalchemy import BindParameter, Connection, bindparam, insert, select, text, update
@@ -45,6 +46,7 @@ _NEXT = Prepared(
         "SELECT 2, nextval('series_keys') FROM generate_series(1, :series)"
     )
 )
+_VERSIONS = Prepared(text("SELECT nextval('version_numbers') FROM generate_series(1, :versions)"))
 _INSERT_UNSEQUENCED = Prepared(insert(unsequenced))
 
 Row = dict[str, Any]
@@ -98,7 +100,23 @@ def lock(connection: Connection, shards: Collection[int]) -> Counters:
 
     Raises: as `Progress.began`.
     """
-    return _InRows(connection) if connection.dialect.name == "sqlite" else _InSequences(connection, shards)
+    return lock_later(connection, shards)()
+
+
+def lock_later(connection: Connection, shards: Collection[int], versions: int = 0) -> Callable[[], Counters]:
+    """As `lock`, but PostgreSQL takes the locks with the next statement whose result is needed.
+
+    Args:
+        connection: with an open transaction.
+        shards: of the studies to be changed.
+        versions: number of versions to reserve in the same round trip.
+    """
+    if connection.dialect.name == "sqlite":
+        return lambda: _InRows(connection)
+    shards = sorted(set(shards))
+    locked = _LOCKED.tuples_later(connection, {"shards": shards}) if shards else tuple
+    reserved = _VERSIONS.tuples_later(connection, {"versions": versions}) if versions else tuple
+    return lambda: _InSequences(connection, shards, locked(), reserved())
 
 
 class _InRows:
@@ -158,19 +176,30 @@ class _InSequences:
 
     must_reserve = True
 
-    def __init__(self, connection: Connection, shards: Collection[int]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        shards: Sequence[int],
+        locked: Sequence[tuple[int, ...]],
+        versions: Sequence[tuple[int, ...]],
+    ) -> None:
         self._connection = connection
-        self._shards = sorted(set(shards))
-        rows: Sequence[tuple[int, ...]] = _LOCKED.tuples(connection, {"shards": self._shards}) if self._shards else ()
-        found = {shard: version for shard, version, _, _ in rows}
-        self._sequence, self._feed_time = rows[0][2:] if rows else (0, 0)
+        self._shards = shards
+        found = {shard: version for shard, version, _, _ in locked}
+        self._sequence, self._feed_time = locked[0][2:] if locked else (0, 0)
         self._version = 0
-        self._reserved: tuple[list[int], list[int], list[int]] = ([], [], [])
+        self._reserved: tuple[list[int], list[int], list[int]] = (
+            sorted(map(itemgetter(0), versions), reverse=True),
+            [],
+            [],
+        )
         if progress := progress_of(connection.info):
             progress.began(found, self._sequence)
 
     def reserve(self, *, versions: int = 0, studies: int = 0, series: int = 0) -> None:
         wanted = {"versions": versions, "studies": studies, "series": series}
+        if not any(wanted.values()):
+            return
         for kind, number in _NEXT.tuples(self._connection, wanted):
             self._reserved[kind].append(number)
         for numbers in self._reserved:
@@ -199,7 +228,7 @@ class _InSequences:
         if missing := sum("position" not in entry for entry in entries):
             self.reserve(versions=missing)
         rows = [entry if "position" in entry else {**entry, "position": self.next_version()} for entry in entries]
-        _INSERT_UNSEQUENCED.run(self._connection, rows)
+        _INSERT_UNSEQUENCED.send(self._connection, rows)
 
     def reserve_entries(self, count: int) -> int | None:
         return None
@@ -208,7 +237,7 @@ class _InSequences:
         """Record the highest version in each shard, so that an index without this transaction is recognised."""
         if not self._version:
             return
-        _SHARD.run(self._connection, [{"of_shard": shard, "version": self._version} for shard in self._shards])
+        _SHARD.send(self._connection, [{"of_shard": shard, "version": self._version} for shard in self._shards])
         if progress := progress_of(self._connection.info):
             progress.reached(dict.fromkeys(self._shards, self._version), self._sequence)
 

@@ -3,24 +3,30 @@
 Running a statement through SQLAlchemy costs many times its execution in SQLite, nearly all of it for repeated
 compilation. These are compiled once per database and passed to the driver's cursor, in the current transaction of the
 connection. They raise the exceptions of SQLAlchemy, so that callers handle only one kind.
+
+Statements for PostgreSQL are queued until a result is needed, and then sent together (`server.adapters.sql.pipeline`):
+each round trip costs more than most statements. A statement of SQLAlchemy itself flushes the queue.
 """
 
 import collections
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Delete, Insert, Select, TextClause, Update
+from sqlalchemy import BindParameter, Connection, Delete, Dialect, Insert, Select, TextClause, Update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import iterate
 
 Parameters = Mapping[str, Any]
+_Tuples = Sequence[tuple[Any, ...]]
 
 _STEP = 1024
-_PIPELINE = "pipeline"
+PIPELINE = "pipeline"
+"""Name of a connection's `Pipeline` in its info; SQLite has none."""
+
 _row_type: Any = collections.namedtuple
 
 
@@ -28,35 +34,22 @@ _row_type: Any = collections.namedtuple
 class _Form:
     """A compiled statement in the form of a driver.
 
-    order: names of the parameters in order, with whether each is a list; None if the driver takes them by name.
+    order: names of the parameters in order, with whether each is a list.
     pick: returns the parameters in order, if there are several and none is a list.
     fixed: constant parameters of the statement.
-    lists: names of list parameters, and the names of their values.
-    is_query: the statement may return rows.
-    is_script: several statements, which PostgreSQL accepts only as plain text.
     row: creates a row from the driver's tuple.
     """
 
     sql: str
-    order: Sequence[tuple[str, bool]] | None
+    order: Sequence[tuple[str, bool]]
     pick: Callable[[Parameters], tuple[Any, ...]] | None
     fixed: Parameters
-    lists: Mapping[str, Sequence[str]]
     row: Callable[[Iterable[Any]], Any]
-    is_script: bool = False
-    is_query: bool = True
 
-    def arguments(self, parameters: Parameters) -> Any:
+    def arguments(self, parameters: Parameters) -> Sequence[Any]:
         """Return parameters in the form of the driver."""
         if self.fixed:
             parameters = {**self.fixed, **parameters}
-        if self.order is None:
-            if not self.lists:
-                return parameters
-            parameters = dict(parameters)
-            for name, names in self.lists.items():
-                parameters.update(zip(names, parameters[name], strict=True))
-            return parameters
         if self.pick is not None:
             return self.pick(parameters)
         arguments: list[Any] = []
@@ -76,12 +69,8 @@ class Prepared:
     the number of compiled forms.
     """
 
-    def __init__(
-        self, statement: Select[*tuple[Any, ...]] | Insert | Update | Delete | TextClause, *, is_script: bool = False
-    ) -> None:
-        """Accept a statement, or a text of several statements for PostgreSQL without parameters or results."""
+    def __init__(self, statement: Select[*tuple[Any, ...]] | Insert | Update | Delete | TextClause) -> None:
         self._statement = statement
-        self._is_script = is_script
         self._lists = sorted(
             {part.key for part in iterate(statement) if isinstance(part, BindParameter) and part.expanding}
         )
@@ -97,22 +86,16 @@ class Prepared:
         Raises:
             DBAPIError
         """
-        form, found = self._found(connection, parameters)
-        return [form.row(row) for row in found]
+        form, found = self._later(connection, parameters)
+        return [form.row(values) for values in found()]
 
-    def tuples(self, connection: Connection, parameters: Parameters) -> Sequence[tuple[Any, ...]]:
+    def tuples(self, connection: Connection, parameters: Parameters) -> _Tuples:
         """Run a query and return its rows as plain tuples, which are cheaper.
 
         Raises:
             DBAPIError
         """
-        return self._found(connection, parameters)[1]
-
-    def _found(self, connection: Connection, parameters: Parameters) -> tuple[_Form, Sequence[tuple[Any, ...]]]:
-        if self._lists:
-            parameters = {**parameters, **{name: _padded(parameters[name]) for name in self._lists}}
-        form = self._form(connection, parameters)
-        return form, _execute(connection, form, form.arguments(parameters))[0]
+        return self._later(connection, parameters)[1]()
 
     def row(self, connection: Connection, parameters: Parameters) -> Any:
         """Run a query with at most one row, and return the row or None.
@@ -123,6 +106,31 @@ class Prepared:
         rows = self.rows(connection, parameters)
         return rows[0] if rows else None
 
+    def later(self, connection: Connection, parameters: Parameters) -> Callable[[], list[Any]]:
+        """Return a function that returns the rows of a query as named tuples.
+
+        PostgreSQL runs the query in the order of all calls of this object's methods, SQLite when its rows are needed.
+
+        Raises: none; the function as `rows`.
+        """
+        form, found = self._later(connection, parameters)
+        return lambda: [form.row(values) for values in found()]
+
+    def tuples_later(self, connection: Connection, parameters: Parameters) -> Callable[[], _Tuples]:
+        """As `later`, with plain tuples."""
+        return self._later(connection, parameters)[1]
+
+    def _later(self, connection: Connection, parameters: Parameters) -> tuple[_Form, Callable[[], _Tuples]]:
+        if self._lists:
+            parameters = {**parameters, **{name: _padded(parameters[name]) for name in self._lists}}
+        form = self._form(connection, parameters)
+        arguments = form.arguments(parameters)
+        pipeline = connection.info.get(PIPELINE)
+        if pipeline is None:
+            return form, lambda: _execute(connection, form.sql, arguments)[0]
+        answer = pipeline.add(form.sql, arguments)
+        return form, lambda: _rows(connection, pipeline, answer)
+
     def run(self, connection: Connection, rows: Sequence[Parameters]) -> int:
         """Run a writing statement once for each row of parameters. All rows have the same names.
 
@@ -132,10 +140,38 @@ class Prepared:
         Raises:
             DBAPIError
         """
+        pipeline = connection.info.get(PIPELINE)
+        if pipeline is None:
+            return self._run_in_sqlite(connection, rows)
+        answers = self._queue(connection, pipeline, rows)
+        flush(connection)
+        return sum(answer.count for answer in answers)
+
+    def send(self, connection: Connection, rows: Sequence[Parameters] = ({},)) -> None:
+        """As `run`, but PostgreSQL runs the statement, and fails if it does, with the next one whose result is
+        needed.
+
+        Raises:
+            DBAPIError
+        """
+        pipeline = connection.info.get(PIPELINE)
+        if pipeline is None:
+            self._run_in_sqlite(connection, rows)
+        else:
+            self._queue(connection, pipeline, rows)
+
+    def _queue(self, connection: Connection, pipeline: Any, rows: Sequence[Parameters]) -> list[Any]:
+        form = self._form(connection, rows[0])
+        try:
+            return [pipeline.add(form.sql, form.arguments(row)) for row in rows]
+        except _errors(connection) as error:
+            raise _translated(connection, form.sql, error, None) from error
+
+    def _run_in_sqlite(self, connection: Connection, rows: Sequence[Parameters]) -> int:
         form = self._form(connection, rows[0])
         if len(rows) == 1:
-            return _execute(connection, form, form.arguments(rows[0]))[1]
-        return _execute(connection, form, [form.arguments(row) for row in rows], many=True)[1]
+            return _execute(connection, form.sql, form.arguments(rows[0]))[1]
+        return _execute(connection, form.sql, [form.arguments(row) for row in rows], many=True)[1]
 
     def _form(self, connection: Connection, parameters: Parameters) -> _Form:
         """Return the compiled statement for a database, list lengths and columns to be changed."""
@@ -146,53 +182,53 @@ class Prepared:
             which += tuple(len(parameters[name]) for name in self._lists)
         form = self._forms.get(which)
         if form is None:
-            form = self._forms[which] = self._compiled(connection, parameters)
+            form = self._forms[which] = self._compiled(_positional(connection.dialect), parameters)
         return form
 
-    def _compiled(self, connection: Connection, parameters: Parameters) -> _Form:
+    def _compiled(self, dialect: Dialect, parameters: Parameters) -> _Form:
         columns = list(parameters) if self._names_columns else None
-        compiled = self._statement.compile(dialect=connection.dialect, column_keys=columns)
+        compiled = self._statement.compile(dialect=dialect, column_keys=columns)
         assert isinstance(compiled, SQLCompiler)
         expanded = compiled.construct_expanded_state(dict(parameters))
         lists = expanded.parameter_expansion
         given = {*parameters, *(name for names in lists.values() for name in names)}
         selected = self._statement.selected_columns if isinstance(self._statement, Select) else ()
-        names = expanded.positiontup
+        names = expanded.positiontup or ()
         return _Form(
             sql=expanded.statement,
-            order=None if names is None else _order(names, lists),
-            pick=itemgetter(*names) if names is not None and len(names) > 1 and not lists else None,
+            order=_order(names, lists),
+            pick=itemgetter(*names) if len(names) > 1 and not lists else None,
             fixed={name: value for name, value in expanded.parameters.items() if name not in given},
-            lists=lists,
             row=_row_type("Row", [column.name for column in selected], rename=True)._make,
-            is_script=self._is_script,
-            is_query=not isinstance(self._statement, Insert | Update | Delete),
         )
 
 
-@contextmanager
-def pipelined(connection: Connection) -> Iterator[None]:
-    """Send the statements of `Prepared.run` to PostgreSQL without waiting for each result; row counts are unknown.
-
-    They have succeeded when the context ends. A query within the context waits for all statements before it.
-
-    Raises:
-        DBAPIError
-    """
-    if connection.dialect.name != "postgresql":
-        yield
+def flush(connection: Connection) -> None:
+    """Wait for all statements that were sent. Raises: DBAPIError."""
+    pipeline = connection.info.get(PIPELINE)
+    if pipeline is None:
         return
-    driver: Any = connection.connection.dbapi_connection
-    assert driver is not None
     try:
-        with driver.pipeline() as pipeline:
-            connection.info[_PIPELINE] = pipeline
-            try:
-                yield
-            finally:
-                connection.info[_PIPELINE] = None
+        pipeline.flush()
     except _errors(connection) as error:
-        raise _translated(connection, "", error, None) from error
+        raise _translated(connection, pipeline.statement, error, None) from error
+
+
+def _rows(connection: Connection, pipeline: Any, answer: Any) -> _Tuples:
+    if not answer.has_arrived:
+        flush(connection)
+    rows: _Tuples = pipeline.rows(answer)
+    return rows
+
+
+@lru_cache
+def _positional(dialect: Dialect) -> Dialect:
+    """Return the dialect with positional parameters, which both drivers accept."""
+    if dialect.positional:
+        return dialect
+    kind: Any = type(dialect)
+    positional: Dialect = kind(paramstyle="numeric_dollar")
+    return positional
 
 
 def _order(names: Sequence[str], lists: Mapping[str, Sequence[str]]) -> list[tuple[str, bool]]:
@@ -214,36 +250,24 @@ def _padded(values: Iterable[Any]) -> list[Any]:
     return filled + [filled[-1]] * (-len(filled) % step)
 
 
-def _execute(
-    connection: Connection, form: _Form, arguments: Any, *, many: bool = False
-) -> tuple[Sequence[tuple[Any, ...]], int]:
-    """Run a statement; return selected rows, and the number of changed rows.
+def _execute(connection: Connection, sql: str, arguments: Any, *, many: bool = False) -> tuple[_Tuples, int]:
+    """Run a statement in SQLite; return selected rows, and the number of changed rows.
 
     Raises the exceptions of SQLAlchemy, without the parameters.
     """
     driver = connection.connection.dbapi_connection
     assert driver is not None
-    cursor: Any = driver.cursor()
-    is_open = False
+    cursor = driver.cursor()
     try:
         if many:
-            cursor.executemany(form.sql, arguments)
-        elif form.is_script:
-            cursor.execute(form.sql, None, prepare=False)
+            cursor.executemany(sql, arguments)
         else:
-            cursor.execute(form.sql, arguments)
-        pipeline = connection.info.get(_PIPELINE)
-        if pipeline is not None and form.is_query:
-            pipeline.sync()  # before that, the cursor does not know that there are rows
-        elif pipeline is not None:
-            is_open = True  # until the result arrives at the end of the pipeline
-            return (), -1
+            cursor.execute(sql, arguments)
         return (cursor.fetchall() if cursor.description else ()), cursor.rowcount
     except _errors(connection) as error:
-        raise _translated(connection, form.sql, error, cursor) from error
+        raise _translated(connection, sql, error, cursor) from error
     finally:
-        if not is_open:
-            cursor.close()
+        cursor.close()
 
 
 def _errors(connection: Connection) -> type[Exception]:

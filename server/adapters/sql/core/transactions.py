@@ -14,7 +14,7 @@ statements.
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -25,7 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from server.adapters.sql.core.causes import cause_of, failed_to_connect, has_too_many_connections
 from server.adapters.sql.core.deadlines import Deadline
-from server.adapters.sql.core.prepared import Prepared
+from server.adapters.sql.core.prepared import Prepared, flush
 from server.adapters.sql.core.progress import Progress
 from server.adapters.sql.core.threads import NoneLeft, Threads
 from server.adapters.sql.core.write_order import WriteOrder
@@ -42,7 +42,8 @@ _DISK_FULL = "53100"
 _NOT_SET_UP = {"42P01", "42501", "3F000"}  # no such table, insufficient privilege, no schema to create it in
 _TIMED_OUT = "57014"
 
-_COMMIT = Prepared(text("COMMIT"))
+_COMMIT_TEXT = "COMMIT"
+_COMMIT = Prepared(text(_COMMIT_TEXT))
 
 _NO_ORDER = WriteOrder()
 
@@ -60,9 +61,9 @@ class Kind:
     progress: notified of commits.
     """
 
-    begin: Prepared
+    begin: Sequence[Prepared]
     only_reads: bool
-    begin_alone: Prepared | None = None
+    begin_alone: Sequence[Prepared] | None = None
     write_order: WriteOrder = _NO_ORDER
     niceness: int = 0
     permit: Callable[[], None] = lambda: None
@@ -110,6 +111,10 @@ class Transactions:
         """Run `work`, which numbers entries of the change feed, concurrently with `write`. Raises: as `write`."""
         return await self._sequencer.run(lambda session: session.run(work))
 
+    async def look(self, work: Work[Result]) -> Result:
+        """Run `work`, a single query, without a transaction, in the thread of `number`. Raises: as `write`."""
+        return await self._sequencer.run(lambda session: session.run(work, is_single=True))
+
     async def close(self) -> None:
         """Wait for running work, then close all connections."""
         await asyncio.to_thread(self._close)
@@ -130,14 +135,14 @@ class _Session:
         self._kind = kind
         self._connection: Connection | None = None
         self._deadline: Deadline | None = None
-        self._begin_with = kind.begin
+        self._begin_with: Sequence[Prepared] = kind.begin
         self._is_committing = False
         if kind.niceness:
             os.nice(kind.niceness)
 
-    def run(self, work: Work[Result], *, alone: bool = False) -> Result:
+    def run(self, work: Work[Result], *, alone: bool = False, is_single: bool = False) -> Result:
         self._is_committing = False
-        self._begin_with = (alone and self._kind.begin_alone) or self._kind.begin
+        self._begin_with = () if is_single else (alone and self._kind.begin_alone) or self._kind.begin
         try:
             return self._run(work)
         except DicomStoreError as error:
@@ -165,6 +170,13 @@ class _Session:
     def _once(self, work: Work[Result]) -> Result:
         self._kind.permit()
         with self._kind.write_order:
+            was_connected = self._connection is not None
+            try:
+                return self._transaction(work)
+            except DBAPIError as error:
+                # the connection was lost since the last transaction
+                if not (was_connected and error.connection_invalidated) or self._is_committing:
+                    raise
             return self._transaction(work)
 
     def _transaction(self, work: Work[Result]) -> Result:
@@ -173,11 +185,15 @@ class _Session:
         try:
             connection = self._begun()
             result = work(connection)
+            if not self._begin_with:
+                return result
             if progress is not None:
                 progress.committing()
             self._is_committing = True
             commit(connection)
-        except BaseException:
+        except BaseException as error:
+            if _is_rejected(error):
+                self._is_committing = False
             self.close()
             if progress is not None:
                 progress.failed(may_have_happened=self._is_committing)
@@ -187,30 +203,28 @@ class _Session:
         return result
 
     def _begun(self) -> Connection:
-        """Return the connection with an open transaction; reconnect if it was lost since the last transaction."""
-        if self._connection is not None:
-            try:
-                return self._begin(self._connection)
-            except DBAPIError as error:
-                if not error.connection_invalidated:
-                    raise
-                self.close()
-        self._connection = self._engine.connect()
-        self._deadline = self._connection.info.get("deadline")
-        if self._kind.progress is not None:
-            self._kind.progress.accompany(self._connection.info)
-        return self._begin(self._connection)
-
-    def _begin(self, connection: Connection) -> Connection:
+        """Return the connection with an open transaction."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self._deadline = self._connection.info.get("deadline")
+            if self._kind.progress is not None:
+                self._kind.progress.accompany(self._connection.info)
         if self._deadline is not None:
             self._deadline.start()
-        self._begin_with.run(connection, [{}])
-        return connection
+        begin(self._connection, self._begin_with)
+        return self._connection
+
+
+def begin(connection: Connection, statements: Iterable[Prepared]) -> None:
+    """Start a transaction; the statements are of a `Kind`."""
+    for statement in statements:
+        statement.send(connection)
 
 
 def commit(connection: Connection) -> None:
-    """Commit a transaction that was started with `Kind.begin`."""
+    """Commit a transaction that was started with `begin`."""
     if connection.in_transaction():  # it was used through SQLAlchemy, which commits the driver's transaction
+        flush(connection)
         connection.commit()
     else:
         _COMMIT.run(connection, [{}])
@@ -238,6 +252,16 @@ def translated(*, only_reads: bool = False) -> Iterator[None]:
 
 def _unavailable(cause: str) -> Unavailable:
     return Unavailable(Reason.DATABASE_UNAVAILABLE, f"The database is unavailable: {cause}.")
+
+
+def _is_rejected(error: BaseException) -> bool:
+    """Return whether PostgreSQL certainly did not commit, although the commit was sent.
+
+    It is sent together with statements before it, and not executed if one of them fails.
+    """
+    if not isinstance(error, DBAPIError) or _sqlstate(error) is None:
+        return False
+    return not error.connection_invalidated or error.statement != _COMMIT_TEXT
 
 
 def _is_timed_out(error: DBAPIError) -> bool:

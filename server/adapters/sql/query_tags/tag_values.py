@@ -7,7 +7,7 @@ one with all its words, part 3: any group may match, or a run of words. The valu
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,12 @@ def tag_of(row: Any) -> Tag:
 
 def active(connection: Connection) -> list[Any]:
     """Return the rows of the tags by which instances are indexed."""
-    return _LIVING.rows(connection, {})
+    return active_later(connection)()
+
+
+def active_later(connection: Connection) -> Callable[[], list[Any]]:
+    """Return a function that returns the rows of `active`; see `Prepared.later`."""
+    return _LIVING.later(connection, {})
 
 
 def delete_of_versions(connection: Connection, versions: Sequence[int]) -> None:
@@ -189,7 +194,7 @@ class Indexing:
     def write_over(self) -> None:
         """Write the collected values, replacing existing ones."""
         if self._values:
-            _FORGET.run(self._connection, [{"of_tag": key, "of_owner": owner} for key, owner in self._values])
+            _FORGET.send(self._connection, [{"of_tag": key, "of_owner": owner} for key, owner in self._values])
         self._write(self._values)
 
     def write_beside(self) -> None:
@@ -211,12 +216,12 @@ class Indexing:
             for row in _rows(self._tags[key], owner, value)
         ]
         if rows:
-            _INSERT.run(self._connection, rows)
+            _INSERT.send(self._connection, rows)
         if self._errors:
-            _INSERT_ERROR.run(self._connection, list(self._numbered_errors()))
+            _INSERT_ERROR.send(self._connection, list(self._numbered_errors()))
             more = Counter(key for _, key, *_ in self._errors)
             counts = [{"of_tag": key, "number": self._last_errors[key], "more": count} for key, count in more.items()]
-            _COUNT_ERRORS.run(self._connection, counts)
+            _COUNT_ERRORS.send(self._connection, counts)
 
     def _numbered_errors(self) -> Iterator[Row]:
         """Yield rows of errors; for errors of the same time, that of the older instance is first."""

@@ -1,18 +1,19 @@
 """The transaction that makes instances visible.
 
 It takes a dozen statements for any number of instances: existing rows are looked up together, everything else is
-determined in memory, and rows are written table by table.
+determined in memory, and rows are written table by table. With PostgreSQL, the look-ups are one round trip, and the
+rows and the commit another.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import BindParameter, Connection, Table, bindparam, delete, insert, select, text
 
 from server.adapters.sql.core import counters
 from server.adapters.sql.core.counters import Counters
-from server.adapters.sql.core.prepared import Prepared, pipelined
+from server.adapters.sql.core.prepared import Prepared
 from server.adapters.sql.core.shards import shard_of
 from server.adapters.sql.core.tables import (
     FRAMES_PER_CHUNK,
@@ -28,7 +29,7 @@ from server.adapters.sql.core.tables import (
     versions,
 )
 from server.adapters.sql.partitions import PartitionKeys
-from server.adapters.sql.query_tags.tag_values import ByTags, Owners, active
+from server.adapters.sql.query_tags.tag_values import ByTags, Owners, active_later
 from server.adapters.sql.rows import STORED, stored_instance
 from server.adapters.sql.search.keys import columns_of
 from server.adapters.sql.writing.merging import Group, Row, existing, write_groups, write_several
@@ -51,7 +52,15 @@ _STUDIES = Prepared(
     select(studies).where(studies.c.partition_key == bindparam("partition_key"), studies.c.uid.in_(_UIDS))
 )
 _SERIES = Prepared(
-    select(series).where(series.c.study_key.in_(bindparam("study_keys", expanding=True)), series.c.uid.in_(_UIDS))
+    select(series).where(
+        series.c.study_key.in_(
+            select(studies.c.key).where(
+                studies.c.partition_key == bindparam("partition_key"),
+                studies.c.uid.in_(bindparam("study_uids", expanding=True)),
+            )
+        ),
+        series.c.uid.in_(_UIDS),
+    )
 )
 _INSTANCES = Prepared(STORED.where(instances.c.partition_key == bindparam("partition_key"), instances.c.uid.in_(_UIDS)))
 _COUNT_STUDIES = Prepared(
@@ -95,11 +104,31 @@ def begin(
         (partition, study): shard_of(connection, keys[partition], study)
         for partition, study in {(one.id.partition, one.id.study) for one in new}
     }
-    last = counters.lock(connection, shards.values())
+    locked = counters.lock_later(connection, shards.values(), versions=len({one.id for one in new}))
+    tags = active_later(connection)
+    found = [_Existing(connection, name, key, new) for name, key in keys.items()]
+    last = locked()
     time = last.time(now)
-    changes = StudyChanges(keys, shards, last, time, ByTags(active(connection), extract, time))
-    changes.load(connection, new)
+    changes = StudyChanges(keys, shards, last, time, ByTags(tags(), extract, time))
+    for existing_rows in found:
+        changes.load(existing_rows)
+    changes.reserve(new)
     return changes
+
+
+class _Existing:
+    """The rows of a partition that instances to be added may have; each function returns some."""
+
+    def __init__(
+        self, connection: Connection, name: PartitionName, partition_key: int, new: Sequence[NewInstance]
+    ) -> None:
+        ids = [instance.id for instance in new if instance.id.partition == name]
+        self.partition = name
+        study_uids, series_uids = {id_.study for id_ in ids}, {id_.series for id_ in ids}
+        of = {"partition_key": partition_key}
+        self.studies = _STUDIES.later(connection, {**of, "uids": study_uids})
+        self.series = _SERIES.later(connection, {**of, "study_uids": study_uids, "uids": series_uids})
+        self.instances = _INSTANCES.later(connection, {**of, "uids": {id_.instance for id_ in ids}})
 
 
 def _keys_of_partitions(
@@ -144,40 +173,28 @@ class StudyChanges:
         self._bytes: Counter[tuple[int, int]] = Counter()  # added, by partition and shard
         self._entries: list[Row] = []
 
-    def load(self, connection: Connection, new: Sequence[NewInstance]) -> None:
-        """Read the existing studies, series and instances of the batch."""
-        for name, partition_key in self._partition_keys.items():
-            ids = [instance.id for instance in new if instance.id.partition == name]
-            self._load_studies(connection, name, partition_key, {id_.study for id_ in ids})
-            self._load_series(connection, name, {id_.series for id_ in ids})
-            if self._series:  # without an existing series, there are no instances
-                self._load_instances(connection, name, partition_key, {id_.instance for id_ in ids})
+    def load(self, rows: _Existing) -> None:
+        """Take over existing studies, series and instances of a partition."""
+        name = rows.partition
+        study_uids = {}
+        for row in rows.studies():
+            self._studies[name, row.uid] = existing(row)
+            study_uids[row.key] = row.uid
+        series_rows = rows.series() if study_uids else ()
+        for row in series_rows:
+            self._series[name, study_uids[row.study_key], row.uid] = existing(row)
+        if series_rows:  # without an existing series, there are no instances
+            for row in rows.instances():
+                stored = stored_instance(row)
+                self._stored[stored.id] = stored
+
+    def reserve(self, new: Sequence[NewInstance]) -> None:
+        """Reserve the keys of new studies and series."""
         if self._last.must_reserve:
             self._last.reserve(
-                versions=len({one.id for one in new} - self._stored.keys()),
                 studies=len(self._shards.keys() - self._studies.keys()),
                 series=len({(one.id.partition, one.id.study, one.id.series) for one in new} - self._series.keys()),
             )
-
-    def _load_studies(
-        self, connection: Connection, name: PartitionName, partition_key: int, uids: Collection[str]
-    ) -> None:
-        for row in _STUDIES.rows(connection, {"partition_key": partition_key, "uids": uids}):
-            self._studies[name, row.uid] = existing(row)
-
-    def _load_series(self, connection: Connection, name: PartitionName, uids: Collection[str]) -> None:
-        study_uids = {group.key: uid for (partition, uid), group in self._studies.items() if partition == name}
-        if not study_uids:
-            return
-        for row in _SERIES.rows(connection, {"study_keys": study_uids, "uids": uids}):
-            self._series[name, study_uids[row.study_key], row.uid] = existing(row)
-
-    def _load_instances(
-        self, connection: Connection, name: PartitionName, partition_key: int, uids: Collection[str]
-    ) -> None:
-        for row in _INSTANCES.rows(connection, {"partition_key": partition_key, "uids": uids}):
-            stored = stored_instance(row)
-            self._stored[stored.id] = stored
 
     def add(self, new: NewInstance) -> AddOutcome:
         """Collect the changes for one instance."""
@@ -321,17 +338,13 @@ class StudyChanges:
 
     def write(self, connection: Connection) -> None:
         """Write all changes."""
-        with pipelined(connection):
-            self._write(connection)
-
-    def _write(self, connection: Connection) -> None:
         write_groups(connection, studies, self._studies.values())
         _count_new_studies(connection, self._studies.values())
         write_groups(connection, series, self._series.values())
         write_several(connection, self._series.values())
         for table, rows in self._rows.items():
             if rows:
-                _INSERTS[table].run(connection, rows)
+                _INSERTS[table].send(connection, rows)
         count_bytes(connection, self._bytes)
         self._last.write_entries(self._entries)
         self._by_tags.write(connection)
@@ -357,11 +370,11 @@ def change_blocks(connection: Connection, studies_of: Mapping[tuple[int, int, in
         return
     # where updating the row of a block would block transactions on other studies
     if connection.dialect.name == "postgresql":
-        _CHANGE_BLOCK.run(connection, rows)
+        _CHANGE_BLOCK.send(connection, rows)
         return
-    _COUNT_STUDIES.run(connection, rows)
+    _COUNT_STUDIES.send(connection, rows)
     if any(count < 0 for count in studies_of.values()):
-        _DELETE_EMPTY_BLOCKS.run(connection, rows)
+        _DELETE_EMPTY_BLOCKS.send(connection, rows)
 
 
 def _owners(study: Group, series_: Group, version: int) -> Owners:

@@ -19,6 +19,11 @@ _TABLES: Mapping[Level, Table] = {Level.STUDY: studies, Level.SERIES: series}
 _VALUES = Prepared(
     select(series_values).where(series_values.c.series_key.in_(bindparam("series_keys", expanding=True)))
 )
+_DELETE_VALUES = Prepared(
+    delete(series_values).where(
+        series_values.c.series_key == bindparam("of_series"), series_values.c.keyword == bindparam("of_keyword")
+    )
+)
 _INSERTS = {table: Prepared(insert(table)) for table in (studies, series, series_values)}
 _NOTHING: dict[Table, Row] = {table: dict.fromkeys(table.c.keys()) for table in (studies, series)}
 _UPDATES = {table: Prepared(update(table).where(table.c.key == bindparam("of_key"))) for table in (studies, series)}
@@ -82,9 +87,9 @@ def write_groups(connection: Connection, table: Table, groups: Iterable[Group]) 
             values = dict(group.columns)
             if "elements" in values:
                 values["elements"] = lines_of_elements(group.elements)
-            _UPDATES[table].run(connection, [{"of_key": group.key, **values}])
+            _UPDATES[table].send(connection, [{"of_key": group.key, **values}])
     if new:
-        _INSERTS[table].run(connection, new)
+        _INSERTS[table].send(connection, new)
 
 
 def write_several(connection: Connection, groups: Iterable[Group]) -> None:
@@ -103,12 +108,10 @@ def write_several(connection: Connection, groups: Iterable[Group]) -> None:
         if before == set(values):
             continue
         if before:
-            connection.execute(
-                delete(series_values).where(series_values.c.series_key == group.key, series_values.c.keyword == keyword)
-            )
+            _DELETE_VALUES.send(connection, [{"of_series": group.key, "of_keyword": keyword}])
         rows += [
             {"series_key": group.key, "keyword": keyword, "item": item, "value": value, "shard": group.row["shard"]}
             for item, value in dict.fromkeys(values)
         ]
     if rows:
-        _INSERTS[series_values].run(connection, rows)
+        _INSERTS[series_values].send(connection, rows)

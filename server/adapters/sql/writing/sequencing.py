@@ -10,6 +10,8 @@ The entry of a deletion of many gets as many numbers as there are instances; lat
 `deleting.move_on` has written all of them.
 """
 
+from dataclasses import dataclass
+
 from sqlalchemy import Connection, text
 
 from server.adapters.sql.core.prepared import Prepared
@@ -20,10 +22,12 @@ CHANNEL = "dicomstore_changes"
 _MOST = 1000
 _SEQUENCER_LOCK = 0x64696F71  # an arbitrary key of an advisory lock
 
-_ARE_ANY = Prepared(
+_TO_DO = Prepared(
     text(
-        "SELECT EXISTS (SELECT FROM unsequenced), EXISTS (SELECT FROM unsequenced WHERE deletion_key IS NOT NULL), "
-        "EXISTS (SELECT FROM study_block_changes)"
+        f"SELECT (SELECT count(*) FROM (SELECT FROM unsequenced LIMIT {_MOST + 1}) AS first_ones), "  # noqa: S608
+        "EXISTS (SELECT FROM unsequenced WHERE deletion_key IS NOT NULL), "
+        "EXISTS (SELECT FROM study_block_changes), "
+        "EXISTS (SELECT FROM deletions WHERE is_pending = 1)"
     )
 )
 _LOCK = Prepared(text(f"SELECT pg_advisory_xact_lock({_SEQUENCER_LOCK})"))
@@ -49,13 +53,13 @@ _NUMBER = Prepared(
         )
         UPDATE feed SET sequence = last.sequence, time = last.time
         FROM (SELECT max(sequence) AS sequence, max(time) AS time, count(*) AS count FROM numbered) AS last
-        WHERE last.count > 0
+        WHERE last.count > 0 RETURNING pg_notify('{CHANNEL}', '')
         """  # noqa: S608 - constant names
     )
 )
 _NUMBER_DELETION = Prepared(
     text(
-        """
+        f"""
         WITH first AS MATERIALIZED (SELECT position, deletion_key FROM unsequenced ORDER BY position LIMIT 1),
         entry AS (
             DELETE FROM unsequenced USING first
@@ -68,7 +72,8 @@ _NUMBER_DELETION = Prepared(
             RETURNING deletions.instances, deletions.time
         )
         UPDATE feed SET sequence = feed.sequence + deletion.instances, time = deletion.time FROM deletion
-        """
+        RETURNING pg_notify('{CHANNEL}', '')
+        """  # noqa: S608 - a constant name
     )
 )
 _COUNT_STUDIES = Prepared(
@@ -82,20 +87,41 @@ _COUNT_STUDIES = Prepared(
     )
 )
 _DELETE_EMPTY_BLOCKS = Prepared(text("DELETE FROM study_blocks WHERE studies = 0"))
-_NOTIFY = Prepared(text(f"NOTIFY {CHANNEL}"))
 
 
-def number(connection: Connection) -> bool:
-    """Number some entries; return whether there were any."""
-    entries, deletions, studies = _ARE_ANY.tuples(connection, {})[0]
-    if not (entries or studies):
-        return False
-    _LOCK.tuples(connection, {})
-    numbered = _NUMBER.run(connection, [{}])
-    if deletions:
-        numbered += _NUMBER_DELETION.run(connection, [{}])
-    if studies and _COUNT_STUDIES.run(connection, [{}]):
-        _DELETE_EMPTY_BLOCKS.run(connection, [{}])
-    if numbered:
-        _NOTIFY.run(connection, [{}])
-    return True
+@dataclass(frozen=True, slots=True)
+class ToDo:
+    """Work for the sequencer.
+
+    entries: number of entries to be numbered, or more than one transaction numbers.
+    has_deletions: some of them represent those of all instances of a deletion.
+    has_studies: the number of studies changed.
+    is_pending: instances of a numbered deletion have to be moved.
+    """
+
+    entries: int
+    has_deletions: bool
+    has_studies: bool
+    is_pending: bool
+
+    @property
+    def is_for_several(self) -> bool:
+        """Whether one transaction does not number everything."""
+        return self.entries > _MOST or self.has_deletions
+
+
+def to_do(connection: Connection) -> ToDo:
+    """Return the work that there is; a single statement."""
+    return ToDo(*_TO_DO.tuples(connection, {})[0])
+
+
+def number(connection: Connection, work: ToDo) -> None:
+    """Number some entries."""
+    _LOCK.send(connection)
+    if work.entries:
+        _NUMBER.send(connection)
+    if work.has_deletions:
+        _NUMBER_DELETION.send(connection)
+    if work.has_studies:
+        _COUNT_STUDIES.send(connection)
+        _DELETE_EMPTY_BLOCKS.send(connection)

@@ -26,4 +26,4 @@ def count_bytes(connection: Connection, changes: Mapping[tuple[int, int], int]) 
             {"partition_key": partition, "shard": shard, "stored_bytes": change}
             for (partition, shard), change in sorted(changes.items())
         ]
-        _COUNT.run(connection, rows)
+        _COUNT.send(connection, rows)
