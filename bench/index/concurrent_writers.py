@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import typer
 from sqlalchemy import make_url
@@ -57,7 +57,7 @@ def _instances(writer: int) -> Iterator[NewInstance]:
 
 
 async def _write(url: str, writer: int) -> None:
-    """Store instances one by one, from the first line on stdin until stdin closes; print their number and the time."""
+    """For each line on stdin, a number of seconds, store instances one by one; print their number and the time."""
     database = engine.open_database(url)
     instances = _instances(writer)
     sequencer = Sequencer(database.changes)
@@ -72,49 +72,61 @@ async def _write(url: str, writer: int) -> None:
     for _ in range(_WARM_UP):
         await add()
     print("ready", flush=True)
-    seconds = float(await asyncio.to_thread(sys.stdin.readline))
-    start, cpu, count = time.perf_counter(), time.process_time(), 0
-    while time.perf_counter() < start + seconds:
-        await add()
-        count += 1
-    spent = time.perf_counter() - start
-    print(json.dumps({"count": count, "seconds": spent, "cpu": time.process_time() - cpu}), flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        start, cpu, count = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() < start + float(line):
+            await add()
+            count += 1
+        spent = time.perf_counter() - start
+        print(json.dumps({"count": count, "seconds": spent, "cpu": time.process_time() - cpu}), flush=True)
     sequencing.cancel()
     await asyncio.gather(sequencing, return_exceptions=True)
     await database.close()
 
 
-def measure(url: str, writers: int, seconds: float, first: int = 0) -> dict[str, float]:
-    """Return the throughput of all writers together, in instances per second, and the CPU time of each instance.
+class Writers:
+    """Processes that store in an empty database, each in its own study."""
 
-    first: number of the first study; studies must not have been used before.
-    """
-    command = [sys.executable, "-m", "bench.index.concurrent_writers", "write", url]
-    started = [
-        subprocess.Popen([*command, str(first + number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for number in range(writers)
-    ]
-    try:
-        for process in started:
-            assert process.stdout is not None
-            if process.stdout.readline() != "ready\n":
-                raise AssertionError("a writer failed")
-        results = []
-        for process in started:
+    def __init__(self, url: str, count: int) -> None:
+        command = [sys.executable, "-m", "bench.index.concurrent_writers", "write", url]
+        self._processes = [
+            subprocess.Popen([*command, str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for number in range(count)
+        ]
+
+    def __enter__(self) -> Self:
+        try:
+            for process in self._processes:
+                if _line(process) != "ready\n":
+                    raise AssertionError("a writer failed")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.communicate()
+
+    def measure(self, writers: int, seconds: float) -> dict[str, float]:
+        """Return the throughput of some of the writers together, in instances per second, and the CPU time of each
+        instance."""
+        chosen = self._processes[:writers]
+        for process in chosen:
             assert process.stdin is not None
             process.stdin.write(f"{seconds}\n")
             process.stdin.flush()
-        for process in started:
-            assert process.stdout is not None
-            results.append(json.loads(process.stdout.readline()))
-    finally:
-        for process in started:
-            process.communicate()
-    count = sum(result["count"] for result in results)
-    return {
-        "per_second": round(sum(result["count"] / result["seconds"] for result in results), 1),
-        "cpu_ms": round(sum(result["cpu"] for result in results) / count * 1000, 3),
-    }
+        results = [json.loads(_line(process)) for process in chosen]
+        count = sum(result["count"] for result in results)
+        return {
+            "per_second": round(sum(result["count"] / result["seconds"] for result in results), 1),
+            "cpu_ms": round(sum(result["cpu"] for result in results) / count * 1000, 3),
+        }
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
 @app.command("write", hidden=True)
@@ -134,10 +146,10 @@ def main(
     """Measure one writer and several, alternately."""
     engine.migrate(database)
     best: dict[int, float] = {}
-    with delayed(database, delay) as url:
-        for number in range(rounds):
+    with delayed(database, delay) as url, Writers(url, writers) as processes:
+        for _ in range(rounds):
             for count in (1, writers):
-                row = measure(url, count, seconds, first=(2 * number + (count > 1)) * writers)
+                row = processes.measure(count, seconds)
                 best[count] = max(best.get(count, 0), row["per_second"])
                 typer.echo(json.dumps({"writers": count, **row}))
     typer.echo(f"{writers} writers: {best[writers] / best[1]:.1f} times one")
