@@ -34,6 +34,7 @@ from facade.endpoints import (
 from facade.request.accept import ANY, STORED, Offer, negotiate, parse_accept
 from facade.request.catalogue import CATALOGUE, Product, Resource, Shape
 from facade.routes import BARE, DICOM, SERVICE, Row
+from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import ALL_ATTRIBUTES, INSTANCE, SERIES, STUDY, VERSIONS, ApiVersion
 from server.dicom.elements.charset import EXTENSION_TERMS, PLAIN_TERMS
@@ -97,6 +98,9 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     links.revoke: "[revoke a share link](#share-links)",
     redeem.redeem: "[open a share link](#share-links)",
     redeem.upload_script: "script of the upload page",
+    login.login: "[log in](#login)",
+    login.callback: "[return from the identity provider](#login)",
+    login.logout: "[log out](#login)",
     health.health: "[health](#health)",
     home.home: "description of the service, HTML or [JSON](#openapi)",
     openapi.as_json: "[OpenAPI](#openapi) as JSON",

@@ -4,6 +4,8 @@ import asyncio
 import json
 import logging
 import logging.config
+import os
+import secrets
 import signal
 from types import FrameType
 
@@ -14,6 +16,7 @@ from uvicorn.supervisors import Multiprocess
 
 from common.addresses import InsecureOption, accept_insecure, exposure
 from common.core_channel import core_tls_files
+from common.settings import variable_of
 from common.tls import TlsError
 from facade.channel import Core, channel_to
 from facade.config import Settings
@@ -38,6 +41,9 @@ def serve(context: typer.Context, insecure: InsecureOption = False) -> None:
     # uvicorn raises the signal again after a graceful stop; the exit code must still be 0.
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
+    if not settings.session_keys:  # the same one in all worker processes
+        os.environ[variable_of("session_key")] = secrets.token_urlsafe(32)
+        settings = _settings()
     config = server_config(_APPLICATION, settings, factory=True)
     try:
         https_listener(settings)

@@ -31,6 +31,7 @@ from facade.endpoints import (
 )
 from facade.errors import CoreFailure
 from facade.serving.observe import identity_metadata
+from facade.sessions import login
 from facade.sharing import links, redeem
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -73,7 +74,13 @@ RPCS: Mapping[Endpoint, str] = MappingProxyType(
 )
 """By endpoint, the rpc that it calls; for several, one of them, because they require the same action."""
 
-ANONYMOUS = frozenset({health.health, home.home, openapi.as_json, openapi.as_yaml, redeem.redeem, redeem.upload_script})
+ANONYMOUS = frozenset(
+    {
+        *(health.health, home.home, openapi.as_json, openapi.as_yaml),
+        *(redeem.redeem, redeem.upload_script),
+        *(login.login, login.callback, login.logout),
+    }
+)
 """Endpoints that require no permission."""
 
 _CHECK_SECONDS = 3.0

@@ -1,6 +1,7 @@
 """The ASGI application: routes, middleware and shared state, built from the settings."""
 
 import asyncio
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from common.core_channel import core_tls_files
+from common.issuers import listed
 from facade.browsers.cors import Cors
 from facade.browsers.guard import Guard
 from facade.browsers.site import Site
@@ -26,6 +28,11 @@ from facade.serving.exposure import OnlyClosed, must_be_closed
 from facade.serving.memory import keep_steady
 from facade.serving.observe import Observe
 from facade.serving.tls import https_listener
+from facade.sessions.login import Logins
+from facade.sessions.middleware import SessionCookies
+from facade.sessions.provider import IdentityProvider
+from facade.sessions.sealing import Sealer
+from facade.sessions.session import Sessions
 from facade.sharing.paths import SharePaths
 from facade.viewer import ISOLATION, Viewer
 
@@ -67,18 +74,20 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
                 watch.cancel()
             await asyncio.gather(*closing, *(core.close() for core in cores))
 
+    logins = _logins(settings)
     app = Starlette(
         routes=[
             *routes(has_viewer=bool(settings.viewer)),
             *([Viewer(Path(settings.viewer))] if settings.viewer else []),
         ],
-        middleware=_middleware(settings, is_exposed=channel is None and must_be_closed(settings)),
+        middleware=_middleware(settings, logins, is_exposed=channel is None and must_be_closed(settings)),
         exception_handlers={Refusal: refused, CoreFailure: core_failed, HTTPException: http_failed},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     app.state.settings = settings
     app.state.https = https
+    app.state.logins = logins
     app.state.health = HealthCache()
     app.state.uploads = Uploads()
     app.state.connections = ClientConnections(settings.max_client_connections, settings.trusted_proxies)
@@ -86,7 +95,23 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     return app
 
 
-def _middleware(settings: Settings, *, is_exposed: bool) -> list[Middleware]:
+def _logins(settings: Settings) -> Logins:
+    sealer = Sealer(settings.session_keys or [secrets.token_urlsafe()])
+    sessions = Sessions(
+        sealer, idle_s=int(settings.session_idle_minutes * 60), max_s=int(settings.session_hours * 3600)
+    )
+    issuers = listed(settings.auth_issuer)
+    provider = (
+        IdentityProvider(
+            issuers[0], settings.auth_client_id, settings.auth_client_secret.get_secret_value(), settings.auth_scope
+        )
+        if issuers and settings.auth_client_id
+        else None
+    )
+    return Logins(sessions, sealer, provider)
+
+
+def _middleware(settings: Settings, logins: Logins, *, is_exposed: bool) -> list[Middleware]:
     """Return the middleware, outermost first. CORS is outermost, so that browsers can read error responses, too."""
     site = Site.of(settings)
     headers = {"Cross-Origin-Resource-Policy": site.origins.resource_policy}
@@ -99,5 +124,6 @@ def _middleware(settings: Settings, *, is_exposed: bool) -> list[Middleware]:
         Middleware(Guard, site=site),
         Middleware(Admission, max_requests=settings.max_requests),
         Middleware(UnexpectedErrors),
+        Middleware(SessionCookies, sessions=logins.sessions, provider=logins.provider),
     ]
     return [*inner, Middleware(OnlyClosed)] if is_exposed else inner

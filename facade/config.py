@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from common.core_channel import CoreSettings
+from common.issuers import listed, require_issuer
+from common.settings import SecretText, keys_of
 from common.tls_settings import TlsSettings
 
 _MAX_BY_DEFAULT = 4
@@ -80,6 +82,30 @@ class Settings(CoreSettings, TlsSettings):
         description="Folder of a built web viewer (the `dist` of OHIF's npm package `@ohif/app`) to serve at `/`; "
         "empty serves none.",
     )
+    auth_issuer: str = Field(
+        "",
+        description="URL of the identity provider at which people log in with a browser; of several, separated by "
+        "commas as in the setting of the core, the first. Used with `auth_client_id`.",
+    )
+    auth_client_id: str = Field(
+        "",
+        description="Client id of the facade at `auth_issuer`, which must allow the redirect URI "
+        "`<public_url>/login/callback`. Empty: people cannot log in at an identity provider.",
+    )
+    auth_client_secret: SecretText = Field(
+        SecretText(""), description="Secret of this client; empty for a public client, which is protected by PKCE only."
+    )
+    auth_scope: str = Field(
+        "openid", description="Scopes that a login requests, with spaces between them; at least `openid`."
+    )
+    session_key: SecretText = Field(
+        SecretText(""),
+        description="Key that encrypts the cookies of browser sessions, at least 32 characters. To change it, put the "
+        "new key before the old one, with a comma between them. Empty means the content of `session.key` in the data "
+        "directory with `dicomstore up`, and a random key for each start of a separate facade.",
+    )
+    session_idle_minutes: float = Field(60, gt=0, description="A browser session ends after this time without use.")
+    session_hours: float = Field(12, gt=0, description="A browser session ends this time after its login.")
     call_seconds: float = Field(
         60, gt=0, description="Time limit for a unary response of the core, or for the first message of a stream."
     )
@@ -116,6 +142,24 @@ class Settings(CoreSettings, TlsSettings):
     def shown(self) -> dict[str, Any]:
         """Return the settings in effect as JSON values, with the number of processes that `workers` means."""
         return {**self.model_dump(mode="json"), "workers": self.processes}
+
+    @property
+    def session_keys(self) -> list[str]:
+        """The keys for cookies; the first one encrypts."""
+        return keys_of(self.session_key)
+
+    @field_validator("session_key")
+    @classmethod
+    def _are_long_enough(cls, value: SecretText) -> SecretText:
+        keys_of(value)
+        return value
+
+    @field_validator("auth_issuer")
+    @classmethod
+    def _are_issuers(cls, value: str) -> str:
+        for url in listed(value):
+            require_issuer(url)
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod

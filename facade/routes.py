@@ -29,6 +29,7 @@ from facade.endpoints import (
     wado_uri,
 )
 from facade.errors import Refusal
+from facade.sessions import login
 from facade.sharing import links, redeem
 from facade.versions import VersionConvertor
 
@@ -117,6 +118,9 @@ BARE = (
     Row("/", {"GET": home.home}),
     Row("/docs", {"GET": home.home}),
     Row("/health/check", {"GET": health.health}),
+    Row("/login", {"GET": login.login}),
+    Row("/login/callback", {"GET": login.callback}),
+    Row("/logout", {"GET": login.logout, "POST": login.logout}),
     Row("/share/upload.js", {"GET": redeem.upload_script}),
     Row("/share/{token}", {"GET": redeem.redeem}),
 )

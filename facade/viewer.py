@@ -27,6 +27,7 @@ from facade.channel import Core
 from facade.errors import CoreFailure
 from facade.request.accept import prefers_gzip
 from facade.serving.observe import call_metadata
+from facade.sessions import login
 
 ISOLATION = MappingProxyType(
     {
@@ -40,7 +41,8 @@ in a frame of that page, such as a rendered PDF, needs them too, so all response
 INDEX = "index.html"
 CONFIG = "app-config.js"
 
-_API = re.compile(r"/(v\d+|health|shared?)(/|$)")
+_API = re.compile(r"/(v\d+|health|shared?|login|logout)(/|$)")
+_SHARED_PAGE = re.compile(r"/share-[0-9a-f]{32}(-|/|$)")
 _HASHED = re.compile(r"[.-][0-9a-f]{16,}\.\w+$|/[0-9a-f]{16,}\.\w+$")
 _FOREVER = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"
@@ -91,6 +93,9 @@ class Viewer(BaseRoute):
 
     async def _answer(self, scope: Scope) -> Response:
         path = self._files.get_path(scope)
+        if await _needs_login(scope):
+            query: str = scope["query_string"].decode("latin-1")
+            return await login.begin(Request(scope), login.local_path(f"{scope['path']}?{query}".rstrip("?")))
         if path == CONFIG and scope["method"] in ("GET", "HEAD"):
             text = config(await _partitions(Request(scope)))
             return Response(text, 200, {"Content-Type": _TYPES[".js"], "Cache-Control": _REVALIDATE})
@@ -204,6 +209,22 @@ def _source(name: str, title: str, base: str, *, can_store: bool = True) -> Mapp
             "dicomUploadEnabled": can_store,
         },
     }
+
+
+async def _needs_login(scope: Scope) -> bool:
+    """Return whether a request is for a page, and the page could show nothing without a login.
+
+    The page of a shared study needs none. The files of the viewer contain no data.
+    """
+    headers = Headers(scope=scope)
+    is_page = scope["method"] in ("GET", "HEAD") and "text/html" in headers.get("accept", "")
+    if not is_page or "authorization" in headers or _SHARED_PAGE.search(scope["path"]):
+        return False
+    core: Core = scope["app"].state.core
+    try:
+        return (await core.get_capabilities(())).features.authentication_required
+    except CoreFailure:
+        return False
 
 
 async def _partitions(request: Request) -> list[str]:

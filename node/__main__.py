@@ -14,6 +14,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -22,6 +23,8 @@ import uvloop
 from pydantic import ValidationError
 
 from common.addresses import InsecureOption, accept_insecure
+from common.key_file import key_in
+from common.settings import SecretText
 from common.tls import TlsError
 from facade.app import create_app
 from facade.config import Settings as FacadeSettings
@@ -46,6 +49,9 @@ WORKER_STATE = "DICOMSTORE_WORKER_STATE"
 """Variable with the descriptor of a file with the state of the worker, set by `dicomstore up`; not a setting."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+SESSION_KEY_FILE = "session.key"
+"""The file in the data directory with the key that encrypts cookies of browser sessions."""
+
 _log = logging.getLogger("dicomstore")
 
 
@@ -121,7 +127,7 @@ async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, l
         await require_authentication_on(facade_settings.http, core_settings, core.authenticator)
         local = LocalServer(core.interceptors)
         core.register(local)
-        application = create_app(facade_settings, LocalChannel(local))
+        application = create_app(with_session_key(facade_settings, core_settings.data), LocalChannel(local))
         server = _HttpServer(
             server_config(application, facade_settings), listener, is_shared=facade_settings.share_ports
         )
@@ -137,6 +143,21 @@ async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, l
 def main() -> None:
     """Entry point of `dicomstore-node`."""
     app(prog_name="dicomstore-node")
+
+
+def with_session_key(settings: FacadeSettings, data: Path) -> FacadeSettings:
+    """Return the settings with the key of the data directory, which all nodes share, unless they have one.
+
+    If it cannot be used, as on a full disk, sessions are valid for this process only.
+    """
+    if settings.session_keys:
+        return settings
+    try:
+        key = SecretText(key_in(data / SESSION_KEY_FILE))
+    except (OSError, ValueError) as error:
+        _log.warning("browser sessions end with this process, because their key cannot be used cause=%s", error)
+        return settings
+    return settings.model_copy(update={"session_key": key})
 
 
 def _inherited() -> socket.socket | None:

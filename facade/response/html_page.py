@@ -34,21 +34,23 @@ progress { width: 100%; margin-top: 1.5rem }
 [hidden] { display: none }
 """
 
+_NOTHING = "'none'"
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 
-def html_page(title: str, content: str, *, script: str = "") -> tuple[bytes, Mapping[str, str]]:
+def html_page(title: str, content: str, *, script: str = "", forms: str = "") -> tuple[bytes, Mapping[str, str]]:
     """Return a page and its headers.
 
     Args:
         title: plain text.
         content: HTML of the main element; everything from outside must be escaped.
+        forms: CSP sources to which its forms may be sent, directly or by redirects.
         script: URL of the only script, of this service; it may only call this service.
     """
     sources = "script-src 'self'; connect-src 'self'; " if script else ""
     policy = (
         f"default-src 'none'; style-src 'sha256-{_DIGEST}'; {sources}"
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"base-uri 'none'; form-action {forms or _NOTHING}; frame-ancestors 'none'"
     )
     source = f'<script src="{html.escape(script)}" defer></script>' if script else ""
     page = (

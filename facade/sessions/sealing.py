@@ -1,0 +1,43 @@
+"""Authenticated encryption of cookies (AES-256-GCM)."""
+
+import base64
+import binascii
+import hashlib
+import os
+import zlib
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_NONCE_BYTES = 12
+_MAX_PLAIN_BYTES = 64 << 10
+_LABEL = b"dicomstore session\0"
+
+
+class Sealer:
+    """Encrypts and decrypts values of cookies."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        """Encrypt with the first key, and decrypt with all, so that keys can be changed."""
+        self._ciphers = [AESGCM(hashlib.sha256(_LABEL + key.encode()).digest()) for key in keys]
+
+    def seal(self, purpose: str, plain: bytes) -> str:
+        """Return encrypted bytes as base64url; they can be opened for the same purpose only."""
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = self._ciphers[0].encrypt(nonce, zlib.compress(plain), purpose.encode())
+        return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=").decode()
+
+    def open(self, purpose: str, text: str) -> bytes | None:
+        """Return decrypted bytes; None if they were not sealed for this purpose with one of the keys."""
+        try:
+            sealed = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        for cipher in self._ciphers:
+            try:
+                plain = cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], purpose.encode())
+            except (InvalidTag, ValueError):  # a ValueError for a nonce that is too short
+                continue
+            return zlib.decompressobj().decompress(plain, _MAX_PLAIN_BYTES)
+        return None
