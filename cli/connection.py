@@ -11,11 +11,14 @@ from typing import Annotated, Any, TypeVar, cast
 import grpc
 import typer
 from google.protobuf.message import Message
+from rich.markup import escape
 
 from cli.addresses import parse_address
 from cli.config import Settings
 from cli.credentials import access_token
 from cli.errors import NOT_EXECUTED, Failure, fail
+from cli.output import problems
+from common.addresses import is_loopback
 from common.core_channel import address_of, core_tls_files, open_channel
 from common.tls import TlsFiles
 
@@ -154,6 +157,8 @@ def target(ctx: typer.Context, core: str | None, partition: str | None, quiet: b
         token = access_token(settings, address_of(settings.core), given.token_file)
     except (ValueError, OSError) as error:
         fail(Failure(f"settings: {error}", exit_code=NOT_EXECUTED))
+    if token and tls is None and not is_loopback(settings.core):
+        problems.print(f"[yellow]warning:[/] the access token is sent to {escape(settings.core)} without encryption")
     written = given.partition if partition is None else partition
     partition = settings.partition if written is None else written
     return Target(settings.core, partition, quiet or given.quiet, token, tls)

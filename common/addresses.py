@@ -55,6 +55,26 @@ def exposure(address: str) -> str:
     )
 
 
+def exposure_warnings(address: str, *, is_open: bool, has_tls: bool) -> list[str]:
+    """Return the warnings of a program that listens on an address, none if it is one of this machine.
+
+    Args:
+        is_open: authentication is off.
+        has_tls: the connections are encrypted.
+    """
+    if is_loopback(address):
+        return []
+    found = []
+    if is_open:
+        found.append(f"{address} is open to other machines without authentication (docs/security.md)")
+    if not has_tls:
+        found.append(
+            f"{address} is not encrypted: tokens and images can be read on the network; set tls_certificate, or let "
+            "only a proxy with TLS reach it (docs/security.md)"
+        )
+    return found
+
+
 def _is_loopback_ip(text: str) -> bool:
     ip = ipaddress.ip_address(text.partition("%")[0])
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None

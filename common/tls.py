@@ -5,6 +5,7 @@ import logging
 import os
 import ssl
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ CHECK_SECONDS = 2.0
 
 WARN_BEFORE_END = timedelta(days=14)
 """Remaining validity of a certificate below which the log and `dicomstore doctor` warn."""
+
+_WARN_EACH_SECONDS = 24 * 3600
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2: those of RFC 9325 section 4.2 (forward secrecy, AEAD). Those of TLS 1.3 are all recommended."""
@@ -85,12 +88,15 @@ class TlsFiles:
         return found
 
     async def watch(self, on_change: Callable[[], None] = lambda: None) -> None:
-        """Log warnings, load changed files and call `on_change`, until cancelled."""
-        self._warn()
+        """Log warnings once a day, load changed files and call `on_change`, until cancelled."""
+        warn_at = float("-inf")
         while True:
+            if time.monotonic() >= warn_at:
+                self._warn()
+                warn_at = time.monotonic() + _WARN_EACH_SECONDS
             await asyncio.sleep(CHECK_SECONDS)
             if await asyncio.to_thread(self.refresh):
-                self._warn()
+                warn_at = float("-inf")
                 on_change()
 
     def refresh(self) -> bool:

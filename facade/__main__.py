@@ -14,7 +14,7 @@ import uvicorn
 from pydantic import ValidationError
 from uvicorn.supervisors import Multiprocess
 
-from common.addresses import InsecureOption, accept_insecure, exposure
+from common.addresses import InsecureOption, accept_insecure, exposure, exposure_warnings
 from common.core_channel import core_tls_files
 from common.settings import variable_of
 from common.tls import TlsError
@@ -63,6 +63,9 @@ def serve(context: typer.Context, insecure: InsecureOption = False) -> None:
         raise typer.Exit(2) from error
     address, bound_port = listener.getsockname()[:2]
     log.info("facade listens on %s:%s, the core is %s", address, bound_port, settings.core)
+    has_tls = bool(settings.tls_certificate)
+    for warning in exposure_warnings(settings.http, is_open=settings.insecure_without_authentication, has_tls=has_tls):
+        log.warning("%s", warning)
     if settings.processes > 1:
         Multiprocess(config, sockets=[listener]).run()
     else:

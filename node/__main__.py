@@ -34,7 +34,7 @@ from facade.serving.http import listen, logging_config, server_config
 from node.calls import LocalChannel, LocalServer
 from node.listener import Listener, plain
 from server.bootstrap.components import NO_SUPERVISOR, Supervisor
-from server.bootstrap.serving import require_authentication_on, running
+from server.bootstrap.serving import check_exposure, running
 from server.config import Settings as CoreSettings
 from server.model.errors import DicomStoreError
 from server.notify import notify
@@ -124,7 +124,9 @@ def run(insecure: InsecureOption = False) -> None:
 async def _serve(core_settings: CoreSettings, facade_settings: FacadeSettings, listener: socket.socket) -> None:
     """Serve both until a signal; HTTP starts last and stops first, so that the core is always available to it."""
     async with running(core_settings, supervisor=_supervisor()) as core:
-        await require_authentication_on(facade_settings.http, core_settings, core.authenticator)
+        await check_exposure(
+            facade_settings.http, core_settings, core.authenticator, has_tls=bool(facade_settings.tls_certificate)
+        )
         local = LocalServer(core.interceptors)
         core.register(local)
         application = create_app(with_session_key(facade_settings, core_settings.data), LocalChannel(local))

@@ -17,7 +17,7 @@ import typer
 import uvloop
 from pydantic import ValidationError
 
-from common.addresses import InsecureOption, accept_insecure, is_loopback
+from common.addresses import InsecureOption, accept_insecure
 from server import opening
 from server.config import Settings
 from server.memory import tune_malloc
@@ -155,8 +155,6 @@ async def _serve(settings: Settings) -> None:
         gc.freeze()  # objects created at start-up are permanent
         gc.set_threshold(_COLLECT_AFTER)
         _log.info("dicomstore core listening on %s", core.address)
-        if await core.authenticator.is_open() and not is_loopback(core.address):
-            _log.warning("%s is open to other machines without authentication (docs/security.md)", core.address)
         await stop.wait()
         _log.info("dicomstore core stopping")
 

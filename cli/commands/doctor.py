@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -114,7 +114,8 @@ async def examine(environment: Mapping[str, str], *, deep: bool) -> AsyncIterato
         client = Settings()
         channel = channel_to_own_core(parse_address(values["server", "grpc"]).to_connect(), own["server"], client)
         async with channel:
-            yield await _core(values["server", "grpc"], channel)
+            others = (values["facade", "http"], values["server", "grpc_client_certificates"])
+            yield await _core(values["server", "grpc"], channel, others)
             has_worker = await _has_worker(channel)
         yield await _facade(values["facade", "http"], own["facade"], client)
     except (OSError, ValueError) as error:  # of the files
@@ -181,7 +182,8 @@ def certificate_check(paths: TlsPaths) -> Check:
     return Check(name, Status.OK, f"{paths.certificate} is valid until {end.isoformat()}")
 
 
-async def _core(listens_on: str, channel: grpc.aio.Channel) -> Check:
+async def _core(listens_on: str, channel: grpc.aio.Channel, others: Sequence[str]) -> Check:
+    """Check the core; `others` are the other addresses of the archive, empty for none."""
     address = str(parse_address(listens_on).to_connect())
     try:
         status, writes = await core_status(channel), await core_status(channel, "writes")
@@ -202,7 +204,7 @@ async def _core(listens_on: str, channel: grpc.aio.Channel) -> Check:
     detail = f"serves at {address}, version {running}"
     if not capabilities.features.authentication_required:
         detail += ", without authentication"
-        if not is_loopback(listens_on):
+        if not all(map(is_loopback, filter(None, (listens_on, *others)))):
             return Check("core", Status.WARNING, detail, "see docs/security.md, Without authentication")
     try:
         if running != version("dicomstore"):

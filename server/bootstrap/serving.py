@@ -15,7 +15,7 @@ import grpc
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
-from common.addresses import exposure, is_loopback
+from common.addresses import exposure, exposure_warnings, is_loopback
 from common.tls import TlsError, TlsFiles
 from common.tls_settings import listener_files
 from server.adapters.sql import engine
@@ -174,16 +174,21 @@ async def _require_partitions_if_used(settings: Settings, database: engine.Datab
         )
 
 
-async def require_authentication_on(address: str, settings: Settings, authenticator: Authenticator) -> None:
-    """Check that an address on which to listen is one of this machine if authentication is off.
+async def check_exposure(address: str, settings: Settings, authenticator: Authenticator, *, has_tls: bool) -> None:
+    """Check an address on which to listen: only one of this machine is permitted if authentication is off.
+
+    The log has warnings for an address that other machines can reach without authentication or encryption.
 
     Raises:
-        StartError: it is not, and the settings do not accept that.
+        StartError: it is not permitted, and the settings do not accept it nevertheless.
     """
-    if is_loopback(address) or settings.insecure_without_authentication:
+    if is_loopback(address):
         return
-    if await authenticator.is_open():
+    is_open = await authenticator.is_open()
+    if is_open and not settings.insecure_without_authentication:
         raise StartError(exposure(address))
+    for warning in exposure_warnings(address, is_open=is_open, has_tls=has_tls):
+        _log.warning("%s", warning)
 
 
 def _tls(settings: Settings) -> TlsFiles | None:
@@ -197,12 +202,12 @@ async def _listen(
     server: grpc.aio.Server, settings: Settings, tls: TlsFiles | None, authenticator: Authenticator
 ) -> tuple[str, str]:
     """Listen on the address of the core and the one for clients with certificates; return both."""
-    await require_authentication_on(settings.grpc, settings, authenticator)
+    await check_exposure(settings.grpc, settings, authenticator, has_tls=tls is not None)
     credentials = grpc_server.credentials(tls, client_required=settings.tls_client_required) if tls else None
     address = grpc_server.bind(server, settings.grpc, credentials)
     if not tls or not settings.grpc_client_certificates:
         return address, ""
-    await require_authentication_on(settings.grpc_client_certificates, settings, authenticator)
+    await check_exposure(settings.grpc_client_certificates, settings, authenticator, has_tls=True)
     required = grpc_server.credentials(tls, client_required=True)
     return address, grpc_server.bind(server, settings.grpc_client_certificates, required)
 

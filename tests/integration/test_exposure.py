@@ -92,7 +92,8 @@ async def test_an_open_program_for_other_machines_ends_with_the_remedy(
 @pytest.mark.parametrize("module", ["server", "node"])
 async def test_the_option_lets_an_open_program_listen_for_other_machines(module: str, tmp_path: Path) -> None:
     async with program(module, INSECURE_OPTION, cwd=tmp_path, grpc=EVERYWHERE, http=EVERYWHERE, workers="1") as process:
-        assert "0.0.0.0" in await line_with(" on ", process)
+        assert "0.0.0.0" in await line_with("without authentication", process)
+        assert "0.0.0.0" in await line_with("is not encrypted", process)
 
 
 async def test_a_facade_for_other_machines_refuses_an_open_core_and_waits_for_one_that_does_not_answer(
