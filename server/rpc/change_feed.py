@@ -52,4 +52,5 @@ class ChangeFeedServicer(change_feed_service_pb2_grpc.ChangeFeedServiceServicer)
         async for entries, checkpoint in self._feed.watch(
             context.call, request.after_sequence, metadata=request.include_metadata, checkpoint_seconds=seconds
         ):
+            await context.authenticate_again()
             yield pb.WatchChangesResponse(entries=map(convert.change_entry, entries), checkpoint_sequence=checkpoint)

@@ -95,14 +95,17 @@ class _Authenticated:
         self._context = context
 
     async def __aenter__(self) -> Context:
-        context, declared = self._context, self._declared
-        required = declared != pb.ACTION_ANONYMOUS
-        principal = await self._authenticator.authenticate(context, required=required)
-        context.identify(principal)
-        action = ACTIONS.get(declared)
-        if action is not None and not principal.grants_of(action):
+        context = self._context
+        await self._authenticate()
+        action = ACTIONS.get(self._declared)
+        if action is not None and not context.call.principal.grants_of(action):
             raise denied(action)
+        context.authenticate_again = self._authenticate
         return context
+
+    async def _authenticate(self) -> None:
+        required = self._declared != pb.ACTION_ANONYMOUS
+        self._context.identify(await self._authenticator.authenticate(self._context, required=required))
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
         return

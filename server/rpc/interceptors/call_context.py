@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
@@ -14,13 +14,19 @@ _MAX_ID_LENGTH = 128
 
 
 class Context:
-    """The context for interceptors and handlers: the `Call`, and the gRPC context."""
+    """The context for interceptors and handlers: the `Call`, and the gRPC context.
 
-    __slots__ = ("_grpc", "call")
+    Attributes:
+        authenticate_again: raises Unauthenticated if the credential of the call has expired or was revoked since its
+            start; for calls that may last for days.
+    """
+
+    __slots__ = ("_grpc", "authenticate_again", "call")
 
     def __init__(self, call: Call, grpc_context: Any) -> None:
         self.call = call
         self._grpc = grpc_context
+        self.authenticate_again: Callable[[], Awaitable[None]] = _nothing
 
     def identify(self, principal: Principal) -> None:
         """Set the principal of the call."""
@@ -50,6 +56,10 @@ class Context:
     async def abort_with_status(self, status: Any) -> None:
         """End the call with a status. Always raises grpc.aio.AbortError."""
         await self._grpc.abort_with_status(status)
+
+
+async def _nothing() -> None:
+    """Do nothing."""
 
 
 class CallContext(Surround):

@@ -4,9 +4,11 @@ import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from dicomstore.v1 import change_feed_service_pb2 as change_feed
 from dicomstore.v1 import token_service_pb2 as pb
 from dicomstore.v1 import token_service_pb2_grpc
 
@@ -40,6 +42,22 @@ async def test_the_first_token_turns_authentication_on_and_revoking_it_does_not_
     await revoke(core.channel, created.token, bearer(operator_token(core.data)))
     assert await search_studies(core.channel, bearer(created.secret)) == INVALID
     assert await search_studies(core.channel) == MISSING
+
+
+async def test_a_watch_ends_when_its_token_is_revoked(core: CoreClient) -> None:
+    created = await create_token(core.channel, "globalReader")
+    request = change_feed.WatchChangesRequest(checkpoint_interval={"seconds": 1})
+    watch = core.change_feed_stub.WatchChanges(request, metadata=bearer(created.secret))
+    assert isinstance(await watch.read(), change_feed.WatchChangesResponse)
+    await revoke(core.channel, created.token, bearer(operator_token(core.data)))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await read_to_the_end(watch)
+    assert error_info(caught.value).reason == "UNAUTHENTICATED"
+
+
+async def read_to_the_end(call: Any) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
 
 
 async def test_tokens_and_the_fact_that_they_exist_outlive_a_restart(tmp_path: Path) -> None:

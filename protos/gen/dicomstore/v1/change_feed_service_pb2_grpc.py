@@ -88,6 +88,8 @@ class ChangeFeedServiceServicer:
         Every message has a checkpoint; on an idle stream, messages without entries are sent at `checkpoint_interval`.
         To resume a broken stream, call again with `after_sequence` set to the last checkpoint.
 
+        Before each message, the credential of the call is verified again: UNAUTHENTICATED if it has expired or was revoked.
+
         Errors: INVALID_FIELD, SHUTTING_DOWN, DATABASE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
