@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONPATH := .:protos/gen
 
-.PHONY: run test torture soak fuzz unit check format protos docs release-protos bench bench-grpc bench-memory setup requirements sbom release viewer clients clean
+.PHONY: run test torture soak fuzz unit check format protos docs release-protos bench bench-grpc bench-memory setup requirements sbom release viewer clients keycloak clean
 
 # Start the archive: DICOMweb on :8080, gRPC on :50051, data in ./data.
 run: .venv/runtime
@@ -100,8 +100,19 @@ clients: .clients/package.json
 
 .clients/package.json:
 	mkdir -p .clients
-	npm install --silent --no-audit --no-fund --prefix .clients dicomweb-client@0.11.3 xhr2@0.2.1
+	npm install --silent --no-audit --no-fund --prefix .clients dicomweb-client@0.11.3 xhr2@0.2.1 oidc-provider@9.13.3
 	touch $@
+
+# Download Keycloak from Maven, for the tests with it: 170 MB, and half a gigabyte of memory while they run.
+KEYCLOAK := org.keycloak:keycloak-quarkus-dist:26.4.0:zip
+
+keycloak: .keycloak/version.txt
+
+.keycloak/version.txt:
+	rm -rf .keycloak.new && mkdir .keycloak.new
+	mvn --quiet --batch-mode org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -Dartifact=$(KEYCLOAK) -DoutputDirectory=.keycloak.new
+	cd .keycloak.new && unzip -q *.zip && rm *.zip
+	rm -rf .keycloak && mv .keycloak.new/* .keycloak && rmdir .keycloak.new
 
 # Create a virtual environment for development.
 setup: .venv/dev

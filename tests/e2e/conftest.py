@@ -11,7 +11,10 @@ ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip tests if their browser, viewer (`make viewer`) or client (`make clients`) is missing."""
+    """Skip tests whose programs are missing.
+
+    These are a browser with a viewer (`make viewer`), clients (`make clients`), and Keycloak (`make keycloak`).
+    """
     left_out = [item for item in items if not _is_possible(item)]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
@@ -33,6 +36,10 @@ def _has_browser() -> bool:
 def _has_client(name: str) -> bool:
     if name == "node":
         return bool(shutil.which("node")) and (ROOT / ".clients/node_modules/dicomweb-client").exists()
+    if name == "oidc-provider":
+        return bool(shutil.which("node")) and (ROOT / ".clients/node_modules/oidc-provider").exists()
+    if name == "keycloak":
+        return bool(shutil.which("java")) and (ROOT / ".keycloak/bin/kc.sh").exists()
     if name == "orthanc":
         return bool(shutil.which("Orthanc")) and ORTHANC_PLUGIN.exists()
     return bool(shutil.which(name))
