@@ -25,11 +25,13 @@ from tests.e2e.archive import ROOT
 SMOKE = 0.01
 
 
-def bench(*arguments: str | Path, folder: Path, path: str = "/usr/bin:/bin") -> subprocess.CompletedProcess[str]:
-    """Run `python -m bench` with its data in a folder."""
+def bench(
+    *arguments: str | Path, folder: Path, path: str = "/usr/bin:/bin", module: str = "bench"
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m bench`, or another module, with its data in a folder."""
     environment = {"BENCH_DIR": str(folder), "PATH": path, "PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"}
     return subprocess.run(
-        [sys.executable, "-m", "bench", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -60,6 +62,12 @@ def test_a_short_run_over_dicomweb_measures_every_workload(tmp_path: Path) -> No
     assert [row["workload"] for row in measured] == [workload.name for workload in WORKLOADS]
     assert all(row["per_s"] > 0 and row["cpu_ms_per_unit"] > 0 and row["checked"] for row in measured)
     assert all(f"| {workload.name} |" in done.stdout for workload in WORKLOADS)
+
+
+def test_a_short_run_measures_each_kind_of_credential(tmp_path: Path) -> None:
+    done = bench("--calls=2", "--rounds=1", folder=tmp_path, module="bench.authentication")
+    assert done.returncode == 0, done.stderr
+    assert len([line for line in done.stdout.splitlines() if "token" in line]) == 6
 
 
 @pytest.fixture(scope="module")
