@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli.commands.audit import audit
 from cli.commands.changes import changes
 from cli.commands.config import config
 from cli.commands.delete import delete
@@ -79,3 +80,4 @@ for _panel, _commands in (
 
 app.add_typer(token, name="token", rich_help_panel="Administer the archive")
 app.add_typer(share, name="share", rich_help_panel="Administer the archive")
+app.add_typer(audit, name="audit", rich_help_panel="Administer the archive")

@@ -11,6 +11,7 @@ import logging
 import signal
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -74,8 +75,10 @@ def work(
 def migrate() -> None:
     """Migrate the database to the current schema."""
     settings = _settings()
+    from server.bootstrap import maintenance
+
     try:
-        opening.migrate(settings)
+        asyncio.run(maintenance.migrate(settings))
         present, _ = opening.schema_state(settings)
     except (StartError, DicomStoreError) as error:
         _give_up(str(error))
@@ -126,6 +129,43 @@ def recover(
         typer.echo(f"{count:>9} {label}")
     for example in done.examples:
         typer.echo(example)
+
+
+@app.command()
+def verify_audit(
+    key: Annotated[Path | None, typer.Option(help="Public key that must have signed, in PEM format.")] = None,
+    checkpoint: Annotated[str, typer.Option(help="Checkpoint of an earlier verification.")] = "",
+) -> None:
+    """Check that no record of the audit trail was changed or removed; the exit code is 1 if one was."""
+    from server.bootstrap import maintenance
+
+    try:
+        trusted = key.read_text() if key else ""
+        found = maintenance.verify_audit(_settings(), trusted_key=trusted, checkpoint=checkpoint)
+    except (OSError, DicomStoreError) as error:
+        _give_up(str(error))
+    for finding in found.findings:
+        label = "TAMPERED" if finding.kind.is_tampering else "note"
+        typer.echo(f"{label}  {finding.kind}  {finding.place}: {finding.message}")
+    state = "intact" if found.is_intact else "NOT intact"
+    typer.echo(f"{found.records} records of {found.writers} processes are {state}")
+    typer.echo(f"checkpoint {found.checkpoint}")
+    typer.echo(f"key {found.key}")
+    raise typer.Exit(0 if found.is_intact else 1)
+
+
+@app.command()
+def replace_audit_key(
+    old: Annotated[Path, typer.Option(help="The key until now, which signs the new one.")] = Path("/nonexistent"),
+) -> None:
+    """Sign the audit trail with the key in `audit_key` from now on."""
+    from server.bootstrap import maintenance
+
+    try:
+        asyncio.run(maintenance.replace_audit_key(_settings(), old))
+    except (StartError, DicomStoreError) as error:
+        _give_up(str(error))
+    typer.echo("the audit trail is signed with the new key")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from common.issuers import listed, require_issuer
 from common.settings import SecretText, SecretUrl, keys_of
 from common.tls_settings import TlsSettings
 from server.model.access import Action
-from server.model.audit import AuditTrailSettings
+from server.model.audit.trail import AuditTrailSettings
 from server.model.errors import InvalidRequest
 from server.model.ids import PartitionName, parse_partition_name
 from server.model.security.roles import BUILT_IN, Role, Roles

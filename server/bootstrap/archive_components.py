@@ -6,6 +6,9 @@ from functools import cached_property
 
 from server.adapters.workers.pool import WorkerPool
 from server.bootstrap.components import IndexComponents, now
+from server.domain.audit_search.azure_entries import AzureEntries
+from server.domain.audit_search.dicom_messages import DicomMessages
+from server.domain.audit_search.search import AuditForms, AuditSearch
 from server.domain.damage import DamageRecord
 from server.domain.delete import Delete
 from server.domain.flow.ingest_budget import IngestBudget
@@ -71,6 +74,18 @@ class ArchiveComponents(IndexComponents):
     def audit(self) -> Audit:
         """The comparison of index, blobs and change feed."""
         return Audit(blobs=self.blobs, index=self.database.instances, changes=self.database.changes)
+
+    @cached_property
+    def audit_forms(self) -> AuditForms:
+        """The forms of audit records on export."""
+        settings = self.settings
+        azure = AzureEntries(" ".join(settings.auth_issuers), " ".join(settings.auth_audiences))
+        return AuditForms(azure, DicomMessages())
+
+    @cached_property
+    def audit_search(self) -> AuditSearch:
+        """Reading the audit trail."""
+        return AuditSearch(self.access, self.storage.audit, self.audit_forms)
 
     @cached_property
     def committer(self) -> Committer:

@@ -1,24 +1,33 @@
 """Entry points for maintenance of an archive: they run next to a core, or while none runs."""
 
+import asyncio
+import getpass
+import platform
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import datetime, timedelta
+from pathlib import Path
 
+from server import opening
 from server.adapters.blobs.factory import storage_at
 from server.adapters.sql import engine
 from server.adapters.sql.core.progress import Progress
 from server.adapters.sqlite_spool import SqliteSpool
 from server.bootstrap.archive_components import ArchiveComponents
+from server.bootstrap.auditing import recording
 from server.bootstrap.components import IndexComponents, now
 from server.config import Settings
 from server.dicom.matching.query_tags import extract
+from server.domain.audit.recorder import unrecorded
 from server.domain.operations.backlog import Backlog
 from server.domain.read_only import ReadOnlyState
 from server.domain.upkeep.audit import Audit
 from server.domain.upkeep.recovery import Recovered, Recovery
 from server.domain.upkeep.steady_clock import clock_problem
+from server.model.audit.trail import Verification
 from server.model.scrub import ScrubPosition
 from server.opening import recovering
+from server.ports.storage import Storage
 
 
 @asynccontextmanager
@@ -48,8 +57,45 @@ async def accept_clock(settings: Settings) -> datetime:
 
     Raises: DicomStoreError.
     """
-    async with _indexed(settings) as components:
-        return await components.database.clock.advance(now())
+    with closing(storage_at(settings.blobs_url)) as storage:
+        async with recorded(settings, storage, "accept-clock"), _indexed(settings) as components:
+            return await components.database.clock.advance(now())
+
+
+async def migrate(settings: Settings) -> None:
+    """Migrate the database. Raises: as `server.opening.migrate`, and as `recorded`."""
+    with closing(storage_at(settings.blobs_url)) as storage:
+        async with recorded(settings, storage, "migrate"):
+            await asyncio.to_thread(opening.migrate, settings)
+
+
+@asynccontextmanager
+async def recorded(settings: Settings, storage: Storage, subtype: str) -> AsyncIterator[None]:
+    """Record a command of the operator in the audit trail. Raises: as `recording`."""
+    async with recording(settings, storage) as recorder:
+        work = recorder.work if recorder is not None else unrecorded
+        async with work(f"operator:{getpass.getuser()}", subtype, host=platform.node()):
+            yield
+
+
+async def replace_audit_key(settings: Settings, old: Path) -> None:
+    """Sign the audit trail with the key of the settings from now on.
+
+    Args:
+        old: file with the key until now, which signs the new one; it need not exist.
+
+    Raises: DicomStoreError; StartError, as `recording`.
+    """
+    with closing(storage_at(settings.blobs_url)) as storage:
+        await asyncio.to_thread(storage.audit.replace_key, old, settings.audit_trail.key_file)
+        async with recorded(settings, storage, "replace-audit-key"):
+            pass
+
+
+def verify_audit(settings: Settings, *, trusted_key: str, checkpoint: str) -> Verification:
+    """Verify the audit trail, while a core runs or not; blocking. Raises: DicomStoreError."""
+    with closing(storage_at(settings.blobs_url)) as storage:
+        return storage.audit.verify(trusted_key=trusted_key, checkpoint=checkpoint)
 
 
 @asynccontextmanager
@@ -86,6 +132,7 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
             progress=Progress(prepared.mark, storage.marks.record, prepared.read_only.restrict, storage.journal),
         )
         stack.push_async_callback(database.close)
+        await stack.enter_async_context(recorded(settings, storage, "recover"))
         clock = IndexComponents(settings=settings, database=database, read_only=prepared.read_only).clock
         await clock.start()
         blobs = await stack.enter_async_context(storage.blobs())

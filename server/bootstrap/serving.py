@@ -43,6 +43,7 @@ from server.rpc.partition import PartitionServicer
 from server.rpc.retrieve import RetrieveServicer
 from server.rpc.search import SearchServicer
 from server.rpc.security.access import AccessServicer
+from server.rpc.security.audit import AuditServicer
 from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.services import SERVICES, Services
@@ -118,6 +119,7 @@ async def running(
         finally:
             await watch.leave()
             components.feed.close()
+            components.audit_search.close()
             await server.stop(settings.shutdown_seconds)
             for chore in chores:
                 chore.cancel()
@@ -245,5 +247,6 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         share_links=ShareServicer(components.share_links),
         capabilities=CapabilitiesServicer(components.settings, authenticator),
         access=AccessServicer(components.access),
+        audit=AuditServicer(components.audit_search),
         health=watch.servicer,
     )

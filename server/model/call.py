@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from server.model.access import FULL_ACCESS, Action, Grant
-from server.model.call_audit import CallAudit
+from server.model.audit.call_audit import CallAudit
 
 
 @dataclass(frozen=True, slots=True)

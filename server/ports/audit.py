@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from server.model.audit import AuditTrailSettings, Positions, StoredRecord, Verification
+from server.model.audit.trail import AuditTrailSettings, Positions, StoredRecord, Verification
 from server.model.errors import DicomStoreError
 
 

@@ -18,8 +18,8 @@ from google.protobuf.message_factory import GetMessageClass
 
 from server.domain.flow.response_budget import ResponseBudget
 from server.domain.retrieve.omission import FailedItem, Omission
+from server.model.audit.call_audit import CallAudit
 from server.model.buffer import Buffer
-from server.model.call_audit import CallAudit
 from server.model.damage import NO_DAMAGE
 from server.model.errors import DicomStoreError
 from server.model.instance import StoredInstance

@@ -6,6 +6,8 @@ from typing import Any
 from dicomstore.v1 import (
     access_service_pb2,
     access_service_pb2_grpc,
+    audit_service_pb2,
+    audit_service_pb2_grpc,
     capabilities_service_pb2,
     capabilities_service_pb2_grpc,
     change_feed_service_pb2,
@@ -39,6 +41,7 @@ from server.rpc.pieces import add_service
 from server.rpc.retrieve import RetrieveServicer
 from server.rpc.search import SearchServicer
 from server.rpc.security.access import AccessServicer
+from server.rpc.security.audit import AuditServicer
 from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.store import StoreServicer
@@ -58,6 +61,7 @@ SERVICES = tuple(
         (share_service_pb2, "ShareService"),
         (capabilities_service_pb2, "CapabilitiesService"),
         (access_service_pb2, "AccessService"),
+        (audit_service_pb2, "AuditService"),
     )
 )
 """Their full names."""
@@ -79,6 +83,7 @@ class Services:
     share_links: ShareServicer
     capabilities: CapabilitiesServicer
     access: AccessServicer
+    audit: AuditServicer
     health: Any
 
     def register(self, server: Any) -> None:
@@ -95,4 +100,5 @@ class Services:
         share_service_pb2_grpc.add_ShareServiceServicer_to_server(self.share_links, server)
         capabilities_service_pb2_grpc.add_CapabilitiesServiceServicer_to_server(self.capabilities, server)
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(self.access, server)
+        audit_service_pb2_grpc.add_AuditServiceServicer_to_server(self.audit, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)

@@ -8,7 +8,7 @@ import pytest
 
 from server.adapters.blobs.factory import storage_at
 from server.model.archive import Mark
-from server.model.audit import AuditTrailSettings
+from server.model.audit.trail import AuditTrailSettings
 from server.model.scrub import ScrubPosition
 from server.ports.storage import Storage
 from tests.contract.blobs import all_blobs, put

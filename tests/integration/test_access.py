@@ -19,6 +19,7 @@ from dicomstore.v1 import store_service_pb2 as store
 from dicomstore.v1.access_options_pb2 import (
     ACTION_ADMINISTER,
     ACTION_ANONYMOUS,
+    ACTION_AUDIT,
     ACTION_AUTHENTICATED,
     ACTION_DELETE,
     ACTION_MANAGE_EXTENDED_QUERY_TAGS,
@@ -61,6 +62,7 @@ TAG = "StationName"
 OPERATION = "0" * 32
 DECISIONS = "dicomstore.access.decision"
 ACTIONS = {
+    ACTION_AUDIT: "audit",
     ACTION_READ: "read",
     ACTION_WRITE: "write",
     ACTION_DELETE: "delete",
@@ -140,6 +142,9 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
     "OperationService.WaitOperation": (OF_ARCHIVE, operations.WaitOperationRequest(id=OPERATION)),
     "OperationService.CancelOperation": (OF_ARCHIVE, operations.CancelOperationRequest(id=OPERATION)),
     "AccessService.CheckAccess": (OF_ARCHIVE, CheckAccessRequest(action=ACTION_DELETE)),
+    "AuditService.SearchAuditEvents": (OF_ARCHIVE, None),
+    "AuditService.WatchAuditEvents": (OF_ARCHIVE, None),
+    "AuditService.VerifyAuditTrail": (OF_ARCHIVE, None),
     "PartitionService.ListPartitions": (OF_ARCHIVE, None),
     "PartitionService.GetPartition": (OF_PARTITION, partitions.GetPartitionRequest(name=WARD)),
     "TokenService.CreateToken": (OF_ARCHIVE, None),
@@ -288,7 +293,7 @@ async def call(channel: grpc.aio.Channel, method: MethodDescriptor, request: Mes
             stream: Any = channel.stream_stream(path, serialize, deserialize)([request], metadata=metadata)
         else:
             stream = channel.unary_stream(path, serialize, deserialize)(request, metadata=metadata)
-        if method.name == "WatchChanges":
+        if method.name.startswith("Watch"):
             await stream.read()
             stream.cancel()
             return

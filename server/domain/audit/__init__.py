@@ -1,1 +1,1 @@
-"""The audit trail: recording of calls and of other work, search, and the forms of records on export."""
+"""Recording in the audit trail. `server.domain.audit_search` reads it."""

@@ -17,9 +17,9 @@ import orjson
 
 from server.domain.audit.subtypes import subtype_of
 from server.model.access import Action
-from server.model.audit import MAX_RECORD_BYTES
+from server.model.audit.call_audit import CallAudit, StoredItem, bounded
+from server.model.audit.trail import MAX_RECORD_BYTES
 from server.model.call import Call
-from server.model.call_audit import CallAudit, StoredItem, bounded
 from server.model.errors import DicomStoreError
 from server.model.ids import ALL_PARTITIONS, Address
 from server.ports.audit import AuditLog
@@ -29,7 +29,8 @@ _MAX_UID = 64
 _MAX_NAME = 256
 
 PRINCIPAL = "dicomstore"
-"""Prefix of the principals of work that no client has requested, as in "dicomstore:garbage-collection"."""
+"""Prefix of the principals of work that no client has requested, as in "dicomstore:garbage-collection". Commands of the
+operator have another one, as in "operator:root"."""
 
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -120,7 +121,8 @@ class AuditRecorder:
         self._log.append(self._event("executed", principal, subtype, facts), may_use_reserve=True)
 
     def _event(self, kind: str, principal: str, subtype: str, facts: Mapping[str, Any]) -> bytes:
-        values = {"kind": kind, "principal": f"{PRINCIPAL}:{principal}", "action": "administer", "subtype": subtype}
+        name = principal if ":" in principal else f"{PRINCIPAL}:{principal}"
+        values = {"kind": kind, "principal": name, "action": "administer", "subtype": subtype}
         return _encoded(values | dict(facts))
 
     def claims_of(self, call: Call) -> dict[str, str]:
@@ -150,7 +152,9 @@ class RecordedCall(CallAudit):
         "_action",
         "_begun",
         "_call",
+        "_failed",
         "_has_outcomes",
+        "_is_noted",
         "_log",
         "_number",
         "_recorder",
@@ -175,6 +179,8 @@ class RecordedCall(CallAudit):
         self._source = source
         self._begun: Awaitable[None] | None = None
         self._has_outcomes = False
+        self._is_noted = False
+        self._failed = 0
         self._call: Call | None = None
         self.began = time.monotonic()
 
@@ -200,6 +206,7 @@ class RecordedCall(CallAudit):
         self._has_outcomes = True
         count = sum(item.outcome in ("stored", "identical") for item in items)
         self.items += count
+        self._failed += len(items) - count
         values = self._values("outcome", call)
         values["instances"] = [[*(uid[:_MAX_UID] for uid in item[:4]), item.outcome, item.size_bytes] for item in items]
         if count:
@@ -217,6 +224,7 @@ class RecordedCall(CallAudit):
         if self._begun is None and self._call is not None:
             self._log.append(_encoded(self._values("executing", self._call)))
             self._call = None
+            self._is_noted = True
 
     async def complete(self, call: Call, code: str, reason: str, *, is_cancelled: bool = False) -> None:
         """Record the end of the call; that of a change is durable when this returns.
@@ -233,6 +241,11 @@ class RecordedCall(CallAudit):
         if reason:
             values["reason"] = reason
         values["items"] = self.items
+        if self._begun is not None or self._is_noted:
+            values["begun"] = True
+        if self._has_outcomes:
+            values["outcomes"] = True
+            values["failed"] = self._failed
         if self.size_bytes:
             values["bytes"] = self.size_bytes
         values["ms"] = round((time.monotonic() - self.began) * 1000, 1)

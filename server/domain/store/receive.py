@@ -17,9 +17,9 @@ from server.domain.store.commit import Committer
 from server.domain.store.commit_order import CommitOrder
 from server.domain.store.writability import Writing
 from server.model.access import Action
+from server.model.audit.call_audit import CallAudit
 from server.model.buffer import Buffer
 from server.model.call import Call
-from server.model.call_audit import CallAudit
 from server.model.errors import (
     Aborted,
     AlreadyExists,

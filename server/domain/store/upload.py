@@ -16,9 +16,9 @@ from typing import NamedTuple
 from server.domain.flow.ingest_budget import BASE_BYTES, IngestBudget, Reservation, busy
 from server.domain.store.commit_order import CommitOrder
 from server.domain.store.receive import PROCESSING_FAILURE, Failed, Receiver, Store, StoreResult, StoreTarget
+from server.model.audit.call_audit import StoredItem
 from server.model.buffer import Buffer
 from server.model.call import Call
-from server.model.call_audit import StoredItem
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.model.ids import Address
 from server.model.instance import ValidationMode

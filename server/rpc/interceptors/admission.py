@@ -4,7 +4,7 @@ from server.model.errors import Exhausted, Reason
 from server.rpc.interceptors.call_context import Context
 from server.rpc.interceptors.surround import Surround
 
-_WATCHES = "/dicomstore.v1.ChangeFeedService/WatchChanges"
+_WATCHES = frozenset({"/dicomstore.v1.ChangeFeedService/WatchChanges", "/dicomstore.v1.AuditService/WatchAuditEvents"})
 
 
 class Admission(Surround):
@@ -20,7 +20,7 @@ class Admission(Surround):
 
     def around(self, method: str, context: Context) -> "_Admitted":
         """See `Surround`."""
-        return _Admitted(self._watches if method == _WATCHES else self._calls, context)
+        return _Admitted(self._watches if method in _WATCHES else self._calls, context)
 
 
 class _Slots:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
+from server.model.audit.call_audit import CallAudit
 from server.model.call import ANONYMOUS, Call, Principal
-from server.model.call_audit import CallAudit
 from server.rpc.interceptors.surround import Surround
 
 _MAX_ID_LENGTH = 128

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import orjson
 
-from server.model.audit import MAX_RECORD_BYTES
+from server.model.audit.trail import MAX_RECORD_BYTES
 
 START = bytes(32)
 SUFFIX = ".log"

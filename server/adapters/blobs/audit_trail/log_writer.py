@@ -24,7 +24,7 @@ from server.adapters.blobs.audit_trail.checkpoints import CheckpointList
 from server.adapters.blobs.audit_trail.log_lines import START, file_name
 from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.disk.threads import sync_directory
-from server.model.audit import AuditTrailSettings, WriterId
+from server.model.audit.trail import AuditTrailSettings, WriterId
 
 LOCK = ".lock"
 

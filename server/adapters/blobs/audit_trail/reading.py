@@ -13,7 +13,7 @@ from pathlib import Path
 from server.adapters.blobs.audit_trail.log_lines import Fault, Line, first_number, last_line, lines, log_files
 from server.adapters.blobs.audit_trail.log_writer import LOCK
 from server.adapters.blobs.disk.file_lock import lock_if_free
-from server.model.audit import Positions, StoredRecord, WriterId
+from server.model.audit.trail import Positions, StoredRecord, WriterId
 
 
 def records(root: Path, start: str = "", end: str = "") -> Iterator[StoredRecord]:

@@ -20,7 +20,7 @@ from server.adapters.blobs.audit_trail.log_writer import LOCK, LogWriter
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_directory
-from server.model.audit import AuditTrailSettings, Positions, StoredRecord, Verification
+from server.model.audit.trail import AuditTrailSettings, Positions, StoredRecord, Verification
 from server.model.errors import DicomStoreError, InvalidRequest, Reason
 from server.ports.audit import AuditTail, WrongAuditKey
 

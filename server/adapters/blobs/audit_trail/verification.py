@@ -21,7 +21,7 @@ from server.adapters.blobs.audit_trail.checkpoints import (
 from server.adapters.blobs.audit_trail.log_lines import START, Fault, Scan, first_number, log_files, scan
 from server.adapters.blobs.audit_trail.log_writer import LOCK
 from server.adapters.blobs.audit_trail.reading import directories, has_ended
-from server.model.audit import Finding, FindingKind, Verification
+from server.model.audit.trail import Finding, FindingKind, Verification
 
 _ATTEMPTS = 3
 _MAX_FINDINGS = 1000

@@ -17,7 +17,7 @@ from server.adapters.blobs.audit_trail import checkpoints, group_commit, keys, l
 from server.adapters.blobs.audit_trail.checkpoints import CheckpointList
 from server.adapters.blobs.audit_trail.log_lines import digest_of, formatted, log_files
 from server.adapters.blobs.audit_trail.trail import FileAuditTrail
-from server.model.audit import AuditTrailSettings, FindingKind
+from server.model.audit.trail import AuditTrailSettings, FindingKind
 from server.model.errors import Exhausted, Reason
 from server.ports.audit import WrongAuditKey
 

@@ -1,0 +1,1 @@
+"""Values of the audit trail, and what calls contribute to it."""

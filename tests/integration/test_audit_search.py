@@ -1,0 +1,126 @@
+"""AuditService: search, watch and verification of the audit trail."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from dicomstore.v1 import audit_service_pb2 as pb
+from dicomstore.v1 import audit_service_pb2_grpc
+from dicomstore.v1 import search_service_pb2 as search
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from server.domain.audit_search.filters import AuditFilter, Matcher
+from tests.audit import audited
+from tests.core import CoreClient, reason_of, ref_of
+from tests.data import part10
+from tests.integration.conftest import a_core
+from tests.unit.server.domain.audit_search.audit_schema import check
+
+
+def stub_of(core: CoreClient) -> Any:
+    return audit_service_pb2_grpc.AuditServiceStub(core.channel)
+
+
+async def found(core: CoreClient, form: int = pb.AUDIT_FORM_UNSPECIFIED, limit: int = 0, **wanted: Any) -> list[Any]:
+    request = pb.SearchAuditEventsRequest(filter=pb.AuditFilter(**wanted), form=form, limit=limit)
+    return [event async for page in stub_of(core).SearchAuditEvents(request) for event in page.events]
+
+
+async def test_records_are_found_by_what_they_say(core: CoreClient) -> None:
+    first, second = await core.stored(
+        part10(StudyInstanceUID="1.2", SOPInstanceUID="1.2.1"), part10(StudyInstanceUID="1.3", SOPInstanceUID="1.3.1")
+    )
+    await core.retrieve(ref_of(first))
+    await core.delete(ref_of(second))
+    with pytest.raises(grpc.aio.AioRpcError):
+        await core.search_stub.Search(search.SearchRequest(), metadata=(("x-request-id", "mine"),))
+    await audited(core.data, kind="executed", request="mine")
+
+    async def kinds(**wanted: Any) -> list[tuple[str, str]]:
+        records = [json.loads(event.data) for event in await found(core, **wanted)]
+        return [(record["kind"], record["subtype"]) for record in records]
+
+    assert await kinds(study_instance_uid="1.2") == [("outcome", "store"), ("executed", "retrieve")]
+    assert await kinds(sop_instance_uid="1.3.1", action="delete") == [("executing", "delete"), ("executed", "delete")]
+    assert await kinds(study_instance_uid="1.2", sop_instance_uid="1.3.1") == []
+    assert await kinds(action="write", outcome="success") == [("executed", "store")]
+    assert set(await kinds(outcome="stored")) == {("outcome", "store")}
+    assert await kinds(outcome="failure") == [("executed", "query")]
+    assert await kinds(outcome="INVALID_FIELD") == [("executed", "query")]
+    assert await kinds(request_id="mine") == [("executed", "query")]
+    assert await kinds(principal="nobody") == []
+    assert await kinds(principal="dicomstore:core") == [("event", "application-start")]
+    assert len(await found(core, limit=2)) == 2
+    times = [event.time.ToJsonString() for event in await found(core)]
+    assert times == sorted(times)
+    middle = Timestamp()
+    middle.FromJsonString(times[3])
+    later = await found(core, start_time=middle)
+    assert [event.time.ToJsonString() for event in later][: len(times) - 3] == times[3:]
+    assert len(await found(core, end_time=middle)) == 3
+    [record] = await audited(core.data, kind="executed", filter={"request": "mine"})
+    assert record["action"] == "audit"
+
+
+async def test_records_are_sent_in_the_requested_form(core: CoreClient) -> None:
+    await core.stored(part10())
+    await audited(core.data, kind="executed", subtype="store")
+    azure = [json.loads(event.data) for event in await found(core, pb.AUDIT_FORM_AZURE, action="store")]
+    entries = [(entry["ActionType"], entry.get("StatusCode")) for entry in azure]
+    assert entries == [("Executing", None), ("Executed", 200)]
+    events = [
+        code.get("originalText")
+        for event in await found(core, pb.AUDIT_FORM_DICOM, action="store")
+        for code in check(event.data).iterfind("EventIdentification/EventID")
+    ]
+    assert events == ["Begin Transferring DICOM Instances", "DICOM Instances Transferred"]
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await found(core, 9)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_watch_sends_new_records_of_all_processes(tmp_path: Path) -> None:
+    async with a_core(tmp_path) as core, a_core(tmp_path) as other:
+        await core.stored(part10(SOPInstanceUID="1.1"))
+        await audited(tmp_path, kind="executed", subtype="store")
+        watch = stub_of(core).WatchAuditEvents(pb.WatchAuditEventsRequest(filter=pb.AuditFilter(action="store")))
+        assert not (await watch.read()).events  # it is alive
+        await other.stored(part10(SOPInstanceUID="1.2"))
+        seen: list[str] = []
+        async with asyncio.timeout(10):
+            while "executed" not in seen:
+                seen += [json.loads(event.data)["kind"] for event in (await watch.read()).events]
+        assert seen == ["executing", "outcome", "executed"]
+        watch.cancel()
+        timed = pb.WatchAuditEventsRequest(filter=pb.AuditFilter(start_time=Timestamp(seconds=1)))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub_of(core).WatchAuditEvents(timed).read()
+
+
+async def test_a_verification_finds_a_changed_record(tmp_path: Path) -> None:
+    async with a_core(tmp_path) as core:
+        await core.stored(part10())
+    async with a_core(tmp_path) as core:
+        intact = await stub_of(core).VerifyAuditTrail(pb.VerifyAuditTrailRequest())
+        assert intact.is_intact
+        assert intact.checkpoint
+        again = pb.VerifyAuditTrailRequest(trusted_key=intact.public_key, checkpoint=intact.checkpoint)
+        assert (await stub_of(core).VerifyAuditTrail(again)).is_intact
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub_of(core).VerifyAuditTrail(pb.VerifyAuditTrailRequest(trusted_key="no key"))
+        assert reason_of(refused.value) == "INVALID_FIELD"
+        path = min((tmp_path / "audit" / "writers").glob("*/*.log"), key=lambda path: path.stat().st_mtime_ns)
+        path.write_bytes(path.read_bytes().replace(b'"outcome"', b'"outcomf"'))
+        found = await stub_of(core).VerifyAuditTrail(pb.VerifyAuditTrailRequest())
+    assert not found.is_intact
+    assert [finding.kind for finding in found.findings] == ["record changed"]
+
+
+def test_a_principal_limited_to_partitions_finds_only_their_records() -> None:
+    matcher = Matcher(AuditFilter(), {"ward"})
+    assert matcher.matches(b'{"n":1,"partition":"ward"}')
+    assert matcher.matches(b'{"n":1,"partition":"other"}') is None
+    assert matcher.matches(b'{"n":1}') is None
