@@ -172,6 +172,8 @@ class TlsFiles:
 def server_context(content: TlsContent, *, alpn: list[str], certificate_required: bool) -> ssl.SSLContext:
     """Return the context of a listener: TLS 1.2 or newer with the recommended cipher suites of BCP 195 (RFC 9325).
 
+    Sessions of one context are not resumed by another, so certificates are checked against changed authorities.
+
     Args:
         content: with `ca`, clients are asked for a certificate.
         alpn: names of the supported application protocols.
@@ -188,9 +190,6 @@ def server_context(content: TlsContent, *, alpn: list[str], certificate_required
     if content.ca:
         context.verify_mode = ssl.CERT_REQUIRED if certificate_required else ssl.CERT_OPTIONAL
         context.load_verify_locations(cadata=content.ca.decode("ascii"))
-        # A resumed session would skip the check of the client's certificate against changed authorities.
-        context.options |= ssl.OP_NO_TICKET
-        context.num_tickets = 0
     return context
 
 

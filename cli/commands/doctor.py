@@ -107,9 +107,10 @@ async def examine(environment: Mapping[str, str], *, deep: bool) -> AsyncIterato
     if (blobs := urlsplit(values["server", "blobs"])).scheme == "file":
         yield _disk("disk of blobs", Path(unquote(blobs.path)), warn_free_bytes, "DICOMSTORE_BLOBS")
     own = {program: _tls_paths(values, program) for program in ("server", "facade")}
-    for paths in dict.fromkeys(own.values()):
+    for_core = TlsPaths(*(values["facade", f"core_{name}"] for name in ("certificate", "key", "ca")))
+    for paths in dict.fromkeys((*own.values(), for_core)):
         if paths.certificate:
-            yield certificate_check(paths)
+            yield certificate_check(paths, "core" if paths is for_core else "tls")
     try:
         client = Settings()
         channel = channel_to_own_core(parse_address(values["server", "grpc"]).to_connect(), own["server"], client)
@@ -168,10 +169,11 @@ def _tls_paths(values: Mapping[tuple[str, str], str], program: str) -> TlsPaths:
     return TlsPaths(*(values[program, f"tls_{name}"] for name in ("certificate", "key", "client_ca")))
 
 
-def certificate_check(paths: TlsPaths) -> Check:
+def certificate_check(paths: TlsPaths, prefix: str = "tls") -> Check:
+    """Check the files of settings such as `tls_certificate` and `tls_key`, whose names begin with `prefix`."""
     name, hint = "certificate", "replace the file: a running program loads it within seconds"
     try:
-        files = TlsFiles(paths, "tls")
+        files = TlsFiles(paths, prefix)
     except TlsError as error:
         return Check(name, Status.FAILED, str(error), hint)
     end = end_of(files.content.certificate)

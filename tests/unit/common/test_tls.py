@@ -1,5 +1,7 @@
 """Certificate files and settings of TLS."""
 
+import contextlib
+import ssl
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from pydantic import ValidationError
 import cli.config
 import facade.config
 import server.config
-from common.tls import TlsError, TlsFiles, TlsPaths, is_exposed
+from common.tls import TlsError, TlsFiles, TlsPaths, is_exposed, server_context
 from common.tls_settings import listener_files
 from tests.certificates import Authority, Pair
 
@@ -76,6 +78,35 @@ def test_a_key_of_root_may_be_readable_by_one_group(mode: int, exposed: bool, pa
     if pair.key.stat().st_uid != 0 and mode == 0o640:
         exposed = True
     assert is_exposed(str(pair.key)) is exposed
+
+
+def handshake(client: ssl.SSLContext, server: ssl.SSLContext, session: ssl.SSLSession | None) -> ssl.SSLObject:
+    """Connect a client and a server in memory; return the client's side."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    of_client = client.wrap_bio(to_client, to_server, server_hostname="localhost", session=session)
+    of_server = server.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(4):
+        for side in (of_client, of_server):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    of_server.write(b"!")
+    assert of_client.read(1) == b"!"  # with the tickets of TLS 1.3
+    return of_client
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_is_not_resumed_after_a_change_of_files(version: ssl.TLSVersion, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.server()
+    content = TlsFiles(TlsPaths(str(pair.certificate), str(pair.key), str(authority.certificate)), "tls").content
+    before, after = (server_context(content, alpn=["http/1.1"], certificate_required=True) for _ in range(2))
+    client = authority.context(authority.issue("client", "client.example"))
+    client.maximum_version = version
+
+    session = handshake(client, before, None).session
+
+    assert handshake(client, before, session).session_reused
+    assert not handshake(client, after, session).session_reused
 
 
 def test_the_content_of_files_is_not_displayed(pair: Pair) -> None:
