@@ -38,6 +38,7 @@ _FRAME_COUNT_MISMATCH = "Number of Frames does not match the pixel data"
 _LARGEST = 2**31 - 1
 _LENGTH_MISMATCH = "The length of the value does not match the attributes that describe it"
 _NOTHING = frozenset[str]()
+_REFERENCE = '"BulkDataURI":"bulkdata:'
 _FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
 
 MAX_FINDINGS = 100
@@ -110,8 +111,16 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
         series=_cached_attributes(Level.SERIES, _of_level(elements, Level.SERIES), invalid),
         instance=attributes_of(Level.INSTANCE, examined),
         pixels=pixels,
-        bulk=tuple(scanner.bulk.values()),
+        bulk=_referenced(scanner.bulk, text),
     )
+
+
+def _referenced(bulk: Mapping[str, BulkElement], text: str) -> tuple[BulkElement, ...]:
+    """Return the bulk data that the metadata contain; of elements that occur twice, they contain only the last."""
+    if text.count(_REFERENCE) == len(bulk):
+        return tuple(bulk.values())
+    found = {reference.partition('"')[0] for reference in text.split(_REFERENCE)[1:]}
+    return tuple(element for path, element in bulk.items() if path in found)
 
 
 def _top_level(paths: frozenset[str]) -> frozenset[str]:

@@ -114,11 +114,13 @@ class InstanceReader:
         if not file_meta.has_prefix(data):
             raise unreadable("The file has no DICM prefix after the 128-byte preamble.")
         found = file_meta.read_meta(data, is_whole=is_whole)
+        # Until all of it is read, the header of the next element is needed, too.
+        needed, more = (found.end, 0) if isinstance(found, FileMeta) else (found, file_meta.NEXT_HEADER_BYTES)
+        if needed > self._max_header_bytes + more:
+            self._meta_end = needed
+            raise Exhausted(Reason.HEADER_TOO_LARGE, "The file meta information exceeds the size limit.")
         if isinstance(found, FileMeta):
             self._begin_data_set(data, found)
-        elif found > self._max_header_bytes:
-            self._meta_end = found
-            raise Exhausted(Reason.HEADER_TOO_LARGE, "The file meta information exceeds the size limit.")
         elif is_whole:
             raise unreadable("The file ends within its file meta information.")
         else:

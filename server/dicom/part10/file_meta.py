@@ -13,6 +13,9 @@ from server.dicom.elements.element_headers import LONG_VRS
 from server.dicom.elements.transfer_syntax import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 
 PREFIX_END = 132
+NEXT_HEADER_BYTES = 12
+"""Number of bytes that `read_meta` requires after an element, to find out whether the next one is of another group."""
+
 _GROUP = 2
 _TRANSFER_SYNTAX_UID = 0x0010
 _PRIVATE_INFORMATION = (0x0100, 0x0102)
@@ -47,7 +50,7 @@ def read_meta(data: bytes, *, is_whole: bool) -> FileMeta | int:
         is_whole: nothing follows `data`.
     """
     position, uid = PREFIX_END, ""
-    while len(data) - position >= (8 if is_whole else 12):
+    while len(data) - position >= (8 if is_whole else NEXT_HEADER_BYTES):
         group, number, _, start, stop = _element(data, position)
         if group != _GROUP:
             return FileMeta(position, uid)
@@ -56,7 +59,7 @@ def read_meta(data: bytes, *, is_whole: bool) -> FileMeta | int:
         if number == _TRANSFER_SYNTAX_UID:
             uid = data[start:stop].decode("latin-1").strip("\0 ")
         position = stop
-    return FileMeta(position, uid) if is_whole and position == len(data) else position + 12
+    return FileMeta(position, uid) if is_whole and position == len(data) else position + NEXT_HEADER_BYTES
 
 
 def meta_elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:

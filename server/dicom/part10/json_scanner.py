@@ -19,7 +19,7 @@ from server.dicom.part10.nesting import NEVER, DataSet, Items
 from server.dicom.part10.parser import Walk, unreadable
 from server.dicom.part10.trailing_bytes import TrailingBytes
 from server.dicom.pixel_data.fragments import FragmentWalk
-from server.model.errors import Exhausted, Reason
+from server.model.errors import Exhausted, InvalidRequest, Reason
 from server.model.instance import BulkElement
 
 MAX_INLINE_BYTES = 1024
@@ -97,7 +97,11 @@ class Scanner(Walk):
             InvalidRequest: UNREADABLE_INSTANCE.
             Exhausted: HEADER_TOO_LARGE.
         """
-        super().feed(data, base)
+        try:
+            super().feed(data, base)
+        except InvalidRequest:
+            self._check_budget(0)  # the limit was exceeded before, perhaps in the same chunk
+            raise
         self._check_budget(0)
 
     def finish(self, end: int, rest: bytes) -> list[str]:

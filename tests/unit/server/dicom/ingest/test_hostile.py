@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
 from server.dicom.ingest.reader import Description
-from server.model.errors import DicomStoreError
+from server.model.errors import DicomStoreError, Reason
 from tests import data
 from tests.data import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE, JPEG_BASELINE, element, part10, part10_of, sequence
 from tests.unit.server.dicom.reading import INDEXED_STRICT, LENIENT, read
@@ -208,3 +208,24 @@ def test_an_item_shows_that_an_element_without_vr_is_a_sequence() -> None:
         IMPLICIT_LITTLE,
     )
     assert b'"00400553":{"vr":"SQ","Value":[{"00080020":' in read(file).dicom_json
+
+
+def test_the_limit_of_the_header_includes_meta_information_in_all_chunks() -> None:
+    file = part10(PatientComments="x")
+    end = len(data.file_head()) + 200
+    for limit in range(end - 250, end, 7):
+        first, *others = _outcomes(file, max_header_bytes=limit)
+        assert others == [first] * 4
+
+
+def test_a_header_over_the_limit_is_reported_before_later_faults() -> None:
+    file = part10_of([*data.required_elements(), element(0x00104000, "UT", b"x" * 300), b"\xff" * 12 + b"garbage"])
+    assert _outcomes(file) == [Reason.UNREADABLE_INSTANCE] * 5
+    assert _outcomes(file, max_header_bytes=400) == [Reason.HEADER_TOO_LARGE] * 5
+
+
+def test_bulk_data_of_an_element_that_occurs_again_is_not_listed() -> None:
+    long, short = (element(0x00420011, "OB", b"x" * size) for size in (2000, 4))
+    found = read(part10_of([*data.required_elements(), long, short, element(0x00420012, "LO", b"a ")]))
+    assert found.bulk == ()
+    assert b'"00420011":{"vr":"OB","InlineBinary":"eHh4eA=="}' in found.dicom_json
