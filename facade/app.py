@@ -16,6 +16,7 @@ from common.core_channel import core_tls_files
 from common.issuers import listed
 from facade.browsers.cors import Cors
 from facade.browsers.guard import Guard
+from facade.browsers.headers import BrowserHeaders
 from facade.browsers.site import Site
 from facade.channel import Core, channel_to
 from facade.config import Settings
@@ -78,7 +79,7 @@ def create_app(settings: Settings | None = None, channel: Any = None) -> Starlet
     app = Starlette(
         routes=[
             *routes(has_viewer=bool(settings.viewer)),
-            *([Viewer(Path(settings.viewer))] if settings.viewer else []),
+            *([Viewer(Path(settings.viewer), Site.of(settings).origins)] if settings.viewer else []),
         ],
         middleware=_middleware(settings, logins, is_exposed=channel is None and must_be_closed(settings)),
         exception_handlers={Refusal: refused, CoreFailure: core_failed, HTTPException: http_failed},
@@ -114,13 +115,11 @@ def _logins(settings: Settings) -> Logins:
 def _middleware(settings: Settings, logins: Logins, *, is_exposed: bool) -> list[Middleware]:
     """Return the middleware, outermost first. CORS is outermost, so that browsers can read error responses, too."""
     site = Site.of(settings)
-    headers = {"Cross-Origin-Resource-Policy": site.origins.resource_policy}
-    if settings.viewer:
-        headers |= ISOLATION
+    headers = BrowserHeaders(site.origins, ISOLATION if settings.viewer else {})
     inner = [
         Middleware(Cors, site=site),
         Middleware(SharePaths),
-        Middleware(Observe, headers=headers, hsts_seconds=settings.hsts_seconds),
+        Middleware(Observe, add_headers=headers.add_to, hsts_seconds=settings.hsts_seconds),
         Middleware(Guard, site=site),
         Middleware(Admission, max_requests=settings.max_requests),
         Middleware(UnexpectedErrors),

@@ -6,6 +6,8 @@ the API and of the health check take precedence.
 Guarantees: only files below the folder are sent; symbolic links out of it are not followed.
 """
 
+import base64
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +25,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from facade.browsers.origins import Origins
 from facade.channel import Core
 from facade.errors import CoreFailure
 from facade.request.accept import prefers_gzip
@@ -74,8 +77,10 @@ class Viewer(BaseRoute):
     `name.gz` instead of `name`; these files must exist when the program starts.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, origins: Origins) -> None:
+        """Serve the files of `folder`; pages of `origins` may show the viewer in a frame."""
         self._files = _Files(folder)
+        self._policy = _policy((folder / INDEX).read_text(), origins)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match all paths that do not belong to the API."""
@@ -88,7 +93,7 @@ class Viewer(BaseRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         response = await self._answer(scope)
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Content-Security-Policy"] = self._policy
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope) -> Response:
@@ -105,6 +110,26 @@ class Viewer(BaseRoute):
             if error.status_code != 404 or "text/html" not in Headers(scope=scope).get("accept", ""):
                 raise
         return await self._files.get_response(INDEX, scope)
+
+
+_INLINE_SCRIPT = re.compile(r"<script\b[^>]*>(.+?)</script\s*>", re.DOTALL | re.IGNORECASE)
+
+
+def _policy(page: str, origins: Origins) -> str:
+    """Return the Content-Security-Policy of the viewer.
+
+    Scripts are the files of the viewer and the inline scripts of its page, so text from stored objects cannot become
+    one. Viewers compile WebAssembly and code (`unsafe-eval`: OHIF does it for arrays of any dimension), create workers
+    and styles, and show documents and images from memory (`blob:`).
+    """
+    digests = (hashlib.sha256(script.encode()).digest() for script in _INLINE_SCRIPT.findall(page))
+    hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return (
+        f"default-src 'self'; script-src 'self' 'unsafe-eval' {hashes}; worker-src 'self' blob:; "
+        "connect-src 'self' blob: data:; img-src 'self' blob: data:; media-src 'self' blob:; font-src 'self' data:; "
+        "style-src 'self' 'unsafe-inline'; object-src 'self' blob:; frame-src 'self' blob:; base-uri 'self'; "
+        f"form-action 'self'; frame-ancestors {origins.frame_ancestors}"
+    )
 
 
 class _Files(StaticFiles):

@@ -6,11 +6,13 @@ one origin, and the page may read everything that needs no credentials. Such req
 
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 ALL = "*"
 
+_REMEMBERED = 256
 _PORT = re.compile(r":\d*$")
 
 
@@ -30,9 +32,10 @@ class Hosts:
         self._has_all = ALL in names
         self._names = frozenset(names)
         self._suffixes = tuple(name[1:] for name in names if name.startswith("*."))
+        self.accepts: Callable[[str], bool] = lru_cache(_REMEMBERED)(self._accepts)
+        """Whether the value of a Host header belongs to this service."""
 
-    def accepts(self, host: str) -> bool:
-        """Return whether the value of a Host header belongs to this service."""
+    def _accepts(self, host: str) -> bool:
         name = host_name(host)
         return self._has_all or name in self._names or name.endswith(self._suffixes) or _is_address(name)
 

@@ -18,6 +18,7 @@ from dicomstore.v1.retrieve_service_pb2 import (
 from starlette.requests import Request
 from starlette.responses import Response
 
+from facade.browsers.media_types import safe_media_type
 from facade.channel import Core
 from facade.errors import CoreFailure, Refusal
 from facade.request.accept import MediaRange, Offer, acceptable, negotiate, offer_for
@@ -192,7 +193,7 @@ def _form(head: BulkDataHead, media_ranges: Sequence[MediaRange]) -> _Form | Non
     own = head.media_type
     for media_range in media_ranges:
         if own and _name(media_range) in (own, f"{own.partition('/')[0]}/*"):
-            return _Form(own, media_range.is_multipart)
+            return _Form(safe_media_type(own), media_range.is_multipart)
         if offer := offer_for(negotiate(Resource.BULK_DATA, [media_range]), head.transfer_syntax_uid):
             return _Form(f"{OCTET_STREAM}; transfer-syntax={head.transfer_syntax_uid}", offer.multipart)
     return None

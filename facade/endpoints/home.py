@@ -1,7 +1,6 @@
 """The page at `/`, `/v1`, `/v2` and `/docs` that describes the service, as HTML and as JSON."""
 
 import html
-from importlib.metadata import PackageNotFoundError, version
 
 import orjson
 from starlette.requests import Request
@@ -31,18 +30,17 @@ _DOCUMENTATION = (
 
 
 async def home(request: Request) -> Response:
-    """GET /: name, version and links of the service, as HTML or JSON."""
+    """GET /: name and links of the service, as HTML or JSON."""
     links = _links(request)
     headers = {"Cache-Control": "no-cache", "Vary": "Accept"}
     if _prefers_json(parse_accept(", ".join(request.headers.getlist("accept")))):
         body = {
             "name": "dicomstore",
-            "version": _version(),
             "apiVersions": list(VERSIONS),
             "links": {name: url for name, url, _, _ in links},
             "documentation": _DOCUMENTATION,
         }
-        headers |= {"Content-Type": "application/json; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+        headers |= {"Content-Type": "application/json; charset=utf-8"}
         return Response(orjson.dumps(body), 200, headers)
     page, headers_of_page = html_page("dicomstore", _content(links))
     return Response(page, 200, {**headers_of_page, **headers})
@@ -75,7 +73,7 @@ def _content(links: list[tuple[str, str, str, str]]) -> str:
     )
     resources = "".join(f"<li><code>{html.escape(name)}</code><span>{text}</span></li>" for name, text in _RESOURCES)
     return (
-        f"<h1>dicomstore <small>{html.escape(_version())}</small></h1>"
+        "<h1>dicomstore</h1>"
         "<p>An archive for medical images. DICOMweb is served below <code>/v2</code> and <code>/v1</code>.</p>"
         f"<h2>Links</h2><ul>{items}</ul><h2>DICOMweb</h2><ul>{resources}</ul>"
         f"<h2>Documentation</h2><p>{_DOCUMENTATION}</p>"
@@ -92,10 +90,3 @@ def _prefers_json(media_ranges: list[MediaRange]) -> bool:
         ),
         False,
     )
-
-
-def _version() -> str:
-    try:
-        return version("dicomstore")
-    except PackageNotFoundError:  # the source, not installed
-        return ""

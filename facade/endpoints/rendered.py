@@ -19,6 +19,7 @@ from dicomstore.v1.retrieve_service_pb2 import (
 from starlette.requests import Request
 from starlette.responses import Response
 
+from facade.browsers.media_types import safe_media_type
 from facade.channel import Core
 from facade.endpoints.wado import parse_frames
 from facade.errors import CoreFailure
@@ -37,7 +38,6 @@ _HEAD_ONLY = ByteRange(offset_bytes=0, length_bytes=1)
 """A range of one byte, to get only the head of a document or video."""
 
 _MAX_VERSION_DIGITS = 18
-_NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 
 _SUFFIXES: Mapping[str, str] = {
     "application/pdf": "pdf",
@@ -49,11 +49,6 @@ _SUFFIXES: Mapping[str, str] = {
     "video/mpeg": "mpg",
     "video/mp4": "mp4",
 }
-
-_SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; sandbox"
-"""Policy for active content, which is untrusted. Not for PDF: browsers do not show it under this policy."""
-
-_WITHOUT_SANDBOX = (*STILL, *MOVING, "application/pdf", "video/mpeg", "video/mp4")
 
 
 async def rendered(request: Request) -> Response:
@@ -110,7 +105,7 @@ async def alone(request: Request, wanted: RetrieveRenderedRequest, media_ranges:
     if validators.is_known:
         await opened.batches.aclose()
         return validators.not_modified()
-    headers = {"Content-Type": _labelled(head), **validators.headers, **_guard(head), **_disposition(head)}
+    headers = {"Content-Type": _labelled(head), **validators.headers, **_disposition(head)}
     if not opened.has_parts:
         return await _sent(request, opened, Bare(), 200, headers)
     headers["Accept-Ranges"] = "bytes"
@@ -145,12 +140,7 @@ async def _unchanged(request: Request, wanted: RetrieveRenderedRequest, form: st
 
 
 def _labelled(head: RenderedHead) -> str:
-    return "text/html; charset=utf-8" if head.media_type == "text/html" else str(head.media_type)
-
-
-def _guard(head: RenderedHead) -> dict[str, str]:
-    """Return the headers that keep browsers from executing stored content."""
-    return _NOSNIFF if head.media_type in _WITHOUT_SANDBOX else _NOSNIFF | {"Content-Security-Policy": _SANDBOX}
+    return "text/html; charset=utf-8" if head.media_type == "text/html" else safe_media_type(head.media_type)
 
 
 def _disposition(head: RenderedHead) -> dict[str, str]:
@@ -172,7 +162,7 @@ async def _in_parts(request: Request, wanted: RetrieveRenderedRequest, media_ran
     if is_alone:
         whole: list[Buffer] = [run for batch in held for run in batch if isinstance(run, (bytes, memoryview))]
         headers = {"Content-Type": opened.head.media_type, "Cache-Control": cache_control(request), "Vary": "Accept"}
-        headers |= {**_NOSNIFF, **partial_headers(opened.objects.omission)}
+        headers |= partial_headers(opened.objects.omission)
         return BuffersResponse(whole, status_of(opened.objects.omission), headers)
     return await _sent(request, replace(opened, batches=_chained(held[1:], opened.batches)), _parts(request), 200)
 
@@ -269,7 +259,7 @@ async def _sent(
     request: Request, opened: _Opened, envelope: Envelope, status: int, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return the response for an opened call; a single object that is complete already is not streamed."""
-    sent_headers = dict(headers or {"Cache-Control": cache_control(request), "Vary": "Accept", **_NOSNIFF})
+    sent_headers = dict(headers or {"Cache-Control": cache_control(request), "Vary": "Accept"})
     if opened.objects.omission.count:
         sent_headers |= partial_headers(opened.objects.omission, "frame" if opened.wanted.frames else "instance")
         status = PARTIAL_CONTENT

@@ -14,7 +14,6 @@ _STYLE = """
 body { margin: 0; background: var(--page); color: var(--text); font: 16px/1.55 system-ui, sans-serif }
 main { max-width: 46rem; margin: 0 auto; padding: 3.5rem 1.25rem }
 h1 { margin: 0; font-size: 2rem; letter-spacing: -.02em }
-h1 small { margin-left: .4rem; font-size: 1rem; font-weight: 400; letter-spacing: 0; color: var(--soft) }
 p { margin: .4rem 0 0; color: var(--soft) }
 h2 { margin: 2.2rem 0 .7rem; font-size: 1.05rem }
 ul { margin: 0; padding: 0; list-style: none; border: 1px solid var(--line); border-radius: .6rem;
@@ -61,6 +60,4 @@ def html_page(title: str, content: str, *, script: str = "", forms: str = "") ->
     return page.encode(), {
         "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": policy,
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
     }

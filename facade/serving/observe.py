@@ -7,9 +7,9 @@ import logging
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,20 +20,26 @@ from facade.versions import SUPPORTED, VERSIONS
 
 log = logging.getLogger("facade.access")
 
+RawHeaders = list[tuple[bytes, bytes]]
+
 _NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PASSED_ON = ("traceparent", "tracestate")
+_SUPPORTED = (b"api-supported-versions", SUPPORTED.encode())
 _VERSIONED = tuple(f"/{version}/" for version in VERSIONS)
 
 
 class Observe:
     """ASGI middleware: assigns a request id and logs one line at the end of each request."""
 
-    def __init__(self, app: ASGIApp, headers: Mapping[str, str], hsts_seconds: int) -> None:
-        """Wrap `app`; every response gets `headers`, and one over HTTPS the header of RFC 6797."""
+    def __init__(self, app: ASGIApp, add_headers: Callable[[RawHeaders], None], hsts_seconds: int) -> None:
+        """Wrap `app`.
+
+        add_headers: adds common headers to those of a response. A response over HTTPS also has the one of RFC 6797.
+        """
         self.app = app
-        self.headers = headers
-        self._https_headers = {"Strict-Transport-Security": f"max-age={hsts_seconds}"} if hsts_seconds else {}
+        self._add_headers = add_headers
+        self._hsts = (b"strict-transport-security", b"max-age=%d" % hsts_seconds) if hsts_seconds else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -51,13 +57,13 @@ class Observe:
             nonlocal status, sent_bytes
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(raw=message["headers"])
-                headers.update(self.headers)
-                if is_https:
-                    headers.update(self._https_headers)
-                headers["X-Request-Id"] = request_id
+                headers: RawHeaders = message["headers"]
+                self._add_headers(headers)
+                if is_https and self._hsts:
+                    headers.append(self._hsts)
+                headers.append((b"x-request-id", request_id.encode()))
                 if scope["path"].startswith(_VERSIONED):
-                    headers["api-supported-versions"] = SUPPORTED
+                    headers.append(_SUPPORTED)
             elif message["type"] == "http.response.body":
                 sent_bytes += len(message.get("body", b"")) + sum(map(len, message.get("buffers", ())))
             await send(message)

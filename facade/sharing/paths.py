@@ -60,16 +60,13 @@ class SharePaths:
             (b"authorization", f"Bearer {token}".encode()),
         ]
 
-        async def discreet_send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(raw=message["headers"])
-                headers["Referrer-Policy"] = "no-referrer"
-                if is_in_path:
-                    # The URL is the credential, so a page of any origin that knows it may embed the resource.
-                    headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        async def embeddable_send(message: Message) -> None:
+            if is_in_path and message["type"] == "http.response.start":
+                # The URL is the credential, so a page of any origin that knows it may embed the resource.
+                MutableHeaders(raw=message["headers"])["Cross-Origin-Resource-Policy"] = "cross-origin"
             await send(message)
 
-        await self.app(scope, receive, discreet_send)
+        await self.app(scope, receive, embeddable_send)
 
 
 def _token_in_cookie(scope: Scope) -> str:

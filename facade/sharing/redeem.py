@@ -23,7 +23,7 @@ from facade.serving.observe import call_metadata
 from facade.sharing.paths import WHOLE_TOKEN, cookie_name
 
 _SCRIPT = Path(__file__).with_name("upload.js").read_bytes()
-_NEVER_STORED = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+_NEVER_STORED = {"Cache-Control": "no-store"}
 _INVALID = (
     "<h1>This link is not valid</h1><p>It has expired or was revoked, or it is incomplete. Ask for a new one.</p>"
 )
@@ -65,7 +65,6 @@ async def upload_script(request: Request) -> Response:
     headers = {
         "Content-Type": "text/javascript; charset=utf-8",
         "Cache-Control": "no-cache",
-        "X-Content-Type-Options": "nosniff",
     }
     return Response(_SCRIPT, 200, headers)
 

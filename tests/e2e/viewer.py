@@ -111,7 +111,7 @@ def watched_page(browser: Browser, url: str) -> Iterator[Watched]:
     )
     yield watched
     context.close()
-    assert watched.wrong == []
+    assert watched.wrong == [], watched.wrong
 
 
 def is_an_image(pixels: NDArray[np.uint8]) -> bool:

@@ -6,7 +6,6 @@ Pixel data takes precedence, then the SOP Class UID, then, for private and newer
 import enum
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from server.model.instance import PixelLayout
 
@@ -51,6 +50,9 @@ KIND_OF_CLASS: Mapping[str, Kind] = {
 """By SOP Class UID or UID root of a family; the longest match applies. Image classes are recognised by pixel data."""
 
 ENCAPSULATED_DOCUMENT = "00420011"
+MIME_TYPE_OF_DOCUMENT = "00420012"
+
+UNKNOWN_MEDIA_TYPE = "application/octet-stream"
 _KIND_OF_ATTRIBUTE: Mapping[str, Kind] = {
     ENCAPSULATED_DOCUMENT: Kind.DOCUMENT,
     "0040A730": Kind.REPORT,  # Content Sequence
@@ -109,14 +111,12 @@ def video_media_type(transfer_syntax_uid: str) -> str | None:
     return VIDEO_MEDIA_TYPES[match[1]] if match else None
 
 
-def document_media_type(sop_class_uid: str, elements: Mapping[str, Any]) -> str:
-    """Return the media type of an encapsulated document: MIME Type of Encapsulated Document if valid, else by SOP
-    class.
+def document_media_type(sop_class_uid: str, named: str) -> str:
+    """Return the media type of an encapsulated document without parameters.
 
-    elements: of the data set, as DICOM JSON.
+    named: MIME Type of Encapsulated Document (PS3.3 C.24.2). If it is not valid, the SOP class determines the type.
     """
-    values = elements.get("00420012", {}).get("Value") or [""]
-    named = str(values[0]).partition(";")[0].strip().lower()
+    named = named.partition(";")[0].strip().lower()
     if _MEDIA_TYPE.fullmatch(named):
         return named
-    return _DOCUMENT_MEDIA_TYPES.get(sop_class_uid, "application/octet-stream")
+    return _DOCUMENT_MEDIA_TYPES.get(sop_class_uid, UNKNOWN_MEDIA_TYPE)

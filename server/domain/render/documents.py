@@ -5,7 +5,13 @@ import asyncio
 import orjson
 
 from server.dicom.elements.canonical_json import Attributes, data, integer
-from server.dicom.presentation.object_kinds import ENCAPSULATED_DOCUMENT, document_media_type, video_media_type
+from server.dicom.elements.fields import first_value
+from server.dicom.presentation.object_kinds import (
+    ENCAPSULATED_DOCUMENT,
+    MIME_TYPE_OF_DOCUMENT,
+    document_media_type,
+    video_media_type,
+)
 from server.dicom.presentation.sr_html import report_page
 from server.domain.flow.prefetch import closable, once
 from server.domain.render.image_info import ImageInfoReader
@@ -64,8 +70,10 @@ class DocumentRenderer:
             OutOfRange: RANGE_NOT_SATISFIABLE.
             NotFound: INSTANCE_NOT_FOUND, it was deleted in between.
         """
-        attributes: Attributes = orjson.loads(await self._image_info.metadata(stored))
-        media_type = choose(request.media_types, (document_media_type(stored.sop_class_uid, attributes),))
+        dicom_json = await self._image_info.metadata(stored)
+        attributes: Attributes = orjson.loads(dicom_json)
+        named = first_value(dicom_json, MIME_TYPE_OF_DOCUMENT)
+        media_type = choose(request.media_types, (document_media_type(stored.sop_class_uid, named),))
         element = await self._element(stored)
         inline = data(attributes, ENCAPSULATED_DOCUMENT, {})
         stored_bytes = element.length if element else len(inline)

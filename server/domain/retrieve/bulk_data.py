@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from server.dicom.elements.fields import first_value
 from server.dicom.elements.transfer_syntax import is_defined
 from server.dicom.pixel_data import frames as pixels
-from server.dicom.presentation.object_kinds import video_media_type
+from server.dicom.presentation.object_kinds import (
+    MIME_TYPE_OF_DOCUMENT,
+    UNKNOWN_MEDIA_TYPE,
+    document_media_type,
+    video_media_type,
+)
 from server.domain.access import Access
 from server.domain.resources import not_found
 from server.domain.retrieve.blob_reader import (
@@ -28,7 +33,6 @@ from server.model.instance import BulkElement, PixelLayout, StoredInstance
 from server.ports.index import InstanceIndex
 
 _ENCAPSULATED_DOCUMENT = "00420011"
-_MIME_TYPE = "00420012"
 """MPEG-2 and MPEG-4, all in one fragment or fragmentable (PS3.5 sections 10.6 to 10.17)."""
 
 _STILL = {
@@ -158,9 +162,11 @@ class RetrieveBulkData:
         return layout if layout and layout.offset == element.offset else None
 
     async def _document_type(self, stored: StoredInstance) -> str:
-        """Return MIME Type of Encapsulated Document (PS3.3 C.24.2)."""
+        """Return the media type of an encapsulated document; empty if unknown."""
         found = await self._index.metadata(stored.id.address, 0, 1)
-        return first_value(found[0].dicom_json, _MIME_TYPE) if found else ""
+        named = first_value(found[0].dicom_json, MIME_TYPE_OF_DOCUMENT) if found else ""
+        media_type = document_media_type(stored.sop_class_uid, named)
+        return "" if media_type == UNKNOWN_MEDIA_TYPE else media_type
 
 
 async def _without_offset_table(chunks: AsyncIterator[Buffer]) -> AsyncIterator[Buffer]:

@@ -1,6 +1,5 @@
 """The page at `/`, `/v1`, `/v2` and `/docs`."""
 
-import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -67,7 +66,7 @@ async def test_a_client_that_accepts_json_gets_json(shared_web: httpx.AsyncClien
 
     assert response.headers["content-type"].startswith("application/json")
     assert (body["name"], body["apiVersions"]) == ("dicomstore", ["v1", "v2"])
-    assert re.match(r"\d+\.\d+", body["version"])
+    assert "version" not in body  # it would tell everybody which faults to try
     assert "viewer" not in body["links"]
     assert (await shared_web.get(body["links"]["apiDescription"])).status_code == 200
 
