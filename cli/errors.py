@@ -47,15 +47,19 @@ def reason_of(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None
     return None
 
 
-def explain(error: grpc.aio.AioRpcError, core: str) -> Failure:
-    """Return the failure for an error of a call to `core`."""
+def explain(error: grpc.aio.AioRpcError, core: str, *, may_connect: bool = False) -> Failure:
+    """Return the failure for an error of a call to `core`.
+
+    Args:
+        may_connect: find out by another connection whether the core uses TLS; this may block for a second.
+    """
     code = error.code()
     exit_code = NOT_EXECUTED if code in _NOT_EXECUTED_CODES else FAILED
     if info := reason_of(error):
         where = ", ".join(f"{key}: {value}" for key, value in sorted(info.metadata.items()))
         return Failure(f"{error.details()} ({info.reason}{'; ' + where if where else ''})", exit_code=exit_code)
     if code is grpc.StatusCode.UNAVAILABLE:
-        return unreachable(core, error.details() or "")
+        return unreachable(core, error.details() or "", may_connect=may_connect)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Failure(f"the core at {core} did not answer in time", exit_code=exit_code)
     if code is grpc.StatusCode.UNIMPLEMENTED:
@@ -63,13 +67,13 @@ def explain(error: grpc.aio.AioRpcError, core: str) -> Failure:
     return Failure(f"{code.name}: {error.details()}", exit_code=exit_code)
 
 
-def unreachable(core: str, details: str = "") -> Failure:
+def unreachable(core: str, details: str = "", *, may_connect: bool = False) -> Failure:
     """Return the failure for a core to which no connection is possible; `details` are those of gRPC."""
     message = f"no core answers at {core}"
     hint = "start one with `dicomstore up`, or set another address with --core HOST:PORT or DICOMSTORE_CORE"
     address = address_of(core)
     if address == core:
-        if _speaks_tls(core):
+        if may_connect and _speaks_tls(core):
             message = f"the core at {core} uses TLS"
             hint = f"use --core https://{core}, and --core-ca FILE unless a public authority has issued its certificate"
     elif "CERTIFICATE_VERIFY_FAILED" in details:
@@ -80,7 +84,7 @@ def unreachable(core: str, details: str = "") -> Failure:
         hint = "use a name of its certificate in --core https://HOST:PORT"
     elif "WRONG_VERSION_NUMBER" in details:
         message, hint = f"the server at {address} does not use TLS", f"use --core {address}"
-    elif _speaks_tls(address):
+    elif may_connect and _speaks_tls(address):
         message = f"the core at {address} refuses the connection"
         hint = "it may require the certificate of a client: --core-certificate FILE and --core-key FILE"
     return Failure(message, hint=hint, exit_code=NOT_EXECUTED)
@@ -107,7 +111,7 @@ def run(work: Coroutine[Any, Any, int], *, core: str = "", interrupted: int = IN
     try:
         exit_code = asyncio.run(work)
     except grpc.aio.AioRpcError as error:
-        fail(explain(error, core))
+        fail(explain(error, core, may_connect=True))
     except Failure as failure:
         fail(failure)
     except TimeoutError:

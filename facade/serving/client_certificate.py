@@ -2,10 +2,17 @@
 
 from typing import Any
 
+import orjson
 from starlette.types import Scope
 
 CERTIFICATE_NAMES = "dicomstore.certificate_names"
 """Key of the ASGI scope: the names in the certificate of the client, as a list of strings."""
+
+CERTIFICATE = "x-dicomstore-certificate-bin"
+"""Metadata of every call to the core: the names in the certificate of the client, as a JSON array of strings. The core
+thereby also knows that a call comes through a facade, and not from the facade itself."""
+
+_NONE = b"[]"
 
 _KINDS = {"URI": "uri", "DNS": "dns", "email": "email"}
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -25,14 +32,17 @@ def certificate_names(transport: Any) -> list[str]:
     return names or [f"cn:{value}" for kind, value in subject if kind == "commonName"]
 
 
-def forwarded_names(scope: Scope) -> list[str]:
-    """Return the names with which the core is to authenticate a request.
+def forwarded_names(scope: Scope) -> bytes:
+    """Return the value of metadata `CERTIFICATE`: the names with which the core may authenticate a request.
 
     A browser sends its certificate with the requests of every page. Requests of other sites must not change anything
     with it.
     """
-    names: list[str] = scope.get(CERTIFICATE_NAMES, [])
-    if names and scope["method"] not in _SAFE_METHODS:
+    names: list[str] | None = scope.get(CERTIFICATE_NAMES)
+    if names is None:
+        return _NONE
+    if scope["method"] not in _SAFE_METHODS:
         site = next((value for name, value in scope["headers"] if name == b"sec-fetch-site"), b"none")
-        return names if site in (b"none", b"same-origin") else []
-    return names
+        if site not in (b"none", b"same-origin"):
+            return _NONE
+    return orjson.dumps(names)

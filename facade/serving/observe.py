@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from facade.channel import Metadata
 from facade.prefixes import route_prefix
 from facade.serving.caller import caller_metadata
+from facade.serving.client_certificate import CERTIFICATE, forwarded_names
 from facade.versions import SUPPORTED, VERSIONS
 
 log = logging.getLogger("facade.access")
@@ -99,7 +100,8 @@ def identity_metadata(request: Request) -> Metadata:
     # All of them: the core refuses a request with several, which a proxy may have understood differently.
     credentials = tuple(("authorization", _in_ascii(value)) for value in headers.getlist("authorization"))
     passed = tuple((name, value) for name in _PASSED_ON if (value := headers.get(name)) and value.isascii())
-    return (("x-request-id", request.state.request_id), *credentials, *passed)
+    certificate = (CERTIFICATE, forwarded_names(request.scope))
+    return (("x-request-id", request.state.request_id), certificate, *credentials, *passed)
 
 
 def _in_ascii(value: str) -> str:

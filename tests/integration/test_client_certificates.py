@@ -22,6 +22,7 @@ from tests.integration.facade.serving import serving, serving_application
 
 READER, WRITER, FACADE = "dns:reader.example", "cn:Gateway", "dns:facade.example"
 ROLES = {READER: ["globalReader"], WRITER: ["writer"], "email:admin@pacs.example": ["globalAdmin"]}
+VIEWER = "https://viewer.example"
 FORGED = ((FORWARDED, json.dumps([READER]).encode()),)
 
 
@@ -173,16 +174,18 @@ async def test_names_are_the_same_over_both_interfaces(tmp_path: Path, authority
 @pytest.mark.parametrize(
     ("site", "expected"), [("same-origin", 404), ("none", 404), ("cross-site", 401), ("same-site", 401)]
 )
-async def test_pages_of_other_sites_cannot_change_anything_with_the_certificate_of_a_browser(
+async def test_pages_of_permitted_origins_cannot_change_anything_with_the_certificate_of_a_browser(
     site: str, expected: int, tmp_path: Path, authority: Authority
 ) -> None:
     admin = authority.issue("admin", "admin@pacs.example")
     async with core_with_roles(tmp_path, authority) as core:
         local = LocalServer(core.interceptors)
         core.register(local)
-        app = create_app(FacadeSettings(**facade_settings(authority)), LocalChannel(local))
+        settings = FacadeSettings(**facade_settings(authority, cors_origins=VIEWER))
+        app = create_app(settings, LocalChannel(local))
         async with serving_application(app, authority.context(admin)) as web:
-            response = await web.delete("/v2/studies/1.2", headers={"Sec-Fetch-Site": site})
+            headers = {"Sec-Fetch-Site": site, "Origin": VIEWER}
+            response = await web.delete("/v2/studies/1.2", headers=headers)
     assert response.status_code == expected
 
 

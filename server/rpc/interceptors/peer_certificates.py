@@ -7,10 +7,7 @@ from typing import Any
 from server.rpc.interceptors.call_context import Context
 
 FORWARDED = "x-dicomstore-certificate-bin"
-"""Metadata of a facade: the names in the certificate of its client, as a JSON array of strings in UTF-8."""
-
-_FROM_FACADE = "x-dicomstore-client"
-"""Metadata that every facade sends, whether it is trusted or not."""
+"""Metadata of each call of a facade: the names in the certificate of its client, as a JSON array of strings."""
 
 _SAME_PROCESS = "inproc"
 
@@ -47,7 +44,7 @@ class PeerCertificates:
             return ()
         if not self._facades.isdisjoint(own):
             return _forwarded(context.metadata)
-        return () if any(key == _FROM_FACADE for key, _ in context.metadata) else own
+        return () if any(key == FORWARDED for key, _ in context.metadata) else own
 
 
 def names_of(tls: Any) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ async def failure(core: str, **options: str) -> Failure:
     async with open_channel(core, core_tls_files(settings), ()) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
-    return await asyncio.to_thread(explain, raised.value, core)
+    return await asyncio.to_thread(explain, raised.value, core, may_connect=True)
 
 
 async def test_a_command_explains_why_it_cannot_connect(tmp_path: Path) -> None:
