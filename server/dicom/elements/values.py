@@ -29,6 +29,9 @@ PADDING = b"\0 "
 quoted: Callable[[str], str] = encode_basestring
 """Encode a JSON string; only quotes, backslashes and control characters are escaped."""
 
+MAX_NESTED = 1000
+"""Number of notes after which faults in items of sequences are not recorded."""
+
 _LUT_DESCRIPTORS = ('"00281101"', '"00281102"', '"00281103"', '"00283002"')
 _PADDING = "\0 "
 _BLOCK = 1 << 14
@@ -62,7 +65,8 @@ class Notes:
 
     within: the data set whose elements are being converted.
     invalid, irregular: values that violate a rule of their VR; values read only in part or by an assumption. By the
-        tags of the path, without item numbers: the first note about an attribute of several items is kept.
+        tags of the path, without item numbers: the first note about an attribute of several items is kept. Of faults
+        in items the first `MAX_NESTED` are kept, because deep paths take much more memory than the values.
     count: number of faults.
     """
 
@@ -85,6 +89,8 @@ class Notes:
     def _add(self, notes: dict[str, Note], head: str, message: str) -> None:
         self.count += 1
         path = [*self.within.steps(), head[1:9]]
+        if len(path) > 1 and len(notes) >= MAX_NESTED:
+            return
         notes.setdefault("/".join(path[::2]), Note("/".join(path), head[18:20], message))
 
 

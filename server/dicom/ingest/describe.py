@@ -117,7 +117,7 @@ def describe(scanner: Scanner, json: list[str], transfer_syntax_uid: str, mode: 
 
 def _referenced(bulk: Mapping[str, BulkElement], text: str) -> tuple[BulkElement, ...]:
     """Return the bulk data that the metadata contain; of elements that occur twice, they contain only the last."""
-    if text.count(_REFERENCE) == len(bulk):
+    if not bulk or text.count(_REFERENCE) == len(bulk):
         return tuple(bulk.values())
     found = {reference.partition('"')[0] for reference in text.split(_REFERENCE)[1:]}
     return tuple(element for path, element in bulk.items() if path in found)

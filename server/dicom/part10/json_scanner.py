@@ -25,6 +25,9 @@ from server.model.instance import BulkElement
 MAX_INLINE_BYTES = 1024
 _MAX_ELEMENTS = 1 << 17
 _BULK_COST = 512
+_COPIES_OF_PATH = 3
+"""A path is in the list of bulk data, in the JSON of its element, and in the joined JSON."""
+
 _HEAD_BYTES = 16
 _MAX_CACHED_BYTES = 2048
 _MAX_CACHED_SEQUENCES = 256
@@ -301,8 +304,7 @@ class Scanner(Walk):
         if data_set is self._top and tag in element_headers.PIXEL_DATA:
             self.pixel_data = PixelData(tag, vr, offset, length)
         self._pos = start + length
-        # The entry of each bulk element counts against the limit, too.
-        self._budget_end += max(length - _BULK_COST, 0)
+        self._budget_end += length
 
     def _take_encapsulated(self, data_set: DataSet, entry: Entry, vr: str) -> None:
         fragments = FragmentWalk(data_set.cut_at, is_big_endian=data_set.table.is_big_endian, marks=self._marks)
@@ -331,6 +333,8 @@ class Scanner(Walk):
         if not length:
             return head + "}"
         path = "/".join([*data_set.steps(), f"{tag:08X}"])
+        # Its entry counts against the limit, too: nested deeply, an element of a few bytes has a path of a thousand.
+        self._budget_end -= _BULK_COST + _COPIES_OF_PATH * len(path)
         self.bulk[path] = BulkElement(path, vr, offset, length)
         return f'{head},"BulkDataURI":"bulkdata:{path}"}}'
 

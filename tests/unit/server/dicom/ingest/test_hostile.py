@@ -3,6 +3,7 @@
 import contextlib
 import struct
 import time
+import tracemalloc
 import zlib
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
+from server.dicom.ingest.describe import MAX_FINDINGS
 from server.dicom.ingest.reader import Description
 from server.model.errors import DicomStoreError, Reason
 from tests import data
@@ -229,3 +231,37 @@ def test_bulk_data_of_an_element_that_occurs_again_is_not_listed() -> None:
     found = read(part10_of([*data.required_elements(), long, short, element(0x00420012, "LO", b"a ")]))
     assert found.bulk == ()
     assert b'"00420011":{"vr":"OB","InlineBinary":"eHh4eA=="}' in found.dicom_json
+
+
+def _deep(elements: list[bytes]) -> bytes:
+    """Return a file with elements in an item 60 levels deep."""
+    nested = b"".join(elements)
+    for _ in range(60):
+        nested = sequence(0x0040A730, [nested], undefined=True)
+    return part10_of([*data.required_elements(), nested])
+
+
+def test_entries_of_bulk_data_count_as_header() -> None:
+    """A float that is NaN is bulk data. Twelve bytes, nested deeply, have an entry with a path of 700 characters."""
+    file = _deep([element(0x00189000 + number, "FL", b"\0\0\xc0\x7f") for number in range(1000)])
+    assert len(file) < 16_000
+    assert _outcomes(file, max_header_bytes=1 << 20) == [Reason.HEADER_TOO_LARGE] * 5
+    assert len(read(file, max_header_bytes=1 << 22).bulk) == 1000
+
+
+def test_faults_in_items_take_bounded_memory() -> None:
+    wrong = [element(0x00400000 + number, "DA", b"xx") for number in range(1, 20_000)]
+    tracemalloc.start()
+    try:
+        found = read(_deep(wrong))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found.findings) == MAX_FINDINGS
+    assert peak_bytes < 12_000_000  # of which the recorded paths are less than 3 MB, instead of 40
+
+
+def test_a_fault_at_the_top_level_is_recorded_after_many_in_items() -> None:
+    items = [element(0x00400000 + number, "DA", b"xx") for number in range(1, 3000)]
+    file = part10_of([*data.required_elements(), sequence(0x00400275, items), element(0x00400002, "DA", b"xx")])
+    assert "00400002" in read(file).invalid_tags
