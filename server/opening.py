@@ -34,11 +34,13 @@ class Prepared:
 
     storage: to be closed when the process ends.
     mark: a lower bound of the progress of the index.
+    requires_authentication: recorded beside the blobs, see `BlobsIdentity`.
     """
 
     read_only: ReadOnlyState
     storage: Storage
     mark: Mark
+    requires_authentication: bool = False
 
 
 def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
@@ -70,7 +72,7 @@ def prepare(settings: Settings, *, only_index: bool = False) -> Prepared:
         mark = storage.marks.enter()
         for reserve in reserves:
             reserve.fill()
-        return Prepared(ReadOnlyState(lost), storage, mark)
+        return Prepared(ReadOnlyState(lost), storage, mark, storage.identity.read().requires_authentication)
 
 
 async def prepare_when_there(settings: Settings, *, only_index: bool = False) -> Prepared:

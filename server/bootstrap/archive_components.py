@@ -1,5 +1,6 @@
 """The parts of the core that need index and blobs."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -59,6 +60,10 @@ class ArchiveComponents(IndexComponents):
 
     storage: Storage
     blobs: BlobStore
+
+    async def remember_tokens(self) -> None:
+        """See `IndexComponents`."""
+        await asyncio.to_thread(self.storage.identity.require_authentication)
 
     @cached_property
     def retention(self) -> timedelta:

@@ -98,6 +98,7 @@ class IndexComponents:
     supervisor: the program that runs the operations worker, if this process knows it.
     more_operation_types: in addition to the built-in ones.
     recorder: of the audit trail; None if it is disabled.
+    requires_authentication: recorded beside the blobs, see `BlobsIdentity`.
     """
 
     settings: Settings
@@ -106,6 +107,7 @@ class IndexComponents:
     supervisor: Supervisor = NO_SUPERVISOR
     more_operation_types: Sequence[OperationType] = ()
     recorder: AuditRecorder | None = None
+    requires_authentication: bool = False
 
     @property
     def record_work(self) -> RecordWork:
@@ -137,10 +139,14 @@ class IndexComponents:
     def authentication(self) -> AuthenticationState:
         """Whether authentication is on."""
         return AuthenticationState(
-            is_required=self.settings.requires_authentication,
+            is_required=self.settings.requires_authentication or self.requires_authentication,
             is_disabled=self.settings.insecure_without_authentication,
             tokens_exist=self.database.archive_tokens.exist,
+            remember=self.remember_tokens,
         )
+
+    async def remember_tokens(self) -> None:
+        """Record beside the blobs that there are archive tokens; without blobs, do nothing."""
 
     @cached_property
     def token_verifier(self) -> TokenVerifier:

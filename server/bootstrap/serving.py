@@ -159,6 +159,7 @@ async def _opened(
             blobs=blobs,
             read_only=read_only,
             recorder=recorder,
+            requires_authentication=prepared.requires_authentication,
         )
         await components.clock.start()
         if recovered := await components.housekeeping.recover():

@@ -32,6 +32,7 @@ class BlobsIdentity:
     has_blobs: the directory holds, or held, bytes of instances.
     mark: a lower bound of the progress of the index.
     is_recovering: a recovery of the index was started and has not finished.
+    requires_authentication: the index has, or had, archive tokens.
     """
 
     place: str
@@ -40,6 +41,7 @@ class BlobsIdentity:
     has_blobs: bool
     mark: Mark = Mark()
     is_recovering: bool = False
+    requires_authentication: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,11 @@ class IdentityRecord(Protocol):
         ...
 
     def write(self, archive: ArchiveId, *, is_bound: bool, is_recovering: bool = False) -> None:
-        """Record an identity atomically and durably. Raises: as `lock`."""
+        """Record an identity atomically and durably. Call it in `lock`. Raises: as `lock`."""
+        ...
+
+    def require_authentication(self) -> None:
+        """Record durably that the archive has an access token, in case that the index is lost. Raises: as `lock`."""
         ...
 
 

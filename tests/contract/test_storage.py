@@ -42,6 +42,17 @@ def test_the_last_written_identity_is_read(storage: Storage) -> None:
     assert (found.id, found.is_bound, found.is_recovering) == ("an id", True, False)
 
 
+def test_the_requirement_of_authentication_is_kept(storage: Storage) -> None:
+    with storage.identity.lock():
+        storage.identity.write("an id", is_bound=True)
+    assert not storage.identity.read().requires_authentication
+    storage.identity.require_authentication()
+    with storage.identity.lock():
+        storage.identity.write("an id", is_bound=False)
+    found = storage.identity.read()
+    assert (found.id, found.is_bound, found.requires_authentication) == ("an id", False, True)
+
+
 async def test_blobs_survive_reopening_and_the_identity_reports_them(storage: Storage) -> None:
     async with storage.blobs() as blobs:
         locator = await put(blobs, b"bytes")

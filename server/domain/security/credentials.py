@@ -1,11 +1,14 @@
 """The credentials of a call: whether any are required, and the principal to which they belong."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from server.model.call import Principal
-from server.model.errors import Reason, Unauthenticated
+from server.model.errors import DicomStoreError, Reason, Unauthenticated
+
+_log = logging.getLogger("dicomstore.authentication")
 
 CHECK_SECONDS = 1.0
 """Longest time after which a process notices that another one has created the first token."""
@@ -40,6 +43,7 @@ class AuthenticationState:
         is_required: bool,
         is_disabled: bool,
         tokens_exist: Callable[[], Awaitable[bool]],
+        remember: Callable[[], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Create the state.
@@ -48,10 +52,12 @@ class AuthenticationState:
             is_required: the settings require authentication.
             is_disabled: the settings disable authentication, whatever else is the case.
             tokens_exist: asks the index whether a token has ever been created.
+            remember: records that elsewhere as well, so that the archive is not open after a loss of the index.
         """
         self.was_on = is_required and not is_disabled
         self._is_final = is_required or is_disabled
         self._tokens_exist = tokens_exist
+        self._remember = remember
         self._clock = clock
         self._check_at = float("-inf")
 
@@ -60,11 +66,23 @@ class AuthenticationState:
         if not self._is_final and self._clock() >= self._check_at:
             self.was_on = self._is_final = await self._tokens_exist()
             self._check_at = self._clock() + CHECK_SECONDS
+            if self.was_on:
+                await self._note()
         return self.was_on
 
-    def token_created(self) -> None:
-        """Note that this process has created a token."""
-        self._check_at = float("-inf")
+    async def token_created(self) -> None:
+        """Turn authentication on, because this process has created a token."""
+        if self._is_final:
+            await self._note()
+        else:
+            self._check_at = float("-inf")
+            await self.is_on()
+
+    async def _note(self) -> None:
+        try:
+            await self._remember()
+        except DicomStoreError as error:  # the next start does it
+            _log.warning("existence of tokens not recorded beside the blobs reason=%s", error.reason)
 
 
 class Credentials:

@@ -82,7 +82,7 @@ class Tokens:
         secret = new_secret()
         call.audit.note(token=token.id)
         await self._record.add(token, digest(secret))
-        self._state.token_created()
+        await self._state.token_created()
         return token, secret
 
     async def list(

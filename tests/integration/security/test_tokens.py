@@ -13,12 +13,14 @@ from dicomstore.v1 import token_service_pb2 as pb
 from dicomstore.v1 import token_service_pb2_grpc
 
 from server.adapters.sql.engine import migrate, open_database
+from server.bootstrap.maintenance import recover
 from server.domain.security.credentials import AuthenticationState
 from server.domain.security.token_verifier import TokenVerifier
 from server.model.errors import Unauthenticated
 from server.model.security.archive_token import ArchiveToken, digest, new_id, new_secret
 from server.model.security.roles import Roles
-from tests.core import CoreClient
+from tests.core import CoreClient, settings_for
+from tests.data import part10
 from tests.integration.conftest import a_core
 from tests.integration.security.callers import (
     bearer,
@@ -29,6 +31,7 @@ from tests.integration.security.callers import (
     search_studies,
     upload,
 )
+from tests.integration.test_opening import remove_index
 
 MISSING, INVALID = "UNAUTHENTICATED missing", "UNAUTHENTICATED invalid"
 
@@ -165,6 +168,18 @@ async def test_tokens_are_listed_with_creator_and_last_use(tmp_path: Path) -> No
         assert first.secret.encode() not in stored_bytes(tmp_path)
 
 
+async def test_an_archive_whose_index_was_lost_is_not_open(tmp_path: Path) -> None:
+    async with a_core(tmp_path) as core:
+        await core.stored(part10())
+        created = await create_token(core.channel, "globalReader")
+    remove_index(tmp_path)
+    await recover(settings_for(tmp_path))
+    async with a_core(tmp_path) as core:
+        assert await search_studies(core.channel) == MISSING
+        assert await search_studies(core.channel, bearer(created.secret)) == INVALID
+        assert await search_studies(core.channel, bearer(operator_token(tmp_path))) == "OK"
+
+
 def stored_bytes(data: Path) -> bytes:
     """Return the files of the index."""
     return b"".join(path.read_bytes() for path in data.glob("index.db*"))
@@ -207,12 +222,18 @@ class Clock:
         return self.seconds
 
 
+async def unrecorded() -> None:
+    """Record nothing beside the blobs."""
+
+
 async def test_other_processes_learn_of_the_first_token_and_of_revocations_within_a_second(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'index.db'}"
     migrate(url)
     database = open_database(url)
     clock, record = Clock(), database.archive_tokens
-    state = AuthenticationState(is_required=False, is_disabled=False, tokens_exist=record.exist, clock=clock.monotonic)
+    state = AuthenticationState(
+        is_required=False, is_disabled=False, tokens_exist=record.exist, remember=unrecorded, clock=clock.monotonic
+    )
     verifier = TokenVerifier(tokens=record, roles=Roles(), now=clock.now, clock=clock.monotonic)
     assert not await state.is_on()
 

@@ -1,7 +1,8 @@
 """The identity of the archive, as a file beside the blobs. All functions block.
 
 archive.json    {"archive": <id>, "bound": true if the index is known to have the same id,
-                 "recovering": true between start and end of a recovery of the index}
+                 "recovering": true between start and end of a recovery of the index,
+                 "authentication": true if the index has, or had, archive tokens}
 .archive-lock   held while a process compares and binds blobs and index
 """
 
@@ -10,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from server.adapters.blobs.archive_records.marks import Marks
 from server.adapters.blobs.disk.file_lock import locked
@@ -49,29 +51,51 @@ class ArchiveFile:
         with _translated():
             mark = self._marks.highest()
             has_blobs = mark != Mark() or self._has_blobs()
-            try:
-                text = self._path.read_bytes()
-            except FileNotFoundError:
-                return BlobsIdentity(place, None, is_bound=False, has_blobs=has_blobs, mark=mark)
-            try:
-                facts = json.loads(text)
-                is_recovering = bool(facts.get("recovering"))
-                return BlobsIdentity(place, str(facts["archive"]), bool(facts["bound"]), has_blobs, mark, is_recovering)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise Unavailable(
-                    Reason.STORAGE_UNAVAILABLE, f"{self._path} is damaged: restore it from a backup."
-                ) from error
+            facts = self._facts()
+        if not facts:
+            return BlobsIdentity(place, None, is_bound=False, has_blobs=has_blobs, mark=mark)
+        return BlobsIdentity(
+            place,
+            str(facts["archive"]),
+            bool(facts["bound"]),
+            has_blobs,
+            mark,
+            bool(facts.get("recovering")),
+            bool(facts.get("authentication")),
+        )
 
     def write(self, archive: ArchiveId, *, is_bound: bool, is_recovering: bool = False) -> None:
         """See the port."""
-        temporary = self._path.with_suffix(".new")
         with _translated():
-            with open(temporary, "w") as file:
-                json.dump({"archive": archive, "bound": is_bound, "recovering": is_recovering}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._path)
-            sync_directory(self._root)
+            self._replace({**self._facts(), "archive": archive, "bound": is_bound, "recovering": is_recovering})
+
+    def require_authentication(self) -> None:
+        """See the port."""
+        with self.lock(), _translated():
+            if facts := self._facts():
+                self._replace({**facts, "authentication": True})
+
+    def _facts(self) -> dict[str, Any]:
+        """Return the content of the file; nothing if it does not exist. Raises: Unavailable, OSError."""
+        try:
+            text = self._path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        try:
+            facts = json.loads(text)
+            return {**facts, "archive": facts["archive"], "bound": facts["bound"]}
+        except (ValueError, KeyError, TypeError) as error:
+            message = f"{self._path} is damaged: restore it from a backup."
+            raise Unavailable(Reason.STORAGE_UNAVAILABLE, message) from error
+
+    def _replace(self, facts: dict[str, Any]) -> None:
+        temporary = self._path.with_suffix(".new")
+        with open(temporary, "w") as file:
+            json.dump(facts, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._path)
+        sync_directory(self._root)
 
 
 @contextmanager

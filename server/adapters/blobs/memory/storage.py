@@ -75,7 +75,7 @@ class MemoryIdentity:
         self._blobs = blobs
         self._lock = threading.Lock()
         self._archive: ArchiveId | None = None
-        self._is_bound = self._is_recovering = False
+        self._is_bound = self._is_recovering = self._requires_authentication = False
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -87,11 +87,23 @@ class MemoryIdentity:
         """See the port."""
         mark = self._marks.latest
         has_blobs = mark != Mark() or not self._blobs.is_empty
-        return BlobsIdentity("memory", self._archive, self._is_bound, has_blobs, mark, self._is_recovering)
+        return BlobsIdentity(
+            "memory",
+            self._archive,
+            self._is_bound,
+            has_blobs,
+            mark,
+            self._is_recovering,
+            self._requires_authentication,
+        )
 
     def write(self, archive: ArchiveId, *, is_bound: bool, is_recovering: bool = False) -> None:
         """See the port."""
         self._archive, self._is_bound, self._is_recovering = archive, is_bound, is_recovering
+
+    def require_authentication(self) -> None:
+        """See the port."""
+        self._requires_authentication = True
 
 
 class MemoryJournal:
