@@ -1,6 +1,7 @@
 """Real identity providers: their access tokens are accepted by core and facade, their other tokens are refused."""
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from tests.data import part10
 from tests.e2e.archive import ROOT, Archive, free_port, running_archive
+from tests.e2e.examples import blocks_of
 
 CLIENTS = Path(__file__).parent / "clients"
 AUDIENCE = "https://archive.example"
@@ -88,18 +90,20 @@ def test_oidc_provider_issues_tokens_for_clients(tmp_path: Path) -> None:
 
 @pytest.mark.clients("keycloak")
 @pytest.mark.timeout(600)
-def test_keycloak_issues_tokens_with_realm_roles(tmp_path: Path) -> None:
+def test_keycloak_issues_tokens_with_realm_roles_as_in_the_readme(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{(port := free_port())}"
-    issuer = f"{url}/realms/archive"
+    [example] = [text for _, text in blocks_of(ROOT / "README.md", "sh")]
+    settings, commands = example.replace("https://login.example", url).split(".venv/bin/dicomstore up &")
+    variables = dict(re.findall(r"^export DICOMSTORE_(\w+)=(\S+)$", settings, re.MULTILINE))
+    issuer = variables["AUTH_ISSUER"]
     imports = ROOT / ".keycloak/data/import"
     imports.mkdir(parents=True, exist_ok=True)
-    (imports / "archive-realm.json").write_bytes((CLIENTS / "keycloak_realm.json").read_bytes())
+    (imports / "realm.json").write_bytes((CLIENTS / "keycloak_realm.json").read_bytes())
     command = [
         str(ROOT / ".keycloak/bin/kc.sh"),
         *("start-dev", "--db=dev-mem", "--import-realm", "--http-host=127.0.0.1", f"--http-port={port}"),
     ]
     heap = {"JAVA_OPTS_KC_HEAP": "-Xms64m -Xmx300m"}
-    settings = {"auth_issuer": issuer, "auth_audience": AUDIENCE, "auth_roles_claim": "realm_access.roles"}
 
     def tokens(**form: str) -> dict[str, str]:
         response = httpx.post(
@@ -111,12 +115,16 @@ def test_keycloak_issues_tokens_with_realm_roles(tmp_path: Path) -> None:
 
     with (
         program(command, issuer + WELL_KNOWN, 500, tmp_path, **heap),
-        running_archive(tmp_path / "data", **settings) as archive,
+        running_archive(tmp_path / "data", **{name.lower(): value for name, value in variables.items()}) as archive,
     ):
         service = tokens(grant_type="client_credentials")["access_token"]
         assert (search(archive, service), store(archive, service)) == (204, 403)
         of_alice = tokens(grant_type="password", username="alice", password="secret", scope="openid")
         assert store(archive, of_alice["access_token"]) == 200
-        assert from_command_line(archive, of_alice["access_token"], tmp_path) == 0
         assert search(archive, of_alice["id_token"]) == 401
         assert search(archive, of_alice["refresh_token"]) == 401
+
+        commands = commands.replace("http://127.0.0.1:8080", archive.http).replace(".venv/bin/dicomstore", "dicomstore")
+        output = archive.shell(settings + commands)
+        assert output.startswith('[{"')
+        assert "StudyInstanceUID" in output
