@@ -12,6 +12,7 @@ from cli.commands.config import config
 from cli.commands.delete import delete
 from cli.commands.doctor import doctor
 from cli.commands.get import get
+from cli.commands.login import login
 from cli.commands.operations import operations
 from cli.commands.programs import accept_clock, facade, migrate, recover, server
 from cli.commands.search import search
@@ -73,7 +74,7 @@ def _before_any_command(
 for _panel, _commands in (
     ("Run the archive", (up, server, facade, migrate)),
     ("Use the archive", (store, search, get, delete, changes)),
-    ("Administer the archive", (operations, doctor, config, recover, accept_clock)),
+    ("Administer the archive", (login, operations, doctor, config, recover, accept_clock)),
 ):
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)

@@ -101,6 +101,8 @@ _DESCRIPTIONS: Mapping[Any, str] = {
     login.login: "[log in](#login)",
     login.callback: "[return from the identity provider](#login)",
     login.logout: "[log out](#login)",
+    login.link: "page of a [login link](#login)",
+    login.redeem_link: "[log in](#login) with a link",
     health.health: "[health](#health)",
     home.home: "description of the service, HTML or [JSON](#openapi)",
     openapi.as_json: "[OpenAPI](#openapi) as JSON",

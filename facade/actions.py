@@ -78,7 +78,7 @@ ANONYMOUS = frozenset(
     {
         *(health.health, home.home, openapi.as_json, openapi.as_yaml),
         *(redeem.redeem, redeem.upload_script),
-        *(login.login, login.callback, login.logout),
+        *(login.login, login.callback, login.logout, login.link, login.redeem_link),
     }
 )
 """Endpoints that require no permission."""

@@ -19,6 +19,7 @@ from dicomstore.v1 import (
     change_feed_service_pb2_grpc,
     delete_service_pb2_grpc,
     extended_query_tag_service_pb2_grpc,
+    login_service_pb2_grpc,
     operation_service_pb2_grpc,
     partition_service_pb2_grpc,
     retrieve_service_pb2_grpc,
@@ -123,6 +124,7 @@ class Core:
         self.tags: Any = extended_query_tag_service_pb2_grpc.ExtendedQueryTagServiceStub(self.channel)
         self.operations: Any = operation_service_pb2_grpc.OperationServiceStub(self.channel)
         self.partitions: Any = partition_service_pb2_grpc.PartitionServiceStub(self.channel)
+        self.logins: Any = login_service_pb2_grpc.LoginServiceStub(self.channel)
         self.shares: Any = share_service_pb2_grpc.ShareServiceStub(self.channel)
         self.capabilities: Any = capabilities_service_pb2_grpc.CapabilitiesServiceStub(self.channel)
         self.access: Any = access_service_pb2_grpc.AccessServiceStub(self.channel)

@@ -120,6 +120,7 @@ BARE = (
     Row("/health/check", {"GET": health.health}),
     Row("/login", {"GET": login.login}),
     Row("/login/callback", {"GET": login.callback}),
+    Row("/login/link/{code}", {"GET": login.link, "POST": login.redeem_link}),
     Row("/logout", {"GET": login.logout, "POST": login.logout}),
     Row("/share/upload.js", {"GET": redeem.upload_script}),
     Row("/share/{token}", {"GET": redeem.redeem}),

@@ -19,7 +19,9 @@ _MAX_HEADERS = 10
 _MAX_HEADER_LENGTH = 2048
 _MAX_URI_LENGTH = 4096
 
-_SECRETS = re.compile(r"(?<=/share/)[^/?#]+|(?<=[?&]token=)[^&#]+|(?<=[?&]access_token=)[^&#]+", re.IGNORECASE)
+_SECRETS = re.compile(
+    r"(?<=/share/)[^/?#]+|(?<=/login/link/)[^/?#]+|(?<=[?&]token=)[^&#]+|(?<=[?&]access_token=)[^&#]+", re.IGNORECASE
+)
 _NOT_IN_METADATA = re.compile(r"[^\x20-\x7e]")
 
 
@@ -62,7 +64,7 @@ def _uri(scope: Scope, host: bytes) -> str:
     query = scope["query_string"]
     uri = (b"%b://%b%b?%b" if query else b"%b://%b%b%b") % (scope["scheme"].encode(), host, path, query)
     text = uri[:_MAX_URI_LENGTH].decode("latin-1")
-    if "/share/" in text or "token=" in text:
+    if "/share/" in text or "/login/" in text or "token=" in text:
         text = _SECRETS.sub("***", text)
     return _printable(text)
 

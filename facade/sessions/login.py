@@ -12,16 +12,21 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import orjson
+from dicomstore.v1.login_service_pb2 import EndLoginRequest, RedeemLoginLinkRequest, RedeemLoginLinkResponse
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from facade.channel import Core
+from facade.errors import CoreFailure
 from facade.request.addresses import service_root
 from facade.request.query import first, parameters_of
 from facade.response.html_page import html_page
+from facade.serving.observe import call_metadata
 from facade.sessions import cookies
+from facade.sessions.middleware import is_cross_site
 from facade.sessions.provider import IdentityProvider, ProviderError
 from facade.sessions.sealing import Sealer
 from facade.sessions.session import Session, Sessions
@@ -122,6 +127,7 @@ async def logout(request: Request) -> Response:
         except ProviderError as error:
             _log.warning("no logout at the identity provider cause=%s", error)
     if request.method == "POST":  # of a page of this service, see `SessionCookies`
+        await _end_login(request)
         response: Response = RedirectResponse(url or f"{root}/", 303, _NEVER_STORED)
         response.headers["Clear-Site-Data"] = '"cache"'
         present = cookies.cookies_of(request.scope)
@@ -136,6 +142,44 @@ async def logout(request: Request) -> Response:
         f'<h1>Log out</h1><form method="post" action="{html.escape(action)}"><button>Log out</button></form>',
         forms=f"'self' {parts.scheme}://{parts.netloc}" if url else "'self'",
     )
+
+
+async def link(request: Request) -> Response:
+    """GET /login/link/{code}: a page with a button, so that programs that open links do not use it up."""
+    action = f"{urlsplit(service_root(request)).path}/login/link/{quote(request.path_params['code'], safe='')}"
+    text = (
+        f'<h1>Log in</h1><p>The link can be used once.</p><form method="post" action="{html.escape(action)}">'
+        "<button>Open the archive</button></form>"
+    )
+    return _page(200, "Log in", text, forms="'self'")
+
+
+async def redeem_link(request: Request) -> Response:
+    """POST /login/link/{code}: open a session with a link that `dicomstore login` has printed."""
+    if is_cross_site(request.scope):
+        return _page(403, "Login failed", "<h1>Not logged in</h1><p>A page of another site has sent this request.</p>")
+    core: Core = request.app.state.core
+    metadata = tuple(pair for pair in call_metadata(request) if pair[0] != "authorization")
+    wanted = RedeemLoginLinkRequest(code=request.path_params["code"])
+    try:
+        answer: RedeemLoginLinkResponse = await core.call(core.logins.RedeemLoginLink, wanted, metadata)
+    except CoreFailure as failure:
+        if failure.reason != "LOGIN_LINK_NOT_FOUND":
+            raise
+        return _failed(404, "the link has been used or has expired", failure.reason)
+    now = int(time.time())
+    return opened(request, Session(answer.token, "", answer.expire_time.seconds, started=now, used=now), "/")
+
+
+async def _end_login(request: Request) -> None:
+    """Revoke the access token of a session that a login link has opened."""
+    core: Core = request.app.state.core
+    if "authorization" in request.headers:
+        try:
+            await core.call(core.logins.EndLogin, EndLoginRequest(), call_metadata(request))
+        except CoreFailure as failure:
+            if failure.reason != "LOGIN_LINK_NOT_FOUND":
+                _log.warning("token of a session not revoked cause=%s", failure.reason or failure.code)
 
 
 def opened(request: Request, session: Session, return_to: str) -> Response:

@@ -125,6 +125,12 @@ def is_same_origin(scope: Scope) -> bool:
     return bool(headers.get(b"origin", b"").decode("latin-1").lower() == f"{own.scheme}://{own.netloc}".lower())
 
 
+def is_cross_site(scope: Scope) -> bool:
+    """Return whether a page of another origin has sent a request; programs do not say where a request comes from."""
+    names = {name for name, _ in scope["headers"]}
+    return bool(names & {b"sec-fetch-site", b"origin"}) and not is_same_origin(scope)
+
+
 def _may_have_session(scope: Scope) -> bool:
     names = [name for name, _ in scope["headers"]]
     return b"cookie" in names and b"authorization" not in names

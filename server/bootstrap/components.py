@@ -29,6 +29,7 @@ from server.domain.query_tags import ExtendedQueryTags
 from server.domain.read_only import ReadOnlyState
 from server.domain.search.search import Search
 from server.domain.security.credentials import AuthenticationState
+from server.domain.security.logins import Logins
 from server.domain.security.share_links import ShareLinks, ShareLinkVerifier
 from server.domain.security.share_tokens import ShareTokens
 from server.domain.security.token_verifier import TokenVerifier
@@ -180,6 +181,19 @@ class IndexComponents:
     def partitions(self) -> Partitions:
         """The list of partitions."""
         return Partitions(access=self.access, names=self.partition_names, partitions=self.database.partitions, now=now)
+
+    @cached_property
+    def logins(self) -> Logins:
+        """Login links."""
+        return Logins(
+            access=self.access,
+            links=self.database.login_links,
+            tokens=self.database.archive_tokens,
+            roles=self.roles,
+            verifier=self.token_verifier,
+            state=self.authentication,
+            now=now,
+        )
 
     @cached_property
     def share_tokens(self) -> ShareTokens:

@@ -44,6 +44,7 @@ from server.rpc.retrieve import RetrieveServicer
 from server.rpc.search import SearchServicer
 from server.rpc.security.access import AccessServicer
 from server.rpc.security.audit import AuditServicer
+from server.rpc.security.logins import LoginServicer
 from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.services import SERVICES, Services
@@ -246,6 +247,7 @@ def _services(components: ArchiveComponents, watch: Health, authenticator: Authe
         partition=PartitionServicer(components.partitions),
         tokens=TokenServicer(components.tokens),
         share_links=ShareServicer(components.share_links),
+        logins=LoginServicer(components.logins),
         capabilities=CapabilitiesServicer(components.settings, authenticator),
         access=AccessServicer(components.access),
         audit=AuditServicer(components.audit_search),

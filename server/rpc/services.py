@@ -16,6 +16,8 @@ from dicomstore.v1 import (
     delete_service_pb2_grpc,
     extended_query_tag_service_pb2,
     extended_query_tag_service_pb2_grpc,
+    login_service_pb2,
+    login_service_pb2_grpc,
     operation_service_pb2,
     operation_service_pb2_grpc,
     partition_service_pb2,
@@ -42,6 +44,7 @@ from server.rpc.retrieve import RetrieveServicer
 from server.rpc.search import SearchServicer
 from server.rpc.security.access import AccessServicer
 from server.rpc.security.audit import AuditServicer
+from server.rpc.security.logins import LoginServicer
 from server.rpc.security.share_links import ShareServicer
 from server.rpc.security.tokens import TokenServicer
 from server.rpc.store import StoreServicer
@@ -59,6 +62,7 @@ SERVICES = tuple(
         (partition_service_pb2, "PartitionService"),
         (token_service_pb2, "TokenService"),
         (share_service_pb2, "ShareService"),
+        (login_service_pb2, "LoginService"),
         (capabilities_service_pb2, "CapabilitiesService"),
         (access_service_pb2, "AccessService"),
         (audit_service_pb2, "AuditService"),
@@ -81,6 +85,7 @@ class Services:
     partition: PartitionServicer
     tokens: TokenServicer
     share_links: ShareServicer
+    logins: LoginServicer
     capabilities: CapabilitiesServicer
     access: AccessServicer
     audit: AuditServicer
@@ -97,6 +102,7 @@ class Services:
         operation_service_pb2_grpc.add_OperationServiceServicer_to_server(self.operations, server)
         partition_service_pb2_grpc.add_PartitionServiceServicer_to_server(self.partition, server)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(self.tokens, server)
+        login_service_pb2_grpc.add_LoginServiceServicer_to_server(self.logins, server)
         share_service_pb2_grpc.add_ShareServiceServicer_to_server(self.share_links, server)
         capabilities_service_pb2_grpc.add_CapabilitiesServiceServicer_to_server(self.capabilities, server)
         access_service_pb2_grpc.add_AccessServiceServicer_to_server(self.access, server)

@@ -18,6 +18,7 @@ from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.engine import migrate, open_database
 from server.model.ids import DEFAULT_PARTITION
 from server.model.security.archive_token import ArchiveToken, digest
+from server.model.security.login_link import LoginLink
 from server.model.security.share_link import ShareLink, SharePurpose
 from tests.contract.index.samples import NOON, identity, modality, sample, study_ref
 from tests.contract.index.sequenced import sequence
@@ -49,6 +50,7 @@ async def fill(url: str) -> None:
     await database.archive_tokens.add(token, digest("dcmt_recorded"))
     link = ShareLink("0" * 32, SharePurpose.READ, study_ref(1), "for a colleague", "anonymous", NOON, LATER)
     await database.share_links.add(link)
+    await database.login_links.add(LoginLink(("writer",), "operator", LATER), digest("dcml_recorded"), NOON)
     await sequence(database.changes)
     await database.close()
 

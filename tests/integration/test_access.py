@@ -70,7 +70,12 @@ ACTIONS = {
     ACTION_ADMINISTER: "administer",
     ACTION_OF_OPERATION_TYPE: "administer",  # of an unknown type
 }
-HARMLESS = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.INVALID_ARGUMENT)
+HARMLESS = (
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,
+)
 IMAGE = part10(
     StudyInstanceUID="1.2",
     SeriesInstanceUID="1.2.3",
@@ -156,6 +161,7 @@ EXPECTED: Mapping[str, tuple[str, Message | None]] = {
         share.CreateShareLinkRequest(purpose=share.SHARE_PURPOSE_READ, scope=STUDY),
     ),
     "ShareService.ListShareLinks": (OF_ARCHIVE, None),
+    "LoginService.CreateLoginLink": (OF_ARCHIVE, None),
     "ShareService.RevokeShareLink": (OF_ARCHIVE, None),
 }
 """By rpc that requires permission: the address that it must ask for, and a request; None is an empty one."""

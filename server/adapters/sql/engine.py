@@ -33,6 +33,7 @@ from server.adapters.sql.core.tables import REVISION
 from server.adapters.sql.core.transactions import READERS, Kind, Transactions, begin, commit, translated
 from server.adapters.sql.core.write_order import FileWriteOrder, WriteOrder
 from server.adapters.sql.instances import SqlInstanceIndex
+from server.adapters.sql.login_links import SqlLoginLinks
 from server.adapters.sql.operations import SqlOperations
 from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
 from server.adapters.sql.query_tags.tags import SqlTags
@@ -45,6 +46,7 @@ from server.model.search.query_tag import Tag, TagFault, TagValue
 from server.ports.archive_tokens import ArchiveTokens
 from server.ports.clock import ClockRecord
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
+from server.ports.login_links import LoginLinks
 from server.ports.operations import Operations
 from server.ports.share_links import ShareLinks
 from server.ports.tags import Extract, Tags
@@ -108,6 +110,7 @@ class Database:
         self.clock: ClockRecord = SqlClockRecord(transactions)
         self.archive_tokens: ArchiveTokens = SqlArchiveTokens(transactions)
         self.share_links: ShareLinks = SqlShareLinks(transactions)
+        self.login_links: LoginLinks = SqlLoginLinks(transactions)
         self._transactions = transactions
 
     async def close(self) -> None:

@@ -24,6 +24,8 @@ _CACHED = 2048
 _MAX_LENGTH = 100
 _RECORD_SECONDS = 30.0
 
+_PRINCIPAL = "token:"
+
 _log = logging.getLogger("dicomstore.authentication")
 
 _Entry = tuple[float, ArchiveToken | None, Principal | None]
@@ -93,11 +95,17 @@ class TokenVerifier:
 
     def _principal(self, token: ArchiveToken) -> Principal:
         return Principal(
-            id=f"token:{token.id}",
+            id=f"{_PRINCIPAL}{token.id}",
             display_name=token.name,
             roles=self._roles.known(token.roles),
             grants=self._roles.grants(token.roles, token.partitions),
         )
+
+
+def token_of(principal: Principal) -> str | None:
+    """Return the id of the archive token with which a principal is authenticated; None if it is not."""
+    kind, prefix, token_id = principal.id.partition(_PRINCIPAL)
+    return token_id if prefix and not kind else None
 
 
 class OperatorVerifier:

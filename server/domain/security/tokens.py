@@ -69,7 +69,7 @@ class Tokens:
         names = tuple(sorted({parse_partition_name(partition, "partitions") for partition in partitions}))
         if names:
             self._partitions.require_enabled()
-        _require_own_permissions(call.principal, self._roles.grants(roles, names))
+        require_own_permissions(call.principal, self._roles.grants(roles, names))
         token = ArchiveToken(
             id=new_id(),
             name=name,
@@ -120,7 +120,7 @@ class Tokens:
         return token
 
 
-def _require_own_permissions(creator: Principal, grants: Sequence[Grant]) -> None:
+def require_own_permissions(creator: Principal, grants: Sequence[Grant]) -> None:
     """Raise Forbidden if the creator lacks a permission that a token would have."""
     for grant in grants:
         for action in sorted(grant.actions, key=lambda action: action.value):

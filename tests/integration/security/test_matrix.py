@@ -315,6 +315,7 @@ VALUES = {
     "tag": "StationName",
     "operation": "0" * 32,
     "link": "0" * 32,
+    "code": "dcml_0",
 }
 MALFORMED = {"study": "abc", "frames": "0", "path": "zz", "tag": "!", "operation": "zz"}
 WADO_URI = {"requestType": "WADO", "studyUID": "1.2", "seriesUID": "1.2.3", "objectUID": "1.2.3.4"}

@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
-REVISION = "0004"
+REVISION = "0005"
 """The migration that creates this schema."""
 
 MAX_TEXT_LENGTH = 512
@@ -601,6 +601,15 @@ share_links = Table(
     Column("expires", BigInteger, nullable=False),
     UniqueConstraint("id"),
     comment="links that are neither revoked nor, when the newest was created, expired",
+)
+
+login_links = Table(
+    "login_links",
+    tables,
+    Column("digest", LargeBinary, primary_key=True, comment="SHA-256 of the code"),
+    Column("roles", Text, nullable=False, comment="JSON"),
+    Column("creator", Text, nullable=False),
+    Column("expires", BigInteger, nullable=False),
 )
 
 tags = Table(
