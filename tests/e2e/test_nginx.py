@@ -3,10 +3,12 @@
 import os
 import re
 import subprocess
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -16,7 +18,7 @@ from playwright.sync_api import sync_playwright
 from tests.data import part10
 from tests.e2e.archive import ROOT, Archive, free_port, running_archive
 from tests.e2e.examples import blocks_of
-from tests.e2e.test_ohif import BROWSER
+from tests.e2e.viewer import BROWSER
 
 ORIGIN = "http://viewer.example"
 PASSWORD = {"Authorization": "Basic " + b64encode(b"viewer:secret").decode()}
@@ -77,6 +79,26 @@ def proxy(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield client
 
 
+class _Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@contextmanager
+def page_server() -> Iterator[str]:
+    """Serve an empty page at an address of its own."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+
+
 @contextmanager
 def serving(folder: Path) -> "Iterator[subprocess.Popen[bytes]]":
     process = subprocess.Popen(["nginx", "-p", folder, "-c", folder / "nginx.conf"])
@@ -128,7 +150,7 @@ def test_without_a_password_nothing_else_passes_and_the_refusal_is_readable(prox
 
 @pytest.mark.clients("nginx")
 @pytest.mark.clients("chromium")
-def test_a_page_of_another_origin_reads_in_a_real_browser(proxy: httpx.Client, archive: Archive) -> None:
+def test_a_page_of_another_origin_reads_in_a_real_browser(proxy: httpx.Client) -> None:
     script = """async ([url, password]) => {
         const read = async (headers) => {
             const response = await fetch(url, { headers: { Accept: "application/dicom+json", ...headers } });
@@ -136,10 +158,10 @@ def test_a_page_of_another_origin_reads_in_a_real_browser(proxy: httpx.Client, a
         };
         return [await read({ Authorization: password }), await read({ Authorization: "Basic wrong" })];
     }"""
-    with sync_playwright() as playwright:
+    with page_server() as viewer, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         page = browser.new_page()
-        page.goto(f"{archive.http}/health/check")  # another port is another origin
+        page.goto(viewer)  # another port is another origin
         statuses = page.evaluate(script, [f"{proxy.base_url}/v2/studies?limit=1", PASSWORD["Authorization"]])
         browser.close()
     assert statuses[0] in (200, 204)
