@@ -2,6 +2,7 @@
 
 import base64
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -96,8 +97,8 @@ class IdentityProvider:
 
 
 @contextmanager
-def running_identity_provider(port: int = 0) -> Iterator[IdentityProvider]:
-    """Serve a provider on a loopback address."""
+def running_identity_provider(tls: ssl.SSLContext | None = None) -> Iterator[IdentityProvider]:
+    """Serve a provider on a loopback address, with TLS if there is a context for it."""
     provider = IdentityProvider()
 
     class Handler(BaseHTTPRequestHandler):
@@ -117,11 +118,13 @@ def running_identity_provider(port: int = 0) -> Iterator[IdentityProvider]:
         def log_message(self, format: str, *args: object) -> None:
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    provider.url = f"http://127.0.0.1:{server.server_port}"
+    provider.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     try:
         yield provider
     finally:

@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
-from server.adapters.identity import documents
 from server.adapters.identity.access_tokens import InvalidToken, ParsedToken, check_claims, parse
+from server.adapters.identity.documents import FETCH_SECONDS
+from server.adapters.identity.fetcher import Fetcher
 from server.adapters.identity.issuer import Issuer
 from server.adapters.identity.keys import verify
 from server.model.errors import Reason, Unauthenticated, Unavailable
@@ -28,6 +28,7 @@ class OidcIssuers:
         skew_seconds: float,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        fetch_seconds: float = FETCH_SECONDS,
     ) -> None:
         """Create it without keys.
 
@@ -35,12 +36,13 @@ class OidcIssuers:
             urls: of the issuers, as in claim `iss`.
             audiences: a token must be for one of them.
             skew_seconds: allowed difference between the clocks of issuers and of this machine.
+            fetch_seconds: time limit for fetching one document.
         """
-        self._issuers = {url: Issuer(url, self._fetch, clock) for url in urls}
+        fetch = Fetcher(fetch_seconds)
+        self._issuers = {url: Issuer(url, fetch, clock) for url in urls}
         self._audiences = tuple(audiences)
         self._skew_seconds = skew_seconds
         self._now = now
-        self._threads = ThreadPoolExecutor(2, "identity-provider")
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def __aenter__(self) -> "OidcIssuers":
@@ -54,7 +56,6 @@ class OidcIssuers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     @property
     def revision(self) -> int:
@@ -104,6 +105,3 @@ class OidcIssuers:
     def _verified(self, issuer: Issuer, parsed: ParsedToken) -> VerifiedToken:
         until = check_claims(parsed, audiences=self._audiences, now=self._now(), skew=self._skew_seconds)
         return VerifiedToken(issuer.url, parsed.claims, until)
-
-    async def _fetch(self, url: str) -> Mapping[str, Any]:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, documents.fetch, url)

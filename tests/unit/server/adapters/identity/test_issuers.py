@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from joserfc.jwk import RSAKey
@@ -13,6 +15,7 @@ from server.adapters.identity.documents import MAX_BYTES, DocumentError, fetch
 from server.adapters.identity.issuers import OidcIssuers
 from server.adapters.identity.keys import MAX_KEYS
 from server.model.errors import Reason, Unauthenticated, Unavailable
+from tests.certificates import Authority
 from tests.identity_provider import AUDIENCE, METADATA, IdentityProvider, rsa_key, running_identity_provider
 
 
@@ -135,6 +138,52 @@ async def test_an_unreachable_provider_does_not_prevent_the_start(clock: Clock) 
         assert await outcome(issuers, gone.token(iss=url)) == Reason.IDENTITY_PROVIDER_UNAVAILABLE
         with pytest.raises(Unavailable, match="Connection refused"):
             await issuers.fetch_all()
+
+
+async def test_certificates_are_verified_with_the_authorities_of_the_machine(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue("provider", "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    with running_identity_provider(context) as provider:
+        async with issuers_of(provider.url, clock) as issuers:
+            assert await outcome(issuers, provider.token()) == Reason.IDENTITY_PROVIDER_UNAVAILABLE
+            monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+            clock.seconds += module.MIN_SECONDS
+            assert await outcome(issuers, provider.token()) == "OK"
+            provider.metadata = {"jwks_uri": provider.url.replace("https:", "http:")}
+            with pytest.raises(Unavailable, match="jwks_uri is not https"):
+                await issuers.fetch_all()
+
+
+async def test_a_provider_that_responds_too_slowly_is_given_up(clock: Clock) -> None:
+    serving: list[asyncio.Task[None] | None] = []
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        try:
+            while True:
+                writer.write(b"x")
+                await asyncio.sleep(0.01)
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with OidcIssuers((url,), audiences=(AUDIENCE,), skew_seconds=60, clock=clock, fetch_seconds=0.2) as issuers:
+        for _ in range(4):
+            with pytest.raises(Unavailable, match="no response within"):
+                await issuers.fetch_all()
+        with pytest.raises(Unavailable, match="earlier responses have not ended"):
+            await issuers.fetch_all()
+    for task in serving:
+        assert task is not None
+        task.cancel()
+    server.close()
+    await server.wait_closed()
 
 
 async def test_the_challenge_names_where_people_log_in(provider: IdentityProvider, clock: Clock) -> None:
