@@ -1,5 +1,6 @@
 """Archive tokens, and when authentication is on."""
 
+import asyncio
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from tests.core import CoreClient, settings_for
 from tests.data import part10
 from tests.integration.conftest import a_core
 from tests.integration.security.callers import (
+    Metadata,
     bearer,
     create_token,
     error_info,
@@ -45,6 +47,25 @@ async def test_the_first_token_turns_authentication_on_and_revoking_it_does_not_
     await revoke(core.channel, created.token, bearer(operator_token(core.data)))
     assert await search_studies(core.channel, bearer(created.secret)) == INVALID
     assert await search_studies(core.channel) == MISSING
+
+
+async def test_two_cores_of_one_archive_agree_within_seconds(tmp_path: Path) -> None:
+    async with a_core(tmp_path) as one, a_core(tmp_path) as other:
+        assert await search_studies(other.channel) == "OK"
+        created = await create_token(one.channel, "globalReader")
+        await becomes(other, MISSING)
+        assert await search_studies(other.channel, bearer(created.secret)) == "OK"
+        await revoke(one.channel, created.token, bearer(operator_token(tmp_path)))
+        await becomes(other, INVALID, bearer(created.secret))
+
+
+async def becomes(core: CoreClient, outcome: str, metadata: Metadata = ()) -> None:
+    """Search until the outcome is this one; at most two seconds, and some for a busy machine."""
+    async with asyncio.timeout(5):
+        while True:
+            if await search_studies(core.channel, metadata) == outcome:
+                return
+            await asyncio.sleep(0.02)
 
 
 async def test_a_watch_ends_when_its_token_is_revoked(core: CoreClient) -> None:
