@@ -131,6 +131,20 @@ class Settings(TlsSettings):
     audit_claims: str = Field(
         "", description="Names of token claims to record with each access, separated by commas, e.g. oid,azp."
     )
+    audit_syslog: str = Field(
+        "",
+        description="Syslog server for the audit trail, tls://HOST:PORT (RFC 5425, port 6514 by default). Records are "
+        "kept until they are sent. Empty sends nothing.",
+    )
+    audit_syslog_ca: str = Field(
+        "",
+        description="PEM file with the authorities of the syslog server's certificate; empty means those of the "
+        "system.",
+    )
+    audit_syslog_certificate: str = Field(
+        "", description="PEM file with the certificate with which the core authenticates itself to the syslog server."
+    )
+    audit_syslog_key: str = Field("", description="PEM file with the private key of `audit_syslog_certificate`.")
     trusted_facades: str = Field(
         "127.0.0.1,::1",
         description="Addresses or networks of facades whose statements about their clients (address, URI) are "
@@ -393,6 +407,7 @@ class Settings(TlsSettings):
         return AuditTrailSettings(
             key_file=self.audit_key or self.data.absolute() / "audit-key.pem",
             retention=timedelta(days=self.audit_retention_days) if self.audit_retention_days else None,
+            exports=("syslog",) if self.audit_syslog else (),
         )
 
     @field_validator("trusted_facades")

@@ -31,6 +31,6 @@ async def audited(data: Path, count: int = 1, **expected: Any) -> list[Record]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until another thread or process has changed the files."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while not condition():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.02)

@@ -55,7 +55,7 @@ def _checked(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
         raise Refusal(400, f"There are more than {_MAX_HEADERS} headers X-MS-AZUREDICOM-AUDIT-*.")
     if any(len(value) > _MAX_HEADER_LENGTH for _, value in headers):
         raise Refusal(400, f"A header X-MS-AZUREDICOM-AUDIT-* is longer than {_MAX_HEADER_LENGTH} characters.")
-    return [(name.decode("latin-1"), _printable(value.decode("latin-1"))) for name, value in headers]
+    return [(name.decode("latin-1"), _printable(value)) for name, value in headers]
 
 
 def _uri(scope: Scope, host: bytes) -> str:
@@ -63,12 +63,14 @@ def _uri(scope: Scope, host: bytes) -> str:
     path = scope.get("raw_path") or quote(scope["path"]).encode()
     query = scope["query_string"]
     uri = (b"%b://%b%b?%b" if query else b"%b://%b%b%b") % (scope["scheme"].encode(), host, path, query)
-    text = uri[:_MAX_URI_LENGTH].decode("latin-1")
-    if "/share/" in text or "/login/" in text or "token=" in text:
-        text = _SECRETS.sub("***", text)
-    return _printable(text)
+    text = _printable(uri[:_MAX_URI_LENGTH])
+    has_secret = "/share/" in text or "/login/" in text or "token=" in text
+    return _SECRETS.sub("***", text) if has_secret else text
 
 
-def _printable(text: str) -> str:
-    """Return a text with other characters than printable ASCII percent-encoded, as metadata of gRPC require."""
-    return text if text.isascii() and text.isprintable() else _NOT_IN_METADATA.sub(lambda one: quote(one[0]), text)
+def _printable(data: bytes) -> str:
+    """Return bytes as text, other characters than printable ASCII percent-encoded, as metadata of gRPC require."""
+    text = data.decode("latin-1")
+    if text.isascii() and text.isprintable():
+        return text
+    return _NOT_IN_METADATA.sub(lambda one: f"%{ord(one[0]):02X}", text)

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
+from common.tls import TlsPaths
+from server.adapters.syslog import TlsSyslogServer
 from server.adapters.workers.pool import WorkerPool
 from server.bootstrap.components import IndexComponents, now
 from server.domain.audit_search.azure_entries import AzureEntries
 from server.domain.audit_search.dicom_messages import DicomMessages
 from server.domain.audit_search.search import AuditForms, AuditSearch
+from server.domain.audit_search.syslog_export import SyslogExport
 from server.domain.damage import DamageRecord
 from server.domain.delete import Delete
 from server.domain.flow.ingest_budget import IngestBudget
@@ -86,6 +89,15 @@ class ArchiveComponents(IndexComponents):
         settings = self.settings
         azure = AzureEntries(" ".join(settings.auth_issuers), " ".join(settings.auth_audiences))
         return AuditForms(azure, DicomMessages())
+
+    @cached_property
+    def syslog_export(self) -> SyslogExport | None:
+        """The export of the audit trail by syslog; None if it is not configured. Raises: ValueError."""
+        settings = self.settings
+        if not settings.audit_syslog:
+            return None
+        paths = TlsPaths(settings.audit_syslog_certificate, settings.audit_syslog_key, settings.audit_syslog_ca)
+        return SyslogExport(self.storage.audit, TlsSyslogServer(settings.audit_syslog, paths), DicomMessages())
 
     @cached_property
     def audit_search(self) -> AuditSearch:

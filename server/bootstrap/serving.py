@@ -108,6 +108,8 @@ async def running(
             asyncio.create_task(components.sequencer.run()),
             asyncio.create_task(components.token_verifier.run()),
         ]
+        if components.syslog_export is not None:
+            chores.append(asyncio.create_task(components.syslog_export.run()))
         if components.recorder is not None:
             components.recorder.event("core", "application-start", address=address)
             chores.append(asyncio.create_task(components.recorder.run()))
@@ -162,6 +164,7 @@ async def _opened(
             recorder=recorder,
             requires_authentication=prepared.requires_authentication,
         )
+        _require_syslog_settings(components)
         await components.clock.start()
         if recovered := await components.housekeeping.recover():
             _log.info("cleaned up unfinished uploads of an interrupted run count=%d", recovered)
@@ -169,6 +172,13 @@ async def _opened(
         if components.issuers is not None:
             await stack.enter_async_context(components.issuers)
         yield components
+
+
+def _require_syslog_settings(components: ArchiveComponents) -> None:
+    try:
+        _ = components.syslog_export
+    except ValueError as error:
+        raise StartError(f"Settings: {error}") from error
 
 
 async def _require_partitions_if_used(settings: Settings, database: engine.Database) -> None:

@@ -117,3 +117,23 @@ class AuditTrail(Protocol):
 
 class WrongAuditKey(Exception):
     """The checkpoints are signed with another key; the message says what to do."""
+
+
+class SyslogConnection(Protocol):
+    """An open connection."""
+
+    async def send(self, messages: Sequence[bytes]) -> None:
+        """Send messages, and wait until the other host has acknowledged all bytes.
+
+        Raises:
+            OSError: the connection is broken, or nothing was acknowledged for a while. The messages may have arrived.
+        """
+        ...
+
+
+class SyslogServer(Protocol):
+    """A syslog server."""
+
+    def connect(self) -> AbstractAsyncContextManager[SyslogConnection]:
+        """Open a connection. Raises, when entered: OSError."""
+        ...

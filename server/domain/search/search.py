@@ -155,7 +155,8 @@ def _search_keys(request: SearchRequest) -> dict[str, object]:
     """Return the search keys for the audit trail."""
     keys: dict[str, object] = {
         "level": request.level.name.lower(),
-        "keys": [[term.attribute, *term.values] for term in request.terms],
+        # A token that a client has put into the query string arrives as an unknown attribute.
+        "keys": [[term.attribute, *term.values] for term in request.terms if "token" not in term.attribute.lower()],
     }
     if request.fuzzy_matching:
         keys["fuzzy"] = True

@@ -24,12 +24,14 @@ class AuditTrailSettings:
     key_file: PEM file with the Ed25519 private key that signs checkpoints; created if it does not exist.
     file_bytes, file_age: a file is ended when it reaches one of these.
     retention: time after which files are removed; None keeps them.
+    exports: names of saved positions; what they have not passed is kept.
     """
 
     key_file: Path
     file_bytes: int = 16 << 20
     file_age: timedelta = timedelta(days=1)
     retention: timedelta | None = None
+    exports: tuple[str, ...] = ()
 
 
 class StoredRecord(NamedTuple):

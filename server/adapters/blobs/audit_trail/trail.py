@@ -84,13 +84,7 @@ class FileAuditTrail:
     def load_position(self, name: str) -> Positions | None:
         """See the port."""
         with as_errors_of_the_store():
-            try:
-                found = orjson.loads((self._root / f"{name}.position").read_bytes())
-            except FileNotFoundError:
-                return None
-            except ValueError:  # sending records again is allowed, skipping some is not
-                return {}
-        return {str(writer): int(number) for writer, number in found.items()}
+            return _position(self._root, name)
 
     def save_position(self, name: str, positions: Positions) -> None:
         """See the port."""
@@ -114,6 +108,16 @@ class FileAuditTrail:
         finally:
             if fd is not None:
                 os.close(fd)
+
+
+def _position(root: Path, name: str) -> Positions | None:
+    try:
+        found = orjson.loads((root / f"{name}.position").read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:  # sending records again is allowed, skipping some is not
+        return {}
+    return {str(writer): int(number) for writer, number in found.items()}
 
 
 class FileAuditLog:
@@ -233,6 +237,8 @@ class _Writing:
             directory = self._root / "writers" / name
             files = log_files(directory)
             old = _files_before(files, limit, has_ended=state.has_ended)
+            while old and not self._is_exported(old[-1]):
+                old.pop()
             if not old:
                 if state.is_removed and directory.exists():
                     _remove_directory(directory)
@@ -247,6 +253,11 @@ class _Writing:
                 path.unlink(missing_ok=True)
             if state.has_ended and last.number >= state.n:
                 _remove_directory(directory)
+
+    def _is_exported(self, path: Path) -> bool:
+        last = last_line(path)
+        positions = [_position(self._root, name) or {} for name in self._settings.exports]
+        return last is not None and all(found.get(path.parent.name, 0) >= last.number for found in positions)
 
 
 def _sealed_end(directory: Path, expected: WriterState) -> tuple[int, str, int] | None:
