@@ -168,10 +168,15 @@ def failure(error: grpc.aio.AioRpcError) -> CoreFailure:
         status = rpc_status.from_call(error)  # type: ignore[arg-type]
     except ValueError:  # details that contradict the status: not from a dicomstore core
         status = None
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    has_info = False
     for detail in status.details if status else ():
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info) and info.domain == DOMAIN:
-            return CoreFailure(info.reason, code, message, info.metadata)
+        if detail.Is(info.DESCRIPTOR):
+            has_info = detail.Unpack(info) and info.domain == DOMAIN
+        elif detail.Is(retry.DESCRIPTOR):
+            detail.Unpack(retry)
+    if has_info:
+        return CoreFailure(info.reason, code, message, info.metadata, retry.retry_delay.seconds or None)
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         _unreachable(message)
     return CoreFailure("", code, message)

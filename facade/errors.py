@@ -10,7 +10,7 @@ Bodies are plain text without patient data; the request id identifies the entry 
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from dicomstore.v1.errors_pb2 import ErrorReason
@@ -29,11 +29,20 @@ RETRY_AFTER_S = 2
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """HTTP status and text of a reason. An empty text means that the core's message is used."""
+    """HTTP status and text of a reason. An empty text means that the core's message is used.
+
+    retry: the response has `Retry-After`, with `retry_s` unless the core states more.
+    """
 
     status: int
     text: str = ""
     retry: bool = False
+    retry_s: int = RETRY_AFTER_S
+
+    @property
+    def retry_headers(self) -> dict[str, str]:
+        """Return the header, if there is one."""
+        return {"Retry-After": str(self.retry_s)} if self.retry else {}
 
 
 ANSWERS: Mapping[str, Answer] = MappingProxyType(
@@ -103,8 +112,8 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "UNAUTHENTICATED": Answer(401),
         "PERMISSION_DENIED": Answer(403),
         "PARTITION_NOT_PERMITTED": Answer(404),
-        "RATE_LIMITED": Answer(429, retry=True),
-        "QUOTA_EXCEEDED": Answer(429),
+        "RATE_LIMITED": Answer(429, "There are too many requests. Please try again later.", retry=True),
+        "QUOTA_EXCEEDED": Answer(429, "The partition has reached its limit of stored bytes.", retry=True, retry_s=3600),
         "BLOB_MISSING": Answer(500, "The stored object cannot be read."),
         "BLOB_DAMAGED": Answer(500, "The stored object cannot be read."),
     }
@@ -156,14 +165,23 @@ class CoreFailure(Exception):
         code: name of the gRPC status code.
         message: text for people.
         metadata: details that the contract defines for the reason.
+        retry_after_s: when to try again; None if the core did not say so.
     """
 
-    def __init__(self, reason: str, code: str, message: str, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        code: str,
+        message: str,
+        metadata: Mapping[str, str] | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
         super().__init__(f"{reason or code}: {message}")
         self.reason = reason
         self.code = code
         self.message = message
         self.metadata = dict(metadata or {})
+        self.retry_after_s = retry_after_s
 
 
 def answer_of(reason: str, code: str = "") -> Answer:
@@ -181,7 +199,7 @@ def reason_name(reason: int) -> str:
 def plain_response(reason: str) -> Response:
     """Return the response for a reason with a fixed text."""
     answer = ANSWERS[reason]
-    return PlainTextResponse(answer.text, answer.status, {"Retry-After": str(RETRY_AFTER_S)} if answer.retry else {})
+    return PlainTextResponse(answer.text, answer.status, answer.retry_headers)
 
 
 async def refused(request: Request, error: Exception) -> Response:
@@ -196,7 +214,9 @@ async def core_failed(request: Request, error: Exception) -> Response:
     answer = answer_of(error.reason, error.code)
     if answer.status == 204:
         return Response(status_code=204)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if answer.retry else {}
+    if error.retry_after_s:
+        answer = replace(answer, retry_s=max(error.retry_after_s, answer.retry_s))
+    headers = answer.retry_headers
     headers |= challenge(answer.status, error.metadata, answer.text or error.message)
     if answer.status == 416 and "size_bytes" in error.metadata:
         headers["Content-Range"] = f"bytes */{error.metadata['size_bytes']}"

@@ -242,6 +242,29 @@ class Settings(TlsSettings):
         30, gt=0, description="Longest time an upload waits for memory (`max_ingest_bytes`) before it is refused."
     )
     max_calls: int = Field(300, gt=0, description="Maximum number of concurrent calls; more are refused.")
+    max_calls_per_principal: int = Field(
+        0,
+        ge=0,
+        description="Maximum number of concurrent calls of one principal per process; more wait, for up to 10 s. "
+        "0 means no fixed limit: a principal gets at most four fifths of `max_calls`.",
+    )
+    max_call_rate_per_principal: float = Field(
+        0,
+        ge=0,
+        description="Maximum number of calls per second of one principal per process, in bursts of up to 10 s; more "
+        "are refused. 0 means no limit.",
+    )
+    max_bytes_per_principal: int = Field(
+        0,
+        ge=0,
+        description="Memory limit for received data not yet on disk, for all uploads of one principal together, within "
+        "`max_ingest_bytes`; more uploads wait. 0 means no fixed limit: a principal gets at most four fifths.",
+    )
+    partition_quotas: dict[str, int] = Field(
+        {},
+        description="Limits of the stored bytes of partitions by name; `*` is the limit of each partition that is not "
+        "named. A table `[server.partition_quotas]`, or JSON in the variable. Without an entry there is no limit.",
+    )
     max_watches: int = Field(
         50, ge=0, description="Maximum number of concurrent change-feed watches; they do not count as calls."
     )

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
 from facade.channel import CallStatus, Core
-from facade.errors import RETRY_AFTER_S, CoreFailure, Refusal, answer_of, reason_name
+from facade.errors import CoreFailure, Refusal, answer_of, reason_name
 from facade.multipart import MalformedMultipart, MultipartReader, PartBegin, PartEnd
 from facade.request.accept import accepts_json, parse_media_type, prefers_xml
 from facade.request.addresses import resource_of, urls_of
@@ -115,8 +115,7 @@ def _answer_status(failed: ItemError) -> int:
 
 def _nothing_stored(status: int, outcomes: list[StoreOutcome]) -> Response:
     answer = answer_of(reason_name(outcomes[0].failed.reason))
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if answer.retry else {}
-    return PlainTextResponse(answer.text, status, headers)
+    return PlainTextResponse(answer.text, status, answer.retry_headers)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

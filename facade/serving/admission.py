@@ -6,6 +6,7 @@ from types import TracebackType
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from common.shares import Shares
 from facade import proxies
 from facade.errors import plain_response
 
@@ -58,27 +59,28 @@ def _client_of(address: str) -> str:
 class Admission:
     """ASGI middleware: beyond `max_requests` concurrent requests, more get 503 before their body is read.
 
-    Health checks are always answered.
+    A client that would leave too few requests to others gets 429 instead (`common.shares`). Requests with the same
+    credential are those of one client; those without any are refused by the core at once, or authentication is
+    disabled. Health checks are always answered.
     """
 
     def __init__(self, app: ASGIApp, max_requests: int) -> None:
         self.app = app
-        self._max_requests = max_requests
-        self._requests = 0
+        self._shares = Shares(max_requests)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http" or scope["path"] == _ALWAYS_ANSWERED:
             await self.app(scope, receive, send)
             return
-        if self._requests >= self._max_requests:
-            await plain_response("BUSY")(scope, receive, send)
+        client = next((hash(value) for name, value in scope["headers"] if name == b"authorization"), None)
+        if not self._shares.take(client):
+            await plain_response("BUSY" if self._shares.is_full else "RATE_LIMITED")(scope, receive, send)
             return
-        self._requests += 1
         try:
             await self.app(scope, receive, send)
         finally:
-            self._requests -= 1
+            self._shares.release(client)
 
 
 class Uploads:

@@ -34,6 +34,7 @@ from server.domain.retrieve.metadata import RetrieveMetadata
 from server.domain.retrieve.pixel_descriptions import PixelDescriptionReader
 from server.domain.retrieve.stored_frames import PixelReader
 from server.domain.store.commit import Committer
+from server.domain.store.quota import Quotas
 from server.domain.store.receive import Store
 from server.domain.store.writability import Writing
 from server.domain.upkeep.audit import Audit
@@ -155,6 +156,7 @@ class ArchiveComponents(IndexComponents):
             max_instance_bytes=self.settings.max_instance_bytes,
             max_header_bytes=self.settings.max_header_bytes,
             damage=self.damage,
+            quotas=Quotas(self.database.partitions, self.settings.partition_quotas),
             accepts_identical=self.settings.identical_instances == "accept",
         )
 
@@ -173,7 +175,8 @@ class ArchiveComponents(IndexComponents):
     @cached_property
     def ingest_budget(self) -> IngestBudget:
         """The memory for instances on their way to disk."""
-        return IngestBudget(self.settings.max_ingest_bytes, self.settings.ingest_wait_seconds)
+        settings = self.settings
+        return IngestBudget(settings.max_ingest_bytes, settings.ingest_wait_seconds, settings.max_bytes_per_principal)
 
     @cached_property
     def response_budget(self) -> ResponseBudget:

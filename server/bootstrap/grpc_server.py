@@ -17,6 +17,7 @@ from server.rpc.interceptors.authentication import Authentication, Authenticator
 from server.rpc.interceptors.call_context import CallContext
 from server.rpc.interceptors.error_translation import ErrorTranslation
 from server.rpc.interceptors.peer_certificates import PeerCertificates
+from server.rpc.interceptors.principal_limits import PrincipalLimits
 from server.rpc.interceptors.surround import Surround
 
 _OPTIONS = (
@@ -79,6 +80,7 @@ def interceptors(
         AccessLog(),
         *([Auditing(recorder, _facades(settings))] if recorder else []),
         Authentication(authenticator),
+        PrincipalLimits(settings.max_calls_per_principal, settings.max_call_rate_per_principal),
         Admission(settings.max_calls, settings.max_watches),
     ]
 

@@ -49,3 +49,8 @@ class Call:
     principal: Principal
     deadline: float | None = None
     audit: CallAudit = field(default_factory=CallAudit, compare=False, repr=False)
+
+    @property
+    def client(self) -> str | None:
+        """The id of the principal, whose calls are limited together; None while authentication is disabled."""
+        return None if self.principal is EVERYBODY else self.principal.id

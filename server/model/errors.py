@@ -97,9 +97,11 @@ class DicomStoreError(Exception):
 
     Attributes:
         may_have_happened: the failed operation may have taken effect, as when a connection breaks during a commit.
+        retry_seconds: when the client should try again, if that is known.
     """
 
     may_have_happened = False
+    retry_seconds: float | None = None
 
     def __init__(self, reason: Reason, message: str, **metadata: str) -> None:
         super().__init__(message)

@@ -4,6 +4,7 @@ A status carries `google.rpc.ErrorInfo{reason, domain, metadata}`; protos/dicoms
 """
 
 import logging
+import math
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -29,6 +30,7 @@ from server.model.errors import (
 
 DOMAIN = "dicomstore"
 _RETRY_SECONDS = 1
+_RETRIED = (Reason.BUSY, Reason.RATE_LIMITED, Reason.QUOTA_EXCEEDED)
 
 CODES: dict[type[DicomStoreError], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
@@ -57,9 +59,9 @@ def to_status(error: DicomStoreError) -> grpc.Status:
         violation = BadRequest.FieldViolation(field=error.metadata["field"], description=error.message)
         _pack(status, BadRequest(field_violations=[violation]))
     is_unavailable = isinstance(error, Unavailable) and error.reason is not Reason.ARCHIVE_READ_ONLY
-    if is_unavailable or error.reason is Reason.BUSY:
+    if is_unavailable or error.reason in _RETRIED:
         retry = RetryInfo()
-        retry.retry_delay.seconds = _RETRY_SECONDS
+        retry.retry_delay.seconds = math.ceil(error.retry_seconds or _RETRY_SECONDS)
         _pack(status, retry)
     return rpc_status.to_status(status)
 

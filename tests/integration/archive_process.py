@@ -25,6 +25,7 @@ from server.domain.access import Access
 from server.domain.damage import DamageRecord
 from server.domain.partition_names import PartitionNames
 from server.domain.store.commit import Committer
+from server.domain.store.quota import Quotas
 from server.domain.store.receive import Store, Stored
 from server.domain.store.writability import Writing
 from server.domain.upkeep.garbage import Housekeeping
@@ -163,6 +164,7 @@ class _Worker:
                 max_instance_bytes=self._settings.max_instance_bytes,
                 max_header_bytes=self._settings.max_header_bytes,
                 damage=DamageRecord(index),
+                quotas=Quotas(database.partitions, {}),
             )
             await self._housekeeping.recover()
             if prepared.read_only.cause:

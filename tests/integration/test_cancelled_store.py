@@ -14,6 +14,7 @@ from server.domain.partition_names import PartitionNames
 from server.domain.read_only import ReadOnlyState
 from server.domain.store.commit import Committer
 from server.domain.store.commit_order import CommitOrder
+from server.domain.store.quota import Quotas
 from server.domain.store.receive import Store
 from server.domain.store.writability import Writing
 from server.model.call import EVERYBODY, Call
@@ -43,6 +44,7 @@ async def test_an_instance_cancelled_while_it_waits_to_commit_leaves_no_blob(tmp
         max_instance_bytes=1 << 20,
         max_header_bytes=1 << 20,
         damage=DamageRecord(database.instances),
+        quotas=Quotas(database.partitions, {}),
     )
     target = await store.target(
         Call("r1", EVERYBODY), Address(NO_PARTITION), create_partition=False, mode=ValidationMode.LENIENT

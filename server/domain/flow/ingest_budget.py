@@ -13,16 +13,20 @@ Invariants:
 1. The used bytes never exceed the capacity, except for one upload at a time, by one header at most.
 2. A holder waits only to grow, and one growing holder is always admitted; every holder therefore finishes and releases.
    There is no deadlock.
-3. The queue is first in, first out; bytes for finishing instances are only reserved while no upload waits.
+3. Of the waiting uploads, the first one of the client that holds the least enters; the uploads of a client keep their
+   order. Bytes for finishing instances are only reserved while no upload waits.
 4. Idle clients do not block waiting uploads: between instances, the base of an upload whose client is silent is lent to
    others after a moment; an upload with an open instance whose client is silent for `wait_seconds` is evicted.
 5. No upload waits for much longer than `wait_seconds`; then it fails with BUSY.
+6. No client holds so much that others cannot enter (`common.shares`), or more than `client_bytes` besides the first
+   base. This does not apply to an upload that grows, nor to clients that are not distinguished.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from common.shares import may_hold_more
 from server.model.errors import Exhausted, Reason
 
 BASE_BYTES = 1 << 20
@@ -56,13 +60,16 @@ class IngestBudget:
     Args:
         capacity_bytes: at least `BASE_BYTES`.
         wait_seconds: time limit for a waiting upload, and for a silent client with an open instance while others wait.
+        client_bytes: limit of the bytes of one client; 0 means none besides its share.
     """
 
-    def __init__(self, capacity_bytes: int, wait_seconds: float) -> None:
+    def __init__(self, capacity_bytes: int, wait_seconds: float, client_bytes: int = 0) -> None:
         assert capacity_bytes >= BASE_BYTES
         self.capacity_bytes = capacity_bytes
         self.used_bytes = 0
         self._wait_seconds = wait_seconds
+        self._client_bytes = client_bytes
+        self._held: dict[str, int] = {}  # by client
         self._tick = min(_TICK_SECONDS, wait_seconds / 4)
         self._admitted: dict[Reservation, None] = {}  # an ordered set
         self._entering: deque[_Waiter] = deque()
@@ -75,9 +82,29 @@ class IngestBudget:
         """Number of waiting uploads."""
         return len(self._entering) + len(self._growing)
 
-    def fits(self, size: int) -> bool:
-        """True if `size` bytes are free and no upload waits."""
-        return not self.waiting and self.used_bytes + size <= self.capacity_bytes
+    def fits(self, reservation: "Reservation", size: int) -> bool:
+        """True if `size` bytes are free for a reservation and no upload waits for free bytes."""
+        return not self._growing and not any(self._candidates()) and self._has_room(reservation, size)
+
+    def _has_room(self, reservation: "Reservation", size: int) -> bool:
+        return self.used_bytes + size <= self.capacity_bytes and self._is_in_share(reservation, size)
+
+    def _is_in_share(self, reservation: "Reservation", size: int) -> bool:
+        """True unless the client holds so much that it must leave `size` free bytes to others."""
+        held = self._held.get(reservation.client, 0) if reservation.client is not None else 0
+        if self._client_bytes and held and held + size > self._client_bytes:
+            return False
+        return may_hold_more(held, size, self.capacity_bytes - self.used_bytes, BASE_BYTES)
+
+    def _candidates(self) -> Iterator[_Waiter]:
+        """Yield the uploads that wait for free bytes, and not for others of their client."""
+        return (each for each in self._entering if self._is_in_share(each.reservation, BASE_BYTES))
+
+    def _first_to_enter(self) -> _Waiter | None:
+        """Return the waiting upload that enters next, if there is room for one."""
+        if self.used_bytes + BASE_BYTES > self.capacity_bytes:
+            return None
+        return min(self._candidates(), key=lambda each: self._held.get(each.reservation.client or "", 0), default=None)
 
     def can_grow(self, reservation: "Reservation", size: int) -> bool:
         """True if a reservation may grow at once: the bytes are free, or no other one exceeds the capacity."""
@@ -87,6 +114,7 @@ class IngestBudget:
         """Add bytes to a reservation."""
         self.used_bytes += size
         reservation.held_bytes += size
+        self._count(reservation, size)
         if self.used_bytes > self.capacity_bytes:
             self._over_capacity = reservation
 
@@ -94,9 +122,17 @@ class IngestBudget:
         """Take bytes back from a reservation and admit waiting uploads."""
         self.used_bytes -= size
         reservation.held_bytes -= size
+        self._count(reservation, -size)
         if self.used_bytes <= self.capacity_bytes:
             self._over_capacity = None
         self._admit_waiting()
+
+    def _count(self, reservation: "Reservation", size: int) -> None:
+        """Add to the bytes of a client; a client without any is forgotten."""
+        if size and (client := reservation.client) is not None:
+            self._held[client] = self._held.get(client, 0) + size
+            if not self._held[client]:
+                del self._held[client]
 
     def admit(self, reservation: "Reservation") -> None:
         """Give a reservation its base."""
@@ -133,11 +169,11 @@ class IngestBudget:
             if not waiter.granted.done():
                 self.charge(waiter.reservation, waiter.size)
                 waiter.granted.set_result(None)
-        while self._entering and not self._growing and self.used_bytes + BASE_BYTES <= self.capacity_bytes:
-            waiter = self._entering.popleft()
-            if not waiter.granted.done():
-                self.admit(waiter.reservation)
-                waiter.granted.set_result(None)
+        while not self._growing and (entering := self._first_to_enter()) is not None:
+            self._entering.remove(entering)
+            if not entering.granted.done():
+                self.admit(entering.reservation)
+                entering.granted.set_result(None)
 
     def _check_queue(self) -> None:
         """Take bytes back from idle uploads and refuse uploads at their deadline, now and at every tick."""
@@ -166,9 +202,15 @@ class IngestBudget:
 
 
 class Reservation:
-    """The part of the budget that one upload holds. The upload must `close` it. `evict` must end the upload."""
+    """The part of the budget that one upload holds. The upload must `close` it.
 
-    def __init__(self, budget: IngestBudget, evict: Callable[[], object]) -> None:
+    Args:
+        evict: must end the upload.
+        client: to which the upload belongs; None if clients are not distinguished.
+    """
+
+    def __init__(self, budget: IngestBudget, evict: Callable[[], object], client: str | None = None) -> None:
+        self.client = client
         self.evict = evict
         self.is_evicted = False
         self.is_idle = False
@@ -181,7 +223,7 @@ class Reservation:
         """Wait for the base, unless it is held already. Raises Exhausted (BUSY)."""
         self.is_idle = False
         if not self._budget.is_admitted(self):
-            if self._budget.fits(BASE_BYTES):
+            if self._budget.fits(self, BASE_BYTES):
                 self._budget.admit(self)
             else:
                 await self._budget.wait(self)
@@ -205,7 +247,7 @@ class Reservation:
 
     def reserve_finishing(self, size: int) -> bool:
         """Reserve bytes for instances that are being finished; False if they are not free at once."""
-        if size and (self.finishing_bytes + size > MAX_FINISHING_BYTES or not self._budget.fits(size)):
+        if size and (self.finishing_bytes + size > MAX_FINISHING_BYTES or not self._budget.fits(self, size)):
             return False
         self._budget.charge(self, size)
         self.finishing_bytes += size

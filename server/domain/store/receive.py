@@ -15,6 +15,7 @@ from server.domain.damage import DamageRecord, of_bytes
 from server.domain.partition_names import PartitionNames
 from server.domain.store.commit import Committer
 from server.domain.store.commit_order import CommitOrder
+from server.domain.store.quota import Quota, Quotas
 from server.domain.store.writability import Writing
 from server.model.access import Action
 from server.model.audit.call_audit import CallAudit
@@ -62,12 +63,17 @@ _FAILURE_REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class StoreTarget:
-    """The target of all instances of a call. `audit` has to be begun before an instance becomes visible."""
+    """The target of all instances of a call.
+
+    audit: has to be begun before an instance becomes visible.
+    quota: limit of the stored bytes of the partition; None if there is none.
+    """
 
     partition: PartitionName
     expected_study: Uid | None
     mode: ValidationMode
     audit: CallAudit
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +128,10 @@ class Store:
         max_instance_bytes: int,
         max_header_bytes: int,
         damage: DamageRecord,
+        quotas: Quotas,
         accepts_identical: bool = True,
     ) -> None:
+        self._quotas = quotas
         self._blobs = blobs
         self._damage = damage
         self._committer = committer
@@ -145,6 +153,7 @@ class Store:
 
         Raises:
             InvalidRequest: INVALID_FIELD, the address is a series or an instance.
+            Exhausted: QUOTA_EXCEEDED.
             and as `Access.permit`.
         """
         if address.series is not None:
@@ -153,9 +162,12 @@ class Store:
         address = await self._access.permit(
             call, Action.WRITE, address, partition_may_be_new=create_partition, waits=create_partition
         )
+        quota = self._quotas.of(address.partition)
+        if quota is not None:
+            await quota.require_room()
         if create_partition:
             await self._partitions.create_missing(address.partition)
-        return StoreTarget(address.partition, address.study, mode, call.audit)
+        return StoreTarget(address.partition, address.study, mode, call.audit, quota)
 
     def receive(self, target: StoreTarget, declared_size_bytes: int | None = None) -> "Receiver":
         """Return the receiver of one instance, which the caller must `close` in any case."""
@@ -249,7 +261,7 @@ class Receiver:
             self._check_transfer(crc32c)
             description = self._reader.finish()
             self._check_content(description)
-            return await self._commit(description, order or CommitOrder())
+            return await self._within_quota(description, order or CommitOrder())
         except DicomStoreError as error:
             self._writing.refused(error, self.size_bytes)
             return _failed(error, description)
@@ -289,6 +301,19 @@ class Receiver:
         expected = self._target.expected_study
         if expected is not None and expected != description.study_uid:
             raise InvalidRequest(Reason.STUDY_MISMATCH, _MISMATCH.message)
+
+    async def _within_quota(self, description: Description, order: CommitOrder) -> StoreResult:
+        quota = self._target.quota
+        if quota is None:
+            return await self._commit(description, order)
+        await quota.reserve(self.size_bytes)
+        is_stored = False
+        try:
+            result = await self._commit(description, order)
+            is_stored = isinstance(result, Stored) and not result.identical
+        finally:
+            quota.end(self.size_bytes, is_stored=is_stored)
+        return result
 
     async def _commit(self, description: Description, order: CommitOrder) -> StoreResult:
         assert self._writer is not None, "an empty instance is unreadable"

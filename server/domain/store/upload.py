@@ -99,7 +99,7 @@ class Upload:
         self._call = call
         self._store = store
         self._max_message_bytes = max_message_bytes
-        self._reservation = Reservation(budget, self._stop_reading)
+        self._reservation = Reservation(budget, self._stop_reading, call.client)
         self._results: asyncio.Queue[UploadResult | None] = asyncio.Queue()
         self._reading: asyncio.Task[None] | None = None
         self._last_in_order: CommitOrder | None = None

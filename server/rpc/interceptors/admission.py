@@ -1,5 +1,6 @@
-"""Admission: the limit of concurrent calls."""
+"""Admission: the limit of concurrent calls, shared fairly by the principals."""
 
+from common.shares import Shares
 from server.model.errors import Exhausted, Reason
 from server.rpc.interceptors.call_context import Context
 from server.rpc.interceptors.surround import Surround
@@ -10,38 +11,36 @@ _WATCHES = frozenset({"/dicomstore.v1.ChangeFeedService/WatchChanges", "/dicomst
 class Admission(Surround):
     """Refuses calls above `max_calls` with BUSY before their request is read.
 
-    Watches, which are long-lived, have a separate limit, `max_watches`.
+    A principal that would leave too few calls to others gets RATE_LIMITED instead (`common.shares`). Watches, which are
+    long-lived, have a separate limit, `max_watches`.
     """
 
     def __init__(self, max_calls: int, max_watches: int) -> None:
         super().__init__()
-        self._calls = _Slots(max_calls)
-        self._watches = _Slots(max_watches)
+        self._calls = Shares(max_calls)
+        self._watches = Shares(max_watches)
 
     def around(self, method: str, context: Context) -> "_Admitted":
         """See `Surround`."""
         return _Admitted(self._watches if method in _WATCHES else self._calls, context)
 
 
-class _Slots:
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.taken = 0
-
-
 class _Admitted:
-    __slots__ = ("_context", "_slots")
+    __slots__ = ("_client", "_context", "_shares")
 
-    def __init__(self, places: _Slots, context: Context) -> None:
-        self._slots = places
+    def __init__(self, shares: Shares, context: Context) -> None:
+        self._shares = shares
         self._context = context
+        self._client: str | None = None
 
     async def __aenter__(self) -> Context:
-        """Take a slot. Raises Exhausted (BUSY)."""
-        if self._slots.taken >= self._slots.limit:
+        """Take a slot. Raises Exhausted (BUSY, RATE_LIMITED)."""
+        client = self._client = self._context.call.client
+        if self._shares.take(client):
+            return self._context
+        if self._shares.is_full:
             raise Exhausted(Reason.BUSY, "The server has too many calls in flight; try again later.")
-        self._slots.taken += 1
-        return self._context
+        raise Exhausted(Reason.RATE_LIMITED, "There are too many concurrent calls. Try again later.")
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
-        self._slots.taken -= 1
+        self._shares.release(self._client)

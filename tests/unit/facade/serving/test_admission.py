@@ -1,33 +1,59 @@
-"""Limits of the concurrent work of a process."""
+"""The limit of concurrent requests (facade/serving/admission.py)."""
 
-import pytest
+import asyncio
+from typing import Any
 
-from facade.serving.admission import ClientConnections
-
-
-def test_addresses_have_separate_limits() -> None:
-    connections = ClientConnections(2, "")
-    assert [connections.enter("192.0.2.1") for _ in range(3)] == [True, True, False]
-    assert connections.enter("192.0.2.2")
-    connections.leave("192.0.2.1")
-    assert connections.enter("192.0.2.1")
+from facade.serving.admission import Admission
 
 
-@pytest.mark.parametrize("other", ["2001:db8::2", "2001:db8:0:0:ffff::1"])
-def test_addresses_of_one_ipv6_network_share_a_limit(other: str) -> None:
-    connections = ClientConnections(1, "")
-    assert connections.enter("2001:db8::1")
-    assert not connections.enter(other)
-    assert connections.enter("2001:db8:0:1::1")
+class Requests:
+    """Requests that last until they are released."""
+
+    def __init__(self, most: int) -> None:
+        self.admitted = 0
+        self.refused: list[int] = []
+        self.released = asyncio.Event()
+        self._admission = Admission(self._serve, most)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def begin(self, count: int, token: str = "") -> None:
+        """Begin requests with a credential."""
+        headers = [(b"authorization", token.encode())] if token else []
+        scope = {"type": "http", "path": "/v2/studies", "method": "GET", "headers": headers}
+        for _ in range(count):
+            self._tasks.add(asyncio.create_task(self._admission(scope, self._receive, self._send)))
+        await asyncio.sleep(0)
+
+    async def end(self) -> None:
+        self.released.set()
+        await asyncio.gather(*self._tasks)
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        self.admitted += 1
+        await self.released.wait()
+
+    async def _receive(self) -> Any:
+        raise AssertionError("the body is not read")
+
+    async def _send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.refused.append(message["status"])
 
 
-def test_ipv4_addresses_on_a_socket_for_ipv6_have_separate_limits() -> None:
-    connections = ClientConnections(1, "")
-    assert connections.enter("::ffff:192.0.2.1")
-    assert not connections.enter("192.0.2.1")
-    assert connections.enter("::ffff:192.0.2.2")
+async def test_a_client_leaves_requests_to_others() -> None:
+    requests = Requests(10)
+    await requests.begin(20, "Bearer greedy")
+    assert (requests.admitted, set(requests.refused)) == (8, {429})
+    await requests.begin(1, "Bearer other")
+    await requests.begin(1)
+    assert requests.admitted == 10
+    await requests.begin(1, "Bearer third")
+    assert requests.refused[-1] == 503
+    await requests.end()
 
 
-def test_trusted_proxies_have_no_limit() -> None:
-    connections = ClientConnections(1, "192.0.2.0/24")
-    assert all(connections.enter("192.0.2.1") for _ in range(5))
+async def test_requests_without_a_credential_share_no_limit() -> None:
+    requests = Requests(10)
+    await requests.begin(12)
+    assert (requests.admitted, requests.refused) == (10, [503, 503])
+    await requests.end()

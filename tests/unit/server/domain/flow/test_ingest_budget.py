@@ -221,3 +221,73 @@ async def test_all_kinds_of_uploads_end_and_stay_within_the_budget(seed: int) ->
         await asyncio.wait(tasks)
     assert all(task.cancelled() or task.exception() is None for task in tasks)
     assert (budget.used_bytes, budget.waiting) == (0, 0)
+
+
+def of(budget: IngestBudget, client: str) -> Reservation:
+    return Reservation(budget, lambda: None, client)
+
+
+async def end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel those that wait."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def test_a_client_leaves_room_for_the_uploads_of_others() -> None:
+    budget = budget_for(10)
+    greedy = [of(budget, "greedy") for _ in range(20)]
+    entering = [asyncio.create_task(each.acquire()) for each in greedy]
+    await waiting(budget, 12)
+    assert budget.used_bytes == 8 * BASE_BYTES
+    late = of(budget, "late")
+    await asyncio.wait_for(late.acquire(), 1)  # although uploads wait
+    assert late.reserve_finishing(0)
+    greedy[0].close()
+    assert budget.waiting == 12  # its share is smaller now
+    late.close()
+    await asyncio.wait_for(entering[8], 1)
+    await end(entering)
+    for each in greedy:
+        each.close()
+    assert (budget.used_bytes, budget.waiting, budget._held) == (0, 0, {})
+
+
+async def test_of_the_waiting_uploads_that_of_the_client_with_the_least_enters_first() -> None:
+    budget = budget_for(2)
+    holders = [of(budget, "a"), of(budget, "b")]
+    for each in holders:
+        await each.acquire()
+    order: list[str] = []
+
+    async def upload(client: str) -> None:
+        reservation = of(budget, client)
+        await reservation.acquire()
+        order.append(client)
+        await asyncio.sleep(0)
+        reservation.close()
+
+    tasks = []
+    for number, client in enumerate("aaac", 1):
+        tasks.append(asyncio.create_task(upload(client)))
+        await waiting(budget, number)
+    holders[1].close()
+    await asyncio.sleep(0)
+    holders[0].close()
+    await asyncio.gather(*tasks)
+    assert "".join(order) == "caaa"
+
+
+async def test_the_bytes_of_a_client_are_limited() -> None:
+    budget = IngestBudget(32 * BASE_BYTES, LONG, client_bytes=3 * BASE_BYTES)
+    uploads = [of(budget, "one") for _ in range(5)]
+    entering = [asyncio.create_task(each.acquire()) for each in uploads]
+    await waiting(budget, 2)
+    assert budget.used_bytes == 3 * BASE_BYTES
+    assert not uploads[0].reserve_finishing(1)
+    other = of(budget, "other")
+    await asyncio.wait_for(other.acquire(), 1)
+    await end(entering)
+    for each in (*uploads, other):
+        each.close()
+    assert budget.used_bytes == 0
