@@ -119,7 +119,10 @@ def _storage(settings: Settings) -> Storage:
 
 def _take_over(storage: Storage, settings: Settings) -> None:
     try:
-        storage.journal.take_over(lambda locators: engine.referenced_locators(settings.database_url, locators))
+        url = settings.database_url
+        storage.journal.take_over(
+            lambda locators: engine.referenced_locators(url, locators), lambda: engine.pending_deletions(url)
+        )
     except DicomStoreError as error:
         if error.reason not in (Reason.STORAGE_FULL, Reason.STORAGE_UNAVAILABLE):
             raise

@@ -137,14 +137,20 @@ async def recover(settings: Settings, *, with_quarantined: bool = False) -> Reco
         await clock.start()
         blobs = await stack.enter_async_context(storage.blobs())
         spool = stack.enter_context(SqliteSpool(settings.data / "recovery.tmp"))
-        return await Recovery(
+        deletions = storage.journal.open_deletions()
+        recovered = await Recovery(
             blobs=blobs,
             index=database.instances,
             partitions=database.partitions,
             spool=spool,
             retired=storage.journal.entries(),
+            deletions=deletions.values(),
             now=clock.now,
             retention=timedelta(hours=settings.retention_hours),
             max_header_bytes=settings.max_header_bytes,
             with_quarantined=with_quarantined,
         ).run()
+        # The index has none of their instances any more; an older one may still have to move some.
+        completed = deletions.keys() - await asyncio.to_thread(engine.pending_deletions, settings.database_url)
+        await asyncio.to_thread(storage.journal.complete, completed)
+        return recovered

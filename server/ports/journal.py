@@ -1,12 +1,35 @@
 """The journal of blobs that no instance refers to, stored beside the blobs, so that a rebuilt index omits them."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from server.model.ids import Address, InstanceId
 from server.model.instance import Locator
 
 Entry = tuple[Locator, Locator | None]
 """A blob, and its copy; None if its instance was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDeletion:
+    """A deletion of many instances whose blobs are not all recorded one by one.
+
+    scope: the study or series.
+    stored_later: blobs of instances that were stored in the scope after the deletion.
+    """
+
+    scope: Address
+    stored_later: set[Locator] = field(default_factory=set)
+
+    def includes(self, instance: InstanceId, locator: Locator) -> bool:
+        """Return whether an instance was deleted."""
+        return (
+            instance.partition == self.scope.partition
+            and instance.study == self.scope.study
+            and self.scope.series in (None, instance.series)
+            and locator not in self.stored_later
+        )
 
 
 class Journal(Protocol):
@@ -22,6 +45,26 @@ class Journal(Protocol):
             Exhausted: STORAGE_FULL.
             Unavailable: STORAGE_UNAVAILABLE.
         """
+        ...
+
+    def deleted_all(self, deletion: int, scope: Address) -> None:
+        """Record that this transaction deletes all instances of a study or series; their blobs follow, by `deleted` in
+        later transactions.
+
+        Args:
+            deletion: its number.
+            scope: address of the study or series.
+
+        Raises: as above.
+        """
+        ...
+
+    def stored_later(self, deletion: int, locators: Sequence[Locator]) -> None:
+        """Record blobs that this transaction adds to the scope of an open deletion. Raises: as above."""
+        ...
+
+    def completed(self, deletion: int) -> None:
+        """Record that all blobs of a deletion are recorded, including those of this transaction. Raises: as above."""
         ...
 
     def moved(self, moves: Mapping[Locator, Locator]) -> None:
@@ -48,11 +91,14 @@ class Journal(Protocol):
 class ArchiveJournal(Journal, Protocol):
     """The journals of all processes, to be read when an index is opened or rebuilt. All calls block."""
 
-    def take_over(self, referenced: Callable[[Sequence[Locator]], Collection[Locator]]) -> None:
+    def take_over(
+        self, referenced: Callable[[Sequence[Locator]], Collection[Locator]], pending: Callable[[], Collection[int]]
+    ) -> None:
         """Decide about transactions of ended processes without a recorded outcome.
 
         A transaction counts as committed if `referenced`, which returns the blobs that an instance refers to, returns
-        none of its blobs. One process may call this at a time, with the right index.
+        none of its blobs. The open deletions are those that `pending` returns. One process may call this at a time,
+        with the right index.
 
         Raises:
             Exhausted: STORAGE_FULL.
@@ -62,4 +108,15 @@ class ArchiveJournal(Journal, Protocol):
 
     def entries(self) -> Iterator[Entry]:
         """Yield the blobs of all transactions that were committed or have an unknown outcome."""
+        ...
+
+    def open_deletions(self) -> Mapping[int, OpenDeletion]:
+        """Return the deletions of transactions as in `entries` that are not completed, by number."""
+        ...
+
+    def complete(self, deletions: Collection[int]) -> None:
+        """Record, durably and outside of a transaction, that deletions are completed.
+
+        Raises: as `Journal.deleted`.
+        """
         ...

@@ -10,8 +10,10 @@ from server.adapters.blobs.factory import storage_at
 from server.model.archive import Mark
 from server.model.audit.trail import AuditTrailSettings
 from server.model.scrub import ScrubPosition
+from server.ports.journal import OpenDeletion
 from server.ports.storage import Storage
 from tests.contract.blobs import all_blobs, put
+from tests.contract.index.samples import identity, series_ref, study_ref
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -80,8 +82,38 @@ def test_the_journal_lists_blobs_of_transactions_that_committed_or_have_no_known
         end()
     journal.moved({"d": "e"})
     journal.committed()
-    journal.take_over(lambda locators: [])
+    journal.take_over(lambda locators: [], set)
     assert list(journal.entries()) == [("a", None), ("c", None), ("d", "e")]
+
+
+def test_the_journal_lists_deletions_of_many_instances_until_they_are_completed(storage: Storage) -> None:
+    journal = storage.journal
+    series, study = series_ref(1, 2), study_ref(3)
+    for number, scope, end in (
+        (7, series, journal.committed),
+        (8, study, journal.ended),
+        (9, study, journal.rolled_back),
+    ):
+        journal.deleted_all(number, scope)
+        journal.prepare()
+        end()
+    journal.stored_later(8, ["new"])
+    journal.committed()
+    journal.completed(8)
+    journal.rolled_back()
+    assert journal.open_deletions() == {7: OpenDeletion(series), 8: OpenDeletion(study, {"new"})}
+    of_series, of_study = journal.open_deletions().values()
+    assert of_series.includes(identity(1, 2, 5), "any")
+    assert not of_series.includes(identity(1, 3, 5), "any")
+    assert of_study.includes(identity(3, 2, 5), "old")
+    assert not of_study.includes(identity(3, 2, 5), "new")
+    journal.deleted(["old"])
+    journal.completed(8)
+    journal.committed()
+    assert journal.open_deletions().keys() == {7}
+    journal.complete([7])
+    assert journal.open_deletions() == {}
+    assert list(journal.entries()) == [("old", None)]
 
 
 async def test_one_process_scrubs_at_a_time_and_the_position_is_stored(storage: Storage) -> None:

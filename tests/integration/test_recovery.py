@@ -8,16 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crc32c import crc32c
 from dicomstore.v1 import change_feed_service_pb2 as feed
 from dicomstore.v1 import retrieve_service_pb2 as retrieve
 
 from server.adapters.blobs.packed import PackedBlobs
+from server.adapters.sql import engine
+from server.adapters.sql.core.progress import Progress
+from server.adapters.sql.writing import deleting
 from server.bootstrap.maintenance import auditing, recover
+from server.dicom.ingest.reader import InstanceReader
+from server.domain.store.receive import new_instance
 from server.domain.upkeep.recovery import Recovered
 from server.model.errors import Reason, Unavailable
-from server.model.ids import DEFAULT_PARTITION
+from server.model.ids import DEFAULT_PARTITION, Address, Uid
+from server.model.instance import Added, ValidationMode
 from server.model.receipt import Receipt
-from server.opening import StartError, check_binding
+from server.opening import StartError, check_binding, prepare
 from tests.core import CoreClient, Ref, file_of, ref_of, settings_for, store_requests, stream_reason
 from tests.data import new_uid, part10
 from tests.integration.conftest import a_core
@@ -254,6 +261,60 @@ async def test_the_index_decides_a_delete_without_an_end_in_the_journal(stored: 
     await recover(settings_for(stored.data))
     async with a_core(stored.data) as core:
         await stored.check(core, deleted)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize("is_older", [False, True])
+async def test_an_index_lost_during_a_large_delete_is_rebuilt_without_its_instances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, is_older: bool
+) -> None:
+    """One of the five instances is stored again before the index is lost."""
+    monkeypatch.setattr(deleting, "FEW", 2)
+    monkeypatch.setattr(deleting, "AT_ONCE", 2)
+    settings = settings_for(tmp_path / "data")
+    study, series = new_uid(), new_uid()
+    bodies = [part10(StudyInstanceUID=study, SeriesInstanceUID=series) for _ in range(5)]
+    async with a_core(settings.data) as core:
+        [*_, other] = [result for body in (*bodies, part10()) for result in await core.stored(body)]
+    shutil.copy(settings.data / "index.db", tmp_path / "older.db")
+    prepared = prepare(settings)
+    storage = prepared.storage
+    progress = Progress(prepared.mark, storage.marks.record, prepared.read_only.restrict, storage.journal)
+    database = engine.open_database(settings.database_url, progress=progress)
+    scope = Address(DEFAULT_PARTITION, Uid(study))
+    assert await database.instances.delete(scope, datetime.now(UTC), datetime.now(UTC)) == 5
+    for _ in range(steps):
+        await database.changes.sequence()
+    async with storage.blobs() as blobs:
+        async with blobs.open_write() as writer:
+            await writer.write(bodies[4])
+            locator = await writer.commit(Receipt(DEFAULT_PARTITION, datetime.now(UTC), 0))
+        reader = InstanceReader(ValidationMode.LENIENT, settings.max_header_bytes)
+        reader.feed(bodies[4])
+        new = new_instance(
+            reader.finish(),
+            partition=DEFAULT_PARTITION,
+            size_bytes=len(bodies[4]),
+            crc32c=crc32c(bodies[4]),
+            locator=locator,
+            must_be_indexed=False,
+        )
+        [outcome] = await database.instances.add([new], datetime.now(UTC))
+        assert isinstance(outcome, Added)
+        await blobs.settle([locator])
+    await database.close()
+    storage.close()
+    remove_index(settings.data)
+    if is_older:
+        shutil.copy(tmp_path / "older.db", settings.data / "index.db")
+    done = await recover(settings)
+    assert (done.added, done.deleted, done.retired) == ((1, 5, 0) if is_older else (2, 0, 5))
+    async with a_core(settings.data) as core:
+        assert [body for _, body in await core.retrieve(Ref(study_instance_uid=study))] == [bodies[4]]
+        assert len(await core.retrieve(ref_of(other))) == 1
+        await core.stored(*bodies[:4])  # after the recovery the deletion has no effect
+    remove_index(settings.data)
+    assert (await recover(settings)).added == 6
 
 
 async def test_blobs_unknown_to_a_complete_index_are_recovered_only_on_request(stored: Stored) -> None:

@@ -39,6 +39,7 @@ from server.adapters.sql.partitions import PartitionKeys, SqlPartitions
 from server.adapters.sql.query_tags.tags import SqlTags
 from server.adapters.sql.share_links import SqlShareLinks
 from server.adapters.sql.writing.locators import referenced
+from server.adapters.sql.writing.open_deletions import pending
 from server.adapters.sql.writing.sequencing import CHANNEL
 from server.model.archive import ArchiveId, IndexIdentity, Mark
 from server.model.instance import Locator
@@ -244,6 +245,20 @@ def referenced_locators(url: str, locators: Collection[Locator]) -> set[Locator]
     try:
         with translated(), engine.connect() as connection:
             return referenced(connection, locators)
+    finally:
+        engine.dispose()
+
+
+def pending_deletions(url: str) -> set[int]:
+    """Return the numbers of the deletions whose instances have not all been moved.
+
+    Raises:
+        ValueError, Unavailable
+    """
+    engine = _engine(url, reading_seconds=SEARCH_SECONDS)
+    try:
+        with translated(), engine.connect() as connection:
+            return {deletion.key for deletion in pending(connection)}
     finally:
         engine.dispose()
 

@@ -6,7 +6,7 @@ recovery is repeated from the beginning and skips its earlier results.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -16,11 +16,12 @@ from server.dicom.ingest.reader import Description, InstanceReader
 from server.domain.store.receive import new_instance
 from server.model.damage import Damage
 from server.model.errors import DataLoss, DicomStoreError, Reason
-from server.model.ids import PartitionName
+from server.model.ids import InstanceId, PartitionName
 from server.model.instance import Added, AlreadyStored, Locator, NewInstance, StoredInstance, ValidationMode
 from server.model.receipt import Receipt
 from server.ports.blobs import BlobStore
 from server.ports.index import InstanceIndex, Partitions
+from server.ports.journal import OpenDeletion
 from server.ports.spool import Spool
 
 _PAGE = 500
@@ -60,6 +61,7 @@ class Recovery:
 
     Args:
         retired: blobs from the journal that no instance refers to any more, each with its copy or None.
+        deletions: from the journal; deletions of many instances that are not all among `retired`.
         retention: time before deleted bytes are erased.
         with_quarantined: also index quarantined blobs. A complete index did not have them, so they are uploads without
             acknowledgement, and indexing them may restore deleted instances.
@@ -73,6 +75,7 @@ class Recovery:
         partitions: Partitions,
         spool: Spool,
         retired: Iterable[tuple[Locator, Locator | None]],
+        deletions: Collection[OpenDeletion] = (),
         now: Callable[[], datetime],
         retention: timedelta,
         max_header_bytes: int,
@@ -83,6 +86,7 @@ class Recovery:
         self._partitions = partitions
         self._spool = spool
         self._retired = retired
+        self._deletions = deletions
         self._now = now
         self._retention = retention
         self._max_header_bytes = max_header_bytes
@@ -96,6 +100,9 @@ class Recovery:
         Raises: as the blob store and the index.
         """
         self._spool.add_retired(self._retired)
+        for deletion in self._deletions:  # blobs stored later may have moved since
+            current = [self._spool.current_locator(locator) for locator in deletion.stored_later]
+            deletion.stored_later.update(filter(None, current))
         await self._repeat_changes()
         if not self._with_quarantined:
             async for batch in self._blobs.quarantined():
@@ -112,7 +119,7 @@ class Recovery:
             moves: dict[Locator, Locator] = {}
             for stored in page:
                 place = self._spool.current_locator(stored.locator)
-                if place is None:
+                if place is None or self._is_deleted(stored.id, place):
                     self._done.deleted += await self._index.delete(
                         stored.id.address, self._now(), self._now() + self._retention
                     )
@@ -157,12 +164,16 @@ class Recovery:
 
     async def _add_all(self, batch: Sequence[tuple[Locator, Receipt]]) -> None:
         some: list[_Read] = []
+        deleted: list[Locator] = []
         held_bytes = 0
         for locator, receipt in batch:
             try:
                 read = await self._read(locator, receipt)
             except DicomStoreError as error:
                 self._leave_out(locator, error)
+                continue
+            if self._is_deleted(read.instance.id, locator):
+                deleted.append(locator)
                 continue
             some.append(read)
             held_bytes += len(read.instance.dicom_json) + (
@@ -173,6 +184,12 @@ class Recovery:
                 some, held_bytes = [], 0
         if some:
             await self._add(some)
+        if deleted:
+            self._done.retired += len(deleted)
+            await self._blobs.quarantine(deleted, self._now())
+
+    def _is_deleted(self, instance: InstanceId, locator: Locator) -> bool:
+        return any(deletion.includes(instance, locator) for deletion in self._deletions)
 
     async def _read(self, locator: Locator, receipt: Receipt) -> _Read:
         """Read an instance from its blob, damaged or not.

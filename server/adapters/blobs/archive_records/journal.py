@@ -5,6 +5,11 @@
     T                 a transaction begins
     D <locator>       it deletes the instance of this blob
     M <old> <new>     it refers the instance of this blob to a copy
+    S <number> <partition> <study> [<series>]
+                      it deletes all instances of a study or series; the lines D of their blobs follow
+    K <number> <locator>
+                      it adds this blob to the study or series of such a deletion, so that the blob is not deleted
+    E <number>        all lines D of such a deletion are written
     C                 it was committed
     V                 it was rolled back
 
@@ -16,6 +21,7 @@ client requested it and may have received the response.
 import errno
 import fcntl
 import os
+import re
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -25,14 +31,20 @@ from typing import TypeVar
 from server.adapters.blobs.disk.file_lock import lock_if_free
 from server.adapters.blobs.disk.reserve import Reserve
 from server.adapters.blobs.disk.threads import as_errors_of_the_store, sync_directory
+from server.model.ids import Address, PartitionName, Uid
 from server.model.instance import Locator
-from server.ports.journal import Entry
+from server.ports.journal import Entry, OpenDeletion
 
 _HISTORY = "history"
 _ASKED_AT_ONCE = 500
+_LINE = re.compile(r"([TCV]|D \S+|M \S+ \S+|S \d+ \S+ \S+( \S+)?|K \d+ \S+|E \d+)\n")
+_ENDS, _OF_BLOBS, _OF_DELETIONS = "CV", "DM", "SKE"  # kinds of lines
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 _T = TypeVar("_T")
+
+Line = list[str]
+"""The words of a line."""
 
 
 class FileJournal:
@@ -51,6 +63,26 @@ class FileJournal:
     def deleted(self, locators: Sequence[Locator]) -> None:
         """See the port."""
         self._note(f"D {locator}\n" for locator in locators)
+
+    def deleted_all(self, deletion: int, scope: Address) -> None:
+        """See the port."""
+        uids = filter(None, (scope.study, scope.series))
+        self._note(iter([f"S {deletion} {' '.join((scope.partition, *uids))}\n"]))
+
+    def stored_later(self, deletion: int, locators: Sequence[Locator]) -> None:
+        """See the port."""
+        self._note(f"K {deletion} {locator}\n" for locator in locators)
+
+    def completed(self, deletion: int) -> None:
+        """See the port."""
+        self._note(iter([f"E {deletion}\n"]))
+
+    def complete(self, deletions: Collection[int]) -> None:
+        """See the port."""
+        for deletion in deletions:
+            self.completed(deletion)
+        self.prepare()
+        self.committed()
 
     def moved(self, moves: Mapping[Locator, Locator]) -> None:
         """See the port."""
@@ -122,7 +154,9 @@ class FileJournal:
 
     # Reading
 
-    def take_over(self, referenced: Callable[[Sequence[Locator]], Collection[Locator]]) -> None:
+    def take_over(
+        self, referenced: Callable[[Sequence[Locator]], Collection[Locator]], pending: Callable[[], Collection[int]]
+    ) -> None:
         """See the port: the entries of ended processes move to `history`."""
         with as_errors_of_the_store():
             for path in self._paths():
@@ -131,20 +165,47 @@ class FileJournal:
                     continue
                 try:
                     if path.name != _HISTORY:
-                        self._append_to_history(_effective(path, lambda locators: not referenced(locators)))
+                        lines = _effective(path, lambda locators: not referenced(locators))
+                        self._append_to_history(_without_completed(lines, pending))
                         path.unlink()
                 finally:
                     os.close(fd)
 
     def entries(self) -> Iterator[Entry]:
         """See the port."""
+        for kind, *words in self._effective_lines():
+            if kind == "D":
+                yield words[0], None
+            elif kind == "M":
+                yield words[0], words[1]
+
+    def open_deletions(self) -> Mapping[int, OpenDeletion]:
+        """See the port."""
+        found: dict[int, OpenDeletion] = {}
+        later: list[tuple[int, Locator]] = []
+        completed: set[int] = set()
+        for kind, *words in self._effective_lines():
+            if kind == "S":
+                partition, study, *series = words[1:]
+                scope = Address(PartitionName(partition), Uid(study), Uid(series[0]) if series else None)
+                found[int(words[0])] = OpenDeletion(scope)
+            elif kind == "K":
+                later.append((int(words[0]), words[1]))
+            elif kind == "E":
+                completed.add(int(words[0]))
+        for number, locator in later:
+            if number in found:
+                found[number].stored_later.add(locator)
+        return {number: deletion for number, deletion in found.items() if number not in completed}
+
+    def _effective_lines(self) -> Iterator[Line]:
         for path in self._paths():
             yield from _effective(path, lambda _: True)
 
-    def _append_to_history(self, entries: Iterator[Entry]) -> None:
+    def _append_to_history(self, lines: Iterator[Line]) -> None:
         with open(self._directory / _HISTORY, "ab") as file:
-            for old, new in entries:
-                file.write(_line(old, new).encode("ascii"))
+            for line in lines:
+                file.write(f"{' '.join(line)}\n".encode("ascii"))
             file.flush()
             os.fsync(file.fileno())
         sync_directory(self._directory)
@@ -153,50 +214,48 @@ class FileJournal:
         return sorted(self._directory.iterdir()) if self._directory.exists() else []
 
 
-def _line(old: Locator, new: Locator | None) -> str:
-    return f"D {old}\n" if new is None else f"M {old} {new}\n"
-
-
-def _effective(path: Path, is_committed: Callable[[Sequence[Locator]], bool]) -> Iterator[Entry]:
+def _effective(path: Path, is_committed: Callable[[Sequence[Locator]], bool]) -> Iterator[Line]:
     """Yield the entries of committed transactions; `is_committed` decides about those without an end."""
     counts = [end == "C" or (end == "" and is_committed(locators)) for end, locators in _transactions(path)]
     number = 0
-    for kind, entry in _lines(path):
-        if kind == "T":
+    for line in _lines(path):
+        if line[0] == "T":
             number += 1
-        elif entry is not None and (number == 0 or counts[number - 1]):  # history has no transactions
-            yield entry
+        elif line[0] not in _ENDS and (number == 0 or counts[number - 1]):  # history has no transactions
+            yield line
+
+
+def _without_completed(lines: Iterator[Line], pending: Callable[[], Collection[int]]) -> Iterator[Line]:
+    """Omit the lines of deletions that are not pending, and the completion of those that are."""
+    known: Collection[int] | None = None
+    for line in lines:
+        if line[0] in _OF_DELETIONS:
+            if known is None:
+                known = pending()
+            if (int(line[1]) in known) == (line[0] == "E"):
+                continue
+        yield line
 
 
 def _transactions(path: Path) -> Iterator[tuple[str, list[Locator]]]:
-    """Yield the end of each transaction (C, V or none) and the first of its blobs."""
+    """Yield the end of each transaction (C, V or none) and the first of the blobs that it deletes or moves."""
     is_any, end, locators = False, "", list[Locator]()
-    for kind, entry in _lines(path):
+    for kind, *words in _lines(path):
         if kind == "T":
             if is_any:
                 yield end, locators
             is_any, end, locators = True, "", []
-        elif entry is None:
+        elif kind in _ENDS:
             end, locators = kind, []
-        elif len(locators) < _ASKED_AT_ONCE:
-            locators.append(entry[0])
+        elif kind in _OF_BLOBS and len(locators) < _ASKED_AT_ONCE:
+            locators.append(words[0])
     if is_any:
         yield end, locators
 
 
-def _lines(path: Path) -> Iterator[tuple[str, Entry | None]]:
-    """Yield kind and entry of each complete line; an incomplete last line is ignored."""
+def _lines(path: Path) -> Iterator[Line]:
+    """Yield the words of each complete line; damaged lines and an incomplete last one are ignored."""
     with open(path, encoding="ascii", errors="replace") as file:
         for line in file:
-            words = line.split()
-            if not line.endswith("\n") or not words:
-                continue
-            match words:
-                case ["D", old]:
-                    yield "D", (old, None)
-                case ["M", old, new]:
-                    yield "M", (old, new)
-                case ["T" | "C" | "V" as kind]:
-                    yield kind, None
-                case _:  # damage
-                    continue
+            if line.endswith("\n") and _LINE.fullmatch(line):
+                yield line.split()

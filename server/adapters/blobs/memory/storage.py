@@ -9,9 +9,10 @@ from tempfile import TemporaryDirectory
 from server.adapters.blobs.audit_trail.trail import FileAuditTrail
 from server.adapters.blobs.memory.blobs import MemoryBlobs
 from server.model.archive import ArchiveId, BlobsIdentity, Mark
+from server.model.ids import Address
 from server.model.instance import Locator
 from server.model.scrub import ScrubPosition
-from server.ports.journal import Entry
+from server.ports.journal import Entry, OpenDeletion
 
 
 class MemoryStorage:
@@ -112,10 +113,27 @@ class MemoryJournal:
     def __init__(self) -> None:
         self._noted: list[Entry] = []
         self._counted: list[Entry] = []
+        self._open: dict[int, OpenDeletion] = {}
+        self._undo: list[Callable[[], object]] = []
 
     def deleted(self, locators: Sequence[Locator]) -> None:
         """See the port."""
         self._noted += [(locator, None) for locator in locators]
+
+    def deleted_all(self, deletion: int, scope: Address) -> None:
+        """See the port."""
+        self._open[deletion] = OpenDeletion(scope)
+        self._undo.append(lambda: self._open.pop(deletion))
+
+    def stored_later(self, deletion: int, locators: Sequence[Locator]) -> None:
+        """See the port."""
+        if deletion in self._open:
+            self._open[deletion].stored_later.update(locators)
+
+    def completed(self, deletion: int) -> None:
+        """See the port."""
+        if completed := self._open.pop(deletion, None):
+            self._undo.append(lambda: self._open.update({deletion: completed}))
 
     def moved(self, moves: Mapping[Locator, Locator]) -> None:
         """See the port."""
@@ -128,6 +146,7 @@ class MemoryJournal:
         """See the port."""
         self._counted += self._noted
         self._noted = []
+        self._undo = []
 
     def ended(self) -> None:
         """See the port: a transaction without an end counts as committed."""
@@ -136,14 +155,27 @@ class MemoryJournal:
     def rolled_back(self) -> None:
         """See the port."""
         self._noted = []
+        while self._undo:
+            self._undo.pop()()
 
-    def take_over(self, named: Callable[[Sequence[Locator]], Collection[Locator]]) -> None:
+    def take_over(
+        self, referenced: Callable[[Sequence[Locator]], Collection[Locator]], pending: Callable[[], Collection[int]]
+    ) -> None:
         """See the port: there are no other processes."""
 
     def entries(self) -> Iterator[Entry]:
         """See the port."""
         yield from self._counted
         yield from self._noted
+
+    def open_deletions(self) -> Mapping[int, OpenDeletion]:
+        """See the port."""
+        return dict(self._open)
+
+    def complete(self, deletions: Collection[int]) -> None:
+        """See the port."""
+        for deletion in deletions:
+            self._open.pop(deletion, None)
 
 
 class MemoryScrubRecord:

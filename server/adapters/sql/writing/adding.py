@@ -8,6 +8,7 @@ rows and the commit another.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Table, bindparam, delete, insert, select, text
 
@@ -33,6 +34,7 @@ from server.adapters.sql.query_tags.tag_values import ByTags, Owners, active_lat
 from server.adapters.sql.rows import STORED, stored_instance
 from server.adapters.sql.search.keys import columns_of
 from server.adapters.sql.writing.merging import Group, Row, existing, write_groups, write_several
+from server.adapters.sql.writing.open_deletions import note_stored, pending_later
 from server.adapters.sql.writing.usage import count_bytes
 from server.model.change import ChangeAction
 from server.model.errors import NotFound, Reason
@@ -107,9 +109,10 @@ def begin(
     locked = counters.lock_later(connection, shards.values(), versions=len({one.id for one in new}))
     tags = active_later(connection)
     found = [_Existing(connection, name, key, new) for name, key in keys.items()]
+    deletions = pending_later(connection)
     last = locked()
     time = last.time(now)
-    changes = StudyChanges(keys, shards, last, time, ByTags(tags(), extract, time))
+    changes = StudyChanges(keys, shards, last, time, ByTags(tags(), extract, time), deletions())
     for existing_rows in found:
         changes.load(existing_rows)
     changes.reserve(new)
@@ -149,7 +152,9 @@ SeriesIdentity = tuple[PartitionName, str, str]
 class StudyChanges:
     """All changes of one transaction.
 
-    time: of the changes.
+    Args:
+        time: of the changes.
+        open_deletions: rows of `open_deletions.pending`.
     """
 
     def __init__(
@@ -159,12 +164,15 @@ class StudyChanges:
         last: Counters,
         time: int,
         by_tags: ByTags,
+        open_deletions: Sequence[Any],
     ) -> None:
         self._partition_keys = partition_keys
         self._shards = shards
         self._last = last
         self.time = time
         self._by_tags = by_tags
+        self._open_deletions = open_deletions
+        self._new: list[NewInstance] = []
         self._stored: dict[InstanceId, StoredInstance] = {}
         self._added: dict[InstanceId, tuple[NewInstance, int]] = {}
         self._studies: dict[StudyIdentity, Group] = {}
@@ -288,6 +296,7 @@ class StudyChanges:
 
     def _add_version(self, new: NewInstance, version: int, shard: int, others: Row, action: ChangeAction) -> None:
         """Collect the rows of a version and its entry in the change feed."""
+        self._new.append(new)
         self._rows[versions].append(
             {
                 "version": version,
@@ -338,6 +347,7 @@ class StudyChanges:
 
     def write(self, connection: Connection) -> None:
         """Write all changes."""
+        note_stored(connection, self._open_deletions, self._partition_keys, self._new)
         write_groups(connection, studies, self._studies.values())
         _count_new_studies(connection, self._studies.values())
         write_groups(connection, series, self._series.values())

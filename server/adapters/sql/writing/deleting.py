@@ -197,6 +197,8 @@ def delete_resource(
         if row["first_sequence"] is None:
             entry = _entry(row, row["key"], resource.series or "", resource.instance or "")
             last.write_entries([entry | {"position": row["key"], "deletion_key": row["key"]}])
+        if progress := progress_of(connection.info):
+            progress.journal.deleted_all(row["key"], resource)
     if depth == 3:
         _shrink_series(connection, row)
     _INSERT_DELETION.run(connection, [row])
@@ -206,11 +208,11 @@ def delete_resource(
 
 def move_on(connection: Connection) -> bool:
     """Move some instances of the oldest deletion with numbered entries; return whether there was one."""
-    pending = _PENDING.row(connection, {})
-    if pending is None:
+    oldest = _PENDING.row(connection, {})
+    if oldest is None:
         return False
-    counters.lock(connection, [pending.shard])
-    row = _STILL_PENDING.row(connection, {"of_key": pending.key})
+    counters.lock(connection, [oldest.shard])
+    row = _STILL_PENDING.row(connection, {"of_key": oldest.key})
     if row is None:  # another process has done it
         return True
     deletion = row._asdict()
@@ -222,6 +224,9 @@ def move_on(connection: Connection) -> bool:
         _INSERT_CHANGES.run(connection, entries)
     done = row.done + len(entries)
     is_pending = 1 if len(entries) == AT_ONCE else None
+    progress = progress_of(connection.info)
+    if progress is not None and not is_pending:
+        progress.journal.completed(row.key)
     _MOVED_ON.run(connection, [{"of_key": row.key, "done": done, "is_pending": is_pending}])
     return True
 

@@ -8,6 +8,8 @@ import pytest
 from server.adapters.blobs.archive_records.journal import FileJournal
 from server.adapters.blobs.disk.reserve import Reserve
 from server.model.errors import Exhausted
+from server.ports.journal import OpenDeletion
+from tests.contract.index.samples import study_ref
 from tests.small_disk import fill, small_disk
 
 
@@ -46,7 +48,7 @@ def test_a_transaction_without_an_end_counts_unless_the_index_still_refers_to_it
         journal.ended()
     assert [old for old, _ in journal.entries()] == ["committed", "not-committed", "last"]
     journal.close()
-    FileJournal(tmp_path).take_over(lambda locators: {"not-committed"} & set(locators))
+    FileJournal(tmp_path).take_over(lambda locators: {"not-committed"} & set(locators), set)
     assert [old for old, _ in FileJournal(tmp_path).entries()] == ["committed", "last"]
     assert [path.name for path in (tmp_path / "journal").iterdir()] == ["history"]
 
@@ -57,9 +59,9 @@ def test_the_journal_of_a_live_process_is_not_taken_over(tmp_path: Path) -> None
     dead.deleted(["b"])
     dead.committed()
     dead.close()
-    FileJournal(tmp_path).take_over(nothing_referenced)
+    FileJournal(tmp_path).take_over(nothing_referenced, set)
     live.committed()
-    FileJournal(tmp_path).take_over(nothing_referenced)
+    FileJournal(tmp_path).take_over(nothing_referenced, set)
     assert len(list((tmp_path / "journal").iterdir())) == 2
     assert sorted(FileJournal(tmp_path).entries()) == [("a", None), ("b", None)]
     live.close()
@@ -71,7 +73,7 @@ def test_history_grows_and_taking_over_twice_is_harmless(tmp_path: Path) -> None
         journal.moved({locator: f"copy of {locator}".replace(" ", "-")})
         journal.committed()
         journal.close()
-        FileJournal(tmp_path).take_over(nothing_referenced)
+        FileJournal(tmp_path).take_over(nothing_referenced, set)
     assert list(FileJournal(tmp_path).entries()) == [("a", "copy-of-a"), ("b", "copy-of-b")]
 
 
@@ -104,3 +106,23 @@ def test_on_a_full_disk_the_reserve_has_room_for_the_journal(tmp_path: Path) -> 
         fill(disk.path)
         with pytest.raises(Exhausted):
             FileJournal(disk.path).deleted(["one more"])
+
+
+def test_the_index_decides_which_deletions_of_ended_processes_are_open(tmp_path: Path) -> None:
+    first, second = FileJournal(tmp_path), FileJournal(tmp_path)
+    for number in (1, 2, 3):
+        first.deleted_all(number, study_ref(number))
+        first.committed()
+        first.stored_later(number, [f"new-{number}"])
+        first.committed()
+    first.deleted_all(4, study_ref(4))  # the outcome is unknown
+    for number in (1, 2):
+        second.completed(number)
+        second.ended()
+    assert FileJournal(tmp_path).open_deletions().keys() == {3, 4}  # without an index, they count as committed
+    first.close()
+    second.close()
+    FileJournal(tmp_path).take_over(nothing_referenced, lambda: {2, 3})
+    assert FileJournal(tmp_path).open_deletions() == {
+        number: OpenDeletion(study_ref(number), {f"new-{number}"}) for number in (2, 3)
+    }
