@@ -4,6 +4,9 @@ Only the header is held in memory, and each byte is examined once. Bulk values a
 positions are recorded.
 """
 
+from collections.abc import Iterator
+from itertools import chain
+
 from server.dicom.elements.element_headers import table_of
 from server.dicom.elements.transfer_syntax import TransferSyntax, transfer_syntax
 from server.dicom.ingest import validate
@@ -21,6 +24,9 @@ __all__ = ["Description", "InstanceReader"]
 
 
 _LOOK_BYTES = 8 << 10
+
+_INFLATED_AT_ONCE = 4
+"""Pieces of an inflated data set, about a megabyte together, that are processed in one step."""
 
 
 class InstanceReader:
@@ -42,6 +48,7 @@ class InstanceReader:
         self._syntax: TransferSyntax | None = None
         self._scanner: Scanner | None = None
         self._inflater: Inflater | None = None
+        self._inflated: Iterator[bytes] | None = None
 
     @property
     def header_bytes(self) -> int:
@@ -63,15 +70,47 @@ class InstanceReader:
             InvalidRequest: UNREADABLE_INSTANCE, as soon as it is certain.
             Exhausted: HEADER_TOO_LARGE; INSTANCE_TOO_LARGE if the inflated size exceeds its limit.
         """
+        self.feed_some(data)
+        while self.is_behind:
+            self.proceed()
+
+    def feed_some(self, data: Buffer) -> None:
+        """Like `feed`, but in short steps: call `proceed` while `is_behind`, and keep `data` until then.
+
+        A deflated data set may be a thousand times larger than its file.
+        """
         if isinstance(data, bytes):
             self._feed(data)
             return
         position = 0
         while position < len(data):
+            if self._inflater is not None:
+                self._inflate(data[position:])
+                return
             position += self._skip(len(data) - position)
             if position < len(data):
                 self._feed(bytes(data[position : position + _LOOK_BYTES]))
                 position += _LOOK_BYTES
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether fed bytes are not processed yet."""
+        return self._inflated is not None
+
+    def proceed(self) -> None:
+        """Process the next fed bytes; raises as `feed`."""
+        assert self._inflated is not None
+        for _ in range(_INFLATED_AT_ONCE):
+            piece = next(self._inflated, None)
+            if piece is None:
+                self._inflated = None
+                return
+            self._scan(self._scanner_of(), piece)
+
+    def _inflate(self, data: Buffer) -> None:
+        assert self._inflater is not None
+        inflated = self._inflater.inflate(data)
+        self._inflated = inflated if self._inflated is None else chain(self._inflated, inflated)
 
     def _skip(self, most_bytes: int) -> int:
         """Return the number of next bytes that are skipped unexamined; they count as fed."""
@@ -83,8 +122,7 @@ class InstanceReader:
 
     def _feed(self, data: bytes) -> None:
         if self._inflater is not None:
-            for piece in self._inflater.inflate(data):
-                self._scan(self._scanner_of(), piece)
+            self._inflate(data)
         elif self._scanner is not None:
             self._scan(self._scanner, data)
         else:
@@ -103,6 +141,8 @@ class InstanceReader:
             self._begin(self._released(), is_whole=True)
         scanner, syntax = self._scanner_of(), self._syntax
         if self._inflater is not None:
+            while self.is_behind:
+                self.proceed()
             self._inflater.finish()
             if self._inflater.has_trailing_bytes:
                 scanner.add_trailing_bytes()
@@ -143,8 +183,7 @@ class InstanceReader:
         self._end = found.end
         if syntax.is_deflated:
             self._inflater = Inflater()
-            for piece in self._inflater.inflate(data[found.end :]):
-                self._scan(self._scanner, piece)
+            self._inflate(data[found.end :])
         else:
             self._scan_from(self._scanner, data, 0)
 

@@ -32,12 +32,14 @@ class Inflater:
         if self._stream.eof:
             self._check_trailing(data)
             return
-        while data and not self._stream.eof:
+        is_more_pending = False  # zlib may have read all of its input before it can return all of its output
+        while (data or is_more_pending) and not self._stream.eof:
             try:
                 piece = self._stream.decompress(data, _STEP_BYTES)
             except zlib.error as error:
                 raise _not_deflated() from error
             data = self._stream.unconsumed_tail
+            is_more_pending = len(piece) == _STEP_BYTES
             self._left -= len(piece)
             if self._left < 0:
                 raise Exhausted(Reason.INSTANCE_TOO_LARGE, "The inflated data set exceeds the size limit.")

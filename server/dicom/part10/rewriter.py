@@ -1,5 +1,6 @@
 """Part 10 files in another transfer syntax, as streams."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 from server.dicom.elements import transfer_syntax
@@ -135,6 +136,7 @@ async def inflate(chunks: AsyncIterator[Buffer]) -> AsyncIterator[bytes]:
             inflater, chunk = Inflater(), held[found.end :]
         for piece in inflater.inflate(chunk):
             yield piece
+            await asyncio.sleep(0)  # a small chunk may become large
     if inflater is None:
         raise unreadable("The file ends within its file meta information.")
     inflater.finish()

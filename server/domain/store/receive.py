@@ -240,7 +240,10 @@ class Receiver:
                 raise Exhausted(
                     Reason.INSTANCE_TOO_LARGE, f"The instance is larger than {self._max_instance_bytes} bytes."
                 )
-            self._reader.feed(data)
+            self._reader.feed_some(data)
+            while self._reader.is_behind:
+                await asyncio.sleep(0)
+                self._reader.proceed()
             if self._writer is None:
                 self._writer = await self._resources.enter_async_context(
                     self._blobs.open_write(self._declared_size_bytes)
