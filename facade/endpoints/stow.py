@@ -25,6 +25,7 @@ from facade.errors import CoreFailure, Refusal, answer_of, reason_name
 from facade.multipart import MalformedMultipart, MultipartReader, PartBegin, PartEnd
 from facade.request.accept import accepts_json, parse_media_type, prefers_xml
 from facade.request.addresses import resource_of, urls_of
+from facade.request.body import body_of, require_no_coding
 from facade.request.catalogue import DICOM_JSON, DICOM_XML
 from facade.request.query import accepted_media_ranges, prefers_strict
 from facade.request.upload import UploadMessage, UploadPiece
@@ -130,8 +131,7 @@ def _pieces(request: Request, parts: _Parts) -> AsyncGenerator[UploadPiece, None
         MalformedMultipart: the boundary is invalid.
     """
     media_type = parse_media_type(request.headers.get("content-type", ""))
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refusal(415, "The body must not have a content encoding.")
+    require_no_coding(request)
     if media_type is not None and media_type.name == _INSTANCE:
         return _single_part(request)
     root = media_type.parameters.get("type", "").lower() if media_type else ""
@@ -186,29 +186,14 @@ def _check_part(headers: dict[str, str], root_type: str) -> None:
 
 
 async def _body(request: Request) -> AsyncGenerator[bytes, None]:
-    """Yield the body in chunks that fit into a message.
-
-    Raises:
-        ClientDisconnect: the client closed the connection before the end.
-        Refusal: 408, idle timeout.
-    """
+    """Yield the body in chunks that fit into a message; see `body_of`."""
     core: Core = request.app.state.core
     uploads: Uploads = request.app.state.uploads
-    stream = request.stream()
-    idle_timeout = IdleTimeout(core.idle_seconds)
-    try:
-        while True:
-            with idle_timeout:
-                chunk = await anext(stream, None)
-            if chunk is None:
-                return
+    async with aclosing(body_of(request, core.idle_seconds)) as chunks:
+        async for chunk in chunks:
             most = uploads.message_bytes
             for start in range(0, len(chunk), most):
                 yield chunk if len(chunk) <= most else chunk[start : start + most]
-    except TimeoutError:
-        raise Refusal(408, "Timeout while waiting for the request body.") from None
-    finally:
-        idle_timeout.close()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
+from facade.config import Settings
 from facade.errors import Refusal, shown
+from facade.request.body import body_of, require_no_coding
 
 MAX_BYTES = 1 << 20
 """Size limit of a body."""
@@ -22,11 +25,13 @@ async def json_body(request: Request) -> Any:
     """Return the parsed body of a request.
 
     Raises:
-        Refusal: 415, the content type is not JSON; 413, the body is too large; 400, it is malformed.
+        Refusal: 415, the content type is not JSON, or there is a content coding; 413, the body is too large; 408, the
+            client sends nothing; 400, it is malformed.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise Refusal(415, "The content type must be application/json.")
+    require_no_coding(request)
     text = await _read(request)
     for attempt in (text, _without_extras(text)):
         try:
@@ -72,12 +77,14 @@ def invalid_choice(where: str, value: str, choices: list[str]) -> Refusal:
 
 
 async def _read(request: Request) -> bytes:
+    settings: Settings = request.app.state.settings
     text = bytearray()
     try:
-        async for chunk in request.stream():
-            text += chunk
-            if len(text) > MAX_BYTES:
-                raise Refusal(413, f"The request body is larger than {MAX_BYTES} bytes.")
+        async with aclosing(body_of(request, settings.idle_seconds)) as chunks:
+            async for chunk in chunks:
+                text += chunk
+                if len(text) > MAX_BYTES:
+                    raise Refusal(413, f"The request body is larger than {MAX_BYTES} bytes.")
     except ClientDisconnect as gone:
         raise Refusal(400, "The request body is incomplete.") from gone
     return bytes(text)

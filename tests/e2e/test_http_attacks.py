@@ -3,6 +3,7 @@
 Each case ends with the server closing the connection, so a hidden request would be answered before that.
 """
 
+import gzip
 import os
 import re
 import subprocess
@@ -252,3 +253,55 @@ def test_an_ambiguous_path_has_one_meaning_or_none(address: str, path: str, stat
     replies = send(address, head + CLOSE)
     assert replies.statuses == [status]
     assert "x-injected" not in replies.text.lower().partition("\r\n\r\n")[0]
+
+
+CREDENTIALS = [
+    b"Bearer " + b"a" * 60_000,
+    b"Bearer \xff\xfe",
+    b"Bearer a\tb",
+    b"",
+    b"Basic Og==",
+    b"Bearer a, Bearer b",
+]
+
+
+@pytest.mark.parametrize("value", CREDENTIALS, ids=lambda value: value[:20].decode("latin-1"))
+def test_no_credential_is_a_fault_of_the_server(address: str, value: bytes) -> None:
+    """This archive has no authentication, so that it ignores them."""
+    head = b"GET /v2/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/dicom+json\r\n"
+    assert send(address, head + b"Authorization: " + value + b"\r\n" + CLOSE).statuses == [200]
+
+
+METADATA = [
+    (b"grpc-timeout", b"1n"),
+    (b"grpc-encoding", b"gzip"),
+    (b":authority", b"evil.example"),
+    (b"te", b"trailers"),
+    (b"x-dicomstore-principal", b"admin"),
+    (b"traceparent", b"a" * 60_000),
+    (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\xff"),
+    (b"tracestate", b"a=b," * 15_000),
+    (b"grpc-status-details-bin", b"AAAA"),
+    (b"dicomstore-client-address", b"192.0.2.1"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), METADATA, ids=lambda value: value[:25].decode("latin-1"))
+def test_headers_of_a_client_do_not_become_metadata_of_calls(address: str, name: bytes, value: bytes) -> None:
+    head = b"GET /v2/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/dicom+json\r\n"
+    statuses = send(address, head + name + b": " + value + b"\r\n" + CLOSE).statuses
+    assert statuses == [400 if name.startswith(b":") else 200]
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"zstd", b"br", b"gzip, identity"])
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [(b"/v2/studies", b"application/dicom"), (b"/v2/extendedquerytags", b"application/json")],
+)
+def test_bodies_with_a_content_coding_are_not_expanded(
+    address: str, coding: bytes, path: bytes, content_type: bytes
+) -> None:
+    bomb = gzip.compress(bytes(1 << 20))
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: " + content_type + b"\r\n"
+    head += b"Content-Encoding: " + coding + b"\r\nContent-Length: %d\r\n" % len(bomb)
+    assert send(address, head + CLOSE + bomb).statuses == [415]

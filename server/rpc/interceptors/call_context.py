@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
@@ -10,7 +11,8 @@ from server.model.audit.call_audit import CallAudit
 from server.model.call import ANONYMOUS, Call, Principal
 from server.rpc.interceptors.surround import Surround
 
-_MAX_ID_LENGTH = 128
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+@-]{1,128}")
+"""A valid request id; spaces and "=" could forge fields of a log line."""
 
 
 class Context:
@@ -75,6 +77,6 @@ class CallContext(Surround):
 
 def _request_id(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
     for key, value in metadata or ():
-        if key == "x-request-id" and isinstance(value, str) and value.isascii() and value.isprintable():
-            return value[:_MAX_ID_LENGTH]
+        if key == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
     return f"{random.getrandbits(128):032x}"

@@ -28,12 +28,15 @@ async def call_of(context: GrpcContext) -> Call:
         return inner.call
 
 
-@pytest.mark.parametrize(("sent", "expected"), [("r-17", "r-17"), ("x" * 129, "x" * 128), ("with space", "with space")])
+@pytest.mark.parametrize(("sent", "expected"), [("r-17", "r-17"), ("x" * 128, "x" * 128), ("/a.B/C:1+2", "/a.B/C:1+2")])
 async def test_the_request_id_is_the_one_that_the_client_sent(sent: str, expected: str) -> None:
     assert (await call_of(GrpcContext(("authorization", "b"), ("x-request-id", sent)))).request_id == expected
 
 
-@pytest.mark.parametrize("metadata", [(), (("x-request-id", "line\nbreak"),), (("x-request-id", "ö"),)])
+INVALID_IDS = ("line\nbreak", "ö", "", "x" * 129, "a code=OK")
+
+
+@pytest.mark.parametrize("metadata", [(), *((("x-request-id", sent),) for sent in INVALID_IDS)])
 async def test_a_request_id_is_generated_without_a_valid_one(metadata: Any) -> None:
     first, second = [(await call_of(GrpcContext(*metadata))).request_id for _ in range(2)]
     assert len(first) == len(second) == 32
