@@ -37,6 +37,8 @@ def _document(request: Request) -> bytes:
         "openapi": "3.0.3",
         "info": {"title": "dicomstore DICOMweb", "version": version},
         "paths": paths,
+        "components": {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"bearer": []}, {}],  # the archive decides whether a token is required
     }
     return orjson.dumps(document)
 

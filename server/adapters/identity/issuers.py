@@ -12,13 +12,13 @@ from server.adapters.identity.fetcher import Fetcher
 from server.adapters.identity.issuer import Issuer
 from server.adapters.identity.keys import verify
 from server.model.errors import Reason, Unauthenticated, Unavailable
-from server.ports.identity import VerifiedToken
+from server.ports.security.identity import VerifiedToken
 
 _MAX_TRIED_KEYS = 8
 
 
 class OidcIssuers:
-    """`server.ports.identity.TokenIssuers` for OpenID Connect. A context manager, which keeps the keys up to date."""
+    """`TokenIssuers` for OpenID Connect. A context manager, which keeps the keys up to date."""
 
     def __init__(
         self,

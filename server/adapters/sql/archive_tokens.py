@@ -25,7 +25,7 @@ _USED = (
 
 
 class SqlArchiveTokens:
-    """`server.ports.archive_tokens.ArchiveTokens` in a database."""
+    """`server.ports.security.archive_tokens.ArchiveTokens` in a database."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions

@@ -44,12 +44,12 @@ from server.adapters.sql.writing.sequencing import CHANNEL
 from server.model.archive import ArchiveId, IndexIdentity, Mark
 from server.model.instance import Locator
 from server.model.search.query_tag import Tag, TagFault, TagValue
-from server.ports.archive_tokens import ArchiveTokens
 from server.ports.clock import ClockRecord
 from server.ports.index import ChangeLog, InstanceIndex, Partitions
-from server.ports.login_links import LoginLinks
 from server.ports.operations import Operations
-from server.ports.share_links import ShareLinks
+from server.ports.security.archive_tokens import ArchiveTokens
+from server.ports.security.login_links import LoginLinks
+from server.ports.security.share_links import ShareLinks
 from server.ports.tags import Extract, Tags
 
 if TYPE_CHECKING:

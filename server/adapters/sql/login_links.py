@@ -14,7 +14,7 @@ _c = login_links.c
 
 
 class SqlLoginLinks:
-    """`server.ports.login_links.LoginLinks` in a database."""
+    """`server.ports.security.login_links.LoginLinks` in a database."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions

@@ -18,7 +18,7 @@ _LAST_KEY = select(func.coalesce(func.max(_c.key), 0))
 
 
 class SqlShareLinks:
-    """`server.ports.share_links.ShareLinks` in a database."""
+    """`server.ports.security.share_links.ShareLinks` in a database."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions

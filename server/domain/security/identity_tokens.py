@@ -10,7 +10,7 @@ from server.domain.security.credentials import invalid_credential
 from server.model.call import Principal
 from server.model.security.archive_token import digest
 from server.model.security.roles import Roles
-from server.ports.identity import TokenIssuers, VerifiedToken
+from server.ports.security.identity import TokenIssuers, VerifiedToken
 
 _CACHED = 4096
 _MAX_TEXT_LENGTH = 256

@@ -14,8 +14,8 @@ from server.model.errors import InvalidRequest, NotFound, Reason, WrongState
 from server.model.security.archive_token import ArchiveToken, digest, new_id, new_secret
 from server.model.security.login_link import PREFIX, SESSION_NAME, LoginLink, new_code
 from server.model.security.roles import Roles
-from server.ports.archive_tokens import ArchiveTokens
-from server.ports.login_links import LoginLinks
+from server.ports.security.archive_tokens import ArchiveTokens
+from server.ports.security.login_links import LoginLinks
 
 LINK_LIFETIME = timedelta(minutes=5)
 SESSION_LIFETIME = timedelta(hours=12)

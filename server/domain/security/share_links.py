@@ -18,7 +18,7 @@ from server.model.errors import InvalidRequest, NotFound, Reason, Unauthenticate
 from server.model.ids import Address
 from server.model.security.share_link import ShareLink, SharePurpose, link_of
 from server.ports.index import InstanceIndex
-from server.ports.share_links import ShareLinks as Record
+from server.ports.security.share_links import ShareLinks as Record
 
 CACHE_SECONDS = 1.0
 """A link that was revoked by another process is refused after this time."""

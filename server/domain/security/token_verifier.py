@@ -15,7 +15,7 @@ from server.model.call import Principal
 from server.model.errors import DicomStoreError
 from server.model.security.archive_token import ArchiveToken, digest
 from server.model.security.roles import GLOBAL_ADMIN, Roles
-from server.ports.archive_tokens import ArchiveTokens
+from server.ports.security.archive_tokens import ArchiveTokens
 
 CACHE_SECONDS = 1.0
 """A token that was revoked by another process is refused after this time."""

@@ -15,7 +15,7 @@ from server.model.errors import InvalidRequest, NotFound, Reason
 from server.model.ids import parse_partition_name
 from server.model.security.archive_token import ArchiveToken, digest, new_id, new_secret
 from server.model.security.roles import Roles
-from server.ports.archive_tokens import ArchiveTokens
+from server.ports.security.archive_tokens import ArchiveTokens
 
 _MAX_NAME_LENGTH = 128
 _MAX_PARTITIONS = 100

@@ -1,4 +1,4 @@
-"""The record of archive tokens (server/ports/archive_tokens.py)."""
+"""The record of archive tokens (server/ports/security/archive_tokens.py)."""
 
 from dataclasses import replace
 from datetime import timedelta

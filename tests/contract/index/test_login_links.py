@@ -1,4 +1,4 @@
-"""The record of login links (server/ports/login_links.py)."""
+"""The record of login links (server/ports/security/login_links.py)."""
 
 import asyncio
 from datetime import timedelta

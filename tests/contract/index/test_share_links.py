@@ -1,4 +1,4 @@
-"""The record of share links (server/ports/share_links.py)."""
+"""The record of share links (server/ports/security/share_links.py)."""
 
 import secrets
 from datetime import timedelta

@@ -19,7 +19,7 @@ from server.model.errors import Unauthenticated
 from server.model.ids import Address
 from server.model.security.roles import Roles
 from server.model.security.share_link import ShareLink, SharePurpose
-from server.ports.identity import VerifiedToken
+from server.ports.security.identity import VerifiedToken
 from server.rpc.interceptors.authentication import bearer_credential
 from tests.fuzz.target import require
 

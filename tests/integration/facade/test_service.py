@@ -91,6 +91,7 @@ async def test_the_openapi_description_lists_all_routes(shared_web: httpx.AsyncC
     document = described.json()
 
     assert document["openapi"].startswith("3.0")
+    assert document["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
     assert set(document["paths"]["/v2/studies"]) == {"parameters", "get", "post"}
     frames = document["paths"]["/v2/studies/{study}/series/{series}/instances/{instance}/frames/{frames}"]
     assert [parameter["name"] for parameter in frames["parameters"]] == ["study", "series", "instance", "frames"]

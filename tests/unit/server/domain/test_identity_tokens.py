@@ -10,7 +10,7 @@ from server.model.access import Action
 from server.model.call import Principal
 from server.model.errors import Reason, Unauthenticated
 from server.model.security.roles import Roles
-from server.ports.identity import VerifiedToken
+from server.ports.security.identity import VerifiedToken
 
 ISSUER = "https://login.example/tenant"
 

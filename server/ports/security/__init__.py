@@ -1,0 +1,1 @@
+"""Ports of access control: tokens, links and identity providers."""
