@@ -98,17 +98,18 @@ class Viewer(BaseRoute):
 
     async def _answer(self, scope: Scope) -> Response:
         path = self._files.get_path(scope)
-        if await _needs_login(scope):
-            query: str = scope["query_string"].decode("latin-1")
-            return await login.begin(Request(scope), login.local_path(f"{scope['path']}?{query}".rstrip("?")))
         if path == CONFIG and scope["method"] in ("GET", "HEAD"):
             text = config(await _partitions(Request(scope)))
             return Response(text, 200, {"Content-Type": _TYPES[".js"], "Cache-Control": _REVALIDATE})
-        try:
-            return await self._files.get_response(INDEX if path == "." else path, scope)
-        except HTTPException as error:
-            if error.status_code != 404 or "text/html" not in Headers(scope=scope).get("accept", ""):
-                raise
+        if path not in (".", INDEX):
+            try:
+                return await self._files.get_response(path, scope)
+            except HTTPException as error:
+                if error.status_code != 404 or "text/html" not in Headers(scope=scope).get("accept", ""):
+                    raise
+        if await _needs_login(scope):
+            query: str = scope["query_string"].decode("latin-1")
+            return await login.begin(Request(scope), login.local_path(f"{scope['path']}?{query}".rstrip("?")))
         return await self._files.get_response(INDEX, scope)
 
 
@@ -237,7 +238,7 @@ def _source(name: str, title: str, base: str, *, can_store: bool = True) -> Mapp
 
 
 async def _needs_login(scope: Scope) -> bool:
-    """Return whether a request is for a page, and the page could show nothing without a login.
+    """Return whether the page of the viewer could show nothing without a login.
 
     The page of a shared study needs none. The files of the viewer contain no data.
     """

@@ -396,6 +396,14 @@ async def test_without_a_provider_a_page_says_how_to_log_in(tmp_path: Path) -> N
         assert (await web.get("/app-config.js")).status_code == 200
 
 
+async def test_files_of_the_viewer_need_no_session(web: httpx.AsyncClient, tmp_path: Path) -> None:
+    (tmp_path / "part.js").write_text("1")
+    for accept in (PAGE, {"Accept": "*/*"}):  # browsers prefetch files with the Accept header of pages
+        assert (await web.get("/part.js", headers=accept)).text == "1"
+    for path in ("/", "/index.html", "/viewer"):
+        assert (await web.get(path, headers=PAGE)).status_code == 303, path
+
+
 async def test_while_authentication_is_off_pages_need_no_login(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<title>a viewer</title>")
     async with (
