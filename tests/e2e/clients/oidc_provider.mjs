@@ -1,7 +1,8 @@
-// An identity provider: `node oidc_provider.mjs NODE_MODULES PORT AUDIENCE` runs oidc-provider on 127.0.0.1.
+// An identity provider: `node oidc_provider.mjs NODE_MODULES PORT AUDIENCE [REDIRECT_URI]` runs oidc-provider on
+// 127.0.0.1. With a redirect URI, people can log in, with any name and password.
 import { pathToFileURL } from "node:url";
 
-const [modules, port, audience] = process.argv.slice(2);
+const [modules, port, audience, redirectUri] = process.argv.slice(2);
 const { default: Provider } = await import(pathToFileURL(`${modules}/oidc-provider/lib/index.js`));
 
 function client(name) {
@@ -14,14 +15,23 @@ function client(name) {
   };
 }
 
+const facade = {
+  client_id: "facade",
+  client_secret: "secret",
+  grant_types: ["authorization_code"],
+  redirect_uris: [redirectUri],
+  response_types: ["code"],
+};
+
 const provider = new Provider(`http://127.0.0.1:${port}`, {
-  clients: [client("globalReader"), client("writer"), client("nobody")],
+  clients: [client("globalReader"), client("writer"), client("nobody"), ...(redirectUri ? [facade] : [])],
   features: {
     clientCredentials: { enabled: true },
-    devInteractions: { enabled: false },
+    devInteractions: { enabled: Boolean(redirectUri) },
     resourceIndicators: {
       enabled: true,
       defaultResource: () => audience,
+      useGrantedResource: () => true,
       getResourceServerInfo: (context, resource) => ({
         scope: "",
         audience: resource,
@@ -30,6 +40,6 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
       }),
     },
   },
-  extraTokenClaims: (context, token) => ({ roles: [token.clientId] }),
+  extraTokenClaims: (context, token) => ({ roles: [token.clientId === "facade" ? "globalReader" : token.clientId] }),
 });
 provider.listen(Number(port), "127.0.0.1", () => console.log("listening"));

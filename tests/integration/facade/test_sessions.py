@@ -18,8 +18,8 @@ from facade.sessions.session import Session, Sessions
 from server.bootstrap.serving import running
 from tests.core import settings_for
 from tests.data import part10
-from tests.integration.facade.identity_provider import AUDIENCE, Provider, identity_provider
 from tests.integration.facade.serving import JSON, STOW, multipart, serving
+from tests.login_provider import AUDIENCE, Provider, identity_provider
 
 pytestmark = pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")  # of the identity provider
 
