@@ -1,0 +1,115 @@
+"""A principal cannot find out what exists in partitions that it may not read (docs/security.md, Partitions)."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, event
+
+from facade.actions import action_of
+from facade.routes import routes
+from tests.data import part10
+from tests.integration.conftest import a_core
+from tests.integration.facade.serving import serving
+from tests.integration.security.callers import bearer, create_token, operator_token
+
+MINE, FOREIGN, MISSING = "mine", "foreign", "missing"
+STUDY, SERIES, INSTANCE = "1.2.777", "1.2.777.1", "1.2.777.1.1"
+IDS = {"StudyInstanceUID": STUDY, "SeriesInstanceUID": SERIES, "SOPInstanceUID": INSTANCE}
+VALUES = {
+    "version": "v2",
+    "study": STUDY,
+    "series": SERIES,
+    "instance": INSTANCE,
+    "frames": "1",
+    "path": "7FE00010",
+}
+WADO_URI = f"?requestType=WADO&studyUID={STUDY}&seriesUID={SERIES}&objectUID={INSTANCE}"
+VARYING = {"x-request-id", "date"}
+ANY_READ = {"Accept": "*/*"}
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """The statements run in SQLite, with their parameters."""
+    ran: list[str] = []
+
+    def note(connection: Any, _record: object) -> None:
+        assert isinstance(connection, sqlite3.Connection)
+        connection.set_trace_callback(ran.append)
+
+    event.listen(Engine, "connect", note)
+    yield ran
+    event.remove(Engine, "connect", note)
+
+
+def paths(partition: str) -> list[tuple[str, str]]:
+    """Return method and path of all routes of a partition."""
+    found = []
+    for route in routes(has_viewer=False):
+        if "{partition}" in route.path_format and all(map(action_of, route.row.methods.values())):
+            path = route.path_format.format(**VALUES, partition=partition)
+            found += [(method, path + (WADO_URI if path.endswith("/wado") else "")) for method in route.row.methods]
+    return found
+
+
+async def answered(web: httpx.AsyncClient, method: str, path: str, headers: dict[str, str]) -> tuple[Any, ...]:
+    """Return the response of a request, without what varies."""
+    content: bytes | None = None
+    if method == "POST":
+        is_store = "$" not in path
+        headers = headers | {"Content-Type": "application/dicom" if is_store else "application/json"}
+        content = part10(**IDS) if is_store else b"{}"
+    answer = await web.request(method, path, headers=headers, content=content)
+    shown = {name: value for name, value in answer.headers.items() if name not in VARYING}
+    return answer.status_code, answer.text, shown
+
+
+async def test_what_exists_in_a_foreign_partition_changes_neither_a_response_nor_the_work_for_it(
+    tmp_path: Path, statements: list[str]
+) -> None:
+    """The responses are equal, and no statement of the index has the partition or UIDs: times cannot tell them apart.
+
+    The facade keeps metadata that an administrator has retrieved.
+    """
+    async with a_core(tmp_path, partitions=True, auth_required=True) as core, serving(core.address) as web:
+        admin = bearer(operator_token(tmp_path))
+        headers = {"Content-Type": "application/dicom", "Accept": "application/dicom+json"} | dict(admin)
+        body = part10(**IDS, frames=[b"ab" * 8], Rows=4, Columns=4)
+        for partition in (MINE, FOREIGN):
+            stored = await web.post(f"/v2/partitions/{partition}/studies", content=body, headers=headers)
+            assert stored.status_code == 200
+        tags = {}
+        for _ in range(2):
+            for path in (f"studies/{STUDY}/metadata", f"studies/{STUDY}/series/{SERIES}/instances/{INSTANCE}/frames/1"):
+                answer = await web.get(f"/v2/partitions/{FOREIGN}/{path}", headers=ANY_READ | dict(admin))
+                assert answer.status_code == 200
+                tags[path] = answer.headers.get("etag", '"1"')
+        limited = bearer((await create_token(core.channel, "globalAdmin", partitions=[MINE], by=admin)).secret)
+        assert (
+            await web.get(f"/v2/partitions/{MINE}/studies/{STUDY}/metadata", headers=dict(limited))
+        ).status_code == 200
+
+        del statements[:]
+        count = 0
+        for (method, existing), (_, missing) in zip(paths(FOREIGN), paths(MISSING), strict=True):
+            there = await answered(web, method, existing, ANY_READ | dict(limited))
+            assert there == await answered(web, method, missing, ANY_READ | dict(limited)), existing
+            assert there[:2] == (404, "The specified partition does not exist."), existing
+            count += 1
+        assert count > 30
+        for path, tag in tags.items():
+            for known in (tag, "*"):
+                headers = ANY_READ | dict(limited) | {"If-None-Match": known}
+                assert (await web.get(f"/v2/partitions/{FOREIGN}/{path}", headers=headers)).status_code == 404
+                del headers["authorization"]
+                assert (await web.get(f"/v2/partitions/{FOREIGN}/{path}", headers=headers)).status_code == 401
+        told = re.compile(rf"'({FOREIGN}|{MISSING}|{re.escape(STUDY)}[.0-9]*)'")
+        assert not [statement for statement in statements if told.search(statement)]
+
+        await web.get(f"/v2/partitions/{MISSING}/studies/{STUDY}", headers=ANY_READ | dict(admin))
+        assert [statement for statement in statements if told.search(statement)]  # it would be noticed
