@@ -114,6 +114,7 @@ PAGES = {
     "docs/errors.md": errors_page,
     "docs/settings.md": settings_page,
     "docs/licences.md": licences.page,
+    "docs/security.md": lambda: filled(ROOT / "docs/security.md"),
     "docs/api.md": lambda: filled(ROOT / "docs/api.md"),
     "docs/conformance.md": lambda: filled(ROOT / "docs/conformance.md"),
 }

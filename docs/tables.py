@@ -11,9 +11,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from dicomstore.v1 import access_options_pb2, operation_types_pb2
 from dicomstore.v1.store_service_pb2 import ValidationMode
+from google.protobuf import descriptor_pool
 from pydicom.uid import UID
 
+from facade.actions import action_of
 from facade.endpoints import (
     bulk_data,
     change_feed,
@@ -44,6 +47,8 @@ from server.dicom.matching.matching import WILDCARD_VRS
 from server.dicom.pixel_data.codecs import syntaxes
 from server.dicom.presentation.object_kinds import KIND_OF_CLASS, Kind
 from server.domain.render.rendered import ANIMATED, MEDIA_TYPES
+from server.rpc.interceptors.declared_actions import ACTIONS, declared_action
+from server.rpc.services import SERVICES
 
 _CONVERTOR = re.compile(r":\w+}")
 _PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -379,6 +384,51 @@ def _character_sets() -> str:
     return "\n".join(lines)
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Permissions
+
+_NO_ACTION = {
+    access_options_pb2.ACTION_ANONYMOUS: "none",
+    access_options_pb2.ACTION_AUTHENTICATED: "any principal",
+    access_options_pb2.ACTION_OF_OPERATION_TYPE: "that of the operation type",
+}
+
+
+def _permission(declared: int) -> str:
+    return f"`{ACTIONS[declared].value}`" if declared in ACTIONS else _NO_ACTION[declared]
+
+
+def _rpc_actions() -> str:
+    """Return the action of each rpc as the contract declares it."""
+    rows = []
+    for service in SERVICES:
+        for method in descriptor_pool.Default().FindServiceByName(service).methods:
+            declared = declared_action(f"/{service}/{method.name}")
+            rows.append([f"`{service.rpartition('.')[2]}`", f"`{method.name}`", _permission(declared)])
+    return _table(["service", "rpc", "action"], rows)
+
+
+def _operation_type_actions() -> str:
+    """Return the action of each operation type that clients can start."""
+    rows = [
+        [f"`{message.name}`", _permission(message.GetOptions().Extensions[access_options_pb2.start_action])]
+        for message in operation_types_pb2.DESCRIPTOR.message_types_by_name.values()
+        if message.GetOptions().HasExtension(access_options_pb2.start_action)
+    ]
+    return _table(["request of the operation type", "action"], rows)
+
+
+def _route_actions() -> str:
+    """Return the action of each resource and method: that of the rpc which the facade calls."""
+    rows = [
+        [f"`{base}{_CONVERTOR.sub('}', row.path)}`", method, _permission(action_of(endpoint))]
+        for base, below in (("{base}", DICOM), ("{base}", SERVICE), ("", BARE))
+        for row in below
+        for method, endpoint in row.methods.items()
+    ]
+    return _table(["resource", "method", "action"], rows)
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "rendered-forms": _rendered_forms,
     "dicom-paths": lambda: _paths(DICOM),
@@ -392,5 +442,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "search-attributes": _search_attributes,
     "returned-attributes": _returned_attributes,
     "character-sets": _character_sets,
+    "rpc-actions": _rpc_actions,
+    "operation-type-actions": _operation_type_actions,
+    "route-actions": _route_actions,
 }
 """By the name that a page uses."""

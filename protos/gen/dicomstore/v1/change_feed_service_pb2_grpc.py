@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ChangeFeedServiceStub:
-    """Reads the change feed, which covers all partitions and is kept forever.
+    """Reads the change feed, which covers all partitions and is kept forever. A caller with access to some partitions gets
+    their entries only: sequences then have gaps, and `skip` counts these entries.
 
     Guarantees: sequences and times ascend together; a transaction's entries become visible together; after an entry was
     served, no entry with a lower sequence appears later. A consumer that records the last sequence it processed
@@ -57,7 +58,8 @@ class ChangeFeedServiceStub:
 
 
 class ChangeFeedServiceServicer:
-    """Reads the change feed, which covers all partitions and is kept forever.
+    """Reads the change feed, which covers all partitions and is kept forever. A caller with access to some partitions gets
+    their entries only: sequences then have gaps, and `skip` counts these entries.
 
     Guarantees: sequences and times ascend together; a transaction's entries become visible together; after an entry was
     served, no entry with a lower sequence appears later. A consumer that records the last sequence it processed
@@ -123,7 +125,8 @@ def add_ChangeFeedServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ChangeFeedService:
-    """Reads the change feed, which covers all partitions and is kept forever.
+    """Reads the change feed, which covers all partitions and is kept forever. A caller with access to some partitions gets
+    their entries only: sequences then have gaps, and `skip` counts these entries.
 
     Guarantees: sequences and times ascend together; a transaction's entries become visible together; after an entry was
     served, no entry with a lower sequence appears later. A consumer that records the last sequence it processed

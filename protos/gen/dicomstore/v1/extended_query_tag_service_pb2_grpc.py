@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ExtendedQueryTagServiceStub:
-    """Manages the extended query tags. They apply to all partitions.
+    """Manages the extended query tags. They apply to all partitions. A caller with access to some partitions gets the errors
+    and error counts of these, and no operations.
 
     Instances stored after a tag was added are indexed by it at once; an operation indexes the instances stored before,
     newest first. Searches can use a tag when it is ready and its query status is enabled.
@@ -73,7 +74,8 @@ class ExtendedQueryTagServiceStub:
 
 
 class ExtendedQueryTagServiceServicer:
-    """Manages the extended query tags. They apply to all partitions.
+    """Manages the extended query tags. They apply to all partitions. A caller with access to some partitions gets the errors
+    and error counts of these, and no operations.
 
     Instances stored after a tag was added are indexed by it at once; an operation indexes the instances stored before,
     newest first. Searches can use a tag when it is ready and its query status is enabled.
@@ -178,7 +180,8 @@ def add_ExtendedQueryTagServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExtendedQueryTagService:
-    """Manages the extended query tags. They apply to all partitions.
+    """Manages the extended query tags. They apply to all partitions. A caller with access to some partitions gets the errors
+    and error counts of these, and no operations.
 
     Instances stored after a tag was added are indexed by it at once; an operation indexes the instances stored before,
     newest first. Searches can use a tag when it is ready and its query status is enabled.

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class OperationServiceStub:
-    """Starts, shows and cancels operations of all types.
+    """Starts, shows and cancels operations of all types. They concern the whole archive: for a caller with access to some
+    partitions only, there are none.
 
     A type has a name, a request message and optionally a result message (`operation_types.proto`). Clients must tolerate
     unknown types.
@@ -73,7 +74,8 @@ class OperationServiceStub:
 
 
 class OperationServiceServicer:
-    """Starts, shows and cancels operations of all types.
+    """Starts, shows and cancels operations of all types. They concern the whole archive: for a caller with access to some
+    partitions only, there are none.
 
     A type has a name, a request message and optionally a result message (`operation_types.proto`). Clients must tolerate
     unknown types.
@@ -180,7 +182,8 @@ def add_OperationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class OperationService:
-    """Starts, shows and cancels operations of all types.
+    """Starts, shows and cancels operations of all types. They concern the whole archive: for a caller with access to some
+    partitions only, there are none.
 
     A type has a name, a request message and optionally a result message (`operation_types.proto`). Clients must tolerate
     unknown types.

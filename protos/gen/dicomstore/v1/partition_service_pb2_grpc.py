@@ -28,7 +28,8 @@ if _version_not_supported:
 class PartitionServiceStub:
     """Manages the partitions. Partitions cannot be renamed or deleted.
 
-    Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE.
+    Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE. For a caller with
+    access to some partitions only, others are PARTITION_NOT_PERMITTED, whether they exist or not.
     """
 
     def __init__(self, channel):
@@ -57,11 +58,12 @@ class PartitionServiceStub:
 class PartitionServiceServicer:
     """Manages the partitions. Partitions cannot be renamed or deleted.
 
-    Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE.
+    Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE. For a caller with
+    access to some partitions only, others are PARTITION_NOT_PERMITTED, whether they exist or not.
     """
 
     def ListPartitions(self, request, context):
-        """Returns all partitions in order of creation.
+        """Returns the partitions that the caller may read, in order of creation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,7 +116,8 @@ def add_PartitionServiceServicer_to_server(servicer, server):
 class PartitionService:
     """Manages the partitions. Partitions cannot be renamed or deleted.
 
-    Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE.
+    Errors of all rpcs: PARTITIONS_DISABLED when the server runs without partitions, DATABASE_UNAVAILABLE. For a caller with
+    access to some partitions only, others are PARTITION_NOT_PERMITTED, whether they exist or not.
     """
 
     @staticmethod
