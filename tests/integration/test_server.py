@@ -36,6 +36,27 @@ async def test_reflection_lists_the_services(core: CoreClient) -> None:
     assert listed >= {*SERVICES, "grpc.health.v1.Health"}
 
 
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+BROWSERS = {
+    "a request": b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    "HTTP/2 within a form": b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(PREFACE) + PREFACE,
+    "an upgrade": b"GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", BROWSERS.values(), ids=list(BROWSERS))
+async def test_the_grpc_interface_cannot_be_used_from_a_browser(core: CoreClient, sent: bytes) -> None:
+    """Its host names need no check: the connection ends, whatever an HTTP/1.1 request contains."""
+    host, _, port = core.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(sent)
+    async with asyncio.timeout(20):
+        received = await reader.read()
+    writer.close()
+    assert b"HTTP/1" not in received
+    assert len(received) < 100  # the settings of HTTP/2 only
+
+
 async def test_capabilities_list_limits_and_features(core: CoreClient, partitioned_core: CoreClient) -> None:
     for client, enabled in ((core, False), (partitioned_core, True)):
         answer = await client.capabilities_stub.GetCapabilities(capabilities_service_pb2.GetCapabilitiesRequest())

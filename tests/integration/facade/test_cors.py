@@ -94,6 +94,16 @@ async def test_by_default_the_own_origin_and_loopback_may_read_and_no_other() ->
         assert not await may_read("https://pacs.example:8443", Host="pacs.example")
 
 
+async def test_pages_may_read_that_they_need_a_credential(tmp_path: Path) -> None:
+    async with running(settings_for(tmp_path, auth_required=True)) as core, serving(core.address) as web:
+        response = await web.get("/v2/studies", headers=JSON | LOCAL)
+        preflight = await web.options("/v2/studies", headers=LOCAL | ASKED)
+    assert response.status_code == 401
+    assert is_readable(response)
+    assert "WWW-Authenticate" in response.headers["access-control-expose-headers"]
+    assert preflight.status_code == 200
+
+
 async def test_a_star_lets_every_page_read() -> None:
     async with serving(NO_CORE, cors_origins="*") as web:
         response = await web.get("/nonsense", headers=ORIGIN)
