@@ -87,6 +87,7 @@ class Scanner(Walk):
         self._ambiguous: list[tuple[int, bytes, DataSet]] = []
         self._sequence_bytes: bytes | None = None
         self._sequence_mark: tuple[int, ...] = ()
+        self._sequence_end = 0
 
     @property
     def header_bytes(self) -> int:
@@ -260,16 +261,20 @@ class Scanner(Walk):
         known = data_set.table.sequences.get(entry.tag)
         if known is None or known[0] != raw or known[1] != data_set.character_set:
             self._sequence_bytes, self._sequence_mark = raw, self._mark()
+            self._sequence_end = self._base + stop
             return False
         self._add(data_set, entry.tag, known[2])
         self._pos = stop
         return True
 
     def _cache_sequence(self, data_set: DataSet, tag: int) -> None:
-        """Cache a parsed sequence, unless it has effects besides its JSON."""
+        """Cache a parsed sequence, unless it has effects besides its JSON, or does not end at its length: a delimiter
+        ends it before, and an element that exceeds it after.
+        """
         raw, known = self._sequence_bytes, data_set.table.sequences
         has_room = tag in known or len(known) < _MAX_CACHED_SEQUENCES
-        if raw is not None and has_room and self._mark() == self._sequence_mark:
+        is_whole = self._base + self._pos == self._sequence_end
+        if raw is not None and is_whole and has_room and self._mark() == self._sequence_mark:
             known[tag] = (raw, data_set.character_set, data_set.json[-1])
         self._sequence_bytes = None
 

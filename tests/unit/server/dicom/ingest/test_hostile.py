@@ -265,3 +265,13 @@ def test_a_fault_at_the_top_level_is_recorded_after_many_in_items() -> None:
     items = [element(0x00400000 + number, "DA", b"xx") for number in range(1, 3000)]
     file = part10_of([*data.required_elements(), sequence(0x00400275, items), element(0x00400002, "DA", b"xx")])
     assert "00400002" in read(file).invalid_tags
+
+
+def test_a_sequence_with_a_delimiter_before_its_end_is_read_in_the_same_way_each_time() -> None:
+    """Equal sequences of several files are parsed once."""
+    delimiter = b"\xfe\xff\xdd\xe0\0\0\0\0"
+    items = b"\xfe\xff\0\xe0\x10\0\0\0" + _DATE + delimiter + element(0x00400555, "SQ", b"")
+    file = part10_of([*data.required_elements(), element(0x00400275, "SQ", items)])
+    first, *others = (*_outcomes(file), *_outcomes(file))
+    assert b'"00400555"' in read(file).dicom_json
+    assert others == [first] * 9
