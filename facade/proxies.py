@@ -6,7 +6,7 @@ send them. A trusted proxy must set or remove them all.
 
 import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +20,7 @@ _MAX_PORT = 65535
 NAMES = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 """Headers that only proxies send."""
 
-_FORWARDED_PAIR = re.compile(r'\s*(\w+)=(?:"([^"]*)"|([^;,"\s]*))\s*(?:;|$)')
+_FORWARDED_PAIR = re.compile(r'\s*+(\w++)=(?:"([^"]*+)"|([^;,"\s]*+))\s*+(?:;|\Z)')
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 
 
@@ -81,8 +81,7 @@ def client_of(peer: str, forwarded_for: Sequence[str], trusted: str) -> str:
 
 def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
     """Return `proto`, `host` and `prefix` from the outermost proxy, as far as they are valid and present."""
-    first = headers.get("forwarded", "").split(",")[0]
-    found = {key.lower(): quoted or bare for key, quoted, bare in _FORWARDED_PAIR.findall(first)}
+    found = dict(_pairs(headers.get("forwarded", "").split(",")[0]))
     for key in ("proto", "host", "prefix"):
         if value := headers.get(f"x-forwarded-{key}", "").split(",")[0].strip():
             found.setdefault(key, value)
@@ -93,6 +92,14 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
     if not _PREFIX.fullmatch(found.get("prefix", "")):
         del found["prefix"]
     return found
+
+
+def _pairs(element: str) -> Iterator[tuple[str, str]]:
+    """Yield the parameters of an element of `Forwarded`, up to the first that is malformed."""
+    at = 0
+    while (pair := _FORWARDED_PAIR.match(element, at)) is not None:
+        yield pair[1].lower(), pair[2] or pair[3] or ""
+        at = pair.end()
 
 
 _FORWARDING = (b"forwarded", b"x-forwarded-host")

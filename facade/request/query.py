@@ -98,7 +98,8 @@ def integer(parameters: Sequence[Parameter], name: str, default: int, minimum: i
     text = first(parameters, name)
     if text is None:
         return default
-    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):
+    text = text.strip()
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
         raise invalid(name, "The value is not a number.")
     value = int(text)
     if value < minimum or value > maximum:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dicomstore.v1.resources_pb2 import ByteRange
 from starlette.requests import Request
 
-_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
+_RANGE = re.compile(r"\s*+bytes\s*+=\s*+([0-9]{0,18}+)\s*+-\s*+([0-9]{0,18}+)\s*+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

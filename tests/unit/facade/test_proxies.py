@@ -2,7 +2,7 @@
 
 import pytest
 
-from facade.proxies import is_host, is_trusted
+from facade.proxies import forwarded, is_host, is_trusted
 
 
 @pytest.mark.parametrize("client", ["10.1.2.3", "::ffff:10.1.2.3", "fd00::1", "fe80::1%eth0"])
@@ -29,3 +29,18 @@ def test_names_and_addresses_with_or_without_port_are_hosts(host: str) -> None:
 )
 def test_other_texts_are_not_hosts(host: str) -> None:
     assert not is_host(host)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('for="[2001:db8::1]:4711"; proto=https ;host="a.example:8443";', {"proto": "https", "host": "a.example:8443"}),
+        ('for="x;host=evil.example;y";host=a.example', {"host": "a.example"}),
+        ("nonsense; host=a.example", {}),
+        ("proto=https;;host=a.example", {"proto": "https"}),
+        ("host=a.example, host=b.example", {"host": "a.example"}),
+    ],
+)
+def test_the_parameters_of_the_outermost_proxy_count_up_to_a_malformed_one(text: str, found: dict[str, str]) -> None:
+    parameters = forwarded({"forwarded": text})
+    assert {name: parameters[name] for name in ("proto", "host") if name in parameters} == found

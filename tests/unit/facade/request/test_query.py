@@ -153,3 +153,8 @@ def test_numbers_and_booleans_have_defaults() -> None:
 def test_an_invalid_boolean_is_refused() -> None:
     with pytest.raises(Refusal, match=r"'IncludeMetadata' is invalid\. The value 'yes' is neither true nor false\."):
         boolean([Parameter("includemetadata", "yes")], "includeMetadata", True)
+
+
+@pytest.mark.parametrize("text", ["7", " 7 ", "+7", "7\x1c", "\t\x1f007\n"])
+def test_white_space_around_a_number_is_ignored(text: str) -> None:
+    assert integer([Parameter("offset", text)], "offset", 0, 0) == 7
