@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzz.target import MAX_BYTES
+from tests.fuzz.target import MAX_BYTES, Violation
 
 
 class Recorder:
@@ -28,7 +28,8 @@ class Recorder:
             self._check(data)
         except Exception as error:  # noqa: BLE001 - any exception is a violation
             calls = traceback.extract_tb(error.__traceback__)[-2:]
-            kind = f"{calls} {type(error)} {re.sub('[0-9]+', '', str(error))}"
+            message = re.sub("[0-9]+", "", str(error)) if isinstance(error, Violation) else ""
+            kind = f"{calls} {type(error)} {message}"
             if kind not in self._known:
                 self._known.add(kind)
                 name = hashlib.sha256(data).hexdigest()[:16]

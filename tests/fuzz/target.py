@@ -2,6 +2,7 @@
 
 import importlib
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ REGRESSIONS = Path(__file__).parent / "regressions"
 TARGETS = ("reader", "data_set", "multipart", "accept", "query", "search", "json_body", "headers", "tokens")
 
 _SLOW_S = 1.0
+_LONG_BYTES = 60_000
+_SOME = 64
 _PARTS = "tests.fuzz.targets."
 
 
@@ -36,7 +39,14 @@ class Target:
         self._check: Callable[[bytes], None] = module.check
 
     def check(self, data: bytes) -> None:
-        """Check an input, which must also take less than `_SLOW_S` of CPU time: a linear parser takes milliseconds.
+        """Check an input; for one of `_SOME` also with its end repeated, so that time that is not linear shows."""
+        self._check_in_time(data)
+        if zlib.crc32(data) % _SOME == 0:
+            for length in (1, 2):
+                self._check_in_time(data + data[-length:] * (_LONG_BYTES // length))
+
+    def _check_in_time(self, data: bytes) -> None:
+        """Check an input, which must take less than `_SLOW_S` of CPU time: a linear parser takes milliseconds.
 
         A slow input is checked again, because the first run may include the load of modules or garbage collection.
         """
