@@ -10,7 +10,7 @@ from starlette.requests import Request
 from facade import proxies
 from facade.errors import Refusal
 from facade.request.accept import parse_accept, preferred_coding
-from facade.request.json_body import _without_extras
+from facade.request.json_body import parse_json
 from facade.request.query import parameters_of, require_utf8
 from facade.request.ranges import range_of
 from facade.request.rendering import parse_viewport, parse_window
@@ -36,7 +36,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "query": lambda text: parse_search(parameters_of(request(text)), strict=False),
     "window": parse_window,
     "viewport": parse_viewport,
-    "JSON": lambda text: _without_extras(text.encode()),
+    "JSON": lambda text: parse_json(text.encode()),
 }
 
 
