@@ -35,6 +35,7 @@ class AuditServicer(audit_service_pb2_grpc.AuditServiceServicer):
         """See the contract."""
         wanted, form = _filter(request.filter), _form(request.form)
         async for events in self._search.watch(context.call, wanted, form):
+            await context.authenticate_again()
             yield pb.WatchAuditEventsResponse(events=_messages(events))
 
     async def VerifyAuditTrail(

@@ -50,7 +50,12 @@ OTHER = PartitionName("other")
 NOT_PERMITTED = "The specified partition does not exist."
 IMAGE = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3", "SOPInstanceUID": "1.2.3.4"}
 PIXELS = {"frames": [b"ab" * 8, b"cd" * 8], "Rows": 4, "Columns": 4}
-LISTED_BY_PARTITION = {"ShareService.ListShareLinks", "ShareService.RevokeShareLink"}
+LISTED_BY_PARTITION = {
+    "ShareService.ListShareLinks",
+    "ShareService.RevokeShareLink",
+    "AuditService.SearchAuditEvents",
+    "AuditService.WatchAuditEvents",
+}
 """Of the archive as a whole, but permitted with access to a partition, as reading is."""
 
 
@@ -268,7 +273,7 @@ async def rpc_outcome(channel: grpc.aio.Channel, method: MethodDescriptor, colum
                 stream: Any = channel.stream_stream(path, *codec)([request], metadata=column.metadata)
             else:
                 stream = channel.unary_stream(path, *codec)(request, metadata=column.metadata)
-            while await stream.read() is not grpc.aio.EOF and method.name != "WatchChanges":
+            while await stream.read() is not grpc.aio.EOF and not method.name.startswith("Watch"):
                 pass
             stream.cancel()
     except grpc.aio.AioRpcError as error:

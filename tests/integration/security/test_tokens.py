@@ -33,6 +33,7 @@ from tests.integration.security.callers import (
     search_studies,
     upload,
 )
+from tests.integration.test_access import METHODS
 from tests.integration.test_opening import remove_index
 
 MISSING, INVALID = "UNAUTHENTICATED missing", "UNAUTHENTICATED invalid"
@@ -68,11 +69,17 @@ async def becomes(core: CoreClient, outcome: str, metadata: Metadata = ()) -> No
             await asyncio.sleep(0.02)
 
 
-async def test_a_watch_ends_when_its_token_is_revoked(core: CoreClient) -> None:
-    created = await create_token(core.channel, "globalReader")
-    request = change_feed.WatchChangesRequest(checkpoint_interval={"seconds": 1})
-    watch = core.change_feed_stub.WatchChanges(request, metadata=bearer(created.secret))
-    assert isinstance(await watch.read(), change_feed.WatchChangesResponse)
+WATCHES = [name for name, method in METHODS.items() if method.name.startswith("Watch")]
+
+
+@pytest.mark.parametrize("name", WATCHES)
+async def test_a_watch_ends_when_its_token_is_revoked(core: CoreClient, name: str) -> None:
+    created = await create_token(core.channel, "globalAdmin")
+    service, _, method = name.rpartition(".")
+    changes = change_feed.WatchChangesRequest(checkpoint_interval={"seconds": 1}).SerializeToString()
+    request = changes if method == "WatchChanges" else b""
+    watch: Any = core.channel.unary_stream(f"/{service}/{method}")(request, metadata=bearer(created.secret))
+    assert isinstance(await watch.read(), bytes)
     await revoke(core.channel, created.token, bearer(operator_token(core.data)))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await read_to_the_end(watch)

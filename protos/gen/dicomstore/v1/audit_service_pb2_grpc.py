@@ -80,6 +80,8 @@ class AuditServiceServicer:
     def WatchAuditEvents(self, request, context):
         """Sends records that match as they are written, by any process, until the client cancels.
 
+        Before each message, the credential of the call is verified again: UNAUTHENTICATED if it has expired or was revoked.
+
         Errors: INVALID_FIELD, SHUTTING_DOWN, STORAGE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
