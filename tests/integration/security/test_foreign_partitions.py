@@ -1,4 +1,4 @@
-"""A principal cannot find out what exists in partitions that it may not read (docs/security.md, Partitions)."""
+"""A principal cannot find out what exists where it has no access (docs/security.md, Partitions)."""
 
 import re
 import sqlite3
@@ -8,6 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from dicomstore.v1 import share_service_pb2_grpc
+from dicomstore.v1.resources_pb2 import Address
+from dicomstore.v1.share_service_pb2 import SHARE_PURPOSE_READ, CreateShareLinkRequest
 from sqlalchemy import Engine, event
 
 from facade.actions import action_of
@@ -47,13 +50,14 @@ def statements() -> Iterator[list[str]]:
     event.remove(Engine, "connect", note)
 
 
-def paths(partition: str) -> list[tuple[str, str]]:
-    """Return method and path of all routes of a partition."""
+def paths(partition: str, study: str = STUDY) -> list[tuple[str, str]]:
+    """Return method and path of all routes of a partition, for a study and its series and instance."""
     found = []
     for route in routes(has_viewer=False):
         if "{partition}" in route.path_format and all(map(action_of, route.row.methods.values())):
             path = route.path_format.format(**VALUES, partition=partition)
-            found += [(method, path + (WADO_URI if path.endswith("/wado") else "")) for method in route.row.methods]
+            path += WADO_URI if path.endswith("/wado") else ""
+            found += [(method, path.replace(STUDY, study)) for method in route.row.methods]
     return found
 
 
@@ -108,8 +112,50 @@ async def test_what_exists_in_a_foreign_partition_changes_neither_a_response_nor
                 assert (await web.get(f"/v2/partitions/{FOREIGN}/{path}", headers=headers)).status_code == 404
                 del headers["authorization"]
                 assert (await web.get(f"/v2/partitions/{FOREIGN}/{path}", headers=headers)).status_code == 401
+        listed = await web.get("/v2/partitions", headers=dict(admin))
+        assert [one["partitionName"] for one in listed.json()] == ["Microsoft.Default", MINE, FOREIGN]
         told = re.compile(rf"'({FOREIGN}|{MISSING}|{re.escape(STUDY)}[.0-9]*)'")
         assert not [statement for statement in statements if told.search(statement)]
 
         await web.get(f"/v2/partitions/{MISSING}/studies/{STUDY}", headers=ANY_READ | dict(admin))
         assert [statement for statement in statements if told.search(statement)]  # it would be noticed
+
+
+async def test_a_principal_may_create_its_partition_by_storing_into_it_and_no_other(tmp_path: Path) -> None:
+    async with a_core(tmp_path, partitions=True, auth_required=True) as core, serving(core.address) as web:
+        admin = bearer(operator_token(tmp_path))
+        created = await create_token(core.channel, "writer", partitions=[MINE], by=admin)
+        headers = {"Content-Type": "application/dicom", "Accept": "application/dicom+json"} | dict(
+            bearer(created.secret)
+        )
+        for partition, status in ((MINE, 200), (FOREIGN, 404)):
+            answer = await web.post(f"/v2/partitions/{partition}/studies", content=part10(**IDS), headers=headers)
+            assert answer.status_code == status
+        listed = await web.get("/v2/partitions", headers=dict(admin))
+        assert [one["partitionName"] for one in listed.json()] == ["Microsoft.Default", MINE]
+
+
+async def test_a_share_link_does_not_tell_which_other_studies_exist(tmp_path: Path, statements: list[str]) -> None:
+    others = "1.2.888", "1.2.999"  # one exists
+    async with a_core(tmp_path, partitions=True, auth_required=True) as core, serving(core.address) as web:
+        admin = bearer(operator_token(tmp_path))
+        headers = {"Content-Type": "application/dicom", "Accept": "application/dicom+json"} | dict(admin)
+        for study in (STUDY, others[0]):
+            ids = {name: uid.replace(STUDY, study) for name, uid in IDS.items()}
+            stored = await web.post(f"/v2/partitions/{MINE}/studies", content=part10(**ids), headers=headers)
+            assert stored.status_code == 200
+        stub = share_service_pb2_grpc.ShareServiceStub(core.channel)
+        scope = Address(partition=MINE, study_instance_uid=STUDY)
+        request = CreateShareLinkRequest(purpose=SHARE_PURPOSE_READ, scope=scope)
+        link = bearer((await stub.CreateShareLink(request, metadata=admin)).token)
+        own = await web.get(f"/v2/partitions/{MINE}/studies/{STUDY}/metadata", headers=ANY_READ | dict(link))
+        assert own.status_code == 200
+
+        del statements[:]
+        rows = [pair for pair in zip(*(paths(MINE, other) for other in others), strict=True) if pair[0] != pair[1]]
+        assert len(rows) > 25
+        for (method, existing), (_, missing) in rows:
+            there = await answered(web, method, existing, ANY_READ | dict(link))
+            assert there == await answered(web, method, missing, ANY_READ | dict(link)), existing
+            assert there[0] in (403, 404), existing
+        assert not [each for each in statements if any(f"'{other}" in each for other in others)]
